@@ -1,0 +1,91 @@
+"""Who calls, and what each role may do.
+
+A token is looked up by its digest and trusted for ``CACHE_SECONDS``; open sockets are checked again every few seconds,
+so that expiry and revocation end them within ten. While the database is away nobody new gets in, but an open socket
+stays: not knowing is not a refusal.
+"""
+
+from __future__ import annotations
+
+import time
+
+from app.context import Context, Services
+from app.reasons import refusal
+from app.rpc.gate import Credentials
+from app.rpc.procedure import Procedure
+from db import tokens
+from db.errors import DatabaseUnavailable
+from db.model import Token
+
+CACHE_SECONDS = 2.0
+_CACHE_TOKENS = 10_000
+
+READ, OPERATE, ADMINISTER, WORK, READ_VALUES, WRITE_VALUES = (
+    "read",
+    "operate",
+    "administer",
+    "work",
+    "read_values",
+    "write_values",
+)
+
+ROLE_MAY: dict[str, frozenset[str]] = {
+    "viewer": frozenset({READ, READ_VALUES}),
+    "operator": frozenset({READ, READ_VALUES, WRITE_VALUES, OPERATE}),
+    "admin": frozenset({READ, READ_VALUES, WRITE_VALUES, OPERATE, ADMINISTER, WORK}),
+    "worker": frozenset({WORK}),
+    "job": frozenset({READ_VALUES, WRITE_VALUES}),
+}
+
+
+class TokenGate:
+    """Opens a context for a valid token; the ``Gate`` of the wire."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._cache: dict[bytes, tuple[float, Token]] = {}
+
+    async def open(self, credentials: Credentials) -> Context:
+        """Return the caller's context. Raises UNAUTHORIZED."""
+        secret = _secret(credentials)
+        return Context(self._services, await self._valid(secret), secret)
+
+    def allow(self, context: Context, procedure: Procedure) -> None:
+        """Raise FORBIDDEN unless the caller's role may do what the procedure asks."""
+        role = context.caller.role
+        if procedure.access not in ROLE_MAY[role]:
+            raise refusal("forbidden", f"a token of role {role} may not do this")
+
+    async def check(self, context: Context) -> None:
+        """Raise UNAUTHORIZED once the token of an open socket is no longer valid."""
+        try:
+            await self._valid(context.secret)
+        except DatabaseUnavailable:
+            return
+
+    async def _valid(self, secret: str) -> Token:
+        key = tokens.digest(secret)
+        now = time.monotonic()
+        cached = self._cache.get(key)
+        if cached is not None and now - cached[0] < CACHE_SECONDS:
+            return cached[1]
+        self._cache.pop(key, None)
+        token = await tokens.find(self._services.db, secret)
+        if token is None:
+            raise refusal("token_invalid", "the token is not known")
+        if not token.valid:
+            raise refusal("token_invalid", "the token has expired or was revoked")
+        if len(self._cache) >= _CACHE_TOKENS:
+            self._cache.clear()
+        self._cache[key] = (now, token)
+        return token
+
+
+def _secret(credentials: Credentials) -> str:
+    header = credentials.authorization or ""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return value.strip()
+    if token := credentials.params.get("token"):
+        return token
+    raise refusal("token_missing", "the call carries no token")

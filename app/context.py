@@ -1,0 +1,42 @@
+"""What a procedure may use: the services of its replica and the caller it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.control.parking import Parking
+from app.log.appender import Appender
+from app.log.feed import Feeds
+from app.log.hub import Hub
+from app.log.tail import Tail
+from app.settings import AppSettings
+from db.database import Database
+from db.model import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One set a replica."""
+
+    settings: AppSettings
+    db: Database
+    hub: Hub
+    feeds: Feeds
+    tail: Tail
+    appender: Appender
+    parking: Parking
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One set a request or socket."""
+
+    services: Services
+    caller: Token
+    secret: str
+    """The token as it was sent, to look it up again while a socket is open; never logged."""
+
+    @property
+    def db(self) -> Database:
+        """The replica's database."""
+        return self.services.db

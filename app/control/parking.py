@@ -1,0 +1,84 @@
+"""Claims that wait for a job: parked here, woken when the queue has something for them.
+
+A parked claim asks the database nothing. One watcher a replica looks at what the queue holds, by demand, when a hint
+comes or a poll interval has passed, and wakes as many matching claims as there are jobs, the longest parked first. A
+woken claim that finds nothing parks again, behind the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.log.hub import Hub
+from db import jobs
+from db.database import Database
+from db.model import Demand
+
+
+@dataclass(eq=False, slots=True)
+class Parked:
+    """One waiting claim and what its worker offers."""
+
+    capabilities: frozenset[str]
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self, timeout: float) -> None:
+        """Wait to be woken, or ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(max(0.0, timeout)):
+                await self.woken.wait()
+        except TimeoutError:
+            return
+        self.woken.clear()
+
+
+def choose(parked: Sequence[Parked], demands: Sequence[Demand]) -> list[Parked]:
+    """Choose whom to wake: for each demand as many matching claims as it has jobs, in the order given."""
+    chosen: dict[Parked, None] = {}
+    for demand in demands:
+        left = demand.jobs
+        for claim in parked:
+            if left == 0:
+                break
+            if claim not in chosen and demand.needs <= claim.capabilities:
+                chosen[claim] = None
+                left -= 1
+    return list(chosen)
+
+
+class Parking:
+    """The parked claims of a replica."""
+
+    def __init__(self, db: Database, hub: Hub, *, poll_seconds: float) -> None:
+        self._db = db
+        self._hub = hub
+        self._poll_seconds = poll_seconds
+        self._parked: dict[Parked, None] = {}
+        self.closing = False
+
+    def park(self, capabilities: frozenset[str]) -> Parked:
+        """Enter a claim at the end of the line."""
+        claim = Parked(capabilities)
+        self._parked[claim] = None
+        return claim
+
+    def leave(self, claim: Parked) -> None:
+        """Take a claim out of the line."""
+        self._parked.pop(claim, None)
+
+    def close(self) -> None:
+        """Let every parked claim answer: the replica stops."""
+        self.closing = True
+        for claim in self._parked:
+            claim.woken.set()
+
+    async def watch(self) -> None:
+        """Look at the queue once: wait for a hint or the poll interval, then wake who matches."""
+        with self._hub.waiting("q") as hint:
+            await hint.wait(self._poll_seconds)
+            while self._parked:
+                for claim in choose(list(self._parked), await jobs.ready_demands(self._db)):
+                    claim.woken.set()
+                await hint.wait(self._poll_seconds)

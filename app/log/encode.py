@@ -1,0 +1,59 @@
+"""An event of the log as the JSON that every reader gets; made once per event and replica."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from db.model import Event
+
+TERMINAL_TYPES = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event ready to send."""
+
+    seq: int
+    type: str
+    job: int | None
+    text: bytes
+    """The event as JSON."""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it is a terminal event of the task."""
+        return self.type in TERMINAL_TYPES
+
+
+def encode(event: Event) -> Entry:
+    """Write one event: a chunk that is wholly UTF-8 is text, any other is base64."""
+    shape: dict[str, Any] = {
+        "taskId": f"task-{event.task_id}",
+        "seq": event.seq,
+        "job": event.job,
+        "attempt": event.attempt,
+        "type": event.type,
+        "at": event.at,
+        "storedAt": event.stored_at,
+    }
+    if event.type == "output":
+        shape["stream"] = event.stream
+        data = event.data or b""
+        try:
+            shape["data"] = data.decode()
+        except UnicodeDecodeError:
+            shape["data"] = base64.b64encode(data).decode()
+            shape["encoding"] = "base64"
+    elif event.body:
+        shape.update(orjson.loads(event.body))
+    return Entry(event.seq, event.type, event.job, orjson.dumps(shape))
+
+
+def encode_all(events: Sequence[Event]) -> list[Entry]:
+    """Write a page of events."""
+    return [encode(event) for event in events]

@@ -1,0 +1,116 @@
+"""What one replica keeps of one task for all its viewers.
+
+A feed lives while somebody watches the task here. Its poller alone asks the database for news, when a hint comes or a
+poll interval has passed, and keeps the newest events, encoded, up to a bound of bytes. A viewer that is within this
+window is served from memory; one that is further behind reads pages of the log itself, so it costs no memory and
+loses nothing. Events come in without gap: a page starts right after the last one known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from app.log.encode import Entry, encode_all
+from app.log.hub import Hub
+from db import events
+from db.database import Database
+from db.errors import DatabaseUnavailable
+
+_log = logging.getLogger("ado.feed")
+_PAGE_ROWS = 500
+
+
+class Feed:
+    """The newest events of one task."""
+
+    def __init__(self, task_id: int, last_seq: int, byte_limit: int) -> None:
+        self.task_id = task_id
+        self.last_seq = last_seq
+        self.viewers = 0
+        self._byte_limit = byte_limit
+        self._window: list[Entry] = []
+        self._bytes = 0
+        self._changed = asyncio.Event()
+
+    def add(self, entries: list[Entry]) -> None:
+        """Take in the events that follow the last one and wake the viewers."""
+        if not entries:
+            return
+        if entries[0].seq != self.last_seq + 1:
+            raise AssertionError(f"gap in the log of task {self.task_id} after {self.last_seq}")
+        self._window += entries
+        self._bytes += sum(len(entry.text) for entry in entries)
+        self.last_seq = entries[-1].seq
+        dropped = 0
+        while self._bytes > self._byte_limit and dropped < len(self._window):
+            self._bytes -= len(self._window[dropped].text)
+            dropped += 1
+        del self._window[:dropped]
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def after(self, cursor: int) -> list[Entry] | None:
+        """Return what follows a cursor, or None when that is no longer in the window."""
+        if cursor >= self.last_seq:
+            return []
+        first = self.last_seq - len(self._window) + 1
+        return self._window[cursor + 1 - first :] if cursor + 1 >= first else None
+
+    async def changed(self, cursor: int) -> None:
+        """Wait until there is something after a cursor."""
+        while cursor >= self.last_seq:
+            await self._changed.wait()
+
+
+class Feeds:
+    """The feeds of a replica, each with its poller."""
+
+    def __init__(self, db: Database, hub: Hub, *, poll_seconds: float, feed_bytes: int, page_bytes: int) -> None:
+        self._db = db
+        self._hub = hub
+        self._poll_seconds = poll_seconds
+        self._feed_bytes = feed_bytes
+        self._page_bytes = page_bytes
+        self._feeds: dict[int, Feed] = {}
+        self._pollers: dict[int, asyncio.Task[None]] = {}
+
+    @asynccontextmanager
+    async def watching(self, task_id: int, last_seq: int) -> AsyncIterator[Feed]:
+        """Give the task's feed for as long as the block runs; ``last_seq`` is where a new one starts."""
+        feed = self._feeds.get(task_id)
+        if feed is None:
+            feed = self._feeds[task_id] = Feed(task_id, last_seq, self._feed_bytes)
+            self._pollers[task_id] = asyncio.create_task(self._poll(feed), name=f"feed task-{task_id}")
+        feed.viewers += 1
+        try:
+            yield feed
+        finally:
+            feed.viewers -= 1
+            if feed.viewers == 0:
+                del self._feeds[task_id]
+                self._pollers.pop(task_id).cancel()
+
+    async def page(self, task_id: int, cursor: int) -> list[Entry]:
+        """Read a page of the log for a viewer that is behind the window."""
+        page = await events.page(self._db, task_id, cursor, row_limit=_PAGE_ROWS, byte_limit=self._page_bytes)
+        return encode_all(page)
+
+    async def _poll(self, feed: Feed) -> None:
+        with self._hub.waiting(("e", feed.task_id)) as hint:
+            while True:
+                try:
+                    while entries := await self.page(feed.task_id, feed.last_seq):
+                        feed.add(entries)
+                except DatabaseUnavailable:
+                    _log.warning("feed waits for the database", extra={"task": f"task-{feed.task_id}"})
+                await hint.wait(self._poll_seconds)
+
+    async def close(self) -> None:
+        """Stop every poller."""
+        pollers = list(self._pollers.values())
+        for poller in pollers:
+            poller.cancel()
+        await asyncio.gather(*pollers, return_exceptions=True)

@@ -1,0 +1,77 @@
+"""Who waits for what on this replica.
+
+Hints wake; they carry no data. A waiter that is woken reads the tables, so waking too often costs a query and waking
+never costs one poll interval. ``Wakeup`` is level-triggered: a hint that comes between two waits is not lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+
+
+class Wakeup:
+    """One waiter's flag."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Wake the waiter, now or at its next wait."""
+        self._event.set()
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait for a hint or ``timeout`` seconds; True when there was a hint."""
+        try:
+            async with asyncio.timeout(max(0.0, timeout)):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Hub:
+    """Key → waiters. Keys: ``("e", task)``, ``("w", worker)``, ``"q"`` (queue), ``"s"`` (system)."""
+
+    def __init__(self) -> None:
+        self._waiters: defaultdict[Hashable, set[Wakeup]] = defaultdict(set)
+
+    @contextmanager
+    def waiting(self, *keys: Hashable) -> Iterator[Wakeup]:
+        """Register a waiter for some keys as long as the block runs."""
+        wakeup = Wakeup()
+        for key in keys:
+            self._waiters[key].add(wakeup)
+        try:
+            yield wakeup
+        finally:
+            for key in keys:
+                self._waiters[key].discard(wakeup)
+                if not self._waiters[key]:
+                    del self._waiters[key]
+
+    def wake(self, key: Hashable) -> None:
+        """Wake everybody who waits for a key."""
+        for wakeup in self._waiters.get(key, ()):
+            wakeup.set()
+
+    def wake_all(self) -> None:
+        """Wake everybody: hints may have been missed."""
+        for waiters in self._waiters.values():
+            for wakeup in waiters:
+                wakeup.set()
+
+    def hear(self, hints: list[str]) -> None:
+        """Turn a notification's hints into wake-ups."""
+        for hint in hints:
+            kind, _, rest = hint.partition(":")
+            if kind == "e":
+                self.wake(("e", int(rest.partition(":")[0])))
+            elif kind == "w":
+                self.wake(("w", rest))
+            else:
+                self.wake(kind)
+            self.wake("s")

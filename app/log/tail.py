@@ -1,0 +1,90 @@
+"""One viewer's reading of a log: page by page from its cursor, then waiting for more.
+
+The end is where the log ends: a terminal event that is the last event of a task that has ended. A task that was
+retried has events after an earlier terminal event, and reading goes on. Nothing else ends a reading but the caller:
+while the database is away the reader waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from app.log.encode import Entry
+from app.log.feed import Feed, Feeds
+from db import events
+from db.database import Database
+from db.errors import DatabaseUnavailable, LogPruned
+
+_log = logging.getLogger("ado.tail")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which events a viewer wants."""
+
+    output: bool = True
+    other: bool = True
+    job: int | None = None
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether an event is among them; events of the task itself belong to every job."""
+        if not (self.output if entry.type == "output" else self.other):
+            return False
+        return self.job is None or entry.job is None or entry.job == self.job
+
+
+class Tail:
+    """Reads one task's log from a cursor."""
+
+    def __init__(self, db: Database, feeds: Feeds, *, retry_seconds: float) -> None:
+        self._db = db
+        self._feeds = feeds
+        self._retry_seconds = retry_seconds
+
+    async def read(
+        self, task_id: int, cursor: int, state: events.LogState, *, follow: bool, selection: Selection
+    ) -> AsyncIterator[Entry]:
+        """Yield the wanted events after ``cursor``; ends at the log's end, or with ``follow=False`` at its last event."""
+        stop_at = None if follow else state.last_seq
+        async with self._feeds.watching(task_id, state.last_seq) as feed:
+            while not self._done(cursor, state, stop_at):
+                for entry in await self._next(feed, cursor):
+                    cursor = entry.seq
+                    if selection.wants(entry):
+                        yield entry
+                    if entry.terminal:
+                        state = await self._state(task_id)
+                    if stop_at is not None and cursor >= stop_at:
+                        return
+
+    @staticmethod
+    def _done(cursor: int, state: events.LogState, stop_at: int | None) -> bool:
+        if stop_at is not None:
+            return cursor >= stop_at
+        return state.ended and cursor >= state.last_seq
+
+    async def _next(self, feed: Feed, cursor: int) -> list[Entry]:
+        await feed.changed(cursor)
+        entries = feed.after(cursor)
+        if entries is None:
+            entries = await self._patiently(lambda: self._feeds.page(feed.task_id, cursor))
+            if not entries:
+                raise LogPruned(f"the events of task-{feed.task_id} after {cursor} have been dropped")
+        return entries
+
+    async def _state(self, task_id: int) -> events.LogState:
+        state = await self._patiently(lambda: events.state(self._db, task_id))
+        return state or events.LogState(0, ended=True, pruned=True)
+
+    async def _patiently(self, read: Callable[[], Awaitable[R]]) -> R:
+        while True:
+            try:
+                return await read()
+            except DatabaseUnavailable:
+                _log.warning("reader waits for the database")
+                await asyncio.sleep(self._retry_seconds)

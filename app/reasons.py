@@ -1,0 +1,58 @@
+"""The closed list of reasons: why a task or job ended as it did, and why a call was refused.
+
+``JOB_REASONS`` stand in tasks, jobs and events; ``REFUSALS`` maps each reason of an error to its tRPC code and the
+next step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.rpc.errors import ProcedureError
+
+JOB_REASONS: dict[str, str] = {
+    "exit_nonzero": "the agent's process ended with another exit code than 0",
+    "timed_out": "an attempt took longer than the task's timeout",
+    "lost": "three workers were lost while running the job",
+    "agent_error": "the agent reported an error",
+    "permission_denied": "the agent was not allowed to do what the prompt asked for",
+    "no_result": "the agent ended without a final result",
+    "start_failed": "the agent could not be started",
+    "rate_limited": "the model's service refused because of its limits",
+    "auth": "the model's service refused the credentials",
+    "sibling_failed": "another job of the task failed and the task says fail_fast",
+    "cancelled": "somebody cancelled the task",
+    "claim_lost": "the worker never received the claim's answer (the job was queued again)",
+    "worker_replaced": "another process registered under the worker's id (the job was queued again)",
+    "drained": "the worker was told to drain (the job was queued again)",
+    "shutdown": "the worker was shut down (the job was queued again)",
+}
+
+REFUSALS: dict[str, tuple[str, str]] = {
+    "token_missing": ("UNAUTHORIZED", "send Authorization: Bearer TOKEN; ado token create makes one"),
+    "token_invalid": ("UNAUTHORIZED", "make a new token with ado token create, or ado login again"),
+    "forbidden": ("FORBIDDEN", "use a token of a role that may do this"),
+    "foreign_host": ("FORBIDDEN", "call the replica by a loopback name, or add the name to ADO_ALLOWED_HOSTS"),
+    "invalid_input": ("BAD_REQUEST", "correct the named field"),
+    "limit_exceeded": ("BAD_REQUEST", "send less; the limit is a setting of the server"),
+    "event_type": ("BAD_REQUEST", "workers append output, progress, agent and checkpoint"),
+    "no_such_task": ("NOT_FOUND", "ado tasks list shows the tasks"),
+    "no_such_job": ("NOT_FOUND", "ado tasks show TASK lists its jobs"),
+    "no_such_worker": ("NOT_FOUND", "ado workers list shows the workers; a worker registers again"),
+    "no_such_token": ("NOT_FOUND", "ado token list shows the tokens"),
+    "lease_lost": ("CONFLICT", "the attempt is no longer this worker's: stop the agent and write nothing more"),
+    "batch_gap": ("CONFLICT", "send the batch named in data.expected first"),
+    "worker_replaced": ("CONFLICT", "another process took over this worker id: end this one"),
+    "version_conflict": ("CONFLICT", "read again and repeat with the version in data.version"),
+    "idempotency_conflict": ("CONFLICT", "use a new idempotencyKey for other input"),
+    "nothing_to_retry": ("CONFLICT", "only failed or cancelled jobs of a task that is not being cancelled are retried"),
+    "log_pruned": ("NOT_FOUND", "the events were dropped; tasks.get still tells how the task ended"),
+    "database_unavailable": ("SERVICE_UNAVAILABLE", "try again: nothing is lost while the database is away"),
+    "draining": ("SERVICE_UNAVAILABLE", "connect again: another replica answers"),
+}
+
+
+def refusal(reason: str, message: str, **data: Any) -> ProcedureError:
+    """Make the error for a reason, with its code and next step."""
+    code, hint = REFUSALS[reason]
+    return ProcedureError(code, message, reason=reason, hint=hint, **data)

@@ -1,0 +1,120 @@
+"""The procedure ``workers.append``: numbered batches of events, acknowledged once durable."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from msgspec import Meta
+
+from app.auth import WORK
+from app.context import Context
+from app.reasons import refusal
+from app.routers.ids import parse_job
+from app.routers.protocol import Attempt, WorkerId, fence_error, own
+from app.routers.shapes import Wire
+from app.rpc.procedure import mutation
+from app.settings import AppSettings
+from db import jobs
+from db.events import Batch, NewEvent
+
+WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint"})
+_FROM_SERVER = frozenset({"taskId", "seq", "job", "attempt", "type", "at", "storedAt"})
+
+
+class AppendInput(Wire):
+    """A batch of one attempt; ``batch`` counts from 1 and one is in flight at a time."""
+
+    worker_id: WorkerId
+    job_id: str
+    attempt: Attempt
+    batch: Annotated[int, Meta(ge=1, le=2**53)]
+    events: list[dict[str, Any]]
+
+
+class Acknowledged(Wire, omit_defaults=False):
+    """The batch is durable."""
+
+    acknowledged: int
+
+
+@mutation(access=WORK)
+async def append(context: Context, input: AppendInput) -> Acknowledged:
+    """Store a batch durably; one already stored is acknowledged again and stores nothing."""
+    own(context, input.worker_id)
+    task_id, job = parse_job(input.job_id)
+    settings = context.services.settings
+    if len(input.events) > settings.batch_events:
+        raise refusal(
+            "limit_exceeded",
+            f"events: {len(input.events)} is more than the limit of {settings.batch_events}",
+            limit=settings.batch_events,
+        )
+    events = [parse_event(event, settings) for event in input.events]
+    batch = Batch(task_id, job, input.attempt, input.worker_id, input.batch, events)
+    if not await context.services.appender.append(batch):
+        await _acknowledge_again(context, batch, input.job_id)
+    return Acknowledged(acknowledged=input.batch)
+
+
+async def _acknowledge_again(context: Context, batch: Batch, text: str) -> None:
+    """Return if the batch is stored already, else raise what the fence found."""
+    job = await jobs.get(context.db, batch.task_id, batch.job)
+    held = (
+        job is not None
+        and job.status == "running"
+        and job.attempt == batch.attempt
+        and job.worker_id == batch.worker_id
+    )
+    if not (held and job is not None and job.last_batch >= batch.number):
+        raise fence_error(job, text, batch.attempt, batch.worker_id, batch.number)
+
+
+def parse_event(event: dict[str, Any], settings: AppSettings) -> NewEvent:
+    """Check one event of a worker. Raises BAD_REQUEST or PAYLOAD_TOO_LARGE."""
+    kind = event.get("type")
+    if kind not in WORKER_TYPES:
+        raise refusal("event_type", f"events: a worker may not append the type {str(kind)[:100]!r}", field="events")
+    at = _time(event.get("at"))
+    if kind == "output":
+        return NewEvent("output", _stream(event.get("stream", "stdout")), at, _data(event, settings.event_bytes), None)
+    body = orjson.dumps({key: value for key, value in event.items() if key not in _FROM_SERVER}).decode()
+    _within(len(body), settings.event_bytes)
+    return NewEvent(str(kind), None, at, None, body)
+
+
+def _time(text: Any) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        at = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise refusal("invalid_input", "events: at must be an ISO 8601 time", field="events") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _stream(name: Any) -> str:
+    if name not in ("stdout", "stderr"):
+        raise refusal("invalid_input", "events: stream must be stdout or stderr", field="events")
+    return str(name)
+
+
+def _data(event: dict[str, Any], limit: int) -> bytes:
+    data = event.get("data", "")
+    encoding = event.get("encoding")
+    if not isinstance(data, str) or encoding not in (None, "base64"):
+        raise refusal("invalid_input", "events: data must be text, encoding absent or base64", field="events")
+    try:
+        raw = base64.b64decode(data, validate=True) if encoding else data.encode()
+    except binascii.Error:
+        raise refusal("invalid_input", "events: data is not base64", field="events") from None
+    _within(len(raw), limit)
+    return raw
+
+
+def _within(size: int, limit: int) -> None:
+    if size > limit:
+        raise refusal("limit_exceeded", f"events: {size} bytes of one event are more than {limit}", limit=limit)

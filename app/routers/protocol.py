@@ -1,0 +1,322 @@
+"""The worker protocol: register, heartbeat, claim, finish, commands. ``workers.append`` is in ``append``.
+
+Authority: every write is fenced by (job, attempt) in the database; a session is one registration of one process.
+Hints: a parked claim and the command stream are woken, and look at the tables. A worker that hears nothing learns the
+same from its next heartbeat. Failures: an answer that never arrives is harmless; see each procedure.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from app.auth import WORK
+from app.context import Context
+from app.control.monitor import settle_ended
+from app.reasons import refusal
+from app.routers.ids import no_such_job, parse_job
+from app.routers.shapes import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
+from app.rpc.procedure import Tracked, mutation, subscription
+from db import jobs, tasks, workers
+from db.model import AttemptKey
+from db.workers import Beat, Presence, Registration
+
+WorkerId = Annotated[str, Meta(min_length=1, max_length=200)]
+Attempt = Annotated[int, Meta(ge=1, le=2_000_000_000)]
+_LONGEST_WAIT = 20.0
+
+
+class RegisterInput(Wire):
+    """What a worker says of itself."""
+
+    worker_id: WorkerId
+    capabilities: list[Annotated[str, Meta(min_length=1, max_length=200)]] = []
+    resources: Resources = Resources()
+    labels: dict[str, str] = {}
+    slots: Annotated[int, Meta(ge=1, le=1000)] = 1
+    version: Annotated[str, Meta(max_length=200)] | None = None
+    pid: Annotated[int, Meta(ge=0, le=2_000_000_000)] | None = None
+    host: Annotated[str, Meta(max_length=255)] | None = None
+    instance: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class Registered(Wire, omit_defaults=False):
+    """The session, and the rhythm the worker keeps."""
+
+    worker_id: str
+    session: str
+    heartbeat_seconds: float
+    lease_seconds: float
+
+
+class HeartbeatInput(Wire):
+    """The jobs a worker holds; ``at`` is its own clock, ``stopped`` its last word."""
+
+    worker_id: WorkerId
+    session: str
+    jobs: list[AttemptRef] = []
+    load: Any = None
+    at: datetime | None = None
+    stopped: bool = False
+
+
+class HeartbeatAnswer(Wire, omit_defaults=False):
+    """Jobs that are no longer the worker's, jobs to cancel, and whether to drain."""
+
+    lost: list[AttemptRef]
+    cancel: list[AttemptRef]
+    drain: bool
+
+
+class ClaimInput(Wire):
+    """How many jobs a worker wants, and how long it will wait for the first."""
+
+    worker_id: WorkerId
+    session: str
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 1
+    wait_seconds: Annotated[float, Meta(ge=0)] = 0
+
+
+class ClaimAnswer(Wire, omit_defaults=False):
+    """The jobs that are now the worker's."""
+
+    jobs: list[ClaimedJob]
+
+
+class FinishInput(Wire):
+    """The end of an attempt, after all of its output."""
+
+    worker_id: WorkerId
+    job_id: str
+    attempt: Attempt
+    outcome: Literal["succeeded", "failed", "cancelled", "released"]
+    last_batch: Annotated[int, Meta(ge=0)] | None = None
+    exit_code: Annotated[int, Meta(ge=-2_000_000_000, le=2_000_000_000)] | None = None
+    reason: Annotated[str, Meta(max_length=100)] | None = None
+    message: Annotated[str, Meta(max_length=10_000)] | None = None
+    result: Any = None
+    usage: Any = None
+
+
+class SessionInput(Wire):
+    """A registered process."""
+
+    worker_id: WorkerId
+    session: str
+    last_event_id: str | None = None
+
+
+class Command(Wire):
+    """What a worker must do: cancel a job, forget a lost one, or drain."""
+
+    type: Literal["cancel", "lost", "drain"]
+    job_id: str | None = None
+    attempt: int | None = None
+
+
+def own(context: Context, worker_id: str) -> None:
+    """Raise FORBIDDEN when a worker's token is used for another worker."""
+    caller = context.caller
+    if caller.role == "worker" and caller.worker_id != worker_id:
+        raise refusal("forbidden", f"this token is for worker {caller.worker_id!r} alone")
+
+
+async def _present(context: Context, worker_id: str, session: str) -> Presence:
+    own(context, worker_id)
+    found = await workers.presence(context.db, worker_id)
+    if found is None:
+        raise refusal("no_such_worker", f"no worker {worker_id!r} is registered")
+    if found.session != session:
+        raise refusal("worker_replaced", f"worker {worker_id!r} was registered again by another process")
+    return found
+
+
+@mutation(access=WORK)
+async def register(context: Context, input: RegisterInput) -> Registered:
+    """Register a process; another one under the same id is replaced and its jobs are queued again."""
+    own(context, input.worker_id)
+    allowed = context.caller.capabilities
+    if allowed is not None and not set(input.capabilities) <= set(allowed):
+        raise refusal("forbidden", f"this token allows the capabilities {', '.join(allowed)} alone")
+    instance = input.instance or f"{input.host}:{input.pid}"
+    registration = Registration(
+        input.worker_id,
+        instance,
+        input.capabilities,
+        input.resources.to_model(),
+        input.labels,
+        input.slots,
+        input.version,
+        input.pid,
+        input.host,
+    )
+    session, replaced = await workers.register(context.db, registration, secrets.token_urlsafe(16))
+    if replaced:
+        await _end(context, list(await jobs.held(context.db, input.worker_id)), "worker_replaced", loss=True)
+    settings = context.services.settings
+    return Registered(
+        worker_id=input.worker_id,
+        session=session,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        lease_seconds=settings.lease_seconds,
+    )
+
+
+async def _end(context: Context, keys: list[AttemptKey], reason: str, *, loss: bool) -> None:
+    if keys:
+        await settle_ended(
+            context.db, await jobs.end_attempts(context.db, keys, reason=reason, loss=loss), reason
+        )
+
+
+@mutation(access=WORK)
+async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
+    """Renew the listed jobs. A job left out twice in a row was never received and is queued again."""
+    own(context, input.worker_id)
+    listed = [(*parse_job(ref.job_id), ref.attempt) for ref in input.jobs]
+    beat = await workers.heartbeat(
+        context.db,
+        worker_id=input.worker_id,
+        session=input.session,
+        listed=listed,
+        load=input.load,
+        at=input.at,
+        stopped=input.stopped,
+        lease_seconds=context.services.settings.lease_seconds,
+    )
+    if beat is None:
+        await _present(context, input.worker_id, input.session)
+        raise refusal("no_such_worker", f"worker {input.worker_id!r} is not registered any more")
+    await _end(context, _unheard(beat), "claim_lost", loss=False)
+    mine = {job.key for job in beat.held if job.listed}
+    return HeartbeatAnswer(
+        lost=[attempt_ref(key) for key in listed if key not in mine],
+        cancel=[attempt_ref(job.key) for job in beat.held if job.listed and job.stop_reason],
+        drain=beat.draining,
+    )
+
+
+def _unheard(beat: Beat) -> list[AttemptKey]:
+    return [job.key for job in beat.held if not job.listed and job.missed_heartbeats >= 2]
+
+
+@mutation(access=WORK)
+async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
+    """Give the worker jobs it can run, waiting for the first one. It is no heartbeat."""
+    own(context, input.worker_id)
+    deadline = time.monotonic() + min(input.wait_seconds, _LONGEST_WAIT)
+    parking = context.services.parking
+    present = await _present(context, input.worker_id, input.session)
+    parked = parking.park(present.capabilities)
+    try:
+        while True:
+            if present.fresh and not present.draining and (claimed := await _try_claim(context, input, present)):
+                return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in claimed])
+            left = deadline - time.monotonic()
+            if left <= 0 or parking.closing:
+                return ClaimAnswer(jobs=[])
+            await parked.wait(left if present.fresh else min(left, context.services.settings.poll_seconds))
+            parking.leave(parked)
+            present = await _present(context, input.worker_id, input.session)
+            parked = parking.park(present.capabilities)
+    finally:
+        parking.leave(parked)
+
+
+async def _try_claim(context: Context, input: ClaimInput, present: Presence) -> list[Any]:
+    settings = context.services.settings
+    return await jobs.claim(
+        context.db,
+        worker_id=input.worker_id,
+        session=input.session,
+        claims=present.claims,
+        limit=input.limit,
+        suspect_seconds=settings.suspect_seconds,
+        lease_seconds=settings.lease_seconds,
+    )
+
+
+@mutation(access=WORK)
+async def finish(context: Context, input: FinishInput) -> Job:
+    """Close an attempt. Repeated, with whatever outcome, it returns what was stored."""
+    own(context, input.worker_id)
+    task_id, job = parse_job(input.job_id)
+    report = jobs.Finish(
+        task_id,
+        job,
+        input.attempt,
+        input.worker_id,
+        input.last_batch,
+        input.outcome,
+        input.exit_code,
+        input.reason,
+        input.message,
+        input.result,
+        input.usage,
+    )
+    finished = await jobs.finish(context.db, report)
+    if finished is None:
+        return await _finished_before(context, report)
+    stored, stop_siblings = finished
+    if stop_siblings:
+        await tasks.after_failure(context.db, task_id)
+    elif stored.status != "queued":
+        await tasks.settle(context.db, task_id)
+    return Job.of(stored)
+
+
+async def _finished_before(context: Context, report: jobs.Finish) -> Job:
+    job = await jobs.get(context.db, report.task_id, report.job)
+    if job is not None and job.finished_attempt == report.attempt and job.worker_id in (report.worker_id, None):
+        return Job.of(job)
+    raise fence_error(job, report.job_text, report.attempt, report.worker_id, report.last_batch)
+
+
+def fence_error(job: Any, text: str, attempt: int, worker_id: str, batch: int | None) -> Exception:
+    """Say why the fence refused a write: ``job`` is the row as it is now, ``batch`` the number that was needed."""
+    if job is None:
+        return no_such_job(text)
+    if job.status == "running" and job.attempt == attempt and job.worker_id == worker_id and batch is not None:
+        return refusal(
+            "batch_gap", f"{text}: batch {batch} came before batch {job.last_batch + 1}", expected=job.last_batch + 1
+        )
+    return refusal("lease_lost", f"{text}: attempt {attempt} is no longer held by worker {worker_id!r}")
+
+
+@subscription(access=WORK)
+async def commands(context: Context, input: SessionInput) -> AsyncIterator[Tracked[Command]]:
+    """Tell a worker what to do: what is open first, then as it comes. A heartbeat's answer says the same."""
+    told: set[str] = set()
+    seen: set[AttemptKey] = set()
+    with context.services.hub.waiting(("w", input.worker_id)) as hint:
+        while True:
+            present = await _present(context, input.worker_id, input.session)
+            held = await jobs.held(context.db, input.worker_id)
+            for name, command in _open_commands(present, held, seen):
+                if name not in told:
+                    told.add(name)
+                    yield Tracked(name, command)
+            seen = set(held)
+            await hint.wait(_LONGEST_WAIT)
+
+
+def _open_commands(
+    present: Presence, held: dict[AttemptKey, str | None], seen: set[AttemptKey]
+) -> list[tuple[str, Command]]:
+    found = []
+    for kind, keys in (
+        ("cancel", [key for key, stop_reason in held.items() if stop_reason]),
+        ("lost", [key for key in seen if key not in held]),
+    ):
+        for key in keys:
+            ref = attempt_ref(key)
+            command = Command(type=kind, job_id=ref.job_id, attempt=ref.attempt)  # type: ignore[arg-type]
+            found.append((f"{kind}:{ref.job_id}:{ref.attempt}", command))
+    if present.draining:
+        found.append(("drain", Command(type="drain")))
+    return found

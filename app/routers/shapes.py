@@ -1,0 +1,228 @@
+"""The shapes on the wire: camelCase names, ISO 8601 times with zone, absent members left out.
+
+Task, Job, ClaimedJob and Worker as programs see them; made from ``db.model`` here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from db import model
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+WorkerState = Literal["starting", "idle", "busy", "suspect", "draining", "dead", "stopped"]
+
+
+class Wire(Struct, rename="camel", omit_defaults=True, frozen=True, kw_only=True):
+    """Base of every shape: camelCase on the wire."""
+
+
+class Resources(Wire, omit_defaults=False):
+    """``cpu`` in cores, ``memory`` in bytes, ``gpu`` as a count."""
+
+    cpu: float = 0
+    memory: float = 0
+    gpu: float = 0
+
+    def to_model(self) -> model.Resources:
+        """Return the record of the database layer."""
+        return model.Resources(self.cpu, int(self.memory), self.gpu)
+
+    @classmethod
+    def of(cls, resources: model.Resources) -> Resources:
+        """Make the shape."""
+        return cls(cpu=resources.cpu, memory=resources.memory, gpu=resources.gpu)
+
+
+class AttemptRef(Wire):
+    """An attempt: a job id and the number of its try."""
+
+    job_id: str
+    attempt: int
+
+
+class Job(Wire):
+    """One claimable unit of a task."""
+
+    job_id: str
+    job: int
+    status: Status
+    attempt: int
+    worker_id: str | UnsetType = UNSET
+    exit_code: int | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    result: Any = UNSET
+    usage: Any = UNSET
+    started_at: datetime | UnsetType = UNSET
+    finished_at: datetime | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, job: model.Job) -> Job:
+        """Make the shape."""
+        return cls(
+            job_id=job_id(job.task_id, job.job),
+            job=job.job,
+            status=job.status,
+            attempt=job.attempt,
+            worker_id=_or_unset(job.worker_id),
+            exit_code=_or_unset(job.exit_code),
+            reason=_or_unset(job.reason),
+            message=_or_unset(job.message),
+            result=_or_unset(job.result),
+            usage=_or_unset(job.usage),
+            started_at=_or_unset(job.started_at),
+            finished_at=_or_unset(job.finished_at),
+        )
+
+
+class Task(Wire, omit_defaults=False):
+    """What a person asked for, with its jobs."""
+
+    task_id: str
+    status: Status
+    prompt: str
+    agent: str
+    workers: int
+    requires: list[str]
+    resources: Resources
+    priority: int
+    retries: int
+    on_failure: str
+    labels: dict[str, str]
+    env_names: list[str]
+    version: int
+    last_seq: int
+    created_at: datetime
+    jobs: list[Job]
+    reason: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    agent_args: Any = UNSET
+    timeout_seconds: float | UnsetType = UNSET
+    started_at: datetime | UnsetType = UNSET
+    finished_at: datetime | UnsetType = UNSET
+    cancel_requested_at: datetime | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, task: model.Task) -> Task:
+        """Make the shape."""
+        return cls(
+            task_id=f"task-{task.task_id}",
+            status=task.status,
+            prompt=task.prompt,
+            agent=task.agent,
+            workers=task.workers,
+            requires=list(task.requires),
+            resources=Resources.of(task.resources),
+            priority=task.priority,
+            retries=task.retries,
+            on_failure=task.on_failure,
+            labels=dict(task.labels),
+            env_names=list(task.env_names),
+            version=task.version,
+            last_seq=task.last_seq,
+            created_at=task.created_at,
+            jobs=[Job.of(job) for job in task.jobs],
+            reason=_or_unset(task.reason),
+            message=_or_unset(task.message),
+            agent_args=_or_unset(task.agent_args),
+            timeout_seconds=_or_unset(task.timeout_seconds),
+            started_at=_or_unset(task.started_at),
+            finished_at=_or_unset(task.finished_at),
+            cancel_requested_at=_or_unset(task.cancel_requested_at),
+        )
+
+
+class ClaimedJob(Wire):
+    """A job as its worker gets it, with the environment's values."""
+
+    job_id: str
+    task_id: str
+    job: int
+    attempt: int
+    prompt: str
+    agent: str
+    agent_args: Any
+    env: dict[str, str]
+    workers: int
+    timeout_seconds: float | UnsetType = UNSET
+    workspace: Any = UNSET
+
+    @classmethod
+    def of(cls, job: model.ClaimedJob) -> ClaimedJob:
+        """Make the shape."""
+        return cls(
+            job_id=job_id(job.task_id, job.job),
+            task_id=f"task-{job.task_id}",
+            job=job.job,
+            attempt=job.attempt,
+            prompt=job.prompt,
+            agent=job.agent,
+            agent_args=job.agent_args,
+            env=dict(job.environment),
+            workers=job.workers,
+            timeout_seconds=_or_unset(job.timeout_seconds),
+            workspace=_or_unset(job.workspace),
+        )
+
+
+class Worker(Wire, omit_defaults=False):
+    """A process that runs jobs, with its state as the database's clock sees it."""
+
+    worker_id: str
+    state: WorkerState
+    capabilities: list[str]
+    resources: Resources
+    free: Resources
+    slots: int
+    jobs: list[AttemptRef]
+    labels: dict[str, str]
+    version: str | UnsetType = UNSET
+    pid: int | UnsetType = UNSET
+    host: str | UnsetType = UNSET
+    backend: str | UnsetType = UNSET
+    last_heartbeat_at: datetime | UnsetType = UNSET
+    started_at: datetime | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, worker: model.Worker) -> Worker:
+        """Make the shape."""
+        return cls(
+            worker_id=worker.worker_id,
+            state=worker.state,  # type: ignore[arg-type]
+            capabilities=list(worker.capabilities),
+            resources=Resources.of(worker.resources),
+            free=Resources.of(worker.free),
+            slots=worker.slots,
+            jobs=[attempt_ref(key) for key in worker.jobs],
+            labels=dict(worker.labels),
+            version=_or_unset(worker.version),
+            pid=_or_unset(worker.pid),
+            host=_or_unset(worker.host),
+            backend=_or_unset(worker.backend),
+            last_heartbeat_at=_or_unset(worker.last_heartbeat_at),
+            started_at=_or_unset(worker.started_at),
+        )
+
+
+def job_id(task_id: int, job: int) -> str:
+    """Return the public id of a job."""
+    return f"task-{task_id}/{job}"
+
+
+def attempt_ref(key: model.AttemptKey) -> AttemptRef:
+    """Return the public form of an attempt."""
+    return AttemptRef(job_id=job_id(key[0], key[1]), attempt=key[2])
+
+
+def _or_unset(value: Any) -> Any:
+    return UNSET if value is None else value
+
+
+def builtins(shape: Struct) -> Any:
+    """Return a shape as plain JSON values."""
+    return msgspec.to_builtins(shape)

@@ -1,0 +1,139 @@
+"""The subscriptions ``stream.*``: a task's log from a cursor on, and the system's changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import orjson
+from msgspec import Meta
+
+from app.auth import READ
+from app.context import Context
+from app.log.tail import Selection
+from app.reasons import refusal
+from app.routers import shapes
+from app.routers.ids import no_such_task, parse_task
+from app.routers.shapes import Wire
+from app.rpc.procedure import Tracked, subscription
+from db import events, tasks, workers
+
+_SYSTEM_SECONDS = 0.25  # changes closer together than this are told together
+_OPEN_TASKS = 200
+
+
+class TailInput(Wire):
+    """Whose log, from where: ``lastEventId`` is the last seq seen, ``tail`` the last N events, ``since`` a time.
+
+    ``since`` is an ISO 8601 time or a number of seconds ago.
+    """
+
+    task_id: str
+    last_event_id: str | int | None = None
+    follow: bool = True
+    job: Annotated[int, Meta(ge=0)] | None = None
+    tail: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    since: datetime | Annotated[float, Meta(ge=0, le=1e10)] | None = None
+
+
+@subscription(access=READ)
+async def task_events(context: Context, input: TailInput) -> AsyncIterator[Tracked[Any]]:
+    """Every event of a task, tracked by seq; ends after the terminal event that is the log's last."""
+    async for item in _read(context, input, Selection(job=input.job)):
+        yield item
+
+
+@subscription(access=READ)
+async def task_output(context: Context, input: TailInput) -> AsyncIterator[Tracked[Any]]:
+    """The output events alone."""
+    async for item in _read(context, input, Selection(other=False, job=input.job)):
+        yield item
+
+
+@subscription(access=READ)
+async def task_progress(context: Context, input: TailInput) -> AsyncIterator[Tracked[Any]]:
+    """Everything but output."""
+    async for item in _read(context, input, Selection(output=False, job=input.job)):
+        yield item
+
+
+async def _read(context: Context, input: TailInput, selection: Selection) -> AsyncIterator[Tracked[Any]]:
+    task_id = parse_task(input.task_id)
+    state = await events.state(context.db, task_id)
+    if state is None:
+        raise no_such_task(input.task_id)
+    if state.pruned:
+        raise refusal("log_pruned", f"the log of task-{task_id} has been dropped")
+    cursor = await _cursor(context, task_id, input, selection)
+    async for entry in context.services.tail.read(task_id, cursor, state, follow=input.follow, selection=selection):
+        yield Tracked(str(entry.seq), orjson.Fragment(entry.text))
+
+
+async def _cursor(context: Context, task_id: int, input: TailInput, selection: Selection) -> int:
+    """Return where reading starts; a cursor to resume from wins over every other wish."""
+    if input.last_event_id is not None:
+        text = str(input.last_event_id)
+        if not (text.isascii() and text.isdigit() and len(text) <= 18):
+            raise refusal("invalid_input", "lastEventId: it must be the seq of an event", field="lastEventId")
+        return int(text)
+    if input.since is not None:
+        since = input.since
+        if not isinstance(since, datetime):
+            since = datetime.now(UTC) - timedelta(seconds=since)
+        return await events.cursor_of_time(context.db, task_id, since)
+    if input.tail is not None:
+        return await events.cursor_of_tail(
+            context.db,
+            task_id,
+            input.tail,
+            job=input.job,
+            output_only=not selection.other,
+            without_output=not selection.output,
+        )
+    return 0
+
+
+@subscription(access=READ)
+async def system_events(context: Context) -> AsyncIterator[dict[str, Any]]:
+    """A snapshot of workers and open tasks, then each change. There is no cursor: a new start is a new snapshot."""
+    seen_workers = await _workers(context)
+    seen_tasks = await _open_tasks(context)
+    yield {"type": "snapshot", "workers": list(seen_workers.values()), "tasks": list(seen_tasks.values())}
+    with context.services.hub.waiting("s") as hint:
+        while True:
+            await hint.wait(context.services.settings.poll_seconds)
+            now_workers = await _workers(context)
+            now_tasks = await _open_tasks(context)
+            for task_id in seen_tasks.keys() - now_tasks.keys():
+                if ended := await tasks.get(context.db, task_id):
+                    yield {"type": "task", "task": _task(ended.task_id, ended.status, ended.last_seq)}
+            for change in _changes(seen_workers, now_workers, "worker") + _changes(seen_tasks, now_tasks, "task"):
+                yield change
+            for worker_id in seen_workers.keys() - now_workers.keys():
+                yield {"type": "worker_removed", "workerId": worker_id}
+            seen_workers, seen_tasks = now_workers, now_tasks
+            await asyncio.sleep(_SYSTEM_SECONDS)
+
+
+def _changes(before: dict[Any, Any], after: dict[Any, Any], kind: str) -> list[dict[str, Any]]:
+    return [{"type": kind, kind: shape} for key, shape in after.items() if before.get(key) != shape]
+
+
+def _task(task_id: int, status: str, last_seq: int) -> dict[str, Any]:
+    return {"taskId": f"task-{task_id}", "status": status, "lastSeq": last_seq}
+
+
+async def _open_tasks(context: Context) -> dict[int, dict[str, Any]]:
+    rows = await tasks.list_open(context.db, _OPEN_TASKS)
+    return {task_id: {"taskId": f"task-{task_id}", "status": status} for task_id, status in rows}
+
+
+async def _workers(context: Context) -> dict[str, Any]:
+    found = {}
+    for worker in await workers.listing(context.db):
+        shape = shapes.builtins(shapes.Worker.of(worker))
+        shape.pop("lastHeartbeatAt", None)
+        found[worker.worker_id] = shape
+    return found

@@ -1,0 +1,41 @@
+"""The one table of procedures: what stands here is the API."""
+
+from __future__ import annotations
+
+from app.routers import append, protocol, stream, tasks, tokens, values, workers
+from app.rpc.registry import Registry
+
+
+def registry() -> Registry:
+    """Return the API."""
+    return Registry(
+        {
+            "tasks.create": tasks.create,
+            "tasks.get": tasks.get,
+            "tasks.list": tasks.listing,
+            "tasks.cancel": tasks.cancel,
+            "tasks.retry": tasks.retry,
+            "tasks.update": tasks.update,
+            "tasks.kvGet": values.get,
+            "tasks.kvList": values.listing,
+            "tasks.kvSet": values.set_value,
+            "tasks.kvCas": values.cas,
+            "workers.register": protocol.register,
+            "workers.heartbeat": protocol.heartbeat,
+            "workers.claim": protocol.claim,
+            "workers.append": append.append,
+            "workers.finish": protocol.finish,
+            "workers.commands": protocol.commands,
+            "workers.list": workers.listing,
+            "workers.status": workers.status,
+            "workers.drain": workers.drain,
+            "workers.scale": workers.scale,
+            "stream.taskEvents": stream.task_events,
+            "stream.taskOutput": stream.task_output,
+            "stream.taskProgress": stream.task_progress,
+            "stream.systemEvents": stream.system_events,
+            "tokens.create": tokens.create,
+            "tokens.list": tokens.listing,
+            "tokens.revoke": tokens.revoke,
+        }
+    )

@@ -1,0 +1,200 @@
+"""The procedures ``tasks.*``."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import msgspec
+import orjson
+from msgspec import UNSET, Meta, UnsetType
+
+from app.auth import OPERATE, READ
+from app.context import Context
+from app.reasons import refusal
+from app.routers.ids import no_such_task, parse_task
+from app.routers.shapes import Resources, Status, Task, Wire
+from app.rpc.procedure import mutation, query
+from app.settings import AppSettings
+from db import model, tasks
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Amount = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+
+
+class TaskInput(Wire):
+    """A task by its id."""
+
+    task_id: str
+
+
+class CreateInput(Wire):
+    """What a new task is made from."""
+
+    prompt: str
+    agent: Name = "shell"
+    workers: Annotated[int, Meta(ge=1)] = 1
+    requires: list[Name] = []
+    resources: Resources = Resources()
+    priority: Amount = 0
+    retries: Annotated[int, Meta(ge=0, le=1000)] = 0
+    timeout_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
+    env: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    workspace: Any = None
+    on_failure: Literal["continue", "fail_fast"] = "continue"
+    idempotency_key: Name | None = None
+    agent_args: Any = None
+
+
+class ListInput(Wire):
+    """Which tasks to list."""
+
+    status: Status | None = None
+    labels: dict[str, str] = {}
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    cursor: str | None = None
+
+
+class TaskPage(Wire, omit_defaults=False):
+    """A page of tasks; ``nextCursor`` is absent on the last one."""
+
+    items: list[Task]
+    next_cursor: str | UnsetType = UNSET
+
+
+class CancelInput(Wire):
+    """A task to stop, and what to say about it."""
+
+    task_id: str
+    reason: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+class UpdateInput(Wire):
+    """A change to a task; ``version`` is the one the caller saw."""
+
+    task_id: str
+    version: int
+    priority: Amount | None = None
+    labels: dict[str, str] | None = None
+
+
+@mutation(access=OPERATE)
+async def create(context: Context, input: CreateInput) -> Task:
+    """Queue a task; the same idempotencyKey with the same input gives the task that exists."""
+    _check_limits(context.services.settings, input)
+    digest = hashlib.sha256(orjson.dumps(msgspec.to_builtins(input), option=orjson.OPT_SORT_KEYS)).digest()
+    task_id = await tasks.create(context.db, _new_task(input, digest))
+    if task_id is None:
+        task_id = await _existing(context, input.idempotency_key or "", digest)
+    return await get_task(context, task_id)
+
+
+async def _existing(context: Context, key: str, digest: bytes) -> int:
+    found = await tasks.find_by_key(context.db, key)
+    if found is None or found[1] != digest:
+        raise refusal("idempotency_conflict", "this idempotencyKey was used with other input")
+    return found[0]
+
+
+def _new_task(input: CreateInput, digest: bytes) -> model.NewTask:
+    return model.NewTask(
+        prompt=input.prompt,
+        agent=input.agent,
+        agent_args=input.agent_args,
+        workers=input.workers,
+        requires=tuple(sorted(set(input.requires))),
+        resources=input.resources.to_model(),
+        priority=input.priority,
+        retries=input.retries,
+        timeout_seconds=input.timeout_seconds,
+        environment=input.env,
+        labels=input.labels,
+        workspace=input.workspace,
+        on_failure=input.on_failure,
+        idempotency_key=input.idempotency_key,
+        digest=digest,
+    )
+
+
+def _check_limits(settings: AppSettings, input: CreateInput) -> None:
+    _limit("prompt", len(input.prompt.encode()), settings.prompt_bytes)
+    _limit("workers", input.workers, settings.max_workers)
+    _limit("env", sum(len(name.encode()) + len(value.encode()) for name, value in input.env.items()), settings.env_bytes)
+    _limit("labels", len(orjson.dumps(input.labels)), 16_384)
+    _limit("requires", len(input.requires), 100)
+    if not input.prompt.strip():
+        raise refusal("invalid_input", "prompt: it is empty", field="prompt")
+    for name in input.env:
+        if not name or "=" in name or name.startswith("ADO_"):
+            raise refusal("invalid_input", f"env: {name[:100]!r} may not be set by a task", field="env")
+    for amount in (input.resources.cpu, input.resources.memory, input.resources.gpu):
+        if not 0 <= amount <= 2**60:
+            raise refusal("invalid_input", "resources: an amount must be 0 or more", field="resources")
+
+
+def _limit(field: str, found: int, limit: int) -> None:
+    if found > limit:
+        raise refusal(
+            "limit_exceeded", f"{field}: {found} is more than the limit of {limit}", field=field, limit=limit
+        )
+
+
+async def get_task(context: Context, task_id: int) -> Task:
+    """Return a task with its jobs. Raises NOT_FOUND."""
+    task = await tasks.get(context.db, task_id)
+    if task is None:
+        raise no_such_task(f"task-{task_id}")
+    return Task.of(task)
+
+
+@query(access=READ)
+async def get(context: Context, input: TaskInput) -> Task:
+    """Return a task with its jobs."""
+    return await get_task(context, parse_task(input.task_id))
+
+
+@query(access=READ)
+async def listing(context: Context, input: ListInput) -> TaskPage:
+    """Return tasks, newest first."""
+    before = parse_task(input.cursor) if input.cursor else None
+    page = await tasks.page(
+        context.db, status=input.status, labels=input.labels, limit=input.limit + 1, before=before
+    )
+    items = [Task.of(task) for task in page[: input.limit]]
+    more = len(page) > input.limit
+    return TaskPage(items=items, next_cursor=items[-1].task_id if more else UNSET)
+
+
+@mutation(access=OPERATE)
+async def cancel(context: Context, input: CancelInput) -> Task:
+    """Stop a task; repeating it changes nothing."""
+    task_id = parse_task(input.task_id)
+    await tasks.cancel(context.db, task_id, input.reason)
+    return await get_task(context, task_id)
+
+
+@mutation(access=OPERATE)
+async def retry(context: Context, input: TaskInput) -> Task:
+    """Queue the failed and cancelled jobs again."""
+    task_id = parse_task(input.task_id)
+    retried = await tasks.retry(context.db, task_id)
+    task = await get_task(context, task_id)
+    if not retried:
+        raise refusal("nothing_to_retry", f"{task.task_id} is {task.status}: none of its jobs can be queued again")
+    return task
+
+
+@mutation(access=OPERATE)
+async def update(context: Context, input: UpdateInput) -> Task:
+    """Change priority or labels of the version that the caller saw."""
+    task_id = parse_task(input.task_id)
+    if input.labels is not None:
+        _limit("labels", len(orjson.dumps(input.labels)), 16_384)
+    updated = await tasks.update(context.db, task_id, input.version, input.priority, input.labels)
+    task = await get_task(context, task_id)
+    if not updated:
+        raise refusal(
+            "version_conflict", f"{task.task_id} is at version {task.version}, not {input.version}", version=task.version
+        )
+    return task

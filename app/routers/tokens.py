@@ -1,0 +1,95 @@
+"""The procedures ``tokens.*``, for administrators."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from app.auth import ADMINISTER
+from app.context import Context
+from app.reasons import refusal
+from app.routers.shapes import Wire
+from app.rpc.procedure import mutation, query
+from db import tokens
+
+
+class CreateInput(Wire):
+    """Whom the token is for, and for how long."""
+
+    role: Literal["viewer", "operator", "admin", "worker"]
+    worker_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    capabilities: list[str] | None = None
+    expires_seconds: Annotated[float, Meta(gt=0, le=3.2e9)] | None = None
+
+
+class TokenInput(Wire):
+    """A token by its public id."""
+
+    token_id: str
+
+
+class Created(Wire, omit_defaults=False):
+    """The only time the token itself is shown."""
+
+    token_id: str
+    token: str
+    role: str
+    expires_at: datetime | None
+
+
+class Token(Wire, omit_defaults=False):
+    """A token without its secret."""
+
+    token_id: str
+    role: str
+    created_at: datetime
+    worker_id: str | UnsetType = UNSET
+    capabilities: list[str] | UnsetType = UNSET
+    expires_at: datetime | UnsetType = UNSET
+    revoked_at: datetime | UnsetType = UNSET
+
+
+class TokenList(Wire, omit_defaults=False):
+    """Tokens, oldest first."""
+
+    items: list[Token]
+
+
+class Revoked(Wire, omit_defaults=False):
+    """The token is no longer valid."""
+
+    token_id: str
+    revoked_at: datetime
+
+
+@mutation(access=ADMINISTER)
+async def create(context: Context, input: CreateInput) -> Created:
+    """Make a token."""
+    if (input.role == "worker") != (input.worker_id is not None):
+        raise refusal("invalid_input", "workerId: a worker token names its worker, others none", field="workerId")
+    token = tokens.new(
+        input.role,
+        worker_id=input.worker_id,
+        capabilities=input.capabilities,
+        expires_seconds=input.expires_seconds,
+    )
+    row = await tokens.create(context.db, token)
+    return Created(token_id=row["token_id"], token=token.token, role=row["role"], expires_at=row["expires_at"])
+
+
+@query(access=ADMINISTER)
+async def listing(context: Context) -> TokenList:
+    """Return all tokens without their secrets."""
+    rows = await tokens.listing(context.db)
+    return TokenList(items=[Token(**{k: UNSET if v is None else v for k, v in row.items()}) for row in rows])
+
+
+@mutation(access=ADMINISTER)
+async def revoke(context: Context, input: TokenInput) -> Revoked:
+    """Revoke a token; what it has open ends within ten seconds."""
+    row = await tokens.revoke(context.db, input.token_id)
+    if row is None:
+        raise refusal("no_such_token", f"there is no token {input.token_id[:100]!r}")
+    return Revoked(token_id=row["token_id"], revoked_at=row["revoked_at"])

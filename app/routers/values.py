@@ -1,0 +1,118 @@
+"""The procedures ``tasks.kv*``: how the jobs of one task elect, share and meet."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from msgspec import Meta
+
+from app.auth import READ_VALUES, WRITE_VALUES
+from app.context import Context
+from app.reasons import refusal
+from app.routers.ids import no_such_task, parse_task
+from app.routers.shapes import Wire
+from app.rpc.procedure import mutation, query
+from db import events, tasks
+
+Key = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class KeyInput(Wire):
+    """One key of a task's store."""
+
+    task_id: str
+    key: Key
+
+
+class PrefixInput(Wire):
+    """The keys that begin with a prefix."""
+
+    task_id: str
+    prefix: Annotated[str, Meta(max_length=200)] = ""
+
+
+class SetInput(Wire):
+    """A value to write."""
+
+    task_id: str
+    key: Key
+    value: Any
+
+
+class CasInput(SetInput):
+    """A value to write over a version; 0 means the key must be new."""
+
+    version: Annotated[int, Meta(ge=0)]
+
+
+class Value(Wire, omit_defaults=False):
+    """One entry; ``version`` counts its writes."""
+
+    key: str
+    value: Any
+    version: int
+
+
+class Values(Wire, omit_defaults=False):
+    """Entries by key."""
+
+    items: list[Value]
+
+
+def _value(value: tasks.Value) -> Value:
+    return Value(key=value.key, value=orjson.loads(value.value), version=value.version)
+
+
+async def _task(context: Context, text: str) -> int:
+    task_id = parse_task(text)
+    caller = context.caller
+    if caller.role == "job" and caller.task_id != task_id:
+        raise refusal("forbidden", "a job's token reaches only the store of its own task")
+    if await events.state(context.db, task_id) is None:
+        raise no_such_task(text)
+    return task_id
+
+
+@query(access=READ_VALUES)
+async def get(context: Context, input: KeyInput) -> Value | None:
+    """Return a value, or null."""
+    value = await tasks.get_value(context.db, await _task(context, input.task_id), input.key)
+    return _value(value) if value else None
+
+
+@query(access=READ_VALUES)
+async def listing(context: Context, input: PrefixInput) -> Values:
+    """Return the values whose key begins with a prefix."""
+    values = await tasks.list_values(context.db, await _task(context, input.task_id), input.prefix)
+    return Values(items=[_value(value) for value in values])
+
+
+async def _write(context: Context, input: SetInput, version: int | None) -> Value:
+    settings = context.services.settings
+    size = len(orjson.dumps(input.value))
+    if size > settings.kv_bytes:
+        raise refusal("limit_exceeded", f"value: {size} bytes is more than {settings.kv_bytes}", limit=settings.kv_bytes)
+    task_id = await _task(context, input.task_id)
+    written = await tasks.set_value(
+        context.db, task_id, input.key, input.value, version=version, key_limit=settings.kv_keys
+    )
+    if written is not None:
+        return _value(written)
+    current = await tasks.get_value(context.db, task_id, input.key)
+    if version is None or (current is None and version == 0):
+        raise refusal("limit_exceeded", f"a task has at most {settings.kv_keys} keys", limit=settings.kv_keys)
+    found = current.version if current else 0
+    raise refusal("version_conflict", f"{input.key} is at version {found}, not {version}", version=found)
+
+
+@mutation(access=WRITE_VALUES)
+async def set_value(context: Context, input: SetInput) -> Value:
+    """Write a value."""
+    return await _write(context, input, None)
+
+
+@mutation(access=WRITE_VALUES)
+async def cas(context: Context, input: CasInput) -> Value:
+    """Write a value if it is still at the given version."""
+    return await _write(context, input, input.version)

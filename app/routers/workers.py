@@ -1,0 +1,100 @@
+"""The procedures ``workers.*`` for people; the workers' own are in ``protocol`` and ``append``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from app.auth import OPERATE, READ
+from app.context import Context
+from app.reasons import refusal
+from app.routers.shapes import Wire, Worker, WorkerState
+from app.rpc.procedure import mutation, query
+from db import jobs, workers
+
+
+class ListInput(Wire):
+    """Which workers to list."""
+
+    state: WorkerState | None = None
+
+
+class WorkerInput(Wire):
+    """A worker by its id."""
+
+    worker_id: str
+
+
+class ScaleInput(Wire):
+    """How many workers are kept even when the queue is empty."""
+
+    count: Annotated[int, Meta(ge=0, le=10_000)]
+    capabilities: list[str] = []
+
+
+class WorkerList(Wire, omit_defaults=False):
+    """Workers by id."""
+
+    items: list[Worker]
+
+
+class Status(Wire, omit_defaults=False):
+    """The workers, how many are in which state, and what waits."""
+
+    workers: list[Worker]
+    counts: dict[str, int]
+    queue: dict[str, Any]
+
+
+class Scale(Wire, omit_defaults=False):
+    """How many workers of these capabilities are kept."""
+
+    count: int
+    capabilities: list[str]
+
+
+@query(access=READ)
+async def listing(context: Context, input: ListInput) -> WorkerList:
+    """Return the workers, those that ended lately included."""
+    return WorkerList(items=[Worker.of(worker) for worker in await workers.listing(context.db, input.state)])
+
+
+@query(access=READ)
+async def status(context: Context) -> Status:
+    """Return what ``ado workers status`` shows."""
+    found = await workers.listing(context.db)
+    counts: dict[str, int] = {}
+    for worker in found:
+        counts[worker.state] = counts.get(worker.state, 0) + 1
+    queued, running = await jobs.counts(context.db)
+    waiting = [
+        {"needs": sorted(demand.needs), "jobs": demand.jobs} for demand in await jobs.ready_demands(context.db)
+    ]
+    return Status(
+        workers=[Worker.of(worker) for worker in found if worker.state != "stopped"],
+        counts=counts,
+        queue={"queued": queued, "running": running, "waiting": waiting},
+    )
+
+
+async def get_worker(context: Context, worker_id: str) -> Worker:
+    """Return one worker. Raises NOT_FOUND."""
+    for worker in await workers.listing(context.db):
+        if worker.worker_id == worker_id:
+            return Worker.of(worker)
+    raise refusal("no_such_worker", f"there is no worker {worker_id[:100]!r}")
+
+
+@mutation(access=OPERATE)
+async def drain(context: Context, input: WorkerInput) -> Worker:
+    """Let a worker finish what it has and end."""
+    await workers.drain(context.db, input.worker_id)
+    return await get_worker(context, input.worker_id)
+
+
+@mutation(access=OPERATE)
+async def scale(context: Context, input: ScaleInput) -> Scale:
+    """Keep so many workers even when the queue is empty."""
+    count = await workers.scale(context.db, input.capabilities, input.count)
+    return Scale(count=count, capabilities=input.capabilities)

@@ -1,0 +1,105 @@
+"""Settings of an API replica: one frozen record, read once from the environment and checked at start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, get_type_hints
+
+S = TypeVar("S")
+
+
+class SettingsError(ValueError):
+    """A setting is missing or makes no sense; the text names the variable and what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppSettings:
+    """What a replica runs with; each field is ``ADO_`` and its name in capitals."""
+
+    dsn: str = ""
+    """Postgres, as a libpq URI. Required."""
+    listen_dsn: str = ""
+    """Postgres for the one LISTEN connection, where ``dsn`` leads through a pooler; default: the same."""
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback unless asked otherwise, because tokens travel in clear text."""
+    port: int = 7421
+    """Port to listen on; 0 takes a free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names besides loopback that a replica on loopback answers to, divided by commas."""
+    pool_size: int = 10
+    """Connections to Postgres; two cores gain nothing from more."""
+    heartbeat_seconds: float = 5.0
+    """Time between heartbeats of a worker, handed out at registration."""
+    suspect_seconds: float = 15.0
+    """Silence after which a worker gets no new jobs; three heartbeats."""
+    lease_seconds: float = 30.0
+    """Silence after which a worker's jobs are queued again; twice ``suspect``, so that a short cut costs nothing."""
+    poll_seconds: float = 1.0
+    """How late a reader notices what a lost notification should have told."""
+    flush_lanes: int = 2
+    """Appends in flight at once; tasks are divided over them. More only queue at Postgres's commit lock."""
+    append_bytes: int = 64 * 1024 * 1024
+    """Bytes of output that may wait for the database before workers are held back."""
+    feed_bytes: int = 4 * 1024 * 1024
+    """Bytes of recent events kept for the viewers of one task; who is further behind reads the log."""
+    page_bytes: int = 1024 * 1024
+    """Bytes of a page of the log."""
+    prompt_bytes: int = 1024 * 1024
+    """Largest prompt."""
+    env_bytes: int = 64 * 1024
+    """Largest environment of a task, names and values."""
+    max_workers: int = 1000
+    """Largest number of jobs of one task."""
+    event_bytes: int = 1024 * 1024
+    """Largest data of one event, decoded."""
+    batch_events: int = 1000
+    """Largest number of events in a batch of a worker."""
+    kv_bytes: int = 64 * 1024
+    """Largest value in a task's key-value store."""
+    kv_keys: int = 1000
+    """Largest number of keys in a task's key-value store."""
+    body_bytes: int = 4 * 1024 * 1024
+    """Largest body of a request and frame of a socket."""
+    drain_seconds: float = 10.0
+    """How long a stopping replica lets its streams move to another one."""
+    keep_workers_seconds: float = 86_400.0
+    """How long workers that ended stay listed."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not self.dsn:
+            raise SettingsError("ADO_DSN is not set: name the database, e.g. postgresql://user@host/ado")
+        if not 0 < self.heartbeat_seconds < self.suspect_seconds < self.lease_seconds:
+            raise SettingsError(
+                "ADO_HEARTBEAT_SECONDS < ADO_SUSPECT_SECONDS < ADO_LEASE_SECONDS must hold, all above 0; found "
+                f"{self.heartbeat_seconds}, {self.suspect_seconds}, {self.lease_seconds}"
+            )
+
+    @property
+    def monitor_seconds(self) -> float:
+        """Time between monitor ticks: short enough that a dead worker is noticed soon after its lease."""
+        return max(0.05, min(1.0, self.suspect_seconds / 5))
+
+
+def read(kind: type[S], environ: Mapping[str, str] = os.environ, **overrides: Any) -> S:
+    """Make settings from ``ADO_*`` variables; overrides that are not None win. Raises SettingsError."""
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        variable = f"ADO_{field.name.upper()}"
+        if overrides.get(field.name) is not None:
+            values[field.name] = overrides[field.name]
+        elif text := environ.get(variable):
+            values[field.name] = _convert(variable, text, hints[field.name])
+    return kind(**values)
+
+
+def _convert(variable: str, text: str, kind: Any) -> Any:
+    if kind == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise SettingsError(f"{variable} must be a {kind.__name__}, not {text!r}") from error

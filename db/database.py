@@ -1,0 +1,86 @@
+"""The replicas' pool of asyncpg connections, and how a named statement is run on it.
+
+Every statement is one transaction and carries its own fence, so running it again after a deadlock is safe. A broken
+connection raises DatabaseUnavailable: whether the statement took effect is then unknown, and its fence makes the
+caller's repetition harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+import asyncpg
+
+from db.errors import DatabaseUnavailable
+from db.queries import load
+
+_BROKEN = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+_DEADLOCK_TRIES = 5
+
+
+class Database:
+    """A pool of connections; ``many``, ``optional`` and ``one`` run a statement by its name."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, dsn: str, *, size: int, timeout: float = 30.0) -> Self:
+        """Connect; ``size`` connections at most, ``timeout`` seconds a statement. Raises DatabaseUnavailable."""
+        try:
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=size,
+                command_timeout=timeout,
+                timeout=10,
+                server_settings={"application_name": "ado-api"},
+            )
+        except _BROKEN as error:
+            raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error
+        return cls(pool)
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Close the connections; those still in use after ``timeout`` seconds are cut."""
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout)
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def many(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
+        """Run a statement and return its rows."""
+        query = load()[name]
+        arguments = query.arguments(values)
+        for attempt in range(1, _DEADLOCK_TRIES + 1):
+            try:
+                rows: list[asyncpg.Record] = await self._pool.fetch(query.numbered, *arguments)
+            except asyncpg.DeadlockDetectedError:
+                if attempt == _DEADLOCK_TRIES:
+                    raise
+                await asyncio.sleep(0.01 * attempt)
+            except _BROKEN as error:
+                raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
+            else:
+                return rows
+        raise AssertionError("unreachable")
+
+    async def optional(self, name: str, /, **values: Any) -> asyncpg.Record | None:
+        """Run a statement that gives one row or none."""
+        rows = await self.many(name, **values)
+        return rows[0] if rows else None
+
+    async def one(self, name: str, /, **values: Any) -> asyncpg.Record:
+        """Run a statement that always gives one row."""
+        return (await self.many(name, **values))[0]

@@ -1,0 +1,48 @@
+"""What can go wrong between ado and its database.
+
+DatabaseError
+├── SchemaMismatch        the database is at another migration than this release
+├── MigrationFailed       a migration did not apply, or an applied one was changed
+├── DatabaseUnavailable   no connection, or it broke before an answer came
+└── LogPruned             the events a reader asks for have been dropped
+"""
+
+from __future__ import annotations
+
+
+class DatabaseError(Exception):
+    """Base of the tree: one sentence, and the next step in ``next_step``."""
+
+    next_step = "look at the database server's log"
+
+    def __init__(self, message: str, next_step: str | None = None) -> None:
+        super().__init__(message)
+        if next_step is not None:
+            self.next_step = next_step
+
+
+class SchemaMismatch(DatabaseError):
+    """The database is at another migration than this release knows."""
+
+    def __init__(self, found: int, known: int) -> None:
+        older = found < known
+        step = "run: ado db migrate" if older else "deploy a newer release of ado"
+        super().__init__(f"the database is at migration {found}, this release needs {known}", step)
+        self.found = found
+        self.known = known
+
+
+class MigrationFailed(DatabaseError):
+    """A migration did not apply, or one that had been applied reads differently now."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """There is no connection, or it broke before the answer came."""
+
+    next_step = "check that Postgres runs and that ADO_DSN names it; nothing is lost, calls may be sent again"
+
+
+class LogPruned(DatabaseError):
+    """The events that a reader asks for have been dropped with their range."""
+
+    next_step = "the task's row still tells how it ended: ado tasks show"

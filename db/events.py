@@ -1,0 +1,119 @@
+"""Typed functions over ``sql/queries/events.sql``: the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from db.database import Database
+from db.model import Event
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """One event of a worker: ``data`` for output, ``body`` (JSON text) for the other types."""
+
+    type: str
+    stream: str | None
+    at: datetime
+    data: bytes | None
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A numbered batch of one attempt."""
+
+    task_id: int
+    job: int
+    attempt: int
+    worker_id: str
+    number: int
+    events: Sequence[NewEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a batch went: its events are ``base + 1`` … in the task's log."""
+
+    base: int
+    stored_at: datetime
+
+
+async def append(db: Database, batches: Sequence[Batch], lease_seconds: float) -> list[Stored | None]:
+    """Store batches of different attempts in one commit; None for each that the fence refused."""
+    events = [
+        (position, number, event)
+        for position, batch in enumerate(batches, 1)
+        for number, event in enumerate(batch.events, 1)
+    ]
+    rows = await db.many(
+        "append_batches",
+        task_ids=[batch.task_id for batch in batches],
+        jobs=[batch.job for batch in batches],
+        attempts=[batch.attempt for batch in batches],
+        worker_ids=[batch.worker_id for batch in batches],
+        batches=[batch.number for batch in batches],
+        counts=[len(batch.events) for batch in batches],
+        lease_seconds=lease_seconds,
+        event_positions=[event[0] for event in events],
+        event_numbers=[event[1] for event in events],
+        types=[event[2].type for event in events],
+        streams=[event[2].stream for event in events],
+        ats=[event[2].at for event in events],
+        datas=[event[2].data for event in events],
+        bodies=[event[2].body for event in events],
+    )
+    stored: list[Stored | None] = [None] * len(batches)
+    for row in rows:
+        stored[row["position"] - 1] = Stored(int(row["base"] or 0), row["stored_at"])
+    return stored
+
+
+async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_limit: int) -> list[Event]:
+    """Return events after a cursor, in order, within both limits (but at least one if there is one)."""
+    rows = await db.many(
+        "page_events", task_id=task_id, after=after, row_limit=row_limit, byte_limit=byte_limit
+    )
+    return [Event.of(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """The end of a log: its last seq, whether the task has ended, whether its events were dropped."""
+
+    last_seq: int
+    ended: bool
+    pruned: bool
+
+
+async def state(db: Database, task_id: int) -> LogState | None:
+    """Return where a task's log ends; None for an unknown task."""
+    row = await db.optional("last_seq", task_id=task_id)
+    return LogState(row["last_seq"], row["ended"], bool(row["pruned"])) if row else None
+
+
+async def cursor_of_tail(
+    db: Database, task_id: int, count: int, *, job: int | None, output_only: bool, without_output: bool
+) -> int:
+    """Return the cursor after which the last ``count`` events of a filter stand."""
+    row = await db.one(
+        "seq_before_tail",
+        task_id=task_id,
+        count=count,
+        job=job,
+        output_only=output_only,
+        without_output=without_output,
+    )
+    return int(row["after"])
+
+
+async def cursor_of_time(db: Database, task_id: int, since: datetime) -> int:
+    """Return the cursor after which everything stored since a moment stands."""
+    return int((await db.one("seq_before_time", task_id=task_id, since=since))["after"])
+
+
+async def extend(db: Database, ahead: int) -> int:
+    """Make partitions for the next ``ahead`` task ids; return how many were new."""
+    return int((await db.one("extend_log", ahead=ahead))["made"])

@@ -1,0 +1,150 @@
+"""Typed functions over ``sql/queries/jobs.sql``: claims, ends of attempts, time-outs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from db.database import Database
+from db.model import AttemptKey, ClaimedJob, Demand, Job, Outcome, Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What a worker reports at the end of an attempt."""
+
+    task_id: int
+    job: int
+    attempt: int
+    worker_id: str
+    last_batch: int | None
+    outcome: Outcome
+    exit_code: int | None
+    reason: str | None
+    message: str | None
+    result: Any
+    usage: Any
+
+    @property
+    def job_text(self) -> str:
+        """The job's public id."""
+        return f"task-{self.task_id}/{self.job}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of an attempt that its worker did not end."""
+
+    task_id: int
+    job: int
+    attempt: int
+    worker_id: str | None
+    status: str
+
+
+async def claim(
+    db: Database,
+    *,
+    worker_id: str,
+    session: str,
+    claims: int,
+    limit: int,
+    suspect_seconds: float,
+    lease_seconds: float,
+    only: tuple[int, int] | None = None,
+) -> list[ClaimedJob]:
+    """Claim up to ``limit`` jobs for a worker whose claim number is still ``claims``."""
+    rows = await db.many(
+        "claim_jobs",
+        worker_id=worker_id,
+        session=session,
+        claims=claims,
+        job_limit=limit,
+        suspect_seconds=suspect_seconds,
+        lease_seconds=lease_seconds,
+        only_task=only[0] if only else None,
+        only_job=only[1] if only else None,
+    )
+    return [ClaimedJob.of(row) for row in rows]
+
+
+async def finish(db: Database, report: Finish) -> tuple[Job, bool] | None:
+    """Close an attempt; return the stored job and whether siblings must stop, or None when the fence refused it."""
+    row = await db.optional(
+        "finish_job",
+        task_id=report.task_id,
+        job=report.job,
+        attempt=report.attempt,
+        worker_id=report.worker_id,
+        last_batch=report.last_batch,
+        outcome=report.outcome,
+        exit_code=report.exit_code,
+        reason=report.reason,
+        message=report.message,
+        result=None if report.result is None else orjson.dumps(report.result).decode(),
+        usage=None if report.usage is None else orjson.dumps(report.usage).decode(),
+    )
+    if row is None:
+        return None
+    job = Job.of(row)
+    return job, job.status == "failed" and row["on_failure"] == "fail_fast"
+
+
+async def end_attempts(
+    db: Database, attempts: Iterable[AttemptKey], *, reason: str, loss: bool, overdue_only: bool = False
+) -> list[Ended]:
+    """End attempts on behalf of a worker that will not; those no longer running are left alone."""
+    keys = list(attempts)
+    rows = await db.many(
+        "end_attempts",
+        task_ids=[key[0] for key in keys],
+        jobs=[key[1] for key in keys],
+        attempts=[key[2] for key in keys],
+        loss=int(loss),
+        overdue_only=overdue_only,
+        reason=reason,
+    )
+    return [
+        Ended(row["task_id"], row["job"], row["attempt"], row["worker_id"], row["status"]) for row in rows
+    ]
+
+
+async def get(db: Database, task_id: int, job: int) -> Job | None:
+    """Return one job."""
+    row = await db.optional("get_job", task_id=task_id, job=job)
+    return Job.of(row) if row else None
+
+
+async def held(db: Database, worker_id: str) -> dict[AttemptKey, str | None]:
+    """Return what a worker holds: attempt → why it must stop, or None."""
+    rows = await db.many("held_jobs", worker_id=worker_id)
+    return {(row["task_id"], row["job"], row["attempt"]): row["stop_reason"] for row in rows}
+
+
+async def overdue(db: Database, suspect_seconds: float) -> list[AttemptKey]:
+    """Return attempts whose lease has run out."""
+    rows = await db.many("overdue_jobs", suspect_seconds=suspect_seconds)
+    return [(row["task_id"], row["job"], row["attempt"]) for row in rows]
+
+
+async def time_out(db: Database) -> Sequence[str]:
+    """Mark attempts past their time; return the workers that are told."""
+    return [row["worker_id"] for row in await db.many("time_out_jobs")]
+
+
+async def ready_demands(db: Database, count_limit: int = 1000) -> list[Demand]:
+    """Return what can be claimed now, by demand; each is counted up to ``count_limit``."""
+    rows = await db.many("ready_demands", count_limit=count_limit)
+    return [
+        Demand(frozenset(row["needs"]), Resources(row["cpu"], row["memory"], row["gpu"]), row["jobs"])
+        for row in rows
+    ]
+
+
+async def counts(db: Database) -> tuple[int, int]:
+    """Return how many jobs are queued and how many run."""
+    row = await db.one("queue_counts")
+    return row["queued"], row["running"]

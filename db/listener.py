@@ -1,0 +1,73 @@
+"""The one LISTEN connection of a replica.
+
+What arrives is a hint: ``e:TASK:SEQ`` (a log grew), ``q:N`` (N jobs were queued), ``w:WORKER`` (there is a command for
+a worker), ``s`` (a setting of the system changed), several in one payload, divided by spaces. Authority is always the
+table. While the connection is away nothing is lost but time: readers poll, and after every reconnect everybody is
+woken once. A connection that the network has swallowed is found by a query every ``check_seconds``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+import asyncpg
+
+CHANNEL = "ado"
+_log = logging.getLogger("ado.listener")
+
+
+class Listener:
+    """Keeps one connection on LISTEN; calls ``on_hints(list)`` for every payload and ``on_gap()`` after a gap."""
+
+    def __init__(
+        self,
+        dsn: str,
+        on_hints: Callable[[list[str]], None],
+        on_gap: Callable[[], None],
+        *,
+        check_seconds: float = 5.0,
+    ) -> None:
+        self._dsn = dsn
+        self._on_hints = on_hints
+        self._on_gap = on_gap
+        self._check_seconds = check_seconds
+        self.connected = False
+
+    async def run(self) -> None:
+        """Listen until cancelled, reconnecting with back-off and jitter."""
+        failures = 0
+        while True:
+            try:
+                await self._listen()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if self.connected:
+                    _log.warning("listener lost", extra={"error": type(error).__name__})
+                    failures = 0
+                self.connected = False
+            failures += 1
+            await asyncio.sleep(random.uniform(0.05, min(5.0, 0.1 * 2 ** min(failures, 6))))  # noqa: S311
+
+    async def _listen(self) -> None:
+        connection = await asyncpg.connect(
+            self._dsn, timeout=10, server_settings={"application_name": "ado-listen"}
+        )
+        try:
+            await connection.add_listener(CHANNEL, self._heard)
+            self.connected = True
+            self._on_gap()
+            ended = asyncio.Event()
+            connection.add_termination_listener(lambda _: ended.set())
+            while not ended.is_set():
+                try:
+                    await asyncio.wait_for(ended.wait(), self._check_seconds)
+                except TimeoutError:
+                    await connection.execute("select 1", timeout=self._check_seconds)
+            raise ConnectionResetError
+        finally:
+            connection.terminate()
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        self._on_hints(str(payload).split(" "))

@@ -1,0 +1,287 @@
+"""Rows as frozen records; made from rows here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+Outcome = Literal["succeeded", "failed", "cancelled", "released"]
+Key = tuple[int, int]
+"""Task id and job index."""
+AttemptKey = tuple[int, int, int]
+"""Task id, job index and attempt."""
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Cores, bytes and GPUs that a worker has or a job needs."""
+
+    cpu: float = 0.0
+    memory: int = 0
+    gpu: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """What ``create`` stores."""
+
+    prompt: str
+    agent: str
+    agent_args: Any
+    workers: int
+    requires: tuple[str, ...]
+    resources: Resources
+    priority: int
+    retries: int
+    timeout_seconds: float | None
+    environment: Mapping[str, str]
+    labels: Mapping[str, str]
+    workspace: Any
+    on_failure: str
+    idempotency_key: str | None
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One claimable unit of a task, with its current or last attempt."""
+
+    task_id: int
+    job: int
+    status: Status
+    attempt: int
+    finished_attempt: int
+    worker_id: str | None
+    last_batch: int
+    exit_code: int | None
+    reason: str | None
+    message: str | None
+    result: Any
+    usage: Any
+    stop_reason: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Job:
+        """Make one from a row of ado.jobs."""
+        return cls(
+            task_id=row["task_id"],
+            job=row["job"],
+            status=row["status"],
+            attempt=row["attempt"],
+            finished_attempt=row["finished_attempt"],
+            worker_id=row["worker_id"],
+            last_batch=row["last_batch"],
+            exit_code=row["exit_code"],
+            reason=row["reason"],
+            message=row["message"],
+            result=_json(row["result"]),
+            usage=_json(row["usage"]),
+            stop_reason=row["stop_reason"],
+            started_at=row["started_at"],
+            finished_at=row["finished_at"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task with its jobs, and the names (never the values) of its environment."""
+
+    task_id: int
+    status: Status
+    reason: str | None
+    message: str | None
+    prompt: str
+    agent: str
+    agent_args: Any
+    workers: int
+    requires: Sequence[str]
+    resources: Resources
+    priority: int
+    retries: int
+    timeout_seconds: float | None
+    labels: Mapping[str, str]
+    on_failure: str
+    env_names: Sequence[str]
+    version: int
+    last_seq: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    jobs: tuple[Job, ...]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], jobs: Sequence[Job]) -> Task:
+        """Make one from a row of get_task or list_tasks and its jobs."""
+        return cls(
+            task_id=row["task_id"],
+            status=row["status"],
+            reason=row["reason"],
+            message=row["message"],
+            prompt=row["prompt"],
+            agent=row["agent"],
+            agent_args=_json(row["agent_args"]),
+            workers=row["workers"],
+            requires=row["requires"],
+            resources=Resources(row["cpu"], row["memory"], row["gpu"]),
+            priority=row["priority"],
+            retries=row["retries"],
+            timeout_seconds=row["timeout_seconds"],
+            labels=orjson.loads(row["labels"]),
+            on_failure=row["on_failure"],
+            env_names=row["env_names"],
+            version=row["version"],
+            last_seq=row["last_seq"],
+            created_at=row["created_at"],
+            started_at=row["started_at"],
+            finished_at=row["finished_at"],
+            cancel_requested_at=row["cancel_requested_at"],
+            jobs=tuple(jobs),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """What a worker is given; the only place where environment values leave the database."""
+
+    task_id: int
+    job: int
+    attempt: int
+    prompt: str
+    agent: str
+    agent_args: Any
+    environment: Mapping[str, str]
+    workers: int
+    timeout_seconds: float | None
+    workspace: Any
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> ClaimedJob:
+        """Make one from a row of claim_jobs."""
+        return cls(
+            task_id=row["task_id"],
+            job=row["job"],
+            attempt=row["attempt"],
+            prompt=row["prompt"],
+            agent=row["agent"],
+            agent_args=_json(row["agent_args"]),
+            environment=_json(row["environment"]) or {},
+            workers=row["workers"],
+            timeout_seconds=row["timeout_seconds"],
+            workspace=_json(row["workspace"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Jobs in the queue that match the same workers."""
+
+    needs: frozenset[str]
+    resources: Resources
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of a log: ``data`` for output, ``body`` (JSON text) for everything else."""
+
+    task_id: int
+    seq: int
+    job: int | None
+    attempt: int | None
+    type: str
+    stream: str | None
+    at: datetime
+    stored_at: datetime
+    data: bytes | None
+    body: str | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Event:
+        """Make one from a row of page_events."""
+        return cls(
+            row["task_id"],
+            row["seq"],
+            row["job"],
+            row["attempt"],
+            row["type"],
+            row["stream"],
+            row["at"],
+            row["stored_at"],
+            row["data"],
+            row["body"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker with its derived state and what it holds."""
+
+    worker_id: str
+    state: str
+    capabilities: Sequence[str]
+    resources: Resources
+    free: Resources
+    slots: int
+    running_jobs: int
+    labels: Mapping[str, str]
+    version: str | None
+    pid: int | None
+    host: str | None
+    backend: str | None
+    requested_at: datetime
+    started_at: datetime | None
+    last_heartbeat_at: datetime | None
+    idle_since: datetime
+    jobs: tuple[AttemptKey, ...] = ()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], jobs: Sequence[AttemptKey] = ()) -> Worker:
+        """Make one from a row of ado.worker_status."""
+        labels = row["labels"]
+        return cls(
+            worker_id=row["worker_id"],
+            state=row["state"],
+            capabilities=row["capabilities"],
+            resources=Resources(row["cpu"], row["memory"], row["gpu"]),
+            free=Resources(row["free_cpu"], row["free_memory"], row["free_gpu"]),
+            slots=row["slots"],
+            running_jobs=row["running_jobs"],
+            labels=orjson.loads(labels) if isinstance(labels, str) else labels,
+            version=row["version"],
+            pid=row["pid"],
+            host=row["host"],
+            backend=row["backend"],
+            requested_at=row["requested_at"],
+            started_at=row["started_at"],
+            last_heartbeat_at=row["last_heartbeat_at"],
+            idle_since=row["idle_since"],
+            jobs=tuple(jobs),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Whom a token belongs to."""
+
+    token_id: str
+    role: str
+    worker_id: str | None
+    capabilities: Sequence[str] | None
+    task_id: int | None
+    job: int | None
+    attempt: int | None
+    expires_at: datetime | None
+    valid: bool

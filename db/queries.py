@@ -1,0 +1,75 @@
+"""Named statements, read once from ``sql/queries``.
+
+A statement begins with ``-- name: NAME :ROWS`` where ROWS says how many rows it gives (``none``, ``optional``,
+``one``, ``many``). Parameters are named, ``:task_id::bigint``; each driver gets its own form of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, cast
+
+Rows = Literal["none", "optional", "one", "many"]
+
+_HEADER = re.compile(r"^-- name: (\w+) :(\w+)\s*$", re.MULTILINE)
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+_COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One statement in the forms of both drivers; ``parameters`` in the order of asyncpg's numbers."""
+
+    name: str
+    rows: Rows
+    parameters: tuple[str, ...]
+    numbered: str
+    named: str
+
+    def arguments(self, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Order ``values`` as the numbered form wants them; a missing or surplus one raises TypeError."""
+        if values.keys() != set(self.parameters):
+            wrong = sorted(values.keys() ^ set(self.parameters))
+            raise TypeError(f"statement {self.name}: missing or surplus parameters {', '.join(wrong)}")
+        return [values[name] for name in self.parameters]
+
+
+def parse(text: str) -> dict[str, Query]:
+    """Split a file into its statements; a duplicate name or an unknown row word raises ValueError."""
+    parts = _HEADER.split(text)
+    found: dict[str, Query] = {}
+    for name, rows, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+        if name in found or rows not in ("none", "optional", "one", "many"):
+            raise ValueError(f"statement {name}: duplicate name, or unknown row word {rows!r}")
+        found[name] = _query(name, cast(Rows, rows), _COMMENT.sub("", body).strip().rstrip(";"))
+    return found
+
+
+def _query(name: str, rows: Rows, body: str) -> Query:
+    parameters = tuple(dict.fromkeys(_PARAMETER.findall(body)))
+    number = {parameter: index for index, parameter in enumerate(parameters, 1)}
+    return Query(
+        name=name,
+        rows=rows,
+        parameters=parameters,
+        numbered=_PARAMETER.sub(lambda match: f"${number[match[1]]}", body),
+        named=_PARAMETER.sub(lambda match: f"%({match[1]})s", body.replace("%", "%%")),
+    )
+
+
+@cache
+def load() -> Mapping[str, Query]:
+    """Read every statement; names are unique over all files."""
+    found: dict[str, Query] = {}
+    for file in sorted(files("sql").joinpath("queries").iterdir(), key=lambda item: item.name):
+        if not file.name.endswith(".sql"):
+            continue
+        for name, query in parse(file.read_text("utf-8")).items():
+            if name in found:
+                raise ValueError(f"statement {name} stands in two files")
+            found[name] = query
+    return found

@@ -1,0 +1,162 @@
+"""Typed functions over ``sql/queries/tasks.sql``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import asyncpg
+import orjson
+
+from db import events
+from db.database import Database
+from db.model import Job, NewTask, Task
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+async def create(db: Database, task: NewTask) -> int | None:
+    """Store a task with its jobs and first event; return its id, or None when its idempotency key is taken."""
+    try:
+        return await _create(db, task)
+    except asyncpg.CheckViolationError:
+        await events.extend(db, 1000)  # tasks came faster than the janitor makes partitions of the log
+        return await _create(db, task)
+
+
+async def _create(db: Database, task: NewTask) -> int | None:
+    event = {"agent": task.agent, "workers": task.workers, "prompt": task.prompt[:200]}
+    row = await db.optional(
+        "create_task",
+        prompt=task.prompt,
+        agent=task.agent,
+        agent_args=_text(task.agent_args),
+        workers=task.workers,
+        requires=list(task.requires),
+        cpu=task.resources.cpu,
+        memory=task.resources.memory,
+        gpu=task.resources.gpu,
+        priority=task.priority,
+        retries=task.retries,
+        timeout_seconds=task.timeout_seconds,
+        labels=_text(dict(task.labels)),
+        workspace=_text(task.workspace),
+        on_failure=task.on_failure,
+        idempotency_key=task.idempotency_key,
+        input_digest=task.digest,
+        environment=_text(dict(task.environment)) if task.environment else None,
+        needs=sorted({task.agent, *task.requires}),
+        event=_text(event),
+    )
+    return row["task_id"] if row else None
+
+
+async def find_by_key(db: Database, key: str) -> tuple[int, bytes] | None:
+    """Return id and input digest of the task that was created under an idempotency key."""
+    row = await db.optional("find_task_by_key", idempotency_key=key)
+    return (row["task_id"], row["input_digest"]) if row else None
+
+
+async def get(db: Database, task_id: int) -> Task | None:
+    """Return a task with its jobs."""
+    row = await db.optional("get_task", task_id=task_id)
+    if row is None:
+        return None
+    jobs = await db.many("get_jobs", task_ids=[task_id])
+    return Task.of(row, [Job.of(job) for job in jobs])
+
+
+async def page(
+    db: Database, *, status: str | None, labels: Mapping[str, str], limit: int, before: int | None
+) -> list[Task]:
+    """Return up to ``limit`` tasks, newest first, older than the id ``before``."""
+    rows = await db.many(
+        "list_tasks", before=before, status=status, labels=_text(dict(labels)), row_limit=limit
+    )
+    jobs = await db.many("get_jobs", task_ids=[row["task_id"] for row in rows])
+    of_task = {
+        key: [Job.of(job) for job in group] for key, group in groupby(jobs, lambda job: job["task_id"])
+    }
+    return [Task.of(row, of_task.get(row["task_id"], [])) for row in rows]
+
+
+async def cancel(db: Database, task_id: int, reason: str | None) -> None:
+    """Stop a task, then settle it; both are harmless when repeated."""
+    await db.many("cancel_task", task_id=task_id, reason=reason)
+    await settle(db, task_id)
+
+
+async def retry(db: Database, task_id: int) -> bool:
+    """Queue the failed and cancelled jobs again; False when there is nothing to retry."""
+    return await db.optional("retry_task", task_id=task_id) is not None
+
+
+async def update(
+    db: Database, task_id: int, version: int, priority: int | None, labels: Mapping[str, str] | None
+) -> bool:
+    """Change priority or labels if the version is still the given one; False when it is not."""
+    row = await db.optional(
+        "update_task",
+        task_id=task_id,
+        version=version,
+        priority=priority,
+        labels=_text(dict(labels)) if labels is not None else None,
+    )
+    return row is not None
+
+
+async def settle(db: Database, task_id: int) -> str | None:
+    """Write the terminal event if every job has ended; return the task's final status when this call wrote it."""
+    row = await db.optional("settle_task", task_id=task_id)
+    return row["status"] if row else None
+
+
+async def after_failure(db: Database, task_id: int) -> None:
+    """Stop the siblings where the task says fail_fast, then settle."""
+    await db.many("stop_siblings", task_id=task_id)
+    await settle(db, task_id)
+
+
+async def unsettled(db: Database) -> Sequence[int]:
+    """Return open tasks for which a settle or stop_siblings is missing."""
+    return [row["task_id"] for row in await db.many("unsettled_tasks")]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One entry of a task's key-value store; ``value`` is JSON text."""
+
+    key: str
+    value: str
+    version: int
+
+
+async def get_value(db: Database, task_id: int, key: str) -> Value | None:
+    """Return one value of a task's store."""
+    row = await db.optional("get_kv", task_id=task_id, key=key)
+    return Value(row["key"], row["value"], row["version"]) if row else None
+
+
+async def list_values(db: Database, task_id: int, prefix: str) -> list[Value]:
+    """Return the values whose key begins with ``prefix``, by key."""
+    rows = await db.many("list_kv", task_id=task_id, prefix=prefix)
+    return [Value(row["key"], row["value"], row["version"]) for row in rows]
+
+
+async def set_value(
+    db: Database, task_id: int, key: str, value: Any, *, version: int | None, key_limit: int
+) -> Value | None:
+    """Write a value, with ``version`` only over that version (0: only if new); None when it was refused."""
+    row = await db.optional(
+        "set_kv", task_id=task_id, key=key, value=_text(value) or "null", version=version, key_limit=key_limit
+    )
+    return Value(row["key"], row["value"], row["version"]) if row else None
+
+
+async def list_open(db: Database, limit: int) -> list[tuple[int, str]]:
+    """Return id and status of the newest open tasks."""
+    return [(row["task_id"], row["status"]) for row in await db.many("list_open_tasks", row_limit=limit)]

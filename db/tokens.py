@@ -1,0 +1,79 @@
+"""Tokens: made here, shown once, kept as digests."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from db.database import Database
+from db.model import Token
+
+ROLES = ("viewer", "operator", "admin", "worker", "job")
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token as its maker sees it, once; ``values`` are the parameters of create_token."""
+
+    token: str
+    values: Mapping[str, Any]
+
+
+def digest(token: str) -> bytes:
+    """Return what is stored of a token. Tokens are 256 random bits, so a plain hash suffices."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def new(
+    role: str,
+    *,
+    worker_id: str | None = None,
+    capabilities: Sequence[str] | None = None,
+    attempt: tuple[int, int, int] | None = None,
+    expires_seconds: float | None = None,
+) -> NewToken:
+    """Make a token; nothing is stored yet."""
+    token = f"ado_{secrets.token_urlsafe(32)}"
+    task_id, job, number = attempt or (None, None, None)
+    values = {
+        "token_id": f"tok-{secrets.token_hex(6)}",
+        "digest": digest(token),
+        "role": role,
+        "worker_id": worker_id,
+        "capabilities": None if capabilities is None else sorted(set(capabilities)),
+        "task_id": task_id,
+        "job": job,
+        "attempt": number,
+        "expires_seconds": expires_seconds,
+    }
+    return NewToken(token, values)
+
+
+async def create(db: Database, token: NewToken) -> Mapping[str, Any]:
+    """Store a token; return its id, role and expiry."""
+    return dict(await db.one("create_token", **token.values))
+
+
+async def find(db: Database, token: str) -> Token | None:
+    """Return whom a token belongs to, valid or not; None for an unknown one."""
+    row = await db.optional("find_token", digest=digest(token))
+    return Token(**dict(row)) if row else None
+
+
+async def listing(db: Database) -> list[Mapping[str, Any]]:
+    """Return all tokens without their secrets."""
+    return [dict(row) for row in await db.many("list_tokens")]
+
+
+async def revoke(db: Database, token_id: str) -> Mapping[str, Any] | None:
+    """Revoke a token; None for an unknown id."""
+    row = await db.optional("revoke_token", token_id=token_id)
+    return dict(row) if row else None
+
+
+async def prune(db: Database) -> int:
+    """Forget tokens of workers and jobs that can no longer be used; return how many."""
+    return len(await db.many("prune_tokens"))

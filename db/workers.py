@@ -1,0 +1,166 @@
+"""Typed functions over ``sql/queries/workers.sql``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from db.database import Database
+from db.model import AttemptKey, Resources, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a worker says of itself."""
+
+    worker_id: str
+    instance: str
+    capabilities: Sequence[str]
+    resources: Resources
+    labels: Mapping[str, str]
+    slots: int
+    version: str | None
+    pid: int | None
+    host: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What a call of a worker goes by: its session, its claim number, and whether it may get work."""
+
+    worker_id: str
+    session: str | None
+    claims: int
+    draining: bool
+    fresh: bool
+    capabilities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJob:
+    """A running job of a worker, as a heartbeat found it."""
+
+    key: AttemptKey
+    stop_reason: str | None
+    missed_heartbeats: int
+    listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a heartbeat."""
+
+    draining: bool
+    held: tuple[HeldJob, ...]
+
+
+async def register(db: Database, worker: Registration, session: str) -> tuple[str, bool]:
+    """Register a process; return its session and whether it replaced an older process of the same id."""
+    row = await db.one(
+        "register_worker",
+        worker_id=worker.worker_id,
+        instance=worker.instance,
+        session=session,
+        capabilities=sorted(set(worker.capabilities)),
+        cpu=worker.resources.cpu,
+        memory=worker.resources.memory,
+        gpu=worker.resources.gpu,
+        labels=orjson.dumps(dict(worker.labels)).decode(),
+        slots=worker.slots,
+        version=worker.version,
+        pid=worker.pid,
+        host=worker.host,
+    )
+    return row["session"], row["replaced"]
+
+
+async def presence(db: Database, worker_id: str) -> Presence | None:
+    """Return what the calls of a worker go by; None for one that never registered."""
+    row = await db.optional("get_worker", worker_id=worker_id)
+    if row is None or row["session"] is None:
+        return None
+    return Presence(
+        row["worker_id"],
+        row["session"],
+        row["claims"],
+        row["draining"] or row["stopped_at"] is not None,
+        bool(row["fresh"]),
+        frozenset(row["capabilities"]),
+    )
+
+
+async def heartbeat(
+    db: Database,
+    *,
+    worker_id: str,
+    session: str,
+    listed: Sequence[AttemptKey],
+    load: Any,
+    at: datetime | None,
+    stopped: bool,
+    lease_seconds: float,
+) -> Beat | None:
+    """Renew the listed jobs; None when the worker or its session is not the registered one."""
+    rows = await db.many(
+        "heartbeat",
+        worker_id=worker_id,
+        session=session,
+        load=None if load is None else orjson.dumps(load).decode(),
+        at=at,
+        stopped=stopped,
+        task_ids=[key[0] for key in listed],
+        jobs=[key[1] for key in listed],
+        attempts=[key[2] for key in listed],
+        lease_seconds=lease_seconds,
+    )
+    if not rows:
+        return None
+    held = tuple(
+        HeldJob(
+            (row["task_id"], row["job"], row["attempt"]),
+            row["stop_reason"],
+            row["missed_heartbeats"],
+            row["is_listed"],
+        )
+        for row in rows
+        if row["task_id"] is not None
+    )
+    return Beat(any(row["draining"] for row in rows), held)
+
+
+async def drain(db: Database, worker_id: str) -> bool:
+    """Mark a worker so that it gets no new jobs; False for an unknown one."""
+    return await db.optional("drain_worker", worker_id=worker_id) is not None
+
+
+async def listing(db: Database, state: str | None = None) -> list[Worker]:
+    """Return the workers, optionally of one state, with what they hold."""
+    held: defaultdict[str, list[AttemptKey]] = defaultdict(list)
+    for row in await db.many("list_held_jobs"):
+        held[row["worker_id"]].append((row["task_id"], row["job"], row["attempt"]))
+    rows = await db.many("list_workers", state=state)
+    return [Worker.of(row, held[row["worker_id"]]) for row in rows]
+
+
+async def scale(db: Database, capabilities: Sequence[str], count: int) -> int:
+    """Set how many workers of these capabilities are kept when idle."""
+    row = await db.one("scale_workers", capabilities=sorted(set(capabilities)), count=count)
+    return int(row["count"])
+
+
+async def monitor_tick(db: Database, *, heartbeat: float, suspect: float, lease: float) -> float:
+    """Record a monitor tick, extending leases over a gap longer than ``suspect``; return the gap in seconds."""
+    row = await db.one(
+        "monitor_tick", heartbeat_seconds=heartbeat, suspect_seconds=suspect, lease_seconds=lease
+    )
+    return float(row["gap"])
+
+
+async def prune(db: Database, keep_seconds: float) -> int:
+    """Forget workers that ended longer ago than ``keep_seconds``; return how many."""
+    return len(await db.many("prune_workers", keep_seconds=keep_seconds))

@@ -1,0 +1,82 @@
+-- name: append_batches :many
+-- Store one numbered batch for each of several attempts, all in one commit with one notification. A batch is stored
+-- only by the attempt that runs and only as the next number; the others get no row (see get_job for why). Storing
+-- renews the lease. ``position`` names the batch in the arrays.
+with incoming as materialized (
+    select i.* from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
+        :batches::bigint[], :counts::integer[]) with ordinality
+        as i(task_id, job, attempt, worker_id, batch, event_count, position)
+), locked_jobs as materialized (
+    select j.task_id, j.job, j.attempt, i.batch, i.event_count, i.position
+    from ado.jobs j join incoming i on i.task_id = j.task_id and i.job = j.job
+    where j.status = 'running' and j.attempt = i.attempt and j.worker_id = i.worker_id and j.last_batch = i.batch - 1
+    order by j.task_id, j.job for update of j
+), advanced_jobs as (
+    update ado.jobs j set last_batch = l.batch, lease_expires_at = greatest(j.lease_expires_at,
+        now() + make_interval(secs => :lease_seconds::double precision))
+    from locked_jobs l where j.task_id = l.task_id and j.job = l.job
+), locked_logs as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l
+    where l.task_id in (select task_id from locked_jobs where event_count > 0) order by l.task_id for update
+), numbered as materialized (
+    select b.*, l.last_seq + sum(b.event_count) over (partition by b.task_id order by b.position
+        rows unbounded preceding) - b.event_count as base
+    from locked_jobs b join locked_logs l using (task_id)
+), written_events as (
+    insert into ado.events (task_id, seq, job, attempt, type, stream, at, stored_at, data, body)
+    select n.task_id, n.base + e.number, n.job, n.attempt, e.type, e.stream, e.at, now(), e.data, e.body::json
+    from unnest(:event_positions::bigint[], :event_numbers::integer[], :types::text[], :streams::text[],
+        :ats::timestamptz[], :datas::bytea[], :bodies::text[])
+        as e(position, number, type, stream, at, data, body)
+    join numbered n on n.position = e.position
+), advanced_logs as (
+    update ado.task_logs l set last_seq = n.last_seq
+    from (select task_id, max(base + event_count) as last_seq from numbered group by task_id) n
+    where l.task_id = n.task_id
+    returning l.task_id, l.last_seq
+), notified as materialized (
+    select pg_notify('ado', string_agg('e:' || task_id || ':' || last_seq, ' ')) from advanced_logs having count(*) > 0
+)
+select j.position, n.base, now() as stored_at, (select count(*) from notified) as notified
+from locked_jobs j left join numbered n on n.position = j.position;
+
+-- name: extend_log :one
+-- Keep enough partitions ahead of the newest task.
+select ado.extend_log((select coalesce(max(task_id), 0) from ado.tasks) + :ahead::bigint) as made;
+
+-- name: last_seq :optional
+select l.last_seq, t.status in ('succeeded', 'failed', 'cancelled') as ended,
+       (select r.pruned_at is not null from ado.log_ranges r
+        where r.from_task_id <= l.task_id and l.task_id < r.to_task_id) as pruned
+from ado.task_logs l join ado.tasks t using (task_id) where l.task_id = :task_id::bigint;
+
+-- name: page_events :many
+-- Events after a cursor, in order: at most so many, and no more than fit the byte budget (but always one).
+select e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body
+from (
+    select p.*, sum(coalesce(octet_length(p.data), 0) + coalesce(octet_length(p.body::text), 0))
+               over (order by p.seq rows unbounded preceding) as bytes_so_far,
+           row_number() over (order by p.seq) as position
+    from (
+        select * from ado.events
+        where task_id = :task_id::bigint and seq > :after::bigint
+        order by seq limit :row_limit::integer
+    ) p
+) e
+where e.bytes_so_far <= :byte_limit::bigint or e.position = 1
+order by e.seq;
+
+-- name: seq_before_tail :one
+-- The cursor after which the last N events of a filter stand.
+select coalesce(min(seq) - 1, 0) as after from (
+    select seq from ado.events
+    where task_id = :task_id::bigint and (not :output_only::boolean or type = 'output')
+      and (not :without_output::boolean or type <> 'output')
+      and (:job::integer is null or job = :job::integer)
+    order by seq desc limit :count::integer
+) newest;
+
+-- name: seq_before_time :one
+-- The cursor after which everything stored since a moment stands.
+select coalesce(max(seq), 0) as after from ado.events
+where task_id = :task_id::bigint and stored_at < :since::timestamptz;

@@ -1,0 +1,275 @@
+-- name: cancel_task :many
+-- Stop a whole task. The first cancel alone writes cancel_requested; queued jobs end at once, running ones are marked
+-- and their workers told. Returns the workers to tell.
+with locked_jobs as materialized (
+    select j.job, j.attempt, j.status, j.worker_id from ado.jobs j
+    where j.task_id = :task_id::bigint and j.status in ('queued', 'running')
+    order by j.job for update
+), locked_log as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l
+    where l.task_id = :task_id::bigint and (select count(*) from locked_jobs) >= 0
+    for update
+), cancelled_task as (
+    update ado.tasks t set cancel_requested_at = now(), cancel_reason = :reason::text
+    from locked_log l
+    where t.task_id = l.task_id and t.status in ('queued', 'running') and t.cancel_requested_at is null
+    returning t.task_id, l.last_seq
+), numbered_jobs as (
+    select j.*, t.task_id, t.last_seq + 1 + row_number() over (order by j.job) as seq
+    from locked_jobs j cross join cancelled_task t where j.status = 'queued'
+), ended_jobs as (
+    update ado.jobs j set status = 'cancelled', reason = 'cancelled', message = :reason::text, finished_at = now(),
+        finished_seq = n.seq
+    from numbered_jobs n where j.task_id = n.task_id and j.job = n.job
+    returning j.job
+), marked_jobs as (
+    update ado.jobs j set stop_reason = coalesce(j.stop_reason, 'cancelled'),
+        stop_requested_at = coalesce(j.stop_requested_at, now())
+    from locked_jobs l cross join cancelled_task t
+    where l.status = 'running' and j.task_id = t.task_id and j.job = l.job
+    returning j.worker_id
+), written_events as (
+    insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
+    select t.task_id, t.last_seq + 1, null, null, 'cancel_requested', now(), now(),
+           json_build_object('reason', :reason::text)
+    from cancelled_task t
+    union all
+    select n.task_id, n.seq, n.job, nullif(n.attempt, 0), 'finished', now(), now(),
+           json_strip_nulls(json_build_object('outcome', 'cancelled', 'reason', 'cancelled', 'message', :reason::text))
+    from numbered_jobs n
+    returning task_id, seq
+), advanced_log as (
+    update ado.task_logs l set last_seq = w.seq
+    from (select task_id, max(seq) as seq from written_events group by task_id) w
+    where l.task_id = w.task_id
+    returning l.task_id, l.last_seq
+), notified as (
+    select pg_notify('ado', 'e:' || a.task_id || ':' || a.last_seq || coalesce(
+        (select string_agg(distinct ' w:' || m.worker_id, '') from marked_jobs m), ''))
+    from advanced_log a
+)
+select m.worker_id, (select count(*) from notified) as notified, (select count(*) from ended_jobs) as ended
+from marked_jobs m
+union all
+select null, (select count(*) from notified), (select count(*) from ended_jobs);
+
+-- name: create_task :optional
+-- One task with its jobs, its log and its first event. No row when the idempotency key is taken.
+with created_task as (
+    insert into ado.tasks (prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
+        timeout_seconds, labels, workspace, on_failure, idempotency_key, input_digest)
+    values (:prompt::text, :agent::text, :agent_args::json, :workers::integer, :requires::text[],
+        :cpu::double precision, :memory::bigint, :gpu::double precision, :priority::integer, :retries::integer,
+        :timeout_seconds::double precision, :labels::jsonb, :workspace::json, :on_failure::text,
+        :idempotency_key::text, :input_digest::bytea)
+    on conflict (idempotency_key) do nothing
+    returning *
+), created_environment as (
+    insert into ado.task_environments (task_id, environment)
+    select task_id, :environment::json from created_task where :environment::json is not null
+), created_jobs as (
+    insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu)
+    select t.task_id, job, t.priority, md5(:needs::text[]::text || t.cpu || ' ' || t.memory || ' ' || t.gpu),
+           :needs::text[], t.cpu, t.memory, t.gpu
+    from created_task t cross join generate_series(0, t.workers - 1) as job
+), created_log as (
+    insert into ado.task_logs (task_id, last_seq) select task_id, 1 from created_task
+), written_event as (
+    insert into ado.events (task_id, seq, type, at, stored_at, body)
+    select task_id, 1, 'created', now(), now(), :event::json from created_task
+)
+select task_id, created_at, pg_notify('ado', 'q:' || workers || ' e:' || task_id || ':1') from created_task;
+
+-- name: find_task_by_key :optional
+select task_id, input_digest from ado.tasks where idempotency_key = :idempotency_key::text;
+
+-- name: get_task :optional
+select t.*, l.last_seq,
+       coalesce((select array_agg(key order by key) from json_object_keys(v.environment) as key), '{}') as env_names
+from ado.tasks t
+join ado.task_logs l using (task_id)
+left join ado.task_environments v using (task_id)
+where t.task_id = :task_id::bigint;
+
+-- name: get_jobs :many
+select * from ado.jobs where task_id = any(:task_ids::bigint[]) order by task_id, job;
+
+-- name: get_kv :optional
+select key, value::text as value, version from ado.task_values where task_id = :task_id::bigint and key = :key::text;
+
+-- name: list_kv :many
+select key, value::text as value, version from ado.task_values
+where task_id = :task_id::bigint and starts_with(key, :prefix::text) order by key;
+
+-- name: list_open_tasks :many
+-- The newest open tasks, for a snapshot of the whole system.
+select task_id, status from ado.tasks
+where status in ('queued', 'running') order by task_id desc limit :row_limit::integer;
+
+-- name: list_tasks :many
+-- Newest first; the cursor is the last task id of the page before.
+select t.*, l.last_seq,
+       coalesce((select array_agg(key order by key) from json_object_keys(v.environment) as key), '{}') as env_names
+from ado.tasks t
+join ado.task_logs l using (task_id)
+left join ado.task_environments v using (task_id)
+where t.task_id < coalesce(:before::bigint, 9223372036854775807)
+  and (:status::text is null or t.status = :status::text)
+  and t.labels @> :labels::jsonb
+order by t.task_id desc limit :row_limit::integer;
+
+-- name: retry_task :optional
+-- Queue the failed and cancelled jobs again. No row: nothing to retry, or a cancel is still being carried out.
+with locked_jobs as materialized (
+    select j.job, j.status from ado.jobs j
+    where j.task_id = :task_id::bigint and j.status in ('failed', 'cancelled')
+    order by j.job for update
+), locked_log as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l
+    where l.task_id = :task_id::bigint and (select count(*) from locked_jobs) > 0
+    for update
+), reopened_task as (
+    update ado.tasks t set finished_at = null, reason = null, message = null, failed_job = null,
+        cancel_requested_at = null, cancel_reason = null,
+        status = case when t.status = 'running' then 'running' else 'queued' end
+    from locked_log l
+    where t.task_id = l.task_id and (t.status in ('failed', 'cancelled') or t.cancel_requested_at is null)
+    returning t.task_id, l.last_seq
+), queued_jobs as (
+    update ado.jobs j set status = 'queued', finished_at = null, finished_seq = null, exit_code = null, reason = null,
+        message = null, result = null, losses = 0, failures = 0, run_after = now(), stop_reason = null,
+        stop_requested_at = null, worker_id = null
+    from locked_jobs l cross join reopened_task t
+    where j.task_id = t.task_id and j.job = l.job
+    returning j.job
+), written_event as (
+    insert into ado.events (task_id, seq, type, at, stored_at, body)
+    select t.task_id, t.last_seq + 1, 'retried', now(), now(),
+           json_build_object('jobs', (select json_agg(q.job order by q.job) from queued_jobs q))
+    from reopened_task t
+), advanced_log as (
+    update ado.task_logs l set last_seq = t.last_seq + 1 from reopened_task t where l.task_id = t.task_id
+    returning l.task_id, l.last_seq
+)
+select a.task_id, pg_notify('ado', 'q:' || (select count(*) from queued_jobs) || ' e:' || a.task_id || ':' || a.last_seq)
+from advanced_log a;
+
+-- name: set_kv :optional
+-- Write a value. With a version it must be the current one (0: the key must not exist); no row otherwise, and none
+-- when the task already has as many keys as allowed.
+insert into ado.task_values as v (task_id, key, value, version)
+select :task_id::bigint, :key::text, :value::json, 1
+where (:version::bigint is null or :version::bigint = 0
+       or exists (select from ado.task_values where task_id = :task_id::bigint and key = :key::text))
+  and (exists (select from ado.task_values where task_id = :task_id::bigint and key = :key::text)
+       or (select count(*) from ado.task_values where task_id = :task_id::bigint) < :key_limit::bigint)
+on conflict (task_id, key) do update set value = excluded.value, version = v.version + 1
+where :version::bigint is null or v.version = :version::bigint
+returning key, value::text as value, version;
+
+-- name: settle_task :optional
+-- Write the one terminal event of a task whose jobs have all ended. The jobs are locked as well, so that a retry can
+-- not slip in between; whoever comes second finds the task settled and gets no row.
+with locked_jobs as materialized (
+    select j.job, j.status, j.reason, j.message, j.exit_code, j.finished_seq from ado.jobs j
+    where j.task_id = :task_id::bigint
+      and not exists (select from ado.jobs o where o.task_id = :task_id::bigint and o.status in ('queued', 'running'))
+    order by j.job for update of j
+), verdict as materialized (
+    select case when count(*) filter (where status = 'failed') > 0 then 'failed'
+                when count(*) filter (where status = 'cancelled') > 0 then 'cancelled'
+                else 'succeeded' end as status
+    from locked_jobs
+    having count(*) > 0 and count(*) filter (where status in ('queued', 'running')) = 0
+), first_failure as (
+    select * from locked_jobs where status = 'failed' order by finished_seq limit 1
+), locked_log as materialized (
+    select l.task_id, l.last_seq, v.status from ado.task_logs l cross join verdict v
+    where l.task_id = :task_id::bigint for update of l
+), settled_task as (
+    update ado.tasks t set status = l.status, finished_at = now(), failed_job = f.job,
+        reason = case l.status when 'failed' then f.reason when 'cancelled' then coalesce(t.reason, 'cancelled') end,
+        message = case l.status when 'failed' then f.message when 'cancelled' then t.cancel_reason end
+    from locked_log l left join first_failure f on true
+    where t.task_id = l.task_id and t.status in ('queued', 'running')
+    returning t.task_id, t.status, t.reason, t.message, t.failed_job, l.last_seq, f.exit_code
+), written_event as (
+    insert into ado.events (task_id, seq, type, at, stored_at, body)
+    select s.task_id, s.last_seq + 1, s.status, now(), now(),
+           json_strip_nulls(json_build_object('reason', s.reason, 'message', s.message, 'job', s.failed_job,
+                                              'exitCode', s.exit_code))
+    from settled_task s
+), advanced_log as (
+    update ado.task_logs l set last_seq = s.last_seq + 1 from settled_task s where l.task_id = s.task_id
+    returning l.task_id, l.last_seq
+)
+select s.status, pg_notify('ado', 'e:' || a.task_id || ':' || a.last_seq) from settled_task s cross join advanced_log a;
+
+-- name: stop_siblings :many
+-- fail_fast: one job failed, so the others are stopped. Repeating it changes nothing. Returns the workers to tell.
+with locked_jobs as materialized (
+    select j.job, j.attempt, j.status, j.stop_reason from ado.jobs j
+    where j.task_id = :task_id::bigint and j.status in ('queued', 'running')
+      and exists (select from ado.tasks t where t.task_id = :task_id::bigint and t.on_failure = 'fail_fast')
+      and exists (select from ado.jobs f where f.task_id = :task_id::bigint and f.status = 'failed')
+    order by j.job for update
+), locked_log as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l
+    where l.task_id = :task_id::bigint and exists (select from locked_jobs) for update
+), numbered_jobs as (
+    select j.*, l.task_id, l.last_seq + row_number() over (order by j.job) as seq
+    from locked_jobs j cross join locked_log l where j.status = 'queued'
+), ended_jobs as (
+    update ado.jobs j set status = 'cancelled', reason = 'sibling_failed', finished_at = now(), finished_seq = n.seq
+    from numbered_jobs n where j.task_id = n.task_id and j.job = n.job
+    returning j.job
+), marked_jobs as (
+    update ado.jobs j set stop_reason = 'sibling_failed', stop_requested_at = now()
+    from locked_jobs l cross join locked_log g
+    where l.status = 'running' and l.stop_reason is null and j.task_id = g.task_id and j.job = l.job
+    returning j.worker_id
+), written_events as (
+    insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
+    select n.task_id, n.seq, n.job, nullif(n.attempt, 0), 'finished', now(), now(),
+           json_build_object('outcome', 'cancelled', 'reason', 'sibling_failed')
+    from numbered_jobs n
+    returning task_id, seq
+), advanced_log as (
+    update ado.task_logs l set last_seq = w.seq
+    from (select task_id, max(seq) as seq from written_events group by task_id) w
+    where l.task_id = w.task_id
+    returning l.task_id, l.last_seq
+), hints as (
+    select 'e:' || task_id || ':' || last_seq as hint from advanced_log
+    union all
+    select distinct 'w:' || worker_id from marked_jobs
+)
+select pg_notify('ado', string_agg(hint, ' ')) from hints having count(*) > 0;
+
+-- name: unsettled_tasks :many
+-- Open tasks whose jobs have all ended, or that wait for stop_siblings: a replica died between two statements.
+select t.task_id from ado.tasks t
+where t.status in ('queued', 'running')
+  and (not exists (select from ado.jobs j where j.task_id = t.task_id and j.status in ('queued', 'running'))
+       or (t.on_failure = 'fail_fast'
+           and exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'failed')
+           and exists (select from ado.jobs j where j.task_id = t.task_id
+                       and (j.status = 'queued' or j.status = 'running' and j.stop_reason is null))))
+limit 200;
+
+-- name: update_task :optional
+-- Change priority or labels of the version that the caller saw. No row: the version is another one.
+with locked_jobs as materialized (
+    select j.job from ado.jobs j
+    where j.task_id = :task_id::bigint and :priority::integer is not null order by j.job for update
+), updated_task as (
+    update ado.tasks t set version = t.version + 1, priority = coalesce(:priority::integer, t.priority),
+        labels = coalesce(:labels::jsonb, t.labels)
+    where t.task_id = :task_id::bigint and t.version = :version::integer and (select count(*) from locked_jobs) >= 0
+    returning t.task_id, t.priority
+), updated_jobs as (
+    update ado.jobs j set priority = t.priority
+    from updated_task t join locked_jobs l on true
+    where j.task_id = t.task_id and j.job = l.job and j.priority <> t.priority
+)
+select task_id from updated_task;

@@ -1,0 +1,117 @@
+-- name: drain_worker :optional
+update ado.workers set draining = true where worker_id = :worker_id::text
+returning worker_id, pg_notify('ado', 'w:' || worker_id);
+
+-- name: get_worker :optional
+-- What a claim, a heartbeat or a command stream of this worker goes by.
+select w.worker_id, w.session, w.claims, w.draining, w.stopped_at, w.capabilities, w.slots,
+       w.cpu, w.memory, w.gpu, w.last_heartbeat_at >= now() - make_interval(secs => c.suspect_seconds) as fresh
+from ado.workers w cross join ado.control c where w.worker_id = :worker_id::text;
+
+-- name: heartbeat :many
+-- Renew exactly the jobs that the worker lists and count the beats that leave one out. No row: no such worker or
+-- another session. The first row is the worker, the others are its running jobs.
+with beat as (
+    update ado.workers w set last_heartbeat_at = now(), load = :load::json,
+        clock_skew_seconds = coalesce(extract(epoch from now() - :at::timestamptz), w.clock_skew_seconds),
+        stopped_at = case when :stopped::boolean then now() end,
+        idle_since = case when exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running')
+            then now() else w.idle_since end
+    where w.worker_id = :worker_id::text and w.session = :session::text
+    returning w.worker_id, w.draining
+), listed as (
+    select * from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[]) as l(task_id, job, attempt)
+), locked_jobs as materialized (
+    select j.task_id, j.job, j.attempt, j.stop_reason, l.attempt is not null as is_listed
+    from beat b
+    join ado.jobs j on j.worker_id = b.worker_id and j.status = 'running'
+    left join listed l on l.task_id = j.task_id and l.job = j.job and l.attempt = j.attempt
+    order by j.task_id, j.job for update of j
+), renewed_jobs as (
+    update ado.jobs j set
+        lease_expires_at = case when k.is_listed
+            then now() + make_interval(secs => :lease_seconds::double precision) else j.lease_expires_at end,
+        missed_heartbeats = case when k.is_listed then 0 else j.missed_heartbeats + 1 end
+    from locked_jobs k where j.task_id = k.task_id and j.job = k.job
+    returning j.task_id, j.job, j.attempt, j.stop_reason, j.missed_heartbeats, k.is_listed
+)
+select null::bigint as task_id, null::integer as job, null::integer as attempt, null::text as stop_reason,
+       0 as missed_heartbeats, null::boolean as is_listed, b.draining
+from beat b
+union all
+select r.task_id, r.job, r.attempt, r.stop_reason, r.missed_heartbeats, r.is_listed, null from renewed_jobs r;
+
+-- name: list_scales :many
+select capabilities, count from ado.worker_scales order by capabilities;
+
+-- name: list_workers :many
+select * from ado.worker_status s where :state::text is null or s.state = :state::text order by s.worker_id;
+
+-- name: list_held_jobs :many
+select worker_id, task_id, job, attempt from ado.jobs where status = 'running' order by worker_id, task_id, job;
+
+-- name: monitor_tick :one
+-- Record that the control plane watches. If nobody did for longer than ``suspect``, first move every lease and
+-- heartbeat by the gap: an outage of the control plane is nobody's loss.
+with before as materialized (
+    select extract(epoch from now() - c.last_tick_at)::double precision as gap from ado.control c for update
+), ticked as (
+    update ado.control set last_tick_at = now(), heartbeat_seconds = :heartbeat_seconds::double precision,
+        suspect_seconds = :suspect_seconds::double precision, lease_seconds = :lease_seconds::double precision
+), extended_workers as (
+    update ado.workers w set last_heartbeat_at = w.last_heartbeat_at + make_interval(secs => b.gap)
+    from before b
+    where b.gap > :suspect_seconds::double precision and w.stopped_at is null and w.last_heartbeat_at is not null
+    returning w.worker_id
+), locked_jobs as materialized (
+    select j.task_id, j.job, b.gap from ado.jobs j cross join before b
+    where b.gap > :suspect_seconds::double precision and j.status = 'running'
+      and (select count(*) from extended_workers) >= 0
+    order by j.task_id, j.job for update of j
+), extended_jobs as (
+    update ado.jobs j set lease_expires_at = j.lease_expires_at + make_interval(secs => k.gap)
+    from locked_jobs k where j.task_id = k.task_id and j.job = k.job
+)
+select gap from before;
+
+-- name: prune_workers :many
+-- Forget workers that ended long ago; a running job keeps its worker's row.
+delete from ado.workers w
+where (w.stopped_at < now() - make_interval(secs => :keep_seconds::double precision)
+       or coalesce(w.last_heartbeat_at, w.requested_at) < now() - make_interval(secs => :keep_seconds::double precision))
+  and not exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running')
+returning w.worker_id;
+
+-- name: queue_counts :one
+select count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'running') as running
+from ado.jobs where status in ('queued', 'running');
+
+-- name: register_worker :one
+-- Register a process under an id. The same instance again is the same session; another one replaces the older
+-- process: ``replaced`` says so, and its jobs are then ended.
+with before as materialized (
+    select w.instance, w.session, w.stopped_at from ado.workers w where w.worker_id = :worker_id::text for update
+), registered as (
+    insert into ado.workers as w (worker_id, instance, session, capabilities, cpu, memory, gpu, labels, slots, version,
+        pid, host, started_at, last_heartbeat_at)
+    values (:worker_id::text, :instance::text, :session::text, :capabilities::text[], :cpu::double precision,
+        :memory::bigint, :gpu::double precision, :labels::jsonb, :slots::integer, :version::text, :pid::integer,
+        :host::text, now(), now())
+    on conflict (worker_id) do update set
+        instance = excluded.instance, capabilities = excluded.capabilities, cpu = excluded.cpu,
+        memory = excluded.memory, gpu = excluded.gpu, labels = excluded.labels, slots = excluded.slots,
+        version = excluded.version, pid = excluded.pid, host = excluded.host, last_heartbeat_at = now(),
+        idle_since = now(), stopped_at = null,
+        session = case when w.instance = excluded.instance then w.session else excluded.session end,
+        draining = w.draining and w.instance = excluded.instance,
+        started_at = case when w.instance = excluded.instance then w.started_at else now() end
+    returning w.session, w.worker_id
+)
+select r.session, coalesce(b.instance <> :instance::text, false) as replaced,
+       pg_notify('ado', 'w:' || r.worker_id)
+from registered r left join before b on true;
+
+-- name: scale_workers :one
+insert into ado.worker_scales (capabilities, count) values (:capabilities::text[], :count::integer)
+on conflict (capabilities) do update set count = excluded.count
+returning count, pg_notify('ado', 's');
