@@ -73,9 +73,7 @@ async def append(db: Database, batches: Sequence[Batch], lease_seconds: float) -
 
 async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_limit: int) -> list[Event]:
     """Return events after a cursor, in order, within both limits (but at least one if there is one)."""
-    rows = await db.many(
-        "page_events", task_id=task_id, after=after, row_limit=row_limit, byte_limit=byte_limit
-    )
+    rows = await db.many("page_events", task_id=task_id, after=after, row_limit=row_limit, byte_limit=byte_limit)
     return [Event.of(row) for row in rows]
 
 

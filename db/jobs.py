@@ -107,9 +107,7 @@ async def end_attempts(
         overdue_only=overdue_only,
         reason=reason,
     )
-    return [
-        Ended(row["task_id"], row["job"], row["attempt"], row["worker_id"], row["status"]) for row in rows
-    ]
+    return [Ended(row["task_id"], row["job"], row["attempt"], row["worker_id"], row["status"]) for row in rows]
 
 
 async def get(db: Database, task_id: int, job: int) -> Job | None:
@@ -139,8 +137,7 @@ async def ready_demands(db: Database, count_limit: int = 1000) -> list[Demand]:
     """Return what can be claimed now, by demand; each is counted up to ``count_limit``."""
     rows = await db.many("ready_demands", count_limit=count_limit)
     return [
-        Demand(frozenset(row["needs"]), Resources(row["cpu"], row["memory"], row["gpu"]), row["jobs"])
-        for row in rows
+        Demand(frozenset(row["needs"]), Resources(row["cpu"], row["memory"], row["gpu"]), row["jobs"]) for row in rows
     ]
 
 

@@ -51,9 +51,7 @@ class Listener:
             await asyncio.sleep(random.uniform(0.05, min(5.0, 0.1 * 2 ** min(failures, 6))))  # noqa: S311
 
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(
-            self._dsn, timeout=10, server_settings={"application_name": "ado-listen"}
-        )
+        connection = await asyncpg.connect(self._dsn, timeout=10, server_settings={"application_name": "ado-listen"})
         try:
             await connection.add_listener(CHANNEL, self._heard)
             self.connected = True

@@ -74,13 +74,9 @@ async def page(
     db: Database, *, status: str | None, labels: Mapping[str, str], limit: int, before: int | None
 ) -> list[Task]:
     """Return up to ``limit`` tasks, newest first, older than the id ``before``."""
-    rows = await db.many(
-        "list_tasks", before=before, status=status, labels=_text(dict(labels)), row_limit=limit
-    )
+    rows = await db.many("list_tasks", before=before, status=status, labels=_text(dict(labels)), row_limit=limit)
     jobs = await db.many("get_jobs", task_ids=[row["task_id"] for row in rows])
-    of_task = {
-        key: [Job.of(job) for job in group] for key, group in groupby(jobs, lambda job: job["task_id"])
-    }
+    of_task = {key: [Job.of(job) for job in group] for key, group in groupby(jobs, lambda job: job["task_id"])}
     return [Task.of(row, of_task.get(row["task_id"], [])) for row in rows]
 
 

@@ -155,9 +155,7 @@ async def scale(db: Database, capabilities: Sequence[str], count: int) -> int:
 
 async def monitor_tick(db: Database, *, heartbeat: float, suspect: float, lease: float) -> float:
     """Record a monitor tick, extending leases over a gap longer than ``suspect``; return the gap in seconds."""
-    row = await db.one(
-        "monitor_tick", heartbeat_seconds=heartbeat, suspect_seconds=suspect, lease_seconds=lease
-    )
+    row = await db.one("monitor_tick", heartbeat_seconds=heartbeat, suspect_seconds=suspect, lease_seconds=lease)
     return float(row["gap"])
 
 

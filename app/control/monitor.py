@@ -42,7 +42,9 @@ async def expire_leases(db: Database, suspect_seconds: float) -> None:
     """Queue the jobs of dead workers again, or end them for good."""
     overdue = await jobs.overdue(db, suspect_seconds)
     if overdue:
-        await settle_ended(db, await jobs.end_attempts(db, overdue, reason="lost", loss=True, overdue_only=True), "lost")
+        await settle_ended(
+            db, await jobs.end_attempts(db, overdue, reason="lost", loss=True, overdue_only=True), "lost"
+        )
 
 
 async def settle_ended(db: Database, ended: list[Ended], reason: str) -> None:

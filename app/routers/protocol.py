@@ -169,9 +169,7 @@ async def register(context: Context, input: RegisterInput) -> Registered:
 
 async def _end(context: Context, keys: list[AttemptKey], reason: str, *, loss: bool) -> None:
     if keys:
-        await settle_ended(
-            context.db, await jobs.end_attempts(context.db, keys, reason=reason, loss=loss), reason
-        )
+        await settle_ended(context.db, await jobs.end_attempts(context.db, keys, reason=reason, loss=loss), reason)
 
 
 @mutation(access=WORK)

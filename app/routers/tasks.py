@@ -120,7 +120,9 @@ def _new_task(input: CreateInput, digest: bytes) -> model.NewTask:
 def _check_limits(settings: AppSettings, input: CreateInput) -> None:
     _limit("prompt", len(input.prompt.encode()), settings.prompt_bytes)
     _limit("workers", input.workers, settings.max_workers)
-    _limit("env", sum(len(name.encode()) + len(value.encode()) for name, value in input.env.items()), settings.env_bytes)
+    _limit(
+        "env", sum(len(name.encode()) + len(value.encode()) for name, value in input.env.items()), settings.env_bytes
+    )
     _limit("labels", len(orjson.dumps(input.labels)), 16_384)
     _limit("requires", len(input.requires), 100)
     if not input.prompt.strip():
@@ -135,9 +137,7 @@ def _check_limits(settings: AppSettings, input: CreateInput) -> None:
 
 def _limit(field: str, found: int, limit: int) -> None:
     if found > limit:
-        raise refusal(
-            "limit_exceeded", f"{field}: {found} is more than the limit of {limit}", field=field, limit=limit
-        )
+        raise refusal("limit_exceeded", f"{field}: {found} is more than the limit of {limit}", field=field, limit=limit)
 
 
 async def get_task(context: Context, task_id: int) -> Task:
@@ -158,9 +158,7 @@ async def get(context: Context, input: TaskInput) -> Task:
 async def listing(context: Context, input: ListInput) -> TaskPage:
     """Return tasks, newest first."""
     before = parse_task(input.cursor) if input.cursor else None
-    page = await tasks.page(
-        context.db, status=input.status, labels=input.labels, limit=input.limit + 1, before=before
-    )
+    page = await tasks.page(context.db, status=input.status, labels=input.labels, limit=input.limit + 1, before=before)
     items = [Task.of(task) for task in page[: input.limit]]
     more = len(page) > input.limit
     return TaskPage(items=items, next_cursor=items[-1].task_id if more else UNSET)
@@ -195,6 +193,8 @@ async def update(context: Context, input: UpdateInput) -> Task:
     task = await get_task(context, task_id)
     if not updated:
         raise refusal(
-            "version_conflict", f"{task.task_id} is at version {task.version}, not {input.version}", version=task.version
+            "version_conflict",
+            f"{task.task_id} is at version {task.version}, not {input.version}",
+            version=task.version,
         )
     return task

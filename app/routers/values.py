@@ -92,7 +92,9 @@ async def _write(context: Context, input: SetInput, version: int | None) -> Valu
     settings = context.services.settings
     size = len(orjson.dumps(input.value))
     if size > settings.kv_bytes:
-        raise refusal("limit_exceeded", f"value: {size} bytes is more than {settings.kv_bytes}", limit=settings.kv_bytes)
+        raise refusal(
+            "limit_exceeded", f"value: {size} bytes is more than {settings.kv_bytes}", limit=settings.kv_bytes
+        )
     task_id = await _task(context, input.task_id)
     written = await tasks.set_value(
         context.db, task_id, input.key, input.value, version=version, key_limit=settings.kv_keys

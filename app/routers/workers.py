@@ -68,9 +68,7 @@ async def status(context: Context) -> Status:
     for worker in found:
         counts[worker.state] = counts.get(worker.state, 0) + 1
     queued, running = await jobs.counts(context.db)
-    waiting = [
-        {"needs": sorted(demand.needs), "jobs": demand.jobs} for demand in await jobs.ready_demands(context.db)
-    ]
+    waiting = [{"needs": sorted(demand.needs), "jobs": demand.jobs} for demand in await jobs.ready_demands(context.db)]
     return Status(
         workers=[Worker.of(worker) for worker in found if worker.state != "stopped"],
         counts=counts,

@@ -1,0 +1,24 @@
+"""What a spawner asks of a backend."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from app.control.decide import Offer
+
+
+class Backend(Protocol):
+    """Starts and ends the processes of workers."""
+
+    name: str
+    host: str
+    offer: Offer
+
+    def start(self, worker_id: str, token: str) -> None:
+        """Start a worker that will register under the id with the token."""
+
+    def ended(self) -> list[str]:
+        """Return the workers whose processes ended since the last call."""
+
+    def stop(self, seconds: float) -> None:
+        """End every worker this backend started: asked first, killed after ``seconds``."""

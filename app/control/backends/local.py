@@ -1,0 +1,85 @@
+"""Workers as processes of this machine.
+
+Each gets its token through a pipe and, where the control plane has one, the lifeline: a pipe whose end of file means
+that the control plane has gone, however it went.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.control.decide import Offer
+from db.model import Resources
+
+
+def machine() -> Resources:
+    """Return this machine's cores and memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Resources(float(os.cpu_count() or 1), memory)
+
+
+class LocalBackend:
+    """Starts ``ado worker`` processes and waits for them."""
+
+    name = "local"
+
+    def __init__(
+        self, *, urls: Sequence[str], capabilities: Sequence[str], work_dir: Path, lifeline: int | None
+    ) -> None:
+        self.host = platform.node()
+        self.offer = Offer(frozenset(capabilities), machine())
+        self._urls = urls
+        self._work_dir = work_dir
+        self._lifeline = lifeline
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, worker_id: str, token: str) -> None:
+        """Start a worker process."""
+        read, write = os.pipe()
+        try:
+            os.write(write, token.encode())
+            os.close(write)
+            self._processes[worker_id] = subprocess.Popen(
+                self._command(worker_id, read),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[read] if self._lifeline is None else [read, self._lifeline],
+                start_new_session=True,  # a Ctrl-C in the terminal is for the control plane, which then asks
+            )
+        finally:
+            os.close(read)
+
+    def _command(self, worker_id: str, token_fd: int) -> list[str]:
+        command = [sys.executable, "-m", "cli", "worker", "--id", worker_id, "--url", ",".join(self._urls)]
+        command += ["--token-file", f"/dev/fd/{token_fd}", "--work-dir", str(self._work_dir)]
+        for capability in sorted(self.offer.capabilities):
+            command += ["--capability", capability]
+        if self._lifeline is not None:
+            command += ["--lifeline", str(self._lifeline)]
+        return command
+
+    def ended(self) -> list[str]:
+        """Return the workers whose processes ended, once each."""
+        gone = [worker_id for worker_id, process in self._processes.items() if process.poll() is not None]
+        for worker_id in gone:
+            del self._processes[worker_id]
+        return gone
+
+    def stop(self, seconds: float) -> None:
+        """Ask every worker to end, then kill those that did not."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()

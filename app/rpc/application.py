@@ -1,0 +1,92 @@
+"""The wire as one ASGI application, mounted under a base path for HTTP and WebSocket alike."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from urllib.parse import urlsplit
+
+from app.rpc import envelope
+from app.rpc.calls import error_shape
+from app.rpc.errors import ProcedureError
+from app.rpc.gate import Gate, Limits
+from app.rpc.http import HttpWire, Receive, Scope, Send
+from app.rpc.registry import Registry
+from app.rpc.websocket import Closed, Socket
+
+
+class RpcApplication:
+    """Serves a registry; ``drain`` lets the clients move to another replica."""
+
+    def __init__(self, registry: Registry, gate: Gate, limits: Limits, *, base: str = "/trpc") -> None:
+        self._registry = registry
+        self._gate = gate
+        self._limits = limits
+        self._base = base
+        self._http = HttpWire(registry, gate, limits)
+        self._sockets: set[Socket] = set()
+        self._draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request or serve one socket."""
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["method"] not in ("GET", "HEAD") and _is_foreign(scope):
+            error = envelope.error(error_shape(_FOREIGN, None))
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": _FOREIGN.status, "headers": headers})
+            await send({"type": "http.response.body", "body": error})
+        else:
+            raw = scope.get("raw_path") or scope["path"].encode()
+            path = raw.decode("latin-1").partition("?")[0]
+            await self._http(scope, receive, send, path.removeprefix(self._base))
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._draining or _is_foreign(scope):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        socket = Socket(self._registry, self._gate, self._limits, receive, send)
+        self._sockets.add(socket)
+        try:
+            await socket.serve(scope)
+        finally:
+            self._sockets.discard(socket)
+
+    async def drain(self, seconds: float) -> None:
+        """Ask every client to reconnect, spread over half the time, wait for the rest, then close what is left."""
+        self._draining = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        async with asyncio.TaskGroup() as group:
+            for socket in list(self._sockets):
+                group.create_task(self._notify(socket, random.uniform(0, seconds / 2)))  # noqa: S311
+        while self._sockets and loop.time() < end:
+            await asyncio.sleep(0.02)
+        for socket in list(self._sockets):
+            with contextlib.suppress(Closed):
+                await socket.close()
+
+    @staticmethod
+    async def _notify(socket: Socket, delay: float) -> None:
+        await asyncio.sleep(delay)
+        with contextlib.suppress(Closed):
+            await socket.drain()
+
+
+_FOREIGN = ProcedureError(
+    "FORBIDDEN",
+    "the request comes from a page of another origin",
+    reason="foreign_origin",
+    hint="call the server from a program, or from a page it serves itself",
+)
+
+
+def _is_foreign(scope: Scope) -> bool:
+    """Whether a browser page of another origin sent this; programs send no Origin."""
+    headers = dict(scope["headers"])
+    origin = headers.get(b"origin")
+    return origin is not None and urlsplit(origin.decode("latin-1")).netloc != headers.get(b"host", b"").decode(
+        "latin-1"
+    )

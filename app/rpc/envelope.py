@@ -1,0 +1,77 @@
+"""The shapes on the wire, without I/O, for both ends. tRPC v11; JSON by orjson, no transformer.
+
+Frames with data are put together from bytes: an event of a hot log is encoded once and copied into the frames of all
+its readers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+PING: Final = "PING"
+PONG: Final = "PONG"
+RECONNECT: Final = '{"id":null,"method":"reconnect"}'
+
+
+class Absent:
+    """The type of ABSENT: JavaScript's undefined, which is not null."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+ABSENT: Final = Absent()
+
+
+def result(data: bytes | None) -> bytes:
+    """Return the body of a successful HTTP call; None is undefined."""
+    return b'{"result":{}}' if data is None else b'{"result":{"data":' + data + b"}}"
+
+
+def error(shape: bytes) -> bytes:
+    """Return the body of a failed HTTP call."""
+    return b'{"error":' + shape + b"}"
+
+
+def _head(call: Any, jsonrpc: bool) -> bytes:
+    return b'{"id":' + orjson.dumps(call) + (b',"jsonrpc":"2.0"' if jsonrpc else b"")
+
+
+def data_frame(call: Any, data: bytes | None, *, jsonrpc: bool = False) -> str:
+    """Return the frame with an answer or an item; None is undefined."""
+    payload = b"" if data is None else b',"data":' + data
+    return (_head(call, jsonrpc) + b',"result":{"type":"data"' + payload + b"}}").decode()
+
+
+def tracked_frame(call: Any, event_id: str, data: bytes, *, jsonrpc: bool = False) -> str:
+    """Return the frame with a tracked item; its id stands in it twice."""
+    name = orjson.dumps(event_id)
+    item = b'{"id":' + name + b',"data":' + data + b"}"
+    return (_head(call, jsonrpc) + b',"result":{"type":"data","id":' + name + b',"data":' + item + b"}}").decode()
+
+
+def state_frame(call: Any, state: str, *, jsonrpc: bool = False) -> str:
+    """Return ``started`` or ``stopped``."""
+    return (_head(call, jsonrpc) + b',"result":{"type":"' + state.encode() + b'"}}').decode()
+
+
+def error_frame(call: Any, shape: bytes, *, jsonrpc: bool = False) -> str:
+    """Return the frame that ends a call with an error; ``call`` is None when it belongs to none."""
+    return (_head(call, jsonrpc) + b',"error":' + shape + b"}").decode()
+
+
+def request_frame(call: int, method: str, path: str, value: Any, last_event_id: str | None = None) -> str:
+    """Return a client's call."""
+    params: dict[str, Any] = {"path": path}
+    if value is not ABSENT:
+        params["input"] = value
+    if last_event_id is not None:
+        params["lastEventId"] = last_event_id
+    return orjson.dumps({"id": call, "method": method, "params": params}).decode()
+
+
+def stop_frame(call: int) -> str:
+    """Return a client's end of a subscription."""
+    return orjson.dumps({"id": call, "method": "subscription.stop"}).decode()

@@ -1,0 +1,52 @@
+"""How the wire asks its host who calls and what they may do. Order everywhere: find, open, allow, check input, call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from app.rpc.procedure import Procedure
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What came with a request or an upgrade."""
+
+    authorization: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    """connectionParams of tRPC."""
+
+
+class Gate(Protocol):
+    """Given by the application."""
+
+    async def open(self, credentials: Credentials) -> Any:
+        """Return the context for a caller. Raises ProcedureError UNAUTHORIZED."""
+
+    def allow(self, context: Any, procedure: Procedure) -> None:
+        """Raise ProcedureError FORBIDDEN unless the caller may call this."""
+
+    async def check(self, context: Any) -> None:
+        """Raise ProcedureError UNAUTHORIZED once an open socket's caller is no longer valid."""
+
+    def explain(self, error: Exception) -> ProcedureError | None:
+        """Return what a caller is told of an exception of the application; None: nothing but that it happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one replica's wire, in bytes, seconds and counts."""
+
+    body_bytes: int = 4 * 1024 * 1024
+    opening_bytes: int = 64 * 1024
+    """A frame before the socket is authenticated."""
+    opening_seconds: float = 5.0
+    """Time to send connectionParams."""
+    batch_calls: int = 100
+    subscriptions: int = 100
+    """On one socket."""
+    calls: int = 1000
+    """In flight on one socket."""
+    recheck_seconds: float = 4.0
+    """How often the caller of an open socket is checked again."""

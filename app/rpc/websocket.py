@@ -1,0 +1,250 @@
+"""One WebSocket: many calls and subscriptions side by side (tRPC v11).
+
+States: opening (until the caller is known), open, draining (told to reconnect, still served), closed. Each call is a
+task of the socket and ends with it. One frame is sent at a time and the sender waits until the transport has taken
+it, so a reader that does not read stops its subscriptions and costs no memory; PONG waits behind one frame at most.
+Ids belong to the socket and are given back as they came. A call that comes while credentials are bad is told so under
+its own id. When the replica stops, sockets are closed with 1012 and no subscription is ever told ``stopped``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+from urllib.parse import parse_qs
+
+from app.rpc import envelope
+from app.rpc.calls import answer, error_shape, items, split, told, with_last_event_id
+from app.rpc.errors import ProcedureError
+from app.rpc.gate import Credentials, Gate, Limits
+from app.rpc.http import Receive, Scope, Send
+from app.rpc.registry import Registry
+from app.rpc.requests import Request, parse_connection_params, parse_frame
+
+_log = logging.getLogger("ado.rpc")
+_RESTART = 1012
+_REFUSED_SECONDS = 0.05  # time for calls already on their way to be answered with the refusal
+
+
+class Closed(Exception):
+    """The client has gone."""
+
+
+class Socket:
+    """One connection, from its upgrade to its end."""
+
+    def __init__(self, registry: Registry, gate: Gate, limits: Limits, receive: Receive, send: Send) -> None:
+        self._registry = registry
+        self._gate = gate
+        self._limits = limits
+        self._receive = receive
+        self._send = send
+        self._sending = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscriptions: dict[Any, asyncio.Task[None]] = {}
+        self._context: Any = None
+
+    async def serve(self, scope: Scope) -> None:
+        """Serve the connection until it ends."""
+        await self._receive()  # websocket.connect
+        await self._send({"type": "websocket.accept"})
+        try:
+            if await self._open(scope):
+                await self._serve()
+        except Closed:
+            pass
+        finally:
+            await self._end_tasks()
+
+    async def _open(self, scope: Scope) -> bool:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        try:
+            params: dict[str, str] = {}
+            if query.get("connectionParams") == ["1"]:
+                async with asyncio.timeout(self._limits.opening_seconds):
+                    params = parse_connection_params(await self._first_frame())
+            self._context = await self._gate.open(Credentials(headers.get("authorization"), params))
+        except TimeoutError:
+            await self._close(1008)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
+            await self._refuse(told(self._gate, error, None))
+        else:
+            return True
+        return False
+
+    async def _first_frame(self) -> str:
+        while True:
+            text = await self._next_text()
+            if len(text) > self._limits.opening_bytes:
+                raise ProcedureError("PAYLOAD_TOO_LARGE", "the first frame is too large", reason="limit_exceeded")
+            if text == envelope.PING:
+                await self.send(envelope.PONG)
+            elif text != envelope.PONG:
+                return text
+
+    async def _refuse(self, error: ProcedureError) -> None:
+        """Say why, also under the ids of the calls that come in meanwhile, then close."""
+        await self.send(envelope.error_frame(None, error_shape(error, None)))
+        try:
+            async with asyncio.timeout(_REFUSED_SECONDS):
+                while True:
+                    for request in parse_frame(await self._next_text()):
+                        shape = error_shape(error, request.path)
+                        await self.send(envelope.error_frame(request.id, shape, jsonrpc=request.jsonrpc))
+        except (TimeoutError, ProcedureError):
+            await self._close(1008)
+
+    async def _serve(self) -> None:
+        recheck = asyncio.create_task(self._recheck(), name="socket recheck")
+        self._tasks.add(recheck)
+        while True:
+            text = await self._next_text()
+            if text == envelope.PING:
+                await self.send(envelope.PONG)
+            elif text != envelope.PONG:
+                await self._take(text)
+
+    async def _take(self, text: str) -> None:
+        try:
+            requests = parse_frame(text)
+        except ProcedureError as error:
+            await self.send(envelope.error_frame(None, error_shape(error, None)))
+            return
+        if len(requests) > self._limits.batch_calls:
+            error = ProcedureError("BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded")
+            for request in requests:
+                await self._fail(request, error)
+            return
+        for request in requests:
+            await self._begin(request)
+
+    async def _begin(self, request: Request) -> None:
+        if request.method == "subscription.stop":
+            if task := self._subscriptions.pop(request.id, None):
+                task.cancel()
+                await asyncio.wait([task])
+                await self.send(envelope.state_frame(request.id, "stopped", jsonrpc=request.jsonrpc))
+            return
+        refused = self._refusal(request)
+        if refused is not None:
+            await self._fail(request, refused)
+            return
+        serve = self._subscribe if request.method == "subscription" else self._call
+        task = asyncio.create_task(serve(request), name=f"{request.method} {request.path}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if request.method == "subscription":
+            self._subscriptions[request.id] = task
+
+    def _refusal(self, request: Request) -> ProcedureError | None:
+        if request.method == "subscription" and request.id in self._subscriptions:
+            return ProcedureError("BAD_REQUEST", f"Duplicate id {request.id}")
+        if len(self._subscriptions) >= self._limits.subscriptions and request.method == "subscription":
+            limit = self._limits.subscriptions
+            return ProcedureError(
+                "BAD_REQUEST", f"a socket has at most {limit} subscriptions", reason="limit_exceeded", limit=limit
+            )
+        if len(self._tasks) > self._limits.calls:
+            return ProcedureError("TOO_MANY_REQUESTS", "too many calls are in flight", reason="limit_exceeded")
+        procedure = self._registry.procedures.get(request.path)
+        if procedure is None or procedure.kind != request.method:
+            return ProcedureError("NOT_FOUND", f'No "{request.method}"-procedure on path "{request.path[:200]}"')
+        return None
+
+    async def _call(self, request: Request) -> None:
+        try:
+            procedure = self._registry.find(request.path)
+            data = await answer(self._gate, self._context, procedure, request.input)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
+            await self._fail(request, error)
+        else:
+            await self.send(envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc))
+
+    async def _subscribe(self, request: Request) -> None:
+        try:
+            value = with_last_event_id(request.input, request.last_event_id)
+            stream = items(self._gate, self._context, self._registry.find(request.path), value)
+            await self.send(envelope.state_frame(request.id, "started", jsonrpc=request.jsonrpc))
+            try:
+                async for item in stream:
+                    event_id, data = split(item)
+                    if event_id is None:
+                        frame = envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc)
+                    else:
+                        frame = envelope.tracked_frame(request.id, event_id, data, jsonrpc=request.jsonrpc)
+                    await self.send(frame)
+            finally:
+                await stream.aclose()  # type: ignore[attr-defined]
+        except Closed:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
+            self._subscriptions.pop(request.id, None)
+            await self._fail(request, error)
+        else:
+            self._subscriptions.pop(request.id, None)
+            await self.send(envelope.state_frame(request.id, "stopped", jsonrpc=request.jsonrpc))
+
+    async def _fail(self, request: Request, error: Exception) -> None:
+        shape = error_shape(told(self._gate, error, request.path), request.path)
+        await self.send(envelope.error_frame(request.id, shape, jsonrpc=request.jsonrpc))
+
+    async def _recheck(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.recheck_seconds)
+            try:
+                await self._gate.check(self._context)
+            except ProcedureError as error:
+                await self._expel(error)
+                return
+
+    async def _expel(self, error: ProcedureError) -> None:
+        """End every subscription with an error under its id, then the socket."""
+        for name, task in list(self._subscriptions.items()):
+            task.cancel()
+            await self.send(envelope.error_frame(name, error_shape(error, None)))
+        self._subscriptions.clear()
+        await self._close(1008)
+
+    async def drain(self) -> None:
+        """Ask the client to open another socket."""
+        await self.send(envelope.RECONNECT)
+
+    async def close(self) -> None:
+        """End the connection because the replica stops; nobody is told ``stopped``."""
+        await self._end_tasks()
+        await self._close(_RESTART)
+
+    async def send(self, text: str) -> None:
+        """Send one frame, waiting until the transport has taken it; silent once the client has gone."""
+        async with self._sending:
+            try:
+                await self._send({"type": "websocket.send", "text": text})
+            except (RuntimeError, OSError) as error:
+                raise Closed from error
+
+    async def _close(self, code: int) -> None:
+        try:
+            await self._send({"type": "websocket.close", "code": code})
+        except (RuntimeError, OSError) as error:
+            raise Closed from error
+
+    async def _next_text(self) -> str:
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                raise Closed
+            text = message.get("text")
+            if text is not None:
+                return str(text)
+            shape = error_shape(ProcedureError("PARSE_ERROR", "JSON uses text frames, not binary ones"), None)
+            await self.send(envelope.error_frame(None, shape))
+
+    async def _end_tasks(self) -> None:
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception) and not isinstance(outcome, Closed):
+                _log.error("call ended badly", exc_info=outcome)

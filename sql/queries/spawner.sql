@@ -1,0 +1,33 @@
+-- name: try_spawner_lock :one
+-- One spawner decides at a time; the lock ends with the transaction, so a killed spawner holds nothing.
+select pg_try_advisory_xact_lock(hashtextextended('ado.spawner.' || :backend::text, 0)) as locked;
+
+-- name: spawner_workers :many
+-- Everything that can take jobs, or will.
+select s.worker_id, s.state, s.backend, s.host, s.capabilities, s.free_slots, s.free_cpu, s.free_memory, s.free_gpu,
+       extract(epoch from now() - s.requested_at)::double precision as requested_seconds_ago,
+       extract(epoch from now() - s.idle_since)::double precision as idle_seconds
+from ado.worker_status s where s.state not in ('dead', 'stopped');
+
+-- name: request_worker :none
+-- A decision: this worker is wanted. Its process registers under the id.
+insert into ado.workers (worker_id, capabilities, cpu, memory, gpu, slots, backend, host)
+values (:worker_id::text, :capabilities::text[], :cpu::double precision, :memory::bigint, :gpu::double precision,
+    :slots::integer, :backend::text, :host::text);
+
+-- name: forget_request :none
+-- The worker never came.
+delete from ado.workers where worker_id = :worker_id::text and last_heartbeat_at is null;
+
+-- name: retire_worker :none
+-- Drain an idle worker, unless it has taken a job meanwhile.
+update ado.workers w set draining = true
+where w.worker_id = :worker_id::text
+  and not exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running');
+
+-- name: worker_gone :none
+-- Its process is known to have ended.
+update ado.workers set stopped_at = coalesce(stopped_at, now()) where worker_id = :worker_id::text;
+
+-- name: notify_worker :none
+select pg_notify('ado', 'w:' || :worker_id::text);
