@@ -1,0 +1,1 @@
+"""An API replica: the wire, the procedures, the log at work and the control loops."""

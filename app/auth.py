@@ -11,10 +11,11 @@ import time
 
 from app.context import Context, Services
 from app.reasons import refusal
+from app.rpc.errors import ProcedureError
 from app.rpc.gate import Credentials
 from app.rpc.procedure import Procedure
 from db import tokens
-from db.errors import DatabaseUnavailable
+from db.errors import DatabaseRefused, DatabaseUnavailable, LogPruned
 from db.model import Token
 
 CACHE_SECONDS = 2.0
@@ -55,6 +56,16 @@ class TokenGate:
         role = context.caller.role
         if procedure.access not in ROLE_MAY[role]:
             raise refusal("forbidden", f"a token of role {role} may not do this")
+
+    def explain(self, error: Exception) -> ProcedureError | None:
+        """Say what a caller may know of a database error."""
+        if isinstance(error, DatabaseUnavailable):
+            return refusal("database_unavailable", "the database cannot be reached at the moment")
+        if isinstance(error, LogPruned):
+            return refusal("log_pruned", str(error))
+        if isinstance(error, DatabaseRefused):
+            return refusal("invalid_input", str(error))
+        return None
 
     async def check(self, context: Context) -> None:
         """Raise UNAUTHORIZED once the token of an open socket is no longer valid."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import asyncpg
 
-from db.errors import DatabaseUnavailable
+from db.errors import DatabaseRefused, DatabaseUnavailable
 from db.queries import load
 
 _BROKEN = (
@@ -70,6 +70,8 @@ class Database:
                 if attempt == _DEADLOCK_TRIES:
                     raise
                 await asyncio.sleep(0.01 * attempt)
+            except asyncpg.DataError as error:
+                raise DatabaseRefused("a value cannot be stored: NUL in a text, or a number out of range") from error
             except _BROKEN as error:
                 raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
             else:

@@ -4,6 +4,7 @@ DatabaseError
 ├── SchemaMismatch        the database is at another migration than this release
 ├── MigrationFailed       a migration did not apply, or an applied one was changed
 ├── DatabaseUnavailable   no connection, or it broke before an answer came
+├── DatabaseRefused       a value cannot be stored: NUL in a text, a number out of range
 └── LogPruned             the events a reader asks for have been dropped
 """
 
@@ -40,6 +41,12 @@ class DatabaseUnavailable(DatabaseError):
     """There is no connection, or it broke before the answer came."""
 
     next_step = "check that Postgres runs and that ADO_DSN names it; nothing is lost, calls may be sent again"
+
+
+class DatabaseRefused(DatabaseError):
+    """A value cannot be stored: NUL in a text, a number out of range."""
+
+    next_step = "leave out what cannot be stored"
 
 
 class LogPruned(DatabaseError):

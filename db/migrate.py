@@ -11,11 +11,12 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from db.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
 
-if TYPE_CHECKING:
 _NAME = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
 _LOCK = 0x61646F  # "ado": one number for all databases of a server is fine, the lock is per database
 

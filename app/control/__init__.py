@@ -1,0 +1,1 @@
+"""The control loops: monitor, janitor, parked claims; and the spawner with its backends."""

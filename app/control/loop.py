@@ -19,6 +19,6 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]], *, name: 
             await step()
         except DatabaseUnavailable:
             _log.warning("step waits for the database", extra={"step": name})
-        except Exception:
+        except Exception:  # noqa: BLE001 - a loop outlives its steps
             _log.exception("step failed", extra={"step": name})
         await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311

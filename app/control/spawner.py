@@ -37,7 +37,7 @@ class Spawner:
                 self.step()
             except DatabaseUnavailable:
                 _log.warning("spawner waits for the database")
-            except Exception:
+            except Exception:  # noqa: BLE001 - a loop outlives its steps
                 _log.exception("step failed", extra={"step": "spawner"})
 
     def step(self) -> None:

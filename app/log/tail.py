@@ -49,7 +49,7 @@ class Tail:
     async def read(
         self, task_id: int, cursor: int, state: events.LogState, *, follow: bool, selection: Selection
     ) -> AsyncIterator[Entry]:
-        """Yield the wanted events after ``cursor``; ends at the log's end, or with ``follow=False`` at its last event."""
+        """Yield the wanted events after ``cursor``, to the log's end or, without ``follow``, to what is there now."""
         stop_at = None if follow else state.last_seq
         async with self._feeds.watching(task_id, state.last_seq) as feed:
             while not self._done(cursor, state, stop_at):

@@ -17,7 +17,7 @@ Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 WorkerState = Literal["starting", "idle", "busy", "suspect", "draining", "dead", "stopped"]
 
 
-class Wire(Struct, rename="camel", omit_defaults=True, frozen=True, kw_only=True):
+class Wire(Struct, rename="camel", omit_defaults=True, kw_only=True):
     """Base of every shape: camelCase on the wire."""
 
 

@@ -83,7 +83,8 @@ async def create(context: Context, input: CreateInput) -> Created:
 async def listing(context: Context) -> TokenList:
     """Return all tokens without their secrets."""
     rows = await tokens.listing(context.db)
-    return TokenList(items=[Token(**{k: UNSET if v is None else v for k, v in row.items()}) for row in rows])
+    items = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    return TokenList(items=[Token(**item) for item in items])
 
 
 @mutation(access=ADMINISTER)

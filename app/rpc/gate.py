@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from app.rpc.errors import ProcedureError
 from app.rpc.procedure import Procedure
 
 

@@ -113,9 +113,9 @@ class Socket:
             await self.send(envelope.error_frame(None, error_shape(error, None)))
             return
         if len(requests) > self._limits.batch_calls:
-            error = ProcedureError("BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded")
+            too_many = ProcedureError("BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded")
             for request in requests:
-                await self._fail(request, error)
+                await self._fail(request, too_many)
             return
         for request in requests:
             await self._begin(request)

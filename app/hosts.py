@@ -1,0 +1,56 @@
+"""A replica on loopback answers only to loopback names: a web page must not reach it by rebinding its own name."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from litestar.types import ASGIApp
+
+from app.reasons import refusal
+from app.rpc.calls import error_shape
+from app.rpc.envelope import error
+from app.rpc.http import Receive, Scope, Send
+from app.settings import AppSettings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def host_name(header: str) -> str:
+    """Return the name in a Host header, without port and brackets."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.rpartition(":")[0] if ":" in header else header
+
+
+class HostGuard:
+    """Refuses foreign Host headers before anything else sees the request."""
+
+    def __init__(self, app: ASGIApp, settings: AppSettings) -> None:
+        self._app = app
+        self._guarded = is_loopback(settings.host)
+        self._allowed = frozenset(name.lower() for name in settings.allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if not self._guarded or scope["type"] == "lifespan" or self._known(scope):
+            await self._app(scope, receive, send)  # type: ignore[arg-type]
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            failure = refusal("foreign_host", "this replica listens on loopback and answers to loopback names alone")
+            body = error(error_shape(failure, None))
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": failure.status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+    def _known(self, scope: Scope) -> bool:
+        header = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+        name = host_name(header)
+        return is_loopback(name) or name in self._allowed or header in self._allowed

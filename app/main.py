@@ -1,0 +1,140 @@
+"""One API replica: settings, pool, listener, loops and routes put together, and taken apart in order.
+
+A replica holds nothing that another one needs. Start: refuse a schema it does not know, connect, listen, then the
+loops. Stop: say not ready, let sockets move to other replicas and parked claims answer, flush, then close. A loop
+that ends by itself ends the process, loudly; somebody else restarts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from litestar import Litestar, asgi
+
+from app.auth import TokenGate
+from app.context import Services
+from app.control import janitor, monitor
+from app.control.loop import every
+from app.control.parking import Parking
+from app.health import Readiness, healthz, readyz_of
+from app.hosts import HostGuard
+from app.log.appender import Appender
+from app.log.feed import Feeds
+from app.log.hub import Hub
+from app.log.tail import Tail
+from app.routers.table import registry
+from app.rpc.application import RpcApplication
+from app.rpc.gate import Limits
+from app.settings import AppSettings
+from db.database import Database
+from db.listener import Listener
+from db.migrate import check
+
+_log = logging.getLogger("ado.api")
+_JANITOR_SECONDS = 10.0
+
+
+class Replica:
+    """The parts of a running replica."""
+
+    def __init__(self, settings: AppSettings, db: Database) -> None:
+        hub = Hub()
+        feeds = Feeds(
+            db,
+            hub,
+            poll_seconds=settings.poll_seconds,
+            feed_bytes=settings.feed_bytes,
+            page_bytes=settings.page_bytes,
+        )
+        appender = Appender(
+            db,
+            lanes=settings.flush_lanes,
+            lease_seconds=settings.lease_seconds,
+            byte_limit=settings.append_bytes,
+        )
+        parking = Parking(db, hub, poll_seconds=settings.poll_seconds)
+        tail = Tail(db, feeds, retry_seconds=settings.poll_seconds)
+        self.settings = settings
+        self.services = Services(settings, db, hub, feeds, tail, appender, parking)
+        self.rpc = RpcApplication(
+            registry(), TokenGate(self.services), Limits(body_bytes=settings.body_bytes), base="/trpc"
+        )
+        self.listener = Listener(settings.listen_dsn or settings.dsn, hub.hear, hub.wake_all)
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start(self) -> None:
+        """Start the loops."""
+        db, settings = self.services.db, self.settings
+        loops: dict[str, Callable[[], Awaitable[object]]] = {
+            "listener": self.listener.run,
+            "appender": self.services.appender.run,
+            "parking": partial(every, 0.0, self.services.parking.watch, name="parking"),
+            "monitor": partial(every, settings.monitor_seconds, partial(monitor.step, db, settings), name="monitor"),
+            "janitor": partial(every, _JANITOR_SECONDS, partial(janitor.step, db, settings), name="janitor"),
+        }
+        for name, run in loops.items():
+            task = asyncio.ensure_future(run())
+            task.add_done_callback(partial(_ended, name))
+            self._tasks.append(task)
+
+    async def drain(self) -> None:
+        """Let the clients move on to other replicas."""
+        self.services.parking.close()
+        await self.rpc.drain(self.settings.drain_seconds)
+
+    async def stop(self) -> None:
+        """End the loops and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.services.feeds.close()
+        await self.services.db.close()
+
+
+def _ended(name: str, task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        _log.critical("loop ended", extra={"loop": name}, exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def create_app(settings: AppSettings) -> Litestar:
+    """Return the ASGI application of one replica. Its start raises SchemaMismatch or DatabaseUnavailable."""
+    readiness = Readiness()
+    running: list[Replica] = []
+
+    @asgi("/trpc", is_mount=True, copy_scope=False)
+    async def trpc(scope: Any, receive: Any, send: Any) -> None:
+        await running[0].rpc(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        await asyncio.to_thread(check, settings.dsn)
+        replica = Replica(settings, await Database.open(settings.dsn, size=settings.pool_size))
+        running.append(replica)
+        readiness.db, readiness.listener = replica.services.db, replica.listener
+        replica.start()
+
+        async def drain() -> None:
+            readiness.draining = True
+            await replica.drain()
+
+        app.state["drain"] = drain
+        _log.info("replica started", extra={"pid": os.getpid()})
+        yield
+        await replica.stop()
+        _log.info("replica stopped")
+
+    return Litestar(
+        route_handlers=[trpc, healthz, readyz_of(readiness)],
+        lifespan=[lifespan],
+        middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
+        openapi_config=None,
+        logging_config=None,
+    )

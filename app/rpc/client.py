@@ -1,0 +1,13 @@
+"""The client's end of the wire, for the CLI and the worker: ``HttpClient`` for single calls, ``Client`` for streams.
+
+Imports no server library; what ``Client`` needs is imported when it connects.
+"""
+
+from __future__ import annotations
+
+from app.rpc.client_errors import CallError, Unreachable
+from app.rpc.client_http import HttpClient
+from app.rpc.client_socket import Client, Item, State
+from app.rpc.envelope import ABSENT
+
+__all__ = ["ABSENT", "CallError", "Client", "HttpClient", "Item", "State", "Unreachable"]

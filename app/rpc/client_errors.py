@@ -1,0 +1,32 @@
+"""How a call fails at the client's end: the server said so, or nothing came back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CallError(Exception):
+    """The server answered with an error; ``code`` is tRPC's, ``reason`` a stable word, ``hint`` the next step."""
+
+    def __init__(self, message: str, data: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+        self.code = str(data.get("code", "INTERNAL_SERVER_ERROR"))
+        self.reason: str | None = data.get("reason")
+        self.hint: str | None = data.get("hint")
+
+    @classmethod
+    def of(cls, error: Any) -> CallError:
+        """Make one from the error on the wire."""
+        shape = error if isinstance(error, dict) else {}
+        data = shape.get("data")
+        return cls(str(shape.get("message", "the server sent an error")), data if isinstance(data, dict) else {})
+
+
+class Unreachable(Exception):
+    """No server was reached, or the connection broke before the answer: whether the call took effect is unknown."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"{url}: {why}")
+        self.url = url

@@ -1,0 +1,98 @@
+"""Single calls over HTTP with the standard library alone: quick to import, blocking, not for several threads."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import orjson
+
+from app.rpc.client_errors import CallError, Unreachable
+from app.rpc.envelope import ABSENT
+
+_IDLE_SECONDS = 3.0  # a server closes idle connections; a mutation must not be the one to find out
+
+
+class HttpClient:
+    """Calls procedures at the first origin that can be reached; ``urls`` are origins such as ``http://host:port``."""
+
+    def __init__(self, urls: Sequence[str], token: str | None, *, timeout: float = 10.0) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._timeout = timeout
+        self._connection: http.client.HTTPConnection | None = None
+        self._url = self._urls[0]
+        self._used_at = 0.0
+
+    def query(self, path: str, input: Any = ABSENT) -> Any:
+        """Carry out a query. Raises CallError, Unreachable."""
+        target = f"/trpc/{path}"
+        if input is not ABSENT:
+            target += "?input=" + quote(orjson.dumps(input))
+        return self._answer("GET", target, None)
+
+    def mutate(self, path: str, input: Any = ABSENT) -> Any:
+        """Carry out a mutation, sent once. Raises CallError, Unreachable."""
+        return self._answer("POST", f"/trpc/{path}", b"" if input is ABSENT else orjson.dumps(input))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _answer(self, method: str, target: str, body: bytes | None) -> Any:
+        status, text = self._exchange(method, target, body)
+        try:
+            answer = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            raise Unreachable(self._url, f"the answer (HTTP {status}) is not from an ado server") from None
+        if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
+            return answer["result"].get("data")
+        if isinstance(answer, dict) and "error" in answer:
+            raise CallError.of(answer["error"])
+        raise Unreachable(self._url, f"the answer (HTTP {status}) is not from an ado server")
+
+    def _exchange(self, method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
+        connection = self._connect()
+        headers = dict(self._headers)
+        if body is not None:
+            headers["content-type"] = "application/json"
+        try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unreachable(self._url, str(error) or type(error).__name__) from error
+        self._used_at = time.monotonic()
+        return response.status, text
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._connection is not None and time.monotonic() - self._used_at < _IDLE_SECONDS:
+            return self._connection
+        self.close()
+        failure: Exception | None = None
+        first = self._urls.index(self._url)
+        for url in self._urls[first:] + self._urls[:first]:
+            connection = _open(url, self._timeout)
+            try:
+                connection.connect()
+            except OSError as error:
+                failure = error
+            else:
+                self._connection, self._url = connection, url
+                return connection
+        raise Unreachable(self._url, str(failure) or type(failure).__name__) from failure
+
+
+def _open(url: str, timeout: float) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)

@@ -1,0 +1,288 @@
+"""Calls and subscriptions over one WebSocket that is kept up for ever (tRPC v11).
+
+States: connecting, connected, lost. After a loss the client connects again with back-off and full jitter, going round
+its origins, and sends its subscriptions again with the last event id it saw, so that the server goes on right after
+it. Calls that may be sent twice (queries, and mutations marked ``resend``) are sent again as well; the others fail
+with Unreachable, because their outcome is unknown. A subscription's buffer is bounded: a slow consumer stops the
+reading of the socket. Silence for ten seconds in spite of a PING is a dead connection. Refused credentials are not a
+loss: every call fails with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import orjson
+
+from app.rpc import envelope
+from app.rpc.client_errors import CallError, Unreachable
+from app.rpc.envelope import ABSENT
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+_PING_SECONDS = 5.0
+_SILENCE_SECONDS = 10.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_BUFFER_ITEMS = 256
+_FRAME_BYTES = 16 * 1024 * 1024
+
+
+class State(NamedTuple):
+    """What became of the connection: ``connected`` or ``lost``."""
+
+    kind: str
+    url: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a subscription; ``id`` is what to resume after."""
+
+    id: str | None
+    data: Any
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    method: str
+    path: str
+    input: Any
+    resend: bool
+    answer: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    sent: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    path: str
+    input: Any
+    last_event_id: str | None
+    buffer: asyncio.Queue[Item | CallError | Unreachable | None] = field(
+        default_factory=lambda: asyncio.Queue(_BUFFER_ITEMS)
+    )
+
+
+class Client:
+    """A connection to an ado server; use it as an async context manager."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        token: str | None,
+        *,
+        on_state: Callable[[State], None] | None = None,
+        first_contact_seconds: float | None = None,
+    ) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        self._token = token
+        self._on_state = on_state or (lambda _: None)
+        self._first_contact_seconds = first_contact_seconds
+        self._calls: dict[int, _Call] = {}
+        self._streams: dict[int, _Stream] = {}
+        self._next_id = 0
+        self._socket: ClientConnection | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._heard_at = 0.0
+        self._delivering = False
+        self._contacted = False
+
+    async def __aenter__(self) -> Self:
+        self._runner = asyncio.create_task(self._run(), name="ado client")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+        self._fail_all(Unreachable(self._urls[0], "the client was closed"))
+
+    async def query(self, path: str, input: Any = ABSENT) -> Any:
+        """Carry out a query, again on the next connection if this one breaks. Raises CallError, Unreachable."""
+        return await self._invoke(_Call("query", path, input, resend=True))
+
+    async def mutate(self, path: str, input: Any = ABSENT, *, resend: bool = False) -> Any:
+        """Carry out a mutation; ``resend`` is for one that may arrive twice. Raises CallError, Unreachable."""
+        return await self._invoke(_Call("mutation", path, input, resend))
+
+    async def subscribe(
+        self, path: str, input: Any = ABSENT, *, last_event_id: str | None = None
+    ) -> AsyncIterator[Item]:
+        """Yield the items of a subscription over any number of connections, until the server says it is over.
+
+        Raises CallError when the server ends it with an error, Unreachable when there never was a first contact.
+        """
+        number = self._number()
+        stream = self._streams[number] = _Stream(path, input, last_event_id)
+        try:
+            await self._send(envelope.request_frame(number, "subscription", path, input, last_event_id))
+            while (item := await stream.buffer.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            if self._streams.pop(number, None) is not None:
+                await self._send(envelope.stop_frame(number))
+
+    def _number(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    async def _invoke(self, call: _Call) -> Any:
+        number = self._number()
+        self._calls[number] = call
+        try:
+            call.sent = self._socket is not None
+            await self._send(envelope.request_frame(number, call.method, call.path, call.input))
+            return await call.answer
+        finally:
+            self._calls.pop(number, None)
+
+    async def _send(self, frame: str) -> None:
+        """Send on the connection there is; what could not be sent goes out with the next one."""
+        from websockets.exceptions import ConnectionClosed
+
+        if self._socket is not None:
+            with contextlib.suppress(ConnectionClosed):
+                await self._socket.send(frame)
+
+    async def _run(self) -> None:
+        turn, pause = 0, _SHORTEST_PAUSE
+        started = time.monotonic()
+        while True:
+            url = self._urls[turn % len(self._urls)]
+            detail = await self._connection(url)
+            if self._contacted and self._heard_at:
+                pause, self._heard_at = _SHORTEST_PAUSE, 0.0
+            self._lost(url, detail)
+            limit = self._first_contact_seconds
+            if not self._contacted and limit is not None and time.monotonic() - started > limit:
+                self._fail_all(Unreachable(url, detail))
+            turn += 1
+            if turn % len(self._urls) == 0:
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311
+                pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _connection(self, url: str) -> str:
+        """Be connected to one origin for as long as it lasts; return why it ended."""
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        try:
+            async with connect(
+                "ws" + url.removeprefix("http") + "/trpc",
+                additional_headers=headers,
+                compression=None,
+                max_size=_FRAME_BYTES,
+                open_timeout=5,
+                close_timeout=0.5,
+                ping_interval=None,
+                proxy=None,
+            ) as socket:
+                return await self._converse(socket, url)
+        except (OSError, TimeoutError, InvalidHandshake) as error:
+            return str(error) or type(error).__name__
+        except ConnectionClosed:
+            return "the connection was closed"
+        finally:
+            self._socket = None
+
+    async def _converse(self, socket: ClientConnection, url: str) -> str:
+        self._heard_at = time.monotonic()
+        self._contacted = True
+        self._socket = socket  # what is begun from here on sends itself; what there is now is sent again
+        streams, calls = list(self._streams.items()), list(self._calls.items())
+        for number, stream in streams:
+            frame = envelope.request_frame(number, "subscription", stream.path, stream.input, stream.last_event_id)
+            await socket.send(frame)
+        for number, call in calls:
+            if not call.sent or call.resend:
+                call.sent = True
+                await socket.send(envelope.request_frame(number, call.method, call.path, call.input))
+        self._on_state(State("connected", url))
+        reader = asyncio.create_task(self._read(socket), name="ado client reader")
+        try:
+            while not reader.done():
+                await asyncio.wait([reader], timeout=_PING_SECONDS)
+                if reader.done():
+                    break
+                if not self._delivering and time.monotonic() - self._heard_at > _SILENCE_SECONDS:
+                    return "the server has gone silent"
+                await socket.send(envelope.PING)
+            return await reader
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _read(self, socket: ClientConnection) -> str:
+        async for text in socket:
+            self._heard_at = time.monotonic()
+            if text == envelope.PING:
+                await socket.send(envelope.PONG)
+            elif text != envelope.PONG:
+                frame = orjson.loads(text)
+                if frame.get("method") == "reconnect":
+                    return "the server is restarting"
+                self._delivering = True
+                try:
+                    await self._deliver(frame)
+                finally:
+                    self._delivering = False
+        return "the connection was closed"
+
+    async def _deliver(self, frame: dict[str, Any]) -> None:
+        number = frame.get("id")
+        if number is None:
+            error = CallError.of(frame.get("error"))
+            if error.code in ("UNAUTHORIZED", "FORBIDDEN"):
+                self._fail_all(error)
+        elif number in self._streams:
+            await self._item(int(number), self._streams[int(number)], frame)
+        elif (call := self._calls.get(number)) and not call.answer.done():
+            if "error" in frame:
+                call.answer.set_exception(CallError.of(frame["error"]))
+            else:
+                call.answer.set_result(frame["result"].get("data"))
+
+    async def _item(self, number: int, stream: _Stream, frame: dict[str, Any]) -> None:
+        if "error" in frame:
+            self._streams.pop(number, None)
+            await stream.buffer.put(CallError.of(frame["error"]))
+            return
+        result = frame["result"]
+        if result["type"] == "stopped":
+            self._streams.pop(number, None)
+            await stream.buffer.put(None)
+        elif result["type"] == "data":
+            event_id = result.get("id")
+            data = result.get("data")
+            await stream.buffer.put(Item(event_id, data if event_id is None else data["data"]))
+            stream.last_event_id = event_id or stream.last_event_id
+
+    def _lost(self, url: str, detail: str) -> None:
+        for number, call in list(self._calls.items()):
+            if call.sent and not call.resend and not call.answer.done():
+                self._calls.pop(number)
+                call.answer.set_exception(Unreachable(url, detail))
+        if self._contacted:
+            self._on_state(State("lost", url, detail))
+
+    def _fail_all(self, error: CallError | Unreachable) -> None:
+        for call in self._calls.values():
+            if not call.answer.done():
+                call.answer.set_exception(error)
+        for number, stream in list(self._streams.items()):
+            self._streams.pop(number)
+            with contextlib.suppress(asyncio.QueueFull):
+                stream.buffer.put_nowait(error)

@@ -1,0 +1,88 @@
+"""Running a replica: uvicorn on a socket that is ours, and a stop that lets clients move first.
+
+Uvicorn closes connections before it ends the application; a drain needs them open. So the signal is taken here:
+first the application drains, then uvicorn is told to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+
+import uvicorn
+
+from app.main import create_app
+from app.settings import AppSettings
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to ``serve``."""
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises OSError when the port is in use."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(1024)
+    listener.setblocking(False)
+    return listener
+
+
+def serve(settings: AppSettings, listener: socket.socket, lifeline: int | None = None) -> None:
+    """Serve until SIGTERM, SIGINT or the lifeline's end of file; a second signal ends at once."""
+    import uvloop  # noqa: PLC0415 - not there on every platform
+
+    uvloop.run(_serve(settings, listener, lifeline))
+
+
+async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int | None) -> None:
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=settings.body_bytes,
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+        server_header=False,
+        date_header=False,
+    )
+    server = _Server(config)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    if lifeline is not None:
+        loop.add_reader(lifeline, stopping.set)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
+    waiting = asyncio.create_task(stopping.wait(), name="stop signal")
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if lifeline is not None:
+        loop.remove_reader(lifeline)
+    waiting.cancel()
+    await _finish(server, serving, app.state.get("drain"))
+
+
+async def _finish(
+    server: uvicorn.Server, serving: asyncio.Task[None], drain: Callable[[], Awaitable[None]] | None
+) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, os._exit, 1)
+    if drain is not None and not serving.done():
+        await drain()
+    server.should_exit = True
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
