@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from app.auth import WORK
 from app.context import Context
@@ -36,7 +36,7 @@ class RegisterInput(Wire):
 
     worker_id: WorkerId
     capabilities: list[Annotated[str, Meta(min_length=1, max_length=200)]] = []
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     labels: dict[str, str] = {}
     slots: Annotated[int, Meta(ge=1, le=1000)] = 1
     version: Annotated[str, Meta(max_length=200)] | None = None

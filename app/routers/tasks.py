@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import orjson
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from app.auth import OPERATE, READ
 from app.context import Context
@@ -35,7 +35,7 @@ class CreateInput(Wire):
     agent: Name = "shell"
     workers: Annotated[int, Meta(ge=1)] = 1
     requires: list[Name] = []
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     priority: Amount = 0
     retries: Annotated[int, Meta(ge=0, le=1000)] = 0
     timeout_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None

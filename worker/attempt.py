@@ -1,0 +1,163 @@
+"""One attempt, from its directory to its finish; it ends in exactly one outcome.
+
+Steps: directory, agent under a keeper, output into the outbox and from there in batches, the agent's end, the rest of
+the output, finish. Told to stop, the tree gets SIGTERM and after ``grace_seconds`` SIGKILL. Told that the lease is
+lost, everything is killed at once and nothing more is written: another worker has the job. A finish is sent until it
+is answered, and until then the job stays in the heartbeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from app.rpc.client import CallError
+from worker.agents import AGENTS
+from worker.agents.base import Outcome
+from worker.batches import BatchSender, Call, LeaseLost, until_answered
+from worker.directories import environment, place
+from worker.output import Outbox, PipeReader
+from worker.process import KeptProcess
+from worker.settings import WorkerSettings
+
+_log = logging.getLogger("ado.worker")
+_TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock decides about timeouts; ours only steps in when it does not
+_EVENT_LINE_BYTES = 1024 * 1024
+
+
+class Attempt:
+    """A claimed job being run."""
+
+    def __init__(self, job: Mapping[str, Any], call: Call, settings: WorkerSettings) -> None:
+        self.job = job
+        self.key: tuple[str, int] = (job["jobId"], job["attempt"])
+        self._call = call
+        self._settings = settings
+        self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
+        self._stopping = asyncio.Event()
+        self._stopped_as: Outcome | None = None
+        self._lost = asyncio.Event()
+
+    def stop(self, outcome: Outcome) -> None:
+        """End the agent and report ``outcome``; the first reason stands."""
+        if self._stopped_as is None:
+            self._stopped_as = outcome
+            self._stopping.set()
+
+    def lose(self) -> None:
+        """Kill the agent at once and write nothing more."""
+        self._lost.set()
+
+    async def run(self) -> None:
+        """Run the attempt to its end."""
+        losing = asyncio.create_task(self._lost.wait(), name="lease watch")
+        working = asyncio.create_task(self._work(), name=f"attempt {self.key[0]}:{self.key[1]}")
+        try:
+            await asyncio.wait([losing, working], return_when=asyncio.FIRST_COMPLETED)
+            working.cancel()
+            with contextlib.suppress(asyncio.CancelledError, LeaseLost):
+                await working
+        finally:
+            losing.cancel()
+            working.cancel()
+            await asyncio.gather(losing, working, return_exceptions=True)
+
+    async def _work(self) -> None:
+        sender: BatchSender | None = None
+        try:
+            with place(self._settings.work_dir, f"{self.job['taskId']}-{self.job['job']}") as where:
+                outbox = Outbox(self._settings.buffer_bytes)
+                sender = BatchSender(self._call, outbox, self._fence)
+                env = environment(self.job, where, self._settings.worker_id)
+                outcome = await self._run_agent(outbox, sender, env, str(where.directory))
+        except (OSError, KeyError) as error:
+            outcome = Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
+        await self._finish(outcome, sender.last if sender else 0)
+
+    async def _run_agent(self, outbox: Outbox, sender: BatchSender, env: dict[str, str], cwd: str) -> Outcome:
+        agent = AGENTS[self.job["agent"]]
+        process = await KeptProcess.start(agent.command(self.job), env=env, cwd=cwd)
+        sending = asyncio.create_task(sender.run(), name="batches")
+        readers = [PipeReader(process.stdout, "stdout", outbox), PipeReader(process.stderr, "stderr", outbox)]
+        events = asyncio.create_task(self._read_events(process.events, outbox), name="agent events")
+        stopper = asyncio.create_task(self._stop_process(process), name="stopper")
+        ending = asyncio.create_task(process.ended(), name="agent end")
+        try:
+            await asyncio.wait([ending, sending], return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                await sending  # raises: nothing but an error ends the sender before the outbox is closed
+            ended = await ending
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.drain_seconds):
+                    await asyncio.wait([*(reader.done for reader in readers), events])
+            self._close(readers, outbox)
+            await sending
+        finally:
+            self._close(readers, outbox)
+            process.kill()
+            await asyncio.gather(ending, return_exceptions=True)
+            process.close()
+            for task in (sending, events, stopper):
+                task.cancel()
+            await asyncio.gather(sending, events, stopper, return_exceptions=True)
+        return self._judge(agent.outcome(ended))
+
+    @staticmethod
+    def _close(readers: list[PipeReader], outbox: Outbox) -> None:
+        for reader in readers:
+            reader.close()
+        outbox.close()
+
+    def _judge(self, outcome: Outcome) -> Outcome:
+        if self._stopped_as is None or outcome.outcome == "succeeded":
+            return outcome
+        wanted = self._stopped_as
+        return Outcome(wanted.outcome, outcome.exit_code, wanted.reason, wanted.message)
+
+    async def _stop_process(self, process: KeptProcess) -> None:
+        limit = self.job.get("timeoutSeconds")
+        try:
+            async with asyncio.timeout(limit + _TIMEOUT_MARGIN_SECONDS if limit else None):
+                await self._stopping.wait()
+        except TimeoutError:
+            self.stop(Outcome("failed", None, "timed_out", "the attempt took longer than the task allows"))
+        process.terminate()
+        await asyncio.sleep(self._settings.grace_seconds)
+        process.kill()
+
+    @staticmethod
+    async def _read_events(fd: int, outbox: Outbox) -> None:
+        reader = asyncio.StreamReader(limit=_EVENT_LINE_BYTES)
+        pipe = os.fdopen(fd, "rb", buffering=0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            while line := await reader.readline():
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict) and event.get("type") in ("progress", "agent", "checkpoint"):
+                        outbox.put(event, len(line))
+                await outbox.room()
+        finally:
+            transport.close()
+
+    async def _finish(self, outcome: Outcome, last_batch: int) -> None:
+        report = {
+            **self._fence,
+            "lastBatch": last_batch,
+            "outcome": outcome.outcome,
+            "exitCode": outcome.exit_code,
+            "reason": outcome.reason,
+            "message": outcome.message,
+        }
+        try:
+            await until_answered(self._call, "workers.finish", report)
+        except CallError as error:
+            _log.exception("finish was refused", extra={"job": self.key[0], "reason": error.reason})
+        _log.info("attempt finished", extra={"job": self.key[0], "attempt": self.key[1], "outcome": outcome.outcome})

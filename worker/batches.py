@@ -1,0 +1,64 @@
+"""Numbered batches: one in flight, sent again until acknowledged.
+
+Flush at once; what comes while a batch is in flight gathers and is the next one. A batch keeps its number and content
+until the server has it, so sending it twice stores it once. ``lease_lost`` ends everything: the attempt is another
+worker's now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from app.rpc.client import CallError, Unreachable
+from worker.output import Outbox
+
+_log = logging.getLogger("ado.worker")
+_BATCH_EVENTS = 1000
+_BATCH_BYTES = 1024 * 1024
+_PASSING = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
+_LONGEST_PAUSE = 2.0
+
+Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
+
+
+class LeaseLost(Exception):
+    """The attempt is no longer this worker's."""
+
+
+async def until_answered(call: Call, path: str, value: dict[str, Any]) -> Any:
+    """Send a call that may arrive twice until it is answered. Raises LeaseLost, CallError."""
+    pause = 0.05
+    while True:
+        try:
+            return await call(path, value)
+        except Unreachable:
+            pass
+        except CallError as error:
+            if error.reason in ("lease_lost", "no_such_job"):
+                raise LeaseLost from error
+            if error.code not in _PASSING:
+                raise
+            _log.warning("call is repeated", extra={"path": path, "reason": error.reason})
+        await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
+        pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+class BatchSender:
+    """Sends what the outbox holds; ``last`` is the number of the last acknowledged batch."""
+
+    def __init__(self, call: Call, outbox: Outbox, fence: dict[str, Any]) -> None:
+        self._call = call
+        self._outbox = outbox
+        self._fence = fence
+        self.last = 0
+
+    async def run(self) -> None:
+        """Send until the outbox is closed and empty. Raises LeaseLost."""
+        while events := await self._outbox.take(_BATCH_EVENTS, _BATCH_BYTES):
+            batch = {**self._fence, "batch": self.last + 1, "events": events}
+            await until_answered(self._call, "workers.append", batch)
+            self.last += 1

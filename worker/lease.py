@@ -1,0 +1,99 @@
+"""The heartbeat: a thread of its own, so that a busy event loop does not look like a dead worker.
+
+Authority is the server's clock; this side only decides to stop early. The thread stops beating when the event loop
+has not ticked for ``stall_seconds``, because such a worker is not alive. It lists exactly the attempts the worker
+holds. While no server can be reached the agents go on, at most ``orphan_seconds``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from app.rpc.client import CallError, HttpClient, Unreachable
+from worker.settings import WorkerSettings
+
+_log = logging.getLogger("ado.worker")
+_TICK_SECONDS = 1.0
+
+
+class Heartbeat:
+    """Beats for one registration; answers and refusals are handed to the event loop."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        token: str,
+        registration: dict[str, Any],
+        held: Callable[[], list[tuple[str, int]]],
+        on_answer: Callable[[dict[str, Any]], None],
+        on_refusal: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._session = registration["session"]
+        self._interval = float(registration["heartbeatSeconds"])
+        timeout = max(1.0, min(10.0, self._interval * 2))
+        self._client = HttpClient(settings.url, token, timeout=timeout)
+        self._held = held
+        self._on_answer = on_answer
+        self._on_refusal = on_refusal
+        self._loop = asyncio.get_running_loop()
+        self._ticked_at = time.monotonic()
+        self._answered_at = time.monotonic()
+        self._stopping = threading.Event()
+        self._ticker = asyncio.create_task(self._tick(), name="heartbeat tick")
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    async def _tick(self) -> None:
+        while True:
+            self._ticked_at = time.monotonic()
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def stop(self, *, last_word: bool) -> None:
+        """End the thread; with ``last_word`` the server is told that the worker has ended."""
+        self._ticker.cancel()
+        self._stopping.set()
+        await asyncio.to_thread(self._thread.join)
+        if last_word:
+            await asyncio.to_thread(self._beat, stopped=True)
+        self._client.close()
+        await asyncio.gather(self._ticker, return_exceptions=True)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval * random.uniform(0.8, 1.0)):  # noqa: S311
+            if time.monotonic() - self._ticked_at > self._settings.stall_seconds:
+                _log.error("event loop stalled", extra={"worker": self._settings.worker_id})
+                continue
+            self._beat()
+
+    def _beat(self, *, stopped: bool = False) -> None:
+        jobs = [{"jobId": job, "attempt": attempt} for job, attempt in self._held()]
+        value = {
+            "workerId": self._settings.worker_id,
+            "session": self._session,
+            "jobs": jobs,
+            "at": datetime.now(UTC).isoformat(),
+            "stopped": stopped,
+        }
+        try:
+            answer = self._client.mutate("workers.heartbeat", value)
+        except CallError as error:
+            if error.reason in ("no_such_worker", "worker_replaced"):
+                self._hand(self._on_refusal, error.reason)
+        except Unreachable:
+            if time.monotonic() - self._answered_at > self._settings.orphan_seconds:
+                self._hand(self._on_refusal, "orphaned")
+        else:
+            self._answered_at = time.monotonic()
+            self._hand(self._on_answer, answer)
+
+    def _hand(self, target: Callable[[Any], None], value: Any) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(target, value)

@@ -1,0 +1,57 @@
+"""Settings of a worker: one frozen record; each field is ``ADO_`` and its name in capitals."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+
+
+def _cores() -> float:
+    return float(os.cpu_count() or 1)
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _worker_id() -> str:
+    return f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker runs with."""
+
+    url: tuple[str, ...] = ()
+    """Origins of the API, divided by commas; any of them serves."""
+    token_file: str = ""
+    """File (or /dev/fd/N) that holds the worker's token; read once."""
+    worker_id: str = field(default_factory=_worker_id)
+    """Name under which it registers; default: host, pid and a few random letters."""
+    capabilities: tuple[str, ...] = ("shell", "scripted")
+    """What it offers, divided by commas."""
+    slots: int = 1
+    """Jobs at once."""
+    cpu: float = field(default_factory=_cores)
+    """Cores it offers."""
+    memory: int = field(default_factory=_memory)
+    """Bytes of memory it offers."""
+    gpu: float = 0.0
+    """GPUs it offers."""
+    work_dir: str = field(default_factory=lambda: f"{tempfile.gettempdir()}/ado-work-{os.getuid()}")
+    """Where the directories of attempts are made."""
+    orphan_seconds: float = 600.0
+    """How long agents go on while no server can be reached."""
+    grace_seconds: float = 10.0
+    """From SIGTERM to SIGKILL when an agent is stopped."""
+    drain_seconds: float = 5.0
+    """How long output is still read after an agent has ended."""
+    stop_seconds: float = 10.0
+    """How long running jobs may finish when the worker is stopped; then they are handed back."""
+    buffer_bytes: int = 4 * 1024 * 1024
+    """Output of one attempt that may wait for the server; beyond it the agent's pipe fills."""
+    stall_seconds: float = 60.0
+    """After so long without a tick of its event loop the worker stops its heartbeat: it is not alive."""

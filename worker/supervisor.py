@@ -1,0 +1,222 @@
+"""The life of a worker: register, claim, run attempts side by side, drain or stop.
+
+States: working, draining (told by the server: no new claims, ends when it holds nothing), stopping (told by a signal
+or the lifeline: no new claims, running attempts may finish for ``stop_seconds`` and are then handed back), replaced
+(another process has the id: everything is killed). Authority: the server. A worker that the server does not know
+registers again; its attempts, which the server has then given away, come back as lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import random
+import secrets
+from importlib import metadata
+from typing import Any
+
+from app.rpc.client import CallError, Client, State, Unreachable
+from worker.agents.base import Outcome
+from worker.attempt import Attempt
+from worker.keeper import become_subreaper
+from worker.lease import Heartbeat
+from worker.settings import WorkerSettings
+
+_log = logging.getLogger("ado.worker")
+_WAIT_SECONDS = 20
+_CANCELLED = Outcome("cancelled", None, "cancelled")
+
+
+class Supervisor:
+    """One worker process."""
+
+    def __init__(self, settings: WorkerSettings, token: str) -> None:
+        self._settings = settings
+        self._token = token
+        self._instance = secrets.token_hex(8)
+        self._client = Client(settings.url, token, on_state=self._connection)
+        self._session = ""
+        self._attempts: dict[tuple[str, int], Attempt] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._freed = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._unknown = asyncio.Event()
+        self._failed: str | None = None
+
+    def stop(self) -> None:
+        """Stop: first call lets running attempts finish for a while, the second hands them back at once."""
+        if self._stopping.is_set():
+            self._release_all()
+        self._draining.set()
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Work until told to end; return the exit code of the process."""
+        become_subreaper()
+        async with self._client:
+            while not self._draining.is_set():
+                self._unknown.clear()
+                heartbeat = await self._register()
+                if heartbeat is None:
+                    return 1
+                try:
+                    await self._work()
+                finally:
+                    await heartbeat.stop(last_word=self._draining.is_set() and self._failed is None)
+        if self._failed is not None:
+            _log.error("worker ended", extra={"worker": self._settings.worker_id, "reason": self._failed})
+        return 1 if self._failed else 0
+
+    async def _register(self) -> Heartbeat | None:
+        settings = self._settings
+        value = {
+            "workerId": settings.worker_id,
+            "capabilities": list(settings.capabilities),
+            "resources": {"cpu": settings.cpu, "memory": settings.memory, "gpu": settings.gpu},
+            "slots": settings.slots,
+            "version": metadata.version("ado"),
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "instance": self._instance,
+        }
+        registration = await self._until_stopped("workers.register", value)
+        if registration is None:
+            return None
+        self._session = registration["session"]
+        _log.info("worker registered", extra={"worker": settings.worker_id})
+        return Heartbeat(settings, self._token, registration, lambda: list(self._attempts), self._heard, self._refused)
+
+    async def _until_stopped(self, path: str, value: dict[str, Any]) -> Any:
+        """Call until answered; None once the worker is told to stop, or is refused for good."""
+        while not self._stopping.is_set():
+            call = asyncio.create_task(self._client.mutate(path, value, resend=True), name=path)
+            stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+            await asyncio.wait([call, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not call.done():
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+                return None
+            try:
+                return call.result()
+            except Unreachable:
+                pass
+            except CallError as error:
+                if error.code in ("UNAUTHORIZED", "FORBIDDEN", "BAD_REQUEST"):
+                    self._failed = f"{error.message} ({error.hint})"
+                    return None
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+        return None
+
+    async def _work(self) -> None:
+        watching = asyncio.create_task(self._watch_commands(), name="commands")
+        claiming = asyncio.create_task(self._claim_for_ever(), name="claims")
+        ends = [asyncio.create_task(event.wait(), name="end") for event in (self._draining, self._unknown)]
+        try:
+            await asyncio.wait([*ends, claiming], return_when=asyncio.FIRST_COMPLETED)
+            claiming.cancel()
+            if not self._unknown.is_set():
+                await self._wind_down()
+        finally:
+            for task in (watching, claiming, *ends):
+                task.cancel()
+            await asyncio.gather(watching, claiming, *ends, return_exceptions=True)
+
+    async def _wind_down(self) -> None:
+        """Wait for what runs; once stopping, for ``stop_seconds`` at most."""
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+        while self._running and not stopping.done():
+            await asyncio.wait([stopping, *self._running], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._settings.stop_seconds)
+        self._release_all()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def _release_all(self) -> None:
+        for attempt in self._attempts.values():
+            attempt.stop(Outcome("released", None, "shutdown", "the worker was shut down"))
+
+    async def _claim_for_ever(self) -> None:
+        while not self._draining.is_set():
+            free = self._settings.slots - len(self._running)
+            if free <= 0:
+                self._freed.clear()
+                await self._freed.wait()
+                continue
+            value = {
+                "workerId": self._settings.worker_id,
+                "session": self._session,
+                "limit": free,
+                "waitSeconds": _WAIT_SECONDS,
+            }
+            try:
+                answer = await self._client.mutate("workers.claim", value, resend=True)
+            except CallError as error:
+                self._refused(error.reason or error.code)
+                await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+            else:
+                for job in answer["jobs"]:
+                    self._begin(job)
+
+    def _begin(self, job: dict[str, Any]) -> None:
+        attempt = Attempt(job, self._call, self._settings)
+        self._attempts[attempt.key] = attempt
+        task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")
+        self._running.add(task)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            self._attempts.pop(attempt.key, None)
+            self._running.discard(done)
+            self._freed.set()
+            if not done.cancelled() and done.exception():
+                _log.error("attempt broke", exc_info=done.exception(), extra={"job": attempt.key[0]})
+
+        task.add_done_callback(ended)
+
+    async def _call(self, path: str, value: dict[str, Any]) -> Any:
+        return await self._client.mutate(path, value, resend=True)
+
+    async def _watch_commands(self) -> None:
+        value = {"workerId": self._settings.worker_id, "session": self._session}
+        while True:
+            with contextlib.suppress(CallError, Unreachable):
+                async for item in self._client.subscribe("workers.commands", value):
+                    self._obey(item.data)
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+
+    def _obey(self, command: dict[str, Any]) -> None:
+        if command["type"] == "drain":
+            self._draining.set()
+            return
+        attempt = self._attempts.get((command["jobId"], command["attempt"]))
+        if attempt is not None:
+            attempt.stop(_CANCELLED) if command["type"] == "cancel" else attempt.lose()
+
+    def _heard(self, answer: dict[str, Any]) -> None:
+        for ref in answer["cancel"]:
+            self._obey({"type": "cancel", **ref})
+        for ref in answer["lost"]:
+            self._obey({"type": "lost", **ref})
+        if answer["drain"]:
+            self._draining.set()
+
+    def _refused(self, reason: str) -> None:
+        if reason == "no_such_worker":
+            self._unknown.set()
+        elif reason in ("worker_replaced", "orphaned", "UNAUTHORIZED", "FORBIDDEN", "token_invalid", "forbidden"):
+            if reason != "orphaned":
+                self._failed = reason
+            for attempt in self._attempts.values():
+                attempt.lose()
+            if reason != "orphaned":
+                self._draining.set()
+
+    def _connection(self, state: State) -> None:
+        if state.kind == "lost":
+            _log.warning("connection lost", extra={"url": state.url, "detail": state.detail})
