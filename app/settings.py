@@ -103,3 +103,30 @@ def _convert(variable: str, text: str, kind: Any) -> Any:
         return kind(text)
     except ValueError as error:
         raise SettingsError(f"{variable} must be a {kind.__name__}, not {text!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnerSettings:
+    """What a spawner runs with; each field is ``ADO_`` and its name in capitals."""
+
+    dsn: str = ""
+    """Postgres, as a libpq URI. Required."""
+    url: tuple[str, ...] = ("http://127.0.0.1:7421",)
+    """Origins of the API that its workers use, divided by commas."""
+    max_workers: int = 8
+    """Most workers at once."""
+    idle_seconds: float = 60.0
+    """Idle time after which a worker is ended."""
+    spawner_seconds: float = 0.2
+    """Time between looks at the queue."""
+    worker_capabilities: tuple[str, ...] = ("shell", "scripted")
+    """What its workers offer, divided by commas."""
+    work_dir: str = "/tmp/ado-work"
+    """Where its workers make the directories of their jobs."""
+    worker_stop_seconds: float = 15.0
+    """How long its workers may take to end when it stops."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not self.dsn:
+            raise SettingsError("ADO_DSN is not set: name the database, e.g. postgresql://user@host/ado")

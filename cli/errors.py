@@ -1,0 +1,42 @@
+"""How a command fails: one line what happened, one line the next step, and an exit code (see ``exits``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.rpc.client import CallError, Unreachable
+from cli import exits
+
+
+class CliError(Exception):
+    """A failure that the user can do something about."""
+
+    def __init__(self, message: str, next_step: str, exit_code: int, reason: str = "usage") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+        self.exit_code = exit_code
+        self.reason = reason
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the error for ``-o json``."""
+        error = {"message": self.message, "reason": self.reason, "hint": self.next_step, "exitCode": self.exit_code}
+        return {"error": error}
+
+
+def usage(message: str, next_step: str = "see ado --help") -> CliError:
+    """Make the error for a command line that makes no sense."""
+    return CliError(message, next_step, exits.USAGE)
+
+
+def translate(error: CallError | Unreachable) -> CliError:
+    """Turn a failed call into words and an exit code."""
+    if isinstance(error, Unreachable):
+        return CliError(
+            f"no ado server answers: {error}",
+            "check the address (ado context list, ADO_URL), or start one here: ado up",
+            exits.INFRASTRUCTURE,
+            "unreachable",
+        )
+    code = exits.of_call(error.code)
+    return CliError(error.message, error.hint or "see ado --help", code, error.reason or error.code.lower())

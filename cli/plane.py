@@ -1,0 +1,183 @@
+"""The embedded control plane as a command sees it: find the running one, start one, stop it.
+
+Proof of life is a lock that the control plane holds as long as it runs; its state file says where it listens. Several
+commands may want one at once: a second lock elects the one that starts it, the others wait until it is ready.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from cli import exits
+from cli.errors import CliError
+from cli.home import ensure_home, home
+
+LOCK, STARTER, STATE, LOG = "plane.lock", "plane.start", "plane.json", "plane.log"
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A running control plane."""
+
+    urls: tuple[str, ...]
+    token_file: Path
+    dsn: str
+    version: str
+    pid: int
+    processes: list[dict[str, Any]]
+
+    @property
+    def token(self) -> str:
+        """The administrator's token."""
+        return self.token_file.read_text("utf-8").strip()
+
+
+def version() -> str:
+    """Return the release of this program."""
+    return metadata.version("ado")
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """Take a lock file, or return None when another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def running() -> bool:
+    """Whether a control plane of this home runs, ready or not."""
+    if not (home() / LOCK).exists():
+        return False
+    lock = try_lock(home() / LOCK)
+    if lock is None:
+        return True
+    lock.close()
+    return False
+
+
+def find() -> Plane | None:
+    """Return the control plane that is ready, or None."""
+    if not running():
+        return None
+    try:
+        state = json.loads((home() / STATE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return Plane(
+        tuple(state["urls"]),
+        Path(state["tokenFile"]),
+        state["dsn"],
+        state["version"],
+        state["pid"],
+        state["processes"],
+    )
+
+
+def ensure(announce: Callable[[str], None], replicas: int | None = None) -> Plane:
+    """Return the running control plane, starting one in the background when there is none. Raises CliError."""
+    ensure_home()
+    with _starting(announce) as found:
+        if found is None:
+            announce(f"ado: starting a control plane on this machine (state in {home()}; stop it with: ado down)")
+            found = _start(replicas)
+    if found.version != version():
+        raise CliError(
+            f"the control plane that runs here is ado {found.version}, this is {version()}",
+            "stop it with: ado down; the next command starts the new one",
+            exits.INFRASTRUCTURE,
+            "version_mismatch",
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _starting(announce: Callable[[str], None]) -> Iterator[Plane | None]:
+    """Be the one that may start a control plane; gives the one there is, if there is one by then."""
+    if found := find():
+        yield found
+        return
+    end = time.monotonic() + _READY_SECONDS
+    waited = False
+    while (lock := try_lock(home() / STARTER)) is None:
+        if not waited:
+            announce("ado: waiting for the control plane that another command is starting")
+            waited = True
+        if time.monotonic() > end:
+            raise _not_ready()
+        time.sleep(0.05)
+    try:
+        while running() and find() is None and time.monotonic() < end:
+            time.sleep(0.05)  # one was started in the foreground and is on its way up
+        yield find()
+    finally:
+        lock.close()
+
+
+def _start(replicas: int | None) -> Plane:
+    log = home() / LOG
+    command = [sys.executable, "-P", "-m", "cli", "up", "--foreground"]
+    if replicas is not None:
+        command += ["--replicas", str(replicas)]
+    with log.open("ab") as output:
+        began = output.tell()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
+        )
+    end = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < end:
+        if (found := find()) is not None:
+            return found
+        if process.poll() is not None:
+            with log.open("rb") as text:
+                text.seek(began)
+                raise _failed(text.read().decode(errors="replace"))
+        time.sleep(0.02)
+    raise _not_ready()
+
+
+def _failed(said: str) -> CliError:
+    lines = [line for line in said.splitlines() if line.startswith("ado: ")]
+    what = lines[0].removeprefix("ado: ") if lines else "the control plane did not start"
+    step = lines[1].removeprefix("ado: ") if len(lines) > 1 else f"see {home() / LOG}"
+    return CliError(what, step, exits.INFRASTRUCTURE, "plane_failed")
+
+
+def _not_ready() -> CliError:
+    return CliError(
+        "the control plane was not ready in time", f"see {home() / LOG}", exits.INFRASTRUCTURE, "plane_failed"
+    )
+
+
+def stop() -> bool:
+    """Stop the control plane of this home and wait for its end; False when none runs."""
+    if not running():
+        return False
+    pid = json.loads((home() / STATE).read_text("utf-8"))["pid"] if (home() / STATE).exists() else None
+    if pid is None:
+        raise CliError("the control plane is still starting", "try again in a moment", exits.INFRASTRUCTURE)
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + _STOP_SECONDS
+    while running():
+        if time.monotonic() > end:
+            raise CliError(f"the control plane (pid {pid}) does not stop", f"see {home() / LOG}", exits.INFRASTRUCTURE)
+        time.sleep(0.02)
+    return True

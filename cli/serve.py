@@ -1,0 +1,341 @@
+"""The commands that start servers; the only module of the CLI that imports them, and only when a command runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal, NoReturn
+
+from cyclopts import App, Parameter
+
+from cli import exits, plane
+from cli.errors import CliError, usage
+from cli.home import ensure_home
+from cli.output import Output, talk, write_json
+
+Form = Annotated[Output, Parameter(name=["--output", "-o"])]
+Hidden = Parameter(show=False)
+
+
+def _fail(error: Exception) -> NoReturn:
+    raise CliError(str(error), getattr(error, "next_step", "see the message"), exits.INFRASTRUCTURE, "server") from error
+
+
+def up(
+    *,
+    detach: bool = False,
+    replicas: int | None = None,
+    port: int = 0,
+    max_workers: int = 8,
+    foreground: Annotated[bool, Hidden] = False,
+) -> int:
+    """Start the embedded control plane: Postgres, API and local spawner.
+
+    Parameters
+    ----------
+    detach
+        Return when it is ready and leave it running.
+    replicas
+        API processes, each on a port of its own.
+    port
+        Port of the first API process; a free one is taken otherwise.
+    max_workers
+        Most worker processes at once.
+    """
+    if detach:
+        found = plane.ensure(talk, replicas)
+        talk(f"ado: ready at {found.urls[0]}")
+        return exits.SUCCESS
+    return _run_plane(replicas or 1, port, max_workers, quiet=foreground)
+
+
+def _run_plane(replicas: int, port: int, max_workers: int, *, quiet: bool) -> int:
+    from app import logs
+    from app.control.plane import ControlPlane, PlaneSettings
+    from db.errors import DatabaseError
+
+    home = ensure_home()
+    lock = plane.try_lock(home / plane.LOCK)
+    if lock is None:
+        raise CliError("a control plane runs already", "see: ado status; stop it with: ado down", exits.FAILED)
+    if quiet:
+        logs.configure()
+    stopping = threading.Event()
+    _on_signals(stopping)
+    settings = PlaneSettings(
+        home, home / plane.STATE, plane.version(), replicas, port, max_workers, os.environ.get("ADO_DSN", "")
+    )
+    try:
+        ControlPlane(settings).run(stopping, lambda urls: talk(f"ado: ready at {', '.join(urls)}"))
+    except DatabaseError as error:
+        _fail(error)
+    except OSError as error:
+        raise CliError(f"cannot start: {error}", "choose another --port, or check the disk", 125, "server") from error
+    finally:
+        lock.close()
+    return exits.SUCCESS
+
+
+def _on_signals(stopping: threading.Event) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
+def down() -> int:
+    """Stop the embedded control plane; tasks stay where they are and go on at the next start."""
+    talk("ado: stopped" if plane.stop() else "ado: no control plane runs here")
+    return exits.SUCCESS
+
+
+def status(*, output: Form = "text") -> int:
+    """Show the embedded control plane."""
+    found = plane.find()
+    if found is None:
+        raise CliError("no control plane runs here", "start one with: ado up --detach", exits.FAILED, "not_running")
+    shape = {
+        "url": found.urls[0],
+        "urls": list(found.urls),
+        "tokenFile": str(found.token_file),
+        "dsn": found.dsn,
+        "version": found.version,
+        "processes": found.processes,
+    }
+    if output in ("json", "jsonl"):
+        write_json(shape)
+    elif output == "name":
+        print(found.urls[0])
+    else:
+        for name in ("url", "tokenFile", "dsn", "version"):
+            print(f"{name:10} {shape[name]}")
+        for process in found.processes:
+            print(f"{process['role']:13} pid {process['pid']}")
+    return exits.SUCCESS
+
+
+def api(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    fd: Annotated[int | None, Hidden] = None,
+    lifeline: Annotated[int | None, Hidden] = None,
+) -> int:
+    """Run one API replica on ADO_DSN.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on.
+    """
+    import socket
+
+    from app import logs
+    from app.serve import bind, serve
+    from app.settings import AppSettings, SettingsError, read
+    from db.errors import DatabaseError
+    from db.migrate import check
+
+    logs.configure()
+    try:
+        settings = read(AppSettings, host=host, port=port)
+        check(settings.dsn)
+        listener = socket.socket(fileno=fd) if fd is not None else bind(settings.host, settings.port)
+    except SettingsError as error:
+        raise usage(str(error), "see the configuration table in the README") from error
+    except DatabaseError as error:
+        _fail(error)
+    except OSError as error:
+        raise CliError(f"cannot listen: {error}", "choose another --port", exits.INFRASTRUCTURE, "port") from error
+    serve(settings, listener, lifeline)
+    return exits.SUCCESS
+
+
+def spawner(
+    *,
+    backend: Literal["local"] = "local",
+    max: Annotated[int | None, Parameter(name="--max")] = None,
+    url: str | None = None,
+    work_dir: str | None = None,
+    lifeline: Annotated[int | None, Hidden] = None,
+) -> int:
+    """Run a spawner on ADO_DSN: it starts workers for queued jobs and ends idle ones.
+
+    Parameters
+    ----------
+    backend
+        Where workers run: processes of this machine.
+    max
+        Most workers at once.
+    url
+        Origins of the API that its workers use, divided by commas.
+    work_dir
+        Where workers make the directories of their jobs.
+    """
+    from app import logs
+    from app.control.backends.local import LocalBackend
+    from app.control.decide import Limits
+    from app.control.spawner import Spawner
+    from app.settings import SettingsError, SpawnerSettings, read
+    from db.errors import DatabaseError
+    from db.spawner import SpawnerDatabase
+
+    logs.configure()
+    stopping = threading.Event()
+    _on_signals(stopping)
+    if lifeline is not None:
+        threading.Thread(target=_await_end, args=(lifeline, stopping), name="lifeline", daemon=True).start()
+    try:
+        settings = read(SpawnerSettings, max_workers=max, url=tuple(url.split(",")) if url else None, work_dir=work_dir)
+        database = SpawnerDatabase(settings.dsn)
+        database.open()
+    except SettingsError as error:
+        raise usage(str(error), "see the configuration table in the README") from error
+    except DatabaseError as error:
+        _fail(error)
+    local = LocalBackend(
+        urls=settings.url,
+        capabilities=settings.worker_capabilities,
+        work_dir=Path(settings.work_dir),
+        lifeline=lifeline,
+    )
+    limits = Limits(settings.max_workers, settings.idle_seconds)
+    try:
+        Spawner(database, local, limits, interval=settings.spawner_seconds).run(stopping)
+    finally:
+        local.stop(settings.worker_stop_seconds)
+        database.close()
+    return exits.SUCCESS
+
+
+def _await_end(fd: int, stopping: threading.Event) -> None:
+    while os.read(fd, 1):
+        pass
+    stopping.set()
+
+
+def worker(
+    *,
+    url: str | None = None,
+    token_file: str | None = None,
+    id: Annotated[str | None, Parameter(name="--id")] = None,
+    capability: list[str] | None = None,
+    slots: int | None = None,
+    work_dir: str | None = None,
+    lifeline: Annotated[int | None, Hidden] = None,
+) -> int:
+    """Run a worker: it claims jobs and runs them.
+
+    Parameters
+    ----------
+    url
+        Origins of the API, divided by commas.
+    token_file
+        File with the worker's token; it is read once.
+    id
+        Name to register under.
+    capability
+        What it offers; may be given several times.
+    slots
+        Jobs at once.
+    work_dir
+        Where it makes the directories of its jobs.
+    """
+    from app import logs
+    from app.settings import SettingsError, read
+    from worker.main import run
+    from worker.settings import WorkerSettings
+
+    logs.configure()
+    try:
+        settings = read(
+            WorkerSettings,
+            url=tuple(url.split(",")) if url else None,
+            token_file=token_file,
+            worker_id=id,
+            capabilities=tuple(capability) if capability else None,
+            slots=slots,
+            work_dir=work_dir,
+        )
+    except SettingsError as error:
+        raise usage(str(error), "see the configuration table in the README") from error
+    if not settings.url or not settings.token_file:
+        raise usage("a worker needs --url and --token-file (or ADO_URL and ADO_TOKEN_FILE)", "see ado worker --help")
+    try:
+        return run(settings, lifeline)
+    except OSError as error:
+        raise usage(f"the token cannot be read: {error}", "check --token-file") from error
+
+
+database = App(name="db", help="The database's schema.", help_format="plaintext")
+
+
+def _dsn(dsn: str | None) -> str:
+    chosen = dsn or os.environ.get("ADO_DSN")
+    if not chosen:
+        raise usage("no database is named", "give --dsn, or set ADO_DSN")
+    return chosen
+
+
+@database.command(name="migrate")
+def migrate_(*, dsn: str | None = None) -> int:
+    """Bring the database to this release's schema."""
+    from db import migrate
+    from db.errors import DatabaseError
+
+    try:
+        done = migrate.migrate(_dsn(dsn))
+    except DatabaseError as error:
+        _fail(error)
+    talk(f"ado: applied {', '.join(map(str, done))}" if done else "ado: the schema is up to date")
+    return exits.SUCCESS
+
+
+@database.command(name="check")
+def check_(*, dsn: str | None = None) -> int:
+    """Say whether the database is at this release's schema."""
+    from db import migrate
+    from db.errors import DatabaseError
+
+    try:
+        migrate.check(_dsn(dsn))
+    except DatabaseError as error:
+        _fail(error)
+    talk("ado: the schema is up to date")
+    return exits.SUCCESS
+
+
+def token_create(
+    dsn: str, role: str, worker_id: str | None, capabilities: list[str] | None, expires_seconds: float | None
+) -> dict[str, Any]:
+    """Make a token directly on a database, as ``tokens.create`` does."""
+    from db import admin, tokens
+    from db.errors import DatabaseError
+
+    token = tokens.new(role, worker_id=worker_id, capabilities=capabilities, expires_seconds=expires_seconds)
+    try:
+        row = admin.create_token(dsn, token)
+    except DatabaseError as error:
+        _fail(error)
+    expires = row["expires_at"]
+    return {
+        "tokenId": row["token_id"],
+        "token": token.token,
+        "role": row["role"],
+        "expiresAt": expires.isoformat() if expires else None,
+    }
+
+
+def run_locally(prompt: str, agent: str, workers: int, env: dict[str, str], timeout: float | None) -> int:
+    """Run an agent here, with the user's own directory and environment; return the exit code."""
+    from worker.local import run
+
+    code = run(prompt, agent, workers=workers, env=env, timeout=timeout, output=sys.stdout.fileno())
+    return code

@@ -1,0 +1,55 @@
+"""What an administrator does directly on the database, on psycopg: the first token, tokens without a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from db import tokens
+from db.errors import DatabaseUnavailable
+from db.queries import load
+
+
+def _run(dsn: str, name: str, **values: Any) -> list[dict[str, Any]]:
+    query = load()[name]
+    query.arguments(values)
+    try:
+        with psycopg.connect(dsn, row_factory=dict_row) as connection:
+            return connection.execute(query.named.encode(), values).fetchall()
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"cannot connect to the database: {str(error).strip()}") from error
+
+
+def create_token(dsn: str, token: tokens.NewToken) -> Mapping[str, Any]:
+    """Store a token; return its id, role and expiry."""
+    return _run(dsn, "create_token", **token.values)[0]
+
+
+def list_tokens(dsn: str) -> list[dict[str, Any]]:
+    """Return all tokens without their secrets."""
+    return _run(dsn, "list_tokens")
+
+
+def revoke_token(dsn: str, token_id: str) -> Mapping[str, Any] | None:
+    """Revoke a token; None for an unknown id."""
+    rows = _run(dsn, "revoke_token", token_id=token_id)
+    return rows[0] if rows else None
+
+
+def ensure_token(dsn: str, file: Path) -> None:
+    """Make sure that ``file`` holds an administrator's token that this database knows; 0600, one line."""
+    if file.exists():
+        found = _run(dsn, "find_token", digest=tokens.digest(file.read_text("utf-8").strip()))
+        if found and found[0]["valid"]:
+            return
+    token = tokens.new("admin")
+    create_token(dsn, token)
+    staging = file.with_suffix(f".{os.getpid()}")
+    with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
+        output.write(token.token + "\n")
+    staging.replace(file)
