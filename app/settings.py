@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
 
 S = TypeVar("S")
@@ -87,12 +88,12 @@ def read(kind: type[S], environ: Mapping[str, str] = os.environ, **overrides: An
     """Make settings from ``ADO_*`` variables; overrides that are not None win. Raises SettingsError."""
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]
-        variable = f"ADO_{field.name.upper()}"
-        if overrides.get(field.name) is not None:
-            values[field.name] = overrides[field.name]
+    for item in fields(kind):  # type: ignore[arg-type]
+        variable = f"ADO_{item.name.upper()}"
+        if overrides.get(item.name) is not None:
+            values[item.name] = overrides[item.name]
         elif text := environ.get(variable):
-            values[field.name] = _convert(variable, text, hints[field.name])
+            values[item.name] = _convert(variable, text, hints[item.name])
     return kind(**values)
 
 
@@ -121,8 +122,8 @@ class SpawnerSettings:
     """Time between looks at the queue."""
     worker_capabilities: tuple[str, ...] = ("shell", "scripted")
     """What its workers offer, divided by commas."""
-    work_dir: str = "/tmp/ado-work"
-    """Where its workers make the directories of their jobs."""
+    work_dir: str = field(default_factory=lambda: f"{tempfile.gettempdir()}/ado-work-{os.getuid()}")
+    """Where its workers make the directories of their jobs; an absolute path."""
     worker_stop_seconds: float = 15.0
     """How long its workers may take to end when it stops."""
 

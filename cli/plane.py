@@ -95,10 +95,10 @@ def find() -> Plane | None:
 def ensure(announce: Callable[[str], None], replicas: int | None = None) -> Plane:
     """Return the running control plane, starting one in the background when there is none. Raises CliError."""
     ensure_home()
-    with _starting(announce) as found:
-        if found is None:
+    with _starting(announce) as there:
+        if there is None:
             announce(f"ado: starting a control plane on this machine (state in {home()}; stop it with: ado down)")
-            found = _start(replicas)
+        found = there or _start(replicas)
     if found.version != version():
         raise CliError(
             f"the control plane that runs here is ado {found.version}, this is {version()}",

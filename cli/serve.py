@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -22,7 +21,9 @@ Hidden = Parameter(show=False)
 
 
 def _fail(error: Exception) -> NoReturn:
-    raise CliError(str(error), getattr(error, "next_step", "see the message"), exits.INFRASTRUCTURE, "server") from error
+    raise CliError(
+        str(error), getattr(error, "next_step", "see the message"), exits.INFRASTRUCTURE, "server"
+    ) from error
 
 
 def up(
@@ -337,5 +338,4 @@ def run_locally(prompt: str, agent: str, workers: int, env: dict[str, str], time
     """Run an agent here, with the user's own directory and environment; return the exit code."""
     from worker.local import run
 
-    code = run(prompt, agent, workers=workers, env=env, timeout=timeout, output=sys.stdout.fileno())
-    return code
+    return run(prompt, agent, workers=workers, env=env, timeout=timeout)

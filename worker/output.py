@@ -126,6 +126,22 @@ class Outbox:
         self._size += item.size + _EVENT_COST
         self._filled.set()
 
+    async def take_bytes(self) -> bytes:
+        """Wait for output and take all there is, as bytes; empty when closed and empty."""
+        while not self._pending and not self._closed:
+            self._filled.clear()
+            await self._filled.wait()
+        data = b"".join(bytes(item.data) for item in self._pending if isinstance(item, Chunk))
+        self._pending.clear()
+        self._size = 0
+        self._open()
+        return data
+
+    def _open(self) -> None:
+        resume, self._resume = self._resume, []
+        for call in resume:
+            call()
+
     def close(self) -> None:
         """Say that nothing more will come."""
         self._closed = True
@@ -143,9 +159,7 @@ class Outbox:
             self._size -= item.size + _EVENT_COST
             taken.append(item.wire())
         if self._size <= self._limit // 2:
-            resume, self._resume = self._resume, []
-            for call in resume:
-                call()
+            self._open()
         return taken
 
 

@@ -1,0 +1,66 @@
+"""The entry: arguments in, exit code out; every failure becomes two lines on stderr, or JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import resources
+from typing import Any
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    arguments = sys.argv[1:]
+    if arguments in ([], ["--help"], ["-h"]):  # answered before anything is imported
+        print(resources.files("cli").joinpath("help.txt").read_text("utf-8"), end="")
+        sys.exit(0)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has gone: not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from app.rpc.client import CallError, Unreachable
+    from cli.app import build
+    from cli.errors import CliError, translate, usage
+
+    try:
+        result: Any = build()(arguments)
+    except CycloptsError as error:
+        return _report(usage(" ".join(str(error).split())), arguments)
+    except (CallError, Unreachable) as error:
+        return _report(translate(error), arguments)
+    except CliError as error:
+        return _report(error, arguments)
+    return result if isinstance(result, int) else 0
+
+
+def _report(error: Any, arguments: list[str]) -> int:
+    from cli.output import talk
+    from cli.terminal import neutralise
+
+    if _wants_json(arguments):
+        import orjson
+
+        talk(orjson.dumps(error.as_json()).decode())
+    else:
+        for line in (error.message, error.next_step):
+            talk("ado: " + neutralise(line.encode()).decode())
+    return int(error.exit_code)
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    text = " ".join(arguments)
+    return any(form in text for form in ("-o json", "--output json", "--output=json", "-o=json"))
+
+
+if __name__ == "__main__":
+    main()

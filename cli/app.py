@@ -1,0 +1,71 @@
+"""The tree of commands; each is imported when it is used, because start-up time is what a person notices first."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from cli.plane import version
+
+_COMMANDS = {
+    "run": "cli.commands.run:run",
+    "attach": "cli.commands.watch:attach",
+    "logs": "cli.commands.watch:logs",
+    "tasks": "cli.commands.tasks:tasks",
+    "cancel": "cli.commands.tasks:cancel",
+    "retry": "cli.commands.tasks:retry",
+    "wait": "cli.commands.tasks:wait",
+    "explain": "cli.commands.tasks:explain",
+    "workers": "cli.commands.workers:workers",
+    "up": "cli.serve:up",
+    "down": "cli.serve:down",
+    "status": "cli.serve:status",
+    "api": "cli.serve:api",
+    "spawner": "cli.serve:spawner",
+    "worker": "cli.serve:worker",
+    "db": "cli.serve:database",
+    "token": "cli.commands.token:tokens",
+    "login": "cli.commands.context:login",
+    "context": "cli.commands.context:contexts_",
+    "help": "cli.commands.topics:topic",
+}
+HELP = {
+    "run": "Run a prompt here, or with --remote on workers.",
+    "attach": "Replay a task's log, then watch it live.",
+    "logs": "Print a task's output.",
+    "tasks": "List tasks, or show one.",
+    "cancel": "Stop a task.",
+    "retry": "Queue the failed and cancelled jobs of a task again.",
+    "wait": "Wait for tasks to end.",
+    "explain": "Say why a task waits.",
+    "workers": "Show, drain and scale workers.",
+    "up": "Start the embedded control plane.",
+    "down": "Stop the embedded control plane.",
+    "status": "Show the embedded control plane.",
+    "api": "Run one API replica.",
+    "spawner": "Run a spawner.",
+    "worker": "Run a worker.",
+    "db": "Migrate or check the database.",
+    "token": "Make, list and revoke tokens.",
+    "login": "Remember a server and its token.",
+    "context": "List the remembered servers, or choose one.",
+    "help": "Explain a topic: exit-codes.",
+}
+
+
+def build() -> App:
+    """Return the tree."""
+    app = App(
+        name="ado",
+        help="Run AI coding agents, or any command, on remote machines: watch, leave, come back.",
+        version=version,
+        help_format="plaintext",
+        help_formatter="plain",
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        help_on_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, path in _COMMANDS.items():
+        app.command(path, name=name, help=HELP[name])
+    return app

@@ -1,0 +1,179 @@
+"""``ado run``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from app.rpc.client import CallError, HttpClient, Unreachable
+from cli import durations, exits
+from cli.connection import Options, choose, http
+from cli.errors import CliError, usage
+from cli.follow import FIRST_CONTACT_SECONDS, View, follow
+from cli.output import talk, write_json
+
+_NOT_AI = ("shell", "scripted")
+_NO_OPTIONS = Options()
+
+
+def run(
+    prompt: str | None = None,
+    /,
+    *,
+    file: Annotated[str | None, Parameter(name=["--file", "-F"])] = None,
+    remote: bool = False,
+    workers: int = 1,
+    agent: str | None = None,
+    detach: bool = False,
+    env: list[str] | None = None,
+    label: list[str] | None = None,
+    require: list[str] | None = None,
+    timeout: str | None = None,
+    retries: int = 0,
+    priority: int | None = None,
+    fail_fast: bool = False,
+    options: Options = _NO_OPTIONS,
+) -> int:
+    """Run a prompt here, or with --remote on workers.
+
+    Parameters
+    ----------
+    prompt
+        What the agent is asked to do; for the agent shell a command line. - reads it from stdin.
+    file
+        Read the prompt from a file; - is stdin.
+    remote
+        Run on workers, through a server.
+    workers
+        How many jobs the task has.
+    agent
+        Who runs the prompt.
+    detach
+        Return as soon as the task exists.
+    env
+        NAME=VALUE for the agent's environment, or NAME to take the value from here.
+    label
+        NAME=VALUE to find the task by.
+    require
+        A capability the worker must offer.
+    timeout
+        Longest time of one attempt: 2h, 10m, 30s.
+    retries
+        How often a job runs again after its agent failed.
+    priority
+        Larger is claimed first.
+    fail_fast
+        Stop the other jobs when one fails.
+    """
+    text = _prompt(prompt, file)
+    environment = dict(_variable(entry) for entry in env or [])
+    seconds = durations.parse(timeout) if timeout else None
+    if not remote:
+        if detach or priority is not None or require or label:
+            raise usage("--detach, --priority, --require and --label need --remote", "add --remote")
+        from cli.serve import run_locally
+
+        return run_locally(text, agent or "shell", workers, environment, seconds)
+    server = choose(options, start=True)
+    client = http(server)
+    wish: dict[str, Any] = {
+        "prompt": text,
+        "agent": agent or server.agent or _offered_agent(client),
+        "workers": workers,
+        "requires": require or [],
+        "priority": priority or 0,
+        "retries": retries,
+        "timeoutSeconds": seconds,
+        "env": environment,
+        "labels": dict(_pair(entry, "--label") for entry in label or []),
+        "onFailure": "fail_fast" if fail_fast else "continue",
+        "idempotencyKey": str(uuid.uuid4()),
+    }
+    task = _create(client, wish)
+    client.close()
+    if detach:
+        return _say_created(task, options)
+    if options.output == "text":
+        talk(f"ado: {task['taskId']} ({workers} {'job' if workers == 1 else 'jobs'}, agent {task['agent']})")
+    code = follow(
+        server, View(task["taskId"], workers, json_lines=options.output == "jsonl", raw=options.output == "name")
+    )
+    if options.output == "json" and code != exits.DETACHED:
+        client = http(server)
+        write_json(client.query("tasks.get", {"taskId": task["taskId"]}))
+    return code
+
+
+def _prompt(prompt: str | None, file: str | None) -> str:
+    if (prompt is None) == (file is None):
+        raise usage("give the prompt either as an argument or with -F", 'example: ado run "fix the failing test"')
+    if "-" in (prompt, file):
+        return sys.stdin.read()
+    if file is None:
+        return prompt or ""
+    try:
+        return Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise usage(f"the prompt cannot be read: {error}", "check -F") from error
+
+
+def _pair(entry: str, option: str) -> tuple[str, str]:
+    name, equals, value = entry.partition("=")
+    if not name or not equals:
+        raise usage(f"{option} {entry!r}: NAME=VALUE is wanted", f"example: {option} colour=blue")
+    return name, value
+
+
+def _variable(entry: str) -> tuple[str, str]:
+    if "=" not in entry:
+        if entry not in os.environ:
+            raise usage(f"--env {entry}: it is not set here", f"write --env {entry}=VALUE")
+        return entry, os.environ[entry]
+    return _pair(entry, "--env")
+
+
+def _offered_agent(client: HttpClient) -> str:
+    status = client.query("workers.status")
+    offered = sorted({name for worker in status["workers"] for name in worker["capabilities"]})
+    for name in offered:
+        if name not in _NOT_AI:
+            return name
+    raise CliError(
+        f"no AI agent is offered; offered: {', '.join(offered) or 'shell (once a worker starts)'}",
+        "choose one with --agent, for example --agent shell to run a command",
+        exits.UNKNOWN,
+        "no_agent",
+    )
+
+
+def _create(client: HttpClient, wish: dict[str, Any]) -> dict[str, Any]:
+    """Create the task; the idempotency key makes it safe to ask again until there is an answer."""
+    end = time.monotonic() + FIRST_CONTACT_SECONDS
+    while True:
+        try:
+            task: dict[str, Any] = client.mutate("tasks.create", wish)
+        except Unreachable:
+            if time.monotonic() > end:
+                raise
+        except CallError as error:
+            if error.code != "SERVICE_UNAVAILABLE" or time.monotonic() > end:
+                raise
+        else:
+            return task
+        time.sleep(0.2)
+
+
+def _say_created(task: dict[str, Any], options: Options) -> int:
+    if options.as_json:
+        write_json(task)
+    else:
+        print(task["taskId"])
+        if options.output == "text":
+            talk(f"ado: watch it with: ado attach {task['taskId']}")
+    return exits.SUCCESS

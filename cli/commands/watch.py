@@ -1,0 +1,126 @@
+"""``ado attach`` and ``ado logs``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from cli import durations
+from cli.connection import Options, choose, http, task_id
+from cli.contexts import Server
+from cli.errors import usage
+from cli.follow import View, follow
+from cli.output import write_json
+
+_NO_OPTIONS = Options()
+
+
+def _task(server: Server, name: str) -> dict[str, Any]:
+    client = http(server)
+    try:
+        task: dict[str, Any] = client.query("tasks.get", {"taskId": task_id(name)})
+    finally:
+        client.close()
+    return task
+
+
+def attach(
+    task: str,
+    /,
+    *,
+    from_: Annotated[str, Parameter(name="--from")] = "start",
+    tail: int | None = None,
+    options: Options = _NO_OPTIONS,
+) -> int:
+    """Replay a task's log, then watch it live. It never alters the task; its exit code is the task's.
+
+    Parameters
+    ----------
+    task
+        The task's id.
+    from_
+        start, or the number of the last event already seen.
+    tail
+        Only the last so many events before what comes.
+    """
+    if from_ != "start" and not from_.isdigit():
+        raise usage(f"--from {from_}: start or a number is wanted", "example: --from 120")
+    server = choose(options)
+    found = _task(server, task)
+    after = None if from_ == "start" else int(from_)
+    view = View(found["taskId"], found["workers"], after=after, tail=tail, json_lines=options.output == "jsonl")
+    if options.output in ("json", "name"):
+        view = View(
+            found["taskId"], found["workers"], after=after, tail=tail, raw=True, procedure="stream.taskProgress"
+        )
+    code = follow(server, view)
+    if options.output == "json":
+        write_json(_task(server, task))
+    elif options.output == "name":
+        print(found["taskId"])
+    return code
+
+
+def logs(
+    task: str,
+    /,
+    *,
+    follow_: Annotated[bool, Parameter(name=["--follow", "-f"])] = False,
+    job: int | None = None,
+    attempt: int | None = None,
+    stderr: bool = False,
+    timestamps: bool = False,
+    since: str | None = None,
+    tail: int | None = None,
+    raw: bool = False,
+    options: Options = _NO_OPTIONS,
+) -> int:
+    """Print a task's output.
+
+    Parameters
+    ----------
+    task
+        The task's id.
+    follow_
+        Go on until the task ends.
+    job
+        Only this job.
+    attempt
+        Only this attempt.
+    stderr
+        Only what went to stderr.
+    timestamps
+        With the worker's time before each line.
+    since
+        Only what was stored in the last 10m, 2h, 30s.
+    tail
+        Only the last so many output events.
+    raw
+        The exact bytes of one job's last attempt.
+    """
+    server = choose(options)
+    found = _task(server, task)
+    if raw:
+        if job is None and found["workers"] > 1:
+            raise usage("--raw is for one job", f"add --job 0 … {found['workers'] - 1}")
+        job = job or 0
+        if not 0 <= job < found["workers"]:
+            raise usage(f"{found['taskId']} has no job {job}", f"its jobs are 0 … {found['workers'] - 1}")
+        attempt = attempt or found["jobs"][job]["attempt"]
+    view = View(
+        found["taskId"],
+        found["workers"],
+        procedure="stream.taskOutput" if not follow_ else "stream.taskEvents",
+        follow=follow_,
+        job=job,
+        attempt=attempt,
+        tail=tail,
+        since=durations.parse(since) if since else None,
+        timestamps=timestamps,
+        stderr_only=stderr,
+        raw=raw,
+        json_lines=options.as_json,
+        verdict=False,
+    )
+    return follow(server, view)

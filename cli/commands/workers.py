@@ -1,0 +1,109 @@
+"""``ado workers``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from cyclopts import App
+
+from cli import exits
+from cli.connection import Options, choose, http
+from cli.output import talk, write_json
+from cli.summary import table
+from cli.terminal import is_terminal, neutralise
+
+_NO_OPTIONS = Options()
+_WATCH_SECONDS = 1.0
+workers = App(name="workers", help="Show, drain and scale workers.", help_format="plaintext")
+
+
+def _table(found: list[dict[str, Any]]) -> str:
+    rows = [["worker", "state", "slots", "jobs", "offers", "host"]]
+    for worker in found:
+        held = ",".join(job["jobId"].removeprefix("task-") for job in worker["jobs"]) or "-"
+        offers = ",".join(worker["capabilities"])
+        rows.append([worker["workerId"], worker["state"], str(worker["slots"]), held, offers, worker.get("host", "-")])
+    return "\n".join(neutralise(line.encode()).decode() for line in table(rows))
+
+
+@workers.command
+def status(*, watch: bool = False, options: Options = _NO_OPTIONS) -> int:
+    """Show the workers, and what waits.
+
+    Parameters
+    ----------
+    watch
+        Show it again every second.
+    """
+    client = http(choose(options))
+    while True:
+        found = client.query("workers.status")
+        if options.as_json:
+            write_json(found)
+        elif options.output == "name":
+            for worker in found["workers"]:
+                print(worker["workerId"])
+        else:
+            if watch and is_terminal(sys.stdout):
+                print("\x1b[H\x1b[2J", end="")
+            counts = ", ".join(f"{count} {state}" for state, count in sorted(found["counts"].items())) or "none"
+            print(f"workers: {counts}   jobs: {found['queue']['queued']} queued, {found['queue']['running']} running")
+            print(_table(found["workers"]), flush=True)
+        if not watch:
+            return exits.SUCCESS
+        time.sleep(_WATCH_SECONDS)
+
+
+@workers.command(name="list")
+def list_(*, state: str | None = None, options: Options = _NO_OPTIONS) -> int:
+    """List the workers, those that ended lately included.
+
+    Parameters
+    ----------
+    state
+        starting, idle, busy, suspect, draining, dead or stopped.
+    """
+    found = http(choose(options)).query("workers.list", {"state": state})
+    if options.output == "json":
+        write_json(found)
+    elif options.output == "jsonl":
+        for worker in found["items"]:
+            write_json(worker)
+    elif options.output == "name":
+        for worker in found["items"]:
+            print(worker["workerId"])
+    else:
+        print(_table(found["items"]))
+    return exits.SUCCESS
+
+
+@workers.command
+def drain(worker: str, /, *, options: Options = _NO_OPTIONS) -> int:
+    """Let a worker finish what it has and end.
+
+    Parameters
+    ----------
+    worker
+        The worker's id.
+    """
+    found = http(choose(options)).mutate("workers.drain", {"workerId": worker})
+    write_json(found) if options.as_json else talk(f"ado: {worker} is {found['state']}")
+    return exits.SUCCESS
+
+
+@workers.command
+def scale(count: int, /, *, capability: list[str] | None = None, options: Options = _NO_OPTIONS) -> int:
+    """Keep so many workers even when the queue is empty.
+
+    Parameters
+    ----------
+    count
+        How many.
+    capability
+        What they must offer.
+    """
+    found = http(choose(options)).mutate("workers.scale", {"count": count, "capabilities": capability or []})
+    write_json(found) if options.as_json else talk(f"ado: {found['count']} workers are kept")
+    return exits.SUCCESS

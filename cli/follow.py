@@ -1,0 +1,183 @@
+"""Watching a task: replay, then live, over any number of connections, until its log ends.
+
+A cut connection is told as what it is and never as an end. Ctrl-C only leaves: the task goes on. The end is reported
+after the last byte of output has been written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app.rpc.client import CallError, Client, State, Unreachable
+from cli import exits
+from cli.contexts import Server
+from cli.lines import Lines, Style, payload
+from cli.output import talk, write_bytes
+from cli.summary import summary
+from cli.terminal import colours, is_terminal
+from cli.waiting import why_waiting
+
+_WAITING_SECONDS = 3.0
+FIRST_CONTACT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What of a task to show, and how."""
+
+    task_id: str
+    jobs: int
+    procedure: str = "stream.taskEvents"
+    follow: bool = True
+    job: int | None = None
+    attempt: int | None = None
+    tail: int | None = None
+    since: str | float | None = None
+    after: int | None = None
+    timestamps: bool = False
+    stderr_only: bool = False
+    raw: bool = False
+    json_lines: bool = False
+    verdict: bool = True
+    """Whether the exit code is the task's, and a table ends it."""
+
+    def input(self) -> dict[str, Any]:
+        """Return the input of the subscription."""
+        wish = {"taskId": self.task_id, "follow": self.follow, "job": self.job, "tail": self.tail, "since": self.since}
+        return {name: value for name, value in wish.items() if value is not None}
+
+
+class Follower:
+    """Shows one task."""
+
+    def __init__(self, server: Server, view: View) -> None:
+        self._server = server
+        self._view = view
+        self._coloured = colours()
+        many = view.jobs > 1 and view.job is None
+        self._lines = Lines(Style(many, is_terminal(sys.stdout), self._coloured, view.timestamps))
+        self._started = asyncio.Event()
+        self._connected = True
+
+    async def run(self) -> int:
+        """Show the task until its log ends or the user leaves; return the exit code."""
+        loop = asyncio.get_running_loop()
+        showing = asyncio.create_task(self._show(), name="show")
+        left = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, left.set)
+        leaving = asyncio.create_task(left.wait(), name="leave")
+        await asyncio.wait([showing, leaving], return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if showing.done():
+            return await showing
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+        self._say_next_commands()
+        return exits.DETACHED
+
+    def _say_next_commands(self) -> None:
+        name = self._view.task_id
+        talk(f"\nado: detached; {name} goes on")
+        talk(f"  ado attach {name}    watch it again")
+        talk(f"  ado tasks show {name}    see where it is")
+        talk(f"  ado cancel {name}    stop it")
+
+    async def _show(self) -> int:
+        async with Client(
+            self._server.urls,
+            self._server.token,
+            on_state=self._connection,
+            first_contact_seconds=FIRST_CONTACT_SECONDS,
+        ) as client:
+            waiting = asyncio.create_task(self._explain_waiting(client), name="waiting")
+            try:
+                await self._stream(client)
+                if not self._view.verdict:
+                    return exits.SUCCESS
+                task = await client.query("tasks.get", {"taskId": self._view.task_id})
+            finally:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+        self._end(task)
+        return exits.of_task(task)
+
+    async def _stream(self, client: Client) -> None:
+        view = self._view
+        last = None if view.after is None else str(view.after)
+        async for item in client.subscribe(view.procedure, view.input(), last_event_id=last):
+            event = item.data
+            if event["type"] != "created":
+                self._started.set()
+            self._write(event)
+
+    def _write(self, event: Mapping[str, Any]) -> None:
+        view = self._view
+        if view.attempt is not None and event.get("attempt") not in (None, view.attempt):
+            return
+        if view.json_lines:
+            write_bytes(orjson.dumps(event) + b"\n")
+            return
+        if view.raw:
+            if event["type"] == "output":
+                write_bytes(payload(event))
+            return
+        for fd, data in self._lines.feed(event):
+            if view.stderr_only and fd != 2:
+                continue
+            _write_all(fd, data)
+
+    def _end(self, task: Mapping[str, Any]) -> None:
+        view = self._view
+        if view.json_lines or view.raw:
+            return
+        if view.jobs > 1:
+            for line in summary(task):
+                talk(line)
+        elif task["status"] != "succeeded" and is_terminal(sys.stderr):
+            talk(f"ado: {task['taskId']} {task['status']}: {task.get('message') or task.get('reason')}")
+
+    def _connection(self, state: State) -> None:
+        if state.kind == "lost" and self._connected:
+            self._connected = False
+            talk(f"ado: connection lost ({state.detail}), retrying")
+        elif state.kind == "connected" and not self._connected:
+            self._connected = True
+            talk("ado: connected again")
+
+    async def _explain_waiting(self, client: Client) -> None:
+        said = ""
+        while not self._started.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WAITING_SECONDS):
+                    await self._started.wait()
+                    return
+            with contextlib.suppress(CallError, Unreachable):
+                task = await client.query("tasks.get", {"taskId": self._view.task_id})
+                reason = why_waiting(task, await client.query("workers.status"))
+                if reason and reason != said and not self._started.is_set():
+                    said = reason
+                    talk(f"ado: waiting: {reason}")
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    if fd == 1:
+        write_bytes(data)
+        return
+    sys.stderr.flush()
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def follow(server: Server, view: View) -> int:
+    """Show a task; return the exit code."""
+    return asyncio.run(Follower(server, view).run())

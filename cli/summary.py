@@ -1,0 +1,49 @@
+"""The table that ends a task with several jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from cli.terminal import neutralise
+
+
+def seconds(job: Mapping[str, Any]) -> str:
+    """Return how long a job's last attempt took."""
+    if "startedAt" not in job or "finishedAt" not in job:
+        return "-"
+    took = datetime.fromisoformat(job["finishedAt"]) - datetime.fromisoformat(job["startedAt"])
+    return f"{took.total_seconds():.1f}s"
+
+
+def first_failed(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the job that failed first."""
+    failed = [job for job in task["jobs"] if job["status"] == "failed"]
+    return min(failed, key=lambda job: (job.get("finishedAt", ""), job["job"])) if failed else None
+
+
+def table(rows: list[list[str]]) -> list[str]:
+    """Align cells in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def summary(task: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the table, and which job failed first."""
+    rows = [["job", "worker", "state", "time", "exit", "reason"]]
+    rows += [
+        [
+            str(job["job"]),
+            job.get("workerId", "-"),
+            job["status"],
+            seconds(job),
+            str(job.get("exitCode", "-")),
+            job.get("reason", "-"),
+        ]
+        for job in task["jobs"]
+    ]
+    lines = table(rows)
+    if failed := first_failed(task):
+        lines.append(f"first failed: job {failed['job']} ({failed.get('reason')}): {failed.get('message', '')}")
+    return [neutralise(line.encode()).decode() for line in lines]

@@ -1,0 +1,44 @@
+"""What may reach a terminal: colours, tabs and line ends pass, every other control sequence is made visible."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import IO
+
+_COLOUR = re.compile(rb"\x1b\[[0-9;:]*m")
+_CONTROL = re.compile(rb"\x1b\[[0-9;:]*m|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
+_COLOURS = (36, 35, 33, 32, 34, 31)
+
+
+def neutralise(data: bytes) -> bytes:
+    """Escape what could move the cursor, retitle the window or worse."""
+
+    def shown(match: re.Match[bytes]) -> bytes:
+        found = match[0]
+        return found if _COLOUR.fullmatch(found) else b"".join(b"\\x%02x" % byte for byte in found)
+
+    return _CONTROL.sub(shown, data)
+
+
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether a person looks at a stream."""
+    return stream.isatty()
+
+
+def colours(stream: IO[str] | None = None) -> bool:
+    """Whether to use colours: on a terminal, unless NO_COLOR is set or the terminal is dumb."""
+    chosen = stream or sys.stdout
+    return is_terminal(chosen) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def prefix(job: int, *, coloured: bool) -> bytes:
+    """Return the prefix of a job's lines."""
+    text = f"[{job}]"
+    return f"\x1b[{_COLOURS[job % len(_COLOURS)]}m{text}\x1b[0m ".encode() if coloured else f"{text} ".encode()
+
+
+def dim(text: str, *, coloured: bool) -> str:
+    """Return talk in a quiet colour."""
+    return f"\x1b[2m{text}\x1b[0m" if coloured else text
