@@ -47,6 +47,7 @@ class View:
     stderr_only: bool = False
     raw: bool = False
     json_lines: bool = False
+    silent: bool = False
     verdict: bool = True
     """Whether the exit code is the task's, and a table ends it."""
 
@@ -122,6 +123,8 @@ class Follower:
 
     def _write(self, event: Mapping[str, Any]) -> None:
         view = self._view
+        if view.silent:
+            return
         if view.attempt is not None and event.get("attempt") not in (None, view.attempt):
             return
         if view.json_lines:
@@ -138,7 +141,7 @@ class Follower:
 
     def _end(self, task: Mapping[str, Any]) -> None:
         view = self._view
-        if view.json_lines or view.raw:
+        if view.json_lines or view.raw or view.silent:
             return
         if view.jobs > 1:
             for line in summary(task):

@@ -13,9 +13,10 @@ from cyclopts import Parameter
 
 from app.rpc.client import CallError, HttpClient, Unreachable
 from cli import durations, exits
+from cli.commands.watch import watch
 from cli.connection import Options, choose, http
 from cli.errors import CliError, usage
-from cli.follow import FIRST_CONTACT_SECONDS, View, follow
+from cli.follow import FIRST_CONTACT_SECONDS, View
 from cli.output import talk, write_json
 
 _NOT_AI = ("shell", "scripted")
@@ -101,13 +102,7 @@ def run(
         return _say_created(task, options)
     if options.output == "text":
         talk(f"ado: {task['taskId']} ({workers} {'job' if workers == 1 else 'jobs'}, agent {task['agent']})")
-    code = follow(
-        server, View(task["taskId"], workers, json_lines=options.output == "jsonl", raw=options.output == "name")
-    )
-    if options.output == "json" and code != exits.DETACHED:
-        client = http(server)
-        write_json(client.query("tasks.get", {"taskId": task["taskId"]}))
-    return code
+    return watch(server, View(task["taskId"], workers), options)
 
 
 def _prompt(prompt: str | None, file: str | None) -> str:
@@ -140,7 +135,7 @@ def _variable(entry: str) -> tuple[str, str]:
 
 def _offered_agent(client: HttpClient) -> str:
     status = client.query("workers.status")
-    offered = sorted({name for worker in status["workers"] for name in worker["capabilities"]})
+    offered: list[str] = sorted({name for worker in status["workers"] for name in worker["capabilities"]})
     for name in offered:
         if name not in _NOT_AI:
             return name

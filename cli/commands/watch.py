@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -49,17 +50,17 @@ def attach(
     server = choose(options)
     found = _task(server, task)
     after = None if from_ == "start" else int(from_)
-    view = View(found["taskId"], found["workers"], after=after, tail=tail, json_lines=options.output == "jsonl")
+    return watch(server, View(found["taskId"], found["workers"], after=after, tail=tail), options)
+
+
+def watch(server: Server, view: View, options: Options) -> int:
+    """Show a task in the wished form: live text or JSON lines; json and name wait and then print one thing."""
     if options.output in ("json", "name"):
-        view = View(
-            found["taskId"], found["workers"], after=after, tail=tail, raw=True, procedure="stream.taskProgress"
-        )
-    code = follow(server, view)
-    if options.output == "json":
-        write_json(_task(server, task))
-    elif options.output == "name":
-        print(found["taskId"])
-    return code
+        code = follow(server, replace(view, procedure="stream.taskProgress", silent=True))
+        found = _task(server, view.task_id)
+        write_json(found) if options.output == "json" else print(found["taskId"])
+        return code
+    return follow(server, replace(view, json_lines=options.output == "jsonl"))
 
 
 def logs(
