@@ -51,7 +51,7 @@ class AppSettings:
     """Largest prompt."""
     env_bytes: int = 64 * 1024
     """Largest environment of a task, names and values."""
-    max_workers: int = 1000
+    task_workers: int = 1000
     """Largest number of jobs of one task."""
     event_bytes: int = 1024 * 1024
     """Largest data of one event, decoded."""

@@ -93,7 +93,7 @@ class Attempt:
                 await sending  # raises: nothing but an error ends the sender before the outbox is closed
             ended = await ending
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.drain_seconds):
+                async with asyncio.timeout(self._settings.output_seconds):
                     await asyncio.wait([*(reader.done for reader in readers), events])
             self._close(readers, outbox)
             await sending

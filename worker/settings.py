@@ -47,7 +47,7 @@ class WorkerSettings:
     """How long agents go on while no server can be reached."""
     grace_seconds: float = 10.0
     """From SIGTERM to SIGKILL when an agent is stopped."""
-    drain_seconds: float = 5.0
+    output_seconds: float = 5.0
     """How long output is still read after an agent has ended."""
     stop_seconds: float = 10.0
     """How long running jobs may finish when the worker is stopped; then they are handed back."""

@@ -27,6 +27,7 @@ from worker.settings import WorkerSettings
 
 _log = logging.getLogger("ado.worker")
 _WAIT_SECONDS = 20
+_RELEASE_SECONDS = 2.0
 _CANCELLED = Outcome("cancelled", None, "cancelled")
 
 
@@ -135,6 +136,10 @@ class Supervisor:
         if self._running:
             await asyncio.wait(self._running, timeout=self._settings.stop_seconds)
         self._release_all()
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._settings.grace_seconds + _RELEASE_SECONDS)
+        for attempt in self._attempts.values():  # no server took them back; their leases will run out
+            attempt.lose()
         if self._running:
             await asyncio.wait(self._running)
 

@@ -119,7 +119,7 @@ def _new_task(input: CreateInput, digest: bytes) -> model.NewTask:
 
 def _check_limits(settings: AppSettings, input: CreateInput) -> None:
     _limit("prompt", len(input.prompt.encode()), settings.prompt_bytes)
-    _limit("workers", input.workers, settings.max_workers)
+    _limit("workers", input.workers, settings.task_workers)
     _limit(
         "env", sum(len(name.encode()) + len(value.encode()) for name, value in input.env.items()), settings.env_bytes
     )

@@ -94,9 +94,10 @@ with before as materialized (
 ), registered as (
     insert into ado.workers as w (worker_id, instance, session, capabilities, cpu, memory, gpu, labels, slots, version,
         pid, host, started_at, last_heartbeat_at)
-    values (:worker_id::text, :instance::text, :session::text, :capabilities::text[], :cpu::double precision,
+    select :worker_id::text, :instance::text, :session::text, :capabilities::text[], :cpu::double precision,
         :memory::bigint, :gpu::double precision, :labels::jsonb, :slots::integer, :version::text, :pid::integer,
-        :host::text, now(), now())
+        :host::text, now(), now()
+    where (select count(*) from before) >= 0  -- the old row must be read before it is written
     on conflict (worker_id) do update set
         instance = excluded.instance, capabilities = excluded.capabilities, cpu = excluded.cpu,
         memory = excluded.memory, gpu = excluded.gpu, labels = excluded.labels, slots = excluded.slots,

@@ -19,6 +19,9 @@ from app.control.decide import Offer
 from db.model import Resources
 
 
+_SECRETS = frozenset({"ADO_DSN", "ADO_LISTEN_DSN", "ADO_TOKEN", "PGPASSWORD"})  # a worker holds none of these
+
+
 def machine() -> Resources:
     """Return this machine's cores and memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -50,6 +53,7 @@ class LocalBackend:
                 self._command(worker_id, read),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[read] if self._lifeline is None else [read, self._lifeline],
+                env={name: value for name, value in os.environ.items() if name not in _SECRETS},
                 start_new_session=True,  # a Ctrl-C in the terminal is for the control plane, which then asks
             )
         finally:

@@ -1,0 +1,86 @@
+"""Fixtures of every test: the database, and what must not be left behind."""
+
+import asyncio
+import itertools
+import os
+import shutil
+
+import pytest
+from pytest_postgresql import factories
+
+from support.postgres import described, dsn_of, execute, load_schema, own_server, start_server, system_bindirs
+
+_numbers = itertools.count()
+
+
+def pytest_configure(config):
+    if own_server() and not config.option.collectonly:
+        server, directory, dsn = start_server()
+        os.environ["ADO_TEST_DSN"] = dsn
+
+        def stop():
+            server.stop()
+            shutil.rmtree(directory, ignore_errors=True)
+            os.environ.pop("ADO_TEST_DSN", None)
+
+        config.add_cleanup(stop)
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    if os.environ.get("CI") and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("skipped tests are failures in CI", red=True)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = 1
+
+
+@pytest.fixture(scope="session")
+def pg_server():
+    return described(os.environ["ADO_TEST_DSN"])
+
+
+pg_template = factories.postgresql_noproc(depends_on="pg_server", dbname=f"ado_{os.getpid()}_", load=[load_schema])
+
+
+@pytest.fixture
+def dsn(pg_server, pg_template):
+    """A migrated database of the test's own."""
+    name = f"ado_{os.getpid()}_test_{next(_numbers)}"
+    admin = dsn_of(pg_server, pg_server.maintenance_dbname)
+    execute(admin, f'create database "{name}" template "{pg_template.template_dbname}"')
+    yield dsn_of(pg_server, name)
+    execute(admin, f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def empty_dsn(pg_server):
+    """An empty database of the test's own."""
+    name = f"ado_{os.getpid()}_empty_{next(_numbers)}"
+    admin = dsn_of(pg_server, pg_server.maintenance_dbname)
+    execute(admin, f'create database "{name}"')
+    yield dsn_of(pg_server, name)
+    execute(admin, f'drop database "{name}" with (force)')
+
+
+@pytest.fixture(scope="session")
+def system_server():
+    """A server of the system's own Postgres, the oldest that is supported."""
+    bindirs = system_bindirs()
+    if not bindirs:
+        pytest.skip("the system has no Postgres server")
+    server, directory, dsn = start_server(bindirs[0])
+    yield dsn
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+async def no_task_is_left():
+    """An asyncio task that outlives its test has no owner."""
+    before = asyncio.all_tasks()
+    yield
+    left = [task for task in asyncio.all_tasks() - before - {asyncio.current_task()} if not task.done()]
+    assert not left, f"tasks outlived the test: {left}"

@@ -1,0 +1,325 @@
+"""The life of tasks, jobs and attempts in the database: fences, verdicts, losses, races."""
+
+import asyncio
+import random
+
+import pytest
+
+from db import events, jobs, tasks, tokens, workers
+from db.model import Resources
+from support.records import LEASE, SUSPECT, batch, claim, create, finish, register
+
+
+async def raw(db, statement):
+    """Reach into the tables, as time or an operator would."""
+    return await db._pool.fetch(statement)
+
+
+async def log(db, task_id):
+    return await events.page(db, task_id, 0, row_limit=10_000, byte_limit=1 << 30)
+
+
+async def kinds(db, task_id):
+    return [event.type for event in await log(db, task_id)]
+
+
+async def beat(db, listed=(), *, worker_id="w1", instance="i1", stopped=False):
+    return await workers.heartbeat(
+        db,
+        worker_id=worker_id,
+        session=f"session-{worker_id}-{instance}",
+        listed=list(listed),
+        load=None,
+        at=None,
+        stopped=stopped,
+        lease_seconds=LEASE,
+    )
+
+
+async def test_a_claimed_job_is_nobody_elses(db):
+    await create(db, workers=3)
+    await register(db, "w1")
+    await register(db, "w2")
+    first, second = await asyncio.gather(claim(db, "w1"), claim(db, "w2"))
+    keys = [(job.task_id, job.job) for job in first + second]
+    assert len(keys) == len(set(keys)) == 3
+
+
+async def test_a_claim_never_gives_more_than_free_slots(db):
+    await create(db, workers=20)
+    await register(db, slots=3)
+    given = [job for claimed in await asyncio.gather(*(claim(db) for _ in range(8))) for job in claimed]
+    assert len(given) == 3
+    assert await claim(db) == []
+
+
+async def test_a_claim_goes_by_priority_then_age(db):
+    old = await create(db)
+    urgent = await create(db, priority=5)
+    await register(db)
+    assert [job.task_id for job in await claim(db, limit=1)] == [urgent]
+    assert [job.task_id for job in await claim(db, limit=1)] == [old]
+
+
+async def test_capabilities_and_resources_must_match(db):
+    await create(db, requires=("gpu",))
+    await create(db, resources=Resources(cpu=6))
+    await create(db, resources=Resources(cpu=6))
+    await register(db, resources=Resources(8, 2**34))
+    assert [job.task_id for job in await claim(db)] == [2]
+    assert await claim(db) == []
+
+
+async def test_a_draining_or_silent_worker_gets_nothing(db):
+    await create(db)
+    await register(db)
+    await workers.drain(db, "w1")
+    assert await claim(db) == []
+    await register(db, "w2")
+    await raw(db, "update ado.workers set last_heartbeat_at = now() - interval '20 seconds' where worker_id = 'w2'")
+    assert await claim(db, "w2") == []
+
+
+async def test_batches_get_consecutive_numbers_without_gap(db):
+    task_id = await create(db, workers=2)
+    await register(db)
+    await claim(db)
+    appended = await events.append(db, [batch(task_id, events=3), batch(task_id, job=1, events=2)], LEASE)
+    assert all(appended)
+    assert [event.seq for event in await log(db, task_id)] == list(range(1, 9))
+
+
+async def test_a_repeated_batch_stores_nothing_and_a_gap_is_refused(db):
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    assert (await events.append(db, [batch(task_id)], LEASE))[0]
+    assert await events.append(db, [batch(task_id)], LEASE) == [None]
+    assert await events.append(db, [batch(task_id, 3)], LEASE) == [None]
+    assert (await kinds(db, task_id)).count("output") == 1
+
+
+async def test_a_late_worker_changes_nothing(db):
+    """Every write of an attempt that was given to another worker is refused."""
+    task_id = await create(db)
+    await register(db, "w1")
+    await claim(db, "w1")
+    await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
+    await register(db, "w2")
+    assert [job.attempt for job in await claim(db, "w2")] == [2]
+    before = await kinds(db, task_id)
+    assert await events.append(db, [batch(task_id)], LEASE) == [None]
+    assert await jobs.finish(db, finish(task_id)) is None
+    answer = await beat(db, [(task_id, 0, 1)])
+    assert answer.held == ()
+    assert await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True) == []
+    assert await kinds(db, task_id) == before
+
+
+async def test_a_finish_without_its_output_is_refused(db):
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    assert await jobs.finish(db, finish(task_id, last_batch=1)) is None
+    assert (await jobs.get(db, task_id, 0)).status == "running"
+    await events.append(db, [batch(task_id)], LEASE)
+    assert (await jobs.finish(db, finish(task_id, last_batch=1)))[0].status == "succeeded"
+
+
+async def test_the_third_loss_fails_the_job_and_the_second_waits(db):
+    task_id = await create(db)
+    await register(db)
+    for attempt in (1, 2):
+        assert await claim(db)
+        await jobs.end_attempts(db, [(task_id, 0, attempt)], reason="lost", loss=True)
+        if attempt == 2:
+            assert await claim(db) == []
+            await raw(db, "update ado.jobs set run_after = now()")
+    await claim(db)
+    ended = await jobs.end_attempts(db, [(task_id, 0, 3)], reason="lost", loss=True)
+    assert [attempt.status for attempt in ended] == ["failed"]
+    assert await tasks.settle(db, task_id) == "failed"
+    assert (await tasks.get(db, task_id)).reason == "lost"
+
+
+async def test_retries_count_apart_from_losses_and_releases(db):
+    task_id = await create(db, retries=1)
+    await register(db)
+    await claim(db)
+    await jobs.finish(db, finish(task_id, "released", reason="shutdown"))
+    await claim(db)
+    await jobs.end_attempts(db, [(task_id, 0, 2)], reason="lost", loss=True)
+    await claim(db)
+    job, _ = await jobs.finish(db, finish(task_id, "failed", attempt=3, exit_code=1, reason="exit_nonzero"))
+    assert job.status == "queued"
+    await claim(db)
+    job, _ = await jobs.finish(db, finish(task_id, "failed", attempt=4, exit_code=1, reason="exit_nonzero"))
+    assert job.status == "failed"
+    found = await kinds(db, task_id)
+    assert found.count("released") == 1
+    assert found.count("requeued") == 2
+    assert found.count("finished") == 1
+
+
+async def test_the_verdict_is_failed_before_cancelled_before_succeeded(db):
+    task_id = await create(db, workers=3)
+    await register(db)
+    await claim(db)
+    await jobs.finish(db, finish(task_id, "succeeded", job=0))
+    await jobs.finish(db, finish(task_id, "cancelled", job=1))
+    assert await tasks.settle(db, task_id) is None
+    await jobs.finish(db, finish(task_id, "failed", job=2, exit_code=4, reason="exit_nonzero"))
+    assert await tasks.settle(db, task_id) == "failed"
+    last = (await log(db, task_id))[-1]
+    assert last.type == "failed"
+    assert '"job":2' in last.body
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_cancel_finish_claim_and_loss_end_in_one_terminal_event(db, seed):
+    """Whatever the order of rival transitions, the task ends once."""
+    rng = random.Random(seed)
+    task_id = await create(db, workers=3)
+    await register(db)
+    await claim(db, limit=2)
+
+    async def later(call):
+        await asyncio.sleep(rng.random() * 0.01)
+        return await call()
+
+    async def finished(job, outcome):
+        await jobs.finish(db, finish(task_id, outcome, job=job))
+        await tasks.after_failure(db, task_id)
+
+    rivals = [
+        lambda: tasks.cancel(db, task_id, None),
+        lambda: tasks.cancel(db, task_id, None),
+        lambda: finished(0, "succeeded"),
+        lambda: finished(1, "failed"),
+        lambda: jobs.end_attempts(db, [(task_id, 1, 1)], reason="lost", loss=True),
+        lambda: claim(db),
+    ]
+    await asyncio.gather(*(later(rival) for rival in rivals))
+    for key in list(await jobs.held(db, "w1")):
+        await jobs.finish(db, finish(task_id, "succeeded", job=key[1], attempt=key[2]))
+    await tasks.settle(db, task_id)
+    found = await log(db, task_id)
+    assert [event.seq for event in found] == list(range(1, len(found) + 1))
+    terminal = [event.type for event in found if event.type in ("succeeded", "failed", "cancelled")]
+    assert len(terminal) == 1
+    assert found[-1].type == terminal[0]
+    assert [event.type for event in found].count("cancel_requested") <= 1
+
+
+async def test_siblings_that_end_at_once_settle_the_task_once(db):
+    task_id = await create(db, workers=20)
+    await register(db)
+    await claim(db)
+
+    async def end(job):
+        await jobs.finish(db, finish(task_id, job=job))
+        return await tasks.settle(db, task_id)
+
+    verdicts = await asyncio.gather(*(end(job) for job in range(20)))
+    assert [verdict for verdict in verdicts if verdict] == ["succeeded"]
+
+
+async def test_terminal_states_absorb_until_a_retry(db):
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    await jobs.finish(db, finish(task_id, "failed", exit_code=1))
+    await tasks.settle(db, task_id)
+    await tasks.cancel(db, task_id, None)
+    assert (await tasks.get(db, task_id)).status == "failed"
+    assert await claim(db) == []
+    assert await tasks.retry(db, task_id)
+    assert [job.attempt for job in await claim(db)] == [2]
+    await jobs.finish(db, finish(task_id, attempt=2))
+    assert await tasks.settle(db, task_id) == "succeeded"
+    assert not await tasks.retry(db, task_id)
+
+
+async def test_a_job_left_out_of_two_heartbeats_counts_them(db):
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    assert (await beat(db)).held[0].missed_heartbeats == 1
+    assert (await beat(db, [(task_id, 0, 1)])).held[0].missed_heartbeats == 0
+    await beat(db)
+    assert (await beat(db)).held[0].missed_heartbeats == 2
+
+
+async def test_another_instance_replaces_the_older_process(db):
+    first = await register(db, instance="i1")
+    assert await register(db, instance="i1") == first
+    registration = workers.Registration("w1", "i2", ["shell"], Resources(), {}, 1, None, None, None)
+    session, replaced = await workers.register(db, registration, "session-2")
+    assert (session, replaced) == ("session-2", True)
+    assert await beat(db, instance="i1") is None
+
+
+async def test_an_outage_of_the_control_plane_loses_nobody(db):
+    """Leases and heartbeats move by the gap before any is judged."""
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    await raw(db, "update ado.control set last_tick_at = now() - interval '10 minutes'")
+    await raw(db, "update ado.workers set last_heartbeat_at = now() - interval '9 minutes 59 seconds'")
+    await raw(db, "update ado.jobs set lease_expires_at = now() - interval '9 minutes 30 seconds'")
+    assert await jobs.overdue(db, SUSPECT) == []
+    gap = await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE)
+    assert gap > 590
+    assert await jobs.overdue(db, SUSPECT) == []
+    assert await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE) < 5
+    assert (await jobs.get(db, task_id, 0)).status == "running"
+    assert (await workers.listing(db))[0].state == "busy"
+
+
+async def test_an_update_wants_the_current_version(db):
+    task_id = await create(db)
+    won = await asyncio.gather(*(tasks.update(db, task_id, 1, number, None) for number in range(10)))
+    assert won.count(True) == 1
+    assert (await tasks.get(db, task_id)).version == 2
+
+
+async def test_a_value_is_set_only_over_the_named_version(db):
+    task_id = await create(db)
+    set_ = tasks.set_value
+    won = await asyncio.gather(*(set_(db, task_id, "k", n, version=0, key_limit=2) for n in range(10)))
+    assert sum(value is not None for value in won) == 1
+    assert await set_(db, task_id, "k", 1, version=7, key_limit=2) is None
+    assert (await set_(db, task_id, "k", 1, version=1, key_limit=2)).version == 2
+    assert await set_(db, task_id, "b", 1, version=None, key_limit=2)
+    assert await set_(db, task_id, "c", 1, version=None, key_limit=2) is None
+
+
+async def test_a_token_is_stored_as_a_digest_and_can_be_revoked(db):
+    made = tokens.new("viewer", expires_seconds=60)
+    row = await tokens.create(db, made)
+    found = await tokens.find(db, made.token)
+    assert (found.role, found.valid) == ("viewer", True)
+    assert await tokens.find(db, "ado_other") is None
+    await tokens.revoke(db, row["token_id"])
+    assert not (await tokens.find(db, made.token)).valid
+
+
+async def test_environment_values_reach_only_the_claimer(db):
+    task_id = await create(db, environment={"SECRET": "s3cret"})
+    assert (await tasks.get(db, task_id)).env_names == ["SECRET"]
+    await register(db)
+    assert (await claim(db))[0].environment == {"SECRET": "s3cret"}
+    assert not any("s3cret" in (event.body or "") for event in await log(db, task_id))
+
+
+async def test_a_claim_is_quick_behind_many_jobs_that_match_nobody(db):
+    """The claim reads a bounded number of index entries, whatever waits in front."""
+    for _ in range(20):
+        await create(db, workers=1000, requires=("nothing",), priority=9)
+    wanted = await create(db)
+    await register(db)
+    assert [job.task_id for job in await claim(db, limit=1)] == [wanted]
+    touched = await raw(db, 
+        "select idx_tup_read as n from pg_stat_user_indexes where indexrelname = 'jobs_claim_idx'"
+    )
+    assert touched[0]["n"] < 1000

@@ -1,0 +1,1 @@
+"""What tests share: databases, replicas, workers, the program itself, and waiting for conditions."""

@@ -1,0 +1,83 @@
+"""One embedded server a session; a database of its own for each test, cloned from a migrated template."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from db.embedded import Server
+from db.migrate import migrate
+
+
+def fast_directory() -> Path:
+    """Return a new directory, in memory where there is room; other users may enter it."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
+    directory = Path(tempfile.mkdtemp(prefix="ado-test-", dir=memory if roomy else None))
+    directory.chmod(0o755)
+    return directory
+
+
+@dataclass(frozen=True)
+class Pg:
+    """A server as pytest-postgresql's ``depends_on`` reads it."""
+
+    host: str
+    port: int
+    user: str
+    password: str | None
+    maintenance_dbname: str
+    options: str = ""
+    template_dbname: str | None = None
+
+
+def described(dsn: str) -> Pg:
+    """Return the parts of a DSN."""
+    parts = conninfo_to_dict(dsn)
+    return Pg(
+        str(parts.get("host", "127.0.0.1")),
+        int(parts.get("port") or 5432),
+        str(parts["user"]),
+        parts.get("password"),
+        str(parts.get("dbname", "postgres")),
+    )
+
+
+def dsn_of(pg: Pg, name: str) -> str:
+    """Return the DSN of a database on a server."""
+    password = f":{pg.password}" if pg.password else ""
+    if pg.host.startswith("/"):
+        return f"postgresql:///{name}?host={pg.host}&user={pg.user}"
+    return f"postgresql://{pg.user}{password}@{pg.host}:{pg.port}/{name}"
+
+
+def load_schema(*, host: str, port: int, user: str, dbname: str, password: str | None, **_: object) -> None:
+    """Migrate a template database."""
+    migrate(dsn_of(Pg(host, port, user, password, "postgres"), dbname))
+
+
+def start_server(bindir: Path | None = None) -> tuple[Server, Path, str]:
+    """Start a server that gives up durability; return it, its directory and its DSN."""
+    directory = fast_directory()
+    server = Server(directory / "pg", fast=True, settings={"shared_buffers": "64MB"}, bindir=bindir)
+    return server, directory, server.start()
+
+
+def system_bindirs() -> list[Path]:
+    """Return the system's Postgres installations that have a server."""
+    return [path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin")) if (path / "initdb").exists()]
+
+
+def execute(dsn: str, statement: str) -> None:
+    """Run a statement outside of any transaction."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def own_server() -> bool:
+    """Whether the session starts its own server."""
+    return not os.environ.get("ADO_TEST_DSN")

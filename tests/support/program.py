@@ -1,0 +1,175 @@
+"""The real program as real processes: a home, replicas, spawners, workers and commands."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+
+from db import admin, tokens
+
+FAST = {"ADO_HEARTBEAT_SECONDS": "0.5", "ADO_SUSPECT_SECONDS": "2", "ADO_LEASE_SECONDS": "4", "ADO_STOP_SECONDS": "0.5"}
+
+
+def until(condition, what="the condition", seconds=30.0):
+    """Wait until a condition gives something true, and return it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+def exists(pid):
+    """Whether a process lives (a zombie does not)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def processes_with(text):
+    """Return the pids of living processes whose command line or environment holds a text."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if text.encode() in (entry / "cmdline").read_bytes() and exists(int(entry.name)):
+                    found.append(int(entry.name))
+    return found
+
+
+class Cluster:
+    """Replicas, workers and spawners over one database; everything ends with the test."""
+
+    def __init__(self, dsn, home, *, env=None):
+        self.dsn = dsn
+        self.home = Path(home)
+        self.env = {**os.environ, "ADO_DSN": dsn, **FAST, **(env or {})}
+        self.env.pop("ADO_URL", None)
+        self.processes = []
+        self.replicas = []
+        self.urls = []
+        self.token = self.make_token("admin")
+        self._token_file = self.home / "admin-token"
+        self._token_file.write_text(self.token)
+
+    def make_token(self, role, **values):
+        token = tokens.new(role, **values)
+        admin.create_token(self.dsn, token)
+        return token.token
+
+    def start(self, *arguments, **options):
+        log = (self.home / f"{arguments[0]}-{len(self.processes)}.log").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli", *arguments],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            **options,
+        )
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def add_replicas(self, count):
+        for _ in range(count):
+            listener = socket.create_server(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+            listener.close()
+            self.replicas.append(self.start("api", "--port", str(port)))
+            self.urls.append(f"http://127.0.0.1:{port}")
+        for url in self.urls:
+            until(lambda url=url: self._ready(url), f"{url} to be ready")
+        return self
+
+    @staticmethod
+    def _ready(url):
+        import http.client
+
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def add_worker(self, name, *arguments, url=None):
+        return self.start(
+            "worker", "--id", name, "--url", url or ",".join(self.urls), "--token-file", str(self._token_file),
+            "--work-dir", str(self.home / "work"), *arguments,
+        )  # fmt: skip
+
+    def ado(self, *arguments, url=None, check=None, timeout=90, **options):
+        """Run a command to its end."""
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "cli", *arguments],
+            env=self.client_env(url),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            cwd="/",
+            **options,
+        )
+        if check is not None:
+            assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+        return done
+
+    def client_env(self, url=None):
+        env = {**self.env, "ADO_URL": url or ",".join(self.urls), "ADO_TOKEN": self.token, "ADO_HOME": str(self.home)}
+        env.pop("ADO_DSN")
+        return env
+
+    def open(self, *arguments, url=None, **options):
+        """Start a command that goes on."""
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli", *arguments],
+            env=self.client_env(url),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            **options,
+        )
+        self.processes.append(process)
+        return process
+
+    def task(self, name):
+        return json.loads(self.ado("tasks", "show", name, "-o", "json", check=0).stdout)
+
+    def events(self, name):
+        lines = self.ado("attach", name, "-o", "jsonl").stdout.splitlines()
+        return [json.loads(line) for line in lines]
+
+    def sql(self, statement, *values):
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def close(self):
+        for process in self.processes:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()

@@ -1,0 +1,66 @@
+"""Tasks, workers and batches for tests of the statements."""
+
+from datetime import UTC, datetime
+
+from db import jobs, tasks, workers
+from db.events import Batch, NewEvent
+from db.model import NewTask, Resources
+
+LEASE, SUSPECT = 30.0, 15.0
+
+
+def new_task(**values):
+    wish = {
+        "prompt": "true",
+        "agent": "shell",
+        "agent_args": None,
+        "workers": 1,
+        "requires": (),
+        "resources": Resources(),
+        "priority": 0,
+        "retries": 0,
+        "timeout_seconds": None,
+        "environment": {},
+        "labels": {},
+        "workspace": None,
+        "on_failure": "continue",
+        "idempotency_key": None,
+        "digest": b"",
+    }
+    return NewTask(**{**wish, **values})
+
+
+async def create(db, **values):
+    return await tasks.create(db, new_task(**values))
+
+
+async def register(db, worker_id="w1", *, instance="i1", slots=100, capabilities=("shell",), resources=Resources(8, 2**34)):
+    registration = workers.Registration(worker_id, instance, capabilities, resources, {}, slots, "1", 1, "host")
+    session, _ = await workers.register(db, registration, f"session-{worker_id}-{instance}")
+    return session
+
+
+async def claim(db, worker_id="w1", *, limit=100):
+    present = await workers.presence(db, worker_id)
+    return await jobs.claim(
+        db,
+        worker_id=worker_id,
+        session=present.session,
+        claims=present.claims,
+        limit=limit,
+        suspect_seconds=SUSPECT,
+        lease_seconds=LEASE,
+    )
+
+
+def batch(task_id, number=1, *, job=0, attempt=1, worker_id="w1", data=b"x", events=1):
+    at = datetime.now(UTC)
+    return Batch(
+        task_id, job, attempt, worker_id, number, [NewEvent("output", "stdout", at, data, None)] * events
+    )
+
+
+def finish(task_id, outcome="succeeded", *, job=0, attempt=1, worker_id="w1", last_batch=None, exit_code=None, reason=None):
+    return jobs.Finish(
+        task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, None, None, None
+    )
