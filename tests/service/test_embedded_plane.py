@@ -1,0 +1,102 @@
+"""The control plane on a laptop: one command brings it up, several share it, killing it costs nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from support.program import FAST, exists, processes_with, until
+
+SCRIPT = 'for i in 1 2 3; do echo "worker $ADO_JOB_INDEX step $i"; done'
+
+
+@pytest.fixture
+def ado(home):
+    """The program with a home of its own and no configuration; what it started is stopped at the end."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("ADO_", "CI"))}
+    env.update(FAST, ADO_HOME=str(home))
+
+    def run(*arguments, wait=True, timeout=120):
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli", *arguments],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+        )
+        if not wait:
+            return process
+        out, err = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    yield run
+    run("down")
+    until(lambda: not processes_with(str(home)), "every process of the home to be gone")
+
+
+def state(ado):
+    return json.loads(ado("status", "-o", "json").stdout)
+
+
+def test_one_command_starts_everything_and_down_ends_it(ado, home):
+    done = ado("run", "--remote", "--workers", "3", "--agent", "shell", SCRIPT)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.decode().splitlines()) == [
+        f"[{job}] worker {job} step {step}" for job in range(3) for step in (1, 2, 3)
+    ]
+    assert b"starting a control plane" in done.stderr
+    found = state(ado)
+    assert (home / "token").stat().st_mode & 0o777 == 0o600
+    assert found["tokenFile"] == str(home / "token")
+    assert {process["role"] for process in found["processes"]} == {"control-plane", "api", "spawner", "postgres"}
+    workers = json.loads(ado("workers", "status", "-o", "json").stdout)["workers"]
+    assert len(workers) == 3
+    assert ado("down").returncode == 0
+    pids = [process["pid"] for process in found["processes"]] + [worker["pid"] for worker in workers]
+    assert not [pid for pid in pids if exists(pid)]
+    again = ado("run", "--remote", "--agent", "shell", "echo again; exit 7")
+    assert (again.returncode, again.stdout) == (7, b"again\n")
+    assert ado("attach", "task-1").stdout == done.stdout
+
+
+def test_commands_at_the_same_time_share_one_control_plane(ado):
+    racing = [ado("run", "--remote", "--agent", "shell", "echo hello", wait=False) for _ in range(3)]
+    for process in racing:
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (0, b"hello\n"), err
+    ids = json.loads(ado("tasks", "list", "-o", "json").stdout)["items"]
+    assert {task["taskId"] for task in ids} == {"task-1", "task-2", "task-3"}
+
+
+def test_killing_the_control_plane_leaves_nothing_and_loses_no_task(ado, home):
+    watching = ado("run", "--remote", "--agent", "shell", "echo attempt $ADO_ATTEMPT; [ $ADO_ATTEMPT != 1 ] || sleep 300", wait=False)
+    try:
+        assert watching.stdout.readline() == b"attempt 1\n"
+        for process in state(ado)["processes"]:
+            os.kill(process["pid"], signal.SIGKILL)
+        until(lambda: set(processes_with(str(home))) <= {watching.pid}, "everything else to be gone", 60)
+    finally:
+        watching.kill()
+        watching.communicate()
+    assert ado("up", "--detach").returncode == 0
+    done = ado("wait", "task-1")
+    assert done.returncode == 0, done.stderr
+    assert ado("logs", "task-1").stdout == b"attempt 1\nattempt 2\n"
+
+
+def test_dead_children_are_started_again(ado):
+    ado("up", "--detach")
+    before = state(ado)
+    for process in before["processes"]:
+        if process["role"] in ("api", "spawner", "postgres"):
+            os.kill(process["pid"], signal.SIGKILL)
+
+    def works():
+        return ado("run", "--remote", "--agent", "shell", "echo back").stdout == b"back\n"
+
+    until(works, "the control plane to work again", 60)
+    assert state(ado)["url"] == before["url"]

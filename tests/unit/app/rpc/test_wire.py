@@ -1,0 +1,426 @@
+"""The tRPC wire over a real uvicorn: envelopes, codes, batches, sockets, resumption, bad frames, draining."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+
+import msgspec
+import orjson
+import pytest
+import uvicorn
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from app.rpc.application import RpcApplication
+from app.rpc.client import ABSENT, CallError, Client, HttpClient, Unreachable
+from app.rpc.errors import ProcedureError
+from app.rpc.gate import Limits
+from app.rpc.procedure import Tracked, mutation, query, subscription
+from app.rpc.registry import Registry
+
+
+class Named(msgspec.Struct):
+    """An input."""
+
+    name: str
+    count: int = 1
+
+
+class Counter(msgspec.Struct, rename="camel"):
+    """A resumable input."""
+
+    until: int
+    last_event_id: str | None = None
+
+
+@query(access="read")
+async def greet(context, input: Named) -> dict:
+    return {"hello": input.name * input.count, "by": context}
+
+
+@query(access="read")
+async def nothing(context) -> None:
+    return ABSENT
+
+
+@query(access="read")
+async def null(context) -> None:
+    return None
+
+
+@mutation(access="write")
+async def store(context, input: Named) -> dict:
+    return orjson.Fragment(b'{"stored":"' + input.name.encode() + b'"}')
+
+
+@query(access="read")
+async def crash(context) -> None:
+    raise ZeroDivisionError("a secret of the server")
+
+
+@query(access="read")
+async def refuse(context) -> None:
+    raise ProcedureError("CONFLICT", "no", reason="stale", hint="again", version=4)
+
+
+@subscription(access="read")
+async def count(context, input: Counter):
+    for number in range(int(input.last_event_id or 0) + 1, input.until + 1):
+        yield Tracked(str(number), {"n": number})
+        await asyncio.sleep(0)
+
+
+@subscription(access="read")
+async def wait(context):
+    yield "here"
+    await asyncio.Event().wait()
+
+
+class Gate:
+    """Lets in whoever says a name it knows."""
+
+    def __init__(self):
+        self.revoked = set()
+
+    async def open(self, credentials):
+        name = (credentials.authorization or "").removeprefix("Bearer ") or credentials.params.get("token")
+        if name not in ("reader", "writer"):
+            raise ProcedureError("UNAUTHORIZED", "who are you?", reason="token_invalid")
+        return name
+
+    def allow(self, context, procedure):
+        if procedure.access == "write" and context != "writer":
+            raise ProcedureError("FORBIDDEN", "not you", reason="forbidden")
+
+    async def check(self, context):
+        if context in self.revoked:
+            raise ProcedureError("UNAUTHORIZED", "not any more", reason="token_invalid")
+
+    def explain(self, error):
+        return None
+
+
+REGISTRY = Registry(
+    {"a.greet": greet, "a.nothing": nothing, "a.null": null, "a.store": store, "a.crash": crash, "a.refuse": refuse,
+     "a.count": count, "a.wait": wait}
+)  # fmt: skip
+
+
+class Served:
+    """The application on a port."""
+
+    def __init__(self, gate, limits):
+        self.gate = gate
+        self.application = RpcApplication(REGISTRY, gate, limits)
+        self.config = uvicorn.Config(
+            self.application, port=0, log_level="critical", ws="websockets-sansio", lifespan="off", ws_max_size=limits.body_bytes
+        )
+        self.server = uvicorn.Server(self.config)
+        self.server.capture_signals = contextlib.nullcontext
+
+    async def __aenter__(self):
+        self.task = asyncio.create_task(self.server.serve())
+        while not self.server.started:
+            await asyncio.sleep(0.005)
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.should_exit = True
+        self.server.force_exit = True
+        await self.task
+
+
+@pytest.fixture
+async def served():
+    async with Served(Gate(), Limits(body_bytes=100_000, recheck_seconds=0.05, subscriptions=3, batch_calls=5)) as made:
+        yield made
+
+
+async def request(served, method, path, body=None, **headers):
+    """Send a raw request and return status and JSON."""
+
+    def exchange():
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        fields = {"authorization": "Bearer writer", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if body is not None:
+            fields.setdefault("content-type", "application/json")
+        connection.request(method, path, body, fields)
+        response = connection.getresponse()
+        text = response.read()
+        connection.close()
+        return response.status, json.loads(text) if text else None
+
+    return await asyncio.to_thread(exchange)
+
+
+QUERY = "/trpc/a.greet?input=%7B%22name%22%3A%22x%22%7D"
+
+
+async def test_a_query_is_answered_in_an_envelope(served):
+    assert await request(served, "GET", QUERY) == (200, {"result": {"data": {"hello": "x", "by": "writer"}}})
+
+
+async def test_undefined_and_null_differ(served):
+    assert await request(served, "GET", "/trpc/a.nothing") == (200, {"result": {}})
+    assert await request(served, "GET", "/trpc/a.null") == (200, {"result": {"data": None}})
+
+
+async def test_a_mutation_takes_its_input_from_the_body(served):
+    assert await request(served, "POST", "/trpc/a.store", b'{"name":"x"}') == (200, {"result": {"data": {"stored": "x"}}})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code", "number"),
+    [
+        ("GET", "/trpc/a.store", None, 405, "METHOD_NOT_SUPPORTED", -32005),
+        ("POST", "/trpc/a.greet", b"{}", 405, "METHOD_NOT_SUPPORTED", -32005),
+        ("GET", "/trpc/no.such", None, 404, "NOT_FOUND", -32004),
+        ("GET", "/trpc/a.greet?input=%7B%22name%22%3A5%7D", None, 400, "BAD_REQUEST", -32600),
+        ("GET", "/trpc/a.greet?input=%7Bbad", None, 400, "BAD_REQUEST", -32600),
+        ("GET", "/trpc/a.gr%E0%A4%A", None, 400, "BAD_REQUEST", -32600),
+        ("POST", "/trpc/a.store", b'{"name":', 400, "BAD_REQUEST", -32600),
+        ("POST", "/trpc/a.store", b"x" * 200_000, 413, "PAYLOAD_TOO_LARGE", -32013),
+        ("GET", "/trpc/a.crash", None, 500, "INTERNAL_SERVER_ERROR", -32603),
+        ("GET", "/trpc/a.refuse", None, 409, "CONFLICT", -32009),
+        ("GET", "/trpc/a.nothing,a.nothing,a.nothing,a.nothing,a.nothing,a.nothing?batch=1", None, 400, "BAD_REQUEST", -32600),
+        ("GET", "/trpc/a.nothing,a.store?batch=1", None, 400, "BAD_REQUEST", -32600),
+    ],
+)  # fmt: skip
+async def test_an_error_has_status_code_and_number(served, method, path, body, status, code, number):
+    found, answer = await request(served, method, path, body)
+    assert (found, answer["error"]["data"]["code"], answer["error"]["code"]) == (status, code, number)
+    assert answer["error"]["data"]["httpStatus"] == status
+    assert "secret" not in json.dumps(answer)
+
+
+async def test_an_error_names_field_reason_and_next_step(served):
+    _, answer = await request(served, "GET", "/trpc/a.greet?input=%7B%22name%22%3A5%7D")
+    assert answer["error"]["data"] | {"hint": ""} == {
+        "code": "BAD_REQUEST", "httpStatus": 400, "path": "a.greet", "reason": "invalid_input", "field": "name", "hint": "",
+    }  # fmt: skip
+    _, answer = await request(served, "GET", "/trpc/a.refuse")
+    assert answer["error"]["data"]["version"] == 4
+    _, answer = await request(served, "GET", "/trpc/a.gret")
+    assert "a.greet" in answer["error"]["data"]["hint"]
+
+
+async def test_a_post_of_another_type_is_refused(served):
+    status, answer = await request(served, "POST", "/trpc/a.store", b"x", content_type="text/plain")
+    assert (status, answer["error"]["data"]["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+async def test_rights_are_checked_before_the_input(served):
+    status, answer = await request(served, "POST", "/trpc/a.store", b"{}", authorization="Bearer reader")
+    assert (status, answer["error"]["data"]["code"]) == (403, "FORBIDDEN")
+    status, answer = await request(served, "POST", "/trpc/a.store", b"{}", authorization="Bearer nobody")
+    assert (status, answer["error"]["data"]["code"]) == (401, "UNAUTHORIZED")
+
+
+async def test_a_batch_is_an_array_with_207_where_outcomes_differ(served):
+    status, answer = await request(served, "GET", "/trpc/a.greet,no.such?batch=1&input=%7B%220%22%3A%7B%22name%22%3A%22x%22%7D%7D")
+    assert status == 207
+    assert answer[0]["result"]["data"]["hello"] == "x"
+    assert answer[1]["error"]["data"]["code"] == "NOT_FOUND"
+    assert (await request(served, "GET", "/trpc/a.nothing?batch=1"))[1] == [{"result": {}}]
+
+
+async def test_a_foreign_page_may_not_write(served):
+    status, answer = await request(served, "POST", "/trpc/a.store", b'{"name":"x"}', origin="http://evil.example")
+    assert (status, answer["error"]["data"]["reason"]) == (403, "foreign_origin")
+
+
+@contextlib.asynccontextmanager
+async def opened(served, path="/trpc", **headers):
+    fields = headers or {"authorization": "Bearer writer"}
+    async with connect(f"ws://127.0.0.1:{served.port}{path}", additional_headers=fields, proxy=None) as socket:
+        yield socket
+
+
+async def ask(socket, frame):
+    await socket.send(frame if isinstance(frame, str) else json.dumps(frame))
+    return json.loads(await asyncio.wait_for(socket.recv(), 5))
+
+
+async def rest(socket):
+    """Return every frame until the server closes."""
+    frames = []
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            frames.append(json.loads(await asyncio.wait_for(socket.recv(), 5)))
+    return frames
+
+
+def call(number, path, method="query", **params):
+    return {"id": number, "method": method, "params": {"path": path, **params}}
+
+
+async def test_a_socket_gives_ids_back_as_they_came(served):
+    async with opened(served) as socket:
+        assert await ask(socket, call("x", "a.null")) == {"id": "x", "result": {"type": "data", "data": None}}
+        assert await ask(socket, call(2, "a.nothing") | {"jsonrpc": "2.0"}) == {
+            "id": 2, "jsonrpc": "2.0", "result": {"type": "data"},
+        }  # fmt: skip
+
+
+async def test_a_subscription_says_started_its_items_and_stopped(served):
+    async with opened(served) as socket:
+        assert await ask(socket, call(1, "a.count", "subscription", input={"until": 2})) == {"id": 1, "result": {"type": "started"}}
+        found = [json.loads(await socket.recv()) for _ in range(3)]
+    assert found == [
+        {"id": 1, "result": {"type": "data", "id": "1", "data": {"id": "1", "data": {"n": 1}}}},
+        {"id": 1, "result": {"type": "data", "id": "2", "data": {"id": "2", "data": {"n": 2}}}},
+        {"id": 1, "result": {"type": "stopped"}},
+    ]
+
+
+async def test_a_subscription_resumes_after_its_last_event_id(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.count", "subscription", input={"until": 3}, lastEventId="2"))
+        assert json.loads(await socket.recv())["result"]["id"] == "3"
+
+
+async def test_stop_frees_the_id_and_a_second_one_is_refused_meanwhile(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        assert json.loads(await socket.recv())["result"]["data"] == "here"
+        refused = await ask(socket, call(1, "a.wait", "subscription"))
+        assert refused["error"]["data"]["code"] == "BAD_REQUEST"
+        assert await ask(socket, {"id": 1, "method": "subscription.stop"}) == {"id": 1, "result": {"type": "stopped"}}
+        assert (await ask(socket, call(1, "a.wait", "subscription")))["result"] == {"type": "started"}
+
+
+async def test_ping_is_answered_while_a_subscription_runs(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        await socket.recv()
+        await socket.send("PING")
+        assert await asyncio.wait_for(socket.recv(), 5) == "PONG"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["{bad", "5", "null", '{"id":1}', '{"id":1,"method":"nope"}', '{"id":1,"method":"query"}',
+     '{"id":null,"method":"query","params":{"path":"a.null"}}', '{"id":1,"method":"query","params":{"path":5}}',
+     '{"id":1,"jsonrpc":"1.0","method":"query","params":{"path":"a.null"}}', b"\x00\xff"],
+)  # fmt: skip
+async def test_a_frame_that_makes_no_sense_is_told_and_the_socket_goes_on(served, frame):
+    async with opened(served) as socket:
+        await socket.send(frame)
+        answer = json.loads(await asyncio.wait_for(socket.recv(), 5))
+        assert (answer["id"], answer["error"]["data"]["code"]) == (None, "PARSE_ERROR")
+        assert (await ask(socket, call(1, "a.null")))["result"]["data"] is None
+
+
+async def test_a_socket_has_a_bound_of_subscriptions(served):
+    async with opened(served) as socket:
+        for number in range(3):
+            await ask(socket, call(number, "a.wait", "subscription"))
+            await socket.recv()
+        refused = await ask(socket, call(9, "a.wait", "subscription"))
+        assert refused["error"]["data"]["reason"] == "limit_exceeded"
+
+
+async def test_connection_params_carry_the_token(served):
+    async with opened(served, "/trpc?connectionParams=1", x="y") as socket:
+        await socket.send('{"method":"connectionParams","data":{"token":"reader"}}')
+        answer = await ask(socket, call(1, "a.greet", input={"name": "x"}))
+        assert answer["result"]["data"]["by"] == "reader"
+
+
+async def test_bad_credentials_are_told_under_the_calls_own_id(served):
+    async with opened(served, "/trpc?connectionParams=1", x="y") as socket:
+        await socket.send('{"method":"connectionParams","data":{"token":"nobody"}}')
+        await socket.send(json.dumps(call(7, "a.null")))
+        answers = await rest(socket)
+    assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [
+        (None, "UNAUTHORIZED"), (7, "UNAUTHORIZED"),
+    ]  # fmt: skip
+
+
+async def test_a_revoked_token_ends_subscriptions_with_an_error_not_stopped(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        await socket.recv()
+        served.gate.revoked.add("writer")
+        answers = await rest(socket)
+    assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [(1, "UNAUTHORIZED")]
+
+
+async def test_draining_asks_to_reconnect_and_never_says_stopped(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        await socket.recv()
+        draining = asyncio.create_task(served.application.drain(0.2))
+        frames = await rest(socket)
+        await draining
+        assert frames == [{"id": None, "method": "reconnect"}]
+        assert socket.close_code == 1012
+
+
+async def test_the_client_calls_and_subscribes(served):
+    async with Client([served.url], "writer") as client:
+        assert (await client.query("a.greet", {"name": "x"}))["hello"] == "x"
+        assert await client.mutate("a.store", {"name": "x"}) == {"stored": "x"}
+        items = [item.data["n"] async for item in client.subscribe("a.count", {"until": 1000})]
+        assert items == list(range(1, 1001))
+        with pytest.raises(CallError) as caught:
+            await client.query("a.refuse")
+        assert (caught.value.code, caught.value.reason) == ("CONFLICT", "stale")
+
+
+async def test_the_client_resumes_after_cuts_without_loss_or_double(served):
+    """A proxy cuts the connection again and again while items flow."""
+    links = set()
+
+    async def relay(reader, writer):
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", served.port)
+        links.add(writer)
+
+        async def copy(source, target):
+            with contextlib.suppress(OSError):
+                while data := await source.read(4096):
+                    target.write(data)
+                    await target.drain()
+            target.close()
+
+        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+        links.discard(writer)
+
+    proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    seen, cuts = [], 0
+    states = []
+    async with Client([url], "writer", on_state=states.append) as client:
+        async for item in client.subscribe("a.count", {"until": 3000}):
+            seen.append(item.data["n"])
+            if len(seen) % 500 == 0:
+                cuts += 1
+                for link in list(links):
+                    link.transport.abort()
+    proxy.close()
+    await proxy.wait_closed()
+    assert seen == list(range(1, 3001))
+    assert sum(state.kind == "lost" for state in states) >= 3
+
+
+async def test_the_client_tells_bad_credentials_and_an_absent_server(served):
+    async with Client([served.url], "nobody") as client:
+        with pytest.raises(CallError) as caught:
+            await client.query("a.null")
+        assert caught.value.code == "UNAUTHORIZED"
+    async with Client(["http://127.0.0.1:9"], None, first_contact_seconds=0.2) as client:
+        with pytest.raises(Unreachable):
+            await client.query("a.null")
+
+
+async def test_the_http_client_goes_on_to_the_next_origin(served):
+    client = HttpClient(["http://127.0.0.1:9", served.url], "writer")
+    try:
+        assert await asyncio.to_thread(client.query, "a.greet", {"name": "x"}) == {"hello": "x", "by": "writer"}
+        with pytest.raises(CallError):
+            await asyncio.to_thread(client.mutate, "a.store", {"name": 5})
+    finally:
+        client.close()

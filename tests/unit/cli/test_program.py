@@ -1,0 +1,95 @@
+"""The program itself: help, errors and exit codes without any server."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from cli.app import _COMMANDS
+
+
+def ado(*arguments, **env):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ADO_")}
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "cli", *arguments],
+        env={**clean, "NO_COLOR": "1", **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """An environment with no server anywhere."""
+    return {"ADO_HOME": str(tmp_path)}
+
+
+def squeezed(text):
+    """Return a text's words: line breaks depend on the width."""
+    return " ".join(text.split())
+
+
+def test_the_quick_help_is_the_real_one():
+    quick = ado("--help")
+    real = subprocess.run(
+        [sys.executable, "-P", "-c", "from cli.app import build; build()(['--help'])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert squeezed(quick.stdout) == squeezed(real.stdout)
+    assert ado().stdout == quick.stdout
+
+
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
+def test_every_command_explains_itself(command):
+    done = ado(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(("Usage", "ado"))
+
+
+def test_an_unknown_command_names_the_nearest(alone):
+    done = ado("tokn", **alone)
+    assert done.returncode == 2
+    assert 'Did you mean "token"' in done.stderr
+
+
+def test_without_a_server_the_next_step_is_told(alone):
+    done = ado("tasks", "list", **alone)
+    assert done.returncode == 2
+    assert re.match(r"ado: no server .*\nado: ado up", done.stderr)
+
+
+def test_an_error_is_json_where_json_is_asked_for(alone):
+    done = ado("tasks", "list", "-o", "json", **alone)
+    assert json.loads(done.stderr)["error"]["exitCode"] == 2
+
+
+def test_a_server_that_does_not_answer_is_infrastructure(alone):
+    done = ado("tasks", "list", ADO_URL="http://127.0.0.1:9", ADO_TOKEN="x", **alone)
+    assert done.returncode == 125
+    assert "no ado server answers" in done.stderr
+
+
+def test_local_mode_runs_here_and_gives_the_code(alone, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "cli", "run", "echo $PWD; echo no >&2; exit 3"],
+        cwd=tmp_path,
+        env={**os.environ, **alone},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (f"{tmp_path}\n", "no\n", 3)
+
+
+def test_local_mode_refuses_what_needs_a_server(alone):
+    done = ado("run", "--detach", "true", **alone)
+    assert done.returncode == 2
+    assert "--remote" in done.stderr
