@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from cli import exits
 from cli.errors import CliError
@@ -51,16 +51,16 @@ def version() -> str:
     return metadata.version("ado")
 
 
-def try_lock(path: Path) -> IO[str] | None:
-    """Take a lock file, or return None when another process holds it."""
+def try_lock(path: Path) -> int | None:
+    """Take a lock file and return its descriptor, or None when another process holds it; closing it lets go."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(descriptor)
         return None
-    return file
+    return descriptor
 
 
 def running() -> bool:
@@ -70,7 +70,7 @@ def running() -> bool:
     lock = try_lock(home() / LOCK)
     if lock is None:
         return True
-    lock.close()
+    os.close(lock)
     return False
 
 
@@ -129,7 +129,7 @@ def _starting(announce: Callable[[str], None]) -> Iterator[Plane | None]:
             time.sleep(0.05)  # one was started in the foreground and is on its way up
         yield find()
     finally:
-        lock.close()
+        os.close(lock)
 
 
 def _start(replicas: int | None) -> Plane:
@@ -144,7 +144,7 @@ def _start(replicas: int | None) -> Plane:
         )
     end = time.monotonic() + _READY_SECONDS
     while time.monotonic() < end:
-        if (found := find()) is not None:
+        if (found := find()) is not None and found.pid == process.pid:
             return found
         if process.poll() is not None:
             with log.open("rb") as text:

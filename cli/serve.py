@@ -60,9 +60,10 @@ def _run_plane(replicas: int, port: int, max_workers: int, *, quiet: bool) -> in
     from db.errors import DatabaseError
 
     home = ensure_home()
-    lock = plane.try_lock(home / plane.LOCK)
-    if lock is None:
+    # Never closed: the kernel lets go of it last, so who waits for the lock finds no process either.
+    if plane.try_lock(home / plane.LOCK) is None:
         raise CliError("a control plane runs already", "see: ado status; stop it with: ado down", exits.FAILED)
+    (home / plane.STATE).unlink(missing_ok=True)  # of one that was killed
     if quiet:
         logs.configure()
     stopping = threading.Event()
@@ -76,8 +77,6 @@ def _run_plane(replicas: int, port: int, max_workers: int, *, quiet: bool) -> in
         _fail(error)
     except OSError as error:
         raise CliError(f"cannot start: {error}", "choose another --port, or check the disk", 125, "server") from error
-    finally:
-        lock.close()
     return exits.SUCCESS
 
 

@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 from pytest_postgresql import factories
-
 from support.postgres import described, dsn_of, execute, load_schema, own_server, start_server, system_bindirs
 
 _numbers = itertools.count()

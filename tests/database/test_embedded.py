@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
-from db.embedded import EmbeddedError, Server
 from support.postgres import fast_directory
 from support.program import exists, until
+
+from db.embedded import EmbeddedError, Server
 
 
 @pytest.fixture
@@ -68,7 +68,9 @@ time.sleep(60)
 @contextlib.contextmanager
 def owner(data):
     """A process that owns a server: gives its Popen, the DSN, and the pids of postmaster and watchdog."""
-    process = subprocess.Popen([sys.executable, "-c", OWNER.format(path=sys.path, data=str(data))], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER.format(path=sys.path, data=str(data))], stdout=subprocess.PIPE
+    )
     try:
         dsn, postmaster, watchdog = process.stdout.readline().split()
         yield process, dsn.decode(), int(postmaster), int(watchdog)

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from db import queries
-from db.migrate import check, known, migrate, migrations, version
 from db.errors import MigrationFailed, SchemaMismatch
+from db.migrate import check, known, migrate, migrations, version
 
 
 @pytest.mark.parametrize("name", sorted(queries.load()))
@@ -97,7 +97,5 @@ def test_the_claim_uses_its_index(dsn):
     query = queries.load()["claim_jobs"]
     with psycopg.connect(dsn) as connection:
         connection.execute("set local enable_seqscan = off")
-        plan = connection.execute(
-            ("explain " + query.named).encode(), dict.fromkeys(query.parameters)
-        ).fetchall()
+        plan = connection.execute(("explain " + query.named).encode(), dict.fromkeys(query.parameters)).fetchall()
     assert any("jobs_claim_idx" in row[0] for row in plan)

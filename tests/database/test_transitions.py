@@ -4,10 +4,10 @@ import asyncio
 import random
 
 import pytest
+from support.records import LEASE, SUSPECT, batch, claim, create, finish, register
 
 from db import events, jobs, tasks, tokens, workers
 from db.model import Resources
-from support.records import LEASE, SUSPECT, batch, claim, create, finish, register
 
 
 async def raw(db, statement):
@@ -319,7 +319,5 @@ async def test_a_claim_is_quick_behind_many_jobs_that_match_nobody(db):
     wanted = await create(db)
     await register(db)
     assert [job.task_id for job in await claim(db, limit=1)] == [wanted]
-    touched = await raw(db, 
-        "select idx_tup_read as n from pg_stat_user_indexes where indexrelname = 'jobs_claim_idx'"
-    )
+    touched = await raw(db, "select idx_tup_read as n from pg_stat_user_indexes where indexrelname = 'jobs_claim_idx'")
     assert touched[0]["n"] < 1000

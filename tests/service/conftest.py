@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-
 from support.postgres import fast_directory
 from support.program import Cluster
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-
 from support.program import FAST, exists, processes_with, until
 
 SCRIPT = 'for i in 1 2 3; do echo "worker $ADO_JOB_INDEX step $i"; done'
@@ -73,7 +72,14 @@ def test_commands_at_the_same_time_share_one_control_plane(ado):
 
 
 def test_killing_the_control_plane_leaves_nothing_and_loses_no_task(ado, home):
-    watching = ado("run", "--remote", "--agent", "shell", "echo attempt $ADO_ATTEMPT; [ $ADO_ATTEMPT != 1 ] || sleep 300", wait=False)
+    watching = ado(
+        "run",
+        "--remote",
+        "--agent",
+        "shell",
+        "echo attempt $ADO_ATTEMPT; [ $ADO_ATTEMPT != 1 ] || sleep 300",
+        wait=False,
+    )
     try:
         assert watching.stdout.readline() == b"attempt 1\n"
         for process in state(ado)["processes"]:

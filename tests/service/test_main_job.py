@@ -8,7 +8,6 @@ import signal
 import subprocess
 
 import pytest
-
 from support.program import exists, processes_with, until
 
 
@@ -71,10 +70,7 @@ def test_a_killed_worker_costs_an_attempt_and_leaves_no_process(workers):
     marker = f"ado-test-{os.getpid()}"
     script = f"echo attempt $ADO_ATTEMPT; setsid sh -c ': {marker}; sleep 300' & [ $ADO_ATTEMPT = 2 ] || sleep 300"
     watching = workers.open("run", "--remote", "--agent", "shell", script)
-    worker = until(
-        lambda: next((job.get("workerId") for task in tasks(workers) for job in task["jobs"] if job["status"] == "running"), None),
-        "the job to run",
-    )  # fmt: skip
+    worker = until(lambda: next(iter(running_on(workers)), None), "the job to run")
     until(lambda: processes_with(marker), "the agent's child")
     victim = next(process for process in workers.processes if worker in process.args)
     victim.kill()
@@ -90,8 +86,11 @@ def test_a_killed_worker_costs_an_attempt_and_leaves_no_process(workers):
 
 
 def tasks(cluster):
-    found = json.loads(cluster.ado("tasks", "list", "-o", "json", check=0).stdout)["items"]
-    return found
+    return json.loads(cluster.ado("tasks", "list", "-o", "json", check=0).stdout)["items"]
+
+
+def running_on(cluster):
+    return [job["workerId"] for task in tasks(cluster) for job in task["jobs"] if job["status"] == "running"]
 
 
 def test_a_killed_replica_costs_its_viewers_nothing(workers):
@@ -142,7 +141,8 @@ def test_a_stopped_worker_hands_its_job_back(workers):
     out, _ = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, b"attempt 2\n")
     assert "released" in [event["type"] for event in workers.events("task-1")]
-    states = {worker["workerId"]: worker["state"] for worker in json.loads(workers.ado("workers", "list", "-o", "json").stdout)["items"]}  # fmt: skip
+    listed = json.loads(workers.ado("workers", "list", "-o", "json").stdout)["items"]
+    states = {worker["workerId"]: worker["state"] for worker in listed}
     assert states[held] == "stopped"
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 
 import pytest
-
 from support.program import until
 
 
@@ -21,7 +20,17 @@ def workers(cluster):
 
 def test_a_published_packages_tests_run_as_two_shards(workers, tmp_path):
     """six 1.17.0, as its authors published it: every test runs once, in one of two jobs."""
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-binary",
+        ":all:",
+    ]
     subprocess.run([*command, "-d", tmp_path, "six==1.17.0"], check=True, capture_output=True, timeout=120)
     (sdist,) = tmp_path.glob("six-*.tar.gz")
     script = f"""
@@ -37,7 +46,11 @@ def test_a_published_packages_tests_run_as_two_shards(workers, tmp_path):
     assert text.count("[0] every ") == text.count("[1] every ") == 1
     every = int(text.partition("every ")[2].split()[0])
     words = text.replace(",", "").split()
-    outcomes = [int(words[at - 1]) for at, word in enumerate(words) if word in ("passed", "skipped", "xfailed") and words[at - 1].isdigit()]
+    outcomes = [
+        int(words[at - 1])
+        for at, word in enumerate(words)
+        if word in ("passed", "skipped", "xfailed") and words[at - 1].isdigit()
+    ]
     assert every > 150
     assert sum(outcomes) == every
     assert {job["workerId"] for job in workers.task("task-1")["jobs"]} == {"w0", "w1"}
@@ -45,31 +58,26 @@ def test_a_published_packages_tests_run_as_two_shards(workers, tmp_path):
 
 def test_the_median_from_write_to_screen_is_below_100_ms(workers):
     """500 lines that carry their time, watched through the other replica; the best of three runs."""
-    script = (
-        f"exec {sys.executable} -uc 'import time\nfor n in range(500):\n print(time.time_ns()); time.sleep(0.004)'"
-    )
+    script = f"exec {sys.executable} -uc 'import time\nfor n in range(500):\n print(time.time_ns()); time.sleep(0.004)'"
     medians = []
     for _ in range(3):
         made = workers.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", script, check=0)
         watching = workers.open("logs", made.stdout.decode().strip(), "-f", url=workers.urls[1])
-        delays = []
-        for line in watching.stdout:
-            delays.append((time.time_ns() - int(line)) / 1e6)
+        delays = [(time.time_ns() - int(line)) / 1e6 for line in watching.stdout]
         watching.communicate(timeout=60)
         assert len(delays) == 500
         medians.append(statistics.median(delays))
         if medians[-1] < 100:
             break
-    print(f"median {min(medians):.1f} ms")
-    assert min(medians) < 100
+    assert min(medians) < 100, medians
 
 
 def test_a_local_spawner_starts_workers_up_to_a_maximum_beside_another_one(cluster):
     for name in ("s0", "s1"):
-        cluster.start(
-            "spawner", "--max", "3", "--url", ",".join(cluster.urls), "--work-dir", str(cluster.home / name)
-        )
-    done = cluster.ado("run", "--remote", "--workers", "6", "--agent", "shell", "sleep 0.3; echo $ADO_WORKER_ID", check=0)
+        cluster.start("spawner", "--max", "3", "--url", ",".join(cluster.urls), "--work-dir", str(cluster.home / name))
+    done = cluster.ado(
+        "run", "--remote", "--workers", "6", "--agent", "shell", "sleep 0.3; echo $ADO_WORKER_ID", check=0
+    )
     names = {line.split()[1] for line in done.stdout.decode().splitlines()}
     assert 1 <= len(names) <= 3
     known = cluster.sql("select count(*) from ado.workers where backend = 'local'")
@@ -79,7 +87,9 @@ def test_a_local_spawner_starts_workers_up_to_a_maximum_beside_another_one(clust
 
 def test_a_worker_process_that_dies_is_replaced_by_the_spawner(cluster):
     cluster.start("spawner", "--max", "2", "--url", ",".join(cluster.urls), "--work-dir", str(cluster.home / "w"))
-    watching = cluster.open("run", "--remote", "--agent", "shell", "echo $ADO_ATTEMPT; [ $ADO_ATTEMPT = 2 ] || sleep 300")
+    watching = cluster.open(
+        "run", "--remote", "--agent", "shell", "echo $ADO_ATTEMPT; [ $ADO_ATTEMPT = 2 ] || sleep 300"
+    )
     assert watching.stdout.readline() == b"1\n"
     workers = json.loads(cluster.ado("workers", "list", "--state", "busy", "-o", "json", check=0).stdout)["items"]
     subprocess.run(["kill", "-9", str(workers[0]["pid"])], check=True)

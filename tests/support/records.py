@@ -7,6 +7,7 @@ from db.events import Batch, NewEvent
 from db.model import NewTask, Resources
 
 LEASE, SUSPECT = 30.0, 15.0
+MACHINE = Resources(8, 2**34)
 
 
 def new_task(**values):
@@ -34,7 +35,7 @@ async def create(db, **values):
     return await tasks.create(db, new_task(**values))
 
 
-async def register(db, worker_id="w1", *, instance="i1", slots=100, capabilities=("shell",), resources=Resources(8, 2**34)):
+async def register(db, worker_id="w1", *, instance="i1", slots=100, capabilities=("shell",), resources=MACHINE):
     registration = workers.Registration(worker_id, instance, capabilities, resources, {}, slots, "1", 1, "host")
     session, _ = await workers.register(db, registration, f"session-{worker_id}-{instance}")
     return session
@@ -55,12 +56,10 @@ async def claim(db, worker_id="w1", *, limit=100):
 
 def batch(task_id, number=1, *, job=0, attempt=1, worker_id="w1", data=b"x", events=1):
     at = datetime.now(UTC)
-    return Batch(
-        task_id, job, attempt, worker_id, number, [NewEvent("output", "stdout", at, data, None)] * events
-    )
+    return Batch(task_id, job, attempt, worker_id, number, [NewEvent("output", "stdout", at, data, None)] * events)
 
 
-def finish(task_id, outcome="succeeded", *, job=0, attempt=1, worker_id="w1", last_batch=None, exit_code=None, reason=None):
-    return jobs.Finish(
-        task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, None, None, None
-    )
+def finish(
+    task_id, outcome="succeeded", *, job=0, attempt=1, worker_id="w1", last_batch=None, exit_code=None, reason=None
+):
+    return jobs.Finish(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, None, None, None)

@@ -12,6 +12,11 @@ from app.rpc.errors import CODES
 
 ROOT = Path(str(resources.files("sql"))).parent
 README = (ROOT / "README.md").read_text()
+SETTINGS = [
+    ("app/settings.py", "AppSettings"),
+    ("app/settings.py", "SpawnerSettings"),
+    ("worker/settings.py", "WorkerSettings"),
+]
 
 
 def settings(path, name):
@@ -22,28 +27,17 @@ def settings(path, name):
             yield f"ADO_{item.target.id.upper()}", following.value.value.replace("``", "`")
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("app/settings.py", "AppSettings"),
-        ("app/settings.py", "SpawnerSettings"),
-        ("worker/settings.py", "WorkerSettings"),
-    ],
-)
+@pytest.mark.parametrize(("path", "name"), SETTINGS)
 def test_every_setting_stands_in_the_readme_with_its_meaning(path, name):
-    rows = dict(re.findall(r"^\| `(ADO_\w+)` \| [^|]* \| (.*) \|$", README, re.MULTILINE))
     every = re.findall(r"^\| `(ADO_\w+)` \| [^|]* \| (.*) \|$", README, re.MULTILINE)
+    rows = dict(every)
     for variable, meaning in settings(path, name):
         assert variable in rows
         assert (variable, meaning) in every
 
 
 def test_the_readme_names_no_setting_that_is_not_there():
-    known = {
-        variable
-        for path, name in (("app/settings.py", "AppSettings"), ("app/settings.py", "SpawnerSettings"), ("worker/settings.py", "WorkerSettings"))
-        for variable, _ in settings(path, name)
-    }  # fmt: skip
+    known = {variable for path, name in SETTINGS for variable, _ in settings(path, name)}
     others = {"ADO_TOKEN", "ADO_HOME", "ADO_PG_BINDIR", "ADO_PG_USER", "ADO_VENV", "ADO_JOB_INDEX"}
     assert set(re.findall(r"ADO_[A-Z_]+", README)) <= known | others
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from app.control.decide import Offer
 from db.model import Resources
 
-
 _SECRETS = frozenset({"ADO_DSN", "ADO_LISTEN_DSN", "ADO_TOKEN", "PGPASSWORD"})  # a worker holds none of these
 
 

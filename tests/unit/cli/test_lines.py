@@ -21,7 +21,9 @@ def test_one_job_is_copied_byte_for_byte():
 
 def test_a_line_is_never_torn_among_several_jobs():
     lines = Lines(Style(prefixed=True))
-    text = written(lines, output("one ", job=0), output("two\nthr", job=1), output("more\n", job=0), output("ee\n", job=1))
+    text = written(
+        lines, output("one ", job=0), output("two\nthr", job=1), output("more\n", job=0), output("ee\n", job=1)
+    )
     assert text == b"[1] two\n[0] one more\n[1] three\n"
 
 
@@ -38,7 +40,10 @@ def test_stderr_goes_to_stderr():
 
 def test_control_sequences_are_shown_on_a_terminal_but_colours_pass():
     lines = Lines(Style(prefixed=False, safe=True))
-    assert written(lines, output("\x1b[31mred\x1b[0m\t\x1b]0;title\x07\r\n")) == b"\x1b[31mred\x1b[0m\t\\x1b]0;title\\x07\r\n"
+    assert (
+        written(lines, output("\x1b[31mred\x1b[0m\t\x1b]0;title\x07\r\n"))
+        == b"\x1b[31mred\x1b[0m\t\\x1b]0;title\\x07\r\n"
+    )
 
 
 def test_what_happened_to_an_attempt_is_told_on_stderr():

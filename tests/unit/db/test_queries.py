@@ -22,5 +22,3 @@ def test_a_missing_or_surplus_parameter_is_refused():
 def test_a_bad_header_is_refused(text):
     with pytest.raises(ValueError, match="statement a"):
         parse(text)
-
-

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-
 from support.program import exists, processes_with, until
+
 from worker.process import Ended, KeptProcess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
@@ -57,7 +57,9 @@ async def test_what_the_agent_leaves_behind_is_killed_with_its_end(marker):
 
 
 async def test_terminate_reaches_the_whole_tree_and_kill_those_that_ignore_it(marker):
-    process = await start(f"trap '' TERM; setsid sh -c 'trap \"\" TERM; : {marker}; while :; do sleep 0.1; done' & wait; wait")
+    process = await start(
+        f"trap '' TERM; setsid sh -c 'trap \"\" TERM; : {marker}; while :; do sleep 0.1; done' & wait; wait"
+    )
     await asyncio.to_thread(until, lambda: processes_with(marker))
     process.terminate()
     ending = asyncio.create_task(process.ended())

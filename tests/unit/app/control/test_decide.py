@@ -4,11 +4,12 @@ from app.control.decide import Limits, Offer, decide
 from db.model import Demand, Resources
 from db.spawner import Scale, Situation, Supply
 
+NOTHING = Resources()
 OFFER = Offer(frozenset({"shell"}), Resources(8, 2**34))
 LIMITS = Limits(max_workers=4, idle_seconds=60, start_seconds=30)
 
 
-def demand(jobs, *needs, resources=Resources()):
+def demand(jobs, *needs, resources=NOTHING):
     return Demand(frozenset(needs or {"shell"}), resources, jobs)
 
 

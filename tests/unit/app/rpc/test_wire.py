@@ -114,7 +114,12 @@ class Served:
         self.gate = gate
         self.application = RpcApplication(REGISTRY, gate, limits)
         self.config = uvicorn.Config(
-            self.application, port=0, log_level="critical", ws="websockets-sansio", lifespan="off", ws_max_size=limits.body_bytes
+            self.application,
+            port=0,
+            log_level="critical",
+            ws="websockets-sansio",
+            lifespan="off",
+            ws_max_size=limits.body_bytes,
         )
         self.server = uvicorn.Server(self.config)
         self.server.capture_signals = contextlib.nullcontext
@@ -144,7 +149,10 @@ async def request(served, method, path, body=None, **headers):
 
     def exchange():
         connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
-        fields = {"authorization": "Bearer writer", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        fields = {
+            "authorization": "Bearer writer",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
         if body is not None:
             fields.setdefault("content-type", "application/json")
         connection.request(method, path, body, fields)
@@ -169,7 +177,10 @@ async def test_undefined_and_null_differ(served):
 
 
 async def test_a_mutation_takes_its_input_from_the_body(served):
-    assert await request(served, "POST", "/trpc/a.store", b'{"name":"x"}') == (200, {"result": {"data": {"stored": "x"}}})
+    assert await request(served, "POST", "/trpc/a.store", b'{"name":"x"}') == (
+        200,
+        {"result": {"data": {"stored": "x"}}},
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,7 +196,7 @@ async def test_a_mutation_takes_its_input_from_the_body(served):
         ("POST", "/trpc/a.store", b"x" * 200_000, 413, "PAYLOAD_TOO_LARGE", -32013),
         ("GET", "/trpc/a.crash", None, 500, "INTERNAL_SERVER_ERROR", -32603),
         ("GET", "/trpc/a.refuse", None, 409, "CONFLICT", -32009),
-        ("GET", "/trpc/a.nothing,a.nothing,a.nothing,a.nothing,a.nothing,a.nothing?batch=1", None, 400, "BAD_REQUEST", -32600),
+        ("GET", "/trpc/" + ",".join(["a.nothing"] * 6) + "?batch=1", None, 400, "BAD_REQUEST", -32600),
         ("GET", "/trpc/a.nothing,a.store?batch=1", None, 400, "BAD_REQUEST", -32600),
     ],
 )  # fmt: skip
@@ -199,8 +210,13 @@ async def test_an_error_has_status_code_and_number(served, method, path, body, s
 async def test_an_error_names_field_reason_and_next_step(served):
     _, answer = await request(served, "GET", "/trpc/a.greet?input=%7B%22name%22%3A5%7D")
     assert answer["error"]["data"] | {"hint": ""} == {
-        "code": "BAD_REQUEST", "httpStatus": 400, "path": "a.greet", "reason": "invalid_input", "field": "name", "hint": "",
-    }  # fmt: skip
+        "code": "BAD_REQUEST",
+        "httpStatus": 400,
+        "path": "a.greet",
+        "reason": "invalid_input",
+        "field": "name",
+        "hint": "",
+    }
     _, answer = await request(served, "GET", "/trpc/a.refuse")
     assert answer["error"]["data"]["version"] == 4
     _, answer = await request(served, "GET", "/trpc/a.gret")
@@ -220,7 +236,9 @@ async def test_rights_are_checked_before_the_input(served):
 
 
 async def test_a_batch_is_an_array_with_207_where_outcomes_differ(served):
-    status, answer = await request(served, "GET", "/trpc/a.greet,no.such?batch=1&input=%7B%220%22%3A%7B%22name%22%3A%22x%22%7D%7D")
+    status, answer = await request(
+        served, "GET", "/trpc/a.greet,no.such?batch=1&input=%7B%220%22%3A%7B%22name%22%3A%22x%22%7D%7D"
+    )
     assert status == 207
     assert answer[0]["result"]["data"]["hello"] == "x"
     assert answer[1]["error"]["data"]["code"] == "NOT_FOUND"
@@ -267,7 +285,10 @@ async def test_a_socket_gives_ids_back_as_they_came(served):
 
 async def test_a_subscription_says_started_its_items_and_stopped(served):
     async with opened(served) as socket:
-        assert await ask(socket, call(1, "a.count", "subscription", input={"until": 2})) == {"id": 1, "result": {"type": "started"}}
+        assert await ask(socket, call(1, "a.count", "subscription", input={"until": 2})) == {
+            "id": 1,
+            "result": {"type": "started"},
+        }
         found = [json.loads(await socket.recv()) for _ in range(3)]
     assert found == [
         {"id": 1, "result": {"type": "data", "id": "1", "data": {"id": "1", "data": {"n": 1}}}},
