@@ -22,6 +22,7 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 _LINUX = sys.platform == "linux"
 
 
@@ -34,6 +35,14 @@ def prctl(option: int, value: int) -> None:
 def become_subreaper() -> None:
     """Let orphaned descendants become this process's children."""
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def is_subreaper() -> bool:
+    """Whether orphaned descendants become this process's children."""
+    answer = ctypes.c_int(0)
+    if _LINUX:
+        ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    return bool(answer.value)
 
 
 def parents() -> dict[int, int]:

@@ -87,7 +87,8 @@ class KeptProcess:
         self.keepers.discard(self._process.pid)
         line = os.read(self._status, 4096)
         if not line:  # somebody killed the keeper; the agent died with it, what it left behind is ours now
-            sweep(self.keepers)
+            if keeper.is_subreaper():
+                sweep(self.keepers)
             return Ended(signal=signal.SIGKILL)
         report: dict[str, Any] = orjson.loads(line)
         return Ended(report.get("exit"), report.get("signal"), report.get("error"))
