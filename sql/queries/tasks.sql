@@ -1,6 +1,8 @@
 -- name: cancel_task :many
 -- Stop a whole task. The first cancel alone writes cancel_requested; queued jobs end at once, running ones are marked
 -- and their workers told. Returns the workers to tell.
+-- Here and below every column under a check of ado.jobs is set together: Postgres checks the new row before it notices
+-- that the old one, a lock ago still running, has changed.
 with locked_jobs as materialized (
     select j.job, j.attempt, j.status, j.worker_id from ado.jobs j
     where j.task_id = :task_id::bigint and j.status in ('queued', 'running')
@@ -18,8 +20,8 @@ with locked_jobs as materialized (
     select j.*, t.task_id, t.last_seq + 1 + row_number() over (order by j.job) as seq
     from locked_jobs j cross join cancelled_task t where j.status = 'queued'
 ), ended_jobs as (
-    update ado.jobs j set status = 'cancelled', reason = 'cancelled', message = :reason::text, finished_at = now(),
-        finished_seq = n.seq
+    update ado.jobs j set status = 'cancelled', reason = 'cancelled', message = :reason::text,
+        lease_expires_at = null, finished_at = now(), finished_seq = n.seq
     from numbered_jobs n where j.task_id = n.task_id and j.job = n.job
     returning j.job
 ), marked_jobs as (
@@ -138,7 +140,7 @@ with locked_jobs as materialized (
 ), queued_jobs as (
     update ado.jobs j set status = 'queued', finished_at = null, finished_seq = null, exit_code = null, reason = null,
         message = null, result = null, losses = 0, failures = 0, run_after = now(), stop_reason = null,
-        stop_requested_at = null, worker_id = null
+        stop_requested_at = null, worker_id = null, lease_expires_at = null
     from locked_jobs l cross join reopened_task t
     where j.task_id = t.task_id and j.job = l.job
     returning j.job
@@ -220,7 +222,8 @@ with locked_jobs as materialized (
     select j.*, l.task_id, l.last_seq + row_number() over (order by j.job) as seq
     from locked_jobs j cross join locked_log l where j.status = 'queued'
 ), ended_jobs as (
-    update ado.jobs j set status = 'cancelled', reason = 'sibling_failed', finished_at = now(), finished_seq = n.seq
+    update ado.jobs j set status = 'cancelled', reason = 'sibling_failed', lease_expires_at = null,
+        finished_at = now(), finished_seq = n.seq
     from numbered_jobs n where j.task_id = n.task_id and j.job = n.job
     returning j.job
 ), marked_jobs as (

@@ -175,7 +175,7 @@ async def test_the_verdict_is_failed_before_cancelled_before_succeeded(db):
     assert '"job":2' in last.body
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(40))
 async def test_cancel_finish_claim_and_loss_end_in_one_terminal_event(db, seed):
     """Whatever the order of rival transitions, the task ends once."""
     rng = random.Random(seed)
