@@ -9,7 +9,8 @@ from litestar.types import ASGIApp
 from app.reasons import refusal
 from app.rpc.calls import error_shape
 from app.rpc.envelope import error
-from app.rpc.http import Receive, Scope, Send
+from app.rpc.exchange import Receive, Scope, Send
+from app.rpc.http import respond
 from app.settings import AppSettings
 
 
@@ -45,10 +46,7 @@ class HostGuard:
             await send({"type": "websocket.close", "code": 1008})
         else:
             failure = refusal("foreign_host", "this replica listens on loopback and answers to loopback names alone")
-            body = error(error_shape(failure, None))
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": failure.status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await respond(send, failure.status, error(error_shape(failure, None)))
 
     def _known(self, scope: Scope) -> bool:
         header = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()

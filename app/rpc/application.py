@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 from app.rpc import envelope
 from app.rpc.calls import error_shape
 from app.rpc.errors import ProcedureError
+from app.rpc.exchange import Receive, Scope, Send
 from app.rpc.gate import Gate, Limits
-from app.rpc.http import HttpWire, Receive, Scope, Send
+from app.rpc.http import HttpWire, respond
 from app.rpc.registry import Registry
+from app.rpc.sse import EventStream, EventStreams
 from app.rpc.websocket import Closed, Socket
 
 
@@ -24,7 +26,8 @@ class RpcApplication:
         self._gate = gate
         self._limits = limits
         self._base = base
-        self._http = HttpWire(registry, gate, limits)
+        self._streams = EventStreams(gate, limits)
+        self._http = HttpWire(registry, gate, limits, self._streams)
         self._sockets: set[Socket] = set()
         self._draining = False
 
@@ -33,10 +36,7 @@ class RpcApplication:
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["method"] not in ("GET", "HEAD") and _is_foreign(scope):
-            error = envelope.error(error_shape(_FOREIGN, None))
-            headers = [(b"content-type", b"application/json")]
-            await send({"type": "http.response.start", "status": _FOREIGN.status, "headers": headers})
-            await send({"type": "http.response.body", "body": error})
+            await respond(send, _FOREIGN.status, envelope.error(error_shape(_FOREIGN, None)))
         else:
             raw = scope.get("raw_path") or scope["path"].encode()
             path = raw.decode("latin-1").partition("?")[0]
@@ -54,25 +54,29 @@ class RpcApplication:
         finally:
             self._sockets.discard(socket)
 
+    @property
+    def _connections(self) -> list[Socket | EventStream]:
+        return [*self._sockets, *self._streams.open]
+
     async def drain(self, seconds: float) -> None:
         """Ask every client to reconnect, spread over half the time, wait for the rest, then close what is left."""
         self._draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         async with asyncio.TaskGroup() as group:
-            for socket in list(self._sockets):
-                group.create_task(self._notify(socket, random.uniform(0, seconds / 2)))  # noqa: S311
-        while self._sockets and loop.time() < end:
+            for connection in self._connections:
+                group.create_task(self._notify(connection, random.uniform(0, seconds / 2)))  # noqa: S311
+        while self._connections and loop.time() < end:
             await asyncio.sleep(0.02)
-        for socket in list(self._sockets):
+        for connection in self._connections:
             with contextlib.suppress(Closed):
-                await socket.close()
+                await connection.close()
 
     @staticmethod
-    async def _notify(socket: Socket, delay: float) -> None:
+    async def _notify(connection: Socket | EventStream, delay: float) -> None:
         await asyncio.sleep(delay)
         with contextlib.suppress(Closed):
-            await socket.drain()
+            await connection.drain()
 
 
 _FOREIGN = ProcedureError(

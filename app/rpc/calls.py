@@ -53,8 +53,10 @@ def told(gate: Gate, error: Exception, path: str | None) -> ProcedureError:
 
 
 def admit(gate: Gate, context: Any, procedure: Procedure, value: Any) -> tuple[Any, ...]:
-    """Check right and input; return the handler's arguments after the context."""
+    """Check right and input, in this order; return the handler's arguments after the context."""
     gate.allow(context, procedure)
+    if isinstance(value, ProcedureError):
+        raise value
     return procedure.decode(None if value is ABSENT else value)
 
 

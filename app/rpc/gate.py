@@ -49,5 +49,9 @@ class Limits:
     """On one socket."""
     calls: int = 1000
     """In flight on one socket."""
+    call_bytes: int = 64 * 1024 * 1024
+    """Of the calls in flight on one socket."""
     recheck_seconds: float = 4.0
-    """How often the caller of an open socket is checked again."""
+    """How often the caller of an open socket or stream is checked again."""
+    ping_seconds: float = 10.0
+    """Time between pings on an event stream; its client gives up after three without a word."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, get_type_hints
+from typing import Any, Final, Generic, Literal, TypeVar, get_type_hints
 
 import msgspec
 
@@ -18,6 +18,7 @@ from app.rpc.errors import ProcedureError
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["query", "mutation", "subscription"]
+METHODS: Final[dict[Kind, str]] = {"query": "GET", "mutation": "POST", "subscription": "GET"}
 
 
 @dataclass(frozen=True, slots=True)

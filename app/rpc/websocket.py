@@ -10,6 +10,8 @@ its own id. When the replica stops, sockets are closed with 1012 and no subscrip
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,13 +19,14 @@ from urllib.parse import parse_qs
 from app.rpc import envelope
 from app.rpc.calls import answer, error_shape, items, split, told, with_last_event_id
 from app.rpc.errors import ProcedureError
+from app.rpc.exchange import Receive, Scope, Send
 from app.rpc.gate import Credentials, Gate, Limits
-from app.rpc.http import Receive, Scope, Send
 from app.rpc.registry import Registry
 from app.rpc.requests import Request, parse_connection_params, parse_frame
 
 _log = logging.getLogger("ado.rpc")
 _RESTART = 1012
+_LAST_SECONDS = 5.0
 _REFUSED_SECONDS = 0.05  # time for calls already on their way to be answered with the refusal
 
 
@@ -43,6 +46,7 @@ class Socket:
         self._sending = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscriptions: dict[Any, asyncio.Task[None]] = {}
+        self._bytes = 0
         self._context: Any = None
 
     async def serve(self, scope: Scope) -> None:
@@ -118,9 +122,9 @@ class Socket:
                 await self._fail(request, too_many)
             return
         for request in requests:
-            await self._begin(request)
+            await self._begin(request, len(text) // len(requests))
 
-    async def _begin(self, request: Request) -> None:
+    async def _begin(self, request: Request, size: int) -> None:
         if request.method == "subscription.stop":
             if task := self._subscriptions.pop(request.id, None):
                 task.cancel()
@@ -134,9 +138,14 @@ class Socket:
         serve = self._subscribe if request.method == "subscription" else self._call
         task = asyncio.create_task(serve(request), name=f"{request.method} {request.path}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._bytes += size
+        task.add_done_callback(functools.partial(self._done, size))
         if request.method == "subscription":
             self._subscriptions[request.id] = task
+
+    def _done(self, size: int, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._bytes -= size
 
     def _refusal(self, request: Request) -> ProcedureError | None:
         if request.method == "subscription" and request.id in self._subscriptions:
@@ -146,7 +155,7 @@ class Socket:
             return ProcedureError(
                 "BAD_REQUEST", f"a socket has at most {limit} subscriptions", reason="limit_exceeded", limit=limit
             )
-        if len(self._tasks) > self._limits.calls:
+        if len(self._tasks) > self._limits.calls or self._bytes > self._limits.call_bytes:
             return ProcedureError("TOO_MANY_REQUESTS", "too many calls are in flight", reason="limit_exceeded")
         procedure = self._registry.procedures.get(request.path)
         if procedure is None or procedure.kind != request.method:
@@ -201,9 +210,11 @@ class Socket:
 
     async def _expel(self, error: ProcedureError) -> None:
         """End every subscription with an error under its id, then the socket."""
-        for name, task in list(self._subscriptions.items()):
-            task.cancel()
-            await self.send(envelope.error_frame(name, error_shape(error, None)))
+        with contextlib.suppress(TimeoutError):  # of a client that reads nothing
+            async with asyncio.timeout(_LAST_SECONDS):
+                for name, task in list(self._subscriptions.items()):
+                    task.cancel()
+                    await self.send(envelope.error_frame(name, error_shape(error, None)))
         self._subscriptions.clear()
         await self._close(1008)
 

@@ -1,0 +1,217 @@
+"""A small registry behind the real wire on a real uvicorn."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+
+import msgspec
+import orjson
+import uvicorn
+
+from app.rpc.application import RpcApplication
+from app.rpc.client import ABSENT
+from app.rpc.errors import ProcedureError
+from app.rpc.procedure import Tracked, mutation, query, subscription
+from app.rpc.registry import Registry
+
+
+class Named(msgspec.Struct):
+    """An input."""
+
+    name: str
+    count: int = 1
+
+
+class Counter(msgspec.Struct, rename="camel"):
+    """A resumable input."""
+
+    until: int
+    last_event_id: str | None = None
+
+
+@query(access="read")
+async def greet(context, input: Named) -> dict:
+    return {"hello": input.name * input.count, "by": context}
+
+
+@query(access="read")
+async def nothing(context) -> None:
+    return ABSENT
+
+
+@query(access="read")
+async def null(context) -> None:
+    return None
+
+
+@mutation(access="write")
+async def store(context, input: Named) -> dict:
+    return orjson.Fragment(b'{"stored":"' + input.name.encode() + b'"}')
+
+
+@query(access="read")
+async def crash(context) -> None:
+    raise ZeroDivisionError("a secret of the server")
+
+
+@query(access="read")
+async def refuse(context) -> None:
+    raise ProcedureError("CONFLICT", "no", reason="stale", hint="again", version=4)
+
+
+@subscription(access="read")
+async def count(context, input: Counter):
+    for number in range(int(input.last_event_id or 0) + 1, input.until + 1):
+        yield Tracked(str(number), {"n": number})
+        await asyncio.sleep(0)
+
+
+@subscription(access="read")
+async def broken(context):
+    yield Tracked("1", "here")
+    raise ProcedureError("CONFLICT", "no more", reason="stale")
+
+
+@subscription(access="read")
+async def flood(context):
+    number = 0
+    while True:
+        number += 1
+        FLOODED.append(number)
+        yield Tracked(str(number), "x" * 100_000)
+
+
+@query(access="read")
+async def slow(context) -> str:
+    await asyncio.sleep(0.2)
+    return "slow"
+
+
+@subscription(access="read")
+async def wait(context):
+    yield "here"
+    await asyncio.Event().wait()
+
+
+FLOODED = []
+"""The items that ``flood`` has made."""
+
+
+class Gate:
+    """Lets in whoever says a name it knows."""
+
+    def __init__(self):
+        self.revoked = set()
+
+    async def open(self, credentials):
+        name = (credentials.authorization or "").removeprefix("Bearer ") or credentials.params.get("token")
+        if name not in ("reader", "writer"):
+            raise ProcedureError("UNAUTHORIZED", "who are you?", reason="token_invalid")
+        return name
+
+    def allow(self, context, procedure):
+        if procedure.access == "write" and context != "writer":
+            raise ProcedureError("FORBIDDEN", "not you", reason="forbidden")
+
+    async def check(self, context):
+        if context in self.revoked:
+            raise ProcedureError("UNAUTHORIZED", "not any more", reason="token_invalid")
+
+    def explain(self, error):
+        return None
+
+
+REGISTRY = Registry(
+    {"a.greet": greet, "a.nothing": nothing, "a.null": null, "a.store": store, "a.crash": crash, "a.refuse": refuse,
+     "a.count": count, "a.wait": wait, "a.broken": broken, "a.flood": flood, "a.slow": slow}
+)  # fmt: skip
+
+
+class Served:
+    """The application on a port."""
+
+    def __init__(self, gate, limits):
+        self.gate = gate
+        self.application = RpcApplication(REGISTRY, gate, limits)
+        self.config = uvicorn.Config(
+            self.application,
+            port=0,
+            log_level="critical",
+            ws="websockets-sansio",
+            lifespan="off",
+            ws_max_size=limits.body_bytes,
+        )
+        self.server = uvicorn.Server(self.config)
+        self.server.capture_signals = contextlib.nullcontext
+
+    async def __aenter__(self):
+        self.task = asyncio.create_task(self.server.serve())
+        while not self.server.started:
+            await asyncio.sleep(0.005)
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.should_exit = True
+        self.server.force_exit = True
+        await self.task
+
+
+async def request(served, method, path, body=None, **headers):
+    """Send a raw request and return status and JSON."""
+
+    def exchange():
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        fields = {
+            "authorization": "Bearer writer",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        if body is not None:
+            fields.setdefault("content-type", "application/json")
+        connection.request(method, path, body, fields)
+        response = connection.getresponse()
+        text = response.read()
+        connection.close()
+        return response.status, json.loads(text) if text else None
+
+    return await asyncio.to_thread(exchange)
+
+
+class Stream:
+    """An answer that is read as it comes."""
+
+    def __init__(self, served, path, method="GET", body=None, **headers):
+        self.connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        fields.setdefault("authorization", "Bearer writer")
+        if body is not None:
+            fields.setdefault("content-type", "application/json")
+        self.connection.request(method, path, body, fields)
+        self.response = self.connection.getresponse()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.response.close()
+        self.connection.close()
+
+    def events(self):
+        """Yield events as dicts of their fields."""
+        event = {}
+        while line := self.response.readline():
+            text = line.decode().rstrip("\n")
+            if text:
+                name, _, value = text.partition(": ")
+                event[name] = value
+            elif event:
+                yield event
+                event = {}
+
+    def lines(self):
+        """Return the JSON of every line, each of which must end."""
+        found = self.response.read().decode()
+        assert found.endswith("\n")
+        return [json.loads(line) for line in found.splitlines()]

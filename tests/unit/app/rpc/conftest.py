@@ -1,0 +1,12 @@
+"""The wire on a port."""
+
+import pytest
+from support.wire import Gate, Served
+
+from app.rpc.gate import Limits
+
+
+@pytest.fixture
+async def served():
+    async with Served(Gate(), Limits(body_bytes=100_000, recheck_seconds=0.05, subscriptions=3, batch_calls=5)) as made:
+        yield made
