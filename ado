@@ -29,8 +29,8 @@ install() {
             fail "Python 3.11 or newer is needed" "install it, or name one: PYTHON=/path/to/python3.11 ./ado"
         [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv" ||
             fail "the venv module does not work" "install it (Debian: apt install python3-venv), or install uv"
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check --root-user-action=ignore \
-            -c "$root/constraints.txt" -e "$root$extra" 2>"$venv/.log" ||
+        "$venv/bin/python" -m pip install -q --no-compile --disable-pip-version-check \
+            --root-user-action=ignore -c "$root/constraints.txt" -e "$root$extra" 2>"$venv/.log" ||
             { cat "$venv/.log" >&2; fail "the packages could not be installed" "see above; then run it again"; }
     fi
     [ -z "$extra" ] || touch "$stamp-dev"

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import time
 
+from app import metrics
 from app.context import Context, Services
 from app.reasons import refusal
 from app.rpc.errors import ProcedureError
 from app.rpc.gate import Credentials
 from app.rpc.procedure import Procedure
+from app.rpc.registry import Registry
 from db import tokens
 from db.errors import DatabaseRefused, DatabaseUnavailable, LogPruned
 from db.model import Token
@@ -42,8 +44,9 @@ ROLE_MAY: dict[str, frozenset[str]] = {
 class TokenGate:
     """Opens a context for a valid token; the ``Gate`` of the wire."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, registry: Registry) -> None:
         self._services = services
+        self._paths = {path: procedure.kind for path, procedure in registry.procedures.items()}
         self._cache: dict[bytes, tuple[float, Token]] = {}
 
     async def open(self, credentials: Credentials) -> Context:
@@ -53,9 +56,20 @@ class TokenGate:
 
     def allow(self, context: Context, procedure: Procedure) -> None:
         """Raise FORBIDDEN unless the caller's role may do what the procedure asks."""
+        self.allow_access(context, procedure.access)
+
+    def allow_access(self, context: Context, access: str) -> None:
+        """Raise FORBIDDEN unless the caller's role has a right."""
         role = context.caller.role
-        if procedure.access not in ROLE_MAY[role]:
+        if access not in ROLE_MAY[role]:
             raise refusal("forbidden", f"a token of role {role} may not do this")
+
+    def observe(self, path: str, transport: str, code: str, seconds: float) -> None:
+        """Count a call; paths that are none are counted together."""
+        known = path if path in self._paths else "unknown"
+        metrics.CALLS.labels(known, transport, code).inc()
+        if self._paths.get(known, "subscription") != "subscription":
+            metrics.CALL_SECONDS.labels(known).observe(seconds)
 
     def explain(self, error: Exception) -> ProcedureError | None:
         """Say what a caller may know of a database error."""

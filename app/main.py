@@ -29,8 +29,10 @@ from app.log.appender import Appender
 from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Tail
+from app.pages import pages_of, refused
 from app.routers.table import registry
 from app.rpc.application import RpcApplication
+from app.rpc.errors import ProcedureError
 from app.rpc.gate import Limits
 from app.settings import AppSettings
 from db.database import Database
@@ -63,9 +65,9 @@ class Replica:
         tail = Tail(db, feeds, retry_seconds=settings.poll_seconds)
         self.settings = settings
         self.services = Services(settings, db, hub, feeds, tail, appender, parking)
-        self.rpc = RpcApplication(
-            registry(), TokenGate(self.services), Limits(body_bytes=settings.body_bytes), base="/trpc"
-        )
+        self.registry = registry()
+        self.gate = TokenGate(self.services, self.registry)
+        self.rpc = RpcApplication(self.registry, self.gate, Limits(body_bytes=settings.body_bytes), base="/trpc")
         self.listener = Listener(settings.listen_dsn or settings.dsn, hub.hear, hub.wake_all)
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -132,9 +134,10 @@ def create_app(settings: AppSettings) -> Litestar:
         _log.info("replica stopped")
 
     return Litestar(
-        route_handlers=[trpc, healthz, readyz_of(readiness)],
+        route_handlers=[trpc, healthz, readyz_of(readiness), *pages_of(lambda: running[0])],
         lifespan=[lifespan],
         middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
+        exception_handlers={ProcedureError: refused},
         openapi_config=None,
         logging_config=None,
     )

@@ -12,7 +12,7 @@ import orjson
 
 from db import events
 from db.database import Database
-from db.model import Job, NewTask, Task
+from db.model import Job, NewTask, Status, Task
 
 
 def _text(value: Any) -> str | None:
@@ -153,6 +153,6 @@ async def set_value(
     return Value(row["key"], row["value"], row["version"]) if row else None
 
 
-async def list_open(db: Database, limit: int) -> list[tuple[int, str]]:
+async def list_open(db: Database, limit: int) -> list[tuple[int, Status]]:
     """Return id and status of the newest open tasks."""
     return [(row["task_id"], row["status"]) for row in await db.many("list_open_tasks", row_limit=limit)]

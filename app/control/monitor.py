@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from itertools import groupby
 
+from app import metrics
 from app.settings import AppSettings
 from db import jobs, tasks, workers
 from db.database import Database
@@ -42,9 +43,9 @@ async def expire_leases(db: Database, suspect_seconds: float) -> None:
     """Queue the jobs of dead workers again, or end them for good."""
     overdue = await jobs.overdue(db, suspect_seconds)
     if overdue:
-        await settle_ended(
-            db, await jobs.end_attempts(db, overdue, reason="lost", loss=True, overdue_only=True), "lost"
-        )
+        ended = await jobs.end_attempts(db, overdue, reason="lost", loss=True, overdue_only=True)
+        metrics.LEASES_EXPIRED.inc(len(ended))
+        await settle_ended(db, ended, "lost")
 
 
 async def settle_ended(db: Database, ended: list[Ended], reason: str) -> None:

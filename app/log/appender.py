@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
+from app import metrics
 from db import events
 from db.database import Database
 from db.events import Batch
@@ -48,11 +49,13 @@ class Appender:
         async with self._room:
             await self._room.wait_for(lambda: self._bytes == 0 or self._bytes + size <= self._byte_limit)
             self._bytes += size
+        metrics.APPEND_WAITING_BYTES.inc(size)
         waiting = _Waiting(batch, size, asyncio.get_running_loop().create_future())
         lane = batch.task_id % len(self._queues)
         self._queues[lane].append(waiting)
         self._arrivals[lane].set()
-        return await waiting.done
+        with metrics.APPEND_SECONDS.time():
+            return await waiting.done
 
     async def run(self) -> None:
         """Flush until cancelled."""
@@ -82,6 +85,9 @@ class Appender:
         return taken
 
     async def _flush(self, flush: list[_Waiting]) -> None:
+        size = sum(waiting.size for waiting in flush)
+        metrics.FLUSH_EVENTS.observe(sum(len(waiting.batch.events) for waiting in flush))
+        metrics.FLUSH_BYTES.observe(size)
         try:
             stored = await events.append(self._db, [waiting.batch for waiting in flush], self._lease_seconds)
         except Exception as error:  # noqa: BLE001 - every waiter must hear of it, whatever it is
@@ -93,6 +99,7 @@ class Appender:
                 if not waiting.done.done():
                     waiting.done.set_result(result is not None)
         finally:
+            metrics.APPEND_WAITING_BYTES.dec(size)
             async with self._room:
-                self._bytes -= sum(waiting.size for waiting in flush)
+                self._bytes -= size
                 self._room.notify_all()

@@ -8,12 +8,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from db import model
+from db.model import Status
 
-Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 WorkerState = Literal["starting", "idle", "busy", "suspect", "draining", "dead", "stopped"]
 
 
@@ -221,8 +220,3 @@ def attempt_ref(key: model.AttemptKey) -> AttemptRef:
 
 def _or_unset(value: Any) -> Any:
     return UNSET if value is None else value
-
-
-def builtins(shape: Struct) -> Any:
-    """Return a shape as plain JSON values."""
-    return msgspec.to_builtins(shape)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from app.auth import READ
 from app.context import Context
 from app.log.tail import Selection
 from app.reasons import refusal
-from app.routers import shapes
 from app.routers.ids import no_such_task, parse_task
-from app.routers.shapes import Wire
+from app.routers.log_events import (
+    AnyEvent,
+    OutputEvent,
+    Snapshot,
+    SystemEvent,
+    TaskChange,
+    TaskState,
+    WorkerChange,
+    WorkerRemoved,
+)
+from app.routers.shapes import Wire, Worker
 from app.rpc.procedure import Tracked, subscription
 from db import events, tasks, workers
 
+K = TypeVar("K")
+V = TypeVar("V")
 _SYSTEM_SECONDS = 0.25  # changes closer together than this are told together
 _OPEN_TASKS = 200
 
@@ -39,21 +50,21 @@ class TailInput(Wire):
 
 
 @subscription(access=READ)
-async def task_events(context: Context, input: TailInput) -> AsyncIterator[Tracked[Any]]:
+async def task_events(context: Context, input: TailInput) -> AsyncIterator[Tracked[AnyEvent]]:
     """Every event of a task, tracked by seq; ends after the terminal event that is the log's last."""
     async for item in _read(context, input, Selection(job=input.job)):
         yield item
 
 
 @subscription(access=READ)
-async def task_output(context: Context, input: TailInput) -> AsyncIterator[Tracked[Any]]:
+async def task_output(context: Context, input: TailInput) -> AsyncIterator[Tracked[OutputEvent]]:
     """The output events alone."""
     async for item in _read(context, input, Selection(other=False, job=input.job)):
         yield item
 
 
 @subscription(access=READ)
-async def task_progress(context: Context, input: TailInput) -> AsyncIterator[Tracked[Any]]:
+async def task_progress(context: Context, input: TailInput) -> AsyncIterator[Tracked[AnyEvent]]:
     """Everything but output."""
     async for item in _read(context, input, Selection(output=False, job=input.job)):
         yield item
@@ -96,11 +107,11 @@ async def _cursor(context: Context, task_id: int, input: TailInput, selection: S
 
 
 @subscription(access=READ)
-async def system_events(context: Context) -> AsyncIterator[dict[str, Any]]:
+async def system_events(context: Context) -> AsyncIterator[SystemEvent]:
     """A snapshot of workers and open tasks, then each change. There is no cursor: a new start is a new snapshot."""
     seen_workers = await _workers(context)
     seen_tasks = await _open_tasks(context)
-    yield {"type": "snapshot", "workers": list(seen_workers.values()), "tasks": list(seen_tasks.values())}
+    yield Snapshot(list(seen_workers.values()), list(seen_tasks.values()))
     with context.services.hub.waiting("s") as hint:
         while True:
             await hint.wait(context.services.settings.poll_seconds)
@@ -108,32 +119,29 @@ async def system_events(context: Context) -> AsyncIterator[dict[str, Any]]:
             now_tasks = await _open_tasks(context)
             for task_id in seen_tasks.keys() - now_tasks.keys():
                 if ended := await tasks.get(context.db, task_id):
-                    yield {"type": "task", "task": _task(ended.task_id, ended.status, ended.last_seq)}
-            for change in _changes(seen_workers, now_workers, "worker") + _changes(seen_tasks, now_tasks, "task"):
-                yield change
+                    yield TaskChange(TaskState(f"task-{ended.task_id}", ended.status, ended.last_seq))
+            for worker in _changed(seen_workers, now_workers):
+                yield WorkerChange(worker)
+            for task in _changed(seen_tasks, now_tasks):
+                yield TaskChange(task)
             for worker_id in seen_workers.keys() - now_workers.keys():
-                yield {"type": "worker_removed", "workerId": worker_id}
+                yield WorkerRemoved(worker_id)
             seen_workers, seen_tasks = now_workers, now_tasks
             await asyncio.sleep(_SYSTEM_SECONDS)
 
 
-def _changes(before: dict[Any, Any], after: dict[Any, Any], kind: str) -> list[dict[str, Any]]:
-    return [{"type": kind, kind: shape} for key, shape in after.items() if before.get(key) != shape]
+def _changed(before: Mapping[K, V], after: Mapping[K, V]) -> list[V]:
+    return [shape for key, shape in after.items() if before.get(key) != shape]
 
 
-def _task(task_id: int, status: str, last_seq: int) -> dict[str, Any]:
-    return {"taskId": f"task-{task_id}", "status": status, "lastSeq": last_seq}
-
-
-async def _open_tasks(context: Context) -> dict[int, dict[str, Any]]:
+async def _open_tasks(context: Context) -> dict[int, TaskState]:
     rows = await tasks.list_open(context.db, _OPEN_TASKS)
-    return {task_id: {"taskId": f"task-{task_id}", "status": status} for task_id, status in rows}
+    return {task_id: TaskState(f"task-{task_id}", status) for task_id, status in rows}
 
 
-async def _workers(context: Context) -> dict[str, Any]:
-    found = {}
-    for worker in await workers.listing(context.db):
-        shape = shapes.builtins(shapes.Worker.of(worker))
-        shape.pop("lastHeartbeatAt", None)
-        found[worker.worker_id] = shape
+async def _workers(context: Context) -> dict[str, Worker]:
+    """Return the workers without what changes at every heartbeat."""
+    found = {worker.worker_id: Worker.of(worker) for worker in await workers.listing(context.db)}
+    for shape in found.values():
+        shape.last_heartbeat_at = UNSET
     return found

@@ -13,10 +13,11 @@ from app.auth import OPERATE, READ
 from app.context import Context
 from app.reasons import refusal
 from app.routers.ids import no_such_task, parse_task
-from app.routers.shapes import Resources, Status, Task, Wire
+from app.routers.shapes import Resources, Task, Wire
 from app.rpc.procedure import mutation, query
 from app.settings import AppSettings
 from db import model, tasks
+from db.model import Status
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Amount = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]

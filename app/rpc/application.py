@@ -54,6 +54,10 @@ class RpcApplication:
         finally:
             self._sockets.discard(socket)
 
+    def connections(self) -> dict[str, int]:
+        """Return how many connections stay open, by transport."""
+        return {"websocket": len(self._sockets), "sse": len(self._streams.open)}
+
     @property
     def _connections(self) -> list[Socket | EventStream]:
         return [*self._sockets, *self._streams.open]

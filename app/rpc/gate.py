@@ -34,6 +34,9 @@ class Gate(Protocol):
     def explain(self, error: Exception) -> ProcedureError | None:
         """Return what a caller is told of an exception of the application; None: nothing but that it happened."""
 
+    def observe(self, path: str, transport: str, code: str, seconds: float) -> None:
+        """Take note of a call that ended: OK or the code of its error. Subscriptions are noted when they end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

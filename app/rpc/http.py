@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 from app.rpc import envelope
@@ -69,6 +70,7 @@ class HttpWire:
         await send({"type": "http.response.body", "body": b""})
 
     async def _call(self, exchange: Exchange, index: int, path: str) -> tuple[int, bytes]:
+        began, code = time.perf_counter(), "OK"
         try:
             context = exchange.caller()
             procedure = self._registry.find(path)
@@ -78,7 +80,10 @@ class HttpWire:
             return 200, envelope.result(await answer(self._gate, context, procedure, exchange.input(index)))
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
             failure = told(self._gate, error, path)
+            code = failure.code
             return failure.status, envelope.error(error_shape(failure, path))
+        finally:
+            self._gate.observe(path, "http", code, time.perf_counter() - began)
 
     def _allowed(self, paths: Iterable[str]) -> tuple[tuple[bytes, bytes], ...]:
         kinds = {procedure.kind for path in paths if (procedure := self._registry.procedures.get(path))}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import Any, cast
 
 from app.rpc.calls import error_shape, items, split, told, with_last_event_id
@@ -84,6 +85,7 @@ class EventStream:
                 await self._send({"type": "http.response.body", "body": last})
 
     async def _items(self, exchange: Exchange, procedure: Procedure) -> bytes:
+        began, code = time.perf_counter(), "OK"
         try:
             value = self._value(exchange, procedure)
             stream = cast(Any, items(self._gate, exchange.caller(), procedure, value))
@@ -93,7 +95,11 @@ class EventStream:
                     name = b"" if event_id is None else b"id: " + event_id.encode() + b"\n"
                     await self._write(b"data: " + data + b"\n" + name + b"\n")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an event
-            return _failure(told(self._gate, error, exchange.paths[0]), exchange.paths[0])
+            failure = told(self._gate, error, exchange.paths[0])
+            code = failure.code
+            return _failure(failure, exchange.paths[0])
+        finally:
+            self._gate.observe(exchange.paths[0], "sse", code, time.perf_counter() - began)
         return _RETURN
 
     @staticmethod

@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 import functools
 import logging
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -136,7 +138,7 @@ class Socket:
             await self._fail(request, refused)
             return
         serve = self._subscribe if request.method == "subscription" else self._call
-        task = asyncio.create_task(serve(request), name=f"{request.method} {request.path}")
+        task = asyncio.create_task(self._observed(serve, request), name=f"{request.method} {request.path}")
         self._tasks.add(task)
         self._bytes += size
         task.add_done_callback(functools.partial(self._done, size))
@@ -162,16 +164,23 @@ class Socket:
             return ProcedureError("NOT_FOUND", f'No "{request.method}"-procedure on path "{request.path[:200]}"')
         return None
 
-    async def _call(self, request: Request) -> None:
+    async def _observed(self, serve: Callable[[Request], Awaitable[str]], request: Request) -> None:
+        began, code = time.perf_counter(), "CLIENT_CLOSED_REQUEST"
+        try:
+            code = await serve(request)
+        finally:
+            self._gate.observe(request.path, "websocket", code, time.perf_counter() - began)
+
+    async def _call(self, request: Request) -> str:
         try:
             procedure = self._registry.find(request.path)
             data = await answer(self._gate, self._context, procedure, request.input)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
-            await self._fail(request, error)
-        else:
-            await self.send(envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc))
+            return await self._fail(request, error)
+        await self.send(envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc))
+        return "OK"
 
-    async def _subscribe(self, request: Request) -> None:
+    async def _subscribe(self, request: Request) -> str:
         try:
             value = with_last_event_id(request.input, request.last_event_id)
             stream = items(self._gate, self._context, self._registry.find(request.path), value)
@@ -187,17 +196,18 @@ class Socket:
             finally:
                 await stream.aclose()  # type: ignore[attr-defined]
         except Closed:
-            return
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
             self._subscriptions.pop(request.id, None)
-            await self._fail(request, error)
-        else:
-            self._subscriptions.pop(request.id, None)
-            await self.send(envelope.state_frame(request.id, "stopped", jsonrpc=request.jsonrpc))
+            return await self._fail(request, error)
+        self._subscriptions.pop(request.id, None)
+        await self.send(envelope.state_frame(request.id, "stopped", jsonrpc=request.jsonrpc))
+        return "OK"
 
-    async def _fail(self, request: Request, error: Exception) -> None:
-        shape = error_shape(told(self._gate, error, request.path), request.path)
-        await self.send(envelope.error_frame(request.id, shape, jsonrpc=request.jsonrpc))
+    async def _fail(self, request: Request, error: Exception) -> str:
+        failure = told(self._gate, error, request.path)
+        await self.send(envelope.error_frame(request.id, error_shape(failure, request.path), jsonrpc=request.jsonrpc))
+        return failure.code
 
     async def _recheck(self) -> None:
         while True:

@@ -103,6 +103,7 @@ class Gate:
 
     def __init__(self):
         self.revoked = set()
+        self.observed = []
 
     async def open(self, credentials):
         name = (credentials.authorization or "").removeprefix("Bearer ") or credentials.params.get("token")
@@ -120,6 +121,9 @@ class Gate:
 
     def explain(self, error):
         return None
+
+    def observe(self, path, transport, code, seconds):
+        self.observed.append((path, transport, code))
 
 
 REGISTRY = Registry(

@@ -1,0 +1,30 @@
+"""What a scrape reads from the database: counts of open jobs and workers, and the oldest transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from db.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Counts by status and state; times in seconds."""
+
+    jobs: dict[str, int]
+    workers: dict[str, int]
+    oldest_queued_seconds: float
+    oldest_transaction_seconds: float
+
+
+async def gauges(db: Database) -> Gauges:
+    """Read the counts. Raises DatabaseUnavailable."""
+    jobs = await db.many("job_counts")
+    workers = await db.many("worker_counts")
+    oldest = await db.one("oldest_transaction")
+    return Gauges(
+        {row["status"]: row["jobs"] for row in jobs},
+        {row["state"]: row["workers"] for row in workers},
+        max([row["oldest_seconds"] for row in jobs if row["status"] == "queued"], default=0.0),
+        oldest["seconds"],
+    )

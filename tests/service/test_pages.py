@@ -1,0 +1,62 @@
+"""What else a replica serves: metrics, types; who may fetch them."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+
+@pytest.fixture
+def workers(cluster):
+    cluster.add_worker("w0", url=cluster.urls[0])
+    cluster.add_worker("w1", url=cluster.urls[1])
+    return cluster
+
+
+def fetch(url, token=None):
+    request = urllib.request.Request(url, headers={"authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.headers["content-type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["content-type"], error.read().decode()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/trpc/ado.d.ts"])
+def test_any_users_token_may_read_and_no_other(cluster, path):
+    url = cluster.urls[0] + path
+    assert fetch(url, cluster.make_token("viewer"))[0] == 200
+    status, kind, body = fetch(url)
+    assert (status, kind) == (401, "application/json")
+    assert '"reason":"token_missing"' in body
+    assert fetch(url, cluster.make_token("worker", worker_id="w"))[0] == 403
+
+
+def test_metrics_tell_calls_appends_jobs_and_workers(workers):
+    workers.ado("run", "--remote", "--agent", "shell", "echo hello", check=0)
+    samples = {}
+    for url in workers.urls:
+        for family in text_string_to_metric_families(fetch(url + "/metrics", workers.token)[2]):
+            assert family.documentation
+            for sample in family.samples:
+                key = (sample.name, tuple(sorted(sample.labels.items())))
+                samples[key] = samples.get(key, 0) + sample.value
+    calls = {dict(labels)["procedure"]: value for (name, labels), value in samples.items()
+             if name == "ado_calls_total" and dict(labels)["code"] == "OK"}  # fmt: skip
+    assert calls["tasks.create"] == 1
+    assert calls["workers.append"] >= 1
+    assert samples["ado_append_seconds_count", ()] >= 1
+    assert samples["ado_flush_events_sum", ()] >= 1
+    assert samples["ado_listener_connected", ()] == 2
+    assert samples["ado_database_up", ()] == 2
+    assert samples["ado_workers", (("state", "idle"),)] == 2 * 2
+    assert samples["ado_jobs", (("status", "queued"),)] == 0
+
+
+def test_paths_that_are_none_share_one_label(cluster):
+    for name in ("a", "b", "c"):
+        fetch(f"{cluster.urls[0]}/trpc/no.{name}", cluster.token)
+    text = fetch(cluster.urls[0] + "/metrics", cluster.token)[2]
+    assert 'ado_calls_total{code="NOT_FOUND",procedure="unknown",transport="http"} 3.0' in text
+    assert "no.a" not in text
