@@ -119,6 +119,20 @@ def status(*, output: Form = "text") -> int:
     return exits.SUCCESS
 
 
+replica = App(name="api", help="Run one API replica, or print its types.", help_format="plaintext")
+
+
+@replica.command
+def types() -> int:
+    """Print the TypeScript declaration that GET /trpc/ado.d.ts serves."""
+    from app.routers.table import registry
+    from app.rpc.typescript import declaration
+
+    print(declaration(registry(), plane.version()), end="")
+    return exits.SUCCESS
+
+
+@replica.default
 def api(
     *,
     host: str | None = None,

@@ -7,7 +7,17 @@ import shutil
 
 import pytest
 from pytest_postgresql import factories
-from support.postgres import described, dsn_of, execute, load_schema, own_server, start_server, system_bindirs
+from support.postgres import (
+    described,
+    dsn_of,
+    execute,
+    fast_directory,
+    load_schema,
+    own_server,
+    start_server,
+    system_bindirs,
+)
+from support.program import Cluster
 
 _numbers = itertools.count()
 
@@ -74,6 +84,24 @@ def system_server():
     yield dsn
     server.stop()
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def home():
+    """A directory of the test's own that other users may enter."""
+    directory = fast_directory()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(dsn, home):
+    """Two replicas over a database of the test's own; workers are the test's to add."""
+    made = Cluster(dsn, home)
+    try:
+        yield made.add_replicas(2)
+    finally:
+        made.close()
 
 
 @pytest.fixture(autouse=True)

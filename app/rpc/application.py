@@ -67,11 +67,15 @@ class RpcApplication:
         self._draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        async with asyncio.TaskGroup() as group:
-            for connection in self._connections:
-                group.create_task(self._notify(connection, random.uniform(0, seconds / 2)))  # noqa: S311
+        notices = [
+            asyncio.create_task(self._notify(connection, random.uniform(0, seconds / 2)))  # noqa: S311
+            for connection in self._connections
+        ]
         while self._connections and loop.time() < end:
             await asyncio.sleep(0.02)
+        for notice in notices:
+            notice.cancel()
+        await asyncio.gather(*notices, return_exceptions=True)
         for connection in self._connections:
             with contextlib.suppress(Closed):
                 await connection.close()

@@ -1,0 +1,76 @@
+// Compiled with tsc --strict, never run: right calls compile, and every wrong one must be an error.
+import { createTRPCClient, httpLink, type TRPCClientError } from '@trpc/client';
+import type { inferRouterInputs, inferRouterOutputs } from '@trpc/server';
+import type { AppRouter, Task } from './ado.js';
+
+const client = createTRPCClient<AppRouter>({ links: [httpLink({ url: 'http://127.0.0.1:7421/trpc' })] });
+type Inputs = inferRouterInputs<AppRouter>;
+type Outputs = inferRouterOutputs<AppRouter>;
+
+export async function right(): Promise<void> {
+  const task: Task = await client.tasks.create.mutate({ prompt: 'make test', workers: 3, labels: { team: 'a' } });
+  const jobs: number = task.jobs.length;
+  const code: number | undefined = task.jobs[0]?.exitCode;
+  const page = await client.tasks.list.query();
+  const next: string | undefined = page.nextCursor;
+  await client.tasks.list.query({ status: 'running', limit: 5 });
+  const status = await client.workers.status.query();
+  const state: 'idle' | 'busy' | undefined = status.workers
+    .map((worker) => worker.state)
+    .find((found) => found === 'idle' || found === 'busy');
+  const input: Inputs['tasks']['cancel'] = { taskId: 'task-1' };
+  const cancelled: Outputs['tasks']['cancel'] = await client.tasks.cancel.mutate(input);
+  const entry = await client.tasks.kvGet.query({ taskId: 'task-1', key: 'leader' });
+  const version: number | undefined = entry?.version;
+  client.stream.taskEvents.subscribe(
+    { taskId: 'task-1', lastEventId: '5' },
+    {
+      onData: ({ id, data }) => {
+        const cursor: string = id;
+        if (data.type === 'output') console.log(cursor, data.stream === 'stderr', data.data.length);
+        if (data.type === 'finished') console.log(data.outcome, data.exitCode);
+      },
+      onError: (error: TRPCClientError<AppRouter>) => {
+        const reason: string | undefined = error.data?.reason;
+        console.log(reason, error.data?.hint, error.data?.httpStatus);
+      },
+    },
+  );
+  client.stream.systemEvents.subscribe(undefined, {
+    onData: (change) => {
+      if (change.type === 'snapshot') console.log(change.workers.length);
+    },
+  });
+  console.log(jobs, code, next, state, cancelled.status, version);
+}
+
+export async function wrong(): Promise<void> {
+  // @ts-expect-error the prompt is required
+  await client.tasks.create.mutate({ workers: 3 });
+  // @ts-expect-error workers is a number
+  await client.tasks.create.mutate({ prompt: 'x', workers: '3' });
+  // @ts-expect-error there is no such member
+  await client.tasks.create.mutate({ prompt: 'x', workerCount: 3 });
+  // @ts-expect-error there is no such policy
+  await client.tasks.create.mutate({ prompt: 'x', onFailure: 'panic' });
+  // @ts-expect-error a mutation is no query
+  await client.tasks.create.query({ prompt: 'x' });
+  // @ts-expect-error there is no such procedure
+  await client.tasks.destroy.mutate({ taskId: 'task-1' });
+  // @ts-expect-error the id is required
+  await client.tasks.get.query();
+  // @ts-expect-error there is no such status
+  const status: 'sleeping' = (await client.tasks.get.query({ taskId: 'task-1' })).status;
+  // @ts-expect-error an optional member may be absent
+  const started: string = (await client.tasks.get.query({ taskId: 'task-1' })).startedAt;
+  client.stream.taskEvents.subscribe(
+    { taskId: 'task-1' },
+    {
+      onData: ({ data }) => {
+        // @ts-expect-error only output has a stream
+        console.log(data.stream);
+      },
+    },
+  );
+  console.log(status, started);
+}
