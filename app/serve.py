@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
 
+from app.edge import EdgeProtocol, is_no_peers_fault
 from app.main import create_app
 from app.settings import AppSettings
 
@@ -48,6 +50,7 @@ async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int |
     app = create_app(settings)
     config = uvicorn.Config(
         app,
+        http=EdgeProtocol,
         ws="websockets-sansio",
         ws_max_size=settings.body_bytes,
         ws_ping_interval=None,
@@ -59,6 +62,7 @@ async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int |
         server_header=False,
         date_header=False,
     )
+    logging.getLogger("uvicorn.error").addFilter(is_no_peers_fault)
     server = _Server(config)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

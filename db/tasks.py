@@ -71,13 +71,20 @@ async def get(db: Database, task_id: int) -> Task | None:
 
 
 async def page(
-    db: Database, *, status: str | None, labels: Mapping[str, str], limit: int, before: int | None
-) -> list[Task]:
-    """Return up to ``limit`` tasks, newest first, older than the id ``before``."""
-    rows = await db.many("list_tasks", before=before, status=status, labels=_text(dict(labels)), row_limit=limit)
+    db: Database, *, status: str | None, labels: Mapping[str, str], limit: int, bytes_: int, before: int | None
+) -> tuple[list[Task], bool]:
+    """Return up to ``limit`` tasks and about ``bytes_`` of them, newest first, and whether there are older ones."""
+    rows = await db.many(
+        "list_tasks",
+        before=before,
+        status=status,
+        labels=_text(dict(labels)),
+        row_limit=limit,
+        byte_limit=bytes_,
+    )
     jobs = await db.many("get_jobs", task_ids=[row["task_id"] for row in rows])
     of_task = {key: [Job.of(job) for job in group] for key, group in groupby(jobs, lambda job: job["task_id"])}
-    return [Task.of(row, of_task.get(row["task_id"], [])) for row in rows]
+    return [Task.of(row, of_task.get(row["task_id"], [])) for row in rows], any(row["more"] for row in rows)
 
 
 async def cancel(db: Database, task_id: int, reason: str | None) -> None:

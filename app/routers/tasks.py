@@ -159,9 +159,15 @@ async def get(context: Context, input: TaskInput) -> Task:
 async def listing(context: Context, input: ListInput) -> TaskPage:
     """Return tasks, newest first."""
     before = parse_task(input.cursor) if input.cursor else None
-    page = await tasks.page(context.db, status=input.status, labels=input.labels, limit=input.limit + 1, before=before)
-    items = [Task.of(task) for task in page[: input.limit]]
-    more = len(page) > input.limit
+    page, more = await tasks.page(
+        context.db,
+        status=input.status,
+        labels=input.labels,
+        limit=input.limit,
+        bytes_=context.services.settings.body_bytes,
+        before=before,
+    )
+    items = [Task.of(task) for task in page]
     return TaskPage(items=items, next_cursor=items[-1].task_id if more else UNSET)
 
 

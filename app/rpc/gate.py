@@ -52,6 +52,8 @@ class Limits:
     """On one socket."""
     calls: int = 1000
     """In flight on one socket."""
+    running: int = 32
+    """Of the calls in flight, how many run or hold an answer that the peer has not taken; the others wait."""
     call_bytes: int = 64 * 1024 * 1024
     """Of the calls in flight on one socket."""
     recheck_seconds: float = 4.0

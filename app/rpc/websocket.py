@@ -48,6 +48,7 @@ class Socket:
         self._sending = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscriptions: dict[Any, asyncio.Task[None]] = {}
+        self._running = asyncio.Semaphore(limits.running)
         self._bytes = 0
         self._context: Any = None
 
@@ -172,13 +173,14 @@ class Socket:
             self._gate.observe(request.path, "websocket", code, time.perf_counter() - began)
 
     async def _call(self, request: Request) -> str:
-        try:
-            procedure = self._registry.find(request.path)
-            data = await answer(self._gate, self._context, procedure, request.input)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
-            return await self._fail(request, error)
-        await self.send(envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc))
-        return "OK"
+        async with self._running:
+            try:
+                procedure = self._registry.find(request.path)
+                data = await answer(self._gate, self._context, procedure, request.input)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
+                return await self._fail(request, error)
+            await self.send(envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc))
+            return "OK"
 
     async def _subscribe(self, request: Request) -> str:
         try:

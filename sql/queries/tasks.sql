@@ -109,16 +109,26 @@ select task_id, status from ado.tasks
 where status in ('queued', 'running') order by task_id desc limit :row_limit::integer;
 
 -- name: list_tasks :many
--- Newest first; the cursor is the last task id of the page before.
-select t.*, l.last_seq,
+-- Newest first; the cursor is the last task id of the page before. A page ends early when its prompts and jobs grow
+-- large; one task always fits. ``more`` says whether an older task follows.
+with found as (
+    select t.*, row_number() over newest as position, count(*) over () as matches,
+           sum(octet_length(t.prompt) + 250 * t.workers) over newest as bytes
+    from (
+        select * from ado.tasks
+        where task_id < coalesce(:before::bigint, 9223372036854775807)
+          and (:status::text is null or status = :status::text) and labels @> :labels::jsonb
+        order by task_id desc limit :row_limit::integer + 1
+    ) t
+    window newest as (order by t.task_id desc)
+)
+select f.*, l.last_seq, count(*) over () < f.matches as more,
        coalesce((select array_agg(key order by key) from json_object_keys(v.environment) as key), '{}') as env_names
-from ado.tasks t
+from found f
 join ado.task_logs l using (task_id)
 left join ado.task_environments v using (task_id)
-where t.task_id < coalesce(:before::bigint, 9223372036854775807)
-  and (:status::text is null or t.status = :status::text)
-  and t.labels @> :labels::jsonb
-order by t.task_id desc limit :row_limit::integer;
+where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
+order by f.task_id desc;
 
 -- name: retry_task :optional
 -- Queue the failed and cancelled jobs again. No row: nothing to retry, or a cancel is still being carried out.

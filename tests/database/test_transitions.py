@@ -321,3 +321,19 @@ async def test_a_claim_is_quick_behind_many_jobs_that_match_nobody(db):
     assert [job.task_id for job in await claim(db, limit=1)] == [wanted]
     touched = await raw(db, "select idx_tup_read as n from pg_stat_user_indexes where indexrelname = 'jobs_claim_idx'")
     assert touched[0]["n"] < 1000
+
+
+async def test_pages_of_tasks_end_at_their_limit_or_when_they_grow_large(db):
+    made = [await create(db, prompt="x" * size) for size in (10, 400, 400, 10, 10)]
+
+    async def page(limit, bytes_, before=None):
+        found, more = await tasks.page(db, status=None, labels={}, limit=limit, bytes_=bytes_, before=before)
+        return [task.task_id for task in found], more
+
+    newest_first = made[::-1]
+    assert await page(2, 10**6) == (newest_first[:2], True)
+    assert await page(5, 10**6) == (newest_first, False)
+    assert await page(5, 900) == (newest_first[:2], True)  # two small ones, then one that no longer fits
+    assert await page(5, 1, before=made[2]) == ([made[1]], True)  # a large one fits alone
+    assert await page(5, 10**6, before=made[1]) == ([made[0]], False)
+    assert await page(5, 10**6, before=made[0]) == ([], False)
