@@ -1,16 +1,40 @@
-"""``/healthz``: the process answers. ``/readyz``: database, schema and listener are there as well."""
+"""``/healthz``: the process answers. ``/readyz``: database, schema and listener are there as well.
+
+Both are open to everybody, so they name parts and never addresses, and a readiness is worth half a second. That no
+notification arrives is told and is no reason to be unready: readers poll.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Response, get
 
+from app.log.hub import Hub
+from db import health
 from db.database import Database
 from db.errors import DatabaseError
 from db.listener import Listener
 from db.migrate import known
+
+_WORTH_SECONDS = 0.5
+_HEAR_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found; ``problems`` by part is empty when the replica is ready."""
+
+    problems: dict[str, str]
+    hears: bool = False
+    database_time: datetime | None = None
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """The replica's, at the moment of the database's."""
 
 
 @dataclass(slots=True)
@@ -19,28 +43,43 @@ class Readiness:
 
     db: Database | None = None
     listener: Listener | None = None
+    hub: Hub | None = None
     draining: bool = False
+    _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _found: Report = field(default_factory=lambda: Report({}))
+    _found_at: float = -1e9
 
-    async def problems(self) -> dict[str, str]:
-        """Return what is missing, by part; empty when the replica is ready."""
-        found = {}
-        if self.draining:
-            found["process"] = "is draining"
+    async def report(self) -> Report:
+        """Return what was found less than half a second ago, or look again."""
+        async with self._checking:
+            if time.monotonic() - self._found_at > _WORTH_SECONDS or self.draining:
+                self._found = await self._check()
+                self._found_at = time.monotonic()
+            return self._found
+
+    async def _check(self) -> Report:
+        problems = {"process": "is draining"} if self.draining else {}
         if self.listener is None or not self.listener.connected:
-            found["listener"] = "is not connected; readers poll"
+            problems["listener"] = "is not connected; readers poll"
+        if self.db is None or self.hub is None:
+            return Report({**problems, "process": "is starting"})
         try:
-            version = int((await self.db.one("schema_version"))["version"]) if self.db else 0
+            version = await health.schema_version(self.db)
             if version != known():
-                found["schema"] = f"is at {version}, not {known()}"
-        except DatabaseError as error:
-            found["database"] = str(error)
-        return found
+                problems["schema"] = f"is at {version}, not {known()}"
+            name = secrets.token_hex(8)
+            with self.hub.waiting(("h", name)) as heard:
+                theirs, ours = await health.probe(self.db, f"h:{name}"), datetime.now(UTC)
+                hears = await heard.wait(_HEAR_SECONDS)
+        except DatabaseError:
+            return Report({**problems, "database": "does not answer"})
+        return Report(problems, hears, theirs, ours)
 
 
 @get("/healthz", sync_to_thread=False)
 def healthz() -> dict[str, Any]:
-    """Say that the process answers."""
-    return {"status": "ok"}
+    """Say that the process answers, and its time."""
+    return {"status": "ok", "time": datetime.now(UTC)}
 
 
 def readyz_of(readiness: Readiness) -> Any:
@@ -48,8 +87,14 @@ def readyz_of(readiness: Readiness) -> Any:
 
     @get("/readyz")
     async def readyz() -> Response[dict[str, Any]]:
-        problems = await readiness.problems()
-        status = "ready" if not problems else "not ready"
-        return Response({"status": status, "problems": problems}, status_code=503 if problems else 200)
+        found = await readiness.report()
+        shape = {
+            "status": "not ready" if found.problems else "ready",
+            "problems": found.problems,
+            "hearsNotifications": found.hears,
+            "time": found.time,
+            "databaseTime": found.database_time,
+        }
+        return Response(shape, status_code=503 if found.problems else 200)
 
     return readyz

@@ -120,7 +120,7 @@ def create_app(settings: AppSettings) -> Litestar:
         await asyncio.to_thread(check, settings.dsn)
         replica = Replica(settings, await Database.open(settings.dsn, size=settings.pool_size))
         running.append(replica)
-        readiness.db, readiness.listener = replica.services.db, replica.listener
+        readiness.db, readiness.listener, readiness.hub = replica.services.db, replica.listener, replica.services.hub
         replica.start()
 
         async def drain() -> None:

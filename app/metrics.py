@@ -12,7 +12,7 @@ from typing import get_args
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
 from app.routers.shapes import WorkerState
-from db import metrics
+from db import health
 from db.database import Database
 from db.errors import DatabaseError
 
@@ -53,7 +53,7 @@ async def scrape(db: Database, *, listening: bool, connections: Mapping[str, int
     for transport, count in connections.items():
         CONNECTIONS.labels(transport).set(count)
     try:
-        found = await metrics.gauges(db)
+        found = await health.gauges(db)
     except DatabaseError:
         DATABASE_UP.set(0)
     else:

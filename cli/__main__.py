@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import resources
@@ -11,6 +12,9 @@ from typing import Any
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if arguments in ([], ["--help"], ["-h"]):  # answered before anything is imported
         print(resources.files("cli").joinpath("help.txt").read_text("utf-8"), end="")
         sys.exit(0)
@@ -45,7 +49,6 @@ def _run(arguments: list[str]) -> int:
 
 def _report(error: Any, arguments: list[str]) -> int:
     from cli.output import talk
-    from cli.terminal import neutralise
 
     if _wants_json(arguments):
         import orjson
@@ -53,7 +56,7 @@ def _report(error: Any, arguments: list[str]) -> int:
         talk(orjson.dumps(error.as_json()).decode())
     else:
         for line in (error.message, error.next_step):
-            talk("ado: " + neutralise(line.encode()).decode())
+            talk(f"ado: {line}")
     return int(error.exit_code)
 
 

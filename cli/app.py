@@ -26,6 +26,9 @@ _COMMANDS = {
     "token": "cli.commands.token:tokens",
     "login": "cli.commands.context:login",
     "context": "cli.commands.context:contexts_",
+    "doctor": "cli.commands.doctor:doctor",
+    "completion": "cli.commands.completion:completion",
+    "complete": "cli.commands.completion:complete",
     "help": "cli.commands.topics:topic",
 }
 HELP = {
@@ -48,8 +51,12 @@ HELP = {
     "token": "Make, list and revoke tokens.",
     "login": "Remember a server and its token.",
     "context": "List the remembered servers, or choose one.",
+    "doctor": "Check the way from here to the workers.",
+    "completion": "Print a completion script for bash, zsh or fish.",
+    "complete": "Print what may come next on a command line.",
     "help": "Explain a topic: exit-codes.",
 }
+_HIDDEN = frozenset({"complete"})
 
 
 def build() -> App:
@@ -67,5 +74,5 @@ def build() -> App:
         suppress_keyboard_interrupt=False,
     )
     for name, path in _COMMANDS.items():
-        app.command(path, name=name, help=HELP[name])
+        app.command(path, name=name, help=HELP[name], show=name not in _HIDDEN)
     return app

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cli.terminal import dim, neutralise, prefix
+from cli.terminal import dim, harmless, neutralise, prefix
 
 Piece = tuple[int, bytes]
 """File descriptor (1 or 2) and what to write there."""
@@ -45,7 +45,7 @@ class Lines:
         if kind in ("finished", "requeued", "released") and event["job"] is not None:
             yield from self._flush(event["job"])
         if text := note(event):
-            yield 2, dim(neutralise(text.encode()).decode(), coloured=self._style.coloured).encode() + b"\n"
+            yield 2, dim(harmless(text), coloured=self._style.coloured).encode() + b"\n"
 
     def _output(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         fd = 1 if event["stream"] == "stdout" else 2

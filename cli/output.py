@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import orjson
+from cyclopts import Parameter
+
+from cli.terminal import harmless, is_terminal
 
 Output = Literal["text", "json", "jsonl", "name"]
+Form = Annotated[Output, Parameter(name=["--output", "-o"])]
+"""The option of commands that call no server."""
 
 
 def talk(line: str) -> None:
     """Say something to the person; not part of the data."""
-    print(line, file=sys.stderr, flush=True)
+    print(harmless(line), file=sys.stderr, flush=True)
+
+
+def write_line(line: str) -> None:
+    """Write a line of text for a person: harmless to a terminal, and cut to its width."""
+    write_lines([line])
+
+
+def write_lines(lines: Sequence[str]) -> None:
+    """Write lines of text for a person."""
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    for line in lines:
+        text = harmless(line)
+        print(text[: width - 1] + "…" if width and len(text) > width else text)
+    sys.stdout.flush()
 
 
 def write_bytes(data: bytes) -> None:
@@ -24,3 +45,32 @@ def write_bytes(data: bytes) -> None:
 def write_json(value: Any) -> None:
     """Write one JSON value on a line."""
     write_bytes(orjson.dumps(value) + b"\n")
+
+
+def write_items(found: Mapping[str, Any], output: Output, key: str, rows: list[list[str]]) -> None:
+    """Write a page of items: whole, one a line, their names under ``key``, or as a table."""
+    if output == "json":
+        write_json(found)
+    elif output == "jsonl":
+        for item in found["items"]:
+            write_json(item)
+    else:
+        write_lines([item[key] for item in found["items"]] if output == "name" else table(rows))
+
+
+def write_one(found: Mapping[str, Any], output: Output, key: str, lines: Sequence[str] = (), *, said: str = "") -> None:
+    """Write one thing: as JSON, its name under ``key``, or lines of text, or only something said about it."""
+    if output in ("json", "jsonl"):
+        write_json(found)
+    elif output == "name":
+        write_line(found[key])
+    else:
+        write_lines(lines)
+        if said:
+            talk(f"ado: {said}")
+
+
+def table(rows: list[list[str]]) -> list[str]:
+    """Align cells in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

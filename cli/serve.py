@@ -14,9 +14,8 @@ from cyclopts import App, Parameter
 from cli import exits, plane
 from cli.errors import CliError, usage
 from cli.home import ensure_home
-from cli.output import Output, talk, write_json
+from cli.output import Form, talk, write_one
 
-Form = Annotated[Output, Parameter(name=["--output", "-o"])]
 Hidden = Parameter(show=False)
 
 
@@ -33,6 +32,7 @@ def up(
     port: int = 0,
     max_workers: int = 8,
     foreground: Annotated[bool, Hidden] = False,
+    output: Form = "text",
 ) -> int:
     """Start the embedded control plane: Postgres, API and local spawner.
 
@@ -49,7 +49,7 @@ def up(
     """
     if detach:
         found = plane.ensure(talk, replicas)
-        talk(f"ado: ready at {found.urls[0]}")
+        write_one(_shape(found), output, "url", said=f"ready at {found.urls[0]}")
         return exits.SUCCESS
     return _run_plane(replicas or 1, port, max_workers, quiet=foreground)
 
@@ -88,18 +88,16 @@ def _on_signals(stopping: threading.Event) -> None:
         signal.signal(number, stop)
 
 
-def down() -> int:
+def down(*, output: Form = "text") -> int:
     """Stop the embedded control plane; tasks stay where they are and go on at the next start."""
-    talk("ado: stopped" if plane.stop() else "ado: no control plane runs here")
+    stopped = plane.stop()
+    said = "stopped" if stopped else "no control plane runs here"
+    write_one({"stopped": stopped, "name": said}, output, "name", said=said)
     return exits.SUCCESS
 
 
-def status(*, output: Form = "text") -> int:
-    """Show the embedded control plane."""
-    found = plane.find()
-    if found is None:
-        raise CliError("no control plane runs here", "start one with: ado up --detach", exits.FAILED, "not_running")
-    shape = {
+def _shape(found: plane.Plane) -> dict[str, Any]:
+    return {
         "url": found.urls[0],
         "urls": list(found.urls),
         "tokenFile": str(found.token_file),
@@ -107,15 +105,17 @@ def status(*, output: Form = "text") -> int:
         "version": found.version,
         "processes": found.processes,
     }
-    if output in ("json", "jsonl"):
-        write_json(shape)
-    elif output == "name":
-        print(found.urls[0])
-    else:
-        for name in ("url", "tokenFile", "dsn", "version"):
-            print(f"{name:10} {shape[name]}")
-        for process in found.processes:
-            print(f"{process['role']:13} pid {process['pid']}")
+
+
+def status(*, output: Form = "text") -> int:
+    """Show the embedded control plane."""
+    found = plane.find()
+    if found is None:
+        raise CliError("no control plane runs here", "start one with: ado up --detach", exits.FAILED, "not_running")
+    shape = _shape(found)
+    lines = [f"{name:10} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
+    lines += [f"{process['role']:13} pid {process['pid']}" for process in found.processes]
+    write_one(shape, output, "url", lines)
     return exits.SUCCESS
 
 
@@ -299,7 +299,7 @@ def _dsn(dsn: str | None) -> str:
 
 
 @database.command(name="migrate")
-def migrate_(*, dsn: str | None = None) -> int:
+def migrate_(*, dsn: str | None = None, output: Form = "text") -> int:
     """Bring the database to this release's schema."""
     from db import migrate
     from db.errors import DatabaseError
@@ -308,12 +308,13 @@ def migrate_(*, dsn: str | None = None) -> int:
         done = migrate.migrate(_dsn(dsn))
     except DatabaseError as error:
         _fail(error)
-    talk(f"ado: applied {', '.join(map(str, done))}" if done else "ado: the schema is up to date")
+    said = f"applied {', '.join(map(str, done))}" if done else "the schema is up to date"
+    write_one({"applied": list(done), "name": said}, output, "name", said=said)
     return exits.SUCCESS
 
 
 @database.command(name="check")
-def check_(*, dsn: str | None = None) -> int:
+def check_(*, dsn: str | None = None, output: Form = "text") -> int:
     """Say whether the database is at this release's schema."""
     from db import migrate
     from db.errors import DatabaseError
@@ -322,7 +323,8 @@ def check_(*, dsn: str | None = None) -> int:
         migrate.check(_dsn(dsn))
     except DatabaseError as error:
         _fail(error)
-    talk("ado: the schema is up to date")
+    said = "the schema is up to date"
+    write_one({"version": migrate.known(), "name": said}, output, "name", said=said)
     return exits.SUCCESS
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from cli.terminal import neutralise
+from cli.output import table
 
 
 def seconds(job: Mapping[str, Any]) -> str:
@@ -21,12 +21,6 @@ def first_failed(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the job that failed first."""
     failed = [job for job in task["jobs"] if job["status"] == "failed"]
     return min(failed, key=lambda job: (job.get("finishedAt", ""), job["job"])) if failed else None
-
-
-def table(rows: list[list[str]]) -> list[str]:
-    """Align cells in columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def summary(task: Mapping[str, Any]) -> list[str]:
@@ -46,4 +40,4 @@ def summary(task: Mapping[str, Any]) -> list[str]:
     lines = table(rows)
     if failed := first_failed(task):
         lines.append(f"first failed: job {failed['job']} ({failed.get('reason')}): {failed.get('message', '')}")
-    return [neutralise(line.encode()).decode() for line in lines]
+    return lines

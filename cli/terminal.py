@@ -22,6 +22,11 @@ def neutralise(data: bytes) -> bytes:
     return _CONTROL.sub(shown, data)
 
 
+def harmless(text: str) -> str:
+    """Return a text of somebody else's as it may reach a terminal."""
+    return neutralise(text.encode("utf-8", "replace")).decode()
+
+
 def is_terminal(stream: IO[str]) -> bool:
     """Whether a person looks at a stream."""
     return stream.isatty()

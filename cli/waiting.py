@@ -1,27 +1,71 @@
-"""Why a task waits, from what the server shows of workers; pure."""
+"""Why a task waits, from what the server shows of it and of the workers; pure. The words of ``ado.why_pending``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 _LIVE = frozenset({"starting", "idle", "busy", "suspect", "draining"})
+_NOT_YET = {
+    "suspect": "its heartbeats are late",
+    "draining": "it takes no new jobs and will end",
+    "starting": "it has not registered yet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps one live worker from running a task's next job; ``unmet`` is empty when nothing does."""
+
+    worker_id: str
+    state: str
+    unmet: str
+    help: str
+
+
+def obstacles(task: Mapping[str, Any], status: Mapping[str, Any]) -> list[Obstacle]:
+    """Return, per live worker, the first requirement of a queued task that it does not meet."""
+    live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
+    return [Obstacle(worker["workerId"], worker["state"], *_unmet(task, worker)) for worker in live]
+
+
+def _unmet(task: Mapping[str, Any], worker: Mapping[str, Any]) -> tuple[str, str]:
+    missing = {task["agent"], *task["requires"]} - set(worker["capabilities"])
+    if missing:
+        return "capability", f"missing: {', '.join(sorted(missing))}"
+    if worker["state"] in _NOT_YET:
+        return worker["state"], _NOT_YET[worker["state"]]
+    if short := _short(task, worker["resources"]):
+        return "too_large", f"a larger worker is needed ({', '.join(short)})"
+    if len(worker["jobs"]) >= worker["slots"]:
+        return "slots", f"all of its {worker['slots']} slots are taken"
+    if short := _short(task, worker["free"]):
+        return "resources", f"its running jobs hold what this one needs ({', '.join(short)})"
+    return "", "nothing: it will be claimed"
+
+
+def _short(task: Mapping[str, Any], offered: Mapping[str, float]) -> list[str]:
+    asked = task["resources"]
+    return [f"{name}: {asked[name]:g} asked, {offered[name]:g} there" for name in asked if asked[name] > offered[name]]
 
 
 def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    """Return the reason in words; empty when a job of the task runs or nothing waits."""
+    """Return the reason in one line; empty when a job of the task runs or nothing waits."""
     if not any(job["status"] == "queued" for job in task["jobs"]) or task["status"] != "queued":
         return ""
-    needs = {task["agent"], *task["requires"]}
-    live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
-    if not live:
+    found = obstacles(task, status)
+    if not found:
         return "no worker is running; start one with: ado worker, or a spawner"
-    able = [worker for worker in live if needs <= set(worker["capabilities"])]
+    able = [obstacle for obstacle in found if obstacle.unmet != "capability"]
     if not able:
-        missing = needs - {name for worker in live for name in worker["capabilities"]}
-        wanted = ", ".join(sorted(missing or needs))
-        return f"no live worker offers {wanted}; {len(live)} offer something else"
-    states = sorted({worker["state"] for worker in able})
-    if set(states) <= {"busy"}:
+        missing = {task["agent"], *task["requires"]}
+        offered = {name for worker in status["workers"] if worker["state"] in _LIVE for name in worker["capabilities"]}
+        wanted = ", ".join(sorted(missing - offered or missing))
+        return f"no live worker offers {wanted}; {len(found)} offer something else"
+    if any(not obstacle.unmet for obstacle in able):
+        return ""
+    if all(obstacle.unmet == "slots" for obstacle in able):
         return f"all {len(able)} workers that could run it are busy; {status['queue']['queued']} jobs are queued"
-    return f"the workers that could run it are {', '.join(states)}"
+    counts = {obstacle.unmet: obstacle.help for obstacle in able}
+    return "; ".join(f"{sum(o.unmet == unmet for o in able)} {unmet}: {text}" for unmet, text in counts.items())

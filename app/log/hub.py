@@ -34,7 +34,7 @@ class Wakeup:
 
 
 class Hub:
-    """Key → waiters. Keys: ``("e", task)``, ``("w", worker)``, ``"q"`` (queue), ``"s"`` (system)."""
+    """Key → waiters: ``("e", task)``, ``("w", worker)``, ``("h", probe)``, ``"q"`` (queue), ``"s"`` (system)."""
 
     def __init__(self) -> None:
         self._waiters: defaultdict[Hashable, set[Wakeup]] = defaultdict(set)
@@ -70,8 +70,9 @@ class Hub:
             kind, _, rest = hint.partition(":")
             if kind == "e":
                 self.wake(("e", int(rest.partition(":")[0])))
-            elif kind == "w":
-                self.wake(("w", rest))
+            elif kind in ("w", "h"):
+                self.wake((kind, rest))
             else:
                 self.wake(kind)
-            self.wake("s")
+            if kind != "h":
+                self.wake("s")

@@ -11,12 +11,12 @@ from cli import contexts, exits
 from cli.connection import http
 from cli.contexts import Server
 from cli.errors import usage
-from cli.output import Output, talk, write_json
+from cli.output import Form, write_items, write_one
 
 contexts_ = App(name="context", help="List the remembered servers, or choose one.", help_format="plaintext")
 
 
-def login(url: str, /, *, name: str = "default", agent: str | None = None) -> int:
+def login(url: str, /, *, name: str = "default", agent: str | None = None, output: Form = "text") -> int:
     """Remember a server and its token; the token is read from the terminal or stdin.
 
     Parameters
@@ -37,32 +37,26 @@ def login(url: str, /, *, name: str = "default", agent: str | None = None) -> in
     content["contexts"][name] = {"urls": urls, "token": token, "agent": agent}
     content["current"] = name
     contexts.save(content)
-    talk(f"ado: {name} is {url}, and is used from now on")
+    write_one({"name": name, "urls": urls}, output, "name", said=f"{name} is {url}, and is used from now on")
     return exits.SUCCESS
 
 
 @contexts_.command(name="list")
-def list_(*, output: Output = "text") -> int:
+def list_(*, output: Form = "text") -> int:
     """List the remembered servers."""
     content = contexts.load()
     items = [
         {"name": name, "urls": entry["urls"], "current": name == content["current"]}
         for name, entry in content["contexts"].items()
     ]
-    if output in ("json", "jsonl"):
-        write_json({"items": items})
-    else:
-        for item in items:
-            print(
-                item["name"]
-                if output == "name"
-                else f"{'*' if item['current'] else ' '} {item['name']}  {item['urls'][0]}"
-            )
+    rows = [["", "name", "url"]]
+    rows += [["*" if item["current"] else " ", item["name"], ",".join(item["urls"])] for item in items]
+    write_items({"items": items}, output, "name", rows)
     return exits.SUCCESS
 
 
 @contexts_.command
-def use(name: str, /) -> int:
+def use(name: str, /, *, output: Form = "text") -> int:
     """Choose a remembered server.
 
     Parameters
@@ -74,5 +68,5 @@ def use(name: str, /) -> int:
     content = contexts.load()
     content["current"] = name
     contexts.save(content)
-    talk(f"ado: {name} is used from now on")
+    write_one({"name": name}, output, "name", said=f"{name} is used from now on")
     return exits.SUCCESS

@@ -17,7 +17,7 @@ from cli.commands.watch import watch
 from cli.connection import Options, choose, http
 from cli.errors import CliError, usage
 from cli.follow import FIRST_CONTACT_SECONDS, View
-from cli.output import talk, write_json
+from cli.output import talk, write_one
 
 _NOT_AI = ("shell", "scripted")
 _NO_OPTIONS = Options()
@@ -165,10 +165,6 @@ def _create(client: HttpClient, wish: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say_created(task: dict[str, Any], options: Options) -> int:
-    if options.as_json:
-        write_json(task)
-    else:
-        print(task["taskId"])
-        if options.output == "text":
-            talk(f"ado: watch it with: ado attach {task['taskId']}")
+    name = task["taskId"]
+    write_one(task, options.output, "taskId", [name], said=f"watch it with: ado attach {name}")
     return exits.SUCCESS

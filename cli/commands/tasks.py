@@ -12,10 +12,9 @@ from cli import exits
 from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
 from cli.errors import usage
-from cli.output import talk, write_json
-from cli.summary import summary, table
-from cli.terminal import neutralise
-from cli.waiting import why_waiting
+from cli.output import table, write_items, write_one
+from cli.summary import summary
+from cli.waiting import obstacles, why_waiting
 
 _NO_OPTIONS = Options()
 tasks = App(name="tasks", help="List tasks, or show one.", help_format="plaintext")
@@ -23,22 +22,20 @@ tasks = App(name="tasks", help="List tasks, or show one.", help_format="plaintex
 
 def _first_line(text: str, length: int = 50) -> str:
     line = (text.strip().splitlines() or [""])[0]
-    return neutralise((line[: length - 1] + "…" if len(line) > length else line).encode()).decode()
+    return line[: length - 1] + "…" if len(line) > length else line
 
 
 def _show(task: dict[str, Any], options: Options) -> None:
-    if options.as_json:
-        write_json(task)
-        return
-    if options.output == "name":
-        print(task["taskId"])
-        return
-    print(f"{task['taskId']}  {task['status']}  agent {task['agent']}  {task['workers']} jobs")
-    print(f"created {task['createdAt']}  started {task.get('startedAt', '-')}  finished {task.get('finishedAt', '-')}")
+    times = [f"{name} {task.get(f'{name}At', '-')}" for name in ("created", "started", "finished")]
+    lines = [
+        f"{task['taskId']}  {task['status']}  agent {task['agent']}  {task['workers']} jobs",
+        "  ".join(times),
+        _first_line(task["prompt"], 200),
+        *summary(task),
+    ]
     if task.get("reason"):
-        print(neutralise(f"{task['reason']}: {task.get('message', '')}".encode()).decode())
-    print(_first_line(task["prompt"], 200))
-    print("\n".join(summary(task)))
+        lines.insert(2, f"{task['reason']}: {task.get('message', '')}")
+    write_one(task, options.output, "taskId", lines)
 
 
 @tasks.command(name="list")
@@ -66,21 +63,12 @@ def list_(
     labels = dict(entry.partition("=")[::2] for entry in label or [])
     wish = {"limit": limit, "labels": labels, "status": status, "cursor": cursor}
     page = http(choose(options)).query("tasks.list", wish)
-    if options.output == "json":
-        write_json(page)
-    elif options.output == "jsonl":
-        for task in page["items"]:
-            write_json(task)
-    elif options.output == "name":
-        for task in page["items"]:
-            print(task["taskId"])
-    else:
-        rows = [["task", "status", "agent", "jobs", "created", "prompt"]]
-        rows += [
-            [t["taskId"], t["status"], t["agent"], str(t["workers"]), t["createdAt"][:19], _first_line(t["prompt"])]
-            for t in page["items"]
-        ]
-        print("\n".join(table(rows)))
+    rows = [["task", "status", "agent", "jobs", "created", "prompt"]]
+    rows += [
+        [t["taskId"], t["status"], t["agent"], str(t["workers"]), t["createdAt"][:19], _first_line(t["prompt"])]
+        for t in page["items"]
+    ]
+    write_items(page, options.output, "taskId", rows)
     return exits.SUCCESS
 
 
@@ -124,10 +112,7 @@ def retry(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
 
 
 def _changed(task: dict[str, Any], options: Options, what: str) -> int:
-    if options.output == "text":
-        talk(f"ado: {task['taskId']} {what}")
-    else:
-        _show(task, options)
+    write_one(task, options.output, "taskId", said=f"{task['taskId']} {what}")
     return exits.SUCCESS
 
 
@@ -143,10 +128,7 @@ def wait(*task: str, options: Options = _NO_OPTIONS) -> int:
         raise usage("no task is named", "example: ado wait task-12 task-13")
     ended = asyncio.run(_wait(choose(options), [task_id(name) for name in task]))
     for found in ended:
-        if options.output == "text":
-            talk(f"ado: {found['taskId']} {found['status']}")
-        else:
-            _show(found, options)
+        write_one(found, options.output, "taskId", said=f"{found['taskId']} {found['status']}")
     return next((code for found in ended if (code := exits.of_task(found))), exits.SUCCESS)
 
 
@@ -172,9 +154,20 @@ def explain(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
     """
     client = http(choose(options))
     found = client.query("tasks.get", {"taskId": task_id(task)})
-    reason = why_waiting(found, client.query("workers.status")) or f"it does not wait: it is {found['status']}"
-    if options.as_json:
-        write_json({"taskId": found["taskId"], "status": found["status"], "why": reason})
-    else:
-        print(reason)
+    status = client.query("workers.status")
+    waits = any(job["status"] == "queued" for job in found["jobs"])
+    reason = why_waiting(found, status) if waits else f"it does not wait: it is {found['status']}"
+    workers = obstacles(found, status) if waits else []
+    shape = {
+        "taskId": found["taskId"],
+        "status": found["status"],
+        "why": reason,
+        "workers": [
+            {"workerId": o.worker_id, "state": o.state, "unmet": o.unmet or None, "help": o.help} for o in workers
+        ],
+    }
+    rows = [["worker", "state", "unmet", "what would help"]]
+    rows += [[o.worker_id, o.state, o.unmet or "-", o.help] for o in workers]
+    lines = [reason or "a worker can run it: it will be claimed at once", *(table(rows) if workers else [])]
+    write_one(shape, options.output, "taskId", lines)
     return exits.SUCCESS

@@ -9,8 +9,7 @@ from cyclopts import App
 
 from cli import durations, exits
 from cli.connection import Options, choose, http
-from cli.output import talk, write_json
-from cli.summary import table
+from cli.output import write_items, write_one
 
 _NO_OPTIONS = Options()
 tokens = App(name="token", help="Make, list and revoke tokens.", help_format="plaintext")
@@ -49,13 +48,8 @@ def create(
     else:
         wish = {"role": role, "workerId": worker, "capabilities": capability, "expiresSeconds": seconds}
         made = http(choose(options)).mutate("tokens.create", wish)
-    if options.as_json:
-        write_json(made)
-    elif options.output == "name":
-        print(made["tokenId"])
-    else:
-        print(made["token"])
-        talk(f"ado: {made['tokenId']} ({made['role']}, expires {made['expiresAt'] or 'never'}); it is not shown again")
+    said = f"{made['tokenId']} ({made['role']}, expires {made['expiresAt'] or 'never'}); it is not shown again"
+    write_one(made, options.output, "tokenId", [made["token"]], said=said)
     return exits.SUCCESS
 
 
@@ -63,25 +57,14 @@ def create(
 def list_(*, options: Options = _NO_OPTIONS) -> int:
     """List all tokens without their secrets."""
     found = http(choose(options)).query("tokens.list")
-    if options.as_json:
-        write_json(found)
-    elif options.output == "name":
-        for token in found["items"]:
-            print(token["tokenId"])
-    else:
-        rows = [["token", "role", "worker", "created", "expires", "revoked"]]
-        rows += [
-            [
-                t["tokenId"],
-                t["role"],
-                t.get("workerId", "-"),
-                t["createdAt"],
-                t.get("expiresAt", "-"),
-                t.get("revokedAt", "-"),
-            ]
-            for t in found["items"]
-        ]
-        print("\n".join(table(rows)))
+    rows = [["token", "role", "worker", "created", "expires", "revoked"]]
+    optional = ("workerId", "expiresAt", "revokedAt")
+    rows += [
+        [t["tokenId"], t["role"], worker, t["createdAt"], expires, revoked]
+        for t in found["items"]
+        for worker, expires, revoked in [[t.get(name, "-") for name in optional]]
+    ]
+    write_items(found, options.output, "tokenId", rows)
     return exits.SUCCESS
 
 
@@ -95,5 +78,5 @@ def revoke(token: str, /, *, options: Options = _NO_OPTIONS) -> int:
         The token's id, as ado token list shows it.
     """
     found = http(choose(options)).mutate("tokens.revoke", {"tokenId": token})
-    write_json(found) if options.as_json else talk(f"ado: {token} is revoked")
+    write_one(found, options.output, "tokenId", said=f"{token} is revoked")
     return exits.SUCCESS

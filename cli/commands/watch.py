@@ -12,7 +12,7 @@ from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
 from cli.errors import usage
 from cli.follow import View, follow
-from cli.output import write_json
+from cli.output import write_one
 
 _NO_OPTIONS = Options()
 
@@ -57,8 +57,7 @@ def watch(server: Server, view: View, options: Options) -> int:
     """Show a task in the wished form: live text or JSON lines; json and name wait and then print one thing."""
     if options.output in ("json", "name"):
         code = follow(server, replace(view, procedure="stream.taskProgress", silent=True))
-        found = _task(server, view.task_id)
-        write_json(found) if options.output == "json" else print(found["taskId"])
+        write_one(_task(server, view.task_id), options.output, "taskId")
         return code
     return follow(server, replace(view, json_lines=options.output == "jsonl"))
 

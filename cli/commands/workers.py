@@ -10,22 +10,21 @@ from cyclopts import App
 
 from cli import exits
 from cli.connection import Options, choose, http
-from cli.output import talk, write_json
-from cli.summary import table
-from cli.terminal import is_terminal, neutralise
+from cli.output import table, write_items, write_json, write_line, write_lines, write_one
+from cli.terminal import is_terminal
 
 _NO_OPTIONS = Options()
 _WATCH_SECONDS = 1.0
 workers = App(name="workers", help="Show, drain and scale workers.", help_format="plaintext")
 
 
-def _table(found: list[dict[str, Any]]) -> str:
+def _rows(found: list[dict[str, Any]]) -> list[list[str]]:
     rows = [["worker", "state", "slots", "jobs", "offers", "host"]]
     for worker in found:
         held = ",".join(job["jobId"].removeprefix("task-") for job in worker["jobs"]) or "-"
         offers = ",".join(worker["capabilities"])
         rows.append([worker["workerId"], worker["state"], str(worker["slots"]), held, offers, worker.get("host", "-")])
-    return "\n".join(neutralise(line.encode()).decode() for line in table(rows))
+    return rows
 
 
 @workers.command
@@ -43,14 +42,14 @@ def status(*, watch: bool = False, options: Options = _NO_OPTIONS) -> int:
         if options.as_json:
             write_json(found)
         elif options.output == "name":
-            for worker in found["workers"]:
-                print(worker["workerId"])
+            write_lines([worker["workerId"] for worker in found["workers"]])
         else:
             if watch and is_terminal(sys.stdout):
                 print("\x1b[H\x1b[2J", end="")
             counts = ", ".join(f"{count} {state}" for state, count in sorted(found["counts"].items())) or "none"
-            print(f"workers: {counts}   jobs: {found['queue']['queued']} queued, {found['queue']['running']} running")
-            print(_table(found["workers"]), flush=True)
+            queue = found["queue"]
+            write_line(f"workers: {counts}   jobs: {queue['queued']} queued, {queue['running']} running")
+            write_lines(table(_rows(found["workers"])))
         if not watch:
             return exits.SUCCESS
         time.sleep(_WATCH_SECONDS)
@@ -66,16 +65,7 @@ def list_(*, state: str | None = None, options: Options = _NO_OPTIONS) -> int:
         starting, idle, busy, suspect, draining, dead or stopped.
     """
     found = http(choose(options)).query("workers.list", {"state": state})
-    if options.output == "json":
-        write_json(found)
-    elif options.output == "jsonl":
-        for worker in found["items"]:
-            write_json(worker)
-    elif options.output == "name":
-        for worker in found["items"]:
-            print(worker["workerId"])
-    else:
-        print(_table(found["items"]))
+    write_items(found, options.output, "workerId", _rows(found["items"]))
     return exits.SUCCESS
 
 
@@ -89,7 +79,7 @@ def drain(worker: str, /, *, options: Options = _NO_OPTIONS) -> int:
         The worker's id.
     """
     found = http(choose(options)).mutate("workers.drain", {"workerId": worker})
-    write_json(found) if options.as_json else talk(f"ado: {worker} is {found['state']}")
+    write_one(found, options.output, "workerId", said=f"{worker} is {found['state']}")
     return exits.SUCCESS
 
 
@@ -105,5 +95,6 @@ def scale(count: int, /, *, capability: list[str] | None = None, options: Option
         What they must offer.
     """
     found = http(choose(options)).mutate("workers.scale", {"count": count, "capabilities": capability or []})
-    write_json(found) if options.as_json else talk(f"ado: {found['count']} workers are kept")
+    kept = str(found["count"])
+    write_one({**found, "name": kept}, options.output, "name", said=f"{kept} workers are kept")
     return exits.SUCCESS

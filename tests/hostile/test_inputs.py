@@ -88,10 +88,7 @@ def test_a_procedure_answers_whatever_its_input(target, path):
         else:
             connection.request("GET", f"/trpc/{path}?input={quote(text)}", headers=headers)
         answer = connection.getresponse()
-        if procedure.kind == "subscription":
-            body = first_events(connection, answer)
-        else:
-            body = answer.read()
+        body = first_events(connection, answer) if procedure.kind == "subscription" else answer.read()
         no_leak(body)
         if answer.status >= 400:
             data = json.loads(body)["error"]["data"]

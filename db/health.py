@@ -1,8 +1,9 @@
-"""What a scrape reads from the database: counts of open jobs and workers, and the oldest transaction."""
+"""What health checks and scrapes read: counts of jobs and workers, the oldest transaction, schema and clock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from db.database import Database
 
@@ -28,3 +29,14 @@ async def gauges(db: Database) -> Gauges:
         max([row["oldest_seconds"] for row in jobs if row["status"] == "queued"], default=0.0),
         oldest["seconds"],
     )
+
+
+async def schema_version(db: Database) -> int:
+    """Return the schema's migration. Raises DatabaseUnavailable."""
+    return int((await db.one("schema_version"))["version"])
+
+
+async def probe(db: Database, hint: str) -> datetime:
+    """Send a hint to every listener; return the database's time. Raises DatabaseUnavailable."""
+    now: datetime = (await db.one("probe_notifications", hint=hint))["now"]
+    return now

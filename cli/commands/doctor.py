@@ -1,0 +1,136 @@
+"""``ado doctor``: what is wrong with the way from here to the workers, and what would fix it."""
+
+from __future__ import annotations
+
+import http.client
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from app.rpc.client import CallError, Unreachable
+from cli import exits
+from cli.connection import Options, choose
+from cli.connection import http as client_of
+from cli.output import write_items
+from cli.terminal import colours
+
+_NO_OPTIONS = Options()
+_SKEW_SECONDS = 5.0
+_LIVE = ("idle", "busy", "starting", "draining")
+_FIXES = {
+    "process": "wait for its restart, or look at the replica's log",
+    "database": "start Postgres, or check ADO_DSN of the replicas",
+    "schema": "ado db migrate with this release, or deploy the release that fits",
+    "listener": "check ADO_LISTEN_DSN of the replicas: it must lead to Postgres itself",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    message: str
+    fix: str = ""
+
+
+def doctor(*, options: Options = _NO_OPTIONS) -> int:
+    """Check the way from here to the workers; each failure says what fixes it."""
+    server = choose(options)
+    checks: list[Check] = []
+    for url in server.urls:
+        checks += _replica(url)
+    checks += _calls(client_of(server))
+    coloured = colours()
+    rows = [[_mark(check, coloured=coloured), check.name, check.message] for check in checks]
+    rows = [line for row, check in zip(rows, checks, strict=True) for line in _with_fix(row, check)]
+    items = [{**asdict(check), "fix": None if check.ok else check.fix} for check in checks]
+    failed = [check for check in checks if not check.ok]
+    write_items({"items": items, "ok": not failed}, options.output, "name", rows)
+    return exits.FAILED if failed else exits.SUCCESS
+
+
+def _mark(check: Check, *, coloured: bool) -> str:
+    mark, colour = ("✓", 32) if check.ok else ("✗", 31)
+    return f"\x1b[{colour}m{mark}\x1b[0m" if coloured else mark
+
+
+def _with_fix(row: list[str], check: Check) -> list[list[str]]:
+    return [row] if check.ok else [row, [" ", "", f"fix: {check.fix}"]]
+
+
+def _get(url: str, path: str) -> tuple[dict[str, Any], float]:
+    """Return an open page's JSON and the seconds it took. Raises OSError, ValueError."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.netloc, timeout=5)
+    began = datetime.now(UTC)
+    try:
+        connection.request("GET", path)
+        body = connection.getresponse().read()
+    except http.client.HTTPException as error:
+        raise ValueError(str(error)) from error
+    finally:
+        connection.close()
+    return orjson.loads(body), (datetime.now(UTC) - began).total_seconds()
+
+
+def _replica(url: str) -> list[Check]:
+    try:
+        alive, took = _get(url, "/healthz")
+        ready, _ = _get(url, "/readyz")
+        skew = (datetime.fromisoformat(alive["time"]) - datetime.now(UTC)).total_seconds()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        step = "check the address (ado context list, ADO_URL), or start one here: ado up --detach"
+        return [Check("api", False, f"{url} does not answer as ado does: {error}", step)]
+    checks = [Check("api", True, f"{url} answers in {took * 1000:.0f} ms")]
+    checks.append(_clock("clock", skew, "this machine and the replica"))
+    problems: dict[str, str] = ready["problems"]
+    for part, fine in (("process", "serves"), ("database", "answers"), ("schema", "fits"), ("listener", "listens")):
+        if part in problems or part != "process":
+            checks.append(Check(part, part not in problems, problems.get(part, fine), _FIXES[part]))
+    if ready["databaseTime"] is not None:
+        away = datetime.fromisoformat(ready["databaseTime"]) - datetime.fromisoformat(ready["time"])
+        checks.append(_clock("database clock", away.total_seconds(), "the replica and the database"))
+        hears = bool(ready["hearsNotifications"])
+        checks.append(
+            Check(
+                "notifications",
+                hears,
+                "arrive" if hears else "do not arrive: everything works, up to a second late",
+                "a pooler in transaction mode stands between: set ADO_LISTEN_DSN of the replicas to Postgres itself",
+            )
+        )
+    return checks
+
+
+def _clock(name: str, skew: float, between: str) -> Check:
+    message = f"{abs(skew):.1f} s between {between}"
+    return Check(name, abs(skew) < _SKEW_SECONDS, message, "let NTP set both clocks; leases only use the database's")
+
+
+def _calls(client: Any) -> list[Check]:
+    try:
+        status = client.query("workers.status")
+    except CallError as error:
+        return [Check("token", False, error.message, error.hint or "make another token: ado token create")]
+    except Unreachable:
+        return []
+    live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(status["counts"].items())) or "none"
+    offers = sorted({name for worker in live for name in worker["capabilities"]})
+    queued = status["queue"]["queued"]
+    return [
+        Check("token", True, "is accepted"),
+        Check(
+            "workers",
+            bool(live) or not queued,
+            counts if live else f"{counts}; {queued} jobs wait" if queued else f"{counts}; a spawner starts them",
+            "start one with ado worker, or a spawner with ado spawner",
+        ),
+        Check("agents", True, ", ".join(offers) if offers else "none is offered at the moment"),
+    ]

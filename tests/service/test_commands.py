@@ -1,0 +1,121 @@
+"""Every command's forms, errors as JSON, doctor and explain."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def worker(cluster):
+    cluster.add_worker("w1")
+    cluster.ado("run", "--remote", "--agent", "shell", "exit 3", check=3)
+    return cluster
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["tasks", "list"], "task-1"),
+        (["tasks", "show", "task-1"], "task-1"),
+        (["explain", "task-1"], "task-1"),
+        (["cancel", "task-1"], "task-1"),
+        (["wait", "task-1"], "task-1"),
+        (["attach", "task-1"], "task-1"),
+        (["workers", "list"], "w1"),
+        (["workers", "status"], "w1"),
+        (["workers", "scale", "0"], "0"),
+        (["workers", "drain", "w1"], "w1"),
+        (["run", "--remote", "--detach", "--agent", "shell", "x"], "task-2"),
+        (["doctor"], "api"),
+    ],
+)
+def test_a_command_has_every_form(worker, command, name):
+    for form in ("json", "jsonl", "name", "text"):
+        done = worker.ado(*command, "-o", form)
+        assert done.returncode in (0, 3), done.stderr
+        text = done.stdout.decode()
+        if form == "json":
+            json.loads(text)
+        elif form == "jsonl":
+            assert [json.loads(line) for line in text.splitlines()]
+        elif form == "name" and command[0] != "run":
+            assert text.splitlines()[0] == name
+        assert "\x1b" not in text
+
+
+def test_retry_and_token_have_every_form(worker):
+    assert worker.ado("retry", "task-1", "-o", "name", check=0).stdout == b"task-1\n"
+    made = json.loads(worker.ado("token", "create", "--role", "viewer", "-o", "json", check=0).stdout)
+    assert set(made) == {"tokenId", "token", "role", "expiresAt"}
+    assert made["tokenId"].encode() in worker.ado("token", "list", "-o", "name", check=0).stdout
+    assert json.loads(worker.ado("token", "revoke", made["tokenId"], "-o", "json", check=0).stdout)["revokedAt"]
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "code", "reason"),
+    [
+        (["tasks", "show", "task-99"], {}, 127, "no_such_task"),
+        (["tasks", "list", "--limit", "999"], {}, 2, "invalid_input"),
+        (["tasks", "list"], {"ADO_TOKEN": "nonsense"}, 126, "token_invalid"),
+        (["tasks", "list"], {"ADO_URL": "http://127.0.0.1:9"}, 125, "unreachable"),
+        (["retry", "task-1"], {}, 1, "nothing_to_retry"),
+        (["tasks", "list", "--no-such-option"], {}, 2, "usage"),
+    ],
+)
+def test_an_error_is_two_lines_or_json(cluster, command, env, code, reason):
+    cluster.ado("run", "--remote", "--detach", "--agent", "shell", "x", check=0)
+    cluster.env.update(env)
+    original = cluster.client_env
+
+    def client_env(url=None):
+        return {**original(url), **env}
+
+    cluster.client_env = client_env
+    done = cluster.ado(*command)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert len(done.stderr.splitlines()) == 2, done.stderr
+    assert all(line.startswith(b"ado: ") for line in done.stderr.splitlines())
+    done = cluster.ado(*command, "-o", "json")
+    error = json.loads(done.stderr)["error"]
+    assert (error["reason"], error["exitCode"], done.returncode) == (reason, code, code)
+    assert error["hint"]
+
+
+def checks(cluster, code=0, url=None):
+    found = json.loads(cluster.ado("doctor", "-o", "json", url=url, check=code).stdout)
+    assert found["ok"] == (code == 0)
+    assert all(item["fix"] for item in found["items"] if not item["ok"])
+    return {item["name"]: item["ok"] for item in found["items"]}
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is(worker):
+    found = checks(worker)
+    parts = {"api", "clock", "database", "schema", "listener", "database clock", "notifications"}
+    assert set(found) == parts | {"token", "workers", "agents"}
+
+
+def test_doctor_names_what_is_wrong_and_its_fix(cluster, home):
+    assert checks(cluster, 1, url=f"{cluster.urls[0]},http://127.0.0.1:9")["api"] is False
+    cluster.ado("run", "--remote", "--detach", "--agent", "shell", "x", check=0)
+    assert checks(cluster, 1)["workers"] is False
+    cluster.token = "nonsense"
+    assert checks(cluster, 1)["token"] is False
+
+
+def test_doctor_notices_a_replica_that_hears_nothing(cluster, empty_dsn):
+    """Its LISTEN connection stands, as it does behind a pooler, and no notification comes."""
+    cluster.env["ADO_LISTEN_DSN"] = empty_dsn
+    cluster.add_replicas(1)
+    found = checks(cluster, 1, url=cluster.urls[-1])
+    assert (found["listener"], found["notifications"]) == (True, False)
+    done = cluster.ado("doctor", url=cluster.urls[-1]).stdout.decode()
+    assert "ADO_LISTEN_DSN" in done
+
+
+def test_a_pipe_that_closes_is_no_error(cluster):
+    for _ in range(5):
+        cluster.ado("run", "--remote", "--detach", "--agent", "shell", "x" * 5000, check=0)
+    process = cluster.open("tasks", "list", "-o", "json")
+    process.stdout.close()
+    assert process.wait(30) in (0, 141)
+    assert process.stderr.read() == b""

@@ -1,0 +1,127 @@
+"""The real program in a real terminal, read off its screen."""
+
+import json
+
+import pytest
+from support.screen import Terminal
+
+EVIL = r"printf '\033[2J\033]0;owned\007\033[31mred\033[0m safe\n'"
+
+
+@pytest.fixture
+def terminal(cluster):
+    opened = []
+
+    def start(*arguments, columns=80, **env):
+        made = Terminal(arguments, {**cluster.client_env(), **env}, columns=columns)
+        opened.append(made)
+        return made
+
+    yield start
+    for made in opened:
+        made.__exit__()
+
+
+@pytest.fixture
+def working(cluster):
+    for number, url in enumerate(cluster.urls):
+        cluster.add_worker(f"w{number}", url=url)
+    return cluster
+
+
+def test_lines_of_several_jobs_have_coloured_prefixes_and_a_table_ends_them(working, terminal):
+    seen = terminal("run", "--remote", "--workers", "2", "--agent", "shell", "echo job $ADO_JOB_INDEX")
+    assert seen.end() == 0
+    text = seen.text()
+    assert "[0] job 0" in text
+    assert "[1] job 1" in text
+    assert [line.split()[:1] for line in text.splitlines()[-2:]] == [["0"], ["1"]]
+    colours = seen.colours()
+    assert colours["[0] job 0"] != colours["[1] job 1"]
+
+
+def test_no_color_means_none(working, terminal):
+    seen = terminal("run", "--remote", "--workers", "2", "--agent", "shell", "echo x", NO_COLOR="1")
+    assert seen.end() == 0
+    assert "[0] x" in seen.text()
+    assert seen.colours() == {}
+
+
+def test_what_an_agent_writes_cannot_take_over_the_terminal(working, terminal):
+    seen = terminal("run", "--remote", "--agent", "shell", EVIL)
+    assert seen.end() == 0
+    assert r"\x1b[2J\x1b]0;owned\x07red safe" in seen.text().replace("\n", "")
+    assert seen.screen.title == ""
+    assert {"red"} in seen.colours().values()
+    listed = terminal("tasks", "list")
+    assert listed.end() == 0
+    assert listed.screen.title == ""
+
+
+def test_prompts_cannot_take_over_the_terminal_of_who_lists_them(cluster, terminal):
+    evil = "\x1b]0;owned\x07\x1b[2Jhello"
+    cluster.ado("run", "--remote", "--detach", "--agent", "shell", evil, check=0)
+    for command in (["tasks", "list"], ["tasks", "show", "1"], ["explain", "1"]):
+        seen = terminal(*command)
+        assert seen.end() == 0
+        assert seen.screen.title == ""
+        assert "task-1" in seen.text() or "no worker" in seen.text()
+
+
+def test_at_40_columns_tables_are_cut_and_output_is_whole(working, terminal):
+    long = "x" * 100
+    seen = terminal("run", "--remote", "--workers", "2", "--agent", "shell", f"echo {long}", columns=40)
+    assert seen.end() == 0
+    assert seen.text().replace("\n", "").count(long) == 2
+    listed = terminal("workers", "status", columns=40)
+    assert listed.end() == 0
+    assert max(len(line) for line in listed.text().splitlines()) <= 40
+    assert "…" in listed.text()
+
+
+def test_ctrl_c_leaves_and_says_how_to_come_back(working, terminal):
+    seen = terminal("run", "--remote", "--agent", "shell", "echo here; sleep 60")
+    seen.until("here")
+    seen.type("\x03")
+    assert seen.end() == 130
+    for command in ("ado attach task-1", "ado tasks show task-1", "ado cancel task-1"):
+        assert command in seen.text()
+    assert working.task("task-1")["status"] == "running"
+    again = terminal("attach", "task-1")
+    again.until("here")
+    working.ado("cancel", "task-1", check=0)
+    assert again.end() == 1
+
+
+def test_a_waiting_task_says_why(cluster, terminal):
+    cluster.add_worker("w0")
+    seen = terminal("run", "--remote", "--agent", "codex", "fix it")
+    assert "waiting: no live worker offers codex" in seen.until("offer something else")
+    seen.type("\x03")
+    assert seen.end() == 130
+
+
+def test_workers_status_watches_in_place(cluster, terminal):
+    seen = terminal("workers", "status", "--watch")
+    seen.until("workers: none")
+    cluster.add_worker("late")
+    text = seen.until("late")
+    assert text.count("workers:") == 1
+    seen.type("\x03")
+    assert seen.end() == 130
+
+
+def test_login_asks_for_the_token_and_does_not_show_it(cluster, terminal, home):
+    env = {"ADO_URL": "", "ADO_TOKEN": "", "ADO_HOME": str(home / "login")}
+    seen = terminal("login", cluster.urls[0], **env)
+    seen.until("token:")
+    seen.type(cluster.token + "\n")
+    assert seen.end() == 0
+    assert cluster.token not in seen.text()
+    listed = terminal("context", "list", "-o", "json", **env)
+    assert listed.end() == 0
+    (entry,) = json.loads(listed.written.replace(b"\r\n", b""))["items"]
+    assert entry == {"name": "default", "urls": [cluster.urls[0]], "current": True}
+    used = terminal("tasks", "list", **env)
+    assert used.end() == 0
+    assert (home / "login" / "contexts.json").stat().st_mode & 0o077 == 0

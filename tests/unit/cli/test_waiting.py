@@ -1,0 +1,61 @@
+"""Why a task waits: the first requirement that each live worker does not meet."""
+
+import pytest
+
+from cli.waiting import Obstacle, obstacles, why_waiting
+
+
+def task(**values):
+    job = {"job": 0, "status": "queued"}
+    wish = {"agent": "shell", "requires": [], "resources": {"cpu": 1, "memory": 0, "gpu": 0}}
+    return {"status": "queued", "jobs": [job], **wish, **values}
+
+
+def worker(name="w", state="idle", **values):
+    machine = {"cpu": 4, "memory": 100, "gpu": 0}
+    offer = {"capabilities": ["shell"], "slots": 1, "jobs": [], "resources": machine, "free": machine}
+    return {"workerId": name, "state": state, **offer, **values}
+
+
+def status(*workers):
+    return {"workers": list(workers), "queue": {"queued": 3}}
+
+
+@pytest.mark.parametrize(
+    ("wish", "offered", "unmet", "word"),
+    [
+        ({"agent": "codex"}, worker(), "capability", "missing: codex"),
+        ({"requires": ["gpu", "shell"]}, worker(), "capability", "missing: gpu"),
+        ({}, worker(state="suspect"), "suspect", "heartbeats"),
+        ({}, worker(state="draining"), "draining", "will end"),
+        ({}, worker(state="starting"), "starting", "registered"),
+        ({"resources": {"cpu": 9, "memory": 0, "gpu": 0}}, worker(), "too_large", "cpu: 9 asked, 4 there"),
+        ({}, worker(state="busy", jobs=[1]), "slots", "1 slots"),
+        ({}, worker(slots=2, free={"cpu": 0.5, "memory": 0, "gpu": 0}), "resources", "cpu: 1 asked, 0.5 there"),
+        ({}, worker(), "", "nothing"),
+    ],
+)
+def test_a_workers_obstacle_is_named(wish, offered, unmet, word):
+    (found,) = obstacles(task(**wish), status(offered))
+    assert found == Obstacle("w", offered["state"], unmet, found.help)
+    assert word in found.help
+
+
+@pytest.mark.parametrize(
+    ("workers", "reason"),
+    [
+        ([], "no worker is running; start one with: ado worker, or a spawner"),
+        ([worker(state="dead")], "no worker is running; start one with: ado worker, or a spawner"),
+        ([worker(capabilities=["x"])], "no live worker offers shell; 1 offer something else"),
+        ([worker(state="busy", jobs=[1])], "all 1 workers that could run it are busy; 3 jobs are queued"),
+        ([worker(state="suspect"), worker()], ""),
+        ([worker(state="suspect"), worker(state="suspect")], "2 suspect: its heartbeats are late"),
+    ],
+)
+def test_the_reason_is_one_line_and_empty_when_nothing_is_in_the_way(workers, reason):
+    assert why_waiting(task(), status(*workers)) == reason
+
+
+def test_what_runs_does_not_wait():
+    assert why_waiting(task(status="running", jobs=[{"status": "running"}, {"status": "queued"}]), status()) == ""
+    assert why_waiting(task(status="succeeded", jobs=[{"status": "succeeded"}]), status()) == ""
