@@ -15,6 +15,7 @@ README = (ROOT / "README.md").read_text()
 SETTINGS = [
     ("app/settings.py", "AppSettings"),
     ("app/settings.py", "SpawnerSettings"),
+    ("app/control/backends/settings.py", "KubernetesSettings"),
     ("worker/settings.py", "WorkerSettings"),
 ]
 
