@@ -105,6 +105,7 @@ class ControlPlane:
         self._children: list[Child] = []
         self._dsn = settings.dsn
         self._urls: list[str] = []
+        self._told: list[dict[str, Any]] = []
 
     def run(self, stopping: threading.Event, ready: Callable[[list[str]], None]) -> None:
         """Start everything, report ``ready`` with the origins, tend until told to stop, end in order."""
@@ -116,6 +117,8 @@ class ControlPlane:
                 ready(self._urls)
             while not stopping.wait(0.1):
                 self._tend()
+                if self._processes() != self._told:
+                    self._write_state()
         finally:
             self._settings.state_file.unlink(missing_ok=True)
             for child in reversed(self._children):  # the spawner first: it ends the workers, which need the API
@@ -159,7 +162,15 @@ class ControlPlane:
         for child in self._children:
             child.tend()
 
+    def _processes(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = [{"role": "control-plane", "pid": os.getpid()}]
+        found += [{"role": child.role, "pid": child.process.pid} for child in self._children if child.process]
+        if self._server is not None:
+            found.append({"role": "postgres", "pid": self._server.pid})
+        return found
+
     def _write_state(self) -> None:
+        self._told = self._processes()
         state: dict[str, Any] = {
             "url": self._urls[0],
             "urls": self._urls,
@@ -167,13 +178,8 @@ class ControlPlane:
             "dsn": self._dsn,
             "version": self._settings.version,
             "pid": os.getpid(),
-            "processes": [
-                {"role": "control-plane", "pid": os.getpid()},
-                *({"role": child.role, "pid": child.process.pid} for child in self._children if child.process),
-            ],
+            "processes": self._told,
         }
-        if self._server is not None:
-            state["processes"].append({"role": "postgres", "pid": self._server.pid})
         file = self._settings.state_file
         staging = file.with_suffix(".new")
         staging.write_text(json.dumps(state), "utf-8")

@@ -153,7 +153,11 @@ class Server:
     def _choose_socket_dir(self, who: binaries.Identity) -> Path:
         if len(os.fsencode(self.data)) <= _LONGEST_SOCKET_DIR:
             return self.data
-        directory = Path(tempfile.mkdtemp(prefix="ado-pg-", dir="/tmp"))  # short, and 0700
+        if self._socket_dir == self.data:
+            directory = Path(tempfile.mkdtemp(prefix="ado-pg-", dir="/tmp"))  # short, and 0700
+        else:  # a later start of the same server: whoever has its DSN finds it again
+            directory = self._socket_dir
+            directory.mkdir(mode=0o700)
         if who.switch():
             os.chown(directory, who.uid, who.gid)
         return directory

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from support.postgres import fast_directory
 from support.program import exists, until
 
@@ -124,15 +125,21 @@ def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(place):
         again.stop()
 
 
-def test_a_long_path_gets_a_short_socket(place):
+def test_a_long_path_gets_a_short_socket_that_stays_the_same_over_a_restart(place):
     deep = place / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
     server = Server(deep / "pg")
     try:
-        assert count(server.start()) == 1
+        dsn = server.start()
+        assert count(dsn) == 1
+        server.stop()
+        assert server.start() == dsn
+        assert count(dsn) == 2
     finally:
         server.stop()
-    assert not list(Path(tempfile.gettempdir()).glob("ado-pg-*"))
+    directory = Path(conninfo_to_dict(dsn)["host"])
+    assert directory.is_relative_to(tempfile.gettempdir())
+    assert not directory.exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")

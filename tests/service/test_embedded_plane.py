@@ -105,4 +105,7 @@ def test_dead_children_are_started_again(ado):
         return ado("run", "--remote", "--agent", "shell", "echo back").stdout == b"back\n"
 
     until(works, "the control plane to work again", 60)
-    assert state(ado)["url"] == before["url"]
+    after = state(ado)
+    assert after["url"] == before["url"]
+    assert sorted(process["role"] for process in after["processes"]) == sorted(p["role"] for p in before["processes"])
+    assert all(exists(process["pid"]) for process in after["processes"])
