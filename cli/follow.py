@@ -27,7 +27,6 @@ from cli.terminal import colours, is_terminal
 from cli.waiting import why_waiting
 
 _WAITING_SECONDS = 3.0
-FIRST_CONTACT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +93,7 @@ class Follower:
         talk(f"  ado cancel {name}    stop it")
 
     async def _show(self) -> int:
-        async with Client(
-            self._server.urls,
-            self._server.token,
-            on_state=self._connection,
-            first_contact_seconds=FIRST_CONTACT_SECONDS,
-        ) as client:
+        async with Client(self._server.urls, self._server.token, on_state=self._connection) as client:
             waiting = asyncio.create_task(self._explain_waiting(client), name="waiting")
             try:
                 await self._stream(client)

@@ -275,8 +275,7 @@ class Client:
             if call.sent and not call.resend and not call.answer.done():
                 self._calls.pop(number)
                 call.answer.set_exception(Unreachable(url, detail))
-        if self._contacted:
-            self._on_state(State("lost", url, detail))
+        self._on_state(State("lost", url, detail))
 
     def _fail_all(self, error: CallError | Unreachable) -> None:
         for call in self._calls.values():

@@ -16,11 +16,12 @@ from cli import durations, exits
 from cli.commands.watch import watch
 from cli.connection import Options, choose, http
 from cli.errors import CliError, usage
-from cli.follow import FIRST_CONTACT_SECONDS, View
+from cli.follow import View
 from cli.output import talk, write_one
 
 _NOT_AI = ("shell", "scripted")
 _NO_OPTIONS = Options()
+_FIRST_CONTACT_SECONDS = 10.0
 
 
 def run(
@@ -149,7 +150,7 @@ def _offered_agent(client: HttpClient) -> str:
 
 def _create(client: HttpClient, wish: dict[str, Any]) -> dict[str, Any]:
     """Create the task; the idempotency key makes it safe to ask again until there is an answer."""
-    end = time.monotonic() + FIRST_CONTACT_SECONDS
+    end = time.monotonic() + _FIRST_CONTACT_SECONDS
     while True:
         try:
             task: dict[str, Any] = client.mutate("tasks.create", wish)
