@@ -97,9 +97,16 @@ def read(kind: type[S], environ: Mapping[str, str] = os.environ, **overrides: An
     return kind(**values)
 
 
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
 def _convert(variable: str, text: str, kind: Any) -> Any:
     if kind == tuple[str, ...]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if kind is bool:
+        if text.lower() not in _WORDS:
+            raise SettingsError(f"{variable} must be true or false, not {text!r}")
+        return _WORDS[text.lower()]
     try:
         return kind(text)
     except ValueError as error:

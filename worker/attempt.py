@@ -18,9 +18,11 @@ from typing import Any
 
 from app.rpc.client import CallError
 from worker.agents import AGENTS
-from worker.agents.base import Outcome
+from worker.agents.base import Outcome, Reader, Run, judge
 from worker.batches import BatchSender, Call, LeaseLost, until_answered
-from worker.directories import environment, place
+from worker.credentials import lend
+from worker.directories import Place, environment, place
+from worker.listener import Listener
 from worker.output import Outbox, PipeReader
 from worker.process import KeptProcess
 from worker.settings import WorkerSettings
@@ -42,6 +44,7 @@ class Attempt:
         self._stopping = asyncio.Event()
         self._stopped_as: Outcome | None = None
         self._lost = asyncio.Event()
+        self._reader: Reader | None = None
 
     def stop(self, outcome: Outcome) -> None:
         """End the agent and report ``outcome``; the first reason stands."""
@@ -73,19 +76,33 @@ class Attempt:
             with place(self._settings.work_dir, f"{self.job['taskId']}-{self.job['job']}") as where:
                 outbox = Outbox(self._settings.buffer_bytes)
                 sender = BatchSender(self._call, outbox, self._fence)
-                env = environment(self.job, where, self._settings.worker_id)
-                outcome = await self._run_agent(outbox, sender, env, str(where.directory))
+                outcome = await self._run_agent(outbox, sender, where)
         except (OSError, KeyError) as error:
             outcome = Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
         await self._finish(outcome, sender.last if sender else 0)
 
-    async def _run_agent(self, outbox: Outbox, sender: BatchSender, env: dict[str, str], cwd: str) -> Outcome:
+    async def _start(self, where: Place) -> KeptProcess:
         agent = AGENTS[self.job["agent"]]
-        process = await KeptProcess.start(agent.command(self.job), env=env, cwd=cwd)
+        args = self.job.get("agentArgs") or {}
+        run = Run(self.job["prompt"], where.directory, where.home, args=args, isolated=self._settings.isolated)
+        given = lend(agent.needs, where.home, self._settings.agent_env)
+        launch = agent.launch(run)
+        env = environment(self.job, where, self._settings.worker_id, {**given, **launch.env})
+        self._reader = agent.reader(run)
+        return await KeptProcess.start(launch.argv, env=env, cwd=str(where.directory))
+
+    async def _run_agent(self, outbox: Outbox, sender: BatchSender, where: Place) -> Outcome:
+        process = await self._start(where)
         sending = asyncio.create_task(sender.run(), name="batches")
-        readers = [PipeReader(process.stdout, "stdout", outbox), PipeReader(process.stderr, "stderr", outbox)]
-        events = asyncio.create_task(self._read_events(process.events, outbox), name="agent events")
-        stopper = asyncio.create_task(self._stop_process(process), name="stopper")
+        readers = [PipeReader(process.stderr, "stderr", outbox)]
+        reading = [asyncio.create_task(self._read_events(process.events, outbox), name="events")]
+        stoppers = [asyncio.create_task(self._stop_process(process), name="stopper")]
+        if self._reader is None:
+            readers.append(PipeReader(process.stdout, "stdout", outbox))
+        else:
+            listener = Listener(process.stdout, self._reader, outbox)
+            reading.append(asyncio.create_task(listener.run(), name="listener"))
+            stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))
         ending = asyncio.create_task(process.ended(), name="agent end")
         try:
             await asyncio.wait([ending, sending], return_when=asyncio.FIRST_COMPLETED)
@@ -94,7 +111,7 @@ class Attempt:
             ended = await ending
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.output_seconds):
-                    await asyncio.wait([*(reader.done for reader in readers), events])
+                    await asyncio.wait([*(reader.done for reader in readers), *reading])
             self._close(readers, outbox)
             await sending
         finally:
@@ -102,10 +119,10 @@ class Attempt:
             process.kill()
             await asyncio.gather(ending, return_exceptions=True)
             process.close()
-            for task in (sending, events, stopper):
+            for task in (sending, *reading, *stoppers):
                 task.cancel()
-            await asyncio.gather(sending, events, stopper, return_exceptions=True)
-        return self._judge(agent.outcome(ended))
+            await asyncio.gather(sending, *reading, *stoppers, return_exceptions=True)
+        return self._judge(judge(ended) if self._reader is None else self._reader.outcome(ended))
 
     @staticmethod
     def _close(readers: list[PipeReader], outbox: Outbox) -> None:
@@ -129,6 +146,11 @@ class Attempt:
         process.terminate()
         await asyncio.sleep(self._settings.grace_seconds)
         process.kill()
+
+    async def _watch_silence(self, listener: Listener) -> None:
+        seconds = self._settings.agent_idle_seconds
+        await listener.stalled(seconds)
+        self.stop(Outcome("failed", None, "timed_out", f"the agent said nothing for {seconds:g} seconds"))
 
     @staticmethod
     async def _read_events(fd: int, outbox: Outbox) -> None:
@@ -155,6 +177,8 @@ class Attempt:
             "exitCode": outcome.exit_code,
             "reason": outcome.reason,
             "message": outcome.message,
+            "result": self._reader.result if self._reader else None,
+            "usage": self._reader.usage if self._reader else None,
         }
         try:
             await until_answered(self._call, "workers.finish", report)

@@ -36,12 +36,15 @@ def place(work_dir: str, name: str) -> Iterator[Place]:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def environment(job: Mapping[str, Any], where: Place, worker_id: str) -> dict[str, str]:
-    """Return an agent's environment: a cleared one, the task's values, and the ADO_* names of its job."""
+def environment(
+    job: Mapping[str, Any], where: Place, worker_id: str, given: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return an agent's environment: a cleared one, what it is given, the task's values, and its job's ADO_* names."""
     env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     env.setdefault("LANG", "C.UTF-8")
     env.update(TERM="dumb", HOME=str(where.home), TMPDIR=str(where.home.parent / "tmp"))
+    env.update(given or {})
     env.update(job.get("env") or {})
     env.update(
         ADO_TASK_ID=job["taskId"],

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.agents import AGENTS
+from worker.agents.base import Run
 from worker.output import Outbox, PipeReader
 from worker.process import Ended, KeptProcess
 
@@ -49,7 +50,10 @@ async def _run_one(
 ) -> int:
     names = {"ADO_JOB_INDEX": str(job["job"]), "ADO_WORKER_COUNT": str(job["workers"])}
     agent = AGENTS[job["agent"]]
-    process = await KeptProcess.start(agent.command(job), env={**os.environ, **env, **names}, cwd=str(Path.cwd()))
+    launch = agent.launch(Run(job["prompt"], Path.cwd(), Path.home(), local=True))
+    process = await KeptProcess.start(
+        launch.argv, env={**os.environ, **launch.env, **env, **names}, cwd=str(Path.cwd())
+    )
     os.close(process.events)
     head = f"[{job['job']}] ".encode() if job["workers"] > 1 else b""
     copies = [

@@ -43,6 +43,12 @@ class WorkerSettings:
     """GPUs it offers."""
     work_dir: str = field(default_factory=lambda: f"{tempfile.gettempdir()}/ado-work-{os.getuid()}")
     """Where the directories of attempts are made."""
+    isolated: bool = False
+    """Whether jobs can reach nothing but themselves here (a container of their own): agents need not ask then."""
+    agent_env: tuple[str, ...] = ()
+    """Names of variables of its environment that every AI agent gets besides its own, divided by commas: proxies."""
+    agent_idle_seconds: float = 600.0
+    """Silence of an AI agent, while no tool of its runs, after which the attempt has failed."""
     orphan_seconds: float = 600.0
     """How long agents go on while no server can be reached."""
     grace_seconds: float = 10.0

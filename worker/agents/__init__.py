@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from worker.agents import scripted, shell
 from worker.agents.base import Agent
+from worker.agents.claude_code import ClaudeCode
+from worker.agents.scripted import Scripted
+from worker.agents.shell import Shell
 
-AGENTS: dict[str, Agent] = {"shell": shell.Shell(), "scripted": scripted.Scripted()}
+AGENTS: dict[str, Agent] = {"shell": Shell(), "scripted": Scripted(), "claude-code": ClaudeCode()}

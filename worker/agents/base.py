@@ -1,12 +1,30 @@
-"""What a worker asks of an agent."""
+"""What a worker asks of an agent.
+
+An agent says how it is started in a place, how its lines become events, how its end becomes an outcome, and which
+files of its HOME make up a session, so that another attempt can go on where this one was cut off. Programs that only
+write bytes (``shell``, ``scripted``) have no reader: their output is copied and their exit code decides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from worker.process import Ended
+
+Event = dict[str, Any]
+"""A normalised event: ``event`` names it (see ``worker.agents.events``), the other members are its own."""
+
+CONTINUE = (
+    "The machine you worked on went away and you were moved to another one. Your files and this conversation are as "
+    "they were at your last step; a command that ran then may have to be run again. Go on with the task."
+)
+"""The prompt of a resumed session."""
+
+TURN_ENDS = frozenset({"tool_end", "result"})
+"""Events after which an agent has written its session to its files, so that it can be saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +37,94 @@ class Outcome:
     message: str | None = None
 
 
-class Agent(Protocol):
-    """Turns a prompt into a command line, and an exit into an outcome."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an agent is started for."""
 
-    def command(self, job: Mapping[str, Any]) -> list[str]:
-        """Return what to execute for a job."""
+    prompt: str
+    directory: Path
+    """Where it works."""
+    home: Path
+    """Its HOME: the job's own, or in local mode the user's."""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """The task's agentArgs."""
+    session: str | None = None
+    """The session to go on with; its files are back in HOME already."""
+    reported: Mapping[str, Any] = field(default_factory=dict)
+    """The sums the session had reported when it was saved (``Reader.reported``): what comes on top is this run's."""
+    isolated: bool = False
+    """Whether nothing but the job is within the agent's reach, so that it need not ask for permission."""
+    local: bool = False
+    """Whether a person runs it here, with their own HOME, environment and permission settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start it: what to execute, and what to add to the job's environment."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """What the lines of one run say; made for each run."""
+
+    @property
+    def session(self) -> str | None:
+        """The session's id, once it is known."""
+
+    @property
+    def reported(self) -> Mapping[str, Any]:
+        """Usage as the agent has summed it up over the session so far; to be saved with it."""
+
+    @property
+    def usage(self) -> Mapping[str, Any] | None:
+        """Usage of this run alone, once it is known."""
+
+    @property
+    def result(self) -> Mapping[str, Any] | None:
+        """The agent's final answer, once it is there."""
+
+    def feed(self, line: Mapping[str, Any]) -> list[Event]:
+        """Return the events that one line of JSON stands for."""
 
     def outcome(self, ended: Ended) -> Outcome:
-        """Judge how the process ended."""
+        """Judge by what was said last and how the process ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an agent needs to start, and what to do where that is missing."""
+
+    program: str
+    """The command that is looked for on PATH."""
+    variables: Sequence[str] = ()
+    """Variables that hold credentials; one of them will do."""
+    files: Sequence[str] = ()
+    """Files under HOME that hold credentials; one of them will do."""
+    passed: Sequence[str] = ()
+    """Other variables of the worker's environment that it is given: endpoints, regions, models."""
+    install: str = ""
+    """The command that installs it."""
+    sign_in: str = ""
+    """What gives it credentials."""
+
+
+class Agent(Protocol):
+    """A program that works on a prompt."""
+
+    @property
+    def needs(self) -> Needs | None:
+        """What it needs to start; None: it is part of ado."""
+
+    def launch(self, run: Run) -> Launch:
+        """Return how to start it; may lay files into ``run.home``. Raises OSError when it is not there."""
+
+    def reader(self, run: Run) -> Reader | None:
+        """Return a reader for the lines it writes to stdout; None: they are output, and the exit code decides."""
+
+    def session_files(self, home: Path, session: str) -> list[Path]:
+        """Return the files that make up a session, all under HOME; copied to the same places they resume it."""
 
 
 def judge(ended: Ended) -> Outcome:

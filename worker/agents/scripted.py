@@ -10,12 +10,9 @@ ignores SIGTERM, ``{"repeat": N, "steps": […]}`` plays steps again, ``{"exit":
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from worker.agents.base import Outcome, judge
-from worker.process import Ended
+from worker.agents.base import Launch, Run
 
 _PLAYER = str(Path(__file__).with_name("player.py"))
 
@@ -23,10 +20,15 @@ _PLAYER = str(Path(__file__).with_name("player.py"))
 class Scripted:
     """Plays the prompt."""
 
-    def command(self, job: Mapping[str, Any]) -> list[str]:
-        """Return the player with the script."""
-        return [sys.executable, "-I", "-S", _PLAYER, job["prompt"]]
+    needs = None
 
-    def outcome(self, ended: Ended) -> Outcome:
-        """Judge by the exit code."""
-        return judge(ended)
+    def launch(self, run: Run) -> Launch:
+        """Return the player with the script."""
+        return Launch([sys.executable, "-I", "-S", _PLAYER, run.prompt])
+
+    def reader(self, run: Run) -> None:
+        """Return none: what it writes is output."""
+
+    def session_files(self, home: Path, session: str) -> list[Path]:
+        """Return none: it has no session."""
+        return []

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
-from worker.agents.base import Outcome, judge
-from worker.process import Ended
+from worker.agents.base import Launch, Run
 
 
 class Shell:
     """Runs the prompt by ``/bin/sh``."""
 
-    def command(self, job: Mapping[str, Any]) -> list[str]:
-        """Return the shell with the prompt."""
-        return ["/bin/sh", "-c", job["prompt"]]
+    needs = None
 
-    def outcome(self, ended: Ended) -> Outcome:
-        """Judge by the exit code."""
-        return judge(ended)
+    def launch(self, run: Run) -> Launch:
+        """Return the shell with the prompt."""
+        return Launch(["/bin/sh", "-c", run.prompt])
+
+    def reader(self, run: Run) -> None:
+        """Return none: what it writes is output."""
+
+    def session_files(self, home: Path, session: str) -> list[Path]:
+        """Return none: it has no session."""
+        return []

@@ -1,0 +1,208 @@
+"""The agent ``claude-code``, by its stream of JSON lines.
+
+Its ``result`` line is the last word: a failure may call itself ``subtype: success`` and is known by ``is_error``. The
+cost it reports is the session's sum, its tokens are the run's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.agents import events
+from worker.agents.base import Event, Launch, Needs, Outcome, Run
+from worker.agents.programs import find, model_option
+from worker.agents.verdict import Verdict
+from worker.process import Ended
+
+_KINDS = {
+    "Write": "edit", "Edit": "edit", "MultiEdit": "edit", "NotebookEdit": "edit", "Bash": "bash", "Read": "read",
+    "Grep": "search", "Glob": "search", "WebSearch": "search", "WebFetch": "fetch",
+}  # fmt: skip
+_TITLES = ("file_path", "notebook_path", "command", "pattern", "query", "url", "description", "prompt")
+_QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DISABLE_ERROR_REPORTING": "1",
+}
+
+
+class ClaudeCode:
+    """Anthropic's Claude Code."""
+
+    needs = Needs(
+        "claude",
+        variables=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN",
+                   "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
+        files=(".claude/.credentials.json",),
+        passed=("ANTHROPIC_BASE_URL", "ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_MAX_RETRIES"),
+        install="npm install -g @anthropic-ai/claude-code",
+        sign_in="set ANTHROPIC_API_KEY, or run: claude, and sign in",
+    )  # fmt: skip
+
+    def launch(self, run: Run) -> Launch:
+        """Return the command; without a person to ask, edits are allowed and the rest is asked for in vain."""
+        argv = [find("claude"), "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
+        argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
+        argv += model_option(run, "--model")
+        if run.local:
+            return Launch([*argv, "--", run.prompt])
+        if run.isolated:  # as root the bypass is refused unless it is told that this is a sandbox
+            return Launch([*argv, "--dangerously-skip-permissions", "--", run.prompt], {**_QUIET, "IS_SANDBOX": "1"})
+        return Launch([*argv, "--permission-mode", "acceptEdits", "--", run.prompt], _QUIET)
+
+    def reader(self, run: Run) -> ClaudeReader:
+        """Return a reader of its lines."""
+        return ClaudeReader(run)
+
+    def session_files(self, home: Path, session: str) -> list[Path]:
+        """Return the conversation, which lies under the name of the directory it was held in."""
+        return sorted(home.glob(f".claude/projects/*/{session}*"))
+
+
+class ClaudeReader:
+    """Reads one run."""
+
+    def __init__(self, run: Run) -> None:
+        self.session: str | None = run.session
+        self.reported: dict[str, float] = dict(run.reported)
+        self.usage: dict[str, float] | None = None
+        self.result: dict[str, Any] | None = None
+        self._before = run.reported
+        self._verdict = Verdict()
+        self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
+        self._denied: set[Any] = set()
+        self._written = ""
+
+    def outcome(self, ended: Ended) -> Outcome:
+        """Judge the run."""
+        return self._verdict.outcome(ended)
+
+    def feed(self, line: Mapping[str, Any]) -> list[Event]:
+        """Return what a line says."""
+        match line.get("type"):
+            case "system":
+                return self._system(line)
+            case "stream_event":
+                return self._stream(line)
+            case "assistant":
+                return self._assistant(line)
+            case "user":
+                return self._user(line)
+            case "result":
+                return self._result(line)
+        return []
+
+    def _system(self, line: Mapping[str, Any]) -> list[Event]:
+        match line.get("subtype"):
+            case "init":
+                self.session = line["session_id"]
+                return [events.session(line["session_id"], line.get("model"))]
+            case "api_retry":
+                status = line.get("error_status")
+                self._verdict.fail(str(line.get("error", "")), status)
+                self._written = ""
+                return [events.retry(line["attempt"], line.get("max_retries"), str(line.get("error")), status=status)]
+            case "permission_denied":
+                tool, message = str(line.get("tool_name")), str(line.get("message", ""))
+                self._denied.add(line.get("tool_use_id"))
+                self._verdict.refuse(tool, message)
+                return [events.permission(tool, "denied", message)]
+        return []
+
+    def _stream(self, line: Mapping[str, Any]) -> list[Event]:
+        event = line.get("event") or {}
+        delta = event.get("delta") or {}
+        if event.get("type") == "content_block_start":
+            self._written = ""
+        if line.get("parent_tool_use_id") or delta.get("type") != "text_delta":
+            return []  # a subagent's words are not the agent's own
+        self._written += delta["text"]
+        return [events.text_delta(delta["text"])]
+
+    def _assistant(self, line: Mapping[str, Any]) -> list[Event]:
+        found = []
+        if line.get("is_api_error_message"):
+            status = line.get("api_error_status")
+            self._verdict.fail(_plain(line["message"].get("content")), status)
+            return [events.error(_plain(line["message"].get("content")), status=status)]
+        for block in line["message"].get("content") or []:
+            if block.get("type") == "text" and not line.get("parent_tool_use_id"):
+                found.append(events.text(block["text"], streamed=block["text"] == self._written))
+                self._written = ""
+            elif block.get("type") == "tool_use":
+                found.append(self._tool_use(block))
+        return found
+
+    def _tool_use(self, block: Mapping[str, Any]) -> Event:
+        name, values = block["name"], block.get("input") or {}
+        title = next((str(values[key]) for key in _TITLES if values.get(key)), "")
+        kind = _KINDS.get(name, "other")
+        self._tools[block["id"]] = (name, kind, title, values)
+        return events.tool_start(block["id"], name, kind, title)
+
+    def _user(self, line: Mapping[str, Any]) -> list[Event]:
+        content = line["message"].get("content")
+        blocks = content if isinstance(content, list) else []
+        return [self._tool_result(block, line) for block in blocks if block.get("type") == "tool_result"]
+
+    def _tool_result(self, block: Mapping[str, Any], line: Mapping[str, Any]) -> Event:
+        name, kind, title, values = self._tools.pop(block["tool_use_id"], ("", "other", "", {}))
+        ok = not block.get("is_error")
+        if ok:
+            self._verdict.allow(name)
+        said = _plain(block.get("content"))
+        added, removed = _edited(values, line.get("tool_use_result")) if ok and kind == "edit" else (None, None)
+        return events.tool_end(
+            block["tool_use_id"], name, kind, title, ok=ok, exit_code=_exit_code(said, ok) if kind == "bash" else None,
+            added=added, removed=removed, output=said,
+        )  # fmt: skip
+
+    def _result(self, line: Mapping[str, Any]) -> list[Event]:
+        ok = line.get("subtype") == "success" and not line.get("is_error")
+        said = str(line.get("result") or line.get("terminal_reason") or line.get("subtype"))
+        self._verdict.status = line.get("api_error_status") or (None if ok else self._verdict.status)
+        self._verdict.end(ok, said)
+        for denial in line.get("permission_denials") or []:
+            if denial.get("tool_use_id") not in self._denied:
+                self._verdict.refuse(str(denial.get("tool_name")), "")
+        numbers = line.get("usage") or {}
+        tokens = events.counted(
+            inputTokens=numbers.get("input_tokens"),
+            outputTokens=numbers.get("output_tokens"),
+            cacheReadTokens=numbers.get("cache_read_input_tokens"),
+            cacheWriteTokens=numbers.get("cache_creation_input_tokens"),
+        )
+        cost = events.counted(costUsd=line.get("total_cost_usd"))
+        self.reported = {**self.reported, **cost}
+        self.usage = {**tokens, **events.beyond(cost, self._before)}
+        self.result = {"text": said}
+        return [events.usage(self.usage), events.result(ok, said)]
+
+
+def _plain(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(block.get("text", "")) for block in content or [] if isinstance(block, dict))
+
+
+def _exit_code(said: str, ok: bool) -> int | None:
+    if ok:
+        return 0
+    head, _, rest = said.partition("Exit code ")
+    number = rest.split("\n", 1)[0].strip()
+    return int(number) if not head and number.isdigit() else None
+
+
+def _edited(values: Mapping[str, Any], outcome: Any) -> tuple[int, int]:
+    """Count an edit's lines: from its patch, or for a new file from what was written."""
+    patch = outcome.get("structuredPatch") if isinstance(outcome, dict) else None
+    if patch:
+        lines = [line for hunk in patch for line in hunk.get("lines", [])]
+        return sum(line.startswith("+") for line in lines), sum(line.startswith("-") for line in lines)
+    if "content" in values:
+        return len(str(values["content"]).splitlines()), 0
+    return events.line_counts(str(values.get("old_string", "")), str(values.get("new_string", "")))

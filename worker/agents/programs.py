@@ -1,0 +1,23 @@
+"""Finding an agent's program, and the options that a task may set for every agent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+
+from worker.agents.base import Run
+
+
+def find(program: str) -> str:
+    """Return the path of a program on PATH. Raises FileNotFoundError."""
+    found = shutil.which(program)
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)} on PATH", program)
+    return found
+
+
+def model_option(run: Run, option: str) -> list[str]:
+    """Return the option that chooses the model that the task's agentArgs name."""
+    model = run.args.get("model")
+    return [option, str(model)] if model else []

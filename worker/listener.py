@@ -1,0 +1,136 @@
+"""Hearing an AI agent out: its lines of JSON become events, each with the line itself beside it.
+
+A line may stand for several events; the first carries it as ``raw``. One that stands for none is an event ``other``. A
+line too long for one event is carried in pieces, ``rawContinues`` saying that more follows. What is no JSON object is
+output, as it was written. When the outbox is full nothing is read and the agent waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import orjson
+
+from worker.agents import events
+from worker.agents.base import TURN_ENDS, Event, Reader
+from worker.output import Outbox
+
+_READ_BYTES = 64 * 1024
+_LINE_BYTES = 8 * 1024 * 1024
+_RAW_CHARS = 256 * 1024
+_EVENT_COST = 200
+
+
+class Listener:
+    """Reads one agent's stdout until its end of file."""
+
+    def __init__(
+        self, fd: int, reader: Reader, outbox: Outbox, turn_ended: Callable[[], object] = lambda: None
+    ) -> None:
+        self._fd = fd
+        self._reader = reader
+        self._outbox = outbox
+        self._turn_ended = turn_ended
+        self._tools: set[str] = set()
+        self._spoke_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Read to the end."""
+        async with contextlib.aclosing(lines(self._fd, _LINE_BYTES)) as found:
+            async for line in found:
+                self._spoke_at = time.monotonic()
+                self._hear(line)
+                await self._outbox.room()
+
+    async def stalled(self, seconds: float) -> None:
+        """Wait until the agent has said nothing for so long although no tool of its runs."""
+        while True:
+            left = self._spoke_at + seconds - time.monotonic()
+            if left <= 0 and not self._tools:
+                return
+            await asyncio.sleep(max(left, min(1.0, seconds)))
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            said = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            said = None
+        if not isinstance(said, dict):
+            for start in range(0, len(line), _READ_BYTES):
+                piece = line[start : start + _READ_BYTES]
+                self._outbox.write("stdout", piece, _is_text(piece))
+            return
+        found = self._reader.feed(said) or [events.other()]
+        for event in with_raw(found, line.decode().rstrip("\n")):
+            self._note(event)
+            self._outbox.put({"type": "agent", **event}, _size(event))
+            if event["event"] in TURN_ENDS:
+                self._turn_ended()
+
+    def _note(self, event: Event) -> None:
+        if event["event"] == "tool_start":
+            self._tools.add(event["toolId"])
+        elif event["event"] == "tool_end":
+            self._tools.discard(event["toolId"])
+
+
+def with_raw(found: list[Event], raw: str) -> list[Event]:
+    """Return the events with the line they came from: in the first, and in pieces after it when it is long."""
+    pieces = [raw[start : start + _RAW_CHARS] for start in range(0, len(raw), _RAW_CHARS)]
+    first = {**found[0], "raw": pieces[0]}
+    rest = [{**events.other(), "raw": piece} for piece in pieces[1:]]
+    carriers = [first, *rest]
+    for carrier in carriers[:-1]:
+        carrier["rawContinues"] = True
+    return [*carriers, *found[1:]]
+
+
+def _size(event: dict[str, Any]) -> int:
+    return _EVENT_COST + sum(len(value) for value in event.values() if isinstance(value, str))
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+async def lines(fd: int, limit: int) -> AsyncGenerator[bytes]:
+    """Yield a pipe's lines with their ends; one longer than ``limit`` comes in parts. Closes the pipe."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(fd, False)
+    held = bytearray()
+    try:
+        while data := await _read(loop, fd):
+            held += data
+            *whole, rest = held.split(b"\n")
+            held = rest
+            for line in whole:
+                yield bytes(line) + b"\n"
+            if len(held) > limit:
+                yield bytes(held)
+                held = bytearray()
+        if held:
+            yield bytes(held)
+    finally:
+        os.close(fd)
+
+
+async def _read(loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
+    while True:
+        try:
+            return os.read(fd, _READ_BYTES)
+        except BlockingIOError:
+            readable = asyncio.Event()
+            loop.add_reader(fd, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(fd)
