@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from app.rpc.client import CallError, Unreachable
 from cli import exits
@@ -40,3 +40,9 @@ def translate(error: CallError | Unreachable) -> CliError:
         )
     code = exits.of_call(error.code)
     return CliError(error.message, error.hint or "see ado --help", code, error.reason or error.code.lower())
+
+
+def fail(error: Exception) -> NoReturn:
+    """Raise what a server's own part or its database says about itself as an error of the command."""
+    step = getattr(error, "next_step", "see the message")
+    raise CliError(str(error), step, exits.INFRASTRUCTURE, "server") from error

@@ -1,4 +1,4 @@
-"""The commands that start servers; the only module of the CLI that imports them, and only when a command runs."""
+"""The commands that start servers; with ``database`` all of the CLI that imports them, when such a command runs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,16 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from cli import exits, plane
-from cli.errors import CliError, usage
+from cli.errors import CliError, fail, usage
 from cli.home import ensure_home
 from cli.output import Form, talk, write_one
 
 Hidden = Parameter(show=False)
-
-
-def _fail(error: Exception) -> NoReturn:
-    raise CliError(
-        str(error), getattr(error, "next_step", "see the message"), exits.INFRASTRUCTURE, "server"
-    ) from error
 
 
 def up(
@@ -74,7 +68,7 @@ def _run_plane(replicas: int, port: int, max_workers: int, *, quiet: bool) -> in
     try:
         ControlPlane(settings).run(stopping, lambda urls: talk(f"ado: ready at {', '.join(urls)}"))
     except DatabaseError as error:
-        _fail(error)
+        fail(error)
     except OSError as error:
         raise CliError(f"cannot start: {error}", "choose another --port, or check the disk", 125, "server") from error
     return exits.SUCCESS
@@ -165,7 +159,7 @@ def api(
     except SettingsError as error:
         raise usage(str(error), "see the configuration table in the README") from error
     except DatabaseError as error:
-        _fail(error)
+        fail(error)
     except OSError as error:
         raise CliError(f"cannot listen: {error}", "choose another --port", exits.INFRASTRUCTURE, "port") from error
     serve(settings, listener, lifeline)
@@ -213,7 +207,7 @@ def spawner(
     except SettingsError as error:
         raise usage(str(error), "see the configuration table in the README") from error
     except DatabaseError as error:
-        _fail(error)
+        fail(error)
     local = LocalBackend(
         urls=settings.url,
         capabilities=settings.worker_capabilities,
@@ -286,67 +280,6 @@ def worker(
         return run(settings, lifeline)
     except OSError as error:
         raise usage(f"the token cannot be read: {error}", "check --token-file") from error
-
-
-database = App(name="db", help="The database's schema.", help_format="plaintext")
-
-
-def _dsn(dsn: str | None) -> str:
-    chosen = dsn or os.environ.get("ADO_DSN")
-    if not chosen:
-        raise usage("no database is named", "give --dsn, or set ADO_DSN")
-    return chosen
-
-
-@database.command(name="migrate")
-def migrate_(*, dsn: str | None = None, output: Form = "text") -> int:
-    """Bring the database to this release's schema."""
-    from db import migrate
-    from db.errors import DatabaseError
-
-    try:
-        done = migrate.migrate(_dsn(dsn))
-    except DatabaseError as error:
-        _fail(error)
-    said = f"applied {', '.join(map(str, done))}" if done else "the schema is up to date"
-    write_one({"applied": list(done), "name": said}, output, "name", said=said)
-    return exits.SUCCESS
-
-
-@database.command(name="check")
-def check_(*, dsn: str | None = None, output: Form = "text") -> int:
-    """Say whether the database is at this release's schema."""
-    from db import migrate
-    from db.errors import DatabaseError
-
-    try:
-        migrate.check(_dsn(dsn))
-    except DatabaseError as error:
-        _fail(error)
-    said = "the schema is up to date"
-    write_one({"version": migrate.known(), "name": said}, output, "name", said=said)
-    return exits.SUCCESS
-
-
-def token_create(
-    dsn: str, role: str, worker_id: str | None, capabilities: list[str] | None, expires_seconds: float | None
-) -> dict[str, Any]:
-    """Make a token directly on a database, as ``tokens.create`` does."""
-    from db import admin, tokens
-    from db.errors import DatabaseError
-
-    token = tokens.new(role, worker_id=worker_id, capabilities=capabilities, expires_seconds=expires_seconds)
-    try:
-        row = admin.create_token(dsn, token)
-    except DatabaseError as error:
-        _fail(error)
-    expires = row["expires_at"]
-    return {
-        "tokenId": row["token_id"],
-        "token": token.token,
-        "role": row["role"],
-        "expiresAt": expires.isoformat() if expires else None,
-    }
 
 
 def run_locally(prompt: str, agent: str, workers: int, env: dict[str, str], timeout: float | None) -> int:

@@ -5,7 +5,8 @@ DatabaseError
 ├── MigrationFailed       a migration did not apply, or an applied one was changed
 ├── DatabaseUnavailable   no connection, or it broke before an answer came
 ├── DatabaseRefused       a value cannot be stored: NUL in a text, a number out of range
-└── LogPruned             the events a reader asks for have been dropped
+├── LogPruned             the events a reader asks for have been dropped
+└── PruneBusy             a prune could not get on: another one, or an old transaction, is in its way
 """
 
 from __future__ import annotations
@@ -53,3 +54,7 @@ class LogPruned(DatabaseError):
     """The events that a reader asks for have been dropped with their range."""
 
     next_step = "the task's row still tells how it ended: ado tasks show"
+
+
+class PruneBusy(DatabaseError):
+    """A prune could not get on: another one, or an old transaction, is in its way."""

@@ -9,7 +9,7 @@ from db import events, tokens, workers
 from db.database import Database
 
 _log = logging.getLogger("ado.janitor")
-_RANGES_AHEAD = 2000
+_RANGES_AHEAD = 400  # whoever creates tasks faster makes a range itself
 
 
 async def step(db: Database, settings: AppSettings) -> None:

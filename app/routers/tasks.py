@@ -16,7 +16,7 @@ from app.routers.ids import no_such_task, parse_task
 from app.routers.shapes import Resources, Task, Wire
 from app.rpc.procedure import mutation, query
 from app.settings import AppSettings
-from db import model, tasks
+from db import events, model, tasks
 from db.model import Status
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -186,6 +186,9 @@ async def retry(context: Context, input: TaskInput) -> Task:
     retried = await tasks.retry(context.db, task_id)
     task = await get_task(context, task_id)
     if not retried:
+        state = await events.state(context.db, task_id)
+        if state is not None and state.pruned:
+            raise refusal("log_pruned", f"the log of {task.task_id} has been dropped, so the task cannot go on")
         raise refusal("nothing_to_retry", f"{task.task_id} is {task.status}: none of its jobs can be queued again")
     return task
 

@@ -42,7 +42,7 @@ def create(
     """
     seconds = durations.parse(expires) if expires else None
     if database := dsn or os.environ.get("ADO_DSN"):
-        from cli.serve import token_create
+        from cli.database import token_create
 
         made: dict[str, Any] = token_create(database, role, worker, capability, seconds)
     else:

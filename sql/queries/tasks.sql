@@ -131,10 +131,13 @@ where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_
 order by f.task_id desc;
 
 -- name: retry_task :optional
--- Queue the failed and cancelled jobs again. No row: nothing to retry, or a cancel is still being carried out.
+-- Queue the failed and cancelled jobs again. No row: nothing to retry, a cancel is still being carried out, or the
+-- task's log is pruned, so that nothing can be added to it.
 with locked_jobs as materialized (
     select j.job, j.status from ado.jobs j
     where j.task_id = :task_id::bigint and j.status in ('failed', 'cancelled')
+      and not exists (select from ado.log_ranges r where r.from_task_id <= :task_id::bigint
+                      and :task_id::bigint < r.to_task_id and r.pruned_at is not null)
     order by j.job for update
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l

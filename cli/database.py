@@ -1,0 +1,106 @@
+"""The commands that work directly on a database: its schema, its old logs, and tokens where no server runs yet."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from cyclopts import App
+
+from cli import durations, exits
+from cli.errors import fail, usage
+from cli.output import Form, talk, write_items, write_one
+
+database = App(name="db", help="The database's schema and its old logs.", help_format="plaintext")
+
+
+def _dsn(dsn: str | None) -> str:
+    chosen = dsn or os.environ.get("ADO_DSN")
+    if not chosen:
+        raise usage("no database is named", "give --dsn, or set ADO_DSN; ado status shows the embedded one's")
+    return chosen
+
+
+@database.command(name="migrate")
+def migrate_(*, dsn: str | None = None, output: Form = "text") -> int:
+    """Bring the database to this release's schema."""
+    from db import migrate
+    from db.errors import DatabaseError
+
+    try:
+        done = migrate.migrate(_dsn(dsn))
+    except DatabaseError as error:
+        fail(error)
+    said = f"applied {', '.join(map(str, done))}" if done else "the schema is up to date"
+    write_one({"applied": list(done), "name": said}, output, "name", said=said)
+    return exits.SUCCESS
+
+
+@database.command(name="check")
+def check_(*, dsn: str | None = None, output: Form = "text") -> int:
+    """Say whether the database is at this release's schema."""
+    from db import migrate
+    from db.errors import DatabaseError
+
+    try:
+        migrate.check(_dsn(dsn))
+    except DatabaseError as error:
+        fail(error)
+    said = "the schema is up to date"
+    write_one({"version": migrate.known(), "name": said}, output, "name", said=said)
+    return exits.SUCCESS
+
+
+@database.command
+def prune(*, older_than: str, dsn: str | None = None, output: Form = "text") -> int:
+    """Drop the logs of tasks that ended long ago, range by range; tasks and jobs stay and tell how they ended.
+
+    A range of task ids goes once all its ids are used up and all its tasks ended before then. Nothing waits for it.
+
+    Parameters
+    ----------
+    older_than
+        Ended before: 30d, 12h, 90m ago.
+    dsn
+        The database; ADO_DSN does the same.
+    """
+    from db import migrate, retention
+    from db.errors import DatabaseError
+
+    chosen, seconds = _dsn(dsn), durations.parse(older_than)
+    try:
+        migrate.check(chosen)
+        ranges = list(retention.prune(chosen, seconds))
+    except DatabaseError as error:
+        fail(error)
+    items: list[dict[str, Any]] = [
+        {"name": f"task-{found.first}..task-{found.last}", "tasks": found.tasks, "bytes": found.bytes}
+        for found in ranges
+    ]
+    if not items and output == "text":
+        talk("ado: nothing to prune: no range of task ids is used up and ended before then (see ado.log_status)")
+    else:
+        rows = [[item["name"], str(item["tasks"]), f"{item['bytes'] / 2**20:.1f}"] for item in items]
+        write_items({"items": items}, output, "name", [["pruned", "tasks", "MiB"], *rows])
+    return exits.SUCCESS
+
+
+def token_create(
+    dsn: str, role: str, worker_id: str | None, capabilities: list[str] | None, expires_seconds: float | None
+) -> dict[str, Any]:
+    """Make a token directly on a database, as ``tokens.create`` does."""
+    from db import admin, tokens
+    from db.errors import DatabaseError
+
+    token = tokens.new(role, worker_id=worker_id, capabilities=capabilities, expires_seconds=expires_seconds)
+    try:
+        row = admin.create_token(dsn, token)
+    except DatabaseError as error:
+        fail(error)
+    expires = row["expires_at"]
+    return {
+        "tokenId": row["token_id"],
+        "token": token.token,
+        "role": row["role"],
+        "expiresAt": expires.isoformat() if expires else None,
+    }
