@@ -60,6 +60,7 @@ class Replica:
             lanes=settings.flush_lanes,
             lease_seconds=settings.lease_seconds,
             byte_limit=settings.append_bytes,
+            output_limit=settings.output_bytes,
         )
         parking = Parking(db, hub, poll_seconds=settings.poll_seconds)
         tail = Tail(db, feeds, retry_seconds=settings.poll_seconds)

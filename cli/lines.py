@@ -85,5 +85,6 @@ def note(event: Mapping[str, Any]) -> str:
         "released": f"ado: {attempt} was handed back ({reason}); the job is queued again",
         "retried": "ado: the failed jobs are queued again",
         "cancel_requested": f"ado: cancelled{f' ({reason})' if reason else ''}",
-        "truncated": f"ado: {who}output beyond the limit was dropped",
+        "truncated": f"ado: {who}output has reached the server's limit of {event.get('limitBytes')} bytes; "
+        "what follows is dropped, the job runs on",
     }.get(event["type"], "")

@@ -31,6 +31,13 @@ class Batch:
     worker_id: str
     number: int
     events: Sequence[NewEvent]
+    dropped: int = 0
+    """Bytes of its output that are not among the events, because the attempt had reached its limit."""
+
+    @property
+    def output_size(self) -> int:
+        """Bytes of its output."""
+        return sum(len(event.data) for event in self.events if event.data is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +48,10 @@ class Stored:
     stored_at: datetime
 
 
-async def append(db: Database, batches: Sequence[Batch], lease_seconds: float) -> list[Stored | None]:
-    """Store batches of different attempts in one commit; None for each that the fence refused."""
+async def append(
+    db: Database, batches: Sequence[Batch], lease_seconds: float, *, output_limit: int = 2**62
+) -> list[Stored | None]:
+    """Store batches of different attempts in one commit; None for each that the fence or the limit refused."""
     events = [
         (position, number, event)
         for position, batch in enumerate(batches, 1)
@@ -56,7 +65,10 @@ async def append(db: Database, batches: Sequence[Batch], lease_seconds: float) -
         worker_ids=[batch.worker_id for batch in batches],
         batches=[batch.number for batch in batches],
         counts=[len(batch.events) for batch in batches],
+        output_sizes=[batch.output_size for batch in batches],
+        dropped_sizes=[batch.dropped for batch in batches],
         lease_seconds=lease_seconds,
+        output_limit=output_limit,
         event_positions=[event[0] for event in events],
         event_numbers=[event[1] for event in events],
         types=[event[2].type for event in events],

@@ -63,6 +63,8 @@ class Job:
     finished_attempt: int
     worker_id: str | None
     last_batch: int
+    output_bytes: int
+    dropped_bytes: int
     exit_code: int | None
     reason: str | None
     message: str | None
@@ -83,6 +85,8 @@ class Job:
             finished_attempt=row["finished_attempt"],
             worker_id=row["worker_id"],
             last_batch=row["last_batch"],
+            output_bytes=row["output_bytes"],
+            dropped_bytes=row["dropped_bytes"],
             exit_code=row["exit_code"],
             reason=row["reason"],
             message=row["message"],

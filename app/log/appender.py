@@ -34,17 +34,18 @@ class _Waiting:
 class Appender:
     """Stores batches; one per replica."""
 
-    def __init__(self, db: Database, *, lanes: int, lease_seconds: float, byte_limit: int) -> None:
+    def __init__(self, db: Database, *, lanes: int, lease_seconds: float, byte_limit: int, output_limit: int) -> None:
         self._db = db
         self._lease_seconds = lease_seconds
         self._byte_limit = byte_limit
+        self._output_limit = output_limit
         self._bytes = 0
         self._room = asyncio.Condition()
         self._queues: list[deque[_Waiting]] = [deque() for _ in range(lanes)]
         self._arrivals = [asyncio.Event() for _ in range(lanes)]
 
     async def append(self, batch: Batch) -> bool:
-        """Store a batch durably; False when the fence refused it. Raises DatabaseUnavailable."""
+        """Store a batch durably; False when the fence or the limit refused it. Raises DatabaseUnavailable."""
         size = sum(len(event.data or b"") + len(event.body or "") + 100 for event in batch.events)
         async with self._room:
             await self._room.wait_for(lambda: self._bytes == 0 or self._bytes + size <= self._byte_limit)
@@ -89,7 +90,12 @@ class Appender:
         metrics.FLUSH_EVENTS.observe(sum(len(waiting.batch.events) for waiting in flush))
         metrics.FLUSH_BYTES.observe(size)
         try:
-            stored = await events.append(self._db, [waiting.batch for waiting in flush], self._lease_seconds)
+            stored = await events.append(
+                self._db,
+                [waiting.batch for waiting in flush],
+                self._lease_seconds,
+                output_limit=self._output_limit,
+            )
         except Exception as error:  # noqa: BLE001 - every waiter must hear of it, whatever it is
             for waiting in flush:
                 if not waiting.done.done():

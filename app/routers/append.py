@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -56,12 +57,12 @@ async def append(context: Context, input: AppendInput) -> Acknowledged:
     events = [parse_event(event, settings) for event in input.events]
     batch = Batch(task_id, job, input.attempt, input.worker_id, input.batch, events)
     if not await context.services.appender.append(batch):
-        await _acknowledge_again(context, batch, input.job_id)
+        await _refused(context, batch, input.job_id)
     return Acknowledged(acknowledged=input.batch)
 
 
-async def _acknowledge_again(context: Context, batch: Batch, text: str) -> None:
-    """Return if the batch is stored already, else raise what the fence found."""
+async def _refused(context: Context, batch: Batch, text: str) -> None:
+    """Return if the batch is stored already or once it is stored without output, else raise what the fence found."""
     job = await jobs.get(context.db, batch.task_id, batch.job)
     held = (
         job is not None
@@ -69,8 +70,29 @@ async def _acknowledge_again(context: Context, batch: Batch, text: str) -> None:
         and job.attempt == batch.attempt
         and job.worker_id == batch.worker_id
     )
-    if not (held and job is not None and job.last_batch >= batch.number):
+    if not held or job is None:
         raise fence_error(job, text, batch.attempt, batch.worker_id, batch.number)
+    if job.last_batch >= batch.number:
+        return
+    limit = context.services.settings.output_bytes
+    if job.last_batch != batch.number - 1 or batch.output_size == 0 or job.output_bytes < limit:
+        raise fence_error(job, text, batch.attempt, batch.worker_id, batch.number)
+    rest = without_output(batch, limit, first=job.dropped_bytes == 0)
+    if not await context.services.appender.append(rest):
+        await _refused(context, rest, text)
+
+
+def without_output(batch: Batch, limit: int, *, first: bool) -> Batch:
+    """Return a batch with its output counted but dropped; the first of an attempt carries the event that says so.
+
+    No two batches are the first: the fence lets only one follow the batch after which nothing had been dropped.
+    """
+    dropped = batch.output_size
+    events = [event for event in batch.events if event.type != "output"]
+    if first:
+        body = orjson.dumps({"limitBytes": limit, "droppedBytes": dropped}).decode()
+        events.append(NewEvent("truncated", None, datetime.now(UTC), None, body))
+    return replace(batch, events=events, dropped=dropped)
 
 
 def parse_event(event: dict[str, Any], settings: AppSettings) -> NewEvent:

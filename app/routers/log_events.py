@@ -70,6 +70,7 @@ class RequeuedEvent(LogEvent, tag="requeued"):
     next_attempt: int
     exit_code: int | UnsetType = UNSET
     message: str | UnsetType = UNSET
+    dropped_bytes: int | UnsetType = UNSET
 
 
 class ReleasedEvent(LogEvent, tag="released"):
@@ -96,7 +97,11 @@ class CheckpointEvent(LogEvent, tag="checkpoint"):
 
 
 class TruncatedEvent(LogEvent, tag="truncated"):
-    """Output beyond the limit was dropped."""
+    """The attempt's output has reached the limit: what follows is dropped; ``finished`` says how much it was."""
+
+    limit_bytes: int
+    dropped_bytes: int
+    """What was dropped with this event."""
 
 
 class FinishedEvent(LogEvent, tag="finished"):
@@ -107,6 +112,8 @@ class FinishedEvent(LogEvent, tag="finished"):
     reason: str | UnsetType | None = UNSET
     message: str | UnsetType | None = UNSET
     usage: Any = UNSET
+    dropped_bytes: int | UnsetType = UNSET
+    """Output beyond the limit."""
 
 
 class SucceededEvent(LogEvent, tag="succeeded"):

@@ -57,6 +57,8 @@ class Job(Wire):
     message: str | UnsetType = UNSET
     result: Any = UNSET
     usage: Any = UNSET
+    dropped_bytes: int | UnsetType = UNSET
+    """Output of the last attempt beyond the limit, which was not stored."""
     started_at: datetime | UnsetType = UNSET
     finished_at: datetime | UnsetType = UNSET
 
@@ -74,6 +76,7 @@ class Job(Wire):
             message=_or_unset(job.message),
             result=_or_unset(job.result),
             usage=_or_unset(job.usage),
+            dropped_bytes=_or_unset(job.dropped_bytes or None),
             started_at=_or_unset(job.started_at),
             finished_at=_or_unset(job.finished_at),
         )

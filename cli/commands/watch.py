@@ -12,7 +12,7 @@ from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
 from cli.errors import usage
 from cli.follow import View, follow
-from cli.output import write_one
+from cli.output import talk, write_one
 
 _NO_OPTIONS = Options()
 
@@ -123,4 +123,8 @@ def logs(
         json_lines=options.as_json,
         verdict=False,
     )
-    return follow(server, view)
+    code = follow(server, view)
+    for item in found["jobs"]:
+        if item.get("droppedBytes") and job in (None, item["job"]) and attempt in (None, item["attempt"]):
+            talk(f"ado: {item['jobId']}: {item['droppedBytes']} bytes of output beyond the server's limit were dropped")
+    return code

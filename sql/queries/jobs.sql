@@ -45,8 +45,8 @@ with recursive demands as (
 ), claimed_jobs as (
     update ado.jobs j set status = 'running', attempt = j.attempt + 1, worker_id = s.worker_id,
         lease_expires_at = now() + make_interval(secs => :lease_seconds::double precision), last_batch = 0,
-        missed_heartbeats = 0, started_at = now(), exit_code = null, reason = null, message = null, result = null,
-        usage = null
+        output_bytes = 0, dropped_bytes = 0, missed_heartbeats = 0, started_at = now(), exit_code = null, reason = null,
+        message = null, result = null, usage = null
     from ranked r cross join supply s
     where j.task_id = r.task_id and j.job = r.job and r.position <= s.free_slots
       and r.used_cpu <= s.free_cpu and r.used_memory <= s.free_memory and r.used_gpu <= s.free_gpu
@@ -146,7 +146,7 @@ with locked_job as materialized (
       and (:last_batch::bigint is null or j.last_batch >= :last_batch::bigint)
     for update
 ), decided as (
-    select j.task_id, j.job, j.attempt, j.worker_id, j.failures,
+    select j.task_id, j.job, j.attempt, j.worker_id, j.failures, nullif(j.dropped_bytes, 0) as dropped_bytes,
            case when j.stop_reason = 'timed_out' then 'failed'
                 when j.stop_reason is not null then 'cancelled'
                 when :outcome::text = 'released' then 'queued'
@@ -177,11 +177,13 @@ with locked_job as materialized (
                 else 'requeued' end, now(), now(),
            json_strip_nulls(case
                when d.status <> 'queued' then json_build_object('outcome', d.status, 'exitCode', :exit_code::integer,
-                   'reason', d.reason, 'message', :message::text, 'usage', :usage::json)
+                   'reason', d.reason, 'message', :message::text, 'usage', :usage::json,
+                   'droppedBytes', d.dropped_bytes)
                when :outcome::text = 'released' then json_build_object('reason', :reason::text,
                    'message', :message::text)
                else json_build_object('reason', d.reason, 'workerId', d.worker_id, 'nextAttempt', d.attempt + 1,
-                   'exitCode', :exit_code::integer, 'message', :message::text) end)
+                   'exitCode', :exit_code::integer, 'message', :message::text,
+                   'droppedBytes', d.dropped_bytes) end)
     from decided d join locked_log l using (task_id)
 ), advanced_log as (
     update ado.task_logs l set last_seq = l.last_seq + 1 from decided d where l.task_id = d.task_id
