@@ -83,24 +83,31 @@ class Attempt:
 
     async def _start(self, where: Place) -> KeptProcess:
         agent = AGENTS[self.job["agent"]]
-        args = self.job.get("agentArgs") or {}
-        run = Run(self.job["prompt"], where.directory, where.home, args=args, isolated=self._settings.isolated)
+        worker_id = self._settings.worker_id
         given = lend(agent.needs, where.home, self._settings.agent_env)
+        run = Run(
+            self.job["prompt"],
+            where.directory,
+            where.home,
+            args=self.job.get("agentArgs") or {},
+            env=environment(self.job, where, worker_id, given),
+            isolated=self._settings.isolated,
+        )
         launch = agent.launch(run)
-        env = environment(self.job, where, self._settings.worker_id, {**given, **launch.env})
+        env = environment(self.job, where, worker_id, {**given, **launch.env})
         self._reader = agent.reader(run)
-        return await KeptProcess.start(launch.argv, env=env, cwd=str(where.directory))
+        return await KeptProcess.start(launch.argv, env=env, cwd=str(where.directory), stdin=launch.stdin)
 
     async def _run_agent(self, outbox: Outbox, sender: BatchSender, where: Place) -> Outcome:
         process = await self._start(where)
         sending = asyncio.create_task(sender.run(), name="batches")
-        readers = [PipeReader(process.stderr, "stderr", outbox)]
         reading = [asyncio.create_task(self._read_events(process.events, outbox), name="events")]
         stoppers = [asyncio.create_task(self._stop_process(process), name="stopper")]
         if self._reader is None:
-            readers.append(PipeReader(process.stdout, "stdout", outbox))
+            readers = [PipeReader(process.stdout, "stdout", outbox), PipeReader(process.stderr, "stderr", outbox)]
         else:
             listener = Listener(process.stdout, self._reader, outbox)
+            readers = [PipeReader(process.stderr, "stderr", outbox, listener.overhear)]
             reading.append(asyncio.create_task(listener.run(), name="listener"))
             stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))
         ending = asyncio.create_task(process.ended(), name="agent end")

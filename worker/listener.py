@@ -37,6 +37,7 @@ class Listener:
         self._outbox = outbox
         self._turn_ended = turn_ended
         self._tools: set[str] = set()
+        self._murmur = b""
         self._spoke_at = time.monotonic()
 
     async def run(self) -> None:
@@ -46,6 +47,15 @@ class Listener:
                 self._spoke_at = time.monotonic()
                 self._hear(line)
                 await self._outbox.room()
+
+    def overhear(self, data: bytes) -> None:
+        """Take note of what the agent writes to stderr, which is output besides."""
+        self._spoke_at = time.monotonic()
+        *whole, self._murmur = (self._murmur + data).split(b"\n")
+        self._murmur = self._murmur[-_READ_BYTES:]
+        for line in whole:
+            for event in self._reader.overhear(line.decode("utf-8", "replace")):
+                self._outbox.put({"type": "agent", **event}, _size(event))
 
     async def stalled(self, seconds: float) -> None:
         """Wait until the agent has said nothing for so long although no tool of its runs."""

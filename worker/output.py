@@ -166,8 +166,9 @@ class Outbox:
 class PipeReader:
     """Reads one pipe into the outbox until its end of file."""
 
-    def __init__(self, fd: int, stream: str, outbox: Outbox) -> None:
+    def __init__(self, fd: int, stream: str, outbox: Outbox, heard: Callable[[bytes], object] = lambda _: None) -> None:
         os.set_blocking(fd, False)
+        self._heard = heard
         self._fd = fd
         self._stream = stream
         self._outbox = outbox
@@ -188,6 +189,7 @@ class PipeReader:
         if not data:
             self.close()
             return
+        self._heard(data)
         ready, self._held, text = split_character(self._held + data)
         if ready:
             self._outbox.write(self._stream, ready, text)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +44,15 @@ class KeptProcess:
         self._status = status
 
     @classmethod
-    async def start(cls, argv: Sequence[str], *, env: Mapping[str, str], cwd: str) -> KeptProcess:
-        """Start an agent. The write end of ``events`` is named to it in ADO_EVENTS_FD."""
+    async def start(cls, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: str = "") -> KeptProcess:
+        """Start an agent that reads ``stdin``. The write end of ``events`` is named to it in ADO_EVENTS_FD."""
+        script = _file_of(stdin)
         pipes = [os.pipe() for _ in range(5)]
         (out_r, out_w), (err_r, err_w), (event_r, event_w), (control_r, control_w), (status_r, status_w) = pipes
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", _KEEPER, str(control_r), str(status_w), "--", *argv),
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=script,
                 stdout=out_w,
                 stderr=err_w,
                 pass_fds=(control_r, status_w, event_w),
@@ -63,7 +65,7 @@ class KeptProcess:
                 os.close(fd)
             raise
         finally:
-            for fd in (out_w, err_w, event_w, control_r, status_w):
+            for fd in (out_w, err_w, event_w, control_r, status_w, script):
                 os.close(fd)
         cls.keepers.add(process.pid)
         return cls(process, (out_r, err_r, event_r), control_w, status_r)
@@ -99,6 +101,16 @@ class KeptProcess:
             os.close(self._control)
             os.close(self._status)
             self._control = None
+
+
+def _file_of(text: str) -> int:
+    """Return a descriptor to read a text from: a file without a name, because a pipe would have to be fed."""
+    if not text:
+        return os.open(os.devnull, os.O_RDONLY)
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+        file.seek(0)
+        return os.dup(file.fileno())
 
 
 def sweep(keepers: set[int]) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from worker.agents.base import Agent
 from worker.agents.claude_code import ClaudeCode
+from worker.agents.codex import Codex
+from worker.agents.gemini_cli import GeminiCli
 from worker.agents.scripted import Scripted
 from worker.agents.shell import Shell
 
-AGENTS: dict[str, Agent] = {"shell": Shell(), "scripted": Scripted(), "claude-code": ClaudeCode()}
+AGENTS: dict[str, Agent] = {
+    "shell": Shell(),
+    "scripted": Scripted(),
+    "claude-code": ClaudeCode(),
+    "codex": Codex(),
+    "gemini-cli": GeminiCli(),
+}

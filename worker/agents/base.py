@@ -48,6 +48,8 @@ class Run:
     """Its HOME: the job's own, or in local mode the user's."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """The task's agentArgs."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The environment it will have, but for what ``launch`` adds."""
     session: str | None = None
     """The session to go on with; its files are back in HOME already."""
     reported: Mapping[str, Any] = field(default_factory=dict)
@@ -60,10 +62,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start it: what to execute, and what to add to the job's environment."""
+    """How to start it: what to execute, what to add to the job's environment, and what it reads from stdin."""
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
+    stdin: str = ""
 
 
 class Reader(Protocol):
@@ -87,6 +90,9 @@ class Reader(Protocol):
 
     def feed(self, line: Mapping[str, Any]) -> list[Event]:
         """Return the events that one line of JSON stands for."""
+
+    def overhear(self, line: str) -> list[Event]:
+        """Return the events that a line on stderr stands for; the line itself is output all the same."""
 
     def outcome(self, ended: Ended) -> Outcome:
         """Judge by what was said last and how the process ended."""

@@ -49,10 +49,10 @@ class ClaudeCode:
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
         argv += model_option(run, "--model")
         if run.local:
-            return Launch([*argv, "--", run.prompt])
+            return Launch(argv, {}, run.prompt)
         if run.isolated:  # as root the bypass is refused unless it is told that this is a sandbox
-            return Launch([*argv, "--dangerously-skip-permissions", "--", run.prompt], {**_QUIET, "IS_SANDBOX": "1"})
-        return Launch([*argv, "--permission-mode", "acceptEdits", "--", run.prompt], _QUIET)
+            return Launch([*argv, "--dangerously-skip-permissions"], {**_QUIET, "IS_SANDBOX": "1"}, run.prompt)
+        return Launch([*argv, "--permission-mode", "acceptEdits"], _QUIET, run.prompt)
 
     def reader(self, run: Run) -> ClaudeReader:
         """Return a reader of its lines."""
@@ -81,20 +81,20 @@ class ClaudeReader:
         """Judge the run."""
         return self._verdict.outcome(ended)
 
+    def overhear(self, _line: str) -> list[Event]:
+        """Return nothing: its stderr is for people."""
+        return []
+
     def feed(self, line: Mapping[str, Any]) -> list[Event]:
         """Return what a line says."""
-        match line.get("type"):
-            case "system":
-                return self._system(line)
-            case "stream_event":
-                return self._stream(line)
-            case "assistant":
-                return self._assistant(line)
-            case "user":
-                return self._user(line)
-            case "result":
-                return self._result(line)
-        return []
+        hearing = {
+            "system": self._system,
+            "stream_event": self._stream,
+            "assistant": self._assistant,
+            "user": self._user,
+            "result": self._result,
+        }.get(str(line.get("type")))
+        return hearing(line) if hearing else []
 
     def _system(self, line: Mapping[str, Any]) -> list[Event]:
         match line.get("subtype"):
@@ -124,11 +124,12 @@ class ClaudeReader:
         return [events.text_delta(delta["text"])]
 
     def _assistant(self, line: Mapping[str, Any]) -> list[Event]:
-        found = []
         if line.get("is_api_error_message"):
             status = line.get("api_error_status")
             self._verdict.fail(_plain(line["message"].get("content")), status)
             return [events.error(_plain(line["message"].get("content")), status=status)]
+        self._verdict.go_on()
+        found = []
         for block in line["message"].get("content") or []:
             if block.get("type") == "text" and not line.get("parent_tool_use_id"):
                 found.append(events.text(block["text"], streamed=block["text"] == self._written))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 
 from worker.agents.base import Run
+
+_STATUS = re.compile(r"""(?:\bstatus:? |"code":\s*|\bError:? )([45]\d\d)\b""")
 
 
 def find(program: str) -> str:
@@ -21,3 +24,9 @@ def model_option(run: Run, option: str) -> list[str]:
     """Return the option that chooses the model that the task's agentArgs name."""
     model = run.args.get("model")
     return [option, str(model)] if model else []
+
+
+def status_in(message: str) -> int | None:
+    """Return the HTTP status that an error's text names."""
+    found = _STATUS.search(message)
+    return int(found[1]) if found else None

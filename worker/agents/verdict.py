@@ -34,6 +34,11 @@ class Verdict:
         self.message = message
         self.status = status
 
+    def go_on(self) -> None:
+        """Note that the agent went on after an error."""
+        self.message = ""
+        self.status = None
+
     def end(self, ok: bool, message: str = "") -> None:
         """Note the agent's last word."""
         self.final = ok

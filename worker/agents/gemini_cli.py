@@ -1,0 +1,190 @@
+"""The agent ``gemini-cli``, by its stream of JSON lines.
+
+Its exit code says little: a failure in mid-stream, and SIGTERM, end with 0. Only ``result`` with ``status: success``
+is one. What it retries stands on stderr alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.agents import events
+from worker.agents.base import Event, Launch, Needs, Outcome, Run
+from worker.agents.programs import find, model_option, status_in
+from worker.agents.verdict import Verdict
+from worker.process import Ended
+
+_KINDS = {
+    "write_file": "edit", "replace": "edit", "run_shell_command": "bash", "read_file": "read",
+    "read_many_files": "read", "list_directory": "read", "glob": "search", "search_file_content": "search",
+    "google_web_search": "search", "web_fetch": "fetch",
+}  # fmt: skip
+_TITLES = ("file_path", "command", "absolute_path", "path", "dir_path", "pattern", "query", "prompt", "description")
+_RETRY = re.compile(r"Attempt (\d+) failed\b(?:.*?status (\d{3}))?")
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "security": {"folderTrust": {"enabled": False}},
+    "privacy": {"usageStatisticsEnabled": False},
+    "telemetry": {"enabled": False},
+    "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False, "checkpointing": {"enabled": False}},
+    "ide": {"enabled": False},
+}
+_QUIET = {
+    "GEMINI_CLI_NO_RELAUNCH": "true",
+    "GEMINI_CLI_TRUST_WORKSPACE": "true",
+    "TERM": "xterm-256color",
+    "COLORTERM": "truecolor",
+}
+
+
+class GeminiCli:
+    """Google's Gemini CLI."""
+
+    needs = Needs(
+        "gemini",
+        variables=("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS"),
+        files=(".gemini/oauth_creds.json",),
+        passed=("GOOGLE_GEMINI_BASE_URL", "GEMINI_MODEL", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_CLOUD_PROJECT",
+                "GOOGLE_CLOUD_LOCATION"),
+        install="npm install -g @google/gemini-cli",
+        sign_in="set GEMINI_API_KEY, or run: gemini, and sign in",
+    )  # fmt: skip
+
+    def launch(self, run: Run) -> Launch:
+        """Return the command; the job's HOME gets settings that say how it signs in and that it is quiet."""
+        argv = [find("gemini"), "--output-format", "stream-json"]
+        argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
+        argv += model_option(run, "--model")
+        if run.local:
+            return Launch(argv, {"GEMINI_CLI_NO_RELAUNCH": "true"}, run.prompt)
+        argv += ["--approval-mode", "yolo" if run.isolated else "auto_edit"]
+        file = run.home / ".gemini/settings.json"
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        settings = {**_SETTINGS, "security": {**_SETTINGS["security"], "auth": {"selectedType": _sign_in(run)}}}
+        file.write_text(json.dumps(settings), "utf-8")
+        return Launch(argv, _QUIET, run.prompt)
+
+    def reader(self, run: Run) -> GeminiReader:
+        """Return a reader of its lines."""
+        return GeminiReader(run)
+
+    def session_files(self, home: Path, session: str) -> list[Path]:
+        """Return the conversation, which lies under a name made from its directory, and the list of those names."""
+        chats = sorted(home.glob(f".gemini/tmp/*/chats/*{session[:8]}*"))
+        roots = sorted(home.glob(".gemini/tmp/*/.project_root"))
+        return [*chats, *roots, *(file for file in [home / ".gemini/projects.json"] if file.exists())]
+
+
+def _sign_in(run: Run) -> str:
+    if run.env.get("GEMINI_API_KEY"):
+        return "gemini-api-key"
+    if run.env.get("GOOGLE_GENAI_USE_VERTEXAI") or run.env.get("GOOGLE_API_KEY"):
+        return "vertex-ai"
+    return "oauth-personal" if (run.home / ".gemini/oauth_creds.json").exists() else "gemini-api-key"
+
+
+class GeminiReader:
+    """Reads one run."""
+
+    def __init__(self, run: Run) -> None:
+        self.session: str | None = run.session
+        self.reported: dict[str, float] = dict(run.reported)
+        self.usage: dict[str, float] | None = None
+        self.result: dict[str, Any] | None = None
+        self._verdict = Verdict()
+        self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
+        self._written = ""
+        self._said = ""
+
+    def outcome(self, ended: Ended) -> Outcome:
+        """Judge the run."""
+        return self._verdict.outcome(ended)
+
+    def overhear(self, line: str) -> list[Event]:
+        """Return what a line on stderr says: that the model is asked again."""
+        found = _RETRY.match(line)
+        if found is None:
+            return []
+        status = int(found[2]) if found[2] else None
+        self._verdict.fail(line.strip()[:500], status)
+        return [events.retry(int(found[1]), None, line.strip()[:200], status=status)]
+
+    def feed(self, line: Mapping[str, Any]) -> list[Event]:
+        """Return what a line says."""
+        hearing = {
+            "init": self._session,
+            "message": self._message,
+            "tool_use": self._tool_use,
+            "tool_result": self._tool_result,
+            "error": self._error,
+            "result": self._result,
+        }.get(str(line.get("type")))
+        return hearing(line) if hearing else []
+
+    def _session(self, line: Mapping[str, Any]) -> list[Event]:
+        self.session = line["session_id"]
+        return [events.session(line["session_id"], line.get("model"))]
+
+    def _message(self, line: Mapping[str, Any]) -> list[Event]:
+        if line.get("role") != "assistant":
+            return []
+        self._written += line["content"]
+        self._verdict.go_on()
+        return [events.text_delta(line["content"])]
+
+    def _error(self, line: Mapping[str, Any]) -> list[Event]:
+        message = str(line.get("message"))
+        self._verdict.fail(message, status_in(message))
+        return [*self._text(), events.error(message, status=status_in(message))]
+
+    def _text(self) -> list[Event]:
+        whole, self._written = self._written, ""
+        self._said = whole or self._said
+        return [events.text(whole, streamed=True)] if whole else []
+
+    def _tool_use(self, line: Mapping[str, Any]) -> list[Event]:
+        name, values = line["tool_name"], line.get("parameters") or {}
+        title = next((str(values[key]) for key in _TITLES if values.get(key)), "")
+        kind = _KINDS.get(name, "other")
+        self._tools[line["tool_id"]] = (name, kind, title, values)
+        return [*self._text(), events.tool_start(line["tool_id"], name, kind, title)]
+
+    def _tool_result(self, line: Mapping[str, Any]) -> list[Event]:
+        name, kind, title, values = self._tools.pop(line["tool_id"], ("", "other", "", {}))
+        ok = line.get("status") == "success"
+        said = str(line.get("output") or (line.get("error") or {}).get("message") or "")
+        if ok:
+            self._verdict.allow(name)
+        added, removed = _edited(values) if ok and kind == "edit" else (None, None)
+        code = re.search(r"^Exit Code: (\d+)$", said, re.MULTILINE) if kind == "bash" else None
+        exit_code = int(code[1]) if code else 0 if ok and kind == "bash" else None
+        ended = events.tool_end(
+            line["tool_id"], name, kind, title, ok=ok, exit_code=exit_code, added=added, removed=removed, output=said
+        )
+        return [ended]
+
+    def _result(self, line: Mapping[str, Any]) -> list[Event]:
+        ok = line.get("status") == "success"
+        written = self._text()
+        said = str((line.get("error") or {}).get("message") or (self._said if ok else ""))
+        if not ok:
+            self._verdict.status = status_in(said) or self._verdict.status
+        self._verdict.end(ok, said)
+        numbers = line.get("stats") or {}
+        self.usage = events.counted(
+            inputTokens=numbers.get("input_tokens"),
+            outputTokens=numbers.get("output_tokens"),
+            cacheReadTokens=numbers.get("cached"),
+        )
+        self.result = {"text": said}
+        return [*written, events.usage(self.usage), events.result(ok, said)]
+
+
+def _edited(values: Mapping[str, Any]) -> tuple[int, int]:
+    if "content" in values:
+        return len(str(values["content"]).splitlines()), 0
+    return events.line_counts(str(values.get("old_string", "")), str(values.get("new_string", "")))
