@@ -12,7 +12,7 @@ from app.rpc.calls import error_shape
 from app.rpc.errors import ProcedureError
 from app.rpc.exchange import Receive, Scope, Send
 from app.rpc.gate import Gate, Limits
-from app.rpc.http import HttpWire, respond
+from app.rpc.http import HttpWire, deny, respond
 from app.rpc.registry import Registry
 from app.rpc.sse import EventStream, EventStreams
 from app.rpc.websocket import Closed, Socket
@@ -43,9 +43,9 @@ class RpcApplication:
             await self._http(scope, receive, send, path.removeprefix(self._base))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._draining or _is_foreign(scope):
+        if refusal := _FOREIGN if _is_foreign(scope) else _DRAINING if self._draining else None:
             await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await deny(send, scope, refusal.status, envelope.error(error_shape(refusal, None)))
             return
         socket = Socket(self._registry, self._gate, self._limits, receive, send)
         self._sockets.add(socket)
@@ -92,6 +92,13 @@ _FOREIGN = ProcedureError(
     "the request comes from a page of another origin",
     reason="foreign_origin",
     hint="call the server from a program, or from a page it serves itself",
+)
+
+_DRAINING = ProcedureError(  # 503, so that a proxy in front tries another replica at once
+    "SERVICE_UNAVAILABLE",
+    "this replica is stopping",
+    reason="draining",
+    hint="connect again: another replica answers",
 )
 
 

@@ -104,3 +104,13 @@ async def respond(send: Send, status: int, body: bytes, more: Iterable[tuple[byt
         headers += [_JSON, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def deny(send: Send, scope: Scope, status: int, body: bytes) -> None:
+    """Answer a WebSocket's upgrade with a whole answer instead; a server that cannot do that answers 403."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = [_JSON, (b"content-length", str(len(body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})

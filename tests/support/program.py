@@ -142,6 +142,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,  # a line that is read takes nothing of the next ones from communicate()
             cwd="/",
             **options,
         )

@@ -7,7 +7,7 @@ import json
 import pytest
 from support.wire import request
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.rpc.client import CallError, Client, HttpClient, Unreachable
 
@@ -226,6 +226,15 @@ async def test_draining_asks_to_reconnect_and_never_says_stopped(served):
         await draining
         assert frames == [{"id": None, "method": "reconnect"}]
         assert socket.close_code == 1012
+
+
+async def test_a_draining_replica_refuses_upgrades_with_a_status_that_proxies_try_elsewhere(served):
+    await served.application.drain(0)
+    with pytest.raises(InvalidStatus) as caught:
+        async with opened(served):
+            pass
+    assert caught.value.response.status_code == 503
+    assert json.loads(caught.value.response.body)["error"]["data"]["reason"] == "draining"
 
 
 async def test_the_client_calls_and_subscribes(served):
