@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -36,23 +36,30 @@ class Options:
 
 
 def choose(options: Options, *, start: bool = False) -> Server:
-    """Return the server to call; with ``start`` an embedded one is started when none is configured."""
-    url = options.url or os.environ.get("ADO_URL")
-    token = options.token or os.environ.get("ADO_TOKEN")
-    if url and not options.context:
-        return Server(tuple(part.strip() for part in url.split(",") if part.strip()), token or _plane_token(url))
+    """Return the server to call; with ``start`` an embedded one is started when none is configured.
+
+    A token that was given goes to whatever server was chosen; a remembered one only to the server it belongs to.
+    """
+    environ = {} if options.context else os.environ  # a context that is named by a flag brings its own token
+    token = options.token or environ.get("ADO_TOKEN") or None
+    if url := options.url or environ.get("ADO_URL"):
+        return Server(tuple(part.strip() for part in url.split(",") if part.strip()), token or _known_token(url))
     if found := contexts.named(options.context):
-        return found
+        return replace(found, token=token or found.token)
     running = plane.ensure(talk) if start else plane.find()
     if running is None:
         raise usage("no server is configured and none runs here", "ado up --detach, ado login URL, or set ADO_URL")
-    return Server(running.urls, running.token)
+    return Server(running.urls, token or running.token)
 
 
-def _plane_token(url: str) -> str | None:
-    """Return the embedded control plane's token when the address is one of its replicas."""
+def _known_token(url: str) -> str | None:
+    """Return the token that belongs to these origins: of the embedded control plane, or of a context."""
+    origins = {part.strip() for part in url.split(",") if part.strip()}
     running = plane.find()
-    return running.token if running and set(url.split(",")) <= set(running.urls) else None
+    if running and origins <= set(running.urls):
+        return running.token
+    entries = contexts.load()["contexts"].values()
+    return next((str(entry["token"]) for entry in entries if origins <= set(entry["urls"])), None)
 
 
 def http(server: Server, timeout: float = 10.0) -> HttpClient:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from cyclopts import App
@@ -90,17 +91,33 @@ def token_create(
 ) -> dict[str, Any]:
     """Make a token directly on a database, as ``tokens.create`` does."""
     from db import admin, tokens
-    from db.errors import DatabaseError
 
     token = tokens.new(role, worker_id=worker_id, capabilities=capabilities, expires_seconds=expires_seconds)
+    return {**_on_database(lambda: admin.create_token(dsn, token), dsn), "token": token.token}
+
+
+def token_list(dsn: str) -> list[dict[str, Any]]:
+    """Return the tokens of a database without their secrets."""
+    from db import admin
+
+    found: list[dict[str, Any]] = _on_database(lambda: admin.list_tokens(dsn), dsn)
+    return found
+
+
+def token_revoke(dsn: str, token_id: str) -> dict[str, Any] | None:
+    """Revoke a token directly on a database; None for an unknown one."""
+    from db import admin
+
+    found: dict[str, Any] | None = _on_database(lambda: admin.revoke_token(dsn, token_id), dsn)
+    return found
+
+
+def _on_database(do: Callable[[], Any], dsn: str) -> Any:
+    from db import migrate
+    from db.errors import DatabaseError
+
     try:
-        row = admin.create_token(dsn, token)
+        migrate.check(dsn)
+        return do()
     except DatabaseError as error:
         fail(error)
-    expires = row["expires_at"]
-    return {
-        "tokenId": row["token_id"],
-        "token": token.token,
-        "role": row["role"],
-        "expiresAt": expires.isoformat() if expires else None,
-    }

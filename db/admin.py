@@ -7,22 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row
 
 from db import tokens
-from db.errors import DatabaseUnavailable
+from db.connect import connected
 from db.queries import load
 
 
 def _run(dsn: str, name: str, **values: Any) -> list[dict[str, Any]]:
     query = load()[name]
     query.arguments(values)
-    try:
-        with psycopg.connect(dsn, row_factory=dict_row) as connection:
-            return connection.execute(query.named.encode(), values).fetchall()
-    except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"cannot connect to the database: {str(error).strip()}") from error
+    with connected(dsn, row_factory=dict_row) as connection:
+        found: list[dict[str, Any]] = connection.execute(query.named.encode(), values).fetchall()
+        return found
 
 
 def create_token(dsn: str, token: tokens.NewToken) -> Mapping[str, Any]:

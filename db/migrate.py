@@ -15,7 +15,8 @@ from typing import Any
 
 import psycopg
 
-from db.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
+from db.connect import connected
+from db.errors import MigrationFailed, SchemaMismatch
 
 _NAME = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
 _LOCK = 0x61646F  # "ado": one number for all databases of a server is fine, the lock is per database
@@ -74,14 +75,11 @@ def migrate(dsn: str) -> list[int]:
 
     Raises MigrationFailed, SchemaMismatch (the database is newer) or DatabaseUnavailable.
     """
-    try:
-        with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
-            connection.execute("select pg_advisory_lock(%s)", [_LOCK])
-            connection.execute("set client_min_messages = warning")
-            connection.execute(_BOOTSTRAP)
-            return _apply_missing(connection)
-    except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"cannot connect to the database: {str(error).strip()}") from error
+    with connected(dsn, autocommit=True, prepare_threshold=None) as connection:
+        connection.execute("select pg_advisory_lock(%s)", [_LOCK])
+        connection.execute("set client_min_messages = warning")
+        connection.execute(_BOOTSTRAP)
+        return _apply_missing(connection)
 
 
 def _apply_missing(connection: psycopg.Connection[Any]) -> list[int]:
@@ -120,14 +118,11 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 def version(dsn: str) -> int:
     """Return the database's migration number; 0 for one that never was migrated."""
-    try:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            if connection.execute("select to_regclass('ado.migrations')").fetchone() == (None,):
-                return 0
-            row = connection.execute("select coalesce(max(number), 0) from ado.migrations").fetchone()
-            return int(row[0]) if row else 0
-    except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"cannot connect to the database: {str(error).strip()}") from error
+    with connected(dsn, autocommit=True) as connection:
+        if connection.execute("select to_regclass('ado.migrations')").fetchone() == (None,):
+            return 0
+        row = connection.execute("select coalesce(max(number), 0) from ado.migrations").fetchone()
+        return int(row[0]) if row else 0
 
 
 def check(dsn: str) -> None:

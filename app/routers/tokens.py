@@ -69,6 +69,8 @@ async def create(context: Context, input: CreateInput) -> Created:
     """Make a token."""
     if (input.role == "worker") != (input.worker_id is not None):
         raise refusal("invalid_input", "workerId: a worker token names its worker, others none", field="workerId")
+    if input.capabilities and input.role != "worker":
+        raise refusal("invalid_input", "capabilities: they bound a worker's token, no other's", field="capabilities")
     token = tokens.new(
         input.role,
         worker_id=input.worker_id,

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from cyclopts import App
 
 from cli import durations, exits
 from cli.connection import Options, choose, http
+from cli.errors import CliError, usage
 from cli.output import write_items, write_one
 
 _NO_OPTIONS = Options()
 tokens = App(name="token", help="Make, list and revoke tokens.", help_format="plaintext")
+
+
+def _shape(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of the database as the API shows it; what is not set is left out."""
+    return {
+        "".join((head, *(part.title() for part in rest))): value.isoformat() if isinstance(value, datetime) else value
+        for (head, *rest), value in ((name.split("_"), value) for name, value in row.items())
+        if value is not None
+    }
 
 
 @tokens.command
@@ -40,11 +52,16 @@ def create(
     dsn
         Make it directly on this database; ADO_DSN does the same.
     """
+    if (role == "worker") != (worker is not None):
+        raise usage("--role worker goes with --worker ID, and no other role does", "see ado token create --help")
+    if capability and role != "worker":
+        raise usage("--capability is for --role worker", "leave it out")
     seconds = durations.parse(expires) if expires else None
     if database := dsn or os.environ.get("ADO_DSN"):
         from cli.database import token_create
 
-        made: dict[str, Any] = token_create(database, role, worker, capability, seconds)
+        stored = token_create(database, role, worker, capability, seconds)
+        made: dict[str, Any] = {"expiresAt": None, **_shape(stored)}
     else:
         wish = {"role": role, "workerId": worker, "capabilities": capability, "expiresSeconds": seconds}
         made = http(choose(options)).mutate("tokens.create", wish)
@@ -54,9 +71,20 @@ def create(
 
 
 @tokens.command(name="list")
-def list_(*, options: Options = _NO_OPTIONS) -> int:
-    """List all tokens without their secrets."""
-    found = http(choose(options)).query("tokens.list")
+def list_(*, dsn: str | None = None, options: Options = _NO_OPTIONS) -> int:
+    """List all tokens without their secrets.
+
+    Parameters
+    ----------
+    dsn
+        Read them directly from this database; ADO_DSN does the same.
+    """
+    if database := dsn or os.environ.get("ADO_DSN"):
+        from cli.database import token_list
+
+        found: dict[str, Any] = {"items": [_shape(row) for row in token_list(database)]}
+    else:
+        found = http(choose(options)).query("tokens.list")
     rows = [["token", "role", "worker", "created", "expires", "revoked"]]
     optional = ("workerId", "expiresAt", "revokedAt")
     rows += [
@@ -69,14 +97,24 @@ def list_(*, options: Options = _NO_OPTIONS) -> int:
 
 
 @tokens.command
-def revoke(token: str, /, *, options: Options = _NO_OPTIONS) -> int:
+def revoke(token: str, /, *, dsn: str | None = None, options: Options = _NO_OPTIONS) -> int:
     """Revoke a token; what it has open ends within ten seconds.
 
     Parameters
     ----------
     token
         The token's id, as ado token list shows it.
+    dsn
+        Revoke it directly on this database; ADO_DSN does the same.
     """
-    found = http(choose(options)).mutate("tokens.revoke", {"tokenId": token})
+    if database := dsn or os.environ.get("ADO_DSN"):
+        from cli.database import token_revoke
+
+        row = token_revoke(database, token)
+        if row is None:
+            raise CliError(f"there is no token {token!r}", "ado token list", exits.UNKNOWN, "no_such_token")
+        found: dict[str, Any] = _shape(row)
+    else:
+        found = http(choose(options)).mutate("tokens.revoke", {"tokenId": token})
     write_one(found, options.output, "tokenId", said=f"{token} is revoked")
     return exits.SUCCESS

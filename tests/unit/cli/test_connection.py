@@ -1,0 +1,67 @@
+"""Which server a command speaks to, and as whom: flag, environment, context, the embedded control plane."""
+
+import pytest
+
+from cli import contexts, plane
+from cli.connection import Options, choose
+from cli.contexts import Server
+from cli.errors import CliError
+
+A, B, C = "http://a:1", "http://b:1", "http://c:1"
+
+
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch, tmp_path):
+    """Two contexts, of which the first is current; nothing else."""
+    for name in ("ADO_URL", "ADO_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ADO_HOME", str(tmp_path))
+    entries = {
+        "one": {"urls": [A], "token": "token-a", "agent": "codex"},
+        "two": {"urls": [B, C], "token": "token-b", "agent": None},
+    }
+    contexts.save({"current": "one", "contexts": entries})
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "expected"),
+    [
+        ({}, {}, ((A,), "token-a")),
+        ({"context": "two"}, {}, ((B, C), "token-b")),
+        ({"context": "two"}, {"ADO_URL": C, "ADO_TOKEN": "t"}, ((B, C), "token-b")),
+        ({"context": "two", "token": "flag"}, {"ADO_TOKEN": "t"}, ((B, C), "flag")),
+        ({}, {"ADO_TOKEN": "t"}, ((A,), "t")),
+        ({}, {"ADO_URL": f"{C}, {B}", "ADO_TOKEN": "t"}, ((C, B), "t")),
+        ({}, {"ADO_URL": C}, ((C,), "token-b")),
+        ({}, {"ADO_URL": "http://elsewhere"}, (("http://elsewhere",), None)),
+        ({"url": B}, {"ADO_URL": C, "ADO_TOKEN": "t"}, ((B,), "t")),
+        ({"url": B, "token": "flag"}, {"ADO_URL": C, "ADO_TOKEN": "t"}, ((B,), "flag")),
+    ],
+)
+def test_flags_win_over_the_environment_and_that_over_the_context(monkeypatch, flags, env, expected):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    found = choose(Options(**flags))
+    assert (found.urls, found.token) == expected
+
+
+def test_a_contexts_agent_comes_with_it():
+    assert choose(Options()) == Server((A,), "token-a", "codex")
+
+
+def test_an_unknown_context_is_an_error_with_its_next_step():
+    with pytest.raises(CliError) as caught:
+        choose(Options(context="three"))
+    assert "ado context list" in caught.value.next_step
+
+
+def test_with_nothing_configured_the_embedded_control_plane_is_used(monkeypatch, tmp_path):
+    contexts.save({"current": None, "contexts": {}})
+    token = tmp_path / "token"
+    token.write_text("token-e\n")
+    running = plane.Plane(("http://127.0.0.1:9",), token, "", "1", 1, [])
+    monkeypatch.setattr(plane, "find", lambda: running)
+    assert choose(Options()) == Server(("http://127.0.0.1:9",), "token-e")
+    monkeypatch.setattr(plane, "find", lambda: None)
+    with pytest.raises(CliError, match="no server is configured"):
+        choose(Options())
