@@ -10,7 +10,7 @@ from app.reasons import refusal
 from app.rpc.calls import error_shape
 from app.rpc.envelope import error
 from app.rpc.exchange import Receive, Scope, Send
-from app.rpc.http import respond
+from app.rpc.http import deny, respond
 from app.settings import AppSettings
 
 
@@ -41,12 +41,14 @@ class HostGuard:
         """Pass the request on, or refuse it."""
         if not self._guarded or scope["type"] == "lifespan" or self._known(scope):
             await self._app(scope, receive, send)  # type: ignore[arg-type]
-        elif scope["type"] == "websocket":
+            return
+        failure = refusal("foreign_host", "this replica listens on loopback and answers to loopback names alone")
+        body = error(error_shape(failure, None))
+        if scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await deny(send, scope, failure.status, body)
         else:
-            failure = refusal("foreign_host", "this replica listens on loopback and answers to loopback names alone")
-            await respond(send, failure.status, error(error_shape(failure, None)))
+            await respond(send, failure.status, body)
 
     def _known(self, scope: Scope) -> bool:
         header = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from litestar import Litestar, asgi
+from litestar.exceptions import HTTPException
 
 from app.auth import TokenGate
 from app.context import Services
@@ -29,7 +30,7 @@ from app.log.appender import Appender
 from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Tail
-from app.pages import pages_of, refused
+from app.pages import pages_of, refused, unanswered
 from app.routers.table import registry
 from app.rpc.application import RpcApplication
 from app.rpc.errors import ProcedureError
@@ -138,7 +139,7 @@ def create_app(settings: AppSettings) -> Litestar:
         route_handlers=[trpc, healthz, readyz_of(readiness), *pages_of(lambda: running[0])],
         lifespan=[lifespan],
         middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
-        exception_handlers={ProcedureError: refused},
+        exception_handlers={ProcedureError: refused, HTTPException: unanswered},
         openapi_config=None,
         logging_config=None,
     )

@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response, get
+from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from app import metrics
@@ -45,6 +46,13 @@ def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
         return Response(text, media_type="text/plain; charset=utf-8")
 
     return [prometheus, types]
+
+
+def unanswered(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer with the wire's envelope what no route answers: its clients read no other page."""
+    code = {404: "NOT_FOUND", 405: "METHOD_NOT_SUPPORTED"}.get(error.status_code, "BAD_REQUEST")
+    hint = "procedures are below /trpc; /healthz, /readyz, /metrics and /trpc/ado.d.ts are fetched with GET"
+    return refused(request, ProcedureError(code, error.detail, reason="no_such_page", hint=hint))
 
 
 def refused(_request: Request[Any, Any, Any], error: ProcedureError) -> Response[bytes]:

@@ -76,9 +76,7 @@ class RpcApplication:
         for notice in notices:
             notice.cancel()
         await asyncio.gather(*notices, return_exceptions=True)
-        for connection in self._connections:
-            with contextlib.suppress(Closed):
-                await connection.close()
+        await asyncio.gather(*(connection.close() for connection in self._connections), return_exceptions=True)
 
     @staticmethod
     async def _notify(connection: Socket | EventStream, delay: float) -> None:

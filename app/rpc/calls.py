@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from app.rpc.envelope import ABSENT
-from app.rpc.errors import CODES, ProcedureError
+from app.rpc.errors import CODES, HINTS, ProcedureError
 from app.rpc.gate import Gate
 from app.rpc.procedure import Procedure, Tracked
 
@@ -28,10 +28,8 @@ def error_shape(error: ProcedureError, path: str | None) -> bytes:
     data: dict[str, Any] = {"code": error.code, "httpStatus": status}
     if path is not None:
         data["path"] = path
-    if error.reason is not None:
-        data["reason"] = error.reason
-    if error.hint is not None:
-        data["hint"] = error.hint
+    data["reason"] = error.reason or error.code.lower()
+    data["hint"] = error.hint or HINTS.get(error.code, "see GET /trpc/ado.d.ts for what a procedure takes")
     data.update(error.data)
     return orjson.dumps({"message": error.message, "code": number, "data": data}, default=str)
 

@@ -24,11 +24,20 @@ CODES: dict[str, tuple[int, int]] = {
     "SERVICE_UNAVAILABLE": (-32603, 503),
 }
 
+HINTS: dict[str, str] = {
+    "METHOD_NOT_SUPPORTED": "call queries and subscriptions with GET, mutations with POST",
+    "NOT_FOUND": "see GET /trpc/ado.d.ts for what there is",
+    "PARSE_ERROR": "send JSON as tRPC v11 does",
+    "TOO_MANY_REQUESTS": "wait for answers before sending more",
+}
+"""The next step for an error that names none itself."""
+
 
 class ProcedureError(Exception):
     """A call's failure as the caller sees it.
 
-    ``code`` is a key of CODES, ``reason`` a stable word, ``hint`` the next step, ``data`` further members.
+    ``code`` is a key of CODES, ``reason`` a stable word (else the code is), ``hint`` the next step, ``data`` further
+    members.
     """
 
     def __init__(

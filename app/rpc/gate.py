@@ -58,5 +58,11 @@ class Limits:
     """Of the calls in flight on one socket."""
     recheck_seconds: float = 4.0
     """How often the caller of an open socket or stream is checked again."""
+    quiet_seconds: float = 30.0
+    """Silence of a socket's peer after which it is asked by PING."""
+    answer_seconds: float = 10.0
+    """Time for it to say anything; then its connection is cut."""
+    last_seconds: float = 5.0
+    """Time for a peer to take the last word; then its connection is cut."""
     ping_seconds: float = 10.0
     """Time between pings on an event stream; its client gives up after three without a word."""

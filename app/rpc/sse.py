@@ -28,7 +28,6 @@ _HEADERS = [
 _PING = b"event: ping\ndata: \n\n"
 _RETURN = b"event: return\ndata: \n\n"
 _CUT = b""
-_LAST_SECONDS = 5.0
 
 
 class EventStreams:
@@ -81,7 +80,7 @@ class EventStream:
                 work.cancel()
             await asyncio.gather(*works, return_exceptions=True)
         with contextlib.suppress(TimeoutError):  # the transport is cut when the client does not take it
-            async with asyncio.timeout(_LAST_SECONDS):
+            async with asyncio.timeout(self._limits.last_seconds):
                 await self._send({"type": "http.response.body", "body": last})
 
     async def _items(self, exchange: Exchange, procedure: Procedure) -> bytes:

@@ -4,7 +4,8 @@ States: opening (until the caller is known), open, draining (told to reconnect, 
 task of the socket and ends with it. One frame is sent at a time and the sender waits until the transport has taken
 it, so a reader that does not read stops its subscriptions and costs no memory; PONG waits behind one frame at most.
 Ids belong to the socket and are given back as they came. A call that comes while credentials are bad is told so under
-its own id. When the replica stops, sockets are closed with 1012 and no subscription is ever told ``stopped``.
+its own id. A peer that says nothing for long is asked by PING and cut when it stays silent, and so is one that takes no
+last word. When the replica stops, sockets are closed with 1012 and no subscription is ever told ``stopped``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -28,8 +29,8 @@ from app.rpc.requests import Request, parse_connection_params, parse_frame
 
 _log = logging.getLogger("ado.rpc")
 _RESTART = 1012
-_LAST_SECONDS = 5.0
-_REFUSED_SECONDS = 0.05  # time for calls already on their way to be answered with the refusal
+_REFUSED_SECONDS = 1.0  # time for the first call of a refused client to come and be told, over a slow line too
+_REFUSED_NEXT_SECONDS = 0.05
 
 
 class Closed(Exception):
@@ -47,6 +48,8 @@ class Socket:
         self._send = send
         self._sending = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._works: list[asyncio.Task[None]] = []
+        self._heard = asyncio.Event()
         self._subscriptions: dict[Any, asyncio.Task[None]] = {}
         self._running = asyncio.Semaphore(limits.running)
         self._bytes = 0
@@ -62,7 +65,8 @@ class Socket:
         except Closed:
             pass
         finally:
-            await self._end_tasks()
+            await _ended(self._tasks)
+            await _ended(self._works)
 
     async def _open(self, scope: Scope) -> bool:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -94,18 +98,30 @@ class Socket:
     async def _refuse(self, error: ProcedureError) -> None:
         """Say why, also under the ids of the calls that come in meanwhile, then close."""
         await self.send(envelope.error_frame(None, error_shape(error, None)))
+        patience = _REFUSED_SECONDS
         try:
-            async with asyncio.timeout(_REFUSED_SECONDS):
-                while True:
-                    for request in parse_frame(await self._next_text()):
+            while True:
+                async with asyncio.timeout(patience):
+                    text = await self._next_text()
+                if text not in (envelope.PING, envelope.PONG):
+                    patience = _REFUSED_NEXT_SECONDS
+                    for request in parse_frame(text):
                         shape = error_shape(error, request.path)
                         await self.send(envelope.error_frame(request.id, shape, jsonrpc=request.jsonrpc))
         except (TimeoutError, ProcedureError):
             await self._close(1008)
 
     async def _serve(self) -> None:
-        recheck = asyncio.create_task(self._recheck(), name="socket recheck")
-        self._tasks.add(recheck)
+        self._works = [
+            asyncio.create_task(work, name=f"socket {name}")
+            for name, work in (("reader", self._read()), ("recheck", self._recheck()), ("pings", self._ping()))
+        ]
+        done, _ = await asyncio.wait(self._works, return_when=asyncio.FIRST_COMPLETED)
+        for work in done:
+            if not work.cancelled():
+                work.result()
+
+    async def _read(self) -> None:
         while True:
             text = await self._next_text()
             if text == envelope.PING:
@@ -158,7 +174,7 @@ class Socket:
             return ProcedureError(
                 "BAD_REQUEST", f"a socket has at most {limit} subscriptions", reason="limit_exceeded", limit=limit
             )
-        if len(self._tasks) > self._limits.calls or self._bytes > self._limits.call_bytes:
+        if len(self._tasks) >= self._limits.calls or self._bytes > self._limits.call_bytes:
             return ProcedureError("TOO_MANY_REQUESTS", "too many calls are in flight", reason="limit_exceeded")
         procedure = self._registry.procedures.get(request.path)
         if procedure is None or procedure.kind != request.method:
@@ -223,12 +239,26 @@ class Socket:
     async def _expel(self, error: ProcedureError) -> None:
         """End every subscription with an error under its id, then the socket."""
         with contextlib.suppress(TimeoutError):  # of a client that reads nothing
-            async with asyncio.timeout(_LAST_SECONDS):
+            async with asyncio.timeout(self._limits.last_seconds):
                 for name, task in list(self._subscriptions.items()):
                     task.cancel()
                     await self.send(envelope.error_frame(name, error_shape(error, None)))
         self._subscriptions.clear()
         await self._close(1008)
+
+    async def _ping(self) -> None:
+        """Return once the peer has said nothing for long, not even when it was asked; any frame counts."""
+        while True:
+            self._heard.clear()
+            await asyncio.sleep(self._limits.quiet_seconds)
+            if self._heard.is_set():
+                continue
+            try:
+                async with asyncio.timeout(self._limits.answer_seconds):
+                    await self.send(envelope.PING)  # waits for a peer that reads nothing
+                    await self._heard.wait()
+            except TimeoutError:
+                return
 
     async def drain(self) -> None:
         """Ask the client to open another socket."""
@@ -236,8 +266,9 @@ class Socket:
 
     async def close(self) -> None:
         """End the connection because the replica stops; nobody is told ``stopped``."""
-        await self._end_tasks()
+        await _ended(self._tasks)
         await self._close(_RESTART)
+        await _ended(self._works)
 
     async def send(self, text: str) -> None:
         """Send one frame, waiting until the transport has taken it; silent once the client has gone."""
@@ -249,7 +280,10 @@ class Socket:
 
     async def _close(self, code: int) -> None:
         try:
-            await self._send({"type": "websocket.close", "code": code})
+            async with asyncio.timeout(self._limits.last_seconds):
+                await self._send({"type": "websocket.close", "code": code})
+        except TimeoutError:  # the peer reads nothing; when this socket's task ends, so does its connection
+            return
         except (RuntimeError, OSError) as error:
             raise Closed from error
 
@@ -258,16 +292,19 @@ class Socket:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 raise Closed
+            self._heard.set()
             text = message.get("text")
             if text is not None:
                 return str(text)
             shape = error_shape(ProcedureError("PARSE_ERROR", "JSON uses text frames, not binary ones"), None)
             await self.send(envelope.error_frame(None, shape))
 
-    async def _end_tasks(self) -> None:
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(outcome, Exception) and not isinstance(outcome, Closed):
-                _log.error("call ended badly", exc_info=outcome)
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """End tasks, and wait until they have."""
+    ending = [task for task in tasks if task is not asyncio.current_task()]
+    for task in ending:
+        task.cancel()
+    for outcome in await asyncio.gather(*ending, return_exceptions=True):
+        if isinstance(outcome, Exception) and not isinstance(outcome, Closed):
+            _log.error("call ended badly", exc_info=outcome)

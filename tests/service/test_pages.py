@@ -1,5 +1,6 @@
 """What else a replica serves: metrics, types; who may fetch them."""
 
+import json
 import urllib.error
 import urllib.request
 
@@ -14,8 +15,9 @@ def workers(cluster):
     return cluster
 
 
-def fetch(url, token=None):
-    request = urllib.request.Request(url, headers={"authorization": f"Bearer {token}"} if token else {})
+def fetch(url, token=None, method="GET"):
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, headers=headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.headers["content-type"], answer.read().decode()
@@ -60,3 +62,14 @@ def test_paths_that_are_none_share_one_label(cluster):
     text = fetch(cluster.urls[0] + "/metrics", cluster.token)[2]
     assert 'ado_calls_total{code="NOT_FOUND",procedure="unknown",transport="http"} 3.0' in text
     assert "no.a" not in text
+
+
+def test_pages_that_are_none_are_answered_as_the_wire_does(cluster):
+    for url in cluster.urls:
+        assert fetch(url + "/nope", cluster.token)[:2] == (404, "application/json")
+        status, _, body = fetch(url + "/", cluster.token)
+        error = json.loads(body)["error"]
+        assert (status, error["code"], error["data"]["code"]) == (404, -32004, "NOT_FOUND")
+        assert error["data"]["hint"]
+        status, _, body = fetch(url + "/healthz", method="POST")
+        assert (status, json.loads(body)["error"]["data"]["code"]) == (405, "METHOD_NOT_SUPPORTED")

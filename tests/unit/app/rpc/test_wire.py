@@ -5,11 +5,12 @@ import contextlib
 import json
 
 import pytest
-from support.wire import request
+from support.wire import FLOODED, Gate, Served, request
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.rpc.client import CallError, Client, HttpClient, Unreachable
+from app.rpc.gate import Limits
 
 QUERY = "/trpc/a.greet?input=%7B%22name%22%3A%22x%22%7D"
 
@@ -51,6 +52,8 @@ async def test_an_error_has_status_code_and_number(served, method, path, body, s
     found, answer = await request(served, method, path, body)
     assert (found, answer["error"]["data"]["code"], answer["error"]["code"]) == (status, code, number)
     assert answer["error"]["data"]["httpStatus"] == status
+    assert answer["error"]["data"]["reason"]
+    assert answer["error"]["data"]["hint"]
     assert "secret" not in json.dumps(answer)
 
 
@@ -206,6 +209,107 @@ async def test_bad_credentials_are_told_under_the_calls_own_id(served):
     assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [
         (None, "UNAUTHORIZED"), (7, "UNAUTHORIZED"),
     ]  # fmt: skip
+
+
+async def test_a_call_that_comes_after_the_refusal_is_told_under_its_id_too(served):
+    """As from a client that hears of the refusal and sends all the same: it is a round trip away."""
+    async with opened(served, authorization="Bearer nobody") as socket:
+        assert json.loads(await asyncio.wait_for(socket.recv(), 5))["id"] is None
+        answer = await ask(socket, [call(8, "a.null"), call("y", "a.wait", "subscription")])
+        answers = [answer, *await rest(socket)]
+    assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [
+        (8, "UNAUTHORIZED"), ("y", "UNAUTHORIZED"),
+    ]  # fmt: skip
+
+
+async def test_queries_may_share_an_id_and_a_stop_of_nothing_is_silent(served):
+    async with opened(served) as socket:
+        await socket.send(json.dumps([call(1, "a.slow"), call(1, "a.null"), {"id": 9, "method": "subscription.stop"}]))
+        await socket.send("[]")
+        answers = [json.loads(await asyncio.wait_for(socket.recv(), 5)) for _ in range(2)]
+        assert [answer["result"]["data"] for answer in answers] == [None, "slow"]
+        assert (await ask(socket, call(2, "a.null")))["id"] == 2
+
+
+async def test_a_list_that_is_too_long_is_refused_under_every_id(served):
+    async with opened(served) as socket:
+        await socket.send(json.dumps([call(number, "a.null") for number in range(6)]))
+        answers = [json.loads(await asyncio.wait_for(socket.recv(), 5)) for _ in range(6)]
+        assert [answer["id"] for answer in answers] == list(range(6))
+        assert {answer["error"]["data"]["reason"] for answer in answers} == {"limit_exceeded"}
+
+
+async def test_a_frame_over_the_limit_ends_its_socket(served):
+    async with opened(served) as socket:
+        await socket.send("x" * 200_000)
+        assert await rest(socket) == []
+        assert socket.close_code == 1009
+
+
+@pytest.mark.parametrize(
+    ("call_", "code"),
+    [(call(1, "a.null", "mutation"), "NOT_FOUND"), (call(1, "a.count"), "NOT_FOUND"),
+     (call(1, "a.wait", "subscription", input=5), None), (call(1, "a.crash"), "INTERNAL_SERVER_ERROR"),
+     (call(1, "a.count", "subscription", input={"until": "x"}), "BAD_REQUEST")],
+)  # fmt: skip
+async def test_an_error_of_a_socket_has_code_reason_and_hint(served, call_, code):
+    async with opened(served) as socket:
+        answer = await ask(socket, call_)
+    if code is None:
+        assert answer["result"] == {"type": "started"}
+        return
+    data = answer["error"]["data"]
+    assert (answer["id"], data["code"], data["path"]) == (1, code, call_["params"]["path"])
+    assert data["reason"]
+    assert data["hint"]
+
+
+async def test_a_silent_peer_is_asked_and_cut_when_it_stays_silent():
+    async with Served(Gate(), Limits(quiet_seconds=0.05, answer_seconds=0.05)) as served, opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        assert json.loads(await asyncio.wait_for(socket.recv(), 5))["result"]["data"] == "here"
+        assert await asyncio.wait_for(socket.recv(), 10) == "PING"
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(socket.recv(), 10)
+        assert socket.close_code == 1006
+
+
+async def test_a_peer_that_answers_pings_is_kept():
+    async with Served(Gate(), Limits(quiet_seconds=0.05, answer_seconds=5)) as served, opened(served) as socket:
+        for _ in range(3):
+            assert await asyncio.wait_for(socket.recv(), 10) == "PING"
+            await socket.send("PONG")
+        assert (await ask(socket, call(1, "a.null")))["id"] == 1
+
+
+async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop():
+    FLOODED.clear()
+    headers = {"authorization": "Bearer writer"}
+    async with Served(Gate(), Limits(last_seconds=0.2)) as served:
+        url = f"ws://127.0.0.1:{served.port}/trpc"
+        async with connect(url, additional_headers=headers, proxy=None, max_queue=1, compression=None) as socket:
+            await socket.send(json.dumps(call(1, "a.flood", "subscription")))
+            made = -1
+            async with asyncio.timeout(30):
+                while made != len(FLOODED):
+                    made = len(FLOODED)
+                    await asyncio.sleep(0.3)
+                await served.application.drain(0.1)
+                while served.application.connections()["websocket"]:
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_replica_that_stops_or_a_foreign_page_is_told_at_the_upgrade(served):
+    with pytest.raises(InvalidStatus) as caught:
+        async with opened(served, origin="http://evil.example"):
+            pass
+    assert caught.value.response.status_code == 403
+    assert json.loads(caught.value.response.body)["error"]["data"]["reason"] == "foreign_origin"
+    await served.application.drain(0)
+    with pytest.raises(InvalidStatus) as caught:
+        async with opened(served):
+            pass
+    assert caught.value.response.status_code == 503
 
 
 async def test_a_revoked_token_ends_subscriptions_with_an_error_not_stopped(served):
