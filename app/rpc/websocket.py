@@ -119,7 +119,7 @@ class Socket:
         done, _ = await asyncio.wait(self._works, return_when=asyncio.FIRST_COMPLETED)
         for work in done:
             if not work.cancelled():
-                work.result()
+                _tell(work.exception())
 
     async def _read(self) -> None:
         while True:
@@ -165,6 +165,8 @@ class Socket:
     def _done(self, size: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._bytes -= size
+        if not task.cancelled():
+            _tell(task.exception())
 
     def _refusal(self, request: Request) -> ProcedureError | None:
         if request.method == "subscription" and request.id in self._subscriptions:
@@ -305,6 +307,10 @@ async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
     ending = [task for task in tasks if task is not asyncio.current_task()]
     for task in ending:
         task.cancel()
-    for outcome in await asyncio.gather(*ending, return_exceptions=True):
-        if isinstance(outcome, Exception) and not isinstance(outcome, Closed):
-            _log.error("call ended badly", exc_info=outcome)
+    await asyncio.gather(*ending, return_exceptions=True)
+
+
+def _tell(error: BaseException | None) -> None:
+    """Log how a call ended that could not tell its caller; that the caller has gone is nothing to tell."""
+    if error is not None and not isinstance(error, Closed):
+        _log.error("call ended badly", exc_info=error)

@@ -287,7 +287,9 @@ async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop():
     headers = {"authorization": "Bearer writer"}
     async with Served(Gate(), Limits(last_seconds=0.2)) as served:
         url = f"ws://127.0.0.1:{served.port}/trpc"
-        async with connect(url, additional_headers=headers, proxy=None, max_queue=1, compression=None) as socket:
+        async with connect(
+            url, additional_headers=headers, proxy=None, max_queue=1, compression=None, close_timeout=0.1
+        ) as socket:
             await socket.send(json.dumps(call(1, "a.flood", "subscription")))
             made = -1
             async with asyncio.timeout(30):
