@@ -1,0 +1,177 @@
+"""The whole of ado over links that a test can break, and processes that it can kill: a field for fault tests.
+
+Two replicas, each with a link of its own to Postgres; workers and viewers reach each replica through links of their
+own. What is killed is started again, as a supervisor would. Postgres is a durable one, so a kill is a crash recovery.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+from db.embedded import Server
+from db.migrate import migrate
+from support.link import Link
+from support.postgres import fast_directory
+from support.program import Cluster, exists, until
+
+REPLICAS = 2
+
+
+class Field:
+    """Use it as a context manager; ``cluster`` runs commands, ``links`` are all links by name."""
+
+    def __init__(self, *, env=None):
+        self.home = fast_directory()
+        self.env = env or {}
+        self.links = {}
+        self.workers = []
+        self._stack = contextlib.ExitStack()
+        self._names = 0
+
+    def __enter__(self):
+        try:
+            return self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _start(self):
+        self.server = Server(self.home / "pg", settings={"shared_buffers": "64MB"})
+        self._stack.callback(shutil.rmtree, self.home, ignore_errors=True)
+        self.dsn = self.server.start()
+        self._stack.callback(lambda: self.server.stop())
+        migrate(self.dsn)
+        socket_file = Path(psycopg.conninfo.conninfo_to_dict(self.dsn)["host"]) / ".s.PGSQL.5432"
+        self.sockets = Path(tempfile.mkdtemp(prefix="ado-link-", dir="/tmp"))
+        self._stack.callback(shutil.rmtree, self.sockets, ignore_errors=True)
+        self.cluster = Cluster(self.dsn, self.home, env=self.env)
+        self.cluster.urls = []
+        self._stack.callback(self.cluster.close)
+        self.ports = [_free_port() for _ in range(REPLICAS)]
+        for index, port in enumerate(self.ports):
+            place = self.sockets / f"pg{index}"
+            place.mkdir()
+            place.chmod(0o755)
+            self._link(f"pg{index}", socket_file, listen=place / ".s.PGSQL.5432")
+            self._link(f"work{index}", ("127.0.0.1", port))
+            self._link(f"view{index}", ("127.0.0.1", port))
+        self.replicas = [None] * REPLICAS
+        for index in range(REPLICAS):
+            self.start_replica(index)
+        self.cluster.urls = self.view_urls
+        for index in range(REPLICAS):
+            self.await_replica(index)
+        return self
+
+    def __exit__(self, *_):
+        for link in self.links.values():
+            with contextlib.suppress(Exception):
+                link.go()
+        self._stack.close()
+
+    def _link(self, name, target, **options):
+        self.links[name] = self._stack.enter_context(Link(target, **options))
+
+    @property
+    def view_urls(self):
+        return [self.links[f"view{index}"].url for index in range(REPLICAS)]
+
+    @property
+    def work_urls(self):
+        return [self.links[f"work{index}"].url for index in range(REPLICAS)]
+
+    def pg_dsn(self, index):
+        """Return the DSN through a replica's own link."""
+        return f"postgresql:///postgres?host={self.sockets / f'pg{index}'}&user=ado"
+
+    def start_replica(self, index):
+        cluster = self.cluster
+        cluster.env["ADO_DSN"] = self.pg_dsn(index)
+        self.replicas[index] = cluster.start("api", "--port", str(self.ports[index]))
+
+    def await_replica(self, index, seconds=60):
+        until(lambda: Cluster._ready(f"http://127.0.0.1:{self.ports[index]}"), f"replica {index}", seconds)
+
+    def add_worker(self, *arguments):
+        self._names += 1
+        urls = self.work_urls if self._names % 2 else self.work_urls[::-1]
+        worker = self.cluster.add_worker(f"w{self._names}", *arguments, url=",".join(urls))
+        self.workers.append(worker)
+        return worker
+
+    def go(self):
+        """Make every link whole."""
+        for link in self.links.values():
+            link.delay, link.rate = 0.0, None
+            link.go()
+
+    @staticmethod
+    def last(seconds):
+        """Let a fault last so long; there is nothing to wait for."""
+        time.sleep(seconds)
+
+    # kills
+
+    def kill_replica(self, index, away=0.0):
+        """Kill a replica and start it again after a while."""
+        _kill(self.replicas[index])
+        time.sleep(away)
+        self.start_replica(index)
+
+    def kill_worker(self, place, *arguments):
+        """Kill a worker and start another one."""
+        _kill(self.workers.pop(place))
+        self.add_worker(*arguments)
+
+    def kill_postgres(self, away=0.0):
+        """Kill the postmaster; the start afterwards recovers."""
+        os.kill(self.server.pid, signal.SIGKILL)
+        until(lambda: not self.server.alive(), "the postmaster's end")
+        self.server.stop()
+        time.sleep(away)
+        self.server.start()
+
+    def kill_backend(self):
+        """Kill one connection's process: Postgres restarts itself and recovers."""
+        for name in Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if b"ado" in Path(f"/proc/{name}/cmdline").read_bytes():
+                    os.kill(int(name), signal.SIGKILL)
+                    return
+
+    def stop_postgres(self):
+        self.server.stop()
+
+    def start_postgres(self):
+        self.server.start()
+
+    # what is true
+
+    def sql(self, statement, *values):
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def create(self, prompt, *, workers=1, agent="shell", retries=0):
+        """Create a task and return its id."""
+        arguments = ["run", "--remote", "--detach", "-o", "name", "--agent", agent, "--workers", str(workers)]
+        done = self.cluster.ado(*arguments, prompt, check=0)
+        return done.stdout.decode().strip()
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def _kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    until(lambda: not exists(process.pid))
