@@ -51,7 +51,13 @@ class Listener:
             await asyncio.sleep(random.uniform(0.05, min(5.0, 0.1 * 2 ** min(failures, 6))))  # noqa: S311
 
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=10, server_settings={"application_name": "ado-listen"})
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=10,
+            command_timeout=self._check_seconds,
+            statement_cache_size=0,
+            server_settings={"application_name": "ado-listen"},
+        )
         try:
             await connection.add_listener(CHANNEL, self._heard)
             self.connected = True
@@ -62,7 +68,7 @@ class Listener:
                 try:
                     await asyncio.wait_for(ended.wait(), self._check_seconds)
                 except TimeoutError:
-                    await connection.execute("select 1", timeout=self._check_seconds)
+                    await connection.execute("select 1")
             raise ConnectionResetError
         finally:
             connection.terminate()

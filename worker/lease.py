@@ -71,7 +71,10 @@ class Heartbeat:
             if time.monotonic() - self._ticked_at > self._settings.stall_seconds:
                 _log.error("event loop stalled", extra={"worker": self._settings.worker_id})
                 continue
-            self._beat()
+            try:
+                self._beat()
+            except Exception:  # noqa: BLE001 - a thread that ended here would cost every lease, in silence
+                _log.exception("heartbeat failed", extra={"worker": self._settings.worker_id})
 
     def _beat(self, *, stopped: bool = False) -> None:
         jobs = [{"jobId": job, "attempt": attempt} for job, attempt in self._held()]
@@ -83,7 +86,7 @@ class Heartbeat:
             "stopped": stopped,
         }
         try:
-            answer = self._client.mutate("workers.heartbeat", value)
+            answer = self._client.mutate("workers.heartbeat", value, resend=True)
         except CallError as error:
             if error.reason in ("no_such_worker", "worker_replaced"):
                 self._hand(self._on_refusal, error.reason)

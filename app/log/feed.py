@@ -106,6 +106,8 @@ class Feeds:
                         feed.add(entries)
                 except DatabaseUnavailable:
                     _log.warning("feed waits for the database", extra={"task": f"task-{feed.task_id}"})
+                except Exception:  # noqa: BLE001 - a poller that ended here would leave its viewers waiting for ever
+                    _log.exception("feed failed", extra={"task": f"task-{feed.task_id}"})
                 await hint.wait(self._poll_seconds)
 
     async def close(self) -> None:

@@ -72,16 +72,17 @@ class Tail:
         await feed.changed(cursor)
         entries = feed.after(cursor)
         if entries is None:
-            entries = await self._patiently(lambda: self._feeds.page(feed.task_id, cursor))
+            entries = await self.patiently(lambda: self._feeds.page(feed.task_id, cursor))
             if not entries:
                 raise LogPruned(f"the events of task-{feed.task_id} after {cursor} have been dropped")
         return entries
 
     async def _state(self, task_id: int) -> events.LogState:
-        state = await self._patiently(lambda: events.state(self._db, task_id))
+        state = await self.patiently(lambda: events.state(self._db, task_id))
         return state or events.LogState(0, ended=True, pruned=True)
 
-    async def _patiently(self, read: Callable[[], Awaitable[R]]) -> R:
+    async def patiently(self, read: Callable[[], Awaitable[R]]) -> R:
+        """Read, waiting for as long as the database is away."""
         while True:
             try:
                 return await read()

@@ -72,12 +72,13 @@ async def task_progress(context: Context, input: TailInput) -> AsyncIterator[Tra
 
 async def _read(context: Context, input: TailInput, selection: Selection) -> AsyncIterator[Tracked[Any]]:
     task_id = parse_task(input.task_id)
-    state = await events.state(context.db, task_id)
+    patiently = context.services.tail.patiently
+    state = await patiently(lambda: events.state(context.db, task_id))
     if state is None:
         raise no_such_task(input.task_id)
     if state.pruned:
         raise refusal("log_pruned", f"the log of task-{task_id} has been dropped")
-    cursor = await _cursor(context, task_id, input, selection)
+    cursor = await patiently(lambda: _cursor(context, task_id, input, selection))
     async for entry in context.services.tail.read(task_id, cursor, state, follow=input.follow, selection=selection):
         yield Tracked(str(entry.seq), orjson.Fragment(entry.text))
 

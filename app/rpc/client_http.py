@@ -14,6 +14,7 @@ import orjson
 from app.rpc.client_errors import CallError, Unreachable
 from app.rpc.envelope import ABSENT
 
+_CANNOT_ANSWER = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
 _IDLE_SECONDS = 3.0  # a server closes idle connections; a mutation must not be the one to find out
 
 
@@ -21,7 +22,7 @@ class HttpClient:
     """Calls procedures at the first origin that can be reached; ``urls`` are origins such as ``http://host:port``."""
 
     def __init__(self, urls: Sequence[str], token: str | None, *, timeout: float = 10.0) -> None:
-        self._urls = [url.rstrip("/") for url in urls]
+        self._urls = list(dict.fromkeys(url.rstrip("/") for url in urls))
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout
         self._connection: http.client.HTTPConnection | None = None
@@ -29,15 +30,16 @@ class HttpClient:
         self._used_at = 0.0
 
     def query(self, path: str, input: Any = ABSENT) -> Any:
-        """Carry out a query. Raises CallError, Unreachable."""
+        """Carry out a query, at another origin where one cannot answer. Raises CallError, Unreachable."""
         target = f"/trpc/{path}"
         if input is not ABSENT:
             target += "?input=" + quote(orjson.dumps(input))
-        return self._answer("GET", target, None)
+        return self._repeat("GET", target, None)
 
-    def mutate(self, path: str, input: Any = ABSENT) -> Any:
-        """Carry out a mutation, sent once. Raises CallError, Unreachable."""
-        return self._answer("POST", f"/trpc/{path}", b"" if input is ABSENT else orjson.dumps(input))
+    def mutate(self, path: str, input: Any = ABSENT, *, resend: bool = False) -> Any:
+        """Carry out a mutation; ``resend`` is for one that may arrive twice. Raises CallError, Unreachable."""
+        body = b"" if input is ABSENT else orjson.dumps(input)
+        return (self._repeat if resend else self._answer)("POST", f"/trpc/{path}", body)
 
     def close(self) -> None:
         """Close the connection."""
@@ -45,7 +47,35 @@ class HttpClient:
             self._connection.close()
             self._connection = None
 
+    def _repeat(self, method: str, target: str, body: bytes | None) -> Any:
+        """Ask every origin in turn until one can answer."""
+        for _ in self._urls[1:]:
+            try:
+                return self._answer(method, target, body)
+            except Unreachable:
+                pass
+            except CallError as error:
+                if error.code not in _CANNOT_ANSWER:
+                    raise
+        return self._answer(method, target, body)
+
     def _answer(self, method: str, target: str, body: bytes | None) -> Any:
+        """Send a call once; when this origin cannot answer, the next call goes to the next one."""
+        try:
+            return self._ask(method, target, body)
+        except Unreachable:
+            self._leave()
+            raise
+        except CallError as error:
+            if error.code in _CANNOT_ANSWER:
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self.close()
+        self._url = self._urls[(self._urls.index(self._url) + 1) % len(self._urls)]
+
+    def _ask(self, method: str, target: str, body: bytes | None) -> Any:
         status, text = self._exchange(method, target, body)
         try:
             answer = orjson.loads(text)
@@ -67,7 +97,6 @@ class HttpClient:
             response = connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
-            self.close()
             raise Unreachable(self._url, str(error) or type(error).__name__) from error
         self._used_at = time.monotonic()
         return response.status, text

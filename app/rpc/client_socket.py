@@ -3,9 +3,10 @@
 States: connecting, connected, lost. After a loss the client connects again with back-off and full jitter, going round
 its origins, and sends its subscriptions again with the last event id it saw, so that the server goes on right after
 it. Calls that may be sent twice (queries, and mutations marked ``resend``) are sent again as well; the others fail
-with Unreachable, because their outcome is unknown. A subscription's buffer is bounded: a slow consumer stops the
-reading of the socket. Silence for ten seconds in spite of a PING is a dead connection. Refused credentials are not a
-loss: every call fails with them.
+with Unreachable, because their outcome is unknown. A server that cannot serve for the moment (its database is away)
+counts as a loss: what may be sent twice is asked of the next origin. A subscription's buffer is bounded: a slow
+consumer stops the reading of the socket. Silence for ten seconds in spite of a PING is a dead connection. Refused
+credentials are not a loss: every call fails with them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _PING_SECONDS = 5.0
 _SILENCE_SECONDS = 10.0
+_WATCH_SECONDS = 1.0
+_CANNOT_SERVE = "SERVICE_UNAVAILABLE"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _BUFFER_ITEMS = 256
 _FRAME_BYTES = 16 * 1024 * 1024
@@ -69,6 +72,24 @@ class _Stream:
     buffer: asyncio.Queue[Item | CallError | Unreachable | None] = field(
         default_factory=lambda: asyncio.Queue(_BUFFER_ITEMS)
     )
+    failure: CallError | Unreachable | None = None
+    """What ended it while its buffer was full; told after what the buffer holds."""
+
+    async def next(self) -> Item | None:
+        """Return the next item, None at the end. Raises CallError, Unreachable."""
+        if self.failure is not None and self.buffer.empty():
+            raise self.failure
+        item = await self.buffer.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def fail(self, error: CallError | Unreachable) -> None:
+        """End it without waiting for its consumer."""
+        if self.buffer.full():
+            self.failure = error
+        else:
+            self.buffer.put_nowait(error)
 
 
 class Client:
@@ -94,6 +115,7 @@ class Client:
         self._heard_at = 0.0
         self._delivering = False
         self._contacted = False
+        self._served = False
 
     async def __aenter__(self) -> Self:
         self._runner = asyncio.create_task(self._run(), name="ado client")
@@ -126,9 +148,7 @@ class Client:
         stream = self._streams[number] = _Stream(path, input, last_event_id)
         try:
             await self._send(envelope.request_frame(number, "subscription", path, input, last_event_id))
-            while (item := await stream.buffer.get()) is not None:
-                if isinstance(item, Exception):
-                    raise item
+            while (item := await stream.next()) is not None:
                 yield item
         finally:
             if self._streams.pop(number, None) is not None:
@@ -161,9 +181,10 @@ class Client:
         started = time.monotonic()
         while True:
             url = self._urls[turn % len(self._urls)]
+            self._served = False
             detail = await self._connection(url)
-            if self._contacted and self._heard_at:
-                pause, self._heard_at = _SHORTEST_PAUSE, 0.0
+            if self._served:  # a connection that was only refused is no reason to come back at once
+                pause = _SHORTEST_PAUSE
             self._lost(url, detail)
             limit = self._first_contact_seconds
             if not self._contacted and limit is not None and time.monotonic() - started > limit:
@@ -195,6 +216,8 @@ class Client:
             return str(error) or type(error).__name__
         except ConnectionClosed:
             return "the connection was closed"
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return "what came is not from an ado server"
         finally:
             self._socket = None
 
@@ -202,52 +225,81 @@ class Client:
         self._heard_at = time.monotonic()
         self._contacted = True
         self._socket = socket  # what is begun from here on sends itself; what there is now is sent again
-        streams, calls = list(self._streams.items()), list(self._calls.items())
+        speaking = asyncio.create_task(
+            self._speak(socket, list(self._streams.items()), list(self._calls.items())), name="ado client speaker"
+        )
+        reading = asyncio.create_task(self._read(socket, url), name="ado client reader")
+        try:
+            while not reading.done():
+                await asyncio.wait([reading], timeout=_WATCH_SECONDS)
+                silent = time.monotonic() - self._heard_at
+                if not reading.done() and not self._delivering and silent > _SILENCE_SECONDS:
+                    return "the server has gone silent"
+            return await reading
+        finally:
+            for task in (speaking, reading):
+                task.cancel()
+            await asyncio.gather(speaking, reading, return_exceptions=True)
+
+    async def _speak(
+        self, socket: ClientConnection, streams: list[tuple[int, _Stream]], calls: list[tuple[int, _Call]]
+    ) -> None:
+        """Send again what there was, then PINGs. Apart from the reading: a peer that takes nothing blocks only this."""
         for number, stream in streams:
-            frame = envelope.request_frame(number, "subscription", stream.path, stream.input, stream.last_event_id)
-            await socket.send(frame)
+            if number in self._streams:
+                last = stream.last_event_id
+                await socket.send(envelope.request_frame(number, "subscription", stream.path, stream.input, last))
         for number, call in calls:
-            if not call.sent or call.resend:
+            if number in self._calls and (not call.sent or call.resend):
                 call.sent = True
                 await socket.send(envelope.request_frame(number, call.method, call.path, call.input))
-        self._on_state(State("connected", url))
-        reader = asyncio.create_task(self._read(socket), name="ado client reader")
-        try:
-            while not reader.done():
-                await asyncio.wait([reader], timeout=_PING_SECONDS)
-                if reader.done():
-                    break
-                if not self._delivering and time.monotonic() - self._heard_at > _SILENCE_SECONDS:
-                    return "the server has gone silent"
-                await socket.send(envelope.PING)
-            return await reader
-        finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+        while True:
+            await asyncio.sleep(_PING_SECONDS)
+            await socket.send(envelope.PING)
 
-    async def _read(self, socket: ClientConnection) -> str:
+    async def _read(self, socket: ClientConnection, url: str) -> str:
         async for text in socket:
             self._heard_at = time.monotonic()
             if text == envelope.PING:
                 await socket.send(envelope.PONG)
-            elif text != envelope.PONG:
+            elif text == envelope.PONG:
+                self._serves(url)
+            else:
                 frame = orjson.loads(text)
                 if frame.get("method") == "reconnect":
-                    return "the server is restarting"
+                    return "the server asks to connect again"
+                if why := self._refusal(frame):
+                    return why
                 self._delivering = True
                 try:
-                    await self._deliver(frame)
+                    await self._deliver(frame, url)
                 finally:
                     self._delivering = False
         return "the connection was closed"
 
-    async def _deliver(self, frame: dict[str, Any]) -> None:
+    def _serves(self, url: str) -> None:
+        if not self._served:
+            self._served = True
+            self._on_state(State("connected", url))
+
+    def _refusal(self, frame: dict[str, Any]) -> str | None:
+        """Return why the server cannot serve, where what it refuses can be asked of another one."""
+        if "error" not in frame:
+            return None
+        error, number = CallError.of(frame["error"]), frame.get("id")
+        call = self._calls.get(number) if number is not None else None
+        ours = number is None or number in self._streams or (call is not None and call.resend)
+        return error.message if error.code == _CANNOT_SERVE and ours else None
+
+    async def _deliver(self, frame: dict[str, Any], url: str) -> None:
         number = frame.get("id")
         if number is None:
             error = CallError.of(frame.get("error"))
             if error.code in ("UNAUTHORIZED", "FORBIDDEN"):
                 self._fail_all(error)
-        elif number in self._streams:
+            return
+        self._serves(url)
+        if number in self._streams:
             await self._item(int(number), self._streams[int(number)], frame)
         elif (call := self._calls.get(number)) and not call.answer.done():
             if "error" in frame:
@@ -283,5 +335,4 @@ class Client:
                 call.answer.set_exception(error)
         for number, stream in list(self._streams.items()):
             self._streams.pop(number)
-            with contextlib.suppress(asyncio.QueueFull):
-                stream.buffer.put_nowait(error)
+            stream.fail(error)

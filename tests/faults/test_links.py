@@ -1,4 +1,4 @@
-"""What single faults of a link cost: nothing, when they are shorter than the lease; an attempt, when they are longer."""
+"""What one fault of a link costs: nothing when it is shorter than the lease, an attempt when it is longer."""
 
 import pytest
 from support import stream, truth

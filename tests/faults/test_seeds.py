@@ -6,13 +6,15 @@ chooses others.
 
 import asyncio
 import random
+import sys
 
 from support import stream, truth
 from support.field import REPLICAS, Field
 from support.program import until
 from support.readers import CommandReader, Recorder, read_through, read_wandering
 
-CHUNKS, PAUSE, WORKERS = 100, 0.08, 2
+CHUNKS, PAUSE = 100, 0.08
+JOBS, WORKERS, SPAWNED = 3, 2, 2
 RECORDED, RECORD_PAUSE = 80, 0.05
 FAULTS = 14
 SECONDS = 100
@@ -32,9 +34,11 @@ class Storm:
     def blow(self, count):
         for _ in range(count):
             act = self._rng.choice(
-                [self._cut, self._cut, self._half_close, self._delay, self._throttle, self._stop, self._deaf]
-                + [self._refuse, self._kill_replica, self._kill_worker, self._kill_postgres, self._kill_backend]
-                + [self._kill_reader, self._kill_reader]
+                [
+                    *[self._cut, self._cut, self._half_close, self._delay, self._throttle, self._stop, self._deaf],
+                    *[self._refuse, self._kill_replica, self._kill_worker, self._kill_postgres, self._kill_backend],
+                    *[self._kill_reader, self._kill_reader, self._kill_spawner],
+                ]
             )
             act()
             self._field.last(self._rng.uniform(0.05, 0.5))
@@ -109,6 +113,10 @@ class Storm:
         self.done.append("killed a backend of Postgres")
         self._field.kill_backend()
 
+    def _kill_spawner(self):
+        self.done.append("killed the spawner")
+        self._field.kill_spawner(SPAWNED)
+
     def _kill_reader(self):
         self.done.append("killed a reader")
         self._rng.choice(self._readers).kill()
@@ -119,7 +127,8 @@ async def test_the_log_stays_exact_whatever_breaks(seed):
     with Field() as field:
         for _ in range(WORKERS):
             field.add_worker()
-        task = field.create(stream.command(seed, CHUNKS, PAUSE), workers=WORKERS)
+        field.start_spawner(SPAWNED)
+        task = field.create(stream.command(seed, CHUNKS, PAUSE), workers=JOBS)
         recorded = field.create("recorded", agent="recorder")
         recorder = Recorder(field.work_urls, field.cluster.token, "recorder")
         commands = [CommandReader(field, name, field.view_urls) for name in (task, recorded)]
@@ -138,11 +147,11 @@ async def test_the_log_stays_exact_whatever_breaks(seed):
                 await asyncio.to_thread(storm.blow, FAULTS)
                 await asyncio.to_thread(until, lambda: all(_ended(command) for command in commands), "readers", SECONDS)
         finally:
-            print(f"seed {seed}: {'; '.join(storm.done)}")  # noqa: T201
+            sys.stdout.write(f"seed {seed}: {'; '.join(storm.done)}\n")
         log = truth.stored(field, task)
         truth.check_order(log)
         finished = truth.check_bytes(log, seed, CHUNKS)
-        assert {job for job, _ in finished} == set(range(WORKERS)) or _lost_three_times(log)
+        assert {job for job, _ in finished} == set(range(JOBS)) or _lost_three_times(log)
         for name, reading in readers.items():
             truth.check_reader(name, reading.result(), log)
         truth.check_reader("command", commands[0].seen(), log)
@@ -162,6 +171,4 @@ def _ended(command):
 
 def _lost_three_times(log):
     ends = [event for event in log if event["type"] == "finished" and event["body"].get("reason") == "lost"]
-    return bool(ends) and all(
-        sum(e["type"] == "requeued" and e["job"] == end["job"] for e in log) >= 2 for end in ends
-    )
+    return bool(ends) and all(sum(e["type"] == "requeued" and e["job"] == end["job"] for e in log) >= 2 for end in ends)

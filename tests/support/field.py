@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -35,6 +34,7 @@ class Field:
         self.workers = []
         self._stack = contextlib.ExitStack()
         self._names = 0
+        self._lifeline = None
 
     def __enter__(self):
         try:
@@ -47,7 +47,7 @@ class Field:
         self.server = Server(self.home / "pg", settings={"shared_buffers": "64MB"})
         self._stack.callback(shutil.rmtree, self.home, ignore_errors=True)
         self.dsn = self.server.start()
-        self._stack.callback(lambda: self.server.stop())
+        self._stack.callback(self.server.stop)
         migrate(self.dsn)
         socket_file = Path(psycopg.conninfo.conninfo_to_dict(self.dsn)["host"]) / ".s.PGSQL.5432"
         self.sockets = Path(tempfile.mkdtemp(prefix="ado-link-", dir="/tmp"))
@@ -57,12 +57,10 @@ class Field:
         self._stack.callback(self.cluster.close)
         self.ports = [_free_port() for _ in range(REPLICAS)]
         for index, port in enumerate(self.ports):
-            place = self.sockets / f"pg{index}"
-            place.mkdir()
-            place.chmod(0o755)
-            self._link(f"pg{index}", socket_file, listen=place / ".s.PGSQL.5432")
+            self._link_to_postgres(f"pg{index}", socket_file)
             self._link(f"work{index}", ("127.0.0.1", port))
             self._link(f"view{index}", ("127.0.0.1", port))
+        self._link_to_postgres("pg-spawner", socket_file)
         self.replicas = [None] * REPLICAS
         for index in range(REPLICAS):
             self.start_replica(index)
@@ -77,6 +75,12 @@ class Field:
                 link.go()
         self._stack.close()
 
+    def _link_to_postgres(self, name, socket_file):
+        place = self.sockets / name
+        place.mkdir()
+        place.chmod(0o755)
+        self._link(name, socket_file, listen=place / ".s.PGSQL.5432")
+
     def _link(self, name, target, **options):
         self.links[name] = self._stack.enter_context(Link(target, **options))
 
@@ -88,13 +92,13 @@ class Field:
     def work_urls(self):
         return [self.links[f"work{index}"].url for index in range(REPLICAS)]
 
-    def pg_dsn(self, index):
-        """Return the DSN through a replica's own link."""
-        return f"postgresql:///postgres?host={self.sockets / f'pg{index}'}&user=ado"
+    def pg_dsn(self, link):
+        """Return the DSN through a link."""
+        return f"postgresql:///postgres?host={self.sockets / link}&user=ado"
 
     def start_replica(self, index):
         cluster = self.cluster
-        cluster.env["ADO_DSN"] = self.pg_dsn(index)
+        cluster.env["ADO_DSN"] = self.pg_dsn(f"pg{index}")
         self.replicas[index] = cluster.start("api", "--port", str(self.ports[index]))
 
     def await_replica(self, index, seconds=60):
@@ -118,7 +122,24 @@ class Field:
         """Let a fault last so long; there is nothing to wait for."""
         time.sleep(seconds)
 
+    def start_spawner(self, most):
+        """Start a spawner whose workers end with this field, however the spawner ends."""
+        if self._lifeline is None:
+            self._lifeline, write = os.pipe()
+            self._stack.callback(os.close, self._lifeline)
+            self._stack.callback(os.close, write)
+        cluster = self.cluster
+        cluster.env["ADO_DSN"] = self.pg_dsn("pg-spawner")
+        arguments = ["--max", str(most), "--url", ",".join(self.work_urls), "--work-dir", str(self.home / "work")]
+        arguments += ["--lifeline", str(self._lifeline)]
+        self.spawner = cluster.start("spawner", *arguments, pass_fds=[self._lifeline])
+
     # kills
+
+    def kill_spawner(self, most):
+        """Kill the spawner and start another one."""
+        _kill(self.spawner)
+        self.start_spawner(most)
 
     def kill_replica(self, index, away=0.0):
         """Kill a replica and start it again after a while."""

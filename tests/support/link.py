@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import os
 import threading
 
 _CHUNK = 16 * 1024
@@ -26,6 +25,7 @@ class Link:
         self._count = len(targets)
         self._deaf = False
         self._flows = set()
+        self._ends = set()
         self._going = {UP: asyncio.Event(), DOWN: asyncio.Event()}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
@@ -62,15 +62,17 @@ class Link:
         else:
             self.address.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(self._serve, self.address)
-            os.chmod(self.address, 0o777)
+            self.address.chmod(0o777)
 
     async def _close(self):
         self._server.close()
-        await self._cut()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        for writer in self._ends:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._ends), return_exceptions=True)
 
     # what a test does to the link
 
@@ -129,27 +131,36 @@ class Link:
 
     async def _serve(self, reader, writer):
         self.taken += 1
-        while self._deaf:
-            await asyncio.sleep(0.02)
+        self._ends.add(writer)
+        far = None
+        try:
+            while self._deaf:
+                await asyncio.sleep(0.02)
+            far = await self._reach()
+            if far is None:
+                writer.transport.abort()
+                return
+            far_reader, far_writer = far
+            self._flows.add((writer, far_writer))
+            await asyncio.gather(self._copy(reader, far_writer, UP), self._copy(far_reader, writer, DOWN))
+        except asyncio.CancelledError:
+            pass  # the link is being taken down; raised on, asyncio would report it as an error
+        finally:
+            for end in (writer, far[1]) if far else (writer,):
+                end.close()
+            self._flows.discard((writer, far and far[1]))
+
+    async def _reach(self):
         for _ in range(self._count):
             target = next(self._targets)
             with contextlib.suppress(OSError):
                 if isinstance(target, tuple):
-                    far_reader, far_writer = await asyncio.open_connection(*target)
+                    reader, writer = await asyncio.open_connection(*target)
                 else:
-                    far_reader, far_writer = await asyncio.open_unix_connection(target)
-                break
-        else:
-            writer.transport.abort()
-            return
-        flow = (writer, far_writer)
-        self._flows.add(flow)
-        try:
-            await asyncio.gather(self._copy(reader, far_writer, UP), self._copy(far_reader, writer, DOWN))
-        finally:
-            self._flows.discard(flow)
-            for end in flow:
-                end.close()
+                    reader, writer = await asyncio.open_unix_connection(target)
+                self._ends.add(writer)
+                return reader, writer
+        return None
 
     async def _copy(self, reader, writer, direction):
         with contextlib.suppress(OSError, RuntimeError):

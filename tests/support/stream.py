@@ -48,8 +48,9 @@ def main(seed, count, pause):
     job, attempt = int(os.environ["ADO_JOB_INDEX"]), int(os.environ["ADO_ATTEMPT"])
     for pair in zip(*(chunks(seed, job, attempt, stream, count) for stream in STREAMS), strict=True):
         for fd, data in zip((1, 2), pair, strict=True):
-            while data:
-                data = data[os.write(fd, data) :]
+            left = data
+            while left:
+                left = left[os.write(fd, left) :]
         time.sleep(pause)
 
 
