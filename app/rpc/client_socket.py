@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _PING_SECONDS = 5.0
 _SILENCE_SECONDS = 10.0
 _WATCH_SECONDS = 1.0
+_CLOSE_SECONDS = 0.5
 _CANNOT_SERVE = "SERVICE_UNAVAILABLE"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _BUFFER_ITEMS = 256
@@ -201,25 +202,27 @@ class Client:
 
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            async with connect(
+            socket = await connect(
                 "ws" + url.removeprefix("http") + "/trpc",
                 additional_headers=headers,
                 compression=None,
                 max_size=_FRAME_BYTES,
                 open_timeout=5,
-                close_timeout=0.5,
+                close_timeout=_CLOSE_SECONDS,
                 ping_interval=None,
                 proxy=None,
-            ) as socket:
+            )
+            try:
                 return await self._converse(socket, url)
+            finally:
+                self._socket = None
+                await _close(socket)
         except (OSError, TimeoutError, InvalidHandshake) as error:
             return str(error) or type(error).__name__
         except ConnectionClosed:
             return "the connection was closed"
         except (ValueError, KeyError, TypeError, AttributeError):
             return "what came is not from an ado server"
-        finally:
-            self._socket = None
 
     async def _converse(self, socket: ClientConnection, url: str) -> str:
         self._heard_at = time.monotonic()
@@ -336,3 +339,13 @@ class Client:
         for number, stream in list(self._streams.items()):
             self._streams.pop(number)
             stream.fail(error)
+
+
+async def _close(socket: ClientConnection) -> None:
+    """Close a connection; one that takes nothing any more, not even a farewell, is reset."""
+    try:
+        async with asyncio.timeout(2 * _CLOSE_SECONDS):
+            await socket.close()
+    except TimeoutError:
+        socket.transport.abort()
+        await socket.wait_closed()

@@ -104,6 +104,7 @@ class Gate:
     def __init__(self):
         self.revoked = set()
         self.observed = []
+        self.away = False
 
     async def open(self, credentials):
         name = (credentials.authorization or "").removeprefix("Bearer ") or credentials.params.get("token")
@@ -112,6 +113,8 @@ class Gate:
         return name
 
     def allow(self, context, procedure):
+        if self.away:
+            raise ProcedureError("SERVICE_UNAVAILABLE", "the database is away", reason="database_unavailable")
         if procedure.access == "write" and context != "writer":
             raise ProcedureError("FORBIDDEN", "not you", reason="forbidden")
 

@@ -1,0 +1,30 @@
+"""The heartbeat goes on beating."""
+
+import asyncio
+
+from support.wire import Gate, Served
+
+from app.rpc.gate import Limits
+from worker.lease import Heartbeat
+from worker.settings import WorkerSettings
+
+
+async def test_a_heartbeat_that_fails_is_followed_by_the_next():
+    beats = []
+
+    def held():
+        beats.append(1)
+        if len(beats) == 1:
+            raise RuntimeError("unforeseen")
+        return []
+
+    async with Served(Gate(), Limits()) as served:
+        settings = WorkerSettings(url=(served.url,), worker_id="w")
+        registration = {"session": "s", "heartbeatSeconds": 0.05}
+        heartbeat = Heartbeat(settings, "writer", registration, held, lambda _: None, lambda _: None)
+        try:
+            async with asyncio.timeout(10):
+                while len(beats) < 3:
+                    await asyncio.sleep(0.01)
+        finally:
+            await heartbeat.stop(last_word=False)
