@@ -100,9 +100,10 @@ class TokenGate:
             raise refusal("token_invalid", "the token is not known")
         if not token.valid:
             raise refusal("token_invalid", "the token has expired or was revoked")
-        if len(self._cache) >= _CACHE_TOKENS:
-            self._cache.clear()
-        self._cache[key] = (now, token)
+        if token.role != "job":  # a job's token dies with its attempt, at once
+            if len(self._cache) >= _CACHE_TOKENS:
+                self._cache.clear()
+            self._cache[key] = (now, token)
         return token
 
 

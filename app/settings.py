@@ -37,6 +37,8 @@ class AppSettings:
     """Silence after which a worker gets no new jobs; three heartbeats."""
     lease_seconds: float = 30.0
     """Silence after which a worker's jobs are queued again; twice ``suspect``, so that a short cut costs nothing."""
+    losses: int = 3
+    """Lost workers at which a job fails as lost: it may be what kills them."""
     poll_seconds: float = 1.0
     """How late a reader notices what a lost notification should have told."""
     flush_lanes: int = 2
@@ -79,6 +81,8 @@ class AppSettings:
                 "ADO_HEARTBEAT_SECONDS < ADO_SUSPECT_SECONDS < ADO_LEASE_SECONDS must hold, all above 0; found "
                 f"{self.heartbeat_seconds}, {self.suspect_seconds}, {self.lease_seconds}"
             )
+        if self.losses < 1:
+            raise SettingsError(f"ADO_LOSSES must be 1 or more; found {self.losses}")
 
     @property
     def monitor_seconds(self) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from db import tokens
 from db.database import Database
 from db.model import AttemptKey, ClaimedJob, Demand, Job, Outcome, Resources
 
@@ -56,7 +57,8 @@ async def claim(
     lease_seconds: float,
     only: tuple[int, int] | None = None,
 ) -> list[ClaimedJob]:
-    """Claim up to ``limit`` jobs for a worker whose claim number is still ``claims``."""
+    """Claim up to ``limit`` jobs for a worker whose claim number is still ``claims``; each job gets a token."""
+    secrets = [tokens.secret() for _ in range(limit)]
     rows = await db.many(
         "claim_jobs",
         worker_id=worker_id,
@@ -67,8 +69,9 @@ async def claim(
         lease_seconds=lease_seconds,
         only_task=only[0] if only else None,
         only_job=only[1] if only else None,
+        token_digests=[tokens.digest(secret) for secret in secrets],
     )
-    return [ClaimedJob.of(row) for row in rows]
+    return [ClaimedJob.of(row, secrets[row["position"] - 1]) for row in rows]
 
 
 async def finish(db: Database, report: Finish) -> tuple[Job, bool] | None:
@@ -126,6 +129,11 @@ async def overdue(db: Database, suspect_seconds: float) -> list[AttemptKey]:
     """Return attempts whose lease has run out."""
     rows = await db.many("overdue_jobs", suspect_seconds=suspect_seconds)
     return [(row["task_id"], row["job"], row["attempt"]) for row in rows]
+
+
+async def abandoned(db: Database) -> list[AttemptKey]:
+    """Return attempts whose worker has said that it ended."""
+    return [(row["task_id"], row["job"], row["attempt"]) for row in await db.many("abandoned_jobs")]
 
 
 async def time_out(db: Database) -> Sequence[str]:

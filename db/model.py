@@ -170,10 +170,12 @@ class ClaimedJob:
     workers: int
     timeout_seconds: float | None
     workspace: Any
+    token: str
+    """For the job's own calls; the database has its digest alone."""
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> ClaimedJob:
-        """Make one from a row of claim_jobs."""
+    def of(cls, row: Mapping[str, Any], token: str) -> ClaimedJob:
+        """Make one from a row of claim_jobs and the token whose digest the row has."""
         return cls(
             task_id=row["task_id"],
             job=row["job"],
@@ -185,6 +187,7 @@ class ClaimedJob:
             workers=row["workers"],
             timeout_seconds=row["timeout_seconds"],
             workspace=_json(row["workspace"]),
+            token=token,
         )
 
 

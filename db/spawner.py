@@ -102,9 +102,9 @@ class SpawnerDatabase:
     def worker_gone(self, worker_id: str) -> None:
         """Record that a worker's process has ended and queue what it held again, at once."""
         with self._transaction() as connection:
+            _rows(connection, "worker_gone", worker_id=worker_id)  # first: from here on it can claim nothing
             held = _rows(connection, "held_jobs", worker_id=worker_id)
             keys: list[AttemptKey] = [(row["task_id"], row["job"], row["attempt"]) for row in held]
-            _rows(connection, "worker_gone", worker_id=worker_id)
             _rows(
                 connection,
                 "end_attempts",

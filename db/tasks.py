@@ -136,28 +136,49 @@ class Value:
     key: str
     value: str
     version: int
+    idempotency_key: str | None
+    """Of the last write."""
 
 
 async def get_value(db: Database, task_id: int, key: str) -> Value | None:
     """Return one value of a task's store."""
     row = await db.optional("get_kv", task_id=task_id, key=key)
-    return Value(row["key"], row["value"], row["version"]) if row else None
+    return Value(**dict(row)) if row else None
 
 
 async def list_values(db: Database, task_id: int, prefix: str) -> list[Value]:
     """Return the values whose key begins with ``prefix``, by key."""
     rows = await db.many("list_kv", task_id=task_id, prefix=prefix)
-    return [Value(row["key"], row["value"], row["version"]) for row in rows]
+    return [Value(**dict(row)) for row in rows]
 
 
 async def set_value(
-    db: Database, task_id: int, key: str, value: Any, *, version: int | None, key_limit: int
+    db: Database,
+    task_id: int,
+    key: str,
+    value: Any,
+    *,
+    version: int | None,
+    key_limit: int,
+    idempotency_key: str | None = None,
+    writer: tuple[int, int] | None = None,
 ) -> Value | None:
-    """Write a value, with ``version`` only over that version (0: only if new); None when it was refused."""
+    """Write a value, with ``version`` only over that version (0: only if new); None when it was refused.
+
+    A job writes as ``writer``, its index and attempt, and only while that attempt runs.
+    """
     row = await db.optional(
-        "set_kv", task_id=task_id, key=key, value=_text(value) or "null", version=version, key_limit=key_limit
+        "set_kv",
+        task_id=task_id,
+        key=key,
+        value=_text(value) or "null",
+        version=version,
+        key_limit=key_limit,
+        idempotency_key=idempotency_key,
+        job=writer[0] if writer else None,
+        attempt=writer[1] if writer else None,
     )
-    return Value(row["key"], row["value"], row["version"]) if row else None
+    return Value(**dict(row)) if row else None
 
 
 async def list_open(db: Database, limit: int) -> list[tuple[int, Status]]:

@@ -11,8 +11,6 @@ from typing import Any
 from db.database import Database
 from db.model import Token
 
-ROLES = ("viewer", "operator", "admin", "worker", "job")
-
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
@@ -27,17 +25,22 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+def secret() -> str:
+    """Make the text of a token."""
+    return f"ado_{secrets.token_urlsafe(32)}"
+
+
 def new(
     role: str,
     *,
     worker_id: str | None = None,
     capabilities: Sequence[str] | None = None,
-    attempt: tuple[int, int, int] | None = None,
+    job: tuple[int, int] | None = None,
     expires_seconds: float | None = None,
 ) -> NewToken:
     """Make a token; nothing is stored yet."""
-    token = f"ado_{secrets.token_urlsafe(32)}"
-    task_id, job, number = attempt or (None, None, None)
+    token = secret()
+    task_id, index = job or (None, None)
     values = {
         "token_id": f"tok-{secrets.token_hex(6)}",
         "digest": digest(token),
@@ -45,8 +48,7 @@ def new(
         "worker_id": worker_id,
         "capabilities": None if capabilities is None else sorted(set(capabilities)),
         "task_id": task_id,
-        "job": job,
-        "attempt": number,
+        "job": index,
         "expires_seconds": expires_seconds,
     }
     return NewToken(token, values)
@@ -75,5 +77,5 @@ async def revoke(db: Database, token_id: str) -> Mapping[str, Any] | None:
 
 
 async def prune(db: Database) -> int:
-    """Forget tokens of workers and jobs that can no longer be used; return how many."""
+    """Forget tokens of workers that can no longer be used; return how many."""
     return len(await db.many("prune_tokens"))

@@ -153,9 +153,11 @@ async def scale(db: Database, capabilities: Sequence[str], count: int) -> int:
     return int(row["count"])
 
 
-async def monitor_tick(db: Database, *, heartbeat: float, suspect: float, lease: float) -> float:
-    """Record a monitor tick, extending leases over a gap longer than ``suspect``; return the gap in seconds."""
-    row = await db.one("monitor_tick", heartbeat_seconds=heartbeat, suspect_seconds=suspect, lease_seconds=lease)
+async def monitor_tick(db: Database, *, heartbeat: float, suspect: float, lease: float, losses: int) -> float:
+    """Record a monitor tick, moving leases over a gap longer than ``suspect``; return the gap in seconds."""
+    row = await db.one(
+        "monitor_tick", heartbeat_seconds=heartbeat, suspect_seconds=suspect, lease_seconds=lease, losses=losses
+    )
     return float(row["gap"])
 
 

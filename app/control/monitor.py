@@ -1,9 +1,10 @@
 """The monitor: ends what nobody else will. Runs on every replica; all of them together do each thing once.
 
-States: a running job whose lease ran out belongs to a dead worker; a running job past its timeout must stop; an open
-task whose jobs have all ended lacks its terminal event because a replica died in between.
+States: a running job whose lease ran out belongs to a dead worker; one whose worker has said that it ended goes back
+without a loss; a running job past its timeout must stop; an open task whose jobs have all ended lacks its terminal
+event because a replica died in between.
 Authority and clock: the database. A tick first records itself; if nobody had ticked for longer than ``suspect``, the
-control plane was away, and every lease is moved by that gap before any is judged.
+control plane was away or the clock was set, and every lease is moved by that gap before any is judged.
 Failures: every statement is fenced by the attempt and repeats harmlessly, so two monitors, or one killed between two
 statements, change nothing twice.
 """
@@ -29,10 +30,13 @@ async def step(db: Database, settings: AppSettings) -> None:
         heartbeat=settings.heartbeat_seconds,
         suspect=settings.suspect_seconds,
         lease=settings.lease_seconds,
+        losses=settings.losses,
     )
-    if gap > settings.suspect_seconds:
-        _log.warning("leases extended", extra={"gap_seconds": round(gap, 3)})
+    if abs(gap) > settings.suspect_seconds:
+        _log.warning("leases moved", extra={"gap_seconds": round(gap, 3)})
     await expire_leases(db, settings.suspect_seconds)
+    if abandoned := await jobs.abandoned(db):
+        await settle_ended(db, await jobs.end_attempts(db, abandoned, reason="shutdown", loss=False), "shutdown")
     for worker_id in await jobs.time_out(db):
         _log.info("attempt timed out", extra={"worker": worker_id})
     for task_id in await tasks.unsettled(db):

@@ -2,13 +2,15 @@
 
 A parked claim asks the database nothing. One watcher a replica looks at what the queue holds, by demand, when a hint
 comes or a poll interval has passed, and wakes as many matching claims as there are jobs, the longest parked first. A
-woken claim that finds nothing parks again, behind the others.
+woken claim that finds nothing parks again, behind the others. A claim that has waited, or that finds others waiting,
+should take one job alone: its siblings are for the workers that were woken with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from app.log.hub import Hub
@@ -23,14 +25,18 @@ class Parked:
 
     capabilities: frozenset[str]
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: bool = False
 
     async def wait(self, timeout: float) -> None:
         """Wait to be woken, or ``timeout`` seconds."""
+        self.waiting = True
         try:
             async with asyncio.timeout(max(0.0, timeout)):
                 await self.woken.wait()
         except TimeoutError:
             return
+        finally:
+            self.waiting = False
         self.woken.clear()
 
 
@@ -58,15 +64,19 @@ class Parking:
         self._parked: dict[Parked, None] = {}
         self.closing = False
 
-    def park(self, capabilities: frozenset[str]) -> Parked:
-        """Enter a claim at the end of the line."""
+    @contextmanager
+    def place(self, capabilities: frozenset[str]) -> Iterator[Parked]:
+        """Give a claim a place at the end of the line for as long as the block runs."""
         claim = Parked(capabilities)
         self._parked[claim] = None
-        return claim
+        try:
+            yield claim
+        finally:
+            del self._parked[claim]
 
-    def leave(self, claim: Parked) -> None:
-        """Take a claim out of the line."""
-        self._parked.pop(claim, None)
+    def others_wait(self, claim: Parked) -> bool:
+        """Whether another claim that offers the same waits at this moment."""
+        return any(other.waiting and other.capabilities == claim.capabilities for other in self._parked)
 
     def close(self) -> None:
         """Let every parked claim answer: the replica stops."""

@@ -22,7 +22,7 @@ from app.reasons import refusal
 from app.routers.ids import no_such_job, parse_job
 from app.routers.shapes import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
 from app.rpc.procedure import Tracked, mutation, subscription
-from db import jobs, tasks, workers
+from db import jobs, model, tasks, workers
 from db.model import AttemptKey
 from db.workers import Beat, Presence, Registration
 
@@ -55,7 +55,7 @@ class Registered(Wire, omit_defaults=False):
 
 
 class HeartbeatInput(Wire):
-    """The jobs a worker holds; ``at`` is its own clock, ``stopped`` its last word."""
+    """The jobs a worker holds; ``at`` is its own clock, ``stopped`` its last word: what it still has goes back."""
 
     worker_id: WorkerId
     session: str
@@ -191,6 +191,8 @@ async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
         await _present(context, input.worker_id, input.session)
         raise refusal("no_such_worker", f"worker {input.worker_id!r} is not registered any more")
     await _end(context, _unheard(beat), "claim_lost", loss=False)
+    if input.stopped:  # looked for again, because a claim may have crossed this last word; after it there is none
+        await _end(context, list(await jobs.held(context.db, input.worker_id)), "shutdown", loss=False)
     mine = {job.key for job in beat.held if job.listed}
     return HeartbeatAnswer(
         lost=[attempt_ref(key) for key in listed if key not in mine],
@@ -209,31 +211,29 @@ async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
     own(context, input.worker_id)
     deadline = time.monotonic() + min(input.wait_seconds, _LONGEST_WAIT)
     parking = context.services.parking
-    present = await _present(context, input.worker_id, input.session)
-    parked = parking.park(present.capabilities)
-    try:
-        while True:
-            if present.fresh and not present.draining and (claimed := await _try_claim(context, input, present)):
+    waited = False
+    while True:
+        present = await _present(context, input.worker_id, input.session)
+        able = present.fresh and not present.draining
+        with parking.place(present.capabilities if able else frozenset()) as parked:
+            limit = 1 if waited or parking.others_wait(parked) else input.limit
+            if able and (claimed := await _try_claim(context, input, present, limit)):
                 return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in claimed])
             left = deadline - time.monotonic()
             if left <= 0 or parking.closing:
                 return ClaimAnswer(jobs=[])
-            await parked.wait(left if present.fresh else min(left, context.services.settings.poll_seconds))
-            parking.leave(parked)
-            present = await _present(context, input.worker_id, input.session)
-            parked = parking.park(present.capabilities)
-    finally:
-        parking.leave(parked)
+            await parked.wait(left if able else min(left, context.services.settings.poll_seconds))
+        waited = True
 
 
-async def _try_claim(context: Context, input: ClaimInput, present: Presence) -> list[Any]:
+async def _try_claim(context: Context, input: ClaimInput, present: Presence, limit: int) -> list[model.ClaimedJob]:
     settings = context.services.settings
     return await jobs.claim(
         context.db,
         worker_id=input.worker_id,
         session=input.session,
         claims=present.claims,
-        limit=input.limit,
+        limit=limit,
         suspect_seconds=settings.suspect_seconds,
         lease_seconds=settings.lease_seconds,
     )

@@ -140,7 +140,7 @@ class Task(Wire, omit_defaults=False):
 
 
 class ClaimedJob(Wire):
-    """A job as its worker gets it, with the environment's values."""
+    """A job as its worker gets it, with the environment's values and a token for the job's own calls."""
 
     job_id: str
     task_id: str
@@ -151,6 +151,7 @@ class ClaimedJob(Wire):
     agent_args: Any
     env: dict[str, str]
     workers: int
+    token: str
     timeout_seconds: float | UnsetType = UNSET
     workspace: Any = UNSET
 
@@ -167,6 +168,7 @@ class ClaimedJob(Wire):
             agent_args=job.agent_args,
             env=dict(job.environment),
             workers=job.workers,
+            token=job.token,
             timeout_seconds=_or_unset(job.timeout_seconds),
             workspace=_or_unset(job.workspace),
         )

@@ -13,9 +13,10 @@ from app.reasons import refusal
 from app.routers.ids import no_such_task, parse_task
 from app.routers.shapes import Wire
 from app.rpc.procedure import mutation, query
-from db import events, tasks
+from db import events, tasks, tokens
 
 Key = Annotated[str, Meta(min_length=1, max_length=200)]
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=200)] | None
 
 
 class KeyInput(Wire):
@@ -33,17 +34,22 @@ class PrefixInput(Wire):
 
 
 class SetInput(Wire):
-    """A value to write."""
+    """A value to write; the same write with the same ``idempotencyKey`` again changes nothing."""
 
     task_id: str
     key: Key
     value: Any
+    idempotency_key: IdempotencyKey = None
 
 
-class CasInput(SetInput):
+class CasInput(Wire):
     """A value to write over a version; 0 means the key must be new."""
 
-    version: Annotated[int, Meta(ge=0)]
+    task_id: str
+    key: Key
+    value: Any
+    version: Annotated[int, Meta(ge=0, le=2**53)]
+    idempotency_key: IdempotencyKey = None
 
 
 class Value(Wire, omit_defaults=False):
@@ -74,6 +80,12 @@ async def _task(context: Context, text: str) -> int:
     return task_id
 
 
+async def _check_attempt(context: Context) -> None:
+    """Raise UNAUTHORIZED when a job calls whose attempt has ended since its token was looked at."""
+    if context.caller.role == "job" and await tokens.find(context.db, context.secret) is None:
+        raise refusal("token_invalid", "the attempt that this token belongs to has ended")
+
+
 @query(access=READ_VALUES)
 async def get(context: Context, input: KeyInput) -> Value | None:
     """Return a value, or null."""
@@ -88,7 +100,7 @@ async def listing(context: Context, input: PrefixInput) -> Values:
     return Values(items=[_value(value) for value in values])
 
 
-async def _write(context: Context, input: SetInput, version: int | None) -> Value:
+async def _write(context: Context, input: SetInput | CasInput, version: int | None) -> Value:
     settings = context.services.settings
     size = len(orjson.dumps(input.value))
     if size > settings.kv_bytes:
@@ -96,12 +108,23 @@ async def _write(context: Context, input: SetInput, version: int | None) -> Valu
             "limit_exceeded", f"value: {size} bytes is more than {settings.kv_bytes}", limit=settings.kv_bytes
         )
     task_id = await _task(context, input.task_id)
+    caller = context.caller
     written = await tasks.set_value(
-        context.db, task_id, input.key, input.value, version=version, key_limit=settings.kv_keys
+        context.db,
+        task_id,
+        input.key,
+        input.value,
+        version=version,
+        key_limit=settings.kv_keys,
+        idempotency_key=input.idempotency_key,
+        writer=None if caller.job is None or caller.attempt is None else (caller.job, caller.attempt),
     )
     if written is not None:
         return _value(written)
+    await _check_attempt(context)
     current = await tasks.get_value(context.db, task_id, input.key)
+    if current is not None and current.idempotency_key == input.idempotency_key is not None:
+        return _value(current)
     if version is None or (current is None and version == 0):
         raise refusal("limit_exceeded", f"a task has at most {settings.kv_keys} keys", limit=settings.kv_keys)
     found = current.version if current else 0

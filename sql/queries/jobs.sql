@@ -1,6 +1,7 @@
 -- name: claim_jobs :many
 -- Give a worker the best jobs it can run. The worker's claim number is the guard against two claims of one worker at
 -- once: the second one sees another number and gets no row. ``demands`` hops over the distinct demands in the queue.
+-- ``token_digests`` has one digest for each job that may be given; ``position`` says whose is whose.
 with recursive demands as (
     (select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
      where j.status = 'queued' order by j.demand limit 1)
@@ -46,11 +47,11 @@ with recursive demands as (
     update ado.jobs j set status = 'running', attempt = j.attempt + 1, worker_id = s.worker_id,
         lease_expires_at = now() + make_interval(secs => :lease_seconds::double precision), last_batch = 0,
         output_bytes = 0, dropped_bytes = 0, missed_heartbeats = 0, started_at = now(), exit_code = null, reason = null,
-        message = null, result = null, usage = null
+        message = null, result = null, usage = null, token_digest = (:token_digests::bytea[])[r.position]
     from ranked r cross join supply s
     where j.task_id = r.task_id and j.job = r.job and r.position <= s.free_slots
       and r.used_cpu <= s.free_cpu and r.used_memory <= s.free_memory and r.used_gpu <= s.free_gpu
-    returning j.task_id, j.job, j.attempt, j.worker_id
+    returning j.task_id, j.job, j.attempt, j.worker_id, r.position
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from claimed_jobs) order by l.task_id for update
@@ -71,7 +72,7 @@ with recursive demands as (
 ), notified as materialized (
     select pg_notify('ado', string_agg('e:' || task_id || ':' || last_seq, ' ')) from advanced_logs having count(*) > 0
 )
-select c.task_id, c.job, c.attempt, t.prompt, t.agent, t.agent_args::text as agent_args, t.workers, t.timeout_seconds,
+select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.workers, t.timeout_seconds,
        t.workspace::text as workspace, v.environment::text as environment, (select count(*) from notified) as notified
 from claimed_jobs c
 join ado.tasks t using (task_id)
@@ -80,7 +81,7 @@ order by c.task_id, c.job;
 
 -- name: end_attempts :many
 -- End attempts whose worker will not: it was lost, replaced, or never got the claim's answer. A loss queues the job
--- again, the first time at once, then after two seconds, and at the third fails it. Fenced by the attempt, and by the
+-- again, the first time at once, then after two seconds, and at the limit fails it. Fenced by the attempt, and by the
 -- lease where only overdue ones are meant. Returns what became of each.
 with named as (
     select * from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[]) as n(task_id, job, attempt)
@@ -93,11 +94,11 @@ with named as (
     select l.*,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
-                when l.losses >= 3 then 'failed'
+                when l.losses >= c.losses then 'failed'
                 else 'queued' end as status,
            case when l.stop_reason is not null then l.stop_reason
-                when l.losses >= 3 then 'lost' end as final_reason
-    from locked_jobs l
+                when l.losses >= c.losses then 'lost' end as final_reason
+    from locked_jobs l cross join ado.control c
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from decided) order by l.task_id for update
@@ -208,6 +209,12 @@ where worker_id = :worker_id::text and status = 'running' order by task_id, job;
 select j.task_id, j.job, j.attempt from ado.jobs j
 where j.status = 'running' and j.lease_expires_at < now()
   and (select c.last_tick_at from ado.control c) > now() - make_interval(secs => :suspect_seconds::double precision)
+order by j.task_id, j.job limit 500;
+
+-- name: abandoned_jobs :many
+-- What a worker still holds although it has said that it ended: its last claim and its last word crossed.
+select j.task_id, j.job, j.attempt from ado.jobs j join ado.workers w using (worker_id)
+where j.status = 'running' and w.stopped_at is not null
 order by j.task_id, j.job limit 500;
 
 -- name: ready_demands :many

@@ -5,8 +5,7 @@
 -- that the old one, a lock ago still running, has changed.
 with locked_jobs as materialized (
     select j.job, j.attempt, j.status, j.worker_id from ado.jobs j
-    where j.task_id = :task_id::bigint and j.status in ('queued', 'running')
-    order by j.job for update
+    where j.task_id = :task_id::bigint order by j.job for update  -- all: a rival retry may be queueing ended ones again
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id = :task_id::bigint and (select count(*) from locked_jobs) >= 0
@@ -97,10 +96,11 @@ where t.task_id = :task_id::bigint;
 select * from ado.jobs where task_id = any(:task_ids::bigint[]) order by task_id, job;
 
 -- name: get_kv :optional
-select key, value::text as value, version from ado.task_values where task_id = :task_id::bigint and key = :key::text;
+select key, value::text as value, version, idempotency_key from ado.task_values
+where task_id = :task_id::bigint and key = :key::text;
 
 -- name: list_kv :many
-select key, value::text as value, version from ado.task_values
+select key, value::text as value, version, idempotency_key from ado.task_values
 where task_id = :task_id::bigint and starts_with(key, :prefix::text) order by key;
 
 -- name: list_open_tasks :many
@@ -131,8 +131,8 @@ where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_
 order by f.task_id desc;
 
 -- name: retry_task :optional
--- Queue the failed and cancelled jobs again. No row: nothing to retry, a cancel is still being carried out, or the
--- task's log is pruned, so that nothing can be added to it.
+-- Queue the failed and cancelled jobs again. No row: nothing to retry, a cancel (of the task, or of the siblings of a
+-- failed job) is still being carried out, or the task's log is pruned, so that nothing can be added to it.
 with locked_jobs as materialized (
     select j.job, j.status from ado.jobs j
     where j.task_id = :task_id::bigint and j.status in ('failed', 'cancelled')
@@ -149,6 +149,8 @@ with locked_jobs as materialized (
         status = case when t.status = 'running' then 'running' else 'queued' end
     from locked_log l
     where t.task_id = l.task_id and (t.status in ('failed', 'cancelled') or t.cancel_requested_at is null)
+      and not exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'running'
+                      and j.stop_reason = 'sibling_failed')
     returning t.task_id, l.last_seq
 ), queued_jobs as (
     update ado.jobs j set status = 'queued', finished_at = null, finished_seq = null, exit_code = null, reason = null,
@@ -171,16 +173,26 @@ from advanced_log a;
 
 -- name: set_kv :optional
 -- Write a value. With a version it must be the current one (0: the key must not exist); no row otherwise, and none
--- when the task already has as many keys as allowed.
-insert into ado.task_values as v (task_id, key, value, version)
-select :task_id::bigint, :key::text, :value::json, 1
-where (:version::bigint is null or :version::bigint = 0
+-- when the task already has as many keys as allowed, when the same write was stored before, or when a job writes whose
+-- attempt no longer runs.
+with writer as materialized (
+    select j.job from ado.jobs j
+    where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
+      and j.status = 'running'
+    for share
+)
+insert into ado.task_values as v (task_id, key, value, version, idempotency_key)
+select :task_id::bigint, :key::text, :value::json, 1, :idempotency_key::text
+where (:job::integer is null or exists (select from writer))
+  and (:version::bigint is null or :version::bigint = 0
        or exists (select from ado.task_values where task_id = :task_id::bigint and key = :key::text))
   and (exists (select from ado.task_values where task_id = :task_id::bigint and key = :key::text)
        or (select count(*) from ado.task_values where task_id = :task_id::bigint) < :key_limit::bigint)
-on conflict (task_id, key) do update set value = excluded.value, version = v.version + 1
-where :version::bigint is null or v.version = :version::bigint
-returning key, value::text as value, version;
+on conflict (task_id, key) do update set value = excluded.value, version = v.version + 1,
+    idempotency_key = excluded.idempotency_key
+where (:version::bigint is null or v.version = :version::bigint)
+  and (v.idempotency_key is null or v.idempotency_key is distinct from excluded.idempotency_key)
+returning key, value::text as value, version, idempotency_key;
 
 -- name: settle_task :optional
 -- Write the one terminal event of a task whose jobs have all ended. The jobs are locked as well, so that a retry can

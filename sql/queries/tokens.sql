@@ -1,25 +1,25 @@
 -- name: create_token :one
-insert into ado.tokens (token_id, digest, role, worker_id, capabilities, task_id, job, attempt, expires_at)
+insert into ado.tokens (token_id, digest, role, worker_id, capabilities, task_id, job, expires_at)
 values (:token_id::text, :digest::bytea, :role::text, :worker_id::text, :capabilities::text[], :task_id::bigint,
-    :job::integer, :attempt::integer, now() + make_interval(secs => :expires_seconds::double precision))
+    :job::integer, now() + make_interval(secs => :expires_seconds::double precision))
 returning token_id, role, expires_at;
 
 -- name: find_token :optional
--- Who a token belongs to, if it is still valid by the database's clock.
-select t.token_id, t.role, t.worker_id, t.capabilities, t.task_id, t.job, t.attempt, t.expires_at,
-       t.revoked_at is null and coalesce(t.expires_at > now(), true)
-       and (t.role <> 'job' or exists (
-           select from ado.jobs j where j.task_id = t.task_id and j.job = t.job and j.attempt = t.attempt
-             and j.status = 'running')) as valid
-from ado.tokens t where t.digest = :digest::bytea;
+-- Who a token belongs to, if it is still valid by the database's clock. A job's token is known while its attempt runs.
+select t.token_id, t.role, t.worker_id, t.capabilities, t.task_id, t.job, null::integer as attempt, t.expires_at,
+       t.revoked_at is null and coalesce(t.expires_at > now(), true) as valid
+from ado.tokens t where t.digest = :digest::bytea
+union all
+select 'job', 'job', null, null, j.task_id, j.job, j.attempt, null, true
+from ado.jobs j where j.token_digest = :digest::bytea and j.status = 'running';
 
 -- name: list_tokens :many
 select token_id, role, worker_id, capabilities, created_at, expires_at, revoked_at from ado.tokens
 order by created_at, token_id;
 
 -- name: prune_tokens :many
--- Tokens of workers and jobs go when they can no longer be used; people's stay, so that a list shows them.
-delete from ado.tokens where role in ('worker', 'job') and coalesce(expires_at, revoked_at) < now() - interval '1 day'
+-- Tokens of workers go when they can no longer be used; people's stay, so that a list shows them.
+delete from ado.tokens where role = 'worker' and coalesce(expires_at, revoked_at) < now() - interval '1 day'
 returning token_id;
 
 -- name: revoke_token :optional

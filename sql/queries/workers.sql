@@ -52,20 +52,22 @@ select worker_id, task_id, job, attempt from ado.jobs where status = 'running' o
 
 -- name: monitor_tick :one
 -- Record that the control plane watches. If nobody did for longer than ``suspect``, first move every lease and
--- heartbeat by the gap: an outage of the control plane is nobody's loss.
+-- heartbeat by the gap: an outage of the control plane is nobody's loss, and neither is a jump of the database's clock,
+-- which looks the same, in either direction.
 with before as materialized (
     select extract(epoch from now() - c.last_tick_at)::double precision as gap from ado.control c for update
 ), ticked as (
     update ado.control set last_tick_at = now(), heartbeat_seconds = :heartbeat_seconds::double precision,
-        suspect_seconds = :suspect_seconds::double precision, lease_seconds = :lease_seconds::double precision
+        suspect_seconds = :suspect_seconds::double precision, lease_seconds = :lease_seconds::double precision,
+        losses = :losses::integer
 ), extended_workers as (
     update ado.workers w set last_heartbeat_at = w.last_heartbeat_at + make_interval(secs => b.gap)
     from before b
-    where b.gap > :suspect_seconds::double precision and w.stopped_at is null and w.last_heartbeat_at is not null
+    where abs(b.gap) > :suspect_seconds::double precision and w.stopped_at is null and w.last_heartbeat_at is not null
     returning w.worker_id
 ), locked_jobs as materialized (
     select j.task_id, j.job, b.gap from ado.jobs j cross join before b
-    where b.gap > :suspect_seconds::double precision and j.status = 'running'
+    where abs(b.gap) > :suspect_seconds::double precision and j.status = 'running'
       and (select count(*) from extended_workers) >= 0
     order by j.task_id, j.job for update of j
 ), extended_jobs as (
