@@ -14,6 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from app.rpc.client import CallError
@@ -43,6 +44,7 @@ class Attempt:
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
         self._stopping = asyncio.Event()
         self._stopped_as: Outcome | None = None
+        self._told = False
         self._lost = asyncio.Event()
         self._reader: Reader | None = None
 
@@ -79,22 +81,25 @@ class Attempt:
                 outcome = await self._run_agent(outbox, sender, where)
         except (OSError, KeyError) as error:
             outcome = Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
+        except CallError as error:
+            outcome = Outcome("failed", None, "agent_error", f"the server refused the output: {error.message}")
         await self._finish(outcome, sender.last if sender else 0)
 
     async def _start(self, where: Place) -> KeptProcess:
         agent = AGENTS[self.job["agent"]]
-        worker_id = self._settings.worker_id
-        given = lend(agent.needs, where.home, self._settings.agent_env)
+        settings = self._settings
+        surroundings = partial(environment, self.job, where, settings.worker_id, urls=settings.url)
+        given = lend(agent.needs, where.home, settings.agent_env)
         run = Run(
             self.job["prompt"],
             where.directory,
             where.home,
             args=self.job.get("agentArgs") or {},
-            env=environment(self.job, where, worker_id, given),
-            isolated=self._settings.isolated,
+            env=surroundings(given),
+            isolated=settings.isolated,
         )
         launch = agent.launch(run)
-        env = environment(self.job, where, worker_id, {**given, **launch.env})
+        env = surroundings({**given, **launch.env})
         self._reader = agent.reader(run)
         return await KeptProcess.start(launch.argv, env=env, cwd=str(where.directory), stdin=launch.stdin)
 
@@ -116,6 +121,8 @@ class Attempt:
             if sending.done():
                 await sending  # raises: nothing but an error ends the sender before the outbox is closed
             ended = await ending
+            for stopper in stoppers:  # what comes from here on comes too late to have been the reason
+                stopper.cancel()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.output_seconds):
                     await asyncio.wait([*(reader.done for reader in readers), *reading])
@@ -138,7 +145,8 @@ class Attempt:
         outbox.close()
 
     def _judge(self, outcome: Outcome) -> Outcome:
-        if self._stopped_as is None or outcome.outcome == "succeeded":
+        """Say what the end means: an agent that was told to end has not done its work, whatever its exit code is."""
+        if self._stopped_as is None or not self._told:
             return outcome
         wanted = self._stopped_as
         return Outcome(wanted.outcome, outcome.exit_code, wanted.reason, wanted.message)
@@ -150,6 +158,7 @@ class Attempt:
                 await self._stopping.wait()
         except TimeoutError:
             self.stop(Outcome("failed", None, "timed_out", "the attempt took longer than the task allows"))
+        self._told = True
         process.terminate()
         await asyncio.sleep(self._settings.grace_seconds)
         process.kill()
@@ -177,12 +186,15 @@ class Attempt:
             transport.close()
 
     async def _finish(self, outcome: Outcome, last_batch: int) -> None:
-        report = {
+        bare = {
             **self._fence,
             "lastBatch": last_batch,
             "outcome": outcome.outcome,
             "exitCode": outcome.exit_code,
             "reason": outcome.reason,
+        }
+        report = {
+            **bare,
             "message": outcome.message,
             "result": self._reader.result if self._reader else None,
             "usage": self._reader.usage if self._reader else None,
@@ -191,4 +203,7 @@ class Attempt:
             await until_answered(self._call, "workers.finish", report)
         except CallError as error:
             _log.exception("finish was refused", extra={"job": self.key[0], "reason": error.reason})
+            bare["message"] = f"the server refused the report of the end: {error.message}"
+            with contextlib.suppress(CallError):  # refused again: unlisted from here on, the job is requeued
+                await until_answered(self._call, "workers.finish", bare)
         _log.info("attempt finished", extra={"job": self.key[0], "attempt": self.key[1], "outcome": outcome.outcome})

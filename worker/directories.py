@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,27 @@ def place(work_dir: str, name: str) -> Iterator[Place]:
 
 
 def environment(
-    job: Mapping[str, Any], where: Place, worker_id: str, given: Mapping[str, str] | None = None
+    job: Mapping[str, Any],
+    where: Place,
+    worker_id: str,
+    given: Mapping[str, str] | None = None,
+    *,
+    urls: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Return an agent's environment: a cleared one, what it is given, the task's values, and its job's ADO_* names."""
+    """Return an agent's environment: a cleared one, what it is given, the task's values, and its job's ADO_* names.
+
+    The command ``ado`` works in it, for ``ado kv``: it is found last on PATH and calls with the job's own token.
+    """
     env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     env.setdefault("LANG", "C.UTF-8")
     env.update(TERM="dumb", HOME=str(where.home), TMPDIR=str(where.home.parent / "tmp"))
     env.update(given or {})
     env.update(job.get("env") or {})
+    env["PATH"] += f"{os.pathsep}{Path(sys.executable).parent}"
     env.update(
+        ADO_URL=",".join(urls),
+        ADO_TOKEN=job.get("token", ""),
         ADO_TASK_ID=job["taskId"],
         ADO_JOB_ID=job["jobId"],
         ADO_JOB_INDEX=str(job["job"]),

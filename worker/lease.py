@@ -21,6 +21,7 @@ from worker.settings import WorkerSettings
 
 _log = logging.getLogger("ado.worker")
 _TICK_SECONDS = 1.0
+_LAST_WORD_SECONDS = 2.0
 
 
 class Heartbeat:
@@ -62,7 +63,7 @@ class Heartbeat:
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
         if last_word:
-            await asyncio.to_thread(self._beat, stopped=True)
+            await asyncio.to_thread(self._say_last_word)
         self._client.close()
         await asyncio.gather(self._ticker, return_exceptions=True)
 
@@ -76,7 +77,14 @@ class Heartbeat:
             except Exception:  # noqa: BLE001 - a thread that ended here would cost every lease, in silence
                 _log.exception("heartbeat failed", extra={"worker": self._settings.worker_id})
 
-    def _beat(self, *, stopped: bool = False) -> None:
+    def _say_last_word(self) -> None:
+        """Tell the server that the worker has ended; unheard, what it was just given would count as lost."""
+        end = time.monotonic() + _LAST_WORD_SECONDS
+        while not self._beat(stopped=True) and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def _beat(self, *, stopped: bool = False) -> bool:
+        """Beat once; return whether the server has taken it or knows better."""
         jobs = [{"jobId": job, "attempt": attempt} for job, attempt in self._held()]
         value = {
             "workerId": self._settings.worker_id,
@@ -90,12 +98,16 @@ class Heartbeat:
         except CallError as error:
             if error.reason in ("no_such_worker", "worker_replaced"):
                 self._hand(self._on_refusal, error.reason)
+                return True
         except Unreachable:
-            if time.monotonic() - self._answered_at > self._settings.orphan_seconds:
-                self._hand(self._on_refusal, "orphaned")
+            pass
         else:
             self._answered_at = time.monotonic()
             self._hand(self._on_answer, answer)
+            return True
+        if time.monotonic() - self._answered_at > self._settings.orphan_seconds:
+            self._hand(self._on_refusal, "orphaned")
+        return False
 
     def _hand(self, target: Callable[[Any], None], value: Any) -> None:
         if not self._loop.is_closed():

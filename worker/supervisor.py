@@ -63,7 +63,7 @@ class Supervisor:
                 self._unknown.clear()
                 heartbeat = await self._register()
                 if heartbeat is None:
-                    return 1
+                    break
                 try:
                     await self._work()
                 finally:
