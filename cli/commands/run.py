@@ -18,6 +18,7 @@ from cli.connection import Options, choose, http
 from cli.errors import CliError, usage
 from cli.follow import View
 from cli.output import talk, write_one
+from cli.pairs import pair
 
 _NOT_AI = ("shell", "scripted")
 _NO_OPTIONS = Options()
@@ -93,7 +94,7 @@ def run(
         "retries": retries,
         "timeoutSeconds": seconds,
         "env": environment,
-        "labels": dict(_pair(entry, "--label") for entry in label or []),
+        "labels": dict(pair(entry, "--label") for entry in label or []),
         "onFailure": "fail_fast" if fail_fast else "continue",
         "idempotencyKey": str(uuid.uuid4()),
     }
@@ -119,19 +120,12 @@ def _prompt(prompt: str | None, file: str | None) -> str:
         raise usage(f"the prompt cannot be read: {error}", "check -F") from error
 
 
-def _pair(entry: str, option: str) -> tuple[str, str]:
-    name, equals, value = entry.partition("=")
-    if not name or not equals:
-        raise usage(f"{option} {entry!r}: NAME=VALUE is wanted", f"example: {option} colour=blue")
-    return name, value
-
-
 def _variable(entry: str) -> tuple[str, str]:
     if "=" not in entry:
         if entry not in os.environ:
             raise usage(f"--env {entry}: it is not set here", f"write --env {entry}=VALUE")
         return entry, os.environ[entry]
-    return _pair(entry, "--env")
+    return pair(entry, "--env")
 
 
 def _offered_agent(client: HttpClient) -> str:

@@ -7,17 +7,19 @@ from typing import Any
 
 from cyclopts import App
 
-from app.rpc.client import Client
+from app.rpc.client import CallError, Client, Unreachable
 from cli import exits
+from cli.answers import until_answered
 from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
 from cli.errors import usage
 from cli.output import table, write_items, write_one
+from cli.pairs import pair
 from cli.summary import summary
 from cli.waiting import obstacles, why_waiting
 
 _NO_OPTIONS = Options()
-tasks = App(name="tasks", help="List tasks, or show one.", help_format="plaintext")
+tasks = App(name="tasks", help="List, show and update tasks.", help_format="plaintext")
 
 
 def _first_line(text: str, length: int = 50) -> str:
@@ -83,6 +85,51 @@ def show(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
     """
     _show(http(choose(options)).query("tasks.get", {"taskId": task_id(task)}), options)
     return exits.SUCCESS
+
+
+@tasks.command
+def update(
+    task: str,
+    /,
+    *,
+    priority: int | None = None,
+    label: list[str] | None = None,
+    version: int | None = None,
+    options: Options = _NO_OPTIONS,
+) -> int:
+    """Change a task's priority or labels; other changes that come in between are kept.
+
+    Parameters
+    ----------
+    task
+        The task's id.
+    priority
+        Larger is claimed first.
+    label
+        NAME=VALUE to add or change; NAME= removes it.
+    version
+        Only if the task is still at this version.
+    """
+    if priority is None and not label:
+        raise usage("nothing is to be changed", "give --priority or --label NAME=VALUE")
+    labels = dict(pair(entry, "--label") for entry in label or [])
+    client = http(choose(options))
+    while True:
+        found = until_answered(lambda: client.query("tasks.get", {"taskId": task_id(task)}))
+        wish = {"taskId": found["taskId"], "version": version or found["version"], "priority": priority}
+        if label:
+            merged = {**found["labels"], **labels}
+            wish["labels"] = {name: value for name, value in merged.items() if value}
+        try:
+            found = client.mutate("tasks.update", wish)
+        except CallError as error:
+            if error.reason != "version_conflict" or version is not None:
+                raise
+        except Unreachable:  # whether it took effect is seen in what is read next; writing the same again is harmless
+            if version is not None:
+                raise
+        else:
+            return _changed(found, options, f"is at version {found['version']}")
 
 
 def cancel(task: str, /, *, reason: str | None = None, options: Options = _NO_OPTIONS) -> int:

@@ -1,0 +1,216 @@
+"""``ado kv``: the store that the jobs of one task share. Inside a job it needs no options.
+
+A write carries a key of its own, so that it can be sent until it is answered and still happens once. Inside a job it is
+sent for ever, because the job outlives an outage of the server; elsewhere for ten seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from cyclopts import App, Parameter
+
+from app.rpc.client import HttpClient
+from cli import durations, exits
+from cli.answers import until_answered
+from cli.connection import Options, choose, http, task_id
+from cli.errors import CliError, usage
+from cli.output import Output, write_items, write_line, write_one
+
+_NO_OPTIONS = Options()
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+kv = App(name="kv", help="Share values between the jobs of a task.", help_format="plaintext")
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store of one task, at a server."""
+
+    client: HttpClient
+    task: str
+    inside: bool
+
+    @classmethod
+    def of(cls, task: str | None, options: Options) -> Store:
+        """Return the store of the named task, or of the task whose job this is."""
+        own = os.environ.get("ADO_TASK_ID", "")
+        if not (task or own):
+            raise usage("no task is named", "add --task TASK; inside a job it is the job's own")
+        name = task_id(task or own)
+        return cls(http(choose(options)), name, "ADO_JOB_ID" in os.environ and name == own)
+
+    def query(self, procedure: str, **wish: Any) -> Any:
+        """Read."""
+        return self._call(lambda: self.client.query(procedure, {"taskId": self.task, **wish}))
+
+    def write(self, procedure: str, **wish: Any) -> Any:
+        """Write once, however often it must be sent."""
+        wish |= {"taskId": self.task, "idempotencyKey": str(uuid.uuid4())}
+        return self._call(lambda: self.client.mutate(procedure, wish))
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        return until_answered(call, for_ever=self.inside)
+
+
+def _value(text: str, *, json: bool) -> Any:
+    data = sys.stdin.read() if text == "-" else text
+    if not json:
+        return data
+    try:
+        return orjson.loads(data)
+    except ValueError as error:
+        raise usage(f"the value is no JSON: {error}", "leave out --json to store the text as it is") from None
+
+
+def _print(found: dict[str, Any], output: Output) -> None:
+    if output == "text" and isinstance(found["value"], str):
+        write_line(found["value"])
+    else:
+        write_one(found, output, "key", [orjson.dumps(found["value"]).decode()])
+
+
+@kv.command
+def get(key: str, /, *, task: str | None = None, options: Options = _NO_OPTIONS) -> int:
+    """Print a value: a text as it is, anything else as JSON.
+
+    Parameters
+    ----------
+    key
+        Its name.
+    task
+        The task's id; inside a job its own.
+    """
+    found = Store.of(task, options).query("tasks.kvGet", key=key)
+    if found is None:
+        raise CliError(f"there is no value {key!r}", "ado kv wait waits for one", exits.FAILED, "no_such_key")
+    _print(found, options.output)
+    return exits.SUCCESS
+
+
+@kv.command(name="list")
+def list_(prefix: str = "", /, *, task: str | None = None, options: Options = _NO_OPTIONS) -> int:
+    """List the values.
+
+    Parameters
+    ----------
+    prefix
+        Only those whose name begins with it.
+    task
+        The task's id; inside a job its own.
+    """
+    found = Store.of(task, options).query("tasks.kvList", prefix=prefix)
+    rows = [["key", "version", "value"]]
+    rows += [[item["key"], str(item["version"]), orjson.dumps(item["value"]).decode()] for item in found["items"]]
+    write_items(found, options.output, "key", rows)
+    return exits.SUCCESS
+
+
+@kv.command(name="set")
+def set_(
+    key: str, value: Text, /, *, json: Json = False, task: str | None = None, options: Options = _NO_OPTIONS
+) -> int:
+    """Write a value.
+
+    Parameters
+    ----------
+    key
+        Its name.
+    value
+        A text; - reads it from stdin.
+    json
+        The value is JSON.
+    task
+        The task's id; inside a job its own.
+    """
+    found = Store.of(task, options).write("tasks.kvSet", key=key, value=_value(value, json=json))
+    write_one(found, options.output, "key")
+    return exits.SUCCESS
+
+
+@kv.command
+def cas(
+    key: str,
+    value: Text,
+    /,
+    *,
+    version: int,
+    json: Json = False,
+    task: str | None = None,
+    options: Options = _NO_OPTIONS,
+) -> int:
+    """Write a value if it is still at a version; the exit code is 1 when it is not.
+
+    Parameters
+    ----------
+    key
+        Its name.
+    value
+        A text; - reads it from stdin.
+    version
+        The version it must have; 0: there must be none. The first to write is the one that wins.
+    json
+        The value is JSON.
+    task
+        The task's id; inside a job its own.
+    """
+    wish = {"key": key, "value": _value(value, json=json), "version": version}
+    write_one(Store.of(task, options).write("tasks.kvCas", **wish), options.output, "key")
+    return exits.SUCCESS
+
+
+@kv.command
+def wait(
+    key: str,
+    /,
+    *,
+    for_: Annotated[str | None, Parameter(name="--for", allow_leading_hyphen=True)] = None,
+    version: int = 1,
+    json: Json = False,
+    timeout: str | None = None,
+    task: str | None = None,
+    options: Options = _NO_OPTIONS,
+) -> int:
+    """Wait until a value is there, and print it; the exit code is 124 when the time is over.
+
+    Parameters
+    ----------
+    key
+        Its name.
+    for_
+        Wait until it is this.
+    version
+        Wait until it has been written so many times.
+    json
+        What --for says is JSON.
+    timeout
+        How long: 2h, 10m, 30s; otherwise for ever.
+    task
+        The task's id; inside a job its own.
+    """
+    store = Store.of(task, options)
+    wanted = None if for_ is None else [_value(for_, json=json)]
+    end = time.monotonic() + (durations.parse(timeout) if timeout else float("inf"))
+    pause = _SHORTEST_PAUSE
+    while True:
+        found = store.query("tasks.kvGet", key=key)
+        if found is not None and found["version"] >= version and wanted in (None, [found["value"]]):
+            _print(found, options.output)
+            return exits.SUCCESS
+        left = end - time.monotonic()
+        if left <= 0:
+            raise CliError(
+                f"{key!r} did not come in {timeout}", "see what is there: ado kv list", exits.TIMED_OUT, "timed_out"
+            )
+        time.sleep(min(left, random.uniform(pause / 2, pause)))  # noqa: S311
+        pause = min(_LONGEST_PAUSE, pause * 1.5)
