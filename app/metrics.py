@@ -42,8 +42,9 @@ DATABASE_UP = Gauge("ado_database_up", "1 when this scrape could read the databa
 JOBS = Gauge("ado_jobs", "Open jobs by status.", ["status"])
 WORKERS = Gauge("ado_workers", "Workers by state.", ["state"])
 OLDEST_QUEUED = Gauge("ado_oldest_queued_seconds", "How long the oldest queued job has waited.")
-OLDEST_TRANSACTION = Gauge(
-    "ado_oldest_transaction_seconds", "Age of the oldest transaction of the replicas' user in this database."
+OLDEST_TRANSACTION = Gauge("ado_oldest_transaction_seconds", "Age of the oldest transaction in this database.")
+OLDEST_SNAPSHOT = Gauge(
+    "ado_oldest_snapshot_transactions", "Age of the oldest snapshot in this database, in transactions."
 )
 
 
@@ -64,4 +65,5 @@ async def scrape(db: Database, *, listening: bool, connections: Mapping[str, int
             WORKERS.labels(state).set(found.workers.get(state, 0))
         OLDEST_QUEUED.set(found.oldest_queued_seconds)
         OLDEST_TRANSACTION.set(found.oldest_transaction_seconds)
+        OLDEST_SNAPSHOT.set(found.oldest_snapshot_transactions)
     return generate_latest()

@@ -16,18 +16,20 @@ class Gauges:
     workers: dict[str, int]
     oldest_queued_seconds: float
     oldest_transaction_seconds: float
+    oldest_snapshot_transactions: int
 
 
 async def gauges(db: Database) -> Gauges:
     """Read the counts. Raises DatabaseUnavailable."""
     jobs = await db.many("job_counts")
     workers = await db.many("worker_counts")
-    oldest = await db.one("oldest_transaction")
+    oldest = await db.one("oldest_activity")
     return Gauges(
         {row["status"]: row["jobs"] for row in jobs},
         {row["state"]: row["workers"] for row in workers},
         max([row["oldest_seconds"] for row in jobs if row["status"] == "queued"], default=0.0),
-        oldest["seconds"],
+        oldest["transaction_seconds"],
+        oldest["snapshot_age"],
     )
 
 

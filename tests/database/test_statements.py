@@ -19,6 +19,10 @@ def test_a_statement_is_planned(dsn, name):
         connection.execute(("explain " + query.named).encode(), dict.fromkeys(query.parameters))
 
 
+ADMINISTRATORS = set(re.findall(r"-- name: (\w+)", files("sql").joinpath("queries", "retention.sql").read_text()))
+"""Statements of ``ado db prune``, which no replica runs."""
+
+
 def recipes():
     return re.findall(r"```sql\n(.*?)```", files("sql").joinpath("README.md").read_text(), re.DOTALL)
 
@@ -37,22 +41,90 @@ def test_the_readers_role_may_not_read_tables(dsn):
             connection.execute("select * from ado.tasks")
 
 
-def test_the_replicas_role_may_not_rewrite_the_log(dsn):
+@pytest.mark.parametrize("name", sorted(set(queries.load()) - ADMINISTRATORS))
+def test_the_replicas_role_may_run_every_statement_of_theirs(dsn, name):
+    query = queries.load()[name]
     with psycopg.connect(dsn) as connection:
         connection.execute("set role ado_api")
+        connection.execute(("explain " + query.named).encode(), dict.fromkeys(query.parameters))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from ado.events",
+        "update ado.events set data = ''",
+        "truncate ado.events",
+        "delete from ado.tasks",
+        "delete from ado.jobs",
+        "delete from ado.task_logs",
+        "update ado.task_environments set environment = '{}'",
+        "delete from ado.task_environments",
+        "insert into ado.control default values",
+        "delete from ado.control",
+        "insert into ado.migrations values (99, 'x', 'x')",
+        "update ado.log_ranges set pruned_at = now()",
+        "alter table ado.tasks add column x integer",
+        "drop table ado.tokens",
+        "create table ado.mine (x integer)",
+        "alter view ado.task_status rename to x",
+        "create function ado.f() returns integer language sql as 'select 1'",
+        "set role ado",
+    ],
+)
+def test_the_replicas_role_may_do_no_more(dsn, statement):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("set session authorization ado_api")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("delete from ado.events")
+            connection.execute(statement.encode())
 
 
-def test_every_table_column_and_view_has_a_comment(dsn):
+def test_the_cookbook_has_a_question_for_every_view(dsn):
+    text = "".join(recipes())
+    assert [view for view in of_schema(dsn, "v") if f"ado.{view}" not in text] == []
+
+
+def of_schema(dsn, kinds):
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            """
+            select c.relname from pg_class c where c.relnamespace = 'ado'::regnamespace
+            and c.relkind = any(%s) and not c.relispartition
+            """,
+            [list(kinds)],
+        )
+        return sorted(row[0] for row in rows)
+
+
+def test_the_readers_role_reads_every_view_no_table_and_writes_nothing(dsn):
+    views, tables = of_schema(dsn, "v"), of_schema(dsn, "rp")
+    assert {"task_status", "job_status", "worker_status", "queue_depth", "stream_latency", "why_pending"} <= set(views)
+    assert len(tables) > 10
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("set session authorization ado_readonly")
+        for view in views:
+            connection.execute(f"select * from ado.{view}".encode())
+            for write in ("insert into ado.{} default values", "delete from ado.{}"):
+                with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)):
+                    connection.execute(write.format(view).encode())
+        for table in tables:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"select * from ado.{table}".encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select ado.extend_log(1)")
+
+
+def test_every_table_view_column_and_function_has_a_comment(dsn):
     with psycopg.connect(dsn) as connection:
         bare = connection.execute(
             """
-            select c.relname, a.attname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-            left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and c.relkind <> 'v'
-            where n.nspname = 'ado' and c.relkind in ('r', 'v', 'p') and not c.relispartition
-              and col_description(c.oid, coalesce(a.attnum, 0)) is null
-              and (a.attnum is not null or obj_description(c.oid) is null)
+            select c.relname, a.attname from pg_class c
+            left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            where c.relnamespace = 'ado'::regnamespace and c.relkind in ('r', 'v', 'p') and not c.relispartition
+              and (col_description(c.oid, a.attnum) is null or obj_description(c.oid, 'pg_class') is null)
+            union all
+            select p.proname, null from pg_proc p
+            where p.pronamespace = 'ado'::regnamespace and obj_description(p.oid, 'pg_proc') is null
             """
         ).fetchall()
     assert bare == []
