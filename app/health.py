@@ -64,9 +64,9 @@ class Readiness:
         if self.db is None or self.hub is None:
             return Report({**problems, "process": "is starting"})
         try:
-            version = await health.schema_version(self.db)
-            if version != known():
-                problems["schema"] = f"is at {version}, not {known()}"
+            schema = await health.schema(self.db)
+            if not schema.serves(known()):
+                problems["schema"] = f"is at {schema.version}, not {known()}"
             name = secrets.token_hex(8)
             with self.hub.waiting(("h", name)) as heard:
                 theirs, ours = await health.probe(self.db, f"h:{name}"), datetime.now(UTC)

@@ -1,7 +1,7 @@
 """What can go wrong between ado and its database.
 
 DatabaseError
-├── SchemaMismatch        the database is at another migration than this release
+├── SchemaMismatch        this release does not run on the database's schema
 ├── MigrationFailed       a migration did not apply, or an applied one was changed
 ├── DatabaseUnavailable   no connection, or it broke before an answer came
 ├── DatabaseRefused       a value cannot be stored: NUL in a text, a number out of range
@@ -24,7 +24,7 @@ class DatabaseError(Exception):
 
 
 class SchemaMismatch(DatabaseError):
-    """The database is at another migration than this release knows."""
+    """The database is at a migration that this release does not run on."""
 
     def __init__(self, found: int, known: int) -> None:
         older = found < known

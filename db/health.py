@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from db.database import Database
+from db.migrate import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,10 @@ async def gauges(db: Database) -> Gauges:
     )
 
 
-async def schema_version(db: Database) -> int:
-    """Return the schema's migration. Raises DatabaseUnavailable."""
-    return int((await db.one("schema_version"))["version"])
+async def schema(db: Database) -> Schema:
+    """Return where the database is. Raises DatabaseUnavailable."""
+    row = await db.one("schema_version")
+    return Schema(row["version"], row["oldest"])
 
 
 async def probe(db: Database, hint: str) -> datetime:

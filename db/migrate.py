@@ -3,6 +3,11 @@
 Authority is the table ``ado.migrations``: number, name and checksum of what was applied. Somebody else having
 migrated meanwhile is success; a file that reads differently from what was applied is an error, because then nobody
 knows what the database is.
+
+A release runs on its own schema, and on a newer one that says so: a migration whose comment has the line
+``-- oldest: N`` leaves everything in place that the release with N as its newest migration uses (it adds, and neither
+renames, drops nor tightens), so replicas of both work side by side while they are rolled. Without the line, older
+releases are refused.
 """
 
 from __future__ import annotations
@@ -15,9 +20,12 @@ from typing import Any
 
 import psycopg
 
+from db import queries
 from db.connect import connected
 from db.errors import MigrationFailed, SchemaMismatch
 
+_OLDEST = re.compile(r"^-- oldest: (\d+)$", re.MULTILINE)
+_LOCK_WAIT = "10s"  # everybody who wants the table waits behind a migration that waits for it
 _NAME = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
 _LOCK = 0x61646F  # "ado": one number for all databases of a server is fine, the lock is per database
 
@@ -29,12 +37,14 @@ create table if not exists ado.migrations (
     checksum   text not null,
     applied_at timestamptz not null default now()
 );
+alter table ado.migrations add column if not exists oldest integer;
 comment on schema ado is 'Tasks, their jobs and logs, workers and tokens of ado. Operators read the views.';
 comment on table ado.migrations is 'Which migrations were applied.';
 comment on column ado.migrations.number is 'Number in the file name.';
 comment on column ado.migrations.name is 'Name in the file name.';
 comment on column ado.migrations.checksum is 'SHA-256 of the file as it was applied.';
 comment on column ado.migrations.applied_at is 'When.';
+comment on column ado.migrations.oldest is 'Newest migration of the oldest release that may run on it; null: its own.';
 """
 
 
@@ -50,6 +60,26 @@ class Migration:
     def checksum(self) -> str:
         """Digest of the text, kept to notice a file that was edited after it was applied."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def oldest(self) -> int:
+        """Newest migration of the oldest release that still runs once this one is applied."""
+        match = _OLDEST.search(self.text)
+        return int(match[1]) if match else self.number
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Where a database is."""
+
+    version: int
+    """Its newest migration; 0 for one that never was migrated."""
+    oldest: int
+    """Newest migration of the oldest release that runs on it."""
+
+    def serves(self, release: int) -> bool:
+        """Whether the release with this newest migration runs on it."""
+        return self.oldest <= release <= self.version
 
 
 def migrations() -> list[Migration]:
@@ -79,6 +109,7 @@ def migrate(dsn: str) -> list[int]:
         connection.execute("select pg_advisory_lock(%s)", [_LOCK])
         connection.execute("set client_min_messages = warning")
         connection.execute(_BOOTSTRAP)
+        connection.execute(f"set lock_timeout = '{_LOCK_WAIT}'")
         return _apply_missing(connection)
 
 
@@ -111,22 +142,27 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
     with connection.transaction():
         connection.execute(migration.text.encode())
         connection.execute(
-            "insert into ado.migrations (number, name, checksum) values (%s, %s, %s)",
-            [migration.number, migration.name, migration.checksum],
+            "insert into ado.migrations (number, name, checksum, oldest) values (%s, %s, %s, %s)",
+            [migration.number, migration.name, migration.checksum, migration.oldest],
         )
+
+
+def schema(dsn: str) -> Schema:
+    """Return where a database is. Raises DatabaseUnavailable."""
+    with connected(dsn, autocommit=True) as connection:
+        if connection.execute("select to_regclass('ado.migrations')").fetchone() == (None,):
+            return Schema(0, 0)
+        row = connection.execute(queries.load()["schema_version"].named.encode()).fetchone()
+        return Schema(*row) if row else Schema(0, 0)
 
 
 def version(dsn: str) -> int:
     """Return the database's migration number; 0 for one that never was migrated."""
-    with connected(dsn, autocommit=True) as connection:
-        if connection.execute("select to_regclass('ado.migrations')").fetchone() == (None,):
-            return 0
-        row = connection.execute("select coalesce(max(number), 0) from ado.migrations").fetchone()
-        return int(row[0]) if row else 0
+    return schema(dsn).version
 
 
 def check(dsn: str) -> None:
-    """Raise SchemaMismatch unless the database is at exactly this release's schema."""
-    found = version(dsn)
-    if found != known():
-        raise SchemaMismatch(found, known())
+    """Raise SchemaMismatch unless this release runs on the database's schema."""
+    found = schema(dsn)
+    if not found.serves(known()):
+        raise SchemaMismatch(found.version, known())

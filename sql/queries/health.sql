@@ -13,3 +13,10 @@ select transaction_seconds, snapshot_age from ado.oldest_activity();
 -- name: probe_notifications :one
 -- A hint that its sender hears again if notifications arrive; behind a pooler's transaction mode they do not.
 select pg_notify('ado', :hint::text), now() as now;
+
+-- name: schema_version :one
+-- The newest migration, and that of the oldest release that still runs; by way of jsonb, because a database that an older
+-- release has migrated does not have the column.
+select coalesce(max(number), 0) as version,
+       coalesce(max(coalesce((to_jsonb(m) ->> 'oldest')::integer, number)), 0) as oldest
+from ado.migrations m;

@@ -118,6 +118,3 @@ from registered r left join before b on true;
 insert into ado.worker_scales (capabilities, count) values (:capabilities::text[], :count::integer)
 on conflict (capabilities) do update set count = excluded.count
 returning count, pg_notify('ado', 's');
-
--- name: schema_version :one
-select coalesce(max(number), 0) as version from ado.migrations;

@@ -9,7 +9,7 @@ import pytest
 
 from db import queries
 from db.errors import MigrationFailed, SchemaMismatch
-from db.migrate import check, known, migrate, migrations, version
+from db.migrate import Migration, Schema, check, known, migrate, migrations, schema, version
 
 
 @pytest.mark.parametrize("name", sorted(queries.load()))
@@ -156,6 +156,37 @@ def test_a_newer_database_is_refused(dsn):
         check(dsn)
     assert (caught.value.found, caught.value.known) == (99, known())
     assert "newer release" in caught.value.next_step
+
+
+def test_a_newer_database_that_says_it_serves_this_release_is_accepted(dsn):
+    with psycopg.connect(dsn) as connection:
+        connection.execute("insert into ado.migrations values (99, 'future', 'x', now(), %s)", [known()])
+    check(dsn)
+    assert version(dsn) == 99
+
+
+def test_a_database_of_before_the_column_is_read(dsn):
+    with psycopg.connect(dsn) as connection:
+        connection.execute("alter table ado.migrations drop column oldest")
+    assert schema(dsn) == Schema(known(), known())
+    migrate(dsn)
+    assert schema(dsn) == Schema(known(), known())
+
+
+def test_a_migration_serves_older_releases_only_when_it_says_so():
+    assert Migration(7, "x", "-- Adds a column.\n-- oldest: 5\nalter table").oldest == 5
+    assert Migration(7, "x", "alter table x; -- oldest: 5").oldest == 7
+
+
+def test_a_migration_that_waits_for_a_table_gives_up_and_keeps_nothing(dsn, monkeypatch):
+    monkeypatch.setattr("db.migrate._LOCK_WAIT", "100ms")
+    blocked = [*migrations(), Migration(known() + 1, "blocked", "alter table ado.tasks add column more text")]
+    monkeypatch.setattr("db.migrate.migrations", lambda: blocked)
+    with psycopg.connect(dsn) as reader:
+        reader.execute("select 1 from ado.tasks")
+        with pytest.raises(MigrationFailed, match="lock timeout"):
+            migrate(dsn)
+    assert migrate(dsn) == [len(blocked)]
 
 
 def test_the_systems_postgres_takes_the_schema_and_every_statement(system_server):
