@@ -1,7 +1,7 @@
 """The closed list of reasons: why a task or job ended as it did, and why a call was refused.
 
-``JOB_REASONS`` stand in tasks, jobs and events; ``REFUSALS`` maps each reason of an error to its tRPC code and the
-next step.
+``JOB_REASONS`` stand in tasks, jobs and events. ``POD_REASONS``, each with its next step, are those of a job's pod and
+stand in the same places. ``REFUSALS`` maps each reason of an error to its tRPC code and the next step.
 """
 
 from __future__ import annotations
@@ -28,6 +28,40 @@ JOB_REASONS: dict[str, str] = {
     "shutdown": "the worker was shut down (the job was queued again)",
 }
 
+POD_REASONS: dict[str, tuple[str, str]] = {
+    "image_pull": (
+        "the pod's image cannot be pulled",
+        "check the image's name and the cluster's access to its registry",
+    ),
+    "invalid_image": ("the pod's image has no valid name", "correct --image, or the pod template"),
+    "oom_killed": ("the container used more memory than its limit", "ask for more with --memory"),
+    "evicted": ("the cluster needed the pod's node for something else", "nothing: the job runs again"),
+    "unschedulable": (
+        "no node can take the pod",
+        "ask for less, correct --node-selector, or add nodes; the job waits until ADO_PENDING_SECONDS have passed",
+    ),
+    "quota": ("the namespace's quota is used up", "nothing: the job waits for room; or raise the quota"),
+    "pod_security": (
+        "the namespace's Pod Security level forbids the pod",
+        "correct the pod template: the built-in pod meets level restricted",
+    ),
+    "pod_invalid": ("the cluster refused the pod as invalid", "correct the pod template, or what the task asks for"),
+    "cluster_refused": (
+        "the cluster does not let the spawner make pods or Secrets",
+        "check the namespace and the spawner's role; it goes on trying",
+    ),
+    "start_error": ("the container could not be started", "check the image and the pod template's command"),
+    "pod_failed": ("the worker's container ended without its job's end", "see the message; the job runs again"),
+    "pod_silent": (
+        "the pod did not start its worker in time",
+        "check that pods reach the API (ADO_URL, network policies), and the pod's events",
+    ),
+    "pod_deleted": ("somebody deleted the pod", "nothing: the job runs again"),
+    "deadline": ("the pod lived longer than its activeDeadlineSeconds", "raise it in the pod template"),
+    "node_lost": ("the pod's node does not answer", "nothing: the job runs again once its lease is over"),
+}
+JOB_REASONS |= {reason: meaning for reason, (meaning, _) in POD_REASONS.items()}
+
 REFUSALS: dict[str, tuple[str, str]] = {
     "token_missing": ("UNAUTHORIZED", "send Authorization: Bearer TOKEN; ado token create makes one"),
     "token_invalid": ("UNAUTHORIZED", "make a new token with ado token create, or ado login again"),
@@ -43,6 +77,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "lease_lost": ("CONFLICT", "the attempt is no longer this worker's: stop the agent and write nothing more"),
     "batch_gap": ("CONFLICT", "send the batch named in data.expected first"),
     "worker_replaced": ("CONFLICT", "another process took over this worker id: end this one"),
+    "not_allowed": ("FORBIDDEN", "choose another, or ask the operator for ADO_TASK_IMAGES or ADO_TASK_NODE_LABELS"),
     "version_conflict": ("CONFLICT", "read again and repeat with the version in data.version"),
     "idempotency_conflict": ("CONFLICT", "use a new idempotencyKey for other input"),
     "nothing_to_retry": ("CONFLICT", "only failed or cancelled jobs of a task that is not being cancelled are retried"),

@@ -23,7 +23,7 @@ TABLE = """\
   2      also: the command line makes no sense
   123    the remote code was 124 or more, or a signal ended it (the true value is exitCode in -o json)
   124    timed out
-  125    infrastructure: the job was lost, or no server answers
+  125    infrastructure: the job was lost, its pod could not run, or no server answers
   126    not allowed
   127    unknown task or agent
   130    detached by Ctrl-C; the task goes on
@@ -43,6 +43,26 @@ _OF_CALL = {
 }
 
 
+INFRASTRUCTURE_REASONS = frozenset(
+    {
+        "lost",
+        "image_pull",
+        "invalid_image",
+        "evicted",
+        "unschedulable",
+        "quota",
+        "pod_security",
+        "pod_invalid",
+        "cluster_refused",
+        "start_error",
+        "pod_failed",
+        "pod_silent",
+        "pod_deleted",
+        "node_lost",
+    }
+)
+
+
 def of_call(code: str) -> int:
     """Return the exit code for a call that the server refused with a tRPC code."""
     return _OF_CALL.get(code, FAILED)
@@ -50,9 +70,9 @@ def of_call(code: str) -> int:
 
 def of_job(reason: str | None, exit_code: int | None) -> int:
     """Return the exit code for a job that did not succeed."""
-    if reason == "timed_out":
+    if reason in ("timed_out", "deadline"):
         return TIMED_OUT
-    if reason == "lost":
+    if reason in INFRASTRUCTURE_REASONS:
         return INFRASTRUCTURE
     if reason == "permission_denied":
         return NOT_ALLOWED

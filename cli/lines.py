@@ -80,6 +80,8 @@ def note(event: Mapping[str, Any]) -> str:
     if event["type"] == "progress":
         percent = event.get("percent")
         return f"ado: {who}{f'{percent}% ' if percent is not None else ''}{event.get('message', '')}".rstrip()
+    if event["type"] == "pod":
+        return f"ado: {who}pod {event['pod']}: {reason}: {event['message']} (next: {event['hint']})"
     return {
         "requeued": f"ado: {attempt} ended ({reason}); the job is queued again",
         "released": f"ado: {attempt} was handed back ({reason}); the job is queued again",

@@ -168,7 +168,7 @@ def api(
 
 def spawner(
     *,
-    backend: Literal["local"] = "local",
+    backend: Literal["local", "kubernetes"] = "local",
     max: Annotated[int | None, Parameter(name="--max")] = None,
     url: str | None = None,
     work_dir: str | None = None,
@@ -179,21 +179,18 @@ def spawner(
     Parameters
     ----------
     backend
-        Where workers run: processes of this machine.
+        Where workers run: processes of this machine, or pods of a cluster.
     max
-        Most workers at once.
+        Most workers at once; with pods, in the namespace.
     url
         Origins of the API that its workers use, divided by commas.
     work_dir
-        Where workers make the directories of their jobs.
+        Where workers of this machine make the directories of their jobs.
     """
     from app import logs
-    from app.control.backends.local import LocalBackend
-    from app.control.decide import Limits
-    from app.control.spawner import Spawner
     from app.settings import SettingsError, SpawnerSettings, read
     from db.errors import DatabaseError
-    from db.spawner import SpawnerDatabase
+    from db.threaded import Pool
 
     logs.configure()
     stopping = threading.Event()
@@ -202,12 +199,30 @@ def spawner(
         threading.Thread(target=_await_end, args=(lifeline, stopping), name="lifeline", daemon=True).start()
     try:
         settings = read(SpawnerSettings, max_workers=max, url=tuple(url.split(",")) if url else None, work_dir=work_dir)
-        database = SpawnerDatabase(settings.dsn)
-        database.open()
+        pool = Pool(settings.dsn, size=4)
+        pool.open()
+        try:
+            if backend == "local":
+                _spawn_processes(settings, pool, stopping, lifeline)
+            else:
+                from app.control.backends.start import pod_spawner
+
+                pod_spawner(settings, pool).run(stopping)
+        finally:
+            pool.close()
     except SettingsError as error:
         raise usage(str(error), "see the configuration table in the README") from error
     except DatabaseError as error:
         fail(error)
+    return exits.SUCCESS
+
+
+def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeline: int | None) -> None:
+    from app.control.backends.local import LocalBackend
+    from app.control.decide import Limits
+    from app.control.spawner import Spawner
+    from db.spawner import SpawnerDatabase
+
     local = LocalBackend(
         urls=settings.url,
         capabilities=settings.worker_capabilities,
@@ -216,11 +231,9 @@ def spawner(
     )
     limits = Limits(settings.max_workers, settings.idle_seconds)
     try:
-        Spawner(database, local, limits, interval=settings.spawner_seconds).run(stopping)
+        Spawner(SpawnerDatabase(pool), local, limits, interval=settings.spawner_seconds).run(stopping)
     finally:
         local.stop(settings.worker_stop_seconds)
-        database.close()
-    return exits.SUCCESS
 
 
 def _await_end(fd: int, stopping: threading.Event) -> None:

@@ -55,7 +55,6 @@ async def claim(
     limit: int,
     suspect_seconds: float,
     lease_seconds: float,
-    only: tuple[int, int] | None = None,
 ) -> list[ClaimedJob]:
     """Claim up to ``limit`` jobs for a worker whose claim number is still ``claims``; each job gets a token."""
     secrets = [tokens.secret() for _ in range(limit)]
@@ -67,8 +66,6 @@ async def claim(
         job_limit=limit,
         suspect_seconds=suspect_seconds,
         lease_seconds=lease_seconds,
-        only_task=only[0] if only else None,
-        only_job=only[1] if only else None,
         token_digests=[tokens.digest(secret) for secret in secrets],
     )
     return [ClaimedJob.of(row, secrets[row["position"] - 1]) for row in rows]

@@ -1,4 +1,4 @@
-"""The spawner's statements, on psycopg-pool: the spawner is threaded, because cluster clients are."""
+"""The statements of spawners of any backend."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool, PoolTimeout
-
-from db.errors import DatabaseUnavailable
 from db.model import AttemptKey, Demand, Resources
-from db.queries import load
+from db.threaded import Connection, Pool, rows
 from db.tokens import NewToken
 
 
@@ -50,77 +45,39 @@ class Situation:
 
 
 class SpawnerDatabase:
-    """A small pool; every public method is one transaction. Raises DatabaseUnavailable."""
+    """What a spawner of any backend asks; every public method is one transaction. Raises DatabaseUnavailable."""
 
-    def __init__(self, dsn: str) -> None:
-        self._pool = ConnectionPool(
-            dsn,
-            min_size=1,
-            max_size=2,
-            open=False,
-            timeout=10,
-            kwargs={"row_factory": dict_row, "application_name": "ado-spawner", "prepare_threshold": None},
-            check=ConnectionPool.check_connection,
-        )
-
-    def open(self) -> None:
-        """Connect, waiting up to ten seconds."""
-        try:
-            self._pool.open(wait=True, timeout=10)
-        except PoolTimeout as error:
-            raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._pool.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-        try:
-            with self._pool.connection() as connection:
-                yield connection  # type: ignore[misc]
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     @contextmanager
     def deciding(self, backend: str) -> Iterator[Decider | None]:
         """Hold the backend's decision lock for the block; None when another spawner holds it."""
-        with self._transaction() as connection:
-            locked = _rows(connection, "try_spawner_lock", backend=backend)[0]["locked"]
+        with self._pool.transaction() as connection:
+            locked = rows(connection, "try_spawner_lock", backend=backend)[0]["locked"]
             yield Decider(connection, backend) if locked else None
 
     def create_token(self, token: NewToken) -> Mapping[str, Any]:
         """Store a token."""
-        with self._transaction() as connection:
-            return _rows(connection, "create_token", **token.values)[0]
+        with self._pool.transaction() as connection:
+            return rows(connection, "create_token", **token.values)[0]
 
     def forget_request(self, worker_id: str) -> None:
         """Take back a decision that could not be carried out."""
-        with self._transaction() as connection:
-            _rows(connection, "forget_request", worker_id=worker_id)
+        with self._pool.transaction() as connection:
+            rows(connection, "forget_request", worker_id=worker_id)
 
     def worker_gone(self, worker_id: str) -> None:
         """Record that a worker's process has ended and queue what it held again, at once."""
-        with self._transaction() as connection:
-            _rows(connection, "worker_gone", worker_id=worker_id)  # first: from here on it can claim nothing
-            held = _rows(connection, "held_jobs", worker_id=worker_id)
-            keys: list[AttemptKey] = [(row["task_id"], row["job"], row["attempt"]) for row in held]
-            _rows(
-                connection,
-                "end_attempts",
-                task_ids=[key[0] for key in keys],
-                jobs=[key[1] for key in keys],
-                attempts=[key[2] for key in keys],
-                loss=1,
-                overdue_only=False,
-                reason="lost",
-            )
+        with self._pool.transaction() as connection:
+            rows(connection, "worker_gone", worker_id=worker_id)  # first: from here on it can claim nothing
+            lose(connection, held(connection, worker_id), "lost")
 
 
 class Decider:
     """What may be read and decided while the decision lock is held."""
 
-    def __init__(self, connection: psycopg.Connection[dict[str, Any]], backend: str) -> None:
+    def __init__(self, connection: Connection, backend: str) -> None:
         self._connection = connection
         self._backend = backend
 
@@ -128,16 +85,13 @@ class Decider:
         """Read demand and supply."""
         demands = tuple(
             Demand(frozenset(row["needs"]), Resources(row["cpu"], row["memory"], row["gpu"]), row["jobs"])
-            for row in _rows(self._connection, "ready_demands", count_limit=1000)
+            for row in rows(self._connection, "ready_demands", count_limit=1000)
         )
-        scales = tuple(
-            Scale(frozenset(row["capabilities"]), row["count"]) for row in _rows(self._connection, "list_scales")
-        )
-        return Situation(demands, tuple(_supply(row) for row in _rows(self._connection, "spawner_workers")), scales)
+        return Situation(demands, supplies(self._connection), scales(self._connection))
 
     def request(self, worker_id: str, capabilities: Sequence[str], resources: Resources, slots: int, host: str) -> None:
         """Decide for a worker; the process comes after the commit."""
-        _rows(
+        rows(
             self._connection,
             "request_worker",
             worker_id=worker_id,
@@ -152,12 +106,22 @@ class Decider:
 
     def retire(self, worker_id: str) -> None:
         """Drain an idle worker."""
-        _rows(self._connection, "retire_worker", worker_id=worker_id)
-        _rows(self._connection, "notify_worker", worker_id=worker_id)
+        rows(self._connection, "retire_worker", worker_id=worker_id)
+        rows(self._connection, "notify_worker", worker_id=worker_id)
 
     def forget(self, worker_id: str) -> None:
         """Drop a request that no process answered."""
-        _rows(self._connection, "forget_request", worker_id=worker_id)
+        rows(self._connection, "forget_request", worker_id=worker_id)
+
+
+def supplies(connection: Connection) -> tuple[Supply, ...]:
+    """Read the workers that can take jobs, or will."""
+    return tuple(_supply(row) for row in rows(connection, "spawner_workers"))
+
+
+def scales(connection: Connection) -> tuple[Scale, ...]:
+    """Read how many workers are kept."""
+    return tuple(Scale(frozenset(row["capabilities"]), row["count"]) for row in rows(connection, "list_scales"))
 
 
 def _supply(row: Mapping[str, Any]) -> Supply:
@@ -174,8 +138,21 @@ def _supply(row: Mapping[str, Any]) -> Supply:
     )
 
 
-def _rows(connection: psycopg.Connection[dict[str, Any]], name: str, /, **values: Any) -> list[dict[str, Any]]:
-    query = load()[name]
-    query.arguments(values)
-    cursor = connection.execute(query.named.encode(), values)
-    return cursor.fetchall() if cursor.description else []
+def held(connection: Connection, worker_id: str) -> list[AttemptKey]:
+    """Return what a worker holds."""
+    return [(row["task_id"], row["job"], row["attempt"]) for row in rows(connection, "held_jobs", worker_id=worker_id)]
+
+
+def lose(connection: Connection, keys: Sequence[AttemptKey], reason: str) -> list[int]:
+    """Queue attempts of a lost worker again; return the tasks of those that this was one loss too many for."""
+    ended = rows(
+        connection,
+        "end_attempts",
+        task_ids=[key[0] for key in keys],
+        jobs=[key[1] for key in keys],
+        attempts=[key[2] for key in keys],
+        loss=1,
+        overdue_only=False,
+        reason=reason,
+    )
+    return [row["task_id"] for row in ended if row["status"] != "queued"]

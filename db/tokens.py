@@ -35,20 +35,16 @@ def new(
     *,
     worker_id: str | None = None,
     capabilities: Sequence[str] | None = None,
-    job: tuple[int, int] | None = None,
     expires_seconds: float | None = None,
 ) -> NewToken:
     """Make a token; nothing is stored yet."""
     token = secret()
-    task_id, index = job or (None, None)
     values = {
         "token_id": f"tok-{secrets.token_hex(6)}",
         "digest": digest(token),
         "role": role,
         "worker_id": worker_id,
         "capabilities": None if capabilities is None else sorted(set(capabilities)),
-        "task_id": task_id,
-        "job": index,
         "expires_seconds": expires_seconds,
     }
     return NewToken(token, values)

@@ -39,6 +39,8 @@ class Presence:
     draining: bool
     fresh: bool
     capabilities: frozenset[str]
+    bound: bool
+    """Whether it may claim one job alone, its pod's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ async def presence(db: Database, worker_id: str) -> Presence | None:
         row["draining"] or row["stopped_at"] is not None,
         bool(row["fresh"]),
         frozenset(row["capabilities"]),
+        row["bound"],
     )
 
 
@@ -164,3 +167,8 @@ async def monitor_tick(db: Database, *, heartbeat: float, suspect: float, lease:
 async def prune(db: Database, keep_seconds: float) -> int:
     """Forget workers that ended longer ago than ``keep_seconds``; return how many."""
     return len(await db.many("prune_workers", keep_seconds=keep_seconds))
+
+
+async def prune_pods(db: Database, keep_seconds: float) -> int:
+    """Forget pods that ended longer ago than ``keep_seconds``; return how many."""
+    return len(await db.many("prune_pods", keep_seconds=keep_seconds))

@@ -35,6 +35,8 @@ class WorkerSettings:
     """What it offers, divided by commas."""
     slots: int = 1
     """Jobs at once."""
+    max_jobs: int = 0
+    """Jobs after which it ends; 0: no limit. A pod's worker takes one."""
     cpu: float = field(default_factory=_cores)
     """Cores it offers."""
     memory: int = field(default_factory=_memory)

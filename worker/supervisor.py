@@ -42,6 +42,7 @@ class Supervisor:
         self._session = ""
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._taken = 0
         self._freed = asyncio.Event()
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -149,6 +150,9 @@ class Supervisor:
 
     async def _claim_for_ever(self) -> None:
         while not self._draining.is_set():
+            if self._settings.max_jobs and self._taken >= self._settings.max_jobs:
+                self._draining.set()
+                return
             free = self._settings.slots - len(self._running)
             if free <= 0:
                 self._freed.clear()
@@ -170,6 +174,7 @@ class Supervisor:
                     self._begin(job)
 
     def _begin(self, job: dict[str, Any]) -> None:
+        self._taken += 1
         attempt = Attempt(job, self._call, self._settings)
         self._attempts[attempt.key] = attempt
         task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")

@@ -26,7 +26,7 @@ class Offer:
 
     def meets(self, demand: Demand) -> bool:
         """Whether a fresh worker could run a job of this demand."""
-        return demand.needs <= self.capabilities and _fits(demand.resources, self.resources)
+        return demand.needs <= self.capabilities and fits(demand.resources, self.resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _unmet(demands: Sequence[Demand], workers: Sequence[Supply]) -> int:
         left = demand.jobs
         for worker in workers:
             slots = free.get(worker.worker_id, 0)
-            if slots and demand.needs <= worker.capabilities and _fits(demand.resources, worker.free):
+            if slots and demand.needs <= worker.capabilities and fits(demand.resources, worker.free):
                 taken = min(slots, left)
                 free[worker.worker_id] -= taken
                 left -= taken
@@ -92,5 +92,6 @@ def _idle(ours: Sequence[Supply], spare: int, unmet: int, limits: Limits) -> tup
     return tuple(worker.worker_id for worker in idle[:spare])
 
 
-def _fits(need: Resources, free: Resources) -> bool:
+def fits(need: Resources, free: Resources) -> bool:
+    """Whether what is needed is free."""
     return need.cpu <= free.cpu and need.memory <= free.memory and need.gpu <= free.gpu

@@ -16,6 +16,7 @@ async def step(db: Database, settings: AppSettings) -> None:
     """Make partitions ahead of the newest task; forget workers and tokens that ended long ago."""
     made = await events.extend(db, _RANGES_AHEAD)
     forgotten = await workers.prune(db, settings.keep_workers_seconds)
+    await workers.prune_pods(db, settings.keep_workers_seconds)
     await tokens.prune(db)
     if made or forgotten:
         _log.info("janitor", extra={"partitions_made": made, "workers_forgotten": forgotten})

@@ -92,6 +92,15 @@ class CancelRequestedEvent(LogEvent, tag="cancel_requested"):
     reason: str | None = None
 
 
+class PodEvent(LogEvent, tag="pod"):
+    """Something is wrong with the job's pod: the cluster's own message, and the next step."""
+
+    reason: str
+    message: str
+    hint: str
+    pod: str
+
+
 class CheckpointEvent(LogEvent, tag="checkpoint"):
     """The attempt's state was saved."""
 
@@ -145,6 +154,7 @@ AnyEvent: TypeAlias = (
     | ReleasedEvent
     | RetriedEvent
     | CancelRequestedEvent
+    | PodEvent
     | CheckpointEvent
     | TruncatedEvent
     | FinishedEvent

@@ -215,14 +215,15 @@ async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
     while True:
         present = await _present(context, input.worker_id, input.session)
         able = present.fresh and not present.draining
-        with parking.place(present.capabilities if able else frozenset()) as parked:
+        served = able and not present.bound  # for a pod's worker only one job will do: it looks for itself
+        with parking.place(present.capabilities if served else frozenset()) as parked:
             limit = 1 if waited or parking.others_wait(parked) else input.limit
             if able and (claimed := await _try_claim(context, input, present, limit)):
                 return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in claimed])
             left = deadline - time.monotonic()
             if left <= 0 or parking.closing:
                 return ClaimAnswer(jobs=[])
-            await parked.wait(left if able else min(left, context.services.settings.poll_seconds))
+            await parked.wait(left if served else min(left, context.services.settings.poll_seconds))
         waited = True
 
 

@@ -2,6 +2,7 @@
 -- Give a worker the best jobs it can run. The worker's claim number is the guard against two claims of one worker at
 -- once: the second one sees another number and gets no row. ``demands`` hops over the distinct demands in the queue.
 -- ``token_digests`` has one digest for each job that may be given; ``position`` says whose is whose.
+-- The worker of a pod makes one claim: of the pod's own job, or, if it is a warm one, of any.
 with recursive demands as (
     (select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
      where j.status = 'queued' order by j.demand limit 1)
@@ -17,8 +18,12 @@ with recursive demands as (
       and not w.draining and w.stopped_at is null
       and w.last_heartbeat_at >= now() - make_interval(secs => :suspect_seconds::double precision)
     returning w.*
+), bound_pod as materialized (
+    select p.task_id, p.job, case when p.claimed_at is null and p.state in ('wanted', 'placed') then 1 else 0 end as claims
+    from guarded_worker w join ado.pods p on p.name = w.worker_id
 ), supply as materialized (
-    select w.worker_id, w.capabilities, least(w.slots - held.jobs, :job_limit::bigint) as free_slots,
+    select w.worker_id, w.capabilities,
+           least(w.slots - held.jobs, :job_limit::bigint, (select b.claims from bound_pod b)) as free_slots,
            w.cpu - held.cpu as free_cpu, w.memory - held.memory as free_memory, w.gpu - held.gpu as free_gpu
     from guarded_worker w
     cross join lateral (
@@ -34,14 +39,18 @@ with recursive demands as (
     cross join lateral (
         select q.task_id, q.job, q.priority, q.cpu, q.memory, q.gpu from ado.jobs q
         where q.status = 'queued' and q.demand = d.demand and q.run_after <= now()
-          and (:only_task::bigint is null or (q.task_id = :only_task::bigint and q.job = :only_job::integer))
         order by q.priority desc, q.task_id, q.job
         limit greatest(s.free_slots, 0) for update skip locked
     ) j
+    where not exists (select from bound_pod b where b.task_id is not null)
+), own_job as materialized (
+    select j.task_id, j.job, j.priority, j.cpu, j.memory, j.gpu
+    from bound_pod b cross join supply s join ado.jobs j on j.task_id = b.task_id and j.job = b.job
+    where j.status = 'queued' and j.run_after <= now() and j.needs <@ s.capabilities for update of j skip locked
 ), ranked as (
     select h.*, row_number() over best as position, sum(h.cpu) over best as used_cpu,
            sum(h.memory) over best as used_memory, sum(h.gpu) over best as used_gpu
-    from heads h
+    from (select * from heads union all select * from own_job) h
     window best as (order by h.priority desc, h.task_id, h.job rows unbounded preceding)
 ), claimed_jobs as (
     update ado.jobs j set status = 'running', attempt = j.attempt + 1, worker_id = s.worker_id,
@@ -52,6 +61,9 @@ with recursive demands as (
     where j.task_id = r.task_id and j.job = r.job and r.position <= s.free_slots
       and r.used_cpu <= s.free_cpu and r.used_memory <= s.free_memory and r.used_gpu <= s.free_gpu
     returning j.task_id, j.job, j.attempt, j.worker_id, r.position
+), used_pod as (
+    update ado.pods p set claimed_at = now(), task_id = c.task_id, job = c.job, reason = null, reason_since = null
+    from claimed_jobs c where p.name = c.worker_id
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from claimed_jobs) order by l.task_id for update

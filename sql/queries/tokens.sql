@@ -1,12 +1,13 @@
 -- name: create_token :one
-insert into ado.tokens (token_id, digest, role, worker_id, capabilities, task_id, job, expires_at)
-values (:token_id::text, :digest::bytea, :role::text, :worker_id::text, :capabilities::text[], :task_id::bigint,
-    :job::integer, now() + make_interval(secs => :expires_seconds::double precision))
+insert into ado.tokens (token_id, digest, role, worker_id, capabilities, expires_at)
+values (:token_id::text, :digest::bytea, :role::text, :worker_id::text, :capabilities::text[],
+    now() + make_interval(secs => :expires_seconds::double precision))
 returning token_id, role, expires_at;
 
 -- name: find_token :optional
 -- Who a token belongs to, if it is still valid by the database's clock. A job's token is known while its attempt runs.
-select t.token_id, t.role, t.worker_id, t.capabilities, t.task_id, t.job, null::integer as attempt, t.expires_at,
+select t.token_id, t.role, t.worker_id, t.capabilities, null::bigint as task_id, null::integer as job,
+       null::integer as attempt, t.expires_at,
        t.revoked_at is null and coalesce(t.expires_at > now(), true) as valid
 from ado.tokens t where t.digest = :digest::bytea
 union all

@@ -5,7 +5,8 @@ returning worker_id, pg_notify('ado', 'w:' || worker_id);
 -- name: get_worker :optional
 -- What a claim, a heartbeat or a command stream of this worker goes by.
 select w.worker_id, w.session, w.claims, w.draining, w.stopped_at, w.capabilities, w.slots,
-       w.cpu, w.memory, w.gpu, w.last_heartbeat_at >= now() - make_interval(secs => c.suspect_seconds) as fresh
+       w.cpu, w.memory, w.gpu, w.last_heartbeat_at >= now() - make_interval(secs => c.suspect_seconds) as fresh,
+       exists (select from ado.pods p where p.name = w.worker_id and p.task_id is not null) as bound
 from ado.workers w cross join ado.control c where w.worker_id = :worker_id::text;
 
 -- name: heartbeat :many
@@ -106,7 +107,7 @@ with before as materialized (
         version = excluded.version, pid = excluded.pid, host = excluded.host, last_heartbeat_at = now(),
         idle_since = now(), stopped_at = null,
         session = case when w.instance = excluded.instance then w.session else excluded.session end,
-        draining = w.draining and w.instance = excluded.instance,
+        draining = w.draining and coalesce(w.instance = excluded.instance, true),
         started_at = case when w.instance = excluded.instance then w.started_at else now() end
     returning w.session, w.worker_id
 )

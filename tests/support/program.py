@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -67,11 +68,11 @@ class Cluster:
         admin.create_token(self.dsn, token)
         return token.token
 
-    def start(self, *arguments, **options):
+    def start(self, *arguments, env=None, **options):
         log = (self.home / f"{arguments[0]}-{len(self.processes)}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", *arguments],
-            env=self.env,
+            env={**self.env, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -83,12 +84,14 @@ class Cluster:
         self.processes.append(process)
         return process
 
-    def add_replicas(self, count):
-        for _ in range(count):
+    def add_replicas(self, count, public_url=""):
+        """Start replicas; with ``public_url`` the first listens on its port for everybody."""
+        for number in range(count):
+            public = urlsplit(public_url).port if number == 0 else None
             listener = socket.create_server(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
+            port = public or listener.getsockname()[1]
             listener.close()
-            self.replicas.append(self.start("api", "--port", str(port)))
+            self.replicas.append(self.start("api", "--port", str(port), *(["--host", "0.0.0.0"] if public else [])))
             self.urls.append(f"http://127.0.0.1:{port}")
         for url in self.urls:
             until(lambda url=url: self._ready(url), f"{url} to be ready")

@@ -23,6 +23,8 @@ class KubernetesSettings:
     """Bytes of memory of a pod whose job asks for none; request and limit."""
     pod_gpu_resource: str = "nvidia.com/gpu"
     """Name under which the cluster offers GPUs."""
+    pod_stop_seconds: float = 10.0
+    """How long a running job may finish when its pod is told to end; then it is handed back."""
     pod_retry_seconds: float = 30.0
     """After so long another spawner carries out what one has begun, and what the cluster refused is tried again."""
     image_pull_seconds: float = 30.0

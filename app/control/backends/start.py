@@ -1,0 +1,58 @@
+"""Putting a spawner of pods together from its settings, and checking first that every pod it may make is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.control.backends.diagnosis import Patience
+from app.control.backends.kubernetes import Cluster
+from app.control.backends.pace import Pace
+from app.control.backends.podspec import PodFrame, Template, pod_manifest, read_template, samples
+from app.control.backends.settings import KubernetesSettings
+from app.control.backends.watch import PodWatch
+from app.control.plan import PodLimits
+from app.control.pods import PodSpawner, Rhythm
+from app.settings import SettingsError, SpawnerSettings, read
+from db.model import Resources
+from db.pods import PodDatabase
+from db.threaded import Pool
+
+
+def pod_spawner(settings: SpawnerSettings, pool: Pool) -> PodSpawner:
+    """Return the spawner. Raises SettingsError when the template or the access to the cluster is no good."""
+    kube = read(KubernetesSettings)
+    pace = Pace(kube.kube_qps, kube.kube_burst)
+    cluster = Cluster(
+        kube.namespace, pace, request_seconds=kube.kube_request_seconds, connections=kube.kube_in_flight + 1
+    )
+    database = PodDatabase(pool, cluster.namespace)
+    frame = PodFrame(
+        namespace=cluster.namespace,
+        installation=database.installation(),
+        urls=settings.url,
+        image=kube.pod_image,
+        gpu_resource=kube.pod_gpu_resource,
+        stop_seconds=kube.pod_stop_seconds,
+        template=_template(kube.pod_template),
+    )
+    for sample in samples(frame, settings.worker_capabilities):
+        cluster.check(pod_manifest(frame, sample))
+    return PodSpawner(
+        database,
+        cluster,
+        PodWatch(cluster, frame.selector, seconds=kube.watch_seconds),
+        frame,
+        offered=frozenset(settings.worker_capabilities),
+        limits=PodLimits(settings.max_workers, Resources(kube.pod_cpu, kube.pod_memory), settings.idle_seconds),
+        patience=Patience(kube.image_pull_seconds, kube.pending_seconds),
+        rhythm=Rhythm(settings.spawner_seconds, kube.pod_retry_seconds, kube.kube_in_flight),
+    )
+
+
+def _template(path: str) -> Template:
+    if not path:
+        return Template()
+    try:
+        return read_template(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the pod template cannot be read: {error}") from error

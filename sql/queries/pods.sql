@@ -1,0 +1,187 @@
+-- name: open_pods :many
+-- Every pod of a namespace that is not known to be gone, with its worker and its job.
+select p.name, p.decision, p.task_id, p.job, p.capabilities, p.state, p.uid, p.reason,
+       extract(epoch from now() - p.reason_since)::double precision as reason_seconds,
+       p.claimed_at is not null as claimed, extract(epoch from now() - p.requested_at)::double precision as age_seconds,
+       w.state as worker_state, w.capabilities as offered,
+       extract(epoch from now() - w.idle_since)::double precision as idle_seconds,
+       j.status as job_status, j.worker_id = p.name as is_holder
+from ado.pods p
+left join ado.worker_status w on w.worker_id = p.name
+left join ado.jobs j on j.task_id = p.task_id and j.job = p.job
+where p.namespace = :namespace::text and p.state <> 'ended'
+order by p.decision;
+
+-- name: installation :one
+select installation from ado.control;
+
+-- name: podless_jobs :many
+-- The best queued jobs that a pod could run and that have none, first of each demand, then of all.
+with recursive demands as (
+    (select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
+     where j.status = 'queued' order by j.demand limit 1)
+    union all
+    select n.demand, n.needs, n.cpu, n.memory, n.gpu from demands d
+    cross join lateral (
+        select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
+        where j.status = 'queued' and j.demand > d.demand order by j.demand limit 1
+    ) n
+)
+select q.task_id, q.job, d.needs, d.cpu, d.memory, d.gpu
+from demands d
+cross join lateral (
+    select j.task_id, j.job, j.priority from ado.jobs j
+    where j.status = 'queued' and j.demand = d.demand and j.run_after <= now()
+      and not exists (select from ado.pods p
+                      where p.task_id = j.task_id and p.job = j.job and p.state in ('wanted', 'placed'))
+    order by j.priority desc, j.task_id, j.job limit :row_limit::integer
+) q
+where d.needs <@ :capabilities::text[]
+order by q.priority desc, q.task_id, q.job limit :row_limit::integer;
+
+-- name: request_pods :many
+-- Decide: one pod for each job (null: a warm one), and a worker's row for each, so that it is seen to be starting.
+-- A job that has got a pod meanwhile gets no other.
+with wishes as (
+    select w.*, nextval('ado.decisions') as decision
+    from unnest(:task_ids::bigint[], :jobs::integer[], :cpus::double precision[], :memories::bigint[],
+        :gpus::double precision[]) as w(task_id, job, cpu, memory, gpu)
+), decided_pods as (
+    insert into ado.pods (name, decision, namespace, task_id, job, capabilities)
+    select 'ado-' || coalesce('task-' || w.task_id || '-' || w.job, 'warm') || '-d' || w.decision, w.decision,
+           :namespace::text, w.task_id, w.job, coalesce(j.needs, :warm_capabilities::text[])
+    from wishes w left join ado.jobs j on j.task_id = w.task_id and j.job = w.job
+    on conflict (task_id, job) where state in ('wanted', 'placed') and claimed_at is null do nothing
+    returning name, decision
+), starting_workers as (
+    insert into ado.workers (worker_id, capabilities, cpu, memory, gpu, backend)
+    select d.name, case when w.task_id is null then :offered::text[] else :offered::text[] || 'pod'::text end,
+           w.cpu, w.memory, w.gpu, 'kubernetes'
+    from decided_pods d join wishes w using (decision)
+)
+select name from decided_pods order by decision;
+
+-- name: take_pods :many
+-- Take what is to be made or removed, for a while: should this spawner die, another one takes it then.
+with due as (
+    select p.name, p.task_id from ado.pods p
+    where p.namespace = :namespace::text and p.state in ('wanted', 'ending') and p.act_after <= now()
+    order by p.decision limit :row_limit::integer for update skip locked
+)
+update ado.pods p set act_after = now() + make_interval(secs => :retry_seconds::double precision)
+from due left join ado.workers w on w.worker_id = due.name left join ado.tasks t on t.task_id = due.task_id
+where p.name = due.name
+returning p.name, p.decision, p.task_id, p.job, p.capabilities, p.state, p.uid, p.reason, w.capabilities as offered,
+    w.cpu, w.memory, w.gpu, t.pod::text as wish;
+
+-- name: place_pod :optional
+-- Pod and Secret exist. No row: it was given up meanwhile.
+update ado.pods set state = 'placed', uid = :uid::text, reason = null, reason_since = null
+where name = :name::text and state = 'wanted'
+returning name;
+
+-- name: tell_pod :optional
+-- Note what is wrong with a pod, and write it into the log of its job, once for each change. The job is locked, so
+-- that nothing comes after a task's last event. No row: nothing has changed.
+with locked_jobs as materialized (
+    select j.task_id, j.job, j.attempt, j.status from ado.jobs j join ado.pods p using (task_id, job)
+    where p.name = :name::text and j.status in ('queued', 'running') for update of j
+), changed_pod as materialized (
+    select p.name from ado.pods p
+    where p.name = :name::text and p.state in ('wanted', 'placed') and p.reason is distinct from :reason::text
+      and (select count(*) from locked_jobs) >= 0
+    for update
+), locked_job as (
+    select j.* from locked_jobs j cross join changed_pod
+), locked_log as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l join locked_job j using (task_id) for update of l
+), written_event as (
+    insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
+    select j.task_id, l.last_seq + 1, j.job,
+           case when j.status = 'running' then j.attempt end, 'pod', now(), now(),
+           json_strip_nulls(json_build_object('reason', :reason::text, 'message', :message::text,
+                                              'hint', :hint::text, 'pod', :name::text))
+    from locked_job j join locked_log l using (task_id)
+), advanced_log as (
+    update ado.task_logs l set last_seq = l.last_seq + 1 from locked_log g where l.task_id = g.task_id
+    returning l.task_id, l.last_seq
+), told_pod as (
+    update ado.pods p set reason = :reason::text, reason_since = now() from changed_pod c where p.name = c.name
+    returning p.name
+), notified as materialized (
+    select pg_notify('ado', 'e:' || task_id || ':' || last_seq) from advanced_log
+)
+select t.name, (select count(*) from notified) as notified from told_pod t;
+
+-- name: soothe_pod :none
+-- What was wrong with it is wrong no longer.
+update ado.pods set reason = null, reason_since = null
+where name = :name::text and state = 'placed' and reason is not null;
+
+-- name: close_pod :optional
+-- It is to be removed, at once, and its worker takes nothing more. No row: somebody has done so.
+with locked_worker as materialized (
+    select w.worker_id from ado.workers w where w.worker_id = :name::text for update
+), closed_pod as (
+    update ado.pods set state = 'ending', act_after = now()
+    where name = :name::text and state in ('wanted', 'placed') and (select count(*) from locked_worker) >= 0
+    returning name
+), drained_worker as (
+    update ado.workers w set draining = true from closed_pod c where w.worker_id = c.name
+)
+select name, pg_notify('ado', 'w:' || name) from closed_pod;
+
+-- name: fail_waiting_job :many
+-- A job that waits for a pod which will never run it: a loss, the first time at once, then after two seconds, and at
+-- the last that ado.control allows, or with ``for_good``, it fails. Fenced by the pod that is still the job's own.
+with locked_job as materialized (
+    select j.task_id, j.job, j.attempt, j.losses + 1 as losses, j.losses + 1 >= c.losses or :for_good::boolean as is_over
+    from ado.control c cross join ado.jobs j join ado.pods p on p.task_id = j.task_id and p.job = j.job
+    where p.name = :name::text and p.state in ('wanted', 'placed') and j.status = 'queued' for update of j
+), locked_log as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l join locked_job j using (task_id)
+    where j.is_over for update of l
+), failed_job as (
+    update ado.jobs j set losses = k.losses, status = case when k.is_over then 'failed' else 'queued' end,
+        run_after = now() + make_interval(secs => case when k.losses >= 2 then 2 else 0 end), lease_expires_at = null,
+        reason = case when k.is_over then :reason::text end, message = case when k.is_over then :message::text end,
+        finished_at = case when k.is_over then now() end, finished_seq = l.last_seq + 1
+    from locked_job k left join locked_log l using (task_id)
+    where j.task_id = k.task_id and j.job = k.job
+), written_event as (
+    insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
+    select j.task_id, l.last_seq + 1, j.job, nullif(j.attempt, 0), 'finished', now(), now(),
+           json_strip_nulls(json_build_object('outcome', 'failed', 'reason', :reason::text, 'message', :message::text))
+    from locked_job j join locked_log l using (task_id)
+), advanced_log as (
+    update ado.task_logs l set last_seq = l.last_seq + 1 from locked_log g where l.task_id = g.task_id
+    returning l.task_id, l.last_seq
+), notified as materialized (
+    select pg_notify('ado', 'e:' || task_id || ':' || last_seq) from advanced_log
+)
+select j.task_id, (select count(*) from notified) as notified from locked_job j where j.is_over;
+
+-- name: end_pod :none
+-- It is gone, and its token with it.
+with locked_worker as materialized (
+    select w.worker_id from ado.workers w where w.worker_id = :name::text for update
+), ended_pod as (
+    update ado.pods set state = 'ended', ended_at = now()
+    where name = :name::text and state = 'ending' and (select count(*) from locked_worker) >= 0
+    returning name
+), unborn_worker as (
+    delete from ado.workers w using ended_pod e where w.worker_id = e.name and w.last_heartbeat_at is null
+), stopped_worker as (
+    update ado.workers w set stopped_at = now() from ended_pod e
+    where w.worker_id = e.name and w.stopped_at is null and w.last_heartbeat_at is not null
+)
+update ado.tokens t set revoked_at = now() from ended_pod e
+where t.role = 'worker' and t.worker_id = e.name and t.revoked_at is null;
+
+-- name: postpone_pod :none
+update ado.pods set act_after = now() + make_interval(secs => :seconds::double precision)
+where name = :name::text and state in ('wanted', 'ending');
+
+-- name: prune_pods :many
+delete from ado.pods where state = 'ended' and ended_at < now() - make_interval(secs => :keep_seconds::double precision)
+returning name;
