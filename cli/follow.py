@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -19,9 +18,10 @@ import orjson
 
 from app.rpc.client import CallError, Client, State, Unreachable
 from cli import exits
+from cli.agent_lines import own_line
 from cli.contexts import Server
 from cli.lines import Lines, Style, payload
-from cli.output import talk, write_bytes
+from cli.output import talk, write_bytes, write_pieces
 from cli.summary import summary
 from cli.terminal import colours, is_terminal
 from cli.waiting import why_waiting
@@ -45,6 +45,8 @@ class View:
     timestamps: bool = False
     stderr_only: bool = False
     raw: bool = False
+    own_lines: bool = False
+    """Whether an AI agent's own lines are shown instead of what they say."""
     json_lines: bool = False
     silent: bool = False
     verdict: bool = True
@@ -64,7 +66,7 @@ class Follower:
         self._view = view
         self._coloured = colours()
         many = view.jobs > 1 and view.job is None
-        self._lines = Lines(Style(many, is_terminal(sys.stdout), self._coloured, view.timestamps))
+        self._lines = Lines(Style(many, is_terminal(sys.stdout), self._coloured, view.timestamps, view.own_lines))
         self._started = asyncio.Event()
         self._connected = True
 
@@ -127,11 +129,10 @@ class Follower:
         if view.raw:
             if event["type"] == "output":
                 write_bytes(payload(event))
+            elif event["type"] == "agent":
+                write_bytes(own_line(event).encode())
             return
-        for fd, data in self._lines.feed(event):
-            if view.stderr_only and fd != 2:
-                continue
-            _write_all(fd, data)
+        write_pieces(piece for piece in self._lines.feed(event) if piece[0] == 2 or not view.stderr_only)
 
     def _end(self, task: Mapping[str, Any]) -> None:
         view = self._view
@@ -164,15 +165,6 @@ class Follower:
                 if reason and reason != said and not self._started.is_set():
                     said = reason
                     talk(f"ado: waiting: {reason}")
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    if fd == 1:
-        write_bytes(data)
-        return
-    sys.stderr.flush()
-    while data:
-        data = data[os.write(fd, data) :]
 
 
 def follow(server: Server, view: View) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cli.agent_lines import AgentLines, own_line
 from cli.terminal import dim, harmless, neutralise, prefix
 
 Piece = tuple[int, bytes]
@@ -27,6 +28,13 @@ class Style:
     safe: bool = False
     coloured: bool = False
     timestamps: bool = False
+    own: bool = False
+    """Whether an AI agent's own lines are shown instead of what they say."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole lines are written."""
+        return self.prefixed or self.timestamps
 
 
 class Lines:
@@ -34,26 +42,47 @@ class Lines:
 
     def __init__(self, style: Style) -> None:
         self._style = style
-        self._partial: dict[tuple[int, str], bytes] = {}
+        self._partial: dict[tuple[int, int], bytes] = {}
+        self._agents: dict[int, AgentLines] = {}
 
     def feed(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         """Yield what to write for one event."""
         kind = event["type"]
         if kind == "output":
-            yield from self._output(event)
+            yield from self._output(event, 1 if event["stream"] == "stdout" else 2, payload(event))
+            return
+        if kind == "agent":
+            yield from self._agent(event)
             return
         if kind in ("finished", "requeued", "released") and event["job"] is not None:
             yield from self._flush(event["job"])
         if text := note(event):
             yield 2, dim(harmless(text), coloured=self._style.coloured).encode() + b"\n"
 
-    def _output(self, event: Mapping[str, Any]) -> Iterator[Piece]:
-        fd = 1 if event["stream"] == "stdout" else 2
-        data = payload(event)
-        if not self._style.prefixed and not self._style.timestamps:
+    def _agent(self, event: Mapping[str, Any]) -> Iterator[Piece]:
+        if self._style.own:
+            if line := own_line(event):
+                yield from self._output(event, 1, line.encode())
+            return
+        job = event["job"]
+        if job not in self._agents:
+            self._agents[job] = AgentLines(whole=self._style.whole, live=self._style.safe)
+        for fd, text in self._agents[job].feed(event):
+            yield from self._said(event, fd, text)
+
+    def _said(self, event: Mapping[str, Any], fd: int, text: str) -> Iterator[Piece]:
+        """Yield what an agent said (stdout) or what is told of it (stderr, in a quiet colour)."""
+        if fd == 1 or self._style.whole:
+            yield from self._output(event, fd, text.encode())
+        else:
+            quiet = dim(harmless(text.rstrip("\n")), coloured=self._style.coloured)
+            yield fd, quiet.encode() + (b"\n" if text.endswith("\n") else b"")
+
+    def _output(self, event: Mapping[str, Any], fd: int, data: bytes) -> Iterator[Piece]:
+        if not self._style.whole:
             yield fd, neutralise(data) if self._style.safe else data
             return
-        key = (event["job"], event["stream"])
+        key = (event["job"], fd)
         *whole, rest = (self._partial.pop(key, b"") + data).split(b"\n")
         if rest:
             self._partial[key] = rest
@@ -62,13 +91,16 @@ class Lines:
 
     def _line(self, job: int, line: bytes, event: Mapping[str, Any] | None) -> bytes:
         text = neutralise(line) if self._style.safe else line
-        stamp = f"{event['at']} ".encode() if self._style.timestamps and event else b""
+        stamp = f"{event['at']} ".encode() if self._style.timestamps and event and event["at"] else b""
         head = prefix(job, coloured=self._style.coloured) if self._style.prefixed else b""
         return head + stamp + text + b"\n"
 
     def _flush(self, job: int) -> Iterator[Piece]:
-        for stream, fd in (("stdout", 1), ("stderr", 2)):
-            if rest := self._partial.pop((job, stream), b""):
+        if agent := self._agents.pop(job, None):
+            for fd, text in agent.flush():
+                yield from self._said({"job": job, "at": ""}, fd, text)
+        for fd in (1, 2):
+            if rest := self._partial.pop((job, fd), b""):
                 yield fd, self._line(job, rest, None)
 
 

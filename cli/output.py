@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -40,6 +40,16 @@ def write_bytes(data: bytes) -> None:
     """Write data as it is."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def write_pieces(pieces: Iterable[tuple[int, bytes]]) -> None:
+    """Write data to stdout (1) and talk to stderr (2), in order."""
+    for fd, data in pieces:
+        if fd == 1:
+            write_bytes(data)
+        else:
+            sys.stderr.buffer.write(data)
+            sys.stderr.flush()
 
 
 def write_json(value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from cli import exits, plane
+from cli import exits, here, plane
 from cli.errors import CliError, fail, usage
 from cli.home import ensure_home
 from cli.output import Form, talk, write_one
@@ -223,9 +223,12 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     from app.control.spawner import Spawner
     from db.spawner import SpawnerDatabase
 
+    named = "ADO_WORKER_CAPABILITIES" in os.environ  # else its workers offer what is here, as they run here
+    capabilities, labels = (settings.worker_capabilities, {}) if named else here.offered()
     local = LocalBackend(
         urls=settings.url,
-        capabilities=settings.worker_capabilities,
+        capabilities=capabilities,
+        labels=labels,
         work_dir=Path(settings.work_dir),
         lifeline=lifeline,
     )
@@ -248,6 +251,7 @@ def worker(
     token_file: str | None = None,
     id: Annotated[str | None, Parameter(name="--id")] = None,
     capability: list[str] | None = None,
+    label: list[str] | None = None,
     slots: int | None = None,
     work_dir: str | None = None,
     lifeline: Annotated[int | None, Hidden] = None,
@@ -263,7 +267,9 @@ def worker(
     id
         Name to register under.
     capability
-        What it offers; may be given several times.
+        What it offers; may be given several times. By default shell, scripted, and every AI agent that can start.
+    label
+        NAME=VALUE that it is listed with; may be given several times.
     slots
         Jobs at once.
     work_dir
@@ -272,6 +278,7 @@ def worker(
     from app import logs
     from app.settings import SettingsError, read
     from worker.main import run
+    from worker.offer import Unfit
     from worker.settings import WorkerSettings
 
     logs.configure()
@@ -282,6 +289,7 @@ def worker(
             token_file=token_file,
             worker_id=id,
             capabilities=tuple(capability) if capability else None,
+            labels=tuple(label) if label else None,
             slots=slots,
             work_dir=work_dir,
         )
@@ -291,12 +299,7 @@ def worker(
         raise usage("a worker needs --url and --token-file (or ADO_URL and ADO_TOKEN_FILE)", "see ado worker --help")
     try:
         return run(settings, lifeline)
+    except Unfit as error:
+        raise usage(str(error), error.next_step) from error
     except OSError as error:
         raise usage(f"the token cannot be read: {error}", "check --token-file") from error
-
-
-def run_locally(prompt: str, agent: str, workers: int, env: dict[str, str], timeout: float | None) -> int:
-    """Run an agent here, with the user's own directory and environment; return the exit code."""
-    from worker.local import run
-
-    return run(prompt, agent, workers=workers, env=env, timeout=timeout)

@@ -1,7 +1,8 @@
 """Running an agent here, without a server: the user's own directory, HOME and environment.
 
-The agent runs under a keeper, so that nothing of it survives. With one worker its output goes straight through;
-with several every line carries the worker's number. Ctrl-C ends it.
+The agent runs under a keeper, so that nothing of it survives, with its own permission settings. An AI agent's events
+are handed to ``show``; other output goes straight through with one worker, and with several every line carries the
+worker's number. Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -10,58 +11,84 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from worker.agents import AGENTS
-from worker.agents.base import Run
+from worker.agents.base import Outcome, Reader, Run, judge
+from worker.listener import Listener
 from worker.output import Outbox, PipeReader
 from worker.process import Ended, KeptProcess
 
-_TIMED_OUT, _INTERRUPTED, _UNKNOWN_AGENT, _LARGE = 124, 130, 127, 123
+_TIMED_OUT, _INTERRUPTED, _UNKNOWN_AGENT, _LARGE, _NOT_ALLOWED = 124, 130, 127, 123, 126
 _GRACE_SECONDS = 10.0
+_BUFFER_BYTES = 1024 * 1024
+Show = Callable[[dict[str, Any]], object]
 
 
-def run(prompt: str, agent: str, *, workers: int, env: Mapping[str, str], timeout: float | None) -> int:
+def run(
+    prompt: str,
+    agent: str,
+    *,
+    workers: int,
+    env: Mapping[str, str],
+    args: Mapping[str, Any],
+    timeout: float | None,
+    show: Show,
+) -> int:
     """Run a prompt ``workers`` times side by side; return the exit code of the first that failed."""
     if agent not in AGENTS:
         os.write(2, f"ado: this machine does not offer {agent}; it offers {', '.join(AGENTS)}\n".encode())
         return _UNKNOWN_AGENT
-    return asyncio.run(_run(prompt, agent, workers, env, timeout))
+    jobs = [
+        {"prompt": prompt, "agent": agent, "job": index, "workers": workers, "args": args} for index in range(workers)
+    ]
+    return asyncio.run(_run(jobs, env, timeout, show))
 
 
-async def _run(prompt: str, agent: str, workers: int, env: Mapping[str, str], timeout: float | None) -> int:
+async def _run(jobs: list[dict[str, Any]], env: Mapping[str, str], timeout: float | None, show: Show) -> int:
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted.set)
-    jobs: list[dict[str, Any]] = [
-        {"prompt": prompt, "agent": agent, "job": index, "workers": workers} for index in range(workers)
-    ]
-    codes = await asyncio.gather(*(_run_one(job, env, timeout, interrupted) for job in jobs))
+    codes = await asyncio.gather(*(_run_one(job, env, timeout, interrupted, show) for job in jobs))
     if interrupted.is_set():
         return _INTERRUPTED
     return next((code for code in codes if code), 0)
 
 
 async def _run_one(
-    job: Mapping[str, Any], env: Mapping[str, str], timeout: float | None, interrupted: asyncio.Event
+    job: Mapping[str, Any], env: Mapping[str, str], timeout: float | None, interrupted: asyncio.Event, show: Show
 ) -> int:
-    names = {"ADO_JOB_INDEX": str(job["job"]), "ADO_WORKER_COUNT": str(job["workers"])}
     agent = AGENTS[job["agent"]]
-    launch = agent.launch(Run(job["prompt"], Path.cwd(), Path.home(), local=True))
-    process = await KeptProcess.start(
-        launch.argv, env={**os.environ, **launch.env, **env, **names}, cwd=str(Path.cwd())
-    )
+    own = {**os.environ, **env, "ADO_JOB_INDEX": str(job["job"]), "ADO_WORKER_COUNT": str(job["workers"])}
+    run = Run(job["prompt"], Path.cwd(), Path.home(), args=job["args"], env=own, local=True)
+    try:
+        launch = agent.launch(run)
+        process = await KeptProcess.start(
+            launch.argv, env={**own, **launch.env}, cwd=str(run.directory), stdin=launch.stdin
+        )
+    except OSError as error:
+        return _say_failed(f"the agent could not be started: {error}", 1)
     os.close(process.events)
-    head = f"[{job['job']}] ".encode() if job["workers"] > 1 else b""
-    copies = [
-        asyncio.create_task(_copy(fd, stream, target, head))
-        for fd, stream, target in ((process.stdout, "stdout", 1), (process.stderr, "stderr", 2))
-    ]
-    ending = asyncio.create_task(process.ended())
-    stopping = asyncio.create_task(interrupted.wait())
+    reader = agent.reader(run)
+    copies = _copies(job, process) if reader is None else _shown(job, process, reader, show)
+    ended = await _end_of(process, timeout, interrupted)
+    await asyncio.gather(*copies, return_exceptions=True)
+    process.close()
+    if ended is None:
+        return _TIMED_OUT
+    if interrupted.is_set():
+        return _INTERRUPTED
+    show({"type": "finished", "job": job["job"], "at": ""})
+    return _code(judge(ended), ended) if reader is None else _verdict(reader.outcome(ended))
+
+
+async def _end_of(process: KeptProcess, timeout: float | None, interrupted: asyncio.Event) -> Ended | None:
+    """Wait for the end, and bring it about after ``timeout`` (None is returned) or when interrupted."""
+    ending = asyncio.create_task(process.ended(), name="agent end")
+    stopping = asyncio.create_task(interrupted.wait(), name="interrupt")
     done, _ = await asyncio.wait([ending, stopping], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     if ending not in done:
         process.terminate()
@@ -70,13 +97,37 @@ async def _run_one(
         process.kill()
     ended = await ending
     stopping.cancel()
-    await asyncio.gather(*copies, stopping, return_exceptions=True)
-    process.close()
-    return _TIMED_OUT if not done else _code(ended)
+    await asyncio.gather(stopping, return_exceptions=True)
+    return ended if done else None
+
+
+def _shown(job: Mapping[str, Any], process: KeptProcess, reader: Reader, show: Show) -> list[asyncio.Task[None]]:
+    """Read an AI agent, and hand on what it says and does."""
+    outbox = Outbox(_BUFFER_BYTES)
+    listener = Listener(process.stdout, reader, outbox)
+    errors = PipeReader(process.stderr, "stderr", outbox, listener.overhear)
+
+    async def read() -> None:
+        await listener.run()
+        await errors.done
+        outbox.close()
+
+    async def hand_on() -> None:
+        while events := await outbox.take(1000, _BUFFER_BYTES):
+            for event in events:
+                show({**event, "job": job["job"]})
+
+    return [asyncio.create_task(read(), name="listener"), asyncio.create_task(hand_on(), name="show")]
+
+
+def _copies(job: Mapping[str, Any], process: KeptProcess) -> list[asyncio.Task[None]]:
+    head = f"[{job['job']}] ".encode() if job["workers"] > 1 else b""
+    streams = ((process.stdout, "stdout", 1), (process.stderr, "stderr", 2))
+    return [asyncio.create_task(_copy(fd, stream, target, head), name=stream) for fd, stream, target in streams]
 
 
 async def _copy(fd: int, stream: str, target: int, head: bytes) -> None:
-    outbox = Outbox(1024 * 1024)
+    outbox = Outbox(_BUFFER_BYTES)
     reader = PipeReader(fd, stream, outbox)
     reader.done.add_done_callback(lambda _: outbox.close())
     rest = b""
@@ -95,10 +146,20 @@ def _write(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
-def _code(ended: Ended) -> int:
+def _say_failed(message: str, code: int) -> int:
+    os.write(2, f"ado: {message}\n".encode())
+    return code
+
+
+def _code(outcome: Outcome, ended: Ended) -> int:
     if ended.error is not None:
-        os.write(2, f"ado: the agent could not be started: {ended.error}\n".encode())
-        return 1
-    if ended.signal is not None:
-        return _LARGE
-    return min(ended.exit_code or 0, _LARGE)
+        return _say_failed(f"the agent could not be started: {outcome.message}", 1)
+    return _LARGE if ended.signal is not None else min(ended.exit_code or 0, _LARGE)
+
+
+def _verdict(outcome: Outcome) -> int:
+    """Return the exit code of an AI agent's run, and say what was wrong with it."""
+    if outcome.outcome == "succeeded":
+        return 0
+    code = _NOT_ALLOWED if outcome.reason == "permission_denied" else min(outcome.exit_code or 1, _LARGE)
+    return _say_failed(f"{outcome.reason}: {outcome.message}", code)

@@ -6,18 +6,20 @@ import asyncio
 import signal
 from pathlib import Path
 
+from worker.offer import WorkerOffer, offer
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
 
 
 def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
-    """Work until a signal, a drain or the lifeline's end of file; return the exit code."""
+    """Work until a signal, a drain or the lifeline's end of file; return the exit code. Raises Unfit, OSError."""
+    offered = offer(settings)
     token = Path(settings.token_file).read_text("utf-8").strip()
-    return asyncio.run(_run(settings, token, lifeline))
+    return asyncio.run(_run(settings, offered, token, lifeline))
 
 
-async def _run(settings: WorkerSettings, token: str, lifeline: int | None) -> int:
-    supervisor = Supervisor(settings, token)
+async def _run(settings: WorkerSettings, offered: WorkerOffer, token: str, lifeline: int | None) -> int:
+    supervisor = Supervisor(settings, offered, token)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)

@@ -31,8 +31,10 @@ class WorkerSettings:
     """File (or /dev/fd/N) that holds the worker's token; read once."""
     worker_id: str = field(default_factory=_worker_id)
     """Name under which it registers; default: host, pid and a few random letters."""
-    capabilities: tuple[str, ...] = ("shell", "scripted")
-    """What it offers, divided by commas."""
+    capabilities: tuple[str, ...] = ()
+    """What it offers, divided by commas; default: shell, scripted, and every AI agent that can start."""
+    labels: tuple[str, ...] = ()
+    """NAME=VALUE pairs that it is listed with, divided by commas; agent/NAME=VERSION vouches for an AI agent."""
     slots: int = 1
     """Jobs at once."""
     max_jobs: int = 0

@@ -23,6 +23,7 @@ from worker.agents.base import Outcome
 from worker.attempt import Attempt
 from worker.keeper import become_subreaper
 from worker.lease import Heartbeat
+from worker.offer import WorkerOffer
 from worker.settings import WorkerSettings
 
 _log = logging.getLogger("ado.worker")
@@ -34,8 +35,9 @@ _CANCELLED = Outcome("cancelled", None, "cancelled")
 class Supervisor:
     """One worker process."""
 
-    def __init__(self, settings: WorkerSettings, token: str) -> None:
+    def __init__(self, settings: WorkerSettings, offered: WorkerOffer, token: str) -> None:
         self._settings = settings
+        self._offered = offered
         self._token = token
         self._instance = secrets.token_hex(8)
         self._client = Client(settings.url, token, on_state=self._connection)
@@ -77,7 +79,8 @@ class Supervisor:
         settings = self._settings
         value = {
             "workerId": settings.worker_id,
-            "capabilities": list(settings.capabilities),
+            "capabilities": list(self._offered.capabilities),
+            "labels": dict(self._offered.labels),
             "resources": {"cpu": settings.cpu, "memory": settings.memory, "gpu": settings.gpu},
             "slots": settings.slots,
             "version": metadata.version("ado"),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from app.rpc.client import CallError, Unreachable
-from cli import exits
+from cli import exits, here
 from cli.connection import Options, choose
 from cli.connection import http as client_of
 from cli.output import write_items
@@ -38,8 +38,16 @@ class Check:
     fix: str = ""
 
 
-def doctor(*, options: Options = _NO_OPTIONS) -> int:
-    """Check the way from here to the workers; each failure says what fixes it."""
+def doctor(*, agents: bool = False, options: Options = _NO_OPTIONS) -> int:
+    """Check the way from here to the workers; each failure says what fixes it.
+
+    Parameters
+    ----------
+    agents
+        Check which AI agents can start on this machine instead.
+    """
+    if agents:
+        return _agents(options)
     server = choose(options)
     checks: list[Check] = []
     for url in server.urls:
@@ -52,6 +60,17 @@ def doctor(*, options: Options = _NO_OPTIONS) -> int:
     failed = [check for check in checks if not check.ok]
     write_items({"items": items, "ok": not failed}, options.output, "name", rows)
     return exits.FAILED if failed else exits.SUCCESS
+
+
+def _agents(options: Options) -> int:
+    """Show which AI agents can start here; it is a failure when none can."""
+    found = here.findings()
+    checks = [Check(item["name"], item["ok"], item["message"] or item["version"], item["fix"] or "") for item in found]
+    rows = [[_mark(check, coloured=colours()), check.name, check.message] for check in checks]
+    rows = [line for row, check in zip(rows, checks, strict=True) for line in _with_fix(row, check)]
+    fit = any(check.ok for check in checks)
+    write_items({"items": found, "ok": fit}, options.output, "name", rows)
+    return exits.SUCCESS if fit else exits.FAILED
 
 
 def _mark(check: Check, *, coloured: bool) -> str:

@@ -12,15 +12,16 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from app.rpc.client import CallError, HttpClient, Unreachable
-from cli import durations, exits
+from cli import durations, exits, here, plane
+from cli.agents import first
 from cli.commands.watch import watch
 from cli.connection import Options, choose, http
-from cli.errors import CliError, usage
+from cli.contexts import Server
+from cli.errors import usage
 from cli.follow import View
 from cli.output import talk, write_one
 from cli.pairs import pair
 
-_NOT_AI = ("shell", "scripted")
 _NO_OPTIONS = Options()
 _FIRST_CONTACT_SECONDS = 10.0
 
@@ -41,6 +42,8 @@ def run(
     retries: int = 0,
     priority: int | None = None,
     fail_fast: bool = False,
+    model: str | None = None,
+    raw_events: bool = False,
     options: Options = _NO_OPTIONS,
 ) -> int:
     """Run a prompt here, or with --remote on workers.
@@ -73,27 +76,34 @@ def run(
         Larger is claimed first.
     fail_fast
         Stop the other jobs when one fails.
+    model
+        The model that the AI agent uses.
+    raw_events
+        Show the AI agent's own lines instead of what they say.
     """
     text = _prompt(prompt, file)
     environment = dict(_variable(entry) for entry in env or [])
+    args = {"model": model} if model else {}
     seconds = durations.parse(timeout) if timeout else None
     if not remote:
         if detach or priority is not None or require or label:
             raise usage("--detach, --priority, --require and --label need --remote", "add --remote")
-        from cli.serve import run_locally
-
-        return run_locally(text, agent or "shell", workers, environment, seconds)
+        chosen = agent or first([], [*here.own_agents(), *here.agents()])
+        return here.run(
+            text, chosen, workers=workers, env=environment, args=args, timeout=seconds, own_lines=raw_events
+        )
     server = choose(options, start=True)
     client = http(server)
     wish: dict[str, Any] = {
         "prompt": text,
-        "agent": agent or server.agent or _offered_agent(client),
+        "agent": agent or server.agent or _offered_agent(client, server),
         "workers": workers,
         "requires": require or [],
         "priority": priority or 0,
         "retries": retries,
         "timeoutSeconds": seconds,
         "env": environment,
+        "agentArgs": args or None,
         "labels": dict(pair(entry, "--label") for entry in label or []),
         "onFailure": "fail_fast" if fail_fast else "continue",
         "idempotencyKey": str(uuid.uuid4()),
@@ -104,7 +114,7 @@ def run(
         return _say_created(task, options)
     if options.output == "text":
         talk(f"ado: {task['taskId']} ({workers} {'job' if workers == 1 else 'jobs'}, agent {task['agent']})")
-    return watch(server, View(task["taskId"], workers), options)
+    return watch(server, View(task["taskId"], workers, own_lines=raw_events), options)
 
 
 def _prompt(prompt: str | None, file: str | None) -> str:
@@ -128,18 +138,11 @@ def _variable(entry: str) -> tuple[str, str]:
     return pair(entry, "--env")
 
 
-def _offered_agent(client: HttpClient) -> str:
-    status = client.query("workers.status")
-    offered: list[str] = sorted({name for worker in status["workers"] for name in worker["capabilities"]})
-    for name in offered:
-        if name not in _NOT_AI:
-            return name
-    raise CliError(
-        f"no AI agent is offered; offered: {', '.join(offered) or 'shell (once a worker starts)'}",
-        "choose one with --agent, for example --agent shell to run a command",
-        exits.UNKNOWN,
-        "no_agent",
-    )
+def _offered_agent(client: HttpClient, server: Server) -> str:
+    """Return the first AI agent of the live workers, and of those that the control plane here would start."""
+    running = plane.find()
+    embedded = running is not None and set(server.urls) <= set(running.urls)
+    return first(client.query("workers.status")["workers"], here.offered()[0] if embedded else ())
 
 
 def _create(client: HttpClient, wish: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from cli import durations
+from cli.agents import PROGRAMS
 from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
 from cli.errors import usage
@@ -32,6 +33,7 @@ def attach(
     *,
     from_: Annotated[str, Parameter(name="--from")] = "start",
     tail: int | None = None,
+    raw_events: bool = False,
     options: Options = _NO_OPTIONS,
 ) -> int:
     """Replay a task's log, then watch it live. It never alters the task; its exit code is the task's.
@@ -44,13 +46,16 @@ def attach(
         start, or the number of the last event already seen.
     tail
         Only the last so many events before what comes.
+    raw_events
+        An AI agent's own lines instead of what they say.
     """
     if from_ != "start" and not from_.isdigit():
         raise usage(f"--from {from_}: start or a number is wanted", "example: --from 120")
     server = choose(options)
     found = _task(server, task)
     after = None if from_ == "start" else int(from_)
-    return watch(server, View(found["taskId"], found["workers"], after=after, tail=tail), options)
+    view = View(found["taskId"], found["workers"], after=after, tail=tail, own_lines=raw_events)
+    return watch(server, view, options)
 
 
 def watch(server: Server, view: View, options: Options) -> int:
@@ -74,6 +79,7 @@ def logs(
     since: str | None = None,
     tail: int | None = None,
     raw: bool = False,
+    raw_events: bool = False,
     options: Options = _NO_OPTIONS,
 ) -> int:
     """Print a task's output.
@@ -98,6 +104,8 @@ def logs(
         Only the last so many output events.
     raw
         The exact bytes of one job's last attempt.
+    raw_events
+        An AI agent's own lines instead of what they say.
     """
     server = choose(options)
     found = _task(server, task)
@@ -111,7 +119,7 @@ def logs(
     view = View(
         found["taskId"],
         found["workers"],
-        procedure="stream.taskOutput" if not follow_ else "stream.taskEvents",
+        procedure="stream.taskOutput" if found["agent"] in PROGRAMS and not follow_ else "stream.taskEvents",
         follow=follow_,
         job=job,
         attempt=attempt,
@@ -120,6 +128,7 @@ def logs(
         timestamps=timestamps,
         stderr_only=stderr,
         raw=raw,
+        own_lines=raw_events,
         json_lines=options.as_json,
         verdict=False,
     )

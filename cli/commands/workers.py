@@ -9,6 +9,7 @@ from typing import Any
 from cyclopts import App
 
 from cli import exits
+from cli.agents import offers
 from cli.connection import Options, choose, http
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
 from cli.terminal import is_terminal
@@ -22,8 +23,8 @@ def _rows(found: list[dict[str, Any]]) -> list[list[str]]:
     rows = [["worker", "state", "slots", "jobs", "offers", "host"]]
     for worker in found:
         held = ",".join(job["jobId"].removeprefix("task-") for job in worker["jobs"]) or "-"
-        offers = ",".join(worker["capabilities"])
-        rows.append([worker["workerId"], worker["state"], str(worker["slots"]), held, offers, worker.get("host", "-")])
+        slots, offered = str(worker["slots"]), ", ".join(offers(worker))
+        rows.append([worker["workerId"], worker["state"], slots, held, offered, worker.get("host", "-")])
     return rows
 
 

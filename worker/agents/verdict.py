@@ -13,7 +13,7 @@ from worker.process import Ended
 
 _AUTH = frozenset({401, 403})
 _LIMITS = frozenset({429, 529})
-_REFUSED_STEP = "run it on a worker with ADO_ISOLATED=true, or allow the tool"
+_REFUSED_STEP = "run it on a worker with ADO_ISOLATED=true, or allow the tool in the agent's settings"
 
 
 @dataclass(slots=True)

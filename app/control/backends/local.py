@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.control.decide import Offer
@@ -33,10 +33,17 @@ class LocalBackend:
     name = "local"
 
     def __init__(
-        self, *, urls: Sequence[str], capabilities: Sequence[str], work_dir: Path, lifeline: int | None
+        self,
+        *,
+        urls: Sequence[str],
+        capabilities: Sequence[str],
+        labels: Mapping[str, str],
+        work_dir: Path,
+        lifeline: int | None,
     ) -> None:
         self.host = platform.node()
         self.offer = Offer(frozenset(capabilities), machine())
+        self._labels = labels
         self._urls = urls
         self._work_dir = work_dir
         self._lifeline = lifeline
@@ -63,6 +70,8 @@ class LocalBackend:
         command += ["--token-file", f"/dev/fd/{token_fd}", "--work-dir", str(self._work_dir)]
         for capability in sorted(self.offer.capabilities):
             command += ["--capability", capability]
+        for name, value in self._labels.items():
+            command += ["--label", f"{name}={value}"]
         if self._lifeline is not None:
             command += ["--lifeline", str(self._lifeline)]
         return command

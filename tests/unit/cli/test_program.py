@@ -79,7 +79,7 @@ def test_a_server_that_does_not_answer_is_infrastructure(alone):
 
 def test_local_mode_runs_here_and_gives_the_code(alone, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "cli", "run", "echo $PWD; echo no >&2; exit 3"],
+        [sys.executable, "-P", "-m", "cli", "run", "--agent", "shell", "echo $PWD; echo no >&2; exit 3"],
         cwd=tmp_path,
         env={**os.environ, **alone},
         capture_output=True,
@@ -87,6 +87,13 @@ def test_local_mode_runs_here_and_gives_the_code(alone, tmp_path):
         check=False,
     )
     assert (done.stdout, done.stderr, done.returncode) == (f"{tmp_path}\n", "no\n", 3)
+
+
+def test_without_an_ai_agent_here_local_mode_says_what_there_is(alone):
+    done = ado("run", "fix the tests", PATH="/nowhere", **alone)
+    assert done.returncode == 127
+    assert "offered: scripted, shell" in done.stderr
+    assert "ado doctor --agents" in done.stderr
 
 
 def test_local_mode_refuses_what_needs_a_server(alone):

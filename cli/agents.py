@@ -1,0 +1,44 @@
+"""Which agents are AI agents, and which one a task gets when none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cli import exits
+from cli.errors import CliError
+
+PROGRAMS = frozenset({"shell", "scripted"})
+"""Agents whose output is a program's, byte for byte."""
+_KNOWN = ("claude-code", "codex", "gemini-cli", "opencode")
+_LABEL = "agent/"
+
+
+def versions(worker: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of the AI agents that a worker offers."""
+    labels: Mapping[str, str] = worker["labels"]
+    return {name.removeprefix(_LABEL): value for name, value in labels.items() if name.startswith(_LABEL)}
+
+
+def offers(worker: Mapping[str, Any]) -> list[str]:
+    """Return what a worker offers, AI agents with their versions."""
+    known = versions(worker)
+    return [f"{name} {known[name]}" if name in known else name for name in worker["capabilities"]]
+
+
+def first(workers: Iterable[Mapping[str, Any]], here: Iterable[str] = ()) -> str:
+    """Return the first AI agent that is offered, ``here`` being what workers to come would offer. Raises CliError."""
+    offered: set[str] = set(here)
+    labelled: set[str] = set()
+    for worker in workers:
+        offered |= set(worker["capabilities"])
+        labelled |= versions(worker).keys()
+    for name in (*_KNOWN, *sorted(labelled)):
+        if name in offered:
+            return name
+    raise CliError(
+        f"no AI agent is offered; offered: {', '.join(sorted(offered)) or 'nothing yet'}",
+        "choose one with --agent, for example --agent shell to run a command; ado doctor --agents says what is missing",
+        exits.UNKNOWN,
+        "no_agent",
+    )

@@ -1,0 +1,67 @@
+"""What this machine runs by itself: agents without a server, and the look at which of them can start."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from cli.lines import Lines, Style
+from cli.output import write_pieces
+from cli.terminal import colours, is_terminal
+
+
+def run(
+    prompt: str,
+    agent: str,
+    *,
+    workers: int,
+    env: Mapping[str, str],
+    args: Mapping[str, Any],
+    timeout: float | None,
+    own_lines: bool,
+) -> int:
+    """Run an agent here, with the user's own directory and environment; return the exit code."""
+    from worker.local import run as run_local
+
+    lines = Lines(Style(workers > 1, is_terminal(sys.stdout), colours(), own=own_lines))
+    return run_local(
+        prompt, agent, workers=workers, env=env, args=args, timeout=timeout,
+        show=lambda event: write_pieces(lines.feed(event)),
+    )  # fmt: skip
+
+
+def agents() -> list[str]:
+    """Return the AI agents whose programs are here, whether they can start or not."""
+    from worker.agents import AGENTS
+
+    return [name for name, agent in AGENTS.items() if agent.needs and shutil.which(agent.needs.program)]
+
+
+def own_agents() -> tuple[str, ...]:
+    """Return the agents that are part of ado."""
+    from worker.offer import OWN
+
+    return OWN
+
+
+def offered() -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """Return what a worker here would offer, and the labels that tell its agents' versions."""
+    from worker.offer import found
+
+    there = found()
+    return there.capabilities, there.labels
+
+
+def findings() -> list[dict[str, Any]]:
+    """Return, for every AI agent, whether it can start here and what would help."""
+    from worker.agents import AGENTS
+    from worker.preflight import look
+
+    known = [name for name, agent in AGENTS.items() if agent.needs]
+    return [
+        {"name": found.agent, "ok": not found.problem, "version": found.version, "message": found.problem,
+         "fix": found.fix or None}
+        for found in look(AGENTS, known)
+    ]  # fmt: skip

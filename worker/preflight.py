@@ -1,0 +1,73 @@
+"""Which agents can start here: the program is there and says its version, and there are credentials for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.agents.base import Agent, Needs
+
+_VERSION_SECONDS = 30.0
+_VERSION = re.compile(r"\d+\.\d+\S*")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one agent; ``problem`` is empty when it can start, and ``fix`` says what would help."""
+
+    agent: str
+    version: str = ""
+    problem: str = ""
+    fix: str = ""
+
+
+def look(agents: Mapping[str, Agent], names: Iterable[str]) -> list[Finding]:
+    """Look at agents side by side, those that are part of ado included."""
+    wanted = [name for name in names if name in agents]
+    with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
+        return list(pool.map(lambda name: _look(name, agents[name].needs), wanted))
+
+
+def _look(name: str, needs: Needs | None) -> Finding:
+    if needs is None:
+        return Finding(name)
+    program = shutil.which(needs.program)
+    if program is None:
+        return Finding(name, "", f"{needs.program} is not on PATH", needs.install)
+    version, problem = _version(program)
+    if problem:
+        return Finding(name, "", problem, needs.install)
+    if not _signed_in(needs):
+        return Finding(name, version, "it has no credentials", needs.sign_in)
+    return Finding(name, version)
+
+
+def _version(program: str) -> tuple[str, str]:
+    """Ask a program for its version, in a HOME of its own and without the machine's environment."""
+    with tempfile.TemporaryDirectory() as home:
+        env = {"HOME": home, "PATH": os.environ.get("PATH", os.defpath), "DISABLE_AUTOUPDATER": "1"}
+        try:
+            done = subprocess.run(
+                [program, "--version"], env=env, cwd=home, stdin=subprocess.DEVNULL, capture_output=True,
+                text=True, timeout=_VERSION_SECONDS, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return "", f"{program} --version did not answer: {error}"
+    found = _VERSION.search(done.stdout)
+    if done.returncode or found is None:
+        return "", f"{program} --version ended with {done.returncode}: {(done.stderr or done.stdout).strip()[:200]}"
+    return found[0], ""
+
+
+def _signed_in(needs: Needs) -> bool:
+    if not needs.variables and not needs.files:
+        return True
+    variables = any(os.environ.get(name) for name in needs.variables)
+    return variables or any((Path.home() / file).is_file() for file in needs.files)
