@@ -2,7 +2,8 @@
 
 Levels: INFO for a change of state (started, draining, attempt lost, task settled), WARNING for what ado rides out
 (listener lost, database away), ERROR for what should not happen. Fields ``task``, ``job``, ``attempt`` and ``worker``
-always mean the same. Prompts, environment values, tokens and query strings are never logged.
+always mean the same, and ``request`` is what the answer has in ``x-request-id``. Prompts, environment values, tokens
+and query strings are never logged.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+
+from app.rpc.request_id import current
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
@@ -29,6 +32,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
+        if (request := current.get()) is not None:
+            line["request"] = request
         line.update({key: value for key, value in vars(record).items() if key not in _STANDARD})
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__

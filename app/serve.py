@@ -18,6 +18,7 @@ import uvicorn
 
 from app.edge import EdgeProtocol, is_no_peers_fault
 from app.main import create_app
+from app.rpc.request_id import RequestIds
 from app.settings import AppSettings
 
 
@@ -49,7 +50,7 @@ def serve(settings: AppSettings, listener: socket.socket, lifeline: int | None =
 async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int | None) -> None:
     app = create_app(settings)
     config = uvicorn.Config(
-        app,
+        RequestIds(app),
         http=EdgeProtocol,
         ws="websockets-sansio",
         ws_max_size=settings.body_bytes,

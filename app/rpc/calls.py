@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from app.rpc import request_id
 from app.rpc.envelope import ABSENT
 from app.rpc.errors import CODES, HINTS, ProcedureError
 from app.rpc.gate import Gate
@@ -42,11 +43,13 @@ def told(gate: Gate, error: Exception, path: str | None) -> ProcedureError:
     if explained is not None:
         return explained
     _log.error("call failed", exc_info=error, extra={"path": path})
+    name = request_id.current.get()
     return ProcedureError(
         "INTERNAL_SERVER_ERROR",
         "the server failed to carry out the call",
         reason="internal",
-        hint="try again; if it stays, the server's log has the cause",
+        hint=f"try again; if it stays, the server's log has the cause under request {name}",
+        requestId=name,
     )
 
 

@@ -14,6 +14,7 @@ from app.rpc.client import ABSENT
 from app.rpc.errors import ProcedureError
 from app.rpc.procedure import Tracked, mutation, query, subscription
 from app.rpc.registry import Registry
+from app.rpc.request_id import RequestIds
 
 
 class Named(msgspec.Struct):
@@ -142,7 +143,7 @@ class Served:
         self.gate = gate
         self.application = RpcApplication(REGISTRY, gate, limits)
         self.config = uvicorn.Config(
-            self.application,
+            RequestIds(self.application),
             port=0,
             log_level="critical",
             ws="websockets-sansio",

@@ -1,0 +1,48 @@
+"""The id under which a request or socket stands in the log and in its answer, so that one leads to the other.
+
+A proxy's or caller's own ``x-request-id`` is kept when it is short and plain; otherwise one is made.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+current: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that is being served; tasks begun for it inherit it."""
+
+_NAME = b"x-request-id"
+_PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
+class RequestIds:
+    """Gives every request and socket an id, and sends it back in the answer's head."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """Serve under an id."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        name = _own(scope) or secrets.token_hex(8).encode()
+        current.set(name.decode())
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            if message["type"] in _STARTS:
+                message["headers"] = [*message.get("headers", ()), (_NAME, name)]
+            await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+def _own(scope: MutableMapping[str, Any]) -> bytes | None:
+    found: bytes | None = dict(scope["headers"]).get(_NAME)
+    return found if found is not None and _PLAIN.fullmatch(found) else None
