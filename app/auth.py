@@ -23,20 +23,22 @@ from db.model import Token
 CACHE_SECONDS = 2.0
 _CACHE_TOKENS = 10_000
 
-READ, OPERATE, ADMINISTER, WORK, READ_VALUES, WRITE_VALUES = (
+READ, OPERATE, ADMINISTER, WORK, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES = (
     "read",
     "operate",
     "administer",
     "work",
     "read_values",
     "write_values",
+    "read_files",
+    "write_files",
 )
 
 ROLE_MAY: dict[str, frozenset[str]] = {
-    "viewer": frozenset({READ, READ_VALUES}),
-    "operator": frozenset({READ, READ_VALUES, WRITE_VALUES, OPERATE}),
-    "admin": frozenset({READ, READ_VALUES, WRITE_VALUES, OPERATE, ADMINISTER, WORK}),
-    "worker": frozenset({WORK}),
+    "viewer": frozenset({READ, READ_VALUES, READ_FILES}),
+    "operator": frozenset({READ, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, OPERATE}),
+    "admin": frozenset({READ, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, OPERATE, ADMINISTER, WORK}),
+    "worker": frozenset({WORK, READ_FILES, WRITE_FILES}),
     "job": frozenset({READ_VALUES, WRITE_VALUES}),
 }
 

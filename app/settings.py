@@ -65,6 +65,10 @@ class AppSettings:
     """Largest value in a task's key-value store."""
     kv_keys: int = 1000
     """Largest number of keys in a task's key-value store."""
+    file_bytes: int = 256 * 1024 * 1024
+    """Largest file that travels with a task: a bundle of commits, or a checkpoint."""
+    keep_files_seconds: float = 86_400.0
+    """How long files are kept that no task has taken."""
     body_bytes: int = 4 * 1024 * 1024
     """Largest body of a request and frame of a socket."""
     drain_seconds: float = 10.0

@@ -50,6 +50,8 @@ class NewTask:
     on_failure: str
     idempotency_key: str | None
     digest: bytes
+    base_file: str | None = None
+    """The file with the commits it starts from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,10 @@ def _text(value: Any) -> str | None:
 
 
 async def create(db: Database, task: NewTask) -> int | None:
-    """Store a task with its jobs and first event; return its id, or None when its idempotency key is taken."""
+    """Store a task with its jobs and first event; return its id.
+
+    None when its idempotency key is taken, or the file it starts from is not there.
+    """
     try:
         return await _create(db, task)
     except asyncpg.CheckViolationError:
@@ -50,6 +53,7 @@ async def _create(db: Database, task: NewTask) -> int | None:
         input_digest=task.digest,
         environment=_text(dict(task.environment)) if task.environment else None,
         needs=sorted({task.agent, *task.requires}),
+        base_file=task.base_file,
         event=_text(event),
     )
     return row["task_id"] if row else None

@@ -1,9 +1,9 @@
 """One attempt, from its directory to its finish; it ends in exactly one outcome.
 
-Steps: directory, agent under a keeper, output into the outbox and from there in batches, the agent's end, the rest of
-the output, finish. Told to stop, the tree gets SIGTERM and after ``grace_seconds`` SIGKILL. Told that the lease is
-lost, everything is killed at once and nothing more is written: another worker has the job. A finish is sent until it
-is answered, and until then the job stays in the heartbeats.
+Steps: directory, repository, agent under a keeper, output into the outbox and from there in batches, the agent's end,
+the rest of the output, the result, finish. Told to stop, the tree gets SIGTERM and after ``grace_seconds`` SIGKILL.
+Told that the lease is lost, everything is killed at once and nothing more is written: another worker has the job. A
+finish is sent until it is answered, and until then the job stays in the heartbeats.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,8 @@ from worker.agents.base import Outcome, Reader, Run, judge
 from worker.batches import BatchSender, Call, LeaseLost, until_answered
 from worker.credentials import lend
 from worker.directories import Place, environment, place
+from worker.files import Files
+from worker.homecoming import Homecoming
 from worker.listener import Listener
 from worker.output import Outbox, PipeReader
 from worker.process import KeptProcess
@@ -32,16 +34,20 @@ _log = logging.getLogger("ado.worker")
 _TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock decides about timeouts; ours only steps in when it does not
 _EVENT_LINE_BYTES = 1024 * 1024
 
+FilesOf = Callable[[Mapping[str, Any]], Files]
+"""Makes the files of an attempt from its fence."""
+
 
 class Attempt:
     """A claimed job being run."""
 
-    def __init__(self, job: Mapping[str, Any], call: Call, settings: WorkerSettings) -> None:
+    def __init__(self, job: Mapping[str, Any], call: Call, settings: WorkerSettings, files_of: FilesOf) -> None:
         self.job = job
         self.key: tuple[str, int] = (job["jobId"], job["attempt"])
         self._call = call
         self._settings = settings
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
+        self._files = files_of(self._fence)
         self._stopping = asyncio.Event()
         self._stopped_as: Outcome | None = None
         self._told = False
@@ -68,6 +74,7 @@ class Attempt:
             with contextlib.suppress(asyncio.CancelledError, LeaseLost):
                 await working
         finally:
+            self._files.end()
             losing.cancel()
             working.cancel()
             await asyncio.gather(losing, working, return_exceptions=True)
@@ -75,10 +82,11 @@ class Attempt:
     async def _work(self) -> None:
         sender: BatchSender | None = None
         try:
-            with place(self._settings.work_dir, f"{self.job['taskId']}-{self.job['job']}") as where:
+            async with place(self._settings.work_dir, f"{self.job['taskId']}-{self.job['job']}") as where:
                 outbox = Outbox(self._settings.buffer_bytes)
                 sender = BatchSender(self._call, outbox, self._fence)
-                outcome = await self._run_agent(outbox, sender, where)
+                home = Homecoming(self.job, where, self._files, outbox) if "workspace" in self.job else None
+                outcome = await self._run_agent(outbox, sender, where, home)
         except (OSError, KeyError) as error:
             outcome = Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
         except CallError as error:
@@ -101,9 +109,12 @@ class Attempt:
         launch = agent.launch(run)
         env = surroundings({**given, **launch.env})
         self._reader = agent.reader(run)
-        return await KeptProcess.start(launch.argv, env=env, cwd=str(where.directory), stdin=launch.stdin)
+        cwd, held = str(where.directory), where.lock
+        return await KeptProcess.start(launch.argv, env=env, cwd=cwd, stdin=launch.stdin, held=held)
 
-    async def _run_agent(self, outbox: Outbox, sender: BatchSender, where: Place) -> Outcome:
+    async def _run_agent(self, outbox: Outbox, sender: BatchSender, where: Place, home: Homecoming | None) -> Outcome:
+        if home is not None and (failure := await home.lay()):
+            return failure
         process = await self._start(where)
         sending = asyncio.create_task(sender.run(), name="batches")
         reading = [asyncio.create_task(self._read_events(process.events, outbox), name="events")]
@@ -126,6 +137,9 @@ class Attempt:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.output_seconds):
                     await asyncio.wait([*(reader.done for reader in readers), *reading])
+            outcome = self._judge(judge(ended) if self._reader is None else self._reader.outcome(ended))
+            if home is not None:
+                outcome = await home.bring(outcome)
             self._close(readers, outbox)
             await sending
         finally:
@@ -136,7 +150,7 @@ class Attempt:
             for task in (sending, *reading, *stoppers):
                 task.cancel()
             await asyncio.gather(sending, *reading, *stoppers, return_exceptions=True)
-        return self._judge(judge(ended) if self._reader is None else self._reader.outcome(ended))
+        return outcome
 
     @staticmethod
     def _close(readers: list[PipeReader], outbox: Outbox) -> None:

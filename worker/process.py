@@ -44,8 +44,13 @@ class KeptProcess:
         self._status = status
 
     @classmethod
-    async def start(cls, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: str = "") -> KeptProcess:
-        """Start an agent that reads ``stdin``. The write end of ``events`` is named to it in ADO_EVENTS_FD."""
+    async def start(
+        cls, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: str = "", held: int | None = None
+    ) -> KeptProcess:
+        """Start an agent that reads ``stdin``. The write end of ``events`` is named to it in ADO_EVENTS_FD.
+
+        All of its processes keep the file descriptor ``held`` open.
+        """
         script = _file_of(stdin)
         pipes = [os.pipe() for _ in range(5)]
         (out_r, out_w), (err_r, err_w), (event_r, event_w), (control_r, control_w), (status_r, status_w) = pipes
@@ -55,7 +60,7 @@ class KeptProcess:
                 stdin=script,
                 stdout=out_w,
                 stderr=err_w,
-                pass_fds=(control_r, status_w, event_w),
+                pass_fds=(control_r, status_w, event_w, *(() if held is None else (held,))),
                 env={**env, "ADO_EVENTS_FD": str(event_w)},
                 cwd=cwd,
                 start_new_session=True,

@@ -15,12 +15,15 @@ import os
 import platform
 import random
 import secrets
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 from app.rpc.client import CallError, Client, State, Unreachable
 from worker.agents.base import Outcome
 from worker.attempt import Attempt
+from worker.directories import sweep
+from worker.files import Files
 from worker.keeper import become_subreaper
 from worker.lease import Heartbeat
 from worker.offer import WorkerOffer
@@ -42,6 +45,7 @@ class Supervisor:
         self._instance = secrets.token_hex(8)
         self._client = Client(settings.url, token, on_state=self._connection)
         self._session = ""
+        self._file_bytes = 0
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._taken = 0
@@ -61,6 +65,7 @@ class Supervisor:
     async def run(self) -> int:
         """Work until told to end; return the exit code of the process."""
         become_subreaper()
+        await asyncio.to_thread(sweep, self._settings.work_dir)
         async with self._client:
             while not self._draining.is_set():
                 self._unknown.clear()
@@ -92,6 +97,7 @@ class Supervisor:
         if registration is None:
             return None
         self._session = registration["session"]
+        self._file_bytes = int(registration["fileBytes"])
         _log.info("worker registered", extra={"worker": settings.worker_id})
         return Heartbeat(settings, self._token, registration, lambda: list(self._attempts), self._heard, self._refused)
 
@@ -178,7 +184,7 @@ class Supervisor:
 
     def _begin(self, job: dict[str, Any]) -> None:
         self._taken += 1
-        attempt = Attempt(job, self._call, self._settings)
+        attempt = Attempt(job, self._call, self._settings, self._files_of)
         self._attempts[attempt.key] = attempt
         task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")
         self._running.add(task)
@@ -191,6 +197,9 @@ class Supervisor:
                 _log.error("attempt broke", exc_info=done.exception(), extra={"job": attempt.key[0]})
 
         task.add_done_callback(ended)
+
+    def _files_of(self, fence: Mapping[str, Any]) -> Files:
+        return Files(self._settings.url, self._token, fence, self._file_bytes)
 
     async def _call(self, path: str, value: dict[str, Any]) -> Any:
         return await self._client.mutate(path, value, resend=True)

@@ -32,3 +32,8 @@ def no_such_task(text: str) -> Exception:
 def no_such_job(text: str) -> Exception:
     """Make the error for an unknown job."""
     return refusal("no_such_job", f"there is no job {text[:100]!r}")
+
+
+def no_such_file(text: str) -> Exception:
+    """Make the error for an unknown file, or one that the caller may not see."""
+    return refusal("no_such_file", f"there is no file {text[:100]!r}")

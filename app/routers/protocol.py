@@ -46,12 +46,13 @@ class RegisterInput(Wire):
 
 
 class Registered(Wire, omit_defaults=False):
-    """The session, and the rhythm the worker keeps."""
+    """The session, the rhythm the worker keeps, and the largest file it may send."""
 
     worker_id: str
     session: str
     heartbeat_seconds: float
     lease_seconds: float
+    file_bytes: int
 
 
 class HeartbeatInput(Wire):
@@ -164,6 +165,7 @@ async def register(context: Context, input: RegisterInput) -> Registered:
         session=session,
         heartbeat_seconds=settings.heartbeat_seconds,
         lease_seconds=settings.lease_seconds,
+        file_bytes=settings.file_bytes,
     )
 
 

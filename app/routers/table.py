@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.routers import append, protocol, stream, tasks, tokens, values, workers
+from app.routers import append, files, protocol, stream, tasks, tokens, values, workers
 from app.rpc.registry import Registry
 
 
@@ -30,6 +30,11 @@ def registry() -> Registry:
             "workers.status": workers.status,
             "workers.drain": workers.drain,
             "workers.scale": workers.scale,
+            "files.begin": files.begin,
+            "files.write": files.write,
+            "files.commit": files.commit,
+            "files.read": files.read,
+            "files.list": files.listing,
             "stream.taskEvents": stream.task_events,
             "stream.taskOutput": stream.task_output,
             "stream.taskProgress": stream.task_progress,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import orjson
@@ -12,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from app.auth import OPERATE, READ
 from app.context import Context
 from app.reasons import refusal
-from app.routers.ids import no_such_task, parse_task
+from app.routers.ids import no_such_file, no_such_task, parse_task
 from app.routers.shapes import Resources, Task, Wire
 from app.rpc.procedure import mutation, query
 from app.settings import AppSettings
@@ -20,6 +21,7 @@ from db import events, model, tasks
 from db.model import Status
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
+CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Amount = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 
 
@@ -27,6 +29,25 @@ class TaskInput(Wire):
     """A task by its id."""
 
     task_id: str
+
+
+class Remote(Wire):
+    """Where workers fetch what the bundle leaves out: ``commit`` is on ``ref`` of the repository at ``url``."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^(https|ssh)://[^\s]+$")]
+    commit: CommitId
+    ref: Annotated[str, Meta(max_length=500, pattern=r"^refs/[^\s]+$")] | None = None
+
+
+class Workspace(Wire):
+    """What a job's directory begins with: an empty one, or a commit and the file with the objects it needs."""
+
+    file_id: Annotated[str, Meta(max_length=100)] | None = None
+    commit: CommitId | None = None
+    branch: Annotated[str, Meta(max_length=500)] | None = None
+    shallow: Annotated[list[CommitId], Meta(max_length=10_000)] = []
+    remote: Remote | None = None
+    push: bool = False
 
 
 class CreateInput(Wire):
@@ -42,7 +63,7 @@ class CreateInput(Wire):
     timeout_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
     env: dict[str, str] = {}
     labels: dict[str, str] = {}
-    workspace: Any = None
+    workspace: Workspace | None = None
     on_failure: Literal["continue", "fail_fast"] = "continue"
     idempotency_key: Name | None = None
     agent_args: Any = None
@@ -87,12 +108,14 @@ async def create(context: Context, input: CreateInput) -> Task:
     digest = hashlib.sha256(orjson.dumps(msgspec.to_builtins(input), option=orjson.OPT_SORT_KEYS)).digest()
     task_id = await tasks.create(context.db, _new_task(input, digest))
     if task_id is None:
-        task_id = await _existing(context, input.idempotency_key or "", digest)
+        task_id = await _existing(context, input, digest)
     return await get_task(context, task_id)
 
 
-async def _existing(context: Context, key: str, digest: bytes) -> int:
-    found = await tasks.find_by_key(context.db, key)
+async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
+    found = await tasks.find_by_key(context.db, input.idempotency_key or "")
+    if found is None and input.workspace is not None and input.workspace.file_id is not None:
+        raise no_such_file(input.workspace.file_id)
     if found is None or found[1] != digest:
         raise refusal("idempotency_conflict", "this idempotencyKey was used with other input")
     return found[0]
@@ -111,10 +134,11 @@ def _new_task(input: CreateInput, digest: bytes) -> model.NewTask:
         timeout_seconds=input.timeout_seconds,
         environment=input.env,
         labels=input.labels,
-        workspace=input.workspace,
+        workspace=msgspec.to_builtins(input.workspace),
         on_failure=input.on_failure,
         idempotency_key=input.idempotency_key,
         digest=digest,
+        base_file=input.workspace.file_id if input.workspace else None,
     )
 
 
@@ -131,9 +155,17 @@ def _check_limits(settings: AppSettings, input: CreateInput) -> None:
     for name in input.env:
         if not name or "=" in name or name.startswith("ADO_"):
             raise refusal("invalid_input", f"env: {name[:100]!r} may not be set by a task", field="env")
+    if input.workspace is not None and input.workspace.remote is not None:
+        _check_remote(input.workspace.remote.url)
     for amount in (input.resources.cpu, input.resources.memory, input.resources.gpu):
         if not 0 <= amount <= 2**60:
             raise refusal("invalid_input", "resources: an amount must be 0 or more", field="resources")
+
+
+def _check_remote(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.password or (parts.scheme == "https" and parts.username):
+        raise refusal("invalid_input", "workspace.remote.url: it carries credentials", field="workspace.remote.url")
 
 
 def _limit(field: str, found: int, limit: int) -> None:

@@ -13,7 +13,8 @@ from cyclopts import Parameter
 
 from app.rpc.client import CallError, HttpClient, Unreachable
 from cli import durations, exits, here, plane
-from cli.agents import first
+from cli.agents import PROGRAMS, first
+from cli.commands.repo import RepositoryOptions, send
 from cli.commands.watch import watch
 from cli.connection import Options, choose, http
 from cli.contexts import Server
@@ -23,6 +24,7 @@ from cli.output import talk, write_one
 from cli.pairs import pair
 
 _NO_OPTIONS = Options()
+_NO_REPOSITORY = RepositoryOptions()
 _FIRST_CONTACT_SECONDS = 10.0
 
 
@@ -44,6 +46,7 @@ def run(
     fail_fast: bool = False,
     model: str | None = None,
     raw_events: bool = False,
+    repository: RepositoryOptions = _NO_REPOSITORY,
     options: Options = _NO_OPTIONS,
 ) -> int:
     """Run a prompt here, or with --remote on workers.
@@ -88,17 +91,22 @@ def run(
     if not remote:
         if detach or priority is not None or require or label:
             raise usage("--detach, --priority, --require and --label need --remote", "add --remote")
+        if repository != _NO_REPOSITORY:
+            raise usage("--repo, --no-repo, --dirty and --push need --remote", "add --remote")
         chosen = agent or first([], [*here.own_agents(), *here.agents()])
         return here.run(
             text, chosen, workers=workers, env=environment, args=args, timeout=seconds, own_lines=raw_events
         )
     server = choose(options, start=True)
     client = http(server)
+    chosen = agent or server.agent or _offered_agent(client, server)
+    sent = send(client, repository, chosen, ai=chosen not in PROGRAMS)
     wish: dict[str, Any] = {
         "prompt": text,
-        "agent": agent or server.agent or _offered_agent(client, server),
+        "agent": chosen,
         "workers": workers,
-        "requires": require or [],
+        "requires": [*(require or []), *sent.requires],
+        "workspace": sent.workspace,
         "priority": priority or 0,
         "retries": retries,
         "timeoutSeconds": seconds,
@@ -109,6 +117,7 @@ def run(
         "idempotencyKey": str(uuid.uuid4()),
     }
     task = _create(client, wish)
+    sent.keep(task["taskId"])
     client.close()
     if detach:
         return _say_created(task, options)

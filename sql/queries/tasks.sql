@@ -55,14 +55,18 @@ union all
 select null, (select count(*) from notified), (select count(*) from ended_jobs);
 
 -- name: create_task :optional
--- One task with its jobs, its log and its first event. No row when the idempotency key is taken.
+-- One task with its jobs, its log and its first event; the file it starts from is its own from then on. No row when
+-- the idempotency key is taken, or the file is not there (any more).
 with created_task as (
     insert into ado.tasks (prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, labels, workspace, on_failure, idempotency_key, input_digest)
-    values (:prompt::text, :agent::text, :agent_args::json, :workers::integer, :requires::text[],
+    select :prompt::text, :agent::text, :agent_args::json, :workers::integer, :requires::text[],
         :cpu::double precision, :memory::bigint, :gpu::double precision, :priority::integer, :retries::integer,
         :timeout_seconds::double precision, :labels::jsonb, :workspace::json, :on_failure::text,
-        :idempotency_key::text, :input_digest::bytea)
+        :idempotency_key::text, :input_digest::bytea
+    where :base_file::text is null or exists (
+        select from ado.files f where f.file_id = :base_file::text and f.kind = 'base' and f.task_id is null
+          and f.completed_at is not null)
     on conflict (idempotency_key) do nothing
     returning *
 ), created_environment as (
@@ -78,6 +82,8 @@ with created_task as (
 ), written_event as (
     insert into ado.events (task_id, seq, type, at, stored_at, body)
     select task_id, 1, 'created', now(), now(), :event::json from created_task
+), bound_file as (
+    update ado.files f set task_id = t.task_id from created_task t where f.file_id = :base_file::text
 )
 select task_id, created_at, pg_notify('ado', 'q:' || workers || ' e:' || task_id || ':1') from created_task;
 

@@ -30,12 +30,14 @@ WORK = {
     "workers.finish",
     "workers.commands",
 }
+READ_FILES = {"files.list", "files.read"}
+WRITE_FILES = {"files.begin", "files.write", "files.commit"}
 TOKENS = {"tokens.create", "tokens.list", "tokens.revoke"}
 MAY = {
-    "viewer": READ | READ_VALUES,
-    "operator": READ | READ_VALUES | WRITE_VALUES | OPERATE,
-    "admin": READ | READ_VALUES | WRITE_VALUES | OPERATE | WORK | TOKENS,
-    "worker": WORK,
+    "viewer": READ | READ_VALUES | READ_FILES,
+    "operator": READ | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES | OPERATE,
+    "admin": READ | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES | OPERATE | WORK | TOKENS,
+    "worker": WORK | READ_FILES | WRITE_FILES,
     "job": READ_VALUES | WRITE_VALUES,
 }
 PROCEDURES = registry().procedures

@@ -51,6 +51,8 @@ def processes_with(text):
 class Cluster:
     """Replicas, workers and spawners over one database; everything ends with the test."""
 
+    program = (sys.executable, "-P", "-m", "cli")
+
     def __init__(self, dsn, home, *, env=None):
         self.dsn = dsn
         self.home = Path(home)

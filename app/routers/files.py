@@ -1,0 +1,281 @@
+"""The procedures ``files.*``: the bytes that travel with a task, in pieces, checked by their digest.
+
+Kinds: ``base`` (an operator sends it before tasks.create, which takes it by its fileId; what no task takes is dropped
+after a while), ``result`` and ``checkpoint`` (a worker sends them for an attempt it holds; the newest replaces the
+older ones of its job). Life of a file: begin with its size and digest, write pieces of ``chunkBytes`` in any order,
+commit. Every step may be repeated, so a cut costs one piece: begin answers with how much is there already. A file
+counts only once the digest of what is stored has been found right. Authority: the attempt fences every write of a
+worker, as it fences its appends; a worker reads the files of jobs it holds, a viewer reads results.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+from msgspec import UNSET, Meta, UnsetType
+
+from app.auth import READ_FILES, WRITE_FILES
+from app.context import Context
+from app.reasons import refusal
+from app.routers.ids import no_such_file, parse_job, parse_task
+from app.routers.protocol import Attempt, WorkerId, own
+from app.routers.shapes import Wire, job_id
+from app.rpc.procedure import mutation, query
+from db import files, jobs
+from db.files import Fence, File, Kind
+
+CHUNK_BYTES = 1024 * 1024
+_ABOUT_BYTES = 64 * 1024
+_READABLE: dict[str, frozenset[str]] = {
+    "viewer": frozenset({"result"}),
+    "operator": frozenset({"result", "base"}),
+    "admin": frozenset({"result", "base", "checkpoint"}),
+    "worker": frozenset({"result", "base", "checkpoint"}),
+}
+
+FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BeginInput(Wire):
+    """A file to be sent; the sender chooses ``fileId`` at random. A worker names its attempt."""
+
+    file_id: FileId
+    kind: Kind
+    size: Annotated[int, Meta(ge=0, le=2**53)]
+    sha256: Digest
+    about: Any = None
+    worker_id: WorkerId | None = None
+    job_id: str | None = None
+    attempt: Attempt | None = None
+
+
+class Begun(Wire, omit_defaults=False):
+    """How many bytes are there already, and how large the pieces are."""
+
+    file_id: str
+    received: int
+    chunk_bytes: int
+
+
+class WriteInput(Wire):
+    """One piece; ``data`` is base64."""
+
+    file_id: FileId
+    offset: Annotated[int, Meta(ge=0)]
+    data: str
+
+
+class FileInput(Wire):
+    """A file by its name."""
+
+    file_id: FileId
+
+
+class ReadInput(Wire):
+    """Where to read on."""
+
+    file_id: FileId
+    offset: Annotated[int, Meta(ge=0)] = 0
+
+
+class FilesInput(Wire):
+    """The task whose files are meant."""
+
+    task_id: str
+
+
+class FileInfo(Wire):
+    """A file without its bytes."""
+
+    file_id: str
+    kind: Kind
+    size: int
+    sha256: str
+    created_at: datetime
+    job_id: str | UnsetType = UNSET
+    job: int | UnsetType = UNSET
+    attempt: int | UnsetType = UNSET
+    about: Any = UNSET
+
+    @classmethod
+    def of(cls, file: File) -> FileInfo:
+        """Make the shape."""
+        info = cls(
+            file_id=file.file_id,
+            kind=file.kind,
+            size=file.size,
+            sha256=file.sha256.hex(),
+            created_at=file.created_at,
+            about=UNSET if file.about is None else file.about,
+        )
+        if file.task_id is not None and file.job is not None and file.attempt is not None:
+            info.job_id, info.job, info.attempt = job_id(file.task_id, file.job), file.job, file.attempt
+        return info
+
+
+class Files(Wire, omit_defaults=False):
+    """The files of a task."""
+
+    items: list[FileInfo]
+
+
+class Piece(Wire, omit_defaults=False):
+    """Bytes of a file as base64; ``size`` is the whole file's."""
+
+    offset: int
+    size: int
+    data: str
+
+
+@mutation(access=WRITE_FILES)
+async def begin(context: Context, input: BeginInput) -> Begun:
+    """Begin to send a file, or go on with one that was begun."""
+    limit = context.services.settings.file_bytes
+    if input.size > limit:
+        message = f"size: {input.size} bytes are more than the limit of {limit} (ADO_FILE_BYTES)"
+        raise refusal("limit_exceeded", message, field="size", limit=limit)
+    if len(orjson.dumps(input.about)) > _ABOUT_BYTES:
+        raise refusal("limit_exceeded", f"about: it is larger than {_ABOUT_BYTES} bytes", limit=_ABOUT_BYTES)
+    fence = _fence(context, input)
+    file = await files.begin(
+        context.db,
+        file_id=input.file_id,
+        kind=input.kind,
+        size=input.size,
+        sha256=bytes.fromhex(input.sha256),
+        about=input.about,
+        fence=fence,
+    )
+    if file is None:
+        raise await _refused(context, input.file_id, fence)
+    pieces = await files.received(context.db, file.file_id, _count(file.size))
+    return Begun(file_id=file.file_id, received=min(file.size, pieces * CHUNK_BYTES), chunk_bytes=CHUNK_BYTES)
+
+
+def _fence(context: Context, input: BeginInput) -> Fence | None:
+    if input.kind == "base":
+        if context.caller.role == "worker":
+            raise refusal("forbidden", "a worker sends results and checkpoints of its jobs alone")
+        return None
+    if input.worker_id is None or input.job_id is None or input.attempt is None:
+        raise refusal("invalid_input", f"{input.kind}: workerId, jobId and attempt are wanted", field="jobId")
+    if context.caller.role == "operator":
+        raise refusal("forbidden", "only the worker that holds a job sends its results")
+    own(context, input.worker_id)
+    return Fence(*parse_job(input.job_id), input.attempt, input.worker_id)
+
+
+async def _refused(context: Context, file_id: str, fence: Fence | None) -> Exception:
+    if await files.get(context.db, file_id) is not None:
+        return refusal("file_mismatch", "this fileId belongs to another file")
+    assert fence is not None
+    return _lost(fence)
+
+
+def _lost(fence: Fence) -> Exception:
+    name = job_id(fence.task_id, fence.job)
+    text = f"{name}: attempt {fence.attempt} is no longer held by worker {fence.worker_id!r}"
+    return refusal("lease_lost", text)
+
+
+def _count(size: int) -> int:
+    return -(-size // CHUNK_BYTES)
+
+
+async def _written(context: Context, file_id: str) -> File:
+    """Return a file that the caller may write to. Raises NOT_FOUND."""
+    file = await files.get(context.db, file_id)
+    if file is None or (context.caller.role == "operator" and file.kind != "base"):
+        raise no_such_file(file_id)
+    if context.caller.role == "worker" and file.worker_id != context.caller.worker_id:
+        raise no_such_file(file_id)
+    return file
+
+
+@mutation(access=WRITE_FILES)
+async def write(context: Context, input: WriteInput) -> Begun:
+    """Store one piece; the same again is harmless."""
+    file = await _written(context, input.file_id)
+    data = _decoded(input.data)
+    if input.offset % CHUNK_BYTES or len(data) != min(CHUNK_BYTES, file.size - input.offset):
+        message = f"data: a piece of {CHUNK_BYTES} bytes is wanted at a multiple of that, or the file's end"
+        raise refusal("invalid_input", message, field="data")
+    stored = await files.write(context.db, file.file_id, input.offset // CHUNK_BYTES, data)
+    if not stored and file.completed_at is None:
+        raise _gone(file)
+    return Begun(file_id=file.file_id, received=input.offset + len(data), chunk_bytes=CHUNK_BYTES)
+
+
+def _gone(file: File) -> Exception:
+    if file.job is None or file.task_id is None or file.attempt is None or file.worker_id is None:
+        return no_such_file(file.file_id)
+    return _lost(Fence(file.task_id, file.job, file.attempt, file.worker_id))
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise refusal("invalid_input", "data: it is not base64", field="data") from None
+
+
+@mutation(access=WRITE_FILES)
+async def commit(context: Context, input: FileInput) -> FileInfo:
+    """Let a file count, once what is stored has the digest that was announced."""
+    file = await _written(context, input.file_id)
+    if file.completed_at is None:
+        await _check_digest(context, file)
+        if not await files.complete(context.db, file.file_id):
+            raise _gone(file)
+    return FileInfo.of(file)
+
+
+async def _check_digest(context: Context, file: File) -> None:
+    digest = hashlib.sha256()
+    for number in range(_count(file.size)):
+        data = await files.read(context.db, file.file_id, number)
+        if data is None:
+            raise refusal("file_mismatch", f"the piece at {number * CHUNK_BYTES} is missing")
+        digest.update(data)
+    if digest.digest() != file.sha256:
+        raise refusal("file_mismatch", "what was sent is not what was announced: the digests differ")
+
+
+@query(access=READ_FILES)
+async def read(context: Context, input: ReadInput) -> Piece:
+    """Return the piece of a file that begins at an offset."""
+    file = await files.get(context.db, input.file_id)
+    if file is None or file.completed_at is None or not await _may_read(context, [file]):
+        raise no_such_file(input.file_id)
+    if input.offset % CHUNK_BYTES or input.offset > file.size:
+        raise refusal("invalid_input", f"offset: a multiple of {CHUNK_BYTES} is wanted", field="offset")
+    data = await files.read(context.db, file.file_id, input.offset // CHUNK_BYTES)
+    return Piece(offset=input.offset, size=file.size, data=base64.b64encode(data or b"").decode())
+
+
+@query(access=READ_FILES)
+async def listing(context: Context, input: FilesInput) -> Files:
+    """Return the files of a task that the caller may read, by job."""
+    found = await files.listing(context.db, parse_task(input.task_id))
+    return Files(items=[FileInfo.of(file) for file in await _may_read(context, found)])
+
+
+async def _may_read(context: Context, found: list[File]) -> list[File]:
+    """Return those files that the caller may read."""
+    caller = context.caller
+    readable = [file for file in found if file.kind in _READABLE.get(caller.role, frozenset())]
+    if caller.role != "worker":
+        return readable
+    held: set[tuple[int | None, int | None]] = {
+        (task_id, job) for task_id, job, _ in await jobs.held(context.db, caller.worker_id or "")
+    }
+    tasks = {task_id for task_id, _ in held}
+    return [
+        file for file in readable if (file.task_id, file.job) in held or (file.job is None and file.task_id in tasks)
+    ]

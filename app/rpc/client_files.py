@@ -1,0 +1,87 @@
+"""Sending and fetching whole files over single calls: in pieces, checked by digest, going on after a cut.
+
+A piece that was cut off is sent or asked for again, with back-off, until ``give_up`` says to stop; errors that the
+server answers with end it at once, unless they say that it is only away for a moment.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app.rpc.client_errors import CallError, Unreachable
+from app.rpc.client_http import HttpClient
+
+_READ_BYTES = 1024 * 1024
+_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+
+
+class Transfer:
+    """Sends and fetches files through a client of its own; ``give_up`` is asked after every failure."""
+
+    def __init__(self, client: HttpClient, give_up: Callable[[], bool]) -> None:
+        self._client = client
+        self._give_up = give_up
+
+    def send(self, path: Path, **about: Any) -> str:
+        """Send a file, described by the further members of files.begin; return its id.
+
+        Raises CallError, Unreachable.
+        """
+        size, digest = _measure(path)
+        file_id = f"file-{secrets.token_hex(16)}"
+        wish = {"fileId": file_id, "size": size, "sha256": digest, **about}
+        begun = self._call(self._client.mutate, "files.begin", wish)
+        piece = int(begun["chunkBytes"])
+        with path.open("rb") as file:
+            for offset in range(0, size, piece):
+                data = base64.b64encode(file.read(piece)).decode()
+                self._call(self._client.mutate, "files.write", {"fileId": file_id, "offset": offset, "data": data})
+        self._call(self._client.mutate, "files.commit", {"fileId": file_id})
+        return file_id
+
+    def fetch(self, file: dict[str, Any], path: Path) -> None:
+        """Fetch a file that files.list described. Raises CallError, Unreachable, ValueError for a wrong digest."""
+        digest = hashlib.sha256()
+        offset, size = 0, int(file["size"])
+        with path.open("wb") as output:
+            while offset < size:
+                piece = self._call(self._client.query, "files.read", {"fileId": file["fileId"], "offset": offset})
+                data = base64.b64decode(piece["data"])
+                if not data:
+                    break
+                digest.update(data)
+                output.write(data)
+                offset += len(data)
+        if digest.hexdigest() != file["sha256"]:
+            raise ValueError("what arrived is not what was announced: the digests differ")
+
+    def list(self, task_id: str) -> list[dict[str, Any]]:
+        """Return what files.list says of a task. Raises CallError, Unreachable."""
+        items: list[dict[str, Any]] = self._call(self._client.query, "files.list", {"taskId": task_id})["items"]
+        return items
+
+    def _call(self, call: Callable[[str, Any], Any], path: str, value: dict[str, Any]) -> Any:
+        pause = _PAUSE
+        while True:
+            try:
+                return call(path, value)
+            except Unreachable:
+                if self._give_up():
+                    raise
+            except CallError as error:
+                if error.code not in ("SERVICE_UNAVAILABLE", "TIMEOUT") or self._give_up():
+                    raise
+            time.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return file.tell(), digest.hexdigest()

@@ -1,0 +1,170 @@
+"""``ado diff``, ``apply``, ``checkout``, ``download``: what a task brought back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from cyclopts import Parameter
+
+from app.git import GitError, host_of
+from app.rpc.client import HttpClient, Transfer
+from cli import exits, repository, results
+from cli.connection import Options, choose, http, task_id
+from cli.errors import usage
+from cli.git import Repository, check_version, failed
+from cli.output import talk, write_bytes, write_one
+from cli.results import Result
+from cli.terminal import colours
+
+_NO_OPTIONS = Options()
+_PATIENCE_SECONDS = 60.0
+_GIT_CAPABILITY = "git:"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RepositoryOptions:
+    """What of the repository goes out with a task."""
+
+    repo: bool | None = None
+    "Send the git repository here; without a word, for AI agents alone."
+    dirty: bool = False
+    "Send uncommitted changes as well."
+    push: bool = False
+    "Let the worker push the branch to the repository's remote."
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What went out: the workspace of tasks.create, what workers must offer for it, and what to keep here."""
+
+    workspace: dict[str, Any] | None
+    requires: tuple[str, ...] = ()
+    departure: repository.Departure | None = None
+
+    def keep(self, task: str) -> None:
+        """Keep the commit that went out, under the task's name."""
+        if self.departure is not None:
+            self.departure.keep(task)
+
+
+def send(client: HttpClient, options: RepositoryOptions, agent: str, *, ai: bool) -> Sent:
+    """Send what the options ask for, and for an AI agent the repository here if there is one."""
+    wanted = options.repo if options.repo is not None else ai or options.dirty or options.push
+    if options.repo is False and (options.dirty or options.push):
+        raise usage("--dirty and --push need the repository", "leave out --no-repo")
+    here = None
+    if wanted:
+        check_version()
+        here = Repository.here()
+    if here is None:
+        if options.repo or options.dirty or options.push:
+            raise failed("there is no git repository here", "go to one, or leave out --repo, --dirty and --push")
+        return Sent({} if ai else None)
+    departure = repository.prepare(here, dirty=options.dirty, tell=lambda text: talk(f"ado: {text}"))
+    departure = repository.fetchable(departure, _hosts(client, agent))
+    file_id = repository.send(departure, _transfer(client))
+    requires = (_GIT_CAPABILITY + host_of(departure.remote.url),) if departure.remote else ()
+    return Sent(departure.workspace(file_id, push=options.push), requires, departure)
+
+
+def _hosts(client: HttpClient, agent: str) -> frozenset[str]:
+    """Return the hosts that every live worker with the agent fetches from."""
+    live = [
+        {name.removeprefix(_GIT_CAPABILITY) for name in worker["capabilities"] if name.startswith(_GIT_CAPABILITY)}
+        for worker in client.query("workers.status")["workers"]
+        if worker["state"] in ("starting", "idle", "busy") and agent in worker["capabilities"]
+    ]
+    return frozenset(set.intersection(*live)) if live else frozenset()
+
+
+def _transfer(client: HttpClient) -> Transfer:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    return Transfer(client, lambda: time.monotonic() > deadline)
+
+
+def _fetched(task: str, job: int | None, options: Options) -> tuple[Repository, Result]:
+    """Fetch a result into the repository here."""
+    check_version()
+    here = Repository.here()
+    if here is None:
+        raise failed("there is no git repository here", "go to the repository that the task was started in")
+    client = http(choose(options))
+    transfer = _transfer(client)
+    result = results.choose(task_id(task), transfer.list(task_id(task)), job)
+    results.fetch(here, result, transfer)
+    client.close()
+    return here, result
+
+
+def diff(task: str, /, *, job: int | None = None, stat: bool = False, options: Options = _NO_OPTIONS) -> int:
+    """Show what a task changed.
+
+    Parameters
+    ----------
+    task
+        The task's id.
+    job
+        Which job, if several changed something.
+    stat
+        Only which files, and how many lines.
+    """
+    here, result = _fetched(task, job, options)
+    if options.as_json:
+        paths = results.changed_paths(here, result)
+        write_one({**result.file["about"], "paths": paths}, options.output, "commit")
+        return exits.SUCCESS
+    write_bytes(results.diff(here, result, coloured=colours(sys.stdout), stat=stat))
+    if not result.changed:
+        talk(f"ado: {result.task_id} changed nothing")
+    return exits.SUCCESS
+
+
+def apply(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
+    """Lay what a task changed over the working tree; files that were changed here since refuse it.
+
+    Parameters
+    ----------
+    task
+        The task's id.
+    job
+        Which job, if several changed something.
+    """
+    here, result = _fetched(task, job, options)
+    try:
+        paths = results.apply(here, result) if result.changed else []
+    except GitError as error:
+        raise failed(str(error), f"look at the result apart: ado checkout {result.task_id}") from error
+    said = f"{len(paths)} files changed; git diff shows them" if paths else f"{result.task_id} changed nothing"
+    write_one({**result.file["about"], "paths": paths}, options.output, "commit", said=said)
+    return exits.SUCCESS
+
+
+def checkout(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
+    """Go to the branch that a task brought back.
+
+    Parameters
+    ----------
+    task
+        The task's id.
+    job
+        Which job, if several changed something.
+    """
+    here, result = _fetched(task, job, options)
+    ref = f"refs/heads/{result.branch}"
+    existing = here.optional("rev-parse", "--verify", "--quiet", ref)
+    if existing not in (None, result.commit):
+        raise failed(
+            f"the branch {result.branch} exists and is another one",
+            f"rename it (git branch -m {result.branch} OTHER), or merge {result.ref} by hand",
+        )
+    try:
+        here.git("update-ref", ref, result.commit)
+        here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch)
+    except GitError as error:
+        raise failed(str(error), "commit or stash local changes; the branch is there: git branch") from error
+    write_one(dict(result.file["about"]), options.output, "branch", said=f"on branch {result.branch}")
+    return exits.SUCCESS

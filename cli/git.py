@@ -1,0 +1,123 @@
+"""Running git in the user's repository: with the user's configuration, but without hooks, fsmonitor or prompts.
+
+The user's filters and line ends are the user's own and stay. Nothing is fetched but into ``refs/ado/``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from app.git import ENVIRONMENT, OLDEST, GitError, arguments, read_header
+from cli import exits
+from cli.errors import CliError
+
+_FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
+
+
+def failed(message: str, next_step: str, reason: str = "repository") -> CliError:
+    """Make the error for what does not work with a repository."""
+    return CliError(message, next_step, exits.FAILED, reason)
+
+
+class Repository:
+    """One repository; ``work_tree`` is its top directory, None for a bare one made by ado."""
+
+    def __init__(self, git_dir: Path, work_tree: Path | None) -> None:
+        self.git_dir = git_dir
+        self.work_tree = work_tree
+
+    @classmethod
+    def here(cls) -> Repository | None:
+        """Return the repository of the working directory; None when there is none. Raises CliError."""
+        try:
+            found = _run(["rev-parse", "--absolute-git-dir", "--show-toplevel"], {}, None, None)
+        except GitError as error:
+            if "not a git repository" in str(error):
+                return None
+            raise failed(str(error), "correct what git says, or use --no-repo") from error
+        git_dir, work_tree = found.decode("utf-8", "surrogateescape").rstrip("\n").split("\n")
+        return cls(Path(git_dir), Path(work_tree))
+
+    def git(
+        self,
+        *words: str,
+        stdin: bytes | IO[bytes] | None = None,
+        stdout: IO[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Run git; return its output. Raises GitError."""
+        surrounding = {"GIT_DIR": str(self.git_dir), **(env or {})}
+        if self.work_tree is not None:
+            surrounding["GIT_WORK_TREE"] = str(self.work_tree)
+        return _run(list(words), surrounding, stdin, stdout, self.work_tree)
+
+    def text(self, *words: str) -> str:
+        """Run git; return its output as one line of text. Raises GitError."""
+        return self.git(*words).decode("utf-8", "surrogateescape").strip()
+
+    def names(self, *words: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> list[str]:
+        """Run git with -z in its words; return the paths it names."""
+        return [os.fsdecode(name) for name in self.git(*words, stdin=stdin, env=env).split(b"\0") if name]
+
+    def optional(self, *words: str) -> str | None:
+        """Run git; return its output, None when it fails."""
+        try:
+            return self.text(*words) or None
+        except GitError:
+            return None
+
+    def has(self, commit: str) -> bool:
+        """Whether a commit is here."""
+        return self.optional("cat-file", "-t", commit) == "commit"
+
+    def take(self, bundle: Path) -> str:
+        """Check a bundle's objects and take them over; return its commit. Raises GitError."""
+        with bundle.open("rb") as file:
+            header = read_header(file)
+            os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads on from the file descriptor
+            self.git("index-pack", "--strict", "--fix-thin", "--stdin", stdin=file)
+        if len(header.heads) != 1:
+            raise GitError("a bundle of one commit is wanted")
+        return header.heads[0][0]
+
+
+def _run(
+    words: list[str],
+    env: Mapping[str, str],
+    stdin: bytes | IO[bytes] | None,
+    stdout: IO[bytes] | None,
+    cwd: Path | None = None,
+) -> bytes:
+    surrounding = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    try:
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
+            ["git", *arguments(), *words],
+            env={**surrounding, **ENVIRONMENT, **env},
+            input=stdin if isinstance(stdin, bytes) else None,
+            stdin=None if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
+            stdout=stdout or subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise failed("git is not installed", "install git, or use --no-repo") from None
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").splitlines()
+        said = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines or ["it failed"]
+        raise GitError(f"git {words[0]}: {said[0]}")
+    return done.stdout or b""
+
+
+def check_version() -> None:
+    """Raise CliError unless git is new enough."""
+    found = _run(["version"], {}, None, None).decode().strip()
+    match = re.search(r"(\d+)\.(\d+)", found)
+    if match is None or (int(match[1]), int(match[2])) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise failed(f"{found} is too old", f"install git {wanted} or newer, or use --no-repo")

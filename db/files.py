@@ -1,0 +1,103 @@
+"""Typed functions over ``sql/queries/files.sql``: what travels with a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+
+from db.database import Database
+
+Kind = Literal["base", "result", "checkpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The attempt that writes a file."""
+
+    task_id: int
+    job: int
+    attempt: int
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file; ``task_id`` is None until a task has taken it, ``job`` for what belongs to the whole task."""
+
+    file_id: str
+    kind: Kind
+    task_id: int | None
+    job: int | None
+    attempt: int | None
+    worker_id: str | None
+    size: int
+    sha256: bytes
+    about: Any
+    created_at: datetime
+    completed_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Any) -> File:
+        """Make one from a row of ado.files."""
+        values = dict(row)
+        values["about"] = None if row["about"] is None else orjson.loads(row["about"])
+        return cls(**values)
+
+
+async def begin(
+    db: Database, *, file_id: str, kind: Kind, size: int, sha256: bytes, about: Any, fence: Fence | None
+) -> File | None:
+    """Begin to send a file, or find the begun one; None when the fence refused it or the name is taken."""
+    row = await db.optional(
+        "begin_file",
+        file_id=file_id,
+        kind=kind,
+        task_id=fence.task_id if fence else None,
+        job=fence.job if fence else None,
+        attempt=fence.attempt if fence else None,
+        worker_id=fence.worker_id if fence else None,
+        size=size,
+        digest=sha256,
+        about=None if about is None else orjson.dumps(about).decode(),
+    )
+    return File.of(row) if row else None
+
+
+async def get(db: Database, file_id: str) -> File | None:
+    """Return a file without its bytes."""
+    row = await db.optional("get_file", file_id=file_id)
+    return File.of(row) if row else None
+
+
+async def listing(db: Database, task_id: int) -> list[File]:
+    """Return the files of a task that still mean something."""
+    return [File.of(row) for row in await db.many("list_files", task_id=task_id)]
+
+
+async def received(db: Database, file_id: str, count: int) -> int:
+    """Return how many of a file's ``count`` pieces are there without a gap."""
+    return int((await db.one("received_chunks", file_id=file_id, count=count))["chunks"])
+
+
+async def write(db: Database, file_id: str, number: int, data: bytes) -> bool:
+    """Store one piece; False when the file does not take any more."""
+    return await db.optional("write_chunk", file_id=file_id, number=number, data=data) is not None
+
+
+async def read(db: Database, file_id: str, number: int) -> bytes | None:
+    """Return one piece."""
+    row = await db.optional("read_chunk", file_id=file_id, number=number)
+    return bytes(row["data"]) if row else None
+
+
+async def complete(db: Database, file_id: str) -> bool:
+    """Let a file count; False when the fence refused it."""
+    return await db.optional("complete_file", file_id=file_id) is not None
+
+
+async def prune(db: Database, keep_seconds: float) -> int:
+    """Forget files that nobody will ask for; return how many."""
+    return int((await db.one("prune_files", keep_seconds=keep_seconds))["files"])

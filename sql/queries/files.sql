@@ -1,0 +1,88 @@
+-- name: begin_file :optional
+-- Begin to send a file, or go on: the same name with the same content changes nothing. A job's file is begun only by
+-- the attempt that runs. No row: the fence refused it, or the name is another file's.
+with held as (
+    select from ado.jobs j
+    where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
+      and j.worker_id = :worker_id::text and j.status = 'running'
+)
+insert into ado.files as f (file_id, kind, task_id, job, attempt, worker_id, size, sha256, about)
+select :file_id::text, :kind::text, :task_id::bigint, :job::integer, :attempt::integer, :worker_id::text,
+       :size::bigint, :digest::bytea, :about::json
+where :job::integer is null or exists (select from held)
+on conflict (file_id) do update set size = excluded.size
+where f.kind = excluded.kind and f.size = excluded.size and f.sha256 = excluded.sha256
+  and f.task_id is not distinct from excluded.task_id and f.job is not distinct from excluded.job
+  and f.attempt is not distinct from excluded.attempt and f.worker_id is not distinct from excluded.worker_id
+returning f.*;
+
+-- name: complete_file :optional
+-- A file whose bytes are right counts from now on. A job's file takes the place of the older ones of its kind, and
+-- only while its attempt runs; the job's row is locked, so that a lease that is lost meanwhile is lost first.
+with held as materialized (
+    select from ado.files f join ado.jobs j on j.task_id = f.task_id and j.job = f.job
+    where f.file_id = :file_id::text and j.attempt = f.attempt and j.worker_id = f.worker_id and j.status = 'running'
+    for share of j
+), completed as (
+    update ado.files f set completed_at = now()
+    where f.file_id = :file_id::text and f.completed_at is null and (f.job is null or exists (select from held))
+    returning f.*
+), superseded as (
+    delete from ado.files o using completed c
+    where o.task_id = c.task_id and o.job = c.job and o.kind = c.kind and o.file_id <> c.file_id
+)
+select file_id from completed;
+
+-- name: get_file :optional
+select f.* from ado.files f where f.file_id = :file_id::text;
+
+-- name: list_files :many
+-- The files of a task, newest last. A checkpoint counts until its attempt, or a later one, has brought back a result
+-- and ended by its own word: what runs then begins anew.
+select f.* from ado.files f
+where f.task_id = :task_id::bigint and f.completed_at is not null
+  and (f.kind <> 'checkpoint' or not exists (
+      select from ado.files r join ado.jobs j on j.task_id = r.task_id and j.job = r.job
+      where r.task_id = f.task_id and r.job = f.job and r.kind = 'result' and r.completed_at is not null
+        and r.attempt >= f.attempt and j.finished_attempt >= r.attempt))
+order by f.job nulls first, f.completed_at;
+
+-- name: prune_files :one
+-- Forget what nobody will ask for: what no task took within a day or was never completed, checkpoints of jobs that
+-- succeeded, and everything of tasks whose log was dropped.
+with pruned as (
+    delete from ado.files f
+    where (f.task_id is null or f.completed_at is null)
+      and f.created_at < now() - make_interval(secs => :keep_seconds::double precision)
+    returning f.size
+), passed as (
+    delete from ado.files f using ado.jobs j
+    where f.kind = 'checkpoint' and j.task_id = f.task_id and j.job = f.job and j.status = 'succeeded'
+    returning f.size
+), dropped as (
+    delete from ado.files f using ado.log_ranges r
+    where r.pruned_at is not null and f.task_id >= r.from_task_id and f.task_id < r.to_task_id
+    returning f.size
+)
+select count(*) as files, coalesce(sum(size), 0)::bigint as bytes
+from (select size from pruned union all select size from passed union all select size from dropped) gone;
+
+-- name: read_chunk :optional
+select c.data from ado.file_chunks c where c.file_id = :file_id::text and c.number = :number::integer;
+
+-- name: received_chunks :one
+-- How many pieces are there without a gap.
+select coalesce(min(expected) filter (where number is null), count(number))::integer as chunks
+from generate_series(0, greatest(0, :count::integer - 1)) as expected
+left join ado.file_chunks c on c.file_id = :file_id::text and c.number = expected;
+
+-- name: write_chunk :optional
+-- Store one piece; again is harmless. No row: the file is complete or unknown, or its attempt no longer runs.
+insert into ado.file_chunks (file_id, number, data)
+select f.file_id, :number::integer, :data::bytea from ado.files f
+where f.file_id = :file_id::text and f.completed_at is null
+  and (f.job is null or exists (
+      select from ado.jobs j where j.task_id = f.task_id and j.job = f.job and j.attempt = f.attempt
+        and j.worker_id = f.worker_id and j.status = 'running'))
+on conflict (file_id, number) do update set data = excluded.data
+returning number;

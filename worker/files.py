@@ -1,0 +1,54 @@
+"""A worker's files: sent and fetched in a thread, over a connection of their own, so that heartbeats and output go on.
+
+A cut is waited for as long as the attempt lives; ``lease_lost`` ends it as it ends an append.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from app.rpc.client import CallError, HttpClient, Transfer
+from worker.batches import LeaseLost
+
+T = TypeVar("T")
+_CALL_SECONDS = 30.0
+
+
+class Files:
+    """The files of one attempt; ``limit`` is the largest that the server takes, in bytes."""
+
+    def __init__(self, urls: Sequence[str], token: str, fence: Mapping[str, Any], limit: int) -> None:
+        self._client = HttpClient(urls, token, timeout=_CALL_SECONDS)
+        self._ended = False
+        self._transfer = Transfer(self._client, lambda: self._ended)
+        self._turn = asyncio.Lock()
+        self._fence = dict(fence)
+        self.limit = limit
+
+    async def list(self, task_id: str) -> list[dict[str, Any]]:
+        """Return the task's files. Raises LeaseLost, CallError."""
+        return await self._run(lambda: self._transfer.list(task_id))
+
+    async def fetch(self, file: dict[str, Any], path: Path) -> None:
+        """Fetch a file. Raises LeaseLost, CallError, ValueError."""
+        await self._run(lambda: self._transfer.fetch(file, path))
+
+    async def send(self, path: Path, kind: str, about: Mapping[str, Any]) -> None:
+        """Send a file of the attempt, which counts from then on. Raises LeaseLost, CallError."""
+        await self._run(lambda: self._transfer.send(path, kind=kind, about=dict(about), **self._fence))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        async with self._turn:
+            try:
+                return await asyncio.to_thread(work)
+            except CallError as error:
+                if error.reason in ("lease_lost", "no_such_job"):
+                    raise LeaseLost from error
+                raise
+
+    def end(self) -> None:
+        """Give up whatever is under way."""
+        self._ended = True

@@ -1,0 +1,100 @@
+"""Running git in the worker: no configuration but its own, killed with the attempt, never a child of the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from app.git import ENVIRONMENT, OLDEST, GitError, arguments
+from worker.process import KeptProcess
+
+_SECONDS = 600.0
+_PASSED_ON = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+_ISOLATED = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "HOME": "/nonexistent",
+    "XDG_CONFIG_HOME": "/nonexistent",
+    "GIT_AUTHOR_EMAIL": "ado@localhost",
+    "GIT_COMMITTER_EMAIL": "ado@localhost",
+    "GIT_AUTHOR_NAME": "ado",
+    "GIT_COMMITTER_NAME": "ado",
+}
+_OWN_SETTINGS = {
+    "core.attributesFile": "/dev/null",
+    "core.excludesFile": "/dev/null",
+    "core.autocrlf": "false",
+    "core.symlinks": "true",
+    "init.defaultBranch": "main",
+    "init.templateDir": "",
+}
+
+
+async def git(
+    *words: str,
+    git_dir: Path,
+    work_tree: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: IO[bytes] | bytes | None = None,
+    stdout: IO[bytes] | None = None,
+    seconds: float = _SECONDS,
+) -> bytes:
+    """Run git and return its output. Raises GitError when it fails, is missing or takes too long."""
+    settings = [part for name, value in _OWN_SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    command = ["git", *arguments(), *settings, *words]
+    surrounding = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    surrounding |= {**ENVIRONMENT, **_ISOLATED, "GIT_DIR": str(git_dir), **(env or {})}
+    if work_tree is not None:
+        surrounding["GIT_WORK_TREE"] = str(work_tree)
+    given = asyncio.subprocess.PIPE if isinstance(stdin, bytes) else stdin or asyncio.subprocess.DEVNULL
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=given,
+            stdout=stdout or asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=surrounding,
+            cwd=work_tree or "/",
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise GitError("git is not installed on the worker") from None
+    KeptProcess.keepers.add(process.pid)
+    try:
+        async with asyncio.timeout(seconds):
+            out, err = await process.communicate(stdin if isinstance(stdin, bytes) else None)
+    except TimeoutError:
+        raise GitError(f"git {words[0]} took longer than {seconds:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        KeptProcess.keepers.discard(process.pid)
+    if process.returncode:
+        raise GitError(_said(words[0], err))
+    return out or b""
+
+
+def _said(word: str, err: bytes) -> str:
+    lines = [line for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
+    told = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "it failed")
+    return f"git {word}: {told}"[:1000]
+
+
+async def check_version() -> None:
+    """Raise GitError unless git is there and new enough."""
+    found = (await git("version", git_dir=Path("/nonexistent"))).decode()
+    match = re.search(r"(\d+)\.(\d+)", found)
+    if match is None or (int(match[1]), int(match[2])) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise GitError(f"{found.strip()} on the worker is too old: {wanted} or newer is needed")

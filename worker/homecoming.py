@@ -1,0 +1,91 @@
+"""What an attempt brings back: one commit on a branch of the task's name, told as it is.
+
+It is sent before the attempt's finish, under the attempt's fence, whatever the outcome: the work of an agent that
+failed or was cancelled is work as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.git import GitError
+from app.rpc.client import CallError
+from worker.agents.base import Outcome
+from worker.directories import Place
+from worker.files import Files
+from worker.output import Outbox
+from worker.workspace import Base, Snapshot, Workspace
+
+_TOLD_NAMES = 20
+_TITLE_LENGTH = 72
+
+
+def branch_of(job: Mapping[str, Any]) -> str:
+    """Return the branch that a job's work comes home on: ado/task-12, and ado/task-12-2 for the second job."""
+    number = job["job"] + 1
+    return f"ado/{job['taskId']}" + (f"-{number}" if number > 1 else "")
+
+
+class Homecoming:
+    """The repository of one attempt, from its laying out to its result."""
+
+    def __init__(self, job: Mapping[str, Any], where: Place, files: Files, outbox: Outbox) -> None:
+        self._job = job
+        self._files = files
+        self._outbox = outbox
+        self._bundle = where.base / "result.bundle"
+        self._workspace = Workspace(where, Base.of(job["workspace"]), files, job["taskId"])
+
+    async def lay(self) -> Outcome | None:
+        """Lay the repository out; return how the attempt ends when that fails. Raises LeaseLost."""
+        try:
+            await self._workspace.lay()
+        except (GitError, CallError, OSError) as error:
+            return Outcome("failed", None, "workspace", f"the repository could not be laid out: {error}")
+        return None
+
+    async def bring(self, outcome: Outcome) -> Outcome:
+        """Send the result; return the outcome, which is a failure when work could not be sent. Raises LeaseLost."""
+        if outcome.outcome == "released":
+            return outcome
+        try:
+            snapshot = await self._workspace.last_snapshot(
+                self._bundle, f"refs/heads/{branch_of(self._job)}", self._message(), f"{self._job['agent']} (ado)"
+            )
+            await self._files.send(self._bundle, "result", self._about(snapshot))
+        except (GitError, CallError, OSError) as error:
+            self._tell(f"what was done could not be brought back: {error}")
+            message = f"what was done could not be brought back: {error}"
+            return Outcome("failed", outcome.exit_code, "workspace", message)
+        self._tell_result(snapshot)
+        return outcome
+
+    def _message(self) -> str:
+        job = self._job
+        lines = job["prompt"].strip().splitlines() or [""]
+        title = lines[0] if len(lines[0]) <= _TITLE_LENGTH else lines[0][: _TITLE_LENGTH - 1] + "…"
+        return f"{title}\n\n{job['jobId']}, attempt {job['attempt']}, agent {job['agent']}\n"
+
+    def _about(self, snapshot: Snapshot) -> dict[str, Any]:
+        return {
+            "branch": branch_of(self._job),
+            "commit": snapshot.commit,
+            "base": snapshot.base,
+            "files": snapshot.files,
+            "added": snapshot.added,
+            "removed": snapshot.removed,
+            "leftOut": list(snapshot.left_out)[:1000],
+        }
+
+    def _tell_result(self, snapshot: Snapshot) -> None:
+        for name in snapshot.left_out[:_TOLD_NAMES]:
+            self._tell(f"left out: {name}")
+        if len(snapshot.left_out) > _TOLD_NAMES:
+            self._tell(f"left out: {len(snapshot.left_out) - _TOLD_NAMES} more")
+        if snapshot.changed:
+            counts = f"{snapshot.files} files +{snapshot.added} −{snapshot.removed}"  # noqa: RUF001 - a minus
+            self._tell(f"{counts} on branch {branch_of(self._job)}")
+
+    def _tell(self, message: str) -> None:
+        self._outbox.put({"type": "progress", "message": message}, len(message))
