@@ -218,6 +218,7 @@ def _own(frame: PodFrame, task: PodTask) -> Manifest:
         "ADO_CAPABILITIES": ",".join(task.offered),
         "ADO_MAX_JOBS": "1",
         "ADO_WORK_DIR": "/work",
+        "ADO_ISOLATED": "true",
         "ADO_CPU": f"{task.resources.cpu:g}",
         "ADO_MEMORY": str(task.resources.memory),
         "ADO_GPU": f"{task.resources.gpu:g}",
