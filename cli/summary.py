@@ -41,3 +41,22 @@ def summary(task: Mapping[str, Any]) -> list[str]:
     if failed := first_failed(task):
         lines.append(f"first failed: job {failed['job']} ({failed.get('reason')}): {failed.get('message', '')}")
     return lines
+
+
+def used(task: Mapping[str, Any]) -> list[str]:
+    """Return a line for each job whose last attempt told what its agent used."""
+    return [f"job {job['job']} used {_amounts(job['usage'])}" for job in task["jobs"] if job.get("usage")]
+
+
+def _amounts(usage: Mapping[str, Any]) -> str:
+    words = [
+        f"{usage[name]:,} {what}"
+        for name, what in (
+            ("inputTokens", "tokens in"),
+            ("outputTokens", "tokens out"),
+            ("cacheReadTokens", "tokens from the cache"),
+        )
+        if usage.get(name)
+    ]
+    cost = usage.get("costUsd")
+    return ", ".join([*words, *([f"${cost:.4f}"] if cost is not None else [])]) or "nothing"

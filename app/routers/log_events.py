@@ -71,6 +71,7 @@ class RequeuedEvent(LogEvent, tag="requeued"):
     exit_code: int | UnsetType = UNSET
     message: str | UnsetType = UNSET
     dropped_bytes: int | UnsetType = UNSET
+    usage: Any = UNSET
 
 
 class ReleasedEvent(LogEvent, tag="released"):

@@ -15,7 +15,7 @@ from cli.contexts import Server
 from cli.errors import usage
 from cli.output import table, write_items, write_one
 from cli.pairs import pair
-from cli.summary import summary
+from cli.summary import summary, used
 from cli.waiting import obstacles, why_waiting
 
 _NO_OPTIONS = Options()
@@ -34,6 +34,7 @@ def _show(task: dict[str, Any], options: Options) -> None:
         "  ".join(times),
         _first_line(task["prompt"], 200),
         *summary(task),
+        *used(task),
     ]
     if task.get("reason"):
         lines.insert(2, f"{task['reason']}: {task.get('message', '')}")

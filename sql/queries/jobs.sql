@@ -183,6 +183,22 @@ with locked_job as materialized (
     from decided d join locked_log l using (task_id)
     where j.task_id = d.task_id and j.job = d.job
     returning j.*
+), recorded_usage as (
+    insert into ado.attempt_usage (task_id, job, attempt, agent, at, input_tokens, output_tokens, cache_read_tokens,
+        cache_write_tokens, cost_usd)
+    select d.task_id, d.job, d.attempt, t.agent, now(), n.input_tokens, n.output_tokens, n.cache_read_tokens,
+           n.cache_write_tokens, n.cost_usd
+    from decided d join ado.tasks t using (task_id)
+    cross join lateral (
+        select max(e.value::text::numeric) filter (where e.key = 'inputTokens') as input_tokens,
+               max(e.value::text::numeric) filter (where e.key = 'outputTokens') as output_tokens,
+               max(e.value::text::numeric) filter (where e.key = 'cacheReadTokens') as cache_read_tokens,
+               max(e.value::text::numeric) filter (where e.key = 'cacheWriteTokens') as cache_write_tokens,
+               max(e.value::text::numeric) filter (where e.key = 'costUsd') as cost_usd
+        from json_each(case when json_typeof(:usage::json) = 'object' then :usage::json end) e
+        where json_typeof(e.value) = 'number'
+    ) n
+    where :usage::json is not null
 ), written_event as (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
     select d.task_id, l.last_seq + 1, d.job, d.attempt,
@@ -195,7 +211,7 @@ with locked_job as materialized (
                when :outcome::text = 'released' then json_build_object('reason', :reason::text,
                    'message', :message::text)
                else json_build_object('reason', d.reason, 'workerId', d.worker_id, 'nextAttempt', d.attempt + 1,
-                   'exitCode', :exit_code::integer, 'message', :message::text,
+                   'exitCode', :exit_code::integer, 'message', :message::text, 'usage', :usage::json,
                    'droppedBytes', d.dropped_bytes) end)
     from decided d join locked_log l using (task_id)
 ), advanced_log as (

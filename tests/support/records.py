@@ -60,6 +60,7 @@ def batch(task_id, number=1, *, job=0, attempt=1, worker_id="w1", data=b"x", eve
 
 
 def finish(
-    task_id, outcome="succeeded", *, job=0, attempt=1, worker_id="w1", last_batch=None, exit_code=None, reason=None
-):
-    return jobs.Finish(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, None, None, None)
+    task_id, outcome="succeeded", *, job=0, attempt=1, worker_id="w1", last_batch=None, exit_code=None, reason=None,
+    usage=None,
+):  # fmt: skip
+    return jobs.Finish(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, None, None, usage)
