@@ -14,13 +14,15 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from app.rpc.client import CallError
 from worker.agents import AGENTS
-from worker.agents.base import Outcome, Reader, Run, judge
+from worker.agents.base import TURN_ENDS, Outcome, Reader, Run, judge
 from worker.batches import BatchSender, Call, LeaseLost, until_answered
+from worker.checkpoint import Saved, Standing
 from worker.credentials import lend
 from worker.directories import Place, environment, place
 from worker.files import Files
@@ -38,6 +40,10 @@ FilesOf = Callable[[Mapping[str, Any]], Files]
 """Makes the files of an attempt from its fence."""
 
 
+def _nothing() -> None:
+    """Do nothing at the end of a turn: nobody saves."""
+
+
 class Attempt:
     """A claimed job being run."""
 
@@ -53,6 +59,7 @@ class Attempt:
         self._told = False
         self._lost = asyncio.Event()
         self._reader: Reader | None = None
+        self._session: str | None = None
 
     def stop(self, outcome: Outcome) -> None:
         """End the agent and report ``outcome``; the first reason stands."""
@@ -74,7 +81,6 @@ class Attempt:
             with contextlib.suppress(asyncio.CancelledError, LeaseLost):
                 await working
         finally:
-            self._files.end()
             losing.cancel()
             working.cancel()
             await asyncio.gather(losing, working, return_exceptions=True)
@@ -85,7 +91,7 @@ class Attempt:
             async with place(self._settings.work_dir, f"{self.job['taskId']}-{self.job['job']}") as where:
                 outbox = Outbox(self._settings.buffer_bytes)
                 sender = BatchSender(self._call, outbox, self._fence)
-                home = Homecoming(self.job, where, self._files, outbox) if "workspace" in self.job else None
+                home = self._home(where, outbox) if "workspace" in self.job else None
                 outcome = await self._run_agent(outbox, sender, where, home)
         except (OSError, KeyError) as error:
             outcome = Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
@@ -93,7 +99,18 @@ class Attempt:
             outcome = Outcome("failed", None, "agent_error", f"the server refused the output: {error.message}")
         await self._finish(outcome, sender.last if sender else 0)
 
-    async def _start(self, where: Place) -> KeptProcess:
+    def _home(self, where: Place, outbox: Outbox) -> Homecoming:
+        home = Homecoming(self.job, where, self._files, outbox, self._settings.checkpoint_seconds)
+
+        def standing() -> Standing:
+            session = self._reader.session if self._reader else self._session
+            found = AGENTS[self.job["agent"]].session_files(where.home, session) if session else []
+            return Standing(session, self._reader.reported if self._reader else {}, found)
+
+        home.checkpoints.standing = standing
+        return home
+
+    async def _start(self, where: Place, saved: Saved | None) -> KeptProcess:
         agent = AGENTS[self.job["agent"]]
         settings = self._settings
         surroundings = partial(environment, self.job, where, settings.worker_id, urls=settings.url)
@@ -106,6 +123,9 @@ class Attempt:
             env=surroundings(given),
             isolated=settings.isolated,
         )
+        if saved is not None:
+            prompt = saved.prompt(run.prompt, converses=agent.reader(run) is not None)
+            run = replace(run, prompt=prompt, session=saved.session, reported=saved.reported)
         launch = agent.launch(run)
         env = surroundings({**given, **launch.env})
         self._reader = agent.reader(run)
@@ -115,14 +135,17 @@ class Attempt:
     async def _run_agent(self, outbox: Outbox, sender: BatchSender, where: Place, home: Homecoming | None) -> Outcome:
         if home is not None and (failure := await home.lay()):
             return failure
-        process = await self._start(where)
+        process = await self._start(where, home.saved if home else None)
+        turn_ended = home.checkpoints.turn_ended if home else _nothing
         sending = asyncio.create_task(sender.run(), name="batches")
-        reading = [asyncio.create_task(self._read_events(process.events, outbox), name="events")]
+        reading = [asyncio.create_task(self._read_events(process.events, outbox, turn_ended), name="events")]
         stoppers = [asyncio.create_task(self._stop_process(process), name="stopper")]
+        if home is not None:
+            stoppers.append(asyncio.create_task(home.checkpoints.run(), name="checkpoints"))
         if self._reader is None:
             readers = [PipeReader(process.stdout, "stdout", outbox), PipeReader(process.stderr, "stderr", outbox)]
         else:
-            listener = Listener(process.stdout, self._reader, outbox)
+            listener = Listener(process.stdout, self._reader, outbox, turn_ended)
             readers = [PipeReader(process.stderr, "stderr", outbox, listener.overhear)]
             reading.append(asyncio.create_task(listener.run(), name="listener"))
             stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))
@@ -134,6 +157,7 @@ class Attempt:
             ended = await ending
             for stopper in stoppers:  # what comes from here on comes too late to have been the reason
                 stopper.cancel()
+            await asyncio.gather(*stoppers, return_exceptions=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.output_seconds):
                     await asyncio.wait([*(reader.done for reader in readers), *reading])
@@ -182,8 +206,7 @@ class Attempt:
         await listener.stalled(seconds)
         self.stop(Outcome("failed", None, "timed_out", f"the agent said nothing for {seconds:g} seconds"))
 
-    @staticmethod
-    async def _read_events(fd: int, outbox: Outbox) -> None:
+    async def _read_events(self, fd: int, outbox: Outbox, turn_ended: Callable[[], object]) -> None:
         reader = asyncio.StreamReader(limit=_EVENT_LINE_BYTES)
         pipe = os.fdopen(fd, "rb", buffering=0)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -193,11 +216,18 @@ class Attempt:
             while line := await reader.readline():
                 with contextlib.suppress(ValueError):
                     event = json.loads(line)
-                    if isinstance(event, dict) and event.get("type") in ("progress", "agent", "checkpoint"):
+                    if isinstance(event, dict) and event.get("type") in ("progress", "agent"):
                         outbox.put(event, len(line))
+                        self._heed(event, turn_ended)
                 await outbox.room()
         finally:
             transport.close()
+
+    def _heed(self, event: Mapping[str, Any], turn_ended: Callable[[], object]) -> None:
+        if event.get("event") == "session":
+            self._session = str(event.get("sessionId"))
+        elif event.get("event") in TURN_ENDS:
+            turn_ended()
 
     async def _finish(self, outcome: Outcome, last_batch: int) -> None:
         bare = {

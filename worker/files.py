@@ -6,6 +6,7 @@ A cut is waited for as long as the attempt lives; ``lease_lost`` ends it as it e
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,34 +22,39 @@ class Files:
     """The files of one attempt; ``limit`` is the largest that the server takes, in bytes."""
 
     def __init__(self, urls: Sequence[str], token: str, fence: Mapping[str, Any], limit: int) -> None:
-        self._client = HttpClient(urls, token, timeout=_CALL_SECONDS)
-        self._ended = False
-        self._transfer = Transfer(self._client, lambda: self._ended)
-        self._turn = asyncio.Lock()
+        self._urls = urls
+        self._token = token
         self._fence = dict(fence)
         self.limit = limit
 
     async def list(self, task_id: str) -> list[dict[str, Any]]:
         """Return the task's files. Raises LeaseLost, CallError."""
-        return await self._run(lambda: self._transfer.list(task_id))
+        return await self._run(lambda transfer: transfer.list(task_id))
 
     async def fetch(self, file: dict[str, Any], path: Path) -> None:
         """Fetch a file. Raises LeaseLost, CallError, ValueError."""
-        await self._run(lambda: self._transfer.fetch(file, path))
+        await self._run(lambda transfer: transfer.fetch(file, path))
 
     async def send(self, path: Path, kind: str, about: Mapping[str, Any]) -> None:
         """Send a file of the attempt, which counts from then on. Raises LeaseLost, CallError."""
-        await self._run(lambda: self._transfer.send(path, kind=kind, about=dict(about), **self._fence))
+        await self._run(lambda transfer: transfer.send(path, kind=kind, about=dict(about), **self._fence))
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        async with self._turn:
+    async def _run(self, work: Callable[[Transfer], T]) -> T:
+        """Work in a thread; when this is cancelled the thread ends with its next piece."""
+        client = HttpClient(self._urls, self._token, timeout=_CALL_SECONDS)
+        transfer = Transfer(client, patience=math.inf)
+
+        def work_and_close() -> T:
             try:
-                return await asyncio.to_thread(work)
-            except CallError as error:
-                if error.reason in ("lease_lost", "no_such_job"):
-                    raise LeaseLost from error
-                raise
+                return work(transfer)
+            finally:
+                client.close()
 
-    def end(self) -> None:
-        """Give up whatever is under way."""
-        self._ended = True
+        try:
+            return await asyncio.to_thread(work_and_close)
+        except CallError as error:
+            if error.reason in ("lease_lost", "no_such_job"):
+                raise LeaseLost from error
+            raise
+        finally:
+            transfer.stop()

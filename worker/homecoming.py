@@ -6,12 +6,15 @@ failed or was cancelled is work as well.
 
 from __future__ import annotations
 
+import asyncio
+import tarfile
 from collections.abc import Mapping
 from typing import Any
 
 from app.git import GitError
 from app.rpc.client import CallError
 from worker.agents.base import Outcome
+from worker.checkpoint import Checkpoints, Saved, unpack
 from worker.directories import Place
 from worker.files import Files
 from worker.output import Outbox
@@ -30,24 +33,52 @@ def branch_of(job: Mapping[str, Any]) -> str:
 class Homecoming:
     """The repository of one attempt, from its laying out to its result."""
 
-    def __init__(self, job: Mapping[str, Any], where: Place, files: Files, outbox: Outbox) -> None:
+    def __init__(
+        self, job: Mapping[str, Any], where: Place, files: Files, outbox: Outbox, checkpoint_seconds: float
+    ) -> None:
         self._job = job
+        self._where = where
         self._files = files
         self._outbox = outbox
         self._bundle = where.base / "result.bundle"
         self._workspace = Workspace(where, Base.of(job["workspace"]), files, job["taskId"])
+        self.checkpoints = Checkpoints(where, files, self._workspace, outbox, job["attempt"], checkpoint_seconds)
+        self.saved: Saved | None = None
+        """Where an earlier attempt stood, once the repository is laid out."""
 
     async def lay(self) -> Outcome | None:
         """Lay the repository out; return how the attempt ends when that fails. Raises LeaseLost."""
         try:
-            await self._workspace.lay()
+            await self._workspace.fill()
+            self.saved = await self._find_saved()
+            await self._workspace.lay(self.saved.tree if self.saved else None)
         except (GitError, CallError, OSError) as error:
             return Outcome("failed", None, "workspace", f"the repository could not be laid out: {error}")
+        if self.saved is not None:
+            self._tell(f"goes on where attempt {self.saved.attempt} was cut off")
         return None
 
+    async def _find_saved(self) -> Saved | None:
+        files = await self._files.list(self._job["taskId"])
+        found = [file for file in files if file["kind"] == "checkpoint" and file["job"] == self._job["job"]]
+        if not found:
+            return None
+        archive = self._where.base / "restored.tar.gz"
+        try:
+            await self._files.fetch(found[-1], archive)
+            return await asyncio.to_thread(unpack, archive, self._where, self._files.limit)
+        except (ValueError, KeyError, tarfile.TarError) as error:
+            self._tell(f"the checkpoint cannot be used, so this attempt begins anew: {error}")
+            return None
+
     async def bring(self, outcome: Outcome) -> Outcome:
-        """Send the result; return the outcome, which is a failure when work could not be sent. Raises LeaseLost."""
+        """Send the result; return the outcome, which is a failure when work could not be sent. Raises LeaseLost.
+
+        What is handed back is saved instead, if it can be gone on with.
+        """
         if outcome.outcome == "released":
+            if self.checkpoints.standing().session:
+                await self.checkpoints.save()
             return outcome
         try:
             snapshot = await self._workspace.last_snapshot(

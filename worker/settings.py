@@ -63,5 +63,7 @@ class WorkerSettings:
     """How long running jobs may finish when the worker is stopped; then they are handed back."""
     buffer_bytes: int = 4 * 1024 * 1024
     """Output of one attempt that may wait for the server; beyond it the agent's pipe fills."""
+    checkpoint_seconds: float = 10.0
+    """Shortest time between two checkpoints of an attempt, from which the next attempt goes on."""
     stall_seconds: float = 60.0
     """After so long without a tick of its event loop the worker stops its heartbeat: it is not alive."""

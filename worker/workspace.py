@@ -89,11 +89,17 @@ class Workspace:
         self._store = where.base / "store"
         self._commit = ""
 
-    async def lay(self) -> None:
-        """Fill the store and the agent's directory. Raises GitError, LeaseLost, CallError."""
+    async def fill(self) -> None:
+        """Fill the store. Raises GitError, LeaseLost, CallError."""
         await check_version()
         await self._fill(self._store)
-        await self._lay_tree(self._commit)
+
+    async def lay(self, tree: Path | None = None) -> None:
+        """Make the agent's directory: the base's files, or those of a snapshot in a bundle. Raises GitError."""
+        commit = self._commit
+        if tree is not None:
+            commit = await unbundle(self._store, tree)
+        await self._lay_tree(commit)
 
     async def _fill(self, store: Path) -> None:
         """Make the store; its base commit is ``self._commit``."""

@@ -1,7 +1,7 @@
 """Sending and fetching whole files over single calls: in pieces, checked by digest, going on after a cut.
 
-A piece that was cut off is sent or asked for again, with back-off, until ``give_up`` says to stop; errors that the
-server answers with end it at once, unless they say that it is only away for a moment.
+A piece that was cut off is sent or asked for again, with back-off, for ``patience`` seconds; errors that the server
+answers with end it at once, unless they say that it is only away for a moment.
 """
 
 from __future__ import annotations
@@ -22,11 +22,16 @@ _PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
 class Transfer:
-    """Sends and fetches files through a client of its own; ``give_up`` is asked after every failure."""
+    """Sends and fetches files through a client of its own, in one thread; ``stop`` may be called from another."""
 
-    def __init__(self, client: HttpClient, give_up: Callable[[], bool]) -> None:
+    def __init__(self, client: HttpClient, *, patience: float) -> None:
         self._client = client
-        self._give_up = give_up
+        self._patience = patience
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Let what is under way end with Unreachable before its next piece."""
+        self._stopped = True
 
     def send(self, path: Path, **about: Any) -> str:
         """Send a file, described by the further members of files.begin; return its id.
@@ -67,15 +72,17 @@ class Transfer:
         return items
 
     def _call(self, call: Callable[[str, Any], Any], path: str, value: dict[str, Any]) -> Any:
-        pause = _PAUSE
+        pause, end = _PAUSE, time.monotonic() + self._patience
         while True:
+            if self._stopped:
+                raise Unreachable(path, "the transfer was stopped")
             try:
                 return call(path, value)
             except Unreachable:
-                if self._give_up():
+                if time.monotonic() > end:
                     raise
             except CallError as error:
-                if error.code not in ("SERVICE_UNAVAILABLE", "TIMEOUT") or self._give_up():
+                if error.code not in ("SERVICE_UNAVAILABLE", "TIMEOUT") or time.monotonic() > end:
                     raise
             time.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,8 +81,7 @@ def _hosts(client: HttpClient, agent: str) -> frozenset[str]:
 
 
 def _transfer(client: HttpClient) -> Transfer:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    return Transfer(client, lambda: time.monotonic() > deadline)
+    return Transfer(client, patience=_PATIENCE_SECONDS)
 
 
 def _fetched(task: str, job: int | None, options: Options) -> tuple[Repository, Result]:

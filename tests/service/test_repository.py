@@ -1,9 +1,11 @@
 """A repository goes out and comes home, through two replicas and with real git."""
 
+import json
 import os
 import subprocess
 
 import pytest
+from support.program import until
 
 SETTINGS = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -88,3 +90,48 @@ def test_an_edit_comes_home_as_a_branch_and_is_applied(checkout):
         "refs/ado/task-1/base",
         "refs/stash",
     }
+
+
+def lines(*steps):
+    return "\n".join(json.dumps(step) for step in steps)
+
+
+def kill_holder(cluster):
+    """Kill the worker that holds the job."""
+    ((name,),) = cluster.sql("select worker_id from ado.jobs where status = 'running'")
+    next(process for process in cluster.processes if name in process.args).kill()
+
+
+@pytest.fixture
+def quick(cluster):
+    """Workers that save whenever a turn ends."""
+    for name in ("w0", "w1"):
+        cluster.add_worker(name, env={"ADO_CHECKPOINT_SECONDS": "0"})
+    return Checkout(cluster.home / "checkout", cluster)
+
+
+def test_a_killed_worker_costs_no_turn(quick):
+    """kill -9 of the worker: the next attempt has tree, session and path, and goes on after the last turn."""
+    cluster, gate = quick.cluster, quick.cluster.home / "gate"
+    quick.commit(first="1\n")
+    script = lines(
+        {"write": {"path": "second", "text": "2\n"}},
+        {"say": "before"},
+        {"turn": "conversation"},
+        {"until": str(gate)},
+        {"say": "after"},
+        {"write": {"path": "third", "text": "3\n"}},
+    )
+    wish = ("run", "--remote", "--repo", "--agent", "scripted", "--detach", script)
+    quick.ado(*wish)
+    until(lambda: cluster.sql("select from ado.events where type = 'checkpoint'"), "a checkpoint")
+    kill_holder(cluster)
+    gate.touch()
+    quick.ado("wait", "task-1")
+    events = cluster.events("task-1")
+    assert [event["session"] for event in events if event["type"] == "checkpoint"] == ["conversation"]
+    said = [event["data"] for event in events if event["type"] == "output"]
+    assert said == ["before\n", "after\n"]
+    assert [event["attempt"] for event in events if event["type"] == "started"] == [1, 2]
+    assert "goes on where attempt 1" in "".join(event.get("message", "") for event in events)
+    assert quick.ado("diff", "task-1", "--stat").stdout.decode().split("\n")[:2] == [" second | 1 +", " third  | 1 +"]

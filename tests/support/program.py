@@ -112,10 +112,10 @@ class Cluster:
         finally:
             connection.close()
 
-    def add_worker(self, name, *arguments, url=None):
+    def add_worker(self, name, *arguments, url=None, env=None):
         return self.start(
             "worker", "--id", name, "--url", url or ",".join(self.urls), "--token-file", str(self._token_file),
-            "--work-dir", str(self.home / "work"), *arguments,
+            "--work-dir", str(self.home / "work"), *arguments, env=env,
         )  # fmt: skip
 
     def ado(self, *arguments, url=None, check=None, timeout=90, **options):

@@ -32,6 +32,18 @@ def spawn(command: str) -> None:
     subprocess.Popen(["/bin/sh", "-c", command], start_new_session=True)
 
 
+def put(file: dict[str, str]) -> None:
+    """Write a file."""
+    with open(file["path"], "w") as output:  # noqa: PTH123
+        output.write(file["text"])
+
+
+def until(path: str) -> None:
+    """Wait until a file exists."""
+    while not os.path.exists(path):  # noqa: PTH110
+        time.sleep(0.02)
+
+
 STEPS: dict[str, Callable[[Any], object]] = {
     "say": lambda text: write(1, (str(text) + "\n").encode()),
     "error": lambda text: write(2, (str(text) + "\n").encode()),
@@ -39,6 +51,8 @@ STEPS: dict[str, Callable[[Any], object]] = {
     "sleep": lambda seconds: time.sleep(float(seconds)),
     "progress": lambda event: tell({"type": "progress", **event}),
     "agent": lambda event: tell({"type": "agent", **event}),
+    "write": put,
+    "until": until,
     "spawn": spawn,
     "ignore": ignore,
     "exit": lambda code: sys.exit(int(code)),
@@ -58,12 +72,34 @@ def play(step: dict[str, Any]) -> None:
         STEPS[name](value)
 
 
-def main(script: str) -> None:
-    """Play a script to its end."""
-    for line in script.splitlines():
-        if line.strip():
-            play(json.loads(line))
+def save(session: str, done: int) -> None:
+    """End a turn: note in HOME how far the script was played, and tell."""
+    path = state_file(session)
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    with open(path, "w") as output:  # noqa: PTH123
+        output.write(str(done))
+    tell({"type": "agent", "event": "session", "sessionId": session})
+    tell({"type": "agent", "event": "tool_end", "toolId": str(done), "tool": "turn", "kind": "other", "ok": True})
+
+
+def state_file(session: str) -> str:
+    """Return the file of a session."""
+    return os.path.join(os.environ["HOME"], ".scripted", session)  # noqa: PTH118
+
+
+def main(script: str, session: str = "") -> None:
+    """Play a script to its end; a session goes on after its last turn."""
+    done = 0
+    if session:
+        with open(state_file(session)) as saved:  # noqa: PTH123
+            done = int(saved.read())
+    steps = [json.loads(line) for line in script.splitlines() if line.strip()]
+    for number, step in enumerate(steps[done:], done + 1):
+        if "turn" in step:
+            save(session or step["turn"], number)
+        else:
+            play(step)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -3,8 +3,9 @@
 The prompt is a list of steps, one JSON object a line: ``{"say": TEXT}`` and ``{"error": TEXT}`` write to stdout and
 stderr, ``{"bytes": BASE64}`` writes raw bytes, ``{"sleep": SECONDS}`` waits, ``{"progress": {…}}`` and ``{"agent":
 {…}}`` tell events, ``{"spawn": COMMAND}`` leaves a process behind in a session of its own, ``{"ignore": true}``
-ignores SIGTERM, ``{"repeat": N, "steps": […]}`` plays steps again, ``{"exit": CODE}`` ends. It runs as a real process
-(``player``), so that signals and kills are real.
+ignores SIGTERM, ``{"repeat": N, "steps": […]}`` plays steps again, ``{"write": {"path": …, "text": …}}`` writes a file,
+``{"until": PATH}`` waits for one, ``{"turn": SESSION}`` ends a turn of a session, after which another attempt goes on,
+``{"exit": CODE}`` ends. It runs as a real process (``player``), so that signals and kills are real.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ class Scripted:
     needs = None
 
     def launch(self, run: Run) -> Launch:
-        """Return the player with the script."""
-        return Launch([sys.executable, "-I", "-S", _PLAYER, run.prompt])
+        """Return the player with the script, and the session to go on with."""
+        return Launch([sys.executable, "-I", "-S", _PLAYER, run.prompt, *([run.session] if run.session else [])])
 
     def reader(self, run: Run) -> None:
         """Return none: what it writes is output."""
 
     def session_files(self, home: Path, session: str) -> list[Path]:
-        """Return none: it has no session."""
-        return []
+        """Return the file that says how far the script was played."""
+        return [home / ".scripted" / session]

@@ -1,0 +1,200 @@
+"""Resume, not restart: where a conversation stands is saved while it goes on, and the next attempt goes on from there.
+
+A checkpoint is one file, so it is whole or not there: the session's id and files, and a snapshot of the tree. The
+session is copied before the tree, because an agent may do an edit again but must not believe in one that is gone. It
+is taken at the end of a turn, one at a time and not more often than ``checkpoint_seconds``; what happens meanwhile is
+in the next one. It is fenced like an append, and only a job's latest is kept. An agent may overwrite its session's
+files, as they are its own; nothing is followed out of its HOME.
+
+What is restored is the tree without what a snapshot leaves out, and the session if the path is the same one (see
+``directories``). An agent without a session that can be resumed is told what was done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from app.git import GitError
+from app.rpc.client import CallError
+from worker.agents.base import CONTINUE
+from worker.batches import LeaseLost
+from worker.directories import Place
+from worker.files import Files
+from worker.output import Outbox
+from worker.workspace import Snapshot, Workspace
+
+_log = logging.getLogger("ado.worker")
+_SESSION_BYTES = 64 * 1024 * 1024
+_META_BYTES = 1024 * 1024
+_REF = "refs/heads/ado/checkpoint"
+_PREAMBLE = """\
+You began this task before, on a machine that went away. Your conversation is lost, but your files are as they were at
+your last step: {files} changed files, {added} lines added, {removed} removed (git diff shows them). Look at what is
+done, then go on with the task:
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of an agent's session: its id, what it has reported so far, and the files that make it up."""
+
+    session: str | None = None
+    reported: Mapping[str, Any] = field(default_factory=dict)
+    files: Sequence[Path] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Where an earlier attempt stood."""
+
+    attempt: int
+    tree: Path | None
+    """The bundle of its snapshot; None: nothing had changed."""
+    session: str | None
+    reported: Mapping[str, Any]
+    changes: Mapping[str, int]
+
+    def prompt(self, prompt: str, *, converses: bool) -> str:
+        """Return what to ask an agent that goes on; a program that does not converse gets what it got before."""
+        if not converses:
+            return prompt
+        return CONTINUE if self.session else _PREAMBLE.format(**self.changes) + prompt
+
+
+class Checkpoints:
+    """Saves one attempt; ``standing`` tells where its session is."""
+
+    def __init__(
+        self, where: Place, files: Files, workspace: Workspace, outbox: Outbox, attempt: int, seconds: float
+    ) -> None:
+        self._where = where
+        self._files = files
+        self._workspace = workspace
+        self._outbox = outbox
+        self._attempt = attempt
+        self._seconds = seconds
+        self._turn = asyncio.Event()
+        self._said: set[str] = set()
+        self.standing: Callable[[], Standing] = Standing
+
+    def turn_ended(self) -> None:
+        """Ask for a checkpoint."""
+        self._turn.set()
+
+    async def run(self) -> None:
+        """Save at the end of turns until cancelled, or until the lease is lost."""
+        with contextlib.suppress(LeaseLost):  # told to the attempt by its batches and heartbeats
+            while True:
+                await self._turn.wait()
+                self._turn.clear()
+                await self.save()
+                await asyncio.sleep(self._seconds)
+
+    async def save(self) -> None:
+        """Save now; what goes wrong is told once and costs no more than the checkpoint. Raises LeaseLost."""
+        archive, bundle = self._where.base / "checkpoint.tar.gz", self._where.base / "checkpoint.bundle"
+        try:
+            standing = self.standing()
+            session = await asyncio.to_thread(_session, standing, self._where.home)
+            snapshot = await self._workspace.snapshot(bundle, _REF, "Checkpoint\n", "ado")
+            meta = self._meta(standing, snapshot)
+            await asyncio.to_thread(_pack, archive, meta, bundle, session)
+            size = (await asyncio.to_thread(archive.stat)).st_size
+            await self._files.send(archive, "checkpoint", {"commit": snapshot.commit, "session": standing.session})
+        except (GitError, CallError, OSError, ValueError) as error:
+            self._say(f"no checkpoint could be saved: {error}")
+        else:
+            event = {"type": "checkpoint", "commit": snapshot.commit, "session": standing.session, "bytes": size}
+            self._outbox.put({name: value for name, value in event.items() if value is not None}, len(event))
+
+    def _meta(self, standing: Standing, snapshot: Snapshot) -> dict[str, Any]:
+        return {
+            "attempt": self._attempt,
+            "session": standing.session,
+            "reported": dict(standing.reported),
+            "changes": {"files": snapshot.files, "added": snapshot.added, "removed": snapshot.removed},
+        }
+
+    def _say(self, message: str) -> None:
+        _log.warning("checkpoint failed", extra={"detail": message})
+        if message not in self._said:
+            self._said.add(message)
+            self._outbox.put({"type": "progress", "message": message}, len(message))
+
+
+def _session(standing: Standing, home: Path) -> dict[str, bytes]:
+    """Read a session's files; links and what is not a file are left out. Raises ValueError when they are too large."""
+    found: dict[str, bytes] = {}
+    total = 0
+    for path in standing.files:
+        if ".." in path.parts:
+            continue
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(fd, "rb") as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    continue
+                data = file.read(_SESSION_BYTES + 1)
+            total += len(data)
+            found[path.relative_to(home).as_posix()] = data
+        if total > _SESSION_BYTES:
+            raise ValueError(f"the session's files are larger than {_SESSION_BYTES} bytes")
+    return found
+
+
+def _pack(archive: Path, meta: Mapping[str, Any], bundle: Path, session: Mapping[str, bytes]) -> None:
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        _add(tar, "meta.json", json.dumps(meta).encode())
+        tar.add(bundle, "tree.bundle")
+        for name, data in session.items():
+            _add(tar, f"home/{name}", data)
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), 0o600
+    tar.addfile(info, io.BytesIO(data))
+
+
+def unpack(archive: Path, where: Place, limit: int) -> Saved:
+    """Lay a checkpoint's files out: the session's into HOME if the path is the same. Raises ValueError, OSError."""
+    tree = where.base / "restored.bundle"
+    meta: dict[str, Any] = {}
+    left = limit + _SESSION_BYTES + _META_BYTES
+    with tarfile.open(archive, "r:gz") as tar:
+        for info in tar:
+            left -= info.size
+            content = tar.extractfile(info) if info.isreg() else None
+            if content is None or left < 0:
+                raise ValueError("the checkpoint cannot be read")
+            if info.name == "meta.json":
+                meta = json.loads(content.read())
+            elif info.name == "tree.bundle":
+                tree.write_bytes(content.read())
+            elif where.stable:
+                _restore(where.home, info.name, content.read())
+    session = meta["session"] if where.stable else None
+    changed = tree.stat().st_size > 0
+    return Saved(meta["attempt"], tree if changed else None, session, meta["reported"], meta["changes"])
+
+
+def _restore(home: Path, name: str, data: bytes) -> None:
+    parts = PurePosixPath(name).parts
+    if len(parts) < 2 or parts[0] != "home" or ".." in parts:
+        raise ValueError("the checkpoint names a path that it may not")
+    target = home.joinpath(*parts[1:])
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target.write_bytes(data)
+    target.chmod(0o600)
