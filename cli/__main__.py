@@ -61,8 +61,13 @@ def _report(error: Any, arguments: list[str]) -> int:
 
 
 def _wants_json(arguments: list[str]) -> bool:
-    text = " ".join(arguments)
-    return any(form in text for form in ("-o json", "--output json", "--output=json", "-o=json"))
+    """Whether the option for the form of the output says JSON; a prompt that contains such words does not."""
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in ("-o", "--output"):
+            form = value if equals else "".join(arguments[place + 1 : place + 2])
+            return form in ("json", "jsonl")
+    return False
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from app.rpc.client import CallError, Client, State, Unreachable
 from cli import exits
 from cli.agent_lines import own_line
 from cli.contexts import Server
-from cli.lines import Lines, Style, payload
+from cli.lines import Lines, Piece, Style, payload
 from cli.output import talk, write_bytes, write_pieces
 from cli.summary import summary
 from cli.terminal import colours, is_terminal
@@ -116,6 +116,7 @@ class Follower:
             if event["type"] != "created":
                 self._started.set()
             self._write(event)
+        self._write_pieces(self._lines.rest())
 
     def _write(self, event: Mapping[str, Any]) -> None:
         view = self._view
@@ -128,11 +129,15 @@ class Follower:
             return
         if view.raw:
             if event["type"] == "output":
-                write_bytes(payload(event))
+                if event["stream"] == "stderr" or not view.stderr_only:
+                    write_bytes(payload(event))
             elif event["type"] == "agent":
                 write_bytes(own_line(event).encode())
             return
-        write_pieces(piece for piece in self._lines.feed(event) if piece[0] == 2 or not view.stderr_only)
+        self._write_pieces(self._lines.feed(event))
+
+    def _write_pieces(self, pieces: Iterable[Piece]) -> None:
+        write_pieces(piece for piece in pieces if piece[0] == 2 or not self._view.stderr_only)
 
     def _end(self, task: Mapping[str, Any]) -> None:
         view = self._view

@@ -43,6 +43,7 @@ class Lines:
     def __init__(self, style: Style) -> None:
         self._style = style
         self._partial: dict[tuple[int, int], bytes] = {}
+        self._attempts: dict[int, int] = {}
         self._agents: dict[int, AgentLines] = {}
 
     def feed(self, event: Mapping[str, Any]) -> Iterator[Piece]:
@@ -58,6 +59,11 @@ class Lines:
             yield from self._flush(event["job"])
         if text := note(event):
             yield 2, dim(harmless(text), coloured=self._style.coloured).encode() + b"\n"
+
+    def rest(self) -> Iterator[Piece]:
+        """Yield the lines that have no end when nothing comes any more."""
+        for job in sorted({job for job, _ in self._partial} | set(self._agents)):
+            yield from self._flush(job)
 
     def _agent(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         if self._style.own:
@@ -82,6 +88,10 @@ class Lines:
         if not self._style.whole:
             yield fd, neutralise(data) if self._style.safe else data
             return
+        attempt = event.get("attempt")
+        if attempt is not None and self._attempts.setdefault(event["job"], attempt) != attempt:
+            self._attempts[event["job"]] = attempt
+            yield from self._flush(event["job"])
         key = (event["job"], fd)
         *whole, rest = (self._partial.pop(key, b"") + data).split(b"\n")
         if rest:

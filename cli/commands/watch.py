@@ -67,6 +67,18 @@ def watch(server: Server, view: View, options: Options) -> int:
     return follow(server, replace(view, json_lines=options.output == "jsonl"))
 
 
+def _check_selection(task: dict[str, Any], job: int | None, attempt: int | None) -> None:
+    """Refuse what can match nothing: an empty answer would look like a silent job."""
+    if job is not None and not 0 <= job < task["workers"]:
+        raise usage(f"{task['taskId']} has no job {job}", f"its jobs are 0 … {task['workers'] - 1}")
+    made = max(item["attempt"] for item in task["jobs"] if job in (None, item["job"]))
+    if attempt is not None and not 1 <= attempt <= made:
+        which = task["taskId"] if job is None else f"{task['taskId']}/{job}"
+        raise usage(
+            f"{which} has no attempt {attempt}", f"its last one is {made}" if made else "it has not started yet"
+        )
+
+
 def logs(
     task: str,
     /,
@@ -109,12 +121,11 @@ def logs(
     """
     server = choose(options)
     found = _task(server, task)
+    _check_selection(found, job, attempt)
     if raw:
         if job is None and found["workers"] > 1:
             raise usage("--raw is for one job", f"add --job 0 … {found['workers'] - 1}")
         job = job or 0
-        if not 0 <= job < found["workers"]:
-            raise usage(f"{found['taskId']} has no job {job}", f"its jobs are 0 … {found['workers'] - 1}")
         attempt = attempt or found["jobs"][job]["attempt"]
     view = View(
         found["taskId"],

@@ -70,8 +70,9 @@ where e.bytes_so_far <= :byte_limit::bigint or e.position = 1
 order by e.seq;
 
 -- name: seq_before_tail :one
--- The cursor after which the last N events of a filter stand.
-select coalesce(min(seq) - 1, 0) as after from (
+-- The cursor after which the last N events of a filter stand; of none, the end of the log.
+select coalesce(min(seq) - 1, (select l.last_seq from ado.task_logs l
+                               where l.task_id = :task_id::bigint and :count::integer = 0), 0) as after from (
     select seq from ado.events
     where task_id = :task_id::bigint and (not :output_only::boolean or type = 'output')
       and (not :without_output::boolean or type <> 'output')

@@ -51,3 +51,12 @@ def test_what_happened_to_an_attempt_is_told_on_stderr():
     ((fd, text),) = Lines(Style(prefixed=True)).feed(event)
     assert fd == 2
     assert b"[2] attempt 1 ended (lost)" in text
+
+
+def test_a_line_without_an_end_is_neither_lost_nor_joined_to_the_next_attempts():
+    """As in a log of output alone, where nothing tells the end of an attempt."""
+    lines = Lines(Style(prefixed=True))
+    again = {**output("two"), "attempt": 2}
+    assert written(lines, output("one"), again) == b"[0] one\n"
+    assert [*lines.rest()] == [(1, b"[0] two\n")]
+    assert [*lines.rest()] == []

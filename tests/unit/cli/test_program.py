@@ -71,6 +71,12 @@ def test_an_error_is_json_where_json_is_asked_for(alone):
     assert json.loads(done.stderr)["error"]["exitCode"] == 2
 
 
+def test_words_of_a_prompt_are_no_wish_for_json(alone):
+    done = ado("run", "--detach", "explain -o json to me", **alone)
+    assert done.stderr.startswith("ado: --detach")
+    assert json.loads(ado("run", "--detach", "x", "--output=jsonl", **alone).stderr)["error"]["exitCode"] == 2
+
+
 def test_a_server_that_does_not_answer_is_infrastructure(alone):
     done = ado("tasks", "list", ADO_URL="http://127.0.0.1:9", ADO_TOKEN="x", **alone)
     assert done.returncode == 125

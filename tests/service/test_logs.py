@@ -1,0 +1,95 @@
+"""What attach and logs show of a log, option by option, and the exit code of every way a task can end."""
+
+import json
+import re
+
+import pytest
+
+SCRIPT = "printf 'out %s\\n' $ADO_ATTEMPT; printf 'err\\n' >&2; printf 'no end'; exit 4"
+
+
+@pytest.fixture
+def worker(cluster):
+    cluster.add_worker("w1", url=cluster.urls[1])
+    return cluster
+
+
+def test_logs_shows_what_was_asked_for(worker):
+    worker.ado("run", "--remote", "--retries", "1", "--agent", "shell", SCRIPT, check=4)
+    worker.ado("run", "--remote", "--workers", "2", "--agent", "shell", "printf $ADO_JOB_INDEX", check=0)
+
+    def logs(*options, task="task-1", check=0):
+        done = worker.ado("logs", task, *options, check=check)
+        return done.stdout, done.stderr
+
+    both = b"out 1\nno endout 2\nno end"
+    assert logs() == (both, b"err\nerr\n")
+    assert logs("--follow")[0] == both
+    assert logs("--stderr") == (b"", b"err\nerr\n")
+    assert logs("--attempt", "1") == (b"out 1\nno end", b"err\n")
+    for number in (b"2", b"1"):  # two pipes: which comes first is not said
+        exact = logs("--raw", "--attempt", number.decode())[0]
+        assert exact.replace(b"err\n", b"") == b"out " + number + b"\nno end"
+    assert logs("--raw", "--attempt", "2") == logs("--raw")
+    assert logs("--raw", "--stderr") == (b"err\n", b"")
+    assert logs("--since", "10m")[0] == both
+    assert logs("--since", "0s") == (b"", b"")
+    assert logs("--tail", "0") == (b"", b"")
+    assert b"".join(logs("--tail", "1")) in (b"no end", b"err\n")
+    stamped = logs("--timestamps")[0].splitlines()
+    assert [line.rpartition(b"+00:00 ")[2] for line in stamped] == [b"out 1", b"no end", b"out 2", b"no end"]
+    assert re.match(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", stamped[0])
+    assert sorted(logs(task="task-2")[0].splitlines()) == [b"[0] 0", b"[1] 1"]
+    assert logs("--job", "1", task="task-2")[0] == b"1"
+    assert logs("--raw", "--job", "1", task="task-2") == (b"1", b"")
+    events = [json.loads(line) for line in logs("-o", "jsonl")[0].splitlines()]
+    assert {event["type"] for event in events} == {"output"}
+    for nonsense in (["--job", "1"], ["--attempt", "3"], ["--attempt", "0"], ["--since", "soon"], ["--tail", "-1"]):
+        out, err = logs(*nonsense, check=2)
+        assert (out, len(err.splitlines())) == (b"", 2), nonsense
+    assert b"add --job" in logs("--raw", task="task-2", check=2)[1]
+
+
+def test_attach_replays_from_where_it_is_told(worker):
+    worker.ado("run", "--remote", "--agent", "shell", "echo one; exit 5", check=5)
+    last = worker.task("task-1")["lastSeq"]
+
+    def seqs(*options):
+        done = worker.ado("attach", "task-1", "-o", "jsonl", *options, check=5)
+        return [json.loads(line)["seq"] for line in done.stdout.splitlines()]
+
+    assert seqs() == seqs("--from", "start") == list(range(1, last + 1))
+    assert seqs("--from", "2") == list(range(3, last + 1))
+    assert seqs("--from", str(last)) == []
+    assert seqs("--tail", "2") == [last - 1, last]
+    assert worker.ado("attach", "task-1", check=5).stdout == b"one\n"
+    assert len(worker.ado("attach", "task-1", "--from", "middle", check=2).stderr.splitlines()) == 2
+    assert worker.task("task-1")["lastSeq"] == last
+
+
+def test_every_end_has_its_exit_code(worker):
+    """130 is in test_terminal, 125 for a lost job in the unit tests of exits: it takes three workers."""
+
+    def run(prompt, *options, code):
+        worker.ado("run", "--remote", "--agent", "shell", *options, prompt, check=code)
+
+    run("true", code=0)
+    run("exit 1", code=1)
+    run("exit 123", code=123)
+    run("exit 124", code=123)
+    run("kill -9 $$", code=123)
+    run("sleep 60", "--timeout", "0.5s", code=124)
+    run("x", "--workers", "0", code=2)
+    run("exit $((3 + ADO_JOB_INDEX))", "--workers", "2", "--fail-fast", code=3)
+    worker.ado("run", "--remote", "--detach", "x", check=127)  # no AI agent is offered
+    worker.ado("tasks", "show", "task-99", check=127)
+    worker.ado("tasks", "list", url="http://127.0.0.1:9", check=125)
+    made = worker.ado("run", "--remote", "--detach", "--agent", "no-such", "-o", "name", "x", check=0)
+    worker.ado("cancel", made.stdout.strip(), check=0)
+    worker.ado("wait", made.stdout.strip(), check=1)
+    task = worker.task("task-4")
+    assert (task["jobs"][0]["exitCode"], task["jobs"][0]["reason"]) == (124, "exit_nonzero")
+    worker.token = worker.make_token("viewer")
+    worker.ado("cancel", "task-1", check=126)
+    worker.token = "nonsense"
+    worker.ado("tasks", "list", check=126)

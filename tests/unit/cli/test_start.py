@@ -1,0 +1,60 @@
+"""What starting costs, by what is imported, and that every command takes the options that all have."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cli.app import _COMMANDS, build
+
+HEAVY = {"cyclopts", "rich", "asyncio", "litestar", "uvicorn", "asyncpg", "psycopg", "psycopg_pool", "kubernetes",
+         "websockets", "prometheus_client", "hypothesis", "db", "worker", "app.main"}  # fmt: skip
+SERVERS = HEAVY - {"cyclopts", "rich", "asyncio"}
+WITHOUT_FORM = {
+    "api", "api types", "spawner", "worker",  # they serve, or print what is not data of ado
+    "completion", "complete", "help",
+}  # fmt: skip
+
+
+def imported(*arguments):
+    """Run a command in a fresh interpreter; return which of the heavy modules it imported."""
+    code = (
+        "import sys, json, contextlib, io\n"
+        f"sys.argv[1:] = {list(arguments)!r}\n"
+        "from cli.__main__ import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    main()\n"
+        f"print(json.dumps([name for name in {sorted(HEAVY)!r} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["-h"]])
+def test_the_help_imports_nothing_that_is_slow(arguments):
+    assert imported(*arguments) == set()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["tasks", "list", "--url", "http://127.0.0.1:9"], ["run", "--help"]]
+)
+def test_a_command_imports_no_server(arguments):
+    assert imported(*arguments) & SERVERS == set()
+
+
+def commands(app, path=()):
+    """Yield every command that can be run, with its path."""
+    if app.default_command:
+        yield " ".join(path), app
+    for name in app:
+        if not name.startswith("-"):
+            yield from commands(app[name], (*path, name))
+
+
+def test_every_command_takes_the_form_of_its_output():
+    found = {path: app for path, app in commands(build()) if path}
+    assert {path.split()[0] for path in found} == set(_COMMANDS)
+    options = {path: {name for argument in app.assemble_argument_collection() for name in argument.names}
+               for path, app in found.items()}  # fmt: skip
+    assert {path for path, names in options.items() if not {"--output", "-o"} <= names} == WITHOUT_FORM
