@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -21,7 +22,7 @@ from litestar.exceptions import HTTPException
 
 from app.auth import TokenGate
 from app.context import Services
-from app.control import janitor, monitor
+from app.control import janitor, monitor, tell
 from app.control.loop import every
 from app.control.parking import Parking
 from app.health import Readiness, healthz, readyz_of
@@ -81,12 +82,21 @@ class Replica:
             "appender": self.services.appender.run,
             "parking": partial(every, 0.0, self.services.parking.watch, name="parking"),
             "monitor": partial(every, settings.monitor_seconds, partial(monitor.step, db, settings), name="monitor"),
+            "tell": partial(every, settings.poll_seconds, partial(tell.step, db, self.services.hub), name="tell"),
+            "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
             "janitor": partial(every, _JANITOR_SECONDS, partial(janitor.step, db, settings), name="janitor"),
         }
         for name, run in loops.items():
             task = asyncio.ensure_future(run())
             task.add_done_callback(partial(_ended, name))
             self._tasks.append(task)
+
+    async def _move(self) -> None:
+        """While the database does not answer this replica, let the clients find out whether it answers another one."""
+        silent = time.monotonic() - self.services.db.answered_at
+        if silent > self.settings.away_seconds:
+            _log.warning("the database does not answer", extra={"seconds": round(silent, 1)})
+            await self.rpc.move(self.settings.away_seconds / 2)
 
     async def drain(self) -> None:
         """Let the clients move on to other replicas."""
@@ -100,6 +110,10 @@ class Replica:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.services.feeds.close()
         await self.services.db.close()
+
+
+async def _open(settings: AppSettings) -> Database:
+    return await Database.open(settings.dsn, size=settings.pool_size, pooled=bool(settings.listen_dsn))
 
 
 def _ended(name: str, task: asyncio.Future[Any]) -> None:
@@ -120,7 +134,7 @@ def create_app(settings: AppSettings) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         await asyncio.to_thread(check, settings.dsn)
-        replica = Replica(settings, await Database.open(settings.dsn, size=settings.pool_size))
+        replica = Replica(settings, await _open(settings))
         running.append(replica)
         readiness.db, readiness.listener, readiness.hub = replica.services.db, replica.listener, replica.services.hub
         replica.start()

@@ -71,6 +71,8 @@ class AppSettings:
     """How long files are kept that no task has taken."""
     body_bytes: int = 4 * 1024 * 1024
     """Largest body of a request and frame of a socket."""
+    away_seconds: float = 10.0
+    """After so long without an answer from the database a replica asks its clients to try another one."""
     drain_seconds: float = 10.0
     """How long a stopping replica lets its streams move to another one."""
     keep_workers_seconds: float = 86_400.0

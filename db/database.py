@@ -8,6 +8,7 @@ caller's repetition harmless.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Self
 
 import asyncpg
@@ -20,10 +21,9 @@ _BROKEN = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
@@ -35,10 +35,16 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self.answered_at = time.monotonic()
+        """When a statement last got its answer, by the local clock."""
 
     @classmethod
-    async def open(cls, dsn: str, *, size: int, timeout: float = 30.0) -> Self:
-        """Connect; ``size`` connections at most, ``timeout`` seconds a statement. Raises DatabaseUnavailable."""
+    async def open(cls, dsn: str, *, size: int, pooled: bool = False, timeout: float = 30.0) -> Self:
+        """Connect; ``size`` connections at most, ``timeout`` seconds a statement. Raises DatabaseUnavailable.
+
+        ``pooled``: the DSN leads through a pooler whose connections change hands after every transaction, so that no
+        statement stays prepared; each then costs a second round trip.
+        """
         try:
             pool = await asyncpg.create_pool(
                 dsn,
@@ -46,6 +52,8 @@ class Database:
                 max_size=size,
                 command_timeout=timeout,
                 timeout=10,
+                statement_cache_size=0 if pooled else 500,
+                reset=_nothing,
                 server_settings={"application_name": "ado-api"},
             )
         except _BROKEN as error:
@@ -75,6 +83,7 @@ class Database:
             except _BROKEN as error:
                 raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
             else:
+                self.answered_at = time.monotonic()
                 return rows
         raise AssertionError("unreachable")
 
@@ -86,3 +95,7 @@ class Database:
     async def one(self, name: str, /, **values: Any) -> asyncpg.Record:
         """Run a statement that always gives one row."""
         return (await self.many(name, **values))[0]
+
+
+async def _nothing(_: Any) -> None:
+    """Reset a connection that comes back to the pool: single statements leave nothing behind."""

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -105,46 +107,59 @@ def migrate(dsn: str) -> list[int]:
 
     Raises MigrationFailed, SchemaMismatch (the database is newer) or DatabaseUnavailable.
     """
+    done: list[int] = []
     with connected(dsn, autocommit=True, prepare_threshold=None) as connection:
-        connection.execute("select pg_advisory_lock(%s)", [_LOCK])
-        connection.execute("set client_min_messages = warning")
-        connection.execute(_BOOTSTRAP)
-        connection.execute(f"set lock_timeout = '{_LOCK_WAIT}'")
-        return _apply_missing(connection)
-
-
-def _apply_missing(connection: psycopg.Connection[Any]) -> list[int]:
-    applied = dict(connection.execute("select number, checksum from ado.migrations").fetchall())
-    files_ = migrations()
-    if applied and max(applied) > len(files_):
-        raise SchemaMismatch(max(applied), len(files_))
-    done = []
-    for migration in files_:
-        if migration.number in applied:
-            if applied[migration.number] != migration.checksum:
-                raise MigrationFailed(
-                    f"migration {migration.number} ({migration.name}) is not the one that was applied",
-                    "install the release that the database was migrated with, or a newer one",
-                )
-            continue
-        try:
-            _apply(connection, migration)
-        except psycopg.Error as error:
-            raise MigrationFailed(
-                f"migration {migration.number} ({migration.name}) failed: {error}",
-                "nothing of it was kept; it can be run again when the cause is gone",
-            ) from error
-        done.append(migration.number)
+        with _locked(connection):
+            connection.execute(_BOOTSTRAP)
+        while (number := _apply_next(connection)) is not None:
+            done.append(number)
     return done
 
 
-def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
+@contextmanager
+def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Be alone for one transaction: behind a pooler a lock or setting of the session would stay there for others."""
     with connection.transaction():
-        connection.execute(migration.text.encode())
+        connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
+        connection.execute("set local client_min_messages = warning")
+        yield
+
+
+def _apply_next(connection: psycopg.Connection[Any]) -> int | None:
+    """Apply the first missing migration and return its number; None when none is missing."""
+    with _locked(connection):
+        missing = _missing(dict(connection.execute("select number, checksum from ado.migrations").fetchall()))
+        if missing is None:
+            return None
+        connection.execute(f"set local lock_timeout = '{_LOCK_WAIT}'")
+        try:
+            connection.execute(missing.text.encode())
+        except psycopg.Error as error:
+            raise MigrationFailed(
+                f"migration {missing.number} ({missing.name}) failed: {error}",
+                "nothing of it was kept; it can be run again when the cause is gone",
+            ) from error
         connection.execute(
             "insert into ado.migrations (number, name, checksum, oldest) values (%s, %s, %s, %s)",
-            [migration.number, migration.name, migration.checksum, migration.oldest],
+            [missing.number, missing.name, missing.checksum, missing.oldest],
         )
+    return missing.number
+
+
+def _missing(applied: Mapping[int, str]) -> Migration | None:
+    """Return the first migration that was not applied. Raises SchemaMismatch, MigrationFailed."""
+    files_ = migrations()
+    if applied and max(applied) > len(files_):
+        raise SchemaMismatch(max(applied), len(files_))
+    for migration in files_:
+        if migration.number not in applied:
+            return migration
+        if applied[migration.number] != migration.checksum:
+            raise MigrationFailed(
+                f"migration {migration.number} ({migration.name}) is not the one that was applied",
+                "install the release that the database was migrated with, or a newer one",
+            )
+    return None
 
 
 def schema(dsn: str) -> Schema:

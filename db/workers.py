@@ -141,6 +141,11 @@ async def drain(db: Database, worker_id: str) -> bool:
     return await db.optional("drain_worker", worker_id=worker_id) is not None
 
 
+async def to_tell(db: Database) -> list[str]:
+    """Return the workers that must stop a job or drain."""
+    return [row["worker_id"] for row in await db.many("workers_to_tell")]
+
+
 async def listing(db: Database, state: str | None = None) -> list[Worker]:
     """Return the workers, optionally of one state, with what they hold."""
     held: defaultdict[str, list[AttemptKey]] = defaultdict(list)

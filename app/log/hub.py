@@ -53,6 +53,10 @@ class Hub:
                 if not self._waiters[key]:
                     del self._waiters[key]
 
+    def anybody_for(self, kind: str) -> bool:
+        """Whether anybody waits for a key of this kind."""
+        return any(isinstance(key, tuple) and key[0] == kind for key in self._waiters)
+
     def wake(self, key: Hashable) -> None:
         """Wake everybody who waits for a key."""
         for wakeup in self._waiters.get(key, ()):

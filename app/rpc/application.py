@@ -78,6 +78,13 @@ class RpcApplication:
         await asyncio.gather(*notices, return_exceptions=True)
         await asyncio.gather(*(connection.close() for connection in self._connections), return_exceptions=True)
 
+    async def move(self, seconds: float) -> None:
+        """Ask every client to connect again, to another replica, spread over some seconds; all stay served."""
+        with contextlib.suppress(TimeoutError):  # of those that read nothing
+            async with asyncio.timeout(seconds + self._limits.last_seconds):
+                delays = ((connection, random.uniform(0, seconds)) for connection in self._connections)  # noqa: S311
+                await asyncio.gather(*(self._notify(connection, delay) for connection, delay in delays))
+
     @staticmethod
     async def _notify(connection: Socket | EventStream, delay: float) -> None:
         await asyncio.sleep(delay)

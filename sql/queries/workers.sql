@@ -119,3 +119,9 @@ from registered r left join before b on true;
 insert into ado.worker_scales (capabilities, count) values (:capabilities::text[], :count::integer)
 on conflict (capabilities) do update set count = excluded.count
 returning count, pg_notify('ado', 's');
+
+-- name: workers_to_tell :many
+-- Workers with an open command: a job to stop, or to drain. Those that have ended are told nothing.
+select j.worker_id from ado.jobs j where j.status = 'running' and j.stop_reason is not null
+union
+select w.worker_id from ado.workers w where w.draining and w.stopped_at is null;
