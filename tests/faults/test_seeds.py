@@ -7,6 +7,7 @@ chooses others.
 import asyncio
 import random
 import sys
+import threading
 
 from support import stream, truth
 from support.field import REPLICAS, Field
@@ -29,10 +30,13 @@ class Storm:
         self._rng = rng
         self.done = []
         """What was done, for the report of a failure."""
+        self.over = threading.Event()
         self._worker_kills = 0
 
     def blow(self, count):
         for _ in range(count):
+            if self.over.is_set():
+                return
             act = self._rng.choice(
                 [
                     *[self._cut, self._cut, self._half_close, self._delay, self._throttle, self._stop, self._deaf],
@@ -133,6 +137,7 @@ async def test_the_log_stays_exact_whatever_breaks(seed):
         recorder = Recorder(field.work_urls, field.cluster.token, "recorder")
         commands = [CommandReader(field, name, field.view_urls) for name in (task, recorded)]
         storm = Storm(field, commands, rng)
+        blowing = asyncio.ensure_future(asyncio.to_thread(storm.blow, FAULTS))
         try:
             async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
                 token, urls = field.cluster.token, field.view_urls
@@ -144,10 +149,12 @@ async def test_the_log_stays_exact_whatever_breaks(seed):
                         ("wandering", read_wandering(urls, token, task, random.Random(seed))),
                     )
                 }
-                await asyncio.to_thread(storm.blow, FAULTS)
+                await asyncio.shield(blowing)
                 await asyncio.to_thread(until, lambda: all(_ended(command) for command in commands), "readers", SECONDS)
         finally:
-            sys.stdout.write(f"seed {seed}: {'; '.join(storm.done)}\n")
+            storm.over.set()
+            await asyncio.wait([blowing])
+            sys.stdout.write(f"seed {seed}: {'; '.join(storm.done)}\n{field.complaints()}\n")
         log = truth.stored(field, task)
         truth.check_order(log)
         finished = truth.check_bytes(log, seed, CHUNKS)

@@ -176,6 +176,14 @@ class Field:
 
     # what is true
 
+    def complaints(self):
+        """Return what the processes logged as errors, for the report of a failure."""
+        found = []
+        for log in sorted(self.home.glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()
+            found += [f"{log.name}: {line}" for line in lines if "call failed" in line or "Traceback" in line]
+        return "\n".join(found)
+
     def sql(self, statement, *values):
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             return connection.execute(statement, values).fetchall()

@@ -26,6 +26,7 @@ class Link:
         self._deaf = False
         self._flows = set()
         self._ends = set()
+        self._reaching = 0
         self._going = {UP: asyncio.Event(), DOWN: asyncio.Event()}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
@@ -66,6 +67,8 @@ class Link:
 
     async def _close(self):
         self._server.close()
+        while self._reaching:
+            await asyncio.sleep(0.005)
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
@@ -136,7 +139,11 @@ class Link:
         try:
             while self._deaf:
                 await asyncio.sleep(0.02)
-            far = await self._reach()
+            self._reaching += 1  # a connection that is being made is not given up halfway: nobody would close it
+            try:
+                far = await self._reach()
+            finally:
+                self._reaching -= 1
             if far is None:
                 writer.transport.abort()
                 return
