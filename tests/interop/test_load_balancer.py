@@ -106,6 +106,7 @@ def text(lines):
     return "".join(line["item"]["data"]["data"] for line in lines if line.get("item", {}).get("data", {}).get("data"))
 
 
+@pytest.mark.timeout(300)
 def test_both_replicas_are_rolled_while_a_task_streams_and_nobody_misses_or_doubles_an_event(
     balancer, cluster, follow, home
 ):

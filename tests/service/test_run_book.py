@@ -1,0 +1,95 @@
+"""The run book: its alarms, its commands, and a backup that was restored as it says."""
+
+import os
+import re
+import shlex
+import subprocess
+
+import pytest
+import yaml
+from support.postgres import execute, system_bindirs
+from support.program import Cluster
+from support.rendering import DEPLOY
+
+from cli.app import build
+from db.migrate import migrate
+
+BOOK = (DEPLOY / "README.md").read_text()
+BLOCKS = [re.sub(r"^ +", "", block, flags=re.MULTILINE) for block in re.findall(r"```sh\n(.*?)```", BOOK, re.DOTALL)]
+LINES = [line for block in BLOCKS for line in block.replace("\\\n", "").splitlines()]
+
+
+def test_every_alarm_has_its_section():
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())
+    alarms = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    assert re.findall(r"^### (Ado\w+)$", BOOK, re.MULTILINE) == alarms
+
+
+def test_every_file_it_names_is_there():
+    for name in re.findall(
+        r"deploy/(?!ado-)[\w./-]+|(?<=`)(?:kubernetes|overlays|proxy|prometheus|grafana)/[\w./-]*", BOOK
+    ):
+        path = name.removeprefix("deploy/").replace("overlays/mine", "overlays/example")
+        assert (DEPLOY / path).exists(), name
+
+
+def test_every_command_of_ado_is_one():
+    commands = [match[1] for line in LINES if (match := re.search(r"(?:^|-- |\" )ado ([a-z].*)$", line))]
+    assert len(commands) >= 6
+    app = build()
+    for command in commands:
+        app.parse_args(shlex.split(command), print_error=False, exit_on_error=False)
+
+
+@pytest.fixture
+def two_databases(system_server):
+    names = {"old": f"ado_old_{os.getpid()}", "new": f"ado_new_{os.getpid()}"}
+    for name in names.values():
+        execute(system_server, f'create database "{name}"')
+    yield {which: system_server.replace("/postgres?", f"/{name}?") for which, name in names.items()}
+    for name in names.values():
+        execute(system_server, f'drop database "{name}" with (force)')
+
+
+def commanded(program, directory, **env):
+    """Run the run book's lines that use a program, with the system's tools."""
+    lines = [line for line in LINES if program in line]
+    assert lines
+    path = f"{system_bindirs()[0]}:{os.environ['PATH']}"
+    for line in lines:
+        done = subprocess.run(
+            ["sh", "-ec", line],
+            cwd=directory,
+            env={**os.environ, **env, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (line, done.stderr)
+
+
+@pytest.mark.timeout(300)
+def test_a_backup_made_and_restored_as_it_says_has_every_task_log_and_token(two_databases, home):
+    migrate(two_databases["old"])
+    before = Cluster(two_databases["old"], home)
+    try:
+        before.add_replicas(2).add_worker("w1")
+        written = before.ado("run", "--remote", "--agent", "shell", "head -c 100000 /dev/urandom", check=0).stdout
+        before.ado("run", "--remote", "--detach", "--agent", "nobody-offers-this", "x", check=0)
+        commanded("pg_dump", home, OWNER_DSN=two_databases["old"])
+        before.ado("run", "--remote", "--agent", "shell", "echo after the dump", check=0)
+    finally:
+        before.close()
+    commanded("pg_restore", home, NEW_OWNER_DSN=two_databases["new"])
+    restored = home / "restored"
+    restored.mkdir()
+    after = Cluster(two_databases["new"], restored)
+    after.token = before.token
+    try:
+        after.add_replicas(2).add_worker("w1")
+        assert after.ado("logs", "task-1", "--raw", check=0).stdout == written
+        assert after.task("task-2")["status"] == "queued"
+        done = after.ado("run", "--remote", "--agent", "shell", "-o", "name", "exit 7", check=7)
+        assert b"task-3" in done.stdout + done.stderr
+    finally:
+        after.close()
