@@ -33,6 +33,12 @@ def test_every_file_it_names_is_there():
         assert (DEPLOY / path).exists(), name
 
 
+def test_every_setting_it_names_is_one():
+    table = (DEPLOY.parent / "README.md").read_text()
+    known = set(re.findall(r"^\| `(ADO_\w+)` \|", table, re.MULTILINE))
+    assert set(re.findall(r"ADO_[A-Z_]+", BOOK)) <= known
+
+
 def test_every_command_of_ado_is_one():
     commands = [match[1] for line in LINES if (match := re.search(r"(?:^|-- |\" )ado ([a-z].*)$", line))]
     assert len(commands) >= 6
