@@ -1,10 +1,12 @@
 """The run book: its alarms, its commands, and a backup that was restored as it says."""
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
 
+import psycopg
 import pytest
 import yaml
 from support.postgres import execute, system_bindirs
@@ -47,12 +49,23 @@ def test_every_command_of_ado_is_one():
         app.parse_args(shlex.split(command), print_error=False, exit_on_error=False)
 
 
+def as_user(dsn, user, database):
+    return f"{dsn.partition('/postgres?')[0]}/{database}?{dsn.partition('?')[2]}".replace("user=ado", f"user={user}")
+
+
 @pytest.fixture
-def two_databases(system_server):
-    names = {"old": f"ado_old_{os.getpid()}", "new": f"ado_new_{os.getpid()}"}
-    for name in names.values():
-        execute(system_server, f'create database "{name}"')
-    yield {which: system_server.replace("/postgres?", f"/{name}?") for which, name in names.items()}
+def installed(system_server):
+    """Roles and databases as the run book makes them, and one more database to restore into."""
+    (block,) = re.findall(r"```sql\n(.*?)```", BOOK, re.DOTALL)
+    for statement in filter(str.strip, block.split(";")):
+        with contextlib.suppress(psycopg.errors.DuplicateObject):  # roles belong to the server
+            execute(system_server, statement)
+    execute(system_server, "create database ado_new owner ado_owner")
+    names = {"old": "ado", "new": "ado_new"}
+    yield {
+        which: (as_user(system_server, "ado_owner", n), as_user(system_server, "ado_app", n))
+        for which, n in names.items()
+    }
     for name in names.values():
         execute(system_server, f'drop database "{name}" with (force)')
 
@@ -75,21 +88,24 @@ def commanded(program, directory, **env):
 
 
 @pytest.mark.timeout(300)
-def test_a_backup_made_and_restored_as_it_says_has_every_task_log_and_token(two_databases, home):
-    migrate(two_databases["old"])
-    before = Cluster(two_databases["old"], home)
+def test_a_backup_made_and_restored_as_it_says_has_every_task_log_and_token(installed, home):
+    """All of it with the run book's roles: the owner migrates, dumps and restores, the other one serves."""
+    owner, app = installed["old"]
+    migrate(owner)
+    before = Cluster(app, home)
     try:
         before.add_replicas(2).add_worker("w1")
         written = before.ado("run", "--remote", "--agent", "shell", "head -c 100000 /dev/urandom", check=0).stdout
         before.ado("run", "--remote", "--detach", "--agent", "nobody-offers-this", "x", check=0)
-        commanded("pg_dump", home, OWNER_DSN=two_databases["old"])
+        commanded("pg_dump", home, OWNER_DSN=owner)
         before.ado("run", "--remote", "--agent", "shell", "echo after the dump", check=0)
     finally:
         before.close()
-    commanded("pg_restore", home, NEW_OWNER_DSN=two_databases["new"])
+    owner, app = installed["new"]
+    commanded("pg_restore", home, NEW_OWNER_DSN=owner)
     restored = home / "restored"
     restored.mkdir()
-    after = Cluster(two_databases["new"], restored)
+    after = Cluster(app, restored)
     after.token = before.token
     try:
         after.add_replicas(2).add_worker("w1")
