@@ -57,6 +57,10 @@ class AppSettings:
     """Largest environment of a task, names and values."""
     task_workers: int = 1000
     """Largest number of jobs of one task."""
+    task_images: tuple[str, ...] = ()
+    """Images that a task may choose for its pods, divided by commas; `*` stands for any text."""
+    task_node_labels: tuple[str, ...] = ()
+    """Node labels by which a task may choose where its pods run, divided by commas."""
     event_bytes: int = 1024 * 1024
     """Largest data of one event, decoded."""
     batch_events: int = 1000

@@ -47,6 +47,8 @@ class NewTask:
     environment: Mapping[str, str]
     labels: Mapping[str, str]
     workspace: Any
+    pod: Mapping[str, Any] | None
+    """Image and node selector: only a pod made for one of its jobs can run it."""
     on_failure: str
     idempotency_key: str | None
     digest: bytes

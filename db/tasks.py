@@ -48,11 +48,12 @@ async def _create(db: Database, task: NewTask) -> int | None:
         timeout_seconds=task.timeout_seconds,
         labels=_text(dict(task.labels)),
         workspace=_text(task.workspace),
+        pod=_text(task.pod),
         on_failure=task.on_failure,
         idempotency_key=task.idempotency_key,
         input_digest=task.digest,
         environment=_text(dict(task.environment)) if task.environment else None,
-        needs=sorted({task.agent, *task.requires}),
+        needs=sorted({task.agent, *task.requires, *(["pod"] if task.pod else [])}),
         base_file=task.base_file,
         event=_text(event),
     )

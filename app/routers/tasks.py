@@ -14,6 +14,7 @@ from app.auth import OPERATE, READ
 from app.context import Context
 from app.reasons import refusal
 from app.routers.ids import no_such_file, no_such_task, parse_task
+from app.routers.pods import Pod, check, wish_of
 from app.routers.shapes import Resources, Task, Wire
 from app.rpc.procedure import mutation, query
 from app.settings import AppSettings
@@ -64,6 +65,7 @@ class CreateInput(Wire):
     env: dict[str, str] = {}
     labels: dict[str, str] = {}
     workspace: Workspace | None = None
+    pod: Pod | None = None
     on_failure: Literal["continue", "fail_fast"] = "continue"
     idempotency_key: Name | None = None
     agent_args: Any = None
@@ -135,6 +137,7 @@ def _new_task(input: CreateInput, digest: bytes) -> model.NewTask:
         environment=input.env,
         labels=input.labels,
         workspace=msgspec.to_builtins(input.workspace),
+        pod=wish_of(input.pod),
         on_failure=input.on_failure,
         idempotency_key=input.idempotency_key,
         digest=digest,
@@ -160,6 +163,8 @@ def _check_limits(settings: AppSettings, input: CreateInput) -> None:
     for amount in (input.resources.cpu, input.resources.memory, input.resources.gpu):
         if not 0 <= amount <= 2**60:
             raise refusal("invalid_input", "resources: an amount must be 0 or more", field="resources")
+    if input.pod:
+        check(settings, input.pod)
 
 
 def _check_remote(url: str) -> None:

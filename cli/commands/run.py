@@ -22,9 +22,11 @@ from cli.errors import usage
 from cli.follow import View
 from cli.output import talk, write_one
 from cli.pairs import pair
+from cli.pod import PodOptions
 
 _NO_OPTIONS = Options()
 _NO_REPOSITORY = RepositoryOptions()
+_NO_POD = PodOptions()
 _FIRST_CONTACT_SECONDS = 10.0
 
 
@@ -47,6 +49,7 @@ def run(
     model: str | None = None,
     raw_events: bool = False,
     repository: RepositoryOptions = _NO_REPOSITORY,
+    pod: PodOptions = _NO_POD,
     options: Options = _NO_OPTIONS,
 ) -> int:
     """Run a prompt here, or with --remote on workers.
@@ -91,6 +94,8 @@ def run(
     if not remote:
         if detach or priority is not None or require or label:
             raise usage("--detach, --priority, --require and --label need --remote", "add --remote")
+        if pod.any:
+            raise usage("--cpu, --memory, --gpu, --image and --node-selector need --remote", "add --remote")
         if repository != _NO_REPOSITORY:
             raise usage("--repo, --no-repo, --dirty and --push need --remote", "add --remote")
         chosen = agent or first([], [*here.own_agents(), *here.agents()])
@@ -115,6 +120,7 @@ def run(
         "labels": dict(pair(entry, "--label") for entry in label or []),
         "onFailure": "fail_fast" if fail_fast else "continue",
         "idempotencyKey": str(uuid.uuid4()),
+        **pod.wish(),
     }
     task = _create(client, wish)
     sent.keep(task["taskId"])

@@ -59,10 +59,10 @@ select null, (select count(*) from notified), (select count(*) from ended_jobs);
 -- the idempotency key is taken, or the file is not there (any more).
 with created_task as (
     insert into ado.tasks (prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
-        timeout_seconds, labels, workspace, on_failure, idempotency_key, input_digest)
+        timeout_seconds, labels, workspace, pod, on_failure, idempotency_key, input_digest)
     select :prompt::text, :agent::text, :agent_args::json, :workers::integer, :requires::text[],
         :cpu::double precision, :memory::bigint, :gpu::double precision, :priority::integer, :retries::integer,
-        :timeout_seconds::double precision, :labels::jsonb, :workspace::json, :on_failure::text,
+        :timeout_seconds::double precision, :labels::jsonb, :workspace::json, :pod::json, :on_failure::text,
         :idempotency_key::text, :input_digest::bytea
     where :base_file::text is null or exists (
         select from ado.files f where f.file_id = :base_file::text and f.kind = 'base' and f.task_id is null

@@ -24,6 +24,7 @@ def new_task(**values):
         "environment": {},
         "labels": {},
         "workspace": None,
+        "pod": None,
         "on_failure": "continue",
         "idempotency_key": None,
         "digest": b"",

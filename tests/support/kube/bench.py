@@ -1,12 +1,16 @@
 """Replicas, spawners and a namespace, on a real cluster or on the tests' own; what is the same on both."""
 
+import asyncio
 import json
 from pathlib import Path
 
 from kubernetes import client, config
 
+from db import tasks
+from db.database import Database
 from support.kube.server import FakeCluster
 from support.program import until
+from support.records import new_task
 
 QUICK = {
     "ADO_SPAWNER_SECONDS": "0.2",
@@ -21,6 +25,7 @@ QUICK = {
     "ADO_WATCH_SECONDS": "2",
     "ADO_IDLE_SECONDS": "5",
 }
+SLOW_LEASE = {"ADO_HEARTBEAT_SECONDS": "5", "ADO_SUSPECT_SECONDS": "60", "ADO_LEASE_SECONDS": "120"}
 
 
 class Bench:
@@ -33,6 +38,7 @@ class Bench:
         self.public_url = public_url
         spawners = self.fake.kubeconfig if self.fake else kubeconfig
         self.ado.env |= QUICK | {"KUBECONFIG": str(spawners), "ADO_POD_IMAGE": self.image}
+        self.ado.env |= {"ADO_TASK_IMAGES": "*", "ADO_TASK_NODE_LABELS": "ado-test/nowhere"}
         loaded = client.Configuration()
         config.load_kube_config(str(self.fake.admin_kubeconfig if self.fake else spawners), client_configuration=loaded)
         loaded.retries = False
@@ -72,10 +78,42 @@ class Bench:
     def secrets(self):
         return self._list(self.core.list_namespaced_secret)
 
+    def delete(self, name, **options):
+        """Delete a pod, as somebody else would."""
+        self.core.delete_namespaced_pod(name, self.namespace, _preload_content=False, **options).read()
+
     def until_clean(self, seconds=60):
         """Wait until no pod and no Secret of this installation is left, and every row says so."""
         until(lambda: not self.pods() and not self.secrets(), "no pod or Secret to be left", seconds)
         until(lambda: not self.open_rows(), "every row to be closed", seconds)
+
+    def queue(self, count):
+        """Queue a task of so many jobs, past the API."""
+
+        async def create():
+            db = await Database.open(self.ado.dsn, size=1)
+            try:
+                return await tasks.create(db, new_task(workers=count))
+            finally:
+                await db.close()
+
+        return asyncio.run(create())
+
+    def cancel(self, task_id):
+        """Cancel a task, past the API."""
+
+        async def cancel():
+            db = await Database.open(self.ado.dsn, size=1)
+            try:
+                await tasks.cancel(db, task_id, None)
+            finally:
+                await db.close()
+
+        asyncio.run(cancel())
+
+    def states(self):
+        """Return how many pods are in which state."""
+        return dict(self.ado.sql("select state, count(*) from ado.pods group by state"))
 
     def open_rows(self):
         return self.ado.sql("select name, state from ado.pods where state <> 'ended'")

@@ -165,9 +165,13 @@ class Kubelet:
             item["status"]["conditions"] = [condition]
             if not why:
                 item["spec"]["nodeName"] = "node-1"
+                container = spec["containers"][0]
                 item["status"]["containerStatuses"] = [
-                    {"name": spec["containers"][0]["name"], "state": {"waiting": {"reason": "ContainerCreating"}}}
-                ]
+                    {
+                        "name": container["name"], "image": container["image"], "imageID": "", "ready": False,
+                        "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}, "lastState": {},
+                    }
+                ]  # fmt: skip
 
         self._update(pod, change)
 
