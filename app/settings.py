@@ -141,6 +141,8 @@ class SpawnerSettings:
     """Most workers at once."""
     idle_seconds: float = 60.0
     """Idle time after which a worker is ended."""
+    start_seconds: float = 60.0
+    """Time after which a worker that was asked for and never came is forgotten and asked for again."""
     spawner_seconds: float = 0.2
     """Time between looks at the queue."""
     worker_capabilities: tuple[str, ...] = ("shell", "scripted")

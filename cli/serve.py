@@ -232,7 +232,7 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
         work_dir=Path(settings.work_dir),
         lifeline=lifeline,
     )
-    limits = Limits(settings.max_workers, settings.idle_seconds)
+    limits = Limits(settings.max_workers, settings.idle_seconds, settings.start_seconds)
     try:
         Spawner(SpawnerDatabase(pool), local, limits, interval=settings.spawner_seconds).run(stopping)
     finally:

@@ -27,7 +27,13 @@ class Obstacle:
 def obstacles(task: Mapping[str, Any], status: Mapping[str, Any]) -> list[Obstacle]:
     """Return, per live worker, the first requirement of a queued task that it does not meet."""
     live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
-    return [Obstacle(worker["workerId"], worker["state"], *_unmet(task, worker)) for worker in live]
+    delay = _retry_delay(task)
+    return [Obstacle(worker["workerId"], worker["state"], *(delay or _unmet(task, worker))) for worker in live]
+
+
+def _retry_delay(task: Mapping[str, Any]) -> tuple[str, str] | None:
+    waits = [job.get("retryAt") for job in task["jobs"] if job["status"] == "queued"]
+    return ("retry_delay", f"wait until {min(waits)}") if waits and all(waits) else None
 
 
 def _unmet(task: Mapping[str, Any], worker: Mapping[str, Any]) -> tuple[str, str]:
@@ -51,9 +57,10 @@ def _short(task: Mapping[str, Any], offered: Mapping[str, float]) -> list[str]:
 
 
 def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    """Return the reason in one line; empty when a job of the task runs or nothing waits."""
-    if not any(job["status"] == "queued" for job in task["jobs"]) or task["status"] != "queued":
-        return ""
+    """Return the reason in one line; empty when nothing waits, or nothing is in the way."""
+    delay = _retry_delay(task)
+    if delay or not any(job["status"] == "queued" for job in task["jobs"]):
+        return f"its workers were lost; the next attempt comes later: {delay[1]}" if delay else ""
     found = obstacles(task, status)
     if not found:
         return "no worker is running; start one with: ado worker, or a spawner"

@@ -75,6 +75,8 @@ class Job:
     result: Any
     usage: Any
     stop_reason: str | None
+    retry_at: datetime | None
+    """Until when a queued job waits before its next attempt."""
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -97,6 +99,7 @@ class Job:
             result=_json(row["result"]),
             usage=_json(row["usage"]),
             stop_reason=row["stop_reason"],
+            retry_at=row.get("retry_at"),
             started_at=row["started_at"],
             finished_at=row["finished_at"],
         )

@@ -3,7 +3,7 @@
 An agent finds its session again only under the path where it began, so the path depends on the job alone. A lock on
 the directory, held by every process of the attempt, keeps a later attempt on the same machine out until nothing of
 the earlier one is left; if that takes too long the later one gets another path. What a killed worker left behind goes
-when the next attempt comes or the next worker starts.
+when the next attempt of the job comes, or when the next worker on the machine starts or ends.
 """
 
 from __future__ import annotations

@@ -76,6 +76,7 @@ class Supervisor:
                     await self._work()
                 finally:
                     await heartbeat.stop(last_word=self._draining.is_set() and self._failed is None)
+        await asyncio.to_thread(sweep, self._settings.work_dir)
         if self._failed is not None:
             _log.error("worker ended", extra={"worker": self._settings.worker_id, "reason": self._failed})
         return 1 if self._failed else 0

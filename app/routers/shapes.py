@@ -59,6 +59,8 @@ class Job(Wire):
     usage: Any = UNSET
     dropped_bytes: int | UnsetType = UNSET
     """Output of the last attempt beyond the limit, which was not stored."""
+    retry_at: datetime | UnsetType = UNSET
+    """Until when a queued job waits before its next attempt."""
     started_at: datetime | UnsetType = UNSET
     finished_at: datetime | UnsetType = UNSET
 
@@ -77,6 +79,7 @@ class Job(Wire):
             result=_or_unset(job.result),
             usage=_or_unset(job.usage),
             dropped_bytes=_or_unset(job.dropped_bytes or None),
+            retry_at=_or_unset(job.retry_at),
             started_at=_or_unset(job.started_at),
             finished_at=_or_unset(job.finished_at),
         )

@@ -16,8 +16,11 @@ values (:worker_id::text, :capabilities::text[], :cpu::double precision, :memory
     :slots::integer, :backend::text, :host::text);
 
 -- name: forget_request :none
--- The worker never came.
-delete from ado.workers where worker_id = :worker_id::text and last_heartbeat_at is null;
+-- The worker never came; without its token it cannot come later, as a worker that no spawner knows.
+with forgotten as (
+    delete from ado.workers where worker_id = :worker_id::text and last_heartbeat_at is null returning worker_id
+)
+delete from ado.tokens t using forgotten f where t.worker_id = f.worker_id and t.role = 'worker';
 
 -- name: retire_worker :none
 -- Drain an idle worker, unless it has taken a job meanwhile.

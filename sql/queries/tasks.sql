@@ -99,7 +99,8 @@ left join ado.task_environments v using (task_id)
 where t.task_id = :task_id::bigint;
 
 -- name: get_jobs :many
-select * from ado.jobs where task_id = any(:task_ids::bigint[]) order by task_id, job;
+select j.*, case when j.status = 'queued' and j.run_after > now() then j.run_after end as retry_at
+from ado.jobs j where j.task_id = any(:task_ids::bigint[]) order by j.task_id, j.job;
 
 -- name: get_kv :optional
 select key, value::text as value, version, idempotency_key from ado.task_values

@@ -78,12 +78,18 @@ with before as materialized (
 select gap from before;
 
 -- name: prune_workers :many
--- Forget workers that ended long ago; a running job keeps its worker's row.
-delete from ado.workers w
-where (w.stopped_at < now() - make_interval(secs => :keep_seconds::double precision)
-       or coalesce(w.last_heartbeat_at, w.requested_at) < now() - make_interval(secs => :keep_seconds::double precision))
-  and not exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running')
-returning w.worker_id;
+-- Forget workers that ended long ago, with the tokens that a spawner made for them; a running job keeps its worker's row.
+with forgotten as (
+    delete from ado.workers w
+    where (w.stopped_at < now() - make_interval(secs => :keep_seconds::double precision)
+           or coalesce(w.last_heartbeat_at, w.requested_at) < now() - make_interval(secs => :keep_seconds::double precision))
+      and not exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running')
+    returning w.worker_id, w.backend
+), forgotten_tokens as (
+    delete from ado.tokens t using forgotten f
+    where t.role = 'worker' and t.worker_id = f.worker_id and f.backend is not null
+)
+select f.worker_id from forgotten f;
 
 -- name: queue_counts :one
 select count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'running') as running

@@ -1,9 +1,7 @@
 """The life of tasks, jobs and attempts in the database: fences, verdicts, losses, races."""
 
 import asyncio
-import random
 
-import pytest
 from support.records import LEASE, SUSPECT, batch, claim, create, finish, register
 
 from db import events, jobs, tasks, tokens, workers
@@ -173,42 +171,6 @@ async def test_the_verdict_is_failed_before_cancelled_before_succeeded(db):
     last = (await log(db, task_id))[-1]
     assert last.type == "failed"
     assert '"job":2' in last.body
-
-
-@pytest.mark.parametrize("seed", range(40))
-async def test_cancel_finish_claim_and_loss_end_in_one_terminal_event(db, seed):
-    """Whatever the order of rival transitions, the task ends once."""
-    rng = random.Random(seed)
-    task_id = await create(db, workers=3)
-    await register(db)
-    await claim(db, limit=2)
-
-    async def later(call):
-        await asyncio.sleep(rng.random() * 0.01)
-        return await call()
-
-    async def finished(job, outcome):
-        await jobs.finish(db, finish(task_id, outcome, job=job))
-        await tasks.after_failure(db, task_id)
-
-    rivals = [
-        lambda: tasks.cancel(db, task_id, None),
-        lambda: tasks.cancel(db, task_id, None),
-        lambda: finished(0, "succeeded"),
-        lambda: finished(1, "failed"),
-        lambda: jobs.end_attempts(db, [(task_id, 1, 1)], reason="lost", loss=True),
-        lambda: claim(db),
-    ]
-    await asyncio.gather(*(later(rival) for rival in rivals))
-    for key in list(await jobs.held(db, "w1")):
-        await jobs.finish(db, finish(task_id, "succeeded", job=key[1], attempt=key[2]))
-    await tasks.settle(db, task_id)
-    found = await log(db, task_id)
-    assert [event.seq for event in found] == list(range(1, len(found) + 1))
-    terminal = [event.type for event in found if event.type in ("succeeded", "failed", "cancelled")]
-    assert len(terminal) == 1
-    assert found[-1].type == terminal[0]
-    assert [event.type for event in found].count("cancel_requested") <= 1
 
 
 async def test_siblings_that_end_at_once_settle_the_task_once(db):

@@ -60,6 +60,16 @@ async def test_why_pending_names_every_requirement_that_a_worker_does_not_meet(d
     assert [word for word in words if word not in help_] == []
 
 
+async def test_why_pending_says_when_a_job_waits_for_its_next_try(db, dsn):
+    await register(db)
+    await create(db)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("update ado.jobs set run_after = now() + interval '1 minute'")
+    ((found, help_),) = pending(dsn).values()
+    assert found == "retry_delay"
+    assert help_.startswith("wait until ")
+
+
 async def test_why_pending_tells_taken_slots_and_held_resources_apart(db, dsn):
     await register(db, slots=1)
     await register(db, "w2", slots=2)

@@ -70,10 +70,14 @@ class Cluster:
         admin.create_token(self.dsn, token)
         return token.token
 
-    def start(self, *arguments, env=None, **options):
-        log = (self.home / f"{arguments[0]}-{len(self.processes)}.log").open("wb")
+    def start(self, *arguments, **options):
+        return self.launch([sys.executable, "-P", "-m", "cli", *arguments], name=arguments[0], **options)
+
+    def launch(self, command, *, name="other", env=None, **options):
+        """Start a process that ends with the test, with a log of its own."""
+        log = (self.home / f"{name}-{len(self.processes)}.log").open("wb")
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", *arguments],
+            command,
             env={**self.env, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,

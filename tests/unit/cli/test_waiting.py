@@ -57,5 +57,18 @@ def test_the_reason_is_one_line_and_empty_when_nothing_is_in_the_way(workers, re
 
 
 def test_what_runs_does_not_wait():
-    assert why_waiting(task(status="running", jobs=[{"status": "running"}, {"status": "queued"}]), status()) == ""
+    assert why_waiting(task(status="running", jobs=[{"status": "running"}]), status()) == ""
     assert why_waiting(task(status="succeeded", jobs=[{"status": "succeeded"}]), status()) == ""
+
+
+def test_a_job_between_two_attempts_waits_for_the_time_and_for_no_worker():
+    jobs = [{"status": "running"}, {"status": "queued", "retryAt": "2026-01-02T03:04:05Z"}]
+    between = task(status="running", jobs=jobs)
+    (found,) = obstacles(between, status(worker()))
+    assert (found.unmet, found.help) == ("retry_delay", "wait until 2026-01-02T03:04:05Z")
+    assert "2026-01-02T03:04:05Z" in why_waiting(between, status(worker()))
+
+
+def test_a_job_that_waits_beside_running_siblings_is_explained_too():
+    rest = task(status="running", jobs=[{"status": "running"}, {"status": "queued"}])
+    assert why_waiting(rest, status()).startswith("no worker is running")

@@ -1,0 +1,145 @@
+"""What an attempt owns, when a worker's word or its silence ends it, and what a loss costs."""
+
+import asyncio
+
+import pytest
+from support.records import LEASE, SUSPECT, claim, create, finish, register
+
+from app.control import monitor
+from app.settings import AppSettings
+from db import jobs, tasks, tokens, workers
+
+SETTINGS = AppSettings(dsn="postgresql:///", suspect_seconds=SUSPECT, lease_seconds=LEASE)
+
+
+async def raw(db, statement, *values):
+    """Reach into the tables, as time or an operator would."""
+    return await db._pool.fetch(statement, *values)
+
+
+async def test_every_claimed_job_gets_a_token_of_its_own_that_ends_with_the_attempt(db):
+    task_id = await create(db, workers=3)
+    await register(db)
+    claimed = await claim(db)
+    owners = [await tokens.find(db, job.token) for job in claimed]
+    assert [(o.role, o.task_id, o.job, o.attempt, o.valid) for o in owners] == [
+        ("job", task_id, job, 1, True) for job in range(3)
+    ]
+    await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
+    await jobs.finish(db, finish(task_id, job=1))
+    (again,) = await claim(db)
+    assert [await tokens.find(db, job.token) is not None for job in claimed] == [False, False, True]
+    assert (await tokens.find(db, again.token)).attempt == 2
+
+
+async def test_a_token_of_a_job_is_stored_as_its_digest_alone(db):
+    await create(db)
+    await register(db)
+    (job,) = await claim(db)
+    tables = [await raw(db, f"select t.*::text as row from {name} t") for name in ("ado.jobs", "ado.tokens")]
+    assert job.token.encode().hex() not in str(tables)
+    assert job.token not in str(tables)
+    assert tokens.digest(job.token).hex() in str(tables)
+
+
+async def test_a_late_attempt_writes_no_value(db):
+    """The store is fenced like the log: by the attempt, in the statement."""
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+
+    async def write(attempt):
+        return await tasks.set_value(db, task_id, "k", attempt, version=None, key_limit=9, writer=(0, attempt))
+
+    assert (await write(1)).version == 1
+    await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
+    assert await write(1) is None
+    await claim(db)
+    assert await write(1) is None
+    assert (await write(2)).version == 2
+
+
+async def test_the_same_write_again_changes_nothing(db):
+    task_id = await create(db)
+
+    async def write(key, version):
+        return await tasks.set_value(db, task_id, "k", key, version=version, key_limit=9, idempotency_key=key)
+
+    assert (await write("a", 0)).version == 1
+    assert await write("a", 0) is None
+    assert await write("a", None) is None
+    assert (await write("b", 1)).version == 2
+    assert (await tasks.get_value(db, task_id, "k")).idempotency_key == "b"
+
+
+async def test_what_a_worker_holds_beyond_its_last_word_goes_back_without_a_loss(db):
+    """A claim crossed the worker's last word: the monitor gives the job back at once."""
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    await workers.heartbeat(
+        db, worker_id="w1", session="session-w1-i1", listed=[], load=None, at=None, stopped=True, lease_seconds=LEASE
+    )
+    await monitor.step(db, SETTINGS)
+    job = await jobs.get(db, task_id, 0)
+    assert (job.status, job.attempt) == ("queued", 1)
+    assert (await raw(db, "select losses from ado.jobs"))[0]["losses"] == 0
+    assert await claim(db) == []  # it has ended
+
+
+@pytest.mark.parametrize("losses", [1, 3, 5])
+async def test_the_setting_says_at_which_loss_a_job_fails(db, losses):
+    task_id = await create(db)
+    await register(db)
+    await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=losses)
+    for attempt in range(1, losses + 1):
+        await raw(db, "update ado.jobs set run_after = now()")
+        assert await claim(db)
+        (ended,) = await jobs.end_attempts(db, [(task_id, 0, attempt)], reason="lost", loss=True)
+        assert ended.status == ("failed" if attempt == losses else "queued")
+
+
+@pytest.mark.parametrize("jump", ["2 hours", "-2 hours"])
+async def test_a_jump_of_the_databases_clock_loses_nobody_and_saves_nobody(db, jump):
+    """Leases and heartbeats move with the clock, forwards and backwards."""
+    await create(db)
+    await register(db)
+    await claim(db)
+    await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=3)
+    for table, column in (
+        ("control", "last_tick_at"), ("workers", "last_heartbeat_at"), ("jobs", "lease_expires_at"),
+    ):  # fmt: skip
+        await raw(db, f"update ado.{table} set {column} = {column} - interval '{jump}'")
+    await monitor.step(db, SETTINGS)
+    (row,) = await raw(db, "select status, extract(epoch from lease_expires_at - now()) as left from ado.jobs")
+    assert row["status"] == "running"
+    assert LEASE - 10 < row["left"] <= LEASE
+    assert (await workers.listing(db))[0].state == "busy"
+
+
+async def test_siblings_of_a_failed_job_that_still_stop_hold_a_retry_back(db):
+    task_id = await create(db, workers=2, on_failure="fail_fast")
+    await register(db)
+    await claim(db)
+    await jobs.finish(db, finish(task_id, "failed", job=0))
+    await tasks.after_failure(db, task_id)
+    assert not await tasks.retry(db, task_id)
+    await jobs.finish(db, finish(task_id, "cancelled", job=1))
+    assert await tasks.settle(db, task_id) == "failed"
+    assert await tasks.retry(db, task_id)
+    assert [job.status for job in (await tasks.get(db, task_id)).jobs] == ["queued", "queued"]
+
+
+async def test_fifty_updates_have_one_winner_a_version(db):
+    task_id = await create(db)
+    won = []
+
+    async def update(number):
+        while True:
+            version = (await tasks.get(db, task_id)).version
+            if await tasks.update(db, task_id, version, number, None):
+                won.append(version)
+                return
+
+    await asyncio.gather(*(update(number) for number in range(50)))
+    assert sorted(won) == list(range(1, 51))
