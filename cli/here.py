@@ -48,9 +48,12 @@ def own_agents() -> tuple[str, ...]:
 
 def offered() -> tuple[tuple[str, ...], Mapping[str, str]]:
     """Return what a worker here would offer, and the labels that tell its agents' versions."""
+    from app.settings import read
+    from worker import vault
     from worker.offer import found
+    from worker.settings import WorkerSettings
 
-    there = found()
+    there = found(vault.read(read(WorkerSettings)))
     return there.capabilities, there.labels
 
 

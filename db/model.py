@@ -173,6 +173,7 @@ class ClaimedJob:
     prompt: str
     agent: str
     agent_args: Any
+    requires: Sequence[str]
     environment: Mapping[str, str]
     workers: int
     timeout_seconds: float | None
@@ -190,6 +191,7 @@ class ClaimedJob:
             prompt=row["prompt"],
             agent=row["agent"],
             agent_args=_json(row["agent_args"]),
+            requires=row["requires"],
             environment=_json(row["environment"]) or {},
             workers=row["workers"],
             timeout_seconds=row["timeout_seconds"],

@@ -28,9 +28,11 @@ from worker.directories import Place, environment, place
 from worker.files import Files
 from worker.homecoming import Homecoming
 from worker.listener import Listener
+from worker.masking import NO_SECRETS, Secrets
 from worker.output import Outbox, PipeReader
 from worker.process import KeptProcess
 from worker.settings import WorkerSettings
+from worker.vault import Vault
 
 _log = logging.getLogger("ado.worker")
 _TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock decides about timeouts; ours only steps in when it does not
@@ -47,11 +49,15 @@ def _nothing() -> None:
 class Attempt:
     """A claimed job being run."""
 
-    def __init__(self, job: Mapping[str, Any], call: Call, settings: WorkerSettings, files_of: FilesOf) -> None:
+    def __init__(
+        self, job: Mapping[str, Any], call: Call, settings: WorkerSettings, files_of: FilesOf, vault: Vault
+    ) -> None:
         self.job = job
         self.key: tuple[str, int] = (job["jobId"], job["attempt"])
         self._call = call
         self._settings = settings
+        self._vault = vault
+        self._secrets = NO_SECRETS
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
         self._files = files_of(self._fence)
         self._stopping = asyncio.Event()
@@ -114,7 +120,8 @@ class Attempt:
         agent = AGENTS[self.job["agent"]]
         settings = self._settings
         surroundings = partial(environment, self.job, where, settings.worker_id, urls=settings.url)
-        given = lend(agent.needs, where.home, settings.agent_env)
+        lent = lend(agent.needs, where.home, settings.agent_env) if agent.needs else {}
+        given = {**lent, **self._vault.lend(self.job.get("requires") or ())}
         run = Run(
             self.job["prompt"],
             where.directory,
@@ -128,6 +135,8 @@ class Attempt:
             run = replace(run, prompt=prompt, session=saved.session, reported=saved.reported)
         launch = agent.launch(run)
         env = surroundings({**given, **launch.env})
+        names = (*(agent.needs.variables if agent.needs else ()), "ADO_TOKEN")
+        self._secrets = Secrets([*self._vault.values, *(env[name] for name in names if name in env)])
         self._reader = agent.reader(run)
         cwd, held = str(where.directory), where.lock
         return await KeptProcess.start(launch.argv, env=env, cwd=cwd, stdin=launch.stdin, held=held)
@@ -143,10 +152,11 @@ class Attempt:
         if home is not None:
             stoppers.append(asyncio.create_task(home.checkpoints.run(), name="checkpoints"))
         if self._reader is None:
-            readers = [PipeReader(process.stdout, "stdout", outbox), PipeReader(process.stderr, "stderr", outbox)]
+            streams = ((process.stdout, "stdout"), (process.stderr, "stderr"))
+            readers = [PipeReader(fd, stream, outbox, self._secrets) for fd, stream in streams]
         else:
-            listener = Listener(process.stdout, self._reader, outbox, turn_ended)
-            readers = [PipeReader(process.stderr, "stderr", outbox, listener.overhear)]
+            listener = Listener(process.stdout, self._reader, outbox, self._secrets, turn_ended)
+            readers = [PipeReader(process.stderr, "stderr", outbox, self._secrets, listener.overhear)]
             reading.append(asyncio.create_task(listener.run(), name="listener"))
             stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))
         ending = asyncio.create_task(process.ended(), name="agent end")
@@ -215,7 +225,7 @@ class Attempt:
         try:
             while line := await reader.readline():
                 with contextlib.suppress(ValueError):
-                    event = json.loads(line)
+                    event = json.loads(self._secrets.mask(line))
                     if isinstance(event, dict) and event.get("type") in ("progress", "agent"):
                         outbox.put(event, len(line))
                         self._heed(event, turn_ended)

@@ -10,10 +10,8 @@ from pathlib import Path
 from worker.agents.base import Needs
 
 
-def lend(needs: Needs | None, home: Path, also: Iterable[str] = ()) -> dict[str, str]:
+def lend(needs: Needs, home: Path, also: Iterable[str] = ()) -> dict[str, str]:
     """Copy an agent's credential files into a job's HOME; return the variables it gets, ``also`` included."""
-    if needs is None:
-        return {}
     for name in needs.files:
         source = Path.home() / name
         if source.is_file():
@@ -21,5 +19,5 @@ def lend(needs: Needs | None, home: Path, also: Iterable[str] = ()) -> dict[str,
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             target.chmod(0o600)
-    names = (*needs.variables, *needs.passed, *also)
+    names = (*needs.variables, *needs.elsewhere, *needs.passed, *also)
     return {name: os.environ[name] for name in names if name in os.environ}

@@ -18,7 +18,8 @@ import orjson
 
 from worker.agents import events
 from worker.agents.base import TURN_ENDS, Event, Reader
-from worker.output import Outbox
+from worker.masking import NO_SECRETS, Masker, Secrets
+from worker.output import Outbox, is_text
 
 _READ_BYTES = 64 * 1024
 _LINE_BYTES = 8 * 1024 * 1024
@@ -30,11 +31,18 @@ class Listener:
     """Reads one agent's stdout until its end of file."""
 
     def __init__(
-        self, fd: int, reader: Reader, outbox: Outbox, turn_ended: Callable[[], object] = lambda: None
+        self,
+        fd: int,
+        reader: Reader,
+        outbox: Outbox,
+        secrets: Secrets = NO_SECRETS,
+        turn_ended: Callable[[], object] = lambda: None,
     ) -> None:
         self._fd = fd
         self._reader = reader
         self._outbox = outbox
+        self._secrets = secrets
+        self._words = Masker(secrets)
         self._turn_ended = turn_ended
         self._tools: set[str] = set()
         self._murmur = b""
@@ -45,7 +53,7 @@ class Listener:
         async with contextlib.aclosing(lines(self._fd, _LINE_BYTES)) as found:
             async for line in found:
                 self._spoke_at = time.monotonic()
-                self._hear(line)
+                self._hear(self._secrets.mask(line))
                 await self._outbox.room()
 
     def overhear(self, data: bytes) -> None:
@@ -73,14 +81,38 @@ class Listener:
         if not isinstance(said, dict):
             for start in range(0, len(line), _READ_BYTES):
                 piece = line[start : start + _READ_BYTES]
-                self._outbox.write("stdout", piece, _is_text(piece))
+                self._outbox.write("stdout", piece, is_text(piece))
             return
         found = self._reader.feed(said) or [events.other()]
-        for event in with_raw(found, line.decode().rstrip("\n")):
+        hidden = self._joined(found[0])
+        told = with_raw(found, line.decode().rstrip("\n")) if hidden is None else [hidden, *found[1:]]
+        for event in told:
             self._note(event)
             self._outbox.put({"type": "agent", **event}, _size(event))
             if event["event"] in TURN_ENDS:
                 self._turn_ended()
+
+    def _joined(self, event: Event) -> Event | None:
+        """Return an event with its part of a secret that is divided over several lines masked; None without one.
+
+        The line of which a part is masked or held back is not kept beside its event, because it tells that part.
+        """
+        fragment = event.pop("fragment", None)
+        if event["event"] == "text_delta":
+            fragment = event["text"]
+        if fragment is None:
+            if held := self._words.let_go():
+                rest = events.text_delta(held.decode("utf-8", "replace"))
+                self._outbox.put({"type": "agent", **rest}, _size(rest))
+            self._words = Masker(self._secrets)
+            return None
+        clear = self._words.feed(fragment.encode())
+        if (self._words.patience or 1.0) < 1.0:  # so little is no secret
+            clear += self._words.let_go()
+        text = clear.decode("utf-8", "replace")
+        if text == fragment:
+            return None
+        return {**event, "text": text} if "text" in event else event
 
     def _note(self, event: Event) -> None:
         if event["event"] == "tool_start":
@@ -102,14 +134,6 @@ def with_raw(found: list[Event], raw: str) -> list[Event]:
 
 def _size(event: dict[str, Any]) -> int:
     return _EVENT_COST + sum(len(value) for value in event.values() if isinstance(value, str))
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 async def lines(fd: int, limit: int) -> AsyncGenerator[bytes]:

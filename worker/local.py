@@ -105,7 +105,7 @@ def _shown(job: Mapping[str, Any], process: KeptProcess, reader: Reader, show: S
     """Read an AI agent, and hand on what it says and does."""
     outbox = Outbox(_BUFFER_BYTES)
     listener = Listener(process.stdout, reader, outbox)
-    errors = PipeReader(process.stderr, "stderr", outbox, listener.overhear)
+    errors = PipeReader(process.stderr, "stderr", outbox, heard=listener.overhear)
 
     async def read() -> None:
         await listener.run()

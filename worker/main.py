@@ -6,20 +6,20 @@ import asyncio
 import signal
 from pathlib import Path
 
-from worker.offer import WorkerOffer, offer
+from worker import vault
+from worker.offer import offer
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
 
 
 def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     """Work until a signal, a drain or the lifeline's end of file; return the exit code. Raises Unfit, OSError."""
-    offered = offer(settings)
     token = Path(settings.token_file).read_text("utf-8").strip()
-    return asyncio.run(_run(settings, offered, token, lifeline))
+    held = vault.read(settings, token)
+    return asyncio.run(_run(Supervisor(settings, offer(settings, held), held, token), lifeline))
 
 
-async def _run(settings: WorkerSettings, offered: WorkerOffer, token: str, lifeline: int | None) -> int:
-    supervisor = Supervisor(settings, offered, token)
+async def _run(supervisor: Supervisor, lifeline: int | None) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)

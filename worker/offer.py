@@ -1,6 +1,7 @@
-"""What a worker offers: what it was told to, or what is there.
+"""What a worker offers: exactly what it was told to, or what is there.
 
-An AI agent is offered only if it can start. Asked for by name, one that cannot is an error; a label ``agent/NAME``
+An AI agent is offered only if it can start. Asked for by name, one that cannot is an error, as is a secret that is not
+held; a label ``agent/NAME``
 vouches for it, so that whoever has looked already (a spawner, an image) need not have it done again.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from worker.agents import AGENTS
 from worker.preflight import Finding, look
 from worker.settings import WorkerSettings
+from worker.vault import PREFIX, Vault
 
 OWN = tuple(name for name, agent in AGENTS.items() if agent.needs is None)
 """Agents that are part of ado."""
@@ -19,11 +21,11 @@ _LABEL = "agent/"
 
 
 class Unfit(Exception):
-    """A worker was told to offer what cannot start; ``next_step`` says what helps."""
+    """A worker was told to offer what is not there; ``next_step`` says what helps."""
 
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(f"{finding.agent} cannot start here: {finding.problem}")
-        self.next_step = finding.fix
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next_step = next_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,10 @@ class WorkerOffer:
     labels: Mapping[str, str]
 
 
-def found() -> WorkerOffer:
-    """Return what is there: ado's own agents and every AI agent that can start, with the versions as labels."""
+def found(vault: Vault) -> WorkerOffer:
+    """Return what is there: ado's own agents, every AI agent that can start with its version as a label, secrets."""
     fit = [finding for finding in look(AGENTS, AGENTS) if not finding.problem]
-    return WorkerOffer(tuple(finding.agent for finding in fit), versions(fit))
+    return WorkerOffer((*(finding.agent for finding in fit), *vault.capabilities), versions(fit))
 
 
 def versions(findings: list[Finding]) -> dict[str, str]:
@@ -45,15 +47,18 @@ def versions(findings: list[Finding]) -> dict[str, str]:
     return {f"{_LABEL}{finding.agent}": finding.version for finding in findings if finding.version}
 
 
-def offer(settings: WorkerSettings) -> WorkerOffer:
+def offer(settings: WorkerSettings, vault: Vault) -> WorkerOffer:
     """Return what a worker offers. Raises Unfit."""
     labels = dict(entry.partition("=")[::2] for entry in settings.labels)
     if not settings.capabilities:
-        there = found()
+        there = found(vault)
         return WorkerOffer(there.capabilities, {**there.labels, **labels})
     vouched = {name.removeprefix(_LABEL) for name in labels if name.startswith(_LABEL)}
     findings = look(AGENTS, [name for name in settings.capabilities if name not in vouched])
     for finding in findings:
         if finding.problem:
-            raise Unfit(finding)
+            raise Unfit(f"{finding.agent} cannot start here: {finding.problem}", finding.fix)
+    for name in settings.capabilities:
+        if name.startswith(PREFIX) and name not in vault.capabilities:
+            raise Unfit(f"{name} is not held here", "name it in ADO_SECRETS, or put its file into ADO_SECRETS_DIR")
     return WorkerOffer(settings.capabilities, {**versions(findings), **labels})

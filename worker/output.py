@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from worker.masking import Masker, Secrets
+
 _READ_BYTES = 64 * 1024
 _EVENT_BYTES = 64 * 1024
 _HOLD_SECONDS = 0.05
@@ -69,6 +71,15 @@ def split_character(data: bytes) -> tuple[bytes, bytes, bool]:
             return data[: error.start], data[error.start :], True
         return data, b"", False
     return data, b"", True
+
+
+def is_text(data: bytes) -> bool:
+    """Whether bytes are valid UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class Outbox:
@@ -164,14 +175,22 @@ class Outbox:
 
 
 class PipeReader:
-    """Reads one pipe into the outbox until its end of file."""
+    """Reads one pipe into the outbox until its end of file, masked where ``secrets`` are given."""
 
-    def __init__(self, fd: int, stream: str, outbox: Outbox, heard: Callable[[bytes], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        fd: int,
+        stream: str,
+        outbox: Outbox,
+        secrets: Secrets | None = None,
+        heard: Callable[[bytes], object] = lambda _: None,
+    ) -> None:
         os.set_blocking(fd, False)
         self._heard = heard
         self._fd = fd
         self._stream = stream
         self._outbox = outbox
+        self._masker = Masker(secrets) if secrets else None
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -189,12 +208,14 @@ class PipeReader:
         if not data:
             self.close()
             return
-        self._heard(data)
-        ready, self._held, text = split_character(self._held + data)
+        clear = self._masker.feed(data) if self._masker else data
+        self._heard(clear)
+        ready, self._held, text = split_character(self._held + clear)
         if ready:
             self._outbox.write(self._stream, ready, text)
-        if self._held:
-            self._timer = self._loop.call_later(_HOLD_SECONDS, self._let_go)
+        patience = _HOLD_SECONDS if self._held else self._masker.patience if self._masker else None
+        if patience is not None:
+            self._timer = self._loop.call_later(patience, self._let_go)
         if self._outbox.full:
             self._loop.remove_reader(self._fd)
             self._outbox.when_open(self._resume)
@@ -205,9 +226,9 @@ class PipeReader:
 
     def _let_go(self) -> None:
         self._timer = None
-        if self._held:
-            self._outbox.write(self._stream, self._held, text=False)
-            self._held = b""
+        rest, self._held = self._held + (self._masker.let_go() if self._masker else b""), b""
+        if rest:
+            self._outbox.write(self._stream, rest, text=is_text(rest))
 
     def close(self) -> None:
         """Stop reading, with what is held back sent."""

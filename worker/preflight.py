@@ -69,5 +69,5 @@ def _version(program: str) -> tuple[str, str]:
 def _signed_in(needs: Needs) -> bool:
     if not needs.variables and not needs.files:
         return True
-    variables = any(os.environ.get(name) for name in needs.variables)
+    variables = any(os.environ.get(name) for name in (*needs.variables, *needs.elsewhere))
     return variables or any((Path.home() / file).is_file() for file in needs.files)

@@ -51,6 +51,10 @@ class WorkerSettings:
     """Whether jobs can reach nothing but themselves here (a container of their own): agents need not ask then."""
     agent_env: tuple[str, ...] = ()
     """Names of variables of its environment that every AI agent gets besides its own, divided by commas: proxies."""
+    secrets: tuple[str, ...] = ()
+    """Names of variables of its environment that jobs may name as secrets, divided by commas."""
+    secrets_dir: str = ""
+    """Directory of files that jobs may name as secrets."""
     agent_idle_seconds: float = 600.0
     """Silence of an AI agent, while no tool of its runs, after which the attempt has failed."""
     orphan_seconds: float = 600.0

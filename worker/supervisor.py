@@ -28,6 +28,7 @@ from worker.keeper import become_subreaper
 from worker.lease import Heartbeat
 from worker.offer import WorkerOffer
 from worker.settings import WorkerSettings
+from worker.vault import Vault
 
 _log = logging.getLogger("ado.worker")
 _WAIT_SECONDS = 20
@@ -38,9 +39,10 @@ _CANCELLED = Outcome("cancelled", None, "cancelled")
 class Supervisor:
     """One worker process."""
 
-    def __init__(self, settings: WorkerSettings, offered: WorkerOffer, token: str) -> None:
+    def __init__(self, settings: WorkerSettings, offered: WorkerOffer, vault: Vault, token: str) -> None:
         self._settings = settings
         self._offered = offered
+        self._vault = vault
         self._token = token
         self._instance = secrets.token_hex(8)
         self._client = Client(settings.url, token, on_state=self._connection)
@@ -185,7 +187,7 @@ class Supervisor:
 
     def _begin(self, job: dict[str, Any]) -> None:
         self._taken += 1
-        attempt = Attempt(job, self._call, self._settings, self._files_of)
+        attempt = Attempt(job, self._call, self._settings, self._files_of, self._vault)
         self._attempts[attempt.key] = attempt
         task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")
         self._running.add(task)

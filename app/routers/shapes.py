@@ -152,6 +152,7 @@ class ClaimedJob(Wire):
     prompt: str
     agent: str
     agent_args: Any
+    requires: list[str]
     env: dict[str, str]
     workers: int
     token: str
@@ -169,6 +170,7 @@ class ClaimedJob(Wire):
             prompt=job.prompt,
             agent=job.agent,
             agent_args=job.agent_args,
+            requires=list(job.requires),
             env=dict(job.environment),
             workers=job.workers,
             token=job.token,

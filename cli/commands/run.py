@@ -46,6 +46,7 @@ def run(
     retries: int = 0,
     priority: int | None = None,
     fail_fast: bool = False,
+    secret: list[str] | None = None,
     model: str | None = None,
     raw_events: bool = False,
     repository: RepositoryOptions = _NO_REPOSITORY,
@@ -82,6 +83,8 @@ def run(
         Larger is claimed first.
     fail_fast
         Stop the other jobs when one fails.
+    secret
+        A secret that the worker holds, for the agent's environment; may be given several times.
     model
         The model that the AI agent uses.
     raw_events
@@ -92,8 +95,8 @@ def run(
     args = {"model": model} if model else {}
     seconds = durations.parse(timeout) if timeout else None
     if not remote:
-        if detach or priority is not None or require or label:
-            raise usage("--detach, --priority, --require and --label need --remote", "add --remote")
+        if detach or priority is not None or require or secret or label:
+            raise usage("--detach, --priority, --require, --secret and --label need --remote", "add --remote")
         if pod.any:
             raise usage("--cpu, --memory, --gpu, --image and --node-selector need --remote", "add --remote")
         if repository != _NO_REPOSITORY:
@@ -110,7 +113,7 @@ def run(
         "prompt": text,
         "agent": chosen,
         "workers": workers,
-        "requires": [*(require or []), *sent.requires],
+        "requires": [*(require or []), *(f"secret:{name}" for name in secret or []), *sent.requires],
         "workspace": sent.workspace,
         "priority": priority or 0,
         "retries": retries,

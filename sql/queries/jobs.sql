@@ -84,8 +84,9 @@ with recursive demands as (
 ), notified as materialized (
     select pg_notify('ado', string_agg('e:' || task_id || ':' || last_seq, ' ')) from advanced_logs having count(*) > 0
 )
-select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.workers, t.timeout_seconds,
-       t.workspace::text as workspace, v.environment::text as environment, (select count(*) from notified) as notified
+select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
+       t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment,
+       (select count(*) from notified) as notified
 from claimed_jobs c
 join ado.tasks t using (task_id)
 left join ado.task_environments v using (task_id)

@@ -106,6 +106,8 @@ class Needs:
     """The command that is looked for on PATH."""
     variables: Sequence[str] = ()
     """Variables that hold credentials; one of them will do."""
+    elsewhere: Sequence[str] = ()
+    """Variables that say that the credentials are the machine's."""
     files: Sequence[str] = ()
     """Files under HOME that hold credentials; one of them will do."""
     passed: Sequence[str] = ()

@@ -35,8 +35,8 @@ class ClaudeCode:
 
     needs = Needs(
         "claude",
-        variables=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN",
-                   "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
+        variables=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
+        elsewhere=("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
         files=(".claude/.credentials.json",),
         passed=("ANTHROPIC_BASE_URL", "ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_MAX_RETRIES"),
         install="npm install -g @anthropic-ai/claude-code",
@@ -119,7 +119,8 @@ class ClaudeReader:
         if event.get("type") == "content_block_start":
             self._written = ""
         if line.get("parent_tool_use_id") or delta.get("type") != "text_delta":
-            return []  # a subagent's words are not the agent's own
+            # a subagent's words are not the agent's own
+            return [events.other(delta.get("text") or delta.get("partial_json") or delta.get("thinking"))]
         self._written += delta["text"]
         return [events.text_delta(delta["text"])]
 

@@ -96,9 +96,9 @@ def result(ok: bool, message: str) -> Event:
     return _event("result", ok=ok, message=_cut(message, _TEXT_CHARS))
 
 
-def other() -> Event:
-    """A line that says nothing of the above."""
-    return _event("other")
+def other(fragment: str | None = None) -> Event:
+    """A line that says nothing of the above; ``fragment`` is the part it brings of something longer, for masking."""
+    return _event("other", fragment=fragment)
 
 
 def counted(**numbers: float | None) -> dict[str, float]:

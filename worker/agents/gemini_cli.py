@@ -46,7 +46,8 @@ class GeminiCli:
 
     needs = Needs(
         "gemini",
-        variables=("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS"),
+        variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        elsewhere=("GOOGLE_APPLICATION_CREDENTIALS",),
         files=(".gemini/oauth_creds.json",),
         passed=("GOOGLE_GEMINI_BASE_URL", "GEMINI_MODEL", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_CLOUD_PROJECT",
                 "GOOGLE_CLOUD_LOCATION"),

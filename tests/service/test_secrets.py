@@ -1,0 +1,82 @@
+"""Secrets stay on the worker: a job gets the values it names, and what is stored in Postgres holds none of them."""
+
+import base64
+import json
+
+import pytest
+from support.program import until
+
+VALUE = "s3cret/value+of-the-worker"
+MOUNTED = "mounted-value-0123456789"
+
+
+@pytest.fixture
+def holder(cluster, home):
+    """A cluster with one worker that holds secrets, and one that does not."""
+    directory = home / "secrets"
+    directory.mkdir()
+    (directory / "MOUNTED_KEY").write_text(f"{MOUNTED}\n")
+    cluster.add_worker("bare", "--capability", "shell", "--capability", "scripted")
+    cluster.env.update(ADO_SECRETS="DEPLOY_KEY", ADO_SECRETS_DIR=str(directory), DEPLOY_KEY=VALUE)
+    cluster.add_worker("holder")
+    until(lambda: len(listed(cluster)) == 2, "both workers")
+    return cluster
+
+
+def listed(cluster):
+    return json.loads(cluster.ado("workers", "list", "-o", "json", check=0).stdout)["items"]
+
+
+def stored(cluster):
+    """Return every byte of the log as it is stored."""
+    rows = cluster.sql("select coalesce(data, convert_to(body::text, 'UTF8')) from ado.events order by task_id, seq")
+    return b"".join(bytes(row[0]) for row in rows)
+
+
+def assert_nothing_told(cluster):
+    everything = stored(cluster)
+    for value in (VALUE, MOUNTED, cluster.token):
+        assert value.encode() not in everything
+        for shift in range(3):
+            coded = base64.b64encode(b"\n" * shift + value.encode())
+            assert coded[4:-4] not in everything
+    return everything
+
+
+def test_a_job_gets_the_secrets_it_names_and_only_holders_run_it(holder):
+    script = 'printf %s "$DEPLOY_KEY" | wc -c; printf %s "$MOUNTED_KEY" | wc -c'
+    done = holder.ado(
+        "run", "--remote", "--agent", "shell", "--secret", "DEPLOY_KEY", "--secret", "MOUNTED_KEY", script, check=0
+    )
+    assert done.stdout == f"{len(VALUE)}\n{len(MOUNTED)}\n".encode()
+    task = holder.task("task-1")
+    assert task["jobs"][0]["workerId"] == "holder"
+    assert VALUE not in json.dumps(task)
+    done = holder.ado("run", "--remote", "--agent", "shell", "--require", "secret:DEPLOY_KEY", "echo ${MOUNTED_KEY-no}")
+    assert done.stdout == b"no\n"
+
+
+def test_what_a_job_tells_of_a_secret_is_masked_before_it_is_stored(holder):
+    script = """
+    echo "plain $DEPLOY_KEY and $MOUNTED_KEY"; echo "err $DEPLOY_KEY" >&2
+    printf %s "$DEPLOY_KEY" | base64; printf 'x%s' "$DEPLOY_KEY" | base64; printf 'xx%s' "$MOUNTED_KEY" | base64
+    printf %s "${DEPLOY_KEY%worker}"; sleep 0.3; echo "${DEPLOY_KEY#s3cret/value+of-the-}"
+    echo "token $ADO_TOKEN"; printf '\\377%s\\377\\n' "$DEPLOY_KEY"
+    """
+    done = holder.ado(
+        "run", "--remote", "--agent", "shell", "--secret", "DEPLOY_KEY", "--secret", "MOUNTED_KEY", script, check=0
+    )
+    everything = assert_nothing_told(holder)
+    assert done.stdout.startswith(b"plain *** and ***\n")
+    assert b"token ***\n" in done.stdout
+    assert b"\xff***\xff\n" in done.stdout
+    assert b"err ***\n" in done.stderr
+    assert b"plain *** and ***\n" in everything
+
+
+def test_events_of_an_agent_are_masked_as_well(holder):
+    event = json.dumps({"agent": {"event": "text", "text": f"it is {VALUE}"}})
+    holder.ado("run", "--remote", "--agent", "scripted", "--require", "secret:DEPLOY_KEY", event, check=0)
+    assert b"it is ***" in stored(holder).replace(b'"prompt"', b"")
+    told = [event for event in holder.events("task-1") if event["type"] == "agent"]
+    assert told[0]["text"] == "it is ***"
