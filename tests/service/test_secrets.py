@@ -19,7 +19,7 @@ def holder(cluster, home):
     cluster.add_worker("bare", "--capability", "shell", "--capability", "scripted")
     cluster.env.update(ADO_SECRETS="DEPLOY_KEY", ADO_SECRETS_DIR=str(directory), DEPLOY_KEY=VALUE)
     cluster.add_worker("holder")
-    until(lambda: len(listed(cluster)) == 2, "both workers")
+    until(lambda: len(listed(cluster)) == 2, "both workers", 90)
     return cluster
 
 
