@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,7 +75,8 @@ class Snapshot:
 
 @dataclass(slots=True)
 class _Changes:
-    paths: list[bytes] = field(default_factory=list)
+    written: list[bytes] = field(default_factory=list)
+    removed: list[bytes] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
 
@@ -187,9 +189,10 @@ class _Snapshotter:
         await self._git("read-tree", self._base)
         await self._git("update-index", "-q", "--refresh", "--ignore-submodules")
         changes = await self._changes()
-        if changes.paths:
-            names = b"".join(path + b"\0" for path in changes.paths)
-            await self._git("update-index", "--add", "--remove", "--replace", "-z", "--stdin", stdin=names)
+        for option, paths in (("--force-remove", changes.removed), ("--replace", changes.written)):
+            if paths:
+                names = b"".join(path + b"\0" for path in paths)
+                await self._git("update-index", "--add", option, "-z", "--stdin", stdin=names)
         tree = (await self._git("write-tree")).strip().decode()
         left_out = tuple(changes.left_out)
         if tree == (await self._git("rev-parse", f"{self._base}^{{tree}}")).strip().decode():
@@ -208,34 +211,45 @@ class _Snapshotter:
         links = {entry.partition(b"\t")[2] for entry in entries if entry.startswith(b"160000 ")}
         modified = await self._git("diff-files", "-z", "--name-only", "--ignore-submodules=all")
         others = await self._git("ls-files", "-z", "--others", "--exclude-standard")
-        found = _Changes()
-        for path in _names(modified):
-            if path not in links:
-                found.paths.append(path)
-        for path in _names(others):
-            if why := _unwanted(path, links):
-                found.left_out.append(f"{os.fsdecode(path)} ({why})")
-            else:
-                found.paths.append(path)
-        return await asyncio.to_thread(self._within_limit, found)
+        left_out = [f"{os.fsdecode(path)} ({why})" for path in _names(others) if (why := _unwanted(path))]
+        paths = [path for path in _names(modified) if path not in links]
+        paths += [path for path in _names(others) if not _unwanted(path)]
+        return await asyncio.to_thread(self._sort, paths, links, left_out)
 
-    def _within_limit(self, found: _Changes) -> _Changes:
-        """Leave out files that are too large. Raises GitError when all together are."""
+    def _sort(self, paths: Sequence[bytes], links: Iterable[bytes], left_out: list[str]) -> _Changes:
+        """Tell what was written from what was removed or may not travel. Raises GitError when it is too much."""
+        found = _Changes(left_out=left_out)
         total = 0
-        kept = []
-        for path in found.paths:
-            try:
-                size = (self._work_tree / os.fsdecode(path)).lstat().st_size
-            except OSError:
-                size = 0  # removed: that is what is kept of it
-            if size > self._limit:
+        for path in paths:
+            size = self._size(path)
+            if size is None:
+                found.removed.append(path)
+            elif size > self._limit:
                 found.left_out.append(f"{os.fsdecode(path)} ({size} bytes, the limit is {self._limit})")
-                continue
-            total += size
-            kept.append(path)
+            else:
+                found.written.append(path)
+                total += size
+        for link in links:
+            place = self._work_tree / os.fsdecode(link)
+            if place.is_dir() and not place.is_symlink() and any(entry.name != ".git" for entry in place.iterdir()):
+                found.left_out.append(f"{os.fsdecode(link)}/ (a submodule)")
         if total > self._limit * _HASHED_FACTOR:
-            raise GitError(f"{len(kept)} changed files have {total} bytes; the limit is {self._limit} packed")
-        return _Changes(kept, found.left_out)
+            raise GitError(f"{len(found.written)} changed files have {total} bytes; the limit is {self._limit} packed")
+        return found
+
+    def _size(self, path: bytes) -> int | None:
+        """Return a file's size; None when it is not there, or only by way of a link."""
+        place = self._work_tree
+        *parents, name = os.fsdecode(path).split("/")
+        for part in parents:
+            place /= part
+            if place.is_symlink():
+                return None
+        try:
+            found = (place / name).lstat()
+        except OSError:
+            return None
+        return None if stat.S_ISDIR(found.st_mode) else found.st_size
 
     async def write(self, snapshot: Snapshot, bundle: Path, ref: str, *, whole: bool) -> None:
         """Write the objects that the base does not have; an empty file when nothing changed."""
@@ -279,15 +293,11 @@ def _names(output: bytes) -> list[bytes]:
     return [name for name in output.split(b"\0") if name]
 
 
-def _unwanted(path: bytes, links: Iterable[bytes]) -> str:
+def _unwanted(path: bytes) -> str:
     """Say why a new file stays behind; empty when it does not."""
     if path.endswith(b"/"):
         return "a repository of its own"
-    if any(path.startswith(link + b"/") for link in links):
-        return "in a submodule"
-    if looks_secret(os.fsdecode(path)):
-        return "looks like a secret"
-    return ""
+    return "looks like a secret" if looks_secret(os.fsdecode(path)) else ""
 
 
 def _counts(numstat: bytes) -> tuple[int, int, int]:

@@ -1,0 +1,340 @@
+"""The repository on the worker, with real git and hostile agents; the server's files are a directory here."""
+
+import os
+import shutil
+
+import pytest
+from support.repositories import Tree
+
+from app.git import GitError
+from worker.directories import Place
+from worker.workspace import Base, Workspace, unbundle
+
+LIMIT = 10_000_000
+
+
+class LocalFiles:
+    """Stands for the server, whose own tests have it: hands out the one bundle that a task has."""
+
+    def __init__(self, bundle, limit=LIMIT):
+        self.bundle = bundle
+        self.limit = limit
+
+    async def list(self, task_id):
+        return [{"fileId": "file-1"}]
+
+    async def fetch(self, file, path):
+        shutil.copyfile(self.bundle, path)
+
+
+class Laid:
+    """A workspace that is laid out, the agent's directory, and its snapshots."""
+
+    def __init__(self, tmp_path, source, commit, limit=LIMIT):
+        self.source = source
+        self.base = tmp_path / "task-1-0"
+        for part in ("job", "home", "tmp"):
+            (self.base / part).mkdir(parents=True)
+        self.tree = self.base / "job"
+        bundle = source.bundle(tmp_path / "base.bundle", commit)
+        base = Base.of({"commit": commit, "fileId": "file-1", "branch": "main"})
+        self.workspace = Workspace(Place(self.base, 0, True), base, LocalFiles(bundle, limit), "task-1")
+        self.agent = Tree(self.tree, init=False)
+
+    async def lay(self):
+        await self.workspace.fill()
+        await self.workspace.lay()
+        return self
+
+    async def result(self):
+        """Take the last snapshot; return it and the files of its commit, as the laptop gets them."""
+        bundle = self.base / "result.bundle"
+        snapshot = await self.workspace.last_snapshot(bundle, "refs/heads/ado/task-1", "done\n", "agent")
+        if snapshot.changed:
+            home = Tree(self.base / "laptop", init=True)
+            home.git("fetch", "--quiet", str(self.source.path), "main")
+            assert await unbundle(home.path / ".git", bundle) == snapshot.commit
+            listed = home.git("ls-tree", "-r", snapshot.commit).splitlines()
+            entries = [line.split(None, 3) for line in listed]
+            return snapshot, {
+                name: home.git("cat-file", "blob", sha) if kind == "blob" else kind for _, kind, sha, name in entries
+            }
+        return snapshot, None
+
+
+@pytest.fixture
+def source(tmp_path):
+    return Tree(tmp_path / "source")
+
+
+@pytest.fixture
+async def laid(tmp_path, source):
+    commit = source.commit({"a": "1\n", "dir/b": "2\n", ".gitignore": "*.log\n"})
+    return await Laid(tmp_path, source, commit).lay()
+
+
+async def test_the_agent_finds_a_clean_repository_with_its_history(laid):
+    assert laid.agent.git("status", "--porcelain") == ""
+    assert laid.agent.git("log", "--format=%s") == "a commit\n"
+    assert laid.agent.git("symbolic-ref", "--short", "HEAD") == "main\n"
+
+
+async def test_nothing_changed_is_told_as_that(laid):
+    snapshot, _ = await laid.result()
+    assert not snapshot.changed
+
+
+async def test_changes_new_files_and_deletions_come_home(laid):
+    (laid.tree / "a").unlink()
+    (laid.tree / "dir" / "b").write_text("3\n")
+    (laid.tree / "dir" / "ü \n new").write_text("new\n")
+    (laid.tree / "dir" / "run").write_text("#!/bin/sh\n")
+    (laid.tree / "dir" / "run").chmod(0o755)
+    snapshot, files = await laid.result()
+    assert set(files) == {".gitignore", "dir/b", "dir/run", '"dir/\\303\\274 \\n new"'}
+    assert files["dir/b"] == "3\n"
+    assert (snapshot.files, snapshot.added, snapshot.removed) == (4, 3, 2)
+
+
+async def test_what_the_agent_committed_comes_home_too(laid):
+    laid.agent.commit({"a": "committed\n", "new": "x\n"})
+    _, files = await laid.result()
+    assert (files["a"], files["new"]) == ("committed\n", "x\n")
+
+
+async def test_a_file_that_became_a_directory_and_the_reverse_come_home(laid):
+    (laid.tree / "a").unlink()
+    laid.agent.write({"a/deep/file": "x\n"})
+    shutil.rmtree(laid.tree / "dir")
+    laid.agent.write({"dir": "now a file\n"})
+    _, files = await laid.result()
+    assert set(files) == {".gitignore", "a/deep/file", "dir"}
+
+
+async def test_ignored_files_stay_and_secrets_are_told(laid):
+    laid.agent.write({"x.log": "", ".env": "S=1", "keys/id_rsa": "", "a.pem": "", ".env.example": "S=", "a": "2\n"})
+    snapshot, files = await laid.result()
+    assert set(files) == {".gitignore", ".env.example", "a", "dir/b"}
+    assert sorted(snapshot.left_out) == [f"{name} (looks like a secret)" for name in (".env", "a.pem", "keys/id_rsa")]
+
+
+async def test_a_secret_that_the_agent_committed_stays_too(laid):
+    laid.agent.commit({".env": "S=1", "a": "2\n"})
+    snapshot, files = await laid.result()
+    assert ".env" not in files
+    assert snapshot.left_out == (".env (looks like a secret)",)
+
+
+async def test_a_file_too_large_to_travel_is_told(tmp_path, source):
+    commit = source.commit({"a": "1\n"})
+    laid = await Laid(tmp_path, source, commit, limit=10_000).lay()
+    laid.agent.write({"a": "2\n"})
+    with (laid.tree / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    snapshot, files = await laid.result()
+    assert set(files) == {"a"}
+    assert snapshot.left_out == (f"huge ({1 << 40} bytes, the limit is 10000)",)
+
+
+async def test_more_than_may_travel_is_an_error_that_says_how_much(tmp_path, source):
+    laid = await Laid(tmp_path, source, source.commit({"a": "1\n"}), limit=10_000).lay()
+    (laid.tree / "noise").write_bytes(os.urandom(9_999))
+    with pytest.raises(GitError, match=r"takes \d+ bytes packed; the limit is 10000"):
+        await laid.result()
+    for number in range(5):
+        (laid.tree / f"noise{number}").write_bytes(os.urandom(9_999))
+    with pytest.raises(GitError, match="6 changed files have 59994 bytes"):
+        await laid.result()
+
+
+EVIL = """
+[core]
+    fsmonitor = touch {mark}
+    hooksPath = {hooks}
+    sshCommand = touch {mark}
+    pager = touch {mark}
+    editor = touch {mark}
+    attributesFile = {hooks}/attributes
+[filter "evil"]
+    clean = sh -c 'touch {mark}; cat'
+    smudge = sh -c 'touch {mark}; cat'
+    process = touch {mark}
+    required = true
+[diff "evil"]
+    textconv = touch {mark}
+    command = touch {mark}
+[diff]
+    external = touch {mark}
+[alias]
+    status = !touch {mark}
+    index-pack = !touch {mark}
+[include]
+    path = {hooks}/more
+[uploadpack]
+    packObjectsHook = touch {mark}
+[gpg]
+    program = touch {mark}
+[commit]
+    gpgSign = true
+"""
+
+
+def poison(tree, mark, git_dir=None):
+    """Let a repository's own configuration, hooks and attributes execute something wherever git would do it."""
+    git_dir = git_dir or tree / ".git"
+    hooks = git_dir / "hooks"
+    hooks.mkdir(exist_ok=True)
+    (git_dir / "info").mkdir(exist_ok=True)
+    for name in ("pre-commit", "post-checkout", "post-index-change", "reference-transaction", "fsmonitor-watchman"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {mark}\n")
+        (hooks / name).chmod(0o755)
+    with (git_dir / "config").open("a") as file:
+        file.write(EVIL.format(mark=mark, hooks=hooks))
+    for place in (hooks / "attributes", git_dir / "info" / "attributes", tree / ".gitattributes"):
+        place.write_text("* filter=evil diff=evil\n")
+
+
+async def test_nothing_of_the_agents_repository_is_executed(laid, tmp_path):
+    mark = tmp_path / "executed"
+    poison(laid.tree, mark)
+    laid.agent.write({"a": "evil\n", "new": "x\n"})
+    laid.agent.git("diff", check=False)
+    assert mark.exists(), "the trap works where the agent's repository is trusted"
+    mark.unlink()
+    _, files = await laid.result()
+    assert (files["a"], files["new"]) == ("evil\n", "x\n")
+    assert not mark.exists()
+
+
+async def test_a_git_directory_that_is_a_file_a_link_or_gone_changes_nothing(laid, tmp_path):
+    for replace in ("file", "link", "gone"):
+        path = laid.tree / ".git"
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+        elsewhere = Tree(tmp_path / f"elsewhere-{replace}")
+        poison(elsewhere.path, tmp_path / "executed")
+        if replace == "file":
+            path.write_text(f"gitdir: {elsewhere.path}/.git\n")
+        elif replace == "link":
+            path.symlink_to(elsewhere.path / ".git")
+        laid.agent.write({"a": f"{replace}\n"})
+        _, files = await laid.result()
+        assert files["a"] == f"{replace}\n"
+        assert set(files) == {".gitignore", "a", "dir/b"}
+        shutil.rmtree(laid.base / "laptop")
+    assert not (tmp_path / "executed").exists()
+
+
+async def test_links_come_home_as_links_and_are_not_followed(laid, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "b").write_text("not yours\n")
+    shutil.rmtree(laid.tree / "dir")
+    (laid.tree / "dir").symlink_to(outside)
+    (laid.tree / "a").unlink()
+    (laid.tree / "a").symlink_to("/etc/passwd")
+    _, files = await laid.result()
+    assert files == {".gitignore": "*.log\n", "a": "/etc/passwd", "dir": str(outside)}
+
+
+async def test_repositories_inside_the_repository_stay_and_are_not_looked_into(laid, tmp_path):
+    inner = Tree(laid.tree / "inner")
+    inner.commit({"x": "1\n"})
+    poison(inner.path, tmp_path / "executed")
+    inner.write({"x": "2\n"})
+    laid.agent.write({"a": "2\n"})
+    snapshot, files = await laid.result()
+    assert set(files) == {".gitignore", "a", "dir/b"}
+    assert snapshot.left_out == ("inner/ (a repository of its own)",)
+    assert not (tmp_path / "executed").exists()
+
+
+async def test_a_submodule_is_neither_entered_nor_changed(tmp_path, source):
+    source.commit({"a": "1\n"})
+    link = "1234567890123456789012345678901234567890"
+    source.git("update-index", "--add", "--cacheinfo", f"160000,{link},sub")
+    source.git("commit", "--quiet", "-m", "a submodule")
+    laid = await Laid(tmp_path, source, source.git("rev-parse", "HEAD").strip()).lay()
+    inner = Tree(laid.tree / "sub")
+    inner.commit({"x": "1\n"})
+    poison(inner.path, tmp_path / "executed")
+    inner.write({"x": "2\n"})
+    laid.agent.write({"a": "2\n"})
+    snapshot, files = await laid.result()
+    assert files == {"a": "2\n", "sub": "commit"}
+    assert snapshot.left_out == ("sub/ (a submodule)",)
+    assert not (tmp_path / "executed").exists()
+
+
+async def test_files_in_a_submodules_place_are_told(tmp_path, source):
+    source.commit({"a": "1\n"})
+    link = "1234567890123456789012345678901234567890"
+    source.git("update-index", "--add", "--cacheinfo", f"160000,{link},sub")
+    source.git("commit", "--quiet", "-m", "a submodule")
+    laid = await Laid(tmp_path, source, source.git("rev-parse", "HEAD").strip()).lay()
+    laid.agent.write({"sub/file": "x\n", "a": "2\n"})
+    snapshot, files = await laid.result()
+    assert files == {"a": "2\n", "sub": "commit"}
+    assert snapshot.left_out == ("sub/ (a submodule)",)
+
+
+async def test_a_store_that_the_agent_destroyed_is_fetched_anew(laid):
+    shutil.rmtree(laid.base / "store")
+    laid.agent.write({"a": "2\n"})
+    _, files = await laid.result()
+    assert files["a"] == "2\n"
+
+
+def evil_commits(tree):
+    """Yield commits that a sound repository cannot hold."""
+    blob = tree.blob("x\n")
+    yield (
+        "a .git directory",
+        tree.raw_commit(tree.raw_tree(("40000", ".git", tree.raw_tree(("100644", "config", blob))))),
+    )
+    yield "a path out of the tree", tree.raw_commit(tree.raw_tree(("100644", "..", blob)))
+    yield "a path with a slash", tree.raw_commit(tree.raw_tree(("100644", "a/../../b", blob)))
+    modules = tree.blob('[submodule "x"]\n\tpath = x\n\turl = --upload-pack=evil\n')
+    yield "a submodule's option", tree.raw_commit(tree.raw_tree(("100644", ".gitmodules", modules)))
+    inside = tree.blob('[submodule "../../x"]\n\tpath = x\n\turl = https://example.org/x\n')
+    yield "a submodule's name", tree.raw_commit(tree.raw_tree(("100644", ".gitmodules", inside)))
+
+
+async def test_a_bundle_with_unsound_objects_is_refused(tmp_path, source):
+    target = Tree(tmp_path / "target")
+    for number, (what, commit) in enumerate(evil_commits(source)):
+        bundle = source.bundle(tmp_path / f"{number}.bundle", commit)
+        refused = None
+        try:
+            await unbundle(target.path / ".git", bundle)
+        except GitError as error:
+            refused = str(error)
+        assert refused, what
+        assert "index-pack" in refused
+
+
+async def test_what_is_no_bundle_is_refused(tmp_path):
+    target = Tree(tmp_path / "target")
+    for text in (b"", b"nonsense", b"# v2 git bundle\n", b"# v2 git bundle\nzz\n\n", b"# v2 git bundle\n\nPACK"):
+        path = tmp_path / "x.bundle"
+        path.write_bytes(text)
+        with pytest.raises(GitError):
+            await unbundle(target.path / ".git", path)
+
+
+async def test_a_shallow_clone_goes_out_as_one(tmp_path, source):
+    source.commit({"a": "1\n"})
+    source.commit({"a": "2\n"}, "second")
+    clone = Tree(tmp_path / "clone", init=False)
+    source.git("clone", "--quiet", "--depth=1", f"file://{source.path}", str(clone.path))
+    commit = clone.git("rev-parse", "HEAD").strip()
+    laid = Laid(tmp_path, clone, commit)
+    base = Base.of({"commit": commit, "fileId": "file-1", "branch": "main", "shallow": [commit]})
+    laid.workspace = Workspace(Place(laid.base, 0, True), base, laid.workspace._files, "task-1")
+    await laid.lay()
+    assert laid.agent.git("log", "--format=%s") == "second\n"
+    laid.agent.write({"a": "3\n"})
+    _, files = await laid.result()
+    assert files == {"a": "3\n"}
