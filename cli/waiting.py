@@ -64,15 +64,23 @@ def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     found = obstacles(task, status)
     if not found:
         return "no worker is running; start one with: ado worker, or a spawner"
+    if wanted := nobody_offers(task, status):
+        return wanted
     able = [obstacle for obstacle in found if obstacle.unmet != "capability"]
-    if not able:
-        missing = {task["agent"], *task["requires"]}
-        offered = {name for worker in status["workers"] if worker["state"] in _LIVE for name in worker["capabilities"]}
-        wanted = ", ".join(sorted(missing - offered or missing))
-        return f"no live worker offers {wanted}; {len(found)} offer something else"
     if any(not obstacle.unmet for obstacle in able):
         return ""
     if all(obstacle.unmet == "slots" for obstacle in able):
         return f"all {len(able)} workers that could run it are busy; {status['queue']['queued']} jobs are queued"
     counts = {obstacle.unmet: obstacle.help for obstacle in able}
     return "; ".join(f"{sum(o.unmet == unmet for o in able)} {unmet}: {text}" for unmet, text in counts.items())
+
+
+def nobody_offers(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """Return in one line what no live worker offers; empty when one does, or when there is none at all."""
+    found = obstacles(task, status)
+    if not found or any(obstacle.unmet != "capability" for obstacle in found):
+        return ""
+    missing = {task["agent"], *task["requires"]}
+    offered = {name for worker in status["workers"] if worker["state"] in _LIVE for name in worker["capabilities"]}
+    wanted = ", ".join(sorted(missing - offered or missing))
+    return f"no live worker offers {wanted}; {len(found)} offer something else"

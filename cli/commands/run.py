@@ -23,6 +23,7 @@ from cli.follow import View
 from cli.output import talk, write_one
 from cli.pairs import pair
 from cli.pod import PodOptions
+from cli.waiting import nobody_offers
 
 _NO_OPTIONS = Options()
 _NO_REPOSITORY = RepositoryOptions()
@@ -127,9 +128,9 @@ def run(
     }
     task = _create(client, wish)
     sent.keep(task["taskId"])
-    client.close()
     if detach:
-        return _say_created(task, options)
+        return _say_created(client, task, options)
+    client.close()
     if options.output == "text":
         talk(f"ado: {task['taskId']} ({workers} {'job' if workers == 1 else 'jobs'}, agent {task['agent']})")
     return watch(server, View(task["taskId"], workers, own_lines=raw_events), options)
@@ -180,7 +181,10 @@ def _create(client: HttpClient, wish: dict[str, Any]) -> dict[str, Any]:
         time.sleep(0.2)
 
 
-def _say_created(task: dict[str, Any], options: Options) -> int:
+def _say_created(client: HttpClient, task: dict[str, Any], options: Options) -> int:
     name = task["taskId"]
     write_one(task, options.output, "taskId", [name], said=f"watch it with: ado attach {name}")
+    if options.output == "text" and (wanted := nobody_offers(task, client.query("workers.status"))):
+        talk(f"ado: it waits: {wanted}")
+    client.close()
     return exits.SUCCESS
