@@ -14,6 +14,7 @@ from typing import Any, Self
 import asyncpg
 
 from db.errors import DatabaseRefused, DatabaseUnavailable
+from db.notifier import Notifier
 from db.queries import load
 
 _BROKEN = (
@@ -33,8 +34,9 @@ _DEADLOCK_TRIES = 5
 class Database:
     """A pool of connections; ``many``, ``optional`` and ``one`` run a statement by its name."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, notifier: Notifier) -> None:
         self._pool = pool
+        self._notifier = notifier
         self.answered_at = time.monotonic()
         """When a statement last got its answer, by the local clock."""
 
@@ -45,23 +47,23 @@ class Database:
         ``pooled``: the DSN leads through a pooler whose connections change hands after every transaction, so that no
         statement stays prepared; each then costs a second round trip.
         """
+        common: dict[str, Any] = {
+            "command_timeout": timeout,
+            "timeout": 10,
+            "statement_cache_size": 0 if pooled else 500,
+            "reset": _nothing,
+            "server_settings": {"application_name": "ado-api"},
+        }
         try:
-            pool = await asyncpg.create_pool(
-                dsn,
-                min_size=1,
-                max_size=size,
-                command_timeout=timeout,
-                timeout=10,
-                statement_cache_size=0 if pooled else 500,
-                reset=_nothing,
-                server_settings={"application_name": "ado-api"},
-            )
+            pool = await asyncpg.create_pool(dsn, min_size=1, max_size=size, **common)
+            notifying = await asyncpg.create_pool(dsn, min_size=0, max_size=1, **common)
         except _BROKEN as error:
             raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error
-        return cls(pool)
+        return cls(pool, Notifier(notifying))
 
     async def close(self, timeout: float = 5.0) -> None:
         """Close the connections; those still in use after ``timeout`` seconds are cut."""
+        await self._notifier.close()
         try:
             await asyncio.wait_for(self._pool.close(), timeout)
         except TimeoutError:
@@ -84,6 +86,8 @@ class Database:
                 raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
             else:
                 self.answered_at = time.monotonic()
+                if query.hints and rows and rows[0]["hints"]:
+                    self._notifier.tell(rows[0]["hints"])
                 return rows
         raise AssertionError("unreachable")
 

@@ -1,7 +1,8 @@
 """Named statements, read once from ``sql/queries``.
 
 A statement begins with ``-- name: NAME :ROWS`` where ROWS says how many rows it gives (``none``, ``optional``,
-``one``, ``many``). Parameters are named, ``:task_id::bigint``; each driver gets its own form of them.
+``one``, ``many``); with ``hints`` after it, the rows' column of that name holds what listeners are to be told once the
+statement is durable. Parameters are named, ``:task_id::bigint``; each driver gets its own form of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal, cast
 
 Rows = Literal["none", "optional", "one", "many"]
 
-_HEADER = re.compile(r"^-- name: (\w+) :(\w+)\s*$", re.MULTILINE)
+_HEADER = re.compile(r"^-- name: (\w+) :(\w+)( hints)?\s*$", re.MULTILINE)
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 
@@ -29,6 +30,7 @@ class Query:
     parameters: tuple[str, ...]
     numbered: str
     named: str
+    hints: bool
 
     def arguments(self, values: Mapping[str, Any]) -> Sequence[Any]:
         """Order ``values`` as the numbered form wants them; a missing or surplus one raises TypeError."""
@@ -42,14 +44,16 @@ def parse(text: str) -> dict[str, Query]:
     """Split a file into its statements; a duplicate name or an unknown row word raises ValueError."""
     parts = _HEADER.split(text)
     found: dict[str, Query] = {}
-    for name, rows, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+    for name, rows, hints, body in zip(parts[1::4], parts[2::4], parts[3::4], parts[4::4], strict=True):
         if name in found or rows not in ("none", "optional", "one", "many"):
             raise ValueError(f"statement {name}: duplicate name, or unknown row word {rows!r}")
-        found[name] = _query(name, cast(Rows, rows), _COMMENT.sub("", body).strip().rstrip(";"))
+        found[name] = _query(
+            name, cast(Rows, rows), _COMMENT.sub("", body).strip().rstrip(";"), hints=hints is not None
+        )
     return found
 
 
-def _query(name: str, rows: Rows, body: str) -> Query:
+def _query(name: str, rows: Rows, body: str, *, hints: bool) -> Query:
     parameters = tuple(dict.fromkeys(_PARAMETER.findall(body)))
     number = {parameter: index for index, parameter in enumerate(parameters, 1)}
     return Query(
@@ -58,6 +62,7 @@ def _query(name: str, rows: Rows, body: str) -> Query:
         parameters=parameters,
         numbered=_PARAMETER.sub(lambda match: f"${number[match[1]]}", body),
         named=_PARAMETER.sub(lambda match: f"%({match[1]})s", body.replace("%", "%%")),
+        hints=hints,
     )
 
 

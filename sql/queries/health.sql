@@ -20,3 +20,7 @@ select pg_notify('ado', :hint::text), now() as now;
 select coalesce(max(number), 0) as version,
        coalesce(max(coalesce((to_jsonb(m) ->> 'oldest')::integer, number)), 0) as oldest
 from ado.migrations m;
+
+-- name: notify :one
+-- Tell listeners; flushing nothing, because nothing depends on it.
+select pg_notify('ado', :hints::text), set_config('synchronous_commit', 'off', true);

@@ -1,4 +1,4 @@
--- name: claim_jobs :many
+-- name: claim_jobs :many hints
 -- Give a worker the best jobs it can run. The worker's claim number is the guard against two claims of one worker at
 -- once: the second one sees another number and gets no row. ``demands`` hops over the distinct demands in the queue.
 -- ``token_digests`` has one digest for each job that may be given; ``position`` says whose is whose.
@@ -81,12 +81,10 @@ with recursive demands as (
 ), started_tasks as (
     update ado.tasks t set status = 'running', started_at = coalesce(t.started_at, now())
     from advanced_logs a where t.task_id = a.task_id and t.status = 'queued'
-), notified as materialized (
-    select pg_notify('ado', string_agg('e:' || task_id || ':' || last_seq, ' ')) from advanced_logs having count(*) > 0
 )
 select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
        t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment,
-       (select count(*) from notified) as notified
+       (select string_agg('e:' || a.task_id || ':' || a.last_seq, ' ') from advanced_logs a) as hints
 from claimed_jobs c
 join ado.tasks t using (task_id)
 left join ado.task_environments v using (task_id)
@@ -150,7 +148,7 @@ with named as (
 )
 select n.task_id, n.job, n.attempt, n.worker_id, n.status, (select count(*) from notified) as notified from numbered n;
 
--- name: finish_job :optional
+-- name: finish_job :optional hints
 -- Close one attempt by its worker's word. The attempt is the fence; what was decided before (cancelled, timed out)
 -- outranks what the worker reports; output not yet stored refuses it. No row: see get_job for why.
 with locked_job as materialized (
@@ -218,11 +216,10 @@ with locked_job as materialized (
 ), advanced_log as (
     update ado.task_logs l set last_seq = l.last_seq + 1 from decided d where l.task_id = d.task_id
     returning l.task_id, l.last_seq
-), notified as materialized (
-    select pg_notify('ado', 'e:' || a.task_id || ':' || a.last_seq || case d.status when 'queued' then ' q:1' else '' end)
-    from advanced_log a cross join decided d
 )
-select f.*, t.on_failure, (select count(*) from notified) as notified
+select f.*, t.on_failure,
+       (select 'e:' || a.task_id || ':' || a.last_seq || case d.status when 'queued' then ' q:1' else '' end
+        from advanced_log a cross join decided d) as hints
 from finished_job f join ado.tasks t using (task_id);
 
 -- name: get_job :optional

@@ -54,7 +54,7 @@ from marked_jobs m
 union all
 select null, (select count(*) from notified), (select count(*) from ended_jobs);
 
--- name: create_task :optional
+-- name: create_task :optional hints
 -- One task with its jobs, its log and its first event; the file it starts from is its own from then on. No row when
 -- the idempotency key is taken, or the file is not there (any more).
 with created_task as (
@@ -85,7 +85,7 @@ with created_task as (
 ), bound_file as (
     update ado.files f set task_id = t.task_id from created_task t where f.file_id = :base_file::text
 )
-select task_id, created_at, pg_notify('ado', 'q:' || workers || ' e:' || task_id || ':1') from created_task;
+select task_id, created_at, 'q:' || workers || ' e:' || task_id || ':1' as hints from created_task;
 
 -- name: find_task_by_key :optional
 select task_id, input_digest from ado.tasks where idempotency_key = :idempotency_key::text;
@@ -201,7 +201,7 @@ where (:version::bigint is null or v.version = :version::bigint)
   and (v.idempotency_key is null or v.idempotency_key is distinct from excluded.idempotency_key)
 returning key, value::text as value, version, idempotency_key;
 
--- name: settle_task :optional
+-- name: settle_task :optional hints
 -- Write the one terminal event of a task whose jobs have all ended. The jobs are locked as well, so that a retry can
 -- not slip in between; whoever comes second finds the task settled and gets no row.
 with locked_jobs as materialized (
@@ -237,7 +237,7 @@ with locked_jobs as materialized (
     update ado.task_logs l set last_seq = s.last_seq + 1 from settled_task s where l.task_id = s.task_id
     returning l.task_id, l.last_seq
 )
-select s.status, pg_notify('ado', 'e:' || a.task_id || ':' || a.last_seq) from settled_task s cross join advanced_log a;
+select s.status, 'e:' || a.task_id || ':' || a.last_seq as hints from settled_task s cross join advanced_log a;
 
 -- name: stop_siblings :many
 -- fail_fast: one job failed, so the others are stopped. Repeating it changes nothing. Returns the workers to tell.

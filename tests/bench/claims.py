@@ -1,0 +1,93 @@
+"""Claims in SQL: the claim statement itself, with little and much in the queue, and behind jobs that match nobody."""
+
+import asyncio
+import time
+
+import asyncpg
+
+from db import jobs
+from db.database import Database
+from tests.bench.figures import Figure
+from tests.bench.stage import Stage, main
+from tests.support.records import LEASE, SUSPECT, create, register
+
+BATCH = 50
+WORKERS = 4
+_BARE_TABLE = """
+create table queue (id bigint primary key, priority integer not null default 0, state integer not null default 0,
+    worker text, lease timestamptz, attempt integer not null default 0) with (fillfactor = 70);
+create index on queue (priority desc, id) where state = 0
+"""
+_BARE_CLAIM = """
+update queue set state = 1, worker = $1, lease = now() + interval '30 s', attempt = attempt + 1 where id in (
+    select id from queue where state = 0 order by priority desc, id limit $2 for update skip locked)
+returning id, attempt
+"""
+
+
+async def measure(stage: Stage) -> list[Figure]:
+    """Claim from queues of each depth; the floor is SKIP LOCKED on a bare queue of the same depth."""
+    figures = []
+    for depth, behind in stage.pick([(1000, 0), (100_000, 0), (1000, 100_000)], [(100, 100)]):
+        with stage.database() as dsn:
+            least = await _bare(dsn, max(depth, 2000) if not stage.small else depth)
+            rate = await _product(dsn, depth, behind)
+        what = f"claims in SQL, depth {depth:,}" + (f" behind {behind:,} that match nobody" if behind else "")
+        figures.append(Figure(what, rate, "jobs/s", least, "≥ 10k/s", rate >= 10_000))
+    return figures
+
+
+async def _product(dsn: str, depth: int, behind: int) -> float:
+    db = await Database.open(dsn, size=WORKERS)
+    for _ in range(-(-behind // 1000)):
+        await create(db, workers=min(behind, 1000), requires=("nothing",), priority=9)
+    for _ in range(-(-depth // 1000)):
+        await create(db, workers=min(depth, 1000))
+    await db.many("extend_log", ahead=1000)
+    for number in range(WORKERS):
+        await register(db, f"w{number}", slots=1_000_000)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("vacuum analyze")
+    await connection.close()
+    claimed = [0]
+    most = min(depth, 20_000)
+
+    async def claim(name: str) -> None:
+        claims = 0
+        while claimed[0] < most:
+            got = await jobs.claim(
+                db, worker_id=name, session=f"session-{name}-i1", claims=claims, limit=BATCH,
+                suspect_seconds=SUSPECT * 100, lease_seconds=LEASE,
+            )  # fmt: skip
+            claims += 1
+            claimed[0] += len(got)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(claim(f"w{number}") for number in range(WORKERS)))
+    seconds = time.perf_counter() - began
+    await db.close()
+    return claimed[0] / seconds
+
+
+async def _bare(dsn: str, depth: int) -> float:
+    pool = await asyncpg.create_pool(dsn, min_size=WORKERS, max_size=WORKERS)
+    await pool.execute(_BARE_TABLE)
+    await pool.execute("insert into queue select n from generate_series(1, $1::bigint) n", depth)
+    await pool.execute("vacuum analyze queue")
+    claimed = [0]
+
+    async def claim(name: str) -> None:
+        while claimed[0] < min(depth, 20_000):
+            rows = await pool.fetch(_BARE_CLAIM, name, BATCH)
+            claimed[0] += len(rows)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(claim(f"w{number}") for number in range(WORKERS)))
+    seconds = time.perf_counter() - began
+    await pool.execute("drop table queue")
+    pool.terminate()
+    return claimed[0] / seconds
+
+
+if __name__ == "__main__":
+    main(measure)

@@ -1,0 +1,47 @@
+"""Runs every benchmark and rewrites the table in README.md beside it; ``--small`` only sees that all of them work."""
+
+import argparse
+import importlib
+import re
+import sys
+import time
+from pathlib import Path
+
+import orjson
+
+from tests.bench.figures import Figure, report, table
+from tests.bench.stage import Stage, run
+
+README = Path(__file__).with_name("README.md")
+MODULES = ("latency", "ingest", "pickup", "noop", "claims", "fanout", "workers", "recovery", "start")
+_TABLE = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->\n)", re.DOTALL)
+
+
+def figures(stage: Stage, names: list[str]) -> list[Figure]:
+    """Run benchmarks one after the other."""
+    found: list[Figure] = []
+    for name in names:
+        began = time.monotonic()
+        found += run(importlib.import_module(f"tests.bench.{name}").measure, stage, name)
+        sys.stderr.write(f"{name}: {time.monotonic() - began:.0f} s\n")
+    return found
+
+
+def main() -> None:
+    """Run, print JSON, and write the table where everything was run at full size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="only see that all of them work; writes no table")
+    parser.add_argument("names", nargs="*", default=MODULES, help=f"which: {', '.join(MODULES)}")
+    arguments = parser.parse_args()
+    with Stage(small=arguments.small) as stage:
+        found = report(items := figures(stage, list(arguments.names)))
+    sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stderr.write(table(items) + "\n")
+    if not arguments.small and tuple(arguments.names) == MODULES:
+        head = f"Measured at {found['at']} on {found['machine']}, by `python -m tests.bench.run_all`.\n\n"
+        text = README.read_text("utf-8")
+        README.write_text(_TABLE.sub(lambda match: f"{match[1]}\n{head}{table(items)}\n\n{match[2]}", text), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

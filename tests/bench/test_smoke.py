@@ -1,0 +1,21 @@
+"""The benchmarks work: each runs once at a tiny size, so that none can rot."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a moment on a quiet machine
+def test_every_benchmark_runs_and_reports_its_floor():
+    command = [sys.executable, "-m", "tests.bench.run_all", "--small"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=580, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    figures = json.loads(done.stdout)["figures"]
+    assert len({figure["command"] for figure in figures}) == 9
+    assert all(figure["product"] > 0 and figure["floor"] > 0 for figure in figures)
