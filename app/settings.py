@@ -147,6 +147,8 @@ class SpawnerSettings:
     """Time between looks at the queue."""
     worker_capabilities: tuple[str, ...] = ("shell", "scripted")
     """What its workers offer, divided by commas; not set, local ones also offer every AI agent that can start here."""
+    git_hosts: tuple[str, ...] = ()
+    """Hosts from which its workers may fetch repositories by https or ssh, divided by commas."""
     work_dir: str = field(default_factory=lambda: f"{tempfile.gettempdir()}/ado-work-{os.getuid()}")
     """Where its workers make the directories of their jobs; an absolute path."""
     worker_stop_seconds: float = 15.0

@@ -43,6 +43,14 @@ class Repository:
         git_dir, work_tree = found.decode("utf-8", "surrogateescape").rstrip("\n").split("\n")
         return cls(Path(git_dir), Path(work_tree))
 
+    @classmethod
+    def bare(cls, git_dir: Path, length: int) -> Repository:
+        """Make an empty repository for objects whose ids have so many characters."""
+        repository = cls(git_dir, None)
+        kind = "--object-format=sha256" if length == 64 else "--object-format=sha1"
+        repository.git("init", "--quiet", "--bare", "--template=", kind)
+        return repository
+
     def git(
         self,
         *words: str,

@@ -152,7 +152,7 @@ def _index_copy(repository: Repository) -> Iterator[dict[str, str]]:
         assert repository.work_tree is not None
         index = repository.work_tree / repository.text("rev-parse", "--git-path", "index")
         if index.exists():
-            shutil.copyfile(index, copy)
+            shutil.copy2(index, copy)  # with its time: git tells by it which files it must look into
         yield {"GIT_INDEX_FILE": str(copy)}
 
 

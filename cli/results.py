@@ -8,8 +8,10 @@ is merged, and refuses it where both changed the same lines.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +35,16 @@ class Result:
     branch: str
     commit: str
     base: str
+    whole: bool
+    """Whether its bundle needs nothing of the base: the task began with an empty directory."""
 
     @classmethod
     def of(cls, task_id: str, file: Mapping[str, Any]) -> Result:
         """Read a file of the kind result."""
         about = file["about"]
-        return cls(task_id, file["job"], file, about["branch"], about["commit"], about["base"])
+        return cls(
+            task_id, file["job"], file, about["branch"], about["commit"], about["base"], bool(about.get("whole"))
+        )
 
     @property
     def changed(self) -> bool:
@@ -73,7 +79,7 @@ def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) ->
 
 def fetch(repository: Repository, result: Result, transfer: Transfer) -> None:
     """Bring a result into the repository, under ``refs/ado/`` alone. Raises CliError, CallError, Unreachable."""
-    if not repository.has(result.base):
+    if not result.whole and not repository.has(result.base):
         raise failed(
             f"{result.task_id} did not start from this repository: commit {result.base[:12]} is not here",
             "go to the repository that the task was started in",
@@ -93,6 +99,23 @@ def fetch(repository: Repository, result: Result, transfer: Transfer) -> None:
     repository.git("update-ref", result.ref, result.commit)
 
 
+@contextmanager
+def apart(result: Result, files: Sequence[Mapping[str, Any]], transfer: Transfer) -> Iterator[Repository]:
+    """Yield a repository of its own that holds what went out and the result, for where there is none of the user's."""
+    with tempfile.TemporaryDirectory(prefix="ado-") as name:
+        repository = Repository.bare(Path(name) / "git", len(result.commit))
+        base = next((file for file in files if file["kind"] == "base"), None)
+        if base is not None:
+            bundle = Path(name) / "base.bundle"
+            try:
+                transfer.fetch(dict(base), bundle)
+                repository.take(bundle)
+            except (GitError, ValueError) as error:
+                raise failed(f"what went out cannot be taken: {error}", "go to the task's repository") from error
+        fetch(repository, result, transfer)
+        yield repository
+
+
 def diff(repository: Repository, result: Result, *, coloured: bool, stat: bool) -> bytes:
     """Return the difference as git shows it."""
     options = ["--color=always" if coloured else "--color=never", "--stat" if stat else "--patch"]
@@ -105,70 +128,84 @@ def changed_paths(repository: Repository, result: Result) -> list[str]:
 
 
 def apply(repository: Repository, result: Result) -> list[str]:
-    """Lay a result over the working tree; return the changed paths. Raises CliError and changes nothing then."""
+    """Lay a result over the working tree; return the paths that this changes. Raises CliError, changing nothing."""
     paths = changed_paths(repository, result)
-    if overlapping := _overlapping(repository, result, paths):
-        shown = ", ".join(overlapping[:_TOLD_NAMES])
-        more = f" and {len(overlapping) - _TOLD_NAMES} more" if len(overlapping) > _TOLD_NAMES else ""
-        raise failed(
-            f"local changes overlap with the result: {shown}{more}",
-            f"commit or stash them, or look at the result apart: ado checkout {result.task_id}",
-            "local_changes",
-        )
-    patch = repository.git("diff", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv",
-                           result.base, result.commit)  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
         rehearsal, index = Path(name) / "rehearsal", Path(name) / "index"
-        for copy in (rehearsal, index):
-            _index_of_working_tree(repository, copy, paths)
-        try:
-            repository.git("apply", "--cached", "--3way", stdin=patch, env={"GIT_INDEX_FILE": str(rehearsal)})
-        except GitError as error:
-            conflicts = repository.names("diff", "--name-only", "-z", "--diff-filter=U",
-                                         env={"GIT_INDEX_FILE": str(rehearsal)})  # fmt: skip
+        now = _index_of_working_tree(repository, index, paths)
+        sent, wanted = _objects(repository, result.base), _objects(repository, result.commit)
+        if overlapping := _overlapping(repository, paths, [now, sent, wanted]):
             raise failed(
-                f"the result conflicts with what was committed here: {', '.join(conflicts[:_TOLD_NAMES]) or error}",
-                f"merge it by hand: ado checkout {result.task_id}, or git merge {result.ref}",
-                "conflict",
-            ) from error
+                f"local changes overlap with the result: {_listed(overlapping)}",
+                f"commit or stash them, or look at the result apart: ado checkout {result.task_id}",
+                "local_changes",
+            )
+        pending = [path for path in paths if now.get(path) != wanted.get(path)]
+        if not pending:
+            return []
+        shutil.copyfile(index, rehearsal)
+        options = ("--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
+        patch = repository.git("diff", *options, result.base, result.commit, "--", *pending)
+        _rehearse(repository, result, patch, {"GIT_INDEX_FILE": str(rehearsal)})
         repository.git("apply", "--index", "--3way", stdin=patch, env={"GIT_INDEX_FILE": str(index)})
-    return paths
+    return pending
 
 
-def _overlapping(repository: Repository, result: Result, paths: Sequence[str]) -> list[str]:
-    """Return the paths whose content here is neither committed nor what went out."""
-    assert repository.work_tree is not None
-    wanted = set(paths)
+def _rehearse(repository: Repository, result: Result, patch: bytes, env: Mapping[str, str]) -> None:
+    """Apply a patch to an index alone. Raises CliError when it does not fit."""
+    try:
+        repository.git("apply", "--cached", "--3way", stdin=patch, env=env)
+    except GitError as error:
+        conflicts = repository.names("diff", "--name-only", "-z", "--diff-filter=U", env=env)
+        raise failed(
+            f"the result conflicts with what was committed here: {_listed(conflicts) or error}",
+            f"merge it by hand: ado checkout {result.task_id}, or git merge {result.ref}",
+            "conflict",
+        ) from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_TOLD_NAMES])
+    return shown if len(names) <= _TOLD_NAMES else f"{shown} and {len(names) - _TOLD_NAMES} more"
+
+
+def _objects(repository: Repository, commit: str) -> dict[str, str]:
+    """Return mode and object of every path of a commit."""
+    found = {}
+    for line in repository.names("ls-tree", "-r", "-z", "--full-tree", commit):
+        entry, _, path = line.partition("\t")
+        mode, _, name = entry.split(" ")
+        found[path] = f"{mode} {name}"
+    return found
+
+
+def _overlapping(repository: Repository, paths: Sequence[str], states: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return what is uncommitted here where the result wants to write.
+
+    A path whose content here is what went out, or the result's already, is none; ``states`` are now, sent, wanted.
+    """
+    now, sent, wanted = states
     status = repository.names("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignored")
-    touched = [entry[3:] for entry in status if any(_meet(entry[3:], path) for path in wanted)]
-    found = []
-    for path in touched:
-        sent = repository.optional("rev-parse", "--verify", "--quiet", f"{result.base}:{path}")
-        here = repository.work_tree / path
-        now = None
-        if here.is_symlink() or here.is_file():
-            now = _hash(repository, path, here)
-        if now != sent:
-            found.append(path)
+    found = set()
+    for touched in (entry[3:] for entry in status):
+        for path in paths:
+            if touched == path or (touched.endswith("/") and path.startswith(touched)):
+                if now.get(path) not in (sent.get(path), wanted.get(path)):
+                    found.add(path)
+            elif path.startswith(f"{touched}/") or touched.startswith(f"{path}/"):
+                found.add(touched)  # a file where the result has a directory, or the reverse
     return sorted(found)
 
 
-def _meet(touched: str, path: str) -> bool:
-    """Whether two paths are the same, or one lies within the other."""
-    touched = touched.rstrip("/")
-    return touched == path or path.startswith(f"{touched}/") or touched.startswith(f"{path}/")
-
-
-def _hash(repository: Repository, path: str, here: Path) -> str:
-    if here.is_symlink():
-        return repository.git("hash-object", "--stdin", stdin=os.fsencode(here.readlink())).decode().strip()
-    return repository.text("hash-object", "--", path)
-
-
-def _index_of_working_tree(repository: Repository, index: Path, paths: Sequence[str]) -> None:
-    """Make an index that agrees with the working tree on some paths."""
+def _index_of_working_tree(repository: Repository, index: Path, paths: Sequence[str]) -> dict[str, str]:
+    """Make an index that agrees with the working tree on some paths; return their modes and objects."""
     env = {"GIT_INDEX_FILE": str(index)}
     if repository.optional("rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
         repository.git("read-tree", "HEAD", env=env)
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)
     repository.git("update-index", "--add", "--remove", "-z", "--stdin", stdin=names, env=env)
+    found = {}
+    for line in repository.names("ls-files", "--stage", "-z", env=env):
+        entry, _, path = line.partition("\t")
+        found[path] = entry.rpartition(" ")[0]
+    return found

@@ -227,7 +227,7 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     capabilities, labels = (settings.worker_capabilities, {}) if named else here.offered()
     local = LocalBackend(
         urls=settings.url,
-        capabilities=capabilities,
+        capabilities=(*capabilities, *(f"git:{host}" for host in settings.git_hosts)),
         labels=labels,
         work_dir=Path(settings.work_dir),
         lifeline=lifeline,

@@ -106,7 +106,7 @@ class Attempt:
         await self._finish(outcome, sender.last if sender else 0)
 
     def _home(self, where: Place, outbox: Outbox) -> Homecoming:
-        home = Homecoming(self.job, where, self._files, outbox, self._settings.checkpoint_seconds)
+        home = Homecoming(self.job, where, self._files, outbox, self._settings)
 
         def standing() -> Standing:
             session = self._reader.session if self._reader else self._session

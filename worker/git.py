@@ -1,4 +1,7 @@
-"""Running git in the worker: no configuration but its own, killed with the attempt, never a child of the agent."""
+"""Running git in the worker: no configuration but its own, killed with the attempt, never a child of the agent.
+
+Only what speaks to a remote reads the configuration of the worker's user, because the credentials are there.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,20 @@ from worker.process import KeptProcess
 
 _SECONDS = 600.0
 _PASSED_ON = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+_FOR_REMOTES = (
+    "HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "http_proxy", "https_proxy",
+    "HTTPS_PROXY", "no_proxy", "NO_PROXY",
+)  # fmt: skip
 _ISOLATED = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_SYSTEM": "/dev/null",
     "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_NO_LAZY_FETCH": "1",
     "HOME": "/nonexistent",
     "XDG_CONFIG_HOME": "/nonexistent",
+}
+_OWN = {
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_NO_LAZY_FETCH": "1",
     "GIT_AUTHOR_EMAIL": "ado@localhost",
     "GIT_COMMITTER_EMAIL": "ado@localhost",
     "GIT_AUTHOR_NAME": "ado",
@@ -36,6 +45,8 @@ _OWN_SETTINGS = {
     "core.symlinks": "true",
     "init.defaultBranch": "main",
     "init.templateDir": "",
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "60",
 }
 
 
@@ -47,12 +58,18 @@ async def git(
     stdin: IO[bytes] | bytes | None = None,
     stdout: IO[bytes] | None = None,
     seconds: float = _SECONDS,
+    remote: bool = False,
 ) -> bytes:
-    """Run git and return its output. Raises GitError when it fails, is missing or takes too long."""
+    """Run git and return its output. Raises GitError when it fails, is missing or takes too long.
+
+    With ``remote`` it may use the credentials of the worker's own user, from that user's configuration.
+    """
     settings = [part for name, value in _OWN_SETTINGS.items() for part in ("-c", f"{name}={value}")]
     command = ["git", *arguments(), *settings, *words]
-    surrounding = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    surrounding |= {**ENVIRONMENT, **_ISOLATED, "GIT_DIR": str(git_dir), **(env or {})}
+    passed = (*_PASSED_ON, *_FOR_REMOTES) if remote else _PASSED_ON
+    surrounding = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} if remote else {}
+    surrounding |= {name: os.environ[name] for name in passed if name in os.environ}
+    surrounding |= {**ENVIRONMENT, **_OWN, **({} if remote else _ISOLATED), "GIT_DIR": str(git_dir), **(env or {})}
     if work_tree is not None:
         surrounding["GIT_WORK_TREE"] = str(work_tree)
     given = asyncio.subprocess.PIPE if isinstance(stdin, bytes) else stdin or asyncio.subprocess.DEVNULL

@@ -18,6 +18,7 @@ from worker.checkpoint import Checkpoints, Saved, unpack
 from worker.directories import Place
 from worker.files import Files
 from worker.output import Outbox
+from worker.settings import WorkerSettings
 from worker.workspace import Base, Snapshot, Workspace
 
 _TOLD_NAMES = 20
@@ -34,15 +35,17 @@ class Homecoming:
     """The repository of one attempt, from its laying out to its result."""
 
     def __init__(
-        self, job: Mapping[str, Any], where: Place, files: Files, outbox: Outbox, checkpoint_seconds: float
+        self, job: Mapping[str, Any], where: Place, files: Files, outbox: Outbox, settings: WorkerSettings
     ) -> None:
         self._job = job
         self._where = where
         self._files = files
         self._outbox = outbox
         self._bundle = where.base / "result.bundle"
-        self._workspace = Workspace(where, Base.of(job["workspace"]), files, job["taskId"])
-        self.checkpoints = Checkpoints(where, files, self._workspace, outbox, job["attempt"], checkpoint_seconds)
+        self._base = Base.of(job["workspace"])
+        self._workspace = Workspace(where, self._base, files, job["taskId"], settings.fetches_from)
+        seconds = settings.checkpoint_seconds
+        self.checkpoints = Checkpoints(where, files, self._workspace, outbox, job["attempt"], seconds)
         self.saved: Saved | None = None
         """Where an earlier attempt stood, once the repository is laid out."""
 
@@ -86,11 +89,19 @@ class Homecoming:
             )
             await self._files.send(self._bundle, "result", self._about(snapshot))
         except (GitError, CallError, OSError) as error:
-            self._tell(f"what was done could not be brought back: {error}")
-            message = f"what was done could not be brought back: {error}"
-            return Outcome("failed", outcome.exit_code, "workspace", message)
+            return self._fail(outcome, f"what was done could not be brought back: {error}")
         self._tell_result(snapshot)
+        if self._base.push and snapshot.changed:
+            try:
+                url = await self._workspace.push(self._bundle, branch_of(self._job))
+            except GitError as error:
+                return self._fail(outcome, f"the branch could not be pushed (ado diff and ado apply have it): {error}")
+            self._tell(f"pushed {branch_of(self._job)} to {url}")
         return outcome
+
+    def _fail(self, outcome: Outcome, message: str) -> Outcome:
+        self._tell(message)
+        return outcome if outcome.outcome != "succeeded" else Outcome("failed", outcome.exit_code, "workspace", message)
 
     def _message(self) -> str:
         job = self._job
@@ -103,6 +114,7 @@ class Homecoming:
             "branch": branch_of(self._job),
             "commit": snapshot.commit,
             "base": snapshot.base,
+            "whole": self._base.commit is None,
             "files": snapshot.files,
             "added": snapshot.added,
             "removed": snapshot.removed,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from worker.agents import AGENTS
 from worker.preflight import Finding, look
-from worker.settings import WorkerSettings
+from worker.settings import GIT_HOST, WorkerSettings
 from worker.vault import PREFIX, Vault
 
 OWN = tuple(name for name, agent in AGENTS.items() if agent.needs is None)
@@ -50,9 +50,10 @@ def versions(findings: list[Finding]) -> dict[str, str]:
 def offer(settings: WorkerSettings, vault: Vault) -> WorkerOffer:
     """Return what a worker offers. Raises Unfit."""
     labels = dict(entry.partition("=")[::2] for entry in settings.labels)
+    hosts = tuple(GIT_HOST + host for host in settings.git_hosts)
     if not settings.capabilities:
         there = found(vault)
-        return WorkerOffer(there.capabilities, {**there.labels, **labels})
+        return WorkerOffer((*there.capabilities, *hosts), {**there.labels, **labels})
     vouched = {name.removeprefix(_LABEL) for name in labels if name.startswith(_LABEL)}
     findings = look(AGENTS, [name for name in settings.capabilities if name not in vouched])
     for finding in findings:
@@ -61,4 +62,5 @@ def offer(settings: WorkerSettings, vault: Vault) -> WorkerOffer:
     for name in settings.capabilities:
         if name.startswith(PREFIX) and name not in vault.capabilities:
             raise Unfit(f"{name} is not held here", "name it in ADO_SECRETS, or put its file into ADO_SECRETS_DIR")
-    return WorkerOffer(settings.capabilities, {**versions(findings), **labels})
+    capabilities = tuple(dict.fromkeys((*settings.capabilities, *hosts)))
+    return WorkerOffer(capabilities, {**versions(findings), **labels})

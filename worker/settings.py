@@ -8,6 +8,9 @@ import secrets
 import tempfile
 from dataclasses import dataclass, field
 
+GIT_HOST = "git:"
+"""Before a host in the capability to fetch from it."""
+
 
 def _cores() -> float:
     return float(os.cpu_count() or 1)
@@ -33,6 +36,8 @@ class WorkerSettings:
     """Name under which it registers; default: host, pid and a few random letters."""
     capabilities: tuple[str, ...] = ()
     """What it offers, divided by commas; default: shell, scripted, and every AI agent that can start."""
+    git_hosts: tuple[str, ...] = ()
+    """Hosts from which it may fetch repositories by https or ssh, divided by commas; each is a capability git:HOST."""
     labels: tuple[str, ...] = ()
     """NAME=VALUE pairs that it is listed with, divided by commas; agent/NAME=VERSION vouches for an AI agent."""
     slots: int = 1
@@ -71,3 +76,9 @@ class WorkerSettings:
     """Shortest time between two checkpoints of an attempt, from which the next attempt goes on."""
     stall_seconds: float = 60.0
     """After so long without a tick of its event loop the worker stops its heartbeat: it is not alive."""
+
+    @property
+    def fetches_from(self) -> frozenset[str]:
+        """Hosts from which it may fetch, whichever way they were named."""
+        named = (name.removeprefix(GIT_HOST) for name in self.capabilities if name.startswith(GIT_HOST))
+        return frozenset((*self.git_hosts, *named))

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.git import GitError, clean_name, looks_secret, read_header, write_header
+from app.git import GitError, clean_name, host_of, looks_secret, public_url, read_header, write_header
 from worker.directories import Place
 from worker.files import Files
 from worker.git import check_version, git
@@ -42,6 +42,7 @@ class Base:
     shallow: tuple[str, ...]
     remote: Mapping[str, Any] | None
     push: bool
+    """Whether the result is pushed to the remote as well."""
 
     @classmethod
     def of(cls, workspace: Mapping[str, Any]) -> Base:
@@ -83,7 +84,8 @@ class _Changes:
 class Workspace:
     """The repository of one attempt."""
 
-    def __init__(self, where: Place, base: Base, files: Files, task_id: str) -> None:
+    def __init__(self, where: Place, base: Base, files: Files, task_id: str, hosts: frozenset[str]) -> None:
+        self._hosts = hosts
         self._where = where
         self._base = base
         self._files = files
@@ -110,6 +112,8 @@ class Workspace:
         if base.commit is None:
             self._commit = await _empty_commit(store)
             return
+        if base.remote is not None:
+            await self._fetch_remote(store, base.remote)
         bundle = store / "base.bundle"
         await self._fetch_base(bundle)
         await unbundle(store, bundle)
@@ -127,6 +131,42 @@ class Workspace:
             await self._files.fetch(found[0], bundle)
         except ValueError as error:
             raise GitError(str(error)) from error
+
+    async def _fetch_remote(self, store: Path, remote: Mapping[str, Any]) -> None:
+        """Fetch what the bundle leaves out: by its id, or by its branch where the host gives out no other."""
+        url = self._allowed(remote)
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        wanted = [remote["commit"], *([remote["ref"]] if remote.get("ref") else [])]
+        said = ""
+        for source in wanted:
+            try:
+                await git("fetch", *options, url, f"{source}:refs/ado/{source}", git_dir=store, remote=True)
+                await git("cat-file", "-e", f"{remote['commit']}^{{commit}}", git_dir=store)
+            except GitError as error:
+                said = said or str(error)
+            else:
+                return
+        raise GitError(f"{said} (commit {remote['commit'][:12]} is wanted from {url})")
+
+    def _allowed(self, remote: Mapping[str, Any]) -> str:
+        url = public_url(remote["url"])
+        if url is None or host_of(url) not in self._hosts:
+            raise GitError(f"this worker may not use {remote['url']}: its host is not in ADO_GIT_HOSTS")
+        return url
+
+    async def push(self, bundle: Path, branch: str) -> str:
+        """Push a snapshot to a branch of the remote; return where. Raises GitError."""
+        if self._base.remote is None:
+            raise GitError("there is no remote to push to")
+        url = self._allowed(self._base.remote)
+        with tempfile.TemporaryDirectory(prefix="git-", dir=self._where.base) as name:
+            git_dir = Path(name)
+            await self._init(git_dir, "--bare")
+            env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._store / "objects")}
+            commit = await unbundle(git_dir, bundle, env)
+            target = f"{commit}:refs/heads/{branch}"
+            await git("push", "--quiet", "--no-verify", url, target, git_dir=git_dir, env=env, remote=True)
+        return url
 
     async def _init(self, git_dir: Path, *options: str) -> None:
         length = len(self._base.commit or "")
@@ -271,12 +311,12 @@ class _Snapshotter:
             raise GitError(f"what was done takes {size} bytes packed; the limit is {self._limit} (ADO_FILE_BYTES)")
 
 
-async def unbundle(git_dir: Path, bundle: Path) -> str:
+async def unbundle(git_dir: Path, bundle: Path, env: Mapping[str, str] | None = None) -> str:
     """Check a bundle's objects and take them over; return the commit it brings. Raises GitError."""
     with bundle.open("rb") as file:
         header = read_header(file)
         os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads on from the file descriptor
-        await git("index-pack", "--strict", "--fix-thin", "--stdin", git_dir=git_dir, stdin=file)
+        await git("index-pack", "--strict", "--fix-thin", "--stdin", git_dir=git_dir, stdin=file, env=env)
     if len(header.heads) != 1:
         raise GitError("a bundle of one commit is wanted")
     return header.heads[0][0]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cyclopts import Parameter
@@ -12,13 +15,15 @@ from app.git import GitError, host_of
 from app.rpc.client import HttpClient, Transfer
 from cli import exits, repository, results
 from cli.connection import Options, choose, http, task_id
+from cli.download import checked, entries, write
 from cli.errors import usage
 from cli.git import Repository, check_version, failed
 from cli.output import talk, write_bytes, write_one
 from cli.results import Result
-from cli.terminal import colours
+from cli.terminal import colours, is_terminal, neutralise
 
 _NO_OPTIONS = Options()
+_HERE = Path()
 _PATIENCE_SECONDS = 60.0
 _GIT_CAPABILITY = "git:"
 
@@ -65,6 +70,12 @@ def send(client: HttpClient, options: RepositoryOptions, agent: str, *, ai: bool
         return Sent({} if ai else None)
     departure = repository.prepare(here, dirty=options.dirty, tell=lambda text: talk(f"ado: {text}"))
     departure = repository.fetchable(departure, _hosts(client, agent))
+    if options.push and departure.remote is None:
+        raise failed(
+            "no worker may push to this repository's remote",
+            "the upstream branch is wanted on a host that is in the workers' ADO_GIT_HOSTS; without --push ado brings "
+            "the branch back",
+        )
     file_id = repository.send(departure, _transfer(client))
     requires = (_GIT_CAPABILITY + host_of(departure.remote.url),) if departure.remote else ()
     return Sent(departure.workspace(file_id, push=options.push), requires, departure)
@@ -84,18 +95,34 @@ def _transfer(client: HttpClient) -> Transfer:
     return Transfer(client, patience=_PATIENCE_SECONDS)
 
 
+def _result(task: str, job: int | None, options: Options) -> tuple[Result, list[dict[str, Any]], Transfer]:
+    check_version()
+    transfer = _transfer(http(choose(options)))
+    files = transfer.list(task_id(task))
+    return results.choose(task_id(task), files, job), files, transfer
+
+
 def _fetched(task: str, job: int | None, options: Options) -> tuple[Repository, Result]:
     """Fetch a result into the repository here."""
-    check_version()
     here = Repository.here()
     if here is None:
         raise failed("there is no git repository here", "go to the repository that the task was started in")
-    client = http(choose(options))
-    transfer = _transfer(client)
-    result = results.choose(task_id(task), transfer.list(task_id(task)), job)
+    result, _, transfer = _result(task, job, options)
     results.fetch(here, result, transfer)
-    client.close()
     return here, result
+
+
+@contextmanager
+def _readable(task: str, job: int | None, options: Options) -> Iterator[tuple[Repository, Result]]:
+    """Yield a result in the repository here, or in one of its own where that is another one or none."""
+    result, files, transfer = _result(task, job, options)
+    here = Repository.here()
+    if here is not None and here.has(result.base):
+        results.fetch(here, result, transfer)
+        yield here, result
+        return
+    with results.apart(result, files, transfer) as repository:
+        yield repository, result
 
 
 def diff(task: str, /, *, job: int | None = None, stat: bool = False, options: Options = _NO_OPTIONS) -> int:
@@ -110,14 +137,15 @@ def diff(task: str, /, *, job: int | None = None, stat: bool = False, options: O
     stat
         Only which files, and how many lines.
     """
-    here, result = _fetched(task, job, options)
-    if options.as_json:
-        paths = results.changed_paths(here, result)
-        write_one({**result.file["about"], "paths": paths}, options.output, "commit")
-        return exits.SUCCESS
-    write_bytes(results.diff(here, result, coloured=colours(sys.stdout), stat=stat))
-    if not result.changed:
-        talk(f"ado: {result.task_id} changed nothing")
+    with _readable(task, job, options) as (repository, result):
+        if not result.changed:
+            talk(f"ado: {result.task_id} changed nothing")
+        if options.as_json:
+            paths = results.changed_paths(repository, result) if result.changed else []
+            write_one({**result.file["about"], "paths": paths}, options.output, "commit")
+        elif result.changed:
+            shown = results.diff(repository, result, coloured=colours(sys.stdout), stat=stat)
+            write_bytes(neutralise(shown) if is_terminal(sys.stdout) else shown)
     return exits.SUCCESS
 
 
@@ -136,7 +164,7 @@ def apply(task: str, /, *, job: int | None = None, options: Options = _NO_OPTION
         paths = results.apply(here, result) if result.changed else []
     except GitError as error:
         raise failed(str(error), f"look at the result apart: ado checkout {result.task_id}") from error
-    said = f"{len(paths)} files changed; git diff shows them" if paths else f"{result.task_id} changed nothing"
+    said = f"{len(paths)} files changed; git diff shows them" if paths else "nothing to change: it is here already"
     write_one({**result.file["about"], "paths": paths}, options.output, "commit", said=said)
     return exits.SUCCESS
 
@@ -165,4 +193,30 @@ def checkout(task: str, /, *, job: int | None = None, options: Options = _NO_OPT
     except GitError as error:
         raise failed(str(error), "commit or stash local changes; the branch is there: git branch") from error
     write_one(dict(result.file["about"]), options.output, "branch", said=f"on branch {result.branch}")
+    return exits.SUCCESS
+
+
+def download(
+    task: str, path: str, /, *, job: int | None = None, to: Path = _HERE, options: Options = _NO_OPTIONS
+) -> int:
+    """Write files of a task's result into a directory.
+
+    Parameters
+    ----------
+    task
+        The task's id.
+    path
+        A file or directory of the result, from its top; . is all of it.
+    job
+        Which job, if several changed something.
+    to
+        The directory to write into.
+    """
+    wanted = checked(path)
+    with _readable(task, job, options) as (repository, result):
+        if not result.changed and not repository.has(result.commit):
+            raise failed(f"{result.task_id} left no files", "ado tasks show tells how it ended")
+        written = write(repository, entries(repository, result.commit, wanted), to)
+    shape = {**result.file["about"], "paths": written}
+    write_one(shape, options.output, "commit", said=f"{len(written)} files written to {to}")
     return exits.SUCCESS

@@ -1,61 +1,38 @@
 """A repository goes out and comes home, through two replicas and with real git."""
 
 import json
-import os
+import random
+import re
 import subprocess
 
 import pytest
-from support.program import until
+from support.program import Cluster, until
+from support.repositories import SETTINGS, Tree
 
-SETTINGS = {
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_AUTHOR_NAME": "me",
-    "GIT_AUTHOR_EMAIL": "me@example.org",
-    "GIT_COMMITTER_NAME": "me",
-    "GIT_COMMITTER_EMAIL": "me@example.org",
-}
+from app.rpc.client import HttpClient
 
 
-class Checkout:
+class Checkout(Tree):
     """The user's repository, and the program run in it."""
 
     def __init__(self, path, cluster):
-        self.path = path
+        super().__init__(path)
         self.cluster = cluster
-        path.mkdir()
-        self.git("init", "--quiet", "--initial-branch=main")
 
-    def git(self, *words, check=True):
-        done = subprocess.run(
-            ["git", *words], cwd=self.path, env={**os.environ, **SETTINGS}, capture_output=True, check=False
-        )
-        assert not check or done.returncode == 0, done.stderr
-        return done.stdout.decode()
-
-    def write(self, **files):
-        for name, text in files.items():
-            path = self.path / name.replace("__", ".")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-
-    def commit(self, message="a commit", **files):
-        self.write(**files)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "-m", message)
-        return self.git("rev-parse", "HEAD").strip()
-
-    def ado(self, *arguments, check=0):
+    def ado(self, *arguments, check=0, cwd=None):
         env = {**self.cluster.client_env(), **SETTINGS}
         done = subprocess.run(
-            [*self.cluster.program, *arguments], cwd=self.path, env=env, stdin=subprocess.DEVNULL, capture_output=True,
-            check=False, timeout=90,
+            [*self.cluster.program, *arguments], cwd=cwd or self.path, env=env, stdin=subprocess.DEVNULL,
+            capture_output=True, check=False, timeout=90,
         )  # fmt: skip
         assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done
 
     def run(self, script, *options, check=0):
         return self.ado("run", "--remote", "--repo", "--agent", "shell", *options, script, check=check)
+
+    def read(self, name):
+        return (self.path / name).read_text()
 
 
 @pytest.fixture
@@ -66,7 +43,7 @@ def checkout(cluster):
 
 
 def test_an_edit_comes_home_as_a_branch_and_is_applied(checkout):
-    base = checkout.commit(calc="a - b\n")
+    base = checkout.commit({"calc": "a - b\n"})
     done = checkout.run("sed -i 's/-/+/' calc; echo new > added; git log --format=%s; git status --short")
     assert done.stdout == b"a commit\n M calc\n?? added\n"
     assert b"2 files +2" in done.stderr
@@ -92,6 +69,179 @@ def test_an_edit_comes_home_as_a_branch_and_is_applied(checkout):
     }
 
 
+def test_uncommitted_changes_are_told_and_go_out_only_when_asked(checkout):
+    checkout.commit({"a": "1\n", ".gitignore": "*.log\n"})
+    checkout.write({"a": "2\n", "new": "n\n", ".env": "S=1\n", "x.log": "l\n"})
+    done = checkout.run("cat a; ls -A")
+    assert b"uncommitted changes stay here: a, .env, new; add --dirty" in done.stderr
+    assert done.stdout == b"1\n.git\n.gitignore\na\n"
+    done = checkout.run("cat a; ls -A; echo 3 >> a", "--dirty")
+    assert b"not sent, because it looks like a secret or is a repository of its own: .env" in done.stderr
+    assert done.stdout == b"2\n.git\n.gitignore\na\nnew\n"
+    assert checkout.git("status", "--porcelain") == " M a\n?? .env\n?? new\n"
+    checkout.ado("apply", "task-2")
+    assert checkout.read("a") == "2\n3\n"
+    assert checkout.git("status", "--porcelain") == " M a\n?? .env\n?? new\n"
+
+
+def test_local_changes_that_overlap_refuse_an_apply_and_lose_nothing(checkout):
+    checkout.commit({"a": "1\n", "b": "1\n", "c": "1\n"})
+    checkout.run("echo 2 > a; echo 2 > b; echo new > d; mkdir e; echo x > e/f")
+    checkout.write({"a": "mine\n", "c": "mine\n", "d": "mine\n", "e": "mine\n"})
+    before = checkout.git("status", "--porcelain")
+    refused = checkout.ado("apply", "task-1", check=1)
+    assert refused.stderr.decode().splitlines() == [
+        "ado: local changes overlap with the result: a, d, e",
+        "ado: commit or stash them, or look at the result apart: ado checkout task-1",
+    ]
+    assert checkout.git("status", "--porcelain") == before
+    assert [checkout.read(name) for name in "abcde"] == ["mine\n", "1\n", "mine\n", "mine\n", "mine\n"]
+    checkout.git("checkout", "a")
+    for name in "de":
+        (checkout.path / name).unlink()
+    checkout.ado("apply", "task-1")
+    assert [checkout.read(name) for name in ("a", "b", "c", "d", "e/f")] == ["2\n", "2\n", "mine\n", "new\n", "x\n"]
+    again = checkout.ado("apply", "task-1")
+    assert b"is here already" in again.stderr
+
+
+def test_what_was_committed_meanwhile_is_merged_or_refused(checkout):
+    text = "".join(f"{number}\n" for number in range(20))
+    checkout.commit({"a": text})
+    checkout.run("sed -i s/^15$/fifteen/ a")
+    checkout.commit({"a": text.replace("3\n", "three\n", 1)})
+    checkout.ado("apply", "task-1")
+    assert {"three", "fifteen"} <= set(checkout.read("a").split())
+    checkout.git("checkout", "a")
+    checkout.commit({"a": text.replace("15\n", "XV\n")})
+    refused = checkout.ado("apply", "task-1", check=1)
+    assert b"conflicts with what was committed here: a\n" in refused.stderr
+    assert checkout.git("status", "--porcelain") == ""
+
+
+def test_several_jobs_come_home_on_branches_of_their_own(checkout):
+    checkout.commit({"a": "1\n"})
+    checkout.run('[ "$ADO_JOB_INDEX" = 1 ] || echo $ADO_JOB_INDEX > a', "--workers", "3")
+    assert b"several jobs of task-1 changed something: 0, 2" in checkout.ado("diff", "task-1", check=2).stderr
+    assert b"changed nothing" in checkout.ado("diff", "task-1", "--job", "1").stderr
+    checkout.ado("apply", "task-1", "--job", "2")
+    assert checkout.read("a") == "2\n"
+    checkout.git("checkout", "a")
+    checkout.ado("checkout", "task-1", "--job", "2")
+    assert checkout.git("symbolic-ref", "--short", "HEAD") == "ado/task-1-3\n"
+
+
+def test_work_of_a_failed_agent_comes_home_and_a_retry_begins_anew(checkout):
+    checkout.commit({"a": "1\n"})
+    checkout.run("cat a; pwd; echo $ADO_ATTEMPT >> a; exit 3", "--retries", "1", check=3)
+    assert "+2\n" in checkout.ado("diff", "task-1").stdout.decode()
+    assert "+1\n+2" not in checkout.ado("diff", "task-1").stdout.decode()
+    printed = checkout.cluster.ado("logs", "task-1").stdout.decode().splitlines()
+    assert printed[0::2] == ["1", "1"]
+    assert printed[1] == printed[3], "every attempt has the same path"
+
+
+def test_files_are_downloaded_anywhere_and_nothing_out_of_the_directory(checkout, tmp_path):
+    checkout.commit({"src/a": "1\n", "src/b": "1\n"})
+    checkout.run("echo 2 > src/a; ln -s a src/link; ln -s /etc/passwd out; mkdir deep; ln -s ../../x deep/up")
+    checkout.ado("download", "task-1", "src", "--to", str(tmp_path), cwd="/")
+    assert {path.name: path.read_text() for path in (tmp_path / "src").iterdir()} == {
+        "a": "2\n", "b": "1\n", "link": "2\n",
+    }  # fmt: skip
+    refused = checkout.ado("download", "task-1", "src/a", "--to", str(tmp_path / "src"), check=1)
+    assert b"exists" in refused.stderr
+    for path in ("/etc/passwd", "../x", "src/../../x", "~/x", "C:/x"):
+        assert b"is not a path within" in checkout.ado("download", "task-1", path, check=2).stderr
+    for path in ("out", "deep"):
+        assert b"leads out" in checkout.ado("download", "task-1", path, "--to", str(tmp_path), check=1).stderr
+    assert b"has no nothing" in checkout.ado("download", "task-1", "nothing", check=1).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["src"]
+
+
+def test_what_cannot_be_sent_is_told(checkout):
+    assert b"has no commit yet" in checkout.run("true", check=1).stderr
+    checkout.write({"a": "1\n"})
+    assert checkout.run("cat a", "--dirty").stdout == b"1\n"
+    checkout.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
+    checkout.write({".gitattributes": "*.bin filter=lfs\n", "big.bin": "version https://git-lfs.github.com/spec/v1\n"})
+    checkout.git("add", "a", ".gitattributes", "big.bin")
+    checkout.git("commit", "--quiet", "-m", "all")
+    told = checkout.run("true").stderr
+    assert b"submodules are not sent: sub" in told
+    assert b"1 files are in Git LFS; workers get the pointers, not the content: big.bin" in told
+    for options in (("--no-repo", "--dirty"), ("--push",)):
+        assert (
+            b"ado:"
+            in checkout.ado(
+                "run", "--remote", "--agent", "shell", *options, "x", check=2 if "--dirty" in options else 1
+            ).stderr
+        )
+    outside = checkout.ado("run", "--remote", "--repo", "--agent", "shell", "x", check=1, cwd="/")
+    assert b"there is no git repository here" in outside.stderr
+
+
+def test_a_bundle_over_the_limit_says_what_and_how_much(dsn, home):
+    cluster = Cluster(dsn, home, env={"ADO_FILE_BYTES": "20000"})
+    try:
+        checkout = Checkout(home / "checkout", cluster.add_replicas(2))
+        checkout.commit({"noise": "".join(random.Random(1).choices("0123456789abcdef", k=60_000))})
+        refused = checkout.run("true", check=2).stderr.decode()
+        assert re.search(r"size: \d+ bytes are more than the limit of 20000 \(ADO_FILE_BYTES\)", refused)
+        cluster.add_worker("w0")
+        done = checkout.ado("run", "--remote", "--no-repo", "--agent", "shell", "true", check=0)
+        assert done.stdout == b""
+    finally:
+        cluster.close()
+
+
+FAKE_SSH = """#!/bin/sh
+while [ "${1#-}" != "$1" ]; do shift 2; done
+echo "$1" >> {log}
+shift
+exec sh -c "$*"
+"""
+
+
+def test_what_is_pushed_already_is_fetched_and_the_branch_is_pushed(cluster, tmp_path):
+    """Over git's ssh protocol, with a stand-in for ssh that runs the other end here."""
+    ssh, log = tmp_path / "ssh", tmp_path / "hosts"
+    ssh.write_text(FAKE_SSH.replace("{log}", str(log)))
+    ssh.chmod(0o755)
+    cluster.add_worker("w0", env={"ADO_GIT_HOSTS": "git.example", "GIT_SSH_COMMAND": str(ssh)})
+    checkout = Checkout(cluster.home / "checkout", cluster)
+    remote = tmp_path / "remote.git"
+    checkout.git("init", "--quiet", "--bare", str(remote))
+    pushed = checkout.commit({"large": "x" * 100_000})
+    checkout.git("remote", "add", "origin", str(remote))
+    checkout.git("push", "--quiet", "--set-upstream", "origin", "main")
+    checkout.git("remote", "set-url", "origin", f"ssh://git@git.example{remote}")
+    checkout.commit({"a": "1\n"})
+    until(lambda: b"git:git.example" in cluster.ado("workers", "list", "-o", "json").stdout, "the worker")
+    done = checkout.run("cat a; wc -c < large; echo 2 > a", "--push")
+    assert done.stdout == b"1\n100000\n"
+    ((size, workspace),) = cluster.sql(
+        "select f.size, t.workspace from ado.files f join ado.tasks t using (task_id) where f.kind = 'base'"
+    )
+    assert size < 1000
+    assert workspace["remote"] == {
+        "url": f"ssh://git@git.example{remote}", "commit": pushed, "ref": "refs/heads/main",
+    }  # fmt: skip
+    assert set(log.read_text().split()) == {"git@git.example"}
+    there = Tree(remote, init=False)
+    assert there.git("show", "ado/task-1:a") == "2\n"
+    assert b"pushed ado/task-1 to ssh://git@git.example" in done.stderr
+
+
+def test_without_a_repository_an_agents_files_come_home_too(quick):
+    client = HttpClient(quick.cluster.urls, quick.cluster.token)
+    client.mutate("tasks.create", {"agent": "shell", "prompt": "echo hi > f", "workspace": {}})
+    client.close()
+    quick.ado("wait", "task-1", cwd="/")
+    assert b"+hi" in quick.ado("diff", "task-1", cwd="/").stdout
+    quick.ado("download", "task-1", ".", "--to", str(quick.path))
+    assert quick.read("f") == "hi\n"
+
+
 def lines(*steps):
     return "\n".join(json.dumps(step) for step in steps)
 
@@ -113,7 +263,7 @@ def quick(cluster):
 def test_a_killed_worker_costs_no_turn(quick):
     """kill -9 of the worker: the next attempt has tree, session and path, and goes on after the last turn."""
     cluster, gate = quick.cluster, quick.cluster.home / "gate"
-    quick.commit(first="1\n")
+    quick.commit({"first": "1\n"})
     script = lines(
         {"write": {"path": "second", "text": "2\n"}},
         {"say": "before"},

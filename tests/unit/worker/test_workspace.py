@@ -38,7 +38,7 @@ class Laid:
         self.tree = self.base / "job"
         bundle = source.bundle(tmp_path / "base.bundle", commit)
         base = Base.of({"commit": commit, "fileId": "file-1", "branch": "main"})
-        self.workspace = Workspace(Place(self.base, 0, True), base, LocalFiles(bundle, limit), "task-1")
+        self.workspace = Workspace(Place(self.base, 0, True), base, LocalFiles(bundle, limit), "task-1", frozenset())
         self.agent = Tree(self.tree, init=False)
 
     async def lay(self):
@@ -332,7 +332,7 @@ async def test_a_shallow_clone_goes_out_as_one(tmp_path, source):
     commit = clone.git("rev-parse", "HEAD").strip()
     laid = Laid(tmp_path, clone, commit)
     base = Base.of({"commit": commit, "fileId": "file-1", "branch": "main", "shallow": [commit]})
-    laid.workspace = Workspace(Place(laid.base, 0, True), base, laid.workspace._files, "task-1")
+    laid.workspace = Workspace(Place(laid.base, 0, True), base, laid.workspace._files, "task-1", frozenset())
     await laid.lay()
     assert laid.agent.git("log", "--format=%s") == "second\n"
     laid.agent.write({"a": "3\n"})
