@@ -26,6 +26,7 @@ class Link:
         self._deaf = False
         self._flows = set()
         self._ends = set()
+        self._serving = set()
         self._reaching = 0
         self._going = {UP: asyncio.Event(), DOWN: asyncio.Event()}
         self._loop = asyncio.new_event_loop()
@@ -67,12 +68,13 @@ class Link:
 
     async def _close(self):
         self._server.close()
+        while accepting := asyncio.all_tasks() - {asyncio.current_task()} - self._serving:
+            await asyncio.wait(accepting)  # asyncio's own, which would leave their sockets open
         while self._reaching:
             await asyncio.sleep(0.005)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
+        for task in self._serving:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*self._serving, return_exceptions=True)
         for writer in self._ends:
             writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in self._ends), return_exceptions=True)
@@ -134,6 +136,7 @@ class Link:
 
     async def _serve(self, reader, writer):
         self.taken += 1
+        self._serving.add(asyncio.current_task())
         self._ends.add(writer)
         far = None
         try:
@@ -149,7 +152,12 @@ class Link:
                 return
             far_reader, far_writer = far
             self._flows.add((writer, far_writer))
-            await asyncio.gather(self._copy(reader, far_writer, UP), self._copy(far_reader, writer, DOWN))
+            copies = [
+                asyncio.ensure_future(self._copy(reader, far_writer, UP)),
+                asyncio.ensure_future(self._copy(far_reader, writer, DOWN)),
+            ]
+            self._serving.update(copies)
+            await asyncio.gather(*copies)
         except asyncio.CancelledError:
             pass  # the link is being taken down; raised on, asyncio would report it as an error
         finally:

@@ -1,0 +1,420 @@
+"""The worker protocol against a model of its contract: calls that are late, doubled and out of order.
+
+The model is pure and small; the machine carries every call out on the real procedures and statements and compares the
+answer, the jobs and the log after each step. A call that is kept back arrives at any later moment, as a network may
+have it. Hypothesis looks for the shortest story that tells them apart.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from app.context import Context
+from app.main import Replica
+from app.rpc.errors import ProcedureError
+from app.settings import AppSettings
+from db.database import Database
+from db.model import Token
+
+JOBS, RETRIES, SLOTS, LOSSES = 3, 1, 2, 3
+WORKERS = ("a", "b")
+OVER = ("succeeded", "failed", "cancelled")
+
+
+@dataclass
+class Job:
+    """One job as the contract has it."""
+
+    status: str = "queued"
+    attempt: int = 0
+    worker: str | None = None
+    batch: int = 0
+    stop: str | None = None
+    missed: int = 0
+    losses: int = 0
+    failures: int = 0
+    closed: int = 0
+    """The last attempt whose own finish was accepted."""
+
+
+@dataclass
+class Model:
+    """One task; every method returns what the caller is answered: OK, or the reason of the refusal."""
+
+    jobs: list = field(default_factory=lambda: [Job() for _ in range(JOBS)])
+    log: list = field(default_factory=lambda: [("created", None, None)])
+    status: str = "queued"
+    cancelled: bool = False
+
+    def _write(self, kind, job=None):
+        self.log.append((kind, job, self.jobs[job].attempt if job is not None else None))
+
+    def _settle(self):
+        states = [job.status for job in self.jobs]
+        if self.status in OVER or not all(state in OVER for state in states):
+            return
+        self.status = next((s for s in ("failed", "cancelled") if s in states), "succeeded")
+        self._write(self.status)
+
+    def claim(self, worker, limit):
+        free = SLOTS - sum(job.status == "running" and job.worker == worker for job in self.jobs)
+        taken = [number for number, job in enumerate(self.jobs) if job.status == "queued"][: max(0, min(limit, free))]
+        for number in taken:
+            job = self.jobs[number]
+            job.status, job.worker, job.batch, job.missed = "running", worker, 0, 0
+            job.attempt += 1
+            self._write("started", number)
+        if taken and self.status == "queued":
+            self.status = "running"
+        return [(number, self.jobs[number].attempt) for number in taken]
+
+    def _held(self, worker, number, attempt):
+        job = self.jobs[number]
+        return job.status == "running" and (job.worker, job.attempt) == (worker, attempt)
+
+    def append(self, worker, number, attempt, batch, events):
+        job = self.jobs[number]
+        if not self._held(worker, number, attempt):
+            return "lease_lost"
+        if batch > job.batch + 1:
+            return "batch_gap"
+        if batch == job.batch + 1:
+            job.batch = batch
+            self.log += [("output", number, attempt)] * events
+        return "ok"
+
+    def finish(self, worker, number, attempt, last, outcome):
+        job = self.jobs[number]
+        if not self._held(worker, number, attempt):
+            return "ok" if job.closed == attempt and job.worker in (worker, None) else "lease_lost"
+        if last is not None and last > job.batch:
+            return "batch_gap"
+        if job.stop:
+            status = "cancelled"
+        elif outcome == "released" or (outcome == "failed" and job.failures < RETRIES):
+            status = "queued"
+        else:
+            status = outcome
+        if status == "queued" and outcome == "failed":
+            job.failures += 1
+        job.status, job.closed = status, attempt
+        self._write("finished" if status != "queued" else "released" if outcome == "released" else "requeued", number)
+        self._settle()
+        return "ok"
+
+    def _end(self, numbers, loss):
+        for number in numbers:
+            job = self.jobs[number]
+            job.losses += loss
+            job.status = "cancelled" if job.stop else "failed" if job.losses >= LOSSES else "queued"
+            self._write("requeued" if job.status == "queued" else "finished", number)
+        self._settle()
+
+    def expire(self, number, attempt):
+        job = self.jobs[number]
+        if job.status == "running" and job.attempt == attempt:
+            self._end([number], 1)
+
+    def heartbeat(self, worker, listed):
+        mine = [n for n, job in enumerate(self.jobs) if job.status == "running" and job.worker == worker]
+        kept = [n for n in mine if (n, self.jobs[n].attempt) in listed]
+        answer = (
+            {key for key in listed if not self._held(worker, *key)},
+            {(n, self.jobs[n].attempt) for n in kept if self.jobs[n].stop},
+        )
+        for number in mine:
+            self.jobs[number].missed = 0 if number in kept else self.jobs[number].missed + 1
+        self._end([n for n in mine if self.jobs[n].missed >= 2], 0)
+        return answer
+
+    def replace(self, worker):
+        self._end([n for n, job in enumerate(self.jobs) if job.status == "running" and job.worker == worker], 1)
+
+    def cancel(self):
+        if self.status in OVER or self.cancelled:
+            return
+        self.cancelled = True
+        self._write("cancel_requested")
+        for number, job in enumerate(self.jobs):
+            if job.status == "queued":
+                job.status = "cancelled"
+                kind, _, attempt = "finished", self._write("finished", number), job.attempt
+                self.log[-1] = (kind, number, attempt or None)
+            elif job.status == "running":
+                job.stop = job.stop or "cancelled"
+        self._settle()
+
+    def retry(self):
+        again = [job for job in self.jobs if job.status in ("failed", "cancelled")]
+        if not again or (self.status not in ("failed", "cancelled") and self.cancelled):
+            return "nothing_to_retry"
+        for job in again:
+            job.status, job.worker, job.stop, job.losses, job.failures = "queued", None, None, 0, 0
+        self.cancelled = False
+        self.status = "running" if self.status == "running" else "queued"
+        self._write("retried")
+        return "ok"
+
+
+class Real:
+    """The procedures of one replica over a database, run step by step."""
+
+    def __init__(self, dsn):
+        self.loop = asyncio.new_event_loop()
+        self.db = self.run(Database.open(dsn, size=2))
+        replica = Replica(AppSettings(dsn=dsn), self.db)
+        self.procedures = replica.registry.procedures
+        admin = Token("t", "admin", None, None, None, None, None, None, True)
+        self.context = Context(replica.services, admin, "")
+        self.appending = self.loop.create_task(replica.services.appender.run())
+        self.monitor = replica
+
+    def run(self, coroutine):
+        return self.loop.run_until_complete(coroutine)
+
+    def close(self):
+        self.appending.cancel()
+        self.run(asyncio.gather(self.appending, return_exceptions=True))
+        self.run(self.db.close())
+        self.loop.close()
+
+    def call(self, path, **value):
+        """Carry out a call; return its output, or the reason of its refusal."""
+        procedure = self.procedures[path]
+        try:
+            return self.run(procedure.handler(self.context, *procedure.decode(value)))
+        except ProcedureError as error:
+            return error.reason
+
+    def sql(self, statement, *values):
+        return self.run(self.db._pool.fetch(statement, *values))
+
+
+class Protocol(RuleBasedStateMachine):
+    """Calls of two workers, a person and the monitor on one task."""
+
+    real = None
+    examples = Counter()
+
+    @initialize()
+    def begin(self):
+        Protocol.examples["all"] += 1
+        self.mark = f"c{Protocol.examples['all']}"
+        self.model = Model()
+        made = self.real.call(
+            "tasks.create", prompt="x", agent="shell", workers=JOBS, retries=RETRIES, requires=[self.mark]
+        )
+        self.task = made.task_id
+        self.number = int(self.task.removeprefix("task-"))
+        self.instances = Counter()
+        self.sessions = {}
+        for worker in WORKERS:
+            self._register(worker)
+        self.late = []
+        self.known = []
+
+    def _name(self, worker):
+        return f"{self.mark}-{worker}"
+
+    def _register(self, worker):
+        self.instances[worker] += 1
+        self.sessions[worker] = self.real.call(
+            "workers.register",
+            workerId=self._name(worker),
+            capabilities=["shell", self.mark],
+            slots=SLOTS,
+            instance=str(self.instances[worker]),
+        ).session
+
+    def _fence(self, worker, key):
+        return {"workerId": self._name(worker), "jobId": f"{self.task}/{key[0]}", "attempt": key[1]}
+
+    def _key(self, pick):
+        """Choose an attempt that somebody was given; all stay in play, the newest most of all."""
+        return self.known[-1 - pick % len(self.known)] if self.known else (0, 1)
+
+    def _arrive(self, call, fate):
+        """Let a call arrive now, twice, or at some later moment."""
+        if fate == "late":
+            self.late.append(call)
+            return
+        for _ in range(2 if fate == "twice" else 1):
+            kind, *arguments = call
+            getattr(self, f"_{kind}")(*arguments)
+
+    fates = st.sampled_from(["now", "now", "twice", "late"])
+    workers = st.sampled_from(WORKERS)
+    picks = st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4])
+
+    @rule(worker=workers, limit=st.integers(1, 3), fate=fates)
+    def claim(self, worker, limit, fate):
+        self._arrive(("claim", worker, limit), fate)
+
+    def _claim(self, worker, limit):
+        self.real.sql("update ado.jobs set run_after = now() where task_id = $1 and run_after > now()", self.number)
+        answer = self.real.call(
+            "workers.claim", workerId=self._name(worker), session=self.sessions[worker], limit=limit
+        )
+        taken = self.model.claim(worker, limit)
+        assert [(job.job, job.attempt) for job in answer.jobs] == taken
+        self.known += taken
+
+    @rule(worker=workers, pick=picks, step=st.sampled_from([0, 1, 1, 1, 1, 2]), events=st.integers(0, 2), fate=fates)
+    def append(self, worker, pick, step, events, fate):
+        key = self._key(pick)
+        holder = self.model.jobs[key[0]].worker
+        batch = max(1, self.model.jobs[key[0]].batch + step)
+        self._arrive(("append", holder if holder and step else worker, key, batch, events), fate)
+
+    def _append(self, worker, key, batch, events):
+        answer = self.real.call(
+            "workers.append",
+            **self._fence(worker, key),
+            batch=batch,
+            events=[{"type": "output", "data": "x"}] * events,
+        )
+        found = answer if isinstance(answer, str) else "ok"
+        assert found == self.model.append(worker, *key, batch, events)
+        if found == "ok":
+            assert answer.acknowledged == batch
+
+    @rule(
+        worker=workers,
+        pick=picks,
+        ahead=st.sampled_from([None, 0, 0, 0, 1]),
+        outcome=st.sampled_from(["succeeded", "failed", "cancelled", "released"]),
+        fate=fates,
+    )
+    def finish(self, worker, pick, ahead, outcome, fate):
+        key = self._key(pick)
+        holder = self.model.jobs[key[0]].worker
+        last = None if ahead is None else self.model.jobs[key[0]].batch + ahead
+        self._arrive(("finish", holder if holder and pick < 2 else worker, key, last, outcome), fate)
+
+    def _finish(self, worker, key, last, outcome):
+        answer = self.real.call(
+            "workers.finish",
+            **self._fence(worker, key),
+            outcome=outcome,
+            **({} if last is None else {"lastBatch": last}),
+        )
+        found = answer if isinstance(answer, str) else "ok"
+        assert found == self.model.finish(worker, *key, last, outcome)
+
+    @rule(worker=workers, picks=st.sets(picks, max_size=3), fate=fates)
+    def heartbeat(self, worker, picks, fate):
+        self._arrive(("heartbeat", worker, {self._key(pick) for pick in picks} if self.known else set()), fate)
+
+    def _heartbeat(self, worker, listed):
+        answer = self.real.call(
+            "workers.heartbeat",
+            workerId=self._name(worker),
+            session=self.sessions[worker],
+            jobs=[{"jobId": f"{self.task}/{job}", "attempt": attempt} for job, attempt in listed],
+        )
+        lost, cancel = self.model.heartbeat(worker, listed)
+        assert {_key(ref) for ref in answer.lost} == lost
+        assert {_key(ref) for ref in answer.cancel} == cancel
+
+    @rule(pick=picks)
+    def expire(self, pick):
+        """A lease runs out, and two monitors see it."""
+        number, attempt = self._key(pick)
+        self.real.sql(
+            "update ado.jobs set lease_expires_at = now() - interval '1 second'"
+            " where task_id = $1 and job = $2 and attempt = $3 and status = 'running'",
+            self.number,
+            number,
+            attempt,
+        )
+        self.model.expire(number, attempt)
+        for _ in range(2):
+            self.real.run(_monitor(self.real))
+
+    @rule(worker=workers)
+    def replace(self, worker):
+        self._register(worker)
+        self.model.replace(worker)
+
+    @rule(fate=fates)
+    def cancel(self, fate):
+        self._arrive(("cancel",), fate)
+
+    def _cancel(self):
+        self.real.call("tasks.cancel", taskId=self.task)
+        self.model.cancel()
+
+    @rule(fate=fates)
+    def retry(self, fate):
+        self._arrive(("retry",), fate)
+
+    def _retry(self):
+        answer = self.real.call("tasks.retry", taskId=self.task)
+        assert (answer if isinstance(answer, str) else "ok") == self.model.retry()
+
+    @rule(which=st.integers(0, 20))
+    def a_late_call_arrives(self, which):
+        if self.late:
+            self._arrive(self.late.pop(which % len(self.late)), "now")
+
+    @invariant()
+    def the_tables_are_the_model(self):
+        if not hasattr(self, "model"):
+            return
+        rows = self.real.sql("select * from ado.jobs where task_id = $1 order by job", self.number)
+        found = [(row["status"], row["attempt"], row["losses"], row["failures"], row["stop_reason"]) for row in rows]
+        assert found == [(job.status, job.attempt, job.losses, job.failures, job.stop) for job in self.model.jobs]
+        log = self.real.sql(
+            "select seq, type, job, attempt from ado.events where task_id = $1 order by seq", self.number
+        )
+        assert [(row["type"], row["job"], row["attempt"]) for row in log] == self.model.log
+        assert [row["seq"] for row in log] == list(range(1, len(log) + 1))
+        assert self.real.sql("select status from ado.tasks where task_id = $1", self.number)[0][0] == self.model.status
+
+
+def _key(ref):
+    return int(ref.job_id.rpartition("/")[2]), ref.attempt
+
+
+async def _monitor(real):
+    from app.control import monitor
+
+    await monitor.step(real.db, AppSettings(dsn="x"))
+
+
+@pytest.fixture
+def real(dsn):
+    made = Real(dsn)
+    yield made
+    made.close()
+
+
+def _check(real, examples):
+    Protocol.real = real
+    run_state_machine_as_test(
+        Protocol,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=False,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_whatever_comes_late_twice_or_out_of_order_the_protocol_keeps_its_contract(real):
+    _check(real, 25)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_the_protocol_keeps_its_contract_in_a_thousand_stories(real):
+    _check(real, 1000)
