@@ -2,7 +2,7 @@
 
 import os
 
-DEFAULT_SEEDS = "1-3"
+DEFAULT_SEEDS = "1-2"
 
 
 def seeds():

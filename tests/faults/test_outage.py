@@ -29,7 +29,7 @@ class Scale:
     limit: float
 
 
-SHORT = Scale(10, 40, 0.4, {"ADO_AWAY_SECONDS": "2"}, 100)
+SHORT = Scale(9, 30, 0.4, {"ADO_AWAY_SECONDS": "2"}, 100)
 MINUTE = Scale(60, 90, 1, DEFAULTS, 400)
 TWO_MINUTES = Scale(120, 150, 1, DEFAULTS, 500)
 
