@@ -128,7 +128,8 @@ class Homecoming:
             self._tell(f"left out: {len(snapshot.left_out) - _TOLD_NAMES} more")
         if snapshot.changed:
             counts = f"{snapshot.files} files +{snapshot.added} −{snapshot.removed}"  # noqa: RUF001 - a minus
-            self._tell(f"{counts} on branch {branch_of(self._job)}")
+            name = self._job["taskId"]
+            self._tell(f"{counts} on branch {branch_of(self._job)}; see them with ado diff {name}, ado apply {name}")
 
     def _tell(self, message: str) -> None:
         self._outbox.put({"type": "progress", "message": message}, len(message))

@@ -67,7 +67,7 @@ def send(client: HttpClient, options: RepositoryOptions, agent: str, *, ai: bool
     if here is None:
         if options.repo or options.dirty or options.push:
             raise failed("there is no git repository here", "go to one, or leave out --repo, --dirty and --push")
-        return Sent({} if ai else None)
+        return Sent({} if ai and options.repo is None else None)
     departure = repository.prepare(here, dirty=options.dirty, tell=lambda text: talk(f"ado: {text}"))
     departure = repository.fetchable(departure, _hosts(client, agent))
     if options.push and departure.remote is None:

@@ -1,0 +1,147 @@
+"""The procedures files.*: sent to one replica and fetched from the other, whatever breaks between."""
+
+import base64
+import hashlib
+import os
+
+import pytest
+from support.program import until
+from support.proxy import Proxy
+
+from app.rpc.client import CallError, HttpClient, Transfer
+
+
+@pytest.fixture
+def calls(cluster):
+    """Make clients of the second replica for a role."""
+    made = []
+
+    def make(role, **values):
+        client = HttpClient([cluster.urls[1]], cluster.make_token(role, **values))
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+def refused(call, path, **value):
+    with pytest.raises(CallError) as caught:
+        call(path, value)
+    return caught.value.code, caught.value.reason
+
+
+def begin(client, content, number=1, **more):
+    digest = hashlib.sha256(content).hexdigest()
+    wish = {"fileId": f"file-{number:032x}", "kind": "base", "size": len(content), "sha256": digest, **more}
+    return client.mutate("files.begin", wish)
+
+
+def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path):
+    """Every few pieces the load balancer cuts all connections."""
+    content = os.urandom(20 * 1024 * 1024 + 12345)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(content)
+    with Proxy(cluster.urls) as proxy:
+        client = HttpClient([proxy.url], cluster.token)
+        pieces = 0
+
+        def cutting(call):
+            def cut_sometimes(path, value):
+                nonlocal pieces
+                pieces += 1
+                if pieces % 5 == 0:
+                    proxy.cut()
+                return call(path, value)
+
+            return cut_sometimes
+
+        client.mutate, client.query = cutting(client.mutate), cutting(client.query)
+        transfer = Transfer(client, patience=30)
+        file_id = transfer.send(source, kind="base")
+        digest = hashlib.sha256(content).hexdigest()
+        transfer.fetch({"fileId": file_id, "size": len(content), "sha256": digest}, target)
+        with pytest.raises(ValueError, match="digests differ"):
+            transfer.fetch({"fileId": file_id, "size": len(content), "sha256": "0" * 64}, tmp_path / "other")
+        client.close()
+    assert target.read_bytes() == content
+    assert pieces > 44, "every cut costs a repetition"
+
+
+def test_what_was_sent_half_goes_on_and_a_wrong_digest_does_not_count(cluster, calls):
+    operator = calls("operator")
+    content = b"a" * 1024 * 1024 + b"b"
+    begun = begin(operator, content)
+    assert begun == {"fileId": begun["fileId"], "received": 0, "chunkBytes": 1024 * 1024}
+    piece = {"fileId": begun["fileId"], "offset": 0, "data": base64.b64encode(content[:-1]).decode()}
+    operator.mutate("files.write", piece)
+    assert refused(operator.mutate, "files.commit", fileId=begun["fileId"]) == ("BAD_REQUEST", "file_mismatch")
+    assert begin(operator, content)["received"] == 1024 * 1024
+    assert refused(operator.mutate, "files.write", **{**piece, "offset": 5}) == ("BAD_REQUEST", "invalid_input")
+    assert refused(operator.mutate, "files.write", **{**piece, "data": "?"}) == ("BAD_REQUEST", "invalid_input")
+    last = {"fileId": begun["fileId"], "offset": 1024 * 1024}
+    operator.mutate("files.write", {**last, "data": base64.b64encode(b"c").decode()})
+    assert refused(operator.mutate, "files.commit", fileId=begun["fileId"]) == ("BAD_REQUEST", "file_mismatch")
+    operator.mutate("files.write", {**last, "data": base64.b64encode(b"b").decode()})
+    operator.mutate("files.commit", {"fileId": begun["fileId"]})
+    operator.mutate("files.commit", {"fileId": begun["fileId"]})
+
+
+def test_a_file_over_the_limit_is_told_with_both_sizes(calls):
+    operator = calls("operator")
+    with pytest.raises(CallError) as caught:
+        operator.mutate(
+            "files.begin", {"fileId": "file-" + "1" * 32, "kind": "base", "size": 2**40, "sha256": "0" * 64}
+        )
+    assert caught.value.reason == "limit_exceeded"
+    assert str(2**40) in caught.value.message
+    assert str(256 * 1024 * 1024) in caught.value.message
+
+
+def test_a_worker_reaches_the_files_of_its_jobs_alone(cluster, calls):
+    cluster.add_worker("w1")
+    operator, viewer = calls("operator"), calls("viewer")
+    mine, other = calls("worker", worker_id="w1"), calls("worker", worker_id="w2")
+    begin(operator, b"", 1)
+    operator.mutate("files.commit", {"fileId": f"file-{1:032x}"})
+    cluster.ado("run", "--remote", "--detach", "--agent", "shell", "sleep 60", check=0)
+    until(lambda: cluster.task("task-1")["status"] == "running", "task-1 to run")
+    cluster.sql("update ado.files set task_id = 1 returning 1")
+    fence = {"workerId": "w1", "jobId": "task-1/0", "attempt": 1}
+
+    def kinds(client):
+        return {item["kind"] for item in client.query("files.list", {"taskId": "task-1"})["items"]}
+
+    for number, kind in ((2, "result"), (3, "checkpoint")):
+        begin(mine, b"", number, kind=kind, **fence)
+        mine.mutate("files.commit", {"fileId": f"file-{number:032x}"})
+    assert kinds(mine) == {"base", "result", "checkpoint"}
+    assert (kinds(other), kinds(viewer), kinds(operator)) == (set(), {"result"}, {"result", "base"})
+    for number in (1, 2, 3):
+        wish = {"fileId": f"file-{number:032x}"}
+        mine.query("files.read", wish)
+        assert refused(other.query, "files.read", **wish) == ("NOT_FOUND", "no_such_file")
+    assert refused(viewer.query, "files.read", fileId=f"file-{3:032x}") == ("NOT_FOUND", "no_such_file")
+    digest = hashlib.sha256(b"").hexdigest()
+    wish = {"fileId": "file-" + "9" * 32, "kind": "result", "size": 0, "sha256": digest}
+    assert refused(other.mutate, "files.begin", **wish, **fence) == ("FORBIDDEN", "forbidden")
+    assert refused(operator.mutate, "files.begin", **wish, **fence) == ("FORBIDDEN", "forbidden")
+    assert refused(mine.mutate, "files.begin", **{**wish, "kind": "base"}) == ("FORBIDDEN", "forbidden")
+    late = {**fence, "attempt": 2}
+    assert refused(mine.mutate, "files.begin", **wish, **late) == ("CONFLICT", "lease_lost")
+    assert refused(other.mutate, "files.commit", fileId=f"file-{2:032x}") == ("NOT_FOUND", "no_such_file")
+
+
+@pytest.mark.parametrize("url", ["https://me:secret@example.org/x", "https://token@example.org/x", "ssh://me:pw@h/x"])
+def test_an_address_with_credentials_is_refused(calls, url):
+    workspace = {"commit": "1" * 40, "remote": {"url": url, "commit": "1" * 40}}
+    operator = calls("operator")
+    found = refused(operator.mutate, "tasks.create", agent="shell", prompt="true", workspace=workspace)
+    assert found == ("BAD_REQUEST", "invalid_input")
+
+
+def test_a_task_cannot_start_from_a_file_that_is_not_there(calls):
+    wish = {"agent": "shell", "prompt": "true", "workspace": {"fileId": "file-" + "7" * 32, "commit": "1" * 40}}
+    operator = calls("operator")
+    assert refused(operator.mutate, "tasks.create", **wish) == ("NOT_FOUND", "no_such_file")
