@@ -1,6 +1,7 @@
 """Fixtures of every test: the database, and what must not be left behind."""
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -54,14 +55,28 @@ def pg_server():
 pg_template = factories.postgresql_noproc(depends_on="pg_server", dbname=f"ado_{os.getpid()}_", load=[load_schema])
 
 
-@pytest.fixture
-def dsn(pg_server, pg_template):
-    """A migrated database of the test's own."""
+@contextlib.contextmanager
+def database(pg_server, pg_template):
+    """A migrated database of one's own."""
     name = f"ado_{os.getpid()}_test_{next(_numbers)}"
     admin = dsn_of(pg_server, pg_server.maintenance_dbname)
     execute(admin, f'create database "{name}" template "{pg_template.template_dbname}"')
     yield dsn_of(pg_server, name)
     execute(admin, f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def dsn(pg_server, pg_template):
+    """A migrated database of the test's own."""
+    with database(pg_server, pg_template) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_dsn(pg_server, pg_template):
+    """A migrated database of a module's own."""
+    with database(pg_server, pg_template) as made:
+        yield made
 
 
 @pytest.fixture

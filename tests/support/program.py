@@ -122,7 +122,7 @@ class Cluster:
             "--work-dir", str(self.home / "work"), *arguments, env=env,
         )  # fmt: skip
 
-    def ado(self, *arguments, url=None, check=None, timeout=90, **options):
+    def ado(self, *arguments, url=None, check=None, timeout=90, cwd="/", **options):
         """Run a command to its end."""
         done = subprocess.run(
             [sys.executable, "-P", "-m", "cli", *arguments],
@@ -131,7 +131,7 @@ class Cluster:
             capture_output=True,
             timeout=timeout,
             check=False,
-            cwd="/",
+            cwd=cwd,
             **options,
         )
         if check is not None:

