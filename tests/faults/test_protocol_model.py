@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from app.context import Context
 from app.main import Replica
@@ -217,6 +224,7 @@ class Protocol(RuleBasedStateMachine):
             self._register(worker)
         self.late = []
         self.known = []
+        self._claim("a", 2)
 
     def _name(self, worker):
         return f"{self.mark}-{worker}"
@@ -250,6 +258,7 @@ class Protocol(RuleBasedStateMachine):
     fates = st.sampled_from(["now", "now", "twice", "late"])
     workers = st.sampled_from(WORKERS)
     picks = st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4])
+    rarely = st.integers(0, 9)
 
     @rule(worker=workers, limit=st.integers(1, 3), fate=fates)
     def claim(self, worker, limit, fate):
@@ -263,6 +272,10 @@ class Protocol(RuleBasedStateMachine):
         taken = self.model.claim(worker, limit)
         assert [(job.job, job.attempt) for job in answer.jobs] == taken
         self.known += taken
+
+    @rule(worker=workers, pick=picks, events=st.integers(0, 2), fate=fates)
+    def append_next(self, worker, pick, events, fate):
+        self.append(worker, pick, 1, events, fate)
 
     @rule(worker=workers, pick=picks, step=st.sampled_from([0, 1, 1, 1, 1, 2]), events=st.integers(0, 2), fate=fates)
     def append(self, worker, pick, step, events, fate):
@@ -321,9 +334,11 @@ class Protocol(RuleBasedStateMachine):
         assert {_key(ref) for ref in answer.lost} == lost
         assert {_key(ref) for ref in answer.cancel} == cancel
 
-    @rule(pick=picks)
-    def expire(self, pick):
+    @rule(pick=picks, often=st.integers(0, 3))
+    def expire(self, pick, often):
         """A lease runs out, and two monitors see it."""
+        if often:
+            return
         number, attempt = self._key(pick)
         self.real.sql(
             "update ado.jobs set lease_expires_at = now() - interval '1 second'"
@@ -336,19 +351,25 @@ class Protocol(RuleBasedStateMachine):
         for _ in range(2):
             self.real.run(_monitor(self.real))
 
-    @rule(worker=workers)
-    def replace(self, worker):
+    @precondition(lambda self: len(self.known) > 2)
+    @rule(worker=workers, often=rarely)
+    def replace(self, worker, often):
+        if often:
+            return
         self._register(worker)
         self.model.replace(worker)
 
-    @rule(fate=fates)
-    def cancel(self, fate):
+    @rule(fate=fates, often=rarely)
+    def cancel(self, fate, often):
+        if often:
+            return
         self._arrive(("cancel",), fate)
 
     def _cancel(self):
         self.real.call("tasks.cancel", taskId=self.task)
         self.model.cancel()
 
+    @precondition(lambda self: any(job.status in ("failed", "cancelled") for job in self.model.jobs))
     @rule(fate=fates)
     def retry(self, fate):
         self._arrive(("retry",), fate)
