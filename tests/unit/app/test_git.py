@@ -1,0 +1,70 @@
+"""What surrounds every git command, and the names and addresses that leave a machine."""
+
+import io
+
+import pytest
+
+from app.git import GitError, clean_name, host_of, looks_secret, public_url, read_header, write_header
+
+
+@pytest.mark.parametrize(
+    ("url", "public"),
+    [
+        ("https://user:secret@github.com/a/b.git", "https://github.com/a/b.git"),
+        ("https://token@github.com/a/b", "https://github.com/a/b"),
+        ("https://github.com:8443/a?token=x#y", "https://github.com:8443/a"),
+        ("ssh://git:pw@host.example:22/a", "ssh://git@host.example:22/a"),
+        ("git@github.com:a/b.git", "ssh://git@github.com/a/b.git"),
+        ("http://github.com/a", None),
+        ("file:///srv/a", None),
+        ("/srv/a", None),
+        ("ext::sh -c evil", None),
+        ("git://host/a", None),
+        ("", None),
+    ],
+)
+def test_an_address_leaves_without_credentials_or_not_at_all(url, public):
+    assert public_url(url) == public
+
+
+def test_a_host_is_compared_as_a_whole():
+    assert host_of("https://GitHub.com/a") == "github.com"
+    assert host_of("ssh://git@github.com.evil.example/a") == "github.com.evil.example"
+    assert host_of("https://github.com@evil.example/a") == "evil.example"
+
+
+@pytest.mark.parametrize(
+    "path", [".env", "a/.env.local", "x.pem", "ssh/ID_RSA", "id_ed25519", ".npmrc", "a/server.key"]
+)
+def test_names_of_secrets_are_known(path):
+    assert looks_secret(path)
+
+
+@pytest.mark.parametrize("path", [".env.example", "env", "keys.py", "id_rsa.pub", "src/keyboard.c", "pem", ".envrc.md"])
+def test_other_names_are_not(path):
+    assert not looks_secret(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("feature/x", "feature/x"), ("a b..c", "a-b-c"), ("-x", "x"), ("x.lock", "x-"), ("", "main")]
+)
+def test_a_branch_has_a_name_that_git_takes(text, name):
+    assert clean_name(text) == name
+
+
+def test_a_header_is_read_as_it_was_written():
+    file = io.BytesIO()
+    write_header(file, "a" * 40, "refs/heads/x", ("b" * 40,))
+    file.write(b"PACK")
+    file.seek(0)
+    header = read_header(file)
+    assert (header.prerequisites, header.heads) == (("b" * 40,), (("a" * 40, "refs/heads/x"),))
+    assert file.read() == b"PACK"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"# v3 git bundle\n", b"# v2 git bundle\n" + b"x" * 100, b"# v2 git bundle\n-\n"]
+)
+def test_another_header_is_refused(data):
+    with pytest.raises(GitError):
+        read_header(io.BytesIO(data))
