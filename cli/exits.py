@@ -87,6 +87,12 @@ def of_task(task: Mapping[str, Any]) -> int:
         return SUCCESS
     if task["status"] != "failed":
         return FAILED
+    failed = first_failed(task)
+    return of_job(failed.get("reason"), failed.get("exitCode")) if failed else FAILED
+
+
+def first_failed(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the job that failed first: once the task has ended the server says which."""
     failed = [job for job in task["jobs"] if job["status"] == "failed"]
-    failed.sort(key=lambda job: (job.get("finishedAt", ""), job["job"]))
-    return of_job(failed[0].get("reason"), failed[0].get("exitCode")) if failed else FAILED
+    chosen = task.get("failedJob")
+    return min(failed, key=lambda job: (job["job"] != chosen, job.get("finishedAt", ""), job["job"]), default=None)

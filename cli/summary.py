@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from cli.exits import first_failed
 from cli.output import table
 
 
@@ -15,12 +16,6 @@ def seconds(job: Mapping[str, Any]) -> str:
         return "-"
     took = datetime.fromisoformat(job["finishedAt"]) - datetime.fromisoformat(job["startedAt"])
     return f"{took.total_seconds():.1f}s"
-
-
-def first_failed(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the job that failed first."""
-    failed = [job for job in task["jobs"] if job["status"] == "failed"]
-    return min(failed, key=lambda job: (job.get("finishedAt", ""), job["job"])) if failed else None
 
 
 def summary(task: Mapping[str, Any]) -> list[str]:

@@ -113,6 +113,8 @@ class Task:
     status: Status
     reason: str | None
     message: str | None
+    failed_job: int | None
+    """The job that failed first, by its place in the log."""
     prompt: str
     agent: str
     agent_args: Any
@@ -141,6 +143,7 @@ class Task:
             status=row["status"],
             reason=row["reason"],
             message=row["message"],
+            failed_job=row["failed_job"],
             prompt=row["prompt"],
             agent=row["agent"],
             agent_args=_json(row["agent_args"]),

@@ -106,6 +106,8 @@ class Task(Wire, omit_defaults=False):
     jobs: list[Job]
     reason: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
+    failed_job: int | UnsetType = UNSET
+    """The job that failed first."""
     agent_args: Any = UNSET
     timeout_seconds: float | UnsetType = UNSET
     started_at: datetime | UnsetType = UNSET
@@ -134,6 +136,7 @@ class Task(Wire, omit_defaults=False):
             jobs=[Job.of(job) for job in task.jobs],
             reason=_or_unset(task.reason),
             message=_or_unset(task.message),
+            failed_job=_or_unset(task.failed_job),
             agent_args=_or_unset(task.agent_args),
             timeout_seconds=_or_unset(task.timeout_seconds),
             started_at=_or_unset(task.started_at),

@@ -141,3 +141,24 @@ def test_explain_names_what_each_live_worker_lacks(patient):
     assert dict(view) == every
     assert all(worker["help"] for worker in found["workers"])
     assert slots.poll() is draining.poll() is None
+
+
+def test_all_jobs_of_a_task_go_on_when_one_fails_and_the_first_failure_is_named(cluster):
+    """on-failure continue: the exit code and the table's last line are the first failing job's, by the log."""
+    for index in range(3):
+        cluster.add_worker(f"w{index}")
+    gate = cluster.home / "gate"
+    script = f"""case $ADO_JOB_INDEX in
+        0) until [ -e {gate} ]; do sleep 0.05; done; exit 4 ;;
+        1) echo done ;;
+        2) exit 5 ;;
+    esac"""
+    watching = cluster.open("run", "--remote", "--agent", "shell", "--workers", "3", script)
+    until(lambda: cluster.sql("select 1 from ado.jobs where job = 2 and status = 'failed'"), "the first failure")
+    gate.touch()
+    out, err = watching.communicate(timeout=60)
+    assert (watching.returncode, out) == (5, b"[1] done\n")
+    assert b"first failed: job 2" in err
+    task = cluster.task("task-1")
+    assert task["failedJob"] == 2
+    assert [job["status"] for job in task["jobs"]] == ["failed", "succeeded", "failed"]
