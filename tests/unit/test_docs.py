@@ -39,7 +39,17 @@ def test_every_setting_stands_in_the_readme_with_its_meaning(path, name):
 
 def test_the_readme_names_no_setting_that_is_not_there():
     known = {variable for path, name in SETTINGS for variable, _ in settings(path, name)}
-    others = {"ADO_TOKEN", "ADO_HOME", "ADO_PG_BINDIR", "ADO_PG_USER", "ADO_VENV", "ADO_JOB_INDEX", "ADO_FAULT_SEEDS"}
+    others = {
+        "ADO_TOKEN",
+        "ADO_HOME",
+        "ADO_PG_BINDIR",
+        "ADO_PG_USER",
+        "ADO_VENV",
+        "ADO_JOB_INDEX",
+        "ADO_CHAOS_TASKS",
+        "ADO_CHAOS_SEEDS",
+        "ADO_FAULT_SEEDS",
+    }
     assert set(re.findall(r"ADO_[A-Z_]+", README)) <= known | others
 
 
