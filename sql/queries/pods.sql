@@ -156,6 +156,9 @@ with locked_job as materialized (
 ), advanced_log as (
     update ado.task_logs l set last_seq = l.last_seq + 1 from locked_log g where l.task_id = g.task_id
     returning l.task_id, l.last_seq
+), marked_task as (  -- nothing of it may have been claimed: how a monitor finds it if this spawner dies now
+    update ado.tasks t set failed_job = coalesce(t.failed_job, j.job)
+    from locked_job j cross join advanced_log a where t.task_id = j.task_id and j.is_over
 ), notified as materialized (
     select pg_notify('ado', 'e:' || task_id || ':' || last_seq) from advanced_log
 )

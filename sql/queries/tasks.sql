@@ -282,9 +282,10 @@ with locked_jobs as materialized (
 select pg_notify('ado', string_agg(hint, ' ')) from hints having count(*) > 0;
 
 -- name: unsettled_tasks :many
--- Open tasks whose jobs have all ended, or that wait for stop_siblings: a replica died between two statements.
+-- Open tasks whose jobs have all ended, or that wait for stop_siblings: a replica died between two statements. One that
+-- nothing was claimed of can be among them only if it was cancelled, or if a job failed in the queue.
 select t.task_id from ado.tasks t
-where t.status in ('queued', 'running')
+where (t.status = 'running' or t.status = 'queued' and (t.cancel_requested_at is not null or t.failed_job is not null))
   and (not exists (select from ado.jobs j where j.task_id = t.task_id and j.status in ('queued', 'running'))
        or (t.on_failure = 'fail_fast'
            and exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'failed')

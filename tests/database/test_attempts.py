@@ -7,7 +7,7 @@ from support.records import LEASE, SUSPECT, claim, create, finish, register
 
 from app.control import monitor
 from app.settings import AppSettings
-from db import jobs, tasks, tokens, workers
+from db import jobs, queries, tasks, tokens, workers
 
 SETTINGS = AppSettings(dsn="postgresql:///", suspect_seconds=SUSPECT, lease_seconds=LEASE)
 
@@ -143,3 +143,23 @@ async def test_fifty_updates_have_one_winner_a_version(db):
 
     await asyncio.gather(*(update(number) for number in range(50)))
     assert sorted(won) == list(range(1, 51))
+
+
+async def test_what_the_monitor_looks_at_does_not_grow_with_the_queue(db):
+    """It settles what somebody left unsettled, and reads no task that only waits."""
+    for _ in range(300):
+        await create(db)
+    left, failed = await create(db), await create(db, workers=2, on_failure="fail_fast")
+    await db.many("cancel_task", task_id=left, reason=None)
+    await raw(
+        db,
+        """with failed as (update ado.jobs set status = 'failed', finished_at = now() where task_id = $1 and job = 0)
+           update ado.tasks set failed_job = 0 where task_id = $1""",
+        failed,
+    )  # as a spawner leaves it that dies after a pod's failure
+    assert sorted(await tasks.unsettled(db)) == [left, failed]
+    await monitor.step(db, SETTINGS)
+    assert [(await tasks.get(db, task_id)).status for task_id in (left, failed)] == ["cancelled", "failed"]
+    await raw(db, "analyze ado.tasks")
+    plan = await raw(db, "explain " + queries.load()["unsettled_tasks"].numbered)
+    assert "tasks_unsettled_idx" in str(plan)

@@ -96,7 +96,28 @@ def test_rival_commands_that_update_a_task_repeat_until_each_change_is_in(cluste
     assert json.loads(stale.stderr)["error"]["reason"] == "version_conflict"
 
 
-def test_jobs_go_to_different_workers_even_when_one_could_take_them_all(cluster):
+@pytest.fixture
+def calm(dsn, home):
+    """A cluster in which a worker that is late for a while stays what it is."""
+    yield from patient_cluster(dsn, home, ADO_SUSPECT_SECONDS="50", ADO_LEASE_SECONDS="100")
+
+
+@pytest.fixture
+def patient(dsn, home):
+    """A cluster in which a silent worker stays suspect for long."""
+    yield from patient_cluster(dsn, home, ADO_LEASE_SECONDS="100")
+
+
+def patient_cluster(dsn, home, **env):
+    made = Cluster(dsn, home, env=env)
+    try:
+        yield made.add_replicas(2)
+    finally:
+        made.close()
+
+
+def test_jobs_go_to_different_workers_even_when_one_could_take_them_all(calm):
+    cluster = calm
     for index in range(3):
         cluster.add_worker(f"w{index}", "--slots", "9", url=cluster.urls[0])
     until(lambda: len(states(cluster)) == 3, "the workers")
@@ -105,16 +126,6 @@ def test_jobs_go_to_different_workers_even_when_one_could_take_them_all(cluster)
     task = create(cluster, "a", "sleep 1", workers=3)
     cluster.ado("wait", task, check=0)
     assert {job["workerId"] for job in cluster.task(task)["jobs"]} == {"w0", "w1", "w2"}
-
-
-@pytest.fixture
-def patient(dsn, home):
-    """A cluster in which a silent worker stays suspect for long."""
-    made = Cluster(dsn, home, env={"ADO_LEASE_SECONDS": "100"})
-    try:
-        yield made.add_replicas(2)
-    finally:
-        made.close()
 
 
 def test_explain_names_what_each_live_worker_lacks(patient):
