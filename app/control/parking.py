@@ -2,15 +2,16 @@
 
 A parked claim asks the database nothing. One watcher a replica looks at what the queue holds, by demand, when a hint
 comes or a poll interval has passed, and wakes as many matching claims as there are jobs, the longest parked first. A
-woken claim that finds nothing parks again, behind the others. A claim that has waited, or that finds others waiting,
-should take one job alone: its siblings are for the workers that were woken with it.
+woken claim that finds nothing parks again, behind the others. So that the jobs of a task go to different workers, a
+claim that has waited, or that finds others waiting, should take one job alone, and one that comes later gives way until
+those that were woken before have had their try.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from app.log.hub import Hub
@@ -25,7 +26,14 @@ class Parked:
 
     capabilities: frozenset[str]
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
+    """Not set from its wake-up to the end of its next try."""
     waiting: bool = False
+
+    def wake(self) -> None:
+        """Let it try."""
+        self.tried.clear()
+        self.woken.set()
 
     async def wait(self, timeout: float) -> None:
         """Wait to be woken, or ``timeout`` seconds."""
@@ -68,11 +76,28 @@ class Parking:
     def place(self, capabilities: frozenset[str]) -> Iterator[Parked]:
         """Give a claim a place at the end of the line for as long as the block runs."""
         claim = Parked(capabilities)
+        claim.tried.set()
         self._parked[claim] = None
         try:
             yield claim
         finally:
             del self._parked[claim]
+            claim.tried.set()
+
+    def back_to_the_end(self, claim: Parked, capabilities: frozenset[str]) -> None:
+        """Move a claim that was woken behind the others."""
+        del self._parked[claim]
+        self._parked[claim] = None
+        claim.capabilities = capabilities
+
+    async def give_way(self, claim: Parked) -> None:
+        """Wait, for a poll interval at most, until the claims that were woken before this one came have tried."""
+        before = [other for other in self._parked if not other.tried.is_set() and other is not claim]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_seconds):
+                for other in before:
+                    if other.capabilities == claim.capabilities:
+                        await other.tried.wait()
 
     def others_wait(self, claim: Parked) -> bool:
         """Whether another claim that offers the same waits at this moment."""
@@ -90,5 +115,5 @@ class Parking:
             await hint.wait(self._poll_seconds)
             while self._parked:
                 for claim in choose(list(self._parked), await jobs.ready_demands(self._db)):
-                    claim.woken.set()
+                    claim.wake()
                 await hint.wait(self._poll_seconds)

@@ -214,19 +214,23 @@ async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
     deadline = time.monotonic() + min(input.wait_seconds, _LONGEST_WAIT)
     parking = context.services.parking
     waited = False
-    while True:
-        present = await _present(context, input.worker_id, input.session)
-        able = present.fresh and not present.draining
-        served = able and not present.bound  # for a pod's worker only one job will do: it looks for itself
-        with parking.place(present.capabilities if served else frozenset()) as parked:
+    with parking.place(frozenset()) as parked:
+        while True:
+            present = await _present(context, input.worker_id, input.session)
+            able = present.fresh and not present.draining
+            served = able and not present.bound  # for a pod's worker only one job will do: it looks for itself
+            parking.back_to_the_end(parked, present.capabilities if served else frozenset())
+            if not waited:
+                await parking.give_way(parked)
             limit = 1 if waited or parking.others_wait(parked) else input.limit
             if able and (claimed := await _try_claim(context, input, present, limit)):
                 return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in claimed])
+            parked.tried.set()
             left = deadline - time.monotonic()
             if left <= 0 or parking.closing:
                 return ClaimAnswer(jobs=[])
             await parked.wait(left if served else min(left, context.services.settings.poll_seconds))
-        waited = True
+            waited = True
 
 
 async def _try_claim(context: Context, input: ClaimInput, present: Presence, limit: int) -> list[model.ClaimedJob]:
