@@ -44,3 +44,8 @@ async def probe(db: Database, hint: str) -> datetime:
     """Send a hint to every listener; return the database's time. Raises DatabaseUnavailable."""
     now: datetime = (await db.one("probe_notifications", hint=hint))["now"]
     return now
+
+
+async def commit_something(db: Database, *, durable: bool) -> None:
+    """Commit a few bytes that nobody reads. Raises DatabaseUnavailable."""
+    await db.one("commit_something", durable=durable)

@@ -177,3 +177,9 @@ async def prune(db: Database, keep_seconds: float) -> int:
 async def prune_pods(db: Database, keep_seconds: float) -> int:
     """Forget pods that ended longer ago than ``keep_seconds``; return how many."""
     return len(await db.many("prune_pods", keep_seconds=keep_seconds))
+
+
+async def clock_skew(db: Database, worker_id: str) -> float | None:
+    """Return how many seconds a worker's clock is behind the database's, by its last heartbeat."""
+    row = await db.optional("worker_clock", worker_id=worker_id)
+    return float(row["clock_skew_seconds"]) if row else None

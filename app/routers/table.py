@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.routers import append, files, protocol, stream, tasks, tokens, values, workers
+from app.routers import append, files, protocol, stream, system, tasks, tokens, values, workers
 from app.rpc.registry import Registry
 
 
@@ -39,6 +39,7 @@ def registry() -> Registry:
             "stream.taskOutput": stream.task_output,
             "stream.taskProgress": stream.task_progress,
             "stream.systemEvents": stream.system_events,
+            "system.measure": system.measure,
             "tokens.create": tokens.create,
             "tokens.list": tokens.listing,
             "tokens.revoke": tokens.revoke,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
-
-import orjson
 
 from app.rpc.client import CallError, Unreachable
-from cli import exits, here
+from cli import durations, exits, here
 from cli.connection import Options, choose
 from cli.connection import http as client_of
-from cli.output import write_items
+from cli.contexts import Server
+from cli.output import table, write_items, write_one
+from cli.pages import page
 from cli.terminal import colours
 
 _NO_OPTIONS = Options()
@@ -38,17 +36,23 @@ class Check:
     fix: str = ""
 
 
-def doctor(*, agents: bool = False, options: Options = _NO_OPTIONS) -> int:
+def doctor(*, agents: bool = False, latency: bool = False, within: str = "30s", options: Options = _NO_OPTIONS) -> int:
     """Check the way from here to the workers; each failure says what fixes it.
 
     Parameters
     ----------
     agents
         Check which AI agents can start on this machine instead.
+    latency
+        Run a small task on a worker instead, and measure how long its output takes to get here.
+    within
+        How long a worker may take to begin with that task: 30s, 5m.
     """
     if agents:
         return _agents(options)
     server = choose(options)
+    if latency:
+        return _latency(server, durations.parse(within), options)
     checks: list[Check] = []
     for url in server.urls:
         checks += _replica(url)
@@ -60,6 +64,26 @@ def doctor(*, agents: bool = False, options: Options = _NO_OPTIONS) -> int:
     failed = [check for check in checks if not check.ok]
     write_items({"items": items, "ok": not failed}, options.output, "name", rows)
     return exits.FAILED if failed else exits.SUCCESS
+
+
+def _latency(server: Server, within: float, options: Options) -> int:
+    """Show how long output takes from a worker to here, and what the parts of the way cost."""
+    from cli.latency import measure
+
+    found = measure(server, within)
+    stream, database, clocks = found["latency"], found["database"], found["clocks"]
+    rows = [
+        ["write → here", f"p50 {stream['p50Ms']:.1f} ms, p99 {stream['p99Ms']:.1f} ms, {stream['count']} writes"],
+        ["notification", _milliseconds(database.get("notifyMs"), "does not arrive: readers poll, up to a second late")],
+        ["commit", f"{database['commitMs']:.1f} ms, of which the disk {database['flushMs']:.1f} ms"],
+        ["clocks", f"{found['workerId']}: {clocks['how']}"],
+    ]
+    write_one({**found, "name": f"{stream['p50Ms']:.1f} ms"}, options.output, "name", table(rows))
+    return exits.SUCCESS
+
+
+def _milliseconds(value: float | None, otherwise: str) -> str:
+    return otherwise if value is None else f"{value:.1f} ms from one replica to itself, through Postgres"
 
 
 def _agents(options: Options) -> int:
@@ -82,26 +106,10 @@ def _with_fix(row: list[str], check: Check) -> list[list[str]]:
     return [row] if check.ok else [row, [" ", "", f"fix: {check.fix}"]]
 
 
-def _get(url: str, path: str) -> tuple[dict[str, Any], float]:
-    """Return an open page's JSON and the seconds it took. Raises OSError, ValueError."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=5)
-    began = datetime.now(UTC)
-    try:
-        connection.request("GET", path)
-        body = connection.getresponse().read()
-    except http.client.HTTPException as error:
-        raise ValueError(str(error)) from error
-    finally:
-        connection.close()
-    return orjson.loads(body), (datetime.now(UTC) - began).total_seconds()
-
-
 def _replica(url: str) -> list[Check]:
     try:
-        alive, took = _get(url, "/healthz")
-        ready, _ = _get(url, "/readyz")
+        alive, took = page(url, "/healthz")
+        ready, _ = page(url, "/readyz")
         skew = (datetime.fromisoformat(alive["time"]) - datetime.now(UTC)).total_seconds()
     except (OSError, ValueError, KeyError, TypeError) as error:
         step = "check the address (ado context list, ADO_URL), or start one here: ado up --detach"

@@ -24,3 +24,10 @@ from ado.migrations m;
 -- name: notify :one
 -- Tell listeners; flushing nothing, because nothing depends on it.
 select pg_notify('ado', :hints::text), set_config('synchronous_commit', 'off', true);
+
+-- name: commit_something :one
+-- A commit of a few bytes that nobody reads, flushed to disk as every other one, or not at all: the difference is what
+-- the disk costs.
+select pg_logical_emit_message(true, 'ado', 'latency')::text as position,
+       set_config('synchronous_commit', case when :durable::boolean then current_setting('synchronous_commit')
+                                        else 'off' end, true) as mode;

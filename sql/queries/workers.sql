@@ -131,3 +131,6 @@ returning count, pg_notify('ado', 's');
 select j.worker_id from ado.jobs j where j.status = 'running' and j.stop_reason is not null
 union
 select w.worker_id from ado.workers w where w.draining and w.stopped_at is null;
+
+-- name: worker_clock :optional
+select clock_skew_seconds from ado.workers where worker_id = :worker_id::text;

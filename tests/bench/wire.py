@@ -130,6 +130,8 @@ class LightClient:
         frame = orjson.loads(text)
         number = frame.get("id")
         if (answer := self._waiting.pop(number, None)) is not None:
+            if answer.done():  # nobody waits any more
+                return
             if "error" in frame:
                 answer.set_exception(RuntimeError(frame["error"]["message"]))
             else:
