@@ -20,23 +20,27 @@ async def measure(stage: Stage) -> list[Figure]:
     """Sustain it for a while: nothing may pile up, no worker may become suspect, no event may be missing."""
     workers, seconds = stage.pick((1000, 15.0), (20, 1.0))
     acknowledged: list[float] = []
-    written = [0]
     with stage.cluster(1) as cluster:
         client = await LightClient.open(cluster.urls[0], cluster.token)
         for _ in range(TASKS):
             await client.call("tasks.create", {"prompt": "x", "agent": "shell", "workers": workers // TASKS})
-        crew = [await _join(cluster, f"w{number}") for number in range(workers)]
+        crew = [await _join(cluster, f"w{number}") for number in range(workers)]  # each beats from here on
         replica = cluster.replicas[0].pid
         before, began = (cpu(replica), stage.postgres_cpu()), time.monotonic()
-        jobs = [_live(*member, acknowledged, written) for member in crew]
-        await gather_for(seconds, jobs)
+        await gather_for(seconds, [_write(client, fence, acknowledged) for client, fence, _ in crew])
         passed = time.monotonic() - began
         used = (cpu(replica) - before[0]) / passed, (stage.postgres_cpu() - before[1]) / passed
         states = dict(cluster.sql("select state, count(*) from ado.worker_status group by state"))
         stored = cluster.sql("select count(*) from ado.events where type = 'output'")[0][0]
+        for beating in (member[2] for member in crew):
+            beating.cancel()
+        ends = await asyncio.gather(*(member[2] for member in crew), return_exceptions=True)
         for member in crew:
             member[0].close()
         client.close()
+    for end in ends:
+        if not isinstance(end, asyncio.CancelledError):
+            raise end
     rate = stored / passed
     wanted = workers * RATE
     lag = spread(acknowledged)
@@ -47,26 +51,17 @@ async def measure(stage: Stage) -> list[Figure]:
     return [Figure(what, rate, "events/s", float(wanted), f"all {wanted:,}, no worker suspect", met, detail)]
 
 
-async def _join(cluster: Cluster, name: str) -> tuple[LightClient, dict[str, Any], dict[str, Any]]:
+async def _join(cluster: Cluster, name: str) -> tuple[LightClient, dict[str, Any], asyncio.Future[None]]:
     client = await LightClient.open(cluster.urls[0], cluster.token)
     hello = {"workerId": name, "capabilities": ["shell"], "instance": name}
     session = (await client.call("workers.register", hello))["session"]
     me = {"workerId": name, "session": session}
     job = (await client.call("workers.claim", {**me, "waitSeconds": 10}))["jobs"][0]
-    return client, me, {"workerId": name, "jobId": job["jobId"], "attempt": job["attempt"]}
+    fence = {"workerId": name, "jobId": job["jobId"], "attempt": job["attempt"]}
+    return client, fence, asyncio.ensure_future(_beat(client, me, fence))
 
 
-async def _live(
-    client: LightClient, me: dict[str, Any], fence: dict[str, Any], acknowledged: list[float], written: list[int]
-) -> None:
-    beating = asyncio.ensure_future(_beat(client, me, fence))
-    try:
-        await _write(client, fence, acknowledged, written)
-    finally:
-        beating.cancel()
-
-
-async def _write(client: LightClient, fence: dict[str, Any], acknowledged: list[float], written: list[int]) -> None:
+async def _write(client: LightClient, fence: dict[str, Any], acknowledged: list[float]) -> None:
     """Write an event each tenth of a second, one batch in flight; what comes meanwhile is the next batch."""
     batch, sent = 0, 0
     began = time.monotonic() + random.random() / RATE
@@ -79,7 +74,6 @@ async def _write(client: LightClient, fence: dict[str, Any], acknowledged: list[
         events = [{"type": "output", "stream": "stdout", "data": "one line of output\n", "at": at}] * due
         await client.call("workers.append", {**fence, "batch": batch, "events": events})
         acknowledged.append(time.monotonic() - first)
-        written[0] += due
 
 
 async def _beat(client: LightClient, me: dict[str, Any], fence: dict[str, Any]) -> None:
