@@ -18,7 +18,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -78,6 +78,8 @@ class PodSpawner:
 
     def run(self, stopping: threading.Event) -> None:
         """Step until told to stop. Pods are left alone: another spawner, or the next one, goes on with them."""
+        with contextlib.suppress(DatabaseError):  # pods that went while nobody looked are missed in the first list
+            self._note_placed(self._database.open_pods())
         self._watch.start()
         try:
             while not stopping.is_set():
@@ -107,8 +109,7 @@ class PodSpawner:
         self._act()
 
     def _judge(self, rows: dict[str, PodRow], pods: dict[str, Manifest]) -> None:
-        now = time.monotonic()
-        self._placed_at = {row.uid: self._placed_at.get(row.uid, now) for row in rows.values() if row.uid is not None}
+        self._note_placed(rows.values())
         gone = self._watch.gone(self._placed_at)
         for name, row in rows.items():
             if row.state == "ending" and row.uid in gone:
@@ -118,6 +119,10 @@ class PodSpawner:
             elif row.state == "placed" and name in pods:
                 self._settle(row, diagnosis.judge(row, pods[name], self._patience))
 
+    def _note_placed(self, rows: Iterable[PodRow]) -> None:
+        now = time.monotonic()
+        self._placed_at = {row.uid: self._placed_at.get(row.uid, now) for row in rows if row.uid is not None}
+
     def _settle(self, row: PodRow, found: Finding) -> None:
         if found.fate == "waits":
             if found.reason and found.reason != row.reason and self._database.tell(row.name, found.told):
@@ -126,9 +131,9 @@ class PodSpawner:
                 self._database.soothe(row.name)
             return
         self._say(row.name, found)
-        if found.fate == "over":
+        if not found.reason:
             self._database.over(row.name)
-        elif found.fate == "lost":
+        elif found.fate != "failed":
             self._database.lost(row.name, found.told, waits=not row.claimed)
         else:
             self._database.failed(row.name, found.told, found.exit_code)
@@ -154,8 +159,11 @@ class PodSpawner:
         if room <= 0:
             return
         for task in self._database.take(room, self._rhythm.retry_seconds):
+            if task.name in self._busy:  # still at it, only slowly
+                continue
             action = self._place if task.state == "wanted" else self._remove
             self._busy[task.name] = self._hands.submit(self._try, action, task)
+            self._busy[task.name].add_done_callback(lambda _: self._watch.changed.set())
 
     def _try(self, action: Callable[[PodTask], None], task: PodTask) -> None:
         try:

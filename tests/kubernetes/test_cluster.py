@@ -4,6 +4,7 @@ import json
 import re
 
 import yaml
+from kubernetes import client
 from support.program import until
 
 ONCE = "echo attempt $ADO_ATTEMPT; [ $ADO_ATTEMPT = 2 ] || sleep 300"
@@ -17,6 +18,10 @@ def template(home, **layers):
 
 def kinds(bench, task):
     return [event["type"] for event in bench.ado.events(task)]
+
+
+def kinds_so_far(bench):
+    return [kind for (kind,) in bench.ado.sql("select type from ado.events order by seq")]
 
 
 def failed(bench, task):
@@ -168,6 +173,7 @@ def test_a_pods_death_queues_its_job_again_at_once_and_not_after_the_lease(slow_
     bench.add_spawner()
     watching = bench.ado.open("run", "--remote", "--agent", "shell", ONCE)
     first = running_pod(bench)
+    until(lambda: "output" in kinds_so_far(bench), "its first output")
     bench.delete(first, grace_period_seconds=0)
     out, _ = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, b"attempt 1\nattempt 2\n")
@@ -182,11 +188,27 @@ def test_a_pod_that_is_told_to_end_hands_its_job_back(slow_lease):
     bench = slow_lease
     bench.add_spawner()
     watching = bench.ado.open("run", "--remote", "--agent", "shell", ONCE)
-    bench.delete(running_pod(bench))
+    name = running_pod(bench)
+    until(lambda: "output" in kinds_so_far(bench), "its first output")
+    bench.delete(name)
     out, _ = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, b"attempt 1\nattempt 2\n")
     assert "released" in kinds(bench, "task-1")
     assert bench.ado.sql("select losses from ado.jobs") == [(0,)]
+    bench.until_clean()
+
+
+def test_an_evicted_pod_hands_its_job_back_and_the_log_says_why(slow_lease):
+    bench = slow_lease
+    bench.add_spawner()
+    watching = bench.ado.open("run", "--remote", "--agent", "shell", ONCE)
+    name = running_pod(bench)
+    until(lambda: "output" in kinds_so_far(bench), "its first output")
+    eviction = client.V1Eviction(metadata=client.V1ObjectMeta(name=name, namespace=bench.namespace))
+    bench.core.create_namespaced_pod_eviction(name, bench.namespace, eviction, _preload_content=False).read()
+    out, _ = watching.communicate(timeout=60)
+    assert (watching.returncode, out) == (0, b"attempt 1\nattempt 2\n")
+    assert [event["reason"] for event in bench.told("task-1")] == ["evicted"]
     bench.until_clean()
 
 

@@ -7,7 +7,7 @@ the exception that proves nothing: kubelet names it only in the phase, and no co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from app.control.backends.kubernetes import Refused
@@ -49,8 +49,9 @@ def of_pod(pod: Mapping[str, Any]) -> Finding:
     terminated = state.get("terminated")
     if terminated or status.get("phase") in ("Succeeded", "Failed"):
         return _ended(status, terminated or {}, disruption)
-    if disruption is not None and disruption.get("reason") == "DeletionByTaintManager":
-        return Finding("waits", "node_lost", disruption.get("message", ""))
+    if disruption is not None:
+        reason = "node_lost" if disruption.get("reason") == "DeletionByTaintManager" else "evicted"
+        return Finding("waits", reason, disruption.get("message", ""))
     return _pending(pod, state.get("waiting") or {})
 
 
@@ -123,6 +124,8 @@ def judge(row: PodRow, pod: Mapping[str, Any], patience: Patience) -> Finding:
         return _unregistered(row, patience)
     if found.reason == "node_lost":  # its worker may live on behind a cut: its lease decides, if it ever had one
         return Finding("lost", found.reason, found.message) if row.worker_state == "starting" else found
+    if found.reason == "evicted":  # its container is about to end
+        return found
     limit = patience.image_pull if found.reason in ("image_pull", "start_error") else patience.pending
     if row.reason == found.reason and row.reason_seconds > limit:
         return Finding("failed", found.reason, found.message)
@@ -132,7 +135,8 @@ def judge(row: PodRow, pod: Mapping[str, Any], patience: Patience) -> Finding:
 def _unless_done(row: PodRow, found: Finding) -> Finding:
     """Count no loss for a pod whose one job is behind it, nor success for one that never claimed its own."""
     if found.fate == "lost" and row.claimed and not (row.holds and row.job_status == "running"):
-        return Finding("over")
+        # a job that was handed back because somebody ended the pod: its log says so all the same
+        return Finding("over") if found.reason == "pod_failed" else replace(found, fate="over")
     if found.fate == "over" and row.key is not None and not row.claimed:
         return Finding("lost", "pod_failed", "the container ended without having claimed its job")
     return found
@@ -146,4 +150,6 @@ def _unregistered(row: PodRow, patience: Patience) -> Finding:
 
 def of_absence(row: PodRow) -> Finding:
     """Say what to do about a placed pod that is gone."""
+    if row.reason in ("evicted", "node_lost"):  # told before, with the cluster's message
+        return _unless_done(row, Finding("lost", row.reason, "the pod is gone"))
     return _unless_done(row, Finding("lost", "pod_deleted", "the pod was deleted, not by ado"))

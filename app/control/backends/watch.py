@@ -18,7 +18,7 @@ from app.control.backends.kubernetes import Cluster, Manifest, Refused, Unreacha
 
 _log = logging.getLogger("ado.spawner")
 _LONGEST_PAUSE = 10.0
-_WATCHES_A_LIST = 20
+_WATCHES_A_LIST = 10
 
 
 class PodWatch:

@@ -21,8 +21,7 @@ def admit(kind, given, store, namespace, quotas):
         raise ApiError(
             403, "Forbidden", f'pods "{name}" is forbidden: violates PodSecurity "restricted:latest": {said}'
         )
-    used = len(store.list(kind, namespace)[0])
-    if kind in quotas and used >= quotas[kind]:
+    if kind in quotas and (used := len(store.list(kind, namespace)[0])) >= quotas[kind]:
         said = f"exceeded quota: q, requested: {kind}=1, used: {kind}={used}, limited: {kind}={quotas[kind]}"
         raise ApiError(403, "Forbidden", f'{kind} "{name}" is forbidden: {said}')
 

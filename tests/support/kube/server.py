@@ -176,6 +176,8 @@ class Handler(BaseHTTPRequestHandler):
         if verb == "get":
             return store.get(resource, namespace, name)
         if verb == "delete":
+            if "gracePeriodSeconds" in query:
+                given["gracePeriodSeconds"] = int(query["gracePeriodSeconds"])
             return store.delete(resource, namespace, name, given)
         if verb == "patch":
             store.update(resource, namespace, name, lambda item: item["status"].update(given["status"]))

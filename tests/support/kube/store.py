@@ -1,5 +1,6 @@
 """Objects with versions, and the log of their changes that watches read."""
 
+import bisect
 import copy
 import threading
 import uuid
@@ -125,11 +126,11 @@ class Store:
         with self.changed:
             if version < self.compacted:
                 raise ApiError(410, "Expired", f"too old resource version: {version} ({self.compacted})")
+            start = bisect.bisect_right(self.log, version, key=lambda entry: entry[0])
             return [
                 (number, type_, item)
-                for number, of, type_, item in self.log
-                if number > version
-                and (of, item["metadata"]["namespace"]) == (kind, namespace)
+                for number, of, type_, item in self.log[start:]
+                if (of, item["metadata"]["namespace"]) == (kind, namespace)
                 and matches(item["metadata"].get("labels", {}), selector)
             ]
 

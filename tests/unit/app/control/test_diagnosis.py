@@ -33,7 +33,7 @@ STORIES = {
     "oomkilled": [("waits", ""), ("failed", "oom_killed")],
     "start-error": [("waits", ""), ("failed", "start_error")],
     "deadline": [("waits", ""), ("failed", "deadline")],
-    "evicted": [("waits", ""), ("lost", "evicted")],
+    "evicted": [("waits", ""), ("waits", "evicted"), ("lost", "evicted")],
     "image-pull": [("waits", ""), ("waits", "image_pull")],
     "image-never": [("waits", ""), ("waits", "image_pull")],
     "image-name": [("waits", ""), ("failed", "invalid_image")],
@@ -132,8 +132,10 @@ def test_a_pod_whose_worker_never_registers_fails_its_job_in_the_end():
 def test_a_pod_that_has_done_its_job_may_end_as_it_likes():
     done = row(claimed=True, holds=True, job_status="succeeded")
     assert judge(done, recorded("exit3")[-1], PATIENCE) == Finding("over")
-    assert of_absence(done) == Finding("over")
+    assert judge(done, recorded("evicted")[-1], PATIENCE).fate == "over"
+    assert of_absence(done).fate == "over"
     assert of_absence(row(claimed=True, holds=True, job_status="running")).reason == "pod_deleted"
+    assert of_absence(row(claimed=True, reason="evicted")).reason == "evicted"
 
 
 def test_a_pod_that_ends_well_without_its_job_has_not():
@@ -152,6 +154,11 @@ def lost_node():
 def test_the_pod_of_a_lost_node_waits_for_its_lease_if_it_ever_had_one():
     assert judge(row(claimed=True, worker_state="busy"), lost_node(), PATIENCE).fate == "waits"
     assert judge(row(), lost_node(), PATIENCE).fate == "lost"
+
+
+def test_a_pod_that_is_being_evicted_is_no_failure_of_its_job():
+    pod = next(pod for pod in recorded("evicted") if of_pod(pod).reason)
+    assert judge(row(claimed=True, reason="evicted", reason_seconds=9999), pod, PATIENCE).fate == "waits"
 
 
 def test_every_reason_of_a_pod_is_a_jobs_reason_with_a_next_step_and_an_exit_code():
