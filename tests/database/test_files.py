@@ -90,7 +90,7 @@ async def test_a_completion_waits_for_a_loss_under_way_and_is_then_refused(db, d
     await transaction.start()
     await other.execute("update ado.jobs set attempt = 2")
     completing = asyncio.create_task(files.complete(db, name(1)))
-    while not await other.fetch("select from pg_locks where not granted"):
+    while not completing.done() and not await other.fetch("select from pg_locks where not granted"):
         await asyncio.sleep(0.01)
     await transaction.commit()
     assert not await completing
