@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from support.records import LEASE, SUSPECT, claim, create, finish, register
+from support.records import LEASE, SUSPECT, batch, claim, create, finish, register
 
 from app.control import monitor
 from app.settings import AppSettings
-from db import jobs, queries, tasks, tokens, workers
+from db import events, jobs, queries, tasks, tokens, workers
 
 SETTINGS = AppSettings(dsn="postgresql:///", suspect_seconds=SUSPECT, lease_seconds=LEASE)
 
@@ -57,6 +57,31 @@ async def test_a_late_attempt_writes_no_value(db):
     await claim(db)
     assert await write(1) is None
     assert (await write(2)).version == 2
+
+
+async def test_the_attempt_fences_a_worker_from_its_own_next_one(db):
+    """The worker got its lost job again: what its first attempt still sends is refused by the number alone."""
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
+    assert [job.attempt for job in await claim(db)] == [2]
+    assert await events.append(db, [batch(task_id)], LEASE) == [None]
+    assert await jobs.finish(db, finish(task_id)) is None
+    assert await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True) == []
+    beat = await workers.heartbeat(
+        db,
+        worker_id="w1",
+        session="session-w1-i1",
+        listed=[(task_id, 0, 1)],
+        load=None,
+        at=None,
+        stopped=False,
+        lease_seconds=LEASE,
+    )
+    assert [(job.key, job.listed) for job in beat.held] == [((task_id, 0, 2), False)]
+    job = await jobs.get(db, task_id, 0)
+    assert (job.status, job.attempt, job.last_batch) == ("running", 2, 0)
 
 
 async def test_the_same_write_again_changes_nothing(db):
