@@ -432,7 +432,7 @@ def _check(real, examples):
 
 
 def test_whatever_comes_late_twice_or_out_of_order_the_protocol_keeps_its_contract(real):
-    _check(real, 25)
+    _check(real, 40)
 
 
 @pytest.mark.long

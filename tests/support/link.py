@@ -24,6 +24,7 @@ class Link:
         self._targets = itertools.cycle(targets)
         self._count = len(targets)
         self._deaf = False
+        self._refusing = False
         self._flows = set()
         self._ends = set()
         self._serving = set()
@@ -67,9 +68,10 @@ class Link:
             self.address.chmod(0o777)
 
     async def _close(self):
-        self._server.close()
+        self._refusing = True
         while accepting := asyncio.all_tasks() - {asyncio.current_task()} - self._serving:
-            await asyncio.wait(accepting)  # asyncio's own, which would leave their sockets open
+            await asyncio.wait(accepting)  # asyncio's own; a server closed under them leaves their sockets open
+        self._server.close()
         while self._reaching:
             await asyncio.sleep(0.005)
         for task in self._serving:
@@ -104,12 +106,13 @@ class Link:
         self._do(self._set, (UP, DOWN), True)
 
     def refuse(self):
-        """Take no connections any more and reset the open ones."""
-        self._do(self._refuse)
+        """Reset every connection, open or new."""
+        self._refusing = True
+        self.cut()
 
     def accept(self):
         """Take connections again."""
-        self._do(self._open)
+        self._refusing = False
 
     async def _cut(self):
         for flow in list(self._flows):
@@ -128,10 +131,6 @@ class Link:
             else:
                 self._going[direction].clear()
 
-    async def _refuse(self):
-        self._server.close()
-        await self._cut()
-
     # traffic
 
     async def _serve(self, reader, writer):
@@ -140,8 +139,11 @@ class Link:
         self._ends.add(writer)
         far = None
         try:
-            while self._deaf:
+            while self._deaf and not self._refusing:
                 await asyncio.sleep(0.02)
+            if self._refusing:
+                writer.transport.abort()
+                return
             self._reaching += 1  # a connection that is being made is not given up halfway: nobody would close it
             try:
                 far = await self._reach()
