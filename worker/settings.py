@@ -56,6 +56,8 @@ class WorkerSettings:
     """Whether jobs can reach nothing but themselves here (a container of their own): agents need not ask then."""
     agent_env: tuple[str, ...] = ()
     """Names of variables of its environment that every AI agent gets besides its own, divided by commas: proxies."""
+    acp_agents: tuple[str, ...] = ("opencode=opencode acp",)
+    """Agents of the Agent Client Protocol, as NAME=COMMAND, divided by commas."""
     secrets: tuple[str, ...] = ()
     """Names of variables of its environment that jobs may name as secrets, divided by commas."""
     secrets_dir: str = ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from worker.agents import acp
 from worker.agents.base import Agent
 from worker.agents.claude_code import ClaudeCode
 from worker.agents.codex import Codex
@@ -15,4 +18,5 @@ AGENTS: dict[str, Agent] = {
     "claude-code": ClaudeCode(),
     "codex": Codex(),
     "gemini-cli": GeminiCli(),
+    **acp.configured(os.environ.get("ADO_ACP_AGENTS", ",".join(acp.DEFAULT)).split(",")),
 }

@@ -9,7 +9,7 @@ import shutil
 
 from worker.agents.base import Run
 
-_STATUS = re.compile(r"""(?:\bstatus:? |"code":\s*|\bError:? )([45]\d\d)\b""")
+_STATUS = re.compile(r"""(?:\bstatus:? |"code":\s*|\b[Ee]rror:? )([45]\d\d)\b""")
 
 
 def find(program: str) -> str:

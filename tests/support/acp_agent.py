@@ -1,0 +1,48 @@
+"""An agent of the Agent Client Protocol for tests, on the protocol's own SDK; a program.
+
+It answers with the prompt, after a tool for which it asks; the prompt ``fail`` is an error of the model's service.
+"""
+
+import asyncio
+
+import acp
+from acp.schema import AgentCapabilities, PermissionOption, ToolCallUpdate
+
+
+class Agent:
+    """Holds one conversation."""
+
+    def on_connect(self, client):
+        self.client = client
+
+    async def initialize(self, **_):
+        return acp.InitializeResponse(
+            protocol_version=acp.PROTOCOL_VERSION, agent_capabilities=AgentCapabilities(load_session=True)
+        )
+
+    async def new_session(self, **_):
+        return acp.NewSessionResponse(session_id="session-1")
+
+    async def load_session(self, session_id, **_):
+        await self.client.session_update(session_id, acp.update_agent_message_text("an old answer"))
+        return acp.LoadSessionResponse()
+
+    async def prompt(self, session_id, prompt, **_):
+        text = prompt[0].text
+        if text == "fail":
+            raise acp.RequestError(-32603, "Internal error: status 429 from the service")
+        call = ToolCallUpdate(tool_call_id="1", title="make", kind="execute", raw_input={"command": "make"})
+        await self.client.session_update(
+            session_id, acp.start_tool_call("1", "make", kind="execute", raw_input={"command": "make"})
+        )
+        options = [PermissionOption(option_id=kind, name=kind, kind=kind) for kind in ("allow_once", "reject_once")]
+        answer = await self.client.request_permission(session_id=session_id, tool_call=call, options=options)
+        allowed = getattr(answer.outcome, "option_id", "") == "allow_once"
+        status = "completed" if allowed else "failed"
+        await self.client.session_update(session_id, acp.update_tool_call("1", status=status))
+        await self.client.session_update(session_id, acp.update_agent_message_text(f"done with {text}"))
+        return acp.PromptResponse(stop_reason="end_turn")
+
+
+if __name__ == "__main__":
+    asyncio.run(acp.run_agent(Agent()))

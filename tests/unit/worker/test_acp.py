@@ -1,0 +1,89 @@
+"""Agents of the Agent Client Protocol: a transcript of opencode, and the bridge with an agent on the real SDK."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.agents.acp import AcpAgent, configured
+from worker.agents.base import Run
+from worker.process import Ended
+
+TRANSCRIPT = Path(__file__).with_name("transcripts") / "acp-opencode.jsonl"
+FAKE = str(Path(__file__).parents[2] / "support" / "acp_agent.py")
+
+
+def conversations():
+    """Return the lines of each process in the transcript."""
+    found = []
+    for line in map(json.loads, TRANSCRIPT.read_text().splitlines()):
+        found += [[]] if line["dir"] == "spawn" else []
+        found[-1].append(line)
+    return found
+
+
+def heard(lines, code=0, **values):
+    reader = AcpAgent(["opencode", "acp"]).reader(Run("x", Path("/job"), Path("/home"), **values))
+    events = [event for line in lines for event in reader.feed(line)]
+    return [event for event in events if event["event"] != "other"], reader, reader.outcome(Ended(exit_code=code))
+
+
+def test_opencode_is_told_in_the_events_of_every_agent():
+    events, reader, outcome = heard(conversations()[0])
+    assert outcome.outcome == "succeeded"
+    tools = [event for event in events if event["event"] == "tool_end"]
+    assert [(tool["kind"], tool["title"], tool["ok"]) for tool in tools] == [
+        ("edit", "stub-note.txt", True), ("bash", "echo hello-from-tool", True),
+    ]  # fmt: skip
+    assert tools[1]["exitCode"] == 0
+    assert [event["event"] for event in events].count("tool_start") == 2
+    assert reader.usage == {"inputTokens": 111, "outputTokens": 22}
+    assert reader.result["text"].startswith("Stub final answer. users=1")
+
+
+def test_a_cancelled_turn_and_a_failed_call_are_no_success():
+    endings = [heard(lines, code=1)[2] for lines in conversations()[2:]]
+    assert [(outcome.outcome, outcome.reason) for outcome in endings] == [("failed", "agent_error")] * len(endings)
+
+
+def bridge(tmp_path, prompt, permissions="all", session="-"):
+    command = [sys.executable, "-P", "-m", "worker.agents.acp_bridge", str(tmp_path), permissions, session, "--"]
+    done = subprocess.run(
+        [*command, sys.executable, FAKE], input=prompt, capture_output=True, text=True, timeout=60, check=False
+    )
+    return heard([json.loads(line) for line in done.stdout.splitlines()], done.returncode)
+
+
+def test_the_bridge_holds_a_conversation(tmp_path):
+    events, reader, outcome = bridge(tmp_path, "the task")
+    assert outcome.outcome == "succeeded"
+    assert reader.session == "session-1"
+    assert reader.result == {"text": "done with the task"}
+    assert [event["decision"] for event in events if event["event"] == "permission"] == ["allowed"]
+
+
+def test_without_leave_a_command_is_refused_and_the_run_says_so(tmp_path):
+    events, _, outcome = bridge(tmp_path, "the task", "edits")
+    assert [event["decision"] for event in events if event["event"] == "permission"] == ["denied"]
+    assert (outcome.outcome, outcome.reason) == ("failed", "permission_denied")
+
+
+def test_what_is_replayed_while_a_session_is_loaded_is_not_told_again(tmp_path):
+    events, reader, outcome = bridge(tmp_path, "more", session="session-7")
+    assert (reader.session, outcome.outcome) == ("session-7", "succeeded")
+    assert "an old answer" not in json.dumps(events)
+
+
+def test_an_error_of_the_service_is_told(tmp_path):
+    _, _, outcome = bridge(tmp_path, "fail")
+    assert (outcome.outcome, outcome.reason) == ("failed", "rate_limited")
+
+
+def test_any_agent_can_be_configured():
+    agents = configured(["goose=goose acp --quiet", "", "opencode=opencode acp"])
+    assert set(agents) == {"goose", "opencode"}
+    assert agents["goose"].needs.program == "goose"
+    with pytest.raises(OSError, match="its own settings"):
+        agents["goose"].launch(Run("x", Path("/job"), Path("/home"), args={"model": "m"}))

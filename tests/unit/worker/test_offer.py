@@ -1,0 +1,89 @@
+"""What a worker offers: what is there and can start, and nothing else."""
+
+import os
+
+import pytest
+
+from worker.agents import AGENTS
+from worker.offer import Unfit, found, offer
+from worker.preflight import look
+from worker.settings import WorkerSettings
+from worker.vault import Vault, read
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine with a program ``claude`` and nothing else: no other agents, no credentials."""
+    programs, home = tmp_path / "bin", tmp_path / "home"
+    for directory in (programs, home):
+        directory.mkdir()
+    program = programs / "claude"
+    program.write_text("#!/bin/sh\nenv > ${0%/bin/claude}/environment; echo '9.8.7 (Claude Code)'\n")
+    program.chmod(0o755)
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_TOKEN")) or name.startswith("CLAUDE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
+    monkeypatch.setenv("HOME", str(home))
+    return tmp_path
+
+
+def test_an_agent_needs_credentials_from_a_variable_or_a_file(machine, monkeypatch):
+    (finding,) = look(AGENTS, ["claude-code"])
+    assert (finding.version, finding.problem) == ("9.8.7", "it has no credentials")
+    assert "ANTHROPIC_API_KEY" in finding.fix
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    assert not look(AGENTS, ["claude-code"])[0].problem
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    (machine / "home/.claude").mkdir()
+    (machine / "home/.claude/.credentials.json").write_text("{}")
+    assert not look(AGENTS, ["claude-code"])[0].problem
+
+
+def test_a_version_is_asked_for_without_the_machines_environment(machine, monkeypatch):
+    monkeypatch.setenv("SOME_SECRET", "x")
+    look(AGENTS, ["claude-code"])
+    asked = (machine / "environment").read_text()
+    assert "SOME_SECRET" not in asked
+    assert f"HOME={machine}" not in asked
+
+
+def test_what_is_missing_and_what_does_not_answer_is_told_with_its_fix(machine):
+    (finding,) = look(AGENTS, ["codex"])
+    assert (finding.problem, finding.fix) == ("codex is not on PATH", "npm install -g @openai/codex")
+    (machine / "bin/claude").write_text("#!/bin/sh\necho broken >&2; exit 3\n")
+    assert "ended with 3: broken" in look(AGENTS, ["claude-code"])[0].problem
+
+
+def test_by_default_everything_that_can_start_is_offered_with_its_version(machine, monkeypatch):
+    assert set(found(Vault({})).capabilities) == {"shell", "scripted"}
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    offered = offer(WorkerSettings(labels=("zone=a",)), Vault({"DEPLOY_KEY": "x"}))
+    assert set(offered.capabilities) == {"shell", "scripted", "claude-code", "secret:DEPLOY_KEY"}
+    assert offered.labels == {"agent/claude-code": "9.8.7", "zone": "a"}
+
+
+def test_asked_for_by_name_what_is_not_there_is_an_error(machine):
+    assert offer(WorkerSettings(capabilities=("shell", "gpu-box")), Vault({})).capabilities == ("shell", "gpu-box")
+    with pytest.raises(Unfit, match="codex cannot start here: codex is not on PATH") as caught:
+        offer(WorkerSettings(capabilities=("shell", "codex")), Vault({}))
+    assert caught.value.next_step == "npm install -g @openai/codex"
+    with pytest.raises(Unfit, match="secret:KEY is not held here"):
+        offer(WorkerSettings(capabilities=("secret:KEY",)), Vault({}))
+
+
+def test_a_label_vouches_for_an_agent(machine):
+    settings = WorkerSettings(capabilities=("codex",), labels=("agent/codex=1.2.3",))
+    assert offer(settings, Vault({})).labels == {"agent/codex": "1.2.3"}
+
+
+def test_secrets_are_files_and_named_variables(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEPLOY_KEY", "one")
+    monkeypatch.setenv("OTHER", "not named")
+    (tmp_path / "MOUNTED").write_text("two\n")
+    (tmp_path / "no-name").write_text("x")
+    (tmp_path / "ADO_TOKEN").write_text("x")
+    vault = read(WorkerSettings(secrets=("DEPLOY_KEY", "ABSENT"), secrets_dir=str(tmp_path)), "a-token")
+    assert vault.capabilities == ["secret:DEPLOY_KEY", "secret:MOUNTED"]
+    assert vault.lend(["gpu", "secret:MOUNTED"]) == {"MOUNTED": "two"}
+    assert set(vault.values) == {"one", "two", "a-token"}
