@@ -1,0 +1,151 @@
+"""Decisions about pods in the database: what a pod's worker may claim, and what is told and done once."""
+
+import asyncio
+from contextlib import closing
+
+import pytest
+from support.records import claim, create, finish, register
+
+from db import events, jobs, tasks
+from db.model import Resources
+from db.pods import PodDatabase, PodWish, Told
+from db.threaded import Pool
+
+OFFERED = frozenset({"shell"})
+TOLD = Told("image_pull", "no such image", "look again")
+
+
+@pytest.fixture
+def pods(dsn):
+    pool = Pool(dsn)
+    pool.open()
+    with closing(pool):
+        yield PodDatabase(pool, "ns")
+
+
+def request(pods, *keys):
+    with pods.deciding() as decider:
+        return decider.request([PodWish(key, Resources(1, 2**30)) for key in keys], OFFERED, frozenset())
+
+
+async def kinds(db, task_id):
+    return [event.type for event in await events.page(db, task_id, 0, row_limit=1000, byte_limit=1 << 30)]
+
+
+async def test_a_pods_worker_claims_its_own_job_alone_and_once(db, pods):
+    first, second = await create(db, priority=5), await create(db)
+    (name,) = request(pods, (second, 0))
+    await register(db, name)
+    assert [(job.task_id, job.job) for job in await claim(db, name)] == [(second, 0)]
+    await jobs.finish(db, finish(second, "released", worker_id=name))
+    assert await claim(db, name) == []
+    assert (await tasks.get(db, first)).status == "queued"
+
+
+async def test_a_warm_pod_claims_any_job_but_one(db, pods):
+    task_id = await create(db, workers=3)
+    (name,) = request(pods, None)
+    await register(db, name)
+    claims = await asyncio.gather(*(claim(db, name) for _ in range(4)))
+    assert [(job.task_id, job.job) for given in claims for job in given] == [(task_id, 0)]
+    await jobs.finish(db, finish(task_id, worker_id=name))
+    assert await claim(db, name) == []
+    (row,) = pods.open_pods()
+    assert (row.key, row.claimed) == ((task_id, 0), True)
+
+
+async def test_a_pod_that_is_to_be_removed_claims_nothing(db, pods):
+    task_id = await create(db)
+    (name,) = request(pods, (task_id, 0))
+    await register(db, name)
+    pods.close(name)
+    assert await claim(db, name) == []
+
+
+async def test_a_job_gets_one_pod_whoever_decides(db, pods):
+    task_id = await create(db)
+    assert len(request(pods, (task_id, 0))) == 1
+    assert request(pods, (task_id, 0)) == []
+    with pods.deciding() as decider:
+        assert decider.situation(OFFERED, 10).waiting == ()
+
+
+async def test_one_spawner_decides_at_a_time(dsn, pods):
+    other = Pool(dsn)
+    other.open()
+    with closing(other), pods.deciding() as first, PodDatabase(other, "ns").deciding() as second:
+        assert first is not None
+        assert second is None
+
+
+async def test_what_is_to_be_done_is_one_spawners_for_a_while(db, pods):
+    task_id = await create(db, workers=2)
+    request(pods, (task_id, 0), (task_id, 1))
+    assert [task.key for task in pods.take(1, 30)] == [(task_id, 0)]
+    assert [task.key for task in pods.take(9, 0)] == [(task_id, 1)]
+    assert [task.key for task in pods.take(9, 30)] == [(task_id, 1)]  # its time is up
+    assert pods.take(9, 30) == []
+
+
+async def test_a_pod_given_up_meanwhile_is_not_placed(db, pods):
+    task_id = await create(db)
+    (name,) = request(pods, (task_id, 0))
+    assert pods.placed(name, "u1")
+    pods.close(name)
+    assert not pods.placed(name, "u1")
+    pods.ended(name)
+    assert pods.open_pods() == []
+
+
+async def test_what_is_wrong_is_told_once_and_never_after_the_end(db, pods):
+    task_id = await create(db)
+    (name,) = request(pods, (task_id, 0))
+    assert pods.tell(name, TOLD)
+    assert not pods.tell(name, TOLD)
+    await tasks.cancel(db, task_id, None)
+    pods.tell(name, Told("quota", "none left", "wait"))
+    assert await kinds(db, task_id) == ["created", "pod", "cancel_requested", "finished", "cancelled"]
+
+
+async def test_a_death_seen_by_two_spawners_is_one_loss(db, pods):
+    task_id = await create(db)
+    (name,) = request(pods, (task_id, 0))
+    pods.placed(name, "u1")
+    await register(db, name)
+    await claim(db, name)
+    deaths = (asyncio.to_thread(pods.lost, name, Told("evicted", "m", "h"), waits=False) for _ in range(2))
+    await asyncio.gather(*deaths)
+    assert await kinds(db, task_id) == ["created", "started", "pod", "requeued"]
+    assert (await db.one("get_job", task_id=task_id, job=0))["losses"] == 1
+
+
+async def test_a_job_whose_pods_die_before_they_claim_it_fails_in_the_end(db, pods):
+    task_id = await create(db)
+    for _ in range(3):
+        (name,) = request(pods, (task_id, 0))
+        pods.lost(name, Told("pod_failed", "exit code 3", "h"), waits=True)
+    task = await tasks.get(db, task_id)
+    assert (task.status, task.reason, task.message) == ("failed", "pod_failed", "exit code 3")
+
+
+async def test_a_failure_for_good_ends_the_job_and_its_siblings_where_the_task_says_so(db, pods):
+    task_id = await create(db, workers=2, on_failure="fail_fast")
+    (name,) = request(pods, (task_id, 0))
+    pods.failed(name, Told("invalid_image", "m", "h"), None)
+    task = await tasks.get(db, task_id)
+    assert [(job.status, job.reason) for job in task.jobs] == [
+        ("failed", "invalid_image"),
+        ("cancelled", "sibling_failed"),
+    ]
+    assert task.status == "failed"
+
+
+async def test_a_task_with_wishes_for_its_pods_is_for_their_workers_alone(db, pods):
+    task_id = await create(db, pod={"image": "mine:1"})
+    await register(db, "standing")
+    assert await claim(db, "standing") == []
+    (name,) = request(pods, (task_id, 0))
+    (task,) = pods.take(1, 30)
+    assert task.wish == {"image": "mine:1"}
+    await register(db, name, capabilities=task.offered)
+    assert len(await claim(db, name)) == 1
