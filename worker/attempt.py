@@ -155,7 +155,7 @@ class Attempt:
             streams = ((process.stdout, "stdout"), (process.stderr, "stderr"))
             readers = [PipeReader(fd, stream, outbox, self._secrets) for fd, stream in streams]
         else:
-            listener = Listener(process.stdout, self._reader, outbox, self._secrets, turn_ended)
+            listener = Listener(process.stdout, self._reader, outbox, self._secrets, turn_ended, str(where.directory))
             readers = [PipeReader(process.stderr, "stderr", outbox, self._secrets, listener.overhear)]
             reading.append(asyncio.create_task(listener.run(), name="listener"))
             stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))

@@ -37,6 +37,7 @@ class Listener:
         outbox: Outbox,
         secrets: Secrets = NO_SECRETS,
         turn_ended: Callable[[], object] = lambda: None,
+        directory: str = "",
     ) -> None:
         self._fd = fd
         self._reader = reader
@@ -44,6 +45,7 @@ class Listener:
         self._secrets = secrets
         self._words = Masker(secrets)
         self._turn_ended = turn_ended
+        self._directory = f"{directory}/"
         self._tools: set[str] = set()
         self._murmur = b""
         self._spoke_at = time.monotonic()
@@ -115,6 +117,8 @@ class Listener:
         return {**event, "text": text} if "text" in event else event
 
     def _note(self, event: Event) -> None:
+        if "title" in event:  # agents name files in full; a person knows them from the repository's root
+            event["title"] = event["title"].removeprefix(self._directory)
         if event["event"] == "tool_start":
             self._tools.add(event["toolId"])
         elif event["event"] == "tool_end":

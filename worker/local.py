@@ -104,7 +104,7 @@ async def _end_of(process: KeptProcess, timeout: float | None, interrupted: asyn
 def _shown(job: Mapping[str, Any], process: KeptProcess, reader: Reader, show: Show) -> list[asyncio.Task[None]]:
     """Read an AI agent, and hand on what it says and does."""
     outbox = Outbox(_BUFFER_BYTES)
-    listener = Listener(process.stdout, reader, outbox)
+    listener = Listener(process.stdout, reader, outbox, directory=str(Path.cwd()))
     errors = PipeReader(process.stderr, "stderr", outbox, heard=listener.overhear)
 
     async def read() -> None:

@@ -1,0 +1,130 @@
+"""An agent's lines become events, each with its line beside it, whole, in order and without secrets."""
+
+import asyncio
+import base64
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from worker.agents import AGENTS
+from worker.agents.base import Run
+from worker.listener import Listener
+from worker.masking import Secrets
+from worker.output import Outbox
+
+SECRET = "correct-horse-battery"
+
+
+async def hear(*lines, agent="claude-code", secrets=(), directory="/job", buffer=1 << 20):
+    """Return the events of some lines, as they are sent."""
+    read, write = os.pipe()
+    outbox = Outbox(buffer)
+    reader = AGENTS[agent].reader(Run("x", Path(directory), Path("/home")))
+    listener = Listener(read, reader, outbox, Secrets(secrets), directory=directory)
+    listening = asyncio.create_task(listener.run())
+    listening.add_done_callback(lambda _: outbox.close())
+    data = b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+    writing = asyncio.create_task(asyncio.to_thread(write_and_close, write, data))
+    found = []
+    while events := await outbox.take(1000, 1 << 20):
+        found += events
+    await asyncio.gather(listening, writing)
+    return found
+
+
+def write_and_close(fd, data):
+    while data:
+        data = data[os.write(fd, data) :]
+    os.close(fd)
+
+
+def delta(text):
+    event = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}
+    return {"type": "stream_event", "event": event}
+
+
+def said(*blocks):
+    return {"type": "assistant", "message": {"content": list(blocks)}}
+
+
+def words(events):
+    return "".join(event["text"] for event in events if event.get("event") == "text_delta")
+
+
+async def test_every_line_is_kept_beside_its_first_event():
+    line = said(
+        {"type": "text", "text": "a"}, {"type": "tool_use", "id": "1", "name": "Bash", "input": {"command": "x"}}
+    )
+    events = await hear(line, {"type": "system", "subtype": "status"})
+    assert [event["event"] for event in events] == ["text", "tool_start", "other"]
+    assert [json.loads(event["raw"]) for event in events if "raw" in event] == [
+        line, {"type": "system", "subtype": "status"},
+    ]  # fmt: skip
+
+
+async def test_a_line_too_long_for_one_event_is_carried_in_pieces():
+    line = said({"type": "text", "text": "x" * 1_000_000})
+    events = await hear(line)
+    assert all(len(json.dumps(event)) < 1 << 20 for event in events)
+    assert json.loads("".join(event["raw"] for event in events)) == line
+    assert [event.get("rawContinues", False) for event in events] == [True] * (len(events) - 1) + [False]
+
+
+async def test_what_is_no_line_of_the_agent_is_output():
+    noise = b"npm warn: \xff\n[1, 2]\nplain\n"
+    events = await hear(noise, said({"type": "text", "text": "a"}), b"no end")
+    output = [event for event in events if event["type"] == "output"]
+    data = [base64.b64decode(e["data"]) if e.get("encoding") else e["data"].encode() for e in output]
+    assert b"".join(data) == noise + b"no end"
+
+
+async def test_a_full_buffer_holds_the_agent_back_and_loses_nothing():
+    events = await hear(*[delta(f"{number} ") for number in range(5000)], buffer=20_000)
+    assert words(events).split() == [str(number) for number in range(5000)]
+
+
+async def test_files_are_named_from_the_directory_of_the_job():
+    use = {"type": "tool_use", "id": "1", "name": "Edit", "input": {"file_path": "/job/src/a.py"}}
+    events = await hear(said(use))
+    assert events[0]["title"] == "src/a.py"
+
+
+@pytest.mark.parametrize("cut", range(1, len(SECRET)))
+async def test_a_secret_that_is_divided_over_lines_is_told_by_none_of_them(cut):
+    events = await hear(
+        delta(f"it is {SECRET[:cut]}"), delta(f"{SECRET[cut:]} indeed"), delta("."),
+        said({"type": "text", "text": f"it is {SECRET} indeed."}), secrets=[SECRET],
+    )  # fmt: skip
+    rest = SECRET[cut:] if cut >= 4 else ""
+    text = json.dumps(events)
+    assert SECRET not in text
+    assert SECRET not in "".join(json.loads(e["raw"]).get("event", {}).get("delta", {}).get("text", "")
+                                 for e in events if "raw" in e)  # fmt: skip
+    assert not rest or f"{rest} indeed" not in text
+    assert words(events).endswith("*** indeed.")
+
+
+async def test_words_without_a_secret_come_at_once_and_unchanged():
+    events = await hear(delta("tasks"), delta(" and "), delta("disks"), secrets=[SECRET])
+    assert words(events) == "tasks and disks"
+    assert all("raw" in event for event in events)
+
+
+async def test_silence_counts_only_while_no_tool_runs():
+    read, write = os.pipe()
+    outbox = Outbox(1 << 20)
+    listener = Listener(read, AGENTS["claude-code"].reader(Run("x", Path("/job"), Path("/home"))), outbox)
+    listening = asyncio.create_task(listener.run())
+    use = {"type": "tool_use", "id": "1", "name": "Bash", "input": {"command": "make"}}
+    os.write(write, json.dumps(said(use)).encode() + b"\n")
+    await outbox.take(1, 1000)
+    stalled = asyncio.create_task(listener.stalled(0.1))
+    done, _ = await asyncio.wait([stalled], timeout=0.5)
+    assert not done
+    ended = {"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": "1", "content": "ok"}]}}
+    os.write(write, json.dumps(ended).encode() + b"\n")
+    await asyncio.wait_for(stalled, 30)
+    os.close(write)
+    await listening
