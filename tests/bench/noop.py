@@ -57,7 +57,7 @@ async def _through(cluster: Cluster, jobs: int, size: int) -> float:
     tasks = jobs // size
     shares = [tasks // CREATORS + (number < tasks % CREATORS) for number in range(CREATORS)]
     await asyncio.gather(*(create(client, share) for client, share in zip(clients, shares, strict=True)))
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(600):
         await done.wait()
     seconds = time.perf_counter() - began
     for worker in workers:

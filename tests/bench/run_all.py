@@ -25,7 +25,9 @@ def figures(stage: Stage, names: list[str]) -> tuple[list[Figure], list[str]]:
     for name in names:
         began = time.monotonic()
         try:
-            found += run(importlib.import_module(f"tests.bench.{name}").measure, stage, name)
+            made = run(importlib.import_module(f"tests.bench.{name}").measure, stage, name)
+            found += made
+            sys.stderr.write(f"{table(made)}\n")
         except Exception as error:
             failures.append(f"{name} failed: {type(error).__name__}: {error}")
             traceback.print_exc()
@@ -43,7 +45,6 @@ def main() -> int:
         items, failures = figures(stage, list(arguments.names))
     found = report(items)
     sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
-    sys.stderr.write(table(items) + "\n")
     if not arguments.small and tuple(arguments.names) == MODULES:
         head = f"Measured at {found['at']} on {found['machine']}, by `python -m tests.bench.run_all`.\n\n"
         head += "".join(f"{failure}\n\n" for failure in failures)
