@@ -110,10 +110,10 @@ def test_an_answer_that_breaks_off_is_no_success_unless_the_agent_asks_again(pla
 
 def test_a_service_that_falls_silent_ends_the_attempt(plane, models, agent):
     plane.add_worker("impatient", "--capability", agent, "--capability", "impatience",
-                     env={"ADO_AGENT_IDLE_SECONDS": "8"})  # fmt: skip
+                     env={"ADO_AGENT_IDLE_SECONDS": "15"})  # fmt: skip
     task, found, _ = run(plane, models, agent, "stall", "--require", "impatience", code=124)
     assert task["jobs"][0]["reason"] == "timed_out"
-    assert "said nothing for 8 seconds" in task["jobs"][0]["message"]
+    assert "said nothing for 15 seconds" in task["jobs"][0]["message"]
     assert first(found, "session")
     plane.ado("workers", "drain", "impatient", check=0)
 

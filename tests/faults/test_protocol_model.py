@@ -340,6 +340,7 @@ class Protocol(RuleBasedStateMachine):
         if often:
             return
         number, attempt = self._key(pick)
+        self.real.run(_monitor(self.real))  # else a slow machine is an outage of the control plane, which moves leases
         self.real.sql(
             "update ado.jobs set lease_expires_at = now() - interval '1 second'"
             " where task_id = $1 and job = $2 and attempt = $3 and status = 'running'",
@@ -415,7 +416,7 @@ def real(dsn):
     made.close()
 
 
-def _check(real, examples):
+def _check(real, examples, *, new):
     Protocol.real = real
     run_state_machine_as_test(
         Protocol,
@@ -423,7 +424,7 @@ def _check(real, examples):
             max_examples=examples,
             stateful_step_count=40,
             deadline=None,
-            derandomize=False,
+            derandomize=not new,
             database=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
@@ -432,10 +433,10 @@ def _check(real, examples):
 
 
 def test_whatever_comes_late_twice_or_out_of_order_the_protocol_keeps_its_contract(real):
-    _check(real, 40)
+    _check(real, 40, new=False)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_protocol_keeps_its_contract_in_a_thousand_stories(real):
-    _check(real, 1000)
+    _check(real, 1000, new=True)
