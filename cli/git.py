@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,7 @@ from app.git import ENVIRONMENT, OLDEST, GitError, arguments, read_header
 from cli import exits
 from cli.errors import CliError
 
+_TOLD_NAMES = 5
 _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
 
 
@@ -116,10 +118,16 @@ def _run(
     except FileNotFoundError:
         raise failed("git is not installed", "install git, or use --no-repo") from None
     if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").splitlines()
-        said = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines or ["it failed"]
-        raise GitError(f"git {words[0]}: {said[0]}")
+        raise GitError(f"git {words[0]}: {_said(done.stderr.decode('utf-8', 'replace'))}")
     return done.stdout or b""
+
+
+def _said(text: str) -> str:
+    """Return git's error as one line, with the first paths that it names below."""
+    lines = text.splitlines() or ["it failed"]
+    first = next((number for number, line in enumerate(lines) if line.startswith(("fatal:", "error:"))), 0)
+    named = [line.strip() for line in takewhile(lambda line: line.startswith("\t"), lines[first + 1 :])]
+    return " ".join([lines[first], ", ".join(named[:_TOLD_NAMES])]).strip()
 
 
 def check_version() -> None:

@@ -127,7 +127,8 @@ class Homecoming:
         if len(snapshot.left_out) > _TOLD_NAMES:
             self._tell(f"left out: {len(snapshot.left_out) - _TOLD_NAMES} more")
         if snapshot.changed:
-            counts = f"{snapshot.files} files +{snapshot.added} −{snapshot.removed}"  # noqa: RUF001 - a minus
+            files = f"{snapshot.files} {'file' if snapshot.files == 1 else 'files'}"
+            counts = f"{files} +{snapshot.added} −{snapshot.removed}"  # noqa: RUF001 - a minus
             name = self._job["taskId"]
             self._tell(f"{counts} on branch {branch_of(self._job)}; see them with ado diff {name}, ado apply {name}")
 

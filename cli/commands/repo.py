@@ -112,6 +112,10 @@ def _fetched(task: str, job: int | None, options: Options) -> tuple[Repository, 
     return here, result
 
 
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 @contextmanager
 def _readable(task: str, job: int | None, options: Options) -> Iterator[tuple[Repository, Result]]:
     """Yield a result in the repository here, or in one of its own where that is another one or none."""
@@ -164,7 +168,10 @@ def apply(task: str, /, *, job: int | None = None, options: Options = _NO_OPTION
         paths = results.apply(here, result) if result.changed else []
     except GitError as error:
         raise failed(str(error), f"look at the result apart: ado checkout {result.task_id}") from error
-    said = f"{len(paths)} files changed; git diff shows them" if paths else "nothing to change: it is here already"
+    changed = (
+        "1 file changed; git diff shows it" if len(paths) == 1 else f"{len(paths)} files changed; git diff shows them"
+    )
+    said = changed if paths else "nothing to change: it is here already"
     write_one({**result.file["about"], "paths": paths}, options.output, "commit", said=said)
     return exits.SUCCESS
 
@@ -218,5 +225,10 @@ def download(
             raise failed(f"{result.task_id} left no files", "ado tasks show tells how it ended")
         written = write(repository, entries(repository, result.commit, wanted), to)
     shape = {**result.file["about"], "paths": written}
-    write_one(shape, options.output, "commit", said=f"{len(written)} files written to {to}")
+    write_one(
+        shape,
+        options.output,
+        "commit",
+        said=f"{', '.join(written[:5])}{' …' if len(written) > 5 else ''} written to {to}",
+    )
     return exits.SUCCESS
