@@ -30,7 +30,9 @@ async def measure(stage: Stage) -> list[Figure]:
     floor = median(floors) * 1000
     for name, values in times.items():
         value = median(values) * 1000
-        figures.append(Figure(name, value, "ms", floor, "≤ 1.5 x floor, ≤ 150 ms", value <= min(150.0, 1.5 * floor)))
+        promised = name == "ado --help"
+        aim, met = ("≤ 1.5 x floor, ≤ 150 ms", value <= min(150.0, 1.5 * floor)) if promised else ("", None)
+        figures.append(Figure(name, value, "ms", floor, aim, met))
     return figures
 
 
