@@ -21,6 +21,7 @@ from db.errors import DatabaseUnavailable
 
 _log = logging.getLogger("ado.feed")
 _PAGE_ROWS = 500
+_HANDED_BYTES = 256 * 1024  # what a viewer that stops reading may keep alive
 
 
 class Feed:
@@ -53,11 +54,15 @@ class Feed:
         self._changed = asyncio.Event()
 
     def after(self, cursor: int) -> list[Entry] | None:
-        """Return what follows a cursor, or None when that is no longer in the window."""
-        if cursor >= self.last_seq:
-            return []
-        first = self.last_seq - len(self._window) + 1
-        return self._window[cursor + 1 - first :] if cursor + 1 >= first else None
+        """Return the next events after a cursor, or None when those are no longer in the window."""
+        start = cursor - self.last_seq + len(self._window)
+        if start < 0:
+            return None
+        end, size = start, 0
+        while end < len(self._window) and size < _HANDED_BYTES:
+            size += len(self._window[end].text)
+            end += 1
+        return self._window[start:end]
 
     async def changed(self, cursor: int) -> None:
         """Wait until there is something after a cursor."""
