@@ -4,7 +4,8 @@ There is no flush window. A lane flushes at once; what arrives while a flush is 
 A task always uses the same lane, so one flush of it is in flight at a time and readers never see a later one first.
 An append is acknowledged when its commit is durable. Waiting bytes are bounded: beyond that ``append`` itself waits,
 which holds back the workers and through their pipes the agents. When the database does not answer, everybody in the
-flush is told so and sends again; a batch that had been stored after all is then recognised by its number.
+flush is told so and sends again; a batch that had been stored after all is then recognised by its number. When it
+refuses a value, each batch of the flush is tried alone: what one worker sends fails no other's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from app import metrics
 from db import events
 from db.database import Database
+from db.errors import DatabaseRefused
 from db.events import Batch
 
 _log = logging.getLogger("ado.appender")
@@ -87,6 +89,15 @@ class Appender:
 
     async def _flush(self, flush: list[_Waiting]) -> None:
         size = sum(waiting.size for waiting in flush)
+        try:
+            await self._store(flush, size)
+        finally:
+            metrics.APPEND_WAITING_BYTES.dec(size)
+            async with self._room:
+                self._bytes -= size
+                self._room.notify_all()
+
+    async def _store(self, flush: list[_Waiting], size: int) -> None:
         metrics.FLUSH_EVENTS.observe(sum(len(waiting.batch.events) for waiting in flush))
         metrics.FLUSH_BYTES.observe(size)
         try:
@@ -96,16 +107,21 @@ class Appender:
                 self._lease_seconds,
                 output_limit=self._output_limit,
             )
-        except Exception as error:  # noqa: BLE001 - every waiter must hear of it, whatever it is
+        except DatabaseRefused as error:
+            if len(flush) == 1:
+                _tell(flush, error)
+                return
             for waiting in flush:
-                if not waiting.done.done():
-                    waiting.done.set_exception(error)
+                await self._store([waiting], waiting.size)
+        except Exception as error:  # noqa: BLE001 - every waiter must hear of it, whatever it is
+            _tell(flush, error)
         else:
             for waiting, result in zip(flush, stored, strict=True):
                 if not waiting.done.done():
                     waiting.done.set_result(result is not None)
-        finally:
-            metrics.APPEND_WAITING_BYTES.dec(size)
-            async with self._room:
-                self._bytes -= size
-                self._room.notify_all()
+
+
+def _tell(flush: list[_Waiting], error: Exception) -> None:
+    for waiting in flush:
+        if not waiting.done.done():
+            waiting.done.set_exception(error)

@@ -113,9 +113,9 @@ def _time(text: Any) -> datetime:
         return datetime.now(UTC)
     try:
         at = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
         raise refusal("invalid_input", "events: at must be an ISO 8601 time", field="events") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _stream(name: Any) -> str:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, field
 
 from app.auth import WORK
@@ -21,12 +22,13 @@ from app.control.monitor import settle_ended
 from app.reasons import refusal
 from app.routers.ids import no_such_job, parse_job
 from app.routers.shapes import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
+from app.routers.texts import refuse_nul
 from app.rpc.procedure import Tracked, mutation, subscription
 from db import jobs, model, tasks, workers
 from db.model import AttemptKey
 from db.workers import Beat, Presence, Registration
 
-WorkerId = Annotated[str, Meta(min_length=1, max_length=200)]
+WorkerId = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 Attempt = Annotated[int, Meta(ge=1, le=2_000_000_000)]
 _LONGEST_WAIT = 20.0
 
@@ -144,6 +146,7 @@ async def register(context: Context, input: RegisterInput) -> Registered:
     allowed = context.caller.capabilities
     if allowed is not None and not set(input.capabilities) <= set(allowed):
         raise refusal("forbidden", f"this token allows the capabilities {', '.join(allowed)} alone")
+    refuse_nul(**msgspec.to_builtins(input))
     instance = input.instance or f"{input.host}:{input.pid}"
     registration = Registration(
         input.worker_id,
@@ -302,12 +305,19 @@ async def commands(context: Context, input: SessionInput) -> AsyncIterator[Track
         while True:
             present = await _present(context, input.worker_id, input.session)
             held = await jobs.held(context.db, input.worker_id)
+            seen -= {key for key in seen - held.keys() if await _was_finished(context, key)}
             for name, command in _open_commands(present, held, seen):
                 if name not in told:
                     told.add(name)
                     yield Tracked(name, command)
             seen = set(held)
             await hint.wait(_LONGEST_WAIT)
+
+
+async def _was_finished(context: Context, key: AttemptKey) -> bool:
+    """Whether an attempt is no longer held because its worker closed it, which is no loss to be told of."""
+    job = await jobs.get(context.db, key[0], key[1])
+    return job is not None and job.finished_attempt == key[2]
 
 
 def _open_commands(

@@ -6,13 +6,14 @@ Task, Job, ClaimedJob and Worker as programs see them; made from ``db.model`` he
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from db import model
 from db.model import Status
 
+Amount = Annotated[float, Meta(ge=0, le=2**60)]
 WorkerState = Literal["starting", "idle", "busy", "suspect", "draining", "dead", "stopped"]
 
 
@@ -23,9 +24,9 @@ class Wire(Struct, rename="camel", omit_defaults=True, kw_only=True):
 class Resources(Wire, omit_defaults=False):
     """``cpu`` in cores, ``memory`` in bytes, ``gpu`` as a count."""
 
-    cpu: float = 0
-    memory: float = 0
-    gpu: float = 0
+    cpu: Amount = 0
+    memory: Amount = 0
+    gpu: Amount = 0
 
     def to_model(self) -> model.Resources:
         """Return the record of the database layer."""

@@ -38,6 +38,7 @@ _OPEN_TASKS = 200
 class TailInput(Wire):
     """Whose log, from where: ``lastEventId`` is the last seq seen, ``tail`` the last N events, ``since`` a time.
 
+    Both together: no more than the last N of those since then.
     ``since`` is an ISO 8601 time or a number of seconds ago.
     """
 
@@ -90,13 +91,14 @@ async def _cursor(context: Context, task_id: int, input: TailInput, selection: S
         if not (text.isascii() and text.isdigit() and len(text) <= 18):
             raise refusal("invalid_input", "lastEventId: it must be the seq of an event", field="lastEventId")
         return int(text)
+    cursor = 0
     if input.since is not None:
         since = input.since
         if not isinstance(since, datetime):
             since = datetime.now(UTC) - timedelta(seconds=since)
-        return await events.cursor_of_time(context.db, task_id, since)
+        cursor = await events.cursor_of_time(context.db, task_id, since)
     if input.tail is not None:
-        return await events.cursor_of_tail(
+        of_tail = await events.cursor_of_tail(
             context.db,
             task_id,
             input.tail,
@@ -104,7 +106,8 @@ async def _cursor(context: Context, task_id: int, input: TailInput, selection: S
             output_only=not selection.other,
             without_output=not selection.output,
         )
-    return 0
+        cursor = max(cursor, of_tail)
+    return cursor
 
 
 @subscription(access=READ)

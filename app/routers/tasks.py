@@ -16,6 +16,8 @@ from app.reasons import refusal
 from app.routers.ids import no_such_file, no_such_task, parse_task
 from app.routers.pods import Pod, check, wish_of
 from app.routers.shapes import Resources, Task, Wire
+from app.routers.texts import refuse_nul
+from app.rpc.errors import ProcedureError
 from app.rpc.procedure import mutation, query
 from app.settings import AppSettings
 from db import events, model, tasks
@@ -23,7 +25,8 @@ from db.model import Status
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
-Amount = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class TaskInput(Wire):
@@ -59,7 +62,7 @@ class CreateInput(Wire):
     workers: Annotated[int, Meta(ge=1)] = 1
     requires: list[Name] = []
     resources: Resources = field(default_factory=Resources)
-    priority: Amount = 0
+    priority: Priority = 0
     retries: Annotated[int, Meta(ge=0, le=1000)] = 0
     timeout_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
     env: dict[str, str] = {}
@@ -98,16 +101,18 @@ class UpdateInput(Wire):
     """A change to a task; ``version`` is the one the caller saw."""
 
     task_id: str
-    version: int
-    priority: Amount | None = None
+    version: Version
+    priority: Priority | None = None
     labels: dict[str, str] | None = None
 
 
 @mutation(access=OPERATE)
 async def create(context: Context, input: CreateInput) -> Task:
     """Queue a task; the same idempotencyKey with the same input gives the task that exists."""
+    members = msgspec.to_builtins(input)
+    refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
-    digest = hashlib.sha256(orjson.dumps(msgspec.to_builtins(input), option=orjson.OPT_SORT_KEYS)).digest()
+    digest = hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest()
     task_id = await tasks.create(context.db, _new_task(input, digest))
     if task_id is None:
         task_id = await _existing(context, input, digest)
@@ -160,9 +165,6 @@ def _check_limits(settings: AppSettings, input: CreateInput) -> None:
             raise refusal("invalid_input", f"env: {name[:100]!r} may not be set by a task", field="env")
     if input.workspace is not None and input.workspace.remote is not None:
         _check_remote(input.workspace.remote.url)
-    for amount in (input.resources.cpu, input.resources.memory, input.resources.gpu):
-        if not 0 <= amount <= 2**60:
-            raise refusal("invalid_input", "resources: an amount must be 0 or more", field="resources")
     if input.pod:
         check(settings, input.pod)
 
@@ -195,7 +197,8 @@ async def get(context: Context, input: TaskInput) -> Task:
 @query(access=READ)
 async def listing(context: Context, input: ListInput) -> TaskPage:
     """Return tasks, newest first."""
-    before = parse_task(input.cursor) if input.cursor else None
+    before = _parse_cursor(input.cursor) if input.cursor else None
+    refuse_nul(labels=input.labels)
     page, more = await tasks.page(
         context.db,
         status=input.status,
@@ -208,10 +211,18 @@ async def listing(context: Context, input: ListInput) -> TaskPage:
     return TaskPage(items=items, next_cursor=items[-1].task_id if more else UNSET)
 
 
+def _parse_cursor(text: str) -> int:
+    try:
+        return parse_task(text)
+    except ProcedureError:
+        raise refusal("invalid_input", "cursor: it must be a page's nextCursor", field="cursor") from None
+
+
 @mutation(access=OPERATE)
 async def cancel(context: Context, input: CancelInput) -> Task:
     """Stop a task; repeating it changes nothing."""
     task_id = parse_task(input.task_id)
+    refuse_nul(reason=input.reason)
     await tasks.cancel(context.db, task_id, input.reason)
     return await get_task(context, task_id)
 
@@ -235,6 +246,7 @@ async def update(context: Context, input: UpdateInput) -> Task:
     """Change priority or labels of the version that the caller saw."""
     task_id = parse_task(input.task_id)
     if input.labels is not None:
+        refuse_nul(labels=input.labels)
         _limit("labels", len(orjson.dumps(input.labels)), 16_384)
     updated = await tasks.update(context.db, task_id, input.version, input.priority, input.labels)
     task = await get_task(context, task_id)

@@ -15,8 +15,8 @@ from app.routers.shapes import Wire
 from app.rpc.procedure import mutation, query
 from db import events, tasks, tokens
 
-Key = Annotated[str, Meta(min_length=1, max_length=200)]
-IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=200)] | None
+Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+IdempotencyKey = Key | None
 
 
 class KeyInput(Wire):
@@ -30,7 +30,7 @@ class PrefixInput(Wire):
     """The keys that begin with a prefix."""
 
     task_id: str
-    prefix: Annotated[str, Meta(max_length=200)] = ""
+    prefix: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")] = ""
 
 
 class SetInput(Wire):
@@ -105,7 +105,10 @@ async def _write(context: Context, input: SetInput | CasInput, version: int | No
     size = len(orjson.dumps(input.value))
     if size > settings.kv_bytes:
         raise refusal(
-            "limit_exceeded", f"value: {size} bytes is more than {settings.kv_bytes}", limit=settings.kv_bytes
+            "limit_exceeded",
+            f"value: {size} bytes is more than {settings.kv_bytes}",
+            field="value",
+            limit=settings.kv_bytes,
         )
     task_id = await _task(context, input.task_id)
     caller = context.caller
