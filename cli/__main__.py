@@ -37,7 +37,7 @@ def _run(arguments: list[str]) -> int:
     from cli.errors import CliError, translate, usage
 
     try:
-        result: Any = build()(arguments)
+        result: Any = build()(_with_stdin(arguments))
     except CycloptsError as error:
         return _report(usage(" ".join(str(error).split())), arguments)
     except (CallError, Unreachable) as error:
@@ -45,6 +45,21 @@ def _run(arguments: list[str]) -> int:
     except CliError as error:
         return _report(error, arguments)
     return result if isinstance(result, int) else 0
+
+
+def _with_stdin(arguments: list[str]) -> list[str]:
+    """Return the arguments with ``run``'s lone dash as an option's value: the parser takes it for an option itself."""
+    made: list[str] = []
+    for position, argument in enumerate(arguments):
+        if argument == "--" or arguments[0] != "run":
+            return made + arguments[position:]
+        if argument != "-":
+            made.append(argument)
+            continue
+        if made[-1] in ("-F", "--file"):
+            made.pop()
+        made.append("--file=-")
+    return made
 
 
 def _report(error: Any, arguments: list[str]) -> int:

@@ -41,6 +41,7 @@ def _show(task: dict[str, Any], options: Options) -> None:
     write_one(task, options.output, "taskId", lines)
 
 
+@tasks.default
 @tasks.command(name="list")
 def list_(
     *,

@@ -11,12 +11,12 @@ import pytest
 from cli.app import _COMMANDS
 
 
-def ado(*arguments, **env):
+def ado(*arguments, stdin="", **env):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ADO_")}
     return subprocess.run(
         [sys.executable, "-P", "-m", "cli", *arguments],
         env={**clean, "NO_COLOR": "1", **env},
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -138,3 +138,9 @@ def test_a_database_that_cannot_be_used_is_two_lines(alone, empty_dsn, command, 
     assert done.returncode == 125
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("dash", [["-F", "-"], ["--file", "-"], ["--file=-"], ["-"]])
+def test_a_dash_reads_the_prompt_from_stdin(alone, dash):
+    done = ado("run", *dash, "--agent", "shell", stdin="echo from stdin", **alone)
+    assert (done.returncode, done.stdout) == (0, "from stdin\n")
