@@ -90,9 +90,9 @@ class Follower:
     def _say_next_commands(self) -> None:
         name = self._view.task_id
         talk(f"\nado: detached; {name} goes on")
-        talk(f"  ado attach {name}    watch it again")
-        talk(f"  ado tasks show {name}    see where it is")
-        talk(f"  ado cancel {name}    stop it")
+        talk(f"  ado attach {name}      watch it again")
+        talk(f"  ado tasks show {name}  see where it is")
+        talk(f"  ado cancel {name}      stop it")
 
     async def _show(self) -> int:
         async with Client(self._server.urls, self._server.token, on_state=self._connection) as client:

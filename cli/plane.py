@@ -25,7 +25,7 @@ from cli.errors import CliError
 from cli.home import ensure_home, home
 
 LOCK, STARTER, STATE, LOG = "plane.lock", "plane.start", "plane.json", "plane.log"
-_READY_SECONDS = 60.0
+_READY_SECONDS = 300.0  # only a machine that is overloaded takes long; a start that failed is noticed at once
 _STOP_SECONDS = 60.0
 
 
@@ -163,7 +163,10 @@ def _failed(said: str) -> CliError:
 
 def _not_ready() -> CliError:
     return CliError(
-        "the control plane was not ready in time", f"see {home() / LOG}", exits.INFRASTRUCTURE, "plane_failed"
+        f"the control plane is not ready after {_READY_SECONDS:.0f} s",
+        f"see {home() / LOG}; it may still come up: ado status",
+        exits.INFRASTRUCTURE,
+        "plane_failed",
     )
 
 

@@ -39,7 +39,8 @@ def run(
 ) -> int:
     """Run a prompt ``workers`` times side by side; return the exit code of the first that failed."""
     if agent not in AGENTS:
-        os.write(2, f"ado: this machine does not offer {agent}; it offers {', '.join(AGENTS)}\n".encode())
+        os.write(2, f"ado: there is no agent {agent!r}; there are: {', '.join(AGENTS)}\n".encode())
+        os.write(2, b"ado: choose one with --agent; ado doctor --agents says which AI agents can start here\n")
         return _UNKNOWN_AGENT
     jobs = [
         {"prompt": prompt, "agent": agent, "job": index, "workers": workers, "args": args} for index in range(workers)

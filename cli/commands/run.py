@@ -92,6 +92,8 @@ def run(
         Show the AI agent's own lines instead of what they say.
     """
     text = _prompt(prompt, file)
+    if not text.strip():
+        raise usage("the prompt is empty", 'example: ado run "fix the failing test"')
     environment = dict(_variable(entry) for entry in env or [])
     args = {"model": model} if model else {}
     seconds = durations.parse(timeout) if timeout else None

@@ -29,15 +29,16 @@ def _first_line(text: str, length: int = 50) -> str:
 
 def _show(task: dict[str, Any], options: Options) -> None:
     times = [f"{name} {task.get(f'{name}At', '-')}" for name in ("created", "started", "finished")]
+    jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
     lines = [
-        f"{task['taskId']}  {task['status']}  agent {task['agent']}  {task['workers']} jobs",
+        f"{task['taskId']}  {task['status']}  agent {task['agent']}  {jobs}",
         "  ".join(times),
         _first_line(task["prompt"], 200),
         *summary(task),
         *used(task),
     ]
     if task.get("reason"):
-        lines.insert(2, f"{task['reason']}: {task.get('message', '')}")
+        lines.insert(2, f"{task['reason']}: {task['message']}" if task.get("message") else task["reason"])
     write_one(task, options.output, "taskId", lines)
 
 

@@ -14,6 +14,9 @@ def topic(name: str = "", /) -> int:
     name
         exit-codes
     """
+    if not name:
+        print("topics: exit-codes\ncommands: ado --help")
+        return 0
     if name != "exit-codes":
         raise usage(f"there is no topic {name!r}", "topics: exit-codes; commands: ado --help")
     print(TABLE, end="")

@@ -144,3 +144,22 @@ def test_a_database_that_cannot_be_used_is_two_lines(alone, empty_dsn, command, 
 def test_a_dash_reads_the_prompt_from_stdin(alone, dash):
     done = ado("run", *dash, "--agent", "shell", stdin="echo from stdin", **alone)
     assert (done.returncode, done.stdout) == (0, "from stdin\n")
+
+
+def test_help_without_a_topic_lists_the_topics(alone):
+    done = ado("help", **alone)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "exit-codes" in done.stdout
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n"])
+def test_an_empty_prompt_is_refused_here_as_on_a_server(prompt, alone):
+    done = ado("run", "--agent", "shell", prompt, **alone)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ado: the prompt is empty\nado: example: ")
+
+
+def test_an_agent_that_there_is_not_is_told_with_the_next_step(alone):
+    done = ado("run", "--agent", "nosuch", "x", **alone)
+    assert done.returncode == 127
+    assert re.match(r"ado: there is no agent 'nosuch'; there are: shell, .*\nado: choose one with --agent", done.stderr)
