@@ -20,13 +20,14 @@ from app.rpc.client import CallError, Client, State, Unreachable
 from cli import exits
 from cli.agent_lines import own_line
 from cli.contexts import Server
-from cli.lines import Lines, Piece, Style, payload
+from cli.lines import LastLines, Lines, Piece, Style, payload
 from cli.output import talk, write_bytes, write_pieces
 from cli.summary import summary
 from cli.terminal import colours, is_terminal
 from cli.waiting import why_waiting
 
 _WAITING_SECONDS = 3.0
+_MOST_EVENTS = 1_000_000  # that a server is asked for from a log's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class View:
     job: int | None = None
     attempt: int | None = None
     tail: int | None = None
+    """Only the last so many lines of what there is; as JSON or raw, the last so many events."""
     since: str | float | None = None
     after: int | None = None
     timestamps: bool = False
@@ -52,10 +54,15 @@ class View:
     verdict: bool = True
     """Whether the exit code is the task's, and a table ends it."""
 
-    def input(self) -> dict[str, Any]:
+    @property
+    def by_lines(self) -> bool:
+        """Whether ``tail`` counts lines."""
+        return self.tail is not None and self.after is None and not (self.json_lines or self.raw or self.silent)
+
+    def input(self, **other: Any) -> dict[str, Any]:
         """Return the input of the subscription."""
         wish = {"taskId": self.task_id, "follow": self.follow, "job": self.job, "tail": self.tail, "since": self.since}
-        return {name: value for name, value in wish.items() if value is not None}
+        return {name: value for name, value in {**wish, **other}.items() if value is not None}
 
 
 class Follower:
@@ -66,7 +73,8 @@ class Follower:
         self._view = view
         self._coloured = colours()
         many = view.jobs > 1 and view.job is None
-        self._lines = Lines(Style(many, is_terminal(sys.stdout), self._coloured, view.timestamps, view.own_lines))
+        self._style = Style(many, is_terminal(sys.stdout), self._coloured, view.timestamps, view.own_lines)
+        self._lines = Lines(self._style)
         self._started = asyncio.Event()
         self._connected = True
 
@@ -111,18 +119,51 @@ class Follower:
     async def _stream(self, client: Client) -> None:
         view = self._view
         last = None if view.after is None else str(view.after)
-        async for item in client.subscribe(view.procedure, view.input(), last_event_id=last):
+        wish = view.input()
+        if view.by_lines:
+            last = await self._last_lines(client, view.tail or 0)
+            if not view.follow:
+                return
+            wish = view.input(tail=None)
+        async for item in client.subscribe(view.procedure, wish, last_event_id=last):
             event = item.data
             if event["type"] != "created":
                 self._started.set()
             self._write(event)
         self._write_pieces(self._lines.rest())
 
+    async def _last_lines(self, client: Client, count: int) -> str | None:
+        """Write the last lines of what there is, and return the cursor behind it.
+
+        How many events hold so many lines is not known: more are asked for until they do.
+        """
+        view, events, last = self._view, count + 50, None
+        while True:
+            lines, kept, received = Lines(self._style), LastLines(count), 0
+            events = min(events, _MOST_EVENTS)
+            wish = view.input(follow=False, tail=events)
+            async for item in client.subscribe(view.procedure, wish):
+                last, received = item.id, received + 1
+                if item.data["type"] != "created":
+                    self._started.set()
+                if self._shown(item.data):
+                    kept.add(self._selected(lines.feed(item.data)))
+            if kept.full or received < events or events == _MOST_EVENTS:
+                break
+            events *= 8
+        if view.follow:
+            self._lines = lines
+        else:
+            kept.add(self._selected(lines.rest()))
+        write_pieces(kept.pieces())
+        return last
+
+    def _shown(self, event: Mapping[str, Any]) -> bool:
+        return self._view.attempt is None or event.get("attempt") in (None, self._view.attempt)
+
     def _write(self, event: Mapping[str, Any]) -> None:
         view = self._view
-        if view.silent:
-            return
-        if view.attempt is not None and event.get("attempt") not in (None, view.attempt):
+        if view.silent or not self._shown(event):
             return
         if view.json_lines:
             write_bytes(orjson.dumps(event) + b"\n")
@@ -137,7 +178,10 @@ class Follower:
         self._write_pieces(self._lines.feed(event))
 
     def _write_pieces(self, pieces: Iterable[Piece]) -> None:
-        write_pieces(piece for piece in pieces if piece[0] == 2 or not self._view.stderr_only)
+        write_pieces(self._selected(pieces))
+
+    def _selected(self, pieces: Iterable[Piece]) -> Iterable[Piece]:
+        return (piece for piece in pieces if piece[0] == 2 or not self._view.stderr_only)
 
     def _end(self, task: Mapping[str, Any]) -> None:
         view = self._view

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,40 @@ class Lines:
         for fd in (1, 2):
             if rest := self._partial.pop((job, fd), b""):
                 yield fd, self._line(job, rest, None)
+
+
+class LastLines:
+    """The last ``limit`` lines of what is added; one without an end counts, whatever the other stream wrote amid it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._whole: deque[tuple[int, bytes, bool]] = deque(maxlen=limit)
+        self._open: dict[int, bytes] = {}
+        self._begun: set[int] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many lines as wished, none of which may have begun before what was added."""
+        lines = self._lines()
+        return len(lines) == self._limit and all(entire for _, _, entire in lines)
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Take what would be written."""
+        for fd, data in pieces:
+            *whole, rest = (self._open.pop(fd, b"") + data).split(b"\n")
+            for line in whole:
+                self._whole.append((fd, line + b"\n", fd in self._begun))
+                self._begun.add(fd)
+            if rest:
+                self._open[fd] = rest
+
+    def pieces(self) -> list[Piece]:
+        """Return the lines that are wanted."""
+        return [(fd, line) for fd, line, _ in self._lines()]
+
+    def _lines(self) -> list[tuple[int, bytes, bool]]:
+        unended = [(fd, line, fd in self._begun) for fd, line in self._open.items()]
+        return [*self._whole, *unended][-self._limit :] if self._limit else []
 
 
 def note(event: Mapping[str, Any]) -> str:

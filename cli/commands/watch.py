@@ -45,12 +45,13 @@ def attach(
     from_
         start, or the number of the last event already seen.
     tail
-        Only the last so many events before what comes.
+        Only the last so many lines (as JSON: events) before what comes.
     raw_events
         An AI agent's own lines instead of what they say.
     """
     if from_ != "start" and not from_.isdigit():
         raise usage(f"--from {from_}: start or a number is wanted", "example: --from 120")
+    _check_tail(tail)
     server = choose(options)
     found = _task(server, task)
     after = None if from_ == "start" else int(from_)
@@ -65,6 +66,11 @@ def watch(server: Server, view: View, options: Options) -> int:
         write_one(_task(server, view.task_id), options.output, "taskId")
         return code
     return follow(server, replace(view, json_lines=options.output == "jsonl"))
+
+
+def _check_tail(tail: int | None) -> None:
+    if tail is not None and tail < 0:
+        raise usage(f"--tail {tail}: a number from 0 on is wanted", "example: --tail 20")
 
 
 def _check_selection(task: dict[str, Any], job: int | None, attempt: int | None) -> None:
@@ -113,12 +119,13 @@ def logs(
     since
         Only what was stored in the last 10m, 2h, 30s.
     tail
-        Only the last so many output events.
+        Only the last so many lines (as JSON or raw: output events).
     raw
         The exact bytes of one job's last attempt.
     raw_events
         An AI agent's own lines instead of what they say.
     """
+    _check_tail(tail)
     server = choose(options)
     found = _task(server, task)
     _check_selection(found, job, attempt)

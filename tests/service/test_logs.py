@@ -50,6 +50,23 @@ def test_logs_shows_what_was_asked_for(worker):
     assert b"add --job" in logs("--raw", task="task-2", check=2)[1]
 
 
+def test_tail_counts_lines_however_they_were_written(worker):
+    """Nine lines in one event, then one in more events than are asked for at first, the other stream's amid them."""
+    script = "seq 1 9; for i in $(seq 1 60); do printf .; echo >&2; sleep 0.06; done; printf '\\nend'"
+    worker.ado("run", "--remote", "--agent", "shell", script, check=0)
+
+    def tail(count, *options):
+        return worker.ado("logs", "task-1", "--tail", str(count), *options, check=0)
+
+    assert tail(1).stdout == b"end"
+    assert tail(2, "--job", "0").stdout == b"." * 60 + b"\nend"
+    assert tail(3, "--stderr").stderr == b"\n" * 3
+    stamped = tail(2, "--timestamps").stdout.splitlines()
+    assert [line.rpartition(b" ")[2] for line in stamped] == [b"." * 60, b"end"]
+    assert tail(4, "--follow").stdout.endswith(b"end")
+    assert tail(1000).stdout == b"".join(b"%d\n" % line for line in range(1, 10)) + b"." * 60 + b"\nend"
+
+
 def test_attach_replays_from_where_it_is_told(worker):
     worker.ado("run", "--remote", "--agent", "shell", "echo one; exit 5", check=5)
     last = worker.task("task-1")["lastSeq"]
@@ -63,6 +80,7 @@ def test_attach_replays_from_where_it_is_told(worker):
     assert seqs("--from", str(last)) == []
     assert seqs("--tail", "2") == [last - 1, last]
     assert worker.ado("attach", "task-1", check=5).stdout == b"one\n"
+    assert worker.ado("attach", "task-1", "--tail", "1", check=5).stdout == b"one\n"
     assert len(worker.ado("attach", "task-1", "--from", "middle", check=2).stderr.splitlines()) == 2
     assert worker.task("task-1")["lastSeq"] == last
 
