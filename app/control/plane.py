@@ -135,7 +135,7 @@ class ControlPlane:
         token_file = home / "token"
         admin.ensure_token(self._dsn, token_file)
         lifeline, self._lifeline = os.pipe()
-        sockets = [_listen(self._settings.port if index == 0 else 0) for index in range(self._settings.replicas)]
+        sockets = _sockets(home / "ports", self._settings.port, self._settings.replicas)
         self._urls = [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in sockets]
         env = {"ADO_DSN": self._dsn}
         for listener in sockets:
@@ -191,10 +191,31 @@ def _ado(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "cli", *arguments]
 
 
+def _sockets(record: Path, port: int, count: int) -> list[socket.socket]:
+    """Listen once for each replica, where the last control plane of this home did: its clients are still trying."""
+    recorded = [int(word) for word in record.read_text().split() if word.isdigit()] if record.exists() else []
+    wished = [port or (recorded or [0])[0], *recorded[1:], *[0] * count][:count]
+    sockets = []
+    for index, number in enumerate(wished):
+        try:
+            sockets.append(_listen(number))
+        except OSError:
+            if port and index == 0:
+                raise
+            sockets.append(_listen(0))
+    numbers = [listener.getsockname()[1] for listener in sockets]
+    record.write_text(" ".join(str(number) for number in [*numbers, *recorded[count:]]))
+    return sockets
+
+
 def _listen(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        listener.close()
+        raise
     listener.listen(1024)
     return listener
 

@@ -59,6 +59,7 @@ def test_one_command_starts_everything_and_down_ends_it(ado, home):
     assert not [pid for pid in pids if exists(pid)]
     again = ado("run", "--remote", "--agent", "shell", "echo again; exit 7")
     assert (again.returncode, again.stdout) == (7, b"again\n")
+    assert state(ado)["url"] == found["url"], "who was connected finds it again"
     assert ado("attach", "task-1").stdout == done.stdout
 
 
