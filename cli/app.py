@@ -60,7 +60,7 @@ HELP = {
     "db": "Migrate, check or prune the database.",
     "token": "Make, list and revoke tokens.",
     "login": "Remember a server and its token.",
-    "context": "List the remembered servers, or choose one.",
+    "context": "List the remembered servers, choose or forget one.",
     "doctor": "Check the way from here to the workers.",
     "completion": "Print a completion script for bash, zsh or fish.",
     "complete": "Print what may come next on a command line.",

@@ -63,7 +63,8 @@ def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
         return f"its workers were lost; the next attempt comes later: {delay[1]}" if delay else ""
     found = obstacles(task, status)
     if not found:
-        return "no worker is running; start one with: ado worker, or a spawner"
+        needs = ", ".join(sorted({task["agent"], *task["requires"]}))
+        return f"no worker is running; one that offers {needs} is needed: ado worker, or a spawner that can start it"
     if wanted := nobody_offers(task, status):
         return wanted
     able = [obstacle for obstacle in found if obstacle.unmet != "capability"]
@@ -83,4 +84,4 @@ def nobody_offers(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     missing = {task["agent"], *task["requires"]}
     offered = {name for worker in status["workers"] if worker["state"] in _LIVE for name in worker["capabilities"]}
     wanted = ", ".join(sorted(missing - offered or missing))
-    return f"no live worker offers {wanted}; {len(found)} offer something else"
+    return f"no live worker offers {wanted}; {len(found)} {'offers' if len(found) == 1 else 'offer'} something else"

@@ -13,7 +13,7 @@ from cli.contexts import Server
 from cli.errors import usage
 from cli.output import Form, write_items, write_one
 
-contexts_ = App(name="context", help="List the remembered servers, or choose one.", help_format="plaintext")
+contexts_ = App(name="context", help="List the remembered servers, choose or forget one.", help_format="plaintext")
 
 
 def login(url: str, /, *, name: str = "default", agent: str | None = None, output: Form = "text") -> int:
@@ -69,4 +69,23 @@ def use(name: str, /, *, output: Form = "text") -> int:
     content["current"] = name
     contexts.save(content)
     write_one({"name": name}, output, "name", said=f"{name} is used from now on")
+    return exits.SUCCESS
+
+
+@contexts_.command
+def remove(name: str, /, *, output: Form = "text") -> int:
+    """Forget a remembered server and its token.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    """
+    contexts.named(name)
+    content = contexts.load()
+    del content["contexts"][name]
+    if content["current"] == name:
+        content["current"] = None
+    contexts.save(content)
+    write_one({"name": name}, output, "name", said=f"{name} is forgotten")
     return exits.SUCCESS

@@ -3,6 +3,7 @@
 import pytest
 
 from cli import contexts, plane
+from cli.commands.context import remove
 from cli.connection import Options, choose
 from cli.contexts import Server
 from cli.errors import CliError
@@ -65,3 +66,11 @@ def test_with_nothing_configured_the_embedded_control_plane_is_used(monkeypatch,
     monkeypatch.setattr(plane, "find", lambda: None)
     with pytest.raises(CliError, match="no server is configured"):
         choose(Options())
+
+
+def test_a_forgotten_context_is_neither_there_nor_current():
+    remove("one")
+    assert contexts.named(None) is None
+    assert contexts.named("two").token == "token-b"
+    with pytest.raises(CliError):
+        remove("one")

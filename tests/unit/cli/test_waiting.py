@@ -4,6 +4,8 @@ import pytest
 
 from cli.waiting import Obstacle, obstacles, why_waiting
 
+NO_WORKER = "no worker is running; one that offers shell is needed: ado worker, or a spawner that can start it"
+
 
 def task(**values):
     job = {"job": 0, "status": "queued"}
@@ -44,9 +46,10 @@ def test_a_workers_obstacle_is_named(wish, offered, unmet, word):
 @pytest.mark.parametrize(
     ("workers", "reason"),
     [
-        ([], "no worker is running; start one with: ado worker, or a spawner"),
-        ([worker(state="dead")], "no worker is running; start one with: ado worker, or a spawner"),
-        ([worker(capabilities=["x"])], "no live worker offers shell; 1 offer something else"),
+        ([], NO_WORKER),
+        ([worker(state="dead")], NO_WORKER),
+        ([worker(capabilities=["x"])], "no live worker offers shell; 1 offers something else"),
+        ([worker(capabilities=["x"])] * 2, "no live worker offers shell; 2 offer something else"),
         ([worker(state="busy", jobs=[1])], "all 1 workers that could run it are busy; 3 jobs are queued"),
         ([worker(state="suspect"), worker()], ""),
         ([worker(state="suspect"), worker(state="suspect")], "2 suspect: its heartbeats are late"),
