@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -21,6 +22,7 @@ from worker.agents.base import TURN_ENDS, Event, Reader
 from worker.masking import NO_SECRETS, Masker, Secrets
 from worker.output import Outbox, is_text
 
+_log = logging.getLogger("ado.worker")
 _READ_BYTES = 64 * 1024
 _LINE_BYTES = 8 * 1024 * 1024
 _RAW_CHARS = 256 * 1024
@@ -85,7 +87,7 @@ class Listener:
                 piece = line[start : start + _READ_BYTES]
                 self._outbox.write("stdout", piece, is_text(piece))
             return
-        found = self._reader.feed(said) or [events.other()]
+        found = self._meant(said) or [events.other()]
         hidden = self._joined(found[0])
         told = with_raw(found, line.decode().rstrip("\n")) if hidden is None else [hidden, *found[1:]]
         for event in told:
@@ -93,6 +95,14 @@ class Listener:
             self._outbox.put({"type": "agent", **event}, _size(event))
             if event["event"] in TURN_ENDS:
                 self._turn_ended()
+
+    def _meant(self, said: dict[str, Any]) -> list[Event]:
+        """Return what a line says; nothing for one of another shape than the adapter knows: agents change."""
+        try:
+            return self._reader.feed(said)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            _log.warning("agent's line not understood", extra={"type": said.get("type"), "error": type(error).__name__})
+            return []
 
     def _joined(self, event: Event) -> Event | None:
         """Return an event with its part of a secret that is divided over several lines masked; None without one.

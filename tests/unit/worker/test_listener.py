@@ -80,6 +80,18 @@ async def test_what_is_no_line_of_the_agent_is_output():
     assert b"".join(data) == noise + b"no end"
 
 
+@pytest.mark.parametrize("agent", ["claude-code", "gemini-cli", "codex"])
+async def test_a_line_of_a_shape_that_nobody_knows_yet_ends_nothing(agent):
+    strange = [
+        {"type": kind, "message": 5, "item": 7, "event": [1], "stats": "many", "subtype": "init"}
+        for kind in ("assistant", "user", "system", "stream_event", "result", "init", "message", "tool_use",
+                     "tool_result", "item.started", "item.completed", "thread.started", "turn.completed", "turn.failed",
+                     "error")
+    ]  # fmt: skip
+    events = await hear(*strange, agent=agent)
+    assert [json.loads(event["raw"]) for event in events if "raw" in event] == strange
+
+
 async def test_a_full_buffer_holds_the_agent_back_and_loses_nothing():
     events = await hear(*[delta(f"{number} ") for number in range(5000)], buffer=20_000)
     assert words(events).split() == [str(number) for number in range(5000)]
