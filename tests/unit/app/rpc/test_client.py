@@ -1,0 +1,74 @@
+"""The client's end of the wire over a real uvicorn: calls, subscriptions, cuts, refusals."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from app.rpc.client import CallError, Client, HttpClient, Unreachable
+
+
+async def test_the_client_calls_and_subscribes(served):
+    async with Client([served.url], "writer") as client:
+        assert (await client.query("a.greet", {"name": "x"}))["hello"] == "x"
+        assert await client.mutate("a.store", {"name": "x"}) == {"stored": "x"}
+        items = [item.data["n"] async for item in client.subscribe("a.count", {"until": 1000})]
+        assert items == list(range(1, 1001))
+        with pytest.raises(CallError) as caught:
+            await client.query("a.refuse")
+        assert (caught.value.code, caught.value.reason) == ("CONFLICT", "stale")
+
+
+async def test_the_client_resumes_after_cuts_without_loss_or_double(served):
+    """A proxy cuts the connection again and again while items flow."""
+    links = set()
+
+    async def relay(reader, writer):
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", served.port)
+        links.add(writer)
+
+        async def copy(source, target):
+            with contextlib.suppress(OSError):
+                while data := await source.read(4096):
+                    target.write(data)
+                    await target.drain()
+            target.close()
+
+        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+        links.discard(writer)
+
+    proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    seen, cuts = [], 0
+    states = []
+    async with Client([url], "writer", on_state=states.append) as client:
+        async for item in client.subscribe("a.count", {"until": 3000}):
+            seen.append(item.data["n"])
+            if len(seen) % 500 == 0:
+                cuts += 1
+                for link in list(links):
+                    link.transport.abort()
+    proxy.close()
+    await proxy.wait_closed()
+    assert seen == list(range(1, 3001))
+    assert sum(state.kind == "lost" for state in states) >= 3
+
+
+async def test_the_client_tells_bad_credentials_and_an_absent_server(served):
+    async with Client([served.url], "nobody") as client:
+        with pytest.raises(CallError) as caught:
+            await client.query("a.null")
+        assert caught.value.code == "UNAUTHORIZED"
+    async with Client(["http://127.0.0.1:9"], None, first_contact_seconds=0.2) as client:
+        with pytest.raises(Unreachable):
+            await client.query("a.null")
+
+
+async def test_the_http_client_goes_on_to_the_next_origin(served):
+    client = HttpClient(["http://127.0.0.1:9", served.url], "writer")
+    try:
+        assert await asyncio.to_thread(client.query, "a.greet", {"name": "x"}) == {"hello": "x", "by": "writer"}
+        with pytest.raises(CallError):
+            await asyncio.to_thread(client.mutate, "a.store", {"name": 5})
+    finally:
+        client.close()
