@@ -65,6 +65,7 @@ def roll(cluster, index):
     assert cluster.replicas[index].wait(40) == 0
     cluster.replicas[index] = cluster.start("api", "--port", cluster.urls[index].rpartition(":")[2])
     until(lambda: Cluster._ready(cluster.urls[index]), "the new replica to be ready")
+    until(lambda: served(cluster, "workers.status")[index], "the balancer to ask the new replica")
 
 
 class Asker:

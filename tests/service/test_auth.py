@@ -21,7 +21,9 @@ READ = {
 }  # fmt: skip
 READ_VALUES = {"tasks.kvGet", "tasks.kvList"}
 WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}
-OPERATE = {"tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "workers.drain", "workers.scale"}
+OPERATE = {
+    "tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "workers.drain", "workers.scale", "system.measure",
+}  # fmt: skip
 WORK = {
     "workers.register",
     "workers.heartbeat",

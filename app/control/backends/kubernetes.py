@@ -59,8 +59,9 @@ class Cluster:
             if _ACCOUNT.exists() and "KUBECONFIG" not in os.environ:
                 config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
             else:
-                config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-                namespace = namespace or _context_namespace(config)
+                chosen = os.environ.get("KUBECONFIG")  # the client read it when it was imported
+                config.load_kube_config(chosen, client_configuration=settings)  # type: ignore[no-untyped-call]
+                namespace = namespace or _context_namespace(config, chosen)
         except config.ConfigException as error:
             raise SettingsError(f"no access to a cluster: {error}") from error
         settings.retries = False
@@ -208,8 +209,8 @@ def _refused(status: Mapping[str, Any], code: int, retry_after: float | None) ->
     return Refused(code, status.get("reason", ""), status.get("message", ""), retry_after)
 
 
-def _context_namespace(config: Any) -> str:
-    _, active = config.list_kube_config_contexts()
+def _context_namespace(config: Any, file: str | None) -> str:
+    _, active = config.list_kube_config_contexts(file)
     return str(active["context"].get("namespace") or "")
 
 
