@@ -25,6 +25,9 @@ _TOKENS = {
     b"hf_": 30, b"AKIA": 16, b"ASIA": 16, b"ado_": 43,
 }  # fmt: skip
 """How tokens begin, and how many characters follow at least."""
+_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_IN_BASE64 = {b"AKIA": _CAPITALS, b"ASIA": _CAPITALS, b"AIza": _BODY}
+"""Heads that any base64 may hold, and what their tokens are made of: without more care, large output is changed."""
 _LONGEST_BEGUN = max(len(head) + more for head, more in _TOKENS.items())
 
 Span = tuple[int, int]
@@ -72,7 +75,8 @@ class Masker:
         self._sent = 0
         self._dropped = False
         """Whether anything came before what is kept."""
-        self._swallowing = False
+        self._swallowing = b""
+        """What the token that was masked last may go on with; empty when it has ended."""
 
     @property
     def patience(self) -> float | None:
@@ -83,16 +87,16 @@ class Masker:
     def feed(self, data: bytes) -> bytes:
         """Take what was read, and return what may be sent."""
         whole = self._kept + data
-        known, tokens = self._known(whole), self._tokens(whole)
+        known, (tokens, going_on) = self._known(whole), self._tokens(whole)
         spans = merged([*known, *tokens])
         begin = self._sent
         if self._swallowing:  # the token's mask stands already, also for a secret that begins in its tail
-            begin += len(data) - len(data.lstrip(_BODY))
+            begin += len(data) - len(data.lstrip(self._swallowing))
             begin = max([begin, *(stop for start, stop in spans if start < begin)])
         hold = min(self._secret_begun(whole, end_of(known)), self._token_begun(whole, end_of(spans)))
         ready = masked(whole, spans, begin, hold)
         sent = max([begin, hold, *(stop for start, stop in spans if start < hold)])
-        self._swallowing = (self._swallowing and begin == len(whole)) or end_of(tokens) == len(whole) > 0
+        self._swallowing = going_on or (self._swallowing if begin == len(whole) else b"")
         back = max(0, hold - 1)  # one byte more, to tell whether a token begins behind it
         self._dropped = self._dropped or back > 0
         self._kept, self._sent = whole[back:], sent - back
@@ -112,18 +116,22 @@ class Masker:
                 start = whole.find(form, start + len(form))
         return spans
 
-    def _tokens(self, whole: bytes) -> list[Span]:
-        spans = []
+    def _tokens(self, whole: bytes) -> tuple[list[Span], bytes]:
+        """Return what looks like a token, and what the one that reaches the end may go on with."""
+        spans, going_on = [], b""
         for head, more in _TOKENS.items():
+            body = _IN_BASE64.get(head, _BODY)
+            before = _BODY + b"+/" if head in _IN_BASE64 else _BODY
             start = whole.find(head)
             while start >= 0:
                 end = start + len(head)
-                if whole[start - 1] not in _BODY if start else not self._dropped:
-                    end = len(whole) - len(whole[end:].lstrip(_BODY))
+                if whole[start - 1] not in before if start else not self._dropped:
+                    end = len(whole) - len(whole[end:].lstrip(body))
                     if end - start >= len(head) + more:
                         spans.append((start, end))
+                        going_on = body if end == len(whole) else going_on
                 start = whole.find(head, end)
-        return spans
+        return spans, going_on
 
     def _secret_begun(self, whole: bytes, after: int) -> int:
         """Return where the end begins that may be the beginning of a known secret: the length where nothing may."""

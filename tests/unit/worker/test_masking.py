@@ -45,7 +45,13 @@ def test_what_looks_like_a_token_is_masked(text):
     assert Secrets().mask(b"key=" + text + b"; next") == b"key=***; next"
 
 
-@pytest.mark.parametrize("text", [b"task-12 disk-space", b"sk-short", b"ghp_x", b"xghp_" + b"a" * 36, b"ado_x run"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"task-12 disk-space", b"sk-short", b"ghp_x", b"xghp_" + b"a" * 36, b"ado_x run",
+        b"AKIA" + b"a" * 16, b"b64+AKIA" + b"A" * 16, b"b64/AIza" + b"x" * 35,
+    ],
+)  # fmt: skip
 def test_what_only_resembles_one_is_not(text):
     assert Secrets().mask(text) == text
 
@@ -86,6 +92,7 @@ def test_much_of_a_secret_is_waited_for_longer_than_little():
 PARTS = st.one_of(
     st.binary(max_size=8),
     st.sampled_from([SECRET.encode(), b" " + TOKEN, SECRET.encode()[:9], b"sk-", base64.b64encode(SECRET.encode())]),
+    st.sampled_from([b" AKIA" + b"A" * 16, b"+AKIA", b"A" * 16, b"abc"]),
 )
 
 
