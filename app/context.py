@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.control.endings import Endings
 from app.control.parking import Parking
 from app.log.appender import Appender
 from app.log.feed import Feeds
@@ -11,7 +12,8 @@ from app.log.hub import Hub
 from app.log.tail import Tail
 from app.settings import AppSettings
 from db.database import Database
-from db.model import Token
+from db.group import Group
+from db.model import NewTask, Task, Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Services:
     feeds: Feeds
     tail: Tail
     appender: Appender
+    creations: Group[NewTask, Task | None]
+    endings: Endings
     parking: Parking
 
 

@@ -23,6 +23,7 @@ from litestar.exceptions import HTTPException
 from app.auth import TokenGate
 from app.context import Services
 from app.control import janitor, monitor, tell
+from app.control.endings import Endings
 from app.control.loop import every
 from app.control.parking import Parking
 from app.health import Readiness, healthz, readyz_of
@@ -37,12 +38,15 @@ from app.rpc.application import RpcApplication
 from app.rpc.errors import ProcedureError
 from app.rpc.gate import Limits
 from app.settings import AppSettings
+from db import tasks
 from db.database import Database
+from db.group import Group
 from db.listener import Listener
 from db.migrate import check
 
 _log = logging.getLogger("ado.api")
 _JANITOR_SECONDS = 10.0
+_CREATIONS = 100  # tasks stored in one commit
 
 
 class Replica:
@@ -67,7 +71,8 @@ class Replica:
         parking = Parking(db, hub, poll_seconds=settings.poll_seconds)
         tail = Tail(db, feeds, retry_seconds=settings.poll_seconds)
         self.settings = settings
-        self.services = Services(settings, db, hub, feeds, tail, appender, parking)
+        creations = Group(partial(tasks.create_all, db), items=_CREATIONS, size=settings.body_bytes)
+        self.services = Services(settings, db, hub, feeds, tail, appender, creations, Endings(db), parking)
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
         self.rpc = RpcApplication(self.registry, self.gate, Limits(body_bytes=settings.body_bytes), base="/trpc")
@@ -79,7 +84,6 @@ class Replica:
         db, settings = self.services.db, self.settings
         loops: dict[str, Callable[[], Awaitable[object]]] = {
             "listener": self.listener.run,
-            "appender": self.services.appender.run,
             "parking": partial(every, 0.0, self.services.parking.watch, name="parking"),
             "monitor": partial(every, settings.monitor_seconds, partial(monitor.step, db, settings), name="monitor"),
             "tell": partial(every, settings.poll_seconds, partial(tell.step, db, self.services.hub), name="tell"),
@@ -109,6 +113,8 @@ class Replica:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.services.feeds.close()
+        for writing in (self.services.appender, self.services.creations, self.services.endings):
+            await writing.close()
         await self.services.db.close()
 
 

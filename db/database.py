@@ -87,8 +87,8 @@ class Database:
                 raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
             else:
                 self.answered_at = time.monotonic()
-                if query.hints and rows and rows[0]["hints"]:
-                    self._notifier.tell(rows[0]["hints"])
+                if query.hints:
+                    self._notifier.tell(row["hints"] for row in rows)
                 return rows
         raise AssertionError("unreachable")
 

@@ -83,10 +83,18 @@ async def append(
     return stored
 
 
-async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_limit: int) -> list[Event]:
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some events, and whether the log goes on after them."""
+
+    events: list[Event]
+    more: bool
+
+
+async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_limit: int) -> Page:
     """Return events after a cursor, in order, within both limits (but at least one if there is one)."""
     rows = await db.many("page_events", task_id=task_id, after=after, row_limit=row_limit, byte_limit=byte_limit)
-    return [Event.of(row) for row in rows]
+    return Page([Event.of(row) for row in rows], bool(rows) and rows[-1]["more"])
 
 
 @dataclass(frozen=True, slots=True)

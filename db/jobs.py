@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from db import tokens
 from db.database import Database
 from db.model import AttemptKey, ClaimedJob, Demand, Job, Outcome, Resources
@@ -26,13 +24,20 @@ class Finish:
     exit_code: int | None
     reason: str | None
     message: str | None
-    result: Any
-    usage: Any
+    result: str | None
+    """JSON text."""
+    usage: str | None
+    """JSON text."""
 
     @property
     def job_text(self) -> str:
         """The job's public id."""
         return f"task-{self.task_id}/{self.job}"
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return 200 + len(self.message or "") + len(self.result or "") + len(self.usage or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +78,34 @@ async def claim(
 
 async def finish(db: Database, report: Finish) -> tuple[Job, bool] | None:
     """Close an attempt; return the stored job and whether siblings must stop, or None when the fence refused it."""
-    row = await db.optional(
-        "finish_job",
-        task_id=report.task_id,
-        job=report.job,
-        attempt=report.attempt,
-        worker_id=report.worker_id,
-        last_batch=report.last_batch,
-        outcome=report.outcome,
-        exit_code=report.exit_code,
-        reason=report.reason,
-        message=report.message,
-        result=None if report.result is None else orjson.dumps(report.result).decode(),
-        usage=None if report.usage is None else orjson.dumps(report.usage).decode(),
-    )
-    if row is None:
-        return None
-    job = Job.of(row)
-    return job, job.status == "failed" and row["on_failure"] == "fail_fast"
+    return (await finish_all(db, [report]))[0]
+
+
+async def finish_all(db: Database, reports: Sequence[Finish]) -> list[tuple[Job, bool] | None]:
+    """Close attempts of different jobs in one commit; for each the same as ``finish``."""
+    rows = await db.many("finish_jobs", **columns(reports))
+    found = {}
+    for row in rows:
+        job = Job.of(row)
+        found[job.task_id, job.job] = job, job.status == "failed" and row["on_failure"] == "fail_fast"
+    return [found.get((report.task_id, report.job)) for report in reports]
+
+
+def columns(reports: Sequence[Finish]) -> dict[str, list[Any]]:
+    """Return the parameters of ``finish_jobs``."""
+    return {
+        "task_ids": [report.task_id for report in reports],
+        "jobs": [report.job for report in reports],
+        "attempts": [report.attempt for report in reports],
+        "worker_ids": [report.worker_id for report in reports],
+        "last_batches": [report.last_batch for report in reports],
+        "outcomes": [report.outcome for report in reports],
+        "exit_codes": [report.exit_code for report in reports],
+        "reasons": [report.reason for report in reports],
+        "messages": [report.message for report in reports],
+        "results": [report.result for report in reports],
+        "usages": [report.usage for report in reports],
+    }
 
 
 async def end_attempts(

@@ -81,6 +81,30 @@ class Job:
     finished_at: datetime | None
 
     @classmethod
+    def created(cls, task_id: int, job: int) -> Job:
+        """Return a job as it is the moment its task is stored."""
+        return cls(
+            task_id=task_id,
+            job=job,
+            status="queued",
+            attempt=0,
+            finished_attempt=0,
+            worker_id=None,
+            last_batch=0,
+            output_bytes=0,
+            dropped_bytes=0,
+            exit_code=None,
+            reason=None,
+            message=None,
+            result=None,
+            usage=None,
+            stop_reason=None,
+            retry_at=None,
+            started_at=None,
+            finished_at=None,
+        )
+
+    @classmethod
     def of(cls, row: Mapping[str, Any]) -> Job:
         """Make one from a row of ado.jobs."""
         return cls(
@@ -134,6 +158,36 @@ class Task:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     jobs: tuple[Job, ...]
+
+    @classmethod
+    def created(cls, task_id: int, at: datetime, new: NewTask) -> Task:
+        """Return a task as it is the moment it is stored."""
+        return cls(
+            task_id=task_id,
+            status="queued",
+            reason=None,
+            message=None,
+            failed_job=None,
+            prompt=new.prompt,
+            agent=new.agent,
+            agent_args=new.agent_args,
+            workers=new.workers,
+            requires=new.requires,
+            resources=new.resources,
+            priority=new.priority,
+            retries=new.retries,
+            timeout_seconds=new.timeout_seconds,
+            labels=new.labels,
+            on_failure=new.on_failure,
+            env_names=sorted(new.environment),
+            version=1,
+            last_seq=1,
+            created_at=at,
+            started_at=None,
+            finished_at=None,
+            cancel_requested_at=None,
+            jobs=tuple(Job.created(task_id, job) for job in range(new.workers)),
+        )
 
     @classmethod
     def of(cls, row: Mapping[str, Any], jobs: Sequence[Job]) -> Task:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 import asyncpg
 
@@ -27,10 +28,10 @@ class Notifier:
         self._pending: dict[str, None] = {}
         self._sending: asyncio.Task[None] | None = None
 
-    def tell(self, hints: str) -> None:
-        """Send hints, divided by spaces, soon."""
-        self._pending.update(dict.fromkeys(hints.split(" ")))
-        if self._sending is None:
+    def tell(self, hints: Iterable[str]) -> None:
+        """Send hints soon; each text has one or more, divided by spaces."""
+        self._pending.update((hint, None) for text in hints for hint in text.split(" "))
+        if self._pending and self._sending is None:
             self._sending = asyncio.create_task(self._send(), name="notifier")
 
     async def _send(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from db.jobs import Finish, columns
 from db.model import Key, Resources
 from db.spawner import Scale, Supply, held, lose, scales, supplies
 from db.threaded import Connection, Pool, rows
@@ -175,7 +176,7 @@ class PodDatabase:
         for task_id in sorted(set(ended)):
             with self._pool.transaction() as connection:
                 rows(connection, "stop_siblings", task_id=task_id)
-                rows(connection, "settle_task", task_id=task_id)
+                rows(connection, "settle_tasks", task_ids=[task_id])
 
     def postpone(self, name: str, seconds: float) -> None:
         """Let a pod that was taken be anybody's again after so many seconds."""
@@ -273,21 +274,8 @@ def _tell(connection: Connection, name: str, told: Told) -> bool:
 
 
 def _fail(connection: Connection, name: str, key: tuple[int, int, int], told: Told, exit_code: int | None) -> list[int]:
-    finished = rows(
-        connection,
-        "finish_job",
-        task_id=key[0],
-        job=key[1],
-        attempt=key[2],
-        worker_id=name,
-        last_batch=None,
-        outcome="failed",
-        exit_code=exit_code,
-        reason=told.reason,
-        message=told.message[:2000],
-        result=None,
-        usage=None,
-    )
+    report = Finish(*key, name, None, "failed", exit_code, told.reason, told.message[:2000], None, None)
+    finished = rows(connection, "finish_jobs", **columns([report]))
     return [row["task_id"] for row in finished if row["status"] != "queued"]
 
 

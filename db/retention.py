@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
@@ -51,19 +52,29 @@ def prune(dsn: str, older_than_seconds: float, *, wait_seconds: float = 60.0) ->
     try:
         with psycopg.connect(dsn, autocommit=True, row_factory=dict_row, prepare_threshold=None) as connection:
             connection.execute("select set_config('statement_timeout', %s, false)", [f"{wait_seconds}s"])
-            if not connection.execute("select pg_try_advisory_lock(%s) as mine", [_LOCK]).fetchone()["mine"]:  # type: ignore[index]
-                raise PruneBusy("another prune is under way", "wait for it")
-            _drop_marked(connection)  # of a prune that was killed
-            for row in _run(connection, "old_ranges", seconds=older_than_seconds):
-                if (found := _mark(connection, row["from_task_id"], older_than_seconds)) is not None:
-                    _drop_marked(connection)
-                    yield found
+            with _alone(connection):
+                _drop_marked(connection)  # of a prune that was killed
+                for row in _run(connection, "old_ranges", seconds=older_than_seconds):
+                    if (found := _mark(connection, row["from_task_id"], older_than_seconds)) is not None:
+                        _drop_marked(connection)
+                        yield found
     except psycopg.errors.QueryCanceled as error:
         raise PruneBusy(
             "a transaction that is older than the prune may still read the log", "end it, then prune again"
         ) from error
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(f"cannot connect to the database: {str(error).strip()}") from error
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    if not connection.execute("select pg_try_advisory_lock(%s) as mine", [_LOCK]).fetchone()["mine"]:  # type: ignore[index]
+        raise PruneBusy("another prune is under way", "wait for it")
+    try:
+        yield
+    finally:  # here, because a server lets go of what a session held only some time after its connection was closed
+        with suppress(psycopg.Error):
+            connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
 
 
 def _run(connection: Connection, name: str, **values: Any) -> list[dict[str, Any]]:

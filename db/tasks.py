@@ -20,44 +20,53 @@ def _text(value: Any) -> str | None:
 
 
 async def create(db: Database, task: NewTask) -> int | None:
-    """Store a task with its jobs and first event; return its id.
+    """Store a task with its jobs and first event; return its id, or None like ``create_all``."""
+    created = (await create_all(db, [task]))[0]
+    return created.task_id if created else None
 
-    None when its idempotency key is taken, or the file it starts from is not there.
+
+async def create_all(db: Database, new: Sequence[NewTask]) -> list[Task | None]:
+    """Store tasks in one commit, no two of them from one file.
+
+    None for each whose idempotency key is taken, or whose file is not there.
     """
+    values = orjson.dumps([_columns(position, task) for position, task in enumerate(new)]).decode()
     try:
-        return await _create(db, task)
+        rows = await db.many("create_tasks", tasks=values)
     except asyncpg.CheckViolationError:
         await events.extend(db, 1000)  # tasks came faster than the janitor makes partitions of the log
-        return await _create(db, task)
+        rows = await db.many("create_tasks", tasks=values)
+    created: list[Task | None] = [None] * len(new)
+    for row in rows:
+        created[row["position"]] = Task.created(row["task_id"], row["created_at"], new[row["position"]])
+    return created
 
 
-async def _create(db: Database, task: NewTask) -> int | None:
-    event = {"agent": task.agent, "workers": task.workers, "prompt": task.prompt[:200]}
-    row = await db.optional(
-        "create_task",
-        prompt=task.prompt,
-        agent=task.agent,
-        agent_args=_text(task.agent_args),
-        workers=task.workers,
-        requires=list(task.requires),
-        cpu=task.resources.cpu,
-        memory=task.resources.memory,
-        gpu=task.resources.gpu,
-        priority=task.priority,
-        retries=task.retries,
-        timeout_seconds=task.timeout_seconds,
-        labels=_text(dict(task.labels)),
-        workspace=_text(task.workspace),
-        pod=_text(task.pod),
-        on_failure=task.on_failure,
-        idempotency_key=task.idempotency_key,
-        input_digest=task.digest,
-        environment=_text(dict(task.environment)) if task.environment else None,
-        needs=sorted({task.agent, *task.requires, *(["pod"] if task.pod else [])}),
-        base_file=task.base_file,
-        event=_text(event),
-    )
-    return row["task_id"] if row else None
+def _columns(position: int, task: NewTask) -> dict[str, Any]:
+    return {
+        "position": position,
+        "prompt": task.prompt,
+        "agent": task.agent,
+        "agent_args": _text(task.agent_args),
+        "workers": task.workers,
+        "requires": task.requires,
+        "cpu": task.resources.cpu,
+        "memory": task.resources.memory,
+        "gpu": task.resources.gpu,
+        "priority": task.priority,
+        "retries": task.retries,
+        "timeout_seconds": task.timeout_seconds,
+        "labels": dict(task.labels),
+        "workspace": task.workspace,
+        "pod": task.pod,
+        "on_failure": task.on_failure,
+        "idempotency_key": task.idempotency_key,
+        "input_digest": task.digest.hex(),
+        "environment": dict(task.environment) or None,
+        "needs": sorted({task.agent, *task.requires, *(["pod"] if task.pod else [])}),
+        "base_file": task.base_file,
+        "event": {"agent": task.agent, "workers": task.workers, "prompt": task.prompt[:200]},
+    }
 
 
 async def find_by_key(db: Database, key: str) -> tuple[int, bytes] | None:
@@ -119,13 +128,23 @@ async def update(
 
 async def settle(db: Database, task_id: int) -> str | None:
     """Write the terminal event if every job has ended; return the task's final status when this call wrote it."""
-    row = await db.optional("settle_task", task_id=task_id)
-    return row["status"] if row else None
+    return (await settle_all(db, [task_id])).get(task_id)
+
+
+async def settle_all(db: Database, task_ids: Sequence[int]) -> dict[int, str]:
+    """Settle tasks in one commit; return the final status of those that this call ended."""
+    rows = await db.many("settle_tasks", task_ids=task_ids) if task_ids else []
+    return {row["task_id"]: row["status"] for row in rows}
+
+
+async def stop_siblings(db: Database, task_id: int) -> None:
+    """Stop the other jobs of a task with a failed one, where it says fail_fast."""
+    await db.many("stop_siblings", task_id=task_id)
 
 
 async def after_failure(db: Database, task_id: int) -> None:
     """Stop the siblings where the task says fail_fast, then settle."""
-    await db.many("stop_siblings", task_id=task_id)
+    await stop_siblings(db, task_id)
     await settle(db, task_id)
 
 

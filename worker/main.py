@@ -16,7 +16,9 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     """Work until a signal, a drain or the lifeline's end of file; return the exit code. Raises Unfit, OSError."""
     token = Path(settings.token_file).read_text("utf-8").strip()
     held = vault.read(settings, token)
-    return asyncio.run(_run(Supervisor(settings, offer(settings, held), held, token), lifeline))
+    import uvloop  # noqa: PLC0415 - not there on every platform
+
+    return uvloop.run(_run(Supervisor(settings, offer(settings, held), held, token), lifeline))
 
 
 async def _run(supervisor: Supervisor, lifeline: int | None) -> int:

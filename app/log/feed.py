@@ -98,16 +98,18 @@ class Feeds:
                 del self._feeds[task_id]
                 self._pollers.pop(task_id).cancel()
 
-    async def page(self, task_id: int, cursor: int) -> list[Entry]:
-        """Read a page of the log for a viewer that is behind the window."""
+    async def page(self, task_id: int, cursor: int) -> tuple[list[Entry], bool]:
+        """Read a page of the log, and whether there is more, for a viewer that is behind the window."""
         page = await events.page(self._db, task_id, cursor, row_limit=_PAGE_ROWS, byte_limit=self._page_bytes)
-        return encode_all(page)
+        return encode_all(page.events), page.more
 
     async def _poll(self, feed: Feed) -> None:
         with self._hub.waiting(("e", feed.task_id)) as hint:
             while True:
                 try:
-                    while entries := await self.page(feed.task_id, feed.last_seq):
+                    more = True
+                    while more:
+                        entries, more = await self.page(feed.task_id, feed.last_seq)
                         feed.add(entries)
                 except DatabaseUnavailable:
                     _log.warning("feed waits for the database", extra={"task": f"task-{feed.task_id}"})

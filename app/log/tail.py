@@ -72,7 +72,7 @@ class Tail:
         await feed.changed(cursor)
         entries = feed.after(cursor)
         if entries is None:
-            entries = await self.patiently(lambda: self._feeds.page(feed.task_id, cursor))
+            entries, _ = await self.patiently(lambda: self._feeds.page(feed.task_id, cursor))
             if not entries:
                 raise LogPruned(f"the events of task-{feed.task_id} after {cursor} have been dropped")
         return entries

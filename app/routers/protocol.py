@@ -10,10 +10,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
+import orjson
 from msgspec import Meta, field
 
 from app.auth import WORK
@@ -24,7 +26,7 @@ from app.routers.ids import no_such_job, parse_job
 from app.routers.shapes import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
 from app.routers.texts import refuse_nul
 from app.rpc.procedure import Tracked, mutation, subscription
-from db import jobs, model, tasks, workers
+from db import jobs, model, workers
 from db.model import AttemptKey
 from db.workers import Beat, Presence, Registration
 
@@ -212,24 +214,32 @@ def _unheard(beat: Beat) -> list[AttemptKey]:
 
 @mutation(access=WORK)
 async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
-    """Give the worker jobs it can run, waiting for the first one. It is no heartbeat."""
+    """Give the worker jobs it can run, waiting for the first one. It is no heartbeat.
+
+    A claim that is woken tries at once by what it knew of its worker; the statement is the judge of that.
+    """
     own(context, input.worker_id)
     deadline = time.monotonic() + min(input.wait_seconds, _LONGEST_WAIT)
     parking = context.services.parking
     waited = False
     with parking.place(frozenset()) as parked:
+        present = await _present(context, input.worker_id, input.session)
         while True:
-            present = await _present(context, input.worker_id, input.session)
             able = present.fresh and not present.draining
             served = able and not present.bound  # for a pod's worker only one job will do: it looks for itself
             parking.back_to_the_end(parked, present.capabilities if served else frozenset())
             if not waited:
                 await parking.give_way(parked)
             limit = 1 if waited or parking.others_wait(parked) else input.limit
-            if able and (claimed := await _try_claim(context, input, present, limit)):
-                return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in claimed])
+            if able:
+                if claimed := await _try_claim(context, input, present, limit):
+                    return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in claimed])
+                present = replace(present, claims=present.claims + 1)
             parked.tried.set()
             left = deadline - time.monotonic()
+            known, present = present, await _present(context, input.worker_id, input.session) if waited else present
+            if present != known and left > 0:
+                continue
             if left <= 0 or parking.closing:
                 return ClaimAnswer(jobs=[])
             await parked.wait(left if served else min(left, context.services.settings.poll_seconds))
@@ -264,18 +274,15 @@ async def finish(context: Context, input: FinishInput) -> Job:
         input.exit_code,
         input.reason,
         input.message,
-        input.result,
-        input.usage,
+        _text(input.result),
+        _text(input.usage),
     )
-    finished = await jobs.finish(context.db, report)
-    if finished is None:
-        return await _finished_before(context, report)
-    stored, stop_siblings = finished
-    if stop_siblings:
-        await tasks.after_failure(context.db, task_id)
-    elif stored.status != "queued":
-        await tasks.settle(context.db, task_id)
-    return Job.of(stored)
+    finished = await context.services.endings.close_attempt(report)
+    return Job.of(finished) if finished else await _finished_before(context, report)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
 
 
 async def _finished_before(context: Context, report: jobs.Finish) -> Job:

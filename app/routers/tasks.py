@@ -113,10 +113,10 @@ async def create(context: Context, input: CreateInput) -> Task:
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
     digest = hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest()
-    task_id = await tasks.create(context.db, _new_task(input, digest))
-    if task_id is None:
-        task_id = await _existing(context, input, digest)
-    return await get_task(context, task_id)
+    task = _new_task(input, digest)
+    names = (("file", task.base_file),) if task.base_file else ()
+    created = await context.services.creations.put(task, *names, size=len(task.prompt))
+    return Task.of(created) if created else await get_task(context, await _existing(context, input, digest))
 
 
 async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:

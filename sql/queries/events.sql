@@ -54,8 +54,10 @@ select l.last_seq, t.status in ('succeeded', 'failed', 'cancelled') as ended,
 from ado.task_logs l join ado.tasks t using (task_id) where l.task_id = :task_id::bigint;
 
 -- name: page_events :many
--- Events after a cursor, in order: at most so many, and no more than fit the byte budget (but always one).
-select e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body
+-- Events after a cursor, in order: at most so many, and no more than fit the byte budget (but always one). ``more``
+-- says whether the log goes on after an event.
+select e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body,
+       e.seq < (select l.last_seq from ado.task_logs l where l.task_id = :task_id::bigint) as more
 from (
     select p.*, sum(coalesce(octet_length(p.data), 0) + coalesce(octet_length(p.body::text), 0))
                over (order by p.seq rows unbounded preceding) as bytes_so_far,

@@ -84,8 +84,9 @@ with recursive demands as (
 )
 select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
        t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment,
-       (select string_agg('e:' || a.task_id || ':' || a.last_seq, ' ') from advanced_logs a) as hints
+       'e:' || a.task_id || ':' || a.last_seq as hints
 from claimed_jobs c
+join advanced_logs a using (task_id)
 join ado.tasks t using (task_id)
 left join ado.task_environments v using (task_id)
 order by c.task_id, c.job;
@@ -148,79 +149,85 @@ with named as (
 )
 select n.task_id, n.job, n.attempt, n.worker_id, n.status, (select count(*) from notified) as notified from numbered n;
 
--- name: finish_job :optional hints
--- Close one attempt by its worker's word. The attempt is the fence; what was decided before (cancelled, timed out)
--- outranks what the worker reports; output not yet stored refuses it. No row: see get_job for why.
-with locked_job as materialized (
-    select j.* from ado.jobs j
-    where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
-      and j.worker_id = :worker_id::text and j.status = 'running'
-      and (:last_batch::bigint is null or j.last_batch >= :last_batch::bigint)
-    for update
+-- name: finish_jobs :many hints
+-- Close attempts by their workers' word, each job once. The attempt is the fence; what was decided before (cancelled,
+-- timed out) outranks what the worker reports; output not yet stored refuses it. No row of a job: see get_job for why.
+with reports as materialized (
+    select r.task_id, r.job, r.attempt, r.worker_id, r.last_batch, r.outcome, r.exit_code, r.reason, r.message,
+           r.result::json, r.usage::json
+    from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
+        :last_batches::bigint[], :outcomes::text[], :exit_codes::integer[], :reasons::text[], :messages::text[],
+        :results::text[], :usages::text[])
+        as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage)
+), locked_jobs as materialized (
+    select r.*, j.failures, j.stop_reason, nullif(j.dropped_bytes, 0) as dropped_bytes
+    from ado.jobs j join reports r on r.task_id = j.task_id and r.job = j.job
+    where j.attempt = r.attempt and j.worker_id = r.worker_id and j.status = 'running'
+      and (r.last_batch is null or j.last_batch >= r.last_batch)
+    order by j.task_id, j.job for update of j
 ), decided as (
-    select j.task_id, j.job, j.attempt, j.worker_id, j.failures, nullif(j.dropped_bytes, 0) as dropped_bytes,
-           case when j.stop_reason = 'timed_out' then 'failed'
-                when j.stop_reason is not null then 'cancelled'
-                when :outcome::text = 'released' then 'queued'
-                when :outcome::text = 'failed' and j.failures < t.retries then 'queued'
-                else :outcome::text end as status,
-           case when j.stop_reason is not null then j.stop_reason
-                when :outcome::text = 'failed' then coalesce(:reason::text, 'agent_error')
-                when :outcome::text = 'cancelled' then coalesce(:reason::text, 'cancelled')
-                when :outcome::text = 'released' then :reason::text end as reason
-    from locked_job j join ado.tasks t using (task_id)
-), locked_log as materialized (
+    select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.message, l.result, l.usage,
+           l.dropped_bytes, t.agent,
+           case when l.stop_reason = 'timed_out' then 'failed'
+                when l.stop_reason is not null then 'cancelled'
+                when l.outcome = 'released' then 'queued'
+                when l.outcome = 'failed' and l.failures < t.retries then 'queued'
+                else l.outcome end as status,
+           case when l.stop_reason is not null then l.stop_reason
+                when l.outcome = 'failed' then coalesce(l.reason, 'agent_error')
+                when l.outcome = 'cancelled' then coalesce(l.reason, 'cancelled')
+                when l.outcome = 'released' then l.reason end as reason
+    from locked_jobs l join ado.tasks t using (task_id)
+), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
-    where l.task_id in (select task_id from decided) for update
-), finished_job as (
-    update ado.jobs j set status = d.status, finished_attempt = j.attempt, lease_expires_at = null,
-        failures = j.failures + case when d.status = 'queued' and :outcome::text = 'failed' then 1 else 0 end,
-        run_after = now(), exit_code = :exit_code::integer, reason = d.reason, message = :message::text,
-        result = :result::json, usage = :usage::json,
-        finished_at = case when d.status <> 'queued' then now() end,
-        finished_seq = case when d.status <> 'queued' then l.last_seq + 1 end
-    from decided d join locked_log l using (task_id)
-    where j.task_id = d.task_id and j.job = d.job
-    returning j.*
+    where l.task_id in (select task_id from decided) order by l.task_id for update
+), numbered as materialized (
+    select d.*, l.last_seq + row_number() over (partition by d.task_id order by d.job) as seq
+    from decided d join locked_logs l using (task_id)
+), finished_jobs as (
+    update ado.jobs j set status = n.status, finished_attempt = j.attempt, lease_expires_at = null,
+        failures = j.failures + case when n.status = 'queued' and n.outcome = 'failed' then 1 else 0 end,
+        run_after = now(), exit_code = n.exit_code, reason = n.reason, message = n.message,
+        result = n.result, usage = n.usage,
+        finished_at = case when n.status <> 'queued' then now() end,
+        finished_seq = case when n.status <> 'queued' then n.seq end
+    from numbered n where j.task_id = n.task_id and j.job = n.job
+    returning j.*, n.seq
 ), recorded_usage as (
     insert into ado.attempt_usage (task_id, job, attempt, agent, at, input_tokens, output_tokens, cache_read_tokens,
         cache_write_tokens, cost_usd)
-    select d.task_id, d.job, d.attempt, t.agent, now(), n.input_tokens, n.output_tokens, n.cache_read_tokens,
+    select d.task_id, d.job, d.attempt, d.agent, now(), n.input_tokens, n.output_tokens, n.cache_read_tokens,
            n.cache_write_tokens, n.cost_usd
-    from decided d join ado.tasks t using (task_id)
+    from decided d
     cross join lateral (
         select max(e.value::text::numeric) filter (where e.key = 'inputTokens') as input_tokens,
                max(e.value::text::numeric) filter (where e.key = 'outputTokens') as output_tokens,
                max(e.value::text::numeric) filter (where e.key = 'cacheReadTokens') as cache_read_tokens,
                max(e.value::text::numeric) filter (where e.key = 'cacheWriteTokens') as cache_write_tokens,
                max(e.value::text::numeric) filter (where e.key = 'costUsd') as cost_usd
-        from json_each(case when json_typeof(:usage::json) = 'object' then :usage::json end) e
+        from json_each(case when json_typeof(d.usage) = 'object' then d.usage end) e
         where json_typeof(e.value) = 'number'
     ) n
-    where :usage::json is not null
-), written_event as (
+    where d.usage is not null
+), written_events as (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
-    select d.task_id, l.last_seq + 1, d.job, d.attempt,
-           case when d.status <> 'queued' then 'finished' when :outcome::text = 'released' then 'released'
+    select n.task_id, n.seq, n.job, n.attempt,
+           case when n.status <> 'queued' then 'finished' when n.outcome = 'released' then 'released'
                 else 'requeued' end, now(), now(),
            json_strip_nulls(case
-               when d.status <> 'queued' then json_build_object('outcome', d.status, 'exitCode', :exit_code::integer,
-                   'reason', d.reason, 'message', :message::text, 'usage', :usage::json,
-                   'droppedBytes', d.dropped_bytes)
-               when :outcome::text = 'released' then json_build_object('reason', :reason::text,
-                   'message', :message::text)
-               else json_build_object('reason', d.reason, 'workerId', d.worker_id, 'nextAttempt', d.attempt + 1,
-                   'exitCode', :exit_code::integer, 'message', :message::text, 'usage', :usage::json,
-                   'droppedBytes', d.dropped_bytes) end)
-    from decided d join locked_log l using (task_id)
-), advanced_log as (
-    update ado.task_logs l set last_seq = l.last_seq + 1 from decided d where l.task_id = d.task_id
-    returning l.task_id, l.last_seq
+               when n.status <> 'queued' then json_build_object('outcome', n.status, 'exitCode', n.exit_code,
+                   'reason', n.reason, 'message', n.message, 'usage', n.usage, 'droppedBytes', n.dropped_bytes)
+               when n.outcome = 'released' then json_build_object('reason', n.reason, 'message', n.message)
+               else json_build_object('reason', n.reason, 'workerId', n.worker_id, 'nextAttempt', n.attempt + 1,
+                   'exitCode', n.exit_code, 'message', n.message, 'usage', n.usage,
+                   'droppedBytes', n.dropped_bytes) end)
+    from numbered n
+), advanced_logs as (
+    update ado.task_logs l set last_seq = n.seq
+    from (select task_id, max(seq) as seq from numbered group by task_id) n where l.task_id = n.task_id
 )
-select f.*, t.on_failure,
-       (select 'e:' || a.task_id || ':' || a.last_seq || case d.status when 'queued' then ' q:1' else '' end
-        from advanced_log a cross join decided d) as hints
-from finished_job f join ado.tasks t using (task_id);
+select f.*, t.on_failure, 'e:' || f.task_id || ':' || f.seq || case f.status when 'queued' then ' q:1' else '' end as hints
+from finished_jobs f join ado.tasks t using (task_id);
 
 -- name: get_job :optional
 select j.* from ado.jobs j where j.task_id = :task_id::bigint and j.job = :job::integer;

@@ -54,38 +54,47 @@ from marked_jobs m
 union all
 select null, (select count(*) from notified), (select count(*) from ended_jobs);
 
--- name: create_task :optional hints
--- One task with its jobs, its log and its first event; the file it starts from is its own from then on. No row when
--- the idempotency key is taken, or the file is not there (any more).
-with created_task as (
-    insert into ado.tasks (prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
+-- name: create_tasks :many hints
+-- Tasks with their jobs, logs and first events; the file that one starts from is its own from then on. No row of one
+-- whose idempotency key is taken, or whose file is not there (any more). ``position`` is its place in the input, which
+-- names a file once.
+with incoming as materialized (
+    select nextval('ado.tasks_task_id_seq') as task_id, i.*
+    from json_to_recordset(:tasks::json) as i(position integer, prompt text, agent text, agent_args text,
+        workers integer, requires text[], cpu double precision, memory bigint, gpu double precision, priority integer,
+        retries integer, timeout_seconds double precision, labels jsonb, workspace json, pod json, on_failure text,
+        idempotency_key text, input_digest text, environment json, needs text[], base_file text, event json)
+), created_tasks as (
+    insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, labels, workspace, pod, on_failure, idempotency_key, input_digest)
-    select :prompt::text, :agent::text, :agent_args::json, :workers::integer, :requires::text[],
-        :cpu::double precision, :memory::bigint, :gpu::double precision, :priority::integer, :retries::integer,
-        :timeout_seconds::double precision, :labels::jsonb, :workspace::json, :pod::json, :on_failure::text,
-        :idempotency_key::text, :input_digest::bytea
-    where :base_file::text is null or exists (
-        select from ado.files f where f.file_id = :base_file::text and f.kind = 'base' and f.task_id is null
+    select i.task_id, i.prompt, i.agent, i.agent_args::json, i.workers, i.requires, i.cpu, i.memory, i.gpu, i.priority,
+           i.retries, i.timeout_seconds, i.labels, i.workspace, i.pod, i.on_failure, i.idempotency_key,
+           decode(i.input_digest, 'hex')
+    from incoming i
+    where i.base_file is null or exists (
+        select from ado.files f where f.file_id = i.base_file and f.kind = 'base' and f.task_id is null
           and f.completed_at is not null)
     on conflict (idempotency_key) do nothing
-    returning *
-), created_environment as (
+    returning task_id, created_at
+), created as materialized (
+    select * from created_tasks join incoming using (task_id)
+), created_environments as (
     insert into ado.task_environments (task_id, environment)
-    select task_id, :environment::json from created_task where :environment::json is not null
+    select c.task_id, c.environment from created c where c.environment is not null
 ), created_jobs as (
     insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu)
-    select t.task_id, job, t.priority, md5(:needs::text[]::text || t.cpu || ' ' || t.memory || ' ' || t.gpu),
-           :needs::text[], t.cpu, t.memory, t.gpu
-    from created_task t cross join generate_series(0, t.workers - 1) as job
-), created_log as (
-    insert into ado.task_logs (task_id, last_seq) select task_id, 1 from created_task
-), written_event as (
+    select c.task_id, job, c.priority, md5(c.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu),
+           c.needs, c.cpu, c.memory, c.gpu
+    from created c cross join generate_series(0, c.workers - 1) as job
+), created_logs as (
+    insert into ado.task_logs (task_id, last_seq) select c.task_id, 1 from created c
+), written_events as (
     insert into ado.events (task_id, seq, type, at, stored_at, body)
-    select task_id, 1, 'created', now(), now(), :event::json from created_task
-), bound_file as (
-    update ado.files f set task_id = t.task_id from created_task t where f.file_id = :base_file::text
+    select c.task_id, 1, 'created', now(), now(), c.event from created c
+), bound_files as (
+    update ado.files f set task_id = c.task_id from created c where f.file_id = c.base_file
 )
-select task_id, created_at, 'q:' || workers || ' e:' || task_id || ':1' as hints from created_task;
+select c.position, c.task_id, c.created_at, 'q:' || c.workers || ' e:' || c.task_id || ':1' as hints from created c;
 
 -- name: find_task_by_key :optional
 select task_id, input_digest from ado.tasks where idempotency_key = :idempotency_key::text;
@@ -201,43 +210,44 @@ where (:version::bigint is null or v.version = :version::bigint)
   and (v.idempotency_key is null or v.idempotency_key is distinct from excluded.idempotency_key)
 returning key, value::text as value, version, idempotency_key;
 
--- name: settle_task :optional hints
--- Write the one terminal event of a task whose jobs have all ended. The jobs are locked as well, so that a retry can
--- not slip in between; whoever comes second finds the task settled and gets no row.
-with locked_jobs as materialized (
-    select j.job, j.status, j.reason, j.message, j.exit_code, j.finished_seq from ado.jobs j
-    where j.task_id = :task_id::bigint
-      and not exists (select from ado.jobs o where o.task_id = :task_id::bigint and o.status in ('queued', 'running'))
-    order by j.job for update of j
-), verdict as materialized (
-    select case when count(*) filter (where status = 'failed') > 0 then 'failed'
-                when count(*) filter (where status = 'cancelled') > 0 then 'cancelled'
-                else 'succeeded' end as status
-    from locked_jobs
-    having count(*) > 0 and count(*) filter (where status in ('queued', 'running')) = 0
-), first_failure as (
-    select * from locked_jobs where status = 'failed' order by finished_seq limit 1
-), locked_log as materialized (
-    select l.task_id, l.last_seq, v.status from ado.task_logs l cross join verdict v
-    where l.task_id = :task_id::bigint for update of l
-), settled_task as (
+-- name: settle_tasks :many hints
+-- Write the one terminal event of each of these tasks whose jobs have all ended. The jobs are locked as well, so that a
+-- retry can not slip in between; whoever comes second finds the task settled and gets no row.
+with ended_tasks as materialized (
+    select n.task_id from unnest(:task_ids::bigint[]) as n(task_id)
+    where not exists (select from ado.jobs o where o.task_id = n.task_id and o.status in ('queued', 'running'))
+), locked_jobs as materialized (
+    select j.task_id, j.job, j.status, j.reason, j.message, j.exit_code, j.finished_seq
+    from ado.jobs j join ended_tasks using (task_id)
+    order by j.task_id, j.job for update of j
+), verdicts as materialized (
+    select task_id, case when count(*) filter (where status = 'failed') > 0 then 'failed'
+                         when count(*) filter (where status = 'cancelled') > 0 then 'cancelled'
+                         else 'succeeded' end as status
+    from locked_jobs group by task_id
+    having count(*) filter (where status in ('queued', 'running')) = 0
+), first_failures as (
+    select distinct on (task_id) * from locked_jobs where status = 'failed' order by task_id, finished_seq
+), locked_logs as materialized (
+    select l.task_id, l.last_seq, v.status from ado.task_logs l join verdicts v using (task_id)
+    order by l.task_id for update of l
+), settled_tasks as (
     update ado.tasks t set status = l.status, finished_at = now(), failed_job = f.job,
         reason = case l.status when 'failed' then f.reason when 'cancelled' then coalesce(t.reason, 'cancelled') end,
         message = case l.status when 'failed' then f.message when 'cancelled' then t.cancel_reason end
-    from locked_log l left join first_failure f on true
+    from locked_logs l left join first_failures f using (task_id)
     where t.task_id = l.task_id and t.status in ('queued', 'running')
-    returning t.task_id, t.status, t.reason, t.message, t.failed_job, l.last_seq, f.exit_code
-), written_event as (
+    returning t.task_id, t.status, t.reason, t.message, t.failed_job, l.last_seq + 1 as seq, f.exit_code
+), written_events as (
     insert into ado.events (task_id, seq, type, at, stored_at, body)
-    select s.task_id, s.last_seq + 1, s.status, now(), now(),
+    select s.task_id, s.seq, s.status, now(), now(),
            json_strip_nulls(json_build_object('reason', s.reason, 'message', s.message, 'job', s.failed_job,
                                               'exitCode', s.exit_code))
-    from settled_task s
-), advanced_log as (
-    update ado.task_logs l set last_seq = s.last_seq + 1 from settled_task s where l.task_id = s.task_id
-    returning l.task_id, l.last_seq
+    from settled_tasks s
+), advanced_logs as (
+    update ado.task_logs l set last_seq = s.seq from settled_tasks s where l.task_id = s.task_id
 )
-select s.status, 'e:' || a.task_id || ':' || a.last_seq as hints from settled_task s cross join advanced_log a;
+select s.task_id, s.status, 'e:' || s.task_id || ':' || s.seq as hints from settled_tasks s;
 
 -- name: stop_siblings :many
 -- fail_fast: one job failed, so the others are stopped. Repeating it changes nothing. Returns the workers to tell.

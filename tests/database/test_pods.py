@@ -29,7 +29,7 @@ def request(pods, *keys):
 
 
 async def kinds(db, task_id):
-    return [event.type for event in await events.page(db, task_id, 0, row_limit=1000, byte_limit=1 << 30)]
+    return [event.type for event in (await events.page(db, task_id, 0, row_limit=1000, byte_limit=1 << 30)).events]
 
 
 async def test_a_pods_worker_claims_its_own_job_alone_and_once(db, pods):

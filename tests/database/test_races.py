@@ -170,7 +170,7 @@ async def test_rivals_end_a_task_in_one_terminal_event(db, other, first):
         try:
             await Race([db, other], task_id, rng).run()
             await end(db, task_id)
-            log = await events.page(db, task_id, 0, row_limit=10_000, byte_limit=1 << 30)
+            log = (await events.page(db, task_id, 0, row_limit=10_000, byte_limit=1 << 30)).events
             assert check(log) == (await tasks.get(db, task_id)).status
         except BaseException as error:
             error.add_note(f"seed {seed}")

@@ -94,7 +94,7 @@ async def test_appends_to_other_ranges_go_on_while_a_prune_waits_for_an_old_read
                 assert await events.append(db, [batch(running, number)], 30.0) != [None]
             await create(db)
             await events.extend(db, 5000)
-            assert len(await events.page(db, running, 0, row_limit=1000, byte_limit=10**6)) == 51
+            assert len((await events.page(db, running, 0, row_limit=1000, byte_limit=10**6)).events) == 51
         assert not pruning.done()
     assert await pruning == [(0, WIDTH - 1, WIDTH - 1)]
 

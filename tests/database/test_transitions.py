@@ -14,7 +14,7 @@ async def raw(db, statement):
 
 
 async def log(db, task_id):
-    return await events.page(db, task_id, 0, row_limit=10_000, byte_limit=1 << 30)
+    return (await events.page(db, task_id, 0, row_limit=10_000, byte_limit=1 << 30)).events
 
 
 async def kinds(db, task_id):

@@ -39,15 +39,12 @@ class Real:
         self.procedures = replica.registry.procedures
         admin = Token("t", "admin", None, None, None, None, None, None, True)
         self.context = Context(replica.services, admin, "")
-        self.appending = self.loop.create_task(replica.services.appender.run())
         self.monitor = replica
 
     def run(self, coroutine):
         return self.loop.run_until_complete(coroutine)
 
     def close(self):
-        self.appending.cancel()
-        self.run(asyncio.gather(self.appending, return_exceptions=True))
         self.run(self.db.close())
         self.loop.close()
 

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import orjson
+
 from db import jobs, tasks, workers
 from db.events import Batch, NewEvent
 from db.model import NewTask, Resources
@@ -64,4 +66,5 @@ def finish(
     task_id, outcome="succeeded", *, job=0, attempt=1, worker_id="w1", last_batch=None, exit_code=None, reason=None,
     usage=None,
 ):  # fmt: skip
-    return jobs.Finish(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, None, None, usage)
+    spent = None if usage is None else orjson.dumps(usage).decode()
+    return jobs.Finish(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, None, None, spent)
