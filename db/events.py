@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from db.database import Database
 from db.model import Event
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """One event of a worker: ``data`` for output, ``body`` (JSON text) for the other types."""
 
     type: str
@@ -52,11 +52,9 @@ async def append(
     db: Database, batches: Sequence[Batch], lease_seconds: float, *, output_limit: int = 2**62
 ) -> list[Stored | None]:
     """Store batches of different attempts in one commit; None for each that the fence or the limit refused."""
-    events = [
-        (position, number, event)
-        for position, batch in enumerate(batches, 1)
-        for number, event in enumerate(batch.events, 1)
-    ]
+    numbers = [number for batch in batches for number in range(1, len(batch.events) + 1)]
+    positions = [position for position, batch in enumerate(batches, 1) for _ in batch.events]
+    events = [event for batch in batches for event in batch.events]
     rows = await db.many(
         "append_batches",
         task_ids=[batch.task_id for batch in batches],
@@ -69,13 +67,13 @@ async def append(
         dropped_sizes=[batch.dropped for batch in batches],
         lease_seconds=lease_seconds,
         output_limit=output_limit,
-        event_positions=[event[0] for event in events],
-        event_numbers=[event[1] for event in events],
-        types=[event[2].type for event in events],
-        streams=[event[2].stream for event in events],
-        ats=[event[2].at for event in events],
-        datas=[event[2].data for event in events],
-        bodies=[event[2].body for event in events],
+        event_positions=positions,
+        event_numbers=numbers,
+        types=[event.type for event in events],
+        streams=[event.stream for event in events],
+        ats=[event.at for event in events],
+        datas=[event.data for event in events],
+        bodies=[event.body for event in events],
     )
     stored: list[Stored | None] = [None] * len(batches)
     for row in rows:
