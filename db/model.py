@@ -172,7 +172,7 @@ class Task:
             agent=new.agent,
             agent_args=new.agent_args,
             workers=new.workers,
-            requires=new.requires,
+            requires=list(new.requires),
             resources=new.resources,
             priority=new.priority,
             retries=new.retries,

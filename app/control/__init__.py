@@ -1,1 +1,1 @@
-"""The control loops: monitor, janitor, parked claims; and the spawner with its backends."""
+"""The control loops: monitor, janitor, parked claims, the ends of attempts; and the spawner with its backends."""

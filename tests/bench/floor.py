@@ -23,10 +23,11 @@ from tests.bench import pace
 from tests.bench.wire import LightSocket
 
 _INLINE = 7900
+"""Bytes that a notification can carry; ado's carry none, because every login of a database may listen."""
 _SCHEMA = "create table if not exists floor (seq bigint generated always as identity primary key, data bytea not null)"
 _INSERT = """
 with written as (insert into floor (data) values ($1) returning seq)
-select pg_notify('floor', case when octet_length($1) < 7900 then convert_from($1, 'UTF8') else '#' || seq end)
+select pg_notify('floor', case when octet_length($1) < $2 then convert_from($1, 'UTF8') else '#' || seq end)
 from written
 """
 
@@ -34,8 +35,9 @@ from written
 class Gateway:
     """An ASGI application."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, inline: int) -> None:
         self._dsn = dsn
+        self._inline = inline
         self._out: set[Any] = set()
         self._arrived: asyncio.Queue[str] = asyncio.Queue()
 
@@ -70,15 +72,15 @@ class Gateway:
         if scope["path"] == "/out":
             self._out.add(send)
         while (message := await receive())["type"] != "websocket.disconnect":
-            await self._pool.fetchval(_INSERT, message["text"].encode())
+            await self._pool.fetchval(_INSERT, message["text"].encode(), self._inline)
             await send({"type": "websocket.send", "text": "ok"})
         self._out.discard(send)
 
 
-def serve(dsn: str, fd: int) -> None:
-    """Run a gateway on a socket."""
+def serve(dsn: str, fd: int, inline: int) -> None:
+    """Run a gateway on a socket; less than ``inline`` bytes travel in the notification itself."""
     options: dict[str, Any] = {"ws": "websockets-sansio", "ws_per_message_deflate": False, "ws_ping_interval": None}
-    config = uvicorn.Config(Gateway(dsn), log_level="critical", lifespan="on", loop="uvloop", **options)
+    config = uvicorn.Config(Gateway(dsn, inline), log_level="critical", lifespan="on", loop="uvloop", **options)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=fd)])
 
 
@@ -113,14 +115,14 @@ class Lines:
 
 
 @contextlib.contextmanager
-def gateways(dsn: str, count: int, pids: list[int] | None = None) -> Iterator[list[str]]:
+def gateways(dsn: str, count: int, pids: list[int] | None = None, inline: int = _INLINE) -> Iterator[list[str]]:
     """Bare gateways as processes; their process ids are added to ``pids``."""
     processes, urls = [], []
     for _ in range(count):
         listener = socket.create_server(("127.0.0.1", 0))
         urls.append(f"http://127.0.0.1:{listener.getsockname()[1]}")
         fd = listener.fileno()
-        command = [sys.executable, "-m", "tests.bench.floor", "gateway", dsn, str(fd)]
+        command = [sys.executable, "-m", "tests.bench.floor", "gateway", dsn, str(fd), str(inline)]
         processes.append(subprocess.Popen(command, pass_fds=[fd]))
         listener.close()
     if pids is not None:
@@ -140,12 +142,12 @@ async def prepare(dsn: str) -> None:
     await connection.close()
 
 
-async def stream(dsn: str, rate: float, seconds: float) -> list[float]:
+async def stream(dsn: str, rate: float, seconds: float, *, inline: int = _INLINE) -> list[float]:
     """Return the seconds that each line took from its write to the other gateway's client."""
     await prepare(dsn)
     lines = Lines()
 
-    with gateways(dsn, 2) as urls:
+    with gateways(dsn, 2, inline=inline) as urls:
         out = await opened(urls[1], lines.arrived)
         (await opened(urls[0], lambda _: None)).close()
         agent = await asyncio.create_subprocess_exec(
@@ -169,7 +171,7 @@ async def opened(url: str, on_text: Any) -> LightSocket:
 
 if __name__ == "__main__":
     if sys.argv[1] == "gateway":
-        serve(sys.argv[2], int(sys.argv[3]))
+        serve(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
         uvloop.run(write(sys.argv[2]))
         os._exit(0)

@@ -27,6 +27,7 @@ from tests.support.postgres import described, dsn_of
 from tests.support.program import Cluster
 
 DEFAULTS = {"ADO_HEARTBEAT_SECONDS": "5", "ADO_SUSPECT_SECONDS": "15", "ADO_LEASE_SECONDS": "30"}
+_BRIEF_END = {"ADO_DRAIN_SECONDS": "0.1"}  # the load's sockets, left open, move nowhere
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -73,7 +74,7 @@ class Stage:
         with self.database() as dsn:
             home = self._directory / f"home-{next(self._numbers)}"
             home.mkdir()
-            made = Cluster(dsn, home, env={**DEFAULTS, **env})
+            made = Cluster(dsn, home, env={**DEFAULTS, **_BRIEF_END, **env})
             try:
                 yield made.add_replicas(replicas)
             finally:
