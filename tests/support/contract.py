@@ -1,5 +1,6 @@
 """The contract of the worker protocol as a small pure model: one task, its jobs, and what each call is answered."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 JOBS, RETRIES, SLOTS, LOSSES = 3, 1, 2, 3
@@ -17,6 +18,9 @@ class Job:
     batch: int = 0
     stop: str | None = None
     missed: int = 0
+    renewals: int = 0
+    """How often its lease was given or renewed."""
+    overdue: bool = False
     losses: int = 0
     failures: int = 0
     closed: int = 0
@@ -31,6 +35,10 @@ class Model:
     log: list = field(default_factory=lambda: [("created", None, None)])
     status: str = "queued"
     cancelled: bool = False
+    processes: Counter = field(default_factory=lambda: Counter(WORKERS))
+    """worker → the number of its process; only the newest one is heard."""
+    claims: Counter = field(default_factory=Counter)
+    """worker → how often it has claimed: what a claim saw of it is out of date after the next one."""
 
     def _write(self, kind, job=None):
         self.log.append((kind, job, self.jobs[job].attempt if job is not None else None))
@@ -42,36 +50,58 @@ class Model:
         self.status = next((s for s in ("failed", "cancelled") if s in states), "succeeded")
         self._write(self.status)
 
-    def claim(self, worker, limit):
-        free = SLOTS - sum(job.status == "running" and job.worker == worker for job in self.jobs)
+    def claim(self, worker, process, limit):
+        if process != self.processes[worker]:
+            return "worker_replaced"
+        return self.claim_as_seen(worker, process, self.claims[worker], limit)
+
+    def claim_as_seen(self, worker, process, claims, limit):
+        """A claim that looked at its worker some time ago."""
+        if (process, claims) != (self.processes[worker], self.claims[worker]):
+            return []
+        self.claims[worker] += 1
+        free = SLOTS - len(self.running(worker))
         taken = [number for number, job in enumerate(self.jobs) if job.status == "queued"][: max(0, min(limit, free))]
         for number in taken:
             job = self.jobs[number]
             job.status, job.worker, job.batch, job.missed = "running", worker, 0, 0
             job.attempt += 1
+            self._renew(job)
             self._write("started", number)
         if taken and self.status == "queued":
             self.status = "running"
         return [(number, self.jobs[number].attempt) for number in taken]
 
-    def _held(self, worker, number, attempt):
+    @staticmethod
+    def _renew(job):
+        job.renewals += 1
+        job.overdue = False
+
+    def held(self, worker, number, attempt):
+        """Whether a worker holds an attempt."""
         job = self.jobs[number]
         return job.status == "running" and (job.worker, job.attempt) == (worker, attempt)
 
+    def running(self, worker=None):
+        """Return the attempts that run, with a worker where one is named."""
+        found = [(n, job) for n, job in enumerate(self.jobs) if job.status == "running"]
+        return [(n, job.attempt) for n, job in found if worker in (job.worker, None)]
+
     def append(self, worker, number, attempt, batch, events):
         job = self.jobs[number]
-        if not self._held(worker, number, attempt):
+        if not self.held(worker, number, attempt):
             return "lease_lost"
         if batch > job.batch + 1:
             return "batch_gap"
         if batch == job.batch + 1:
             job.batch = batch
+            self._renew(job)
             self.log += [("output", number, attempt)] * events
         return "ok"
 
     def finish(self, worker, number, attempt, last, outcome):
         job = self.jobs[number]
-        if not self._held(worker, number, attempt):
+        if not self.held(worker, number, attempt):
             return "ok" if job.closed == attempt and job.worker in (worker, None) else "lease_lost"
         if last is not None and last > job.batch:
             return "batch_gap"
@@ -97,24 +127,43 @@ class Model:
         self._settle()
 
     def expire(self, number, attempt):
+        """A lease runs out; nobody has seen it yet."""
         job = self.jobs[number]
         if job.status == "running" and job.attempt == attempt:
+            job.overdue = True
+
+    def overdue(self):
+        """Return the attempts that a monitor finds."""
+        return [key for key in self.running() if self.jobs[key[0]].overdue]
+
+    def end_overdue(self, found):
+        """A monitor ends what it found, now or some time ago, as far as it is still so."""
+        self._end([key[0] for key in self.overdue() if key in found], 1)
+
+    def end(self, number, attempt):
+        """A replica ends an attempt that it found some time ago with a worker that was replaced."""
+        if self.jobs[number].status == "running" and self.jobs[number].attempt == attempt:
             self._end([number], 1)
 
-    def heartbeat(self, worker, listed):
-        mine = [n for n, job in enumerate(self.jobs) if job.status == "running" and job.worker == worker]
+    def heartbeat(self, worker, process, listed):
+        if process != self.processes[worker]:
+            return "worker_replaced"
+        mine = [number for number, _ in self.running(worker)]
         kept = [n for n in mine if (n, self.jobs[n].attempt) in listed]
         answer = (
-            {key for key in listed if not self._held(worker, *key)},
+            {key for key in listed if not self.held(worker, *key)},
             {(n, self.jobs[n].attempt) for n in kept if self.jobs[n].stop},
         )
+        for number in kept:
+            self._renew(self.jobs[number])
         for number in mine:
             self.jobs[number].missed = 0 if number in kept else self.jobs[number].missed + 1
         self._end([n for n in mine if self.jobs[n].missed >= 2], 0)
         return answer
 
     def replace(self, worker):
-        self._end([n for n, job in enumerate(self.jobs) if job.status == "running" and job.worker == worker], 1)
+        self.processes[worker] += 1
+        self._end([number for number, _ in self.running(worker)], 1)
 
     def cancel(self):
         if self.status in OVER or self.cancelled:

@@ -1,0 +1,40 @@
+"""The procedures of a replica, called one after another without a wire."""
+
+import asyncio
+
+from app.context import Context
+from app.main import Replica
+from app.rpc.errors import ProcedureError
+from app.settings import AppSettings
+from db.database import Database
+from db.model import Token
+
+
+class Real:
+    """The procedures of one replica over a database, run step by step."""
+
+    def __init__(self, dsn):
+        self.loop = asyncio.new_event_loop()
+        self.db = self.run(Database.open(dsn, size=2))
+        replica = Replica(AppSettings(dsn=dsn), self.db)
+        self.procedures = replica.registry.procedures
+        admin = Token("t", "admin", None, None, None, None, None, None, True)
+        self.context = Context(replica.services, admin, "")
+
+    def run(self, coroutine):
+        return self.loop.run_until_complete(coroutine)
+
+    def close(self):
+        self.run(self.db.close())
+        self.loop.close()
+
+    def call(self, path, **value):
+        """Carry out a call; return its output, or the reason of its refusal."""
+        procedure = self.procedures[path]
+        try:
+            return self.run(procedure.handler(self.context, *procedure.decode(value)))
+        except ProcedureError as error:
+            return error.reason
+
+    def sql(self, statement, *values):
+        return self.run(self.db._pool.fetch(statement, *values))
