@@ -74,6 +74,11 @@ def _run_plane(replicas: int, port: int, max_workers: int, *, quiet: bool) -> in
     return exits.SUCCESS
 
 
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """End in order, so that what was begun is also cleared away."""
+    raise SystemExit(exits.SUCCESS)
+
+
 def _on_signals(stopping: threading.Event) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
@@ -297,6 +302,7 @@ def worker(
         raise usage(str(error), "see the configuration table in the README") from error
     if not settings.url or not settings.token_file:
         raise usage("a worker needs --url and --token-file (or ADO_URL and ADO_TOKEN_FILE)", "see ado worker --help")
+    signal.signal(signal.SIGTERM, _leave)  # the worker's own comes once it has looked at its agents
     try:
         return run(settings, lifeline)
     except Unfit as error:

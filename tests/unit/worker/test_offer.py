@@ -1,8 +1,11 @@
 """What a worker offers: what is there and can start, and nothing else."""
 
 import os
+import subprocess
+import sys
 
 import pytest
+from support.program import until
 
 from worker.agents import AGENTS
 from worker.offer import Unfit, found, offer
@@ -53,6 +56,31 @@ def test_what_is_missing_and_what_does_not_answer_is_told_with_its_fix(machine):
     assert (finding.problem, finding.fix) == ("codex is not on PATH", "npm install -g @openai/codex")
     (machine / "bin/claude").write_text("#!/bin/sh\necho broken >&2; exit 3\n")
     assert "ended with 3: broken" in look(AGENTS, ["claude-code"])[0].problem
+
+
+def test_a_worker_that_is_stopped_while_it_looks_leaves_nothing_behind(machine):
+    (machine / "bin/claude").write_text(
+        f"#!/bin/sh\ntouch {machine}/asked; until [ -e {machine}/go ]; do sleep 0.01; done"
+    )
+    scratch, token = machine / "scratch", machine / "token"
+    scratch.mkdir()
+    token.write_text("x")
+    worker = subprocess.Popen(
+        [sys.executable, "-P", "-m", "cli", "worker", "--url", "http://127.0.0.1:9", "--token-file", str(token)],
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+    try:
+        until((machine / "asked").exists, "the worker to look")
+        assert list(scratch.iterdir())
+        worker.terminate()
+        (machine / "go").touch()
+        assert worker.wait(20) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+    assert list(scratch.iterdir()) == []
 
 
 def test_by_default_everything_that_can_start_is_offered_with_its_version(machine, monkeypatch):
