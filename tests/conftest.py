@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import shutil
 
 import pytest
 from pytest_postgresql import factories
@@ -15,6 +14,7 @@ from support.postgres import (
     fast_directory,
     load_schema,
     own_server,
+    remove,
     start_server,
     system_bindirs,
 )
@@ -30,7 +30,7 @@ def pytest_configure(config):
 
         def stop():
             server.stop()
-            shutil.rmtree(directory, ignore_errors=True)
+            remove(directory)
             os.environ.pop("ADO_TEST_DSN", None)
 
         config.add_cleanup(stop)
@@ -98,7 +98,7 @@ def system_server():
     server, directory, dsn = start_server(bindirs[0])
     yield dsn
     server.stop()
-    shutil.rmtree(directory, ignore_errors=True)
+    remove(directory)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def home():
     """A directory of the test's own that other users may enter."""
     directory = fast_directory()
     yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    remove(directory)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from support.models import Models
-from support.postgres import fast_directory
+from support.postgres import fast_directory, remove
 from support.program import Cluster, until
 
 HERE = Path(__file__).parent
@@ -110,7 +110,7 @@ def plane(programs, shared_dsn, models):
         yield cluster
     finally:
         cluster.close()
-        shutil.rmtree(home, ignore_errors=True)
+        remove(home)
 
 
 def offered(cluster):

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from support.postgres import fast_directory
+from support.postgres import fast_directory, remove
 from support.program import exists, until
 
 from db.embedded import EmbeddedError, Server
@@ -23,7 +22,7 @@ from db.embedded import EmbeddedError, Server
 def place():
     directory = fast_directory()
     yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    remove(directory)
 
 
 def count(dsn):

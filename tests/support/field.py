@@ -6,7 +6,6 @@ own. What is killed is started again, as a supervisor would. Postgres is a durab
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import tempfile
@@ -18,8 +17,8 @@ import psycopg
 from db.embedded import Server
 from db.migrate import migrate
 from support.link import Link
-from support.postgres import fast_directory
-from support.program import Cluster, exists, until
+from support.postgres import fast_directory, remove
+from support.program import Cluster, exists, processes_with, until
 
 REPLICAS = 2
 
@@ -44,14 +43,15 @@ class Field:
             raise
 
     def _start(self):
+        self._stack.callback(remove, self.home)
+        self._stack.callback(until, lambda: not processes_with(str(self.home)), "the end of what a spawner left")
         self.server = Server(self.home / "pg", settings={"shared_buffers": "64MB"})
-        self._stack.callback(shutil.rmtree, self.home, ignore_errors=True)
         self.dsn = self.server.start()
         self._stack.callback(self.server.stop)
         migrate(self.dsn)
         socket_file = Path(psycopg.conninfo.conninfo_to_dict(self.dsn)["host"]) / ".s.PGSQL.5432"
         self.sockets = Path(tempfile.mkdtemp(prefix="ado-link-", dir="/tmp"))
-        self._stack.callback(shutil.rmtree, self.sockets, ignore_errors=True)
+        self._stack.callback(remove, self.sockets)
         self.cluster = Cluster(self.dsn, self.home, env=self.env)
         self.cluster.urls = []
         self._stack.callback(self.cluster.close)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pwd
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from support.postgres import remove
 from support.program import until
 
 BINARY = "/usr/sbin/pgbouncer"
@@ -47,15 +47,17 @@ def pgbouncer(dsn, *, pool_size=5):
         owner = pwd.getpwnam("postgres" if _has("postgres") else "nobody")
         os.chown(place, owner.pw_uid, owner.pw_gid)
         who = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-    process = subprocess.Popen([BINARY, "-q", str(config)], cwd="/", **who)
     through = f"postgresql:///{parts['dbname']}?host={place}&port=6432&user={parts['user']}"
     try:
-        until(lambda: _answers(through), "PgBouncer")
-        yield through
+        process = subprocess.Popen([BINARY, "-q", str(config)], cwd="/", **who)
+        try:
+            until(lambda: _answers(through), "PgBouncer")
+            yield through
+        finally:
+            process.terminate()
+            process.wait()
     finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(place, ignore_errors=True)
+        remove(place)
 
 
 def _has(name):

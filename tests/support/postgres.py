@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def fast_directory() -> Path:
     directory = Path(tempfile.mkdtemp(prefix="ado-test-", dir=memory if roomy else None))
     directory.chmod(0o755)
     return directory
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory; what is just being ended, as the agents of a killed worker are, may still write to it."""
+    end = time.monotonic() + 10
+    while directory.exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        assert time.monotonic() < end, f"{directory} is still written to"
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,11 @@ def start_server(bindir: Path | None = None) -> tuple[Server, Path, str]:
     """Start a server that gives up durability; return it, its directory and its DSN."""
     directory = fast_directory()
     server = Server(directory / "pg", fast=True, settings={"shared_buffers": "64MB"}, bindir=bindir)
-    return server, directory, server.start()
+    try:
+        return server, directory, server.start()
+    except BaseException:
+        remove(directory)
+        raise
 
 
 def system_bindirs() -> list[Path]:

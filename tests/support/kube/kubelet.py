@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from support.kube.store import now
+from support.postgres import remove
 
 _TICK = 0.02
 _IMAGE = re.compile(r"[a-z0-9]+([._/:@-][a-zA-Z0-9]+)*")
@@ -120,7 +121,7 @@ class Kubelet:
         self._thread.join()
         for container in self.containers.values():
             container.clean()
-        shutil.rmtree(self._root, ignore_errors=True)
+        remove(self._root)
 
     def _run(self):
         while not self._stopping.wait(_TICK):
