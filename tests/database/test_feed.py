@@ -1,13 +1,73 @@
-"""A feed under errors of the database."""
+"""Reading a log through a feed: from any cursor, past the window, past an end, and under errors of the database."""
 
 import asyncio
 
-from support.records import batch, claim, create, register
+from support.records import batch, claim, create, finish, register
 
 from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Selection, Tail
-from db import events
+from db import events, jobs, tasks
+
+
+async def read(db, feeds, task_id, cursor, seen):
+    """Read a log to its end."""
+    state = await events.state(db, task_id)
+    tail = Tail(db, feeds, retry_seconds=0.05)
+    async for entry in tail.read(task_id, cursor, state, follow=True, selection=Selection()):
+        seen.append(entry.seq)
+
+
+async def test_readers_see_each_event_after_their_cursors_once_within_the_window_and_behind_it(db):
+    """One behind the window, one within it, one at the end, and one that comes later."""
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    await events.append(db, [batch(task_id, events=18)], 30)
+    feeds = Feeds(db, Hub(), poll_seconds=0.05, feed_bytes=1500, page_bytes=1000)
+    reading = []
+
+    def begin(cursor):
+        seen = []
+        reading.append((cursor, seen, asyncio.create_task(read(db, feeds, task_id, cursor, seen))))
+        return seen
+
+    try:
+        async with asyncio.timeout(20):
+            at_the_end = begin(20)
+            begin(0)
+            for number in range(2, 6):
+                await events.append(db, [batch(task_id, number, events=9)], 30)
+                while not at_the_end or at_the_end[-1] < 2 + 9 * number:
+                    await asyncio.sleep(0.005)
+                begin(at_the_end[-1] - 3)
+                begin(at_the_end[-1])
+            await jobs.finish(db, finish(task_id))
+            await tasks.settle(db, task_id)
+            await asyncio.gather(*(task for _, _, task in reading))
+    finally:
+        for _, _, task in reading:
+            task.cancel()
+        await asyncio.gather(*(task for _, _, task in reading), return_exceptions=True)
+        await feeds.close()
+    assert [seen for _, seen, _ in reading] == [list(range(cursor + 1, 59)) for cursor, _, _ in reading]
+
+
+async def test_a_reader_goes_on_past_the_end_that_a_retry_undid(db):
+    task_id = await create(db)
+    await register(db)
+    for attempt, outcome in ((1, "failed"), (2, "succeeded")):
+        await claim(db)
+        await jobs.finish(db, finish(task_id, outcome, attempt=attempt))
+        await tasks.settle(db, task_id)
+        if outcome == "failed":
+            await tasks.retry(db, task_id)
+    feeds = Feeds(db, Hub(), poll_seconds=0.05, feed_bytes=1 << 20, page_bytes=1)  # so the first end ends a page
+    seen = []
+    async with asyncio.timeout(20):
+        await read(db, feeds, task_id, 0, seen)
+    assert seen == list(range(1, 9))  # created started finished failed retried started finished succeeded
+    await feeds.close()
 
 
 async def test_a_feed_outlives_an_error_that_nobody_foresaw(db, monkeypatch):

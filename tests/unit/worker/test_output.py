@@ -100,6 +100,16 @@ async def test_a_full_buffer_stops_the_reading_until_it_is_half_empty():
     await writing
 
 
+async def test_who_has_something_to_tell_waits_while_the_buffer_is_full():
+    outbox = Outbox(1000)
+    outbox.put({"type": "agent"}, 2000)
+    waiting = asyncio.create_task(outbox.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await outbox.take(10, 10_000)
+    await asyncio.wait_for(waiting, 20)
+
+
 async def test_streams_keep_their_order_and_names():
     outbox = Outbox(1 << 20)
     outbox.write("stdout", b"a", True)

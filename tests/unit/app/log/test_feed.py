@@ -1,5 +1,7 @@
 """The window of a feed: who is within it is served from memory, in order and in bounded pieces."""
 
+import pytest
+
 from app.log.encode import Entry
 from app.log.feed import Feed
 
@@ -32,3 +34,11 @@ def test_a_viewer_is_handed_no_more_than_a_piece_at_a_time():
         cursor = piece[-1].seq
     assert cursor == 50
     assert max(pieces) == 3
+
+
+def test_a_feed_takes_in_nothing_but_what_follows():
+    feed = Feed(1, 4, byte_limit=1000)
+    for first in (4, 6):
+        with pytest.raises(AssertionError, match="gap in the log of task 1 after 4"):
+            feed.add(entries(first, 9))
+    assert (feed.last_seq, feed.after(4)) == (4, [])

@@ -14,6 +14,8 @@ async def test_the_client_calls_and_subscribes(served):
         assert await client.mutate("a.store", {"name": "x"}) == {"stored": "x"}
         items = [item.data["n"] async for item in client.subscribe("a.count", {"until": 1000})]
         assert items == list(range(1, 1001))
+        rest = [item.id async for item in client.subscribe("a.count", {"until": 1000}, last_event_id="997")]
+        assert rest == ["998", "999", "1000"]
         with pytest.raises(CallError) as caught:
             await client.query("a.refuse")
         assert (caught.value.code, caught.value.reason) == ("CONFLICT", "stale")
@@ -44,6 +46,7 @@ async def test_the_client_resumes_after_cuts_without_loss_or_double(served):
     async with Client([url], "writer", on_state=states.append) as client:
         async for item in client.subscribe("a.count", {"until": 3000}):
             seen.append(item.data["n"])
+            assert seen[-1] == len(seen)  # at once: one that always begins again would never come to an end
             if len(seen) % 500 == 0:
                 cuts += 1
                 for link in list(links):

@@ -1,0 +1,40 @@
+"""What an appender holds and hands on is bounded: by the bytes that wait, and by the bytes of one flush."""
+
+import asyncio
+
+from support.records import batch
+
+from app.log import appender as appending
+from app.log.appender import Appender
+from db import events
+
+
+async def flushes_of(monkeypatch, *, flush_bytes, byte_limit, count):
+    """Append batches of 700 bytes to tasks 0, 1, … at once; return the tasks of each flush."""
+    flushes, gate = [], asyncio.Event()
+
+    async def store(_db, batches, *_, **__):
+        flushes.append([item.task_id for item in batches])
+        await gate.wait()
+        return batches
+
+    monkeypatch.setattr(events, "append", store)
+    monkeypatch.setattr(appending, "_FLUSH_BYTES", flush_bytes)
+    appender = Appender(None, lanes=1, lease_seconds=30, byte_limit=byte_limit, output_limit=1 << 30)
+    waiting = [asyncio.create_task(appender.append(batch(task, data=b"x" * 600))) for task in range(count)]
+    while not flushes:
+        await asyncio.sleep(0)
+    gate.set()
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(*waiting) == [True] * count
+    return flushes
+
+
+async def test_an_append_that_finds_no_room_waits_until_what_came_before_is_stored(monkeypatch):
+    """One alone may be larger than the bound."""
+    for limit, expected in ((2000, [[0, 1], [2]]), (1000, [[0], [1], [2]]), (10, [[0], [1], [2]])):
+        assert await flushes_of(monkeypatch, flush_bytes=1 << 20, byte_limit=limit, count=3) == expected
+
+
+async def test_a_flush_is_full_once_it_passes_its_bytes(monkeypatch):
+    assert await flushes_of(monkeypatch, flush_bytes=1000, byte_limit=1 << 20, count=4) == [[0, 1], [2, 3]]
