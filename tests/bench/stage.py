@@ -43,7 +43,11 @@ class Stage:
         self._numbers = itertools.count()
 
     def __enter__(self) -> "Stage":
-        self._dsn = self._server.start()
+        try:
+            self._dsn = self._server.start()
+        except BaseException:
+            shutil.rmtree(self._directory)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
