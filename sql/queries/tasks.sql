@@ -212,10 +212,11 @@ returning key, value::text as value, version, idempotency_key;
 
 -- name: settle_tasks :many hints
 -- Write the one terminal event of each of these tasks whose jobs have all ended. The jobs are locked as well, so that a
--- retry can not slip in between; whoever comes second finds the task settled and gets no row.
+-- retry can not slip in between; whoever comes second finds the task settled and gets no row. ``offset 0`` has each
+-- task looked up by itself: a plan made while the queue is short would go over the whole queue.
 with ended_tasks as materialized (
     select n.task_id from unnest(:task_ids::bigint[]) as n(task_id)
-    where not exists (select from ado.jobs o where o.task_id = n.task_id and o.status in ('queued', 'running'))
+    where not exists (select from ado.jobs o where o.task_id = n.task_id and o.status in ('queued', 'running') offset 0)
 ), locked_jobs as materialized (
     select j.task_id, j.job, j.status, j.reason, j.message, j.exit_code, j.finished_seq
     from ado.jobs j join ended_tasks using (task_id)
