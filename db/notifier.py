@@ -1,9 +1,9 @@
 """Telling listeners what has become durable, in transactions of their own.
 
 Postgres holds one lock over every commit that notifies, and through its flush to disk: commits that notify cannot
-share a flush, so a hundred small ones take a hundred flushes. So the statements that run side by side most often
-(create, claim, finish, settle) commit without a word and return their hints; they are put together here and sent by a
-commit that flushes nothing. A replica that dies in between costs its readers one poll interval.
+share a flush, so a hundred small ones take a hundred flushes. So the statements that run side by side most often and
+that nobody waits for (claim, finish, settle) commit without a word and return their hints; they are put together here
+and sent by a commit that flushes nothing. A replica that dies in between costs its readers one poll interval.
 """
 
 from __future__ import annotations

@@ -54,10 +54,10 @@ from marked_jobs m
 union all
 select null, (select count(*) from notified), (select count(*) from ended_jobs);
 
--- name: create_tasks :many hints
+-- name: create_tasks :many
 -- Tasks with their jobs, logs and first events; the file that one starts from is its own from then on. No row of one
 -- whose idempotency key is taken, or whose file is not there (any more). ``position`` is its place in the input, which
--- names a file once.
+-- names a file once. Told in the same commit, because a worker waits.
 with incoming as materialized (
     select nextval('ado.tasks_task_id_seq') as task_id, i.*
     from json_to_recordset(:tasks::json) as i(position integer, prompt text, agent text, agent_args text,
@@ -93,8 +93,11 @@ with incoming as materialized (
     select c.task_id, 1, 'created', now(), now(), c.event from created c
 ), bound_files as (
     update ado.files f set task_id = c.task_id from created c where f.file_id = c.base_file
+), notified as materialized (
+    select pg_notify('ado', 'q:' || sum(c.workers) || string_agg(' e:' || c.task_id || ':1', ''))
+    from created c having count(*) > 0
 )
-select c.position, c.task_id, c.created_at, 'q:' || c.workers || ' e:' || c.task_id || ':1' as hints from created c;
+select c.position, c.task_id, c.created_at, (select count(*) from notified) as notified from created c;
 
 -- name: find_task_by_key :optional
 select task_id, input_digest from ado.tasks where idempotency_key = :idempotency_key::text;

@@ -13,6 +13,7 @@ from tests.support.records import LEASE, SUSPECT, create, register
 
 BATCH = 50
 WORKERS = 4
+_PLANNED = 8  # after so many runs a connection has its plan
 _BARE_TABLE = """
 create table queue (id bigint primary key, priority integer not null default 0, state integer not null default 0,
     worker text, lease timestamptz, attempt integer not null default 0) with (fillfactor = 70);
@@ -52,18 +53,21 @@ async def _product(dsn: str, depth: int, behind: int) -> float:
     claimed = [0]
     most = min(depth, 20_000)
 
-    async def claim(name: str) -> None:
-        claims = 0
-        while claimed[0] < most:
+    async def claim(name: str, claims: int, times: int, limit: int) -> None:
+        for number in range(claims, claims + times):
+            if claimed[0] >= most:
+                return
             got = await jobs.claim(
-                db, worker_id=name, session=f"session-{name}-i1", claims=claims, limit=BATCH,
+                db, worker_id=name, session=f"session-{name}-i1", claims=number, limit=limit,
                 suspect_seconds=SUSPECT * 100, lease_seconds=LEASE,
             )  # fmt: skip
-            claims += 1
             claimed[0] += len(got)
 
+    await asyncio.gather(*(claim(f"w{number}", 0, _PLANNED, 1) for number in range(WORKERS)))
+    claimed[0] = 0
+    most -= WORKERS * _PLANNED
     began = time.perf_counter()
-    await asyncio.gather(*(claim(f"w{number}") for number in range(WORKERS)))
+    await asyncio.gather(*(claim(f"w{number}", _PLANNED, most, BATCH) for number in range(WORKERS)))
     seconds = time.perf_counter() - began
     await db.close()
     return claimed[0] / seconds
@@ -81,6 +85,7 @@ async def _bare(dsn: str, depth: int) -> float:
             rows = await pool.fetch(_BARE_CLAIM, name, BATCH)
             claimed[0] += len(rows)
 
+    await asyncio.gather(*(pool.fetch(_BARE_CLAIM, "w", 0) for _ in range(WORKERS * _PLANNED)))
     began = time.perf_counter()
     await asyncio.gather(*(claim(f"w{number}") for number in range(WORKERS)))
     seconds = time.perf_counter() - began

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import asyncpg
-from support.records import claim, create, finish, register
+from support.records import claim, create, finish, new_task, register
 
 from db import jobs, tasks
 from db.listener import CHANNEL
@@ -40,18 +40,36 @@ async def test_every_step_of_a_job_is_told(db, dsn):
 
 async def test_what_happens_at_once_is_told_together(db, dsn):
     async with listening(dsn) as heard:
-        made = await asyncio.gather(*(create(db) for _ in range(300)))
-        wanted = {f"e:{task_id}:1" for task_id in made}
+        task_id = await create(db, workers=300)
+        await register(db, slots=300)
+        await claim(db, limit=300)
+        await asyncio.gather(*(jobs.finish(db, finish(task_id, job=job)) for job in range(300)))
+        wanted = {f"e:{task_id}:{seq}" for seq in range(302, 602)}
         await until(lambda: wanted <= {hint for hints in heard for hint in hints})
         assert len(heard) < 150
 
 
+async def test_tasks_that_are_created_at_once_are_told_with_their_commit(db, dsn):
+    async with listening(dsn) as heard:
+        made = await tasks.create_all(db, [new_task(), new_task(workers=3)])
+        await until(lambda: heard)
+        assert heard == [["q:4", *(f"e:{task.task_id}:1" for task in made)]]
+
+
 async def test_a_listener_that_cannot_be_told_loses_nothing(db, dsn):
     task_id = await create(db)
-    notifying = "from pg_stat_activity where query like '%pg_notify%' and pid <> pg_backend_pid()"
-    await db._pool.fetch(f"select pg_terminate_backend(pid) {notifying}")
     await register(db)
-    assert [job.task_id for job in await claim(db)] == [task_id]
+    await claim(db)
+    notifying = "from pg_stat_activity where query like 'select pg_notify%'"
+
+    async def told():
+        return [row["pid"] for row in await db._pool.fetch(f"select pid {notifying}")]
+
+    async with asyncio.timeout(20):
+        while not await told():
+            await asyncio.sleep(0.005)
+    await db._pool.fetch(f"select pg_terminate_backend(pid) {notifying}")
+    assert (await jobs.finish(db, finish(task_id)))[0].status == "succeeded"
     async with listening(dsn) as heard:
-        later = await create(db)
-        await until(lambda: any(f"e:{later}:1" in hints for hints in heard))
+        assert await tasks.settle(db, task_id) == "succeeded"
+        await until(lambda: any(f"e:{task_id}:4" in hints for hints in heard))
