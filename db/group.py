@@ -3,7 +3,8 @@
 There is no window. A flush begins at once; what comes while it is in flight gathers and is the next one. So one caller
 alone waits for nobody, and a hundred share one commit. Two items with a name in common (the same row) never meet in
 one flush. When the database refuses a value, each item of the flush is tried alone: what one caller sends fails no
-other's call. When it does not answer, everybody in the flush is told so.
+other's call. When it does not answer, everybody in the flush is told so, and the next flush is of one item, the one
+after of two, then four: what is too much for the time a statement has would otherwise be sent again for ever.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Group(Generic[T, R]):
     def __init__(self, store: Callable[[list[T]], Awaitable[Sequence[R]]], *, items: int, size: int) -> None:
         self._store = store
         self._most = items
+        self._width = items
+        """How many items the next flush may have."""
         self._limit = size
         self._queue: deque[_Waiting[T, R]] = deque()
         self._flushing: asyncio.Task[None] | None = None
@@ -60,7 +63,7 @@ class Group(Generic[T, R]):
         taken: list[_Waiting[T, R]] = []
         names: set[Hashable] = set()
         size = 0
-        while self._queue and len(taken) < self._most and size < self._limit:
+        while self._queue and len(taken) < self._width and size < self._limit:
             if not names.isdisjoint(self._queue[0].names):
                 break
             names.update(self._queue[0].names)
@@ -78,12 +81,14 @@ class Group(Generic[T, R]):
             for waiting in flush:
                 await self._commit([waiting])
         except Exception as error:  # noqa: BLE001 - every waiter must hear of it, whatever it is
+            self._width = 1
             _fail(flush, error)
         except asyncio.CancelledError:
             for waiting in (*flush, *self._queue):
                 waiting.done.cancel()
             raise
         else:
+            self._width = min(self._most, 2 * self._width)
             for waiting, result in zip(flush, results, strict=True):
                 if not waiting.done.done():
                     waiting.done.set_result(result)

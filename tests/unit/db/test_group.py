@@ -9,19 +9,19 @@ from db.group import Group
 
 
 class Store:
-    """Notes each flush and lets it go on only when told; refuses what is in ``poison``."""
+    """Notes each flush, lets it go on when told; refuses the ``poison``, and is away for more than ``most`` items."""
 
-    def __init__(self, poison=(), error=None):
+    def __init__(self, poison=(), most=100):
         self.flushes = []
         self.go = asyncio.Event()
         self._poison = set(poison)
-        self._error = error
+        self._most = most
 
     async def __call__(self, items):
         self.flushes.append(list(items))
         await self.go.wait()
-        if self._error:
-            raise self._error
+        if len(items) > self._most:
+            raise DatabaseUnavailable("too much")
         if self._poison & set(items):
             raise DatabaseRefused("a value cannot be stored")
         return [item * 10 for item in items]
@@ -72,12 +72,24 @@ async def test_what_the_database_refuses_fails_its_own_caller_alone():
 
 
 async def test_everybody_in_a_flush_hears_that_the_database_did_not_answer():
-    store = Store(error=DatabaseUnavailable("away"))
+    store = Store(most=1)
     store.go.set()
     group = Group(store, items=100, size=1000)
     found = await asyncio.gather(*(group.put(number) for number in (1, 2)), return_exceptions=True)
     assert all(isinstance(error, DatabaseUnavailable) for error in found)
     assert store.flushes == [[1, 2]]
+
+
+async def test_a_flush_that_was_too_much_is_followed_by_small_ones_that_grow():
+    store = Store(most=5)
+    group = Group(store, items=100, size=1000)
+    failed = [group.put(number) for number in range(8)]
+    await store.began(1)
+    later = [group.put(number) for number in range(10, 20)]
+    store.go.set()
+    assert await asyncio.gather(*later) == [number * 10 for number in range(10, 20)]
+    assert [len(flush) for flush in store.flushes] == [8, 1, 2, 4, 3]
+    assert all(isinstance(one.exception(), DatabaseUnavailable) for one in failed)
 
 
 async def test_a_caller_that_went_away_takes_nobody_with_it():
