@@ -88,7 +88,7 @@ class Database:
             else:
                 self.answered_at = time.monotonic()
                 if query.hints:
-                    self._notifier.tell(row["hints"] for row in rows)
+                    self._notifier.tell(row["hints"] for row in rows if row["hints"])
                 return rows
         raise AssertionError("unreachable")
 

@@ -60,8 +60,11 @@ async def claim(
     limit: int,
     suspect_seconds: float,
     lease_seconds: float,
-) -> list[ClaimedJob]:
-    """Claim up to ``limit`` jobs for a worker whose claim number is still ``claims``; each job gets a token."""
+) -> list[ClaimedJob] | None:
+    """Claim up to ``limit`` jobs for a worker whose claim number is still ``claims``; each job gets a token.
+
+    None when it is not, or the worker may not claim any more; otherwise the number has grown by one.
+    """
     secrets = [tokens.secret() for _ in range(limit)]
     rows = await db.many(
         "claim_jobs",
@@ -73,7 +76,9 @@ async def claim(
         lease_seconds=lease_seconds,
         token_digests=[tokens.digest(secret) for secret in secrets],
     )
-    return [ClaimedJob.of(row, secrets[row["position"] - 1]) for row in rows]
+    if not rows:
+        return None
+    return [ClaimedJob.of(row, secrets[row["position"] - 1]) for row in rows if row["job"] is not None]
 
 
 async def finish(db: Database, report: Finish) -> tuple[Job, bool] | None:

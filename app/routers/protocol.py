@@ -231,22 +231,28 @@ async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
             if not waited:
                 await parking.give_way(parked)
             limit = 1 if waited or parking.others_wait(parked) else input.limit
-            if able:
-                if claimed := await _try_claim(context, input, present, limit):
-                    return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in claimed])
-                present = replace(present, claims=present.claims + 1)
+            claimed = await _try_claim(context, input, present, limit) if able else []
+            if claimed:
+                return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in claimed])
             parked.tried.set()
             left = deadline - time.monotonic()
-            known, present = present, await _present(context, input.worker_id, input.session) if waited else present
-            if present != known and left > 0:
-                continue
             if left <= 0 or parking.closing:
                 return ClaimAnswer(jobs=[])
+            if claimed is None:
+                known, present = present, await _present(context, input.worker_id, input.session)
+                if present != known:
+                    continue
+            elif able:
+                present = replace(present, claims=present.claims + 1)
             await parked.wait(left if served else min(left, context.services.settings.poll_seconds))
             waited = True
+            if not able:
+                present = await _present(context, input.worker_id, input.session)
 
 
-async def _try_claim(context: Context, input: ClaimInput, present: Presence, limit: int) -> list[model.ClaimedJob]:
+async def _try_claim(
+    context: Context, input: ClaimInput, present: Presence, limit: int
+) -> list[model.ClaimedJob] | None:
     settings = context.services.settings
     return await jobs.claim(
         context.db,

@@ -1,6 +1,7 @@
 -- name: claim_jobs :many hints
 -- Give a worker the best jobs it can run. The worker's claim number is the guard against two claims of one worker at
--- once: the second one sees another number and gets no row. ``demands`` hops over the distinct demands in the queue.
+-- once: the second one sees another number and gets no row; one that the guard lets through and that finds nothing gets
+-- a row without a job. ``demands`` hops over the distinct demands in the queue.
 -- ``token_digests`` has one digest for each job that may be given; ``position`` says whose is whose.
 -- The worker of a pod makes one claim: of the pod's own job, or, if it is a warm one, of any.
 with recursive demands as (
@@ -85,9 +86,10 @@ with recursive demands as (
 select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
        t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment,
        'e:' || a.task_id || ':' || a.last_seq as hints
-from claimed_jobs c
-join advanced_logs a using (task_id)
-join ado.tasks t using (task_id)
+from guarded_worker w
+left join claimed_jobs c on c.worker_id = w.worker_id
+left join advanced_logs a using (task_id)
+left join ado.tasks t using (task_id)
 left join ado.task_environments v using (task_id)
 order by c.task_id, c.job;
 

@@ -109,7 +109,7 @@ async def test_what_a_worker_holds_beyond_its_last_word_goes_back_without_a_loss
     job = await jobs.get(db, task_id, 0)
     assert (job.status, job.attempt) == ("queued", 1)
     assert (await raw(db, "select losses from ado.jobs"))[0]["losses"] == 0
-    assert await claim(db) == []  # it has ended
+    assert await claim(db) is None  # it has ended
 
 
 @pytest.mark.parametrize("losses", [1, 3, 5])

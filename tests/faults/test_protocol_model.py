@@ -150,7 +150,7 @@ class Protocol(RuleBasedStateMachine):
         self.real.sql("update ado.jobs set run_after = now() where task_id = $1 and run_after > now()", self.number)
 
     def _given(self, found, taken):
-        assert [(job.job, job.attempt) for job in found] == taken
+        assert [(job.job, job.attempt) for job in found or []] == taken
         self.known += taken
 
     @precondition(lambda self: self.model.running())

@@ -1,0 +1,62 @@
+"""A claim that waits: woken, it tries by what it knew of its worker, and looks again where that is out of date."""
+
+import asyncio
+import contextlib
+
+import pytest
+from support.records import claim, create, register
+
+from app.context import Context
+from app.control.loop import every
+from app.main import Replica
+from app.settings import AppSettings
+from db import workers
+from db.model import Token
+
+
+@pytest.fixture
+async def parked(db, dsn):
+    """Start a claim that waits; nothing but a hint wakes it. ``db`` has a worker ``w1`` with ten slots."""
+    replica = Replica(AppSettings(dsn=dsn, poll_seconds=60), db)
+    loops = [
+        asyncio.create_task(replica.listener.run()),
+        asyncio.create_task(every(0, replica.services.parking.watch, name="parking")),
+    ]
+    session = await register(db, slots=10)
+    admin = Token("t", "admin", None, None, None, None, None, None, True)
+    procedure = replica.registry.procedures["workers.claim"]
+    value = procedure.decode({"workerId": "w1", "session": session, "limit": 1, "waitSeconds": 20})
+    waiting = asyncio.create_task(procedure.handler(Context(replica.services, admin, ""), *value))
+    async with asyncio.timeout(10):
+        while not (replica.listener.connected and any(one.waiting for one in replica.services.parking._parked)):
+            await asyncio.sleep(0.005)
+    yield waiting
+    for task in (waiting, *loops):
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(waiting, *loops)
+
+
+async def test_a_parked_claim_gets_the_job_that_wakes_it(db, parked):
+    task_id = await create(db)
+    async with asyncio.timeout(10):
+        answer = await parked
+    assert [job.job_id for job in answer.jobs] == [f"task-{task_id}/0"]
+
+
+async def test_a_parked_claim_that_another_one_overtook_looks_again_and_gets_its_job(db, parked):
+    assert await claim(db) == []  # of the same worker, which counts its claims
+    task_id = await create(db)
+    async with asyncio.timeout(10):
+        answer = await parked
+    assert [job.job_id for job in answer.jobs] == [f"task-{task_id}/0"]
+
+
+async def test_a_parked_claim_of_a_worker_that_drains_gets_nothing(db, parked):
+    await workers.drain(db, "w1")
+    await create(db)
+    async with asyncio.timeout(10):
+        while await db._pool.fetchval("select claims from ado.workers") < 1:
+            await asyncio.sleep(0.005)
+    assert await db._pool.fetchval("select status from ado.jobs") == "queued"
+    assert not parked.done()
