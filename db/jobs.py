@@ -81,13 +81,11 @@ async def claim(
     return [ClaimedJob.of(row, secrets[row["position"] - 1]) for row in rows if row["job"] is not None]
 
 
-async def finish(db: Database, report: Finish) -> tuple[Job, bool] | None:
-    """Close an attempt; return the stored job and whether siblings must stop, or None when the fence refused it."""
-    return (await finish_all(db, [report]))[0]
-
-
 async def finish_all(db: Database, reports: Sequence[Finish]) -> list[tuple[Job, bool] | None]:
-    """Close attempts of different jobs in one commit; for each the same as ``finish``."""
+    """Close attempts of different jobs in one commit.
+
+    For each the stored job and whether its siblings must stop, or None when the fence refused it.
+    """
     rows = await db.many("finish_jobs", **columns(reports))
     found = {}
     for row in rows:

@@ -19,12 +19,6 @@ def _text(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
-async def create(db: Database, task: NewTask) -> int | None:
-    """Store a task with its jobs and first event; return its id, or None like ``create_all``."""
-    created = (await create_all(db, [task]))[0]
-    return created.task_id if created else None
-
-
 async def create_all(db: Database, new: Sequence[NewTask]) -> list[Task | None]:
     """Store tasks in one commit, no two of them from one file.
 

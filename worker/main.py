@@ -14,10 +14,10 @@ from worker.supervisor import Supervisor
 
 def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     """Work until a signal, a drain or the lifeline's end of file; return the exit code. Raises Unfit, OSError."""
-    token = Path(settings.token_file).read_text("utf-8").strip()
-    held = vault.read(settings, token)
     import uvloop  # noqa: PLC0415 - not there on every platform
 
+    token = Path(settings.token_file).read_text("utf-8").strip()
+    held = vault.read(settings, token)
     return uvloop.run(_run(Supervisor(settings, offer(settings, held), held, token), lifeline))
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from support.records import LEASE, SUSPECT, batch, claim, create, finish, register
+from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish, register
 
 from app.control import monitor
 from app.settings import AppSettings
@@ -26,7 +26,7 @@ async def test_every_claimed_job_gets_a_token_of_its_own_that_ends_with_the_atte
         ("job", task_id, job, 1, True) for job in range(3)
     ]
     await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
-    await jobs.finish(db, finish(task_id, job=1))
+    await closed(db, finish(task_id, job=1))
     (again,) = await claim(db)
     assert [await tokens.find(db, job.token) is not None for job in claimed] == [False, False, True]
     assert (await tokens.find(db, again.token)).attempt == 2
@@ -67,7 +67,7 @@ async def test_the_attempt_fences_a_worker_from_its_own_next_one(db):
     await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
     assert [job.attempt for job in await claim(db)] == [2]
     assert await events.append(db, [batch(task_id)], LEASE) == [None]
-    assert await jobs.finish(db, finish(task_id)) is None
+    assert await closed(db, finish(task_id)) is None
     assert await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True) == []
     beat = await workers.heartbeat(
         db,
@@ -147,10 +147,10 @@ async def test_siblings_of_a_failed_job_that_still_stop_hold_a_retry_back(db):
     task_id = await create(db, workers=2, on_failure="fail_fast")
     await register(db)
     await claim(db)
-    await jobs.finish(db, finish(task_id, "failed", job=0))
+    await closed(db, finish(task_id, "failed", job=0))
     await tasks.after_failure(db, task_id)
     assert not await tasks.retry(db, task_id)
-    await jobs.finish(db, finish(task_id, "cancelled", job=1))
+    await closed(db, finish(task_id, "cancelled", job=1))
     assert await tasks.settle(db, task_id) == "failed"
     assert await tasks.retry(db, task_id)
     assert [job.status for job in (await tasks.get(db, task_id)).jobs] == ["queued", "queued"]

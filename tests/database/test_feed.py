@@ -2,12 +2,12 @@
 
 import asyncio
 
-from support.records import batch, claim, create, finish, register
+from support.records import batch, claim, closed, create, finish, register
 
 from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Selection, Tail
-from db import events, jobs, tasks
+from db import events, tasks
 
 
 async def read(db, feeds, task_id, cursor, seen):
@@ -42,7 +42,7 @@ async def test_readers_see_each_event_after_their_cursors_once_within_the_window
                     await asyncio.sleep(0.005)
                 begin(at_the_end[-1] - 3)
                 begin(at_the_end[-1])
-            await jobs.finish(db, finish(task_id))
+            await closed(db, finish(task_id))
             await tasks.settle(db, task_id)
             await asyncio.gather(*(task for _, _, task in reading))
     finally:
@@ -58,7 +58,7 @@ async def test_a_reader_goes_on_past_the_end_that_a_retry_undid(db):
     await register(db)
     for attempt, outcome in ((1, "failed"), (2, "succeeded")):
         await claim(db)
-        await jobs.finish(db, finish(task_id, outcome, attempt=attempt))
+        await closed(db, finish(task_id, outcome, attempt=attempt))
         await tasks.settle(db, task_id)
         if outcome == "failed":
             await tasks.retry(db, task_id)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 
 import pytest
-from support.records import claim, create, finish, register
+from support.records import claim, closed, create, finish, register
 
 from db import files, jobs, tasks
 from db.files import Fence
@@ -116,7 +116,7 @@ async def test_a_checkpoint_counts_until_its_attempt_ended_by_its_own_word(db, r
     await send(db, 2, kind="checkpoint", fence=again)
     await send(db, 3, kind="result", fence=again)
     assert await ids(db, running.task_id) == [2, 3]  # its worker may still die before it says how it ended
-    await jobs.finish(db, finish(running.task_id, "failed", attempt=2, exit_code=1))
+    await closed(db, finish(running.task_id, "failed", attempt=2, exit_code=1))
     assert await ids(db, running.task_id) == [3]
 
 
@@ -126,7 +126,7 @@ async def test_what_nobody_will_ask_for_is_forgotten(db, running):
     await send(db, 3, kind="checkpoint", fence=running)
     await begin(db, 4)
     assert await files.prune(db, 3600) == 0
-    await jobs.finish(db, finish(running.task_id))
+    await closed(db, finish(running.task_id))
     assert await files.prune(db, 3600) == 1
     assert await files.get(db, name(3)) is None
     assert await files.prune(db, -1) == 2

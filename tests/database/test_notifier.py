@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 
 import asyncpg
-from support.records import claim, create, finish, new_task, register
+from support.records import claim, closed, create, finish, new_task, register
 
-from db import jobs, tasks
+from db import tasks
 from db.listener import CHANNEL
 
 
@@ -32,7 +32,7 @@ async def test_every_step_of_a_job_is_told(db, dsn):
         task_id = await create(db)
         await register(db)
         await claim(db)
-        await jobs.finish(db, finish(task_id))
+        await closed(db, finish(task_id))
         await tasks.settle(db, task_id)
         wanted = {"q:1", *(f"e:{task_id}:{seq}" for seq in range(1, 5))}
         await until(lambda: wanted <= {hint for hints in heard for hint in hints})
@@ -43,7 +43,7 @@ async def test_what_happens_at_once_is_told_together(db, dsn):
         task_id = await create(db, workers=300)
         await register(db, slots=300)
         await claim(db, limit=300)
-        await asyncio.gather(*(jobs.finish(db, finish(task_id, job=job)) for job in range(300)))
+        await asyncio.gather(*(closed(db, finish(task_id, job=job)) for job in range(300)))
         wanted = {f"e:{task_id}:{seq}" for seq in range(302, 602)}
         await until(lambda: wanted <= {hint for hints in heard for hint in hints})
         assert len(heard) < 150
@@ -69,7 +69,7 @@ async def test_a_listener_that_cannot_be_told_loses_nothing(db, dsn):
         while not await told():
             await asyncio.sleep(0.005)
     await db._pool.fetch(f"select pg_terminate_backend(pid) {notifying}")
-    assert (await jobs.finish(db, finish(task_id)))[0].status == "succeeded"
+    assert (await closed(db, finish(task_id)))[0].status == "succeeded"
     async with listening(dsn) as heard:
         assert await tasks.settle(db, task_id) == "succeeded"
         await until(lambda: any(f"e:{task_id}:4" in hints for hints in heard))

@@ -4,9 +4,9 @@ import asyncio
 from contextlib import closing
 
 import pytest
-from support.records import claim, create, finish, register
+from support.records import claim, closed, create, finish, register
 
-from db import events, jobs, tasks
+from db import events, tasks
 from db.model import Resources
 from db.pods import PodDatabase, PodWish, Told
 from db.threaded import Pool
@@ -37,7 +37,7 @@ async def test_a_pods_worker_claims_its_own_job_alone_and_once(db, pods):
     (name,) = request(pods, (second, 0))
     await register(db, name)
     assert [(job.task_id, job.job) for job in await claim(db, name)] == [(second, 0)]
-    await jobs.finish(db, finish(second, "released", worker_id=name))
+    await closed(db, finish(second, "released", worker_id=name))
     assert await claim(db, name) == []
     assert (await tasks.get(db, first)).status == "queued"
 
@@ -48,7 +48,7 @@ async def test_a_warm_pod_claims_any_job_but_one(db, pods):
     await register(db, name)
     claims = await asyncio.gather(*(claim(db, name) for _ in range(4)))
     assert [(job.task_id, job.job) for given in claims for job in given or []] == [(task_id, 0)]
-    await jobs.finish(db, finish(task_id, worker_id=name))
+    await closed(db, finish(task_id, worker_id=name))
     assert await claim(db, name) == []
     (row,) = pods.open_pods()
     assert (row.key, row.claimed) == ((task_id, 0), True)

@@ -5,7 +5,7 @@ import json
 import random
 
 import pytest
-from support.records import LEASE, batch, claim, create, finish, register
+from support.records import LEASE, batch, claim, closed, create, finish, register
 
 from db import events, jobs, tasks, workers
 from db.database import Database
@@ -73,7 +73,7 @@ class Race:
         report = finish(
             self._task_id, outcome, job=job, attempt=attempt, worker_id=self._rng.choice(["w1", "w1", "w2"])
         )
-        await jobs.finish(self._db, report)
+        await closed(self._db, report)
         await tasks.after_failure(self._db, self._task_id)
 
     async def _lose(self):
@@ -106,7 +106,7 @@ async def end(db, task_id):
         await claim(db, "w2")
         for worker_id in ("w1", "w2"):
             for key in await jobs.held(db, worker_id):
-                await jobs.finish(db, finish(key[0], job=key[1], attempt=key[2], worker_id=worker_id))
+                await closed(db, finish(key[0], job=key[1], attempt=key[2], worker_id=worker_id))
         await tasks.after_failure(db, task_id)
         if (await tasks.get(db, task_id)).status in TERMINAL:
             return
@@ -182,7 +182,7 @@ async def test_a_cancel_takes_along_what_a_rival_retry_queues_again(db, other):
     task_id = await create(db, workers=2)
     await register(db)
     await claim(db)
-    await jobs.finish(db, finish(task_id, "failed", job=0))
+    await closed(db, finish(task_id, "failed", job=0))
     async with db._pool.acquire() as connection, connection.transaction():
         await connection.execute("select 1 from ado.task_logs where task_id = $1 for update", task_id)
         retrying = asyncio.create_task(tasks.retry(other, task_id))

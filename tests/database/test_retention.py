@@ -5,9 +5,9 @@ import contextlib
 
 import psycopg
 import pytest
-from support.records import batch, claim, create, finish, register
+from support.records import batch, claim, closed, create, finish, register
 
-from db import events, jobs, retention, tasks
+from db import events, retention, tasks
 from db.errors import PruneBusy
 
 MONTH = 30 * 86_400.0
@@ -167,5 +167,5 @@ async def test_a_task_ends_in_a_range_that_is_made_late(db):
     task_id = await create(db)
     await register(db)
     await claim(db)
-    await jobs.finish(db, finish(task_id))
+    await closed(db, finish(task_id))
     assert await tasks.settle(db, task_id) == "succeeded"

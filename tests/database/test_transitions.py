@@ -2,7 +2,7 @@
 
 import asyncio
 
-from support.records import LEASE, SUSPECT, batch, claim, create, finish, register
+from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish, register
 
 from db import events, jobs, tasks, tokens, workers
 from db.model import Resources
@@ -107,7 +107,7 @@ async def test_a_late_worker_changes_nothing(db):
     assert [job.attempt for job in await claim(db, "w2")] == [2]
     before = await kinds(db, task_id)
     assert await events.append(db, [batch(task_id)], LEASE) == [None]
-    assert await jobs.finish(db, finish(task_id)) is None
+    assert await closed(db, finish(task_id)) is None
     answer = await beat(db, [(task_id, 0, 1)])
     assert answer.held == ()
     assert await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True) == []
@@ -118,10 +118,10 @@ async def test_a_finish_without_its_output_is_refused(db):
     task_id = await create(db)
     await register(db)
     await claim(db)
-    assert await jobs.finish(db, finish(task_id, last_batch=1)) is None
+    assert await closed(db, finish(task_id, last_batch=1)) is None
     assert (await jobs.get(db, task_id, 0)).status == "running"
     await events.append(db, [batch(task_id)], LEASE)
-    assert (await jobs.finish(db, finish(task_id, last_batch=1)))[0].status == "succeeded"
+    assert (await closed(db, finish(task_id, last_batch=1)))[0].status == "succeeded"
 
 
 async def test_the_third_loss_fails_the_job_and_the_second_waits(db):
@@ -144,14 +144,14 @@ async def test_retries_count_apart_from_losses_and_releases(db):
     task_id = await create(db, retries=1)
     await register(db)
     await claim(db)
-    await jobs.finish(db, finish(task_id, "released", reason="shutdown"))
+    await closed(db, finish(task_id, "released", reason="shutdown"))
     await claim(db)
     await jobs.end_attempts(db, [(task_id, 0, 2)], reason="lost", loss=True)
     await claim(db)
-    job, _ = await jobs.finish(db, finish(task_id, "failed", attempt=3, exit_code=1, reason="exit_nonzero"))
+    job, _ = await closed(db, finish(task_id, "failed", attempt=3, exit_code=1, reason="exit_nonzero"))
     assert job.status == "queued"
     await claim(db)
-    job, _ = await jobs.finish(db, finish(task_id, "failed", attempt=4, exit_code=1, reason="exit_nonzero"))
+    job, _ = await closed(db, finish(task_id, "failed", attempt=4, exit_code=1, reason="exit_nonzero"))
     assert job.status == "failed"
     found = await kinds(db, task_id)
     assert found.count("released") == 1
@@ -163,10 +163,10 @@ async def test_the_verdict_is_failed_before_cancelled_before_succeeded(db):
     task_id = await create(db, workers=3)
     await register(db)
     await claim(db)
-    await jobs.finish(db, finish(task_id, "succeeded", job=0))
-    await jobs.finish(db, finish(task_id, "cancelled", job=1))
+    await closed(db, finish(task_id, "succeeded", job=0))
+    await closed(db, finish(task_id, "cancelled", job=1))
     assert await tasks.settle(db, task_id) is None
-    await jobs.finish(db, finish(task_id, "failed", job=2, exit_code=4, reason="exit_nonzero"))
+    await closed(db, finish(task_id, "failed", job=2, exit_code=4, reason="exit_nonzero"))
     assert await tasks.settle(db, task_id) == "failed"
     last = (await log(db, task_id))[-1]
     assert last.type == "failed"
@@ -179,7 +179,7 @@ async def test_siblings_that_end_at_once_settle_the_task_once(db):
     await claim(db)
 
     async def end(job):
-        await jobs.finish(db, finish(task_id, job=job))
+        await closed(db, finish(task_id, job=job))
         return await tasks.settle(db, task_id)
 
     verdicts = await asyncio.gather(*(end(job) for job in range(20)))
@@ -190,14 +190,14 @@ async def test_terminal_states_absorb_until_a_retry(db):
     task_id = await create(db)
     await register(db)
     await claim(db)
-    await jobs.finish(db, finish(task_id, "failed", exit_code=1))
+    await closed(db, finish(task_id, "failed", exit_code=1))
     await tasks.settle(db, task_id)
     await tasks.cancel(db, task_id, None)
     assert (await tasks.get(db, task_id)).status == "failed"
     assert await claim(db) == []
     assert await tasks.retry(db, task_id)
     assert [job.attempt for job in await claim(db)] == [2]
-    await jobs.finish(db, finish(task_id, attempt=2))
+    await closed(db, finish(task_id, attempt=2))
     assert await tasks.settle(db, task_id) == "succeeded"
     assert not await tasks.retry(db, task_id)
 

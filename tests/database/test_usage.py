@@ -5,9 +5,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from support.records import claim, create, finish, register
-
-from db import jobs
+from support.records import claim, closed, create, finish, register
 
 
 def usage(dsn):
@@ -22,7 +20,7 @@ async def test_the_attempts_of_a_task_add_up(db, dsn):
     for attempt, outcome in ((1, "failed"), (2, "succeeded")):
         await claim(db)
         spent = {"inputTokens": 100, "outputTokens": 20, "costUsd": 0.001}
-        stored, _ = await jobs.finish(db, finish(task_id, outcome, attempt=attempt, usage=spent))
+        stored, _ = await closed(db, finish(task_id, outcome, attempt=attempt, usage=spent))
         assert stored.usage == spent
     (row,) = usage(dsn)
     assert (row["task"], row["agent"], row["attempts"]) == (f"task-{task_id}", "shell", 2)
@@ -35,7 +33,7 @@ async def test_what_is_no_number_counts_for_nothing(db, dsn, spent):
     task_id = await create(db)
     await register(db)
     await claim(db)
-    await jobs.finish(db, finish(task_id, usage=spent))
+    await closed(db, finish(task_id, usage=spent))
     (row,) = usage(dsn)
     assert (row["attempts"], row["input_tokens"], row["cost_usd"]) == (1, None, None)
 
@@ -44,5 +42,5 @@ async def test_an_attempt_without_usage_is_not_counted(db, dsn):
     task_id = await create(db)
     await register(db)
     await claim(db)
-    await jobs.finish(db, finish(task_id))
+    await closed(db, finish(task_id))
     assert usage(dsn) == []

@@ -35,7 +35,13 @@ def new_task(**values):
 
 
 async def create(db, **values):
-    return await tasks.create(db, new_task(**values))
+    created = (await tasks.create_all(db, [new_task(**values)]))[0]
+    return created.task_id if created else None
+
+
+async def closed(db, report):
+    """Close one attempt; the stored job and whether siblings must stop, or None when the fence refuses it."""
+    return (await jobs.finish_all(db, [report]))[0]
 
 
 async def register(db, worker_id="w1", *, instance="i1", slots=100, capabilities=("shell",), resources=MACHINE):

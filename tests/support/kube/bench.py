@@ -10,7 +10,7 @@ from db import tasks
 from db.database import Database
 from support.kube.server import FakeCluster
 from support.program import until
-from support.records import new_task
+from support.records import create
 
 QUICK = {
     "ADO_SPAWNER_SECONDS": "0.2",
@@ -90,14 +90,14 @@ class Bench:
     def queue(self, count):
         """Queue a task of so many jobs, past the API."""
 
-        async def create():
+        async def queued():
             db = await Database.open(self.ado.dsn, size=1)
             try:
-                return await tasks.create(db, new_task(workers=count))
+                return await create(db, workers=count)
             finally:
                 await db.close()
 
-        return asyncio.run(create())
+        return asyncio.run(queued())
 
     def cancel(self, task_id):
         """Cancel a task, past the API."""
