@@ -120,6 +120,12 @@ async def update(
     return row is not None
 
 
+async def remove(db: Database, task_id: int) -> Status | None:
+    """Delete a task that has ended, with everything of it; return the status it had, None for an unknown task."""
+    found: Status | None = (await db.one("remove_task", task_id=task_id))["found"]
+    return found
+
+
 async def settle(db: Database, task_id: int) -> str | None:
     """Write the terminal event if every job has ended; return the task's final status when this call wrote it."""
     return (await settle_all(db, [task_id])).get(task_id)

@@ -16,6 +16,7 @@ def registry() -> Registry:
             "tasks.cancel": tasks.cancel,
             "tasks.retry": tasks.retry,
             "tasks.update": tasks.update,
+            "tasks.remove": tasks.remove,
             "tasks.kvGet": values.get,
             "tasks.kvList": values.listing,
             "tasks.kvSet": values.set_value,

@@ -21,7 +21,7 @@ from app.rpc.errors import ProcedureError
 from app.rpc.procedure import mutation, query
 from app.settings import AppSettings
 from db import events, model, tasks
-from db.model import Status
+from db.model import TERMINAL, Status
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
@@ -216,6 +216,25 @@ def _parse_cursor(text: str) -> int:
         return parse_task(text)
     except ProcedureError:
         raise refusal("invalid_input", "cursor: it must be a page's nextCursor", field="cursor") from None
+
+
+class Removed(Wire, omit_defaults=False):
+    """The task that is gone."""
+
+    task_id: str
+    removed: bool
+
+
+@mutation(access=OPERATE)
+async def remove(context: Context, input: TaskInput) -> Removed:
+    """Delete a task that has ended, with its log, values, environment and files. What it cost stays counted."""
+    task_id = parse_task(input.task_id)
+    status = await tasks.remove(context.db, task_id)
+    if status is None:
+        raise no_such_task(input.task_id)
+    if status not in TERMINAL:
+        raise refusal("task_running", f"task-{task_id} is {status}: only a task that has ended can be removed")
+    return Removed(task_id=f"task-{task_id}", removed=True)
 
 
 @mutation(access=OPERATE)

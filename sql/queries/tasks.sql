@@ -149,6 +149,10 @@ left join ado.task_environments v using (task_id)
 where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
 order by f.task_id desc;
 
+-- name: remove_task :one
+-- Delete an ended task with everything of it. ``found``: the status it had; null: there is no such task.
+select ado.remove_task(:task_id::bigint) as found;
+
 -- name: retry_task :optional
 -- Queue the failed and cancelled jobs again. No row: nothing to retry, a cancel (of the task, or of the siblings of a
 -- failed job) is still being carried out, or the task's log is pruned, so that nothing can be added to it.

@@ -22,7 +22,8 @@ READ = {
 READ_VALUES = {"tasks.kvGet", "tasks.kvList"}
 WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}
 OPERATE = {
-    "tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "workers.drain", "workers.scale", "system.measure",
+    "tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove", "workers.drain", "workers.scale",
+    "system.measure",
 }  # fmt: skip
 WORK = {
     "workers.register",
