@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from db.embedded import binaries
+from db.embedded.creation import ENVIRONMENT, OWNER, SUPERUSER, create
 from db.embedded.errors import EmbeddedError, start_failed
 
 _LONGEST_SOCKET_DIR = 85  # bytes; sun_path holds 104 on macOS, of which the socket's own name takes some
@@ -90,11 +91,19 @@ class Server:
             (self.data / stale).unlink(missing_ok=True)
         bindir = binaries.readable_by(who, self._bindir or binaries.find(), self.data.parent)
         if not (self.data / "PG_VERSION").exists():
-            self._create(bindir, who)
+            create(self.data, bindir, who, log=self.log, sync=not self._fast)
         self._socket_dir = self._choose_socket_dir(who)
         self._launch(bindir, who)
         self._await_ready()
-        return f"postgresql:///postgres?host={self._socket_dir}&user=ado"
+        return self._dsn(OWNER)
+
+    @property
+    def superuser_dsn(self) -> str:
+        """DSN of the bootstrap superuser, for what the owner may not do; a database of an older release has none."""
+        return self._dsn(SUPERUSER)
+
+    def _dsn(self, user: str) -> str:
+        return f"postgresql:///postgres?host={self._socket_dir}&user={user}"
 
     def _check_reachable(self, who: binaries.Identity) -> None:
         if who.switch() and not binaries.reachable(self.data.parent):
@@ -134,22 +143,6 @@ class Server:
             return f" (pid {int((self.data / 'postmaster.pid').read_text().splitlines()[0])})"
         return ""
 
-    def _create(self, bindir: Path, who: binaries.Identity) -> None:
-        self.data.mkdir(mode=0o700, exist_ok=True)
-        if who.switch():
-            os.chown(self.data, who.uid, who.gid)
-        command = [str(bindir / "initdb"), "-D", str(self.data), "-U", "ado", "-A", "trust", "-E", "UTF8"]
-        command += ["--no-instructions", "--locale=C"]
-        if binaries.major(bindir) >= 17:
-            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        if self._fast:
-            command.append("--no-sync")
-        done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=_ENV, check=False, **who.switch())
-        if done.returncode:
-            for rest in self.data.iterdir():  # initdb cleans up, but not on a full disk
-                subprocess.run(["rm", "-rf", str(rest)], check=False)
-            raise start_failed("the database cannot be created", done.stdout + done.stderr, str(self.log))
-
     def _choose_socket_dir(self, who: binaries.Identity) -> Path:
         if len(os.fsencode(self.data)) <= _LONGEST_SOCKET_DIR:
             return self.data
@@ -186,7 +179,7 @@ class Server:
                     stdout=log,
                     stderr=log,
                     cwd="/",
-                    env=_ENV,
+                    env=ENVIRONMENT,
                     start_new_session=True,
                     **who.switch(),
                 )
@@ -257,6 +250,3 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-_ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}

@@ -198,3 +198,39 @@ def test_an_ordinary_user_runs_it_as_itself(place):
     )
     assert done.returncode == 0, done.stderr
     assert "postgresql:///" in done.stdout
+
+
+def test_the_owner_of_the_database_is_no_superuser(place):
+    """The owner can run no program as the server, cannot make itself a superuser, and owns its database."""
+    server = Server(place / "pg")
+    try:
+        with psycopg.connect(server.start(), autocommit=True) as connection:
+            refused = [
+                "copy (select 1) to program 'true'",
+                "select pg_read_file('/etc/passwd')",
+                "alter role ado superuser",
+                "grant pg_execute_server_program to ado",
+                "alter system set archive_command = 'true'",
+                "set role postgres",
+            ]
+            for statement in refused:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(statement)
+            connection.execute("create role made_by_owner login in role ado_readonly")
+            connection.execute("create schema ado")
+        with psycopg.connect(server.superuser_dsn) as connection:
+            assert connection.execute("show is_superuser").fetchone() == ("on",)
+    finally:
+        server.stop()
+
+
+def test_a_creation_that_was_cut_short_is_begun_again(place):
+    """A directory left by a crash between initdb and the owner's role is no database."""
+    (place / "pg.new").mkdir()
+    (place / "pg.new" / "PG_VERSION").write_text("18\n")
+    server = Server(place / "pg")
+    try:
+        assert count(server.start()) == 1
+    finally:
+        server.stop()
+    assert not (place / "pg.new").exists()

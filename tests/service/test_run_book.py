@@ -50,7 +50,9 @@ def test_every_command_of_ado_is_one():
 
 
 def as_user(dsn, user, database):
-    return f"{dsn.partition('/postgres?')[0]}/{database}?{dsn.partition('?')[2]}".replace("user=ado", f"user={user}")
+    return f"{dsn.partition('/postgres?')[0]}/{database}?{dsn.partition('?')[2]}".replace(
+        "user=postgres", f"user={user}"
+    )
 
 
 @pytest.fixture

@@ -70,11 +70,12 @@ def load_schema(*, host: str, port: int, user: str, dbname: str, password: str |
 
 
 def start_server(bindir: Path | None = None) -> tuple[Server, Path, str]:
-    """Start a server that gives up durability; return it, its directory and its DSN."""
+    """Start a server that gives up durability; return it, its directory and its superuser's DSN."""
     directory = fast_directory()
     server = Server(directory / "pg", fast=True, settings={"shared_buffers": "64MB"}, bindir=bindir)
     try:
-        return server, directory, server.start()
+        server.start()
+        return server, directory, server.superuser_dsn
     except BaseException:
         remove(directory)
         raise
