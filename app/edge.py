@@ -56,8 +56,16 @@ class EdgeProtocol(H11Protocol):
             self.transport.close()
 
 
+_REFUSED_UPGRADE = "ASGI callable returned without completing handshake."
+
+
 def is_no_peers_fault(record: logging.LogRecord) -> bool:
-    """Filter out uvicorn's word that an answer could not be sent to a peer that broke HTTP meanwhile."""
+    """Filter out what uvicorn logs as errors of ours: a peer that broke HTTP, and an upgrade answered with a status.
+
+    Uvicorn does not count an upgrade's refusal by ``websocket.http.response`` as the end of the handshake.
+    """
+    if record.msg == _REFUSED_UPGRADE:
+        return False
     error = record.exc_info[1] if record.exc_info else None
     while error is not None:
         if isinstance(error, h11.LocalProtocolError):

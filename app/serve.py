@@ -20,6 +20,7 @@ import uvicorn
 from app.edge import EdgeProtocol, is_no_peers_fault
 from app.main import create_app
 from app.rpc.request_id import RequestIds
+from app.rpc.upgrades import Upgrades
 from app.settings import AppSettings
 
 
@@ -55,7 +56,7 @@ def serve(settings: AppSettings, listener: socket.socket, lifeline: int | None =
 async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int | None) -> None:
     app = create_app(settings)
     config = uvicorn.Config(
-        RequestIds(app),
+        RequestIds(Upgrades(app, base="/trpc")),
         http=EdgeProtocol,
         ws="websockets-sansio",
         ws_max_size=settings.body_bytes,

@@ -76,7 +76,7 @@ class Follower:
         self._style = Style(many, is_terminal(sys.stdout), self._coloured, view.timestamps, view.own_lines)
         self._lines = Lines(self._style)
         self._started = asyncio.Event()
-        self._connected = True
+        self._connection_told = "connected"
 
     async def run(self) -> int:
         """Show the task until its log ends or the user leaves; return the exit code."""
@@ -194,11 +194,14 @@ class Follower:
             talk(f"ado: {task['taskId']} {task['status']}: {task.get('message') or task.get('reason')}")
 
     def _connection(self, state: State) -> None:
-        if state.kind == "lost" and self._connected:
-            self._connected = False
+        if state.kind == self._connection_told:
+            return
+        self._connection_told = state.kind
+        if state.kind == "lost":
             talk(f"ado: connection lost ({state.detail}), retrying")
-        elif state.kind == "connected" and not self._connected:
-            self._connected = True
+        elif state.kind == "moving":
+            talk("ado: the server is moving its clients to another replica, connecting again")
+        else:
             talk("ado: connected again")
 
     async def _explain_waiting(self, client: Client) -> None:

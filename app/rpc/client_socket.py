@@ -40,7 +40,7 @@ _FRAME_BYTES = 16 * 1024 * 1024
 
 
 class State(NamedTuple):
-    """What became of the connection: ``connected`` or ``lost``."""
+    """What became of the connection: ``connected``, ``lost``, or ``moving`` when the server asks to connect again."""
 
     kind: str
     url: str
@@ -117,6 +117,7 @@ class Client:
         self._delivering = False
         self._contacted = False
         self._served = False
+        self._moving = False
 
     async def __aenter__(self) -> Self:
         self._runner = asyncio.create_task(self._run(), name="ado client")
@@ -182,7 +183,7 @@ class Client:
         started = time.monotonic()
         while True:
             url = self._urls[turn % len(self._urls)]
-            self._served = False
+            self._served = self._moving = False
             detail = await self._connection(url)
             if self._served:  # a connection that was only refused is no reason to come back at once
                 pause = _SHORTEST_PAUSE
@@ -270,6 +271,7 @@ class Client:
             else:
                 frame = orjson.loads(text)
                 if frame.get("method") == "reconnect":
+                    self._moving = True
                     return "the server asks to connect again"
                 if why := self._refusal(frame):
                     return why
@@ -330,7 +332,7 @@ class Client:
             if call.sent and not call.resend and not call.answer.done():
                 self._calls.pop(number)
                 call.answer.set_exception(Unreachable(url, detail))
-        self._on_state(State("lost", url, detail))
+        self._on_state(State("moving" if self._moving else "lost", url, detail))
 
     def _fail_all(self, error: CallError | Unreachable) -> None:
         for call in self._calls.values():

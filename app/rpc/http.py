@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
 from app.rpc import envelope
 from app.rpc.calls import answer, error_shape, told
@@ -15,6 +16,7 @@ from app.rpc.procedure import METHODS, Procedure
 from app.rpc.registry import Registry
 from app.rpc.sse import EventStreams
 
+T = TypeVar("T")
 _JSON = (b"content-type", b"application/json")
 _VARY = (b"vary", b"trpc-accept, accept")
 
@@ -77,13 +79,26 @@ class HttpWire:
             check_method(exchange.method, procedure, path)
             if procedure.kind == "subscription":
                 raise ProcedureError("BAD_REQUEST", "a subscription cannot be part of a batch")
-            return 200, envelope.result(await answer(self._gate, context, procedure, exchange.input(index)))
+            work = answer(self._gate, context, procedure, exchange.input(index))
+            return 200, envelope.result(await self._while_allowed(context, work))
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
             failure = told(self._gate, error, path)
             code = failure.code
             return failure.status, envelope.error(error_shape(failure, path))
         finally:
             self._gate.observe(path, "http", code, time.perf_counter() - began)
+
+    async def _while_allowed(self, context: Any, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for a call, and check its caller again while it takes long: a long poll must not outlive its token."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait([task], timeout=self._limits.recheck_seconds))[0]:
+                await self._gate.check(context)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     def _allowed(self, paths: Iterable[str]) -> tuple[tuple[bytes, bytes], ...]:
         kinds = {procedure.kind for path in paths if (procedure := self._registry.procedures.get(path))}

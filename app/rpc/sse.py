@@ -1,9 +1,10 @@
 """Subscriptions over server-sent events (tRPC v11).
 
-A subscription that ends says ``return``, one that fails ``serialized-error``; a stream that is only cut, because the
-replica stops, says nothing, and the client comes back with the id of its last event. Errors travel on a stream of
-status 200, because an ``EventSource`` hides the body of any other. One event is sent at a time and the sender waits
-until the transport has taken it.
+A subscription that ends says ``return``, one that fails ``serialized-error``. One whose replica stops says
+``reconnect``, which tRPC's clients do not listen to, and is closed without ``return``: then they come back with the id
+of their last event, and by ``retry`` after half a second, because another replica is there already. Errors travel on
+a stream of status 200, because an ``EventSource`` hides the body of any other. One event is sent at a time and the
+sender waits until the transport has taken it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _HEADERS = [
 ]
 _PING = b"event: ping\ndata: \n\n"
 _RETURN = b"event: return\ndata: \n\n"
-_CUT = b""
+_LEFT = b""
+_RECONNECT = b"event: reconnect\nretry: 500\ndata: \n\n"
 
 
 class EventStreams:
@@ -125,11 +127,11 @@ class EventStream:
     async def _left(receive: Receive) -> bytes:
         while (await receive())["type"] != "http.disconnect":
             pass
-        return _CUT
+        return _LEFT
 
     async def _wait_cut(self) -> bytes:
         await self._cut.wait()
-        return _CUT
+        return _RECONNECT
 
     async def _write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

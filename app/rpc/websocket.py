@@ -5,7 +5,9 @@ task of the socket and ends with it. One frame is sent at a time and the sender 
 it, so a reader that does not read stops its subscriptions and costs no memory; PONG waits behind one frame at most.
 Ids belong to the socket and are given back as they came. A call that comes while credentials are bad is told so under
 its own id. A peer that says nothing for long is asked by PING and cut when it stays silent, and so is one that takes no
-last word. When the replica stops, sockets are closed with 1012 and no subscription is ever told ``stopped``.
+last word. When the replica stops, sockets are closed with 1012 and no subscription is ever told ``stopped``. Once the
+caller's token is no longer valid, every call and subscription ends with that error under its id, then the socket with
+1008. Every close that the server begins has a code and a reason.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from app.rpc.registry import Registry
 from app.rpc.requests import Request, parse_connection_params, parse_frame
 
 _log = logging.getLogger("ado.rpc")
-_RESTART = 1012
+_POLICY, _INTERNAL, _RESTART = 1008, 1011, 1012
+_REASON_BYTES = 123  # what a close frame has room for
 _REFUSED_SECONDS = 1.0  # time for the first call of a refused client to come and be told, over a slow line too
 _REFUSED_NEXT_SECONDS = 0.05
 
@@ -47,13 +50,15 @@ class Socket:
         self._receive = receive
         self._send = send
         self._sending = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Request] = {}
         self._works: list[asyncio.Task[None]] = []
         self._heard = asyncio.Event()
         self._subscriptions: dict[Any, asyncio.Task[None]] = {}
         self._running = asyncio.Semaphore(limits.running)
         self._bytes = 0
         self._context: Any = None
+        self._expelled: ProcedureError | None = None
+        """Why the caller may call no more."""
 
     async def serve(self, scope: Scope) -> None:
         """Serve the connection until it ends."""
@@ -78,7 +83,7 @@ class Socket:
                     params = parse_connection_params(await self._first_frame())
             self._context = await self._gate.open(Credentials(headers.get("authorization"), params))
         except TimeoutError:
-            await self._close(1008)
+            await self._close(_POLICY, f"no connectionParams came within {self._limits.opening_seconds:g} s")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
             await self._refuse(told(self._gate, error, None))
         else:
@@ -109,7 +114,7 @@ class Socket:
                         shape = error_shape(error, request.path)
                         await self.send(envelope.error_frame(request.id, shape, jsonrpc=request.jsonrpc))
         except (TimeoutError, ProcedureError):
-            await self._close(1008)
+            await self._close(_POLICY, error.message)
 
     async def _serve(self) -> None:
         self._works = [
@@ -117,9 +122,11 @@ class Socket:
             for name, work in (("reader", self._read()), ("recheck", self._recheck()), ("pings", self._ping()))
         ]
         done, _ = await asyncio.wait(self._works, return_when=asyncio.FIRST_COMPLETED)
-        for work in done:
-            if not work.cancelled():
-                _tell(work.exception())
+        errors = [work.exception() for work in done if not work.cancelled()]
+        for error in errors:
+            _tell(error)
+        if any(error is not None and not isinstance(error, Closed) for error in errors):
+            await self._close(_INTERNAL, "the server failed; connect again")
 
     async def _read(self) -> None:
         while True:
@@ -156,21 +163,23 @@ class Socket:
             return
         serve = self._subscribe if request.method == "subscription" else self._call
         task = asyncio.create_task(self._observed(serve, request), name=f"{request.method} {request.path}")
-        self._tasks.add(task)
+        self._tasks[task] = request
         self._bytes += size
         task.add_done_callback(functools.partial(self._done, size))
         if request.method == "subscription":
             self._subscriptions[request.id] = task
 
     def _done(self, size: int, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         self._bytes -= size
         if not task.cancelled():
             _tell(task.exception())
 
     def _refusal(self, request: Request) -> ProcedureError | None:
+        if self._expelled is not None:
+            return self._expelled
         if request.method == "subscription" and request.id in self._subscriptions:
-            return ProcedureError("BAD_REQUEST", f"Duplicate id {request.id}")
+            return ProcedureError("BAD_REQUEST", f"Duplicate id {str(request.id)[:100]}")
         if len(self._subscriptions) >= self._limits.subscriptions and request.method == "subscription":
             limit = self._limits.subscriptions
             return ProcedureError(
@@ -239,14 +248,17 @@ class Socket:
                 return
 
     async def _expel(self, error: ProcedureError) -> None:
-        """End every subscription with an error under its id, then the socket."""
-        with contextlib.suppress(TimeoutError):  # of a client that reads nothing
+        """End every call and subscription with an error under its id, then the socket; all within ``last_seconds``."""
+        self._expelled = error
+        running = dict(self._tasks)
+        for task in running:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):  # of a client that reads nothing: its connection is cut
             async with asyncio.timeout(self._limits.last_seconds):
-                for name, task in list(self._subscriptions.items()):
-                    task.cancel()
-                    await self.send(envelope.error_frame(name, error_shape(error, None)))
-        self._subscriptions.clear()
-        await self._close(1008)
+                for request in running.values():
+                    shape = error_shape(error, request.path)
+                    await self.send(envelope.error_frame(request.id, shape, jsonrpc=request.jsonrpc))
+                await self._close(_POLICY, error.message)
 
     async def _ping(self) -> None:
         """Return once the peer has said nothing for long, not even when it was asked; any frame counts."""
@@ -269,7 +281,7 @@ class Socket:
     async def close(self) -> None:
         """End the connection because the replica stops; nobody is told ``stopped``."""
         await _ended(self._tasks)
-        await self._close(_RESTART)
+        await self._close(_RESTART, "the server is stopping; connect again")
         await _ended(self._works)
 
     async def send(self, text: str) -> None:
@@ -280,10 +292,10 @@ class Socket:
             except (RuntimeError, OSError) as error:
                 raise Closed from error
 
-    async def _close(self, code: int) -> None:
+    async def _close(self, code: int, reason: str) -> None:
         try:
             async with asyncio.timeout(self._limits.last_seconds):
-                await self._send({"type": "websocket.close", "code": code})
+                await self._send({"type": "websocket.close", "code": code, "reason": _short(reason)})
         except TimeoutError:  # the peer reads nothing; when this socket's task ends, so does its connection
             return
         except (RuntimeError, OSError) as error:
@@ -300,6 +312,10 @@ class Socket:
                 return str(text)
             shape = error_shape(ProcedureError("PARSE_ERROR", "JSON uses text frames, not binary ones"), None)
             await self.send(envelope.error_frame(None, shape))
+
+
+def _short(reason: str) -> str:
+    return reason.encode()[:_REASON_BYTES].decode(errors="ignore")
 
 
 async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:

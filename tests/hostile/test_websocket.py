@@ -80,6 +80,55 @@ async def test_malformed_frames_are_answered_and_the_socket_goes_on(target, seed
         assert await asyncio.wait_for(hearing, 30)
 
 
+IDS = ("2.5", "-0.0", "1e400", "1e300", "12345678901234567890123", "{}", "[]", "[1]", '{"a":1}', "true", "null", '""',
+       '"\\ud800"', '"\\u0000"', "[" * 2000 + "]" * 2000, '"' + "y" * 1_000_000 + '"')  # fmt: skip
+CALLS = (
+    '{{"id":{},"method":"query","params":{{"path":"tasks.list"}}}}',
+    '{{"id":{},"method":"query","params":{{"path":"no.pe"}}}}',
+    '{{"id":{},"method":"subscription","params":{{"path":"stream.systemEvents"}}}}',
+    '{{"id":{},"method":"subscription.stop"}}',
+    '[{{"id":{},"method":"query","params":{{"path":"tasks.list"}}}}]',
+    '{{"id":{}}}',
+)
+
+
+async def test_any_id_is_answered_and_the_socket_goes_on(target):
+    """Twice in a row, so that the second one meets what the first one left."""
+    headers = {"authorization": f"Bearer {target.cluster.token}"}
+    uri = f"ws://127.0.0.1:{target.port}/trpc"
+    async with connect(uri, additional_headers=headers, proxy=None, max_size=None) as peer:
+        hearing = asyncio.create_task(hear(target, peer, "PING"))
+        for name in IDS:
+            for form in CALLS:
+                await peer.send(form.format(name))
+                await peer.send(form.format(name))
+        await peer.send(json.dumps({"id": "last", "method": "query", "params": {"path": "tasks.list"}}))
+        assert await asyncio.wait_for(hearing, 60)
+
+
+OTHER_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/other", "//trpc", "/trpcx", "/trpc//", "/trpc/tasks.get",
+               "/TRPC", "/trpc/ado.d.ts", "/trpc/../x", "/trpc/%2e%2e", "/trpc%00")  # fmt: skip
+
+
+def test_an_upgrade_on_another_path_than_the_apis_is_answered_with_404(target):
+    found = {path: upgraded(target, path).split(b" ")[1] for path in OTHER_PATHS}
+    assert set(found.values()) == {b"404"}, found
+    found = {path: upgraded(target, path).split(b" ")[1] for path in ("/trpc", "/trpc/", "/trpc?x=1", "/%74rpc")}
+    assert set(found.values()) == {b"101"}, found
+
+
+def upgraded(target, path):
+    """Return the head of the answer to an upgrade."""
+    upgrade = (
+        f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"authorization: Bearer {target.cluster.token}\r\n\r\n"
+    ).encode()
+    with socket.create_connection(("127.0.0.1", target.port), timeout=10) as connection:
+        connection.sendall(upgrade)
+        return connection.recv(4096)
+
+
 async def test_subscriptions_over_the_limit_are_refused_and_the_others_go_on(target):
     headers = {"authorization": f"Bearer {target.cluster.token}"}
     async with connect(f"ws://127.0.0.1:{target.port}/trpc", additional_headers=headers, proxy=None) as peer:

@@ -89,6 +89,11 @@ async def slow(context) -> str:
     return "slow"
 
 
+@query(access="read")
+async def hang(context) -> None:
+    await asyncio.Event().wait()
+
+
 @subscription(access="read")
 async def wait(context):
     yield "here"
@@ -106,6 +111,7 @@ class Gate:
         self.revoked = set()
         self.observed = []
         self.away = False
+        self.failing = False
 
     async def open(self, credentials):
         name = (credentials.authorization or "").removeprefix("Bearer ") or credentials.params.get("token")
@@ -120,6 +126,8 @@ class Gate:
             raise ProcedureError("FORBIDDEN", "not you", reason="forbidden")
 
     async def check(self, context):
+        if self.failing:
+            raise ZeroDivisionError("a secret of the server")
         if context in self.revoked:
             raise ProcedureError("UNAUTHORIZED", "not any more", reason="token_invalid")
 
@@ -132,7 +140,8 @@ class Gate:
 
 REGISTRY = Registry(
     {"a.greet": greet, "a.nothing": nothing, "a.null": null, "a.store": store, "a.crash": crash, "a.refuse": refuse,
-     "a.count": count, "a.wait": wait, "a.broken": broken, "a.flood": flood, "a.slow": slow}
+     "a.count": count, "a.wait": wait, "a.broken": broken, "a.flood": flood, "a.slow": slow,
+     "a.hang": hang}
 )  # fmt: skip
 
 

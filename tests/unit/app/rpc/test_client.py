@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 
 import pytest
+from support.wire import Gate, Served
 
 from app.rpc.client import CallError, Client, HttpClient, Unreachable
+from app.rpc.gate import Limits
 
 
 async def test_the_client_calls_and_subscribes(served):
@@ -55,6 +57,22 @@ async def test_the_client_resumes_after_cuts_without_loss_or_double(served):
     await proxy.wait_closed()
     assert seen == list(range(1, 3001))
     assert sum(state.kind == "lost" for state in states) >= 3
+
+
+async def test_a_drain_is_told_as_a_move_and_the_subscription_goes_on_elsewhere(served):
+    states = []
+    async with (
+        Served(Gate(), Limits()) as other,
+        Client([served.url, other.url], "writer", on_state=states.append) as client,
+    ):
+        items = client.subscribe("a.wait")
+        assert (await anext(items)).data == "here"
+        await served.application.drain(0.2)
+        assert (await anext(items)).data == "here"
+        await items.aclose()
+    assert [(state.kind, state.url) for state in states] == [
+        ("connected", served.url), ("moving", served.url), ("connected", other.url),
+    ]  # fmt: skip
 
 
 async def test_the_client_tells_bad_credentials_and_an_absent_server(served):

@@ -102,7 +102,7 @@ async def test_revocation_ends_an_open_stream_with_an_error(served):
     assert json.loads(last["data"])["data"]["code"] == "UNAUTHORIZED"
 
 
-async def test_a_drain_cuts_streams_without_return(served):
+async def test_a_drain_tells_streams_to_reconnect_and_does_not_return(served):
     loop = asyncio.get_running_loop()
 
     def drained():
@@ -112,7 +112,9 @@ async def test_a_drain_cuts_streams_without_return(served):
             asyncio.run_coroutine_threadsafe(served.application.drain(0.2), loop)
             return [*head, *found]
 
-    assert await asyncio.to_thread(drained) == [CONNECTED, {"data": '"here"'}]
+    assert await asyncio.to_thread(drained) == [
+        CONNECTED, {"data": '"here"'}, {"event": "reconnect", "retry": "500", "data": ""},
+    ]  # fmt: skip
 
 
 async def test_a_client_that_leaves_stops_the_procedure(served):

@@ -322,6 +322,61 @@ async def test_a_revoked_token_ends_subscriptions_with_an_error_not_stopped(serv
     assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [(1, "UNAUTHORIZED")]
 
 
+async def test_a_revoked_token_ends_calls_in_flight_too_then_the_socket_with_a_reason(served):
+    async with opened(served) as socket:
+        await socket.send(json.dumps([call(1, "a.hang"), call("x", "a.hang") | {"jsonrpc": "2.0"}]))
+        served.gate.revoked.add("writer")
+        answers = await rest(socket)
+    assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [
+        (1, "UNAUTHORIZED"), ("x", "UNAUTHORIZED"),
+    ]  # fmt: skip
+    assert answers[1]["jsonrpc"] == "2.0"
+    assert (socket.close_code, socket.close_reason) == (1008, "not any more")
+
+
+async def test_a_revoked_token_ends_an_idle_socket(served):
+    async with opened(served) as socket:
+        served.gate.revoked.add("writer")
+        assert await rest(socket) == []
+    assert (socket.close_code, socket.close_reason) == (1008, "not any more")
+
+
+async def test_a_revoked_token_ends_a_long_call_over_http(served):
+    asking = asyncio.create_task(request(served, "GET", "/trpc/a.hang"))
+    await asyncio.sleep(0)
+    served.gate.revoked.add("writer")
+    status, answer = await asyncio.wait_for(asking, 5)
+    assert (status, answer["error"]["data"]["reason"]) == (401, "token_invalid")
+
+
+async def test_a_revoked_caller_that_reads_nothing_is_cut_in_time():
+    FLOODED.clear()
+    limits = Limits(last_seconds=0.3, recheck_seconds=0.05)
+    headers = {"authorization": "Bearer writer"}
+    async with Served(Gate(), limits) as served:
+        url = f"ws://127.0.0.1:{served.port}/trpc"
+        async with connect(
+            url, additional_headers=headers, proxy=None, max_queue=1, compression=None, close_timeout=0.1
+        ) as socket:
+            await socket.send(json.dumps(call(1, "a.flood", "subscription")))
+            made = -1
+            async with asyncio.timeout(30):
+                while made != len(FLOODED):
+                    made = len(FLOODED)
+                    await asyncio.sleep(0.3)
+                served.gate.revoked.add("writer")
+                while served.application.connections()["websocket"]:
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_socket_that_the_server_fails_to_serve_is_closed_with_a_code_and_a_reason(served, caplog):
+    async with opened(served) as socket:
+        served.gate.failing = True
+        assert await rest(socket) == []
+    assert (socket.close_code, socket.close_reason) == (1011, "the server failed; connect again")
+    assert "call ended badly" in caplog.text
+
+
 async def test_draining_asks_to_reconnect_and_never_says_stopped(served):
     async with opened(served) as socket:
         await ask(socket, call(1, "a.wait", "subscription"))
