@@ -84,7 +84,7 @@ with recursive demands as (
     from advanced_logs a where t.task_id = a.task_id and t.status = 'queued'
 )
 select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
-       t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment,
+       t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment, v.sealed,
        'e:' || a.task_id || ':' || a.last_seq as hints
 from guarded_worker w
 left join claimed_jobs c on c.worker_id = w.worker_id
