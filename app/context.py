@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from app.control.endings import Endings
 from app.control.parking import Parking
-from app.environment_cipher import EnvironmentCipher
 from app.log.appender import Appender
 from app.log.feed import Feeds
 from app.log.hub import Hub
@@ -30,7 +29,6 @@ class Services:
     creations: Group[NewTask, Task | None]
     endings: Endings
     parking: Parking
-    cipher: EnvironmentCipher
 
 
 @dataclass(frozen=True, slots=True)

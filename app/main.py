@@ -22,11 +22,11 @@ from litestar.exceptions import HTTPException
 
 from app.auth import TokenGate
 from app.context import Services
-from app.control import janitor, monitor, tell
+from app.control import janitor, monitor
 from app.control.endings import Endings
 from app.control.loop import every
 from app.control.parking import Parking
-from app.environment_cipher import EnvironmentCipher
+from app.control.tell import CommandPoll
 from app.health import Readiness, healthz, readyz_of
 from app.hosts import HostGuard
 from app.log.appender import Appender
@@ -73,8 +73,7 @@ class Replica:
         tail = Tail(db, feeds, retry_seconds=settings.poll_seconds)
         self.settings = settings
         creations = Group(partial(tasks.create_all, db), items=_CREATIONS, size=settings.body_bytes)
-        cipher = EnvironmentCipher(settings.data_key)
-        self.services = Services(settings, db, hub, feeds, tail, appender, creations, Endings(db), parking, cipher)
+        self.services = Services(settings, db, hub, feeds, tail, appender, creations, Endings(db), parking)
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
         self.rpc = RpcApplication(self.registry, self.gate, Limits(body_bytes=settings.body_bytes), base="/trpc")
@@ -88,7 +87,7 @@ class Replica:
             "listener": self.listener.run,
             "parking": partial(every, 0.0, self.services.parking.watch, name="parking"),
             "monitor": partial(every, settings.monitor_seconds, partial(monitor.step, db, settings), name="monitor"),
-            "tell": partial(every, settings.poll_seconds, partial(tell.step, db, self.services.hub), name="tell"),
+            "tell": partial(every, settings.poll_seconds, CommandPoll(db, self.services.hub).step, name="tell"),
             "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
             "janitor": partial(every, _JANITOR_SECONDS, partial(janitor.step, db, settings), name="janitor"),
         }

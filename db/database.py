@@ -70,6 +70,10 @@ class Database:
         except TimeoutError:
             self._pool.terminate()
 
+    def tell(self, hint: str) -> None:
+        """Send a hint that belongs to no statement."""
+        self._notifier.tell([hint])
+
     async def many(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
         """Run a statement and return its rows."""
         query = load()[name]
@@ -88,7 +92,7 @@ class Database:
             else:
                 self.answered_at = time.monotonic()
                 if query.hints:
-                    self._notifier.tell(row["hints"] for row in rows if row["hints"])
+                    self._notifier.tell(hint for row in rows for hint in row["hints"] or ())
                 return rows
         raise AssertionError("unreachable")
 

@@ -41,8 +41,12 @@ async def schema(db: Database) -> Schema:
 
 
 async def probe(db: Database, hint: str) -> datetime:
-    """Send a hint to every listener; return the database's time. Raises DatabaseUnavailable."""
-    now: datetime = (await db.one("probe_notifications", hint=hint))["now"]
+    """Send a hint, which its sender hears again if notifications arrive; return the database's time.
+
+    Raises DatabaseUnavailable.
+    """
+    db.tell(hint)
+    now: datetime = (await db.one("database_time"))["now"]
     return now
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,8 @@ class Ended:
     attempt: int
     worker_id: str | None
     status: str
+    stops_siblings: bool
+    """Whether the job failed and its task says fail_fast."""
 
 
 async def claim(
@@ -125,7 +127,17 @@ async def end_attempts(
         overdue_only=overdue_only,
         reason=reason,
     )
-    return [Ended(row["task_id"], row["job"], row["attempt"], row["worker_id"], row["status"]) for row in rows]
+    return [
+        Ended(
+            row["task_id"],
+            row["job"],
+            row["attempt"],
+            row["worker_id"],
+            row["status"],
+            row["status"] == "failed" and row["on_failure"] == "fail_fast",
+        )
+        for row in rows
+    ]
 
 
 async def get(db: Database, task_id: int, job: int) -> Job | None:
@@ -156,9 +168,14 @@ async def time_out(db: Database) -> Sequence[str]:
     return [row["worker_id"] for row in await db.many("time_out_jobs")]
 
 
-async def ready_demands(db: Database, count_limit: int = 1000) -> list[Demand]:
-    """Return what can be claimed now, by demand; each is counted up to ``count_limit``."""
-    rows = await db.many("ready_demands", count_limit=count_limit)
+async def ready_demands(
+    db: Database, offered: Collection[str] | None = None, *, count_limit: int = 1000
+) -> list[Demand]:
+    """Return what can be claimed now, by demand; each is counted up to ``count_limit``.
+
+    ``offered``: only demands that need no more than these capabilities.
+    """
+    rows = await db.many("ready_demands", offered=offered, count_limit=count_limit)
     return [
         Demand(frozenset(row["needs"]), Resources(row["cpu"], row["memory"], row["gpu"]), row["jobs"]) for row in rows
     ]

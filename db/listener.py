@@ -1,9 +1,8 @@
 """The one LISTEN connection of a replica.
 
-What arrives is a hint: ``e:TASK:SEQ`` (a log grew), ``q:N`` (N jobs were queued), ``w:WORKER`` (there is a command for
-a worker), ``s`` (a setting of the system changed), several in one payload, divided by spaces. Authority is always the
-table. While the connection is away nothing is lost but time: readers poll, and after every reconnect everybody is
-woken once. A connection that the network has swallowed is found by a query every ``check_seconds``.
+What arrives are hints (``db.hints``). Authority is always the table. While the connection is away nothing is lost but
+time: readers poll, and after every reconnect everybody is woken once. A connection that the network has swallowed is
+found by a query every ``check_seconds``.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ import random
 from collections.abc import Callable
 
 import asyncpg
+
+from db.hints import parse
 
 CHANNEL = "ado"
 _log = logging.getLogger("ado.listener")
@@ -74,4 +75,4 @@ class Listener:
             connection.terminate()
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        self._on_hints(str(payload).split(" "))
+        self._on_hints(parse(str(payload)))

@@ -1,48 +1,56 @@
-"""Telling listeners what has become durable, in transactions of their own.
+"""Sends hints in transactions of their own, after the change that they tell of is durable.
 
-Postgres holds one lock over every commit that notifies, and through its flush to disk: commits that notify cannot
-share a flush, so a hundred small ones take a hundred flushes. So the statements that run side by side most often and
-that nobody waits for (claim, finish, settle) commit without a word and return their hints; they are put together here
-and sent by a commit that flushes nothing. A replica that dies in between costs its readers one poll interval.
+A commit that notifies fails when Postgres' queue of notifications is full, and the change would fail with it. It also
+holds one lock over all of Postgres through its flush to disk, so that a hundred small commits take a hundred flushes.
+So no statement that changes data notifies: it returns its hints, and they are put together here and sent by a commit
+that flushes nothing. A replica that dies in between, or a queue that is full, costs readers one poll interval.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from collections.abc import Iterable
 
 import asyncpg
 
+from db.hints import Failures, payloads, topic
 from db.queries import load
 
-_log = logging.getLogger("ado.notifier")
-_HINTS = 150  # of up to 45 bytes; a notification holds 8000
+_PAUSE_SECONDS = 1.0  # between two tries while the queue is full; readers poll as often
 
 
 class Notifier:
-    """Sends hints, one notification in flight; what comes meanwhile is the next one."""
+    """Sends hints, one notification in flight; what comes meanwhile goes with the next one."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._pending: dict[str, None] = {}
+        self._pending: dict[str, str] = {}
         self._sending: asyncio.Task[None] | None = None
+        self._quiet_until = float("-inf")
+        self._failures = Failures()
 
     def tell(self, hints: Iterable[str]) -> None:
-        """Send hints soon; each text has one or more, divided by spaces."""
-        self._pending.update((hint, None) for text in hints for hint in text.split(" "))
+        """Send hints soon; while the queue is full they are dropped."""
+        if time.monotonic() < self._quiet_until:
+            return
+        self._pending.update((topic(hint), hint) for hint in hints)
         if self._pending and self._sending is None:
             self._sending = asyncio.create_task(self._send(), name="notifier")
 
     async def _send(self) -> None:
         try:
-            while hints := list(self._pending)[:_HINTS]:
-                for hint in hints:
-                    del self._pending[hint]
-                await self._pool.fetch(load()["notify"].numbered, " ".join(hints))
+            while self._pending:
+                hints = list(self._pending.values())
+                self._pending.clear()
+                for payload in payloads(hints):
+                    await self._pool.fetch(load()["notify"].numbered, payload)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._pending.clear()  # readers poll
-            _log.warning("hints were not sent", extra={"error": type(error).__name__})
+            full = isinstance(error, asyncpg.ProgramLimitExceededError)
+            if full:
+                self._quiet_until = time.monotonic() + _PAUSE_SECONDS
+            self._pending.clear()
+            self._failures.log(error, full=full)
         finally:
             self._sending = None
 

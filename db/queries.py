@@ -1,8 +1,8 @@
 """Named statements, read once from ``sql/queries``.
 
 A statement begins with ``-- name: NAME :ROWS`` where ROWS says how many rows it gives (``none``, ``optional``,
-``one``, ``many``); with ``hints`` after it, every row's column of that name, where it is not null, holds what listeners
-are to be told once the statement is durable. Parameters are named, ``:task_id::bigint``; each driver gets its own form
+``one``, ``many``). With ``hints`` after it, every row has a column of that name: an array of what listeners are to be
+told once the statement is durable, or null. Parameters are named, ``:task_id::bigint``; each driver gets its own form
 of them.
 """
 

@@ -85,7 +85,7 @@ class Decider:
         """Read demand and supply."""
         demands = tuple(
             Demand(frozenset(row["needs"]), Resources(row["cpu"], row["memory"], row["gpu"]), row["jobs"])
-            for row in rows(self._connection, "ready_demands", count_limit=1000)
+            for row in rows(self._connection, "ready_demands", offered=None, count_limit=1000)
         )
         return Situation(demands, supplies(self._connection), scales(self._connection))
 
@@ -107,7 +107,6 @@ class Decider:
     def retire(self, worker_id: str) -> None:
         """Drain an idle worker."""
         rows(self._connection, "retire_worker", worker_id=worker_id)
-        rows(self._connection, "notify_worker", worker_id=worker_id)
 
     def forget(self, worker_id: str) -> None:
         """Drop a request that no process answered."""

@@ -1,27 +1,39 @@
-"""A small pool of psycopg connections, for code that is threaded: spawners, because cluster clients are."""
+"""A small pool of psycopg connections, for code that is threaded: spawners, because cluster clients are.
+
+Hints of a transaction's statements are sent after its commit, as ``db.notifier`` says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from db.errors import DatabaseUnavailable
+from db.hints import Failures, payloads, topic
 from db.queries import load
 
-Connection: TypeAlias = psycopg.Connection[dict[str, Any]]
+
+class Connection(psycopg.Connection[dict[str, Any]]):
+    """A connection that gathers the hints of its transaction."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.hints: dict[str, str] = {}
 
 
 class Pool:
     """Connections to one database, opened late."""
 
     def __init__(self, dsn: str, *, size: int = 2) -> None:
+        self._failures = Failures()
         self._pool = ConnectionPool(
             dsn,
+            connection_class=Connection,
             min_size=1,
             max_size=size,
             open=False,
@@ -46,9 +58,20 @@ class Pool:
         """Hold a connection for one transaction. Raises DatabaseUnavailable."""
         try:
             with self._pool.connection() as connection:
-                yield connection  # type: ignore[misc]
+                connection.hints.clear()
+                with connection.transaction():
+                    yield connection
+                self._tell(connection)
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
+
+    def _tell(self, connection: Connection) -> None:
+        try:
+            for payload in payloads(connection.hints.values()):
+                with connection.transaction():
+                    connection.execute(load()["notify"].named.encode(), {"hints": payload})
+        except psycopg.Error as error:
+            self._failures.log(error, full=isinstance(error, psycopg.errors.ProgramLimitExceeded))
 
 
 def rows(connection: Connection, name: str, /, **values: Any) -> list[dict[str, Any]]:
@@ -56,4 +79,7 @@ def rows(connection: Connection, name: str, /, **values: Any) -> list[dict[str, 
     query = load()[name]
     query.arguments(values)
     cursor = connection.execute(query.named.encode(), values)
-    return cursor.fetchall() if cursor.description else []
+    found = cursor.fetchall() if cursor.description else []
+    if query.hints:
+        connection.hints.update((topic(hint), hint) for row in found for hint in row["hints"] or ())
+    return found

@@ -6,19 +6,21 @@ event because a replica died in between.
 Authority and clock: the database. A tick first records itself; if nobody had ticked for longer than ``suspect``, the
 control plane was away or the clock was set, and every lease is moved by that gap before any is judged.
 Failures: every statement is fenced by the attempt and repeats harmlessly, so two monitors, or one killed between two
-statements, change nothing twice.
+statements, change nothing twice. A part that fails is logged; the other parts, and other tasks, do not wait for it.
 """
 
 from __future__ import annotations
 
 import logging
-from itertools import groupby
+from collections.abc import Awaitable, Sequence
 
 from app import metrics
 from app.settings import AppSettings
 from db import jobs, tasks, workers
 from db.database import Database
+from db.errors import DatabaseUnavailable
 from db.jobs import Ended
+from db.model import AttemptKey
 
 _log = logging.getLogger("ado.monitor")
 
@@ -34,25 +36,57 @@ async def step(db: Database, settings: AppSettings) -> None:
     )
     if abs(gap) > settings.suspect_seconds:
         _log.warning("leases moved", extra={"gap_seconds": round(gap, 3)})
-    await expire_leases(db, settings.suspect_seconds)
-    if abandoned := await jobs.abandoned(db):
-        await settle_ended(db, await jobs.end_attempts(db, abandoned, reason="shutdown", loss=False), "shutdown")
-    for worker_id in await jobs.time_out(db):
-        _log.info("attempt timed out", extra={"worker": worker_id})
+    await _part("leases", expire_leases(db, settings.suspect_seconds))
+    await _part("abandoned jobs", _end_abandoned(db))
+    await _part("timeouts", _time_out(db))
     for task_id in await tasks.unsettled(db):
-        await tasks.after_failure(db, task_id)
+        await _part(f"settling task-{task_id}", tasks.after_failure(db, task_id))
+
+
+async def _part(name: str, work: Awaitable[object]) -> bool:
+    """Do one part of a step; False when it failed. Raises DatabaseUnavailable, which concerns every part."""
+    try:
+        await work
+    except DatabaseUnavailable:
+        raise
+    except Exception:  # noqa: BLE001 - what one task or job makes impossible must not stop the monitor for the others
+        _log.exception("part of a step failed", extra={"step": "monitor", "part": name})
+        return False
+    return True
 
 
 async def expire_leases(db: Database, suspect_seconds: float) -> None:
     """Queue the jobs of dead workers again, or end them for good."""
-    overdue = await jobs.overdue(db, suspect_seconds)
-    if overdue:
-        ended = await jobs.end_attempts(db, overdue, reason="lost", loss=True, overdue_only=True)
+    if overdue := await jobs.overdue(db, suspect_seconds):
+        await _end(db, overdue, "lost", loss=True)
+
+
+async def _end_abandoned(db: Database) -> None:
+    if abandoned := await jobs.abandoned(db):
+        await _end(db, abandoned, "shutdown", loss=False)
+
+
+async def _end(db: Database, attempts: Sequence[AttemptKey], reason: str, *, loss: bool) -> None:
+    """End attempts together, or each by itself where that fails."""
+    if await _part(f"{len(attempts)} attempts", _end_together(db, attempts, reason, loss=loss)) or len(attempts) == 1:
+        return
+    for attempt in attempts:
+        await _part(f"attempt {attempt}", _end_together(db, [attempt], reason, loss=loss))
+
+
+async def _end_together(db: Database, attempts: Sequence[AttemptKey], reason: str, *, loss: bool) -> None:
+    ended = await jobs.end_attempts(db, attempts, reason=reason, loss=loss, overdue_only=loss)
+    if loss:
         metrics.LEASES_EXPIRED.inc(len(ended))
-        await settle_ended(db, ended, "lost")
+    await settle_ended(db, ended, reason)
 
 
-async def settle_ended(db: Database, ended: list[Ended], reason: str) -> None:
+async def _time_out(db: Database) -> None:
+    for worker_id in await jobs.time_out(db):
+        _log.info("attempt timed out", extra={"worker": worker_id})
+
+
+async def settle_ended(db: Database, ended: Sequence[Ended], reason: str) -> None:
     """Log ended attempts and settle the tasks whose jobs ended for good."""
     for attempt in ended:
         _log.warning(
@@ -66,6 +100,6 @@ async def settle_ended(db: Database, ended: list[Ended], reason: str) -> None:
                 "status": attempt.status,
             },
         )
-    final = sorted(attempt.task_id for attempt in ended if attempt.status != "queued")
-    for task_id, _ in groupby(final):
-        await tasks.after_failure(db, task_id)
+    for task_id in sorted({attempt.task_id for attempt in ended if attempt.stops_siblings}):
+        await tasks.stop_siblings(db, task_id)
+    await tasks.settle_all(db, sorted({attempt.task_id for attempt in ended if attempt.status != "queued"}))

@@ -114,6 +114,7 @@ class Parking:
         with self._hub.waiting("q") as hint:
             await hint.wait(self._poll_seconds)
             while self._parked:
-                for claim in choose(list(self._parked), await jobs.ready_demands(self._db)):
+                offered = frozenset().union(*(claim.capabilities for claim in self._parked))
+                for claim in choose(list(self._parked), await jobs.ready_demands(self._db, offered)):
                     claim.wake()
                 await hint.wait(self._poll_seconds)

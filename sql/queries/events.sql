@@ -1,5 +1,5 @@
--- name: append_batches :many
--- Store one numbered batch for each of several attempts, all in one commit with one notification. A batch is stored
+-- name: append_batches :many hints
+-- Store one numbered batch for each of several attempts, all in one commit. A batch is stored
 -- only by the attempt that runs and only as the next number; the others get no row (see get_job for why). Nor is output
 -- stored once the attempt's output has reached the limit: its replica drops it then and sends the rest of the batch,
 -- with what was dropped in ``dropped_sizes``. Storing renews the lease. ``position`` names the batch in the arrays.
@@ -36,11 +36,9 @@ with incoming as materialized (
     update ado.task_logs l set last_seq = n.last_seq
     from (select task_id, max(base + event_count) as last_seq from numbered group by task_id) n
     where l.task_id = n.task_id
-    returning l.task_id, l.last_seq
-), notified as materialized (
-    select pg_notify('ado', string_agg('e:' || task_id || ':' || last_seq, ' ')) from advanced_logs having count(*) > 0
 )
-select j.position, n.base, now() as stored_at, (select count(*) from notified) as notified
+select j.position, n.base, now() as stored_at,
+       case when n.base is not null then array['e:' || n.task_id || ':' || n.base + n.event_count] end as hints
 from locked_jobs j left join numbered n on n.position = j.position;
 
 -- name: extend_log :one
@@ -54,12 +52,11 @@ select l.last_seq, t.status in ('succeeded', 'failed', 'cancelled') as ended,
 from ado.task_logs l join ado.tasks t using (task_id) where l.task_id = :task_id::bigint;
 
 -- name: page_events :many
--- Events after a cursor, in order: at most so many, and no more than fit the byte budget (but always one). Each row
--- says where the log ends, and when the event at the cursor was stored: by these a reader knows that the log is still
--- the one it has read so far. Where nothing follows the cursor there is one row without an event.
-select l.last_seq, e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body,
-       (select c.stored_at from ado.events c where c.task_id = :task_id::bigint and c.seq = :after::bigint) as cursor_at
-from ado.task_logs l left join (
+-- Events after a cursor, in order: at most so many, and no more than fit the byte budget (but always one). ``more``
+-- says whether the log goes on after an event.
+select e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body,
+       e.seq < (select l.last_seq from ado.task_logs l where l.task_id = :task_id::bigint) as more
+from (
     select p.*, sum(coalesce(octet_length(p.data), 0) + coalesce(octet_length(p.body::text), 0))
                over (order by p.seq rows unbounded preceding) as bytes_so_far,
            row_number() over (order by p.seq) as position
@@ -68,8 +65,8 @@ from ado.task_logs l left join (
         where task_id = :task_id::bigint and seq > :after::bigint
         order by seq limit :row_limit::integer
     ) p
-) e on e.bytes_so_far <= :byte_limit::bigint or e.position = 1
-where l.task_id = :task_id::bigint
+) e
+where e.bytes_so_far <= :byte_limit::bigint or e.position = 1
 order by e.seq;
 
 -- name: seq_before_tail :one

@@ -10,9 +10,8 @@ select state, count(*) as workers from ado.worker_status group by state;
 -- A transaction or snapshot that never ends keeps dead rows from being cleaned, and claims get slow.
 select transaction_seconds, snapshot_age from ado.oldest_activity();
 
--- name: probe_notifications :one
--- A hint that its sender hears again if notifications arrive; behind a pooler's transaction mode they do not.
-select pg_notify('ado', :hint::text), now() as now;
+-- name: database_time :one
+select now() as now;
 
 -- name: schema_version :one
 -- The newest migration, and that of the oldest release that still runs; by way of jsonb, because a database that an older
@@ -22,7 +21,8 @@ select coalesce(max(number), 0) as version,
 from ado.migrations m;
 
 -- name: notify :one
--- Tell listeners; flushing nothing, because nothing depends on it.
+-- Send hints, after what they tell of is durable and never together with it: a full queue of notifications fails the
+-- commit that notifies. No flush, because nothing depends on it.
 select pg_notify('ado', :hints::text), set_config('synchronous_commit', 'off', true);
 
 -- name: commit_something :one

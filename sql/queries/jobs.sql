@@ -1,19 +1,10 @@
 -- name: claim_jobs :many hints
 -- Give a worker the best jobs it can run. The worker's claim number is the guard against two claims of one worker at
 -- once: the second one sees another number and gets no row; one that the guard lets through and that finds nothing gets
--- a row without a job. ``demands`` hops over the distinct demands in the queue.
+-- a row without a job.
 -- ``token_digests`` has one digest for each job that may be given; ``position`` says whose is whose.
 -- The worker of a pod makes one claim: of the pod's own job, or, if it is a warm one, of any.
-with recursive demands as (
-    (select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
-     where j.status = 'queued' order by j.demand limit 1)
-    union all
-    select n.demand, n.needs, n.cpu, n.memory, n.gpu from demands d
-    cross join lateral (
-        select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
-        where j.status = 'queued' and j.demand > d.demand order by j.demand limit 1
-    ) n
-), guarded_worker as (
+with guarded_worker as (
     update ado.workers w set claims = w.claims + 1
     where w.worker_id = :worker_id::text and w.session = :session::text and w.claims = :claims::bigint
       and not w.draining and w.stopped_at is null
@@ -33,16 +24,9 @@ with recursive demands as (
         from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running'
     ) held
 ), heads as materialized (
-    select j.task_id, j.job, j.priority, j.cpu, j.memory, j.gpu
+    select h.*
     from supply s
-    join demands d on d.needs <@ s.capabilities and d.cpu <= s.free_cpu and d.memory <= s.free_memory
-        and d.gpu <= s.free_gpu
-    cross join lateral (
-        select q.task_id, q.job, q.priority, q.cpu, q.memory, q.gpu from ado.jobs q
-        where q.status = 'queued' and q.demand = d.demand and q.run_after <= now()
-        order by q.priority desc, q.task_id, q.job
-        limit greatest(s.free_slots, 0) for update skip locked
-    ) j
+    cross join lateral ado.take_heads(s.capabilities, s.free_cpu, s.free_memory, s.free_gpu, greatest(s.free_slots, 0)) h
     where not exists (select from bound_pod b where b.task_id is not null)
 ), own_job as materialized (
     select j.task_id, j.job, j.priority, j.cpu, j.memory, j.gpu
@@ -84,8 +68,8 @@ with recursive demands as (
     from advanced_logs a where t.task_id = a.task_id and t.status = 'queued'
 )
 select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
-       t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment, v.sealed,
-       'e:' || a.task_id || ':' || a.last_seq as hints
+       t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment,
+       case when a.task_id is not null then array['e:' || a.task_id || ':' || a.last_seq] end as hints
 from guarded_worker w
 left join claimed_jobs c on c.worker_id = w.worker_id
 left join advanced_logs a using (task_id)
@@ -93,7 +77,7 @@ left join ado.tasks t using (task_id)
 left join ado.task_environments v using (task_id)
 order by c.task_id, c.job;
 
--- name: end_attempts :many
+-- name: end_attempts :many hints
 -- End attempts whose worker will not: it was lost, replaced, or never got the claim's answer. A loss queues the job
 -- again, the first time at once, then after two seconds, and at the limit fails it. Fenced by the attempt, and by the
 -- lease where only overdue ones are meant. Returns what became of each.
@@ -139,17 +123,11 @@ with named as (
     update ado.task_logs l set last_seq = w.seq
     from (select task_id, max(seq) as seq from written_events group by task_id) w
     where l.task_id = w.task_id
-    returning l.task_id, l.last_seq
-), hints as (
-    select 'e:' || task_id || ':' || last_seq as hint from advanced_logs
-    union all
-    select distinct 'w:' || worker_id from numbered
-    union all
-    select 'q:' || count(*) from numbered where status = 'queued' having count(*) > 0
-), notified as materialized (
-    select pg_notify('ado', string_agg(hint, ' ')) from hints having count(*) > 0
 )
-select n.task_id, n.job, n.attempt, n.worker_id, n.status, (select count(*) from notified) as notified from numbered n;
+select n.task_id, n.job, n.attempt, n.worker_id, n.status, t.on_failure,
+       array['e:' || n.task_id || ':' || n.seq, 'w:' || n.worker_id]
+           || case n.status when 'queued' then array['q:1'] end as hints
+from numbered n join ado.tasks t using (task_id);
 
 -- name: finish_jobs :many hints
 -- Close attempts by their workers' word, each job once. The attempt is the fence; what was decided before (cancelled,
@@ -228,7 +206,8 @@ with reports as materialized (
     update ado.task_logs l set last_seq = n.seq
     from (select task_id, max(seq) as seq from numbered group by task_id) n where l.task_id = n.task_id
 )
-select f.*, t.on_failure, 'e:' || f.task_id || ':' || f.seq || case f.status when 'queued' then ' q:1' else '' end as hints
+select f.*, t.on_failure,
+       array['e:' || f.task_id || ':' || f.seq] || case f.status when 'queued' then array['q:1'] end as hints
 from finished_jobs f join ado.tasks t using (task_id);
 
 -- name: get_job :optional
@@ -244,48 +223,26 @@ where worker_id = :worker_id::text and status = 'running' order by task_id, job;
 select j.task_id, j.job, j.attempt from ado.jobs j
 where j.status = 'running' and j.lease_expires_at < now()
   and (select c.last_tick_at from ado.control c) > now() - make_interval(secs => :suspect_seconds::double precision)
-order by j.task_id, j.job limit 500;
+order by j.task_id, j.job limit 1000;
 
 -- name: abandoned_jobs :many
 -- What a worker still holds although it has said that it ended: its last claim and its last word crossed.
 select j.task_id, j.job, j.attempt from ado.jobs j join ado.workers w using (worker_id)
 where j.status = 'running' and w.stopped_at is not null
-order by j.task_id, j.job limit 500;
+order by j.task_id, j.job limit 1000;
 
 -- name: ready_demands :many
--- What waits in the queue, by demand; each counted only so far, because it decides how many parked claims to wake.
-with recursive demands as (
-    (select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
-     where j.status = 'queued' order by j.demand limit 1)
-    union all
-    select n.demand, n.needs, n.cpu, n.memory, n.gpu from demands d
-    cross join lateral (
-        select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
-        where j.status = 'queued' and j.demand > d.demand order by j.demand limit 1
-    ) n
-)
-select d.needs, d.cpu, d.memory, d.gpu, ready.jobs
-from demands d
-cross join lateral (
-    select count(*) as jobs from (
-        select from ado.jobs j where j.status = 'queued' and j.demand = d.demand and j.run_after <= now()
-        limit :count_limit::integer
-    ) counted
-) ready
-where ready.jobs > 0;
+-- What can be claimed now, by demand; each counted only so far, because it decides how many parked claims to wake.
+select needs, cpu, memory, gpu, jobs from ado.ready_demands(:offered::text[], :count_limit::bigint);
 
--- name: time_out_jobs :many
+-- name: time_out_jobs :many hints
 -- Mark running attempts that are past their time; their workers are told, as for a cancel.
 with overdue as materialized (
     select j.task_id, j.job from ado.jobs j join ado.tasks t using (task_id)
     where j.status = 'running' and j.stop_reason is null and t.timeout_seconds is not null
       and j.started_at < now() - make_interval(secs => t.timeout_seconds)
     order by j.task_id, j.job for update of j skip locked
-), marked_jobs as (
-    update ado.jobs j set stop_reason = 'timed_out', stop_requested_at = now()
-    from overdue o where j.task_id = o.task_id and j.job = o.job
-    returning j.worker_id
-), notified as materialized (
-    select pg_notify('ado', string_agg(distinct 'w:' || worker_id, ' ')) from marked_jobs having count(*) > 0
 )
-select m.worker_id, (select count(*) from notified) as notified from marked_jobs m;
+update ado.jobs j set stop_reason = 'timed_out', stop_requested_at = now()
+from overdue o where j.task_id = o.task_id and j.job = o.job
+returning j.worker_id, array['w:' || j.worker_id] as hints;

@@ -80,7 +80,7 @@ update ado.pods set state = 'placed', uid = :uid::text, reason = null, reason_si
 where name = :name::text and state = 'wanted'
 returning name;
 
--- name: tell_pod :optional
+-- name: tell_pod :optional hints
 -- Note what is wrong with a pod, and write it into the log of its job, once for each change. The job is locked, so
 -- that nothing comes after a task's last event. No row: nothing has changed.
 with locked_jobs as materialized (
@@ -108,17 +108,15 @@ with locked_jobs as materialized (
 ), told_pod as (
     update ado.pods p set reason = :reason::text, reason_since = now() from changed_pod c where p.name = c.name
     returning p.name
-), notified as materialized (
-    select pg_notify('ado', 'e:' || task_id || ':' || last_seq) from advanced_log
 )
-select t.name, (select count(*) from notified) as notified from told_pod t;
+select t.name, (select array_agg('e:' || a.task_id || ':' || a.last_seq) from advanced_log a) as hints from told_pod t;
 
 -- name: soothe_pod :none
 -- What was wrong with it is wrong no longer.
 update ado.pods set reason = null, reason_since = null
 where name = :name::text and state = 'placed' and reason is not null;
 
--- name: close_pod :optional
+-- name: close_pod :optional hints
 -- It is to be removed, at once, and its worker takes nothing more. No row: somebody has done so.
 with locked_worker as materialized (
     select w.worker_id from ado.workers w where w.worker_id = :name::text for update
@@ -129,9 +127,9 @@ with locked_worker as materialized (
 ), drained_worker as (
     update ado.workers w set draining = true from closed_pod c where w.worker_id = c.name
 )
-select name, pg_notify('ado', 'w:' || name) from closed_pod;
+select name, array['w:' || name] as hints from closed_pod;
 
--- name: fail_waiting_job :many
+-- name: fail_waiting_job :many hints
 -- A job that waits for a pod which will never run it: a loss, the first time at once, then after two seconds, and at
 -- the last that ado.control allows, or with ``for_good``, it fails. Fenced by the pod that is still the job's own.
 with locked_job as materialized (
@@ -159,10 +157,9 @@ with locked_job as materialized (
 ), marked_task as (  -- nothing of it may have been claimed: how a monitor finds it if this spawner dies now
     update ado.tasks t set failed_job = coalesce(t.failed_job, j.job)
     from locked_job j cross join advanced_log a where t.task_id = j.task_id and j.is_over
-), notified as materialized (
-    select pg_notify('ado', 'e:' || task_id || ':' || last_seq) from advanced_log
 )
-select j.task_id, (select count(*) from notified) as notified from locked_job j where j.is_over;
+select j.task_id, (select array_agg('e:' || a.task_id || ':' || a.last_seq) from advanced_log a) as hints
+from locked_job j where j.is_over;
 
 -- name: end_pod :none
 -- It is gone, and its token with it.

@@ -22,15 +22,13 @@ with forgotten as (
 )
 delete from ado.tokens t using forgotten f where t.worker_id = f.worker_id and t.role = 'worker';
 
--- name: retire_worker :none
+-- name: retire_worker :optional hints
 -- Drain an idle worker, unless it has taken a job meanwhile.
 update ado.workers w set draining = true
 where w.worker_id = :worker_id::text
-  and not exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running');
+  and not exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running')
+returning array['w:' || w.worker_id] as hints;
 
 -- name: worker_gone :none
 -- Its process is known to have ended.
 update ado.workers set stopped_at = coalesce(stopped_at, now()) where worker_id = :worker_id::text;
-
--- name: notify_worker :none
-select pg_notify('ado', 'w:' || :worker_id::text);

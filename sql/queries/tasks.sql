@@ -1,6 +1,6 @@
--- name: cancel_task :many
--- Stop a whole task. The first cancel alone writes cancel_requested; queued jobs end at once, running ones are marked
--- and their workers told. Returns the workers to tell.
+-- name: cancel_task :many hints
+-- Stop a whole task. The first cancel alone writes cancel_requested; queued jobs end at once, running ones are marked.
+-- Returns the workers of the marked jobs.
 -- Here and below every column under a check of ado.jobs is set together: Postgres checks the new row before it notices
 -- that the old one, a lock ago still running, has changed.
 with locked_jobs as materialized (
@@ -44,26 +44,21 @@ with locked_jobs as materialized (
     from (select task_id, max(seq) as seq from written_events group by task_id) w
     where l.task_id = w.task_id
     returning l.task_id, l.last_seq
-), notified as (
-    select pg_notify('ado', 'e:' || a.task_id || ':' || a.last_seq || coalesce(
-        (select string_agg(distinct ' w:' || m.worker_id, '') from marked_jobs m), ''))
-    from advanced_log a
 )
-select m.worker_id, (select count(*) from notified) as notified, (select count(*) from ended_jobs) as ended
-from marked_jobs m
+select m.worker_id, array['w:' || m.worker_id] as hints from marked_jobs m
 union all
-select null, (select count(*) from notified), (select count(*) from ended_jobs);
+select null, array['e:' || a.task_id || ':' || a.last_seq] from advanced_log a;
 
--- name: create_tasks :many
+-- name: create_tasks :many hints
 -- Tasks with their jobs, logs and first events; the file that one starts from is its own from then on. No row of one
 -- whose idempotency key is taken, or whose file is not there (any more). ``position`` is its place in the input, which
--- names a file once. Told in the same commit, because a worker waits.
+-- names a file once.
 with incoming as materialized (
     select nextval('ado.tasks_task_id_seq') as task_id, i.*
     from json_to_recordset(:tasks::json) as i(position integer, prompt text, agent text, agent_args text,
         workers integer, requires text[], cpu double precision, memory bigint, gpu double precision, priority integer,
         retries integer, timeout_seconds double precision, labels jsonb, workspace json, pod json, on_failure text,
-        idempotency_key text, input_digest text, environment json, env_names text[], sealed text, needs text[], base_file text, event json)
+        idempotency_key text, input_digest text, environment json, needs text[], base_file text, event json)
 ), created_tasks as (
     insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, labels, workspace, pod, on_failure, idempotency_key, input_digest)
@@ -79,8 +74,8 @@ with incoming as materialized (
 ), created as materialized (
     select * from created_tasks join incoming using (task_id)
 ), created_environments as (
-    insert into ado.task_environments (task_id, names, environment, sealed)
-    select c.task_id, c.env_names, c.environment, c.sealed from created c where cardinality(c.env_names) > 0
+    insert into ado.task_environments (task_id, environment)
+    select c.task_id, c.environment from created c where c.environment is not null
 ), created_jobs as (
     insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu)
     select c.task_id, job, c.priority, md5(c.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu),
@@ -93,25 +88,19 @@ with incoming as materialized (
     select c.task_id, 1, 'created', now(), now(), c.event from created c
 ), bound_files as (
     update ado.files f set task_id = c.task_id from created c where f.file_id = c.base_file
-), notified as materialized (
-    select pg_notify('ado', 'q:' || sum(c.workers) || string_agg(' e:' || c.task_id || ':1', ''))
-    from created c having count(*) > 0
 )
-select c.position, c.task_id, c.created_at, (select count(*) from notified) as notified from created c;
+select c.position, c.task_id, c.created_at, array['q:' || c.workers, 'e:' || c.task_id || ':1'] as hints from created c;
 
 -- name: find_task_by_key :optional
 select task_id, input_digest from ado.tasks where idempotency_key = :idempotency_key::text;
 
 -- name: get_task :optional
 select t.*, l.last_seq,
-       coalesce(v.names, '{}') as env_names
+       coalesce((select array_agg(key order by key) from json_object_keys(v.environment) as key), '{}') as env_names
 from ado.tasks t
 join ado.task_logs l using (task_id)
 left join ado.task_environments v using (task_id)
 where t.task_id = :task_id::bigint;
-
--- name: forgotten_environment :optional
-select v.task_id from ado.task_environments v where v.task_id = :task_id::bigint and v.forgotten_at is not null;
 
 -- name: get_jobs :many
 select j.*, case when j.status = 'queued' and j.run_after > now() then j.run_after end as retry_at
@@ -145,7 +134,7 @@ with found as (
     window newest as (order by t.task_id desc)
 )
 select f.*, l.last_seq, count(*) over () < f.matches as more,
-       coalesce(v.names, '{}') as env_names
+       coalesce((select array_agg(key order by key) from json_object_keys(v.environment) as key), '{}') as env_names
 from found f
 join ado.task_logs l using (task_id)
 left join ado.task_environments v using (task_id)
@@ -156,17 +145,14 @@ order by f.task_id desc;
 -- Delete an ended task with everything of it. ``found``: the status it had; null: there is no such task.
 select ado.remove_task(:task_id::bigint) as found;
 
--- name: retry_task :optional
+-- name: retry_task :optional hints
 -- Queue the failed and cancelled jobs again. No row: nothing to retry, a cancel (of the task, or of the siblings of a
--- failed job) is still being carried out, the task's log is pruned, so that nothing can be added to it, or the values of
--- its environment were deleted, so that it would run without them.
+-- failed job) is still being carried out, or the task's log is pruned, so that nothing can be added to it.
 with locked_jobs as materialized (
     select j.job, j.status from ado.jobs j
     where j.task_id = :task_id::bigint and j.status in ('failed', 'cancelled')
       and not exists (select from ado.log_ranges r where r.from_task_id <= :task_id::bigint
                       and :task_id::bigint < r.to_task_id and r.pruned_at is not null)
-      and not exists (select from ado.task_environments v
-                      where v.task_id = :task_id::bigint and v.forgotten_at is not null)
     order by j.job for update
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
@@ -197,7 +183,7 @@ with locked_jobs as materialized (
     update ado.task_logs l set last_seq = t.last_seq + 1 from reopened_task t where l.task_id = t.task_id
     returning l.task_id, l.last_seq
 )
-select a.task_id, pg_notify('ado', 'q:' || (select count(*) from queued_jobs) || ' e:' || a.task_id || ':' || a.last_seq)
+select a.task_id, array['q:' || (select count(*) from queued_jobs), 'e:' || a.task_id || ':' || a.last_seq] as hints
 from advanced_log a;
 
 -- name: set_kv :optional
@@ -224,8 +210,7 @@ where (:version::bigint is null or v.version = :version::bigint)
 returning key, value::text as value, version, idempotency_key;
 
 -- name: settle_tasks :many hints
--- Write the one terminal event of each of these tasks whose jobs have all ended. A task that succeeded never runs again,
--- so the values of its environment go. The jobs are locked as well, so that a
+-- Write the one terminal event of each of these tasks whose jobs have all ended. The jobs are locked as well, so that a
 -- retry can not slip in between; whoever comes second finds the task settled and gets no row. ``offset 0`` has each
 -- task looked up by itself: a plan made while the queue is short would go over the whole queue.
 with ended_tasks as materialized (
@@ -261,14 +246,11 @@ with ended_tasks as materialized (
     from settled_tasks s
 ), advanced_logs as (
     update ado.task_logs l set last_seq = s.seq from settled_tasks s where l.task_id = s.task_id
-), forgotten_environments as (
-    update ado.task_environments v set environment = null, sealed = null, forgotten_at = now()
-    from settled_tasks s where v.task_id = s.task_id and s.status = 'succeeded'
 )
-select s.task_id, s.status, 'e:' || s.task_id || ':' || s.seq as hints from settled_tasks s;
+select s.task_id, s.status, array['e:' || s.task_id || ':' || s.seq] as hints from settled_tasks s;
 
--- name: stop_siblings :many
--- fail_fast: one job failed, so the others are stopped. Repeating it changes nothing. Returns the workers to tell.
+-- name: stop_siblings :many hints
+-- fail_fast: one job failed, so the others are stopped. Repeating it changes nothing.
 with locked_jobs as materialized (
     select j.job, j.attempt, j.status, j.stop_reason from ado.jobs j
     where j.task_id = :task_id::bigint and j.status in ('queued', 'running')
@@ -302,12 +284,10 @@ with locked_jobs as materialized (
     from (select task_id, max(seq) as seq from written_events group by task_id) w
     where l.task_id = w.task_id
     returning l.task_id, l.last_seq
-), hints as (
-    select 'e:' || task_id || ':' || last_seq as hint from advanced_log
-    union all
-    select distinct 'w:' || worker_id from marked_jobs
 )
-select pg_notify('ado', string_agg(hint, ' ')) from hints having count(*) > 0;
+select array['e:' || a.task_id || ':' || a.last_seq] as hints from advanced_log a
+union all
+select array['w:' || m.worker_id] from marked_jobs m;
 
 -- name: unsettled_tasks :many
 -- Open tasks whose jobs have all ended, or that wait for stop_siblings: a replica died between two statements. One that

@@ -1,6 +1,6 @@
--- name: drain_worker :optional
+-- name: drain_worker :optional hints
 update ado.workers set draining = true where worker_id = :worker_id::text
-returning worker_id, pg_notify('ado', 'w:' || worker_id);
+returning worker_id, array['w:' || worker_id] as hints;
 
 -- name: get_worker :optional
 -- What a claim, a heartbeat or a command stream of this worker goes by.
@@ -49,7 +49,7 @@ select capabilities, count from ado.worker_scales order by capabilities;
 select * from ado.worker_status s where :state::text is null or s.state = :state::text order by s.worker_id;
 
 -- name: list_held_jobs :many
-select worker_id, task_id, job, attempt from ado.jobs where status = 'running' order by worker_id, task_id, job;
+select worker_id, task_id, job, attempt from ado.jobs where status = 'running';
 
 -- name: monitor_tick :one
 -- Record that the control plane watches. If nobody did for longer than ``suspect``, first move every lease and
@@ -95,7 +95,7 @@ select f.worker_id from forgotten f;
 select count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'running') as running
 from ado.jobs where status in ('queued', 'running');
 
--- name: register_worker :one
+-- name: register_worker :one hints
 -- Register a process under an id. The same instance again is the same session; another one replaces the older
 -- process: ``replaced`` says so, and its jobs are then ended.
 with before as materialized (
@@ -118,19 +118,26 @@ with before as materialized (
     returning w.session, w.worker_id
 )
 select r.session, coalesce(b.instance <> :instance::text, false) as replaced,
-       pg_notify('ado', 'w:' || r.worker_id)
+       array['w:' || r.worker_id] as hints
 from registered r left join before b on true;
 
--- name: scale_workers :one
+-- name: scale_workers :one hints
 insert into ado.worker_scales (capabilities, count) values (:capabilities::text[], :count::integer)
 on conflict (capabilities) do update set count = excluded.count
-returning count, pg_notify('ado', 's');
+returning count, array['s'] as hints;
 
 -- name: workers_to_tell :many
--- Workers with an open command: a job to stop, or to drain. Those that have ended are told nothing.
+-- Workers with an open command: a job to stop, or to drain, or one of the given attempts, which they held, and lost.
+-- Those that have ended are told nothing.
 select j.worker_id from ado.jobs j where j.status = 'running' and j.stop_reason is not null
 union
-select w.worker_id from ado.workers w where w.draining and w.stopped_at is null;
+select w.worker_id from ado.workers w where w.draining and w.stopped_at is null
+union
+select h.worker_id
+from unnest(:worker_ids::text[], :task_ids::bigint[], :jobs::integer[], :attempts::integer[])
+    as h(worker_id, task_id, job, attempt)
+join ado.jobs j on j.task_id = h.task_id and j.job = h.job
+where j.finished_attempt <> h.attempt and (j.attempt <> h.attempt or j.status <> 'running');
 
 -- name: worker_clock :optional
 select clock_skew_seconds from ado.workers where worker_id = :worker_id::text;

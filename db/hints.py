@@ -1,0 +1,59 @@
+"""Hints as texts: what listeners are told, and how several of them share one notification.
+
+``e:TASK:SEQ``: a log has grown. ``q:N``: N jobs were queued. ``w:WORKER``: there may be a command for a worker. ``s``:
+a setting of the system has changed. ``h:NAME``: a probe. Hints stand in one payload, divided by spaces; a space or a
+per cent sign in a worker's id is escaped.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+
+_log = logging.getLogger("ado.hints")
+_PAYLOAD_BYTES = 7900  # Postgres takes fewer than 8000
+_SILENT_SECONDS = 60.0
+_FULL_QUEUE_STEP = "end the session that listens inside an open transaction (pg_stat_activity); readers poll until then"
+
+
+def topic(hint: str) -> str:
+    """Return what a hint is about; of several with one topic the last says all."""
+    return hint.rpartition(":")[0] if hint[:2] in ("e:", "q:") else hint
+
+
+def payloads(hints: Iterable[str]) -> Iterator[str]:
+    """Join hints into payloads that fit; one that fits none is left out."""
+    parts: list[str] = []
+    size = 0
+    for hint in hints:
+        part = hint.replace("%", "%25").replace(" ", "%20")
+        width = len(part.encode()) + 1
+        if width > _PAYLOAD_BYTES:
+            continue
+        if size + width > _PAYLOAD_BYTES:
+            yield " ".join(parts)
+            parts, size = [], 0
+        parts.append(part)
+        size += width
+    if parts:
+        yield " ".join(parts)
+
+
+def parse(payload: str) -> list[str]:
+    """Split a payload into its hints."""
+    return [part.replace("%20", " ").replace("%25", "%") for part in payload.split(" ")]
+
+
+class Failures:
+    """Logs that hints could not be sent, at most once a minute."""
+
+    def __init__(self) -> None:
+        self._logged_at = float("-inf")
+
+    def log(self, error: Exception, *, full: bool) -> None:
+        """Log a failure; ``full``: because the queue of notifications was full."""
+        if time.monotonic() - self._logged_at > _SILENT_SECONDS:
+            self._logged_at = time.monotonic()
+            next_step = {"next_step": _FULL_QUEUE_STEP} if full else {}
+            _log.warning("hints were not sent", extra={"error": type(error).__name__, **next_step})

@@ -1,0 +1,63 @@
+"""A command whose hint was lost reaches its worker's stream within a poll interval."""
+
+import pytest
+from support.records import claim, closed, create, finish, register
+
+from app.control.tell import CommandPoll
+from app.log.hub import Hub
+from db import jobs, tasks, workers
+
+
+@pytest.fixture
+async def poll(db):
+    hub = Hub()
+    with hub.waiting(("w", "w1")) as stream, hub.waiting(("w", "w2")) as other:
+        await register(db)
+        await register(db, "w2")
+        poll = CommandPoll(db, hub)
+
+        async def woken():
+            """Look once; whether the stream of w1 was woken. That of w2 never is."""
+            await poll.step()
+            assert not await other.wait(0)
+            return await stream.wait(0)
+
+        yield woken
+
+
+async def test_a_lost_attempt_wakes_the_stream_of_the_worker_that_held_it(db, poll):
+    task_id = await create(db)
+    await claim(db)
+    assert not await poll()
+    await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
+    assert await poll()
+    assert not await poll()  # told once
+
+
+async def test_an_attempt_that_another_worker_runs_by_now_wakes_the_first(db, poll):
+    task_id = await create(db)
+    await claim(db)
+    assert not await poll()
+    await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
+    assert await claim(db, "w2")
+    assert await poll()
+
+
+async def test_an_attempt_that_its_worker_finished_wakes_nobody(db, poll):
+    task_id = await create(db)
+    await claim(db)
+    assert not await poll()
+    await closed(db, finish(task_id))
+    assert not await poll()
+
+
+async def test_a_cancel_and_a_drain_wake_the_stream(db, poll):
+    task_id = await create(db)
+    await claim(db)
+    assert not await poll()
+    await tasks.cancel(db, task_id, None)
+    assert await poll()
+    await closed(db, finish(task_id, "cancelled"))
+    assert not await poll()
+    await workers.drain(db, "w1")
+    assert await poll()

@@ -1,0 +1,47 @@
+"""Hints share payloads that Postgres takes, and come out as they went in."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from db.hints import Failures, parse, payloads, topic
+
+NOT_NUL = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+
+
+def parsed(hints):
+    return [hint for payload in payloads(hints) for hint in parse(payload)]
+
+
+@given(st.lists(st.text(NOT_NUL, min_size=1, max_size=200).map("w:{}".format), max_size=50))
+def test_any_workers_id_comes_out_as_it_went_in(hints):
+    assert parsed(hints) == hints
+
+
+@pytest.mark.parametrize("name", ["worker-{}", "ado-task-123-{}-d1000", "ü" * 190 + "{}", " % {}"])
+def test_a_thousand_workers_are_told_in_payloads_under_the_limit(name):
+    hints = [f"w:{name.format(number)}" for number in range(1000)]
+    assert max(len(payload.encode()) for payload in payloads(hints)) < 8000
+    assert parsed(hints) == hints
+
+
+def test_a_hint_that_fits_no_payload_is_left_out():
+    assert parsed(["q:1", "w:" + "x" * 9000, "s"]) == ["q:1", "s"]
+
+
+def test_no_hints_make_no_payload():
+    assert list(payloads([])) == []
+
+
+def test_the_last_hint_about_a_log_or_the_queue_says_all():
+    assert topic("e:12:5") == topic("e:12:6") != topic("e:1:25")
+    assert topic("q:1") == topic("q:2")
+    assert topic("w:a:1") != topic("w:a:2")
+
+
+def test_failures_are_logged_once_a_while(caplog):
+    failures = Failures()
+    for _ in range(3):
+        failures.log(OSError(), full=True)
+    (record,) = caplog.records
+    assert "pg_stat_activity" in record.next_step
