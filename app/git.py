@@ -12,8 +12,9 @@ A bundle is git's own format (version 2): its header is read here, its pack by `
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
@@ -58,6 +59,10 @@ _SECRET_NAMES = (
     "credentials", "credentials.json", "service-account*.json", "kubeconfig", ".vault-token",
 )  # fmt: skip
 _NO_SECRETS = (".env.example", ".env.sample", ".env.template", "*.pub")
+
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_UNPRINTABLE = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\udc80-\udcff]')
 
 
 class GitError(Exception):
@@ -108,6 +113,28 @@ def looks_secret(path: str) -> bool:
     if any(fnmatch.fnmatchcase(name, pattern) for pattern in _NO_SECRETS):
         return False
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRET_NAMES)
+
+
+def quoted(path: str | bytes) -> str:
+    """Return a path as git shows it: quoted like a C string when it has control characters or bytes outside UTF-8."""
+    raw = os.fsencode(path) if isinstance(path, str) else path
+    text = raw.decode("utf-8", "surrogateescape")
+    if not _UNPRINTABLE.search(text):
+        return text
+    return '"' + _UNPRINTABLE.sub(_escape, text) + '"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    found = match[0]
+    if found in _ESCAPES:
+        return _ESCAPES[found]
+    return "".join(f"\\{byte:03o}" for byte in found.encode("utf-8", "surrogateescape"))
+
+
+def listed(paths: Sequence[str | bytes], limit: int = 10) -> str:
+    """Return the first paths for a message, and how many more there are."""
+    shown = ", ".join(quoted(path) for path in paths[:limit])
+    return shown if len(paths) <= limit else f"{shown} and {len(paths) - limit} more"
 
 
 def public_url(url: str) -> str | None:

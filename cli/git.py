@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from itertools import takewhile
@@ -29,21 +30,24 @@ def failed(message: str, next_step: str, reason: str = "repository") -> CliError
 class Repository:
     """One repository; ``work_tree`` is its top directory, None for a bare one made by ado."""
 
-    def __init__(self, git_dir: Path, work_tree: Path | None) -> None:
+    def __init__(self, git_dir: Path, work_tree: Path | None, directory: str = "") -> None:
         self.git_dir = git_dir
         self.work_tree = work_tree
+        self.directory = directory
+        """The working directory, from the top; empty at the top."""
 
     @classmethod
     def here(cls) -> Repository | None:
         """Return the repository of the working directory; None when there is none. Raises CliError."""
+        asked = ("--absolute-git-dir", "--show-toplevel", "--show-prefix")
         try:
-            found = _run(["rev-parse", "--absolute-git-dir", "--show-toplevel"], {}, None, None)
+            found = [_run(["rev-parse", option], {}, None, None) for option in asked]  # a path may hold a line end
         except GitError as error:
             if "not a git repository" in str(error):
                 return None
             raise failed(str(error), "correct what git says, or use --no-repo") from error
-        git_dir, work_tree = found.decode("utf-8", "surrogateescape").rstrip("\n").split("\n")
-        return cls(Path(git_dir), Path(work_tree))
+        git_dir, work_tree, prefix = (os.fsdecode(path.removesuffix(b"\n")) for path in found)
+        return cls(Path(git_dir), Path(work_tree), prefix.rstrip("/"))
 
     @classmethod
     def bare(cls, git_dir: Path, length: int) -> Repository:
@@ -80,6 +84,21 @@ class Repository:
             return self.text(*words) or None
         except GitError:
             return None
+
+    def succeeds(self, *words: str) -> bool:
+        """Run git; return whether its exit code is 0."""
+        try:
+            self.git(*words)
+        except GitError:
+            return False
+        return True
+
+    def copy_index(self, copy: Path) -> None:
+        """Copy the index, if there is one, with its time: git tells by it which files it must look into."""
+        assert self.work_tree is not None
+        index = self.work_tree / self.git("rev-parse", "--git-path", "index").decode("utf-8", "surrogateescape")[:-1]
+        if index.exists():
+            shutil.copy2(index, copy)
 
     def has(self, commit: str) -> bool:
         """Whether a commit is here."""

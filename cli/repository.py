@@ -8,7 +8,6 @@ Nothing in the repository changes but for objects, and a ref under ``refs/ado/``
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.git import GitError, clean_name, host_of, looks_secret, public_url, write_header
+from app.git import GitError, clean_name, host_of, listed, looks_secret, public_url, quoted, write_header
 from app.rpc.client import Transfer
 from cli.git import Repository, failed
 
-_TOLD_NAMES = 10
 _LFS = "filter=lfs"
 
 Tell = Callable[[str], None]
@@ -50,6 +48,8 @@ class Departure:
         wish: dict[str, Any] = {"fileId": file_id, "commit": self.commit, "branch": self.branch, "push": push}
         if self.shallow:
             wish["shallow"] = list(self.shallow)
+        if directory := self.repository.directory:
+            wish["directory"] = directory
         if self.remote is not None:
             wish["remote"] = {"url": self.remote.url, "commit": self.remote.commit, "ref": self.remote.ref}
         return wish
@@ -75,15 +75,25 @@ def _prepare(repository: Repository, *, dirty: bool, tell: Tell) -> Departure:
     assert commit is not None
     if not dirty:
         _tell_changes(repository, tell)
+    _tell_directory(repository, tell)
     _tell_missing(repository, commit, tell)
     branch = repository.optional("symbolic-ref", "--quiet", "--short", "HEAD")
     return Departure(repository, commit, clean_name(branch or "main"), _shallow(repository))
 
 
+def _tell_directory(repository: Repository, tell: Tell) -> None:
+    """Let the job start at the top where JSON cannot carry the directory's name."""
+    try:
+        repository.directory.encode()
+    except UnicodeEncodeError:
+        tell(f"the job starts at the top, because {quoted(repository.directory)} is no UTF-8")
+        repository.directory = ""
+
+
 def _tell_changes(repository: Repository, tell: Tell) -> None:
     changed = repository.names("status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal")
     if changed:
-        names = _listed([name[3:] for name in changed])
+        names = listed([name[3:] for name in changed])
         tell(f"uncommitted changes stay here: {names}; add --dirty to send them")
 
 
@@ -91,9 +101,9 @@ def _tell_missing(repository: Repository, commit: str, tell: Tell) -> None:
     entries = repository.names("ls-tree", "-r", "-z", "--full-tree", commit)
     links = [entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
     if links:
-        tell(f"submodules are not sent: {_listed(links)}")
+        tell(f"submodules are not sent: {listed(links)}")
     if pointers := _lfs_files(repository, entries):
-        tell(f"{len(pointers)} files are in Git LFS; workers get the pointers, not the content: {_listed(pointers)}")
+        tell(f"{len(pointers)} files are in Git LFS; workers get the pointers, not the content: {listed(pointers)}")
 
 
 def _lfs_files(repository: Repository, entries: Sequence[str]) -> list[str]:
@@ -106,11 +116,6 @@ def _lfs_files(repository: Repository, entries: Sequence[str]) -> list[str]:
     wanted = "\0".join(paths).encode("utf-8", "surrogateescape")
     found = repository.names("check-attr", "-z", "--stdin", "filter", stdin=wanted)
     return [path for path, value in zip(found[::3], found[2::3], strict=True) if value == "lfs"]
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_TOLD_NAMES])
-    return shown if len(names) <= _TOLD_NAMES else f"{shown} and {len(names) - _TOLD_NAMES} more"
 
 
 def _shallow(repository: Repository) -> tuple[str, ...]:
@@ -127,7 +132,7 @@ def _commit_changes(repository: Repository, head: str | None, tell: Tell) -> str
     untracked = repository.names("ls-files", "-z", "--others", "--exclude-standard")
     kept = [name for name in untracked if looks_secret(name) or name.endswith("/")]
     if kept:
-        tell(f"not sent, because it looks like a secret or is a repository of its own: {_listed(kept)}")
+        tell(f"not sent, because it looks like a secret or is a repository of its own: {listed(kept)}")
     sent = [name for name in untracked if name not in set(kept)]
     with _index_copy(repository) as env:
         repository.git("add", "--update", env=env)
@@ -149,10 +154,7 @@ def _index_copy(repository: Repository) -> Iterator[dict[str, str]]:
     """Yield the environment in which git uses a copy of the index."""
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
         copy = Path(name) / "index"
-        assert repository.work_tree is not None
-        index = repository.work_tree / repository.text("rev-parse", "--git-path", "index")
-        if index.exists():
-            shutil.copy2(index, copy)  # with its time: git tells by it which files it must look into
+        repository.copy_index(copy)
         yield {"GIT_INDEX_FILE": str(copy)}
 
 

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from app.rpc.client import CallError
@@ -116,7 +117,7 @@ class Attempt:
         home.checkpoints.standing = standing
         return home
 
-    async def _start(self, where: Place, saved: Saved | None) -> KeptProcess:
+    async def _start(self, where: Place, saved: Saved | None, directory: Path) -> KeptProcess:
         agent = AGENTS[self.job["agent"]]
         settings = self._settings
         surroundings = partial(environment, self.job, where, settings.worker_id, urls=settings.url)
@@ -124,7 +125,7 @@ class Attempt:
         given = {**lent, **self._vault.lend(self.job.get("requires") or ())}
         run = Run(
             self.job["prompt"],
-            where.directory,
+            directory,
             where.home,
             args=self.job.get("agentArgs") or {},
             env=surroundings(given),
@@ -138,13 +139,13 @@ class Attempt:
         names = (*(agent.needs.variables if agent.needs else ()), "ADO_TOKEN")
         self._secrets = Secrets([*self._vault.values, *(env[name] for name in names if name in env)])
         self._reader = agent.reader(run)
-        cwd, held = str(where.directory), where.lock
+        cwd, held = str(directory), where.lock
         return await KeptProcess.start(launch.argv, env=env, cwd=cwd, stdin=launch.stdin, held=held)
 
     async def _run_agent(self, outbox: Outbox, sender: BatchSender, where: Place, home: Homecoming | None) -> Outcome:
         if home is not None and (failure := await home.lay()):
             return failure
-        process = await self._start(where, home.saved if home else None)
+        process = await self._start(where, home.saved if home else None, home.directory if home else where.directory)
         turn_ended = home.checkpoints.turn_ended if home else _nothing
         sending = asyncio.create_task(sender.run(), name="batches")
         reading = [asyncio.create_task(self._read_events(process.events, outbox, turn_ended), name="events")]

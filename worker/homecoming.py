@@ -48,6 +48,8 @@ class Homecoming:
         self.checkpoints = Checkpoints(where, files, self._workspace, outbox, job["attempt"], seconds)
         self.saved: Saved | None = None
         """Where an earlier attempt stood, once the repository is laid out."""
+        self.directory = where.directory
+        """Where the agent starts."""
 
     async def lay(self) -> Outcome | None:
         """Lay the repository out; return how the attempt ends when that fails. Raises LeaseLost."""
@@ -55,6 +57,7 @@ class Homecoming:
             await self._workspace.fill()
             self.saved = await self._find_saved()
             await self._workspace.lay(self.saved.tree if self.saved else None)
+            self.directory = self._workspace.start_directory()
         except (GitError, CallError, OSError) as error:
             return Outcome("failed", None, "workspace", f"the repository could not be laid out: {error}")
         if self.saved is not None:
@@ -126,11 +129,15 @@ class Homecoming:
             self._tell(f"left out: {name}")
         if len(snapshot.left_out) > _TOLD_NAMES:
             self._tell(f"left out: {len(snapshot.left_out) - _TOLD_NAMES} more")
-        if snapshot.changed:
-            files = f"{snapshot.files} {'file' if snapshot.files == 1 else 'files'}"
-            counts = f"{files} +{snapshot.added} −{snapshot.removed}"  # noqa: RUF001 - a minus
-            name = self._job["taskId"]
-            self._tell(f"{counts} on branch {branch_of(self._job)}; see them with ado diff {name}, ado apply {name}")
+        if not snapshot.changed:
+            self._tell("no change came home" if snapshot.left_out else "nothing was changed, so there is no branch")
+            return
+        files = f"{snapshot.files} {'file' if snapshot.files == 1 else 'files'}"
+        counts = f"{files} +{snapshot.added} −{snapshot.removed}"  # noqa: RUF001 - a minus
+        job = self._job
+        name = job["taskId"] + (f" --job {job['job']}" if job["workers"] > 1 else "")
+        branch = branch_of(job)
+        self._tell(f"{counts}; ado diff {name}, ado apply {name}, or for the branch {branch}: ado checkout {name}")
 
     def _tell(self, message: str) -> None:
         self._outbox.put({"type": "progress", "message": message}, len(message))

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.git import GitError, clean_name, host_of, looks_secret, public_url, read_header, write_header
+from app.git import GitError, clean_name, host_of, looks_secret, public_url, quoted, read_header, write_header
 from worker.directories import Place
 from worker.files import Files
 from worker.git import check_version, git
@@ -43,6 +43,8 @@ class Base:
     remote: Mapping[str, Any] | None
     push: bool
     """Whether the result is pushed to the remote as well."""
+    directory: str = ""
+    """Where the agent starts, from the repository's top."""
 
     @classmethod
     def of(cls, workspace: Mapping[str, Any]) -> Base:
@@ -54,6 +56,7 @@ class Base:
             tuple(workspace.get("shallow") or ()),
             workspace.get("remote"),
             bool(workspace.get("push")),
+            workspace.get("directory") or "",
         )
 
 
@@ -104,6 +107,18 @@ class Workspace:
         if tree is not None:
             commit = await unbundle(self._store, tree)
         await self._lay_tree(commit)
+
+    def start_directory(self) -> Path:
+        """Return where the agent starts, made if the commit does not have it; the top where it would lead out."""
+        top = self._where.directory
+        wanted = top / self._base.directory.lstrip("/")
+        if not wanted.resolve().is_relative_to(top.resolve()):
+            return top
+        try:
+            wanted.mkdir(parents=True, exist_ok=True)
+        except OSError:  # a file is there, or a part of the name is too long
+            return top
+        return wanted
 
     async def _fill(self, store: Path) -> None:
         """Make the store; its base commit is ``self._commit``."""
@@ -251,7 +266,7 @@ class _Snapshotter:
         links = {entry.partition(b"\t")[2] for entry in entries if entry.startswith(b"160000 ")}
         modified = await self._git("diff-files", "-z", "--name-only", "--ignore-submodules=all")
         others = await self._git("ls-files", "-z", "--others", "--exclude-standard")
-        left_out = [f"{os.fsdecode(path)} ({why})" for path in _names(others) if (why := _unwanted(path))]
+        left_out = [f"{quoted(path)} ({why})" for path in _names(others) if (why := _unwanted(path))]
         paths = [path for path in _names(modified) if path not in links]
         paths += [path for path in _names(others) if not _unwanted(path)]
         return await asyncio.to_thread(self._sort, paths, links, left_out)
@@ -265,14 +280,14 @@ class _Snapshotter:
             if size is None:
                 found.removed.append(path)
             elif size > self._limit:
-                found.left_out.append(f"{os.fsdecode(path)} ({size} bytes, the limit is {self._limit})")
+                found.left_out.append(f"{quoted(path)} ({size} bytes, the limit is {self._limit})")
             else:
                 found.written.append(path)
                 total += size
         for link in links:
             place = self._work_tree / os.fsdecode(link)
             if place.is_dir() and not place.is_symlink() and any(entry.name != ".git" for entry in place.iterdir()):
-                found.left_out.append(f"{os.fsdecode(link)}/ (a submodule)")
+                found.left_out.append(f"{quoted(link)}/ (a submodule)")
         if total > self._limit * _HASHED_FACTOR:
             raise GitError(f"{len(found.written)} changed files have {total} bytes; the limit is {self._limit} packed")
         return found

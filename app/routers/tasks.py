@@ -52,6 +52,8 @@ class Workspace(Wire):
     shallow: Annotated[list[CommitId], Meta(max_length=10_000)] = []
     remote: Remote | None = None
     push: bool = False
+    directory: Annotated[str, Meta(max_length=4096)] | None = None
+    """Where in the repository the agent starts, from its top."""
 
 
 class CreateInput(Wire):
@@ -163,6 +165,10 @@ def _check_limits(settings: AppSettings, input: CreateInput) -> None:
     for name in input.env:
         if not name or "=" in name or name.startswith("ADO_"):
             raise refusal("invalid_input", f"env: {name[:100]!r} may not be set by a task", field="env")
+    if input.workspace is not None and ".." in (directory := input.workspace.directory or "").split("/"):
+        raise refusal(
+            "invalid_input", f"workspace.directory: {directory[:100]!r} leads out", field="workspace.directory"
+        )
     if input.workspace is not None and input.workspace.remote is not None:
         _check_remote(input.workspace.remote.url)
     if input.pod:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from typing import Any
 
 from cyclopts import Parameter
 
-from app.git import GitError, host_of
+from app.git import GitError, host_of, listed, quoted
 from app.rpc.client import HttpClient, Transfer
 from cli import exits, repository, results
+from cli.apply import Applied, shown_by
+from cli.apply import apply as apply_
 from cli.connection import Options, choose, http, task_id
 from cli.download import checked, entries, write
 from cli.errors import usage
@@ -112,10 +115,6 @@ def _fetched(task: str, job: int | None, options: Options) -> tuple[Repository, 
     return here, result
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
 @contextmanager
 def _readable(task: str, job: int | None, options: Options) -> Iterator[tuple[Repository, Result]]:
     """Yield a result in the repository here, or in one of its own where that is another one or none."""
@@ -146,11 +145,16 @@ def diff(task: str, /, *, job: int | None = None, stat: bool = False, options: O
             talk(f"ado: {result.task_id} changed nothing")
         if options.as_json:
             paths = results.changed_paths(repository, result) if result.changed else []
-            write_one({**result.file["about"], "paths": paths}, options.output, "commit")
+            write_one(result.shape(paths), options.output, "commit")
         elif result.changed:
             shown = results.diff(repository, result, coloured=colours(sys.stdout), stat=stat)
-            write_bytes(neutralise(shown) if is_terminal(sys.stdout) else shown)
+            write_bytes(_for_terminal(shown) if is_terminal(sys.stdout) else shown)
     return exits.SUCCESS
+
+
+def _for_terminal(shown: bytes) -> bytes:
+    """Escape control sequences, and a CR within a line: what follows it would cover what stands before it."""
+    return re.sub(rb"\r(?!\n)", rb"\\x0d", neutralise(shown))
 
 
 def apply(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
@@ -165,15 +169,25 @@ def apply(task: str, /, *, job: int | None = None, options: Options = _NO_OPTION
     """
     here, result = _fetched(task, job, options)
     try:
-        paths = results.apply(here, result) if result.changed else []
+        done = apply_(here, result) if result.changed else Applied()
+        said = _said(here, result, done)
     except GitError as error:
-        raise failed(str(error), f"look at the result apart: ado checkout {result.task_id}") from error
-    changed = (
-        "1 file changed; git diff shows it" if len(paths) == 1 else f"{len(paths)} files changed; git diff shows them"
-    )
-    said = changed if paths else "nothing to change: it is here already"
-    write_one({**result.file["about"], "paths": paths}, options.output, "commit", said=said)
+        raise failed(str(error), f"look at the result apart: ado checkout {result.name}") from error
+    write_one(result.shape(done.paths), options.output, "commit", said=said)
     return exits.SUCCESS
+
+
+def _said(here: Repository, result: Result, done: Applied) -> str:
+    """Return what an apply says of itself."""
+    if not result.changed:
+        return f"{result.name} changed nothing"
+    if done.already:
+        return f"nothing to change: already applied ({done.already})"
+    count = len(done.paths)
+    one = count == 1
+    command = shown_by(here, done.paths)
+    seen = f"{command} {'shows it' if one else 'shows them'}" if command else listed(done.paths)
+    return f"{count} {'file' if one else 'files'} changed; {seen}"
 
 
 def checkout(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
@@ -195,11 +209,13 @@ def checkout(task: str, /, *, job: int | None = None, options: Options = _NO_OPT
             f"rename it (git branch -m {result.branch} OTHER), or merge {result.ref} by hand",
         )
     try:
-        here.git("update-ref", ref, result.commit)
-        here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch)
+        here.git("update-ref", "--", ref, result.commit)
+        here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch, "--")
     except GitError as error:
-        raise failed(str(error), "commit or stash local changes; the branch is there: git branch") from error
-    write_one(dict(result.file["about"]), options.output, "branch", said=f"on branch {result.branch}")
+        raise failed(
+            str(error), f"commit or stash local changes, then: git checkout {result.branch} (the branch is made)"
+        ) from error
+    write_one(result.shape(), options.output, "branch", said=f"on branch {result.branch}")
     return exits.SUCCESS
 
 
@@ -224,11 +240,7 @@ def download(
         if not result.changed and not repository.has(result.commit):
             raise failed(f"{result.task_id} left no files", "ado tasks show tells how it ended")
         written = write(repository, entries(repository, result.commit, wanted), to)
-    shape = {**result.file["about"], "paths": written}
     write_one(
-        shape,
-        options.output,
-        "commit",
-        said=f"{', '.join(written[:5])}{' …' if len(written) > 5 else ''} written to {to}",
+        result.shape(written), options.output, "commit", said=f"{listed(written, 5)} written to {quoted(str(to))}"
     )
     return exits.SUCCESS

@@ -10,7 +10,7 @@ import pytest
 from support.program import Cluster, until
 from support.repositories import SETTINGS, Tree
 
-from app.rpc.client import HttpClient
+from app.rpc.client import CallError, HttpClient
 
 
 class Checkout(Tree):
@@ -70,6 +70,35 @@ def test_an_edit_comes_home_as_a_branch_and_is_applied(checkout):
     }
 
 
+def test_what_is_said_of_a_result_is_true_and_its_commands_work(checkout):
+    checkout.commit({"a": "1\n"})
+    assert b"nothing was changed" in checkout.run("true").stderr
+    done = checkout.run('echo $ADO_JOB_INDEX > "$(printf "b\\351")"; mkdir empty', "--workers", "2").stderr.decode()
+    for job in range(2):
+        (line,) = [line for line in done.splitlines() if line.startswith(f"ado: [{job}] 1 file")]
+        for command in ("diff", "apply", "checkout"):
+            (words,) = re.findall(rf"ado ({command} task-2 --job {job})(?:,|$)", line)
+            checkout.ado(*words.split())
+            checkout.git("checkout", "--quiet", "--force", "main")
+            checkout.git("clean", "-dffx")
+
+
+def test_a_job_starts_in_the_directory_of_its_user(checkout):
+    checkout.commit({"pkg/p": "1\n", "top": "1\n"})
+    where = checkout.path / "pkg" / "new \u00e9"
+    where.mkdir()
+    command = ("run", "--remote", "--repo", "--agent", "shell", "pwd; ls; git status --short; echo x > ../here")
+    for directory, wanted in ((checkout.path / "pkg", ["p"]), (where, [])):
+        done = checkout.ado(*command, cwd=directory).stdout.decode().splitlines()
+        assert done[0].endswith(f"/job/{directory.relative_to(checkout.path)}")
+        assert done[1:] == wanted
+    assert "pkg/here" in checkout.ado("diff", "task-2", "--stat", cwd=where).stdout.decode()
+    client = HttpClient(checkout.cluster.urls, checkout.cluster.token)
+    with pytest.raises(CallError, match="leads out"):
+        client.mutate("tasks.create", {"prompt": "x", "workspace": {"directory": "a/../../b"}})
+    client.close()
+
+
 def test_uncommitted_changes_are_told_and_go_out_only_when_asked(checkout):
     checkout.commit({"a": "1\n", ".gitignore": "*.log\n"})
     checkout.write({"a": "2\n", "new": "n\n", ".env": "S=1\n", "x.log": "l\n"})
@@ -103,7 +132,7 @@ def test_local_changes_that_overlap_refuse_an_apply_and_lose_nothing(checkout):
     checkout.ado("apply", "task-1")
     assert [checkout.read(name) for name in ("a", "b", "c", "d", "e/f")] == ["2\n", "2\n", "mine\n", "new\n", "x\n"]
     again = checkout.ado("apply", "task-1")
-    assert b"is here already" in again.stderr
+    assert b"already applied" in again.stderr
 
 
 def test_what_was_committed_meanwhile_is_merged_or_refused(checkout):

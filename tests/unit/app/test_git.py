@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from app.git import GitError, clean_name, host_of, looks_secret, public_url, read_header, write_header
+from app.git import GitError, clean_name, host_of, listed, looks_secret, public_url, quoted, read_header, write_header
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,24 @@ def test_a_header_is_read_as_it_was_written():
 def test_another_header_is_refused(data):
     with pytest.raises(GitError):
         read_header(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (b"a b/\xc3\xbc", "a b/\u00fc"),
+        (b"b\xe9.pem", '"b\\351.pem"'),
+        (b"a\nb\x1b[2J", '"a\\nb\\033[2J"'),
+        (b'"quoted" \\', '"\\"quoted\\" \\\\"'),
+        ("\u202egnp.exe", '"\\342\\200\\256gnp.exe"'),
+        (b"\xed\xa0\x80", '"\\355\\240\\200"'),
+    ],
+)
+def test_a_path_of_any_bytes_is_shown_as_git_quotes_it(path, shown):
+    assert quoted(path) == shown
+    quoted(path).encode()
+
+
+def test_many_paths_are_counted():
+    assert listed(["a", b"b"]) == "a, b"
+    assert listed([str(number) for number in range(12)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
