@@ -30,7 +30,8 @@ from worker.files import Files
 from worker.homecoming import Homecoming
 from worker.listener import Listener
 from worker.masking import NO_SECRETS, Secrets
-from worker.output import Outbox, PipeReader
+from worker.output import Outbox
+from worker.pipes import OutputReader
 from worker.process import KeptProcess
 from worker.settings import WorkerSettings
 from worker.vault import Vault
@@ -154,10 +155,10 @@ class Attempt:
             stoppers.append(asyncio.create_task(home.checkpoints.run(), name="checkpoints"))
         if self._reader is None:
             streams = ((process.stdout, "stdout"), (process.stderr, "stderr"))
-            readers = [PipeReader(fd, stream, outbox, self._secrets) for fd, stream in streams]
+            readers = [OutputReader(streams, outbox, self._secrets)]
         else:
             listener = Listener(process.stdout, self._reader, outbox, self._secrets, turn_ended, str(where.directory))
-            readers = [PipeReader(process.stderr, "stderr", outbox, self._secrets, listener.overhear)]
+            readers = [OutputReader([(process.stderr, "stderr")], outbox, self._secrets, listener.overhear)]
             reading.append(asyncio.create_task(listener.run(), name="listener"))
             stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))
         ending = asyncio.create_task(process.ended(), name="agent end")
@@ -166,6 +167,9 @@ class Attempt:
             if sending.done():
                 await sending  # raises: nothing but an error ends the sender before the outbox is closed
             ended = await ending
+            for survivor in ended.survivors:
+                message = f"a process of this job could not be ended: {survivor}"
+                outbox.put({"type": "progress", "message": message}, len(message))
             for stopper in stoppers:  # what comes from here on comes too late to have been the reason
                 stopper.cancel()
             await asyncio.gather(*stoppers, return_exceptions=True)
@@ -188,7 +192,7 @@ class Attempt:
         return outcome
 
     @staticmethod
-    def _close(readers: list[PipeReader], outbox: Outbox) -> None:
+    def _close(readers: list[OutputReader], outbox: Outbox) -> None:
         for reader in readers:
             reader.close()
         outbox.close()

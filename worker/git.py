@@ -74,18 +74,19 @@ async def git(
         surrounding["GIT_WORK_TREE"] = str(work_tree)
     given = asyncio.subprocess.PIPE if isinstance(stdin, bytes) else stdin or asyncio.subprocess.DEVNULL
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=given,
-            stdout=stdout or asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=surrounding,
-            cwd=work_tree or "/",
-            start_new_session=True,
-        )
+        with KeptProcess.starting():
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=given,
+                stdout=stdout or asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=surrounding,
+                cwd=work_tree or "/",
+                start_new_session=True,
+            )
+            KeptProcess.keepers.add(process.pid)
     except FileNotFoundError:
         raise GitError("git is not installed on the worker") from None
-    KeptProcess.keepers.add(process.pid)
     try:
         async with asyncio.timeout(seconds):
             out, err = await process.communicate(stdin if isinstance(stdin, bytes) else None)

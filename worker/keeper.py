@@ -1,29 +1,49 @@
 """The parent of one attempt's processes: it makes sure that nothing of them survives.
 
-Run as a script of its own, with the standard library alone: ``python -I -S keeper.py CONTROL STATUS -- ARGV…``, where
-CONTROL and STATUS are file descriptors. On CONTROL the worker writes ``T`` (SIGTERM to the whole tree) or ``K``
+Run as a script of its own, with the standard library alone: ``python -I -S keeper.py CHANNEL EVENTS HELD -- ARGV…``,
+all three file descriptors. CHANNEL is a socket. On it the worker writes ``T`` (SIGTERM to the whole tree) or ``K``
 (SIGKILL); its end of file means that the worker has died, however it died, and counts as ``K``. When the agent's main
-process ends, everything that is left of the tree is killed, and only then one line of JSON goes to STATUS: ``{"exit":
-N}``, ``{"signal": N}`` or ``{"error": TEXT}``.
+process has ended, everything that is left of the tree is killed, and then one line of JSON goes back: ``{"exit": N}``,
+``{"signal": N}`` or ``{"error": TEXT, "errno": N}``, with ``"survivors": [TEXT…]`` where processes could not be killed.
+The agent gets EVENTS as descriptor 8, because some shells can only name descriptors of one digit. HELD stays open in
+all of its processes; -1 stands for none.
 
-On Linux the keeper is a subreaper: what an agent starts in a session of its own, or double-forks, becomes the
-keeper's child and is found. On macOS there is no such thing: children are followed through ``ps`` while their parents
-live, which is the best that can be done.
+On Linux the keeper is a subreaper: what an agent starts in a session of its own, or double-forks, becomes the keeper's
+child and is found. The tree has ended when the kernel says that no child is left, whatever /proc shows. On macOS there
+is no such thing: children are followed through ``ps`` while their parents live, which is the best that can be done.
+
+The agent may have the same user as the keeper. A socket cannot be opened through /proc as a pipe can, and a process
+that is not dumpable does not show its descriptors to other processes of its user, so the agent cannot write a report.
 """
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
 
+EVENTS_FD = 8
+_FIRST_FREE_FD = 10
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 _LINUX = sys.platform == "linux"
+_KILL_SECONDS = 10.0
+_REFUSED_SECONDS = 1.0  # a process of another user often ends by itself with the one that it serves
+_SWIFT_ROUNDS = 200  # without a pause, to catch processes that fork and exit all the time
+_PAUSE_SECONDS = 0.005
+_WALK_ROUNDS = 20
+_OOM_STEP = 500
+_IGNORED = signal.valid_signals() - {
+    *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT),
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS),
+}
 
 
 def prctl(option: int, value: int) -> None:
@@ -45,32 +65,33 @@ def is_subreaper() -> bool:
     return bool(answer.value)
 
 
-def parents() -> dict[int, int]:
-    """Return every process's parent."""
-    found: dict[int, int] = {}
+def processes() -> dict[int, tuple[int, int, int]]:
+    """Return every process's parent, group and session, ended ones that nobody has collected included."""
     if not _LINUX:
-        listing = subprocess.run(["/bin/ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=False)
-        for line in listing.stdout.splitlines():
-            pid, ppid = line.split()
-            found[int(pid)] = int(ppid)
-        return found
+        return _listed()
+    found: dict[int, tuple[int, int, int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is not worth its import here
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                     # the command in parentheses may hold anything, so read from its end
-                    state, parent = file.read().rpartition(b")")[2].split()[:2]
-            except OSError:
+                    _, parent, group, session = file.read().rpartition(b")")[2].split()[:4]
+            except (OSError, ValueError):
                 continue
-            if state != b"Z":
-                found[int(name)] = int(parent)
+            found[int(name)] = int(parent), int(group), int(session)
     return found
 
 
+def _listed() -> dict[int, tuple[int, int, int]]:
+    listing = subprocess.run(["/bin/ps", "-axo", "pid=,ppid=,pgid="], capture_output=True, text=True, check=False)
+    rows = [[int(word) for word in line.split()] for line in listing.stdout.splitlines()]
+    return {pid: (parent, group, group) for pid, parent, group in rows}
+
+
 def descendants(root: int) -> list[int]:
-    """Return the living descendants of a process, parents before children."""
+    """Return the descendants of a process, parents before children."""
     children: dict[int, list[int]] = {}
-    for pid, parent in parents().items():
+    for pid, (parent, _, _) in processes().items():
         children.setdefault(parent, []).append(pid)
     found: list[int] = []
     todo = [root]
@@ -80,48 +101,102 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def signal_all(pids: list[int], number: int) -> None:
-    """Send a signal to processes that may be gone already."""
+def _children() -> list[int]:
+    """Return this process's own children, quickly where the kernel lists them."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:  # noqa: PTH123
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return descendants(os.getpid())
+
+
+def signal_all(pids: list[int], number: int) -> set[int]:
+    """Send a signal to processes that may be gone already; return those that may not be signalled."""
+    refused = set()
     for pid in pids:
         try:
             os.kill(pid, number)
         except OSError as error:
+            if error.errno == errno.EPERM:
+                refused.add(pid)
+            elif error.errno != errno.ESRCH:
+                raise
+    return refused
+
+
+def kill_all(pids: list[int]) -> set[int]:
+    """Kill processes with their groups; return those that may not be killed.
+
+    A signal to a group reaches a process that is being born meanwhile, one to a single process does not.
+    """
+    own = os.getpgid(0)
+    for pid in pids:
+        try:
+            group = os.getpgid(pid)
+            if group != own:
+                os.killpg(group, signal.SIGKILL)
+        except OSError as error:
             if error.errno not in (errno.ESRCH, errno.EPERM):
                 raise
+    return signal_all(pids, signal.SIGKILL)
 
 
-def kill_tree(root: int) -> None:
-    """Kill every descendant, those that are being born meanwhile included."""
-    while pids := [pid for pid in descendants(root) if pid != root]:
-        signal_all(pids, signal.SIGKILL)
-        reap()
-        select.select([], [], [], 0.005)
+def kill_tree() -> list[str]:
+    """Kill every descendant, those that are being born meanwhile included; describe those that could not be killed."""
+    began = killable_at = time.monotonic()
+    rounds = 0
+    while True:
+        if not reap()[1]:
+            return []
+        pids = descendants(os.getpid()) if rounds % _WALK_ROUNDS == 0 else _children()
+        refused = kill_all(pids)
+        now = time.monotonic()
+        if len(refused) < len(pids):
+            killable_at = now
+        if now - killable_at > _REFUSED_SECONDS or now - began > _KILL_SECONDS:
+            reap()
+            return [describe(pid) for pid in descendants(os.getpid())]
+        rounds += 1
+        select.select([], [], [], 0 if rounds < _SWIFT_ROUNDS and len(refused) < len(pids) else _PAUSE_SECONDS)
 
 
-def reap() -> dict[int, int]:
-    """Collect ended children: pid → wait status."""
+def describe(pid: int) -> str:
+    """Return what a person needs to find a process."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:  # noqa: PTH123
+            name = file.read(64).strip().decode("utf-8", "replace")
+        return f"{name} (pid {pid}, user {os.stat(f'/proc/{pid}').st_uid})"  # noqa: PTH116
+    except OSError:
+        return f"pid {pid}"
+
+
+def reap() -> tuple[dict[int, int], bool]:
+    """Collect ended children: pid → wait status, and whether any child is left."""
     ended: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return ended
+            return ended, False
         if pid == 0:
-            return ended
+            return ended, True
         ended[pid] = status
 
 
-def start(argv: list[str]) -> int:
+def start(argv: list[str], channel: int, events: int, held: int) -> int:
     """Start the agent in a session of its own; raises OSError when it cannot be executed."""
     read, write = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(read)
+        os.close(write)
+        raise
     if pid == 0:
         try:
-            os.setsid()
-            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            os.execvp(argv[0], argv)
+            write = fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+            os.close(channel)
+            _become_agent(argv, events, held)
         except OSError as error:
             os.write(write, str(error.errno).encode())
         finally:
@@ -135,48 +210,100 @@ def start(argv: list[str]) -> int:
     return pid
 
 
-def wait(main: int, control: int) -> int:
-    """Follow the worker's orders until the main process has ended; return its wait status."""
+def _become_agent(argv: list[str], events: int, held: int) -> None:
+    """Turn a fork of the keeper into the agent."""
+    os.setsid()
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(_PR_SET_DUMPABLE, 1)
+    _prefer_for_oom_kill()
+    events = fcntl.fcntl(events, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+    if held >= 0:
+        fcntl.fcntl(held, fcntl.F_DUPFD, _FIRST_FREE_FD)
+    os.dup2(events, EVENTS_FD)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.execvp(argv[0], argv)
+
+
+def _prefer_for_oom_kill() -> None:
+    """Let the kernel end the job before its worker when memory runs out."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+") as file:  # noqa: PTH123
+            score = int(file.read())
+            file.seek(0)
+            file.write(str(min(1000, score + _OOM_STEP)))
+    except (OSError, ValueError):
+        return  # not Linux, or not allowed here: the job runs all the same
+
+
+def wait(main: int, channel: int) -> int | None:
+    """Follow the worker's orders until the main process has ended; return its wait status.
+
+    None: it was to be killed, and could not be.
+    """
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken)
-    watched = [wake, control]
+    watched = [wake, channel]
+    killed_at: float | None = None
     while True:
-        ended = reap()
+        ended, _ = reap()
         if main in ended:
             return ended[main]
+        if killed_at is not None and time.monotonic() - killed_at > _KILL_SECONDS:
+            return None
         ready, _, _ = select.select(watched, [], [], 1.0)
         if wake in ready:
             os.read(wake, 512)
-        if control in ready:
-            order = os.read(control, 1)
+        if channel in ready:
+            order = _order(channel)
             if order == b"T":
                 signal_all(descendants(os.getpid()), signal.SIGTERM)
             else:
-                signal_all(descendants(os.getpid()), signal.SIGKILL)
+                kill_all(descendants(os.getpid()))
+                killed_at = killed_at or time.monotonic()
                 if not order:
                     watched = [wake]
 
 
+def _order(channel: int) -> bytes:
+    try:
+        return os.read(channel, 1)
+    except ConnectionError:  # the worker died with something unread
+        return b""
+
+
+def keep(argv: list[str], channel: int, events: int, held: int) -> dict[str, object]:
+    """Run an agent to its end; return the report."""
+    try:
+        code = wait(start(argv, channel, events, held), channel)
+    except OSError as error:
+        report: dict[str, object] = {"error": f"{argv[0]}: {error.strerror}", "errno": error.errno}
+    else:
+        if code is None:
+            report = {"signal": signal.SIGKILL}
+        else:
+            report = {"exit": os.WEXITSTATUS(code)} if os.WIFEXITED(code) else {"signal": os.WTERMSIG(code)}
+    if survivors := kill_tree():
+        report["survivors"] = survivors
+    return report
+
+
 def main(arguments: list[str]) -> None:
     """Keep one agent."""
-    control, status = int(arguments[0]), int(arguments[1])
-    os.set_inheritable(control, False)
-    os.set_inheritable(status, False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    channel, events, held = (int(word) for word in arguments[:3])
+    for fd in (channel, events, *([held] if held >= 0 else [])):
+        os.set_inheritable(fd, False)
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()
+    prctl(_PR_SET_DUMPABLE, 0)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)  # an agent may have stopped the keeper: go on to see the worker's end
+    report = keep(arguments[4:], channel, events, held)
     try:
-        code = wait(start(arguments[3:]), control)
-    except OSError as error:
-        report: dict[str, object] = {"error": f"{arguments[3]}: {error.strerror}"}
-    else:
-        exited = os.WIFEXITED(code)
-        report = {"exit": os.WEXITSTATUS(code)} if exited else {"signal": os.WTERMSIG(code)}
-    kill_tree(os.getpid())
-    try:
-        os.write(status, json.dumps(report).encode() + b"\n")
+        os.write(channel, json.dumps(report).encode() + b"\n")
     except OSError:
         return  # the worker has died; there is nobody to tell
 

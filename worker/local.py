@@ -18,7 +18,8 @@ from typing import Any
 from worker.agents import AGENTS
 from worker.agents.base import Outcome, Reader, Run, judge
 from worker.listener import Listener
-from worker.output import Outbox, PipeReader
+from worker.output import Outbox
+from worker.pipes import OutputReader
 from worker.process import Ended, KeptProcess
 
 _TIMED_OUT, _INTERRUPTED, _UNKNOWN_AGENT, _LARGE, _NOT_ALLOWED = 124, 130, 127, 123, 126
@@ -106,7 +107,7 @@ def _shown(job: Mapping[str, Any], process: KeptProcess, reader: Reader, show: S
     """Read an AI agent, and hand on what it says and does."""
     outbox = Outbox(_BUFFER_BYTES)
     listener = Listener(process.stdout, reader, outbox, directory=str(Path.cwd()))
-    errors = PipeReader(process.stderr, "stderr", outbox, heard=listener.overhear)
+    errors = OutputReader([(process.stderr, "stderr")], outbox, heard=listener.overhear)
 
     async def read() -> None:
         await listener.run()
@@ -121,28 +122,39 @@ def _shown(job: Mapping[str, Any], process: KeptProcess, reader: Reader, show: S
     return [asyncio.create_task(read(), name="listener"), asyncio.create_task(hand_on(), name="show")]
 
 
+_TARGETS = {"stdout": 1, "stderr": 2}
+
+
 def _copies(job: Mapping[str, Any], process: KeptProcess) -> list[asyncio.Task[None]]:
-    head = f"[{job['job']}] ".encode() if job["workers"] > 1 else b""
-    streams = ((process.stdout, "stdout", 1), (process.stderr, "stderr", 2))
-    return [asyncio.create_task(_copy(fd, stream, target, head), name=stream) for fd, stream, target in streams]
-
-
-async def _copy(fd: int, stream: str, target: int, head: bytes) -> None:
+    """Copy the agent's output, in the order in which it was written."""
     outbox = Outbox(_BUFFER_BYTES)
-    reader = PipeReader(fd, stream, outbox)
+    reader = OutputReader([(process.stdout, "stdout"), (process.stderr, "stderr")], outbox)
     reader.done.add_done_callback(lambda _: outbox.close())
-    rest = b""
-    while events := await outbox.take_bytes():
-        if not head:
-            _write(target, events)
-            continue
-        *lines, rest = (rest + events).split(b"\n")
-        _write(target, b"".join(head + line + b"\n" for line in lines))
-    if rest:
-        _write(target, head + rest + b"\n")
+    head = f"[{job['job']}] ".encode() if job["workers"] > 1 else b""
+    return [asyncio.create_task(_copy(outbox, head), name="output")]
 
 
-def _write(fd: int, data: bytes) -> None:
+async def _copy(outbox: Outbox, head: bytes) -> None:
+    """Write chunks where they belong; with a head, whole lines alone."""
+    rests = {stream: bytearray() for stream in _TARGETS}
+    while chunks := await outbox.take_chunks():
+        for chunk in chunks:
+            if not head:
+                _write(_TARGETS[chunk.stream], chunk.data)
+                continue
+            whole, newline, rest = chunk.data.rpartition(b"\n")
+            if newline:
+                lines = (rests[chunk.stream] + whole).split(b"\n")
+                _write(_TARGETS[chunk.stream], b"".join(head + line + b"\n" for line in lines))
+                rests[chunk.stream] = rest
+            else:
+                rests[chunk.stream] += rest
+    for stream, rest in rests.items():
+        if rest:
+            _write(_TARGETS[stream], head + rest + b"\n")
+
+
+def _write(fd: int, data: bytes | bytearray) -> None:
     while data:
         data = data[os.write(fd, data) :]
 

@@ -1,23 +1,44 @@
-"""One agent's processes, seen from the worker: started under a keeper, signalled through it, ended for certain."""
+"""One agent's processes, seen from the worker: started under a keeper, signalled through it, ended for certain.
+
+The keeper is trusted only as far as it answers: one that the agent has stopped is made to go on, one that does not end
+after a kill is killed, and what a dead keeper leaves behind is killed here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import os
 import signal
+import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from worker import keeper
 
 _KEEPER = str(Path(__file__).with_name("keeper.py"))
+_NUDGE_SECONDS = 1.0
+_KEEPER_SECONDS = 20.0  # longer than a keeper takes at most to give up on what it may not kill
+_SWEEP_SECONDS = 10.0
+_PAUSE_SECONDS = 0.01
+_REPORT_BYTES = 64 * 1024
+_ONE_SLOT = 4096
+_SCARCE = frozenset({
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
+})  # fmt: skip
+
+
+def is_scarcity(number: int | None) -> bool:
+    """Whether an error's number says that the machine, not the job, is short of something."""
+    return number in _SCARCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +48,10 @@ class Ended:
     exit_code: int | None = None
     signal: int | None = None
     error: str | None = None
+    scarce: bool = False
+    """Whether it did not start because the machine is short of processes, memory or files."""
+    survivors: tuple[str, ...] = ()
+    """Processes that could not be killed, each described for a person."""
 
 
 class KeptProcess:
@@ -34,46 +59,61 @@ class KeptProcess:
 
     keepers: set[int] = set()
     """Pids of the keepers of this worker."""
+    survived = False
+    """Whether a process of an earlier attempt could not be killed."""
+    births = 0
+    """How many children are being started."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, fds: tuple[int, int, int], control: int, status: int
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, fds: tuple[int, int, int], channel: socket.socket) -> None:
         self.stdout, self.stderr, self.events = fds
         self._process = process
-        self._control: int | None = control
-        self._status = status
+        self._channel = channel
+        self._killed_at: float | None = None
 
     @classmethod
     async def start(
         cls, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: str = "", held: int | None = None
     ) -> KeptProcess:
-        """Start an agent that reads ``stdin``. The write end of ``events`` is named to it in ADO_EVENTS_FD.
+        """Start an agent that reads ``stdin``. It finds ``events`` by ADO_EVENTS_FD, and as a path by ADO_EVENTS.
 
-        All of its processes keep the file descriptor ``held`` open.
+        All of its processes keep the file descriptor ``held`` open. Raises OSError.
         """
-        script = _file_of(stdin)
-        pipes = [os.pipe() for _ in range(5)]
-        (out_r, out_w), (err_r, err_w), (event_r, event_w), (control_r, control_w), (status_r, status_w) = pipes
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            script = _file_of(stdin)
+            theirs.callback(os.close, script)
+            (out_r, out_w), (err_r, err_w), (event_r, event_w) = (_pipe(ours, theirs) for _ in range(3))
+            for end in (out_w, err_w):
+                _keep_writes_apart(end)
+            channel, peer = socket.socketpair()
+            ours.callback(channel.close)
+            theirs.callback(peer.close)
+            channel.setblocking(False)
+            named = [str(fd) for fd in (peer.fileno(), event_w, -1 if held is None else held)]
+            events = {"ADO_EVENTS_FD": str(keeper.EVENTS_FD), "ADO_EVENTS": f"/dev/fd/{keeper.EVENTS_FD}"}
+            with cls.starting():
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-I", "-S", _KEEPER, *named, "--", *argv),
+                    stdin=script,
+                    stdout=out_w,
+                    stderr=err_w,
+                    pass_fds=(peer.fileno(), event_w, *(() if held is None else (held,))),
+                    env={**env, **events},
+                    cwd=cwd,
+                    start_new_session=True,
+                )
+                cls.keepers.add(process.pid)
+            ours.pop_all()
+        return cls(process, (out_r, err_r, event_r), channel)
+
+    @classmethod
+    @contextlib.contextmanager
+    def starting(cls) -> Iterator[None]:
+        """Spare a child that is being started: it cannot be told from a stray until it is in ``keepers``."""
+        cls.births += 1
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", _KEEPER, str(control_r), str(status_w), "--", *argv),
-                stdin=script,
-                stdout=out_w,
-                stderr=err_w,
-                pass_fds=(control_r, status_w, event_w, *(() if held is None else (held,))),
-                env={**env, "ADO_EVENTS_FD": str(event_w)},
-                cwd=cwd,
-                start_new_session=True,
-            )
-        except BaseException:
-            for fd in (out_r, err_r, event_r, control_w, status_r):
-                os.close(fd)
-            raise
+            yield
         finally:
-            for fd in (out_w, err_w, event_w, control_r, status_w, script):
-                os.close(fd)
-        cls.keepers.add(process.pid)
-        return cls(process, (out_r, err_r, event_r), control_w, status_r)
+            cls.births -= 1
 
     def terminate(self) -> None:
         """Send SIGTERM to the whole tree."""
@@ -81,31 +121,78 @@ class KeptProcess:
 
     def kill(self) -> None:
         """Send SIGKILL to the whole tree."""
+        self._killed_at = self._killed_at or time.monotonic()
         self._order(b"K")
 
     def _order(self, order: bytes) -> None:
-        if self._control is not None:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self._control, order)
+        with contextlib.suppress(OSError):  # closed, or the keeper is dead, or it has not read earlier orders
+            self._channel.send(order)
+        self._nudge()
+
+    def _nudge(self) -> None:
+        """Let a keeper that was stopped go on; one that did not obey a kill in time is killed."""
+        if self._process.returncode is not None:
+            return
+        overdue = self._killed_at is not None and time.monotonic() - self._killed_at > _KEEPER_SECONDS
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL if overdue else signal.SIGCONT)
 
     async def ended(self) -> Ended:
         """Wait until the whole tree has ended."""
-        await self._process.wait()
+        waiting = asyncio.create_task(self._process.wait(), name="keeper end")
+        try:
+            while not waiting.done():
+                await asyncio.wait([waiting], timeout=_NUDGE_SECONDS)
+                self._nudge()
+        finally:
+            waiting.cancel()
         self.keepers.discard(self._process.pid)
-        line = os.read(self._status, 4096)
-        if not line:  # somebody killed the keeper; the agent died with it, what it left behind is ours now
-            if keeper.is_subreaper():
-                sweep(self.keepers)
-            return Ended(signal=signal.SIGKILL)
-        report: dict[str, Any] = orjson.loads(line)
-        return Ended(report.get("exit"), report.get("signal"), report.get("error"))
+        report = self._report()
+        if report is None and keeper.is_subreaper():
+            survivors = await asyncio.to_thread(sweep)
+        else:
+            survivors = report.survivors if report else ()
+        if KeptProcess.survived:  # what could not be killed is this worker's child now, and may have ended since
+            await asyncio.to_thread(lambda: _collect(_strays() or []))
+        KeptProcess.survived |= bool(survivors)
+        if report is not None:
+            return report
+        if code := max(0, self._process.returncode or 0):  # it ended by itself, without having kept anything
+            return Ended(error=f"its keeper ended with exit code {code}", scarce=True, survivors=survivors)
+        return Ended(signal=signal.SIGKILL, survivors=survivors)
+
+    def _report(self) -> Ended | None:
+        """Return what the keeper has reported; None when it was killed, with its agent."""
+        try:
+            found = orjson.loads(self._channel.recv(_REPORT_BYTES))
+        except (OSError, orjson.JSONDecodeError):
+            return None
+        return Ended(
+            found.get("exit"),
+            found.get("signal"),
+            found.get("error"),
+            is_scarcity(found.get("errno")),
+            tuple(found.get("survivors", ())),
+        )
 
     def close(self) -> None:
-        """Close the worker's ends of control and status."""
-        if self._control is not None:
-            os.close(self._control)
-            os.close(self._status)
-            self._control = None
+        """Close the worker's end of the channel."""
+        self._channel.close()
+
+
+def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
+    read, write = os.pipe()
+    ours.callback(os.close, read)
+    theirs.callback(os.close, write)
+    return read, write
+
+
+def _keep_writes_apart(end: int) -> None:
+    """Let a pipe hold one write at a time, so that what comes between two writes to it is known (``OutputReader``)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a kernel that cannot do it keeps the order less well
+            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _ONE_SLOT)
+            fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | os.O_DIRECT)
 
 
 def _file_of(text: str) -> int:
@@ -118,11 +205,32 @@ def _file_of(text: str) -> int:
         return os.dup(file.fileno())
 
 
-def sweep(keepers: set[int]) -> None:
-    """Kill the orphans that became this worker's children because their keeper was killed."""
-    me = os.getpid()
-    while strays := [pid for pid, parent in keeper.parents().items() if parent == me and pid not in keepers]:
-        for pid in strays:
-            keeper.signal_all([*keeper.descendants(pid), pid], signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+def _strays() -> list[int] | None:
+    """Return the children that this worker did not start itself, None while that cannot be told.
+
+    They are orphans whose keeper has ended, and in sessions of their own, because their agent was. The look at the
+    processes comes first: what is started after it is not in it, and what was started before it is known by now.
+    """
+    me, session = os.getpid(), os.getsid(0)
+    found = [pid for pid, (parent, _, own) in keeper.processes().items() if parent == me and own != session]
+    return None if KeptProcess.births else [pid for pid in found if pid not in KeptProcess.keepers]
+
+
+def _collect(pids: list[int]) -> None:
+    """Let the kernel forget children that have ended."""
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def sweep() -> tuple[str, ...]:
+    """Kill orphans that became this worker's children; describe those that could not be killed. Blocks."""
+    deadline = time.monotonic() + _SWEEP_SECONDS
+    while (strays := _strays()) is None or strays:
+        for pid in strays or ():
+            keeper.kill_all([*keeper.descendants(pid), pid])
+        _collect(strays or [])
+        if time.monotonic() > deadline:
+            return tuple(keeper.describe(pid) for pid in strays or ())
+        time.sleep(_PAUSE_SECONDS)
+    return ()

@@ -23,6 +23,9 @@ CONTINUE = (
 )
 """The prompt of a resumed session."""
 
+LONGEST_ARGUMENT = 100_000
+"""Bytes up to which a text may be an argument: Linux allows 128 KiB with the end mark, whatever the sum may be."""
+
 TURN_ENDS = frozenset({"tool_end", "result"})
 """Events after which an agent has written its session to its files, so that it can be saved."""
 

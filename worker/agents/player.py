@@ -1,4 +1,7 @@
-"""Plays the script of the agent ``scripted``; a program of its own, with the standard library alone."""
+"""Plays the script of the agent ``scripted``; a program of its own, with the standard library alone.
+
+``player.py SCRIPT [SESSION]``; a script that is ``-`` is read from stdin.
+"""
 
 import base64
 import json
@@ -89,6 +92,7 @@ def state_file(session: str) -> str:
 
 def main(script: str, session: str = "") -> None:
     """Play a script to its end; a session goes on after its last turn."""
+    script = sys.stdin.read() if script == "-" else script
     done = 0
     if session:
         with open(state_file(session)) as saved:  # noqa: PTH123

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from worker.agents.base import Launch, Run
+from worker.agents.base import LONGEST_ARGUMENT, Launch, Run
 
 _PLAYER = str(Path(__file__).with_name("player.py"))
 
@@ -25,7 +25,10 @@ class Scripted:
 
     def launch(self, run: Run) -> Launch:
         """Return the player with the script, and the session to go on with."""
-        return Launch([sys.executable, "-I", "-S", _PLAYER, run.prompt, *([run.session] if run.session else [])])
+        long = len(run.prompt.encode("utf-8", "surrogateescape")) > LONGEST_ARGUMENT
+        script, stdin = ("-", run.prompt) if long else (run.prompt, "")
+        argv = [sys.executable, "-I", "-S", _PLAYER, script, *([run.session] if run.session else [])]
+        return Launch(argv, stdin=stdin)
 
     def reader(self, run: Run) -> None:
         """Return none: what it writes is output."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker.agents.base import Launch, Run
+from worker.agents.base import LONGEST_ARGUMENT, Launch, Run
+
+_FROM_STDIN = 'eval "$(cat)" </dev/null'
 
 
 class Shell:
@@ -13,7 +15,9 @@ class Shell:
     needs = None
 
     def launch(self, run: Run) -> Launch:
-        """Return the shell with the prompt."""
+        """Return the shell with the prompt; a long one comes by stdin, which is empty again when it runs."""
+        if len(run.prompt.encode("utf-8", "surrogateescape")) > LONGEST_ARGUMENT:
+            return Launch(["/bin/sh", "-c", _FROM_STDIN], stdin=run.prompt)
         return Launch(["/bin/sh", "-c", run.prompt])
 
     def reader(self, run: Run) -> None:

@@ -1,15 +1,23 @@
 """The keeper, as a real process: nothing of an attempt survives, however it ends."""
 
 import asyncio
+import contextlib
+import json
 import os
+import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from support.program import exists, processes_with, until
 
-from worker.process import Ended, KeptProcess
+from worker.keeper import describe, processes
+from worker.process import Ended, KeptProcess, is_scarcity
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
 ENV = {"PATH": os.environ["PATH"]}
@@ -70,6 +78,204 @@ async def test_terminate_reaches_the_whole_tree_and_kill_those_that_ignore_it(ma
     assert await ending == Ended(signal=signal.SIGKILL)
     process.close()
     assert not processes_with(marker)
+
+
+async def output_of(script, **more):
+    """Run a script to its end; return what it wrote to stdout, and what it wrote as events."""
+    process = await KeptProcess.start(["/bin/sh", "-c", script], env=ENV, cwd="/", **more)
+    os.close(process.stderr)
+    with os.fdopen(process.stdout, "rb") as stdout, os.fdopen(process.events, "rb") as events:
+        texts = await asyncio.gather(asyncio.to_thread(stdout.read), asyncio.to_thread(events.read))
+    await process.ended()
+    process.close()
+    return texts
+
+
+async def test_the_agent_gets_one_descriptor_of_one_digit_and_a_path():
+    """dash takes only descriptors of one digit in a redirection; nothing of the keeper's is there besides."""
+    script = 'echo a >&$ADO_EVENTS_FD; echo b >> "$ADO_EVENTS"; exec sh -c "ls /proc/self/fd"'
+    descriptors, events = await output_of(script)
+    assert events == b"a\nb\n"
+    assert descriptors.split() == [b"0", b"1", b"2", b"3", b"8"]  # 3 is the directory that ls reads
+
+
+async def test_the_agent_cannot_reach_the_keepers_channel():
+    """A process of the same user can open what it finds under /proc/PID/fd, but no socket."""
+    script = """for f in /proc/$PPID/fd/*; do
+        case $(readlink $f) in socket:*) (echo '{"exit": 0}' > $f) 2>/dev/null; esac
+    done; exit 5"""
+    process = await KeptProcess.start(["/bin/sh", "-c", script], env=ENV, cwd="/")
+    os.close(process.events)
+    ended = await process.ended()
+    process.close()
+    os.close(process.stdout)
+    os.close(process.stderr)
+    assert ended == Ended(exit_code=5)
+
+
+async def test_a_job_is_ended_before_its_worker_when_memory_runs_out():
+    score = await asyncio.to_thread(lambda: int(Path("/proc/self/oom_score_adj").read_text()))
+    said, _ = await output_of("cat /proc/self/oom_score_adj /proc/$PPID/oom_score_adj")
+    assert [int(word) for word in said.split()] == [min(1000, score + 500), score]
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "TSTP", "RTMIN"])
+async def test_the_keeper_does_not_heed_its_agents_signals(name):
+    process = await start(f"kill -{name} $PPID; sleep 0.1; exit 6")
+    assert await process.ended() == Ended(exit_code=6)
+    process.close()
+
+
+async def test_a_stopped_keeper_goes_on(marker):
+    """An agent stops its keeper, and the end of the attempt is told all the same, with nothing left."""
+    process = await start(f"(setsid sh -c ': {marker}; sleep 60' &); sleep 0.2; kill -STOP $PPID; exit 3")
+    assert await asyncio.wait_for(process.ended(), 10) == Ended(exit_code=3)
+    process.close()
+    assert not processes_with(marker)
+
+
+ZOMBIE_LEADER = """
+import ctypes, os, threading, time
+if os.fork() == 0:
+    os.setsid()
+    for fd in (0, 1, 2): os.close(fd)
+    threading.Thread(target=lambda: time.sleep(60)).start()
+    time.sleep(0.1)
+    ctypes.CDLL(None)["pthread_exit"](None)
+time.sleep(0.5)
+os._exit(2)
+"""
+
+
+async def test_a_process_whose_first_thread_has_ended_is_killed(marker):
+    process = await KeptProcess.start([sys.executable, "-c", ZOMBIE_LEADER, marker], env=ENV, cwd="/")
+    for fd in (process.stdout, process.stderr, process.events):
+        os.close(fd)
+    ended = await process.ended()
+    process.close()
+    assert ended == Ended(exit_code=2)
+    groups = {pid for pid, (_, _, session) in processes().items() if session == process._process.pid}
+    assert not groups
+
+
+FORK_CHAIN = """
+#include <unistd.h>
+#include <stdio.h>
+#include <time.h>
+int main(int c, char **v) {
+  if (fork()) { usleep(300000); return 7; }
+  setsid();
+  for (int i = 0; i < 3; i++) close(i);
+  time_t end = time(0) + 20;
+  while (time(0) < end) if (fork()) _exit(0);
+}
+"""
+
+
+async def test_a_chain_of_forks_is_caught(tmp_path):
+    """A process that forks and exits all the time is never where a look at the processes has seen it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    (tmp_path / "chain.c").write_text(FORK_CHAIN)
+    subprocess.run([compiler, "-o", tmp_path / "chain", tmp_path / "chain.c"], check=True)  # noqa: ASYNC221
+    process = await KeptProcess.start([str(tmp_path / "chain")], env=ENV, cwd="/")
+    for fd in (process.stdout, process.stderr, process.events):
+        os.close(fd)
+    assert await asyncio.wait_for(process.ended(), 8) == Ended(exit_code=7)
+    process.close()
+    assert not processes_with(str(tmp_path / "chain"))
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="takes root to make a setuid program")
+@pytest.mark.parametrize("how", ["", "exec "])
+async def test_a_process_of_another_user_is_named_and_does_not_block(tmp_path, how):
+    """What the keeper may not kill ends neither the attempt's end nor the machine's peace."""
+    tmp_path.chmod(0o755)
+    for part in tmp_path.parents[:2]:
+        part.chmod(0o755)
+    program = tmp_path / "other"
+    shutil.copy(shutil.which("setpriv"), program)
+    program.chmod(0o4755)
+    other = f"{program} --reuid 0 --regid 0 --clear-groups sleep 57"
+    script = f"{how}{other}" if how else f"setsid {other} & sleep 0.5; exit 4"
+    with as_nobody("", ["/bin/sh", "-c", script]) as (process, channel):
+        await asyncio.sleep(0.7)
+        channel.send(b"K")
+        began = time.monotonic()
+        report = json.loads(await asyncio.to_thread(channel.recv, 4096))
+        seconds = time.monotonic() - began
+        _, _, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
+        process.returncode = 0
+    survivors = [pid for pid in processes_with("sleep\x0057") if describe(pid).startswith("sleep ")]
+    for pid in survivors:
+        os.kill(pid, signal.SIGKILL)
+    assert report["survivors"] == [f"sleep (pid {pid}, user 0)" for pid in survivors]
+    assert len(survivors) == 1
+    assert seconds < 14
+    assert usage.ru_utime + usage.ru_stime < 1
+
+
+NOBODY = """
+import os, resource, sys
+sys.path[:0] = {path!r}
+import worker.keeper
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+{first}
+worker.keeper.main(sys.argv[1:])
+"""
+
+
+@contextlib.contextmanager
+def as_nobody(first, argv):
+    """Run a keeper as a user without rights, after a line of Python; give its process and the worker's channel."""
+    channel, peer = socket.socketpair()
+    with channel, Path(os.devnull).open("wb") as null:
+        command = [sys.executable, "-c", NOBODY.format(path=sys.path, first=first)]
+        command += [str(peer.fileno()), str(null.fileno()), "-1", "--", *argv]
+        fds = [peer.fileno(), null.fileno()]
+        with peer:
+            process = subprocess.Popen(command, pass_fds=fds, stdout=null, stderr=null)
+        with process:
+            yield process, channel
+
+
+def test_a_keeper_that_cannot_fork_says_that_the_machine_is_short():
+    with as_nobody("resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))", ["/bin/true"]) as (_, channel):
+        report = json.loads(channel.recv(4096))
+    assert is_scarcity(report["errno"])
+
+
+def descriptors():
+    return sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.parametrize("limit", range(10, 24, 2))
+async def test_no_descriptor_is_left_when_a_start_fails(limit):
+    """Wherever the descriptors run out, the start fails with an OSError and keeps none."""
+    before = descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    holders = [os.open("/", os.O_RDONLY) for _ in range(before[-1] - len(before) + 1)]  # no hole below the limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[-1] + 1 + limit, hard))
+    failure = None
+    try:
+        process = await KeptProcess.start(["/bin/true"], env=ENV, cwd="/")
+    except OSError as error:
+        failure = error
+    else:
+        for fd in (process.stdout, process.stderr, process.events):
+            os.close(fd)
+        await process.ended()
+        process.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in holders:
+            os.close(fd)
+    assert descriptors() == before
+    assert failure is None or is_scarcity(failure.errno)
 
 
 WORKER = """
