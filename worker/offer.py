@@ -1,13 +1,15 @@
 """What a worker offers: exactly what it was told to, or what is there.
 
 An AI agent is offered only if it can start. Asked for by name, one that cannot is an error, as is a secret that is not
-held; a label ``agent/NAME``
-vouches for it, so that whoever has looked already (a spawner, an image) need not have it done again.
+held. One that ``ADO_OPTIONAL_CAPABILITIES`` names too is dropped instead: the worker serves what else it offers, and a
+label ``dropped/NAME`` says why. A label ``agent/NAME`` vouches for an agent, so that whoever has looked already (a
+spawner, an image) need not have it done again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.agents import AGENTS
@@ -18,6 +20,8 @@ from worker.vault import PREFIX, Vault
 OWN = tuple(name for name, agent in AGENTS.items() if agent.needs is None)
 """Agents that are part of ado."""
 _LABEL = "agent/"
+_DROPPED = "dropped/"
+_log = logging.getLogger("ado.worker")
 
 
 class Unfit(Exception):
@@ -56,11 +60,25 @@ def offer(settings: WorkerSettings, vault: Vault) -> WorkerOffer:
         return WorkerOffer((*there.capabilities, *hosts), {**there.labels, **labels})
     vouched = {name.removeprefix(_LABEL) for name in labels if name.startswith(_LABEL)}
     findings = look(AGENTS, [name for name in settings.capabilities if name not in vouched])
+    dropped = {}
+    for name, error in _lacking(settings.capabilities, findings, vault):
+        if name not in settings.optional_capabilities:
+            raise error
+        _log.warning("capability dropped", extra={"capability": name, "detail": str(error), "next": error.next_step})
+        dropped[name] = f"{error} ({error.next_step})"
+    kept = (name for name in (*settings.capabilities, *hosts) if name not in dropped)
+    labels |= {_DROPPED + name: why for name, why in dropped.items()}
+    return WorkerOffer(tuple(dict.fromkeys(kept)), {**versions(findings), **labels})
+
+
+def _lacking(wanted: Sequence[str], findings: Sequence[Finding], vault: Vault) -> Iterator[tuple[str, Unfit]]:
+    """Yield what a worker cannot offer, with the reason."""
     for finding in findings:
         if finding.problem:
-            raise Unfit(f"{finding.agent} cannot start here: {finding.problem}", finding.fix)
-    for name in settings.capabilities:
+            yield finding.agent, Unfit(f"{finding.agent} cannot start here: {finding.problem}", finding.fix)
+    for name in wanted:
         if name.startswith(PREFIX) and name not in vault.capabilities:
-            raise Unfit(f"{name} is not held here", "name it in ADO_SECRETS, or put its file into ADO_SECRETS_DIR")
-    capabilities = tuple(dict.fromkeys((*settings.capabilities, *hosts)))
-    return WorkerOffer(capabilities, {**versions(findings), **labels})
+            yield (
+                name,
+                Unfit(f"{name} is not held here", "name it in ADO_SECRETS, or put its file into ADO_SECRETS_DIR"),
+            )

@@ -36,6 +36,8 @@ class WorkerSettings:
     """Name under which it registers; default: host, pid and a few random letters."""
     capabilities: tuple[str, ...] = ()
     """What it offers, divided by commas; default: shell, scripted, and every AI agent that can start."""
+    optional_capabilities: tuple[str, ...] = ()
+    """Those of its capabilities that are dropped, with a line in the log and a label, when they cannot start here."""
     git_hosts: tuple[str, ...] = ()
     """Hosts from which it may fetch repositories by https or ssh, divided by commas; each is a capability git:HOST."""
     labels: tuple[str, ...] = ()

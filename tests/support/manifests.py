@@ -6,6 +6,8 @@ import ipaddress
 import re
 from decimal import Decimal
 
+from support.kube.addresses import block_faults
+
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 SUBDOMAIN = rf"{LABEL}(\.{LABEL})*"
 PORT_NAME = r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*"
@@ -22,8 +24,16 @@ ENUMS = {
     "operator": {"In", "NotIn", "Exists", "DoesNotExist"},
     "imagePullPolicy": {"Always", "IfNotPresent", "Never"},
     "restartPolicy": {"Always", "OnFailure", "Never"},
+    "effect": {"NoSchedule", "PreferNoSchedule", "NoExecute"},
+    "dnsPolicy": {"ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"},
+    "terminationMessagePolicy": {"File", "FallbackToLogsOnError"},
+    "sessionAffinity": {"None", "ClientIP"},
 }
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+POSITIVE = {"activeDeadlineSeconds", "ttlSecondsAfterFinished", "terminationGracePeriodSeconds", "replicas", "maxSkew"}
+POSITIVE |= {"backoffLimit", "periodSeconds", "timeoutSeconds", "failureThreshold", "tolerationSeconds"}
+PORTS = {"port", "containerPort", "targetPort", "endPort", "nodePort"}
+KEY = r"[-._a-zA-Z0-9]{1,253}"
 VERBS = {"create", "delete", "get", "list", "watch", "patch", "update", "deletecollection"}
 
 
@@ -83,8 +93,12 @@ def _values(item):
     """Names, labels, quantities and enums, wherever they stand."""
     name = item["metadata"]["name"]
     pattern = LABEL if item["kind"] in ("Service", "Namespace") else SUBDOMAIN
-    if not re.fullmatch(pattern, name) or len(name) > 253:
+    longest = 63 if item["kind"] in ("Job", "Service", "Namespace") else 253  # a Job's name is a label of its pods
+    if not re.fullmatch(pattern, name) or len(name) > longest:
         yield f"{name!r} is no name"
+    for key in (*item.get("data", {}), *item.get("stringData", {})):
+        if not re.fullmatch(KEY, key):
+            yield f"{key!r} is no key"
     for path, value in _walk(item):
         last = path[-1] if path else None
         if last in ENUMS and isinstance(value, str) and value not in ENUMS[last]:
@@ -95,6 +109,15 @@ def _values(item):
             yield from (f"{k}: {v!r} is no quantity" for k, v in value.items() if quantity(v) is None)
         if last == "sizeLimit" and quantity(value) is None:
             yield f"{value!r} is no quantity"
+        if last == "annotations" and isinstance(value, dict):
+            wrong = (k for k, v in value.items() if not re.fullmatch(LABEL_KEY, k) or not isinstance(v, str))
+            yield from (f"{k} is no annotation" for k in wrong)
+        if last in PORTS and isinstance(value, int) and not 1 <= value <= 65535:
+            yield f"{last} cannot be {value}"
+        if last in POSITIVE and (not isinstance(value, int) or value < 0):
+            yield f"{last} cannot be {value!r}"
+        if last == "host" and not re.fullmatch(rf"(\*\.)?{SUBDOMAIN}", str(value)):
+            yield f"{value!r} is no host name"
         if last == "policyTypes" and not set(value) <= {"Ingress", "Egress"}:
             yield f"policyTypes cannot be {value!r}"
 
@@ -124,6 +147,8 @@ def _pod(pod):
     names = [container["name"] for container in containers_of(pod)]
     if len(set(names)) != len(names):
         yield "two containers have one name"
+    if len(volumes) != len(pod.get("volumes", [])) or not all(re.fullmatch(LABEL, name) for name in volumes):
+        yield "its volumes need names of their own"
     for container in containers_of(pod):
         yield from (f"container {container['name']}: {text}" for text in _container(container, volumes))
     needed = grace_needed(pod)
@@ -162,6 +187,12 @@ def _container(container, volumes):
         asked = container.get(kind, {}).get("httpGet")
         if asked and asked["port"] not in names | numbers:
             yield f"{kind} asks port {asked['port']}, which it has not"
+    for variable in container.get("env", []):
+        if "=" in variable["name"] or not variable["name"].isprintable() or not variable["name"]:
+            yield f"{variable['name']!r} is no variable"
+    paths = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+    if len(set(paths)) != len(paths) or any(":" in path for path in paths):
+        yield "its mount paths must be unique"
     for mount in container.get("volumeMounts", []):
         if mount["name"] not in volumes:
             yield f"it mounts {mount['name']}, which there is not"
@@ -261,6 +292,10 @@ def _rules(item, objects):
         for _, value in _walk(spec):
             if isinstance(value, dict) and "service" in value:
                 yield from _ingress_backend(value["service"], services)
+    if item["kind"] == "Deployment":
+        rolling = spec.get("strategy", {}).get("rollingUpdate", {})
+        if rolling.get("maxUnavailable", 1) in (0, "0%") and rolling.get("maxSurge", 1) in (0, "0%"):
+            yield "maxUnavailable may not be 0 when maxSurge is 0"
     if item["kind"] == "Job" and spec["template"]["spec"].get("restartPolicy") not in ("OnFailure", "Never"):
         yield "a Job's pod must have restartPolicy OnFailure or Never"
     if item["kind"] == "Role":
@@ -278,7 +313,7 @@ def _rules(item, objects):
     if item["kind"] == "NetworkPolicy":
         for _, value in _walk(spec):
             if isinstance(value, dict) and "cidr" in value:
-                yield from _block(value)
+                yield from block_faults(value)
 
 
 def _ingress_backend(wanted, services):
@@ -289,17 +324,6 @@ def _ingress_backend(wanted, services):
         wanted["port"].items() <= {"name": p.get("name"), "number": p["port"]}.items() for p in service["spec"]["ports"]
     ):
         yield f"it leads to port {wanted['port']}, which Service {wanted['name']} has not"
-
-
-def _block(block):
-    try:
-        network = ipaddress.ip_network(block["cidr"])
-        for text in block.get("except", []):
-            inner = ipaddress.ip_network(text)
-            if inner.version != network.version or not inner.subnet_of(network):
-                yield f"{text} is not within {network}"
-    except ValueError as error:
-        yield str(error)
 
 
 def reaches(policies, labels, namespaces, target, port):

@@ -35,7 +35,9 @@ def one(objects, kind, name):
 
 
 def pod(objects, name):
-    return pod_of(next(item for item in objects if item["metadata"]["name"] == name and pod_of(item)))
+    return pod_of(
+        next(item for item in objects if f"{item['metadata']['name']}-".startswith(f"{name}-") and pod_of(item))
+    )
 
 
 def container(objects, name):

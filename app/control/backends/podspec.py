@@ -215,7 +215,8 @@ def _own(frame: PodFrame, task: PodTask) -> Manifest:
         "ADO_URL": ",".join(frame.urls),
         "ADO_TOKEN_FILE": f"{_TOKEN_DIRECTORY}/token",
         "ADO_WORKER_ID": task.name,
-        "ADO_CAPABILITIES": ",".join(task.offered),
+        "ADO_CAPABILITIES": ",".join(_promised(task)),
+        "ADO_OPTIONAL_CAPABILITIES": ",".join(name for name in _promised(task) if name not in task.capabilities),
         "ADO_MAX_JOBS": "1",
         "ADO_WORK_DIR": "/work",
         "ADO_ISOLATED": "true",
@@ -236,3 +237,11 @@ def _own(frame: PodFrame, task: PodTask) -> Manifest:
         "metadata": {"name": task.name, "namespace": frame.namespace, "labels": labels},
         "spec": {"restartPolicy": "Never", "containers": [worker], "volumes": [token]},
     }
+
+
+def _promised(task: PodTask) -> list[str]:
+    """Return what the worker is to offer: all of it, or, bound to a job, no more than that job needs.
+
+    To ask an agent for its version takes seconds, which a job of another agent need not wait for.
+    """
+    return [name for name in task.offered if task.key is None or name in task.capabilities]

@@ -7,6 +7,7 @@ import tomllib
 
 import kubernetes_validate
 import pytest
+from support.kube.immutable import refused_changes
 from support.manifests import containers_of, grace_needed, pod_of, problems, reaches
 from support.rendering import DEPLOY, ROOT, container, environment, one, pod, rendered
 
@@ -86,7 +87,24 @@ BREAKS = [
     ("which there is not", lambda o: container(o, "ado-api")["volumeMounts"][0].update(name="other")),
     ("binds Role", lambda o: one(o, "RoleBinding", "ado-spawner")["roleRef"].update(name="other")),
     ("is no verb", lambda o: one(o, "Role", "ado-spawner")["rules"][0]["verbs"].append("evict")),
-    ("not within", lambda o: public(o)["except"].append("::1/128")),
+    ("strict subset", lambda o: public(o)["except"].append("::1/128")),
+    ("strict subset", lambda o: public(o)["except"].append("0.0.0.0/0")),
+    ("IPv4-mapped", lambda o: public(o, 1)["except"].append("::ffff:0:0/96")),
+    ("IPv4-mapped", lambda o: public(o, 1).update(cidr="::ffff:10.0.0.0/104")),
+    ("beyond the prefix", lambda o: public(o)["except"].append("10.1.0.0/8")),
+    ("canonical", lambda o: public(o, 1)["except"].append("FC00::/8")),
+    ("canonical", lambda o: public(o, 1)["except"].append("fc00:0::/8")),
+    ("valid CIDR", lambda o: public(o)["except"].append("10.0.0.1")),
+    ("valid CIDR", lambda o: public(o)["except"].append("10.0.0.0/08")),
+    ("does not appear", lambda o: public(o)["except"].append("010.0.0.0/8")),
+    ("is no name", lambda o: one(o, "Job", "ado-migrate")["metadata"].update(name="m" * 64)),
+    ("is no key", lambda o: one(o, "ConfigMap", "ado-api")["data"].update({"a b": "c"})),
+    ("is no annotation", lambda o: one(o, "Service", "ado-api")["metadata"].update(annotations={"a": 1})),
+    ("port cannot be", lambda o: one(o, "Service", "ado-api")["spec"]["ports"][0].update(port=70000)),
+    ("backoffLimit cannot", lambda o: one(o, "Job", "ado-migrate")["spec"].update(backoffLimit=-1)),
+    ("when maxSurge is 0", lambda o: rolling(o).update(maxSurge=0)),
+    ("mount paths", lambda o: container(o, "ado-api")["volumeMounts"].append({"name": "tmp", "mountPath": "/tmp"})),
+    ("is no variable", lambda o: container(o, "ado-api")["env"].append({"name": "A=B", "value": ""})),
     ("killed before", lambda o: pod(o, "ado-api").update(terminationGracePeriodSeconds=4)),
 ]  # fmt: skip
 
@@ -95,12 +113,16 @@ def security(objects, name):
     return container(objects, name)["securityContext"]
 
 
+def rolling(objects):
+    return one(objects, "Deployment", "ado-api")["spec"]["strategy"]["rollingUpdate"]
+
+
 def secret(objects, name):
     return container(objects, name)["env"][0]["valueFrom"]["secretKeyRef"]
 
 
-def public(objects):
-    return one(objects, "NetworkPolicy", "workers")["spec"]["egress"][2]["to"][0]["ipBlock"]
+def public(objects, index=0):
+    return one(objects, "NetworkPolicy", "workers")["spec"]["egress"][2]["to"][index]["ipBlock"]
 
 
 @pytest.mark.parametrize(("told", "break_it"), BREAKS)
@@ -154,6 +176,35 @@ def test_images_are_this_release_and_one_for_all(objects):
     assert len(images) == 1
     worker = environment(objects, "ado-spawner")["ADO_POD_IMAGE"]
     assert {image.rpartition(":")[2] for image in (*images, worker)} == {RELEASE}
+
+
+def rendered_release(directory, version, overlay):
+    """Render what a release of this version would be: the sources name the version, and so do the copies."""
+    shutil.copytree(DEPLOY / "kubernetes", directory / "kubernetes")
+    shutil.copytree(DEPLOY / "overlays", directory / "overlays")
+    for file in directory.rglob("*.yaml"):
+        text = file.read_text().replace(RELEASE, version)
+        file.write_text(text.replace(RELEASE.replace(".", "-"), version.replace(".", "-")))
+    mine = directory / "overlays" / "example"
+    shutil.copy(mine / "database.env.example", mine / "database.env")
+    return rendered(mine if overlay else directory / "kubernetes")
+
+
+@pytest.mark.parametrize("overlay", [False, True], ids=["base", "example"])
+def test_a_new_release_is_accepted_where_the_old_one_is(tmp_path, overlay):
+    old = rendered_release(tmp_path / "old", RELEASE, overlay)
+    new = rendered_release(tmp_path / "new", "7.8.9", overlay)
+    assert {image for item in new if pod_of(item) for image in images_of(item)} != {
+        image for item in old if pod_of(item) for image in images_of(item)
+    }
+    assert list(refused_changes(old, new)) == []
+    again = copy.deepcopy(new)
+    one(again, "Job", "ado-migrate")["spec"]["template"]["spec"]["containers"][0]["image"] = "other:1"
+    assert ["spec.template: field is immutable" in text for text in refused_changes(new, again)] == [True]
+
+
+def images_of(item):
+    return [each["image"] for each in containers_of(pod_of(item))]
 
 
 def test_no_secret_stands_in_the_repository(base):

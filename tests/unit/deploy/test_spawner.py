@@ -1,6 +1,8 @@
 """The spawner on a cluster as the manifests install it: its rights are its calls, its pods are admitted."""
 
 import inspect
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import kubernetes_validate
@@ -75,10 +77,9 @@ def test_its_pods_run_as_the_user_of_the_worker_image(base):
     assert f"{security['runAsUser']}:{security['runAsGroup']}" == user
 
 
-def test_it_offers_the_agents_that_the_worker_image_has(base):
+def test_as_installed_it_offers_what_runs_without_a_key(base):
     offered = read(SpawnerSettings, environment(base, "ado-spawner")).worker_capabilities
-    assert set(offered) <= AGENTS.keys()
-    assert {"shell", "claude-code", "codex", "gemini-cli"} <= set(offered)
+    assert set(offered) == {name for name, agent in AGENTS.items() if agent.needs is None}
 
 
 def test_its_template_and_its_api_are_where_the_configuration_says(base):
@@ -90,3 +91,22 @@ def test_its_template_and_its_api_are_where_the_configuration_says(base):
     port = service["spec"]["ports"][0]["port"]
     assert variables["ADO_URL"] == f"http://ado-api.{service['metadata']['namespace']}.svc:{port}"
     assert variables["ADO_NAMESPACE"] == one(base, "Role", "ado-spawner")["metadata"]["namespace"]
+
+
+def test_the_run_book_says_how_an_agent_gets_its_key():
+    """What stands there is a template; the key reaches the pod of a job that needs the agent, and no other pod."""
+    found = re.search(r"```yaml\n(capabilities:.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
+    template = read_template(found[1])
+    (name,) = template.capabilities
+    frame = replace(FRAME, template=template)
+
+    def variables(needs):
+        task = replace(samples(FRAME, ["shell", name])[0], capabilities=frozenset(needs))
+        made = pod_manifest(frame, task)
+        Cluster.check(None, made)
+        kubernetes_validate.validate(made, "1.34", strict=True)
+        return {item["name"] for item in made["spec"]["containers"][0]["env"]}
+
+    keys = set(AGENTS[name].needs.variables)
+    assert variables([name]) & keys
+    assert not variables(["shell"]) & keys

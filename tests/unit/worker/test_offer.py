@@ -115,3 +115,19 @@ def test_secrets_are_files_and_named_variables(tmp_path, monkeypatch):
     assert vault.capabilities == ["secret:DEPLOY_KEY", "secret:MOUNTED"]
     assert vault.lend(["gpu", "secret:MOUNTED"]) == {"MOUNTED": "two"}
     assert set(vault.values) == {"one", "two", "a-token"}
+
+
+def test_an_optional_capability_that_cannot_start_is_dropped_logged_and_shown(machine, caplog):
+    wanted = ("shell", "claude-code", "secret:key")
+    settings = WorkerSettings(capabilities=wanted, optional_capabilities=("claude-code", "secret:key"))
+    offered = offer(settings, Vault({}))
+    assert offered.capabilities == ("shell",)
+    assert offered.labels["dropped/claude-code"].startswith("claude-code cannot start here: it has no credentials (")
+    assert "secret:key is not held here" in offered.labels["dropped/secret:key"]
+    assert [record.message for record in caplog.records] == ["capability dropped"] * 2
+
+
+def test_an_optional_capability_that_can_start_is_offered(machine, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    settings = WorkerSettings(capabilities=("claude-code",), optional_capabilities=("claude-code",))
+    assert offer(settings, Vault({})).capabilities == ("claude-code",)

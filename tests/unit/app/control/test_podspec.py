@@ -166,3 +166,20 @@ def test_a_pod_without_image_is_refused():
     bare = PodFrame("ns", "i", ["http://a"], "", "nvidia.com/gpu", 10, Template())
     with pytest.raises(SettingsError, match="ADO_POD_IMAGE"):
         pod_manifest(bare, TASK)
+
+
+@pytest.mark.parametrize(
+    ("key", "needs", "offered", "optional"),
+    [
+        ((1, 0), {"shell"}, "shell", ""),
+        ((1, 0), {"codex", "pod"}, "codex,pod", ""),
+        (None, set(), "shell,codex,pod", "shell,codex,pod"),
+        (None, {"codex"}, "shell,codex,pod", "shell,pod"),
+    ],
+    ids=["a job", "a job with a wish", "warm", "warm for something"],
+)
+def test_a_worker_offers_what_its_job_needs_and_a_warm_one_what_can_start(key, needs, offered, optional):
+    given = {"key": key, "capabilities": frozenset(needs), "offered": ("shell", "codex", "pod")}
+    task = PodTask(**{name: getattr(TASK, name) for name in PodTask.__slots__} | given)
+    env = {item["name"]: item["value"] for item in worker(pod_manifest(frame(), task))["env"]}
+    assert (env["ADO_CAPABILITIES"], env["ADO_OPTIONAL_CAPABILITIES"]) == (offered, optional)
