@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.control.endings import Endings
 from app.control.parking import Parking
+from app.environment_cipher import EnvironmentCipher
 from app.log.appender import Appender
 from app.log.feed import Feeds
 from app.log.hub import Hub
@@ -29,6 +30,7 @@ class Services:
     creations: Group[NewTask, Task | None]
     endings: Endings
     parking: Parking
+    cipher: EnvironmentCipher
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from app.control.endings import Endings
 from app.control.loop import every
 from app.control.parking import Parking
 from app.control.tell import CommandPoll
+from app.environment_cipher import EnvironmentCipher
 from app.health import Readiness, healthz, readyz_of
 from app.hosts import HostGuard
 from app.log.appender import Appender
@@ -73,7 +74,8 @@ class Replica:
         tail = Tail(db, feeds, retry_seconds=settings.poll_seconds)
         self.settings = settings
         creations = Group(partial(tasks.create_all, db), items=_CREATIONS, size=settings.body_bytes)
-        self.services = Services(settings, db, hub, feeds, tail, appender, creations, Endings(db), parking)
+        cipher = EnvironmentCipher(settings.data_key)
+        self.services = Services(settings, db, hub, feeds, tail, appender, creations, Endings(db), parking, cipher)
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
         self.rpc = RpcApplication(self.registry, self.gate, Limits(body_bytes=settings.body_bytes), base="/trpc")

@@ -84,6 +84,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "no_such_file": ("NOT_FOUND", "files.list shows the files of a task; what no task took is dropped after a while"),
     "file_mismatch": ("BAD_REQUEST", "send the file again under a new fileId"),
     "nothing_to_retry": ("CONFLICT", "only failed or cancelled jobs of a task that is not being cancelled are retried"),
+    "environment_forgotten": ("CONFLICT", "run the task again as a new one, with its --env; see ADO_ENV_DAYS"),
     "task_running": ("CONFLICT", "stop it first: ado cancel TASK"),
     "log_pruned": ("NOT_FOUND", "the events were dropped; tasks.get still tells how the task ended"),
     "database_unavailable": ("SERVICE_UNAVAILABLE", "try again: nothing is lost while the database is away"),

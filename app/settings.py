@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
 
+from app.environment_cipher import KeyInvalid, decode_key
+
 S = TypeVar("S")
 
 
@@ -81,6 +83,10 @@ class AppSettings:
     """How long a stopping replica lets its streams move to another one."""
     keep_workers_seconds: float = 86_400.0
     """How long workers that ended stay listed."""
+    env_days: float = 7.0
+    """Days after a task's end for which the values of its `--env` are kept, so that it can be retried."""
+    data_key: tuple[str, ...] = field(default=(), repr=False)
+    """Keys (32 bytes in base64) for the `--env` values in Postgres, divided by commas; the first one encrypts."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -91,6 +97,13 @@ class AppSettings:
                 "ADO_HEARTBEAT_SECONDS < ADO_SUSPECT_SECONDS < ADO_LEASE_SECONDS must hold, all above 0; found "
                 f"{self.heartbeat_seconds}, {self.suspect_seconds}, {self.lease_seconds}"
             )
+        try:
+            for key in self.data_key:
+                decode_key(key)
+        except KeyInvalid as error:
+            raise SettingsError(f"ADO_DATA_KEY: {error}; openssl rand -base64 32 makes one") from None
+        if self.env_days < 0:
+            raise SettingsError(f"ADO_ENV_DAYS must be 0 or more; found {self.env_days}")
         if self.losses < 1:
             raise SettingsError(f"ADO_LOSSES must be 1 or more; found {self.losses}")
 

@@ -45,6 +45,8 @@ class NewTask:
     retries: int
     timeout_seconds: float | None
     environment: Mapping[str, str]
+    sealed_environment: str | None
+    """Its ciphertext, which is stored in its place."""
     labels: Mapping[str, str]
     workspace: Any
     pod: Mapping[str, Any] | None
@@ -232,6 +234,8 @@ class ClaimedJob:
     agent_args: Any
     requires: Sequence[str]
     environment: Mapping[str, str]
+    sealed_environment: str | None
+    """The ciphertext, where it is stored encrypted; ``environment`` is empty then."""
     workers: int
     timeout_seconds: float | None
     workspace: Any
@@ -250,6 +254,7 @@ class ClaimedJob:
             agent_args=_json(row["agent_args"]),
             requires=row["requires"],
             environment=_json(row["environment"]) or {},
+            sealed_environment=row["sealed"],
             workers=row["workers"],
             timeout_seconds=row["timeout_seconds"],
             workspace=_json(row["workspace"]),

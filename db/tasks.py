@@ -56,7 +56,9 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "on_failure": task.on_failure,
         "idempotency_key": task.idempotency_key,
         "input_digest": task.digest.hex(),
-        "environment": dict(task.environment) or None,
+        "env_names": sorted(task.environment),
+        "environment": None if task.sealed_environment else dict(task.environment) or None,
+        "sealed": task.sealed_environment,
         "needs": sorted({task.agent, *task.requires, *(["pod"] if task.pod else [])}),
         "base_file": task.base_file,
         "event": {"agent": task.agent, "workers": task.workers, "prompt": task.prompt[:200]},
@@ -124,6 +126,17 @@ async def remove(db: Database, task_id: int) -> Status | None:
     """Delete a task that has ended, with everything of it; return the status it had, None for an unknown task."""
     found: Status | None = (await db.one("remove_task", task_id=task_id))["found"]
     return found
+
+
+async def forget_environments(db: Database, keep_seconds: float) -> int:
+    """Delete the environments' values of tasks that ended so long ago; return of how many."""
+    forgotten: int = (await db.one("forget_environments", keep_seconds=keep_seconds))["tasks"]
+    return forgotten
+
+
+async def environment_forgotten(db: Database, task_id: int) -> bool:
+    """Whether the values of a task's environment were deleted."""
+    return await db.optional("forgotten_environment", task_id=task_id) is not None
 
 
 async def settle(db: Database, task_id: int) -> str | None:

@@ -23,6 +23,7 @@ from app.context import Context
 from app.control.monitor import settle_ended
 from app.reasons import refusal
 from app.routers.ids import no_such_job, parse_job
+from app.routers.sealed_environments import open_environments
 from app.routers.shapes import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
 from app.routers.texts import refuse_nul
 from app.rpc.procedure import Tracked, mutation, subscription
@@ -233,7 +234,8 @@ async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
             limit = 1 if waited or parking.others_wait(parked) else input.limit
             claimed = await _try_claim(context, input, present, limit) if able else []
             if claimed:
-                return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in claimed])
+                opened = await open_environments(context, input.worker_id, claimed)
+                return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in opened])
             parked.tried.set()
             left = deadline - time.monotonic()
             if left <= 0 or parking.closing:

@@ -115,7 +115,7 @@ async def create(context: Context, input: CreateInput) -> Task:
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
     digest = hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest()
-    task = _new_task(input, digest)
+    task = _new_task(input, digest, context.services.cipher.seal(input.env))
     names = (("file", task.base_file),) if task.base_file else ()
     created = await context.services.creations.put(task, *names, size=len(task.prompt))
     return Task.of(created) if created else await get_task(context, await _existing(context, input, digest))
@@ -130,7 +130,7 @@ async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
     return found[0]
 
 
-def _new_task(input: CreateInput, digest: bytes) -> model.NewTask:
+def _new_task(input: CreateInput, digest: bytes, sealed_environment: str | None) -> model.NewTask:
     return model.NewTask(
         prompt=input.prompt,
         agent=input.agent,
@@ -142,6 +142,7 @@ def _new_task(input: CreateInput, digest: bytes) -> model.NewTask:
         retries=input.retries,
         timeout_seconds=input.timeout_seconds,
         environment=input.env,
+        sealed_environment=sealed_environment,
         labels=input.labels,
         workspace=msgspec.to_builtins(input.workspace),
         pod=wish_of(input.pod),
@@ -262,6 +263,8 @@ async def retry(context: Context, input: TaskInput) -> Task:
         state = await events.state(context.db, task_id)
         if state is not None and state.pruned:
             raise refusal("log_pruned", f"the log of {task.task_id} has been dropped, so the task cannot go on")
+        if await tasks.environment_forgotten(context.db, task_id):
+            raise refusal("environment_forgotten", f"the --env values of {task.task_id} have been deleted")
         raise refusal("nothing_to_retry", f"{task.task_id} is {task.status}: none of its jobs can be queued again")
     return task
 

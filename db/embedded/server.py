@@ -34,6 +34,7 @@ _DURABLE = {
     "max_connections": "100",
     "autovacuum_naptime": "10s",
     "idle_in_transaction_session_timeout": "60s",
+    "log_parameter_max_length": "0",  # a slow statement is logged without its values: they hold --env and prompts
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "checkpoint_timeout": "15min",

@@ -1,3 +1,14 @@
+-- name: forget_environments :one
+-- Delete the values of tasks that ended so long ago that nobody retries them any more; their names stay.
+with forgotten as (
+    update ado.task_environments v set environment = null, sealed = null, forgotten_at = now()
+    from ado.tasks t
+    where t.task_id = v.task_id and v.forgotten_at is null
+      and t.finished_at < now() - make_interval(secs => :keep_seconds::double precision)
+    returning v.task_id
+)
+select count(*) as tasks from forgotten;
+
 -- name: old_ranges :many
 -- Ranges whose ids are used up and whose tasks all ended before the cut-off.
 select r.from_task_id from ado.log_ranges r

@@ -58,7 +58,7 @@ with incoming as materialized (
     from json_to_recordset(:tasks::json) as i(position integer, prompt text, agent text, agent_args text,
         workers integer, requires text[], cpu double precision, memory bigint, gpu double precision, priority integer,
         retries integer, timeout_seconds double precision, labels jsonb, workspace json, pod json, on_failure text,
-        idempotency_key text, input_digest text, environment json, needs text[], base_file text, event json)
+        idempotency_key text, input_digest text, environment json, env_names text[], sealed text, needs text[], base_file text, event json)
 ), created_tasks as (
     insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, labels, workspace, pod, on_failure, idempotency_key, input_digest)
@@ -74,8 +74,8 @@ with incoming as materialized (
 ), created as materialized (
     select * from created_tasks join incoming using (task_id)
 ), created_environments as (
-    insert into ado.task_environments (task_id, environment)
-    select c.task_id, c.environment from created c where c.environment is not null
+    insert into ado.task_environments (task_id, names, environment, sealed)
+    select c.task_id, c.env_names, c.environment, c.sealed from created c where cardinality(c.env_names) > 0
 ), created_jobs as (
     insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu)
     select c.task_id, job, c.priority, md5(c.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu),
@@ -96,11 +96,14 @@ select task_id, input_digest from ado.tasks where idempotency_key = :idempotency
 
 -- name: get_task :optional
 select t.*, l.last_seq,
-       coalesce((select array_agg(key order by key) from json_object_keys(v.environment) as key), '{}') as env_names
+       coalesce(v.names, '{}') as env_names
 from ado.tasks t
 join ado.task_logs l using (task_id)
 left join ado.task_environments v using (task_id)
 where t.task_id = :task_id::bigint;
+
+-- name: forgotten_environment :optional
+select v.task_id from ado.task_environments v where v.task_id = :task_id::bigint and v.forgotten_at is not null;
 
 -- name: get_jobs :many
 select j.*, case when j.status = 'queued' and j.run_after > now() then j.run_after end as retry_at
@@ -134,7 +137,7 @@ with found as (
     window newest as (order by t.task_id desc)
 )
 select f.*, l.last_seq, count(*) over () < f.matches as more,
-       coalesce((select array_agg(key order by key) from json_object_keys(v.environment) as key), '{}') as env_names
+       coalesce(v.names, '{}') as env_names
 from found f
 join ado.task_logs l using (task_id)
 left join ado.task_environments v using (task_id)
@@ -147,12 +150,15 @@ select ado.remove_task(:task_id::bigint) as found;
 
 -- name: retry_task :optional hints
 -- Queue the failed and cancelled jobs again. No row: nothing to retry, a cancel (of the task, or of the siblings of a
--- failed job) is still being carried out, or the task's log is pruned, so that nothing can be added to it.
+-- failed job) is still being carried out, the task's log is pruned, so that nothing can be added to it, or the values of
+-- its environment were deleted, so that it would run without them.
 with locked_jobs as materialized (
     select j.job, j.status from ado.jobs j
     where j.task_id = :task_id::bigint and j.status in ('failed', 'cancelled')
       and not exists (select from ado.log_ranges r where r.from_task_id <= :task_id::bigint
                       and :task_id::bigint < r.to_task_id and r.pruned_at is not null)
+      and not exists (select from ado.task_environments v
+                      where v.task_id = :task_id::bigint and v.forgotten_at is not null)
     order by j.job for update
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
@@ -210,7 +216,8 @@ where (:version::bigint is null or v.version = :version::bigint)
 returning key, value::text as value, version, idempotency_key;
 
 -- name: settle_tasks :many hints
--- Write the one terminal event of each of these tasks whose jobs have all ended. The jobs are locked as well, so that a
+-- Write the one terminal event of each of these tasks whose jobs have all ended. A task that succeeded never runs again,
+-- so the values of its environment go. The jobs are locked as well, so that a
 -- retry can not slip in between; whoever comes second finds the task settled and gets no row. ``offset 0`` has each
 -- task looked up by itself: a plan made while the queue is short would go over the whole queue.
 with ended_tasks as materialized (
@@ -246,6 +253,9 @@ with ended_tasks as materialized (
     from settled_tasks s
 ), advanced_logs as (
     update ado.task_logs l set last_seq = s.seq from settled_tasks s where l.task_id = s.task_id
+), forgotten_environments as (
+    update ado.task_environments v set environment = null, sealed = null, forgotten_at = now()
+    from settled_tasks s where v.task_id = s.task_id and s.status = 'succeeded'
 )
 select s.task_id, s.status, array['e:' || s.task_id || ':' || s.seq] as hints from settled_tasks s;
 

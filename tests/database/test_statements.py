@@ -58,7 +58,7 @@ def test_the_replicas_role_may_run_every_statement_of_theirs(dsn, name):
         "delete from ado.tasks",
         "delete from ado.jobs",
         "delete from ado.task_logs",
-        "update ado.task_environments set environment = '{}'",
+        "update ado.task_environments set names = '{}'",
         "delete from ado.task_environments",
         "insert into ado.control default values",
         "delete from ado.control",

@@ -24,6 +24,7 @@ def new_task(**values):
         "retries": 0,
         "timeout_seconds": None,
         "environment": {},
+        "sealed_environment": None,
         "labels": {},
         "workspace": None,
         "pod": None,
