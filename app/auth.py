@@ -17,7 +17,7 @@ from app.rpc.gate import Credentials
 from app.rpc.procedure import Procedure
 from app.rpc.registry import Registry
 from db import tokens
-from db.errors import DatabaseRefused, DatabaseUnavailable, LogPruned
+from db.errors import DatabaseRefused, DatabaseUnavailable, LogPruned, LogRewound
 from db.model import Token
 
 CACHE_SECONDS = 2.0
@@ -79,6 +79,8 @@ class TokenGate:
             return refusal("database_unavailable", "the database cannot be reached at the moment")
         if isinstance(error, LogPruned):
             return refusal("log_pruned", str(error))
+        if isinstance(error, LogRewound):
+            return refusal("cursor_ahead", str(error), lastSeq=error.last_seq)
         if isinstance(error, DatabaseRefused):
             return refusal("invalid_input", str(error))
         return None

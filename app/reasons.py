@@ -87,6 +87,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "environment_forgotten": ("CONFLICT", "run the task again as a new one, with its --env; see ADO_ENV_DAYS"),
     "task_running": ("CONFLICT", "stop it first: ado cancel TASK"),
     "log_pruned": ("NOT_FOUND", "the events were dropped; tasks.get still tells how the task ended"),
+    "cursor_ahead": (
+        "CONFLICT",
+        "a failover or a restored backup lost events that were read before: read on after data.lastSeq, or from 0",
+    ),
     "database_unavailable": ("SERVICE_UNAVAILABLE", "try again: nothing is lost while the database is away"),
     "draining": ("SERVICE_UNAVAILABLE", "connect again: another replica answers"),
 }

@@ -21,6 +21,7 @@ from cli import exits
 from cli.agent_lines import own_line
 from cli.contexts import Server
 from cli.lines import LastLines, Lines, Piece, Style, payload
+from cli.log import LogReader
 from cli.output import talk, write_bytes, write_pieces
 from cli.summary import summary
 from cli.terminal import colours, is_terminal
@@ -125,7 +126,7 @@ class Follower:
             if not view.follow:
                 return
             wish = view.input(tail=None)
-        async for item in client.subscribe(view.procedure, wish, last_event_id=last):
+        async for item in LogReader(client, view.procedure, wish).read(last):
             event = item.data
             if event["type"] != "created":
                 self._started.set()

@@ -6,6 +6,7 @@ DatabaseError
 ├── DatabaseUnavailable   no connection, or it broke before an answer came
 ├── DatabaseRefused       a value cannot be stored: NUL in a text, a number out of range
 ├── LogPruned             the events a reader asks for have been dropped
+├── LogRewound            a reader has seen more of a log than the database has
 └── PruneBusy             a prune could not get on: another one, or an old transaction, is in its way
 """
 
@@ -54,6 +55,17 @@ class LogPruned(DatabaseError):
     """The events that a reader asks for have been dropped with their range."""
 
     next_step = "the task's row still tells how it ended: ado tasks show"
+
+
+class LogRewound(DatabaseError):
+    """A reader has seen more of a log than the database has: a failover lost its tail, or a backup was restored."""
+
+    next_step = "read on after the last event that is still the same"
+
+    def __init__(self, task_id: int, cursor: int, last_seq: int) -> None:
+        where = f"ends at seq {last_seq}, before" if cursor > last_seq else "has changed since it was read up to"
+        super().__init__(f"the log of task-{task_id} {where} seq {cursor}: the database has lost events")
+        self.last_seq = last_seq
 
 
 class PruneBusy(DatabaseError):

@@ -83,16 +83,28 @@ async def append(
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some events, and whether the log goes on after them."""
+    """Some events after a cursor, where the log ends, and when the event at the cursor was stored (None: unknown)."""
 
     events: list[Event]
-    more: bool
+    last_seq: int
+    cursor_at: datetime | None
+
+    @property
+    def more(self) -> bool:
+        """Whether the log goes on after these events."""
+        return bool(self.events) and self.events[-1].seq < self.last_seq
 
 
 async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_limit: int) -> Page:
-    """Return events after a cursor, in order, within both limits (but at least one if there is one)."""
+    """Return events after a cursor, in order, within both limits (but at least one if there is one).
+
+    The log of an unknown task is empty.
+    """
     rows = await db.many("page_events", task_id=task_id, after=after, row_limit=row_limit, byte_limit=byte_limit)
-    return Page([Event.of(row) for row in rows], bool(rows) and rows[-1]["more"])
+    if not rows:
+        return Page([], 0, None)
+    found = [Event.of(row) for row in rows if row["seq"] is not None]
+    return Page(found, rows[0]["last_seq"], rows[0]["cursor_at"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 A feed lives while somebody watches the task here. Its poller alone asks the database for news, when a hint comes or a
 poll interval has passed, and keeps the newest events, encoded, up to a bound of bytes. A viewer that is within this
 window is served from memory; one that is further behind reads pages of the log itself, so it costs no memory and
-loses nothing. Events come in without gap: a page starts right after the last one known.
+loses nothing. Events come in without gap: a page starts right after the last one known. When the database turns out to
+have lost that one (its log is shorter, or has another event in its place), the feed starts again at the log's end and
+every viewer is told that the log was rewound.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from app.log.encode import Entry, encode_all
 from app.log.hub import Hub
 from db import events
 from db.database import Database
-from db.errors import DatabaseUnavailable
+from db.errors import DatabaseUnavailable, LogRewound
 
 _log = logging.getLogger("ado.feed")
 _PAGE_ROWS = 500
@@ -31,10 +34,29 @@ class Feed:
         self.task_id = task_id
         self.last_seq = last_seq
         self.viewers = 0
+        self.rewinds = 0
+        """How often the log turned out to have lost what was read of it."""
+        self._last_at: datetime | None = None
         self._byte_limit = byte_limit
         self._window: list[Entry] = []
         self._bytes = 0
         self._changed = asyncio.Event()
+
+    def fits(self, page: events.Page) -> bool:
+        """Whether a page read after the last event belongs to the log that was read so far."""
+        if page.last_seq < self.last_seq:
+            return False
+        same = self._last_at is None or page.cursor_at is None or self._last_at == page.cursor_at
+        self._last_at = page.cursor_at if not page.events else page.events[-1].stored_at
+        return same
+
+    def rewind(self, last_seq: int) -> None:
+        """Start again at the log's end and let every viewer know."""
+        self.last_seq = last_seq
+        self.rewinds += 1
+        self._last_at = None
+        self._window, self._bytes = [], 0
+        self._wake()
 
     def add(self, entries: list[Entry]) -> None:
         """Take in the events that follow the last one and wake the viewers."""
@@ -50,6 +72,9 @@ class Feed:
             self._bytes -= len(self._window[dropped].text)
             dropped += 1
         del self._window[:dropped]
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -64,10 +89,12 @@ class Feed:
             end += 1
         return self._window[start:end]
 
-    async def changed(self, cursor: int) -> None:
-        """Wait until there is something after a cursor."""
-        while cursor >= self.last_seq:
+    async def changed(self, cursor: int, rewinds: int) -> None:
+        """Wait until there is something after a cursor. Raises LogRewound after another rewind than ``rewinds``."""
+        while cursor >= self.last_seq and self.rewinds == rewinds:
             await self._changed.wait()
+        if self.rewinds != rewinds:
+            raise LogRewound(self.task_id, cursor, self.last_seq)
 
 
 class Feeds:
@@ -98,10 +125,9 @@ class Feeds:
                 del self._feeds[task_id]
                 self._pollers.pop(task_id).cancel()
 
-    async def page(self, task_id: int, cursor: int) -> tuple[list[Entry], bool]:
-        """Read a page of the log, and whether there is more, for a viewer that is behind the window."""
-        page = await events.page(self._db, task_id, cursor, row_limit=_PAGE_ROWS, byte_limit=self._page_bytes)
-        return encode_all(page.events), page.more
+    async def page(self, task_id: int, cursor: int) -> events.Page:
+        """Read a page of the log itself."""
+        return await events.page(self._db, task_id, cursor, row_limit=_PAGE_ROWS, byte_limit=self._page_bytes)
 
     async def _poll(self, feed: Feed) -> None:
         with self._hub.waiting(("e", feed.task_id)) as hint:
@@ -109,8 +135,14 @@ class Feeds:
                 try:
                     more = True
                     while more:
-                        entries, more = await self.page(feed.task_id, feed.last_seq)
-                        feed.add(entries)
+                        page = await self.page(feed.task_id, feed.last_seq)
+                        more = page.more
+                        if feed.fits(page):
+                            feed.add(encode_all(page.events))
+                        else:
+                            _log.error("log rewound", extra={"task": f"task-{feed.task_id}", "seq": page.last_seq})
+                            feed.rewind(page.last_seq)
+                            more = False
                 except DatabaseUnavailable:
                     _log.warning("feed waits for the database", extra={"task": f"task-{feed.task_id}"})
                 except Exception:  # noqa: BLE001 - a poller that ended here would leave its viewers waiting for ever

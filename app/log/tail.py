@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from app.log.encode import Entry
+from app.log.encode import Entry, encode_all
 from app.log.feed import Feed, Feeds
 from db import events
 from db.database import Database
-from db.errors import DatabaseUnavailable, LogPruned
+from db.errors import DatabaseUnavailable, LogPruned, LogRewound
 
 _log = logging.getLogger("ado.tail")
 R = TypeVar("R")
@@ -52,8 +52,9 @@ class Tail:
         """Yield the wanted events after ``cursor``, to the log's end or, without ``follow``, to what is there now."""
         stop_at = None if follow else state.last_seq
         async with self._feeds.watching(task_id, state.last_seq) as feed:
+            rewinds = feed.rewinds
             while not self._done(cursor, state, stop_at):
-                for entry in await self._next(feed, cursor):
+                for entry in await self._next(feed, cursor, rewinds):
                     cursor = entry.seq
                     if selection.wants(entry):
                         yield entry
@@ -68,14 +69,17 @@ class Tail:
             return cursor >= stop_at
         return state.ended and cursor >= state.last_seq
 
-    async def _next(self, feed: Feed, cursor: int) -> list[Entry]:
-        await feed.changed(cursor)
+    async def _next(self, feed: Feed, cursor: int, rewinds: int) -> list[Entry]:
+        await feed.changed(cursor, rewinds)
         entries = feed.after(cursor)
-        if entries is None:
-            entries, _ = await self.patiently(lambda: self._feeds.page(feed.task_id, cursor))
-            if not entries:
-                raise LogPruned(f"the events of task-{feed.task_id} after {cursor} have been dropped")
-        return entries
+        if entries is not None:
+            return entries
+        page = await self.patiently(lambda: self._feeds.page(feed.task_id, cursor))
+        if page.last_seq < cursor:
+            raise LogRewound(feed.task_id, cursor, page.last_seq)
+        if not page.events:
+            raise LogPruned(f"the events of task-{feed.task_id} after {cursor} have been dropped")
+        return encode_all(page.events)
 
     async def _state(self, task_id: int) -> events.LogState:
         state = await self.patiently(lambda: events.state(self._db, task_id))

@@ -28,6 +28,7 @@ from app.routers.log_events import (
 from app.routers.shapes import Wire, Worker
 from app.rpc.procedure import Tracked, subscription
 from db import events, tasks, workers
+from db.errors import LogRewound
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -37,6 +38,8 @@ _OPEN_TASKS = 200
 
 class TailInput(Wire):
     """Whose log, from where: ``lastEventId`` is the last seq seen, ``tail`` the last N events, ``since`` a time.
+
+    A ``lastEventId`` behind the log's end is refused with reason ``cursor_ahead`` and ``data.lastSeq``.
 
     Both together: no more than the last N of those since then.
     ``since`` is an ISO 8601 time or a number of seconds ago.
@@ -80,6 +83,8 @@ async def _read(context: Context, input: TailInput, selection: Selection) -> Asy
     if state.pruned:
         raise refusal("log_pruned", f"the log of task-{task_id} has been dropped")
     cursor = await patiently(lambda: _cursor(context, task_id, input, selection))
+    if cursor > state.last_seq:  # waiting there would skip what is stored up to it
+        raise LogRewound(task_id, cursor, state.last_seq)
     async for entry in context.services.tail.read(task_id, cursor, state, follow=input.follow, selection=selection):
         yield Tracked(str(entry.seq), orjson.Fragment(entry.text))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 
 class CallError(Exception):
     """The server answered with an error; ``code`` is tRPC's, ``reason`` a stable word, ``hint`` the next step."""
@@ -22,6 +24,16 @@ class CallError(Exception):
         shape = error if isinstance(error, dict) else {}
         data = shape.get("data")
         return cls(str(shape.get("message", "the server sent an error")), data if isinstance(data, dict) else {})
+
+
+def encode(value: Any) -> bytes:
+    """Return a value as JSON. Raises CallError for what JSON on this wire cannot say."""
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        hint = "text must be valid UTF-8, an integer must fit 64 bits, and nesting has a limit"
+        data = {"code": "BAD_REQUEST", "reason": "invalid_input", "hint": hint}
+        raise CallError(f"the call cannot be sent: {error}", data) from error
 
 
 class Unreachable(Exception):

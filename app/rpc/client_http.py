@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from app.rpc.client_errors import CallError, Unreachable
+from app.rpc.client_errors import CallError, Unreachable, encode
 from app.rpc.envelope import ABSENT
 
 _CANNOT_ANSWER = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
@@ -33,12 +33,12 @@ class HttpClient:
         """Carry out a query, at another origin where one cannot answer. Raises CallError, Unreachable."""
         target = f"/trpc/{path}"
         if input is not ABSENT:
-            target += "?input=" + quote(orjson.dumps(input))
+            target += "?input=" + quote(encode(input))
         return self._repeat("GET", target, None)
 
     def mutate(self, path: str, input: Any = ABSENT, *, resend: bool = False) -> Any:
         """Carry out a mutation; ``resend`` is for one that may arrive twice. Raises CallError, Unreachable."""
-        body = b"" if input is ABSENT else orjson.dumps(input)
+        body = b"" if input is ABSENT else encode(input)
         return (self._repeat if resend else self._answer)("POST", f"/trpc/{path}", body)
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import orjson
 
 from app.rpc import envelope
-from app.rpc.client_errors import CallError, Unreachable
+from app.rpc.client_errors import CallError, Unreachable, encode
 from app.rpc.envelope import ABSENT
 
 if TYPE_CHECKING:
@@ -147,9 +147,10 @@ class Client:
         Raises CallError when the server ends it with an error, Unreachable when there never was a first contact.
         """
         number = self._number()
+        frame = _request(number, "subscription", path, input, last_event_id)
         stream = self._streams[number] = _Stream(path, input, last_event_id)
         try:
-            await self._send(envelope.request_frame(number, "subscription", path, input, last_event_id))
+            await self._send(frame)
             while (item := await stream.next()) is not None:
                 yield item
         finally:
@@ -162,10 +163,11 @@ class Client:
 
     async def _invoke(self, call: _Call) -> Any:
         number = self._number()
+        frame = _request(number, call.method, call.path, call.input)
         self._calls[number] = call
         try:
             call.sent = self._socket is not None
-            await self._send(envelope.request_frame(number, call.method, call.path, call.input))
+            await self._send(frame)
             return await call.answer
         finally:
             self._calls.pop(number, None)
@@ -252,11 +254,11 @@ class Client:
         for number, stream in streams:
             if number in self._streams:
                 last = stream.last_event_id
-                await socket.send(envelope.request_frame(number, "subscription", stream.path, stream.input, last))
+                await socket.send(_request(number, "subscription", stream.path, stream.input, last))
         for number, call in calls:
             if number in self._calls and (not call.sent or call.resend):
                 call.sent = True
-                await socket.send(envelope.request_frame(number, call.method, call.path, call.input))
+                await socket.send(_request(number, call.method, call.path, call.input))
         while True:
             await asyncio.sleep(_PING_SECONDS)
             await socket.send(envelope.PING)
@@ -341,6 +343,15 @@ class Client:
         for number, stream in list(self._streams.items()):
             self._streams.pop(number)
             stream.fail(error)
+
+
+def _request(call: int, method: str, path: str, value: Any, last_event_id: str | None = None) -> str:
+    params: dict[str, Any] = {"path": path}
+    if value is not ABSENT:
+        params["input"] = value
+    if last_event_id is not None:
+        params["lastEventId"] = last_event_id
+    return encode({"id": call, "method": method, "params": params}).decode()
 
 
 async def _close(socket: ClientConnection) -> None:

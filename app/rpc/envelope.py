@@ -62,16 +62,6 @@ def error_frame(call: Any, shape: bytes, *, jsonrpc: bool = False) -> str:
     return (_head(call, jsonrpc) + b',"error":' + shape + b"}").decode()
 
 
-def request_frame(call: int, method: str, path: str, value: Any, last_event_id: str | None = None) -> str:
-    """Return a client's call."""
-    params: dict[str, Any] = {"path": path}
-    if value is not ABSENT:
-        params["input"] = value
-    if last_event_id is not None:
-        params["lastEventId"] = last_event_id
-    return orjson.dumps({"id": call, "method": method, "params": params}).decode()
-
-
 def stop_frame(call: int) -> str:
     """Return a client's end of a subscription."""
     return orjson.dumps({"id": call, "method": "subscription.stop"}).decode()

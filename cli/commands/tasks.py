@@ -13,6 +13,7 @@ from cli.answers import until_answered
 from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
 from cli.errors import usage
+from cli.log import LogReader
 from cli.output import table, write_items, write_one
 from cli.pairs import pair
 from cli.summary import summary, used
@@ -186,7 +187,7 @@ async def _wait(server: Server, names: list[str]) -> list[dict[str, Any]]:
     async with Client(server.urls, server.token, first_contact_seconds=10) as client:
 
         async def one(name: str) -> dict[str, Any]:
-            async for _ in client.subscribe("stream.taskProgress", {"taskId": name}):
+            async for _ in LogReader(client, "stream.taskProgress", {"taskId": name}).read():
                 pass
             found: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
             return found

@@ -52,11 +52,12 @@ select l.last_seq, t.status in ('succeeded', 'failed', 'cancelled') as ended,
 from ado.task_logs l join ado.tasks t using (task_id) where l.task_id = :task_id::bigint;
 
 -- name: page_events :many
--- Events after a cursor, in order: at most so many, and no more than fit the byte budget (but always one). ``more``
--- says whether the log goes on after an event.
-select e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body,
-       e.seq < (select l.last_seq from ado.task_logs l where l.task_id = :task_id::bigint) as more
-from (
+-- Events after a cursor, in order: at most so many, and no more than fit the byte budget (but always one). Each row
+-- says where the log ends, and when the event at the cursor was stored: by these a reader knows that the log is still
+-- the one it has read so far. Where nothing follows the cursor there is one row without an event.
+select l.last_seq, e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body,
+       (select c.stored_at from ado.events c where c.task_id = :task_id::bigint and c.seq = :after::bigint) as cursor_at
+from ado.task_logs l left join (
     select p.*, sum(coalesce(octet_length(p.data), 0) + coalesce(octet_length(p.body::text), 0))
                over (order by p.seq rows unbounded preceding) as bytes_so_far,
            row_number() over (order by p.seq) as position
@@ -65,8 +66,8 @@ from (
         where task_id = :task_id::bigint and seq > :after::bigint
         order by seq limit :row_limit::integer
     ) p
-) e
-where e.bytes_so_far <= :byte_limit::bigint or e.position = 1
+) e on e.bytes_so_far <= :byte_limit::bigint or e.position = 1
+where l.task_id = :task_id::bigint
 order by e.seq;
 
 -- name: seq_before_tail :one

@@ -1,9 +1,14 @@
 """The window of a feed: who is within it is served from memory, in order and in bounded pieces."""
 
+import asyncio
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from app.log.encode import Entry
 from app.log.feed import Feed
+from db.errors import LogRewound
+from db.events import Page
 
 
 def entries(first, last, size=10):
@@ -42,3 +47,37 @@ def test_a_feed_takes_in_nothing_but_what_follows():
         with pytest.raises(AssertionError, match="gap in the log of task 1 after 4"):
             feed.add(entries(first, 9))
     assert (feed.last_seq, feed.after(4)) == (4, [])
+
+
+def page(last_seq, cursor_at):
+    return Page([], last_seq, cursor_at)
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def test_a_page_of_another_log_is_known_by_its_end_or_by_the_event_at_the_cursor():
+    feed = Feed(1, 4, byte_limit=1000)
+    assert feed.fits(page(4, NOON))
+    assert feed.fits(page(4, NOON))
+    assert feed.fits(page(4, None))  # that event has been pruned
+    assert not feed.fits(page(3, None))
+    feed = Feed(1, 4, byte_limit=1000)
+    assert feed.fits(page(4, NOON))
+    assert not feed.fits(page(9, NOON + timedelta(milliseconds=1)))
+
+
+async def test_a_rewind_reaches_every_viewer_and_the_feed_begins_again_at_the_logs_end():
+    feed = Feed(1, 4, byte_limit=1000)
+    feed.add(entries(5, 9))
+    waiting = asyncio.create_task(feed.changed(9, feed.rewinds))
+    await asyncio.sleep(0)
+    feed.rewind(6)
+    with pytest.raises(LogRewound) as caught:
+        await waiting
+    assert caught.value.last_seq == 6
+    with pytest.raises(LogRewound):
+        await feed.changed(2, 0)
+    feed.add(entries(7, 8))
+    await feed.changed(6, feed.rewinds)
+    assert [entry.seq for entry in feed.after(6)] == [7, 8]

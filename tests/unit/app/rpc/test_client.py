@@ -93,3 +93,19 @@ async def test_the_http_client_goes_on_to_the_next_origin(served):
             await asyncio.to_thread(client.mutate, "a.store", {"name": 5})
     finally:
         client.close()
+
+
+@pytest.mark.parametrize("value", ["a\udc80", 2**64, {1: "x"}, object()])
+async def test_what_json_cannot_say_is_refused_before_it_is_sent(served, value):
+    async with Client([served.url], "writer") as client:
+        for call in (client.query, client.mutate):
+            with pytest.raises(CallError) as caught:
+                await call("a.greet", {"name": value})
+            assert (caught.value.code, caught.value.reason) == ("BAD_REQUEST", "invalid_input")
+        with pytest.raises(CallError):
+            await anext(client.subscribe("a.count", {"until": value}))
+        assert await client.query("a.null") is None
+    with contextlib.closing(HttpClient([served.url], "writer")) as http:
+        for call in (http.query, http.mutate):
+            with pytest.raises(CallError):
+                call("a.greet", {"name": value})

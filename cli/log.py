@@ -1,0 +1,66 @@
+"""Reading a task's log over cuts and rewinds.
+
+A database that fails over or is restored may lose the newest events of a log. The server then refuses the cursor with
+reason ``cursor_ahead``. The reader looks for the last event that is still the one it has seen, says that the rest was
+lost, and goes on right behind it, so that nothing of the new log is skipped or shown twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from app.rpc.client import CallError, Client, Item
+from cli.output import talk
+
+_REMEMBERED = 10_000  # events; a failover loses a second of them
+
+
+class LogReader:
+    """Reads one log; ``procedure`` and ``wish`` are those of the subscription."""
+
+    def __init__(self, client: Client, procedure: str, wish: dict[str, Any]) -> None:
+        self._client = client
+        self._procedure = procedure
+        self._wish = wish
+        self._seen: dict[int, str] = {}
+
+    async def read(self, last_event_id: str | None = None) -> AsyncIterator[Item]:
+        """Yield the events after a cursor until the server says that the log is over. Raises CallError, Unreachable."""
+        last, lost_at = last_event_id, None
+        while True:
+            try:
+                if lost_at is not None:
+                    last = str(await self._find_common(int(last or 0), lost_at))
+                    lost_at = None
+                async for item in self._client.subscribe(self._procedure, self._wish, last_event_id=last):
+                    self._remember(item)
+                    last = item.id
+                    yield item
+            except CallError as error:
+                if error.reason != "cursor_ahead":
+                    raise
+                lost_at = int(error.data.get("lastSeq", 0))
+            else:
+                return
+
+    def _remember(self, item: Item) -> None:
+        self._seen[item.data["seq"]] = item.data["storedAt"]
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+
+    async def _find_common(self, cursor: int, end: int) -> int:
+        """Return the seq after which the server's log, which ends at ``end``, differs from what was read."""
+        common = min([end, *(seq - 1 for seq in list(self._seen)[:1])])
+        wish = {**self._wish, "follow": False}
+        stream = self._client.subscribe(self._procedure, wish, last_event_id=str(common))
+        async with contextlib.aclosing(cast(Any, stream)):
+            async for item in stream:
+                if self._seen.get(item.data["seq"]) != item.data["storedAt"]:
+                    break
+                common = item.data["seq"]
+        self._seen = {seq: at for seq, at in self._seen.items() if seq <= common}
+        if cursor > common:
+            talk(f"ado: the log was rewound: the server lost events after seq {common} (restored backup or failover)")
+        return common
