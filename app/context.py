@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.control.endings import Endings
 from app.control.parking import Parking
+from app.control.tell import CommandPoll
 from app.environment_cipher import EnvironmentCipher
 from app.log.appender import Appender
 from app.log.feed import Feeds
@@ -31,6 +32,7 @@ class Services:
     endings: Endings
     parking: Parking
     cipher: EnvironmentCipher
+    command_poll: CommandPoll
 
 
 @dataclass(frozen=True, slots=True)

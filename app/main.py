@@ -75,7 +75,10 @@ class Replica:
         self.settings = settings
         creations = Group(partial(tasks.create_all, db), items=_CREATIONS, size=settings.body_bytes)
         cipher = EnvironmentCipher(settings.data_key)
-        self.services = Services(settings, db, hub, feeds, tail, appender, creations, Endings(db), parking, cipher)
+        commands = CommandPoll(db, hub)
+        self.services = Services(
+            settings, db, hub, feeds, tail, appender, creations, Endings(db), parking, cipher, commands
+        )
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
         self.rpc = RpcApplication(self.registry, self.gate, Limits(body_bytes=settings.body_bytes), base="/trpc")
@@ -89,7 +92,7 @@ class Replica:
             "listener": self.listener.run,
             "parking": partial(every, 0.0, self.services.parking.watch, name="parking"),
             "monitor": partial(every, settings.monitor_seconds, partial(monitor.step, db, settings), name="monitor"),
-            "tell": partial(every, settings.poll_seconds, CommandPoll(db, self.services.hub).step, name="tell"),
+            "tell": partial(every, settings.poll_seconds, self.services.command_poll.step, name="tell"),
             "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
             "janitor": partial(every, _JANITOR_SECONDS, partial(janitor.step, db, settings), name="janitor"),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,9 +12,6 @@ import orjson
 
 from db.database import Database
 from db.model import AttemptKey, Resources, Worker
-
-Held = tuple[str, AttemptKey]
-"""A worker and an attempt that it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +141,15 @@ async def drain(db: Database, worker_id: str) -> bool:
     return await db.optional("drain_worker", worker_id=worker_id) is not None
 
 
-async def all_held(db: Database) -> frozenset[Held]:
-    """Return every running attempt with its worker."""
-    rows = await db.many("list_held_jobs")
-    return frozenset((row["worker_id"], (row["task_id"], row["job"], row["attempt"])) for row in rows)
+async def all_held(db: Database) -> dict[str, frozenset[AttemptKey]]:
+    """Return the running attempts by worker."""
+    held: defaultdict[str, list[AttemptKey]] = defaultdict(list)
+    for row in await db.many("list_held_jobs"):
+        held[row["worker_id"]].append((row["task_id"], row["job"], row["attempt"]))
+    return {worker_id: frozenset(keys) for worker_id, keys in held.items()}
 
 
-async def to_tell(db: Database, gone: Collection[Held] = ()) -> list[str]:
+async def to_tell(db: Database, gone: Sequence[tuple[str, AttemptKey]]) -> list[str]:
     """Return the workers that must stop a job or drain, and those that lost one of the attempts that are ``gone``."""
     rows = await db.many(
         "workers_to_tell",
@@ -164,11 +163,9 @@ async def to_tell(db: Database, gone: Collection[Held] = ()) -> list[str]:
 
 async def listing(db: Database, state: str | None = None) -> list[Worker]:
     """Return the workers, optionally of one state, with what they hold."""
-    held: defaultdict[str, list[AttemptKey]] = defaultdict(list)
-    for worker_id, key in sorted(await all_held(db)):
-        held[worker_id].append(key)
+    held = await all_held(db)
     rows = await db.many("list_workers", state=state)
-    return [Worker.of(row, held[row["worker_id"]]) for row in rows]
+    return [Worker.of(row, sorted(held.get(row["worker_id"], ()))) for row in rows]
 
 
 async def scale(db: Database, capabilities: Sequence[str], count: int) -> int:

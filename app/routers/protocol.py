@@ -313,11 +313,15 @@ def fence_error(job: Any, text: str, attempt: int, worker_id: str, batch: int | 
 
 @subscription(access=WORK)
 async def commands(context: Context, input: SessionInput) -> AsyncIterator[Tracked[Command]]:
-    """Tell a worker what to do: what is open first, then as it comes. A heartbeat's answer says the same."""
+    """Tell a worker what to do: what is open first, then as it comes. A heartbeat's answer says the same.
+
+    What it held before is asked for first: only then is an attempt that is not held now one that was lost.
+    """
     told: set[str] = set()
     seen: set[AttemptKey] = set()
     with context.services.hub.waiting(("w", input.worker_id)) as hint:
         while True:
+            seen |= context.services.command_poll.held_by(input.worker_id)
             present = await _present(context, input.worker_id, input.session)
             held = await jobs.held(context.db, input.worker_id)
             seen -= {key for key in seen - held.keys() if await _was_finished(context, key)}
