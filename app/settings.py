@@ -11,6 +11,8 @@ from typing import Any, TypeVar, get_type_hints
 from app.environment_cipher import KeyInvalid, decode_key
 
 S = TypeVar("S")
+_LEAST_BODY_BYTES = 2 * 1024 * 1024
+"""A worker's batch is up to 1 MiB of JSON; a frame that is too large has no answer but the end of its socket."""
 
 
 class SettingsError(ValueError):
@@ -104,6 +106,10 @@ class AppSettings:
             raise SettingsError(f"ADO_DATA_KEY: {error}; openssl rand -base64 32 makes one") from None
         if self.env_days < 0:
             raise SettingsError(f"ADO_ENV_DAYS must be 0 or more; found {self.env_days}")
+        if self.body_bytes < _LEAST_BODY_BYTES:
+            raise SettingsError(
+                f"ADO_BODY_BYTES must be {_LEAST_BODY_BYTES} or more: workers send as much; found {self.body_bytes}"
+            )
         if self.losses < 1:
             raise SettingsError(f"ADO_LOSSES must be 1 or more; found {self.losses}")
 

@@ -164,6 +164,8 @@ def note(event: Mapping[str, Any]) -> str:
         "released": f"ado: {attempt} was handed back ({reason}); the job is queued again",
         "retried": "ado: the failed jobs are queued again",
         "cancel_requested": f"ado: cancelled{f' ({reason})' if reason else ''}",
+        "dropped": f"ado: {who}{event.get('bytes')} bytes that the job wrote could not be stored ({reason}); "
+        "the job runs on",
         "truncated": f"ado: {who}output has reached the server's limit of {event.get('limitBytes')} bytes; "
         "what follows is dropped, the job runs on",
     }.get(event["type"], "")

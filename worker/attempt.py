@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,6 +24,7 @@ from worker.batches import BatchSender, Call, LeaseLost, until_answered
 from worker.checkpoint import Saved, Standing
 from worker.credentials import lend
 from worker.directories import Place, environment, place
+from worker.event_pipe import EventPipe
 from worker.files import Files
 from worker.homecoming import Homecoming
 from worker.listener import Listener
@@ -35,10 +34,11 @@ from worker.pipes import OutputReader
 from worker.process import KeptProcess
 from worker.settings import WorkerSettings
 from worker.vault import Vault
+from worker.wire_events import clean_text
 
 _log = logging.getLogger("ado.worker")
+_MESSAGE_CHARS = 9000  # a server takes 10,000 characters
 _TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock decides about timeouts; ours only steps in when it does not
-_EVENT_LINE_BYTES = 1024 * 1024
 
 FilesOf = Callable[[Mapping[str, Any]], Files]
 """Makes the files of an attempt from its fence."""
@@ -105,6 +105,12 @@ class Attempt:
             outcome = Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
         except CallError as error:
             outcome = Outcome("failed", None, "agent_error", f"the server refused the output: {error.message}")
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must end the job once, not have it run again
+            _log.exception("attempt broke", extra={"job": self.key[0], "attempt": self.key[1]})
+            message = f"the worker made a mistake, see its log: {type(error).__name__}: {error}"
+            outcome = Outcome("failed", None, "worker_error", message)
         await self._finish(outcome, sender.last if sender else 0)
 
     def _home(self, where: Place, outbox: Outbox) -> Homecoming:
@@ -149,7 +155,8 @@ class Attempt:
         process = await self._start(where, home.saved if home else None, home.directory if home else where.directory)
         turn_ended = home.checkpoints.turn_ended if home else _nothing
         sending = asyncio.create_task(sender.run(), name="batches")
-        reading = [asyncio.create_task(self._read_events(process.events, outbox, turn_ended), name="events")]
+        pipe = EventPipe(process.events, outbox, self._secrets, partial(self._heed, turn_ended=turn_ended))
+        reading = [asyncio.create_task(pipe.run(), name="events")]
         stoppers = [asyncio.create_task(self._stop_process(process), name="stopper")]
         if home is not None:
             stoppers.append(asyncio.create_task(home.checkpoints.run(), name="checkpoints"))
@@ -221,27 +228,10 @@ class Attempt:
         await listener.stalled(seconds)
         self.stop(Outcome("failed", None, "timed_out", f"the agent said nothing for {seconds:g} seconds"))
 
-    async def _read_events(self, fd: int, outbox: Outbox, turn_ended: Callable[[], object]) -> None:
-        reader = asyncio.StreamReader(limit=_EVENT_LINE_BYTES)
-        pipe = os.fdopen(fd, "rb", buffering=0)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), pipe
-        )
-        try:
-            while line := await reader.readline():
-                with contextlib.suppress(ValueError):
-                    event = json.loads(self._secrets.mask(line))
-                    if isinstance(event, dict) and event.get("type") in ("progress", "agent"):
-                        outbox.put(event, len(line))
-                        self._heed(event, turn_ended)
-                await outbox.room()
-        finally:
-            transport.close()
-
     def _heed(self, event: Mapping[str, Any], turn_ended: Callable[[], object]) -> None:
         if event.get("event") == "session":
             self._session = str(event.get("sessionId"))
-        elif event.get("event") in TURN_ENDS:
+        elif str(event.get("event")) in TURN_ENDS:
             turn_ended()
 
     async def _finish(self, outcome: Outcome, last_batch: int) -> None:
@@ -254,7 +244,7 @@ class Attempt:
         }
         report = {
             **bare,
-            "message": outcome.message,
+            "message": clean_text(outcome.message, _MESSAGE_CHARS),
             "result": self._reader.result if self._reader else None,
             "usage": self._reader.usage if self._reader else None,
         }
@@ -262,7 +252,8 @@ class Attempt:
             await until_answered(self._call, "workers.finish", report)
         except CallError as error:
             _log.exception("finish was refused", extra={"job": self.key[0], "reason": error.reason})
-            bare["message"] = f"the server refused the report of the end: {error.message}"
+            refused = f"the server refused the report of the end: {error.message}"
+            bare["message"] = clean_text(refused, _MESSAGE_CHARS)
             with contextlib.suppress(CallError):  # refused again: unlisted from here on, the job is requeued
                 await until_answered(self._call, "workers.finish", bare)
         _log.info("attempt finished", extra={"job": self.key[0], "attempt": self.key[1], "outcome": outcome.outcome})

@@ -1,5 +1,9 @@
 """Numbered batches: one in flight, sent again until acknowledged.
 
+The size of a batch is that of its JSON. What a server refuses for its content is never sent again unchanged: the batch
+is halved until the event is alone, and that one becomes a ``dropped`` event. A refusal stores nothing, so the halves
+may have the batch's number.
+
 Flush at once; what comes while a batch is in flight gathers and is the next one. A batch keeps its number and content
 until the server has it, so sending it twice stores it once. ``lease_lost`` ends everything: the attempt is another
 worker's now.
@@ -13,13 +17,17 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
+
 from app.rpc.client import CallError, Unreachable
 from worker.output import Outbox
+from worker.wire_events import DROPPED, dropped
 
 _log = logging.getLogger("ado.worker")
 _BATCH_EVENTS = 1000
 _BATCH_BYTES = 1024 * 1024
 _PASSING = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
+_REFUSED_CONTENT = frozenset({"BAD_REQUEST", "PAYLOAD_TOO_LARGE", "PARSE_ERROR"})
 _LONGEST_PAUSE = 2.0
 
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
@@ -57,8 +65,31 @@ class BatchSender:
         self.last = 0
 
     async def run(self) -> None:
-        """Send until the outbox is closed and empty. Raises LeaseLost."""
+        """Send until the outbox is closed and empty. Raises LeaseLost, CallError."""
         while events := await self._outbox.take(_BATCH_EVENTS, _BATCH_BYTES):
-            batch = {**self._fence, "batch": self.last + 1, "events": events}
-            await until_answered(self._call, "workers.append", batch)
-            self.last += 1
+            parts = [events]
+            while parts:
+                part = parts.pop()
+                try:
+                    await self._append(part)
+                except CallError as error:
+                    if error.code not in _REFUSED_CONTENT:
+                        raise
+                    parts += reversed(_smaller(part, error.reason or error.code))
+
+    async def _append(self, events: list[bytes]) -> None:
+        fragments = [orjson.Fragment(event) for event in events]
+        batch = {**self._fence, "batch": self.last + 1, "events": fragments}
+        await until_answered(self._call, "workers.append", batch)
+        self.last += 1
+
+
+def _smaller(events: list[bytes], reason: str) -> list[list[bytes]]:
+    """Return what to send in place of a refused batch: its halves, or a ``dropped`` event for its only one."""
+    if len(events) > 1:
+        middle = len(events) // 2
+        return [events[:middle], events[middle:]]
+    _log.warning("event refused", extra={"bytes": len(events[0]), "reason": reason})
+    if events[0].startswith(DROPPED):  # a server of an older release does not know this type
+        return []
+    return [[dropped(len(events[0]), reason).data]]

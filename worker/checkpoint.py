@@ -117,7 +117,7 @@ class Checkpoints:
             self._say(f"no checkpoint could be saved: {error}")
         else:
             event = {"type": "checkpoint", "commit": snapshot.commit, "session": standing.session, "bytes": size}
-            self._outbox.put({name: value for name, value in event.items() if value is not None}, len(event))
+            self._outbox.put({name: value for name, value in event.items() if value is not None})
 
     def _meta(self, standing: Standing, snapshot: Snapshot) -> dict[str, Any]:
         return {
@@ -131,7 +131,7 @@ class Checkpoints:
         _log.warning("checkpoint failed", extra={"detail": message})
         if message not in self._said:
             self._said.add(message)
-            self._outbox.put({"type": "progress", "message": message}, len(message))
+            self._outbox.put({"type": "progress", "message": message})
 
 
 def _session(standing: Standing, home: Path) -> dict[str, bytes]:

@@ -19,10 +19,12 @@ from worker.directories import Place
 from worker.files import Files
 from worker.output import Outbox
 from worker.settings import WorkerSettings
+from worker.wire_events import clean_text
 from worker.workspace import Base, Snapshot, Workspace
 
 _TOLD_NAMES = 20
 _TITLE_LENGTH = 72
+_MESSAGE_CHARS = 4000
 
 
 def branch_of(job: Mapping[str, Any]) -> str:
@@ -140,4 +142,4 @@ class Homecoming:
         self._tell(f"{counts}; ado diff {name}, ado apply {name}, or for the branch {branch}: ado checkout {name}")
 
     def _tell(self, message: str) -> None:
-        self._outbox.put({"type": "progress", "message": message}, len(message))
+        self._outbox.put({"type": "progress", "message": clean_text(message, _MESSAGE_CHARS)})

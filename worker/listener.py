@@ -19,6 +19,7 @@ import orjson
 
 from worker.agents import events
 from worker.agents.base import TURN_ENDS, Event, Reader
+from worker.lines import read_available
 from worker.masking import NO_SECRETS, Masker, Secrets
 from worker.output import Outbox, is_text
 
@@ -26,7 +27,6 @@ _log = logging.getLogger("ado.worker")
 _READ_BYTES = 64 * 1024
 _LINE_BYTES = 8 * 1024 * 1024
 _RAW_CHARS = 256 * 1024
-_EVENT_COST = 200
 
 
 class Listener:
@@ -67,7 +67,7 @@ class Listener:
         self._murmur = self._murmur[-_READ_BYTES:]
         for line in whole:
             for event in self._reader.overhear(line.decode("utf-8", "replace")):
-                self._outbox.put({"type": "agent", **event}, _size(event))
+                self._outbox.put({"type": "agent", **event})
 
     async def stalled(self, seconds: float) -> None:
         """Wait until the agent has said nothing for so long although no tool of its runs."""
@@ -92,7 +92,7 @@ class Listener:
         told = with_raw(found, line.decode().rstrip("\n")) if hidden is None else [hidden, *found[1:]]
         for event in told:
             self._note(event)
-            self._outbox.put({"type": "agent", **event}, _size(event))
+            self._outbox.put({"type": "agent", **event})
             if event["event"] in TURN_ENDS:
                 self._turn_ended()
 
@@ -115,7 +115,7 @@ class Listener:
         if fragment is None:
             if held := self._words.let_go():
                 rest = events.text_delta(held.decode("utf-8", "replace"))
-                self._outbox.put({"type": "agent", **rest}, _size(rest))
+                self._outbox.put({"type": "agent", **rest})
             self._words = Masker(self._secrets)
             return None
         clear = self._words.feed(fragment.encode())
@@ -146,17 +146,12 @@ def with_raw(found: list[Event], raw: str) -> list[Event]:
     return [*carriers, *found[1:]]
 
 
-def _size(event: dict[str, Any]) -> int:
-    return _EVENT_COST + sum(len(value) for value in event.values() if isinstance(value, str))
-
-
 async def lines(fd: int, limit: int) -> AsyncGenerator[bytes]:
     """Yield a pipe's lines with their ends; one longer than ``limit`` comes in parts. Closes the pipe."""
-    loop = asyncio.get_running_loop()
     os.set_blocking(fd, False)
     held = bytearray()
     try:
-        while data := await _read(loop, fd):
+        while data := await read_available(fd, _READ_BYTES):
             held += data
             *whole, rest = held.split(b"\n")
             held = rest
@@ -169,16 +164,3 @@ async def lines(fd: int, limit: int) -> AsyncGenerator[bytes]:
             yield bytes(held)
     finally:
         os.close(fd)
-
-
-async def _read(loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
-    while True:
-        try:
-            return os.read(fd, _READ_BYTES)
-        except BlockingIOError:
-            readable = asyncio.Event()
-            loop.add_reader(fd, readable.set)
-            try:
-                await readable.wait()
-            finally:
-                loop.remove_reader(fd)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from worker.agents import AGENTS
 from worker.agents.base import Outcome, Reader, Run, judge
 from worker.listener import Listener
@@ -117,7 +119,7 @@ def _shown(job: Mapping[str, Any], process: KeptProcess, reader: Reader, show: S
     async def hand_on() -> None:
         while events := await outbox.take(1000, _BUFFER_BYTES):
             for event in events:
-                show({**event, "job": job["job"]})
+                show({**orjson.loads(event), "job": job["job"]})
 
     return [asyncio.create_task(read(), name="listener"), asyncio.create_task(hand_on(), name="show")]
 

@@ -8,52 +8,15 @@ writes block: nothing is dropped and nothing grows.
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from worker.wire_events import Chunk, Encoded, encode
+
 _EVENT_BYTES = 64 * 1024
 _EVENT_COST = 64
-
-
-@dataclass(slots=True)
-class Told:
-    """Another event that waits to be sent."""
-
-    event: dict[str, Any]
-    size: int
-
-    def wire(self) -> dict[str, Any]:
-        """Return the event as it is sent."""
-        return self.event
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Output that waits to be sent."""
-
-    stream: str
-    at: datetime
-    data: bytearray
-    text: bool
-
-    @property
-    def size(self) -> int:
-        """Its bytes."""
-        return len(self.data)
-
-    def wire(self) -> dict[str, Any]:
-        """Return the event as it is sent."""
-        event: dict[str, Any] = {"type": "output", "stream": self.stream, "at": self.at.isoformat()}
-        if self.text:
-            event["data"] = self.data.decode()
-        else:
-            event["data"] = base64.b64encode(self.data).decode()
-            event["encoding"] = "base64"
-        return event
 
 
 def is_text(data: bytes) -> bool:
@@ -70,7 +33,7 @@ class Outbox:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._pending: deque[Chunk | Told] = deque()
+        self._pending: deque[Chunk | Encoded] = deque()
         self._size = 0
         self._filled = asyncio.Event()
         self._closed = False
@@ -98,7 +61,7 @@ class Outbox:
         self._resume.append(resume)
 
     def write(self, stream: str, data: bytes, text: bool) -> None:
-        """Add output, to the last chunk where that is alike."""
+        """Add output of a read, 64 KiB and a held-back character at most, to the last chunk where that is alike."""
         last = self._pending[-1] if self._pending else None
         if (
             isinstance(last, Chunk)
@@ -111,11 +74,15 @@ class Outbox:
         else:
             self._put(Chunk(stream, datetime.now(UTC), bytearray(data), text))
 
-    def put(self, event: dict[str, Any], size: int) -> None:
-        """Add an event that is no output."""
-        self._put(Told({"at": datetime.now(UTC).isoformat(), **event}, size))
+    def put(self, event: dict[str, Any], size: int = 0) -> None:
+        """Add an event that is not output; one that no server would take becomes a ``dropped`` event of ``size``."""
+        self.add(encode({"at": datetime.now(UTC).isoformat(), **event}, size))
 
-    def _put(self, item: Chunk | Told) -> None:
+    def add(self, event: Encoded) -> None:
+        """Add an event that is encoded already."""
+        self._put(event)
+
+    def _put(self, item: Chunk | Encoded) -> None:
         self._pending.append(item)
         self._size += item.size + _EVENT_COST
         self._filled.set()
@@ -141,17 +108,22 @@ class Outbox:
         self._closed = True
         self._filled.set()
 
-    async def take(self, events: int, size: int) -> list[dict[str, Any]]:
-        """Wait for events and take up to so many, or so many bytes; an empty list when closed and empty."""
+    async def take(self, events: int, size: int) -> list[bytes]:
+        """Wait for events and take up to so many, as JSON of ``size`` bytes at most; an empty list when all is over.
+
+        The first one is taken whatever its size, so that none stays for ever.
+        """
         while not self._pending and not self._closed:
             self._filled.clear()
             await self._filled.wait()
-        taken: list[dict[str, Any]] = []
-        while self._pending and len(taken) < events and size > 0:
-            item = self._pending.popleft()
-            size -= item.size
-            self._size -= item.size + _EVENT_COST
-            taken.append(item.wire())
+        taken: list[bytes] = []
+        while self._pending and len(taken) < events:
+            wire = self._pending[0].wire()
+            size -= len(wire)
+            if taken and size < 0:
+                break
+            self._size -= self._pending.popleft().size + _EVENT_COST
+            taken.append(wire)
         if self._size <= self._limit // 2:
             self._open()
         return taken

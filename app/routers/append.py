@@ -22,7 +22,7 @@ from app.settings import AppSettings
 from db import jobs
 from db.events import Batch, NewEvent
 
-WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint"})
+WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint", "dropped"})
 _FROM_SERVER = frozenset({"taskId", "seq", "job", "attempt", "type", "at", "storedAt"})
 
 
@@ -98,14 +98,21 @@ def without_output(batch: Batch, limit: int, *, first: bool) -> Batch:
 def parse_event(event: dict[str, Any], settings: AppSettings) -> NewEvent:
     """Check one event of a worker. Raises BAD_REQUEST or PAYLOAD_TOO_LARGE."""
     kind = event.get("type")
-    if kind not in WORKER_TYPES:
+    if not isinstance(kind, str) or kind not in WORKER_TYPES:
         raise refusal("event_type", f"events: a worker may not append the type {str(kind)[:100]!r}", field="events")
     at = _time(event.get("at"))
     if kind == "output":
         return NewEvent("output", _stream(event.get("stream", "stdout")), at, _data(event, settings.event_bytes), None)
-    body = orjson.dumps({key: value for key, value in event.items() if key not in _FROM_SERVER}).decode()
+    body = _body(event)
     _within(len(body), settings.event_bytes)
-    return NewEvent(str(kind), None, at, None, body)
+    return NewEvent(str(kind), None, at, None, body.decode())
+
+
+def _body(event: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps({key: value for key, value in event.items() if key not in _FROM_SERVER})
+    except TypeError:  # orjson reads 1024 levels and writes 254
+        raise refusal("invalid_input", "events: an event is nested too deeply", field="events") from None
 
 
 def _time(text: Any) -> datetime:

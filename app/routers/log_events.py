@@ -114,6 +114,15 @@ class TruncatedEvent(LogEvent, tag="truncated"):
     """What was dropped with this event."""
 
 
+class DroppedEvent(LogEvent, tag="dropped"):
+    """Something that the job wrote could not be stored; the job ran on."""
+
+    bytes: int
+    """Its size; 0 where it is not known."""
+    reason: str
+    """Why: line_too_long, not_json, not_an_event, not_encodable, too_large, or the reason of the server's refusal."""
+
+
 class FinishedEvent(LogEvent, tag="finished"):
     """A job ended for good."""
 
@@ -158,6 +167,7 @@ AnyEvent: TypeAlias = (
     | PodEvent
     | CheckpointEvent
     | TruncatedEvent
+    | DroppedEvent
     | FinishedEvent
     | SucceededEvent
     | FailedEvent

@@ -1,6 +1,7 @@
 """Numbered batches against a scripted server: a stand-in for the transport, because a real one cannot be made to
 lose exactly one answer."""
 
+import orjson
 import pytest
 
 from app.rpc.client import CallError, Unreachable
@@ -11,15 +12,18 @@ from worker.output import Outbox
 class Server:
     """Stores batches as the real one does, and fails as it is told to."""
 
-    def __init__(self, *failures):
+    def __init__(self, *failures, refuses=lambda value: None):
         self.failures = list(failures)
+        self.refuses = refuses
         self.calls = []
         self.stored = {}
 
     async def call(self, path, value):
         self.calls.append(value["batch"])
-        self.stored.setdefault(value["batch"], value["events"])
-        failure = self.failures.pop(0) if self.failures else None
+        value = orjson.loads(orjson.dumps(value))
+        failure = self.failures.pop(0) if self.failures else self.refuses(value)
+        if not isinstance(failure, CallError) or failure.code == "SERVICE_UNAVAILABLE":
+            self.stored.setdefault(value["batch"], value["events"])
         if failure:
             raise failure
         return {"acknowledged": value["batch"]}
@@ -32,7 +36,7 @@ def error(code, reason=None):
 async def send(server, texts):
     outbox = Outbox(1 << 20)
     for text in texts:
-        outbox.put({"type": "progress", "message": text}, 10)
+        outbox.put({"type": "progress", "message": text})
     outbox.close()
     sender = BatchSender(server.call, outbox, {"jobId": "task-1/0"})
     await sender.run()
@@ -66,3 +70,38 @@ async def test_a_refusal_for_good_is_not_repeated():
     with pytest.raises(CallError):
         await until_answered(server.call, "workers.append", {"batch": 1, "events": []})
     assert server.calls == [1]
+
+
+def refuse_many(value):
+    return error("BAD_REQUEST", "limit_exceeded") if len(value["events"]) > 3 else None
+
+
+def refuse_bad(value):
+    bad = [event for event in value["events"] if event.get("message") == "bad"]
+    return error("BAD_REQUEST", "invalid_input") if bad else None
+
+
+async def test_a_batch_that_is_refused_is_sent_in_parts():
+    """Nothing is lost, doubled or out of order, and each batch has the next number."""
+    server = Server(refuses=refuse_many)
+    sender = await send(server, [str(number) for number in range(50)])
+    stored = [event["message"] for number in sorted(server.stored) for event in server.stored[number]]
+    assert stored == [str(number) for number in range(50)]
+    assert sorted(server.stored) == list(range(1, sender.last + 1))
+
+
+async def test_the_one_event_that_is_refused_becomes_a_dropped_event():
+    server = Server(refuses=refuse_bad)
+    await send(server, ["a", "b", "bad", "c", "bad", "d"])
+    events = [event for number in sorted(server.stored) for event in server.stored[number]]
+    assert [event.get("message") or event["type"] for event in events] == ["a", "b", "dropped", "c", "dropped", "d"]
+    assert {event["reason"] for event in events if event["type"] == "dropped"} == {"invalid_input"}
+    assert all(event["bytes"] > 40 for event in events if event["type"] == "dropped")
+
+
+async def test_a_server_that_refuses_everything_ends_the_sending():
+    """Also the ``dropped`` event may be refused, by a server of an older release; it is not sent for ever."""
+    server = Server(refuses=lambda value: error("BAD_REQUEST", "event_type"))
+    sender = await send(server, ["a", "b"])
+    assert sender.last == 0
+    assert len(server.calls) <= 5

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import orjson
 import pytest
 
 from worker.agents import AGENTS
@@ -28,7 +29,7 @@ async def hear(*lines, agent="claude-code", secrets=(), directory="/job", buffer
     data = b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
     writing = asyncio.create_task(asyncio.to_thread(write_and_close, write, data))
     found = []
-    while events := await outbox.take(1000, 1 << 20):
+    while events := [orjson.loads(event) for event in await outbox.take(1000, 1 << 20)]:
         found += events
     await asyncio.gather(listening, writing)
     return found

@@ -2,12 +2,14 @@
 
 import asyncio
 
+import orjson
+
 from worker.output import Outbox
 
 
 async def test_who_has_something_to_tell_waits_while_the_buffer_is_full():
     outbox = Outbox(1000)
-    outbox.put({"type": "agent"}, 2000)
+    outbox.put({"type": "agent", "text": "x" * 2000})
     waiting = asyncio.create_task(outbox.room())
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -20,10 +22,10 @@ async def test_streams_keep_their_order_and_names():
     outbox.write("stdout", b"a", True)
     outbox.write("stdout", b"b", True)
     outbox.write("stderr", b"c", True)
-    outbox.put({"type": "progress", "percent": 1}, 10)
+    outbox.put({"type": "progress", "percent": 1})
     outbox.write("stdout", b"d", True)
     outbox.close()
-    events = await outbox.take(10, 1000)
+    events = [orjson.loads(event) for event in await outbox.take(10, 1000)]
     assert [(event["type"], event.get("stream"), event.get("data")) for event in events] == [
         ("output", "stdout", "ab"),
         ("output", "stderr", "c"),

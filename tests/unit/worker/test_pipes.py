@@ -8,6 +8,7 @@ import sys
 from itertools import groupby
 from operator import itemgetter
 
+import orjson
 import pytest
 
 from worker.output import Outbox
@@ -49,9 +50,14 @@ async def pipe():
     reader.close()
 
 
+async def taken(outbox, count, size):
+    """Take events as objects."""
+    return [orjson.loads(event) for event in await outbox.take(count, size)]
+
+
 async def everything(outbox):
     found = []
-    while events := await outbox.take(1000, 1 << 20):
+    while events := await taken(outbox, 1000, 1 << 20):
         found += events
     return found
 
@@ -59,7 +65,7 @@ async def everything(outbox):
 async def test_a_character_split_over_two_writes_arrives_as_text(pipe):
     write, outbox = pipe
     os.write(write, "aé".encode()[:-1])
-    first = await outbox.take(10, 1000)
+    first = await taken(outbox, 10, 1000)
     os.write(write, "é".encode()[1:])
     os.close(write)
     events = first + await everything(outbox)
@@ -70,7 +76,7 @@ async def test_a_character_split_over_two_writes_arrives_as_text(pipe):
 async def test_half_a_character_is_let_go_after_a_while(pipe):
     write, outbox = pipe
     os.write(write, b"\xc3")
-    events = await asyncio.wait_for(outbox.take(10, 1000), 5)
+    events = await asyncio.wait_for(taken(outbox, 10, 1000), 5)
     os.close(write)
     assert sent(events) == b"\xc3"
     assert events[0]["encoding"] == "base64"

@@ -1,0 +1,48 @@
+"""Lines of a pipe, read without blocking the event loop and in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+
+_READ_BYTES = 64 * 1024
+
+
+async def bounded_lines(fd: int, limit: int) -> AsyncGenerator[tuple[bytes | None, int]]:
+    """Yield a pipe's lines with their sizes; None in place of one that is longer than ``limit``. Closes the pipe."""
+    os.set_blocking(fd, False)
+    held = bytearray()
+    skipped = 0  # bytes of a line that is too long, seen so far
+    try:
+        while data := await read_available(fd, _READ_BYTES):
+            *ended, rest = data.split(b"\n")
+            for piece in ended:
+                size = skipped + len(held) + len(piece)
+                yield (None if size > limit else bytes(held) + piece), size
+                held.clear()
+                skipped = 0
+            if skipped + len(held) + len(rest) > limit:
+                skipped += len(held) + len(rest)
+                held.clear()
+            else:
+                held += rest
+        if size := skipped + len(held):
+            yield (None if skipped else bytes(held)), size
+    finally:
+        os.close(fd)
+
+
+async def read_available(fd: int, size: int) -> bytes:
+    """Wait for data in a non-blocking pipe and return up to ``size`` bytes; empty at its end of file."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return os.read(fd, size)
+        except BlockingIOError:
+            readable = asyncio.Event()
+            loop.add_reader(fd, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(fd)

@@ -1,0 +1,115 @@
+"""Events as a worker sends them: encoded once, with a known size; what cannot be sent becomes a ``dropped`` event.
+
+Output is text where it is valid UTF-8 and short as JSON, else base64: JSON writes a control byte as six (``\\u0000``),
+base64 writes three bytes as four.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+EVENT_BYTES = 1000 * 1024
+"""Largest encoded event that is sent: below the 1 MiB that a server takes by default (ADO_EVENT_BYTES)."""
+
+
+@dataclass(slots=True)
+class Encoded:
+    """An event that is not output, as JSON text."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        """Its encoded bytes."""
+        return len(self.data)
+
+    def wire(self) -> bytes:
+        """Return its JSON."""
+        return self.data
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Output of one stream; ``text`` says whether it is valid UTF-8."""
+
+    stream: str
+    at: datetime
+    data: bytearray
+    text: bool
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.data)
+
+    def wire(self) -> bytes:
+        """Return its JSON."""
+        event: dict[str, Any] = {"type": "output", "stream": self.stream, "at": self.at.isoformat()}
+        if self.text and not _shorter_as_base64(self.data):
+            event["data"] = self.data.decode()
+        else:
+            event["data"] = base64.b64encode(self.data).decode()
+            event["encoding"] = "base64"
+        return orjson.dumps(event)
+
+
+def _shorter_as_base64(data: bytearray) -> bool:
+    # most output has few control bytes: counting them is cheaper than encoding twice
+    controls = len(data) - len(data.translate(None, _CONTROLS))
+    return controls * 5 > len(data) // 3 + len(',"encoding":"base64"')
+
+
+_CONTROLS = bytes(byte for byte in range(0x20) if byte not in b"\b\t\n\f\r")
+"""The bytes that JSON writes as six characters."""
+
+
+_UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
+_UNDECODED = range(0xDC80, 0xDD00)
+"""What Python makes of a byte of a file name that is not UTF-8, see PEP 383."""
+
+DROPPED = b'{"type":"dropped",'
+
+
+def encode(event: dict[str, Any], size: int = 0) -> Encoded:
+    """Return an event as it is sent; a ``dropped`` event in its place where no server would take it.
+
+    ``size`` is that of what the event was made from, in bytes; 0 where nobody knows.
+    """
+    try:
+        data = orjson.dumps(event)
+    except (TypeError, RecursionError):  # a lone surrogate, an integer above 64 bits, too many levels
+        return dropped(size, "not_encodable")
+    if len(data) > EVENT_BYTES:
+        return dropped(len(data), "too_large")
+    return Encoded(data)
+
+
+def dropped(size: int, reason: str) -> Encoded:
+    """Return the event that says that ``size`` bytes could not be sent."""
+    at = datetime.now(UTC).isoformat()
+    return Encoded(orjson.dumps({"type": "dropped", "at": at, "bytes": size, "reason": reason}))
+
+
+def clean_text(text: str | None, limit: int) -> str | None:
+    """Return a text as JSON and Postgres take it: no lone surrogates, no NUL, its middle left out beyond ``limit``.
+
+    A file name that is not UTF-8 comes from the system with lone surrogates in it; they are shown as ``\\xNN``.
+    """
+    if text is None:
+        return None
+    clean = _UNSENDABLE.sub(_escaped, text)
+    if len(clean) <= limit:
+        return clean
+    half = limit // 2
+    return f"{clean[:half]} … {clean[-half:]}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code & 0xFF:02x}" if code == 0 or code in _UNDECODED else f"\\u{code:04x}"
