@@ -27,6 +27,7 @@ JOB_REASONS: dict[str, str] = {
     "claim_lost": "the worker never received the claim's answer (the job was queued again)",
     "worker_replaced": "another process registered under the worker's id (the job was queued again)",
     "drained": "the worker was told to drain (the job was queued again)",
+    "worker_unfit": "the worker's machine was short of something that every job needs (the job was queued again)",
     "shutdown": "the worker was shut down (the job was queued again)",
 }
 

@@ -323,11 +323,13 @@ class Worker:
     started_at: datetime | None
     last_heartbeat_at: datetime | None
     idle_since: datetime
+    problem: str | None
+    """Why it takes no jobs, as its last heartbeat said; None while it does."""
     jobs: tuple[AttemptKey, ...] = ()
 
     @classmethod
     def of(cls, row: Mapping[str, Any], jobs: Sequence[AttemptKey] = ()) -> Worker:
-        """Make one from a row of ado.worker_status."""
+        """Make one from a row of ``list_workers``."""
         labels = row["labels"]
         return cls(
             worker_id=row["worker_id"],
@@ -346,6 +348,7 @@ class Worker:
             started_at=row["started_at"],
             last_heartbeat_at=row["last_heartbeat_at"],
             idle_since=row["idle_since"],
+            problem=row["problem"],
             jobs=tuple(jobs),
         )
 

@@ -22,16 +22,18 @@ from worker.agents import AGENTS
 from worker.agents.base import TURN_ENDS, Outcome, Reader, Run, judge
 from worker.batches import BatchSender, Call, LeaseLost, until_answered
 from worker.checkpoint import Saved, Standing
+from worker.clearing import Clearing
 from worker.credentials import lend
 from worker.directories import Place, environment, place
 from worker.event_pipe import EventPipe
 from worker.files import Files
+from worker.fitness import Fitness, Unusable, described
 from worker.homecoming import Homecoming
 from worker.listener import Listener
 from worker.masking import NO_SECRETS, Secrets
 from worker.output import Outbox
 from worker.pipes import OutputReader
-from worker.process import KeptProcess
+from worker.process import KeptProcess, is_scarcity
 from worker.settings import WorkerSettings
 from worker.vault import Vault
 from worker.wire_events import clean_text
@@ -52,13 +54,22 @@ class Attempt:
     """A claimed job being run."""
 
     def __init__(
-        self, job: Mapping[str, Any], call: Call, settings: WorkerSettings, files_of: FilesOf, vault: Vault
+        self,
+        job: Mapping[str, Any],
+        call: Call,
+        settings: WorkerSettings,
+        files_of: FilesOf,
+        vault: Vault,
+        fitness: Fitness,
+        clearing: Clearing,
     ) -> None:
         self.job = job
         self.key: tuple[str, int] = (job["jobId"], job["attempt"])
         self._call = call
         self._settings = settings
         self._vault = vault
+        self._fitness = fitness
+        self._clearing = clearing
         self._secrets = NO_SECRETS
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
         self._files = files_of(self._fence)
@@ -96,13 +107,19 @@ class Attempt:
     async def _work(self) -> None:
         sender: BatchSender | None = None
         try:
-            async with place(self._settings.work_dir, f"{self.job['taskId']}-{self.job['job']}") as where:
+            name = f"{self.job['taskId']}-{self.job['job']}"
+            async with place(self._settings.work_dir, name, self._clearing) as where:
                 outbox = Outbox(self._settings.buffer_bytes)
                 sender = BatchSender(self._call, outbox, self._fence)
                 home = self._home(where, outbox) if "workspace" in self.job else None
                 outcome = await self._run_agent(outbox, sender, where, home)
+        except Unusable as error:
+            outcome = self._hand_back(str(error))
         except (OSError, KeyError) as error:
-            outcome = Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
+            if isinstance(error, OSError) and is_scarcity(error.errno):
+                outcome = self._hand_back(described(error))
+            else:
+                outcome = Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
         except CallError as error:
             outcome = Outcome("failed", None, "agent_error", f"the server refused the output: {error.message}")
         except LeaseLost:
@@ -112,6 +129,11 @@ class Attempt:
             message = f"the worker made a mistake, see its log: {type(error).__name__}: {error}"
             outcome = Outcome("failed", None, "worker_error", message)
         await self._finish(outcome, sender.last if sender else 0)
+
+    def _hand_back(self, problem: str) -> Outcome:
+        self._fitness.report(problem)
+        message = f"worker {self._settings.worker_id} cannot run jobs for the moment: {problem}"
+        return Outcome("released", None, "worker_unfit", message)
 
     def _home(self, where: Place, outbox: Outbox) -> Homecoming:
         home = Homecoming(self.job, where, self._files, outbox, self._settings)
@@ -151,6 +173,7 @@ class Attempt:
 
     async def _run_agent(self, outbox: Outbox, sender: BatchSender, where: Place, home: Homecoming | None) -> Outcome:
         if home is not None and (failure := await home.lay()):
+            await self._fitness.confirm()
             return failure
         process = await self._start(where, home.saved if home else None, home.directory if home else where.directory)
         turn_ended = home.checkpoints.turn_ended if home else _nothing
@@ -174,6 +197,8 @@ class Attempt:
             if sending.done():
                 await sending  # raises: nothing but an error ends the sender before the outbox is closed
             ended = await ending
+            if ended.scarce:
+                raise Unusable(ended.error)
             for survivor in ended.survivors:
                 message = f"a process of this job could not be ended: {survivor}"
                 outbox.put({"type": "progress", "message": message}, len(message))

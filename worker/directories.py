@@ -2,8 +2,8 @@
 
 An agent finds its session again only under the path where it began, so the path depends on the job alone. A lock on
 the directory, held by every process of the attempt, keeps a later attempt on the same machine out until nothing of
-the earlier one is left; if that takes too long the later one gets another path. What a killed worker left behind goes
-when the next attempt of the job comes, or when the next worker on the machine starts or ends.
+the earlier one is left; if that takes too long the later one gets another path. What a killed worker left behind is
+taken out of the way when the next attempt of the job comes, and deleted when the next worker on the machine starts.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import fcntl
 import os
 import re
 import secrets
-import shutil
-import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.clearing import Clearing, remove
+from worker.fitness import PROBE, Unusable, described
+
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PATIENCE_SECONDS = 10.0
-_NAME = re.compile(r"task-\d+-\d+(-[0-9a-f]{8})?")
+_NAME = re.compile(rf"(task-\d+-\d+(-[0-9a-f]{{8}})?(\.[0-9a-f]{{8}})?|{PROBE}[0-9a-f]{{8}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +50,44 @@ class Place:
 
 
 @contextlib.asynccontextmanager
-async def place(work_dir: str, name: str) -> AsyncIterator[Place]:
-    """Make directory and HOME for an attempt and remove them at the end."""
-    root = Path(work_dir)
-    base, stable = root / name, True
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while (lock := _lock(base)) is None:
-        if time.monotonic() > deadline:
-            base, stable = root / f"{name}-{secrets.token_hex(4)}", False
-        await asyncio.sleep(0.05)
+async def place(work_dir: str, name: str, clearing: Clearing) -> AsyncIterator[Place]:
+    """Make directory and HOME for an attempt, and leave them to ``clearing`` at the end. Raises Unusable."""
     try:
-        await asyncio.to_thread(_empty, base)
+        base, lock = await _claim(Path(work_dir), name, clearing)
+    except OSError as error:
+        raise Unusable(f"it cannot make a job's directory: {described(error)}") from error
+    try:
+        yield Place(base, lock, base.name == name)
+    finally:
+        clearing.discard(base, lock)
+
+
+async def _claim(root: Path, name: str, clearing: Clearing) -> tuple[Path, int]:
+    """Return a new directory with what belongs in it, and its lock. Raises OSError."""
+    base = root / name
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        lock = _lock(base)
+        if lock is None:
+            if time.monotonic() > deadline:
+                base = root / f"{name}-{secrets.token_hex(4)}"
+            await asyncio.sleep(0.05)
+        elif _is_empty(base):
+            break
+        else:
+            clearing.discard(base, lock)
+    try:
         for part in ("job", "home", "tmp"):
             (base / part).mkdir()
-        yield Place(base, lock, stable)
-    finally:
-        await asyncio.to_thread(remove, base)
-        os.close(lock)
+    except OSError:
+        clearing.discard(base, lock)
+        raise
+    return base, lock
+
+
+def _is_empty(base: Path) -> bool:
+    with os.scandir(base) as entries:
+        return next(entries, None) is None
 
 
 def _lock(base: Path) -> int | None:
@@ -87,31 +109,8 @@ def _lock(base: Path) -> int | None:
     return None
 
 
-def _empty(base: Path) -> None:
-    for entry in os.scandir(base):
-        remove(Path(entry.path))
-
-
-def remove(path: Path) -> None:
-    """Remove a tree, read-only directories included; what cannot go stays."""
-
-    def force(function: Callable[[str], Any], name: str, _: object) -> None:
-        with contextlib.suppress(OSError):
-            Path(name).parent.chmod(stat.S_IRWXU)
-            if function in (os.open, os.scandir, os.lstat):
-                Path(name).chmod(stat.S_IRWXU)
-                shutil.rmtree(name, ignore_errors=True)
-            else:
-                function(name)
-
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, onerror=force)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def sweep(work_dir: str) -> None:
-    """Remove what killed workers left behind; directories in use are locked and stay."""
+    """Delete what killed workers left behind; directories in use are locked and stay. Blocks; raises OSError."""
     root = Path(work_dir)
     if not root.is_dir():
         return

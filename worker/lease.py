@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.rpc.client import CallError, HttpClient, Unreachable
 from worker.settings import WorkerSettings
@@ -22,6 +22,13 @@ from worker.settings import WorkerSettings
 _log = logging.getLogger("ado.worker")
 _TICK_SECONDS = 1.0
 _LAST_WORD_SECONDS = 2.0
+
+
+class Report(NamedTuple):
+    """What a heartbeat tells: the attempts that the worker holds, and why it takes no jobs, if it does not."""
+
+    held: list[tuple[str, int]]
+    problem: str | None = None
 
 
 class Heartbeat:
@@ -32,7 +39,7 @@ class Heartbeat:
         settings: WorkerSettings,
         token: str,
         registration: dict[str, Any],
-        held: Callable[[], list[tuple[str, int]]],
+        report: Callable[[], Report],
         on_answer: Callable[[dict[str, Any]], None],
         on_refusal: Callable[[str], None],
     ) -> None:
@@ -41,7 +48,7 @@ class Heartbeat:
         self._interval = float(registration["heartbeatSeconds"])
         timeout = max(1.0, min(10.0, self._interval * 2))
         self._client = HttpClient(settings.url, token, timeout=timeout)
-        self._held = held
+        self._report = report
         self._on_answer = on_answer
         self._on_refusal = on_refusal
         self._loop = asyncio.get_running_loop()
@@ -85,11 +92,13 @@ class Heartbeat:
 
     def _beat(self, *, stopped: bool = False) -> bool:
         """Beat once; return whether the server has taken it or knows better."""
-        jobs = [{"jobId": job, "attempt": attempt} for job, attempt in self._held()]
+        held, problem = self._report()
+        jobs = [{"jobId": job, "attempt": attempt} for job, attempt in held]
         value = {
             "workerId": self._settings.worker_id,
             "session": self._session,
             "jobs": jobs,
+            "load": {"problem": problem} if problem else None,
             "at": datetime.now(UTC).isoformat(),
             "stopped": stopped,
         }

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -91,7 +92,7 @@ class KeptProcess:
             named = [str(fd) for fd in (peer.fileno(), event_w, -1 if held is None else held)]
             events = {"ADO_EVENTS_FD": str(keeper.EVENTS_FD), "ADO_EVENTS": f"/dev/fd/{keeper.EVENTS_FD}"}
             with cls.starting():
-                process = await asyncio.create_subprocess_exec(
+                process = await _execute(
                     *(sys.executable, "-I", "-S", _KEEPER, *named, "--", *argv),
                     stdin=script,
                     stdout=out_w,
@@ -178,6 +179,16 @@ class KeptProcess:
     def close(self) -> None:
         """Close the worker's end of the channel."""
         self._channel.close()
+
+
+async def _execute(*argv: str, **options: Any) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(*argv, **options)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        message = "its arguments or its environment are too large (Linux: 128 KiB for one of them, 2 MiB in all)"
+        raise OSError(errno.E2BIG, message) from error
 
 
 def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:

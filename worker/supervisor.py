@@ -16,16 +16,19 @@ import platform
 import random
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 from app.rpc.client import CallError, Client, State, Unreachable
 from worker.agents.base import Outcome
 from worker.attempt import Attempt
+from worker.clearing import Clearing
 from worker.directories import sweep
 from worker.files import Files
+from worker.fitness import Fitness
 from worker.keeper import become_subreaper
-from worker.lease import Heartbeat
+from worker.lease import Heartbeat, Report
 from worker.offer import WorkerOffer
 from worker.settings import WorkerSettings
 from worker.vault import Vault
@@ -33,6 +36,7 @@ from worker.vault import Vault
 _log = logging.getLogger("ado.worker")
 _WAIT_SECONDS = 20
 _RELEASE_SECONDS = 2.0
+_CLEARING_SECONDS = 5.0
 _CANCELLED = Outcome("cancelled", None, "cancelled")
 
 
@@ -43,6 +47,8 @@ class Supervisor:
         self._settings = settings
         self._offered = offered
         self._vault = vault
+        self._fitness = Fitness(settings.work_dir)
+        self._clearing = Clearing()
         self._token = token
         self._instance = secrets.token_hex(8)
         self._client = Client(settings.url, token, on_state=self._connection)
@@ -67,7 +73,7 @@ class Supervisor:
     async def run(self) -> int:
         """Work until told to end; return the exit code of the process."""
         become_subreaper()
-        await asyncio.to_thread(sweep, self._settings.work_dir)
+        self._sweep()
         async with self._client:
             while not self._draining.is_set():
                 self._unknown.clear()
@@ -78,10 +84,14 @@ class Supervisor:
                     await self._work()
                 finally:
                     await heartbeat.stop(last_word=self._draining.is_set() and self._failed is None)
-        await asyncio.to_thread(sweep, self._settings.work_dir)
+        self._sweep()
+        await asyncio.to_thread(self._clearing.finish, _CLEARING_SECONDS)
         if self._failed is not None:
             _log.error("worker ended", extra={"worker": self._settings.worker_id, "reason": self._failed})
         return 1 if self._failed else 0
+
+    def _sweep(self) -> None:
+        self._clearing.soon(partial(sweep, self._settings.work_dir))
 
     async def _register(self) -> Heartbeat | None:
         settings = self._settings
@@ -102,7 +112,10 @@ class Supervisor:
         self._session = registration["session"]
         self._file_bytes = int(registration["fileBytes"])
         _log.info("worker registered", extra={"worker": settings.worker_id})
-        return Heartbeat(settings, self._token, registration, lambda: list(self._attempts), self._heard, self._refused)
+        return Heartbeat(settings, self._token, registration, self._report, self._heard, self._refused)
+
+    def _report(self) -> Report:
+        return Report(list(self._attempts), self._fitness.problem)
 
     async def _until_stopped(self, path: str, value: dict[str, Any]) -> Any:
         """Call until answered; None once the worker is told to stop, or is refused for good."""
@@ -165,6 +178,7 @@ class Supervisor:
             if self._settings.max_jobs and self._taken >= self._settings.max_jobs:
                 self._draining.set()
                 return
+            await self._fitness.regained()
             free = self._settings.slots - len(self._running)
             if free <= 0:
                 self._freed.clear()
@@ -187,7 +201,7 @@ class Supervisor:
 
     def _begin(self, job: dict[str, Any]) -> None:
         self._taken += 1
-        attempt = Attempt(job, self._call, self._settings, self._files_of, self._vault)
+        attempt = Attempt(job, self._call, self._settings, self._files_of, self._vault, self._fitness, self._clearing)
         self._attempts[attempt.key] = attempt
         task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")
         self._running.add(task)

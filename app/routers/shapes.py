@@ -198,6 +198,7 @@ class Worker(Wire, omit_defaults=False):
     pid: int | UnsetType = UNSET
     host: str | UnsetType = UNSET
     backend: str | UnsetType = UNSET
+    problem: str | UnsetType = UNSET
     last_heartbeat_at: datetime | UnsetType = UNSET
     started_at: datetime | UnsetType = UNSET
 
@@ -217,6 +218,7 @@ class Worker(Wire, omit_defaults=False):
             pid=_or_unset(worker.pid),
             host=_or_unset(worker.host),
             backend=_or_unset(worker.backend),
+            problem=_or_unset(worker.problem),
             last_heartbeat_at=_or_unset(worker.last_heartbeat_at),
             started_at=_or_unset(worker.started_at),
         )

@@ -28,6 +28,10 @@ def _rows(found: list[dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def _problems(found: list[dict[str, Any]]) -> list[str]:
+    return [f"{worker['workerId']} takes no jobs: {worker['problem']}" for worker in found if "problem" in worker]
+
+
 @workers.command
 def status(*, watch: bool = False, options: Options = _NO_OPTIONS) -> int:
     """Show the workers, and what waits.
@@ -51,6 +55,7 @@ def status(*, watch: bool = False, options: Options = _NO_OPTIONS) -> int:
             queue = found["queue"]
             write_line(f"workers: {counts}   jobs: {queue['queued']} queued, {queue['running']} running")
             write_lines(table(_rows(found["workers"])))
+            write_lines(_problems(found["workers"]))
         if not watch:
             return exits.SUCCESS
         time.sleep(_WATCH_SECONDS)

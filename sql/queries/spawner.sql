@@ -3,11 +3,12 @@
 select pg_try_advisory_xact_lock(hashtextextended('ado.spawner.' || :backend::text, 0)) as locked;
 
 -- name: spawner_workers :many
--- Everything that can take jobs, or will.
-select s.worker_id, s.state, s.backend, s.host, s.capabilities, s.free_slots, s.free_cpu, s.free_memory, s.free_gpu,
+-- Everything that can take jobs, or will. A worker that says that it cannot has no free slot.
+select s.worker_id, s.state, s.backend, s.host, s.capabilities,
+       case when w.load ->> 'problem' is null then s.free_slots else 0 end as free_slots, s.free_cpu, s.free_memory, s.free_gpu,
        extract(epoch from now() - s.requested_at)::double precision as requested_seconds_ago,
        extract(epoch from now() - s.idle_since)::double precision as idle_seconds
-from ado.worker_status s where s.state not in ('dead', 'stopped');
+from ado.worker_status s join ado.workers w using (worker_id) where s.state not in ('dead', 'stopped');
 
 -- name: request_worker :none
 -- A decision: this worker is wanted. Its process registers under the id.

@@ -46,7 +46,8 @@ select r.task_id, r.job, r.attempt, r.stop_reason, r.missed_heartbeats, r.is_lis
 select capabilities, count from ado.worker_scales order by capabilities;
 
 -- name: list_workers :many
-select * from ado.worker_status s where :state::text is null or s.state = :state::text order by s.worker_id;
+select s.*, w.load ->> 'problem' as problem from ado.worker_status s join ado.workers w using (worker_id)
+where :state::text is null or s.state = :state::text order by s.worker_id;
 
 -- name: list_held_jobs :many
 select worker_id, task_id, job, attempt from ado.jobs where status = 'running';

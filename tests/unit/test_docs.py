@@ -46,6 +46,8 @@ def test_the_readme_names_no_setting_that_is_not_there():
         "ADO_PG_USER",
         "ADO_VENV",
         "ADO_JOB_INDEX",
+        "ADO_EVENTS",
+        "ADO_EVENTS_FD",
         "ADO_CHAOS_TASKS",
         "ADO_CHAOS_SEEDS",
         "ADO_FAULT_SEEDS",

@@ -1,33 +1,44 @@
 """The directory of a job: one path for every attempt, one attempt at a time, nothing left behind."""
 
 import subprocess
+import threading
+
+import pytest
 
 from worker import directories
+from worker.clearing import Clearing
 from worker.directories import place, sweep
+from worker.fitness import Unusable
 
 
-async def test_every_attempt_finds_the_same_empty_path(tmp_path):
+@pytest.fixture
+def clearing():
+    return Clearing()
+
+
+async def test_every_attempt_finds_the_same_empty_path(tmp_path, clearing):
     found = []
     for _ in range(2):
-        async with place(str(tmp_path), "task-1-0") as where:
+        async with place(str(tmp_path), "task-1-0", clearing) as where:
             found.append((where.base, where.stable, sorted(path.name for path in where.base.rglob("*"))))
             (where.directory / "left").write_text("x")
     assert found == [(tmp_path / "task-1-0", True, ["home", "job", "tmp"])] * 2
+    assert clearing.finish(20)
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_what_a_killed_worker_left_is_gone_for_the_next_attempt(tmp_path):
+async def test_what_a_killed_worker__for_the_next_attempt(tmp_path, clearing):
     (tmp_path / "task-1-0" / "job" / "old").mkdir(parents=True)
-    async with place(str(tmp_path), "task-1-0") as where:
+    async with place(str(tmp_path), "task-1-0", clearing) as where:
         assert list(where.directory.iterdir()) == []
 
 
-async def test_while_a_process_of_an_earlier_attempt_lives_the_next_one_is_elsewhere(tmp_path, monkeypatch):
+async def test_while_a_process_of_an_earlier_attempt_lives_the_next_one_is_elsewhere(tmp_path, monkeypatch, clearing):
     monkeypatch.setattr(directories, "_PATIENCE_SECONDS", 0.1)
-    async with place(str(tmp_path), "task-1-0") as first:
+    async with place(str(tmp_path), "task-1-0", clearing) as first:
         process = subprocess.Popen(["sleep", "60"], pass_fds=[first.lock])  # noqa: ASYNC220
         try:
-            async with place(str(tmp_path), "task-1-0") as second:
+            async with place(str(tmp_path), "task-1-0", clearing) as second:
                 assert second.base != first.base
                 assert not second.stable
                 sweep(str(tmp_path))
@@ -38,8 +49,36 @@ async def test_while_a_process_of_an_earlier_attempt_lives_the_next_one_is_elsew
             process.wait()
 
 
+async def test_what_is_deleted_still_holds_up_nobody(tmp_path, clearing):
+    """The end of an attempt and the start of the next do not wait for a deletion that does not end."""
+    hold = threading.Event()
+    clearing.soon(hold.wait)
+    try:
+        async with place(str(tmp_path), "task-1-0", clearing) as first:
+            (first.directory / "left").touch()
+        async with place(str(tmp_path), "task-1-0", clearing) as second:
+            assert (second.base, second.stable) == (first.base, True)
+            assert list(second.directory.iterdir()) == []
+            sweep(str(tmp_path))
+            leftovers = [path for path in tmp_path.iterdir() if path != second.base]
+            assert len(leftovers) == 1  # locked, so no sweep takes it
+    finally:
+        hold.set()
+    assert clearing.finish(20)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("work_dir", ["file", "file/under", "/proc/1/no", "loop"])
+async def test_a_place_that_cannot_be_made_is_the_machines_fault(tmp_path, work_dir, clearing):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(Unusable, match="cannot make a job's directory"):
+        async with place(str(tmp_path / work_dir), "task-1-0", clearing):
+            pass
+
+
 def test_a_sweep_takes_leftovers_and_nothing_else(tmp_path):
-    for name in ("task-1-0", "task-12-3-0a1b2c3d", "mine", "task-x"):
+    for name in ("task-1-0", "task-12-3-0a1b2c3d", "task-1-0.0a1b2c3d", "probe-0a1b2c3d", "mine", "task-x"):
         (tmp_path / name / "inner").mkdir(parents=True)
     sweep(str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "task-x"]

@@ -5,23 +5,23 @@ import asyncio
 from support.wire import Gate, Served
 
 from app.rpc.gate import Limits
-from worker.lease import Heartbeat
+from worker.lease import Heartbeat, Report
 from worker.settings import WorkerSettings
 
 
 async def test_a_heartbeat_that_fails_is_followed_by_the_next():
     beats = []
 
-    def held():
+    def report():
         beats.append(1)
         if len(beats) == 1:
             raise RuntimeError("unforeseen")
-        return []
+        return Report([])
 
     async with Served(Gate(), Limits()) as served:
         settings = WorkerSettings(url=(served.url,), worker_id="w")
         registration = {"session": "s", "heartbeatSeconds": 0.05}
-        heartbeat = Heartbeat(settings, "writer", registration, held, lambda _: None, lambda _: None)
+        heartbeat = Heartbeat(settings, "writer", registration, report, lambda _: None, lambda _: None)
         try:
             async with asyncio.timeout(10):
                 while len(beats) < 3:
