@@ -17,11 +17,19 @@ from app.rpc.gate import Credentials
 from app.rpc.procedure import Procedure
 from app.rpc.registry import Registry
 from db import tokens
-from db.errors import DatabaseRefused, DatabaseUnavailable, LogPruned, LogRewound
+from db.errors import (
+    DatabaseFull,
+    DatabaseReadOnly,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    LogPruned,
+    LogRewound,
+)
 from db.model import Token
 
 CACHE_SECONDS = 2.0
 _CACHE_TOKENS = 10_000
+_REFUSED_WRITES = {DatabaseReadOnly: "database_read_only", DatabaseFull: "database_full"}
 
 READ, OPERATE, ADMINISTER, WORK, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES = (
     "read",
@@ -75,6 +83,8 @@ class TokenGate:
 
     def explain(self, error: Exception) -> ProcedureError | None:
         """Say what a caller may know of a database error."""
+        if isinstance(error, (DatabaseReadOnly, DatabaseFull)):
+            return refusal(_REFUSED_WRITES[type(error)], str(error))
         if isinstance(error, DatabaseUnavailable):
             return refusal("database_unavailable", "the database cannot be reached at the moment")
         if isinstance(error, LogPruned):

@@ -8,6 +8,7 @@ from app.control.endings import Endings
 from app.control.parking import Parking
 from app.control.tell import CommandPoll
 from app.environment_cipher import EnvironmentCipher
+from app.health import Readiness
 from app.log.appender import Appender
 from app.log.feed import Feeds
 from app.log.hub import Hub
@@ -33,6 +34,7 @@ class Services:
     parking: Parking
     cipher: EnvironmentCipher
     command_poll: CommandPoll
+    readiness: Readiness
 
 
 @dataclass(frozen=True, slots=True)

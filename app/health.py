@@ -1,4 +1,4 @@
-"""``/healthz``: the process answers. ``/readyz``: database, schema and listener are there as well.
+"""``/healthz``: the process answers. ``/readyz``: database, schema and listener are there, and writes are taken.
 
 Both are open to everybody, so they name parts and never addresses, and a readiness is worth half a second. That no
 notification arrives is told and is no reason to be unready: readers poll.
@@ -18,7 +18,7 @@ from litestar import Response, get
 from app.log.hub import Hub
 from db import health
 from db.database import Database
-from db.errors import DatabaseError
+from db.errors import DatabaseError, DatabaseFull, DatabaseReadOnly
 from db.listener import Listener
 from db.migrate import known
 
@@ -64,6 +64,7 @@ class Readiness:
         if self.db is None or self.hub is None:
             return Report({**problems, "process": "is starting"})
         try:
+            await health.check_writes(self.db)
             schema = await health.schema(self.db)
             if not schema.serves(known()):
                 problems["schema"] = f"is at {schema.version}, not {known()}"
@@ -71,6 +72,8 @@ class Readiness:
             with self.hub.waiting(("h", name)) as heard:
                 theirs, ours = await health.probe(self.db, f"h:{name}"), datetime.now(UTC)
                 hears = await heard.wait(_HEAR_SECONDS)
+        except (DatabaseReadOnly, DatabaseFull) as error:
+            return Report({**problems, "database": str(error).removeprefix("the database ")})
         except DatabaseError:
             return Report({**problems, "database": "does not answer"})
         return Report(problems, hears, theirs, ours)

@@ -54,7 +54,7 @@ _CREATIONS = 100  # tasks stored in one commit
 class Replica:
     """The parts of a running replica."""
 
-    def __init__(self, settings: AppSettings, db: Database) -> None:
+    def __init__(self, settings: AppSettings, db: Database, readiness: Readiness) -> None:
         hub = Hub()
         feeds = Feeds(
             db,
@@ -77,13 +77,14 @@ class Replica:
         cipher = EnvironmentCipher(settings.data_key)
         commands = CommandPoll(db, hub)
         self.services = Services(
-            settings, db, hub, feeds, tail, appender, creations, Endings(db), parking, cipher, commands
+            settings, db, hub, feeds, tail, appender, creations, Endings(db), parking, cipher, commands, readiness
         )
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
         self.rpc = RpcApplication(self.registry, self.gate, Limits(body_bytes=settings.body_bytes), base="/trpc")
         self.listener = Listener(settings.listen_dsn or settings.dsn, hub.hear, hub.wake_all)
         self._tasks: list[asyncio.Task[Any]] = []
+        readiness.db, readiness.listener, readiness.hub = db, self.listener, hub
 
     def start(self) -> None:
         """Start the loops."""
@@ -146,9 +147,8 @@ def create_app(settings: AppSettings) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         await asyncio.to_thread(check, settings.dsn)
-        replica = Replica(settings, await _open(settings))
+        replica = Replica(settings, await _open(settings), readiness)
         running.append(replica)
-        readiness.db, readiness.listener, readiness.hub = replica.services.db, replica.listener, replica.services.hub
         replica.start()
 
         async def drain() -> None:

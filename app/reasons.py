@@ -94,6 +94,8 @@ REFUSALS: dict[str, tuple[str, str]] = {
         "a failover or a restored backup lost events that were read before: read on after data.lastSeq, or from 0",
     ),
     "database_unavailable": ("SERVICE_UNAVAILABLE", "try again: nothing is lost while the database is away"),
+    "database_read_only": ("SERVICE_UNAVAILABLE", "try again; the operator promotes the database or names the primary"),
+    "database_full": ("SERVICE_UNAVAILABLE", "try again; the operator frees space on the database's disk"),
     "draining": ("SERVICE_UNAVAILABLE", "connect again: another replica answers"),
 }
 

@@ -23,6 +23,7 @@ from cli.contexts import Server
 from cli.lines import LastLines, Lines, Piece, Style, payload
 from cli.log import LogReader
 from cli.output import talk, write_bytes, write_pieces
+from cli.silence import Silence
 from cli.summary import summary
 from cli.terminal import colours, is_terminal
 from cli.waiting import why_waiting
@@ -77,6 +78,7 @@ class Follower:
         self._style = Style(many, is_terminal(sys.stdout), self._coloured, view.timestamps, view.own_lines)
         self._lines = Lines(self._style)
         self._started = asyncio.Event()
+        self._silence = Silence()
         self._connection_told = "connected"
 
     async def run(self) -> int:
@@ -106,6 +108,7 @@ class Follower:
     async def _show(self) -> int:
         async with Client(self._server.urls, self._server.token, on_state=self._connection) as client:
             waiting = asyncio.create_task(self._explain_waiting(client), name="waiting")
+            silence = asyncio.create_task(self._silence.watch(client), name="silence")
             try:
                 await self._stream(client)
                 if not self._view.verdict:
@@ -113,7 +116,8 @@ class Follower:
                 task = await client.query("tasks.get", {"taskId": self._view.task_id})
             finally:
                 waiting.cancel()
-                await asyncio.gather(waiting, return_exceptions=True)
+                silence.cancel()
+                await asyncio.gather(waiting, silence, return_exceptions=True)
         self._end(task)
         return exits.of_task(task)
 
@@ -128,6 +132,7 @@ class Follower:
             wish = view.input(tail=None)
         async for item in LogReader(client, view.procedure, wish).read(last):
             event = item.data
+            self._silence.heard()
             if event["type"] != "created":
                 self._started.set()
             self._write(event)

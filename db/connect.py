@@ -9,13 +9,14 @@ from typing import Any
 import psycopg
 
 from db.errors import DatabaseRefused, DatabaseUnavailable
+from db.hosts import session_options
 
 
 @contextmanager
 def connected(dsn: str, **options: Any) -> Iterator[psycopg.Connection[Any]]:
     """Yield a connection. Raises DatabaseUnavailable, and DatabaseRefused for what the database does not allow."""
     try:
-        with psycopg.connect(dsn, **options) as connection:
+        with psycopg.connect(dsn, **session_options(dsn), **options) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(f"cannot connect to the database: {_line(error)}") from error

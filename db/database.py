@@ -13,8 +13,9 @@ from typing import Any, Self
 
 import asyncpg
 
-from db.errors import DatabaseRefused, DatabaseUnavailable
+from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseRefused, DatabaseUnavailable
 from db.notifier import Notifier
+from db.pool import Pool
 from db.queries import load
 
 _BROKEN = (
@@ -25,21 +26,24 @@ _BROKEN = (
     asyncpg.InternalClientError,  # a connection that broke in the middle of its release
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,  # its disk cannot be read or written
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
+_REMEMBER_SECONDS = 15.0  # workers send again every few seconds at the latest, so a trouble that lasts stays known
 _DEADLOCK_TRIES = 5
 
 
 class Database:
     """A pool of connections; ``many``, ``optional`` and ``one`` run a statement by its name."""
 
-    def __init__(self, pool: asyncpg.Pool, notifier: Notifier) -> None:
+    def __init__(self, pool: Pool, notifier: Notifier) -> None:
         self._pool = pool
         self._notifier = notifier
         self.answered_at = time.monotonic()
         """When a statement last got its answer, by the local clock."""
+        self._full_at = float("-inf")
 
     @classmethod
     async def open(cls, dsn: str, *, size: int, pooled: bool = False, timeout: float = 30.0) -> Self:
@@ -52,12 +56,11 @@ class Database:
             "command_timeout": timeout,
             "timeout": 10,
             "statement_cache_size": 0 if pooled else 500,
-            "reset": _nothing,
             "server_settings": {"application_name": "ado-api"},
         }
         try:
-            pool = await asyncpg.create_pool(dsn, min_size=1, max_size=size, **common)
-            notifying = await asyncpg.create_pool(dsn, min_size=0, max_size=1, **common)
+            pool = await Pool.open(dsn, least=1, most=size, **common)
+            notifying = await Pool.open(dsn, least=0, most=1, **common)
         except _BROKEN as error:
             raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error
         return cls(pool, Notifier(notifying))
@@ -65,10 +68,7 @@ class Database:
     async def close(self, timeout: float = 5.0) -> None:
         """Close the connections; those still in use after ``timeout`` seconds are cut."""
         await self._notifier.close()
-        try:
-            await asyncio.wait_for(self._pool.close(), timeout)
-        except TimeoutError:
-            self._pool.terminate()
+        await self._pool.close(timeout)
 
     def tell(self, hint: str) -> None:
         """Send a hint that belongs to no statement."""
@@ -80,7 +80,7 @@ class Database:
         arguments = query.arguments(values)
         for attempt in range(1, _DEADLOCK_TRIES + 1):
             try:
-                rows: list[asyncpg.Record] = await self._pool.fetch(query.numbered, *arguments)
+                rows = await self._pool.fetch(query.numbered, *arguments)
             except asyncpg.DeadlockDetectedError:
                 if attempt == _DEADLOCK_TRIES:
                     raise
@@ -88,13 +88,25 @@ class Database:
             except asyncpg.DataError as error:
                 raise DatabaseRefused("a value cannot be stored: NUL in a text, or a number out of range") from error
             except _BROKEN as error:
-                raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
+                raise self._unavailable(error) from error
             else:
                 self.answered_at = time.monotonic()
                 if query.hints:
                     self._notifier.tell(hint for row in rows for hint in row["hints"] or ())
                 return rows
         raise AssertionError("unreachable")
+
+    def _unavailable(self, error: Exception) -> DatabaseUnavailable:
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            return DatabaseReadOnly()
+        if not isinstance(error, asyncpg.DiskFullError):
+            return DatabaseUnavailable(f"the database did not answer: {type(error).__name__}")
+        self._full_at = time.monotonic()
+        return DatabaseFull()
+
+    def was_full(self) -> bool:
+        """Whether the disk was full less than ``_REMEMBER_SECONDS`` ago; small writes may succeed meanwhile."""
+        return time.monotonic() - self._full_at < _REMEMBER_SECONDS
 
     async def optional(self, name: str, /, **values: Any) -> asyncpg.Record | None:
         """Run a statement that gives one row or none."""
@@ -104,7 +116,3 @@ class Database:
     async def one(self, name: str, /, **values: Any) -> asyncpg.Record:
         """Run a statement that always gives one row."""
         return (await self.many(name, **values))[0]
-
-
-async def _nothing(_: Any) -> None:
-    """Reset a connection that comes back to the pool: single statements leave nothing behind."""

@@ -4,6 +4,8 @@ DatabaseError
 ├── SchemaMismatch        this release does not run on the database's schema
 ├── MigrationFailed       a migration did not apply, or an applied one was changed
 ├── DatabaseUnavailable   no connection, or it broke before an answer came
+│   ├── DatabaseReadOnly  it takes no writes: a standby, or a demoted primary
+│   └── DatabaseFull      it can store no more: its disk is full
 ├── DatabaseRefused       a value cannot be stored: NUL in a text, a number out of range
 ├── LogPruned             the events a reader asks for have been dropped
 ├── LogRewound            a reader has seen more of a log than the database has
@@ -43,6 +45,24 @@ class DatabaseUnavailable(DatabaseError):
     """There is no connection, or it broke before the answer came."""
 
     next_step = "check that Postgres runs and that ADO_DSN names it; nothing is lost, calls may be sent again"
+
+
+class DatabaseReadOnly(DatabaseUnavailable):
+    """The database takes no writes: it is a standby, or a primary that was demoted."""
+
+    next_step = "promote it, or name the primary in ADO_DSN; of several hosts the one that takes writes is used"
+
+    def __init__(self) -> None:
+        super().__init__("the database refuses writes: it is read-only")
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The database can store no more: its disk is full."""
+
+    next_step = "free space on the database's disk: ado db prune drops old logs; workers keep what they have and go on"
+
+    def __init__(self) -> None:
+        super().__init__("the database refuses writes: its disk is full")
 
 
 class DatabaseRefused(DatabaseError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from db.database import Database
+from db.errors import DatabaseFull, DatabaseReadOnly
 from db.migrate import Schema
 
 
@@ -32,6 +33,14 @@ async def gauges(db: Database) -> Gauges:
         oldest["transaction_seconds"],
         oldest["snapshot_age"],
     )
+
+
+async def check_writes(db: Database) -> None:
+    """Raise DatabaseReadOnly or DatabaseFull where writes are refused, or were a moment ago; DatabaseUnavailable."""
+    if (await db.one("is_read_only"))["read_only"]:
+        raise DatabaseReadOnly
+    if db.was_full():
+        raise DatabaseFull
 
 
 async def schema(db: Database) -> Schema:

@@ -2,7 +2,7 @@
 
 What arrives are hints (``db.hints``). Authority is always the table. While the connection is away nothing is lost but
 time: readers poll, and after every reconnect everybody is woken once. A connection that the network has swallowed is
-found by a query every ``check_seconds``.
+found by a query every ``check_seconds``, and so is one to a server that was demoted: nobody notifies there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable
 import asyncpg
 
 from db.hints import parse
+from db.hosts import session_options
+from db.pool import is_read_only
 
 CHANNEL = "ado"
 _log = logging.getLogger("ado.listener")
@@ -38,12 +40,12 @@ class Listener:
         self.connected = False
 
     async def run(self) -> None:
-        """Listen until cancelled, reconnecting with back-off and jitter."""
+        """Listen until cancelled, reconnecting with back-off and jitter, whatever goes wrong."""
         failures = 0
         while True:
             try:
                 await self._listen()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:  # noqa: BLE001 - a server that is killed makes the driver fail in many ways
                 if self.connected:
                     _log.warning("listener lost", extra={"error": type(error).__name__})
                     failures = 0
@@ -57,6 +59,7 @@ class Listener:
             timeout=10,
             command_timeout=self._check_seconds,
             statement_cache_size=0,
+            **session_options(self._dsn),
             server_settings={"application_name": "ado-listen"},
         )
         try:
@@ -70,6 +73,8 @@ class Listener:
                     await asyncio.wait_for(ended.wait(), self._check_seconds)
                 except TimeoutError:
                     await connection.execute("select 1")
+                    if is_read_only(connection.get_settings()):
+                        break
             raise ConnectionResetError
         finally:
             connection.terminate()

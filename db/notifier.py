@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import asyncpg
 
 from db.hints import Failures, payloads, topic
+from db.pool import Pool
 from db.queries import load
 
 _PAUSE_SECONDS = 1.0  # between two tries while the queue is full; readers poll as often
@@ -23,7 +24,7 @@ _PAUSE_SECONDS = 1.0  # between two tries while the queue is full; readers poll 
 class Notifier:
     """Sends hints, one notification in flight; what comes meanwhile goes with the next one."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._pending: dict[str, str] = {}
         self._sending: asyncio.Task[None] | None = None
@@ -45,7 +46,13 @@ class Notifier:
                 self._pending.clear()
                 for payload in payloads(hints):
                     await self._pool.fetch(load()["notify"].numbered, payload)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
             full = isinstance(error, asyncpg.ProgramLimitExceededError)
             if full:
                 self._quiet_until = time.monotonic() + _PAUSE_SECONDS

@@ -21,6 +21,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from db.errors import DatabaseUnavailable, PruneBusy
+from db.hosts import session_options
 from db.queries import load
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -50,7 +51,10 @@ def prune(dsn: str, older_than_seconds: float, *, wait_seconds: float = 60.0) ->
     ``wait_seconds`` is for older transactions that may still read the range. Raises PruneBusy, DatabaseUnavailable.
     """
     try:
-        with psycopg.connect(dsn, autocommit=True, row_factory=dict_row, prepare_threshold=None) as connection:
+        options = session_options(dsn)
+        with psycopg.connect(
+            dsn, autocommit=True, row_factory=dict_row, prepare_threshold=None, **options
+        ) as connection:
             connection.execute("select set_config('statement_timeout', %s, false)", [f"{wait_seconds}s"])
             with _alone(connection):
                 _drop_marked(connection)  # of a prune that was killed

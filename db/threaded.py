@@ -13,8 +13,9 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from db.errors import DatabaseUnavailable
+from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseUnavailable
 from db.hints import Failures, payloads, topic
+from db.hosts import session_options
 from db.queries import load
 
 
@@ -38,7 +39,12 @@ class Pool:
             max_size=size,
             open=False,
             timeout=10,
-            kwargs={"row_factory": dict_row, "application_name": "ado-spawner", "prepare_threshold": None},
+            kwargs={
+                "row_factory": dict_row,
+                "application_name": "ado-spawner",
+                "prepare_threshold": None,
+                **session_options(dsn),
+            },
             check=ConnectionPool.check_connection,
         )
 
@@ -59,9 +65,17 @@ class Pool:
         try:
             with self._pool.connection() as connection:
                 connection.hints.clear()
-                with connection.transaction():
-                    yield connection
-                self._tell(connection)
+                try:
+                    with connection.transaction():
+                        yield connection
+                    self._tell(connection)
+                finally:
+                    if _is_read_only(connection):
+                        connection.close()  # the pool opens another one, which may lead to the new primary
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise DatabaseReadOnly from error
+        except psycopg.errors.DiskFull as error:
+            raise DatabaseFull from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
 
@@ -72,6 +86,12 @@ class Pool:
                     connection.execute(load()["notify"].named.encode(), {"hints": payload})
         except psycopg.Error as error:
             self._failures.log(error, full=isinstance(error, psycopg.errors.ProgramLimitExceeded))
+
+
+def _is_read_only(connection: Connection) -> bool:
+    """Whether the server has reported that sessions on it cannot write."""
+    names = (b"in_hot_standby", b"default_transaction_read_only")
+    return any(connection.pgconn.parameter_status(name) == b"on" for name in names)
 
 
 def rows(connection: Connection, name: str, /, **values: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The procedure ``system.measure``: what the database costs this replica, and how far the clocks are apart."""
+"""The procedures ``system.*``: what is wrong with this replica, what its database costs, how far clocks are apart."""
 
 from __future__ import annotations
 
@@ -9,14 +9,28 @@ from statistics import median
 
 from msgspec import UNSET, UnsetType
 
-from app.auth import OPERATE
+from app.auth import OPERATE, READ
 from app.context import Context
 from app.routers.shapes import Wire
-from app.rpc.procedure import mutation
-from db import health, workers
+from app.rpc.procedure import mutation, query
+from db import health as probes
+from db import workers
 
 _ROUNDS = 9
 _HEAR_SECONDS = 1.0
+
+
+class Health(Wire):
+    """What ``/readyz`` says of the replica that answers."""
+
+    problems: dict[str, str]
+    """By part (process, database, schema, listener); empty when it is ready."""
+
+
+@query(access=READ)
+async def health(context: Context) -> Health:
+    """Say what is wrong with the replica, to a client whose stream is silent."""
+    return Health((await context.services.readiness.report()).problems)
 
 
 class MeasureInput(Wire):
@@ -65,7 +79,7 @@ async def measure(context: Context, input: MeasureInput) -> Measured:
 
 async def _commit(context: Context, *, durable: bool) -> float:
     began = time.perf_counter()
-    await health.commit_something(context.db, durable=durable)
+    await probes.commit_something(context.db, durable=durable)
     return (time.perf_counter() - began) * 1000
 
 
@@ -74,7 +88,7 @@ async def _notify(context: Context) -> tuple[float | None, float]:
     name = secrets.token_hex(8)
     with context.services.hub.waiting(("h", name)) as hint:
         began, before = time.perf_counter(), time.time()
-        theirs = await health.probe(context.db, f"h:{name}")
+        theirs = await probes.probe(context.db, f"h:{name}")
         answered = time.time()
         came = await hint.wait(_HEAR_SECONDS)
         took = (time.perf_counter() - began) * 1000

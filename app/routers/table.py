@@ -40,6 +40,7 @@ def registry() -> Registry:
             "stream.taskOutput": stream.task_output,
             "stream.taskProgress": stream.task_progress,
             "stream.systemEvents": stream.system_events,
+            "system.health": system.health,
             "system.measure": system.measure,
             "tokens.create": tokens.create,
             "tokens.list": tokens.listing,

@@ -118,6 +118,7 @@ class Client:
         self._contacted = False
         self._served = False
         self._moving = False
+        self._refused = False
 
     async def __aenter__(self) -> Self:
         self._runner = asyncio.create_task(self._run(), name="ado client")
@@ -185,9 +186,9 @@ class Client:
         started = time.monotonic()
         while True:
             url = self._urls[turn % len(self._urls)]
-            self._served = self._moving = False
+            self._served = self._moving = self._refused = False
             detail = await self._connection(url)
-            if self._served:  # a connection that was only refused is no reason to come back at once
+            if self._served and not self._refused:  # a server that cannot serve is not asked again at once
                 pause = _SHORTEST_PAUSE
             self._lost(url, detail)
             limit = self._first_contact_seconds
@@ -276,6 +277,7 @@ class Client:
                     self._moving = True
                     return "the server asks to connect again"
                 if why := self._refusal(frame):
+                    self._refused = True
                     return why
                 self._delivering = True
                 try:

@@ -19,6 +19,8 @@ _NO_OPTIONS = Options()
 _SKEW_SECONDS = 5.0
 _LIVE = ("idle", "busy", "starting", "draining")
 _FIXES = {
+    "refuses writes: it is read-only": "promote it, or name the primary in ADO_DSN (of several the primary is used)",
+    "refuses writes: its disk is full": "free space on its disk (ado db prune drops old logs); workers then go on",
     "process": "wait for its restart, or look at the replica's log",
     "database": "start Postgres, or check ADO_DSN of the replicas",
     "schema": "ado db migrate with this release, or deploy the release that fits",
@@ -119,7 +121,8 @@ def _replica(url: str) -> list[Check]:
     problems: dict[str, str] = ready["problems"]
     for part, fine in (("process", "serves"), ("database", "answers"), ("schema", "fits"), ("listener", "listens")):
         if part in problems or part != "process":
-            checks.append(Check(part, part not in problems, problems.get(part, fine), _FIXES[part]))
+            problem = problems.get(part, "")
+            checks.append(Check(part, part not in problems, problem or fine, _FIXES.get(problem) or _FIXES[part]))
     if ready["databaseTime"] is not None:
         away = datetime.fromisoformat(ready["databaseTime"]) - datetime.fromisoformat(ready["time"])
         checks.append(_clock("database clock", away.total_seconds(), "the replica and the database"))

@@ -13,6 +13,10 @@ select transaction_seconds, snapshot_age from ado.oldest_activity();
 -- name: database_time :one
 select now() as now;
 
+-- name: is_read_only :one
+-- Whether this server takes no writes: a standby, or a primary that was demoted.
+select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as read_only;
+
 -- name: schema_version :one
 -- The newest migration, and that of the oldest release that still runs; by way of jsonb, because a database that an older
 -- release has migrated does not have the column.

@@ -17,7 +17,7 @@ from db import tokens
 
 READ = {
     "tasks.get", "tasks.list", "workers.list", "workers.status",
-    "stream.taskEvents", "stream.taskOutput", "stream.taskProgress", "stream.systemEvents",
+    "stream.taskEvents", "stream.taskOutput", "stream.taskProgress", "stream.systemEvents", "system.health",
 }  # fmt: skip
 READ_VALUES = {"tasks.kvGet", "tasks.kvList"}
 WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}

@@ -1,0 +1,81 @@
+"""A pool of asyncpg connections that lets go of servers which take no writes any more.
+
+After a failover a connection may lead to the demoted server: its writes fail, its reads are old. Postgres reports a
+change of ``in_hot_standby`` and ``default_transaction_read_only`` with the next answer. The first answer or error that
+tells so makes the pool replace every connection, and what was read is read again, because a new connection may lead to
+the new primary. Where it does not (one host that is read-only) reads are served, and the pool tries again every second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Self
+
+import asyncpg
+
+from db.hosts import session_options
+
+_RENEW_SECONDS = 1.0
+
+
+class Pool:
+    """Connections to one database; every statement is a transaction of its own."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._renewed_at = float("-inf")
+        self._renewals = 0
+
+    @classmethod
+    async def open(cls, dsn: str, *, least: int, most: int, **options: Any) -> Self:
+        """Connect; ``options`` are those of a connection."""
+        options = {**session_options(dsn), **options}
+        return cls(await asyncpg.create_pool(dsn, min_size=least, max_size=most, reset=_nothing, **options))
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a statement and return its rows. Raises what asyncpg raises."""
+        while True:
+            renewals = self._renewals
+            async with self._pool.acquire() as connection:
+                try:
+                    rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+                except asyncpg.ReadOnlySQLTransactionError:
+                    await self._renew()
+                    raise
+                settings = connection.get_settings()
+            outlived = self._renewals != renewals  # another statement found out while this one ran
+            if not is_read_only(settings) or not (outlived or await self._renew()):
+                return rows
+
+    async def _renew(self) -> bool:
+        """Have every connection replaced at its next use; False when that was done a moment ago."""
+        if time.monotonic() - self._renewed_at < _RENEW_SECONDS:
+            return False
+        self._renewed_at = time.monotonic()
+        self._renewals += 1
+        await self._pool.expire_connections()
+        return True
+
+    async def close(self, timeout: float) -> None:
+        """Close the connections; those still in use after ``timeout`` seconds are cut."""
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout)
+        except TimeoutError:
+            self._pool.terminate()
+
+    def terminate(self) -> None:
+        """Cut the connections."""
+        self._pool.terminate()
+
+
+def is_read_only(settings: Any) -> bool:
+    """Whether a server has reported that sessions on it cannot write; a pooler may not pass that on."""
+    return "on" in (
+        getattr(settings, "in_hot_standby", "off"),
+        getattr(settings, "default_transaction_read_only", "off"),
+    )
+
+
+async def _nothing(_: Any) -> None:
+    """Reset a connection that comes back to the pool: single statements leave nothing behind."""
