@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import uvicorn
 
 from app.edge import EdgeProtocol, is_no_peers_fault
+from app.lifeline import on_end_in
 from app.main import create_app
 from app.rpc.request_id import RequestIds
 from app.rpc.upgrades import Upgrades
@@ -76,12 +77,10 @@ async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int |
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if lifeline is not None:
-        loop.add_reader(lifeline, stopping.set)
+        on_end_in(loop, lifeline, stopping.set)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
     waiting = asyncio.create_task(stopping.wait(), name="stop signal")
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-    if lifeline is not None:
-        loop.remove_reader(lifeline)
     waiting.cancel()
     await _finish(server, serving, app.state.get("drain"))
 

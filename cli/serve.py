@@ -193,6 +193,7 @@ def spawner(
         Where workers of this machine make the directories of their jobs.
     """
     from app import logs
+    from app.lifeline import on_end
     from app.settings import SettingsError, SpawnerSettings, read
     from db.errors import DatabaseError
     from db.threaded import Pool
@@ -201,7 +202,7 @@ def spawner(
     stopping = threading.Event()
     _on_signals(stopping)
     if lifeline is not None:
-        threading.Thread(target=_await_end, args=(lifeline, stopping), name="lifeline", daemon=True).start()
+        on_end(lifeline, stopping.set)
     try:
         settings = read(SpawnerSettings, max_workers=max, url=tuple(url.split(",")) if url else None, work_dir=work_dir)
         pool = Pool(settings.dsn, size=4)
@@ -229,7 +230,10 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     from db.spawner import SpawnerDatabase
 
     named = "ADO_WORKER_CAPABILITIES" in os.environ  # else its workers offer what is here, as they run here
-    capabilities, labels = (settings.worker_capabilities, {}) if named else here.offered()
+    try:
+        capabilities, labels = (settings.worker_capabilities, {}) if named else here.offered()
+    except OSError as error:
+        raise usage(f"the secrets cannot be read: {error}", "check ADO_SECRETS_DIR") from error
     local = LocalBackend(
         urls=settings.url,
         capabilities=(*capabilities, *(f"git:{host}" for host in settings.git_hosts)),
@@ -242,12 +246,6 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
         Spawner(SpawnerDatabase(pool), local, limits, interval=settings.spawner_seconds).run(stopping)
     finally:
         local.stop(settings.worker_stop_seconds)
-
-
-def _await_end(fd: int, stopping: threading.Event) -> None:
-    while os.read(fd, 1):
-        pass
-    stopping.set()
 
 
 def worker(
@@ -308,4 +306,6 @@ def worker(
     except Unfit as error:
         raise usage(str(error), error.next_step) from error
     except OSError as error:
-        raise usage(f"the token cannot be read: {error}", "check --token-file") from error
+        raise usage(
+            f"the token or the secrets cannot be read: {error}", "check --token-file, ADO_SECRETS_DIR"
+        ) from error

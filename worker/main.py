@@ -6,6 +6,7 @@ import asyncio
 import signal
 from pathlib import Path
 
+from app.lifeline import on_end_in
 from worker import vault
 from worker.offer import offer
 from worker.settings import WorkerSettings
@@ -26,10 +27,5 @@ async def _run(supervisor: Supervisor, lifeline: int | None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
     if lifeline is not None:
-
-        def cut() -> None:
-            loop.remove_reader(lifeline)
-            supervisor.stop()
-
-        loop.add_reader(lifeline, cut)
+        on_end_in(loop, lifeline, supervisor.stop)
     return await supervisor.run()

@@ -14,6 +14,7 @@ import threading
 
 from app.control.backends.base import Backend
 from app.control.decide import Limits, decide
+from app.control.starts import Starts
 from db import tokens
 from db.errors import DatabaseUnavailable
 from db.spawner import SpawnerDatabase
@@ -29,6 +30,7 @@ class Spawner:
         self._backend = backend
         self._limits = limits
         self._interval = interval
+        self._starts = Starts()
 
     def run(self, stopping: threading.Event) -> None:
         """Step until told to stop, then end the workers."""
@@ -42,9 +44,10 @@ class Spawner:
 
     def step(self) -> None:
         """Look once, decide, and act."""
-        for worker_id in self._backend.ended():
-            _log.info("worker ended", extra={"worker": worker_id})
-            self._database.worker_gone(worker_id)
+        for gone in self._backend.ended():
+            _log.info("worker ended", extra={"worker": gone.worker_id, "code": gone.code})
+            self._database.worker_gone(gone.worker_id)
+            self._starts.note(gone)
         for worker_id in self._decide():
             self._start(worker_id)
 
@@ -58,7 +61,8 @@ class Spawner:
             for worker_id in decision.drain:
                 decider.retire(worker_id)
             offer = self._backend.offer
-            started = [f"{self._backend.name}-{secrets.token_hex(4)}" for _ in range(decision.start)]
+            count = min(decision.start, self._starts.allowed())
+            started = [f"{self._backend.name}-{secrets.token_hex(4)}" for _ in range(count)]
             for worker_id in started:
                 decider.request(worker_id, sorted(offer.capabilities), offer.resources, offer.slots, self._backend.host)
         if decision.drain or decision.forget:

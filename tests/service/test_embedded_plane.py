@@ -18,10 +18,10 @@ def ado(home):
     env = {name: value for name, value in os.environ.items() if not name.startswith(("ADO_", "CI"))}
     env.update(FAST, ADO_HOME=str(home))
 
-    def run(*arguments, wait=True, timeout=120):
+    def run(*arguments, wait=True, timeout=120, **more):
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", *arguments],
-            env=env,
+            env={**env, **more},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -110,3 +110,27 @@ def test_dead_children_are_started_again(ado):
     assert after["url"] == before["url"]
     assert sorted(process["role"] for process in after["processes"]) == sorted(p["role"] for p in before["processes"])
     assert all(exists(process["pid"]) for process in after["processes"])
+
+
+@pytest.mark.parametrize("role", ["api", "spawner"])
+def test_a_child_that_was_stopped_ends_with_the_control_plane_all_the_same(ado, role):
+    """What was stopped and goes on waits for the lifeline again, which other processes share and have changed."""
+    assert ado("up", "--detach").returncode == 0
+    pids = {process["role"]: process["pid"] for process in state(ado)["processes"]}
+    os.kill(pids[role], signal.SIGSTOP)
+    os.kill(pids[role], signal.SIGCONT)
+    os.kill(pids["control-plane"], signal.SIGKILL)
+    until(lambda: not exists(pids["api"]) and not exists(pids["spawner"]), "the children to be gone", 30)
+
+
+def test_workers_that_end_at_their_start_are_started_ever_more_rarely(ado, home):
+    unreadable = {"ADO_SECRETS_DIR": "/no/such/directory", "ADO_WORKER_CAPABILITIES": "shell"}  # read by workers alone
+    assert ado("up", "--detach", **unreadable).returncode == 0
+    assert ado("run", "--remote", "--detach", "--agent", "shell", "true").returncode == 0
+
+    def pauses():
+        lines = [json.loads(line) for line in (home / "plane.log").read_text().splitlines() if line.startswith("{")]
+        return [line["next_in_seconds"] for line in lines if "next_in_seconds" in line]
+
+    assert until(lambda: len(pauses()) >= 3 and pauses(), "three failures", 60)[:3] == [1, 2, 4]
+    assert "/no/such/directory" in (home / "plane.log").read_text()

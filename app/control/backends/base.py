@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from app.control.decide import Offer
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A worker whose process has ended, with how long it ran and its exit code (a signal as its negative number)."""
+
+    worker_id: str
+    seconds: float
+    code: int
 
 
 class Backend(Protocol):
@@ -17,7 +27,7 @@ class Backend(Protocol):
     def start(self, worker_id: str, token: str) -> None:
         """Start a worker that will register under the id with the token."""
 
-    def ended(self) -> list[str]:
+    def ended(self) -> list[Gone]:
         """Return the workers whose processes ended since the last call."""
 
     def stop(self, seconds: float) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from app.control.backends.base import Gone
 from app.control.decide import Offer
 from db.model import Resources
 
@@ -48,6 +49,7 @@ class LocalBackend:
         self._work_dir = work_dir
         self._lifeline = lifeline
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started_at: dict[str, float] = {}
 
     def start(self, worker_id: str, token: str) -> None:
         """Start a worker process."""
@@ -62,6 +64,7 @@ class LocalBackend:
                 env={name: value for name, value in os.environ.items() if name not in _SECRETS},
                 start_new_session=True,  # a Ctrl-C in the terminal is for the control plane, which then asks
             )
+            self._started_at[worker_id] = time.monotonic()
         finally:
             os.close(read)
 
@@ -76,11 +79,17 @@ class LocalBackend:
             command += ["--lifeline", str(self._lifeline)]
         return command
 
-    def ended(self) -> list[str]:
+    def ended(self) -> list[Gone]:
         """Return the workers whose processes ended, once each."""
-        gone = [worker_id for worker_id, process in self._processes.items() if process.poll() is not None]
-        for worker_id in gone:
-            del self._processes[worker_id]
+        now = time.monotonic()
+        codes = {worker_id: process.poll() for worker_id, process in self._processes.items()}
+        gone = [
+            Gone(worker_id, now - self._started_at.pop(worker_id), code)
+            for worker_id, code in codes.items()
+            if code is not None
+        ]
+        for one in gone:
+            del self._processes[one.worker_id]
         return gone
 
     def stop(self, seconds: float) -> None:
