@@ -35,6 +35,7 @@ from worker.output import Outbox
 from worker.pipes import OutputReader
 from worker.process import KeptProcess, is_scarcity
 from worker.settings import WorkerSettings
+from worker.vault import PREFIX as SECRET
 from worker.vault import Vault
 from worker.wire_events import clean_text
 
@@ -166,16 +167,25 @@ class Attempt:
         launch = agent.launch(run)
         env = surroundings({**given, **launch.env})
         names = (*(agent.needs.variables if agent.needs else ()), "ADO_TOKEN")
-        self._secrets = Secrets([*self._vault.values, *(env[name] for name in names if name in env)])
+        values = [*self._vault.values, *(env[name] for name in names if name in env)]
+        self._secrets = await asyncio.to_thread(Secrets, values)
         self._reader = agent.reader(run)
         cwd, held = str(directory), where.lock
         return await KeptProcess.start(launch.argv, env=env, cwd=cwd, stdin=launch.stdin, held=held)
+
+    def _set_masks(self, home: Homecoming | None, outbox: Outbox) -> None:
+        """Mask what comes home too, and name the secrets of this job that are not masked."""
+        if home is not None:
+            home.mask_with(self._secrets)
+        for warning in self._vault.unmasked(entry.removeprefix(SECRET) for entry in self.job.get("requires") or ()):
+            outbox.put({"type": "progress", "message": warning}, len(warning))
 
     async def _run_agent(self, outbox: Outbox, sender: BatchSender, where: Place, home: Homecoming | None) -> Outcome:
         if home is not None and (failure := await home.lay()):
             await self._fitness.confirm()
             return failure
         process = await self._start(where, home.saved if home else None, home.directory if home else where.directory)
+        self._set_masks(home, outbox)
         turn_ended = home.checkpoints.turn_ended if home else _nothing
         sending = asyncio.create_task(sender.run(), name="batches")
         pipe = EventPipe(process.events, outbox, self._secrets, partial(self._heed, turn_ended=turn_ended))

@@ -32,7 +32,8 @@ from worker.batches import LeaseLost
 from worker.directories import Place
 from worker.files import Files
 from worker.output import Outbox
-from worker.workspace import Snapshot, Workspace
+from worker.snapshot import Snapshot
+from worker.workspace import Workspace
 
 _log = logging.getLogger("ado.worker")
 _SESSION_BYTES = 64 * 1024 * 1024

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.git import GitError
@@ -17,12 +17,15 @@ from worker.agents.base import Outcome
 from worker.checkpoint import Checkpoints, Saved, unpack
 from worker.directories import Place
 from worker.files import Files
+from worker.masking import NO_SECRETS, Secrets
 from worker.output import Outbox
 from worker.settings import WorkerSettings
+from worker.snapshot import Snapshot
 from worker.wire_events import clean_text
-from worker.workspace import Base, Snapshot, Workspace
+from worker.workspace import Base, Workspace
 
 _TOLD_NAMES = 20
+_NAMES_BYTES = 32 * 1024
 _TITLE_LENGTH = 72
 _MESSAGE_CHARS = 4000
 
@@ -43,6 +46,7 @@ class Homecoming:
         self._where = where
         self._files = files
         self._outbox = outbox
+        self._secrets = NO_SECRETS
         self._bundle = where.base / "result.bundle"
         self._base = Base.of(job["workspace"])
         self._workspace = Workspace(where, self._base, files, job["taskId"], settings.fetches_from)
@@ -52,6 +56,10 @@ class Homecoming:
         """Where an earlier attempt stood, once the repository is laid out."""
         self.directory = where.directory
         """Where the agent starts."""
+
+    def mask_with(self, secrets: Secrets) -> None:
+        """Leave files with these secrets out of what comes home, and mask what is told of it."""
+        self._secrets = self._workspace.secrets = secrets
 
     async def lay(self) -> Outcome | None:
         """Lay the repository out; return how the attempt ends when that fails. Raises LeaseLost."""
@@ -123,8 +131,18 @@ class Homecoming:
             "files": snapshot.files,
             "added": snapshot.added,
             "removed": snapshot.removed,
-            "leftOut": list(snapshot.left_out)[:1000],
+            "leftOut": self._some(snapshot.left_out),
         }
+
+    def _some(self, names: Sequence[str]) -> list[str]:
+        """Return as many names as the description of a file may hold."""
+        found, left = [], _NAMES_BYTES
+        for name in map(self._secrets.mask_text, names):
+            left -= 2 * len(name.encode("utf-8", "replace")) + 4  # in JSON a quotation mark takes two
+            if left < 0:
+                break
+            found.append(name)
+        return found
 
     def _tell_result(self, snapshot: Snapshot) -> None:
         for name in snapshot.left_out[:_TOLD_NAMES]:
@@ -142,4 +160,5 @@ class Homecoming:
         self._tell(f"{counts}; ado diff {name}, ado apply {name}, or for the branch {branch}: ado checkout {name}")
 
     def _tell(self, message: str) -> None:
+        message = self._secrets.mask_text(message)
         self._outbox.put({"type": "progress", "message": clean_text(message, _MESSAGE_CHARS)})

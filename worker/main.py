@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from worker.offer import offer
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
 
+_log = logging.getLogger("ado.worker")
+
 
 def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     """Work until a signal, a drain or the lifeline's end of file; return the exit code. Raises Unfit, OSError."""
@@ -19,6 +22,8 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
 
     token = Path(settings.token_file).read_text("utf-8").strip()
     held = vault.read(settings, token)
+    for warning in held.warnings():
+        _log.warning(warning)
     return uvloop.run(_run(Supervisor(settings, offer(settings, held), held, token), lifeline))
 
 

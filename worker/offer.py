@@ -20,6 +20,8 @@ from worker.vault import PREFIX, Vault
 OWN = tuple(name for name, agent in AGENTS.items() if agent.needs is None)
 """Agents that are part of ado."""
 _LABEL = "agent/"
+_UNNAMED = "not-offered"
+"""The label of secrets that a worker holds and that its list of capabilities does not name."""
 _DROPPED = "dropped/"
 _log = logging.getLogger("ado.worker")
 
@@ -68,6 +70,8 @@ def offer(settings: WorkerSettings, vault: Vault) -> WorkerOffer:
         dropped[name] = f"{error} ({error.next_step})"
     kept = (name for name in (*settings.capabilities, *hosts) if name not in dropped)
     labels |= {_DROPPED + name: why for name, why in dropped.items()}
+    if unnamed := [name for name in vault.capabilities if name not in settings.capabilities]:
+        labels[_UNNAMED] = ", ".join(unnamed)
     return WorkerOffer(tuple(dict.fromkeys(kept)), {**versions(findings), **labels})
 
 
@@ -78,7 +82,8 @@ def _lacking(wanted: Sequence[str], findings: Sequence[Finding], vault: Vault) -
             yield finding.agent, Unfit(f"{finding.agent} cannot start here: {finding.problem}", finding.fix)
     for name in wanted:
         if name.startswith(PREFIX) and name not in vault.capabilities:
-            yield (
-                name,
-                Unfit(f"{name} is not held here", "name it in ADO_SECRETS, or put its file into ADO_SECRETS_DIR"),
-            )
+            step = "name it in ADO_SECRETS, or put its file into ADO_SECRETS_DIR"
+            if why := vault.why_not(name):
+                yield name, Unfit(f"{name} cannot be offered: {why}", "store it as a shorter text, such as base64")
+            else:
+                yield name, Unfit(f"{name} is not held here", step)

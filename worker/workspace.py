@@ -7,26 +7,23 @@ read here. A snapshot is made with a repository that is made anew for it, under 
 files of the directory alone. Agent and worker have the same user, so an agent could overwrite the store; it gets an
 unusable result for it, and the last snapshot, after the agent and all of its processes have ended, fetches the store
 anew when it turns out broken.
-
-What is left out of a snapshot is told: files that look like secrets and are new, repositories inside the repository,
-submodules, and files larger than may travel. Ignored files are not part of it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import stat
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.git import GitError, clean_name, host_of, looks_secret, public_url, quoted, read_header, write_header
+from app.git import GitError, clean_name, host_of, public_url, read_header
 from worker.directories import Place
 from worker.files import Files
 from worker.git import check_version, git
+from worker.masking import NO_SECRETS
+from worker.snapshot import Limits, Snapshot, Snapshotter
 
 _EMPTY_TIME = "1970-01-01T00:00:00Z"
 _HASHED_FACTOR = 4  # so many times the limit is hashed at most: what is packed is compressed
@@ -60,30 +57,6 @@ class Base:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A commit of the agent's directory on top of the base, and what it leaves out."""
-
-    commit: str
-    base: str
-    files: int = 0
-    added: int = 0
-    removed: int = 0
-    left_out: Sequence[str] = ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything differs from the base."""
-        return self.commit != self.base
-
-
-@dataclass(slots=True)
-class _Changes:
-    written: list[bytes] = field(default_factory=list)
-    removed: list[bytes] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-
-
 class Workspace:
     """The repository of one attempt."""
 
@@ -95,6 +68,8 @@ class Workspace:
         self._task_id = task_id
         self._store = where.base / "store"
         self._commit = ""
+        self.secrets = NO_SECRETS
+        """Files that hold one of these stay behind."""
 
     async def fill(self) -> None:
         """Fill the store. Raises GitError, LeaseLost, CallError."""
@@ -209,7 +184,8 @@ class Workspace:
         with tempfile.TemporaryDirectory(prefix="git-", dir=self._where.base) as name:
             git_dir = Path(name)
             await self._init(git_dir, "--bare")
-            taken = _Snapshotter(git_dir, self._where.directory, self._store, self._commit, self._files.limit)
+            limits = Limits(self._files.limit, self.secrets, self._base.directory)
+            taken = Snapshotter(git_dir, self._where.directory, self._store, self._commit, limits)
             snapshot = await taken.commit(message, author)
             await taken.write(snapshot, bundle, ref, whole=self._base.commit is None)
         return snapshot
@@ -222,108 +198,6 @@ class Workspace:
             self._store = self._where.base / f"store-{os.urandom(8).hex()}"
             await self._fill(self._store)
             return await self.snapshot(bundle, ref, message, author)
-
-
-class _Snapshotter:
-    """One snapshot, in a repository made for it."""
-
-    def __init__(self, git_dir: Path, work_tree: Path, store: Path, base: str, limit: int) -> None:
-        self._git_dir = git_dir
-        self._work_tree = work_tree
-        self._base = base
-        self._limit = limit
-        self._env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(store / "objects")}
-
-    async def _git(self, *words: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
-        return await git(
-            *words, git_dir=self._git_dir, work_tree=self._work_tree, env={**self._env, **(env or {})}, stdin=stdin
-        )
-
-    async def commit(self, message: str, author: str) -> Snapshot:
-        """Commit the directory on top of the base; nothing changed gives the base itself."""
-        await self._git("read-tree", self._base)
-        await self._git("update-index", "-q", "--refresh", "--ignore-submodules")
-        changes = await self._changes()
-        for option, paths in (("--force-remove", changes.removed), ("--replace", changes.written)):
-            if paths:
-                names = b"".join(path + b"\0" for path in paths)
-                await self._git("update-index", "--add", option, "-z", "--stdin", stdin=names)
-        tree = (await self._git("write-tree")).strip().decode()
-        left_out = tuple(changes.left_out)
-        if tree == (await self._git("rev-parse", f"{self._base}^{{tree}}")).strip().decode():
-            return Snapshot(self._base, self._base, left_out=left_out)
-        env = {"GIT_AUTHOR_NAME": author, "GIT_COMMITTER_NAME": author}
-        made = await self._git("commit-tree", tree, "-p", self._base, stdin=message.encode(), env=env)
-        commit = made.strip().decode()
-        files, added, removed = _counts(
-            await self._git("diff-tree", "-r", "-z", "--numstat", "--no-renames", self._base, commit)
-        )
-        return Snapshot(commit, self._base, files, added, removed, left_out)
-
-    async def _changes(self) -> _Changes:
-        """Return what differs from the base and may travel."""
-        entries = (await self._git("ls-files", "-z", "--stage")).split(b"\0")
-        links = {entry.partition(b"\t")[2] for entry in entries if entry.startswith(b"160000 ")}
-        modified = await self._git("diff-files", "-z", "--name-only", "--ignore-submodules=all")
-        others = await self._git("ls-files", "-z", "--others", "--exclude-standard")
-        left_out = [f"{quoted(path)} ({why})" for path in _names(others) if (why := _unwanted(path))]
-        paths = [path for path in _names(modified) if path not in links]
-        paths += [path for path in _names(others) if not _unwanted(path)]
-        return await asyncio.to_thread(self._sort, paths, links, left_out)
-
-    def _sort(self, paths: Sequence[bytes], links: Iterable[bytes], left_out: list[str]) -> _Changes:
-        """Tell what was written from what was removed or may not travel. Raises GitError when it is too much."""
-        found = _Changes(left_out=left_out)
-        total = 0
-        for path in paths:
-            size = self._size(path)
-            if size is None:
-                found.removed.append(path)
-            elif size > self._limit:
-                found.left_out.append(f"{quoted(path)} ({size} bytes, the limit is {self._limit})")
-            else:
-                found.written.append(path)
-                total += size
-        for link in links:
-            place = self._work_tree / os.fsdecode(link)
-            if place.is_dir() and not place.is_symlink() and any(entry.name != ".git" for entry in place.iterdir()):
-                found.left_out.append(f"{quoted(link)}/ (a submodule)")
-        if total > self._limit * _HASHED_FACTOR:
-            raise GitError(f"{len(found.written)} changed files have {total} bytes; the limit is {self._limit} packed")
-        return found
-
-    def _size(self, path: bytes) -> int | None:
-        """Return a file's size; None when it is not there, or only by way of a link."""
-        place = self._work_tree
-        *parents, name = os.fsdecode(path).split("/")
-        for part in parents:
-            place /= part
-            if place.is_symlink():
-                return None
-        try:
-            found = (place / name).lstat()
-        except OSError:
-            return None
-        return None if stat.S_ISDIR(found.st_mode) else found.st_size
-
-    async def write(self, snapshot: Snapshot, bundle: Path, ref: str, *, whole: bool) -> None:
-        """Write the objects that the base does not have; an empty file when nothing changed."""
-        with bundle.open("wb") as file:
-            if not snapshot.changed:
-                return
-            write_header(file, snapshot.commit, ref, () if whole else (self._base,))
-            file.flush()
-            wanted = f"{snapshot.commit}\n" + ("" if whole else f"^{self._base}\n")
-            await git(
-                *("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"),
-                git_dir=self._git_dir,
-                env=self._env,
-                stdin=wanted.encode(),
-                stdout=file,
-            )
-            size = os.fstat(file.fileno()).st_size
-        if size > self._limit:
-            raise GitError(f"what was done takes {size} bytes packed; the limit is {self._limit} (ADO_FILE_BYTES)")
 
 
 async def unbundle(git_dir: Path, bundle: Path, env: Mapping[str, str] | None = None) -> str:
@@ -342,24 +216,3 @@ async def _empty_commit(store: Path) -> str:
     dates = {"GIT_AUTHOR_DATE": _EMPTY_TIME, "GIT_COMMITTER_DATE": _EMPTY_TIME}
     made = await git("commit-tree", tree, git_dir=store, stdin=b"an empty directory\n", env=dates)
     return made.strip().decode()
-
-
-def _names(output: bytes) -> list[bytes]:
-    return [name for name in output.split(b"\0") if name]
-
-
-def _unwanted(path: bytes) -> str:
-    """Say why a new file stays behind; empty when it does not."""
-    if path.endswith(b"/"):
-        return "a repository of its own"
-    return "looks like a secret" if looks_secret(os.fsdecode(path)) else ""
-
-
-def _counts(numstat: bytes) -> tuple[int, int, int]:
-    files = added = removed = 0
-    for entry in _names(numstat):
-        plus, minus, _ = entry.split(b"\t", 2)
-        files += 1
-        added += int(plus) if plus.isdigit() else 0
-        removed += int(minus) if minus.isdigit() else 0
-    return files, added, removed

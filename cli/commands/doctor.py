@@ -163,4 +163,14 @@ def _calls(client: Any) -> list[Check]:
             "start one with ado worker, or a spawner with ado spawner",
         ),
         Check("agents", True, ", ".join(offers) if offers else "none is offered at the moment"),
+        *_unoffered_secrets(live),
+    ]
+
+
+def _unoffered_secrets(live: list[Any]) -> list[Check]:
+    """Name the secrets that workers hold and that their list of capabilities leaves out."""
+    return [
+        Check("secrets", True, f"{worker['workerId']} holds {names} and does not offer it: its capabilities are listed")
+        for worker in live
+        if (names := (worker.get("labels") or {}).get("not-offered"))
     ]

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from support.program import until
+from support.repositories import Tree
 
 VALUE = "s3cret/value+of-the-worker"
 MOUNTED = "mounted-value-0123456789"
@@ -80,3 +81,31 @@ def test_events_of_an_agent_are_masked_as_well(holder):
     assert b"it is ***" in stored(holder).replace(b'"prompt"', b"")
     told = [event for event in holder.events("task-1") if event["type"] == "agent"]
     assert told[0]["text"] == "it is ***"
+
+
+def test_a_file_with_a_secret_stays_behind_and_its_job_says_so(holder, home):
+    tree = Tree(home / "checkout")
+    tree.commit({"a": "1\n"})
+    script = 'echo "key=$DEPLOY_KEY" > config.ini; echo 2 >> a; echo x > "$MOUNTED_KEY"'
+    wish = ("run", "--remote", "--repo", "--agent", "shell", "--secret", "DEPLOY_KEY", "--secret", "MOUNTED_KEY")
+    done = holder.ado(*wish, script, check=0, cwd=tree.path)
+    assert b"left out: config.ini (contains a secret of the worker)" in done.stderr
+    assert b"left out: *** (contains a secret of the worker)" in done.stderr
+    shown = holder.ado("diff", "task-1", cwd=tree.path).stdout.decode()
+    assert "+2" in shown
+    assert VALUE not in shown
+    assert_nothing_told(holder)
+    assert MOUNTED not in str(holder.sql("select about from ado.files"))
+
+
+def test_a_secret_that_is_not_masked_or_not_offered_is_told(cluster, home):
+    directory = home / "secrets"
+    directory.mkdir()
+    (directory / "PIN").write_text("abc12")
+    (directory / "OTHER").write_text("another-value")
+    cluster.env.update(ADO_SECRETS_DIR=str(directory))
+    cluster.add_worker("holder", "--capability", "shell", "--capability", "secret:PIN")
+    done = cluster.ado("run", "--remote", "--agent", "shell", "--secret", "PIN", "echo pin $PIN", check=0)
+    assert done.stdout == b"pin abc12\n"
+    assert b"the secret PIN is shorter than 6 bytes and is not masked" in done.stderr
+    assert b"holder holds secret:OTHER and does not offer it" in cluster.ado("doctor").stdout

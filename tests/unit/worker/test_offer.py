@@ -131,3 +131,28 @@ def test_an_optional_capability_that_can_start_is_offered(machine, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
     settings = WorkerSettings(capabilities=("claude-code",), optional_capabilities=("claude-code",))
     assert offer(settings, Vault({})).capabilities == ("claude-code",)
+
+
+def test_a_secret_that_no_variable_can_hold_is_not_offered_and_says_why(tmp_path):
+    (tmp_path / "KEYSTORE").write_bytes(b"PK\0\0binary-secret")
+    (tmp_path / "LARGE").write_text("x" * 131_072)
+    (tmp_path / "PIN").write_text("abc12\n")
+    (tmp_path / "FINE").write_text("long-enough")
+    held = read(WorkerSettings(secrets_dir=str(tmp_path)))
+    assert held.capabilities == ["secret:FINE", "secret:PIN"]
+    told = " ".join(held.warnings())
+    assert "the secret KEYSTORE is not offered: it has a NUL byte" in told
+    assert "the secret LARGE is not offered: its 131078 bytes" in told
+    assert "the secret PIN is shorter than 6 bytes and is not masked" in told
+    assert "FINE" not in told
+    assert "PK\0\0binary-secret" in held.values
+    with pytest.raises(Unfit, match="secret:KEYSTORE cannot be offered: it has a NUL byte"):
+        offer(WorkerSettings(capabilities=("shell", "secret:KEYSTORE")), held)
+
+
+def test_secrets_that_a_list_of_capabilities_leaves_out_are_told():
+    held = Vault({"A": "value-of-a", "B": "value-of-b"})
+    offered = offer(WorkerSettings(capabilities=("shell", "secret:A")), held)
+    assert offered.capabilities == ("shell", "secret:A")
+    assert offered.labels["not-offered"] == "secret:B"
+    assert "not-offered" not in offer(WorkerSettings(capabilities=("secret:A", "secret:B")), held).labels

@@ -1,13 +1,16 @@
 """The repository on the worker, with real git and hostile agents; the server's files are a directory here."""
 
+import base64
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 from support.repositories import Tree
 
 from app.git import GitError
 from worker.directories import Place
+from worker.masking import Secrets
 from worker.workspace import Base, Workspace, unbundle
 
 LIMIT = 10_000_000
@@ -147,6 +150,65 @@ async def test_more_than_may_travel_is_an_error_that_says_how_much(tmp_path, sou
         await laid.result()
 
 
+SECRET = "Hunter2-Secret-Value-77"
+
+
+async def test_a_secret_of_the_worker_stays_behind_in_whatever_file_and_form(laid):
+    laid.workspace.secrets = Secrets([SECRET])
+    laid.agent.write({"config.ini": f"key={SECRET}\n", "coded": base64.b64encode(f"xx{SECRET}".encode()).decode()})
+    laid.agent.write({f"named-{SECRET}": "x", "a": "2\n", "dir/b": f"2\n{SECRET}\n", "late": "x" * 3_000_000 + SECRET})
+    (laid.tree / "link").symlink_to(SECRET)
+    snapshot, files = await laid.result()
+    assert files == {".gitignore": "*.log\n", "a": "2\n", "dir/b": "2\n"}
+    why = "(contains a secret of the worker)"
+    wanted = ("coded", "config.ini", "dir/b", "late", "link", f"named-{SECRET}")
+    assert sorted(snapshot.left_out) == [f"{name} {why}" for name in wanted]
+
+
+async def test_a_file_that_had_the_secret_before_comes_home(tmp_path, source):
+    commit = source.commit({"config.ini": f"key={SECRET}\n"})
+    laid = await Laid(tmp_path, source, commit).lay()
+    laid.workspace.secrets = Secrets([SECRET])
+    laid.agent.write({"config.ini": f"key={SECRET}\nmore\n"})
+    snapshot, files = await laid.result()
+    assert files["config.ini"].endswith("more\n")
+    assert not snapshot.left_out
+
+
+async def test_names_of_any_bytes_empty_directories_and_odd_files_are_told(laid):
+    for name in (b"b\xe9.pem", b"new\nline.pem", b'"q".pem'):
+        (laid.tree / os.fsdecode(name)).write_text("k")
+    for name in ("empty/deep", "x.log", "dir/sub"):
+        (laid.tree / name).mkdir(parents=True)
+    os.mkfifo(laid.tree / "fifo")
+    (laid.tree / "a").unlink()
+    os.mkfifo(laid.tree / "a")
+    (laid.tree / os.fsdecode(b"ok\xff \n")).write_text("1\n")
+    snapshot, files = await laid.result()
+    assert set(files) == {".gitignore", "dir/b", '"ok\\377 \\n"'}
+    assert sorted(snapshot.left_out) == [
+        '"\\"q\\".pem" (looks like a secret)', '"b\\351.pem" (looks like a secret)',
+        '"new\\nline.pem" (looks like a secret)', "dir/sub/ (an empty directory)", "empty/deep/ (an empty directory)",
+    ]  # fmt: skip
+
+
+async def test_the_directory_that_a_job_starts_in_is_made_and_not_told(tmp_path, source):
+    laid = Laid(tmp_path, source, source.commit({"a": "1\n"}))
+    for directory, wanted in (("new/deep", "new/deep"), ("a/x", ""), ("link/x", ""), ("n" * 300, "")):
+        laid.workspace._base = Base.of(
+            {"commit": laid.workspace._base.commit, "fileId": "file-1", "directory": directory}
+        )
+        if directory == "new/deep":
+            await laid.lay()
+            (laid.tree / "link").symlink_to(tmp_path)
+        assert laid.workspace.start_directory() == laid.tree / wanted
+    laid.workspace._base = replace(laid.workspace._base, directory="new/deep")
+    (laid.tree / "link").unlink()
+    snapshot, _ = await laid.result()
+    assert not snapshot.changed
+    assert not snapshot.left_out
+
+
 EVIL = """
 [core]
     fsmonitor = touch {mark}
@@ -207,21 +269,21 @@ async def test_nothing_of_the_agents_repository_is_executed(laid, tmp_path):
 
 
 async def test_a_git_directory_that_is_a_file_a_link_or_gone_changes_nothing(laid, tmp_path):
-    for replace in ("file", "link", "gone"):
+    for kind in ("file", "link", "gone"):
         path = laid.tree / ".git"
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.exists():
             path.unlink()
-        elsewhere = Tree(tmp_path / f"elsewhere-{replace}")
+        elsewhere = Tree(tmp_path / f"elsewhere-{kind}")
         poison(elsewhere.path, tmp_path / "executed")
-        if replace == "file":
+        if kind == "file":
             path.write_text(f"gitdir: {elsewhere.path}/.git\n")
-        elif replace == "link":
+        elif kind == "link":
             path.symlink_to(elsewhere.path / ".git")
-        laid.agent.write({"a": f"{replace}\n"})
+        laid.agent.write({"a": f"{kind}\n"})
         _, files = await laid.result()
-        assert files["a"] == f"{replace}\n"
+        assert files["a"] == f"{kind}\n"
         assert set(files) == {".gitignore", "a", "dir/b"}
         shutil.rmtree(laid.base / "laptop")
     assert not (tmp_path / "executed").exists()

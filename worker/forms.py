@@ -1,0 +1,109 @@
+"""The forms in which a secret is looked for: how everyday programs print, quote and encode a value.
+
+A value is looked for as a whole and, where it has several lines, line by line, because programs indent, number and
+quote lines. Long texts are cut into blocks that overlap, so that the end of a stream that may begin a form is short.
+Forms have no white space: they are compared with text from which white space was removed, which finds a value that
+was wrapped, indented or given other line ends. The same text is looked at a second time without backslashes and the
+line ends that they escape (``unescaped``): so it is found in JSON, however often that was quoted, as agents do.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
+
+SHORTEST = 6
+"""Bytes without white space. Shorter values stand in too much that is no secret, so they are not masked."""
+SPACES = b" \t\r\n"
+_SHORTEST_CODED = 8
+_SPREAD_FROM = 12  # a shorter form must stand in one piece, else it would be found in columns of numbers
+_SPREAD_ROOM = 64
+_BLOCK, _OVERLAP = 128, 8
+_BOUNDARY = re.compile(r"-----(BEGIN|END) [A-Z0-9 ]+-----")  # of a PEM file: the same in every one, and public
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")
+_UNICODE_ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
+_PERCENT = re.compile(r"%[0-9A-F]{2}")
+_SAFE_JSON = tuple(str.maketrans({char: f"\\u{ord(char):04x}" for char in chars}) for chars in ("<>&", "<>&'+", ""))
+_URL_SAFE = ("", "/", "!'()*~", ";,/?:@&=+$#!'()*~")  # quote, quote's default, encodeURIComponent, encodeURI
+_TO_URL_ALPHABET = bytes.maketrans(b"+/", b"-_")
+
+
+def is_short(value: str) -> bool:
+    """Whether a value is too short to be masked."""
+    return len(_bare(_bytes(value))) < SHORTEST
+
+
+def forms(value: str) -> dict[bytes, int]:
+    """Return the forms of a value, each with the longest text, in bytes, in which it may be spread out."""
+    found: dict[bytes, int] = {}
+    for block in _blocks(value):
+        gaps = len(_bytes(block)) - len(_bare(_bytes(block)))
+        quoted = {*_quoted(block)}
+        for form in (*map(_bare, quoted), *map(unescaped, quoted), *_coded(_bytes(block))):
+            if len(form) >= SHORTEST:
+                room = 2 * len(form) + _SPREAD_ROOM if len(form) >= _SPREAD_FROM else len(form) + gaps
+                found[form] = max(room, found.get(form, 0))
+    return found
+
+
+def unescaped(data: bytes) -> bytes:
+    """Return a text without white space, backslashes, and the letters of escaped line ends and tabs."""
+    for escape in (b"\\n", b"\\r", b"\\t"):
+        data = data.replace(escape, b" ")  # a space, so that its neighbours do not make up another escape
+    return data.translate(None, SPACES + b"\\")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _bare(data: bytes) -> bytes:
+    return data.translate(None, SPACES)
+
+
+def _blocks(value: str) -> Iterator[str]:
+    lines = [line.strip() for line in re.split(r"[\r\n]+", value)]
+    texts = [value.strip("\r\n"), *(lines if len(lines) > 1 else ())]
+    for text in dict.fromkeys(texts):
+        if len(_bare(_bytes(text))) < SHORTEST or _BOUNDARY.fullmatch(text):
+            continue
+        starts = range(0, max(1, len(text) - _OVERLAP), _BLOCK - _OVERLAP)
+        for start in starts:
+            yield text[max(0, min(start, len(text) - _BLOCK)) : start + _BLOCK]
+
+
+def _quoted(text: str) -> Iterator[bytes]:
+    """Yield a text as it is, with the escapes of JSON, and as it stands in URLs, in HTML and in a shell."""
+    yield _bytes(text)
+    if _PLAIN.fullmatch(text):
+        return
+    for escapes in _SAFE_JSON:
+        for coded in (text.translate(escapes), json.dumps(text)[1:-1].translate(escapes)):
+            yield _bytes(coded)
+            yield _bytes(_UNICODE_ESCAPE.sub(lambda match: "\\u" + match[0][2:].upper(), coded))
+    for safe in _URL_SAFE:
+        yield from _both_cases(quote(_bytes(text), safe=safe))
+    yield from _both_cases(quote_plus(_bytes(text)))
+    escaped = html.escape(text)
+    yield from map(_bytes, (escaped, escaped.replace("&#x27;", "&#39;"), html.escape(text, quote=False)))
+    yield from map(_bytes, (text.replace("'", "'\\''"), text.replace("'", "'\"'\"'")))
+
+
+def _both_cases(coded: str) -> Iterable[bytes]:
+    return {coded.encode(), _PERCENT.sub(lambda match: match[0].lower(), coded).encode()}
+
+
+def _coded(data: bytes) -> Iterator[bytes]:
+    """Yield hexadecimal, and the part of the base64 that its neighbours cannot change, in both alphabets."""
+    yield data.hex().encode()
+    yield data.hex().upper().encode()
+    for shift in range(3):
+        coded = base64.b64encode(b"\0" * shift + data)
+        inner = coded[-(-shift * 8 // 6) : (shift + len(data)) * 8 // 6]
+        if len(inner) >= _SHORTEST_CODED:
+            yield inner
+            yield inner.translate(_TO_URL_ALPHABET)
