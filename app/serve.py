@@ -23,6 +23,7 @@ from app.main import create_app
 from app.rpc.request_id import RequestIds
 from app.rpc.upgrades import Upgrades
 from app.settings import AppSettings
+from app.watchdog import watch
 
 
 class _Server(uvicorn.Server):
@@ -78,6 +79,7 @@ async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int |
         loop.add_signal_handler(number, stopping.set)
     if lifeline is not None:
         on_end_in(loop, lifeline, stopping.set)
+    watch(settings.loop_watchdog_seconds)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
     waiting = asyncio.create_task(stopping.wait(), name="stop signal")
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)

@@ -85,6 +85,8 @@ class AppSettings:
     """How long a stopping replica lets its streams move to another one."""
     keep_workers_seconds: float = 86_400.0
     """How long workers that ended stay listed."""
+    loop_watchdog_seconds: float = 0.0
+    """Log what blocks the event loop for so long; 0: do not. For tests and for finding faults."""
     env_days: float = 7.0
     """Days after a task's end for which the values of its `--env` are kept, so that it can be retried."""
     data_key: tuple[str, ...] = field(default=(), repr=False)

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from app.lifeline import on_end_in
+from app.watchdog import watch
 from worker import vault
 from worker.offer import offer
 from worker.settings import WorkerSettings
@@ -24,11 +25,13 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     held = vault.read(settings, token)
     for warning in held.warnings():
         _log.warning(warning)
-    return uvloop.run(_run(Supervisor(settings, offer(settings, held), held, token), lifeline))
+    supervisor = Supervisor(settings, offer(settings, held), held, token)
+    return uvloop.run(_run(supervisor, lifeline, settings.loop_watchdog_seconds))
 
 
-async def _run(supervisor: Supervisor, lifeline: int | None) -> int:
+async def _run(supervisor: Supervisor, lifeline: int | None, watchdog_seconds: float) -> int:
     loop = asyncio.get_running_loop()
+    watch(watchdog_seconds)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
     if lifeline is not None:

@@ -78,6 +78,8 @@ class WorkerSettings:
     """Output of one attempt that may wait for the server; beyond it the agent's pipe fills."""
     checkpoint_seconds: float = 10.0
     """Shortest time between two checkpoints of an attempt, from which the next attempt goes on."""
+    loop_watchdog_seconds: float = 0.0
+    """Log what blocks the event loop for so long; 0: do not. For tests and for finding faults."""
     stall_seconds: float = 60.0
     """After so long without a tick of its event loop the worker stops its heartbeat: it is not alive."""
 
