@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import orjson
@@ -57,7 +57,7 @@ class Listener:
         async with contextlib.aclosing(lines(self._fd, _LINE_BYTES)) as found:
             async for line in found:
                 self._spoke_at = time.monotonic()
-                self._hear(self._secrets.mask(line))
+                await self._hear(await self._secrets.mask_in_turns(line))
                 await self._outbox.room()
 
     def overhear(self, data: bytes) -> None:
@@ -77,24 +77,29 @@ class Listener:
                 return
             await asyncio.sleep(max(left, min(1.0, seconds)))
 
-    def _hear(self, line: bytes) -> None:
-        try:
-            said = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            said = None
-        if not isinstance(said, dict):
-            for start in range(0, len(line), _READ_BYTES):
-                piece = line[start : start + _READ_BYTES]
-                self._outbox.write("stdout", piece, is_text(piece))
-            return
-        found = self._meant(said) or [events.other()]
-        hidden = self._joined(found[0])
-        told = with_raw(found, line.decode().rstrip("\n")) if hidden is None else [hidden, *found[1:]]
-        for event in told:
+    async def _hear(self, line: bytes) -> None:
+        for event in self._said(line):
+            if len(line) > _READ_BYTES:
+                await asyncio.sleep(0)
             self._note(event)
             self._outbox.put({"type": "agent", **event})
             if event["event"] in TURN_ENDS:
                 self._turn_ended()
+
+    def _said(self, line: bytes) -> Iterator[Event]:
+        """Yield the events of a line, in steps that are short; what is no JSON object becomes output."""
+        try:
+            said = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            said = None
+        if isinstance(said, dict):
+            found = self._meant(said) or [events.other()]
+            hidden = self._joined(found[0])
+            yield from with_raw(found, line.decode().rstrip("\n")) if hidden is None else [hidden, *found[1:]]
+            return
+        for start in range(0, len(line), _READ_BYTES):
+            piece = line[start : start + _READ_BYTES]
+            self._outbox.write("stdout", piece, is_text(piece))
 
     def _meant(self, said: dict[str, Any]) -> list[Event]:
         """Return what a line says; nothing for one of another shape than the adapter knows: agents change."""
@@ -152,14 +157,14 @@ async def lines(fd: int, limit: int) -> AsyncGenerator[bytes]:
     held = bytearray()
     try:
         while data := await read_available(fd, _READ_BYTES):
-            held += data
-            *whole, rest = held.split(b"\n")
-            held = rest
-            for line in whole:
-                yield bytes(line) + b"\n"
+            *ended, rest = data.split(b"\n")  # what is held has been looked through: a long line takes linear time
+            for piece in ended:
+                yield bytes(held) + piece + b"\n"
+                held.clear()
+            held += rest
             if len(held) > limit:
                 yield bytes(held)
-                held = bytearray()
+                held.clear()
         if held:
             yield bytes(held)
     finally:

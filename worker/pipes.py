@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import time
 from collections.abc import Callable, Sequence
 
 from worker.masking import Masker, Secrets
@@ -22,7 +23,7 @@ from worker.output import Outbox, is_text
 
 _READ_BYTES = 64 * 1024  # no less than a pipe can hold: what comes after a read is named again
 _HOLD_SECONDS = 0.05
-_ROUNDS = 32  # before other work gets its turn
+_TURN_SECONDS = 0.01  # then other work gets its turn
 
 
 def split_character(data: bytes) -> tuple[bytes, bytes, bool]:
@@ -131,7 +132,8 @@ class _Arrivals:
 
     def _many(self) -> None:
         assert self._epoll is not None
-        for _ in range(_ROUNDS):
+        deadline = time.monotonic() + _TURN_SECONDS
+        while time.monotonic() < deadline:
             found = self._epoll.poll(0)
             if not found:
                 return
