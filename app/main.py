@@ -1,8 +1,8 @@
 """One API replica: settings, pool, listener, loops and routes put together, and taken apart in order.
 
 A replica holds nothing that another one needs. Start: refuse a schema it does not know, connect, listen, then the
-loops. Stop: say not ready, let sockets move to other replicas and parked claims answer, flush, then close. A loop
-that ends by itself ends the process, loudly; somebody else restarts it.
+loops. Stop: say not ready, let sockets move to other replicas and parked claims answer, flush, then close. Once it has
+started, a replica outlives its database.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +23,7 @@ from app.auth import TokenGate
 from app.context import Services
 from app.control import janitor, monitor
 from app.control.endings import Endings
-from app.control.loop import every
+from app.control.loop import every, for_ever
 from app.control.parking import Parking
 from app.control.tell import CommandPoll
 from app.environment_cipher import EnvironmentCipher
@@ -98,9 +97,7 @@ class Replica:
             "janitor": partial(every, _JANITOR_SECONDS, partial(janitor.step, db, settings), name="janitor"),
         }
         for name, run in loops.items():
-            task = asyncio.ensure_future(run())
-            task.add_done_callback(partial(_ended, name))
-            self._tasks.append(task)
+            self._tasks.append(asyncio.create_task(for_ever(run, name=name), name=name))
 
     async def _move(self) -> None:
         """While the database does not answer this replica, let the clients find out whether it answers another one."""
@@ -127,12 +124,6 @@ class Replica:
 
 async def _open(settings: AppSettings) -> Database:
     return await Database.open(settings.dsn, size=settings.pool_size, pooled=bool(settings.listen_dsn))
-
-
-def _ended(name: str, task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        _log.critical("loop ended", extra={"loop": name}, exc_info=task.exception())
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def create_app(settings: AppSettings) -> Litestar:

@@ -26,6 +26,7 @@ from typing import Any
 from db import admin, migrate
 from db.embedded import Server
 from db.embedded.binaries import find, major
+from db.embedded.errors import EmbeddedError
 
 _log = logging.getLogger("ado.plane")
 _STABLE_SECONDS = 10.0
@@ -77,12 +78,19 @@ class Child:
         now = time.monotonic()
         if self.process is None:
             if now >= self.start_at:
-                self.start()
+                self._try_to_start()
         elif self.process.poll() is not None:
             self.failures = 0 if now - self.started_at > _STABLE_SECONDS else self.failures + 1
             _log.error("child ended", extra={"role": self.role, "code": self.process.returncode})
             self.start_at = now + min(_LONGEST_PAUSE, 0.1 * 2**self.failures)
             self.process = None
+
+    def _try_to_start(self) -> None:
+        try:
+            self.start()
+        except OSError as error:  # no memory, or no process to be had
+            self.start_at = time.monotonic() + _LONGEST_PAUSE
+            _log.error("child cannot be started", extra={"role": self.role, "error": str(error)})
 
     def stop(self) -> None:
         """Ask the process to end and wait; kill it when it does not."""
@@ -106,6 +114,7 @@ class ControlPlane:
         self._dsn = settings.dsn
         self._urls: list[str] = []
         self._told: list[dict[str, Any]] = []
+        self._restart_at = 0.0
 
     def run(self, stopping: threading.Event, ready: Callable[[list[str]], None]) -> None:
         """Start everything, report ``ready`` with the origins, tend until told to stop, end in order."""
@@ -118,7 +127,7 @@ class ControlPlane:
             while not stopping.wait(0.1):
                 self._tend()
                 if self._processes() != self._told:
-                    self._write_state()
+                    self._update_state()
         finally:
             self._settings.state_file.unlink(missing_ok=True)
             for child in reversed(self._children):  # the spawner first: it ends the workers, which need the API
@@ -155,12 +164,20 @@ class ControlPlane:
             waiting = [url for url in waiting if not _is_ready(url)]
 
     def _tend(self) -> None:
-        if self._server is not None and not self._server.alive():
-            _log.error("database ended; starting it again")
-            self._server.stop()
-            self._server.start()
+        if self._server is not None and not self._server.alive() and time.monotonic() >= self._restart_at:
+            self._restart(self._server)
         for child in self._children:
             child.tend()
+
+    def _restart(self, server: Server) -> None:
+        """Start the database again; where that fails (a full disk) it is tried again, and the rest stays up."""
+        _log.error("database ended; starting it again")
+        try:
+            server.stop()
+            server.start()
+        except (OSError, EmbeddedError) as error:
+            self._restart_at = time.monotonic() + _LONGEST_PAUSE
+            _log.error("database cannot be started", extra={"error": str(error), "again_in": _LONGEST_PAUSE})
 
     def _processes(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = [{"role": "control-plane", "pid": os.getpid()}]
@@ -168,6 +185,13 @@ class ControlPlane:
         if self._server is not None:
             found.append({"role": "postgres", "pid": self._server.pid})
         return found
+
+    def _update_state(self) -> None:
+        try:
+            self._write_state()
+        except OSError as error:  # a full disk; the file holds what was true before
+            self._told = self._processes()
+            _log.error("state cannot be written", extra={"error": str(error)})
 
     def _write_state(self) -> None:
         self._told = self._processes()

@@ -134,3 +134,18 @@ def test_workers_that_end_at_their_start_are_started_ever_more_rarely(ado, home)
 
     assert until(lambda: len(pauses()) >= 3 and pauses(), "three failures", 60)[:3] == [1, 2, 4]
     assert "/no/such/directory" in (home / "plane.log").read_text()
+
+
+def test_a_database_that_cannot_be_started_for_a_while_does_not_end_the_control_plane(ado, home):
+    ado("up", "--detach")
+    found = state(ado)
+    pids = {process["role"]: process["pid"] for process in found["processes"]}
+    (files,) = home.glob("postgres-*/global")
+    files.rename(files.with_name("global.away"))
+    os.kill(pids["postgres"], signal.SIGKILL)
+    log = home / "plane.log"
+    until(lambda: "database cannot be started" in log.read_text(), "a start that fails")
+    assert exists(pids["control-plane"])
+    files.with_name("global.away").rename(files)
+    done = ado("run", "--remote", "--agent", "shell", "echo back", timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"back\n"), done.stderr
