@@ -34,6 +34,7 @@ from worker.masking import NO_SECRETS, Secrets
 from worker.output import Outbox
 from worker.pipes import OutputReader
 from worker.process import KeptProcess, is_scarcity
+from worker.registrar import registrar
 from worker.settings import WorkerSettings
 from worker.vault import PREFIX as SECRET
 from worker.vault import Vault
@@ -72,6 +73,7 @@ class Attempt:
         self._fitness = fitness
         self._clearing = clearing
         self._secrets = NO_SECRETS
+        self._mask_socket: dict[str, str] = {}
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
         self._files = files_of(self._fence)
         self._stopping = asyncio.Event()
@@ -109,7 +111,10 @@ class Attempt:
         sender: BatchSender | None = None
         try:
             name = f"{self.job['taskId']}-{self.job['job']}"
-            async with place(self._settings.work_dir, name, self._clearing) as where:
+            async with (
+                place(self._settings.work_dir, name, self._clearing) as where,
+                registrar(where.base, lambda: self._secrets) as self._mask_socket,
+            ):
                 outbox = Outbox(self._settings.buffer_bytes)
                 sender = BatchSender(self._call, outbox, self._fence)
                 home = self._home(where, outbox) if "workspace" in self.job else None
@@ -152,7 +157,7 @@ class Attempt:
         settings = self._settings
         surroundings = partial(environment, self.job, where, settings.worker_id, urls=settings.url)
         lent = lend(agent.needs, where.home, settings.agent_env) if agent.needs else {}
-        given = {**lent, **self._vault.lend(self.job.get("requires") or ())}
+        given = {**lent, **self._vault.lend(self.job.get("requires") or ()), **self._mask_socket}
         run = Run(
             self.job["prompt"],
             directory,

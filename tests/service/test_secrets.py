@@ -109,3 +109,26 @@ def test_a_secret_that_is_not_masked_or_not_offered_is_told(cluster, home):
     assert done.stdout == b"pin abc12\n"
     assert b"the secret PIN is shorter than 6 bytes and is not masked" in done.stderr
     assert b"holder holds secret:OTHER and does not offer it" in cluster.ado("doctor").stdout
+
+
+def test_a_value_that_a_job_registers_is_masked_as_soon_as_that_is_acknowledged(cluster):
+    cluster.add_worker("w0")
+    script = """
+    v=registered-$((100 + 23))-value; printf '%s\\n' "$v" | ado mask - && echo "out $v"; echo "err $v" >&2
+    w=$(printf 'first line %s\\nsecond line' "$v$v"); ado mask "$w" && echo "$w" | base64
+    ado mask short; echo "code $?"; ado mask -- -$v-; echo "again -$v-"
+    (exec 9>&-; exec env -u ADO_EVENTS -u ADO_EVENTS_FD ado mask closed-$v) && echo "tool closed-$v"
+    """
+    done = cluster.ado("run", "--remote", "--agent", "shell", script, check=0)
+    assert done.stdout.splitlines()[0] == b"out ***"
+    assert b"err ***" in done.stderr
+    assert done.stdout.endswith(b"code 1\nagain ***\ntool ***\n")
+    assert b"not masked: the value is shorter than 6 bytes" in done.stderr
+    everything = stored(cluster)
+    assert b"registered-123-value" not in everything
+    assert b"c2Vjb25kIGxpbm" not in everything.replace(b"\\n", b"")
+
+
+def test_outside_of_a_job_nothing_can_be_registered(cluster):
+    refused = cluster.ado("mask", "some-value", check=2)
+    assert b"works inside a job" in refused.stderr
