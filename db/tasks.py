@@ -218,6 +218,9 @@ async def set_value(
     return Value(**dict(row)) if row else None
 
 
-async def list_open(db: Database, limit: int) -> list[tuple[int, Status]]:
-    """Return id and status of the newest open tasks."""
-    return [(row["task_id"], row["status"]) for row in await db.many("list_open_tasks", row_limit=limit)]
+async def watched(
+    db: Database, *, newest: int | None, known: Sequence[int], late_ids: int, limit: int
+) -> list[tuple[int, Status, int]]:
+    """Return id, status and last seq of the newest open tasks, of known ones, and of those around ``newest``."""
+    rows = await db.many("watched_tasks", newest=newest, known=known, late_ids=late_ids, row_limit=limit)
+    return [(row["task_id"], row["status"], row["last_seq"]) for row in rows]

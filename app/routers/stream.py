@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta
 from app.auth import READ
 from app.context import Context
 from app.log.tail import Selection
+from app.log.task_watch import LATE_IDS, Seen, TaskWatch
 from app.reasons import refusal
 from app.routers.ids import no_such_task, parse_task
 from app.routers.log_events import (
@@ -118,24 +119,21 @@ async def _cursor(context: Context, task_id: int, input: TailInput, selection: S
 @subscription(access=READ)
 async def system_events(context: Context) -> AsyncIterator[SystemEvent]:
     """A snapshot of workers and open tasks, then each change. There is no cursor: a new start is a new snapshot."""
-    seen_workers = await _workers(context)
-    seen_tasks = await _open_tasks(context)
-    yield Snapshot(list(seen_workers.values()), list(seen_tasks.values()))
     with context.services.hub.waiting("s") as hint:
+        seen_workers = await _workers(context)
+        first = await _look(context, None, [])
+        watch = TaskWatch(first)
+        yield Snapshot(list(seen_workers.values()), [_state(task) for task in first if task.open])
         while True:
             await hint.wait(context.services.settings.poll_seconds)
+            for task in watch.changes(await _look(context, watch.newest, watch.known)):
+                yield TaskChange(_state(task))
             now_workers = await _workers(context)
-            now_tasks = await _open_tasks(context)
-            for task_id in seen_tasks.keys() - now_tasks.keys():
-                if ended := await tasks.get(context.db, task_id):
-                    yield TaskChange(TaskState(f"task-{ended.task_id}", ended.status, ended.last_seq))
             for worker in _changed(seen_workers, now_workers):
                 yield WorkerChange(worker)
-            for task in _changed(seen_tasks, now_tasks):
-                yield TaskChange(task)
             for worker_id in seen_workers.keys() - now_workers.keys():
                 yield WorkerRemoved(worker_id)
-            seen_workers, seen_tasks = now_workers, now_tasks
+            seen_workers = now_workers
             await asyncio.sleep(_SYSTEM_SECONDS)
 
 
@@ -143,9 +141,13 @@ def _changed(before: Mapping[K, V], after: Mapping[K, V]) -> list[V]:
     return [shape for key, shape in after.items() if before.get(key) != shape]
 
 
-async def _open_tasks(context: Context) -> dict[int, TaskState]:
-    rows = await tasks.list_open(context.db, _OPEN_TASKS)
-    return {task_id: TaskState(f"task-{task_id}", status) for task_id, status in rows}
+async def _look(context: Context, newest: int | None, known: list[int]) -> list[Seen]:
+    found = await tasks.watched(context.db, newest=newest, known=known, late_ids=LATE_IDS, limit=_OPEN_TASKS)
+    return [Seen(*row) for row in found]
+
+
+def _state(task: Seen) -> TaskState:
+    return TaskState(f"task-{task.task_id}", task.status, UNSET if task.open else task.last_seq)
 
 
 async def _workers(context: Context) -> dict[str, Worker]:

@@ -117,10 +117,20 @@ where task_id = :task_id::bigint and key = :key::text;
 select key, value::text as value, version, idempotency_key from ado.task_values
 where task_id = :task_id::bigint and starts_with(key, :prefix::text) order by key;
 
--- name: list_open_tasks :many
--- The newest open tasks, for a snapshot of the whole system.
-select task_id, status from ado.tasks
-where status in ('queued', 'running') order by task_id desc limit :row_limit::integer;
+-- name: watched_tasks :many
+-- What a viewer of the whole system looks at: the newest open tasks, every task from a little before the newest one it
+-- knows (null: the newest there is), and the tasks it knows as open.
+with wanted as (
+    (select o.task_id from ado.tasks o where o.status in ('queued', 'running')
+     order by o.task_id desc limit :row_limit::integer)
+    union
+    (select n.task_id from ado.tasks n
+     where n.task_id > coalesce(:newest::bigint, (select max(m.task_id) from ado.tasks m)) - :late_ids::integer)
+    union
+    select k.task_id from unnest(:known::bigint[]) as k(task_id)
+)
+select t.task_id, t.status, l.last_seq
+from wanted w join ado.tasks t using (task_id) join ado.task_logs l using (task_id) order by t.task_id;
 
 -- name: list_tasks :many
 -- Newest first; the cursor is the last task id of the page before. A page ends early when its prompts and jobs grow

@@ -1,0 +1,41 @@
+"""What a viewer of the whole system is told of tasks: each change once, whatever happens between two looks."""
+
+from app.log.task_watch import LATE_IDS, Seen, TaskWatch
+
+
+def test_a_task_that_began_and_ended_between_two_looks_is_told_once():
+    watch = TaskWatch([Seen(1, "running", 5)])
+    short = Seen(2, "succeeded", 4)
+    assert watch.changes([Seen(1, "running", 7), short]) == [short]
+    assert watch.changes([Seen(1, "running", 8), short]) == []
+
+
+def test_a_task_with_an_older_id_that_was_stored_later_is_told():
+    watch = TaskWatch([Seen(9, "queued", 1)])
+    late = Seen(8, "succeeded", 4)
+    assert watch.changes([late, Seen(9, "queued", 1)]) == [late]
+
+
+def test_each_status_is_told_once_also_after_a_retry():
+    watch = TaskWatch([Seen(1, "queued", 1)])
+    found = []
+    for status in ("queued", "running", "running", "failed", "failed", "queued", "succeeded"):
+        found += [task.status for task in watch.changes([Seen(1, status, 1)])]
+    assert found == ["running", "failed", "queued", "succeeded"]
+
+
+def test_known_are_the_open_ones_and_what_is_remembered_is_bounded():
+    watch = TaskWatch([Seen(number, "running", 1) for number in range(1, 11)])
+    assert watch.known == list(range(1, 11))
+    watch.changes([Seen(number, "succeeded", 2) for number in range(1, 11)])
+    assert watch.known == []
+    for number in range(11, 12_000):
+        watch.changes([Seen(number, "succeeded", 4)])
+    assert watch.newest == 11_999
+    assert len(watch._status) <= LATE_IDS
+
+
+def test_a_removed_task_is_forgotten_once_it_is_old():
+    watch = TaskWatch([Seen(1, "succeeded", 3), Seen(1000, "queued", 1)])
+    watch.changes([Seen(1000, "queued", 1)])
+    assert watch.known == [1000]
