@@ -82,6 +82,20 @@ def _merged(repository: Repository, result: Result) -> str:
     return "a commit here makes the same change" if cherry.startswith("-") else ""
 
 
+def contains(repository: Repository, commit: str) -> bool:
+    """Whether HEAD or the working tree has what a commit changed. Raises GitError."""
+    base = repository.optional("rev-parse", "--verify", "--quiet", f"{commit}^1")
+    if base is None:
+        return False
+    if (repository.optional("cherry", "HEAD", commit, base) or "").startswith("-"):
+        return True
+    paths = repository.names("diff-tree", "-r", "-z", "--name-only", "--no-renames", base, commit, "--")
+    wanted = _objects(repository, commit)
+    with tempfile.TemporaryDirectory(prefix="ado-") as name:
+        now = _index_of_working_tree(repository, Path(name) / "index", paths)
+    return all(now.get(path) == wanted.get(path) for path in paths)
+
+
 def _write(repository: Repository, result: Result, patch: bytes, index: Path, backup: _Backup) -> None:
     try:
         repository.git("apply", "--index", "--3way", stdin=patch, env={"GIT_INDEX_FILE": str(index)})

@@ -8,19 +8,20 @@ from typing import Any
 from cyclopts import App
 
 from app.rpc.client import CallError, Client, Unreachable
-from cli import exits
+from cli import exits, refs
 from cli.answers import until_answered
 from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
 from cli.errors import usage
+from cli.git import Repository
 from cli.log import LogReader
-from cli.output import table, write_items, write_one
+from cli.output import table, talk, write_items, write_one
 from cli.pairs import pair
 from cli.summary import summary, used
 from cli.waiting import obstacles, why_waiting
 
 _NO_OPTIONS = Options()
-tasks = App(name="tasks", help="List, show and update tasks.", help_format="plaintext")
+tasks = App(name="tasks", help="List, show, update and remove tasks.", help_format="plaintext")
 
 
 def _first_line(text: str, length: int = 50) -> str:
@@ -160,6 +161,40 @@ def retry(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
     """
     found = http(choose(options)).mutate("tasks.retry", {"taskId": task_id(task)})
     return _changed(found, options, "is queued again")
+
+
+@tasks.command
+def rm(*task: str, options: Options = _NO_OPTIONS) -> int:
+    """Delete tasks that have ended, with their logs and files, and the refs that the repository here keeps of them.
+
+    Parameters
+    ----------
+    task
+        The tasks' ids.
+    """
+    if not task:
+        raise usage("no task is named", "ado tasks list shows them")
+    client = http(choose(options))
+    names = list(dict.fromkeys(map(task_id, task)))
+    gone: dict[str, str] = {}
+    try:
+        for name in names:
+            done = client.mutate("tasks.remove", {"taskId": name})
+            gone |= _forget_refs(name)
+            write_one(done, options.output, "taskId", said=f"{name} is removed")
+    finally:
+        for line in refs.removed(gone):
+            talk(f"ado: ref removed: {line}")
+    return exits.SUCCESS
+
+
+def _forget_refs(name: str) -> dict[str, str]:
+    """Remove the refs of a task from the repository here, if there is one; return them."""
+    here = Repository.here()
+    found = refs.kept(here).get(name, {}) if here else {}
+    if here and found:
+        refs.remove(here, found)
+    return found
 
 
 def _changed(task: dict[str, Any], options: Options, what: str) -> int:

@@ -161,6 +161,39 @@ def test_several_jobs_come_home_on_branches_of_their_own(checkout):
     assert checkout.git("symbolic-ref", "--short", "HEAD") == "ado/task-1-3\n"
 
 
+def refs(checkout):
+    return set(checkout.git("for-each-ref", "--format=%(refname)", "refs/ado").split())
+
+
+def test_refs_of_what_is_gone_or_applied_are_pruned_and_others_are_kept(checkout):
+    checkout.commit({"a": "1\n"})
+    for number in range(1, 5):
+        checkout.run(f"echo {number} > f{number}")
+        checkout.ado("diff", f"task-{number}")
+    checkout.ado("apply", "task-1")
+    checkout.ado("checkout", "task-2")
+    checkout.git("checkout", "--quiet", "main")
+    assert len(refs(checkout)) == 8
+    pruned = checkout.ado("refs", "prune")
+    assert refs(checkout) == {f"refs/ado/task-{number}/{name}" for number in (3, 4) for name in ("0", "base")}
+    assert b"4 refs of 2 tasks removed; 2 tasks keep theirs" in pruned.stderr
+    ref, commit = pruned.stdout.decode().splitlines()[0].split()
+    checkout.git("update-ref", ref, commit)
+    removed = checkout.ado("tasks", "rm", "task-3")
+    assert b"task-3 is removed" in removed.stderr
+    assert b"ref removed: refs/ado/task-3/0 " in removed.stderr
+    assert b"there is no task" in checkout.ado("tasks", "rm", "task-3", check=127).stderr
+    checkout.ado("tasks", "rm", "task-4", cwd="/")
+    assert "refs/ado/task-4/0" in refs(checkout)
+    checkout.ado("refs", "prune")
+    assert refs(checkout) == set()
+    checkout.run("echo 5 > f5")
+    assert b"add --yes" in checkout.ado("refs", "prune", "--all", check=2).stderr
+    assert refs(checkout)
+    checkout.ado("refs", "prune", "--all", "--yes")
+    assert refs(checkout) == set()
+
+
 def test_work_of_a_failed_agent_comes_home_and_a_retry_begins_anew(checkout):
     checkout.commit({"a": "1\n"})
     checkout.run("cat a; pwd; echo $ADO_ATTEMPT >> a; exit 3", "--retries", "1", check=3)

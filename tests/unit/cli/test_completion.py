@@ -17,7 +17,7 @@ def complete(*words):
     ("words", "expected"),
     [
         (["wor"], ["worker", "workers"]),
-        (["tasks", ""], ["list", "show", "update"]),
+        (["tasks", ""], ["list", "rm", "show", "update"]),
         (["tasks", "show", ""], ["task-1", "task-22"]),
         (["attach", "task-2"], ["task-22"]),
         (["wait", "task-1", "task-"], ["task-1", "task-22"]),
