@@ -13,6 +13,7 @@ from app.rpc.errors import ProcedureError
 JOB_REASONS: dict[str, str] = {
     "exit_nonzero": "the agent's process ended with another exit code than 0",
     "timed_out": "an attempt took longer than the task's timeout",
+    "not_started": "no worker took the job within the time that the task allows (--start-within)",
     "lost": "so many workers were lost while running the job that it may be what kills them (ADO_LOSSES)",
     "agent_error": "the agent reported an error",
     "permission_denied": "the agent was not allowed to do what the prompt asked for",

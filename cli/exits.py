@@ -46,6 +46,7 @@ _OF_CALL = {
 INFRASTRUCTURE_REASONS = frozenset(
     {
         "lost",
+        "not_started",
         "image_pull",
         "invalid_image",
         "evicted",

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from db.errors import DatabaseRefused, DatabaseUnavailable
+from db.errors import DatabaseReadOnly, DatabaseRefused, DatabaseUnavailable
 from db.hosts import session_options
 
 
@@ -18,6 +18,8 @@ def connected(dsn: str, **options: Any) -> Iterator[psycopg.Connection[Any]]:
     try:
         with psycopg.connect(dsn, **session_options(dsn), **options) as connection:
             yield connection
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise DatabaseReadOnly from error
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(f"cannot connect to the database: {_line(error)}") from error
     except psycopg.ProgrammingError as error:

@@ -50,8 +50,9 @@ class Database:
         """Connect; ``size`` connections at most, ``timeout`` seconds a statement. Raises DatabaseUnavailable.
 
         ``pooled``: the DSN leads through a pooler whose connections change hands after every transaction, so that no
-        statement stays prepared; each then costs a second round trip.
+        statement stays prepared; each then costs a second round trip. A pooler that nobody told of is recognised.
         """
+        pooled = pooled or await _leads_through_a_pooler(dsn)
         common: dict[str, Any] = {
             "command_timeout": timeout,
             "timeout": 10,
@@ -81,13 +82,15 @@ class Database:
         for attempt in range(1, _DEADLOCK_TRIES + 1):
             try:
                 rows = await self._pool.fetch(query.numbered, *arguments)
-            except asyncpg.DeadlockDetectedError:
+            except asyncpg.TransactionRollbackError:  # a deadlock, or a conflict with the recovery of a standby
                 if attempt == _DEADLOCK_TRIES:
                     raise
                 await asyncio.sleep(0.01 * attempt)
             except asyncpg.DataError as error:
                 raise DatabaseRefused("a value cannot be stored: NUL in a text, or a number out of range") from error
             except _BROKEN as error:
+                if isinstance(error, ValueError):  # the driver cannot express a value: sending it again is no use
+                    raise DatabaseRefused("a value cannot be stored: it is out of range") from error
                 raise self._unavailable(error) from error
             else:
                 self.answered_at = time.monotonic()
@@ -116,3 +119,16 @@ class Database:
     async def one(self, name: str, /, **values: Any) -> asyncpg.Record:
         """Run a statement that always gives one row."""
         return (await self.many(name, **values))[0]
+
+
+async def _leads_through_a_pooler(dsn: str) -> bool:
+    """Whether the process id that the connection was greeted with is another one than its backend has."""
+    try:
+        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10, statement_cache_size=0)
+        try:
+            backend: int = await connection.fetchval("select pg_backend_pid()")
+            return bool(backend != connection.get_server_pid())
+        finally:
+            connection.terminate()
+    except _BROKEN as error:
+        raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error

@@ -163,6 +163,12 @@ async def abandoned(db: Database) -> list[AttemptKey]:
     return [(row["task_id"], row["job"], row["attempt"]) for row in await db.many("abandoned_jobs")]
 
 
+async def fail_unstarted(db: Database) -> list[Ended]:
+    """Fail jobs that nobody claimed by their task's ``start_by``."""
+    rows = await db.many("fail_unstarted_jobs")
+    return [Ended(row["task_id"], row["job"], 0, None, "failed", row["on_failure"] == "fail_fast") for row in rows]
+
+
 async def time_out(db: Database) -> Sequence[str]:
     """Mark attempts past their time; return the workers that are told."""
     return [row["worker_id"] for row in await db.many("time_out_jobs")]

@@ -44,6 +44,8 @@ class NewTask:
     priority: int
     retries: int
     timeout_seconds: float | None
+    start_within_seconds: float | None
+    """Longest wait of a job for its first claim."""
     environment: Mapping[str, str]
     sealed_environment: str | None
     """Its ciphertext, which is stored in its place."""
@@ -150,6 +152,9 @@ class Task:
     priority: int
     retries: int
     timeout_seconds: float | None
+    start_within_seconds: float | None
+    start_by: datetime | None
+    """When jobs that nobody has claimed fail."""
     labels: Mapping[str, str]
     on_failure: str
     env_names: Sequence[str]
@@ -162,7 +167,7 @@ class Task:
     jobs: tuple[Job, ...]
 
     @classmethod
-    def created(cls, task_id: int, at: datetime, new: NewTask) -> Task:
+    def created(cls, task_id: int, at: datetime, start_by: datetime | None, new: NewTask) -> Task:
         """Return a task as it is the moment it is stored."""
         return cls(
             task_id=task_id,
@@ -179,6 +184,8 @@ class Task:
             priority=new.priority,
             retries=new.retries,
             timeout_seconds=new.timeout_seconds,
+            start_within_seconds=new.start_within_seconds,
+            start_by=start_by,
             labels=new.labels,
             on_failure=new.on_failure,
             env_names=sorted(new.environment),
@@ -209,6 +216,8 @@ class Task:
             priority=row["priority"],
             retries=row["retries"],
             timeout_seconds=row["timeout_seconds"],
+            start_within_seconds=row["start_within_seconds"],
+            start_by=row["start_by"],
             labels=orjson.loads(row["labels"]),
             on_failure=row["on_failure"],
             env_names=row["env_names"],

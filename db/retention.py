@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from db.errors import DatabaseUnavailable, PruneBusy
+from db.errors import DatabaseReadOnly, DatabaseUnavailable, PruneBusy
 from db.hosts import session_options
 from db.queries import load
 
@@ -66,6 +66,8 @@ def prune(dsn: str, older_than_seconds: float, *, wait_seconds: float = 60.0) ->
         raise PruneBusy(
             "a transaction that is older than the prune may still read the log", "end it, then prune again"
         ) from error
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise DatabaseReadOnly from error
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(f"cannot connect to the database: {str(error).strip()}") from error
 

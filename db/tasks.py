@@ -32,7 +32,9 @@ async def create_all(db: Database, new: Sequence[NewTask]) -> list[Task | None]:
         rows = await db.many("create_tasks", tasks=values)
     created: list[Task | None] = [None] * len(new)
     for row in rows:
-        created[row["position"]] = Task.created(row["task_id"], row["created_at"], new[row["position"]])
+        created[row["position"]] = Task.created(
+            row["task_id"], row["created_at"], row["start_by"], new[row["position"]]
+        )
     return created
 
 
@@ -50,6 +52,7 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "priority": task.priority,
         "retries": task.retries,
         "timeout_seconds": task.timeout_seconds,
+        "start_within_seconds": task.start_within_seconds,
         "labels": dict(task.labels),
         "workspace": task.workspace,
         "pod": task.pod,

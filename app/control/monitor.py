@@ -1,8 +1,8 @@
 """The monitor: ends what nobody else will. Runs on every replica; all of them together do each thing once.
 
 States: a running job whose lease ran out belongs to a dead worker; one whose worker has said that it ended goes back
-without a loss; a running job past its timeout must stop; an open task whose jobs have all ended lacks its terminal
-event because a replica died in between.
+without a loss; a running job past its timeout must stop; a job that nobody claimed in time fails; an open task whose
+jobs have all ended lacks its terminal event because a replica died in between.
 Authority and clock: the database. A tick first records itself; if nobody had ticked for longer than ``suspect``, the
 control plane was away or the clock was set, and every lease is moved by that gap before any is judged.
 Failures: every statement is fenced by the attempt and repeats harmlessly, so two monitors, or one killed between two
@@ -39,6 +39,7 @@ async def step(db: Database, settings: AppSettings) -> None:
     await _part("leases", expire_leases(db, settings.suspect_seconds))
     await _part("abandoned jobs", _end_abandoned(db))
     await _part("timeouts", _time_out(db))
+    await _part("jobs not started in time", _fail_unstarted(db))
     for task_id in await tasks.unsettled(db):
         await _part(f"settling task-{task_id}", tasks.after_failure(db, task_id))
 
@@ -79,6 +80,11 @@ async def _end_together(db: Database, attempts: Sequence[AttemptKey], reason: st
     if loss:
         metrics.LEASES_EXPIRED.inc(len(ended))
     await settle_ended(db, ended, reason)
+
+
+async def _fail_unstarted(db: Database) -> None:
+    if ended := await jobs.fail_unstarted(db):
+        await settle_ended(db, ended, "not_started")
 
 
 async def _time_out(db: Database) -> None:

@@ -26,6 +26,7 @@ from app.routers.ids import no_such_job, parse_job
 from app.routers.sealed_environments import open_environments
 from app.routers.shapes import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
 from app.routers.texts import refuse_nul
+from app.routers.times import in_utc
 from app.rpc.procedure import Tracked, mutation, subscription
 from db import jobs, model, workers
 from db.model import AttemptKey
@@ -191,7 +192,7 @@ async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
         session=input.session,
         listed=listed,
         load=input.load,
-        at=input.at,
+        at=in_utc("at", input.at) if input.at else None,
         stopped=input.stopped,
         lease_seconds=context.services.settings.lease_seconds,
     )

@@ -30,7 +30,7 @@ class Resources(Wire, omit_defaults=False):
 
     def to_model(self) -> model.Resources:
         """Return the record of the database layer."""
-        return model.Resources(self.cpu, int(self.memory), self.gpu)
+        return model.Resources(float(self.cpu), int(self.memory), float(self.gpu))
 
     @classmethod
     def of(cls, resources: model.Resources) -> Resources:
@@ -111,6 +111,9 @@ class Task(Wire, omit_defaults=False):
     """The job that failed first."""
     agent_args: Any = UNSET
     timeout_seconds: float | UnsetType = UNSET
+    start_within_seconds: float | UnsetType = UNSET
+    start_by: datetime | UnsetType = UNSET
+    """When jobs that nobody has claimed fail with ``not_started``."""
     started_at: datetime | UnsetType = UNSET
     finished_at: datetime | UnsetType = UNSET
     cancel_requested_at: datetime | UnsetType = UNSET
@@ -140,6 +143,8 @@ class Task(Wire, omit_defaults=False):
             failed_job=_or_unset(task.failed_job),
             agent_args=_or_unset(task.agent_args),
             timeout_seconds=_or_unset(task.timeout_seconds),
+            start_within_seconds=_or_unset(task.start_within_seconds),
+            start_by=_or_unset(task.start_by),
             started_at=_or_unset(task.started_at),
             finished_at=_or_unset(task.finished_at),
             cancel_requested_at=_or_unset(task.cancel_requested_at),

@@ -27,6 +27,7 @@ from app.routers.log_events import (
     WorkerRemoved,
 )
 from app.routers.shapes import Wire, Worker
+from app.routers.times import in_utc
 from app.rpc.procedure import Tracked, subscription
 from db import events, tasks, workers
 from db.errors import LogRewound
@@ -43,7 +44,7 @@ class TailInput(Wire):
     A ``lastEventId`` behind the log's end is refused with reason ``cursor_ahead`` and ``data.lastSeq``.
 
     Both together: no more than the last N of those since then.
-    ``since`` is an ISO 8601 time or a number of seconds ago.
+    ``since`` is an ISO 8601 time (without a zone: UTC) or a number of seconds ago.
     """
 
     task_id: str
@@ -102,6 +103,7 @@ async def _cursor(context: Context, task_id: int, input: TailInput, selection: S
         since = input.since
         if not isinstance(since, datetime):
             since = datetime.now(UTC) - timedelta(seconds=since)
+        since = in_utc("since", since)
         cursor = await events.cursor_of_time(context.db, task_id, since)
     if input.tail is not None:
         of_tail = await events.cursor_of_tail(

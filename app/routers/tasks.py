@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from db.model import TERMINAL, Status
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+_NOT_OF_THE_INPUT = {"digest", "sealed_environment", "idempotency_key", "base_file"}
 Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
@@ -67,6 +69,8 @@ class CreateInput(Wire):
     priority: Priority = 0
     retries: Annotated[int, Meta(ge=0, le=1000)] = 0
     timeout_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
+    start_within_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
+    """A job that nobody has claimed for the first time by then fails with ``not_started``."""
     env: dict[str, str] = {}
     labels: dict[str, str] = {}
     workspace: Workspace | None = None
@@ -114,24 +118,37 @@ async def create(context: Context, input: CreateInput) -> Task:
     members = msgspec.to_builtins(input)
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
-    digest = hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest()
-    task = _new_task(input, digest, context.services.cipher.seal(input.env))
+    task = _new_task(input, context.services.cipher.seal(input.env))
     names = (("file", task.base_file),) if task.base_file else ()
     created = await context.services.creations.put(task, *names, size=len(task.prompt))
-    return Task.of(created) if created else await get_task(context, await _existing(context, input, digest))
+    return Task.of(created) if created else await get_task(context, await _existing(context, input, task.digest))
+
+
+def _digest(value: object) -> bytes:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _digest_of(task: model.NewTask) -> bytes:
+    """Digest what a task is made from, with its defaults: whether a caller spells one out makes no difference.
+
+    What is empty does not count, so a member that a later release adds leaves the digest as it is.
+    """
+    members = dataclasses.asdict(task).items()
+    return _digest({name: value for name, value in members if value and name not in _NOT_OF_THE_INPUT})
 
 
 async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
     found = await tasks.find_by_key(context.db, input.idempotency_key or "")
     if found is None and input.workspace is not None and input.workspace.file_id is not None:
         raise no_such_file(input.workspace.file_id)
-    if found is None or found[1] != digest:
+    older = _digest(msgspec.to_builtins(input))  # how release 0.1.0 did it: its tasks may be asked for again
+    if found is None or found[1] not in (digest, older):
         raise refusal("idempotency_conflict", "this idempotencyKey was used with other input")
     return found[0]
 
 
-def _new_task(input: CreateInput, digest: bytes, sealed_environment: str | None) -> model.NewTask:
-    return model.NewTask(
+def _new_task(input: CreateInput, sealed_environment: str | None) -> model.NewTask:
+    task = model.NewTask(
         prompt=input.prompt,
         agent=input.agent,
         agent_args=input.agent_args,
@@ -141,6 +158,7 @@ def _new_task(input: CreateInput, digest: bytes, sealed_environment: str | None)
         priority=input.priority,
         retries=input.retries,
         timeout_seconds=input.timeout_seconds,
+        start_within_seconds=input.start_within_seconds,
         environment=input.env,
         sealed_environment=sealed_environment,
         labels=input.labels,
@@ -148,9 +166,10 @@ def _new_task(input: CreateInput, digest: bytes, sealed_environment: str | None)
         pod=wish_of(input.pod),
         on_failure=input.on_failure,
         idempotency_key=input.idempotency_key,
-        digest=digest,
+        digest=b"",
         base_file=input.workspace.file_id if input.workspace else None,
     )
+    return dataclasses.replace(task, digest=_digest_of(task))
 
 
 def _check_limits(settings: AppSettings, input: CreateInput) -> None:

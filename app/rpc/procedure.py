@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, get_type_hints
 import msgspec
 
 from app.rpc.errors import ProcedureError
+from app.rpc.nulls import without_nulls
 
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 
@@ -48,7 +49,8 @@ class Procedure:
         if self.input_type is None:
             return ()
         try:
-            return (msgspec.convert({} if value is None else value, self.input_type, strict=True),)
+            members = {} if value is None else without_nulls(value, self.input_type)
+            return (msgspec.convert(members, self.input_type, strict=True),)
         except msgspec.ValidationError as error:
             raise _invalid(str(error)) from None
 

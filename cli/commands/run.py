@@ -44,6 +44,7 @@ def run(
     label: list[str] | None = None,
     require: list[str] | None = None,
     timeout: str | None = None,
+    start_within: str | None = None,
     retries: int = 0,
     priority: int | None = None,
     fail_fast: bool = False,
@@ -78,6 +79,8 @@ def run(
         A capability the worker must offer.
     timeout
         Longest time of one attempt: 2h, 10m, 30s.
+    start_within
+        Fail a job that no worker has taken within 1h, 10m, 30s.
     retries
         How often a job runs again after its agent failed.
     priority
@@ -98,8 +101,10 @@ def run(
     args = {"model": model} if model else {}
     seconds = durations.parse(timeout) if timeout else None
     if not remote:
-        if detach or priority is not None or require or secret or label:
-            raise usage("--detach, --priority, --require, --secret and --label need --remote", "add --remote")
+        if detach or priority is not None or require or secret or label or start_within:
+            raise usage(
+                "--detach, --priority, --require, --secret, --label and --start-within need --remote", "add --remote"
+            )
         if pod.any:
             raise usage("--cpu, --memory, --gpu, --image and --node-selector need --remote", "add --remote")
         if repository != _NO_REPOSITORY:
@@ -121,6 +126,7 @@ def run(
         "priority": priority or 0,
         "retries": retries,
         "timeoutSeconds": seconds,
+        "startWithinSeconds": durations.parse(start_within) if start_within else None,
         "env": environment,
         "agentArgs": args or None,
         "labels": dict(pair(entry, "--label") for entry in label or []),

@@ -235,6 +235,66 @@ order by j.task_id, j.job limit 1000;
 -- What can be claimed now, by demand; each counted only so far, because it decides how many parked claims to wake.
 select needs, cpu, memory, gpu, jobs from ado.ready_demands(:offered::text[], :count_limit::bigint);
 
+-- name: fail_unstarted_jobs :many hints
+-- End jobs that nobody has claimed by their task's ``start_by``. A claim that comes first stands: its job is no longer
+-- queued once the lock is there. The message says what the job waited for, as ado.why_pending does for the oldest ones.
+with due as materialized (
+    select t.task_id, t.start_within_seconds, t.on_failure from ado.tasks t
+    where t.status in ('queued', 'running') and t.start_by < now()
+      and exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'queued' and j.attempt = 0 offset 0)
+    order by t.start_by limit 200
+), locked_jobs as materialized (
+    select j.task_id, j.job, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j join due using (task_id)
+    where j.status = 'queued' and j.attempt = 0
+    order by j.task_id, j.job for update of j
+), locked_logs as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l
+    where l.task_id in (select task_id from locked_jobs) order by l.task_id for update
+), live_workers as materialized (
+    select w.capabilities, w.cpu, w.memory, w.gpu from ado.worker_status w
+    where w.state not in ('dead', 'stopped', 'starting') and exists (select from locked_jobs)
+), waited as materialized (
+    select n.*, case
+        when n.offers = 0 then 'no live worker offers ' || array_to_string(n.needs, ', ')
+        when n.large = 0 then 'no worker that offers ' || array_to_string(n.needs, ', ') || ' is large enough'
+        else 'every worker that offers ' || array_to_string(n.needs, ', ') || ' had other work or took none' end as reason
+    from (
+        select d.needs, d.cpu, d.memory, d.gpu,
+               (select count(*) from live_workers w where d.needs <@ w.capabilities) as offers,
+               (select count(*) from live_workers w where d.needs <@ w.capabilities and d.cpu <= w.cpu
+                and d.memory <= w.memory and d.gpu <= w.gpu) as large
+        from (select distinct needs, cpu, memory, gpu from locked_jobs) d
+    ) n
+), numbered as materialized (
+    select j.task_id, j.job, l.last_seq + row_number() over (partition by j.task_id order by j.job) as seq,
+           'not started within ' || d.start_within_seconds || ' s: ' || coalesce(p.trouble, w.reason) as message
+    from locked_jobs j
+    join locked_logs l using (task_id)
+    join due d using (task_id)
+    join waited w using (needs, cpu, memory, gpu)
+    left join lateral (
+        select 'its pod: ' || max(p.reason) as trouble from ado.pods p
+        where p.task_id = j.task_id and p.job = j.job and p.state in ('wanted', 'placed') and p.reason is not null
+    ) p on true
+), failed_jobs as (
+    update ado.jobs j set status = 'failed', reason = 'not_started', message = n.message, lease_expires_at = null,
+        finished_at = now(), finished_seq = n.seq
+    from numbered n where j.task_id = n.task_id and j.job = n.job
+), written_events as (
+    insert into ado.events (task_id, seq, job, type, at, stored_at, body)
+    select n.task_id, n.seq, n.job, 'finished', now(), now(),
+           json_build_object('outcome', 'failed', 'reason', 'not_started', 'message', n.message)
+    from numbered n
+), advanced_logs as (
+    update ado.task_logs l set last_seq = n.seq
+    from (select task_id, max(seq) as seq from numbered group by task_id) n where l.task_id = n.task_id
+), marked_tasks as (  -- nothing of it may have been claimed: how a monitor finds it if this one dies now
+    update ado.tasks t set failed_job = coalesce(t.failed_job, n.job)
+    from (select task_id, min(job) as job from numbered group by task_id) n where t.task_id = n.task_id
+)
+select n.task_id, n.job, d.on_failure, array['e:' || n.task_id || ':' || n.seq] as hints
+from numbered n join due d using (task_id);
+
 -- name: time_out_jobs :many hints
 -- Mark running attempts that are past their time; their workers are told, as for a cancel.
 with overdue as materialized (

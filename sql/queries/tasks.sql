@@ -57,20 +57,22 @@ with incoming as materialized (
     select nextval('ado.tasks_task_id_seq') as task_id, i.*
     from json_to_recordset(:tasks::json) as i(position integer, prompt text, agent text, agent_args text,
         workers integer, requires text[], cpu double precision, memory bigint, gpu double precision, priority integer,
-        retries integer, timeout_seconds double precision, labels jsonb, workspace json, pod json, on_failure text,
-        idempotency_key text, input_digest text, environment json, env_names text[], sealed text, needs text[], base_file text, event json)
+        retries integer, timeout_seconds double precision, start_within_seconds double precision, labels jsonb,
+        workspace json, pod json, on_failure text, idempotency_key text, input_digest text, environment json,
+        env_names text[], sealed text, needs text[], base_file text, event json)
 ), created_tasks as (
     insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
-        timeout_seconds, labels, workspace, pod, on_failure, idempotency_key, input_digest)
+        timeout_seconds, start_within_seconds, start_by, labels, workspace, pod, on_failure, idempotency_key,
+        input_digest)
     select i.task_id, i.prompt, i.agent, i.agent_args::json, i.workers, i.requires, i.cpu, i.memory, i.gpu, i.priority,
-           i.retries, i.timeout_seconds, i.labels, i.workspace, i.pod, i.on_failure, i.idempotency_key,
-           decode(i.input_digest, 'hex')
+           i.retries, i.timeout_seconds, i.start_within_seconds, now() + make_interval(secs => i.start_within_seconds),
+           i.labels, i.workspace, i.pod, i.on_failure, i.idempotency_key, decode(i.input_digest, 'hex')
     from incoming i
     where i.base_file is null or exists (
         select from ado.files f where f.file_id = i.base_file and f.kind = 'base' and f.task_id is null
           and f.completed_at is not null)
     on conflict (idempotency_key) do nothing
-    returning task_id, created_at
+    returning task_id, created_at, start_by
 ), created as materialized (
     select * from created_tasks join incoming using (task_id)
 ), created_environments as (
@@ -89,7 +91,9 @@ with incoming as materialized (
 ), bound_files as (
     update ado.files f set task_id = c.task_id from created c where f.file_id = c.base_file
 )
-select c.position, c.task_id, c.created_at, array['q:' || c.workers, 'e:' || c.task_id || ':1'] as hints from created c;
+select c.position, c.task_id, c.created_at, c.start_by,
+       array['q:' || c.workers, 'e:' || c.task_id || ':1'] as hints
+from created c;
 
 -- name: find_task_by_key :optional
 select task_id, input_digest from ado.tasks where idempotency_key = :idempotency_key::text;
@@ -177,6 +181,7 @@ with locked_jobs as materialized (
 ), reopened_task as (
     update ado.tasks t set finished_at = null, reason = null, message = null, failed_job = null,
         cancel_requested_at = null, cancel_reason = null,
+        start_by = now() + make_interval(secs => t.start_within_seconds),
         status = case when t.status = 'running' then 'running' else 'queued' end
     from locked_log l
     where t.task_id = l.task_id and (t.status in ('failed', 'cancelled') or t.cancel_requested_at is null)
@@ -206,24 +211,9 @@ from advanced_log a;
 -- Write a value. With a version it must be the current one (0: the key must not exist); no row otherwise, and none
 -- when the task already has as many keys as allowed, when the same write was stored before, or when a job writes whose
 -- attempt no longer runs.
-with writer as materialized (
-    select j.job from ado.jobs j
-    where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
-      and j.status = 'running'
-    for share
-)
-insert into ado.task_values as v (task_id, key, value, version, idempotency_key)
-select :task_id::bigint, :key::text, :value::json, 1, :idempotency_key::text
-where (:job::integer is null or exists (select from writer))
-  and (:version::bigint is null or :version::bigint = 0
-       or exists (select from ado.task_values where task_id = :task_id::bigint and key = :key::text))
-  and (exists (select from ado.task_values where task_id = :task_id::bigint and key = :key::text)
-       or (select count(*) from ado.task_values where task_id = :task_id::bigint) < :key_limit::bigint)
-on conflict (task_id, key) do update set value = excluded.value, version = v.version + 1,
-    idempotency_key = excluded.idempotency_key
-where (:version::bigint is null or v.version = :version::bigint)
-  and (v.idempotency_key is null or v.idempotency_key is distinct from excluded.idempotency_key)
-returning key, value::text as value, version, idempotency_key;
+select v.key, v.value::text as value, v.version, v.idempotency_key
+from ado.set_value(:task_id::bigint, :key::text, :value::json, :version::bigint, :key_limit::bigint,
+    :idempotency_key::text, :job::integer, :attempt::integer) v;
 
 -- name: settle_tasks :many hints
 -- Write the one terminal event of each of these tasks whose jobs have all ended. A task that succeeded never runs again,

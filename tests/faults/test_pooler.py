@@ -74,6 +74,21 @@ def test_without_notifications_everything_still_works(empty_dsn, bouncer, home):
         cluster.close()
 
 
+def test_a_pooler_that_nobody_told_of_is_recognised(empty_dsn, bouncer, home):
+    """Only hints are missing then, so everything works a poll interval later; no statement fails."""
+    migrate(empty_dsn)
+    cluster = started(bouncer, home, {})
+    try:
+        cluster.add_worker("w0")
+        assert [readiness(url)["hearsNotifications"] for url in cluster.urls] == [False, False]
+        done = cluster.ado("run", "--remote", "--agent", "shell", "echo hello", check=0, timeout=15)
+        assert done.stdout == b"hello\n"
+        logs = [path.read_text() for path in home.glob("api-*.log")]
+        assert not [line for log in logs for line in log.splitlines() if json.loads(line)["level"] == "error"]
+    finally:
+        cluster.close()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left(home):
     yield

@@ -23,6 +23,7 @@ def new_task(**values):
         "priority": 0,
         "retries": 0,
         "timeout_seconds": None,
+        "start_within_seconds": None,
         "environment": {},
         "sealed_environment": None,
         "labels": {},
