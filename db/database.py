@@ -14,6 +14,7 @@ from typing import Any, Self
 import asyncpg
 
 from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseRefused, DatabaseUnavailable
+from db.hosts import session_options
 from db.notifier import Notifier
 from db.pool import Pool
 from db.queries import load
@@ -124,7 +125,8 @@ class Database:
 async def _leads_through_a_pooler(dsn: str) -> bool:
     """Whether the process id that the connection was greeted with is another one than its backend has."""
     try:
-        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10, statement_cache_size=0)
+        options = {**session_options(dsn), "timeout": 10, "command_timeout": 10, "statement_cache_size": 0}
+        connection = await asyncpg.connect(dsn, **options)
         try:
             backend: int = await connection.fetchval("select pg_backend_pid()")
             return bool(backend != connection.get_server_pid())

@@ -2,6 +2,8 @@
 -- Give a worker the best jobs it can run. The worker's claim number is the guard against two claims of one worker at
 -- once: the second one sees another number and gets no row; one that the guard lets through and that finds nothing gets
 -- a row without a job.
+-- take_heads sees what was committed since this statement began, so this one may find an older version of a job, which
+-- had ended: every column under a check is set, because Postgres checks the new row before it notices the newer version.
 -- ``token_digests`` has one digest for each job that may be given; ``position`` says whose is whose.
 -- The worker of a pod makes one claim: of the pod's own job, or, if it is a warm one, of any.
 with guarded_worker as (
@@ -40,8 +42,9 @@ with guarded_worker as (
 ), claimed_jobs as (
     update ado.jobs j set status = 'running', attempt = j.attempt + 1, worker_id = s.worker_id,
         lease_expires_at = now() + make_interval(secs => :lease_seconds::double precision), last_batch = 0,
-        output_bytes = 0, dropped_bytes = 0, missed_heartbeats = 0, started_at = now(), exit_code = null, reason = null,
-        message = null, result = null, usage = null, token_digest = (:token_digests::bytea[])[r.position]
+        output_bytes = 0, dropped_bytes = 0, missed_heartbeats = 0, started_at = now(), finished_at = null,
+        finished_seq = null, exit_code = null, reason = null, message = null, result = null, usage = null,
+        token_digest = (:token_digests::bytea[])[r.position]
     from ranked r cross join supply s
     where j.task_id = r.task_id and j.job = r.job and r.position <= s.free_slots
       and r.used_cpu <= s.free_cpu and r.used_memory <= s.free_memory and r.used_gpu <= s.free_gpu

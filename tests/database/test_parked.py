@@ -8,6 +8,7 @@ from support.records import claim, create, register
 
 from app.context import Context
 from app.control.loop import every
+from app.health import Readiness
 from app.main import Replica
 from app.settings import AppSettings
 from db import workers
@@ -17,7 +18,7 @@ from db.model import Token
 @pytest.fixture
 async def parked(db, dsn):
     """Start a claim that waits; nothing but a hint wakes it. ``db`` has a worker ``w1`` with ten slots."""
-    replica = Replica(AppSettings(dsn=dsn, poll_seconds=60), db)
+    replica = Replica(AppSettings(dsn=dsn, poll_seconds=60), db, Readiness())
     loops = [
         asyncio.create_task(replica.listener.run()),
         asyncio.create_task(every(0, replica.services.parking.watch, name="parking")),
@@ -56,7 +57,7 @@ async def test_a_parked_claim_of_a_worker_that_drains_gets_nothing(db, parked):
     await workers.drain(db, "w1")
     await create(db)
     async with asyncio.timeout(10):
-        while await db._pool.fetchval("select claims from ado.workers") < 1:
+        while (await db._pool.fetch("select claims from ado.workers"))[0]["claims"] < 1:
             await asyncio.sleep(0.005)
-    assert await db._pool.fetchval("select status from ado.jobs") == "queued"
+    assert (await db._pool.fetch("select status from ado.jobs"))[0]["status"] == "queued"
     assert not parked.done()

@@ -183,7 +183,7 @@ async def test_a_cancel_takes_along_what_a_rival_retry_queues_again(db, other):
     await register(db)
     await claim(db)
     await closed(db, finish(task_id, "failed", job=0))
-    async with db._pool.acquire() as connection, connection.transaction():
+    async with db._pool._pool.acquire() as connection, connection.transaction():
         await connection.execute("select 1 from ado.task_logs where task_id = $1 for update", task_id)
         retrying = asyncio.create_task(tasks.retry(other, task_id))
         await blocked(db, 1)
@@ -199,5 +199,5 @@ async def test_a_cancel_takes_along_what_a_rival_retry_queues_again(db, other):
 async def blocked(db, count):
     """Wait until so many statements wait for a lock."""
     ask = "select count(*) as n from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    while (await db._pool.fetchrow(ask))["n"] < count:
+    while (await db._pool.fetch(ask))[0]["n"] < count:
         await asyncio.sleep(0.01)

@@ -33,8 +33,12 @@ async def ended_with_everything(db):
     return task_id
 
 
+async def one(db, statement):
+    return (await db._pool.fetch(statement))[0][0]
+
+
 async def counts(db):
-    return {name: await db._pool.fetchval(f"select count(*) from ado.{name}") for name in BELONGINGS}
+    return {name: await one(db, f"select count(*) from ado.{name}") for name in BELONGINGS}
 
 
 async def test_everything_of_an_ended_task_goes_and_its_cost_stays(db):
@@ -42,7 +46,7 @@ async def test_everything_of_an_ended_task_goes_and_its_cost_stays(db):
     assert all((await counts(db)).values())
     assert await tasks.remove(db, task_id) == "succeeded"
     assert not any((await counts(db)).values())
-    assert await db._pool.fetchval("select cost_usd from ado.attempt_usage where task_id = $1", task_id) == 1
+    assert await one(db, f"select cost_usd from ado.attempt_usage where task_id = {task_id}") == 1
     assert await tasks.remove(db, task_id) is None
 
 
