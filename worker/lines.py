@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator
 
 _READ_BYTES = 64 * 1024
+_TURN_SECONDS = 0.01
+
+
+class Turn:
+    """A turn of the event loop, given up when it has been long."""
+
+    def __init__(self) -> None:
+        self._ends_at = time.monotonic() + _TURN_SECONDS
+
+    async def give(self) -> None:
+        """Let other work go on if this has had its turn."""
+        if time.monotonic() > self._ends_at:
+            await asyncio.sleep(0)
+            self._ends_at = time.monotonic() + _TURN_SECONDS
 
 
 async def bounded_lines(fd: int, limit: int) -> AsyncGenerator[tuple[bytes | None, int]]:
     """Yield a pipe's lines with their sizes; None in place of one that is longer than ``limit``. Closes the pipe."""
     os.set_blocking(fd, False)
-    held = bytearray()
+    turn, held = Turn(), bytearray()
     skipped = 0  # bytes of a line that is too long, seen so far
     try:
         while data := await read_available(fd, _READ_BYTES):
             *ended, rest = data.split(b"\n")
             for piece in ended:
+                await turn.give()
                 size = skipped + len(held) + len(piece)
                 yield (None if size > limit else bytes(held) + piece), size
                 held.clear()

@@ -19,7 +19,7 @@ import orjson
 
 from worker.agents import events
 from worker.agents.base import TURN_ENDS, Event, Reader
-from worker.lines import read_available
+from worker.lines import Turn, read_available
 from worker.masking import NO_SECRETS, Masker, Secrets
 from worker.output import Outbox, is_text
 
@@ -154,11 +154,12 @@ def with_raw(found: list[Event], raw: str) -> list[Event]:
 async def lines(fd: int, limit: int) -> AsyncGenerator[bytes]:
     """Yield a pipe's lines with their ends; one longer than ``limit`` comes in parts. Closes the pipe."""
     os.set_blocking(fd, False)
-    held = bytearray()
+    turn, held = Turn(), bytearray()
     try:
         while data := await read_available(fd, _READ_BYTES):
             *ended, rest = data.split(b"\n")  # what is held has been looked through: a long line takes linear time
             for piece in ended:
+                await turn.give()
                 yield bytes(held) + piece + b"\n"
                 held.clear()
             held += rest

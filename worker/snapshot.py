@@ -88,31 +88,38 @@ class Snapshotter:
         env = {"GIT_AUTHOR_NAME": author, "GIT_COMMITTER_NAME": author}
         made = await self._git("commit-tree", tree, "-p", self._base, stdin=message.encode(), env=env)
         commit = made.strip().decode()
-        files, added, removed = _counts(
-            await self._git("diff-tree", "-r", "-z", "--numstat", "--no-renames", self._base, commit)
-        )
+        numbers = await self._git("diff-tree", "-r", "-z", "--numstat", "--no-renames", self._base, commit)
+        files, added, removed = await asyncio.to_thread(_counts, numbers)
         return Snapshot(commit, self._base, files, added, removed, left_out)
 
     async def _changes(self) -> _Changes:
         """Return what differs from the base and may travel."""
-        entries = (await self._git("ls-files", "-z", "--stage")).split(b"\0")
-        links = {entry.partition(b"\t")[2] for entry in entries if entry.startswith(b"160000 ")}
+        staged = await self._git("ls-files", "-z", "--stage")
         modified = await self._git("diff-files", "-z", "--name-only", "--ignore-submodules=all")
         others = await self._git("ls-files", "-z", "--others", "--exclude-standard")
-        left_out = [f"{quoted(path)} ({why})" for path in _names(others) if (why := _unwanted(path))]
-        paths = [path for path in _names(modified) if path not in links]
-        paths += [path for path in _names(others) if not _unwanted(path)]
-        found = await asyncio.to_thread(self._sort, paths, links, left_out)
+        found, links = await asyncio.to_thread(self._tell_apart, staged, modified, others)
         await self._leave_secrets(found)
         await self._name_empty_directories(found, links)
         return found
 
+    def _tell_apart(self, staged: bytes, modified: bytes, others: bytes) -> tuple[_Changes, set[bytes]]:
+        """Return what git's lists say was changed, and the submodules. Raises GitError."""
+        links = {entry.partition(b"\t")[2] for entry in staged.split(b"\0") if entry.startswith(b"160000 ")}
+        paths = [path for path in _names(modified) if path not in links]
+        left_out = []
+        for path in _names(others):
+            if why := _unwanted(path):
+                left_out.append(f"{quoted(path)} ({why})")
+            else:
+                paths.append(path)
+        return self._sort(paths, links, left_out), links
+
     async def _leave_secrets(self, found: _Changes) -> None:
         """Leave out files that hold a secret of the worker, unless the base has it in them already."""
-        for path in await asyncio.to_thread(self._with_secrets, found.written):
-            if not await self._had_secret(path):
-                found.written.remove(path)
-                found.left_out.append(f"{quoted(path)} (contains a secret of the worker)")
+        suspects = await asyncio.to_thread(self._with_secrets, found.written)
+        if left := {path for path in suspects if not await self._had_secret(path)}:
+            found.written = [path for path in found.written if path not in left]
+            found.left_out += [f"{quoted(path)} (contains a secret of the worker)" for path in suspects if path in left]
 
     def _with_secrets(self, paths: Sequence[bytes]) -> list[bytes]:
         known_in = self._limits.secrets.known_in

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import time
 from pathlib import Path
 
 import orjson
@@ -11,7 +12,7 @@ import pytest
 
 from worker.agents import AGENTS
 from worker.agents.base import Run
-from worker.listener import Listener
+from worker.listener import Listener, lines
 from worker.masking import Secrets
 from worker.output import Outbox
 
@@ -141,3 +142,51 @@ async def test_silence_counts_only_while_no_tool_runs():
     await asyncio.wait_for(stalled, 30)
     os.close(write)
     await listening
+
+
+async def test_many_short_lines_leave_the_loop_to_others():
+    """While a pipe is never empty, other work has its turn every few milliseconds."""
+    read, write = os.pipe()
+    data = b"".join(b"%d\n" % number for number in range(200_000))
+
+    def feed():
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(data)
+
+    feeding = asyncio.create_task(asyncio.to_thread(feed))
+    longest = 0.0
+
+    async def tick():
+        nonlocal longest
+        while True:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - began)
+
+    ticking = asyncio.create_task(tick())
+    found = 0
+    async for line in lines(read, 1000):
+        found += 1
+        for _ in range(20):
+            line.decode()
+    await feeding
+    ticking.cancel()
+    await asyncio.gather(ticking, return_exceptions=True)
+    assert found == 200_000
+    assert longest < 0.05
+
+
+async def test_a_long_line_takes_linear_time():
+    read, write = os.pipe()
+
+    def feed():
+        with os.fdopen(write, "wb", buffering=0) as pipe:
+            for _ in range(16_000):
+                pipe.write(b"x" * 4096)
+
+    began = time.process_time()
+    feeding = asyncio.create_task(asyncio.to_thread(feed))
+    parts = [len(part) async for part in lines(read, 1 << 30)]
+    await feeding
+    assert parts == [16_000 * 4096]
+    assert time.process_time() - began < 5
