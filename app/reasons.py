@@ -15,6 +15,7 @@ JOB_REASONS: dict[str, str] = {
     "timed_out": "an attempt took longer than the task's timeout",
     "not_started": "no worker took the job within the time that the task allows (--start-within)",
     "lost": "so many workers were lost while running the job that it may be what kills them (ADO_LOSSES)",
+    "too_many_attempts": "so many attempts ended without a result of the agent that the job is given up (ADO_ATTEMPTS)",
     "agent_error": "the agent reported an error",
     "permission_denied": "the agent was not allowed to do what the prompt asked for",
     "no_result": "the agent ended without a final result",

@@ -43,6 +43,8 @@ class AppSettings:
     """Silence after which a worker's jobs are queued again; twice ``suspect``, so that a short cut costs nothing."""
     losses: int = 3
     """Lost workers at which a job fails as lost: it may be what kills them."""
+    attempts: int = 20
+    """Attempts without a result of the agent (lost, handed back, broken worker) at which a job fails."""
     poll_seconds: float = 1.0
     """How late a reader notices what a lost notification should have told."""
     flush_lanes: int = 2
@@ -114,6 +116,8 @@ class AppSettings:
             )
         if self.losses < 1:
             raise SettingsError(f"ADO_LOSSES must be 1 or more; found {self.losses}")
+        if self.attempts < 1:
+            raise SettingsError(f"ADO_ATTEMPTS must be 1 or more; found {self.attempts}")
 
     @property
     def monitor_seconds(self) -> float:

@@ -174,10 +174,17 @@ async def scale(db: Database, capabilities: Sequence[str], count: int) -> int:
     return int(row["count"])
 
 
-async def monitor_tick(db: Database, *, heartbeat: float, suspect: float, lease: float, losses: int) -> float:
+async def monitor_tick(
+    db: Database, *, heartbeat: float, suspect: float, lease: float, losses: int, attempts: int
+) -> float:
     """Record a monitor tick, moving leases over a gap longer than ``suspect``; return the gap in seconds."""
     row = await db.one(
-        "monitor_tick", heartbeat_seconds=heartbeat, suspect_seconds=suspect, lease_seconds=lease, losses=losses
+        "monitor_tick",
+        heartbeat_seconds=heartbeat,
+        suspect_seconds=suspect,
+        lease_seconds=lease,
+        losses=losses,
+        attempts=attempts,
     )
     return float(row["gap"])
 

@@ -33,6 +33,7 @@ async def step(db: Database, settings: AppSettings) -> None:
         suspect=settings.suspect_seconds,
         lease=settings.lease_seconds,
         losses=settings.losses,
+        attempts=settings.attempts,
     )
     if abs(gap) > settings.suspect_seconds:
         _log.warning("leases moved", extra={"gap_seconds": round(gap, 3)})

@@ -82,12 +82,14 @@ order by c.task_id, c.job;
 
 -- name: end_attempts :many hints
 -- End attempts whose worker will not: it was lost, replaced, or never got the claim's answer. A loss queues the job
--- again, the first time at once, then after two seconds, and at the limit fails it. Fenced by the attempt, and by the
--- lease where only overdue ones are meant. Returns what became of each.
+-- again, the first time at once, then after two seconds, and at the limit fails it. Each such end is an interruption as
+-- well; those have a delay and a limit of their own, which hold for a job that is never lost but never gets anywhere.
+-- Fenced by the attempt, and by the lease where only overdue ones are meant. Returns what became of each.
 with named as (
     select * from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[]) as n(task_id, job, attempt)
 ), locked_jobs as materialized (
-    select j.task_id, j.job, j.attempt, j.worker_id, j.losses + :loss::integer as losses, j.stop_reason
+    select j.task_id, j.job, j.attempt, j.worker_id, j.losses + :loss::integer as losses,
+           j.interruptions + 1 as interruptions, j.stop_reason
     from ado.jobs j join named n on n.task_id = j.task_id and n.job = j.job and n.attempt = j.attempt
     where j.status = 'running' and (not :overdue_only::boolean or j.lease_expires_at < now())
     order by j.task_id, j.job for update of j
@@ -95,10 +97,15 @@ with named as (
     select l.*,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
-                when l.losses >= c.losses then 'failed'
+                when l.losses >= c.losses or l.interruptions >= c.attempts then 'failed'
                 else 'queued' end as status,
            case when l.stop_reason is not null then l.stop_reason
-                when l.losses >= c.losses then 'lost' end as final_reason
+                when l.losses >= c.losses then 'lost'
+                when l.interruptions >= c.attempts then 'too_many_attempts' end as final_reason,
+           case when l.stop_reason is not null then null
+                when l.losses >= c.losses then 'its worker was lost ' || l.losses || ' times'
+                when l.interruptions >= c.attempts then l.interruptions
+                    || ' attempts ended without a result of the agent, the last one: ' || :reason::text end as message
     from locked_jobs l cross join ado.control c
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
@@ -107,9 +114,10 @@ with named as (
     select d.*, l.last_seq + row_number() over (partition by d.task_id order by d.job) as seq
     from decided d join locked_logs l using (task_id)
 ), ended_jobs as (
-    update ado.jobs j set status = n.status, lease_expires_at = null, losses = n.losses, reason = n.final_reason,
-        run_after = now() + make_interval(secs => case when n.losses >= 2 then 2 else 0 end),
-        message = case when n.final_reason = 'lost' then 'its worker was lost ' || n.losses || ' times' end,
+    update ado.jobs j set status = n.status, lease_expires_at = null, losses = n.losses,
+        interruptions = n.interruptions, reason = n.final_reason, message = n.message,
+        run_after = now() + greatest(make_interval(secs => case when n.losses >= 2 then 2 else 0 end),
+                                     ado.interruption_delay(n.interruptions)),
         finished_at = case when n.status <> 'queued' then now() end,
         finished_seq = case when n.status <> 'queued' then n.seq end
     from numbered n where j.task_id = n.task_id and j.job = n.job
@@ -119,7 +127,8 @@ with named as (
            now(), case n.status
                when 'queued' then json_build_object('reason', :reason::text, 'workerId', n.worker_id,
                                                     'nextAttempt', n.attempt + 1)
-               else json_build_object('outcome', n.status, 'reason', n.final_reason) end
+               else json_strip_nulls(json_build_object('outcome', n.status, 'reason', n.final_reason,
+                                                       'message', n.message)) end
     from numbered n
     returning task_id, seq
 ), advanced_logs as (
@@ -134,7 +143,8 @@ from numbered n join ado.tasks t using (task_id);
 
 -- name: finish_jobs :many hints
 -- Close attempts by their workers' word, each job once. The attempt is the fence; what was decided before (cancelled,
--- timed out) outranks what the worker reports; output not yet stored refuses it. No row of a job: see get_job for why.
+-- timed out) outranks what the worker reports; output not yet stored refuses it. An attempt that is handed back is an
+-- interruption, see end_attempts. No row of a job: see get_job for why.
 with reports as materialized (
     select r.task_id, r.job, r.attempt, r.worker_id, r.last_batch, r.outcome, r.exit_code, r.reason, r.message,
            r.result::json, r.usage::json
@@ -143,24 +153,31 @@ with reports as materialized (
         :results::text[], :usages::text[])
         as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage)
 ), locked_jobs as materialized (
-    select r.*, j.failures, j.stop_reason, nullif(j.dropped_bytes, 0) as dropped_bytes
+    select r.*, j.failures, j.interruptions + case r.outcome when 'released' then 1 else 0 end as interruptions,
+           j.stop_reason, nullif(j.dropped_bytes, 0) as dropped_bytes
     from ado.jobs j join reports r on r.task_id = j.task_id and r.job = j.job
     where j.attempt = r.attempt and j.worker_id = r.worker_id and j.status = 'running'
       and (r.last_batch is null or j.last_batch >= r.last_batch)
     order by j.task_id, j.job for update of j
 ), decided as (
-    select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.message, l.result, l.usage,
-           l.dropped_bytes, t.agent,
+    select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage,
+           l.dropped_bytes, l.interruptions, t.agent,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
+                when l.outcome = 'released' and l.interruptions >= c.attempts then 'failed'
                 when l.outcome = 'released' then 'queued'
                 when l.outcome = 'failed' and l.failures < t.retries then 'queued'
                 else l.outcome end as status,
            case when l.stop_reason is not null then l.stop_reason
                 when l.outcome = 'failed' then coalesce(l.reason, 'agent_error')
                 when l.outcome = 'cancelled' then coalesce(l.reason, 'cancelled')
-                when l.outcome = 'released' then l.reason end as reason
-    from locked_jobs l join ado.tasks t using (task_id)
+                when l.outcome = 'released' and l.interruptions >= c.attempts then 'too_many_attempts'
+                when l.outcome = 'released' then l.reason end as reason,
+           case when l.outcome = 'released' and l.interruptions >= c.attempts and l.stop_reason is null
+                then l.interruptions || ' attempts ended without a result of the agent, the last one: '
+                    || concat_ws(': ', l.reason, l.message)
+                else l.message end as message
+    from locked_jobs l join ado.tasks t using (task_id) cross join ado.control c
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from decided) order by l.task_id for update
@@ -170,7 +187,10 @@ with reports as materialized (
 ), finished_jobs as (
     update ado.jobs j set status = n.status, finished_attempt = j.attempt, lease_expires_at = null,
         failures = j.failures + case when n.status = 'queued' and n.outcome = 'failed' then 1 else 0 end,
-        run_after = now(), exit_code = n.exit_code, reason = n.reason, message = n.message,
+        interruptions = n.interruptions,
+        run_after = now() + case n.outcome when 'released' then ado.interruption_delay(n.interruptions)
+                            else interval '0' end,
+        exit_code = n.exit_code, reason = n.reason, message = n.message,
         result = n.result, usage = n.usage,
         finished_at = case when n.status <> 'queued' then now() end,
         finished_seq = case when n.status <> 'queued' then n.seq end

@@ -116,7 +116,7 @@ async def test_what_a_worker_holds_beyond_its_last_word_goes_back_without_a_loss
 async def test_the_setting_says_at_which_loss_a_job_fails(db, losses):
     task_id = await create(db)
     await register(db)
-    await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=losses)
+    await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=losses, attempts=20)
     for attempt in range(1, losses + 1):
         await raw(db, "update ado.jobs set run_after = now()")
         assert await claim(db)
@@ -131,7 +131,7 @@ async def test_a_jump_of_the_databases_clock_loses_nobody_and_saves_nobody(db, j
     await create(db)
     await register(db)
     await claim(db)
-    await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=3)
+    await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=3, attempts=20)
     for table, column in (
         ("control", "last_tick_at"), ("workers", "last_heartbeat_at"), ("jobs", "lease_expires_at"),
     ):  # fmt: skip

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.contract import JOBS, RETRIES, SLOTS, WORKERS, Model
+from support.contract import ATTEMPTS, JOBS, RETRIES, SLOTS, WORKERS, Model
 from support.procedures import Real
 
 from app.control import monitor
@@ -39,6 +39,7 @@ class Protocol(RuleBasedStateMachine):
     def begin(self):
         Protocol.examples["all"] += 1
         self.mark = f"c{Protocol.examples['all']}"
+        self.real.sql("update ado.control set attempts = $1", ATTEMPTS)
         self.model = Model()
         made = self.real.call(
             "tasks.create", prompt="x", agent="shell", workers=JOBS, retries=RETRIES, requires=[self.mark]
@@ -353,8 +354,10 @@ class Protocol(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         rows = self.real.sql("select * from ado.jobs where task_id = $1 order by job", self.number)
-        found = [(row["status"], row["attempt"], row["losses"], row["failures"], row["stop_reason"]) for row in rows]
-        assert found == [(job.status, job.attempt, job.losses, job.failures, job.stop) for job in self.model.jobs]
+        kept = [dict(row) | {"stop": row["stop_reason"]} for row in rows]
+        counted = ("status", "attempt", "losses", "failures", "interruptions", "stop")
+        found = [tuple(row[name] for name in counted) for row in kept]
+        assert found == [tuple(getattr(job, name) for name in counted) for job in self.model.jobs]
         log = self.real.sql("select * from ado.events where task_id = $1 order by seq", self.number)
         assert [(row["type"], row["job"], row["attempt"]) for row in log] == self.model.log
         assert [row["seq"] for row in log] == list(range(1, len(log) + 1))

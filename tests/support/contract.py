@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-JOBS, RETRIES, SLOTS, LOSSES = 3, 1, 2, 3
+JOBS, RETRIES, SLOTS, LOSSES, ATTEMPTS = 3, 1, 2, 3, 4
 WORKERS = ("a", "b")
 OVER = ("succeeded", "failed", "cancelled")
 
@@ -23,6 +23,8 @@ class Job:
     overdue: bool = False
     losses: int = 0
     failures: int = 0
+    interruptions: int = 0
+    """Attempts that ended without a result of the agent."""
     closed: int = 0
     """The last attempt whose own finish was accepted."""
 
@@ -105,8 +107,11 @@ class Model:
             return "ok" if job.closed == attempt and job.worker in (worker, None) else "lease_lost"
         if last is not None and last > job.batch:
             return "batch_gap"
+        job.interruptions += outcome == "released"
         if job.stop:
             status = "cancelled"
+        elif outcome == "released" and job.interruptions >= ATTEMPTS:
+            status = "failed"
         elif outcome == "released" or (outcome == "failed" and job.failures < RETRIES):
             status = "queued"
         else:
@@ -122,7 +127,9 @@ class Model:
         for number in numbers:
             job = self.jobs[number]
             job.losses += loss
-            job.status = "cancelled" if job.stop else "failed" if job.losses >= LOSSES else "queued"
+            job.interruptions += 1
+            given_up = job.losses >= LOSSES or job.interruptions >= ATTEMPTS
+            job.status = "cancelled" if job.stop else "failed" if given_up else "queued"
             self._write("requeued" if job.status == "queued" else "finished", number)
         self._settle()
 
@@ -185,6 +192,7 @@ class Model:
             return "nothing_to_retry"
         for job in again:
             job.status, job.worker, job.stop, job.losses, job.failures = "queued", None, None, 0, 0
+            job.interruptions = 0
         self.cancelled = False
         self.status = "running" if self.status == "running" else "queued"
         self._write("retried")

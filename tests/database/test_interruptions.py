@@ -1,0 +1,107 @@
+"""Attempts that end without a result of the agent are bounded: each job ends, however its attempts do."""
+
+import pytest
+from support.records import LEASE, SUSPECT, claim, closed, create, finish, register
+
+from app.control.monitor import settle_ended
+from db import jobs, tasks, workers
+
+LIMIT = 5
+
+
+@pytest.fixture
+async def limited(db):
+    """A database whose replicas run with a small limit, a task, and a worker."""
+    await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=100, attempts=LIMIT)
+    task_id = await create(db)
+    await register(db)
+    return task_id
+
+
+async def interrupt(db, task_id, attempt, how):
+    """End an attempt as a worker's release or as the control plane; return the job's status."""
+    if how == "released":
+        job, _ = await closed(db, finish(task_id, "released", attempt=attempt, reason="shutdown"))
+        return job.status
+    ended = await jobs.end_attempts(db, [(task_id, 0, attempt)], reason=how, loss=how == "lost")
+    await settle_ended(db, ended, how)
+    return ended[0].status
+
+
+async def run_again(db):
+    """Claim the job as if its delay had passed; return the delay in seconds."""
+    rows = await db._pool.fetch(
+        "update ado.jobs j set run_after = now() from ado.jobs before"
+        " where before.task_id = j.task_id and before.job = j.job"
+        " returning extract(epoch from before.run_after - now())::float8"
+    )
+    assert await claim(db)
+    return rows[0][0]
+
+
+@pytest.mark.parametrize("how", ["released", "claim_lost", "lost", "worker_replaced"])
+async def test_a_job_fails_at_the_limit_however_its_attempts_end(db, limited, how):
+    assert await claim(db)
+    for attempt in range(1, LIMIT):
+        assert await interrupt(db, limited, attempt, how) == "queued"
+        await run_again(db)
+    assert await interrupt(db, limited, LIMIT, how) == "failed"
+    await tasks.settle(db, limited)
+    task = await tasks.get(db, limited)
+    assert (task.status, task.reason) == ("failed", "too_many_attempts")
+    assert f"{LIMIT} attempts" in task.message
+    assert ("shutdown" if how == "released" else how) in task.message
+
+
+async def test_the_kinds_of_ends_count_together(db, limited):
+    assert await claim(db)
+    for attempt, how in enumerate(["released", "claim_lost", "lost", "released"], 1):
+        assert await interrupt(db, limited, attempt, how) == "queued"
+        await run_again(db)
+    assert await interrupt(db, limited, LIMIT, "claim_lost") == "failed"
+
+
+async def test_two_restarts_cost_no_delay_and_later_ones_more_and_more(db):
+    await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=100, attempts=100)
+    task_id = await create(db)
+    await register(db)
+    assert await claim(db)
+    delays = []
+    for attempt in range(1, 13):
+        assert await interrupt(db, task_id, attempt, "released") == "queued"
+        delays.append(round(await run_again(db)))
+    assert delays[:2] == [0, 0]
+    assert delays[2:] == sorted(delays[2:])
+    assert delays[2] >= 1
+    assert delays[-1] == 60
+
+
+async def test_a_retry_by_a_person_begins_to_count_anew(db, limited):
+    assert await claim(db)
+    for attempt in range(1, LIMIT):
+        await interrupt(db, limited, attempt, "released")
+        await run_again(db)
+    await interrupt(db, limited, LIMIT, "released")
+    await tasks.settle(db, limited)
+    assert await tasks.retry(db, limited)
+    assert await claim(db)
+    assert await interrupt(db, limited, LIMIT + 1, "released") == "queued"
+
+
+async def test_an_agents_own_failure_is_no_interruption(db, limited):
+    task_id = await create(db, retries=LIMIT + 2)
+    for attempt in range(1, LIMIT + 3):
+        assert await claim(db)
+        job, _ = await closed(db, finish(task_id, "failed", attempt=attempt, reason="exit_nonzero"))
+        assert job.status == "queued"
+    row = await db._pool.fetchrow("select interruptions from ado.jobs where task_id = $1", task_id)
+    assert row["interruptions"] == 0
+
+
+async def test_a_cancelled_job_is_cancelled_at_the_limit_too(db, limited):
+    assert await claim(db)
+    for attempt in range(1, LIMIT):
+        await interrupt(db, limited, attempt, "released")
+        await run_again(db)
+    await tasks.cancel(db, limited, None)
+    assert await interrupt(db, limited, LIMIT, "claim_lost") == "cancelled"
