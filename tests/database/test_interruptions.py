@@ -94,7 +94,7 @@ async def test_an_agents_own_failure_is_no_interruption(db, limited):
         assert await claim(db)
         job, _ = await closed(db, finish(task_id, "failed", attempt=attempt, reason="exit_nonzero"))
         assert job.status == "queued"
-    row = await db._pool.fetchrow("select interruptions from ado.jobs where task_id = $1", task_id)
+    (row,) = await db._pool.fetch("select interruptions from ado.jobs where task_id = $1", task_id)
     assert row["interruptions"] == 0
 
 
