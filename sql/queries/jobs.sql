@@ -67,8 +67,9 @@ with guarded_worker as (
     where l.task_id = w.task_id
     returning l.task_id, l.last_seq
 ), started_tasks as (
-    update ado.tasks t set status = 'running', started_at = coalesce(t.started_at, now())
-    from advanced_logs a where t.task_id = a.task_id and t.status = 'queued'
+    update ado.tasks t set started_at = coalesce(t.started_at, now()),
+        status = case t.status when 'queued' then 'running' else t.status end  -- an older version may say failed
+    from advanced_logs a where t.task_id = a.task_id and t.status <> 'running'
 )
 select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
        t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment, v.sealed,

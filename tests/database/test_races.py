@@ -196,6 +196,28 @@ async def test_a_cancel_takes_along_what_a_rival_retry_queues_again(db, other):
     assert await claim(db) == []
 
 
+async def test_a_claim_takes_a_job_that_a_retry_queued_after_the_claim_began(db, other):
+    """Both began before either could go on, so what the claim saw of the job is older than what the queue says then."""
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    await closed(db, finish(task_id, "failed"))
+    await tasks.settle(db, task_id)
+    async with db._pool._pool.acquire() as worker, worker.transaction():
+        await worker.execute("select 1 from ado.workers for update")
+        async with db._pool._pool.acquire() as log, log.transaction():
+            await log.execute("select 1 from ado.task_logs for update")
+            retrying = asyncio.create_task(tasks.retry(db, task_id))
+            await blocked(db, 1)
+            claiming = asyncio.create_task(claim(other))
+            await blocked(db, 2)
+        assert await retrying
+    assert [(job.task_id, job.attempt) for job in await claiming] == [(task_id, 2)]
+    job = await jobs.get(db, task_id, 0)
+    assert (job.status, job.finished_at, job.reason) == ("running", None, None)
+    assert (await tasks.get(db, task_id)).status == "running"
+
+
 async def blocked(db, count):
     """Wait until so many statements wait for a lock."""
     ask = "select count(*) as n from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
