@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -33,15 +34,17 @@ from worker.listener import Listener
 from worker.masking import NO_SECRETS, Secrets
 from worker.output import Outbox
 from worker.pipes import OutputReader
-from worker.process import KeptProcess, is_scarcity
+from worker.process import KeeperBroken, KeptProcess, is_scarcity
 from worker.registrar import registrar
 from worker.settings import WorkerSettings
+from worker.together import all_or_failure, first_or_failure
 from worker.vault import PREFIX as SECRET
 from worker.vault import Vault
-from worker.wire_events import clean_text
+from worker.wire_events import clean_text, result_that_fits, usage_that_fits
 
 _log = logging.getLogger("ado.worker")
 _MESSAGE_CHARS = 9000  # a server takes 10,000 characters
+_SESSION = re.compile(r"[\w.:-]{1,200}")  # what a job says; it becomes part of a path
 _TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock decides about timeouts; ours only steps in when it does not
 
 FilesOf = Callable[[Mapping[str, Any]], Files]
@@ -130,6 +133,8 @@ class Attempt:
             outcome = Outcome("failed", None, "agent_error", f"the server refused the output: {error.message}")
         except LeaseLost:
             raise
+        except KeeperBroken as error:
+            outcome = Outcome("failed", None, "worker_error", str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it must end the job once, not have it run again
             _log.exception("attempt broke", extra={"job": self.key[0], "attempt": self.key[1]})
             message = f"the worker made a mistake, see its log: {type(error).__name__}: {error}"
@@ -208,21 +213,19 @@ class Attempt:
             stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))
         ending = asyncio.create_task(process.ended(), name="agent end")
         try:
-            await asyncio.wait([ending, sending], return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                await sending  # raises: nothing but an error ends the sender before the outbox is closed
-            ended = await ending
+            done = [reader.done for reader in readers]
+            ended = await first_or_failure(ending, [sending, *done, *reading, *stoppers])
             if ended.scarce:
                 raise Unusable(ended.error)
             for survivor in ended.survivors:
-                message = f"a process of this job could not be ended: {survivor}"
-                outbox.put({"type": "progress", "message": message}, len(message))
+                message = clean_text(f"a process of this job could not be ended: {survivor}", _MESSAGE_CHARS)
+                outbox.put({"type": "progress", "message": message})
             for stopper in stoppers:  # what comes from here on comes too late to have been the reason
                 stopper.cancel()
             await asyncio.gather(*stoppers, return_exceptions=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.output_seconds):
-                    await asyncio.wait([*(reader.done for reader in readers), *reading])
+                    await all_or_failure([*done, *reading])
             outcome = self._judge(judge(ended) if self._reader is None else self._reader.outcome(ended))
             if home is not None:
                 outcome = await home.bring(outcome)
@@ -270,7 +273,8 @@ class Attempt:
 
     def _heed(self, event: Mapping[str, Any], turn_ended: Callable[[], object]) -> None:
         if event.get("event") == "session":
-            self._session = str(event.get("sessionId"))
+            session = event.get("sessionId")
+            self._session = session if isinstance(session, str) and _SESSION.fullmatch(session) else None
         elif str(event.get("event")) in TURN_ENDS:
             turn_ended()
 
@@ -282,18 +286,21 @@ class Attempt:
             "exitCode": outcome.exit_code,
             "reason": outcome.reason,
         }
-        report = {
-            **bare,
-            "message": clean_text(outcome.message, _MESSAGE_CHARS),
-            "result": self._reader.result if self._reader else None,
-            "usage": self._reader.usage if self._reader else None,
-        }
+        message = clean_text(outcome.message, _MESSAGE_CHARS)
         try:
-            await until_answered(self._call, "workers.finish", report)
+            await until_answered(self._call, "workers.finish", {**bare, "message": message, **self._last_words()})
         except CallError as error:
             _log.exception("finish was refused", extra={"job": self.key[0], "reason": error.reason})
-            refused = f"the server refused the report of the end: {error.message}"
-            bare["message"] = clean_text(refused, _MESSAGE_CHARS)
+            refused = clean_text(f"the server refused the report of the end: {error.message}", _MESSAGE_CHARS)
             with contextlib.suppress(CallError):  # refused again: unlisted from here on, the job is requeued
-                await until_answered(self._call, "workers.finish", bare)
+                await until_answered(self._call, "workers.finish", {**bare, "message": message or refused})
         _log.info("attempt finished", extra={"job": self.key[0], "attempt": self.key[1], "outcome": outcome.outcome})
+
+    def _last_words(self) -> dict[str, Any]:
+        """Return the agent's own account of the attempt, which must not keep the attempt from ending."""
+        try:
+            result, usage = (self._reader.result, self._reader.usage) if self._reader else (None, None)
+        except Exception:  # noqa: BLE001 - a reader may trip over what its agent said
+            _log.exception("no result could be read", extra={"job": self.key[0], "attempt": self.key[1]})
+            return {}
+        return {"result": result_that_fits(result), "usage": usage_that_fits(usage)}

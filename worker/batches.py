@@ -29,6 +29,8 @@ _BATCH_BYTES = 1024 * 1024
 _PASSING = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
 _REFUSED_CONTENT = frozenset({"BAD_REQUEST", "PAYLOAD_TOO_LARGE", "PARSE_ERROR"})
 _LONGEST_PAUSE = 2.0
+_MOST_FAILURES = 120
+"""A server that has failed so often in a row, for about three minutes, would fail for ever: the attempt must end."""
 
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
@@ -40,15 +42,17 @@ class LeaseLost(Exception):
 async def until_answered(call: Call, path: str, value: dict[str, Any]) -> Any:
     """Send a call that may arrive twice until it is answered. Raises LeaseLost, CallError."""
     pause = 0.05
+    failures = 0
     while True:
         try:
             return await call(path, value)
         except Unreachable:
-            pass
+            failures = 0
         except CallError as error:
             if error.reason in ("lease_lost", "no_such_job"):
                 raise LeaseLost from error
-            if error.code not in _PASSING:
+            failures = failures + 1 if error.code == "INTERNAL_SERVER_ERROR" else 0
+            if error.code not in _PASSING or failures > _MOST_FAILURES:
                 raise
             _log.warning("call is repeated", extra={"path": path, "reason": error.reason})
         await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311

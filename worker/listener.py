@@ -66,7 +66,7 @@ class Listener:
         *whole, self._murmur = (self._murmur + data).split(b"\n")
         self._murmur = self._murmur[-_READ_BYTES:]
         for line in whole:
-            for event in self._reader.overhear(line.decode("utf-8", "replace")):
+            for event in self._understood(self._reader.overhear, line.decode("utf-8", "replace")):
                 self._outbox.put({"type": "agent", **event})
 
     async def stalled(self, seconds: float) -> None:
@@ -93,7 +93,7 @@ class Listener:
         except orjson.JSONDecodeError:
             said = None
         if isinstance(said, dict):
-            found = self._meant(said) or [events.other()]
+            found = self._understood(self._reader.feed, said) or [events.other()]
             hidden = self._joined(found[0])
             yield from with_raw(found, line.decode().rstrip("\n")) if hidden is None else [hidden, *found[1:]]
             return
@@ -101,12 +101,12 @@ class Listener:
             piece = line[start : start + _READ_BYTES]
             self._outbox.write("stdout", piece, is_text(piece))
 
-    def _meant(self, said: dict[str, Any]) -> list[Event]:
+    def _understood(self, reader: Callable[[Any], list[Event]], line: Any) -> list[Event]:
         """Return what a line says; nothing for one of another shape than the adapter knows: agents change."""
         try:
-            return self._reader.feed(said)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            _log.warning("agent's line not understood", extra={"type": said.get("type"), "error": type(error).__name__})
+            return reader(line)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            _log.warning("agent's line not understood", extra={"error": type(error).__name__})
             return []
 
     def _joined(self, event: Event) -> Event | None:

@@ -155,10 +155,21 @@ class OutputReader:
         self._streams = {fd: _Stream(fd, name, outbox, secrets, heard) for fd, name in pipes}
         self._arrivals = _Arrivals(list(self._streams), self._read)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closed = False
         self._arrivals.start()
 
     def _read(self, arrived: list[tuple[int, bool]]) -> bool:
-        """Read each pipe that has become readable once; return whether to go on."""
+        """Read each pipe that has become readable once; return whether to go on. What goes wrong ends ``done``."""
+        try:
+            return self._read_once(arrived)
+        except Exception as error:  # noqa: BLE001 - nobody would hear of it in a callback of the event loop
+            self._arrivals.stop()
+            if not self.done.done():
+                self.done.set_exception(error)
+                self.done.exception()  # whoever waits for it hears of it; where nobody does, another failure came first
+            return False
+
+    def _read_once(self, arrived: list[tuple[int, bool]]) -> bool:
         for fd, ended in arrived:
             data = self._streams[fd].read()
             while data and ended:  # the last write and the end may have been told as one
@@ -182,8 +193,11 @@ class OutputReader:
 
     def close(self) -> None:
         """Stop reading, with what is held back sent."""
+        if self._closed:
+            return
+        self._closed = True
+        for fd in list(self._streams):
+            self._end(fd)
+        self._arrivals.close()
         if not self.done.done():
-            for fd in list(self._streams):
-                self._end(fd)
-            self._arrivals.close()
             self.done.set_result(None)

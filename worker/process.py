@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -19,9 +20,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import orjson
+import msgspec
 
 from worker import keeper
 
@@ -42,6 +43,10 @@ def is_scarcity(number: int | None) -> bool:
     return number in _SCARCE
 
 
+class KeeperBroken(Exception):
+    """A keeper's report cannot be read, so nobody knows how the agent ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How an agent's main process ended: exit code, or signal, or the reason why it never started."""
@@ -53,6 +58,14 @@ class Ended:
     """Whether it did not start because the machine is short of processes, memory or files."""
     survivors: tuple[str, ...] = ()
     """Processes that could not be killed, each described for a person."""
+
+
+class _Report(msgspec.Struct):
+    exit: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
+    signal: Annotated[int, msgspec.Meta(ge=1, le=127)] | None = None
+    error: str | None = None
+    errno: int | None = None
+    survivors: list[str] = []
 
 
 class KeptProcess:
@@ -139,7 +152,7 @@ class KeptProcess:
             os.kill(self._process.pid, signal.SIGKILL if overdue else signal.SIGCONT)
 
     async def ended(self) -> Ended:
-        """Wait until the whole tree has ended."""
+        """Wait until the whole tree has ended. Raises KeeperBroken, once it has."""
         waiting = asyncio.create_task(self._process.wait(), name="keeper end")
         try:
             while not waiting.done():
@@ -148,7 +161,8 @@ class KeptProcess:
         finally:
             waiting.cancel()
         self.keepers.discard(self._process.pid)
-        report = self._report()
+        data = self._received()
+        report = parse_report(data)
         if report is None and keeper.is_subreaper():
             survivors = await asyncio.to_thread(sweep)
         else:
@@ -158,27 +172,33 @@ class KeptProcess:
         KeptProcess.survived |= bool(survivors)
         if report is not None:
             return report
+        if data:
+            raise KeeperBroken(f"the agent has ended, but the report of its end cannot be read ({len(data)} bytes)")
         if code := max(0, self._process.returncode or 0):  # it ended by itself, without having kept anything
             return Ended(error=f"its keeper ended with exit code {code}", scarce=True, survivors=survivors)
         return Ended(signal=signal.SIGKILL, survivors=survivors)
 
-    def _report(self) -> Ended | None:
-        """Return what the keeper has reported; None when it was killed, with its agent."""
+    def _received(self) -> bytes:
+        """Return what has come from the keeper; nothing when it was killed, with its agent."""
         try:
-            found = orjson.loads(self._channel.recv(_REPORT_BYTES))
-        except (OSError, orjson.JSONDecodeError):
-            return None
-        return Ended(
-            found.get("exit"),
-            found.get("signal"),
-            found.get("error"),
-            is_scarcity(found.get("errno")),
-            tuple(found.get("survivors", ())),
-        )
+            return self._channel.recv(_REPORT_BYTES)
+        except OSError:
+            return b""
 
     def close(self) -> None:
         """Close the worker's end of the channel."""
         self._channel.close()
+
+
+def parse_report(data: bytes) -> Ended | None:
+    """Return what a keeper reports; None for anything that no keeper writes."""
+    try:
+        report = msgspec.convert(json.loads(data), _Report)  # msgspec itself takes no name of a file that is not UTF-8
+    except (msgspec.ValidationError, ValueError, RecursionError):
+        return None
+    if (report.exit, report.signal, report.error) == (None, None, None):
+        return None
+    return Ended(report.exit, report.signal, report.error, is_scarcity(report.errno), tuple(report.survivors))
 
 
 async def _execute(*argv: str, **options: Any) -> asyncio.subprocess.Process:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -73,6 +74,7 @@ _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 _UNDECODED = range(0xDC80, 0xDD00)
 """What Python makes of a byte of a file name that is not UTF-8, see PEP 383."""
 
+_RESULT_CHARS = 100_000
 DROPPED = b'{"type":"dropped",'
 
 
@@ -108,6 +110,27 @@ def clean_text(text: str | None, limit: int) -> str | None:
         return clean
     half = limit // 2
     return f"{clean[:half]} … {clean[-half:]}"
+
+
+def result_that_fits(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return an agent's result as a server takes it: of one that is too large, or no JSON, a part of its text."""
+    if result is None or _encoded(result) is not None:
+        return result
+    return {"text": clean_text(str(result.get("text") or ""), _RESULT_CHARS), "cut": True}
+
+
+def usage_that_fits(usage: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return what an agent has used; None where no server would take it."""
+    data = _encoded(usage)
+    return None if data is None or b"\\u0000" in data else usage  # Postgres reads its texts, and reads no NUL
+
+
+def _encoded(value: Any) -> bytes | None:
+    try:
+        data = orjson.dumps(value)
+    except (TypeError, RecursionError):
+        return None
+    return data if len(data) <= EVENT_BYTES else None
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ import orjson
 import pytest
 
 from app.rpc.client import CallError, Unreachable
+from worker import batches
 from worker.batches import BatchSender, LeaseLost, until_answered
 from worker.output import Outbox
 
@@ -105,3 +106,19 @@ async def test_a_server_that_refuses_everything_ends_the_sending():
     sender = await send(server, ["a", "b"])
     assert sender.last == 0
     assert len(server.calls) <= 5
+
+
+async def test_a_server_that_fails_for_ever_ends_the_sending(monkeypatch):
+    monkeypatch.setattr(batches, "_MOST_FAILURES", 3)
+    server = Server(*[error("INTERNAL_SERVER_ERROR")] * 100)
+    with pytest.raises(CallError):
+        await send(server, ["a"])
+    assert server.calls == [1] * 4
+
+
+async def test_failures_of_a_server_that_was_away_between_them_do_not_add_up(monkeypatch):
+    monkeypatch.setattr(batches, "_MOST_FAILURES", 2)
+    failed, away = error("INTERNAL_SERVER_ERROR"), Unreachable("http://x", "cut")
+    server = Server(failed, failed, away, failed, error("SERVICE_UNAVAILABLE"), failed, failed, None)
+    await send(server, ["a"])
+    assert len(server.calls) == 8

@@ -190,3 +190,18 @@ async def test_a_long_line_takes_linear_time():
     await feeding
     assert parts == [16_000 * 4096]
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, RecursionError, OverflowError])
+async def test_a_line_on_stderr_that_the_adapter_trips_over_is_output_all_the_same(error):
+    class Reader:
+        def overhear(self, line):
+            raise error(line)
+
+    read, write = os.pipe()
+    outbox = Outbox(1 << 20)
+    listener = Listener(read, Reader(), outbox)
+    listener.overhear(b"odd\n")
+    assert outbox.empty
+    os.close(read)
+    os.close(write)

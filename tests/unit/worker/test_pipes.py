@@ -169,3 +169,20 @@ async def test_the_end_of_one_stream_leaves_the_other():
     events = await output_of(["/bin/sh", "-c", "echo a; exec 1>&-; echo b >&2; sleep 0.1; echo c >&2"])
     assert [event["stream"] for event in events][:2] == ["stdout", "stderr"]
     assert sent(events) == b"a\nb\nc\n"
+
+
+async def test_a_reader_that_breaks_says_so_and_closes_its_pipe():
+    read, write = os.pipe()
+    outbox = Outbox(1 << 20)
+
+    def heard(_):
+        raise RuntimeError("broken")
+
+    reader = OutputReader([(read, "stderr")], outbox, None, heard)
+    os.write(write, b"x")
+    with pytest.raises(RuntimeError, match="broken"):
+        await reader.done
+    reader.close()
+    with pytest.raises(BrokenPipeError):
+        os.write(write, b"y")
+    os.close(write)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.routers.append import parse_event
 from app.settings import AppSettings
-from worker.wire_events import EVENT_BYTES, Chunk, clean_text, encode
+from worker.wire_events import EVENT_BYTES, Chunk, clean_text, encode, result_that_fits, usage_that_fits
 
 SETTINGS = AppSettings(dsn="postgresql://x")
 JSON = st.recursive(
@@ -89,3 +89,22 @@ def test_a_long_message_keeps_its_beginning_and_its_end():
     clean = clean_text("a" * 100 + "b" * 100, 20)
     assert clean.startswith("aaaaaaaaaa ")
     assert clean.endswith(" bbbbbbbbbb")
+
+
+@pytest.mark.parametrize("text", ["x" * 5_000_000, "\x00" * 1_000_000, "a\ud800", None, 5, nested(400)])
+def test_a_result_that_no_server_takes_keeps_a_part_of_its_text(text):
+    fitting = result_that_fits({"text": text, "more": nested(400)})
+    assert set(fitting) == {"text", "cut"}
+    assert len(orjson.dumps(fitting)) < EVENT_BYTES
+
+
+def test_a_result_that_a_server_takes_is_sent_as_it_is():
+    result = {"text": "x\x00y" * 1000}
+    assert result_that_fits(result) is result
+    assert result_that_fits(None) is None
+
+
+@pytest.mark.parametrize("usage", [{"a": "\x00"}, {"\x00": 1}, {"a": 2**64}, {"a": "x" * EVENT_BYTES}, {"a": "\ud800"}])
+def test_usage_that_no_server_takes_is_left_out(usage):
+    assert usage_that_fits(usage) is None
+    assert usage_that_fits({"inputTokens": 5}) == {"inputTokens": 5}

@@ -1,0 +1,162 @@
+"""An attempt ends with one finish, whatever breaks in it: a real agent under a real keeper, with a recorded server."""
+
+import asyncio
+import os
+import time
+
+import orjson
+import pytest
+
+from app.rpc.client import CallError
+from worker import attempt as attempt_module
+from worker import process
+from worker.agents.base import Outcome
+from worker.attempt import Attempt
+from worker.clearing import Clearing
+from worker.event_pipe import EventPipe
+from worker.files import Files
+from worker.fitness import Fitness
+from worker.masking import Masker
+from worker.settings import WorkerSettings
+from worker.vault import Vault
+
+
+class Server:
+    """Answers every call and keeps what was said."""
+
+    def __init__(self):
+        self.events = []
+        self.finishes = []
+        self.refuses = lambda report: False
+
+    async def call(self, path, value):
+        value = orjson.loads(orjson.dumps(value))
+        if path == "workers.append":
+            self.events += value["events"]
+            return {"acknowledged": value["batch"]}
+        assert path == "workers.finish"
+        self.finishes.append(value)
+        if self.refuses(value):
+            raise CallError("no", {"code": "BAD_REQUEST"})
+        return {}
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def make(server, tmp_path):
+    """Makes an attempt of a shell command."""
+
+    def attempt(prompt, **members):
+        job = {"jobId": "task-1/0", "taskId": "task-1", "job": 0, "attempt": 1, "prompt": prompt, "agent": "shell",
+               "workers": 1, **members}  # fmt: skip
+        settings = WorkerSettings(url=("http://x",), worker_id="w", work_dir=str(tmp_path), grace_seconds=0.2)
+        clearing = Clearing()
+        return Attempt(
+            job, server.call, settings, lambda fence: Files(("http://x",), "", fence, 1), Vault({}),
+            Fitness(str(tmp_path)), clearing,
+        )  # fmt: skip
+
+    return attempt
+
+
+async def run(attempt, server):
+    """Run an attempt; return the only report of its end."""
+    async with asyncio.timeout(30):
+        await attempt.run()
+    (report,) = server.finishes
+    return report
+
+
+async def test_the_agents_own_end_is_reported(make, server):
+    report = await run(make("echo hello; exit 3"), server)
+    assert (report["outcome"], report["exitCode"], report["reason"]) == ("failed", 3, "exit_nonzero")
+    assert server.events[0]["data"] == "hello\n"
+
+
+@pytest.mark.parametrize("data", [b"junk", b"[1]", b'{"exit": "x"}', b"\xff" * 70_000])
+async def test_a_report_of_the_keeper_that_cannot_be_read_ends_it(make, server, monkeypatch, tmp_path, data):
+    script = tmp_path / "keeper.py"
+    script.write_text(f"import os, sys\nos.set_blocking(int(sys.argv[1]), False)\nos.write(int(sys.argv[1]), {data!r})")
+    monkeypatch.setattr(process, "_KEEPER", str(script))
+    report = await run(make("true"), server)
+    assert (report["outcome"], report["reason"]) == ("failed", "worker_error")
+    assert "report of its end cannot be read" in report["message"]
+
+
+def broken(*_, **__):
+    raise RuntimeError("it broke")
+
+
+async def broken_later(*_):
+    raise RuntimeError("it broke")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "breaks"),
+    [
+        (EventPipe, "run", broken_later),
+        (EventPipe, "_take", broken),
+        (Masker, "feed", broken),
+        (Attempt, "_stop_process", broken_later),
+        (attempt_module, "environment", broken),
+        (attempt_module, "judge", broken),
+    ],
+)
+async def test_a_part_that_breaks_ends_it_at_once_with_a_reason(make, server, monkeypatch, owner, name, breaks):
+    monkeypatch.setattr(owner, name, breaks)
+    sleep = "" if name == "judge" else "sleep 60"
+    began = time.monotonic()
+    report = await run(make(f'echo x; echo {{}} >"$ADO_EVENTS"; {sleep}', env={"ADO_X": "secret-enough"}), server)
+    assert (report["outcome"], report["reason"]) == ("failed", "worker_error")
+    assert "it broke" in report["message"]
+    assert time.monotonic() - began < 20
+
+
+async def test_a_message_of_bytes_from_the_system_is_sent_as_text(make, server, monkeypatch):
+    monkeypatch.setattr(attempt_module, "judge", lambda _: Outcome("failed", 1, "agent_error", os.fsdecode(b"b\xe9\0")))
+    report = await run(make("true"), server)
+    assert report["message"] == "b\\xe9\\x00"
+
+
+async def test_a_report_that_is_refused_is_sent_without_the_agents_words(make, server):
+    server.refuses = lambda report: "result" in report
+    async with asyncio.timeout(30):
+        await make("exit 4").run()
+    assert [report["exitCode"] for report in server.finishes] == [4, 4]
+    assert server.finishes[1]["message"] == "exit code 4"
+
+
+async def test_a_result_that_cannot_be_read_does_not_keep_it_from_ending(make, server, monkeypatch):
+    class Reader:
+        session, reported, usage = None, {}, None
+
+        @property
+        def result(self):
+            raise KeyError("text")
+
+        def feed(self, line):
+            return []
+
+        def overhear(self, line):
+            return []
+
+        def outcome(self, ended):
+            return Outcome("succeeded", 0)
+
+    monkeypatch.setattr(type(attempt_module.AGENTS["shell"]), "reader", lambda *_: Reader())
+    report = await run(make("true"), server)
+    assert report["outcome"] == "succeeded"
+    assert "result" not in report
+
+
+@pytest.mark.parametrize("session", ["../../etc", "a/b", "x" * 201, "", 5, None, {"a": 1}, "a\x00b"])
+async def test_a_session_that_is_no_name_is_not_kept(make, session):
+    attempt = make("true")
+    attempt._heed({"event": "session", "sessionId": session}, turn_ended=lambda: None)
+    assert attempt._session is None
+    attempt._heed({"event": "session", "sessionId": "0199-ab.c"}, turn_ended=lambda: None)
+    assert attempt._session == "0199-ab.c"

@@ -1,0 +1,85 @@
+"""What a keeper reports is believed only as far as it can be read."""
+
+import os
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker import process
+from worker.process import Ended, KeeperBroken, KeptProcess, parse_report
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
+REPORTS = st.dictionaries(st.sampled_from(["exit", "signal", "error", "errno", "survivors", "x"]), VALUES)
+
+JUNK = [
+    b"junk",
+    b"\xff\xfe\x00",
+    b"{",
+    b"[]",
+    b"{}",
+    b"null",
+    b"1",
+    b'{"exit": "0"}',
+    b'{"exit": 256}',
+    b'{"exit": -1}',
+    b'{"exit": ' + b"9" * 5000 + b"}",
+    b'{"signal": 0}',
+    b'{"signal": 1e3}',
+    b'{"exit": 0}{"exit": 0}',
+    b'{"exit": 0, "survivors": "x"}',
+    b"[" * 60_000,
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "ended"),
+    [
+        (b'{"exit": 0}\n', Ended(exit_code=0)),
+        (b'{"signal": 15}', Ended(signal=15)),
+        (b'{"error": "x: no such file", "errno": 2}', Ended(error="x: no such file")),
+        (b'{"error": "x", "errno": 12}', Ended(error="x", scarce=True)),
+        (b'{"exit": 0, "survivors": ["7 (b\\udce9)"]}', Ended(exit_code=0, survivors=("7 (b\udce9)",))),
+    ],
+)
+def test_a_report_says_how_the_agent_ended(data, ended):
+    assert parse_report(data) == ended
+
+
+@pytest.mark.parametrize("data", JUNK)
+def test_junk_is_no_report(data):
+    assert parse_report(data) is None
+
+
+@given(st.binary() | REPORTS.map(str).map(str.encode) | st.text().map(str.encode))
+def test_any_bytes_are_read_without_an_error(data):
+    assert parse_report(data) is None or isinstance(parse_report(data), Ended)
+
+
+@given(REPORTS)
+def test_a_report_of_any_values_says_one_end_or_nothing(report):
+    try:
+        data = orjson.dumps(report)
+    except TypeError:
+        return
+    ended = parse_report(data)
+    assert ended is None or ended.exit_code is None or 0 <= ended.exit_code <= 255
+
+
+@pytest.mark.parametrize("data", JUNK, ids=range(len(JUNK)))
+async def test_a_keeper_that_writes_junk_is_told_apart_from_one_that_was_killed(monkeypatch, tmp_path, data):
+    monkeypatch.setattr(process, "_KEEPER", broken_keeper(tmp_path, data))
+    kept = await KeptProcess.start(["true"], env={}, cwd="/")
+    with pytest.raises(KeeperBroken, match="cannot be read"):
+        await kept.ended()
+    kept.close()
+    for fd in (kept.stdout, kept.stderr, kept.events):
+        os.close(fd)
+
+
+def broken_keeper(directory, data):
+    """Write a program that reports ``data`` in a keeper's place."""
+    script = directory / "keeper.py"
+    script.write_text(f"import os, sys\nos.write(int(sys.argv[1]), {data!r})\n")
+    return str(script)
