@@ -34,7 +34,7 @@ from worker.listener import Listener
 from worker.masking import NO_SECRETS, Secrets
 from worker.output import Outbox
 from worker.pipes import OutputReader
-from worker.process import KeeperBroken, KeptProcess, is_scarcity
+from worker.process import Ended, KeeperBroken, KeptProcess, is_scarcity
 from worker.registrar import registrar
 from worker.settings import WorkerSettings
 from worker.together import all_or_failure, first_or_failure
@@ -44,7 +44,7 @@ from worker.wire_events import clean_text, result_that_fits, usage_that_fits
 
 _log = logging.getLogger("ado.worker")
 _MESSAGE_CHARS = 9000  # a server takes 10,000 characters
-_SESSION = re.compile(r"[\w.:-]{1,200}")  # what a job says; it becomes part of a path
+_SESSION = re.compile(r"[\w.:-]{1,200}")
 _TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock decides about timeouts; ours only steps in when it does not
 
 FilesOf = Callable[[Mapping[str, Any]], Files]
@@ -53,6 +53,11 @@ FilesOf = Callable[[Mapping[str, Any]], Files]
 
 def _nothing() -> None:
     """Do nothing at the end of a turn: nobody saves."""
+
+
+def _session_name(said: Any) -> str | None:
+    """Return a session's name, which becomes part of a path; None for anything else that a job or an agent says."""
+    return said if isinstance(said, str) and _SESSION.fullmatch(said) else None
 
 
 class Attempt:
@@ -150,7 +155,7 @@ class Attempt:
         home = Homecoming(self.job, where, self._files, outbox, self._settings)
 
         def standing() -> Standing:
-            session = self._reader.session if self._reader else self._session
+            session = _session_name(self._reader.session) if self._reader else self._session
             found = AGENTS[self.job["agent"]].session_files(where.home, session) if session else []
             return Standing(session, self._reader.reported if self._reader else {}, found)
 
@@ -195,31 +200,47 @@ class Attempt:
             await self._fitness.confirm()
             return failure
         process = await self._start(where, home.saved if home else None, home.directory if home else where.directory)
-        self._set_masks(home, outbox)
-        turn_ended = home.checkpoints.turn_ended if home else _nothing
-        sending = asyncio.create_task(sender.run(), name="batches")
-        pipe = EventPipe(process.events, outbox, self._secrets, partial(self._heed, turn_ended=turn_ended))
-        reading = [asyncio.create_task(pipe.run(), name="events")]
-        stoppers = [asyncio.create_task(self._stop_process(process), name="stopper")]
-        if home is not None:
-            stoppers.append(asyncio.create_task(home.checkpoints.run(), name="checkpoints"))
-        if self._reader is None:
-            streams = ((process.stdout, "stdout"), (process.stderr, "stderr"))
-            readers = [OutputReader(streams, outbox, self._secrets)]
-        else:
-            listener = Listener(process.stdout, self._reader, outbox, self._secrets, turn_ended, str(where.directory))
-            readers = [OutputReader([(process.stderr, "stderr")], outbox, self._secrets, listener.overhear)]
-            reading.append(asyncio.create_task(listener.run(), name="listener"))
-            stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))
         ending = asyncio.create_task(process.ended(), name="agent end")
         try:
+            self._set_masks(home, outbox)
+            return await self._follow(process, ending, outbox, sender, str(where.directory), home)
+        finally:
+            process.kill()
+            await asyncio.gather(ending, return_exceptions=True)
+            process.close()
+
+    async def _follow(
+        self,
+        process: KeptProcess,
+        ending: asyncio.Task[Ended],
+        outbox: Outbox,
+        sender: BatchSender,
+        directory: str,
+        home: Homecoming | None,
+    ) -> Outcome:
+        """Send what the agent writes until its end, and bring home what it did. Nothing here outlives this."""
+        readers: list[OutputReader] = []
+        turn_ended = home.checkpoints.turn_ended if home else _nothing
+        pipe = EventPipe(process.events, outbox, self._secrets, partial(self._heed, turn_ended=turn_ended))
+        reading = [asyncio.create_task(pipe.run(), name="events")]
+        sending = asyncio.create_task(sender.run(), name="batches")
+        stoppers = [asyncio.create_task(self._stop_process(process), name="stopper")]
+        try:
+            if home is not None:
+                stoppers.append(asyncio.create_task(home.checkpoints.run(), name="checkpoints"))
+            if self._reader is None:
+                streams = ((process.stdout, "stdout"), (process.stderr, "stderr"))
+                readers.append(OutputReader(streams, outbox, self._secrets))
+            else:
+                listener = Listener(process.stdout, self._reader, outbox, self._secrets, turn_ended, directory)
+                reading.append(asyncio.create_task(listener.run(), name="listener"))
+                stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))
+                readers.append(OutputReader([(process.stderr, "stderr")], outbox, self._secrets, listener.overhear))
             done = [reader.done for reader in readers]
             ended = await first_or_failure(ending, [sending, *done, *reading, *stoppers])
             if ended.scarce:
                 raise Unusable(ended.error)
-            for survivor in ended.survivors:
-                message = clean_text(f"a process of this job could not be ended: {survivor}", _MESSAGE_CHARS)
-                outbox.put({"type": "progress", "message": message})
+            self._name_survivors(ended, outbox)
             for stopper in stoppers:  # what comes from here on comes too late to have been the reason
                 stopper.cancel()
             await asyncio.gather(*stoppers, return_exceptions=True)
@@ -233,13 +254,16 @@ class Attempt:
             await sending
         finally:
             self._close(readers, outbox)
-            process.kill()
-            await asyncio.gather(ending, return_exceptions=True)
-            process.close()
             for task in (sending, *reading, *stoppers):
                 task.cancel()
             await asyncio.gather(sending, *reading, *stoppers, return_exceptions=True)
         return outcome
+
+    @staticmethod
+    def _name_survivors(ended: Ended, outbox: Outbox) -> None:
+        for survivor in ended.survivors:
+            message = clean_text(f"a process of this job could not be ended: {survivor}", _MESSAGE_CHARS)
+            outbox.put({"type": "progress", "message": message})
 
     @staticmethod
     def _close(readers: list[OutputReader], outbox: Outbox) -> None:
@@ -273,8 +297,7 @@ class Attempt:
 
     def _heed(self, event: Mapping[str, Any], turn_ended: Callable[[], object]) -> None:
         if event.get("event") == "session":
-            session = event.get("sessionId")
-            self._session = session if isinstance(session, str) and _SESSION.fullmatch(session) else None
+            self._session = _session_name(event.get("sessionId"))
         elif str(event.get("event")) in TURN_ENDS:
             turn_ended()
 

@@ -27,6 +27,8 @@ _log = logging.getLogger("ado.worker")
 _READ_BYTES = 64 * 1024
 _LINE_BYTES = 8 * 1024 * 1024
 _RAW_CHARS = 256 * 1024
+_TEXTS = ("text", "fragment", "title", "toolId")
+"""Members of events that are read here; an agent's line may have put anything there."""
 
 
 class Listener:
@@ -48,7 +50,7 @@ class Listener:
         self._words = Masker(secrets)
         self._turn_ended = turn_ended
         self._directory = f"{directory}/"
-        self._tools: set[str] = set()
+        self._tools: set[str | None] = set()
         self._murmur = b""
         self._spoke_at = time.monotonic()
 
@@ -104,10 +106,12 @@ class Listener:
     def _understood(self, reader: Callable[[Any], list[Event]], line: Any) -> list[Event]:
         """Return what a line says; nothing for one of another shape than the adapter knows: agents change."""
         try:
-            return reader(line)
+            found = reader(line)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             _log.warning("agent's line not understood", extra={"error": type(error).__name__})
             return []
+        texts = [event[name] for event in found for name in _TEXTS if name in event]
+        return found if all(isinstance(text, str) for text in texts) else []
 
     def _joined(self, event: Event) -> Event | None:
         """Return an event with its part of a secret that is divided over several lines masked; None without one.
@@ -134,10 +138,10 @@ class Listener:
     def _note(self, event: Event) -> None:
         if "title" in event:  # agents name files in full; a person knows them from the repository's root
             event["title"] = event["title"].removeprefix(self._directory)
-        if event["event"] == "tool_start":
+        if event["event"] == "tool_start" and "toolId" in event:
             self._tools.add(event["toolId"])
         elif event["event"] == "tool_end":
-            self._tools.discard(event["toolId"])
+            self._tools.discard(event.get("toolId"))
 
 
 def with_raw(found: list[Event], raw: str) -> list[Event]:

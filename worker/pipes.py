@@ -153,7 +153,12 @@ class OutputReader:
     ) -> None:
         self._outbox = outbox
         self._streams = {fd: _Stream(fd, name, outbox, secrets, heard) for fd, name in pipes}
-        self._arrivals = _Arrivals(list(self._streams), self._read)
+        try:
+            self._arrivals = _Arrivals(list(self._streams), self._read)
+        except OSError:  # no descriptor is left
+            for stream in self._streams.values():
+                stream.close()
+            raise
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closed = False
         self._arrivals.start()

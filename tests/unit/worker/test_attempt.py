@@ -6,6 +6,7 @@ import time
 
 import orjson
 import pytest
+from support.program import processes_with
 
 from app.rpc.client import CallError
 from worker import attempt as attempt_module
@@ -103,17 +104,20 @@ async def broken_later(*_):
         (Masker, "feed", broken),
         (Attempt, "_stop_process", broken_later),
         (attempt_module, "environment", broken),
+        (Attempt, "_set_masks", broken),
+        (attempt_module, "OutputReader", broken),
         (attempt_module, "judge", broken),
     ],
 )
 async def test_a_part_that_breaks_ends_it_at_once_with_a_reason(make, server, monkeypatch, owner, name, breaks):
     monkeypatch.setattr(owner, name, breaks)
-    sleep = "" if name == "judge" else "sleep 60"
+    sleep = "" if name == "judge" else "sleep 60 # of this test"
     began = time.monotonic()
     report = await run(make(f'echo x; echo {{}} >"$ADO_EVENTS"; {sleep}', env={"ADO_X": "secret-enough"}), server)
     assert (report["outcome"], report["reason"]) == ("failed", "worker_error")
     assert "it broke" in report["message"]
     assert time.monotonic() - began < 20
+    assert not processes_with("sleep 60 # of this test")
 
 
 async def test_a_message_of_bytes_from_the_system_is_sent_as_text(make, server, monkeypatch):
