@@ -266,7 +266,7 @@ def worker(
     url
         Origins of the API, divided by commas.
     token_file
-        File with the worker's token; it is read once.
+        File with the worker's token; it is read again when the token may have been renewed.
     id
         Name to register under.
     capability

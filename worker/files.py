@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from app.rpc.client import CallError, HttpClient, Transfer
 from worker.batches import LeaseLost
+from worker.token import Token
 
 T = TypeVar("T")
 _CALL_SECONDS = 30.0
@@ -21,7 +22,7 @@ _CALL_SECONDS = 30.0
 class Files:
     """The files of one attempt; ``limit`` is the largest that the server takes, in bytes."""
 
-    def __init__(self, urls: Sequence[str], token: str, fence: Mapping[str, Any], limit: int) -> None:
+    def __init__(self, urls: Sequence[str], token: Token, fence: Mapping[str, Any], limit: int) -> None:
         self._urls = urls
         self._token = token
         self._fence = dict(fence)
@@ -40,8 +41,20 @@ class Files:
         await self._run(lambda transfer: transfer.send(path, kind=kind, about=dict(about), **self._fence))
 
     async def _run(self, work: Callable[[Transfer], T]) -> T:
+        """Work in a thread, again with a renewed token where the one that was used is refused."""
+        while True:
+            used = self._token.value
+            try:
+                return await self._transfer(work, used)
+            except CallError as error:
+                if error.reason in ("lease_lost", "no_such_job"):
+                    raise LeaseLost from error
+                if error.code != "UNAUTHORIZED" or not self._token.renew(used):
+                    raise
+
+    async def _transfer(self, work: Callable[[Transfer], T], token: str) -> T:
         """Work in a thread; when this is cancelled the thread ends with its next piece."""
-        client = HttpClient(self._urls, self._token, timeout=_CALL_SECONDS)
+        client = HttpClient(self._urls, token, timeout=_CALL_SECONDS)
         transfer = Transfer(client, patience=math.inf)
 
         def work_and_close() -> T:
@@ -52,9 +65,5 @@ class Files:
 
         try:
             return await asyncio.to_thread(work_and_close)
-        except CallError as error:
-            if error.reason in ("lease_lost", "no_such_job"):
-                raise LeaseLost from error
-            raise
         finally:
             transfer.stop()

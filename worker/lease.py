@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from app.rpc.client import CallError, HttpClient, Unreachable
 from worker.settings import WorkerSettings
+from worker.token import RENEWAL_SECONDS, Token
 
 _log = logging.getLogger("ado.worker")
 _TICK_SECONDS = 1.0
@@ -37,20 +38,23 @@ class Heartbeat:
     def __init__(
         self,
         settings: WorkerSettings,
-        token: str,
+        token: Token,
         registration: dict[str, Any],
         report: Callable[[], Report],
         on_answer: Callable[[dict[str, Any]], None],
         on_refusal: Callable[[str], None],
+        on_token: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._session = registration["session"]
         self._interval = float(registration["heartbeatSeconds"])
-        timeout = max(1.0, min(10.0, self._interval * 2))
-        self._client = HttpClient(settings.url, token, timeout=timeout)
+        self._token = token
+        self._used = token.value
+        self._client = self._make_client()
         self._report = report
         self._on_answer = on_answer
         self._on_refusal = on_refusal
+        self._on_token = on_token
         self._loop = asyncio.get_running_loop()
         self._ticked_at = time.monotonic()
         self._answered_at = time.monotonic()
@@ -58,6 +62,10 @@ class Heartbeat:
         self._ticker = asyncio.create_task(self._tick(), name="heartbeat tick")
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
+
+    def _make_client(self) -> HttpClient:
+        timeout = max(1.0, min(10.0, self._interval * 2))
+        return HttpClient(self._settings.url, self._used, timeout=timeout)
 
     async def _tick(self) -> None:
         while True:
@@ -92,6 +100,7 @@ class Heartbeat:
 
     def _beat(self, *, stopped: bool = False) -> bool:
         """Beat once; return whether the server has taken it or knows better."""
+        self._follow_token()
         held, problem = self._report()
         jobs = [{"jobId": job, "attempt": attempt} for job, attempt in held]
         value = {
@@ -105,6 +114,9 @@ class Heartbeat:
         try:
             answer = self._client.mutate("workers.heartbeat", value, resend=True)
         except CallError as error:
+            if error.code == "UNAUTHORIZED" and time.monotonic() - self._answered_at > RENEWAL_SECONDS + self._interval:
+                self._hand(self._on_refusal, error.code)
+                return True
             if error.reason in ("no_such_worker", "worker_replaced"):
                 self._hand(self._on_refusal, error.reason)
                 return True
@@ -117,6 +129,14 @@ class Heartbeat:
         if time.monotonic() - self._answered_at > self._settings.orphan_seconds:
             self._hand(self._on_refusal, "orphaned")
         return False
+
+    def _follow_token(self) -> None:
+        """Use the token that the file holds now; it may be renewed long before the old one is refused."""
+        if self._token.renew(self._used):
+            self._used = self._token.value
+            self._client.close()
+            self._client = self._make_client()
+            self._hand(lambda _: self._on_token(), None)
 
     def _hand(self, target: Callable[[Any], None], value: Any) -> None:
         if not self._loop.is_closed():

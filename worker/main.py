@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from pathlib import Path
 
 from app.lifeline import on_end_in
 from app.watchdog import watch
@@ -13,6 +12,7 @@ from worker import vault
 from worker.offer import offer
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
+from worker.token import Token
 
 _log = logging.getLogger("ado.worker")
 
@@ -21,8 +21,8 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     """Work until a signal, a drain or the lifeline's end of file; return the exit code. Raises Unfit, OSError."""
     import uvloop  # noqa: PLC0415 - not there on every platform
 
-    token = Path(settings.token_file).read_text("utf-8").strip()
-    held = vault.read(settings, token)
+    token = Token(settings.token_file)
+    held = vault.read(settings, token.value)
     for warning in held.warnings():
         _log.warning(warning)
     supervisor = Supervisor(settings, offer(settings, held), held, token)

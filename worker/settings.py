@@ -31,7 +31,7 @@ class WorkerSettings:
     url: tuple[str, ...] = ()
     """Origins of the API, divided by commas; any of them serves."""
     token_file: str = ""
-    """File (or /dev/fd/N) that holds the worker's token; read once."""
+    """File (or /dev/fd/N) that holds the worker's token; a file is read again when the token may have been renewed."""
     worker_id: str = field(default_factory=_worker_id)
     """Name under which it registers; default: host, pid and a few random letters."""
     capabilities: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ import os
 import platform
 import random
 import secrets
+import time
 from collections.abc import Mapping
 from functools import partial
 from importlib import metadata
@@ -31,19 +32,21 @@ from worker.keeper import become_subreaper
 from worker.lease import Heartbeat, Report
 from worker.offer import WorkerOffer
 from worker.settings import WorkerSettings
+from worker.token import RENEWAL_SECONDS, Token
 from worker.vault import Vault
 
 _log = logging.getLogger("ado.worker")
 _WAIT_SECONDS = 20
 _RELEASE_SECONDS = 2.0
 _CLEARING_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
 _CANCELLED = Outcome("cancelled", None, "cancelled")
 
 
 class Supervisor:
     """One worker process."""
 
-    def __init__(self, settings: WorkerSettings, offered: WorkerOffer, vault: Vault, token: str) -> None:
+    def __init__(self, settings: WorkerSettings, offered: WorkerOffer, vault: Vault, token: Token) -> None:
         self._settings = settings
         self._offered = offered
         self._vault = vault
@@ -51,7 +54,7 @@ class Supervisor:
         self._clearing = Clearing()
         self._token = token
         self._instance = secrets.token_hex(8)
-        self._client = Client(settings.url, token, on_state=self._connection)
+        self._client = Client(settings.url, token.value, on_state=self._connection)
         self._session = ""
         self._file_bytes = 0
         self._attempts: dict[tuple[str, int], Attempt] = {}
@@ -112,7 +115,9 @@ class Supervisor:
         self._session = registration["session"]
         self._file_bytes = int(registration["fileBytes"])
         _log.info("worker registered", extra={"worker": settings.worker_id})
-        return Heartbeat(settings, self._token, registration, self._report, self._heard, self._refused)
+        return Heartbeat(
+            settings, self._token, registration, self._report, self._heard, self._refused, self._take_token
+        )
 
     def _report(self) -> Report:
         return Report(list(self._attempts), self._fitness.problem)
@@ -120,6 +125,7 @@ class Supervisor:
     async def _until_stopped(self, path: str, value: dict[str, Any]) -> Any:
         """Call until answered; None once the worker is told to stop, or is refused for good."""
         while not self._stopping.is_set():
+            used = self._token.value
             call = asyncio.create_task(self._client.mutate(path, value, resend=True), name=path)
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             await asyncio.wait([call, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -133,6 +139,9 @@ class Supervisor:
             except Unreachable:
                 pass
             except CallError as error:
+                if error.code == "UNAUTHORIZED" and self._token.renew(used):
+                    self._take_token()
+                    continue
                 if error.code in ("UNAUTHORIZED", "FORBIDDEN", "BAD_REQUEST"):
                     self._failed = f"{error.message} ({error.hint})"
                     return None
@@ -191,7 +200,7 @@ class Supervisor:
                 "waitSeconds": _WAIT_SECONDS,
             }
             try:
-                answer = await self._client.mutate("workers.claim", value, resend=True)
+                answer = await self._call("workers.claim", value)
             except CallError as error:
                 self._refused(error.reason or error.code)
                 await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
@@ -219,7 +228,29 @@ class Supervisor:
         return Files(self._settings.url, self._token, fence, self._file_bytes)
 
     async def _call(self, path: str, value: dict[str, Any]) -> Any:
-        return await self._client.mutate(path, value, resend=True)
+        """Call, again with a renewed token where the one that was used is refused. Raises CallError."""
+        while True:
+            used = self._token.value
+            try:
+                return await self._client.mutate(path, value, resend=True)
+            except CallError as error:
+                if error.code != "UNAUTHORIZED" or not await self._renewed(used):
+                    raise
+
+    async def _renewed(self, used: str) -> bool:
+        """Wait a moment for a newer token than the one that was refused; return whether there is one, and use it."""
+        deadline = time.monotonic() + RENEWAL_SECONDS
+        while not self._token.renew(used):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._take_token()
+        return True
+
+    def _take_token(self) -> None:
+        if self._client.use_token(self._token.value):
+            _log.info("the token was renewed", extra={"worker": self._settings.worker_id})
+            self._vault.hide(self._token.value)
 
     async def _watch_commands(self) -> None:
         value = {"workerId": self._settings.worker_id, "session": self._session}
@@ -257,5 +288,7 @@ class Supervisor:
                 self._draining.set()
 
     def _connection(self, state: State) -> None:
-        if state.kind == "lost":
+        if state.kind == "moving":
+            _log.info("the server moves its clients", extra={"url": state.url})
+        elif state.kind == "lost":
             _log.warning("connection lost", extra={"url": state.url, "detail": state.detail})

@@ -40,6 +40,10 @@ class Vault:
         """Every value that must not be told."""
         return [*self._held.values(), *self._others]
 
+    def hide(self, value: str) -> None:
+        """Add a value that must not be told."""
+        self._others = (*self._others, value)
+
     def lend(self, requires: Iterable[str]) -> dict[str, str]:
         """Return the variables of a job that requires secrets. Raises KeyError for one that is not held."""
         names = [entry.removeprefix(PREFIX) for entry in requires if entry.startswith(PREFIX)]

@@ -132,6 +132,15 @@ class Client:
             await asyncio.gather(self._runner, return_exceptions=True)
         self._fail_all(Unreachable(self._urls[0], "the client was closed"))
 
+    def use_token(self, token: str) -> bool:
+        """Use a token, on a new connection if it is another one; return whether it is."""
+        if token == self._token:
+            return False
+        self._token = token
+        if self._socket is not None:
+            self._socket.transport.abort()
+        return True
+
     async def query(self, path: str, input: Any = ABSENT) -> Any:
         """Carry out a query, again on the next connection if this one breaks. Raises CallError, Unreachable."""
         return await self._invoke(_Call("query", path, input, resend=True))

@@ -7,9 +7,15 @@ from support.wire import Gate, Served
 from app.rpc.gate import Limits
 from worker.lease import Heartbeat, Report
 from worker.settings import WorkerSettings
+from worker.token import Token
 
 
-async def test_a_heartbeat_that_fails_is_followed_by_the_next():
+def nothing(*_):
+    pass
+
+
+async def test_a_heartbeat_that_fails_is_followed_by_the_next(tmp_path):
+    (tmp_path / "token").write_text("writer")
     beats = []
 
     def report():
@@ -21,7 +27,7 @@ async def test_a_heartbeat_that_fails_is_followed_by_the_next():
     async with Served(Gate(), Limits()) as served:
         settings = WorkerSettings(url=(served.url,), worker_id="w")
         registration = {"session": "s", "heartbeatSeconds": 0.05}
-        heartbeat = Heartbeat(settings, "writer", registration, report, lambda _: None, lambda _: None)
+        heartbeat = Heartbeat(settings, Token(str(tmp_path / "token")), registration, report, nothing, nothing, nothing)
         try:
             async with asyncio.timeout(10):
                 while len(beats) < 3:

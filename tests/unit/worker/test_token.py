@@ -1,0 +1,42 @@
+"""The worker's token and its renewal."""
+
+import os
+
+import pytest
+
+from worker.token import Token
+
+
+def test_a_renewed_token_is_found_for_everybody_who_used_the_old_one(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("old\n")
+    token = Token(str(file))
+    assert token.value == "old"
+    assert not token.renew("old")
+    file.write_text("new\n")
+    assert token.renew("old")
+    assert token.renew("old")
+    assert token.value == "new"
+    assert not token.renew("new")
+
+
+@pytest.mark.parametrize("becomes", ["gone", "empty", "binary"])
+def test_what_is_no_token_leaves_the_one_there_is(tmp_path, becomes):
+    file = tmp_path / "token"
+    file.write_text("old")
+    token = Token(str(file))
+    if becomes == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"" if becomes == "empty" else b"\xff")
+    assert not token.renew("old")
+    assert token.value == "old"
+
+
+def test_a_pipe_is_read_once():
+    read, write = os.pipe()
+    os.write(write, b"old")
+    os.close(write)
+    token = Token(f"/dev/fd/{read}")
+    assert not token.renew("old")
+    os.close(read)
