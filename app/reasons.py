@@ -42,10 +42,30 @@ POD_REASONS: dict[str, tuple[str, str]] = {
     "oom_killed": ("the container used more memory than its limit", "ask for more with --memory"),
     "evicted": ("the cluster needed the pod's node for something else", "nothing: the job runs again"),
     "unschedulable": (
-        "no node can take the pod",
+        "no node can take the pod, whatever else ends",
         "ask for less, correct --node-selector, or add nodes; the job waits until ADO_PENDING_SECONDS have passed",
     ),
+    "no_room": (
+        "no node has room for the pod now",
+        "nothing: the job runs when there is room; or add nodes, or cancel other tasks",
+    ),
     "quota": ("the namespace's quota is used up", "nothing: the job waits for room; or raise the quota"),
+    "quota_too_small": (
+        "the namespace's quota has no room for such a pod, whatever else ends",
+        "ask for less with --cpu or --memory, or raise the quota",
+    ),
+    "limit_range": (
+        "the namespace's LimitRange forbids a pod of this size",
+        "ask for another size with --cpu or --memory, or change the LimitRange, ADO_POD_CPU or ADO_POD_MEMORY",
+    ),
+    "admission": (
+        "a rule of the cluster refused the pod",
+        "see the message: correct the pod template, what the task asks for, or the rule",
+    ),
+    "cluster_away": (
+        "the cluster's API does not answer the spawner",
+        "nothing: the spawner goes on trying; if it lasts, check the API server and the spawner's network policy",
+    ),
     "pod_security": (
         "the namespace's Pod Security level forbids the pod",
         "correct the pod template: the built-in pod meets level restricted",
@@ -63,7 +83,7 @@ POD_REASONS: dict[str, tuple[str, str]] = {
     ),
     "pod_deleted": ("somebody deleted the pod", "nothing: the job runs again"),
     "deadline": ("the pod lived longer than its activeDeadlineSeconds", "raise it in the pod template"),
-    "node_lost": ("the pod's node does not answer", "nothing: the job runs again once its lease is over"),
+    "node_lost": ("the pod's node does not answer", "nothing: the job runs again, on another node if there is one"),
 }
 JOB_REASONS |= {reason: meaning for reason, (meaning, _) in POD_REASONS.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,35 @@ def obstacles(task: Mapping[str, Any], status: Mapping[str, Any]) -> list[Obstac
     """Return, per live worker, the first requirement of a queued task that it does not meet."""
     live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
     delay = _retry_delay(task)
-    return [Obstacle(worker["workerId"], worker["state"], *(delay or _unmet(task, worker))) for worker in live]
+    pods = {pod["name"]: pod for pod in _pods(task)}
+    return [
+        Obstacle(name, worker["state"], *(delay or _of_pod(pods.get(name)) or _unmet(task, worker)))
+        for worker in live
+        for name in (worker["workerId"],)
+    ]
+
+
+def _pods(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [job["pod"] for job in task["jobs"] if job["status"] == "queued" and job.get("pod")]
+
+
+def pod_troubles(task: Mapping[str, Any]) -> list[str]:
+    """Return what keeps the pods of queued jobs from running, a line for each reason, in the cluster's own words."""
+    by_reason: dict[str, list[Mapping[str, Any]]] = {}
+    for pod in _pods(task):
+        if "reason" in pod:
+            by_reason.setdefault(pod["reason"], []).append(pod)
+    return [_trouble(reason, pods) for reason, pods in by_reason.items()]
+
+
+def _of_pod(pod: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    return (pod["reason"], f"{pod['message']} (next: {pod['hint']})") if pod and "reason" in pod else None
+
+
+def _trouble(reason: str, pods: Sequence[Mapping[str, Any]]) -> str:
+    first = pods[0]
+    who = f"pod {first['name']}" if len(pods) == 1 else f"{len(pods)} pods"
+    return f"{who}: {reason}: {first['message']} (next: {first['hint']})"
 
 
 def _retry_delay(task: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -62,11 +90,8 @@ def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     if delay or not any(job["status"] == "queued" for job in task["jobs"]):
         return f"its workers were lost; the next attempt comes later: {delay[1]}" if delay else ""
     found = obstacles(task, status)
-    if not found:
-        needs = ", ".join(sorted({task["agent"], *task["requires"]}))
-        return f"no worker is running; one that offers {needs} is needed: ado worker, or a spawner that can start it"
-    if wanted := nobody_offers(task, status):
-        return wanted
+    if said := "; ".join(pod_troubles(task)) or _no_worker(task, found) or nobody_offers(task, status):
+        return said
     able = [obstacle for obstacle in found if obstacle.unmet != "capability"]
     if any(not obstacle.unmet for obstacle in able):
         return ""
@@ -74,6 +99,12 @@ def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
         return f"all {len(able)} workers that could run it are busy; {status['queue']['queued']} jobs are queued"
     counts = {obstacle.unmet: obstacle.help for obstacle in able}
     return "; ".join(f"{sum(o.unmet == unmet for o in able)} {unmet}: {text}" for unmet, text in counts.items())
+
+
+def _no_worker(task: Mapping[str, Any], found: Sequence[Obstacle]) -> str:
+    needs = ", ".join(sorted({task["agent"], *task["requires"]}))
+    said = f"no worker is running; one that offers {needs} is needed: ado worker, or a spawner that can start it"
+    return "" if found else said
 
 
 def nobody_offers(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:

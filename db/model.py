@@ -61,6 +61,23 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True)
+class JobPod:
+    """The pod that is made for a queued job, and what keeps it from running."""
+
+    name: str
+    state: str
+    reason: str | None
+    message: str | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> JobPod | None:
+        """Make one from a row of ado.jobs with the columns of its pod; None when it has no pod."""
+        if row.get("pod_name") is None:
+            return None
+        return cls(row["pod_name"], row["pod_state"], row["pod_reason"], row["pod_message"])
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One claimable unit of a task, with its current or last attempt."""
 
@@ -83,6 +100,8 @@ class Job:
     """Until when a queued job waits before its next attempt."""
     started_at: datetime | None
     finished_at: datetime | None
+    pod: JobPod | None = None
+    """The pod that is to run it, while it is queued."""
 
     @classmethod
     def created(cls, task_id: int, job: int) -> Job:
@@ -130,6 +149,7 @@ class Job:
             retry_at=row.get("retry_at"),
             started_at=row["started_at"],
             finished_at=row["finished_at"],
+            pod=JobPod.of(row),
         )
 
 

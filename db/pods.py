@@ -29,12 +29,16 @@ class PodRow:
     reason: str | None
     reason_seconds: float
     age_seconds: float
+    """For how long it has been starting: since it was placed, or since what kept it waiting was over."""
     claimed: bool
     worker_state: str | None
     idle_seconds: float
     job_status: str | None
     holds: bool
     """Whether the job's last attempt is its worker's."""
+    message: str | None = None
+    told: str | None = None
+    """The reason that the job's log has been told last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +75,25 @@ class PodTask:
     state: str
     uid: str | None
     reason: str | None
+    message: str | None = None
+    reason_seconds: float = 0.0
+    told: str | None = None
+    tries: int = 1
+    """How often it has been taken since it was last in order."""
+    avoid: tuple[str, ...] = ()
+    """Nodes on which a pod was lost a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the log of a job says of its pod."""
+    """What is said of a pod: in its row, and in the log of its job."""
 
     reason: str
     message: str
     hint: str
+    node: str = ""
+    once: bool = False
+    """Whether one pod of a task speaks for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +146,16 @@ class PodDatabase:
         with self._pool.transaction() as connection:
             return bool(rows(connection, "place_pod", name=name, uid=uid))
 
+    def note(self, name: str, told: Told) -> None:
+        """Record what is wrong with a pod, for whoever asks; its job's log does not change."""
+        with self._pool.transaction() as connection:
+            rows(connection, "note_pod", name=name, reason=told.reason, message=told.message[:2000], node=told.node)
+
     def tell(self, name: str, told: Told) -> bool:
         """Write into the job's log what is wrong with its pod; False when that stands there already."""
         with self._pool.transaction() as connection:
+            if told.once:
+                rows(connection, "lock_telling", name=name)
             return _tell(connection, name, told)
 
     def soothe(self, name: str) -> None:
@@ -184,9 +205,10 @@ class PodDatabase:
             rows(connection, "postpone_pod", name=name, seconds=seconds)
 
     def ended(self, name: str) -> None:
-        """Record that a pod is gone."""
+        """Record that a pod is gone, which makes room for one that waits for the quota."""
         with self._pool.transaction() as connection:
             rows(connection, "end_pod", name=name)
+            rows(connection, "wake_pod", namespace=self._namespace)
 
 
 class PodDecider:
@@ -243,6 +265,8 @@ def _open_pods(connection: Connection, namespace: str) -> list[PodRow]:
             idle_seconds=row["idle_seconds"] or 0.0,
             job_status=row["job_status"],
             holds=bool(row["is_holder"]),
+            message=row["message"],
+            told=row["told"],
         )
         for row in rows(connection, "open_pods", namespace=namespace)
     ]
@@ -264,12 +288,26 @@ def _task(row: Mapping[str, Any]) -> PodTask:
         state=row["state"],
         uid=row["uid"],
         reason=row["reason"],
+        message=row["message"],
+        reason_seconds=row["reason_seconds"] or 0.0,
+        told=row["told"],
+        tries=row["tries"],
+        avoid=tuple(row["avoid"] or ()),
     )
 
 
 def _tell(connection: Connection, name: str, told: Told) -> bool:
     return bool(
-        rows(connection, "tell_pod", name=name, reason=told.reason, message=told.message[:2000], hint=told.hint)
+        rows(
+            connection,
+            "tell_pod",
+            name=name,
+            reason=told.reason,
+            message=told.message[:2000],
+            hint=told.hint,
+            node=told.node,
+            once=told.once,
+        )
     )
 
 

@@ -87,7 +87,10 @@ def _unserved(waiting: Sequence[Waiting], workers: Sequence[Supply]) -> list[Wai
 
 
 def _is_done_for(pod: PodRow, limits: PodLimits) -> bool:
-    """Whether a pod has nothing left to do: its job ended or runs elsewhere, or its worker is dead or idles on."""
+    """Whether a pod has nothing left to do: its job ended or runs elsewhere, or its worker idles on.
+
+    A dead worker is judged by its pod (see ``diagnosis``), because people are told where it died.
+    """
     if pod.state not in ("wanted", "placed"):
         return False
     works = pod.holds and pod.job_status == "running"
@@ -95,8 +98,6 @@ def _is_done_for(pod: PodRow, limits: PodLimits) -> bool:
         return False
     if pod.key is not None and not pod.claimed:
         return pod.job_status != "queued"
-    if pod.worker_state == "dead":  # its lease is over: whatever still runs there writes nothing any more
-        return True
     return pod.claimed and pod.idle_seconds > limits.idle_seconds
 
 

@@ -1,12 +1,14 @@
 """The spawner of pods: makes one for each job that needs one, watches over them, and cleans up. Any number may run.
 
-States of a pod's row: wanted (decided), placed (pod and Secret exist), ending (to be removed), ended (gone).
+States of a pod's row: wanted (decided), placed (pod and Secret exist), ending (to be removed), ended (gone). What
+keeps a pod from running is a reason and a message in its row, from the first look on; the job's log gets what lasts.
 Authority: the rows. A decision is recorded under the namespace's advisory try-lock and carried out after the commit,
 by whichever spawner takes the row first; one that dies at it is succeeded after ``ADO_POD_RETRY_SECONDS``. The name
 holds the decision's number, so that doing it twice makes nothing twice: the second pod is refused, and found to be
 the first by its labels. The pod comes first and waits for its Secret, which it owns: whatever fails between the two,
 removing the pod leaves nothing.
-Clock: the database's, for everything that may run out; the cluster's times are not read.
+Clock: the database's, for everything that may run out; the cluster's times are not read. Nothing runs out while this
+spawner could not see cluster and database, nor while a pod waits for room.
 Hints: the watch. What it says is judged against the rows, and every statement is fenced by the row's state, so that
 spawners who see the same death requeue its job once.
 Failures: no database: nothing is decided, running pods go on. No cluster: rows wait, nothing is believed to be gone.
@@ -20,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.control.backends import diagnosis
 from app.control.backends.diagnosis import Finding, Patience
@@ -34,7 +36,9 @@ from db.errors import DatabaseError
 from db.pods import PodDatabase, PodRow, PodTask, PodWish
 
 _log = logging.getLogger("ado.spawner")
-_AGAIN_SECONDS = 1.0
+_FIRST_RETRY_SECONDS = 0.5
+_LONGEST_UNANSWERED_SECONDS = 5.0
+_QUIET_TRIES = 3  # a single 429 or lost connection is nobody's concern
 _GATHER_SECONDS = 0.05  # changes come in bursts; each look reads all rows
 
 
@@ -74,6 +78,8 @@ class PodSpawner:
         self._busy: dict[str, Future[None]] = {}
         self._placed_at: dict[str, float] = {}
         self._orphans: dict[str, float] = {}
+        self._unpostponed: dict[str, float] = {}
+        self._database_since: float | None = None
         self._warm = PodWish(None, limits.default)
 
     def run(self, stopping: threading.Event) -> None:
@@ -86,9 +92,12 @@ class PodSpawner:
                 try:
                     self.step()
                 except DatabaseError:
+                    self._database_since = None
                     _log.warning("spawner waits for the database")
                 except Exception:  # noqa: BLE001 - a loop outlives its steps
                     _log.exception("step failed", extra={"step": "spawner"})
+                else:
+                    self._database_since = self._database_since or time.monotonic()
                 self._watch.changed.wait(self._rhythm.interval)
                 stopping.wait(_GATHER_SECONDS)
                 self._watch.changed.clear()
@@ -102,6 +111,7 @@ class PodSpawner:
         self._busy = {name: future for name, future in self._busy.items() if not future.done()}
         pods = self._watch.pods()  # before the rows: every pod has had a row before it was made
         rows = {row.name: row for row in self._database.open_pods()}
+        self._postpone_again()
         self._judge(rows, pods)
         for name in pods.keys() - rows.keys():
             self._remove_orphan(name, pods[name])
@@ -111,13 +121,20 @@ class PodSpawner:
     def _judge(self, rows: dict[str, PodRow], pods: dict[str, Manifest]) -> None:
         self._note_placed(rows.values())
         gone = self._watch.gone(self._placed_at)
+        seen = self._seen_seconds()
         for name, row in rows.items():
             if row.state == "ending" and row.uid in gone:
                 self._database.ended(name)
             elif row.state == "placed" and row.uid in gone:
                 self._settle(row, diagnosis.of_absence(row))
             elif row.state == "placed" and name in pods:
-                self._settle(row, diagnosis.judge(row, pods[name], self._patience))
+                self._settle(row, diagnosis.judge(row, pods[name], self._patience, seen))
+
+    def _seen_seconds(self) -> float:
+        """Return for how long cluster and database have answered without a break."""
+        if self._database_since is None:
+            return 0.0
+        return min(self._watch.followed_seconds(), time.monotonic() - self._database_since)
 
     def _note_placed(self, rows: Iterable[PodRow]) -> None:
         now = time.monotonic()
@@ -125,18 +142,27 @@ class PodSpawner:
 
     def _settle(self, row: PodRow, found: Finding) -> None:
         if found.fate == "waits":
-            if found.reason and found.reason != row.reason and self._database.tell(row.name, found.told):
-                self._say(row.name, found)
-            elif not found.reason and row.reason:
-                self._database.soothe(row.name)
+            self._note(row, found)
             return
         self._say(row.name, found)
         if not found.reason:
             self._database.over(row.name)
         elif found.fate != "failed":
-            self._database.lost(row.name, found.told, waits=not row.claimed)
+            never_began = found.reason == "node_lost" and row.worker_state == "starting"  # no fault of the job's
+            self._database.lost(row.name, found.told, waits=not row.claimed and not never_began)
         else:
             self._database.failed(row.name, found.told, found.exit_code)
+
+    def _note(self, pod: PodRow | PodTask, found: Finding) -> None:
+        """Record what keeps a pod from running; say it in the job's log once it has lasted."""
+        if not found.reason:
+            if pod.reason:
+                self._database.soothe(pod.name)
+        elif found.is_due(pod):
+            if self._database.tell(pod.name, found.told):
+                self._say(pod.name, found)
+        elif (found.reason, found.told.message[:2000]) != (pod.reason, pod.message):
+            self._database.note(pod.name, found.told)
 
     def _decide(self) -> None:
         with self._database.deciding() as decider:
@@ -172,27 +198,46 @@ class PodSpawner:
             self._postpone(task, 0.0)
         except Unreachable as error:
             _log.warning("pod waits", extra={"pod": task.name, "detail": str(error)})
-            self._postpone(task, _AGAIN_SECONDS)
+            self._wait(task, Finding("waits", "", str(error)))
         except Refused as error:
-            self._refused(task, error)
+            _log.warning("cluster refused", extra={"pod": task.name, "detail": str(error)})
+            self._wait(task, diagnosis.of_refusal(error, task, self._patience))
         except DatabaseError:
             _log.warning("spawner waits for the database")
+            self._postpone(task, _FIRST_RETRY_SECONDS)
         except Exception:  # noqa: BLE001 - one pod's trouble is not the others'
             _log.exception("pod not made or removed", extra={"pod": task.name})
+            self._postpone(task, self._retry_seconds(task, answered=True))
 
     def _postpone(self, task: PodTask, seconds: float) -> None:
-        with contextlib.suppress(DatabaseError):
+        try:
             self._database.postpone(task.name, seconds)
+        except DatabaseError:
+            self._unpostponed[task.name] = seconds
 
-    def _refused(self, task: PodTask, error: Refused) -> None:
-        found = diagnosis.of_refusal(error)
-        _log.warning("cluster refused", extra={"pod": task.name, "detail": str(error)})
-        if not found.reason:
-            self._postpone(task, _AGAIN_SECONDS)
-        elif task.state == "wanted" and found.fate == "failed":
-            self._database.failed(task.name, found.told, None)
-        elif task.state == "wanted":
-            self._database.tell(task.name, found.told)
+    def _postpone_again(self) -> None:
+        """Free the pods that could not be postponed while the database was away: nobody is at them."""
+        for name in list(self._unpostponed):
+            self._database.postpone(name, self._unpostponed.pop(name))
+
+    def _wait(self, task: PodTask, found: Finding) -> None:
+        """Try again, later each time; say why in the pod's row, and fail the job when it would be refused for ever."""
+        answered = bool(found.reason)
+        try:
+            if task.state == "wanted" and found.fate == "failed":
+                self._database.failed(task.name, found.told, None)
+                return
+            if not answered and task.tries >= _QUIET_TRIES:
+                found = replace(found, reason="cluster_away")
+            if task.state == "wanted" and found.reason:
+                self._note(task, found)
+        except DatabaseError:
+            _log.warning("spawner waits for the database")
+        self._postpone(task, self._retry_seconds(task, answered=answered))
+
+    def _retry_seconds(self, task: PodTask, *, answered: bool) -> float:
+        longest = self._rhythm.retry_seconds if answered else _LONGEST_UNANSWERED_SECONDS
+        return min(longest, _FIRST_RETRY_SECONDS * 2.0 ** min(max(task.tries - 1, 0), 10))
 
     def _place(self, task: PodTask) -> None:
         """Make pod, token and Secret, in this order, or find that somebody has."""
@@ -217,7 +262,7 @@ class PodSpawner:
         try:
             return self._cluster.create_pod(pod_manifest(self._frame, task))
         except Refused as error:
-            if error.status != 409:
+            if error.status != 409 or error.reason == "Conflict":  # two pods met at the quota: neither is made
                 raise
         found = self._find(task)
         if found is None or "deletionTimestamp" in found["metadata"]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from app.reasons import POD_REASONS
 from db import model
 from db.model import Status
 
@@ -45,6 +46,24 @@ class AttemptRef(Wire):
     attempt: int
 
 
+class JobPod(Wire):
+    """The pod that is to run a queued job: what keeps it from running, and the next step."""
+
+    name: str
+    state: str
+    reason: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    hint: str | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, pod: model.JobPod) -> JobPod:
+        """Make the shape."""
+        made = cls(name=pod.name, state=pod.state)
+        if pod.reason is not None:
+            made.reason, made.message, made.hint = pod.reason, pod.message or "", POD_REASONS[pod.reason][1]
+        return made
+
+
 class Job(Wire):
     """One claimable unit of a task."""
 
@@ -64,6 +83,7 @@ class Job(Wire):
     """Until when a queued job waits before its next attempt."""
     started_at: datetime | UnsetType = UNSET
     finished_at: datetime | UnsetType = UNSET
+    pod: JobPod | UnsetType = UNSET
 
     @classmethod
     def of(cls, job: model.Job) -> Job:
@@ -83,6 +103,7 @@ class Job(Wire):
             retry_at=_or_unset(job.retry_at),
             started_at=_or_unset(job.started_at),
             finished_at=_or_unset(job.finished_at),
+            pod=JobPod.of(job.pod) if job.pod else UNSET,
         )
 
 

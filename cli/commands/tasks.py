@@ -18,7 +18,7 @@ from cli.log import LogReader
 from cli.output import table, talk, write_items, write_one
 from cli.pairs import pair
 from cli.summary import summary, used
-from cli.waiting import obstacles, why_waiting
+from cli.waiting import obstacles, pod_troubles, why_waiting
 
 _NO_OPTIONS = Options()
 tasks = App(name="tasks", help="List, show, update and remove tasks.", help_format="plaintext")
@@ -38,6 +38,7 @@ def _show(task: dict[str, Any], options: Options) -> None:
         _first_line(task["prompt"], 200),
         *summary(task),
         *used(task),
+        *(f"waiting: {trouble}" for trouble in pod_troubles(task)),
     ]
     if task.get("reason"):
         lines.insert(2, f"{task['reason']}: {task['message']}" if task.get("message") else task["reason"])

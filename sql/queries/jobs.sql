@@ -50,7 +50,8 @@ with guarded_worker as (
       and r.used_cpu <= s.free_cpu and r.used_memory <= s.free_memory and r.used_gpu <= s.free_gpu
     returning j.task_id, j.job, j.attempt, j.worker_id, r.position
 ), used_pod as (
-    update ado.pods p set claimed_at = now(), task_id = c.task_id, job = c.job, reason = null, reason_since = null
+    update ado.pods p set claimed_at = now(), task_id = c.task_id, job = c.job,
+        reason = null, message = null, reason_since = null
     from claimed_jobs c where p.name = c.worker_id
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l

@@ -1,8 +1,8 @@
 -- name: open_pods :many
 -- Every pod of a namespace that is not known to be gone, with its worker and its job.
-select p.name, p.decision, p.task_id, p.job, p.capabilities, p.state, p.uid, p.reason,
-       extract(epoch from now() - p.reason_since)::double precision as reason_seconds,
-       p.claimed_at is not null as claimed, extract(epoch from now() - p.requested_at)::double precision as age_seconds,
+select p.name, p.decision, p.task_id, p.job, p.capabilities, p.state, p.uid, p.reason, p.message, p.told,
+       extract(epoch from now() - p.reason_since)::double precision as reason_seconds, p.claimed_at is not null as claimed,
+       coalesce(extract(epoch from now() - p.starting_since), 0)::double precision as age_seconds,
        w.state as worker_state, w.capabilities as offered,
        extract(epoch from now() - w.idle_since)::double precision as idle_seconds,
        j.status as job_status, j.worker_id = p.name as is_holder
@@ -68,31 +68,53 @@ with due as (
     where p.namespace = :namespace::text and p.state in ('wanted', 'ending') and p.act_after <= now()
     order by p.decision limit :row_limit::integer for update skip locked
 )
-update ado.pods p set act_after = now() + make_interval(secs => :retry_seconds::double precision)
+update ado.pods p set act_after = now() + make_interval(secs => :retry_seconds::double precision), tries = p.tries + 1
 from due left join ado.workers w on w.worker_id = due.name left join ado.tasks t on t.task_id = due.task_id
 where p.name = due.name
-returning p.name, p.decision, p.task_id, p.job, p.capabilities, p.state, p.uid, p.reason, w.capabilities as offered,
-    w.cpu, w.memory, w.gpu, t.pod::text as wish;
+returning p.name, p.decision, p.task_id, p.job, p.capabilities, p.state, p.uid, p.reason, p.message, p.told, p.tries,
+    extract(epoch from now() - p.reason_since)::double precision as reason_seconds, w.capabilities as offered,
+    w.cpu, w.memory, w.gpu, t.pod::text as wish,
+    -- For two minutes: by then the cluster itself keeps new pods from a node that does not answer.
+    (select array_agg(distinct l.node order by l.node) from ado.pods l
+     where l.namespace = p.namespace and l.node <> '' and l.reason = 'node_lost'
+       and l.reason_since > now() - interval '2 minutes') as avoid;
 
 -- name: place_pod :optional
 -- Pod and Secret exist. No row: it was given up meanwhile.
-update ado.pods set state = 'placed', uid = :uid::text, reason = null, reason_since = null
+update ado.pods set state = 'placed', uid = :uid::text, starting_since = now(), tries = 0, reason = null,
+    message = null, reason_since = null
 where name = :name::text and state = 'wanted'
 returning name;
 
+-- name: note_pod :none
+-- Note what is wrong with a pod, where ado.why_pending and the task's jobs show it.
+update ado.pods p set reason = :reason::text, message = :message::text, node = coalesce(nullif(:node::text, ''), p.node),
+    reason_since = case when p.reason = :reason::text then p.reason_since else now() end
+where p.name = :name::text and p.state in ('wanted', 'placed')
+  and (p.reason, p.message) is distinct from (:reason::text, :message::text);
+
+-- name: lock_telling :many
+-- One pod of a task at a time says what is wrong with all of them; the next one sees that it is said.
+select pg_advisory_xact_lock(hashtextextended('ado.told.' || p.task_id, 0)) from ado.pods p
+where p.name = :name::text and p.task_id is not null;
+
 -- name: tell_pod :optional hints
--- Note what is wrong with a pod, and write it into the log of its job, once for each change. The job is locked, so
--- that nothing comes after a task's last event. No row: nothing has changed.
+-- Note what is wrong with a pod, and write it into the log of its job, once for each change; with ``once`` only if no
+-- other pod of the task has said so. The job is locked, so that nothing comes after a task's last event. No row: nothing
+-- has changed.
 with locked_jobs as materialized (
     select j.task_id, j.job, j.attempt, j.status from ado.jobs j join ado.pods p using (task_id, job)
     where p.name = :name::text and j.status in ('queued', 'running') for update of j
 ), changed_pod as materialized (
-    select p.name from ado.pods p
-    where p.name = :name::text and p.state in ('wanted', 'placed') and p.reason is distinct from :reason::text
+    select p.name, :once::boolean and exists (
+               select from ado.pods o where o.task_id = p.task_id and o.told = :reason::text and o.name <> p.name
+           ) as is_said
+    from ado.pods p
+    where p.name = :name::text and p.state in ('wanted', 'placed') and p.told is distinct from :reason::text
       and (select count(*) from locked_jobs) >= 0
-    for update
+    for update of p
 ), locked_job as (
-    select j.* from locked_jobs j cross join changed_pod
+    select j.* from locked_jobs j cross join changed_pod c where not c.is_said
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l join locked_job j using (task_id) for update of l
 ), written_event as (
@@ -106,14 +128,17 @@ with locked_jobs as materialized (
     update ado.task_logs l set last_seq = l.last_seq + 1 from locked_log g where l.task_id = g.task_id
     returning l.task_id, l.last_seq
 ), told_pod as (
-    update ado.pods p set reason = :reason::text, reason_since = now() from changed_pod c where p.name = c.name
+    update ado.pods p set told = :reason::text, reason = :reason::text, message = :message::text,
+        node = coalesce(nullif(:node::text, ''), p.node),
+        reason_since = case when p.reason = :reason::text then p.reason_since else now() end
+    from changed_pod c where p.name = c.name
     returning p.name
 )
 select t.name, (select array_agg('e:' || a.task_id || ':' || a.last_seq) from advanced_log a) as hints from told_pod t;
 
 -- name: soothe_pod :none
--- What was wrong with it is wrong no longer.
-update ado.pods set reason = null, reason_since = null
+-- What was wrong with it is wrong no longer; from now on it is starting.
+update ado.pods set reason = null, message = null, reason_since = null, starting_since = now()
 where name = :name::text and state = 'placed' and reason is not null;
 
 -- name: close_pod :optional hints
@@ -121,7 +146,7 @@ where name = :name::text and state = 'placed' and reason is not null;
 with locked_worker as materialized (
     select w.worker_id from ado.workers w where w.worker_id = :name::text for update
 ), closed_pod as (
-    update ado.pods set state = 'ending', act_after = now()
+    update ado.pods set state = 'ending', act_after = now(), tries = 0
     where name = :name::text and state in ('wanted', 'placed') and (select count(*) from locked_worker) >= 0
     returning name
 ), drained_worker as (
@@ -177,6 +202,13 @@ with locked_worker as materialized (
 )
 update ado.tokens t set revoked_at = now() from ended_pod e
 where t.role = 'worker' and t.worker_id = e.name and t.revoked_at is null;
+
+-- name: wake_pod :none
+-- A pod has gone: let the first one that waits for the quota try again, and not only when its time comes.
+update ado.pods set act_after = now()
+where name = (select p.name from ado.pods p
+              where p.namespace = :namespace::text and p.state = 'wanted' and p.reason = 'quota' and p.act_after > now()
+              order by p.decision limit 1 for update skip locked);
 
 -- name: postpone_pod :none
 update ado.pods set act_after = now() + make_interval(secs => :seconds::double precision)

@@ -110,8 +110,13 @@ where t.task_id = :task_id::bigint;
 select v.task_id from ado.task_environments v where v.task_id = :task_id::bigint and v.forgotten_at is not null;
 
 -- name: get_jobs :many
-select j.*, case when j.status = 'queued' and j.run_after > now() then j.run_after end as retry_at
-from ado.jobs j where j.task_id = any(:task_ids::bigint[]) order by j.task_id, j.job;
+-- A queued job comes with its pod, if it has one.
+select j.*, case when j.status = 'queued' and j.run_after > now() then j.run_after end as retry_at,
+       p.name as pod_name, p.state as pod_state, p.reason as pod_reason, p.message as pod_message
+from ado.jobs j
+left join ado.pods p on j.status = 'queued' and p.task_id = j.task_id and p.job = j.job
+     and p.state in ('wanted', 'placed') and p.claimed_at is null
+where j.task_id = any(:task_ids::bigint[]) order by j.task_id, j.job;
 
 -- name: get_kv :optional
 select key, value::text as value, version, idempotency_key from ado.task_values

@@ -5,6 +5,7 @@ import re
 
 import yaml
 from kubernetes import client
+from support.kube.bench import pod_events
 from support.program import until
 
 ONCE = "echo attempt $ADO_ATTEMPT; [ $ADO_ATTEMPT = 2 ] || sleep 300"
@@ -104,10 +105,6 @@ def test_a_pod_that_no_node_can_take_waits_says_so_and_goes_when_its_task_is_can
     bench.ado.ado("cancel", "task-1", check=0)
     bench.until_clean()
     assert kinds(bench, "task-1") == ["created", "pod", "cancel_requested", "finished", "cancelled"]
-
-
-def pod_events(bench):
-    return bench.ado.sql("select body from ado.events where type = 'pod' order by seq")
 
 
 def test_a_pod_that_stays_pending_for_too_long_fails_its_job(bench):

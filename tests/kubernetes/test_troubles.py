@@ -8,15 +8,12 @@ import threading
 import time
 
 import pytest
+from support.kube.bench import placed, pod_events
 from support.kube.server import SPAWNER_MAY
 from support.kube.store import ApiError
 from support.program import until
 
 LIMIT = {"ADO_MAX_WORKERS": "1000", "ADO_POD_RETRY_SECONDS": "30"}
-
-
-def placed(bench, count, seconds=60):
-    until(lambda: bench.states().get("placed", 0) == count, f"{count} pods to be placed", seconds)
 
 
 def one_pod_a_decision(bench):
@@ -167,12 +164,13 @@ def test_a_quota_is_waited_for_and_told_and_its_rise_is_used(empty):
     empty.add_spawner(ADO_POD_RETRY_SECONDS="1")
     placed(empty, 2)
     told = "select body->>'reason', body->>'message' from ado.events where type = 'pod'"
-    until(lambda: len(empty.ado.sql(told)) == 2, "both to be told")
-    assert {reason for reason, _ in empty.ado.sql(told)} == {"quota"}
-    assert all("exceeded quota" in message for _, message in empty.ado.sql(told))
+    waits = "select reason, message from ado.pod_status where state = 'wanted'"
+    until(lambda: [reason for reason, _ in empty.ado.sql(waits)] == ["quota"] * 2, "both to be shown")
+    until(lambda: empty.ado.sql(told), "the log to tell")
+    assert all("exceeded quota" in message for _, message in empty.ado.sql(waits) + empty.ado.sql(told))
     empty.fake.quotas["pods"] = 10
     placed(empty, 4)
-    assert len(empty.ado.sql(told)) == 2  # said once each
+    assert [reason for reason, _ in empty.ado.sql(told)] == ["quota"]  # said once for the task
     assert empty.decisions() == 4
 
 
@@ -261,10 +259,6 @@ def test_the_pod_of_a_lost_node_is_forced_away_once_its_lease_is_over_and_not_be
     requeued = [event for event in fake.ado.events("task-1") if event["type"] == "requeued"]
     assert [(event["reason"], event["workerId"]) for event in requeued] == [("lost", name)]
     fake.until_clean()
-
-
-def pod_events(bench):
-    return bench.ado.sql("select body from ado.events where type = 'pod' order by seq")
 
 
 def lose_node(bench, name):

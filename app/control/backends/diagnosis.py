@@ -6,19 +6,29 @@ the exception that proves nothing: kubelet names it only in the phase, and no co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from app.control.backends import refusals
 from app.control.backends.kubernetes import Refused
+from app.control.backends.scheduling import may_fit_later
 from app.reasons import POD_REASONS
-from db.pods import PodRow, Told
+from db.pods import PodRow, PodTask, Told
 
 Fate = Literal["waits", "over", "lost", "failed"]
 """waits: it may yet run; over: it ended as it should; lost: it died, not by its job; failed: by its job or for good."""
 
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"})
 _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_UNLOGGED = frozenset({"no_room", "cluster_away"})
+"""Plain waiting: a burst of jobs on a full cluster would fill every log with it."""
+_AT_ONCE = frozenset({"evicted", "node_lost"})
+_LOGGED_AFTER_SECONDS = 3.0
+_SETTLED_SECONDS = 5.0
+"""After an outage of the database the monitor extends every lease first; only then is a dead worker dead."""
+_PATIENT_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +39,21 @@ class Finding:
     reason: str = ""
     message: str = ""
     exit_code: int | None = None
+    node: str = ""
 
     @property
     def told(self) -> Told:
         """What the job's log says of it."""
-        return Told(self.reason, self.message, POD_REASONS[self.reason][1])
+        once = self.fate == "waits" and self.reason not in _AT_ONCE
+        message = self.message.replace("\0", "\N{REPLACEMENT CHARACTER}")  # Postgres stores none
+        return Told(self.reason, message, POD_REASONS[self.reason][1], self.node, once=once)
+
+    def is_due(self, pod: PodRow | PodTask) -> bool:
+        """Return whether the job's log should say it now: not before it has lasted, and plain waiting never."""
+        if not self.reason or self.reason in _UNLOGGED or pod.told == self.reason:
+            return False
+        lasted = pod.reason == self.reason and pod.reason_seconds > _LOGGED_AFTER_SECONDS
+        return lasted or self.reason in _AT_ONCE
 
 
 FINE = Finding("waits")
@@ -51,7 +71,7 @@ def of_pod(pod: Mapping[str, Any]) -> Finding:
         return _ended(status, terminated or {}, disruption)
     if disruption is not None:
         reason = "node_lost" if disruption.get("reason") == "DeletionByTaintManager" else "evicted"
-        return Finding("waits", reason, disruption.get("message", ""))
+        return Finding("waits", reason, disruption.get("message", ""), node=node_of(pod))
     return _pending(pod, state.get("waiting") or {})
 
 
@@ -82,8 +102,14 @@ def _pending(pod: Mapping[str, Any], waiting: Mapping[str, Any]) -> Finding:
         return Finding("waits", "start_error", message)
     scheduled = _condition(pod, "PodScheduled", "False")
     if scheduled is not None and scheduled.get("reason") == "Unschedulable":
-        return Finding("waits", "unschedulable", scheduled.get("message", ""))
+        message = scheduled.get("message", "")
+        return Finding("waits", "no_room" if may_fit_later(message) else "unschedulable", message)
     return FINE
+
+
+def node_of(pod: Mapping[str, Any]) -> str:
+    """Return the name of the pod's node; empty before it has one."""
+    return str(pod.get("spec", {}).get("nodeName") or "")
 
 
 def _condition(pod: Mapping[str, Any], kind: str, status: str = "True") -> Mapping[str, Any] | None:
@@ -94,17 +120,12 @@ def _condition(pod: Mapping[str, Any], kind: str, status: str = "True") -> Mappi
     return None
 
 
-def of_refusal(error: Refused) -> Finding:
-    """Read why a pod or its Secret was not made."""
-    if error.status == 403 and "exceeded quota" in error.message:
-        return Finding("waits", "quota", error.message)
-    if error.status == 403 and "violates PodSecurity" in error.message:
-        return Finding("failed", "pod_security", error.message)
-    if error.status in (400, 422):
-        return Finding("failed", "pod_invalid", error.message)
-    if error.status in (401, 403, 404):
-        return Finding("waits", "cluster_refused", error.message)
-    return FINE
+def of_refusal(error: Refused, task: PodTask, patience: Patience) -> Finding:
+    """Read why a pod or its Secret was not made. A rule that goes on refusing it does not wait for ever."""
+    fate, reason = refusals.of_refusal(error)
+    if reason == "admission" == task.reason and task.reason_seconds > patience.pending and task.tries > _PATIENT_TRIES:
+        fate = "failed"
+    return Finding("failed" if fate == "failed" else "waits", reason, error.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,27 +135,48 @@ class Patience:
     image_pull: float = 30.0
     pending: float = 900.0
 
+    def limit(self, reason: str) -> float:
+        """Return for how long a pod may wait for this reason."""
+        if reason in ("evicted", "no_room"):  # its container is about to end; it runs when others have ended
+            return math.inf
+        return self.image_pull if reason in ("image_pull", "start_error") else self.pending
 
-def judge(row: PodRow, pod: Mapping[str, Any], patience: Patience) -> Finding:
-    """Say what to do about a placed pod, given what its row remembers."""
+
+def judge(row: PodRow, pod: Mapping[str, Any], patience: Patience, seen: float = math.inf) -> Finding:
+    """Say what to do about a placed pod, given what its row remembers.
+
+    ``seen``: for how many seconds this spawner has seen cluster and database without a break. Time in which nobody saw
+    the pod is no time that it wasted.
+    """
     found = of_pod(pod)
     if found.fate != "waits":
         return _unless_done(row, found)
+    if row.worker_state == "dead" and not _works(row) and seen > _SETTLED_SECONDS:
+        return _silent(found, node_of(pod))
     if not found.reason:
-        return _unregistered(row, patience)
+        return _unregistered(row, patience, seen)
     if found.reason == "node_lost":  # its worker may live on behind a cut: its lease decides, if it ever had one
-        return Finding("lost", found.reason, found.message) if row.worker_state == "starting" else found
-    if found.reason == "evicted":  # its container is about to end
-        return found
-    limit = patience.image_pull if found.reason in ("image_pull", "start_error") else patience.pending
-    if row.reason == found.reason and row.reason_seconds > limit:
-        return Finding("failed", found.reason, found.message)
+        return replace(found, fate="lost") if row.worker_state == "starting" else found
+    if row.reason == found.reason and min(row.reason_seconds, seen) > patience.limit(found.reason):
+        return replace(found, fate="failed")
     return found
+
+
+def _works(row: PodRow) -> bool:
+    return row.holds and row.job_status == "running"
+
+
+def _silent(found: Finding, node: str) -> Finding:
+    """Name the node of a worker whose lease is over although its container is said to run."""
+    if found.reason == "node_lost":
+        return replace(found, fate="lost")
+    where = f"node {node}" if node else "its node"
+    return Finding("lost", "node_lost", f"the worker's lease is over, and {where} does not report its end", node=node)
 
 
 def _unless_done(row: PodRow, found: Finding) -> Finding:
     """Count no loss for a pod whose one job is behind it, nor success for one that never claimed its own."""
-    if found.fate == "lost" and row.claimed and not (row.holds and row.job_status == "running"):
+    if found.fate == "lost" and row.claimed and not _works(row):
         # a job that was handed back because somebody ended the pod: its log says so all the same
         return Finding("over") if found.reason == "pod_failed" else replace(found, fate="over")
     if found.fate == "over" and row.key is not None and not row.claimed:
@@ -142,10 +184,11 @@ def _unless_done(row: PodRow, found: Finding) -> Finding:
     return found
 
 
-def _unregistered(row: PodRow, patience: Patience) -> Finding:
-    if row.worker_state != "starting" or row.age_seconds <= patience.pending:
+def _unregistered(row: PodRow, patience: Patience, seen: float) -> Finding:
+    silent = min(row.age_seconds, seen)
+    if row.reason or row.worker_state != "starting" or silent <= patience.pending:  # its time begins with what is over
         return FINE
-    return Finding("failed", "pod_silent", f"no worker has registered from it for {row.age_seconds:.0f} s")
+    return Finding("failed", "pod_silent", f"no worker has registered from it for {silent:.0f} s")
 
 
 def of_absence(row: PodRow) -> Finding:

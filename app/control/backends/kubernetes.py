@@ -138,7 +138,7 @@ class Cluster:
                     if event["type"] == "ERROR":
                         raise _refused(event["object"], event["object"].get("code", 500), None)
                     yield event["type"], event["object"]
-        except self._broken as error:
+        except (*self._broken, ValueError, KeyError) as error:
             raise Unreachable(f"the watch broke off: {type(error).__name__}") from error
         finally:
             raw.close()

@@ -9,6 +9,7 @@ merges a strategic patch: maps by member, lists of named things by their name, o
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ GRACE_SECONDS = 10
 """From SIGTERM to SIGKILL of an agent, inside the pod."""
 _MARGIN_SECONDS = 10
 _USER = 1000
+_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_LOST_NODE_SECONDS = 30
 _TOKEN_DIRECTORY = "/var/run/secrets/ado"  # noqa: S105 - a path
 _WRITABLE = ("work", "tmp")
 _MERGED_BY = {
@@ -60,6 +63,8 @@ class PodFrame:
     gpu_resource: str
     stop_seconds: float
     template: Template
+    cpu_limit: float = 0.0
+    """Cores that every worker may use while nobody else needs them, if that is more than it asks for."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -128,6 +133,8 @@ def pod_manifest(frame: PodFrame, task: PodTask) -> Manifest:
     manifest: Manifest = _builtin(frame)
     for layer in layers:
         manifest = merge(manifest, layer)
+    _tolerate(manifest["spec"])
+    _avoid(manifest["spec"], task.avoid)
     worker = next(item for item in manifest["spec"]["containers"] if item["name"] == "worker")
     if not worker.get("image"):
         raise SettingsError("pods have no image: set ADO_POD_IMAGE, or the worker's image in the pod template")
@@ -208,9 +215,10 @@ def _own(frame: PodFrame, task: PodTask) -> Manifest:
     labels = {**frame.labels, "ado/decision": str(task.decision)}
     if task.key is not None:
         labels |= {"ado/task": f"task-{task.key[0]}", "ado/job": str(task.key[1])}
-    size = {"cpu": f"{task.resources.cpu * 1000:.0f}m", "memory": str(task.resources.memory)}
+    size = {"cpu": _milli(task.resources.cpu), "memory": str(task.resources.memory)}
     if task.resources.gpu:
-        size[frame.gpu_resource] = f"{task.resources.gpu:.0f}"
+        size[frame.gpu_resource] = str(math.ceil(task.resources.gpu))
+    most = {**size, "cpu": _milli(max(task.resources.cpu, frame.cpu_limit))}
     variables = {
         "ADO_URL": ",".join(frame.urls),
         "ADO_TOKEN_FILE": f"{_TOKEN_DIRECTORY}/token",
@@ -229,7 +237,7 @@ def _own(frame: PodFrame, task: PodTask) -> Manifest:
     worker = {
         "name": "worker",
         "env": [{"name": name, "value": value} for name, value in variables.items()],
-        "resources": {"requests": size, "limits": size},
+        "resources": {"requests": size, "limits": most},
         "volumeMounts": [{"name": "token", "mountPath": _TOKEN_DIRECTORY, "readOnly": True}],
     }
     token = {"name": "token", "secret": {"secretName": task.name, "defaultMode": 0o440}}
@@ -237,6 +245,39 @@ def _own(frame: PodFrame, task: PodTask) -> Manifest:
         "metadata": {"name": task.name, "namespace": frame.namespace, "labels": labels},
         "spec": {"restartPolicy": "Never", "containers": [worker], "volumes": [token]},
     }
+
+
+def _milli(cores: float) -> str:
+    """Write cores as the cluster counts them, in thousandths; less than one would be none at all."""
+    return f"{max(1, math.ceil(round(cores * 1000, 6)))}m"
+
+
+def _tolerate(spec: Manifest) -> None:
+    """Let a pod go soon from a node that does not answer; the cluster's default is five minutes."""
+    given = list(spec.get("tolerations") or [])
+    named = {item.get("key") for item in given}
+    if None in named:  # one that tolerates every taint
+        return
+    spec["tolerations"] = given + [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _LOST_NODE_SECONDS}
+        for key in _NODE_TAINTS
+        if key not in named
+    ]
+
+
+def _avoid(spec: Manifest, nodes: Sequence[str]) -> None:
+    """Prefer other nodes than those on which a pod was just lost.
+
+    A preference, not a rule: where there is no other node, the pod waits on the one there is, until it is back.
+    """
+    if not nodes:
+        return
+    other = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": list(nodes)}
+    preferred = {"weight": 100, "preference": {"matchExpressions": [other]}}
+    affinity = spec["affinity"] = dict(spec.get("affinity") or {})
+    of_node = affinity["nodeAffinity"] = dict(affinity.get("nodeAffinity") or {})
+    name = "preferredDuringSchedulingIgnoredDuringExecution"
+    of_node[name] = [*(of_node.get(name) or []), preferred]
 
 
 def _promised(task: PodTask) -> list[str]:

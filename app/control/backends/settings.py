@@ -19,6 +19,8 @@ class KubernetesSettings:
     """YAML file with what is merged over the built-in pod: `base`, and `capabilities` by name."""
     pod_cpu: float = 1.0
     """Cores of a pod whose job asks for none; request and limit."""
+    pod_cpu_limit: float = 0.0
+    """Cores that each worker may use while others leave them free, where that is more than its pod asks for."""
     pod_memory: int = 2 * 1024**3
     """Bytes of memory of a pod whose job asks for none; request and limit."""
     pod_gpu_resource: str = "nvidia.com/gpu"
@@ -26,14 +28,14 @@ class KubernetesSettings:
     pod_stop_seconds: float = 10.0
     """How long a running job may finish when its pod is told to end; then it is handed back."""
     pod_retry_seconds: float = 30.0
-    """After so long another spawner carries out what one has begun, and what the cluster refused is tried again."""
+    """After so long another spawner carries out what one has begun; longest wait for the next try after a refusal."""
     image_pull_seconds: float = 30.0
     """How long an image may fail to be pulled before the job fails."""
     pending_seconds: float = 900.0
-    """How long a pod may be unschedulable, or not start, before its job fails."""
-    kube_qps: float = 10.0
+    """How long a pod may stay that can never run as things are, or not start, before its job fails."""
+    kube_qps: float = 50.0
     """Requests a second to the Kubernetes API, of each spawner."""
-    kube_burst: int = 20
+    kube_burst: int = 100
     """Requests to the Kubernetes API that may come at once after a quiet while."""
     kube_in_flight: int = 25
     """Pods that are being made or removed at once."""
@@ -46,5 +48,7 @@ class KubernetesSettings:
         """Refuse what cannot work."""
         if self.kube_qps <= 0 or self.kube_burst < 1 or self.kube_in_flight < 1:
             raise SettingsError("ADO_KUBE_QPS, ADO_KUBE_BURST and ADO_KUBE_IN_FLIGHT must be above 0")
+        if self.pod_cpu_limit < 0:
+            raise SettingsError("ADO_POD_CPU_LIMIT must be 0 or more")
         if self.pod_cpu <= 0 or self.pod_memory <= 0:
             raise SettingsError("ADO_POD_CPU and ADO_POD_MEMORY must be above 0: resources are always set")

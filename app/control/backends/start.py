@@ -34,6 +34,7 @@ def pod_spawner(settings: SpawnerSettings, pool: Pool) -> PodSpawner:
         gpu_resource=kube.pod_gpu_resource,
         stop_seconds=kube.pod_stop_seconds,
         template=_template(kube.pod_template),
+        cpu_limit=kube.pod_cpu_limit,
     )
     for sample in samples(frame, settings.worker_capabilities):
         cluster.check(pod_manifest(frame, sample))

@@ -32,6 +32,7 @@ class PodWatch:
         self._pods: dict[str, Manifest] = {}
         self._deleted: deque[str] = deque(maxlen=10_000)
         self._listed_at: float | None = None
+        self._followed_since: float | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pod watch", daemon=True)
@@ -45,9 +46,14 @@ class PodWatch:
         self._stopping.set()
 
     def pods(self) -> dict[str, Manifest]:
-        """Return the pods by name, without their specs."""
+        """Return the pods by name; of their specs the node alone."""
         with self._lock:
             return dict(self._pods)
+
+    def followed_seconds(self) -> float:
+        """Return for how long the cluster has answered without a break; 0 while it does not."""
+        with self._lock:
+            return 0.0 if self._followed_since is None else time.monotonic() - self._followed_since
 
     def gone(self, placed_at: Mapping[str, float]) -> set[str]:
         """Return which of these uids are gone, given when (monotonic) each pod was first known to be placed."""
@@ -76,8 +82,14 @@ class PodWatch:
 
     def _list(self) -> str:
         begun = time.monotonic()
-        found, version = self._cluster.list_pods(self._selector)
+        try:
+            found, version = self._cluster.list_pods(self._selector)
+        except (Refused, Unreachable):
+            with self._lock:
+                self._followed_since = None
+            raise
         with self._lock:
+            self._followed_since = self._followed_since or begun
             self._pods = {pod["metadata"]["name"]: _kept(pod) for pod in found}
             self._listed_at = begun
         self.changed.set()
@@ -104,4 +116,5 @@ class PodWatch:
 
 
 def _kept(pod: Manifest) -> Manifest:
-    return {"metadata": pod["metadata"], "status": pod.get("status", {})}
+    node = {"nodeName": pod.get("spec", {}).get("nodeName")}
+    return {"metadata": pod["metadata"], "spec": node, "status": pod.get("status", {})}

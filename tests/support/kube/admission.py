@@ -2,14 +2,19 @@
 
 import re
 
+from support.kube.scheduler import amount as number_of
+from support.kube.scheduler import is_active, requests
 from support.kube.store import ApiError
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 
 
-def admit(kind, given, store, namespace, quotas):
-    """Raise what a real server would say of a new object."""
+def admit(kind, given, store, namespace, quotas, limits=()):
+    """Raise what a real server would say of a new object.
+
+    ``quotas`` are hard limits by resource (``pods``, ``requests.cpu`` …), ``limits`` the maxima of a LimitRange.
+    """
     name = given.get("metadata", {}).get("name", "")
     faults = [] if _NAME.fullmatch(name) and len(name) <= 253 else [f"metadata.name: Invalid value: {name!r}"]
     if kind == "pods":
@@ -21,9 +26,26 @@ def admit(kind, given, store, namespace, quotas):
         raise ApiError(
             403, "Forbidden", f'pods "{name}" is forbidden: violates PodSecurity "restricted:latest": {said}'
         )
-    if kind in quotas and (used := len(store.list(kind, namespace)[0])) >= quotas[kind]:
-        said = f"exceeded quota: q, requested: {kind}=1, used: {kind}={used}, limited: {kind}={quotas[kind]}"
-        raise ApiError(403, "Forbidden", f'{kind} "{name}" is forbidden: {said}')
+    if kind == "pods":
+        for limited, most in dict(limits).items():
+            asked = given["spec"]["containers"][0]["resources"]["limits"][limited]
+            if number_of(asked) > number_of(most):
+                said = f"maximum {limited} usage per Container is {most}, but limit is {asked}"
+                raise ApiError(403, "Forbidden", f'pods "{name}" is forbidden: {said}')
+    for limited, most in quotas.items():
+        asked, used = _use(kind, limited, given, store, namespace)
+        if asked and asked + used > number_of(most):
+            said = f"requested: {limited}={asked:g}, used: {limited}={used:g}, limited: {limited}={most}"
+            raise ApiError(403, "Forbidden", f'{kind} "{name}" is forbidden: exceeded quota: q, {said}')
+
+
+def _use(kind, limited, given, store, namespace):
+    """Return how much of a quota a new object takes, and how much is taken."""
+    if limited.startswith("requests.") and kind == "pods":
+        name = limited.removeprefix("requests.")
+        there = [requests(item)[name] for item in store.list("pods", namespace)[0] if is_active(item)]
+        return requests(given)[name], sum(there)
+    return (1, len(store.list(kind, namespace)[0])) if limited == kind else (0, 0)
 
 
 def _faults(pod):

@@ -28,6 +28,16 @@ QUICK = {
 SLOW_LEASE = {"ADO_HEARTBEAT_SECONDS": "5", "ADO_SUSPECT_SECONDS": "60", "ADO_LEASE_SECONDS": "120"}
 
 
+def placed(bench, count, seconds=60):
+    """Wait until so many pods have been made."""
+    until(lambda: bench.states().get("placed", 0) == count, f"{count} pods to be placed", seconds)
+
+
+def pod_events(bench):
+    """Return what the logs say of pods."""
+    return bench.ado.sql("select body from ado.events where type = 'pod' order by seq")
+
+
 class Bench:
     """``kubeconfig``, image and URL are a real cluster's; without them ``fake`` is the cluster."""
 

@@ -16,17 +16,12 @@ import threading
 import time
 from pathlib import Path
 
+from support.kube.scheduler import UNREACHABLE, Node, amount, schedule
 from support.kube.store import now
 from support.postgres import remove
 
 _TICK = 0.02
 _IMAGE = re.compile(r"[a-z0-9]+([._/:@-][a-zA-Z0-9]+)*")
-_UNITS = {"": 1, "m": 0.001, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20, "G": 1e9, "Gi": 2**30}
-
-
-def amount(text):
-    number, unit = re.fullmatch(r"([\d.]+)(\w*)", str(text)).groups()
-    return float(number) * _UNITS[unit]
 
 
 class Container:
@@ -103,14 +98,16 @@ def rss(pid):
 class Kubelet:
     """Moves every pod on, a little at a time; with ``processes`` off, pods run without anything in them."""
 
-    def __init__(self, store, *, images, node_labels=None, cpu=64.0):
+    def __init__(self, store, *, images):
         self.store = store
         self.images = images
-        self.node_labels = node_labels or {"kubernetes.io/os": "linux"}
-        self.cpu = cpu
+        self.nodes = [Node("node-1")]
         self.processes = True
         self.containers = {}
         self.lost = set()
+        self.second = 1.0
+        """How long a second of a toleration takes."""
+        self._chores = []
         self._root = Path(tempfile.mkdtemp(prefix="ado-kubelet-"))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kubelet", daemon=True)
@@ -129,13 +126,15 @@ class Kubelet:
                 pods = [item for (kind, *_), item in self.store.objects.items() if kind == "pods"]
             for pod in pods:
                 self._step(pod)
+            for chore in self._chores:
+                chore()
             alive = {pod["metadata"]["uid"] for pod in pods}
             for uid in [uid for uid in self.containers if uid not in alive]:
                 self.containers.pop(uid).clean()  # forgotten by force
 
     def _step(self, pod):
         meta, status = pod["metadata"], pod["status"]
-        if meta["uid"] in self.lost:
+        if meta["uid"] in self.lost or self._is_lost(pod):
             return
         if "nodeName" not in pod["spec"]:
             self._schedule(pod)
@@ -148,15 +147,51 @@ class Kubelet:
         elif "deletionTimestamp" in meta:
             self._remove(pod)
 
+    def _is_lost(self, pod):
+        return any(node.lost and node.name == pod["spec"].get("nodeName") for node in self.nodes)
+
+    def lose(self, name):
+        """Cut a node off: its pods go on being shown as running, and what runs there reaches nobody."""
+        (node,) = (node for node in self.nodes if node.name == name)
+        node.lost = True
+        for pod in self._pods_of(name):
+            if container := self.containers.get(pod["metadata"]["uid"]):
+                container.kill()
+
+    def notice(self, name):
+        """Let the cluster find out: the node is tainted, and its pods go once they tolerate that no longer."""
+        (node,) = (node for node in self.nodes if node.name == name)
+        node.taints |= {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}
+        noticed = time.monotonic()
+
+        def evict():
+            for pod in self._pods_of(name):
+                rules = [item for item in pod["spec"].get("tolerations", []) if item.get("key") == UNREACHABLE]
+                seconds = rules[0].get("tolerationSeconds", 300) if rules else 300
+                if time.monotonic() - noticed >= seconds * self.second and "deletionTimestamp" not in pod["metadata"]:
+                    self._taint_deletes(pod)
+
+        self._chores.append(evict)
+
+    def _pods_of(self, name):
+        with self.store.changed:
+            return [
+                item
+                for (kind, *_), item in self.store.objects.items()
+                if kind == "pods" and item["spec"].get("nodeName") == name
+            ]
+
+    def _taint_deletes(self, pod):
+        condition = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+                     "message": "Taint manager: deleting due to NoExecute taint"}  # fmt: skip
+        self._update(pod, lambda item: item["status"]["conditions"].append(condition))
+        self.store.delete("pods", pod["metadata"]["namespace"], pod["metadata"]["name"], {})
+
     def _schedule(self, pod):
         spec = pod["spec"]
-        wanted = spec.get("nodeSelector", {})
-        cpu = amount(spec["containers"][0]["resources"]["requests"]["cpu"])
-        why = None
-        if not wanted.items() <= self.node_labels.items():
-            why = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
-        elif cpu > self.cpu:
-            why = "0/1 nodes are available: 1 Insufficient cpu."
+        with self.store.changed:
+            others = [item for (kind, *_), item in self.store.objects.items() if kind == "pods"]
+        node, why = schedule(pod, self.nodes, others)
         if why:
             condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
         else:
@@ -165,7 +200,7 @@ class Kubelet:
         def change(item):
             item["status"]["conditions"] = [condition]
             if not why:
-                item["spec"]["nodeName"] = "node-1"
+                item["spec"]["nodeName"] = node
                 container = spec["containers"][0]
                 item["status"]["containerStatuses"] = [
                     {

@@ -27,6 +27,7 @@ class FakeCluster:
         self.store = Store()
         self.kubelet = Kubelet(self.store, images=set(images))
         self.quotas = {}
+        self.limits = {}
         self.requests = []
         self.troubles = []
         self.deaf = False
@@ -171,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
         if verb == "create" and name:
             return self._evict(namespace, name)
         if verb == "create":
-            admit(resource, given, store, namespace, self.cluster.quotas)
+            admit(resource, given, store, namespace, self.cluster.quotas, self.cluster.limits)
             return store.create(resource, namespace, given)
         if verb == "get":
             return store.get(resource, namespace, name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.waiting import Obstacle, obstacles, why_waiting
+from cli.waiting import Obstacle, obstacles, pod_troubles, why_waiting
 
 NO_WORKER = "no worker is running; one that offers shell is needed: ado worker, or a spawner that can start it"
 
@@ -75,3 +75,28 @@ def test_a_job_between_two_attempts_waits_for_the_time_and_for_no_worker():
 def test_a_job_that_waits_beside_running_siblings_is_explained_too():
     rest = task(status="running", jobs=[{"status": "running"}, {"status": "queued"}])
     assert why_waiting(rest, status()).startswith("no worker is running")
+
+
+POD = {"name": "ado-task-1-0-d1", "state": "placed", "reason": "unschedulable", "message": "0/1 nodes", "hint": "add"}
+
+
+def test_what_keeps_a_jobs_pod_from_running_is_the_reason_in_the_clusters_words():
+    waits = task(jobs=[{"status": "queued", "pod": POD}])
+    own, other = worker(POD["name"], "starting"), worker("w", "busy", jobs=[1])
+    assert why_waiting(waits, status(own, other)) == "pod ado-task-1-0-d1: unschedulable: 0/1 nodes (next: add)"
+    found = {obstacle.worker_id: obstacle for obstacle in obstacles(waits, status(own, other))}
+    assert (found[POD["name"]].unmet, found[POD["name"]].help) == ("unschedulable", "0/1 nodes (next: add)")
+    assert found["w"].unmet == "slots"
+
+
+def test_pods_with_one_reason_share_a_line_and_one_that_is_starting_has_none():
+    fine = {"name": "p", "state": "placed"}
+    quota = {**POD, "reason": "quota", "message": "exceeded"}
+    pods = [POD, {**POD, "name": "other"}, quota, fine]
+    many = task(jobs=[{"status": "queued", "pod": pod} for pod in pods])
+    assert pod_troubles(many) == [
+        "2 pods: unschedulable: 0/1 nodes (next: add)",
+        "pod ado-task-1-0-d1: quota: exceeded (next: add)",
+    ]
+    alone = task(jobs=[{"status": "queued", "pod": fine}])
+    assert why_waiting(alone, status(worker("p", "starting"))) == "1 starting: it has not registered yet"

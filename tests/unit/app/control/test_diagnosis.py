@@ -9,7 +9,8 @@ from app.control.backends.diagnosis import FINE, Finding, Patience, judge, of_ab
 from app.control.backends.kubernetes import Refused
 from app.reasons import JOB_REASONS, POD_REASONS
 from cli.exits import INFRASTRUCTURE_REASONS
-from db.pods import PodRow
+from db.model import Resources
+from db.pods import PodRow, PodTask
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
@@ -61,8 +62,8 @@ def test_a_containers_end_is_believed_before_the_pods_phase_says_so():
 
 
 REFUSALS = {
-    "already-exists": FINE,
-    "uid-precondition": FINE,
+    "already-exists": ("waits", ""),
+    "uid-precondition": ("waits", ""),
     "not-found": ("waits", "cluster_refused"),
     "invalid-name": ("failed", "pod_invalid"),
     "pod-security": ("failed", "pod_security"),
@@ -77,17 +78,33 @@ def errors():
 @pytest.mark.parametrize("case", errors())
 def test_a_recorded_refusal_is_understood(case):
     status = json.loads(errors()[case]["body"])
-    found = of_refusal(Refused(errors()[case]["status"], status["reason"], status["message"]))
-    if REFUSALS[case] is FINE:
-        assert found is FINE  # the caller reads what is there
-    else:
-        assert (found.fate, found.reason) == REFUSALS[case]
-        assert found.message == status["message"]
+    found = of_refusal(Refused(errors()[case]["status"], status["reason"], status["message"]), task(), PATIENCE)
+    assert (found.fate, found.reason) == REFUSALS[case]
+    assert found.message == status["message"]
 
 
 def test_an_overloaded_server_is_nothing_to_tell():
-    assert of_refusal(Refused(429, "", "Too many requests", 1.0)) is FINE
-    assert of_refusal(Refused(503, "", "")) is FINE
+    for status in (429, 503):
+        assert of_refusal(Refused(status, "", "Too many requests", 1.0), task(), PATIENCE).reason == ""
+
+
+def test_a_rule_that_goes_on_refusing_a_pod_fails_its_job_in_the_end():
+    denied = Refused(403, "Forbidden", 'admission webhook "w" denied the request: no')
+    long_ago = {"reason": "admission", "reason_seconds": 901.0}
+    assert of_refusal(denied, task(), PATIENCE).fate == "waits"
+    assert of_refusal(denied, task(**long_ago, tries=11), PATIENCE).fate == "failed"
+    assert of_refusal(denied, task(**long_ago, tries=3), PATIENCE).fate == "waits"  # nobody was there to try
+
+
+PATIENCE = Patience(image_pull=30, pending=900)
+
+
+def task(**values):
+    usual = {
+        "name": "p", "decision": 1, "key": (1, 0), "capabilities": frozenset(), "offered": (),
+        "resources": Resources(), "wish": {}, "state": "wanted", "uid": None, "reason": None,
+    }  # fmt: skip
+    return PodTask(**{**usual, **values})
 
 
 def row(**values):
@@ -97,9 +114,6 @@ def row(**values):
         "idle_seconds": 0.0, "job_status": "queued", "holds": False,
     }  # fmt: skip
     return PodRow(**{**usual, **values})
-
-
-PATIENCE = Patience(image_pull=30, pending=900)
 
 
 def test_an_image_is_waited_for_a_while():
@@ -116,6 +130,54 @@ def test_a_node_is_waited_for_longer():
     assert judge(row(reason="unschedulable", reason_seconds=901), pod, PATIENCE).fate == "failed"
 
 
+def full_node():
+    pod = recorded("unschedulable")[-1]
+    for condition in pod["status"]["conditions"]:
+        condition["message"] = (
+            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims "
+            "found for incoming pod."
+        )
+    return pod
+
+
+def test_room_is_waited_for_without_end_and_without_a_word_in_the_log():
+    found = judge(row(reason="no_room", reason_seconds=10**6, age_seconds=10**6), full_node(), PATIENCE)
+    assert (found.fate, found.reason) == ("waits", "no_room")
+    assert found.message.startswith("0/1 nodes are available: 1 Insufficient cpu.")
+    assert not found.is_due(row(reason="no_room", reason_seconds=10**6))
+
+
+def test_time_in_which_nobody_could_see_the_pod_does_not_count():
+    running = next(pod for pod in recorded("ok") if pod["status"]["phase"] == "Running")
+    assert judge(row(age_seconds=5000), running, PATIENCE, 899) is FINE
+    assert judge(row(age_seconds=5000), running, PATIENCE, 901).reason == "pod_silent"
+    stuck = row(reason="unschedulable", reason_seconds=5000)
+    assert judge(stuck, recorded("unschedulable")[-1], PATIENCE, 0).fate == "waits"
+
+
+def test_the_log_is_told_of_what_lasts_and_at_once_of_what_ends_an_attempt():
+    pull = judge(row(), recorded("image-pull")[-1], PATIENCE)
+    assert not pull.is_due(row())
+    assert not pull.is_due(row(reason="image_pull", reason_seconds=1))
+    assert pull.is_due(row(reason="image_pull", reason_seconds=4))
+    assert not pull.is_due(row(reason="image_pull", reason_seconds=4, told="image_pull"))
+    assert pull.told.once
+    lost = judge(row(claimed=True, worker_state="busy"), lost_node(), PATIENCE)
+    assert lost.is_due(row())
+    assert not lost.told.once
+
+
+def test_a_worker_whose_lease_is_over_on_a_node_that_says_nothing_names_the_node():
+    pod = next(pod for pod in recorded("ok") if pod["status"]["phase"] == "Running")
+    silent = row(claimed=True, worker_state="dead", job_status="queued")
+    found = judge(silent, pod, PATIENCE)
+    assert (found.fate, found.reason, found.node) == ("lost", "node_lost", pod["spec"]["nodeName"])
+    assert found.node in found.message
+    assert judge(silent, pod, PATIENCE, seen=1).fate == "waits"  # the monitor extends leases first
+    held = row(claimed=True, worker_state="dead", job_status="running", holds=True)
+    assert judge(held, pod, PATIENCE).fate == "waits"  # its lease decides
+
+
 def test_the_kubelets_own_limit_of_pulls_is_no_failure():
     pod = recorded("image-pull")[-1]
     pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"] = "pull QPS exceeded"
@@ -127,6 +189,7 @@ def test_a_pod_whose_worker_never_registers_fails_its_job_in_the_end():
     assert judge(row(age_seconds=899), running, PATIENCE) is FINE
     assert judge(row(age_seconds=901), running, PATIENCE).reason == "pod_silent"
     assert judge(row(age_seconds=901, worker_state="busy"), running, PATIENCE) is FINE
+    assert judge(row(age_seconds=901, reason="no_room"), running, PATIENCE) is FINE
 
 
 def test_a_pod_that_has_done_its_job_may_end_as_it_likes():

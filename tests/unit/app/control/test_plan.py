@@ -80,15 +80,9 @@ def test_a_pod_goes_when_its_job_ended_or_runs_elsewhere():
     assert planned(pods=[pod("p", (1, 0), job_status=None)]).surplus == ("p",)
 
 
-def test_a_pod_that_has_made_its_claim_goes_only_when_it_idles_on_or_is_dead():
+def test_a_pod_that_has_made_its_claim_goes_only_when_it_idles_on():
     busy = {"claimed": True, "holds": True, "job_status": "running", "worker_state": "busy"}
     done = {**busy, "job_status": "succeeded", "worker_state": "idle"}
     assert planned(pods=[pod("p", (1, 0), **busy, idle_seconds=99)]).surplus == ()
     assert planned(pods=[pod("p", (1, 0), **done, idle_seconds=9)]).surplus == ()
     assert planned(pods=[pod("p", (1, 0), **done, idle_seconds=99)]).surplus == ("p",)
-    assert planned(pods=[pod("p", (1, 0), **{**done, "worker_state": "dead"})]).surplus == ("p",)
-    assert planned(pods=[pod("p", (1, 0), **{**busy, "worker_state": "dead"})]).surplus == ()  # not yet fenced
-
-
-def test_a_warm_pod_whose_worker_died_goes():
-    assert planned(pods=[pod("w", worker_state="dead")], scales=[Scale(frozenset(), 1)]).surplus == ("w",)

@@ -1,5 +1,7 @@
 """The pod that is put together."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.control.backends.kubernetes import Cluster
@@ -183,3 +185,55 @@ def test_a_worker_offers_what_its_job_needs_and_a_warm_one_what_can_start(key, n
     task = PodTask(**{name: getattr(TASK, name) for name in PodTask.__slots__} | given)
     env = {item["name"]: item["value"] for item in worker(pod_manifest(frame(), task))["env"]}
     assert (env["ADO_CAPABILITIES"], env["ADO_OPTIONAL_CAPABILITIES"]) == (offered, optional)
+
+
+def asked(**given):
+    return PodTask(**{name: getattr(TASK, name) for name in PodTask.__slots__} | given)
+
+
+LOST = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
+TAINTS = [{"key": f"node.kubernetes.io/{name}", **LOST} for name in ("not-ready", "unreachable")]
+
+
+def test_a_pod_goes_soon_from_a_node_that_does_not_answer_unless_the_template_says_otherwise():
+    assert built()["spec"]["tolerations"] == TAINTS
+    theirs = [{"key": "agents", "operator": "Exists"}]
+    assert built(base={"spec": {"tolerations": theirs}})["spec"]["tolerations"] == [*theirs, *TAINTS]
+    slower = [{**TAINTS[0], "tolerationSeconds": 300}]
+    assert built(base={"spec": {"tolerations": slower}})["spec"]["tolerations"] == [*slower, TAINTS[1]]
+    every = [{"operator": "Exists"}]
+    assert built(base={"spec": {"tolerations": every}})["spec"]["tolerations"] == every
+
+
+def test_a_pod_prefers_other_nodes_than_one_where_a_pod_was_just_lost():
+    name = "preferredDuringSchedulingIgnoredDuringExecution"
+    theirs = {"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}}
+    layers = {"base": {"spec": {"affinity": {"nodeAffinity": {name: [theirs]}}}}}
+    assert "affinity" not in pod_manifest(frame(), TASK)["spec"]
+    pod = pod_manifest(frame(**layers), asked(avoid=("node-1", "node-2")))
+    Cluster.check(None, pod)
+    kept, ours = pod["spec"]["affinity"]["nodeAffinity"][name]
+    assert kept == theirs
+    assert ours["preference"]["matchExpressions"] == [
+        {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["node-1", "node-2"]}
+    ]
+    assert pod_manifest(frame(**layers), TASK)["spec"]["affinity"]["nodeAffinity"][name] == [theirs]
+
+
+@pytest.mark.parametrize(
+    ("cores", "limit", "request_", "most"),
+    [
+        (0.1, 0, "100m", "100m"),
+        (0.1, 1, "100m", "1000m"),
+        (4, 1, "4000m", "4000m"),
+        (0.0001, 0, "1m", "1m"),
+        (0.29, 0, "290m", "290m"),
+        (0.0015, 0, "2m", "2m"),
+    ],
+)
+def test_the_limit_of_cores_may_be_above_the_request_and_neither_is_nothing(cores, limit, request_, most):
+    of_frame = replace(frame(), cpu_limit=limit)
+    resources = worker(pod_manifest(of_frame, asked(resources=Resources(cores, 2**20, 0.5))))["resources"]
+    assert (resources["requests"]["cpu"], resources["limits"]["cpu"]) == (request_, most)
+    assert resources["limits"]["memory"] == resources["requests"]["memory"] == str(2**20)
+    assert resources["limits"]["nvidia.com/gpu"] == "1"
