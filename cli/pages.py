@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import time
 from typing import Any
@@ -9,18 +10,24 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from app.rpc.client_reading import Response
+
 
 def page(url: str, path: str) -> tuple[dict[str, Any], float]:
     """Return a page's JSON and the seconds it took. Raises OSError, ValueError."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=5)
     began = time.perf_counter()
     try:
-        connection.request("GET", path)
-        body = connection.getresponse().read()
-    except http.client.HTTPException as error:
-        raise ValueError(str(error)) from error
-    finally:
-        connection.close()
-    return orjson.loads(body), time.perf_counter() - began
+        connection = kind(parts.netloc, timeout=5)
+        connection.response_class = Response
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            with connection.getresponse() as response:
+                body = response.read_whole()  # type: ignore[attr-defined]
+    except (http.client.HTTPException, OverflowError) as error:
+        raise ValueError(f"the answer is not HTTP ({type(error).__name__})") from error
+    found = orjson.loads(body)
+    if not isinstance(found, dict):
+        raise ValueError("the answer is not from an ado server")
+    return found, time.perf_counter() - began

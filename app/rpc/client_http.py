@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from app.rpc.client_errors import CallError, Unreachable, encode
+from app.rpc.client_reading import Response
 from app.rpc.envelope import ABSENT
 
 _CANNOT_ANSWER = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
@@ -93,11 +94,12 @@ class HttpClient:
         if body is not None:
             headers["content-type"] = "application/json"
         try:
+            connection.sock.settimeout(self._timeout)
             connection.request(method, target, body, headers)
-            response = connection.getresponse()
-            text = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(self._url, str(error) or type(error).__name__) from error
+            with connection.getresponse() as response:
+                text = response.read_whole()  # type: ignore[attr-defined]
+        except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
+            raise Unreachable(self._url, _why(error)) from error
         self._used_at = time.monotonic()
         return response.status, text
 
@@ -108,20 +110,34 @@ class HttpClient:
         failure: Exception | None = None
         first = self._urls.index(self._url)
         for url in self._urls[first:] + self._urls[:first]:
-            connection = _open(url, self._timeout)
             try:
+                connection = _open(url, self._timeout)
                 connection.connect()
-            except OSError as error:
+            except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
                 failure = error
             else:
                 self._connection, self._url = connection, url
                 return connection
-        raise Unreachable(self._url, str(failure) or type(failure).__name__) from failure
+        raise Unreachable(self._url, _why(failure)) from failure
 
 
 def _open(url: str, timeout: float) -> http.client.HTTPConnection:
     parts = urlsplit(url)
+    connection: http.client.HTTPConnection
     if parts.scheme == "https":
         context = ssl.create_default_context()
-        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    connection.response_class = Response
+    return connection
+
+
+def _why(error: Exception | None) -> str:
+    if isinstance(error, (http.client.BadStatusLine, http.client.LineTooLong)) and not isinstance(
+        error, http.client.RemoteDisconnected
+    ):
+        return "the answer is not HTTP; check http:// or https:// and the port"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection broke before the answer was complete"
+    return str(error) or type(error).__name__

@@ -211,7 +211,7 @@ class Client:
     async def _connection(self, url: str) -> str:
         """Be connected to one origin for as long as it lasts; return why it ended."""
         from websockets.asyncio.client import connect
-        from websockets.exceptions import ConnectionClosed, InvalidHandshake
+        from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, WebSocketException
 
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
@@ -230,11 +230,15 @@ class Client:
             finally:
                 self._socket = None
                 await _close(socket)
-        except (OSError, TimeoutError, InvalidHandshake) as error:
+        except InvalidStatus as error:
+            return _refused_upgrade(error.response.status_code, error.response.body)
+        except InvalidMessage:
+            return "the answer is not HTTP; check http:// or https:// and the port"
+        except ConnectionClosed as error:
+            return (error.rcvd.reason if error.rcvd else "") or "the connection was closed"
+        except (OSError, TimeoutError, WebSocketException) as error:
             return str(error) or type(error).__name__
-        except ConnectionClosed:
-            return "the connection was closed"
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except Exception:  # noqa: BLE001 - a server can send anything; it is never the end of this client
             return "what came is not from an ado server"
 
     async def _converse(self, socket: ClientConnection, url: str) -> str:
@@ -363,6 +367,14 @@ def _request(call: int, method: str, path: str, value: Any, last_event_id: str |
     if last_event_id is not None:
         params["lastEventId"] = last_event_id
     return encode({"id": call, "method": method, "params": params}).decode()
+
+
+def _refused_upgrade(status: int, body: bytes | bytearray | None) -> str:
+    """Return why a server took no WebSocket: in its own words if it is an ado server."""
+    try:
+        return str(orjson.loads(body or b"")["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the server answers HTTP {status} and takes no WebSocket; check the address"
 
 
 async def _close(socket: ClientConnection) -> None:

@@ -113,20 +113,20 @@ def _replica(url: str) -> list[Check]:
         alive, took = page(url, "/healthz")
         ready, _ = page(url, "/readyz")
         skew = (datetime.fromisoformat(alive["time"]) - datetime.now(UTC)).total_seconds()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        problems = {str(part): str(problem) for part, problem in ready["problems"].items()}
+        away = _seconds_between(ready.get("time"), ready.get("databaseTime"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         step = "check the address (ado context list, ADO_URL), or start one here: ado up --detach"
         return [Check("api", False, f"{url} does not answer as ado does: {error}", step)]
     checks = [Check("api", True, f"{url} answers in {took * 1000:.0f} ms")]
     checks.append(_clock("clock", skew, "this machine and the replica"))
-    problems: dict[str, str] = ready["problems"]
     for part, fine in (("process", "serves"), ("database", "answers"), ("schema", "fits"), ("listener", "listens")):
         if part in problems or part != "process":
             problem = problems.get(part, "")
             checks.append(Check(part, part not in problems, problem or fine, _FIXES.get(problem) or _FIXES[part]))
-    if ready["databaseTime"] is not None:
-        away = datetime.fromisoformat(ready["databaseTime"]) - datetime.fromisoformat(ready["time"])
-        checks.append(_clock("database clock", away.total_seconds(), "the replica and the database"))
-        hears = bool(ready["hearsNotifications"])
+    if away is not None:
+        checks.append(_clock("database clock", away, "the replica and the database"))
+        hears = bool(ready.get("hearsNotifications"))
         checks.append(
             Check(
                 "notifications",
@@ -136,6 +136,12 @@ def _replica(url: str) -> list[Check]:
             )
         )
     return checks
+
+
+def _seconds_between(ours: str | None, theirs: str | None) -> float | None:
+    if ours is None or theirs is None:
+        return None
+    return (datetime.fromisoformat(theirs) - datetime.fromisoformat(ours)).total_seconds()
 
 
 def _clock(name: str, skew: float, between: str) -> Check:

@@ -102,3 +102,29 @@ def test_a_replica_never_ends_whatever_happens_to_its_database(seed):
             sys.stdout.write(field.complaints())
             raise
         assert [replica.poll() for replica in field.replicas] == [None] * REPLICAS
+
+
+FOLLOWERS = [("logs", "-f"), ("logs", "-f", "--tail", "3"), ("logs", "-f", "-o", "jsonl"), ("attach",)]
+
+
+@pytest.mark.timeout(200)
+def test_those_who_follow_outlive_a_replica_that_is_frozen_for_longer_than_they_wait(cluster, home):
+    cluster.add_worker("w1", url=cluster.urls[1])
+    go = home / "go"
+    script = f"i=0; until [ -e {go} ]; do echo line; i=$((i + 1)); sleep 0.2; done; echo last"
+    cluster.ado("run", "--remote", "--detach", "--agent", "shell", script, check=0)
+    following = [cluster.open(*words, "task-1", url=cluster.urls[0]) for words in FOLLOWERS]
+    for process in following:
+        assert process.stdout.readline()
+    os.kill(cluster.replicas[0].pid, signal.SIGSTOP)
+    try:
+        for process in following:
+            assert process.stderr.readline() == b"ado: connection lost (the server has gone silent), retrying\n"
+    finally:
+        os.kill(cluster.replicas[0].pid, signal.SIGCONT)
+    go.touch()
+    for process in following:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert b"last" in out.splitlines()[-1] or b"succeeded" in out.splitlines()[-1]
+        assert b"ado: connected again" in err

@@ -1,0 +1,63 @@
+"""Reading an HTTP answer from a server that may be anything: bounded in time, and in bytes.
+
+A socket's own timeout is for one read: a server that sends a byte now and then would be read for ever.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from typing import Any
+
+ANSWER_BYTES = 64 * 1024 * 1024
+"""Largest answer with its head; a server's largest is a piece of a file."""
+_SLOWEST = 10_000  # bytes a second: a slow line may take as long as it needs, a drip may not
+_PIECE_BYTES = 64 * 1024
+
+
+class Response(http.client.HTTPResponse):
+    """An answer that must come within the socket's timeout, and a little more for what has come."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Bounded(sock))
+
+    def read_whole(self) -> bytes:
+        """Return the body. Raises OSError, HTTPException."""
+        pieces = []
+        while piece := self.read(_PIECE_BYTES):  # a length that is announced is not believed
+            pieces.append(piece)
+        if self.length:
+            raise http.client.IncompleteRead(b"", self.length)
+        return b"".join(pieces)
+
+
+class _Bounded(io.RawIOBase):
+    def __init__(self, sock: socket.socket) -> None:
+        self._file = sock.makefile("rb", buffering=0)  # holds the socket open until it is closed
+        self._socket = sock
+        self._seconds = sock.gettimeout() or 0.0
+        self._end = time.monotonic() + self._seconds
+        self._left = ANSWER_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        remaining = self._end - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("timed out: the answer comes too slowly")
+        self._socket.settimeout(remaining)
+        count = self._file.readinto(buffer) or 0
+        self._end += count / _SLOWEST
+        self._left -= count
+        if self._left < 0:
+            raise OSError(f"the answer is larger than {ANSWER_BYTES} bytes")
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
