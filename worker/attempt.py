@@ -32,6 +32,7 @@ from worker.fitness import Fitness, Unusable, described
 from worker.homecoming import Homecoming
 from worker.listener import Listener
 from worker.masking import NO_SECRETS, Secrets
+from worker.memory import MemoryWatch
 from worker.output import Outbox
 from worker.pipes import OutputReader
 from worker.process import Ended, KeeperBroken, KeptProcess, is_scarcity
@@ -90,6 +91,7 @@ class Attempt:
         self._lost = asyncio.Event()
         self._reader: Reader | None = None
         self._session: str | None = None
+        self._memory = MemoryWatch(alone=settings.slots == 1)
 
     def stop(self, outcome: Outcome) -> None:
         """End the agent and report ``outcome``; the first reason stands."""
@@ -247,7 +249,8 @@ class Attempt:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.output_seconds):
                     await all_or_failure([*done, *reading])
-            outcome = self._judge(judge(ended) if self._reader is None else self._reader.outcome(ended))
+            outcome = judge(ended) if self._reader is None else self._reader.outcome(ended)
+            outcome = self._judge(self._memory.explain(outcome))
             if home is not None:
                 outcome = await home.bring(outcome)
             self._close(readers, outbox)
