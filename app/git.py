@@ -14,7 +14,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
@@ -84,9 +84,9 @@ def arguments() -> list[str]:
     return [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
 
 
-def write_header(file: IO[bytes], commit: str, ref: str, prerequisites: tuple[str, ...]) -> None:
-    """Begin a bundle of one ref; the pack follows."""
-    lines = [f"-{name}\n" for name in prerequisites] + [f"{commit} {ref}\n", "\n"]
+def write_header(file: IO[bytes], heads: Iterable[tuple[str, str]], prerequisites: tuple[str, ...]) -> None:
+    """Begin a bundle of some heads, each a commit and the name of a ref; the pack follows."""
+    lines = [f"-{name}\n" for name in prerequisites] + [f"{commit} {ref}\n" for commit, ref in heads] + ["\n"]
     file.write(_SIGNATURE + "".join(lines).encode())
 
 

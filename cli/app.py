@@ -51,7 +51,7 @@ HELP = {
     "apply": "Lay what a task changed over the working tree.",
     "download": "Write files of a task's result into a directory.",
     "checkout": "Go to the branch that a task brought back.",
-    "refs": "Show and remove what this repository keeps of tasks.",
+    "refs": "Fetch, show and remove what this repository keeps of tasks.",
     "workers": "Show, drain and scale workers.",
     "kv": "Share values between the jobs of a task.",
     "mask": "Inside a job, mask a value in what it prints from now on.",

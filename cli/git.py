@@ -104,15 +104,13 @@ class Repository:
         """Whether a commit is here."""
         return self.optional("cat-file", "-t", commit) == "commit"
 
-    def take(self, bundle: Path) -> str:
-        """Check a bundle's objects and take them over; return its commit. Raises GitError."""
+    def take(self, bundle: Path) -> tuple[str, ...]:
+        """Check a bundle's objects and take them over; return its commits. Raises GitError."""
         with bundle.open("rb") as file:
             header = read_header(file)
             os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads on from the file descriptor
             self.git("index-pack", "--strict", "--fix-thin", "--stdin", stdin=file)
-        if len(header.heads) != 1:
-            raise GitError("a bundle of one commit is wanted")
-        return header.heads[0][0]
+        return tuple(commit for commit, _ in header.heads)
 
 
 def _run(

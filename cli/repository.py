@@ -189,7 +189,7 @@ def pack(departure: Departure, bundle: Path) -> None:
     known = (departure.remote.commit,) if departure.remote else ()
     wanted = f"{departure.commit}\n" + "".join(f"^{commit}\n" for commit in known)
     with bundle.open("wb") as file:
-        write_header(file, departure.commit, "refs/heads/ado/base", known)
+        write_header(file, [(departure.commit, "refs/heads/ado/base")], known)
         file.flush()
         options = ("--revs", "--thin", "--stdout", "-q", "--delta-base-offset")
         departure.repository.git("pack-objects", *options, stdin=wanted.encode(), stdout=file)

@@ -7,6 +7,7 @@ so every id and name in it is checked before git sees it.
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,43 @@ from cli.errors import CliError, usage
 from cli.git import Repository, failed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_EXTRA = re.compile(r"(?:branch|tag|stash|commit|nested)/[A-Za-z0-9_./-]+")
 _BRANCHES = "ado/"
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A commit that came back beside the result: another branch, a stash, the files of a nested repository."""
+
+    ref: str
+    text: str
+    commit: str
+    command: str
+    """What shows it, or writes it into the working tree."""
+
+    @classmethod
+    def of(cls, under: str, about: Any) -> Extra:
+        """Read a description. Raises ValueError when it is not what a worker writes."""
+        if not isinstance(about, Mapping):
+            raise ValueError("an extra commit has no description")
+        kind, name, text, commit, path = (about.get(key) for key in ("kind", "ref", "text", "commit", "path"))
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+            raise ValueError("an extra commit is no commit id")
+        if not isinstance(name, str) or not _EXTRA.fullmatch(name) or clean_name(name) != name:
+            raise ValueError("the name of an extra commit is unfit for a ref")
+        ref = f"{under}/{name}"
+        command = {"stash": f"git stash apply {ref}", "branch": f"git log {ref}"}.get(str(kind), f"git show {ref}")
+        if kind == "nested":
+            command = f"git restore --source={ref} --worktree -- {_word(f':(top,literal){path}')}"
+        return cls(ref, str(text), commit, command)
+
+
+def _word(text: str) -> str:
+    """Return a path, quoted as git does where need be, as a word of a shell."""
+    magic, _, path = text.partition(")")
+    if not path.startswith('"'):
+        return shlex.quote(text)
+    return f'"$(printf {shlex.quote(magic + ")" + path[1:-1].replace("%", "%%"))})"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +76,7 @@ class Result:
 
     several: bool = False
     """Whether other jobs of the task brought something back too."""
+    extras: tuple[Extra, ...] = ()
 
     @classmethod
     def of(cls, task_id: str, file: Mapping[str, Any], *, several: bool = False) -> Result:
@@ -52,7 +90,15 @@ class Result:
                 raise _unreadable(task_id, file, f"its {name} is no commit id")
         if not isinstance(branch, str) or not branch.startswith(_BRANCHES) or clean_name(branch) != branch:
             raise _unreadable(task_id, file, f"its branch is not below {_BRANCHES}")
-        return cls(task_id, file["job"], file, branch, str(commit), str(base), bool(about.get("whole")), several)
+        extras = about.get("extras") or []
+        if not isinstance(extras, list):
+            raise _unreadable(task_id, file, "its extra commits are no list")
+        try:
+            under = f"refs/ado/{task_id}/extra/{file['job']}"
+            found = tuple(Extra.of(under, extra) for extra in extras)
+        except ValueError as error:
+            raise _unreadable(task_id, file, str(error)) from error
+        return cls(task_id, file["job"], file, branch, str(commit), str(base), bool(about.get("whole")), several, found)
 
     @property
     def changed(self) -> bool:
@@ -63,6 +109,15 @@ class Result:
     def name(self) -> str:
         """How commands name it: the task, and the job where the task has several results."""
         return f"{self.task_id} --job {self.job}" if self.several else self.task_id
+
+    def fetched(self) -> list[dict[str, Any]]:
+        """Return what a fetch made: each ref, what it is, and the command that shows it."""
+        found = [{"ref": extra.ref, "text": extra.text, "commit": extra.commit, "command": extra.command}
+                 for extra in self.extras]  # fmt: skip
+        if self.changed:
+            command = f"git diff {self.ref}^ {self.ref}"
+            found.insert(0, {"ref": self.ref, "text": f"job {self.job}", "commit": self.commit, "command": command})
+        return found
 
     def shape(self, paths: Sequence[str] | None = None) -> dict[str, Any]:
         """Return what ``-o json`` prints: the description, and the paths as git shows them."""
@@ -82,22 +137,25 @@ def _unreadable(task_id: str, file: Mapping[str, Any], why: str) -> CliError:
     )
 
 
-def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) -> Result:
-    """Return a job's result; without a job the only one, or the only one that changed something. Raises CliError."""
-    wanted = [file for file in files if file["kind"] == "result"]
-    several = len(wanted) > 1
-    if job is not None:
-        wanted = [file for file in wanted if file["job"] == job]
-    found = [Result.of(task_id, file, several=several) for file in wanted]
-    if len(found) > 1:
-        found = [result for result in found if result.changed] or found[:1]
-    if not found:
+def of_task(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None = None) -> list[Result]:
+    """Return the results of a task, or of one of its jobs. Raises CliError."""
+    found = [file for file in files if file["kind"] == "result"]
+    wanted = [file for file in found if job is None or file["job"] == job]
+    if not wanted:
         raise CliError(
             f"{task_id} has brought nothing back" + (f" for job {job}" if job is not None else ""),
             "a result is there once a job has ended, if the task was given a repository (ado run --repo)",
             exits.FAILED,
             "no_result",
         )
+    return [Result.of(task_id, file, several=len(found) > 1) for file in wanted]
+
+
+def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) -> Result:
+    """Return a job's result; without a job the only one, or the only one that changed something. Raises CliError."""
+    found = of_task(task_id, files, job)
+    if len(found) > 1:
+        found = [result for result in found if result.changed] or found[:1]
     if len(found) > 1:
         jobs = ", ".join(str(result.job) for result in found)
         raise usage(f"several jobs of {task_id} changed something: {jobs}", "choose one with --job")
@@ -111,19 +169,24 @@ def fetch(repository: Repository, result: Result, transfer: Transfer) -> None:
             f"{result.task_id} did not start from this repository: commit {result.base[:12]} is not here",
             "go to the repository that the task was started in",
         )
-    if not result.changed:
+    commits = {extra.commit for extra in result.extras} | ({result.commit} if result.changed else set())
+    if not commits:
         return
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
         bundle = Path(name) / "result.bundle"
         try:
             transfer.fetch(dict(result.file), bundle)
-            commit = repository.take(bundle)
+            taken = repository.take(bundle)
             parents = repository.text("rev-list", "--parents", "--max-count=1", result.commit).split()
         except (GitError, ValueError) as error:
             raise failed(f"the result cannot be taken: {error}", "nothing was changed here") from error
-    if commit != result.commit or parents != [result.commit, result.base]:
+    if set(taken) != commits or (result.changed and parents != [result.commit, result.base]):
         raise failed("the result is not the commit that was announced", "nothing was changed here")
-    repository.git("update-ref", result.ref, result.commit)
+    refs = {extra.ref: extra.commit for extra in result.extras}
+    if result.changed:
+        refs[result.ref] = result.commit
+    for ref, commit in refs.items():
+        repository.git("update-ref", "--", ref, commit)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from app.git import GitError
@@ -25,7 +26,7 @@ from worker.wire_events import clean_text
 from worker.workspace import Base, Workspace
 
 _TOLD_NAMES = 20
-_NAMES_BYTES = 32 * 1024
+_NAMES_BYTES = 24 * 1024
 _TITLE_LENGTH = 72
 _MESSAGE_CHARS = 4000
 
@@ -132,6 +133,9 @@ class Homecoming:
             "added": snapshot.added,
             "removed": snapshot.removed,
             "leftOut": self._some(snapshot.left_out),
+            "extras": [
+                {**asdict(extra), "text": self._secrets.mask_text(extra.text)} for extra in self._workspace.extras.found
+            ],
         }
 
     def _some(self, names: Sequence[str]) -> list[str]:
@@ -149,15 +153,22 @@ class Homecoming:
             self._tell(f"left out: {name}")
         if len(snapshot.left_out) > _TOLD_NAMES:
             self._tell(f"left out: {len(snapshot.left_out) - _TOLD_NAMES} more")
+        if extras := self._workspace.extras.found:
+            kept = ", ".join(extra.text for extra in extras[:_TOLD_NAMES])
+            more = f" and {len(extras) - _TOLD_NAMES} more" if len(extras) > _TOLD_NAMES else ""
+            self._tell(f"also came home: {kept}{more}; get them with: ado refs fetch {self._name()}")
         if not snapshot.changed:
             self._tell("no change came home" if snapshot.left_out else "nothing was changed, so there is no branch")
             return
         files = f"{snapshot.files} {'file' if snapshot.files == 1 else 'files'}"
         counts = f"{files} +{snapshot.added} −{snapshot.removed}"  # noqa: RUF001 - a minus
-        job = self._job
-        name = job["taskId"] + (f" --job {job['job']}" if job["workers"] > 1 else "")
-        branch = branch_of(job)
+        name, branch = self._name(), branch_of(self._job)
         self._tell(f"{counts}; ado diff {name}, ado apply {name}, or for the branch {branch}: ado checkout {name}")
+
+    def _name(self) -> str:
+        """Return how commands name the job."""
+        job = self._job
+        return str(job["taskId"]) + (f" --job {job['job']}" if job["workers"] > 1 else "")
 
     def _tell(self, message: str) -> None:
         message = self._secrets.mask_text(message)

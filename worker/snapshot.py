@@ -1,8 +1,8 @@
 """A commit of an agent's directory, made by a repository of its own from the files alone.
 
-What is left out is named: new files that look like secrets, files that hold a secret of the worker, repositories inside
-the repository, submodules, empty directories, and files that cannot be read or are larger than may travel. Ignored
-files are not part of it.
+What is left out is named: new files that look like secrets, files that hold a secret of the worker, empty directories,
+and files that cannot be read or are larger than may travel. Repositories inside the repository and submodules are told
+apart (``worker.extras`` brings them). Ignored files are not part of it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Snapshot:
     added: int = 0
     removed: int = 0
     left_out: Sequence[str] = ()
+    nested: Sequence[bytes] = ()
+    """Directories of repositories of their own and of submodules, which are no part of it."""
 
     @property
     def changed(self) -> bool:
@@ -55,6 +57,7 @@ class _Changes:
     written: list[bytes] = field(default_factory=list)
     removed: list[bytes] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    nested: list[bytes] = field(default_factory=list)
 
 
 class Snapshotter:
@@ -82,15 +85,15 @@ class Snapshotter:
                 names = b"".join(path + b"\0" for path in paths)
                 await self._git("update-index", "--add", option, "-z", "--stdin", stdin=names)
         tree = (await self._git("write-tree")).strip().decode()
-        left_out = tuple(changes.left_out)
+        left_out, nested = tuple(changes.left_out), tuple(changes.nested)
         if tree == (await self._git("rev-parse", f"{self._base}^{{tree}}")).strip().decode():
-            return Snapshot(self._base, self._base, left_out=left_out)
+            return Snapshot(self._base, self._base, left_out=left_out, nested=nested)
         env = {"GIT_AUTHOR_NAME": author, "GIT_COMMITTER_NAME": author}
         made = await self._git("commit-tree", tree, "-p", self._base, stdin=message.encode(), env=env)
         commit = made.strip().decode()
         numbers = await self._git("diff-tree", "-r", "-z", "--numstat", "--no-renames", self._base, commit)
         files, added, removed = await asyncio.to_thread(_counts, numbers)
-        return Snapshot(commit, self._base, files, added, removed, left_out)
+        return Snapshot(commit, self._base, files, added, removed, left_out, nested)
 
     async def _changes(self) -> _Changes:
         """Return what differs from the base and may travel."""
@@ -106,13 +109,17 @@ class Snapshotter:
         """Return what git's lists say was changed, and the submodules. Raises GitError."""
         links = {entry.partition(b"\t")[2] for entry in staged.split(b"\0") if entry.startswith(b"160000 ")}
         paths = [path for path in _names(modified) if path not in links]
-        left_out = []
+        left_out, nested = [], []
         for path in _names(others):
-            if why := _unwanted(path):
-                left_out.append(f"{quoted(path)} ({why})")
+            if path.endswith(b"/"):
+                nested.append(path.rstrip(b"/"))
+            elif _is_secret(path):
+                left_out.append(f"{quoted(path)} (looks like a secret)")
             else:
                 paths.append(path)
-        return self._sort(paths, links, left_out), links
+        found = self._sort(paths, links, left_out)
+        found.nested += nested
+        return found, links
 
     async def _leave_secrets(self, found: _Changes) -> None:
         """Leave out files that hold a secret of the worker, unless the base has it in them already."""
@@ -167,7 +174,7 @@ class Snapshotter:
         for link in links:
             place = self._work_tree / os.fsdecode(link)
             if place.is_dir() and not place.is_symlink() and any(entry.name != ".git" for entry in place.iterdir()):
-                found.left_out.append(f"{quoted(link)}/ (a submodule)")
+                found.nested.append(link)
         if total > self._limits.size * _HASHED_FACTOR:
             raise GitError(
                 f"{len(found.written)} changed files have {total} bytes; the limit is {self._limits.size} packed"
@@ -192,14 +199,17 @@ class Snapshotter:
             return None
         return found.st_size if os.access(place / name, os.R_OK) else -1
 
-    async def write(self, snapshot: Snapshot, bundle: Path, ref: str, *, whole: bool) -> None:
-        """Write the objects that the base does not have; an empty file when nothing changed."""
+    async def write(self, heads: Sequence[tuple[str, str]], bundle: Path, *, whole: bool) -> None:
+        """Write the objects of commits, each with the name of a ref, that the base does not have.
+
+        Without any the file is empty. Raises GitError when it is too large.
+        """
         with bundle.open("wb") as file:
-            if not snapshot.changed:
+            if not heads:
                 return
-            write_header(file, snapshot.commit, ref, () if whole else (self._base,))
+            write_header(file, heads, () if whole else (self._base,))
             file.flush()
-            wanted = f"{snapshot.commit}\n" + ("" if whole else f"^{self._base}\n")
+            wanted = "".join(f"{commit}\n" for commit, _ in heads) + ("" if whole else f"^{self._base}\n")
             await git(
                 *("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"),
                 git_dir=self._git_dir,
@@ -218,11 +228,9 @@ def _names(output: bytes) -> list[bytes]:
     return [name for name in output.split(b"\0") if name]
 
 
-def _unwanted(path: bytes) -> str:
-    """Say why a new file stays behind; empty when it does not."""
-    if path.endswith(b"/"):
-        return "a repository of its own"
-    return "looks like a secret" if looks_secret(os.fsdecode(path)) else ""
+def _is_secret(path: bytes) -> bool:
+    """Whether a new file's name says that it must stay behind."""
+    return looks_secret(os.fsdecode(path))
 
 
 def _counts(numstat: bytes) -> tuple[int, int, int]:

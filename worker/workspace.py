@@ -2,11 +2,11 @@
 
 ``store`` is a bare repository beside the agent's directory; it is filled once, with objects that git has checked, and
 only read afterwards. The agent's directory is a repository of its own that borrows the store's objects, so that the
-agent's git works. Nothing of that repository is trusted: its configuration, hooks, index, refs and objects are never
-read here. A snapshot is made with a repository that is made anew for it, under a name nobody knows before, from the
-files of the directory alone. Agent and worker have the same user, so an agent could overwrite the store; it gets an
-unusable result for it, and the last snapshot, after the agent and all of its processes have ended, fetches the store
-anew when it turns out broken.
+agent's git works. Nothing of that repository is trusted: its configuration, hooks and index are never read here; its
+refs are read as plain files, and its objects are checked (``worker.extras``). A snapshot is made with a repository that
+is made anew for it, under a name nobody knows before, from the files of the directory alone. Agent and
+worker have the same user, so an agent could overwrite the store; it gets an unusable result for it, and the last
+snapshot, after the agent and all of its processes have ended, fetches the store anew when it turns out broken.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from app.git import GitError, clean_name, host_of, public_url, read_header
 from worker.directories import Place
+from worker.extras import Collector, Extras
 from worker.files import Files
 from worker.git import check_version, git
 from worker.masking import NO_SECRETS
@@ -70,6 +71,8 @@ class Workspace:
         self._commit = ""
         self.secrets = NO_SECRETS
         """Files that hold one of these stay behind."""
+        self.extras = Extras()
+        """What came home beside the last snapshot."""
 
     async def fill(self) -> None:
         """Fill the store. Raises GitError, LeaseLost, CallError."""
@@ -179,35 +182,48 @@ class Workspace:
         if tree != self._commit:
             await git("read-tree", "--reset", self._commit, git_dir=git_dir, work_tree=work_tree)
 
-    async def snapshot(self, bundle: Path, ref: str, message: str, author: str) -> Snapshot:
-        """Commit the agent's directory and write it to ``bundle``. Raises GitError."""
+    async def snapshot(self, bundle: Path, ref: str, message: str, author: str, *, extras: bool = False) -> Snapshot:
+        """Commit the agent's directory and write it to ``bundle``, with what is beside it if asked. Raises GitError."""
         with tempfile.TemporaryDirectory(prefix="git-", dir=self._where.base) as name:
             git_dir = Path(name)
             await self._init(git_dir, "--bare")
             limits = Limits(self._files.limit, self.secrets, self._base.directory)
             taken = Snapshotter(git_dir, self._where.directory, self._store, self._commit, limits)
             snapshot = await taken.commit(message, author)
-            await taken.write(snapshot, bundle, ref, whole=self._base.commit is None)
-        return snapshot
+            heads = [(snapshot.commit, ref)] if snapshot.changed else []
+            whole = self._base.commit is None
+            if not extras:
+                await taken.write(heads, bundle, whole=whole)
+                return snapshot
+            collector = Collector(git_dir, self._where.directory, self._store, self._commit, limits)
+            self.extras = await collector.collect(snapshot.nested, author)
+            try:
+                await taken.write([*heads, *self.extras.heads()], bundle, whole=whole)
+            except GitError as error:
+                if not self.extras.found:
+                    raise
+                self.extras.drop(str(error))
+                await taken.write(heads, bundle, whole=whole)
+        return replace(snapshot, left_out=(*snapshot.left_out, *self.extras.missing))
 
     async def last_snapshot(self, bundle: Path, ref: str, message: str, author: str) -> Snapshot:
         """Do the same once nothing of the agent runs any more, with a new store if the old one was broken."""
         try:
-            return await self.snapshot(bundle, ref, message, author)
+            return await self.snapshot(bundle, ref, message, author, extras=True)
         except GitError:
             self._store = self._where.base / f"store-{os.urandom(8).hex()}"
             await self._fill(self._store)
-            return await self.snapshot(bundle, ref, message, author)
+            return await self.snapshot(bundle, ref, message, author, extras=True)
 
 
 async def unbundle(git_dir: Path, bundle: Path, env: Mapping[str, str] | None = None) -> str:
-    """Check a bundle's objects and take them over; return the commit it brings. Raises GitError."""
+    """Check a bundle's objects and take them over; return the first commit it brings. Raises GitError."""
     with bundle.open("rb") as file:
         header = read_header(file)
         os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads on from the file descriptor
         await git("index-pack", "--strict", "--fix-thin", "--stdin", git_dir=git_dir, stdin=file, env=env)
-    if len(header.heads) != 1:
-        raise GitError("a bundle of one commit is wanted")
+    if not header.heads:
+        raise GitError("a bundle of a commit is wanted")
     return header.heads[0][0]
 
 

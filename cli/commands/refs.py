@@ -6,8 +6,8 @@ import sys
 
 from cyclopts import App
 
-from app.rpc.client import CallError, HttpClient
-from cli import exits
+from app.rpc.client import CallError, HttpClient, Transfer
+from cli import exits, results
 from cli import refs as kept_refs
 from cli.connection import Options, choose, http, task_id
 from cli.errors import usage
@@ -16,8 +16,9 @@ from cli.output import talk, write_items
 from cli.terminal import is_terminal
 
 _NO_OPTIONS = Options()
+_PATIENCE_SECONDS = 60.0
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
-refs = App(name="refs", help="Show and remove what this repository keeps of tasks.", help_format="plaintext")
+refs = App(name="refs", help="Fetch, show and remove what this repository keeps of tasks.", help_format="plaintext")
 
 
 def _here() -> Repository:
@@ -38,6 +39,28 @@ def _shown(found: dict[str, str], options: Options) -> None:
 def list_(*, options: Options = _NO_OPTIONS) -> int:
     """List the refs that tasks have left in this repository."""
     _shown({ref: commit for found in kept_refs.kept(_here()).values() for ref, commit in found.items()}, options)
+    return exits.SUCCESS
+
+
+@refs.command
+def fetch(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
+    """Fetch all that a task brought back, and show under which refs: results, other branches, stashes, nested files.
+
+    Parameters
+    ----------
+    task
+        The task's id.
+    job
+        Only this job.
+    """
+    here = _here()
+    name = task_id(task)
+    transfer = Transfer(http(choose(options)), patience=_PATIENCE_SECONDS)
+    items = []
+    for result in results.of_task(name, transfer.list(name), job):
+        results.fetch(here, result, transfer)
+        items += result.fetched()
+    write_items({"items": items}, options.output, "ref", [[item["text"], item["command"]] for item in items] or [[]])
     return exits.SUCCESS
 
 

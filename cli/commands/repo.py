@@ -112,6 +112,8 @@ def _fetched(task: str, job: int | None, options: Options) -> tuple[Repository, 
         raise failed("there is no git repository here", "go to the repository that the task was started in")
     result, _, transfer = _result(task, job, options)
     results.fetch(here, result, transfer)
+    for extra in result.extras:
+        talk(f"ado: {extra.text} came home too: {extra.command}")
     return here, result
 
 

@@ -1,6 +1,7 @@
 """A repository goes out and comes home, through two replicas and with real git."""
 
 import json
+import os
 import random
 import re
 import signal
@@ -159,6 +160,36 @@ def test_several_jobs_come_home_on_branches_of_their_own(checkout):
     checkout.git("checkout", "a")
     checkout.ado("checkout", "task-1", "--job", "2")
     assert checkout.git("symbolic-ref", "--short", "HEAD") == "ado/task-1-3\n"
+
+
+WORK = r"""
+export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@a
+git checkout -q -b topic; echo topic > t; git add t; git commit -qm topic; git checkout -q main
+echo stashed > a; git stash -q
+for name in inner "$(printf 'b\351 %%s\47x')"; do
+  mkdir "$name"; cd "$name"; git init -q; echo "in it" > f; git add f; git commit -qm x; echo changed >> f; cd ..
+done
+"""
+
+
+def test_work_beside_the_result_comes_home_by_the_commands_that_are_printed(checkout):
+    checkout.commit({"a": "1\n"})
+    done = checkout.run(WORK).stderr.decode()
+    (command,) = re.findall(r"also came home: branch topic, stash 0, .*; get them with: ado (.*)", done)
+    assert "left out" not in done
+    printed = checkout.ado(*command.split()).stdout.decode().splitlines()
+    commands = ["git " + line.partition("  git ")[2] for line in printed]
+    assert len(commands) == 4
+    env = {**os.environ, **SETTINGS}
+    shown = [subprocess.check_output(["bash", "-c", words], cwd=checkout.path, env=env) for words in commands]
+    assert b"topic" in shown[0]
+    assert checkout.read("a") == "stashed\n"
+    for name in (b"inner", b"b\xe9 %s'x"):
+        assert checkout.read(f"{os.fsdecode(name)}/f") == "in it\nchanged\n"
+    said = checkout.ado("apply", "task-1").stderr
+    assert b"branch topic came home too: git log refs/ado/task-1/extra/0/branch/topic" in said
+    items = json.loads(checkout.ado("refs", "fetch", "task-1", "-o", "json").stdout)["items"]
+    assert {item["ref"] for item in items} <= refs(checkout)
 
 
 def refs(checkout):

@@ -54,7 +54,7 @@ def test_a_branch_has_a_name_that_git_takes(text, name):
 
 def test_a_header_is_read_as_it_was_written():
     file = io.BytesIO()
-    write_header(file, "a" * 40, "refs/heads/x", ("b" * 40,))
+    write_header(file, [("a" * 40, "refs/heads/x")], ("b" * 40,))
     file.write(b"PACK")
     file.seek(0)
     header = read_header(file)

@@ -248,6 +248,10 @@ def test_ten_thousand_files_are_applied_in_a_linear_time(here):
 COMMIT = "1" * 40
 
 
+def extra(**more):
+    return about(COMMIT, COMMIT, extras=[{"kind": "branch", "ref": "branch/x", "text": "x", "commit": COMMIT, **more}])
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -255,6 +259,10 @@ COMMIT = "1" * 40
         about(COMMIT, "x" * 40), about(COMMIT, COMMIT + "\n"), about(COMMIT, COMMIT, "-f"),
         about(COMMIT, COMMIT, "--force"), about(COMMIT, COMMIT, "main"), about(COMMIT, COMMIT, "ado/../main"),
         about(COMMIT, COMMIT, "ado/x\n"), about(COMMIT, COMMIT, "ado/x.lock"), about(COMMIT, COMMIT, "ado/@{-1}"),
+        extra(ref="../../heads/main"), extra(ref="branch/../x"), extra(ref="main"), extra(ref=None),
+        extra(commit="HEAD"),
+        extra(ref="branch/x\n"), about(COMMIT, COMMIT, extras=[5]), about(COMMIT, COMMIT, extras=["x"]),
+        about(COMMIT, COMMIT, extras=5), about(COMMIT, COMMIT, extras={"a": 1}),
     ],
 )  # fmt: skip
 def test_a_description_that_no_worker_writes_is_refused(said):

@@ -49,14 +49,25 @@ class Laid:
         await self.workspace.lay()
         return self
 
+    def brought(self):
+        """Return what came home beside the result."""
+        return {extra.ref: extra.text for extra in self.workspace.extras.found}
+
+    def show(self, ref, path):
+        """Return a file of what came home beside the result, as the laptop gets it."""
+        (commit,) = (extra.commit for extra in self.workspace.extras.found if extra.ref == ref)
+        return Tree(self.base / "laptop", init=False).git("show", f"{commit}:{path}")
+
     async def result(self):
         """Take the last snapshot; return it and the files of its commit, as the laptop gets them."""
         bundle = self.base / "result.bundle"
         snapshot = await self.workspace.last_snapshot(bundle, "refs/heads/ado/task-1", "done\n", "agent")
-        if snapshot.changed:
+        if bundle.stat().st_size:
             home = Tree(self.base / "laptop", init=True)
             home.git("fetch", "--quiet", str(self.source.path), "main")
-            assert await unbundle(home.path / ".git", bundle) == snapshot.commit
+            first = await unbundle(home.path / ".git", bundle)
+        if snapshot.changed:
+            assert first == snapshot.commit
             listed = home.git("ls-tree", "-r", snapshot.commit).splitlines()
             entries = [line.split(None, 3) for line in listed]
             return snapshot, {
@@ -309,8 +320,141 @@ async def test_repositories_inside_the_repository_stay_and_are_not_looked_into(l
     laid.agent.write({"a": "2\n"})
     snapshot, files = await laid.result()
     assert set(files) == {".gitignore", "a", "dir/b"}
-    assert snapshot.left_out == ("inner/ (a repository of its own)",)
+    assert snapshot.left_out == ()
+    assert laid.brought() == {"nested/inner": "files of inner/"}
+    assert laid.show("nested/inner", "inner/x") == "2\n"
     assert not (tmp_path / "executed").exists()
+
+
+async def test_work_on_other_branches_tags_stashes_and_reset_commits_comes_home(laid):
+    agent = laid.agent
+    agent.git("checkout", "--quiet", "-b", "topic/one")
+    agent.commit({"topic": "1\n"}, "on a branch")
+    agent.git("tag", "-a", "-m", "a tag", "v1")
+    agent.git("checkout", "--quiet", "--orphan", "fresh")
+    agent.commit({"fresh": "1\n"}, "an orphan")
+    agent.git("checkout", "--quiet", "--detach", "main")
+    agent.commit({"detached": "1\n"}, "on no branch")
+    agent.git("checkout", "--quiet", "main")
+    agent.commit({"reset": "1\n"}, "reset away")
+    agent.git("reset", "--quiet", "--hard", "HEAD~1")
+    for number in range(2):
+        agent.write({"a": f"stashed {number}\n"})
+        agent.git("stash")
+    agent.git("pack-refs", "--all")
+    agent.git("branch", "empty")
+    snapshot, _ = await laid.result()
+    assert not snapshot.changed
+    assert snapshot.left_out == ()
+    brought = laid.brought()
+    assert {"branch/topic/one", "branch/fresh", "stash/0", "stash/1"} <= set(brought)
+    lost = [ref for ref in brought if ref.startswith("commit/")]
+    assert len(brought) == 6
+    assert len(lost) == 2
+    assert laid.show("branch/topic/one", "topic") == laid.show("branch/fresh", "fresh") == "1\n"
+    assert laid.show("stash/0", "a") == "stashed 1\n"
+    assert laid.show("stash/1", "a") == "stashed 0\n"
+    home = Tree(laid.base / "laptop", init=False)
+    shown = {home.git("log", "-1", "--format=%s", extra.commit).strip() for extra in laid.workspace.extras.found}
+    assert {"on no branch", "reset away"} <= shown
+
+
+async def test_commits_on_the_branch_that_is_checked_out_are_in_the_result_alone(laid):
+    laid.agent.commit({"a": "2\n"})
+    laid.agent.commit({"a": "3\n"})
+    laid.agent.git("checkout", "--quiet", "--detach")
+    laid.agent.commit({"a": "4\n"})
+    _, files = await laid.result()
+    assert files["a"] == "4\n"
+    assert laid.brought() == {}
+
+
+async def test_a_repository_that_the_agent_made_anew_comes_home(laid):
+    shutil.rmtree(laid.tree / ".git")
+    laid.agent.git("init", "--quiet")
+    laid.agent.commit({"a": "2\n"})
+    laid.agent.git("checkout", "--quiet", "-b", "other")
+    laid.agent.commit({"b": "2\n"})
+    laid.agent.git("checkout", "--quiet", "-")
+    _, files = await laid.result()
+    assert files["a"] == "2\n"
+    assert laid.brought() == {"branch/other": "branch other"}
+    assert laid.show("branch/other", "b") == "2\n"
+
+
+async def test_what_is_beside_and_holds_a_secret_is_named_and_stays(laid):
+    laid.workspace.secrets = Secrets([SECRET])
+    agent = laid.agent
+    agent.commit({"config": SECRET}, "with a secret")
+    agent.git("rm", "--quiet", "config")
+    agent.commit({"a": "2\n"}, "without")
+    agent.git("checkout", "--quiet", "-b", "topic")
+    agent.commit({"topic": "1\n"}, "on top of it")
+    agent.git("checkout", "--quiet", "main")
+    agent.git("branch", "message", "HEAD")
+    snapshot, files = await laid.result()
+    assert files["a"] == "2\n"
+    assert snapshot.left_out == ("branch topic (it contains a secret of the worker)",)
+    assert laid.brought() == {}
+
+
+async def test_hostile_and_broken_refs_cost_nothing_but_themselves(laid, tmp_path):
+    git_dir = laid.tree / ".git"
+    agent = laid.agent
+    poison(laid.tree, tmp_path / "executed")
+    blob = agent.blob("x\n")
+    evil = agent.raw_commit(agent.raw_tree(("40000", ".git", agent.raw_tree(("100644", "config", blob)))))
+    heads = git_dir / "refs" / "heads"
+    (heads / "evil").write_text(f"{evil}\n")
+    (heads / "blob").write_text(f"{blob}\n")
+    (heads / "missing").write_text("1" * 40)
+    (heads / "junk").write_bytes(b"\xff\0" * 100)
+    (heads / "link").symlink_to("/etc/passwd")
+    (heads / "loop").symlink_to(heads)
+    os.mkfifo(heads / "fifo")
+    (git_dir / "HEAD").write_bytes(b"\xff" * 5000)
+    (git_dir / "packed-refs").write_bytes(b"\0\n" * 100_000 + b"1" * 40 + b" refs/heads/\n")
+    (git_dir / "logs").mkdir(exist_ok=True)
+    (git_dir / "logs" / "HEAD").write_bytes(b"x y z\n" * 1000)
+    laid.agent.write({"a": "2\n"})
+    snapshot, files = await laid.result()
+    assert files["a"] == "2\n"
+    assert laid.brought() == {}
+    named = " ".join(snapshot.left_out)
+    for name in ("evil", "blob", "missing"):
+        assert f"branch {name} (" in named
+    assert not (tmp_path / "executed").exists()
+
+
+async def test_names_of_branches_and_directories_of_any_bytes_come_home(laid):
+    agent = laid.agent
+    for number, name in enumerate((b"caf\xc3\xa9", b"b\xe9", b"x y", b"X-Y", b"a/b", b"a", b"-f", b"q.lock")):
+        commit = agent.git("commit-tree", "-p", "HEAD", "-m", f"number {number}", "HEAD^{tree}").strip()
+        path = laid.tree / ".git" / "packed-refs"
+        with path.open("ab") as file:
+            file.write(commit.encode() + b" refs/heads/" + name + b"\n")
+    for name in (b"nested \xe9\n", "ü x".encode()):
+        inner = Tree(laid.tree / os.fsdecode(name))
+        inner.commit({"x": "1\n"})
+    snapshot, _ = await laid.result()
+    brought = laid.brought()
+    assert snapshot.left_out == ()
+    assert len(brought) == 10
+    assert 'branch "b\\351"' in brought.values()
+    home = Tree(laid.base / "laptop", init=False)
+    for extra in laid.workspace.extras.found:
+        home.git("update-ref", f"refs/ado/task-1/extra/0/{extra.ref}", extra.commit)
+
+
+async def test_a_nested_repository_that_is_too_large_is_named(tmp_path, source):
+    laid = await Laid(tmp_path, source, source.commit({"a": "1\n"}), limit=20_000).lay()
+    Tree(laid.tree / "inner").commit({"x": "1\n"})
+    (laid.tree / "inner" / "noise").write_text(os.urandom(9_500).hex())
+    (laid.tree / "noise").write_text(os.urandom(9_500).hex())
+    snapshot, files = await laid.result()
+    assert "noise" in files
+    assert laid.brought() == {}
+    assert snapshot.left_out[0].startswith("files of inner/ (what was done takes")
 
 
 async def test_a_submodule_is_neither_entered_nor_changed(tmp_path, source):
@@ -326,7 +470,8 @@ async def test_a_submodule_is_neither_entered_nor_changed(tmp_path, source):
     laid.agent.write({"a": "2\n"})
     snapshot, files = await laid.result()
     assert files == {"a": "2\n", "sub": "commit"}
-    assert snapshot.left_out == ("sub/ (a submodule)",)
+    assert snapshot.left_out == ()
+    assert laid.show("nested/sub", "sub/x") == "2\n"
     assert not (tmp_path / "executed").exists()
 
 
@@ -339,7 +484,8 @@ async def test_files_in_a_submodules_place_are_told(tmp_path, source):
     laid.agent.write({"sub/file": "x\n", "a": "2\n"})
     snapshot, files = await laid.result()
     assert files == {"a": "2\n", "sub": "commit"}
-    assert snapshot.left_out == ("sub/ (a submodule)",)
+    assert snapshot.left_out == ()
+    assert laid.show("nested/sub", "sub/file") == "x\n"
 
 
 async def test_a_store_that_the_agent_destroyed_is_fetched_anew(laid):
