@@ -107,7 +107,7 @@ class Checkpoints:
         """Save now; what goes wrong is told once and costs no more than the checkpoint. Raises LeaseLost."""
         archive, bundle = self._where.base / "checkpoint.tar.gz", self._where.base / "checkpoint.bundle"
         try:
-            standing = self.standing()
+            standing = await asyncio.to_thread(self.standing)  # an agent may have made any number of files there
             session = await asyncio.to_thread(_session, standing, self._where.home)
             snapshot = await self._workspace.snapshot(bundle, _REF, "Checkpoint\n", "ado")
             meta = self._meta(standing, snapshot)

@@ -94,7 +94,7 @@ class Homecoming:
         What is handed back is saved instead, if it can be gone on with.
         """
         if outcome.outcome == "released":
-            if self.checkpoints.standing().session:
+            if (await asyncio.to_thread(self.checkpoints.standing)).session:
                 await self.checkpoints.save()
             return outcome
         try:

@@ -19,6 +19,7 @@ import orjson
 
 from worker.agents import AGENTS
 from worker.agents.base import Outcome, Reader, Run, judge
+from worker.lines import bounded_lines
 from worker.listener import Listener
 from worker.output import Outbox
 from worker.pipes import OutputReader
@@ -75,18 +76,29 @@ async def _run_one(
         )
     except OSError as error:
         return _say_failed(f"the agent could not be started: {error}", 1)
-    os.close(process.events)
     reader = agent.reader(run)
     copies = _copies(job, process) if reader is None else _shown(job, process, reader, show)
+    copies.append(asyncio.create_task(_drop_events(process.events), name="events"))
+    for copy in copies:
+        copy.add_done_callback(lambda done: process.kill() if not done.cancelled() and done.exception() else None)
     ended = await _end_of(process, timeout, interrupted)
-    await asyncio.gather(*copies, return_exceptions=True)
+    failures = [found for found in await asyncio.gather(*copies, return_exceptions=True) if found is not None]
     process.close()
+    if failures:  # nobody takes the output any more, or there is no room for it
+        raise failures[0]
     if ended is None:
         return _TIMED_OUT
     if interrupted.is_set():
         return _INTERRUPTED
     show({"type": "finished", "job": job["job"], "at": ""})
     return _code(judge(ended), ended) if reader is None else _verdict(reader.outcome(ended))
+
+
+async def _drop_events(fd: int) -> None:
+    """Read a job's events, which nobody is told here: else the job would be killed for them."""
+    async with contextlib.aclosing(bounded_lines(fd, 0)) as lines:
+        async for _ in lines:
+            pass
 
 
 async def _end_of(process: KeptProcess, timeout: float | None, interrupted: asyncio.Event) -> Ended | None:

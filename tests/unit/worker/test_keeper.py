@@ -278,6 +278,13 @@ async def test_no_descriptor_is_left_when_a_start_fails(limit):
     assert failure is None or is_scarcity(failure.errno)
 
 
+async def test_an_environment_that_is_too_large_is_said_so():
+    """It is the job's fault, not the machine's, so it fails once and is not tried elsewhere."""
+    with pytest.raises(OSError, match="too large") as raised:
+        await KeptProcess.start(["/bin/true"], env={**ENV, "LONG": "x" * 200_000}, cwd="/")
+    assert not is_scarcity(raised.value.errno)
+
+
 WORKER = """
 import asyncio, os, sys
 sys.path[:0] = {path!r}

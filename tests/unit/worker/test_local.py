@@ -1,0 +1,47 @@
+"""Running an agent here: its output goes where it belongs, and a reader that leaves ends it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = [sys.executable, "-P", "-m", "cli", "run", "--agent", "shell"]
+
+
+def run(*arguments, home, **options):
+    env = {**os.environ, "ADO_HOME": str(home), "HOME": str(home)}
+    return subprocess.run([*COMMAND, *arguments], env=env, cwd=home, check=False, timeout=60, **options)
+
+
+def test_both_streams_keep_their_order(tmp_path):
+    script = "for i in 1 2 3 4 5 6 7 8; do echo o$i; echo e$i >&2; done"
+    done = run(script, home=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.stdout.split() == [f"{name}{i}".encode() for i in range(1, 9) for name in "oe"]
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_a_reader_that_leaves_ends_the_agent(tmp_path, workers):
+    """``ado run yes | head`` ends, although the agent would write for ever."""
+    env = {**os.environ, "ADO_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    process = subprocess.Popen([*COMMAND, "--workers", workers, "yes"], env=env, stdout=subprocess.PIPE, cwd=tmp_path)
+    try:
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) != 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_events_are_read_though_nobody_is_told(tmp_path):
+    script = 'i=0; while [ $i -lt 2000 ]; do echo "{}" >&$ADO_EVENTS_FD; i=$((i+1)); done; echo done'
+    done = run(script, home=tmp_path, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (0, b"done\n")
+
+
+def test_a_long_script_runs_with_nothing_on_stdin(tmp_path):
+    script = f"x={'a' * 300_000}\necho ${{#x}}\nread line || echo end\nexit 3"
+    (tmp_path / "script").write_text(script)
+    done = run("-F", "script", home=tmp_path, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (3, b"300000\nend\n")
