@@ -30,6 +30,8 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments == ["worker"]:
+        return _work(arguments)
     from cyclopts import CycloptsError
 
     from app.rpc.client import CallError, Unreachable
@@ -45,6 +47,17 @@ def _run(arguments: list[str]) -> int:
     except CliError as error:
         return _report(error, arguments)
     return result if isinstance(result, int) else 0
+
+
+def _work(arguments: list[str]) -> int:
+    """Run a worker that is told nothing here, as pods do, without importing the parser of options."""
+    from cli.errors import CliError
+    from cli.work import work
+
+    try:
+        return work()
+    except CliError as error:
+        return _report(error, arguments)
 
 
 def _with_stdin(arguments: list[str]) -> list[str]:

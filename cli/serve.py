@@ -15,6 +15,7 @@ from cli import exits, here, plane
 from cli.errors import CliError, fail, usage
 from cli.home import ensure_home
 from cli.output import Form, talk, write_one
+from cli.work import work
 
 Hidden = Parameter(show=False)
 
@@ -72,11 +73,6 @@ def _run_plane(replicas: int, port: int, max_workers: int, *, quiet: bool) -> in
     except OSError as error:
         raise CliError(f"cannot start: {error}", "choose another --port, or check the disk", 125, "server") from error
     return exits.SUCCESS
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    """End in order, so that what was begun is also cleared away."""
-    raise SystemExit(exits.SUCCESS)
 
 
 def _on_signals(stopping: threading.Event) -> None:
@@ -278,34 +274,13 @@ def worker(
     work_dir
         Where it makes the directories of its jobs.
     """
-    from app import logs
-    from app.settings import SettingsError, read
-    from worker.main import run
-    from worker.offer import Unfit
-    from worker.settings import WorkerSettings
-
-    logs.configure()
-    try:
-        settings = read(
-            WorkerSettings,
-            url=tuple(url.split(",")) if url else None,
-            token_file=token_file,
-            worker_id=id,
-            capabilities=tuple(capability) if capability else None,
-            labels=tuple(label) if label else None,
-            slots=slots,
-            work_dir=work_dir,
-        )
-    except SettingsError as error:
-        raise usage(str(error), "see the configuration table in the README") from error
-    if not settings.url or not settings.token_file:
-        raise usage("a worker needs --url and --token-file (or ADO_URL and ADO_TOKEN_FILE)", "see ado worker --help")
-    signal.signal(signal.SIGTERM, _leave)  # the worker's own comes once it has looked at its agents
-    try:
-        return run(settings, lifeline)
-    except Unfit as error:
-        raise usage(str(error), error.next_step) from error
-    except OSError as error:
-        raise usage(
-            f"the token or the secrets cannot be read: {error}", "check --token-file, ADO_SECRETS_DIR"
-        ) from error
+    return work(
+        lifeline,
+        url=tuple(url.split(",")) if url else None,
+        token_file=token_file,
+        worker_id=id,
+        capabilities=tuple(capability) if capability else None,
+        labels=tuple(label) if label else None,
+        slots=slots,
+        work_dir=work_dir,
+    )

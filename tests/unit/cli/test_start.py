@@ -58,3 +58,16 @@ def test_every_command_takes_the_form_of_its_output():
     options = {path: {name for argument in app.assemble_argument_collection() for name in argument.names}
                for path, app in found.items()}  # fmt: skip
     assert {path for path, names in options.items() if not {"--output", "-o"} <= names} == WITHOUT_FORM
+
+
+def test_a_pods_worker_starts_without_the_parser_of_options(tmp_path):
+    code = (
+        "import sys, worker.main\n"
+        "worker.main.run = lambda settings, lifeline: int('cyclopts' in sys.modules) + 10 * (settings.url == ('u',))\n"
+        "sys.argv[1:] = ['worker']\n"
+        "from cli.__main__ import main\n"
+        "main()\n"
+    )
+    env = {"ADO_URL": "u", "ADO_TOKEN_FILE": str(tmp_path), "PATH": "/bin:/usr/bin"}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=env, timeout=60, check=False)
+    assert done.returncode == 10
