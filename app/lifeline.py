@@ -1,14 +1,13 @@
 """The lifeline: a pipe whose end of file tells a process that the one that started it has gone, however it went.
 
 Several processes share the pipe's read end, and any of them could make it non-blocking for all. So it is watched by
-``poll``, which does not care, in a thread that a signal or a stop cannot take out of its wait for good.
+``poll``, which does not care, in a thread of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import select
 import threading
 from collections.abc import Callable
@@ -31,12 +30,6 @@ def on_end_in(loop: asyncio.AbstractEventLoop, fd: int, end: Callable[[], object
 
 def _watch(fd: int, end: Callable[[], object]) -> None:
     poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    while True:
-        poll.poll()
-        try:
-            if not os.read(fd, 1):
-                break
-        except BlockingIOError:  # another reader took what was there
-            continue
+    poll.register(fd, 0)  # for the end alone, which is told in any case
+    poll.poll()
     end()

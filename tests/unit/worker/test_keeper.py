@@ -312,6 +312,21 @@ def test_a_killed_worker_leaves_no_process(marker):
     until(lambda: not processes_with(marker), "the tree to be gone")
 
 
+def test_a_worker_that_is_killed_while_a_keeper_is_stopped_leaves_no_process(marker):
+    """The keeper sees the worker's end although its agent has stopped it."""
+    script = f"setsid sh -c ': {marker}; sleep 60' & kill -STOP $PPID; sh -c ': {marker}; sleep 60'"
+    code = WORKER.format(path=sys.path, script=script).replace("asyncio.sleep(60)", "asyncio.Event().wait()")
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert worker.stdout.readline() == b"started\n"
+        until(lambda: len(processes_with(f": {marker}; sleep")) >= 2)
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
+    until(lambda: not processes_with(marker), "the tree to be gone")
+
+
 async def test_a_killed_keeper_takes_its_agent_along(marker):
     process = await start(f"sh -c ': {marker}; sleep 60'; :")
     await asyncio.to_thread(until, lambda: processes_with(f": {marker}; sleep"))
