@@ -36,6 +36,9 @@ SETTINGS: Mapping[str, str] = {
     "fetch.recurseSubmodules": "false",
     "submodule.recurse": "false",
     "diff.ignoreSubmodules": "all",
+    "apply.whitespace": "nowarn",  # anything else refuses a result, or changes it
+    "apply.ignoreWhitespace": "no",
+    "core.safecrlf": "false",
     "commit.gpgSign": "false",
     "tag.gpgSign": "false",
     "gc.auto": "0",

@@ -19,7 +19,11 @@ from app.git import GitError, listed
 from cli.git import Repository, failed
 from cli.results import Result, changed_paths
 
-_PATCH = ("--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
+_PATCH = (
+    "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--unified=3",
+    "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short",
+)  # fmt: skip
+"""Against whatever the user's configuration says of patches, so that git apply can read them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,39 @@ def test_files_and_directories_in_the_way_are_named(here):
     assert status(here) == ["?? x/mine", "?? y"]
 
 
+USERS = {
+    "diff.noprefix": "true", "diff.mnemonicPrefix": "true", "diff.context": "0", "diff.external": "false",
+    "color.ui": "always", "apply.whitespace": "error-all", "core.safecrlf": "true", "core.autocrlf": "input",
+    "apply.ignoreWhitespace": "change", "status.branch": "true", "status.short": "true", "diff.renames": "copies",
+    "status.showUntrackedFiles": "no", "core.quotePath": "false", "diff.submodule": "log", "diff.algorithm": "patience",
+}  # fmt: skip
+
+
+def test_the_users_settings_for_patches_do_not_spoil_an_apply(here):
+    text = "".join(f"{number}\n" for number in range(20))
+    here.commit({"dir/a": text, "b": "x\n"})
+    for name, value in USERS.items():
+        here.git("config", name, value)
+    wanted = text.replace("7", "seven  \t")
+    work = brought(here, lambda other: other.write({"dir/a": wanted, "dir/new": " trailing \n\n\n"}))
+    here.write({"untracked": "mine\n"})
+    assert take(work).paths == ["dir/a", "dir/new"]
+    assert (here.path / "dir/a").read_text() == wanted
+    assert (here.path / "dir/new").read_text() == " trailing \n\n\n"
+    assert take(work).already
+
+
+def test_an_apply_in_a_linked_worktree_and_with_a_split_index_works(here):
+    here.commit({"a": "1\n", "b": "1\n"})
+    here.git("update-index", "--split-index")
+    work = brought(here, lambda other: other.write({"a": "2\n"}))
+    here.git("worktree", "add", "--quiet", "--detach", "../linked")
+    assert take(work).paths == ["a"]
+    os.chdir(here.path.parent / "linked")
+    assert take(work).paths == ["a"]
+    assert (here.path.parent / "linked/a").read_text() == "2\n"
+
+
 def test_a_conflict_is_told_and_changes_nothing(here):
     here.commit({"a": "1\n", "b": "1\n"})
     work = brought(here, lambda other: other.write({"a": "2\n", "b": "2\n"}))

@@ -13,7 +13,7 @@ HEAVY = {"cyclopts", "rich", "asyncio", "litestar", "uvicorn", "asyncpg", "psyco
 SERVERS = HEAVY - {"cyclopts", "rich", "asyncio"}
 WITHOUT_FORM = {
     "api", "api types", "spawner", "worker",  # they serve, or print what is not data of ado
-    "completion", "complete", "help",
+    "completion", "complete", "help", "mask",
 }  # fmt: skip
 
 
