@@ -2,7 +2,9 @@
 
 import asyncio
 from contextlib import closing
+from dataclasses import replace
 
+import psycopg
 import pytest
 from support.records import claim, closed, create, finish, register
 
@@ -149,3 +151,71 @@ async def test_a_task_with_wishes_for_its_pods_is_for_their_workers_alone(db, po
     assert task.wish == {"image": "mine:1"}
     await register(db, name, capabilities=task.offered)
     assert len(await claim(db, name)) == 1
+
+
+def change(dsn, statement):
+    with psycopg.connect(dsn) as connection:
+        connection.execute(statement.encode())
+
+
+async def test_a_pods_age_begins_when_it_is_placed_and_again_when_its_trouble_is_over(db, pods, dsn):
+    (name,) = request(pods, (await create(db), 0))
+    change(dsn, "update ado.pods set requested_at = now() - interval '1 hour'")
+    assert pods.open_pods()[0].age_seconds == 0
+    pods.placed(name, "u")
+    assert pods.open_pods()[0].age_seconds < 60
+    pods.note(name, Told("no_room", "full", "wait"))
+    change(dsn, "update ado.pods set starting_since = now() - interval '1 hour'")
+    assert pods.open_pods()[0].age_seconds > 3000
+    pods.soothe(name)
+    assert pods.open_pods()[0].age_seconds < 60
+
+
+async def test_what_keeps_a_pod_waiting_is_shown_with_the_task_and_in_no_log(db, pods):
+    task_id = await create(db)
+    (name,) = request(pods, (task_id, 0))
+    pods.note(name, Told("quota", "exceeded", "wait"))
+    since = pods.open_pods()[0].reason_seconds
+    pods.note(name, Told("quota", "exceeded by more", "wait"))
+    (row,) = pods.open_pods()
+    assert (row.reason, row.message) == ("quota", "exceeded by more")
+    assert row.reason_seconds >= since
+    pod = (await tasks.get(db, task_id)).jobs[0].pod
+    assert (pod.name, pod.state, pod.reason, pod.message) == (name, "wanted", "quota", "exceeded by more")
+    assert await kinds(db, task_id) == ["created"]
+    await register(db, name)
+    await claim(db, name)
+    assert (await tasks.get(db, task_id)).jobs[0].pod is None
+
+
+async def test_pods_of_one_task_that_meet_the_same_trouble_at_once_say_it_once(db, pods):
+    task_id = await create(db, workers=4)
+    names = request(pods, *((task_id, job) for job in range(4)))
+    once = replace(TOLD, once=True)
+    await asyncio.gather(*(asyncio.to_thread(pods.tell, name, once) for name in names))
+    assert await kinds(db, task_id) == ["created", "pod"]
+    assert {row.told for row in pods.open_pods()} == {"image_pull"}
+
+
+async def test_a_pod_that_goes_wakes_the_first_that_waits_for_the_quota(db, pods, dsn):
+    task_id = await create(db, workers=4)
+    going, first, second, refused = request(pods, *((task_id, job) for job in range(4)))
+    pods.placed(going, "u")
+    for name, reason in ((first, "quota"), (second, "quota"), (refused, "cluster_refused")):
+        pods.note(name, Told(reason, "no", "wait"))
+        pods.postpone(name, 3600)
+    assert pods.take(9, 30) == []
+    pods.close(going)
+    pods.ended(going)
+    assert [task.name for task in pods.take(9, 30)] == [first]
+
+
+async def test_new_pods_avoid_the_node_of_a_lost_one_for_two_minutes(db, pods, dsn):
+    task_id = await create(db, workers=2)
+    lost, _ = request(pods, (task_id, 0), (task_id, 1))
+    pods.placed(lost, "u")
+    pods.lost(lost, Told("node_lost", "silent", "wait", "node-7"), waits=False)
+    avoided = {task.name: task.avoid for task in pods.take(9, 0)}
+    assert set(avoided.values()) == {("node-7",)}
+    change(dsn, "update ado.pods set reason_since = now() - interval '3 minutes' where reason is not null")
+    assert {task.avoid for task in pods.take(9, 0)} == {()}

@@ -44,9 +44,9 @@ def schedule(pod, nodes, pods):
             reasons += why
             helpless += for_good
         else:
-            found.append((-_preference(pod, node), len(there), node.name))
+            found.append((-_preference(pod, node), node.name))
     if found:
-        return min(found)[2], None
+        return min(found)[1], None
     return None, _message(len(nodes), reasons, helpless)
 
 
