@@ -268,10 +268,12 @@ with due as materialized (
     where t.status in ('queued', 'running') and t.start_by < now()
       and exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'queued' and j.attempt = 0 offset 0)
     order by t.start_by limit 200
-), locked_jobs as materialized (
-    select j.task_id, j.job, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j join due using (task_id)
-    where j.status = 'queued' and j.attempt = 0
-    order by j.task_id, j.job for update of j
+), locked_jobs as materialized (  -- each task looked up by itself, whatever the statistics say of the queue
+    select j.* from (select task_id from due order by task_id) d
+    cross join lateral (
+        select j.task_id, j.job, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
+        where j.task_id = d.task_id and j.status = 'queued' and j.attempt = 0 order by j.job for update
+    ) j
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from locked_jobs) order by l.task_id for update

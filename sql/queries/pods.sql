@@ -16,28 +16,8 @@ order by p.decision;
 select installation from ado.control;
 
 -- name: podless_jobs :many
--- The best queued jobs that a pod could run and that have none, first of each demand, then of all.
-with recursive demands as (
-    (select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
-     where j.status = 'queued' order by j.demand limit 1)
-    union all
-    select n.demand, n.needs, n.cpu, n.memory, n.gpu from demands d
-    cross join lateral (
-        select j.demand, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
-        where j.status = 'queued' and j.demand > d.demand order by j.demand limit 1
-    ) n
-)
-select q.task_id, q.job, d.needs, d.cpu, d.memory, d.gpu
-from demands d
-cross join lateral (
-    select j.task_id, j.job, j.priority from ado.jobs j
-    where j.status = 'queued' and j.demand = d.demand and j.run_after <= now()
-      and not exists (select from ado.pods p
-                      where p.task_id = j.task_id and p.job = j.job and p.state in ('wanted', 'placed'))
-    order by j.priority desc, j.task_id, j.job limit :row_limit::integer
-) q
-where d.needs <@ :capabilities::text[]
-order by q.priority desc, q.task_id, q.job limit :row_limit::integer;
+-- The best queued jobs that a pod could run and that have none.
+select task_id, job, needs, cpu, memory, gpu from ado.podless_jobs(:capabilities::text[], :row_limit::integer);
 
 -- name: request_pods :many
 -- Decide: one pod for each job (null: a warm one), and a worker's row for each, so that it is seen to be starting.

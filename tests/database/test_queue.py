@@ -44,3 +44,19 @@ async def test_a_look_at_the_queue_is_fast_and_sees_only_what_could_be_taken(beh
     began = time.monotonic()
     assert len(await jobs.ready_demands(behind)) == 4002
     assert time.monotonic() - began < SECONDS
+
+
+async def test_a_spawner_finds_the_jobs_that_have_no_pod(behind):
+    task_id = await create(behind)
+    began = time.monotonic()
+    rows = await behind.many("podless_jobs", capabilities=["shell"], row_limit=10)
+    assert time.monotonic() - began < SECONDS
+    assert [(row["task_id"], row["job"]) for row in rows] == [(task_id, 0)]
+
+
+async def test_a_job_that_starts_too_late_is_found(behind):
+    task_id = await create(behind, start_within_seconds=60)
+    await behind._pool.fetch("update ado.tasks set start_by = now() - interval '1 s' where start_by is not null")
+    began = time.monotonic()
+    assert [job.task_id for job in await jobs.fail_unstarted(behind)] == [task_id]
+    assert time.monotonic() - began < SECONDS
