@@ -43,6 +43,8 @@ def apply(repository: Repository, result: Result) -> Applied:
         index, rehearsal = top / "index", top / "rehearsal"
         now = _index_of_working_tree(repository, index, paths)
         sent, wanted, head = (_objects(repository, commit) for commit in (result.base, result.commit, "HEAD"))
+        differing = [path for path in paths if now.get(path) not in (None, sent.get(path), wanted.get(path))]
+        wanted |= _as_stored_here(repository, differing, wanted)
         _refuse_overlap(repository, result, paths, (now, sent, wanted, head))
         pending = [path for path in paths if now.get(path) != wanted.get(path)]
         if not pending:
@@ -157,6 +159,33 @@ def _objects(repository: Repository, commit: str) -> dict[str, str]:
         mode, _, name = entry.split(" ")
         found[path] = f"{mode} {name}"
     return found
+
+
+def _as_stored_here(repository: Repository, paths: Sequence[str], wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return what the user's filters and line ends make of files of the result, for those that have any.
+
+    The worker has none of the user's filters, so what it sends and what git would store of the same file here differ.
+    """
+    files = [path for path in paths if wanted.get(path, "").startswith("100")]
+    converts = repository.optional("config", "--get", "core.autocrlf") in ("true", "input")
+    found = {}
+    for path in files if converts else _with_filters(repository, files):
+        mode, _, name = wanted[path].partition(" ")
+        content = repository.git("cat-file", "blob", name)
+        try:
+            stored = repository.git("hash-object", "--stdin", f"--path={path}", stdin=content).decode().strip()
+        except GitError:  # the filter does not run: git apply will say why, if it is needed
+            continue
+        found[path] = f"{mode} {stored}"
+    return found
+
+
+def _with_filters(repository: Repository, paths: Sequence[str]) -> list[str]:
+    """Return the paths whose content git changes between the working tree and its objects."""
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    told = repository.names("check-attr", "-z", "--stdin", "filter", "text", "eol", "ident", stdin=names)
+    changed = {path for path, value in zip(told[::3], told[2::3], strict=True) if value not in ("unspecified", "unset")}
+    return [path for path in paths if path in changed]
 
 
 def _refuse_overlap(

@@ -129,6 +129,27 @@ def test_a_filter_runs_and_only_what_came_back_differs(here):
     assert status(here) == []
 
 
+@pytest.mark.parametrize("how", ["filter", "line ends"])
+def test_what_the_worker_sent_without_the_users_filters_is_recognised_when_it_is_here(here, how):
+    """An agent replaces a pointer of Git LFS by the content, or writes CRLF where the user's git stores LF."""
+    name, text = ("x.bin", "content 2\n") if how == "filter" else ("x.txt", "1\r\n2\r\n")
+    here.commit({".gitattributes": "*.bin filter=lfs\n", "x.bin": "pointer 1\n", "x.txt": "1\n"})
+    lfs(here)
+    if how == "line ends":
+        here.git("config", "core.autocrlf", "true")
+    for path in here.path.glob("x.*"):
+        path.unlink()
+    here.git("checkout", "--quiet", ".")
+    work = brought(here, lambda other: (other.path / name).write_bytes(text.encode()))
+    assert take(work).paths == [name]
+    assert (here.path / name).read_bytes() == text.encode()
+    assert take(work).already
+    here.git("commit", "--quiet", "-am", "applied")
+    assert status(here) == []
+    assert take(work).already
+    assert status(here) == []
+
+
 def test_a_filter_that_fails_changes_nothing(here):
     here.commit({".gitattributes": "*.bin filter=lfs\n", "a": "1\n", "x.bin": "pointer 1\n", "z": "1\n"})
     lfs(here, smudge="false")
