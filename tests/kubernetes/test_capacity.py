@@ -10,6 +10,10 @@ from support.kube.server import SPAWNER_MAY
 from support.kube.store import ApiError
 from support.program import until
 
+from app.control.backends.kubernetes import Cluster
+from app.control.backends.pace import Pace
+from app.control.backends.watch import PodWatch
+
 REASONS = "select reason from ado.pod_status where state in ('wanted', 'placed') order by pod"
 AN_HOUR_AGO = """update ado.pods set requested_at = requested_at - interval '1 hour',
                  reason_since = reason_since - interval '1 hour' returning name"""
@@ -111,6 +115,26 @@ def test_the_wait_for_a_cluster_that_is_away_is_shown_and_does_not_count_as_sile
     assert fake.ado.ado("wait", task, timeout=60).returncode == 0
     assert fake.ado.task(task)["status"] == "succeeded"
     fake.until_clean()
+
+
+def test_a_spawner_knows_since_when_the_cluster_answers_without_a_break(empty, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(empty.fake.kubeconfig))
+    cluster = Cluster(empty.namespace, Pace(100, 100), request_seconds=5, connections=2)
+    watch = PodWatch(cluster, "ado/installation=i", seconds=1)
+    assert watch.followed_seconds() == 0
+    watch.start()
+    try:
+        until(lambda: watch.followed_seconds() > 1.5, "more than one watch")
+        empty.fake.cut()
+        time.sleep(0.5)
+        assert watch.followed_seconds() > 1.5  # a connection that breaks is no outage
+        empty.fake.stop()
+        until(lambda: watch.followed_seconds() == 0, "the outage to be noticed")
+        empty.fake.start()
+        until(lambda: 0 < watch.followed_seconds() < 1.5, "the time to begin again")
+    finally:
+        watch.stop()
+        cluster.close()
 
 
 def test_the_age_of_a_pod_begins_again_when_there_is_room(empty):

@@ -78,7 +78,14 @@ class PodWatch:
                 _log.warning("pods are listed again", extra={"detail": str(error)})
                 if not expired:
                     failures += 1
-                    self._stopping.wait(min(_LONGEST_PAUSE, 0.1 * 2**failures))
+                    self._pause(failures)
+            except Exception:  # noqa: BLE001 - without this thread the spawner would be blind for good
+                _log.exception("step failed", extra={"step": "pod watch"})
+                failures += 1
+                self._pause(failures)
+
+    def _pause(self, failures: int) -> None:
+        self._stopping.wait(min(_LONGEST_PAUSE, 0.1 * 2 ** min(failures, 10)))
 
     def _list(self) -> str:
         begun = time.monotonic()
