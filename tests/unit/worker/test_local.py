@@ -45,3 +45,11 @@ def test_a_long_script_runs_with_nothing_on_stdin(tmp_path):
     (tmp_path / "script").write_text(script)
     done = run("-F", "script", home=tmp_path, stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (3, b"300000\nend\n")
+
+
+def test_a_long_play_runs(tmp_path):
+    (tmp_path / "play").write_text('{"say": "' + "a" * 300_000 + '"}\n{"exit": 4}\n')
+    command = [*COMMAND[:-1], "scripted", "-F", "play"]
+    env = {**os.environ, "ADO_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=env, cwd=tmp_path, check=False, timeout=60, stdout=subprocess.PIPE)
+    assert (done.returncode, len(done.stdout)) == (4, 300_001)
