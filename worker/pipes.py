@@ -49,6 +49,8 @@ class _Stream:
         self._outbox = outbox
         self._masker = Masker(secrets) if secrets else None
         self._heard = heard
+        self._pieces: list[bytes] = []
+        self._gathered = 0
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
 
@@ -58,11 +60,17 @@ class _Stream:
             data = os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
             return None
-        if data:
-            self._take(data)
+        self._pieces.append(data)
+        self._gathered += len(data)
+        if self._gathered >= _READ_BYTES:
+            self.hand_on()
         return data
 
-    def _take(self, data: bytes) -> None:
+    def hand_on(self) -> None:
+        """Put what was read into the outbox: several reads together, because each of them is small."""
+        if not self._gathered:
+            return
+        data, self._pieces, self._gathered = b"".join(self._pieces), [], 0
         self._stop_timer()
         clear = self._masker.feed(data) if self._masker else data
         self._heard(clear)
@@ -86,35 +94,39 @@ class _Stream:
 
     def close(self) -> None:
         """Send what is held back and close the pipe."""
+        self.hand_on()
         self._stop_timer()
         self._let_go()
         os.close(self._fd)
 
 
 class _Arrivals:
-    """Tells the event loop of pipes that became readable, in that order; raises OSError."""
+    """Calls ``ready`` in the event loop when a pipe has become readable; raises OSError."""
 
-    def __init__(self, fds: Sequence[int], arrived: Callable[[list[tuple[int, bool]]], bool]) -> None:
+    def __init__(self, fds: Sequence[int], ready: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._fds = list(fds)
-        self._arrived = arrived
+        self._ready = ready
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         if self._epoll is not None:
             for fd in fds:
                 self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
 
     def start(self) -> None:
-        """Begin to tell, or go on."""
-        if self._epoll is not None:
-            self._loop.add_reader(self._epoll.fileno(), self._many)
-        else:
-            for fd in self._fds:
-                self._loop.add_reader(fd, self._arrived, [(fd, False)])
+        """Begin to call, or go on."""
+        for fd in self._fds if self._epoll is None else [self._epoll.fileno()]:
+            self._loop.add_reader(fd, self._ready)
 
     def stop(self) -> None:
-        """Tell nothing for a while."""
+        """Do not call for a while."""
         for fd in self._fds if self._epoll is None else [self._epoll.fileno()]:
             self._loop.remove_reader(fd)
+
+    def look(self) -> list[tuple[int, bool]]:
+        """Return the pipes that have become readable, in that order, and whether each has no writer any more."""
+        if self._epoll is None:
+            return [(fd, False) for fd in select.select(self._fds, [], [], 0)[0]]
+        return [(fd, bool(event & select.EPOLLHUP)) for fd, event in self._epoll.poll(0)]
 
     def forget(self, fd: int) -> None:
         """Tell nothing of a pipe any more."""
@@ -130,16 +142,6 @@ class _Arrivals:
         if self._epoll is not None:
             self._epoll.close()
 
-    def _many(self) -> None:
-        assert self._epoll is not None
-        deadline = time.monotonic() + _TURN_SECONDS
-        while time.monotonic() < deadline:
-            found = self._epoll.poll(0)
-            if not found:
-                return
-            if not self._arrived([(fd, bool(event & select.EPOLLHUP)) for fd, event in found]):
-                return
-
 
 class OutputReader:
     """Reads pipes into the outbox until their end of file, masked where ``secrets`` are given."""
@@ -154,39 +156,56 @@ class OutputReader:
         self._outbox = outbox
         self._streams = {fd: _Stream(fd, name, outbox, secrets, heard) for fd, name in pipes}
         try:
-            self._arrivals = _Arrivals(list(self._streams), self._read)
+            self._arrivals = _Arrivals(list(self._streams), self._take_turn)
         except OSError:  # no descriptor is left
             for stream in self._streams.values():
                 stream.close()
             raise
+        self._last: _Stream | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closed = False
         self._arrivals.start()
 
-    def _read(self, arrived: list[tuple[int, bool]]) -> bool:
-        """Read each pipe that has become readable once; return whether to go on. What goes wrong ends ``done``."""
+    def _take_turn(self) -> None:
+        """Read what has come, for a while. What goes wrong ends ``done``."""
         try:
-            return self._read_once(arrived)
+            self._read_all()
         except Exception as error:  # noqa: BLE001 - nobody would hear of it in a callback of the event loop
             self._arrivals.stop()
             if not self.done.done():
                 self.done.set_exception(error)
                 self.done.exception()  # whoever waits for it hears of it; where nobody does, another failure came first
-            return False
 
-    def _read_once(self, arrived: list[tuple[int, bool]]) -> bool:
-        for fd, ended in arrived:
-            data = self._streams[fd].read()
-            while data and ended:  # the last write and the end may have been told as one
-                data = self._streams[fd].read()
-            if data == b"":
-                self._end(fd)
+    def _read_all(self) -> None:
+        deadline = time.monotonic() + _TURN_SECONDS
+        while self._streams and not self._outbox.full and time.monotonic() < deadline:
+            arrived = self._arrivals.look()
+            if not arrived:
+                break
+            for fd, ended in arrived:
+                self._read(fd, ended)
+        self._hand_on(None)
         if not self._streams:
             self.close()
         elif self._outbox.full:
             self._arrivals.stop()
             self._outbox.when_open(self._resume)
-        return bool(self._streams) and not self._outbox.full
+
+    def _read(self, fd: int, ended: bool) -> None:
+        """Read a pipe once, for the one time that it has become readable."""
+        stream = self._streams[fd]
+        self._hand_on(stream)
+        data = stream.read()
+        while data and ended:  # the last write and the end may have been told as one
+            data = stream.read()
+        if data == b"":
+            self._end(fd)
+
+    def _hand_on(self, following: _Stream | None) -> None:
+        """Put into the outbox what comes before another stream, or before the end of a turn."""
+        if self._last is not None and self._last is not following:
+            self._last.hand_on()
+        self._last = following
 
     def _end(self, fd: int) -> None:
         self._arrivals.forget(fd)

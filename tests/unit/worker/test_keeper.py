@@ -290,7 +290,7 @@ import asyncio, os, sys
 sys.path[:0] = {path!r}
 from worker.process import KeptProcess
 async def main():
-    await KeptProcess.start(["/bin/sh", "-c", {script!r}], env=dict(PATH=os.environ["PATH"]), cwd="/")
+    process = await KeptProcess.start(["/bin/sh", "-c", {script!r}], env=dict(PATH=os.environ["PATH"]), cwd="/")
     print("started", flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
@@ -312,6 +312,10 @@ def test_a_killed_worker_leaves_no_process(marker):
     until(lambda: not processes_with(marker), "the tree to be gone")
 
 
+def is_stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_a_worker_that_is_killed_while_a_keeper_is_stopped_leaves_no_process(marker):
     """The keeper sees the worker's end although its agent has stopped it."""
     script = f"setsid sh -c ': {marker}; sleep 60' & kill -STOP $PPID; sh -c ': {marker}; sleep 60'"
@@ -319,7 +323,7 @@ def test_a_worker_that_is_killed_while_a_keeper_is_stopped_leaves_no_process(mar
     worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:
         assert worker.stdout.readline() == b"started\n"
-        until(lambda: len(processes_with(f": {marker}; sleep")) >= 2)
+        until(lambda: any(is_stopped(pid) for pid in processes_with(marker)), "the keeper to be stopped")
     finally:
         worker.kill()
         worker.wait()
