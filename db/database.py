@@ -90,8 +90,6 @@ class Database:
             except asyncpg.DataError as error:
                 raise DatabaseRefused("a value cannot be stored: NUL in a text, or a number out of range") from error
             except _BROKEN as error:
-                if isinstance(error, ValueError):  # the driver cannot express a value: sending it again is no use
-                    raise DatabaseRefused("a value cannot be stored: it is out of range") from error
                 raise self._unavailable(error) from error
             else:
                 self.answered_at = time.monotonic()
