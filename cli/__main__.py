@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -12,41 +13,107 @@ from typing import Any
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     arguments = sys.argv[1:]
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if arguments in ([], ["--help"], ["-h"]):  # answered before anything is imported
-        print(resources.files("cli").joinpath("help.txt").read_text("utf-8"), end="")
-        sys.exit(0)
     try:
-        code = _run(arguments)
+        code = _help() if arguments in ([], ["--help"], ["-h"]) else _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has gone: not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 141
+    except OSError as error:  # the last bytes of the output, written as the process ends
+        code = _lost(error)
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
 
 
+def _help() -> int:
+    """Print the help, before anything is imported."""
+    print(resources.files("cli").joinpath("help.txt").read_text("utf-8"), end="")
+    return 0
+
+
+def _drop_output() -> None:
+    """Let what Python still holds for stdout go nowhere: it would be tried again at exit, and fail again."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _open_standard_streams() -> None:
+    """Put something in the place of standard streams that were closed, so that no socket or file gets their numbers.
+
+    Reading from a closed stdin finds its end; writing to a closed stdout fails, and is told.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if fd == 2 else os.O_RDONLY)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8")
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def _lost(error: OSError) -> int:
+    from cli.output import OutputLost
+
+    return _report(OutputLost(error), sys.argv[1:])
+
+
+def _not_text(arguments: list[str]) -> str | None:
+    """Return the first argument that is not UTF-8."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            return argument
+    return None
+
+
 def _run(arguments: list[str]) -> int:
     if arguments == ["worker"]:
         return _work(arguments)
+    from cli.app import build
+    from cli.errors import usage
+
+    if (wrong := _not_text(arguments)) is not None:
+        shown = os.fsencode(wrong).decode("utf-8", "backslashreplace")
+        return _report(usage(f"an argument is not UTF-8: {shown[:200]}", "give it as UTF-8"), [])
+    try:
+        result: Any = build()(_with_stdin(arguments))
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person gets a sentence
+        return _report(_in_words(error), arguments)
+    return result if isinstance(result, int) else 0
+
+
+def _in_words(error: Exception) -> Any:
+    """Return a failure as the error that is reported; with ADO_DEBUG set, a mistake of ado's own is raised instead."""
     from cyclopts import CycloptsError
 
     from app.rpc.client import CallError, Unreachable
-    from cli.app import build
     from cli.errors import CliError, translate, usage
+    from cli.exits import INFRASTRUCTURE
 
-    try:
-        result: Any = build()(_with_stdin(arguments))
-    except CycloptsError as error:
-        return _report(usage(" ".join(str(error).split())), arguments)
-    except (CallError, Unreachable) as error:
-        return _report(translate(error), arguments)
-    except CliError as error:
-        return _report(error, arguments)
-    return result if isinstance(result, int) else 0
+    if isinstance(error, CliError):
+        return error
+    if isinstance(error, CycloptsError):
+        return usage(" ".join(str(error).split()))
+    if isinstance(error, (CallError, Unreachable)):
+        return translate(error)
+    if os.environ.get("ADO_DEBUG"):
+        raise error
+    if isinstance(error, OSError):
+        return CliError(f"the system refused: {error}", "see the message", INFRASTRUCTURE, "system")
+    message = f"a mistake of ado's own: {type(error).__name__}: {error}"
+    return CliError(message, "ADO_DEBUG=1 shows where; please report it", INFRASTRUCTURE, "internal")
 
 
 def _work(arguments: list[str]) -> int:
@@ -76,8 +143,10 @@ def _with_stdin(arguments: list[str]) -> list[str]:
 
 
 def _report(error: Any, arguments: list[str]) -> int:
-    from cli.output import talk
+    from cli.output import OutputLost, talk
 
+    if isinstance(error, OutputLost):
+        _drop_output()
     if _wants_json(arguments):
         import orjson
 

@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-SUCCESS, FAILED, USAGE, LARGE, TIMED_OUT, INFRASTRUCTURE, NOT_ALLOWED, UNKNOWN, DETACHED = (
+SUCCESS, FAILED, USAGE, TIMED_OUT, INFRASTRUCTURE, NOT_ALLOWED, UNKNOWN, DETACHED, PIPE_CLOSED = (
     0,
     1,
     2,
-    123,
     124,
     125,
     126,
     127,
     130,
+    141,
 )
+_LARGEST = 255
 
 TABLE = """\
   0      success
-  1-123  the remote command's own exit code; 1 also: failed without one, or cancelled
+  1-255  the remote command's own exit code; 128+N when signal N ended it
+  1      also: failed without a code of its own, or cancelled
   2      also: the command line makes no sense
-  123    the remote code was 124 or more, or a signal ended it (the true value is exitCode in -o json)
-  124    timed out
-  125    infrastructure: the job was lost, its pod could not run, or no server answers
-  126    not allowed
-  127    unknown task or agent
-  130    detached by Ctrl-C; the task goes on
+  124    also: timed out
+  125    also: infrastructure: the job was lost, its pod could not run, no server
+         answers, or the output could not be written here
+  126    also: not allowed
+  127    also: unknown task or agent
+  130    also: detached by Ctrl-C; the task goes on
+  141    also: the reader of the output has gone (ado logs task-1 | head)
 
+A remote command may end with any of these codes itself. What happened is said in
+one sentence on stderr, and -o json has exitCode and reason.
 With several jobs it is the code of the job that failed first.
 """
 
@@ -84,7 +89,7 @@ def of_job(reason: str | None, exit_code: int | None) -> int:
         return NOT_ALLOWED
     if not exit_code:
         return FAILED
-    return exit_code if 1 <= exit_code <= LARGE else LARGE
+    return exit_code if 1 <= exit_code <= _LARGEST else _LARGEST
 
 
 def of_task(task: Mapping[str, Any]) -> int:

@@ -20,15 +20,17 @@ from app.rpc.client import CallError, Client, State, Unreachable
 from cli import exits
 from cli.agent_lines import own_line
 from cli.contexts import Server
+from cli.ending import sentence
 from cli.lines import LastLines, Lines, Piece, Style, payload
 from cli.log import LogReader
-from cli.output import talk, write_bytes, write_pieces
+from cli.output import OutputLost, talk, write_bytes, write_pieces
 from cli.silence import Silence
 from cli.summary import summary
 from cli.terminal import colours, is_terminal
 from cli.waiting import why_waiting
 
 _WAITING_SECONDS = 3.0
+_ENDED = ("succeeded", "failed", "cancelled")
 _MOST_EVENTS = 1_000_000  # that a server is asked for from a log's end
 
 
@@ -92,7 +94,11 @@ class Follower:
         await asyncio.wait([showing, leaving], return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
         if showing.done():
-            return await showing
+            try:
+                return await showing
+            except OutputLost as error:
+                step = f"{self._view.task_id} goes on; once there is room: ado attach {self._view.task_id}"
+                raise OutputLost(error.__cause__ or error, step) from error  # type: ignore[arg-type]
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)
         self._say_next_commands()
@@ -127,7 +133,8 @@ class Follower:
         wish = view.input()
         if view.by_lines:
             last = await self._last_lines(client, view.tail or 0)
-            if not view.follow:
+            if not view.follow or await self._job_has_ended(client):
+                self._write_pieces(self._lines.rest())
                 return
             wish = view.input(tail=None)
         async for item in LogReader(client, view.procedure, wish).read(last):
@@ -136,7 +143,17 @@ class Follower:
             if event["type"] != "created":
                 self._started.set()
             self._write(event)
+            if view.follow and event["type"] == "finished" and await self._job_has_ended(client, event):
+                break
         self._write_pieces(self._lines.rest())
+
+    async def _job_has_ended(self, client: Client, event: Mapping[str, Any] | None = None) -> bool:
+        """Whether the one job that is shown has ended for good, by this event; a retried one runs again after it."""
+        if self._view.job is None:
+            return False
+        task = await client.query("tasks.get", {"taskId": self._view.task_id})
+        job = task["jobs"][self._view.job]
+        return job["status"] in _ENDED and (event is None or event["attempt"] == job["attempt"])
 
     async def _last_lines(self, client: Client, count: int) -> str | None:
         """Write the last lines of what there is, and return the cursor behind it.
@@ -196,8 +213,8 @@ class Follower:
         if view.jobs > 1:
             for line in summary(task):
                 talk(line)
-        elif task["status"] != "succeeded" and is_terminal(sys.stderr):
-            talk(f"ado: {task['taskId']} {task['status']}: {task.get('message') or task.get('reason')}")
+        elif said := sentence(task):
+            talk(f"ado: {said}")
 
     def _connection(self, state: State) -> None:
         if state.kind == self._connection_told:

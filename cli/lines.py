@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cli.agent_lines import AgentLines, own_line
-from cli.terminal import dim, harmless, neutralise, prefix
+from cli.terminal import dim, harmless, neutralise, prefix, split_sequence
 
 Piece = tuple[int, bytes]
 """File descriptor (1 or 2) and what to write there."""
+
+_ERASE_LINE = b"\r\x1b[K"
 
 
 def payload(event: Mapping[str, Any]) -> bytes:
@@ -38,14 +40,36 @@ class Style:
         return self.prefixed or self.timestamps
 
 
+@dataclass(slots=True)
+class _Line:
+    """A line that has no end yet, in the pieces in which it came: joined once, a long line costs linear time."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    at: str = ""
+    """When its last piece was written."""
+
+    def take(self) -> bytes:
+        """Return it and begin a new one."""
+        line = b"".join(self.pieces)
+        self.pieces.clear()
+        return line
+
+
 class Lines:
-    """Turns events into pieces; partial lines are held until their end, or the end of their attempt."""
+    """Turns events into pieces; partial lines are held until their end, or the end of their attempt.
+
+    A line that is rewritten by carriage returns is shown each time: on a terminal in its place, as long as nothing else
+    was written since, and elsewhere as lines.
+    """
 
     def __init__(self, style: Style) -> None:
         self._style = style
-        self._partial: dict[tuple[int, int], bytes] = {}
+        self._partial: dict[tuple[int, int], _Line] = {}
+        self._torn: dict[tuple[int, int], bytes] = {}
         self._attempts: dict[int, int] = {}
         self._agents: dict[int, AgentLines] = {}
+        self._rewritten: tuple[int, int] | None = None
+        """Whose line stands on the terminal without an end."""
 
     def feed(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         """Yield what to write for one event."""
@@ -59,12 +83,14 @@ class Lines:
         if kind in ("finished", "requeued", "released") and event["job"] is not None:
             yield from self._flush(event["job"])
         if text := note(event):
+            yield from self._leave_rewritten()
             yield 2, dim(harmless(text), coloured=self._style.coloured).encode() + b"\n"
 
     def rest(self) -> Iterator[Piece]:
         """Yield the lines that have no end when nothing comes any more."""
-        for job in sorted({job for job, _ in self._partial} | set(self._agents)):
+        for job in sorted({job for job, _ in [*self._partial, *self._torn]} | set(self._agents)):
             yield from self._flush(job)
+        yield from self._leave_rewritten()
 
     def _agent(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         if self._style.own:
@@ -80,29 +106,74 @@ class Lines:
     def _said(self, event: Mapping[str, Any], fd: int, text: str) -> Iterator[Piece]:
         """Yield what an agent said (stdout) or what is told of it (stderr, in a quiet colour)."""
         if fd == 1 or self._style.whole:
-            yield from self._output(event, fd, text.encode())
+            yield from self._output(event, fd, text.encode("utf-8", "replace"))
         else:
             quiet = dim(harmless(text.rstrip("\n")), coloured=self._style.coloured)
             yield fd, quiet.encode() + (b"\n" if text.endswith("\n") else b"")
 
     def _output(self, event: Mapping[str, Any], fd: int, data: bytes) -> Iterator[Piece]:
+        key = (event["job"], fd)
         if not self._style.whole:
-            yield fd, neutralise(data) if self._style.safe else data
+            yield from self._stream(key, data)
             return
         attempt = event.get("attempt")
         if attempt is not None and self._attempts.setdefault(event["job"], attempt) != attempt:
             self._attempts[event["job"]] = attempt
             yield from self._flush(event["job"])
-        key = (event["job"], fd)
-        *whole, rest = (self._partial.pop(key, b"") + data).split(b"\n")
+        line = self._partial.setdefault(key, _Line())
+        line.at = event["at"] or line.at
+        *ended, rest = data.split(b"\n")
+        for piece in ended:
+            line.pieces.append(piece)
+            yield from self._write_line(key, line.take(), line.at)
         if rest:
-            self._partial[key] = rest
-        if whole:
-            yield fd, b"".join(self._line(event["job"], line, event) for line in whole)
+            line.pieces.append(rest)
+            if b"\r" in rest:
+                yield from self._rewrite(key, line)
 
-    def _line(self, job: int, line: bytes, event: Mapping[str, Any] | None) -> bytes:
+    def _stream(self, key: tuple[int, int], data: bytes) -> Iterator[Piece]:
+        """Yield output as it comes; a control sequence that is cut in two waits for its other half."""
+        if not self._style.safe:
+            yield key[1], data
+            return
+        whole, torn = split_sequence(self._torn.pop(key, b"") + data)
+        if torn:
+            self._torn[key] = torn
+        if whole:
+            yield key[1], neutralise(whole)
+
+    def _rewrite(self, key: tuple[int, int], line: _Line) -> Iterator[Piece]:
+        """Show the states of a line that goes on; the last one is kept, because its end may be a line's end."""
+        *states, current = _states(line.take())
+        line.pieces.append(current)
+        if not self._style.safe:
+            for state in states:
+                yield key[1], self._line(key[0], state, line.at)
+            return
+        shown = current.removesuffix(b"\r") or states[-1]
+        if self._rewritten != key:
+            yield from self._leave_rewritten()
+        self._rewritten = key
+        yield key[1], _ERASE_LINE + self._line(key[0], shown, line.at)[:-1]
+
+    def _write_line(self, key: tuple[int, int], line: bytes, at: str) -> Iterator[Piece]:
+        states = _states(line)
+        if self._rewritten == key:  # its last state takes the place of the one before
+            self._rewritten = None
+            yield key[1], _ERASE_LINE
+        yield from self._leave_rewritten()
+        for state in states[-1:] if self._style.safe else states:
+            yield key[1], self._line(key[0], state, at)
+
+    def _leave_rewritten(self) -> Iterator[Piece]:
+        """End the line that stands on the terminal, so that nothing is written over it."""
+        if self._rewritten is not None:
+            fd, self._rewritten = self._rewritten[1], None
+            yield fd, b"\n"
+
+    def _line(self, job: int, line: bytes, at: str) -> bytes:
         text = neutralise(line) if self._style.safe else line
-        stamp = f"{event['at']} ".encode() if self._style.timestamps and event and event["at"] else b""
+        stamp = f"{at} ".encode() if self._style.timestamps and at else b""
         head = prefix(job, coloured=self._style.coloured) if self._style.prefixed else b""
         return head + stamp + text + b"\n"
 
@@ -111,8 +182,18 @@ class Lines:
             for fd, text in agent.flush():
                 yield from self._said({"job": job, "at": ""}, fd, text)
         for fd in (1, 2):
-            if rest := self._partial.pop((job, fd), b""):
-                yield fd, self._line(job, rest, None)
+            if torn := self._torn.pop((job, fd), b""):
+                yield fd, neutralise(torn)
+            line = self._partial.pop((job, fd), None)
+            if line is not None and line.pieces:
+                yield from self._write_line((job, fd), line.take(), line.at)
+
+
+def _states(line: bytes) -> list[bytes]:
+    """Return what a line shows one after the other, by its carriage returns; the last one keeps one that ends it."""
+    end = b"\r" if line.endswith(b"\r") else b""
+    *states, last = line.removesuffix(b"\r").split(b"\r")
+    return [*(state for state in states if state), last + end]
 
 
 class LastLines:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
 from cyclopts import Parameter
 
+from cli import exits
+from cli.errors import CliError
 from cli.terminal import harmless, is_terminal
 
 Output = Literal["text", "json", "jsonl", "name"]
@@ -19,7 +22,8 @@ Form = Annotated[Output, Parameter(name=["--output", "-o"])]
 
 def talk(line: str) -> None:
     """Say something to the person; not part of the data."""
-    print(harmless(line), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # there is nobody left to tell
+        print(harmless(line), file=sys.stderr, flush=True)
 
 
 def write_line(line: str) -> None:
@@ -30,16 +34,37 @@ def write_line(line: str) -> None:
 def write_lines(lines: Sequence[str]) -> None:
     """Write lines of text for a person."""
     width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
-    for line in lines:
-        text = harmless(line)
-        print(text[: width - 1] + "…" if width and len(text) > width else text)
-    sys.stdout.flush()
+    with _stdout_may_fail():
+        for line in lines:
+            text = harmless(line)
+            print(text[: width - 1] + "…" if width and len(text) > width else text)
+        sys.stdout.flush()
+
+
+class OutputLost(CliError):
+    """stdout cannot be written: the disk is full, or it was closed. A reader that has gone is BrokenPipeError."""
+
+    def __init__(self, error: Exception, next_step: str = "free some space, or write somewhere else") -> None:
+        self.why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        message = f"the output cannot be written here: {self.why}"
+        super().__init__(message, next_step, exits.INFRASTRUCTURE, "output_lost")
+
+
+@contextlib.contextmanager
+def _stdout_may_fail() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: Python has closed the stream after an earlier failure
+        raise OutputLost(error) from error
 
 
 def write_bytes(data: bytes) -> None:
-    """Write data as it is."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    """Write data as it is. Raises OutputLost, BrokenPipeError."""
+    with _stdout_may_fail():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 def write_pieces(pieces: Iterable[tuple[int, bytes]]) -> None:
@@ -48,8 +73,9 @@ def write_pieces(pieces: Iterable[tuple[int, bytes]]) -> None:
         if fd == 1:
             write_bytes(data)
         else:
-            sys.stderr.buffer.write(data)
-            sys.stderr.flush()
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.buffer.write(data)
+                sys.stderr.flush()
 
 
 def write_json(value: Any) -> None:

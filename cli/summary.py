@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from cli.ending import explanation, sentence
 from cli.exits import first_failed
 from cli.output import table
 
@@ -34,7 +35,9 @@ def summary(task: Mapping[str, Any]) -> list[str]:
     ]
     lines = table(rows)
     if failed := first_failed(task):
-        lines.append(f"first failed: job {failed['job']} ({failed.get('reason')}): {failed.get('message', '')}")
+        lines.append(f"first failed: job {failed['job']} ({failed.get('reason')}): {explanation(task, failed)}")
+    elif said := sentence(task):
+        lines.append(f"ado: {said}")
     return lines
 
 

@@ -9,6 +9,8 @@ from typing import IO
 
 _COLOUR = re.compile(rb"\x1b\[[0-9;:]*m")
 _CONTROL = re.compile(rb"\x1b\[[0-9;:]*m|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
+_TORN = re.compile(rb"(?:\x1b(?:\[[0-9;:]{0,60})?|\xc2)\Z")
+"""What may be the beginning of a colour; a longer one is none, so that nothing is held back for ever."""
 _COLOURS = (36, 35, 33, 32, 34, 31)
 
 
@@ -20,6 +22,12 @@ def neutralise(data: bytes) -> bytes:
         return found if _COLOUR.fullmatch(found) else b"".join(b"\\x%02x" % byte for byte in found)
 
     return _CONTROL.sub(shown, data)
+
+
+def split_sequence(data: bytes) -> tuple[bytes, bytes]:
+    """Return what can be written, and the beginning of a control sequence at the end whose rest is still to come."""
+    match = _TORN.search(data)
+    return (data[: match.start()], match[0]) if match else (data, b"")
 
 
 def harmless(text: str) -> str:

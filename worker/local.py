@@ -25,7 +25,7 @@ from worker.output import Outbox
 from worker.pipes import OutputReader
 from worker.process import Ended, KeptProcess
 
-_TIMED_OUT, _INTERRUPTED, _UNKNOWN_AGENT, _LARGE, _NOT_ALLOWED = 124, 130, 127, 123, 126
+_TIMED_OUT, _INTERRUPTED, _UNKNOWN_AGENT, _NOT_ALLOWED = 124, 130, 127, 126
 _GRACE_SECONDS = 10.0
 _BUFFER_BYTES = 1024 * 1024
 Show = Callable[[dict[str, Any]], object]
@@ -181,12 +181,12 @@ def _say_failed(message: str, code: int) -> int:
 def _code(outcome: Outcome, ended: Ended) -> int:
     if ended.error is not None:
         return _say_failed(f"the agent could not be started: {outcome.message}", 1)
-    return _LARGE if ended.signal is not None else min(ended.exit_code or 0, _LARGE)
+    return 128 + ended.signal if ended.signal is not None else ended.exit_code or 0
 
 
 def _verdict(outcome: Outcome) -> int:
     """Return the exit code of an AI agent's run, and say what was wrong with it."""
     if outcome.outcome == "succeeded":
         return 0
-    code = _NOT_ALLOWED if outcome.reason == "permission_denied" else min(outcome.exit_code or 1, _LARGE)
+    code = _NOT_ALLOWED if outcome.reason == "permission_denied" else outcome.exit_code or 1
     return _say_failed(f"{outcome.reason}: {outcome.message}", code)

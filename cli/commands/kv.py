@@ -64,7 +64,10 @@ class Store:
 
 
 def _value(text: str, *, json: bool) -> Any:
-    data = sys.stdin.read() if text == "-" else text
+    try:
+        data = sys.stdin.buffer.read().decode() if text == "-" else text
+    except ValueError as error:
+        raise usage(f"the value cannot be read: {error}", "give it as UTF-8 text") from error
     if not json:
         return data
     try:

@@ -147,20 +147,23 @@ def run(
 def _prompt(prompt: str | None, file: str | None) -> str:
     if (prompt is None) == (file is None):
         raise usage("give the prompt either as an argument or with -F", 'example: ado run "fix the failing test"')
-    if "-" in (prompt, file):
-        return sys.stdin.read()
-    if file is None:
+    if file is None and prompt != "-":
         return prompt or ""
-    try:
-        return Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise usage(f"the prompt cannot be read: {error}", "check -F") from error
+    try:  # as bytes: a text file's carriage returns would be changed
+        data = sys.stdin.buffer.read() if "-" in (prompt, file) else Path(file or "").read_bytes()
+        return data.decode()
+    except (OSError, ValueError) as error:
+        raise usage(f"the prompt cannot be read: {error}", "check -F; the prompt is UTF-8 text") from error
 
 
 def _variable(entry: str) -> tuple[str, str]:
     if "=" not in entry:
         if entry not in os.environ:
             raise usage(f"--env {entry}: it is not set here", f"write --env {entry}=VALUE")
+        try:
+            os.environ[entry].encode()
+        except UnicodeEncodeError as error:
+            raise usage(f"--env {entry}: its value here is not UTF-8", f"write --env {entry}=VALUE") from error
         return entry, os.environ[entry]
     return pair(entry, "--env")
 

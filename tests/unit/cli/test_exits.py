@@ -10,8 +10,11 @@ from cli import exits
     [
         ("exit_nonzero", 7, 7),
         ("exit_nonzero", 123, 123),
-        ("exit_nonzero", 124, 123),
-        ("exit_nonzero", 255, 123),
+        ("exit_nonzero", 124, 124),
+        ("exit_nonzero", 137, 137),
+        ("exit_nonzero", 255, 255),
+        ("exit_nonzero", 3221225477, 255),
+        ("too_many_attempts", None, 1),
         ("agent_error", None, 1),
         ("agent_error", 0, 1),
         ("timed_out", 143, 124),
@@ -36,5 +39,5 @@ def test_a_task_has_the_code_of_the_job_that_failed_first():
 
 
 def test_the_help_topic_names_every_code():
-    for code in ("0", "1-123", "2", "123", "124", "125", "126", "127", "130"):
+    for code in ("0", "1-255", "1", "2", "124", "125", "126", "127", "130", "141"):
         assert f"\n  {code} " in "\n" + exits.TABLE

@@ -1,6 +1,11 @@
 """Events as lines."""
 
 import base64
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cli.lines import Lines, Style
 
@@ -60,3 +65,67 @@ def test_a_line_without_an_end_is_neither_lost_nor_joined_to_the_next_attempts()
     assert written(lines, output("one"), again) == b"[0] one\n"
     assert [*lines.rest()] == [(1, b"[0] two\n")]
     assert [*lines.rest()] == []
+
+
+def pieces(style, *events):
+    """Return what is written for events and at the end, as one text."""
+    lines = Lines(style)
+    return b"".join(data for event in events for _, data in lines.feed(event)) + b"".join(
+        data for _, data in lines.rest()
+    )
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_a_colour_that_is_cut_in_two_reaches_a_terminal_whole(cut):
+    text = "A\x1b[1;31mred"
+    style = Style(prefixed=False, safe=True)
+    assert pieces(style, output(text[:cut]), output(text[cut:])) == text.encode()
+
+
+def test_a_colour_waits_for_its_rest_through_the_other_streams_output():
+    style = Style(prefixed=False, safe=True)
+    got = pieces(style, output("\x1b[3"), output("err", stream="stderr"), output("1mred"))
+    assert got == b"err\x1b[31mred"
+
+
+def test_the_beginning_of_a_sequence_at_the_end_is_shown():
+    assert pieces(Style(prefixed=False, safe=True), output("end\x1b[3")) == b"end\\x1b[3"
+
+
+def test_what_only_looks_like_the_beginning_of_a_sequence_is_not_held_back_for_ever():
+    lines = Lines(Style(prefixed=False, safe=True))
+    assert len(written(lines, output("\x1b[" + "1;" * 1000))) > 1000
+
+
+def test_a_last_line_without_an_end_has_its_time():
+    style = Style(prefixed=False, timestamps=True)
+    assert pieces(style, output("a\nb")) == b"T a\nT b\n"
+
+
+def test_progress_is_shown_while_it_is_written_and_keeps_its_prefix():
+    lines = Lines(Style(prefixed=True))
+    assert written(lines, output("\rprogress 1%")) == b""
+    assert written(lines, output("\rprogress 2%")) == b"[0] progress 1%\n"
+    assert written(lines, output("\rdone\n")) == b"[0] progress 2%\n[0] done\n"
+
+
+def test_on_a_terminal_progress_is_rewritten_in_its_place():
+    lines = Lines(Style(prefixed=True, safe=True))
+    assert written(lines, output("10%\r")) == b"\r\x1b[K[0] 10%"
+    assert written(lines, output("20%\r")) == b"\r\x1b[K[0] 20%"
+    assert written(lines, output("other\n", job=1)) == b"\n[1] other\n"
+    assert written(lines, output("30%\r")) == b"\r\x1b[K[0] 30%"
+    assert written(lines, output("done\n")) == b"\r\x1b[K[0] done\n"
+
+
+@given(st.text(alphabet="ab\r\n", max_size=30), st.lists(st.integers(0, 30), max_size=5))
+def test_the_lines_do_not_depend_on_how_the_output_was_cut(text, cuts):
+    style = Style(prefixed=True)
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    parts = [text[low:high] for low, high in itertools.pairwise(edges)]
+    assert pieces(style, *(output(part) for part in parts)) == pieces(style, output(text))
+
+
+def test_an_end_of_line_of_two_bytes_is_one_end_of_line():
+    style = Style(prefixed=True)
+    assert pieces(style, output("a\r"), output("\nb\r\n")) == b"[0] a\r\n[0] b\r\n"
