@@ -177,9 +177,8 @@ class Masker:
         tokens, going_on = self._tokens(whole)
         spans = merged([*known, *tokens])
         until = len(whole) if hold is None else min(hold, begun)
-        for start, stop in spans:
-            if start <= until < stop:
-                until = stop
+        # What has begun within a mask can only make it longer; a mask that touches its end may become part of it.
+        until = next((stop for start, stop in spans if start <= until < stop), until)
         ready = self._masked_until(whole, spans, until)
         if going_on is not None and self._sent == len(whole):
             self._swallowing = going_on

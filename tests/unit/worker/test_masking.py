@@ -167,6 +167,13 @@ def test_two_secrets_side_by_side_are_both_masked():
     assert Secrets(["secret-one", "secret-two"]).mask(b"secret-onesecret-two") == b"******"
 
 
+def test_masks_that_a_longer_secret_joins_are_one_however_the_stream_is_divided():
+    secrets, whole = Secrets(["aaaaab", "cccccc", "abccccccdddd"]), b"-aaaaabccccccdddd-"
+    assert secrets.mask(whole) == b"-***-"
+    for cut in range(len(whole)):
+        assert streamed(secrets, [whole[:cut], whole[cut:]]) == b"-***-"
+
+
 def test_secrets_that_overlap_leave_nothing():
     assert Secrets(["abcdefgh", "efghijkl"]).mask(b"-abcdefghijkl-") == b"-***-"
 
