@@ -6,14 +6,16 @@ so that no other worker deletes it as well. What a worker leaves when it ends is
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import queue
 import secrets
 import subprocess
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 _log = logging.getLogger("ado.worker")
@@ -60,6 +62,17 @@ class Clearing:
                 work()
             except OSError as error:
                 _log.warning("directory not deleted", extra={"detail": str(error)})
+
+
+@contextlib.asynccontextmanager
+async def temporary_directory(parent: Path, prefix: str) -> AsyncIterator[Path]:
+    """Make a directory and delete it at the end, in a thread: a repository may have any number of files."""
+    place = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        yield place
+    finally:
+        with contextlib.suppress(OSError):  # it goes with its parent then
+            await asyncio.to_thread(remove, place)
 
 
 def remove(path: Path) -> None:

@@ -12,13 +12,13 @@ snapshot, after the agent and all of its processes have ended, fetches the store
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from app.git import GitError, clean_name, host_of, public_url, read_header
+from worker.clearing import temporary_directory
 from worker.directories import Place
 from worker.extras import Collector, Extras
 from worker.files import Files
@@ -152,8 +152,7 @@ class Workspace:
         if self._base.remote is None:
             raise GitError("there is no remote to push to")
         url = self._allowed(self._base.remote)
-        with tempfile.TemporaryDirectory(prefix="git-", dir=self._where.base) as name:
-            git_dir = Path(name)
+        async with temporary_directory(self._where.base, "git-") as git_dir:
             await self._init(git_dir, "--bare")
             env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._store / "objects")}
             commit = await unbundle(git_dir, bundle, env)
@@ -184,8 +183,7 @@ class Workspace:
 
     async def snapshot(self, bundle: Path, ref: str, message: str, author: str, *, extras: bool = False) -> Snapshot:
         """Commit the agent's directory and write it to ``bundle``, with what is beside it if asked. Raises GitError."""
-        with tempfile.TemporaryDirectory(prefix="git-", dir=self._where.base) as name:
-            git_dir = Path(name)
+        async with temporary_directory(self._where.base, "git-") as git_dir:
             await self._init(git_dir, "--bare")
             limits = Limits(self._files.limit, self.secrets, self._base.directory)
             taken = Snapshotter(git_dir, self._where.directory, self._store, self._commit, limits)
