@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -16,6 +17,9 @@ from cli.errors import CliError, fail, usage
 from cli.home import ensure_home
 from cli.output import Form, talk, write_one
 from cli.work import work
+
+_FIRST_LOOK_SECONDS = 10.0
+_LOOK_SECONDS = 60.0
 
 Hidden = Parameter(show=False)
 
@@ -226,22 +230,39 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     from db.spawner import SpawnerDatabase
 
     named = "ADO_WORKER_CAPABILITIES" in os.environ  # else its workers offer what is here, as they run here
+    hosts = tuple(f"git:{host}" for host in settings.git_hosts)
     try:
         capabilities, labels = (settings.worker_capabilities, {}) if named else here.offered()
     except OSError as error:
         raise usage(f"the secrets cannot be read: {error}", "check ADO_SECRETS_DIR") from error
     local = LocalBackend(
         urls=settings.url,
-        capabilities=(*capabilities, *(f"git:{host}" for host in settings.git_hosts)),
+        capabilities=(*capabilities, *hosts),
         labels=labels,
         work_dir=Path(settings.work_dir),
         lifeline=lifeline,
     )
+    if not named:
+        looking = threading.Thread(target=_look_again, args=(local, hosts, stopping), name="agents", daemon=True)
+        looking.start()
     limits = Limits(settings.max_workers, settings.idle_seconds, settings.start_seconds)
     try:
         Spawner(SpawnerDatabase(pool), local, limits, interval=settings.spawner_seconds).run(stopping)
     finally:
         local.stop(settings.worker_stop_seconds)
+
+
+def _look_again(local: Any, hosts: tuple[str, ...], stopping: threading.Event) -> None:
+    """Look again and again what can start here: an agent may be installed, signed in or updated, or was slow to answer.
+
+    The first look comes soon, because agents that did not answer at the start were probably started all at once.
+    """
+    pause = _FIRST_LOOK_SECONDS
+    while not stopping.wait(pause):
+        pause = _LOOK_SECONDS
+        with contextlib.suppress(OSError):  # the secrets cannot be read for the moment: what was offered stays
+            capabilities, labels = here.offered()
+            local.set_offer((*capabilities, *hosts), labels)
 
 
 def worker(

@@ -20,7 +20,7 @@ from typing import Any
 
 from app.rpc.client import CallError
 from worker.agents import AGENTS
-from worker.agents.base import TURN_ENDS, Outcome, Reader, Run, judge
+from worker.agents.base import TURN_ENDS, Agent, Outcome, Reader, Run, judge
 from worker.batches import BatchSender, Call, LeaseLost, until_answered
 from worker.checkpoint import Saved, Standing
 from worker.clearing import Clearing
@@ -179,8 +179,7 @@ class Attempt:
             isolated=settings.isolated,
         )
         if saved is not None:
-            prompt = saved.prompt(run.prompt, converses=agent.reader(run) is not None)
-            run = replace(run, prompt=prompt, session=saved.session, reported=saved.reported)
+            run = await asyncio.to_thread(_resumed, agent, run, saved)
         launch = agent.launch(run)
         env = surroundings({**given, **launch.env})
         names = (*(agent.needs.variables if agent.needs else ()), "ADO_TOKEN")
@@ -222,6 +221,7 @@ class Attempt:
     ) -> Outcome:
         """Send what the agent writes until its end, and bring home what it did. Nothing here outlives this."""
         readers: list[OutputReader] = []
+        listener: Listener | None = None
         turn_ended = home.checkpoints.turn_ended if home else _nothing
         pipe = EventPipe(process.events, outbox, self._secrets, partial(self._heed, turn_ended=turn_ended))
         reading = [asyncio.create_task(pipe.run(), name="events")]
@@ -250,6 +250,8 @@ class Attempt:
                 async with asyncio.timeout(self._settings.output_seconds):
                     await all_or_failure([*done, *reading])
             outcome = judge(ended) if self._reader is None else self._reader.outcome(ended)
+            if listener is not None:
+                outcome = listener.explain(outcome)
             outcome = self._judge(self._memory.explain(outcome))
             if home is not None:
                 outcome = await home.bring(outcome)
@@ -296,7 +298,8 @@ class Attempt:
     async def _watch_silence(self, listener: Listener) -> None:
         seconds = self._settings.agent_idle_seconds
         await listener.stalled(seconds)
-        self.stop(Outcome("failed", None, "timed_out", f"the agent said nothing for {seconds:g} seconds"))
+        assert self._reader is not None
+        self.stop(self._reader.stalled(seconds))
 
     def _heed(self, event: Mapping[str, Any], turn_ended: Callable[[], object]) -> None:
         if event.get("event") == "session":
@@ -330,3 +333,16 @@ class Attempt:
             _log.exception("no result could be read", extra={"job": self.key[0], "attempt": self.key[1]})
             return {}
         return {"result": result_that_fits(result), "usage": usage_that_fits(usage)}
+
+
+def _resumed(agent: Agent, run: Run, saved: Saved) -> Run:
+    """Return the run that goes on from a checkpoint.
+
+    Where the session's files are not there, a new session is told what was done: resuming would fail the task.
+    """
+    if saved.session and not agent.session_files(run.home, saved.session):
+        saved = replace(saved, session=None)
+    converses = agent.reader(run) is not None
+    prompt = saved.prompt(run.prompt, converses=converses)
+    anew = replace(saved, session=None).prompt(run.prompt, converses=converses)
+    return replace(run, prompt=prompt, anew=anew, session=saved.session, reported=saved.reported)

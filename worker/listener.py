@@ -13,12 +13,13 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from worker.agents import events
-from worker.agents.base import TURN_ENDS, Event, Reader
+from worker.agents.base import TURN_ENDS, Event, Outcome, Reader
 from worker.lines import Turn, read_available
 from worker.masking import NO_SECRETS, Masker, Secrets
 from worker.output import Outbox, is_text
@@ -27,6 +28,8 @@ _log = logging.getLogger("ado.worker")
 _READ_BYTES = 64 * 1024
 _LINE_BYTES = 8 * 1024 * 1024
 _RAW_CHARS = 256 * 1024
+_LAST_WORDS = 2000
+_UNREPORTED = frozenset({"no_result", "exit_nonzero", "start_failed"})
 _TEXTS = ("text", "fragment", "title", "toolId")
 """Members of events that are read here; an agent's line may have put anything there."""
 
@@ -52,6 +55,7 @@ class Listener:
         self._directory = f"{directory}/"
         self._tools: set[str | None] = set()
         self._murmur = b""
+        self._last_words = b""
         self._spoke_at = time.monotonic()
 
     async def run(self) -> None:
@@ -65,11 +69,19 @@ class Listener:
     def overhear(self, data: bytes) -> None:
         """Take note of what the agent writes to stderr, which is output besides."""
         self._spoke_at = time.monotonic()
+        self._last_words = (self._last_words + data)[-_LAST_WORDS:]
         *whole, self._murmur = (self._murmur + data).split(b"\n")
         self._murmur = self._murmur[-_READ_BYTES:]
         for line in whole:
             for event in self._understood(self._reader.overhear, line.decode("utf-8", "replace")):
                 self._outbox.put({"type": "agent", **event})
+
+    def explain(self, outcome: Outcome) -> Outcome:
+        """Add the agent's last words on stderr to an end that it did not report itself: they say why."""
+        words = self._last_words.decode("utf-8", "replace").strip()
+        if outcome.outcome != "failed" or outcome.reason not in _UNREPORTED or not words:
+            return outcome
+        return replace(outcome, message=f"{outcome.message}; its last words: {words}")
 
     async def stalled(self, seconds: float) -> None:
         """Wait until the agent has said nothing for so long although no tool of its runs."""

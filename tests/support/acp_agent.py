@@ -6,7 +6,7 @@ It answers with the prompt, after a tool for which it asks; the prompt ``fail`` 
 import asyncio
 
 import acp
-from acp.schema import AgentCapabilities, PermissionOption, ToolCallUpdate
+from acp.schema import AgentCapabilities, PermissionOption, SessionMode, SessionModeState, ToolCallUpdate
 
 
 class Agent:
@@ -21,9 +21,18 @@ class Agent:
         )
 
     async def new_session(self, **_):
-        return acp.NewSessionResponse(session_id="session-1")
+        self.mode = "auto"
+        modes = [SessionMode(id=name, name=name) for name in ("auto", "acceptEdits", "bypassPermissions")]
+        return acp.NewSessionResponse(
+            session_id="session-1", modes=SessionModeState(current_mode_id=self.mode, available_modes=modes)
+        )
+
+    async def set_session_mode(self, mode_id, **_):
+        self.mode = mode_id
 
     async def load_session(self, session_id, **_):
+        if session_id == "gone":
+            raise acp.RequestError(-32603, "Internal error", {"details": "No previous sessions found"})
         await self.client.session_update(session_id, acp.update_agent_message_text("an old answer"))
         return acp.LoadSessionResponse()
 
@@ -40,7 +49,8 @@ class Agent:
         allowed = getattr(answer.outcome, "option_id", "") == "allow_once"
         status = "completed" if allowed else "failed"
         await self.client.session_update(session_id, acp.update_tool_call("1", status=status))
-        await self.client.session_update(session_id, acp.update_agent_message_text(f"done with {text}"))
+        said = f"mode {self.mode}" if text == "mode?" else f"done with {text}"
+        await self.client.session_update(session_id, acp.update_agent_message_text(said))
         return acp.PromptResponse(stop_reason="end_turn")
 
 

@@ -24,6 +24,17 @@ DEFAULT = ("opencode=opencode acp",)
 _KINDS = {"edit": "edit", "delete": "edit", "move": "edit", "execute": "bash", "read": "read", "search": "search",
           "fetch": "fetch"}  # fmt: skip
 _ENDED = frozenset({"completed", "failed"})
+_SYSTEM_ERROR = "systemError"
+_AUTH_REQUIRED, _UNAUTHORIZED = -32000, 401
+"""The protocol's code for missing credentials, and the HTTP status that says the same."""
+_SESSIONS = (
+    ".local/share/opencode/opencode.db*",
+    ".claude/projects/*/{session}*",
+    ".codex/sessions/**/*{session}*",
+    ".gemini/tmp/*/chats/*",
+    ".gemini/tmp/*/.project_root",
+)
+"""Where the agents and bridges that are known keep their sessions."""
 _QUIET = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1", "OPENCODE_DISABLE_SHARE": "1",
           "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}  # fmt: skip
 _CAREFUL = {"OPENCODE_PERMISSION": json.dumps({"bash": "ask", "webfetch": "ask", "external_directory": "ask"})}
@@ -60,15 +71,18 @@ class AcpAgent:
         bridge = [sys.executable, "-P", "-m", "worker.agents.acp_bridge", str(run.directory)]
         bridge += ["all" if run.isolated else "edits", run.session or "-", "--", find(program), *arguments]
         env = {} if run.local else _QUIET if run.isolated else {**_QUIET, **_CAREFUL}
-        return Launch(bridge, env, run.prompt)
+        return Launch(bridge, env, json.dumps({"prompt": run.prompt, "anew": run.anew or run.prompt}))
 
     def reader(self, run: Run) -> AcpReader:
         """Return a reader of the bridge's lines."""
         return AcpReader(run)
 
     def session_files(self, home: Path, session: str) -> list[Path]:
-        """Return opencode's database; where another agent keeps its sessions is not known."""
-        return sorted(home.glob(".local/share/opencode/opencode.db*"))
+        """Return the files of a session of the agents that are known; of another one there are none."""
+        plain = session if session.replace("-", "").replace("_", "").isalnum() else "-"
+        found = [path for pattern in _SESSIONS for path in home.glob(pattern.format(session=plain))]
+        names = home / ".gemini/projects.json"
+        return sorted({*found, *([names] if found and names.exists() else [])})
 
 
 class AcpReader:
@@ -79,7 +93,8 @@ class AcpReader:
         self.reported: dict[str, float] = {}
         self.usage: dict[str, float] | None = None
         self.result: dict[str, Any] | None = None
-        self._verdict = Verdict()
+        self._verdict = Verdict(needs_evidence=True)
+        self._cost: dict[str, float] = {}
         self._tools: dict[str, dict[str, Any]] = {}
         self._written = ""
         self._said = ""
@@ -87,6 +102,10 @@ class AcpReader:
     def outcome(self, ended: Ended) -> Outcome:
         """Judge the run."""
         return self._verdict.outcome(ended)
+
+    def stalled(self, seconds: float) -> Outcome:
+        """Judge a run that has said nothing for so long."""
+        return self._verdict.stalled(seconds)
 
     def overhear(self, _line: str) -> list[Event]:
         """Return nothing: stderr is for people."""
@@ -102,7 +121,9 @@ class AcpReader:
             "prompt_result": self._result,
             "prompt_error": self._error,
         }.get(str(line.get("dir")))
-        return hearing(line.get("data") or {}) if hearing else []
+        found = hearing(line.get("data") or {}) if hearing else []
+        self._verdict.see(found)
+        return found
 
     def _session(self, data: Mapping[str, Any]) -> list[Event]:
         self.session = data.get("session_id") or self.session
@@ -118,6 +139,16 @@ class AcpReader:
                 return [events.other((data.get("content") or {}).get("text"))]
             case "tool_call" | "tool_call_update":
                 return self._tool(data)
+            case "usage_update":
+                return self._spent(data)
+        return []
+
+    def _spent(self, data: Mapping[str, Any]) -> list[Event]:
+        """Note the dollars, which are a sum over the session; they count whether or not the turn comes to its end."""
+        cost = data.get("cost") or {}
+        if cost.get("currency") == "USD":
+            self._cost = events.counted(costUsd=cost.get("amount"))
+            self.usage = {**(self.usage or {}), **self._cost}
         return []
 
     def _tool(self, data: Mapping[str, Any]) -> list[Event]:
@@ -160,23 +191,32 @@ class AcpReader:
 
     def _result(self, data: Mapping[str, Any]) -> list[Event]:
         written = self._text()
-        ok = data.get("stopReason") == "end_turn"
-        said = self._said if ok else f"it stopped: {data.get('stopReason')}"
+        meta = data.get("_meta") or {}
+        broke = _SYSTEM_ERROR in json.dumps(meta)  # codex-acp answers end_turn also when the model call failed
+        ok = data.get("stopReason") == "end_turn" and not broke
+        said = self._said if ok else "its model call failed" if broke else f"it stopped: {data.get('stopReason')}"
         self._verdict.end(ok, said)
-        numbers = data.get("usage") or {}
-        self.usage = events.counted(
-            inputTokens=numbers.get("inputTokens"),
-            outputTokens=numbers.get("outputTokens"),
-            cacheReadTokens=numbers.get("cachedReadTokens"),
-        )
+        self.usage = {**_tokens(data, meta), **self._cost}
         self.result = {"text": said}
         return [*written, events.usage(self.usage), events.result(ok, said)]
 
     def _error(self, data: Mapping[str, Any]) -> list[Event]:
         message = f"{data.get('msg', '')} {data.get('data', '')}".strip()
-        self._verdict.status = status_in(message)
+        status = _UNAUTHORIZED if data.get("code") == _AUTH_REQUIRED else status_in(message)
+        self._verdict.status = status
         self._verdict.end(False, message)
-        return [*self._text(), events.error(message, status=status_in(message)), events.result(False, message)]
+        return [*self._text(), events.error(message, status=status), events.result(False, message)]
+
+
+def _tokens(data: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, float]:
+    """Return the tokens of a turn, where the protocol has them or where gemini puts them."""
+    numbers = data.get("usage") or {}
+    quota = (meta.get("quota") or {}).get("token_count") or {}
+    return events.counted(
+        inputTokens=numbers.get("inputTokens", quota.get("input_tokens")),
+        outputTokens=numbers.get("outputTokens", quota.get("output_tokens")),
+        cacheReadTokens=numbers.get("cachedReadTokens"),
+    )
 
 
 def _named(tool: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -1,9 +1,10 @@
 """Speaks the Agent Client Protocol with an agent, and writes what it says as lines of JSON; a program of its own.
 
-``python -m worker.agents.acp_bridge DIRECTORY PERMISSIONS SESSION -- COMMAND…``, the prompt on stdin. PERMISSIONS is
-``all`` or ``edits``: nobody can be asked here, so anything else is refused. SESSION is the one to load, or ``-``. A
-line is ``{"dir": WHAT, "data": …}``: new_session, load, update, permission, prompt_result or prompt_error. What an
-agent replays while it loads a session is not written again.
+``python -m worker.agents.acp_bridge DIRECTORY PERMISSIONS SESSION -- COMMAND…``, with ``{"prompt": …, "anew": …}`` on
+stdin. PERMISSIONS is ``all`` or ``edits``: nobody can be asked here, so anything else is refused. SESSION is the one
+to load, or ``-``; where it cannot be loaded, a new one is begun with the prompt ``anew``. A line is ``{"dir": WHAT,
+"data": …}``: new_session, load, load_failed, update, permission, prompt_result or prompt_error. What an agent replays
+while it loads a session is not written again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ import acp
 from acp.schema import AllowedOutcome, ClientCapabilities, DeniedOutcome
 
 _LINE_BYTES = 32 * 1024 * 1024
+_MODES = {
+    "all": ("bypassPermissions", "full-access", "yolo"),
+    "edits": ("acceptEdits", "autoEdit", "auto_edit"),
+}
+"""The modes of known agents in which they do not ask for what is allowed anyway."""
 _HARMLESS = frozenset({"edit", "read", "search", "think"})
 
 
@@ -57,11 +63,33 @@ class Client:
         return acp.RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=chosen.option_id))
 
 
+async def load(agent: Any, client: Client, directory: str, session: str) -> Any:
+    """Load a session and return the answer; None where the agent does not know it any more."""
+    client.loading = True
+    try:
+        opened = await agent.load_session(cwd=directory, mcp_servers=[], session_id=session)
+    except acp.RequestError as error:
+        say("load_failed", {"session_id": session, "msg": str(error), "data": str(error.data or "")})
+        return None
+    finally:
+        client.loading = False
+    say("load", {"session_id": session})
+    return opened
+
+
+async def choose_mode(agent: Any, session: str, opened: Any, permissions: str) -> None:
+    """Set the mode that fits the permissions, where the agent has one: claude's bridge begins in one that asks."""
+    offered = [mode.id for mode in (opened.modes.available_modes if opened.modes else [])]
+    mode = next((mode for mode in _MODES[permissions] if mode in offered), None)
+    if mode is not None:
+        await agent.set_session_mode(session_id=session, mode_id=mode)
+
+
 async def converse(directory: str, permissions: str, session: str, command: list[str]) -> int:
     """Hold one conversation; return the exit code."""
     client = Client(permissions)
     ours = cast(Any, client)  # it has no other methods, because it says that it can do nothing else
-    prompt = sys.stdin.read()
+    prompts = json.loads(sys.stdin.read())
     options = {"limit": _LINE_BYTES}
     program, *arguments = command
     async with acp.spawn_agent_process(
@@ -71,14 +99,14 @@ async def converse(directory: str, permissions: str, session: str, command: list
             await agent.initialize(
                 protocol_version=acp.PROTOCOL_VERSION, client_capabilities=ClientCapabilities(terminal=False)
             )
-            if session == "-":
-                session = (await agent.new_session(cwd=directory, mcp_servers=[])).session_id
+            prompt = prompts["prompt"]
+            opened = None if session == "-" else await load(agent, client, directory, session)
+            if opened is None:
+                prompt = prompt if session == "-" else prompts["anew"]
+                opened = await agent.new_session(cwd=directory, mcp_servers=[])
+                session = opened.session_id
                 say("new_session", {"session_id": session})
-            else:
-                client.loading = True
-                await agent.load_session(cwd=directory, mcp_servers=[], session_id=session)
-                client.loading = False
-                say("load", {"session_id": session})
+            await choose_mode(agent, session, opened, permissions)
             answer = await agent.prompt(session_id=session, prompt=[acp.text_block(prompt)])
         except acp.RequestError as error:
             say("prompt_error", {"code": error.code, "msg": str(error), "data": str(error.data or "")})

@@ -57,6 +57,8 @@ class Run:
     """The session to go on with; its files are back in HOME already."""
     reported: Mapping[str, Any] = field(default_factory=dict)
     """The sums the session had reported when it was saved (``Reader.reported``): what comes on top is this run's."""
+    anew: str = ""
+    """What to ask in a new session, where the one that is resumed turns out to be gone."""
     isolated: bool = False
     """Whether nothing but the job is within the agent's reach, so that it need not ask for permission."""
     local: bool = False
@@ -99,6 +101,9 @@ class Reader(Protocol):
 
     def outcome(self, ended: Ended) -> Outcome:
         """Judge by what was said last and how the process ended."""
+
+    def stalled(self, seconds: float) -> Outcome:
+        """Judge a run that has said nothing for so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ cost it reports is the session's sum, its tokens are the run's.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,16 @@ class ClaudeReader:
         self._verdict = Verdict()
         self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
         self._denied: set[Any] = set()
+        self._messages: dict[str, dict[str, float]] = {}
         self._written = ""
 
     def outcome(self, ended: Ended) -> Outcome:
         """Judge the run."""
         return self._verdict.outcome(ended)
+
+    def stalled(self, seconds: float) -> Outcome:
+        """Judge a run that has said nothing for so long."""
+        return self._verdict.stalled(seconds)
 
     def overhear(self, _line: str) -> list[Event]:
         """Return nothing: its stderr is for people."""
@@ -94,7 +100,9 @@ class ClaudeReader:
             "user": self._user,
             "result": self._result,
         }.get(str(line.get("type")))
-        return hearing(line) if hearing else []
+        found = hearing(line) if hearing else []
+        self._verdict.see(found)
+        return found
 
     def _system(self, line: Mapping[str, Any]) -> list[Event]:
         match line.get("subtype"):
@@ -130,6 +138,7 @@ class ClaudeReader:
             self._verdict.fail(_plain(line["message"].get("content")), status)
             return [events.error(_plain(line["message"].get("content")), status=status)]
         self._verdict.go_on()
+        self._count(line["message"])
         found = []
         for block in line["message"].get("content") or []:
             if block.get("type") == "text" and not line.get("parent_tool_use_id"):
@@ -138,6 +147,12 @@ class ClaudeReader:
             elif block.get("type") == "tool_use":
                 found.append(self._tool_use(block))
         return found
+
+    def _count(self, message: Mapping[str, Any]) -> None:
+        """Count a message's tokens as it comes: a run that is stopped has no result line. The last count stands."""
+        if numbers := message.get("usage"):
+            self._messages[str(message.get("id"))] = _tokens(numbers)
+            self.usage = dict(sum((Counter(tokens) for tokens in self._messages.values()), Counter[str]()))
 
     def _tool_use(self, block: Mapping[str, Any]) -> Event:
         name, values = block["name"], block.get("input") or {}
@@ -165,24 +180,28 @@ class ClaudeReader:
 
     def _result(self, line: Mapping[str, Any]) -> list[Event]:
         ok = line.get("subtype") == "success" and not line.get("is_error")
-        said = str(line.get("result") or line.get("terminal_reason") or line.get("subtype"))
+        errors = "; ".join(str(error) for error in line.get("errors") or [])
+        said = str(line.get("result") or errors or line.get("terminal_reason") or line.get("subtype"))
         self._verdict.status = line.get("api_error_status") or (None if ok else self._verdict.status)
         self._verdict.end(ok, said)
         for denial in line.get("permission_denials") or []:
             if denial.get("tool_use_id") not in self._denied:
                 self._verdict.refuse(str(denial.get("tool_name")), "")
-        numbers = line.get("usage") or {}
-        tokens = events.counted(
-            inputTokens=numbers.get("input_tokens"),
-            outputTokens=numbers.get("output_tokens"),
-            cacheReadTokens=numbers.get("cache_read_input_tokens"),
-            cacheWriteTokens=numbers.get("cache_creation_input_tokens"),
-        )
+        tokens = _tokens(line.get("usage") or {})
         cost = events.counted(costUsd=line.get("total_cost_usd"))
         self.reported = {**self.reported, **cost}
         self.usage = {**tokens, **events.beyond(cost, self._before)}
         self.result = {"text": said}
         return [events.usage(self.usage), events.result(ok, said)]
+
+
+def _tokens(numbers: Mapping[str, Any]) -> dict[str, float]:
+    return events.counted(
+        inputTokens=numbers.get("input_tokens"),
+        outputTokens=numbers.get("output_tokens"),
+        cacheReadTokens=numbers.get("cache_read_input_tokens"),
+        cacheWriteTokens=numbers.get("cache_creation_input_tokens"),
+    )
 
 
 def _plain(content: Any) -> str:

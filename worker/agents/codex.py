@@ -98,6 +98,10 @@ class CodexReader:
         """Judge the run."""
         return self._verdict.outcome(ended)
 
+    def stalled(self, seconds: float) -> Outcome:
+        """Judge a run that has said nothing for so long."""
+        return self._verdict.stalled(seconds)
+
     def overhear(self, _line: str) -> list[Event]:
         """Return nothing: its stderr is for people."""
         return []
@@ -112,7 +116,9 @@ class CodexReader:
             "turn.completed": self._end,
             "turn.failed": self._fail,
         }.get(str(line.get("type")))
-        return hearing(line) if hearing else []
+        found = hearing(line) if hearing else []
+        self._verdict.see(found)
+        return found
 
     def _session(self, line: Mapping[str, Any]) -> list[Event]:
         self.session = line["thread_id"]

@@ -105,6 +105,10 @@ class GeminiReader:
         """Judge the run."""
         return self._verdict.outcome(ended)
 
+    def stalled(self, seconds: float) -> Outcome:
+        """Judge a run that has said nothing for so long."""
+        return self._verdict.stalled(seconds)
+
     def overhear(self, line: str) -> list[Event]:
         """Return what a line on stderr says: that the model is asked again."""
         found = _RETRY.match(line)
@@ -124,7 +128,9 @@ class GeminiReader:
             "error": self._error,
             "result": self._result,
         }.get(str(line.get("type")))
-        return hearing(line) if hearing else []
+        found = hearing(line) if hearing else []
+        self._verdict.see(found)
+        return found
 
     def _session(self, line: Mapping[str, Any]) -> list[Event]:
         self.session = line["session_id"]

@@ -51,6 +51,11 @@ class LocalBackend:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, float] = {}
 
+    def set_offer(self, capabilities: Sequence[str], labels: Mapping[str, str]) -> None:
+        """Have the workers that are started from now on offer this."""
+        self.offer = Offer(frozenset(capabilities), self.offer.resources)
+        self._labels = labels
+
     def start(self, worker_id: str, token: str) -> None:
         """Start a worker process."""
         read, write = os.pipe()

@@ -48,10 +48,15 @@ def test_a_cancelled_turn_and_a_failed_call_are_no_success():
     assert [(outcome.outcome, outcome.reason) for outcome in endings] == [("failed", "agent_error")] * len(endings)
 
 
-def bridge(tmp_path, prompt, permissions="all", session="-"):
+def bridge(tmp_path, prompt, permissions="all", session="-", anew=""):
     command = [sys.executable, "-P", "-m", "worker.agents.acp_bridge", str(tmp_path), permissions, session, "--"]
     done = subprocess.run(
-        [*command, sys.executable, FAKE], input=prompt, capture_output=True, text=True, timeout=60, check=False
+        [*command, sys.executable, FAKE],
+        input=json.dumps({"prompt": prompt, "anew": anew}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return heard([json.loads(line) for line in done.stdout.splitlines()], done.returncode)
 
@@ -87,3 +92,55 @@ def test_any_agent_can_be_configured():
     assert agents["goose"].needs.program == "goose"
     with pytest.raises(OSError, match="its own settings"):
         agents["goose"].launch(Run("x", Path("/job"), Path("/home"), args={"model": "m"}))
+
+
+def test_a_session_that_is_gone_is_begun_anew_with_what_was_done(tmp_path):
+    _, reader, outcome = bridge(tmp_path, "go on", session="gone", anew="you began this before")
+    assert outcome.outcome == "succeeded"
+    assert reader.session == "session-1"
+    assert "you began this before" in reader.result["text"]
+
+
+def test_the_mode_in_which_an_agent_does_not_ask_is_set(tmp_path):
+    for permissions, mode in (("all", "bypassPermissions"), ("edits", "acceptEdits")):
+        _, reader, _ = bridge(tmp_path, "mode?", permissions=permissions)
+        assert f"mode {mode}" in reader.result["text"]
+
+
+END = {"dir": "prompt_result", "data": {"stopReason": "end_turn"}}
+SPEAKS = {
+    "dir": "update",
+    "data": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "done"}},
+}
+
+
+def test_a_turn_that_ends_without_a_word_or_a_tool_is_no_result():
+    assert heard([END])[2].reason == "no_result"
+    assert heard([SPEAKS, END])[2].outcome == "succeeded"
+
+
+def test_a_turn_without_a_token_is_no_result_whatever_was_said():
+    silent = {
+        "dir": "prompt_result",
+        "data": {"stopReason": "end_turn", "usage": {"inputTokens": 0, "outputTokens": 0}},
+    }
+    assert heard([SPEAKS, silent])[2].reason == "no_result"
+
+
+def test_a_turn_whose_model_call_failed_is_a_failure_although_it_ended():
+    failed = {"dir": "prompt_result", "data": {"stopReason": "end_turn", "_meta": {"threadStatus": "systemError"}}}
+    outcome = heard([SPEAKS, failed])[2]
+    assert (outcome.outcome, outcome.reason) == ("failed", "agent_error")
+
+
+def test_missing_credentials_have_a_code_of_their_own():
+    error = {"dir": "prompt_error", "data": {"code": -32000, "msg": "Authentication required", "data": ""}}
+    assert heard([error], code=1)[2].reason == "auth"
+
+
+def test_tokens_and_dollars_are_counted_where_agents_put_them():
+    cost = {"dir": "update", "data": {"sessionUpdate": "usage_update", "cost": {"amount": 0.25, "currency": "USD"}}}
+    quota = {"quota": {"token_count": {"input_tokens": 333, "output_tokens": 66}}}
+    end = {"dir": "prompt_result", "data": {"stopReason": "end_turn", "_meta": quota}}
+    assert heard([SPEAKS, cost, end])[1].usage == {"inputTokens": 333, "outputTokens": 66, "costUsd": 0.25}
+    assert heard([SPEAKS, cost])[1].usage == {"costUsd": 0.25}  # a turn that is cut short has cost as much

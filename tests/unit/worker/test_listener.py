@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from worker.agents import AGENTS
-from worker.agents.base import Run
+from worker.agents.base import Outcome, Run
 from worker.listener import Listener, lines
 from worker.masking import Secrets
 from worker.output import Outbox
@@ -205,3 +205,19 @@ async def test_a_line_on_stderr_that_the_adapter_trips_over_is_output_all_the_sa
     assert outbox.empty
     os.close(read)
     os.close(write)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"), [("no_result", True), ("exit_nonzero", True), ("timed_out", False), ("auth", False)]
+)
+async def test_an_end_that_an_agent_did_not_report_is_explained_by_its_last_words(reason, told):
+    read, write = os.pipe()
+    os.close(write)
+    reader = AGENTS["claude-code"].reader(Run("x", Path("/job"), Path("/home")))
+    listener = Listener(read, reader, Outbox(1 << 20))
+    listener.overhear(b"x" * 10_000 + b"\nError: the settings file names ")
+    listener.overhear("an unknown model č\n".encode())
+    outcome = listener.explain(Outcome("failed", 42, reason, "no final result"))
+    os.close(read)
+    assert ("an unknown model č" in outcome.message) == told
+    assert len(outcome.message) < 2200
