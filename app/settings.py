@@ -15,6 +15,10 @@ _LEAST_BODY_BYTES = 2 * 1024 * 1024
 """A worker's batch is up to 1 MiB of JSON; a frame that is too large has no answer but the end of its socket."""
 
 
+_MOST = 2_000_000_000
+"""What still fits an integer of Postgres."""
+
+
 class SettingsError(ValueError):
     """A setting is missing or makes no sense; the text names the variable and what it takes."""
 
@@ -114,10 +118,10 @@ class AppSettings:
             raise SettingsError(
                 f"ADO_BODY_BYTES must be {_LEAST_BODY_BYTES} or more: workers send as much; found {self.body_bytes}"
             )
-        if self.losses < 1:
-            raise SettingsError(f"ADO_LOSSES must be 1 or more; found {self.losses}")
-        if self.attempts < 1:
-            raise SettingsError(f"ADO_ATTEMPTS must be 1 or more; found {self.attempts}")
+        for name in ("losses", "attempts", "event_bytes", "batch_events"):
+            found = getattr(self, name)
+            if not 1 <= found <= _MOST:
+                raise SettingsError(f"ADO_{name.upper()} must be from 1 to {_MOST}; found {found}")
 
     @property
     def monitor_seconds(self) -> float:

@@ -30,6 +30,7 @@ from worker.event_pipe import EventPipe
 from worker.files import Files
 from worker.fitness import Fitness, Unusable, described
 from worker.homecoming import Homecoming
+from worker.limits import Limits
 from worker.listener import Listener
 from worker.masking import NO_SECRETS, Secrets
 from worker.memory import MemoryWatch
@@ -73,6 +74,7 @@ class Attempt:
         vault: Vault,
         fitness: Fitness,
         clearing: Clearing,
+        limits: Limits,
     ) -> None:
         self.job = job
         self.key: tuple[str, int] = (job["jobId"], job["attempt"])
@@ -81,6 +83,7 @@ class Attempt:
         self._vault = vault
         self._fitness = fitness
         self._clearing = clearing
+        self._limits = limits
         self._secrets = NO_SECRETS
         self._mask_socket: dict[str, str] = {}
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
@@ -125,8 +128,8 @@ class Attempt:
                 place(self._settings.work_dir, name, self._clearing) as where,
                 registrar(where.base, lambda: self._secrets) as self._mask_socket,
             ):
-                outbox = Outbox(self._settings.buffer_bytes)
-                sender = BatchSender(self._call, outbox, self._fence)
+                outbox = Outbox(self._settings.buffer_bytes, self._limits.chunk_bytes)
+                sender = BatchSender(self._call, outbox, self._fence, self._limits.batch_events)
                 home = self._home(where, outbox) if "workspace" in self.job else None
                 outcome = await self._run_agent(outbox, sender, where, home)
         except Unusable as error:

@@ -1,8 +1,8 @@
 """Numbered batches: one in flight, sent again until acknowledged.
 
 The size of a batch is that of its JSON. What a server refuses for its content is never sent again unchanged: the batch
-is halved until the event is alone, and that one becomes a ``dropped`` event. A refusal stores nothing, so the halves
-may have the batch's number.
+is halved until the event is alone. Output that is too large for the server is halved as well, any other event becomes a
+``dropped`` event. A refusal stores nothing, so the halves may have the batch's number.
 
 Flush at once; what comes while a batch is in flight gathers and is the next one. A batch keeps its number and content
 until the server has it, so sending it twice stores it once. ``lease_lost`` ends everything: the attempt is another
@@ -20,14 +20,15 @@ from typing import Any
 import orjson
 
 from app.rpc.client import CallError, Unreachable
+from worker.limits import BATCH_EVENTS
 from worker.output import Outbox
-from worker.wire_events import DROPPED, dropped
+from worker.wire_events import DROPPED, dropped, halves
 
 _log = logging.getLogger("ado.worker")
-_BATCH_EVENTS = 1000
 _BATCH_BYTES = 1024 * 1024
 _PASSING = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
 _REFUSED_CONTENT = frozenset({"BAD_REQUEST", "PAYLOAD_TOO_LARGE", "PARSE_ERROR"})
+_TOO_LARGE = "limit_exceeded"
 _LONGEST_PAUSE = 2.0
 _MOST_FAILURES = 120
 """A server that has failed so often in a row, for about three minutes, would fail for ever: the attempt must end."""
@@ -62,15 +63,16 @@ async def until_answered(call: Call, path: str, value: dict[str, Any]) -> Any:
 class BatchSender:
     """Sends what the outbox holds; ``last`` is the number of the last acknowledged batch."""
 
-    def __init__(self, call: Call, outbox: Outbox, fence: dict[str, Any]) -> None:
+    def __init__(self, call: Call, outbox: Outbox, fence: dict[str, Any], batch_events: int = BATCH_EVENTS) -> None:
         self._call = call
+        self._batch_events = batch_events
         self._outbox = outbox
         self._fence = fence
         self.last = 0
 
     async def run(self) -> None:
         """Send until the outbox is closed and empty. Raises LeaseLost, CallError."""
-        while events := await self._outbox.take(_BATCH_EVENTS, _BATCH_BYTES):
+        while events := await self._outbox.take(self._batch_events, _BATCH_BYTES):
             parts = [events]
             while parts:
                 part = parts.pop()
@@ -93,6 +95,8 @@ def _smaller(events: list[bytes], reason: str) -> list[list[bytes]]:
     if len(events) > 1:
         middle = len(events) // 2
         return [events[:middle], events[middle:]]
+    if reason == _TOO_LARGE and (parts := halves(events[0])):
+        return [[part] for part in parts]
     _log.warning("event refused", extra={"bytes": len(events[0]), "reason": reason})
     if events[0].startswith(DROPPED):  # a server of an older release does not know this type
         return []

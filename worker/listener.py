@@ -22,12 +22,14 @@ from worker.agents import events
 from worker.agents.base import TURN_ENDS, Event, Outcome, Reader
 from worker.lines import Turn, read_available
 from worker.masking import NO_SECRETS, Masker, Secrets
-from worker.output import Outbox, is_text
+from worker.output import Outbox
+from worker.wire_events import is_text
 
 _log = logging.getLogger("ado.worker")
 _READ_BYTES = 64 * 1024
 _LINE_BYTES = 8 * 1024 * 1024
-_RAW_CHARS = 256 * 1024
+_RAW_CHARS = 128 * 1024  # up to four bytes each: it fits one event beside the other members
+_MEMBER_CHARS = 100_000
 _LAST_WORDS = 2000
 _UNREPORTED = frozenset({"no_result", "exit_nonzero", "start_failed"})
 _TEXTS = ("text", "fragment", "title", "toolId")
@@ -96,7 +98,7 @@ class Listener:
             if len(line) > _READ_BYTES:
                 await asyncio.sleep(0)
             self._note(event)
-            self._outbox.put({"type": "agent", **event})
+            self._outbox.put({"type": "agent", **{name: _cut(name, value) for name, value in event.items()}})
             if event["event"] in TURN_ENDS:
                 self._turn_ended()
 
@@ -154,6 +156,12 @@ class Listener:
             self._tools.add(event["toolId"])
         elif event["event"] == "tool_end":
             self._tools.discard(event.get("toolId"))
+
+
+def _cut(name: str, value: Any) -> Any:
+    """Return a member of an event, cut where its length would make the event too large; the line itself is not."""
+    too_long = name != "raw" and isinstance(value, str) and len(value) > _MEMBER_CHARS
+    return value[:_MEMBER_CHARS] + "…" if too_long else value
 
 
 def with_raw(found: list[Event], raw: str) -> list[Event]:

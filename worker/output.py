@@ -13,26 +13,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.wire_events import Chunk, Encoded, encode
+from worker.limits import CHUNK_BYTES
+from worker.wire_events import Chunk, Encoded, encode, is_text
 
-_EVENT_BYTES = 64 * 1024
 _EVENT_COST = 64
-
-
-def is_text(data: bytes) -> bool:
-    """Whether bytes are valid UTF-8."""
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class Outbox:
     """The bounded buffer of one attempt. Full at ``limit`` bytes, open again at half of it."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._limit = limit
+        self._chunk_bytes = chunk_bytes
         self._pending: deque[Chunk | Encoded] = deque()
         self._size = 0
         self._filled = asyncio.Event()
@@ -61,13 +53,18 @@ class Outbox:
         self._resume.append(resume)
 
     def write(self, stream: str, data: bytes, text: bool) -> None:
-        """Add output of a read, 64 KiB and a held-back character at most, to the last chunk where that is alike."""
+        """Add output, to the last chunk where that is alike; what is longer than a chunk becomes several."""
+        for start in range(0, len(data), self._chunk_bytes):
+            piece = data[start : start + self._chunk_bytes]
+            self._write(stream, piece, text if len(piece) == len(data) else is_text(piece))
+
+    def _write(self, stream: str, data: bytes, text: bool) -> None:
         last = self._pending[-1] if self._pending else None
         if (
             isinstance(last, Chunk)
             and last.stream == stream
             and last.text == text
-            and len(last.data) + len(data) <= _EVENT_BYTES
+            and len(last.data) + len(data) <= self._chunk_bytes
         ):
             last.data += data
             self._size += len(data)

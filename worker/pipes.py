@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from worker.masking import Masker, Secrets
-from worker.output import Outbox, is_text
+from worker.output import Outbox
+from worker.wire_events import is_text
 
 _READ_BYTES = 64 * 1024  # no less than a pipe can hold: what comes after a read is named again
 _HOLD_SECONDS = 0.05

@@ -30,6 +30,7 @@ from worker.files import Files
 from worker.fitness import Fitness
 from worker.keeper import become_subreaper
 from worker.lease import Heartbeat, Report
+from worker.limits import Limits
 from worker.offer import WorkerOffer
 from worker.settings import WorkerSettings
 from worker.token import RENEWAL_SECONDS, Token
@@ -57,6 +58,7 @@ class Supervisor:
         self._client = Client(settings.url, token.value, on_state=self._connection)
         self._session = ""
         self._file_bytes = 0
+        self._limits = Limits()
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._taken = 0
@@ -114,6 +116,7 @@ class Supervisor:
             return None
         self._session = registration["session"]
         self._file_bytes = int(registration["fileBytes"])
+        self._limits = Limits.of(registration)
         _log.info("worker registered", extra={"worker": settings.worker_id})
         return Heartbeat(
             settings, self._token, registration, self._report, self._heard, self._refused, self._take_token
@@ -210,7 +213,8 @@ class Supervisor:
 
     def _begin(self, job: dict[str, Any]) -> None:
         self._taken += 1
-        attempt = Attempt(job, self._call, self._settings, self._files_of, self._vault, self._fitness, self._clearing)
+        machine = self._vault, self._fitness, self._clearing
+        attempt = Attempt(job, self._call, self._settings, self._files_of, *machine, self._limits)
         self._attempts[attempt.key] = attempt
         task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")
         self._running.add(task)

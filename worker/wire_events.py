@@ -70,6 +70,27 @@ _CONTROLS = bytes(byte for byte in range(0x20) if byte not in b"\b\t\n\f\r")
 """The bytes that JSON writes as six characters."""
 
 
+def is_text(data: bytes) -> bool:
+    """Whether bytes are valid UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def halves(event: bytes) -> list[bytes]:
+    """Return an output event as two; nothing for an event that cannot be divided."""
+    if not event.startswith(b'{"type":"output"'):
+        return []
+    said = orjson.loads(event)
+    data = base64.b64decode(said["data"]) if "encoding" in said else said["data"].encode()
+    middle = len(data) // 2
+    at = datetime.fromisoformat(said["at"])
+    parts = [data[:middle], data[middle:]] if middle else []
+    return [Chunk(said["stream"], at, bytearray(part), is_text(part)).wire() for part in parts]
+
+
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 _UNDECODED = range(0xDC80, 0xDD00)
 """What Python makes of a byte of a file name that is not UTF-8, see PEP 383."""

@@ -52,13 +52,15 @@ class RegisterInput(Wire):
 
 
 class Registered(Wire, omit_defaults=False):
-    """The session, the rhythm the worker keeps, and the largest file it may send."""
+    """The session, the rhythm the worker keeps, and the limits of what it sends."""
 
     worker_id: str
     session: str
     heartbeat_seconds: float
     lease_seconds: float
     file_bytes: int
+    event_bytes: int
+    batch_events: int
 
 
 class HeartbeatInput(Wire):
@@ -173,6 +175,8 @@ async def register(context: Context, input: RegisterInput) -> Registered:
         heartbeat_seconds=settings.heartbeat_seconds,
         lease_seconds=settings.lease_seconds,
         file_bytes=settings.file_bytes,
+        event_bytes=settings.event_bytes,
+        batch_events=settings.batch_events,
     )
 
 

@@ -17,6 +17,7 @@ from worker.clearing import Clearing
 from worker.event_pipe import EventPipe
 from worker.files import Files
 from worker.fitness import Fitness
+from worker.limits import Limits
 from worker.masking import Masker
 from worker.settings import WorkerSettings
 from worker.vault import Vault
@@ -58,7 +59,7 @@ def make(server, tmp_path):
         clearing = Clearing()
         return Attempt(
             job, server.call, settings, lambda fence: Files(("http://x",), "", fence, 1), Vault({}),
-            Fitness(str(tmp_path)), clearing,
+            Fitness(str(tmp_path)), clearing, Limits(),
         )  # fmt: skip
 
     return attempt

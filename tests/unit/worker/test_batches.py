@@ -1,13 +1,24 @@
 """Numbered batches against a scripted server: a stand-in for the transport, because a real one cannot be made to
 lose exactly one answer."""
 
+import asyncio
+import os
+
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from app.routers.append import parse_event
 from app.rpc.client import CallError, Unreachable
+from app.rpc.errors import ProcedureError
+from app.settings import AppSettings
 from worker import batches
 from worker.batches import BatchSender, LeaseLost, until_answered
+from worker.event_pipe import EventPipe
+from worker.masking import NO_SECRETS
 from worker.output import Outbox
+from worker.wire_events import is_text
 
 
 class Server:
@@ -122,3 +133,77 @@ async def test_failures_of_a_server_that_was_away_between_them_do_not_add_up(mon
     server = Server(failed, failed, away, failed, error("SERVICE_UNAVAILABLE"), failed, failed, None)
     await send(server, ["a"])
     assert len(server.calls) == 8
+
+
+@pytest.mark.parametrize("data", [b"a" * 5000, "é".encode() * 2500, bytes(range(256)) * 20, b"\x00" * 5000])
+async def test_output_that_is_too_large_for_the_server_comes_in_parts(data):
+    """Its limit may have been lowered since the worker registered: nothing of the output is lost."""
+    limited = AppSettings(dsn="postgresql://x", event_bytes=100)
+
+    def refuse_large(value):
+        try:
+            [parse_event(event, limited) for event in value["events"]]
+        except ProcedureError as refusal:
+            return error(refusal.code, refusal.reason)
+        return None
+
+    server = Server(refuses=refuse_large)
+    outbox = Outbox(1 << 20)
+    outbox.write("stderr", data, text=is_text(data))
+    outbox.close()
+    await BatchSender(server.call, outbox, {}).run()
+    events = [event for number in sorted(server.stored) for event in server.stored[number]]
+    assert b"".join(parse_event(event, limited).data for event in events) == data
+    assert {event["stream"] for event in events} == {"stderr"}
+
+
+async def test_a_batch_has_as_many_events_as_the_server_takes():
+    server = Server()
+    outbox = Outbox(1 << 20)
+    for number in range(25):
+        outbox.put({"type": "progress", "percent": number})
+    outbox.close()
+    await BatchSender(server.call, outbox, {}, batch_events=10).run()
+    assert [len(server.stored[number]) for number in (1, 2, 3)] == [10, 10, 5]
+
+
+OUTPUT = st.tuples(st.sampled_from(["stdout", "stderr"]), st.binary(max_size=200), st.integers(1, 2000))
+LINES = st.binary(max_size=60) | st.text(max_size=30).map(str.encode) | st.sampled_from([
+    b'{"type":"progress","message":"\\ud800"}', b'{"type":"progress","percent":99999999999999999999999}',
+    b'{"type":"progress","x":' + b"[" * 400 + b"]" * 400 + b"}", b'{"type":"agent","at":5,"seq":-1,"taskId":[]}',
+    b'{"type":"progress","message":"\\u0000"}', b'{"type":"output","data":7}', b'{"type":"progress","percent":NaN}',
+])  # fmt: skip
+
+
+@given(st.lists(OUTPUT | LINES, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_job_writes_the_server_takes_its_frames(writes):
+    """Through pipe, outbox and batches: every frame is within the server's limits and nothing of the output is lost."""
+    asyncio.run(through(writes))
+
+
+async def through(writes):
+    taken = AppSettings(dsn="postgresql://x")
+    outbox = Outbox(1 << 26)
+    expected = {"stdout": b"", "stderr": b""}
+    server = Server(refuses=lambda value: None)
+
+    async def call(path, value):
+        assert len(orjson.dumps(value)) < taken.body_bytes
+        return await server.call(path, value)
+
+    read, write = os.pipe()
+    lines = [line for line in writes if isinstance(line, bytes)]
+    pipe = asyncio.create_task(EventPipe(read, outbox, NO_SECRETS, lambda _: None).run())
+    os.write(write, b"\n".join(lines))
+    os.close(write)
+    await pipe
+    for stream, piece, times in (item for item in writes if not isinstance(item, bytes)):
+        outbox.write(stream, piece * times, is_text(piece * times))
+        expected[stream] += piece * times
+    outbox.close()
+    await BatchSender(call, outbox, {}).run()
+    found = [parse_event(event, taken) for number in sorted(server.stored) for event in server.stored[number]]
+    for stream, data in expected.items():
+        assert b"".join(event.data for event in found if event.stream == stream) == data
+    assert {event.type for event in found} <= {"output", "progress", "agent", "dropped"}

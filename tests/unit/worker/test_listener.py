@@ -221,3 +221,12 @@ async def test_an_end_that_an_agent_did_not_report_is_explained_by_its_last_word
     os.close(read)
     assert ("an unknown model č" in outcome.message) == told
     assert len(outcome.message) < 2200
+
+
+@pytest.mark.parametrize("piece", ["x", "\U0001f600", "\x00", "\\", "\ufffd"])
+async def test_a_long_line_of_any_characters_comes_whole(piece):
+    """No event is too large for the server, whatever a character becomes in JSON."""
+    line = orjson.dumps(delta(piece * 400_000))
+    found = await hear(line + b"\n")
+    assert {event["type"] for event in found} == {"agent"}
+    assert "".join(event.get("raw", "") for event in found).encode() == line

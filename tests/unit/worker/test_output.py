@@ -3,8 +3,10 @@
 import asyncio
 
 import orjson
+import pytest
 
 from worker.output import Outbox
+from worker.wire_events import is_text
 
 
 async def test_who_has_something_to_tell_waits_while_the_buffer_is_full():
@@ -33,3 +35,13 @@ async def test_streams_keep_their_order_and_names():
         ("output", "stdout", "d"),
     ]
     assert outbox._size == 0
+
+
+@pytest.mark.parametrize("data", [b"a" * 100, "é".encode() * 50, bytes(range(256)), b""])
+async def test_what_is_longer_than_a_chunk_becomes_several(data):
+    outbox = Outbox(1 << 20, chunk_bytes=7)
+    outbox.write("stdout", data, is_text(data))
+    outbox.close()
+    chunks = await outbox.take_chunks()
+    assert b"".join(chunk.data for chunk in chunks) == data
+    assert all(len(chunk.data) <= 7 and chunk.text == is_text(chunk.data) for chunk in chunks)
