@@ -29,6 +29,7 @@ import time
 
 EVENTS_FD = 8
 _FIRST_FREE_FD = 10
+_STDERR = 2
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -216,6 +217,7 @@ def _become_agent(argv: list[str], events: int, held: int) -> None:
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(_PR_SET_DUMPABLE, 1)
     _prefer_for_oom_kill()
+    _inherit_nothing()
     events = fcntl.fcntl(events, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
     if held >= 0:
         fcntl.fcntl(held, fcntl.F_DUPFD, _FIRST_FREE_FD)
@@ -224,6 +226,16 @@ def _become_agent(argv: list[str], events: int, held: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.execvp(argv[0], argv)
+
+
+def _inherit_nothing() -> None:
+    """Have every descriptor but the standard ones closed by exec: the worker's own came here with those it passed."""
+    for name in os.listdir("/proc/self/fd" if _LINUX else "/dev/fd"):  # noqa: PTH208
+        try:
+            if int(name) > _STDERR:
+                os.set_inheritable(int(name), False)
+        except OSError:
+            continue  # the listing's own descriptor is closed by now
 
 
 def _prefer_for_oom_kill() -> None:

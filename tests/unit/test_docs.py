@@ -51,6 +51,8 @@ def test_the_readme_names_no_setting_that_is_not_there():
         "ADO_CHAOS_TASKS",
         "ADO_CHAOS_SEEDS",
         "ADO_FAULT_SEEDS",
+        "ADO_FUZZ_SECONDS",
+        "ADO_FUZZ_SEED",
     }
     assert set(re.findall(r"ADO_[A-Z_]+", README)) <= known | others
 

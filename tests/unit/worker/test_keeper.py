@@ -99,6 +99,28 @@ async def test_the_agent_gets_one_descriptor_of_one_digit_and_a_path():
     assert descriptors.split() == [b"0", b"1", b"2", b"3", b"8"]  # 3 is the directory that ls reads
 
 
+async def test_the_agent_inherits_no_other_descriptor_of_its_worker():
+    """Also not one that the worker itself has inherited: its lifeline, or the pipe that its token came through."""
+    script = f"""
+import asyncio, os, sys
+sys.path[:0] = {sys.path!r}
+from worker.process import KeptProcess
+async def main():
+    inherited = os.pipe()
+    for fd in inherited:
+        os.set_inheritable(fd, True)
+    process = await KeptProcess.start(["/bin/ls", "/proc/self/fd"], env=dict(os.environ), cwd="/")
+    await process.ended()
+    print(os.read(process.stdout, 65536).decode())
+import uvloop
+uvloop.run(main())
+"""
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["0", "1", "2", "3", "8"]  # 3 is the directory that ls reads
+
+
 async def test_the_agent_cannot_reach_the_keepers_channel():
     """A process of the same user can open what it finds under /proc/PID/fd, but no socket."""
     script = """for f in /proc/$PPID/fd/*; do
