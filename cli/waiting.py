@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cli.agents import PROGRAMS
+
 _LIVE = frozenset({"starting", "idle", "busy", "suspect", "draining"})
+_HOW_TO_OFFER = "; ado doctor --agents, where the workers run, says what an agent lacks (it is looked for every minute)"
 _NOT_YET = {
     "suspect": "its heartbeats are late",
     "draining": "it takes no new jobs and will end",
@@ -115,4 +118,6 @@ def nobody_offers(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     missing = {task["agent"], *task["requires"]}
     offered = {name for worker in status["workers"] if worker["state"] in _LIVE for name in worker["capabilities"]}
     wanted = ", ".join(sorted(missing - offered or missing))
-    return f"no live worker offers {wanted}; {len(found)} {'offers' if len(found) == 1 else 'offer'} something else"
+    step = _HOW_TO_OFFER if task["agent"] not in {*offered, *PROGRAMS} else ""
+    others = f"{len(found)} {'offers' if len(found) == 1 else 'offer'} something else"
+    return f"no live worker offers {wanted}; {others}{step}"

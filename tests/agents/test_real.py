@@ -81,7 +81,7 @@ def test_an_edit_of_a_repository_comes_home(plane, models, agent, repository):
 
 
 def test_wrong_credentials_are_told_as_such(plane, models, agent):
-    task, found, _ = run(plane, models, agent, "401", code={"claude-code": 1, "gemini-cli": 123, "codex": 1}[agent])
+    task, found, _ = run(plane, models, agent, "401", code={"claude-code": 1, "gemini-cli": 145, "codex": 1}[agent])
     assert task["jobs"][0]["reason"] == "auth"
     assert not first(found, "result")["ok"]
     if agent != "gemini-cli":

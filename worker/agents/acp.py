@@ -32,8 +32,8 @@ _SESSIONS = (
     ".claude/projects/*/{session}*",
     ".codex/sessions/**/*{session}*",
     ".gemini/tmp/*/chats/*",
-    ".gemini/tmp/*/.project_root",
 )
+_NAMES = (".gemini/tmp/*/.project_root", ".gemini/projects.json")
 """Where the agents and bridges that are known keep their sessions."""
 _QUIET = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1", "OPENCODE_DISABLE_SHARE": "1",
           "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}  # fmt: skip
@@ -81,8 +81,8 @@ class AcpAgent:
         """Return the files of a session of the agents that are known; of another one there are none."""
         plain = session if session.replace("-", "").replace("_", "").isalnum() else "-"
         found = [path for pattern in _SESSIONS for path in home.glob(pattern.format(session=plain))]
-        names = home / ".gemini/projects.json"
-        return sorted({*found, *([names] if found and names.exists() else [])})
+        names = [path for pattern in _NAMES for path in home.glob(pattern)]
+        return sorted({*found, *names}) if found else []
 
 
 class AcpReader:
@@ -90,7 +90,8 @@ class AcpReader:
 
     def __init__(self, run: Run) -> None:
         self.session: str | None = run.session
-        self.reported: dict[str, float] = {}
+        self.reported: dict[str, float] = dict(run.reported)
+        self._before = run.reported
         self.usage: dict[str, float] | None = None
         self.result: dict[str, Any] | None = None
         self._verdict = Verdict(needs_evidence=True)
@@ -147,7 +148,9 @@ class AcpReader:
         """Note the dollars, which are a sum over the session; they count whether or not the turn comes to its end."""
         cost = data.get("cost") or {}
         if cost.get("currency") == "USD":
-            self._cost = events.counted(costUsd=cost.get("amount"))
+            total = events.counted(costUsd=cost.get("amount"))
+            self.reported = {**self.reported, **total}
+            self._cost = events.beyond(total, self._before)
             self.usage = {**(self.usage or {}), **self._cost}
         return []
 

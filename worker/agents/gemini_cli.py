@@ -74,8 +74,13 @@ class GeminiCli:
         return GeminiReader(run)
 
     def session_files(self, home: Path, session: str) -> list[Path]:
-        """Return the conversation, which lies under a name made from its directory, and the list of those names."""
+        """Return the conversation, which lies under a name made from its directory, and the list of those names.
+
+        Without the conversation there is nothing: the names alone resume no session.
+        """
         chats = sorted(home.glob(f".gemini/tmp/*/chats/*{session[:8]}*"))
+        if not chats:
+            return []
         roots = sorted(home.glob(".gemini/tmp/*/.project_root"))
         return [*chats, *roots, *(file for file in [home / ".gemini/projects.json"] if file.exists())]
 

@@ -100,3 +100,8 @@ def test_pods_with_one_reason_share_a_line_and_one_that_is_starting_has_none():
     ]
     alone = task(jobs=[{"status": "queued", "pod": fine}])
     assert why_waiting(alone, status(worker("p", "starting"))) == "1 starting: it has not registered yet"
+
+
+def test_an_ai_agent_that_nobody_offers_is_told_with_what_says_why():
+    waits = {**task(), "agent": "gemini-cli"}
+    assert "ado doctor --agents" in why_waiting(waits, status(worker()))

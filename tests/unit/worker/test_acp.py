@@ -9,6 +9,7 @@ import pytest
 
 from worker.agents.acp import AcpAgent, configured
 from worker.agents.base import Run
+from worker.agents.gemini_cli import GeminiCli
 from worker.process import Ended
 
 TRANSCRIPT = Path(__file__).with_name("transcripts") / "acp-opencode.jsonl"
@@ -144,3 +145,21 @@ def test_tokens_and_dollars_are_counted_where_agents_put_them():
     end = {"dir": "prompt_result", "data": {"stopReason": "end_turn", "_meta": quota}}
     assert heard([SPEAKS, cost, end])[1].usage == {"inputTokens": 333, "outputTokens": 66, "costUsd": 0.25}
     assert heard([SPEAKS, cost])[1].usage == {"costUsd": 0.25}  # a turn that is cut short has cost as much
+
+
+def test_dollars_of_a_resumed_session_count_from_where_the_last_attempt_stood():
+    cost = {"dir": "update", "data": {"sessionUpdate": "usage_update", "cost": {"amount": 0.75, "currency": "USD"}}}
+    _, reader, _ = heard([cost, SPEAKS, END], reported={"costUsd": 0.5})
+    assert reader.usage == {"costUsd": 0.25}
+    assert reader.reported == {"costUsd": 0.75}
+
+
+@pytest.mark.parametrize("agent", [AcpAgent(["gemini", "--acp"]), GeminiCli()])
+def test_the_names_of_projects_alone_are_no_session(tmp_path, agent):
+    chats = tmp_path / ".gemini/tmp/job/chats"
+    chats.mkdir(parents=True)
+    (tmp_path / ".gemini/projects.json").write_text("{}")
+    (chats.parent / ".project_root").write_text("/job")
+    assert agent.session_files(tmp_path, "0123456789") == []
+    (chats / "session-01234567.json").write_text("{}")
+    assert len(agent.session_files(tmp_path, "0123456789")) == 3
