@@ -30,6 +30,8 @@ import time
 EVENTS_FD = 8
 _FIRST_FREE_FD = 10
 _STDERR = 2
+ORDER_SIGNAL = getattr(signal, "SIGRTMIN", 34) + 5
+"""Tells the worker of writes to its pipes, see ``worker.write_order``; of no use to others."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -224,7 +226,9 @@ def _become_agent(argv: list[str], events: int, held: int) -> None:
     os.dup2(events, EVENTS_FD)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGCHLD, signal.SIGIO):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker blocks what tells it of writes
     os.execvp(argv[0], argv)
 
 

@@ -1,11 +1,8 @@
 """Reading what an agent writes to its pipes, in the order in which it wrote.
 
-Two pipes say nothing about the order between them, so each holds one write at a time (see ``worker.process``), and an
-epoll instance in edge-triggered mode names the pipes in the order in which they became readable. One write is read for
-each time that a pipe is named. What one process after the other writes to stdout and stderr is thus put in order,
-however fast it comes, for writes of up to 4,096 bytes; a longer one is cut into several. Writes that are made at the
-same moment by different processes have no order. A pipe that an agent has opened anew (``/dev/stderr``) may hold
-several short writes, and those are kept together. On macOS the order is the one in which the pipes are read.
+``worker.write_order`` tells the order of writes to several pipes: exactly for programs that write line by line, as
+shells do. Writes that are made at the same moment by different processes have no order. Elsewhere than on Linux the
+order is the one in which the pipes are read.
 
 A character that a read has cut in two is held back until the rest comes, for 50 ms at most.
 """
@@ -14,16 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import time
 from collections.abc import Callable, Sequence
 
 from worker.masking import Masker, Secrets
 from worker.output import Outbox
 from worker.wire_events import is_text
+from worker.write_order import Arranged, WriteOrder, arrange, is_clear
 
-_READ_BYTES = 64 * 1024  # no less than a pipe can hold: what comes after a read is named again
+_READ_BYTES = 64 * 1024  # no less than a pipe holds: a read takes all that was heard of before it
 _HOLD_SECONDS = 0.05
+_SIGNAL_SECONDS = 0.0002
 _TURN_SECONDS = 0.01  # then other work gets its turn
 
 
@@ -50,28 +48,18 @@ class _Stream:
         self._outbox = outbox
         self._masker = Masker(secrets) if secrets else None
         self._heard = heard
-        self._pieces: list[bytes] = []
-        self._gathered = 0
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
 
     def read(self) -> bytes | None:
         """Read once; return what came, nothing at the end of file and None when nothing is there."""
         try:
-            data = os.read(self._fd, _READ_BYTES)
+            return os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
             return None
-        self._pieces.append(data)
-        self._gathered += len(data)
-        if self._gathered >= _READ_BYTES:
-            self.hand_on()
-        return data
 
-    def hand_on(self) -> None:
-        """Put what was read into the outbox: several reads together, because each of them is small."""
-        if not self._gathered:
-            return
-        data, self._pieces, self._gathered = b"".join(self._pieces), [], 0
+    def take(self, data: bytes) -> None:
+        """Put what was read into the outbox."""
         self._stop_timer()
         clear = self._masker.feed(data) if self._masker else data
         self._heard(clear)
@@ -95,53 +83,9 @@ class _Stream:
 
     def close(self) -> None:
         """Send what is held back and close the pipe."""
-        self.hand_on()
         self._stop_timer()
         self._let_go()
         os.close(self._fd)
-
-
-class _Arrivals:
-    """Calls ``ready`` in the event loop when a pipe has become readable; raises OSError."""
-
-    def __init__(self, fds: Sequence[int], ready: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._fds = list(fds)
-        self._ready = ready
-        self._epoll = select.epoll() if hasattr(select, "epoll") else None
-        if self._epoll is not None:
-            for fd in fds:
-                self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
-
-    def start(self) -> None:
-        """Begin to call, or go on."""
-        for fd in self._fds if self._epoll is None else [self._epoll.fileno()]:
-            self._loop.add_reader(fd, self._ready)
-
-    def stop(self) -> None:
-        """Do not call for a while."""
-        for fd in self._fds if self._epoll is None else [self._epoll.fileno()]:
-            self._loop.remove_reader(fd)
-
-    def look(self) -> list[tuple[int, bool]]:
-        """Return the pipes that have become readable, in that order, and whether each has no writer any more."""
-        if self._epoll is None:
-            return [(fd, False) for fd in select.select(self._fds, [], [], 0)[0]]
-        return [(fd, bool(event & select.EPOLLHUP)) for fd, event in self._epoll.poll(0)]
-
-    def forget(self, fd: int) -> None:
-        """Tell nothing of a pipe any more."""
-        self._fds.remove(fd)
-        if self._epoll is not None:
-            self._epoll.unregister(fd)
-        else:
-            self._loop.remove_reader(fd)
-
-    def close(self) -> None:
-        """Tell nothing any more."""
-        self.stop()
-        if self._epoll is not None:
-            self._epoll.close()
 
 
 class OutputReader:
@@ -156,65 +100,85 @@ class OutputReader:
     ) -> None:
         self._outbox = outbox
         self._streams = {fd: _Stream(fd, name, outbox, secrets, heard) for fd, name in pipes}
-        try:
-            self._arrivals = _Arrivals(list(self._streams), self._take_turn)
-        except OSError:  # no descriptor is left
-            for stream in self._streams.values():
-                stream.close()
-            raise
-        self._last: _Stream | None = None
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
-        self._arrivals.start()
+        self._order = WriteOrder.shared() if len(self._streams) > 1 else None
+        self._written: list[int] = []
+        self._waiting = Arranged()
+        """What was read and must not overtake what is still to be read."""
+        if self._order is not None:
+            self._written = self._order.watch(list(self._streams))
+        self._resume()
 
     def _take_turn(self) -> None:
         """Read what has come, for a while. What goes wrong ends ``done``."""
+        if self._closed:
+            return
         try:
             self._read_all()
         except Exception as error:  # noqa: BLE001 - nobody would hear of it in a callback of the event loop
-            self._arrivals.stop()
+            self._pause()
             if not self.done.done():
                 self.done.set_exception(error)
                 self.done.exception()  # whoever waits for it hears of it; where nobody does, another failure came first
 
     def _read_all(self) -> None:
         deadline = time.monotonic() + _TURN_SECONDS
-        while self._streams and not self._outbox.full and time.monotonic() < deadline:
-            arrived = self._arrivals.look()
-            if not arrived:
-                break
-            for fd, ended in arrived:
-                self._read(fd, ended)
-        self._hand_on(None)
+        more = True
+        while more and self._streams and not self._outbox.full and time.monotonic() < deadline:
+            more = self._read_once()
         if not self._streams:
             self.close()
         elif self._outbox.full:
-            self._arrivals.stop()
+            self._pause()
             self._outbox.when_open(self._resume)
+        elif self._waiting.data:  # no pipe need become readable for what waits
+            self._loop.call_soon(self._take_turn)
 
-    def _read(self, fd: int, ended: bool) -> None:
-        """Read a pipe once, for the one time that it has become readable."""
-        stream = self._streams[fd]
-        self._hand_on(stream)
-        data = stream.read()
-        while data and ended:  # the last write and the end may have been told as one
-            data = stream.read()
-        if data == b"":
-            self._end(fd)
+    def _read_once(self) -> bool:
+        """Read each pipe once and hand on what came, in order; return whether there was anything."""
+        early = [*self._waiting.writes, *self._writes()]
+        read = {fd: stream.read() for fd, stream in self._streams.items()}
+        data = {fd: self._waiting.data.get(fd, b"") + (came or b"") for fd, came in read.items()}
+        late = self._writes()
+        if not is_clear(early, late, data):
+            # a writer wakes this process a moment before it signals its write; that moment is waited for
+            time.sleep(_SIGNAL_SECONDS)
+            late += self._writes()
+        self._waiting = arrange(early, late, data)
+        for fd, piece in self._waiting.pieces:
+            self._streams[fd].take(piece)
+        for fd, came in read.items():
+            if came == b"":
+                self._end(fd)
+        return any(read.values()) or bool(self._waiting.data)
 
-    def _hand_on(self, following: _Stream | None) -> None:
-        """Put into the outbox what comes before another stream, or before the end of a turn."""
-        if self._last is not None and self._last is not following:
-            self._last.hand_on()
-        self._last = following
+    def _writes(self) -> list[int]:
+        """Return the writes that were heard of since the last time."""
+        if self._order is not None:
+            self._order.drain()
+        heard = self._written[:]
+        self._written.clear()
+        return heard
 
     def _end(self, fd: int) -> None:
-        self._arrivals.forget(fd)
+        self._loop.remove_reader(fd)
+        if waiting := self._waiting.data.pop(fd, b""):
+            self._streams[fd].take(waiting)
+        if self._order is not None:
+            self._order.forget(fd)
         self._streams.pop(fd).close()
+
+    def _pause(self) -> None:
+        for fd in self._streams:
+            self._loop.remove_reader(fd)
 
     def _resume(self) -> None:
         if not self.done.done():
-            self._arrivals.start()
+            for fd in self._streams:
+                self._loop.add_reader(fd, self._take_turn)
+            self._loop.call_soon(self._take_turn)
 
     def close(self) -> None:
         """Stop reading, with what is held back sent."""
@@ -223,6 +187,5 @@ class OutputReader:
         self._closed = True
         for fd in list(self._streams):
             self._end(fd)
-        self._arrivals.close()
         if not self.done.done():
             self.done.set_result(None)

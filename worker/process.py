@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -32,7 +31,6 @@ _KEEPER_SECONDS = 20.0  # longer than a keeper takes at most to give up on what 
 _SWEEP_SECONDS = 10.0
 _PAUSE_SECONDS = 0.01
 _REPORT_BYTES = 64 * 1024
-_ONE_SLOT = 4096
 _SCARCE = frozenset({
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
 })  # fmt: skip
@@ -96,8 +94,6 @@ class KeptProcess:
             script = _file_of(stdin)
             theirs.callback(os.close, script)
             (out_r, out_w), (err_r, err_w), (event_r, event_w) = (_pipe(ours, theirs) for _ in range(3))
-            for end in (out_w, err_w):
-                _keep_writes_apart(end)
             channel, peer = socket.socketpair()
             ours.callback(channel.close)
             theirs.callback(peer.close)
@@ -216,14 +212,6 @@ def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int
     ours.callback(os.close, read)
     theirs.callback(os.close, write)
     return read, write
-
-
-def _keep_writes_apart(end: int) -> None:
-    """Let a pipe hold one write at a time, so that what comes between two writes to it is known (``OutputReader``)."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a kernel that cannot do it keeps the order less well
-            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _ONE_SLOT)
-            fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | os.O_DIRECT)
 
 
 def _file_of(text: str) -> int:
