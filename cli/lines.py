@@ -150,7 +150,9 @@ class Lines:
             for state in states:
                 yield key[1], self._line(key[0], state, line.at)
             return
-        shown = current.removesuffix(b"\r") or states[-1]
+        shown = current.removesuffix(b"\r") or (states[-1] if states else b"")
+        if not shown:
+            return
         if self._rewritten != key:
             yield from self._leave_rewritten()
         self._rewritten = key
@@ -202,7 +204,7 @@ class LastLines:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._whole: deque[tuple[int, bytes, bool]] = deque(maxlen=limit)
-        self._open: dict[int, bytes] = {}
+        self._open: dict[int, list[bytes]] = {}  # in pieces: joining a long line at each one costs quadratic time
         self._begun: set[int] = set()
 
     @property
@@ -214,19 +216,20 @@ class LastLines:
     def add(self, pieces: Iterable[Piece]) -> None:
         """Take what would be written."""
         for fd, data in pieces:
-            *whole, rest = (self._open.pop(fd, b"") + data).split(b"\n")
-            for line in whole:
-                self._whole.append((fd, line + b"\n", fd in self._begun))
+            *whole, rest = data.split(b"\n")
+            for piece in whole:
+                line = b"".join([*self._open.pop(fd, []), piece, b"\n"])
+                self._whole.append((fd, line, fd in self._begun))
                 self._begun.add(fd)
             if rest:
-                self._open[fd] = rest
+                self._open.setdefault(fd, []).append(rest)
 
     def pieces(self) -> list[Piece]:
         """Return the lines that are wanted."""
         return [(fd, line) for fd, line, _ in self._lines()]
 
     def _lines(self) -> list[tuple[int, bytes, bool]]:
-        unended = [(fd, line, fd in self._begun) for fd, line in self._open.items()]
+        unended = [(fd, b"".join(pieces), fd in self._begun) for fd, pieces in self._open.items()]
         return [*self._whole, *unended][-self._limit :] if self._limit else []
 
 

@@ -64,7 +64,7 @@ def test_the_reason_is_shown_and_the_worker_goes_on_when_it_is_gone(cluster, bad
 
 def test_a_worker_without_descriptors_hands_its_jobs_back(cluster):
     """Eight jobs at once are too many for it; what it can run it runs."""
-    worker = start(cluster, "poor", cluster.home / "poor", "--slots", "8", limit="ulimit -n 40;")
+    worker = start(cluster, "poor", cluster.home / "poor", "--slots", "8", limit="ulimit -n 56;")
     until(lambda: "poor" in status(cluster), "the worker")
     name = run(cluster, "--workers", "8", "--require", "here", "sleep 1")
     until(lambda: status(cluster)["poor"].get("problem"), "the reason")

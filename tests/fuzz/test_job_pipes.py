@@ -85,7 +85,8 @@ def run_task(cluster, plans):
 def count_lingering(cluster, task_id):
     """Return how many jobs have written all and wait to be cancelled."""
     number = int(task_id.removeprefix("task-"))
-    rows = cluster.sql("select job, data from ado.events where task_id = %s and type = 'output'", number)
+    ask = "select job, data from ado.events where task_id = %s and type = 'output' and stream = 'stdout' order by seq"
+    rows = cluster.sql(ask, number)
     last = {}
     for job, data in rows:
         last[job] = (last.get(job, b"") + bytes(data))[-16:]

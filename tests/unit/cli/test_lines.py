@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.lines import Lines, Style
+from cli.lines import LastLines, Lines, Style
 
 
 def output(data, *, job=0, stream="stdout"):
@@ -119,6 +119,15 @@ def test_on_a_terminal_progress_is_rewritten_in_its_place():
 
 
 @given(st.text(alphabet="ab\r\n", max_size=30), st.lists(st.integers(0, 30), max_size=5))
+def test_no_cut_breaks_the_rendering_on_a_terminal(text, cuts):
+    style = Style(prefixed=True, safe=True)
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    parts = [text[low:high] for low, high in itertools.pairwise(edges)]
+    shown = pieces(style, *(output(part) for part in parts))
+    assert shown.count(b"\n") >= text.count("\n")
+
+
+@given(st.text(alphabet="ab\r\n", max_size=30), st.lists(st.integers(0, 30), max_size=5))
 def test_the_lines_do_not_depend_on_how_the_output_was_cut(text, cuts):
     style = Style(prefixed=True)
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
@@ -129,3 +138,16 @@ def test_the_lines_do_not_depend_on_how_the_output_was_cut(text, cuts):
 def test_an_end_of_line_of_two_bytes_is_one_end_of_line():
     style = Style(prefixed=True)
     assert pieces(style, output("a\r"), output("\nb\r\n")) == b"[0] a\r\n[0] b\r\n"
+
+
+def test_a_carriage_return_alone_shows_nothing():
+    for style in (Style(prefixed=True, safe=True), Style(prefixed=True)):
+        assert written(Lines(style), output("\r"), output("\r")) == b""
+
+
+def test_the_last_lines_of_a_long_line_cost_time_in_proportion():
+    """Counted in joins of what came before: a line in a thousand pieces is put together once."""
+    kept = LastLines(1)
+    kept.add((1, b"x" * 1000) for _ in range(20_000))
+    kept.add([(1, b"\n")])
+    assert kept.pieces() == [(1, b"x" * 20_000_000 + b"\n")]

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from support.reachable import open_to_others
+
 from worker.clearing import Clearing, remove
 
 
@@ -26,8 +28,7 @@ def test_read_only_directories_go_for_an_ordinary_user(tmp_path):
     if os.getuid() == 0:
         subprocess.run(["chown", "-R", "65534", str(tmp_path)], check=True)
         code += "os.setresuid(65534, 65534, 65534)\n"
-        for path in (tmp_path, *tmp_path.parents[:2]):
-            path.chmod(0o755)
+        open_to_others(tmp_path)
     subprocess.run([sys.executable, "-c", f"{code}remove(Path({str(base)!r}))"], check=True)
     assert not base.exists()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.program import exists, processes_with, until
+from support.reachable import open_to_others
 
 from worker.keeper import describe, processes
 from worker.process import Ended, KeptProcess, is_scarcity
@@ -213,13 +214,12 @@ async def test_a_chain_of_forks_is_caught(tmp_path):
 @pytest.mark.parametrize("how", ["", "exec "])
 async def test_a_process_of_another_user_is_named_and_does_not_block(tmp_path, how):
     """What the keeper may not kill ends neither the attempt's end nor the machine's peace."""
-    tmp_path.chmod(0o755)
-    for part in tmp_path.parents[:2]:
-        part.chmod(0o755)
+    open_to_others(tmp_path)
     program = tmp_path / "other"
     shutil.copy(shutil.which("setpriv"), program)
     program.chmod(0o4755)
-    other = f"{program} --reuid 0 --regid 0 --clear-groups sleep 57"
+    seconds_asleep = f"57.{os.getpid()}"  # of this test alone: another one may run beside it
+    other = f"{program} --reuid 0 --regid 0 --clear-groups sleep {seconds_asleep}"
     script = f"{how}{other}" if how else f"setsid {other} & sleep 0.5; exit 4"
     with as_nobody("", ["/bin/sh", "-c", script]) as (process, channel):
         await asyncio.sleep(0.7)
@@ -229,7 +229,7 @@ async def test_a_process_of_another_user_is_named_and_does_not_block(tmp_path, h
         seconds = time.monotonic() - began
         _, _, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
         process.returncode = 0
-    survivors = [pid for pid in processes_with("sleep\x0057") if describe(pid).startswith("sleep ")]
+    survivors = [pid for pid in processes_with(f"sleep\x00{seconds_asleep}") if describe(pid).startswith("sleep ")]
     for pid in survivors:
         os.kill(pid, signal.SIGKILL)
     assert report["survivors"] == [f"sleep (pid {pid}, user 0)" for pid in survivors]
