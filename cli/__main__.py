@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
 from importlib import resources
 from typing import Any
+
+_OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO})
 
 
 def main() -> None:
@@ -101,6 +104,7 @@ def _in_words(error: Exception) -> Any:
     from app.rpc.client import CallError, Unreachable
     from cli.errors import CliError, translate, usage
     from cli.exits import INFRASTRUCTURE
+    from cli.output import OutputLost
 
     if isinstance(error, CliError):
         return error
@@ -110,6 +114,8 @@ def _in_words(error: Exception) -> Any:
         return translate(error)
     if os.environ.get("ADO_DEBUG"):
         raise error
+    if isinstance(error, OSError) and error.filename is None and error.errno in _OF_WRITING:
+        return OutputLost(error)  # written by the parser of options, which prints versions and help itself
     if isinstance(error, OSError):
         return CliError(f"the system refused: {error}", "see the message", INFRASTRUCTURE, "system")
     message = f"a mistake of ado's own: {type(error).__name__}: {error}"
