@@ -11,6 +11,8 @@ import orjson
 from cli.errors import usage
 from cli.home import config_file, ensure_home
 
+_STEP = "correct it, or remove it and log in again"
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -24,12 +26,32 @@ class Server:
 def load() -> dict[str, Any]:
     """Return the file's content: the contexts by name, and the current one's name."""
     try:
-        found: dict[str, Any] = orjson.loads(config_file().read_bytes())
-    except FileNotFoundError:
+        content = orjson.loads(config_file().read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return {"current": None, "contexts": {}}
-    except ValueError:
-        raise usage(f"{config_file()} cannot be read", "correct it, or remove it and log in again") from None
-    return found
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise usage(f"{config_file()} cannot be read: {why}", _STEP) from None
+    if not _has_the_shape(content):
+        raise usage(f"{config_file()} cannot be read: it is not a list of contexts", _STEP)
+    valid: dict[str, Any] = content
+    return valid
+
+
+def _has_the_shape(content: Any) -> bool:
+    if not isinstance(content, dict) or not isinstance(content.get("contexts"), dict):
+        return False
+    if not isinstance(content.get("current"), (str, type(None))):
+        return False
+    return all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("urls"), list)
+        and entry["urls"]
+        and all(isinstance(url, str) for url in entry["urls"])
+        and isinstance(entry.get("token"), (str, type(None)))
+        and isinstance(entry.get("agent"), (str, type(None)))
+        for entry in content["contexts"].values()
+    )
 
 
 def save(content: dict[str, Any]) -> None:
@@ -50,4 +72,4 @@ def named(name: str | None) -> Server | None:
     entry = content["contexts"].get(chosen)
     if entry is None:
         raise usage(f"there is no context {chosen!r}", "ado context list shows them; ado login URL makes one")
-    return Server(tuple(entry["urls"]), entry["token"], entry.get("agent"))
+    return Server(tuple(entry["urls"]), entry.get("token"), entry.get("agent"))
