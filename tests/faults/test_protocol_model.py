@@ -26,7 +26,7 @@ from app.settings import AppSettings
 from db import jobs
 from db.workers import presence
 
-SETTINGS = AppSettings(dsn="x")
+SETTINGS = AppSettings(dsn="x", attempts=ATTEMPTS)
 
 
 class Protocol(RuleBasedStateMachine):

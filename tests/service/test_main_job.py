@@ -39,7 +39,7 @@ def test_the_remote_exit_code_is_the_commands(workers):
     assert workers.task("task-1")["jobs"][0]["exitCode"] == 7
 
 
-def test_a_signal_and_a_large_code_become_123(workers):
+def test_a_signal_and_a_large_code_are_mirrored(workers):
     workers.ado("run", "--remote", "--agent", "shell", "exit 200", check=200)
     workers.ado("run", "--remote", "--agent", "shell", "kill -9 $$", check=137)
     assert workers.task("task-2")["jobs"][0]["exitCode"] == 128 + 9

@@ -3,6 +3,7 @@
 import asyncio
 
 from app.context import Context
+from app.health import Readiness
 from app.main import Replica
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
@@ -16,7 +17,7 @@ class Real:
     def __init__(self, dsn):
         self.loop = asyncio.new_event_loop()
         self.db = self.run(Database.open(dsn, size=2))
-        replica = Replica(AppSettings(dsn=dsn), self.db)
+        replica = Replica(AppSettings(dsn=dsn), self.db, Readiness())
         self.procedures = replica.registry.procedures
         admin = Token("t", "admin", None, None, None, None, None, None, True)
         self.context = Context(replica.services, admin, "")
