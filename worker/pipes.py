@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import time
 from collections.abc import Callable, Sequence
 
@@ -144,7 +145,8 @@ class OutputReader:
         late = self._writes()
         if not is_clear(early, late, data):
             # a writer wakes this process a moment before it signals its write; that moment is waited for
-            time.sleep(_SIGNAL_SECONDS)
+            # (a relative wait: time.sleep computes its end, and a clock that jumps meanwhile makes it hours)
+            select.select([], [], [], _SIGNAL_SECONDS)
             late += self._writes()
         self._waiting = arrange(early, late, data)
         for fd, piece in self._waiting.pieces:
