@@ -13,6 +13,7 @@ import asyncio
 import os
 import select
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from worker.masking import Masker, Secrets
@@ -104,16 +105,28 @@ class OutputReader:
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
+        self._next_turn: asyncio.Handle | None = None
         self._order = WriteOrder.shared() if len(self._streams) > 1 else None
         self._written: list[int] = []
         self._waiting = Arranged()
         """What was read and must not overtake what is still to be read."""
+        self._pieces: deque[tuple[int, bytes]] = deque()
+        """What was read and is in order; an empty piece is the end of its pipe."""
         if self._order is not None:
             self._written = self._order.watch(list(self._streams))
         self._resume()
 
+    def _readable(self) -> None:
+        if self._next_turn is None:  # else a turn comes anyway, and several pipes would make one round of the loop long
+            self._take_turn()
+
+    def _schedule(self) -> None:
+        if self._next_turn is None:
+            self._next_turn = self._loop.call_soon(self._take_turn)
+
     def _take_turn(self) -> None:
         """Read what has come, for a while. What goes wrong ends ``done``."""
+        self._next_turn = None
         if self._closed:
             return
         try:
@@ -126,19 +139,33 @@ class OutputReader:
 
     def _read_all(self) -> None:
         deadline = time.monotonic() + _TURN_SECONDS
-        more = True
-        while more and self._streams and not self._outbox.full and time.monotonic() < deadline:
-            more = self._read_once()
+        while self._streams and not self._outbox.full and (self._take_piece() or self._read_once()):
+            if time.monotonic() >= deadline:
+                break
         if not self._streams:
             self.close()
         elif self._outbox.full:
             self._pause()
             self._outbox.when_open(self._resume)
-        elif self._waiting.data:  # no pipe need become readable for what waits
-            self._loop.call_soon(self._take_turn)
+        elif self._pieces or self._waiting.data:  # no pipe need become readable for what waits
+            self._schedule()
+
+    def _take_piece(self) -> bool:
+        """Put the next piece into the outbox; return whether there was one.
+
+        One read can hold ten thousand short writes, so the loop gets its turn between pieces, not between reads.
+        """
+        if not self._pieces:
+            return False
+        fd, piece = self._pieces.popleft()
+        if piece:
+            self._streams[fd].take(piece)
+        else:
+            self._end(fd)
+        return True
 
     def _read_once(self) -> bool:
-        """Read each pipe once and hand on what came, in order; return whether there was anything."""
+        """Read each pipe once and put what came in order; return whether there was anything."""
         early = [*self._waiting.writes, *self._writes()]
         read = {fd: stream.read() for fd, stream in self._streams.items()}
         data = {fd: self._waiting.data.get(fd, b"") + (came or b"") for fd, came in read.items()}
@@ -149,12 +176,9 @@ class OutputReader:
             select.select([], [], [], _SIGNAL_SECONDS)
             late += self._writes()
         self._waiting = arrange(early, late, data)
-        for fd, piece in self._waiting.pieces:
-            self._streams[fd].take(piece)
-        for fd, came in read.items():
-            if came == b"":
-                self._end(fd)
-        return any(read.values()) or bool(self._waiting.data)
+        self._pieces += self._waiting.pieces
+        self._pieces += [(fd, b"") for fd, came in read.items() if came == b""]
+        return bool(self._pieces or self._waiting.data)
 
     def _writes(self) -> list[int]:
         """Return the writes that were heard of since the last time."""
@@ -179,14 +203,16 @@ class OutputReader:
     def _resume(self) -> None:
         if not self.done.done():
             for fd in self._streams:
-                self._loop.add_reader(fd, self._take_turn)
-            self._loop.call_soon(self._take_turn)
+                self._loop.add_reader(fd, self._readable)
+            self._schedule()
 
     def close(self) -> None:
         """Stop reading, with what is held back sent."""
         if self._closed:
             return
         self._closed = True
+        while self._take_piece():
+            pass
         for fd in list(self._streams):
             self._end(fd)
         if not self.done.done():

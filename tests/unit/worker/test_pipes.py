@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from worker.output import Outbox
-from worker.pipes import OutputReader, split_character
+from worker.pipes import OutputReader, _Stream, split_character
 from worker.process import KeptProcess
 
 
@@ -138,6 +138,36 @@ async def test_writes_to_two_streams_keep_their_order_at_full_speed(seed):
     for stream, fd in (("stdout", 1), ("stderr", 2)):
         numbers = sent([event for event in events if event["stream"] == stream]).split()
         assert [int(number) for number in numbers] == [n for n, target in enumerate(targets) if target == fd]
+
+
+@linux
+async def test_many_short_writes_leave_the_loop_its_turns(monkeypatch):
+    """One read of 5,000 writes is handed on over as many rounds of the loop as its turns allow, here one piece each."""
+    taken = 0
+    take = _Stream.take
+
+    def count(stream, data):
+        nonlocal taken
+        taken += 1
+        take(stream, data)
+
+    monkeypatch.setattr("worker.pipes._TURN_SECONDS", 0)
+    monkeypatch.setattr(_Stream, "take", count)
+    pipes = [os.pipe(), os.pipe()]
+    outbox = Outbox(1 << 24)
+    reader = OutputReader([(pipes[0][0], "stdout"), (pipes[1][0], "stderr")], outbox)
+    for number in range(5_000):
+        os.write(pipes[number % 2][1], b"%d\n" % number)
+    for _, write in pipes:
+        os.close(write)
+    most = 0
+    while not reader.done.done():
+        before = taken
+        await asyncio.sleep(0)
+        most = max(most, taken - before)
+    outbox.close()
+    assert most == 1
+    assert [int(number) for number in sent(await everything(outbox)).split()] == list(range(5_000))
 
 
 @linux
