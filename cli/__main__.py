@@ -102,14 +102,16 @@ def _in_words(error: Exception) -> Any:
     from cyclopts import CycloptsError
 
     from app.rpc.client import CallError, Unreachable
-    from cli.errors import CliError, translate, usage
+    from cli.errors import CliError, translate
     from cli.exits import INFRASTRUCTURE
     from cli.output import OutputLost
 
     if isinstance(error, CliError):
         return error
     if isinstance(error, CycloptsError):
-        return usage(" ".join(str(error).split()))
+        from cli.parsing import explain
+
+        return explain(error)
     if isinstance(error, (CallError, Unreachable)):
         return translate(error)
     if os.environ.get("ADO_DEBUG"):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from app.rpc.client import HttpClient
-from cli import contexts, plane
+from cli import contexts, exits, plane
 from cli.contexts import Server
-from cli.errors import usage
+from cli.errors import CliError, usage
 from cli.output import Output, talk
 
 
@@ -68,5 +69,11 @@ def http(server: Server, timeout: float = 10.0) -> HttpClient:
 
 
 def task_id(text: str) -> str:
-    """Return a task's id; ``123`` is short for ``task-123``."""
-    return f"task-{text}" if text.isdigit() else text
+    """Return a task's id; ``123`` is short for ``task-123``. Raises CliError for what is no id."""
+    found = re.fullmatch(r"(?:task-)?([0-9]+)", text)
+    if found is None:
+        number = re.search(r"[0-9]+", text)
+        meant = f"did you mean task-{number[0]}? " if number else ""
+        step = f"{meant}ids look like task-12; ado tasks lists them"
+        raise CliError(f"there is no task {text!r}", step, exits.UNKNOWN, "no_such_task")
+    return f"task-{found[1]}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,9 +34,7 @@ _FIRST_CONTACT_SECONDS = 10.0
 
 
 def run(
-    prompt: str | None = None,
-    /,
-    *,
+    *prompt: str,
     file: Annotated[str | None, Parameter(name=["--file", "-F"])] = None,
     remote: bool = False,
     workers: int = 1,
@@ -60,7 +60,8 @@ def run(
     Parameters
     ----------
     prompt
-        What the agent is asked to do; for the agent shell a command line. - reads it from stdin.
+        What the agent is asked to do; - reads it from stdin. For the agent shell one argument is a command line, and
+        several are a command with its arguments, kept apart: write them after --.
     file
         Read the prompt from a file; - is stdin.
     remote
@@ -94,9 +95,7 @@ def run(
     raw_events
         Show the AI agent's own lines instead of what they say.
     """
-    text = _prompt(prompt, file)
-    if not text.strip():
-        raise usage("the prompt is empty", 'example: ado run "fix the failing test"')
+    words = _words(prompt, file)
     environment = dict(_variable(entry) for entry in env or [])
     args = {"model": model} if model else {}
     seconds = durations.parse(timeout) if timeout else None
@@ -111,14 +110,20 @@ def run(
             raise usage("--repo, --no-repo, --dirty and --push need --remote", "add --remote")
         chosen = agent or first([], [*here.own_agents(), *here.agents()])
         return here.run(
-            text, chosen, workers=workers, env=environment, args=args, timeout=seconds, own_lines=raw_events
+            _text(words, chosen),
+            chosen,
+            workers=workers,
+            env=environment,
+            args=args,
+            timeout=seconds,
+            own_lines=raw_events,
         )
     server = choose(options, start=True)
     client = http(server)
     chosen = agent or server.agent or _offered_agent(client, server)
     sent = send(client, repository, chosen, ai=chosen not in PROGRAMS)
     wish: dict[str, Any] = {
-        "prompt": text,
+        "prompt": _text(words, chosen),
         "agent": chosen,
         "workers": workers,
         "requires": [*(require or []), *(f"secret:{name}" for name in secret or []), *sent.requires],
@@ -144,16 +149,26 @@ def run(
     return watch(server, View(task["taskId"], workers, own_lines=raw_events), options)
 
 
-def _prompt(prompt: str | None, file: str | None) -> str:
-    if (prompt is None) == (file is None):
+def _words(prompt: Sequence[str], file: str | None) -> Sequence[str]:
+    """Return the prompt as it was given: one text, or several words."""
+    if bool(prompt) == (file is not None):
         raise usage("give the prompt either as an argument or with -F", 'example: ado run "fix the failing test"')
-    if file is None and prompt != "-":
-        return prompt or ""
+    words = [_read(file)] if file is not None else prompt
+    if not any(word.strip() for word in words):
+        raise usage("the prompt is empty", 'example: ado run "fix the failing test"')
+    return words
+
+
+def _read(file: str) -> str:
     try:  # as bytes: a text file's carriage returns would be changed
-        data = sys.stdin.buffer.read() if "-" in (prompt, file) else Path(file or "").read_bytes()
-        return data.decode()
+        return (sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()).decode()
     except (OSError, ValueError) as error:
         raise usage(f"the prompt cannot be read: {error}", "check -F; the prompt is UTF-8 text") from error
+
+
+def _text(words: Sequence[str], agent: str) -> str:
+    """Return one text: a shell gets each of several words as one argument, others get a sentence."""
+    return shlex.join(words) if agent == "shell" and len(words) > 1 else " ".join(words)
 
 
 def _variable(entry: str) -> tuple[str, str]:

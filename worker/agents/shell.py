@@ -15,10 +15,13 @@ class Shell:
     needs = None
 
     def launch(self, run: Run) -> Launch:
-        """Return the shell with the prompt; a long one comes by stdin, which is empty again when it runs."""
+        """Return the shell with the prompt; a long one comes by stdin, which is empty again when it runs.
+
+        The dashes keep a prompt that begins with one from being an option of the shell.
+        """
         if len(run.prompt.encode("utf-8", "surrogateescape")) > LONGEST_ARGUMENT:
             return Launch(["/bin/sh", "-c", _FROM_STDIN], stdin=run.prompt)
-        return Launch(["/bin/sh", "-c", run.prompt])
+        return Launch(["/bin/sh", "-c", "--", run.prompt])
 
     def reader(self, run: Run) -> None:
         """Return none: what it writes is output."""

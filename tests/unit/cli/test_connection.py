@@ -4,7 +4,7 @@ import pytest
 
 from cli import contexts, plane
 from cli.commands.context import remove
-from cli.connection import Options, choose
+from cli.connection import Options, choose, task_id
 from cli.contexts import Server
 from cli.errors import CliError
 
@@ -74,3 +74,22 @@ def test_a_forgotten_context_is_neither_there_nor_current():
     assert contexts.named("two").token == "token-b"
     with pytest.raises(CliError):
         remove("one")
+
+
+@pytest.mark.parametrize(("text", "name"), [("12", "task-12"), ("task-12", "task-12"), ("task-0", "task-0")])
+def test_a_tasks_number_is_enough(text, name):
+    assert task_id(text) == name
+
+
+@pytest.mark.parametrize("text", ["tsk-12", "task12", "TASK-12", "12x", "-12"])
+def test_a_mistyped_id_is_answered_with_the_one_that_was_meant(text):
+    with pytest.raises(CliError) as caught:
+        task_id(text)
+    assert (caught.value.exit_code, "did you mean task-12?" in caught.value.next_step) == (127, True)
+
+
+@pytest.mark.parametrize("text", ["", "x", "task-", "٣", "task-²"])
+def test_what_is_no_id_is_an_unknown_task(text):
+    with pytest.raises(CliError, match="there is no task") as caught:
+        task_id(text)
+    assert caught.value.exit_code == 127

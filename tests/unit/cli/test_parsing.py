@@ -1,0 +1,40 @@
+"""A mistyped command line is answered with what was probably meant and the help of the command that was typed."""
+
+import pytest
+from cyclopts import CycloptsError
+
+from cli.app import build
+from cli.parsing import explain, nearest
+
+
+def said(*arguments):
+    with pytest.raises(CycloptsError) as caught:
+        build()(list(arguments))
+    error = explain(caught.value)
+    assert error.exit_code == 2
+    return error.message, error.next_step
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "step"),
+    [
+        (["rnu", "hi"], "ado has no command 'rnu'; did you mean run?", "see ado --help"),
+        (["tasks", "lst"], "did you mean list?; it has list, show,", "see ado tasks --help"),
+        (["context", "ues"], "ado context has no command 'ues'; did you mean use?", "see ado context --help"),
+        (["logs"], "ado logs needs TASK", "see ado logs --help"),
+        (["logs", "1", "2"], "ado logs takes no further argument '2'", "see ado logs --help"),
+        (["run", "--agnet", "shell", "x"], "--agnet. Did you mean --agent?", "see ado run --help"),
+        (["workers", "status", "-o", "jsn"], 'Did you mean "json"?', "see ado workers status --help"),
+        (["token", "create", "--role", "viewr"], 'Did you mean "viewer"?', "see ado token create --help"),
+        (["run", "--workers", "x", "hi"], '"x"', "see ado run --help"),
+    ],
+)
+def test_the_answer_names_what_was_meant_and_where_the_help_is(typed, message, step):
+    found = said(*typed)
+    assert message in found[0]
+    assert found[1] == step
+
+
+def test_nothing_is_suggested_where_nothing_is_near():
+    assert nearest("zzz", ["run", "attach"]) == ""
+    assert nearest("atach", ["run", "attach"]) == "; did you mean attach?"
