@@ -11,7 +11,7 @@ from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
-from app.routers.shapes import WorkerState
+from app.routers.shapes import SpawnerState, WorkerState
 from db import health
 from db.database import Database
 from db.errors import DatabaseError
@@ -41,6 +41,7 @@ LISTENER_CONNECTED = Gauge("ado_listener_connected", "1 while the LISTEN connect
 DATABASE_UP = Gauge("ado_database_up", "1 when this scrape could read the database.")
 JOBS = Gauge("ado_jobs", "Open jobs by status.", ["status"])
 WORKERS = Gauge("ado_workers", "Workers by state.", ["state"])
+SPAWNERS = Gauge("ado_spawners", "Spawners by state; a silent one has stopped and nobody has succeeded it.", ["state"])
 OLDEST_QUEUED = Gauge("ado_oldest_queued_seconds", "How long the oldest queued job has waited.")
 OLDEST_TRANSACTION = Gauge("ado_oldest_transaction_seconds", "Age of the oldest transaction in this database.")
 OLDEST_SNAPSHOT = Gauge(
@@ -63,6 +64,8 @@ async def scrape(db: Database, *, listening: bool, connections: Mapping[str, int
             JOBS.labels(status).set(found.jobs.get(status, 0))
         for state in get_args(WorkerState):
             WORKERS.labels(state).set(found.workers.get(state, 0))
+        for state in get_args(SpawnerState):
+            SPAWNERS.labels(state).set(found.spawners.get(state, 0))
         OLDEST_QUEUED.set(found.oldest_queued_seconds)
         OLDEST_TRANSACTION.set(found.oldest_transaction_seconds)
         OLDEST_SNAPSHOT.set(found.oldest_snapshot_transactions)

@@ -226,6 +226,7 @@ def spawner(
 def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeline: int | None) -> None:
     from app.control.backends.local import LocalBackend
     from app.control.decide import Limits
+    from app.control.presence import Presence
     from app.control.spawner import Spawner
     from db.spawner import SpawnerDatabase
 
@@ -247,7 +248,8 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
         looking.start()
     limits = Limits(settings.max_workers, settings.idle_seconds, settings.start_seconds)
     try:
-        Spawner(SpawnerDatabase(pool), local, limits, interval=settings.spawner_seconds).run(stopping)
+        presence = Presence.of(pool, local.name, settings.max_workers)
+        Spawner(SpawnerDatabase(pool), local, limits, presence, interval=settings.spawner_seconds).run(stopping)
     finally:
         local.stop(settings.worker_stop_seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +17,7 @@ class Gauges:
 
     jobs: dict[str, int]
     workers: dict[str, int]
+    spawners: dict[str, int]
     oldest_queued_seconds: float
     oldest_transaction_seconds: float
     oldest_snapshot_transactions: int
@@ -29,6 +31,7 @@ async def gauges(db: Database) -> Gauges:
     return Gauges(
         {row["status"]: row["jobs"] for row in jobs},
         {row["state"]: row["workers"] for row in workers},
+        Counter(row["state"] for row in await db.many("list_spawners")),
         max([row["oldest_seconds"] for row in jobs if row["status"] == "queued"], default=0.0),
         oldest["transaction_seconds"],
         oldest["snapshot_age"],

@@ -30,6 +30,21 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
+class Spawner:
+    """A spawner by its heartbeats; ``problem`` keeps it from starting workers."""
+
+    spawner_id: str
+    state: str
+    backend: str
+    host: str
+    capabilities: Sequence[str]
+    max_workers: int
+    started_at: datetime
+    last_heartbeat_at: datetime
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Presence:
     """What a call of a worker goes by: its session, its claim number, and whether it may get work."""
 
@@ -166,6 +181,11 @@ async def listing(db: Database, state: str | None = None) -> list[Worker]:
     held = await all_held(db)
     rows = await db.many("list_workers", state=state)
     return [Worker.of(row, sorted(held.get(row["worker_id"], ()))) for row in rows]
+
+
+async def spawners(db: Database) -> list[Spawner]:
+    """Return the spawners that run, and silent ones that nobody has succeeded."""
+    return [Spawner(**row) for row in await db.many("list_spawners")]
 
 
 async def scale(db: Database, capabilities: Sequence[str], count: int) -> int:

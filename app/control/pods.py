@@ -31,6 +31,7 @@ from app.control.backends.pace import Closed
 from app.control.backends.podspec import PodFrame, pod_manifest, secret_manifest
 from app.control.backends.watch import PodWatch
 from app.control.plan import PodLimits, plan
+from app.control.presence import Presence
 from db import tokens
 from db.errors import DatabaseError
 from db.pods import PodDatabase, PodRow, PodTask, PodWish
@@ -39,6 +40,7 @@ _log = logging.getLogger("ado.spawner")
 _FIRST_RETRY_SECONDS = 0.5
 _LONGEST_UNANSWERED_SECONDS = 5.0
 _QUIET_TRIES = 3  # a single 429 or lost connection is nobody's concern
+_AWAY_SECONDS = 10.0  # a watch begins anew every few minutes, within seconds
 _GATHER_SECONDS = 0.05  # changes come in bursts; each look reads all rows
 
 
@@ -65,8 +67,10 @@ class PodSpawner:
         limits: PodLimits,
         patience: Patience,
         rhythm: Rhythm,
+        presence: Presence,
     ) -> None:
         self._database = database
+        self._presence = presence
         self._cluster = cluster
         self._watch = watch
         self._frame = frame
@@ -80,6 +84,7 @@ class PodSpawner:
         self._orphans: dict[str, float] = {}
         self._unpostponed: dict[str, float] = {}
         self._database_since: float | None = None
+        self._followed_at = time.monotonic()
         self._warm = PodWish(None, limits.default)
 
     def run(self, stopping: threading.Event) -> None:
@@ -89,22 +94,33 @@ class PodSpawner:
         self._watch.start()
         try:
             while not stopping.is_set():
+                problem = None
                 try:
                     self.step()
                 except DatabaseError:
                     self._database_since = None
                     _log.warning("spawner waits for the database")
-                except Exception:  # noqa: BLE001 - a loop outlives its steps
+                except Exception as error:  # noqa: BLE001 - a loop outlives its steps
                     _log.exception("step failed", extra={"step": "spawner"})
+                    problem = f"its last step failed: {error}"
                 else:
                     self._database_since = self._database_since or time.monotonic()
+                    problem = self._cluster_problem()
+                self._presence.beat(self._offered, problem)
                 self._watch.changed.wait(self._rhythm.interval)
                 stopping.wait(_GATHER_SECONDS)
                 self._watch.changed.clear()
         finally:
+            self._presence.leave()
             self._watch.stop()
             self._cluster.stop()
             self._hands.shutdown(wait=True, cancel_futures=True)
+
+    def _cluster_problem(self) -> str | None:
+        now = time.monotonic()
+        if self._watch.followed_seconds():
+            self._followed_at = now
+        return None if now - self._followed_at < _AWAY_SECONDS else "the cluster's API server does not answer"
 
     def step(self) -> None:
         """Look once, judge, decide and act."""

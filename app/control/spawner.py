@@ -14,6 +14,7 @@ import threading
 
 from app.control.backends.base import Backend
 from app.control.decide import Limits, decide
+from app.control.presence import Presence
 from app.control.starts import Starts
 from db import tokens
 from db.errors import DatabaseUnavailable
@@ -25,8 +26,11 @@ _log = logging.getLogger("ado.spawner")
 class Spawner:
     """One spawner process over one backend."""
 
-    def __init__(self, database: SpawnerDatabase, backend: Backend, limits: Limits, *, interval: float) -> None:
+    def __init__(
+        self, database: SpawnerDatabase, backend: Backend, limits: Limits, presence: Presence, *, interval: float
+    ) -> None:
         self._database = database
+        self._presence = presence
         self._backend = backend
         self._limits = limits
         self._interval = interval
@@ -35,12 +39,16 @@ class Spawner:
     def run(self, stopping: threading.Event) -> None:
         """Step until told to stop, then end the workers."""
         while not stopping.wait(self._interval):
+            problem = None
             try:
                 self.step()
             except DatabaseUnavailable:
                 _log.warning("spawner waits for the database")
-            except Exception:  # noqa: BLE001 - a loop outlives its steps
+            except Exception as error:  # noqa: BLE001 - a loop outlives its steps
                 _log.exception("step failed", extra={"step": "spawner"})
+                problem = f"its last step failed: {error}"
+            self._presence.beat(self._backend.offer.capabilities, problem)
+        self._presence.leave()
 
     def step(self) -> None:
         """Look once, decide, and act."""

@@ -209,6 +209,23 @@ class ClaimedJob(Wire):
         )
 
 
+SpawnerState = Literal["running", "silent"]
+
+
+class Spawner(Wire, omit_defaults=False):
+    """A process that starts workers, with its state as the database's clock sees it."""
+
+    spawner_id: str
+    state: SpawnerState
+    backend: str
+    host: str
+    capabilities: list[str]
+    max_workers: int
+    started_at: datetime
+    last_heartbeat_at: datetime
+    problem: str | UnsetType = UNSET
+
+
 class Worker(Wire, omit_defaults=False):
     """A process that runs jobs, with its state as the database's clock sees it."""
 

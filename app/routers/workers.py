@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from app.auth import OPERATE, READ
 from app.context import Context
 from app.reasons import refusal
-from app.routers.shapes import Wire, Worker, WorkerState
+from app.routers.shapes import Spawner, Wire, Worker, WorkerState
 from app.rpc.procedure import mutation, query
 from db import jobs, workers
 
@@ -45,6 +45,7 @@ class Status(Wire, omit_defaults=False):
     workers: list[Worker]
     counts: dict[str, int]
     queue: dict[str, Any]
+    spawners: list[Spawner]
 
 
 class Scale(Wire, omit_defaults=False):
@@ -73,6 +74,21 @@ async def status(context: Context) -> Status:
         workers=[Worker.of(worker) for worker in found if worker.state != "stopped"],
         counts=counts,
         queue={"queued": queued, "running": running, "waiting": waiting},
+        spawners=[_spawner(spawner) for spawner in await workers.spawners(context.db)],
+    )
+
+
+def _spawner(found: workers.Spawner) -> Spawner:
+    return Spawner(
+        spawner_id=found.spawner_id,
+        state=found.state,  # type: ignore[arg-type]
+        backend=found.backend,
+        host=found.host,
+        capabilities=list(found.capabilities),
+        max_workers=found.max_workers,
+        started_at=found.started_at,
+        last_heartbeat_at=found.last_heartbeat_at,
+        problem=UNSET if found.problem is None else found.problem,
     )
 
 

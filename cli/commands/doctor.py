@@ -11,6 +11,7 @@ from cli import durations, exits, here
 from cli.connection import Options, choose
 from cli.connection import http as client_of
 from cli.contexts import Server
+from cli.fleet import spawner_trouble
 from cli.output import table, write_items, write_one
 from cli.pages import page
 from cli.terminal import colours
@@ -170,6 +171,16 @@ def _calls(client: Any) -> list[Check]:
         ),
         Check("agents", True, ", ".join(offers) if offers else "none is offered at the moment"),
         *_unoffered_secrets(live),
+        *_spawners(status.get("spawners", [])),
+    ]
+
+
+def _spawners(found: list[Any]) -> list[Check]:
+    fix = "start it again with ado spawner (ado up runs one), or look at its log"
+    return [
+        Check("spawner", not trouble, f"{spawner['spawnerId']} {trouble or 'runs'}", fix)
+        for spawner in found
+        for trouble in (spawner_trouble(spawner),)
     ]
 
 

@@ -21,6 +21,7 @@ from cli.commands.watch import watch
 from cli.connection import Options, choose, http
 from cli.contexts import Server
 from cli.errors import usage
+from cli.fleet import check_offered
 from cli.follow import View
 from cli.output import talk, write_one
 from cli.pairs import pair
@@ -39,6 +40,7 @@ def run(
     remote: bool = False,
     workers: int = 1,
     agent: str | None = None,
+    wait_for_agent: bool = False,
     detach: bool = False,
     env: list[str] | None = None,
     label: list[str] | None = None,
@@ -70,6 +72,8 @@ def run(
         How many jobs the task has.
     agent
         Who runs the prompt.
+    wait_for_agent
+        Create the task even if nobody offers its agent yet.
     detach
         Return as soon as the task exists.
     env
@@ -121,6 +125,8 @@ def run(
     server = choose(options, start=True)
     client = http(server)
     chosen = agent or server.agent or _offered_agent(client, server)
+    if agent and not wait_for_agent:
+        check_offered(agent, client.query("workers.status"), here.agents() if _is_embedded(server) else ())
     sent = send(client, repository, chosen, ai=chosen not in PROGRAMS)
     wish: dict[str, Any] = {
         "prompt": _text(words, chosen),
@@ -185,9 +191,12 @@ def _variable(entry: str) -> tuple[str, str]:
 
 def _offered_agent(client: HttpClient, server: Server) -> str:
     """Return the first AI agent of the live workers, and of those that the control plane here would start."""
+    return first(client.query("workers.status")["workers"], here.offered()[0] if _is_embedded(server) else ())
+
+
+def _is_embedded(server: Server) -> bool:
     running = plane.find()
-    embedded = running is not None and set(server.urls) <= set(running.urls)
-    return first(client.query("workers.status")["workers"], here.offered()[0] if embedded else ())
+    return running is not None and set(server.urls) <= set(running.urls)
 
 
 def _create(client: HttpClient, wish: dict[str, Any]) -> dict[str, Any]:

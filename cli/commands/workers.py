@@ -11,6 +11,7 @@ from cyclopts import App
 from cli import exits
 from cli.agents import offers
 from cli.connection import Options, choose, http
+from cli.fleet import spawner_trouble
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
 from cli.terminal import is_terminal
 
@@ -30,6 +31,11 @@ def _rows(found: list[dict[str, Any]]) -> list[list[str]]:
 
 def _problems(found: list[dict[str, Any]]) -> list[str]:
     return [f"{worker['workerId']} takes no jobs: {worker['problem']}" for worker in found if "problem" in worker]
+
+
+def _spawner_troubles(found: list[dict[str, Any]]) -> list[str]:
+    troubles = {spawner["spawnerId"]: spawner_trouble(spawner) for spawner in found}
+    return [f"spawner {name}: {trouble}" for name, trouble in troubles.items() if trouble]
 
 
 @workers.command
@@ -56,6 +62,7 @@ def status(*, watch: bool = False, options: Options = _NO_OPTIONS) -> int:
             write_line(f"workers: {counts}   jobs: {queue['queued']} queued, {queue['running']} running")
             write_lines(table(_rows(found["workers"])))
             write_lines(_problems(found["workers"]))
+            write_lines(_spawner_troubles(found.get("spawners", [])))
         if not watch:
             return exits.SUCCESS
         time.sleep(_WATCH_SECONDS)

@@ -33,3 +33,25 @@ returning array['w:' || w.worker_id] as hints;
 -- name: worker_gone :none
 -- Its process is known to have ended.
 update ado.workers set stopped_at = coalesce(stopped_at, now()) where worker_id = :worker_id::text;
+
+-- name: spawner_heartbeat :none
+-- A spawner lives. Rows of spawners that were killed are kept for a day, for whoever asks what has stopped.
+with forgotten as (
+    delete from ado.spawners where last_heartbeat_at < now() - interval '1 day'
+)
+insert into ado.spawners as s (spawner_id, backend, host, capabilities, max_workers, problem)
+values (:spawner_id::text, :backend::text, :host::text, :capabilities::text[], :max_workers::integer, :problem::text)
+on conflict (spawner_id) do update
+set capabilities = excluded.capabilities, problem = excluded.problem, last_heartbeat_at = now();
+
+-- name: spawner_stopped :none
+-- It was told to stop.
+delete from ado.spawners where spawner_id = :spawner_id::text;
+
+-- name: list_spawners :many
+-- Those that run, and silent ones that nobody has succeeded.
+select s.spawner_id, s.state, s.backend, s.host, s.capabilities, s.max_workers, s.started_at, s.last_heartbeat_at, s.problem
+from ado.spawner_status s
+where s.state = 'running'
+   or not exists (select from ado.spawner_status r where r.backend = s.backend and r.state = 'running')
+order by s.spawner_id;

@@ -54,6 +54,7 @@ def test_metrics_tell_calls_appends_jobs_and_workers(workers):
     assert samples["ado_database_up", ()] == 2
     assert samples["ado_workers", (("state", "idle"),)] == 2 * 2
     assert samples["ado_jobs", (("status", "queued"),)] == 0
+    assert samples["ado_spawners", (("state", "silent"),)] == 0
 
 
 def test_paths_that_are_none_share_one_label(cluster):

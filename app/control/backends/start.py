@@ -12,6 +12,7 @@ from app.control.backends.settings import KubernetesSettings
 from app.control.backends.watch import PodWatch
 from app.control.plan import PodLimits
 from app.control.pods import PodSpawner, Rhythm
+from app.control.presence import Presence
 from app.settings import SettingsError, SpawnerSettings, read
 from db.model import Resources
 from db.pods import PodDatabase
@@ -47,6 +48,7 @@ def pod_spawner(settings: SpawnerSettings, pool: Pool) -> PodSpawner:
         limits=PodLimits(settings.max_workers, Resources(kube.pod_cpu, kube.pod_memory), settings.idle_seconds),
         patience=Patience(kube.image_pull_seconds, kube.pending_seconds),
         rhythm=Rhythm(settings.spawner_seconds, kube.pod_retry_seconds, kube.kube_in_flight),
+        presence=Presence.of(pool, "kubernetes", settings.max_workers),
     )
 
 

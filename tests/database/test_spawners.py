@@ -1,0 +1,75 @@
+"""The rows of spawners: what is written, when one is silent, and which silent ones are shown."""
+
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from app.control.presence import Presence
+from db import workers
+from db.spawners import SpawnerRow
+from db.threaded import Pool
+
+
+@pytest.fixture
+def pool(dsn):
+    opened = Pool(dsn, size=2)
+    opened.open()
+    with closing(opened):
+        yield opened
+
+
+def aged(dsn, spawner_id, age):
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "update ado.spawners set last_heartbeat_at = now() - %s::interval where spawner_id = %s", [age, spawner_id]
+        )
+
+
+async def shown(db):
+    return {spawner.spawner_id: spawner for spawner in await workers.spawners(db)}
+
+
+async def test_a_row_tells_what_a_spawner_offers_and_what_keeps_it(db, pool):
+    row = SpawnerRow(pool, "one", "local", "here", 8)
+    row.write({"shell", "codex"}, "no space")
+    found = (await shown(db))["one"]
+    assert (found.state, found.backend, found.host, found.max_workers) == ("running", "local", "here", 8)
+    assert (found.capabilities, found.problem) == (["codex", "shell"], "no space")
+    row.write({"shell"}, None)
+    found = (await shown(db))["one"]
+    assert (found.capabilities, found.problem) == (["shell"], None)
+    row.remove()
+    assert await shown(db) == {}
+
+
+async def test_a_silent_spawner_is_shown_until_another_of_its_backend_runs(db, dsn, pool):
+    SpawnerRow(pool, "old", "local", "here", 8).write({"shell"}, None)
+    aged(dsn, "old", "31 s")
+    SpawnerRow(pool, "pods", "kubernetes", "there", 8).write({"shell"}, None)
+    assert {name: spawner.state for name, spawner in (await shown(db)).items()} == {"old": "silent", "pods": "running"}
+    SpawnerRow(pool, "new", "local", "here", 8).write({"shell"}, None)
+    assert set(await shown(db)) == {"new", "pods"}
+
+
+async def test_a_row_is_forgotten_a_day_after_its_spawner(db, dsn, pool):
+    SpawnerRow(pool, "old", "local", "here", 8).write({"shell"}, None)
+    aged(dsn, "old", "25 h")
+    SpawnerRow(pool, "pods", "kubernetes", "there", 8).write({"shell"}, None)
+    assert set(await shown(db)) == {"pods"}
+
+
+async def test_presence_writes_once_in_five_seconds_and_outlives_its_database(db, dsn, pool):
+    presence = Presence(SpawnerRow(pool, "one", "local", "here", 8))
+    presence.beat({"shell"})
+    presence.beat({"codex"})
+    assert (await shown(db))["one"].capabilities == ["shell"]
+    presence.leave()
+    assert await shown(db) == {}
+
+
+def test_a_database_that_is_away_costs_only_the_news():
+    with closing(Pool("postgresql://nobody@127.0.0.1:1/none?connect_timeout=1", size=1)) as pool:
+        presence = Presence(SpawnerRow(pool, "one", "local", "here", 8))
+        presence.beat({"shell"})
+        presence.leave()
