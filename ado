@@ -25,14 +25,16 @@ install() {
         uv pip install -q --python "$venv/bin/python" -c "$root/constraints.txt" -e "$root$extra"
     else
         python=${PYTHON:-python3}
-        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
             fail "Python 3.11 or newer is needed" "install it, or name one: PYTHON=/path/to/python3.11 ./ado"
-        [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv" ||
+        [ -x "$venv/bin/pip" ] || "$python" -I -m venv "$venv" ||
             fail "the venv module does not work" "install it (Debian: apt install python3-venv), or install uv"
-        "$venv/bin/python" -m pip install -q --no-compile --disable-pip-version-check \
+        "$venv/bin/python" -I -m pip install -q --no-compile --disable-pip-version-check \
             --root-user-action=ignore -c "$root/constraints.txt" -e "$root$extra" 2>"$venv/.log" ||
             { cat "$venv/.log" >&2; fail "the packages could not be installed" "see above; then run it again"; }
     fi
+    # pip's own starter would let PYTHONPATH, and so the working directory, provide modules
+    printf '#!/bin/sh\nexec "%s" -I -m cli "$@"\n' "$venv/bin/python" >"$venv/bin/ado"
     [ -z "$extra" ] || touch "$stamp-dev"
     touch "$stamp"
 }
@@ -62,5 +64,5 @@ test)
     cd "$root"
     exec "$venv/bin/python" -m pytest "$@"
     ;;
-*) exec "$venv/bin/ado" "$@" ;;
+*) exec "$venv/bin/python" -I -m cli "$@" ;;
 esac

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from app.git import ENVIRONMENT, OLDEST, GitError, arguments, read_header
+from app.program import search_path
 from cli import exits
 from cli.errors import CliError
 
@@ -124,7 +125,7 @@ def _run(
     try:
         done: subprocess.CompletedProcess[bytes] = subprocess.run(
             ["git", *arguments(), *words],
-            env={**surrounding, **ENVIRONMENT, **env},
+            env={**surrounding, "PATH": search_path(), **ENVIRONMENT, **env},
             input=stdin if isinstance(stdin, bytes) else None,
             stdin=None if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
             stdout=stdout or subprocess.PIPE,

@@ -34,9 +34,12 @@ def run(
 
 def agents() -> list[str]:
     """Return the AI agents whose programs are here, whether they can start or not."""
+    from app.program import search_path
     from worker.agents import AGENTS
 
-    return [name for name, agent in AGENTS.items() if agent.needs and shutil.which(agent.needs.program)]
+    return [
+        name for name, agent in AGENTS.items() if agent.needs and shutil.which(agent.needs.program, path=search_path())
+    ]
 
 
 def own_agents() -> tuple[str, ...]:

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from app.program import module
 from cli import exits
 from cli.errors import CliError
 from cli.home import ensure_home, home
@@ -134,7 +134,7 @@ def _starting(announce: Callable[[str], None]) -> Iterator[Plane | None]:
 
 def _start(replicas: int | None) -> Plane:
     log = home() / LOG
-    command = [sys.executable, "-P", "-m", "cli", "up", "--foreground"]
+    command = module("cli", "up", "--foreground")
     if replicas is not None:
         command += ["--replicas", str(replicas)]
     with log.open("ab") as output:

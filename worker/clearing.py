@@ -18,6 +18,8 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from app.program import search_path
+
 _log = logging.getLogger("ado.worker")
 
 
@@ -87,4 +89,5 @@ def remove(path: Path) -> None:
 
 def _run(*command: str) -> int:
     null = subprocess.DEVNULL
-    return subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False).returncode
+    env = {"PATH": search_path()}
+    return subprocess.run(command, stdin=null, stdout=null, stderr=null, env=env, check=False).returncode

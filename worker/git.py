@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import IO
 
 from app.git import ENVIRONMENT, OLDEST, GitError, arguments
+from app.program import search_path
 from worker.process import KeptProcess
 
 _SECONDS = 600.0
-_PASSED_ON = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+_PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 _FOR_REMOTES = (
     "HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "http_proxy", "https_proxy",
     "HTTPS_PROXY", "no_proxy", "NO_PROXY",
@@ -67,7 +68,7 @@ async def git(
     settings = [part for name, value in _OWN_SETTINGS.items() for part in ("-c", f"{name}={value}")]
     command = ["git", *arguments(), *settings, *words]
     passed = (*_PASSED_ON, *_FOR_REMOTES) if remote else _PASSED_ON
-    surrounding = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} if remote else {}
+    surrounding = {"PATH": search_path(), **({"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} if remote else {})}
     surrounding |= {name: os.environ[name] for name in passed if name in os.environ}
     surrounding |= {**ENVIRONMENT, **_OWN, **({} if remote else _ISOLATED), "GIT_DIR": str(git_dir), **(env or {})}
     if work_tree is not None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.program import search_path
 from worker.agents.base import Agent, Needs
 
 _VERSION_SECONDS = 30.0
@@ -38,7 +39,7 @@ def look(agents: Mapping[str, Agent], names: Iterable[str]) -> list[Finding]:
 def _look(name: str, needs: Needs | None) -> Finding:
     if needs is None:
         return Finding(name)
-    program = shutil.which(needs.program)
+    program = shutil.which(needs.program, path=search_path())
     if program is None:
         return Finding(name, "", f"{needs.program} is not on PATH", needs.install)
     version, problem = _version(program)
@@ -52,7 +53,7 @@ def _look(name: str, needs: Needs | None) -> Finding:
 def _version(program: str) -> tuple[str, str]:
     """Ask a program for its version, in a HOME of its own and without the machine's environment."""
     with tempfile.TemporaryDirectory() as home:
-        env = {"HOME": home, "PATH": os.environ.get("PATH", os.defpath), "DISABLE_AUTOUPDATER": "1"}
+        env = {"HOME": home, "PATH": search_path(), "DISABLE_AUTOUPDATER": "1"}
         try:
             done = subprocess.run(
                 [program, "--version"], env=env, cwd=home, stdin=subprocess.DEVNULL, capture_output=True,

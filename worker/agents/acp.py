@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from app.program import module
 from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, status_in
@@ -68,7 +68,7 @@ class AcpAgent:
         if run.args.get("model"):
             raise OSError("it takes its model from its own settings, not from agentArgs")
         program, *arguments = self._command
-        bridge = [sys.executable, "-P", "-m", "worker.agents.acp_bridge", str(run.directory)]
+        bridge = module("worker.agents.acp_bridge", str(run.directory))
         bridge += ["all" if run.isolated else "edits", run.session or "-", "--", find(program), *arguments]
         env = {} if run.local else _QUIET if run.isolated else {**_QUIET, **_CAREFUL}
         return Launch(bridge, env, json.dumps({"prompt": run.prompt, "anew": run.anew or run.prompt}))

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 
+from app.program import search_path
 from worker.agents.base import Run
 
 _STATUS = re.compile(r"""(?:\bstatus:? |"code":\s*|\b[Ee]rror:? )([45]\d\d)\b""")
@@ -14,7 +15,7 @@ _STATUS = re.compile(r"""(?:\bstatus:? |"code":\s*|\b[Ee]rror:? )([45]\d\d)\b"""
 
 def find(program: str) -> str:
     """Return the path of a program on PATH. Raises FileNotFoundError."""
-    found = shutil.which(program)
+    found = shutil.which(program, path=search_path())
     if found is None:
         raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)} on PATH", program)
     return found

@@ -10,13 +10,13 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.control.backends.base import Gone
 from app.control.decide import Offer
+from app.program import module
 from db.model import Resources
 
 _SECRETS = frozenset({"ADO_DSN", "ADO_LISTEN_DSN", "ADO_TOKEN", "PGPASSWORD"})  # a worker holds none of these
@@ -74,7 +74,7 @@ class LocalBackend:
             os.close(read)
 
     def _command(self, worker_id: str, token_fd: int) -> list[str]:
-        command = [sys.executable, "-m", "cli", "worker", "--id", worker_id, "--url", ",".join(self._urls)]
+        command = module("cli", "worker", "--id", worker_id, "--url", ",".join(self._urls))
         command += ["--token-file", f"/dev/fd/{token_fd}", "--work-dir", str(self._work_dir)]
         for capability in sorted(self.offer.capabilities):
             command += ["--capability", capability]

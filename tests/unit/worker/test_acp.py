@@ -50,7 +50,7 @@ def test_a_cancelled_turn_and_a_failed_call_are_no_success():
 
 
 def bridge(tmp_path, prompt, permissions="all", session="-", anew=""):
-    command = [sys.executable, "-P", "-m", "worker.agents.acp_bridge", str(tmp_path), permissions, session, "--"]
+    command = [sys.executable, "-I", "-m", "worker.agents.acp_bridge", str(tmp_path), permissions, session, "--"]
     done = subprocess.run(
         [*command, sys.executable, FAKE],
         input=json.dumps({"prompt": prompt, "anew": anew}),
