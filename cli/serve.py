@@ -228,8 +228,16 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     from app.control.decide import Limits
     from app.control.presence import Presence
     from app.control.spawner import Spawner
+    from app.private import Foreign, ensure_directory
     from db.spawner import SpawnerDatabase
 
+    try:
+        ensure_directory(Path(settings.work_dir))
+    except Foreign as error:
+        step = "remove it, or name another directory with ADO_WORK_DIR (--work-dir)"
+        raise usage(f"jobs cannot run in {settings.work_dir}: {error.strerror}", step) from error
+    except OSError:
+        pass  # its workers tell the server why they cannot run jobs
     named = "ADO_WORKER_CAPABILITIES" in os.environ  # else its workers offer what is here, as they run here
     hosts = tuple(f"git:{host}" for host in settings.git_hosts)
     try:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import re
 import secrets
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.private import ensure_directory
 from worker.clearing import Clearing, remove
 from worker.fitness import PROBE, Unusable, described
 
@@ -69,7 +72,7 @@ async def _claim(root: Path, name: str, clearing: Clearing) -> tuple[Path, int]:
     while True:
         lock = _lock(base)
         if lock is None:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or _is_foreign(base):
                 base = root / f"{name}-{secrets.token_hex(4)}"
             await asyncio.sleep(0.05)
         elif _is_empty(base):
@@ -78,7 +81,7 @@ async def _claim(root: Path, name: str, clearing: Clearing) -> tuple[Path, int]:
             clearing.discard(base, lock)
     try:
         for part in ("job", "home", "tmp"):
-            (base / part).mkdir()
+            (base / part).mkdir(mode=0o700)
     except OSError:
         clearing.discard(base, lock)
         raise
@@ -90,18 +93,32 @@ def _is_empty(base: Path) -> bool:
         return next(entries, None) is None
 
 
+def _is_foreign(base: Path) -> bool:
+    """Whether another user made what is in a directory's place: a work directory of root's may be shared."""
+    try:
+        found = base.lstat()
+    except FileNotFoundError:
+        return False
+    return found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode)
+
+
 def _lock(base: Path) -> int | None:
-    """Lock a directory, made if need be; None while somebody else has it."""
-    base.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Lock a directory of this user's own, made if need be; None while somebody else has it."""
+    ensure_directory(base.parent)
     with contextlib.suppress(FileExistsError):
         base.mkdir(mode=0o700)
-    try:
-        fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except FileNotFoundError:
+    if _is_foreign(base):
         return None
     try:
+        fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):  # replaced since the look at it
+            return None
+        raise
+    try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(fd), base.lstat()):
+        found = os.fstat(fd)
+        if found.st_uid == os.geteuid() and os.path.samestat(found, base.lstat()):
             return fd
     except (BlockingIOError, FileNotFoundError):
         pass
@@ -115,7 +132,7 @@ def sweep(work_dir: str) -> None:
     if not root.is_dir():
         return
     for base in [Path(entry.path) for entry in os.scandir(root) if _NAME.fullmatch(entry.name)]:
-        if base.is_dir() and (lock := _lock(base)) is not None:
+        if base.is_dir() and not _is_foreign(base) and (lock := _lock(base)) is not None:
             remove(base)
             os.close(lock)
 

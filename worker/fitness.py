@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from app.private import ensure_directory
+
 _log = logging.getLogger("ado.worker")
 PROBE = "probe-"
 """How the names of directories begin that are made for a try."""
@@ -73,7 +75,7 @@ def described(error: OSError) -> str:
 def probe(work_dir: str) -> None:
     """Do what the start of a job needs: a directory, a file, descriptors, a process. Blocks; raises OSError."""
     root = Path(work_dir)
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ensure_directory(root)
     place = root / f"{PROBE}{secrets.token_hex(4)}"
     place.mkdir(mode=0o700)
     try:

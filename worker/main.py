@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from pathlib import Path
 
 from app.lifeline import on_end_in
+from app.private import Foreign, ensure_directory
 from app.watchdog import watch
 from worker import vault
-from worker.offer import offer
+from worker.offer import Unfit, offer
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
 from worker.token import Token
@@ -21,12 +23,23 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     """Work until a signal, a drain or the lifeline's end of file; return the exit code. Raises Unfit, OSError."""
     import uvloop  # noqa: PLC0415 - not there on every platform
 
+    _check_work_dir(Path(settings.work_dir))
     token = Token(settings.token_file)
     held = vault.read(settings, token.value)
     for warning in held.warnings():
         _log.warning(warning)
     supervisor = Supervisor(settings, offer(settings, held), held, token)
     return uvloop.run(_run(supervisor, lifeline, settings.loop_watchdog_seconds))
+
+
+def _check_work_dir(path: Path) -> None:
+    try:
+        ensure_directory(path)
+    except Foreign as error:
+        step = "remove it, or name another directory with ADO_WORK_DIR (--work-dir)"
+        raise Unfit(f"jobs cannot run in {path}: {error.strerror}", step) from error
+    except OSError:
+        return  # a full disk, or a mount that is late: the worker waits for it and tells the server why
 
 
 async def _run(supervisor: Supervisor, lifeline: int | None, watchdog_seconds: float) -> int:

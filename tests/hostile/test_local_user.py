@@ -80,3 +80,24 @@ def test_the_starter_in_a_checkout_imports_nothing_of_the_working_directory(trap
     )
     assert done.returncode == 0, done.stderr
     assert not ran.exists(), ran.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make directories of another user")
+@pytest.mark.parametrize("kind", ["directory", "link"])
+@pytest.mark.parametrize("arguments", [["worker", "--url", "http://127.0.0.1:9", "--token-file", "TOKEN"], ["spawner"]])
+def test_a_work_directory_that_somebody_else_made_first_is_refused(dsn, home, arguments, kind):
+    squatted = home / f"ado-work-{os.getuid()}"
+    squatted.mkdir()
+    if kind == "link":
+        squatted.rename(home / "elsewhere")
+        squatted.symlink_to("elsewhere")
+    os.chown(squatted, 12345, 12345, follow_symlinks=False)
+    (home / "token").write_text("ado_x")
+    words = [str(home / "token") if word == "TOKEN" else word for word in arguments]
+    env = {**os.environ, "TMPDIR": str(home), "ADO_DSN": dsn}
+    done = subprocess.run(
+        program.module("cli", *words), env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert "belongs to another user (uid 12345)" in done.stderr
+    assert "name another directory with ADO_WORK_DIR" in done.stderr

@@ -1,9 +1,12 @@
 """The directory of a job: one path for every attempt, one attempt at a time, nothing left behind."""
 
+import os
+import stat
 import subprocess
 import threading
 
 import pytest
+from support.users import give_away
 
 from worker import directories
 from worker.clearing import Clearing
@@ -83,3 +86,48 @@ def test_a_sweep_takes_leftovers_and_nothing_else(tmp_path):
     sweep(str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "task-x"]
     sweep(str(tmp_path / "not there"))
+
+
+async def test_a_jobs_directories_are_its_owners_alone_whatever_the_umask(tmp_path, clearing):
+    before = os.umask(0)
+    try:
+        async with place(str(tmp_path / "work"), "task-1-0", clearing) as where:
+            made = [where.base.parent, where.base, where.directory, where.home, where.base / "tmp"]
+            assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 5
+    finally:
+        os.umask(before)
+
+
+async def test_a_work_directory_of_another_user_is_not_used(tmp_path, clearing, monkeypatch):
+    work = tmp_path / "work"
+    work.mkdir()
+    give_away(work, monkeypatch)
+    with pytest.raises(Unusable, match="belongs to another user"):
+        async with place(str(work), "task-1-0", clearing):
+            pass
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make directories of another user")
+@pytest.mark.parametrize("kind", ["directory", "link", "file", "fifo"])
+async def test_what_another_user_put_in_the_place_of_a_job_is_not_used_and_not_deleted(tmp_path, clearing, kind):
+    """An administrator may name a directory that everybody writes into, such as /tmp."""
+    tmp_path.chmod(0o1777)
+    os.chown(tmp_path, 0, 0)
+    base, target = tmp_path / "task-1-0", tmp_path / "target"
+    target.mkdir()
+    {
+        "directory": lambda: (base / "job").mkdir(parents=True),
+        "link": lambda: base.symlink_to("target"),
+        "file": base.touch,
+        "fifo": lambda: os.mkfifo(base),
+    }[kind]()
+    os.chown(base, 12345, 12345, follow_symlinks=False)
+    async with place(str(tmp_path), "task-1-0", clearing) as where:
+        assert where.base != base
+        assert not where.stable
+        assert where.base.lstat().st_uid == 0
+    assert clearing.finish(20)
+    sweep(str(tmp_path))
+    assert base.lstat().st_uid == 12345
+    assert list(target.iterdir()) == []

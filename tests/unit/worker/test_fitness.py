@@ -47,5 +47,5 @@ async def test_a_worker_waits_until_its_machine_is_fit_again(tmp_path, monkeypat
 async def test_a_failure_is_confirmed_or_not(tmp_path):
     (tmp_path / "file").touch()
     await Fitness(str(tmp_path)).confirm()
-    with pytest.raises(Unusable, match="File exists"):
+    with pytest.raises(Unusable, match="Not a directory"):
         await Fitness(str(tmp_path / "file")).confirm()

@@ -1,0 +1,63 @@
+"""Directories and files that no other user of the machine may own, write or, where they hold secrets, read.
+
+Places such as ``/tmp`` are shared: another user may make a directory, file or symbolic link there before we do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+
+class Foreign(PermissionError):
+    """What is found at a path belongs to another user."""
+
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def ensure_directory(path: Path) -> None:
+    """Make a directory with mode 0700, or check one that is there and take away others' right to write into it.
+
+    Raises OSError, and Foreign when it, or a symbolic link in its place, belongs to another user. A directory of root's
+    is accepted as it is: an administrator, or a cluster, made it for us.
+    """
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
+    check_owner(path, path.lstat())
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        found = os.fstat(directory)
+        check_owner(path, found)
+        if found.st_uid == os.geteuid() and found.st_mode & _OTHERS_WRITE:
+            os.fchmod(directory, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
+    finally:
+        os.close(directory)
+
+
+def check_owner(path: Path, found: os.stat_result) -> None:
+    """Raise Foreign unless what was found at a path belongs to this process's user or to root."""
+    if found.st_uid not in (0, os.geteuid()):
+        raise Foreign(errno.EPERM, f"it belongs to another user (uid {found.st_uid})", str(path))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole, with mode 0600 from its first moment. Raises OSError."""
+    number, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    staging = Path(name)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
+        staging.replace(path)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
+
+
+def open_log(path: Path) -> int:
+    """Open a file for appending, made with mode 0600; return its descriptor. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
