@@ -7,16 +7,20 @@ stays: not knowing is not a refusal.
 
 from __future__ import annotations
 
+import re
 import time
+from typing import Any
 
 from app import metrics
-from app.context import Context, Services
+from app.context import MACHINES, Context, Services
 from app.reasons import refusal
-from app.rpc.errors import ProcedureError
+from app.rpc import request_id
+from app.rpc.errors import CODES, ProcedureError
 from app.rpc.gate import Credentials
 from app.rpc.procedure import Procedure
 from app.rpc.registry import Registry
 from db import tokens
+from db.audit import Refusal
 from db.errors import (
     DatabaseFull,
     DatabaseReadOnly,
@@ -29,6 +33,10 @@ from db.model import Token
 
 CACHE_SECONDS = 2.0
 _CACHE_TOKENS = 10_000
+_ALWAYS_AUDITED = frozenset({"token_missing", "token_invalid", "forbidden", "not_allowed", "limit_exceeded"})
+_PAGES = frozenset({"/metrics", "/trpc/ado.d.ts"})
+_TARGETS = ("taskId", "jobId", "tokenId", "userId")
+_TARGET = re.compile(r"(?:task|tok|user)-[0-9a-f]{1,20}(?:/\d{1,9})?", re.ASCII)
 _REFUSED_WRITES = {DatabaseReadOnly: "database_read_only", DatabaseFull: "database_full"}
 
 READ, OPERATE, ADMINISTER, WORK, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES = (
@@ -57,12 +65,31 @@ class TokenGate:
     def __init__(self, services: Services, registry: Registry) -> None:
         self._services = services
         self._paths = {path: procedure.kind for path, procedure in registry.procedures.items()}
+        self._names = {procedure.handler: path for path, procedure in registry.procedures.items()}
         self._cache: dict[bytes, tuple[float, Token]] = {}
 
     async def open(self, credentials: Credentials) -> Context:
         """Return the caller's context. Raises UNAUTHORIZED."""
-        secret = _secret(credentials)
-        return Context(self._services, await self._valid(secret), secret)
+        try:
+            secret = _secret(credentials)
+            return Context(self._services, await self._valid(secret), secret)
+        except ProcedureError as error:
+            self._note(error, credentials.path)
+            raise
+
+    def refused(self, context: Context, procedure: Procedure, value: Any, error: ProcedureError) -> None:
+        """Take note of a refused call, where it belongs into the audit."""
+        if error.reason in _ALWAYS_AUDITED or _is_refused_change(context, procedure, error):
+            self._note(error, self._names.get(procedure.handler), context.caller, target_of(value))
+
+    def _note(
+        self, error: ProcedureError, path: str | None, caller: Token | None = None, target: str | None = None
+    ) -> None:
+        procedure = path if path in self._paths or path in _PAGES else None
+        token_id = caller.token_id if caller else None
+        address, request = request_id.address.get(), request_id.current.get()
+        refusals = self._services.refusals
+        refusals.note(Refusal(error.reason or error.code, None, token_id, address, procedure, target, request))
 
     def allow(self, context: Context, procedure: Procedure) -> None:
         """Raise FORBIDDEN unless the caller's role may do what the procedure asks."""
@@ -119,6 +146,21 @@ class TokenGate:
                 self._cache.clear()
             self._cache[key] = (now, token)
         return token
+
+
+def _is_refused_change(context: Context, procedure: Procedure, error: ProcedureError) -> bool:
+    """Whether a person's change was refused; a worker's protocol and what the server itself fails at are none."""
+    if procedure.kind != "mutation" or procedure.access == WORK or context.caller.role in MACHINES:
+        return False
+    return CODES[error.code][1] < 500
+
+
+def target_of(value: Any) -> str | None:
+    """Return the id that an input names, if it looks like one; anything else in an input may be a secret."""
+    if not isinstance(value, dict):
+        return None
+    named = (value.get(name) for name in _TARGETS)
+    return next((text for text in named if isinstance(text, str) and _TARGET.fullmatch(text)), None)
 
 
 def _secret(credentials: Credentials) -> str:

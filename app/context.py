@@ -13,7 +13,10 @@ from app.log.appender import Appender
 from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Tail
+from app.refusals import Refusals
+from app.rpc import request_id
 from app.settings import AppSettings
+from db.actor import Actor
 from db.database import Database
 from db.group import Group
 from db.model import NewTask, Task, Token
@@ -35,6 +38,11 @@ class Services:
     cipher: EnvironmentCipher
     command_poll: CommandPoll
     readiness: Readiness
+    refusals: Refusals
+
+
+MACHINES = frozenset({"worker", "job"})
+"""Roles of programs that act for a task: the task's log says what they did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +58,10 @@ class Context:
     def db(self) -> Database:
         """The replica's database."""
         return self.services.db
+
+    def actor(self, procedure: str) -> Actor | None:
+        """Return who makes a change by ``procedure``, for the audit; None for a program that acts for a task."""
+        caller = self.caller
+        if caller.role in MACHINES:
+            return None
+        return Actor(procedure, None, caller.token_id, request_id.address.get(), request_id.current.get())

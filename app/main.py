@@ -34,6 +34,7 @@ from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Tail
 from app.pages import pages_of, refused, unanswered
+from app.refusals import Refusals
 from app.routers.table import registry
 from app.rpc.application import RpcApplication
 from app.rpc.errors import ProcedureError
@@ -76,7 +77,19 @@ class Replica:
         cipher = EnvironmentCipher(settings.data_key)
         commands = CommandPoll(db, hub)
         self.services = Services(
-            settings, db, hub, feeds, tail, appender, creations, Endings(db), parking, cipher, commands, readiness
+            settings,
+            db,
+            hub,
+            feeds,
+            tail,
+            appender,
+            creations,
+            Endings(db),
+            parking,
+            cipher,
+            commands,
+            readiness,
+            Refusals(db),
         )
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
@@ -94,6 +107,7 @@ class Replica:
             "monitor": partial(every, settings.monitor_seconds, partial(monitor.step, db, settings), name="monitor"),
             "tell": partial(every, settings.poll_seconds, self.services.command_poll.step, name="tell"),
             "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
+            "refusals": self.services.refusals.run,
             "janitor": partial(every, _JANITOR_SECONDS, partial(janitor.step, db, settings), name="janitor"),
         }
         for name, run in loops.items():
@@ -116,6 +130,7 @@ class Replica:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.services.refusals.flush()
         await self.services.feeds.close()
         for writing in (self.services.appender, self.services.creations, self.services.endings):
             await writing.close()

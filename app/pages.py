@@ -27,7 +27,7 @@ def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
 
     async def check(request: Request[Any, Any, Any]) -> Replica:
         replica = running()
-        context = await replica.gate.open(Credentials(request.headers.get("authorization")))
+        context = await replica.gate.open(Credentials(request.headers.get("authorization"), path=request.url.path))
         replica.gate.allow_access(context, READ)
         return replica
 

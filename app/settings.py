@@ -16,6 +16,7 @@ _LEAST_BODY_BYTES = 2 * 1024 * 1024
 
 
 _MOST = 2_000_000_000
+_MOST_DAYS = 36_500
 """What still fits an integer of Postgres."""
 
 
@@ -95,6 +96,8 @@ class AppSettings:
     """Log what blocks the event loop for so long; 0: do not. For tests and for finding faults."""
     env_days: float = 7.0
     """Days after a task's end for which the values of its `--env` are kept, so that it can be retried."""
+    audit_days: float = 400.0
+    """Days for which `ado.audit` keeps who did what; at least 1."""
     data_key: tuple[str, ...] = field(default=(), repr=False)
     """Keys (32 bytes in base64) for the `--env` values in Postgres, divided by commas; the first one encrypts."""
 
@@ -114,6 +117,8 @@ class AppSettings:
             raise SettingsError(f"ADO_DATA_KEY: {error}; openssl rand -base64 32 makes one") from None
         if self.env_days < 0:
             raise SettingsError(f"ADO_ENV_DAYS must be 0 or more; found {self.env_days}")
+        if not 1 <= self.audit_days <= _MOST_DAYS:
+            raise SettingsError(f"ADO_AUDIT_DAYS must be from 1 to {_MOST_DAYS}; found {self.audit_days}")
         if self.body_bytes < _LEAST_BODY_BYTES:
             raise SettingsError(
                 f"ADO_BODY_BYTES must be {_LEAST_BODY_BYTES} or more: workers send as much; found {self.body_bytes}"

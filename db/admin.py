@@ -7,24 +7,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg.rows import dict_row
 
 from db import tokens
+from db.actor import Actor, parameter
 from db.connect import connected
 from db.queries import load
 
 
-def _run(dsn: str, name: str, **values: Any) -> list[dict[str, Any]]:
+def _run(dsn: str, name: str, procedure: str | None = None, **values: Any) -> list[dict[str, Any]]:
+    """Run a statement; a change is audited as the ``procedure`` that does the same, under the login's name."""
     query = load()[name]
-    query.arguments(values)
     with connected(dsn, row_factory=dict_row) as connection:
+        if procedure is not None:
+            values["actor"] = parameter(by_login(connection, procedure))
+        query.arguments(values)
         found: list[dict[str, Any]] = connection.execute(query.named.encode(), values).fetchall()
         return found
 
 
+def by_login(connection: psycopg.Connection[Any], procedure: str) -> Actor:
+    """Return who makes a change directly on the database."""
+    return Actor(procedure, address=f"sql:{connection.info.user}")
+
+
 def create_token(dsn: str, token: tokens.NewToken) -> Mapping[str, Any]:
     """Store a token; return its id, role and expiry."""
-    return _run(dsn, "create_token", **token.values)[0]
+    return _run(dsn, "create_token", "tokens.create", **token.values)[0]
 
 
 def list_tokens(dsn: str) -> list[dict[str, Any]]:
@@ -34,7 +44,7 @@ def list_tokens(dsn: str) -> list[dict[str, Any]]:
 
 def revoke_token(dsn: str, token_id: str) -> Mapping[str, Any] | None:
     """Revoke a token; None for an unknown id."""
-    rows = _run(dsn, "revoke_token", token_id=token_id)
+    rows = _run(dsn, "revoke_token", "tokens.revoke", token_id=token_id)
     return rows[0] if rows else None
 
 

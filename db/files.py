@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from db.actor import Actor, parameter
 from db.database import Database
 
 Kind = Literal["base", "result", "checkpoint"]
@@ -93,9 +94,9 @@ async def read(db: Database, file_id: str, number: int) -> bytes | None:
     return bytes(row["data"]) if row else None
 
 
-async def complete(db: Database, file_id: str) -> bool:
+async def complete(db: Database, file_id: str, actor: Actor | None = None) -> bool:
     """Let a file count; False when the fence refused it."""
-    return await db.optional("complete_file", file_id=file_id) is not None
+    return await db.optional("complete_file", file_id=file_id, actor=parameter(actor)) is not None
 
 
 async def prune(db: Database, keep_seconds: float) -> int:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import orjson
 
+from db.actor import Actor
+
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 Outcome = Literal["succeeded", "failed", "cancelled", "released"]
@@ -58,6 +60,7 @@ class NewTask:
     digest: bytes
     base_file: str | None = None
     """The file with the commits it starts from."""
+    actor: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class PodDatabase:
     def create_token(self, token: NewToken) -> None:
         """Store a token."""
         with self._pool.transaction() as connection:
-            rows(connection, "create_token", **token.values)
+            rows(connection, "create_token", **token.values, actor=None)
 
     def placed(self, name: str, uid: str) -> bool:
         """Record that pod and Secret exist; False when the pod was given up meanwhile."""

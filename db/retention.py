@@ -20,6 +20,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from db.actor import parameter
+from db.admin import by_login
 from db.errors import DatabaseReadOnly, DatabaseUnavailable, PruneBusy
 from db.hosts import session_options
 from db.queries import load
@@ -99,7 +101,8 @@ def _mark(connection: Connection, from_task_id: int, seconds: float) -> PrunedRa
                 old = {row["from_task_id"] for row in _run(connection, "old_ranges", seconds=seconds)}
                 if from_task_id not in old:
                     return None
-                row = _run(connection, "mark_pruned", from_task_id=from_task_id)[0]
+                actor = parameter(by_login(connection, "db.prune"))
+                row = _run(connection, "mark_pruned", from_task_id=from_task_id, actor=actor)[0]
                 return PrunedRange(from_task_id, row["to_task_id"] - 1, row["tasks"], row["bytes"])
         except psycopg.errors.LockNotAvailable:
             time.sleep(_PAUSE_SECONDS)  # who waits for a lock holds up all who come later: let them by

@@ -60,7 +60,7 @@ class SpawnerDatabase:
     def create_token(self, token: NewToken) -> Mapping[str, Any]:
         """Store a token."""
         with self._pool.transaction() as connection:
-            return rows(connection, "create_token", **token.values)[0]
+            return rows(connection, "create_token", **token.values, actor=None)[0]
 
     def forget_request(self, worker_id: str) -> None:
         """Take back a decision that could not be carried out."""

@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 
 from db import events
+from db.actor import Actor, parameter
 from db.database import Database
 from db.model import Job, NewTask, Status, Task
 
@@ -65,6 +66,7 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "needs": sorted({task.agent, *task.requires, *(["pod"] if task.pod else [])}),
         "base_file": task.base_file,
         "event": {"agent": task.agent, "workers": task.workers, "prompt": task.prompt[:200]},
+        "actor": task.actor,
     }
 
 
@@ -100,19 +102,24 @@ async def page(
     return [Task.of(row, of_task.get(row["task_id"], [])) for row in rows], any(row["more"] for row in rows)
 
 
-async def cancel(db: Database, task_id: int, reason: str | None) -> None:
+async def cancel(db: Database, task_id: int, reason: str | None, actor: Actor | None = None) -> None:
     """Stop a task, then settle it; both are harmless when repeated."""
-    await db.many("cancel_task", task_id=task_id, reason=reason)
+    await db.many("cancel_task", task_id=task_id, reason=reason, actor=parameter(actor))
     await settle(db, task_id)
 
 
-async def retry(db: Database, task_id: int) -> bool:
+async def retry(db: Database, task_id: int, actor: Actor | None = None) -> bool:
     """Queue the failed and cancelled jobs again; False when there is nothing to retry."""
-    return await db.optional("retry_task", task_id=task_id) is not None
+    return await db.optional("retry_task", task_id=task_id, actor=parameter(actor)) is not None
 
 
 async def update(
-    db: Database, task_id: int, version: int, priority: int | None, labels: Mapping[str, str] | None
+    db: Database,
+    task_id: int,
+    version: int,
+    priority: int | None,
+    labels: Mapping[str, str] | None,
+    actor: Actor | None = None,
 ) -> bool:
     """Change priority or labels if the version is still the given one; False when it is not."""
     row = await db.optional(
@@ -121,13 +128,14 @@ async def update(
         version=version,
         priority=priority,
         labels=_text(dict(labels)) if labels is not None else None,
+        actor=parameter(actor),
     )
     return row is not None
 
 
-async def remove(db: Database, task_id: int) -> Status | None:
+async def remove(db: Database, task_id: int, actor: Actor | None = None) -> Status | None:
     """Delete a task that has ended, with everything of it; return the status it had, None for an unknown task."""
-    found: Status | None = (await db.one("remove_task", task_id=task_id))["found"]
+    found: Status | None = (await db.one("remove_task", task_id=task_id, actor=parameter(actor)))["found"]
     return found
 
 
@@ -202,6 +210,7 @@ async def set_value(
     key_limit: int,
     idempotency_key: str | None = None,
     writer: tuple[int, int] | None = None,
+    actor: Actor | None = None,
 ) -> Value | None:
     """Write a value, with ``version`` only over that version (0: only if new); None when it was refused.
 
@@ -217,6 +226,7 @@ async def set_value(
         idempotency_key=idempotency_key,
         job=writer[0] if writer else None,
         attempt=writer[1] if writer else None,
+        actor=parameter(actor),
     )
     return Value(**dict(row)) if row else None
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from db.actor import Actor, parameter
 from db.database import Database
 from db.model import Token
 
@@ -50,9 +51,9 @@ def new(
     return NewToken(token, values)
 
 
-async def create(db: Database, token: NewToken) -> Mapping[str, Any]:
+async def create(db: Database, token: NewToken, actor: Actor | None = None) -> Mapping[str, Any]:
     """Store a token; return its id, role and expiry."""
-    return dict(await db.one("create_token", **token.values))
+    return dict(await db.one("create_token", **token.values, actor=parameter(actor)))
 
 
 async def find(db: Database, token: str) -> Token | None:
@@ -66,9 +67,9 @@ async def listing(db: Database) -> list[Mapping[str, Any]]:
     return [dict(row) for row in await db.many("list_tokens")]
 
 
-async def revoke(db: Database, token_id: str) -> Mapping[str, Any] | None:
+async def revoke(db: Database, token_id: str, actor: Actor | None = None) -> Mapping[str, Any] | None:
     """Revoke a token; None for an unknown id."""
-    row = await db.optional("revoke_token", token_id=token_id)
+    row = await db.optional("revoke_token", token_id=token_id, actor=parameter(actor))
     return dict(row) if row else None
 
 

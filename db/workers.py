@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from db.actor import Actor, parameter
 from db.database import Database
 from db.model import AttemptKey, Resources, Worker
 
@@ -76,7 +77,7 @@ class Beat:
     held: tuple[HeldJob, ...]
 
 
-async def register(db: Database, worker: Registration, session: str) -> tuple[str, bool]:
+async def register(db: Database, worker: Registration, session: str, actor: Actor | None = None) -> tuple[str, bool]:
     """Register a process; return its session and whether it replaced an older process of the same id."""
     row = await db.one(
         "register_worker",
@@ -92,6 +93,7 @@ async def register(db: Database, worker: Registration, session: str) -> tuple[st
         version=worker.version,
         pid=worker.pid,
         host=worker.host,
+        actor=parameter(actor),
     )
     return row["session"], row["replaced"]
 
@@ -151,9 +153,9 @@ async def heartbeat(
     return Beat(any(row["draining"] for row in rows), held)
 
 
-async def drain(db: Database, worker_id: str) -> bool:
+async def drain(db: Database, worker_id: str, actor: Actor | None = None) -> bool:
     """Mark a worker so that it gets no new jobs; False for an unknown one."""
-    return await db.optional("drain_worker", worker_id=worker_id) is not None
+    return await db.optional("drain_worker", worker_id=worker_id, actor=parameter(actor)) is not None
 
 
 async def all_held(db: Database) -> dict[str, frozenset[AttemptKey]]:
@@ -188,9 +190,10 @@ async def spawners(db: Database) -> list[Spawner]:
     return [Spawner(**row) for row in await db.many("list_spawners")]
 
 
-async def scale(db: Database, capabilities: Sequence[str], count: int) -> int:
+async def scale(db: Database, capabilities: Sequence[str], count: int, actor: Actor | None = None) -> int:
     """Set how many workers of these capabilities are kept when idle."""
-    row = await db.one("scale_workers", capabilities=sorted(set(capabilities)), count=count)
+    wanted = sorted(set(capabilities))
+    row = await db.one("scale_workers", capabilities=wanted, count=count, actor=parameter(actor))
     return int(row["count"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from app.settings import AppSettings
-from db import events, files, tasks, tokens, workers
+from db import audit, events, files, tasks, tokens, workers
 from db.database import Database
 
 _log = logging.getLogger("ado.janitor")
@@ -14,14 +14,15 @@ _RANGES_AHEAD = 400  # whoever creates tasks faster makes a range itself
 
 
 async def step(db: Database, settings: AppSettings) -> None:
-    """Make partitions ahead of the newest task; forget workers, tokens, files and values that nobody needs."""
+    """Make partitions ahead of the newest task; forget what nobody needs any more."""
     made = await events.extend(db, _RANGES_AHEAD)
     forgotten = await workers.prune(db, settings.keep_workers_seconds)
     await workers.prune_pods(db, settings.keep_workers_seconds)
     await tokens.prune(db)
     dropped = await files.prune(db, settings.keep_files_seconds)
     environments = await tasks.forget_environments(db, settings.env_days * _DAY_SECONDS)
-    if made or forgotten or dropped or environments:
+    entries = await audit.prune(db, settings.audit_days)
+    if made or forgotten or dropped or environments or entries:
         counts = {"partitions_made": made, "workers_forgotten": forgotten, "files_dropped": dropped}
-        counts["environments_forgotten"] = environments
+        counts |= {"environments_forgotten": environments, "audit_entries_removed": entries}
         _log.info("janitor", extra=counts)

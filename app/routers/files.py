@@ -231,7 +231,7 @@ async def commit(context: Context, input: FileInput) -> FileInfo:
     file = await _written(context, input.file_id)
     if file.completed_at is None:
         await _check_digest(context, file)
-        if not await files.complete(context.db, file.file_id):
+        if not await files.complete(context.db, file.file_id, context.actor("files.commit")):
             raise _gone(file)
     return FileInfo.of(file)
 

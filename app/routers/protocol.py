@@ -165,7 +165,8 @@ async def register(context: Context, input: RegisterInput) -> Registered:
         input.pid,
         input.host,
     )
-    session, replaced = await workers.register(context.db, registration, secrets.token_urlsafe(16))
+    actor = context.actor("workers.register")
+    session, replaced = await workers.register(context.db, registration, secrets.token_urlsafe(16), actor)
     if replaced:
         await _end(context, list(await jobs.held(context.db, input.worker_id)), "worker_replaced", loss=True)
     settings = context.services.settings

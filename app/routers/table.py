@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.routers import append, files, protocol, stream, system, tasks, tokens, values, workers
+from app.routers import append, audit, files, protocol, stream, system, tasks, tokens, values, workers
 from app.rpc.registry import Registry
 
 
@@ -45,5 +45,6 @@ def registry() -> Registry:
             "tokens.create": tokens.create,
             "tokens.list": tokens.listing,
             "tokens.revoke": tokens.revoke,
+            "audit.list": audit.listing,
         }
     )

@@ -22,12 +22,13 @@ from app.rpc.errors import ProcedureError
 from app.rpc.procedure import mutation, query
 from app.settings import AppSettings
 from db import events, model, tasks
+from db.actor import Actor
 from db.model import TERMINAL, Status
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
-_NOT_OF_THE_INPUT = {"digest", "sealed_environment", "idempotency_key", "base_file"}
+_NOT_OF_THE_INPUT = {"digest", "sealed_environment", "idempotency_key", "base_file", "actor"}
 Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
@@ -118,7 +119,7 @@ async def create(context: Context, input: CreateInput) -> Task:
     members = msgspec.to_builtins(input)
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
-    task = _new_task(input, context.services.cipher.seal(input.env))
+    task = _new_task(input, context.services.cipher.seal(input.env), context.actor("tasks.create"))
     names = (("file", task.base_file),) if task.base_file else ()
     created = await context.services.creations.put(task, *names, size=len(task.prompt))
     return Task.of(created) if created else await get_task(context, await _existing(context, input, task.digest))
@@ -147,7 +148,7 @@ async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
     return found[0]
 
 
-def _new_task(input: CreateInput, sealed_environment: str | None) -> model.NewTask:
+def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor | None) -> model.NewTask:
     task = model.NewTask(
         prompt=input.prompt,
         agent=input.agent,
@@ -168,6 +169,7 @@ def _new_task(input: CreateInput, sealed_environment: str | None) -> model.NewTa
         idempotency_key=input.idempotency_key,
         digest=b"",
         base_file=input.workspace.file_id if input.workspace else None,
+        actor=actor,
     )
     return dataclasses.replace(task, digest=_digest_of(task))
 
@@ -255,7 +257,7 @@ class Removed(Wire, omit_defaults=False):
 async def remove(context: Context, input: TaskInput) -> Removed:
     """Delete a task that has ended, with its log, values, environment and files. What it cost stays counted."""
     task_id = parse_task(input.task_id)
-    status = await tasks.remove(context.db, task_id)
+    status = await tasks.remove(context.db, task_id, context.actor("tasks.remove"))
     if status is None:
         raise no_such_task(input.task_id)
     if status not in TERMINAL:
@@ -268,7 +270,7 @@ async def cancel(context: Context, input: CancelInput) -> Task:
     """Stop a task; repeating it changes nothing."""
     task_id = parse_task(input.task_id)
     refuse_nul(reason=input.reason)
-    await tasks.cancel(context.db, task_id, input.reason)
+    await tasks.cancel(context.db, task_id, input.reason, context.actor("tasks.cancel"))
     return await get_task(context, task_id)
 
 
@@ -276,7 +278,7 @@ async def cancel(context: Context, input: CancelInput) -> Task:
 async def retry(context: Context, input: TaskInput) -> Task:
     """Queue the failed and cancelled jobs again."""
     task_id = parse_task(input.task_id)
-    retried = await tasks.retry(context.db, task_id)
+    retried = await tasks.retry(context.db, task_id, context.actor("tasks.retry"))
     task = await get_task(context, task_id)
     if not retried:
         state = await events.state(context.db, task_id)
@@ -295,7 +297,8 @@ async def update(context: Context, input: UpdateInput) -> Task:
     if input.labels is not None:
         refuse_nul(labels=input.labels)
         _limit("labels", len(orjson.dumps(input.labels)), 16_384)
-    updated = await tasks.update(context.db, task_id, input.version, input.priority, input.labels)
+    actor = context.actor("tasks.update")
+    updated = await tasks.update(context.db, task_id, input.version, input.priority, input.labels, actor)
     task = await get_task(context, task_id)
     if not updated:
         raise refusal(

@@ -77,7 +77,7 @@ async def create(context: Context, input: CreateInput) -> Created:
         capabilities=input.capabilities,
         expires_seconds=input.expires_seconds,
     )
-    row = await tokens.create(context.db, token)
+    row = await tokens.create(context.db, token, context.actor("tokens.create"))
     return Created(token_id=row["token_id"], token=token.token, role=row["role"], expires_at=row["expires_at"])
 
 
@@ -92,7 +92,7 @@ async def listing(context: Context) -> TokenList:
 @mutation(access=ADMINISTER)
 async def revoke(context: Context, input: TokenInput) -> Revoked:
     """Revoke a token; what it has open ends within ten seconds."""
-    row = await tokens.revoke(context.db, input.token_id)
+    row = await tokens.revoke(context.db, input.token_id, context.actor("tokens.revoke"))
     if row is None:
         raise refusal("no_such_token", f"there is no token {input.token_id[:100]!r}")
     return Revoked(token_id=row["token_id"], revoked_at=row["revoked_at"])

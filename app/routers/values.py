@@ -100,7 +100,7 @@ async def listing(context: Context, input: PrefixInput) -> Values:
     return Values(items=[_value(value) for value in values])
 
 
-async def _write(context: Context, input: SetInput | CasInput, version: int | None) -> Value:
+async def _write(context: Context, input: SetInput | CasInput, version: int | None, procedure: str) -> Value:
     settings = context.services.settings
     size = len(orjson.dumps(input.value))
     if size > settings.kv_bytes:
@@ -121,6 +121,7 @@ async def _write(context: Context, input: SetInput | CasInput, version: int | No
         key_limit=settings.kv_keys,
         idempotency_key=input.idempotency_key,
         writer=None if caller.job is None or caller.attempt is None else (caller.job, caller.attempt),
+        actor=context.actor(procedure),
     )
     if written is not None:
         return _value(written)
@@ -137,10 +138,10 @@ async def _write(context: Context, input: SetInput | CasInput, version: int | No
 @mutation(access=WRITE_VALUES)
 async def set_value(context: Context, input: SetInput) -> Value:
     """Write a value."""
-    return await _write(context, input, None)
+    return await _write(context, input, None, "tasks.kvSet")
 
 
 @mutation(access=WRITE_VALUES)
 async def cas(context: Context, input: CasInput) -> Value:
     """Write a value if it is still at the given version."""
-    return await _write(context, input, input.version)
+    return await _write(context, input, input.version, "tasks.kvCas")

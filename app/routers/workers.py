@@ -103,12 +103,12 @@ async def get_worker(context: Context, worker_id: str) -> Worker:
 @mutation(access=OPERATE)
 async def drain(context: Context, input: WorkerInput) -> Worker:
     """Let a worker finish what it has and end."""
-    await workers.drain(context.db, input.worker_id)
+    await workers.drain(context.db, input.worker_id, context.actor("workers.drain"))
     return await get_worker(context, input.worker_id)
 
 
 @mutation(access=OPERATE)
 async def scale(context: Context, input: ScaleInput) -> Scale:
     """Keep so many workers even when the queue is empty."""
-    count = await workers.scale(context.db, input.capabilities, input.count)
+    count = await workers.scale(context.db, input.capabilities, input.count, context.actor("workers.scale"))
     return Scale(count=count, capabilities=input.capabilities)

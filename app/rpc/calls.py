@@ -63,13 +63,22 @@ def admit(gate: Gate, context: Any, procedure: Procedure, value: Any) -> tuple[A
 
 async def answer(gate: Gate, context: Any, procedure: Procedure, value: Any) -> bytes | None:
     """Carry out a query or mutation; None is undefined."""
-    output = await procedure.handler(context, *admit(gate, context, procedure, value))
+    try:
+        output = await procedure.handler(context, *admit(gate, context, procedure, value))
+    except ProcedureError as error:
+        gate.refused(context, procedure, value, error)
+        raise
     return None if output is ABSENT else encode(output)
 
 
 def items(gate: Gate, context: Any, procedure: Procedure, value: Any) -> AsyncIterator[Any]:
     """Start a subscription."""
-    iterator: AsyncIterator[Any] = procedure.handler(context, *admit(gate, context, procedure, value))
+    try:
+        arguments = admit(gate, context, procedure, value)
+    except ProcedureError as error:
+        gate.refused(context, procedure, value, error)
+        raise
+    iterator: AsyncIterator[Any] = procedure.handler(context, *arguments)
     return iterator
 
 

@@ -65,7 +65,9 @@ async def read(registry: Registry, gate: Gate, limits: Limits, scope: Scope, rec
         )
     if batch:
         _check_kinds(registry, paths)
-    credentials = Credentials(headers.get("authorization"), _connection_params(query))
+    credentials = Credentials(
+        headers.get("authorization"), _connection_params(query), paths[0] if len(paths) == 1 else None
+    )
     try:
         context: Any = await gate.open(credentials)
     except Exception as error:  # noqa: BLE001 - each call is told by itself, under its own path

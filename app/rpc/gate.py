@@ -17,6 +17,8 @@ class Credentials:
     authorization: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     """connectionParams of tRPC."""
+    path: str | None = None
+    """What is called, where that is known before the caller is."""
 
 
 class Gate(Protocol):
@@ -33,6 +35,9 @@ class Gate(Protocol):
 
     def explain(self, error: Exception) -> ProcedureError | None:
         """Return what a caller is told of an exception of the application; None: nothing but that it happened."""
+
+    def refused(self, context: Any, procedure: Procedure, value: Any, error: ProcedureError) -> None:
+        """Take note that a call of a known caller was refused; ``value`` is its input as it was sent."""
 
     def observe(self, path: str, transport: str, code: str, seconds: float) -> None:
         """Take note of a call that ended: OK or the code of its error. Subscriptions are noted when they end."""

@@ -16,7 +16,11 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 current: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being served; tasks begun for it inherit it."""
 
+address: ContextVar[str | None] = ContextVar("address", default=None)
+"""Where the request or socket that is being served comes from."""
+
 _NAME = b"x-request-id"
+_ADDRESS_LENGTH = 64  # a proxy may pass on any text as its client's address
 _PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
@@ -34,6 +38,8 @@ class RequestIds:
             return
         name = _own(scope) or secrets.token_hex(8).encode()
         current.set(name.decode())
+        client = scope.get("client")
+        address.set(str(client[0])[:_ADDRESS_LENGTH] if client else None)
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] in _STARTS:

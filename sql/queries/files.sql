@@ -30,6 +30,9 @@ with held as materialized (
 ), superseded as (
     delete from ado.files o using completed c
     where o.task_id = c.task_id and o.job = c.job and o.kind = c.kind and o.file_id <> c.file_id
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, c.file_id from completed c cross join ado.audit_actor(:actor::json) a
 )
 select file_id from completed;
 

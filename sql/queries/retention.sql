@@ -37,6 +37,10 @@ with marked as (
     update ado.tasks t set prompt = left(t.prompt, 1000), agent_args = null, workspace = null from marked m
     where t.task_id >= m.from_task_id and t.task_id < m.to_task_id
     returning t.task_id
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, format('task-%s..task-%s', m.from_task_id, m.to_task_id - 1)
+    from marked m cross join ado.audit_actor(:actor::json) a
 )
 select m.to_task_id, (select count(*) from kept_tasks) as tasks,
        pg_total_relation_size(to_regclass(format('ado.events_%s', m.from_task_id))) as bytes

@@ -44,6 +44,9 @@ with locked_jobs as materialized (
     from (select task_id, max(seq) as seq from written_events group by task_id) w
     where l.task_id = w.task_id
     returning l.task_id, l.last_seq
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, 'task-' || t.task_id from cancelled_task t cross join ado.audit_actor(:actor::json) a
 )
 select m.worker_id, array['w:' || m.worker_id] as hints from marked_jobs m
 union all
@@ -59,7 +62,7 @@ with incoming as materialized (
         workers integer, requires text[], cpu double precision, memory bigint, gpu double precision, priority integer,
         retries integer, timeout_seconds double precision, start_within_seconds double precision, labels jsonb,
         workspace json, pod json, on_failure text, idempotency_key text, input_digest text, environment json,
-        env_names text[], sealed text, needs text[], base_file text, event json)
+        env_names text[], sealed text, needs text[], base_file text, event json, actor json)
 ), created_tasks as (
     insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, start_within_seconds, start_by, labels, workspace, pod, on_failure, idempotency_key,
@@ -90,6 +93,9 @@ with incoming as materialized (
     select c.task_id, 1, 'created', now(), now(), c.event from created c
 ), bound_files as (
     update ado.files f set task_id = c.task_id from created c where f.file_id = c.base_file
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, 'task-' || c.task_id from created c cross join ado.audit_actor(c.actor) a
 )
 select c.position, c.task_id, c.created_at, c.start_by,
        array['q:' || c.workers, 'e:' || c.task_id || ':1'] as hints
@@ -165,7 +171,14 @@ order by f.task_id desc;
 
 -- name: remove_task :one
 -- Delete an ended task with everything of it. ``found``: the status it had; null: there is no such task.
-select ado.remove_task(:task_id::bigint) as found;
+with removed as materialized (
+    select ado.remove_task(:task_id::bigint) as found
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, 'task-' || :task_id::bigint from removed r cross join ado.audit_actor(:actor::json) a
+    where r.found in ('succeeded', 'failed', 'cancelled')
+)
+select found from removed;
 
 -- name: retry_task :optional hints
 -- Queue the failed and cancelled jobs again. No row: nothing to retry, a cancel (of the task, or of the siblings of a
@@ -208,6 +221,9 @@ with locked_jobs as materialized (
 ), advanced_log as (
     update ado.task_logs l set last_seq = t.last_seq + 1 from reopened_task t where l.task_id = t.task_id
     returning l.task_id, l.last_seq
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, 'task-' || t.task_id from reopened_task t cross join ado.audit_actor(:actor::json) a
 )
 select a.task_id, array['q:' || (select count(*) from queued_jobs), 'e:' || a.task_id || ':' || a.last_seq] as hints
 from advanced_log a;
@@ -216,9 +232,15 @@ from advanced_log a;
 -- Write a value. With a version it must be the current one (0: the key must not exist); no row otherwise, and none
 -- when the task already has as many keys as allowed, when the same write was stored before, or when a job writes whose
 -- attempt no longer runs.
-select v.key, v.value::text as value, v.version, v.idempotency_key
-from ado.set_value(:task_id::bigint, :key::text, :value::json, :version::bigint, :key_limit::bigint,
-    :idempotency_key::text, :job::integer, :attempt::integer) v;
+with written as materialized (
+    select v.task_id, v.key, v.value::text as value, v.version, v.idempotency_key
+    from ado.set_value(:task_id::bigint, :key::text, :value::json, :version::bigint, :key_limit::bigint,
+        :idempotency_key::text, :job::integer, :attempt::integer) v
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, 'task-' || w.task_id from written w cross join ado.audit_actor(:actor::json) a
+)
+select key, value, version, idempotency_key from written;
 
 -- name: settle_tasks :many hints
 -- Write the one terminal event of each of these tasks whose jobs have all ended. A task that succeeded never runs again,
@@ -330,5 +352,8 @@ with locked_jobs as materialized (
     update ado.jobs j set priority = t.priority
     from updated_task t join locked_jobs l on true
     where j.task_id = t.task_id and j.job = l.job and j.priority <> t.priority
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, 'task-' || t.task_id from updated_task t cross join ado.audit_actor(:actor::json) a
 )
 select task_id from updated_task;

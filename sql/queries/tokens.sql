@@ -1,8 +1,14 @@
 -- name: create_token :one
-insert into ado.tokens (token_id, digest, role, worker_id, capabilities, expires_at)
-values (:token_id::text, :digest::bytea, :role::text, :worker_id::text, :capabilities::text[],
-    now() + make_interval(secs => :expires_seconds::double precision))
-returning token_id, role, expires_at;
+with created_token as (
+    insert into ado.tokens (token_id, digest, role, worker_id, capabilities, expires_at)
+    values (:token_id::text, :digest::bytea, :role::text, :worker_id::text, :capabilities::text[],
+        now() + make_interval(secs => :expires_seconds::double precision))
+    returning token_id, role, expires_at
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, t.token_id from created_token t cross join ado.audit_actor(:actor::json) a
+)
+select token_id, role, expires_at from created_token;
 
 -- name: find_token :optional
 -- Who a token belongs to, if it is still valid by the database's clock. A job's token is known while its attempt runs.
@@ -24,5 +30,14 @@ delete from ado.tokens where role = 'worker' and coalesce(expires_at, revoked_at
 returning token_id;
 
 -- name: revoke_token :optional
-update ado.tokens set revoked_at = coalesce(revoked_at, now()) where token_id = :token_id::text
-returning token_id, role, expires_at, revoked_at;
+with known_token as materialized (
+    select t.token_id, t.revoked_at from ado.tokens t where t.token_id = :token_id::text for update
+), revoked_token as (
+    update ado.tokens t set revoked_at = coalesce(t.revoked_at, now()) from known_token k where t.token_id = k.token_id
+    returning t.token_id, t.role, t.expires_at, t.revoked_at
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, k.token_id from known_token k cross join ado.audit_actor(:actor::json) a
+    where k.revoked_at is null
+)
+select token_id, role, expires_at, revoked_at from revoked_token;

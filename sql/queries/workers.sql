@@ -1,6 +1,15 @@
 -- name: drain_worker :optional hints
-update ado.workers set draining = true where worker_id = :worker_id::text
-returning worker_id, array['w:' || worker_id] as hints;
+with known_worker as materialized (
+    select w.worker_id, w.draining from ado.workers w where w.worker_id = :worker_id::text for update
+), drained_worker as (
+    update ado.workers w set draining = true from known_worker k where w.worker_id = k.worker_id
+    returning w.worker_id
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, k.worker_id from known_worker k cross join ado.audit_actor(:actor::json) a
+    where not k.draining
+)
+select worker_id, array['w:' || worker_id] as hints from drained_worker;
 
 -- name: get_worker :optional
 -- What a claim, a heartbeat or a command stream of this worker goes by.
@@ -117,15 +126,26 @@ with before as materialized (
         draining = w.draining and coalesce(w.instance = excluded.instance, true),
         started_at = case when w.instance = excluded.instance then w.started_at else now() end
     returning w.session, w.worker_id
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, r.worker_id from registered r cross join ado.audit_actor(:actor::json) a
+    where not exists (select from before b where b.session = r.session)  -- the same process again is no change
 )
 select r.session, coalesce(b.instance <> :instance::text, false) as replaced,
        array['w:' || r.worker_id] as hints
 from registered r left join before b on true;
 
 -- name: scale_workers :one hints
-insert into ado.worker_scales (capabilities, count) values (:capabilities::text[], :count::integer)
-on conflict (capabilities) do update set count = excluded.count
-returning count, array['s'] as hints;
+with scaled as (
+    insert into ado.worker_scales (capabilities, count) values (:capabilities::text[], :count::integer)
+    on conflict (capabilities) do update set count = excluded.count
+    returning capabilities, count
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, coalesce(nullif(array_to_string(s.capabilities, ','), ''), 'any')
+    from scaled s cross join ado.audit_actor(:actor::json) a
+)
+select count, array['s'] as hints from scaled;
 
 -- name: workers_to_tell :many
 -- Workers with an open command: a job to stop, or to drain, or one of the given attempts, which they held, and lost.

@@ -176,7 +176,7 @@ async def test_what_the_monitor_looks_at_does_not_grow_with_the_queue(db):
     for _ in range(300):
         await create(db)
     left, failed = await create(db), await create(db, workers=2, on_failure="fail_fast")
-    await db.many("cancel_task", task_id=left, reason=None)
+    await db.many("cancel_task", task_id=left, reason=None, actor=None)
     await raw(
         db,
         """with failed as (update ado.jobs set status = 'failed', finished_at = now() where task_id = $1 and job = 0)

@@ -29,7 +29,7 @@ async def test_one_job_that_cannot_be_ended_keeps_no_other_waiting(db):
 async def test_one_task_that_cannot_be_settled_keeps_no_other_waiting(db):
     poisoned, sound = await create(db), await create(db)
     for task_id in (poisoned, sound):
-        await db.many("cancel_task", task_id=task_id, reason=None)  # and the replica dies before it settles
+        await db.many("cancel_task", task_id=task_id, reason=None, actor=None)  # and the replica dies before it settles
     await refuse_events_of(db, poisoned)
     await monitor.step(db, SETTINGS)
     assert (await tasks.get(db, sound)).status == "cancelled"

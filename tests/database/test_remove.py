@@ -22,7 +22,7 @@ async def ended_with_everything(db):
         digest=digest, about=None,
     )  # fmt: skip
     await db.many("write_chunk", file_id=name, number=0, data=b"abc")
-    await db.many("complete_file", file_id=name)
+    await db.many("complete_file", file_id=name, actor=None)
     task_id = await create(db, environment={"SECRET": "s"}, base_file=name)
     await register(db)
     await claim(db)

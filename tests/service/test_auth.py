@@ -35,7 +35,7 @@ WORK = {
 }
 READ_FILES = {"files.list", "files.read"}
 WRITE_FILES = {"files.begin", "files.write", "files.commit"}
-TOKENS = {"tokens.create", "tokens.list", "tokens.revoke"}
+TOKENS = {"tokens.create", "tokens.list", "tokens.revoke", "audit.list"}
 MAY = {
     "viewer": READ | READ_VALUES | READ_FILES,
     "operator": READ | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES | OPERATE,

@@ -110,6 +110,7 @@ class Gate:
     def __init__(self):
         self.revoked = set()
         self.observed = []
+        self.refusals = []
         self.away = False
         self.failing = False
 
@@ -133,6 +134,9 @@ class Gate:
 
     def explain(self, error):
         return None
+
+    def refused(self, context, procedure, value, error):
+        self.refusals.append((context, procedure.handler.__name__, error.reason))
 
     def observe(self, path, transport, code, seconds):
         self.observed.append((path, transport, code))

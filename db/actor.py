@@ -1,0 +1,23 @@
+"""Who makes a change, as the statement that makes it writes it into the audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a change, by which call; it becomes a row of ado.audit in the transaction of the change."""
+
+    procedure: str
+    user_id: str | None = None
+    token_id: str | None = None
+    address: str | None = None
+    request_id: str | None = None
+
+
+def parameter(actor: Actor | None) -> str | None:
+    """Return an actor as the parameter ``actor`` of a statement; None writes no row."""
+    return None if actor is None else orjson.dumps(actor).decode()

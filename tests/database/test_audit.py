@@ -1,0 +1,319 @@
+"""The audit: one row in the transaction of each change, nothing secret in it, and nobody can alter it."""
+
+import asyncio
+import contextlib
+import dataclasses
+
+import asyncpg
+import psycopg
+import pytest
+from msgspec import to_builtins
+from support.procedures import Real
+
+from app.context import Context
+from app.control import janitor
+from app.routers.table import registry
+from app.settings import AppSettings
+from db.model import Token
+
+SECRET = "s3cr3t-marker"
+TASK = {"prompt": f"echo {SECRET}", "agent": "shell", "env": {"KEY": SECRET}, "labels": {"a": SECRET}}
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of nothing
+
+
+FAILING = [
+    "create function ado.fail() returns trigger language plpgsql as $$ begin raise 'no audit'; end $$",
+    "create trigger fail before insert on ado.audit for each row execute function ado.fail()",
+]
+
+
+def unaudited():
+    """Return mutations that are no change by a person, with the reason."""
+    stored_by_worker = "the worker protocol: the task's log says what each attempt did"
+    return {
+        "workers.heartbeat": stored_by_worker,
+        "workers.claim": stored_by_worker,
+        "workers.append": stored_by_worker,
+        "workers.finish": stored_by_worker,
+        "files.begin": "nobody sees a file before files.commit",
+        "files.write": "nobody sees a file before files.commit",
+        "system.measure": "stores nothing",
+    }
+
+
+def cancelled(real):
+    task = real.call("tasks.create", **TASK).task_id
+    real.call("tasks.cancel", taskId=task)
+    return task
+
+
+def token(real):
+    return real.call("tokens.create", role="viewer").token_id
+
+
+def sent_file(real):
+    name = "file-" + "0" * 32
+    assert real.call("files.begin", fileId=name, kind="base", size=0, sha256=EMPTY).file_id == name
+    return name
+
+
+# path → what comes before the change, and its input, made from what that gave; the target is named by `targets`
+CHANGES = {
+    "tasks.create": (lambda real: None, lambda _: TASK),
+    "tasks.cancel": (
+        lambda real: real.call("tasks.create", **TASK).task_id,
+        lambda task: {"taskId": task, "reason": SECRET},
+    ),
+    "tasks.retry": (cancelled, lambda task: {"taskId": task}),
+    "tasks.update": (cancelled, lambda task: {"taskId": task, "version": 1, "labels": {"b": SECRET}}),
+    "tasks.remove": (cancelled, lambda task: {"taskId": task}),
+    "tasks.kvSet": (cancelled, lambda task: {"taskId": task, "key": "k", "value": SECRET}),
+    "tasks.kvCas": (cancelled, lambda task: {"taskId": task, "key": "k", "value": SECRET, "version": 0}),
+    "workers.register": (lambda real: None, lambda _: {"workerId": "w1", "instance": "i1", "labels": {"a": SECRET}}),
+    "workers.drain": (
+        lambda real: real.call("workers.register", workerId="w1", instance="i1").worker_id,
+        lambda worker: {"workerId": worker},
+    ),
+    "workers.scale": (lambda real: None, lambda _: {"count": 1, "capabilities": ["shell"]}),
+    "files.commit": (sent_file, lambda file: {"fileId": file}),
+    "tokens.create": (lambda real: None, lambda _: {"role": "viewer"}),
+    "tokens.revoke": (token, lambda token_id: {"tokenId": token_id}),
+}
+
+
+def targets(*shapes):
+    """Return what a call's input and output say that they are about."""
+    names = ("taskId", "tokenId", "workerId", "fileId")
+    return [found for shape in map(to_builtins, shapes) for name in names if (found := shape.get(name))]
+
+
+@pytest.fixture
+def real(dsn):
+    made = Real(dsn)
+    yield made
+    made.close()
+
+
+def rows(real, where="true"):
+    return real.sql(f"select * from ado.audit where {where} order by at, audit_id")
+
+
+def everything(real):
+    """Return the content of every table but the audit."""
+    tables = real.sql(
+        "select c.relname from pg_class c where c.relnamespace = 'ado'::regnamespace and c.relkind in ('r', 'p')"
+        " and c.relname <> 'audit' and not c.relispartition order by 1"
+    )
+    return {name: real.sql(f"select t::text from ado.{name} t order by 1") for (name,) in tables}
+
+
+def test_every_mutation_is_audited_or_says_why_it_is_not():
+    mutations = {path for path, procedure in registry().procedures.items() if procedure.kind == "mutation"}
+    assert mutations == CHANGES.keys() | (mutations & unaudited().keys())
+    assert not CHANGES.keys() & unaudited().keys()
+
+
+@pytest.mark.parametrize("path", sorted(CHANGES))
+def test_a_change_is_one_row_that_says_who_what_and_where_and_no_secret(real, path):
+    before, value = CHANGES[path]
+    value = value(before(real))
+    earlier = {row["audit_id"] for row in rows(real)}
+    result = real.call(path, **value)
+    assert not isinstance(result, str), f"{path} was refused: {result}"
+    (row,) = (row for row in rows(real) if row["audit_id"] not in earlier)
+    assert (row["procedure"], row["outcome"], row["token_id"], row["count"]) == (path, "ok", "t", 1)
+    assert row["target"] in (*targets(result, value), "shell")
+    assert SECRET not in str(rows(real))
+
+
+@pytest.mark.parametrize("path", sorted(CHANGES))
+def test_a_change_that_cannot_be_audited_is_not_made(real, path):
+    before, value = CHANGES[path]
+    value = value(before(real))
+    for statement in FAILING:
+        real.sql(statement)
+    stored = everything(real)
+    with pytest.raises(asyncpg.RaiseError, match="no audit"):
+        real.call(path, **value)
+    assert everything(real) == stored
+
+
+@pytest.mark.parametrize(
+    "path", ["tasks.cancel", "tasks.remove", "tasks.retry", "workers.register", "workers.drain", "tokens.revoke",
+             "files.commit"]
+)  # fmt: skip
+def test_what_is_repeated_and_changes_nothing_is_no_second_row(real, path):
+    before, value = CHANGES[path]
+    value = value(before(real))
+    real.call(path, **value)
+    real.call(path, **value)
+    assert len(rows(real, f"procedure = '{path}'")) == 1
+
+
+def test_the_same_idempotency_key_is_one_row(real):
+    for _ in range(2):
+        real.call("tasks.create", **TASK, idempotencyKey="k")
+    assert [row["target"] for row in rows(real)] == ["task-1"]
+
+
+def test_tasks_created_together_are_stored_together_with_a_row_each(real):
+    async def create():
+        procedure = real.procedures["tasks.create"]
+        calls = (procedure.handler(real.context, *procedure.decode(TASK)) for _ in range(200))
+        return await asyncio.gather(*calls)
+
+    tasks = real.run(create())
+    assert [row["target"] for row in rows(real)] == [task.task_id for task in tasks]
+    commits = {(row["xmin"]) for row in real.sql("select xmin::text as xmin from ado.audit")}
+    assert commits == {row["xmin"] for row in real.sql("select xmin::text as xmin from ado.tasks")}
+    assert len(commits) <= 10
+
+
+@pytest.mark.parametrize("role", ["worker", "job"])
+def test_what_a_program_does_for_a_task_is_no_row(real, role):
+    task = real.call("tasks.create", **TASK).task_id
+    caller = dataclasses.replace(real.context.caller, role=role, worker_id="w1", task_id=1)
+    context = Context(real.context.services, caller, "")
+    real.context = context
+    if role == "worker":
+        assert real.call("workers.register", workerId="w1", instance="i1").worker_id == "w1"
+    else:
+        real.sql("update ado.jobs set status = 'running', attempt = 1, worker_id = 'w1', lease_expires_at = now()")
+        real.context = Context(context.services, dataclasses.replace(caller, job=0, attempt=1), "")
+        assert real.call("tasks.kvSet", taskId=task, key="k", value=1).version == 1
+    assert [row["procedure"] for row in rows(real)] == ["tasks.create"]
+
+
+ATTACKS = [
+    "update ado.audit set token_id = null",
+    "update ado.audit set token_id = null where false",
+    "delete from ado.audit",
+    "delete from only ado.audit where procedure = 'tasks.create'",
+    "truncate ado.audit",
+    "truncate ado.audit restart identity cascade",
+    "with gone as (delete from ado.audit returning *) select count(*) from gone",
+    "merge into ado.audit a using (select 1) s on true when matched then delete",
+    "insert into ado.audit (at, procedure) values (now() - interval '500 days', 'tasks.create')",
+    "insert into ado.audit (audit_id, procedure) overriding system value values (1, 'tasks.create')",
+    "copy ado.audit (at, procedure) from stdin",
+    "alter table ado.audit disable trigger all",
+    "alter table ado.audit rename to other",
+    "drop table ado.audit",
+    "create or replace function ado.keep_audit() returns trigger language plpgsql as 'begin return new; end'",
+    "create trigger mine before insert on ado.audit for each row execute function ado.keep_audit()",
+    "create rule mine as on insert to ado.audit do instead nothing",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("role", ["ado_api", "ado_readonly"])
+def test_no_login_alters_the_audit(dsn, role, attack):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("insert into ado.audit (procedure, target) values ('tasks.create', 'task-1')")
+        connection.execute(f"set session authorization {role}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(attack)
+        connection.execute("reset session authorization")
+        assert connection.execute("select target from ado.audit").fetchall() == [("task-1",)]
+
+
+@pytest.mark.parametrize("attack", ATTACKS[:8])
+@pytest.mark.parametrize("setting", ["", "set session_replication_role = replica"])
+def test_not_even_the_owner_alters_the_audit(dsn, attack, setting):
+    """The embedded control plane's replicas are the owner."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("insert into ado.audit (procedure, target) values ('tasks.create', 'task-1')")
+        connection.execute(setting.encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(attack)
+        assert connection.execute("select target from ado.audit").fetchall() == [("task-1",)]
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "1e-300", "null", "'NaN'", "'-Infinity'", "'Infinity'", "1e300"])
+@pytest.mark.parametrize("role", ["ado_api", "ado_readonly"])
+def test_who_may_prune_cannot_remove_what_has_just_happened(dsn, role, days):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("insert into ado.audit (at, procedure) values (now() - interval '23 hours', 'tasks.create')")
+        connection.execute(f"set session authorization {role}")
+        with contextlib.suppress(psycopg.Error):
+            connection.execute(f"select ado.prune_audit({days})")
+        connection.execute("reset session authorization")
+        assert connection.execute("select count(*) from ado.audit").fetchone() == (1,)
+
+
+async def test_the_janitor_removes_what_is_older_than_the_setting(db, dsn):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "insert into ado.audit (at, target) select now() - make_interval(days => d), d from unnest(%s) d",
+            [[1, 399, 401, 3000]],
+        )
+        await janitor.step(db, AppSettings(dsn=dsn))
+        left = connection.execute("select target from ado.audit order by at").fetchall()
+        assert left == [("399",), ("1",)]
+        await janitor.step(db, AppSettings(dsn=dsn, audit_days=2))
+        assert connection.execute("select target from ado.audit").fetchall() == [("1",)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select ado.prune_audit(400)",
+        "select * from ado.audit where target = 'task-5' order by at desc, audit_id desc limit 101",
+        "select * from ado.audit where at >= now() - interval '1 hour' order by at desc, audit_id desc limit 101",
+    ],
+)
+def test_pruning_and_reading_a_large_audit_go_by_an_index(dsn, statement):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "insert into ado.audit (at, target) select now() - make_interval(mins => n), 'task-' || n"
+            " from generate_series(1, 20000) n"
+        )
+        connection.execute("analyze ado.audit")
+        before = read(connection)
+        connection.execute(statement.encode())
+        assert read(connection) == before
+
+
+def read(connection):
+    """Return how many sequential scans of the audit there were."""
+    connection.execute("select pg_stat_force_next_flush()")
+    return connection.execute("select seq_scan from pg_stat_user_tables where relname = 'audit'").fetchone()
+
+
+def listed(real, **value):
+    page = real.call("audit.list", **value)
+    return [entry.target for entry in page.items], page.next_cursor
+
+
+def test_a_list_is_newest_first_by_pages_and_by_user_task_and_time(real):
+    for _ in range(5):
+        real.call("tasks.create", **TASK)
+    real.call("tasks.cancel", taskId="task-2")
+    real.context = Context(real.context.services, Token("u", "admin", *[None] * 6, True), "")
+    real.call("tasks.cancel", taskId="task-3")
+    everything_, _ = listed(real)
+    assert everything_ == ["task-3", "task-2", "task-5", "task-4", "task-3", "task-2", "task-1"]
+    found, cursor = [], None
+    while True:
+        page, cursor = listed(real, limit=2, cursor=cursor)
+        found += page
+        if not cursor:
+            break
+    assert found == everything_
+    assert listed(real, taskId="task-2")[0] == ["task-2"] * 2
+    assert listed(real, user="u")[0] == ["task-3"]
+    assert listed(real, since=3600)[0] == everything_
+    assert listed(real, since="2100-01-01T00:00:00Z")[0] == []
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "1", "1-", "999999999999999999-1", "-1-1", "1-1\n", "\u0661-\u0661", "1" * 5000]
+)
+def test_a_cursor_that_no_page_gave_is_refused(real, cursor):
+    assert real.call("audit.list", cursor=cursor) == "invalid_input"
+
+
+def test_the_audit_is_json_without_names_that_are_not_there(real):
+    real.call("workers.scale", count=0)
+    (entry,) = real.call("audit.list").items
+    assert to_builtins(entry).keys() == {"auditId", "at", "outcome", "tokenId", "procedure", "target"}
