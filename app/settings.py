@@ -57,7 +57,7 @@ class AppSettings:
     append_bytes: int = 64 * 1024 * 1024
     """Bytes of output that may wait for the database before workers are held back."""
     output_bytes: int = 256 * 1024 * 1024
-    """Output stored of each attempt of a job; what it writes beyond is counted and dropped, and the job runs on."""
+    """Bytes of events stored of each attempt; then its output is dropped, 1 MiB later every event, and it runs on."""
     feed_bytes: int = 4 * 1024 * 1024
     """Bytes of recent events kept for the viewers of one task; who is further behind reads the log."""
     page_bytes: int = 1024 * 1024

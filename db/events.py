@@ -10,6 +10,9 @@ from typing import NamedTuple
 from db.database import Database
 from db.model import Event
 
+_LEAST_EVENT_BYTES = 100
+"""What an event counts at least, because its row takes that much space even when it is empty."""
+
 
 class NewEvent(NamedTuple):
     """One event of a worker: ``data`` for output, ``body`` (JSON text) for the other types."""
@@ -19,6 +22,14 @@ class NewEvent(NamedTuple):
     at: datetime
     data: bytes | None
     body: str | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its data or body."""
+        if self.data is not None:
+            return len(self.data)
+        body = self.body or ""
+        return len(body) if body.isascii() else len(body.encode())  # the first takes no copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +43,21 @@ class Batch:
     number: int
     events: Sequence[NewEvent]
     dropped: int = 0
-    """Bytes of its output that are not among the events, because the attempt had reached its limit."""
+    """Bytes of events that were left out, because the attempt had reached its limit."""
 
-    @property
-    def output_size(self) -> int:
-        """Bytes of its output."""
-        return sum(len(event.data) for event in self.events if event.data is not None)
+    def sizes(self) -> tuple[int, int]:
+        """Return what its output and its other events count toward the limit of the attempt, in bytes.
+
+        ``truncated`` counts nothing: it is the server's own and must always fit.
+        """
+        output = other = 0
+        for event in self.events:
+            size = max(event.size, _LEAST_EVENT_BYTES)
+            if event.type == "output":
+                output += size
+            elif event.type != "truncated":
+                other += size
+        return output, other
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +69,22 @@ class Stored:
 
 
 async def append(
-    db: Database, batches: Sequence[Batch], lease_seconds: float, *, output_limit: int = 2**62
+    db: Database,
+    batches: Sequence[Batch],
+    lease_seconds: float,
+    *,
+    output_limit: int = 2**62,
+    event_limit: int = 2**62,
 ) -> list[Stored | None]:
-    """Store batches of different attempts in one commit; None for each that the fence or the limit refused."""
+    """Store batches of different attempts in one commit; None for each that the fence or a limit refused.
+
+    ``output_limit``: bytes of stored events after which an attempt's output is refused; ``event_limit``: after which
+    all of its events are.
+    """
     numbers = [number for batch in batches for number in range(1, len(batch.events) + 1)]
     positions = [position for position, batch in enumerate(batches, 1) for _ in batch.events]
     events = [event for batch in batches for event in batch.events]
+    sizes = [batch.sizes() for batch in batches]
     rows = await db.many(
         "append_batches",
         task_ids=[batch.task_id for batch in batches],
@@ -63,10 +93,12 @@ async def append(
         worker_ids=[batch.worker_id for batch in batches],
         batches=[batch.number for batch in batches],
         counts=[len(batch.events) for batch in batches],
-        output_sizes=[batch.output_size for batch in batches],
+        output_sizes=[output for output, _ in sizes],
+        other_sizes=[other for _, other in sizes],
         dropped_sizes=[batch.dropped for batch in batches],
         lease_seconds=lease_seconds,
         output_limit=output_limit,
+        event_limit=event_limit,
         event_positions=positions,
         event_numbers=numbers,
         types=[event.type for event in events],

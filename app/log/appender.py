@@ -18,6 +18,8 @@ from db.group import Group
 
 _FLUSH_BATCHES = 200  # hints of one flush must fit a notification of 8000 bytes
 _FLUSH_BYTES = 8 * 1024 * 1024
+OTHER_BYTES = 1024 * 1024
+"""How many more bytes of other events are stored once an attempt's output is cut: they say how it goes on."""
 
 
 class Appender:
@@ -54,7 +56,10 @@ class Appender:
     async def _store(self, batches: list[Batch]) -> list[bool]:
         metrics.FLUSH_EVENTS.observe(sum(len(batch.events) for batch in batches))
         metrics.FLUSH_BYTES.observe(sum(map(_size, batches)))
-        stored = await events.append(self._db, batches, self._lease_seconds, output_limit=self._output_limit)
+        limit = self._output_limit
+        stored = await events.append(
+            self._db, batches, self._lease_seconds, output_limit=limit, event_limit=limit + OTHER_BYTES
+        )
         return [result is not None for result in stored]
 
     async def close(self) -> None:

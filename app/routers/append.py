@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from app.auth import WORK
 from app.context import Context
+from app.log.appender import OTHER_BYTES
 from app.reasons import refusal
 from app.routers.ids import parse_job
 from app.routers.protocol import Attempt, WorkerId, fence_error, own
@@ -62,7 +63,7 @@ async def append(context: Context, input: AppendInput) -> Acknowledged:
 
 
 async def _refused(context: Context, batch: Batch, text: str) -> None:
-    """Return if the batch is stored already or once it is stored without output, else raise what the fence found."""
+    """Return if the batch is stored already or once what the limit allows of it is, else raise what the fence found."""
     job = await jobs.get(context.db, batch.task_id, batch.job)
     held = (
         job is not None
@@ -75,24 +76,34 @@ async def _refused(context: Context, batch: Batch, text: str) -> None:
     if job.last_batch >= batch.number:
         return
     limit = context.services.settings.output_bytes
-    if job.last_batch != batch.number - 1 or batch.output_size == 0 or job.output_bytes < limit:
+    rest = within_limit(batch, limit, stored=job.output_bytes, first=job.dropped_bytes == 0)
+    if job.last_batch != batch.number - 1 or rest is batch:
         raise fence_error(job, text, batch.attempt, batch.worker_id, batch.number)
-    rest = without_output(batch, limit, first=job.dropped_bytes == 0)
     if not await context.services.appender.append(rest):
         await _refused(context, rest, text)
 
 
-def without_output(batch: Batch, limit: int, *, first: bool) -> Batch:
-    """Return a batch with its output counted but dropped; the first of an attempt carries the event that says so.
+def within_limit(batch: Batch, limit: int, *, stored: int, first: bool) -> Batch:
+    """Return a batch without the events that its attempt may no longer store; the batch itself if it may store all.
 
-    No two batches are the first: the fence lets only one follow the batch after which nothing had been dropped.
+    ``stored`` is what the attempt has stored so far. What is left out is counted, and the first batch of an attempt
+    that lacks something carries the event that says so. No two batches are the first: the fence lets only one follow
+    the batch after which nothing had been dropped.
     """
-    dropped = batch.output_size
-    events = [event for event in batch.events if event.type != "output"]
-    if first:
+    if stored < limit:
+        return batch
+    kept = [
+        event
+        for event in batch.events
+        if event.type == "truncated" or (event.type != "output" and stored < limit + OTHER_BYTES)
+    ]
+    if len(kept) == len(batch.events):
+        return batch
+    dropped = batch.dropped + sum(event.size for event in batch.events) - sum(event.size for event in kept)
+    if first and not any(event.type == "truncated" for event in kept):
         body = orjson.dumps({"limitBytes": limit, "droppedBytes": dropped}).decode()
-        events.append(NewEvent("truncated", None, datetime.now(UTC), None, body))
-    return replace(batch, events=events, dropped=dropped)
+        kept.append(NewEvent("truncated", None, datetime.now(UTC), None, body))
+    return replace(batch, events=kept, dropped=dropped)
 
 
 def parse_event(event: dict[str, Any], settings: AppSettings) -> NewEvent:

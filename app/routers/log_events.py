@@ -107,7 +107,10 @@ class CheckpointEvent(LogEvent, tag="checkpoint"):
 
 
 class TruncatedEvent(LogEvent, tag="truncated"):
-    """The attempt's output has reached the limit: what follows is dropped; ``finished`` says how much it was."""
+    """The attempt's events have reached the limit: what follows is dropped; ``finished`` says how much it was.
+
+    Output is dropped first, and 1 MiB later every event.
+    """
 
     limit_bytes: int
     dropped_bytes: int
@@ -132,7 +135,7 @@ class FinishedEvent(LogEvent, tag="finished"):
     message: str | UnsetType | None = UNSET
     usage: Any = UNSET
     dropped_bytes: int | UnsetType = UNSET
-    """Output beyond the limit."""
+    """What the attempt wrote beyond the limit."""
 
 
 class SucceededEvent(LogEvent, tag="succeeded"):

@@ -78,7 +78,7 @@ class Job(Wire):
     result: Any = UNSET
     usage: Any = UNSET
     dropped_bytes: int | UnsetType = UNSET
-    """Output of the last attempt beyond the limit, which was not stored."""
+    """What the last attempt wrote beyond the limit, which was not stored."""
     retry_at: datetime | UnsetType = UNSET
     """Until when a queued job waits before its next attempt."""
     started_at: datetime | UnsetType = UNSET

@@ -1,20 +1,23 @@
 -- name: append_batches :many hints
 -- Store one numbered batch for each of several attempts, all in one commit. A batch is stored
 -- only by the attempt that runs and only as the next number; the others get no row (see get_job for why). Nor is output
--- stored once the attempt's output has reached the limit: its replica drops it then and sends the rest of the batch,
--- with what was dropped in ``dropped_sizes``. Storing renews the lease. ``position`` names the batch in the arrays.
+-- stored once the attempt's events have reached the limit of output, or any event at the limit of events: the replica
+-- then leaves out what is refused, and sends the rest of the batch with its size in ``dropped_sizes``. Storing renews the lease. ``position`` names the batch in the arrays.
 with incoming as materialized (
     select i.* from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
-        :batches::bigint[], :counts::integer[], :output_sizes::bigint[], :dropped_sizes::bigint[]) with ordinality
-        as i(task_id, job, attempt, worker_id, batch, event_count, output_size, dropped_size, position)
+        :batches::bigint[], :counts::integer[], :output_sizes::bigint[], :other_sizes::bigint[],
+        :dropped_sizes::bigint[]) with ordinality
+        as i(task_id, job, attempt, worker_id, batch, event_count, output_size, other_size, dropped_size, position)
 ), locked_jobs as materialized (
-    select j.task_id, j.job, j.attempt, i.batch, i.event_count, i.output_size, i.dropped_size, i.position
+    select j.task_id, j.job, j.attempt, i.batch, i.event_count, i.output_size + i.other_size as size,
+           i.dropped_size, i.position
     from ado.jobs j join incoming i on i.task_id = j.task_id and i.job = j.job
     where j.status = 'running' and j.attempt = i.attempt and j.worker_id = i.worker_id and j.last_batch = i.batch - 1
       and (i.output_size = 0 or j.output_bytes < :output_limit::bigint)
+      and (i.other_size = 0 or j.output_bytes < :event_limit::bigint)
     order by j.task_id, j.job for update of j
 ), advanced_jobs as (
-    update ado.jobs j set last_batch = l.batch, output_bytes = j.output_bytes + l.output_size,
+    update ado.jobs j set last_batch = l.batch, output_bytes = j.output_bytes + l.size,
         dropped_bytes = j.dropped_bytes + l.dropped_size, lease_expires_at = greatest(j.lease_expires_at,
         now() + make_interval(secs => :lease_seconds::double precision))
     from locked_jobs l where j.task_id = l.task_id and j.job = l.job

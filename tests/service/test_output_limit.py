@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from support.program import Cluster
 
+from app.log.appender import OTHER_BYTES
 from app.rpc.client import CallError, HttpClient
 
 LIMIT = 100_000
@@ -73,6 +74,30 @@ def test_beyond_the_limit_output_is_counted_and_everything_else_is_kept(limited,
     read = limited.ado("logs", "task-1", "--raw", check=0)
     assert len(read.stdout) == 4 * CHUNK
     assert f"{3 * CHUNK} bytes of output beyond the server's limit were dropped".encode() in read.stderr
+
+
+@pytest.mark.parametrize("kind", ["progress", "agent", "checkpoint", "dropped"])
+def test_no_type_of_event_is_stored_without_end(limited, replicas, kind):
+    (first, second), claim = replicas
+    claim()
+    event = {"type": kind, "message": "x" * 400_000}
+    for number in range(1, 11):
+        assert append((first, second)[number % 2], number, [event]) == number
+    job = finish(first, "succeeded", 10)
+    stored = [event for event in limited.events("task-1") if event["type"] == kind]
+    assert LIMIT + OTHER_BYTES <= 400_000 * len(stored) <= LIMIT + OTHER_BYTES + 400_100
+    assert 400_000 * (10 - len(stored)) <= job["droppedBytes"] <= 400_100 * (10 - len(stored))
+    kinds = [event["type"] for event in limited.events("task-1")]
+    assert kinds == ["created", "started", *[kind] * len(stored), "truncated", "finished", "succeeded"]
+
+
+def test_events_without_content_are_not_stored_without_end_either(limited, replicas):
+    (first, second), claim = replicas
+    claim()
+    for number in range(1, 5):
+        assert append((first, second)[number % 2], number, [{"type": "output", "data": ""}] * 500) == number
+    finish(first, "succeeded", 4)
+    assert [event["type"] for event in limited.events("task-1")].count("output") == 1000
 
 
 def test_the_next_attempt_has_the_limit_to_itself(limited, replicas):
