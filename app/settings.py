@@ -12,6 +12,7 @@ from app.environment_cipher import KeyInvalid, decode_key
 
 S = TypeVar("S")
 _LEAST_BODY_BYTES = 2 * 1024 * 1024
+_LONGEST_TIMEOUT_SECONDS = 31_536_000.0  # as for a task's own
 """A worker's batch is up to 1 MiB of JSON; a frame that is too large has no answer but the end of its socket."""
 
 
@@ -66,6 +67,8 @@ class AppSettings:
     """Largest prompt."""
     env_bytes: int = 64 * 1024
     """Largest environment of a task, names and values."""
+    task_timeout: float = 86_400.0
+    """Seconds after which an attempt of a task that names no timeout ends as `timed_out`; 0: never."""
     task_workers: int = 1000
     """Largest number of jobs of one task."""
     task_images: tuple[str, ...] = ()
@@ -122,6 +125,10 @@ class AppSettings:
         if self.body_bytes < _LEAST_BODY_BYTES:
             raise SettingsError(
                 f"ADO_BODY_BYTES must be {_LEAST_BODY_BYTES} or more: workers send as much; found {self.body_bytes}"
+            )
+        if not 0 <= self.task_timeout <= _LONGEST_TIMEOUT_SECONDS:
+            raise SettingsError(
+                f"ADO_TASK_TIMEOUT must be from 0 to {_LONGEST_TIMEOUT_SECONDS:.0f} seconds; found {self.task_timeout}"
             )
         for name in ("losses", "attempts", "event_bytes", "batch_events"):
             found = getattr(self, name)

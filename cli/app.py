@@ -44,7 +44,7 @@ HELP = {
     "attach": "Replay a task's log, then watch it live.",
     "logs": "Print a task's output.",
     "tasks": "List, show, update and remove tasks.",
-    "cancel": "Stop a task.",
+    "cancel": "Stop tasks.",
     "retry": "Queue the failed and cancelled jobs of a task again.",
     "wait": "Wait for tasks to end.",
     "explain": "Say why a task waits.",

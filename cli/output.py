@@ -106,6 +106,11 @@ def write_one(found: Mapping[str, Any], output: Output, key: str, lines: Sequenc
             talk(f"ado: {said}")
 
 
+def shortened(names: Sequence[str], most: int = 5) -> str:
+    """Return a list of names in one line, the first few of them where there are many."""
+    return ", ".join([*names[:most], *([f"… and {len(names) - most} more"] if len(names) > most else [])])
+
+
 def table(rows: list[list[str]]) -> list[str]:
     """Align cells in columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

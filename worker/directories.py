@@ -28,6 +28,12 @@ from worker.clearing import Clearing, remove
 from worker.fitness import PROBE, Unusable, described
 
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_WITHOUT_A_TERMINAL = {
+    "PYTHONUNBUFFERED": "1",  # a person watches; a pipe would hold lines back until 8 KiB are together
+    "GIT_TERMINAL_PROMPT": "0",  # nobody is there to be asked
+    "DEBIAN_FRONTEND": "noninteractive",
+    "CI": "true",
+}
 _PATIENCE_SECONDS = 10.0
 _NAME = re.compile(rf"(task-\d+-\d+(-[0-9a-f]{{8}})?(\.[0-9a-f]{{8}})?|{PROBE}[0-9a-f]{{8}})")
 
@@ -152,6 +158,7 @@ def environment(
     env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     env.setdefault("LANG", "C.UTF-8")
+    env.update(_WITHOUT_A_TERMINAL)
     env.update(TERM="dumb", HOME=str(where.home), TMPDIR=str(where.base / "tmp"))
     env.update(given or {})
     env.update(job.get("env") or {})

@@ -120,6 +120,8 @@ async def create(context: Context, input: CreateInput) -> Task:
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
     task = _new_task(input, context.services.cipher.seal(input.env), context.actor("tasks.create"))
+    limit = task.timeout_seconds or context.services.settings.task_timeout or None
+    task = dataclasses.replace(task, timeout_seconds=limit)  # after the digest, which a setting must not change
     names = (("file", task.base_file),) if task.base_file else ()
     created = await context.services.creations.put(task, *names, size=len(task.prompt))
     return Task.of(created) if created else await get_task(context, await _existing(context, input, task.digest))

@@ -26,6 +26,7 @@ from cli.follow import View
 from cli.output import talk, write_one
 from cli.pairs import pair
 from cli.pod import PodOptions
+from cli.terminal import colour_wishes
 from cli.waiting import nobody_offers
 
 _NO_OPTIONS = Options()
@@ -138,7 +139,7 @@ def run(
         "retries": retries,
         "timeoutSeconds": seconds,
         "startWithinSeconds": durations.parse(start_within) if start_within else None,
-        "env": environment,
+        "env": environment if detach or chosen not in PROGRAMS else {**colour_wishes(), **environment},
         "agentArgs": args or None,
         "labels": dict(pair(entry, "--label") for entry in label or []),
         "onFailure": "fail_fast" if fail_fast else "continue",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from app.rpc.client import CallError, Client, Unreachable
 from cli import exits, refs
+from cli.ages import ago
 from cli.answers import until_answered
+from cli.confirmation import agreed
 from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
 from cli.errors import usage
 from cli.git import Repository
+from cli.listing import open_tasks, pages
 from cli.log import LogReader
-from cli.output import table, talk, write_items, write_one
+from cli.output import shortened, table, talk, write_items, write_one
 from cli.pairs import pair
 from cli.summary import summary, used
 from cli.waiting import obstacles, pod_troubles, why_waiting
@@ -53,6 +57,7 @@ def list_(
     label: list[str] | None = None,
     limit: int = 20,
     cursor: str | None = None,
+    all: Annotated[bool, Parameter(name="--all")] = False,
     options: Options = _NO_OPTIONS,
 ) -> int:
     """List tasks, newest first.
@@ -64,19 +69,27 @@ def list_(
     label
         NAME=VALUE that the tasks must have.
     limit
-        How many, up to 100.
+        How many.
     cursor
-        Where the page before ended.
+        Where the list before ended.
+    all
+        List all of them.
     """
     labels = dict(entry.partition("=")[::2] for entry in label or [])
-    wish = {"limit": limit, "labels": labels, "status": status, "cursor": cursor}
-    page = http(choose(options)).query("tasks.list", wish)
+    if limit < 1:
+        raise usage(f"--limit {limit}: at least one task is listed", "example: ado tasks list --limit 20")
+    wish = {"labels": labels, "status": status, "cursor": cursor}
+    found = list(pages(http(choose(options)), wish, None if all else limit))
+    items = [task for page in found for task in page["items"]]
     rows = [["task", "status", "agent", "jobs", "created", "prompt"]]
     rows += [
-        [t["taskId"], t["status"], t["agent"], str(t["workers"]), t["createdAt"][:19], _first_line(t["prompt"])]
-        for t in page["items"]
+        [t["taskId"], t["status"], t["agent"], str(t["workers"]), ago(t["createdAt"]), _first_line(t["prompt"])]
+        for t in items
     ]
-    write_items(page, options.output, "taskId", rows)
+    more = found[-1].get("nextCursor")
+    write_items({"items": items, **({"nextCursor": more} if more else {})}, options.output, "taskId", rows)
+    if more and options.output == "text":
+        talk(f"ado: there are more: --all lists them, --limit {limit * 5} more of them, --cursor {more} the next ones")
     return exits.SUCCESS
 
 
@@ -138,18 +151,59 @@ def update(
             return _changed(found, options, f"is at version {found['version']}")
 
 
-def cancel(task: str, /, *, reason: str | None = None, options: Options = _NO_OPTIONS) -> int:
-    """Stop a task.
+def cancel(
+    *task: str,
+    label: list[str] | None = None,
+    all: Annotated[bool, Parameter(name="--all")] = False,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
+    reason: str | None = None,
+    options: Options = _NO_OPTIONS,
+) -> int:
+    """Stop tasks.
 
     Parameters
     ----------
     task
-        The task's id.
+        The tasks' ids.
+    label
+        NAME=VALUE: stop the tasks that have it and have not ended.
+    all
+        Stop every task that has not ended.
+    yes
+        Do not ask before --label and --all.
     reason
         What to say about it.
     """
-    found = http(choose(options)).mutate("tasks.cancel", {"taskId": task_id(task), "reason": reason})
-    return _changed(found, options, "is stopping" if found["status"] in ("queued", "running") else found["status"])
+    if sum((bool(task), bool(label), all)) != 1:
+        raise usage("name the tasks to stop, or give --label or --all", "example: ado cancel task-12 task-13")
+    client = http(choose(options))
+    names = list(dict.fromkeys(map(task_id, task)))
+    if not names:
+        names = open_tasks(client, dict(pair(entry, "--label") for entry in label or []))
+        if names and not yes and not agreed(f"stop {_count(names)}: {shortened(names)}?"):
+            return exits.FAILED
+        if not names:
+            talk("ado: no task is open" if all else "ado: no open task has these labels")
+    code = exits.SUCCESS
+    for name in names:
+        try:
+            found = client.mutate("tasks.cancel", {"taskId": name, "reason": reason})
+        except CallError as error:
+            if len(names) == 1:
+                raise
+            code = code or exits.of_call(error.code)
+            talk(f"ado: {name}: {error.message}")
+        else:
+            _changed(found, options, _stopping(found))
+    return code
+
+
+def _stopping(task: dict[str, Any]) -> str:
+    return "is stopping" if task["status"] in ("queued", "running") else f"has ended already: {task['status']}"
+
+
+def _count(names: Sequence[str]) -> str:
+    return "1 task" if len(names) == 1 else f"{len(names)} tasks"
 
 
 def retry(task: str, /, *, options: Options = _NO_OPTIONS) -> int:

@@ -102,7 +102,7 @@ def test_every_end_has_its_exit_code(worker):
     worker.ado("run", "--remote", "--detach", "x", check=127)  # no AI agent is offered
     worker.ado("tasks", "show", "task-99", check=127)
     worker.ado("tasks", "list", url="http://127.0.0.1:9", check=125)
-    made = worker.ado("run", "--remote", "--detach", "--agent", "no-such", "x", check=0)
+    made = worker.ado("run", "--remote", "--detach", "--wait-for-agent", "--agent", "no-such", "x", check=0)
     assert b"no live worker offers no-such" in made.stderr
     worker.ado("cancel", made.stdout.strip(), check=0)
     worker.ado("wait", made.stdout.strip(), check=1)

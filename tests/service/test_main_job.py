@@ -158,7 +158,7 @@ def test_a_drained_worker_finishes_its_job_and_ends(workers):
 
 
 def test_an_agent_that_nobody_offers_waits_and_says_why(workers):
-    watching = workers.open("run", "--remote", "--agent", "claude-code", "hello")
+    watching = workers.open("run", "--remote", "--wait-for-agent", "--agent", "claude-code", "hello")
     line = b""
     while b"waiting" not in line:
         line = watching.stderr.readline()

@@ -40,6 +40,21 @@ def test_lines_of_several_jobs_have_coloured_prefixes_and_a_table_ends_them(work
     assert colours["[0] job 0"] != colours["[1] job 1"]
 
 
+ASKED = "echo force=$FORCE_COLOR cli=$CLICOLOR_FORCE."
+
+
+def test_a_command_is_asked_for_colours_where_they_can_be_seen(working, terminal):
+    seen = terminal("run", "--remote", "--agent", "shell", ASKED)
+    assert seen.end() == 0
+    assert "force=1 cli=1." in seen.text()
+
+
+def test_a_command_is_not_asked_for_colours_that_nobody_wants(working, terminal):
+    seen = terminal("run", "--remote", "--agent", "shell", ASKED, NO_COLOR="1")
+    assert seen.end() == 0
+    assert "force= cli=." in seen.text()
+
+
 def test_no_color_means_none(working, terminal):
     seen = terminal("run", "--remote", "--workers", "2", "--agent", "shell", "echo x", NO_COLOR="1")
     assert seen.end() == 0
@@ -95,7 +110,7 @@ def test_ctrl_c_leaves_and_says_how_to_come_back(working, terminal):
 
 def test_a_waiting_task_says_why(cluster, terminal):
     cluster.add_worker("w0")
-    seen = terminal("run", "--remote", "--agent", "codex", "fix it")
+    seen = terminal("run", "--remote", "--wait-for-agent", "--agent", "codex", "fix it")
     assert "waiting: no live worker offers codex" in seen.until("something else")
     seen.type("\x03")
     assert seen.end() == 130

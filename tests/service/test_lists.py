@@ -1,0 +1,88 @@
+"""Lists say when there is more, and commands for many tasks say which ones they mean."""
+
+import json
+
+import pytest
+from support.screen import Terminal
+
+from app.rpc.client import HttpClient
+
+
+@pytest.fixture
+def many(cluster):
+    """205 queued tasks, every fifth of team web."""
+    client = HttpClient(cluster.urls, cluster.token)
+    for number in range(1, 206):
+        labels = {"team": "web"} if number % 5 == 0 else {}
+        client.mutate("tasks.create", {"prompt": f"prompt {number}", "labels": labels})
+    client.close()
+    return cluster
+
+
+def names(cluster, *arguments):
+    return cluster.ado("tasks", "list", "-o", "name", *arguments, check=0).stdout.decode().split()
+
+
+def test_a_list_that_ends_early_says_how_to_get_the_rest(many):
+    done = many.ado("tasks", "list", check=0)
+    assert len(done.stdout.splitlines()) == 1 + 20
+    assert b"there are more: --all lists them" in done.stderr
+    cursor = done.stderr.decode().split("--cursor ")[1].split()[0]
+    assert names(many, "--cursor", cursor)[0] == "task-185"
+    assert b"there are more" not in many.ado("tasks", "list", "--all", check=0).stderr
+
+
+def test_all_and_large_limits_go_over_pages(many):
+    assert names(many, "--all") == [f"task-{number}" for number in range(205, 0, -1)]
+    assert len(names(many, "--limit", "150")) == 150
+    found = json.loads(many.ado("tasks", "list", "--limit", "101", "-o", "json", check=0).stdout)
+    assert (len(found["items"]), "nextCursor" in found) == (101, True)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_limit_of_nothing_is_a_usage_error(cluster, limit):
+    assert b"at least one" in cluster.ado("tasks", "list", "--limit", limit, check=2).stderr
+
+
+def test_a_list_tells_ages_and_json_the_exact_times(many):
+    assert b" s ago" in many.ado("tasks", "list", "--limit", "1", check=0).stdout
+    (task,) = json.loads(many.ado("tasks", "list", "--limit", "1", "-o", "json", check=0).stdout)["items"]
+    assert task["createdAt"].endswith("Z") or "+" in task["createdAt"]
+
+
+def open_tasks(cluster):
+    return cluster.sql("select count(*) from ado.tasks where cancel_requested_at is null")[0][0]
+
+
+def test_several_tasks_are_cancelled_and_an_unknown_one_stops_nobody(many):
+    done = many.ado("cancel", "1", "999", "task-2", "2", check=127)
+    assert b"task-999: " in done.stderr
+    assert open_tasks(many) == 203
+
+
+def test_tasks_with_a_label_are_cancelled(many):
+    many.ado("cancel", "--label", "team=web", "--yes", check=0)
+    assert open_tasks(many) == 205 - 41
+    done = many.ado("cancel", "--label", "team=nobody", check=0)
+    assert b"no open task has these labels" in done.stderr
+
+
+def test_many_are_cancelled_only_after_a_yes(many):
+    assert b"--yes" in many.ado("cancel", "--all", check=2).stderr
+    for answer, left in (("\n", 205), ("n\n", 205), ("y\n", 0)):
+        with Terminal(["cancel", "--all"], many.client_env()) as seen:
+            assert "205 tasks: task-205, task-204" in seen.until("[y/N]").replace("\n", "")
+            seen.type(answer)
+            assert seen.end() == (1 if left else 0)
+        assert open_tasks(many) == left
+
+
+def test_what_to_cancel_is_named_in_one_way(cluster):
+    for wish in ([], ["1", "--all"], ["--all", "--label", "a=b"]):
+        assert b"--label or --all" in cluster.ado("cancel", *wish, check=2).stderr
+
+
+def test_an_ended_task_is_not_cancelled_and_that_is_no_error(many):
+    many.ado("cancel", "1", check=0)
+    done = many.ado("cancel", "1", check=0)
+    assert b"task-1 has ended already: cancelled" in done.stderr
