@@ -19,6 +19,7 @@ from app.rpc.errors import CODES, ProcedureError
 from app.rpc.gate import Credentials
 from app.rpc.procedure import Procedure
 from app.rpc.registry import Registry
+from app.sign_ins import FailedSignIns
 from db import tokens
 from db.audit import Refusal
 from db.errors import (
@@ -67,14 +68,24 @@ class TokenGate:
         self._paths = {path: procedure.kind for path, procedure in registry.procedures.items()}
         self._names = {procedure.handler: path for path, procedure in registry.procedures.items()}
         self._cache: dict[bytes, tuple[float, Token]] = {}
+        self._failed = FailedSignIns(services.settings.failed_sign_ins)
 
     async def open(self, credentials: Credentials) -> Context:
         """Return the caller's context. Raises UNAUTHORIZED."""
         try:
             secret = _secret(credentials)
-            return Context(self._services, await self._valid(secret), secret)
+            return Context(self._services, await self._sign_in(secret), secret)
         except ProcedureError as error:
             self._note(error, credentials.path)
+            raise
+
+    async def _sign_in(self, secret: str) -> Token:
+        address = request_id.address.get() or ""
+        try:
+            async with self._failed.lookup(address):
+                return await self._valid(secret)
+        except ProcedureError:
+            await self._failed.slow_down(address)
             raise
 
     def refused(self, context: Context, procedure: Procedure, value: Any, error: ProcedureError) -> None:

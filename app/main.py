@@ -29,6 +29,7 @@ from app.control.tell import CommandPoll
 from app.environment_cipher import EnvironmentCipher
 from app.health import Readiness, healthz, readyz_of
 from app.hosts import HostGuard
+from app.limits import wire_limits
 from app.log.appender import Appender
 from app.log.feed import Feeds
 from app.log.hub import Hub
@@ -38,7 +39,6 @@ from app.refusals import Refusals
 from app.routers.table import registry
 from app.rpc.application import RpcApplication
 from app.rpc.errors import ProcedureError
-from app.rpc.gate import Limits
 from app.settings import AppSettings
 from db import tasks
 from db.database import Database
@@ -93,7 +93,7 @@ class Replica:
         )
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
-        self.rpc = RpcApplication(self.registry, self.gate, Limits(body_bytes=settings.body_bytes), base="/trpc")
+        self.rpc = RpcApplication(self.registry, self.gate, wire_limits(settings), base="/trpc")
         self.listener = Listener(settings.listen_dsn or settings.dsn, hub.hear, hub.wake_all)
         self._tasks: list[asyncio.Task[Any]] = []
         readiness.db, readiness.listener, readiness.hub = db, self.listener, hub

@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from app import metrics
 from app.auth import READ
 from app.rpc import envelope
+from app.rpc.caller import open_caller
 from app.rpc.calls import error_shape
 from app.rpc.errors import ProcedureError
 from app.rpc.gate import Credentials
@@ -27,7 +28,8 @@ def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
 
     async def check(request: Request[Any, Any, Any]) -> Replica:
         replica = running()
-        context = await replica.gate.open(Credentials(request.headers.get("authorization"), path=request.url.path))
+        credentials = Credentials(request.headers.get("authorization"), path=request.url.path)
+        context = await open_caller(replica.gate, request.scope, credentials)
         replica.gate.allow_access(context, READ)
         return replica
 

@@ -118,6 +118,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "database_unavailable": ("SERVICE_UNAVAILABLE", "try again: nothing is lost while the database is away"),
     "database_read_only": ("SERVICE_UNAVAILABLE", "try again; the operator promotes the database or names the primary"),
     "database_full": ("SERVICE_UNAVAILABLE", "try again; the operator frees space on the database's disk"),
+    "too_many_connections": (
+        "SERVICE_UNAVAILABLE",
+        "try again; the operator raises ADO_CONNECTIONS, or ADO_ADDRESS_CONNECTIONS, or the open files of the replica",
+    ),
     "draining": ("SERVICE_UNAVAILABLE", "connect again: another replica answers"),
 }
 

@@ -14,12 +14,16 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import uvicorn
 
 from app.edge import EdgeProtocol, is_no_peers_fault
+from app.edge_websocket import EdgeWebSocket
 from app.lifeline import on_end_in
+from app.limits import room, wire_limits
 from app.main import create_app
+from app.peers import Peers
 from app.rpc.request_id import RequestIds
 from app.rpc.upgrades import Upgrades
 from app.settings import AppSettings
@@ -57,10 +61,12 @@ def serve(settings: AppSettings, listener: socket.socket, lifeline: int | None =
 
 async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int | None) -> None:
     app = create_app(settings)
+    limits, peers = wire_limits(settings), Peers(room(settings), settings.trusted_proxies)
     config = uvicorn.Config(
         RequestIds(Upgrades(app, base="/trpc")),
-        http=EdgeProtocol,
-        ws="websockets-sansio",
+        http=partial(EdgeProtocol, peers=peers, limits=limits),  # type: ignore[arg-type]
+        h11_max_incomplete_event_size=settings.opening_bytes,
+        ws=partial(EdgeWebSocket, limits=limits),  # type: ignore[arg-type]
         ws_max_size=settings.body_bytes,
         ws_ping_interval=None,
         ws_per_message_deflate=False,
@@ -70,6 +76,8 @@ async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int |
         timeout_graceful_shutdown=5,
         server_header=False,
         date_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
     logging.getLogger("uvicorn.error").addFilter(is_no_peers_fault)
     server = _Server(config)
@@ -82,9 +90,11 @@ async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int |
     watch(settings.loop_watchdog_seconds)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
     waiting = asyncio.create_task(stopping.wait(), name="stop signal")
+    watching = asyncio.create_task(peers.watch(), name="connections")
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     await _finish(server, serving, app.state.get("drain"))
+    watching.cancel()
 
 
 async def _finish(

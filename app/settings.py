@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +20,22 @@ _LONGEST_TIMEOUT_SECONDS = 31_536_000.0  # as for a task's own
 _MOST = 2_000_000_000
 _MOST_DAYS = 36_500
 """What still fits an integer of Postgres."""
+
+
+_COUNTS = (
+    "losses",
+    "attempts",
+    "event_bytes",
+    "batch_events",
+    "opening_bytes",
+    "opening_connections",
+    "connections",
+    "failed_sign_ins",
+    "batch_calls",
+    "answer_bytes",
+    "unsent_bytes",
+    "pings_per_second",
+)
 
 
 class SettingsError(ValueError):
@@ -89,6 +106,32 @@ class AppSettings:
     """How long files are kept that no task has taken."""
     body_bytes: int = 4 * 1024 * 1024
     """Largest body of a request and frame of a socket."""
+    body_seconds: float = 60.0
+    """Time for a request's body to come in full."""
+    opening_bytes: int = 64 * 1024
+    """Largest head of a request, and first frame of a socket whose caller is not known yet."""
+    opening_seconds: float = 5.0
+    """Time for a connection to bring a request's head, or the token of its caller."""
+    opening_connections: int = 256
+    """Connections of one address whose caller is not known yet; beyond, the oldest of them gives way."""
+    address_connections: int = 2000
+    """Connections of one address at once; 0: no limit. For a load balancer see `ADO_TRUSTED_PROXIES`."""
+    connections: int = 10_000
+    """Connections at once; fewer where the system allows this process fewer open files (`ulimit -Hn`)."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of load balancers, divided by commas; `X-Forwarded-For` has their callers."""
+    failed_sign_ins: int = 20
+    """Wrong tokens of one address in 10 seconds that are answered at once; each one beyond waits a second."""
+    batch_calls: int = 100
+    """Largest number of calls in a request or frame."""
+    answer_bytes: int = 32 * 1024 * 1024
+    """Largest answer to a call, and to all the calls of a request."""
+    unsent_bytes: int = 64 * 1024 * 1024
+    """Answers that may wait for one socket's reader; answers beyond are replaced by an error."""
+    stalled_seconds: float = 60.0
+    """Time after which a connection is cut whose peer takes nothing of what is sent to it."""
+    pings_per_second: int = 100
+    """Pings on one socket; PING texts beyond are read that slowly, control frames beyond end the socket."""
     away_seconds: float = 10.0
     """After so long without an answer from the database a replica asks its clients to try another one."""
     drain_seconds: float = 10.0
@@ -130,15 +173,35 @@ class AppSettings:
             raise SettingsError(
                 f"ADO_TASK_TIMEOUT must be from 0 to {_LONGEST_TIMEOUT_SECONDS:.0f} seconds; found {self.task_timeout}"
             )
-        for name in ("losses", "attempts", "event_bytes", "batch_events"):
-            found = getattr(self, name)
-            if not 1 <= found <= _MOST:
-                raise SettingsError(f"ADO_{name.upper()} must be from 1 to {_MOST}; found {found}")
+        _check_limits(self)
 
     @property
     def monitor_seconds(self) -> float:
         """Time between monitor ticks: short enough that a dead worker is noticed soon after its lease."""
         return max(0.05, min(1.0, self.suspect_seconds / 5))
+
+
+def _check_limits(settings: AppSettings) -> None:
+    for name in _COUNTS:
+        found = getattr(settings, name)
+        if not 1 <= found <= _MOST:
+            raise SettingsError(f"ADO_{name.upper()} must be from 1 to {_MOST}; found {found}")
+    for name in ("body_seconds", "opening_seconds", "stalled_seconds"):
+        if not getattr(settings, name) > 0:
+            raise SettingsError(f"ADO_{name.upper()} must be above 0; found {getattr(settings, name)}")
+    if not 0 <= settings.address_connections <= _MOST:
+        raise SettingsError(f"ADO_ADDRESS_CONNECTIONS must be 0 or more; found {settings.address_connections}")
+    for text in settings.trusted_proxies:
+        _check_network(text)
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise SettingsError(
+            f"ADO_TRUSTED_PROXIES must be addresses or networks such as 10.0.0.0/8; found {text!r}"
+        ) from None
 
 
 def read(kind: type[S], environ: Mapping[str, str] = os.environ, **overrides: Any) -> S:

@@ -71,6 +71,18 @@ async def answer(gate: Gate, context: Any, procedure: Procedure, value: Any) -> 
     return None if output is ABSENT else encode(output)
 
 
+def check_size(size: int, limit: int) -> None:
+    """Raise PAYLOAD_TOO_LARGE for an answer of more bytes than a reader should have to take."""
+    if size > limit:
+        raise ProcedureError(
+            "PAYLOAD_TOO_LARGE",
+            f"the answer is larger than {limit} bytes",
+            reason="limit_exceeded",
+            hint="ask for less, or in several calls; the limit is the server's ADO_ANSWER_BYTES",
+            limit=limit,
+        )
+
+
 def items(gate: Gate, context: Any, procedure: Procedure, value: Any) -> AsyncIterator[Any]:
     """Start a subscription."""
     try:

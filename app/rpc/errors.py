@@ -27,6 +27,8 @@ CODES: dict[str, tuple[int, int]] = {
 HINTS: dict[str, str] = {
     "METHOD_NOT_SUPPORTED": "call queries and subscriptions with GET, mutations with POST",
     "NOT_FOUND": "see GET /trpc/ado.d.ts for what there is",
+    "PAYLOAD_TOO_LARGE": "send less at once",
+    "TIMEOUT": "try again; send the whole request at once",
     "PARSE_ERROR": "send JSON as tRPC v11 does",
     "TOO_MANY_REQUESTS": "wait for answers before sending more",
 }

@@ -5,6 +5,7 @@ The caller is known before the body is read, so a stranger's body costs nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
+from app.rpc.caller import open_caller
 from app.rpc.envelope import ABSENT
 from app.rpc.errors import ProcedureError
 from app.rpc.gate import Credentials, Gate, Limits
@@ -23,6 +25,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 _LINES = "application/jsonl"
+_QUERY_FIELDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Exchange:
 async def read(registry: Registry, gate: Gate, limits: Limits, scope: Scope, receive: Receive, path: str) -> Exchange:
     """Read a request; ``path`` is what stands after the base. Raises ProcedureError where it is refused as a whole."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    query = dict(reversed(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)))
+    query = _query(scope["query_string"].decode("latin-1"))
     method = scope["method"]
     _check_content_type(method, headers.get("content-type"))
     batch, lines = query.get("batch") == "1", _wants_lines(headers)
@@ -69,11 +72,11 @@ async def read(registry: Registry, gate: Gate, limits: Limits, scope: Scope, rec
         headers.get("authorization"), _connection_params(query), paths[0] if len(paths) == 1 else None
     )
     try:
-        context: Any = await gate.open(credentials)
+        context: Any = await open_caller(gate, scope, credentials)
     except Exception as error:  # noqa: BLE001 - each call is told by itself, under its own path
         context, inputs = error, {}
     else:
-        text: bytes | str = query.get("input", "") if method == "GET" else await _body(limits, receive, headers)
+        text: bytes | str = query.get("input", "") if method == "GET" else await _body_in_time(limits, receive, headers)
         inputs = _inputs(text, batch, len(paths))
     resume = (headers.get("last-event-id"), query.get("lastEventId"), query.get("Last-Event-Id"))
     return Exchange(method, paths, batch, lines, context, inputs, next((found for found in resume if found), None))
@@ -114,6 +117,25 @@ def _connection_params(query: Mapping[str, str]) -> dict[str, str]:
         return check_params(orjson.loads(query["connectionParams"]))
     except orjson.JSONDecodeError:
         raise ProcedureError("PARSE_ERROR", "Not JSON-parsable query params") from None
+
+
+def _query(text: str) -> dict[str, str]:
+    try:
+        return dict(reversed(parse_qsl(text, keep_blank_values=True, max_num_fields=_QUERY_FIELDS)))
+    except ValueError:
+        raise ProcedureError(
+            "BAD_REQUEST", f"the query has more than {_QUERY_FIELDS} fields", reason="limit_exceeded"
+        ) from None
+
+
+async def _body_in_time(limits: Limits, receive: Receive, headers: Mapping[str, str]) -> bytes:
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return await _body(limits, receive, headers)
+    except TimeoutError:
+        raise ProcedureError(
+            "TIMEOUT", f"the body did not come within {limits.body_seconds:g} s", reason="limit_exceeded"
+        ) from None
 
 
 async def _body(limits: Limits, receive: Receive, headers: Mapping[str, str]) -> bytes:

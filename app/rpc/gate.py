@@ -52,7 +52,17 @@ class Limits:
     """A frame before the socket is authenticated."""
     opening_seconds: float = 5.0
     """Time to send connectionParams."""
+    body_seconds: float = 60.0
+    """Time for a request's body to come in full."""
     batch_calls: int = 100
+    batch_running: int = 8
+    """Of the calls of an HTTP batch, how many run at once; each holds its answer in memory."""
+    answer_bytes: int = 32 * 1024 * 1024
+    """Of one answer, and of all the answers of an HTTP batch."""
+    unsent_bytes: int = 64 * 1024 * 1024
+    """Of the answers on one socket that the peer has not taken."""
+    pings_per_second: int = 100
+    """On one socket; texts beyond are read that slowly, control frames beyond end the socket."""
     subscriptions: int = 100
     """On one socket."""
     calls: int = 1000

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from app.rpc import envelope
-from app.rpc.calls import answer, error_shape, told
+from app.rpc.calls import answer, check_size, error_shape, told
 from app.rpc.errors import ProcedureError
 from app.rpc.exchange import Exchange, Receive, Scope, Send, read
 from app.rpc.gate import Gate, Limits
@@ -18,6 +18,7 @@ from app.rpc.sse import EventStreams
 
 T = TypeVar("T")
 _JSON = (b"content-type", b"application/json")
+_PIECE_BYTES = 64 * 1024
 _VARY = (b"vary", b"trpc-accept, accept")
 
 
@@ -49,29 +50,37 @@ class HttpWire:
             await self._whole(exchange, send)
 
     async def _whole(self, exchange: Exchange, send: Send) -> None:
-        calls = (self._call(exchange, index, name) for index, name in enumerate(exchange.paths))
+        work = _Work(self._limits)
+        calls = (self._call(exchange, work, index, name) for index, name in enumerate(exchange.paths))
         answers = await asyncio.gather(*calls)
         statuses = {status for status, _ in answers}
         status = statuses.pop() if len(statuses) == 1 else 207
-        bodies = [body for _, body in answers]
         allow = self._allowed(exchange.paths) if status == ProcedureError("METHOD_NOT_SUPPORTED", "").status else ()
-        await respond(send, status, b"[" + b",".join(bodies) + b"]" if exchange.batch else bodies[0], allow)
+        bodies = [body for _, body in answers]
+        parts = [b"[", *_divided(bodies), b"]"] if exchange.batch else bodies
+        await respond_in_parts(send, status, parts, allow)
 
     async def _lines(self, exchange: Exchange, send: Send) -> None:
         """Answer a batch as JSON lines: a head with one promise a call, then each answer as it comes."""
         await send({"type": "http.response.start", "status": 200, "headers": [_VARY, _JSON]})
         head = b",".join(b'"%d":[[0],[null,0,%d]]' % (index, index) for index in range(len(exchange.paths)))
         await send({"type": "http.response.body", "body": b"{" + head + b"}\n", "more_body": True})
+        work = _Work(self._limits)
 
         async def line(index: int, path: str) -> bytes:
-            _, body = await self._call(exchange, index, path)
+            _, body = await self._call(exchange, work, index, path)
             return b"[%d,0,[[" % index + body + b"]]]\n"
 
         for finished in asyncio.as_completed([line(index, path) for index, path in enumerate(exchange.paths)]):
-            await send({"type": "http.response.body", "body": await finished, "more_body": True})
+            for piece in _pieces(await finished):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _call(self, exchange: Exchange, index: int, path: str) -> tuple[int, bytes]:
+    async def _call(self, exchange: Exchange, work: _Work, index: int, path: str) -> tuple[int, bytes]:
+        async with work.running:
+            return await self._run(exchange, work, index, path)
+
+    async def _run(self, exchange: Exchange, work: _Work, index: int, path: str) -> tuple[int, bytes]:
         began, code = time.perf_counter(), "OK"
         try:
             context = exchange.caller()
@@ -79,8 +88,10 @@ class HttpWire:
             check_method(exchange.method, procedure, path)
             if procedure.kind == "subscription":
                 raise ProcedureError("BAD_REQUEST", "a subscription cannot be part of a batch")
-            work = answer(self._gate, context, procedure, exchange.input(index))
-            return 200, envelope.result(await self._while_allowed(context, work))
+            work.check()
+            data = await self._while_allowed(context, answer(self._gate, context, procedure, exchange.input(index)))
+            work.add(data)
+            return 200, envelope.result(data)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
             failure = told(self._gate, error, path)
             code = failure.code
@@ -105,6 +116,24 @@ class HttpWire:
         return tuple((b"allow", METHODS[kind].encode()) for kind in sorted(kinds)[:1])
 
 
+class _Work:
+    """What the calls of one request share."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.running = asyncio.Semaphore(limits.batch_running)
+        self._limit = limits.answer_bytes
+        self._size = 0
+
+    def check(self) -> None:
+        """Raise PAYLOAD_TOO_LARGE once the answers so far have used up what all may take: run no further call."""
+        check_size(self._size, self._limit)
+
+    def add(self, data: bytes | None) -> None:
+        """Count an answer. Raises PAYLOAD_TOO_LARGE when it is too large beside the others."""
+        self._size += len(data or b"")
+        check_size(self._size, self._limit)
+
+
 def check_method(method: str, procedure: Procedure, path: str) -> None:
     """Raise METHOD_NOT_SUPPORTED unless a procedure of this kind is called by this method."""
     if METHODS[procedure.kind] != method:
@@ -114,11 +143,35 @@ def check_method(method: str, procedure: Procedure, path: str) -> None:
 
 async def respond(send: Send, status: int, body: bytes, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
     """Send a whole answer."""
+    await respond_in_parts(send, status, [body] if body else [], more)
+
+
+async def respond_in_parts(
+    send: Send, status: int, parts: Sequence[bytes], more: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send an answer no faster than its reader takes it, so that it is not all in the transport's memory as well."""
     headers = [_VARY, *more]
-    if body:
-        headers += [_JSON, (b"content-length", str(len(body)).encode())]
+    if parts:
+        headers += [_JSON, (b"content-length", str(sum(map(len, parts))).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    if sum(map(len, parts)) <= _PIECE_BYTES:
+        await send({"type": "http.response.body", "body": b"".join(parts)})
+        return
+    for piece in (piece for part in parts for piece in _pieces(part)):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), _PIECE_BYTES):
+        yield data[start : start + _PIECE_BYTES]
+
+
+def _divided(bodies: Iterable[bytes]) -> Iterator[bytes]:
+    for index, body in enumerate(bodies):
+        if index:
+            yield b","
+        yield body
 
 
 async def deny(send: Send, scope: Scope, status: int, body: bytes) -> None:

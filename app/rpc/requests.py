@@ -29,13 +29,21 @@ def _bad(message: str) -> ProcedureError:
     return ProcedureError("PARSE_ERROR", message)
 
 
-def parse_frame(text: str) -> list[Request]:
-    """Read a frame: one request or a list of them. Raises PARSE_ERROR; one bad entry spoils the list."""
+class TooManyCalls(Exception):
+    """A frame has so many calls that not even a refusal of each is due."""
+
+
+def parse_frame(text: str, *, most: int) -> list[Request]:
+    """Read a frame: a request or a list of them. One bad entry spoils the list: PARSE_ERROR. Raises TooManyCalls."""
     try:
         frame = orjson.loads(text)
     except orjson.JSONDecodeError:
         raise _bad("The frame is not JSON") from None
-    return [_request(entry) for entry in (frame if isinstance(frame, list) else [frame])]
+    if not isinstance(frame, list):
+        return [_request(frame)]
+    if len(frame) > most:
+        raise TooManyCalls
+    return [_request(entry) for entry in frame]
 
 
 def parse_connection_params(text: str) -> dict[str, str]:

@@ -22,18 +22,22 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from app.rpc import envelope
-from app.rpc.calls import answer, error_shape, items, split, told, with_last_event_id
+from app.rpc.caller import open_caller
+from app.rpc.calls import answer, check_size, error_shape, items, split, told, with_last_event_id
 from app.rpc.errors import ProcedureError
 from app.rpc.exchange import Receive, Scope, Send
 from app.rpc.gate import Credentials, Gate, Limits
+from app.rpc.pace import Pace
 from app.rpc.registry import Registry
-from app.rpc.requests import Request, parse_connection_params, parse_frame
+from app.rpc.requests import Request, TooManyCalls, parse_connection_params, parse_frame
 
 _log = logging.getLogger("ado.rpc")
 _POLICY, _INTERNAL, _RESTART = 1008, 1011, 1012
 _REASON_BYTES = 123  # what a close frame has room for
 _REFUSED_SECONDS = 1.0  # time for the first call of a refused client to come and be told, over a slow line too
 _REFUSED_NEXT_SECONDS = 0.05
+_TOLD_CALLS = 10  # times the calls that a frame may have: so many are still refused one by one
+_PING_BURST_SECONDS = 10
 
 
 class Closed(Exception):
@@ -56,6 +60,8 @@ class Socket:
         self._subscriptions: dict[Any, asyncio.Task[None]] = {}
         self._running = asyncio.Semaphore(limits.running)
         self._bytes = 0
+        self._unsent = 0
+        self._pings = Pace(limits.pings_per_second, _PING_BURST_SECONDS * limits.pings_per_second)
         self._context: Any = None
         self._expelled: ProcedureError | None = None
         """Why the caller may call no more."""
@@ -81,7 +87,9 @@ class Socket:
             if query.get("connectionParams") == ["1"]:
                 async with asyncio.timeout(self._limits.opening_seconds):
                     params = parse_connection_params(await self._first_frame())
-            self._context = await self._gate.open(Credentials(headers.get("authorization"), params))
+            self._context = await open_caller(self._gate, scope, Credentials(headers.get("authorization"), params))
+        except Closed:  # the peer left before it said who it is
+            raise
         except TimeoutError:
             await self._close(_POLICY, f"no connectionParams came within {self._limits.opening_seconds:g} s")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
@@ -91,9 +99,11 @@ class Socket:
         return False
 
     async def _first_frame(self) -> str:
+        size = 0
         while True:
             text = await self._next_text()
-            if len(text) > self._limits.opening_bytes:
+            size += len(text)
+            if size > self._limits.opening_bytes:
                 raise ProcedureError("PAYLOAD_TOO_LARGE", "the first frame is too large", reason="limit_exceeded")
             if text == envelope.PING:
                 await self.send(envelope.PONG)
@@ -101,20 +111,23 @@ class Socket:
                 return text
 
     async def _refuse(self, error: ProcedureError) -> None:
-        """Say why, also under the ids of the calls that come in meanwhile, then close."""
+        """Say why, also under the ids of the calls that come in meanwhile, then close; all within a second."""
         await self.send(envelope.error_frame(None, error_shape(error, None)))
+        with contextlib.suppress(TimeoutError, ProcedureError, TooManyCalls):
+            async with asyncio.timeout(_REFUSED_SECONDS):
+                await self._refuse_calls(error)
+        await self._close(_POLICY, error.message)
+
+    async def _refuse_calls(self, error: ProcedureError) -> None:
         patience = _REFUSED_SECONDS
-        try:
-            while True:
-                async with asyncio.timeout(patience):
-                    text = await self._next_text()
-                if text not in (envelope.PING, envelope.PONG):
-                    patience = _REFUSED_NEXT_SECONDS
-                    for request in parse_frame(text):
-                        shape = error_shape(error, request.path)
-                        await self.send(envelope.error_frame(request.id, shape, jsonrpc=request.jsonrpc))
-        except (TimeoutError, ProcedureError):
-            await self._close(_POLICY, error.message)
+        while True:
+            async with asyncio.timeout(patience):
+                text = await self._next_text()
+            if text not in (envelope.PING, envelope.PONG):
+                patience = _REFUSED_NEXT_SECONDS
+                for request in parse_frame(text, most=self._limits.batch_calls):
+                    shape = error_shape(error, request.path)
+                    await self.send(envelope.error_frame(request.id, shape, jsonrpc=request.jsonrpc))
 
     async def _serve(self) -> None:
         self._works = [
@@ -132,23 +145,30 @@ class Socket:
         while True:
             text = await self._next_text()
             if text == envelope.PING:
+                await asyncio.sleep(self._pings.take())
                 await self.send(envelope.PONG)
-            elif text != envelope.PONG:
-                await self._take(text)
+            elif text != envelope.PONG and not await self._take(text):
+                return
 
-    async def _take(self, text: str) -> None:
+    async def _take(self, text: str) -> bool:
+        """Begin the calls of a frame; False once it has ended the socket."""
+        most = self._limits.batch_calls
         try:
-            requests = parse_frame(text)
+            requests = parse_frame(text, most=most * _TOLD_CALLS)
         except ProcedureError as error:
             await self.send(envelope.error_frame(None, error_shape(error, None)))
-            return
-        if len(requests) > self._limits.batch_calls:
-            too_many = ProcedureError("BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded")
-            for request in requests:
-                await self._fail(request, too_many)
-            return
+            return True
+        except TooManyCalls:
+            await self.send(envelope.error_frame(None, error_shape(_too_many_calls(most), None)))
+            await self._close(_POLICY, _too_many_calls(most).message)
+            return False
         for request in requests:
-            await self._begin(request, len(text) // len(requests))
+            if len(requests) > most:
+                await self._fail(request, _too_many_calls(most))
+                await asyncio.sleep(0)
+            else:
+                await self._begin(request, len(text) // len(requests))
+        return True
 
     async def _begin(self, request: Request, size: int) -> None:
         if request.method == "subscription.stop":
@@ -204,10 +224,22 @@ class Socket:
             try:
                 procedure = self._registry.find(request.path)
                 data = await answer(self._gate, self._context, procedure, request.input)
+                check_size(len(data or b""), self._limits.answer_bytes)
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
                 return await self._fail(request, error)
+            return await self._answer(request, data)
+
+    async def _answer(self, request: Request, data: bytes | None) -> str:
+        """Send an answer, unless so much waits for the reader already that it would fill the memory."""
+        size = len(data or b"")
+        if self._unsent and self._unsent + size > self._limits.unsent_bytes:
+            return await self._fail(request, _too_much_unsent(self._limits.unsent_bytes))
+        self._unsent += size
+        try:
             await self.send(envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc))
-            return "OK"
+        finally:
+            self._unsent -= size
+        return "OK"
 
     async def _subscribe(self, request: Request) -> str:
         try:
@@ -307,11 +339,25 @@ class Socket:
             if message["type"] == "websocket.disconnect":
                 raise Closed
             self._heard.set()
+            await asyncio.sleep(0)  # whoever sends a thousand frames at once must not hold up everybody else
             text = message.get("text")
             if text is not None:
                 return str(text)
             shape = error_shape(ProcedureError("PARSE_ERROR", "JSON uses text frames, not binary ones"), None)
             await self.send(envelope.error_frame(None, shape))
+
+
+def _too_many_calls(limit: int) -> ProcedureError:
+    return ProcedureError("BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded", limit=limit)
+
+
+def _too_much_unsent(limit: int) -> ProcedureError:
+    return ProcedureError(
+        "TOO_MANY_REQUESTS",
+        f"more than {limit} bytes of answers wait for this socket's reader",
+        reason="limit_exceeded",
+        limit=limit,
+    )
 
 
 def _short(reason: str) -> str:

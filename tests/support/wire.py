@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import http.client
 import json
+from functools import partial
 
 import msgspec
 import orjson
 import uvicorn
 
+from app.edge import EdgeProtocol
+from app.edge_websocket import EdgeWebSocket
+from app.peers import Peers, Room
 from app.rpc.application import RpcApplication
 from app.rpc.client import ABSENT
 from app.rpc.errors import ProcedureError
@@ -100,6 +104,9 @@ async def wait(context):
     await asyncio.Event().wait()
 
 
+ROOM = Room(connections=1000, of_address=0, opening_of_address=100, stalled_seconds=60.0)
+"""Room for every test that is about something else."""
+
 FLOODED = []
 """The items that ``flood`` has made."""
 
@@ -152,22 +159,28 @@ REGISTRY = Registry(
 class Served:
     """The application on a port."""
 
-    def __init__(self, gate, limits):
+    def __init__(self, gate, limits, room=ROOM, trusted=()):
         self.gate = gate
         self.application = RpcApplication(REGISTRY, gate, limits)
+        self.peers = Peers(room, trusted)
         self.config = uvicorn.Config(
             RequestIds(self.application),
             port=0,
             log_level="critical",
-            ws="websockets-sansio",
+            http=partial(EdgeProtocol, peers=self.peers, limits=limits),
+            h11_max_incomplete_event_size=limits.opening_bytes,
+            ws=partial(EdgeWebSocket, limits=limits),
             lifespan="off",
             ws_max_size=limits.body_bytes,
+            proxy_headers=bool(trusted),
+            forwarded_allow_ips=list(trusted),
         )
         self.server = uvicorn.Server(self.config)
         self.server.capture_signals = contextlib.nullcontext
 
     async def __aenter__(self):
         self.task = asyncio.create_task(self.server.serve())
+        self.watching = asyncio.create_task(self.peers.watch())
         while not self.server.started:
             await asyncio.sleep(0.005)
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
@@ -178,6 +191,8 @@ class Served:
         self.server.should_exit = True
         self.server.force_exit = True
         await self.task
+        self.watching.cancel()
+        await asyncio.gather(self.watching, return_exceptions=True)
 
 
 async def request(served, method, path, body=None, **headers):
