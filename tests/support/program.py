@@ -15,7 +15,13 @@ import psycopg
 
 from db import admin, tokens
 
-FAST = {"ADO_HEARTBEAT_SECONDS": "0.5", "ADO_SUSPECT_SECONDS": "2", "ADO_LEASE_SECONDS": "4", "ADO_STOP_SECONDS": "0.5"}
+FAST = {
+    "ADO_HEARTBEAT_SECONDS": "0.5",
+    "ADO_SUSPECT_SECONDS": "2",
+    "ADO_LEASE_SECONDS": "4",
+    "ADO_STOP_SECONDS": "0.5",
+    "ADO_FAILED_SIGN_INS": "10000",
+}
 
 
 def until(condition, what="the condition", seconds=30.0):

@@ -238,10 +238,11 @@ async def test_a_list_that_is_too_long_is_refused_under_every_id(served):
         assert {answer["error"]["data"]["reason"] for answer in answers} == {"limit_exceeded"}
 
 
-async def test_a_frame_over_the_limit_ends_its_socket(served):
+async def test_a_frame_over_the_limit_is_told_and_ends_its_socket(served):
     async with opened(served) as socket:
         await socket.send("x" * 200_000)
-        assert await rest(socket) == []
+        (answer,) = await rest(socket)
+        assert (answer["id"], answer["error"]["data"]["code"]) == (None, "PAYLOAD_TOO_LARGE")
         assert socket.close_code == 1009
 
 
