@@ -70,7 +70,7 @@ HELP = {
     "doctor": "Check the way from here to the workers.",
     "completion": "Print a completion script for bash, zsh or fish.",
     "complete": "Print what may come next on a command line.",
-    "help": "Explain a topic: exit-codes.",
+    "help": "Explain agents, configuration, environment or exit-codes.",
 }
 _HIDDEN = frozenset({"complete"})
 

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import resources
+
 from cli.errors import usage
 from cli.exits import TABLE
+from cli.parsing import nearest
+
+_TEXTS = ("agents", "configuration", "environment")
+TOPICS = ("exit-codes", *_TEXTS)
 
 
 def topic(name: str = "", /) -> int:
-    """Explain a topic.
+    """Explain a topic: agents, configuration, environment or exit-codes.
 
     Parameters
     ----------
     name
-        exit-codes
+        The topic.
     """
-    if not name:
-        print("topics: exit-codes\ncommands: ado --help")
-        return 0
-    if name != "exit-codes":
-        raise usage(f"there is no topic {name!r}", "topics: exit-codes; commands: ado --help")
-    print(TABLE, end="")
+    known = ", ".join(sorted(TOPICS))
+    if name and name not in TOPICS:
+        raise usage(
+            f"there is no topic {name!r}{nearest(name, list(TOPICS))}", f"topics: {known}; commands: ado --help"
+        )
+    sys.stdout.write(_text(name) if name else f"topics: {known}\ncommands: ado --help\n")
     return 0
+
+
+def _text(name: str) -> str:
+    if name not in _TEXTS:
+        return TABLE
+    return resources.files("cli").joinpath("topics", f"{name}.txt").read_text("utf-8")
