@@ -43,4 +43,4 @@ def sent(ignore, path):
     rules = [line for line in ignore.splitlines() if line and not line.startswith("#")]
     assert rules[0] == "*"
     allowed = {rule[1:] for rule in rules if rule.startswith("!")}
-    return path.split("/")[0] in allowed and "__pycache__" not in path
+    return any(path == rule or path.startswith(f"{rule}/") for rule in allowed) and "__pycache__" not in path

@@ -25,7 +25,7 @@ def test_it_fits_the_compose_specification():
 
 def test_every_image_is_pinned_and_ours_are_built_here():
     for service in SERVICES.values():
-        assert re.fullmatch(r"[a-z-]+:\d+\.\d+(\.\d+)?(-[a-z]+)?", service["image"])
+        assert re.fullmatch(r"[a-z-]+:\d+\.\d+(\.\d+)?(-[a-z]+)?(@sha256:[0-9a-f]{64})?", service["image"])
     stages = parse((DEPLOY / "Dockerfile").read_text())
     for service in OURS.values():
         assert service["image"].split(":")[0] == f"ado-{service['build']['target']}"

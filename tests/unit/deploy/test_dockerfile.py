@@ -10,15 +10,17 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from support.dockerfile import assignments, parse, sent
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from support.dockerfile import parse, sent
 
 ROOT = Path(str(resources.files("sql"))).parent
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 STAGES = parse(DOCKERFILE)
 IGNORE = (ROOT / ".dockerignore").read_text()
 IMAGES = ["control", "worker"]
-AGENTS = {"CLAUDE_CODE": "@anthropic-ai/claude-code", "GEMINI_CLI": "@google/gemini-cli", "CODEX": "@openai/codex"}
-AGENTS |= {"OPENCODE": "opencode-ai"}
+AGENTS_DIRECTORY = ROOT / "deploy" / "agents"
+AGENTS = {"@anthropic-ai/claude-code", "@google/gemini-cli", "@openai/codex", "opencode-linux-x64"}
 
 
 def test_hadolint_has_nothing_to_say():
@@ -32,13 +34,15 @@ def test_hadolint_has_nothing_to_say():
 
 def test_every_base_is_pinned_or_a_stage():
     for stage in STAGES.values():
-        assert stage.base in STAGES or re.fullmatch(r"[a-z]+:\d+\.\d+\.\d+-[a-z-]+", stage.base), stage.base
+        assert stage.base in STAGES or re.fullmatch(
+            r"[a-z]+:\d+\.\d+\.\d+-[a-z-]+(@sha256:[0-9a-f]{64})?", stage.base
+        ), stage.base
 
 
 def test_the_images_run_the_python_that_the_tests_run():
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     bases = {stage.base for stage in STAGES.values() if stage.base.startswith("python:")}
-    assert {base.split(":")[1].rsplit(".", 1)[0] for base in bases} == {wanted.removeprefix(">=")}
+    assert {base.split(":")[1].rpartition(".")[0] for base in bases} == {wanted.removeprefix(">=")}
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -72,7 +76,7 @@ def test_an_image_starts_a_command_that_there_is(name):
 
 def test_what_is_installed_comes_before_what_changes_often():
     steps = STAGES["build"].steps
-    install = next(index for index, (_, argument) in enumerate(steps) if "-c constraints.txt --no-build" in argument)
+    install = next(index for index, (_, argument) in enumerate(steps) if "--require-hashes" in argument)
     sources = [index for index, (name, argument) in enumerate(steps) if name == "COPY" and argument == "app app"]
     assert install < sources[0]
 
@@ -80,21 +84,47 @@ def test_what_is_installed_comes_before_what_changes_often():
 def test_every_package_of_the_project_is_copied_and_sent():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
     packages = {name.rstrip("*") for name in declared}
-    copied = {argument.split()[0] for argument in STAGES["build"].all("COPY")}
-    assert packages <= copied
-    for source in " ".join(STAGES["build"].all("COPY")).split():
-        if source != "./":
-            assert (ROOT / source).exists()
-            assert sent(IGNORE, source)
+    copied = [argument.split()[:-1] for stage in ("build", "agents") for argument in STAGES[stage].all("COPY")]
+    assert packages <= {source for sources in copied for source in sources}
+    for source in (source for sources in copied for source in sources):
+        assert (ROOT / source).exists()
+        assert sent(IGNORE, source)
     assert not sent(IGNORE, ".git/config")
     assert not sent(IGNORE, ".venv/bin/python")
     assert not sent(IGNORE, "deploy/overlays/example/database.env")
 
 
-def test_the_agents_are_pinned_by_build_arguments():
-    worker = STAGES["worker"]
-    versions = assignments(worker, "ARG")
-    (install,) = [command for command in worker.all("RUN") if "npm install" in command]
-    for name, package in AGENTS.items():
-        assert re.fullmatch(r"\d+\.\d+\.\d+", versions[f"{name}_VERSION"])
-        assert f'"{package}@${{{name}_VERSION}}"' in install
+def test_the_agents_come_from_a_lock_file_and_run_no_scripts_but_one():
+    (install,) = STAGES["agents"].all("RUN")
+    assert install.startswith("npm ci --ignore-scripts ")
+    assert re.findall(r"npm rebuild (?:--\S+ )*(\S+)", install) == ["@anthropic-ai/claude-code"]
+    wanted = json.loads((AGENTS_DIRECTORY / "package.json").read_text())
+    versions = wanted["dependencies"] | wanted["optionalDependencies"]
+    assert versions.keys() == AGENTS
+    packages = json.loads((AGENTS_DIRECTORY / "package-lock.json").read_text())["packages"]
+    for name, version in versions.items():
+        assert packages[f"node_modules/{name}"]["version"] == version
+    for place, package in packages.items():
+        assert not place or package["integrity"].startswith("sha512-"), place
+        assert "resolved" not in package, place
+
+
+def test_the_tests_run_the_agents_that_the_image_has():
+    tested = json.loads((ROOT / "tests" / "agents" / "package.json").read_text())["dependencies"]
+    assert tested.items() <= json.loads((AGENTS_DIRECTORY / "package.json").read_text())["dependencies"].items()
+
+
+def test_what_python_packages_the_images_hold_is_what_constraints_say_with_their_digests():
+    """Made by the command in deploy/README.md; run it again when this fails."""
+    text = (ROOT / "deploy" / "requirements.txt").read_text()
+    entries = re.findall(r"^(\S+)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE)
+    assert len(entries) == text.count("==")
+    assert "http" not in text.replace("aiohttp", "").replace("httpcore", "").replace("httpx", "")
+    found = {canonicalize_name(name): version for name, version, _ in entries}
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    allowed = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines if line)}
+    assert found.items() <= allowed.items()
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for requirement in map(Requirement, needed):
+        assert requirement.specifier.contains(found[canonicalize_name(requirement.name)]), requirement
+    assert "setuptools" in found
