@@ -31,8 +31,8 @@ TABLE = """\
   130    also: detached by Ctrl-C; the task goes on
   141    also: the reader of the output has gone (ado logs task-1 | head)
 
-A remote command may end with any of these codes itself. What happened is said in
-one sentence on stderr, and -o json has exitCode and reason.
+A remote command may end with any of these codes itself. What happened is said
+in one sentence on stderr, and -o json has exitCode and reason.
 With several jobs it is the code of the job that failed first.
 """
 
