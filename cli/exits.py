@@ -24,8 +24,8 @@ TABLE = """\
   1      also: failed without a code of its own, or cancelled
   2      also: the command line makes no sense
   124    also: timed out
-  125    also: infrastructure: the job was lost, its pod could not run, no server
-         answers, or the output could not be written here
+  125    also: infrastructure: the job was lost, its pod could not run, no
+         server answers, or the output could not be written here
   126    also: not allowed
   127    also: unknown task or agent
   130    also: detached by Ctrl-C; the task goes on
