@@ -26,6 +26,7 @@ SETTINGS: Mapping[str, str] = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
     "core.untrackedCache": "false",
+    "core.bigFileThreshold": "32m",  # larger files are never held in memory where a stream will do
     "core.pager": "cat",
     "core.editor": "false",
     "core.askPass": "false",

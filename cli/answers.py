@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from app.rpc.client import CallError, Unreachable
+from app.rpc.client import CallError, InvalidAnswer, Unreachable
 from cli.output import talk
 
 FIRST_CONTACT_SECONDS = 10.0
@@ -29,7 +29,7 @@ def until_answered(call: Callable[[], T], *, for_ever: bool = False) -> T:
         try:
             return call()
         except (CallError, Unreachable) as error:
-            passing = isinstance(error, Unreachable) or error.code in _PASSING
+            passing = error.code in _PASSING if isinstance(error, CallError) else not isinstance(error, InvalidAnswer)
             if not passing or (not for_ever and time.monotonic() > end):
                 raise
             if not told:

@@ -24,6 +24,7 @@ _PATCH = (
     "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short",
 )  # fmt: skip
 """Against whatever the user's configuration says of patches, so that git apply can read them."""
+_PATHS_AT_ONCE = 200  # arguments of one command: a path has at most 4 KiB, an argument list 2 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def apply(repository: Repository, result: Result) -> Applied:
     paths = changed_paths(repository, result)
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
         top = Path(name)
-        index, rehearsal = top / "index", top / "rehearsal"
+        index, rehearsal, patch = top / "index", top / "rehearsal", top / "patch"
         now = _index_of_working_tree(repository, index, paths)
         sent, wanted, head = (_objects(repository, commit) for commit in (result.base, result.commit, "HEAD"))
         differing = [path for path in paths if now.get(path) not in (None, sent.get(path), wanted.get(path))]
@@ -50,7 +51,7 @@ def apply(repository: Repository, result: Result) -> Applied:
         if not pending:
             return Applied(already="the working tree has it")
         shutil.copyfile(index, rehearsal)
-        patch = repository.git("diff", *_PATCH, result.base, result.commit, "--", *pending)
+        _write_patch(repository, result, pending, patch)
         if merged := _rehearse(repository, result, patch, rehearsal):
             return Applied(already=merged)
         after = _entries(repository, rehearsal)
@@ -61,11 +62,25 @@ def apply(repository: Repository, result: Result) -> Applied:
     return Applied(written)
 
 
-def _rehearse(repository: Repository, result: Result, patch: bytes, rehearsal: Path) -> str:
+def _write_patch(repository: Repository, result: Result, paths: Sequence[str], patch: Path) -> None:
+    """Write the patch of some paths to a file: it may be as large as the files."""
+    with patch.open("wb") as file:
+        for first in range(0, len(paths), _PATHS_AT_ONCE):
+            some = paths[first : first + _PATHS_AT_ONCE]
+            repository.git("diff", *_PATCH, result.base, result.commit, "--", *some, stdout=file)
+
+
+def _apply_patch(repository: Repository, patch: Path, index: Path, where: str) -> None:
+    """Merge a patch into an index alone (``--cached``), or into the files as well (``--index``). Raises GitError."""
+    with patch.open("rb") as file:
+        repository.git("apply", where, "--3way", stdin=file, env={"GIT_INDEX_FILE": str(index)})
+
+
+def _rehearse(repository: Repository, result: Result, patch: Path, rehearsal: Path) -> str:
     """Merge into an index alone; return where the result is already merged. Raises CliError on a conflict."""
     env = {"GIT_INDEX_FILE": str(rehearsal)}
     try:
-        repository.git("apply", "--cached", "--3way", stdin=patch, env=env)
+        _apply_patch(repository, patch, rehearsal, "--cached")
     except GitError as error:
         if where := _merged(repository, result):
             return where
@@ -90,7 +105,7 @@ def _merged(repository: Repository, result: Result) -> str:
 
 def contains(repository: Repository, commit: str) -> bool:
     """Whether HEAD or the working tree has what a commit changed. Raises GitError."""
-    base = repository.optional("rev-parse", "--verify", "--quiet", f"{commit}^1")
+    base = repository.optional("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^1")
     if base is None:
         return False
     if (repository.optional("cherry", "HEAD", commit, base) or "").startswith("-"):
@@ -102,9 +117,9 @@ def contains(repository: Repository, commit: str) -> bool:
     return all(now.get(path) == wanted.get(path) for path in paths)
 
 
-def _write(repository: Repository, result: Result, patch: bytes, index: Path, backup: _Backup) -> None:
+def _write(repository: Repository, result: Result, patch: Path, index: Path, backup: _Backup) -> None:
     try:
-        repository.git("apply", "--index", "--3way", stdin=patch, env={"GIT_INDEX_FILE": str(index)})
+        _apply_patch(repository, patch, index, "--index")
     except GitError as error:
         backup.restore()
         raise failed(
@@ -171,9 +186,11 @@ def _as_stored_here(repository: Repository, paths: Sequence[str], wanted: Mappin
     found = {}
     for path in files if converts else _with_filters(repository, files):
         mode, _, name = wanted[path].partition(" ")
-        content = repository.git("cat-file", "blob", name)
         try:
-            stored = repository.git("hash-object", "--stdin", f"--path={path}", stdin=content).decode().strip()
+            with tempfile.TemporaryFile() as content:
+                repository.git("cat-file", "blob", name, stdout=content)
+                content.seek(0)
+                stored = repository.git("hash-object", "--stdin", f"--path={path}", stdin=content).decode().strip()
         except GitError:  # the filter does not run: git apply will say why, if it is needed
             continue
         found[path] = f"{mode} {stored}"
@@ -263,7 +280,7 @@ def _entries(repository: Repository, index: Path) -> dict[str, str]:
 
 def shown_by(repository: Repository, paths: Sequence[str]) -> str:
     """Return the git command that shows what was written; empty where neither does."""
-    differing = set(repository.names("diff", "--name-only", "-z", "--no-ext-diff", "--no-renames"))
+    differing = set(repository.names("diff", "--name-only", "-z", "--no-ext-diff", "--no-textconv", "--no-renames"))
     if differing.issuperset(paths):
         return "git diff"
     return "git status" if differing.union(_visible(repository)).issuperset(paths) else ""

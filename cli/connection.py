@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from app.rpc.client import HttpClient
 from cli import contexts, exits, plane
+from cli.calls import check
 from cli.contexts import Server
 from cli.errors import CliError, usage
 from cli.output import Output, talk
@@ -64,8 +65,8 @@ def _known_token(url: str) -> str | None:
 
 
 def http(server: Server, timeout: float = 10.0) -> HttpClient:
-    """Return a client for single calls."""
-    return HttpClient(server.urls, server.token, timeout=timeout)
+    """Return a client for single calls, which takes only answers of the right shape."""
+    return HttpClient(server.urls, server.token, timeout=timeout, check=check)
 
 
 def task_id(text: str) -> str:

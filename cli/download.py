@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cli.errors import usage
 from cli.git import Repository, failed
+from cli.limits import total_bytes
 
 _LINK, _SUBMODULE, _PROGRAM = "120000", "160000", "100755"
+_LINK_BYTES = 4096
+_HEAD_BYTES = 200
+_PIECE_BYTES = 64 * 1024
+Content = Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +60,46 @@ def write(repository: Repository, found: Sequence[Entry], to: Path) -> list[str]
     """Write files below a directory; return their paths there. Raises CliError and writes nothing then."""
     files = [entry for entry in found if entry.mode not in (_LINK, _SUBMODULE)]
     links = [entry for entry in found if entry.mode == _LINK]
-    targets = dict(zip(links, _contents(repository, links), strict=True))
+    targets: dict[Entry, str] = {}
+    _read_each(repository, links, lambda entry, content: targets.update({entry: _target(entry, content)}))
     for entry in found:
+        _check_name(entry)
         _check_place(to, entry)
     for entry, target in targets.items():
-        _check_link(entry, os.fsdecode(target))
-    for entry, content in zip(files, _contents(repository, files), strict=True):
-        place = to / entry.target
-        place.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with os.fdopen(os.open(place, flags, 0o777 if entry.mode == _PROGRAM else 0o666), "wb") as output:
-            output.write(content)
+        _check_link(entry, target)
+    repository.check_sizes([entry.name for entry in files], total_bytes())
+    _read_each(repository, files, lambda entry, content: _write_file(to, entry, content))
     for entry, target in targets.items():
         place = to / entry.target
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(os.fsdecode(target))
+        place.symlink_to(target)
     return [entry.target for entry in (*files, *links)]
+
+
+def _write_file(to: Path, entry: Entry, content: Content) -> None:
+    place = to / entry.target
+    place.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(place, flags, 0o777 if entry.mode == _PROGRAM else 0o666), "wb") as output:
+        for piece in content:
+            output.write(piece)
+
+
+def _target(entry: Entry, content: Content) -> str:
+    """Return where a link leads."""
+    found = b""
+    for piece in content:
+        found += piece
+        if len(found) > _LINK_BYTES or b"\0" in found:
+            raise failed(f"{entry.path} is no link that can be made", "download other paths one by one")
+    return os.fsdecode(found)
+
+
+def _check_name(entry: Entry) -> None:
+    """Raise CliError for a path that a repository cannot have: git has checked them all, this is the second lock."""
+    parts = entry.target.split("/")
+    if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
+        raise failed(f"{entry.path} is not a path of a file", "download other paths one by one")
 
 
 def _check_place(to: Path, entry: Entry) -> None:
@@ -83,21 +113,30 @@ def _check_place(to: Path, entry: Entry) -> None:
 
 
 def _check_link(entry: Entry, target: str) -> None:
-    end = posixpath.normpath(posixpath.join(posixpath.dirname(entry.target), target))
-    if target.startswith("/") or end == ".." or end.startswith("../"):
+    """Raise CliError for a link that leads out; a .. after a name may come back from where another link leads."""
+    names = target.split("/")
+    climbs = next((count for count, name in enumerate(names) if name not in ("..", ".", "")), len(names))
+    depth = entry.target.count("/")
+    if target.startswith("/") or names[:climbs].count("..") > depth or ".." in names[climbs:]:
         raise failed(f"{entry.path} is a link that leads out: {target}", "download other paths one by one")
 
 
-def _contents(repository: Repository, found: Sequence[Entry]) -> list[bytes]:
-    """Read objects in one go."""
+def _read_each(repository: Repository, found: Sequence[Entry], use: Callable[[Entry, Content], None]) -> None:
+    """Give the content of each object to ``use``, which reads it in pieces to its end."""
     if not found:
-        return []
+        return
     wanted = "".join(f"{entry.name}\n" for entry in found).encode()
-    data = repository.git("cat-file", "--batch", stdin=wanted)
-    contents, at = [], 0
-    for _ in found:
-        end = data.index(b"\n", at)
-        size = int(data[at:end].split()[2])
-        contents.append(data[end + 1 : end + 1 + size])
-        at = end + 2 + size
-    return contents
+    with repository.stream("cat-file", "--batch", stdin=wanted) as output:
+        for entry in found:
+            size = int(output.readline(_HEAD_BYTES).split()[2])
+            use(entry, _pieces(output, size))
+            output.read(1)
+
+
+def _pieces(output: IO[bytes], size: int) -> Content:
+    while size:
+        piece = output.read(min(size, _PIECE_BYTES))
+        if not piece:
+            raise failed("git ended in the middle of a file", "try again")
+        size -= len(piece)
+        yield piece

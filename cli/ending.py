@@ -59,7 +59,9 @@ def _what(task: Mapping[str, Any], job: Mapping[str, Any], reason: str) -> str:
             f"timed out after {task['timeoutSeconds']:g} s (--timeout)" if task.get("timeoutSeconds") else "timed out"
         )
     if reason == "exit_nonzero":
-        return message or (f"exited with {job['exitCode']}" if "exitCode" in job else "exited with an error")
+        return message or (
+            f"exited with {job['exitCode']}" if job.get("exitCode") is not None else "exited with an error"
+        )
     what = _WHAT.get(reason, reason.replace("_", " "))
     return f"{what}: {message}" if message and message != what else message or what
 

@@ -106,4 +106,4 @@ def first_failed(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the job that failed first: once the task has ended the server says which."""
     failed = [job for job in task["jobs"] if job["status"] == "failed"]
     chosen = task.get("failedJob")
-    return min(failed, key=lambda job: (job["job"] != chosen, job.get("finishedAt", ""), job["job"]), default=None)
+    return min(failed, key=lambda job: (job["job"] != chosen, job.get("finishedAt") or "", job["job"]), default=None)

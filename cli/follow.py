@@ -14,16 +14,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from app.rpc.client import CallError, Client, State, Unreachable
 from cli import exits
 from cli.agent_lines import own_line
+from cli.calls import socket
 from cli.contexts import Server
 from cli.ending import sentence
 from cli.lines import LastLines, Lines, Piece, Style, payload
 from cli.log import LogReader
-from cli.output import OutputLost, talk, write_bytes, write_pieces
+from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
 from cli.silence import Silence
 from cli.summary import summary
 from cli.terminal import colours, is_terminal
@@ -106,13 +105,14 @@ class Follower:
 
     def _say_next_commands(self) -> None:
         name = self._view.task_id
-        talk(f"\nado: detached; {name} goes on")
+        talk("")
+        talk(f"ado: detached; {name} goes on")
         talk(f"  ado attach {name}      watch it again")
         talk(f"  ado tasks show {name}  see where it is")
         talk(f"  ado cancel {name}      stop it")
 
     async def _show(self) -> int:
-        async with Client(self._server.urls, self._server.token, on_state=self._connection) as client:
+        async with socket(self._server, on_state=self._connection) as client:
             waiting = asyncio.create_task(self._explain_waiting(client), name="waiting")
             silence = asyncio.create_task(self._silence.watch(client), name="silence")
             try:
@@ -189,7 +189,7 @@ class Follower:
         if view.silent or not self._shown(event):
             return
         if view.json_lines:
-            write_bytes(orjson.dumps(event) + b"\n")
+            write_json(event)
             return
         if view.raw:
             if event["type"] == "output":

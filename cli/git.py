@@ -1,6 +1,7 @@
 """Running git in the user's repository: with the user's configuration, but without hooks, fsmonitor or prompts.
 
-The user's filters and line ends are the user's own and stay. Nothing is fetched but into ``refs/ado/``.
+The user's filters and line ends are the user's own and stay; programs that the repository itself names do not run
+(``cli.git_config``). Nothing is fetched but into ``refs/ado/``. What git prints is read up to a limit, or as a stream.
 """
 
 from __future__ import annotations
@@ -9,17 +10,25 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
-from app.git import ENVIRONMENT, OLDEST, GitError, arguments, read_header
+from app.git import ENVIRONMENT, OLDEST, GitError, arguments
+from app.pack_check import PackLimits, check_bundle
 from app.program import search_path
 from cli import exits
 from cli.errors import CliError
+from cli.git_config import environment, is_trusted, overrides, read_config
+from cli.output import talk
 
 _TOLD_NAMES = 5
+_OUTPUT_BYTES = 128 * 1024 * 1024  # a list of a million files with their ids
+_ERROR_BYTES = 64 * 1024
+_PIECE_BYTES = 64 * 1024
 _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
 
 
@@ -36,19 +45,48 @@ class Repository:
         self.work_tree = work_tree
         self.directory = directory
         """The working directory, from the top; empty at the top."""
+        self._settings: Mapping[str, str] = {}
+        """Variables that turn off the programs that the repository's own configuration names."""
 
     @classmethod
     def here(cls) -> Repository | None:
         """Return the repository of the working directory; None when there is none. Raises CliError."""
         asked = ("--absolute-git-dir", "--show-toplevel", "--show-prefix")
         try:
-            found = [_run(["rev-parse", option], {}, None, None) for option in asked]  # a path may hold a line end
+            found = [_run(["rev-parse", option]) for option in asked]  # a path may hold a line end
+            git_dir, work_tree, prefix = (os.fsdecode(path.removesuffix(b"\n")) for path in found)
+            here = cls(Path(git_dir), Path(work_tree), prefix.rstrip("/"))
+            here._mistrust()
         except GitError as error:
             if "not a git repository" in str(error):
                 return None
             raise failed(str(error), "correct what git says, or use --no-repo") from error
-        git_dir, work_tree, prefix = (os.fsdecode(path.removesuffix(b"\n")) for path in found)
-        return cls(Path(git_dir), Path(work_tree), prefix.rstrip("/"))
+        return here
+
+    def _mistrust(self) -> None:
+        """Turn off what the repository's own configuration would run, and say so of filters. Raises GitError."""
+        assert self.work_tree is not None
+        if not self._owns_work_tree():  # core.worktree can name any directory, the root too
+            raise GitError(f"the repository's core.worktree says {self.work_tree}, which is not its own directory")
+        config = read_config(self.git("config", "--list", "--show-scope", "--includes", "-z"))
+        trusted = is_trusted(config, str(self.work_tree))
+        settings, filters = overrides(config, trusted=trusted)
+        self._settings = environment(settings, os.environ)
+        if filters:
+            names = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in filters))
+            talk(
+                f"ado: not run, because this repository's own configuration names it: {names}; if you trust it: "
+                f"git config --global --add ado.trustedRepository {self.work_tree}"
+            )
+
+    def _owns_work_tree(self) -> bool:
+        assert self.work_tree is not None
+        link = self.work_tree / ".git"
+        try:
+            target = link if link.is_dir() else self.work_tree / _linked(link)
+            return target.samefile(self.git_dir)
+        except OSError:
+            return False
 
     @classmethod
     def bare(cls, git_dir: Path, length: int) -> Repository:
@@ -66,10 +104,22 @@ class Repository:
         env: Mapping[str, str] | None = None,
     ) -> bytes:
         """Run git; return its output. Raises GitError."""
-        surrounding = {"GIT_DIR": str(self.git_dir), **(env or {})}
+        return _run(list(words), self._surrounding(env), stdin, stdout, self.work_tree)
+
+    @contextmanager
+    def stream(self, *words: str, stdin: bytes = b"") -> Iterator[IO[bytes]]:
+        """Run git; yield its output as it comes. Leaving early ends git. Raises GitError when it fails."""
+        with tempfile.TemporaryFile() as given:
+            given.write(stdin)
+            given.seek(0)
+            with _started(list(words), self._surrounding(None), given, subprocess.PIPE, self.work_tree) as output:
+                yield output
+
+    def _surrounding(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        surrounding = {**self._settings, "GIT_DIR": str(self.git_dir), **(env or {})}
         if self.work_tree is not None:
             surrounding["GIT_WORK_TREE"] = str(self.work_tree)
-        return _run(list(words), surrounding, stdin, stdout, self.work_tree)
+        return surrounding
 
     def text(self, *words: str) -> str:
         """Run git; return its output as one line of text. Raises GitError."""
@@ -102,13 +152,25 @@ class Repository:
             shutil.copy2(index, copy)
 
     def has(self, commit: str) -> bool:
-        """Whether a commit is here."""
-        return self.optional("cat-file", "-t", commit) == "commit"
+        """Whether a commit is here; one that is not is not asked for elsewhere."""
+        try:
+            return self.git("cat-file", "-t", commit, env={"GIT_NO_LAZY_FETCH": "1"}).strip() == b"commit"
+        except GitError:
+            return False
 
-    def take(self, bundle: Path) -> tuple[str, ...]:
+    def check_sizes(self, blobs: Iterable[str], most: int) -> None:
+        """Raise GitError for blobs that are larger than ``most`` bytes together, each as often as it is named."""
+        wanted = "".join(f"{name}\n" for name in blobs).encode()
+        sizes = self.git("cat-file", "--batch-check=%(objectsize)", stdin=wanted)
+        if b"missing" in sizes:
+            raise GitError("some of the files are not there")
+        if sum(map(int, sizes.split())) > most:
+            raise GitError(f"the files are larger than {most} bytes together (8 times ADO_FILE_BYTES)")
+
+    def take(self, bundle: Path, limits: PackLimits) -> tuple[str, ...]:
         """Check a bundle's objects and take them over; return its commits. Raises GitError."""
+        header = check_bundle(bundle, limits)
         with bundle.open("rb") as file:
-            header = read_header(file)
             os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads on from the file descriptor
             self.git("index-pack", "--strict", "--fix-thin", "--stdin", stdin=file)
         return tuple(commit for commit, _ in header.heads)
@@ -116,28 +178,75 @@ class Repository:
 
 def _run(
     words: list[str],
-    env: Mapping[str, str],
-    stdin: bytes | IO[bytes] | None,
-    stdout: IO[bytes] | None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
     cwd: Path | None = None,
 ) -> bytes:
+    with tempfile.TemporaryFile() as given:
+        if isinstance(stdin, bytes):
+            given.write(stdin)
+            given.seek(0)
+        source = given if isinstance(stdin, bytes) else stdin
+        with _started(words, env or {}, source, stdout or subprocess.PIPE, cwd) as output:
+            return b"" if stdout else _read(output, words)
+
+
+@contextmanager
+def _started(
+    words: list[str], env: Mapping[str, str], stdin: IO[bytes] | None, stdout: IO[bytes] | int, cwd: Path | None
+) -> Iterator[IO[bytes]]:
+    """Yield the output of a git command, which is ended with the block. Raises GitError when it fails by itself."""
     surrounding = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-    try:
-        done: subprocess.CompletedProcess[bytes] = subprocess.run(
-            ["git", *arguments(), *words],
-            env={**surrounding, "PATH": search_path(), **ENVIRONMENT, **env},
-            input=stdin if isinstance(stdin, bytes) else None,
-            stdin=None if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
-            stdout=stdout or subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=cwd,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise failed("git is not installed", "install git, or use --no-repo") from None
-    if done.returncode:
-        raise GitError(f"git {words[0]}: {_said(done.stderr.decode('utf-8', 'replace'))}")
-    return done.stdout or b""
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                ["git", *arguments(), *words],
+                env={**surrounding, "PATH": search_path(), **ENVIRONMENT, **env},
+                stdin=stdin or subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=errors,
+                cwd=cwd,
+            )
+        except FileNotFoundError:
+            raise failed("git is not installed", "install git, or use --no-repo") from None
+        try:
+            yield process.stdout  # type: ignore[misc]
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
+        if code:
+            errors.seek(0)
+            raise GitError(f"git {words[0]}: {_said(errors.read(_ERROR_BYTES).decode('utf-8', 'replace'))}")
+
+
+def parts_of(output: IO[bytes], most: int) -> Iterator[bytes]:
+    """Yield what git prints with -z, part by part. Raises GitError for a part of more bytes than ``most``."""
+    rest = b""
+    while piece := output.read(_PIECE_BYTES):
+        *parts, rest = (rest + piece).split(b"\0")
+        yield from parts
+        if len(rest) > most:
+            raise GitError(f"git answered with a path of more than {most} bytes")
+    if rest:
+        yield rest
+
+
+def _read(output: IO[bytes], words: list[str]) -> bytes:
+    found = output.read(_OUTPUT_BYTES + 1)
+    if len(found) > _OUTPUT_BYTES:
+        raise GitError(f"git {words[0]} answered with more than {_OUTPUT_BYTES} bytes")
+    return found
+
+
+def _linked(file: Path) -> str:
+    """Return the directory that a .git file names."""
+    with file.open("rb") as content:
+        return os.fsdecode(content.read(_ERROR_BYTES).removeprefix(b"gitdir: ").removesuffix(b"\n"))
 
 
 def _said(text: str) -> str:
@@ -150,7 +259,7 @@ def _said(text: str) -> str:
 
 def check_version() -> None:
     """Raise CliError unless git is new enough."""
-    found = _run(["version"], {}, None, None).decode().strip()
+    found = _run(["version"]).decode().strip()
     match = re.search(r"(\d+)\.(\d+)", found)
     if match is None or (int(match[1]), int(match[2])) < OLDEST:
         wanted = ".".join(map(str, OLDEST))

@@ -17,6 +17,7 @@ from typing import Any
 
 from app.rpc.client import CallError, Client, Unreachable
 from cli import exits
+from cli.calls import socket
 from cli.contexts import Server
 from cli.errors import CliError
 from cli.pages import page
@@ -36,7 +37,7 @@ def measure(server: Server, within: float) -> dict[str, Any]:
 
 
 async def _measure(server: Server, within: float) -> dict[str, Any]:
-    async with Client(server.urls, server.token, first_contact_seconds=_FIRST_CONTACT_SECONDS) as client:
+    async with socket(server, first_contact_seconds=_FIRST_CONTACT_SECONDS) as client:
         agent = await _agent(client)
         wish = {"prompt": _SCRIPTS[agent], "agent": agent, "labels": {"ado": "doctor"}, "timeoutSeconds": 60}
         task: str = (await client.mutate("tasks.create", wish))["taskId"]

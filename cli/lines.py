@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cli.agent_lines import AgentLines, own_line
-from cli.terminal import dim, harmless, neutralise, prefix, split_sequence
+from cli.terminal import dim, neutralise, prefix, split_sequence
+from cli.visible import one_line, visible
 
 Piece = tuple[int, bytes]
 """File descriptor (1 or 2) and what to write there."""
@@ -84,7 +85,7 @@ class Lines:
             yield from self._flush(event["job"])
         if text := note(event):
             yield from self._leave_rewritten()
-            yield 2, dim(harmless(text), coloured=self._style.coloured).encode() + b"\n"
+            yield 2, dim(visible(one_line(text)), coloured=self._style.coloured).encode() + b"\n"
 
     def rest(self) -> Iterator[Piece]:
         """Yield the lines that have no end when nothing comes any more."""
@@ -108,7 +109,7 @@ class Lines:
         if fd == 1 or self._style.whole:
             yield from self._output(event, fd, text.encode("utf-8", "replace"))
         else:
-            quiet = dim(harmless(text.rstrip("\n")), coloured=self._style.coloured)
+            quiet = dim(visible(one_line(text.rstrip("\n"))), coloured=self._style.coloured)
             yield fd, quiet.encode() + (b"\n" if text.endswith("\n") else b"")
 
     def _output(self, event: Mapping[str, Any], fd: int, data: bytes) -> Iterator[Piece]:
@@ -242,7 +243,7 @@ def note(event: Mapping[str, Any]) -> str:
         percent = event.get("percent")
         return f"ado: {who}{f'{percent}% ' if percent is not None else ''}{event.get('message', '')}".rstrip()
     if event["type"] == "pod":
-        return f"ado: {who}pod {event['pod']}: {reason}: {event['message']} (next: {event['hint']})"
+        return f"ado: {who}pod {event.get('pod')}: {reason}: {event.get('message')} (next: {event.get('hint')})"
     return {
         "requeued": f"ado: {attempt} ended ({reason}); the job is queued again",
         "released": f"ado: {attempt} was handed back ({reason}); the job is queued again",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -13,7 +13,8 @@ from cyclopts import Parameter
 
 from cli import exits
 from cli.errors import CliError
-from cli.terminal import harmless, is_terminal
+from cli.terminal import is_terminal
+from cli.visible import one_line, visible, visible_json, visible_text
 
 Output = Literal["text", "json", "jsonl", "name"]
 Form = Annotated[Output, Parameter(name=["--output", "-o"])]
@@ -23,7 +24,7 @@ Form = Annotated[Output, Parameter(name=["--output", "-o"])]
 def talk(line: str) -> None:
     """Say something to the person; not part of the data."""
     with contextlib.suppress(OSError, ValueError):  # there is nobody left to tell
-        print(harmless(line), file=sys.stderr, flush=True)
+        print(visible(one_line(line)), file=sys.stderr, flush=True)
 
 
 def write_line(line: str) -> None:
@@ -31,14 +32,20 @@ def write_line(line: str) -> None:
     write_lines([line])
 
 
-def write_lines(lines: Sequence[str]) -> None:
-    """Write lines of text for a person."""
+def write_lines(lines: Sequence[str], paint: Callable[[str], str] = str) -> None:
+    """Write lines of text for a person; ``paint`` adds ado's own colours, which no line may bring along."""
     width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
     with _stdout_may_fail():
         for line in lines:
-            text = harmless(line)
-            print(text[: width - 1] + "…" if width and len(text) > width else text)
+            text = visible(one_line(line))
+            print(paint(text[: width - 1] + "…" if width and len(text) > width else text))
         sys.stdout.flush()
+
+
+def write_text(text: str) -> None:
+    """Write a text that is data and end its line: as it is, but on a terminal every character visible."""
+    shown = visible_text(text) if is_terminal(sys.stdout) else text
+    write_bytes(shown.encode("utf-8", "replace") + b"\n")
 
 
 class OutputLost(CliError):
@@ -80,10 +87,17 @@ def write_pieces(pieces: Iterable[tuple[int, bytes]]) -> None:
 
 def write_json(value: Any) -> None:
     """Write one JSON value on a line."""
-    write_bytes(orjson.dumps(value) + b"\n")
+    data = orjson.dumps(value)
+    write_bytes((visible_json(data.decode()).encode() if is_terminal(sys.stdout) else data) + b"\n")
 
 
-def write_items(found: Mapping[str, Any], output: Output, key: str, rows: list[list[str]]) -> None:
+def write_items(
+    found: Mapping[str, Any],
+    output: Output,
+    key: str,
+    rows: list[list[str]],
+    paint: Callable[[str], str] = str,
+) -> None:
     """Write a page of items: whole, one a line, their names under ``key``, or as a table."""
     if output == "json":
         write_json(found)
@@ -91,7 +105,7 @@ def write_items(found: Mapping[str, Any], output: Output, key: str, rows: list[l
         for item in found["items"]:
             write_json(item)
     else:
-        write_lines([item[key] for item in found["items"]] if output == "name" else table(rows))
+        write_lines([item[key] for item in found["items"]] if output == "name" else table(rows), paint)
 
 
 def write_one(found: Mapping[str, Any], output: Output, key: str, lines: Sequence[str] = (), *, said: str = "") -> None:

@@ -8,9 +8,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-
-from app.rpc.client_reading import Response
+from app.rpc.client_reading import Response, parse
 
 
 def page(url: str, path: str) -> tuple[dict[str, Any], float]:
@@ -27,7 +25,7 @@ def page(url: str, path: str) -> tuple[dict[str, Any], float]:
                 body = response.read_whole()  # type: ignore[attr-defined]
     except (http.client.HTTPException, OverflowError) as error:
         raise ValueError(f"the answer is not HTTP ({type(error).__name__})") from error
-    found = orjson.loads(body)
+    found = parse(body)
     if not isinstance(found, dict):
         raise ValueError("the answer is not from an ado server")
     return found, time.perf_counter() - began

@@ -37,7 +37,7 @@ def remove(repository: Repository, refs: Mapping[str, str]) -> None:
     """Remove refs, all or none, unless one has changed meanwhile. Raises CliError."""
     orders = "".join(f"delete {ref}\0{commit}\0" for ref, commit in refs.items())
     try:
-        repository.git("update-ref", "--stdin", "-z", stdin=orders.encode("utf-8", "surrogateescape"))
+        repository.git("update-ref", "--no-deref", "--stdin", "-z", stdin=orders.encode("utf-8", "surrogateescape"))
     except GitError as error:
         raise failed(f"the refs could not be removed: {error}", "nothing was removed; try again") from error
 

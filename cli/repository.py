@@ -56,7 +56,7 @@ class Departure:
 
     def keep(self, task_id: str) -> None:
         """Keep the commit for as long as the user keeps the ref: a result is compared with it."""
-        self.repository.git("update-ref", f"refs/ado/{task_id}/base", self.commit)
+        self.repository.git("update-ref", "--no-deref", "--", f"refs/ado/{task_id}/base", self.commit)
 
 
 def prepare(repository: Repository, *, dirty: bool, tell: Tell) -> Departure:

@@ -10,20 +10,25 @@ import re
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from app.git import GitError, clean_name, quoted
 from app.rpc.client import Transfer
-from cli import exits
+from cli import exits, limits
 from cli.errors import CliError, usage
-from cli.git import Repository, failed
+from cli.git import Repository, failed, parts_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_TASK = re.compile(r"task-[0-9]{1,19}")
 _EXTRA = re.compile(r"(?:branch|tag|stash|commit|nested)/[A-Za-z0-9_./-]+")
 _BRANCHES = "ado/"
+_MOST_EXTRAS = 1000
+_MOST_JOBS = 1_000_000
+_TEXT_CHARS = 1000
+_NAMES_BYTES = 64 * 1024 * 1024  # a million files with paths of 64 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Extra:
         command = {"stash": f"git stash apply {ref}", "branch": f"git log {ref}"}.get(str(kind), f"git show {ref}")
         if kind == "nested":
             command = f"git restore --source={ref} --worktree -- {_word(f':(top,literal){path}')}"
-        return cls(ref, str(text), commit, command)
+        return cls(ref, str(text)[:_TEXT_CHARS], commit, command)
 
 
 def _word(text: str) -> str:
@@ -81,7 +86,11 @@ class Result:
     @classmethod
     def of(cls, task_id: str, file: Mapping[str, Any], *, several: bool = False) -> Result:
         """Read a file of the kind result. Raises CliError when its description is not what a worker writes."""
-        about = file.get("about")
+        about, job = file.get("about"), file.get("job")
+        if not _TASK.fullmatch(task_id):
+            raise _unreadable(task_id, file, "that is not the id of a task")
+        if type(job) is not int or not 0 <= job < _MOST_JOBS:
+            raise _unreadable(task_id, file, "its job is not the number of one")
         if not isinstance(about, Mapping):
             raise _unreadable(task_id, file, "it has no description")
         branch, commit, base = (about.get(name) for name in ("branch", "commit", "base"))
@@ -91,14 +100,14 @@ class Result:
         if not isinstance(branch, str) or not branch.startswith(_BRANCHES) or clean_name(branch) != branch:
             raise _unreadable(task_id, file, f"its branch is not below {_BRANCHES}")
         extras = about.get("extras") or []
-        if not isinstance(extras, list):
-            raise _unreadable(task_id, file, "its extra commits are no list")
+        if not isinstance(extras, list) or len(extras) > _MOST_EXTRAS:
+            raise _unreadable(task_id, file, f"its extra commits are no list of at most {_MOST_EXTRAS}")
         try:
-            under = f"refs/ado/{task_id}/extra/{file['job']}"
+            under = f"refs/ado/{task_id}/extra/{job}"
             found = tuple(Extra.of(under, extra) for extra in extras)
         except ValueError as error:
             raise _unreadable(task_id, file, str(error)) from error
-        return cls(task_id, file["job"], file, branch, str(commit), str(base), bool(about.get("whole")), several, found)
+        return cls(task_id, job, file, branch, str(commit), str(base), bool(about.get("whole")), several, found)
 
     @property
     def changed(self) -> bool:
@@ -176,17 +185,38 @@ def fetch(repository: Repository, result: Result, transfer: Transfer) -> None:
         bundle = Path(name) / "result.bundle"
         try:
             transfer.fetch(dict(result.file), bundle)
-            taken = repository.take(bundle)
-            parents = repository.text("rev-list", "--parents", "--max-count=1", result.commit).split()
+            taken = repository.take(bundle, limits.of_result())
+            parents = repository.text("rev-list", "--parents", "--max-count=1", result.commit, "--").split()
         except (GitError, ValueError) as error:
             raise failed(f"the result cannot be taken: {error}", "nothing was changed here") from error
     if set(taken) != commits or (result.changed and parents != [result.commit, result.base]):
         raise failed("the result is not the commit that was announced", "nothing was changed here")
+    try:
+        for commit in commits:
+            check_files(repository, result.base, commit)
+    except GitError as error:
+        raise failed(f"the result cannot be taken: {error}", "nothing was changed here") from error
     refs = {extra.ref: extra.commit for extra in result.extras}
     if result.changed:
         refs[result.ref] = result.commit
     for ref, commit in refs.items():
-        repository.git("update-ref", "--", ref, commit)
+        repository.git("update-ref", "--no-deref", "--", ref, commit)
+
+
+def check_files(repository: Repository, base: str, commit: str) -> None:
+    """Raise GitError for a commit of more files than can be laid out, or whose changed files are too large together.
+
+    A few small trees can stand for any number of files, and one blob can be named any number of times.
+    """
+    with repository.stream("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit) as output:
+        room = _NAMES_BYTES
+        for name in parts_of(output, _NAMES_BYTES):
+            room -= len(name) + 1
+            if room < 0:
+                raise GitError("it has more files than can be laid out")
+    changed = repository.names("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", base, commit, "--")
+    blobs = [entry.split(" ")[3] for entry in changed[::2] if entry.split(" ")[1].startswith(("100", "120"))]
+    repository.check_sizes(blobs, limits.total_bytes())
 
 
 @contextmanager
@@ -199,17 +229,18 @@ def apart(result: Result, files: Sequence[Mapping[str, Any]], transfer: Transfer
             bundle = Path(name) / "base.bundle"
             try:
                 transfer.fetch(dict(base), bundle)
-                repository.take(bundle)
+                repository.take(bundle, limits.of_history())
+                check_files(repository, result.base, result.base)
             except (GitError, ValueError) as error:
                 raise failed(f"what went out cannot be taken: {error}", "go to the task's repository") from error
         fetch(repository, result, transfer)
         yield repository
 
 
-def diff(repository: Repository, result: Result, *, coloured: bool, stat: bool) -> bytes:
-    """Return the difference as git shows it."""
-    options = ["--color=always" if coloured else "--color=never", "--stat" if stat else "--patch"]
-    return repository.git("diff", "--no-ext-diff", "--no-textconv", *options, result.base, result.commit, "--")
+def diff(repository: Repository, result: Result, *, coloured: bool, stat: bool) -> AbstractContextManager[IO[bytes]]:
+    """Yield the difference as git shows it; the colours are those of --stat alone."""
+    options = ["--color=always" if coloured and stat else "--color=never", "--stat" if stat else "--patch"]
+    return repository.stream("diff", "--no-ext-diff", "--no-textconv", *options, result.base, result.commit, "--")
 
 
 def changed_paths(repository: Repository, result: Result) -> list[str]:

@@ -13,7 +13,7 @@ from cli.output import table
 
 def seconds(job: Mapping[str, Any]) -> str:
     """Return how long a job's last attempt took."""
-    if "startedAt" not in job or "finishedAt" not in job:
+    if not job.get("startedAt") or not job.get("finishedAt"):
         return "-"
     took = datetime.fromisoformat(job["finishedAt"]) - datetime.fromisoformat(job["startedAt"])
     return f"{took.total_seconds():.1f}s"
@@ -25,11 +25,11 @@ def summary(task: Mapping[str, Any]) -> list[str]:
     rows += [
         [
             str(job["job"]),
-            job.get("workerId", "-"),
+            job.get("workerId") or "-",
             job["status"],
             seconds(job),
-            str(job.get("exitCode", "-")),
-            job.get("reason", "-"),
+            "-" if job.get("exitCode") is None else str(job["exitCode"]),
+            job.get("reason") or "-",
         ]
         for job in task["jobs"]
     ]

@@ -47,19 +47,19 @@ def pod_troubles(task: Mapping[str, Any]) -> list[str]:
     """Return what keeps the pods of queued jobs from running, a line for each reason, in the cluster's own words."""
     by_reason: dict[str, list[Mapping[str, Any]]] = {}
     for pod in _pods(task):
-        if "reason" in pod:
+        if pod.get("reason"):
             by_reason.setdefault(pod["reason"], []).append(pod)
     return [_trouble(reason, pods) for reason, pods in by_reason.items()]
 
 
 def _of_pod(pod: Mapping[str, Any] | None) -> tuple[str, str] | None:
-    return (pod["reason"], f"{pod['message']} (next: {pod['hint']})") if pod and "reason" in pod else None
+    return (pod["reason"], f"{pod.get('message')} (next: {pod.get('hint')})") if pod and pod.get("reason") else None
 
 
 def _trouble(reason: str, pods: Sequence[Mapping[str, Any]]) -> str:
     first = pods[0]
     who = f"pod {first['name']}" if len(pods) == 1 else f"{len(pods)} pods"
-    return f"{who}: {reason}: {first['message']} (next: {first['hint']})"
+    return f"{who}: {reason}: {first.get('message')} (next: {first.get('hint')})"
 
 
 def _retry_delay(task: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -84,7 +84,8 @@ def _unmet(task: Mapping[str, Any], worker: Mapping[str, Any]) -> tuple[str, str
 
 def _short(task: Mapping[str, Any], offered: Mapping[str, float]) -> list[str]:
     asked = task["resources"]
-    return [f"{name}: {asked[name]:g} asked, {offered[name]:g} there" for name in asked if asked[name] > offered[name]]
+    short = [(name, wanted, offered.get(name, 0)) for name, wanted in asked.items() if wanted > offered.get(name, 0)]
+    return [f"{name}: {wanted:g} asked, {there:g} there" for name, wanted, there in short]
 
 
 def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:

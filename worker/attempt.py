@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,7 +21,7 @@ from app.rpc.client import CallError
 from worker.agents import AGENTS
 from worker.agents.base import TURN_ENDS, Agent, Outcome, Reader, Run, judge
 from worker.batches import BatchSender, Call, LeaseLost, until_answered
-from worker.checkpoint import Saved, Standing
+from worker.checkpoint import SESSION_NAME, Saved, Standing
 from worker.clearing import Clearing
 from worker.credentials import lend
 from worker.directories import Place, environment, place
@@ -46,7 +45,6 @@ from worker.wire_events import clean_text, result_that_fits, usage_that_fits
 
 _log = logging.getLogger("ado.worker")
 _MESSAGE_CHARS = 9000  # a server takes 10,000 characters
-_SESSION = re.compile(r"[\w.:-]{1,200}")
 _TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock decides about timeouts; ours only steps in when it does not
 
 FilesOf = Callable[[Mapping[str, Any]], Files]
@@ -59,7 +57,7 @@ def _nothing() -> None:
 
 def _session_name(said: Any) -> str | None:
     """Return a session's name, which becomes part of a path; None for anything else that a job or an agent says."""
-    return said if isinstance(said, str) and _SESSION.fullmatch(said) else None
+    return said if isinstance(said, str) and SESSION_NAME.fullmatch(said) else None
 
 
 class Attempt:

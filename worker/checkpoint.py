@@ -14,16 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import io
 import json
 import logging
 import os
+import re
+import shutil
 import stat
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from app.git import GitError
 from app.rpc.client import CallError
@@ -38,6 +42,8 @@ from worker.workspace import Workspace
 _log = logging.getLogger("ado.worker")
 _SESSION_BYTES = 64 * 1024 * 1024
 _META_BYTES = 1024 * 1024
+SESSION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}")
+"""A session's name becomes part of a path, and an argument that must not read as an option."""
 _REF = "refs/heads/ado/checkpoint"
 _PREAMBLE = """\
 You began this task before, on a machine that went away. Your conversation is lost, but your files are as they were at
@@ -169,33 +175,84 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
+class _Bounded(io.RawIOBase):
+    """An archive's content as it is unpacked: so many bytes in all, and never many at once.
+
+    The reader of archives takes what a header announces into memory, whatever its size.
+    """
+
+    def __init__(self, source: gzip.GzipFile, most: int) -> None:
+        self._source = source
+        self._most = most
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._source.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._source.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _META_BYTES or self._source.tell() + size > self._most:
+            raise ValueError("the checkpoint cannot be read")
+        return self._source.read(size)
+
+
 def unpack(archive: Path, where: Place, limit: int) -> Saved:
     """Lay a checkpoint's files out: the session's into HOME if the path is the same. Raises ValueError, OSError."""
     tree = where.base / "restored.bundle"
-    meta: dict[str, Any] = {}
-    left = limit + _SESSION_BYTES + _META_BYTES
-    with tarfile.open(archive, "r:gz") as tar:
-        for info in tar:
-            left -= info.size
-            content = tar.extractfile(info) if info.isreg() else None
-            if content is None or left < 0:
-                raise ValueError("the checkpoint cannot be read")
-            if info.name == "meta.json":
-                meta = json.loads(content.read())
-            elif info.name == "tree.bundle":
-                tree.write_bytes(content.read())
-            elif where.stable:
-                _restore(where.home, info.name, content.read())
-    session = meta["session"] if where.stable else None
-    changed = tree.stat().st_size > 0
-    return Saved(meta["attempt"], tree if changed else None, session, meta["reported"], meta["changes"])
+    most = limit + _SESSION_BYTES + _META_BYTES
+    try:
+        with gzip.open(archive) as packed, tarfile.open(fileobj=_Bounded(packed, most), mode="r:") as tar:
+            meta = _unpack(tar, tree, where)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, RecursionError) as error:
+        raise ValueError("the checkpoint cannot be read") from error
+    return _saved(meta, tree if tree.exists() and tree.stat().st_size else None, stable=where.stable)
 
 
-def _restore(home: Path, name: str, data: bytes) -> None:
+def _unpack(tar: tarfile.TarFile, tree: Path, where: Place) -> Any:
+    """Write an archive's files; return what it says of itself."""
+    meta: Any = None
+    for info in tar:
+        content = tar.extractfile(info) if info.isreg() and not info.issparse() else None
+        if content is None:
+            raise ValueError("the checkpoint cannot be read")
+        if info.name == "meta.json":
+            meta = json.loads(content.read(_META_BYTES))
+        elif info.name == "tree.bundle":
+            with tree.open("wb") as file:
+                shutil.copyfileobj(content, file)
+        elif where.stable:
+            _restore(where.home, info.name, content)
+    return meta
+
+
+def _saved(meta: Any, tree: Path | None, *, stable: bool) -> Saved:
+    """Return what a checkpoint says of itself. Raises ValueError for what no worker writes."""
+    if not isinstance(meta, dict):
+        raise ValueError("the checkpoint does not describe itself")
+    attempt, session, reported, changes = (meta.get(key) for key in ("attempt", "session", "reported", "changes"))
+    named = session is None or (isinstance(session, str) and SESSION_NAME.fullmatch(session))
+    counts = isinstance(changes, dict) and all(type(changes.get(key)) is int for key in ("files", "added", "removed"))
+    sums = isinstance(reported, dict) and all(isinstance(value, int | float) for value in reported.values())
+    if type(attempt) is not int or not (named and counts and sums):
+        raise ValueError("the checkpoint does not describe itself")
+    assert isinstance(reported, dict)
+    assert isinstance(changes, dict)
+    return Saved(attempt, tree, session if stable else None, reported, changes)
+
+
+def _restore(home: Path, name: str, content: IO[bytes]) -> None:
     parts = PurePosixPath(name).parts
     if len(parts) < 2 or parts[0] != "home" or ".." in parts:
         raise ValueError("the checkpoint names a path that it may not")
     target = home.joinpath(*parts[1:])
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    target.write_bytes(data)
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        shutil.copyfileobj(content, file)
     target.chmod(0o600)

@@ -55,7 +55,7 @@ class Files:
     async def _transfer(self, work: Callable[[Transfer], T], token: str) -> T:
         """Work in a thread; when this is cancelled the thread ends with its next piece."""
         client = HttpClient(self._urls, token, timeout=_CALL_SECONDS)
-        transfer = Transfer(client, patience=math.inf)
+        transfer = Transfer(client, patience=math.inf, limit=self.limit)
 
         def work_and_close() -> T:
             try:

@@ -19,6 +19,8 @@ from app.program import search_path
 from worker.process import KeptProcess
 
 _SECONDS = 600.0
+_OUTPUT_BYTES = 256 * 1024 * 1024  # a list of two million files
+_PIECE_BYTES = 64 * 1024
 _PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 _FOR_REMOTES = (
     "HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "http_proxy", "https_proxy",
@@ -59,9 +61,10 @@ async def git(
     stdin: IO[bytes] | bytes | None = None,
     stdout: IO[bytes] | None = None,
     seconds: float = _SECONDS,
+    limit: int = _OUTPUT_BYTES,
     remote: bool = False,
 ) -> bytes:
-    """Run git and return its output. Raises GitError when it fails, is missing or takes too long.
+    """Run git and return its output. Raises GitError when it fails, is missing, takes too long or says too much.
 
     With ``remote`` it may use the credentials of the worker's own user, from that user's configuration.
     """
@@ -90,9 +93,11 @@ async def git(
         raise GitError("git is not installed on the worker") from None
     try:
         async with asyncio.timeout(seconds):
-            out, err = await process.communicate(stdin if isinstance(stdin, bytes) else None)
+            out, err = await _converse(process, stdin if isinstance(stdin, bytes) else b"", limit)
     except TimeoutError:
         raise GitError(f"git {words[0]} took longer than {seconds:.0f} s") from None
+    except _TooMuch:
+        raise GitError(f"git {words[0]} answered with more than {limit} bytes") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -101,7 +106,44 @@ async def git(
         KeptProcess.keepers.discard(process.pid)
     if process.returncode:
         raise GitError(_said(words[0], err))
-    return out or b""
+    return out
+
+
+class _TooMuch(Exception):
+    """A command's output is larger than what is held in memory for it."""
+
+
+async def _converse(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> tuple[bytes, bytes]:
+    """Give a process its input; return its output and errors. Raises _TooMuch over a limit of either, in bytes."""
+    parts = [_read(process.stdout, limit), _read(process.stderr, limit), _feed(process.stdin, stdin)]
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        out, err, _ = await asyncio.gather(*tasks)
+        await process.wait()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return out, err
+
+
+async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:
+    pieces, size = [], 0
+    while stream is not None and (piece := await stream.read(_PIECE_BYTES)):
+        size += len(piece)
+        if size > limit:
+            raise _TooMuch
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> bytes:
+    if stream is not None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its exit code says why it stopped reading
+            stream.write(data)
+            await stream.drain()
+        stream.close()
+    return b""
 
 
 def _said(word: str, err: bytes) -> str:

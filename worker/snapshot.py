@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.git import GitError, looks_secret, quoted, write_header
+from app.pack_check import PackLimits, check_bundle
 from worker.git import git
 from worker.masking import NO_SECRETS, Secrets
 
@@ -222,6 +223,7 @@ class Snapshotter:
             raise GitError(
                 f"what was done takes {size} bytes packed; the limit is {self._limits.size} (ADO_FILE_BYTES)"
             )
+        await asyncio.to_thread(check_bundle, bundle, PackLimits.of_result(self._limits.size))
 
 
 def _names(output: bytes) -> list[bytes]:

@@ -11,13 +11,15 @@ snapshot, after the agent and all of its processes have ended, fetches the store
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.git import GitError, clean_name, host_of, public_url, read_header
+from app.git import GitError, clean_name, host_of, public_url
+from app.pack_check import PackLimits, check_bundle
 from worker.clearing import temporary_directory
 from worker.directories import Place
 from worker.extras import Collector, Extras
@@ -27,7 +29,7 @@ from worker.masking import NO_SECRETS
 from worker.snapshot import Limits, Snapshot, Snapshotter
 
 _EMPTY_TIME = "1970-01-01T00:00:00Z"
-_HASHED_FACTOR = 4  # so many times the limit is hashed at most: what is packed is compressed
+_NAMES_BYTES = 64 * 1024 * 1024  # a million files with paths of 64 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Workspace:
         """Make the agent's directory: the base's files, or those of a snapshot in a bundle. Raises GitError."""
         commit = self._commit
         if tree is not None:
-            commit = await unbundle(self._store, tree)
+            commit = await unbundle(self._store, tree, PackLimits.of_result(self._files.limit))
         await self._lay_tree(commit)
 
     def start_directory(self) -> Path:
@@ -109,11 +111,12 @@ class Workspace:
             await self._fetch_remote(store, base.remote)
         bundle = store / "base.bundle"
         await self._fetch_base(bundle)
-        await unbundle(store, bundle)
+        await unbundle(store, bundle, PackLimits.of_history(self._files.limit))
         bundle.unlink()
         kind = (await git("cat-file", "-t", base.commit, git_dir=store)).strip()
         if kind != b"commit":
             raise GitError(f"{base.commit} is no commit")
+        await check_entries(base.commit, store)
         self._commit = base.commit
 
     async def _fetch_base(self, bundle: Path) -> None:
@@ -155,7 +158,7 @@ class Workspace:
         async with temporary_directory(self._where.base, "git-") as git_dir:
             await self._init(git_dir, "--bare")
             env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._store / "objects")}
-            commit = await unbundle(git_dir, bundle, env)
+            commit = await unbundle(git_dir, bundle, PackLimits.of_result(self._files.limit), env)
             target = f"{commit}:refs/heads/{branch}"
             await git("push", "--quiet", "--no-verify", url, target, git_dir=git_dir, env=env, remote=True)
         return url
@@ -214,15 +217,20 @@ class Workspace:
             return await self.snapshot(bundle, ref, message, author, extras=True)
 
 
-async def unbundle(git_dir: Path, bundle: Path, env: Mapping[str, str] | None = None) -> str:
+async def unbundle(git_dir: Path, bundle: Path, limits: PackLimits, env: Mapping[str, str] | None = None) -> str:
     """Check a bundle's objects and take them over; return the first commit it brings. Raises GitError."""
+    header = await asyncio.to_thread(check_bundle, bundle, limits)
     with bundle.open("rb") as file:
-        header = read_header(file)
         os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads on from the file descriptor
         await git("index-pack", "--strict", "--fix-thin", "--stdin", git_dir=git_dir, stdin=file, env=env)
     if not header.heads:
         raise GitError("a bundle of a commit is wanted")
     return header.heads[0][0]
+
+
+async def check_entries(commit: str, git_dir: Path) -> None:
+    """Raise GitError for a commit of more files than can be laid out: a few small trees can stand for any number."""
+    await git("ls-tree", "-r", "-z", "--name-only", commit, git_dir=git_dir, limit=_NAMES_BYTES)
 
 
 async def _empty_commit(store: Path) -> str:

@@ -5,10 +5,11 @@ Imports no server library; what ``Client`` needs is imported when it connects.
 
 from __future__ import annotations
 
-from app.rpc.client_errors import CallError, Unreachable
+from app.rpc.client_errors import CallError, InvalidAnswer, Unreachable
 from app.rpc.client_files import Transfer
 from app.rpc.client_http import HttpClient
-from app.rpc.client_socket import Client, Item, State
+from app.rpc.client_socket import Client, State
+from app.rpc.client_stream import Item
 from app.rpc.envelope import ABSENT
 
-__all__ = ["ABSENT", "CallError", "Client", "HttpClient", "Item", "State", "Transfer", "Unreachable"]
+__all__ = ["ABSENT", "CallError", "Client", "HttpClient", "InvalidAnswer", "Item", "State", "Transfer", "Unreachable"]

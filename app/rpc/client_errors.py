@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -42,3 +43,14 @@ class Unreachable(Exception):
     def __init__(self, url: str, why: str) -> None:
         super().__init__(f"{url}: {why}")
         self.url = url
+
+
+class InvalidAnswer(Unreachable):
+    """A server answered with something that no ado server says; asking again would bring the same."""
+
+    def __init__(self, url: str, path: str, why: Exception) -> None:
+        super().__init__(url, f"the answer to {path} is not from an ado server: {why}")
+
+
+Check = Callable[[str, Any], None]
+"""Raises ValueError for an answer (or item) of a procedure that has not the procedure's shape."""

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import orjson
-
-from app.rpc.client_errors import CallError, Unreachable, encode
-from app.rpc.client_reading import Response
+from app.rpc.client_errors import CallError, Check, InvalidAnswer, Unreachable, encode
+from app.rpc.client_reading import Response, parse
 from app.rpc.envelope import ABSENT
 
 _CANNOT_ANSWER = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
@@ -22,7 +20,10 @@ _IDLE_SECONDS = 3.0  # a server closes idle connections; a mutation must not be 
 class HttpClient:
     """Calls procedures at the first origin that can be reached; ``urls`` are origins such as ``http://host:port``."""
 
-    def __init__(self, urls: Sequence[str], token: str | None, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self, urls: Sequence[str], token: str | None, *, timeout: float = 10.0, check: Check | None = None
+    ) -> None:
+        self._check = check or (lambda _path, _value: None)
         self._urls = list(dict.fromkeys(url.rstrip("/") for url in urls))
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout
@@ -35,18 +36,25 @@ class HttpClient:
         target = f"/trpc/{path}"
         if input is not ABSENT:
             target += "?input=" + quote(encode(input))
-        return self._repeat("GET", target, None)
+        return self._checked(path, self._repeat("GET", target, None))
 
     def mutate(self, path: str, input: Any = ABSENT, *, resend: bool = False) -> Any:
         """Carry out a mutation; ``resend`` is for one that may arrive twice. Raises CallError, Unreachable."""
         body = b"" if input is ABSENT else encode(input)
-        return (self._repeat if resend else self._answer)("POST", f"/trpc/{path}", body)
+        return self._checked(path, (self._repeat if resend else self._answer)("POST", f"/trpc/{path}", body))
 
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _checked(self, path: str, value: Any) -> Any:
+        try:
+            self._check(path, value)
+        except ValueError as error:
+            raise InvalidAnswer(self._url, path, error) from error
+        return value
 
     def _repeat(self, method: str, target: str, body: bytes | None) -> Any:
         """Ask every origin in turn until one can answer."""
@@ -79,8 +87,8 @@ class HttpClient:
     def _ask(self, method: str, target: str, body: bytes | None) -> Any:
         status, text = self._exchange(method, target, body)
         try:
-            answer = orjson.loads(text)
-        except orjson.JSONDecodeError:
+            answer = parse(text)
+        except ValueError:
             raise Unreachable(self._url, f"the answer (HTTP {status}) is not from an ado server") from None
         if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
             return answer["result"].get("data")

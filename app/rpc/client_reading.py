@@ -11,10 +11,22 @@ import socket
 import time
 from typing import Any
 
+import orjson
+
 ANSWER_BYTES = 64 * 1024 * 1024
 """Largest answer with its head; a server's largest is a piece of a file."""
 _SLOWEST = 10_000  # bytes a second: a slow line may take as long as it needs, a drip may not
+_LONGEST_SECONDS = 120.0  # for one answer, whatever has come of it
+_MOST_VALUES = 2_000_000  # an object of three bytes takes 64 in memory
 _PIECE_BYTES = 64 * 1024
+
+
+def parse(text: str | bytes) -> Any:
+    """Return the value of an answer's JSON. Raises ValueError for what is none, or has too many parts."""
+    marks: tuple[Any, ...] = ("[", "{", ',"') if isinstance(text, str) else (b"[", b"{", b',"')
+    if len(text) > _MOST_VALUES and sum(map(text.count, marks)) > _MOST_VALUES:
+        raise ValueError(f"it has more than {_MOST_VALUES} values")
+    return orjson.loads(text)
 
 
 class Response(http.client.HTTPResponse):
@@ -41,13 +53,14 @@ class _Bounded(io.RawIOBase):
         self._socket = sock
         self._seconds = sock.gettimeout() or 0.0
         self._end = time.monotonic() + self._seconds
+        self._last = self._end + _LONGEST_SECONDS
         self._left = ANSWER_BYTES
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        remaining = self._end - time.monotonic()
+        remaining = min(self._end, self._last) - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("timed out: the answer comes too slowly")
         self._socket.settimeout(remaining)

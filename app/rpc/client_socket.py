@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import orjson
 
 from app.rpc import envelope
-from app.rpc.client_errors import CallError, Unreachable, encode
+from app.rpc.client_errors import CallError, Check, InvalidAnswer, Unreachable, encode
+from app.rpc.client_reading import parse
+from app.rpc.client_stream import Item, Stream
 from app.rpc.envelope import ABSENT
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ _WATCH_SECONDS = 1.0
 _CLOSE_SECONDS = 0.5
 _CANNOT_SERVE = "SERVICE_UNAVAILABLE"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
-_BUFFER_ITEMS = 256
 _FRAME_BYTES = 16 * 1024 * 1024
 
 
@@ -45,14 +46,6 @@ class State(NamedTuple):
     kind: str
     url: str
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One item of a subscription; ``id`` is what to resume after."""
-
-    id: str | None
-    data: Any
 
 
 @dataclass(eq=False, slots=True)
@@ -65,34 +58,6 @@ class _Call:
     sent: bool = False
 
 
-@dataclass(eq=False, slots=True)
-class _Stream:
-    path: str
-    input: Any
-    last_event_id: str | None
-    buffer: asyncio.Queue[Item | CallError | Unreachable | None] = field(
-        default_factory=lambda: asyncio.Queue(_BUFFER_ITEMS)
-    )
-    failure: CallError | Unreachable | None = None
-    """What ended it while its buffer was full; told after what the buffer holds."""
-
-    async def next(self) -> Item | None:
-        """Return the next item, None at the end. Raises CallError, Unreachable."""
-        if self.failure is not None and self.buffer.empty():
-            raise self.failure
-        item = await self.buffer.get()
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def fail(self, error: CallError | Unreachable) -> None:
-        """End it without waiting for its consumer."""
-        if self.buffer.full():
-            self.failure = error
-        else:
-            self.buffer.put_nowait(error)
-
-
 class Client:
     """A connection to an ado server; use it as an async context manager."""
 
@@ -103,13 +68,15 @@ class Client:
         *,
         on_state: Callable[[State], None] | None = None,
         first_contact_seconds: float | None = None,
+        check: Check | None = None,
     ) -> None:
+        self._check = check or (lambda _path, _value: None)
         self._urls = [url.rstrip("/") for url in urls]
         self._token = token
         self._on_state = on_state or (lambda _: None)
         self._first_contact_seconds = first_contact_seconds
         self._calls: dict[int, _Call] = {}
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._next_id = 0
         self._socket: ClientConnection | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -158,7 +125,7 @@ class Client:
         """
         number = self._number()
         frame = _request(number, "subscription", path, input, last_event_id)
-        stream = self._streams[number] = _Stream(path, input, last_event_id)
+        stream = self._streams[number] = Stream(path, input, last_event_id)
         try:
             await self._send(frame)
             while (item := await stream.next()) is not None:
@@ -210,12 +177,13 @@ class Client:
 
     async def _connection(self, url: str) -> str:
         """Be connected to one origin for as long as it lasts; return why it ended."""
-        from websockets.asyncio.client import connect
         from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, WebSocketException
+
+        from app.rpc.client_connect import Connect
 
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            socket = await connect(
+            socket = await Connect(
                 "ws" + url.removeprefix("http") + "/trpc",
                 additional_headers=headers,
                 compression=None,
@@ -239,6 +207,7 @@ class Client:
         except (OSError, TimeoutError, WebSocketException) as error:
             return str(error) or type(error).__name__
         except Exception:  # noqa: BLE001 - a server can send anything; it is never the end of this client
+            self._refused = True
             return "what came is not from an ado server"
 
     async def _converse(self, socket: ClientConnection, url: str) -> str:
@@ -262,7 +231,7 @@ class Client:
             await asyncio.gather(speaking, reading, return_exceptions=True)
 
     async def _speak(
-        self, socket: ClientConnection, streams: list[tuple[int, _Stream]], calls: list[tuple[int, _Call]]
+        self, socket: ClientConnection, streams: list[tuple[int, Stream]], calls: list[tuple[int, _Call]]
     ) -> None:
         """Send again what there was, then PINGs. Apart from the reading: a peer that takes nothing blocks only this."""
         for number, stream in streams:
@@ -285,7 +254,7 @@ class Client:
             elif text == envelope.PONG:
                 self._serves(url)
             else:
-                frame = orjson.loads(text)
+                frame = parse(text)
                 if frame.get("method") == "reconnect":
                     self._moving = True
                     return "the server asks to connect again"
@@ -294,7 +263,7 @@ class Client:
                     return why
                 self._delivering = True
                 try:
-                    await self._deliver(frame, url)
+                    await self._deliver(frame, url, len(text))
                 finally:
                     self._delivering = False
         return "the connection was closed"
@@ -313,7 +282,7 @@ class Client:
         ours = number is None or number in self._streams or (call is not None and call.resend)
         return error.message if error.code == _CANNOT_SERVE and ours else None
 
-    async def _deliver(self, frame: dict[str, Any], url: str) -> None:
+    async def _deliver(self, frame: dict[str, Any], url: str, size: int) -> None:
         number = frame.get("id")
         if number is None:
             error = CallError.of(frame.get("error"))
@@ -322,26 +291,41 @@ class Client:
             return
         self._serves(url)
         if number in self._streams:
-            await self._item(int(number), self._streams[int(number)], frame)
+            await self._item(int(number), self._streams[int(number)], frame, size, url)
         elif (call := self._calls.get(number)) and not call.answer.done():
             if "error" in frame:
                 call.answer.set_exception(CallError.of(frame["error"]))
             else:
-                call.answer.set_result(frame["result"].get("data"))
+                self._answer(call, frame["result"].get("data"), url)
 
-    async def _item(self, number: int, stream: _Stream, frame: dict[str, Any]) -> None:
+    def _answer(self, call: _Call, value: Any, url: str) -> None:
+        try:
+            self._check(call.path, value)
+        except ValueError as error:
+            call.answer.set_exception(InvalidAnswer(url, call.path, error))
+        else:
+            call.answer.set_result(value)
+
+    async def _item(self, number: int, stream: Stream, frame: dict[str, Any], size: int, url: str) -> None:
         if "error" in frame:
             self._streams.pop(number, None)
-            await stream.buffer.put(CallError.of(frame["error"]))
+            await stream.put(CallError.of(frame["error"]), size)
             return
         result = frame["result"]
         if result["type"] == "stopped":
             self._streams.pop(number, None)
-            await stream.buffer.put(None)
+            await stream.put(None, size)
         elif result["type"] == "data":
             event_id = result.get("id")
             data = result.get("data")
-            await stream.buffer.put(Item(event_id, data if event_id is None else data["data"]))
+            value = data if event_id is None else data["data"]
+            try:
+                self._check(stream.path, value)
+            except ValueError as error:
+                self._streams.pop(number, None)
+                await stream.put(InvalidAnswer(url, stream.path, error), size)
+                return
+            await stream.put(Item(event_id, value), size)
             stream.last_event_id = event_id or stream.last_event_id
 
     def _lost(self, url: str, detail: str) -> None:

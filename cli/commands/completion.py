@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,8 @@ compdef _ado ado
 complete -c ado -f -a '(ado complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
 """,
 }
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@/-]*")
+"""A name that a shell takes as it is: a completion lands on the command line unquoted."""
 Live = Callable[[str], list[str]]
 """Returns the ids of what a parameter names: ``task`` or ``worker``."""
 
@@ -106,7 +109,9 @@ def _live(kind: str) -> list[str]:
     try:
         client = http(choose(Options()), timeout=1.0)
         if kind == "task":
-            return [task["taskId"] for task in client.query("tasks.list", {"limit": 50})["items"]]
-        return [worker["workerId"] for worker in client.query("workers.list", {})["items"]]
+            found = [task["taskId"] for task in client.query("tasks.list", {"limit": 50})["items"]]
+        else:
+            found = [worker["workerId"] for worker in client.query("workers.list", {})["items"]]
     except (CliError, CallError, Unreachable):
         return []
+    return [name for name in found if _PLAIN.fullmatch(name)]

@@ -60,12 +60,10 @@ def doctor(*, agents: bool = False, latency: bool = False, within: str = "30s", 
     for url in server.urls:
         checks += _replica(url)
     checks += _calls(client_of(server))
-    coloured = colours()
-    rows = [[_mark(check, coloured=coloured), check.name, check.message] for check in checks]
-    rows = [line for row, check in zip(rows, checks, strict=True) for line in _with_fix(row, check)]
+    rows = [line for check in checks for line in _rows(check)]
     items = [{**asdict(check), "fix": None if check.ok else check.fix} for check in checks]
     failed = [check for check in checks if not check.ok]
-    write_items({"items": items, "ok": not failed}, options.output, "name", rows)
+    write_items({"items": items, "ok": not failed}, options.output, "name", rows, _painted)
     return exits.FAILED if failed else exits.SUCCESS
 
 
@@ -93,20 +91,21 @@ def _agents(options: Options) -> int:
     """Show which AI agents can start here; it is a failure when none can."""
     found = here.findings()
     checks = [Check(item["name"], item["ok"], item["message"] or item["version"], item["fix"] or "") for item in found]
-    rows = [[_mark(check, coloured=colours()), check.name, check.message] for check in checks]
-    rows = [line for row, check in zip(rows, checks, strict=True) for line in _with_fix(row, check)]
+    rows = [line for check in checks for line in _rows(check)]
     fit = any(check.ok for check in checks)
-    write_items({"items": found, "ok": fit}, options.output, "name", rows)
+    write_items({"items": found, "ok": fit}, options.output, "name", rows, _painted)
     return exits.SUCCESS if fit else exits.FAILED
 
 
-def _mark(check: Check, *, coloured: bool) -> str:
-    mark, colour = ("✓", 32) if check.ok else ("✗", 31)
-    return f"\x1b[{colour}m{mark}\x1b[0m" if coloured else mark
-
-
-def _with_fix(row: list[str], check: Check) -> list[list[str]]:
+def _rows(check: Check) -> list[list[str]]:
+    row = ["✓" if check.ok else "✗", check.name, check.message]
     return [row] if check.ok else [row, [" ", "", f"fix: {check.fix}"]]
+
+
+def _painted(line: str) -> str:
+    """Return a line with its mark in colour."""
+    colour = {"✓": 32, "✗": 31}.get(line[:1])
+    return f"\x1b[{colour}m{line[0]}\x1b[0m{line[1:]}" if colour and colours() else line
 
 
 def _replica(url: str) -> list[Check]:

@@ -23,7 +23,7 @@ from cli import durations, exits
 from cli.answers import until_answered
 from cli.connection import Options, choose, http, task_id
 from cli.errors import CliError, usage
-from cli.output import Output, write_items, write_line, write_one
+from cli.output import Output, write_items, write_one, write_text
 
 _NO_OPTIONS = Options()
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
@@ -78,7 +78,7 @@ def _value(text: str, *, json: bool) -> Any:
 
 def _print(found: dict[str, Any], output: Output) -> None:
     if output == "text" and isinstance(found["value"], str):
-        write_line(found["value"])
+        write_text(found["value"])
     else:
         write_one(found, output, "key", [orjson.dumps(found["value"]).decode()])
 

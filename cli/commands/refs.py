@@ -12,6 +12,7 @@ from cli import refs as kept_refs
 from cli.connection import Options, choose, http, task_id
 from cli.errors import usage
 from cli.git import Repository, check_version, failed
+from cli.limits import file_bytes
 from cli.output import talk, write_items
 from cli.terminal import is_terminal
 
@@ -55,7 +56,7 @@ def fetch(task: str, /, *, job: int | None = None, options: Options = _NO_OPTION
     """
     here = _here()
     name = task_id(task)
-    transfer = Transfer(http(choose(options)), patience=_PATIENCE_SECONDS)
+    transfer = Transfer(http(choose(options)), patience=_PATIENCE_SECONDS, limit=file_bytes())
     items = []
     for result in results.of_task(name, transfer.list(name), job):
         results.fetch(here, result, transfer)

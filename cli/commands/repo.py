@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cyclopts import Parameter
 
@@ -21,14 +20,17 @@ from cli.connection import Options, choose, http, task_id
 from cli.download import checked, entries, write
 from cli.errors import usage
 from cli.git import Repository, check_version, failed
+from cli.limits import file_bytes
 from cli.output import talk, write_bytes, write_one
+from cli.patches import PatchView, StatView
 from cli.results import Result
-from cli.terminal import colours, is_terminal, neutralise
+from cli.terminal import colours, is_terminal
 
 _NO_OPTIONS = Options()
 _HERE = Path()
 _PATIENCE_SECONDS = 60.0
 _GIT_CAPABILITY = "git:"
+_PIECE_BYTES = 64 * 1024
 
 
 @Parameter(name="*")
@@ -95,7 +97,7 @@ def _hosts(client: HttpClient, agent: str) -> frozenset[str]:
 
 
 def _transfer(client: HttpClient) -> Transfer:
-    return Transfer(client, patience=_PATIENCE_SECONDS)
+    return Transfer(client, patience=_PATIENCE_SECONDS, limit=file_bytes())
 
 
 def _result(task: str, job: int | None, options: Options) -> tuple[Result, list[dict[str, Any]], Transfer]:
@@ -149,14 +151,24 @@ def diff(task: str, /, *, job: int | None = None, stat: bool = False, options: O
             paths = results.changed_paths(repository, result) if result.changed else []
             write_one(result.shape(paths), options.output, "commit")
         elif result.changed:
-            shown = results.diff(repository, result, coloured=colours(sys.stdout), stat=stat)
-            write_bytes(_for_terminal(shown) if is_terminal(sys.stdout) else shown)
+            try:
+                with results.diff(repository, result, coloured=colours(sys.stdout), stat=stat) as shown:
+                    _show(shown, stat=stat)
+            except GitError as error:
+                raise failed(f"git cannot show it: {error}", f"try: ado diff --stat {result.name}") from error
     return exits.SUCCESS
 
 
-def _for_terminal(shown: bytes) -> bytes:
-    """Escape control sequences, and a CR within a line: what follows it would cover what stands before it."""
-    return re.sub(rb"\r(?!\n)", rb"\\x0d", neutralise(shown))
+def _show(shown: IO[bytes], *, stat: bool) -> None:
+    """Write a diff as it comes; on a terminal with every character visible."""
+    if not is_terminal(sys.stdout):
+        while piece := shown.read(_PIECE_BYTES):
+            write_bytes(piece)
+        return
+    view = StatView() if stat else PatchView(coloured=colours(sys.stdout))
+    while piece := shown.read(_PIECE_BYTES):
+        write_bytes(view.feed(piece).encode())
+    write_bytes(view.feed(b"", last=True).encode())
 
 
 def apply(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
@@ -211,7 +223,7 @@ def checkout(task: str, /, *, job: int | None = None, options: Options = _NO_OPT
             f"rename it (git branch -m {result.branch} OTHER), or merge {result.ref} by hand",
         )
     try:
-        here.git("update-ref", "--", ref, result.commit)
+        here.git("update-ref", "--no-deref", "--", ref, result.commit)
         here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch, "--")
     except GitError as error:
         raise failed(
@@ -241,7 +253,10 @@ def download(
     with _readable(task, job, options) as (repository, result):
         if not result.changed and not repository.has(result.commit):
             raise failed(f"{result.task_id} left no files", "ado tasks show tells how it ended")
-        written = write(repository, entries(repository, result.commit, wanted), to)
+        try:
+            written = write(repository, entries(repository, result.commit, wanted), to)
+        except GitError as error:
+            raise failed(f"the files cannot be written: {error}", "download other paths one by one") from error
     write_one(
         result.shape(written), options.output, "commit", said=f"{listed(written, 5)} written to {quoted(str(to))}"
     )

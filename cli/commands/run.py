@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from app.rpc.client import CallError, HttpClient, Unreachable
+from app.rpc.client import CallError, HttpClient, InvalidAnswer, Unreachable
 from cli import durations, exits, here, plane
 from cli.agents import PROGRAMS, first
 from cli.commands.repo import RepositoryOptions, send
@@ -206,8 +206,8 @@ def _create(client: HttpClient, wish: dict[str, Any]) -> dict[str, Any]:
     while True:
         try:
             task: dict[str, Any] = client.mutate("tasks.create", wish)
-        except Unreachable:
-            if time.monotonic() > end:
+        except Unreachable as error:
+            if isinstance(error, InvalidAnswer) or time.monotonic() > end:
                 raise
         except CallError as error:
             if error.code != "SERVICE_UNAVAILABLE" or time.monotonic() > end:

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from app.rpc.client import CallError, Client, Unreachable
+from app.rpc.client import CallError, Unreachable
 from cli import exits, refs
 from cli.ages import ago
 from cli.answers import until_answered
+from cli.calls import socket
 from cli.confirmation import agreed
 from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
@@ -274,7 +275,7 @@ def wait(*task: str, options: Options = _NO_OPTIONS) -> int:
 
 
 async def _wait(server: Server, names: list[str]) -> list[dict[str, Any]]:
-    async with Client(server.urls, server.token, first_contact_seconds=10) as client:
+    async with socket(server, first_contact_seconds=10) as client:
 
         async def one(name: str) -> dict[str, Any]:
             async for _ in LogReader(client, "stream.taskProgress", {"taskId": name}).read():

@@ -65,8 +65,8 @@ def create(
     else:
         wish = {"role": role, "workerId": worker, "capabilities": capability, "expiresSeconds": seconds}
         made = http(choose(options)).mutate("tokens.create", wish)
-    said = f"{made['tokenId']} ({made['role']}, expires {made['expiresAt'] or 'never'}); it is not shown again"
-    write_one(made, options.output, "tokenId", [made["token"]], said=said)
+    said = f"{made['tokenId']} ({made['role']}, expires {made.get('expiresAt') or 'never'}); it is not shown again"
+    write_one(made, options.output, "tokenId", [made.get("token") or ""], said=said)
     return exits.SUCCESS
 
 
@@ -90,7 +90,7 @@ def list_(*, dsn: str | None = None, options: Options = _NO_OPTIONS) -> int:
     rows += [
         [t["tokenId"], t["role"], worker, t["createdAt"], expires, revoked]
         for t in found["items"]
-        for worker, expires, revoked in [[t.get(name, "-") for name in optional]]
+        for worker, expires, revoked in [[t.get(name) or "-" for name in optional]]
     ]
     write_items(found, options.output, "tokenId", rows)
     return exits.SUCCESS

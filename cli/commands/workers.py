@@ -25,12 +25,12 @@ def _rows(found: list[dict[str, Any]]) -> list[list[str]]:
     for worker in found:
         held = ",".join(job["jobId"].removeprefix("task-") for job in worker["jobs"]) or "-"
         slots, offered = str(worker["slots"]), ", ".join(offers(worker))
-        rows.append([worker["workerId"], worker["state"], slots, held, offered, worker.get("host", "-")])
+        rows.append([worker["workerId"], worker["state"], slots, held, offered, worker.get("host") or "-"])
     return rows
 
 
 def _problems(found: list[dict[str, Any]]) -> list[str]:
-    return [f"{worker['workerId']} takes no jobs: {worker['problem']}" for worker in found if "problem" in worker]
+    return [f"{worker['workerId']} takes no jobs: {worker['problem']}" for worker in found if worker.get("problem")]
 
 
 def _spawner_troubles(found: list[dict[str, Any]]) -> list[str]:

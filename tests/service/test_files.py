@@ -58,7 +58,7 @@ def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path):
             return cut_sometimes
 
         client.mutate, client.query = cutting(client.mutate), cutting(client.query)
-        transfer = Transfer(client, patience=30)
+        transfer = Transfer(client, patience=30, limit=1 << 30)
         file_id = transfer.send(source, kind="base")
         digest = hashlib.sha256(content).hexdigest()
         transfer.fetch({"fileId": file_id, "size": len(content), "sha256": digest}, target)

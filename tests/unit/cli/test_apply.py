@@ -16,6 +16,9 @@ def here(tmp_path, monkeypatch):
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     tree = Tree(tmp_path / "here")
+    settings = tmp_path / "gitconfig"
+    settings.write_text(f"[ado]\n\ttrustedRepository = {tree.path}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
     monkeypatch.chdir(tree.path)
     return tree
 
@@ -109,7 +112,7 @@ def test_work_in_a_file_that_git_looks_away_from_is_not_overwritten(here, flag):
 
 
 def lfs(tree, smudge="sed s/^pointer/content/"):
-    """Let the user's repository have a filter that the worker does not have."""
+    """Let the user's repository have a filter that the worker does not have; ``here`` trusts the repository."""
     tree.git("config", "filter.lfs.clean", "sed s/^content/pointer/")
     tree.git("config", "filter.lfs.smudge", smudge)
     tree.git("config", "filter.lfs.required", "true")

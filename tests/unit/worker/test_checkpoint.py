@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -93,3 +94,57 @@ def test_a_session_too_large_is_told(where, monkeypatch):
     (where.home / "real").write_text("mine")
     with pytest.raises(ValueError, match="larger than 3 bytes"):
         _session(Standing("s", {}, [where.home / "real"]), where.home)
+
+
+def written(where, *members, **headers):
+    path = where.base / "evil.tar.gz"
+    with tarfile.open(path, "w:gz", **headers) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        None, [], {}, {**META, "session": "--dangerously-skip-permissions"}, {**META, "session": "../x"},
+        {**META, "session": 5}, {**META, "changes": {}}, {**META, "changes": None}, {**META, "attempt": "1"},
+        {**META, "reported": [1]}, {**META, "reported": {"cost": "x"}}, "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_description_that_no_worker_writes_is_refused(where, meta):
+    text = meta if isinstance(meta, str) else json.dumps(meta)
+    with pytest.raises(ValueError, match=r"checkpoint|Expecting"):
+        unpack(written(where, ("meta.json", text.encode())), where, 1000)
+
+
+def test_a_header_that_announces_any_size_is_not_taken_into_memory(where):
+    headers = {"format": tarfile.PAX_FORMAT, "pax_headers": {"comment": "x" * 50_000_000}}
+    path = written(where, ("meta.json", json.dumps(META).encode()), **headers)
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="cannot be read"):
+            unpack(path, where, 1 << 30)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_no_archive_is_refused(where):
+    good = archive(where, {"s1": b"x" * 10_000}).read_bytes()
+    for data in (b"", b"nonsense", good[:100], good[:50] + b"\xff" * 20 + good[70:]):
+        path = where.base / "broken"
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="checkpoint"):
+            unpack(path, where, 100_000)
+
+
+def test_a_file_is_not_written_through_a_link(where):
+    (where.base / "precious").write_text("precious")
+    (where.home / "s1").symlink_to(where.base / "precious")
+    with pytest.raises(OSError, match="symbolic link"):
+        unpack(archive(where, {"s1": b"evil"}), where, 1000)
+    assert (where.base / "precious").read_text() == "precious"

@@ -9,11 +9,13 @@ import pytest
 from support.repositories import Tree
 
 from app.git import GitError
+from app.pack_check import PackLimits
 from worker.directories import Place
 from worker.masking import Secrets
 from worker.workspace import Base, Workspace, unbundle
 
 LIMIT = 10_000_000
+LIMITS = PackLimits.of_result(LIMIT)
 
 
 class LocalFiles:
@@ -65,7 +67,7 @@ class Laid:
         if bundle.stat().st_size:
             home = Tree(self.base / "laptop", init=True)
             home.git("fetch", "--quiet", str(self.source.path), "main")
-            first = await unbundle(home.path / ".git", bundle)
+            first = await unbundle(home.path / ".git", bundle, LIMITS)
         if snapshot.changed:
             assert first == snapshot.commit
             listed = home.git("ls-tree", "-r", snapshot.commit).splitlines()
@@ -516,7 +518,7 @@ async def test_a_bundle_with_unsound_objects_is_refused(tmp_path, source):
         bundle = source.bundle(tmp_path / f"{number}.bundle", commit)
         refused = None
         try:
-            await unbundle(target.path / ".git", bundle)
+            await unbundle(target.path / ".git", bundle, LIMITS)
         except GitError as error:
             refused = str(error)
         assert refused, what
@@ -529,7 +531,7 @@ async def test_what_is_no_bundle_is_refused(tmp_path):
         path = tmp_path / "x.bundle"
         path.write_bytes(text)
         with pytest.raises(GitError):
-            await unbundle(target.path / ".git", path)
+            await unbundle(target.path / ".git", path, LIMITS)
 
 
 async def test_a_shallow_clone_goes_out_as_one(tmp_path, source):

@@ -1,0 +1,50 @@
+"""Making text visible that somebody else wrote: nothing in it moves the cursor, hides a part, or reads as another line.
+
+Names, messages, prompts and diffs come from servers, workers and agents. What a terminal would obey or not show is
+written as an escape: control characters, the Unicode controls that reorder text, and characters without a shape.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+_WITHOUT_A_SHAPE = (
+    "\x00-\x08\x0a-\x1f\x7f-\x9f"  # control characters but the tab
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\ud800-\udfff"
+)
+"""Unicode's Default_Ignorable_Code_Point, the separators of lines, the blank of braille, and halves of characters."""
+_LINE = re.compile(f"[{_WITHOUT_A_SHAPE}]")
+_TEXT = re.compile(f"(?!\n)[{_WITHOUT_A_SHAPE}]")
+_BYTE = 0xDC00  # Python keeps a byte that is not UTF-8 as a lone surrogate from here on
+
+
+def visible(text: str) -> str:
+    """Return one line of text as it may reach a terminal."""
+    return _LINE.sub(_escape, text)
+
+
+def visible_text(text: str) -> str:
+    """Return text of several lines as it may reach a terminal."""
+    return _TEXT.sub(_escape, text)
+
+
+def visible_json(text: str) -> str:
+    """Return JSON as it may reach a terminal: the same value, written with JSON's own escapes."""
+    return _LINE.sub(lambda match: json.dumps(match[0])[1:-1].replace("\x7f", "\\u007f"), text)
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line, so that none of its parts reads as a message of its own."""
+    if "\n" not in text:
+        return text
+    return " / ".join(line.strip() for line in text.split("\n") if line.strip())
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if _BYTE + 0x80 <= code <= _BYTE + 0xFF:
+        code -= _BYTE
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

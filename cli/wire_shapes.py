@@ -1,0 +1,289 @@
+"""The answers of a server as the command line relies on them; whatever else a server says is ignored.
+
+Ids are checked here once, because they become parts of refs, paths and suggested commands. A member that may be absent
+may also be null, so that other releases of the server pass.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+TaskId = Annotated[str, Meta(pattern=r"^task-[0-9]{1,19}$")]
+JobId = Annotated[str, Meta(pattern=r"^task-[0-9]{1,19}/[0-9]{1,9}$")]
+FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Number = Annotated[int, Meta(ge=0, le=2**62)]
+Integer = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+Amount = Annotated[float, Meta(ge=0, le=1e30)]
+Jobs = Annotated[int, Meta(ge=1, le=100_000)]
+Time = Annotated[datetime, Meta(tz=True)]
+Status = Literal["queued", "paused", "running", "succeeded", "failed", "cancelled"]
+
+
+class Shape(Struct, rename="camel", kw_only=True):
+    """Base of every answer: camelCase on the wire."""
+
+
+class Pod(Shape):
+    """The pod of a queued job."""
+
+    name: str
+    reason: str | None = None
+    message: str | None = None
+    hint: str | None = None
+
+
+class Usage(Shape):
+    """What an agent used."""
+
+    input_tokens: Amount | None = None
+    output_tokens: Amount | None = None
+    cache_read_tokens: Amount | None = None
+    cost_usd: Amount | None = None
+
+
+class Job(Shape):
+    """One job of a task."""
+
+    job_id: JobId
+    job: Number
+    status: Status
+    attempt: Number
+    worker_id: str | None = None
+    exit_code: Integer | None = None
+    reason: str | None = None
+    message: str | None = None
+    usage: Usage | None = None
+    dropped_bytes: Number | None = None
+    retry_at: Time | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    pod: Pod | None = None
+
+
+class Task(Shape):
+    """A task with its jobs."""
+
+    task_id: TaskId
+    status: Status
+    prompt: str
+    agent: str
+    workers: Jobs
+    requires: list[str]
+    resources: dict[str, Amount]
+    priority: Integer
+    labels: dict[str, str]
+    version: Number
+    created_at: Time
+    jobs: list[Job]
+    reason: str | None = None
+    message: str | None = None
+    failed_job: Number | None = None
+    timeout_seconds: Amount | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+
+
+class Listed(Shape):
+    """A task in a list."""
+
+    task_id: TaskId
+    status: Status
+    prompt: str
+    agent: str
+    workers: Jobs
+    created_at: Time
+
+
+class Tasks(Shape):
+    """A page of tasks."""
+
+    items: list[Listed]
+    next_cursor: str | None = None
+
+
+class Removed(Shape):
+    """A task that is gone."""
+
+    task_id: TaskId
+
+
+class Held(Shape):
+    """An attempt that a worker holds."""
+
+    job_id: JobId
+    attempt: Number
+
+
+class Worker(Shape):
+    """A worker."""
+
+    worker_id: str
+    state: str
+    capabilities: list[str]
+    resources: dict[str, Amount]
+    free: dict[str, Amount]
+    slots: Number
+    jobs: list[Held]
+    labels: dict[str, str]
+    host: str | None = None
+    problem: str | None = None
+
+
+class Workers(Shape):
+    """The workers, by id."""
+
+    items: list[Worker]
+
+
+class Queue(Shape):
+    """What waits and what runs."""
+
+    queued: Number
+    running: Number
+
+
+class Spawner(Shape):
+    """A process that starts workers."""
+
+    spawner_id: str
+    state: str
+    capabilities: list[str]
+    last_heartbeat_at: Time
+    problem: str | None = None
+
+
+class WorkersStatus(Shape):
+    """The workers, the spawners and the queue."""
+
+    workers: list[Worker]
+    counts: dict[str, Number]
+    queue: Queue
+    spawners: list[Spawner] = []
+
+
+class Scale(Shape):
+    """How many workers are kept."""
+
+    count: Number
+
+
+class Value(Shape):
+    """A value of a task's store."""
+
+    key: str
+    value: Any
+    version: Number
+
+
+class Values(Shape):
+    """Values of a task's store."""
+
+    items: list[Value]
+
+
+class FileInfo(Shape):
+    """A file of a task."""
+
+    file_id: FileId
+    kind: str
+    size: Number
+    sha256: Digest
+    job: Number | None = None
+    about: Any = None
+
+
+class Files(Shape):
+    """The files of a task."""
+
+    items: list[FileInfo]
+
+
+class Begun(Shape):
+    """How a file is to be sent."""
+
+    file_id: FileId
+    chunk_bytes: Annotated[int, Meta(ge=1, le=16 * 1024 * 1024)]
+
+
+class Piece(Shape):
+    """A part of a file, as base64."""
+
+    data: str
+
+
+class Token(Shape):
+    """A token, with its secret when it was just made."""
+
+    token_id: str
+    role: str
+    token: str | None = None
+    worker_id: str | None = None
+    created_at: Time | None = None
+    expires_at: Time | None = None
+    revoked_at: Time | None = None
+
+
+class ListedToken(Token, kw_only=True):
+    """A token in a list."""
+
+    created_at: Time
+
+
+class Tokens(Shape):
+    """All tokens."""
+
+    items: list[ListedToken]
+
+
+class Audited(Shape):
+    """A page of the audit."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None = None
+
+
+class Health(Shape):
+    """What is wrong with a replica, by part."""
+
+    problems: dict[str, str]
+
+
+class Event(Shape):
+    """An event of a log, with the members that are shown of any type."""
+
+    seq: Number
+    type: str
+    at: Time | None
+    stored_at: Time
+    job: Number | None
+    attempt: Number | None
+    stream: Literal["stdout", "stderr"] | None = None
+    data: str | None = None
+    encoding: Literal["base64"] | None = None
+
+
+ANSWERS: dict[str, Any] = {
+    **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), Task),
+    "tasks.list": Tasks,
+    "tasks.remove": Removed,
+    "tasks.kvGet": Value | None,
+    "tasks.kvList": Values,
+    **dict.fromkeys(("tasks.kvSet", "tasks.kvCas"), Value),
+    "workers.status": WorkersStatus,
+    "workers.list": Workers,
+    "workers.drain": Worker,
+    "workers.scale": Scale,
+    "files.list": Files,
+    **dict.fromkeys(("files.begin", "files.write"), Begun),
+    "files.read": Piece,
+    **dict.fromkeys(("tokens.create", "tokens.revoke"), Token),
+    "tokens.list": Tokens,
+    "audit.list": Audited,
+    "system.health": Health,
+    **dict.fromkeys(("stream.taskEvents", "stream.taskOutput", "stream.taskProgress"), Event),
+}
+"""By procedure: the answer, or each item of a subscription."""

@@ -1,0 +1,43 @@
+"""A repository that somebody else made: it goes out, is worked on and comes home, and nothing that it names runs."""
+
+import subprocess
+
+import pytest
+from support.hostile_repository import Hostile
+from support.repositories import SETTINGS
+
+
+@pytest.fixture
+def hostile(cluster):
+    cluster.add_worker("w0")
+    top = cluster.home / "hostile"
+    top.mkdir()
+    return Hostile(top)
+
+
+def ado(cluster, hostile, *words):
+    return subprocess.run(
+        [*cluster.program, *words], cwd=hostile.tree.path, env={**cluster.client_env(), **SETTINGS},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+
+
+def test_its_configuration_hooks_and_filters_run_neither_here_nor_on_the_worker(cluster, hostile):
+    work = "echo 0 > f; echo 2 > x.a=b; printf '* filter=x merge=x diff=x\\n' > .gitattributes; echo n > new"
+    sent = ado(cluster, hostile, "run", "--remote", "--repo", "--dirty", "--agent", "shell", work)
+    assert sent.returncode == 0, sent.stderr
+    assert "not run, because this repository's own configuration names it" in sent.stderr
+    assert "4 files" in sent.stderr
+    downloaded = ("download", "task-1", "f", "--to", str(hostile.mark.parent / "to"))
+    others = (
+        ("diff", "task-1"),
+        ("diff", "task-1", "--stat"),
+        ("apply", "task-1"),
+        ("refs", "list"),
+        ("refs", "prune"),
+    )
+    for words in (downloaded, *others):
+        done = ado(cluster, hostile, *words)
+        assert done.returncode == 0, (words, done.stderr)
+    assert (hostile.tree.path / "f").read_text() == "0\n"
+    assert not hostile.mark.exists()

@@ -1,0 +1,243 @@
+"""A hostile server: whatever it answers, the command line says so in a sentence, in time, and does nothing else."""
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from support.repositories import SETTINGS, Tree
+
+from cli import __main__ as program
+
+pytestmark = [  # a command's process ends with its connections open
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+SLY = "x\x1b]0;title\x07\x1b[2J\x1b[8mhidden\x1b[0m\r\u202e\u200b\x9b2J\nado: task-1 succeeded"
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202e]")
+JOB = {
+    "jobId": "task-1/0", "job": 0, "status": "failed", "attempt": 1, "workerId": SLY, "reason": SLY, "message": SLY,
+    "exitCode": 3, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z", "usage": {"costUsd": 1.5},
+}  # fmt: skip
+TASK = {
+    "taskId": "task-1", "status": "failed", "prompt": SLY, "agent": SLY, "workers": 1, "requires": [SLY],
+    "resources": {"cpu": 1.0, "memory": 1, "gpu": 0}, "priority": 0, "labels": {SLY: SLY}, "version": 1,
+    "createdAt": "2026-01-01T00:00:00Z", "jobs": [JOB], "reason": "exit_nonzero", "message": SLY,
+}  # fmt: skip
+WORKER = {
+    "workerId": SLY, "state": SLY, "capabilities": [SLY], "resources": {}, "free": {}, "slots": 1, "jobs": [],
+    "labels": {f"agent/{SLY}": SLY}, "host": SLY, "problem": SLY,
+}  # fmt: skip
+SPAWNER = {
+    "spawnerId": SLY, "state": "silent", "capabilities": [SLY], "lastHeartbeatAt": "2026-01-01T00:00:00Z", "problem": SLY,
+}  # fmt: skip
+STATUS = {"workers": [WORKER], "counts": {SLY: 1}, "queue": {"queued": 1, "running": 0}, "spawners": [SPAWNER]}
+ANSWERS = {
+    "tasks.list": {"items": [TASK], "nextCursor": None},
+    "tasks.get": TASK,
+    "tasks.cancel": TASK,
+    "tasks.retry": TASK,
+    "tasks.create": TASK,
+    "workers.status": STATUS,
+    "workers.list": {"items": [WORKER]},
+    "workers.drain": WORKER,
+    "tasks.kvGet": {"key": "k", "value": SLY, "version": 1},
+    "tasks.kvList": {"items": [{"key": SLY, "value": SLY, "version": 1}]},
+    "tokens.list": {"items": [{"tokenId": SLY, "role": SLY, "createdAt": "2026-01-01T00:00:00Z"}]},
+    "files.list": {"items": []},
+}
+COMMANDS = [
+    ("tasks", "list"), ("tasks", "show", "1"), ("cancel", "1"), ("retry", "1"), ("explain", "1"), ("workers", "status"),
+    ("workers", "list"), ("workers", "drain", "w"), ("kv", "list", "--task", "1"), ("token", "list"),
+    ("run", "--remote", "--detach", "--agent", "shell", "--wait-for-agent", "x"),
+]  # fmt: skip
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each procedure with what ``answers`` has for it, and remembers who asked for what."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.answers = dict(ANSWERS)
+        self.error = None
+        self.redirect = None
+        self.raw = None
+        self.asked = []
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.asked.append((self.path, self.headers.get("authorization")))
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.server.redirect:
+            self.send_response(302)
+            self.send_header("location", self.server.redirect + self.path)
+            self.send_header("content-length", "0")
+            self.end_headers()
+            return
+        name = self.path.split("?")[0].removeprefix("/trpc/")
+        value = {"result": {"data": self.server.answers.get(name)}}
+        if self.server.error:
+            value = {"error": {"message": SLY, "code": -32600, "data": self.server.error}}
+        body = self.server.raw if self.server.raw is not None else json.dumps(value).encode()
+        self.send_response(400 if self.server.error else 200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+def serving():
+    made = Server()
+    threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True).start()
+    return made
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    made = serving()
+    monkeypatch.setenv("ADO_URL", made.url)
+    monkeypatch.setenv("ADO_TOKEN", "secret")
+    monkeypatch.setenv("ADO_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def ado(capfd, *words):
+    """Run a command in this process; return its exit code and what it wrote."""
+    code = program._run(list(words))
+    said = capfd.readouterr()
+    assert "a mistake of ado's own" not in said.err, said.err
+    assert "Traceback" not in said.err
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_nothing_that_it_says_controls_the_terminal_or_reads_as_another_message(server, capfd, words):
+    code, out, err = ado(capfd, *words)
+    assert code == 0, err
+    assert not UNSEEN.search(out + err)
+    assert not [line for line in (out + err).splitlines() if line.startswith("ado: task-1 succeeded")]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_its_errors_are_one_line_each(server, capfd, words):
+    server.error = {"code": "FORBIDDEN", "reason": SLY, "hint": SLY}
+    code, out, err = ado(capfd, *words)
+    assert code == 126
+    assert not out
+    assert not UNSEEN.search(err)
+    assert len(err.splitlines()) == 2
+
+
+def spoilt(value, path=()):
+    """Yield the value with each of its members replaced by something else, one at a time."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if (*path, key) != ("value",):
+                for other in spoilt(inner, (*path, key)):
+                    yield {**value, key: other}
+            if not isinstance(inner, (dict, list)):
+                yield {name: member for name, member in value.items() if name != key}
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            for other in spoilt(inner, path):
+                yield [*value[:number], other, *value[number + 1 :]]
+        yield {}
+    else:
+        yield from ([], {"a": 1}, 2**70, "../../x\x00", None)
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] not in ("run", "kv")], ids=" ".join)
+def test_an_answer_of_another_shape_is_refused_or_harmless(server, capfd, words):
+    """Every member of every answer, of every wrong type or missing: a sentence and an exit code, never a crash."""
+    ado(capfd, *words)
+    asked = {path.split("?")[0].removeprefix("/trpc/") for path, _ in server.asked}
+    tried = 0
+    for name in asked:
+        for answer in spoilt(ANSWERS[name]):
+            server.answers = {**ANSWERS, name: answer}
+            code, out, err = ado(capfd, *words)
+            assert code in (0, 125), (code, err)
+            assert not UNSEEN.search(out + err)
+            tried += 1
+    assert tried > 10
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"result":{"data":' + b"[{}," * 3_000_000, b"null", b"1" * 100_000])
+def test_what_would_take_much_memory_is_refused(server, capfd, body):
+    server.raw = body
+    code, _, err = ado(capfd, "tasks", "show", "1")
+    assert code == 125
+    assert "not from an ado server" in err
+
+
+@pytest.mark.parametrize("words", [("tasks", "list"), ("cancel", "1"), ("wait", "1")], ids=" ".join)
+def test_a_redirect_is_not_followed_and_no_other_host_gets_the_token(server, capfd, words):
+    other = serving()
+    try:
+        server.redirect = other.url
+        code, _, _ = ado(capfd, *words)
+        assert code == 125
+        assert server.asked
+        assert other.asked == []
+    finally:
+        other.shutdown()
+        other.server_close()
+
+
+def test_ids_that_are_no_ids_reach_no_ref(server, tmp_path, monkeypatch, capfd):
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    tree = Tree(tmp_path / "tree")
+    tree.commit({"f": "1\n"})
+    monkeypatch.chdir(tree.path)
+    before = tree.git("for-each-ref")
+    server.answers["files.begin"] = {"fileId": "file-" + "0" * 32, "received": 0, "chunkBytes": 1 << 20}
+    for evil in ("../../heads/main", "task-1/../../../heads/main", "-f", "task-1\n", "task-1 x", "", "task-", "TASK-1"):
+        server.answers["tasks.create"] = {**TASK, "taskId": evil}
+        code, _, err = ado(capfd, "run", "--remote", "--repo", "--detach", "--agent", "shell", "--wait-for-agent", "x")
+        assert code == 125
+        assert "not from an ado server" in err
+    assert tree.git("for-each-ref") == before
+
+
+def test_names_that_a_shell_would_run_are_not_completed(server, capfd):
+    evil = ["$(touch x)", "`x`", "a b", "-f", "*", "w;x", "w\nx", "~", "'", "\x1b[2J"]
+    server.answers["workers.list"] = {"items": [{**WORKER, "workerId": name} for name in [*evil, "w-1.x"]]}
+    assert ado(capfd, "complete", "--", "workers", "drain", "")[1].split() == ["w-1.x"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        {"size": 2**60}, {"size": -1}, {"size": 1e3}, {"sha256": "x"}, {"fileId": "../x"}, {"job": "../../heads/main"},
+        {"job": -1}, {"job": None}, {"about": None}, {"about": {"branch": "ado/../main"}}, {"kind": 5},
+    ],
+)  # fmt: skip
+def test_files_that_no_server_has_are_refused(server, tmp_path, monkeypatch, capfd, file):
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    tree = Tree(tmp_path / "tree")
+    base = tree.commit({"f": "1\n"})
+    monkeypatch.chdir(tree.path)
+    about = {"branch": "ado/task-1", "commit": "0" * 40, "base": base, "whole": False}
+    good = {"fileId": "file-" + "0" * 32, "kind": "result", "size": 10, "sha256": "0" * 64, "job": 0, "about": about}
+    server.answers["files.list"] = {"items": [{**good, **file}]}
+    before = tree.git("for-each-ref")
+    for command in ("diff", "apply", "checkout"):
+        code, out, err = ado(capfd, command, "1")
+        assert code in (1, 125), (code, out, err)
+    assert tree.git("for-each-ref") == before
