@@ -30,7 +30,8 @@ WORKER = {
     "labels": {f"agent/{SLY}": SLY}, "host": SLY, "problem": SLY,
 }  # fmt: skip
 SPAWNER = {
-    "spawnerId": SLY, "state": "silent", "capabilities": [SLY], "lastHeartbeatAt": "2026-01-01T00:00:00Z", "problem": SLY,
+    "spawnerId": SLY, "state": "silent", "capabilities": [SLY], "problem": SLY,
+    "lastHeartbeatAt": "2026-01-01T00:00:00Z",
 }  # fmt: skip
 STATUS = {"workers": [WORKER], "counts": {SLY: 1}, "queue": {"queued": 1, "running": 0}, "spawners": [SPAWNER]}
 ANSWERS = {
