@@ -86,6 +86,8 @@ class AppSettings:
     """Largest environment of a task, names and values."""
     task_timeout: float = 86_400.0
     """Seconds after which an attempt of a task that names no timeout ends as `timed_out`; 0: never."""
+    result_bytes: int = 1024 * 1024
+    """Largest result of a job, as JSON."""
     task_workers: int = 1000
     """Largest number of jobs of one task."""
     task_images: tuple[str, ...] = ()
@@ -100,6 +102,8 @@ class AppSettings:
     """Largest value in a task's key-value store."""
     kv_keys: int = 1000
     """Largest number of keys in a task's key-value store."""
+    kv_total_bytes: int = 4 * 1024 * 1024
+    """Largest size of a task's key-value store, keys and values."""
     file_bytes: int = 256 * 1024 * 1024
     """Largest file that travels with a task: a bundle of commits, or a checkpoint."""
     keep_files_seconds: float = 86_400.0

@@ -105,6 +105,8 @@ class Job:
     finished_at: datetime | None
     pod: JobPod | None = None
     """The pod that is to run it, while it is queued."""
+    left_out_bytes: int | None = None
+    """Size of a result that was not read because it is too large for the answer."""
 
     @classmethod
     def created(cls, task_id: int, job: int) -> Job:
@@ -153,6 +155,7 @@ class Job:
             started_at=row["started_at"],
             finished_at=row["finished_at"],
             pod=JobPod.of(row),
+            left_out_bytes=row.get("left_out_bytes"),
         )
 
 
@@ -188,6 +191,8 @@ class Task:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     jobs: tuple[Job, ...]
+    prompt_cut: bool = False
+    """Whether ``prompt`` is only its beginning."""
 
     @classmethod
     def created(cls, task_id: int, at: datetime, start_by: datetime | None, new: NewTask) -> Task:
@@ -251,6 +256,7 @@ class Task:
             finished_at=row["finished_at"],
             cancel_requested_at=row["cancel_requested_at"],
             jobs=tuple(jobs),
+            prompt_cut=bool(row.get("prompt_cut")),
         )
 
 

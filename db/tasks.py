@@ -76,19 +76,29 @@ async def find_by_key(db: Database, key: str) -> tuple[int, bytes] | None:
     return (row["task_id"], row["input_digest"]) if row else None
 
 
-async def get(db: Database, task_id: int) -> Task | None:
-    """Return a task with its jobs."""
+_MESSAGE_CHARS = 1_000_000
+"""Characters of the messages of a task's jobs, all together; in lists each has the least that a message has."""
+_LISTED_PROMPT_CHARS = 1000
+
+
+async def get(db: Database, task_id: int, *, job: int | None = None, result_limit: int = 2**62) -> Task | None:
+    """Return a task with its jobs, or with one of them; of the results ``result_limit`` bytes, the small ones first."""
     row = await db.optional("get_task", task_id=task_id)
     if row is None:
         return None
-    jobs = await db.many("get_jobs", task_ids=[task_id])
+    jobs = await db.many(
+        "get_jobs", task_ids=[task_id], job=job, result_limit=result_limit, message_chars=_MESSAGE_CHARS
+    )
     return Task.of(row, [Job.of(job) for job in jobs])
 
 
 async def page(
     db: Database, *, status: str | None, labels: Mapping[str, str], limit: int, bytes_: int, before: int | None
 ) -> tuple[list[Task], bool]:
-    """Return up to ``limit`` tasks and about ``bytes_`` of them, newest first, and whether there are older ones."""
+    """Return up to ``limit`` tasks and about ``bytes_`` of them, newest first, and whether there are older ones.
+
+    They have the beginnings of their prompts and messages, and no results.
+    """
     rows = await db.many(
         "list_tasks",
         before=before,
@@ -96,8 +106,10 @@ async def page(
         labels=_text(dict(labels)),
         row_limit=limit,
         byte_limit=bytes_,
+        prompt_chars=_LISTED_PROMPT_CHARS,
     )
-    jobs = await db.many("get_jobs", task_ids=[row["task_id"] for row in rows])
+    named = [row["task_id"] for row in rows]
+    jobs = await db.many("get_jobs", task_ids=named, job=None, result_limit=0, message_chars=0)
     of_task = {key: [Job.of(job) for job in group] for key, group in groupby(jobs, lambda job: job["task_id"])}
     return [Task.of(row, of_task.get(row["task_id"], [])) for row in rows], any(row["more"] for row in rows)
 
@@ -200,6 +212,11 @@ async def list_values(db: Database, task_id: int, prefix: str) -> list[Value]:
     return [Value(**dict(row)) for row in rows]
 
 
+async def count_values(db: Database, task_id: int) -> int:
+    """Return how many keys a task's store has."""
+    return int((await db.one("count_kv", task_id=task_id))["keys"])
+
+
 async def set_value(
     db: Database,
     task_id: int,
@@ -208,6 +225,7 @@ async def set_value(
     *,
     version: int | None,
     key_limit: int,
+    byte_limit: int = 2**62,
     idempotency_key: str | None = None,
     writer: tuple[int, int] | None = None,
     actor: Actor | None = None,
@@ -223,6 +241,7 @@ async def set_value(
         value=_text(value) or "null",
         version=version,
         key_limit=key_limit,
+        byte_limit=byte_limit,
         idempotency_key=idempotency_key,
         job=writer[0] if writer else None,
         attempt=writer[1] if writer else None,

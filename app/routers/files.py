@@ -16,13 +16,13 @@ import hashlib
 from datetime import datetime
 from typing import Annotated, Any
 
-import orjson
 from msgspec import UNSET, Meta, UnsetType
 
 from app.auth import READ_FILES, WRITE_FILES
 from app.context import Context
 from app.reasons import refusal
 from app.routers.ids import no_such_file, parse_job, parse_task
+from app.routers.limits import ABOUT_BYTES, limit_json
 from app.routers.protocol import Attempt, WorkerId, own
 from app.routers.shapes import Wire, job_id
 from app.rpc.procedure import mutation, query
@@ -30,7 +30,6 @@ from db import files, jobs
 from db.files import Fence, File, Kind
 
 CHUNK_BYTES = 1024 * 1024
-_ABOUT_BYTES = 64 * 1024
 _READABLE: dict[str, frozenset[str]] = {
     "viewer": frozenset({"result"}),
     "operator": frozenset({"result", "base"}),
@@ -140,8 +139,7 @@ async def begin(context: Context, input: BeginInput) -> Begun:
     if input.size > limit:
         message = f"size: {input.size} bytes are more than the limit of {limit} (ADO_FILE_BYTES)"
         raise refusal("limit_exceeded", message, field="size", limit=limit)
-    if len(orjson.dumps(input.about)) > _ABOUT_BYTES:
-        raise refusal("limit_exceeded", f"about: it is larger than {_ABOUT_BYTES} bytes", limit=_ABOUT_BYTES)
+    limit_json("about", input.about, ABOUT_BYTES)
     fence = _fence(context, input)
     file = await files.begin(
         context.db,

@@ -23,6 +23,7 @@ from app.context import Context
 from app.control.monitor import settle_ended
 from app.reasons import refusal
 from app.routers.ids import no_such_job, parse_job
+from app.routers.limits import CAPABILITIES, LABELS_BYTES, LOAD_BYTES, USAGE_BYTES, limit, limit_json
 from app.routers.sealed_environments import open_environments
 from app.routers.shapes import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
 from app.routers.texts import refuse_nul
@@ -153,6 +154,8 @@ async def register(context: Context, input: RegisterInput) -> Registered:
     if allowed is not None and not set(input.capabilities) <= set(allowed):
         raise refusal("forbidden", f"this token allows the capabilities {', '.join(allowed)} alone")
     refuse_nul(**msgspec.to_builtins(input))
+    limit("capabilities", len(input.capabilities), CAPABILITIES)
+    limit_json("labels", input.labels, LABELS_BYTES)
     instance = input.instance or f"{input.host}:{input.pid}"
     registration = Registration(
         input.worker_id,
@@ -190,6 +193,7 @@ async def _end(context: Context, keys: list[AttemptKey], reason: str, *, loss: b
 async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
     """Renew the listed jobs. A job left out twice in a row was never received and is queued again."""
     own(context, input.worker_id)
+    limit_json("load", input.load, LOAD_BYTES)
     listed = [(*parse_job(ref.job_id), ref.attempt) for ref in input.jobs]
     beat = await workers.heartbeat(
         context.db,
@@ -277,6 +281,8 @@ async def _try_claim(
 async def finish(context: Context, input: FinishInput) -> Job:
     """Close an attempt. Repeated, with whatever outcome, it returns what was stored."""
     own(context, input.worker_id)
+    limit_json("result", input.result, context.services.settings.result_bytes)
+    limit_json("usage", input.usage, USAGE_BYTES)
     task_id, job = parse_job(input.job_id)
     report = jobs.Finish(
         task_id,

@@ -76,6 +76,9 @@ class Job(Wire):
     reason: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
     result: Any = UNSET
+    """Not in lists."""
+    result_bytes: int | UnsetType = UNSET
+    """Size of a result that was left out because the answer would be too large: ask for this job alone."""
     usage: Any = UNSET
     dropped_bytes: int | UnsetType = UNSET
     """What the last attempt wrote beyond the limit, which was not stored."""
@@ -98,6 +101,7 @@ class Job(Wire):
             reason=_or_unset(job.reason),
             message=_or_unset(job.message),
             result=_or_unset(job.result),
+            result_bytes=_or_unset(job.left_out_bytes),
             usage=_or_unset(job.usage),
             dropped_bytes=_or_unset(job.dropped_bytes or None),
             retry_at=_or_unset(job.retry_at),
@@ -126,6 +130,8 @@ class Task(Wire, omit_defaults=False):
     last_seq: int
     created_at: datetime
     jobs: list[Job]
+    prompt_cut: bool | UnsetType = UNSET
+    """Whether ``prompt`` is only its beginning, as in a list."""
     reason: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
     failed_job: int | UnsetType = UNSET
@@ -159,6 +165,7 @@ class Task(Wire, omit_defaults=False):
             last_seq=task.last_seq,
             created_at=task.created_at,
             jobs=[Job.of(job) for job in task.jobs],
+            prompt_cut=_or_unset(task.prompt_cut or None),
             reason=_or_unset(task.reason),
             message=_or_unset(task.message),
             failed_job=_or_unset(task.failed_job),

@@ -14,7 +14,9 @@ from msgspec import UNSET, Meta, UnsetType, field
 from app.auth import OPERATE, READ
 from app.context import Context
 from app.reasons import refusal
-from app.routers.ids import no_such_file, no_such_task, parse_task
+from app.routers.fitting import fitting
+from app.routers.ids import no_such_file, no_such_job, no_such_task, parse_task
+from app.routers.limits import AGENT_ARGS_BYTES, LABELS_BYTES, POD_BYTES, limit, limit_json
 from app.routers.pods import Pod, check, wish_of
 from app.routers.shapes import Resources, Task, Wire
 from app.routers.texts import refuse_nul
@@ -36,6 +38,13 @@ class TaskInput(Wire):
     """A task by its id."""
 
     task_id: str
+
+
+class GetInput(Wire):
+    """A task by its id; with ``job`` it comes with this one of its jobs alone."""
+
+    task_id: str
+    job: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class Remote(Wire):
@@ -177,13 +186,12 @@ def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor |
 
 
 def _check_limits(settings: AppSettings, input: CreateInput) -> None:
-    _limit("prompt", len(input.prompt.encode()), settings.prompt_bytes)
-    _limit("workers", input.workers, settings.task_workers)
-    _limit(
-        "env", sum(len(name.encode()) + len(value.encode()) for name, value in input.env.items()), settings.env_bytes
-    )
-    _limit("labels", len(orjson.dumps(input.labels)), 16_384)
-    _limit("requires", len(input.requires), 100)
+    limit("prompt", len(input.prompt.encode()), settings.prompt_bytes)
+    limit("workers", input.workers, settings.task_workers)
+    limit("env", sum(len(name.encode()) + len(value.encode()) for name, value in input.env.items()), settings.env_bytes)
+    limit_json("labels", input.labels, LABELS_BYTES)
+    limit_json("agentArgs", input.agent_args, AGENT_ARGS_BYTES)
+    limit("requires", len(input.requires), 100)
     if not input.prompt.strip():
         raise refusal("invalid_input", "prompt: it is empty", field="prompt")
     for name in input.env:
@@ -196,6 +204,7 @@ def _check_limits(settings: AppSettings, input: CreateInput) -> None:
     if input.workspace is not None and input.workspace.remote is not None:
         _check_remote(input.workspace.remote.url)
     if input.pod:
+        limit_json("pod", msgspec.to_builtins(input.pod), POD_BYTES)
         check(settings, input.pod)
 
 
@@ -205,30 +214,28 @@ def _check_remote(url: str) -> None:
         raise refusal("invalid_input", "workspace.remote.url: it carries credentials", field="workspace.remote.url")
 
 
-def _limit(field: str, found: int, limit: int) -> None:
-    if found > limit:
-        raise refusal("limit_exceeded", f"{field}: {found} is more than the limit of {limit}", field=field, limit=limit)
-
-
-async def get_task(context: Context, task_id: int) -> Task:
-    """Return a task with its jobs. Raises NOT_FOUND."""
-    task = await tasks.get(context.db, task_id)
+async def get_task(context: Context, task_id: int, job: int | None = None) -> Task:
+    """Return a task with its jobs, or one of them, and with results as far as they fit. Raises NOT_FOUND."""
+    task = await tasks.get(context.db, task_id, job=job, result_limit=context.services.settings.body_bytes)
     if task is None:
         raise no_such_task(f"task-{task_id}")
+    if job is not None and not task.jobs:
+        raise no_such_job(f"task-{task_id}/{job}")
     return Task.of(task)
 
 
 @query(access=READ)
-async def get(context: Context, input: TaskInput) -> Task:
-    """Return a task with its jobs."""
-    return await get_task(context, parse_task(input.task_id))
+async def get(context: Context, input: GetInput) -> Task:
+    """Return a task with its jobs; results that are too many for one answer are left out, the largest first."""
+    return await get_task(context, parse_task(input.task_id), input.job)
 
 
 @query(access=READ)
 async def listing(context: Context, input: ListInput) -> TaskPage:
-    """Return tasks, newest first."""
+    """Return tasks, newest first, with the beginnings of their prompts and without results."""
     before = _parse_cursor(input.cursor) if input.cursor else None
     refuse_nul(labels=input.labels)
+    limit_json("labels", input.labels, LABELS_BYTES)
     page, more = await tasks.page(
         context.db,
         status=input.status,
@@ -237,7 +244,8 @@ async def listing(context: Context, input: ListInput) -> TaskPage:
         bytes_=context.services.settings.body_bytes,
         before=before,
     )
-    items = [Task.of(task) for task in page]
+    items = fitting([Task.of(task) for task in page], context.services.settings.body_bytes)
+    more = more or len(items) < len(page)
     return TaskPage(items=items, next_cursor=items[-1].task_id if more else UNSET)
 
 
@@ -298,7 +306,7 @@ async def update(context: Context, input: UpdateInput) -> Task:
     task_id = parse_task(input.task_id)
     if input.labels is not None:
         refuse_nul(labels=input.labels)
-        _limit("labels", len(orjson.dumps(input.labels)), 16_384)
+        limit_json("labels", input.labels, LABELS_BYTES)
     actor = context.actor("tasks.update")
     updated = await tasks.update(context.db, task_id, input.version, input.priority, input.labels, actor)
     task = await get_task(context, task_id)

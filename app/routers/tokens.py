@@ -20,7 +20,7 @@ class CreateInput(Wire):
 
     role: Literal["viewer", "operator", "admin", "worker"]
     worker_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    capabilities: list[str] | None = None
+    capabilities: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_length=200)] | None = None
     expires_seconds: Annotated[float, Meta(gt=0, le=3.2e9)] | None = None
 
 

@@ -11,6 +11,7 @@ from app.auth import READ_VALUES, WRITE_VALUES
 from app.context import Context
 from app.reasons import refusal
 from app.routers.ids import no_such_task, parse_task
+from app.routers.limits import limit_json
 from app.routers.shapes import Wire
 from app.rpc.procedure import mutation, query
 from db import events, tasks, tokens
@@ -102,14 +103,7 @@ async def listing(context: Context, input: PrefixInput) -> Values:
 
 async def _write(context: Context, input: SetInput | CasInput, version: int | None, procedure: str) -> Value:
     settings = context.services.settings
-    size = len(orjson.dumps(input.value))
-    if size > settings.kv_bytes:
-        raise refusal(
-            "limit_exceeded",
-            f"value: {size} bytes is more than {settings.kv_bytes}",
-            field="value",
-            limit=settings.kv_bytes,
-        )
+    limit_json("value", input.value, settings.kv_bytes)
     task_id = await _task(context, input.task_id)
     caller = context.caller
     written = await tasks.set_value(
@@ -119,6 +113,7 @@ async def _write(context: Context, input: SetInput | CasInput, version: int | No
         input.value,
         version=version,
         key_limit=settings.kv_keys,
+        byte_limit=settings.kv_total_bytes,
         idempotency_key=input.idempotency_key,
         writer=None if caller.job is None or caller.attempt is None else (caller.job, caller.attempt),
         actor=context.actor(procedure),
@@ -129,10 +124,18 @@ async def _write(context: Context, input: SetInput | CasInput, version: int | No
     current = await tasks.get_value(context.db, task_id, input.key)
     if current is not None and current.idempotency_key == input.idempotency_key is not None:
         return _value(current)
-    if version is None or (current is None and version == 0):
-        raise refusal("limit_exceeded", f"a task has at most {settings.kv_keys} keys", limit=settings.kv_keys)
     found = current.version if current else 0
+    if version in (None, found):
+        raise await _full(context, task_id, is_new=current is None)
     raise refusal("version_conflict", f"{input.key} is at version {found}, not {version}", version=found)
+
+
+async def _full(context: Context, task_id: int, *, is_new: bool) -> Exception:
+    settings = context.services.settings
+    if is_new and await tasks.count_values(context.db, task_id) >= settings.kv_keys:
+        return refusal("limit_exceeded", f"a task has at most {settings.kv_keys} keys", limit=settings.kv_keys)
+    most = settings.kv_total_bytes
+    return refusal("limit_exceeded", f"value: a task's values have at most {most} bytes", field="value", limit=most)
 
 
 @mutation(access=WRITE_VALUES)

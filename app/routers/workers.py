@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta
 from app.auth import OPERATE, READ
 from app.context import Context
 from app.reasons import refusal
+from app.routers.limits import SCALE_BYTES, limit_json
 from app.routers.shapes import Spawner, Wire, Worker, WorkerState
 from app.rpc.procedure import mutation, query
 from db import jobs, workers
@@ -30,7 +31,7 @@ class ScaleInput(Wire):
     """How many workers are kept even when the queue is empty."""
 
     count: Annotated[int, Meta(ge=0, le=10_000)]
-    capabilities: list[str] = []
+    capabilities: Annotated[list[str], Meta(max_length=20)] = []
 
 
 class WorkerList(Wire, omit_defaults=False):
@@ -110,5 +111,6 @@ async def drain(context: Context, input: WorkerInput) -> Worker:
 @mutation(access=OPERATE)
 async def scale(context: Context, input: ScaleInput) -> Scale:
     """Keep so many workers even when the queue is empty."""
+    limit_json("capabilities", input.capabilities, SCALE_BYTES)
     count = await workers.scale(context.db, input.capabilities, input.count, context.actor("workers.scale"))
     return Scale(count=count, capabilities=input.capabilities)

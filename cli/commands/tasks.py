@@ -95,15 +95,22 @@ def list_(
 
 
 @tasks.command
-def show(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
+def show(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
     """Show one task with its jobs.
 
     Parameters
     ----------
     task
         The task's id.
+    job
+        Only this job.
     """
-    _show(http(choose(options)).query("tasks.get", {"taskId": task_id(task)}), options)
+    found = http(choose(options)).query("tasks.get", {"taskId": task_id(task), "job": job})
+    _show(found, options)
+    large = [item["job"] for item in found["jobs"] if "resultBytes" in item]
+    if large and options.as_json:
+        step = f"ado tasks show {found['taskId']} --job {large[0]} -o json"
+        talk(f"ado: results of {len(large)} jobs are too large for one answer and are left out; for each: {step}")
     return exits.SUCCESS
 
 

@@ -116,13 +116,30 @@ where t.task_id = :task_id::bigint;
 select v.task_id from ado.task_environments v where v.task_id = :task_id::bigint and v.forgotten_at is not null;
 
 -- name: get_jobs :many
--- A queued job comes with its pod, if it has one.
-select j.*, case when j.status = 'queued' and j.run_after > now() then j.run_after end as retry_at,
+-- The jobs of tasks, or one job of each. A queued job comes with its pod, if it has one. Results are there up to so many
+-- bytes a task, the small ones first; ``left_out_bytes`` is the size of one that is not. ``message_chars`` is divided
+-- among the messages of a task, each of which has 200 at least.
+with sized as (
+    select j.*, sum(coalesce(pg_column_size(j.result), 0)) over small_first as result_bytes,
+           count(*) over (partition by j.task_id) as jobs
+    from ado.jobs j
+    where j.task_id = any(:task_ids::bigint[]) and (:job::integer is null or j.job = :job::integer)
+    window small_first as (partition by j.task_id order by coalesce(pg_column_size(j.result), 0), j.job)
+)
+select j.task_id, j.job, j.status, j.attempt, j.finished_attempt, j.worker_id, j.last_batch, j.output_bytes,
+       j.dropped_bytes, j.exit_code, j.reason, j.usage, j.stop_reason, j.started_at, j.finished_at,
+       left(j.message, greatest(200, :message_chars::integer / j.jobs)::integer) as message,
+       case when j.result_bytes <= :result_limit::bigint then j.result end as result,
+       case when j.result_bytes > :result_limit::bigint then pg_column_size(j.result) end as left_out_bytes,
+       case when j.status = 'queued' and j.run_after > now() then j.run_after end as retry_at,
        p.name as pod_name, p.state as pod_state, p.reason as pod_reason, p.message as pod_message
-from ado.jobs j
+from sized j
 left join ado.pods p on j.status = 'queued' and p.task_id = j.task_id and p.job = j.job
      and p.state in ('wanted', 'placed') and p.claimed_at is null
-where j.task_id = any(:task_ids::bigint[]) order by j.task_id, j.job;
+order by j.task_id, j.job;
+
+-- name: count_kv :one
+select count(*) as keys from ado.task_values where task_id = :task_id::bigint;
 
 -- name: get_kv :optional
 select key, value::text as value, version, idempotency_key from ado.task_values
@@ -148,11 +165,13 @@ select t.task_id, t.status, l.last_seq
 from wanted w join ado.tasks t using (task_id) join ado.task_logs l using (task_id) order by t.task_id;
 
 -- name: list_tasks :many
--- Newest first; the cursor is the last task id of the page before. A page ends early when its prompts and jobs grow
--- large; one task always fits. ``more`` says whether an older task follows.
+-- Newest first; the cursor is the last task id of the page before. Of a prompt there is the beginning, and no agent's
+-- arguments. A page ends early when its prompts and jobs grow large; one task always fits. ``more`` says whether an
+-- older task follows.
 with found as (
     select t.*, row_number() over newest as position, count(*) over () as matches,
-           sum(octet_length(t.prompt) + 250 * t.workers) over newest as bytes
+           sum(least(octet_length(t.prompt), 4 * :prompt_chars::integer) + pg_column_size(t.labels)
+               + 250 * t.workers) over newest as bytes
     from (
         select * from ado.tasks
         where task_id < coalesce(:before::bigint, 9223372036854775807)
@@ -161,7 +180,11 @@ with found as (
     ) t
     window newest as (order by t.task_id desc)
 )
-select f.*, l.last_seq, count(*) over () < f.matches as more,
+select f.task_id, f.status, f.reason, f.message, f.failed_job, left(f.prompt, :prompt_chars::integer) as prompt,
+       octet_length(f.prompt) > octet_length(left(f.prompt, :prompt_chars::integer)) as prompt_cut, f.agent,
+       null::json as agent_args, f.workers, f.requires, f.cpu, f.memory, f.gpu, f.priority, f.retries,
+       f.timeout_seconds, f.start_within_seconds, f.start_by, f.labels, f.on_failure, f.version, f.created_at,
+       f.started_at, f.finished_at, f.cancel_requested_at, l.last_seq, count(*) over () < f.matches as more,
        coalesce(v.names, '{}') as env_names
 from found f
 join ado.task_logs l using (task_id)
@@ -230,12 +253,12 @@ from advanced_log a;
 
 -- name: set_kv :optional
 -- Write a value. With a version it must be the current one (0: the key must not exist); no row otherwise, and none
--- when the task already has as many keys as allowed, when the same write was stored before, or when a job writes whose
--- attempt no longer runs.
+-- when the task already has as many keys or bytes as allowed, when the same write was stored before, or when a job
+-- writes whose attempt no longer runs.
 with written as materialized (
     select v.task_id, v.key, v.value::text as value, v.version, v.idempotency_key
     from ado.set_value(:task_id::bigint, :key::text, :value::json, :version::bigint, :key_limit::bigint,
-        :idempotency_key::text, :job::integer, :attempt::integer) v
+        :byte_limit::bigint, :idempotency_key::text, :job::integer, :attempt::integer) v
 ), audited as (
     insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
     select a.*, 'task-' || w.task_id from written w cross join ado.audit_actor(:actor::json) a

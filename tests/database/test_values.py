@@ -47,3 +47,20 @@ async def test_nothing_is_written_for_a_task_that_is_gone(db):
     await tasks.cancel(db, task_id, None)
     await tasks.remove(db, task_id)
     assert await write(db, task_id, "k") is None
+
+
+async def test_sixty_writers_never_pass_the_limit_of_bytes_together(db):
+    task_id = await create(db)
+    zeros = "0" * 998  # a thousand bytes with its quotes, which would compress to almost nothing
+
+    def put(key, value=zeros, **version):
+        wish = {"version": None, "key_limit": 1000, "byte_limit": 10_000, **version}
+        return tasks.set_value(db, task_id, key, value, **wish)
+
+    written = await asyncio.gather(*(put(f"k{number:02}") for number in range(60)))
+    assert sum(value is not None for value in written) == 9
+    [first, *_] = await tasks.list_values(db, task_id, "")
+    assert (await put(first.key)).version == 2  # in its own place it fits again
+    assert await put(first.key, zeros * 3) is None
+    assert (await put(first.key, "")).version == 3
+    assert await tasks.count_values(db, task_id) == 9
