@@ -104,13 +104,15 @@ class TokenGate:
 
     def allow(self, context: Context, procedure: Procedure) -> None:
         """Raise FORBIDDEN unless the caller's role may do what the procedure asks."""
-        self.allow_access(context, procedure.access)
+        _require(context, procedure.access)
 
-    def allow_access(self, context: Context, access: str) -> None:
-        """Raise FORBIDDEN unless the caller's role has a right."""
-        role = context.caller.role
-        if access not in ROLE_MAY[role]:
-            raise refusal("forbidden", f"a token of role {role} may not do this")
+    def allow_page(self, context: Context, access: str, path: str) -> None:
+        """Raise FORBIDDEN unless the caller's role has a right, which a page asks for."""
+        try:
+            _require(context, access)
+        except ProcedureError as error:
+            self._note(error, path, context.caller)
+            raise
 
     def observe(self, path: str, transport: str, code: str, seconds: float) -> None:
         """Count a call; paths that are none are counted together."""
@@ -157,6 +159,12 @@ class TokenGate:
                 self._cache.clear()
             self._cache[key] = (now, token)
         return token
+
+
+def _require(context: Context, access: str) -> None:
+    role = context.caller.role
+    if access not in ROLE_MAY[role]:
+        raise refusal("forbidden", f"a token of role {role} may not do this")
 
 
 def _is_refused_change(context: Context, procedure: Procedure, error: ProcedureError) -> bool:

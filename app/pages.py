@@ -30,7 +30,7 @@ def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
         replica = running()
         credentials = Credentials(request.headers.get("authorization"), path=request.url.path)
         context = await open_caller(replica.gate, request.scope, credentials)
-        replica.gate.allow_access(context, READ)
+        replica.gate.allow_page(context, READ, request.url.path)
         return replica
 
     @get("/metrics")

@@ -169,3 +169,12 @@ async def test_a_task_ends_in_a_range_that_is_made_late(db):
     await claim(db)
     await closed(db, finish(task_id))
     assert await tasks.settle(db, task_id) == "succeeded"
+
+
+async def test_a_dropped_range_stands_in_the_audit_under_the_logins_name(db, dsn):
+    await ended(db)
+    assert await prune(dsn) == [(0, WIDTH - 1, WIDTH - 1)]
+    (row,) = await raw(db, "select procedure, target, address, outcome from ado.audit")
+    assert tuple(row[:2]) == ("db.prune", f"task-0..task-{WIDTH - 1}")
+    assert row["address"].startswith("sql:")
+    assert row["outcome"] == "ok"

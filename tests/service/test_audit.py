@@ -3,6 +3,7 @@
 import http.client
 import json
 
+import pytest
 from support.program import until
 from websockets.sync.client import connect
 
@@ -73,6 +74,17 @@ def test_refused_calls_are_rows_with_their_reason(cluster):
     assert (forbidden["tokenId"], forbidden["target"], forbidden["address"]) == (token_id, "task-1", "127.0.0.1")
     assert "tokenId" not in found["tasks.cancel", "token_invalid"]
     assert "ado_wrong-token" not in json.dumps(refused(cluster))
+
+
+@pytest.mark.parametrize("page", ["/metrics", "/trpc/ado.d.ts"])
+def test_a_page_that_is_refused_is_a_row(cluster, page):
+    worker = cluster.make_token("worker", worker_id="w9")
+    for token, reason in (("ado_wrong", "token_invalid"), (worker, "forbidden")):
+        connection = http.client.HTTPConnection(cluster.urls[0].removeprefix("http://"), timeout=20)
+        connection.request("GET", page, headers={"authorization": f"Bearer {token}"})
+        assert connection.getresponse().status in (401, 403)
+        connection.close()
+        until(lambda r=reason: (page, r) in {(e.get("procedure"), e["reason"]) for e in refused(cluster)}, "the row")
 
 
 def test_a_flood_of_wrong_tokens_is_a_few_rows(cluster):
