@@ -1,8 +1,8 @@
 """Who calls, and what each role may do.
 
 A token is looked up by its digest and trusted for ``CACHE_SECONDS``; open sockets are checked again every few seconds,
-so that expiry and revocation end them within ten. While the database is away nobody new gets in, but an open socket
-stays: not knowing is not a refusal.
+so that expiry, revocation, a disabled user and a changed role end them within ten. While the database is away nobody
+new gets in, but an open socket stays: not knowing is not a refusal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from db.errors import (
     LogPruned,
     LogRewound,
 )
-from db.model import Token
+from db.tokens import Token
 
 CACHE_SECONDS = 2.0
 _CACHE_TOKENS = 10_000
@@ -40,8 +40,9 @@ _TARGETS = ("taskId", "jobId", "tokenId", "userId")
 _TARGET = re.compile(r"(?:task|tok|user)-[0-9a-f]{1,20}(?:/\d{1,9})?", re.ASCII)
 _REFUSED_WRITES = {DatabaseReadOnly: "database_read_only", DatabaseFull: "database_full"}
 
-READ, OPERATE, ADMINISTER, WORK, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES = (
+READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES = (
     "read",
+    "run_tasks",
     "operate",
     "administer",
     "work",
@@ -51,10 +52,12 @@ READ, OPERATE, ADMINISTER, WORK, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FI
     "write_files",
 )
 
+_DEVELOPER = frozenset({READ, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, RUN_TASKS})
 ROLE_MAY: dict[str, frozenset[str]] = {
     "viewer": frozenset({READ, READ_VALUES, READ_FILES}),
-    "operator": frozenset({READ, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, OPERATE}),
-    "admin": frozenset({READ, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, OPERATE, ADMINISTER, WORK}),
+    "developer": _DEVELOPER,  # of tasks only its own, see app.routers.ownership
+    "operator": _DEVELOPER | {OPERATE},
+    "admin": _DEVELOPER | {OPERATE, ADMINISTER, WORK},
     "worker": frozenset({WORK, READ_FILES, WRITE_FILES}),
     "job": frozenset({READ_VALUES, WRITE_VALUES}),
 }
@@ -69,6 +72,7 @@ class TokenGate:
         self._names = {procedure.handler: path for path, procedure in registry.procedures.items()}
         self._cache: dict[bytes, tuple[float, Token]] = {}
         self._failed = FailedSignIns(services.settings.failed_sign_ins)
+        self._used: set[str] = set()
 
     async def open(self, credentials: Credentials) -> Context:
         """Return the caller's context. Raises UNAUTHORIZED."""
@@ -97,10 +101,10 @@ class TokenGate:
         self, error: ProcedureError, path: str | None, caller: Token | None = None, target: str | None = None
     ) -> None:
         procedure = path if path in self._paths or path in _PAGES else None
-        token_id = caller.token_id if caller else None
+        user_id, token_id = (caller.user_public_id, caller.token_id) if caller else (None, None)
         address, request = request_id.address.get(), request_id.current.get()
         refusals = self._services.refusals
-        refusals.note(Refusal(error.reason or error.code, None, token_id, address, procedure, target, request))
+        refusals.note(Refusal(error.reason or error.code, user_id, token_id, address, procedure, target, request))
 
     def allow(self, context: Context, procedure: Procedure) -> None:
         """Raise FORBIDDEN unless the caller's role may do what the procedure asks."""
@@ -136,28 +140,38 @@ class TokenGate:
         return None
 
     async def check(self, context: Context) -> None:
-        """Raise UNAUTHORIZED once the token of an open socket is no longer valid."""
+        """Raise UNAUTHORIZED once the token of an open socket is no longer valid, or may do something else."""
         try:
-            await self._valid(context.secret)
+            token = await self._valid(context.secret)
         except DatabaseUnavailable:
             return
+        if token.role != context.caller.role:
+            raise refusal("token_invalid", f"the token's role is {token.role} now: connect again")
+
+    async def mark_used(self) -> None:
+        """Store which tokens were used since the last time; apart from the calls, which do not wait for it."""
+        used, self._used = self._used, set()
+        if used:
+            await tokens.mark_used(self._services.db, used)
 
     async def _valid(self, secret: str) -> Token:
         key = tokens.digest(secret)
         now = time.monotonic()
         cached = self._cache.get(key)
         if cached is not None and now - cached[0] < CACHE_SECONDS:
+            self._used.add(cached[1].token_id)
             return cached[1]
         self._cache.pop(key, None)
         token = await tokens.find(self._services.db, secret)
         if token is None:
             raise refusal("token_invalid", "the token is not known")
         if not token.valid:
-            raise refusal("token_invalid", "the token has expired or was revoked")
+            raise refusal("token_invalid", "the token has expired or was revoked, or its user is disabled")
         if token.role != "job":  # a job's token dies with its attempt, at once
             if len(self._cache) >= _CACHE_TOKENS:
                 self._cache.clear()
             self._cache[key] = (now, token)
+            self._used.add(token.token_id)
         return token
 
 

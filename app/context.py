@@ -19,7 +19,8 @@ from app.settings import AppSettings
 from db.actor import Actor
 from db.database import Database
 from db.group import Group
-from db.model import NewTask, Task, Token
+from db.model import NewTask, Task
+from db.tokens import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +65,11 @@ class Context:
         caller = self.caller
         if caller.role in MACHINES:
             return None
-        return Actor(procedure, None, caller.token_id, request_id.address.get(), request_id.current.get())
+        return Actor(
+            procedure,
+            caller.user_public_id,
+            caller.token_id,
+            request_id.address.get(),
+            request_id.current.get(),
+            caller.account_name,
+        )

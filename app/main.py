@@ -48,6 +48,7 @@ from db.migrate import check
 
 _log = logging.getLogger("ado.api")
 _JANITOR_SECONDS = 10.0
+_USED_TOKENS_SECONDS = 10.0
 _CREATIONS = 100  # tasks stored in one commit
 
 
@@ -108,6 +109,7 @@ class Replica:
             "tell": partial(every, settings.poll_seconds, self.services.command_poll.step, name="tell"),
             "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
             "refusals": self.services.refusals.run,
+            "used tokens": partial(every, _USED_TOKENS_SECONDS, self.gate.mark_used, name="used tokens"),
             "janitor": partial(every, _JANITOR_SECONDS, partial(janitor.step, db, settings), name="janitor"),
         }
         for name, run in loops.items():

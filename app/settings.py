@@ -90,6 +90,8 @@ class AppSettings:
     """Largest result of a job, as JSON."""
     task_workers: int = 1000
     """Largest number of jobs of one task."""
+    private_tasks: bool = False
+    """Whether users of role developer see only their own tasks; they act on no others in any case."""
     task_images: tuple[str, ...] = ()
     """Images that a task may choose for its pods, divided by commas; `*` stands for any text."""
     task_node_labels: tuple[str, ...] = ()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cyclopts import App
 
 from cli import durations, exits
-from cli.errors import fail, usage
+from cli.errors import CliError, fail, usage
 from cli.output import Form, talk, write_items, write_one
 
 database = App(name="db", help="The database's schema and its old logs.", help_format="plaintext")
@@ -86,14 +86,29 @@ def prune(*, older_than: str, dsn: str | None = None, output: Form = "text") -> 
     return exits.SUCCESS
 
 
-def token_create(
-    dsn: str, role: str, worker_id: str | None, capabilities: list[str] | None, expires_seconds: float | None
-) -> dict[str, Any]:
-    """Make a token directly on a database, as ``tokens.create`` does."""
+def token_create(dsn: str, wish: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a token directly on a database, from the input of ``tokens.create``."""
     from db import admin, tokens
 
-    token = tokens.new(role, worker_id=worker_id, capabilities=capabilities, expires_seconds=expires_seconds)
+    user = _user(dsn, wish["user"]) if wish["user"] else None
+    token = tokens.new(
+        wish["role"] if user is None else wish["role"] or user["role"],
+        worker_id=wish["workerId"],
+        capabilities=wish["capabilities"],
+        expires_seconds=wish["expiresSeconds"],
+        user_id=user["user_id"] if user else None,
+        name=wish["name"],
+    )
     return {**_on_database(lambda: admin.create_token(dsn, token), dsn), "token": token.token}
+
+
+def _user(dsn: str, name: str) -> dict[str, Any]:
+    from db import admin
+
+    found: dict[str, Any] | None = _on_database(lambda: admin.find_user(dsn, name), dsn)
+    if found is None:
+        raise CliError(f"there is no user {name!r}", "ado users list", exits.UNKNOWN, "no_such_user")
+    return found
 
 
 def token_list(dsn: str) -> list[dict[str, Any]]:

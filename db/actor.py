@@ -16,6 +16,13 @@ class Actor:
     token_id: str | None = None
     address: str | None = None
     request_id: str | None = None
+    name: str | None = None
+    """The name of the user or service, for events and lists."""
+
+    @property
+    def account(self) -> str | None:
+        """Public id of the user, or of the service's token."""
+        return self.user_id or self.token_id
 
 
 def parameter(actor: Actor | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,13 +49,27 @@ def revoke_token(dsn: str, token_id: str) -> Mapping[str, Any] | None:
     return rows[0] if rows else None
 
 
+def find_user(dsn: str, name: str) -> Mapping[str, Any] | None:
+    """Return a user's row by name or public id; None for an unknown one."""
+    rows = _run(dsn, "find_user", user_name=name)
+    return rows[0] if rows else None
+
+
+def _person() -> str:
+    """Return the name under which the person at this machine is shown."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without an entry in the system's table
+        return f"uid-{os.getuid()}"
+
+
 def ensure_token(dsn: str, file: Path) -> None:
     """Make sure that ``file`` holds an administrator's token that this database knows; 0600, one line."""
     if file.exists():
         found = _run(dsn, "find_token", digest=tokens.digest(file.read_text("utf-8").strip()))
         if found and found[0]["valid"]:
             return
-    token = tokens.new("admin")
+    token = tokens.new("admin", name=_person())
     create_token(dsn, token)
     staging = file.with_suffix(f".{os.getpid()}")
     with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:

@@ -191,6 +191,8 @@ class Task:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     jobs: tuple[Job, ...]
+    created_by: str | None = None
+    """The name of the user or service."""
     prompt_cut: bool = False
     """Whether ``prompt`` is only its beginning."""
 
@@ -224,6 +226,7 @@ class Task:
             finished_at=None,
             cancel_requested_at=None,
             jobs=tuple(Job.created(task_id, job) for job in range(new.workers)),
+            created_by=new.actor.name if new.actor else None,
         )
 
     @classmethod
@@ -257,6 +260,7 @@ class Task:
             cancel_requested_at=row["cancel_requested_at"],
             jobs=tuple(jobs),
             prompt_cut=bool(row.get("prompt_cut")),
+            created_by=row["creator_name"],
         )
 
 
@@ -389,18 +393,3 @@ class Worker:
             problem=row["problem"],
             jobs=tuple(jobs),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """Whom a token belongs to."""
-
-    token_id: str
-    role: str
-    worker_id: str | None
-    capabilities: Sequence[str] | None
-    task_id: int | None
-    job: int | None
-    attempt: int | None
-    expires_at: datetime | None
-    valid: bool

@@ -65,15 +65,29 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "sealed": task.sealed_environment,
         "needs": sorted({task.agent, *task.requires, *(["pod"] if task.pod else [])}),
         "base_file": task.base_file,
-        "event": {"agent": task.agent, "workers": task.workers, "prompt": task.prompt[:200]},
+        "event": _created_event(task),
         "actor": task.actor,
     }
 
 
-async def find_by_key(db: Database, key: str) -> tuple[int, bytes] | None:
-    """Return id and input digest of the task that was created under an idempotency key."""
+def _created_event(task: NewTask) -> dict[str, Any]:
+    event: dict[str, Any] = {"agent": task.agent, "workers": task.workers, "prompt": task.prompt[:200]}
+    return event | ({"by": task.actor.name} if task.actor and task.actor.name else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """The task that was created under an idempotency key, the digest of its input, and who created it."""
+
+    task_id: int
+    digest: bytes
+    created_by: str | None
+
+
+async def find_by_key(db: Database, key: str) -> Keyed | None:
+    """Return the task that was created under an idempotency key."""
     row = await db.optional("find_task_by_key", idempotency_key=key)
-    return (row["task_id"], row["input_digest"]) if row else None
+    return Keyed(row["task_id"], row["input_digest"], row["created_by"]) if row else None
 
 
 _MESSAGE_CHARS = 1_000_000
@@ -93,11 +107,19 @@ async def get(db: Database, task_id: int, *, job: int | None = None, result_limi
 
 
 async def page(
-    db: Database, *, status: str | None, labels: Mapping[str, str], limit: int, bytes_: int, before: int | None
+    db: Database,
+    *,
+    status: str | None,
+    labels: Mapping[str, str],
+    limit: int,
+    bytes_: int,
+    before: int | None,
+    creators: Sequence[str] | None = None,
 ) -> tuple[list[Task], bool]:
     """Return up to ``limit`` tasks and about ``bytes_`` of them, newest first, and whether there are older ones.
 
     They have the beginnings of their prompts and messages, and no results.
+    ``creators`` are public ids of users and services; None: whoever created them.
     """
     rows = await db.many(
         "list_tasks",
@@ -107,6 +129,7 @@ async def page(
         row_limit=limit,
         byte_limit=bytes_,
         prompt_chars=_LISTED_PROMPT_CHARS,
+        creators=creators,
     )
     named = [row["task_id"] for row in rows]
     jobs = await db.many("get_jobs", task_ids=named, job=None, result_limit=0, message_chars=0)
@@ -251,8 +274,13 @@ async def set_value(
 
 
 async def watched(
-    db: Database, *, newest: int | None, known: Sequence[int], late_ids: int, limit: int
+    db: Database, *, newest: int | None, known: Sequence[int], late_ids: int, limit: int, creator: str | None = None
 ) -> list[tuple[int, Status, int]]:
-    """Return id, status and last seq of the newest open tasks, of known ones, and of those around ``newest``."""
-    rows = await db.many("watched_tasks", newest=newest, known=known, late_ids=late_ids, row_limit=limit)
+    """Return id, status and last seq of the newest open tasks, of known ones, and of those around ``newest``.
+
+    With ``creator``, the public id of a user or service, only of tasks that it created.
+    """
+    rows = await db.many(
+        "watched_tasks", newest=newest, known=known, late_ids=late_ids, row_limit=limit, creator=creator
+    )
     return [(row["task_id"], row["status"], row["last_seq"]) for row in rows]

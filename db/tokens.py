@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,40 @@ class NewToken:
 
     token: str
     values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Whom a token belongs to."""
+
+    token_id: str
+    role: str
+    worker_id: str | None
+    capabilities: Sequence[str] | None
+    task_id: int | None
+    job: int | None
+    attempt: int | None
+    expires_at: datetime | None
+    valid: bool
+    user_id: int | None = None
+    user_name: str | None = None
+    name: str | None = None
+    """What the token is for; the name of its service."""
+
+    @property
+    def user_public_id(self) -> str | None:
+        """Public id of the user; None for a service."""
+        return None if self.user_id is None else f"user-{self.user_id}"
+
+    @property
+    def account(self) -> str:
+        """Public id of who acts: the user, or the service's token."""
+        return self.user_public_id or self.token_id
+
+    @property
+    def account_name(self) -> str:
+        """The name to show of who acts."""
+        return self.user_name or self.name or self.token_id
 
 
 def digest(token: str) -> bytes:
@@ -37,6 +71,8 @@ def new(
     worker_id: str | None = None,
     capabilities: Sequence[str] | None = None,
     expires_seconds: float | None = None,
+    user_id: int | None = None,
+    name: str | None = None,
 ) -> NewToken:
     """Make a token; nothing is stored yet."""
     token = secret()
@@ -47,6 +83,8 @@ def new(
         "worker_id": worker_id,
         "capabilities": None if capabilities is None else sorted(set(capabilities)),
         "expires_seconds": expires_seconds,
+        "user_id": user_id,
+        "token_name": name,
     }
     return NewToken(token, values)
 
@@ -71,6 +109,11 @@ async def revoke(db: Database, token_id: str, actor: Actor | None = None) -> Map
     """Revoke a token; None for an unknown id."""
     row = await db.optional("revoke_token", token_id=token_id, actor=parameter(actor))
     return dict(row) if row else None
+
+
+async def mark_used(db: Database, token_ids: Collection[str]) -> None:
+    """Note that tokens were used, each at most once a minute."""
+    await db.many("mark_used_tokens", token_ids=sorted(token_ids))
 
 
 async def prune(db: Database) -> int:

@@ -23,6 +23,7 @@ from app.context import Context
 from app.reasons import refusal
 from app.routers.ids import no_such_file, parse_job, parse_task
 from app.routers.limits import ABOUT_BYTES, limit_json
+from app.routers.ownership import check_may_see, only_creator
 from app.routers.protocol import Attempt, WorkerId, own
 from app.routers.shapes import Wire, job_id
 from app.rpc.procedure import mutation, query
@@ -32,10 +33,13 @@ from db.files import Fence, File, Kind
 CHUNK_BYTES = 1024 * 1024
 _READABLE: dict[str, frozenset[str]] = {
     "viewer": frozenset({"result"}),
+    "developer": frozenset({"result", "base"}),
     "operator": frozenset({"result", "base"}),
     "admin": frozenset({"result", "base", "checkpoint"}),
     "worker": frozenset({"result", "base", "checkpoint"}),
 }
+_SENDERS = frozenset({"developer", "operator"})
+"""Who sends what tasks begin with, and nothing else."""
 
 FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -163,7 +167,7 @@ def _fence(context: Context, input: BeginInput) -> Fence | None:
         return None
     if input.worker_id is None or input.job_id is None or input.attempt is None:
         raise refusal("invalid_input", f"{input.kind}: workerId, jobId and attempt are wanted", field="jobId")
-    if context.caller.role == "operator":
+    if context.caller.role in _SENDERS:
         raise refusal("forbidden", "only the worker that holds a job sends its results")
     own(context, input.worker_id)
     return Fence(*parse_job(input.job_id), input.attempt, input.worker_id)
@@ -189,7 +193,7 @@ def _count(size: int) -> int:
 async def _written(context: Context, file_id: str) -> File:
     """Return a file that the caller may write to. Raises NOT_FOUND."""
     file = await files.get(context.db, file_id)
-    if file is None or (context.caller.role == "operator" and file.kind != "base"):
+    if file is None or (context.caller.role in _SENDERS and file.kind != "base"):
         raise no_such_file(file_id)
     if context.caller.role == "worker" and file.worker_id != context.caller.worker_id:
         raise no_such_file(file_id)
@@ -251,6 +255,7 @@ async def read(context: Context, input: ReadInput) -> Piece:
     file = await files.get(context.db, input.file_id)
     if file is None or file.completed_at is None or not await _may_read(context, [file]):
         raise no_such_file(input.file_id)
+    await _check_task(context, file)
     if input.offset % CHUNK_BYTES or input.offset > file.size:
         raise refusal("invalid_input", f"offset: a multiple of {CHUNK_BYTES} is wanted", field="offset")
     data = await files.read(context.db, file.file_id, input.offset // CHUNK_BYTES)
@@ -260,8 +265,19 @@ async def read(context: Context, input: ReadInput) -> Piece:
 @query(access=READ_FILES)
 async def listing(context: Context, input: FilesInput) -> Files:
     """Return the files of a task that the caller may read, by job."""
-    found = await files.listing(context.db, parse_task(input.task_id))
+    task_id = parse_task(input.task_id)
+    await check_may_see(context, task_id)
+    found = await files.listing(context.db, task_id)
     return Files(items=[FileInfo.of(file) for file in await _may_read(context, found)])
+
+
+async def _check_task(context: Context, file: File) -> None:
+    """Raise NOT_FOUND for a file of a task that is hidden from the caller, and for one that no task has taken yet."""
+    if only_creator(context) is None:
+        return
+    if file.task_id is None:
+        raise no_such_file(file.file_id)
+    await check_may_see(context, file.task_id)
 
 
 async def _may_read(context: Context, found: list[File]) -> list[File]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from app.reasons import refusal
+from app.rpc.errors import ProcedureError
 
 _TASK = re.compile(r"(?:task-)?([1-9]\d{0,17})", re.ASCII)
 _JOB = re.compile(r"(?:task-)?([1-9]\d{0,17})/(\d{1,9})", re.ASCII)
@@ -24,7 +25,7 @@ def parse_job(text: str) -> tuple[int, int]:
     raise no_such_job(text)
 
 
-def no_such_task(text: str) -> Exception:
+def no_such_task(text: str) -> ProcedureError:
     """Make the error for an unknown task."""
     return refusal("no_such_task", f"there is no task {text[:100]!r}")
 

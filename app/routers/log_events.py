@@ -33,6 +33,8 @@ class CreatedEvent(LogEvent, tag="created"):
     workers: int
     prompt: str
     """Its beginning."""
+    by: str | UnsetType = UNSET
+    """The user or service who made it."""
 
 
 class StartedEvent(LogEvent, tag="started"):
@@ -85,12 +87,14 @@ class RetriedEvent(LogEvent, tag="retried"):
     """Somebody asked for the failed jobs to run again."""
 
     jobs: list[int]
+    by: str | None = None
 
 
 class CancelRequestedEvent(LogEvent, tag="cancel_requested"):
     """Somebody asked for the task to end."""
 
     reason: str | None = None
+    by: str | None = None
 
 
 class PodEvent(LogEvent, tag="pod"):

@@ -96,17 +96,17 @@ class Job(Wire):
             job=job.job,
             status=job.status,
             attempt=job.attempt,
-            worker_id=_or_unset(job.worker_id),
-            exit_code=_or_unset(job.exit_code),
-            reason=_or_unset(job.reason),
-            message=_or_unset(job.message),
-            result=_or_unset(job.result),
-            result_bytes=_or_unset(job.left_out_bytes),
-            usage=_or_unset(job.usage),
-            dropped_bytes=_or_unset(job.dropped_bytes or None),
-            retry_at=_or_unset(job.retry_at),
-            started_at=_or_unset(job.started_at),
-            finished_at=_or_unset(job.finished_at),
+            worker_id=or_unset(job.worker_id),
+            exit_code=or_unset(job.exit_code),
+            reason=or_unset(job.reason),
+            message=or_unset(job.message),
+            result=or_unset(job.result),
+            result_bytes=or_unset(job.left_out_bytes),
+            usage=or_unset(job.usage),
+            dropped_bytes=or_unset(job.dropped_bytes or None),
+            retry_at=or_unset(job.retry_at),
+            started_at=or_unset(job.started_at),
+            finished_at=or_unset(job.finished_at),
             pod=JobPod.of(job.pod) if job.pod else UNSET,
         )
 
@@ -132,6 +132,8 @@ class Task(Wire, omit_defaults=False):
     jobs: list[Job]
     prompt_cut: bool | UnsetType = UNSET
     """Whether ``prompt`` is only its beginning, as in a list."""
+    created_by: str | UnsetType = UNSET
+    """The name of the user or service who created it."""
     reason: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
     failed_job: int | UnsetType = UNSET
@@ -165,17 +167,18 @@ class Task(Wire, omit_defaults=False):
             last_seq=task.last_seq,
             created_at=task.created_at,
             jobs=[Job.of(job) for job in task.jobs],
-            prompt_cut=_or_unset(task.prompt_cut or None),
-            reason=_or_unset(task.reason),
-            message=_or_unset(task.message),
-            failed_job=_or_unset(task.failed_job),
-            agent_args=_or_unset(task.agent_args),
-            timeout_seconds=_or_unset(task.timeout_seconds),
-            start_within_seconds=_or_unset(task.start_within_seconds),
-            start_by=_or_unset(task.start_by),
-            started_at=_or_unset(task.started_at),
-            finished_at=_or_unset(task.finished_at),
-            cancel_requested_at=_or_unset(task.cancel_requested_at),
+            created_by=or_unset(task.created_by),
+            prompt_cut=or_unset(task.prompt_cut or None),
+            reason=or_unset(task.reason),
+            message=or_unset(task.message),
+            failed_job=or_unset(task.failed_job),
+            agent_args=or_unset(task.agent_args),
+            timeout_seconds=or_unset(task.timeout_seconds),
+            start_within_seconds=or_unset(task.start_within_seconds),
+            start_by=or_unset(task.start_by),
+            started_at=or_unset(task.started_at),
+            finished_at=or_unset(task.finished_at),
+            cancel_requested_at=or_unset(task.cancel_requested_at),
         )
 
 
@@ -211,8 +214,8 @@ class ClaimedJob(Wire):
             env=dict(job.environment),
             workers=job.workers,
             token=job.token,
-            timeout_seconds=_or_unset(job.timeout_seconds),
-            workspace=_or_unset(job.workspace),
+            timeout_seconds=or_unset(job.timeout_seconds),
+            workspace=or_unset(job.workspace),
         )
 
 
@@ -264,13 +267,13 @@ class Worker(Wire, omit_defaults=False):
             slots=worker.slots,
             jobs=[attempt_ref(key) for key in worker.jobs],
             labels=dict(worker.labels),
-            version=_or_unset(worker.version),
-            pid=_or_unset(worker.pid),
-            host=_or_unset(worker.host),
-            backend=_or_unset(worker.backend),
-            problem=_or_unset(worker.problem),
-            last_heartbeat_at=_or_unset(worker.last_heartbeat_at),
-            started_at=_or_unset(worker.started_at),
+            version=or_unset(worker.version),
+            pid=or_unset(worker.pid),
+            host=or_unset(worker.host),
+            backend=or_unset(worker.backend),
+            problem=or_unset(worker.problem),
+            last_heartbeat_at=or_unset(worker.last_heartbeat_at),
+            started_at=or_unset(worker.started_at),
         )
 
 
@@ -284,5 +287,6 @@ def attempt_ref(key: model.AttemptKey) -> AttemptRef:
     return AttemptRef(job_id=job_id(key[0], key[1]), attempt=key[2])
 
 
-def _or_unset(value: Any) -> Any:
+def or_unset(value: Any) -> Any:
+    """Return a value for an optional member; None is left out."""
     return UNSET if value is None else value

@@ -26,6 +26,7 @@ from app.routers.log_events import (
     WorkerChange,
     WorkerRemoved,
 )
+from app.routers.ownership import check_may_see, hide_jobs, only_creator
 from app.routers.shapes import Wire, Worker
 from app.routers.times import in_utc
 from app.rpc.procedure import Tracked, subscription
@@ -79,6 +80,7 @@ async def task_progress(context: Context, input: TailInput) -> AsyncIterator[Tra
 async def _read(context: Context, input: TailInput, selection: Selection) -> AsyncIterator[Tracked[Any]]:
     task_id = parse_task(input.task_id)
     patiently = context.services.tail.patiently
+    await patiently(lambda: check_may_see(context, task_id))
     state = await patiently(lambda: events.state(context.db, task_id))
     if state is None:
         raise no_such_task(input.task_id)
@@ -144,7 +146,14 @@ def _changed(before: Mapping[K, V], after: Mapping[K, V]) -> list[V]:
 
 
 async def _look(context: Context, newest: int | None, known: list[int]) -> list[Seen]:
-    found = await tasks.watched(context.db, newest=newest, known=known, late_ids=LATE_IDS, limit=_OPEN_TASKS)
+    found = await tasks.watched(
+        context.db,
+        newest=newest,
+        known=known,
+        late_ids=LATE_IDS,
+        limit=_OPEN_TASKS,
+        creator=only_creator(context),
+    )
     return [Seen(*row) for row in found]
 
 
@@ -154,7 +163,7 @@ def _state(task: Seen) -> TaskState:
 
 async def _workers(context: Context) -> dict[str, Worker]:
     """Return the workers without what changes at every heartbeat."""
-    found = {worker.worker_id: Worker.of(worker) for worker in await workers.listing(context.db)}
-    for shape in found.values():
+    shapes = await hide_jobs(context, [Worker.of(worker) for worker in await workers.listing(context.db)])
+    for shape in shapes:
         shape.last_heartbeat_at = UNSET
-    return found
+    return {shape.worker_id: shape for shape in shapes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.routers import append, audit, files, protocol, stream, system, tasks, tokens, values, workers
+from app.routers import append, audit, files, protocol, stream, system, tasks, tokens, users, values, workers
 from app.rpc.registry import Registry
 
 
@@ -46,5 +46,11 @@ def registry() -> Registry:
             "tokens.list": tokens.listing,
             "tokens.revoke": tokens.revoke,
             "audit.list": audit.listing,
+            "users.list": users.listing,
+            "users.add": users.add,
+            "users.set": users.change,
+            "users.disable": users.disable,
+            "users.limitRole": users.limit_role,
+            "users.whoami": users.whoami,
         }
     )

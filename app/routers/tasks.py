@@ -11,19 +11,20 @@ import msgspec
 import orjson
 from msgspec import UNSET, Meta, UnsetType, field
 
-from app.auth import OPERATE, READ
+from app.auth import READ, RUN_TASKS
 from app.context import Context
 from app.reasons import refusal
 from app.routers.fitting import fitting
 from app.routers.ids import no_such_file, no_such_job, no_such_task, parse_task
 from app.routers.limits import AGENT_ARGS_BYTES, LABELS_BYTES, POD_BYTES, limit, limit_json
+from app.routers.ownership import check_may_change, check_may_see, only_creator
 from app.routers.pods import Pod, check, wish_of
 from app.routers.shapes import Resources, Task, Wire
 from app.routers.texts import refuse_nul
 from app.rpc.errors import ProcedureError
 from app.rpc.procedure import mutation, query
 from app.settings import AppSettings
-from db import events, model, tasks
+from db import events, model, tasks, users
 from db.actor import Actor
 from db.model import TERMINAL, Status
 
@@ -91,12 +92,14 @@ class CreateInput(Wire):
 
 
 class ListInput(Wire):
-    """Which tasks to list."""
+    """Which tasks to list: ``mine`` are the caller's, ``createdBy`` those of a user or service by name or id."""
 
     status: Status | None = None
     labels: dict[str, str] = {}
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     cursor: str | None = None
+    mine: bool = False
+    created_by: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
 class TaskPage(Wire, omit_defaults=False):
@@ -122,7 +125,7 @@ class UpdateInput(Wire):
     labels: dict[str, str] | None = None
 
 
-@mutation(access=OPERATE)
+@mutation(access=RUN_TASKS)
 async def create(context: Context, input: CreateInput) -> Task:
     """Queue a task; the same idempotencyKey with the same input gives the task that exists."""
     members = msgspec.to_builtins(input)
@@ -154,9 +157,11 @@ async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
     if found is None and input.workspace is not None and input.workspace.file_id is not None:
         raise no_such_file(input.workspace.file_id)
     older = _digest(msgspec.to_builtins(input))  # how release 0.1.0 did it: its tasks may be asked for again
-    if found is None or found[1] not in (digest, older):
+    if found is None or found.digest not in (digest, older):
         raise refusal("idempotency_conflict", "this idempotencyKey was used with other input")
-    return found[0]
+    if context.caller.role == "developer" and found.created_by != context.caller.account:
+        raise refusal("idempotency_conflict", "this idempotencyKey was used by somebody else")
+    return found.task_id
 
 
 def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor | None) -> model.NewTask:
@@ -227,14 +232,16 @@ async def get_task(context: Context, task_id: int, job: int | None = None) -> Ta
 @query(access=READ)
 async def get(context: Context, input: GetInput) -> Task:
     """Return a task with its jobs; results that are too many for one answer are left out, the largest first."""
-    return await get_task(context, parse_task(input.task_id), input.job)
+    task_id = parse_task(input.task_id)
+    await check_may_see(context, task_id)
+    return await get_task(context, task_id, input.job)
 
 
 @query(access=READ)
 async def listing(context: Context, input: ListInput) -> TaskPage:
     """Return tasks, newest first, with the beginnings of their prompts and without results."""
     before = _parse_cursor(input.cursor) if input.cursor else None
-    refuse_nul(labels=input.labels)
+    refuse_nul(labels=input.labels, createdBy=input.created_by)
     limit_json("labels", input.labels, LABELS_BYTES)
     page, more = await tasks.page(
         context.db,
@@ -243,10 +250,20 @@ async def listing(context: Context, input: ListInput) -> TaskPage:
         limit=input.limit,
         bytes_=context.services.settings.body_bytes,
         before=before,
+        creators=await _creators(context, input),
     )
     items = fitting([Task.of(task) for task in page], context.services.settings.body_bytes)
     more = more or len(items) < len(page)
     return TaskPage(items=items, next_cursor=items[-1].task_id if more else UNSET)
+
+
+async def _creators(context: Context, input: ListInput) -> list[str] | None:
+    """Return whose tasks are wanted, by public id; None: everybody's."""
+    wanted = None if input.created_by is None else set(await users.accounts(context.db, input.created_by))
+    for account in (context.caller.account if input.mine else None, only_creator(context)):
+        if account is not None:
+            wanted = {account} if wanted is None else wanted & {account}
+    return None if wanted is None else sorted(wanted)
 
 
 def _parse_cursor(text: str) -> int:
@@ -263,10 +280,11 @@ class Removed(Wire, omit_defaults=False):
     removed: bool
 
 
-@mutation(access=OPERATE)
+@mutation(access=RUN_TASKS)
 async def remove(context: Context, input: TaskInput) -> Removed:
     """Delete a task that has ended, with its log, values, environment and files. What it cost stays counted."""
     task_id = parse_task(input.task_id)
+    await check_may_change(context, task_id)
     status = await tasks.remove(context.db, task_id, context.actor("tasks.remove"))
     if status is None:
         raise no_such_task(input.task_id)
@@ -275,19 +293,21 @@ async def remove(context: Context, input: TaskInput) -> Removed:
     return Removed(task_id=f"task-{task_id}", removed=True)
 
 
-@mutation(access=OPERATE)
+@mutation(access=RUN_TASKS)
 async def cancel(context: Context, input: CancelInput) -> Task:
     """Stop a task; repeating it changes nothing."""
     task_id = parse_task(input.task_id)
     refuse_nul(reason=input.reason)
+    await check_may_change(context, task_id)
     await tasks.cancel(context.db, task_id, input.reason, context.actor("tasks.cancel"))
     return await get_task(context, task_id)
 
 
-@mutation(access=OPERATE)
+@mutation(access=RUN_TASKS)
 async def retry(context: Context, input: TaskInput) -> Task:
     """Queue the failed and cancelled jobs again."""
     task_id = parse_task(input.task_id)
+    await check_may_change(context, task_id)
     retried = await tasks.retry(context.db, task_id, context.actor("tasks.retry"))
     task = await get_task(context, task_id)
     if not retried:
@@ -300,10 +320,11 @@ async def retry(context: Context, input: TaskInput) -> Task:
     return task
 
 
-@mutation(access=OPERATE)
+@mutation(access=RUN_TASKS)
 async def update(context: Context, input: UpdateInput) -> Task:
     """Change priority or labels of the version that the caller saw."""
     task_id = parse_task(input.task_id)
+    await check_may_change(context, task_id)
     if input.labels is not None:
         refuse_nul(labels=input.labels)
         limit_json("labels", input.labels, LABELS_BYTES)

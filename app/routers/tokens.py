@@ -11,14 +11,24 @@ from app.auth import ADMINISTER
 from app.context import Context
 from app.reasons import refusal
 from app.routers.shapes import Wire
+from app.routers.texts import refuse_nul
+from app.routers.users import find_user
 from app.rpc.procedure import mutation, query
 from db import tokens
+from db.users import User
+
+RANKS = ("viewer", "developer", "operator", "admin")
 
 
 class CreateInput(Wire):
     """Whom the token is for, and for how long."""
 
-    role: Literal["viewer", "operator", "admin", "worker"]
+    role: Literal["viewer", "developer", "operator", "admin", "worker"] | None = None
+    """Absent: the user's."""
+    user: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    """Whose token it is, by name or id; absent: a service's."""
+    name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    """What it is for; the name of the service."""
     worker_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     capabilities: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_length=200)] | None = None
     expires_seconds: Annotated[float, Meta(gt=0, le=3.2e9)] | None = None
@@ -45,6 +55,10 @@ class Token(Wire, omit_defaults=False):
     token_id: str
     role: str
     created_at: datetime
+    name: str | UnsetType = UNSET
+    user: str | UnsetType = UNSET
+    created_by: str | UnsetType = UNSET
+    last_used_at: datetime | UnsetType = UNSET
     worker_id: str | UnsetType = UNSET
     capabilities: list[str] | UnsetType = UNSET
     expires_at: datetime | UnsetType = UNSET
@@ -66,19 +80,38 @@ class Revoked(Wire, omit_defaults=False):
 
 @mutation(access=ADMINISTER)
 async def create(context: Context, input: CreateInput) -> Created:
-    """Make a token."""
-    if (input.role == "worker") != (input.worker_id is not None):
+    """Make a token; a user's may do no more than the user."""
+    refuse_nul(name=input.name, workerId=input.worker_id, capabilities=input.capabilities)
+    user = await find_user(context, input.user) if input.user is not None else None
+    role = _role(input, user)
+    if (role == "worker") != (input.worker_id is not None):
         raise refusal("invalid_input", "workerId: a worker token names its worker, others none", field="workerId")
-    if input.capabilities and input.role != "worker":
+    if input.capabilities and role != "worker":
         raise refusal("invalid_input", "capabilities: they bound a worker's token, no other's", field="capabilities")
     token = tokens.new(
-        input.role,
+        role,
         worker_id=input.worker_id,
         capabilities=input.capabilities,
         expires_seconds=input.expires_seconds,
+        user_id=user.user_id if user else None,
+        name=input.name,
     )
     row = await tokens.create(context.db, token, context.actor("tokens.create"))
     return Created(token_id=row["token_id"], token=token.token, role=row["role"], expires_at=row["expires_at"])
+
+
+def _role(input: CreateInput, user: User | None) -> str:
+    """Return the role of a new token. Raises BAD_REQUEST, CONFLICT for a disabled user."""
+    if user is None:
+        if input.role is None:
+            raise refusal("invalid_input", "role: it is missing", field="role")
+        return input.role
+    if user.disabled_at is not None:
+        raise refusal("user_disabled", f"the user {user.name} is disabled")
+    role = input.role or user.role
+    if role not in RANKS or RANKS.index(role) > RANKS.index(user.role):
+        raise refusal("invalid_input", f"role: {user.name} is {user.role}, its tokens may do no more", field="role")
+    return role
 
 
 @query(access=ADMINISTER)

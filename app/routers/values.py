@@ -12,6 +12,7 @@ from app.context import Context
 from app.reasons import refusal
 from app.routers.ids import no_such_task, parse_task
 from app.routers.limits import limit_json
+from app.routers.ownership import check_may_change, check_may_see
 from app.routers.shapes import Wire
 from app.rpc.procedure import mutation, query
 from db import events, tasks, tokens
@@ -71,11 +72,12 @@ def _value(value: tasks.Value) -> Value:
     return Value(key=value.key, value=orjson.loads(value.value), version=value.version)
 
 
-async def _task(context: Context, text: str) -> int:
+async def _task(context: Context, text: str, *, write: bool = False) -> int:
     task_id = parse_task(text)
     caller = context.caller
     if caller.role == "job" and caller.task_id != task_id:
         raise refusal("forbidden", "a job's token reaches only the store of its own task")
+    await (check_may_change if write else check_may_see)(context, task_id)
     if await events.state(context.db, task_id) is None:
         raise no_such_task(text)
     return task_id
@@ -104,7 +106,7 @@ async def listing(context: Context, input: PrefixInput) -> Values:
 async def _write(context: Context, input: SetInput | CasInput, version: int | None, procedure: str) -> Value:
     settings = context.services.settings
     limit_json("value", input.value, settings.kv_bytes)
-    task_id = await _task(context, input.task_id)
+    task_id = await _task(context, input.task_id, write=True)
     caller = context.caller
     written = await tasks.set_value(
         context.db,

@@ -10,6 +10,7 @@ from app.auth import OPERATE, READ
 from app.context import Context
 from app.reasons import refusal
 from app.routers.limits import SCALE_BYTES, limit_json
+from app.routers.ownership import hide_jobs
 from app.routers.shapes import Spawner, Wire, Worker, WorkerState
 from app.rpc.procedure import mutation, query
 from db import jobs, workers
@@ -59,7 +60,8 @@ class Scale(Wire, omit_defaults=False):
 @query(access=READ)
 async def listing(context: Context, input: ListInput) -> WorkerList:
     """Return the workers, those that ended lately included."""
-    return WorkerList(items=[Worker.of(worker) for worker in await workers.listing(context.db, input.state)])
+    found = [Worker.of(worker) for worker in await workers.listing(context.db, input.state)]
+    return WorkerList(items=await hide_jobs(context, found))
 
 
 @query(access=READ)
@@ -72,7 +74,7 @@ async def status(context: Context) -> Status:
     queued, running = await jobs.counts(context.db)
     waiting = [{"needs": sorted(demand.needs), "jobs": demand.jobs} for demand in await jobs.ready_demands(context.db)]
     return Status(
-        workers=[Worker.of(worker) for worker in found if worker.state != "stopped"],
+        workers=await hide_jobs(context, [Worker.of(worker) for worker in found if worker.state != "stopped"]),
         counts=counts,
         queue={"queued": queued, "running": running, "waiting": waiting},
         spawners=[_spawner(spawner) for spawner in await workers.spawners(context.db)],

@@ -35,10 +35,11 @@ def _first_line(text: str, length: int = 50) -> str:
 
 
 def _show(task: dict[str, Any], options: Options) -> None:
+    creator = [f"by {task['createdBy']}"] if task.get("createdBy") else []
     times = [f"{name} {task.get(f'{name}At', '-')}" for name in ("created", "started", "finished")]
     jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
     lines = [
-        f"{task['taskId']}  {task['status']}  agent {task['agent']}  {jobs}",
+        "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator]),
         "  ".join(times),
         _first_line(task["prompt"], 200),
         *summary(task),
@@ -59,6 +60,8 @@ def list_(
     limit: int = 20,
     cursor: str | None = None,
     all: Annotated[bool, Parameter(name="--all")] = False,
+    mine: bool = False,
+    created_by: str | None = None,
     options: Options = _NO_OPTIONS,
 ) -> int:
     """List tasks, newest first.
@@ -75,17 +78,22 @@ def list_(
         Where the list before ended.
     all
         List all of them.
+    mine
+        Only the tasks that you created.
+    created_by
+        Only the tasks of a user or service, by name or id.
     """
     labels = dict(entry.partition("=")[::2] for entry in label or [])
     if limit < 1:
         raise usage(f"--limit {limit}: at least one task is listed", "example: ado tasks list --limit 20")
-    wish = {"labels": labels, "status": status, "cursor": cursor}
+    wish = {"labels": labels, "status": status, "cursor": cursor, "mine": mine, "createdBy": created_by}
     found = list(pages(http(choose(options)), wish, None if all else limit))
     items = [task for page in found for task in page["items"]]
-    rows = [["task", "status", "agent", "jobs", "created", "prompt"]]
+    rows = [["task", "status", "agent", "jobs", "created", "by", "prompt"]]
     rows += [
-        [t["taskId"], t["status"], t["agent"], str(t["workers"]), ago(t["createdAt"]), _first_line(t["prompt"])]
+        [t["taskId"], t["status"], t["agent"], str(t["workers"]), ago(t["createdAt"]), t.get("createdBy", "-"), prompt]
         for t in items
+        for prompt in [_first_line(t["prompt"])]
     ]
     more = found[-1].get("nextCursor")
     write_items({"items": items, **({"nextCursor": more} if more else {})}, options.output, "taskId", rows)

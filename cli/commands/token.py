@@ -30,7 +30,9 @@ def _shape(row: Mapping[str, Any]) -> dict[str, Any]:
 @tokens.command
 def create(
     *,
-    role: Literal["viewer", "operator", "admin", "worker"],
+    role: Literal["viewer", "developer", "operator", "admin", "worker"] | None = None,
+    user: str | None = None,
+    name: str | None = None,
     worker: str | None = None,
     capability: list[str] | None = None,
     expires: str | None = None,
@@ -42,7 +44,11 @@ def create(
     Parameters
     ----------
     role
-        viewer, operator, admin or worker.
+        viewer, developer, operator, admin or worker; not given with --user: the user's.
+    user
+        Whose token it is, by name or id; a token of no user is a service's.
+    name
+        What it is for, for example laptop; the name of the service.
     worker
         The one worker id that a worker token is for.
     capability
@@ -52,18 +58,26 @@ def create(
     dsn
         Make it directly on this database; ADO_DSN does the same.
     """
+    if role is None and user is None:
+        raise usage("neither a role nor a user is named", "give --role ROLE or --user NAME")
     if (role == "worker") != (worker is not None):
         raise usage("--role worker goes with --worker ID, and no other role does", "see ado token create --help")
     if capability and role != "worker":
         raise usage("--capability is for --role worker", "leave it out")
-    seconds = durations.parse(expires) if expires else None
+    wish = {
+        "role": role,
+        "user": user,
+        "name": name,
+        "workerId": worker,
+        "capabilities": capability,
+        "expiresSeconds": durations.parse(expires) if expires else None,
+    }
     if database := dsn or os.environ.get("ADO_DSN"):
         from cli.database import token_create
 
-        stored = token_create(database, role, worker, capability, seconds)
+        stored = token_create(database, wish)
         made: dict[str, Any] = {"expiresAt": None, **_shape(stored)}
     else:
-        wish = {"role": role, "workerId": worker, "capabilities": capability, "expiresSeconds": seconds}
         made = http(choose(options)).mutate("tokens.create", wish)
     said = f"{made['tokenId']} ({made['role']}, expires {made.get('expiresAt') or 'never'}); it is not shown again"
     write_one(made, options.output, "tokenId", [made.get("token") or ""], said=said)
@@ -85,13 +99,9 @@ def list_(*, dsn: str | None = None, options: Options = _NO_OPTIONS) -> int:
         found: dict[str, Any] = {"items": [_shape(row) for row in token_list(database)]}
     else:
         found = http(choose(options)).query("tokens.list")
-    rows = [["token", "role", "worker", "created", "expires", "revoked"]]
-    optional = ("workerId", "expiresAt", "revokedAt")
-    rows += [
-        [t["tokenId"], t["role"], worker, t["createdAt"], expires, revoked]
-        for t in found["items"]
-        for worker, expires, revoked in [[t.get(name) or "-" for name in optional]]
-    ]
+    rows = [["token", "role", "user", "name", "worker", "created", "by", "last used", "expires", "revoked"]]
+    columns = ("user", "name", "workerId", "createdAt", "createdBy", "lastUsedAt", "expiresAt", "revokedAt")
+    rows += [[t["tokenId"], t["role"], *(t.get(column) or "-" for column in columns)] for t in found["items"]]
     write_items(found, options.output, "tokenId", rows)
     return exits.SUCCESS
 

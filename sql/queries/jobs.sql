@@ -155,7 +155,7 @@ with reports as materialized (
         :results::text[], :usages::text[])
         as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage)
 ), locked_jobs as materialized (
-    select r.*, j.failures, j.interruptions + case r.outcome when 'released' then 1 else 0 end as interruptions,
+    select r.*, j.user_id, j.failures, j.interruptions + case r.outcome when 'released' then 1 else 0 end as interruptions,
            j.stop_reason, nullif(j.dropped_bytes, 0) as dropped_bytes
     from ado.jobs j join reports r on r.task_id = j.task_id and r.job = j.job
     where j.attempt = r.attempt and j.worker_id = r.worker_id and j.status = 'running'
@@ -163,7 +163,7 @@ with reports as materialized (
     order by j.task_id, j.job for update of j
 ), decided as (
     select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage,
-           l.dropped_bytes, l.interruptions, t.agent,
+           l.dropped_bytes, l.interruptions, l.user_id, t.agent,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
                 when l.outcome = 'released' and l.interruptions >= c.attempts then 'failed'
@@ -200,9 +200,9 @@ with reports as materialized (
     returning j.*, n.seq
 ), recorded_usage as (
     insert into ado.attempt_usage (task_id, job, attempt, agent, at, input_tokens, output_tokens, cache_read_tokens,
-        cache_write_tokens, cost_usd)
+        cache_write_tokens, cost_usd, user_id)
     select d.task_id, d.job, d.attempt, d.agent, now(), n.input_tokens, n.output_tokens, n.cache_read_tokens,
-           n.cache_write_tokens, n.cost_usd
+           n.cache_write_tokens, n.cost_usd, d.user_id
     from decided d
     cross join lateral (
         select max(e.value::text::numeric) filter (where e.key = 'inputTokens') as input_tokens,

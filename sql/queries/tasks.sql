@@ -32,7 +32,7 @@ with locked_jobs as materialized (
 ), written_events as (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
     select t.task_id, t.last_seq + 1, null, null, 'cancel_requested', now(), now(),
-           json_build_object('reason', :reason::text)
+           json_build_object('reason', :reason::text, 'by', :actor::json ->> 'name')
     from cancelled_task t
     union all
     select n.task_id, n.seq, n.job, nullif(n.attempt, 0), 'finished', now(), now(),
@@ -66,10 +66,11 @@ with incoming as materialized (
 ), created_tasks as (
     insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, start_within_seconds, start_by, labels, workspace, pod, on_failure, idempotency_key,
-        input_digest)
+        input_digest, created_by)
     select i.task_id, i.prompt, i.agent, i.agent_args::json, i.workers, i.requires, i.cpu, i.memory, i.gpu, i.priority,
            i.retries, i.timeout_seconds, i.start_within_seconds, now() + make_interval(secs => i.start_within_seconds),
-           i.labels, i.workspace, i.pod, i.on_failure, i.idempotency_key, decode(i.input_digest, 'hex')
+           i.labels, i.workspace, i.pod, i.on_failure, i.idempotency_key, decode(i.input_digest, 'hex'),
+           coalesce(i.actor ->> 'user_id', i.actor ->> 'token_id')
     from incoming i
     where i.base_file is null or exists (
         select from ado.files f where f.file_id = i.base_file and f.kind = 'base' and f.task_id is null
@@ -82,9 +83,9 @@ with incoming as materialized (
     insert into ado.task_environments (task_id, names, environment, sealed)
     select c.task_id, c.env_names, c.environment, c.sealed from created c where cardinality(c.env_names) > 0
 ), created_jobs as (
-    insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu)
+    insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu, user_id)
     select c.task_id, job, c.priority, md5(c.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu),
-           c.needs, c.cpu, c.memory, c.gpu
+           c.needs, c.cpu, c.memory, c.gpu, coalesce(substring(c.actor ->> 'user_id' from '^user-([0-9]+)$')::bigint, 0)
     from created c cross join generate_series(0, c.workers - 1) as job
 ), created_logs as (
     insert into ado.task_logs (task_id, last_seq) select c.task_id, 1 from created c
@@ -102,10 +103,10 @@ select c.position, c.task_id, c.created_at, c.start_by,
 from created c;
 
 -- name: find_task_by_key :optional
-select task_id, input_digest from ado.tasks where idempotency_key = :idempotency_key::text;
+select task_id, input_digest, created_by from ado.tasks where idempotency_key = :idempotency_key::text;
 
 -- name: get_task :optional
-select t.*, l.last_seq,
+select t.*, l.last_seq, ado.account_name(t.created_by) as creator_name,
        coalesce(v.names, '{}') as env_names
 from ado.tasks t
 join ado.task_logs l using (task_id)
@@ -151,9 +152,10 @@ where task_id = :task_id::bigint and starts_with(key, :prefix::text) order by ke
 
 -- name: watched_tasks :many
 -- What a viewer of the whole system looks at: the newest open tasks, every task from a little before the newest one it
--- knows (null: the newest there is), and the tasks it knows as open.
+-- knows (null: the newest there is), and the tasks it knows as open. A creator: of its tasks alone.
 with wanted as (
     (select o.task_id from ado.tasks o where o.status in ('queued', 'running')
+       and (:creator::text is null or o.created_by = :creator::text)
      order by o.task_id desc limit :row_limit::integer)
     union
     (select n.task_id from ado.tasks n
@@ -162,7 +164,9 @@ with wanted as (
     select k.task_id from unnest(:known::bigint[]) as k(task_id)
 )
 select t.task_id, t.status, l.last_seq
-from wanted w join ado.tasks t using (task_id) join ado.task_logs l using (task_id) order by t.task_id;
+from wanted w join ado.tasks t using (task_id) join ado.task_logs l using (task_id)
+where :creator::text is null or t.created_by = :creator::text
+order by t.task_id;
 
 -- name: list_tasks :many
 -- Newest first; the cursor is the last task id of the page before. Of a prompt there is the beginning, and no agent's
@@ -176,6 +180,7 @@ with found as (
         select * from ado.tasks
         where task_id < coalesce(:before::bigint, 9223372036854775807)
           and (:status::text is null or status = :status::text) and labels @> :labels::jsonb
+          and (:creators::text[] is null or created_by = any(:creators::text[]))
         order by task_id desc limit :row_limit::integer + 1
     ) t
     window newest as (order by t.task_id desc)
@@ -185,6 +190,7 @@ select f.task_id, f.status, f.reason, f.message, f.failed_job, left(f.prompt, :p
        null::json as agent_args, f.workers, f.requires, f.cpu, f.memory, f.gpu, f.priority, f.retries,
        f.timeout_seconds, f.start_within_seconds, f.start_by, f.labels, f.on_failure, f.version, f.created_at,
        f.started_at, f.finished_at, f.cancel_requested_at, l.last_seq, count(*) over () < f.matches as more,
+       ado.account_name(f.created_by) as creator_name,
        coalesce(v.names, '{}') as env_names
 from found f
 join ado.task_logs l using (task_id)
@@ -239,7 +245,7 @@ with locked_jobs as materialized (
 ), written_event as (
     insert into ado.events (task_id, seq, type, at, stored_at, body)
     select t.task_id, t.last_seq + 1, 'retried', now(), now(),
-           json_build_object('jobs', (select json_agg(q.job order by q.job) from queued_jobs q))
+           json_build_object('jobs', (select json_agg(q.job order by q.job) from queued_jobs q), 'by', :actor::json ->> 'name')
     from reopened_task t
 ), advanced_log as (
     update ado.task_logs l set last_seq = t.last_seq + 1 from reopened_task t where l.task_id = t.task_id

@@ -1,8 +1,9 @@
 -- name: create_token :one
 with created_token as (
-    insert into ado.tokens (token_id, digest, role, worker_id, capabilities, expires_at)
+    insert into ado.tokens (token_id, digest, role, worker_id, capabilities, expires_at, user_id, name, created_by)
     values (:token_id::text, :digest::bytea, :role::text, :worker_id::text, :capabilities::text[],
-        now() + make_interval(secs => :expires_seconds::double precision))
+        now() + make_interval(secs => :expires_seconds::double precision), :user_id::bigint, :token_name::text,
+        coalesce(:actor::json ->> 'user_id', :actor::json ->> 'token_id'))
     returning token_id, role, expires_at
 ), audited as (
     insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
@@ -11,18 +12,36 @@ with created_token as (
 select token_id, role, expires_at from created_token;
 
 -- name: find_token :optional
--- Who a token belongs to, if it is still valid by the database's clock. A job's token is known while its attempt runs.
-select t.token_id, t.role, t.worker_id, t.capabilities, null::bigint as task_id, null::integer as job,
-       null::integer as attempt, t.expires_at,
-       t.revoked_at is null and coalesce(t.expires_at > now(), true) as valid
-from ado.tokens t where t.digest = :digest::bytea
+-- Who a token belongs to, if it is still valid by the database's clock. A user's token may do no more than its user.
+-- A job's token is known while its attempt runs.
+select t.token_id,
+       case when array_position(r.ranks, u.role) < array_position(r.ranks, t.role) then u.role else t.role end as role,
+       t.worker_id, t.capabilities, null::bigint as task_id, null::integer as job, null::integer as attempt,
+       t.expires_at,
+       t.revoked_at is null and coalesce(t.expires_at > now(), true) and u.disabled_at is null as valid,
+       t.user_id, u.name as user_name, t.name
+from ado.tokens t left join ado.users u using (user_id)
+cross join (values (array['viewer', 'developer', 'operator', 'admin'])) as r(ranks)
+where t.digest = :digest::bytea
 union all
-select 'job', 'job', null, null, j.task_id, j.job, j.attempt, null, true
+select 'job', 'job', null, null, j.task_id, j.job, j.attempt, null, true, null, null, null
 from ado.jobs j where j.token_digest = :digest::bytea and j.status = 'running';
 
 -- name: list_tokens :many
-select token_id, role, worker_id, capabilities, created_at, expires_at, revoked_at from ado.tokens
-order by created_at, token_id;
+select t.token_id, t.role, t.name, u.name as user, t.worker_id, t.capabilities, t.created_at,
+       ado.account_name(t.created_by) as created_by, t.last_used_at, t.expires_at, t.revoked_at
+from ado.tokens t left join ado.users u using (user_id)
+order by t.created_at, t.token_id;
+
+-- name: mark_used_tokens :many
+-- At most once a minute for each token, however many replicas it calls. A row that somebody else has locked is left
+-- for the next time.
+update ado.tokens t set last_used_at = now()
+from (select token_id from ado.tokens
+      where token_id = any(:token_ids::text[]) and coalesce(last_used_at < now() - interval '1 minute', true)
+      order by token_id for update skip locked) used
+where t.token_id = used.token_id
+returning t.token_id;
 
 -- name: prune_tokens :many
 -- Tokens of workers go when they can no longer be used; people's stay, so that a list shows them.

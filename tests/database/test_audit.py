@@ -14,7 +14,7 @@ from app.context import Context
 from app.control import janitor
 from app.routers.table import registry
 from app.settings import AppSettings
-from db.model import Token
+from db.tokens import Token
 
 SECRET = "s3cr3t-marker"
 TASK = {"prompt": f"echo {SECRET}", "agent": "shell", "env": {"KEY": SECRET}, "labels": {"a": SECRET}}
@@ -51,6 +51,10 @@ def token(real):
     return real.call("tokens.create", role="viewer").token_id
 
 
+def user(real):
+    return real.call("users.add", name="anna").user_id
+
+
 def sent_file(real):
     name = "file-" + "0" * 32
     assert real.call("files.begin", fileId=name, kind="base", size=0, sha256=EMPTY).file_id == name
@@ -78,12 +82,16 @@ CHANGES = {
     "files.commit": (sent_file, lambda file: {"fileId": file}),
     "tokens.create": (lambda real: None, lambda _: {"role": "viewer"}),
     "tokens.revoke": (token, lambda token_id: {"tokenId": token_id}),
+    "users.add": (lambda real: None, lambda _: {"name": "anna", "email": SECRET}),
+    "users.set": (user, lambda user_id: {"name": user_id, "email": SECRET, "disabled": True}),
+    "users.disable": (user, lambda user_id: {"name": user_id}),
+    "users.limitRole": (lambda real: None, lambda _: {"role": "developer", "running": 1}),
 }
 
 
 def targets(*shapes):
     """Return what a call's input and output say that they are about."""
-    names = ("taskId", "tokenId", "workerId", "fileId")
+    names = ("taskId", "tokenId", "workerId", "fileId", "userId", "role")
     return [found for shape in map(to_builtins, shapes) for name in names if (found := shape.get(name))]
 
 

@@ -12,7 +12,7 @@ from app.health import Readiness
 from app.main import Replica
 from app.settings import AppSettings
 from db import workers
-from db.model import Token
+from db.tokens import Token
 
 
 @pytest.fixture

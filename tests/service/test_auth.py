@@ -18,13 +18,12 @@ from db import tokens
 READ = {
     "tasks.get", "tasks.list", "workers.list", "workers.status",
     "stream.taskEvents", "stream.taskOutput", "stream.taskProgress", "stream.systemEvents", "system.health",
+    "users.whoami",
 }  # fmt: skip
 READ_VALUES = {"tasks.kvGet", "tasks.kvList"}
 WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}
-OPERATE = {
-    "tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove", "workers.drain", "workers.scale",
-    "system.measure",
-}  # fmt: skip
+RUN_TASKS = {"tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove"}
+OPERATE = {"workers.drain", "workers.scale", "system.measure"}
 WORK = {
     "workers.register",
     "workers.heartbeat",
@@ -36,10 +35,13 @@ WORK = {
 READ_FILES = {"files.list", "files.read"}
 WRITE_FILES = {"files.begin", "files.write", "files.commit"}
 TOKENS = {"tokens.create", "tokens.list", "tokens.revoke", "audit.list"}
+USERS = {"users.list", "users.add", "users.set", "users.disable", "users.limitRole"}
+DEVELOP = READ | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES | RUN_TASKS
 MAY = {
     "viewer": READ | READ_VALUES | READ_FILES,
-    "operator": READ | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES | OPERATE,
-    "admin": READ | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES | OPERATE | WORK | TOKENS,
+    "developer": DEVELOP,
+    "operator": DEVELOP | OPERATE,
+    "admin": DEVELOP | OPERATE | WORK | TOKENS | USERS,
     "worker": WORK | READ_FILES | WRITE_FILES,
     "job": READ_VALUES | WRITE_VALUES,
 }
@@ -89,6 +91,7 @@ def test_every_role_may_do_what_the_table_says_and_no_more(running):
     """The input is nonsense: who may call is told what is wrong with it, who may not learns nothing of it."""
     callers = {
         "viewer": running.make_token("viewer"),
+        "developer": running.make_token("developer"),
         "operator": running.make_token("operator"),
         "admin": running.make_token("admin"),
         "worker": running.make_token("worker", worker_id="w9"),

@@ -128,11 +128,11 @@ class Cluster:
             "--work-dir", str(self.home / "work"), *arguments, env=env,
         )  # fmt: skip
 
-    def ado(self, *arguments, url=None, check=None, timeout=90, cwd="/", **options):
+    def ado(self, *arguments, url=None, token=None, check=None, timeout=90, cwd="/", **options):
         """Run a command to its end."""
         done = subprocess.run(
             [sys.executable, "-P", "-m", "cli", *arguments],
-            env=self.client_env(url),
+            env=self.client_env(url, token),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,
@@ -144,8 +144,9 @@ class Cluster:
             assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done
 
-    def client_env(self, url=None):
-        env = {**self.env, "ADO_URL": url or ",".join(self.urls), "ADO_TOKEN": self.token, "ADO_HOME": str(self.home)}
+    def client_env(self, url=None, token=None):
+        env = {**self.env, "ADO_URL": url or ",".join(self.urls), "ADO_TOKEN": token or self.token}
+        env["ADO_HOME"] = str(self.home)
         env.pop("ADO_DSN")
         return env
 

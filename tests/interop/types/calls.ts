@@ -14,6 +14,13 @@ export async function right(): Promise<void> {
   const page = await client.tasks.list.query();
   const next: string | undefined = page.nextCursor;
   await client.tasks.list.query({ status: 'running', limit: 5 });
+  await client.tasks.list.query({ mine: true, createdBy: 'anna' });
+  const creator: string | undefined = task.createdBy;
+  const me = await client.users.whoami.query();
+  const user: string | undefined = me.userId;
+  const added: Outputs['users']['add'] = await client.users.add.mutate({ name: 'anna', role: 'developer', running: 2 });
+  const limit: number | undefined = added.costPerDay;
+  console.log(creator, user, limit);
   const status = await client.workers.status.query();
   const state: 'idle' | 'busy' | undefined = status.workers
     .map((worker) => worker.state)

@@ -1,0 +1,157 @@
+"""``ado users``: who may call, with which role and limits; and ``ado whoami``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from cyclopts import App
+
+from cli import exits
+from cli.connection import Options, choose, http
+from cli.errors import usage
+from cli.output import write_items, write_one
+
+_NO_OPTIONS = Options()
+_LIMITS = ("running", "queued", "costPerDay")
+Role = Literal["viewer", "developer", "operator", "admin"]
+users = App(name="users", help="List, add, change and disable users.", help_format="plaintext")
+
+
+@users.default
+@users.command(name="list")
+def list_(*, options: Options = _NO_OPTIONS) -> int:
+    """List the users, and the limits of their roles."""
+    found = http(choose(options)).query("users.list")
+    rows = [["user", "name", "role", "email", "running", "queued", "cost per day", "state"]]
+    rows += [
+        [u["userId"], u["name"], u["role"], u.get("email", "-"), *_limits(u), "disabled" if u["disabled"] else "active"]
+        for u in found["items"]
+    ]
+    rows += [["-", f"every {r['role']}", r["role"], "-", *_limits(r), "-"] for r in found["roles"]]
+    write_items(found, options.output, "userId", rows)
+    return exits.SUCCESS
+
+
+def _limits(found: dict[str, Any]) -> list[str]:
+    return [f"{found[name]:g}" if name in found else "-" for name in _LIMITS]
+
+
+@users.command
+def add(
+    name: str,
+    /,
+    *,
+    role: Role = "developer",
+    email: str | None = None,
+    external_id: str | None = None,
+    running: int | None = None,
+    queued: int | None = None,
+    cost_per_day: float | None = None,
+    options: Options = _NO_OPTIONS,
+) -> int:
+    """Add a user; ado token create --user NAME makes its tokens.
+
+    Parameters
+    ----------
+    name
+        The name that is shown; it never changes.
+    role
+        viewer, developer, operator or admin.
+    email
+        Address of the user.
+    external_id
+        The user's id at an identity provider.
+    running
+        Most jobs that run at once; further ones wait.
+    queued
+        Most jobs that wait at once; further ones are refused.
+    cost_per_day
+        US dollars within 24 hours after which no further job starts.
+    """
+    wish: dict[str, Any] = {"name": name, "role": role, "email": email, "externalId": external_id}
+    wish |= {"running": running, "queued": queued, "costPerDay": cost_per_day}
+    made = http(choose(options)).mutate("users.add", wish)
+    write_one(made, options.output, "userId", said=f"{made['userId']} {name} is added as {role}")
+    return exits.SUCCESS
+
+
+@users.command(name="set")
+def set_(
+    name: str | None = None,
+    /,
+    *,
+    role: Role | None = None,
+    email: str | None = None,
+    external_id: str | None = None,
+    running: int | Literal["none"] | None = None,
+    queued: int | Literal["none"] | None = None,
+    cost_per_day: float | Literal["none"] | None = None,
+    enable: bool = False,
+    options: Options = _NO_OPTIONS,
+) -> int:
+    """Change a user; without a name, the limits of every user of --role who has none of their own.
+
+    Parameters
+    ----------
+    name
+        The user's name or id.
+    role
+        viewer, developer, operator or admin.
+    email
+        Address of the user; none removes it.
+    external_id
+        The user's id at an identity provider; none removes it.
+    running
+        Most jobs that run at once, or none for no limit.
+    queued
+        Most jobs that wait at once, or none for no limit.
+    cost_per_day
+        US dollars within 24 hours after which no further job starts, or none for no limit.
+    enable
+        Let a disabled user call again; it needs new tokens.
+    """
+    given: dict[str, Any] = {"running": running, "queued": queued, "costPerDay": cost_per_day}
+    if name is None:
+        if role is None or email is not None or external_id is not None or enable:
+            raise usage("no user is named", "ado users set NAME …, or --role ROLE with limits alone")
+        return _set_role(role, given, options)
+    given |= {"email": email, "externalId": external_id}
+    wish = {"name": name, "role": role, "disabled": False if enable else None, **_changes(given)}
+    changed = http(choose(options)).mutate("users.set", wish)
+    write_one(changed, options.output, "userId", said=f"{changed['userId']} {changed['name']} is changed")
+    return exits.SUCCESS
+
+
+def _changes(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what to set, and under ``clear`` what to remove."""
+    cleared = [name for name, value in given.items() if value == "none"]
+    return {name: value for name, value in given.items() if name not in cleared} | {"clear": cleared}
+
+
+def _set_role(role: str, given: dict[str, Any], options: Options) -> int:
+    changed = http(choose(options)).mutate("users.limitRole", {"role": role, **_changes(given)})
+    write_one(changed, options.output, "role", said=f"the limits of every {role} are changed")
+    return exits.SUCCESS
+
+
+@users.command
+def disable(name: str, /, *, options: Options = _NO_OPTIONS) -> int:
+    """End a user's tokens; what they have open ends within ten seconds, and the user's tasks go on.
+
+    Parameters
+    ----------
+    name
+        The user's name or id.
+    """
+    changed = http(choose(options)).mutate("users.disable", {"name": name})
+    write_one(changed, options.output, "userId", said=f"{changed['userId']} {changed['name']} is disabled")
+    return exits.SUCCESS
+
+
+def whoami(*, options: Options = _NO_OPTIONS) -> int:
+    """Say as whom you call."""
+    me = http(choose(options)).query("users.whoami")
+    who = f"{me['name']} ({me['userId']})" if "userId" in me else f"{me['name']} (a service)"
+    name = f" {me['tokenName']}" if "tokenName" in me else ""
+    write_one(me, options.output, "name", [f"{who}  role {me['role']}  token {me['tokenId']}{name}"])
+    return exits.SUCCESS

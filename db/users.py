@@ -1,0 +1,158 @@
+"""Typed functions over ``sql/queries/users.sql``: people, their limits, and what is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from db.actor import Actor, parameter
+from db.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class UserLimits:
+    """Most jobs that run and that wait, and US dollars within 24 hours; None: no limit of one's own."""
+
+    running: int | None = None
+    queued: int | None = None
+    cost_per_day: Decimal | None = None
+
+
+NO_LIMITS = UserLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person who may call."""
+
+    user_id: int
+    name: str
+    email: str | None
+    role: str
+    external_id: str | None
+    limits: UserLimits
+    created_at: datetime
+    disabled_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, object]) -> User:
+        """Make one from a row of ado.users."""
+        values = dict(row)
+        limits = UserLimits(values.pop("running_limit"), values.pop("queued_limit"), values.pop("cost_limit"))  # type: ignore[arg-type]
+        return cls(**values, limits=limits)  # type: ignore[arg-type]
+
+
+async def add(
+    db: Database,
+    name: str,
+    role: str,
+    *,
+    email: str | None,
+    external_id: str | None,
+    limits: UserLimits,
+    actor: Actor | None,
+) -> User | None:
+    """Store a user; None when the name or the external id is another one's."""
+    row = await db.optional(
+        "add_user",
+        user_name=name,
+        role=role,
+        email=email,
+        external_id=external_id,
+        running_limit=limits.running,
+        queued_limit=limits.queued,
+        cost_limit=limits.cost_per_day,
+        actor=parameter(actor),
+    )
+    return User.of(row) if row else None
+
+
+async def find(db: Database, name: str) -> User | None:
+    """Return a user by name or public id."""
+    row = await db.optional("find_user", user_name=name)
+    return User.of(row) if row else None
+
+
+async def listing(db: Database) -> list[User]:
+    """Return all users, the oldest first."""
+    return [User.of(row) for row in await db.many("list_users")]
+
+
+async def change(
+    db: Database,
+    user_id: int,
+    *,
+    actor: Actor | None,
+    role: str | None = None,
+    email: str | None = None,
+    external_id: str | None = None,
+    limits: UserLimits = NO_LIMITS,
+    cleared: Sequence[str] = (),
+    disabled: bool | None = None,
+) -> User | None:
+    """Change what is not None and remove what is named in ``cleared``; None when the external id is taken.
+
+    The tokens of a user who is disabled end.
+    """
+    row = await db.optional(
+        "set_user",
+        user_id=user_id,
+        role=role,
+        email=email,
+        external_id=external_id,
+        running_limit=limits.running,
+        queued_limit=limits.queued,
+        cost_limit=limits.cost_per_day,
+        cleared=list(cleared),
+        disabled=disabled,
+        actor=parameter(actor),
+    )
+    return User.of(row) if row else None
+
+
+async def set_role_limits(
+    db: Database, role: str, limits: UserLimits, cleared: Sequence[str], actor: Actor | None
+) -> UserLimits:
+    """Change the limits of every user of a role who has none of their own; return them."""
+    row = await db.one(
+        "set_role_limits",
+        role=role,
+        running_limit=limits.running,
+        queued_limit=limits.queued,
+        cost_limit=limits.cost_per_day,
+        cleared=list(cleared),
+        actor=parameter(actor),
+    )
+    return UserLimits(row["running_limit"], row["queued_limit"], row["cost_limit"])
+
+
+async def role_limits(db: Database) -> dict[str, UserLimits]:
+    """Return the limits by role."""
+    return {
+        row["role"]: UserLimits(row["running_limit"], row["queued_limit"], row["cost_limit"])
+        for row in await db.many("list_role_limits")
+    }
+
+
+async def accounts(db: Database, name: str) -> list[str]:
+    """Return the public ids of the user and the services with a name; a public id names itself."""
+    return [row["account"] for row in await db.many("find_accounts", user_name=name)]
+
+
+async def owner(db: Database, task_id: int) -> str | None:
+    """Return the public id of who created a task; None for an unknown task, or one older than users."""
+    row = await db.optional("task_owner", task_id=task_id)
+    return row["created_by"] if row else None
+
+
+async def exists(db: Database, task_id: int) -> bool:
+    """Whether there is a task."""
+    return await db.optional("task_owner", task_id=task_id) is not None
+
+
+async def owned(db: Database, task_ids: Collection[int], account: str) -> set[int]:
+    """Return which of these tasks a user or service created."""
+    rows = await db.many("tasks_of_owner", task_ids=sorted(task_ids), owner=account)
+    return {row["task_id"] for row in rows}

@@ -1,0 +1,185 @@
+"""A developer who reaches for what belongs to others, by every procedure that a developer may call."""
+
+import hashlib
+
+import msgspec
+import orjson
+import pytest
+from support.procedures import Real
+
+from app.auth import ROLE_MAY
+from app.routers.table import registry
+from db.tokens import Token
+
+VICTIM = {"taskId": "task-1"}
+FILE = "file-" + "a" * 32
+DATA = b"what the agent brought back"
+PENDING = "file-" + "b" * 32
+
+SEES = {
+    "tasks.get": VICTIM,
+    "tasks.kvGet": VICTIM | {"key": "plan"},
+    "tasks.kvList": VICTIM,
+    "files.list": VICTIM,
+    "files.read": {"fileId": FILE},
+    "stream.taskEvents": VICTIM,
+    "stream.taskOutput": VICTIM,
+    "stream.taskProgress": VICTIM,
+}
+CHANGES = {
+    "tasks.cancel": VICTIM,
+    "tasks.retry": VICTIM,
+    "tasks.update": VICTIM | {"version": 1, "priority": 9},
+    "tasks.remove": VICTIM,
+    "tasks.kvSet": VICTIM | {"key": "plan", "value": "mine"},
+    "tasks.kvCas": VICTIM | {"key": "plan", "value": "mine", "version": 1},
+}
+LISTS = {
+    "tasks.list": {},
+    "workers.list": {},
+    "workers.status": {},
+    "stream.systemEvents": {},
+    "users.whoami": {},
+    "system.health": {},
+}
+CREATES = {
+    "tasks.create": {"prompt": "victim", "agent": "shell", "idempotencyKey": "victims"},
+    "files.begin": {"fileId": FILE, "kind": "result", "size": len(DATA), "sha256": hashlib.sha256(DATA).hexdigest()},
+    "files.write": {"fileId": FILE, "offset": 0, "data": "AA=="},
+    "files.commit": {"fileId": FILE},
+}
+
+
+def user(number, role="developer"):
+    return Token(f"tok-{number}", role, None, None, None, None, None, None, True, number, f"user{number}", "laptop")
+
+
+ADMIN, VICTIMS_OWNER, ATTACKER = user(1, "admin"), user(2), user(3)
+
+
+def everything(answer):
+    """Return all that an answer tells, as text."""
+    return orjson.dumps(answer, default=msgspec.to_builtins).decode()
+
+
+@pytest.fixture(params=[False, True], ids=["shared", "private"])
+def real(dsn, request):
+    """A replica with a running task of one user that has a value, a result and a worker, and another user calling."""
+    made = Real(dsn, private_tasks=request.param)
+    made.private = request.param
+    try:
+        made.sql(
+            """insert into ado.users (name, role)
+               values ('user1', 'admin'), ('user2', 'developer'), ('user3', 'developer')"""
+        )
+        made.be(VICTIMS_OWNER)
+        assert made.call("tasks.create", **CREATES["tasks.create"]).task_id == "task-1"
+        made.call("tasks.kvSet", taskId="task-1", key="plan", value="theirs")
+        made.be(ADMIN)
+        session = made.call("workers.register", workerId="w1", capabilities=["shell"], instance="i").session
+        assert made.call("workers.claim", workerId="w1", session=session).jobs[0].task_id == "task-1"
+        made.sql(
+            """insert into ado.files (file_id, kind, task_id, job, attempt, worker_id, size, sha256, completed_at)
+               values ($1, 'result', 1, 0, 1, 'w1', $2, $3, now())""",
+            FILE, len(DATA), hashlib.sha256(DATA).digest(),
+        )  # fmt: skip
+        made.sql("insert into ado.file_chunks (file_id, number, data) values ($1, 0, $2)", FILE, DATA)
+        made.be(ATTACKER)
+        yield made
+    finally:
+        made.close()
+
+
+def test_every_procedure_of_a_developer_has_a_place_here():
+    """A procedure that is new must say what it does with tasks of others."""
+    may = {path for path, procedure in registry().procedures.items() if procedure.access in ROLE_MAY["developer"]}
+    assert may == SEES.keys() | CHANGES.keys() | LISTS.keys() | CREATES.keys()
+
+
+def test_what_belongs_to_others_is_seen_only_where_tasks_are_shared(real):
+    for path, value in SEES.items():
+        found = refusal_of(real, path, value)
+        if real.private:
+            assert found in ("no_such_task", "no_such_file"), path
+        else:
+            assert not isinstance(found, str), path
+
+
+def refusal_of(real, path, value):
+    """Return the reason of a refusal, or what the call or stream gives (None: a stream that ends without an item)."""
+    if path.startswith("stream."):
+        value = {**value, "follow": False}
+    try:
+        return real.call(path, **value)
+    except StopAsyncIteration:
+        return None
+
+
+def test_what_belongs_to_others_cannot_be_changed(real):
+    before = real.sql("select * from ado.tasks"), real.sql("select * from ado.task_values")
+    for path, value in CHANGES.items():
+        assert real.call(path, **value) == ("no_such_task" if real.private else "forbidden"), path
+    assert (real.sql("select * from ado.tasks"), real.sql("select * from ado.task_values")) == before
+
+
+def test_lists_tell_of_others_only_where_tasks_are_shared(real):
+    told = {path: "task-1" in everything(real.call(path, **value)) for path, value in LISTS.items()}
+    shows = {"tasks.list", "workers.list", "workers.status", "stream.systemEvents"}
+    assert told == {path: path in shows and not real.private for path in LISTS}
+    named = everything(real.call("tasks.list", createdBy="user2"))
+    assert ("task-1" in named) is not real.private
+    assert "task-1" not in everything(real.call("tasks.list", mine=True))
+    assert real.call("tasks.list", createdBy="user2", mine=True).items == []
+
+
+def test_what_a_developer_creates_touches_nothing_of_others(real):
+    assert real.call("tasks.create", **CREATES["tasks.create"]) == "idempotency_conflict"
+    for path in ("files.begin", "files.write", "files.commit"):
+        assert isinstance(real.call(path, **CREATES[path]), str), path
+    assert real.sql("select count(*) as n from ado.tasks")[0]["n"] == 1
+
+
+def test_a_file_that_no_task_has_taken_is_not_read_by_others(real):
+    real.sql(
+        """insert into ado.files (file_id, kind, size, sha256, completed_at) values ($1, 'base', 0, $2, now())""",
+        PENDING, hashlib.sha256(b"").digest(),
+    )  # fmt: skip
+    assert (real.call("files.read", fileId=PENDING) == "no_such_file") is real.private
+
+
+def test_the_owner_may_do_all_of_it(real):
+    real.be(VICTIMS_OWNER)
+    for path, value in SEES.items():
+        assert not isinstance(refusal_of(real, path, {**value, "follow": False} if "stream" in path else value), str), (
+            path
+        )
+    assert real.call("tasks.list", mine=True).items[0].created_by == "user2"
+    assert "task-1" in everything(real.call("workers.list"))
+    assert real.call("tasks.update", **CHANGES["tasks.update"]).priority == 9
+    assert real.call("tasks.cancel", taskId="task-1").task_id == "task-1"
+    bodies = {row["type"]: orjson.loads(row["body"]) for row in real.sql("select type, body from ado.events")}
+    assert bodies["created"]["by"] == bodies["cancel_requested"]["by"] == "user2"
+    assert real.call("tasks.remove", taskId="task-1") == "task_running"
+
+
+def test_an_operator_acts_on_every_task(real):
+    real.be(user(3, "operator"))
+    assert real.call("tasks.update", **CHANGES["tasks.update"]).priority == 9
+    assert real.call("tasks.get", taskId="task-1").created_by == "user2"
+
+
+def test_a_service_owns_what_its_own_token_created(real):
+    mine = Token("tok-ci", "developer", None, None, None, None, None, None, True, None, None, "ci")
+    other = Token("tok-ci2", "developer", None, None, None, None, None, None, True, None, None, "ci")
+    real.be(mine)
+    made = real.call("tasks.create", prompt="build", agent="shell")
+    assert made.created_by == "ci"
+    assert real.call("tasks.cancel", taskId=made.task_id).task_id == made.task_id
+    real.be(other)
+    assert real.call("tasks.cancel", taskId=made.task_id) == ("no_such_task" if real.private else "forbidden")
+
+
+def test_a_task_older_than_users_is_nobodys_own(real):
+    real.sql("update ado.tasks set created_by = null")
+    real.be(VICTIMS_OWNER)
+    assert real.call("tasks.cancel", taskId="task-1") == ("no_such_task" if real.private else "forbidden")
