@@ -96,7 +96,7 @@ _LISTED_PROMPT_CHARS = 1000
 
 
 async def get(db: Database, task_id: int, *, job: int | None = None, result_limit: int = 2**62) -> Task | None:
-    """Return a task with its jobs, or with one of them; of the results ``result_limit`` bytes, the small ones first."""
+    """Return a task with its jobs; of results that of ``job``, or ``result_limit`` bytes, the small ones first."""
     row = await db.optional("get_task", task_id=task_id)
     if row is None:
         return None

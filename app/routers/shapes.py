@@ -78,7 +78,7 @@ class Job(Wire):
     result: Any = UNSET
     """Not in lists."""
     result_bytes: int | UnsetType = UNSET
-    """Size of a result that was left out because the answer would be too large: ask for this job alone."""
+    """Size of a result that was left out because the answer would be too large: tasks.get with ``job`` has it."""
     usage: Any = UNSET
     dropped_bytes: int | UnsetType = UNSET
     """What the last attempt wrote beyond the limit, which was not stored."""

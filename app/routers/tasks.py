@@ -42,7 +42,7 @@ class TaskInput(Wire):
 
 
 class GetInput(Wire):
-    """A task by its id; with ``job`` it comes with this one of its jobs alone."""
+    """A task by its id; with ``job`` it has the result of this job alone, however large."""
 
     task_id: str
     job: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
@@ -220,11 +220,11 @@ def _check_remote(url: str) -> None:
 
 
 async def get_task(context: Context, task_id: int, job: int | None = None) -> Task:
-    """Return a task with its jobs, or one of them, and with results as far as they fit. Raises NOT_FOUND."""
+    """Return a task with its jobs, and the result of one or all results as far as they fit. Raises NOT_FOUND."""
     task = await tasks.get(context.db, task_id, job=job, result_limit=context.services.settings.body_bytes)
     if task is None:
         raise no_such_task(f"task-{task_id}")
-    if job is not None and not task.jobs:
+    if job is not None and job >= task.workers:
         raise no_such_job(f"task-{task_id}/{job}")
     return Task.of(task)
 

@@ -111,12 +111,12 @@ def show(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS
     task
         The task's id.
     job
-        Only this job.
+        As JSON: with the result of this job alone, however large it is.
     """
     found = http(choose(options)).query("tasks.get", {"taskId": task_id(task), "job": job})
     _show(found, options)
     large = [item["job"] for item in found["jobs"] if "resultBytes" in item]
-    if large and options.as_json:
+    if large and job is None and options.as_json:
         step = f"ado tasks show {found['taskId']} --job {large[0]} -o json"
         talk(f"ado: results of {len(large)} jobs are too large for one answer and are left out; for each: {step}")
     return exits.SUCCESS

@@ -117,24 +117,27 @@ where t.task_id = :task_id::bigint;
 select v.task_id from ado.task_environments v where v.task_id = :task_id::bigint and v.forgotten_at is not null;
 
 -- name: get_jobs :many
--- The jobs of tasks, or one job of each. A queued job comes with its pod, if it has one. Results are there up to so many
--- bytes a task, the small ones first; ``left_out_bytes`` is the size of one that is not. ``message_chars`` is divided
--- among the messages of a task, each of which has 200 at least.
+-- The jobs of tasks. A queued job comes with its pod, if it has one. Results are there up to so many bytes a task, the
+-- small ones first, or, with ``job``, the one of this job; ``left_out_bytes`` is the size of one that is not.
+-- ``message_chars`` is divided among the messages of a task, each of which has 200 at least.
 with sized as (
     select j.*, sum(coalesce(pg_column_size(j.result), 0)) over small_first as result_bytes,
            count(*) over (partition by j.task_id) as jobs
-    from ado.jobs j
-    where j.task_id = any(:task_ids::bigint[]) and (:job::integer is null or j.job = :job::integer)
+    from ado.jobs j where j.task_id = any(:task_ids::bigint[])
     window small_first as (partition by j.task_id order by coalesce(pg_column_size(j.result), 0), j.job)
 )
 select j.task_id, j.job, j.status, j.attempt, j.finished_attempt, j.worker_id, j.last_batch, j.output_bytes,
        j.dropped_bytes, j.exit_code, j.reason, j.usage, j.stop_reason, j.started_at, j.finished_at,
-       left(j.message, greatest(200, :message_chars::integer / j.jobs)::integer) as message,
-       case when j.result_bytes <= :result_limit::bigint then j.result end as result,
-       case when j.result_bytes > :result_limit::bigint then pg_column_size(j.result) end as left_out_bytes,
+       case when j.job = :job::integer then j.message
+            else left(j.message, greatest(200, :message_chars::integer / j.jobs)::integer) end as message,
+       case when k.has_result then j.result end as result,
+       case when not k.has_result then pg_column_size(j.result) end as left_out_bytes,
        case when j.status = 'queued' and j.run_after > now() then j.run_after end as retry_at,
        p.name as pod_name, p.state as pod_state, p.reason as pod_reason, p.message as pod_message
 from sized j
+cross join lateral (
+    select coalesce(j.job = :job::integer, j.result_bytes <= :result_limit::bigint) as has_result
+) k
 left join ado.pods p on j.status = 'queued' and p.task_id = j.task_id and p.job = j.job
      and p.state in ('wanted', 'placed') and p.claimed_at is null
 order by j.task_id, j.job;
