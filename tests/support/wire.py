@@ -170,6 +170,7 @@ class Served:
             http=partial(EdgeProtocol, peers=self.peers, limits=limits),
             h11_max_incomplete_event_size=limits.opening_bytes,
             ws=partial(EdgeWebSocket, limits=limits),
+            ws_per_message_deflate=False,
             lifespan="off",
             ws_max_size=limits.body_bytes,
             proxy_headers=bool(trusted),
