@@ -12,6 +12,8 @@ PROGRAMS = frozenset({"shell", "scripted"})
 """Agents whose output is a program's, byte for byte."""
 _KNOWN = ("claude-code", "codex", "gemini-cli", "opencode")
 _LABEL = "agent/"
+NETWORK = "network:"
+"""How the names of capabilities begin that come with a sandbox."""
 
 
 def versions(worker: Mapping[str, Any]) -> dict[str, str]:
@@ -21,9 +23,10 @@ def versions(worker: Mapping[str, Any]) -> dict[str, str]:
 
 
 def offers(worker: Mapping[str, Any]) -> list[str]:
-    """Return what a worker offers, AI agents with their versions."""
+    """Return what a worker offers, AI agents with their versions; its sandbox is shown by its label."""
     known = versions(worker)
-    return [f"{name} {known[name]}" if name in known else name for name in worker["capabilities"]]
+    names = (name for name in worker["capabilities"] if not name.startswith(NETWORK))
+    return [f"{name} {known[name]}" if name in known else name for name in names]
 
 
 def first(workers: Iterable[Mapping[str, Any]], here: Iterable[str] = ()) -> str:

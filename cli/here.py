@@ -54,10 +54,21 @@ def offered() -> tuple[tuple[str, ...], Mapping[str, str]]:
     from app.settings import read
     from worker import vault
     from worker.offer import found
+    from worker.sandbox.choice import choose
     from worker.settings import WorkerSettings
 
-    there = found(vault.read(read(WorkerSettings)))
+    settings = read(WorkerSettings)
+    there = found(vault.read(settings), choose(settings))
     return there.capabilities, there.labels
+
+
+def with_sandbox(capabilities: tuple[str, ...]) -> tuple[str, ...]:
+    """Return capabilities with those that a worker's sandbox adds here."""
+    from app.settings import read
+    from worker.sandbox.choice import choose
+    from worker.settings import WorkerSettings
+
+    return (*capabilities, *choose(read(WorkerSettings)).capabilities)
 
 
 def findings() -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -27,6 +27,8 @@ class PodOptions:
     """GPUs that each job needs."""
     image: str | None = None
     """Image of the pod, where the server allows it; it must have ado on its PATH."""
+    network: Literal["all", "none"] | None = None
+    """With none the job has no network but loopback, on a worker that can do that; ado kv does not work then."""
     node_selector: Annotated[list[str] | None, Parameter(negative=())] = None
     """NAME=VALUE that the pod's node must have as a label; may be given several times."""
 
@@ -41,7 +43,8 @@ class PodOptions:
         labels = dict(pair(entry, "--node-selector") for entry in self.node_selector or [])
         pod = {name: value for name, value in (("image", self.image), ("nodeSelector", labels)) if value}
         asked = {name: value for name, value in resources.items() if value is not None}
-        return {"resources": asked} | ({"pod": pod} if pod else {})
+        network = {"network": self.network} if self.network else {}
+        return {"resources": asked} | ({"pod": pod} if pod else {}) | network
 
 
 def _bytes(text: str) -> int:

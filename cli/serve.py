@@ -230,6 +230,7 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     from app.control.spawner import Spawner
     from app.private import Foreign, ensure_directory
     from db.spawner import SpawnerDatabase
+    from worker.sandbox.base import Unavailable
 
     try:
         ensure_directory(Path(settings.work_dir))
@@ -241,9 +242,11 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     named = "ADO_WORKER_CAPABILITIES" in os.environ  # else its workers offer what is here, as they run here
     hosts = tuple(f"git:{host}" for host in settings.git_hosts)
     try:
-        capabilities, labels = (settings.worker_capabilities, {}) if named else here.offered()
+        capabilities, labels = (here.with_sandbox(settings.worker_capabilities), {}) if named else here.offered()
     except OSError as error:
         raise usage(f"the secrets cannot be read: {error}", "check ADO_SECRETS_DIR") from error
+    except Unavailable as error:
+        raise usage(str(error), error.next_step) from error
     local = LocalBackend(
         urls=settings.url,
         capabilities=(*capabilities, *hosts),
@@ -267,10 +270,12 @@ def _look_again(local: Any, hosts: tuple[str, ...], stopping: threading.Event) -
 
     The first look comes soon, because agents that did not answer at the start were probably started all at once.
     """
+    from worker.sandbox.base import Unavailable
+
     pause = _FIRST_LOOK_SECONDS
     while not stopping.wait(pause):
         pause = _LOOK_SECONDS
-        with contextlib.suppress(OSError):  # the secrets cannot be read for the moment: what was offered stays
+        with contextlib.suppress(OSError, Unavailable):  # cannot be told for the moment: what was offered stays
             capabilities, labels = here.offered()
             local.set_offer((*capabilities, *hosts), labels)
 

@@ -19,6 +19,7 @@ def work(lifeline: int | None = None, **given: Any) -> int:
     from app.settings import SettingsError, read
     from worker.main import run
     from worker.offer import Unfit
+    from worker.sandbox.base import Unavailable
     from worker.settings import WorkerSettings
 
     logs.configure()
@@ -31,7 +32,7 @@ def work(lifeline: int | None = None, **given: Any) -> int:
     signal.signal(signal.SIGTERM, _leave)  # the worker's own comes once it has looked at its agents
     try:
         return run(settings, lifeline)
-    except Unfit as error:
+    except (Unfit, Unavailable) as error:
         raise usage(str(error), error.next_step) from error
     except OSError as error:
         raise usage(

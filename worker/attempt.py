@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.capabilities import NO_NETWORK
 from app.rpc.client import CallError
 from worker.agents import AGENTS
 from worker.agents.base import TURN_ENDS, Agent, Outcome, Reader, Run, judge
@@ -24,7 +26,7 @@ from worker.batches import BatchSender, Call, LeaseLost, until_answered
 from worker.checkpoint import SESSION_NAME, Saved, Standing
 from worker.clearing import Clearing
 from worker.credentials import lend
-from worker.directories import Place, environment, place
+from worker.directories import FILE_VARIABLES, Place, environment, place
 from worker.event_pipe import EventPipe
 from worker.files import Files
 from worker.fitness import Fitness, Unusable, described
@@ -37,6 +39,7 @@ from worker.output import Outbox
 from worker.pipes import OutputReader
 from worker.process import Ended, KeeperBroken, KeptProcess, is_scarcity
 from worker.registrar import registrar
+from worker.sandbox.base import PLAIN, Enclosure, Sandbox
 from worker.settings import WorkerSettings
 from worker.together import all_or_failure, first_or_failure
 from worker.vault import PREFIX as SECRET
@@ -73,6 +76,7 @@ class Attempt:
         fitness: Fitness,
         clearing: Clearing,
         limits: Limits,
+        sandbox: Sandbox = PLAIN,
     ) -> None:
         self.job = job
         self.key: tuple[str, int] = (job["jobId"], job["attempt"])
@@ -82,6 +86,7 @@ class Attempt:
         self._fitness = fitness
         self._clearing = clearing
         self._limits = limits
+        self._sandbox = sandbox
         self._secrets = NO_SECRETS
         self._mask_socket: dict[str, str] = {}
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
@@ -168,7 +173,8 @@ class Attempt:
     async def _start(self, where: Place, saved: Saved | None, directory: Path) -> KeptProcess:
         agent = AGENTS[self.job["agent"]]
         settings = self._settings
-        surroundings = partial(environment, self.job, where, settings.worker_id, urls=settings.url)
+        urls = settings.url if self._has_network else ()
+        surroundings = partial(environment, self.job, where, settings.worker_id, urls=urls)
         lent = lend(agent.needs, where.home, settings.agent_env) if agent.needs else {}
         given = {**lent, **self._vault.lend(self.job.get("requires") or ()), **self._mask_socket}
         run = Run(
@@ -187,8 +193,21 @@ class Attempt:
         values = [*self._vault.values, *(env[name] for name in names if name in env)]
         self._secrets = await asyncio.to_thread(Secrets, values)
         self._reader = agent.reader(run)
+        enclosure = await asyncio.to_thread(self._enclose, where, directory, lent)
         cwd, held = str(directory), where.lock
-        return await KeptProcess.start(launch.argv, env=env, cwd=cwd, stdin=launch.stdin, held=held)
+        return await KeptProcess.start(
+            launch.argv, env=env, cwd=cwd, stdin=launch.stdin, held=held, within=enclosure.prefix
+        )
+
+    def _enclose(self, where: Place, directory: Path, lent: Mapping[str, str]) -> Enclosure:
+        """Return the attempt's sandbox; it may read the files that variables of the worker's environment name."""
+        named = (*lent.values(), *(os.environ.get(name, "") for name in FILE_VARIABLES))
+        files = [value for value in named if value.startswith("/")]
+        return self._sandbox.enclose(where.base, directory, files, network=self._has_network)
+
+    @property
+    def _has_network(self) -> bool:
+        return NO_NETWORK not in (self.job.get("requires") or ())
 
     def _set_masks(self, home: Homecoming | None, outbox: Outbox) -> None:
         """Mask what comes home too, and name the secrets of this job that are not masked."""

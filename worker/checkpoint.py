@@ -33,6 +33,7 @@ from app.git import GitError
 from app.rpc.client import CallError
 from worker.agents.base import CONTINUE
 from worker.batches import LeaseLost
+from worker.beneath import open_beneath
 from worker.directories import Place
 from worker.files import Files
 from worker.output import Outbox
@@ -149,7 +150,7 @@ def _session(standing: Standing, home: Path) -> dict[str, bytes]:
         if ".." in path.parts:
             continue
         with contextlib.suppress(OSError):
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = open_beneath(home, path.relative_to(home))
             with os.fdopen(fd, "rb") as file:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     continue

@@ -27,7 +27,9 @@ from app.private import ensure_directory
 from worker.clearing import Clearing, remove
 from worker.fitness import PROBE, Unusable, described
 
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+FILE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables of the worker's environment that name files and that jobs inherit."""
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", *FILE_VARIABLES)
 _WITHOUT_A_TERMINAL = {
     "PYTHONUNBUFFERED": "1",  # a person watches; a pipe would hold lines back until 8 KiB are together
     "GIT_TERMINAL_PROMPT": "0",  # nobody is there to be asked

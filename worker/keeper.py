@@ -1,12 +1,16 @@
 """The parent of one attempt's processes: it makes sure that nothing of them survives.
 
-Run as a script of its own, with the standard library alone: ``python -I -S keeper.py CHANNEL EVENTS HELD -- ARGV…``,
-all three file descriptors. CHANNEL is a socket. On it the worker writes ``T`` (SIGTERM to the whole tree) or ``K``
-(SIGKILL); its end of file means that the worker has died, however it died, and counts as ``K``. When the agent's main
-process has ended, everything that is left of the tree is killed, and then one line of JSON goes back: ``{"exit": N}``,
-``{"signal": N}`` or ``{"error": TEXT, "errno": N}``, with ``"survivors": [TEXT…]`` where processes could not be killed.
+Run as a script of its own, with the standard library alone:
+``python -I -S keeper.py CHANNEL EVENTS HELD [ENVIRONMENT] -- ARGV…``, where ARGV follows file descriptors.
+CHANNEL is a socket. On it the worker writes ``T`` (SIGTERM to the whole tree) or ``K`` (SIGKILL); its end of file means
+that the worker has died, however it died, and counts as ``K``. When the agent's main process has ended, everything that
+is left of the tree is killed, and then one line of JSON goes back: ``{"exit": N}``, ``{"signal": N}`` or
+``{"error": TEXT, "errno": N}``, with ``"survivors": [TEXT…]`` where processes could not be killed.
+
 The agent gets EVENTS as descriptor 8, because some shells can only name descriptors of one digit. HELD stays open in
-all of its processes; -1 stands for none.
+all of its processes; -1 stands for none. A keeper that is process 1 of its namespace keeps HELD for itself.
+ENVIRONMENT is a file with the agent's variables, each ended by a NUL byte: the keeper and the sandbox around it start
+without them, because some, such as LD_PRELOAD, would run code of the job in them.
 
 On Linux the keeper is a subreaper: what an agent starts in a session of its own, or double-forks, becomes the keeper's
 child and is found. The tree has ended when the kernel says that no child is left, whatever /proc shows. On macOS there
@@ -37,6 +41,8 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 _LINUX = sys.platform == "linux"
+_INIT = 1
+"""The keeper's pid in a namespace of its own: the kernel then ends everything else with it."""
 _KILL_SECONDS = 10.0
 _REFUSED_SECONDS = 1.0  # a process of another user often ends by itself with the one that it serves
 _SWIFT_ROUNDS = 200  # without a pause, to catch processes that fork and exit all the time
@@ -186,7 +192,7 @@ def reap() -> tuple[dict[int, int], bool]:
         ended[pid] = status
 
 
-def start(argv: list[str], channel: int, events: int, held: int) -> int:
+def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int) -> int:
     """Start the agent in a session of its own; raises OSError when it cannot be executed."""
     read, write = os.pipe()
     try:
@@ -199,7 +205,7 @@ def start(argv: list[str], channel: int, events: int, held: int) -> int:
         try:
             write = fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
             os.close(channel)
-            _become_agent(argv, events, held)
+            _become_agent(argv, env, events, held)
         except OSError as error:
             os.write(write, str(error.errno).encode())
         finally:
@@ -213,7 +219,7 @@ def start(argv: list[str], channel: int, events: int, held: int) -> int:
     return pid
 
 
-def _become_agent(argv: list[str], events: int, held: int) -> None:
+def _become_agent(argv: list[str], env: dict[bytes, bytes], events: int, held: int) -> None:
     """Turn a fork of the keeper into the agent."""
     os.setsid()
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -221,7 +227,7 @@ def _become_agent(argv: list[str], events: int, held: int) -> None:
     _prefer_for_oom_kill()
     _inherit_nothing()
     events = fcntl.fcntl(events, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
-    if held >= 0:
+    if held >= 0 and os.getppid() != _INIT:  # through a directory the agent could leave its sandbox
         fcntl.fcntl(held, fcntl.F_DUPFD, _FIRST_FREE_FD)
     os.dup2(events, EVENTS_FD)
     for number in _IGNORED:
@@ -229,7 +235,7 @@ def _become_agent(argv: list[str], events: int, held: int) -> None:
     for number in (signal.SIGCHLD, signal.SIGIO):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker blocks what tells it of writes
-    os.execvp(argv[0], argv)
+    os.execvpe(argv[0], argv, env)
 
 
 def _inherit_nothing() -> None:
@@ -291,10 +297,10 @@ def _order(channel: int) -> bytes:
         return b""
 
 
-def keep(argv: list[str], channel: int, events: int, held: int) -> dict[str, object]:
+def keep(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int) -> dict[str, object]:
     """Run an agent to its end; return the report."""
     try:
-        code = wait(start(argv, channel, events, held), channel)
+        code = wait(start(argv, env, channel, events, held), channel)
     except OSError as error:
         report: dict[str, object] = {"error": f"{argv[0]}: {error.strerror}", "errno": error.errno}
     else:
@@ -307,17 +313,27 @@ def keep(argv: list[str], channel: int, events: int, held: int) -> dict[str, obj
     return report
 
 
+def read_environment(fd: int) -> dict[bytes, bytes]:
+    """Read variables from a file and close it."""
+    with open(fd, "rb") as file:
+        entries = file.read().split(b"\0")
+    return {name: value for name, mark, value in (entry.partition(b"=") for entry in entries) if mark}
+
+
 def main(arguments: list[str]) -> None:
     """Keep one agent."""
-    channel, events, held = (int(word) for word in arguments[:3])
+    mark = arguments.index("--")
+    channel, events, held, *environment = (int(word) for word in arguments[:mark])
+    variables = read_environment(environment[0]) if environment else dict(os.environb)
     for fd in (channel, events, *([held] if held >= 0 else [])):
         os.set_inheritable(fd, False)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()
     prctl(_PR_SET_DUMPABLE, 0)
-    prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)  # an agent may have stopped the keeper: go on to see the worker's end
-    report = keep(arguments[4:], channel, events, held)
+    # an agent may have stopped the keeper: go on to see the worker's end. As process 1 it ends with its sandbox
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if os.getpid() == _INIT else signal.SIGCONT)
+    report = keep(arguments[mark + 1 :], variables, channel, events, held)
     try:
         os.write(channel, json.dumps(report).encode() + b"\n")
     except OSError:

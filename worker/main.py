@@ -12,6 +12,7 @@ from app.private import Foreign, ensure_directory
 from app.watchdog import watch
 from worker import vault
 from worker.offer import Unfit, offer
+from worker.sandbox.choice import choose
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
 from worker.token import Token
@@ -20,7 +21,10 @@ _log = logging.getLogger("ado.worker")
 
 
 def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
-    """Work until a signal, a drain or the lifeline's end of file; return the exit code. Raises Unfit, OSError."""
+    """Work until a signal, a drain or the lifeline's end of file; return the exit code.
+
+    Raises Unfit, Unavailable, OSError.
+    """
     import uvloop  # noqa: PLC0415 - not there on every platform
 
     _check_work_dir(Path(settings.work_dir))
@@ -28,7 +32,10 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     held = vault.read(settings, token.value)
     for warning in held.warnings():
         _log.warning(warning)
-    supervisor = Supervisor(settings, offer(settings, held), held, token)
+    sandbox = choose(settings)
+    if sandbox.why:
+        _log.warning("jobs run without a sandbox", extra={"detail": sandbox.why})
+    supervisor = Supervisor(settings, offer(settings, held, sandbox), held, token, sandbox)
     return uvloop.run(_run(supervisor, lifeline, settings.loop_watchdog_seconds))
 
 

@@ -12,8 +12,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.capabilities import NO_NETWORK
 from worker.agents import AGENTS
 from worker.preflight import Finding, look
+from worker.sandbox.base import PLAIN, Sandbox
 from worker.settings import GIT_HOST, WorkerSettings
 from worker.vault import PREFIX, Vault
 
@@ -42,10 +44,14 @@ class WorkerOffer:
     labels: Mapping[str, str]
 
 
-def found(vault: Vault) -> WorkerOffer:
-    """Return what is there: ado's own agents, every AI agent that can start with its version as a label, secrets."""
+def found(vault: Vault, sandbox: Sandbox = PLAIN) -> WorkerOffer:
+    """Return what is there: ado's own agents, every AI agent that can start with its version as a label, secrets.
+
+    A sandbox adds what it can do.
+    """
     fit = [finding for finding in look(AGENTS, AGENTS) if not finding.problem]
-    return WorkerOffer((*(finding.agent for finding in fit), *vault.capabilities), versions(fit))
+    capabilities = (*(finding.agent for finding in fit), *vault.capabilities, *sandbox.capabilities)
+    return WorkerOffer(capabilities, versions(fit))
 
 
 def versions(findings: list[Finding]) -> dict[str, str]:
@@ -53,29 +59,31 @@ def versions(findings: list[Finding]) -> dict[str, str]:
     return {f"{_LABEL}{finding.agent}": finding.version for finding in findings if finding.version}
 
 
-def offer(settings: WorkerSettings, vault: Vault) -> WorkerOffer:
+def offer(settings: WorkerSettings, vault: Vault, sandbox: Sandbox = PLAIN) -> WorkerOffer:
     """Return what a worker offers. Raises Unfit."""
     labels = dict(entry.partition("=")[::2] for entry in settings.labels)
     hosts = tuple(GIT_HOST + host for host in settings.git_hosts)
     if not settings.capabilities:
-        there = found(vault)
+        there = found(vault, sandbox)
         return WorkerOffer((*there.capabilities, *hosts), {**there.labels, **labels})
     vouched = {name.removeprefix(_LABEL) for name in labels if name.startswith(_LABEL)}
     findings = look(AGENTS, [name for name in settings.capabilities if name not in vouched])
     dropped = {}
-    for name, error in _lacking(settings.capabilities, findings, vault):
+    for name, error in _lacking(settings.capabilities, findings, vault, sandbox):
         if name not in settings.optional_capabilities:
             raise error
         _log.warning("capability dropped", extra={"capability": name, "detail": str(error), "next": error.next_step})
         dropped[name] = f"{error} ({error.next_step})"
-    kept = (name for name in (*settings.capabilities, *hosts) if name not in dropped)
+    kept = (name for name in (*settings.capabilities, *hosts, *sandbox.capabilities) if name not in dropped)
     labels |= {_DROPPED + name: why for name, why in dropped.items()}
     if unnamed := [name for name in vault.capabilities if name not in settings.capabilities]:
         labels[_UNNAMED] = ", ".join(unnamed)
     return WorkerOffer(tuple(dict.fromkeys(kept)), {**versions(findings), **labels})
 
 
-def _lacking(wanted: Sequence[str], findings: Sequence[Finding], vault: Vault) -> Iterator[tuple[str, Unfit]]:
+def _lacking(
+    wanted: Sequence[str], findings: Sequence[Finding], vault: Vault, sandbox: Sandbox
+) -> Iterator[tuple[str, Unfit]]:
     """Yield what a worker cannot offer, with the reason."""
     for finding in findings:
         if finding.problem:
@@ -87,3 +95,6 @@ def _lacking(wanted: Sequence[str], findings: Sequence[Finding], vault: Vault) -
                 yield name, Unfit(f"{name} cannot be offered: {why}", "store it as a shorter text, such as base64")
             else:
                 yield name, Unfit(f"{name} is not held here", step)
+    if NO_NETWORK in wanted and NO_NETWORK not in sandbox.capabilities:
+        message = f"{NO_NETWORK} cannot be offered: the sandbox {sandbox.name} takes no network away"
+        yield NO_NETWORK, Unfit(message, "install bubblewrap and set ADO_SANDBOX=bubblewrap, or do not offer it")

@@ -31,6 +31,8 @@ _KEEPER_SECONDS = 20.0  # longer than a keeper takes at most to give up on what 
 _SWEEP_SECONDS = 10.0
 _PAUSE_SECONDS = 0.01
 _REPORT_BYTES = 64 * 1024
+_LONGEST_VARIABLE = 128 * 1024  # of Linux, with its name and the NUL byte at its end
+_TOO_LARGE = "its arguments or its environment are too large (Linux: 128 KiB for one of them, 2 MiB in all)"
 _SCARCE = frozenset({
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
 })  # fmt: skip
@@ -84,30 +86,41 @@ class KeptProcess:
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: str = "", held: int | None = None
+        cls,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        stdin: str = "",
+        held: int | None = None,
+        within: Sequence[str] = (),
     ) -> KeptProcess:
         """Start an agent that reads ``stdin``. It finds ``events`` by ADO_EVENTS_FD, and as a path by ADO_EVENTS.
 
-        All of its processes keep the file descriptor ``held`` open. Raises OSError.
+        All of its processes keep the file descriptor ``held`` open. ``within`` is the command of its sandbox, which
+        the keeper's own is appended to. Raises OSError.
         """
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             script = _file_of(stdin)
             theirs.callback(os.close, script)
             (out_r, out_w), (err_r, err_w), (event_r, event_w) = (_pipe(ours, theirs) for _ in range(3))
+            variables = {"ADO_EVENTS_FD": str(keeper.EVENTS_FD), "ADO_EVENTS": f"/dev/fd/{keeper.EVENTS_FD}"}
+            environment = _environment({**env, **variables})
+            theirs.callback(os.close, environment)
             channel, peer = socket.socketpair()
             ours.callback(channel.close)
             theirs.callback(peer.close)
             channel.setblocking(False)
-            named = [str(fd) for fd in (peer.fileno(), event_w, -1 if held is None else held)]
-            events = {"ADO_EVENTS_FD": str(keeper.EVENTS_FD), "ADO_EVENTS": f"/dev/fd/{keeper.EVENTS_FD}"}
+            passed = (peer.fileno(), event_w, *(() if held is None else (held,)), environment)
+            named = [str(fd) for fd in (peer.fileno(), event_w, -1 if held is None else held, environment)]
             with cls.starting():
                 process = await _execute(
-                    *(sys.executable, "-I", "-S", _KEEPER, *named, "--", *argv),
+                    *(*within, sys.executable, "-I", "-S", _KEEPER, *named, "--", *argv),
                     stdin=script,
                     stdout=out_w,
                     stderr=err_w,
-                    pass_fds=(peer.fileno(), event_w, *(() if held is None else (held,))),
-                    env={**env, **events},
+                    pass_fds=passed,
+                    env={},
                     cwd=cwd,
                     start_new_session=True,
                 )
@@ -194,7 +207,8 @@ def parse_report(data: bytes) -> Ended | None:
         return None
     if (report.exit, report.signal, report.error) == (None, None, None):
         return None
-    return Ended(report.exit, report.signal, report.error, is_scarcity(report.errno), tuple(report.survivors))
+    said = _TOO_LARGE if report.errno == errno.E2BIG else report.error
+    return Ended(report.exit, report.signal, said, is_scarcity(report.errno), tuple(report.survivors))
 
 
 async def _execute(*argv: str, **options: Any) -> asyncio.subprocess.Process:
@@ -203,8 +217,7 @@ async def _execute(*argv: str, **options: Any) -> asyncio.subprocess.Process:
     except OSError as error:
         if error.errno != errno.E2BIG:
             raise
-        message = "its arguments or its environment are too large (Linux: 128 KiB for one of them, 2 MiB in all)"
-        raise OSError(errno.E2BIG, message) from error
+        raise OSError(errno.E2BIG, _TOO_LARGE) from error
 
 
 def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
@@ -214,12 +227,33 @@ def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int
     return read, write
 
 
+def _environment(env: Mapping[str, str]) -> int:
+    """Return a descriptor to read variables from, each ended by a NUL byte. Raises OSError."""
+    entries = [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in env.items()]
+    if any(len(entry) >= _LONGEST_VARIABLE for entry in entries):
+        raise OSError(errno.E2BIG, _TOO_LARGE)
+    if any(b"\0" in entry for entry in entries):
+        raise ValueError("embedded null byte")
+    data = b"".join(entry + b"\0" for entry in entries)
+    if sys.platform != "linux":
+        return _file_with(data)
+    with os.fdopen(os.memfd_create("environment"), "r+b") as file:  # values are secrets: never on a disk
+        file.write(data)
+        file.seek(0)
+        return os.dup(file.fileno())
+
+
 def _file_of(text: str) -> int:
     """Return a descriptor to read a text from: a file without a name, because a pipe would have to be fed."""
     if not text:
         return os.open(os.devnull, os.O_RDONLY)
+    return _file_with(text.encode("utf-8", "surrogateescape"))
+
+
+def _file_with(data: bytes) -> int:
+    """Return a descriptor of a file without a name that holds ``data``. Raises OSError."""
     with tempfile.TemporaryFile() as file:
-        file.write(text.encode("utf-8", "surrogateescape"))
+        file.write(data)
         file.seek(0)
         return os.dup(file.fileno())
 

@@ -56,6 +56,10 @@ class WorkerSettings:
     """Where the directories of attempts are made."""
     isolated: bool = False
     """Whether jobs can reach nothing but themselves here (a container of their own): agents need not ask then."""
+    sandbox: str = "auto"
+    """What confines jobs: bubblewrap, none, or auto for the strongest that works here (with ADO_ISOLATED none)."""
+    sandbox_read: tuple[str, ...] = ()
+    """Files and directories that jobs may read in their sandbox besides the system and what is on PATH."""
     agent_env: tuple[str, ...] = ()
     """Names of variables of its environment that every AI agent gets besides its own, divided by commas: proxies."""
     acp_agents: tuple[str, ...] = ("opencode=opencode acp",)

@@ -32,6 +32,7 @@ from worker.keeper import become_subreaper
 from worker.lease import Heartbeat, Report
 from worker.limits import Limits
 from worker.offer import WorkerOffer
+from worker.sandbox.base import PLAIN, Sandbox, labels_of
 from worker.settings import WorkerSettings
 from worker.token import RENEWAL_SECONDS, Token
 from worker.vault import Vault
@@ -47,10 +48,13 @@ _CANCELLED = Outcome("cancelled", None, "cancelled")
 class Supervisor:
     """One worker process."""
 
-    def __init__(self, settings: WorkerSettings, offered: WorkerOffer, vault: Vault, token: Token) -> None:
+    def __init__(
+        self, settings: WorkerSettings, offered: WorkerOffer, vault: Vault, token: Token, sandbox: Sandbox = PLAIN
+    ) -> None:
         self._settings = settings
         self._offered = offered
         self._vault = vault
+        self._sandbox = sandbox
         self._fitness = Fitness(settings.work_dir)
         self._clearing = Clearing()
         self._token = token
@@ -103,7 +107,7 @@ class Supervisor:
         value = {
             "workerId": settings.worker_id,
             "capabilities": list(self._offered.capabilities),
-            "labels": dict(self._offered.labels),
+            "labels": {**self._offered.labels, **labels_of(self._sandbox)},
             "resources": {"cpu": settings.cpu, "memory": settings.memory, "gpu": settings.gpu},
             "slots": settings.slots,
             "version": metadata.version("ado"),
@@ -214,7 +218,7 @@ class Supervisor:
     def _begin(self, job: dict[str, Any]) -> None:
         self._taken += 1
         machine = self._vault, self._fitness, self._clearing
-        attempt = Attempt(job, self._call, self._settings, self._files_of, *machine, self._limits)
+        attempt = Attempt(job, self._call, self._settings, self._files_of, *machine, self._limits, self._sandbox)
         self._attempts[attempt.key] = attempt
         task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")
         self._running.add(task)

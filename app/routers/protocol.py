@@ -19,6 +19,7 @@ import orjson
 from msgspec import Meta, field
 
 from app.auth import WORK
+from app.capabilities import NO_NETWORK
 from app.context import Context
 from app.control.monitor import settle_ended
 from app.reasons import refusal
@@ -151,7 +152,7 @@ async def register(context: Context, input: RegisterInput) -> Registered:
     """Register a process; another one under the same id is replaced and its jobs are queued again."""
     own(context, input.worker_id)
     allowed = context.caller.capabilities
-    if allowed is not None and not set(input.capabilities) <= set(allowed):
+    if allowed is not None and not set(input.capabilities) <= {*allowed, NO_NETWORK}:
         raise refusal("forbidden", f"this token allows the capabilities {', '.join(allowed)} alone")
     refuse_nul(**msgspec.to_builtins(input))
     limit("capabilities", len(input.capabilities), CAPABILITIES)

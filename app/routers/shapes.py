@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from app.capabilities import NO_NETWORK
 from app.reasons import POD_REASONS
 from db import model
 from db.model import Status
@@ -120,6 +121,7 @@ class Task(Wire, omit_defaults=False):
     agent: str
     workers: int
     requires: list[str]
+    network: Literal["all", "none"]
     resources: Resources
     priority: int
     retries: int
@@ -157,6 +159,7 @@ class Task(Wire, omit_defaults=False):
             agent=task.agent,
             workers=task.workers,
             requires=list(task.requires),
+            network="none" if NO_NETWORK in task.requires else "all",
             resources=Resources.of(task.resources),
             priority=task.priority,
             retries=task.retries,

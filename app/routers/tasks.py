@@ -12,6 +12,7 @@ import orjson
 from msgspec import UNSET, Meta, UnsetType, field
 
 from app.auth import READ, RUN_TASKS
+from app.capabilities import NO_NETWORK
 from app.context import Context
 from app.reasons import refusal
 from app.routers.fitting import fitting
@@ -86,6 +87,8 @@ class CreateInput(Wire):
     labels: dict[str, str] = {}
     workspace: Workspace | None = None
     pod: Pod | None = None
+    network: Literal["all", "none"] = "all"
+    """With ``none`` its jobs run on workers that can take the network away from them, and have only loopback."""
     on_failure: Literal["continue", "fail_fast"] = "continue"
     idempotency_key: Name | None = None
     agent_args: Any = None
@@ -170,7 +173,7 @@ def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor |
         agent=input.agent,
         agent_args=input.agent_args,
         workers=input.workers,
-        requires=tuple(sorted(set(input.requires))),
+        requires=tuple(sorted({*input.requires, *([NO_NETWORK] if input.network == "none" else [])})),
         resources=input.resources.to_model(),
         priority=input.priority,
         retries=input.retries,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from app.rpc.client import CallError, Unreachable
 from cli import durations, exits, here
+from cli.agents import NETWORK
 from cli.connection import Options, choose
 from cli.connection import http as client_of
 from cli.contexts import Server
@@ -158,7 +160,7 @@ def _calls(client: Any) -> list[Check]:
         return []
     live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status["counts"].items())) or "none"
-    offers = sorted({name for worker in live for name in worker["capabilities"]})
+    offered = sorted({name for worker in live for name in worker["capabilities"] if not name.startswith(NETWORK)})
     queued = status["queue"]["queued"]
     return [
         Check("token", True, "is accepted"),
@@ -168,7 +170,8 @@ def _calls(client: Any) -> list[Check]:
             counts if live else f"{counts}; {queued} jobs wait" if queued else f"{counts}; a spawner starts them",
             "start one with ado worker, or a spawner with ado spawner",
         ),
-        Check("agents", True, ", ".join(offers) if offers else "none is offered at the moment"),
+        Check("agents", True, ", ".join(offered) if offered else "none is offered at the moment"),
+        *_sandboxes(live),
         *_unoffered_secrets(live),
         *_spawners(status.get("spawners", [])),
     ]
@@ -181,6 +184,21 @@ def _spawners(found: list[Any]) -> list[Check]:
         for spawner in found
         for trouble in (spawner_trouble(spawner),)
     ]
+
+
+def _sandboxes(live: list[Any]) -> list[Check]:
+    """Say which sandboxes the workers have, and why one has none."""
+    labels = [(worker["workerId"], worker.get("labels") or {}) for worker in live]
+    counts = Counter(names["sandbox"] for _, names in labels if "sandbox" in names)
+    found = [Check("sandbox", True, ", ".join(f"{name} on {count}" for name, count in sorted(counts.items())))]
+    plain = [
+        Check(
+            "sandbox", True, f"{worker}: jobs run as plain processes; {names.get('sandbox-why', 'as it was told to')}"
+        )
+        for worker, names in labels
+        if names.get("sandbox") == "none"
+    ]
+    return [*(found if counts else []), *plain]
 
 
 def _unoffered_secrets(live: list[Any]) -> list[Check]:

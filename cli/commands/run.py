@@ -110,7 +110,7 @@ def run(
                 "--detach, --priority, --require, --secret, --label and --start-within need --remote", "add --remote"
             )
         if pod.any:
-            raise usage("--cpu, --memory, --gpu, --image and --node-selector need --remote", "add --remote")
+            raise usage("--cpu, --memory, --gpu, --image, --network and --node-selector need --remote", "add --remote")
         if repository != _NO_REPOSITORY:
             raise usage("--repo, --no-repo, --dirty and --push need --remote", "add --remote")
         chosen = agent or first([], [*here.own_agents(), *here.agents()])

@@ -19,6 +19,7 @@ import pytest
 from support.models import Models
 from support.postgres import fast_directory, remove
 from support.program import Cluster, until
+from support.sandboxes import works
 
 HERE = Path(__file__).parent
 AGENTS = ("claude-code", "gemini-cli", "codex")
@@ -99,6 +100,7 @@ def plane(programs, shared_dsn, models):
         OPENAI_API_KEY="stub-key-of-openai",
         CLAUDE_CODE_MAX_RETRIES="2",
         ADO_ISOLATED="true",
+        ADO_SANDBOX="bubblewrap" if works() else "none",
         ADO_GRACE_SECONDS="2",
         ADO_CPU="8",
         ADO_MEMORY=str(2**34),

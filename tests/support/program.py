@@ -62,7 +62,8 @@ class Cluster:
     def __init__(self, dsn, home, *, env=None):
         self.dsn = dsn
         self.home = Path(home)
-        self.env = {**os.environ, "ADO_DSN": dsn, **FAST, **(env or {})}
+        # without a sandbox, jobs and tests can speak to each other by files and pids
+        self.env = {"ADO_SANDBOX": "none", **os.environ, "ADO_DSN": dsn, **FAST, **(env or {})}
         self.env.pop("ADO_URL", None)
         self.processes = []
         self.replicas = []

@@ -84,8 +84,10 @@ def test_a_checkpoint_that_unpacks_to_more_than_it_may_is_refused(where, monkeyp
 def test_links_and_paths_out_of_home_are_no_part_of_a_session(where):
     (where.base / "secret").write_text("not yours")
     (where.home / "link").symlink_to(where.base / "secret")
+    (where.home / "directory").symlink_to(where.base)
     (where.home / "real").write_text("mine")
     files = [where.home / "link", where.home / "real", where.home / "gone", where.home / ".." / "secret"]
+    files.append(where.home / "directory" / "secret")
     assert _session(Standing("s", {}, files), where.home) == {"real": b"mine"}
 
 

@@ -1,0 +1,57 @@
+"""Which sandbox a worker gets: what works is tried, what is named is never replaced by something weaker."""
+
+import pytest
+from support.sandboxes import works
+
+from worker.sandbox.base import Unavailable, labels_of
+from worker.sandbox.choice import choose
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """A machine on which bwrap is installed and not allowed to do its work."""
+    program = tmp_path / "bwrap"
+    program.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+
+def test_auto_takes_bubblewrap_where_it_works_and_else_says_why_not():
+    sandbox = choose(WorkerSettings(sandbox="auto"))
+    assert sandbox.name == ("bubblewrap" if works() else "none")
+    assert bool(sandbox.why) == (not works())
+
+
+def test_auto_falls_back_and_says_what_failed_and_what_helps(broken):
+    sandbox = choose(WorkerSettings(sandbox="auto"))
+    labels = labels_of(sandbox)
+    assert labels["sandbox"] == "none"
+    assert "Permission denied" in labels["sandbox-why"]
+    assert "user namespaces" in labels["sandbox-why"]
+    assert sandbox.capabilities == ()
+
+
+def test_a_sandbox_that_is_named_is_not_replaced(broken, monkeypatch):
+    with pytest.raises(Unavailable, match="Permission denied") as raised:
+        choose(WorkerSettings(sandbox="bubblewrap"))
+    assert "ADO_SANDBOX=none" in raised.value.next_step
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(Unavailable, match="not on PATH") as raised:
+        choose(WorkerSettings(sandbox="bubblewrap"))
+    assert "install" in raised.value.next_step
+
+
+def test_none_tries_nothing(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert labels_of(choose(WorkerSettings(sandbox="none"))) == {"sandbox": "none"}
+
+
+def test_a_container_is_the_sandbox(broken):
+    assert labels_of(choose(WorkerSettings(sandbox="auto", isolated=True))) == {"sandbox": "container"}
+
+
+def test_another_word_is_refused():
+    with pytest.raises(Unavailable, match="no kind of sandbox") as raised:
+        choose(WorkerSettings(sandbox="docker"))
+    assert "bubblewrap" in raised.value.next_step

@@ -1,0 +1,103 @@
+"""What a job may read of the machine: programs on PATH with what belongs to them, and nothing around them."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.sandbox.view import masked, readable
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A person's HOME with programs of several kinds, and with files that are nobody's business."""
+    for name in (".ssh/id_rsa", ".local/share/ado/token", ".local/share/keyrings/login", "notes/diary"):
+        write(tmp_path / name)
+    return tmp_path
+
+
+def write(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+    return path
+
+
+def link(path, target):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def shown(home, *directories):
+    """Return whether a job with these directories on PATH may read a path."""
+    paths = readable(os.pathsep.join(map(str, directories)), (), home)
+    return lambda name: any((home / name).is_relative_to(path) for path in paths)
+
+
+def test_the_system_and_ado_itself_are_shown(tmp_path):
+    paths = readable("/usr/bin", (), tmp_path)
+    assert {"/usr", "/etc"} <= set(paths)
+    for needed in (sys.executable, sys.prefix, Path(sys.base_prefix, "lib"), Path(__file__).parents[4] / "worker"):
+        assert any(Path(needed).is_relative_to(path) or Path(path).is_relative_to(needed) for path in paths), needed
+
+
+def test_nothing_of_home_is_shown_but_what_is_on_path(home):
+    visible = shown(home, home / "bin", home / ".local/bin", home)
+    for name in (".ssh/id_rsa", ".local/share/ado/token", ".local/share/keyrings/login", "notes/diary"):
+        assert not visible(name), name
+
+
+def test_a_link_on_path_brings_the_program_that_it_leads_to_over_any_number_of_links(home):
+    write(home / ".local/share/claude/versions/2.1")
+    link(home / ".local/share/claude/current", "versions/2.1")
+    link(home / ".local/bin/claude", home / ".local/share/claude/current")
+    visible = shown(home, home / ".local/bin")
+    assert visible(".local/bin/claude")
+    assert visible(".local/share/claude/current")
+    assert visible(".local/share/claude/versions/2.1")
+    assert not visible(".local/share/keyrings/login")
+
+
+def test_a_package_of_npm_comes_with_its_neighbours(home):
+    write(home / ".npm-global/lib/node_modules/@openai/codex/bin/codex.js")
+    write(home / ".npm-global/lib/node_modules/needed/index.js")
+    link(home / ".npm-global/bin/codex", "../lib/node_modules/@openai/codex/bin/codex.js")
+    link(home / "project/node_modules/.bin/gemini", "../gemini/cli.js")
+    write(home / "project/node_modules/gemini/cli.js")
+    write(home / "project/.env")
+    visible = shown(home, home / ".npm-global/bin", home / "project/node_modules/.bin")
+    assert visible(".npm-global/lib/node_modules/needed/index.js")
+    assert visible("project/node_modules/gemini/cli.js")
+    assert not visible("project/.env")
+
+
+def test_a_python_environment_comes_with_its_interpreter(home):
+    write(home / ".local/share/uv/python/3.12/bin/python3.12")
+    write(home / ".local/share/uv/python/3.12/lib/python3.12/os.py")
+    write(home / ".local/share/pipx/venvs/tool/pyvenv.cfg")
+    write(home / ".local/share/pipx/venvs/tool/bin/tool")
+    link(home / ".local/share/pipx/venvs/tool/bin/python", home / ".local/share/uv/python/3.12/bin/python3.12")
+    link(home / ".local/bin/tool", home / ".local/share/pipx/venvs/tool/bin/tool")
+    visible = shown(home, home / ".local/bin")
+    for name in ("pipx/venvs/tool/pyvenv.cfg", "pipx/venvs/tool/bin/tool", "uv/python/3.12/lib/python3.12/os.py"):
+        assert visible(f".local/share/{name}"), name
+
+
+def test_links_that_lead_round_in_a_circle_or_nowhere_end(home):
+    link(home / "bin/a", "b")
+    link(home / "bin/b", "a")
+    link(home / "bin/c", "/no/such/program")
+    assert shown(home, home / "bin")("bin/a")
+
+
+def test_a_path_that_is_relative_or_empty_shows_nothing(home, monkeypatch):
+    monkeypatch.chdir(home)
+    assert readable(":.:notes:", (), home) == readable("/usr/bin", (), home)
+
+
+def test_what_is_hidden_is_found_in_what_is_shown_through_links_as_well(tmp_path):
+    secret = write(tmp_path / "shown/etc/token")
+    (tmp_path / "other").symlink_to(tmp_path / "shown")
+    assert list(masked([str(tmp_path / "shown")], [str(tmp_path / "other/etc/token")])) == [str(secret)]
+    assert list(masked([str(tmp_path / "other")], [str(secret)])) == [str(tmp_path / "other/etc/token")]
+    assert list(masked([str(tmp_path / "shown")], [str(tmp_path / "shown/none"), "/usr"])) == []

@@ -1,0 +1,71 @@
+"""What every kind of sandbox offers to an attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+_LABEL, _WHY_LABEL = "sandbox", "sandbox-why"
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosure:
+    """How the processes of one attempt are started."""
+
+    prefix: tuple[str, ...] = ()
+    """The command that the keeper's own command is appended to."""
+
+
+class Unavailable(Exception):
+    """A kind of sandbox does not work here; ``next_step`` says what would help."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+class Sandbox(Protocol):
+    """Encloses attempts."""
+
+    @property
+    def name(self) -> str:
+        """The name that the worker is listed with."""
+
+    @property
+    def why(self) -> str:
+        """Why there is no sandbox; empty where there is one."""
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What the worker can offer because of it."""
+
+    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> Enclosure:
+        """Return how to start an attempt in ``start``; its directories are in ``base``.
+
+        Its processes may read ``also`` besides what every job may read. Blocks for a moment.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """No sandbox: the processes have the worker's user and see what it sees."""
+
+    name: str = "none"
+    why: str = ""
+    capabilities: tuple[str, ...] = ()
+
+    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> Enclosure:
+        """Return a start without anything around it."""
+        if not network:
+            raise OSError("this worker cannot run a job without a network: it has no sandbox")
+        return Enclosure()
+
+
+PLAIN = Plain()
+
+
+def labels_of(sandbox: Sandbox) -> dict[str, str]:
+    """Return the labels that a worker is listed with: the name of its sandbox, and why it has none."""
+    return {_LABEL: sandbox.name} | ({_WHY_LABEL: sandbox.why} if sandbox.why else {})

@@ -1,0 +1,104 @@
+"""The sandbox ``bubblewrap``: namespaces of users, mounts, processes, IPC and host name, made by the program bwrap.
+
+A job sees the system read-only, its own directories, and nothing else of the machine's files and processes. The keeper
+is process 1 in there: no signal of the job can stop or kill it, and with its end the kernel kills everything else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.capabilities import NO_NETWORK
+from worker.sandbox.base import Enclosure, Unavailable
+from worker.sandbox.view import masked, readable
+
+_NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
+_KEPT = ("--die-with-parent", "--as-pid-1", "--cap-drop", "ALL")
+_OWN = ("job", "home", "tmp")
+_LENT = ("store", "mask")
+"""Parts of an attempt's directory that its job may only read: the repository's objects, and a socket."""
+_GPUS = ("nvidia*", "dri", "kfd")
+_PROBE_SECONDS = 30.0
+_INSTALL = "install it (Debian, Ubuntu, Fedora: the package bubblewrap), or set ADO_SANDBOX=none"
+_ALLOW = (
+    "allow user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu), or set ADO_SANDBOX=none"
+)
+
+
+class Bubblewrap:
+    """Encloses attempts by bwrap."""
+
+    name = "bubblewrap"
+    why = ""
+
+    def __init__(self, program: str, hidden: Iterable[str], given: Iterable[str], *, gpu: bool) -> None:
+        self._program = program
+        self._hidden = tuple(hidden)
+        self._given = tuple(given)
+        self._devices = [str(path) for pattern in _GPUS for path in Path("/dev").glob(pattern)] if gpu else []
+        self.capabilities: tuple[str, ...] = ()
+
+    @classmethod
+    def found(cls, hidden: Iterable[str] = (), given: Iterable[str] = (), *, gpu: bool = False) -> Bubblewrap:
+        """Return the sandbox once it was tried. Raises Unavailable."""
+        program = shutil.which("bwrap")
+        if program is None:
+            raise Unavailable("bwrap is not on PATH", _INSTALL)
+        sandbox = cls(program, hidden, given, gpu=gpu)
+        if problem := sandbox._try(network=True):
+            raise Unavailable(f"bwrap does not work here: {problem}", _ALLOW)
+        if not sandbox._try(network=False):
+            sandbox.capabilities = (NO_NETWORK,)
+        return sandbox
+
+    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> Enclosure:
+        """Return a start in namespaces of its own; without ``network`` there is only a loopback interface."""
+        names = [*_NAMESPACES, *(() if network else ("--unshare-net",)), *_KEPT]
+        return Enclosure((self._program, *names, *self._mounts(base, also), "--chdir", str(start), "--"))
+
+    def _mounts(self, base: Path, also: Iterable[str]) -> list[str]:
+        # a worker that is root owns the kernel's settings, and one of them names a program that the kernel runs
+        words = ["--dev", "/dev", "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]
+        for device in self._devices:
+            words += ["--dev-bind-try", device, device]
+        for place in ("/tmp", "/var/tmp"):  # noqa: S108 - the job's own, on its disk and not in memory
+            words += ["--bind", str(base / "tmp"), place]
+        shown = readable(os.environ.get("PATH", os.defpath), [*self._given, *also], Path.home())
+        for path in shown:
+            words += ["--ro-bind-try", path, path]
+        for path in masked(shown, self._hidden):
+            words += ["--tmpfs", path] if Path(path).is_dir() else ["--ro-bind", os.devnull, path]
+        for part in _LENT:
+            words += ["--ro-bind-try", str(base / part), str(base / part)]
+        for part in _OWN:
+            words += ["--bind", str(base / part), str(base / part)]
+        return [*words, "--remount-ro", "/"]
+
+    def _try(self, *, network: bool) -> str:
+        """Run a process inside; return what went wrong. Blocks."""
+        with tempfile.TemporaryDirectory(prefix="ado-probe-") as name:
+            base = Path(name)
+            for part in _OWN:
+                (base / part).mkdir()
+            command = [
+                *self.enclose(base, base / "job", (), network=network).prefix,
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                "",
+            ]
+            try:
+                done = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_SECONDS, check=False
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                return str(error)
+        said = done.stderr.decode("utf-8", "replace").strip()[-300:]
+        return (said or f"it ended with {done.returncode}") if done.returncode else ""

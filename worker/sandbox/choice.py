@@ -1,0 +1,55 @@
+"""Which sandbox a worker has: the one that its settings name, or the first that works here."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+from worker.sandbox.base import Plain, Sandbox, Unavailable
+from worker.sandbox.bubblewrap import Bubblewrap
+from worker.settings import WorkerSettings
+
+Kind = Literal["auto", "bubblewrap", "none"]
+_CONTAINER = "container"
+
+
+def choose(settings: WorkerSettings) -> Sandbox:
+    """Return a sandbox that was tried. Raises Unavailable: one that is named is never replaced by a weaker one."""
+    match settings.sandbox:
+        case "bubblewrap":
+            return _bubblewrap(settings)
+        case "none":
+            return Plain()
+        case "auto":
+            return _first(settings)
+    kinds = ", ".join(get_args(Kind))
+    raise Unavailable(f"ADO_SANDBOX={settings.sandbox!r} is no kind of sandbox", f"choose one of: {kinds}")
+
+
+def _first(settings: WorkerSettings) -> Sandbox:
+    """Return the strongest that works here."""
+    if settings.isolated:
+        return Plain(_CONTAINER)
+    try:
+        return _bubblewrap(settings)
+    except Unavailable as error:
+        return Plain(why=f"{error} ({error.next_step})")
+
+
+def _bubblewrap(settings: WorkerSettings) -> Bubblewrap:
+    return Bubblewrap.found(_hidden(settings), _given(settings), gpu=settings.gpu > 0)
+
+
+def _hidden(settings: WorkerSettings) -> list[str]:
+    """Return what no job may see, wherever it lies."""
+    named = (settings.work_dir, settings.token_file, settings.secrets_dir, os.environ.get("ADO_HOME", ""))
+    return [path for path in named if path and not path.startswith(("/dev/", "/proc/"))]
+
+
+def _given(settings: WorkerSettings) -> Iterator[str]:
+    """Yield what jobs may read because the worker's settings name it."""
+    yield from settings.sandbox_read
+    for entry in settings.acp_agents:
+        yield from (word for word in shlex.split(entry.partition("=")[2]) if word.startswith("/"))
