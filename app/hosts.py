@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from litestar.types import ASGIApp
 
@@ -14,6 +15,9 @@ from app.rpc.http import deny, respond
 from app.settings import AppSettings
 
 
+_HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::\d{1,5})?", re.ASCII)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address means this machine alone."""
     try:
@@ -23,10 +27,9 @@ def is_loopback(host: str) -> bool:
 
 
 def host_name(header: str) -> str:
-    """Return the name in a Host header, without port and brackets."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.rpartition(":")[0] if ":" in header else header
+    """Return the name in a Host header, without port and brackets; nothing for what is no name and port."""
+    match = _HOST.fullmatch(header)
+    return (match[1] or match[2]) if match else ""
 
 
 class HostGuard:

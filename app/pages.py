@@ -28,9 +28,9 @@ def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
 
     async def check(request: Request[Any, Any, Any]) -> Replica:
         replica = running()
-        credentials = Credentials(request.headers.get("authorization"), path=request.url.path)
+        credentials = Credentials(request.headers.get("authorization"), path=request.scope["path"])
         context = await open_caller(replica.gate, request.scope, credentials)
-        replica.gate.allow_page(context, READ, request.url.path)
+        replica.gate.allow_page(context, READ, request.scope["path"])
         return replica
 
     @get("/metrics")
