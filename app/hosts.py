@@ -14,7 +14,6 @@ from app.rpc.exchange import Receive, Scope, Send
 from app.rpc.http import deny, respond
 from app.settings import AppSettings
 
-
 _HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::\d{1,5})?", re.ASCII)
 
 
