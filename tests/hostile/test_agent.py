@@ -85,6 +85,7 @@ def test_it_reaches_nothing_of_its_worker_and_of_other_jobs(enclosed):
         places = {
             "home": str(enclosed.home), "token": str(enclosed.home / "admin-token"), "socket": str(listening),
             "sibling": str(enclosed.home / "work" / f"{victim}-0" / "job" / "mine"), "homes": "/home", "run": "/run",
+            "shadow": "/etc/shadow",
         }  # fmt: skip
         done = run(enclosed, python(REACH, json.dumps(places)), check=0)
     found = json.loads(done.stdout)
@@ -98,6 +99,7 @@ def test_it_reaches_nothing_of_its_worker_and_of_other_jobs(enclosed):
         "token",
         "sibling",
         "homes",
+        "shadow",
         "run",
         "socket",
     ):

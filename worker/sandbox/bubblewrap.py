@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app.capabilities import NO_NETWORK
 from worker.sandbox.base import Enclosure, Unavailable
-from worker.sandbox.view import masked, readable
+from worker.sandbox.view import masked, private, readable
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
 _KEPT = ("--die-with-parent", "--as-pid-1", "--cap-drop", "ALL")
@@ -39,7 +39,7 @@ class Bubblewrap:
 
     def __init__(self, program: str, hidden: Iterable[str], given: Iterable[str], *, gpu: bool) -> None:
         self._program = program
-        self._hidden = tuple(hidden)
+        self._hidden = (*hidden, *(private("/etc") if os.geteuid() == 0 else ()))  # root's jobs have root's rights
         self._given = tuple(given)
         self._devices = [str(path) for pattern in _GPUS for path in Path("/dev").glob(pattern)] if gpu else []
         self.capabilities: tuple[str, ...] = ()

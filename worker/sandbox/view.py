@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -52,6 +53,20 @@ def masked(paths: Iterable[str], hidden: Iterable[str]) -> Iterator[str]:
         for shown, top in tops:
             if real.exists() and real.is_relative_to(top):
                 yield str(shown / real.relative_to(top))
+
+
+def private(top: str) -> Iterator[str]:
+    """Yield the files and directories below ``top`` that are not for every user of the machine."""
+    for directory, directories, files in os.walk(top):
+        for names, needed in ((directories, 0o005), (files, 0o004)):
+            for name in list(names):
+                path = f"{directory}/{name}"
+                with contextlib.suppress(OSError):
+                    mode = os.lstat(path).st_mode
+                    if not stat.S_ISLNK(mode) and mode & needed != needed:
+                        yield path
+                        if names is directories:
+                            names.remove(name)
 
 
 class _View:

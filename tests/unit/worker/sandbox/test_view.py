@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.sandbox.view import masked, readable
+from worker.sandbox.view import masked, private, readable
 
 
 @pytest.fixture
@@ -101,3 +101,18 @@ def test_what_is_hidden_is_found_in_what_is_shown_through_links_as_well(tmp_path
     assert list(masked([str(tmp_path / "shown")], [str(tmp_path / "other/etc/token")])) == [str(secret)]
     assert list(masked([str(tmp_path / "other")], [str(secret)])) == [str(tmp_path / "other/etc/token")]
     assert list(masked([str(tmp_path / "shown")], [str(tmp_path / "shown/none"), "/usr"])) == []
+
+
+def test_what_is_not_for_every_user_is_private(tmp_path):
+    for name, mode in (
+        ("open", 0o644),
+        ("shadow", 0o640),
+        ("keys/key", 0o644),
+        ("ssh/host_key", 0o600),
+        ("ssh/config", 0o644),
+    ):
+        write(tmp_path / name).chmod(mode)
+    (tmp_path / "keys").chmod(0o750)
+    (tmp_path / "ssh").chmod(0o755)
+    link(tmp_path / "link", "shadow")
+    assert sorted(private(str(tmp_path))) == [f"{tmp_path}/{name}" for name in ("keys", "shadow", "ssh/host_key")]
