@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from app.rpc.envelope import ABSENT
 from app.rpc.errors import ProcedureError
 
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_NULL = msgspec.Raw(b"null")
+_SPACE = " \t\r\n"
 _KINDS = frozenset({"query", "mutation", "subscription"})
 
 
@@ -20,9 +25,19 @@ class Request:
     id: Any
     method: str
     path: str = ""
-    input: Any = ABSENT
+    raw_input: bytes | None = None
+    """The input as it was sent: its objects would take many times the memory while the call waits or runs."""
     last_event_id: str | None = None
     jsonrpc: bool = False
+
+    def input(self) -> Any:
+        """Return the input, ABSENT for none, a ProcedureError where it could not be read."""
+        if self.raw_input is None:
+            return ABSENT
+        try:
+            return orjson.loads(self.raw_input)
+        except orjson.JSONDecodeError:
+            return ProcedureError("BAD_REQUEST", "the input is not JSON", reason="invalid_input")
 
 
 def _bad(message: str) -> ProcedureError:
@@ -36,14 +51,14 @@ class TooManyCalls(Exception):
 def parse_frame(text: str, *, most: int) -> list[Request]:
     """Read a frame: a request or a list of them. One bad entry spoils the list: PARSE_ERROR. Raises TooManyCalls."""
     try:
-        frame = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        if not text.lstrip(_SPACE).startswith("["):
+            return [_request(text)]
+        entries = _LIST.decode(text)
+    except (msgspec.DecodeError, RecursionError):
         raise _bad("The frame is not JSON") from None
-    if not isinstance(frame, list):
-        return [_request(frame)]
-    if len(frame) > most:
+    if len(entries) > most:
         raise TooManyCalls
-    return [_request(entry) for entry in frame]
+    return [_request(entry) for entry in entries]
 
 
 def parse_connection_params(text: str) -> dict[str, str]:
@@ -66,13 +81,12 @@ def check_params(params: Any) -> dict[str, str]:
     return params
 
 
-def _request(entry: Any) -> Request:
-    if not isinstance(entry, dict):
-        raise _bad("Not an object")
-    if entry.get("jsonrpc") not in (None, "2.0"):
+def _request(text: str | msgspec.Raw) -> Request:
+    entry = _members(text)
+    if _value(entry, "jsonrpc") not in (None, "2.0"):
         raise _bad("Must be JSONRPC 2.0")
-    method, name = entry.get("method"), entry.get("id")
-    if method != "subscription.stop" and method not in _KINDS:
+    method, name = _value(entry, "method"), _value(entry, "id")
+    if not isinstance(method, str) or (method != "subscription.stop" and method not in _KINDS):
         raise _bad("Invalid procedure type")
     if name is None:
         raise _bad("`id` is required")
@@ -81,10 +95,26 @@ def _request(entry: Any) -> Request:
     jsonrpc = "jsonrpc" in entry
     if method == "subscription.stop":
         return Request(name, method, jsonrpc=jsonrpc)
-    params = entry.get("params")
-    if not isinstance(params, dict):
-        raise _bad("Not an object")
-    path, last = params.get("path"), params.get("lastEventId")
+    params = _members(entry.get("params", _NULL))
+    path, last = _value(params, "path"), _value(params, "lastEventId")
     if not isinstance(path, str) or not isinstance(last, (str, type(None))):
         raise _bad("Invalid string")
-    return Request(name, str(method), path, params.get("input", ABSENT), last, jsonrpc)
+    raw = params.get("input")
+    return Request(name, method, path, None if raw is None else bytes(raw), last, jsonrpc)
+
+
+def _members(text: str | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    try:
+        return _OBJECT.decode(text)
+    except msgspec.ValidationError:
+        raise _bad("Not an object") from None
+
+
+def _value(members: dict[str, msgspec.Raw], name: str) -> Any:
+    raw = members.get(name)
+    if raw is None:
+        return None
+    try:
+        return orjson.loads(memoryview(raw))
+    except orjson.JSONDecodeError:
+        raise _bad("The frame is not JSON") from None

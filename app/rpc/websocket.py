@@ -17,7 +17,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -198,18 +198,24 @@ class Socket:
     def _refusal(self, request: Request) -> ProcedureError | None:
         if self._expelled is not None:
             return self._expelled
-        if request.method == "subscription" and request.id in self._subscriptions:
-            return ProcedureError("BAD_REQUEST", f"Duplicate id {str(request.id)[:100]}")
-        if len(self._subscriptions) >= self._limits.subscriptions and request.method == "subscription":
-            limit = self._limits.subscriptions
-            return ProcedureError(
-                "BAD_REQUEST", f"a socket has at most {limit} subscriptions", reason="limit_exceeded", limit=limit
-            )
+        if request.method == "subscription" and (refused := self._refused_subscription(request)):
+            return refused
         if len(self._tasks) >= self._limits.calls or self._bytes > self._limits.call_bytes:
             return ProcedureError("TOO_MANY_REQUESTS", "too many calls are in flight", reason="limit_exceeded")
         procedure = self._registry.procedures.get(request.path)
         if procedure is None or procedure.kind != request.method:
             return ProcedureError("NOT_FOUND", f'No "{request.method}"-procedure on path "{request.path[:200]}"')
+        return None
+
+    def _refused_subscription(self, request: Request) -> ProcedureError | None:
+        if request.id in self._subscriptions:
+            return ProcedureError("BAD_REQUEST", f"Duplicate id {str(request.id)[:100]}")
+        if len(self._subscriptions) >= (limit := self._limits.subscriptions):
+            return ProcedureError(
+                "BAD_REQUEST", f"a socket has at most {limit} subscriptions", reason="limit_exceeded", limit=limit
+            )
+        if len(request.raw_input or b"") > self._limits.opening_bytes:  # it would be kept for as long as it runs
+            return _too_large_input(self._limits.opening_bytes)
         return None
 
     async def _observed(self, serve: Callable[[Request], Awaitable[str]], request: Request) -> None:
@@ -223,7 +229,7 @@ class Socket:
         async with self._running:
             try:
                 procedure = self._registry.find(request.path)
-                data = await answer(self._gate, self._context, procedure, request.input)
+                data = await answer(self._gate, self._context, procedure, request.input())
                 check_size(len(data or b""), self._limits.answer_bytes)
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
                 return await self._fail(request, error)
@@ -243,8 +249,7 @@ class Socket:
 
     async def _subscribe(self, request: Request) -> str:
         try:
-            value = with_last_event_id(request.input, request.last_event_id)
-            stream = items(self._gate, self._context, self._registry.find(request.path), value)
+            stream = self._items(request)
             await self.send(envelope.state_frame(request.id, "started", jsonrpc=request.jsonrpc))
             try:
                 async for item in stream:
@@ -264,6 +269,10 @@ class Socket:
         self._subscriptions.pop(request.id, None)
         await self.send(envelope.state_frame(request.id, "stopped", jsonrpc=request.jsonrpc))
         return "OK"
+
+    def _items(self, request: Request) -> AsyncIterator[Any]:
+        value = with_last_event_id(request.input(), request.last_event_id)
+        return items(self._gate, self._context, self._registry.find(request.path), value)
 
     async def _fail(self, request: Request, error: Exception) -> str:
         failure = told(self._gate, error, request.path)
@@ -349,6 +358,11 @@ class Socket:
 
 def _too_many_calls(limit: int) -> ProcedureError:
     return ProcedureError("BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded", limit=limit)
+
+
+def _too_large_input(limit: int) -> ProcedureError:
+    message = f"the input of a subscription is larger than {limit} bytes"
+    return ProcedureError("PAYLOAD_TOO_LARGE", message, reason="limit_exceeded", limit=limit)
 
 
 def _too_much_unsent(limit: int) -> ProcedureError:

@@ -174,6 +174,21 @@ async def test_a_peer_that_asks_and_never_reads_holds_no_growing_memory(target):
         await asyncio.to_thread(target.check)
 
 
+async def test_a_subscription_keeps_no_large_input(target):
+    """Megabytes of members that no procedure knows."""
+    junk = [{} for _ in range(1_000_000)]
+    token = target.cluster.make_token("admin")
+    async with connect(
+        f"ws://127.0.0.1:{target.port}/trpc", additional_headers={"authorization": f"Bearer {token}"}, proxy=None
+    ) as peer:
+        for number in range(8):
+            params = {"path": "stream.systemEvents", "input": {"junk": junk}}
+            await peer.send(json.dumps({"id": number, "method": "subscription", "params": params}))
+            answer = json.loads(await asyncio.wait_for(peer.recv(), 30))
+            assert answer["error"]["data"]["reason"] == "limit_exceeded"
+        await asyncio.to_thread(target.check)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_garbage_after_the_upgrade_ends_that_socket_alone(target, seed):
     rng = random.Random(seed)

@@ -192,6 +192,9 @@ class Served:
         self.server.should_exit = True
         self.server.force_exit = True
         await self.task
+        async with asyncio.timeout(30):  # uvicorn that is forced to exit does not wait for what it serves
+            while self.server.server_state.tasks:
+                await asyncio.sleep(0.005)
         self.watching.cancel()
         await asyncio.gather(self.watching, return_exceptions=True)
 
