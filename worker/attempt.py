@@ -87,6 +87,7 @@ class Attempt:
         self._clearing = clearing
         self._limits = limits
         self._sandbox = sandbox
+        self._release: Callable[[], object] = _nothing
         self._secrets = NO_SECRETS
         self._mask_socket: dict[str, str] = {}
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
@@ -195,8 +196,15 @@ class Attempt:
         self._reader = agent.reader(run)
         enclosure = await asyncio.to_thread(self._enclose, where, directory, lent)
         cwd, held = str(directory), where.lock
+        self._release = enclosure.release
         return await KeptProcess.start(
-            launch.argv, env=env, cwd=cwd, stdin=launch.stdin, held=held, within=enclosure.prefix
+            launch.argv,
+            env=env,
+            cwd=cwd,
+            stdin=launch.stdin,
+            held=held,
+            within=enclosure.prefix,
+            user=enclosure.user,
         )
 
     def _enclose(self, where: Place, directory: Path, lent: Mapping[str, str]) -> Enclosure:
@@ -220,7 +228,16 @@ class Attempt:
         if home is not None and (failure := await home.lay()):
             await self._fitness.confirm()
             return failure
-        process = await self._start(where, home.saved if home else None, home.directory if home else where.directory)
+        try:
+            directory = home.directory if home else where.directory
+            process = await self._start(where, home.saved if home else None, directory)
+            return await self._run_process(process, outbox, sender, where, home)
+        finally:
+            self._release()
+
+    async def _run_process(
+        self, process: KeptProcess, outbox: Outbox, sender: BatchSender, where: Place, home: Homecoming | None
+    ) -> Outcome:
         ending = asyncio.create_task(process.ended(), name="agent end")
         try:
             self._set_masks(home, outbox)

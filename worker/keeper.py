@@ -1,7 +1,7 @@
 """The parent of one attempt's processes: it makes sure that nothing of them survives.
 
 Run as a script of its own, with the standard library alone:
-``python -I -S keeper.py CHANNEL EVENTS HELD [ENVIRONMENT] -- ARGV…``, where ARGV follows file descriptors.
+``python -I -S keeper.py CHANNEL EVENTS HELD [ENVIRONMENT [USER]] -- ARGV…``, where ARGV follows file descriptors.
 CHANNEL is a socket. On it the worker writes ``T`` (SIGTERM to the whole tree) or ``K`` (SIGKILL); its end of file means
 that the worker has died, however it died, and counts as ``K``. When the agent's main process has ended, everything that
 is left of the tree is killed, and then one line of JSON goes back: ``{"exit": N}``, ``{"signal": N}`` or
@@ -10,7 +10,8 @@ is left of the tree is killed, and then one line of JSON goes back: ``{"exit": N
 The agent gets EVENTS as descriptor 8, because some shells can only name descriptors of one digit. HELD stays open in
 all of its processes; -1 stands for none. A keeper that is process 1 of its namespace keeps HELD for itself.
 ENVIRONMENT is a file with the agent's variables, each ended by a NUL byte: the keeper and the sandbox around it start
-without them, because some, such as LD_PRELOAD, would run code of the job in them.
+without them, because some, such as LD_PRELOAD, would run code of the job in them. USER is the number of the user and
+the group that the agent becomes, where the keeper is root.
 
 On Linux the keeper is a subreaper: what an agent starts in a session of its own, or double-forks, becomes the keeper's
 child and is found. The tree has ended when the kernel says that no child is left, whatever /proc shows. On macOS there
@@ -40,6 +41,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
+_PR_SET_NO_NEW_PRIVS = 38
 _LINUX = sys.platform == "linux"
 _INIT = 1
 """The keeper's pid in a namespace of its own: the kernel then ends everything else with it."""
@@ -192,7 +194,7 @@ def reap() -> tuple[dict[int, int], bool]:
         ended[pid] = status
 
 
-def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int) -> int:
+def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int, user: int = -1) -> int:
     """Start the agent in a session of its own; raises OSError when it cannot be executed."""
     read, write = os.pipe()
     try:
@@ -205,7 +207,7 @@ def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, h
         try:
             write = fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
             os.close(channel)
-            _become_agent(argv, env, events, held)
+            _become_agent(argv, env, events, held, user)
         except OSError as error:
             os.write(write, str(error.errno).encode())
         finally:
@@ -219,12 +221,14 @@ def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, h
     return pid
 
 
-def _become_agent(argv: list[str], env: dict[bytes, bytes], events: int, held: int) -> None:
+def _become_agent(argv: list[str], env: dict[bytes, bytes], events: int, held: int, user: int) -> None:
     """Turn a fork of the keeper into the agent."""
     os.setsid()
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    prctl(_PR_SET_DUMPABLE, 1)
     _prefer_for_oom_kill()
+    if user >= 0:
+        _become_user(user)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # another user clears it, and dumpable as well
+    prctl(_PR_SET_DUMPABLE, 1)
     _inherit_nothing()
     events = fcntl.fcntl(events, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
     if held >= 0 and os.getppid() != _INIT:  # through a directory the agent could leave its sandbox
@@ -236,6 +240,14 @@ def _become_agent(argv: list[str], env: dict[bytes, bytes], events: int, held: i
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker blocks what tells it of writes
     os.execvpe(argv[0], argv, env)
+
+
+def _become_user(user: int) -> None:
+    """Give up root for a user and the group of the same number, for good."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _inherit_nothing() -> None:
@@ -297,10 +309,12 @@ def _order(channel: int) -> bytes:
         return b""
 
 
-def keep(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int) -> dict[str, object]:
+def keep(
+    argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int, user: int
+) -> dict[str, object]:
     """Run an agent to its end; return the report."""
     try:
-        code = wait(start(argv, env, channel, events, held), channel)
+        code = wait(start(argv, env, channel, events, held, user), channel)
     except OSError as error:
         report: dict[str, object] = {"error": f"{argv[0]}: {error.strerror}", "errno": error.errno}
     else:
@@ -323,8 +337,9 @@ def read_environment(fd: int) -> dict[bytes, bytes]:
 def main(arguments: list[str]) -> None:
     """Keep one agent."""
     mark = arguments.index("--")
-    channel, events, held, *environment = (int(word) for word in arguments[:mark])
-    variables = read_environment(environment[0]) if environment else dict(os.environb)
+    channel, events, held, *more = (int(word) for word in arguments[:mark])
+    variables = read_environment(more[0]) if more else dict(os.environb)
+    user = more[1] if len(more) > 1 else -1
     for fd in (channel, events, *([held] if held >= 0 else [])):
         os.set_inheritable(fd, False)
     for number in _IGNORED:
@@ -333,7 +348,7 @@ def main(arguments: list[str]) -> None:
     prctl(_PR_SET_DUMPABLE, 0)
     # an agent may have stopped the keeper: go on to see the worker's end. As process 1 it ends with its sandbox
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if os.getpid() == _INIT else signal.SIGCONT)
-    report = keep(arguments[mark + 1 :], variables, channel, events, held)
+    report = keep(arguments[mark + 1 :], variables, channel, events, held, user)
     try:
         os.write(channel, json.dumps(report).encode() + b"\n")
     except OSError:

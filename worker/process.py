@@ -94,11 +94,12 @@ class KeptProcess:
         stdin: str = "",
         held: int | None = None,
         within: Sequence[str] = (),
+        user: int | None = None,
     ) -> KeptProcess:
         """Start an agent that reads ``stdin``. It finds ``events`` by ADO_EVENTS_FD, and as a path by ADO_EVENTS.
 
         All of its processes keep the file descriptor ``held`` open. ``within`` is the command of its sandbox, which
-        the keeper's own is appended to. Raises OSError.
+        the keeper's own is appended to; ``user`` is whom the agent becomes. Raises OSError.
         """
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             script = _file_of(stdin)
@@ -113,6 +114,11 @@ class KeptProcess:
             channel.setblocking(False)
             passed = (peer.fileno(), event_w, *(() if held is None else (held,)), environment)
             named = [str(fd) for fd in (peer.fileno(), event_w, -1 if held is None else held, environment)]
+            if user is not None:
+                named.append(str(user))
+                # to be opened anew, as /dev/stderr for example; an empty stdin is the machine's /dev/null
+                for fd in (*((script,) if stdin else ()), out_w, err_w, event_w):
+                    os.fchown(fd, user, user)
             with cls.starting():
                 process = await _execute(
                     *(*within, sys.executable, "-I", "-S", _KEEPER, *named, "--", *argv),

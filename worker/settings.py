@@ -57,7 +57,9 @@ class WorkerSettings:
     isolated: bool = False
     """Whether jobs can reach nothing but themselves here (a container of their own): agents need not ask then."""
     sandbox: str = "auto"
-    """What confines jobs: bubblewrap, none, or auto for the strongest that works here (with ADO_ISOLATED none)."""
+    """What confines jobs: bubblewrap, uid, none, or auto for the strongest that works here (with ADO_ISOLATED none)."""
+    job_uids: str = ""
+    """FIRST-LAST, users for the jobs of a worker that is root; with auto, uid is tried only where this is set."""
     sandbox_read: tuple[str, ...] = ()
     """Files and directories that jobs may read in their sandbox besides the system and what is on PATH."""
     agent_env: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.program import processes_with, until
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 REACH = r"""
 import ctypes, glob, json, os, socket, sys
@@ -78,6 +78,7 @@ def detached(cluster, command, *more):
     return name
 
 
+@pytest.mark.sandbox
 def test_it_reaches_nothing_of_its_worker_and_of_other_jobs(enclosed):
     victim = detached(enclosed, "echo VICTIM > mine; echo ready; sleep 600", "--env", "KEY2=VICTIM")
     listening = enclosed.home / "socket"
@@ -150,6 +151,7 @@ time.sleep(float(sys.argv[2]))
 """
 
 
+@pytest.mark.sandbox
 @pytest.mark.parametrize("ending", ["itself", "cancel", "worker"])
 def test_the_end_of_a_job_is_the_end_of_everything_in_it(enclosed, ending):
     marker = f"ado-left-{os.getpid()}-{ending}"
@@ -165,6 +167,7 @@ def test_the_end_of_a_job_is_the_end_of_everything_in_it(enclosed, ending):
         assert enclosed.task(name)["status"] == ("succeeded" if ending == "itself" else "cancelled")
 
 
+@pytest.mark.sandbox
 def test_variables_of_a_task_run_no_code_outside_of_the_sandbox(enclosed):
     """LD_PRELOAD and its like would load a job's library into bwrap and into the keeper."""
     name = detached(enclosed, f"echo ready; sleep 600; : {os.getpid()}", "--env", "LD_AUDIT=/of/the/job.so")
@@ -175,6 +178,7 @@ def test_variables_of_a_task_run_no_code_outside_of_the_sandbox(enclosed):
     enclosed.ado("cancel", name, check=0)
 
 
+@pytest.mark.sandbox
 def test_without_a_network_there_is_only_loopback(enclosed):
     port = enclosed.urls[0].rpartition(":")[2]
     command = f"""
@@ -188,6 +192,7 @@ def test_without_a_network_there_is_only_loopback(enclosed):
     assert enclosed.task(re.search(rb"task-\d+", done.stderr)[0].decode())["network"] == "none"
 
 
+@pytest.mark.sandbox
 def test_a_worker_that_cannot_take_the_network_away_is_not_given_such_a_job(cluster):
     cluster.add_worker("plain")
     until(lambda: label(cluster, "plain") == "none", "the worker")
@@ -200,6 +205,7 @@ def test_a_worker_that_cannot_take_the_network_away_is_not_given_such_a_job(clus
     assert cluster.ado("logs", name).stdout == b"ran\n"
 
 
+@pytest.mark.sandbox
 def test_what_works_outside_works_inside(enclosed):
     command = """
     for i in 1 2 3; do echo out $i; echo err $i >&2; done
@@ -230,6 +236,7 @@ def test_what_works_outside_works_inside(enclosed):
     assert [event["percent"] for event in events if event["type"] == "progress"] == [40, 50]
 
 
+@pytest.mark.sandbox
 def test_a_repository_goes_in_and_comes_home(enclosed, tmp_path):
     def git(*words):
         named = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
@@ -249,7 +256,34 @@ def test_a_repository_goes_in_and_comes_home(enclosed, tmp_path):
     assert (tmp_path / "file").read_text() == "new\n"
 
 
+@pytest.mark.sandbox
 def test_the_sandbox_is_named_where_people_look(enclosed):
     assert b"bubblewrap" in enclosed.ado("workers", "status", check=0).stdout
     checks = json.loads(enclosed.ado("doctor", "-o", "json").stdout)["items"]
     assert [check["message"] for check in checks if check["name"] == "sandbox"] == ["bubblewrap on 1"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give jobs users of their own")
+def test_users_of_their_own_keep_jobs_apart(cluster, tmp_path):
+    cluster.add_worker("main", "--slots", "2", env={"ADO_SANDBOX": "uid", "ADO_JOB_UIDS": "60600-60603"})
+    until(lambda: label(cluster, "main") == "uid", "the worker")
+    marker = f"ado-user-{os.getpid()}"
+    victim = detached(cluster, f"echo VICTIM > mine; echo ready; : {marker}; sleep 600", "--env", "KEY2=VICTIM")
+    base = cluster.home / "work" / f"{victim}-0"
+    (sleeper,) = [pid for pid in processes_with(marker) if Path(f"/proc/{pid}").stat().st_uid != 0]
+    attack = f"""
+    id -u; grep NoNewPrivs /proc/self/status; echo x > own && cat own; echo err > /dev/stderr; cat /dev/stdin
+    cat {base}/job/mine; ls {base}/home; cat /proc/{sleeper}/environ; kill -9 {sleeper}; cat {cluster.home}/admin-token
+    """
+    done = run(cluster, attack)
+    user, privileges, own = done.stdout.decode().split("\n")[:3]
+    assert int(user) in range(60600, 60604)
+    assert int(user) != Path(f"/proc/{sleeper}").stat().st_uid
+    assert (privileges.split()[1], own) == ("1", "x")
+    assert done.stdout.decode().count("\n") == 3
+    assert b"err\n" in done.stderr
+    assert done.stderr.count(b"ermission denied") + done.stderr.count(b"not permitted") >= 4
+    cluster.ado("cancel", victim, check=0)
+    cluster.ado("wait", victim, timeout=60)
+    until(lambda: not processes_with(marker), "the end of the job")
+    assert Path(os.devnull).stat().st_uid == 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 _LABEL, _WHY_LABEL = "sandbox", "sandbox-why"
+
+
+def _nothing() -> None:
+    """Release nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,10 @@ class Enclosure:
 
     prefix: tuple[str, ...] = ()
     """The command that the keeper's own command is appended to."""
+    user: int | None = None
+    """The user that the agent becomes, with a group of the same number; None: it stays the worker's."""
+    release: Callable[[], object] = _nothing
+    """To be called once the attempt's last process has ended."""
 
 
 class Unavailable(Exception):

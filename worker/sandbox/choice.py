@@ -9,9 +9,10 @@ from typing import Literal, get_args
 
 from worker.sandbox.base import Plain, Sandbox, Unavailable
 from worker.sandbox.bubblewrap import Bubblewrap
+from worker.sandbox.uid import Uids
 from worker.settings import WorkerSettings
 
-Kind = Literal["auto", "bubblewrap", "none"]
+Kind = Literal["auto", "bubblewrap", "uid", "none"]
 _CONTAINER = "container"
 
 
@@ -20,6 +21,8 @@ def choose(settings: WorkerSettings) -> Sandbox:
     match settings.sandbox:
         case "bubblewrap":
             return _bubblewrap(settings)
+        case "uid":
+            return Uids.found(settings.job_uids, settings.work_dir)
         case "none":
             return Plain()
         case "auto":
@@ -35,7 +38,13 @@ def _first(settings: WorkerSettings) -> Sandbox:
     try:
         return _bubblewrap(settings)
     except Unavailable as error:
-        return Plain(why=f"{error} ({error.next_step})")
+        why = f"{error} ({error.next_step})"
+    if not settings.job_uids or os.geteuid() != 0:
+        return Plain(why=why)
+    try:
+        return Uids.found(settings.job_uids, settings.work_dir)
+    except Unavailable as error:
+        return Plain(why=f"{why}; {error} ({error.next_step})")
 
 
 def _bubblewrap(settings: WorkerSettings) -> Bubblewrap:

@@ -1,10 +1,14 @@
 """Which sandbox a worker gets: what works is tried, what is named is never replaced by something weaker."""
 
+import os
+
 import pytest
+from support.reachable import open_to_others
 from support.sandboxes import works
 
 from worker.sandbox.base import Unavailable, labels_of
 from worker.sandbox.choice import choose
+from worker.sandbox.uid import parse_range
 from worker.settings import WorkerSettings
 
 
@@ -49,6 +53,31 @@ def test_none_tries_nothing(monkeypatch):
 
 def test_a_container_is_the_sandbox(broken):
     assert labels_of(choose(WorkerSettings(sandbox="auto", isolated=True))) == {"sandbox": "container"}
+
+
+def test_users_are_taken_only_by_root_and_by_auto_only_where_they_are_named(broken, tmp_path):
+    work = tmp_path / "work"
+    found = choose(WorkerSettings(sandbox="auto", work_dir=str(work)))
+    assert found.name == "none"
+    settings = WorkerSettings(sandbox="auto", job_uids="60600-60601", work_dir=str(work))
+    if os.geteuid() != 0:
+        assert choose(settings).name == "none"
+        with pytest.raises(Unavailable, match="only a worker that is root"):
+            choose(WorkerSettings(sandbox="uid", work_dir=str(work)))
+        return
+    open_to_others(tmp_path)
+    assert choose(settings).name == "uid"
+    assert choose(WorkerSettings(sandbox="uid", work_dir=str(work))).name == "uid"
+    tmp_path.chmod(0o700)
+    with pytest.raises(Unavailable) as raised:
+        choose(WorkerSettings(sandbox="uid", work_dir=str(work)))
+    assert "ADO_WORK_DIR" in raised.value.next_step
+
+
+@pytest.mark.parametrize("text", ["5", "0-5", "7-3", "a-b", "1-", "1-99999999999", "-5-7"])
+def test_a_range_of_users_that_is_none_is_refused(text):
+    with pytest.raises(Unavailable, match="no range"):
+        parse_range(text)
 
 
 def test_another_word_is_refused():

@@ -1,0 +1,134 @@
+"""The sandbox ``uid``: where the worker is root, each running job has a user of its own.
+
+Its directories are that user's alone. The worker's files, other jobs and their processes belong to other users, so the
+kernel keeps the job from them; what any user of the machine may read, the job may read too. A user is taken by a socket
+in the machine's abstract namespace, which ends with the worker, so that two workers never use the same one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from worker.sandbox.base import Enclosure, Unavailable
+
+DEFAULT = range(60600, 61184)
+"""Users that neither Debian nor systemd hands out."""
+_OWN = ("job", "home", "tmp")
+_ENTER = 0o711
+_PROBE_SECONDS = 30.0
+_RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
+_MOST_USERS = 2**32 - 2
+
+
+class Uids:
+    """Encloses attempts by users."""
+
+    name = "uid"
+    why = ""
+    capabilities: tuple[str, ...] = ()
+
+    def __init__(self, users: range, work_dir: Path) -> None:
+        self._users = users
+        self._work_dir = work_dir
+
+    @classmethod
+    def found(cls, users: str, work_dir: str) -> Uids:
+        """Return the sandbox once it was tried; ``users`` is a range such as 60600-60699. Raises Unavailable."""
+        if os.geteuid() != 0:
+            raise Unavailable("only a worker that is root can give jobs users of their own", "set ADO_SANDBOX=auto")
+        sandbox = cls(parse_range(users), Path(work_dir))
+        sandbox._try()
+        return sandbox
+
+    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> Enclosure:
+        """Return a start as a user of its own, to whom the attempt's directories are given. Raises OSError."""
+        if not network:
+            raise OSError("this worker cannot run a job without a network: its sandbox is uid")
+        taken, user = self._take()
+        try:
+            self._give(base, user)
+        except BaseException:
+            taken.close()
+            raise
+        return Enclosure(user=user, release=taken.close)
+
+    def _take(self) -> tuple[socket.socket, int]:
+        busy = set(_users_with_processes())
+        for user in self._users:
+            if user not in busy and (taken := _lock(user)) is not None:
+                return taken, user
+        raise OSError(errno.EAGAIN, f"no user is free for the job: all {len(self._users)} of ADO_JOB_UIDS are in use")
+
+    def _give(self, base: Path, user: int) -> None:
+        """Let a user enter the attempt's directory, and own what is the job's in it."""
+        for directory in (self._work_dir, base):
+            directory.chmod(_ENTER)
+        own = [str(base / part) for part in _OWN] + [str(base / "mask")]
+        there = [path for path in own if os.path.lexists(path)]
+        # links are not followed: a checkpoint of an earlier attempt may have laid them
+        subprocess.run(["chown", "-hR", f"{user}:{user}", "--", *there], check=True, capture_output=True)
+        for part in _OWN:
+            (base / part).chmod(0o700)
+
+    def _try(self) -> None:
+        """Write a file as such a user, in a directory of the work directory. Raises Unavailable."""
+        step = "choose an ADO_WORK_DIR that every user can reach, or set ADO_SANDBOX=none"
+        try:
+            self._work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="probe-", dir=self._work_dir) as name:
+                base = Path(name)
+                for part in _OWN:
+                    (base / part).mkdir()
+                enclosure = self.enclose(base, base, (), network=True)
+                try:
+                    _run_as(enclosure.user or 0, base / "job")
+                finally:
+                    enclosure.release()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Unavailable(f"jobs cannot have users of their own here: {error}", step) from error
+
+
+def parse_range(text: str) -> range:
+    """Return the users of FIRST-LAST, or the usual ones for an empty text. Raises Unavailable."""
+    if not text:
+        return DEFAULT
+    found = _RANGE.fullmatch(text.strip())
+    first, last = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 0 < first <= last <= _MOST_USERS:
+        raise Unavailable(f"ADO_JOB_UIDS={text!r} is no range of users", "write it as FIRST-LAST, such as 60600-60699")
+    return range(first, last + 1)
+
+
+def _users_with_processes() -> Iterator[int]:
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    yield entry.stat().st_uid
+
+
+def _lock(user: int) -> socket.socket | None:
+    """Take a user; None where somebody else has it."""
+    taken = socket.socket(socket.AF_UNIX)
+    try:
+        taken.bind(f"\0ado-job-uid-{user}")
+    except OSError:
+        taken.close()
+        return None
+    return taken
+
+
+def _run_as(user: int, directory: Path) -> None:
+    subprocess.run(
+        ["/bin/sh", "-c", 'echo > "$0"', str(directory / "file")],
+        user=user, group=user, extra_groups=(), stdin=subprocess.DEVNULL, capture_output=True,
+        timeout=_PROBE_SECONDS, check=True,
+    )  # fmt: skip
