@@ -40,12 +40,13 @@ _TARGETS = ("taskId", "jobId", "tokenId", "userId")
 _TARGET = re.compile(r"(?:task|tok|user)-[0-9a-f]{1,20}(?:/\d{1,9})?", re.ASCII)
 _REFUSED_WRITES = {DatabaseReadOnly: "database_read_only", DatabaseFull: "database_full"}
 
-READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES = (
+READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, REPORT, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES = (
     "read",
     "run_tasks",
     "operate",
     "administer",
     "work",
+    "report",
     "read_values",
     "write_values",
     "read_files",
@@ -57,10 +58,15 @@ ROLE_MAY: dict[str, frozenset[str]] = {
     "viewer": frozenset({READ, READ_VALUES, READ_FILES}),
     "developer": _DEVELOPER,  # of tasks only its own, see app.routers.ownership
     "operator": _DEVELOPER | {OPERATE},
-    "admin": _DEVELOPER | {OPERATE, ADMINISTER, WORK},
-    "worker": frozenset({WORK, READ_FILES, WRITE_FILES}),
+    "admin": _DEVELOPER | {OPERATE, ADMINISTER, WORK, REPORT},
+    "worker": frozenset({WORK, REPORT, READ_FILES, WRITE_FILES}),
+    "attempt": frozenset({REPORT, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES}),
     "job": frozenset({READ_VALUES, WRITE_VALUES}),
 }
+
+
+OF_AN_ATTEMPT = frozenset({"attempt", "job"})
+"""Roles that belong to one attempt: with the first its worker writes, with the second the job itself calls."""
 
 
 class TokenGate:
@@ -167,7 +173,7 @@ class TokenGate:
             raise refusal("token_invalid", "the token is not known")
         if not token.valid:
             raise refusal("token_invalid", "the token has expired or was revoked, or its user is disabled")
-        if token.role != "job":  # a job's token dies with its attempt, at once
+        if token.role not in OF_AN_ATTEMPT:  # these die with the attempt, at once
             if len(self._cache) >= _CACHE_TOKENS:
                 self._cache.clear()
             self._cache[key] = (now, token)
@@ -183,7 +189,7 @@ def _require(context: Context, access: str) -> None:
 
 def _is_refused_change(context: Context, procedure: Procedure, error: ProcedureError) -> bool:
     """Whether a person's change was refused; a worker's protocol and what the server itself fails at are none."""
-    if procedure.kind != "mutation" or procedure.access == WORK or context.caller.role in MACHINES:
+    if procedure.kind != "mutation" or procedure.access in (WORK, REPORT) or context.caller.role in MACHINES:
         return False
     return CODES[error.code][1] < 500
 

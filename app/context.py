@@ -16,6 +16,7 @@ from app.log.tail import Tail
 from app.refusals import Refusals
 from app.rpc import request_id
 from app.settings import AppSettings
+from db import tokens
 from db.actor import Actor
 from db.database import Database
 from db.group import Group
@@ -42,7 +43,7 @@ class Services:
     refusals: Refusals
 
 
-MACHINES = frozenset({"worker", "job"})
+MACHINES = frozenset({"worker", "attempt", "job"})
 """Roles of programs that act for a task: the task's log says what they did."""
 
 
@@ -59,6 +60,11 @@ class Context:
     def db(self) -> Database:
         """The replica's database."""
         return self.services.db
+
+    @property
+    def credential(self) -> bytes | None:
+        """Digest of the credential of the attempt that calls; None: no attempt does."""
+        return tokens.digest(self.secret) if self.caller.role == "attempt" else None
 
     def actor(self, procedure: str) -> Actor | None:
         """Return who makes a change by ``procedure``, for the audit; None for a program that acts for a task."""

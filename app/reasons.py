@@ -103,6 +103,8 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "user_disabled": ("CONFLICT", "enable the user first: ado users set NAME --enable"),
     "no_such_token": ("NOT_FOUND", "ado token list shows the tokens"),
     "lease_lost": ("CONFLICT", "the attempt is no longer this worker's: stop the agent and write nothing more"),
+    "credential_missing": ("FORBIDDEN", "send the credential that the claim gave for this attempt"),
+    "token_in_use": ("CONFLICT", "end the other worker first, or make a token of its own for this one"),
     "batch_gap": ("CONFLICT", "send the batch named in data.expected first"),
     "worker_replaced": ("CONFLICT", "another process took over this worker id: end this one"),
     "not_allowed": ("FORBIDDEN", "choose another, or ask the operator for ADO_TASK_IMAGES or ADO_TASK_NODE_LABELS"),

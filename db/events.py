@@ -44,6 +44,8 @@ class Batch:
     events: Sequence[NewEvent]
     dropped: int = 0
     """Bytes of events that were left out, because the attempt had reached its limit."""
+    credential: bytes | None = None
+    """Digest of the credential that came with it."""
 
     def sizes(self) -> tuple[int, int]:
         """Return what its output and its other events count toward the limit of the attempt, in bytes.
@@ -96,6 +98,7 @@ async def append(
         output_sizes=[output for output, _ in sizes],
         other_sizes=[other for _, other in sizes],
         dropped_sizes=[batch.dropped for batch in batches],
+        credentials=[batch.credential for batch in batches],
         lease_seconds=lease_seconds,
         output_limit=output_limit,
         event_limit=event_limit,

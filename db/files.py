@@ -22,6 +22,8 @@ class Fence:
     job: int
     attempt: int
     worker_id: str
+    credential: bytes | None = None
+    """Digest of the credential that came with the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ async def begin(
         job=fence.job if fence else None,
         attempt=fence.attempt if fence else None,
         worker_id=fence.worker_id if fence else None,
+        credential=fence.credential if fence else None,
         size=size,
         digest=sha256,
         about=None if about is None else orjson.dumps(about).decode(),

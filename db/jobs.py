@@ -28,6 +28,8 @@ class Finish:
     """JSON text."""
     usage: str | None
     """JSON text."""
+    credential: bytes | None = None
+    """Digest of the credential that came with the report."""
 
     @property
     def job_text(self) -> str:
@@ -62,12 +64,15 @@ async def claim(
     limit: int,
     suspect_seconds: float,
     lease_seconds: float,
+    credentials: bool = False,
 ) -> list[ClaimedJob] | None:
     """Claim up to ``limit`` jobs for a worker whose claim number is still ``claims``; each job gets a token.
 
+    With ``credentials`` each attempt also gets a credential, without which nothing is written for it from then on.
     None when it is not, or the worker may not claim any more; otherwise the number has grown by one.
     """
     secrets = [tokens.secret() for _ in range(limit)]
+    own = [tokens.secret() for _ in range(limit)] if credentials else None
     rows = await db.many(
         "claim_jobs",
         worker_id=worker_id,
@@ -77,10 +82,12 @@ async def claim(
         suspect_seconds=suspect_seconds,
         lease_seconds=lease_seconds,
         token_digests=[tokens.digest(secret) for secret in secrets],
+        credential_digests=None if own is None else [tokens.digest(secret) for secret in own],
     )
     if not rows:
         return None
-    return [ClaimedJob.of(row, secrets[row["position"] - 1]) for row in rows if row["job"] is not None]
+    places = [(row, row["position"] - 1) for row in rows if row["job"] is not None]
+    return [ClaimedJob.of(row, secrets[place], own[place] if own else None) for row, place in places]
 
 
 async def finish_all(db: Database, reports: Sequence[Finish]) -> list[tuple[Job, bool] | None]:
@@ -110,6 +117,7 @@ def columns(reports: Sequence[Finish]) -> dict[str, list[Any]]:
         "messages": [report.message for report in reports],
         "results": [report.result for report in reports],
         "usages": [report.usage for report in reports],
+        "credentials": [report.credential for report in reports],
     }
 
 
@@ -150,6 +158,12 @@ async def held(db: Database, worker_id: str) -> dict[AttemptKey, str | None]:
     """Return what a worker holds: attempt → why it must stop, or None."""
     rows = await db.many("held_jobs", worker_id=worker_id)
     return {(row["task_id"], row["job"], row["attempt"]): row["stop_reason"] for row in rows}
+
+
+async def unguarded(db: Database, worker_id: str) -> set[tuple[int, int]]:
+    """Return the jobs (task, job) that a worker runs for which its own token writes and reads."""
+    rows = await db.many("held_jobs", worker_id=worker_id)
+    return {(row["task_id"], row["job"]) for row in rows if not row["is_guarded"]}
 
 
 async def overdue(db: Database, suspect_seconds: float) -> list[AttemptKey]:

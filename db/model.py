@@ -107,6 +107,8 @@ class Job:
     """The pod that is to run it, while it is queued."""
     left_out_bytes: int | None = None
     """Size of a result that was not read because it is too large for the answer."""
+    credential: bytes | None = None
+    """Digest of the credential with which the last attempt writes; None: its worker's token does."""
 
     @classmethod
     def created(cls, task_id: int, job: int) -> Job:
@@ -156,6 +158,7 @@ class Job:
             finished_at=row["finished_at"],
             pod=JobPod.of(row),
             left_out_bytes=row.get("left_out_bytes"),
+            credential=row.get("credential_digest"),
         )
 
 
@@ -283,10 +286,12 @@ class ClaimedJob:
     workspace: Any
     token: str
     """For the job's own calls; the database has its digest alone."""
+    credential: str | None
+    """For the worker's calls on behalf of this attempt; the database has its digest alone."""
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], token: str) -> ClaimedJob:
-        """Make one from a row of claim_jobs and the token whose digest the row has."""
+    def of(cls, row: Mapping[str, Any], token: str, credential: str | None) -> ClaimedJob:
+        """Make one from a row of claim_jobs and the secrets whose digests the row has."""
         return cls(
             task_id=row["task_id"],
             job=row["job"],
@@ -301,6 +306,7 @@ class ClaimedJob:
             timeout_seconds=row["timeout_seconds"],
             workspace=_json(row["workspace"]),
             token=token,
+            credential=credential,
         )
 
 

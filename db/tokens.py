@@ -73,8 +73,9 @@ def new(
     expires_seconds: float | None = None,
     user_id: int | None = None,
     name: str | None = None,
+    single: bool = False,
 ) -> NewToken:
-    """Make a token; nothing is stored yet."""
+    """Make a token; nothing is stored yet. ``single``: it serves one worker process and is revoked when that ends."""
     token = secret()
     values = {
         "token_id": f"tok-{secrets.token_hex(6)}",
@@ -85,6 +86,7 @@ def new(
         "expires_seconds": expires_seconds,
         "user_id": user_id,
         "token_name": name,
+        "single": single,
     }
     return NewToken(token, values)
 
@@ -114,6 +116,11 @@ async def revoke(db: Database, token_id: str, actor: Actor | None = None) -> Map
 async def mark_used(db: Database, token_ids: Collection[str]) -> None:
     """Note that tokens were used, each at most once a minute."""
     await db.many("mark_used_tokens", token_ids=sorted(token_ids))
+
+
+async def end_single(db: Database, worker_id: str) -> None:
+    """Revoke the tokens that served one process of a worker, which has ended."""
+    await db.many("end_single_tokens", worker_id=worker_id)
 
 
 async def prune(db: Database) -> int:

@@ -77,9 +77,14 @@ class Beat:
     held: tuple[HeldJob, ...]
 
 
-async def register(db: Database, worker: Registration, session: str, actor: Actor | None = None) -> tuple[str, bool]:
-    """Register a process; return its session and whether it replaced an older process of the same id."""
-    row = await db.one(
+async def register(
+    db: Database, worker: Registration, session: str, actor: Actor | None = None, token_id: str | None = None
+) -> tuple[str, bool] | None:
+    """Register a process; return its session and whether it replaced an older process of the same id.
+
+    None: the token that it used belongs to another process.
+    """
+    row = await db.optional(
         "register_worker",
         worker_id=worker.worker_id,
         instance=worker.instance,
@@ -94,8 +99,9 @@ async def register(db: Database, worker: Registration, session: str, actor: Acto
         pid=worker.pid,
         host=worker.host,
         actor=parameter(actor),
+        token_id=token_id,
     )
-    return row["session"], row["replaced"]
+    return (row["session"], row["replaced"]) if row else None
 
 
 async def presence(db: Database, worker_id: str) -> Presence | None:

@@ -91,6 +91,8 @@ class Attempt:
         self._secrets = NO_SECRETS
         self._mask_socket: dict[str, str] = {}
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
+        if "credential" in job:  # a server of an older release gives none
+            self._fence["credential"] = job["credential"]
         self._files = files_of(self._fence)
         self._stopping = asyncio.Event()
         self._stopped_as: Outcome | None = None

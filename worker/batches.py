@@ -33,6 +33,9 @@ _LONGEST_PAUSE = 2.0
 _MOST_FAILURES = 120
 """A server that has failed so often in a row, for about three minutes, would fail for ever: the attempt must end."""
 
+LOST = frozenset({"lease_lost", "no_such_job", "credential_missing"})
+"""Refusals that say that an attempt is no longer this worker's."""
+
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 
@@ -50,7 +53,7 @@ async def until_answered(call: Call, path: str, value: dict[str, Any]) -> Any:
         except Unreachable:
             failures = 0
         except CallError as error:
-            if error.reason in ("lease_lost", "no_such_job"):
+            if error.reason in LOST:
                 raise LeaseLost from error
             failures = failures + 1 if error.code == "INTERNAL_SERVER_ERROR" else 0
             if error.code not in _PASSING or failures > _MOST_FAILURES:

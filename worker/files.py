@@ -1,6 +1,7 @@
 """A worker's files: sent and fetched in a thread, over a connection of their own, so that heartbeats and output go on.
 
-A cut is waited for as long as the attempt lives; ``lease_lost`` ends it as it ends an append.
+A cut is waited for as long as the attempt lives; ``lease_lost`` ends it as it ends an append. The calls' token is the
+attempt's credential, which dies with the attempt. A server of an older release gives none: then it is the worker's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.rpc.client import CallError, HttpClient, Transfer
-from worker.batches import LeaseLost
+from worker.batches import LOST, LeaseLost
 from worker.token import Token
 
 T = TypeVar("T")
@@ -25,7 +26,8 @@ class Files:
     def __init__(self, urls: Sequence[str], token: Token, fence: Mapping[str, Any], limit: int) -> None:
         self._urls = urls
         self._token = token
-        self._fence = dict(fence)
+        self._credential: str | None = fence.get("credential")
+        self._fence = {name: value for name, value in fence.items() if name != "credential"}
         self.limit = limit
 
     async def list(self, task_id: str) -> list[dict[str, Any]]:
@@ -43,11 +45,11 @@ class Files:
     async def _run(self, work: Callable[[Transfer], T]) -> T:
         """Work in a thread, again with a renewed token where the one that was used is refused."""
         while True:
-            used = self._token.value
+            used = self._credential or self._token.value
             try:
                 return await self._transfer(work, used)
             except CallError as error:
-                if error.reason in ("lease_lost", "no_such_job"):
+                if error.reason in LOST or (self._credential and error.code == "UNAUTHORIZED"):
                     raise LeaseLost from error
                 if error.code != "UNAUTHORIZED" or not self._token.renew(used):
                     raise

@@ -114,6 +114,8 @@ class Heartbeat:
         try:
             answer = self._client.mutate("workers.heartbeat", value, resend=True)
         except CallError as error:
+            if error.code == "UNAUTHORIZED" and stopped:
+                return True  # heard before: a token that serves one process ends with it
             if error.code == "UNAUTHORIZED" and time.monotonic() - self._answered_at > RENEWAL_SECONDS + self._interval:
                 self._hand(self._on_refusal, error.code)
                 return True

@@ -42,6 +42,7 @@ _WAIT_SECONDS = 20
 _RELEASE_SECONDS = 2.0
 _CLEARING_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
+_IN_USE_PERIODS = 2.0  # a process that was killed no longer counts after one
 _CANCELLED = Outcome("cancelled", None, "cancelled")
 
 
@@ -131,6 +132,7 @@ class Supervisor:
 
     async def _until_stopped(self, path: str, value: dict[str, Any]) -> Any:
         """Call until answered; None once the worker is told to stop, or is refused for good."""
+        in_use_until: float | None = None
         while not self._stopping.is_set():
             used = self._token.value
             call = asyncio.create_task(self._client.mutate(path, value, resend=True), name=path)
@@ -149,7 +151,14 @@ class Supervisor:
                 if error.code == "UNAUTHORIZED" and self._token.renew(used):
                     self._take_token()
                     continue
-                if error.code in ("UNAUTHORIZED", "FORBIDDEN", "BAD_REQUEST"):
+                if error.reason == "token_in_use":
+                    if in_use_until is None:
+                        _log.warning("the token is in use", extra={"detail": error.message})
+                        in_use_until = time.monotonic() + _IN_USE_PERIODS * float(error.data.get("retrySeconds", 0))
+                    is_final = time.monotonic() > in_use_until
+                else:
+                    is_final = error.code in ("UNAUTHORIZED", "FORBIDDEN", "BAD_REQUEST")
+                if is_final:
                     self._failed = f"{error.message} ({error.hint})"
                     return None
             await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
@@ -205,6 +214,7 @@ class Supervisor:
                 "session": self._session,
                 "limit": free,
                 "waitSeconds": _WAIT_SECONDS,
+                "credentials": True,
             }
             try:
                 answer = await self._call("workers.claim", value)

@@ -263,7 +263,7 @@ class PodSpawner:
             self._database.close(task.name)
             return
         uid = pod["metadata"]["uid"]
-        token = tokens.new("worker", worker_id=task.name, capabilities=task.offered)
+        token = tokens.new("worker", worker_id=task.name, capabilities=task.offered, single=True)
         self._database.create_token(token)
         try:
             self._cluster.create_secret(secret_manifest(self._frame, task, uid, token.token))

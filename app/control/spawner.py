@@ -78,7 +78,9 @@ class Spawner:
         return started
 
     def _start(self, worker_id: str) -> None:
-        token = tokens.new("worker", worker_id=worker_id, capabilities=sorted(self._backend.offer.capabilities))
+        token = tokens.new(
+            "worker", worker_id=worker_id, capabilities=sorted(self._backend.offer.capabilities), single=True
+        )
         try:
             self._database.create_token(token)
             self._backend.start(worker_id, token.token)

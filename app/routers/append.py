@@ -11,17 +11,18 @@ from typing import Annotated, Any
 import orjson
 from msgspec import Meta
 
-from app.auth import WORK
+from app.auth import REPORT
 from app.context import Context
 from app.log.appender import OTHER_BYTES
 from app.reasons import refusal
 from app.routers.ids import parse_job
-from app.routers.protocol import Attempt, WorkerId, fence_error, own
+from app.routers.protocol import Attempt, Secret, WorkerId, credential_of, fence_error, own
 from app.routers.shapes import Wire
 from app.rpc.procedure import mutation
 from app.settings import AppSettings
 from db import jobs
 from db.events import Batch, NewEvent
+from db.model import Job
 
 WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint", "dropped"})
 _FROM_SERVER = frozenset({"taskId", "seq", "job", "attempt", "type", "at", "storedAt"})
@@ -35,6 +36,7 @@ class AppendInput(Wire):
     attempt: Attempt
     batch: Annotated[int, Meta(ge=1, le=2**53)]
     events: list[dict[str, Any]]
+    credential: Secret | None = None
 
 
 class Acknowledged(Wire, omit_defaults=False):
@@ -43,11 +45,12 @@ class Acknowledged(Wire, omit_defaults=False):
     acknowledged: int
 
 
-@mutation(access=WORK)
+@mutation(access=REPORT)
 async def append(context: Context, input: AppendInput) -> Acknowledged:
     """Store a batch durably; one already stored is acknowledged again and stores nothing."""
     own(context, input.worker_id)
     task_id, job = parse_job(input.job_id)
+    credential = credential_of(context, (task_id, job, input.attempt), input.credential)
     settings = context.services.settings
     if len(input.events) > settings.batch_events:
         raise refusal(
@@ -56,7 +59,7 @@ async def append(context: Context, input: AppendInput) -> Acknowledged:
             limit=settings.batch_events,
         )
     events = [parse_event(event, settings) for event in input.events]
-    batch = Batch(task_id, job, input.attempt, input.worker_id, input.batch, events)
+    batch = Batch(task_id, job, input.attempt, input.worker_id, input.batch, events, credential=credential)
     if not await context.services.appender.append(batch):
         await _refused(context, batch, input.job_id)
     return Acknowledged(acknowledged=input.batch)
@@ -70,17 +73,22 @@ async def _refused(context: Context, batch: Batch, text: str) -> None:
         and job.status == "running"
         and job.attempt == batch.attempt
         and job.worker_id == batch.worker_id
+        and job.credential in (None, batch.credential)
     )
     if not held or job is None:
-        raise fence_error(job, text, batch.attempt, batch.worker_id, batch.number)
+        raise _fence(job, text, batch)
     if job.last_batch >= batch.number:
         return
     limit = context.services.settings.output_bytes
     rest = within_limit(batch, limit, stored=job.output_bytes, first=job.dropped_bytes == 0)
     if job.last_batch != batch.number - 1 or rest is batch:
-        raise fence_error(job, text, batch.attempt, batch.worker_id, batch.number)
+        raise _fence(job, text, batch)
     if not await context.services.appender.append(rest):
         await _refused(context, rest, text)
+
+
+def _fence(job: Job | None, text: str, batch: Batch) -> Exception:
+    return fence_error(job, text, batch.attempt, batch.worker_id, batch.number, batch.credential)
 
 
 def within_limit(batch: Batch, limit: int, *, stored: int, first: bool) -> Batch:

@@ -5,7 +5,8 @@ after a while), ``result`` and ``checkpoint`` (a worker sends them for an attemp
 older ones of its job). Life of a file: begin with its size and digest, write pieces of ``chunkBytes`` in any order,
 commit. Every step may be repeated, so a cut costs one piece: begin answers with how much is there already. A file
 counts only once the digest of what is stored has been found right. Authority: the attempt fences every write of a
-worker, as it fences its appends; a worker reads the files of jobs it holds, a viewer reads results.
+worker, as it fences its appends, and its credential is the token of these calls; it reads the files of its own job. A
+worker's own token serves only attempts that have no credential; a viewer reads results.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from app.reasons import refusal
 from app.routers.ids import no_such_file, parse_job, parse_task
 from app.routers.limits import ABOUT_BYTES, limit_json
 from app.routers.ownership import check_may_see, only_creator
-from app.routers.protocol import Attempt, WorkerId, own
+from app.routers.protocol import Attempt, WorkerId, credential_of, fence_error, own
 from app.routers.shapes import Wire, job_id
 from app.rpc.procedure import mutation, query
 from db import files, jobs
@@ -37,6 +38,7 @@ _READABLE: dict[str, frozenset[str]] = {
     "operator": frozenset({"result", "base"}),
     "admin": frozenset({"result", "base", "checkpoint"}),
     "worker": frozenset({"result", "base", "checkpoint"}),
+    "attempt": frozenset({"result", "base", "checkpoint"}),
 }
 _SENDERS = frozenset({"developer", "operator"})
 """Who sends what tasks begin with, and nothing else."""
@@ -162,7 +164,7 @@ async def begin(context: Context, input: BeginInput) -> Begun:
 
 def _fence(context: Context, input: BeginInput) -> Fence | None:
     if input.kind == "base":
-        if context.caller.role == "worker":
+        if context.caller.role in ("worker", "attempt"):
             raise refusal("forbidden", "a worker sends results and checkpoints of its jobs alone")
         return None
     if input.worker_id is None or input.job_id is None or input.attempt is None:
@@ -170,14 +172,17 @@ def _fence(context: Context, input: BeginInput) -> Fence | None:
     if context.caller.role in _SENDERS:
         raise refusal("forbidden", "only the worker that holds a job sends its results")
     own(context, input.worker_id)
-    return Fence(*parse_job(input.job_id), input.attempt, input.worker_id)
+    key = (*parse_job(input.job_id), input.attempt)
+    return Fence(*key, input.worker_id, credential_of(context, key))
 
 
 async def _refused(context: Context, file_id: str, fence: Fence | None) -> Exception:
     if await files.get(context.db, file_id) is not None:
         return refusal("file_mismatch", "this fileId belongs to another file")
     assert fence is not None
-    return _lost(fence)
+    job = await jobs.get(context.db, fence.task_id, fence.job)
+    name = job_id(fence.task_id, fence.job)
+    return fence_error(job, name, fence.attempt, fence.worker_id, None, fence.credential)
 
 
 def _lost(fence: Fence) -> Exception:
@@ -195,9 +200,21 @@ async def _written(context: Context, file_id: str) -> File:
     file = await files.get(context.db, file_id)
     if file is None or (context.caller.role in _SENDERS and file.kind != "base"):
         raise no_such_file(file_id)
-    if context.caller.role == "worker" and file.worker_id != context.caller.worker_id:
+    if not await _may_write(context, file):
         raise no_such_file(file_id)
     return file
+
+
+async def _may_write(context: Context, file: File) -> bool:
+    caller = context.caller
+    if caller.role == "attempt":
+        return (file.task_id, file.job, file.attempt) == (caller.task_id, caller.job, caller.attempt)
+    if caller.role != "worker":
+        return True
+    if file.worker_id != caller.worker_id or file.task_id is None or file.job is None:
+        return False
+    job = await jobs.get(context.db, file.task_id, file.job)
+    return job is None or job.attempt != file.attempt or job.credential is None
 
 
 @mutation(access=WRITE_FILES)
@@ -284,11 +301,13 @@ async def _may_read(context: Context, found: list[File]) -> list[File]:
     """Return those files that the caller may read."""
     caller = context.caller
     readable = [file for file in found if file.kind in _READABLE.get(caller.role, frozenset())]
-    if caller.role != "worker":
+    held: set[tuple[int | None, int | None]]
+    if caller.role == "attempt":
+        held = {(caller.task_id, caller.job)}
+    elif caller.role == "worker":
+        held = {*await jobs.unguarded(context.db, caller.worker_id or "")}
+    else:
         return readable
-    held: set[tuple[int | None, int | None]] = {
-        (task_id, job) for task_id, job, _ in await jobs.held(context.db, caller.worker_id or "")
-    }
     tasks = {task_id for task_id, _ in held}
     return [
         file for file in readable if (file.task_id, file.job) in held or (file.job is None and file.task_id in tasks)

@@ -18,7 +18,7 @@ import msgspec
 import orjson
 from msgspec import Meta, field
 
-from app.auth import WORK
+from app.auth import REPORT, WORK
 from app.capabilities import NO_NETWORK
 from app.context import Context
 from app.control.monitor import settle_ended
@@ -30,12 +30,13 @@ from app.routers.shapes import AttemptRef, ClaimedJob, Job, Resources, Wire, att
 from app.routers.texts import refuse_nul
 from app.routers.times import in_utc
 from app.rpc.procedure import Tracked, mutation, subscription
-from db import jobs, model, workers
+from db import jobs, model, tokens, workers
 from db.model import AttemptKey
 from db.workers import Beat, Presence, Registration
 
 WorkerId = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 Attempt = Annotated[int, Meta(ge=1, le=2_000_000_000)]
+Secret = Annotated[str, Meta(min_length=1, max_length=200)]
 _LONGEST_WAIT = 20.0
 
 
@@ -85,12 +86,17 @@ class HeartbeatAnswer(Wire, omit_defaults=False):
 
 
 class ClaimInput(Wire):
-    """How many jobs a worker wants, and how long it will wait for the first."""
+    """How many jobs a worker wants, and how long it will wait for the first.
+
+    With ``credentials`` each comes with one, and only with it is anything written for that attempt: a worker's token
+    alone is then worth nothing to a thief.
+    """
 
     worker_id: WorkerId
     session: str
     limit: Annotated[int, Meta(ge=1, le=1000)] = 1
     wait_seconds: Annotated[float, Meta(ge=0)] = 0
+    credentials: bool = False
 
 
 class ClaimAnswer(Wire, omit_defaults=False):
@@ -112,6 +118,7 @@ class FinishInput(Wire):
     message: Annotated[str, Meta(max_length=10_000)] | None = None
     result: Any = None
     usage: Any = None
+    credential: Secret | None = None
 
 
 class SessionInput(Wire):
@@ -133,8 +140,21 @@ class Command(Wire):
 def own(context: Context, worker_id: str) -> None:
     """Raise FORBIDDEN when a worker's token is used for another worker."""
     caller = context.caller
-    if caller.role == "worker" and caller.worker_id != worker_id:
+    if caller.role in ("worker", "attempt") and caller.worker_id != worker_id:
         raise refusal("forbidden", f"this token is for worker {caller.worker_id!r} alone")
+
+
+def credential_of(context: Context, key: AttemptKey, given: str | None = None) -> bytes | None:
+    """Return the digest of an attempt's credential, which is the call's token or was ``given`` in its input.
+
+    Raises FORBIDDEN when the token is another attempt's credential.
+    """
+    caller = context.caller
+    if caller.role != "attempt":
+        return None if given is None else tokens.digest(given)
+    if key != (caller.task_id, caller.job, caller.attempt):
+        raise refusal("forbidden", f"this credential is for attempt {caller.attempt} of its own job alone")
+    return context.credential
 
 
 async def _present(context: Context, worker_id: str, session: str) -> Presence:
@@ -169,8 +189,11 @@ async def register(context: Context, input: RegisterInput) -> Registered:
         input.pid,
         input.host,
     )
-    actor = context.actor("workers.register")
-    session, replaced = await workers.register(context.db, registration, secrets.token_urlsafe(16), actor)
+    actor, token_id = context.actor("workers.register"), context.caller.token_id
+    registered = await workers.register(context.db, registration, secrets.token_urlsafe(16), actor, token_id)
+    if registered is None:
+        raise _in_use(context, input.worker_id)
+    session, replaced = registered
     if replaced:
         await _end(context, list(await jobs.held(context.db, input.worker_id)), "worker_replaced", loss=True)
     settings = context.services.settings
@@ -182,6 +205,15 @@ async def register(context: Context, input: RegisterInput) -> Registered:
         file_bytes=settings.file_bytes,
         event_bytes=settings.event_bytes,
         batch_events=settings.batch_events,
+    )
+
+
+def _in_use(context: Context, worker_id: str) -> Exception:
+    seconds = context.services.settings.suspect_seconds
+    return refusal(
+        "token_in_use",
+        f"the token of worker {worker_id!r} belongs to another process, which runs or was alone meant to use it",
+        retrySeconds=seconds,
     )
 
 
@@ -212,6 +244,7 @@ async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
     await _end(context, _unheard(beat), "claim_lost", loss=False)
     if input.stopped:  # looked for again, because a claim may have crossed this last word; after it there is none
         await _end(context, list(await jobs.held(context.db, input.worker_id)), "shutdown", loss=False)
+        await tokens.end_single(context.db, input.worker_id)
     mine = {job.key for job in beat.held if job.listed}
     return HeartbeatAnswer(
         lost=[attempt_ref(key) for key in listed if key not in mine],
@@ -275,10 +308,11 @@ async def _try_claim(
         limit=limit,
         suspect_seconds=settings.suspect_seconds,
         lease_seconds=settings.lease_seconds,
+        credentials=input.credentials,
     )
 
 
-@mutation(access=WORK)
+@mutation(access=REPORT)
 async def finish(context: Context, input: FinishInput) -> Job:
     """Close an attempt. Repeated, with whatever outcome, it returns what was stored."""
     own(context, input.worker_id)
@@ -297,6 +331,7 @@ async def finish(context: Context, input: FinishInput) -> Job:
         input.message,
         _text(input.result),
         _text(input.usage),
+        credential_of(context, (task_id, job, input.attempt), input.credential),
     )
     finished = await context.services.endings.close_attempt(report)
     return Job.of(finished) if finished else await _finished_before(context, report)
@@ -310,14 +345,19 @@ async def _finished_before(context: Context, report: jobs.Finish) -> Job:
     job = await jobs.get(context.db, report.task_id, report.job)
     if job is not None and job.finished_attempt == report.attempt and job.worker_id in (report.worker_id, None):
         return Job.of(job)
-    raise fence_error(job, report.job_text, report.attempt, report.worker_id, report.last_batch)
+    raise fence_error(job, report.job_text, report.attempt, report.worker_id, report.last_batch, report.credential)
 
 
-def fence_error(job: Any, text: str, attempt: int, worker_id: str, batch: int | None) -> Exception:
+def fence_error(
+    job: model.Job | None, text: str, attempt: int, worker_id: str, batch: int | None, credential: bytes | None
+) -> Exception:
     """Say why the fence refused a write: ``job`` is the row as it is now, ``batch`` the number that was needed."""
     if job is None:
         return no_such_job(text)
-    if job.status == "running" and job.attempt == attempt and job.worker_id == worker_id and batch is not None:
+    is_held = job.status == "running" and job.attempt == attempt and job.worker_id == worker_id
+    if is_held and job.credential not in (None, credential):
+        return refusal("credential_missing", f"{text}: attempt {attempt} writes with a credential of its own")
+    if is_held and batch is not None:
         return refusal(
             "batch_gap", f"{text}: batch {batch} came before batch {job.last_batch + 1}", expected=job.last_batch + 1
         )

@@ -186,7 +186,11 @@ class Task(Wire, omit_defaults=False):
 
 
 class ClaimedJob(Wire):
-    """A job as its worker gets it, with the environment's values and a token for the job's own calls."""
+    """A job as its worker gets it, with the environment's values and a token for the job's own calls.
+
+    ``credential``, where the claim asked for it, goes with every append and finish of this attempt, and is the token of
+    its files.
+    """
 
     job_id: str
     task_id: str
@@ -199,6 +203,7 @@ class ClaimedJob(Wire):
     env: dict[str, str]
     workers: int
     token: str
+    credential: str | UnsetType = UNSET
     timeout_seconds: float | UnsetType = UNSET
     workspace: Any = UNSET
 
@@ -217,6 +222,7 @@ class ClaimedJob(Wire):
             env=dict(job.environment),
             workers=job.workers,
             token=job.token,
+            credential=or_unset(job.credential),
             timeout_seconds=or_unset(job.timeout_seconds),
             workspace=or_unset(job.workspace),
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import orjson
 from msgspec import Meta
 
-from app.auth import READ_VALUES, WRITE_VALUES
+from app.auth import OF_AN_ATTEMPT, READ_VALUES, WRITE_VALUES
 from app.context import Context
 from app.reasons import refusal
 from app.routers.ids import no_such_task, parse_task
@@ -75,8 +75,8 @@ def _value(value: tasks.Value) -> Value:
 async def _task(context: Context, text: str, *, write: bool = False) -> int:
     task_id = parse_task(text)
     caller = context.caller
-    if caller.role == "job" and caller.task_id != task_id:
-        raise refusal("forbidden", "a job's token reaches only the store of its own task")
+    if caller.role in OF_AN_ATTEMPT and caller.task_id != task_id:
+        raise refusal("forbidden", f"a token of role {caller.role} reaches only the store of its own task")
     await (check_may_change if write else check_may_see)(context, task_id)
     if await events.state(context.db, task_id) is None:
         raise no_such_task(text)
@@ -85,7 +85,7 @@ async def _task(context: Context, text: str, *, write: bool = False) -> int:
 
 async def _check_attempt(context: Context) -> None:
     """Raise UNAUTHORIZED when a job calls whose attempt has ended since its token was looked at."""
-    if context.caller.role == "job" and await tokens.find(context.db, context.secret) is None:
+    if context.caller.role in OF_AN_ATTEMPT and await tokens.find(context.db, context.secret) is None:
         raise refusal("token_invalid", "the attempt that this token belongs to has ended")
 
 

@@ -2,12 +2,14 @@
 -- Store one numbered batch for each of several attempts, all in one commit. A batch is stored
 -- only by the attempt that runs and only as the next number; the others get no row (see get_job for why). Nor is output
 -- stored once the attempt's events have reached the limit of output, or any event at the limit of events: the replica
--- then leaves out what is refused, and sends the rest of the batch with its size in ``dropped_sizes``. Storing renews the lease. ``position`` names the batch in the arrays.
+-- then leaves out what is refused, and sends the rest of the batch with its size in ``dropped_sizes``. An attempt that
+-- has a credential stores only what comes with it. Storing renews the lease. ``position`` names the batch in the arrays.
 with incoming as materialized (
     select i.* from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
         :batches::bigint[], :counts::integer[], :output_sizes::bigint[], :other_sizes::bigint[],
-        :dropped_sizes::bigint[]) with ordinality
-        as i(task_id, job, attempt, worker_id, batch, event_count, output_size, other_size, dropped_size, position)
+        :dropped_sizes::bigint[], :credentials::bytea[]) with ordinality
+        as i(task_id, job, attempt, worker_id, batch, event_count, output_size, other_size, dropped_size, credential,
+            position)
 ), locked_jobs as materialized (
     select j.task_id, j.job, j.attempt, i.batch, i.event_count, i.output_size + i.other_size as size,
            i.dropped_size, i.position
@@ -15,6 +17,7 @@ with incoming as materialized (
     where j.status = 'running' and j.attempt = i.attempt and j.worker_id = i.worker_id and j.last_batch = i.batch - 1
       and (i.output_size = 0 or j.output_bytes < :output_limit::bigint)
       and (i.other_size = 0 or j.output_bytes < :event_limit::bigint)
+      and (j.credential_digest is null or j.credential_digest = i.credential)
     order by j.task_id, j.job for update of j
 ), advanced_jobs as (
     update ado.jobs j set last_batch = l.batch, output_bytes = j.output_bytes + l.size,

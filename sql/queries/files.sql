@@ -1,10 +1,11 @@
 -- name: begin_file :optional
 -- Begin to send a file, or go on: the same name with the same content changes nothing. A job's file is begun only by
--- the attempt that runs. No row: the fence refused it, or the name is another file's.
+-- the attempt that runs, with its credential if it has one. No row: the fence refused it, or the name is another file's.
 with held as (
     select from ado.jobs j
     where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
       and j.worker_id = :worker_id::text and j.status = 'running'
+      and (j.credential_digest is null or j.credential_digest = :credential::bytea)
 )
 insert into ado.files as f (file_id, kind, task_id, job, attempt, worker_id, size, sha256, about)
 select :file_id::text, :kind::text, :task_id::bigint, :job::integer, :attempt::integer, :worker_id::text,

@@ -4,7 +4,8 @@
 -- a row without a job.
 -- take_heads sees what was committed since this statement began, so this one may find an older version of a job, which
 -- had ended: every column under a check is set, because Postgres checks the new row before it notices the newer version.
--- ``token_digests`` has one digest for each job that may be given; ``position`` says whose is whose.
+-- ``token_digests`` has one digest for each job that may be given, and so has ``credential_digests`` where the worker
+-- asked for credentials; ``position`` says whose is whose.
 -- The worker of a pod makes one claim: of the pod's own job, or, if it is a warm one, of any.
 with guarded_worker as (
     update ado.workers w set claims = w.claims + 1
@@ -44,7 +45,8 @@ with guarded_worker as (
         lease_expires_at = now() + make_interval(secs => :lease_seconds::double precision), last_batch = 0,
         output_bytes = 0, dropped_bytes = 0, missed_heartbeats = 0, started_at = now(), finished_at = null,
         finished_seq = null, exit_code = null, reason = null, message = null, result = null, usage = null,
-        token_digest = (:token_digests::bytea[])[r.position]
+        token_digest = (:token_digests::bytea[])[r.position],
+        credential_digest = (:credential_digests::bytea[])[r.position]
     from ranked r cross join supply s
     where j.task_id = r.task_id and j.job = r.job and r.position <= s.free_slots
       and r.used_cpu <= s.free_cpu and r.used_memory <= s.free_memory and r.used_gpu <= s.free_gpu
@@ -145,21 +147,22 @@ from numbered n join ado.tasks t using (task_id);
 
 -- name: finish_jobs :many hints
 -- Close attempts by their workers' word, each job once. The attempt is the fence; what was decided before (cancelled,
--- timed out) outranks what the worker reports; output not yet stored refuses it. An attempt that is handed back is an
--- interruption, see end_attempts. No row of a job: see get_job for why.
+-- timed out) outranks what the worker reports; output not yet stored refuses it, and so does the lack of the attempt's
+-- credential. An attempt that is handed back is an interruption, see end_attempts. No row of a job: see get_job for why.
 with reports as materialized (
     select r.task_id, r.job, r.attempt, r.worker_id, r.last_batch, r.outcome, r.exit_code, r.reason, r.message,
-           r.result::json, r.usage::json
+           r.result::json, r.usage::json, r.credential
     from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
         :last_batches::bigint[], :outcomes::text[], :exit_codes::integer[], :reasons::text[], :messages::text[],
-        :results::text[], :usages::text[])
-        as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage)
+        :results::text[], :usages::text[], :credentials::bytea[])
+        as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage, credential)
 ), locked_jobs as materialized (
     select r.*, j.user_id, j.failures, j.interruptions + case r.outcome when 'released' then 1 else 0 end as interruptions,
            j.stop_reason, nullif(j.dropped_bytes, 0) as dropped_bytes
     from ado.jobs j join reports r on r.task_id = j.task_id and r.job = j.job
     where j.attempt = r.attempt and j.worker_id = r.worker_id and j.status = 'running'
       and (r.last_batch is null or j.last_batch >= r.last_batch)
+      and (j.credential_digest is null or j.credential_digest = r.credential)
     order by j.task_id, j.job for update of j
 ), decided as (
     select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage,
@@ -239,8 +242,8 @@ from finished_jobs f join ado.tasks t using (task_id);
 select j.* from ado.jobs j where j.task_id = :task_id::bigint and j.job = :job::integer;
 
 -- name: held_jobs :many
--- What a worker holds, for its command stream and for replacing its process.
-select task_id, job, attempt, stop_reason from ado.jobs
+-- What a worker holds, for its command stream and for replacing its process. ``is_guarded``: it writes with a credential.
+select task_id, job, attempt, stop_reason, credential_digest is not null as is_guarded from ado.jobs
 where worker_id = :worker_id::text and status = 'running' order by task_id, job;
 
 -- name: overdue_jobs :many

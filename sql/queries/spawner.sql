@@ -31,8 +31,13 @@ where w.worker_id = :worker_id::text
 returning array['w:' || w.worker_id] as hints;
 
 -- name: worker_gone :none
--- Its process is known to have ended.
-update ado.workers set stopped_at = coalesce(stopped_at, now()) where worker_id = :worker_id::text;
+-- Its process is known to have ended, and its token with it.
+with stopped_worker as (
+    update ado.workers set stopped_at = coalesce(stopped_at, now()) where worker_id = :worker_id::text
+    returning worker_id
+)
+update ado.tokens t set revoked_at = now() from stopped_worker s
+where t.role = 'worker' and t.worker_id = s.worker_id and t.single and t.revoked_at is null;
 
 -- name: spawner_heartbeat :none
 -- A spawner lives. Rows of spawners that were killed are kept for a day, for whoever asks what has stopped.

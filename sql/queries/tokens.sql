@@ -1,9 +1,11 @@
 -- name: create_token :one
 with created_token as (
-    insert into ado.tokens (token_id, digest, role, worker_id, capabilities, expires_at, user_id, name, created_by)
+    insert into ado.tokens (token_id, digest, role, worker_id, capabilities, expires_at, user_id, name, created_by,
+        single)
     values (:token_id::text, :digest::bytea, :role::text, :worker_id::text, :capabilities::text[],
         now() + make_interval(secs => :expires_seconds::double precision), :user_id::bigint, :token_name::text,
-        coalesce(:actor::json ->> 'user_id', :actor::json ->> 'token_id'))
+        coalesce(:actor::json ->> 'user_id', :actor::json ->> 'token_id'),
+        case when :role::text = 'worker' then :single::boolean end)
     returning token_id, role, expires_at
 ), audited as (
     insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
@@ -11,9 +13,15 @@ with created_token as (
 )
 select token_id, role, expires_at from created_token;
 
+-- name: end_single_tokens :none
+-- Tokens that serve one process of a worker end with it.
+update ado.tokens set revoked_at = now()
+where role = 'worker' and worker_id = :worker_id::text and single and revoked_at is null;
+
 -- name: find_token :optional
 -- Who a token belongs to, if it is still valid by the database's clock. A user's token may do no more than its user.
--- A job's token is known while its attempt runs.
+-- A job's token, with which the job itself calls, and an attempt's credential, with which its worker does, are known
+-- while the attempt runs.
 select t.token_id,
        case when array_position(r.ranks, u.role) < array_position(r.ranks, t.role) then u.role else t.role end as role,
        t.worker_id, t.capabilities, null::bigint as task_id, null::integer as job, null::integer as attempt,
@@ -25,7 +33,10 @@ cross join (values (array['viewer', 'developer', 'operator', 'admin'])) as r(ran
 where t.digest = :digest::bytea
 union all
 select 'job', 'job', null, null, j.task_id, j.job, j.attempt, null, true, null, null, null
-from ado.jobs j where j.token_digest = :digest::bytea and j.status = 'running';
+from ado.jobs j where j.token_digest = :digest::bytea and j.status = 'running'
+union all
+select 'attempt', 'attempt', j.worker_id, null, j.task_id, j.job, j.attempt, null, true, null, null, null
+from ado.jobs j where j.credential_digest = :digest::bytea and j.status = 'running';
 
 -- name: list_tokens :many
 select t.token_id, t.role, t.name, u.name as user, t.worker_id, t.capabilities, t.created_at,

@@ -105,11 +105,29 @@ select f.worker_id from forgotten f;
 select count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'running') as running
 from ado.jobs where status in ('queued', 'running');
 
--- name: register_worker :one hints
+-- name: register_worker :optional hints
 -- Register a process under an id. The same instance again is the same session; another one replaces the older
--- process: ``replaced`` says so, and its jobs are then ended.
+-- process: ``replaced`` says so, and its jobs are then ended. No row: the token that was used belongs to another process.
+-- It belongs to the first one that registered with it: for good if it is a single one, else for as long as a process
+-- of this worker has not said that it ended and is not suspect. Until there is a worker's row, which two first
+-- processes may find missing at once, the time of the token's last use stands for its heartbeat.
 with before as materialized (
-    select w.instance, w.session, w.stopped_at from ado.workers w where w.worker_id = :worker_id::text for update
+    select w.instance, w.session, w.stopped_at, w.last_heartbeat_at from ado.workers w
+    where w.worker_id = :worker_id::text for update
+), used_token as materialized (
+    select t.token_id, t.single, t.instance, t.instance_at from ado.tokens t
+    where t.token_id = :token_id::text and t.single is not null
+      and (select count(*) from before) >= 0  -- everywhere the worker's row is locked before its token's
+    for update
+), barred as materialized (
+    select from used_token t cross join ado.control c left join before b on true
+    where t.instance <> :instance::text and (t.single or (
+        b.instance is distinct from :instance::text
+        and case when b.session is null then t.instance_at when b.stopped_at is null then b.last_heartbeat_at end
+            >= now() - make_interval(secs => c.suspect_seconds)))
+), bound_token as (
+    update ado.tokens t set instance = :instance::text, instance_at = now()
+    from used_token u where t.token_id = u.token_id and not exists (select from barred)
 ), registered as (
     insert into ado.workers as w (worker_id, instance, session, capabilities, cpu, memory, gpu, labels, slots, version,
         pid, host, started_at, last_heartbeat_at)
@@ -117,6 +135,7 @@ with before as materialized (
         :memory::bigint, :gpu::double precision, :labels::jsonb, :slots::integer, :version::text, :pid::integer,
         :host::text, now(), now()
     where (select count(*) from before) >= 0  -- the old row must be read before it is written
+      and not exists (select from barred)
     on conflict (worker_id) do update set
         instance = excluded.instance, capabilities = excluded.capabilities, cpu = excluded.cpu,
         memory = excluded.memory, gpu = excluded.gpu, labels = excluded.labels, slots = excluded.slots,

@@ -43,6 +43,7 @@ MAY = {
     "operator": DEVELOP | OPERATE,
     "admin": DEVELOP | OPERATE | WORK | TOKENS | USERS,
     "worker": WORK | READ_FILES | WRITE_FILES,
+    "attempt": {"workers.append", "workers.finish"} | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES,
     "job": READ_VALUES | WRITE_VALUES,
 }
 PROCEDURES = registry().procedures
@@ -79,10 +80,10 @@ def running(cluster):
     return cluster
 
 
-def attempt_token(cluster):
+def attempt_token(cluster, column="token_digest"):
     """Give the running attempt of task-1 a token that the test knows."""
     secret = tokens.secret()
-    statement = "update ado.jobs set token_digest = %s where task_id = 1 and status = 'running' returning attempt"
+    statement = f"update ado.jobs set {column} = %s where task_id = 1 and status = 'running' returning attempt"
     assert cluster.sql(statement, tokens.digest(secret)) == [(1,)]
     return secret
 
@@ -96,6 +97,7 @@ def test_every_role_may_do_what_the_table_says_and_no_more(running):
         "admin": running.make_token("admin"),
         "worker": running.make_token("worker", worker_id="w9"),
         "job": attempt_token(running),
+        "attempt": attempt_token(running, "credential_digest"),
     }
     assert set().union(*MAY.values()) == set(PROCEDURES)
     found = {}

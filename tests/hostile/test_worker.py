@@ -1,0 +1,218 @@
+"""What a thief of a worker's token, and a worker that turned hostile, can do to attempts."""
+
+import contextlib
+import http.client
+import json
+import signal
+from urllib.parse import quote
+
+import pytest
+from support.program import until
+
+from app.routers.table import registry
+
+PROCEDURES = registry().procedures
+
+
+class Refused(Exception):
+    """What a replica said no to; ``reason`` and ``code`` as on the wire."""
+
+    def __init__(self, error):
+        super().__init__(error["message"])
+        self.code, self.reason = error["data"]["code"], error["data"]["reason"]
+
+
+def call(url, token, path, value):
+    """Call a procedure over HTTP; return its data. Raises Refused."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+    with contextlib.closing(connection):
+        if PROCEDURES[path].kind == "query":
+            connection.request("GET", f"/trpc/{path}?input={quote(json.dumps(value))}", headers=headers)
+        else:
+            connection.request("POST", f"/trpc/{path}", json.dumps(value), headers)
+        answer = json.loads(connection.getresponse().read())
+    if "error" in answer:
+        raise Refused(answer["error"])
+    return answer["result"].get("data")
+
+
+def refusal(url, token, path, value):
+    """Return why a call is refused."""
+    with pytest.raises(Refused) as refused:
+        call(url, token, path, value)
+    return refused.value.reason
+
+
+class Worker:
+    """A worker that speaks the protocol by itself, at both replicas in turn."""
+
+    def __init__(self, cluster, name, token, instance="own"):
+        self.cluster, self.name, self.token = cluster, name, token
+        hello = {"workerId": name, "capabilities": ["probe"], "instance": instance, "slots": 9, "resources": {"cpu": 9}}
+        self.session = call(cluster.urls[0], token, "workers.register", hello)["session"]
+
+    def claim(self, *, credentials=True):
+        wish = {"workerId": self.name, "session": self.session, "credentials": credentials}
+        (job,) = call(self.cluster.urls[1], self.token, "workers.claim", {**wish, "waitSeconds": 10})["jobs"]
+        return job
+
+    def fence(self, job):
+        return {"workerId": self.name, "jobId": job["jobId"], "attempt": job["attempt"]}
+
+
+def create(cluster, agent="probe"):
+    return call(cluster.urls[0], cluster.token, "tasks.create", {"prompt": "true", "agent": agent})["taskId"]
+
+
+def writes(fence):
+    """Return calls that write for an attempt: path and input."""
+    file = {"fileId": f"file-{'a' * 32}", "kind": "result", "size": 1, "sha256": "0" * 64}
+    return {
+        "workers.append": {**fence, "batch": 1, "events": [{"type": "progress", "message": "forged"}]},
+        "workers.finish": {**fence, "outcome": "succeeded", "exitCode": 0},
+        "files.begin": {**file, **fence},
+    }
+
+
+def test_a_stolen_workers_token_writes_nothing_for_the_attempts_of_the_worker(cluster):
+    """Of a real worker: its attempt goes on as if nothing had happened."""
+    token = cluster.make_token("worker", worker_id="w")
+    file = cluster.home / "w.token"
+    file.touch(0o600)
+    file.write_text(token)
+    url = ",".join(cluster.urls)
+    cluster.start("worker", "--id", "w", "--url", url, "--token-file", str(file), "--work-dir", str(cluster.home / "k"))
+    script = f"until test -e {cluster.home}/go; do sleep 0.05; done; echo done"
+    name = cluster.ado("run", "--remote", "--detach", "-o", "name", "--agent", "shell", script, check=0)
+    name = name.stdout.decode().strip()
+    until(lambda: cluster.task(name)["status"] == "running", "the job to run")
+    fence = {"workerId": "w", "jobId": f"{name}/0", "attempt": 1}
+    for url in cluster.urls:
+        for path, value in writes(fence).items():
+            assert refusal(url, token, path, value) == "credential_missing", path
+            guess = {**value, "credential": token}
+            assert refusal(url, token, path, guess) == "credential_missing", path
+        assert refusal(url, token, "workers.register", {"workerId": "w", "instance": "thief"}) == "token_in_use"
+        for path in ("workers.heartbeat", "workers.claim"):
+            assert refusal(url, token, path, {"workerId": "w", "session": "guess"}) == "worker_replaced"
+        assert call(url, token, "files.list", {"taskId": name}) == {"items": []}
+    (cluster.home / "go").touch()
+    cluster.ado("wait", name, check=0)
+    (job,) = cluster.task(name)["jobs"]
+    assert (job["status"], job["attempt"]) == ("succeeded", 1)
+    assert "forged" not in json.dumps(cluster.events(name))
+
+
+def test_a_worker_writes_nothing_for_the_attempts_of_another_one(cluster):
+    """Neither with its token nor with a credential of its own attempt, whatever ids it names."""
+    create(cluster)
+    create(cluster)
+    first = Worker(cluster, "w1", cluster.make_token("worker", worker_id="w1"))
+    second = Worker(cluster, "w2", cluster.make_token("worker", worker_id="w2"))
+    theirs, own = first.claim(), second.claim()
+    for path, value in writes(first.fence(theirs)).items():
+        for token in (second.token, own["credential"]):
+            assert refusal(cluster.urls[0], token, path, value) == "forbidden", path
+    for path, value in writes({**first.fence(theirs), "workerId": "w2"}).items():
+        assert refusal(cluster.urls[0], second.token, path, value) == "lease_lost", path
+        assert refusal(cluster.urls[0], own["credential"], path, value) == "forbidden", path
+    assert cluster.task(theirs["taskId"])["status"] == "running"
+
+
+def test_a_credential_serves_its_attempt_and_dies_with_it(cluster):
+    task, other = create(cluster), create(cluster)
+    worker = Worker(cluster, "w", cluster.make_token("worker", worker_id="w"))
+    job = worker.claim()
+    assert job["taskId"] == task
+    first, second = cluster.urls
+    credential, fence = job["credential"], worker.fence(job)
+    append = {**fence, "events": [{"type": "progress", "message": "x"}]}
+    assert call(first, credential, "workers.append", {**append, "batch": 1}) == {"acknowledged": 1}
+    given = {**append, "batch": 2, "credential": credential}
+    assert call(second, worker.token, "workers.append", given) == {"acknowledged": 2}
+    assert call(first, credential, "tasks.kvSet", {"taskId": task, "key": "k", "value": 1})["version"] == 1
+    assert refusal(first, credential, "tasks.kvSet", {"taskId": other, "key": "k", "value": 1}) == "forbidden"
+    for path in sorted(set(PROCEDURES) - {"workers.append", "workers.finish"}):
+        if not path.startswith(("tasks.kv", "files.")) and PROCEDURES[path].kind != "subscription":
+            assert refusal(first, credential, path, {}) == "forbidden", path
+    assert call(second, credential, "workers.finish", {**fence, "outcome": "succeeded"})["status"] == "succeeded"
+    for url in cluster.urls:  # at once, at any replica
+        late = {**append, "batch": 3}
+        assert refusal(url, credential, "workers.append", late) == "token_invalid"
+        assert refusal(url, credential, "tasks.kvGet", {"taskId": task, "key": "k"}) == "token_invalid"
+        assert refusal(url, worker.token, "workers.append", {**late, "credential": credential}) == "lease_lost"
+
+
+def test_a_jobs_own_token_neither_appends_nor_finishes(cluster):
+    create(cluster)
+    worker = Worker(cluster, "w", cluster.make_token("worker", worker_id="w"))
+    job = worker.claim()
+    for path, value in writes(worker.fence(job)).items():
+        assert refusal(cluster.urls[0], job["token"], path, value) == "forbidden", path
+        given = {**value, "credential": job["token"]}
+        assert refusal(cluster.urls[0], worker.token, path, given) == "credential_missing", path
+    assert cluster.task(job["taskId"])["status"] == "running"
+
+
+def test_a_token_serves_one_process_until_that_has_ended(cluster):
+    token = cluster.make_token("worker", worker_id="w")
+    worker = Worker(cluster, "w", token)
+    for url in cluster.urls:
+        assert refusal(url, token, "workers.register", {"workerId": "w", "instance": "second"}) == "token_in_use"
+    assert Worker(cluster, "w", token).session == worker.session  # the same process again
+    last = {"workerId": "w", "session": worker.session, "jobs": [], "stopped": True}
+    call(cluster.urls[0], token, "workers.heartbeat", last)
+    assert Worker(cluster, "w", token, "second").session != worker.session
+
+
+def test_a_token_made_for_one_process_is_revoked_when_that_ends(cluster):
+    token = cluster.make_token("worker", worker_id="w", single=True)
+    worker = Worker(cluster, "w", token)
+    last = {"workerId": "w", "session": worker.session, "jobs": [], "stopped": True}
+    call(cluster.urls[0], token, "workers.heartbeat", last)
+    (revoked,) = cluster.sql("select revoked_at is not null from ado.tokens where worker_id = 'w'")
+    assert revoked == (True,)
+
+
+def test_a_worker_that_was_killed_and_starts_again_waits_for_its_token(cluster):
+    """As under systemd: nothing locks it out, and its jobs run again."""
+    file = cluster.home / "w.token"
+    file.touch(0o600)
+    file.write_text(cluster.make_token("worker", worker_id="w"))
+    url = ",".join(cluster.urls)
+    command = ["worker", "--id", "w", "--url", url, "--token-file", str(file), "--work-dir", str(cluster.home / "work")]
+    killed = cluster.start(*command)
+    name = cluster.ado("run", "--remote", "--detach", "-o", "name", "--agent", "shell", "sleep 0.2", check=0)
+    cluster.ado("wait", name.stdout.decode().strip(), check=0)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    again = cluster.start(*command)
+    name = cluster.ado("run", "--remote", "--detach", "-o", "name", "--agent", "shell", "true", check=0)
+    cluster.ado("wait", name.stdout.decode().strip(), check=0)
+    assert again.poll() is None
+
+
+def test_a_second_worker_with_the_same_token_ends_and_says_why(cluster):
+    file = cluster.home / "w.token"
+    file.touch(0o600)
+    file.write_text(cluster.make_token("worker", worker_id="w"))
+    url = ",".join(cluster.urls)
+    command = ["worker", "--id", "w", "--url", url, "--token-file", str(file), "--work-dir", str(cluster.home / "work")]
+    first = cluster.start(*command)
+    until(lambda: cluster.sql("select 1 from ado.workers where session is not null"), "the first worker")
+    second = cluster.start(*command)
+    assert second.wait(60) == 1
+    log = (cluster.home / f"worker-{len(cluster.processes) - 1}.log").read_text()
+    assert "belongs to another process" in log
+    assert "make a token of its own" in log
+    assert first.poll() is None
+
+
+def test_the_token_of_a_worker_that_a_spawner_started_is_used_up_by_it(cluster):
+    cluster.start("spawner", env={"ADO_URL": ",".join(cluster.urls), "ADO_IDLE_SECONDS": "0.5"})
+    name = cluster.ado("run", "--remote", "--detach", "-o", "name", "--agent", "shell", "true", check=0)
+    cluster.ado("wait", name.stdout.decode().strip(), check=0)
+    until(lambda: cluster.sql("select 1 from ado.tokens where single and instance is not null"), "a bound token")
+    ended = "select count(*) from ado.tokens where single and revoked_at is null"
+    until(lambda: cluster.sql(ended) == [(0,)], "the tokens to be revoked", 60)
