@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from app.rpc.client import HttpClient
+from app.token_file import Exposed, read_token
 from cli import contexts, exits, plane
 from cli.calls import check
 from cli.contexts import Server
@@ -25,7 +28,9 @@ class Options:
     url: str | None = None
     "Origins of the server, divided by commas."
     token: str | None = None
-    "The caller's token."
+    "The caller's token; every user of this machine can see it while the command runs."
+    token_file: str | None = None
+    "File that holds the caller's token and that nobody else can read; ADO_TOKEN_FILE does the same."
     context: str | None = None
     "A server from the contexts file."
     output: Annotated[Output, Parameter(name=["--output", "-o"])] = "text"
@@ -43,7 +48,7 @@ def choose(options: Options, *, start: bool = False) -> Server:
     A token that was given goes to whatever server was chosen; a remembered one only to the server it belongs to.
     """
     environ = {} if options.context else os.environ  # a context that is named by a flag brings its own token
-    token = options.token or environ.get("ADO_TOKEN") or None
+    token = _given_token(options, environ)
     if url := options.url or environ.get("ADO_URL"):
         return Server(tuple(part.strip() for part in url.split(",") if part.strip()), token or _known_token(url))
     if found := contexts.named(options.context):
@@ -52,6 +57,29 @@ def choose(options: Options, *, start: bool = False) -> Server:
     if running is None:
         raise usage("no server is configured and none runs here", "ado up --detach, ado login URL, or set ADO_URL")
     return Server(running.urls, token or running.token)
+
+
+def _given_token(options: Options, environ: Mapping[str, str]) -> str | None:
+    """Return the token of a flag, else that of the environment; each may name a file."""
+    for token, file in (
+        (options.token, options.token_file),
+        (environ.get("ADO_TOKEN"), environ.get("ADO_TOKEN_FILE")),
+    ):
+        if token:
+            return token
+        if file:
+            return _token_in(Path(file))
+    return None
+
+
+def _token_in(path: Path) -> str:
+    try:
+        return read_token(path)
+    except Exposed as error:
+        raise usage(str(error), error.next_step) from error
+    except OSError as error:
+        what = f"the token file {path} cannot be read: {error.strerror}"
+        raise usage(what, "check --token-file, or ADO_TOKEN_FILE") from error
 
 
 def _known_token(url: str) -> str | None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import orjson
 
+from app.token_file import Exposed, read_private
 from cli.errors import usage
 from cli.home import config_file, ensure_home
 
+_FILE_BYTES = 16 * 1024 * 1024
 _STEP = "correct it, or remove it and log in again"
 
 
@@ -26,9 +28,11 @@ class Server:
 def load() -> dict[str, Any]:
     """Return the file's content: the contexts by name, and the current one's name."""
     try:
-        content = orjson.loads(config_file().read_bytes())
+        content = orjson.loads(read_private(config_file(), _FILE_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return {"current": None, "contexts": {}}
+    except Exposed as error:
+        raise usage(str(error), error.next_step) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise usage(f"{config_file()} cannot be read: {why}", _STEP) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.lifeline import on_end_in
 from app.private import Foreign, ensure_directory
+from app.token_file import Exposed
 from app.watchdog import watch
 from worker import vault
 from worker.offer import Unfit, offer
@@ -28,7 +29,10 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     import uvloop  # noqa: PLC0415 - not there on every platform
 
     _check_work_dir(Path(settings.work_dir))
-    token = Token(settings.token_file)
+    try:
+        token = Token(settings.token_file)
+    except Exposed as error:
+        raise Unfit(str(error), error.next_step) from error
     held = vault.read(settings, token.value)
     for warning in held.warnings():
         _log.warning(warning)

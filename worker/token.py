@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
+
+from app.token_file import Exposed, read_token
+
+_log = logging.getLogger("ado.worker")
 
 RENEWAL_SECONDS = 10.0
 """How long a refused worker keeps its jobs and waits for a newer token: it may be revoked before it is replaced."""
 
 
 class Token:
-    """``value`` is the token that is used now. Raises OSError when the file cannot be read at first."""
+    """``value`` is the token that is used now. Raises OSError, and Exposed, when the file cannot be read at first."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._lock = threading.Lock()
-        self.value = self._path.read_text("utf-8").strip()
+        self._is_warned = False
+        self.value = read_token(self._path)
 
     def renew(self, used: str) -> bool:
         """Return whether there is a newer one than ``used``; the file is read for it unless one is known already."""
@@ -27,6 +33,11 @@ class Token:
     def _read(self) -> str:
         """Return what the file holds; nothing where it cannot be read, or is a pipe that was read once."""
         try:
-            return self._path.read_text("utf-8").strip() if self._path.is_file() else ""
-        except (OSError, UnicodeDecodeError):
+            return read_token(self._path) if self._path.is_file() else ""
+        except Exposed as error:
+            if not self._is_warned:  # this is asked at every heartbeat
+                _log.warning(str(error), extra={"next": error.next_step})
+                self._is_warned = True
+            return ""
+        except OSError:
             return ""

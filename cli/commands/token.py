@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from cyclopts import App
 
+from app.token_file import NewFile
 from cli import durations, exits
 from cli.connection import Options, choose, http
 from cli.errors import CliError, usage
@@ -36,10 +39,11 @@ def create(
     worker: str | None = None,
     capability: list[str] | None = None,
     expires: str | None = None,
+    to: Path | None = None,
     dsn: str | None = None,
     options: Options = _NO_OPTIONS,
 ) -> int:
-    """Make a token; it is shown once.
+    """Make a token; it is shown once, or written to a file.
 
     Parameters
     ----------
@@ -55,6 +59,8 @@ def create(
         The only capabilities that worker may offer.
     expires
         Until when it is valid: 30d, 12h, 5s from now.
+    to
+        File to write the token to instead of showing it; it must not exist yet, and only you can read it.
     dsn
         Make it directly on this database; ADO_DSN does the same.
     """
@@ -72,16 +78,53 @@ def create(
         "capabilities": capability,
         "expiresSeconds": durations.parse(expires) if expires else None,
     }
+    with _destination(to) as file:
+        made = _make(wish, dsn, options)
+        if file is not None:
+            _keep(file, made)
+    what = f"{made['tokenId']} ({made['role']}, expires {made.get('expiresAt') or 'never'})"
+    said = f"{what}; it is not shown again" if to is None else f"{what} is in {to}"
+    lines = [made.get("token") or ""] if to is None else []
+    write_one(made, options.output, "tokenId", lines, said=said)
+    return exits.SUCCESS
+
+
+@contextlib.contextmanager
+def _destination(path: Path | None) -> Iterator[NewFile | None]:
+    """Make the file for a token that is about to be made, and remove it again if that fails."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = NewFile(path)
+    except FileExistsError:
+        raise usage(f"{path} exists already", "name another file with --to, or remove this one first") from None
+    except OSError as error:
+        raise usage(f"{path} cannot be made: {error.strerror}", "name another file with --to") from error
+    try:
+        yield file
+    except BaseException:
+        file.remove()
+        raise
+
+
+def _keep(file: NewFile, made: dict[str, Any]) -> None:
+    """Move the token from the answer to its file."""
+    try:
+        file.write(made.pop("token", ""))
+    except OSError as error:
+        step = f"revoke it: ado token revoke {made['tokenId']}; then make another where there is room"
+        raise CliError(f"the token cannot be written to {file.path}: {error.strerror}", step, exits.FAILED) from error
+    made["file"] = str(file.path)
+
+
+def _make(wish: dict[str, Any], dsn: str | None, options: Options) -> dict[str, Any]:
     if database := dsn or os.environ.get("ADO_DSN"):
         from cli.database import token_create
 
-        stored = token_create(database, wish)
-        made: dict[str, Any] = {"expiresAt": None, **_shape(stored)}
-    else:
-        made = http(choose(options)).mutate("tokens.create", wish)
-    said = f"{made['tokenId']} ({made['role']}, expires {made.get('expiresAt') or 'never'}); it is not shown again"
-    write_one(made, options.output, "tokenId", [made.get("token") or ""], said=said)
-    return exits.SUCCESS
+        return {"expiresAt": None, **_shape(token_create(database, wish))}
+    made: dict[str, Any] = http(choose(options)).mutate("tokens.create", wish)
+    return made
 
 
 @tokens.command(name="list")

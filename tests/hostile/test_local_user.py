@@ -1,12 +1,14 @@
 """What a local user, or the directory in which somebody runs a command, can do to ado's processes."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
-from support.program import until
+from support.program import until, write_token
 
 from app import program
 from app.control.backends.local import LocalBackend
@@ -92,7 +94,7 @@ def test_a_work_directory_that_somebody_else_made_first_is_refused(dsn, home, ar
         squatted.rename(home / "elsewhere")
         squatted.symlink_to("elsewhere")
     os.chown(squatted, 12345, 12345, follow_symlinks=False)
-    (home / "token").write_text("ado_x")
+    write_token(home / "token", "ado_x")
     words = [str(home / "token") if word == "TOKEN" else word for word in arguments]
     env = {**os.environ, "TMPDIR": str(home), "ADO_DSN": dsn}
     done = subprocess.run(
@@ -101,3 +103,42 @@ def test_a_work_directory_that_somebody_else_made_first_is_refused(dsn, home, ar
     assert done.returncode == 2
     assert "belongs to another user (uid 12345)" in done.stderr
     assert "name another directory with ADO_WORK_DIR" in done.stderr
+
+
+def test_a_worker_refuses_a_token_that_others_can_read(home):
+    file = home / "token"
+    file.write_text("ado_x")
+    file.chmod(0o644)
+    words = ["worker", "--url", "http://127.0.0.1:9", "--token-file", str(file), "--work-dir", str(home / "work")]
+    done = subprocess.run(program.module("cli", *words), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "(mode 0644)" in done.stderr
+    assert f"chmod 600 {file}" in done.stderr
+
+
+def test_a_token_is_written_for_its_owner_alone_and_never_through_a_link(dsn, home):
+    file, elsewhere = home / "w.token", home / "elsewhere"
+    (home / "link").symlink_to(elsewhere)
+
+    def create(path):
+        words = ["token", "create", "--role", "worker", "--worker", "w", "--dsn", dsn, "--to", str(path), "-o", "json"]
+        return subprocess.run(program.module("cli", *words), capture_output=True, text=True, timeout=120, check=False)
+
+    made = create(file)
+    assert made.returncode == 0, made.stderr
+    shown = json.loads(made.stdout)
+    assert "token" not in shown
+    assert shown["file"] == str(file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    token = file.read_text().strip()
+    assert token.startswith("ado_")
+    assert token not in made.stdout + made.stderr
+    for taken in (file, home / "link", home):
+        refused = create(taken)
+        assert refused.returncode == 2
+        assert "exists already" in refused.stderr
+    assert file.read_text().strip() == token
+    assert not elsewhere.exists()
+    assert create(home / "none" / "token").returncode == 2
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("select count(*) from ado.tokens where worker_id = 'w'").fetchone() == (1,)

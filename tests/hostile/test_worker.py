@@ -7,7 +7,7 @@ import signal
 from urllib.parse import quote
 
 import pytest
-from support.program import until
+from support.program import until, write_token
 
 from app.routers.table import registry
 
@@ -79,8 +79,7 @@ def test_a_stolen_workers_token_writes_nothing_for_the_attempts_of_the_worker(cl
     """Of a real worker: its attempt goes on as if nothing had happened."""
     token = cluster.make_token("worker", worker_id="w")
     file = cluster.home / "w.token"
-    file.touch(0o600)
-    file.write_text(token)
+    write_token(file, token)
     url = ",".join(cluster.urls)
     cluster.start("worker", "--id", "w", "--url", url, "--token-file", str(file), "--work-dir", str(cluster.home / "k"))
     script = f"until test -e {cluster.home}/go; do sleep 0.05; done; echo done"
@@ -178,8 +177,7 @@ def test_a_token_made_for_one_process_is_revoked_when_that_ends(cluster):
 def test_a_worker_that_was_killed_and_starts_again_waits_for_its_token(cluster):
     """As under systemd: nothing locks it out, and its jobs run again."""
     file = cluster.home / "w.token"
-    file.touch(0o600)
-    file.write_text(cluster.make_token("worker", worker_id="w"))
+    write_token(file, cluster.make_token("worker", worker_id="w"))
     url = ",".join(cluster.urls)
     command = ["worker", "--id", "w", "--url", url, "--token-file", str(file), "--work-dir", str(cluster.home / "work")]
     killed = cluster.start(*command)
@@ -195,8 +193,7 @@ def test_a_worker_that_was_killed_and_starts_again_waits_for_its_token(cluster):
 
 def test_a_second_worker_with_the_same_token_ends_and_says_why(cluster):
     file = cluster.home / "w.token"
-    file.touch(0o600)
-    file.write_text(cluster.make_token("worker", worker_id="w"))
+    write_token(file, cluster.make_token("worker", worker_id="w"))
     url = ",".join(cluster.urls)
     command = ["worker", "--id", "w", "--url", url, "--token-file", str(file), "--work-dir", str(cluster.home / "work")]
     first = cluster.start(*command)

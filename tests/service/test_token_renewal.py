@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.program import until
+from support.program import until, write_token
 
 
 def token(cluster):
@@ -15,7 +15,7 @@ def token(cluster):
 def test_a_renewed_token_costs_no_job(cluster, first):
     file = cluster.home / "w.token"
     old = token(cluster)
-    file.write_text(old["token"])
+    write_token(file, old["token"])
     url = ",".join(cluster.urls)
     command = ["--id", "w", "--url", url, "--token-file", str(file), "--work-dir", str(cluster.home / "work")]
     worker = cluster.start("worker", *command, "--capability", "shell")
@@ -43,7 +43,7 @@ def test_a_renewed_token_costs_no_job(cluster, first):
 def test_a_revoked_worker_ends(cluster):
     file = cluster.home / "w.token"
     old = token(cluster)
-    file.write_text(old["token"])
+    write_token(file, old["token"])
     url = ",".join(cluster.urls)
     worker = cluster.start("worker", "--id", "w", "--url", url, "--token-file", str(file), "--capability", "shell")
     until(lambda: cluster.sql("select 1 from ado.workers where worker_id = 'w'"), "the worker")

@@ -54,6 +54,12 @@ def processes_with(text):
     return found
 
 
+def write_token(path, token):
+    """Write a token into a file as it must be: for its owner alone."""
+    path.touch(0o600)
+    path.write_text(token)
+
+
 class Cluster:
     """Replicas, workers and spawners over one database; everything ends with the test."""
 
@@ -70,7 +76,7 @@ class Cluster:
         self.urls = []
         self.token = self.make_token("admin")
         self._token_file = self.home / "admin-token"
-        self._token_file.write_text(self.token)
+        write_token(self._token_file, self.token)
 
     def make_token(self, role, **values):
         token = tokens.new(role, **values)

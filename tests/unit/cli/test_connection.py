@@ -1,6 +1,7 @@
 """Which server a command speaks to, and as whom: flag, environment, context, the embedded control plane."""
 
 import pytest
+from support.program import write_token
 
 from cli import contexts, plane
 from cli.commands.context import remove
@@ -14,7 +15,7 @@ A, B, C = "http://a:1", "http://b:1", "http://c:1"
 @pytest.fixture(autouse=True)
 def remembered(monkeypatch, tmp_path):
     """Two contexts, of which the first is current; nothing else."""
-    for name in ("ADO_URL", "ADO_TOKEN"):
+    for name in ("ADO_URL", "ADO_TOKEN", "ADO_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ADO_HOME", str(tmp_path))
     entries = {
@@ -93,3 +94,41 @@ def test_what_is_no_id_is_an_unknown_task(text):
     with pytest.raises(CliError, match="there is no task") as caught:
         task_id(text)
     assert caught.value.exit_code == 127
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "expected"),
+    [
+        ({"token_file": "F"}, {"ADO_TOKEN": "t"}, "token-f"),
+        ({"token": "flag", "token_file": "F"}, {}, "flag"),
+        ({}, {"ADO_TOKEN_FILE": "F"}, "token-f"),
+        ({}, {"ADO_TOKEN_FILE": "F", "ADO_TOKEN": "t"}, "t"),
+        ({"context": "one"}, {"ADO_TOKEN_FILE": "F"}, "token-a"),
+    ],
+)
+def test_a_token_may_come_from_a_file(monkeypatch, tmp_path, flags, env, expected):
+    file = tmp_path / "token"
+    write_token(file, "token-f\n")
+    for name, value in env.items():
+        monkeypatch.setenv(name, str(file) if value == "F" else value)
+    found = choose(Options(**{name: str(file) if value == "F" else value for name, value in flags.items()}))
+    assert found.token == expected
+
+
+@pytest.mark.parametrize("way", ["flag", "variable", "contexts"])
+def test_files_with_tokens_that_others_can_read_are_refused(monkeypatch, tmp_path, way):
+    file = contexts.config_file() if way == "contexts" else tmp_path / "token"
+    if way != "contexts":
+        write_token(file, "x")
+    file.chmod(0o640)
+    if way == "variable":
+        monkeypatch.setenv("ADO_TOKEN_FILE", str(file))
+    with pytest.raises(CliError, match="other users may read") as caught:
+        choose(Options(token_file=str(file) if way == "flag" else None))
+    assert caught.value.next_step == f"chmod 600 {file}"
+
+
+def test_a_token_file_that_is_not_there_is_an_error_with_its_next_step(tmp_path):
+    with pytest.raises(CliError, match="cannot be read") as caught:
+        choose(Options(token_file=str(tmp_path / "none")))
+    assert "--token-file" in caught.value.next_step

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from support.program import write_token
 from support.wire import Gate, Served
 
 from app.rpc.gate import Limits
@@ -15,7 +16,7 @@ def nothing(*_):
 
 
 async def test_a_heartbeat_that_fails_is_followed_by_the_next(tmp_path):
-    (tmp_path / "token").write_text("writer")
+    write_token(tmp_path / "token", "writer")
     beats = []
 
     def report():

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support.program import until
+from support.program import until, write_token
 
 from worker.agents import AGENTS
 from worker.offer import Unfit, found, offer
@@ -64,7 +64,7 @@ def test_a_worker_that_is_stopped_while_it_looks_leaves_nothing_behind(machine):
     )
     scratch, token = machine / "scratch", machine / "token"
     scratch.mkdir()
-    token.write_text("x")
+    write_token(token, "x")
     worker = subprocess.Popen(
         [sys.executable, "-P", "-m", "cli", "worker", "--url", "http://127.0.0.1:9", "--token-file", str(token)],
         env={**os.environ, "TMPDIR": str(scratch)},

@@ -3,13 +3,14 @@
 import os
 
 import pytest
+from support.program import write_token
 
 from worker.token import Token
 
 
 def test_a_renewed_token_is_found_for_everybody_who_used_the_old_one(tmp_path):
     file = tmp_path / "token"
-    file.write_text("old\n")
+    write_token(file, "old\n")
     token = Token(str(file))
     assert token.value == "old"
     assert not token.renew("old")
@@ -23,7 +24,7 @@ def test_a_renewed_token_is_found_for_everybody_who_used_the_old_one(tmp_path):
 @pytest.mark.parametrize("becomes", ["gone", "empty", "binary"])
 def test_what_is_no_token_leaves_the_one_there_is(tmp_path, becomes):
     file = tmp_path / "token"
-    file.write_text("old")
+    write_token(file, "old")
     token = Token(str(file))
     if becomes == "gone":
         file.unlink()
@@ -40,3 +41,19 @@ def test_a_pipe_is_read_once():
     token = Token(f"/dev/fd/{read}")
     assert not token.renew("old")
     os.close(read)
+
+
+def test_a_renewed_token_that_others_can_read_is_not_used_and_said_once(tmp_path, caplog):
+    file = tmp_path / "token"
+    write_token(file, "old")
+    token = Token(str(file))
+    file.write_text("new")
+    file.chmod(0o644)
+    assert not token.renew("old")
+    assert not token.renew("old")
+    assert [record.message for record in caplog.records] == [
+        f"{file} is not used: other users may read or write it (mode 0644), and it holds a token"
+    ]
+    file.chmod(0o600)
+    assert token.renew("old")
+    assert token.value == "new"
