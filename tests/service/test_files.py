@@ -9,6 +9,7 @@ from support.program import until
 from support.proxy import Proxy
 
 from app.rpc.client import CallError, HttpClient, Transfer
+from db import tokens
 
 
 @pytest.fixture
@@ -99,15 +100,21 @@ def test_a_file_over_the_limit_is_told_with_both_sizes(calls):
     assert str(256 * 1024 * 1024) in caught.value.message
 
 
-def test_a_worker_reaches_the_files_of_its_jobs_alone(cluster, calls):
+@pytest.mark.parametrize("way", ["credential", "worker's token"])
+def test_a_worker_reaches_the_files_of_its_jobs_alone(cluster, calls, way):
+    """By the credential of its attempt, or where its claim asked for none, by its token."""
     cluster.add_worker("w1")
     operator, viewer = calls("operator"), calls("viewer")
-    mine, other = calls("worker", worker_id="w1"), calls("worker", worker_id="w2")
+    worker, other = calls("worker", worker_id="w1"), calls("worker", worker_id="w2")
     begin(operator, b"", 1)
     operator.mutate("files.commit", {"fileId": f"file-{1:032x}"})
     cluster.ado("run", "--remote", "--detach", "--agent", "shell", "sleep 60", check=0)
     until(lambda: cluster.task("task-1")["status"] == "running", "task-1 to run")
     cluster.sql("update ado.files set task_id = 1 returning 1")
+    secret = tokens.secret()
+    digest = tokens.digest(secret) if way == "credential" else None
+    cluster.sql("update ado.jobs set credential_digest = %s returning 1", digest)
+    mine = HttpClient([cluster.urls[1]], secret) if way == "credential" else worker
     fence = {"workerId": "w1", "jobId": "task-1/0", "attempt": 1}
 
     def kinds(client):
@@ -129,7 +136,14 @@ def test_a_worker_reaches_the_files_of_its_jobs_alone(cluster, calls):
     assert refused(operator.mutate, "files.begin", **wish, **fence) == ("FORBIDDEN", "forbidden")
     assert refused(mine.mutate, "files.begin", **{**wish, "kind": "base"}) == ("FORBIDDEN", "forbidden")
     late = {**fence, "attempt": 2}
-    assert refused(mine.mutate, "files.begin", **wish, **late) == ("CONFLICT", "lease_lost")
+    found = refused(mine.mutate, "files.begin", **wish, **late)
+    assert found == (("FORBIDDEN", "forbidden") if way == "credential" else ("CONFLICT", "lease_lost"))
+    if way == "credential":
+        assert kinds(worker) == set()
+        assert refused(worker.query, "files.read", fileId=f"file-{2:032x}") == ("NOT_FOUND", "no_such_file")
+        assert refused(worker.mutate, "files.begin", **wish, **fence) == ("FORBIDDEN", "credential_missing")
+        assert refused(worker.mutate, "files.commit", fileId=f"file-{2:032x}") == ("NOT_FOUND", "no_such_file")
+        mine.close()
     assert refused(other.mutate, "files.commit", fileId=f"file-{2:032x}") == ("NOT_FOUND", "no_such_file")
 
 
