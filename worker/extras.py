@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.git import GitError, clean_name, quoted
 from worker.git import git
-from worker.refs import Ref, read_refs
+from worker.refs import Ref, is_closed, read_refs
 from worker.snapshot import Limits, Snapshotter
 
 _ROOM_BYTES = 24 * 1024  # for the descriptions, which travel with the result
@@ -84,7 +84,7 @@ class Collector:
     def _agents(self) -> dict[str, str]:
         """Return the environment in which the agent's objects can be read."""
         objects = self._work_tree / ".git" / "objects"
-        places = [self._store / "objects", *([] if objects.is_symlink() else [objects])]
+        places = [self._store / "objects", *([objects] if is_closed(objects, self._store) else [])]
         return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": os.pathsep.join(map(str, places))}
 
     async def _is_here(self, name: str) -> bool:

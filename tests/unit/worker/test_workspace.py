@@ -12,6 +12,7 @@ from app.git import GitError
 from app.pack_check import PackLimits
 from worker.directories import Place
 from worker.masking import Secrets
+from worker.refs import read_refs
 from worker.workspace import Base, Workspace, unbundle
 
 LIMIT = 10_000_000
@@ -426,6 +427,48 @@ async def test_hostile_and_broken_refs_cost_nothing_but_themselves(laid, tmp_pat
     for name in ("evil", "blob", "missing"):
         assert f"branch {name} (" in named
     assert not (tmp_path / "executed").exists()
+
+
+def borrow(git_dir, other, how):
+    """Have a repository use the objects of another one."""
+    if how == "alternates":
+        with (git_dir / "objects/info/alternates").open("a") as file:
+            file.write(f"{other / 'objects'}\n")
+    elif how == "packs":
+        (git_dir / "objects/pack").rmdir()
+        (git_dir / "objects/pack").symlink_to(other / "objects/pack")
+    else:
+        for pack in (other / "objects/pack").iterdir():
+            (git_dir / "objects/pack" / pack.name).symlink_to(pack)
+
+
+@pytest.mark.parametrize("how", ["alternates", "packs", "files"])
+@pytest.mark.parametrize("named", ["refs", "logs"])
+async def test_no_other_repository_of_the_machine_comes_home(laid, tmp_path, how, named):
+    """The worker reads the agent's refs and objects from outside of its sandbox."""
+    private = Tree(tmp_path / "private")
+    commit = private.commit({"private": "PRIVATE\n"})
+    private.git("repack", "-a", "-d", "-q")
+    git_dir = laid.tree / ".git"
+    if named == "refs":
+        (git_dir / "refs/heads/stolen").write_text(f"{commit}\n")
+    else:
+        shutil.rmtree(git_dir / "logs", ignore_errors=True)
+        (git_dir / "logs").symlink_to(private.path / ".git/logs")
+    borrow(git_dir, private.path / ".git", how)
+    laid.agent.write({"a": "2\n"})
+    _, files = await laid.result()
+    assert files["a"] == "2\n"
+    assert laid.brought() == {}
+
+
+async def test_refs_that_links_lead_to_are_not_read(laid, tmp_path):
+    """Their names alone would tell of another repository."""
+    private = Tree(tmp_path / "private")
+    private.commit({"private": "PRIVATE\n"})
+    shutil.rmtree(laid.tree / ".git/logs", ignore_errors=True)
+    (laid.tree / ".git/logs").symlink_to(private.path / ".git/logs")
+    assert all(ref.kind != "commit" for ref in read_refs(laid.tree / ".git").others)
 
 
 async def test_names_of_branches_and_directories_of_any_bytes_come_home(laid):
