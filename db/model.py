@@ -61,6 +61,8 @@ class NewTask:
     base_file: str | None = None
     """The file with the commits it starts from."""
     actor: Actor | None = None
+    trust_project: bool = False
+    """Whether the repository's own agent settings count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ class Task:
     jobs: tuple[Job, ...]
     created_by: str | None = None
     """The name of the user or service."""
+    trust_project: bool = False
     prompt_cut: bool = False
     """Whether ``prompt`` is only its beginning."""
 
@@ -230,6 +233,7 @@ class Task:
             cancel_requested_at=None,
             jobs=tuple(Job.created(task_id, job) for job in range(new.workers)),
             created_by=new.actor.name if new.actor else None,
+            trust_project=new.trust_project,
         )
 
     @classmethod
@@ -263,6 +267,7 @@ class Task:
             cancel_requested_at=row["cancel_requested_at"],
             jobs=tuple(jobs),
             prompt_cut=bool(row.get("prompt_cut")),
+            trust_project=row["trust_project"],
             created_by=row["creator_name"],
         )
 
@@ -288,6 +293,7 @@ class ClaimedJob:
     """For the job's own calls; the database has its digest alone."""
     credential: str | None
     """For the worker's calls on behalf of this attempt; the database has its digest alone."""
+    trust_project: bool
 
     @classmethod
     def of(cls, row: Mapping[str, Any], token: str, credential: str | None) -> ClaimedJob:
@@ -307,6 +313,7 @@ class ClaimedJob:
             workspace=_json(row["workspace"]),
             token=token,
             credential=credential,
+            trust_project=row["trust_project"],
         )
 
 

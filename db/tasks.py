@@ -67,6 +67,7 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "base_file": task.base_file,
         "event": _created_event(task),
         "actor": task.actor,
+        "trust_project": task.trust_project,
     }
 
 

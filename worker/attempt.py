@@ -187,6 +187,7 @@ class Attempt:
             args=self.job.get("agentArgs") or {},
             env=surroundings(given),
             isolated=settings.isolated,
+            trust_project=bool(self.job.get("trustProject")),
         )
         if saved is not None:
             run = await asyncio.to_thread(_resumed, agent, run, saved)

@@ -133,6 +133,7 @@ class Task(Wire, omit_defaults=False):
     created_at: datetime
     jobs: list[Job]
     prompt_cut: bool | UnsetType = UNSET
+    trust_project: bool | UnsetType = UNSET
     """Whether ``prompt`` is only its beginning, as in a list."""
     created_by: str | UnsetType = UNSET
     """The name of the user or service who created it."""
@@ -172,6 +173,7 @@ class Task(Wire, omit_defaults=False):
             jobs=[Job.of(job) for job in task.jobs],
             created_by=or_unset(task.created_by),
             prompt_cut=or_unset(task.prompt_cut or None),
+            trust_project=or_unset(task.trust_project or None),
             reason=or_unset(task.reason),
             message=or_unset(task.message),
             failed_job=or_unset(task.failed_job),
@@ -206,6 +208,7 @@ class ClaimedJob(Wire):
     credential: str | UnsetType = UNSET
     timeout_seconds: float | UnsetType = UNSET
     workspace: Any = UNSET
+    trust_project: bool | UnsetType = UNSET
 
     @classmethod
     def of(cls, job: model.ClaimedJob) -> ClaimedJob:
@@ -225,6 +228,7 @@ class ClaimedJob(Wire):
             credential=or_unset(job.credential),
             timeout_seconds=or_unset(job.timeout_seconds),
             workspace=or_unset(job.workspace),
+            trust_project=or_unset(job.trust_project or None),
         )
 
 

@@ -92,6 +92,8 @@ class CreateInput(Wire):
     on_failure: Literal["continue", "fail_fast"] = "continue"
     idempotency_key: Name | None = None
     agent_args: Any = None
+    trust_project: bool = False
+    """Whether the repository's own agent settings (hooks, MCP servers, plugins) count."""
 
 
 class ListInput(Wire):
@@ -189,6 +191,7 @@ def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor |
         digest=b"",
         base_file=input.workspace.file_id if input.workspace else None,
         actor=actor,
+        trust_project=input.trust_project,
     )
     return dataclasses.replace(task, digest=_digest_of(task))
 

@@ -53,6 +53,7 @@ def run(
     fail_fast: bool = False,
     secret: list[str] | None = None,
     model: str | None = None,
+    trust_project: bool = False,
     raw_events: bool = False,
     repository: RepositoryOptions = _NO_REPOSITORY,
     pod: PodOptions = _NO_POD,
@@ -97,6 +98,8 @@ def run(
         A secret that the worker holds, for the agent's environment; may be given several times.
     model
         The model that the AI agent uses.
+    trust_project
+        Let the repository's own settings for the agent count: hooks, MCP servers, plugins, permissions.
     raw_events
         Show the AI agent's own lines instead of what they say.
     """
@@ -109,6 +112,8 @@ def run(
             raise usage(
                 "--detach, --priority, --require, --secret, --label and --start-within need --remote", "add --remote"
             )
+        if trust_project:
+            raise usage("--trust-project needs --remote: here the agent decides by your own settings", "leave it out")
         if pod.any:
             raise usage("--cpu, --memory, --gpu, --image, --network and --node-selector need --remote", "add --remote")
         if repository != _NO_REPOSITORY:
@@ -141,6 +146,7 @@ def run(
         "startWithinSeconds": durations.parse(start_within) if start_within else None,
         "env": environment if detach or chosen not in PROGRAMS else {**colour_wishes(), **environment},
         "agentArgs": args or None,
+        **({"trustProject": True} if trust_project else {}),
         "labels": dict(pair(entry, "--label") for entry in label or []),
         "onFailure": "fail_fast" if fail_fast else "continue",
         "idempotencyKey": str(uuid.uuid4()),

@@ -35,11 +35,12 @@ def _first_line(text: str, length: int = 50) -> str:
 
 
 def _show(task: dict[str, Any], options: Options) -> None:
+    trusts = ["trusts the project"] if task.get("trustProject") else []
     creator = [f"by {task['createdBy']}"] if task.get("createdBy") else []
     times = [f"{name} {task.get(f'{name}At', '-')}" for name in ("created", "started", "finished")]
     jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
     lines = [
-        "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator]),
+        "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator, *trusts]),
         "  ".join(times),
         _first_line(task["prompt"], 200),
         *summary(task),

@@ -61,6 +61,8 @@ class Run:
     """What to ask in a new session, where the one that is resumed turns out to be gone."""
     isolated: bool = False
     """Whether nothing but the job is within the agent's reach, so that it need not ask for permission."""
+    trust_project: bool = False
+    """Whether the repository's own settings for the agent count: hooks, MCP servers, plugins, permissions."""
     local: bool = False
     """Whether a person runs it here, with their own HOME, environment and permission settings."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
-from worker.agents.programs import find, model_option
+from worker.agents.programs import find, model_option, project_directories
 from worker.agents.verdict import Verdict
 from worker.process import Ended
 
@@ -29,6 +29,14 @@ _QUIET = {
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
 }
+_INSTRUCTIONS = {"CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1"}
+"""Reads the CLAUDE.md of ``--add-dir``: without the project's settings those of the project are not read either."""
+
+
+def _without_project(run: Run) -> list[str]:
+    """Return the options for which hooks, MCP servers, helpers and permissions of the repository are nothing."""
+    directories = map(str, project_directories(run))
+    return ["--setting-sources", "user", "--strict-mcp-config", "--add-dir", *directories]
 
 
 class ClaudeCode:
@@ -51,9 +59,11 @@ class ClaudeCode:
         argv += model_option(run, "--model")
         if run.local:
             return Launch(argv, {}, run.prompt)
+        argv += [] if run.trust_project else _without_project(run)
         if run.isolated:  # as root the bypass is refused unless it is told that this is a sandbox
-            return Launch([*argv, "--dangerously-skip-permissions"], {**_QUIET, "IS_SANDBOX": "1"}, run.prompt)
-        return Launch([*argv, "--permission-mode", "acceptEdits"], _QUIET, run.prompt)
+            env = {**_QUIET, **_INSTRUCTIONS, "IS_SANDBOX": "1"}
+            return Launch([*argv, "--dangerously-skip-permissions"], env, run.prompt)
+        return Launch([*argv, "--permission-mode", "acceptEdits"], {**_QUIET, **_INSTRUCTIONS}, run.prompt)
 
     def reader(self, run: Run) -> ClaudeReader:
         """Return a reader of its lines."""

@@ -46,6 +46,7 @@ class Codex:
         env = {"PATH": f"{path}{os.pathsep}{run.env.get('PATH', os.defpath)}"} if path else {}
         if not run.local:
             argv += ["--dangerously-bypass-approvals-and-sandbox"] if run.isolated else ["--sandbox", "workspace-write"]
+            argv += ["--trust"] if run.trust_project else []  # a project that is not trusted has no say by itself
             argv += [*_QUIET, *_endpoint(run.env)]
             env["CODEX_HOME"] = str(run.home / ".codex")
             (run.home / ".codex").mkdir(mode=0o700, exist_ok=True)

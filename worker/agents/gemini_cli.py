@@ -15,7 +15,7 @@ from typing import Any
 
 from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
-from worker.agents.programs import find, model_option, status_in
+from worker.agents.programs import find, instructions, model_option, status_in
 from worker.agents.verdict import Verdict
 from worker.process import Ended
 
@@ -35,10 +35,12 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 }
 _QUIET = {
     "GEMINI_CLI_NO_RELAUNCH": "true",
-    "GEMINI_CLI_TRUST_WORKSPACE": "true",
     "TERM": "xterm-256color",
     "COLORTERM": "truecolor",
 }
+_EDITS = ("write_file", "replace")
+_ALL = (*_EDITS, "run_shell_command", "web_fetch", "google_web_search", "save_memory", "write_todos")
+"""Tools that need leave; in a directory that is not trusted gemini takes no approval mode, but a list of tools."""
 
 
 class GeminiCli:
@@ -56,18 +58,29 @@ class GeminiCli:
     )  # fmt: skip
 
     def launch(self, run: Run) -> Launch:
-        """Return the command; the job's HOME gets settings that say how it signs in and that it is quiet."""
+        """Return the command; the job's HOME gets settings that say how it signs in and that it is quiet.
+
+        A directory that is not trusted has no settings, hooks, MCP servers, policies or .env of its own. gemini does
+        not read its GEMINI.md either, so that goes into HOME.
+        """
         argv = [find("gemini"), "--output-format", "stream-json"]
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
         argv += model_option(run, "--model")
         if run.local:
             return Launch(argv, {"GEMINI_CLI_NO_RELAUNCH": "true"}, run.prompt)
-        argv += ["--approval-mode", "yolo" if run.isolated else "auto_edit"]
-        file = run.home / ".gemini/settings.json"
-        file.parent.mkdir(mode=0o700, exist_ok=True)
+        home = run.home / ".gemini"
+        home.mkdir(mode=0o700, exist_ok=True)
         settings = {**_SETTINGS, "security": {**_SETTINGS["security"], "auth": {"selectedType": _sign_in(run)}}}
-        file.write_text(json.dumps(settings), "utf-8")
-        return Launch(argv, _QUIET, run.prompt)
+        if run.trust_project:
+            argv += ["--approval-mode", "yolo" if run.isolated else "auto_edit"]
+        else:
+            settings["tools"] = {"allowed": _ALL if run.isolated else _EDITS}
+            settings["advanced"] = {"ignoreLocalEnv": True}
+            texts = [file.read_bytes() for file in instructions(run, "GEMINI.md")]
+            (home / "GEMINI.md").write_bytes(b"\n\n".join(texts))
+        (home / "settings.json").write_text(json.dumps(settings), "utf-8")
+        trust = {"GEMINI_CLI_TRUST_WORKSPACE": "true" if run.trust_project else "false"}
+        return Launch(argv, {**_QUIET, **trust}, run.prompt)
 
     def reader(self, run: Run) -> GeminiReader:
         """Return a reader of its lines."""
