@@ -62,6 +62,7 @@ def test_two_ways_to_write_one_input_are_one_task(calls, one, other):
         {"agentArgs": {"model": "m"}},
         {"timeoutSeconds": 1},
         {"startWithinSeconds": 1},
+        {"trustProject": True},
         {"resources": {"cpu": 1}},
         {"onFailure": "fail_fast"},
     ],

@@ -61,7 +61,9 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200 if "/models" in self.path else 404, {"object": "list", "data": [], "models": []})
 
     def do_POST(self):
-        body = json.loads(self.body() or b"{}")
+        raw = self.body()
+        self.server.asked = [*self.server.asked[-20:], raw]
+        body = json.loads(raw or b"{}")
         scenario, _, rest = self.path.split("?")[0].lstrip("/").partition("/")
         wire = next((wire for wire in WIRES if wire.serves(rest)), None)
         if wire is None:
@@ -129,6 +131,7 @@ class Models(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.closing = threading.Event()
+        self.asked = []
         self._counts = {}
         self._lock = threading.Lock()
 

@@ -17,6 +17,7 @@ from app.program import module
 from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, status_in
+from worker.agents.project import instructions, refuse_settings
 from worker.agents.verdict import Verdict
 from worker.process import Ended
 
@@ -39,6 +40,11 @@ _QUIET = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "
           "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}  # fmt: skip
 _CAREFUL = {"OPENCODE_PERMISSION": json.dumps({"bash": "ask", "webfetch": "ask", "external_directory": "ask"})}
 """opencode allows itself everything unless it is told to ask."""
+_WITHOUT_PROJECT = {"OPENCODE_DISABLE_PROJECT_CONFIG": "1", "OPENCODE_PURE": "1"}
+_SETTINGS = {"opencode": (".opencode", "opencode.json", "opencode.jsonc")}
+"""opencode 1.18 loads plugins that these name in spite of its switches."""
+_ANY_SETTINGS = (".claude/settings.json", ".claude/settings.local.json", ".mcp.json", ".gemini", ".codex",
+                 *_SETTINGS["opencode"])  # fmt: skip
 _OPENCODE = Needs(
     "opencode",
     variables=("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY", "OPENCODE_API_KEY"),
@@ -53,6 +59,16 @@ def configured(entries: Iterable[str]) -> dict[str, AcpAgent]:
     """Return the agents that NAME=COMMAND entries name."""
     pairs = (entry.partition("=")[::2] for entry in entries)
     return {name.strip(): AcpAgent(shlex.split(command)) for name, command in pairs if command.strip()}
+
+
+def _instructed(run: Run) -> dict[str, str]:
+    """Return the variables that keep opencode from project settings, and still have it read AGENTS.md."""
+    try:
+        config = json.loads(run.env.get("OPENCODE_CONFIG_CONTENT") or "{}")
+        files = [*config.get("instructions", []), *map(str, instructions(run, "AGENTS.md"))]
+    except (ValueError, TypeError, AttributeError):  # with comments in it, or no object: opencode's to judge
+        return _WITHOUT_PROJECT
+    return {**_WITHOUT_PROJECT, "OPENCODE_CONFIG_CONTENT": json.dumps({**config, "instructions": files})}
 
 
 class AcpAgent:
@@ -71,6 +87,9 @@ class AcpAgent:
         bridge = module("worker.agents.acp_bridge", str(run.directory))
         bridge += ["all" if run.isolated else "edits", run.session or "-", "--", find(program), *arguments]
         env = {} if run.local else _QUIET if run.isolated else {**_QUIET, **_CAREFUL}
+        if not run.local and not run.trust_project:
+            refuse_settings(run, _SETTINGS.get(program, _ANY_SETTINGS), program)
+            env = {**env, **_instructed(run)}
         return Launch(bridge, env, json.dumps({"prompt": run.prompt, "anew": run.anew or run.prompt}))
 
     def reader(self, run: Run) -> AcpReader:

@@ -14,7 +14,8 @@ from typing import Any
 
 from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
-from worker.agents.programs import find, model_option, project_directories
+from worker.agents.programs import find, model_option
+from worker.agents.project import project_directories
 from worker.agents.verdict import Verdict
 from worker.process import Ended
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
-from worker.agents.programs import find, instructions, model_option, status_in
+from worker.agents.programs import find, model_option, status_in
+from worker.agents.project import instructions
 from worker.agents.verdict import Verdict
 from worker.process import Ended
 
