@@ -80,6 +80,9 @@ def _not_text(arguments: list[str]) -> str | None:
 
 
 def _run(arguments: list[str]) -> int:
+    from app.hidden import hide_process
+
+    hide_process()  # before anything is read or imported: the environment may hold secrets
     if arguments == ["worker"]:
         return _work(arguments)
     from cli.app import build

@@ -230,8 +230,10 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     from app.control.spawner import Spawner
     from app.private import Foreign, ensure_directory
     from db.spawner import SpawnerDatabase
+    from worker.keeper import become_subreaper
     from worker.sandbox.base import Unavailable
 
+    become_subreaper()
     try:
         ensure_directory(Path(settings.work_dir))
     except Foreign as error:

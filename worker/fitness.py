@@ -97,7 +97,7 @@ def _run(command: list[str], directory: Path) -> None:
     null = subprocess.DEVNULL
     try:
         done = subprocess.run(
-            command, cwd=directory, stdin=null, stdout=null, stderr=null, timeout=_PROBE_SECONDS, check=False
+            command, cwd=directory, env={}, stdin=null, stdout=null, stderr=null, timeout=_PROBE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(None, f"a process took longer than {_PROBE_SECONDS:.0f} s to start and end") from error

@@ -112,8 +112,17 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def _children() -> list[int]:
-    """Return this process's own children, quickly where the kernel lists them."""
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, by a signal or a tracer."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False
+
+
+def children() -> list[int]:
+    """Return this process's own children, quickly where the kernel lists them; orphans go to its first thread."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:  # noqa: PTH123
             return [int(word) for word in file.read().split()]
@@ -159,7 +168,7 @@ def kill_tree() -> list[str]:
     while True:
         if not reap()[1]:
             return []
-        pids = descendants(os.getpid()) if rounds % _WALK_ROUNDS == 0 else _children()
+        pids = descendants(os.getpid()) if rounds % _WALK_ROUNDS == 0 else children()
         refused = kill_all(pids)
         now = time.monotonic()
         if len(refused) < len(pids):

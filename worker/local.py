@@ -19,6 +19,7 @@ import orjson
 
 from worker.agents import AGENTS
 from worker.agents.base import Outcome, Reader, Run, judge
+from worker.keeper import become_subreaper
 from worker.lines import bounded_lines
 from worker.listener import Listener
 from worker.output import Outbox
@@ -49,6 +50,7 @@ def run(
     jobs = [
         {"prompt": prompt, "agent": agent, "job": index, "workers": workers, "args": args} for index in range(workers)
     ]
+    become_subreaper()  # what a killed keeper leaves behind comes here
     return asyncio.run(_run(jobs, env, timeout, show))
 
 

@@ -1,7 +1,7 @@
 """One agent's processes, seen from the worker: started under a keeper, signalled through it, ended for certain.
 
 The keeper is trusted only as far as it answers: one that the agent has stopped is made to go on, one that does not end
-after a kill is killed, and what a dead keeper leaves behind is killed here.
+after a kill, or is stopped again and again, is killed, and what a dead keeper leaves behind is killed here.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ from worker import keeper
 _KEEPER = str(Path(__file__).with_name("keeper.py"))
 _NUDGE_SECONDS = 1.0
 _KEEPER_SECONDS = 20.0  # longer than a keeper takes at most to give up on what it may not kill
+_STOPPED_SECONDS = 1.5  # a keeper that is still stopped after two nudges is stopped by its agent on purpose
 _SWEEP_SECONDS = 10.0
 _PAUSE_SECONDS = 0.01
+_SWIFT_ROUNDS = 200  # without a pause, to catch processes that fork and exit all the time
+_WALK_ROUNDS = 20
+_CLEAN_LOOKS = 3  # a process that is born while the kernel lists the children may be in no list
 _REPORT_BYTES = 64 * 1024
 _LONGEST_VARIABLE = 128 * 1024  # of Linux, with its name and the NUL byte at its end
 _TOO_LARGE = "its arguments or its environment are too large (Linux: 128 KiB for one of them, 2 MiB in all)"
@@ -162,9 +166,14 @@ class KeptProcess:
         """Let a keeper that was stopped go on; one that did not obey a kill in time is killed."""
         if self._process.returncode is not None:
             return
-        overdue = self._killed_at is not None and time.monotonic() - self._killed_at > _KEEPER_SECONDS
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGKILL if overdue else signal.SIGCONT)
+            os.kill(self._process.pid, signal.SIGKILL if self._is_overdue() else signal.SIGCONT)
+
+    def _is_overdue(self) -> bool:
+        if self._killed_at is None:
+            return False
+        patience = _STOPPED_SECONDS if keeper.is_stopped(self._process.pid) else _KEEPER_SECONDS
+        return time.monotonic() - self._killed_at > patience
 
     async def ended(self) -> Ended:
         """Wait until the whole tree has ended. Raises KeeperBroken, once it has."""
@@ -265,14 +274,21 @@ def _file_with(data: bytes) -> int:
 
 
 def _strays() -> list[int] | None:
-    """Return the children that this worker did not start itself, None while that cannot be told.
+    """Return the children that this process did not start itself, None while that cannot be told.
 
     They are orphans whose keeper has ended, and in sessions of their own, because their agent was. The look at the
-    processes comes first: what is started after it is not in it, and what was started before it is known by now.
+    children comes first: what is started after it is not in it, and what was started before it is known by now.
     """
-    me, session = os.getpid(), os.getsid(0)
-    found = [pid for pid, (parent, _, own) in keeper.processes().items() if parent == me and own != session]
+    session = os.getsid(0)
+    found = [pid for pid in keeper.children() if _session_of(pid) not in (session, None)]
     return None if KeptProcess.births else [pid for pid in found if pid not in KeptProcess.keepers]
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
 
 
 def _collect(pids: list[int]) -> None:
@@ -283,13 +299,25 @@ def _collect(pids: list[int]) -> None:
 
 
 def sweep() -> tuple[str, ...]:
-    """Kill orphans that became this worker's children; describe those that could not be killed. Blocks."""
+    """Kill orphans that became this process's children; describe those that could not be killed. Blocks.
+
+    The children of what is killed become this process's own, so one round follows another until none is left.
+    """
     deadline = time.monotonic() + _SWEEP_SECONDS
-    while (strays := _strays()) is None or strays:
-        for pid in strays or ():
-            keeper.kill_all([*keeper.descendants(pid), pid])
-        _collect(strays or [])
+    rounds = clean = 0
+    while clean < _CLEAN_LOOKS:
+        strays = _strays()
+        clean = clean + 1 if strays == [] else 0
+        if strays:
+            whole = rounds % _WALK_ROUNDS == 0  # one that may not be killed hides its own children
+            keeper.kill_all([*(_below(strays) if whole else ()), *strays])
+            _collect(strays)
         if time.monotonic() > deadline:
             return tuple(keeper.describe(pid) for pid in strays or ())
-        time.sleep(_PAUSE_SECONDS)
+        rounds += 1
+        time.sleep(0 if rounds < _SWIFT_ROUNDS else _PAUSE_SECONDS)
     return ()
+
+
+def _below(pids: list[int]) -> list[int]:
+    return [descendant for pid in pids for descendant in keeper.descendants(pid)]

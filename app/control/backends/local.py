@@ -1,7 +1,8 @@
 """Workers as processes of this machine.
 
 Each gets its token through a pipe and, where the control plane has one, the lifeline: a pipe whose end of file means
-that the control plane has gone, however it went.
+that the control plane has gone, however it went. A job may kill its keeper and its worker; the spawner is a subreaper,
+so what is left of such a job becomes its child, and is killed once the worker is seen to have ended.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ from app.control.backends.base import Gone
 from app.control.decide import Offer
 from app.program import module
 from db.model import Resources
+from worker.keeper import is_subreaper
+from worker.process import KeptProcess, sweep
 
-_SECRETS = frozenset({"ADO_DSN", "ADO_LISTEN_DSN", "ADO_TOKEN", "PGPASSWORD"})  # a worker holds none of these
+_SECRETS = frozenset(
+    {"ADO_DSN", "ADO_LISTEN_DSN", "ADO_TOKEN", "ADO_DATA_KEY", "PGPASSWORD"}
+)  # a worker holds none of these
 
 
 def machine() -> Resources:
@@ -62,13 +67,15 @@ class LocalBackend:
         try:
             os.write(write, token.encode())
             os.close(write)
-            self._processes[worker_id] = subprocess.Popen(
-                self._command(worker_id, read),
-                stdin=subprocess.DEVNULL,
-                pass_fds=[read] if self._lifeline is None else [read, self._lifeline],
-                env={name: value for name, value in os.environ.items() if name not in _SECRETS},
-                start_new_session=True,  # a Ctrl-C in the terminal is for the control plane, which then asks
-            )
+            with KeptProcess.starting():
+                self._processes[worker_id] = subprocess.Popen(
+                    self._command(worker_id, read),
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[read] if self._lifeline is None else [read, self._lifeline],
+                    env={name: value for name, value in os.environ.items() if name not in _SECRETS},
+                    start_new_session=True,  # a Ctrl-C in the terminal is for the control plane, which then asks
+                )
+                KeptProcess.keepers.add(self._processes[worker_id].pid)
             self._started_at[worker_id] = time.monotonic()
         finally:
             os.close(read)
@@ -94,7 +101,9 @@ class LocalBackend:
             if code is not None
         ]
         for one in gone:
-            del self._processes[one.worker_id]
+            KeptProcess.keepers.discard(self._processes.pop(one.worker_id).pid)
+        if gone:
+            _end_orphans()
         return gone
 
     def stop(self, seconds: float) -> None:
@@ -108,4 +117,12 @@ class LocalBackend:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            KeptProcess.keepers.discard(process.pid)
         self._processes.clear()
+        _end_orphans()
+
+
+def _end_orphans() -> None:
+    """Kill what workers that have ended left behind, where such processes become this one's children."""
+    if is_subreaper():
+        sweep()

@@ -1,6 +1,8 @@
 """What a keeper reports is believed only as far as it can be read."""
 
+import asyncio
 import os
+import sys
 
 import orjson
 import pytest
@@ -73,6 +75,22 @@ async def test_a_keeper_that_writes_junk_is_told_apart_from_one_that_was_killed(
     kept = await KeptProcess.start(["true"], env={}, cwd="/")
     with pytest.raises(KeeperBroken, match="cannot be read"):
         await kept.ended()
+    kept.close()
+    for fd in (kept.stdout, kept.stderr, kept.events):
+        os.close(fd)
+
+
+STOPPED_KEEPER = "import os, signal\nwhile True: os.kill(os.getpid(), signal.SIGSTOP)\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells that a process is stopped")
+async def test_a_keeper_that_is_stopped_again_and_again_is_killed(monkeypatch, tmp_path):
+    (tmp_path / "keeper.py").write_text(STOPPED_KEEPER)
+    monkeypatch.setattr(process, "_KEEPER", str(tmp_path / "keeper.py"))
+    monkeypatch.setattr(process, "_KEEPER_SECONDS", 600.0)  # the patience with one that runs
+    kept = await KeptProcess.start(["true"], env={}, cwd="/")
+    kept.kill()
+    assert await asyncio.wait_for(kept.ended(), 60) == Ended(signal=9)
     kept.close()
     for fd in (kept.stdout, kept.stderr, kept.events):
         os.close(fd)
