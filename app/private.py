@@ -59,5 +59,14 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def open_log(path: Path) -> int:
-    """Open a file for appending, made with mode 0600; return its descriptor. Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Open a file for appending, with mode 0600 although an older release made it; return its descriptor.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from app.private import write_file
 from app.token_file import Exposed, read_private
 from cli.errors import usage
 from cli.home import config_file, ensure_home
@@ -61,10 +61,7 @@ def _has_the_shape(content: Any) -> bool:
 def save(content: dict[str, Any]) -> None:
     """Write the file, 0600."""
     ensure_home()
-    staging = config_file().with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    staging.replace(config_file())
+    write_file(config_file(), orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 def named(name: str | None) -> Server | None:

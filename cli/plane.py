@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from app.private import open_log
 from app.program import module
 from cli import exits
 from cli.errors import CliError
@@ -54,7 +55,7 @@ def version() -> str:
 def try_lock(path: Path) -> int | None:
     """Take a lock file and return its descriptor, or None when another process holds it; closing it lets go."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -137,7 +138,7 @@ def _start(replicas: int | None) -> Plane:
     command = module("cli", "up", "--foreground")
     if replicas is not None:
         command += ["--replicas", str(replicas)]
-    with log.open("ab") as output:
+    with os.fdopen(open_log(log), "ab") as output:
         began = output.tell()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"

@@ -96,11 +96,13 @@ def down(*, output: Form = "text") -> int:
 
 
 def _shape(found: plane.Plane) -> dict[str, Any]:
+    from db.dsn import without_password
+
     return {
         "url": found.urls[0],
         "urls": list(found.urls),
         "tokenFile": str(found.token_file),
-        "dsn": found.dsn,
+        "dsn": without_password(found.dsn),
         "version": found.version,
         "processes": found.processes,
     }

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.private import write_file
 from app.program import module
 from db import admin, migrate
 from db.embedded import Server
@@ -204,11 +205,7 @@ class ControlPlane:
             "pid": os.getpid(),
             "processes": self._told,
         }
-        file = self._settings.state_file
-        staging = file.with_suffix(".new")
-        staging.write_text(json.dumps(state), "utf-8")
-        staging.chmod(0o600)
-        staging.replace(file)
+        write_file(self._settings.state_file, json.dumps(state).encode())
 
 
 def _sockets(record: Path, port: int, count: int) -> list[socket.socket]:
@@ -224,7 +221,7 @@ def _sockets(record: Path, port: int, count: int) -> list[socket.socket]:
                 raise
             sockets.append(_listen(0))
     numbers = [listener.getsockname()[1] for listener in sockets]
-    record.write_text(" ".join(str(number) for number in [*numbers, *recorded[count:]]))
+    write_file(record, " ".join(str(number) for number in [*numbers, *recorded[count:]]).encode())
     return sockets
 
 

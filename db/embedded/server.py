@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from db.embedded import binaries
 from db.embedded.creation import ENVIRONMENT, OWNER, SUPERUSER, create
@@ -47,6 +47,17 @@ _WATCHDOG = (
     'exec 3<&0; "$@" 3<&- </dev/null & server=$!; (read _ <&3; kill -INT $server 2>/dev/null) & watch=$!; '
     'trap "" INT TERM HUP; wait $server; code=$?; kill $watch 2>/dev/null; exit $code'
 )
+
+
+def _own_file(path: Path, mode: str) -> IO[Any]:
+    """Open a file for appending that other users cannot open: they could read the log, or take the lock."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW, 0o600)
+
+    file = open(path, mode, opener=opener)  # noqa: SIM115 - Path.open takes no opener
+    os.fchmod(file.fileno(), 0o600)  # an older release made it readable
+    return file
 
 
 class Server:
@@ -114,7 +125,7 @@ class Server:
             )
 
     def _take_lock(self) -> IO[str]:
-        file = (self.data.parent / f".{self.data.name}.lock").open("a+")
+        file = _own_file(self.data.parent / f".{self.data.name}.lock", "a+")
         end = time.monotonic() + _LOCK_SECONDS  # a predecessor that is going down needs a moment
         while True:
             try:
@@ -172,7 +183,7 @@ class Server:
         read, self._watch = os.pipe()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         try:
-            with self.log.open("ab") as log:
+            with _own_file(self.log, "ab") as log:
                 self._process = subprocess.Popen(
                     ["/bin/sh", "-c", _WATCHDOG, "ado-postgres", *server],
                     pass_fds=[lock],

@@ -142,3 +142,30 @@ def test_a_token_is_written_for_its_owner_alone_and_never_through_a_link(dsn, ho
     assert create(home / "none" / "token").returncode == 2
     with psycopg.connect(dsn) as connection:
         assert connection.execute("select count(*) from ado.tokens where worker_id = 'w'").fetchone() == (1,)
+
+
+def test_nothing_of_a_control_planes_home_is_open_to_others_whatever_the_umask(home):
+    """Root's home may be entered by everybody, because Postgres runs as another user."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ADO_")} | {"ADO_HOME": str(home)}
+
+    def ado(*arguments):
+        command = program.module("cli", *arguments)
+        return subprocess.run(command, env=env, umask=0, capture_output=True, text=True, timeout=300, check=True)
+
+    ado("up", "--detach")
+    try:
+        ado("run", "--remote", "--agent", "shell", "true")
+        reached = [path for path in everything_in(home) if path.lstat().st_mode & 0o022 and not path.is_symlink()]
+        assert not reached
+        assert not [path for path in home.iterdir() if path.is_file() and path.stat().st_mode & 0o077]
+        assert {"token", "plane.json", "plane.lock", "plane.log", "ports"} <= {path.name for path in home.iterdir()}
+    finally:
+        ado("down")
+
+
+def everything_in(directory):
+    """Yield what other users can get to below a directory."""
+    for path in directory.iterdir():
+        yield path
+        if path.is_dir() and not path.is_symlink() and path.stat().st_mode & 0o001:
+            yield from everything_in(path)
