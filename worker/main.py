@@ -28,7 +28,6 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     """
     import uvloop  # noqa: PLC0415 - not there on every platform
 
-    _check_work_dir(Path(settings.work_dir))
     try:
         token = Token(settings.token_file)
     except Exposed as error:
@@ -39,7 +38,9 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     sandbox = choose(settings)
     if sandbox.why:
         _log.warning("jobs run without a sandbox", extra={"detail": sandbox.why})
-    supervisor = Supervisor(settings, offer(settings, held, sandbox), held, token, sandbox)
+    offered = offer(settings, held, sandbox)
+    _check_work_dir(Path(settings.work_dir))
+    supervisor = Supervisor(settings, offered, held, token, sandbox)
     return uvloop.run(_run(supervisor, lifeline, settings.loop_watchdog_seconds))
 
 
