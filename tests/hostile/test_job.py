@@ -1,7 +1,11 @@
-"""A job that means harm: what it can make the server store."""
+"""A job that means harm: what it can make the server store, what it can leave behind, and what it can read."""
+
+import os
+from pathlib import Path
 
 import pytest
-from support.program import Cluster
+from support.program import Cluster, processes_with, until
+from support.users import OTHER
 
 WRITES = """python3 - <<'P'
 import json, os
@@ -30,3 +34,51 @@ def test_a_job_cannot_fill_the_database_with_events(dsn, home, kind, count, size
         assert cluster.task("task-1")["jobs"][0]["droppedBytes"] > 0
     finally:
         cluster.close()
+
+
+KILLER = """
+keeper=$PPID worker=$(sed 's/.*) //' /proc/$PPID/stat | cut -d' ' -f2)
+setsid sh -c ': MARKER; kill -KILL $1 $2; sleep 600' - $keeper $worker &
+sleep 600
+"""
+
+
+def test_a_job_that_kills_its_keeper_and_its_worker_leaves_nothing(cluster, home):
+    """What is left becomes the spawner's child, since the spawner started the worker."""
+    marker = f"killer-{os.getpid()}-{home.name}"
+    cluster.start("spawner", "--max", "1", "--url", ",".join(cluster.urls), "--work-dir", str(home / "work"))
+    cluster.ado("run", "--remote", "--agent", "shell", "--detach", KILLER.replace("MARKER", marker), check=0)
+    until(lambda: processes_with(f": {marker}"), "the job to run")
+    until(lambda: cluster.task("task-1")["jobs"][0]["attempt"] > 1, "the next attempt", 60)
+    cluster.ado("cancel", "task-1", check=0)
+    until(lambda: not processes_with(marker), "every process of the job to be gone", 60)
+
+
+def test_a_job_reads_nothing_of_the_processes_that_run_it(cluster, home):
+    """The kernel shows a process that is not dumpable as root's, so nobody else opens its environment or memory.
+
+    Processes of the tests' root are told apart by a group of their own.
+    """
+    group = {"group": OTHER, "extra_groups": []} if os.geteuid() == 0 else {}
+
+    def is_hidden(pid):
+        found = Path(f"/proc/{pid}/environ").stat()
+        return (found.st_uid, found.st_gid) == (0, 0)
+
+    spawner = cluster.start(
+        "spawner", "--max", "1", "--url", ",".join(cluster.urls), "--work-dir", str(home / "work"), **group
+    )
+    cluster.ado("run", "--remote", "--agent", "shell", "--detach", "sleep 600", check=0)
+    until(lambda: cluster.task("task-1")["status"] == "running", "the job to run")
+    replica = cluster.start("api", "--port", "0", **group)
+    other = cluster.launch(["sleep", "600"], **group)
+    (worker,) = [pid for pid in processes_with("--work-dir") if parent_of(pid) == spawner.pid]
+    (keeper,) = [pid for pid in processes_with("keeper.py") if parent_of(pid) == worker]
+    for pid in (spawner.pid, replica.pid, worker, keeper):
+        until(lambda pid=pid: is_hidden(pid), f"process {pid} to be hidden")
+    assert not is_hidden(other.pid)
+    cluster.ado("cancel", "task-1", check=0)
+
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
