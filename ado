@@ -53,7 +53,8 @@ if [ ! -e "$stamp" ] || { [ -n "$extra" ] && [ ! -e "$stamp-dev" ]; }; then
     trap 'rm -rf "$lock"' EXIT
     trap 'exit 130' INT TERM
     echo $$ >"$lock/pid"
-    [ -e "$stamp" ] && { [ -z "$extra" ] || [ -e "$stamp-dev" ]; } || install
+    [ -e "$stamp" ] && { [ -z "$extra" ] || [ -e "$stamp-dev" ]; } ||
+        (unset PYTHONPATH PYTHONHOME PYTHONUSERBASE; cd "$root"; install) # programs that pip starts would heed them
     rm -rf "$lock"
     trap - EXIT INT TERM
 fi
