@@ -14,6 +14,7 @@ def file(tmp_path, monkeypatch):
     monkeypatch.setenv("ADO_HOME", str(tmp_path))
     path = contexts.config_file()
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
     return path
 
 
