@@ -33,10 +33,14 @@ def obstacles(task: Mapping[str, Any], status: Mapping[str, Any]) -> list[Obstac
     delay = _retry_delay(task)
     pods = {pod["name"]: pod for pod in _pods(task)}
     return [
-        Obstacle(name, worker["state"], *(delay or _of_pod(pods.get(name)) or _unmet(task, worker)))
+        Obstacle(name, worker["state"], *(delay or _quota(task) or _of_pod(pods.get(name)) or _unmet(task, worker)))
         for worker in live
         for name in (worker["workerId"],)
     ]
+
+
+def _quota(task: Mapping[str, Any]) -> tuple[str, str] | None:
+    return ("quota", f"{task['quota']} (next: wait, or ado users set)") if task.get("quota") else None
 
 
 def _pods(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -93,6 +97,8 @@ def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     delay = _retry_delay(task)
     if delay or not any(job["status"] == "queued" for job in task["jobs"]):
         return f"its workers were lost; the next attempt comes later: {delay[1]}" if delay else ""
+    if quota := _quota(task):
+        return ": ".join(quota)
     found = obstacles(task, status)
     if said := "; ".join(pod_troubles(task)) or _no_worker(task, found) or nobody_offers(task, status):
         return said

@@ -199,6 +199,8 @@ class Task:
     created_by: str | None = None
     """The name of the user or service."""
     trust_project: bool = False
+    quota: str | None = None
+    """Why the limits of its user let none of its jobs start."""
     prompt_cut: bool = False
     """Whether ``prompt`` is only its beginning."""
 
@@ -269,6 +271,7 @@ class Task:
             prompt_cut=bool(row.get("prompt_cut")),
             trust_project=row["trust_project"],
             created_by=row["creator_name"],
+            quota=row.get("quota"),
         )
 
 

@@ -141,6 +141,27 @@ async def accounts(db: Database, name: str) -> list[str]:
     return [row["account"] for row in await db.many("find_accounts", user_name=name)]
 
 
+@dataclass(frozen=True, slots=True)
+class QueueLimit:
+    """How many jobs of a user wait, and how many may."""
+
+    name: str
+    limit: int
+    queued: int
+
+
+async def queue_limit(db: Database, user_id: int) -> QueueLimit | None:
+    """Return the limit of a user's waiting jobs; None: no limit."""
+    row = await db.optional("user_queue_limit", user_id=user_id)
+    return QueueLimit(row["name"], row["queued_limit"], row["queued"]) if row else None
+
+
+async def queue_limit_of_task(db: Database, task_id: int) -> QueueLimit | None:
+    """Return the limit of the waiting jobs of a task's user; None: no limit."""
+    row = await db.optional("task_queue_limit", task_id=task_id)
+    return QueueLimit(row["name"], row["queued_limit"], row["queued"]) if row else None
+
+
 async def owner(db: Database, task_id: int) -> str | None:
     """Return the public id of who created a task; None for an unknown task, or one older than users."""
     row = await db.optional("task_owner", task_id=task_id)

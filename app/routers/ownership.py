@@ -43,6 +43,13 @@ async def _not_own(context: Context, task_id: int) -> ProcedureError:
     return refusal("forbidden", f"task-{task_id} is somebody else's: a developer acts on own tasks alone")
 
 
+def check_queue(limit: users.QueueLimit | None, more: int) -> None:
+    """Raise BAD_REQUEST when a user has too many jobs in the queue for so many more."""
+    if limit is not None and limit.queued + more > limit.limit:
+        text = f"{limit.name} has {limit.queued} jobs waiting; with {more} more they would pass the limit"
+        raise refusal("limit_exceeded", f"{text} of {limit.limit} (ado users set)", limit=limit.limit)
+
+
 async def hide_jobs(context: Context, workers: list[Worker]) -> list[Worker]:
     """Leave out of each worker the jobs of tasks that are hidden from the caller."""
     account = only_creator(context)

@@ -137,6 +137,8 @@ class Task(Wire, omit_defaults=False):
     """Whether ``prompt`` is only its beginning, as in a list."""
     created_by: str | UnsetType = UNSET
     """The name of the user or service who created it."""
+    quota: str | UnsetType = UNSET
+    """Why the limits of its user let none of its queued jobs start now."""
     reason: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
     failed_job: int | UnsetType = UNSET
@@ -172,6 +174,7 @@ class Task(Wire, omit_defaults=False):
             created_at=task.created_at,
             jobs=[Job.of(job) for job in task.jobs],
             created_by=or_unset(task.created_by),
+            quota=or_unset(task.quota),
             prompt_cut=or_unset(task.prompt_cut or None),
             trust_project=or_unset(task.trust_project or None),
             reason=or_unset(task.reason),

@@ -18,7 +18,7 @@ from app.reasons import refusal
 from app.routers.fitting import fitting
 from app.routers.ids import no_such_file, no_such_job, no_such_task, parse_task
 from app.routers.limits import AGENT_ARGS_BYTES, LABELS_BYTES, POD_BYTES, limit, limit_json
-from app.routers.ownership import check_may_change, check_may_see, only_creator
+from app.routers.ownership import check_may_change, check_may_see, check_queue, only_creator
 from app.routers.pods import Pod, check, wish_of
 from app.routers.shapes import Resources, Task, Wire
 from app.routers.texts import refuse_nul
@@ -159,6 +159,8 @@ def _digest_of(task: model.NewTask) -> bytes:
 
 async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
     found = await tasks.find_by_key(context.db, input.idempotency_key or "")
+    if found is None and context.caller.user_id is not None:
+        check_queue(await users.queue_limit(context.db, context.caller.user_id), input.workers)
     if found is None and input.workspace is not None and input.workspace.file_id is not None:
         raise no_such_file(input.workspace.file_id)
     older = _digest(msgspec.to_builtins(input))  # how release 0.1.0 did it: its tasks may be asked for again
@@ -320,6 +322,8 @@ async def retry(context: Context, input: TaskInput) -> Task:
         state = await events.state(context.db, task_id)
         if state is not None and state.pruned:
             raise refusal("log_pruned", f"the log of {task.task_id} has been dropped, so the task cannot go on")
+        again = sum(job.status in ("failed", "cancelled") for job in task.jobs)
+        check_queue(await users.queue_limit_of_task(context.db, task_id), again)
         if await tasks.environment_forgotten(context.db, task_id):
             raise refusal("environment_forgotten", f"the --env values of {task.task_id} have been deleted")
         raise refusal("nothing_to_retry", f"{task.task_id} is {task.status}: none of its jobs can be queued again")

@@ -6,6 +6,7 @@
 -- had ended: every column under a check is set, because Postgres checks the new row before it notices the newer version.
 -- ``token_digests`` has one digest for each job that may be given, and so has ``credential_digests`` where the worker
 -- asked for credentials; ``position`` says whose is whose.
+-- take_heads decides whose turn it is, and what the limits of users allow.
 -- The worker of a pod makes one claim: of the pod's own job, or, if it is a warm one, of any.
 with guarded_worker as (
     update ado.workers w set claims = w.claims + 1
@@ -29,17 +30,19 @@ with guarded_worker as (
 ), heads as materialized (
     select h.*
     from supply s
-    cross join lateral ado.take_heads(s.capabilities, s.free_cpu, s.free_memory, s.free_gpu, greatest(s.free_slots, 0)) h
+    cross join lateral ado.take_heads(s.capabilities, s.free_cpu, s.free_memory, s.free_gpu, greatest(s.free_slots, 0))
+        with ordinality as h(task_id, job, priority, cpu, memory, gpu, turn)
     where not exists (select from bound_pod b where b.task_id is not null)
 ), own_job as materialized (
-    select j.task_id, j.job, j.priority, j.cpu, j.memory, j.gpu
+    select j.task_id, j.job, j.priority, j.cpu, j.memory, j.gpu, 1 as turn
     from bound_pod b cross join supply s join ado.jobs j on j.task_id = b.task_id and j.job = b.job
-    where j.status = 'queued' and j.run_after <= now() and j.needs <@ s.capabilities for update of j skip locked
+    where j.status = 'queued' and j.run_after <= now() and j.needs <@ s.capabilities and ado.may_start(j.user_id)
+    for update of j skip locked
 ), ranked as (
     select h.*, row_number() over best as position, sum(h.cpu) over best as used_cpu,
            sum(h.memory) over best as used_memory, sum(h.gpu) over best as used_gpu
     from (select * from heads union all select * from own_job) h
-    window best as (order by h.priority desc, h.task_id, h.job rows unbounded preceding)
+    window best as (order by h.turn rows unbounded preceding)
 ), claimed_jobs as (
     update ado.jobs j set status = 'running', attempt = j.attempt + 1, worker_id = s.worker_id,
         lease_expires_at = now() + make_interval(secs => :lease_seconds::double precision), last_batch = 0,

@@ -54,15 +54,24 @@ select null, array['e:' || a.task_id || ':' || a.last_seq] from advanced_log a;
 
 -- name: create_tasks :many hints
 -- Tasks with their jobs, logs and first events; the file that one starts from is its own from then on. No row of one
--- whose idempotency key is taken, or whose file is not there (any more). ``position`` is its place in the input, which
+-- whose idempotency key is taken, whose file is not there (any more), or whose user has too many jobs in the queue. ``position`` is its place in the input, which
 -- names a file once.
-with incoming as materialized (
-    select nextval('ado.tasks_task_id_seq') as task_id, i.*
+with given as materialized (
+    select nextval('ado.tasks_task_id_seq') as task_id, i.*,
+           coalesce(substring(i.actor ->> 'user_id' from '^user-([0-9]+)$')::bigint, 0) as user_id
     from json_to_recordset(:tasks::json) as i(position integer, prompt text, agent text, agent_args text,
         workers integer, requires text[], cpu double precision, memory bigint, gpu double precision, priority integer,
         retries integer, timeout_seconds double precision, start_within_seconds double precision, labels jsonb,
         workspace json, pod json, on_failure text, idempotency_key text, input_digest text, environment json,
         env_names text[], sealed text, needs text[], base_file text, event json, actor json, trust_project boolean)
+), rooms as materialized (  -- locks users whose queue is limited, always in one order
+    select u.user_id, ado.queue_room(u.user_id) as room
+    from (select distinct user_id from given where user_id <> 0 order by user_id) u
+), incoming as materialized (
+    select * from (
+        select g.*, r.room, sum(g.workers) over (partition by g.user_id order by g.position) as asked
+        from given g left join rooms r using (user_id)
+    ) a where a.room is null or a.asked <= a.room
 ), created_tasks as (
     insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, start_within_seconds, start_by, labels, workspace, pod, on_failure, idempotency_key,
@@ -85,7 +94,7 @@ with incoming as materialized (
 ), created_jobs as (
     insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu, user_id)
     select c.task_id, job, c.priority, md5(c.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu),
-           c.needs, c.cpu, c.memory, c.gpu, coalesce(substring(c.actor ->> 'user_id' from '^user-([0-9]+)$')::bigint, 0)
+           c.needs, c.cpu, c.memory, c.gpu, c.user_id
     from created c cross join generate_series(0, c.workers - 1) as job
 ), created_logs as (
     insert into ado.task_logs (task_id, last_seq) select c.task_id, 1 from created c
@@ -107,6 +116,9 @@ select task_id, input_digest, created_by from ado.tasks where idempotency_key = 
 
 -- name: get_task :optional
 select t.*, l.last_seq, ado.account_name(t.created_by) as creator_name,
+       case when t.status in ('queued', 'running') then (
+           select r.waits_for from ado.user_room r
+           where r.user_id = substring(t.created_by from '^user-([0-9]+)$')::bigint) end as quota,
        coalesce(v.names, '{}') as env_names
 from ado.tasks t
 join ado.task_logs l using (task_id)
@@ -213,12 +225,16 @@ with removed as materialized (
 select found from removed;
 
 -- name: retry_task :optional hints
--- Queue the failed and cancelled jobs again. No row: nothing to retry, a cancel (of the task, or of the siblings of a
+-- Queue the failed and cancelled jobs again. No row: nothing to retry, more than the user's queue may hold, a cancel (of the task, or of the siblings of a
 -- failed job) is still being carried out, the task's log is pruned, so that nothing can be added to it, or the values of
 -- its environment were deleted, so that it would run without them.
-with locked_jobs as materialized (
+with queue_room as materialized (  -- before the jobs are locked: claims take the locks in this order, too
+    select ado.queue_room(j.user_id) as room from ado.jobs j where j.task_id = :task_id::bigint and j.job = 0
+), locked_jobs as materialized (
     select j.job, j.status from ado.jobs j
     where j.task_id = :task_id::bigint and j.status in ('failed', 'cancelled')
+      and coalesce((select q.room from queue_room q), 2147483647) >= (
+          select count(*) from ado.jobs f where f.task_id = :task_id::bigint and f.status in ('failed', 'cancelled'))
       and not exists (select from ado.log_ranges r where r.from_task_id <= :task_id::bigint
                       and :task_id::bigint < r.to_task_id and r.pruned_at is not null)
       and not exists (select from ado.task_environments v

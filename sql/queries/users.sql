@@ -6,6 +6,8 @@ with changed as (
         :cost_limit::numeric)
     on conflict do nothing
     returning *
+), first_turn as (
+    insert into ado.user_turns (user_id) select c.user_id from changed c
 ), audited as (
     insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
     select a.*, 'user-' || c.user_id from changed c cross join ado.audit_actor(:actor::json) a
@@ -81,3 +83,14 @@ select created_by from ado.tasks where task_id = :task_id::bigint;
 -- name: tasks_of_owner :many
 -- Which of these tasks somebody created.
 select task_id from ado.tasks where task_id = any(:task_ids::bigint[]) and created_by = :owner::text;
+
+-- name: task_queue_limit :optional
+-- The limit of waiting jobs that holds for the user who created a task, and how many there are. No row: no limit.
+select s.name, s.queued_limit, s.queued
+from ado.jobs j join ado.user_status s using (user_id)
+where j.task_id = :task_id::bigint and j.job = 0 and s.queued_limit is not null;
+
+-- name: user_queue_limit :optional
+-- As task_queue_limit, for a user.
+select s.name, s.queued_limit, s.queued from ado.user_status s
+where s.user_id = :user_id::bigint and s.queued_limit is not null;

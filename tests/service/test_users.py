@@ -118,3 +118,21 @@ def test_the_list_of_users_is_changed_by_administrators_alone(cluster):
     cluster.ado("users", "disable", "nobody", check=127)
     for name in ("user-9", "tok-1", "a b", "", "a\n"):
         cluster.ado("users", "add", name, check=2)
+
+
+def test_a_limit_refuses_tasks_or_lets_jobs_wait_and_says_so(cluster):
+    anna = add_user(cluster, "anna")
+    cluster.ado("users", "set", "anna", "--running", "1", "--queued", "2", check=0)
+    run = ("run", "--remote", "--detach", "--agent", "shell", "sleep 600")
+    cluster.ado(*run, token=anna, check=0)
+    cluster.add_worker("w1", "--slots", "4")
+    until(lambda: cluster.task("task-1")["status"] == "running", "task-1 to run")
+    cluster.ado(*run, "--workers", "2", token=anna, check=0)
+    refused = cluster.ado(*run, token=anna, check=2)
+    assert "anna has 2 jobs waiting; with 1 more they would pass the limit of 2" in refused.stderr.decode()
+    said = json.loads(cluster.ado("explain", "task-2", "-o", "json", token=anna, check=0).stdout)
+    assert said["why"].startswith("quota: anna has 1 jobs running, the limit is 1")
+    assert {worker["unmet"] for worker in said["workers"]} == {"quota"}
+    cluster.ado("cancel", "task-1", token=anna, check=0)
+    until(lambda: cluster.task("task-2")["status"] == "running", "task-2 to have its turn")
+    assert [job["status"] for job in cluster.task("task-2")["jobs"]].count("running") == 1

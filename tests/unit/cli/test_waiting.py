@@ -27,6 +27,7 @@ def status(*workers):
     ("wish", "offered", "unmet", "word"),
     [
         ({"agent": "codex"}, worker(), "capability", "missing: codex"),
+        ({"quota": "a has 1 jobs running", "agent": "codex"}, worker(), "quota", "a has 1 jobs running"),
         ({"requires": ["gpu", "shell"]}, worker(), "capability", "missing: gpu"),
         ({}, worker(state="suspect"), "suspect", "heartbeats"),
         ({}, worker(state="draining"), "draining", "will end"),
