@@ -51,4 +51,5 @@ def test_a_context_is_found_by_its_name_and_as_the_current_one(file):
 
 
 def test_without_a_file_there_is_no_context(file):
+    file.unlink()
     assert contexts.named(None) is None
