@@ -65,6 +65,8 @@ class View:
     def input(self, **other: Any) -> dict[str, Any]:
         """Return the input of the subscription."""
         wish = {"taskId": self.task_id, "follow": self.follow, "job": self.job, "tail": self.tail, "since": self.since}
+        if self.stderr_only:
+            wish["stream"] = "stderr"
         return {name: value for name, value in {**wish, **other}.items() if value is not None}
 
 

@@ -143,6 +143,47 @@ async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_l
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Some of a task's events: of one job or all, of these streams, and whether also those without a stream."""
+
+    job: int | None
+    streams: tuple[str, ...]
+    others: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPage:
+    """The next wanted events, and the cursor up to which there are no others."""
+
+    events: list[Event]
+    last_seq: int
+    through: int
+    kept: bool
+    """Whether the log is still there."""
+
+
+async def selected_page(
+    db: Database, task_id: int, after: int, wanted: Wanted, *, row_limit: int, byte_limit: int
+) -> SelectedPage:
+    """Return wanted events after a cursor, and the task's own, in order, within both limits (but at least one)."""
+    rows = await db.many(
+        "page_selection",
+        task_id=task_id,
+        after=after,
+        job=wanted.job,
+        streams=list(wanted.streams),
+        others=wanted.others,
+        row_limit=row_limit,
+        byte_limit=byte_limit,
+    )
+    if not rows:
+        return SelectedPage([], 0, 0, kept=False)
+    found = [Event.of(row) for row in rows if row["seq"] is not None]
+    last_seq = int(rows[0]["last_seq"])
+    return SelectedPage(found, last_seq, last_seq if rows[0]["complete"] else found[-1].seq, rows[0]["kept"])
+
+
+@dataclass(frozen=True, slots=True)
 class LogState:
     """The end of a log: its last seq, whether the task has ended, whether its events were dropped."""
 
@@ -157,17 +198,15 @@ async def state(db: Database, task_id: int) -> LogState | None:
     return LogState(row["last_seq"], row["ended"], bool(row["pruned"])) if row else None
 
 
-async def cursor_of_tail(
-    db: Database, task_id: int, count: int, *, job: int | None, output_only: bool, without_output: bool
-) -> int:
-    """Return the cursor after which the last ``count`` events of a filter stand."""
+async def cursor_of_tail(db: Database, task_id: int, count: int, wanted: Wanted) -> int:
+    """Return the cursor after which the last ``count`` wanted events stand."""
     row = await db.one(
         "seq_before_tail",
         task_id=task_id,
         count=count,
-        job=job,
-        output_only=output_only,
-        without_output=without_output,
+        job=wanted.job,
+        streams=list(wanted.streams),
+        others=wanted.others,
     )
     return int(row["after"])
 

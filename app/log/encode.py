@@ -23,6 +23,7 @@ class Entry:
     job: int | None
     text: bytes
     """The event as JSON."""
+    stream: str | None = None
 
     @property
     def terminal(self) -> bool:
@@ -51,7 +52,7 @@ def encode(event: Event) -> Entry:
             shape["encoding"] = "base64"
     elif event.body:
         shape.update(orjson.loads(event.body))
-    return Entry(event.seq, event.type, event.job, orjson.dumps(shape))
+    return Entry(event.seq, event.type, event.job, orjson.dumps(shape), event.stream)
 
 
 def encode_all(events: Sequence[Event]) -> list[Entry]:

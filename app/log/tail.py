@@ -25,17 +25,31 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which events a viewer wants."""
+    """Which events a viewer wants; of the output one stream, or both."""
 
     output: bool = True
     other: bool = True
     job: int | None = None
+    stream: str | None = None
 
     def wants(self, entry: Entry) -> bool:
         """Whether an event is among them; events of the task itself belong to every job."""
         if not (self.output if entry.type == "output" else self.other):
             return False
+        if entry.type == "output" and self.stream not in (None, entry.stream):
+            return False
         return self.job is None or entry.job is None or entry.job == self.job
+
+    @property
+    def wanted(self) -> events.Wanted:
+        """How the log is asked for them."""
+        streams = ("stdout", "stderr") if self.stream is None else (self.stream,)
+        return events.Wanted(self.job, streams if self.output else (), self.other)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the log may be long and yet have few of them; else it is read from end to end."""
+        return self.job is not None or not self.output or self.stream == "stderr"
 
 
 class Tail:
@@ -54,7 +68,8 @@ class Tail:
         async with self._feeds.watching(task_id, state.last_seq) as feed:
             rewinds = feed.rewinds
             while not self._done(cursor, state, stop_at):
-                for entry in await self._next(feed, cursor, rewinds):
+                entries, through = await self._next(feed, cursor, rewinds, selection)
+                for entry in entries:
                     cursor = entry.seq
                     if selection.wants(entry):
                         yield entry
@@ -62,6 +77,7 @@ class Tail:
                         state = await self._state(task_id)
                     if stop_at is not None and cursor >= stop_at:
                         return
+                cursor = through
 
     @staticmethod
     def _done(cursor: int, state: events.LogState, stop_at: int | None) -> bool:
@@ -69,17 +85,28 @@ class Tail:
             return cursor >= stop_at
         return state.ended and cursor >= state.last_seq
 
-    async def _next(self, feed: Feed, cursor: int, rewinds: int) -> list[Entry]:
+    async def _next(self, feed: Feed, cursor: int, rewinds: int, selection: Selection) -> tuple[list[Entry], int]:
+        """Return what comes next, and the cursor behind it."""
         await feed.changed(cursor, rewinds)
         entries = feed.after(cursor)
         if entries is not None:
-            return entries
+            return entries, entries[-1].seq
+        if selection.narrow:
+            return await self._next_selected(feed.task_id, cursor, selection.wanted)
         page = await self.patiently(lambda: self._feeds.page(feed.task_id, cursor))
         if page.last_seq < cursor:
             raise LogRewound(feed.task_id, cursor, page.last_seq)
         if not page.events:
-            raise LogPruned(f"the events of task-{feed.task_id} after {cursor} have been dropped")
-        return encode_all(page.events)
+            raise _pruned(feed.task_id, cursor)
+        return encode_all(page.events), page.events[-1].seq
+
+    async def _next_selected(self, task_id: int, cursor: int, wanted: events.Wanted) -> tuple[list[Entry], int]:
+        page = await self.patiently(lambda: self._feeds.selected_page(task_id, cursor, wanted))
+        if page.last_seq < cursor:
+            raise LogRewound(task_id, cursor, page.last_seq)
+        if not page.kept:
+            raise _pruned(task_id, cursor)
+        return encode_all(page.events), page.through
 
     async def _state(self, task_id: int) -> events.LogState:
         state = await self.patiently(lambda: events.state(self._db, task_id))
@@ -93,3 +120,7 @@ class Tail:
             except DatabaseUnavailable:
                 _log.warning("reader waits for the database")
                 await asyncio.sleep(self._retry_seconds)
+
+
+def _pruned(task_id: int, cursor: int) -> LogPruned:
+    return LogPruned(f"the events of task-{task_id} after {cursor} have been dropped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from msgspec import UNSET, Meta
@@ -53,20 +53,22 @@ class TailInput(Wire):
     follow: bool = True
     job: Annotated[int, Meta(ge=0)] | None = None
     tail: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    stream: Literal["stdout", "stderr"] | None = None
+    """Of the output only this stream."""
     since: datetime | Annotated[float, Meta(ge=0, le=1e10)] | None = None
 
 
 @subscription(access=READ)
 async def task_events(context: Context, input: TailInput) -> AsyncIterator[Tracked[AnyEvent]]:
     """Every event of a task, tracked by seq; ends after the terminal event that is the log's last."""
-    async for item in _read(context, input, Selection(job=input.job)):
+    async for item in _read(context, input, Selection(job=input.job, stream=input.stream)):
         yield item
 
 
 @subscription(access=READ)
 async def task_output(context: Context, input: TailInput) -> AsyncIterator[Tracked[OutputEvent]]:
     """The output events alone."""
-    async for item in _read(context, input, Selection(other=False, job=input.job)):
+    async for item in _read(context, input, Selection(other=False, job=input.job, stream=input.stream)):
         yield item
 
 
@@ -86,14 +88,14 @@ async def _read(context: Context, input: TailInput, selection: Selection) -> Asy
         raise no_such_task(input.task_id)
     if state.pruned:
         raise refusal("log_pruned", f"the log of task-{task_id} has been dropped")
-    cursor = await patiently(lambda: _cursor(context, task_id, input, selection))
+    cursor = await patiently(lambda: _cursor(context, task_id, input, selection, state.last_seq))
     if cursor > state.last_seq:  # waiting there would skip what is stored up to it
         raise LogRewound(task_id, cursor, state.last_seq)
     async for entry in context.services.tail.read(task_id, cursor, state, follow=input.follow, selection=selection):
         yield Tracked(str(entry.seq), orjson.Fragment(entry.text))
 
 
-async def _cursor(context: Context, task_id: int, input: TailInput, selection: Selection) -> int:
+async def _cursor(context: Context, task_id: int, input: TailInput, selection: Selection, last_seq: int) -> int:
     """Return where reading starts; a cursor to resume from wins over every other wish."""
     if input.last_event_id is not None:
         text = str(input.last_event_id)
@@ -108,14 +110,10 @@ async def _cursor(context: Context, task_id: int, input: TailInput, selection: S
         since = in_utc("since", since)
         cursor = await events.cursor_of_time(context.db, task_id, since)
     if input.tail is not None:
-        of_tail = await events.cursor_of_tail(
-            context.db,
-            task_id,
-            input.tail,
-            job=input.job,
-            output_only=not selection.other,
-            without_output=not selection.output,
-        )
+        if selection == Selection():
+            of_tail = max(0, last_seq - input.tail)
+        else:
+            of_tail = await events.cursor_of_tail(context.db, task_id, input.tail, selection.wanted)
         cursor = max(cursor, of_tail)
     return cursor
 

@@ -76,18 +76,123 @@ from ado.task_logs l left join (
 where l.task_id = :task_id::bigint
 order by e.seq;
 
+-- name: page_selection :many
+-- Like page_events, of one job (null: all) and of the wanted streams; ``others`` are the events without a stream. The
+-- few events of the task itself are always there, so that a reader sees its end. ``complete`` says that nothing of the
+-- selection follows these events, ``kept`` that the log has not been dropped. Each branch is a range of an index, and
+-- one that is not wanted is never begun. Their order names columns before seq so that the planner cannot take the key,
+-- along which it would go through the whole log.
+with chosen as materialized (
+    select seq from (
+        (select seq from ado.events
+         where :job::integer is not null and 'stdout' = any(:streams::text[])
+           and task_id = :task_id::bigint and job = :job::integer and (stream, seq) > ('stdout', :after::bigint)
+           and (stream, seq) <= ('stdout', 9223372036854775807)
+         order by stream, seq limit :row_limit::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is not null and 'stderr' = any(:streams::text[])
+           and task_id = :task_id::bigint and job = :job::integer and (stream, seq) > ('stderr', :after::bigint)
+           and (stream, seq) <= ('stderr', 9223372036854775807)
+         order by stream, seq limit :row_limit::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is not null and :others::boolean
+           and task_id = :task_id::bigint and job = :job::integer and stream is null and seq > :after::bigint
+         order by stream, seq limit :row_limit::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is null and 'stdout' = any(:streams::text[])
+           and task_id = :task_id::bigint and stream = 'stdout' and seq > :after::bigint
+         order by seq limit :row_limit::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is null and 'stderr' = any(:streams::text[])
+           and task_id = :task_id::bigint and stream is distinct from 'stdout' and (stream, seq) > ('stderr', :after::bigint)
+           and (stream, seq) <= ('stderr', 9223372036854775807)
+         order by stream, seq limit :row_limit::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is null and :others::boolean
+           and task_id = :task_id::bigint and stream is distinct from 'stdout' and stream is null and seq > :after::bigint
+         order by stream, seq limit :row_limit::integer)
+        union all
+        (select seq from ado.events
+         where (:job::integer is not null or not :others::boolean)
+           and task_id = :task_id::bigint and job is null and stream is null and seq > :after::bigint
+         order by job, stream, seq limit :row_limit::integer)
+    ) found
+    order by seq limit :row_limit::integer
+), measured as (
+    select e.*, sum(coalesce(octet_length(e.data), 0) + coalesce(octet_length(e.body::text), 0))
+                    over (order by e.seq rows unbounded preceding) as bytes_so_far,
+           row_number() over (order by e.seq) as position
+    from chosen c join ado.events e on e.task_id = :task_id::bigint and e.seq = c.seq
+), taken as (
+    select * from measured where bytes_so_far <= :byte_limit::bigint or position = 1
+)
+select l.last_seq, e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body,
+       (select count(*) from chosen) < :row_limit::integer
+           and (select count(*) from taken) = (select count(*) from chosen) as complete,
+       exists (select from ado.events k where k.task_id = l.task_id and k.seq = l.last_seq) as kept
+from ado.task_logs l left join taken e on true
+where l.task_id = :task_id::bigint
+order by e.seq;
+
 -- name: seq_before_tail :one
--- The cursor after which the last N events of a filter stand; of none, the end of the log.
-select coalesce(min(seq) - 1, (select l.last_seq from ado.task_logs l
-                               where l.task_id = :task_id::bigint and :count::integer = 0), 0) as after from (
-    select seq from ado.events
-    where task_id = :task_id::bigint and (not :output_only::boolean or type = 'output')
-      and (not :without_output::boolean or type <> 'output')
-      and (:job::integer is null or job = :job::integer)
+-- The cursor after which the last N events of a selection stand, see page_selection; of none, the end of the log.
+select coalesce(min(seq) - 1, (select l.last_seq from ado.task_logs l where l.task_id = :task_id::bigint), 0) as after
+from (
+    select seq from (
+        (select seq from ado.events
+         where :job::integer is not null and 'stdout' = any(:streams::text[])
+           and task_id = :task_id::bigint and job = :job::integer and (stream, seq) > ('stdout', 0)
+           and (stream, seq) <= ('stdout', 9223372036854775807)
+         order by stream desc, seq desc limit :count::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is not null and 'stderr' = any(:streams::text[])
+           and task_id = :task_id::bigint and job = :job::integer and (stream, seq) > ('stderr', 0)
+           and (stream, seq) <= ('stderr', 9223372036854775807)
+         order by stream desc, seq desc limit :count::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is not null and :others::boolean
+           and task_id = :task_id::bigint and job = :job::integer and stream is null
+         order by stream desc, seq desc limit :count::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is null and 'stdout' = any(:streams::text[])
+           and task_id = :task_id::bigint and stream = 'stdout'
+         order by seq desc limit :count::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is null and 'stderr' = any(:streams::text[])
+           and task_id = :task_id::bigint and stream is distinct from 'stdout' and (stream, seq) > ('stderr', 0)
+           and (stream, seq) <= ('stderr', 9223372036854775807)
+         order by stream desc, seq desc limit :count::integer)
+        union all
+        (select seq from ado.events
+         where :job::integer is null and :others::boolean
+           and task_id = :task_id::bigint and stream is distinct from 'stdout' and stream is null
+         order by stream desc, seq desc limit :count::integer)
+    ) found
     order by seq desc limit :count::integer
 ) newest;
 
 -- name: seq_before_time :one
--- The cursor after which everything stored since a moment stands.
-select coalesce(max(seq), 0) as after from ado.events
-where task_id = :task_id::bigint and stored_at < :since::timestamptz;
+-- The cursor after which everything stored since a moment stands. Events are stored in the order of their seq, which
+-- has no gap, so the moment is found by halving: some twenty look-ups by the key, however long the log.
+with recursive search as (
+    select 0::bigint as low, l.last_seq as high from ado.task_logs l where l.task_id = :task_id::bigint
+    union all
+    select case when m.older then m.middle else s.low end, case when m.older then s.high else m.middle - 1 end
+    from search s
+    cross join lateral (
+        select (s.low + s.high + 1) / 2 as middle,
+               (select e.stored_at < :since::timestamptz from ado.events e
+                where e.task_id = :task_id::bigint and e.seq = (s.low + s.high + 1) / 2) as older
+    ) m
+    where s.low < s.high
+)
+select coalesce((select low from search where low = high), 0) as after;
