@@ -108,6 +108,10 @@ class AppSettings:
     """Largest size of a task's key-value store, keys and values."""
     file_bytes: int = 256 * 1024 * 1024
     """Largest file that travels with a task: a bundle of commits, or a checkpoint."""
+    attempt_file_bytes: int = 1024 * 1024 * 1024
+    """Largest size of all files of one attempt."""
+    task_file_bytes: int = 16 * 1024 * 1024 * 1024
+    """Largest size of all files of one task, and of all files that no task has taken yet."""
     keep_files_seconds: float = 86_400.0
     """How long files are kept that no task has taken."""
     body_bytes: int = 4 * 1024 * 1024

@@ -50,10 +50,28 @@ class File:
         return cls(**values)
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The most files, and bytes of them, of one attempt and of one task; that of a task is also for untaken files."""
+
+    attempt_files: int = 2**62
+    attempt_bytes: int = 2**62
+    task_files: int = 2**62
+    task_bytes: int = 2**62
+
+
 async def begin(
-    db: Database, *, file_id: str, kind: Kind, size: int, sha256: bytes, about: Any, fence: Fence | None
+    db: Database,
+    *,
+    file_id: str,
+    kind: Kind,
+    size: int,
+    sha256: bytes,
+    about: Any,
+    fence: Fence | None,
+    room: Room = Room(),
 ) -> File | None:
-    """Begin to send a file, or find the begun one; None when the fence refused it or the name is taken."""
+    """Begin to send a file, or find the begun one; None: refused by the fence, the name is taken, or no room left."""
     row = await db.optional(
         "begin_file",
         file_id=file_id,
@@ -66,6 +84,10 @@ async def begin(
         size=size,
         digest=sha256,
         about=None if about is None else orjson.dumps(about).decode(),
+        attempt_file_limit=room.attempt_files,
+        attempt_byte_limit=room.attempt_bytes,
+        task_file_limit=room.task_files,
+        task_byte_limit=room.task_bytes,
     )
     return File.of(row) if row else None
 

@@ -29,9 +29,12 @@ from app.routers.protocol import Attempt, WorkerId, credential_of, fence_error, 
 from app.routers.shapes import Wire, job_id
 from app.rpc.procedure import mutation, query
 from db import files, jobs
-from db.files import Fence, File, Kind
+from db.files import Fence, File, Kind, Room
 
 CHUNK_BYTES = 1024 * 1024
+_ATTEMPT_FILES = 16
+"""An attempt has a result and a checkpoint; those that a cut left half sent count as well."""
+_TASK_FILES = 4000
 _READABLE: dict[str, frozenset[str]] = {
     "viewer": frozenset({"result"}),
     "developer": frozenset({"result", "base"}),
@@ -155,6 +158,7 @@ async def begin(context: Context, input: BeginInput) -> Begun:
         sha256=bytes.fromhex(input.sha256),
         about=input.about,
         fence=fence,
+        room=_room(context),
     )
     if file is None:
         raise await _refused(context, input.file_id, fence)
@@ -176,13 +180,26 @@ def _fence(context: Context, input: BeginInput) -> Fence | None:
     return Fence(*key, input.worker_id, credential_of(context, key))
 
 
+def _room(context: Context) -> Room:
+    settings = context.services.settings
+    return Room(_ATTEMPT_FILES, settings.attempt_file_bytes, _TASK_FILES, settings.task_file_bytes)
+
+
 async def _refused(context: Context, file_id: str, fence: Fence | None) -> Exception:
     if await files.get(context.db, file_id) is not None:
         return refusal("file_mismatch", "this fileId belongs to another file")
-    assert fence is not None
-    job = await jobs.get(context.db, fence.task_id, fence.job)
-    name = job_id(fence.task_id, fence.job)
-    return fence_error(job, name, fence.attempt, fence.worker_id, None, fence.credential)
+    if fence is not None:
+        job = await jobs.get(context.db, fence.task_id, fence.job)
+        held = job and job.status == "running" and (job.attempt, job.worker_id) == (fence.attempt, fence.worker_id)
+        if not held or job is None or job.credential not in (None, fence.credential):
+            name = job_id(fence.task_id, fence.job)
+            return fence_error(job, name, fence.attempt, fence.worker_id, None, fence.credential)
+    room = _room(context)
+    text = (
+        f"size: an attempt has at most {room.attempt_files} files and {room.attempt_bytes} bytes "
+        f"(ADO_ATTEMPT_FILE_BYTES), a task {room.task_files} files and {room.task_bytes} bytes (ADO_TASK_FILE_BYTES)"
+    )
+    return refusal("limit_exceeded", text, field="size", limit=room.task_bytes)
 
 
 def _lost(fence: Fence) -> Exception:

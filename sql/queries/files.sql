@@ -1,7 +1,16 @@
 -- name: begin_file :optional
 -- Begin to send a file, or go on: the same name with the same content changes nothing. A job's file is begun only by
--- the attempt that runs, with its credential if it has one. No row: the fence refused it, or the name is another file's.
-with held as (
+-- the attempt that runs, with its credential if it has one. No row: the fence refused it, the name is another file's, or
+-- there are as many or as large files of the attempt, of the task, or that no task has taken, as allowed; files that are
+-- only half sent count.
+with others as (
+    select count(*) as task_files, coalesce(sum(f.size), 0) as task_bytes,
+           count(*) filter (where f.attempt = :attempt::integer and f.job = :job::integer) as attempt_files,
+           coalesce(sum(f.size) filter (where f.attempt = :attempt::integer and f.job = :job::integer), 0) as attempt_bytes
+    from ado.files f
+    where (f.task_id = :task_id::bigint or (:task_id::bigint is null and f.task_id is null))
+      and f.file_id <> :file_id::text
+), held as (
     select from ado.jobs j
     where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
       and j.worker_id = :worker_id::text and j.status = 'running'
@@ -10,7 +19,11 @@ with held as (
 insert into ado.files as f (file_id, kind, task_id, job, attempt, worker_id, size, sha256, about)
 select :file_id::text, :kind::text, :task_id::bigint, :job::integer, :attempt::integer, :worker_id::text,
        :size::bigint, :digest::bytea, :about::json
-where :job::integer is null or exists (select from held)
+from others o
+where (:job::integer is null or exists (select from held))
+  and o.task_files < :task_file_limit::bigint and o.task_bytes + :size::bigint <= :task_byte_limit::bigint
+  and (:job::integer is null or o.attempt_files < :attempt_file_limit::bigint
+       and o.attempt_bytes + :size::bigint <= :attempt_byte_limit::bigint)
 on conflict (file_id) do update set size = excluded.size
 where f.kind = excluded.kind and f.size = excluded.size and f.sha256 = excluded.sha256
   and f.task_id is not distinct from excluded.task_id and f.job is not distinct from excluded.job

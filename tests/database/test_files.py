@@ -144,3 +144,22 @@ async def test_the_files_of_a_pruned_range_go_with_it(db, dsn, running):
     await connection.close()
     assert await files.prune(db, 3600) == 1
     assert await files.read(db, name(1), 0) is None
+
+
+async def test_files_of_an_attempt_and_of_a_task_are_bounded_in_number_and_bytes(db, running):
+    room = files.Room(attempt_files=2, attempt_bytes=10, task_files=3, task_bytes=100)
+
+    async def begun(number, size, fence):
+        kind = "base" if fence is None else "checkpoint"
+        digest = hashlib.sha256(b"").digest()
+        wish = {"file_id": name(number), "kind": kind, "size": size, "sha256": digest, "about": None, "fence": fence}
+        return await files.begin(db, **wish, room=room) is not None
+
+    assert not await begun(1, 11, running)
+    assert await begun(1, 6, running)
+    assert not await begun(2, 5, running)
+    assert await begun(2, 4, running)
+    assert await begun(2, 4, running)  # the same again goes on
+    assert not await begun(3, 0, running)
+    assert [await begun(number, 40, None) for number in (11, 12, 13)] == [True, True, False]
+    assert [await begun(number, 0, None) for number in (14, 15)] == [True, False]
