@@ -78,7 +78,8 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.server.redirect:
             self.send_response(302)
-            self.send_header("location", self.server.redirect + self.path)
+            scheme = "ws" if self.headers.get("upgrade") else "http"
+            self.send_header("location", scheme + self.server.redirect.removeprefix("http") + self.path)
             self.send_header("content-length", "0")
             self.end_headers()
             return
