@@ -178,6 +178,12 @@ def test_an_answer_of_another_shape_is_refused_or_harmless(server, capfd, words)
     assert tried > 10
 
 
+def test_a_task_comes_with_all_of_its_jobs_or_the_one_that_was_asked_for(server, capfd):
+    for count, code in ((1, 0), (5, 0), (2, 125), (0, 125)):
+        server.answers["tasks.get"] = {**TASK, "workers": 5, "jobs": [{**JOB, "job": job} for job in range(count)]}
+        assert ado(capfd, "tasks", "show", "1", "--job", "0")[0] == code
+
+
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"result":{"data":' + b"[{}," * 3_000_000, b"null", b"1" * 100_000])
 def test_what_would_take_much_memory_is_refused(server, capfd, body):
     server.raw = body
