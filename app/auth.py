@@ -84,7 +84,7 @@ class TokenGate:
         """Return the caller's context. Raises UNAUTHORIZED."""
         try:
             secret = _secret(credentials)
-            return Context(self._services, await self._sign_in(secret), secret)
+            return Context(self._services, await self._sign_in(secret), secret, credentials.certified)
         except ProcedureError as error:
             self._note(error, credentials.path)
             raise
@@ -185,6 +185,9 @@ def _require(context: Context, access: str) -> None:
     role = context.caller.role
     if access not in ROLE_MAY[role]:
         raise refusal("forbidden", f"a token of role {role} may not do this")
+    is_worker = role in ("worker", "attempt") or access in (WORK, REPORT)
+    if is_worker and context.services.settings.tls_client_ca and not context.certified:
+        raise refusal("certificate_missing", "a worker must present a certificate to this server")
 
 
 def _is_refused_change(context: Context, procedure: Procedure, error: ProcedureError) -> bool:

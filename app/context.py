@@ -55,6 +55,8 @@ class Context:
     caller: Token
     secret: str
     """The token as it was sent, to look it up again while a socket is open; never logged."""
+    certified: bool = False
+    """Whether the caller also presented a certificate."""
 
     @property
     def db(self) -> Database:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from litestar.types import ASGIApp
 
 from app.reasons import refusal
 from app.rpc.calls import error_shape
+from app.rpc.client_tls import is_loopback
 from app.rpc.envelope import error
 from app.rpc.exchange import Receive, Scope, Send
 from app.rpc.http import deny, respond
 from app.settings import AppSettings
 
 _HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::\d{1,5})?", re.ASCII)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def host_name(header: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from app.addresses import network_of
+from app.tls import has_certificate
 
 SWEEP_SECONDS = 0.25
 _OPENING_ADDRESSES = 4
@@ -41,6 +42,7 @@ class Peer:
         self.address = network_of(address)
         self.end = end
         self.known = False
+        self.certified = has_certificate(transport)
         self.signing_in = False
         self.on_known: Callable[[], None] | None = None
         self.deadline: float | None = None

@@ -104,6 +104,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "no_such_token": ("NOT_FOUND", "ado token list shows the tokens"),
     "lease_lost": ("CONFLICT", "the attempt is no longer this worker's: stop the agent and write nothing more"),
     "credential_missing": ("FORBIDDEN", "send the credential that the claim gave for this attempt"),
+    "certificate_missing": (
+        "FORBIDDEN",
+        "start the worker with --client-cert and --client-key, signed by the CA of the server's --tls-client-ca",
+    ),
     "token_in_use": ("CONFLICT", "end the other worker first, or make a token of its own for this one"),
     "batch_gap": ("CONFLICT", "send the batch named in data.expected first"),
     "worker_replaced": ("CONFLICT", "another process took over this worker id: end this one"),

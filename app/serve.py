@@ -24,13 +24,40 @@ from app.lifeline import on_end_in
 from app.limits import room, wire_limits
 from app.main import create_app
 from app.peers import Peers
+from app.rpc.client_tls import is_loopback
 from app.rpc.request_id import RequestIds
 from app.rpc.upgrades import Upgrades
 from app.settings import AppSettings
+from app.tls import CertificateFiles, FollowedCertificate
 from app.watchdog import watch
+
+_log = logging.getLogger("ado.api")
 
 
 class _Server(uvicorn.Server):
+    handshake_seconds = 5.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and listen; uvicorn itself would wait a minute for a TLS handshake."""
+        if self.config.ssl is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        for listener in sockets or []:
+            self.servers.append(
+                await asyncio.get_running_loop().create_server(
+                    self._protocol,
+                    sock=listener,
+                    ssl=self.config.ssl,
+                    backlog=self.config.backlog,
+                    ssl_handshake_timeout=self.handshake_seconds,
+                )
+            )
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to ``serve``."""
@@ -49,17 +76,28 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def serve(settings: AppSettings, listener: socket.socket, lifeline: int | None = None) -> None:
-    """Serve until SIGTERM, SIGINT or the lifeline's end of file; a second signal ends at once."""
+    """Serve until SIGTERM, SIGINT or the lifeline's end of file; a second signal ends at once.
+
+    Raises CertificateUnusable.
+    """
     import uvloop  # noqa: PLC0415 - not there on every platform
+
+    certificate = None
+    if settings.tls_cert:
+        certificate = FollowedCertificate(CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+    elif not is_loopback(settings.host):
+        _log.warning("tokens travel in clear text: there is no --tls-cert", extra={"host": settings.host})
 
     # Going over all the objects of a thousand open sockets stops the replica for 0.3 s, so it must be rare. Everyday
     # garbage has no cycles, and what start-up made is never garbage.
     gc.freeze()
     gc.set_threshold(10_000, 20, 100)
-    uvloop.run(_serve(settings, listener, lifeline))
+    uvloop.run(_serve(settings, listener, lifeline, certificate))
 
 
-async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int | None) -> None:
+async def _serve(
+    settings: AppSettings, listener: socket.socket, lifeline: int | None, certificate: FollowedCertificate | None
+) -> None:
     app = create_app(settings)
     limits, peers = wire_limits(settings), Peers(room(settings), settings.trusted_proxies)
     config = uvicorn.Config(
@@ -80,7 +118,11 @@ async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int |
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
     logging.getLogger("uvicorn.error").addFilter(is_no_peers_fault)
+    config.load()
+    if certificate is not None:
+        config.ssl = certificate.context
     server = _Server(config)
+    server.handshake_seconds = settings.opening_seconds
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,11 +132,14 @@ async def _serve(settings: AppSettings, listener: socket.socket, lifeline: int |
     watch(settings.loop_watchdog_seconds)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
     waiting = asyncio.create_task(stopping.wait(), name="stop signal")
-    watching = asyncio.create_task(peers.watch(), name="connections")
+    watching = [asyncio.create_task(peers.watch(), name="connections")]
+    if certificate is not None:
+        watching.append(asyncio.create_task(certificate.follow(), name="certificate"))
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     await _finish(server, serving, app.state.get("drain"))
-    watching.cancel()
+    for task in watching:
+        task.cancel()
 
 
 async def _finish(

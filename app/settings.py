@@ -54,6 +54,12 @@ class AppSettings:
     """Address to listen on; loopback unless asked otherwise, because tokens travel in clear text."""
     port: int = 7421
     """Port to listen on; 0 takes a free one."""
+    tls_cert: str = ""
+    """Certificate to serve TLS with, and its chain: a PEM file, followed when it changes."""
+    tls_key: str = ""
+    """Key of that certificate: a PEM file; default: it is in the same file."""
+    tls_client_ca: str = ""
+    """CA that signed the certificates which workers must then present; callers that are no workers need none."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names besides loopback that a replica on loopback answers to, divided by commas."""
     pool_size: int = 10
@@ -161,6 +167,10 @@ class AppSettings:
         """Refuse what cannot work."""
         if not self.dsn:
             raise SettingsError("ADO_DSN is not set: name the database, e.g. postgresql://user@host/ado")
+        if (self.tls_key or self.tls_client_ca) and not self.tls_cert:
+            raise SettingsError(
+                "ADO_TLS_CERT is not set, and ADO_TLS_KEY and ADO_TLS_CLIENT_CA mean nothing without it"
+            )
         if not 0 < self.heartbeat_seconds < self.suspect_seconds < self.lease_seconds:
             raise SettingsError(
                 "ADO_HEARTBEAT_SECONDS < ADO_SUSPECT_SECONDS < ADO_LEASE_SECONDS must hold, all above 0; found "

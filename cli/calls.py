@@ -15,7 +15,12 @@ def socket(
 ) -> Client:
     """Return a client for streams."""
     return Client(
-        server.urls, server.token, on_state=on_state, first_contact_seconds=first_contact_seconds, check=check
+        server.urls,
+        server.token,
+        trust=server.trust,
+        on_state=on_state,
+        first_contact_seconds=first_contact_seconds,
+        check=check,
     )
 
 

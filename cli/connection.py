@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from app.rpc.client import HttpClient
+from app.rpc.client_tls import TrustUnusable, is_clear_text
 from app.token_file import Exposed, read_token
 from cli import contexts, exits, plane
 from cli.calls import check
@@ -31,6 +33,8 @@ class Options:
     "The caller's token; every user of this machine can see it while the command runs."
     token_file: str | None = None
     "File that holds the caller's token and that nobody else can read; ADO_TOKEN_FILE does the same."
+    ca: str | None = None
+    "CA in PEM to trust the server by, in place of the system's; ADO_CA does the same."
     context: str | None = None
     "A server from the contexts file."
     output: Annotated[Output, Parameter(name=["--output", "-o"])] = "text"
@@ -47,16 +51,42 @@ def choose(options: Options, *, start: bool = False) -> Server:
 
     A token that was given goes to whatever server was chosen; a remembered one only to the server it belongs to.
     """
+    server = _chosen(options, start=start)
+    check_transport(server)
+    return server
+
+
+def _chosen(options: Options, *, start: bool) -> Server:
     environ = {} if options.context else os.environ  # a context that is named by a flag brings its own token
+    ca = options.ca or environ.get("ADO_CA") or None
     token = _given_token(options, environ)
     if url := options.url or environ.get("ADO_URL"):
-        return Server(tuple(part.strip() for part in url.split(",") if part.strip()), token or _known_token(url))
+        known = _known(url)
+        urls = tuple(part.strip() for part in url.split(",") if part.strip())
+        return Server(urls, token or known.token, ca=ca or known.ca)
     if found := contexts.named(options.context):
-        return replace(found, token=token or found.token)
+        return replace(found, token=token or found.token, ca=ca or found.ca)
     running = plane.ensure(talk) if start else plane.find()
     if running is None:
         raise usage("no server is configured and none runs here", "ado up --detach, ado login URL, or set ADO_URL")
     return Server(running.urls, token or running.token)
+
+
+def check_transport(server: Server) -> None:
+    """Refuse a CA that cannot be used, and warn of a token that others can read on its way."""
+    if any(url.startswith("https:") for url in server.urls):
+        try:
+            server.trust.context()
+        except TrustUnusable as error:
+            raise usage(f"TLS cannot be used: {error}", "check --ca, or ADO_CA") from error
+    if "ADO_ATTEMPT" not in os.environ:  # inside of a job its worker has said so
+        for url in filter(is_clear_text, server.urls):
+            _warn(url)
+
+
+@functools.cache
+def _warn(url: str) -> None:
+    talk(f"ado: {url} is plain HTTP: everybody on the way can read the token; use https")
 
 
 def _given_token(options: Options, environ: Mapping[str, str]) -> str | None:
@@ -82,19 +112,20 @@ def _token_in(path: Path) -> str:
         raise usage(what, "check --token-file, or ADO_TOKEN_FILE") from error
 
 
-def _known_token(url: str) -> str | None:
-    """Return the token that belongs to these origins: of the embedded control plane, or of a context."""
+def _known(url: str) -> Server:
+    """Return what is known of these origins, from the embedded control plane or a context."""
     origins = {part.strip() for part in url.split(",") if part.strip()}
     running = plane.find()
     if running and origins <= set(running.urls):
-        return running.token
-    entries = contexts.load()["contexts"].values()
-    return next((str(entry["token"]) for entry in entries if origins <= set(entry["urls"])), None)
+        return Server(running.urls, running.token)
+    contents = contexts.load()["contexts"]
+    found = next((name for name, entry in contents.items() if origins <= set(entry["urls"])), None)
+    return (contexts.named(found) if found is not None else None) or Server((), None)
 
 
 def http(server: Server, timeout: float = 10.0) -> HttpClient:
     """Return a client for single calls, which takes only answers of the right shape."""
-    return HttpClient(server.urls, server.token, timeout=timeout, check=check)
+    return HttpClient(server.urls, server.token, timeout=timeout, check=check, trust=server.trust)
 
 
 def task_id(text: str) -> str:

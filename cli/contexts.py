@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from app.private import write_file
+from app.rpc.client_tls import Trust
 from app.token_file import Exposed, read_private
 from cli.errors import usage
 from cli.home import config_file, ensure_home
@@ -23,6 +24,13 @@ class Server:
     urls: tuple[str, ...]
     token: str | None
     agent: str | None = None
+    ca: str | None = None
+    """CA to trust the server by, in place of the system's."""
+
+    @property
+    def trust(self) -> Trust:
+        """How a client checks that it speaks to this server."""
+        return Trust(self.ca or "")
 
 
 def load() -> dict[str, Any]:
@@ -54,6 +62,7 @@ def _has_the_shape(content: Any) -> bool:
         and all(isinstance(url, str) for url in entry["urls"])
         and isinstance(entry.get("token"), (str, type(None)))
         and isinstance(entry.get("agent"), (str, type(None)))
+        and isinstance(entry.get("ca"), (str, type(None)))
         for entry in content["contexts"].values()
     )
 
@@ -73,4 +82,4 @@ def named(name: str | None) -> Server | None:
     entry = content["contexts"].get(chosen)
     if entry is None:
         raise usage(f"there is no context {chosen!r}", "ado context list shows them; ado login URL makes one")
-    return Server(tuple(entry["urls"]), entry.get("token"), entry.get("agent"))
+    return Server(tuple(entry["urls"]), entry.get("token"), entry.get("agent"), entry.get("ca"))

@@ -138,6 +138,9 @@ def api(
     *,
     host: str | None = None,
     port: int | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    tls_client_ca: str | None = None,
     fd: Annotated[int | None, Hidden] = None,
     lifeline: Annotated[int | None, Hidden] = None,
 ) -> int:
@@ -149,18 +152,27 @@ def api(
         Address to listen on.
     port
         Port to listen on.
+    tls_cert
+        Certificate to serve TLS with, and its chain, in PEM; read again when the file changes.
+    tls_key
+        Its key in PEM, where it is not in the same file.
+    tls_client_ca
+        CA in PEM that signed the certificates which workers must then present.
     """
     import socket
 
     from app import logs
     from app.serve import bind, serve
     from app.settings import AppSettings, SettingsError, read
+    from app.tls import CertificateUnusable
     from db.errors import DatabaseError
     from db.migrate import check
 
     logs.configure()
     try:
-        settings = read(AppSettings, host=host, port=port)
+        settings = read(
+            AppSettings, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca
+        )
         check(settings.dsn)
         listener = socket.socket(fileno=fd) if fd is not None else bind(settings.host, settings.port)
     except SettingsError as error:
@@ -169,7 +181,10 @@ def api(
         fail(error)
     except OSError as error:
         raise CliError(f"cannot listen: {error}", "choose another --port", exits.INFRASTRUCTURE, "port") from error
-    serve(settings, listener, lifeline)
+    try:
+        serve(settings, listener, lifeline)
+    except CertificateUnusable as error:
+        raise usage(f"TLS cannot be served: {error}", "check --tls-cert, --tls-key and --tls-client-ca") from error
     return exits.SUCCESS
 
 
@@ -293,6 +308,9 @@ def worker(
     label: list[str] | None = None,
     slots: int | None = None,
     work_dir: str | None = None,
+    ca: str | None = None,
+    client_cert: str | None = None,
+    client_key: str | None = None,
     lifeline: Annotated[int | None, Hidden] = None,
 ) -> int:
     """Run a worker: it claims jobs and runs them.
@@ -313,6 +331,12 @@ def worker(
         Jobs at once.
     work_dir
         Where it makes the directories of its jobs.
+    ca
+        CA in PEM to trust the server by, in place of the system's.
+    client_cert
+        Certificate in PEM to show a server that asks workers for one; read again when the file changes.
+    client_key
+        Its key in PEM, where it is not in the same file.
     """
     return work(
         lifeline,
@@ -323,4 +347,7 @@ def worker(
         labels=tuple(label) if label else None,
         slots=slots,
         work_dir=work_dir,
+        ca=ca,
+        client_cert=client_cert,
+        client_key=client_key,
     )

@@ -179,7 +179,7 @@ class Attempt:
         urls = settings.url if self._has_network else ()
         surroundings = partial(environment, self.job, where, settings.worker_id, urls=urls)
         lent = lend(agent.needs, where.home, settings.agent_env) if agent.needs else {}
-        given = {**lent, **self._vault.lend(self.job.get("requires") or ()), **self._mask_socket}
+        given = {**lent, **self._vault.lend(self.job.get("requires") or ()), **self._mask_socket, **self._trusted()}
         run = Run(
             self.job["prompt"],
             directory,
@@ -219,6 +219,10 @@ class Attempt:
     @property
     def _has_network(self) -> bool:
         return NO_NETWORK not in (self.job.get("requires") or ())
+
+    def _trusted(self) -> dict[str, str]:
+        """Return what ado kv in the job needs to trust the server; the worker's own certificate is no job's."""
+        return {"ADO_CA": str(Path(self._settings.ca).absolute())} if self._settings.ca else {}
 
     def _set_masks(self, home: Homecoming | None, outbox: Outbox) -> None:
         """Mask what comes home too, and name the secrets of this job that are not masked."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.rpc.client import CallError, HttpClient, Transfer
+from app.rpc.client_tls import SYSTEM, Trust
 from worker.batches import LOST, LeaseLost
 from worker.token import Token
 
@@ -23,8 +24,11 @@ _CALL_SECONDS = 30.0
 class Files:
     """The files of one attempt; ``limit`` is the largest that the server takes, in bytes."""
 
-    def __init__(self, urls: Sequence[str], token: Token, fence: Mapping[str, Any], limit: int) -> None:
+    def __init__(
+        self, urls: Sequence[str], token: Token, fence: Mapping[str, Any], limit: int, trust: Trust = SYSTEM
+    ) -> None:
         self._urls = urls
+        self._trust = trust
         self._token = token
         self._credential: str | None = fence.get("credential")
         self._fence = {name: value for name, value in fence.items() if name != "credential"}
@@ -56,7 +60,7 @@ class Files:
 
     async def _transfer(self, work: Callable[[Transfer], T], token: str) -> T:
         """Work in a thread; when this is cancelled the thread ends with its next piece."""
-        client = HttpClient(self._urls, token, timeout=_CALL_SECONDS)
+        client = HttpClient(self._urls, token, timeout=_CALL_SECONDS, trust=self._trust)
         transfer = Transfer(client, patience=math.inf, limit=self.limit)
 
         def work_and_close() -> T:

@@ -65,7 +65,7 @@ class Heartbeat:
 
     def _make_client(self) -> HttpClient:
         timeout = max(1.0, min(10.0, self._interval * 2))
-        return HttpClient(self._settings.url, self._used, timeout=timeout)
+        return HttpClient(self._settings.url, self._used, timeout=timeout, trust=self._settings.trust)
 
     async def _tick(self) -> None:
         while True:

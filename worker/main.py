@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.lifeline import on_end_in
 from app.private import Foreign, ensure_directory
+from app.rpc.client_tls import TrustUnusable, is_clear_text
 from app.token_file import Exposed
 from app.watchdog import watch
 from worker import vault
@@ -32,6 +33,7 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
         token = Token(settings.token_file)
     except Exposed as error:
         raise Unfit(str(error), error.next_step) from error
+    _check_connection(settings)
     held = vault.read(settings, token.value)
     for warning in held.warnings():
         _log.warning(warning)
@@ -42,6 +44,15 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     _check_work_dir(Path(settings.work_dir))
     supervisor = Supervisor(settings, offered, held, token, sandbox)
     return uvloop.run(_run(supervisor, lifeline, settings.loop_watchdog_seconds))
+
+
+def _check_connection(settings: WorkerSettings) -> None:
+    try:
+        settings.trust.context()
+    except TrustUnusable as error:
+        raise Unfit(f"TLS cannot be used: {error}", "check --ca, --client-cert and --client-key") from error
+    for url in filter(is_clear_text, settings.url):
+        _log.warning("the token travels in clear text: use https", extra={"url": url})
 
 
 def _check_work_dir(path: Path) -> None:

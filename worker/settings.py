@@ -8,6 +8,8 @@ import secrets
 import tempfile
 from dataclasses import dataclass, field
 
+from app.rpc.client_tls import Trust
+
 GIT_HOST = "git:"
 """Before a host in the capability to fetch from it."""
 
@@ -32,6 +34,12 @@ class WorkerSettings:
     """Origins of the API, divided by commas; any of them serves."""
     token_file: str = ""
     """File (or /dev/fd/N) that holds the worker's token; a file is read again when the token may have been renewed."""
+    ca: str = ""
+    """CA to trust the server by, a PEM file; default: the system's, or those of SSL_CERT_FILE."""
+    client_cert: str = ""
+    """Certificate to show a server that asks workers for one, a PEM file."""
+    client_key: str = ""
+    """Key of that certificate, a PEM file; default: it is in the same file."""
     worker_id: str = field(default_factory=_worker_id)
     """Name under which it registers; default: host, pid and a few random letters."""
     capabilities: tuple[str, ...] = ()
@@ -88,6 +96,11 @@ class WorkerSettings:
     """Log what blocks the event loop for so long; 0: do not. For tests and for finding faults."""
     stall_seconds: float = 60.0
     """After so long without a tick of its event loop the worker stops its heartbeat: it is not alive."""
+
+    @property
+    def trust(self) -> Trust:
+        """How it checks that it speaks to its server, and what it shows it."""
+        return Trust(self.ca, self.client_cert, self.client_key)
 
     @property
     def fetches_from(self) -> frozenset[str]:

@@ -60,7 +60,7 @@ class Supervisor:
         self._clearing = Clearing()
         self._token = token
         self._instance = secrets.token_hex(8)
-        self._client = Client(settings.url, token.value, on_state=self._connection)
+        self._client = Client(settings.url, token.value, on_state=self._connection, trust=settings.trust)
         self._session = ""
         self._file_bytes = 0
         self._limits = Limits()
@@ -243,7 +243,7 @@ class Supervisor:
         task.add_done_callback(ended)
 
     def _files_of(self, fence: Mapping[str, Any]) -> Files:
-        return Files(self._settings.url, self._token, fence, self._file_bytes)
+        return Files(self._settings.url, self._token, fence, self._file_bytes, self._settings.trust)
 
     async def _call(self, path: str, value: dict[str, Any]) -> Any:
         """Call, again with a renewed token where the one that was used is refused. Raises CallError."""

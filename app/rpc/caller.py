@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from app.rpc.gate import Credentials, Gate
@@ -14,6 +15,8 @@ PEER = "peer"
 class Peer(Protocol):
     """A connection as far as it concerns the wire."""
 
+    certified: bool
+    """Whether it presented a certificate."""
     signing_in: bool
     """Whether the caller's credentials are being looked up."""
 
@@ -28,7 +31,7 @@ async def open_caller(gate: Gate, scope: Mapping[str, Any], credentials: Credent
         return await gate.open(credentials)
     peer.signing_in = True
     try:
-        context = await gate.open(credentials)
+        context = await gate.open(replace(credentials, certified=peer.certified))
     finally:
         peer.signing_in = False
     peer.signed_in()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from app.rpc.client_errors import CallError, Check, InvalidAnswer, Unreachable, encode
 from app.rpc.client_reading import Response, parse
+from app.rpc.client_tls import SYSTEM, Trust, TrustUnusable, untrusted
 from app.rpc.envelope import ABSENT
 
 _CANNOT_ANSWER = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
@@ -21,9 +21,16 @@ class HttpClient:
     """Calls procedures at the first origin that can be reached; ``urls`` are origins such as ``http://host:port``."""
 
     def __init__(
-        self, urls: Sequence[str], token: str | None, *, timeout: float = 10.0, check: Check | None = None
+        self,
+        urls: Sequence[str],
+        token: str | None,
+        *,
+        timeout: float = 10.0,
+        check: Check | None = None,
+        trust: Trust = SYSTEM,
     ) -> None:
         self._check = check or (lambda _path, _value: None)
+        self._trust = trust
         self._urls = list(dict.fromkeys(url.rstrip("/") for url in urls))
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout
@@ -119,7 +126,7 @@ class HttpClient:
         first = self._urls.index(self._url)
         for url in self._urls[first:] + self._urls[:first]:
             try:
-                connection = _open(url, self._timeout)
+                connection = _open(url, self._timeout, self._trust)
                 connection.connect()
             except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
                 failure = error
@@ -129,11 +136,14 @@ class HttpClient:
         raise Unreachable(self._url, _why(failure)) from failure
 
 
-def _open(url: str, timeout: float) -> http.client.HTTPConnection:
+def _open(url: str, timeout: float, trust: Trust) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
-        context = ssl.create_default_context()
+        try:
+            context = trust.context()
+        except TrustUnusable as error:
+            raise OSError(str(error)) from error
         connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
     else:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
@@ -148,4 +158,6 @@ def _why(error: Exception | None) -> str:
         return "the answer is not HTTP; check http:// or https:// and the port"
     if isinstance(error, http.client.IncompleteRead):
         return "the connection broke before the answer was complete"
+    if error is not None and (why := untrusted(error)):
+        return why
     return str(error) or type(error).__name__

@@ -26,6 +26,7 @@ from app.rpc import envelope
 from app.rpc.client_errors import CallError, Check, InvalidAnswer, Unreachable, encode
 from app.rpc.client_reading import parse
 from app.rpc.client_stream import Item, Stream
+from app.rpc.client_tls import SYSTEM, Trust, TrustUnusable, untrusted
 from app.rpc.envelope import ABSENT
 
 if TYPE_CHECKING:
@@ -69,8 +70,10 @@ class Client:
         on_state: Callable[[State], None] | None = None,
         first_contact_seconds: float | None = None,
         check: Check | None = None,
+        trust: Trust = SYSTEM,
     ) -> None:
         self._check = check or (lambda _path, _value: None)
+        self._trust = trust
         self._urls = [url.rstrip("/") for url in urls]
         self._token = token
         self._on_state = on_state or (lambda _: None)
@@ -185,6 +188,7 @@ class Client:
         try:
             socket = await Connect(
                 "ws" + url.removeprefix("http") + "/trpc",
+                ssl=self._trust.context() if url.startswith("https:") else None,
                 additional_headers=headers,
                 compression=None,
                 max_size=_FRAME_BYTES,
@@ -204,8 +208,8 @@ class Client:
             return "the answer is not HTTP; check http:// or https:// and the port"
         except ConnectionClosed as error:
             return (error.rcvd.reason if error.rcvd else "") or "the connection was closed"
-        except (OSError, TimeoutError, WebSocketException) as error:
-            return str(error) or type(error).__name__
+        except (OSError, TimeoutError, WebSocketException, TrustUnusable) as error:
+            return untrusted(error) or str(error) or type(error).__name__
         except Exception:  # noqa: BLE001 - a server can send anything; it is never the end of this client
             self._refused = True
             return "what came is not from an ado server"

@@ -19,6 +19,8 @@ class Credentials:
     """connectionParams of tRPC."""
     path: str | None = None
     """What is called, where that is known before the caller is."""
+    certified: bool = False
+    """Whether the connection's peer presented a certificate that the server's client CA signed."""
 
 
 class Gate(Protocol):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
+from pathlib import Path
 
 from cyclopts import App
 
 from cli import contexts, exits
-from cli.connection import http
+from cli.connection import check_transport, http
 from cli.contexts import Server
 from cli.errors import usage
 from cli.output import Form, write_items, write_one
@@ -16,7 +18,9 @@ from cli.output import Form, write_items, write_one
 contexts_ = App(name="context", help="List the remembered servers, choose or forget one.", help_format="plaintext")
 
 
-def login(url: str, /, *, name: str = "default", agent: str | None = None, output: Form = "text") -> int:
+def login(
+    url: str, /, *, name: str = "default", agent: str | None = None, ca: Path | None = None, output: Form = "text"
+) -> int:
     """Remember a server and its token; the token is read from the terminal or stdin.
 
     Parameters
@@ -27,14 +31,19 @@ def login(url: str, /, *, name: str = "default", agent: str | None = None, outpu
         What to call it.
     agent
         The agent that runs prompts there unless another one is named.
+    ca
+        CA in PEM to trust the server by, in place of the system's.
     """
     token = (getpass.getpass("token: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
     if not token:
         raise usage("no token was given", "make one with ado token create and paste it")
     urls = [part.strip() for part in url.split(",") if part.strip()]
-    http(Server(tuple(urls), token)).query("workers.status")
+    trusted = str(ca.absolute()) if ca else os.environ.get("ADO_CA") or None
+    server = Server(tuple(urls), token, ca=trusted)
+    check_transport(server)
+    http(server).query("workers.status")
     content = contexts.load()
-    content["contexts"][name] = {"urls": urls, "token": token, "agent": agent}
+    content["contexts"][name] = {"urls": urls, "token": token, "agent": agent, "ca": trusted}
     content["current"] = name
     contexts.save(content)
     write_one({"name": name, "urls": urls}, output, "name", said=f"{name} is {url}, and is used from now on")

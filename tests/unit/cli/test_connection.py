@@ -3,7 +3,7 @@
 import pytest
 from support.program import write_token
 
-from cli import contexts, plane
+from cli import connection, contexts, plane
 from cli.commands.context import remove
 from cli.connection import Options, choose, task_id
 from cli.contexts import Server
@@ -15,7 +15,7 @@ A, B, C = "http://a:1", "http://b:1", "http://c:1"
 @pytest.fixture(autouse=True)
 def remembered(monkeypatch, tmp_path):
     """Two contexts, of which the first is current; nothing else."""
-    for name in ("ADO_URL", "ADO_TOKEN", "ADO_TOKEN_FILE"):
+    for name in ("ADO_URL", "ADO_TOKEN", "ADO_TOKEN_FILE", "ADO_CA", "ADO_ATTEMPT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ADO_HOME", str(tmp_path))
     entries = {
@@ -132,3 +132,61 @@ def test_a_token_file_that_is_not_there_is_an_error_with_its_next_step(tmp_path)
     with pytest.raises(CliError, match="cannot be read") as caught:
         choose(Options(token_file=str(tmp_path / "none")))
     assert "--token-file" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://ado.example:7421", True),
+        ("http://192.0.2.1", True),
+        ("http://[2001:db8::1]:1", True),
+        ("https://ado.example", False),
+        ("http://127.0.0.9:1", False),
+        ("http://localhost:1", False),
+        ("http://[::1]:1", False),
+        ("http://[", False),
+    ],
+)
+def test_plain_http_to_another_machine_is_warned_of_once(capsys, url, warned):
+    connection._warn.cache_clear()
+    for _ in range(2):
+        choose(Options(url=url, token="t"))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("plain HTTP") == warned
+
+
+def test_inside_of_a_job_nothing_is_said_of_plain_http(monkeypatch, capsys):
+    connection._warn.cache_clear()
+    monkeypatch.setenv("ADO_ATTEMPT", "1")
+    choose(Options(url="http://ado.example", token="t"))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "expected"),
+    [
+        ({"ca": "F"}, {"ADO_CA": "V"}, "F"),
+        ({}, {"ADO_CA": "V"}, "V"),
+        ({}, {}, "C"),
+        ({"context": "one"}, {"ADO_CA": "V"}, "C"),
+        ({"url": A}, {}, "C"),
+        ({"url": "http://elsewhere"}, {}, None),
+    ],
+)
+def test_the_ca_of_a_flag_wins_over_the_environment_and_that_over_the_context(monkeypatch, flags, env, expected):
+    content = contexts.load()
+    content["contexts"]["one"]["ca"] = "C"
+    contexts.save(content)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert choose(Options(**flags)).ca == expected
+
+
+def test_a_ca_that_cannot_be_used_is_an_error_with_its_next_step(tmp_path):
+    for content in (None, "nonsense"):
+        if content:
+            (tmp_path / "ca.pem").write_text(content)
+        with pytest.raises(CliError, match=r"ca\.pem") as caught:
+            choose(Options(url="https://ado.example", token="t", ca=str(tmp_path / "ca.pem")))
+        assert "--ca" in caught.value.next_step

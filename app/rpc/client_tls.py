@@ -1,0 +1,86 @@
+"""How a client checks that it speaks to its server, and what it shows the server in return."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+class TrustUnusable(Exception):
+    """A CA, certificate or key cannot be used; the text names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Paths of PEM files. Without ``ca`` the system's CAs are trusted, or those that SSL_CERT_FILE names."""
+
+    ca: str = ""
+    certificate: str = ""
+    """What the client itself presents."""
+    key: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context made of the files as they are now: certificates are short-lived. Raises TrustUnusable."""
+        files = (self.ca, self.certificate, self.key, os.environ.get("SSL_CERT_FILE", ""))
+        return _context(self, tuple(_stamp(file) for file in files if file))
+
+
+SYSTEM = Trust()
+
+
+@functools.lru_cache(maxsize=4)
+def _context(trust: Trust, _stamps: tuple[object, ...]) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=trust.ca or None)
+    except (OSError, ValueError) as error:
+        raise TrustUnusable(f"{trust.ca}: {_why(error)}") from error
+    if trust.certificate:
+        try:
+            context.load_cert_chain(trust.certificate, trust.key or None, password="")
+        except (OSError, ValueError) as error:
+            names = ", ".join(filter(None, (trust.certificate, trust.key)))
+            raise TrustUnusable(f"{names}: {_why(error)}") from error
+    return context
+
+
+def _stamp(path: str) -> object:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"nothing usable in PEM ({error.reason or error})"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def untrusted(error: BaseException) -> str | None:
+    """Say why a server's certificate is not trusted, and what to do; None for any other error."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return None
+    return f"the server's certificate is not trusted ({error.verify_message}); name its CA with --ca or ADO_CA"
+
+
+def is_clear_text(url: str) -> bool:
+    """Whether a token that goes to an origin can be read on the way: plain HTTP to another machine."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
