@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from decimal import Decimal
 
+import asyncpg
 import pytest
 from support.records import claim, create, register
 
@@ -146,6 +147,24 @@ async def test_no_creations_at_once_pass_the_limit_of_waiting_jobs(db, dsn):
     assert await create(db, workers=2, actor=anna) is None
     assert await create(db, actor=anna) is not None
     assert await create(db, workers=50) is not None, "a service has no limit"
+
+
+async def test_a_creation_counts_what_one_before_it_is_still_storing(db, dsn):
+    anna = await add(db, "a", queued=10)
+    before = await asyncpg.connect(dsn)
+    try:
+        async with before.transaction():
+            assert await before.fetchval("select ado.queue_room(1)") == 10
+            creating = asyncio.create_task(create(db, workers=2, actor=anna))
+            waiting = """select count(*) from pg_stat_activity
+                         where wait_event_type = 'Lock' and datname = current_database()"""
+            async with asyncio.timeout(60):
+                while not await before.fetchval(waiting):
+                    assert not creating.done()
+            await before.execute("update ado.users set queued_limit = 1 where user_id = 1")
+        assert await creating is None
+    finally:
+        await before.close()
 
 
 async def test_a_retry_does_not_pass_the_limit_of_waiting_jobs(db):
