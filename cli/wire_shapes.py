@@ -227,6 +227,13 @@ class Token(Shape):
     revoked_at: Time | None = None
 
 
+class RevokedToken(Shape):
+    """A token that is valid no more."""
+
+    token_id: str
+    revoked_at: Time | None = None
+
+
 class ListedToken(Token, kw_only=True):
     """A token in a list."""
 
@@ -280,7 +287,8 @@ ANSWERS: dict[str, Any] = {
     "files.list": Files,
     **dict.fromkeys(("files.begin", "files.write"), Begun),
     "files.read": Piece,
-    **dict.fromkeys(("tokens.create", "tokens.revoke"), Token),
+    "tokens.create": Token,
+    "tokens.revoke": RevokedToken,
     "tokens.list": Tokens,
     "audit.list": Audited,
     "system.health": Health,
