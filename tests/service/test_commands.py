@@ -67,8 +67,8 @@ def test_an_error_is_two_lines_or_json(cluster, command, env, code, reason):
     cluster.env.update(env)
     original = cluster.client_env
 
-    def client_env(url=None):
-        return {**original(url), **env}
+    def client_env(*given, **named):
+        return {**original(*given, **named), **env}
 
     cluster.client_env = client_env
     done = cluster.ado(*command)
