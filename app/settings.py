@@ -110,11 +110,11 @@ class AppSettings:
     """Largest value in a task's key-value store."""
     kv_keys: int = 1000
     """Largest number of keys in a task's key-value store."""
-    kv_total_bytes: int = 4 * 1024 * 1024
+    kv_total_bytes: int = 8 * 1024 * 1024
     """Largest size of a task's key-value store, keys and values."""
     file_bytes: int = 256 * 1024 * 1024
     """Largest file that travels with a task: a bundle of commits, or a checkpoint."""
-    attempt_file_bytes: int = 1024 * 1024 * 1024
+    attempt_file_bytes: int = 512 * 1024 * 1024
     """Largest size of all files of one attempt."""
     task_file_bytes: int = 16 * 1024 * 1024 * 1024
     """Largest size of all files of one task, and of all files that no task has taken yet."""

@@ -57,7 +57,7 @@ class Limits:
     body_seconds: float = 60.0
     """Time for a request's body to come in full."""
     batch_calls: int = 100
-    batch_running: int = 8
+    batch_running: int = 4
     """Of the calls of an HTTP batch, how many run at once; each holds its answer in memory."""
     answer_bytes: int = 32 * 1024 * 1024
     """Of one answer, and of all the answers of an HTTP batch."""
