@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from app.rpc.client import CallError, HttpClient, InvalidAnswer, Unreachable
 from cli import durations, exits, here, plane
 from cli.agents import PROGRAMS, first
+from cli.answers import until_answered
 from cli.commands.repo import RepositoryOptions, send
 from cli.commands.watch import watch
 from cli.connection import Options, choose, http
@@ -132,7 +133,7 @@ def run(
     client = http(server)
     chosen = agent or server.agent or _offered_agent(client, server)
     if agent and not wait_for_agent:
-        check_offered(agent, client.query("workers.status"), here.agents() if _is_embedded(server) else ())
+        check_offered(agent, _workers(client), here.agents() if _is_embedded(server) else ())
     sent = send(client, repository, chosen, ai=chosen not in PROGRAMS)
     wish: dict[str, Any] = {
         "prompt": _text(words, chosen),
@@ -198,7 +199,12 @@ def _variable(entry: str) -> tuple[str, str]:
 
 def _offered_agent(client: HttpClient, server: Server) -> str:
     """Return the first AI agent of the live workers, and of those that the control plane here would start."""
-    return first(client.query("workers.status")["workers"], here.offered()[0] if _is_embedded(server) else ())
+    return first(_workers(client)["workers"], here.offered()[0] if _is_embedded(server) else ())
+
+
+def _workers(client: HttpClient) -> dict[str, Any]:
+    """Return the workers; a server whose database is just coming back is waited for, as when the task is created."""
+    return until_answered(lambda: client.query("workers.status"))
 
 
 def _is_embedded(server: Server) -> bool:
