@@ -33,8 +33,9 @@ install() {
             --root-user-action=ignore -c "$root/constraints.txt" -e "$root$extra" 2>"$venv/.log" ||
             { cat "$venv/.log" >&2; fail "the packages could not be installed" "see above; then run it again"; }
     fi
-    # pip's own starter would let PYTHONPATH, and so the working directory, provide modules
-    printf '#!/bin/sh\nexec "%s" -I -m cli "$@"\n' "$venv/bin/python" >"$venv/bin/ado"
+    # pip's own starter would let PYTHONPATH, and so the working directory, provide modules; os and sys are built in
+    printf '#!%s\nimport os, sys\nos.execv(sys.executable, [sys.executable, "-I", "-m", "cli", *sys.argv[1:]])\n' \
+        "$venv/bin/python" >"$venv/bin/ado"
     [ -z "$extra" ] || touch "$stamp-dev"
     touch "$stamp"
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -84,9 +85,19 @@ def create(
             _keep(file, made)
     what = f"{made['tokenId']} ({made['role']}, expires {made.get('expiresAt') or 'never'})"
     said = f"{what}; it is not shown again" if to is None else f"{what} is in {to}"
+    if to is None:
+        _keep_private(1)
     lines = [made.get("token") or ""] if to is None else []
     write_one(made, options.output, "tokenId", lines, said=said)
     return exits.SUCCESS
+
+
+def _keep_private(stdout: int) -> None:
+    """Take others' rights from the file that the shell sends a token to, as every program refuses one that has them."""
+    with contextlib.suppress(OSError):
+        found = os.fstat(stdout)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o077:
+            os.fchmod(stdout, stat.S_IMODE(found.st_mode) & 0o700)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Every command's forms, errors as JSON, doctor and explain."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -119,3 +120,14 @@ def test_a_pipe_that_closes_is_no_error(cluster):
     process.stdout.close()
     assert process.wait(30) in (0, 141)
     assert process.stderr.read() == b""
+
+
+def test_a_token_that_the_shell_sends_to_a_file_is_for_its_owner_alone(cluster, tmp_path):
+    """Else no program would take the file."""
+    path = tmp_path / "token"
+    path.touch(0o644)
+    with path.open("wb") as file:
+        wish = ["token", "create", "--role", "worker", "--worker", "w"]
+        subprocess.run([*cluster.program, *wish], env=cluster.client_env(), stdout=file, check=True, cwd="/")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text().strip()
