@@ -17,10 +17,7 @@ async def ended_with_everything(db):
     """A finished task that has a row in every table of ``BELONGINGS``."""
     name = secrets.token_hex(8)
     digest = hashlib.sha256(b"abc").digest()
-    await db.many(
-        "begin_file", file_id=name, kind="base", task_id=None, job=None, attempt=None, worker_id=None, size=3,
-        digest=digest, about=None,
-    )  # fmt: skip
+    await files.begin(db, file_id=name, kind="base", size=3, sha256=digest, about=None, fence=None)
     await db.many("write_chunk", file_id=name, number=0, data=b"abc")
     await db.many("complete_file", file_id=name, actor=None)
     task_id = await create(db, environment={"SECRET": "s"}, base_file=name)
