@@ -77,10 +77,10 @@ def test_the_values_of_a_task_are_bounded_together(admin):
     name = admin.mutate("tasks.create", {"prompt": "x"})["taskId"]
     value = "0" * 60_000  # compresses to almost nothing
     wish = {"taskId": name, "value": value}
-    stored = 4 * KIB * KIB // 60_010
+    stored = 8 * KIB * KIB // 60_010
     for number in range(stored):
         admin.mutate("tasks.kvSet", {**wish, "key": f"k{number}"})
-    with pytest.raises(CallError, match="at most 4194304 bytes"):
+    with pytest.raises(CallError, match="at most 8388608 bytes"):
         admin.mutate("tasks.kvSet", {**wish, "key": "more"})
     assert refused(admin, "tasks.kvCas", {**wish, "key": "more", "version": 0}) == ("BAD_REQUEST", "limit_exceeded")
     assert admin.mutate("tasks.kvCas", {**wish, "key": "k0", "version": 1})["version"] == 2

@@ -92,7 +92,7 @@ def checks(cluster, code=0, url=None):
 def test_doctor_finds_nothing_wrong_where_nothing_is(worker):
     found = checks(worker)
     parts = {"api", "clock", "database", "schema", "listener", "database clock", "notifications"}
-    assert set(found) == parts | {"token", "workers", "agents"}
+    assert set(found) == parts | {"token", "workers", "agents", "sandbox"}
 
 
 def test_doctor_names_what_is_wrong_and_its_fix(cluster, home):
