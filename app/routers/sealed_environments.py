@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from app.context import Context
 from app.environment_cipher import EnvironmentUnreadable
+from db import tokens
 from db.jobs import Finish
 from db.model import ClaimedJob
 
@@ -39,6 +40,18 @@ def _opened(context: Context, job: ClaimedJob) -> ClaimedJob:
 
 
 def _failure(job: ClaimedJob, worker_id: str) -> Finish:
+    credential = tokens.digest(job.credential) if job.credential else None
     return Finish(
-        job.task_id, job.job, job.attempt, worker_id, None, "failed", None, "start_failed", _UNREADABLE, None, None
+        task_id=job.task_id,
+        job=job.job,
+        attempt=job.attempt,
+        worker_id=worker_id,
+        last_batch=None,
+        outcome="failed",
+        exit_code=None,
+        reason="start_failed",
+        message=_UNREADABLE,
+        result=None,
+        usage=None,
+        credential=credential,
     )
