@@ -242,7 +242,10 @@ class Kubelet:
                 if secret is None:
                     return None
                 for name, value in secret["stringData"].items():
-                    (where / name).write_text(value)
+                    # a real mount is read-only, and there the group may read; a plain directory is not
+                    mode = volume["secret"]["defaultMode"] & 0o700
+                    with os.fdopen(os.open(where / name, os.O_CREAT | os.O_WRONLY, mode), "w") as file:
+                        file.write(value)
         return made, directory
 
     def _tend(self, pod):
