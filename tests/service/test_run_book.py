@@ -98,7 +98,7 @@ def test_a_backup_made_and_restored_as_it_says_has_every_task_log_and_token(inst
     try:
         before.add_replicas(2).add_worker("w1")
         written = before.ado("run", "--remote", "--agent", "shell", "head -c 100000 /dev/urandom", check=0).stdout
-        before.ado("run", "--remote", "--detach", "--agent", "nobody-offers-this", "x", check=0)
+        before.ado("run", "--remote", "--detach", "--wait-for-agent", "--agent", "nobody-offers-this", "x", check=0)
         commanded("pg_dump", home, OWNER_DSN=owner)
         before.ado("run", "--remote", "--agent", "shell", "echo after the dump", check=0)
     finally:
