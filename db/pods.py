@@ -312,7 +312,11 @@ def _tell(connection: Connection, name: str, told: Told) -> bool:
 
 
 def _fail(connection: Connection, name: str, key: tuple[int, int, int], told: Told, exit_code: int | None) -> list[int]:
-    report = Finish(*key, name, None, "failed", exit_code, told.reason, told.message[:2000], None, None)
+    task_id, job, attempt = key
+    guards = rows(connection, "attempt_credential", task_id=task_id, job=job, attempt=attempt)
+    credential = guards[0]["credential_digest"] if guards else None
+    message = told.message[:2000]
+    report = Finish(*key, name, None, "failed", exit_code, told.reason, message, None, None, credential)
     finished = rows(connection, "finish_jobs", **columns([report]))
     return [row["task_id"] for row in finished if row["status"] != "queued"]
 

@@ -244,6 +244,11 @@ from finished_jobs f join ado.tasks t using (task_id);
 -- name: get_job :optional
 select j.* from ado.jobs j where j.task_id = :task_id::bigint and j.job = :job::integer;
 
+-- name: attempt_credential :optional
+-- The digest that an end needs which is not the worker's: a spawner has seen the attempt's pod die.
+select credential_digest from ado.jobs
+where task_id = :task_id::bigint and job = :job::integer and attempt = :attempt::integer;
+
 -- name: held_jobs :many
 -- What a worker holds, for its command stream and for replacing its process. ``is_guarded``: it writes with a credential.
 select task_id, job, attempt, stop_reason, credential_digest is not null as is_guarded from ado.jobs

@@ -190,7 +190,18 @@ class Field:
 
     def create(self, prompt, *, workers=1, agent="shell", retries=0):
         """Create a task and return its id."""
-        arguments = ["run", "--remote", "--detach", "-o", "name", "--agent", agent, "--workers", str(workers)]
+        arguments = [
+            "run",
+            "--remote",
+            "--detach",
+            "-o",
+            "name",
+            "--wait-for-agent",
+            "--agent",
+            agent,
+            "--workers",
+            str(workers),
+        ]
         done = self.cluster.ado(*arguments, prompt, check=0)
         return done.stdout.decode().strip()
 
