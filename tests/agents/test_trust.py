@@ -9,6 +9,7 @@ from support.program import until
 from .test_real import AGENTS, command
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.parametrize("agent", AGENTS)]
+SANDBOX = "none"  # what runs leaves its mark outside of the job's directory
 INSTRUCTIONS = {"claude-code": "CLAUDE.md", "gemini-cli": "GEMINI.md", "codex": "AGENTS.md"}
 
 

@@ -45,7 +45,8 @@ class Secured:
         with contextlib.closing(self.connection(url, timeout=5)) as connection:
             try:
                 connection.request("GET", "/readyz")
-                return connection.getresponse().status == 200
+                with connection.getresponse() as response:
+                    return response.status == 200
             except OSError:
                 return False
 
@@ -214,7 +215,7 @@ def test_old_versions_of_tls_are_refused(secured):
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
     connection = http.client.HTTPSConnection(secured.urls[0].removeprefix("https://"), timeout=30, context=old)
-    with pytest.raises((ssl.SSLError, ConnectionError)):
+    with contextlib.closing(connection), pytest.raises((ssl.SSLError, ConnectionError)):
         connection.connect()
 
 
