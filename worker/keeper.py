@@ -233,6 +233,7 @@ def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, h
 def _become_agent(argv: list[str], env: dict[bytes, bytes], events: int, held: int, user: int) -> None:
     """Turn a fork of the keeper into the agent."""
     os.setsid()
+    prctl(_PR_SET_DUMPABLE, 1)  # what is not dumpable has files in /proc that only root may write
     _prefer_for_oom_kill()
     if user >= 0:
         _become_user(user)
