@@ -231,6 +231,7 @@ class Handler(BaseHTTPRequestHandler):
                 except ApiError as error:
                     self._event("ERROR", error.body)
                     break
+                newest = store.version  # before the wait, in which a change may come that was not sent yet
                 if not changes:
                     store.changed.wait(0.1)
             for number, kind, item in changes:
@@ -238,7 +239,7 @@ class Handler(BaseHTTPRequestHandler):
                 version = number
             if not changes and time.monotonic() > bookmark_at:
                 bookmark_at = time.monotonic() + BOOKMARK_SECONDS
-                version = store.version
+                version = newest
                 self._event("BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": str(version)}})
         self.wfile.write(b"0\r\n\r\n")
 
