@@ -24,7 +24,7 @@ from worker.write_order import Arranged, WriteOrder, arrange, is_clear
 _READ_BYTES = 64 * 1024  # no less than a pipe holds: a read takes all that was heard of before it
 _HOLD_SECONDS = 0.05
 _SIGNAL_SECONDS = 0.0002
-_TURN_SECONDS = 0.01  # then other work gets its turn
+_TURN_SECONDS = 0.005  # then other work gets its turn; cores that are shared make it two or three times as long
 
 
 def split_character(data: bytes) -> tuple[bytes, bytes, bool]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.program import Cluster
 
-LIMIT_SECONDS = 0.1  # ten turns of a reader: cores that are shared count a turn twice or thrice
+LIMIT_SECONDS = 0.05
 WATCHED = {"ADO_LOOP_WATCHDOG_SECONDS": str(LIMIT_SECONDS)}
 MANY_FILES = "mkdir n; i=0; while [ $i -lt 8000 ]; do echo $i > n/$i; i=$((i+1)); done"
 HOSTILE = {
