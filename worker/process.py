@@ -35,6 +35,7 @@ _SWIFT_ROUNDS = 200  # without a pause, to catch processes that fork and exit al
 _WALK_ROUNDS = 20
 _CLEAN_LOOKS = 3  # a process that is born while the kernel lists the children may be in no list
 _REPORT_BYTES = 64 * 1024
+_START_DESCRIPTORS = 16  # uvloop needs at most 9 for a process; the rest is for what other threads open meanwhile
 _LONGEST_VARIABLE = 128 * 1024  # of Linux, with its name and the NUL byte at its end
 _TOO_LARGE = "its arguments or its environment are too large (Linux: 128 KiB for one of them, 2 MiB in all)"
 _SCARCE = frozenset({
@@ -141,7 +142,11 @@ class KeptProcess:
     @classmethod
     @contextlib.contextmanager
     def starting(cls) -> Iterator[None]:
-        """Spare a child that is being started: it cannot be told from a stray until it is in ``keepers``."""
+        """Spare a child that is being started: it cannot be told from a stray until it is in ``keepers``.
+
+        Raises OSError while there are too few descriptors for one.
+        """
+        _demand_descriptors()
         cls.births += 1
         try:
             yield
@@ -233,6 +238,17 @@ async def _execute(*argv: str, **options: Any) -> asyncio.subprocess.Process:
         if error.errno != errno.E2BIG:
             raise
         raise OSError(errno.E2BIG, _TOO_LARGE) from error
+
+
+def _demand_descriptors() -> None:
+    """Raise OSError unless ``_START_DESCRIPTORS`` more can be opened.
+
+    uvloop never closes the descriptors that it duplicated for a process when one of them could not be had
+    (MagicStack/uvloop#186), so it must not begin a start that it cannot finish.
+    """
+    with contextlib.ExitStack() as opened:
+        for _ in range(_START_DESCRIPTORS):
+            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
 
 
 def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 
 import orjson
@@ -101,3 +102,49 @@ def broken_keeper(directory, data):
     script = directory / "keeper.py"
     script.write_text(f"import os, sys\nos.write(int(sys.argv[1]), {data!r})\n")
     return str(script)
+
+
+EVERY_SCARCITY = """
+import asyncio, contextlib, os, resource, sys
+import uvloop
+from worker.git import git
+from worker.process import KeptProcess, is_scarcity
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+async def start():
+    kept = await KeptProcess.start(["true"], env={}, cwd="/")
+    await kept.ended()
+    kept.close()
+    for fd in (kept.stdout, kept.stderr, kept.events):
+        os.close(fd)
+
+async def main():
+    highest = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for do in (start, lambda: git("version", git_dir="/")):
+        await do()
+        before, refused = descriptors(), 0
+        for free in range(45):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before - 1 + free, highest))
+            try:
+                await do()
+            except OSError as error:
+                assert is_scarcity(error.errno), error
+                refused += 1
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
+            async with asyncio.timeout(20):
+                while descriptors() != before:
+                    await asyncio.sleep(0.01)
+        assert 10 < refused < 40, refused
+
+uvloop.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc lists descriptors")
+def test_a_start_that_fails_for_want_of_descriptors_keeps_none():
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_SCARCITY], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
