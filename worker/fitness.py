@@ -36,6 +36,8 @@ class Fitness:
 
     def __init__(self, work_dir: str) -> None:
         self._work_dir = work_dir
+        self._fit, self._unfit = asyncio.Event(), asyncio.Event()
+        self._fit.set()
         self.problem: str | None = None
 
     def report(self, problem: str) -> None:
@@ -43,20 +45,34 @@ class Fitness:
         if self.problem is None:
             _log.error("this machine cannot run jobs", extra={"detail": problem})
         self.problem = problem
+        self._fit.clear()
+        self._unfit.set()
 
     async def regained(self) -> None:
         """Wait until the machine is fit; at once where it is."""
-        pause = _FIRST_PAUSE
-        while self.problem is not None:
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
-            try:
-                await asyncio.to_thread(probe, self._work_dir)
-            except OSError as error:
-                self.problem = described(error)
-            else:
-                _log.info("this machine can run jobs again")
-                self.problem = None
+        await self._fit.wait()
+
+    async def watch(self) -> None:
+        """Probe an unfit machine until it is fit, for ever.
+
+        This is a task of its own: a claim that waits at the server for 20 s must not delay the news that the machine
+        is fit again.
+        """
+        while True:
+            await self._unfit.wait()
+            self._unfit.clear()
+            pause = _FIRST_PAUSE
+            while self.problem is not None:
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_PAUSE, pause * 2)
+                try:
+                    await asyncio.to_thread(probe, self._work_dir)
+                except OSError as error:
+                    self.problem = described(error)
+                else:
+                    _log.info("this machine can run jobs again")
+                    self.problem = None
+            self._fit.set()
 
     async def confirm(self) -> None:
         """Look whether a failure was the machine's. Raises Unusable."""

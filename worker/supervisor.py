@@ -167,6 +167,7 @@ class Supervisor:
     async def _work(self) -> None:
         watching = asyncio.create_task(self._watch_commands(), name="commands")
         claiming = asyncio.create_task(self._claim_for_ever(), name="claims")
+        probing = asyncio.create_task(self._fitness.watch(), name="fitness")
         ends = [asyncio.create_task(event.wait(), name="end") for event in (self._draining, self._unknown)]
         try:
             await asyncio.wait([*ends, claiming], return_when=asyncio.FIRST_COMPLETED)
@@ -174,9 +175,9 @@ class Supervisor:
             if not self._unknown.is_set():
                 await self._wind_down()
         finally:
-            for task in (watching, claiming, *ends):
+            for task in (watching, claiming, probing, *ends):
                 task.cancel()
-            await asyncio.gather(watching, claiming, *ends, return_exceptions=True)
+            await asyncio.gather(watching, claiming, probing, *ends, return_exceptions=True)
 
     async def _wind_down(self) -> None:
         """Wait for what runs; once stopping, for ``stop_seconds`` at most."""

@@ -27,21 +27,41 @@ def test_a_probe_fails_without_descriptors(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_worker_waits_until_its_machine_is_fit_again(tmp_path, monkeypatch):
+@pytest.fixture
+async def quick(tmp_path, monkeypatch):
+    """The fitness of a machine whose directory is a file, which is probed again at once."""
     monkeypatch.setattr(fitness, "_FIRST_PAUSE", 0.02)
     monkeypatch.setattr(fitness, "_LONGEST_PAUSE", 0.05)
+    (tmp_path / "work").touch()
+    found = Fitness(str(tmp_path / "work"))
+    watching = asyncio.create_task(found.watch())
+    yield found
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_worker_waits_until_its_machine_is_fit_again(quick, tmp_path):
     work = tmp_path / "work"
-    work.touch()
-    found = Fitness(str(work))
-    await asyncio.wait_for(found.regained(), 1)
-    found.report("it cannot")
-    waiting = asyncio.create_task(found.regained())
-    done, _ = await asyncio.wait([waiting], timeout=0.3)
-    assert not done
-    assert str(work) in found.problem
-    work.unlink()
-    await asyncio.wait_for(waiting, 20)
-    assert found.problem is None
+    await asyncio.wait_for(quick.regained(), 1)
+    for _ in range(2):
+        quick.report("it cannot")
+        waiting = asyncio.create_task(quick.regained())
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        assert not done
+        assert str(work) in quick.problem
+        work.unlink()
+        await asyncio.wait_for(waiting, 20)
+        assert quick.problem is None
+        work.rmdir()
+        work.touch()
+
+
+async def test_a_machine_is_found_fit_although_nobody_waits_for_it(quick, tmp_path):
+    quick.report("it cannot")
+    (tmp_path / "work").unlink()
+    async with asyncio.timeout(20):
+        while quick.problem is not None:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_failure_is_confirmed_or_not(tmp_path):
