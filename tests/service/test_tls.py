@@ -131,8 +131,9 @@ def test_who_does_not_know_the_authority_is_told_how_to_name_it(secured):
     done = secured.ado("tasks", "list", "--ca", str(secured.cluster.home / "none.pem"), ca=False)
     assert done.returncode == 2
     assert b"none.pem" in done.stderr
-    with pytest.raises(Unreachable):
-        HttpClient([url.replace("https", "http") for url in secured.urls], "x").query("tasks.list")
+    plain = [url.replace("https", "http") for url in secured.urls]
+    with contextlib.closing(HttpClient(plain, "x")) as client, pytest.raises(Unreachable):
+        client.query("tasks.list")
 
 
 async def test_a_socket_says_that_its_server_is_not_trusted(secured):
@@ -173,6 +174,11 @@ def test_files_that_do_not_fit_each_other_leave_the_old_certificate(secured):
     assert secured.serial_of(secured.urls[0]) == secured.serial
 
 
+def register(urls, token, trust):
+    with contextlib.closing(HttpClient(urls, token, trust=trust)) as client:
+        client.mutate("workers.register", {"workerId": "thief"})
+
+
 def test_workers_must_present_a_certificate_where_their_ca_is_named(bare, tmp_path):
     workers = Authority(tmp_path / "workers", "workers")
     secured = Secured(bare, tmp_path / "pki", "--tls-client-ca", str(workers.ca))
@@ -186,14 +192,13 @@ def test_workers_must_present_a_certificate_where_their_ca_is_named(bare, tmp_pa
     done = secured.ado("run", "--remote", "--agent", "shell", "ado kv set k 1; echo done", check=0)
     assert done.stdout == b"done\n"
     token = bare.make_token("worker", worker_id="thief")
-    hello = {"workerId": "thief"}
     with pytest.raises(CallError) as refused:
-        HttpClient(secured.urls, token, trust=secured.trust).mutate("workers.register", hello)
+        register(secured.urls, token, secured.trust)
     assert refused.value.reason == "certificate_missing"
     foreign, foreign_key, _ = secured.authority.issue("foreign")
     trust = Trust(str(secured.authority.ca), str(foreign), str(foreign_key))
     with pytest.raises(Unreachable):
-        HttpClient(secured.urls, token, trust=trust).mutate("workers.register", hello)
+        register(secured.urls, token, trust)
 
 
 def test_a_peer_that_does_not_finish_its_handshake_is_cut(secured):
