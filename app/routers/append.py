@@ -15,8 +15,8 @@ from app.auth import REPORT
 from app.context import Context
 from app.log.appender import OTHER_BYTES
 from app.reasons import refusal
+from app.routers.fences import Attempt, Secret, WorkerId, credential_of, fence_error, own
 from app.routers.ids import parse_job
-from app.routers.protocol import Attempt, Secret, WorkerId, credential_of, fence_error, own
 from app.routers.shapes import Wire
 from app.rpc.procedure import mutation
 from app.settings import AppSettings

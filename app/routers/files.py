@@ -22,10 +22,10 @@ from msgspec import UNSET, Meta, UnsetType
 from app.auth import READ_FILES, WRITE_FILES
 from app.context import Context
 from app.reasons import refusal
+from app.routers.fences import Attempt, WorkerId, credential_of, fence_error, own
 from app.routers.ids import no_such_file, parse_job, parse_task
 from app.routers.limits import ABOUT_BYTES, limit_json
 from app.routers.ownership import check_may_see, only_creator
-from app.routers.protocol import Attempt, WorkerId, credential_of, fence_error, own
 from app.routers.shapes import Wire, job_id
 from app.rpc.procedure import mutation, query
 from db import files, jobs

@@ -23,7 +23,8 @@ from app.capabilities import NO_NETWORK
 from app.context import Context
 from app.control.monitor import settle_ended
 from app.reasons import refusal
-from app.routers.ids import no_such_job, parse_job
+from app.routers.fences import Attempt, Secret, WorkerId, credential_of, fence_error, own
+from app.routers.ids import parse_job
 from app.routers.limits import CAPABILITIES, LABELS_BYTES, LOAD_BYTES, USAGE_BYTES, limit, limit_json
 from app.routers.sealed_environments import open_environments
 from app.routers.shapes import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
@@ -34,9 +35,6 @@ from db import jobs, model, tokens, workers
 from db.model import AttemptKey
 from db.workers import Beat, Presence, Registration
 
-WorkerId = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
-Attempt = Annotated[int, Meta(ge=1, le=2_000_000_000)]
-Secret = Annotated[str, Meta(min_length=1, max_length=200)]
 _LONGEST_WAIT = 20.0
 
 
@@ -135,26 +133,6 @@ class Command(Wire):
     type: Literal["cancel", "lost", "drain"]
     job_id: str | None = None
     attempt: int | None = None
-
-
-def own(context: Context, worker_id: str) -> None:
-    """Raise FORBIDDEN when a worker's token is used for another worker."""
-    caller = context.caller
-    if caller.role in ("worker", "attempt") and caller.worker_id != worker_id:
-        raise refusal("forbidden", f"this token is for worker {caller.worker_id!r} alone")
-
-
-def credential_of(context: Context, key: AttemptKey, given: str | None = None) -> bytes | None:
-    """Return the digest of an attempt's credential, which is the call's token or was ``given`` in its input.
-
-    Raises FORBIDDEN when the token is another attempt's credential.
-    """
-    caller = context.caller
-    if caller.role != "attempt":
-        return None if given is None else tokens.digest(given)
-    if key != (caller.task_id, caller.job, caller.attempt):
-        raise refusal("forbidden", f"this credential is for attempt {caller.attempt} of its own job alone")
-    return context.credential
 
 
 async def _present(context: Context, worker_id: str, session: str) -> Presence:
@@ -346,22 +324,6 @@ async def _finished_before(context: Context, report: jobs.Finish) -> Job:
     if job is not None and job.finished_attempt == report.attempt and job.worker_id in (report.worker_id, None):
         return Job.of(job)
     raise fence_error(job, report.job_text, report.attempt, report.worker_id, report.last_batch, report.credential)
-
-
-def fence_error(
-    job: model.Job | None, text: str, attempt: int, worker_id: str, batch: int | None, credential: bytes | None
-) -> Exception:
-    """Say why the fence refused a write: ``job`` is the row as it is now, ``batch`` the number that was needed."""
-    if job is None:
-        return no_such_job(text)
-    is_held = job.status == "running" and job.attempt == attempt and job.worker_id == worker_id
-    if is_held and job.credential not in (None, credential):
-        return refusal("credential_missing", f"{text}: attempt {attempt} writes with a credential of its own")
-    if is_held and batch is not None:
-        return refusal(
-            "batch_gap", f"{text}: batch {batch} came before batch {job.last_batch + 1}", expected=job.last_batch + 1
-        )
-    return refusal("lease_lost", f"{text}: attempt {attempt} is no longer held by worker {worker_id!r}")
 
 
 @subscription(access=WORK)
