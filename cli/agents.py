@@ -10,7 +10,8 @@ from cli.errors import CliError
 
 PROGRAMS = frozenset({"shell", "scripted"})
 """Agents whose output is a program's, byte for byte."""
-_KNOWN = ("claude-code", "codex", "gemini-cli", "opencode")
+KNOWN = ("claude-code", "codex", "gemini-cli", "opencode")
+"""The AI agents that ado knows, the first choice first."""
 _LABEL = "agent/"
 NETWORK = "network:"
 """How the names of capabilities begin that come with a sandbox."""
@@ -36,7 +37,7 @@ def first(workers: Iterable[Mapping[str, Any]], here: Iterable[str] = ()) -> str
     for worker in workers:
         offered |= set(worker["capabilities"])
         labelled |= versions(worker).keys()
-    for name in (*_KNOWN, *sorted(labelled)):
+    for name in (*KNOWN, *sorted(labelled)):
         if name in offered:
             return name
     raise CliError(

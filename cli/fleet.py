@@ -8,6 +8,7 @@ from typing import Any
 
 from cli import exits
 from cli.ages import ago
+from cli.agents import KNOWN
 from cli.errors import CliError
 from cli.parsing import nearest
 
@@ -30,7 +31,9 @@ def check_offered(agent: str, status: Mapping[str, Any], here: Iterable[str] = (
     known = offered(status)
     if not known or agent in known or agent in here:
         return
-    message = f"no worker offers the agent {agent}{nearest(agent, sorted(known))}; offered: {', '.join(sorted(known))}"
+    names = sorted(name for name in known if ":" not in name)  # network:none, secret:NAME are no agents
+    meant = nearest(agent, sorted({*names, *KNOWN}))
+    message = f"no worker offers the agent {agent}{meant}; offered: {', '.join(names)}"
     step = (
         "ado doctor --agents, where the workers run, says what an agent lacks; --wait-for-agent creates the task anyway"
     )

@@ -16,19 +16,19 @@ import pyte
 
 
 class Terminal:
-    """Runs a command of ado in a pseudo-terminal of a given size."""
+    """Runs ado with some arguments, or another command, in a pseudo-terminal of a given size."""
 
-    def __init__(self, arguments, env, *, columns=80, lines=24):
+    def __init__(self, arguments=(), env=None, *, command=None, cwd="/", columns=80, lines=24):
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.written = b""
         self._fd, child = pty.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        env = {**env, "TERM": "xterm-256color"}
+        env = {**(env or {}), "TERM": "xterm-256color"}
         env.pop("COLUMNS", None)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", *arguments],
-            stdin=child, stdout=child, stderr=child, env=env, cwd="/",
+            command or [sys.executable, "-P", "-m", "cli", *arguments],
+            stdin=child, stdout=child, stderr=child, env=env, cwd=cwd,
             preexec_fn=_own_terminal,  # noqa: PLW1509 - nothing else takes a controlling terminal; no thread runs here
         )  # fmt: skip
         os.close(child)

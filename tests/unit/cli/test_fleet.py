@@ -40,6 +40,8 @@ def test_an_agent_that_nobody_offers_is_refused_with_the_nearest():
     with pytest.raises(CliError) as caught:
         check_offered("claud", status(worker("shell"), spawners=[spawner("claude-code")]))
     assert "did you mean claude-code?; offered: claude-code, shell" in caught.value.message
+    with pytest.raises(CliError, match=r"did you mean claude-code\?; offered: shell$"):  # known, and offered by nobody
+        check_offered("cluade-code", status(worker("shell", "network:none", "secret:KEY")))
     assert "--wait-for-agent" in caught.value.next_step
     assert caught.value.exit_code == 127
 
