@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from cli import exits
-from cli.ages import ago
 from cli.agents import KNOWN
+from cli.ages import ago
 from cli.errors import CliError
 from cli.parsing import nearest
 

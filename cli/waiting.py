@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from cli.agents import PROGRAMS
+from cli.ages import ago
 
 _LIVE = frozenset({"starting", "idle", "busy", "suspect", "draining"})
+_SILENT = frozenset({"suspect", "dead"})
 _HOW_TO_OFFER = "; ado doctor --agents, where the workers run, says what an agent lacks (it is looked for every minute)"
 _NOT_YET = {
     "suspect": "its heartbeats are late",
@@ -109,6 +112,18 @@ def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
         return f"all {len(able)} workers that could run it are busy; {status['queue']['queued']} jobs are queued"
     counts = {obstacle.unmet: obstacle.help for obstacle in able}
     return "; ".join(f"{sum(o.unmet == unmet for o in able)} {unmet}: {text}" for unmet, text in counts.items())
+
+
+def silence(task: Mapping[str, Any], status: Mapping[str, Any], now: datetime | None = None) -> str:
+    """Return what is to be known of workers that run a job of the task and are silent; empty when none is."""
+    running = {job["workerId"] for job in task["jobs"] if job["status"] == "running"}
+    silent = [
+        f"{worker['workerId']} was heard of {ago(worker['lastHeartbeatAt'], now)}"
+        for worker in status["workers"]
+        if worker["workerId"] in running and worker["state"] in _SILENT
+    ]
+    what_comes = "; a job whose worker stays silent is queued again when its lease ends"
+    return f", but {', '.join(silent)}{what_comes}" if silent else ""
 
 
 def _no_worker(task: Mapping[str, Any], found: Sequence[Obstacle]) -> str:

@@ -23,7 +23,7 @@ from cli.log import LogReader
 from cli.output import shortened, table, talk, write_items, write_one
 from cli.pairs import pair
 from cli.summary import summary, used
-from cli.waiting import obstacles, pod_troubles, why_waiting
+from cli.waiting import obstacles, pod_troubles, silence, why_waiting
 
 _NO_OPTIONS = Options()
 tasks = App(name="tasks", help="List, show, update and remove tasks.", help_format="plaintext")
@@ -314,7 +314,9 @@ def explain(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
     found = client.query("tasks.get", {"taskId": task_id(task)})
     status = client.query("workers.status")
     waits = any(job["status"] == "queued" for job in found["jobs"])
-    reason = why_waiting(found, status) if waits else f"it does not wait: it is {found['status']}"
+    reason = (
+        why_waiting(found, status) if waits else f"it does not wait: it is {found['status']}{silence(found, status)}"
+    )
     workers = obstacles(found, status) if waits else []
     shape = {
         "taskId": found["taskId"],

@@ -1,8 +1,10 @@
 """Why a task waits: the first requirement that each live worker does not meet."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from cli.waiting import Obstacle, obstacles, pod_troubles, why_waiting
+from cli.waiting import Obstacle, obstacles, pod_troubles, silence, why_waiting
 
 NO_WORKER = "no worker is running; one that offers shell is needed: ado worker, or a spawner that can start it"
 
@@ -106,3 +108,11 @@ def test_pods_with_one_reason_share_a_line_and_one_that_is_starting_has_none():
 def test_an_ai_agent_that_nobody_offers_is_told_with_what_says_why():
     waits = {**task(), "agent": "gemini-cli"}
     assert "ado doctor --agents" in why_waiting(waits, status(worker()))
+
+
+def test_a_running_job_says_when_its_worker_is_silent():
+    running = task(status="running", jobs=[{"job": 0, "status": "running", "workerId": "w"}])
+    now, last = datetime(2026, 11, 26, 12, 0, tzinfo=UTC), "2026-11-26T11:57:00Z"
+    late = worker(state="suspect", lastHeartbeatAt=last)
+    assert silence(running, status(worker(), worker("x", "dead", lastHeartbeatAt=last)), now) == ""
+    assert ", but w was heard of 3 min ago; a job whose worker" in silence(running, status(late), now)
