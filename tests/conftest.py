@@ -21,6 +21,8 @@ from support.postgres import (
 from support.program import Cluster
 from support.sandboxes import works
 
+from worker.sandbox.cgroup import delegated
+
 _numbers = itertools.count()
 
 
@@ -39,11 +41,12 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what needs a sandbox where there can be none: that a worker then says so is tested everywhere."""
-    enclosed = [item for item in items if item.get_closest_marker("sandbox")]
-    if enclosed and not works():
-        config.hook.pytest_deselected(items=enclosed)
-        items[:] = [item for item in items if item not in enclosed]
+    """Leave out what needs a part of the system that is not there: what a worker then does is tested everywhere."""
+    for marker, is_there in (("sandbox", works), ("cgroup", delegated)):
+        needing = [item for item in items if item.get_closest_marker(marker)]
+        if needing and not is_there():
+            config.hook.pytest_deselected(items=needing)
+            items[:] = [item for item in items if item not in needing]
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus, config):

@@ -240,7 +240,7 @@ class Attempt:
             process = await self._start(where, home.saved if home else None, directory)
             return await self._run_process(process, outbox, sender, where, home)
         finally:
-            self._release()
+            await asyncio.to_thread(self._release)
 
     async def _run_process(
         self, process: KeptProcess, outbox: Outbox, sender: BatchSender, where: Place, home: Homecoming | None

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support.program import processes_with, until
 
+from worker.sandbox import cgroup
+
 pytestmark = pytest.mark.timeout(180)
 
 REACH = r"""
@@ -271,6 +273,8 @@ def test_users_of_their_own_keep_jobs_apart(cluster, tmp_path):
     victim = detached(cluster, f"echo VICTIM > mine; echo ready; : {marker}; sleep 600", "--env", "KEY2=VICTIM")
     base = cluster.home / "work" / f"{victim}-0"
     (sleeper,) = [pid for pid in processes_with(marker) if Path(f"/proc/{pid}").stat().st_uid != 0]
+    group = Path(f"/proc/{sleeper}/cgroup").read_text()
+    assert "/ado-" in group or cgroup.delegated() is None
     attack = f"""
     id -u; grep NoNewPrivs /proc/self/status; echo x > own && cat own; echo err > /dev/stderr; cat /dev/stdin
     cat {base}/job/mine; ls {base}/home; cat /proc/{sleeper}/environ; kill -9 {sleeper}; cat {cluster.home}/admin-token

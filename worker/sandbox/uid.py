@@ -2,7 +2,8 @@
 
 Its directories are that user's alone. The worker's files, other jobs and their processes belong to other users, so the
 kernel keeps the job from them; what any user of the machine may read, the job may read too. A user is taken by a socket
-in the machine's abstract namespace, which ends with the worker, so that two workers never use the same one.
+in the machine's abstract namespace, which ends with the worker, so that two workers never use the same one. Where the
+worker may make control groups, each attempt has one: its end kills whatever the keeper could not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from worker.sandbox.base import Enclosure, Unavailable
+from worker.sandbox.cgroup import Cgroup, delegated
 
 DEFAULT = range(60600, 61184)
 """Users that neither Debian nor systemd hands out."""
@@ -35,16 +37,17 @@ class Uids:
     why = ""
     capabilities: tuple[str, ...] = ()
 
-    def __init__(self, users: range, work_dir: Path) -> None:
+    def __init__(self, users: range, work_dir: Path, groups: Path | None = None) -> None:
         self._users = users
         self._work_dir = work_dir
+        self._groups = groups
 
     @classmethod
     def found(cls, users: str, work_dir: str) -> Uids:
         """Return the sandbox once it was tried; ``users`` is a range such as 60600-60699. Raises Unavailable."""
         if os.geteuid() != 0:
             raise Unavailable("only a worker that is root can give jobs users of their own", "set ADO_SANDBOX=auto")
-        sandbox = cls(parse_range(users), Path(work_dir))
+        sandbox = cls(parse_range(users), Path(work_dir), delegated())
         sandbox._try()
         return sandbox
 
@@ -52,13 +55,15 @@ class Uids:
         """Return a start as a user of its own, to whom the attempt's directories are given. Raises OSError."""
         if not network:
             raise OSError("this worker cannot run a job without a network: its sandbox is uid")
-        taken, user = self._take()
-        try:
+        with contextlib.ExitStack() as released:
+            taken, user = self._take()
+            released.callback(taken.close)
             self._give(base, user)
-        except BaseException:
-            taken.close()
-            raise
-        return Enclosure(user=user, release=taken.close)
+            if self._groups is None:
+                return Enclosure(user=user, release=released.pop_all().close)
+            group = Cgroup.make(self._groups)
+            released.callback(group.end)  # before the user is free for another job
+            return Enclosure(group.prefix, user, released.pop_all().close)
 
     def _take(self) -> tuple[socket.socket, int]:
         busy = set(_users_with_processes())
