@@ -10,8 +10,9 @@ import asyncio
 import logging
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from app.rpc.pem import Stamp, stamp, why_unusable
 
 _log = logging.getLogger("ado.api")
 _LOOK_SECONDS = 1.0
@@ -38,15 +39,15 @@ class CertificateFiles:
             # The password: a key that needs one is refused, instead of asked for on a terminal that nobody watches.
             context.load_cert_chain(self.certificate, self.key or None, password="")
         except (OSError, ValueError) as error:
-            raise CertificateUnusable(f"{names}: {_why(error)}") from error
+            raise CertificateUnusable(f"{names}: {why_unusable(error, 'certificate and key')}") from error
         context.set_alpn_protocols(_ALPN)
         if self.client_ca:
             context.verify_mode = ssl.CERT_OPTIONAL  # people have none; which callers need one is the gate's to say
         return context
 
-    def stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def stamps(self) -> tuple[Stamp | None, ...]:
         """Return what tells whether the files were replaced or written."""
-        return tuple(_stamp(path) for path in (self.certificate, self.key, self.client_ca) if path)
+        return tuple(stamp(path) for path in (self.certificate, self.key, self.client_ca) if path)
 
 
 class FollowedCertificate:
@@ -82,17 +83,3 @@ def has_certificate(transport: asyncio.BaseTransport) -> bool:
     """Whether a connection's peer has presented a certificate; only one that the client CA signed gets this far."""
     connection = transport.get_extra_info("ssl_object")
     return connection is not None and bool(connection.getpeercert())
-
-
-def _stamp(path: str) -> tuple[int, int, int] | None:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"no usable certificate and key in PEM ({error.reason or error})"
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

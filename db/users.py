@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
@@ -18,6 +19,15 @@ class UserLimits:
     running: int | None = None
     queued: int | None = None
     cost_per_day: Decimal | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> UserLimits:
+        """Make them from the columns of a user or role."""
+        return cls(row["running_limit"], row["queued_limit"], row["cost_limit"])
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the statements' parameters."""
+        return {"running_limit": self.running, "queued_limit": self.queued, "cost_limit": self.cost_per_day}
 
 
 NO_LIMITS = UserLimits()
@@ -37,11 +47,11 @@ class User:
     disabled_at: datetime | None
 
     @classmethod
-    def of(cls, row: Mapping[str, object]) -> User:
+    def of(cls, row: Mapping[str, Any]) -> User:
         """Make one from a row of ado.users."""
-        values = dict(row)
-        limits = UserLimits(values.pop("running_limit"), values.pop("queued_limit"), values.pop("cost_limit"))  # type: ignore[arg-type]
-        return cls(**values, limits=limits)  # type: ignore[arg-type]
+        limits = UserLimits.of(row)
+        values = {name: value for name, value in row.items() if name not in limits.parameters()}
+        return cls(**values, limits=limits)
 
 
 async def add(
@@ -61,9 +71,7 @@ async def add(
         role=role,
         email=email,
         external_id=external_id,
-        running_limit=limits.running,
-        queued_limit=limits.queued,
-        cost_limit=limits.cost_per_day,
+        **limits.parameters(),
         actor=parameter(actor),
     )
     return User.of(row) if row else None
@@ -102,9 +110,7 @@ async def change(
         role=role,
         email=email,
         external_id=external_id,
-        running_limit=limits.running,
-        queued_limit=limits.queued,
-        cost_limit=limits.cost_per_day,
+        **limits.parameters(),
         cleared=list(cleared),
         disabled=disabled,
         actor=parameter(actor),
@@ -119,21 +125,16 @@ async def set_role_limits(
     row = await db.one(
         "set_role_limits",
         role=role,
-        running_limit=limits.running,
-        queued_limit=limits.queued,
-        cost_limit=limits.cost_per_day,
+        **limits.parameters(),
         cleared=list(cleared),
         actor=parameter(actor),
     )
-    return UserLimits(row["running_limit"], row["queued_limit"], row["cost_limit"])
+    return UserLimits.of(row)
 
 
 async def role_limits(db: Database) -> dict[str, UserLimits]:
     """Return the limits by role."""
-    return {
-        row["role"]: UserLimits(row["running_limit"], row["queued_limit"], row["cost_limit"])
-        for row in await db.many("list_role_limits")
-    }
+    return {row["role"]: UserLimits.of(row) for row in await db.many("list_role_limits")}
 
 
 async def accounts(db: Database, name: str) -> list[str]:

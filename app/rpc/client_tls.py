@@ -7,8 +7,9 @@ import ipaddress
 import os
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
+
+from app.rpc.pem import stamp, why_unusable
 
 
 class TrustUnusable(Exception):
@@ -27,7 +28,7 @@ class Trust:
     def context(self) -> ssl.SSLContext:
         """Return a context made of the files as they are now: certificates are short-lived. Raises TrustUnusable."""
         files = (self.ca, self.certificate, self.key, os.environ.get("SSL_CERT_FILE", ""))
-        return _context(self, tuple(_stamp(file) for file in files if file))
+        return _context(self, tuple(stamp(file) for file in files if file))
 
 
 SYSTEM = Trust()
@@ -38,28 +39,14 @@ def _context(trust: Trust, _stamps: tuple[object, ...]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=trust.ca or None)
     except (OSError, ValueError) as error:
-        raise TrustUnusable(f"{trust.ca}: {_why(error)}") from error
+        raise TrustUnusable(f"{trust.ca}: {why_unusable(error, 'CA')}") from error
     if trust.certificate:
         try:
             context.load_cert_chain(trust.certificate, trust.key or None, password="")
         except (OSError, ValueError) as error:
             names = ", ".join(filter(None, (trust.certificate, trust.key)))
-            raise TrustUnusable(f"{names}: {_why(error)}") from error
+            raise TrustUnusable(f"{names}: {why_unusable(error, 'certificate and key')}") from error
     return context
-
-
-def _stamp(path: str) -> object:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"nothing usable in PEM ({error.reason or error})"
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def untrusted(error: BaseException) -> str | None:

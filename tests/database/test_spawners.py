@@ -7,6 +7,7 @@ import pytest
 
 from app.control.presence import Presence
 from db import workers
+from db.errors import DatabaseUnavailable
 from db.spawners import SpawnerRow
 from db.threaded import Pool
 
@@ -68,8 +69,31 @@ async def test_presence_writes_once_in_five_seconds_and_outlives_its_database(db
     assert await shown(db) == {}
 
 
-def test_a_database_that_is_away_costs_only_the_news():
+def test_a_database_that_is_away_costs_only_the_news(caplog):
     with closing(Pool("postgresql://nobody@127.0.0.1:1/none?connect_timeout=1", size=1)) as pool:
         presence = Presence(SpawnerRow(pool, "one", "local", "here", 8))
         presence.beat({"shell"})
         presence.leave()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "spawner ends unheard: the database does not answer"
+    ]
+
+
+class FailsOnce:
+    """A row whose first write meets a database that is away."""
+
+    def __init__(self):
+        self.writes = 0
+
+    def write(self, capabilities, problem):
+        self.writes += 1
+        if self.writes == 1:
+            raise DatabaseUnavailable("away")
+
+
+def test_the_beat_after_one_that_was_lost_writes_at_once():
+    row = FailsOnce()
+    presence = Presence(row)
+    for _ in range(3):
+        presence.beat({"shell"})
+    assert row.writes == 2
