@@ -7,17 +7,14 @@ of input and output are read from the annotations; without a second parameter th
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar, get_type_hints
 
 import msgspec
 
-from app.rpc.errors import ProcedureError
+from app.rpc.invalid import invalid_input
 from app.rpc.nulls import without_nulls
-
-_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,23 +49,7 @@ class Procedure:
             members = {} if value is None else without_nulls(value, self.input_type)
             return (msgspec.convert(members, self.input_type, strict=True),)
         except msgspec.ValidationError as error:
-            raise _invalid(str(error)) from None
-
-
-def _invalid(message: str) -> ProcedureError:
-    """Name the field, which msgspec writes ``text - at `$.field` ``; a missing one stands in the text alone."""
-    text, _, path = message.partition(" - at `$")
-    field = path.rstrip("`").lstrip(".")
-    if missing := _MISSING.fullmatch(text):
-        field = f"{field}.{missing[1]}" if field else missing[1]
-        text = "it is missing"
-    return ProcedureError(
-        "BAD_REQUEST",
-        f"{field}: {text}" if field else text,
-        reason="invalid_input",
-        hint="correct the named field" if field else "send an object of the procedure's fields",
-        **({"field": field} if field else {}),
-    )
+            raise invalid_input(error, self.input_type) from None
 
 
 def _declare(kind: Kind, access: str) -> Callable[[F], F]:

@@ -1,0 +1,68 @@
+"""What is wrong with an input, in words: msgspec's errors with the member's name and the values that are allowed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, Final
+
+import msgspec
+from msgspec import inspect
+
+from app.rpc.errors import ProcedureError
+
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
+_BOUND: Final = re.compile(r"Expected `(?P<type>\w+)`(?P<of> of length)? (?P<sign>[<>]=?) (?P<limit>[-\d.]+)")
+_CHOICE: Final = re.compile(r"Invalid enum value '?(.*?)'?", re.DOTALL)
+_STEP: Final = re.compile(r"\.?(\w+)|\[[^]]*\]")
+_SIGNS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_LONGEST_VALUE: Final = 100
+
+
+def invalid_input(error: msgspec.ValidationError, input_type: Any) -> ProcedureError:
+    """Return the refusal of an input, which names the member where msgspec does: ``text - at `$.member` ``."""
+    text, _, path = str(error).rpartition(" - at `$") if " - at `$" in str(error) else (str(error), "", "")
+    field = path.rstrip("`").lstrip(".")
+    hint = "correct the named field" if field else "send an object of the procedure's fields"
+    if missing := _MISSING.fullmatch(text):
+        field = f"{field}.{missing[1]}" if field else missing[1]
+        text, hint = "it is missing", "correct the named field"
+    elif bound := _BOUND.fullmatch(text):
+        what = "its length must be" if bound["of"] else "it must be"
+        text = f"{what} {_SIGNS[bound['sign']]} {bound['limit'].removesuffix('.0')}"
+    elif choice := _CHOICE.fullmatch(text):
+        values = [str(value) for value in _choices(inspect.type_info(input_type), field)]
+        value = choice[1][:_LONGEST_VALUE]
+        meant = difflib.get_close_matches(value, values, n=1)
+        text = f"'{value}' is no value of it" + (f"; did you mean {meant[0]}?" if meant else "")
+        hint = f"choose one of: {', '.join(values)}" if values else hint
+    more = {"field": field} if field else {}
+    return ProcedureError(
+        "BAD_REQUEST", f"{field}: {text}" if field else text, reason="invalid_input", hint=hint, **more
+    )
+
+
+def _choices(kind: inspect.Type, path: str) -> tuple[Any, ...]:
+    """Return the values that a member's type allows; none where it is no choice."""
+    for step in _STEP.finditer(path):
+        kind = _member(kind, step[1])
+    return next((one.values for one in _alternatives(kind) if isinstance(one, inspect.LiteralType)), ())
+
+
+def _member(kind: inspect.Type, name: str | None) -> inspect.Type:
+    """Return the type of a struct's member, or of the items of a list or a dictionary."""
+    for one in _alternatives(kind):
+        if name is not None and isinstance(one, inspect.StructType):
+            return next((field.type for field in one.fields if field.encode_name == name), inspect.AnyType())
+        if name is None and isinstance(one, inspect.ListType | inspect.VarTupleType):
+            return one.item_type
+        if name is None and isinstance(one, inspect.DictType):
+            return one.value_type
+    return inspect.AnyType()
+
+
+def _alternatives(kind: inspect.Type) -> tuple[inspect.Type, ...]:
+    """Return the parts of a union, without what annotates them."""
+    while isinstance(kind, inspect.Metadata):
+        kind = kind.type
+    return kind.types if isinstance(kind, inspect.UnionType) else (kind,)

@@ -1,0 +1,61 @@
+"""What is wrong with an input is said with the member's name and what it may be."""
+
+from typing import Annotated, Literal
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from app.rpc.invalid import invalid_input
+
+State = Literal["queued", "running"]
+
+
+class Part(msgspec.Struct, rename="camel"):
+    its_state: State | None = None
+
+
+class Input(msgspec.Struct, rename="camel"):
+    name: Annotated[str, Meta(min_length=1, max_length=3)]
+    count: Annotated[int, Meta(ge=1, le=5)] = 1
+    rate: Annotated[float, Meta(gt=0)] = 1.0
+    status: State | None = None
+    states: list[State] = []
+    parts: dict[str, Part] = {}
+
+
+@pytest.mark.parametrize(
+    ("value", "message", "hint"),
+    [
+        ({}, "name: it is missing", "correct the named field"),
+        ([], "Expected `object`, got `array`", "send an object of the procedure's fields"),
+        ({"name": "a", "count": 0}, "count: it must be at least 1", "correct the named field"),
+        ({"name": "a", "count": 6}, "count: it must be at most 5", "correct the named field"),
+        ({"name": "a", "rate": 0}, "rate: it must be more than 0", "correct the named field"),
+        ({"name": ""}, "name: its length must be at least 1", "correct the named field"),
+        ({"name": "a", "count": "x"}, "count: Expected `int`, got `str`", "correct the named field"),
+        (
+            {"name": "a", "status": "runing"},
+            "status: 'runing' is no value of it; did you mean running?",
+            "choose one of: queued, running",
+        ),
+        ({"name": "a", "states": ["x"]}, "states[0]: 'x' is no value of it", "choose one of: queued, running"),
+        (
+            {"name": "a", "parts": {"p": {"itsState": "x"}}},
+            "parts[...].itsState: 'x' is no value of it",
+            "choose one of: queued, running",
+        ),
+        (
+            {"name": "a", "status": "x - at `$.name`, " * 1000},
+            f"status: '{('x - at `$.name`, ' * 10)[:100]}' is no value of it",
+            "choose one of: queued, running",
+        ),
+    ],
+)
+def test_an_invalid_input_says_what_it_may_be(value, message, hint):
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(value, Input, strict=True)
+    error = invalid_input(caught.value, Input)
+    assert (error.message, error.hint) == (message, hint)
+    assert (error.code, error.reason) == ("BAD_REQUEST", "invalid_input")
+    assert error.data.get("field") == (message.partition(":")[0] if ":" in message else None)
