@@ -25,7 +25,7 @@ from cli.log import LogReader
 from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
 from cli.silence import Silence
 from cli.summary import summary
-from cli.terminal import colours, is_terminal
+from cli.terminal import colours, columns, terminals
 from cli.waiting import why_waiting
 
 _WAITING_SECONDS = 3.0
@@ -76,12 +76,13 @@ class Follower:
     def __init__(self, server: Server, view: View) -> None:
         self._server = server
         self._view = view
-        self._coloured = colours()
         many = view.jobs > 1 and view.job is None
-        self._style = Style(many, is_terminal(sys.stdout), self._coloured, view.timestamps, view.own_lines)
+        self._style = Style(
+            many, terminals(), colours(sys.stdout) or colours(sys.stderr), view.timestamps, view.own_lines, columns
+        )
         self._lines = Lines(self._style)
         self._started = asyncio.Event()
-        self._silence = Silence()
+        self._silence = Silence(self._talk)
         self._connection_told = "connected"
 
     async def run(self) -> int:
@@ -107,11 +108,11 @@ class Follower:
 
     def _say_next_commands(self) -> None:
         name = self._view.task_id
-        talk("")
-        talk(f"ado: detached; {name} goes on")
-        talk(f"  ado attach {name}      watch it again")
-        talk(f"  ado tasks show {name}  see where it is")
-        talk(f"  ado cancel {name}      stop it")
+        self._talk("")
+        self._talk(f"ado: detached; {name} goes on")
+        self._talk(f"  ado attach {name}      watch it again")
+        self._talk(f"  ado tasks show {name}  see where it is")
+        self._talk(f"  ado cancel {name}      stop it")
 
     async def _show(self) -> int:
         async with socket(self._server, on_state=self._connection) as client:
@@ -208,26 +209,31 @@ class Follower:
     def _selected(self, pieces: Iterable[Piece]) -> Iterable[Piece]:
         return (piece for piece in pieces if piece[0] == 2 or not self._view.stderr_only)
 
+    def _talk(self, line: str) -> None:
+        """Say something in a row of its own, whatever stands on the terminal."""
+        self._write_pieces(self._lines.make_room())
+        talk(line)
+
     def _end(self, task: Mapping[str, Any]) -> None:
         view = self._view
         if view.json_lines or view.raw or view.silent:
             return
         if view.jobs > 1:
             for line in summary(task):
-                talk(line)
+                self._talk(line)
         elif said := sentence(task):
-            talk(f"ado: {said}")
+            self._talk(f"ado: {said}")
 
     def _connection(self, state: State) -> None:
         if state.kind == self._connection_told:
             return
         self._connection_told = state.kind
         if state.kind == "lost":
-            talk(f"ado: connection lost ({state.detail}), retrying")
+            self._talk(f"ado: connection lost ({state.detail}), retrying")
         elif state.kind == "moving":
-            talk("ado: the server is moving its clients to another replica, connecting again")
+            self._talk("ado: the server is moving its clients to another replica, connecting again")
         else:
-            talk("ado: connected again")
+            self._talk("ado: connected again")
 
     async def _explain_waiting(self, client: Client) -> None:
         said = ""
@@ -241,7 +247,7 @@ class Follower:
                 reason = why_waiting(task, await client.query("workers.status"))
                 if reason and reason != said and not self._started.is_set():
                     said = reason
-                    talk(f"ado: waiting: {reason}")
+                    self._talk(f"ado: waiting: {reason}")
 
 
 def follow(server: Server, view: View) -> int:

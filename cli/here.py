@@ -9,7 +9,7 @@ from typing import Any
 
 from cli.lines import Lines, Style
 from cli.output import write_pieces
-from cli.terminal import colours, is_terminal
+from cli.terminal import colours, columns, terminals
 
 
 def run(
@@ -25,11 +25,14 @@ def run(
     """Run an agent here, with the user's own directory and environment; return the exit code."""
     from worker.local import run as run_local
 
-    lines = Lines(Style(workers > 1, is_terminal(sys.stdout), colours(), own=own_lines))
-    return run_local(
+    coloured = colours(sys.stdout) or colours(sys.stderr)
+    lines = Lines(Style(workers > 1, terminals(), coloured, own=own_lines, columns=columns))
+    code = run_local(
         prompt, agent, workers=workers, env=env, args=args, timeout=timeout,
         show=lambda event: write_pieces(lines.feed(event)),
     )  # fmt: skip
+    write_pieces(lines.rest())
+    return code
 
 
 def agents() -> list[str]:

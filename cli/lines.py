@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from cli.agent_lines import AgentLines, own_line
-from cli.terminal import dim, neutralise, prefix, split_sequence
+from cli.rewritten import ListedLine, OpenLine
+from cli.sequences import Filter, plain
+from cli.sgr import RESET, Attributes
+from cli.terminal import dim, prefix
 from cli.visible import one_line, visible
 
 Piece = tuple[int, bytes]
 """File descriptor (1 or 2) and what to write there."""
 
 _ERASE_LINE = b"\r\x1b[K"
+_SEQUENCES = re.compile(rb"\x1b\[[0-9;:]*[mK]")
+_COLUMNS = 80
+_LEAST_SHARE = 12
+"""Columns below which progress is not worth showing."""
 
 
 def payload(event: Mapping[str, Any]) -> bytes:
@@ -26,54 +35,94 @@ def payload(event: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How to write: with prefixes (several jobs), safe for a terminal, in colours, with times."""
+    """How to write: with prefixes (several jobs), which descriptors are terminals, in colours, with times."""
 
     prefixed: bool
-    safe: bool = False
+    terminals: frozenset[int] = frozenset()
     coloured: bool = False
     timestamps: bool = False
     own: bool = False
     """Whether an AI agent's own lines are shown instead of what they say."""
+    columns: Callable[[], int] = lambda: _COLUMNS
 
     @property
     def whole(self) -> bool:
         """Whether only whole lines are written."""
         return self.prefixed or self.timestamps
 
+    def colours(self, fd: int) -> bool:
+        """Whether colours are seen there."""
+        return self.coloured and fd in self.terminals
 
-@dataclass(slots=True)
-class _Line:
-    """A line that has no end yet, in the pieces in which it came: joined once, a long line costs linear time."""
 
-    pieces: list[bytes] = field(default_factory=list)
-    at: str = ""
-    """When its last piece was written."""
+class _Stream:
+    """One stream of one job: its filter, and what of it has no end yet."""
 
-    def take(self) -> bytes:
-        """Return it and begin a new one."""
-        line = b"".join(self.pieces)
-        self.pieces.clear()
-        return line
+    def __init__(self, style: Style, fd: int) -> None:
+        seen = fd in style.terminals
+        self.filter = Filter(coloured=style.colours(fd), erasing=seen, exact=not seen)
+        self.line = OpenLine() if seen else ListedLine()
+        self.attributes = Attributes()
+        self.interrupted = False
+        """Whether ado has written in its own colours since."""
+        self.at = ""
+        """When its last piece was written."""
 
 
 class Lines:
     """Turns events into pieces; partial lines are held until their end, or the end of their attempt.
 
-    A line that is rewritten by carriage returns is shown each time: on a terminal in its place, as long as nothing else
-    was written since, and elsewhere as lines.
+    Lines that are rewritten by carriage returns or erase-line are shown while they are written: on a terminal all
+    jobs' together in the last row, below the lines that have ended, and elsewhere each state as a line.
     """
 
     def __init__(self, style: Style) -> None:
         self._style = style
-        self._partial: dict[tuple[int, int], _Line] = {}
-        self._torn: dict[tuple[int, int], bytes] = {}
+        self._streams: dict[tuple[int, int], _Stream] = {}
         self._attempts: dict[int, int] = {}
         self._agents: dict[int, AgentLines] = {}
-        self._rewritten: tuple[int, int] | None = None
-        """Whose line stands on the terminal without an end."""
+        self._progress: dict[tuple[int, int], OpenLine] = {}
+        """The lines that are shown in the last row."""
+        self._drawn = 0
+        """The descriptor by which the last row was drawn; 0 where it is not there."""
+        self._stale = False
+        """Whether the last row shows less than it could."""
+        self._amid = 0
+        """The terminal on which the cursor stands amid a line that is no progress; 0 for none."""
 
     def feed(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         """Yield what to write for one event."""
+        yield from self._watched(self._event(event))
+        if self._stale:
+            yield from self._draw()
+
+    def rest(self) -> Iterator[Piece]:
+        """Yield the lines that have no end when nothing comes any more, and put the terminal in order."""
+        yield from self._watched(self._rest())
+        for (_, fd), stream in self._streams.items():
+            if stream.attributes and not stream.interrupted:
+                stream.interrupted = True
+                yield fd, RESET.encode()
+
+    def make_room(self) -> Iterator[Piece]:
+        """Yield what lets something else be written from the first column of a terminal on."""
+        yield from self._erase()
+        for (_, fd), stream in self._streams.items():
+            if stream.attributes and not stream.interrupted:
+                stream.interrupted = True
+                yield fd, RESET.encode()
+        if self._amid:
+            fd, self._amid = self._amid, 0
+            yield fd, b"\n"
+
+    def _watched(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """Follow where the cursor is."""
+        for fd, data in pieces:
+            yield fd, data
+            if fd in self._style.terminals and (seen := _SEQUENCES.sub(b"", data[-256:])):
+                self._amid = 0 if seen.endswith(b"\n") else fd
+
+    def _event(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         kind = event["type"]
         if kind == "output":
             yield from self._output(event, 1 if event["stream"] == "stdout" else 2, payload(event))
@@ -84,14 +133,13 @@ class Lines:
         if kind in ("finished", "requeued", "released") and event["job"] is not None:
             yield from self._flush(event["job"])
         if text := note(event):
-            yield from self._leave_rewritten()
-            yield 2, dim(visible(one_line(text)), coloured=self._style.coloured).encode() + b"\n"
+            yield from self.make_room()
+            quiet = dim(visible(one_line(plain(text))), coloured=self._style.colours(2))
+            yield 2, quiet.encode() + b"\n"
 
-    def rest(self) -> Iterator[Piece]:
-        """Yield the lines that have no end when nothing comes any more."""
-        for job in sorted({job for job, _ in [*self._partial, *self._torn]} | set(self._agents)):
+    def _rest(self) -> Iterator[Piece]:
+        for job in sorted({job for job, _ in self._streams} | set(self._agents)):
             yield from self._flush(job)
-        yield from self._leave_rewritten()
 
     def _agent(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         if self._style.own:
@@ -100,7 +148,7 @@ class Lines:
             return
         job = event["job"]
         if job not in self._agents:
-            self._agents[job] = AgentLines(whole=self._style.whole, live=self._style.safe)
+            self._agents[job] = AgentLines(whole=self._style.whole, live=self._style.terminals >= {1, 2})
         for fd, text in self._agents[job].feed(event):
             yield from self._said(event, fd, text)
 
@@ -109,94 +157,117 @@ class Lines:
         if fd == 1 or self._style.whole:
             yield from self._output(event, fd, text.encode("utf-8", "replace"))
         else:
-            quiet = dim(visible(one_line(text.rstrip("\n"))), coloured=self._style.coloured)
-            yield fd, quiet.encode() + (b"\n" if text.endswith("\n") else b"")
+            words = visible(one_line(plain(text.rstrip("\n"))))
+            yield fd, dim(words, coloured=self._style.colours(fd)).encode() + (b"\n" if text.endswith("\n") else b"")
 
     def _output(self, event: Mapping[str, Any], fd: int, data: bytes) -> Iterator[Piece]:
-        key = (event["job"], fd)
-        if not self._style.whole:
-            yield from self._stream(key, data)
-            return
         attempt = event.get("attempt")
         if attempt is not None and self._attempts.setdefault(event["job"], attempt) != attempt:
             self._attempts[event["job"]] = attempt
             yield from self._flush(event["job"])
-        line = self._partial.setdefault(key, _Line())
-        line.at = event["at"] or line.at
-        *ended, rest = data.split(b"\n")
+        key = (event["job"], fd)
+        if not self._style.whole and fd not in self._style.terminals:
+            yield fd, data
+            return
+        stream = self._streams.setdefault(key, _Stream(self._style, fd))
+        stream.at = event["at"] or stream.at
+        text = stream.filter.feed(data)
+        if self._style.whole:
+            yield from self._write(key, stream, text)
+        elif text:
+            yield fd, _as_it_comes(stream, text).encode()
+
+    def _write(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
+        """Yield the lines that end in a text, and show the one that goes on, if it is worth it."""
+        *ended, rest = text.split("\n")
         for piece in ended:
-            line.pieces.append(piece)
-            yield from self._write_line(key, line.take(), line.at)
-        if rest:
-            line.pieces.append(rest)
-            if b"\r" in rest:
-                yield from self._rewrite(key, line)
-
-    def _stream(self, key: tuple[int, int], data: bytes) -> Iterator[Piece]:
-        """Yield output as it comes; a control sequence that is cut in two waits for its other half."""
-        if not self._style.safe:
-            yield key[1], data
+            yield from self._write_line(key, stream, piece)
+        if isinstance(stream.line, ListedLine):
+            for state in stream.line.write(rest):
+                yield from self._line(key, stream, state)
             return
-        whole, torn = split_sequence(self._torn.pop(key, b"") + data)
-        if torn:
-            self._torn[key] = torn
-        if whole:
-            yield key[1], neutralise(whole)
+        stream.line.write(rest)
+        if rest and stream.line.rewritten:
+            self._progress[key] = stream.line
+            self._stale = True
 
-    def _rewrite(self, key: tuple[int, int], line: _Line) -> Iterator[Piece]:
-        """Show the states of a line that goes on; the last one is kept, because its end may be a line's end."""
-        *states, current = _states(line.take())
-        line.pieces.append(current)
-        if not self._style.safe:
-            for state in states:
-                yield key[1], self._line(key[0], state, line.at)
+    def _write_line(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
+        if isinstance(stream.line, ListedLine):
+            for state in [*stream.line.write(text), *stream.line.end()]:
+                yield from self._line(key, stream, state)
             return
-        shown = current.removesuffix(b"\r") or (states[-1] if states else b"")
-        if not shown:
+        stream.line.write(text)
+        self._progress.pop(key, None)
+        yield from self._line(key, stream, stream.line.end())
+
+    def _line(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
+        yield from self._erase()
+        data = text.encode("utf-8", "surrogateescape")
+        yield key[1], self._head(key, stream) + data + b"\n"
+
+    def _head(self, key: tuple[int, int], stream: _Stream) -> bytes:
+        job, fd = key
+        head = prefix(job, coloured=self._style.colours(fd)) if self._style.prefixed else b""
+        return head + (f"{stream.at} ".encode() if self._style.timestamps and stream.at else b"")
+
+    def _erase(self) -> Iterator[Piece]:
+        """Take the last row away, so that a line can stand there."""
+        if self._drawn:
+            fd, self._drawn, self._stale = self._drawn, 0, bool(self._progress)
+            yield fd, _ERASE_LINE
+
+    def _draw(self) -> Iterator[Piece]:
+        """Show the progress of all jobs in the last row, each in its share of the columns."""
+        self._stale = False
+        if not self._progress:
             return
-        if self._rewritten != key:
-            yield from self._leave_rewritten()
-        self._rewritten = key
-        yield key[1], _ERASE_LINE + self._line(key[0], shown, line.at)[:-1]
-
-    def _write_line(self, key: tuple[int, int], line: bytes, at: str) -> Iterator[Piece]:
-        states = _states(line)
-        if self._rewritten == key:  # its last state takes the place of the one before
-            self._rewritten = None
-            yield key[1], _ERASE_LINE
-        yield from self._leave_rewritten()
-        for state in states[-1:] if self._style.safe else states:
-            yield key[1], self._line(key[0], state, at)
-
-    def _leave_rewritten(self) -> Iterator[Piece]:
-        """End the line that stands on the terminal, so that nothing is written over it."""
-        if self._rewritten is not None:
-            fd, self._rewritten = self._rewritten[1], None
-            yield fd, b"\n"
-
-    def _line(self, job: int, line: bytes, at: str) -> bytes:
-        text = neutralise(line) if self._style.safe else line
-        stamp = f"{at} ".encode() if self._style.timestamps and at else b""
-        head = prefix(job, coloured=self._style.coloured) if self._style.prefixed else b""
-        return head + stamp + text + b"\n"
+        lines = sorted(self._progress.items(), key=itemgetter(0))
+        rows = [self._head(key, self._streams[key]).decode() + str(line) for key, line in lines]
+        self._drawn = next(reversed(self._progress))[1]
+        yield self._drawn, _ERASE_LINE + in_one_row(rows, self._style.columns() - 1).encode()
 
     def _flush(self, job: int) -> Iterator[Piece]:
         if agent := self._agents.pop(job, None):
             for fd, text in agent.flush():
                 yield from self._said({"job": job, "at": ""}, fd, text)
         for fd in (1, 2):
-            if torn := self._torn.pop((job, fd), b""):
-                yield fd, neutralise(torn)
-            line = self._partial.pop((job, fd), None)
-            if line is not None and line.pieces:
-                yield from self._write_line((job, fd), line.take(), line.at)
+            stream = self._streams.get((job, fd))
+            if stream is None:
+                continue
+            text = stream.filter.feed(b"", last=True)
+            if not self._style.whole:
+                if text:
+                    yield fd, _as_it_comes(stream, text).encode()
+                continue
+            if text:
+                yield from self._write((job, fd), stream, text)
+            if stream.line:
+                yield from self._write_line((job, fd), stream, "")
+            del self._streams[job, fd]
 
 
-def _states(line: bytes) -> list[bytes]:
-    """Return what a line shows one after the other, by its carriage returns; the last one keeps one that ends it."""
-    end = b"\r" if line.endswith(b"\r") else b""
-    *states, last = line.removesuffix(b"\r").split(b"\r")
-    return [*(state for state in states if state), last + end]
+def _as_it_comes(stream: _Stream, text: str) -> str:
+    """Return output with the colours that held before ado wrote something of its own."""
+    before = str(stream.attributes) if stream.interrupted else ""
+    stream.interrupted = False
+    stream.attributes.read(text)
+    return before + text
+
+
+def in_one_row(texts: Sequence[str], columns: int) -> str:
+    """Return texts beside each other; where they are too wide, each gets its share, and some may be only counted."""
+    from wcwidth import clip, width
+
+    gap = "  "
+    widths = [width(text) for text in texts]
+    if sum(widths) + len(gap) * (len(texts) - 1) <= columns:
+        return gap.join(texts)
+    most = max(1, (columns + len(gap)) // (_LEAST_SHARE + len(gap)))
+    kept = texts if len(texts) <= most else texts[: max(1, most - 1)]
+    more = f"+{len(texts) - len(kept)}" if len(kept) < len(texts) else ""
+    room = columns - (len(more) + len(gap) if more else 0)
+    share = max(1, (room + len(gap)) // len(kept) - len(gap))
+    return gap.join([*(clip(text, 0, share) for text in kept), *([more] if more else [])])
 
 
 class LastLines:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Callable
 
 from app.rpc.client import CallError, Client, Unreachable
-from cli.output import talk
 
 _QUIET_SECONDS = 5.0
 _AGAIN_SECONDS = 10.0  # with a thousand viewers a replica answers a hundred such questions a second
@@ -17,7 +17,8 @@ _AGAIN_SECONDS = 10.0  # with a thousand viewers a replica answers a hundred suc
 class Silence:
     """Asks the server what is wrong with it while nothing comes, and says so once."""
 
-    def __init__(self) -> None:
+    def __init__(self, talk: Callable[[str], None]) -> None:
+        self._talk = talk
         self._heard_at = time.monotonic()
         self._said = ""
 
@@ -38,7 +39,8 @@ class Silence:
 
     def _say(self, problem: str) -> None:
         if problem and problem != self._said:
-            talk(f"ado: the server's database {problem}; nothing new comes until that is over, and nothing is lost")
+            until = "nothing new comes until that is over, and nothing is lost"
+            self._talk(f"ado: the server's database {problem}; {until}")
         elif self._said and not problem:
-            talk("ado: the server's database takes writes again")
+            self._talk("ado: the server's database takes writes again")
         self._said = problem

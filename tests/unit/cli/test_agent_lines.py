@@ -22,7 +22,7 @@ EDITED = agent("tool_end", **EDIT, ok=True, added=10, removed=2)
 BASH = {"toolId": "2", "tool": "Bash", "kind": "bash", "title": "make test"}
 RAN = agent("tool_end", **BASH, ok=True, exitCode=0)
 END = {"type": "finished", "job": 0, "attempt": 1, "outcome": "succeeded", "at": "T"}
-TERMINAL, PIPE, MANY = Style(False, safe=True), Style(False), Style(True)
+TERMINAL, PIPE, MANY = Style(False, terminals=frozenset({1, 2})), Style(False), Style(True)
 
 
 def test_words_stream_and_a_tool_is_one_line():

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from cli.lines import LastLines, Lines, Style
 
+TERMINALS = frozenset({1, 2})
+_ERASE = b"\r\x1b[K"
+
 
 def output(data, *, job=0, stream="stdout"):
     return {"type": "output", "job": job, "attempt": 1, "stream": stream, "data": data, "at": "T"}
@@ -43,12 +46,26 @@ def test_stderr_goes_to_stderr():
     assert pieces == [(2, b"[0] e\n")]
 
 
-def test_control_sequences_are_shown_on_a_terminal_but_colours_pass():
-    lines = Lines(Style(prefixed=False, safe=True))
-    assert (
-        written(lines, output("\x1b[31mred\x1b[0m\t\x1b]0;title\x07\r\n"))
-        == b"\x1b[31mred\x1b[0m\t\\x1b]0;title\\x07\r\n"
-    )
+def test_control_sequences_are_dropped_on_a_terminal_but_colours_pass():
+    lines = Lines(Style(prefixed=False, terminals=TERMINALS, coloured=True))
+    assert written(lines, output("\x1b[31mred\x1b[0m\t\x1b]0;title\x07\r\n")) == b"\x1b[31mred\x1b[0m\t\r\n"
+
+
+def test_where_no_colours_are_wanted_none_pass():
+    lines = Lines(Style(prefixed=False, terminals=TERMINALS))
+    assert written(lines, output("\x1b[31mred\x1b[0m\x1b[K\n")) == b"red\x1b[K\n"
+
+
+def test_lines_of_several_jobs_hold_no_sequences_where_no_terminal_is():
+    lines = Lines(Style(prefixed=True))
+    raw = {**output(base64.b64encode(b"\x1b[31m\xffred\x1b[0m\x1b[K\n").decode()), "encoding": "base64"}
+    assert written(lines, raw) == b"[0] \xffred\n"
+
+
+def test_stderr_is_safe_on_a_terminal_although_stdout_is_none():
+    lines = Lines(Style(prefixed=False, terminals=frozenset({2})))
+    assert [*lines.feed(output("\x1b[2Ja\n", stream="stderr"))] == [(2, b"a\n")]
+    assert [*lines.feed(output("\x1b[2Ja\n"))] == [(1, b"\x1b[2Ja\n")]
 
 
 def test_what_happened_to_an_attempt_is_told_on_stderr():
@@ -78,23 +95,18 @@ def pieces(style, *events):
 @pytest.mark.parametrize("cut", range(1, 9))
 def test_a_colour_that_is_cut_in_two_reaches_a_terminal_whole(cut):
     text = "A\x1b[1;31mred"
-    style = Style(prefixed=False, safe=True)
-    assert pieces(style, output(text[:cut]), output(text[cut:])) == text.encode()
+    style = Style(prefixed=False, terminals=TERMINALS, coloured=True)
+    assert pieces(style, output(text[:cut]), output(text[cut:])) == text.encode() + b"\x1b[0m"
 
 
 def test_a_colour_waits_for_its_rest_through_the_other_streams_output():
-    style = Style(prefixed=False, safe=True)
+    style = Style(prefixed=False, terminals=TERMINALS, coloured=True)
     got = pieces(style, output("\x1b[3"), output("err", stream="stderr"), output("1mred"))
-    assert got == b"err\x1b[31mred"
+    assert got == b"err\x1b[31mred\x1b[0m"
 
 
-def test_the_beginning_of_a_sequence_at_the_end_is_shown():
-    assert pieces(Style(prefixed=False, safe=True), output("end\x1b[3")) == b"end\\x1b[3"
-
-
-def test_what_only_looks_like_the_beginning_of_a_sequence_is_not_held_back_for_ever():
-    lines = Lines(Style(prefixed=False, safe=True))
-    assert len(written(lines, output("\x1b[" + "1;" * 1000))) > 1000
+def test_the_beginning_of_a_sequence_at_the_end_is_dropped():
+    assert pieces(Style(prefixed=False, terminals=TERMINALS), output("end\x1b[3")) == b"end"
 
 
 def test_a_last_line_without_an_end_has_its_time():
@@ -110,17 +122,58 @@ def test_progress_is_shown_while_it_is_written_and_keeps_its_prefix():
 
 
 def test_on_a_terminal_progress_is_rewritten_in_its_place():
-    lines = Lines(Style(prefixed=True, safe=True))
+    lines = Lines(Style(prefixed=True, terminals=TERMINALS))
     assert written(lines, output("10%\r")) == b"\r\x1b[K[0] 10%"
     assert written(lines, output("20%\r")) == b"\r\x1b[K[0] 20%"
-    assert written(lines, output("other\n", job=1)) == b"\n[1] other\n"
+    assert written(lines, output("other\n", job=1)) == b"\r\x1b[K[1] other\n\r\x1b[K[0] 20%"
     assert written(lines, output("30%\r")) == b"\r\x1b[K[0] 30%"
     assert written(lines, output("done\n")) == b"\r\x1b[K[0] done\n"
 
 
+def test_progress_of_several_jobs_stands_side_by_side():
+    lines = Lines(Style(prefixed=True, terminals=TERMINALS))
+    assert written(lines, output("10%\r")) == b"\r\x1b[K[0] 10%"
+    assert written(lines, output("45%\r", job=2)) == b"\r\x1b[K[0] 10%  [2] 45%"
+    assert written(lines, output("20%\r")) == b"\r\x1b[K[0] 20%  [2] 45%"
+    assert written(lines, output("\n")) == b"\r\x1b[K[0] 20%\n\r\x1b[K[2] 45%"
+
+
+def test_progress_never_takes_more_than_one_row():
+    lines = Lines(Style(prefixed=True, terminals=TERMINALS, columns=lambda: 20))
+    assert written(lines, output("x" * 100 + "\r")) == b"\r\x1b[K[0] " + b"x" * 15
+    many = [output(f"{job}%\r", job=job) for job in range(1, 9)]
+    assert written(lines, *many).split(_ERASE)[-1] == b"[0] xxxxxxxxxxx  +8"
+
+
+def test_the_whole_line_comes_with_its_end_however_wide_it_is():
+    lines = Lines(Style(prefixed=True, terminals=TERMINALS, columns=lambda: 20))
+    assert written(lines, output("a\r" + "x" * 100 + "\n")) == b"[0] " + b"x" * 100 + b"\n"
+
+
+def test_erase_line_takes_away_what_was_longer():
+    lines = Lines(Style(prefixed=True, terminals=TERMINALS))
+    assert written(lines, output("100 files\r\x1b[Kdone\n")) == b"[0] done\n"
+    assert written(lines, output("100 files\x1b[2K\rdone\n")) == b"[0] done\n"
+    assert written(lines, output("100 files\rdone\n")) == b"[0] donefiles\n"
+
+
+def test_a_colour_never_leaks_into_the_lines_of_another_job():
+    lines = Lines(Style(prefixed=True, terminals=TERMINALS, coloured=True))
+    assert written(lines, output("\x1b[31mred\n")).endswith(b" \x1b[31mred\x1b[0m\n")
+    assert written(lines, output("plain\n", job=1)).endswith(b"[1]\x1b[0m plain\n")
+    assert written(lines, output("still red\n")).endswith(b" \x1b[31mstill red\x1b[0m\n")
+
+
+def test_what_ado_says_stands_in_a_row_of_its_own_and_in_no_colour_of_a_job():
+    lines = Lines(Style(prefixed=False, terminals=TERMINALS, coloured=True))
+    said = {"type": "cancel_requested", "job": None, "reason": None}
+    shown = b"".join(data for event in (output("\x1b[31mred"), said, output("on")) for _, data in lines.feed(event))
+    assert shown == b"\x1b[31mred\x1b[0m\n\x1b[2mado: cancelled\x1b[0m\n\x1b[31mon"
+
+
 @given(st.text(alphabet="ab\r\n", max_size=30), st.lists(st.integers(0, 30), max_size=5))
 def test_no_cut_breaks_the_rendering_on_a_terminal(text, cuts):
-    style = Style(prefixed=True, safe=True)
+    style = Style(prefixed=True, terminals=TERMINALS)
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     parts = [text[low:high] for low, high in itertools.pairwise(edges)]
     shown = pieces(style, *(output(part) for part in parts))
@@ -141,7 +194,7 @@ def test_an_end_of_line_of_two_bytes_is_one_end_of_line():
 
 
 def test_a_carriage_return_alone_shows_nothing():
-    for style in (Style(prefixed=True, safe=True), Style(prefixed=True)):
+    for style in (Style(prefixed=True, terminals=TERMINALS), Style(prefixed=True)):
         assert written(Lines(style), output("\r"), output("\r")) == b""
 
 
