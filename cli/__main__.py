@@ -154,14 +154,12 @@ def _with_stdin(arguments: list[str]) -> list[str]:
 
 
 def _report(error: Any, arguments: list[str]) -> int:
-    from cli.output import OutputLost, talk
+    from cli.output import OutputLost, talk, talk_json
 
     if isinstance(error, OutputLost):
         _drop_output()
     if _wants_json(arguments):
-        import orjson
-
-        talk(orjson.dumps(error.as_json()).decode())
+        talk_json(error.as_json())
     else:
         for line in (error.message, error.next_step):
             talk(f"ado: {line}")

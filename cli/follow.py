@@ -219,7 +219,7 @@ class Follower:
         if view.json_lines or view.raw or view.silent:
             return
         if view.jobs > 1:
-            for line in summary(task):
+            for line in summary(task, sys.stderr):
                 self._talk(line)
         elif said := sentence(task):
             self._talk(f"ado: {said}")

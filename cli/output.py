@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import orjson
 from cyclopts import Parameter
 
-from cli import exits
+from cli import exits, layout
 from cli.errors import CliError
-from cli.terminal import is_terminal
+from cli.layout import wrap
+from cli.terminal import columns, is_terminal
 from cli.visible import one_line, visible, visible_json, visible_text
 
 Output = Literal["text", "json", "jsonl", "name"]
@@ -24,21 +24,32 @@ Form = Annotated[Output, Parameter(name=["--output", "-o"])]
 def talk(line: str) -> None:
     """Say something to the person; not part of the data."""
     with contextlib.suppress(OSError, ValueError):  # there is nobody left to tell
-        print(visible(one_line(line)), file=sys.stderr, flush=True)
+        print("\n".join(wrap(visible(one_line(line)), room(sys.stderr))), file=sys.stderr, flush=True)
+
+
+def talk_json(value: Any) -> None:
+    """Say something to a program."""
+    with contextlib.suppress(OSError, ValueError):
+        print(visible_json(orjson.dumps(value).decode()), file=sys.stderr, flush=True)
+
+
+def room(stream: IO[str]) -> int | None:
+    """Return how many columns a stream has; None where it is no terminal, and lines are as long as they are."""
+    return columns() if is_terminal(stream) else None
 
 
 def write_line(line: str) -> None:
-    """Write a line of text for a person: harmless to a terminal, and cut to its width."""
+    """Write a line of text for a person: harmless to a terminal, and broken at words where it is too wide for it."""
     write_lines([line])
 
 
 def write_lines(lines: Sequence[str], paint: Callable[[str], str] = str) -> None:
     """Write lines of text for a person; ``paint`` adds ado's own colours, which no line may bring along."""
-    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    width = room(sys.stdout)
     with _stdout_may_fail():
         for line in lines:
-            text = visible(one_line(line))
-            print(paint(text[: width - 1] + "…" if width and len(text) > width else text))
+            for part in wrap(visible(one_line(line)), width):
+                print(paint(part))
         sys.stdout.flush()
 
 
@@ -125,7 +136,6 @@ def shortened(names: Sequence[str], most: int = 5) -> str:
     return ", ".join([*names[:most], *([f"… and {len(names) - most} more"] if len(names) > most else [])])
 
 
-def table(rows: list[list[str]]) -> list[str]:
-    """Align cells in columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def table(rows: Sequence[Sequence[str]], stream: IO[str] | None = None) -> list[str]:
+    """Align cells in columns that fit where they are written: stdout, if no other stream is given."""
+    return layout.table(rows, room(stream or sys.stdout))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 from cli.ending import explanation, sentence
 from cli.exits import first_failed
@@ -19,7 +19,7 @@ def seconds(job: Mapping[str, Any]) -> str:
     return f"{took.total_seconds():.1f}s"
 
 
-def summary(task: Mapping[str, Any]) -> list[str]:
+def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]:
     """Return the lines of the table, and which job failed first."""
     rows = [["job", "worker", "state", "time", "exit", "reason"]]
     rows += [
@@ -33,7 +33,7 @@ def summary(task: Mapping[str, Any]) -> list[str]:
         ]
         for job in task["jobs"]
     ]
-    lines = table(rows)
+    lines = table(rows, stream)
     if failed := first_failed(task):
         lines.append(f"first failed: job {failed['job']} ({failed.get('reason')}): {explanation(task, failed)}")
     elif said := sentence(task):

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.rpc.client import HttpClient
 from cli import durations, exits
+from cli.ages import ago
 from cli.connection import Options, choose, http, task_id
 from cli.errors import usage
 from cli.output import table, talk, write_json, write_lines
@@ -59,7 +60,7 @@ def audit(
 
 def _cell(entry: dict[str, Any], name: str) -> str:
     value = str(entry.get(name, "-"))
-    return value[:19] if name == "at" else value
+    return ago(value) if name == "at" else value
 
 
 def _entries(client: HttpClient, wish: dict[str, Any], most: int | None) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from app.rpc.client import CallError, Unreachable
 from cli import exits, refs
-from cli.ages import ago
+from cli.ages import ago, when
 from cli.answers import until_answered
 from cli.calls import socket
 from cli.confirmation import agreed
@@ -37,7 +37,7 @@ def _first_line(text: str, length: int = 50) -> str:
 def _show(task: dict[str, Any], options: Options) -> None:
     trusts = ["trusts the project"] if task.get("trustProject") else []
     creator = [f"by {task['createdBy']}"] if task.get("createdBy") else []
-    times = [f"{name} {task.get(f'{name}At', '-')}" for name in ("created", "started", "finished")]
+    times = [f"{name} {when(task.get(f'{name}At'))}" for name in ("created", "started", "finished")]
     jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
     lines = [
         "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator, *trusts]),

@@ -14,6 +14,7 @@ from cyclopts import App
 
 from app.token_file import NewFile
 from cli import durations, exits
+from cli.ages import when
 from cli.connection import Options, choose, http
 from cli.errors import CliError, usage
 from cli.output import write_items, write_one
@@ -83,7 +84,9 @@ def create(
         made = _make(wish, dsn, options)
         if file is not None:
             _keep(file, made)
-    what = f"{made['tokenId']} ({made['role']}, expires {made.get('expiresAt') or 'never'})"
+    what = (
+        f"{made['tokenId']} ({made['role']}, expires {when(made['expiresAt']) if made.get('expiresAt') else 'never'})"
+    )
     said = f"{what}; it is not shown again" if to is None else f"{what} is in {to}"
     if to is None:
         _keep_private(1)
@@ -155,9 +158,13 @@ def list_(*, dsn: str | None = None, options: Options = _NO_OPTIONS) -> int:
         found = http(choose(options)).query("tokens.list")
     rows = [["token", "role", "user", "name", "worker", "created", "by", "last used", "expires", "revoked"]]
     columns = ("user", "name", "workerId", "createdAt", "createdBy", "lastUsedAt", "expiresAt", "revokedAt")
-    rows += [[t["tokenId"], t["role"], *(t.get(column) or "-" for column in columns)] for t in found["items"]]
+    rows += [[t["tokenId"], t["role"], *(_cell(t, column) for column in columns)] for t in found["items"]]
     write_items(found, options.output, "tokenId", rows)
     return exits.SUCCESS
+
+
+def _cell(token: Mapping[str, Any], name: str) -> str:
+    return when(token.get(name)) if name.endswith("At") else token.get(name) or "-"
 
 
 @tokens.command

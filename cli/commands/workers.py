@@ -23,7 +23,7 @@ workers = App(name="workers", help="Show, drain and scale workers.", help_format
 def _rows(found: list[dict[str, Any]]) -> list[list[str]]:
     rows = [["worker", "state", "slots", "jobs", "sandbox", "offers", "host"]]
     for worker in found:
-        held = ",".join(job["jobId"].removeprefix("task-") for job in worker["jobs"]) or "-"
+        held = ", ".join(job["jobId"].removeprefix("task-") for job in worker["jobs"]) or "-"
         slots, offered = str(worker["slots"]), ", ".join(offers(worker))
         sandbox = (worker.get("labels") or {}).get("sandbox", "-")
         rows.append([worker["workerId"], worker["state"], slots, held, sandbox, offered, worker.get("host") or "-"])
