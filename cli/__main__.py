@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 _OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO})
+_LONGEST_MESSAGE = 1000
 
 
 def main() -> None:
@@ -122,7 +123,9 @@ def _in_words(error: Exception) -> Any:
     if isinstance(error, OSError) and error.filename is None and error.errno in _OF_WRITING:
         return OutputLost(error)  # written by the parser of options, which prints versions and help itself
     if isinstance(error, OSError):
-        return CliError(f"the system refused: {error}", "see the message", INFRASTRUCTURE, "system")
+        from cli.system_errors import refused
+
+        return refused(error)
     message = f"a mistake of ado's own: {type(error).__name__}: {error}"
     return CliError(message, "ADO_DEBUG=1 shows where; please report it", INFRASTRUCTURE, "internal")
 
@@ -161,9 +164,14 @@ def _report(error: Any, arguments: list[str]) -> int:
     if _wants_json(arguments):
         talk_json(error.as_json())
     else:
-        for line in (error.message, error.next_step):
+        for line in (_cut(error.message), error.next_step):
             talk(f"ado: {line}")
     return int(error.exit_code)
+
+
+def _cut(message: str) -> str:
+    """Return a message without the middle of what is longer than a screen: it quotes what was typed."""
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:400]} … {message[-400:]}"
 
 
 def _wants_json(arguments: list[str]) -> bool:

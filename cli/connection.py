@@ -16,6 +16,7 @@ from app.rpc.client import HttpClient
 from app.rpc.client_tls import TrustUnusable, is_clear_text
 from app.token_file import Exposed, read_token
 from cli import contexts, exits, plane
+from cli.addresses import check_origin, check_token, origins
 from cli.calls import check
 from cli.contexts import Server
 from cli.errors import CliError, usage
@@ -57,13 +58,14 @@ def choose(options: Options, *, start: bool = False) -> Server:
 
 
 def _chosen(options: Options, *, start: bool) -> Server:
-    environ = {} if options.context else os.environ  # a context that is named by a flag brings its own token
+    environ = (
+        {} if options.context is not None else os.environ
+    )  # a context that is named by a flag brings its own token
     ca = options.ca or environ.get("ADO_CA") or None
     token = _given_token(options, environ)
     if url := options.url or environ.get("ADO_URL"):
         known = _known(url)
-        urls = tuple(part.strip() for part in url.split(",") if part.strip())
-        return Server(urls, token or known.token, ca=ca or known.ca)
+        return Server(origins(url), token or known.token, ca=ca or known.ca)
     if found := contexts.named(options.context):
         return replace(found, token=token or found.token, ca=ca or found.ca)
     running = plane.ensure(talk) if start else plane.find()
@@ -73,7 +75,11 @@ def _chosen(options: Options, *, start: bool) -> Server:
 
 
 def check_transport(server: Server) -> None:
-    """Refuse a CA that cannot be used, and warn of a token that others can read on its way."""
+    """Refuse what no request can be sent with, and warn of a token that others can read on its way."""
+    for url in server.urls:
+        check_origin(url)
+    if server.token:
+        check_token(server.token)
     if any(url.startswith("https:") for url in server.urls):
         try:
             server.trust.context()
@@ -114,12 +120,12 @@ def _token_in(path: Path) -> str:
 
 def _known(url: str) -> Server:
     """Return what is known of these origins, from the embedded control plane or a context."""
-    origins = {part.strip() for part in url.split(",") if part.strip()}
+    given = set(origins(url))
     running = plane.find()
-    if running and origins <= set(running.urls):
+    if running and given <= set(running.urls):
         return Server(running.urls, running.token)
     contents = contexts.load()["contexts"]
-    found = next((name for name, entry in contents.items() if origins <= set(entry["urls"])), None)
+    found = next((name for name, entry in contents.items() if given <= set(entry["urls"])), None)
     return (contexts.named(found) if found is not None else None) or Server((), None)
 
 
@@ -130,9 +136,9 @@ def http(server: Server, timeout: float = 10.0) -> HttpClient:
 
 def task_id(text: str) -> str:
     """Return a task's id; ``123`` is short for ``task-123``. Raises CliError for what is no id."""
-    found = re.fullmatch(r"(?:task-)?([0-9]+)", text)
+    found = re.fullmatch(r"(?:task-)?([0-9]{1,18})", text)
     if found is None:
-        number = re.search(r"[0-9]+", text)
+        number = re.search(r"(?<![0-9])[0-9]{1,18}(?![0-9])", text)
         meant = f"did you mean task-{number[0]}? " if number else ""
         step = f"{meant}ids look like task-12; ado tasks lists them"
         raise CliError(f"there is no task {text!r}", step, exits.UNKNOWN, "no_such_task")

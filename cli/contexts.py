@@ -76,7 +76,7 @@ def save(content: dict[str, Any]) -> None:
 def named(name: str | None) -> Server | None:
     """Return the context of that name, or with None the current one; None when there is none."""
     content = load()
-    chosen = name or content.get("current")
+    chosen = content.get("current") if name is None else name
     if chosen is None:
         return None
     entry = content["contexts"].get(chosen)

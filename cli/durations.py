@@ -15,7 +15,7 @@ def parse(text: str) -> float:
     """Return seconds. Raises CliError for a number without a unit: 30 is seconds to some and days to others."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
             raise usage(f"the duration {text} has no unit", f"write {text}s, {text}m, {text}h or {text}d")
         raise usage(f"{text!r} is not a duration", "write 30d, 12h, 10m, 5s or 1h30m")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)

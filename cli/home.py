@@ -7,6 +7,7 @@ must be the user's own, or root's, and nobody else may write into it.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -20,30 +21,43 @@ _ELSEWHERE = "name a directory of your own with ADO_HOME"
 def home() -> Path:
     """Return the directory of the embedded control plane's state, made or not. Raises CliError."""
     directory = _chosen()
+    if not directory.is_absolute():
+        raise usage("no home directory is known for this user", "set HOME, or ADO_HOME to a directory of your own")
     try:
         check_owner(directory, directory.lstat())
         found = directory.stat()
         check_owner(directory, found)
     except Foreign as error:
         raise usage(f"the state in {directory} is not used: {error.strerror}", _ELSEWHERE) from error
-    except OSError:
-        return directory  # it is not there yet, or whoever uses it says what is wrong
+    except FileNotFoundError:
+        return directory  # it is not there yet
+    except OSError as error:
+        raise usage(f"the state in {directory} cannot be used: {error.strerror}", _ELSEWHERE) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise usage(f"the state in {directory} cannot be used: it is not a directory", _ELSEWHERE)
     if found.st_mode & stat.S_IWOTH:
         raise usage(
             f"the state in {directory} is not used: every user may write into it",
-            f"chmod go-w {directory}, or {_ELSEWHERE}",
+            f"chmod go-w {shlex.quote(str(directory))}, or {_ELSEWHERE}",
         )
     return directory
 
 
 def _chosen() -> Path:
     if chosen := os.environ.get("ADO_HOME"):
-        return Path(chosen).expanduser().absolute()
+        return _expanded(chosen).absolute()
     if os.geteuid() == 0 and sys.platform == "linux":
         return Path("/var/lib/ado")  # root's own directory is closed to the user that Postgres runs as
     import platformdirs
 
     return Path(platformdirs.user_data_dir("ado", appauthor=False))
+
+
+def _expanded(chosen: str) -> Path:
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError:  # ~NAME of a user that there is not
+        raise usage(f"the state in {chosen} cannot be used: there is no such user", _ELSEWHERE) from None
 
 
 def config_file() -> Path:
@@ -54,7 +68,13 @@ def config_file() -> Path:
 def ensure_home() -> Path:
     """Make the directory if it is not there; others may pass through root's, because Postgres must."""
     directory = home()
-    directory.mkdir(parents=True, exist_ok=True, mode=0o755 if os.geteuid() == 0 else 0o700)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o755 if os.geteuid() == 0 else 0o700)
+    except OSError as error:
+        why = "it is a link to nowhere" if directory.is_symlink() else error.strerror
+        raise usage(f"the state in {directory} cannot be kept: {why}", _ELSEWHERE) from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise usage(f"the state in {directory} cannot be kept: it cannot be written to", _ELSEWHERE)
     found = directory.stat()
     if found.st_uid == os.geteuid() and found.st_mode & stat.S_IWGRP:
         directory.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IWGRP)

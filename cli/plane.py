@@ -18,16 +18,19 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.private import open_log
 from app.program import module
 from cli import exits
 from cli.errors import CliError
 from cli.home import ensure_home, home
+from cli.plane_options import PlaneOptions
 
 LOCK, STARTER, STATE, LOG = "plane.lock", "plane.start", "plane.json", "plane.log"
 _READY_SECONDS = 300.0  # only a machine that is overloaded takes long; a start that failed is noticed at once
 _STOP_SECONDS = 60.0
+_ANY = PlaneOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,24 @@ class Plane:
     version: str
     pid: int
     processes: list[dict[str, Any]]
+    max_workers: int | None = None
+    database: str | None = None
+    """A database that is not its own, without the password."""
 
     @property
     def token(self) -> str:
-        """The administrator's token."""
-        return self.token_file.read_text("utf-8").strip()
+        """The administrator's token. Raises CliError."""
+        try:
+            return self.token_file.read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            why = f"the token of the control plane here cannot be read: {error}"
+            step = "ado down, then ado up --detach: it writes another one"
+            raise CliError(why, step, exits.INFRASTRUCTURE, "plane_failed") from error
+
+    @property
+    def options(self) -> PlaneOptions:
+        """What it runs with."""
+        return PlaneOptions(len(self.urls), urlsplit(self.urls[0]).port, self.max_workers, self.database)
 
 
 def version() -> str:
@@ -66,12 +82,16 @@ def try_lock(path: Path) -> int | None:
 
 def running() -> bool:
     """Whether a control plane of this home runs, ready or not."""
-    if not (home() / LOCK).exists():
+    try:
+        descriptor = os.open(home() / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
-    lock = try_lock(home() / LOCK)
-    if lock is None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    os.close(lock)
+    finally:
+        os.close(descriptor)
     return False
 
 
@@ -79,27 +99,37 @@ def find() -> Plane | None:
     """Return the control plane that is ready, or None."""
     if not running():
         return None
+    return _state()
+
+
+def _state() -> Plane | None:
+    """Return what the state file says, or None where there is none that makes sense."""
     try:
         state = json.loads((home() / STATE).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return Plane(
-        tuple(state["urls"]),
-        Path(state["tokenFile"]),
-        state["dsn"],
-        state["version"],
-        state["pid"],
-        state["processes"],
-    )
+        urls, processes = [str(url) for url in state["urls"]], state["processes"]
+        if not urls or not all({"role", "pid"} <= process.keys() for process in processes):
+            return None
+        return Plane(
+            tuple(urls),
+            Path(state["tokenFile"]),
+            str(state["dsn"]),
+            str(state["version"]),
+            int(state["pid"]),
+            processes,
+            state.get("maxWorkers"),
+            state.get("database"),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # of another release, or half written by hand
 
 
-def ensure(announce: Callable[[str], None], replicas: int | None = None) -> Plane:
+def ensure(announce: Callable[[str], None], options: PlaneOptions = _ANY) -> Plane:
     """Return the running control plane, starting one in the background when there is none. Raises CliError."""
     ensure_home()
     with _starting(announce) as there:
         if there is None:
             announce(f"ado: starting a control plane on this machine (state in {home()}; stop it with: ado down)")
-        found = there or _start(replicas)
+        found = there or _start(options)
     if found.version != version():
         raise CliError(
             f"the control plane that runs here is ado {found.version}, this is {version()}",
@@ -107,6 +137,8 @@ def ensure(announce: Callable[[str], None], replicas: int | None = None) -> Plan
             exits.INFRASTRUCTURE,
             "version_mismatch",
         )
+    if there is not None:
+        options.check(there.options, there.urls[0])
     return found
 
 
@@ -133,11 +165,9 @@ def _starting(announce: Callable[[str], None]) -> Iterator[Plane | None]:
         os.close(lock)
 
 
-def _start(replicas: int | None) -> Plane:
+def _start(options: PlaneOptions) -> Plane:
     log = home() / LOG
-    command = module("cli", "up", "--foreground")
-    if replicas is not None:
-        command += ["--replicas", str(replicas)]
+    command = module("cli", "up", "--foreground", *options.arguments())
     with os.fdopen(open_log(log), "ab") as output:
         began = output.tell()
         process = subprocess.Popen(
@@ -175,10 +205,15 @@ def stop() -> bool:
     """Stop the control plane of this home and wait for its end; False when none runs."""
     if not running():
         return False
-    pid = json.loads((home() / STATE).read_text("utf-8"))["pid"] if (home() / STATE).exists() else None
-    if pid is None:
-        raise CliError("the control plane is still starting", "try again in a moment", exits.INFRASTRUCTURE)
-    os.kill(pid, signal.SIGTERM)
+    found = _state()
+    if found is None:
+        what = "the control plane is still starting, or its state cannot be read"
+        step = f"try again in a moment, or end the process that holds {home() / LOCK} (fuser names it)"
+        raise CliError(what, step, exits.INFRASTRUCTURE)
+    pid = found.pid
+    if pid > 1:  # no process group, and not the system's first process
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended meanwhile
+            os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + _STOP_SECONDS
     while running():
         if time.monotonic() > end:

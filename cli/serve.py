@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -10,26 +11,41 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from cli import exits, here, plane
 from cli.errors import CliError, fail, usage
 from cli.home import ensure_home
 from cli.output import Form, talk, write_one
+from cli.plane_options import DEFAULT_REPLICAS, DEFAULT_WORKERS, PlaneOptions
+from cli.system_errors import refused
 from cli.work import work
 
 _FIRST_LOOK_SECONDS = 10.0
 _LOOK_SECONDS = 60.0
+_OF_LISTENING = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL, errno.EPERM)
 
 Hidden = Parameter(show=False)
+
+
+def _is_open(_type: object, fd: int | None) -> None:
+    """Refuse a number that is no open descriptor of this process."""
+    if fd is not None:
+        try:
+            os.fstat(fd)
+        except (OSError, OverflowError):
+            raise ValueError(f"{fd} is no open descriptor") from None
+
+
+Descriptor = Annotated[int | None, Parameter(show=False, validator=_is_open)]
 
 
 def up(
     *,
     detach: bool = False,
-    replicas: int | None = None,
-    port: int = 0,
-    max_workers: int = 8,
+    replicas: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=64))] = None,
+    port: Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65535))] = None,
+    max_workers: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1000))] = None,
     foreground: Annotated[bool, Hidden] = False,
     output: Form = "text",
 ) -> int:
@@ -40,20 +56,22 @@ def up(
     detach
         Return when it is ready and leave it running.
     replicas
-        API processes, each on a port of its own.
+        API processes, each on a port of its own; 1 otherwise.
     port
         Port of the first API process; a free one is taken otherwise.
     max_workers
-        Most worker processes at once.
+        Most worker processes at once; 8 otherwise.
     """
+    dsn = os.environ.get("ADO_DSN")
+    options = PlaneOptions(replicas, port, max_workers, _shown(dsn) if dsn else None)
     if detach:
-        found = plane.ensure(talk, replicas)
+        found = plane.ensure(talk, options)
         write_one(_shape(found), output, "url", said=f"ready at {found.urls[0]}")
         return exits.SUCCESS
-    return _run_plane(replicas or 1, port, max_workers, quiet=foreground)
+    return _run_plane(options, quiet=foreground)
 
 
-def _run_plane(replicas: int, port: int, max_workers: int, *, quiet: bool) -> int:
+def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
     from app import logs
     from app.control.plane import ControlPlane, PlaneSettings
     from db.errors import DatabaseError
@@ -61,6 +79,8 @@ def _run_plane(replicas: int, port: int, max_workers: int, *, quiet: bool) -> in
     home = ensure_home()
     # Never closed: the kernel lets go of it last, so who waits for the lock finds no process either.
     if plane.try_lock(home / plane.LOCK) is None:
+        if (found := plane.find()) is not None:
+            options.check(found.options, found.urls[0])
         raise CliError("a control plane runs already", "see: ado status; stop it with: ado down", exits.FAILED)
     (home / plane.STATE).unlink(missing_ok=True)  # of one that was killed
     if quiet:
@@ -68,15 +88,23 @@ def _run_plane(replicas: int, port: int, max_workers: int, *, quiet: bool) -> in
     stopping = threading.Event()
     _on_signals(stopping)
     settings = PlaneSettings(
-        home, home / plane.STATE, plane.version(), replicas, port, max_workers, os.environ.get("ADO_DSN", "")
-    )
+        home, home / plane.STATE, plane.version(), options.replicas or DEFAULT_REPLICAS, options.port or 0,
+        options.max_workers or DEFAULT_WORKERS, os.environ.get("ADO_DSN", ""),
+    )  # fmt: skip
     try:
         ControlPlane(settings).run(stopping, lambda urls: talk(f"ado: ready at {', '.join(urls)}"))
     except DatabaseError as error:
         fail(error)
     except OSError as error:
-        raise CliError(f"cannot start: {error}", "choose another --port, or check the disk", 125, "server") from error
+        listening = error.filename is None and error.errno in _OF_LISTENING
+        raise (_cannot_listen(options.port, error) if listening else refused(error)) from error
     return exits.SUCCESS
+
+
+def _cannot_listen(port: int | None, error: OSError) -> CliError:
+    where = f"port {port}" if port else "there"
+    step = "choose another --port; ports below 1024 need rights of their own"
+    return CliError(f"cannot listen on {where}: {error.strerror or error}", step, exits.INFRASTRUCTURE, "port")
 
 
 def _on_signals(stopping: threading.Event) -> None:
@@ -95,14 +123,23 @@ def down(*, output: Form = "text") -> int:
     return exits.SUCCESS
 
 
-def _shape(found: plane.Plane) -> dict[str, Any]:
+def _shown(dsn: str) -> str:
+    """Return a DSN without its password. Raises CliError for what is no DSN."""
     from db.dsn import without_password
+    from db.errors import DatabaseError
 
+    try:
+        return without_password(dsn)
+    except DatabaseError as error:
+        fail(error)
+
+
+def _shape(found: plane.Plane) -> dict[str, Any]:
     return {
         "url": found.urls[0],
         "urls": list(found.urls),
         "tokenFile": str(found.token_file),
-        "dsn": without_password(found.dsn),
+        "dsn": _shown(found.dsn),
         "version": found.version,
         "processes": found.processes,
     }
@@ -141,8 +178,8 @@ def api(
     tls_cert: str | None = None,
     tls_key: str | None = None,
     tls_client_ca: str | None = None,
-    fd: Annotated[int | None, Hidden] = None,
-    lifeline: Annotated[int | None, Hidden] = None,
+    fd: Descriptor = None,
+    lifeline: Descriptor = None,
 ) -> int:
     """Run one API replica on ADO_DSN.
 
@@ -180,7 +217,7 @@ def api(
     except DatabaseError as error:
         fail(error)
     except OSError as error:
-        raise CliError(f"cannot listen: {error}", "choose another --port", exits.INFRASTRUCTURE, "port") from error
+        raise _cannot_listen(port, error) from error
     try:
         serve(settings, listener, lifeline)
     except CertificateUnusable as error:
@@ -194,7 +231,7 @@ def spawner(
     max: Annotated[int | None, Parameter(name="--max")] = None,
     url: str | None = None,
     work_dir: str | None = None,
-    lifeline: Annotated[int | None, Hidden] = None,
+    lifeline: Descriptor = None,
 ) -> int:
     """Run a spawner on ADO_DSN: it starts workers for queued jobs and ends idle ones.
 
@@ -311,7 +348,7 @@ def worker(
     ca: str | None = None,
     client_cert: str | None = None,
     client_key: str | None = None,
-    lifeline: Annotated[int | None, Hidden] = None,
+    lifeline: Descriptor = None,
 ) -> int:
     """Run a worker: it claims jobs and runs them.
 

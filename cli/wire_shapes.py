@@ -273,6 +273,41 @@ class Event(Shape):
     encoding: Literal["base64"] | None = None
 
 
+class RoleLimits(Shape):
+    """The limits of a role's users."""
+
+    role: str
+    running: Number | None = None
+    queued: Number | None = None
+    cost_per_day: Amount | None = None
+
+
+class User(RoleLimits, kw_only=True):
+    """One user."""
+
+    user_id: str
+    name: str
+    disabled: bool
+    email: str | None = None
+
+
+class Users(Shape):
+    """Users, and the limits of their roles."""
+
+    items: list[User]
+    roles: list[RoleLimits]
+
+
+class Me(Shape):
+    """Who calls."""
+
+    name: str
+    role: str
+    token_id: str
+    user_id: str | None = None
+    token_name: str | None = None
+
+
 ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), Task),
     "tasks.list": Tasks,
@@ -292,6 +327,10 @@ ANSWERS: dict[str, Any] = {
     "tokens.list": Tokens,
     "audit.list": Audited,
     "system.health": Health,
+    **dict.fromkeys(("users.add", "users.set", "users.disable"), User),
+    "users.limitRole": RoleLimits,
+    "users.list": Users,
+    "users.whoami": Me,
     **dict.fromkeys(("stream.taskEvents", "stream.taskOutput", "stream.taskProgress"), Event),
 }
 """By procedure: the answer, or each item of a subscription."""

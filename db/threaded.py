@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from db.dsn import read
 from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseUnavailable
 from db.hints import Failures, payloads, topic
 from db.hosts import session_options
@@ -31,6 +32,7 @@ class Pool:
     """Connections to one database, opened late."""
 
     def __init__(self, dsn: str, *, size: int = 2) -> None:
+        self._dsn = dsn
         self._failures = Failures()
         self._pool = ConnectionPool(
             dsn,
@@ -49,7 +51,8 @@ class Pool:
         )
 
     def open(self) -> None:
-        """Connect, waiting up to ten seconds. Raises DatabaseUnavailable."""
+        """Connect, waiting up to ten seconds. Raises DatabaseUnavailable, at once for a DSN that cannot be read."""
+        read(self._dsn)
         try:
             self._pool.open(wait=True, timeout=10)
         except PoolTimeout as error:

@@ -25,6 +25,7 @@ from typing import Any
 from app.private import write_file
 from app.program import module
 from db import admin, migrate
+from db.dsn import without_password
 from db.embedded import Server
 from db.embedded.binaries import find, major
 from db.embedded.errors import EmbeddedError
@@ -204,6 +205,8 @@ class ControlPlane:
             "version": self._settings.version,
             "pid": os.getpid(),
             "processes": self._told,
+            "maxWorkers": self._settings.max_workers,
+            "database": without_password(self._settings.dsn) if self._settings.dsn else None,
         }
         write_file(self._settings.state_file, json.dumps(state).encode())
 

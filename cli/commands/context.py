@@ -10,6 +10,7 @@ from pathlib import Path
 from cyclopts import App
 
 from cli import contexts, exits
+from cli.addresses import origins
 from cli.connection import check_transport, http
 from cli.contexts import Server
 from cli.errors import usage
@@ -34,10 +35,8 @@ def login(
     ca
         CA in PEM to trust the server by, in place of the system's.
     """
-    token = (getpass.getpass("token: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
-    if not token:
-        raise usage("no token was given", "make one with ado token create and paste it")
-    urls = [part.strip() for part in url.split(",") if part.strip()]
+    token = _typed_token()
+    urls = list(origins(url))
     trusted = str(ca.absolute()) if ca else os.environ.get("ADO_CA") or None
     server = Server(tuple(urls), token, ca=trusted)
     check_transport(server)
@@ -48,6 +47,17 @@ def login(
     contexts.save(content)
     write_one({"name": name, "urls": urls}, output, "name", said=f"{name} is {url}, and is used from now on")
     return exits.SUCCESS
+
+
+def _typed_token() -> str:
+    step = "make one with ado token create and paste it"
+    try:
+        token = (getpass.getpass("token: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
+    except UnicodeDecodeError:
+        raise usage("what was given on stdin is no token: it is not UTF-8", step) from None
+    if not token:
+        raise usage("no token was given", step)
+    return token
 
 
 @contexts_.command(name="list")

@@ -24,7 +24,14 @@ def list_(*, options: Options = _NO_OPTIONS) -> int:
     found = http(choose(options)).query("users.list")
     rows = [["user", "name", "role", "email", "running", "queued", "cost per day", "state"]]
     rows += [
-        [u["userId"], u["name"], u["role"], u.get("email", "-"), *_limits(u), "disabled" if u["disabled"] else "active"]
+        [
+            u["userId"],
+            u["name"],
+            u["role"],
+            u.get("email") or "-",
+            *_limits(u),
+            "disabled" if u["disabled"] else "active",
+        ]
         for u in found["items"]
     ]
     rows += [["-", f"every {r['role']}", r["role"], "-", *_limits(r), "-"] for r in found["roles"]]
@@ -33,7 +40,7 @@ def list_(*, options: Options = _NO_OPTIONS) -> int:
 
 
 def _limits(found: dict[str, Any]) -> list[str]:
-    return [f"{found[name]:g}" if name in found else "-" for name in _LIMITS]
+    return [f"{limit:g}" if (limit := found.get(name)) is not None else "-" for name in _LIMITS]
 
 
 @users.command
@@ -151,7 +158,7 @@ def disable(name: str, /, *, options: Options = _NO_OPTIONS) -> int:
 def whoami(*, options: Options = _NO_OPTIONS) -> int:
     """Say as whom you call."""
     me = http(choose(options)).query("users.whoami")
-    who = f"{me['name']} ({me['userId']})" if "userId" in me else f"{me['name']} (a service)"
-    name = f" {me['tokenName']}" if "tokenName" in me else ""
+    who = f"{me['name']} ({me['userId']})" if me.get("userId") else f"{me['name']} (a service)"
+    name = f" {me['tokenName']}" if me.get("tokenName") else ""
     write_one(me, options.output, "name", [f"{who}  role {me['role']}  token {me['tokenId']}{name}"])
     return exits.SUCCESS

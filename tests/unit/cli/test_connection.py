@@ -144,7 +144,6 @@ def test_a_token_file_that_is_not_there_is_an_error_with_its_next_step(tmp_path)
         ("http://127.0.0.9:1", False),
         ("http://localhost:1", False),
         ("http://[::1]:1", False),
-        ("http://[", False),
     ],
 )
 def test_plain_http_to_another_machine_is_warned_of_once(capsys, url, warned):

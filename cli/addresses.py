@@ -1,0 +1,36 @@
+"""What a person gives to reach a server, checked before anything is sent: its origins and the token."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from cli.errors import usage
+
+_HOST = re.compile(r"[A-Za-z0-9._~%:-]{1,253}")
+_TOKEN = re.compile(r"[!-~]+")
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Return the origins of a text that divides them by commas. Raises CliError for a text that holds none."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise usage("no address of a server is given", "write it as https://ado.example or http://127.0.0.1:7421")
+    return found
+
+
+def check_origin(url: str) -> None:
+    """Raise CliError for what is no origin of a server."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
+    except ValueError:  # a bracket that is not closed, or no number as a port
+        valid = False
+    if not valid:
+        raise usage(f"{url!r} is no address of a server", "write it as https://ado.example or http://127.0.0.1:7421")
+
+
+def check_token(token: str) -> None:
+    """Raise CliError for a token that no request can carry."""
+    if not _TOKEN.fullmatch(token):
+        raise usage("the token holds blanks or characters that no token has", "copy it again, or make another one")

@@ -1,0 +1,59 @@
+"""What ``ado up`` was asked for: as arguments of the process that runs it, and against what runs already."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from cli import exits
+from cli.errors import CliError
+
+DEFAULT_REPLICAS, DEFAULT_WORKERS = 1, 8
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneOptions:
+    """The options of a control plane; None where one was not given."""
+
+    replicas: int | None = None
+    port: int | None = None
+    max_workers: int | None = None
+    database: str | None = None
+    """ADO_DSN without its password; None for the embedded one."""
+
+    def arguments(self) -> list[str]:
+        """Return them as ``ado up`` takes them."""
+        given = (("--replicas", self.replicas), ("--port", self.port), ("--max-workers", self.max_workers))
+        return [word for name, value in given if value is not None for word in (name, str(value))]
+
+    def check(self, running: PlaneOptions, url: str) -> None:
+        """Raise CliError, naming each option, where a control plane runs with others than were asked for."""
+        differences = [
+            f"{name} {there} (asked for {wanted})"
+            for name, wanted, there in (
+                ("--replicas", self.replicas, running.replicas),
+                ("--port", self.port or None, running.port),
+                ("--max-workers", self.max_workers, running.max_workers),
+                ("the database", self.database, running.database or "of its own"),
+            )
+            if wanted is not None and wanted != there
+        ]
+        if differences:
+            raise CliError(
+                f"a control plane runs already at {url}, with {', '.join(differences)}",
+                f"to run it as asked, queued and running tasks go on: {self._restart(running)}",
+                exits.FAILED,
+                "runs_already",
+            )
+
+    def _restart(self, running: PlaneOptions) -> str:
+        merged = PlaneOptions(
+            replicas=self.replicas or _unless(running.replicas, DEFAULT_REPLICAS),
+            port=self.port,
+            max_workers=self.max_workers or _unless(running.max_workers, DEFAULT_WORKERS),
+        )
+        return f"ado down && ado up --detach {shlex.join(merged.arguments())}".rstrip()
+
+
+def _unless(value: int | None, default: int) -> int | None:
+    return None if value == default else value
