@@ -1,27 +1,29 @@
 #!/bin/sh
 # ./ado test runs the tests; ./ado ANYTHING runs ado. The first use makes .venv, later ones find it by its stamp.
 set -eu
+
+fail() {
+    echo "ado: $1" >&2
+    echo "ado: $2" >&2
+    exit 125
+}
+
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 venv=${ADO_VENV:-$root/.venv}
 if [ -z "${ADO_VENV-}" ] && [ ! -w "$root" ] && [ ! -d "$venv" ]; then
-    venv=${XDG_CACHE_HOME:-$HOME/.cache}/ado/venv
+    [ -n "${XDG_CACHE_HOME-}${HOME-}" ] ||
+        fail "$root cannot be written to, and HOME is not set" "set ADO_VENV to a directory of your own"
+    venv=${XDG_CACHE_HOME:-${HOME-}/.cache}/ado/venv
 fi
 extra=
 [ "${1-}" = test ] && extra='[dev]'
 sum=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum | cut -d' ' -f1)
 stamp=$venv/.ado-$(printf '%s' "$sum $root" | cksum | cut -d' ' -f1)
 
-fail() {
-    echo "ado: $1" >&2
-    echo "ado: $2" >&2
-    exit 1
-}
-
 install() {
     echo "ado: setting up $venv (once, about half a minute)" >&2
-    mkdir -p "$(dirname "$venv")"
     if command -v uv >/dev/null 2>&1; then
-        [ -x "$venv/bin/python" ] || uv venv -q "$venv"
+        [ -x "$venv/bin/python" ] || uv venv -q --python '>=3.11' "$venv"
         uv pip install -q --python "$venv/bin/python" -c "$root/constraints.txt" -e "$root$extra"
     else
         python=${PYTHON:-python3}
@@ -43,7 +45,8 @@ install() {
 if [ ! -e "$stamp" ] || { [ -n "$extra" ] && [ ! -e "$stamp-dev" ]; }; then
     lock=$venv.lock
     tries=0
-    mkdir -p "$(dirname "$venv")"
+    { mkdir -p "$(dirname "$venv")" && mkdir "$venv.$$" && rmdir "$venv.$$"; } 2>/dev/null ||
+        fail "$venv cannot be made" "set ADO_VENV to a directory of your own"
     while ! mkdir "$lock" 2>/dev/null; do # another ./ado is setting up, or was killed while it did
         owner=$(cat "$lock/pid" 2>/dev/null || echo)
         if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then rm -rf "$lock"; continue; fi

@@ -16,6 +16,8 @@ _LONGEST_MESSAGE = 1000
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - started from a checkout, nothing else has looked
+        sys.exit(_old_python())
     arguments = sys.argv[1:]
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
@@ -32,6 +34,13 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
+
+
+def _old_python() -> int:
+    """Say so before anything is imported that such a Python does not understand."""
+    sys.stderr.write("ado: this is Python %s; 3.11 or newer is needed\n" % sys.version.split()[0])  # noqa: UP031
+    sys.stderr.write("ado: install it, or name one: PYTHON=/path/to/python3.11 ./ado\n")
+    return 125
 
 
 def _help() -> int:

@@ -6,6 +6,7 @@ must be the user's own, or root's, and nobody else may write into it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import stat
@@ -21,8 +22,6 @@ _ELSEWHERE = "name a directory of your own with ADO_HOME"
 def home() -> Path:
     """Return the directory of the embedded control plane's state, made or not. Raises CliError."""
     directory = _chosen()
-    if not directory.is_absolute():
-        raise usage("no home directory is known for this user", "set HOME, or ADO_HOME to a directory of your own")
     try:
         check_owner(directory, directory.lstat())
         found = directory.stat()
@@ -50,7 +49,11 @@ def _chosen() -> Path:
         return Path("/var/lib/ado")  # root's own directory is closed to the user that Postgres runs as
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("ado", appauthor=False))
+    with contextlib.suppress(RuntimeError):
+        found = Path(platformdirs.user_data_dir("ado", appauthor=False))
+        if found.is_absolute():  # some of its releases return ~ as it is
+            return found
+    raise usage("no home directory is known for this user", "set HOME, or ADO_HOME to a directory of your own")
 
 
 def _expanded(chosen: str) -> Path:
@@ -58,6 +61,11 @@ def _expanded(chosen: str) -> Path:
         return Path(chosen).expanduser()
     except RuntimeError:  # ~NAME of a user that there is not
         raise usage(f"the state in {chosen} cannot be used: there is no such user", _ELSEWHERE) from None
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for a process with another working directory: a relative ADO_HOME is made absolute."""
+    return {**os.environ, "ADO_HOME": str(_chosen())} if os.environ.get("ADO_HOME") else dict(os.environ)
 
 
 def config_file() -> Path:

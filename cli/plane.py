@@ -24,7 +24,7 @@ from app.private import open_log
 from app.program import module
 from cli import exits
 from cli.errors import CliError
-from cli.home import ensure_home, home
+from cli.home import ensure_home, environment, home
 from cli.plane_options import PlaneOptions
 
 LOCK, STARTER, STATE, LOG = "plane.lock", "plane.start", "plane.json", "plane.log"
@@ -171,7 +171,13 @@ def _start(options: PlaneOptions) -> Plane:
     with os.fdopen(open_log(log), "ab") as output:
         began = output.tell()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+            env=environment(),
         )
     end = time.monotonic() + _READY_SECONDS
     while time.monotonic() < end:

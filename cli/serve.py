@@ -15,7 +15,7 @@ from cyclopts import App, Parameter, validators
 
 from cli import exits, here, plane
 from cli.errors import CliError, fail, usage
-from cli.home import ensure_home
+from cli.home import ensure_home, environment
 from cli.output import Form, talk, write_one
 from cli.plane_options import DEFAULT_REPLICAS, DEFAULT_WORKERS, PlaneOptions
 from cli.system_errors import refused
@@ -77,6 +77,7 @@ def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
     from db.errors import DatabaseError
 
     home = ensure_home()
+    os.environ.update(environment())  # its children start elsewhere
     # Never closed: the kernel lets go of it last, so who waits for the lock finds no process either.
     if plane.try_lock(home / plane.LOCK) is None:
         if (found := plane.find()) is not None:

@@ -1,0 +1,65 @@
+"""The script ``./ado``: what it says where it cannot set itself up."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(str(resources.files("sql"))).parent
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout without the rest of ado: enough for everything that comes before the installation."""
+    made = tmp_path / "a checkout"
+    made.mkdir()
+    for name in ("ado", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, made / name)
+    return made
+
+
+def run(checkout, *arguments, **env):
+    return subprocess.run(
+        [checkout / "ado", *arguments], env={"PATH": "/usr/bin:/bin", **env}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def program(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_old_python_is_named_with_the_next_step(checkout, tmp_path):
+    done = run(checkout, "status", PYTHON=program(tmp_path / "python3", "exit 1"))
+    assert done.returncode == 125
+    assert done.stderr.splitlines()[-2:] == [
+        "ado: Python 3.11 or newer is needed",
+        "ado: install it, or name one: PYTHON=/path/to/python3.11 ./ado",
+    ]
+
+
+@pytest.mark.parametrize("venv", ["/dev/null/venv", "/proc/self/nowhere/venv", "/proc/venv"])
+def test_a_place_that_cannot_be_made_is_named_with_the_next_step(checkout, venv):
+    done = run(checkout, "status", ADO_VENV=venv)
+    assert done.returncode == 125
+    assert done.stderr.splitlines()[-2:] == [
+        f"ado: {venv} cannot be made",
+        "ado: set ADO_VENV to a directory of your own",
+    ]
+
+
+def test_the_module_says_so_too_before_it_imports_anything():
+    code = "import runpy, sys\nsys.version_info = (3, 9, 1)\nrunpy.run_module('cli', run_name='__main__')\n"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env={"PATH": os.defpath}, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert done.stderr.splitlines()[0].endswith("3.11 or newer is needed")
+    assert len(done.stderr.splitlines()) == 2
