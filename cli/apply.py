@@ -89,7 +89,7 @@ def _rehearse(repository: Repository, result: Result, patch: Path, rehearsal: Pa
             f"the result conflicts with what was committed here: {listed(conflicts)}"
             if conflicts
             else f"the result does not fit what is here: {error}",
-            f"merge it by hand: git merge {result.ref}, or look at it: ado checkout {result.name}",
+            f"look at it: ado diff {result.name}; then merge it by hand: git merge {result.ref}",
             "conflict",
         ) from error
     return ""
@@ -218,14 +218,14 @@ def _refuse_overlap(
     if found:
         raise failed(
             f"local changes overlap with the result: {listed(sorted(found))}",
-            f"commit or stash them, or look at the result apart: ado checkout {result.name}",
+            f"commit or move them away, then repeat: ado apply {result.name}; to look at it: ado diff {result.name}",
             "local_changes",
         )
 
 
 def _in_the_way(repository: Repository, paths: Sequence[str]) -> set[str]:
     """Return uncommitted files where the result has a directory, and those in a directory where it has a file."""
-    touched = {name.rstrip("/") for name in _visible(repository, "--ignored")}
+    touched = {name.rstrip("/") for name in _visible(repository, "--untracked-files=all", "--ignored")}
     above = {parent: path for path in touched for parent in _parents(path)}
     files = {name for path in paths for name in touched.intersection(_parents(path))}
     return files | {above[path] for path in paths if path in above}
@@ -279,14 +279,17 @@ def _entries(repository: Repository, index: Path) -> dict[str, str]:
 
 
 def shown_by(repository: Repository, paths: Sequence[str]) -> str:
-    """Return the git command that shows what was written; empty where neither does."""
+    """Return the git command that shows what was written, as the user has configured it; empty where neither does."""
     differing = set(repository.names("diff", "--name-only", "-z", "--no-ext-diff", "--no-textconv", "--no-renames"))
     if differing.issuperset(paths):
         return "git diff"
-    return "git status" if differing.union(_visible(repository)).issuperset(paths) else ""
+    listed_names = _visible(repository)
+    directories = tuple(name for name in listed_names if name.endswith("/"))
+    rest = set(paths) - differing - set(listed_names)
+    return "git status" if all(path.startswith(directories) for path in rest) else ""
 
 
 def _visible(repository: Repository, *options: str) -> list[str]:
-    """Return what git status lists."""
-    status = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", *options)
+    """Return what git status lists; a directory of new files alone as its name with a slash."""
+    status = ("status", "--porcelain", "-z", "--no-renames", *options)
     return [entry[3:] for entry in repository.names(*status)]

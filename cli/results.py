@@ -119,6 +119,11 @@ class Result:
         """How commands name it: the task, and the job where the task has several results."""
         return f"{self.task_id} --job {self.job}" if self.several else self.task_id
 
+    @property
+    def who(self) -> str:
+        """How sentences name it."""
+        return f"job {self.job} of {self.task_id}" if self.several else self.task_id
+
     def fetched(self) -> list[dict[str, Any]]:
         """Return what a fetch made: each ref, what it is, and the command that shows it."""
         found = [{"ref": extra.ref, "text": extra.text, "commit": extra.commit, "command": extra.command}
@@ -153,11 +158,24 @@ def of_task(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None = 
     if not wanted:
         raise CliError(
             f"{task_id} has brought nothing back" + (f" for job {job}" if job is not None else ""),
-            "a result is there once a job has ended, if the task was given a repository (ado run --repo)",
+            f"results are there of job {', '.join(str(file['job']) for file in found)}"
+            if found
+            else "a result is there once a job has ended, if the task was given a repository (ado run --repo)",
             exits.FAILED,
             "no_result",
         )
     return [Result.of(task_id, file, several=len(found) > 1) for file in wanted]
+
+
+def none(task: Mapping[str, Any]) -> CliError:
+    """Make the error for a task none of whose jobs has brought something back."""
+    name = task["taskId"]
+    if any(job["status"] in ("queued", "running", "paused") for job in task["jobs"]):
+        return CliError(
+            f"{name} has brought nothing back yet", f"wait for it: ado wait {name}", exits.FAILED, "no_result"
+        )
+    step = f"results come from tasks with a repository (ado run --repo) whose agent started; its log: ado logs {name}"
+    return CliError(f"{name} has brought nothing back", step, exits.FAILED, "no_result")
 
 
 def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) -> Result:
@@ -167,7 +185,9 @@ def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) ->
         found = [result for result in found if result.changed] or found[:1]
     if len(found) > 1:
         jobs = ", ".join(str(result.job) for result in found)
-        raise usage(f"several jobs of {task_id} changed something: {jobs}", "choose one with --job")
+        raise usage(
+            f"several jobs of {task_id} changed something: {jobs}", f"choose one, for example: --job {found[0].job}"
+        )
     return found[0]
 
 

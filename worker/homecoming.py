@@ -109,7 +109,9 @@ class Homecoming:
             try:
                 url = await self._workspace.push(self._bundle, branch_of(self._job))
             except GitError as error:
-                return self._fail(outcome, f"the branch could not be pushed (ado diff and ado apply have it): {error}")
+                name = self._name()
+                there = f"ado diff {name} and ado apply {name} have it"
+                return self._fail(outcome, f"the branch could not be pushed ({there}): {error}")
             self._tell(f"pushed {branch_of(self._job)} to {url}")
         return outcome
 

@@ -102,8 +102,11 @@ def _transfer(client: HttpClient) -> Transfer:
 
 def _result(task: str, job: int | None, options: Options) -> tuple[Result, list[dict[str, Any]], Transfer]:
     check_version()
-    transfer = _transfer(http(choose(options)))
+    client = http(choose(options))
+    transfer = _transfer(client)
     files = transfer.list(task_id(task))
+    if not any(file["kind"] == "result" for file in files):
+        raise results.none(client.query("tasks.get", {"taskId": task_id(task)}))
     return results.choose(task_id(task), files, job), files, transfer
 
 
@@ -146,7 +149,7 @@ def diff(task: str, /, *, job: int | None = None, stat: bool = False, options: O
     """
     with _readable(task, job, options) as (repository, result):
         if not result.changed:
-            talk(f"ado: {result.task_id} changed nothing")
+            talk(f"ado: {result.who} changed nothing")
         if options.as_json:
             paths = results.changed_paths(repository, result) if result.changed else []
             write_one(result.shape(paths), options.output, "commit")
@@ -186,7 +189,7 @@ def apply(task: str, /, *, job: int | None = None, options: Options = _NO_OPTION
         done = apply_(here, result) if result.changed else Applied()
         said = _said(here, result, done)
     except GitError as error:
-        raise failed(str(error), f"look at the result apart: ado checkout {result.name}") from error
+        raise failed(str(error), f"look at the result: ado diff {result.name}") from error
     write_one(result.shape(done.paths), options.output, "commit", said=said)
     return exits.SUCCESS
 
@@ -194,7 +197,7 @@ def apply(task: str, /, *, job: int | None = None, options: Options = _NO_OPTION
 def _said(here: Repository, result: Result, done: Applied) -> str:
     """Return what an apply says of itself."""
     if not result.changed:
-        return f"{result.name} changed nothing"
+        return f"{result.who} changed nothing"
     if done.already:
         return f"nothing to change: already applied ({done.already})"
     count = len(done.paths)
@@ -215,22 +218,34 @@ def checkout(task: str, /, *, job: int | None = None, options: Options = _NO_OPT
         Which job, if several changed something.
     """
     here, result = _fetched(task, job, options)
+    if not result.changed:
+        raise failed(f"{result.who} changed nothing, so there is no branch", f"see its log: ado logs {result.task_id}")
+    _make_branch(here, result)
+    try:
+        here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch, "--")
+    except GitError as error:
+        step = f"correct what git says (local changes: commit them), then: git checkout {result.branch}"
+        raise failed(str(error), f"{step} (the branch is made)") from error
+    write_one(result.shape(), options.output, "branch", said=f"on branch {result.branch}")
+    return exits.SUCCESS
+
+
+def _make_branch(here: Repository, result: Result) -> None:
+    """Make the branch of a result; one that goes on from the result stays as it is. Raises CliError."""
     ref = f"refs/heads/{result.branch}"
     existing = here.optional("rev-parse", "--verify", "--quiet", ref)
-    if existing not in (None, result.commit):
+    if existing and here.succeeds("merge-base", "--is-ancestor", result.commit, existing):
+        return
+    if existing:
         raise failed(
-            f"the branch {result.branch} exists and is another one",
-            f"rename it (git branch -m {result.branch} OTHER), or merge {result.ref} by hand",
+            f"a branch {result.branch} exists and does not hold the result",
+            f"rename it (git branch -m {result.branch} OTHER), or merge the result: git merge {result.ref}",
         )
     try:
         here.git("update-ref", "--no-deref", "--", ref, result.commit)
-        here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch, "--")
     except GitError as error:
-        raise failed(
-            str(error), f"commit or stash local changes, then: git checkout {result.branch} (the branch is made)"
-        ) from error
-    write_one(result.shape(), options.output, "branch", said=f"on branch {result.branch}")
-    return exits.SUCCESS
+        step = f"make a branch of another name: git checkout -b NAME {result.ref}"
+        raise failed(f"the branch {result.branch} cannot be made: {error}", step) from error
 
 
 def download(
@@ -252,7 +267,7 @@ def download(
     wanted = checked(path)
     with _readable(task, job, options) as (repository, result):
         if not result.changed and not repository.has(result.commit):
-            raise failed(f"{result.task_id} left no files", "ado tasks show tells how it ended")
+            raise failed(f"{result.who} left no files", f"see how it ended: ado tasks show {result.task_id}")
         try:
             written = write(repository, entries(repository, result.commit, wanted), to)
         except GitError as error:

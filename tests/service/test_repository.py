@@ -123,7 +123,7 @@ def test_local_changes_that_overlap_refuse_an_apply_and_lose_nothing(checkout):
     refused = checkout.ado("apply", "task-1", check=1)
     assert refused.stderr.decode().splitlines() == [
         "ado: local changes overlap with the result: a, d, e",
-        "ado: commit or stash them, or look at the result apart: ado checkout task-1",
+        "ado: commit or move them away, then repeat: ado apply task-1; to look at it: ado diff task-1",
     ]
     assert checkout.git("status", "--porcelain") == before
     assert [checkout.read(name) for name in "abcde"] == ["mine\n", "1\n", "mine\n", "mine\n", "mine\n"]
@@ -154,12 +154,51 @@ def test_several_jobs_come_home_on_branches_of_their_own(checkout):
     checkout.commit({"a": "1\n"})
     checkout.run('[ "$ADO_JOB_INDEX" = 1 ] || echo $ADO_JOB_INDEX > a', "--workers", "3")
     assert b"several jobs of task-1 changed something: 0, 2" in checkout.ado("diff", "task-1", check=2).stderr
-    assert b"changed nothing" in checkout.ado("diff", "task-1", "--job", "1").stderr
+    for command in ("diff", "apply"):
+        assert b"ado: job 1 of task-1 changed nothing\n" in checkout.ado(command, "task-1", "--job", "1").stderr
+    none = checkout.ado("checkout", "task-1", "--job", "1", check=1)
+    assert b"job 1 of task-1 changed nothing, so there is no branch" in none.stderr
+    assert b"results are there of job 0, 1, 2" in checkout.ado("diff", "task-1", "--job", "3", check=1).stderr
     checkout.ado("apply", "task-1", "--job", "2")
     assert checkout.read("a") == "2\n"
     checkout.git("checkout", "a")
     checkout.ado("checkout", "task-1", "--job", "2")
     assert checkout.git("symbolic-ref", "--short", "HEAD") == "ado/task-1-3\n"
+
+
+def test_a_checkout_keeps_what_was_committed_on_the_branch_and_says_how_to_go_on(checkout):
+    checkout.commit({"a": "1\n"})
+    checkout.run("echo 2 > a; echo new > b")
+    checkout.write({"a": "mine\n", "b": "mine\n"})
+    refused = checkout.ado("checkout", "task-1", check=1).stderr.decode()
+    (command,) = re.findall(r"then: git (.*) \(the branch is made\)", refused)
+    checkout.commit({"a": "mine\n", "b": "mine\n"})
+    checkout.git(*command.split())
+    mine = checkout.commit({"a": "3\n"})
+    checkout.git("checkout", "--quiet", "main")
+    checkout.ado("checkout", "task-1")
+    assert checkout.git("rev-parse", "ado/task-1").strip() == mine
+
+    checkout.git("checkout", "--quiet", "main")
+    checkout.git("branch", "--force", "ado/task-1", "main")
+    assert b"exists and does not hold the result" in checkout.ado("checkout", "task-1", check=1).stderr
+    checkout.git("branch", "--move", "ado/task-1", "other")
+    checkout.git("branch", "ado")
+    refused = checkout.ado("checkout", "task-1", check=1).stderr.decode()
+    (command,) = re.findall(r"another name: git (.*)", refused)
+    checkout.git(*command.replace("NAME", "mine").split())
+    assert checkout.read("b") == "new\n"
+
+
+def test_a_task_that_brings_nothing_back_is_told_from_one_that_goes_on(checkout):
+    checkout.commit({"a": "1\n"})
+    checkout.ado("run", "--remote", "--agent", "shell", "true")
+    assert b"task-1 has brought nothing back\n" in checkout.ado("apply", "task-1", check=1).stderr
+    checkout.run("sleep 60", "--detach")
+    assert b"task-2 has brought nothing back yet\nado: wait for it: ado wait task-2" in (
+        checkout.ado("apply", "task-2", check=1).stderr
+    )
+    checkout.ado("cancel", "task-2")
 
 
 WORK = r"""

@@ -87,6 +87,10 @@ def test_what_shows_the_changes_is_said_truly(here):
     assert shown_by(repository, added.paths) == "git status"
     ignored = take(brought(here, lambda other: other.write({"x.log": "2\n"})))
     assert shown_by(repository, ignored.paths) == ""
+    below = take(brought(here, lambda other: other.write({"deep/er/x": "2\n"})))
+    assert shown_by(repository, below.paths) == "git status"
+    here.git("config", "status.showUntrackedFiles", "no")
+    assert shown_by(repository, below.paths) == ""
 
 
 def test_a_file_outside_of_a_sparse_checkout_is_written(here):
