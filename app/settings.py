@@ -120,6 +120,8 @@ class AppSettings:
     """Largest size of all files of one task, and of all files that no task has taken yet."""
     keep_files_seconds: float = 86_400.0
     """How long files are kept that no task has taken."""
+    input_keep_bytes: int = 64 * 1024 * 1024
+    """Input of a job that is kept, so that a later attempt can begin anew; what was taken beyond is deleted."""
     body_bytes: int = 4 * 1024 * 1024
     """Largest body of a request and frame of a socket."""
     body_seconds: float = 60.0
@@ -206,6 +208,8 @@ def _check_limits(settings: AppSettings) -> None:
         found = getattr(settings, name)
         if not 1 <= found <= _MOST:
             raise SettingsError(f"ADO_{name.upper()} must be from 1 to {_MOST}; found {found}")
+    if settings.input_keep_bytes < 0:
+        raise SettingsError(f"ADO_INPUT_KEEP_BYTES must be 0 or more; found {settings.input_keep_bytes}")
     for name in ("body_seconds", "opening_seconds", "stalled_seconds"):
         if not getattr(settings, name) > 0:
             raise SettingsError(f"ADO_{name.upper()} must be above 0; found {getattr(settings, name)}")

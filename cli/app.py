@@ -74,7 +74,7 @@ HELP = {
     "doctor": "Check the way from here to the workers.",
     "completion": "Print a completion script for bash, zsh or fish.",
     "complete": "Print what may come next on a command line.",
-    "help": "Explain agents, configuration, environment or exit-codes.",
+    "help": "Explain agents, configuration, environment, exit-codes or stdin.",
 }
 _HIDDEN = frozenset({"complete"})
 

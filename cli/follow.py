@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.rpc.client import CallError, Client, State, Unreachable
 from cli import exits
@@ -27,6 +27,9 @@ from cli.silence import Silence
 from cli.summary import summary
 from cli.terminal import colours, columns, terminals
 from cli.waiting import why_waiting
+
+if TYPE_CHECKING:
+    from cli.input_sender import InputSender
 
 _WAITING_SECONDS = 3.0
 _ENDED = ("succeeded", "failed", "cancelled")
@@ -54,6 +57,8 @@ class View:
     """Whether an AI agent's own lines are shown instead of what they say."""
     json_lines: bool = False
     silent: bool = False
+    stdin: bool = False
+    """Whether stdin is sent to the task's job."""
     verdict: bool = True
     """Whether the exit code is the task's, and a table ends it."""
 
@@ -93,8 +98,12 @@ class Follower:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, left.set)
         leaving = asyncio.create_task(left.wait(), name="leave")
-        await asyncio.wait([showing, leaving], return_when=asyncio.FIRST_COMPLETED)
+        sender = self._sender()
+        ends: list[asyncio.Future[Any]] = [showing, leaving, *([sender.refused] if sender else [])]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
+        if sender is not None:
+            sender.stop()
         if showing.done():
             try:
                 return await showing
@@ -103,13 +112,27 @@ class Follower:
                 raise OutputLost(error.__cause__ or error, step) from error  # type: ignore[arg-type]
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)
-        self._say_next_commands()
+        if sender is not None and not sender.refused.cancelled():
+            sender.refused.result()
+        self._say_next_commands(incomplete=sender is not None and not sender.complete)
         return exits.DETACHED
 
-    def _say_next_commands(self) -> None:
+    def _sender(self) -> InputSender | None:
+        """Begin to send stdin, where that is wanted."""
+        if not self._view.stdin:
+            return None
+        from cli.input_sender import InputSender
+
+        sender = InputSender(self._server, self._view.task_id)
+        sender.start()
+        return sender
+
+    def _say_next_commands(self, *, incomplete: bool) -> None:
         name = self._view.task_id
         self._talk("")
         self._talk(f"ado: detached; {name} goes on")
+        if incomplete:
+            self._talk("  its stdin was cut off here: it waits for the rest, which nobody sends")
         self._talk(f"  ado attach {name}      watch it again")
         self._talk(f"  ado tasks show {name}  see where it is")
         self._talk(f"  ado cancel {name}      stop it")

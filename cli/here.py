@@ -21,6 +21,7 @@ def run(
     args: Mapping[str, Any],
     timeout: float | None,
     own_lines: bool,
+    stdin: bool = False,
 ) -> int:
     """Run an agent here, with the user's own directory and environment; return the exit code."""
     from worker.local import run as run_local
@@ -28,7 +29,7 @@ def run(
     coloured = colours(sys.stdout) or colours(sys.stderr)
     lines = Lines(Style(workers > 1, terminals(), coloured, own=own_lines, columns=columns))
     code = run_local(
-        prompt, agent, workers=workers, env=env, args=args, timeout=timeout,
+        prompt, agent, workers=workers, env=env, args=args, timeout=timeout, stdin=stdin,
         show=lambda event: write_pieces(lines.feed(event)),
     )  # fmt: skip
     write_pieces(lines.rest())

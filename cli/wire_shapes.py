@@ -105,6 +105,12 @@ class Tasks(Shape):
     next_cursor: str | None = None
 
 
+class Received(Shape):
+    """How much of a job's input has come."""
+
+    acknowledged: Number
+
+
 class Removed(Shape):
     """A task that is gone."""
 
@@ -311,6 +317,7 @@ class Me(Shape):
 ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), Task),
     "tasks.list": Tasks,
+    "tasks.input": Received,
     "tasks.remove": Removed,
     "tasks.kvGet": Value | None,
     "tasks.kvList": Values,

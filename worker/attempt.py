@@ -13,17 +13,16 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.capabilities import NO_NETWORK
+from app.capabilities import NO_NETWORK, STDIN
 from app.rpc.client import CallError
 from worker.agents import AGENTS
-from worker.agents.base import TURN_ENDS, Agent, Outcome, Reader, Run, judge
+from worker.agents.base import TURN_ENDS, Outcome, Reader, Run, judge
 from worker.batches import BatchSender, Call, LeaseLost, until_answered
-from worker.checkpoint import SESSION_NAME, Saved, Standing
+from worker.checkpoint import SESSION_NAME, Saved, Standing, resumed
 from worker.clearing import Clearing
 from worker.credentials import lend
 from worker.directories import FILE_VARIABLES, Place, environment, place
@@ -31,6 +30,7 @@ from worker.event_pipe import EventPipe
 from worker.files import Files
 from worker.fitness import Fitness, Unusable, described
 from worker.homecoming import Homecoming
+from worker.input_feed import InputFeed, Subscribe
 from worker.limits import Limits
 from worker.listener import Listener
 from worker.masking import NO_SECRETS, Secrets
@@ -77,6 +77,8 @@ class Attempt:
         clearing: Clearing,
         limits: Limits,
         sandbox: Sandbox = PLAIN,
+        *,
+        subscribe: Subscribe,
     ) -> None:
         self.job = job
         self.key: tuple[str, int] = (job["jobId"], job["attempt"])
@@ -87,6 +89,9 @@ class Attempt:
         self._clearing = clearing
         self._limits = limits
         self._sandbox = sandbox
+        self._subscribe = subscribe
+        self._text = ""
+        """What the agent reads before the job's input."""
         self._release: Callable[[], object] = _nothing
         self._secrets = NO_SECRETS
         self._mask_socket: dict[str, str] = {}
@@ -188,9 +193,10 @@ class Attempt:
             env=surroundings(given),
             isolated=settings.isolated,
             trust_project=bool(self.job.get("trustProject")),
+            stdin=self._has_input,
         )
         if saved is not None:
-            run = await asyncio.to_thread(_resumed, agent, run, saved)
+            run = await asyncio.to_thread(resumed, agent, run, saved)
         launch = agent.launch(run)
         env = surroundings({**given, **launch.env})
         names = (*(agent.needs.variables if agent.needs else ()), "ADO_TOKEN")
@@ -198,7 +204,7 @@ class Attempt:
         self._secrets = await asyncio.to_thread(Secrets, values)
         self._reader = agent.reader(run)
         enclosure = await asyncio.to_thread(self._enclose, where, directory, lent)
-        cwd, held = str(directory), where.lock
+        cwd, held, self._text = str(directory), where.lock, launch.stdin
         self._release = enclosure.release
         return await KeptProcess.start(
             launch.argv,
@@ -208,6 +214,7 @@ class Attempt:
             held=held,
             within=enclosure.prefix,
             user=enclosure.user,
+            fed=self._has_input,
         )
 
     def _enclose(self, where: Place, directory: Path, lent: Mapping[str, str]) -> Enclosure:
@@ -219,6 +226,10 @@ class Attempt:
     @property
     def _has_network(self) -> bool:
         return NO_NETWORK not in (self.job.get("requires") or ())
+
+    @property
+    def _has_input(self) -> bool:
+        return STDIN in (self.job.get("requires") or ())
 
     def _trusted(self) -> dict[str, str]:
         """Return what ado kv in the job needs to trust the server; the worker's own certificate is no job's."""
@@ -272,6 +283,9 @@ class Attempt:
         sending = asyncio.create_task(sender.run(), name="batches")
         stoppers = [asyncio.create_task(self._stop_process(process), name="stopper")]
         try:
+            if process.stdin is not None:
+                feed = InputFeed(process, self._subscribe, self._fence, self.stop)
+                stoppers.append(asyncio.create_task(feed.run(self._text), name="input"))
             if home is not None:
                 stoppers.append(asyncio.create_task(home.checkpoints.run(), name="checkpoints"))
             if self._reader is None:
@@ -377,16 +391,3 @@ class Attempt:
             _log.exception("no result could be read", extra={"job": self.key[0], "attempt": self.key[1]})
             return {}
         return {"result": result_that_fits(result), "usage": usage_that_fits(usage)}
-
-
-def _resumed(agent: Agent, run: Run, saved: Saved) -> Run:
-    """Return the run that goes on from a checkpoint.
-
-    Where the session's files are not there, a new session is told what was done: resuming would fail the task.
-    """
-    if saved.session and not agent.session_files(run.home, saved.session):
-        saved = replace(saved, session=None)
-    converses = agent.reader(run) is not None
-    prompt = saved.prompt(run.prompt, converses=converses)
-    anew = replace(saved, session=None).prompt(run.prompt, converses=converses)
-    return replace(run, prompt=prompt, anew=anew, session=saved.session, reported=saved.reported)

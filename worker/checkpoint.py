@@ -25,13 +25,13 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from app.git import GitError
 from app.rpc.client import CallError
-from worker.agents.base import CONTINUE
+from worker.agents.base import CONTINUE, Agent, Run
 from worker.batches import LeaseLost
 from worker.beneath import open_beneath
 from worker.directories import Place
@@ -257,3 +257,16 @@ def _restore(home: Path, name: str, content: IO[bytes]) -> None:
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
         shutil.copyfileobj(content, file)
     target.chmod(0o600)
+
+
+def resumed(agent: Agent, run: Run, saved: Saved) -> Run:
+    """Return the run that goes on from a checkpoint.
+
+    Where the session's files are not there, a new session is told what was done: resuming would fail the task.
+    """
+    if saved.session and not agent.session_files(run.home, saved.session):
+        saved = replace(saved, session=None)
+    converses = agent.reader(run) is not None
+    prompt = saved.prompt(run.prompt, converses=converses)
+    anew = replace(saved, session=None).prompt(run.prompt, converses=converses)
+    return replace(run, prompt=prompt, anew=anew, session=saved.session, reported=saved.reported)

@@ -17,8 +17,9 @@ from typing import Any
 
 import orjson
 
+from worker import local_input
 from worker.agents import AGENTS
-from worker.agents.base import Outcome, Reader, Run, judge
+from worker.agents.base import Agent, Outcome, Reader, Run, judge
 from worker.keeper import become_subreaper
 from worker.lines import bounded_lines
 from worker.listener import Listener
@@ -41,14 +42,19 @@ def run(
     args: Mapping[str, Any],
     timeout: float | None,
     show: Show,
+    stdin: bool = False,
 ) -> int:
-    """Run a prompt ``workers`` times side by side; return the exit code of the first that failed."""
+    """Run a prompt ``workers`` times side by side; return the exit code of the first that failed.
+
+    With ``stdin`` the one agent reads this process's own.
+    """
     if agent not in AGENTS:
         os.write(2, f"ado: there is no agent {agent!r}; there are: {', '.join(AGENTS)}\n".encode())
         os.write(2, b"ado: choose one with --agent; ado doctor --agents says which AI agents can start here\n")
         return _UNKNOWN_AGENT
     jobs = [
-        {"prompt": prompt, "agent": agent, "job": index, "workers": workers, "args": args} for index in range(workers)
+        {"prompt": prompt, "agent": agent, "job": index, "workers": workers, "args": args, "stdin": stdin}
+        for index in range(workers)
     ]
     become_subreaper()  # what a killed keeper leaves behind comes here
     return asyncio.run(_run(jobs, env, timeout, show))
@@ -70,12 +76,9 @@ async def _run_one(
 ) -> int:
     agent = AGENTS[job["agent"]]
     own = {**os.environ, **env, "ADO_JOB_INDEX": str(job["job"]), "ADO_WORKER_COUNT": str(job["workers"])}
-    run = Run(job["prompt"], Path.cwd(), Path.home(), args=job["args"], env=own, local=True)
+    run = Run(job["prompt"], Path.cwd(), Path.home(), args=job["args"], env=own, local=True, stdin=job["stdin"])
     try:
-        launch = agent.launch(run)
-        process = await KeptProcess.start(
-            launch.argv, env={**own, **launch.env}, cwd=str(run.directory), stdin=launch.stdin
-        )
+        process = await _start(agent, run, own)
     except OSError as error:
         return _say_failed(f"the agent could not be started: {error}", 1)
     reader = agent.reader(run)
@@ -94,6 +97,19 @@ async def _run_one(
         return _INTERRUPTED
     show({"type": "finished", "job": job["job"], "at": ""})
     return _code(judge(ended), ended) if reader is None else _verdict(reader.outcome(ended))
+
+
+async def _start(agent: Agent, run: Run, own: Mapping[str, str]) -> KeptProcess:
+    """Start an agent; with ``run.stdin`` it reads this process's stdin. Raises OSError."""
+    launch = agent.launch(run)
+    fed = run.stdin and local_input.needs_pipe(launch.stdin)
+    source = launch.stdin if fed or not run.stdin else local_input.STDIN
+    process = await KeptProcess.start(
+        launch.argv, env={**own, **launch.env}, cwd=str(run.directory), stdin=source, fed=fed
+    )
+    if fed:
+        local_input.feed(process, launch.stdin)
+    return process
 
 
 async def _drop_events(fd: int) -> None:

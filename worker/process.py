@@ -74,7 +74,10 @@ class _Report(msgspec.Struct):
 
 
 class KeptProcess:
-    """An agent under its keeper; ``stdout``, ``stderr`` and ``events`` are the read ends of its pipes."""
+    """An agent under its keeper; ``stdout``, ``stderr`` and ``events`` are the read ends of its pipes.
+
+    ``stdin`` is the write end of its own one, where it has one.
+    """
 
     keepers: set[int] = set()
     """Pids of the keepers of this worker."""
@@ -83,8 +86,15 @@ class KeptProcess:
     births = 0
     """How many children are being started."""
 
-    def __init__(self, process: asyncio.subprocess.Process, fds: tuple[int, int, int], channel: socket.socket) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        fds: tuple[int, int, int],
+        channel: socket.socket,
+        stdin: int | None = None,
+    ) -> None:
         self.stdout, self.stderr, self.events = fds
+        self.stdin = stdin
         self._process = process
         self._channel = channel
         self._killed_at: float | None = None
@@ -96,19 +106,21 @@ class KeptProcess:
         *,
         env: Mapping[str, str],
         cwd: str,
-        stdin: str = "",
+        stdin: str | int = "",
         held: int | None = None,
         within: Sequence[str] = (),
         user: int | None = None,
+        fed: bool = False,
     ) -> KeptProcess:
-        """Start an agent that reads ``stdin``. It finds ``events`` by ADO_EVENTS_FD, and as a path by ADO_EVENTS.
+        """Start an agent that reads ``stdin``, a text or a descriptor, or a pipe if it is ``fed``.
+
+        It finds ``events`` by ADO_EVENTS_FD, and as a path by ADO_EVENTS.
 
         All of its processes keep the file descriptor ``held`` open. ``within`` is the command of its sandbox, which
         the keeper's own is appended to; ``user`` is whom the agent becomes. Raises OSError.
         """
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-            script = _file_of(stdin)
-            theirs.callback(os.close, script)
+            source, feed = _stdin(stdin, ours, theirs, fed=fed)
             (out_r, out_w), (err_r, err_w), (event_r, event_w) = (_pipe(ours, theirs) for _ in range(3))
             variables = {"ADO_EVENTS_FD": str(keeper.EVENTS_FD), "ADO_EVENTS": f"/dev/fd/{keeper.EVENTS_FD}"}
             environment = _environment({**env, **variables})
@@ -122,12 +134,12 @@ class KeptProcess:
             if user is not None:
                 named.append(str(user))
                 # to be opened anew, as /dev/stderr for example; an empty stdin is the machine's /dev/null
-                for fd in (*((script,) if stdin else ()), out_w, err_w, event_w):
+                for fd in (*((source,) if stdin or fed else ()), out_w, err_w, event_w):
                     os.fchown(fd, user, user)
             with cls.starting():
                 process = await _execute(
                     *(*within, sys.executable, "-I", "-S", _KEEPER, *named, "--", *argv),
-                    stdin=script,
+                    stdin=source,
                     stdout=out_w,
                     stderr=err_w,
                     pass_fds=passed,
@@ -137,7 +149,7 @@ class KeptProcess:
                 )
                 cls.keepers.add(process.pid)
             ours.pop_all()
-        return cls(process, (out_r, err_r, event_r), channel)
+        return cls(process, (out_r, err_r, event_r), channel, feed)
 
     @classmethod
     @contextlib.contextmanager
@@ -215,8 +227,15 @@ class KeptProcess:
             return b""
 
     def close(self) -> None:
-        """Close the worker's end of the channel."""
+        """Close the worker's end of the channel, and of stdin."""
         self._channel.close()
+        self.close_stdin()
+
+    def close_stdin(self) -> None:
+        """Let the agent read the end of its stdin."""
+        if self.stdin is not None:
+            os.close(self.stdin)
+            self.stdin = None
 
 
 def parse_report(data: bytes) -> Ended | None:
@@ -256,6 +275,21 @@ def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int
     ours.callback(os.close, read)
     theirs.callback(os.close, write)
     return read, write
+
+
+def _stdin(
+    given: str | int, ours: contextlib.ExitStack, theirs: contextlib.ExitStack, *, fed: bool
+) -> tuple[int, int | None]:
+    """Return what the agent reads from, and the end from which a pipe is fed."""
+    if not fed:
+        source = os.dup(given) if isinstance(given, int) else _file_of(given)
+        theirs.callback(os.close, source)
+        return source, None
+    source, feed = os.pipe()
+    theirs.callback(os.close, source)
+    ours.callback(os.close, feed)
+    os.set_blocking(feed, False)
+    return source, feed
 
 
 def _environment(env: Mapping[str, str]) -> int:

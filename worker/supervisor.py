@@ -21,6 +21,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
+from app.capabilities import STDIN
 from app.rpc.client import CallError, Client, State, Unreachable
 from worker.agents.base import Outcome
 from worker.attempt import Attempt
@@ -107,7 +108,7 @@ class Supervisor:
         settings = self._settings
         value = {
             "workerId": settings.worker_id,
-            "capabilities": list(self._offered.capabilities),
+            "capabilities": list(dict.fromkeys((*self._offered.capabilities, STDIN))),
             "labels": {**self._offered.labels, **labels_of(self._sandbox)},
             "resources": {"cpu": settings.cpu, "memory": settings.memory, "gpu": settings.gpu},
             "slots": settings.slots,
@@ -229,7 +230,10 @@ class Supervisor:
     def _begin(self, job: dict[str, Any]) -> None:
         self._taken += 1
         machine = self._vault, self._fitness, self._clearing
-        attempt = Attempt(job, self._call, self._settings, self._files_of, *machine, self._limits, self._sandbox)
+        limits, subscribe = self._limits, self._client.subscribe
+        attempt = Attempt(
+            job, self._call, self._settings, self._files_of, *machine, limits, self._sandbox, subscribe=subscribe
+        )
         self._attempts[attempt.key] = attempt
         task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")
         self._running.add(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from app.settings import AppSettings
-from db import audit, events, files, tasks, tokens, workers
+from db import audit, events, files, inputs, tasks, tokens, workers
 from db.database import Database
 
 _log = logging.getLogger("ado.janitor")
@@ -20,9 +20,10 @@ async def step(db: Database, settings: AppSettings) -> None:
     await workers.prune_pods(db, settings.keep_workers_seconds)
     await tokens.prune(db)
     dropped = await files.prune(db, settings.keep_files_seconds)
+    unread = await inputs.forget(db)
     environments = await tasks.forget_environments(db, settings.env_days * _DAY_SECONDS)
     entries = await audit.prune(db, settings.audit_days)
-    if made or forgotten or dropped or environments or entries:
+    if made or forgotten or dropped or unread or environments or entries:
         counts = {"partitions_made": made, "workers_forgotten": forgotten, "files_dropped": dropped}
-        counts |= {"environments_forgotten": environments, "audit_entries_removed": entries}
+        counts |= {"inputs_dropped": unread, "environments_forgotten": environments, "audit_entries_removed": entries}
         _log.info("janitor", extra=counts)

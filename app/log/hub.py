@@ -34,7 +34,11 @@ class Wakeup:
 
 
 class Hub:
-    """Key → waiters: ``("e", task)``, ``("w", worker)``, ``("h", probe)``, ``"q"`` (queue), ``"s"`` (system)."""
+    """Key → waiters.
+
+    Keys are ``("e", task)``, ``("w", worker)``, ``("i", job)`` (input), ``("h", probe)``, ``"q"`` (queue), ``"s"``
+    (system).
+    """
 
     def __init__(self) -> None:
         self._waiters: defaultdict[Hashable, set[Wakeup]] = defaultdict(set)
@@ -74,9 +78,9 @@ class Hub:
             kind, _, rest = hint.partition(":")
             if kind == "e":
                 self.wake(("e", int(rest.partition(":")[0])))
-            elif kind in ("w", "h"):
+            elif kind in ("w", "h", "i"):
                 self.wake((kind, rest))
             else:
                 self.wake(kind)
-            if kind != "h":
+            if kind not in ("h", "i"):
                 self.wake("s")

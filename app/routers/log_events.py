@@ -130,6 +130,13 @@ class DroppedEvent(LogEvent, tag="dropped"):
     """Why: line_too_long, not_json, not_an_event, not_encodable, too_large, or the reason of the server's refusal."""
 
 
+class InputLostEvent(LogEvent, tag="input_lost"):
+    """The attempt could not begin its input anew, because not all of it is kept; its job fails."""
+
+    lost_bytes: int
+    """How many bytes from its beginning on are gone."""
+
+
 class FinishedEvent(LogEvent, tag="finished"):
     """A job ended for good."""
 
@@ -175,6 +182,7 @@ AnyEvent: TypeAlias = (
     | CheckpointEvent
     | TruncatedEvent
     | DroppedEvent
+    | InputLostEvent
     | FinishedEvent
     | SucceededEvent
     | FailedEvent

@@ -19,7 +19,7 @@ import orjson
 from msgspec import Meta, field
 
 from app.auth import REPORT, WORK
-from app.capabilities import NO_NETWORK
+from app.capabilities import NO_NETWORK, STDIN
 from app.context import Context
 from app.control.monitor import settle_ended
 from app.reasons import refusal
@@ -150,7 +150,7 @@ async def register(context: Context, input: RegisterInput) -> Registered:
     """Register a process; another one under the same id is replaced and its jobs are queued again."""
     own(context, input.worker_id)
     allowed = context.caller.capabilities
-    if allowed is not None and not set(input.capabilities) <= {*allowed, NO_NETWORK}:
+    if allowed is not None and not set(input.capabilities) <= {*allowed, NO_NETWORK, STDIN}:
         raise refusal("forbidden", f"this token allows the capabilities {', '.join(allowed)} alone")
     refuse_nul(**msgspec.to_builtins(input))
     limit("capabilities", len(input.capabilities), CAPABILITIES)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.capabilities import NO_NETWORK
+from app.capabilities import NO_NETWORK, STDIN
 from app.reasons import POD_REASONS
 from db import model
 from db.model import Status
@@ -122,6 +122,8 @@ class Task(Wire, omit_defaults=False):
     workers: int
     requires: list[str]
     network: Literal["all", "none"]
+    stdin: bool
+    """Whether its jobs read what ``tasks.input`` sends."""
     resources: Resources
     priority: int
     retries: int
@@ -163,6 +165,7 @@ class Task(Wire, omit_defaults=False):
             workers=task.workers,
             requires=list(task.requires),
             network="none" if NO_NETWORK in task.requires else "all",
+            stdin=STDIN in task.requires,
             resources=Resources.of(task.resources),
             priority=task.priority,
             retries=task.retries,

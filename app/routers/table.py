@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from app.routers import append, audit, files, protocol, stream, system, tasks, tokens, users, values, workers
+from app.routers import (
+    append,
+    audit,
+    files,
+    job_input,
+    protocol,
+    stream,
+    system,
+    tasks,
+    tokens,
+    users,
+    values,
+    workers,
+)
 from app.rpc.registry import Registry
 
 
@@ -17,6 +30,7 @@ def registry() -> Registry:
             "tasks.retry": tasks.retry,
             "tasks.update": tasks.update,
             "tasks.remove": tasks.remove,
+            "tasks.input": job_input.send,
             "tasks.kvGet": values.get,
             "tasks.kvList": values.listing,
             "tasks.kvSet": values.set_value,
@@ -25,6 +39,7 @@ def registry() -> Registry:
             "workers.heartbeat": protocol.heartbeat,
             "workers.claim": protocol.claim,
             "workers.append": append.append,
+            "workers.input": job_input.read,
             "workers.finish": protocol.finish,
             "workers.commands": protocol.commands,
             "workers.list": workers.listing,

@@ -12,7 +12,7 @@ import orjson
 from msgspec import UNSET, Meta, UnsetType, field
 
 from app.auth import READ, RUN_TASKS
-from app.capabilities import NO_NETWORK
+from app.capabilities import NO_NETWORK, STDIN
 from app.context import Context
 from app.reasons import refusal
 from app.routers.fitting import fitting
@@ -94,6 +94,8 @@ class CreateInput(Wire):
     agent_args: Any = None
     trust_project: bool = False
     """Whether the repository's own agent settings (hooks, MCP servers, plugins) count."""
+    stdin: bool = False
+    """Whether its jobs read what ``tasks.input`` sends; they run on workers that can feed it to them."""
 
 
 class ListInput(Wire):
@@ -177,7 +179,7 @@ def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor |
         agent=input.agent,
         agent_args=input.agent_args,
         workers=input.workers,
-        requires=tuple(sorted({*input.requires, *([NO_NETWORK] if input.network == "none" else [])})),
+        requires=tuple(sorted({*input.requires, *_capabilities(input)})),
         resources=input.resources.to_model(),
         priority=input.priority,
         retries=input.retries,
@@ -196,6 +198,11 @@ def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor |
         trust_project=input.trust_project,
     )
     return dataclasses.replace(task, digest=_digest_of(task))
+
+
+def _capabilities(input: CreateInput) -> list[str]:
+    """Return what workers must be able to do for a task."""
+    return [*([NO_NETWORK] if input.network == "none" else []), *([STDIN] if input.stdin else [])]
 
 
 def _check_limits(settings: AppSettings, input: CreateInput) -> None:
@@ -324,6 +331,8 @@ async def retry(context: Context, input: TaskInput) -> Task:
             raise refusal("log_pruned", f"the log of {task.task_id} has been dropped, so the task cannot go on")
         again = sum(job.status in ("failed", "cancelled") for job in task.jobs)
         check_queue(await users.queue_limit_of_task(context.db, task_id), again)
+        if again and STDIN in task.requires:
+            raise refusal("input_lost", f"the input of {task.task_id} went with its attempts")
         if await tasks.environment_forgotten(context.db, task_id):
             raise refusal("environment_forgotten", f"the --env values of {task.task_id} have been deleted")
         raise refusal("nothing_to_retry", f"{task.task_id} is {task.status}: none of its jobs can be queued again")

@@ -27,6 +27,7 @@ from cli.follow import View
 from cli.output import talk, write_one
 from cli.pairs import pair
 from cli.pod import PodOptions
+from cli.standard_input import appended, is_wanted
 from cli.terminal import colour_wishes
 from cli.waiting import nobody_offers
 
@@ -39,6 +40,7 @@ _FIRST_CONTACT_SECONDS = 10.0
 def run(
     *prompt: str,
     file: Annotated[str | None, Parameter(name=["--file", "-F"])] = None,
+    stdin: Annotated[bool | None, Parameter(name=["--stdin", "-i"], negative="--no-stdin")] = None,
     remote: bool = False,
     workers: int = 1,
     agent: str | None = None,
@@ -69,6 +71,8 @@ def run(
         several are a command with its arguments, kept apart: write them after --.
     file
         Read the prompt from a file; - is stdin.
+    stdin
+        Hand on stdin to the agent shell, and append it to the prompt of an AI agent; a shell gets what is piped anyway.
     remote
         Run on workers, through a server.
     workers
@@ -120,9 +124,11 @@ def run(
         if repository != _NO_REPOSITORY:
             raise usage("--repo, --no-repo, --dirty and --push need --remote", "add --remote")
         chosen = agent or first([], [*here.own_agents(), *here.agents()])
+        handed_on = is_wanted(stdin, chosen, jobs=workers, detach=False, is_prompt=file == "-")
         return here.run(
-            _text(words, chosen),
+            _prompt(words, chosen, stdin),
             chosen,
+            stdin=handed_on,
             workers=workers,
             env=environment,
             args=args,
@@ -134,9 +140,11 @@ def run(
     chosen = agent or server.agent or _offered_agent(client, server)
     if agent and not wait_for_agent:
         check_offered(agent, _workers(client), here.agents() if _is_embedded(server) else ())
+    handed_on = is_wanted(stdin, chosen, jobs=workers, detach=detach, is_prompt=file == "-")
+    text = _prompt(words, chosen, stdin)
     sent = send(client, repository, chosen, ai=chosen not in PROGRAMS)
     wish: dict[str, Any] = {
-        "prompt": _text(words, chosen),
+        "prompt": text,
         "agent": chosen,
         "workers": workers,
         "requires": [*(require or []), *(f"secret:{name}" for name in secret or []), *sent.requires],
@@ -148,6 +156,7 @@ def run(
         "env": environment if detach or chosen not in PROGRAMS else {**colour_wishes(), **environment},
         "agentArgs": args or None,
         **({"trustProject": True} if trust_project else {}),
+        **({"stdin": True} if handed_on else {}),
         "labels": dict(pair(entry, "--label") for entry in label or []),
         "onFailure": "fail_fast" if fail_fast else "continue",
         "idempotencyKey": str(uuid.uuid4()),
@@ -160,7 +169,7 @@ def run(
     client.close()
     if options.output == "text":
         talk(f"ado: {task['taskId']} ({workers} {'job' if workers == 1 else 'jobs'}, agent {task['agent']})")
-    return watch(server, View(task["taskId"], workers, own_lines=raw_events), options)
+    return watch(server, View(task["taskId"], workers, own_lines=raw_events, stdin=handed_on), options)
 
 
 def _words(prompt: Sequence[str], file: str | None) -> Sequence[str]:
@@ -183,6 +192,12 @@ def _read(file: str) -> str:
 def _text(words: Sequence[str], agent: str) -> str:
     """Return one text: a shell gets each of several words as one argument, others get a sentence."""
     return shlex.join(words) if agent == "shell" and len(words) > 1 else " ".join(words)
+
+
+def _prompt(words: Sequence[str], agent: str, stdin: bool | None) -> str:
+    """Return the whole prompt: an AI agent's has stdin at its end, where that is wanted."""
+    text = _text(words, agent)
+    return appended(text) if stdin and agent not in PROGRAMS else text
 
 
 def _variable(entry: str) -> tuple[str, str]:

@@ -9,12 +9,12 @@ from cli.errors import usage
 from cli.exits import TABLE
 from cli.parsing import nearest
 
-_TEXTS = ("agents", "configuration", "environment")
+_TEXTS = ("agents", "configuration", "environment", "stdin")
 TOPICS = ("exit-codes", *_TEXTS)
 
 
 def topic(name: str = "", /) -> int:
-    """Explain a topic: agents, configuration, environment or exit-codes.
+    """Explain a topic: agents, configuration, environment, exit-codes or stdin.
 
     Parameters
     ----------

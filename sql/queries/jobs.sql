@@ -174,7 +174,8 @@ with reports as materialized (
                 when l.stop_reason is not null then 'cancelled'
                 when l.outcome = 'released' and l.interruptions >= c.attempts then 'failed'
                 when l.outcome = 'released' then 'queued'
-                when l.outcome = 'failed' and l.failures < t.retries then 'queued'
+                when l.outcome = 'failed' and l.failures < t.retries
+                    and l.reason is distinct from 'input_lost' then 'queued'
                 else l.outcome end as status,
            case when l.stop_reason is not null then l.stop_reason
                 when l.outcome = 'failed' then coalesce(l.reason, 'agent_error')
@@ -204,6 +205,9 @@ with reports as materialized (
         finished_seq = case when n.status <> 'queued' then n.seq end
     from numbered n where j.task_id = n.task_id and j.job = n.job
     returning j.*, n.seq
+), dropped_inputs as (
+    delete from ado.inputs i using numbered n
+    where i.task_id = n.task_id and i.job = n.job and n.status <> 'queued'
 ), recorded_usage as (
     insert into ado.attempt_usage (task_id, job, attempt, agent, at, input_tokens, output_tokens, cache_read_tokens,
         cache_write_tokens, cost_usd, user_id)

@@ -96,6 +96,10 @@ with given as materialized (
     select c.task_id, job, c.priority, md5(c.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu),
            c.needs, c.cpu, c.memory, c.gpu, c.user_id
     from created c cross join generate_series(0, c.workers - 1) as job
+), created_inputs as (
+    insert into ado.inputs (task_id, job)
+    select c.task_id, job from created c cross join generate_series(0, c.workers - 1) as job
+    where 'stdin' = any(c.requires)
 ), created_logs as (
     insert into ado.task_logs (task_id, last_seq) select c.task_id, 1 from created c
 ), written_events as (
@@ -227,7 +231,7 @@ select found from removed;
 -- name: retry_task :optional hints
 -- Queue the failed and cancelled jobs again. No row: nothing to retry, more than the user's queue may hold, a cancel (of the task, or of the siblings of a
 -- failed job) is still being carried out, the task's log is pruned, so that nothing can be added to it, or the values of
--- its environment were deleted, so that it would run without them.
+-- its environment were deleted, so that it would run without them, or it had input, which went with its attempts.
 with queue_room as materialized (  -- before the jobs are locked: claims take the locks in this order, too
     select ado.queue_room(j.user_id) as room from ado.jobs j where j.task_id = :task_id::bigint and j.job = 0
 ), locked_jobs as materialized (
@@ -239,6 +243,7 @@ with queue_room as materialized (  -- before the jobs are locked: claims take th
                       and :task_id::bigint < r.to_task_id and r.pruned_at is not null)
       and not exists (select from ado.task_environments v
                       where v.task_id = :task_id::bigint and v.forgotten_at is not null)
+      and not exists (select from ado.tasks t where t.task_id = :task_id::bigint and 'stdin' = any(t.requires))
     order by j.job for update
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l

@@ -31,6 +31,7 @@ CHANGES = {
     "tasks.retry": VICTIM,
     "tasks.update": VICTIM | {"version": 1, "priority": 9},
     "tasks.remove": VICTIM,
+    "tasks.input": VICTIM | {"offset": 0, "data": "AA=="},
     "tasks.kvSet": VICTIM | {"key": "plan", "value": "mine"},
     "tasks.kvCas": VICTIM | {"key": "plan", "value": "mine", "version": 1},
 }

@@ -63,6 +63,8 @@ class Run:
     """Whether nothing but the job is within the agent's reach, so that it need not ask for permission."""
     trust_project: bool = False
     """Whether the repository's own settings for the agent count: hooks, MCP servers, plugins, permissions."""
+    stdin: bool = False
+    """Whether the agent's stdin is the job's input; what ``launch`` returns for stdin comes before it."""
     local: bool = False
     """Whether a person runs it here, with their own HOME, environment and permission settings."""
 

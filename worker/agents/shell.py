@@ -7,6 +7,7 @@ from pathlib import Path
 from worker.agents.base import LONGEST_ARGUMENT, Launch, Run
 
 _FROM_STDIN = 'eval "$(cat)" </dev/null'
+_FROM_BEFORE_INPUT = 'eval "$(dd bs=1 count={} 2>/dev/null)"'  # takes no byte more
 
 
 class Shell:
@@ -15,11 +16,14 @@ class Shell:
     needs = None
 
     def launch(self, run: Run) -> Launch:
-        """Return the shell with the prompt; a long one comes by stdin, which is empty again when it runs.
+        """Return the shell with the prompt; a long one comes by stdin, before the job's input if there is any.
 
         The dashes keep a prompt that begins with one from being an option of the shell.
         """
-        if len(run.prompt.encode("utf-8", "surrogateescape")) > LONGEST_ARGUMENT:
+        size = len(run.prompt.encode("utf-8", "surrogateescape"))
+        if size > LONGEST_ARGUMENT and run.stdin:
+            return Launch(["/bin/sh", "-c", _FROM_BEFORE_INPUT.format(size)], stdin=run.prompt)
+        if size > LONGEST_ARGUMENT:
             return Launch(["/bin/sh", "-c", _FROM_STDIN], stdin=run.prompt)
         return Launch(["/bin/sh", "-c", "--", run.prompt])
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from app.capabilities import STDIN
 from app.control.backends.base import Gone
 from app.control.decide import Offer
 from app.program import module
@@ -48,7 +49,7 @@ class LocalBackend:
         lifeline: int | None,
     ) -> None:
         self.host = platform.node()
-        self.offer = Offer(frozenset(capabilities), machine())
+        self.offer = Offer(frozenset((*capabilities, STDIN)), machine())
         self._labels = labels
         self._urls = urls
         self._work_dir = work_dir
@@ -58,7 +59,7 @@ class LocalBackend:
 
     def set_offer(self, capabilities: Sequence[str], labels: Mapping[str, str]) -> None:
         """Have the workers that are started from now on offer this."""
-        self.offer = Offer(frozenset(capabilities), self.offer.resources)
+        self.offer = Offer(frozenset((*capabilities, STDIN)), self.offer.resources)
         self._labels = labels
 
     def start(self, worker_id: str, token: str) -> None:

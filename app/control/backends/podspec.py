@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from app.capabilities import STDIN
 from app.settings import SettingsError
 from db.model import Resources
 from db.pods import PodTask
@@ -285,4 +286,5 @@ def _promised(task: PodTask) -> list[str]:
 
     To ask an agent for its version takes seconds, which a job of another agent need not wait for.
     """
-    return [name for name in task.offered if task.key is None or name in task.capabilities]
+    names = (name for name in task.offered if task.key is None or name in task.capabilities)
+    return [name for name in names if name != STDIN]  # an image of an older release cannot feed a job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.capabilities import STDIN
 from app.control.backends.diagnosis import Patience
 from app.control.backends.kubernetes import Cluster
 from app.control.backends.pace import Pace
@@ -44,7 +45,7 @@ def pod_spawner(settings: SpawnerSettings, pool: Pool) -> PodSpawner:
         cluster,
         PodWatch(cluster, frame.selector, seconds=kube.watch_seconds),
         frame,
-        offered=frozenset(settings.worker_capabilities),
+        offered=frozenset((*settings.worker_capabilities, STDIN)),
         limits=PodLimits(settings.max_workers, Resources(kube.pod_cpu, kube.pod_memory), settings.idle_seconds),
         patience=Patience(kube.image_pull_seconds, kube.pending_seconds),
         rhythm=Rhythm(settings.spawner_seconds, kube.pod_retry_seconds, kube.kube_in_flight),

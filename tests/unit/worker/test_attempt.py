@@ -1,6 +1,7 @@
 """An attempt ends with one finish, whatever breaks in it: a real agent under a real keeper, with a recorded server."""
 
 import asyncio
+import base64
 import os
 import time
 
@@ -8,7 +9,7 @@ import orjson
 import pytest
 from support.program import processes_with
 
-from app.rpc.client import CallError
+from app.rpc.client import CallError, Item
 from worker import attempt as attempt_module
 from worker import process
 from worker.agents.base import Outcome
@@ -30,6 +31,19 @@ class Server:
         self.events = []
         self.finishes = []
         self.refuses = lambda report: False
+        self.input = b""
+        self.asked = []
+        self.trouble = []
+
+    async def subscribe(self, path, wish):
+        """Give the next page of the input, or raise what is in the way."""
+        assert path == "workers.input"
+        self.asked.append(wish["offset"])
+        if self.trouble:
+            raise self.trouble.pop()
+        data = self.input[wish["offset"] :][: wish["maxBytes"]]
+        end = wish["offset"] + len(data) == len(self.input)
+        yield Item(None, {"offset": wish["offset"], "data": base64.b64encode(data).decode(), "end": end})
 
     async def call(self, path, value):
         value = orjson.loads(orjson.dumps(value))
@@ -59,7 +73,7 @@ def make(server, tmp_path):
         clearing = Clearing()
         return Attempt(
             job, server.call, settings, lambda fence: Files(("http://x",), "", fence, 1), Vault({}),
-            Fitness(str(tmp_path)), clearing, Limits(),
+            Fitness(str(tmp_path)), clearing, Limits(), subscribe=server.subscribe,
         )  # fmt: skip
 
     return attempt

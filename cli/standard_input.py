@@ -1,0 +1,86 @@
+"""What is piped into ``ado run``: whether there is anything, and who gets it.
+
+A pipe, a socket and a file count, unless they are at their end already; a terminal, /dev/null, any other device and a
+closed stdin do not, so that a command in cron or CI costs nothing more and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import stat
+import sys
+
+from cli.agents import PROGRAMS
+from cli.errors import usage
+
+STDIN = 0
+_CHUNK_BYTES = 256 * 1024
+_PROMPT_BYTES = 4 * 1024 * 1024
+"""What is read of stdin for a prompt; the server's own limit, 1 MiB unless it is set otherwise, is smaller."""
+
+
+def is_piped() -> bool:
+    """Whether stdin is a pipe, a socket or a file that is not at its end."""
+    if sys.stdin is None:  # closed: its number may be another file's by now
+        return False
+    try:
+        mode = os.fstat(STDIN).st_mode
+        if fcntl.fcntl(STDIN, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+            return False
+        if stat.S_ISREG(mode):
+            return os.lseek(STDIN, 0, os.SEEK_CUR) < os.fstat(STDIN).st_size
+    except OSError:
+        return False
+    return (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and not _is_over()
+
+
+def _is_over() -> bool:
+    """Whether the other end of a pipe is closed and nothing is left in it."""
+    poll = select.poll()
+    poll.register(STDIN, select.POLLIN)
+    events = dict(poll.poll(0)).get(STDIN, 0)
+    return bool(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL)) and not events & select.POLLIN
+
+
+def is_wanted(asked: bool | None, agent: str, *, jobs: int, detach: bool, is_prompt: bool) -> bool:
+    """Whether a job gets stdin as its own: what was asked for, else where it is piped into the one job of a shell.
+
+    ``is_prompt``: stdin was read for the prompt. Raises CliError for what cannot be.
+    """
+    if asked is None:
+        return agent == "shell" and jobs == 1 and not detach and not is_prompt and is_piped()
+    if asked and is_prompt:
+        raise usage("stdin cannot be both the prompt and the input", "give the prompt as an argument or in a file")
+    if asked and sys.stdin is None:
+        raise usage("-i: stdin is closed", "leave out -i, or give it a pipe or a file")
+    if not asked or agent not in PROGRAMS:
+        return False
+    if agent != "shell":
+        raise usage(f"-i: the agent {agent} reads no stdin", "use --agent shell, or an AI agent")
+    if jobs > 1:
+        raise usage(
+            "-i: several jobs cannot share one stdin", "leave out --workers, or put the data into the repository"
+        )
+    if detach:
+        raise usage("-i: with --detach nobody stays to send stdin", "leave out --detach")
+    return True
+
+
+def appended(text: str) -> str:
+    """Return a prompt with stdin after it. Raises CliError."""
+    data = bytearray()
+    while len(data) <= _PROMPT_BYTES and (piece := os.read(STDIN, _CHUNK_BYTES)):
+        data += piece
+    if len(data) > _PROMPT_BYTES:
+        raise usage(
+            f"-i: stdin has more than {_PROMPT_BYTES // 1024**2} MiB, too much for a prompt",
+            "put the data into a file of the repository, and name it in the prompt",
+        )
+    try:
+        return f"{text}\n\n{data.decode()}"
+    except ValueError as error:
+        raise usage(
+            "-i: stdin is not UTF-8 text, and a prompt must be", "put it into a file of the repository"
+        ) from error

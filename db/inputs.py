@@ -1,0 +1,70 @@
+"""Typed functions over ``sql/queries/inputs.sql``: what is piped into jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from db.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The attempt that takes a job's input, its worker and the digest of the credential that came with the call."""
+
+    task_id: int
+    job: int
+    attempt: int
+    worker_id: str
+    credential: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many bytes have come, and whether they are all."""
+
+    received: int
+    ended: bool
+
+
+async def store(
+    db: Database, task_id: int, job: int, *, offset: int, data: bytes, end: bool, waiting_limit: int
+) -> Progress | None:
+    """Store what is new and fits; None: the job takes no input, or no more."""
+    row = await db.optional(
+        "store_input", task_id=task_id, job=job, offset=offset, data=data, ends=end, waiting_limit=waiting_limit
+    )
+    return Progress(row["received"], row["ended"]) if row else None
+
+
+async def take(db: Database, reader: Reader, *, offset: int, keep_limit: int) -> Progress | None:
+    """Note that an attempt has everything before ``offset``; None: it does not run, or what follows is gone."""
+    row = await db.optional(
+        "take_input",
+        task_id=reader.task_id,
+        job=reader.job,
+        attempt=reader.attempt,
+        worker_id=reader.worker_id,
+        credential=reader.credential,
+        offset=offset,
+        keep_limit=keep_limit,
+    )
+    return Progress(row["received"], row["ended"]) if row else None
+
+
+async def read(db: Database, task_id: int, job: int, *, offset: int, byte_limit: int) -> bytes:
+    """Return the bytes from ``offset`` on, ``byte_limit`` of them at most."""
+    rows = await db.many("read_input", task_id=task_id, job=job, offset=offset, byte_limit=byte_limit)
+    if not rows:
+        return b""
+    skipped = offset - rows[0]["begins_at"]
+    return b"".join(row["data"] for row in rows)[skipped : skipped + byte_limit]
+
+
+async def lose(db: Database, reader: Reader) -> None:
+    """Write into the log that the attempt needed bytes that are gone."""
+    await db.optional("lose_input", task_id=reader.task_id, job=reader.job, attempt=reader.attempt)
+
+
+async def forget(db: Database) -> int:
+    """Delete the input of jobs that have ended; return of how many."""
+    return int((await db.one("forget_inputs"))["inputs"])

@@ -1,0 +1,213 @@
+"""What is piped into ``ado run`` reaches the job, whatever happens on the way, and keeps nobody waiting."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from support.postgres import fast_directory, remove
+from support.program import Cluster, until
+from support.proxy import Proxy
+
+RUN = (sys.executable, "-P", "-m", "cli", "run")
+REMOTE = ("--remote", "--agent", "shell")
+
+
+def ado_run(cluster, *words, data=None, url=None, **options):
+    """Run with something piped in (None: /dev/null)."""
+    given = {"input": data} if data is not None else {} if "stdin" in options else {"stdin": subprocess.DEVNULL}
+    return subprocess.run(
+        [*RUN, *words], env=cluster.client_env(url), capture_output=True, cwd="/", timeout=120, check=False,
+        **given, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def working(shared_dsn):
+    """Two replicas and a worker for all tests that leave them as they are."""
+    directory = fast_directory()
+    made = Cluster(shared_dsn, directory)
+    try:
+        made.add_replicas(2).add_worker("w1", "--slots", "4")
+        yield made
+    finally:
+        made.close()
+        remove(directory)
+
+
+@pytest.fixture
+def made_tasks(working):
+    """Return whether each task that this test has made has input."""
+    (last,) = working.sql("select coalesce(max(task_id), 0) from ado.tasks")[0]
+
+    def found():
+        ask = "select 'stdin' = any(requires) from ado.tasks where task_id > %s order by task_id"
+        return [row[0] for row in working.sql(ask, last)]
+
+    return found
+
+
+def test_a_pipe_a_file_and_nothing_at_all_here_and_on_a_worker(working, made_tasks, tmp_path):
+    file = tmp_path / "lines"
+    file.write_bytes(b"a\nb\n")
+    empty = tmp_path / "empty"
+    empty.touch()
+    for place in (REMOTE, ("--agent", "shell")):
+        done = ado_run(working, *place, "wc -l", data=b"a\nb\n")
+        assert (done.returncode, done.stdout.strip()) == (0, b"2"), done.stderr
+        with file.open("rb") as source:
+            assert ado_run(working, *place, "wc -l", stdin=source).stdout.strip() == b"2"
+        with file.open("rb") as source:
+            assert ado_run(working, *place, "--no-stdin", "wc -l", stdin=source).stdout.strip() == b"0"
+        with empty.open("rb") as source:
+            assert ado_run(working, *place, "wc -l", stdin=source).stdout.strip() == b"0"
+        assert ado_run(working, *place, "-i", "wc -l", data=b"").stdout.strip() == b"0"
+    assert made_tasks() == [True, True, False, False, True]
+    assert working.sql("select * from ado.inputs") == []
+
+
+def test_devices_and_closed_ends_cost_nothing_and_an_open_pipe_keeps_no_job_from_ending(working, made_tasks):
+    assert ado_run(working, *REMOTE, "wc -c").stdout.strip() == b"0"
+    closed = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *RUN, *REMOTE, "wc -c"], env=working.client_env(),
+        capture_output=True, cwd="/", timeout=60, check=False,
+    )  # fmt: skip
+    assert (closed.returncode, closed.stdout.strip()) == (0, b"0"), closed.stderr
+    read, write = os.pipe()
+    os.close(write)
+    assert ado_run(working, *REMOTE, "wc -c", stdin=read).stdout.strip() == b"0"
+    os.close(read)
+    assert made_tasks() == [False, False, False]
+    read, write = os.pipe()
+    assert ado_run(working, *REMOTE, "echo done; exit 4", stdin=read).returncode == 4
+    assert ado_run(working, "--agent", "shell", "exit 5", stdin=read).returncode == 5
+    os.close(read)
+    os.close(write)
+
+
+def test_a_command_that_stops_reading_ends_the_sending(working):
+    with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
+        done = ado_run(working, *REMOTE, "head -1; exit 3", stdin=endless.stdout)
+        assert (done.returncode, done.stdout) == (3, b"y\n"), done.stderr
+        endless.stdout.close()
+        endless.kill()
+
+
+def test_a_command_that_reads_nothing_holds_up_neither_other_jobs_nor_its_own_end(working):
+    read, write = os.pipe()
+    words = [*RUN, *REMOTE, f"until test -e {working.home}/go; do sleep 0.05; done; echo over"]
+    idle = subprocess.Popen(words, env=working.client_env(), stdin=read, stdout=subprocess.PIPE, cwd="/")
+    os.close(read)
+    feeding = threading.Thread(target=feed, args=(write, b"x" * 8_000_000))
+    feeding.start()
+    full = "select 1 from ado.inputs where received - taken >= 1024 * 1024"
+    until(lambda: working.sql(full), "as much to wait as may")
+    assert ado_run(working, *REMOTE, "wc -c", data=b"y" * 2_000_000).stdout.strip() == b"2000000"
+    (working.home / "go").touch()
+    assert idle.communicate(timeout=60)[0] == b"over\n"
+    assert idle.returncode == 0
+    feeding.join(30)
+
+
+def feed(pipe, data):
+    """Write into a pipe until nobody reads it any more, and close it."""
+    with contextlib.suppress(BrokenPipeError), os.fdopen(pipe, "wb") as target:
+        target.write(data)
+
+
+def test_every_byte_arrives_once_when_replicas_are_killed_and_connections_cut(cluster):
+    """A CLI and a worker behind connections that are reset again and again, and a replica that dies."""
+    data = os.urandom(12_000_000)
+    with Proxy(cluster.urls) as proxy:
+        cluster.add_worker("w1", url=proxy.url)
+        script = (
+            f"head -c 2000000; touch {cluster.home}/some; until test -e {cluster.home}/go; do sleep 0.05; done; cat"
+        )
+        words = [*RUN, *REMOTE, f"({script}) | sha256sum"]
+        env = cluster.client_env(proxy.url)
+        sending = subprocess.Popen(
+            words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
+        )
+        feeding = threading.Thread(target=feed, args=(os.dup(sending.stdin.fileno()), data))
+        feeding.start()
+        sending.stdin.close()
+        sending.stdin = None
+        until((cluster.home / "some").exists, "some of the input", 60)
+        cluster.replicas[0].kill()
+        (cluster.home / "go").touch()
+        seen = 0
+        while sending.poll() is None and seen < len(data):
+            found = cluster.sql("select received from ado.inputs where received > %s", seen + 1_500_000)
+            if found:
+                seen = found[0][0]
+                proxy.cut()
+            elif not cluster.sql("select 1 from ado.inputs where not ended"):
+                break
+        output, errors = sending.communicate(timeout=90)
+        feeding.join(30)
+    assert (sending.returncode, output.split()[0].decode()) == (0, hashlib.sha256(data).hexdigest()), errors
+
+
+def test_the_attempt_after_a_killed_worker_reads_from_the_beginning(cluster):
+    data = os.urandom(3_000_000)
+    first = cluster.add_worker("w1")
+    script = f"if [ $ADO_ATTEMPT = 1 ]; then head -c 2000000; touch {cluster.home}/some; sleep 300; fi; cat"
+    read, write = os.pipe()
+    words = [*RUN, *REMOTE, f"({script}) | sha256sum"]
+    sending = subprocess.Popen(words, env=cluster.client_env(), stdin=read, stdout=subprocess.PIPE, cwd="/")
+    os.close(read)
+    feeding = threading.Thread(target=feed, args=(write, data))
+    feeding.start()
+    until((cluster.home / "some").exists, "some of the input", 60)
+    first.send_signal(signal.SIGKILL)
+    cluster.add_worker("w2")
+    output, _ = sending.communicate(timeout=90)
+    feeding.join(30)
+    assert output.split()[0].decode() == hashlib.sha256(data).hexdigest()
+
+
+def test_what_cannot_be_is_said_before_a_task_is_made(working, made_tasks):
+    for words, message in (
+        ((*REMOTE, "--workers", "2"), b"cannot share one stdin"),
+        ((*REMOTE, "--detach"), b"nobody stays to send stdin"),
+        (("--remote", "--agent", "scripted"), b"reads no stdin"),
+        (("--agent", "shell", "--workers", "2"), b"cannot share one stdin"),
+    ):
+        done = ado_run(working, *words, "-i", "cat", data=b"x")
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    done = ado_run(working, *REMOTE, "-i", "-F", "-", data=b"echo x")
+    assert (done.returncode, b"both the prompt and the input" in done.stderr) == (2, True)
+    assert made_tasks() == []
+    assert ado_run(working, *REMOTE, "--workers", "2", "wc -c", data=b"x").stdout.split().count(b"0") == 2
+    assert ado_run(working, *REMOTE, "-F", "-", data=b"wc -c").stdout == b"0\n"
+
+
+def test_ctrl_c_says_that_the_rest_is_missing(working):
+    read, write = os.pipe()
+    sending = subprocess.Popen(
+        [*RUN, *REMOTE, "echo begun; cat"], env=working.client_env(), stdin=read, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd="/", bufsize=0,
+    )  # fmt: skip
+    os.close(read)
+    assert sending.stdout.readline() == b"begun\n"
+    sending.send_signal(signal.SIGINT)
+    _, errors = sending.communicate(timeout=60)
+    os.close(write)
+    assert b"its stdin was cut off here" in errors
+    (name,) = {line.split()[1] for line in errors.decode().splitlines() if line.startswith("ado: task-")}
+    working.ado("cancel", name, check=0)
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "uid"])
+def test_a_job_in_a_sandbox_reads_it_too(cluster, sandbox):
+    if sandbox == "uid" and os.geteuid() != 0:
+        return  # only a root worker can change the user
+    cluster.add_worker("w1", env={"ADO_SANDBOX": sandbox})
+    data = os.urandom(300_000)
+    done = ado_run(cluster, *REMOTE, "cat /dev/stdin | sha256sum", data=data)
+    assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest(), done.stderr
