@@ -6,9 +6,10 @@ stand in the same places. ``REFUSALS`` maps each reason of an error to its tRPC 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from app.rpc.errors import ProcedureError
+from app.rpc.words import words
 
 JOB_REASONS: dict[str, str] = {
     "exit_nonzero": "the agent's process ended with another exit code than 0",
@@ -87,6 +88,11 @@ POD_REASONS: dict[str, tuple[str, str]] = {
     "node_lost": ("the pod's node does not answer", "nothing: the job runs again, on another node if there is one"),
 }
 JOB_REASONS |= {reason: meaning for reason, (meaning, _) in POD_REASONS.items()}
+
+Reason: TypeAlias = Annotated[str, words("Reason", JOB_REASONS)]
+"""Why a task, job or attempt ended as it did."""
+PodReason: TypeAlias = Annotated[str, words("PodReason", POD_REASONS)]
+"""What keeps a job's pod from running."""
 
 REFUSALS: dict[str, tuple[str, str]] = {
     "token_missing": ("UNAUTHORIZED", "send Authorization: Bearer TOKEN; ado token create makes one"),

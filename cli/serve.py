@@ -164,10 +164,11 @@ replica = App(name="api", help="Run one API replica, or print its types.", help_
 @replica.command
 def types() -> int:
     """Print the TypeScript declaration that GET /trpc/ado.d.ts serves."""
+    from app.reasons import REFUSALS
     from app.routers.table import registry
     from app.rpc.typescript import declaration
 
-    print(declaration(registry(), plane.version()), end="")
+    print(declaration(registry(), plane.version(), REFUSALS), end="")
     return exits.SUCCESS
 
 

@@ -7,11 +7,13 @@ written against ``ado.d.ts`` and to the tests that hold the log to them.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
-from app.routers.shapes import Worker
+from app.reasons import PodReason, Reason
+from app.routers.agent_events import AgentSaid
+from app.routers.shapes import Usage, Worker
 from db.model import Status
 
 
@@ -59,27 +61,27 @@ class ProgressEvent(LogEvent, tag="progress"):
 
 
 class AgentEvent(LogEvent, tag="agent"):
-    """Something an agent thought or did, normalised."""
+    """Something an agent thought or did, normalised; its own members are told apart by ``event``."""
 
-    event: str | UnsetType = UNSET
+    variants: ClassVar[Any] = AgentSaid
 
 
 class RequeuedEvent(LogEvent, tag="requeued"):
     """The job runs again: its worker was lost, or its agent failed and retries are left."""
 
-    reason: str
+    reason: Reason
     worker_id: str
     next_attempt: int
     exit_code: int | UnsetType = UNSET
     message: str | UnsetType = UNSET
     dropped_bytes: int | UnsetType = UNSET
-    usage: Any = UNSET
+    usage: Usage | UnsetType = UNSET
 
 
 class ReleasedEvent(LogEvent, tag="released"):
     """The worker handed the job back."""
 
-    reason: str | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
     message: str | UnsetType = UNSET
 
 
@@ -100,7 +102,7 @@ class CancelRequestedEvent(LogEvent, tag="cancel_requested"):
 class PodEvent(LogEvent, tag="pod"):
     """Something is wrong with the job's pod: the cluster's own message, and the next step."""
 
-    reason: str
+    reason: PodReason
     message: str
     hint: str
     pod: str
@@ -142,9 +144,9 @@ class FinishedEvent(LogEvent, tag="finished"):
 
     outcome: Literal["succeeded", "failed", "cancelled"]
     exit_code: int | UnsetType = UNSET
-    reason: str | UnsetType | None = UNSET
+    reason: Reason | UnsetType | None = UNSET
     message: str | UnsetType | None = UNSET
-    usage: Any = UNSET
+    usage: Usage | UnsetType = UNSET
     dropped_bytes: int | UnsetType = UNSET
     """What the attempt wrote beyond the limit."""
 
@@ -156,7 +158,7 @@ class SucceededEvent(LogEvent, tag="succeeded"):
 class FailedEvent(LogEvent, tag="failed"):
     """The task ended: a job failed; ``job`` is the first that did."""
 
-    reason: str | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
     message: str | UnsetType = UNSET
     exit_code: int | UnsetType = UNSET
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.capabilities import NO_NETWORK, STDIN
-from app.reasons import POD_REASONS
+from app.reasons import POD_REASONS, PodReason, Reason
 from db import model
 from db.model import Status
 
@@ -52,7 +52,7 @@ class JobPod(Wire):
 
     name: str
     state: str
-    reason: str | UnsetType = UNSET
+    reason: PodReason | UnsetType = UNSET
     message: str | UnsetType = UNSET
     hint: str | UnsetType = UNSET
 
@@ -65,6 +65,23 @@ class JobPod(Wire):
         return made
 
 
+class Usage(Wire):
+    """What an AI agent used in an attempt; what it does not say is absent. Dollars for the cost."""
+
+    input_tokens: float | UnsetType = UNSET
+    output_tokens: float | UnsetType = UNSET
+    cache_read_tokens: float | UnsetType = UNSET
+    cache_write_tokens: float | UnsetType = UNSET
+    cost_usd: float | UnsetType = UNSET
+
+
+class Result(Wire):
+    """What an AI agent said at its end; ``cut`` says that the text is only a part of it."""
+
+    text: str | UnsetType = UNSET
+    cut: bool | UnsetType = UNSET
+
+
 class Job(Wire):
     """One claimable unit of a task."""
 
@@ -74,13 +91,13 @@ class Job(Wire):
     attempt: int
     worker_id: str | UnsetType = UNSET
     exit_code: int | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
     message: str | UnsetType = UNSET
-    result: Any = UNSET
+    result: Result | UnsetType = UNSET
     """Not in lists."""
     result_bytes: int | UnsetType = UNSET
     """Size of a result that was left out because the answer would be too large: tasks.get with ``job`` has it."""
-    usage: Any = UNSET
+    usage: Usage | UnsetType = UNSET
     dropped_bytes: int | UnsetType = UNSET
     """What the last attempt wrote beyond the limit, which was not stored."""
     retry_at: datetime | UnsetType = UNSET
@@ -135,13 +152,13 @@ class Task(Wire, omit_defaults=False):
     created_at: datetime
     jobs: list[Job]
     prompt_cut: bool | UnsetType = UNSET
-    trust_project: bool | UnsetType = UNSET
     """Whether ``prompt`` is only its beginning, as in a list."""
+    trust_project: bool | UnsetType = UNSET
     created_by: str | UnsetType = UNSET
     """The name of the user or service who created it."""
     quota: str | UnsetType = UNSET
     """Why the limits of its user let none of its queued jobs start now."""
-    reason: str | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
     message: str | UnsetType = UNSET
     failed_job: int | UnsetType = UNSET
     """The job that failed first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import UNSET, Meta
 
@@ -41,12 +41,27 @@ class WorkerList(Wire, omit_defaults=False):
     items: list[Worker]
 
 
+class Waiting(Wire, omit_defaults=False):
+    """Jobs that could start now, by the capabilities that they need."""
+
+    needs: list[str]
+    jobs: int
+
+
+class Queue(Wire, omit_defaults=False):
+    """How many jobs are queued and running, and what those that could start now need."""
+
+    queued: int
+    running: int
+    waiting: list[Waiting]
+
+
 class Status(Wire, omit_defaults=False):
     """The workers, how many are in which state, and what waits."""
 
     workers: list[Worker]
     counts: dict[str, int]
-    queue: dict[str, Any]
+    queue: Queue
     spawners: list[Spawner]
 
 
@@ -72,11 +87,11 @@ async def status(context: Context) -> Status:
     for worker in found:
         counts[worker.state] = counts.get(worker.state, 0) + 1
     queued, running = await jobs.counts(context.db)
-    waiting = [{"needs": sorted(demand.needs), "jobs": demand.jobs} for demand in await jobs.ready_demands(context.db)]
+    waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in await jobs.ready_demands(context.db)]
     return Status(
         workers=await hide_jobs(context, [Worker.of(worker) for worker in found if worker.state != "stopped"]),
         counts=counts,
-        queue={"queued": queued, "running": running, "waiting": waiting},
+        queue=Queue(queued=queued, running=running, waiting=waiting),
         spawners=[_spawner(spawner) for spawner in await workers.spawners(context.db)],
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import types
+from collections.abc import Iterable
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec import inspect as shapes
 
 from app.rpc.procedure import Procedure, Tracked
 from app.rpc.registry import Registry
+from app.rpc.words import words_of
 
 _HEAD = """\
 // The API of ado {version}, generated from the server that sent it. Needs @trpc/server 11.4 or newer (types only).
@@ -27,9 +29,12 @@ import type {{
   TRPCSubscriptionProcedure,
 }} from '@trpc/server';
 
+/** Why a call was refused; later releases may add words. */
+export type Refusal = {refusals};
+
 /** Errors carry a stable reason and the next step beside tRPC's own members. */
 export type ErrorShape = TRPCDefaultErrorShape & {{
-  data: {{ reason?: string; hint?: string; field?: string; limit?: number; version?: number; expected?: number }};
+  data: {{ reason?: Refusal; hint?: string; field?: string; limit?: number; version?: number; expected?: number }};
 }};
 
 """
@@ -57,8 +62,11 @@ _PLAIN: dict[type, str] = {
 }
 
 
-def declaration(registry: Registry, version: str) -> str:
-    """Return ``ado.d.ts``. Raises KeyError for a type that has no TypeScript, ValueError for one name of two types."""
+def declaration(registry: Registry, version: str, refusals: Iterable[str]) -> str:
+    """Return ``ado.d.ts``; ``refusals`` are the reasons of errors.
+
+    Raises KeyError for a type that has no TypeScript, ValueError for one name of two types.
+    """
     writer = _Writer()
     tree: dict[str, Any] = {}
     for path, procedure in registry.procedures.items():
@@ -68,7 +76,13 @@ def declaration(registry: Registry, version: str) -> str:
             branch = branch.setdefault(parent, {})
         branch[name] = writer.procedure(procedure)
     record = _record(tree, "  ")
-    return _HEAD.format(version=version) + "\n".join(writer.interfaces.values()) + _TAIL.format(record=record)
+    head = _HEAD.format(version=version, refusals=_open_union(refusals))
+    return head + "\n".join(writer.interfaces.values()) + _TAIL.format(record=record)
+
+
+def _open_union(known: Iterable[str]) -> str:
+    """Return the type of a string whose known words an editor suggests."""
+    return " | ".join([*(orjson.dumps(word).decode() for word in known), "(string & {})"])
 
 
 def _record(tree: dict[str, Any], indent: str) -> str:
@@ -114,7 +128,7 @@ class _Writer:
 
     def _text(self, info: shapes.Type, *, output: bool) -> str:  # noqa: PLR0911 - one a kind of type
         if isinstance(info, shapes.Metadata):
-            return self._text(info.type, output=output)
+            return self._words(info) or self._text(info.type, output=output)
         if isinstance(info, shapes.LiteralType):
             return " | ".join(orjson.dumps(value).decode() for value in info.values)
         if isinstance(info, shapes.UnionType):
@@ -128,6 +142,16 @@ class _Writer:
             return self._interface(info) if output else f"{{ {' '.join(self._members(info, output=False))} }}"
         return _PLAIN[type(info)]
 
+    def _words(self, info: shapes.Metadata) -> str | None:
+        """Return the name of a string with known words, None for another annotation."""
+        found = words_of(info)
+        if found is None:
+            return None
+        name, known = found
+        comment = "/** Known words; later releases may add some. */"
+        self.interfaces[name] = f"{comment}\nexport type {name} = {_open_union(known)};\n"
+        return name
+
     def _interface(self, info: shapes.StructType) -> str:
         name = info.cls.__name__
         if self._named.setdefault(name, info.cls) is not info.cls:
@@ -135,7 +159,12 @@ class _Writer:
         if name not in self.interfaces:
             self.interfaces[name] = ""  # its place; a type may name itself
             members = "".join(f"  {member}\n" for member in self._members(info, output=True))
-            self.interfaces[name] = f"/** {_comment(info.cls)} */\nexport interface {name} {{\n{members}}}\n"
+            head = f"/** {_comment(info.cls)} */\nexport"
+            if (variants := info.cls.__dict__.get("variants")) is None:
+                self.interfaces[name] = f"{head} interface {name} {{\n{members}}}\n"
+            else:  # its other members depend on a second tag
+                others = self._text(shapes.type_info(variants), output=True)
+                self.interfaces[name] = f"{head} type {name} = {{\n{members}}} & ({others});\n"
         return name
 
     def _members(self, info: shapes.StructType, *, output: bool) -> list[str]:

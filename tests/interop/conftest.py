@@ -2,13 +2,16 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+OPTIONS = ["--strict", "--target", "es2022", "--module", "nodenext", "--types", "node", "--noEmitOnError"]
 
 
 def node_command():
@@ -41,6 +44,45 @@ def node():
         )  # fmt: skip
         stamp.write_bytes(lock)
     return command
+
+
+@pytest.fixture
+def project(node, tmp_path):
+    """A directory as a user's: the declaration beside their program, the packages installed."""
+    shutil.copy(HERE / "package.json", tmp_path)
+    (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
+    done = subprocess.run([sys.executable, "-m", "cli", "api", "types"], capture_output=True, check=True, timeout=60)
+    (tmp_path / "ado.d.ts").write_bytes(done.stdout)
+    return tmp_path
+
+
+@pytest.fixture
+def compiled(node, project):
+    """Compile in the project with ``--strict``; return the exit code and what the compiler says."""
+
+    def compile_(*arguments):
+        done = subprocess.run(
+            [*node, str(HERE / "node_modules/typescript/bin/tsc"), *OPTIONS, *arguments],
+            cwd=project, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    return compile_
+
+
+@pytest.fixture
+def path_of_a_user(node, tmp_path_factory):
+    """Return a PATH with ``ado``, ``node``, ``npm`` and ``npx``."""
+    directory = tmp_path_factory.mktemp("bin")
+    programs = {"ado": [sys.executable, "-P", "-m", "cli"]}
+    if Path(node[0]).is_absolute():  # not on the PATH of the tests
+        scripts = Path(node[0]).parent.parent / "lib" / "node_modules" / "npm" / "bin"
+        programs |= {"node": node, **{name: [*node, str(scripts / f"{name}-cli.js")] for name in ("npm", "npx")}}
+    for name, command in programs.items():
+        program = directory / name
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+        program.chmod(0o755)
+    return os.pathsep.join([str(directory), os.environ["PATH"]])
 
 
 class Driver:

@@ -82,7 +82,17 @@ def save(session: str, done: int) -> None:
     with open(path, "w") as output:  # noqa: PTH123
         output.write(str(done))
     tell({"type": "agent", "event": "session", "sessionId": session})
-    tell({"type": "agent", "event": "tool_end", "toolId": str(done), "tool": "turn", "kind": "other", "ok": True})
+    tell(
+        {
+            "type": "agent",
+            "event": "tool_end",
+            "toolId": str(done),
+            "tool": "turn",
+            "kind": "other",
+            "title": "turn",
+            "ok": True,
+        }
+    )
 
 
 def state_file(session: str) -> str:

@@ -1,16 +1,34 @@
 // Compiled with tsc --strict, never run: right calls compile, and every wrong one must be an error.
 import { createTRPCClient, httpLink, type TRPCClientError } from '@trpc/client';
 import type { inferRouterInputs, inferRouterOutputs } from '@trpc/server';
-import type { AppRouter, Task } from './ado.js';
+import type { AgentEvent, AppRouter, Reason, Refusal, Task } from './ado.js';
 
 const client = createTRPCClient<AppRouter>({ links: [httpLink({ url: 'http://127.0.0.1:7421/trpc' })] });
 type Inputs = inferRouterInputs<AppRouter>;
 type Outputs = inferRouterOutputs<AppRouter>;
 
+function spoken(event: AgentEvent): string {
+  switch (event.event) {
+    case 'tool_end':
+      return `${event.kind} ${event.title} ${event.exitCode ?? (event.ok ? 0 : 1)}`;
+    case 'usage':
+      return `${event.inputTokens ?? 0} ${event.costUsd ?? 0}`;
+    case 'text':
+    case 'text_delta':
+      return event.text;
+    default:
+      return event.raw ?? '';
+  }
+}
+
 export async function right(): Promise<void> {
   const task: Task = await client.tasks.create.mutate({ prompt: 'make test', workers: 3, labels: { team: 'a' } });
   const jobs: number = task.jobs.length;
   const code: number | undefined = task.jobs[0]?.exitCode;
+  const tokens: number | undefined = task.jobs[0]?.usage?.inputTokens;
+  const said: string | undefined = task.jobs[0]?.result?.text;
+  const why: Reason | undefined = task.jobs[0]?.reason;
+  if (why === 'exit_nonzero' || why === 'a_word_of_a_later_release') console.log(tokens, said);
   const page = await client.tasks.list.query();
   const next: string | undefined = page.nextCursor;
   await client.tasks.list.query({ status: 'running', limit: 5 });
@@ -22,6 +40,8 @@ export async function right(): Promise<void> {
   const limit: number | undefined = added.costPerDay;
   console.log(creator, user, limit);
   const status = await client.workers.status.query();
+  const waiting: number = status.queue.queued + (status.queue.waiting[0]?.jobs ?? 0);
+  console.log(waiting);
   const state: 'idle' | 'busy' | undefined = status.workers
     .map((worker) => worker.state)
     .find((found) => found === 'idle' || found === 'busy');
@@ -35,10 +55,11 @@ export async function right(): Promise<void> {
       onData: ({ id, data }) => {
         const cursor: string = id;
         if (data.type === 'output') console.log(cursor, data.stream === 'stderr', data.data.length);
+        if (data.type === 'agent') console.log(spoken(data));
         if (data.type === 'finished') console.log(data.outcome, data.exitCode);
       },
       onError: (error: TRPCClientError<AppRouter>) => {
-        const reason: string | undefined = error.data?.reason;
+        const reason: Refusal | undefined = error.data?.reason;
         console.log(reason, error.data?.hint, error.data?.httpStatus);
       },
     },
@@ -66,6 +87,10 @@ export async function wrong(): Promise<void> {
   await client.tasks.destroy.mutate({ taskId: 'task-1' });
   // @ts-expect-error the id is required
   await client.tasks.get.query();
+  // @ts-expect-error usage counts tokens and dollars
+  console.log((await client.tasks.get.query({ taskId: 'task-1' })).jobs[0]?.usage?.euros);
+  // @ts-expect-error the queue has no such member
+  console.log((await client.workers.status.query()).queue.asleep);
   // @ts-expect-error there is no such status
   const status: 'sleeping' = (await client.tasks.get.query({ taskId: 'task-1' })).status;
   // @ts-expect-error an optional member may be absent
@@ -74,6 +99,8 @@ export async function wrong(): Promise<void> {
     { taskId: 'task-1' },
     {
       onData: ({ data }) => {
+        // @ts-expect-error only the end of a tool has an exit code
+        if (data.type === 'agent' && data.event === 'text') console.log(data.exitCode);
         // @ts-expect-error only output has a stream
         console.log(data.stream);
       },
