@@ -1,8 +1,7 @@
 """Running an agent here, without a server: the user's own directory, HOME and environment.
 
-The agent runs under a keeper, so that nothing of it survives, with its own permission settings. An AI agent's events
-are handed to ``show``; other output goes straight through with one worker, and with several every line carries the
-worker's number. Ctrl-C ends it.
+The agent runs under a keeper, so that nothing of it survives, with the user's own settings; it may edit files. What it
+does and writes is handed to ``show`` as events. Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ async def _run_one(
     except OSError as error:
         return _say_failed(f"the agent could not be started: {error}", 1)
     reader = agent.reader(run)
-    copies = _copies(job, process) if reader is None else _shown(job, process, reader, show)
+    copies = _copies(job, process, show) if reader is None else _shown(job, process, reader, show)
     copies.append(asyncio.create_task(_drop_events(process.events), name="events"))
     for copy in copies:
         copy.add_done_callback(lambda done: process.kill() if not done.cancelled() and done.exception() else None)
@@ -154,41 +153,18 @@ def _shown(job: Mapping[str, Any], process: KeptProcess, reader: Reader, show: S
     return [asyncio.create_task(read(), name="listener"), asyncio.create_task(hand_on(), name="show")]
 
 
-_TARGETS = {"stdout": 1, "stderr": 2}
-
-
-def _copies(job: Mapping[str, Any], process: KeptProcess) -> list[asyncio.Task[None]]:
-    """Copy the agent's output, in the order in which it was written."""
+def _copies(job: Mapping[str, Any], process: KeptProcess, show: Show) -> list[asyncio.Task[None]]:
+    """Hand on the agent's output, in the order in which it was written."""
     outbox = Outbox(_BUFFER_BYTES)
     reader = OutputReader([(process.stdout, "stdout"), (process.stderr, "stderr")], outbox)
     reader.done.add_done_callback(lambda _: outbox.close())
-    head = f"[{job['job']}] ".encode() if job["workers"] > 1 else b""
-    return [asyncio.create_task(_copy(outbox, head), name="output")]
 
+    async def copy() -> None:
+        while chunks := await outbox.take_chunks():
+            for chunk in chunks:
+                show({"type": "output", "job": job["job"], "at": "", "stream": chunk.stream, "data": bytes(chunk.data)})
 
-async def _copy(outbox: Outbox, head: bytes) -> None:
-    """Write chunks where they belong; with a head, whole lines alone."""
-    rests = {stream: bytearray() for stream in _TARGETS}
-    while chunks := await outbox.take_chunks():
-        for chunk in chunks:
-            if not head:
-                _write(_TARGETS[chunk.stream], chunk.data)
-                continue
-            whole, newline, rest = chunk.data.rpartition(b"\n")
-            if newline:
-                lines = (rests[chunk.stream] + whole).split(b"\n")
-                _write(_TARGETS[chunk.stream], b"".join(head + line + b"\n" for line in lines))
-                rests[chunk.stream] = rest
-            else:
-                rests[chunk.stream] += rest
-    for stream, rest in rests.items():
-        if rest:
-            _write(_TARGETS[stream], head + rest + b"\n")
-
-
-def _write(fd: int, data: bytes | bytearray) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+    return [asyncio.create_task(copy(), name="output")]
 
 
 def _say_failed(message: str, code: int) -> int:

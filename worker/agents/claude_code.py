@@ -59,7 +59,7 @@ class ClaudeCode:
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
         argv += model_option(run, "--model")
         if run.local:
-            return Launch(argv, {}, run.prompt)
+            return Launch([*argv, "--permission-mode", "acceptEdits"], {}, run.prompt)
         argv += [] if run.trust_project else _without_project(run)
         if run.isolated:  # as root the bypass is refused unless it is told that this is a sandbox
             env = {**_QUIET, **_INSTRUCTIONS, "IS_SANDBOX": "1"}

@@ -44,8 +44,8 @@ class Codex:
         program, path = native(Path(find("codex")))
         argv = [program, "exec", "--json", "--skip-git-repo-check", *model_option(run, "--model")]
         env = {"PATH": f"{path}{os.pathsep}{run.env.get('PATH', os.defpath)}"} if path else {}
+        argv += ["--dangerously-bypass-approvals-and-sandbox"] if run.isolated else ["--sandbox", "workspace-write"]
         if not run.local:
-            argv += ["--dangerously-bypass-approvals-and-sandbox"] if run.isolated else ["--sandbox", "workspace-write"]
             argv += ["--trust"] if run.trust_project else []  # a project that is not trusted has no say by itself
             argv += [*_QUIET, *_endpoint(run.env)]
             env["CODEX_HOME"] = str(run.home / ".codex")

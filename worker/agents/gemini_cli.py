@@ -68,7 +68,7 @@ class GeminiCli:
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
         argv += model_option(run, "--model")
         if run.local:
-            return Launch(argv, {"GEMINI_CLI_NO_RELAUNCH": "true"}, run.prompt)
+            return Launch([*argv, "--approval-mode", "auto_edit"], {"GEMINI_CLI_NO_RELAUNCH": "true"}, run.prompt)
         home = run.home / ".gemini"
         home.mkdir(mode=0o700, exist_ok=True)
         settings = {**_SETTINGS, "security": {**_SETTINGS["security"], "auth": {"selectedType": _sign_in(run)}}}

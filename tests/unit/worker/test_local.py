@@ -53,3 +53,18 @@ def test_a_long_play_runs(tmp_path):
     env = {**os.environ, "ADO_HOME": str(tmp_path), "HOME": str(tmp_path)}
     done = subprocess.run(command, env=env, cwd=tmp_path, check=False, timeout=60, stdout=subprocess.PIPE)
     assert (done.returncode, len(done.stdout)) == (4, 300_001)
+
+
+def test_lines_of_several_have_their_numbers_and_nothing_that_a_terminal_obeys(tmp_path):
+    script = r"printf '\033[31mred\033[2J\n'; printf 'no end' >&2"
+    done = run("--workers", "2", script, home=tmp_path, capture_output=True)
+    assert sorted(done.stdout.splitlines()) == [b"[0] red", b"[1] red"]
+    assert sorted(done.stderr.splitlines()) == [b"[0] no end", b"[1] no end"]
+    assert run(r"printf '\033[2J\377'", home=tmp_path, stdout=subprocess.PIPE).stdout == b"\033[2J\377"
+
+
+def test_a_prompt_of_a_megabyte_runs_from_a_file_and_from_stdin(tmp_path):
+    script = f": {'a' * (1024 * 1024 - 20)}\necho done"
+    (tmp_path / "script").write_text(script)
+    assert run("-F", "script", home=tmp_path, stdout=subprocess.PIPE).stdout == b"done\n"
+    assert run("-F", "-", home=tmp_path, input=script.encode(), stdout=subprocess.PIPE).stdout == b"done\n"

@@ -55,6 +55,18 @@ def test_claude_reads_the_users_settings_alone(place, isolated):
     assert "--setting-sources" not in local.argv
 
 
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        (ClaudeCode(), "--permission-mode acceptEdits"),
+        (Codex(), "--sandbox workspace-write"),
+        (GeminiCli(), "--approval-mode auto_edit"),
+    ],
+)
+def test_an_agent_that_runs_here_may_edit_files(place, agent, words):
+    assert words in " ".join(agent.launch(run_in(place, local=True)).argv)
+
+
 @pytest.mark.parametrize(("isolated", "shell"), [(False, False), (True, True)])
 def test_gemini_does_not_trust_the_directory_and_has_its_instructions_in_home(place, isolated, shell):
     (place / "repo/GEMINI.md").write_text("be kind")
