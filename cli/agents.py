@@ -15,7 +15,7 @@ KNOWN = ("claude-code", "codex", "gemini-cli", "opencode")
 _LABEL = "agent/"
 NETWORK = "network:"
 """How the names of capabilities begin that come with a sandbox."""
-STDIN = "stdin"
+STDIN = "input:stdin"
 """The capability that every worker has, from the release on that feeds jobs."""
 
 
@@ -28,7 +28,7 @@ def versions(worker: Mapping[str, Any]) -> dict[str, str]:
 def offers(worker: Mapping[str, Any]) -> list[str]:
     """Return what a worker offers, AI agents with their versions; its sandbox is shown by its label."""
     known = versions(worker)
-    names = (name for name in worker["capabilities"] if not name.startswith(NETWORK) and name != STDIN)
+    names = (name for name in worker["capabilities"] if not name.startswith((NETWORK, STDIN)))
     return [f"{name} {known[name]}" if name in known else name for name in names]
 
 

@@ -11,9 +11,15 @@ import os
 import select
 import stat
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from cli import exits
 from cli.agents import PROGRAMS
-from cli.errors import usage
+from cli.errors import CliError, usage
+
+if TYPE_CHECKING:
+    from app.rpc.client import HttpClient
 
 STDIN = 0
 _CHUNK_BYTES = 256 * 1024
@@ -66,6 +72,14 @@ def is_wanted(asked: bool | None, agent: str, *, jobs: int, detach: bool, is_pro
     if detach:
         raise usage("-i: with --detach nobody stays to send stdin", "leave out --detach")
     return True
+
+
+def check_taken(client: HttpClient, task: Mapping[str, Any]) -> None:
+    """Raise CliError, with the task cancelled, where the server is of an older release and feeds no job."""
+    if not task.get("stdin"):
+        client.mutate("tasks.cancel", {"taskId": task["taskId"], "reason": "nobody can feed it"})
+        message = f"the server is of an older release, which hands on no stdin; {task['taskId']} was cancelled"
+        raise CliError(message, "upgrade it, or add --no-stdin", exits.INFRASTRUCTURE, "stdin")
 
 
 def appended(text: str) -> str:

@@ -83,6 +83,7 @@ class Task(Shape):
     message: str | None = None
     failed_job: Number | None = None
     timeout_seconds: Amount | None = None
+    stdin: bool | None = None
     started_at: Time | None = None
     finished_at: Time | None = None
 

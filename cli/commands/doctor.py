@@ -9,7 +9,7 @@ from typing import Any
 
 from app.rpc.client import CallError, Unreachable
 from cli import durations, exits, here
-from cli.agents import NETWORK
+from cli.agents import NETWORK, STDIN
 from cli.connection import Options, choose
 from cli.connection import http as client_of
 from cli.contexts import Server
@@ -160,7 +160,8 @@ def _calls(client: Any) -> list[Check]:
         return []
     live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status["counts"].items())) or "none"
-    offered = sorted({name for worker in live for name in worker["capabilities"] if not name.startswith(NETWORK)})
+    names = {name for worker in live for name in worker["capabilities"]}
+    offered = sorted(name for name in names if not name.startswith((NETWORK, STDIN)))
     return [
         Check("token", True, "is accepted"),
         _workers(counts, bool(live), status),

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from app.rpc.client import CallError, HttpClient, InvalidAnswer, Unreachable
 from cli import durations, exits, here, plane
-from cli.agents import PROGRAMS, first
+from cli.agents import PROGRAMS, STDIN, first
 from cli.answers import until_answered
 from cli.commands.repo import RepositoryOptions, send
 from cli.commands.watch import watch
@@ -27,7 +27,7 @@ from cli.follow import View
 from cli.output import talk, write_one
 from cli.pairs import pair
 from cli.pod import PodOptions
-from cli.standard_input import appended, is_wanted
+from cli.standard_input import appended, check_taken, is_wanted
 from cli.terminal import colour_wishes
 from cli.waiting import nobody_offers
 
@@ -147,7 +147,12 @@ def run(
         "prompt": text,
         "agent": chosen,
         "workers": workers,
-        "requires": [*(require or []), *(f"secret:{name}" for name in secret or []), *sent.requires],
+        "requires": [
+            *(require or []),
+            *(f"secret:{name}" for name in secret or []),
+            *sent.requires,
+            *([STDIN] if handed_on else []),  # a server of an older release knows no other way to find such a worker
+        ],
         "workspace": sent.workspace,
         "priority": priority or 0,
         "retries": retries,
@@ -164,6 +169,8 @@ def run(
     }
     task = _create(client, wish)
     sent.keep(task["taskId"])
+    if handed_on:
+        check_taken(client, task)
     if detach:
         return _say_created(client, task, options)
     client.close()

@@ -99,7 +99,7 @@ with given as materialized (
 ), created_inputs as (
     insert into ado.inputs (task_id, job)
     select c.task_id, job from created c cross join generate_series(0, c.workers - 1) as job
-    where 'stdin' = any(c.requires)
+    where 'input:stdin' = any(c.requires)
 ), created_logs as (
     insert into ado.task_logs (task_id, last_seq) select c.task_id, 1 from created c
 ), written_events as (
@@ -243,7 +243,7 @@ with queue_room as materialized (  -- before the jobs are locked: claims take th
                       and :task_id::bigint < r.to_task_id and r.pruned_at is not null)
       and not exists (select from ado.task_environments v
                       where v.task_id = :task_id::bigint and v.forgotten_at is not null)
-      and not exists (select from ado.tasks t where t.task_id = :task_id::bigint and 'stdin' = any(t.requires))
+      and not exists (select from ado.tasks t where t.task_id = :task_id::bigint and 'input:stdin' = any(t.requires))
     order by j.job for update
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l

@@ -40,9 +40,11 @@ def send(real, offset, data=b"", end=False, **values):
 
 def start(real, worker="w1", **more):
     """Have a worker claim the job; return its fence."""
-    session = real.call("workers.register", workerId=worker, capabilities=["shell", "stdin"], instance=worker).session
+    session = real.call(
+        "workers.register", workerId=worker, capabilities=["shell", "input:stdin"], instance=worker
+    ).session
     (job,) = real.call("workers.claim", workerId=worker, session=session, **more).jobs
-    assert "stdin" in job.requires
+    assert "input:stdin" in job.requires
     return {"workerId": worker, "jobId": job.job_id, "attempt": job.attempt}
 
 

@@ -45,7 +45,7 @@ def made_tasks(working):
     (last,) = working.sql("select coalesce(max(task_id), 0) from ado.tasks")[0]
 
     def found():
-        ask = "select 'stdin' = any(requires) from ado.tasks where task_id > %s order by task_id"
+        ask = "select 'input:stdin' = any(requires) from ado.tasks where task_id > %s order by task_id"
         return [row[0] for row in working.sql(ask, last)]
 
     return found

@@ -31,7 +31,11 @@ def test_a_killed_spawner_is_told_by_status_doctor_and_metrics(cluster, spawner)
     said = cluster.ado("workers", "status").stdout.decode()
     assert "stopped without a word; it was heard of 3 min ago" in said
     (found,) = json.loads(cluster.ado("workers", "status", "-o", "json").stdout)["spawners"]
-    assert (found["state"], found["capabilities"], found["maxWorkers"]) == ("silent", ["claude-code", "shell"], 1)
+    assert (found["state"], found["capabilities"], found["maxWorkers"]) == (
+        "silent",
+        ["claude-code", "input:stdin", "shell"],
+        1,
+    )
     checked = cluster.ado("doctor", check=1).stdout.decode()
     assert "✗  spawner" in checked
     assert "fix: start it again with ado spawner" in checked

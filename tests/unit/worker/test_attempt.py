@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import os
 import time
 
@@ -9,7 +10,7 @@ import orjson
 import pytest
 from support.program import processes_with
 
-from app.rpc.client import CallError, Item
+from app.rpc.client import CallError, Item, Unreachable
 from worker import attempt as attempt_module
 from worker import process
 from worker.agents.base import Outcome
@@ -179,3 +180,51 @@ async def test_a_session_that_is_no_name_is_not_kept(make, session):
     assert attempt._session is None
     attempt._heed({"event": "session", "sessionId": "0199-ab.c"}, turn_ended=lambda: None)
     assert attempt._session == "0199-ab.c"
+
+
+FED = {"requires": ["input:stdin"]}
+
+
+async def test_an_agent_reads_its_input_page_by_page_to_its_end(make, server):
+    server.input = os.urandom(600_000)
+    report = await run(make("sha256sum", **FED), server)
+    assert report["outcome"] == "succeeded"
+    assert server.events[0]["data"].split()[0] == hashlib.sha256(server.input).hexdigest()
+    assert server.asked == [0, 2**18, 2**19]
+
+
+async def test_a_long_script_comes_before_the_input_and_takes_nothing_of_it(make, server):
+    server.input = b"the input"
+    report = await run(make("cat\n: " + "x" * 150_000, **FED), server)
+    assert (report["outcome"], server.events[0]["data"]) == ("succeeded", "the input")
+
+
+async def test_an_agent_that_reads_nothing_ends_all_the_same(make, server):
+    server.input = b"x" * 600_000
+    report = await run(make("exec <&-; exit 3", **FED), server)
+    assert report["exitCode"] == 3
+
+
+async def test_a_server_that_cannot_give_the_input_is_asked_again(make, server):
+    server.input = b"the input"
+    server.trouble = [Unreachable("http://x", "gone"), CallError("no", {"code": "UNAUTHORIZED"})]
+    report = await run(make("cat", **FED), server)
+    assert (report["outcome"], server.events[0]["data"]) == ("succeeded", "the input")
+    assert server.asked == [0, 0, 0]
+
+
+async def test_input_that_is_lost_fails_the_job_and_is_never_an_end_of_file(make, server):
+    server.trouble = [CallError("gone", {"code": "CONFLICT", "reason": "input_lost"})]
+    report = await run(make("trap 'exit 9' TERM; cat; echo end", **FED), server)
+    assert (report["outcome"], report["reason"], server.events) == ("failed", "input_lost", [])
+
+
+async def test_an_attempt_that_is_lost_reads_no_end_of_file_either(make, server):
+    server.trouble = [CallError("gone", {"code": "CONFLICT", "reason": "lease_lost"})]
+    attempt = make("cat; echo end", **FED)
+    running = asyncio.create_task(attempt.run())
+    while not server.asked:
+        await asyncio.sleep(0)
+    attempt.lose()
+    await running
+    assert (server.finishes, server.events) == ([], [])
