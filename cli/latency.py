@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from app.rpc.client import CallError, Client, Unreachable
+from app.rpc.client_tls import Trust
 from cli import exits
 from cli.calls import socket
 from cli.contexts import Server
@@ -49,7 +50,7 @@ async def _measure(server: Server, within: float) -> dict[str, Any]:
             raise
         found = await client.mutate("system.measure", {"workerId": worker})
         hosts = {item["workerId"]: item.get("host") for item in (await client.query("workers.list"))["items"]}
-    behind = await asyncio.to_thread(_behind, server.urls[0])
+    behind = await asyncio.to_thread(_behind, server.urls[0], server.trust)
     clocks, offset = _clocks(found, behind, same=hosts.get(worker) == platform.node())
     times = sorted(max(0.0, seconds * 1000 + offset) for seconds in took)
     latency = {"p50Ms": _percentile(times, 0.5), "p99Ms": _percentile(times, 0.99), "count": len(times)}
@@ -89,11 +90,11 @@ async def _watch(client: Client, task: str, within: float) -> tuple[str, list[fl
     return worker, took
 
 
-def _behind(url: str) -> float:
+def _behind(url: str, trust: Trust) -> float:
     """Return how many milliseconds this clock is behind the replica's, by the quickest of some round trips."""
     found = []
     for _ in range(5):
-        shape, took = page(url, "/healthz")
+        shape, took = page(url, "/healthz", trust)
         middle = time.time() - took / 2
         found.append((took, datetime.fromisoformat(shape["time"]).timestamp() - middle))
     return min(found)[1] * 1000

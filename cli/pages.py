@@ -9,15 +9,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.rpc.client_reading import Response, parse
+from app.rpc.client_tls import Trust
+
+_SECONDS = 5.0
 
 
-def page(url: str, path: str) -> tuple[dict[str, Any], float]:
+def page(url: str, path: str, trust: Trust) -> tuple[dict[str, Any], float]:
     """Return a page's JSON and the seconds it took. Raises OSError, ValueError."""
     parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     began = time.perf_counter()
     try:
-        connection = kind(parts.netloc, timeout=5)
+        connection = (
+            http.client.HTTPSConnection(parts.netloc, timeout=_SECONDS, context=trust.context())
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.netloc, timeout=_SECONDS)
+        )
         connection.response_class = Response
         with contextlib.closing(connection):
             connection.request("GET", path)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.rpc.client import CallError, Unreachable
+from app.rpc.client_tls import Trust, untrusted
 from cli import durations, exits, here
 from cli.agents import NETWORK, STDIN
 from cli.connection import Options, choose
@@ -60,7 +61,7 @@ def doctor(*, agents: bool = False, latency: bool = False, within: str = "30s", 
         return _latency(server, durations.parse(within), options)
     checks: list[Check] = []
     for url in server.urls:
-        checks += _replica(url)
+        checks += _replica(url, server.trust)
     checks += _calls(client_of(server))
     rows = [line for check in checks for line in _rows(check)]
     items = [{**asdict(check), "fix": None if check.ok else check.fix} for check in checks]
@@ -110,16 +111,16 @@ def _painted(line: str) -> str:
     return f"\x1b[{colour}m{line[0]}\x1b[0m{line[1:]}" if colour and colours() else line
 
 
-def _replica(url: str) -> list[Check]:
+def _replica(url: str, trust: Trust) -> list[Check]:
     try:
-        alive, took = page(url, "/healthz")
-        ready, _ = page(url, "/readyz")
+        alive, took = page(url, "/healthz", trust)
+        ready, _ = page(url, "/readyz", trust)
         skew = (datetime.fromisoformat(alive["time"]) - datetime.now(UTC)).total_seconds()
         problems = {str(part): str(problem) for part, problem in ready["problems"].items()}
         away = _seconds_between(ready.get("time"), ready.get("databaseTime"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         step = "check the address (ado context list, ADO_URL), or start one here: ado up --detach"
-        return [Check("api", False, f"{url} does not answer as ado does: {error}", step)]
+        return [Check("api", False, f"{url} does not answer as ado does: {untrusted(error) or error}", step)]
     checks = [Check("api", True, f"{url} answers in {took * 1000:.0f} ms")]
     checks.append(_clock("clock", skew, "this machine and the replica"))
     for part, fine in (("process", "serves"), ("database", "answers"), ("schema", "fits"), ("listener", "listens")):

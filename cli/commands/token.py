@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -16,6 +17,7 @@ from app.token_file import NewFile
 from cli import durations, exits
 from cli.ages import when
 from cli.connection import Options, choose, http
+from cli.contexts import Server
 from cli.errors import CliError, usage
 from cli.output import write_items, write_one
 
@@ -88,11 +90,25 @@ def create(
         f"{made['tokenId']} ({made['role']}, expires {when(made['expiresAt']) if made.get('expiresAt') else 'never'})"
     )
     said = f"{what}; it is not shown again" if to is None else f"{what} is in {to}"
+    if worker is not None:
+        said = f"{said}\nado: {_joining(worker, to, dsn, options)}"
     if to is None:
         _keep_private(1)
     lines = [made.get("token") or ""] if to is None else []
     write_one(made, options.output, "tokenId", lines, said=said)
     return exits.SUCCESS
+
+
+def _joining(worker: str, to: Path | None, dsn: str | None, options: Options) -> str:
+    """Say which command starts the worker on its machine."""
+    is_direct = dsn or os.environ.get("ADO_DSN")  # then the token does not say where its server is
+    server = Server(("URL",), None) if is_direct else choose(options)
+    file = to.name if to else f"{worker}.token"
+    words = ["ado", "worker", "--url", ",".join(server.urls), "--id", worker, "--token-file", file]
+    if server.ca:
+        words += ["--ca", Path(server.ca).name]
+    files = [str(to) if to else f"the token, as {file} (chmod 600)", *([f"the CA {server.ca}"] if server.ca else [])]
+    return f"bring {' and '.join(files)} to the worker's machine, and start it there: {shlex.join(words)}"
 
 
 def _keep_private(stdout: int) -> None:

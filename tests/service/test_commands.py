@@ -1,6 +1,7 @@
 """Every command's forms, errors as JSON, doctor and explain."""
 
 import json
+import shlex
 import subprocess
 
 import pytest
@@ -120,6 +121,20 @@ def test_a_pipe_that_closes_is_no_error(cluster):
     process.stdout.close()
     assert process.wait(30) in (0, 141)
     assert process.stderr.read() == b""
+
+
+def test_a_workers_token_comes_with_the_command_that_starts_the_worker(cluster, tmp_path):
+    wish = ["token", "create", "--role", "worker", "--worker", "w1"]
+    made = cluster.ado(*wish, "--to", str(tmp_path / "w1.token"), url=cluster.urls[0], check=0)
+    said = made.stderr.decode().splitlines()[-1]
+    command = said.rpartition("start it there: ado ")[2]
+    assert command == f"worker --url {cluster.urls[0]} --id w1 --token-file w1.token"
+    cluster.start(*shlex.split(command)[:-1], str(tmp_path / "w1.token"), "--capability", "shell")
+    assert cluster.ado("run", "--remote", "--agent", "shell", "echo here", check=0).stdout == b"here\n"
+    direct = cluster.ado(*wish, "--dsn", cluster.dsn, check=0)
+    assert b"--url URL --id w1 --token-file w1.token" in direct.stderr
+    assert direct.stdout.strip() not in direct.stderr
+    assert b"start it there" not in cluster.ado("token", "create", "--role", "viewer", check=0).stderr
 
 
 def test_a_token_that_the_shell_sends_to_a_file_is_for_its_owner_alone(cluster, tmp_path):

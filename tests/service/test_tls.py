@@ -102,6 +102,8 @@ def test_a_worker_and_every_command_work_over_tls(secured):
     )
     assert json.loads(done.stdout)["items"][0]["status"] == "succeeded"
     secured.ado("tasks", "list", "--ca", str(secured.authority.ca), ca=False, check=0)
+    assert "✗".encode() not in secured.ado("doctor", "--ca", str(secured.authority.ca), ca=False, check=0).stdout
+    secured.ado("doctor", "--latency", "--ca", str(secured.authority.ca), ca=False, check=0)
 
 
 async def test_sockets_and_event_streams_go_over_tls(secured):
