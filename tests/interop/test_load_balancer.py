@@ -17,14 +17,14 @@ from support.program import Cluster, until
 @pytest.fixture
 def cluster(dsn, home):
     """Two replicas that drain quickly."""
-    made = Cluster(dsn, home, env={"ADO_DRAIN_SECONDS": "3"})
+    made = Cluster(dsn, home, env={"ADO_DRAIN_SECONDS": "3", "ADO_TRUSTED_PROXIES": "127.0.0.1"})
     try:
         yield made.add_replicas(2)
     finally:
         made.close()
 
 
-@pytest.fixture(params=["nginx", "haproxy"])
+@pytest.fixture(params=["nginx", "haproxy", "caddy"])
 def balancer(request, cluster, home):
     if program(request.param) is None:
         pytest.skip(f"{request.param} is not installed: apt install {request.param}")
@@ -152,3 +152,27 @@ def test_calls_go_round_and_round(balancer, cluster, driver):
     counts = [after - start for after, start in zip(served(cluster, "tasks.list"), before, strict=True)]
     assert sum(counts) == 12
     assert min(counts) >= 4
+
+
+def test_caddy_makes_a_certificate_for_a_local_name(cluster, home):
+    if program("caddy") is None:
+        pytest.skip("caddy is not installed: apt install caddy")
+    with Balancer("caddy", home, cluster.urls, tls=True) as caddy:
+        until(caddy.ca.exists, "the CA that Caddy makes")
+        done = cluster.ado("workers", "status", "--ca", str(caddy.ca), url=caddy.url, check=0)
+    assert done.stdout.startswith(b"workers: none")
+
+
+def test_what_a_caller_says_of_its_own_address_counts_for_nothing(balancer, cluster):
+    request = urllib.request.Request(
+        f"{balancer.url}/trpc/users.add",
+        data=b'{"name":"anna","role":"developer"}',
+        headers={
+            "authorization": f"Bearer {cluster.token}",
+            "content-type": "application/json",
+            "x-forwarded-for": "203.0.113.9",
+        },
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+    entries = json.loads(cluster.ado("audit", "-o", "json", url=balancer.url, check=0).stdout)["items"]
+    assert [entry["address"] for entry in entries if entry["procedure"] == "users.add"] == ["127.0.0.1"]

@@ -10,50 +10,93 @@ from importlib import resources
 from pathlib import Path
 
 EXAMPLES = Path(str(resources.files("sql"))).parent / "deploy" / "proxy"
-FILES = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg"}
+FILES = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "caddy": "Caddyfile"}
 REPLICAS = ("api-1:7421", "api-2:7421")
+AROUND_NGINX = """\
+worker_processes auto;
+pid {directory}/pid;
+error_log stderr warn;
+daemon off;
+events {{ worker_connections 4096; }}
+http {{
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    include {directory}/ado.conf;
+}}
+"""
+"""What stands around ``nginx.conf`` on a machine, for an ordinary user."""
 
 
 def program(kind):
-    """Return where nginx or HAProxy is installed; sbin is not on everybody's path."""
+    """Return where nginx, HAProxy or Caddy is installed; sbin is not on everybody's path."""
     return shutil.which(kind, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 
-def configured(kind, directory, port, backends):
-    """Return the example configuration with the test's addresses, port and directory, and nothing else changed."""
-    text = (EXAMPLES / FILES[kind]).read_text()
-    listen = {"nginx": "listen ", "haproxy": "bind :"}[kind]
-    changes = {
-        f"\n        {listen}7420": f"\n        listen 127.0.0.1:{port}",
-        f"\n    {listen}7420": f"\n    bind 127.0.0.1:{port}",
-        "/tmp/": f"{directory}/",
-        **dict(zip(REPLICAS, backends, strict=True)),
-    }
-    changed = text
+def changed(text, changes):
+    """Return a configuration with some of its texts replaced, each of which must be there."""
     for old, new in changes.items():
-        changed = changed.replace(old, new)
-    assert f"127.0.0.1:{port}" in changed
-    assert all(backend in changed for backend in backends)
-    return changed
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+def configure(kind, directory, port, backends):
+    """Write the example configuration with the test's addresses, and nothing else changed; return the program's file.
+
+    nginx and Caddy speak plain HTTP here: their TLS is tested by following the page and in a test of its own.
+    """
+    text = (EXAMPLES / FILES[kind]).read_text()
+    main = directory / "main"
+    if kind == "haproxy":
+        main.write_text(
+            changed(text, {"bind :7420": f"bind 127.0.0.1:{port}", **dict(zip(REPLICAS, backends, strict=True))})
+        )
+    elif kind == "nginx":
+        changes = {
+            "    listen [::]:443 ssl;\n": "",
+            "listen 443 ssl;": f"listen 127.0.0.1:{port};",
+            "    ssl_certificate /etc/ado/tls/server.pem; # and its chain\n": "",
+            "    ssl_certificate_key /etc/ado/tls/server.key;\n": "",
+            **dict(zip(("127.0.0.1:7421", "127.0.0.1:7422"), backends, strict=True)),
+        }
+        (directory / "ado.conf").write_text(changed(text, changes))
+        main.write_text(AROUND_NGINX.format(directory=directory))
+    else:
+        shutil.copy(EXAMPLES / FILES[kind], directory / "site")
+        main.write_text(
+            f"{{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}}\nimport {directory}/site\n"
+        )
+    return main
 
 
 class Balancer:
-    """One proxy; ``url`` is its origin."""
+    """One proxy; ``url`` is its origin. Caddy alone can do ``tls`` here, with a CA of its own."""
 
-    def __init__(self, kind, directory, urls):
+    def __init__(self, kind, directory, urls, *, tls=False):
         self.kind = kind
         self._directory = Path(directory) / kind
         self._directory.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self._port = listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"https://localhost:{self._port}" if tls else f"http://127.0.0.1:{self._port}"
         backends = [url.removeprefix("http://") for url in urls]
-        self._config = self._directory / FILES[kind]
-        self._config.write_text(configured(kind, self._directory, self._port, backends))
+        self._config = configure(kind, self._directory, self._port, backends)
+        self._env = {
+            **os.environ, "ADO_SITE": self.url, "ADO_REPLICAS": " ".join(backends), "HOME": str(self._directory),
+            "XDG_DATA_HOME": str(self._directory), "XDG_CONFIG_HOME": str(self._directory),
+        }  # fmt: skip
         self._log = self._directory / "log"
+        self.ca = self._directory / "caddy/pki/authorities/local/root.crt"
 
     def __enter__(self):
-        command = {"nginx": ["-p", str(self._directory), "-c"], "haproxy": ["-db", "-f"]}[self.kind]
+        command = {
+            "nginx": ["-p", str(self._directory), "-c"],
+            "haproxy": ["-db", "-f"],
+            "caddy": ["run", "--adapter", "caddyfile", "--config"],
+        }[self.kind]
         options = {}
         if os.getuid() == 0:
             nobody = pwd.getpwnam("nobody")
@@ -62,7 +105,7 @@ class Balancer:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [program(self.kind), *command, str(self._config)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", **options,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=self._env, **options,
             )  # fmt: skip
         self._await_port()
         return self
