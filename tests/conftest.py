@@ -7,6 +7,7 @@ import os
 
 import pytest
 from pytest_postgresql import factories
+from support.machines import possible
 from support.postgres import (
     described,
     dsn_of,
@@ -42,7 +43,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     """Leave out what needs a part of the system that is not there: what a worker then does is tested everywhere."""
-    for marker, is_there in (("sandbox", works), ("cgroup", delegated)):
+    for marker, is_there in (("sandbox", works), ("cgroup", delegated), ("namespaces", possible)):
         needing = [item for item in items if item.get_closest_marker(marker)]
         if needing and not is_there():
             config.hook.pytest_deselected(items=needing)
