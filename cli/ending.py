@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli.exits import first_failed
+from cli.sequences import plain
 
 _NEXT = {
     "timed_out": "give it longer with --timeout",
@@ -67,5 +68,6 @@ def _what(task: Mapping[str, Any], job: Mapping[str, Any], reason: str) -> str:
 
 
 def _one_line(text: Any) -> str:
-    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    """Return a message, which may be a program's last words in its colours, as one line without them."""
+    lines = [line.strip() for line in plain(str(text)).splitlines() if line.strip()]
     return " / ".join(lines)

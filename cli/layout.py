@@ -11,6 +11,9 @@ _EXCERPTS = frozenset({"prompt"})
 """Columns that show a beginning anyway: what does not fit is left out, so that a row stays one line."""
 _EXCERPT = 16
 """Columns below which a beginning says nothing."""
+_SHORT = 11
+"""Columns up to which a cell is not broken: an age reads as one."""
+_NOTHING = frozenset({"", "-"})
 
 
 def wrap(line: str, columns: int | None) -> list[str]:
@@ -29,7 +32,7 @@ def wrap(line: str, columns: int | None) -> list[str]:
 def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
     """Align cells in columns; where they are too wide, cells break at words and a row takes several lines.
 
-    Where not even the words fit, each row is a text that names its columns.
+    Where not even the words fit, columns without any value go first; then each row is a text that names its columns.
     """
     from wcwidth import ljust, width
     from wcwidth import wrap as wrapped
@@ -39,6 +42,9 @@ def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
     excerpts = [title in _EXCERPTS for title in cells[0]]
     widths = natural if columns is None else _fitted(cells, natural, columns, excerpts, width)
     if not widths:
+        kept = [place for place, values in enumerate(zip(*cells[1:], strict=True)) if set(values) - _NOTHING]
+        if 0 < len(kept) < len(cells[0]):
+            return table([[row[place] for place in kept] for row in cells], columns)
         named = [_GAP.join(f"{title}: {cell}" for title, cell in zip(cells[0], row, strict=True)) for row in cells[1:]]
         return [line for row in named for line in wrap(row, columns)]
     lines: list[str] = []
@@ -63,6 +69,11 @@ def _cut(text: str, columns: int) -> str:
     return f"{clip(text, 0, columns - 1).rstrip()}…"
 
 
+def _least(cell: str, width: Callable[[str], int]) -> int:
+    """Return the columns that a cell needs at least: those of its longest word, or of all of it if it is short."""
+    return min(max(width(cell), 1), max(_SHORT, *(width(word) for word in cell.split(" ")), 1))
+
+
 def _fitted(
     cells: Sequence[Sequence[str]],
     natural: Sequence[int],
@@ -72,7 +83,7 @@ def _fitted(
 ) -> list[int]:
     """Return widths that fit, none if no words do: excerpts shrink first, then what breaks at words, widest first."""
     widths = list(natural)
-    words = [max(width(word) for row in cells for word in row[place].split(" ")) for place in range(len(widths))]
+    words = [max(_least(row[place], width) for row in cells) for place in range(len(widths))]
     excess = sum(widths) + len(_GAP) * (len(widths) - 1) - columns
     for least in (
         [min(room, _EXCERPT) if cut else room for cut, room in zip(excerpts, natural, strict=True)],

@@ -22,6 +22,7 @@ from cli.listing import open_tasks, pages
 from cli.log import LogReader
 from cli.output import shortened, table, talk, write_items, write_one
 from cli.pairs import pair
+from cli.sequences import plain
 from cli.summary import summary, used
 from cli.waiting import obstacles, pod_troubles, silence, why_waiting
 
@@ -48,7 +49,7 @@ def _show(task: dict[str, Any], options: Options) -> None:
         *(f"waiting: {trouble}" for trouble in pod_troubles(task)),
     ]
     if task.get("reason"):
-        lines.insert(2, f"{task['reason']}: {task['message']}" if task.get("message") else task["reason"])
+        lines.insert(2, f"{task['reason']}: {plain(task['message'])}" if task.get("message") else task["reason"])
     write_one(task, options.output, "taskId", lines)
 
 

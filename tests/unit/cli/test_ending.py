@@ -27,6 +27,10 @@ def test_the_servers_own_words_are_kept_on_one_line():
     assert "ado retry task-3" in said
 
 
+def test_a_programs_last_words_come_without_its_colours():
+    assert "error: no space" in sentence(task("agent_error", message="\x1b[31merror\x1b[0m: no space\x1b[K"))
+
+
 def test_a_cancelled_task_says_why():
     assert sentence({**task(None, "cancelled"), "message": "not needed"}) == "task-3 was cancelled: not needed"
 

@@ -56,6 +56,11 @@ def test_where_not_even_the_words_fit_each_row_is_a_text():
     assert table(rows, 30) == ["worker: worker-with-a-name", "  state: idle  sandbox:", "  bubblewrap"]
 
 
+def test_columns_without_a_value_make_room_for_the_others_and_an_age_stays_in_one_piece():
+    rows = [["token", "user", "worker", "used"], ["tok-1", "-", "worker-with-a-name", "13 min ago"]]
+    assert table(rows, 40) == ["token  worker              used", "tok-1  worker-with-a-name  13 min ago"]
+
+
 CELLS = st.text(alphabet="ab 漢\u0301-", max_size=15)
 
 
