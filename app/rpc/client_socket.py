@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -121,7 +121,7 @@ class Client:
 
     async def subscribe(
         self, path: str, input: Any = ABSENT, *, last_event_id: str | None = None
-    ) -> AsyncIterator[Item]:
+    ) -> AsyncGenerator[Item, None]:
         """Yield the items of a subscription over any number of connections, until the server says it is over.
 
         Raises CallError when the server ends it with an error, Unreachable when there never was a first contact.

@@ -41,6 +41,8 @@ def test_the_wheel_holds_every_package_and_the_sql(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert names >= {
         "app/main.py",
+        "app/client/__init__.py",
+        "app/py.typed",
         "cli/help.txt",
         "db/embedded/server.py",
         "sql/queries/jobs.sql",

@@ -1,0 +1,318 @@
+"""The asynchronous client: calls and streams over one WebSocket that is kept up.
+
+A broken connection is made again, at the next origin; streams go on right after the last event that was seen, and
+calls that may be sent twice are sent again. An answer that does not come in time raises Unreachable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, cast
+
+import msgspec
+
+from app.client import models
+from app.client.configuration import server
+from app.client.errors import CHECK_URL, UNREACHABLE, InvalidAnswer, Unreachable, WaitTimedOut, translated
+from app.client.events import Event, OutputEvent, event_of
+from app.rpc.client import ABSENT, Client, State
+from app.rpc.client_tls import Trust
+
+T = TypeVar("T")
+Stream = Literal["stdout", "stderr"]
+
+
+class AsyncAdo:
+    """A connection to an ado server, used as an async context manager.
+
+    ``url`` is one origin, several divided by commas, or a sequence of them; without it ADO_URL and ADO_TOKEN (or
+    ADO_TOKEN_FILE) name the server. ``ca`` is a PEM file to trust it by. ``timeout`` is the longest wait for an answer
+    in seconds. ``on_state`` hears when the connection is lost and made again. Raises NotConfigured.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        token: str | None = None,
+        *,
+        ca: str | None = None,
+        timeout: float = 30.0,
+        on_state: Callable[[State], None] | None = None,
+    ) -> None:
+        chosen = server(url, token, ca)
+        self._urls = chosen.urls
+        self._timeout = timeout
+        self._client = Client(
+            chosen.urls,
+            chosen.token,
+            trust=Trust(chosen.ca),
+            first_contact_seconds=timeout,
+            on_state=on_state,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    async def create_task(
+        self,
+        prompt: str,
+        *,
+        agent: str | None = None,
+        workers: int | None = None,
+        requires: Sequence[str] | None = None,
+        resources: models.Resources | None = None,
+        priority: int | None = None,
+        retries: int | None = None,
+        timeout_seconds: float | None = None,
+        start_within_seconds: float | None = None,
+        env: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        workspace: Mapping[str, Any] | None = None,
+        pod: Mapping[str, Any] | None = None,
+        network: Literal["all", "none"] | None = None,
+        on_failure: Literal["continue", "fail_fast"] | None = None,
+        agent_args: Any = None,
+        trust_project: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> models.Task:
+        """Queue a task; the agent is ``shell`` unless named.
+
+        The call is repeated until it is answered and still makes one task: without ``idempotency_key`` it has a key of
+        its own. Give one to make the same task once over several runs of a program; other input under it is a Conflict.
+        """
+        members = {
+            "prompt": prompt,
+            "agent": agent,
+            "workers": workers,
+            "requires": list(requires) if requires is not None else None,
+            "resources": msgspec.to_builtins(resources) if resources is not None else None,
+            "priority": priority,
+            "retries": retries,
+            "timeoutSeconds": timeout_seconds,
+            "startWithinSeconds": start_within_seconds,
+            "env": dict(env) if env is not None else None,
+            "labels": dict(labels) if labels is not None else None,
+            "workspace": dict(workspace) if workspace is not None else None,
+            "pod": dict(pod) if pod is not None else None,
+            "network": network,
+            "onFailure": on_failure,
+            "agentArgs": agent_args,
+            "trustProject": trust_project,
+            "idempotencyKey": idempotency_key or uuid.uuid4().hex,
+        }
+        return await self._mutate(models.Task, "tasks.create", members, resend=True)
+
+    async def get_task(self, task_id: str, *, job: int | None = None) -> models.Task:
+        """Return a task with its jobs; with ``job`` it has the result of this job alone, however large."""
+        return await self._query(models.Task, "tasks.get", {"taskId": task_id, "job": job})
+
+    async def list_tasks(
+        self,
+        *,
+        status: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        mine: bool | None = None,
+        created_by: str | None = None,
+    ) -> models.TaskPage:
+        """Return a page of tasks, newest first; ``cursor`` is the ``next_cursor`` of the page before."""
+        members = {
+            "status": status,
+            "labels": dict(labels) if labels is not None else None,
+            "limit": limit,
+            "cursor": cursor,
+            "mine": mine,
+            "createdBy": created_by,
+        }
+        return await self._query(models.TaskPage, "tasks.list", members)
+
+    async def cancel_task(self, task_id: str, *, reason: str | None = None) -> models.Task:
+        """Stop a task; it ends when its workers have stopped its jobs. Repeating it changes nothing."""
+        return await self._mutate(models.Task, "tasks.cancel", {"taskId": task_id, "reason": reason}, resend=True)
+
+    async def retry_task(self, task_id: str) -> models.Task:
+        """Queue the failed and cancelled jobs of a task again."""
+        return await self._mutate(models.Task, "tasks.retry", {"taskId": task_id})
+
+    async def update_task(
+        self, task_id: str, *, version: int, priority: int | None = None, labels: Mapping[str, str] | None = None
+    ) -> models.Task:
+        """Change a task that is still at ``version``; else it raises Conflict with ``data["version"]``."""
+        members = {
+            "taskId": task_id,
+            "version": version,
+            "priority": priority,
+            "labels": dict(labels) if labels is not None else None,
+        }
+        return await self._mutate(models.Task, "tasks.update", members)
+
+    async def remove_task(self, task_id: str) -> models.Removed:
+        """Remove a task that has ended, with its log and files."""
+        return await self._mutate(models.Removed, "tasks.remove", {"taskId": task_id})
+
+    async def wait(self, task_id: str, *, timeout: float | None = None) -> models.Task:
+        """Return a task once it has ended, however it did. Raises WaitTimedOut after so many seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not (task := await self.get_task(task_id)).ended:
+                    async with aclosing(self.progress(task_id, after=task.last_seq)) as progress:
+                        async for _ in progress:
+                            pass
+        except TimeoutError as error:
+            message = f"{task_id} has not ended within {timeout:g} seconds"
+            raise WaitTimedOut(message, code="TIMEOUT", hint="wait longer, or cancel it") from error
+        return task
+
+    def events(
+        self,
+        task_id: str,
+        *,
+        after: int | None = None,
+        follow: bool = True,
+        job: int | None = None,
+        tail: int | None = None,
+        since: datetime | float | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Yield every event of a task, each once and in order, until the task ends or, without ``follow``, to date.
+
+        ``after`` is the ``seq`` of the last event that was seen; else ``tail`` begins with the last so many, ``since``
+        at a time or so many seconds ago. The stream lives through any number of broken connections.
+        """
+        return self._events("stream.taskEvents", task_id, after, follow=follow, job=job, tail=tail, since=since)
+
+    def progress(
+        self,
+        task_id: str,
+        *,
+        after: int | None = None,
+        follow: bool = True,
+        job: int | None = None,
+        tail: int | None = None,
+        since: datetime | float | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events of a task without its output; see ``events``."""
+        return self._events("stream.taskProgress", task_id, after, follow=follow, job=job, tail=tail, since=since)
+
+    async def output(
+        self,
+        task_id: str,
+        *,
+        after: int | None = None,
+        follow: bool = True,
+        job: int | None = None,
+        stream: Stream | None = None,
+        tail: int | None = None,
+        since: datetime | float | None = None,
+    ) -> AsyncGenerator[OutputEvent, None]:
+        """Yield the output of a task; see ``events``."""
+        options = {"follow": follow, "job": job, "stream": stream, "tail": tail, "since": since}
+        async with aclosing(self._events("stream.taskOutput", task_id, after, **options)) as found:
+            async for event in found:
+                if isinstance(event, OutputEvent):
+                    yield event
+
+    async def logs(self, task_id: str, *, job: int | None = None, stream: Stream | None = None) -> bytes:
+        """Return what a task, or one of its jobs, has written so far, byte for byte; ``output`` is for much of it."""
+        async with aclosing(self.output(task_id, follow=False, job=job, stream=stream)) as found:
+            return b"".join([event.content async for event in found])
+
+    async def kv_get(self, task_id: str, key: str) -> models.Value | None:
+        """Return a value of a task's store, None where there is none."""
+        return await self._query(
+            cast(type[models.Value | None], models.Value | None), "tasks.kvGet", {"taskId": task_id, "key": key}
+        )
+
+    async def kv_list(self, task_id: str, *, prefix: str = "") -> list[models.Value]:
+        """Return the values whose keys begin with ``prefix``, by key."""
+        return (await self._query(models.Values, "tasks.kvList", {"taskId": task_id, "prefix": prefix})).items
+
+    async def kv_set(self, task_id: str, key: str, value: Any) -> models.Value:
+        """Store a JSON value; it is stored once however often the call is repeated."""
+        members = {"taskId": task_id, "key": key, "idempotencyKey": uuid.uuid4().hex}
+        return await self._mutate(models.Value, "tasks.kvSet", members, {"value": value}, resend=True)
+
+    async def kv_cas(self, task_id: str, key: str, value: Any, *, version: int) -> models.Value:
+        """Store a value over the one at ``version`` (0: over none); else it raises Conflict."""
+        members = {"taskId": task_id, "key": key, "version": version, "idempotencyKey": uuid.uuid4().hex}
+        return await self._mutate(models.Value, "tasks.kvCas", members, {"value": value}, resend=True)
+
+    async def list_workers(self, *, state: str | None = None) -> list[models.Worker]:
+        """Return the workers by id, those that ended lately included."""
+        return (await self._query(models.WorkerList, "workers.list", {"state": state})).items
+
+    async def workers_status(self) -> models.WorkersStatus:
+        """Return the workers, how many are in which state, and what waits."""
+        return await self._query(models.WorkersStatus, "workers.status", {})
+
+    async def drain_worker(self, worker_id: str) -> models.Worker:
+        """Let a worker finish what it has and end."""
+        return await self._mutate(models.Worker, "workers.drain", {"workerId": worker_id}, resend=True)
+
+    async def scale_workers(self, count: int, *, capabilities: Sequence[str] = ()) -> models.Scale:
+        """Keep so many workers of these capabilities even when the queue is empty."""
+        members = {"count": count, "capabilities": list(capabilities)}
+        return await self._mutate(models.Scale, "workers.scale", members, resend=True)
+
+    async def _query(self, shape: type[T], path: str, members: Mapping[str, Any]) -> T:
+        given = _given(members)
+        return await self._answered(shape, path, lambda: self._client.query(path, given or ABSENT))
+
+    async def _mutate(
+        self,
+        shape: type[T],
+        path: str,
+        members: Mapping[str, Any],
+        always: Mapping[str, Any] | None = None,
+        *,
+        resend: bool = False,
+    ) -> T:
+        """``always`` has members that are sent whatever they are: None is a value there."""
+        given = {**_given(members), **(always or {})}
+        return await self._answered(shape, path, lambda: self._client.mutate(path, given, resend=resend))
+
+    async def _answered(self, shape: type[T], path: str, call: Callable[[], Any]) -> T:
+        try:
+            with translated():
+                async with asyncio.timeout(self._timeout):
+                    value = await call()
+        except TimeoutError as error:
+            message = f"{', '.join(self._urls)}: no answer to {path} within {self._timeout:g} seconds"
+            raise Unreachable(
+                message, code=UNREACHABLE, hint="check the URL and the network, then try again"
+            ) from error
+        try:
+            return msgspec.convert(value, shape)
+        except msgspec.ValidationError as error:
+            raise _no_answer(path, error) from error
+
+    async def _events(self, path: str, task_id: str, after: int | None, **options: Any) -> AsyncGenerator[Event, None]:
+        cursor = str(after) if after is not None else None
+        with translated():
+            found = self._client.subscribe(path, _given({"taskId": task_id, **options}), last_event_id=cursor)
+            async with aclosing(found) as items:
+                async for item in items:
+                    try:
+                        event = event_of(item.data)
+                    except msgspec.ValidationError as error:
+                        raise _no_answer(path, error) from error
+                    yield event
+
+
+def _no_answer(path: str, why: Exception) -> InvalidAnswer:
+    return InvalidAnswer(f"the answer to {path} is not from an ado server: {why}", code=UNREACHABLE, hint=CHECK_URL)
+
+
+def _given(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,63 @@
+"""Which server a client calls: what it is given, else ADO_URL with ADO_TOKEN or ADO_TOKEN_FILE, and ADO_CA."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from app.client.errors import NotConfigured
+from app.token_file import Exposed, read_token
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Origins that serve alike, the token to call with, and the CA's file; an empty one means the system's CAs."""
+
+    urls: tuple[str, ...]
+    token: str | None
+    ca: str
+
+
+def server(url: str | Sequence[str] | None, token: str | None, ca: str | None) -> Server:
+    """Return the server to call. A token of the environment goes only to the server of the environment.
+
+    Raises NotConfigured.
+    """
+    named = url if url is not None else os.environ.get("ADO_URL", "")
+    urls = tuple(part.strip() for part in (named.split(",") if isinstance(named, str) else named) if part.strip())
+    if not urls:
+        raise _unusable("no server is named", "give url, or set ADO_URL to origins such as https://ado.example")
+    for origin in urls:
+        _check(origin)
+    if token is None and url is None:
+        token = os.environ.get("ADO_TOKEN") or _token_of_file()
+    return Server(urls, token, ca if ca is not None else os.environ.get("ADO_CA", ""))
+
+
+def _check(origin: str) -> None:
+    try:
+        parts = urlsplit(origin)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise _unusable(f"{origin!r} is no origin", "write it as http://HOST:PORT or https://HOST")
+
+
+def _token_of_file() -> str | None:
+    path = os.environ.get("ADO_TOKEN_FILE")
+    if not path:
+        return None
+    try:
+        return read_token(Path(path))
+    except Exposed as error:
+        raise _unusable(str(error), f"chmod 600 {path}") from error
+    except OSError as error:
+        raise _unusable(f"{path}: {error.strerror}", "set ADO_TOKEN_FILE to a file that holds the token") from error
+
+
+def _unusable(message: str, hint: str) -> NotConfigured:
+    return NotConfigured(message, code="NOT_CONFIGURED", hint=hint)

@@ -1,0 +1,100 @@
+"""The errors of the client: one tree, each with a code, a reason where the server gave one, and the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from app.rpc import client as wire
+
+UNREACHABLE = "UNREACHABLE"
+CHECK_URL = "check the URL and that an ado server runs there, then try again"
+
+
+class AdoError(Exception):
+    """Base of every error: ``code`` is tRPC's or UNREACHABLE, ``reason`` a stable word, ``hint`` the next step."""
+
+    def __init__(self, message: str, *, code: str, reason: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.reason = reason
+        self.hint = hint
+        self.data: dict[str, Any] = {}
+        """Further members of the server's error, such as ``version`` of a version_conflict."""
+
+
+class NotConfigured(AdoError):
+    """No server was named, or its token file or CA cannot be used."""
+
+
+class Unreachable(AdoError):
+    """No server was reached, or the connection broke before the answer: whether the call took effect is unknown."""
+
+
+class InvalidAnswer(Unreachable):
+    """A server answered with something that no ado server says."""
+
+
+class WaitTimedOut(AdoError, TimeoutError):
+    """A task did not end in the time given; it goes on."""
+
+
+class Refused(AdoError):
+    """The server refused the call."""
+
+
+class InvalidInput(Refused):
+    """The input is wrong or too large; ``data`` names the field or the limit."""
+
+
+class Unauthorized(Refused):
+    """The token is missing, unknown, expired or revoked."""
+
+
+class Forbidden(Refused):
+    """The token's role may not do this."""
+
+
+class NotFound(Refused):
+    """There is no such task, worker or procedure."""
+
+
+class Conflict(Refused):
+    """The state of things does not allow it, such as a stale version."""
+
+
+class Unavailable(Refused):
+    """The server cannot serve now, because its database is away for example."""
+
+
+_BY_CODE: dict[str, type[Refused]] = {
+    "BAD_REQUEST": InvalidInput,
+    "PARSE_ERROR": InvalidInput,
+    "PAYLOAD_TOO_LARGE": InvalidInput,
+    "UNAUTHORIZED": Unauthorized,
+    "FORBIDDEN": Forbidden,
+    "NOT_FOUND": NotFound,
+    "CONFLICT": Conflict,
+    "SERVICE_UNAVAILABLE": Unavailable,
+}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise the errors of the wire as those of this tree."""
+    try:
+        yield
+    except wire.CallError as error:
+        raise _refused(error) from error
+    except wire.InvalidAnswer as error:
+        raise InvalidAnswer(str(error), code=UNREACHABLE, hint=CHECK_URL) from error
+    except wire.Unreachable as error:
+        raise Unreachable(str(error), code=UNREACHABLE, hint=CHECK_URL) from error
+
+
+def _refused(error: wire.CallError) -> Refused:
+    made = _BY_CODE.get(error.code, Refused)(error.message, code=error.code, reason=error.reason, hint=error.hint)
+    made.data = error.data
+    return made

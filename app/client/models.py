@@ -1,0 +1,230 @@
+"""What a server answers, as frozen records. A member that the server leaves out is None.
+
+Statuses and reasons are plain strings and unknown members are ignored, so that a newer server can say more.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Record(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of every record; camelCase on the wire."""
+
+
+class Resources(Record, frozen=True, kw_only=True):
+    """``cpu`` in cores, ``memory`` in bytes, ``gpu`` as a count."""
+
+    cpu: float = 0
+    memory: float = 0
+    gpu: float = 0
+
+
+class Usage(Record, frozen=True, kw_only=True):
+    """What an AI agent used; ``cost_usd`` in dollars."""
+
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    cache_read_tokens: float | None = None
+    cache_write_tokens: float | None = None
+    cost_usd: float | None = None
+
+
+class Result(Record, frozen=True, kw_only=True):
+    """What an AI agent said at its end; ``cut`` says that the text is only a part of it."""
+
+    text: str | None = None
+    cut: bool | None = None
+
+
+class JobPod(Record, frozen=True, kw_only=True):
+    """The pod of a queued job: what keeps it from running, and the next step."""
+
+    name: str
+    state: str
+    reason: str | None = None
+    message: str | None = None
+    hint: str | None = None
+
+
+class Job(Record, frozen=True, kw_only=True):
+    """One claimable unit of a task."""
+
+    job_id: str
+    job: int
+    status: str
+    attempt: int
+    worker_id: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    result: Result | None = None
+    """Not in lists."""
+    result_bytes: int | None = None
+    """Size of a result that was left out because the answer would be too large."""
+    usage: Usage | None = None
+    dropped_bytes: int | None = None
+    """What the last attempt wrote beyond the limit, which was not stored."""
+    retry_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    pod: JobPod | None = None
+
+
+class Task(Record, frozen=True, kw_only=True):
+    """What a person asked for, with its jobs."""
+
+    task_id: str
+    status: str
+    """queued, running, succeeded, failed or cancelled."""
+    prompt: str
+    agent: str
+    workers: int
+    requires: list[str]
+    network: str
+    resources: Resources
+    priority: int
+    retries: int
+    on_failure: str
+    labels: dict[str, str]
+    env_names: list[str]
+    version: int
+    last_seq: int
+    created_at: datetime
+    jobs: list[Job]
+    stdin: bool = False
+    """Whether its jobs read what ``tasks.input`` sends."""
+    prompt_cut: bool | None = None
+    """Whether ``prompt`` is only its beginning, as in a list."""
+    trust_project: bool | None = None
+    created_by: str | None = None
+    quota: str | None = None
+    """Why the limits of its user let none of its queued jobs start now."""
+    reason: str | None = None
+    message: str | None = None
+    failed_job: int | None = None
+    """The job that failed first."""
+    agent_args: Any = None
+    timeout_seconds: float | None = None
+    start_within_seconds: float | None = None
+    start_by: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has succeeded, failed or been cancelled."""
+        return self.status in TERMINAL
+
+
+class TaskPage(Record, frozen=True, kw_only=True):
+    """A page of tasks, newest first; ``next_cursor`` is None on the last one."""
+
+    items: list[Task]
+    next_cursor: str | None = None
+
+
+class Value(Record, frozen=True, kw_only=True):
+    """A value of a task's key-value store."""
+
+    key: str
+    value: Any
+    version: int
+
+
+class Values(Record, frozen=True, kw_only=True):
+    """Values of a task's key-value store."""
+
+    items: list[Value]
+
+
+class AttemptRef(Record, frozen=True, kw_only=True):
+    """An attempt: a job id and the number of its try."""
+
+    job_id: str
+    attempt: int
+
+
+class Worker(Record, frozen=True, kw_only=True):
+    """A process that runs jobs."""
+
+    worker_id: str
+    state: str
+    """starting, idle, busy, suspect, draining, dead or stopped."""
+    capabilities: list[str]
+    resources: Resources
+    free: Resources
+    slots: int
+    jobs: list[AttemptRef]
+    labels: dict[str, str]
+    version: str | None = None
+    pid: int | None = None
+    host: str | None = None
+    backend: str | None = None
+    problem: str | None = None
+    last_heartbeat_at: datetime | None = None
+    started_at: datetime | None = None
+
+
+class WorkerList(Record, frozen=True, kw_only=True):
+    """Workers by id."""
+
+    items: list[Worker]
+
+
+class Spawner(Record, frozen=True, kw_only=True):
+    """A process that starts workers."""
+
+    spawner_id: str
+    state: str
+    backend: str
+    host: str
+    capabilities: list[str]
+    max_workers: int
+    started_at: datetime
+    last_heartbeat_at: datetime
+    problem: str | None = None
+
+
+class Waiting(Record, frozen=True, kw_only=True):
+    """Jobs that could start now, by the capabilities that they need."""
+
+    needs: list[str]
+    jobs: int
+
+
+class Queue(Record, frozen=True, kw_only=True):
+    """How many jobs are queued and running, and what those that could start now need."""
+
+    queued: int
+    running: int
+    waiting: list[Waiting]
+
+
+class WorkersStatus(Record, frozen=True, kw_only=True):
+    """The workers, how many are in which state, and what waits."""
+
+    workers: list[Worker]
+    counts: dict[str, int]
+    queue: Queue
+    spawners: list[Spawner]
+
+
+class Scale(Record, frozen=True, kw_only=True):
+    """How many workers of these capabilities are kept."""
+
+    count: int
+    capabilities: list[str]
+
+
+class Removed(Record, frozen=True, kw_only=True):
+    """A task that is gone."""
+
+    task_id: str
+    removed: bool
