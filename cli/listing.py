@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from app.rpc.client import HttpClient
+from cli import durations
+from cli.errors import CliError, usage
+from cli.parsing import nearest
 
 PAGE = 100
 """The most that a server gives at once."""
+STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+
+
+def task_filter(
+    *, statuses: Sequence[str] = (), labels: Sequence[str] = (), since: str | None = None, search: str | None = None
+) -> dict[str, Any]:
+    """Return what a command line wants as the input of tasks.list. Raises CliError."""
+    wanted = [_status(name) for entry in statuses for name in entry.split(",") if name]
+    valued = [entry for entry in labels if "=" in entry]
+    if "" in labels or any(entry.startswith("=") for entry in valued):
+        raise usage("--label needs a name", "example: --label team, or --label team=web")
+    if search == "":
+        raise usage("--search needs a text", "example: --search 'flaky test'")
+    return {
+        "status": wanted[0] if len(wanted) == 1 else wanted or None,
+        "labels": dict(entry.partition("=")[::2] for entry in valued),
+        "labelNames": [entry for entry in labels if "=" not in entry],
+        "since": None if since is None else _since(since),
+        "search": search,
+    }
+
+
+def _status(name: str) -> str:
+    if name not in STATUSES:
+        raise usage(f"there is no status {name!r}{nearest(name, list(STATUSES))}", f"one of {', '.join(STATUSES)}")
+    return name
+
+
+def _since(text: str) -> float | str:
+    """Return the seconds of a duration, or a time with its zone; one without is of this machine's zone."""
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat()
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return durations.parse(text)
+    except CliError:
+        raise usage(
+            f"--since {text!r} is neither a duration nor a time", "write 2d, 12h, 10m or 2030-12-31T10:00+01:00"
+        ) from None
 
 
 def pages(client: HttpClient, wish: Mapping[str, Any], limit: int | None = None) -> Iterator[dict[str, Any]]:
@@ -24,10 +68,7 @@ def pages(client: HttpClient, wish: Mapping[str, Any], limit: int | None = None)
         left = left if left is None else left - len(page["items"])
 
 
-def open_tasks(client: HttpClient, labels: Mapping[str, str]) -> list[str]:
-    """Return the ids of the tasks with these labels that have not ended, newest first."""
-    found: list[str] = []
-    for status in ("running", "queued"):
-        for page in pages(client, {"labels": labels, "status": status}):
-            found += [task["taskId"] for task in page["items"]]
-    return list(dict.fromkeys(found))  # one that was claimed meanwhile is in both
+def open_tasks(client: HttpClient, labels: Sequence[str]) -> list[str]:
+    """Return the ids of the tasks with these labels that have not ended, newest first. Raises CliError."""
+    wish = task_filter(statuses=["queued,running"], labels=labels)
+    return [task["taskId"] for page in pages(client, wish) for task in page["items"]]

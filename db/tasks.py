@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import orjson
@@ -107,35 +108,60 @@ async def get(db: Database, task_id: int, *, job: int | None = None, result_limi
     return Task.of(row, [Job.of(job) for job in jobs])
 
 
-async def page(
-    db: Database,
-    *,
-    status: str | None,
-    labels: Mapping[str, str],
-    limit: int,
-    bytes_: int,
-    before: int | None,
-    creators: Sequence[str] | None = None,
-) -> tuple[list[Task], bool]:
-    """Return up to ``limit`` tasks and about ``bytes_`` of them, newest first, and whether there are older ones.
+STATUSES: tuple[Status, ...] = get_args(Status)
+_SEARCHED_TASKS = 10_000
+_SEARCHED_BYTES = 16 * 1024 * 1024
+"""How many tasks, and bytes of their prompts, one page of a search looks at: about a tenth of a second."""
 
-    They have the beginnings of their prompts and messages, and no results.
-    ``creators`` are public ids of users and services; None: whoever created them.
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks are listed: those that fit all of it."""
+
+    statuses: Sequence[Status] = STATUSES
+    labels: Mapping[str, str] = field(default_factory=dict)
+    label_names: Sequence[str] = ()
+    """Labels that a task has, whatever their values."""
+    since: datetime | None = None
+    """When the oldest were created."""
+    creators: Sequence[str] | None = None
+    """Public ids of users and services; None: whoever created them."""
+    search: str | None = None
+    """A text in the prompt, in whatever case."""
+
+
+EVERY_TASK = TaskFilter()
+
+
+async def page(
+    db: Database, wanted: TaskFilter = EVERY_TASK, *, limit: int, bytes_: int, before: int | None
+) -> tuple[list[Task], int | None]:
+    """Return up to ``limit`` tasks and about ``bytes_`` of them, newest first, and where the next page begins.
+
+    They have the beginnings of their prompts and messages, and no results. A page of a search may be empty while there
+    is a next one; None: there is none.
     """
     rows = await db.many(
         "list_tasks",
         before=before,
-        status=status,
-        labels=_text(dict(labels)),
+        since=wanted.since,
+        statuses=wanted.statuses,
+        labels=_text(dict(wanted.labels)),
+        label_names=wanted.label_names,
+        creators=wanted.creators,
+        search=wanted.search,
+        scan_limit=limit if wanted.search is None else _SEARCHED_TASKS,
+        scan_bytes=_SEARCHED_BYTES,
         row_limit=limit,
         byte_limit=bytes_,
         prompt_chars=_LISTED_PROMPT_CHARS,
-        creators=creators,
     )
+    after: int | None = rows[0]["next"]
+    rows = [row for row in rows if row["task_id"] is not None]
     named = [row["task_id"] for row in rows]
-    jobs = await db.many("get_jobs", task_ids=named, job=None, result_limit=0, message_chars=0)
+    jobs = await db.many("get_jobs", task_ids=named, job=None, result_limit=0, message_chars=0) if named else []
     of_task = {key: [Job.of(job) for job in group] for key, group in groupby(jobs, lambda job: job["task_id"])}
-    return [Task.of(row, of_task.get(row["task_id"], [])) for row in rows], any(row["more"] for row in rows)
+    return [Task.of(row, of_task.get(row["task_id"], [])) for row in rows], after
 
 
 async def cancel(db: Database, task_id: int, reason: str | None, actor: Actor | None = None) -> None:

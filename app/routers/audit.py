@@ -11,10 +11,10 @@ from msgspec import UNSET, Meta, UnsetType
 from app.auth import ADMINISTER
 from app.context import Context
 from app.reasons import refusal
+from app.routers import times
 from app.routers.ids import parse_task
 from app.routers.shapes import Wire
 from app.routers.texts import refuse_nul
-from app.routers.times import in_utc
 from app.rpc.procedure import query
 from db import audit
 
@@ -64,18 +64,12 @@ async def listing(context: Context, input: ListInput) -> AuditPage:
         context.db,
         account=input.user,
         target=f"task-{parse_task(input.task_id)}" if input.task_id else None,
-        since=None if input.since is None else _since(input.since),
+        since=None if input.since is None else times.since("since", input.since),
         before=None if input.cursor is None else _parse_cursor(input.cursor),
         limit=input.limit,
     )
     items = [_shape(entry) for entry in entries]
     return AuditPage(items=items, next_cursor=_cursor(entries[-1]) if more else UNSET)
-
-
-def _since(since: datetime | float) -> datetime:
-    if isinstance(since, datetime):
-        return in_utc("since", since)
-    return datetime.now(UTC) - timedelta(seconds=since)
 
 
 def _shape(entry: audit.Entry) -> AuditEntry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
@@ -15,6 +15,7 @@ from app.context import Context
 from app.log.tail import Selection
 from app.log.task_watch import LATE_IDS, Seen, TaskWatch
 from app.reasons import refusal
+from app.routers import times
 from app.routers.ids import no_such_task, parse_task
 from app.routers.log_events import (
     AnyEvent,
@@ -28,7 +29,6 @@ from app.routers.log_events import (
 )
 from app.routers.ownership import check_may_see, hide_jobs, only_creator
 from app.routers.shapes import Wire, Worker
-from app.routers.times import in_utc
 from app.rpc.procedure import Tracked, subscription
 from db import events, tasks, workers
 from db.errors import LogRewound
@@ -104,11 +104,7 @@ async def _cursor(context: Context, task_id: int, input: TailInput, selection: S
         return int(text)
     cursor = 0
     if input.since is not None:
-        since = input.since
-        if not isinstance(since, datetime):
-            since = datetime.now(UTC) - timedelta(seconds=since)
-        since = in_utc("since", since)
-        cursor = await events.cursor_of_time(context.db, task_id, since)
+        cursor = await events.cursor_of_time(context.db, task_id, times.since("since", input.since))
     if input.tail is not None:
         if selection == Selection():
             of_tail = max(0, last_seq - input.tail)

@@ -10,6 +10,7 @@ from app.routers import (
     protocol,
     stream,
     system,
+    task_lists,
     tasks,
     tokens,
     users,
@@ -25,7 +26,7 @@ def registry() -> Registry:
         {
             "tasks.create": tasks.create,
             "tasks.get": tasks.get,
-            "tasks.list": tasks.listing,
+            "tasks.list": task_lists.listing,
             "tasks.cancel": tasks.cancel,
             "tasks.retry": tasks.retry,
             "tasks.update": tasks.update,

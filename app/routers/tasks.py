@@ -9,25 +9,23 @@ from urllib.parse import urlsplit
 
 import msgspec
 import orjson
-from msgspec import UNSET, Meta, UnsetType, field
+from msgspec import Meta, field
 
 from app.auth import READ, RUN_TASKS
 from app.capabilities import NO_NETWORK, STDIN
 from app.context import Context
 from app.reasons import refusal
-from app.routers.fitting import fitting
 from app.routers.ids import no_such_file, no_such_job, no_such_task, parse_task
 from app.routers.limits import AGENT_ARGS_BYTES, LABELS_BYTES, POD_BYTES, limit, limit_json
-from app.routers.ownership import check_may_change, check_may_see, check_queue, only_creator
+from app.routers.ownership import check_may_change, check_may_see, check_queue
 from app.routers.pods import Pod, check, wish_of
 from app.routers.shapes import Resources, Task, Wire
 from app.routers.texts import refuse_nul
-from app.rpc.errors import ProcedureError
 from app.rpc.procedure import mutation, query
 from app.settings import AppSettings
 from db import events, model, tasks, users
 from db.actor import Actor
-from db.model import TERMINAL, Status
+from db.model import TERMINAL
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
@@ -96,24 +94,6 @@ class CreateInput(Wire):
     """Whether the repository's own agent settings (hooks, MCP servers, plugins) count."""
     stdin: bool = False
     """Whether its jobs read what ``tasks.input`` sends; they run on workers that can feed it to them."""
-
-
-class ListInput(Wire):
-    """Which tasks to list: ``mine`` are the caller's, ``createdBy`` those of a user or service by name or id."""
-
-    status: Status | None = None
-    labels: dict[str, str] = {}
-    limit: Annotated[int, Meta(ge=1, le=100)] = 20
-    cursor: str | None = None
-    mine: bool = False
-    created_by: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-
-
-class TaskPage(Wire, omit_defaults=False):
-    """A page of tasks; ``nextCursor`` is absent on the last one."""
-
-    items: list[Task]
-    next_cursor: str | UnsetType = UNSET
 
 
 class CancelInput(Wire):
@@ -250,42 +230,6 @@ async def get(context: Context, input: GetInput) -> Task:
     task_id = parse_task(input.task_id)
     await check_may_see(context, task_id)
     return await get_task(context, task_id, input.job)
-
-
-@query(access=READ)
-async def listing(context: Context, input: ListInput) -> TaskPage:
-    """Return tasks, newest first, with the beginnings of their prompts and without results."""
-    before = _parse_cursor(input.cursor) if input.cursor else None
-    refuse_nul(labels=input.labels, createdBy=input.created_by)
-    limit_json("labels", input.labels, LABELS_BYTES)
-    page, more = await tasks.page(
-        context.db,
-        status=input.status,
-        labels=input.labels,
-        limit=input.limit,
-        bytes_=context.services.settings.body_bytes,
-        before=before,
-        creators=await _creators(context, input),
-    )
-    items = fitting([Task.of(task) for task in page], context.services.settings.body_bytes)
-    more = more or len(items) < len(page)
-    return TaskPage(items=items, next_cursor=items[-1].task_id if more else UNSET)
-
-
-async def _creators(context: Context, input: ListInput) -> list[str] | None:
-    """Return whose tasks are wanted, by public id; None: everybody's."""
-    wanted = None if input.created_by is None else set(await users.accounts(context.db, input.created_by))
-    for account in (context.caller.account if input.mine else None, only_creator(context)):
-        if account is not None:
-            wanted = {account} if wanted is None else wanted & {account}
-    return None if wanted is None else sorted(wanted)
-
-
-def _parse_cursor(text: str) -> int:
-    try:
-        return parse_task(text)
-    except ProcedureError:
-        raise refusal("invalid_input", "cursor: it must be a page's nextCursor", field="cursor") from None
 
 
 class Removed(Wire, omit_defaults=False):

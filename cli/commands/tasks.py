@@ -18,7 +18,7 @@ from cli.connection import Options, choose, http, task_id
 from cli.contexts import Server
 from cli.errors import usage
 from cli.git import Repository
-from cli.listing import open_tasks, pages
+from cli.listing import open_tasks, pages, task_filter
 from cli.log import LogReader
 from cli.output import shortened, table, talk, write_items, write_one
 from cli.pairs import pair
@@ -57,8 +57,10 @@ def _show(task: dict[str, Any], options: Options) -> None:
 @tasks.command(name="list")
 def list_(
     *,
-    status: str | None = None,
+    status: list[str] | None = None,
     label: list[str] | None = None,
+    since: str | None = None,
+    search: str | None = None,
     limit: int = 20,
     cursor: str | None = None,
     all: Annotated[bool, Parameter(name="--all")] = False,
@@ -66,14 +68,18 @@ def list_(
     created_by: str | None = None,
     options: Options = _NO_OPTIONS,
 ) -> int:
-    """List tasks, newest first.
+    """List tasks, newest first: those that fit every option.
 
     Parameters
     ----------
     status
-        queued, running, succeeded, failed or cancelled.
+        queued, running, succeeded, failed or cancelled; several divided by commas.
     label
-        NAME=VALUE that the tasks must have.
+        NAME that the tasks must have, or NAME=VALUE.
+    since
+        How long ago the oldest were created (2d, 12h, 10m), or a time such as 2030-12-31T10:00+01:00.
+    search
+        A text in the prompts, in whatever case.
     limit
         How many.
     cursor
@@ -85,10 +91,10 @@ def list_(
     created_by
         Only the tasks of a user or service, by name or id.
     """
-    labels = dict(entry.partition("=")[::2] for entry in label or [])
     if limit < 1:
         raise usage(f"--limit {limit}: at least one task is listed", "example: ado tasks list --limit 20")
-    wish = {"labels": labels, "status": status, "cursor": cursor, "mine": mine, "createdBy": created_by}
+    wish = task_filter(statuses=status or [], labels=label or [], since=since, search=search)
+    wish |= {"cursor": cursor, "mine": mine, "createdBy": created_by}
     found = list(pages(http(choose(options)), wish, None if all else limit))
     items = [task for page in found for task in page["items"]]
     rows = [["task", "status", "agent", "jobs", "created", "by", "prompt"]]
@@ -184,7 +190,7 @@ def cancel(
     task
         The tasks' ids.
     label
-        NAME=VALUE: stop the tasks that have it and have not ended.
+        NAME or NAME=VALUE: stop the tasks that have it and have not ended.
     all
         Stop every task that has not ended.
     yes
@@ -197,7 +203,7 @@ def cancel(
     client = http(choose(options))
     names = list(dict.fromkeys(map(task_id, task)))
     if not names:
-        names = open_tasks(client, dict(pair(entry, "--label") for entry in label or []))
+        names = open_tasks(client, label or [])
         if names and not yes and not agreed(f"stop {_count(names)}: {shortened(names)}?"):
             return exits.FAILED
         if not names:
@@ -237,28 +243,46 @@ def retry(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
 
 
 @tasks.command
-def rm(*task: str, options: Options = _NO_OPTIONS) -> int:
+def rm(
+    *task: str,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
+    options: Options = _NO_OPTIONS,
+) -> int:
     """Delete tasks that have ended, with their logs and files, and the refs that the repository here keeps of them.
+
+    Several are deleted after a question. One that has not ended stays: cancel it first.
 
     Parameters
     ----------
     task
         The tasks' ids.
+    yes
+        Do not ask before several are deleted.
     """
     if not task:
         raise usage("no task is named", "ado tasks list shows them")
     client = http(choose(options))
     names = list(dict.fromkeys(map(task_id, task)))
+    if len(names) > 1 and not yes and not agreed(f"delete {_count(names)} for good: {shortened(names)}?"):
+        return exits.FAILED
     gone: dict[str, str] = {}
+    code = exits.SUCCESS
     try:
         for name in names:
-            done = client.mutate("tasks.remove", {"taskId": name})
-            gone |= _forget_refs(name)
-            write_one(done, options.output, "taskId", said=f"{name} is removed")
+            try:
+                done = client.mutate("tasks.remove", {"taskId": name})
+            except CallError as error:
+                if len(names) == 1:
+                    raise
+                code = code or exits.of_call(error.code)
+                talk(f"ado: {'; '.join(filter(None, (error.message, error.hint)))}")
+            else:
+                gone |= _forget_refs(name)
+                write_one(done, options.output, "taskId", said=f"{name} is removed")
     finally:
         for line in refs.removed(gone):
             talk(f"ado: ref removed: {line}")
-    return exits.SUCCESS
+    return code
 
 
 def _forget_refs(name: str) -> dict[str, str]:

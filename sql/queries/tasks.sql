@@ -188,33 +188,73 @@ where :creator::text is null or t.created_by = :creator::text
 order by t.task_id;
 
 -- name: list_tasks :many
--- Newest first; the cursor is the last task id of the page before. Of a prompt there is the beginning, and no agent's
--- arguments. A page ends early when its prompts and jobs grow large; one task always fits. ``more`` says whether an
--- older task follows.
-with found as (
-    select t.*, row_number() over newest as position, count(*) over () as matches,
-           sum(least(octet_length(t.prompt), 4 * :prompt_chars::integer) + pg_column_size(t.labels)
-               + 250 * t.workers) over newest as bytes
-    from (
-        select * from ado.tasks
-        where task_id < coalesce(:before::bigint, 9223372036854775807)
-          and (:status::text is null or status = :status::text) and labels @> :labels::jsonb
-          and (:creators::text[] is null or created_by = any(:creators::text[]))
-        order by task_id desc limit :row_limit::integer + 1
-    ) t
+-- Newest first; the cursor is the id that the page before ended at. Of a prompt there is the beginning, and no agent's
+-- arguments. A page ends early when its prompts and jobs grow large; one task always fits. ``statuses`` are all of them
+-- where none is asked for: each is read by its index, in order. A search looks at the prompts of so many tasks and
+-- about so many bytes of them; a page of it may have fewer tasks, or none, while there are more. ``next`` is where the
+-- next page begins, null after the last; a page without tasks is one row with nothing else.
+with bounds as materialized (
+    select coalesce(:before::bigint, 9223372036854775807) as before,
+           case when :since::timestamptz is null then 0 else coalesce((
+               -- Ids are given in the order of time, but for transactions side by side and a clock that was set back.
+               select min(f.task_id) from (
+                   select c.task_id from ado.tasks c where c.created_at >= :since::timestamptz
+                   order by c.created_at limit 10000
+               ) f), 9223372036854775807) end as oldest
+), candidates as materialized (
+    select c.task_id from bounds b
+    cross join unnest(:statuses::text[]) as s(status)
+    cross join lateral (
+        select t.task_id from ado.tasks t
+        -- Of this status, said so that the index of status and id gives the order: with an equality it could be the
+        -- key's, which is read in vain where the status is rare.
+        where (t.status, t.task_id) < (s.status, b.before) and (t.status, t.task_id) >= (s.status, b.oldest)
+          and (:since::timestamptz is null or t.created_at >= :since::timestamptz)
+          and (:labels::jsonb = '{}' or t.labels @> :labels::jsonb)
+          and (cardinality(:label_names::text[]) = 0 or (t.labels <> '{}' and t.labels ?& :label_names::text[]))
+          and (:creators::text[] is null or t.created_by = any(:creators::text[]))
+        order by t.status desc, t.task_id desc limit :scan_limit::integer + 1
+    ) c
+    order by c.task_id desc limit :scan_limit::integer + 1
+), measured as (
+    select t.*, row_number() over newest as position, count(*) over () as candidates,
+           case when :search::text is null then 0
+                else sum(octet_length(t.prompt)) over newest end as prompt_bytes
+    from candidates join ado.tasks t using (task_id)
     window newest as (order by t.task_id desc)
+), scanned as (
+    select * from measured m
+    where m.position <= :scan_limit::integer and (m.position = 1 or m.prompt_bytes <= :scan_bytes::bigint)
+), scan as (
+    select case when count(*) < coalesce(max(n.candidates), 0) then min(n.task_id) end as next from scanned n
+), found as (
+    select n.*, row_number() over newest as place,
+           sum(least(octet_length(n.prompt), 4 * :prompt_chars::integer) + pg_column_size(n.labels)
+               + 250 * n.workers) over newest as bytes
+    from (
+        select * from scanned n
+        where :search::text is null or position(lower(:search::text) in lower(n.prompt)) > 0
+        order by n.task_id desc limit :row_limit::integer + 1
+    ) n
+    window newest as (order by n.task_id desc)
+), page as (
+    select * from found f
+    where f.place <= :row_limit::integer and (f.place = 1 or f.bytes <= :byte_limit::bigint)
+), edge as (
+    select case when (select count(*) from page) < (select count(*) from found) then (select min(task_id) from page)
+                else s.next end as next
+    from scan s
 )
-select f.task_id, f.status, f.reason, f.message, f.failed_job, left(f.prompt, :prompt_chars::integer) as prompt,
+select e.next, f.task_id, f.status, f.reason, f.message, f.failed_job,
+       left(f.prompt, :prompt_chars::integer) as prompt,
        octet_length(f.prompt) > octet_length(left(f.prompt, :prompt_chars::integer)) as prompt_cut, f.agent,
        null::json as agent_args, f.workers, f.requires, f.cpu, f.memory, f.gpu, f.priority, f.retries,
        f.timeout_seconds, f.start_within_seconds, f.start_by, f.labels, f.on_failure, f.version, f.created_at,
-       f.started_at, f.finished_at, f.cancel_requested_at, l.last_seq, count(*) over () < f.matches as more,
+       f.started_at, f.finished_at, f.cancel_requested_at, l.last_seq,
        ado.account_name(f.created_by) as creator_name, f.trust_project,
        coalesce(v.names, '{}') as env_names
-from found f
-join ado.task_logs l using (task_id)
-left join ado.task_environments v using (task_id)
-where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
+from edge e
+left join (page f join ado.task_logs l using (task_id) left join ado.task_environments v using (task_id)) on true
 order by f.task_id desc;
 
 -- name: remove_task :one

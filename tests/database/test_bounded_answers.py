@@ -37,11 +37,11 @@ async def test_of_one_job_the_result_is_read_whatever_its_size(db, with_results)
 
 
 async def test_a_list_has_the_beginnings_of_prompts_and_messages_and_no_results(db, with_results):
-    [task], _ = await tasks.page(db, status=None, labels={}, limit=5, bytes_=MIB, before=None)
+    [task], _ = await tasks.page(db, limit=5, bytes_=MIB, before=None)
     assert (task.prompt, task.prompt_cut, task.agent_args) == ("é" * 1000, True, None)
     assert [(job.result, len(job.message)) for job in task.jobs] == [(None, 200)] * 4
     short = await create(db, prompt="true")
-    [task, _], _ = await tasks.page(db, status=None, labels={}, limit=5, bytes_=MIB, before=None)
+    [task, _], _ = await tasks.page(db, limit=5, bytes_=MIB, before=None)
     assert (task.task_id, task.prompt, task.prompt_cut) == (short, "true", False)
 
 

@@ -86,3 +86,40 @@ def test_an_ended_task_is_not_cancelled_and_that_is_no_error(many):
     many.ado("cancel", "1", check=0)
     done = many.ado("cancel", "1", check=0)
     assert b"task-1 has ended already: cancelled" in done.stderr
+
+
+def test_a_list_is_filtered_by_status_label_text_and_age(many):
+    many.ado("cancel", "1", "2", check=0)
+    assert names(many, "--status", "cancelled,failed") == ["task-2", "task-1"]
+    assert len(names(many, "--status", "cancelled", "--status", "queued", "--all")) == 205
+    assert len(names(many, "--label", "team", "--all")) == 41
+    assert names(many, "--label", "team=web", "--search", "PROMPT 20", "--all") == ["task-205", "task-200", "task-20"]
+    assert names(many, "--search", "%") == []
+    many.sql("update ado.tasks set created_at = now() - interval '3 days' where task_id < 204 returning 1")
+    assert names(many, "--since", "2d") == ["task-205", "task-204"]
+    assert names(many, "--since", "2030-12-31") == []
+    assert b"did you mean queued?" in many.ado("tasks", "--status", "queud", check=2).stderr
+    for given in (b"\xff", b""):
+        assert b"Traceback" not in many.ado("tasks", "--search", given, check=2).stderr
+
+
+def test_a_large_prompt_does_not_shorten_a_page(cluster):
+    client = HttpClient(cluster.urls, cluster.token)
+    for _ in range(12):
+        client.mutate("tasks.create", {"prompt": "y" * 1_000_000})
+    assert len(client.query("tasks.list", {"limit": 12})["items"]) == 12
+    assert len(client.query("tasks.get", {"taskId": "task-12"})["prompt"]) == 1_000_000
+    client.close()
+
+
+def test_several_tasks_are_removed_after_a_yes_and_open_ones_stay(many):
+    many.ado("cancel", "1", "2", "3", check=0)
+    assert b"--yes" in many.ado("tasks", "rm", "1", "2", check=2).stderr
+    with Terminal(["tasks", "rm", "1", "2"], many.client_env()) as seen:
+        assert "delete 2 tasks for good: task-1, task-2?" in seen.until("[y/N]").replace("\n", "")
+        seen.type("n\n")
+        assert seen.end() == 1
+    done = many.ado("tasks", "rm", "1", "4", "3", "--yes")
+    assert (done.returncode != 0, b"task-4 is queued" in done.stderr, b"ado cancel" in done.stderr) == (True,) * 3
+    assert b"task-1 is removed" in done.stderr
+    assert b"task-3 is removed" in done.stderr

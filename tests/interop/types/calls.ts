@@ -33,6 +33,7 @@ export async function right(): Promise<void> {
   const next: string | undefined = page.nextCursor;
   await client.tasks.list.query({ status: 'running', limit: 5 });
   await client.tasks.list.query({ mine: true, createdBy: 'anna' });
+  await client.tasks.list.query({ status: ['queued', 'running'], labelNames: ['team'], since: 3600, search: '100%' });
   const creator: string | undefined = task.createdBy;
   const me = await client.users.whoami.query();
   const user: string | undefined = me.userId;
