@@ -8,7 +8,9 @@ caller's repetition harmless.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from dataclasses import dataclass
 from typing import Any, Self
 
 import asyncpg
@@ -19,6 +21,7 @@ from db.notifier import Notifier
 from db.pool import Pool
 from db.queries import load
 
+_log = logging.getLogger("ado.api")
 _BROKEN = (
     OSError,
     TimeoutError,
@@ -52,13 +55,20 @@ class Database:
 
         ``pooled``: the DSN leads through a pooler whose connections change hands after every transaction, so that no
         statement stays prepared; each then costs a second round trip. A pooler that nobody told of is recognised.
+
+        Postgres ends a statement after ``timeout`` seconds by itself, too: a replica that is stopped cancels nothing.
+        Behind a pooler that is for the role to set, as no setting of a client stays with its connection.
         """
-        pooled = pooled or await _leads_through_a_pooler(dsn)
+        server = await _probe(dsn)
+        pooled = pooled or server.pooled
+        if pooled and server.statement_timeout == "0":
+            _log.warning("no statement timeout: behind a pooler it is set by alter role NAME set statement_timeout")
+        limits = {} if pooled else {"statement_timeout": str(round(timeout * 1000))}
         common: dict[str, Any] = {
             "command_timeout": timeout,
             "timeout": 10,
             "statement_cache_size": 0 if pooled else 500,
-            "server_settings": {"application_name": "ado-api"},
+            "server_settings": {"application_name": "ado-api", **limits},
         }
         try:
             pool = await Pool.open(dsn, least=1, most=size, **common)
@@ -120,14 +130,23 @@ class Database:
         return (await self.many(name, **values))[0]
 
 
-async def _leads_through_a_pooler(dsn: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What a first connection shows."""
+
+    pooled: bool
     """Whether the process id that the connection was greeted with is another one than its backend has."""
+    statement_timeout: str
+    """What the role has; ``0`` is none."""
+
+
+async def _probe(dsn: str) -> _Server:
     try:
         options = {**session_options(dsn), "timeout": 10, "command_timeout": 10, "statement_cache_size": 0}
         connection = await asyncpg.connect(dsn, **options)
         try:
-            backend: int = await connection.fetchval("select pg_backend_pid()")
-            return bool(backend != connection.get_server_pid())
+            row = await connection.fetchrow("select pg_backend_pid(), current_setting('statement_timeout')")
+            return _Server(row[0] != connection.get_server_pid(), row[1])
         finally:
             connection.terminate()
     except _BROKEN as error:
