@@ -119,7 +119,8 @@ def contains(repository: Repository, commit: str) -> bool:
 
 def _write(repository: Repository, result: Result, patch: Path, index: Path, backup: _Backup) -> None:
     try:
-        _apply_patch(repository, patch, index, "--index")
+        with repository.directory_kept():
+            _apply_patch(repository, patch, index, "--index")
     except GitError as error:
         backup.restore()
         raise failed(

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import IO
@@ -87,6 +87,20 @@ class Repository:
             return target.samefile(self.git_dir)
         except OSError:
             return False
+
+    @contextmanager
+    def directory_kept(self) -> Iterator[None]:
+        """Keep git from removing the working directory with its last file: a shell in a removed one is lost.
+
+        git itself spares the directory that it runs in, but it runs at the top here.
+        """
+        with ExitStack() as stack:
+            if self.work_tree is not None and self.directory:
+                with suppress(OSError):  # where nothing can be written, nothing can be removed either
+                    stack.enter_context(
+                        tempfile.NamedTemporaryFile(prefix=".ado-", dir=self.work_tree / self.directory)
+                    )
+            yield
 
     @classmethod
     def bare(cls, git_dir: Path, length: int) -> Repository:

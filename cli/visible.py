@@ -16,8 +16,11 @@ _WITHOUT_A_SHAPE = (
     "\ud800-\udfff"
 )
 """Unicode's Default_Ignorable_Code_Point, the separators of lines, the blank of braille, and halves of characters."""
-_LINE = re.compile(f"[{_WITHOUT_A_SHAPE}]")
-_TEXT = re.compile(f"(?!\n)[{_WITHOUT_A_SHAPE}]")
+_PICTURE = "\u203c\u2049\u2122\u2139\u2190-\u27ff\u2934-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
+_OF_A_PICTURE = f"(?<=[{_PICTURE}])\ufe0f|(?<=[\ufe0f{_PICTURE}])\u200d(?=[{_PICTURE}])"
+"""What joins pictures to one, or gives one its colours: part of what is seen."""
+_LINE = re.compile(f"(?!{_OF_A_PICTURE})[{_WITHOUT_A_SHAPE}]")
+_TEXT = re.compile(f"(?!\n|{_OF_A_PICTURE})[{_WITHOUT_A_SHAPE}]")
 _BYTE = 0xDC00  # Python keeps a byte that is not UTF-8 as a lone surrogate from here on
 
 

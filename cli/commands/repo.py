@@ -222,7 +222,8 @@ def checkout(task: str, /, *, job: int | None = None, options: Options = _NO_OPT
         raise failed(f"{result.who} changed nothing, so there is no branch", f"see its log: ado logs {result.task_id}")
     _make_branch(here, result)
     try:
-        here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch, "--")
+        with here.directory_kept():
+            here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch, "--")
     except GitError as error:
         step = f"correct what git says (local changes: commit them), then: git checkout {result.branch}"
         raise failed(str(error), f"{step} (the branch is made)") from error

@@ -1,6 +1,7 @@
 """Applying a result to a working tree: with real git, whatever the tree's filters, flags and history are."""
 
 import os
+from pathlib import Path
 
 import pytest
 from support.repositories import SETTINGS, Tree
@@ -91,6 +92,15 @@ def test_what_shows_the_changes_is_said_truly(here):
     assert shown_by(repository, below.paths) == "git status"
     here.git("config", "status.showUntrackedFiles", "no")
     assert shown_by(repository, below.paths) == ""
+
+
+def test_the_directory_of_the_user_stays_although_its_last_file_goes(here, monkeypatch):
+    here.commit({"a": "1\n", "sub/deep/x": "1\n"})
+    monkeypatch.chdir(here.path / "sub/deep")
+    was = Path().stat().st_ino
+    take(brought(here, lambda other: (other.path / "sub/deep/x").unlink()))
+    assert (here.path / "sub/deep").stat().st_ino == was
+    assert not list(Path().iterdir())
 
 
 def test_a_file_outside_of_a_sparse_checkout_is_written(here):

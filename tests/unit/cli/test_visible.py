@@ -18,6 +18,11 @@ from cli.visible import one_line, visible, visible_json, visible_text
         ("\u202egpj.exe\u2066", r"\u202egpj.exe\u2066"),
         ("a\u200bb\ufeff\u2060\xad", r"a\u200bb\ufeff\u2060\xad"),
         ("\U000e0041\ufe0f", r"\U000e0041\ufe0f"),
+        (
+            "\U0001f469\u200d\U0001f467 \u2764\ufe0f\u200d\U0001f525",
+            "\U0001f469\u200d\U0001f467 \u2764\ufe0f\u200d\U0001f525",
+        ),
+        ("\U0001f469\u200da\ufe0f\u200d", "\U0001f469\\u200da\\ufe0f\\u200d"),
         ("\u2028\x85\n", r"\u2028\x85\x0a"),
         (b"\x9b\xff".decode("utf-8", "surrogateescape"), r"\x9b\xff"),
     ],
