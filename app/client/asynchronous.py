@@ -45,14 +45,15 @@ class AsyncAdo:
         on_state: Callable[[State], None] | None = None,
     ) -> None:
         chosen = server(url, token, ca)
-        self._urls = chosen.urls
         self._timeout = timeout
+        self._on_state = on_state
+        self._state = State("lost", chosen.urls[0], "not connected yet")
         self._client = Client(
             chosen.urls,
             chosen.token,
             trust=Trust(chosen.ca),
             first_contact_seconds=timeout,
-            on_state=on_state,
+            on_state=self._note,
         )
 
     async def __aenter__(self) -> Self:
@@ -265,6 +266,11 @@ class AsyncAdo:
         members = {"count": count, "capabilities": list(capabilities)}
         return await self._mutate(models.Scale, "workers.scale", members, resend=True)
 
+    def _note(self, state: State) -> None:
+        self._state = state
+        if self._on_state is not None:
+            self._on_state(state)
+
     async def _query(self, shape: type[T], path: str, members: Mapping[str, Any]) -> T:
         given = _given(members)
         return await self._answered(shape, path, lambda: self._client.query(path, given or ABSENT))
@@ -288,10 +294,10 @@ class AsyncAdo:
                 async with asyncio.timeout(self._timeout):
                     value = await call()
         except TimeoutError as error:
-            message = f"{', '.join(self._urls)}: no answer to {path} within {self._timeout:g} seconds"
-            raise Unreachable(
-                message, code=UNREACHABLE, hint="check the URL and the network, then try again"
-            ) from error
+            message = f"{self._state.url}: no answer to {path} within {self._timeout:g} seconds"
+            if self._state.kind != "connected":
+                message += f": {self._state.detail}"
+            raise Unreachable(message, code=UNREACHABLE, hint=CHECK_URL) from error
         try:
             return msgspec.convert(value, shape)
         except msgspec.ValidationError as error:

@@ -1,17 +1,19 @@
 """The Python client against two replicas: its documentation's programs, streams over a killed replica, errors."""
 
-import asyncio
 import re
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from importlib import resources
 from inspect import getdoc
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from support.proxy import Proxy
+from support.link import DOWN, Link
+from support.program import until
 
 import app.client
 from app.client import (
@@ -110,21 +112,47 @@ def test_a_stream_begins_after_the_event_that_was_seen(cluster, ado):
     assert {event.type for event in ado.progress(task.task_id)} == {event.type for event in every} - {"output"}
 
 
-async def test_a_creation_that_is_cut_makes_one_task(cluster):
-    with Proxy(cluster.urls) as proxy:
-        async with AsyncAdo(proxy.url, cluster.token) as ado:
-            await ado.list_tasks()
-            for _ in range(5):
-                creating = asyncio.create_task(ado.create_task("true", agent="shell"))
-                await asyncio.sleep(0)
-                proxy.cut()
-                await creating
-            first = await ado.create_task("x", agent="shell", idempotency_key="once")
-            assert (await ado.create_task("x", agent="shell", idempotency_key="once")).task_id == first.task_id
-            assert len((await ado.list_tasks()).items) == 6
-            with pytest.raises(Conflict) as raised:
-                await ado.create_task("y", agent="shell", idempotency_key="once")
+@pytest.fixture
+def link(cluster):
+    """A way to the replicas that can be stopped and cut."""
+    with Link(*(("127.0.0.1", urlsplit(url).port) for url in cluster.urls)) as made:
+        yield made
+
+
+def test_a_change_whose_answer_is_lost_is_sent_again_and_made_once(cluster, ado, link):
+    task = ado.create_task("true", agent="shell")
+    with Ado(link.url, cluster.token) as cut:
+        cut.list_tasks()
+        for change, is_made in [
+            (lambda: cut.create_task("true", agent="shell"), lambda: len(ado.list_tasks().items) == 2),
+            (lambda: cut.kv_set(task.task_id, "a", 1), lambda: ado.kv_get(task.task_id, "a") is not None),
+        ]:
+            link.stop(DOWN)
+            with ThreadPoolExecutor(1) as thread:
+                changing = thread.submit(change)
+                until(is_made, "the change to be made")
+                link.cut()
+                link.go()
+                changing.result(60)
+    assert len(ado.list_tasks().items) == 2
+    assert ado.kv_get(task.task_id, "a").version == 1
+
+
+def test_the_same_key_is_the_same_task_and_other_input_under_it_a_conflict(ado):
+    first = ado.create_task("x", agent="shell", idempotency_key="once")
+    assert ado.create_task("x", agent="shell", idempotency_key="once").task_id == first.task_id
+    with pytest.raises(Conflict) as raised:
+        ado.create_task("y", agent="shell", idempotency_key="once")
     assert raised.value.reason == "idempotency_conflict"
+
+
+def test_a_server_that_does_not_answer_is_an_error_in_time(cluster, link):
+    with Ado(link.url, cluster.token, timeout=2) as ado:
+        ado.list_tasks()
+        link.go_deaf()
+        with pytest.raises(Unreachable, match=r"no answer to tasks\.get within 2 seconds"):
+            ado.get_task("task-1")
+        link.go()
 
 
 def test_tasks_are_cancelled_retried_changed_removed_and_listed_by_page(ado):
