@@ -26,7 +26,7 @@ def test_the_first_day_of_an_operator(shell):
     shell.run("ado token create --role admin --to admin")
     shell.run("ado token create --role worker --worker build-1 --to build-1")
     shell.run("ls -l admin build-1", "-rw-------")
-    shell.run("ado api --port $PORT >api.log 2>&1 &\nuntil curl -fs localhost:$PORT/readyz; do sleep 0.1; done")
+    shell.run("ado api --port $PORT >api.log 2>&1 &\nuntil curl -fso ready localhost:$PORT/readyz; do sleep 0.1; done")
     shell.start("ado login http://localhost:$PORT")
     shell.sees("token: ")
     shell.type(f"{(shell.home / 'admin').read_text()}\n")
@@ -48,7 +48,8 @@ def test_the_first_day_of_an_operator(shell):
     # a worker dies in the middle of a job
     shell.run("ado run --remote --agent shell --detach -o name 'sleep 600'", "task-2")
     shell.run("until ado workers status | grep busy; do sleep 0.1; done", "1 busy")
-    shell.run("kill -9 %2; until ado workers status | grep -E 'suspect|dead'; do sleep 0.5; done")
+    shell.run("kill -9 %2; wait %2 2>killed", code=137)
+    shell.run("until ado workers status | grep -E 'suspect|dead'; do sleep 0.5; done", wide=True)  # bash reports %2
     shell.run("ado doctor", "1 suspect, and no spawner runs", code=1)
     shell.run("ado explain task-2", "build-1 was heard of")
     shell.run("ado cancel task-2")
