@@ -121,17 +121,27 @@ class AsyncAdo:
     async def list_tasks(
         self,
         *,
-        status: str | None = None,
+        status: str | Sequence[str] | None = None,
         labels: Mapping[str, str] | None = None,
+        label_names: Sequence[str] | None = None,
+        since: datetime | float | None = None,
+        search: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
         mine: bool | None = None,
         created_by: str | None = None,
     ) -> models.TaskPage:
-        """Return a page of tasks, newest first; ``cursor`` is the ``next_cursor`` of the page before."""
+        """Return a page of tasks, newest first; ``cursor`` is the ``next_cursor`` of the page before.
+
+        Tasks fit all that is given: one of the statuses, labels with their values or of any value, the time or number
+        of seconds ago ``since`` which they were created, a text in the prompt, and who created them.
+        """
         members = {
-            "status": status,
+            "status": status if status is None or isinstance(status, str) else list(status),
             "labels": dict(labels) if labels is not None else None,
+            "labelNames": list(label_names) if label_names is not None else None,
+            "since": since,
+            "search": search,
             "limit": limit,
             "cursor": cursor,
             "mine": mine,

@@ -173,6 +173,8 @@ def test_tasks_are_cancelled_retried_changed_removed_and_listed_by_page(ado):
     page = ado.list_tasks(limit=1)
     assert (page.items[0].task_id, page.items[0].prompt_cut) == (second.task_id, True)
     assert ado.list_tasks(limit=1, cursor=page.next_cursor).items[0].task_id == task.task_id
+    found = ado.list_tasks(status=["queued", "cancelled"], label_names=["a"], search="TRUE", since=3600)
+    assert [item.task_id for item in found.items] == [task.task_id]
     assert ado.remove_task(task.task_id).removed
     with pytest.raises(NotFound):
         ado.get_task(task.task_id)

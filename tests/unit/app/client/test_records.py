@@ -1,5 +1,6 @@
 """The client's records have the members of what the server publishes, and the client imports no server."""
 
+import inspect
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -8,9 +9,9 @@ from typing import get_args
 import msgspec
 import pytest
 
-from app.client import UnknownEvent, events, models
+from app.client import AsyncAdo, UnknownEvent, events, models
 from app.client.events import BY_AGENT_EVENT, BY_TYPE, event_of
-from app.routers import log_events, shapes, tasks, values, workers
+from app.routers import log_events, shapes, task_lists, tasks, values, workers
 from app.routers.agent_events import AgentSaid
 
 OF_SERVER = {
@@ -22,7 +23,7 @@ OF_SERVER = {
     "WorkersStatus": workers.Status,
     "Value": values.Value,
     "Values": values.Values,
-    "TaskPage": tasks.__dict__.get("TaskPage"),
+    "TaskPage": task_lists.TaskPage,
     "Removed": tasks.Removed,
 }
 RECORDS = [record for record in vars(models).values() if isinstance(record, type) and issubclass(record, models.Record)]
@@ -47,6 +48,19 @@ def required(record):
 @pytest.mark.parametrize("record", [record for record in RECORDS if record is not models.Record])
 def test_a_record_has_the_members_of_the_servers_shape(record):
     assert members(record) == members(OF_SERVER[record.__name__])
+
+
+@pytest.mark.parametrize(
+    ("method", "shape", "left_out"),
+    [
+        (AsyncAdo.create_task, tasks.CreateInput, {"stdin"}),  # the client feeds no input
+        (AsyncAdo.list_tasks, task_lists.ListInput, set()),
+        (AsyncAdo.update_task, tasks.UpdateInput, set()),
+    ],
+)
+def test_a_call_takes_what_its_procedure_takes(method, shape, left_out):
+    fields = {field.name for field in msgspec.structs.fields(shape)}
+    assert set(inspect.signature(method).parameters) - {"self"} == fields - left_out
 
 
 def test_there_is_a_record_for_every_type_of_event_with_its_members():
