@@ -19,7 +19,7 @@ from cli.ages import when
 from cli.connection import Options, choose, http
 from cli.contexts import Server
 from cli.errors import CliError, usage
-from cli.output import write_items, write_one
+from cli.output import talk, write_items, write_one
 
 _NO_OPTIONS = Options()
 tokens = App(name="token", help="Make, list and revoke tokens.", help_format="plaintext")
@@ -90,12 +90,12 @@ def create(
         f"{made['tokenId']} ({made['role']}, expires {when(made['expiresAt']) if made.get('expiresAt') else 'never'})"
     )
     said = f"{what}; it is not shown again" if to is None else f"{what} is in {to}"
-    if worker is not None:
-        said = f"{said}\nado: {_joining(worker, to, dsn, options)}"
     if to is None:
         _keep_private(1)
     lines = [made.get("token") or ""] if to is None else []
     write_one(made, options.output, "tokenId", lines, said=said)
+    if worker is not None and options.output == "text":
+        talk(f"ado: {_joining(worker, to, dsn, options)}")
     return exits.SUCCESS
 
 

@@ -144,7 +144,9 @@ def test_both_replicas_are_rolled_while_a_task_streams_and_nobody_misses_or_doub
     assert worker.poll() is None
 
 
-def test_calls_go_round_and_round(balancer, cluster, driver):
+def test_calls_go_round_and_round_and_what_a_caller_says_of_its_own_address_counts_for_nothing(
+    balancer, cluster, driver
+):
     before = served(cluster, "tasks.list")
     for _ in range(3):
         answers = driver.calls(balancer.url, "batch-one", *[["tasks.list", "query", {"limit": 1}]] * 4)
@@ -152,18 +154,6 @@ def test_calls_go_round_and_round(balancer, cluster, driver):
     counts = [after - start for after, start in zip(served(cluster, "tasks.list"), before, strict=True)]
     assert sum(counts) == 12
     assert min(counts) >= 4
-
-
-def test_caddy_makes_a_certificate_for_a_local_name(cluster, home):
-    if program("caddy") is None:
-        pytest.skip("caddy is not installed: apt install caddy")
-    with Balancer("caddy", home, cluster.urls, tls=True) as caddy:
-        until(caddy.ca.exists, "the CA that Caddy makes")
-        done = cluster.ado("workers", "status", "--ca", str(caddy.ca), url=caddy.url, check=0)
-    assert done.stdout.startswith(b"workers: none")
-
-
-def test_what_a_caller_says_of_its_own_address_counts_for_nothing(balancer, cluster):
     request = urllib.request.Request(
         f"{balancer.url}/trpc/users.add",
         data=b'{"name":"anna","role":"developer"}',
@@ -176,3 +166,13 @@ def test_what_a_caller_says_of_its_own_address_counts_for_nothing(balancer, clus
     urllib.request.urlopen(request, timeout=10).close()
     entries = json.loads(cluster.ado("audit", "-o", "json", url=balancer.url, check=0).stdout)["items"]
     assert [entry["address"] for entry in entries if entry["procedure"] == "users.add"] == ["127.0.0.1"]
+
+
+def test_haproxy_and_caddy_serve_tls(cluster, home):
+    for kind in ("haproxy", "caddy"):
+        if program(kind) is None:
+            pytest.skip(f"{kind} is not installed: apt install {kind}")
+        with Balancer(kind, home, cluster.urls, tls=True) as balancer:
+            until(balancer.ca.exists, "the CA that Caddy makes")
+            done = cluster.ado("workers", "status", "--ca", str(balancer.ca), url=balancer.url, check=0)
+        assert done.stdout.startswith(b"workers: none")

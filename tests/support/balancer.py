@@ -9,6 +9,8 @@ import time
 from importlib import resources
 from pathlib import Path
 
+from support.certificates import Authority
+
 EXAMPLES = Path(str(resources.files("sql"))).parent / "deploy" / "proxy"
 FILES = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "caddy": "Caddyfile"}
 REPLICAS = ("api-1:7421", "api-2:7421")
@@ -43,17 +45,18 @@ def changed(text, changes):
     return text
 
 
-def configure(kind, directory, port, backends):
+def configure(kind, directory, port, backends, certificate):
     """Write the example configuration with the test's addresses, and nothing else changed; return the program's file.
 
-    nginx and Caddy speak plain HTTP here: their TLS is tested by following the page and in a test of its own.
+    Without a certificate they speak plain HTTP. nginx's TLS is tested by following the page.
     """
     text = (EXAMPLES / FILES[kind]).read_text()
     main = directory / "main"
     if kind == "haproxy":
-        main.write_text(
-            changed(text, {"bind :7420": f"bind 127.0.0.1:{port}", **dict(zip(REPLICAS, backends, strict=True))})
-        )
+        tls = " ssl crt /run/secrets/tls.pem alpn http/1.1"
+        bind = tls.replace("/run/secrets/tls.pem", str(certificate)) if certificate else ""
+        changes = {f"bind :7420{tls}": f"bind 127.0.0.1:{port}{bind}", **dict(zip(REPLICAS, backends, strict=True))}
+        main.write_text(changed(text, changes))
     elif kind == "nginx":
         changes = {
             "    listen [::]:443 ssl;\n": "",
@@ -73,7 +76,7 @@ def configure(kind, directory, port, backends):
 
 
 class Balancer:
-    """One proxy; ``url`` is its origin. Caddy alone can do ``tls`` here, with a CA of its own."""
+    """One proxy; ``url`` is its origin. with ``tls`` Caddy makes its certificate itself."""
 
     def __init__(self, kind, directory, urls, *, tls=False):
         self.kind = kind
@@ -83,13 +86,23 @@ class Balancer:
             self._port = listener.getsockname()[1]
         self.url = f"https://localhost:{self._port}" if tls else f"http://127.0.0.1:{self._port}"
         backends = [url.removeprefix("http://") for url in urls]
-        self._config = configure(kind, self._directory, self._port, backends)
+        self.ca = self._directory / "caddy/pki/authorities/local/root.crt"
+        certificate = self._certificate() if tls and kind == "haproxy" else None
+        self._config = configure(kind, self._directory, self._port, backends, certificate)
         self._env = {
             **os.environ, "ADO_SITE": self.url, "ADO_REPLICAS": " ".join(backends), "HOME": str(self._directory),
             "XDG_DATA_HOME": str(self._directory), "XDG_CONFIG_HOME": str(self._directory),
         }  # fmt: skip
         self._log = self._directory / "log"
-        self.ca = self._directory / "caddy/pki/authorities/local/root.crt"
+
+    def _certificate(self):
+        """Return a file with a certificate and its key."""
+        authority = Authority(self._directory / "pki")
+        self.ca = authority.ca
+        certificate, key, _ = authority.issue("server")
+        both = self._directory / "tls.pem"
+        both.write_bytes(certificate.read_bytes() + key.read_bytes())
+        return both
 
     def __enter__(self):
         command = {

@@ -1,17 +1,22 @@
-"""The laptop's containers: a file that holds together, made of the images and settings that there are."""
+"""The containers of a team: a file that holds together, made of the images and settings that there are."""
 
 import re
+import shutil
+import subprocess
+from ipaddress import ip_address, ip_network
 
+import psycopg
 import pytest
 import yaml
 from support.balancer import EXAMPLES, REPLICAS
 from support.dockerfile import parse
 from support.rendering import DEPLOY, ROOT
 
-from app.settings import AppSettings, SpawnerSettings, read
+from app.settings import AppSettings, read
+from worker.settings import WorkerSettings
 
 FILE = (DEPLOY / "compose.yaml").read_text()
-SERVICES = yaml.safe_load(FILE)["services"]
+SERVICES, NETWORKS, SECRETS = (yaml.safe_load(FILE)[name] for name in ("services", "networks", "secrets"))
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("ado-")}
 
 
@@ -34,22 +39,95 @@ def test_every_image_is_pinned_and_ours_are_built_here():
         assert (DEPLOY / service["build"]["context"]).resolve() == ROOT
 
 
-@pytest.mark.parametrize(
-    ("command", "kind"), [("api", AppSettings), ("spawner", SpawnerSettings)], ids=["api", "spawner"]
-)
+@pytest.mark.parametrize(("command", "kind"), [("api", AppSettings), ("worker", WorkerSettings)], ids=["api", "worker"])
 def test_every_variable_is_a_setting(command, kind):
     known = {f"ADO_{field.upper()}" for field in kind.__dataclass_fields__}
     chosen = [service for service in OURS.values() if service["command"][0] == command]
     assert chosen
     for service in chosen:
         assert service["environment"].keys() <= known
-        read(kind, service["environment"])
+    if kind is AppSettings:
+        read(kind, {"ADO_DSN": "postgresql://", **service["environment"]})
 
 
-def test_nothing_is_reached_from_outside_and_no_password_stands_here():
-    assert [port for service in SERVICES.values() for port in service.get("ports", [])] == ["127.0.0.1:7420:7420"]
-    assert re.findall(r"PASSWORD: (?!\$\{ADO_POSTGRES_PASSWORD:\?)", FILE) == []
-    assert re.findall(r"postgresql://ado:(?!\$\{ADO_POSTGRES_PASSWORD:\?)", FILE) == []
+def test_nothing_but_tls_is_reached_from_outside():
+    assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
+        "proxy": ["443:7420"]
+    }
+    assert NETWORKS["database"] == {"internal": True}
+    assert {name for name, service in SERVICES.items() if "database" in service["networks"]} == {
+        "postgres", "backup", "migrate", "api-1", "api-2",
+    }  # fmt: skip
+
+
+def test_no_password_stands_here_and_who_needs_none_gets_none():
+    for name, secret in SECRETS.items():
+        assert secret == {"file": f"./secrets/{name}"}
+    assert "deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert {name: service["secrets"] for name, service in SERVICES.items()} == {
+        "postgres": ["owner-password", "app-password"],
+        "backup": ["owner-password"],
+        "migrate": ["owner-password"],
+        "api-1": ["app-password"],
+        "api-2": ["app-password"],
+        "proxy": ["tls.pem"],
+        "worker": ["worker-token"],
+    }
+
+
+@pytest.mark.parametrize(("name", "role"), [("api-1", "ado_app"), ("migrate", "ado_owner")])
+def test_the_password_becomes_part_of_the_dsn(tmp_path, name, role):
+    service = OURS[name]
+    for secret in service["secrets"]:
+        (tmp_path / secret).write_text("0123abcd\n")
+    ado = tmp_path / "ado"
+    ado.write_text('#!/bin/sh\necho "$ADO_DSN" "$@"\n')
+    ado.chmod(0o755)
+    words = [word.replace("$$", "$").replace("/run/secrets", str(tmp_path)) for word in service["entrypoint"]]
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run([*words, *service["command"]], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"postgresql://{role}:0123abcd@postgres/ado {' '.join(service['command'])}\n"
+
+
+def test_postgres_gets_the_roles_of_the_run_book(tmp_path, empty_dsn):
+    if shutil.which("psql") is None:
+        pytest.skip("there is no psql: apt install postgresql-client")
+    (tmp_path / "app-password").write_text("it's 1\n")
+    text = (DEPLOY / "postgres" / "roles.sh").read_text()
+    for role in ("ado_app", "ado_api", "ado_readonly"):  # other tests of this server have roles of these names
+        text = re.sub(rf"\b{role}\b", f"compose_{role}", text)
+    script = text.replace("/run/secrets", str(tmp_path))
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        info = connection.info
+        env = {"PATH": "/usr/bin:/bin", "PGHOST": info.host, "PGPORT": str(info.port), "PGPASSWORD": info.password}
+        env |= {"POSTGRES_USER": info.user, "POSTGRES_DB": info.dbname}
+        subprocess.run(["sh", "-c", script], env=env, check=True, timeout=60)
+        try:
+            found = connection.execute(
+                "select rolcanlogin, rolconfig, pg_has_role(oid, 'compose_ado_api', 'member')"
+                " from pg_roles where rolname = 'compose_ado_app'"
+            ).fetchall()
+        finally:
+            connection.execute("drop role compose_ado_app, compose_ado_api, compose_ado_readonly")
+    assert found == [(True, ["log_parameter_max_length=0"], True)]
+
+
+def test_what_runs_for_good_is_restarted_limited_and_looked_after():
+    for name, service in SERVICES.items():
+        assert service["restart"] == ("on-failure" if name == "migrate" else "unless-stopped")
+        assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys()
+        assert "no-new-privileges:true" in service.get("security_opt", []) or name == "postgres"
+    assert {name for name, service in SERVICES.items() if "healthcheck" in service} == {
+        "postgres", "api-1", "api-2", "proxy",
+    }  # fmt: skip
+
+
+def test_replicas_trust_the_address_of_the_proxy_and_no_other():
+    address = SERVICES["proxy"]["networks"]["front"]["ipv4_address"]
+    (pool,) = NETWORKS["front"]["ipam"]["config"]
+    assert OURS["api-1"]["environment"]["ADO_TRUSTED_PROXIES"] == address
+    assert ip_address(address) in ip_network(pool["subnet"])
+    assert ip_address(address) not in ip_network(pool["ip_range"])
 
 
 def test_the_proxy_has_the_example_configuration_and_its_replicas():
@@ -66,10 +144,12 @@ def test_nothing_starts_before_what_it_needs():
             assert name in SERVICES
             assert how["condition"] != "service_healthy" or "healthcheck" in SERVICES[name]
     assert SERVICES["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    for name in ("api-1", "api-2", "spawner"):
+    for name in ("api-1", "api-2"):
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
 def test_a_replica_has_the_time_to_drain():
     grace = float(SERVICES["api-1"]["stop_grace_period"].rstrip("s"))
-    assert grace >= read(AppSettings, SERVICES["api-1"]["environment"]).drain_seconds + 5
+    assert (
+        grace >= read(AppSettings, {"ADO_DSN": "postgresql://", **SERVICES["api-1"]["environment"]}).drain_seconds + 5
+    )
