@@ -35,6 +35,7 @@ def unaudited():
         "workers.claim": stored_by_worker,
         "workers.append": stored_by_worker,
         "workers.finish": stored_by_worker,
+        "tasks.input": "one of any number of pieces: the row of tasks.create says who made a task that takes input",
         "files.begin": "nobody sees a file before files.commit",
         "files.write": "nobody sees a file before files.commit",
         "system.measure": "stores nothing",
