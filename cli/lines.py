@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from cli.agent_lines import AgentLines, own_line
+from cli.layout import wrap
 from cli.rewritten import ListedLine, OpenLine
 from cli.sequences import Filter, plain
 from cli.sgr import RESET, Attributes
@@ -136,8 +137,10 @@ class Lines:
             yield from self._flush(event["job"])
         if text := note(event):
             yield from self.make_room()
-            quiet = dim(visible(one_line(plain(text))), coloured=self._style.colours(2))
-            yield 2, quiet.encode() + b"\n"
+            for line in wrap(
+                visible(one_line(plain(text))), self._style.columns() if 2 in self._style.terminals else None
+            ):
+                yield 2, dim(line, coloured=self._style.colours(2)).encode() + b"\n"
 
     def _rest(self) -> Iterator[Piece]:
         for job in sorted({job for job, _ in self._streams} | set(self._agents)):

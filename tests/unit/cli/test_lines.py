@@ -75,6 +75,15 @@ def test_what_happened_to_an_attempt_is_told_on_stderr():
     assert b"[2] attempt 1 ended (lost)" in text
 
 
+def test_what_ado_says_breaks_at_words_on_a_terminal_alone():
+    event = {"type": "progress", "job": 0, "message": "one two three; four five six"}
+    style = Style(prefixed=True, terminals=TERMINALS, columns=lambda: 20)
+    said = b"".join(text for _, text in Lines(style).feed(event))
+    assert said == b"ado: [0] one two\n  three; four five\n  six\n"
+    (piece,) = Lines(Style(prefixed=True, columns=lambda: 20)).feed(event)
+    assert piece == (2, b"ado: [0] one two three; four five six\n")
+
+
 def test_a_line_without_an_end_is_neither_lost_nor_joined_to_the_next_attempts():
     """As in a log of output alone, where nothing tells the end of an attempt."""
     lines = Lines(Style(prefixed=True))
