@@ -1,5 +1,6 @@
 #!/bin/sh
-# ./ado test runs the tests; ./ado ANYTHING runs ado. The first use makes .venv, later ones find it by its stamp.
+# ./ado test runs the tests; ./ado ANYTHING runs ado. The first use makes .venv with what the command needs; a command
+# that needs more has it installed. Stamps tell which parts of pyproject.toml are there, as it is now.
 set -eu
 
 fail() {
@@ -8,41 +9,100 @@ fail() {
     exit 125
 }
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+self=$0
+while [ -L "$self" ]; do # ado install links it into ~/.local/bin
+    target=$(readlink "$self")
+    case $target in /*) self=$target ;; *) self=$(dirname "$self")/$target ;; esac
+done
+root=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd)
 venv=${ADO_VENV:-$root/.venv}
 if [ -z "${ADO_VENV-}" ] && [ ! -w "$root" ] && [ ! -d "$venv" ]; then
     [ -n "${XDG_CACHE_HOME-}${HOME-}" ] ||
         fail "$root cannot be written to, and HOME is not set" "set ADO_VENV to a directory of your own"
     venv=${XDG_CACHE_HOME:-${HOME-}/.cache}/ado/venv
 fi
-extra=
-[ "${1-}" = test ] && extra='[dev]'
+part=${_ADO_NEEDS:-client} # ado says what a command needs; for some that is known without asking it
+unset _ADO_NEEDS
+case "$part ${1-}" in
+client\ test) part=dev ;;
+client\ worker) part=worker ;;
+client\ up | client\ api | client\ spawner | client\ db) part=server ;;
+client\ run)
+    if [ -z "${ADO_URL-}" ] && [ ! -e "${ADO_HOME:-${HOME-}/.local/share/ado}/contexts.json" ]; then
+        for word in "$@"; do [ "$word" != --remote ] || part=server; done
+    fi
+    ;;
+esac
 sum=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum | cut -d' ' -f1)
 stamp=$venv/.ado-$(printf '%s' "$sum $root" | cksum | cut -d' ' -f1)
 
-install() {
-    echo "ado: setting up $venv (once, about half a minute)" >&2
-    if command -v uv >/dev/null 2>&1; then
-        [ -x "$venv/bin/python" ] || uv venv -q --python '>=3.11' "$venv"
-        uv pip install -q --python "$venv/bin/python" -c "$root/constraints.txt" -e "$root$extra"
-    else
-        python=${PYTHON:-python3}
-        "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
-            fail "Python 3.11 or newer is needed" "install it, or name one: PYTHON=/path/to/python3.11 ./ado"
-        [ -x "$venv/bin/pip" ] || "$python" -I -m venv "$venv" ||
-            fail "the venv module does not work" "install it (Debian: apt install python3-venv), or install uv"
-        "$venv/bin/python" -I -m pip install -q --no-compile --disable-pip-version-check \
-            --root-user-action=ignore -c "$root/constraints.txt" -e "$root$extra" 2>"$venv/.log" ||
-            { cat "$venv/.log" >&2; fail "the packages could not be installed" "see above; then run it again"; }
-    fi
-    # pip's own starter would let PYTHONPATH, and so the working directory, provide modules; os and sys are built in
-    printf '#!%s\nimport os, sys\nos.execv(sys.executable, [sys.executable, "-I", "-m", "cli", *sys.argv[1:]])\n' \
-        "$venv/bin/python" >"$venv/bin/ado"
-    [ -z "$extra" ] || touch "$stamp-dev"
-    touch "$stamp"
+is_there() { [ -e "$stamp-$part" ]; }
+
+find_python() {
+    python=${PYTHON:-python3}
+    "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        fail "Python 3.11 or newer is needed" "install it, or name one: PYTHON=/path/to/python3.11 ./ado"
 }
 
-if [ ! -e "$stamp" ] || { [ -n "$extra" ] && [ ! -e "$stamp-dev" ]; }; then
+progress() { # one line for each package, on a terminal over the one before
+    while IFS= read -r line; do
+        printf '%s\n' "$line" >>"$venv/.log"
+        case $line in Collecting* | Downloading* | Installing* | Building*) ;; *) continue ;; esac
+        if [ -t 2 ]; then printf '\r\033[Kado: %.70s' "$line" >&2; fi
+    done
+    if [ -t 2 ]; then printf '\r\033[K' >&2; fi
+}
+
+packages() {
+    if [ "$uv" = yes ]; then
+        uv pip install -q --python "$venv/bin/python" -c "$root/constraints.txt" -e "$1" 2>&1
+    else
+        "$venv/bin/python" -I -m pip install --no-compile --disable-pip-version-check --progress-bar off \
+            --root-user-action=ignore -c "$root/constraints.txt" -e "$1" 2>&1
+    fi || echo failed >"$venv/.failed"
+}
+
+install() {
+    for known in worker server kubernetes dev; do # what an older pyproject.toml had installed is kept
+        set -- "$venv"/.ado-*-"$known"
+        if [ -e "$1" ]; then
+            case "$part $known" in *dev*) part=dev ;; *kubernetes*) part=kubernetes ;; *server*) part=server ;; *) part=$known ;; esac
+        fi
+    done
+    extra= included=client
+    case $part in
+    worker) extra='[worker]' included='client worker' ;;
+    server) extra='[server]' included='client worker server' ;;
+    kubernetes) extra='[kubernetes]' included='client worker server kubernetes' ;;
+    dev) extra='[dev]' included='client worker server kubernetes dev' ;;
+    esac
+    uv=no
+    if command -v uv >/dev/null 2>&1; then uv=yes; fi
+    if [ ! -x "$venv/bin/python" ] || { [ $uv = no ] && [ ! -x "$venv/bin/pip" ]; }; then
+        echo "ado: making a virtual environment in $venv" >&2
+        if [ $uv = yes ]; then
+            uv venv -q --python '>=3.11' "$venv"
+        else
+            find_python
+            "$python" -I -m venv "$venv" ||
+                fail "the venv module does not work" "install it (Debian: apt install python3-venv), or install uv"
+        fi
+    fi
+    echo "ado: installing ado$extra (once; the first time takes about half a minute)" >&2
+    rm -f "$venv/.failed" "$venv/.log"
+    packages "$root$extra" | progress
+    if [ -e "$venv/.failed" ]; then
+        cat "$venv/.log" >&2
+        fail "the packages could not be installed" "see above; then run it again"
+    fi
+    # pip's own starter would let PYTHONPATH, and so the working directory, provide modules; os and sys are built in
+    printf '#!%s\nimport os, sys\nos.environ["_ADO_COMMAND"] = sys.argv[0]\n%s\n' "$venv/bin/python" \
+        'os.execv(sys.executable, [sys.executable, "-I", "-m", "cli", *sys.argv[1:]])' >"$venv/bin/ado"
+    rm -f "$venv"/.ado-[0-9]*
+    for name in $included; do touch "$stamp-$name"; done
+}
+
+if ! is_there; then
     lock=$venv.lock
     tries=0
     { mkdir -p "$(dirname "$venv")" && mkdir "$venv.$$" && rmdir "$venv.$$"; } 2>/dev/null ||
@@ -50,6 +110,7 @@ if [ ! -e "$stamp" ] || { [ -n "$extra" ] && [ ! -e "$stamp-dev" ]; }; then
     while ! mkdir "$lock" 2>/dev/null; do # another ./ado is setting up, or was killed while it did
         owner=$(cat "$lock/pid" 2>/dev/null || echo)
         if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then rm -rf "$lock"; continue; fi
+        [ "$tries" != 4 ] || echo "ado: waiting for another ./ado that is installing" >&2
         tries=$((tries + 1))
         [ "$tries" -lt 600 ] || fail "$lock is held by another ./ado" "wait for it, or remove it"
         sleep 0.5
@@ -57,7 +118,7 @@ if [ ! -e "$stamp" ] || { [ -n "$extra" ] && [ ! -e "$stamp-dev" ]; }; then
     trap 'rm -rf "$lock"' EXIT
     trap 'exit 130' INT TERM
     echo $$ >"$lock/pid"
-    [ -e "$stamp" ] && { [ -z "$extra" ] || [ -e "$stamp-dev" ]; } ||
+    is_there ||
         (unset PYTHONPATH PYTHONHOME PYTHONUSERBASE; cd "$root"; install) # programs that pip starts would heed them
     rm -rf "$lock"
     trap - EXIT INT TERM
@@ -69,5 +130,9 @@ test)
     cd "$root"
     exec "$venv/bin/python" -m pytest "$@"
     ;;
-*) exec "$venv/bin/python" -I -m cli "$@" ;;
+*)
+    _ADO_COMMAND=${_ADO_COMMAND:-$0} _ADO_SCRIPT=$root/ado _ADO_INSTALLED=$part
+    export _ADO_COMMAND _ADO_SCRIPT _ADO_INSTALLED
+    exec "$venv/bin/python" -I -m cli "$@"
+    ;;
 esac

@@ -18,6 +18,9 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     if sys.version_info < (3, 11):  # noqa: UP036 - started from a checkout, nothing else has looked
         sys.exit(_old_python())
+    from cli import started
+
+    started.take()
     arguments = sys.argv[1:]
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
@@ -44,7 +47,7 @@ def _old_python() -> int:
 
 
 def _help() -> int:
-    """Print the help, before anything is imported."""
+    """Print the help, before anything that is slow is imported."""
     print(resources.files("cli").joinpath("help.txt").read_text("utf-8"), end="")
     return 0
 

@@ -20,6 +20,7 @@ from cli.addresses import check_origin, check_token, origins
 from cli.calls import check
 from cli.contexts import Server
 from cli.errors import CliError, usage
+from cli.extras import need
 from cli.output import Output, talk
 
 
@@ -68,10 +69,18 @@ def _chosen(options: Options, *, start: bool) -> Server:
         return Server(origins(url), token or known.token, ca=ca or known.ca)
     if found := contexts.named(options.context):
         return replace(found, token=token or found.token, ca=ca or found.ca)
+    if start:
+        need("server")
     running = plane.ensure(talk) if start else plane.find()
     if running is None:
         raise usage("no server is configured and none runs here", "ado up --detach, ado login URL, or set ADO_URL")
     return Server(running.urls, token or running.token)
+
+
+def need_server(options: Options) -> None:
+    """Have the server part where no server is named; before stdin is read, because the command may start anew."""
+    if not options.url and not os.environ.get("ADO_URL") and contexts.named(options.context) is None:
+        need("server")
 
 
 def check_transport(server: Server) -> None:

@@ -10,12 +10,14 @@ from cyclopts import App
 
 from cli import durations, exits
 from cli.errors import CliError, fail, usage
+from cli.extras import need
 from cli.output import Form, talk, write_items, write_one
 
 database = App(name="db", help="The database's schema and its old logs.", help_format="plaintext")
 
 
 def _dsn(dsn: str | None) -> str:
+    need("server")
     chosen = dsn or os.environ.get("ADO_DSN")
     if not chosen:
         raise usage("no database is named", "give --dsn, or set ADO_DSN; ado status shows the embedded one's")
@@ -88,6 +90,7 @@ def prune(*, older_than: str, dsn: str | None = None, output: Form = "text") -> 
 
 def token_create(dsn: str, wish: Mapping[str, Any]) -> dict[str, Any]:
     """Make a token directly on a database, from the input of ``tokens.create``."""
+    need("server")
     from db import admin, tokens
 
     user = _user(dsn, wish["user"]) if wish["user"] else None
@@ -113,6 +116,7 @@ def _user(dsn: str, name: str) -> dict[str, Any]:
 
 def token_list(dsn: str) -> list[dict[str, Any]]:
     """Return the tokens of a database without their secrets."""
+    need("server")
     from db import admin
 
     found: list[dict[str, Any]] = _on_database(lambda: admin.list_tokens(dsn), dsn)
@@ -121,6 +125,7 @@ def token_list(dsn: str) -> list[dict[str, Any]]:
 
 def token_revoke(dsn: str, token_id: str) -> dict[str, Any] | None:
     """Revoke a token directly on a database; None for an unknown one."""
+    need("server")
     from db import admin
 
     found: dict[str, Any] | None = _on_database(lambda: admin.revoke_token(dsn, token_id), dsn)

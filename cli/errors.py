@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from app.rpc.client import CallError, Unreachable
 from cli import exits
+from cli.started import as_typed
 
 
 class CliError(Exception):
@@ -20,7 +21,12 @@ class CliError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """Return the error for ``-o json``."""
-        error = {"message": self.message, "reason": self.reason, "hint": self.next_step, "exitCode": self.exit_code}
+        error = {
+            "message": as_typed(self.message),
+            "reason": self.reason,
+            "hint": as_typed(self.next_step),
+            "exitCode": self.exit_code,
+        }
         return {"error": error}
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from cli.extras import need
 from cli.lines import Lines, Style
 from cli.output import write_pieces
 from cli.terminal import colours, columns, terminals
@@ -24,7 +25,12 @@ def run(
     stdin: bool = False,
 ) -> int:
     """Run an agent here, with the user's own directory and environment; return the exit code."""
+    from worker.agents import AGENTS
+    from worker.agents.acp import AcpAgent
     from worker.local import run as run_local
+
+    if isinstance(AGENTS.get(agent), AcpAgent):
+        need("worker")
 
     coloured = colours(sys.stdout) or colours(sys.stderr)
     lines = Lines(Style(workers > 1, terminals(), coloured, own=own_lines, columns=columns))

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from cli import exits, layout
 from cli.errors import CliError
 from cli.layout import wrap
+from cli.started import as_typed
 from cli.terminal import columns, is_terminal
 from cli.visible import one_line, visible, visible_json, visible_text
 
@@ -24,7 +25,7 @@ Form = Annotated[Output, Parameter(name=["--output", "-o"])]
 def talk(line: str) -> None:
     """Say something to the person; not part of the data."""
     with contextlib.suppress(OSError, ValueError):  # there is nobody left to tell
-        print("\n".join(wrap(visible(one_line(line)), room(sys.stderr))), file=sys.stderr, flush=True)
+        print("\n".join(wrap(visible(one_line(as_typed(line))), room(sys.stderr))), file=sys.stderr, flush=True)
 
 
 def talk_json(value: Any) -> None:

@@ -129,6 +129,8 @@ def ensure(announce: Callable[[str], None], options: PlaneOptions = _ANY) -> Pla
     with _starting(announce) as there:
         if there is None:
             announce(f"ado: starting a control plane on this machine (state in {home()}; stop it with: ado down)")
+            if not any(home().glob("postgres-*/PG_VERSION")):
+                announce("ado: the first start creates the database, which takes a few seconds")
         found = there or _start(options)
     if found.version != version():
         raise CliError(
@@ -177,7 +179,7 @@ def _start(options: PlaneOptions) -> Plane:
             stderr=output,
             start_new_session=True,
             cwd="/",
-            env=environment(),
+            env={**environment(), "_ADO_COMMAND": "ado"},  # whoever shows what it says knows what was typed
         )
     end = time.monotonic() + _READY_SECONDS
     while time.monotonic() < end:

@@ -15,6 +15,7 @@ from cyclopts import App, Parameter, validators
 
 from cli import exits, here, plane
 from cli.errors import CliError, fail, usage
+from cli.extras import need
 from cli.home import ensure_home, environment
 from cli.output import Form, talk, write_one
 from cli.plane_options import DEFAULT_REPLICAS, DEFAULT_WORKERS, PlaneOptions
@@ -62,6 +63,7 @@ def up(
     max_workers
         Most worker processes at once; 8 otherwise.
     """
+    need("server")
     dsn = os.environ.get("ADO_DSN")
     options = PlaneOptions(replicas, port, max_workers, _shown(dsn) if dsn else None)
     if detach:
@@ -126,6 +128,7 @@ def down(*, output: Form = "text") -> int:
 
 def _shown(dsn: str) -> str:
     """Return a DSN without its password. Raises CliError for what is no DSN."""
+    need("server")
     from db.dsn import without_password
     from db.errors import DatabaseError
 
@@ -164,6 +167,7 @@ replica = App(name="api", help="Run one API replica, or print its types.", help_
 @replica.command
 def types() -> int:
     """Print the TypeScript declaration that GET /trpc/ado.d.ts serves."""
+    need("server")
     from app.reasons import REFUSALS
     from app.routers.table import registry
     from app.rpc.typescript import declaration
@@ -198,6 +202,7 @@ def api(
     tls_client_ca
         CA in PEM that signed the certificates which workers must then present.
     """
+    need("server")
     import socket
 
     from app import logs
@@ -248,6 +253,7 @@ def spawner(
     work_dir
         Where workers of this machine make the directories of their jobs.
     """
+    need("kubernetes" if backend == "kubernetes" else "server")
     from app import logs
     from app.lifeline import on_end
     from app.settings import SettingsError, SpawnerSettings, read

@@ -15,6 +15,9 @@ from cli.errors import usage
 
 def work(lifeline: int | None = None, **given: Any) -> int:
     """Run a worker until it has ended; ``given`` settings win over variables. Raises CliError."""
+    from cli.extras import need
+
+    need("worker")
     from app import logs
     from app.settings import SettingsError, read
     from worker.main import run

@@ -28,6 +28,7 @@ _numbers = itertools.count()
 
 
 def pytest_configure(config):
+    os.environ["_ADO_COMMAND"] = "ado"  # python -m cli then speaks of itself as what is installed does
     os.environ.setdefault("ADO_SANDBOX", "none")  # jobs and tests speak to each other by files and pids
     if own_server() and not config.option.collectonly:
         server, directory, dsn = start_server()

@@ -17,6 +17,7 @@ from cli.contexts import Server
 from cli.fleet import spawner_trouble
 from cli.output import table, write_items, write_one
 from cli.pages import page
+from cli.started import as_typed
 from cli.terminal import colours
 
 _NO_OPTIONS = Options()
@@ -102,7 +103,7 @@ def _agents(options: Options) -> int:
 
 def _rows(check: Check) -> list[list[str]]:
     row = ["✓" if check.ok else "✗", check.name, check.message]
-    return [row] if check.ok else [row, [" ", "", f"fix: {check.fix}"]]
+    return [row] if check.ok else [row, [" ", "", f"fix: {as_typed(check.fix)}"]]
 
 
 def _painted(line: str) -> str:

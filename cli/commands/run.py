@@ -19,7 +19,7 @@ from cli.agents import PROGRAMS, STDIN, first
 from cli.answers import until_answered
 from cli.commands.repo import RepositoryOptions, send
 from cli.commands.watch import watch
-from cli.connection import Options, choose, http
+from cli.connection import Options, choose, http, need_server
 from cli.contexts import Server
 from cli.errors import usage
 from cli.fleet import check_offered
@@ -108,6 +108,8 @@ def run(
     raw_events
         Show the AI agent's own lines instead of what they say.
     """
+    if remote:
+        need_server(options)
     words = _words(prompt, file)
     environment = dict(_variable(entry) for entry in env or [])
     args = {"model": model} if model else {}

@@ -1,0 +1,51 @@
+"""The parts of ado that not every installation has: what is missing, and the command that adds it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+
+from cli import exits, started
+from cli.errors import CliError
+
+_MODULES = {
+    "worker": ("acp", "uvloop"),
+    "server": ("asyncpg", "litestar", "psycopg", "uvicorn", "uvloop"),
+    "kubernetes": ("kubernetes", "yaml", "psycopg"),
+}
+"""What each part brings; the images leave out what they have no use for."""
+
+
+def need(extra: str) -> None:
+    """Have ``./ado`` install a part that is missing, or raise CliError with the command that does."""
+    if all(find_spec(name) is not None for name in _MODULES[extra]):
+        return
+    started.restart(extra)
+    what = f"this needs the {extra} part of ado, which is not installed here"
+    raise CliError(what, f"install it: {_command(extra)}", exits.INFRASTRUCTURE, "missing_extra")
+
+
+def _command(extra: str) -> str:
+    """Return the command that installs a part in the way in which ado was installed."""
+    package = shlex.quote(f"ado[{extra}]{_source()}")
+    if "/pipx/" in sys.prefix:
+        return f"pipx install --force {package}"
+    if "/uv/tools/" in sys.prefix:
+        return f"uv tool install --force {package}"
+    python = shlex.quote(sys.executable)
+    if find_spec("pip") is None:
+        return f"uv pip install --python {python} {package}"
+    return f"{python} -m pip install {package}"
+
+
+def _source() -> str:
+    """Return where ado was installed from, as a requirement says it (PEP 610); nothing for an index."""
+    try:
+        origin = json.loads(metadata.distribution("ado").read_text("direct_url.json") or "{}")
+        prefix = f"{origin['vcs_info']['vcs']}+" if "vcs_info" in origin else ""
+        return f" @ {prefix}{origin['url']}"
+    except (metadata.PackageNotFoundError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,61 @@
+"""How this process was started: by which words, and by the script ``./ado`` or not.
+
+The script and the starter in its virtual environment say so in two variables, which are taken out of the environment
+at once: what ado starts later was not typed by anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+COMMANDS = (
+    "api", "apply", "attach", "audit", "cancel", "checkout", "complete", "completion", "context", "db", "diff",
+    "doctor", "down", "download", "explain", "help", "install", "kv", "login", "logs", "mask", "refs", "retry", "run",
+    "spawner", "status", "tasks", "token", "up", "users", "wait", "whoami", "worker", "workers",
+)  # fmt: skip
+_MENTIONED = re.compile(rf"(?<![\w./-])ado(?= (?:--help|--version|{'|'.join(COMMANDS)})\b)")
+_typed = "ado"
+_script: Path | None = None
+_installed = ""
+
+
+def take() -> None:
+    """Take what the starter said out of the environment."""
+    global _typed, _script, _installed
+    script = os.environ.pop("_ADO_SCRIPT", "")
+    _script = Path(script) if script else None
+    _installed = os.environ.pop("_ADO_INSTALLED", "")
+    _typed = _words(os.environ.pop("_ADO_COMMAND", "") or sys.argv[0])
+
+
+def _words(path: str) -> str:
+    """Return the words that start the same program again."""
+    if Path(path).name == "__main__.py":
+        return f"{Path(sys.executable).name} -m cli"
+    found = shutil.which("ado")
+    if Path(path).name == "ado" and found is not None and Path(found).absolute() == Path(path).absolute():
+        return "ado"
+    return shlex.quote(path)
+
+
+def script() -> Path | None:
+    """Return the script ``./ado`` that started this process, or None."""
+    return _script
+
+
+def restart(extra: str) -> None:
+    """Have the script install a part of ado and start the same command again; return where that cannot be done."""
+    if _script is None or _installed == extra:
+        return
+    environment = {**os.environ, "_ADO_NEEDS": extra, "_ADO_COMMAND": _typed}
+    os.execve(_script, [str(_script), *sys.argv[1:]], environment)
+
+
+def as_typed(text: str) -> str:
+    """Return a text in which commands of ado are named as this one was typed: ``./ado down``."""
+    return text if _typed == "ado" else _MENTIONED.sub(lambda _: _typed, text)
