@@ -28,6 +28,12 @@ def talk(line: str) -> None:
         print("\n".join(wrap(visible(one_line(as_typed(line))), room(sys.stderr))), file=sys.stderr, flush=True)
 
 
+def show_command(command: str) -> None:
+    """Say a command to be pasted elsewhere: on a line of its own, as it is and however long."""
+    with contextlib.suppress(OSError, ValueError):
+        print(visible(one_line(command)), file=sys.stderr, flush=True)
+
+
 def talk_json(value: Any) -> None:
     """Say something to a program."""
     with contextlib.suppress(OSError, ValueError):

@@ -19,7 +19,7 @@ from cli.ages import when
 from cli.connection import Options, choose, http
 from cli.contexts import Server
 from cli.errors import CliError, usage
-from cli.output import talk, write_items, write_one
+from cli.output import show_command, talk, write_items, write_one
 
 _NO_OPTIONS = Options()
 tokens = App(name="token", help="Make, list and revoke tokens.", help_format="plaintext")
@@ -95,12 +95,12 @@ def create(
     lines = [made.get("token") or ""] if to is None else []
     write_one(made, options.output, "tokenId", lines, said=said)
     if worker is not None and options.output == "text":
-        talk(f"ado: {_joining(worker, to, dsn, options)}")
+        _say_how_to_join(worker, to, dsn, options)
     return exits.SUCCESS
 
 
-def _joining(worker: str, to: Path | None, dsn: str | None, options: Options) -> str:
-    """Say which command starts the worker on its machine."""
+def _say_how_to_join(worker: str, to: Path | None, dsn: str | None, options: Options) -> None:
+    """Say what the worker's machine needs, and the command that starts it there."""
     is_direct = dsn or os.environ.get("ADO_DSN")  # then the token does not say where its server is
     server = Server(("URL",), None) if is_direct else choose(options)
     file = to.name if to else f"{worker}.token"
@@ -108,7 +108,8 @@ def _joining(worker: str, to: Path | None, dsn: str | None, options: Options) ->
     if server.ca:
         words += ["--ca", Path(server.ca).name]
     files = [str(to) if to else f"the token, as {file} (chmod 600)", *([f"the CA {server.ca}"] if server.ca else [])]
-    return f"bring {' and '.join(files)} to the worker's machine, and start it there: {shlex.join(words)}"
+    talk(f"ado: bring {' and '.join(files)} to the worker's machine, and start it there:")
+    show_command(shlex.join(words))
 
 
 def _keep_private(stdout: int) -> None:

@@ -126,11 +126,10 @@ def test_a_pipe_that_closes_is_no_error(cluster):
 def test_a_workers_token_comes_with_the_command_that_starts_the_worker(cluster, tmp_path):
     wish = ["token", "create", "--role", "worker", "--worker", "w1"]
     made = cluster.ado(*wish, "--to", str(tmp_path / "w1.token"), url=cluster.urls[0], check=0)
-    _, said = made.stderr.decode().splitlines()
-    assert said.startswith("ado: bring ")
-    command = said.rpartition("start it there: ado ")[2]
-    assert command == f"worker --url {cluster.urls[0]} --id w1 --token-file w1.token"
-    cluster.start(*shlex.split(command)[:-1], str(tmp_path / "w1.token"), "--capability", "shell")
+    *_, said, command = made.stderr.decode().splitlines()
+    assert said.endswith("to the worker's machine, and start it there:")
+    assert command == f"ado worker --url {cluster.urls[0]} --id w1 --token-file w1.token"
+    cluster.start(*shlex.split(command)[1:-1], str(tmp_path / "w1.token"), "--capability", "shell")
     assert cluster.ado("run", "--remote", "--agent", "shell", "echo here", check=0).stdout == b"here\n"
     direct = cluster.ado(*wish, "--dsn", cluster.dsn, check=0)
     assert b"--url URL --id w1 --token-file w1.token" in direct.stderr
