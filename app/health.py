@@ -1,7 +1,8 @@
 """``/healthz``: the process answers. ``/readyz``: database, schema and listener are there, and writes are taken.
 
 Both are open to everybody, so they name parts and never addresses, and a readiness is worth half a second. That no
-notification arrives is told and is no reason to be unready: readers poll.
+notification arrives is told and is no reason to be unready: readers poll. Neither is a stopped spawner or a lock that
+somebody holds: they are warnings, because another replica could do no better.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Response, get
 
 from app.log.hub import Hub
+from app.troubles import TroubleWatch
 from db import health
 from db.database import Database
 from db.errors import DatabaseError, DatabaseFull, DatabaseReadOnly
@@ -35,6 +37,8 @@ class Report:
     database_time: datetime | None = None
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
     """The replica's, at the moment of the database's."""
+    warnings: dict[str, str] = field(default_factory=dict)
+    """By part, what is wrong and makes no replica unready."""
 
 
 @dataclass(slots=True)
@@ -45,6 +49,7 @@ class Readiness:
     listener: Listener | None = None
     hub: Hub | None = None
     draining: bool = False
+    troubles: TroubleWatch = field(default_factory=TroubleWatch)
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _found: Report = field(default_factory=lambda: Report({}))
     _found_at: float = -1e9
@@ -63,14 +68,20 @@ class Readiness:
             problems["listener"] = "is not connected; readers poll"
         if self.db is None or self.hub is None:
             return Report({**problems, "process": "is starting"})
+        found = await self._look(self.db, self.hub, problems)
+        if "database" in found.problems:
+            return found
+        return replace(found, warnings=(await self.troubles.look(self.db)).warnings())
+
+    async def _look(self, db: Database, hub: Hub, problems: dict[str, str]) -> Report:
         try:
-            await health.check_writes(self.db)
-            schema = await health.schema(self.db)
+            await health.check_writes(db)
+            schema = await health.schema(db)
             if not schema.serves(known()):
                 problems["schema"] = f"is at {schema.version}, not {known()}"
             name = secrets.token_hex(8)
-            with self.hub.waiting(("h", name)) as heard:
-                theirs, ours = await health.probe(self.db, f"h:{name}"), datetime.now(UTC)
+            with hub.waiting(("h", name)) as heard:
+                theirs, ours = await health.probe(db, f"h:{name}"), datetime.now(UTC)
                 hears = await heard.wait(_HEAR_SECONDS)
         except (DatabaseReadOnly, DatabaseFull) as error:
             return Report({**problems, "database": str(error).removeprefix("the database ")})
@@ -94,6 +105,7 @@ def readyz_of(readiness: Readiness) -> Any:
         shape = {
             "status": "not ready" if found.problems else "ready",
             "problems": found.problems,
+            "warnings": found.warnings,
             "hearsNotifications": found.hears,
             "time": found.time,
             "databaseTime": found.database_time,

@@ -34,6 +34,7 @@ from app.log.appender import Appender
 from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Tail
+from app.metrics import Scraper
 from app.pages import pages_of, refused, unanswered
 from app.refusals import Refusals
 from app.routers.table import registry
@@ -92,6 +93,7 @@ class Replica:
             readiness,
             Refusals(db),
         )
+        self.scraper = Scraper(readiness.troubles)
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
         self.rpc = RpcApplication(self.registry, self.gate, wire_limits(settings), base="/trpc")

@@ -1,23 +1,31 @@
 """The replica's metrics for Prometheus: names by its conventions, and no label whose values a caller can invent.
 
-Counters and histograms are this process's own; gauges of jobs and workers are read from the database at each scrape,
-so every replica says the same of them.
+Counters and histograms of calls and appends are this process's own. Gauges of jobs and workers, and what tasks and
+agents have done (``app.counters``), are read from the database, so every replica says the same of them.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
+from app.counters import AGENTS, REASONS, Counters
 from app.routers.shapes import SpawnerState, WorkerState
-from db import health
+from app.troubles import TroubleWatch
+from db import counters, health
 from db.database import Database
-from db.errors import DatabaseError
+from db.errors import DatabaseError, DatabaseFull, DatabaseReadOnly
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_WORTH_SECONDS = 2.0
+_SIZES_WORTH_SECONDS = 60.0
+_READ_SECONDS = 5.0
 _EVENTS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 _BYTES = tuple(4.0**power for power in range(3, 13))
 
@@ -44,29 +52,85 @@ WORKERS = Gauge("ado_workers", "Workers by state.", ["state"])
 SPAWNERS = Gauge("ado_spawners", "Spawners by state; a silent one has stopped and nobody has succeeded it.", ["state"])
 OLDEST_QUEUED = Gauge("ado_oldest_queued_seconds", "How long the oldest queued job has waited.")
 OLDEST_TRANSACTION = Gauge("ado_oldest_transaction_seconds", "Age of the oldest transaction in this database.")
+WRITABLE = Gauge(
+    "ado_database_writable", "1 when the database takes writes; 0: read-only, in recovery, or its disk is full."
+)
+BLOCKERS = Gauge("ado_lock_blockers", "Sessions that hold a lock for which others have waited for two seconds or more.")
+BLOCKED = Gauge("ado_lock_blocked_sessions", "Sessions that have waited for such a lock.")
+MONITOR_AGE = Gauge("ado_monitor_tick_age_seconds", "Since when no replica has watched over leases.")
+DATABASE_BYTES = Gauge("ado_database_bytes", "Size of the database.")
+TABLE_BYTES = Gauge("ado_table_bytes", "Size of each table with its indexes; events is the log.", ["table"])
 OLDEST_SNAPSHOT = Gauge(
     "ado_oldest_snapshot_transactions", "Age of the oldest snapshot in this database, in transactions."
 )
 
 
-async def scrape(db: Database, *, listening: bool, connections: Mapping[str, int]) -> bytes:
-    """Return everything in Prometheus' text format; without the database, what this process knows itself."""
-    LISTENER_CONNECTED.set(listening)
-    for transport, count in connections.items():
-        CONNECTIONS.labels(transport).set(count)
+@dataclass(slots=True)
+class Scraper:
+    """Reads the database for scrapes, at most every few seconds."""
+
+    troubles: TroubleWatch
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _read_at: float = float("-inf")
+    _sized_at: float = float("-inf")
+    _counted: bytes = b""
+
+    async def scrape(self, db: Database, *, listening: bool, connections: Mapping[str, int]) -> bytes:
+        """Return everything in Prometheus' text format; without the database, what this process knows itself."""
+        LISTENER_CONNECTED.set(listening)
+        for transport, count in connections.items():
+            CONNECTIONS.labels(transport).set(count)
+        async with self._reading:
+            if time.monotonic() - self._read_at > _WORTH_SECONDS:
+                await self._read(db)
+            return generate_latest() + self._counted
+
+    async def _read(self, db: Database) -> None:
+        """Read within five seconds: a locked table must not hold up what else there is to say."""
+        seen = await self.troubles.look(db)
+        blockers = seen.blockers or []
+        BLOCKERS.set(len(blockers))
+        BLOCKED.set(sum(blocker.blocked for blocker in blockers))
+        self._counted = b""
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                await _read_writable(db)
+                _set_gauges(await health.gauges(db))
+                MONITOR_AGE.set(await health.monitor_age(db))
+                self._counted = generate_latest(Counters(await counters.figures(db, AGENTS, REASONS)))
+                if time.monotonic() - self._sized_at > _SIZES_WORTH_SECONDS:
+                    await _read_sizes(db)
+                    self._sized_at = time.monotonic()
+        except (DatabaseError, TimeoutError):
+            DATABASE_UP.set(0)
+        else:
+            DATABASE_UP.set(1)
+            self._read_at = time.monotonic()
+
+
+async def _read_writable(db: Database) -> None:
     try:
-        found = await health.gauges(db)
-    except DatabaseError:
-        DATABASE_UP.set(0)
+        await health.check_writes(db)
+    except (DatabaseReadOnly, DatabaseFull):
+        WRITABLE.set(0)
     else:
-        DATABASE_UP.set(1)
-        for status in ("queued", "running"):
-            JOBS.labels(status).set(found.jobs.get(status, 0))
-        for state in get_args(WorkerState):
-            WORKERS.labels(state).set(found.workers.get(state, 0))
-        for state in get_args(SpawnerState):
-            SPAWNERS.labels(state).set(found.spawners.get(state, 0))
-        OLDEST_QUEUED.set(found.oldest_queued_seconds)
-        OLDEST_TRANSACTION.set(found.oldest_transaction_seconds)
-        OLDEST_SNAPSHOT.set(found.oldest_snapshot_transactions)
-    return generate_latest()
+        WRITABLE.set(1)
+
+
+async def _read_sizes(db: Database) -> None:
+    total, tables = await health.sizes(db)
+    DATABASE_BYTES.set(total)
+    for table, size in tables.items():
+        TABLE_BYTES.labels(table).set(size)
+
+
+def _set_gauges(found: health.Gauges) -> None:
+    for status in ("queued", "running"):
+        JOBS.labels(status).set(found.jobs.get(status, 0))
+    for state in get_args(WorkerState):
+        WORKERS.labels(state).set(found.workers.get(state, 0))
+    for state in get_args(SpawnerState):
+        SPAWNERS.labels(state).set(found.spawners.get(state, 0))
+    OLDEST_QUEUED.set(found.oldest_queued_seconds)
+    OLDEST_TRANSACTION.set(found.oldest_transaction_seconds)
+    OLDEST_SNAPSHOT.set(found.oldest_snapshot_transactions)

@@ -37,7 +37,7 @@ def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
     @get("/metrics")
     async def prometheus(request: Request[Any, Any, Any]) -> Response[bytes]:
         replica = await check(request)
-        text = await metrics.scrape(
+        text = await replica.scraper.scrape(
             replica.services.db, listening=replica.listener.connected, connections=replica.rpc.connections()
         )
         return Response(text, headers={"content-type": metrics.CONTENT_TYPE})

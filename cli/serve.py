@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal
@@ -150,14 +151,21 @@ def _shape(found: plane.Plane) -> dict[str, Any]:
 
 
 def status(*, output: Form = "text") -> int:
-    """Show the embedded control plane."""
+    """Show the embedded control plane, and what is wrong with it."""
+    from cli.connection import http
+    from cli.contexts import Server
+    from cli.troubles import look
+
     found = plane.find()
     if found is None:
         raise CliError("no control plane runs here", "start one with: ado up --detach", exits.FAILED, "not_running")
     shape = _shape(found)
     lines = [f"{name:10} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
     lines += [f"{process['role']:13} pid {process['pid']}" for process in found.processes]
-    write_one(shape, output, "url", lines)
+    troubles = look(http(Server(found.urls, found.token)))
+    for trouble in troubles:
+        lines += [f"{trouble.name:10} {trouble.message}", f"{'':10} fix: {trouble.fix}"]
+    write_one({**shape, "troubles": [asdict(trouble) for trouble in troubles]}, output, "url", lines)
     return exits.SUCCESS
 
 

@@ -260,10 +260,24 @@ class Audited(Shape):
     next_cursor: str | None = None
 
 
+class Blocker(Shape):
+    """A database session that holds others up."""
+
+    pid: Integer
+    blocked: Number
+    waiting_since: Time
+    role: str | None = None
+    application: str | None = None
+    state: str | None = None
+    transaction_at: Time | None = None
+
+
 class Health(Shape):
-    """What is wrong with a replica, by part."""
+    """What is wrong with a replica, by part, and who holds its queue up."""
 
     problems: dict[str, str]
+    warnings: dict[str, str] | None = None
+    blockers: list[Blocker] | None = None
 
 
 class Event(Shape):

@@ -65,3 +65,39 @@ async def probe(db: Database, hint: str) -> datetime:
 async def commit_something(db: Database, *, durable: bool) -> None:
     """Commit a few bytes that nobody reads. Raises DatabaseUnavailable."""
     await db.one("commit_something", durable=durable)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A session that holds a lock for which others have waited for two seconds or more."""
+
+    pid: int
+    """0: a prepared transaction."""
+    role: str | None
+    application: str | None
+    state: str | None
+    transaction_at: datetime | None
+    blocked: int
+    waiting_since: datetime
+
+
+async def blockers(db: Database) -> list[Blocker]:
+    """Return who holds others up, the longest first; reads no table of ado. Raises DatabaseUnavailable."""
+    return [Blocker(**row) for row in await db.many("lock_blockers")]
+
+
+async def silent_spawners(db: Database) -> list[str]:
+    """Return the ids of spawners that stopped and that nobody has succeeded. Raises DatabaseUnavailable."""
+    return [row["spawner_id"] for row in await db.many("list_spawners") if row["state"] == "silent"]
+
+
+async def monitor_age(db: Database) -> float:
+    """Return since how many seconds no replica has watched over leases. Raises DatabaseUnavailable."""
+    seconds: float = (await db.one("monitor_age"))["seconds"]
+    return seconds
+
+
+async def sizes(db: Database) -> tuple[int, dict[str, int]]:
+    """Return the bytes of the database, and of each table with its indexes. Raises DatabaseUnavailable."""
+    tables = {row["table"]: row["bytes"] for row in await db.many("table_sizes")}
+    return (await db.one("database_size"))["bytes"], tables

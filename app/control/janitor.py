@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from app.counters import AGENTS, REASONS
 from app.settings import AppSettings
-from db import audit, events, files, inputs, tasks, tokens, workers
+from db import audit, counters, events, files, inputs, tasks, tokens, workers
 from db.database import Database
 
 _log = logging.getLogger("ado.janitor")
@@ -15,6 +16,7 @@ _RANGES_AHEAD = 400  # whoever creates tasks faster makes a range itself
 
 async def step(db: Database, settings: AppSettings) -> None:
     """Make partitions ahead of the newest task; forget what nobody needs any more."""
+    await counters.add_notes(db, AGENTS, REASONS)
     made = await events.extend(db, _RANGES_AHEAD)
     forgotten = await workers.prune(db, settings.keep_workers_seconds)
     await workers.prune_pods(db, settings.keep_workers_seconds)

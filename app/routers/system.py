@@ -20,17 +20,52 @@ _ROUNDS = 9
 _HEAR_SECONDS = 1.0
 
 
-class Health(Wire):
-    """What ``/readyz`` says of the replica that answers."""
+class Blocker(Wire):
+    """A database session that holds a lock for which others have waited for two seconds or more."""
+
+    pid: int
+    """0: a prepared transaction."""
+    blocked: int
+    """How many sessions wait for it."""
+    waiting_since: datetime
+    role: str | UnsetType = UNSET
+    application: str | UnsetType = UNSET
+    state: str | UnsetType = UNSET
+    transaction_at: datetime | UnsetType = UNSET
+    """When its transaction began; absent where the owner of the schema may not see it."""
+
+
+class Health(Wire, omit_defaults=False):
+    """What ``/readyz`` says of the replica that answers, and who holds the queue up."""
 
     problems: dict[str, str]
     """By part (process, database, schema, listener); empty when it is ready."""
+    warnings: dict[str, str]
+    """By part (spawner, locks), what makes no replica unready."""
+    blockers: list[Blocker]
 
 
 @query(access=READ)
 async def health(context: Context) -> Health:
-    """Say what is wrong with the replica, to a client whose stream is silent."""
-    return Health((await context.services.readiness.report()).problems)
+    """Say what is wrong with the replica and with its database; asks for no table that may be locked."""
+    readiness = context.services.readiness
+    found = await readiness.report()
+    seen = await readiness.troubles.look(context.db)
+    return Health(
+        problems=found.problems, warnings=found.warnings, blockers=[_blocker(one) for one in seen.blockers or ()]
+    )
+
+
+def _blocker(found: probes.Blocker) -> Blocker:
+    return Blocker(
+        pid=found.pid,
+        blocked=found.blocked,
+        waiting_since=found.waiting_since,
+        role=UNSET if found.role is None else found.role,
+        application=UNSET if found.application is None else found.application,
+        state=UNSET if found.state is None else found.state,
+        transaction_at=UNSET if found.transaction_at is None else found.transaction_at,
+    )
 
 
 class MeasureInput(Wire):

@@ -19,9 +19,11 @@ from cli.output import table, write_items, write_one
 from cli.pages import page
 from cli.started import as_typed
 from cli.terminal import colours
+from cli.troubles import SPAWNER_FIX, locks
 
 _NO_OPTIONS = Options()
 _SKEW_SECONDS = 5.0
+_LOCKS_FIX = "in psql: select * from ado.lock_blockers; then end the session: select pg_terminate_backend(PID);"
 _LIVE = ("idle", "busy", "starting", "draining")
 _FIXES = {
     "refuses writes: it is read-only": "promote it, or name the primary in ADO_DSN (of several the primary is used)",
@@ -60,15 +62,21 @@ def doctor(*, agents: bool = False, latency: bool = False, within: str = "30s", 
     server = choose(options)
     if latency:
         return _latency(server, durations.parse(within), options)
-    checks: list[Check] = []
-    for url in server.urls:
-        checks += _replica(url, server.trust)
-    checks += _calls(client_of(server))
+    checks = checks_of(server)
     rows = [line for check in checks for line in _rows(check)]
     items = [{**asdict(check), "fix": None if check.ok else check.fix} for check in checks]
     failed = [check for check in checks if not check.ok]
     write_items({"items": items, "ok": not failed}, options.output, "name", rows, _painted)
     return exits.FAILED if failed else exits.SUCCESS
+
+
+def checks_of(server: Server) -> list[Check]:
+    """Check the way to a server's replicas, and what lies behind them."""
+    replicas = [check for url in server.urls for check in _replica(url, server.trust)]
+    called = _calls(client_of(server))
+    if any(check.name == "locks" for check in called):  # with the session's name
+        replicas = [check for check in replicas if check.name != "locks"]
+    return replicas + called
 
 
 def _latency(server: Server, within: float, options: Options) -> int:
@@ -128,6 +136,8 @@ def _replica(url: str, trust: Trust) -> list[Check]:
         if part in problems or part != "process":
             problem = problems.get(part, "")
             checks.append(Check(part, part not in problems, problem or fine, _FIXES.get(problem) or _FIXES[part]))
+    if locked := (ready.get("warnings") or {}).get("locks"):
+        checks.append(Check("locks", False, str(locked), _LOCKS_FIX))
     if away is not None:
         checks.append(_clock("database clock", away, "the replica and the database"))
         hears = bool(ready.get("hearsNotifications"))
@@ -154,18 +164,23 @@ def _clock(name: str, skew: float, between: str) -> Check:
 
 
 def _calls(client: Any) -> list[Check]:
+    checks: list[Check] = []
     try:
+        # first, because a locked table keeps the next query from an answer
+        held = locks(client.query("system.health"))
+        checks = [Check(one.name, False, one.message, one.fix) for one in held]
         status = client.query("workers.status")
     except CallError as error:
-        return [Check("token", False, error.message, error.hint or "make another token: ado token create")]
+        return [*checks, Check("token", False, error.message, error.hint or "make another token: ado token create")]
     except Unreachable:
-        return []
+        return checks
     live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status["counts"].items())) or "none"
     names = {name for worker in live for name in worker["capabilities"]}
     offered = sorted(name for name in names if not name.startswith((NETWORK, STDIN)))
     return [
         Check("token", True, "is accepted"),
+        *checks,
         _workers(counts, bool(live), status),
         Check("agents", True, ", ".join(offered) if offered else "none is offered at the moment"),
         *_sandboxes(live),
@@ -189,9 +204,8 @@ def _workers(counts: str, is_live: bool, status: Any) -> Check:
 
 
 def _spawners(found: list[Any]) -> list[Check]:
-    fix = "start it again with ado spawner (ado up runs one), or look at its log"
     return [
-        Check("spawner", not trouble, f"{spawner['spawnerId']} {trouble or 'runs'}", fix)
+        Check("spawner", not trouble, f"{spawner['spawnerId']} {trouble or 'runs'}", SPAWNER_FIX)
         for spawner in found
         for trouble in (spawner_trouble(spawner),)
     ]

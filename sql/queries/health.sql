@@ -35,3 +35,57 @@ select pg_notify('ado', :hints::text), set_config('synchronous_commit', 'off', t
 select pg_logical_emit_message(true, 'ado', 'latency')::text as position,
        set_config('synchronous_commit', case when :durable::boolean then current_setting('synchronous_commit')
                                         else 'off' end, true) as mode;
+
+-- name: monitor_age :one
+-- Since when no replica has watched over leases.
+select extract(epoch from now() - c.last_tick_at)::double precision as seconds from ado.control c;
+
+-- name: lock_blockers :many
+-- Touches no table of ado, so that a locked table does not hide who holds it.
+select pid, role, application, state, transaction_at, blocked, waiting_since from ado.lock_blockers(2);
+
+-- name: metric_figures :many
+-- Totals and the notes that are not yet in them, of one moment.
+select f.measure, f.agent, f.kind, f.reason, f.bucket, sum(f.count)::bigint as count,
+       sum(f.amount)::double precision as amount
+from (
+    select t.* from ado.metric_totals t
+    union all
+    select n.measure, case when n.agent = any(:agents::text[]) then n.agent else 'other' end, n.kind,
+           case when n.reason = any(:reasons::text[]) then n.reason else 'other' end, n.bucket, 1, n.amount
+    from ado.metric_notes n
+) f
+group by f.measure, f.agent, f.kind, f.reason, f.bucket;
+
+-- name: add_metric_notes :one
+-- Move notes into the totals. What a worker may invent, a reason or an agent's name, is counted as other. Two janitors
+-- take different notes, and change the totals in one order.
+with taken as (
+    delete from ado.metric_notes n
+    where n.ctid = any(array(select m.ctid from ado.metric_notes m limit :most::bigint for update skip locked))
+    returning n.measure, case when n.agent = any(:agents::text[]) then n.agent else 'other' end as agent, n.kind,
+        case when n.reason = any(:reasons::text[]) then n.reason else 'other' end as reason, n.bucket, n.amount
+), added as (
+    insert into ado.metric_totals as t (measure, agent, kind, reason, bucket, count, amount)
+    select k.measure, k.agent, k.kind, k.reason, k.bucket, count(*), sum(k.amount) from taken k
+    group by k.measure, k.agent, k.kind, k.reason, k.bucket order by 1, 2, 3, 4, 5
+    on conflict (measure, agent, kind, reason, bucket)
+        do update set count = t.count + excluded.count, amount = t.amount + excluded.amount
+)
+select count(*) as notes from taken;
+
+-- name: table_sizes :many
+-- Bytes on disk by table, with indexes; the partitions of a table are counted as that table.
+select coalesce(p.relname, c.relname)::text as table, sum(pg_total_relation_size(c.oid))::bigint as bytes
+from pg_class c
+left join pg_inherits i on i.inhrelid = c.oid
+left join pg_class p on p.oid = i.inhparent
+where c.relnamespace = 'ado'::regnamespace and c.relkind = 'r'
+group by 1 order by 1;
+
+-- name: database_size :one
+select pg_database_size(current_database()) as bytes;
+
+-- name: waiting_jobs :many
+-- Why the oldest queued jobs wait, in the words of the view for operators.
+select p.job_id, p.worker_id, p.state, p.unmet, p.help from ado.why_pending p;

@@ -208,11 +208,8 @@ with reports as materialized (
 ), dropped_inputs as (
     delete from ado.inputs i using numbered n
     where i.task_id = n.task_id and i.job = n.job and n.status <> 'queued'
-), recorded_usage as (
-    insert into ado.attempt_usage (task_id, job, attempt, agent, at, input_tokens, output_tokens, cache_read_tokens,
-        cache_write_tokens, cost_usd, user_id)
-    select d.task_id, d.job, d.attempt, d.agent, now(), n.input_tokens, n.output_tokens, n.cache_read_tokens,
-           n.cache_write_tokens, n.cost_usd, d.user_id
+), used as materialized (
+    select d.task_id, d.job, d.attempt, d.agent, d.user_id, n.*
     from decided d
     cross join lateral (
         select max(e.value::text::numeric) filter (where e.key = 'inputTokens') as input_tokens,
@@ -224,6 +221,22 @@ with reports as materialized (
         where json_typeof(e.value) = 'number'
     ) n
     where d.usage is not null
+), recorded_usage as (
+    insert into ado.attempt_usage (task_id, job, attempt, agent, at, input_tokens, output_tokens, cache_read_tokens,
+        cache_write_tokens, cost_usd, user_id)
+    select u.task_id, u.job, u.attempt, u.agent, now(), u.input_tokens, u.output_tokens, u.cache_read_tokens,
+           u.cache_write_tokens, u.cost_usd, u.user_id
+    from used u
+), noted as (
+    -- A counter takes no negative amount, and none that no agent can have used.
+    insert into ado.metric_notes (measure, agent, kind, amount)
+    select n.measure, u.agent, n.kind, least(n.amount, 1e12)
+    from used u cross join lateral (values
+        ('tokens', 'input', u.input_tokens), ('tokens', 'output', u.output_tokens),
+        ('tokens', 'cache_read', u.cache_read_tokens), ('tokens', 'cache_write', u.cache_write_tokens),
+        ('cost', '', u.cost_usd)
+    ) n(measure, kind, amount)
+    where n.amount > 0
 ), written_events as (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
     select n.task_id, n.seq, n.job, n.attempt,

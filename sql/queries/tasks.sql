@@ -364,7 +364,17 @@ with ended_tasks as materialized (
         message = case l.status when 'failed' then f.message when 'cancelled' then t.cancel_reason end
     from locked_logs l left join first_failures f using (task_id)
     where t.task_id = l.task_id and t.status in ('queued', 'running')
-    returning t.task_id, t.status, t.reason, t.message, t.failed_job, l.last_seq + 1 as seq, f.exit_code
+    returning t.task_id, t.status, t.reason, t.message, t.failed_job, l.last_seq + 1 as seq, f.exit_code, t.agent,
+        extract(epoch from t.started_at - t.created_at) as waited, extract(epoch from t.finished_at - t.started_at) as ran
+), noted as (
+    insert into ado.metric_notes (measure, agent, kind, reason, bucket, amount)
+    select n.measure, s.agent, n.kind, n.reason, n.bucket, n.amount
+    from settled_tasks s cross join lateral (
+        select 'finished', s.status, coalesce(s.reason, ''), 0::double precision, 0::numeric
+        union all
+        select m.measure, '', '', ado.metric_bucket(m.seconds::double precision), greatest(0, m.seconds)
+        from (values ('wait', s.waited), ('run', s.ran)) m(measure, seconds) where m.seconds is not null
+    ) n(measure, kind, reason, bucket, amount)
 ), written_events as (
     insert into ado.events (task_id, seq, type, at, stored_at, body)
     select s.task_id, s.seq, s.status, now(), now(),

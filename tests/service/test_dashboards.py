@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -15,7 +17,7 @@ RULES = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())["gro
 EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 EXPRESSIONS += [rule["expr"] for rule in RULES]
 WORDS = {
-    "sum", "max", "min", "by", "rate", "increase", "histogram_quantile", "absent", "and", "or", "up",
+    "sum", "max", "min", "by", "rate", "increase", "histogram_quantile", "absent", "and", "or", "up", "unless", "on",
 }  # fmt: skip
 FROM_PROMETHEUS = {"job", "instance", "le"}
 PAIRS = {")": "(", "}": "{", "]": "["}
@@ -25,6 +27,16 @@ def published(cluster):
     """Return the names that a scrape has, each with its labels' values."""
     cluster.add_worker("w1")
     cluster.ado("run", "--remote", "--agent", "shell", "echo hello", check=0)
+    cluster.ado("run", "--remote", "--agent", "shell", "exit 1", check=1)
+    spent = [
+        ("tokens", "input"),
+        ("tokens", "output"),
+        ("tokens", "cache_read"),
+        ("tokens", "cache_write"),
+        ("cost", ""),
+    ]
+    for measure, kind in spent:
+        cluster.sql("insert into ado.metric_notes values (%s, 'codex', %s) returning 1", measure, kind)
     cluster.ado("tasks", "show", "task-99", check=127)
     found = {}
     for url in cluster.urls:
@@ -70,7 +82,7 @@ def test_an_expression_is_balanced_and_uses_known_words(expression):
             assert open_
             assert open_.pop() == PAIRS[character]
     assert not open_
-    words = set(re.findall(r"[a-z_]\w*", re.sub(r"\{[^}]*\}|\[\w+\]|by \([^)]*\)", " by ", bare)))
+    words = set(re.findall(r"[a-z_]\w*", re.sub(r"\{[^}]*\}|\[\w+\]|(?:by|on) \([^)]*\)", " by ", bare)))
     assert {word for word in words if not word.startswith("ado_")} <= WORDS
     assert not re.search(r"(?<!rate\()(?<!increase\()\bado_\w+_(total|bucket|sum|count)\b", expression)
 
@@ -94,3 +106,13 @@ def test_the_dashboards_panels_do_not_overlap_and_are_described():
         cells |= taken
     assert max(x for x, _ in cells) == 23
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in Debian's package prometheus")
+def test_promtool_takes_the_rules_and_they_fire_when_they_should():
+    prometheus = DEPLOY / "prometheus"
+    for arguments in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
+        done = subprocess.run(
+            ["promtool", *arguments], cwd=prometheus, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,7 @@ from db.migrate import migrate
 
 BOOK = (DEPLOY / "README.md").read_text()
 BLOCKS = [re.sub(r"^ +", "", block, flags=re.MULTILINE) for block in re.findall(r"```sh\n(.*?)```", BOOK, re.DOTALL)]
+SQL_BLOCKS = re.findall(r"```sql\n(.*?)```", BOOK, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", "").splitlines()]
 
 
@@ -58,7 +59,7 @@ def as_user(dsn, user, database):
 @pytest.fixture
 def installed(system_server):
     """Roles and databases as the run book makes them, and one more database to restore into."""
-    (block,) = re.findall(r"```sql\n(.*?)```", BOOK, re.DOTALL)
+    block = SQL_BLOCKS[0]
     for statement in filter(str.strip, block.split(";")):
         with contextlib.suppress(psycopg.errors.DuplicateObject):  # roles belong to the server
             execute(system_server, statement)
@@ -117,3 +118,38 @@ def test_a_backup_made_and_restored_as_it_says_has_every_task_log_and_token(inst
         assert b"task-3" in done.stdout + done.stderr
     finally:
         after.close()
+
+
+@pytest.fixture
+def anna(dsn):
+    """A person's login, made as the run book says."""
+    _install, recipe = SQL_BLOCKS
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(recipe.encode())
+    yield dsn.replace("user=postgres", "user=ado_anna")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("drop role ado_anna")
+
+
+def test_a_persons_login_reads_every_view_and_no_table_and_changes_nothing(dsn, anna):
+    with psycopg.connect(dsn) as connection:
+        kinds = connection.execute(
+            "select relname, relkind::text from pg_class"
+            " where relnamespace = 'ado'::regnamespace and relkind in ('v', 'r')"
+        ).fetchall()
+    with psycopg.connect(anna, autocommit=True) as connection:
+        assert connection.execute("show statement_timeout").fetchone() == ("30s",)
+        for name, kind in kinds:
+            if kind == "v":
+                connection.execute(f'select * from ado."{name}" limit 1')
+                continue
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f'select * from ado."{name}" limit 1')
+        connection.execute("set default_transaction_read_only = off")
+        for statement in (
+            "update ado.jobs set priority = 1",
+            "truncate ado.events",
+            "create table ado.mine (x integer)",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
