@@ -141,3 +141,26 @@ def _on_database(do: Callable[[], Any], dsn: str) -> Any:
         return do()
     except DatabaseError as error:
         fail(error)
+
+
+def support_facts(dsn: str) -> dict[str, Any]:
+    """Return what a support bundle says of the database. Raises CliError."""
+    from db.errors import DatabaseError
+    from db.support import facts
+
+    try:
+        return facts(dsn)
+    except DatabaseError as error:
+        fail(error)
+
+
+def passwords(dsn: str) -> list[str]:
+    """Return the passwords in a DSN; all of it where it cannot be read."""
+    from db.dsn import read
+    from db.errors import DatabaseError
+
+    try:
+        parts = read(dsn)
+    except DatabaseError:
+        return [dsn]
+    return [str(parts[name]) for name in ("password", "sslpassword") if parts.get(name)]
