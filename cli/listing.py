@@ -68,6 +68,15 @@ def pages(client: HttpClient, wish: Mapping[str, Any], limit: int | None = None)
         left = left if left is None else left - len(page["items"])
 
 
+def whole(client: HttpClient, path: str, wish: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a list with the items of all its pages. Raises CallError, Unreachable."""
+    found: dict[str, Any] = client.query(path, {**(wish or {})})
+    while (cursor := found.pop("nextCursor", None)) is not None:
+        page = client.query(path, {**(wish or {}), "cursor": cursor})
+        found = {**page, "items": found["items"] + page["items"]}
+    return found
+
+
 def open_tasks(client: HttpClient, labels: Sequence[str]) -> list[str]:
     """Return the ids of the tasks with these labels that have not ended, newest first. Raises CliError."""
     wish = task_filter(statuses=["queued,running"], labels=labels)

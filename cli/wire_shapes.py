@@ -141,9 +141,10 @@ class Worker(Shape):
 
 
 class Workers(Shape):
-    """The workers, by id."""
+    """A page of workers, by id."""
 
     items: list[Worker]
+    next_cursor: str | None = None
 
 
 class Queue(Shape):
@@ -204,9 +205,10 @@ class FileInfo(Shape):
 
 
 class Files(Shape):
-    """The files of a task."""
+    """A page of the files of a task."""
 
     items: list[FileInfo]
+    next_cursor: str | None = None
 
 
 class Begun(Shape):
@@ -248,9 +250,10 @@ class ListedToken(Token, kw_only=True):
 
 
 class Tokens(Shape):
-    """All tokens."""
+    """A page of tokens."""
 
     items: list[ListedToken]
+    next_cursor: str | None = None
 
 
 class Audited(Shape):
@@ -317,6 +320,7 @@ class Users(Shape):
 
     items: list[User]
     roles: list[RoleLimits]
+    next_cursor: str | None = None
 
 
 class Me(Shape):

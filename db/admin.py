@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from db import tokens
 from db.actor import Actor, parameter
 from db.connect import connected
+from db.pages import ALL
 from db.queries import load
 
 
@@ -40,7 +41,8 @@ def create_token(dsn: str, token: tokens.NewToken) -> Mapping[str, Any]:
 
 def list_tokens(dsn: str) -> list[dict[str, Any]]:
     """Return all tokens without their secrets."""
-    return _run(dsn, "list_tokens")
+    found = _run(dsn, "list_tokens", after_at=None, after=None, row_limit=ALL.rows, byte_limit=ALL.bytes)
+    return [{name: value for name, value in row.items() if name != "more"} for row in found]
 
 
 def revoke_token(dsn: str, token_id: str) -> Mapping[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from db import pages
 from db.actor import Actor, parameter
 from db.database import Database
 
@@ -45,7 +46,7 @@ class File:
     @classmethod
     def of(cls, row: Any) -> File:
         """Make one from a row of ado.files."""
-        values = dict(row)
+        values = {name: value for name, value in row.items() if name != "more"}
         values["about"] = None if row["about"] is None else orjson.loads(row["about"])
         return cls(**values)
 
@@ -98,9 +99,30 @@ async def get(db: Database, file_id: str) -> File | None:
     return File.of(row) if row else None
 
 
-async def listing(db: Database, task_id: int) -> list[File]:
-    """Return the files of a task that still mean something."""
-    return [File.of(row) for row in await db.many("list_files", task_id=task_id)]
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file stands in the list of its task."""
+
+    job: int
+    """-1 for a file of no job."""
+    completed_at: datetime
+    file_id: str
+
+
+async def listing(
+    db: Database, task_id: int, after: Place | None = None, room: pages.Room = pages.ALL
+) -> tuple[list[File], bool]:
+    """Return the files of a task that still mean something, after a place, and whether there are more."""
+    rows = await db.many(
+        "list_files",
+        task_id=task_id,
+        after_job=after and after.job,
+        after_at=after and after.completed_at,
+        after=after and after.file_id,
+        row_limit=room.rows,
+        byte_limit=room.bytes,
+    )
+    return [File.of(row) for row in rows], pages.more(rows)
 
 
 async def received(db: Database, file_id: str, count: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
+from db.pages import ALL, Room, more
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,13 @@ async def find(db: Database, token: str) -> Token | None:
     return Token(**dict(row)) if row else None
 
 
-async def listing(db: Database) -> list[Mapping[str, Any]]:
-    """Return all tokens without their secrets."""
-    return [dict(row) for row in await db.many("list_tokens")]
+async def listing(
+    db: Database, after: tuple[datetime, str] | None = None, room: Room = ALL
+) -> tuple[list[Mapping[str, Any]], bool]:
+    """Return tokens without their secrets, the oldest first, after the one of a time and id; and if there are more."""
+    at, token_id = after or (None, None)
+    rows = await db.many("list_tokens", after_at=at, after=token_id, row_limit=room.rows, byte_limit=room.bytes)
+    return [{name: value for name, value in row.items() if name != "more"} for row in rows], more(rows)
 
 
 async def revoke(db: Database, token_id: str, actor: Actor | None = None) -> Mapping[str, Any] | None:

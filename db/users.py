@@ -10,6 +10,7 @@ from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
+from db.pages import ALL, Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,10 @@ async def find(db: Database, name: str) -> User | None:
     return User.of(row) if row else None
 
 
-async def listing(db: Database) -> list[User]:
-    """Return all users, the oldest first."""
-    return [User.of(row) for row in await db.many("list_users")]
+async def listing(db: Database, after: int | None = None, room: Room = ALL) -> tuple[list[User], bool]:
+    """Return users, the oldest first, from the one after ``after`` on, and whether there are more."""
+    rows = await db.many("list_users", after=after, row_limit=room.rows)
+    return [User.of(row) for row in rows[: room.rows]], len(rows) > room.rows
 
 
 async def change(

@@ -13,6 +13,7 @@ import orjson
 from db.actor import Actor, parameter
 from db.database import Database
 from db.model import AttemptKey, Resources, Worker
+from db.pages import ALL, Room, more
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +165,10 @@ async def drain(db: Database, worker_id: str, actor: Actor | None = None) -> boo
     return await db.optional("drain_worker", worker_id=worker_id, actor=parameter(actor)) is not None
 
 
-async def all_held(db: Database) -> dict[str, frozenset[AttemptKey]]:
-    """Return the running attempts by worker."""
+async def all_held(db: Database, worker_ids: Sequence[str] | None = None) -> dict[str, frozenset[AttemptKey]]:
+    """Return the running attempts by worker, of some workers or of all."""
     held: defaultdict[str, list[AttemptKey]] = defaultdict(list)
-    for row in await db.many("list_held_jobs"):
+    for row in await db.many("list_held_jobs", worker_ids=worker_ids):
         held[row["worker_id"]].append((row["task_id"], row["job"], row["attempt"]))
     return {worker_id: frozenset(keys) for worker_id, keys in held.items()}
 
@@ -184,11 +185,18 @@ async def to_tell(db: Database, gone: Sequence[tuple[str, AttemptKey]]) -> list[
     return [row["worker_id"] for row in rows]
 
 
-async def listing(db: Database, state: str | None = None) -> list[Worker]:
-    """Return the workers, optionally of one state, with what they hold."""
-    held = await all_held(db)
-    rows = await db.many("list_workers", state=state)
-    return [Worker.of(row, sorted(held.get(row["worker_id"], ()))) for row in rows]
+async def listing(db: Database) -> list[Worker]:
+    """Return all workers with what they hold."""
+    return (await page(db))[0]
+
+
+async def page(
+    db: Database, state: str | None = None, after: str | None = None, room: Room = ALL
+) -> tuple[list[Worker], bool]:
+    """Return workers with what they hold by id, after an id, and whether there are more."""
+    rows = await db.many("list_workers", state=state, after=after, row_limit=room.rows, byte_limit=room.bytes)
+    held = await all_held(db, [row["worker_id"] for row in rows])
+    return [Worker.of(row, sorted(held.get(row["worker_id"], ()))) for row in rows], more(rows)
 
 
 async def spawners(db: Database) -> list[Spawner]:

@@ -261,7 +261,14 @@ class AsyncAdo:
 
     async def list_workers(self, *, state: str | None = None) -> list[models.Worker]:
         """Return the workers by id, those that ended lately included."""
-        return (await self._query(models.WorkerList, "workers.list", {"state": state})).items
+        items: list[models.Worker] = []
+        cursor: str | None = None
+        while True:
+            page = await self._query(models.WorkerList, "workers.list", {"state": state, "cursor": cursor})
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return items
 
     async def workers_status(self) -> models.WorkersStatus:
         """Return the workers, how many are in which state, and what waits."""

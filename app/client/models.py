@@ -173,9 +173,10 @@ class Worker(Record, frozen=True, kw_only=True):
 
 
 class WorkerList(Record, frozen=True, kw_only=True):
-    """Workers by id."""
+    """A page of workers by id; ``next_cursor`` is None on the last one."""
 
     items: list[Worker]
+    next_cursor: str | None = None
 
 
 class Spawner(Record, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -22,19 +23,22 @@ from msgspec import UNSET, Meta, UnsetType
 from app.auth import READ_FILES, WRITE_FILES
 from app.context import Context
 from app.reasons import refusal
+from app.routers import paging
 from app.routers.fences import Attempt, WorkerId, credential_of, fence_error, own
 from app.routers.ids import no_such_file, parse_job, parse_task
 from app.routers.limits import ABOUT_BYTES, limit_json
 from app.routers.ownership import check_may_see, only_creator
+from app.routers.paging import MOST, Cursor, Limit
 from app.routers.shapes import Wire, job_id
 from app.rpc.procedure import mutation, query
 from db import files, jobs
-from db.files import Fence, File, Kind, Room
+from db.files import Fence, File, Kind, Place, Room
 
 CHUNK_BYTES = 1024 * 1024
 _ATTEMPT_FILES = 16
 """An attempt has a result and a checkpoint; those that a cut left half sent count as well."""
 _TASK_FILES = 4000
+_CURSOR = re.compile(r"(\d{0,9})/(\d{1,18})/(file-[0-9a-f]{32})", re.ASCII)
 _READABLE: dict[str, frozenset[str]] = {
     "viewer": frozenset({"result"}),
     "developer": frozenset({"result", "base"}),
@@ -96,6 +100,8 @@ class FilesInput(Wire):
     """The task whose files are meant."""
 
     task_id: str
+    limit: Limit = MOST
+    cursor: Cursor | None = None
 
 
 class FileInfo(Wire):
@@ -128,9 +134,10 @@ class FileInfo(Wire):
 
 
 class Files(Wire, omit_defaults=False):
-    """The files of a task."""
+    """A page of the files of a task. It may be empty and not be the last, where others' files are left out."""
 
     items: list[FileInfo]
+    next_cursor: str | UnsetType = UNSET
 
 
 class Piece(Wire, omit_defaults=False):
@@ -301,8 +308,22 @@ async def listing(context: Context, input: FilesInput) -> Files:
     """Return the files of a task that the caller may read, by job."""
     task_id = parse_task(input.task_id)
     await check_may_see(context, task_id)
-    found = await files.listing(context.db, task_id)
-    return Files(items=[FileInfo.of(file) for file in await _may_read(context, found)])
+    after = None if input.cursor is None else _parse_cursor(input.cursor)
+    found, more = await files.listing(context.db, task_id, after, paging.room(context, input.limit))
+    items = [FileInfo.of(file) for file in await _may_read(context, found)]
+    return Files(items=items, next_cursor=_cursor(found[-1]) if more else UNSET)
+
+
+def _cursor(file: File) -> str | UnsetType:
+    at = file.completed_at or file.created_at
+    return paging.cursor(True, "" if file.job is None else file.job, paging.microseconds(at), file.file_id)
+
+
+def _parse_cursor(text: str) -> Place:
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise paging.invalid()
+    return Place(int(match[1] or -1), paging.time_of(match[2]), match[3])
 
 
 async def _check_task(context: Context, file: File) -> None:

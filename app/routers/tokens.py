@@ -10,6 +10,8 @@ from msgspec import UNSET, Meta, UnsetType
 from app.auth import ADMINISTER
 from app.context import Context
 from app.reasons import refusal
+from app.routers import paging
+from app.routers.paging import MOST, Cursor, Limit
 from app.routers.shapes import Wire
 from app.routers.texts import refuse_nul
 from app.routers.users import find_user
@@ -65,10 +67,18 @@ class Token(Wire, omit_defaults=False):
     revoked_at: datetime | UnsetType = UNSET
 
 
+class TokensInput(Wire):
+    """Which page of the tokens."""
+
+    limit: Limit = MOST
+    cursor: Cursor | None = None
+
+
 class TokenList(Wire, omit_defaults=False):
-    """Tokens, oldest first."""
+    """A page of tokens, oldest first."""
 
     items: list[Token]
+    next_cursor: str | UnsetType = UNSET
 
 
 class Revoked(Wire, omit_defaults=False):
@@ -115,11 +125,19 @@ def _role(input: CreateInput, user: User | None) -> str:
 
 
 @query(access=ADMINISTER)
-async def listing(context: Context) -> TokenList:
-    """Return all tokens without their secrets."""
-    rows = await tokens.listing(context.db)
+async def listing(context: Context, input: TokensInput) -> TokenList:
+    """Return tokens without their secrets, oldest first."""
+    after = None if input.cursor is None else _parse_cursor(input.cursor)
+    rows, more = await tokens.listing(context.db, after, paging.room(context, input.limit))
     items = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    return TokenList(items=[Token(**item) for item in items])
+    last = (paging.microseconds(rows[-1]["created_at"]), rows[-1]["token_id"]) if rows else ()
+    return TokenList(items=[Token(**item) for item in items], next_cursor=paging.cursor(more, *last))
+
+
+def _parse_cursor(text: str) -> tuple[datetime, str]:
+    at, _, token_id = text.partition("/")
+    refuse_nul(cursor=text)
+    return paging.time_of(at), token_id
 
 
 @mutation(access=ADMINISTER)

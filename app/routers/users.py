@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -11,12 +12,15 @@ from msgspec import UNSET, Meta, UnsetType
 from app.auth import ADMINISTER, READ
 from app.context import Context
 from app.reasons import refusal
+from app.routers import paging
+from app.routers.paging import MOST, Cursor, Limit
 from app.routers.shapes import Wire, or_unset
 from app.routers.texts import refuse_nul
 from app.rpc.procedure import mutation, query
 from db import users
 from db.users import UserLimits
 
+_CURSOR = re.compile(r"user-(\d{1,18})", re.ASCII)
 UserName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^\w[\w.@+-]*\Z")]
 UserRole = Literal["viewer", "developer", "operator", "admin"]
 Jobs = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -115,11 +119,19 @@ class RoleLimits(Wire, omit_defaults=False):
         )
 
 
+class UsersInput(Wire):
+    """Which page of the users."""
+
+    limit: Limit = MOST
+    cursor: Cursor | None = None
+
+
 class UserList(Wire, omit_defaults=False):
-    """Users, oldest first, and the limits of their roles."""
+    """A page of users, oldest first, and the limits of all roles."""
 
     items: list[User]
     roles: list[RoleLimits]
+    next_cursor: str | UnsetType = UNSET
 
 
 class Me(Wire, omit_defaults=False):
@@ -152,14 +164,24 @@ async def find_user(context: Context, name: str) -> users.User:
 
 
 @query(access=ADMINISTER)
-async def listing(context: Context) -> UserList:
-    """Return all users."""
-    found = await users.listing(context.db)
+async def listing(context: Context, input: UsersInput) -> UserList:
+    """Return users, oldest first."""
+    found, more = await users.listing(context.db, _parse_cursor(input.cursor), paging.room(context, input.limit))
     roles = await users.role_limits(context.db)
     return UserList(
         items=[User.of(user) for user in found],
         roles=[RoleLimits.of(role, limits) for role, limits in roles.items()],
+        next_cursor=paging.cursor(more, f"user-{found[-1].user_id}" if found else ""),
     )
+
+
+def _parse_cursor(text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise paging.invalid()
+    return int(match[1])
 
 
 @mutation(access=ADMINISTER)

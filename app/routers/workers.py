@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import UNSET, Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from app.auth import OPERATE, READ
 from app.context import Context
 from app.reasons import refusal
+from app.routers import paging
 from app.routers.limits import SCALE_BYTES, limit_json
 from app.routers.ownership import hide_jobs
+from app.routers.paging import MOST, Cursor, Limit
 from app.routers.shapes import Spawner, Wire, Worker, WorkerState
+from app.routers.texts import refuse_nul
 from app.rpc.procedure import mutation, query
 from db import jobs, workers
 
@@ -20,6 +23,8 @@ class ListInput(Wire):
     """Which workers to list."""
 
     state: WorkerState | None = None
+    limit: Limit = MOST
+    cursor: Cursor | None = None
 
 
 class WorkerInput(Wire):
@@ -36,9 +41,10 @@ class ScaleInput(Wire):
 
 
 class WorkerList(Wire, omit_defaults=False):
-    """Workers by id."""
+    """A page of workers by id."""
 
     items: list[Worker]
+    next_cursor: str | UnsetType = UNSET
 
 
 class Waiting(Wire, omit_defaults=False):
@@ -75,8 +81,12 @@ class Scale(Wire, omit_defaults=False):
 @query(access=READ)
 async def listing(context: Context, input: ListInput) -> WorkerList:
     """Return the workers, those that ended lately included."""
-    found = [Worker.of(worker) for worker in await workers.listing(context.db, input.state)]
-    return WorkerList(items=await hide_jobs(context, found))
+    refuse_nul(cursor=input.cursor)
+    found, more = await workers.page(context.db, input.state, input.cursor, paging.room(context, input.limit))
+    return WorkerList(
+        items=await hide_jobs(context, [Worker.of(worker) for worker in found]),
+        next_cursor=paging.cursor(more, found[-1].worker_id if found else ""),
+    )
 
 
 @query(access=READ)

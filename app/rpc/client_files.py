@@ -85,9 +85,15 @@ class Transfer:
         return data
 
     def list(self, task_id: str) -> list[dict[str, Any]]:
-        """Return what files.list says of a task. Raises CallError, Unreachable."""
-        items: list[dict[str, Any]] = self._call(self._client.query, "files.list", {"taskId": task_id})["items"]
-        return items
+        """Return what files.list says of a task, page by page. Raises CallError, Unreachable."""
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            page = self._call(self._client.query, "files.list", {"taskId": task_id, "cursor": cursor})
+            items += page["items"]
+            cursor = page.get("nextCursor")
+            if cursor is None:
+                return items
 
     def _call(self, call: Callable[[str, Any], Any], path: str, value: dict[str, Any]) -> Any:
         pause, end = _PAUSE, time.monotonic() + self._patience

@@ -19,6 +19,7 @@ from cli.ages import when
 from cli.connection import Options, choose, http
 from cli.contexts import Server
 from cli.errors import CliError, usage
+from cli.listing import whole
 from cli.output import show_command, talk, write_items, write_one
 
 _NO_OPTIONS = Options()
@@ -172,7 +173,7 @@ def list_(*, dsn: str | None = None, options: Options = _NO_OPTIONS) -> int:
 
         found: dict[str, Any] = {"items": [_shape(row) for row in token_list(database)]}
     else:
-        found = http(choose(options)).query("tokens.list")
+        found = whole(http(choose(options)), "tokens.list")
     rows = [["token", "role", "user", "name", "worker", "created", "by", "last used", "expires", "revoked"]]
     columns = ("user", "name", "workerId", "createdAt", "createdBy", "lastUsedAt", "expiresAt", "revokedAt")
     rows += [[t["tokenId"], t["role"], *(_cell(t, column) for column in columns)] for t in found["items"]]

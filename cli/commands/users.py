@@ -9,6 +9,7 @@ from cyclopts import App
 from cli import exits
 from cli.connection import Options, choose, http
 from cli.errors import usage
+from cli.listing import whole
 from cli.output import write_items, write_one
 
 _NO_OPTIONS = Options()
@@ -21,7 +22,7 @@ users = App(name="users", help="List, add, change and disable users.", help_form
 @users.command(name="list")
 def list_(*, options: Options = _NO_OPTIONS) -> int:
     """List the users, and the limits of their roles."""
-    found = http(choose(options)).query("users.list")
+    found = whole(http(choose(options)), "users.list")
     rows = [["user", "name", "role", "email", "running", "queued", "cost per day", "state"]]
     rows += [
         [

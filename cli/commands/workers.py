@@ -12,6 +12,7 @@ from cli import exits
 from cli.agents import offers
 from cli.connection import Options, choose, http
 from cli.fleet import spawner_trouble
+from cli.listing import whole
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
 from cli.terminal import is_terminal
 
@@ -78,7 +79,7 @@ def list_(*, state: str | None = None, options: Options = _NO_OPTIONS) -> int:
     state
         starting, idle, busy, suspect, draining, dead or stopped.
     """
-    found = http(choose(options)).query("workers.list", {"state": state})
+    found = whole(http(choose(options)), "workers.list", {"state": state})
     write_items(found, options.output, "workerId", _rows(found["items"]))
     return exits.SUCCESS
 

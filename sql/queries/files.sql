@@ -54,15 +54,29 @@ select file_id from completed;
 select f.* from ado.files f where f.file_id = :file_id::text;
 
 -- name: list_files :many
--- The files of a task, newest last. A checkpoint counts until its attempt, or a later one, has brought back a result
--- and ended by its own word: what runs then begins anew.
-select f.* from ado.files f
-where f.task_id = :task_id::bigint and f.completed_at is not null
-  and (f.kind <> 'checkpoint' or not exists (
-      select from ado.files r join ado.jobs j on j.task_id = r.task_id and j.job = r.job
-      where r.task_id = f.task_id and r.job = f.job and r.kind = 'result' and r.completed_at is not null
-        and r.attempt >= f.attempt and j.finished_attempt >= r.attempt))
-order by f.job nulls first, f.completed_at;
+-- The files of a task, newest last, after the one that the page before ended with: those of no job come first, as job
+-- -1. A checkpoint counts until its attempt, or a later one, has brought back a result and ended by its own word: what
+-- runs then begins anew. A page ends early when what is said about its files grows large.
+select f.file_id, f.kind, f.task_id, f.job, f.attempt, f.worker_id, f.size, f.sha256, f.about, f.created_at,
+       f.completed_at, count(*) over () < f.matches as more
+from (
+    select p.*, row_number() over by_job as position, count(*) over () as matches,
+           sum(300 + coalesce(octet_length(p.about::text), 0)) over by_job as bytes
+    from (
+        select f.*, coalesce(f.job, -1) as place from ado.files f
+        where f.task_id = :task_id::bigint and f.completed_at is not null
+          and (f.kind <> 'checkpoint' or not exists (
+              select from ado.files r join ado.jobs j on j.task_id = r.task_id and j.job = r.job
+              where r.task_id = f.task_id and r.job = f.job and r.kind = 'result' and r.completed_at is not null
+                and r.attempt >= f.attempt and j.finished_attempt >= r.attempt))
+          and (:after::text is null or (coalesce(f.job, -1), f.completed_at, f.file_id)
+               > (:after_job::integer, :after_at::timestamptz, :after::text))
+        order by coalesce(f.job, -1), f.completed_at, f.file_id limit :row_limit::integer + 1
+    ) p
+    window by_job as (order by p.place, p.completed_at, p.file_id)
+) f
+where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
+order by f.place, f.completed_at, f.file_id;
 
 -- name: prune_files :one
 -- Forget what nobody will ask for: what no task took within a day or was never completed, checkpoints of jobs that

@@ -39,10 +39,23 @@ select 'attempt', 'attempt', j.worker_id, null, j.task_id, j.job, j.attempt, nul
 from ado.jobs j where j.credential_digest = :digest::bytea and j.status = 'running';
 
 -- name: list_tokens :many
-select t.token_id, t.role, t.name, u.name as user, t.worker_id, t.capabilities, t.created_at,
-       ado.account_name(t.created_by) as created_by, t.last_used_at, t.expires_at, t.revoked_at
-from ado.tokens t left join ado.users u using (user_id)
-order by t.created_at, t.token_id;
+-- Oldest first, after the token that the page before ended with. A page ends early when its capabilities grow large.
+select f.token_id, f.role, f.name, f.user, f.worker_id, f.capabilities, f.created_at, f.created_by, f.last_used_at,
+       f.expires_at, f.revoked_at, count(*) over () < f.matches as more
+from (
+    select p.*, row_number() over oldest as position, count(*) over () as matches,
+           sum(200 + coalesce(pg_column_size(p.capabilities), 0)) over oldest as bytes
+    from (
+        select t.token_id, t.role, t.name, u.name as user, t.worker_id, t.capabilities, t.created_at,
+               ado.account_name(t.created_by) as created_by, t.last_used_at, t.expires_at, t.revoked_at
+        from ado.tokens t left join ado.users u using (user_id)
+        where :after_at::timestamptz is null or (t.created_at, t.token_id) > (:after_at::timestamptz, :after::text)
+        order by t.created_at, t.token_id limit :row_limit::integer + 1
+    ) p
+    window oldest as (order by p.created_at, p.token_id)
+) f
+where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
+order by f.created_at, f.token_id;
 
 -- name: mark_used_tokens :many
 -- At most once a minute for each token, however many replicas it calls. A row that somebody else has locked is left

@@ -29,7 +29,8 @@ select * from ado.users where name = :user_name::text or 'user-' || user_id = :u
 select * from ado.role_limits order by role;
 
 -- name: list_users :many
-select * from ado.users order by user_id;
+-- A page by id; one more than asked for says that there are others.
+select * from ado.users where user_id > coalesce(:after::bigint, 0) order by user_id limit :row_limit::integer + 1;
 
 -- name: set_role_limits :one
 with changed as (

@@ -55,11 +55,28 @@ select r.task_id, r.job, r.attempt, r.stop_reason, r.missed_heartbeats, r.is_lis
 select capabilities, count from ado.worker_scales order by capabilities;
 
 -- name: list_workers :many
-select s.*, w.load ->> 'problem' as problem from ado.worker_status s join ado.workers w using (worker_id)
-where :state::text is null or s.state = :state::text order by s.worker_id;
+-- By id, after the one that the page before ended with. A page ends early when what its workers
+-- say of themselves grows large.
+select f.*, count(*) over () < f.matches as more
+from (
+    select p.*, row_number() over by_id as position, count(*) over () as matches,
+           sum(500 + pg_column_size(p.capabilities) + pg_column_size(p.labels)) over by_id as bytes
+    from (
+        select s.*, w.load ->> 'problem' as problem
+        from ado.worker_status s join ado.workers w using (worker_id)
+        where (:state::text is null or s.state = :state::text)
+          and (:after::text is null or s.worker_id > :after::text)
+        order by s.worker_id limit :row_limit::integer + 1
+    ) p
+    window by_id as (order by p.worker_id)
+) f
+where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
+order by f.worker_id;
 
 -- name: list_held_jobs :many
-select worker_id, task_id, job, attempt from ado.jobs where status = 'running';
+-- The running attempts of some workers; null: of all.
+select worker_id, task_id, job, attempt from ado.jobs
+where status = 'running' and (:worker_ids::text[] is null or worker_id = any(:worker_ids::text[]));
 
 -- name: monitor_tick :one
 -- Record that the control plane watches. If nobody did for longer than ``suspect``, first move every lease and

@@ -39,7 +39,7 @@ async def running(db):
 
 
 async def ids(db, task_id):
-    return [int(file.file_id.removeprefix("file-"), 16) for file in await files.listing(db, task_id)]
+    return [int(file.file_id.removeprefix("file-"), 16) for file in (await files.listing(db, task_id))[0]]
 
 
 async def test_what_was_begun_goes_on_and_another_content_is_refused(db):

@@ -1,0 +1,23 @@
+"""Pages of lists: how much of one is read, and whether there is more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The most rows of a page, and about the most bytes of them; one row always fits."""
+
+    rows: int = 2**30
+    bytes: int = 2**62
+
+
+ALL = Room()
+
+
+def more(rows: Sequence[Any]) -> bool:
+    """Whether a page whose rows say so is followed by another."""
+    return any(row["more"] for row in rows)
