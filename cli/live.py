@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from cli.listing import PAGE, STATUSES
 _SECONDS = 1.0
 """How long a server is waited for: who completes does not wait."""
 _SERVER = ("url", "token", "token_file", "ca", "context")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]*")
+"""An id or a name; a label may be anything."""
 _HERE: dict[str, Callable[[], list[str]]] = {
     "context": lambda: list(contexts.load()["contexts"]),
     "status": lambda: list(STATUSES),
@@ -27,7 +30,8 @@ def values(kind: str, given: Mapping[str, str]) -> list[str]:
             return _HERE[kind]()
         url, token, token_file, ca, context = (given.get(name) for name in _SERVER)
         server = choose(Options(url=url, token=token, token_file=token_file, ca=ca, context=context))
-        return _ASKED[kind](http(server, timeout=_SECONDS))
+        found = _ASKED[kind](http(server, timeout=_SECONDS))
+        return found if kind == "label" else [name for name in found if _PLAIN.fullmatch(name)]
     except (CliError, CallError, Unreachable):
         return sorted({*agents.KNOWN, *agents.PROGRAMS}) if kind == "agent" else []
 
