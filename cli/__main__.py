@@ -173,10 +173,11 @@ def _report(error: Any, arguments: list[str]) -> int:
 
     if isinstance(error, OutputLost):
         _drop_output()
+    error.message = _cut(error.message)
     if _wants_json(arguments):
         talk_json(error.as_json())
     else:
-        for line in (_cut(error.message), error.next_step):
+        for line in (error.message, error.next_step):
             talk(f"ado: {line}")
     return int(error.exit_code)
 
