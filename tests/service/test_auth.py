@@ -22,7 +22,7 @@ READ = {
 }  # fmt: skip
 READ_VALUES = {"tasks.kvGet", "tasks.kvList"}
 WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}
-RUN_TASKS = {"tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove"}
+RUN_TASKS = {"tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove", "tasks.input"}
 OPERATE = {"workers.drain", "workers.scale", "system.measure"}
 WORK = {
     "workers.register",
@@ -31,6 +31,7 @@ WORK = {
     "workers.append",
     "workers.finish",
     "workers.commands",
+    "workers.input",
 }
 READ_FILES = {"files.list", "files.read"}
 WRITE_FILES = {"files.begin", "files.write", "files.commit"}
@@ -43,7 +44,11 @@ MAY = {
     "operator": DEVELOP | OPERATE,
     "admin": DEVELOP | OPERATE | WORK | TOKENS | USERS,
     "worker": WORK | READ_FILES | WRITE_FILES,
-    "attempt": {"workers.append", "workers.finish"} | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES,
+    "attempt": {"workers.append", "workers.finish", "workers.input"}
+    | READ_VALUES
+    | WRITE_VALUES
+    | READ_FILES
+    | WRITE_FILES,
     "job": READ_VALUES | WRITE_VALUES,
 }
 PROCEDURES = registry().procedures
