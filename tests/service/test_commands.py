@@ -57,7 +57,8 @@ def test_retry_and_token_have_every_form(worker):
     ("command", "env", "code", "reason"),
     [
         (["tasks", "show", "task-99"], {}, 127, "no_such_task"),
-        (["tasks", "list", "--status", "nonsense"], {}, 2, "invalid_input"),
+        (["tasks", "list", "--status", "nonsense"], {}, 2, "usage"),
+        (["run", "--remote", "--agent", "shell", "--workers", "0", "x"], {}, 2, "invalid_input"),
         (["tasks", "list"], {"ADO_TOKEN": "nonsense"}, 126, "token_invalid"),
         (["tasks", "list"], {"ADO_URL": "http://127.0.0.1:9"}, 125, "unreachable"),
         (["retry", "task-1"], {}, 1, "nothing_to_retry"),
