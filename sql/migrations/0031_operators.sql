@@ -39,7 +39,7 @@ comment on column ado.metric_totals.count is 'How many notes were added.';
 comment on column ado.metric_totals.amount is 'The sum of their amounts.';
 
 create function ado.metric_bucket(seconds double precision) returns double precision
-    language sql immutable set search_path = pg_catalog as $$
+    language sql immutable set search_path = pg_catalog, pg_temp as $$
     select coalesce(min(b), 'infinity')
     from unnest(array[0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400]::double precision[]) b where seconds <= b
 $$;
@@ -50,7 +50,7 @@ comment on function ado.metric_bucket(double precision) is 'The upper bound of t
 create function ado.lock_blockers(waits_seconds double precision)
     returns table (pid integer, role text, application text, state text, transaction_at timestamptz, blocked bigint,
                    waiting_since timestamptz)
-    language sql stable security definer set search_path = pg_catalog as $$
+    language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     with waiting as materialized (
         select l.pid, min(l.waitstart) as since
         from pg_locks l join pg_stat_activity a on a.pid = l.pid
