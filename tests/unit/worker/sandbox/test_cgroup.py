@@ -25,7 +25,7 @@ def test_the_end_of_a_group_kills_whatever_was_started_in_it(group):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"started\n"
         directory = Path(group.prefix[-1]).parent
-        assert len((directory / "cgroup.procs").read_text().split()) >= 3
+        until(lambda: len((directory / "cgroup.procs").read_text().split()) >= 3, "the shells and what they start")
         process.kill()
         process.wait()
         left = [int(pid) for pid in (directory / "cgroup.procs").read_text().split()]
