@@ -29,7 +29,7 @@ class Scale:
     limit: float
 
 
-SHORT = Scale(9, 30, 0.4, {"ADO_AWAY_SECONDS": "2"}, 100)
+SHORT = Scale(9, 30, 0.4, {"ADO_AWAY_SECONDS": "1.3"}, 100)  # a third of the lease, as the defaults are
 MINUTE = Scale(60, 90, 1, DEFAULTS, 400)
 TWO_MINUTES = Scale(120, 150, 1, DEFAULTS, 500)
 
