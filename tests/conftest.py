@@ -14,32 +14,35 @@ from support.postgres import (
     execute,
     fast_directory,
     load_schema,
-    own_server,
     remove,
     start_server,
     system_bindirs,
 )
 from support.program import Cluster
 from support.sandboxes import works
+from support.session import Part, Session, end_at_sigterm
 
 from worker.sandbox.cgroup import delegated
 
 _numbers = itertools.count()
+_SESSION = pytest.StashKey[Session | Part]()
 
 
 def pytest_configure(config):
     os.environ["_ADO_COMMAND"] = "ado"  # python -m cli then speaks of itself as what is installed does
     os.environ.setdefault("ADO_SANDBOX", "none")  # jobs and tests speak to each other by files and pids
-    if own_server() and not config.option.collectonly:
-        server, directory, dsn = start_server()
-        os.environ["ADO_TEST_DSN"] = dsn
+    end_at_sigterm()
+    if hasattr(config, "workerinput"):
+        config.stash[_SESSION] = Part(config.workerinput["postgres"])
+    else:
+        config.stash[_SESSION] = session = Session()
+        config.add_cleanup(session.close)
 
-        def stop():
-            server.stop()
-            remove(directory)
-            os.environ.pop("ADO_TEST_DSN", None)
 
-        config.add_cleanup(stop)
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tell a process of xdist where to ask for Postgres."""
+    node.workerinput["postgres"] = node.config.stash[_SESSION].serve()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -63,8 +66,9 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 @pytest.fixture(scope="session")
-def pg_server():
-    return described(os.environ["ADO_TEST_DSN"])
+def pg_server(pytestconfig):
+    """The server of this run, which starts now; or the one that ADO_TEST_DSN names."""
+    return described(os.environ.get("ADO_TEST_DSN") or pytestconfig.stash[_SESSION].postgres.dsn())
 
 
 pg_template = factories.postgresql_noproc(depends_on="pg_server", dbname=f"ado_{os.getpid()}_", load=[load_schema])

@@ -13,12 +13,16 @@ from psycopg.conninfo import conninfo_to_dict
 from db.embedded import Server
 from db.migrate import migrate
 
+DIRECTORY = "ADO_TEST_DIRECTORY"
+"""The variable that names the directory of this run, in which all others are."""
+
 
 def fast_directory() -> Path:
     """Return a new directory, in memory where there is room; other users may enter it."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
-    directory = Path(tempfile.mkdtemp(prefix="ado-test-", dir=memory if roomy else None))
+    within = os.environ.get(DIRECTORY) or (memory if roomy else None)
+    directory = Path(tempfile.mkdtemp(prefix="ado-test-", dir=within))
     directory.chmod(0o755)
     return directory
 
@@ -90,8 +94,3 @@ def execute(dsn: str, statement: str) -> None:
     """Run a statement outside of any transaction."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(statement.encode())
-
-
-def own_server() -> bool:
-    """Whether the session starts its own server."""
-    return not os.environ.get("ADO_TEST_DSN")

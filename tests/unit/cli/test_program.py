@@ -123,23 +123,6 @@ def test_a_token_that_makes_no_sense_is_a_usage_error(alone, arguments):
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 2)
 
 
-@pytest.mark.parametrize(
-    ("command", "dsn", "message"),
-    [
-        (["token", "list"], "nonsense", "the DSN cannot be read"),
-        (["db", "check"], "nonsense", "the DSN cannot be read"),
-        (["token", "create", "--role", "admin"], "postgresql:///x?host=/nowhere", "cannot connect to the database"),
-        (["token", "list"], None, "the database is at migration 0"),
-        (["token", "revoke", "tok-1"], None, "the database is at migration 0"),
-    ],
-)
-def test_a_database_that_cannot_be_used_is_two_lines(alone, empty_dsn, command, dsn, message):
-    done = ado(*command, "--dsn", dsn or empty_dsn, **alone)
-    assert done.returncode == 125
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 2
-
-
 @pytest.mark.parametrize("dash", [["-F", "-"], ["--file", "-"], ["--file=-"], ["-"]])
 def test_a_dash_reads_the_prompt_from_stdin(alone, dash):
     done = ado("run", *dash, "--agent", "shell", stdin="echo from stdin", **alone)

@@ -1,11 +1,9 @@
 """The containers of a team: a file that holds together, made of the images and settings that there are."""
 
 import re
-import shutil
 import subprocess
 from ipaddress import ip_address, ip_network
 
-import psycopg
 import pytest
 import yaml
 from support.balancer import EXAMPLES, REPLICAS
@@ -87,29 +85,6 @@ def test_the_password_becomes_part_of_the_dsn(tmp_path, name, role):
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     done = subprocess.run([*words, *service["command"]], env=env, capture_output=True, text=True, check=True)
     assert done.stdout == f"postgresql://{role}:0123abcd@postgres/ado {' '.join(service['command'])}\n"
-
-
-def test_postgres_gets_the_roles_of_the_run_book(tmp_path, empty_dsn):
-    if shutil.which("psql") is None:
-        pytest.skip("there is no psql: apt install postgresql-client")
-    (tmp_path / "app-password").write_text("it's 1\n")
-    text = (DEPLOY / "postgres" / "roles.sh").read_text()
-    for role in ("ado_app", "ado_api", "ado_readonly"):  # other tests of this server have roles of these names
-        text = re.sub(rf"\b{role}\b", f"compose_{role}", text)
-    script = text.replace("/run/secrets", str(tmp_path))
-    with psycopg.connect(empty_dsn, autocommit=True) as connection:
-        info = connection.info
-        env = {"PATH": "/usr/bin:/bin", "PGHOST": info.host, "PGPORT": str(info.port), "PGPASSWORD": info.password}
-        env |= {"POSTGRES_USER": info.user, "POSTGRES_DB": info.dbname}
-        subprocess.run(["sh", "-c", script], env=env, check=True, timeout=60)
-        try:
-            found = connection.execute(
-                "select rolcanlogin, rolconfig, pg_has_role(oid, 'compose_ado_api', 'member')"
-                " from pg_roles where rolname = 'compose_ado_app'"
-            ).fetchall()
-        finally:
-            connection.execute("drop role compose_ado_app, compose_ado_api, compose_ado_readonly")
-    assert found == [(True, ["log_parameter_max_length=0"], True)]
 
 
 def test_what_runs_for_good_is_restarted_limited_and_looked_after():
