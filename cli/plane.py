@@ -26,6 +26,7 @@ from cli import exits
 from cli.errors import CliError
 from cli.home import ensure_home, environment, home
 from cli.plane_options import PlaneOptions
+from cli.starting import StepRow, forget_step, read_step
 
 LOCK, STARTER, STATE, LOG = "plane.lock", "plane.start", "plane.json", "plane.log"
 _READY_SECONDS = 300.0  # only a machine that is overloaded takes long; a start that failed is noticed at once
@@ -151,6 +152,20 @@ def _starting(announce: Callable[[str], None]) -> Iterator[Plane | None]:
         yield found
         return
     end = time.monotonic() + _READY_SECONDS
+    with StepRow() as row:
+        lock = _lock_start(announce, row, end)
+        try:
+            while running() and find() is None and time.monotonic() < end:
+                row.show(read_step(home()))
+                time.sleep(0.05)  # one was started in the foreground and is on its way up
+            row.clear()
+            yield find()
+        finally:
+            os.close(lock)
+
+
+def _lock_start(announce: Callable[[str], None], row: StepRow, end: float) -> int:
+    """Wait until no other command starts a control plane, and return the descriptor of the lock. Raises CliError."""
     waited = False
     while (lock := try_lock(home() / STARTER)) is None:
         if not waited:
@@ -158,17 +173,14 @@ def _starting(announce: Callable[[str], None]) -> Iterator[Plane | None]:
             waited = True
         if time.monotonic() > end:
             raise _not_ready()
+        row.show(read_step(home()))
         time.sleep(0.05)
-    try:
-        while running() and find() is None and time.monotonic() < end:
-            time.sleep(0.05)  # one was started in the foreground and is on its way up
-        yield find()
-    finally:
-        os.close(lock)
+    return lock
 
 
 def _start(options: PlaneOptions) -> Plane:
     log = home() / LOG
+    forget_step(home())  # of one that was killed
     command = module("cli", "up", "--foreground", *options.arguments())
     with os.fdopen(open_log(log), "ab") as output:
         began = output.tell()
@@ -182,14 +194,16 @@ def _start(options: PlaneOptions) -> Plane:
             env={**environment(), "_ADO_COMMAND": "ado"},  # whoever shows what it says knows what was typed
         )
     end = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < end:
-        if (found := find()) is not None and found.pid == process.pid:
-            return found
-        if process.poll() is not None:
-            with log.open("rb") as text:
-                text.seek(began)
-                raise _failed(text.read().decode(errors="replace"))
-        time.sleep(0.02)
+    with StepRow() as row:
+        while time.monotonic() < end:
+            if (found := find()) is not None and found.pid == process.pid:
+                return found
+            if process.poll() is not None:
+                with log.open("rb") as text:
+                    text.seek(began)
+                    raise _failed(text.read().decode(errors="replace"))
+            row.show(read_step(home()))
+            time.sleep(0.02)
     raise _not_ready()
 
 

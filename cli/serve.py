@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from cli.extras import need
 from cli.home import ensure_home, environment
 from cli.output import Form, talk, write_one
 from cli.plane_options import DEFAULT_REPLICAS, DEFAULT_WORKERS, PlaneOptions
+from cli.starting import StepRow, forget_step, write_step
 from cli.system_errors import refused
 from cli.work import work
 
@@ -96,13 +98,32 @@ def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
         options.max_workers or DEFAULT_WORKERS, os.environ.get("ADO_DSN", ""),
     )  # fmt: skip
     try:
-        ControlPlane(settings).run(stopping, lambda urls: talk(f"ado: ready at {', '.join(urls)}"))
+        with StepRow() as row:
+            ControlPlane(settings, _tell(home, row)).run(stopping, lambda urls: _say_ready(home, row, urls))
     except DatabaseError as error:
         fail(error)
     except OSError as error:
         listening = error.filename is None and error.errno in _OF_LISTENING
         raise (_cannot_listen(options.port, error) if listening else refused(error)) from error
+    finally:
+        forget_step(home)
     return exits.SUCCESS
+
+
+def _tell(home: Path, row: StepRow) -> Callable[[str], None]:
+    """Return what tells the steps of the start: to the commands that wait for it, and to who started it here."""
+
+    def tell(step: str) -> None:
+        write_step(home, step)
+        row.show(step)
+
+    return tell
+
+
+def _say_ready(home: Path, row: StepRow, urls: list[str]) -> None:
+    forget_step(home)
+    row.clear()
+    talk(f"ado: ready at {', '.join(urls)}")
 
 
 def _cannot_listen(port: int | None, error: OSError) -> CliError:

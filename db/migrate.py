@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -102,16 +102,22 @@ def known() -> int:
     return len(migrations())
 
 
-def migrate(dsn: str) -> list[int]:
+def _nobody(_number: int, _last: int) -> None:
+    """Tell nobody."""
+
+
+def migrate(dsn: str, tell: Callable[[int, int], None] = _nobody) -> list[int]:
     """Bring the database to this release's schema and return the numbers that were applied.
 
-    Raises MigrationFailed, SchemaMismatch (the database is newer) or DatabaseUnavailable.
+    ``tell`` is told the number of each before it is applied, and that of the last one. Raises MigrationFailed,
+    SchemaMismatch (the database is newer) or DatabaseUnavailable.
     """
     done: list[int] = []
+    last = known()
     with connected(dsn, autocommit=True, prepare_threshold=None) as connection:
         with _locked(connection):
             connection.execute(_BOOTSTRAP)
-        while (number := _apply_next(connection)) is not None:
+        while (number := _apply_next(connection, lambda number: tell(number, last))) is not None:
             done.append(number)
     return done
 
@@ -125,12 +131,13 @@ def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
         yield
 
 
-def _apply_next(connection: psycopg.Connection[Any]) -> int | None:
+def _apply_next(connection: psycopg.Connection[Any], tell: Callable[[int], None]) -> int | None:
     """Apply the first missing migration and return its number; None when none is missing."""
     with _locked(connection):
         missing = _missing(dict(connection.execute("select number, checksum from ado.migrations").fetchall()))
         if missing is None:
             return None
+        tell(missing.number)
         connection.execute(f"set local lock_timeout = '{_LOCK_WAIT}'")
         try:
             connection.execute(missing.text.encode())

@@ -109,8 +109,10 @@ class Child:
 class ControlPlane:
     """The processes of one home."""
 
-    def __init__(self, settings: PlaneSettings) -> None:
+    def __init__(self, settings: PlaneSettings, tell: Callable[[str], None]) -> None:
+        """``tell`` is told each step of the start."""
         self._settings = settings
+        self._tell = tell
         self._server: Server | None = None
         self._children: list[Child] = []
         self._dsn = settings.dsn
@@ -141,8 +143,9 @@ class ControlPlane:
         home = self._settings.home
         if not self._dsn:
             self._server = Server(home / f"postgres-{major(find())}")
-            self._dsn = self._server.start()
-            migrate.migrate(self._dsn)
+            self._dsn = self._server.start(self._tell)
+            migrate.migrate(self._dsn, lambda number, last: self._tell(f"applying migration {number} of {last}"))
+        self._tell("starting the API and the spawner")
         token_file = home / "token"
         admin.ensure_token(self._dsn, token_file)
         lifeline, self._lifeline = os.pipe()

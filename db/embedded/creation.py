@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from db.embedded import binaries
@@ -35,15 +36,19 @@ _TUNABLE_FROM_17 = ("max_notify_queue_pages",)
 _CREATEROLE_IS_LIMITED = 16  # before this version CREATEROLE could grant itself pg_execute_server_program
 
 
-def create(data: Path, bindir: Path, who: binaries.Identity, *, log: Path, sync: bool) -> None:
-    """Create the data directory ``data``. Raises EmbeddedError."""
+def create(
+    data: Path, bindir: Path, who: binaries.Identity, *, log: Path, sync: bool, tell: Callable[[str], None]
+) -> None:
+    """Create the data directory ``data``, and tell each step. Raises EmbeddedError."""
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
     if who.switch():
         os.chown(new, who.uid, who.gid)
     try:
+        tell("creating the database")
         _run(_initdb(new, bindir, sync=sync), "", who, log)
+        tell("creating the database's roles")
         _run([str(bindir / "postgres"), "--single", "-D", str(new), "postgres"], _roles(bindir), who, log)
         new.rename(data)
     finally:

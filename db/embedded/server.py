@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,6 +47,10 @@ _WATCHDOG = (
     'exec 3<&0; "$@" 3<&- </dev/null & server=$!; (read _ <&3; kill -INT $server 2>/dev/null) & watch=$!; '
     'trap "" INT TERM HUP; wait $server; code=$?; kill $watch 2>/dev/null; exit $code'
 )
+
+
+def _nobody(_step: str) -> None:
+    """Tell nobody."""
 
 
 def _own_file(path: Path, mode: str) -> IO[Any]:
@@ -83,10 +87,13 @@ class Server:
         self.pid = 0
         """Process id of the postmaster while it runs."""
 
-    def start(self) -> str:
-        """Start the server, creating its data directory on first use; return its DSN. Raises EmbeddedError."""
+    def start(self, tell: Callable[[str], None] = _nobody) -> str:
+        """Start the server, creating its data directory on first use; return its DSN. Raises EmbeddedError.
+
+        ``tell`` is told each step.
+        """
         try:
-            return self._start()
+            return self._start(tell)
         except OSError as error:
             self._abandon()
             raise start_failed("the embedded Postgres cannot be started", str(error), str(self.log)) from error
@@ -94,7 +101,7 @@ class Server:
             self._abandon()
             raise
 
-    def _start(self) -> str:
+    def _start(self, tell: Callable[[str], None]) -> str:
         who = binaries.identity()
         self.data.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._check_reachable(who)
@@ -103,7 +110,8 @@ class Server:
             (self.data / stale).unlink(missing_ok=True)
         bindir = binaries.readable_by(who, self._bindir or binaries.find(), self.data.parent)
         if not (self.data / "PG_VERSION").exists():
-            create(self.data, bindir, who, log=self.log, sync=not self._fast)
+            create(self.data, bindir, who, log=self.log, sync=not self._fast, tell=tell)
+        tell("starting the database")
         self._socket_dir = self._choose_socket_dir(who)
         self._launch(bindir, who)
         self._await_ready()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.program import FAST, processes_with, until
+from support.screen import Terminal
 
 
 class Here:
@@ -71,6 +72,44 @@ def test_every_option_is_honoured_also_in_the_background(here):
     assert step.endswith("ado down && ado up --detach --replicas 2 --port 1 --max-workers 5")
     foreground = here.ado("up", "--max-workers", "5")
     assert (foreground.returncode, "--max-workers 3 (asked for 5)" in foreground.stderr) == (1, True)
+
+
+STEPS = [
+    "creating the database",
+    "creating the database's roles",
+    "starting the database",
+    "applying migration 1 of ",
+    "starting the API and the spawner",
+]
+
+
+@pytest.mark.parametrize("command", [["up", "--detach"], ["run", "--remote", "--agent", "shell", "true"]])
+def test_a_terminal_shows_the_steps_of_the_first_start_and_then_takes_them_away(here, command):
+    with Terminal(command, here.env, columns=100) as terminal:
+        assert terminal.end() == 0, terminal.text()
+        rows = [row.partition("\r")[0] for row in terminal.written.decode().split("\r\x1b[K")]
+    shown = [row.removeprefix("ado: ") for row in rows]
+    seen = [step for step in STEPS if any(row.startswith(step) for row in shown)]
+    assert seen == STEPS, rows
+    assert not any(step in terminal.text() for step in STEPS)
+    assert not (here.home / "plane.step").exists()
+
+
+def test_a_terminal_shows_the_steps_of_a_start_in_the_foreground(here):
+    with Terminal(["up"], here.env, columns=100) as terminal:
+        terminal.until("ado: ready at http://")
+        assert all(f"\x1b[Kado: {step}".encode() in terminal.written for step in STEPS)
+        assert not any(step in terminal.text() for step in STEPS)
+        here.ado("down")
+        assert terminal.end() == 0
+
+
+def test_without_a_terminal_the_first_start_is_one_line_and_no_steps(here):
+    done = here.ado("up", "--detach")
+    assert "\x1b" not in done.stderr
+    assert [line for line in done.stderr.splitlines() if "database" in line or "migration" in line] == [
+        "ado: the first start creates the database, which takes a few seconds"
+    ]
 
 
 @pytest.mark.parametrize("detach", [["--detach"], []])
