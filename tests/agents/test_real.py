@@ -10,6 +10,7 @@ from support.program import processes_with, until
 from worker.masking import MASK
 
 AGENTS = ("claude-code", "gemini-cli", "codex")
+LARGEST_PROMPT = 2**20
 pytestmark = [pytest.mark.timeout(400), pytest.mark.parametrize("agent", AGENTS)]
 
 
@@ -54,6 +55,16 @@ def test_an_answer_is_streamed_and_its_use_recorded(plane, models, agent):
     own = plane.ado("attach", task["taskId"], "--raw-events", check=0).stdout.splitlines()
     assert all(isinstance(json.loads(line), dict) for line in own if line.startswith(b"{"))
     assert sum(line.startswith(b"{") for line in own) == sum("raw" in event for event in found)
+
+
+def test_a_prompt_of_a_mebibyte_reaches_the_model_whole(plane, models, agent, tmp_path):
+    """No argument of a program may have more than 128 KiB, and the largest prompt is eight times that."""
+    prompt = "".join(f"word {number} " for number in range(100_000))[: LARGEST_PROMPT - 1] + "."
+    (tmp_path / "prompt").write_text(prompt)
+    *words, _ = command(models, agent, "text", "--no-repo", "--file", str(tmp_path / "prompt"))
+    done = plane.ado(*words, timeout=300, check=0)
+    assert b"Stub final answer. users=" in done.stdout
+    assert any(prompt.encode() in asked for asked in models.asked), [len(asked) for asked in models.asked]
 
 
 @pytest.fixture

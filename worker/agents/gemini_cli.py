@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
@@ -39,6 +40,13 @@ _QUIET = {
     "TERM": "xterm-256color",
     "COLORTERM": "truecolor",
 }
+_WAIT_FOR_PIPES = (
+    "for (const stream of [process.stdout, process.stderr]) stream._handle?.setBlocking?.(true);"
+    "const others = process.env.NODE_OPTIONS.replace(/ ?--import=data:\\S*$/, '');"
+    "if (others) process.env.NODE_OPTIONS = others; else delete process.env.NODE_OPTIONS;"
+)
+"""gemini tells its prompt before its answer, and ends without waiting until the pipe has taken what it said: of more
+than some 100 KiB the end would be lost. So each write waits. The programs that gemini starts are not concerned."""
 _EDITS = ("write_file", "replace")
 _ALL = (*_EDITS, "run_shell_command", "web_fetch", "google_web_search", "save_memory", "write_todos")
 """Tools that need leave; in a directory that is not trusted gemini takes no approval mode, but a list of tools."""
@@ -68,7 +76,8 @@ class GeminiCli:
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
         argv += model_option(run, "--model")
         if run.local:
-            return Launch([*argv, "--approval-mode", "auto_edit"], {"GEMINI_CLI_NO_RELAUNCH": "true"}, run.prompt)
+            env = {"GEMINI_CLI_NO_RELAUNCH": "true", **_node_options(run)}
+            return Launch([*argv, "--approval-mode", "auto_edit"], env, run.prompt)
         home = run.home / ".gemini"
         home.mkdir(mode=0o700, exist_ok=True)
         settings = {**_SETTINGS, "security": {**_SETTINGS["security"], "auth": {"selectedType": _sign_in(run)}}}
@@ -81,7 +90,7 @@ class GeminiCli:
             (home / "GEMINI.md").write_bytes(b"\n\n".join(texts))
         (home / "settings.json").write_text(json.dumps(settings), "utf-8")
         trust = {"GEMINI_CLI_TRUST_WORKSPACE": "true" if run.trust_project else "false"}
-        return Launch(argv, {**_QUIET, **trust}, run.prompt)
+        return Launch(argv, {**_QUIET, **trust, **_node_options(run)}, run.prompt)
 
     def reader(self, run: Run) -> GeminiReader:
         """Return a reader of its lines."""
@@ -97,6 +106,11 @@ class GeminiCli:
             return []
         roots = sorted(home.glob(".gemini/tmp/*/.project_root"))
         return [*chats, *roots, *(file for file in [home / ".gemini/projects.json"] if file.exists())]
+
+
+def _node_options(run: Run) -> dict[str, str]:
+    own = f"--import=data:text/javascript,{quote(_WAIT_FOR_PIPES)}"
+    return {"NODE_OPTIONS": f"{run.env.get('NODE_OPTIONS', '')} {own}".lstrip()}
 
 
 def _sign_in(run: Run) -> str:
