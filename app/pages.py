@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from app import metrics
 from app.auth import READ
-from app.reasons import REFUSALS
+from app.reasons import OF_THE_WIRE, REFUSALS
 from app.rpc import envelope
 from app.rpc.caller import open_caller
 from app.rpc.calls import error_shape
@@ -45,7 +45,7 @@ def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
     @get("/trpc/ado.d.ts")
     async def types(request: Request[Any, Any, Any]) -> Response[str]:
         replica = await check(request)
-        text = declaration(replica.registry, metadata.version("ado"), REFUSALS)
+        text = declaration(replica.registry, metadata.version("ado"), (*REFUSALS, *OF_THE_WIRE))
         return Response(text, media_type="text/plain; charset=utf-8")
 
     return [prometheus, types]

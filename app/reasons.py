@@ -1,14 +1,14 @@
 """The closed list of reasons: why a task or job ended as it did, and why a call was refused.
 
 ``JOB_REASONS`` stand in tasks, jobs and events. ``POD_REASONS``, each with its next step, are those of a job's pod and
-stand in the same places. ``REFUSALS`` maps each reason of an error to its tRPC code and the next step.
+stand in the same places. ``REFUSALS`` maps each reason of a procedure's error to its tRPC code and the next step.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from app.rpc.errors import ProcedureError
+from app.rpc.errors import CODES, WIRE_REASONS, ProcedureError
 from app.rpc.words import words
 
 JOB_REASONS: dict[str, str] = {
@@ -143,6 +143,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
     ),
     "draining": ("SERVICE_UNAVAILABLE", "connect again: another replica answers"),
 }
+
+
+OF_THE_WIRE = (*WIRE_REASONS, *(code.lower() for code in CODES))
+"""Reasons that the wire itself gives; the code stands for an error that has no other."""
 
 
 def refusal(reason: str, message: str, **data: Any) -> ProcedureError:

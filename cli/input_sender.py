@@ -2,7 +2,8 @@
 
 A thread reads stdin, because a read that blocks ends with the process alone, and sends what it has by calls that the
 server holds back while the job is slow: so no more than a chunk is in memory. Bytes are numbered by their offset, so a
-call whose answer was lost is sent again, to whatever replica is there. A job that ends first ends the sending.
+call whose answer was lost is sent again, to whatever replica is there; one that a replica of an older release does not
+know is sent to another replica, as long as an upgrade may take. A job that ends first ends the sending.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import select
 import threading
 
 from app.rpc.client import CallError, Unreachable
+from app.rpc.client_errors import NO_SUCH_PROCEDURE
+from app.rpc.client_older import Patience
 from cli import exits
 from cli.connection import http
 from cli.contexts import Server
@@ -36,6 +39,7 @@ class InputSender:
         self._task_id = task_id
         self._stopping = threading.Event()
         self._loop = asyncio.get_running_loop()
+        self._patience = Patience()
         self.complete = False
         """Whether the job has all of it, or wants no more."""
         self.refused: asyncio.Future[None] = self._loop.create_future()
@@ -58,6 +62,9 @@ class InputSender:
         except CallError as error:
             if error.reason in _CLOSED:
                 self.complete = True
+            elif error.reason == NO_SUCH_PROCEDURE:
+                step = f"upgrade every replica; the job waits for its stdin until then: ado cancel {self._task_id}"
+                self._refuse(CliError(error.message, step, exits.INFRASTRUCTURE, "stdin"))
             else:
                 self._refuse(translate(error))
         except OSError as error:
@@ -95,9 +102,12 @@ class InputSender:
             except Unreachable:
                 pass
             except CallError as error:
-                if error.code not in _PASSING:
+                if self._patience.allows(error):
+                    self._client.leave()
+                elif error.code not in _PASSING:
                     raise
             else:
+                self._patience.renew()
                 if acknowledged >= last:
                     return
                 view, offset = view[acknowledged - offset :], acknowledged

@@ -197,11 +197,11 @@ replica = App(name="api", help="Run one API replica, or print its types.", help_
 def types() -> int:
     """Print the TypeScript declaration that GET /trpc/ado.d.ts serves."""
     need("server")
-    from app.reasons import REFUSALS
+    from app.reasons import OF_THE_WIRE, REFUSALS
     from app.routers.table import registry
     from app.rpc.typescript import declaration
 
-    print(declaration(registry(), plane.version(), REFUSALS), end="")
+    print(declaration(registry(), plane.version(), (*REFUSALS, *OF_THE_WIRE)), end="")
     return exits.SUCCESS
 
 

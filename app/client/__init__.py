@@ -17,6 +17,7 @@ from app.client.errors import (
     AdoError,
     Conflict,
     Forbidden,
+    InputClosed,
     InvalidAnswer,
     InvalidInput,
     NotConfigured,
@@ -60,6 +61,7 @@ from app.client.events import (
     TruncatedEvent,
     UnknownEvent,
 )
+from app.client.input import AsyncSource, Source
 from app.client.models import (
     AttemptRef,
     Job,
@@ -96,6 +98,7 @@ __all__ = [
     "AgentToolStart",
     "AgentUsage",
     "AsyncAdo",
+    "AsyncSource",
     "AttemptRef",
     "CancelRequestedEvent",
     "CancelledEvent",
@@ -107,6 +110,7 @@ __all__ = [
     "FailedEvent",
     "FinishedEvent",
     "Forbidden",
+    "InputClosed",
     "InputLostEvent",
     "InvalidAnswer",
     "InvalidInput",
@@ -126,6 +130,7 @@ __all__ = [
     "Result",
     "RetriedEvent",
     "Scale",
+    "Source",
     "Spawner",
     "StartedEvent",
     "State",

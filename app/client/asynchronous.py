@@ -18,8 +18,9 @@ import msgspec
 
 from app.client import models
 from app.client.configuration import server
-from app.client.errors import CHECK_URL, UNREACHABLE, InvalidAnswer, Unreachable, WaitTimedOut, translated
+from app.client.errors import CHECK_URL, UNREACHABLE, InvalidAnswer, Unavailable, Unreachable, WaitTimedOut, translated
 from app.client.events import Event, OutputEvent, event_of
+from app.client.input import AsyncSource, Sending, async_pieces, check
 from app.rpc.client import ABSENT, Client, State
 from app.rpc.client_tls import Trust
 
@@ -44,7 +45,7 @@ class AsyncAdo:
         timeout: float = 30.0,
         on_state: Callable[[State], None] | None = None,
     ) -> None:
-        chosen = server(url, token, ca)
+        self._server = chosen = server(url, token, ca)
         self._timeout = timeout
         self._on_state = on_state
         self._state = State("lost", chosen.urls[0], "not connected yet")
@@ -85,12 +86,14 @@ class AsyncAdo:
         on_failure: Literal["continue", "fail_fast"] | None = None,
         agent_args: Any = None,
         trust_project: bool | None = None,
+        stdin: bool | None = None,
         idempotency_key: str | None = None,
     ) -> models.Task:
         """Queue a task; the agent is ``shell`` unless named.
 
         The call is repeated until it is answered and still makes one task: without ``idempotency_key`` it has a key of
         its own. Give one to make the same task once over several runs of a program; other input under it is a Conflict.
+        With ``stdin`` each job reads what ``send_input`` sends.
         """
         members = {
             "prompt": prompt,
@@ -110,9 +113,43 @@ class AsyncAdo:
             "onFailure": on_failure,
             "agentArgs": agent_args,
             "trustProject": trust_project,
+            "stdin": stdin,
             "idempotencyKey": idempotency_key or uuid.uuid4().hex,
         }
-        return await self._mutate(models.Task, "tasks.create", members, resend=True)
+        task = await self._mutate(models.Task, "tasks.create", members, resend=True)
+        if stdin and not task.stdin:
+            await self.cancel_task(task.task_id, reason="nobody can feed it")
+            message = f"the server is of an older release, which hands on no stdin; {task.task_id} was cancelled"
+            raise Unavailable(message, code="SERVICE_UNAVAILABLE", hint="try again once all replicas are upgraded")
+        return task
+
+    async def send_input(
+        self, task_id: str, source: AsyncSource, *, job: int = 0, offset: int = 0, end: bool = True
+    ) -> int:
+        """Send a job of a task with ``stdin`` what it reads there, each byte once; return how many bytes it has now.
+
+        ``source`` is bytes, a file opened for bytes, or an iterable of pieces, asynchronous or not; it is read as fast
+        as the job reads. ``offset`` is how many bytes went before it: what has come already is not sent twice. Unless
+        ``end`` is false, the job's input ends with it. It waits as long as no server answers, once one has. Raises
+        InputClosed when the job ends before it was sent everything.
+        """
+        async with self.sending(task_id, job, offset) as sending, aclosing(async_pieces(source)) as found:
+            async for piece in found:
+                await sending.put(piece)
+            return await sending.finish(end=end)
+
+    def sending(self, task_id: str, job: int, offset: int) -> Sending:
+        """Return what ``send_input`` sends through, on a connection of its own."""
+        chosen = self._server
+        client = Client(
+            chosen.urls, chosen.token, trust=Trust(chosen.ca), first_contact_seconds=self._timeout, check=check
+        )
+        return Sending(client, task_id, job, offset)
+
+    async def input_received(self, task_id: str, *, job: int = 0) -> int:
+        """Return how many bytes of a job's input have come: where a program that starts anew goes on."""
+        members = {"taskId": task_id, "job": job, "offset": 0}
+        return (await self._mutate(models.Received, "tasks.input", members, resend=True)).acknowledged
 
     async def get_task(self, task_id: str, *, job: int | None = None) -> models.Task:
         """Return a task with its jobs; with ``job`` it has the result of this job alone, however large."""

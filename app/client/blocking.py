@@ -16,6 +16,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 from app.client.asynchronous import AsyncAdo, Stream
 from app.client.errors import UNREACHABLE, Unreachable
 from app.client.events import Event, OutputEvent
+from app.client.input import Source, pieces
 from app.rpc.client import State
 
 P = ParamSpec("P")
@@ -82,6 +83,7 @@ class Ado:
     retry_task = _blocking(AsyncAdo.retry_task)
     update_task = _blocking(AsyncAdo.update_task)
     remove_task = _blocking(AsyncAdo.remove_task)
+    input_received = _blocking(AsyncAdo.input_received)
     wait = _blocking(AsyncAdo.wait)
     logs = _blocking(AsyncAdo.logs)
     kv_get = _blocking(AsyncAdo.kv_get)
@@ -92,6 +94,18 @@ class Ado:
     workers_status = _blocking(AsyncAdo.workers_status)
     drain_worker = _blocking(AsyncAdo.drain_worker)
     scale_workers = _blocking(AsyncAdo.scale_workers)
+
+    def send_input(self, task_id: str, source: Source, *, job: int = 0, offset: int = 0, end: bool = True) -> int:
+        """Send a job its stdin; see ``AsyncAdo.send_input``. The source is read by the thread that calls."""
+        sending = self._client.sending(task_id, job, offset)
+        self._run(sending.__aenter__())
+        try:
+            for piece in pieces(source):
+                self._run(sending.put(piece))
+            return self._run(sending.finish(end=end))
+        finally:
+            if not self._loop.is_closed():
+                self._run(sending.__aexit__())
 
     def events(
         self,

@@ -65,6 +65,10 @@ class Conflict(Refused):
     """The state of things does not allow it, such as a stale version."""
 
 
+class InputClosed(Conflict):
+    """The job takes no more input: it has ended, its input has, or it never had one."""
+
+
 class Unavailable(Refused):
     """The server cannot serve now, because its database is away for example."""
 
@@ -79,6 +83,8 @@ _BY_CODE: dict[str, type[Refused]] = {
     "CONFLICT": Conflict,
     "SERVICE_UNAVAILABLE": Unavailable,
 }
+
+_BY_REASON: dict[str | None, type[Refused]] = {"input_closed": InputClosed}
 
 
 @contextmanager
@@ -95,6 +101,7 @@ def translated() -> Iterator[None]:
 
 
 def _refused(error: wire.CallError) -> Refused:
-    made = _BY_CODE.get(error.code, Refused)(error.message, code=error.code, reason=error.reason, hint=error.hint)
+    kind = _BY_REASON.get(error.reason) or _BY_CODE.get(error.code, Refused)
+    made = kind(error.message, code=error.code, reason=error.reason, hint=error.hint)
     made.data = error.data
     return made

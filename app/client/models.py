@@ -224,6 +224,12 @@ class Scale(Record, frozen=True, kw_only=True):
     capabilities: list[str]
 
 
+class Received(Record, frozen=True, kw_only=True):
+    """How many bytes of a job's input have come."""
+
+    acknowledged: int
+
+
 class Removed(Record, frozen=True, kw_only=True):
     """A task that is gone."""
 

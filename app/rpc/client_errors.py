@@ -7,6 +7,9 @@ from typing import Any
 
 import orjson
 
+NO_SUCH_PROCEDURE = "no_such_procedure"
+_UNKNOWN_PATH = (NO_SUCH_PROCEDURE, "not_found")  # the latter on a socket to an older release
+
 
 class CallError(Exception):
     """The server answered with an error; ``code`` is tRPC's, ``reason`` a stable word, ``hint`` the next step."""
@@ -24,7 +27,12 @@ class CallError(Exception):
         """Make one from the error on the wire."""
         shape = error if isinstance(error, dict) else {}
         data = shape.get("data")
-        return cls(str(shape.get("message", "the server sent an error")), data if isinstance(data, dict) else {})
+        data = data if isinstance(data, dict) else {}
+        if data.get("code") == "NOT_FOUND" and data.get("reason") in _UNKNOWN_PATH:
+            message = f"the server is of an older release, which has no {data.get('path', 'such procedure')}"
+            hint = "upgrade the server, or use a client of its release"  # a client knows the calls of its own release
+            return cls(message, {**data, "reason": NO_SUCH_PROCEDURE, "hint": hint})
+        return cls(str(shape.get("message", "the server sent an error")), data)
 
 
 def encode(value: Any) -> bytes:

@@ -56,6 +56,11 @@ class HttpClient:
             self._connection.close()
             self._connection = None
 
+    def leave(self) -> None:
+        """Go on at the next origin, because this server cannot do what is asked of it."""
+        self.close()
+        self._url = self._urls[(self._urls.index(self._url) + 1) % len(self._urls)]
+
     def _checked(self, path: str, value: Any) -> Any:
         try:
             self._check(path, value)
@@ -80,16 +85,12 @@ class HttpClient:
         try:
             return self._ask(method, target, body)
         except Unreachable:
-            self._leave()
+            self.leave()
             raise
         except CallError as error:
             if error.code in _CANNOT_ANSWER:
-                self._leave()
+                self.leave()
             raise
-
-    def _leave(self) -> None:
-        self.close()
-        self._url = self._urls[(self._urls.index(self._url) + 1) % len(self._urls)]
 
     def _ask(self, method: str, target: str, body: bytes | None) -> Any:
         status, text = self._exchange(method, target, body)

@@ -107,9 +107,13 @@ class Client:
         if token == self._token:
             return False
         self._token = token
+        self.leave()
+        return True
+
+    def leave(self) -> None:
+        """Go on at the next origin, because this server cannot do what is asked of it."""
         if self._socket is not None:
             self._socket.transport.abort()
-        return True
 
     async def query(self, path: str, input: Any = ABSENT) -> Any:
         """Carry out a query, again on the next connection if this one breaks. Raises CallError, Unreachable."""

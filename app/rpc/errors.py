@@ -24,6 +24,9 @@ CODES: dict[str, tuple[int, int]] = {
     "SERVICE_UNAVAILABLE": (-32603, 503),
 }
 
+WIRE_REASONS = ("no_such_procedure", "no_such_page", "foreign_origin", "internal")
+"""Reasons of errors that no procedure raises."""
+
 HINTS: dict[str, str] = {
     "METHOD_NOT_SUPPORTED": "call queries and subscriptions with GET, mutations with POST",
     "NOT_FOUND": "see GET /trpc/ado.d.ts for what there is",

@@ -18,7 +18,7 @@ from app.rpc.envelope import ABSENT
 from app.rpc.errors import ProcedureError
 from app.rpc.gate import Credentials, Gate, Limits
 from app.rpc.registry import Registry
-from app.rpc.requests import check_params
+from app.rpc.requests import check_params, no_json
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -169,9 +169,8 @@ def _inputs(text: bytes | str, batch: bool, count: int) -> dict[int, Any]:
         return {}
     try:
         value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        failure = ProcedureError("BAD_REQUEST", "the input is not JSON", reason="invalid_input")
-        return dict.fromkeys(range(count), failure)
+    except orjson.JSONDecodeError as error:
+        return dict.fromkeys(range(count), no_json(error))
     if not batch:
         return {0: value}
     if not isinstance(value, dict):

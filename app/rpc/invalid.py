@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
 from typing import Any, Final
@@ -13,23 +14,43 @@ from app.rpc.errors import ProcedureError
 
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _BOUND: Final = re.compile(r"Expected `(?P<type>\w+)`(?P<of> of length)? (?P<sign>[<>]=?) (?P<limit>[-\d.]+)")
+_KIND: Final = re.compile(r"Expected `(?P<types>[\w| ]+)`, got `(?P<given>\w+)`")
+_PATTERN: Final = re.compile(r"Expected `str` matching regex (?P<regex>'.*'|\".*\")")
 _CHOICE: Final = re.compile(r"Invalid enum value '?(.*?)'?", re.DOTALL)
 _STEP: Final = re.compile(r"\.?(\w+)|\[[^]]*\]")
 _SIGNS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_WORDS: Final = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "datetime": "a time",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "a list",
+}
+"""What msgspec calls a type of JSON, in words."""
+_TIME: Final = "Invalid RFC3339 encoded datetime"
 _LONGEST_VALUE: Final = 100
 
 
-def invalid_input(error: msgspec.ValidationError, input_type: Any) -> ProcedureError:
+def invalid_input(error: msgspec.ValidationError, input_type: Any, *, is_given: bool = True) -> ProcedureError:
     """Return the refusal of an input, which names the member where msgspec does: ``text - at `$.member` ``."""
     text, _, path = str(error).rpartition(" - at `$") if " - at `$" in str(error) else (str(error), "", "")
     field = path.rstrip("`").lstrip(".")
     hint = "correct the named field" if field else "send an object of the procedure's fields"
     if missing := _MISSING.fullmatch(text):
         field = f"{field}.{missing[1]}" if field else missing[1]
-        text, hint = "it is missing", "correct the named field"
+        text = "it is missing"
+        hint = "correct the named field" if is_given else "give the input: a query's in the URL, ?input=JSON"
     elif bound := _BOUND.fullmatch(text):
         what = "its length must be" if bound["of"] else "it must be"
         text = f"{what} {_SIGNS[bound['sign']]} {bound['limit'].removesuffix('.0')}"
+    elif kind := _KIND.fullmatch(text):
+        text = f"{'it' if field else 'the input'} must be {_in_words(kind['types'])}, not {_in_words(kind['given'])}"
+    elif pattern := _PATTERN.fullmatch(text):
+        text = f"it must match the regular expression {ast.literal_eval(pattern['regex'])}"
+    elif text == _TIME:
+        text = "it must be a time such as 2026-01-31T12:00:00Z"
     elif choice := _CHOICE.fullmatch(text):
         values = [str(value) for value in _choices(inspect.type_info(input_type), field)]
         value = choice[1][:_LONGEST_VALUE]
@@ -40,6 +61,12 @@ def invalid_input(error: msgspec.ValidationError, input_type: Any) -> ProcedureE
     return ProcedureError(
         "BAD_REQUEST", f"{field}: {text}" if field else text, reason="invalid_input", hint=hint, **more
     )
+
+
+def _in_words(types: str) -> str:
+    """Return JSON types in words; null, which counts as left out, is no wish."""
+    names = [name for name in types.split(" | ") if name != "null"] or ["null"]
+    return " or ".join(_WORDS.get(name, name) for name in names)
 
 
 def _choices(kind: inspect.Type, path: str) -> tuple[Any, ...]:

@@ -49,7 +49,7 @@ class Procedure:
             members = {} if value is None else without_nulls(value, self.input_type)
             return (msgspec.convert(members, self.input_type, strict=True),)
         except msgspec.ValidationError as error:
-            raise invalid_input(error, self.input_type) from None
+            raise invalid_input(error, self.input_type, is_given=value is not None) from None
 
 
 def _declare(kind: Kind, access: str) -> Callable[[F], F]:

@@ -28,11 +28,14 @@ class Registry:
         """Return the procedure. Raises NOT_FOUND, with the nearest path as the hint."""
         procedure = self.procedures.get(path)
         if procedure is None:
-            near = difflib.get_close_matches(path[:100], self.procedures, 1)
-            raise ProcedureError(
-                "NOT_FOUND",
-                f'No procedure found on path "{path[:200]}"',
-                reason="no_such_procedure",
-                hint=f"did you mean {near[0]}?" if near else "see GET /trpc/ado.d.ts for what there is",
-            )
+            raise self.unknown(path, f'No procedure found on path "{path[:200]}"')
         return procedure
+
+    def unknown(self, path: str, message: str) -> ProcedureError:
+        """Make the error for a path on which there is nothing."""
+        if path in self.procedures:
+            hint = f"{path} is a {self.procedures[path].kind}"
+            return ProcedureError("NOT_FOUND", message, reason="no_such_procedure", hint=hint)
+        near = difflib.get_close_matches(path[:100], self.procedures, 1)
+        hint = f"did you mean {near[0]}?" if near else "see GET /trpc/ado.d.ts for what there is"
+        return ProcedureError("NOT_FOUND", message, reason="no_such_procedure", hint=hint)

@@ -36,8 +36,13 @@ class Request:
             return ABSENT
         try:
             return orjson.loads(self.raw_input)
-        except orjson.JSONDecodeError:
-            return ProcedureError("BAD_REQUEST", "the input is not JSON", reason="invalid_input")
+        except orjson.JSONDecodeError as error:
+            return no_json(error)
+
+
+def no_json(error: orjson.JSONDecodeError) -> ProcedureError:
+    """Make the error for an input that cannot be read."""
+    return ProcedureError("BAD_REQUEST", f"the input is not JSON: {error}", reason="invalid_input")
 
 
 def _bad(message: str) -> ProcedureError:

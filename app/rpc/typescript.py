@@ -34,7 +34,23 @@ export type Refusal = {refusals};
 
 /** Errors carry a stable reason and the next step beside tRPC's own members. */
 export type ErrorShape = TRPCDefaultErrorShape & {{
-  data: {{ reason?: Refusal; hint?: string; field?: string; limit?: number; version?: number; expected?: number }};
+  data: {{
+    reason?: Refusal;
+    hint?: string;
+    /** The member of the input that is wrong. */
+    field?: string;
+    limit?: number;
+    /** With `version_conflict`: the current one. */
+    version?: number;
+    /** With `batch_gap` and `input_gap`: where to go on. */
+    expected?: number;
+    /** With `cursor_ahead`: the last event that there is. */
+    lastSeq?: number;
+    /** With `token_in_use`: when to try again. */
+    retrySeconds?: number;
+    /** With `internal`: what the server's log has it under. */
+    requestId?: string;
+  }};
 }};
 
 """

@@ -204,7 +204,8 @@ class Socket:
             return ProcedureError("TOO_MANY_REQUESTS", "too many calls are in flight", reason="limit_exceeded")
         procedure = self._registry.procedures.get(request.path)
         if procedure is None or procedure.kind != request.method:
-            return ProcedureError("NOT_FOUND", f'No "{request.method}"-procedure on path "{request.path[:200]}"')
+            message = f'No "{request.method}"-procedure on path "{request.path[:200]}"'
+            return self._registry.unknown(request.path, message)
         return None
 
     def _refused_subscription(self, request: Request) -> ProcedureError | None:

@@ -1,5 +1,8 @@
 """The Python client against two replicas: its documentation's programs, streams over a killed replica, errors."""
 
+import asyncio
+import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +18,7 @@ import pytest
 from support.link import DOWN, Link
 from support.postgres import fast_directory, remove
 from support.program import Cluster, until
+from support.proxy import Proxy
 
 import app.client
 from app.client import (
@@ -23,6 +27,7 @@ from app.client import (
     AsyncAdo,
     Conflict,
     Forbidden,
+    InputClosed,
     InvalidInput,
     NotConfigured,
     NotFound,
@@ -76,13 +81,15 @@ def test_every_example_of_the_readme_the_guide_and_the_docstring_runs(cluster):
         for program in [OF_DOCSTRING, *EXAMPLES]
     ]  # fmt: skip
     ended = [(*process.communicate(timeout=100), process.returncode) for process in running]
-    assert [(error, code) for _, error, code in ended] == [("", 0)] * 6
-    short, first, blocking, asynchronous, resumed, errors = (text for text, _, _ in ended)
+    assert [(error, code) for _, error, code in ended] == [("", 0)] * 8
+    short, first, blocking, asynchronous, resumed, fed, fed_again, errors = (text for text, _, _ in ended)
     assert short == "succeeded b'hello\\n'\n"
     assert first == "hello from a worker\nsucceeded\n"
     assert sorted(blocking.splitlines()) == ["[0] hello from job 0", "[1] hello from job 1", "succeeded [0, 0]"]
     assert asynchronous == "hello\nsucceeded None\n"
     assert resumed.splitlines()[-1].endswith(" succeeded")
+    assert fed == "succeeded 100\n"
+    assert fed_again == "2000000\n"
     assert [line.split()[0] for line in errors.splitlines()] == ["no_such_task", "version_conflict"]
 
 
@@ -155,6 +162,52 @@ def test_a_change_whose_answer_is_lost_is_sent_again_and_made_once(replicas, cli
                 changing.result(60)
     assert len(client.list_tasks(search="cut off").items) == 1
     assert client.kv_get(task.task_id, "a").version == 1
+
+
+async def test_input_arrives_once_when_connections_are_cut_and_a_replica_is_killed(cluster, tmp_path):
+    """A client and a worker behind connections that are reset again and again, and a replica that dies."""
+    data = os.urandom(8_000_000)
+    (tmp_path / "data").write_bytes(data)
+    some, go = cluster.home / "some", cluster.home / "go"
+    script = f"(head -c 2000000; touch {some}; until test -e {go}; do sleep 0.05; done; cat) | sha256sum"
+    with Proxy(cluster.urls) as proxy, (tmp_path / "data").open("rb") as source:
+        cluster.add_worker("w1", url=proxy.url)
+        async with AsyncAdo(proxy.url, cluster.token) as ado:
+            task = await ado.create_task(script, agent="shell", stdin=True)
+            sending = asyncio.create_task(ado.send_input(task.task_id, source))
+            await asyncio.to_thread(until, some.exists, "some of the input", 60)
+            cluster.replicas[0].kill()
+            go.touch()
+            assert await sending == len(data)
+            assert (await ado.wait(task.task_id)).status == "succeeded"
+            assert (await ado.logs(task.task_id)).split()[0] == hashlib.sha256(data).hexdigest().encode()
+
+
+def test_a_program_that_starts_anew_goes_on_with_the_input_where_it_was(cluster, ado):
+    cluster.add_worker("w1", "--slots", "2")
+    task = ado.create_task("cat", agent="shell", stdin=True)
+    assert ado.send_input(task.task_id, b"abc", end=False) == 3
+    assert ado.input_received(task.task_id) == 3
+    with pytest.raises(Conflict) as raised:
+        ado.send_input(task.task_id, b"x", offset=5)
+    assert (raised.value.reason, raised.value.data["expected"]) == ("input_gap", 3)
+    assert ado.send_input(task.task_id, (piece for piece in (b"bcd", b"ef")), offset=1) == 6
+    assert (ado.wait(task.task_id).status, ado.logs(task.task_id)) == ("succeeded", b"abcdef")
+    with pytest.raises(InputClosed) as raised:
+        ado.send_input(task.task_id, b"x", offset=6)
+    assert raised.value.hint
+
+
+def test_every_job_of_a_task_reads_its_own_input_and_one_that_ends_first_says_so(cluster, ado):
+    cluster.add_worker("w1", "--slots", "2")
+    task = ado.create_task("head -1", agent="shell", workers=2, stdin=True)
+    assert ado.send_input(task.task_id, b"first\n", job=0) == 6
+    with pytest.raises(InputClosed):
+        ado.send_input(task.task_id, iter(lambda: b"second\n" * 10_000, None), job=1)
+    assert ado.wait(task.task_id).status == "succeeded"
+    assert [ado.logs(task.task_id, job=job) for job in (0, 1)] == [b"first\n", b"second\n"]
+    with pytest.raises(InputClosed):
+        ado.send_input(ado.create_task("cat", agent="shell").task_id, b"x")
 
 
 def test_the_same_key_is_the_same_task_and_other_input_under_it_a_conflict(client):

@@ -159,9 +159,9 @@ REGISTRY = Registry(
 class Served:
     """The application on a port."""
 
-    def __init__(self, gate, limits, room=ROOM, trusted=()):
+    def __init__(self, gate, limits, room=ROOM, trusted=(), registry=REGISTRY):
         self.gate = gate
-        self.application = RpcApplication(REGISTRY, gate, limits)
+        self.application = RpcApplication(registry, gate, limits)
         self.peers = Peers(room, trusted)
         self.config = uvicorn.Config(
             RequestIds(self.application),

@@ -23,6 +23,20 @@ async def test_the_client_calls_and_subscribes(served):
         assert (caught.value.code, caught.value.reason) == ("CONFLICT", "stale")
 
 
+async def test_a_procedure_that_a_server_does_not_know_is_one_of_a_newer_release(served):
+    async with Client([served.url], "writer") as client:
+        with pytest.raises(CallError, match=r"of an older release, which has no a\.grete") as caught:
+            await client.query("a.grete")
+        assert caught.value.reason == "no_such_procedure"
+    with pytest.raises(CallError, match=r"of an older release, which has no a\.grete"):
+        await asyncio.to_thread(HttpClient([served.url], "writer").query, "a.grete")
+    # what releases before this one say on a socket
+    earlier = {"code": "NOT_FOUND", "reason": "not_found", "path": "a.b"}
+    assert CallError.of({"message": "nothing", "data": earlier}).reason == "no_such_procedure"
+    task = {"code": "NOT_FOUND", "reason": "no_such_task", "path": "tasks.get"}
+    assert CallError.of({"message": "there is no task", "data": task}).message == "there is no task"
+
+
 async def test_the_client_resumes_after_cuts_without_loss_or_double(served):
     """A proxy cuts the connection again and again while items flow."""
     links = set()

@@ -1,5 +1,6 @@
 """What is wrong with an input is said with the member's name and what it may be."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -22,18 +23,40 @@ class Input(msgspec.Struct, rename="camel"):
     status: State | None = None
     states: list[State] = []
     parts: dict[str, Part] = {}
+    sure: bool = False
+    since: datetime | int | None = None
+    file: Annotated[str, Meta(pattern=r"^file-[^\s]'+$")] | None = None
 
 
 @pytest.mark.parametrize(
     ("value", "message", "hint"),
     [
         ({}, "name: it is missing", "correct the named field"),
-        ([], "Expected `object`, got `array`", "send an object of the procedure's fields"),
+        ([], "the input must be an object, not a list", "send an object of the procedure's fields"),
         ({"name": "a", "count": 0}, "count: it must be at least 1", "correct the named field"),
         ({"name": "a", "count": 6}, "count: it must be at most 5", "correct the named field"),
         ({"name": "a", "rate": 0}, "rate: it must be more than 0", "correct the named field"),
+        ({"name": "a", "count": None}, "count: it must be a whole number, not null", "correct the named field"),
+        ({"name": 5}, "name: it must be a text, not a whole number", "correct the named field"),
+        ({"name": "a", "states": {}}, "states: it must be a list, not an object", "correct the named field"),
+        ({"name": "a", "sure": 1}, "sure: it must be true or false, not a whole number", "correct the named field"),
+        (
+            {"name": "a", "since": []},
+            "since: it must be a whole number or a time, not a list",
+            "correct the named field",
+        ),
+        (
+            {"name": "a", "since": "soon"},
+            "since: it must be a time such as 2026-01-31T12:00:00Z",
+            "correct the named field",
+        ),
+        (
+            {"name": "a", "file": "x"},
+            r"file: it must match the regular expression ^file-[^\s]'+$",
+            "correct the named field",
+        ),
         ({"name": ""}, "name: its length must be at least 1", "correct the named field"),
-        ({"name": "a", "count": "x"}, "count: Expected `int`, got `str`", "correct the named field"),
+        ({"name": "a", "count": "x"}, "count: it must be a whole number, not a text", "correct the named field"),
         (
             {"name": "a", "status": "runing"},
             "status: 'runing' is no value of it; did you mean running?",

@@ -1,0 +1,210 @@
+"""Sends a job its stdin: in order, each byte once, as fast as the job reads.
+
+Bytes are numbered by their offset, so a call whose answer was lost is sent again, to whatever replica is there. The
+server holds a call back while the job is slow, and the source is read no further while ``BUFFER_BYTES`` are unsent. So
+that much, what one call carries and one piece of the source are in memory. Each sending has a connection of its own:
+it can leave a replica of an older release, and large calls hold up no others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import queue
+import random
+import threading
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from typing import Any, Final, Protocol, Self, TypeAlias, runtime_checkable
+
+import msgspec
+
+from app.client.errors import translated
+from app.client.models import Received
+from app.rpc.client import CallError, Client
+from app.rpc.client_older import Patience
+
+BUFFER_BYTES: Final = 512 * 1024
+_LONGEST_PAUSE: Final = 2.0
+_PASSING: Final = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
+
+Data: TypeAlias = bytes | bytearray | memoryview
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A file that was opened for bytes; its reads wait for what is to come."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes, none at the end."""
+
+
+Source: TypeAlias = Data | Readable | Iterable[Data]
+"""Bytes, a file opened for bytes, or pieces of bytes."""
+AsyncSource: TypeAlias = Source | AsyncIterable[Data]
+
+
+class Sending:
+    """The stdin of a job on its way, from an offset on; used as an async context manager."""
+
+    def __init__(self, client: Client, task_id: str, job: int, offset: int) -> None:
+        self._client = client
+        self._to = {"taskId": task_id, "job": job}
+        self._offset = offset
+        self._buffer = bytearray()
+        self._room = asyncio.Event()
+        self._more = asyncio.Event()
+        self._complete = False
+        self._ends = False
+        self._patience = Patience()
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        self._task = asyncio.create_task(self._send_all(), name="ado client input")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._client.__aexit__(None, None, None)
+
+    async def put(self, data: Data) -> None:
+        """Take bytes as soon as there is room for them. Raises the error that ended the sending."""
+        view = memoryview(data).cast("B")
+        while view:
+            room = BUFFER_BYTES - len(self._buffer)
+            if room == 0 or self._task.done():
+                await self._wait_for_room()
+                continue
+            self._buffer += view[:room]
+            view = view[room:]
+            self._more.set()
+
+    async def finish(self, *, end: bool) -> int:
+        """Return how many bytes the job has been sent, once all have come; with ``end`` the job reads no more."""
+        self._complete, self._ends = True, end
+        self._more.set()
+        with translated():
+            await self._task
+        return self._offset
+
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        waiting = asyncio.ensure_future(self._room.wait())
+        try:
+            await asyncio.wait([waiting, self._task], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._task.done():
+            with translated():
+                self._task.result()
+
+    async def _send_all(self) -> None:
+        while not self._complete or self._buffer:
+            await self._more.wait()
+            self._more.clear()
+            data, is_last = bytes(self._buffer), self._complete
+            self._buffer.clear()
+            self._room.set()
+            if data or (is_last and self._ends):
+                await self._send(data, end=is_last and self._ends)
+            if is_last:
+                return
+
+    async def _send(self, data: bytes, *, end: bool) -> None:
+        """Send until all of it has come. Raises CallError."""
+        view, last, pause = memoryview(data), self._offset + len(data), 0.05
+        while True:
+            value = {**self._to, "offset": self._offset, "data": base64.b64encode(view).decode(), "end": end}
+            try:
+                answer = await self._client.mutate("tasks.input", value, resend=True)
+            except CallError as error:
+                if error.reason == "input_closed" and not view:
+                    return  # the job has ended with all of its input before it was told that nothing follows
+                if self._patience.allows(error):
+                    self._client.leave()
+                elif error.code not in _PASSING:
+                    raise
+            else:
+                self._patience.renew()
+                taken = max(0, min(answer["acknowledged"] - self._offset, len(view)))
+                self._offset += taken
+                view = view[taken:]
+                if self._offset == last:
+                    return
+                continue
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+def check(_path: str, value: Any) -> None:
+    """Raise ValueError for what is no answer to ``tasks.input``."""
+    msgspec.convert(value, Received)
+
+
+async def async_pieces(source: AsyncSource) -> AsyncGenerator[Data, None]:
+    """Yield a source's bytes. One that blocks is read in a thread of its own. Raises TypeError."""
+    if isinstance(source, AsyncIterable):
+        async for piece in source:
+            yield _checked(piece)
+    elif isinstance(source, Data):
+        yield source
+    else:
+        async with contextlib.aclosing(_read_in_thread(pieces(source))) as found:
+            async for piece in found:
+                yield piece
+
+
+def pieces(source: Source) -> Iterator[Data]:
+    """Yield a source's bytes. Raises TypeError."""
+    if isinstance(source, Data):
+        yield source
+    elif isinstance(source, Readable):
+        read = getattr(source, "read1", source.read)  # it returns what is there, and waits for no more
+        while piece := _checked(read(BUFFER_BYTES)):
+            yield piece
+    else:
+        yield from map(_checked, source)
+
+
+def _checked(piece: object) -> Data:
+    if not isinstance(piece, Data):
+        raise TypeError(f"the source gives {type(piece).__name__}, not bytes: open a file in mode 'rb', encode a text")
+    return piece
+
+
+async def _read_in_thread(found: Iterator[Data]) -> AsyncGenerator[Data, None]:
+    """Yield what an iterator that may block gives. A read that blocks ends with the process, and holds up nothing."""
+    loop = asyncio.get_running_loop()
+    wanted: queue.SimpleQueue[asyncio.Future[Data | None] | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        while (future := wanted.get()) is not None:
+            piece, error = None, None
+            try:
+                piece = next(found, None)
+            except BaseException as raised:  # noqa: BLE001 - it is raised where the piece is waited for
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                loop.call_soon_threadsafe(_settle, future, piece, error)
+
+    threading.Thread(target=read, name="ado client source", daemon=True).start()
+    try:
+        while True:
+            future: asyncio.Future[Data | None] = loop.create_future()
+            wanted.put(future)
+            piece = await future
+            if piece is None:
+                return
+            yield piece
+    finally:
+        wanted.put(None)
+
+
+def _settle(future: asyncio.Future[Data | None], piece: Data | None, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(piece)
