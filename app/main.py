@@ -35,7 +35,7 @@ from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Tail
 from app.metrics import Scraper
-from app.pages import pages_of, refused, unanswered
+from app.pages import failed_by, pages_of, refused, unanswered
 from app.refusals import Refusals
 from app.routers.table import registry
 from app.rpc.application import RpcApplication
@@ -175,7 +175,11 @@ def create_app(settings: AppSettings) -> Litestar:
         route_handlers=[trpc, healthz, readyz_of(readiness), *pages_of(lambda: running[0])],
         lifespan=[lifespan],
         middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
-        exception_handlers={ProcedureError: refused, HTTPException: unanswered},
+        exception_handlers={
+            ProcedureError: refused,
+            HTTPException: unanswered,
+            Exception: failed_by(lambda: running[0]),
+        },
         openapi_config=None,
         logging_config=None,
     )

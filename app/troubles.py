@@ -32,7 +32,9 @@ class Troubles:
         if self.silent_spawners:
             found["spawner"] = f"{len(self.silent_spawners)} stopped without a word"
         if self.blockers:
-            found["locks"] = f"{len(self.blockers)} sessions hold up {sum(one.blocked for one in self.blockers)} others"
+            count = len(self.blockers)
+            sessions = "1 session holds" if count == 1 else f"{count} sessions hold"
+            found["locks"] = f"{sessions} up {sum(one.blocked for one in self.blockers)} others"
         return found
 
 
@@ -48,7 +50,8 @@ class TroubleWatch:
         """Return what was seen less than five seconds ago, or look again."""
         async with self._looking:
             if time.monotonic() - self._found_at > _WORTH_SECONDS:
-                self._found = Troubles(blockers=await _blockers(db), silent_spawners=await _spawners(db))
+                blockers, spawners = await asyncio.gather(_blockers(db), _spawners(db))
+                self._found = Troubles(blockers=blockers, silent_spawners=spawners)
                 self._found_at = time.monotonic()
             return self._found
 

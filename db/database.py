@@ -34,6 +34,7 @@ _BROKEN = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # it takes no connections
 )
 _REMEMBER_SECONDS = 15.0  # workers send again every few seconds at the latest, so a trouble that lasts stays known
 _DEADLOCK_TRIES = 5

@@ -11,31 +11,30 @@ from db.errors import DatabaseFull, DatabaseReadOnly
 from db.migrate import Schema
 
 
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """Counts by status and state; times in seconds."""
-
-    jobs: dict[str, int]
-    workers: dict[str, int]
-    spawners: dict[str, int]
-    oldest_queued_seconds: float
-    oldest_transaction_seconds: float
-    oldest_snapshot_transactions: int
+async def jobs(db: Database) -> tuple[dict[str, int], float]:
+    """Return open jobs by status, and how many seconds the oldest queued one has waited. Raises DatabaseUnavailable."""
+    rows = await db.many("job_counts")
+    oldest = max([row["oldest_seconds"] for row in rows if row["status"] == "queued"], default=0.0)
+    return {row["status"]: row["jobs"] for row in rows}, oldest
 
 
-async def gauges(db: Database) -> Gauges:
-    """Read the counts. Raises DatabaseUnavailable."""
-    jobs = await db.many("job_counts")
-    workers = await db.many("worker_counts")
-    oldest = await db.one("oldest_activity")
-    return Gauges(
-        {row["status"]: row["jobs"] for row in jobs},
-        {row["state"]: row["workers"] for row in workers},
-        Counter(row["state"] for row in await db.many("list_spawners")),
-        max([row["oldest_seconds"] for row in jobs if row["status"] == "queued"], default=0.0),
-        oldest["transaction_seconds"],
-        oldest["snapshot_age"],
-    )
+async def workers(db: Database) -> dict[str, int]:
+    """Return workers by state. Raises DatabaseUnavailable."""
+    return {row["state"]: row["workers"] for row in await db.many("worker_counts")}
+
+
+async def spawners(db: Database) -> Counter[str]:
+    """Return spawners by state. Raises DatabaseUnavailable."""
+    return Counter(row["state"] for row in await db.many("list_spawners"))
+
+
+async def oldest_activity(db: Database) -> tuple[float, int]:
+    """Return the age of the oldest transaction, in seconds, and of the oldest snapshot, in transactions.
+
+    Raises DatabaseUnavailable.
+    """
+    row = await db.one("oldest_activity")
+    return row["transaction_seconds"], row["snapshot_age"]
 
 
 async def check_writes(db: Database) -> None:

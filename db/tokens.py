@@ -99,7 +99,8 @@ async def create(db: Database, token: NewToken, actor: Actor | None = None) -> M
 
 async def find(db: Database, token: str) -> Token | None:
     """Return whom a token belongs to, valid or not; None for an unknown one."""
-    row = await db.optional("find_token", digest=digest(token))
+    sought = digest(token)
+    row = await db.optional("find_token", digest=sought) or await db.optional("find_attempt_token", digest=sought)
     return Token(**dict(row)) if row else None
 
 

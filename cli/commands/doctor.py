@@ -172,8 +172,9 @@ def _calls(client: Any) -> list[Check]:
         status = client.query("workers.status")
     except CallError as error:
         return [*checks, Check("token", False, error.message, error.hint or "make another token: ado token create")]
-    except Unreachable:
-        return checks
+    except Unreachable:  # a server that does not answer at all has a line already
+        locked = [Check("workers", False, "cannot be read while the lock is held", checks[0].fix)] if checks else []
+        return [*checks, *locked]
     live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status["counts"].items())) or "none"
     names = {name for worker in live for name in worker["capabilities"]}

@@ -20,8 +20,7 @@ where role = 'worker' and worker_id = :worker_id::text and single and revoked_at
 
 -- name: find_token :optional
 -- Who a token belongs to, if it is still valid by the database's clock. A user's token may do no more than its user.
--- A job's token, with which the job itself calls, and an attempt's credential, with which its worker does, are known
--- while the attempt runs.
+-- Reads no job, so that people get in, and learn who it is, while somebody locks that table.
 select t.token_id,
        case when array_position(r.ranks, u.role) < array_position(r.ranks, t.role) then u.role else t.role end as role,
        t.worker_id, t.capabilities, null::bigint as task_id, null::integer as job, null::integer as attempt,
@@ -30,9 +29,13 @@ select t.token_id,
        t.user_id, u.name as user_name, t.name
 from ado.tokens t left join ado.users u using (user_id)
 cross join (values (array['viewer', 'developer', 'operator', 'admin'])) as r(ranks)
-where t.digest = :digest::bytea
-union all
-select 'job', 'job', null, null, j.task_id, j.job, j.attempt, null, true, null, null, null
+where t.digest = :digest::bytea;
+
+-- name: find_attempt_token :optional
+-- A job's token, with which the job itself calls, and an attempt's credential, with which its worker does, are known
+-- while the attempt runs.
+select 'job' as token_id, 'job' as role, null as worker_id, null::text[] as capabilities, j.task_id, j.job, j.attempt,
+       null::timestamptz as expires_at, true as valid, null::text as user_id, null as user_name, null as name
 from ado.jobs j where j.token_digest = :digest::bytea and j.status = 'running'
 union all
 select 'attempt', 'attempt', j.worker_id, null, j.task_id, j.job, j.attempt, null, true, null, null, null

@@ -2,10 +2,12 @@
 
 import json
 import re
+import urllib.error
 import urllib.request
 
 import psycopg
 import pytest
+from psycopg import conninfo
 from support.program import until
 
 MINE = "a person's psql"
@@ -53,10 +55,57 @@ def test_a_lock_that_blocks_the_queue_is_named_and_ended_by_what_doctor_says(clu
     until(lambda: json.loads(fetched(f"{cluster.urls[0]}/readyz"))["warnings"] == {}, "the end of the warning", 60)
 
 
-def test_a_lock_that_lets_nobody_read_is_told_although_no_token_can_be_looked_up(cluster, holding):
+def test_a_lock_that_lets_nobody_read_jobs_is_named_all_the_same(cluster, holding):
+    pid = holding("access exclusive")
+    assert warned(cluster).startswith("1 session holds up ")
+    found = found_by_doctor(cluster)
+    assert len(found) == 1
+    assert f"pid {pid} " in found[0]["message"]
+
+
+def unread(text):
+    return set(re.findall(r'\nado_metrics_unread\{part="(\w+)"\} 1\.0', text))
+
+
+def test_metrics_say_what_can_be_read_and_what_a_lock_hides(cluster, holding):
+    assert unread(fetched(f"{cluster.urls[0]}/metrics", cluster.token)) == set()
     holding("access exclusive")
     warned(cluster)
-    assert all("ado.lock_blockers" in check["fix"] for check in found_by_doctor(cluster))
+    text = until(
+        lambda: found if unread(found := fetched(f"{cluster.urls[0]}/metrics", cluster.token)) else None, "a lock"
+    )
+    assert unread(text) == {"jobs", "workers"}
+    assert "\nado_database_up 1.0\n" in text
+    assert "\nado_lock_blockers 1.0\n" in text
+    assert "\nado_oldest_queued_seconds NaN\n" in text
+    assert "\nado_jobs{" not in text
+    assert "\n# TYPE ado_tasks_finished_total" in text
+
+
+def test_metrics_answer_a_known_token_while_nobody_can_look_it_up(cluster):
+    url = f"{cluster.urls[0]}/metrics"
+    fetched(url, cluster.token)
+    with psycopg.connect(cluster.dsn) as connection:
+        connection.execute("lock table ado.tokens in access exclusive mode")
+        assert "\nado_database_up 1.0\n" in fetched(url, cluster.token)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            fetched(url, "ado_another")
+        with refused.value as answer:
+            assert (answer.code, json.load(answer)["error"]["data"]["reason"]) == (503, "database_unavailable")
+
+
+def test_metrics_tell_a_known_token_that_the_database_is_away(cluster):
+    url = f"{cluster.urls[0]}/metrics"
+    assert "\nado_database_up 1.0\n" in fetched(url, cluster.token)
+    name = conninfo.conninfo_to_dict(cluster.dsn)["dbname"]
+    with psycopg.connect(conninfo.make_conninfo(cluster.dsn, dbname="template1"), autocommit=True) as connection:
+        connection.execute(f'alter database "{name}" allow_connections false')
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
+        text = until(
+            lambda: found if "\nado_database_up 0.0\n" in (found := fetched(url, cluster.token)) else None, "the outage"
+        )
+    assert unread(text) >= {"writes", "jobs", "workers", "spawners", "transactions", "monitor", "counters"}
+    assert "\nado_database_writable NaN\n" in text
 
 
 def test_metrics_and_readiness_count_a_stopped_spawner(cluster):
