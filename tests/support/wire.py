@@ -1,7 +1,6 @@
 """A small registry behind the real wire on a real uvicorn."""
 
 import asyncio
-import contextlib
 import http.client
 import json
 from functools import partial
@@ -177,24 +176,31 @@ class Served:
             forwarded_allow_ips=list(trusted),
         )
         self.server = uvicorn.Server(self.config)
-        self.server.capture_signals = contextlib.nullcontext
 
     async def __aenter__(self):
-        self.task = asyncio.create_task(self.server.serve())
+        """Start what uvicorn's serve() starts, without its loop, which looks ten times a second whether to stop."""
+        self.config.load()
+        self.server.lifespan = self.config.lifespan_class(self.config)
+        await self.server.startup()
+        await self.server.on_tick(0)
         self.watching = asyncio.create_task(self.peers.watch())
-        while not self.server.started:
-            await asyncio.sleep(0.005)
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_):
-        self.server.should_exit = True
-        self.server.force_exit = True
-        await self.task
-        async with asyncio.timeout(30):  # uvicorn that is forced to exit does not wait for what it serves
-            while self.server.server_state.tasks:
-                await asyncio.sleep(0.005)
+        for server in self.server.servers:
+            server.close()
+        state = self.server.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        async with asyncio.timeout(30):
+            while state.tasks:
+                await asyncio.sleep(0.002)
+            for connection in list(state.connections):  # whose peer does not read its last words
+                connection.transport.abort()
+            while state.connections:
+                await asyncio.sleep(0)
         self.watching.cancel()
         await asyncio.gather(self.watching, return_exceptions=True)
 

@@ -107,7 +107,7 @@ async def test_the_socket_client_says_so_and_outlives_it(name):
     states = []
     async with (
         serving(answer) as url,
-        Client([url], "t", on_state=states.append, first_contact_seconds=0.3) as client,
+        Client([url], "t", on_state=states.append, first_contact_seconds=0.05) as client,
     ):
         with pytest.raises(Unreachable) as caught:
             await asyncio.wait_for(client.query("a.null"), 20)
@@ -122,7 +122,7 @@ async def drip(writer, head=b""):
     while True:
         writer.write(b"x")
         await writer.drain()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ async def drip(writer, head=b""):
 )  # fmt: skip
 async def test_an_answer_that_drips_ends_in_time(head):
     async with serving(lambda writer: drip(writer, head)) as url:
-        text, took = await told(HttpClient([url], "t", timeout=0.5))
+        text, took = await told(HttpClient([url], "t", timeout=0.2))
         assert "timed out" in text
         assert took < 10
 

@@ -109,8 +109,10 @@ async def test_a_drain_tells_streams_to_reconnect_and_does_not_return(served):
         with Stream(served, "/trpc/a.wait") as stream:
             found = stream.events()
             head = [next(found), next(found)]
-            asyncio.run_coroutine_threadsafe(served.application.drain(0.2), loop)
-            return [*head, *found]
+            draining = asyncio.run_coroutine_threadsafe(served.application.drain(0.2), loop)
+            rest = list(found)
+            draining.result(10)
+            return [*head, *rest]
 
     assert await asyncio.to_thread(drained) == [
         CONNECTED, {"data": '"here"'}, {"event": "reconnect", "retry": "500", "data": ""},
