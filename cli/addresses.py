@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import urlsplit
-
+from app.origins import is_origin, is_token
 from cli.errors import usage
-
-_HOST = re.compile(r"[A-Za-z0-9._~%:-]{1,253}")
-_TOKEN = re.compile(r"[!-~]+")
 
 
 def origins(text: str) -> tuple[str, ...]:
@@ -21,16 +16,11 @@ def origins(text: str) -> tuple[str, ...]:
 
 def check_origin(url: str) -> None:
     """Raise CliError for what is no origin of a server."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
-    except ValueError:  # a bracket that is not closed, or no number as a port
-        valid = False
-    if not valid:
+    if not is_origin(url):
         raise usage(f"{url!r} is no address of a server", "write it as https://ado.example or http://127.0.0.1:7421")
 
 
 def check_token(token: str) -> None:
     """Raise CliError for a token that no request can carry."""
-    if not _TOKEN.fullmatch(token):
+    if not is_token(token):
         raise usage("the token holds blanks or characters that no token has", "copy it again, or make another one")

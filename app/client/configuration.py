@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from app.client.errors import NotConfigured
+from app.origins import is_origin, is_token
 from app.token_file import Exposed, read_token
 
 
@@ -31,20 +31,14 @@ def server(url: str | Sequence[str] | None, token: str | None, ca: str | None) -
     if not urls:
         raise _unusable("no server is named", "give url, or set ADO_URL to origins such as https://ado.example")
     for origin in urls:
-        _check(origin)
+        if not is_origin(origin):
+            raise _unusable(f"{origin!r} is no origin", "write it as http://HOST:PORT or https://HOST, without a path")
     if token is None and url is None:
         token = os.environ.get("ADO_TOKEN") or _token_of_file()
+    token = token.strip() if token is not None else None
+    if token and not is_token(token):
+        raise _unusable("the token holds blanks or characters that no token has", "copy it again, or make another one")
     return Server(urls, token, ca if ca is not None else os.environ.get("ADO_CA", ""))
-
-
-def _check(origin: str) -> None:
-    try:
-        parts = urlsplit(origin)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise _unusable(f"{origin!r} is no origin", "write it as http://HOST:PORT or https://HOST")
 
 
 def _token_of_file() -> str | None:

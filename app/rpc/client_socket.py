@@ -208,8 +208,8 @@ class Client:
                 await _close(socket)
         except InvalidStatus as error:
             return _refused_upgrade(error.response.status_code, error.response.body)
-        except InvalidMessage:
-            return "the answer is not HTTP; check http:// or https:// and the port"
+        except InvalidMessage as error:
+            return _no_http(error)
         except ConnectionClosed as error:
             return (error.rcvd.reason if error.rcvd else "") or "the connection was closed"
         except (OSError, TimeoutError, WebSocketException, TrustUnusable) as error:
@@ -359,6 +359,12 @@ def _request(call: int, method: str, path: str, value: Any, last_event_id: str |
     if last_event_id is not None:
         params["lastEventId"] = last_event_id
     return encode({"id": call, "method": method, "params": params}).decode()
+
+
+def _no_http(error: Exception) -> str:
+    if isinstance(error.__cause__, EOFError):  # by a server that stops, or by one that expects TLS
+        return "the connection was closed without an answer; if that lasts, check http:// or https://"
+    return "the answer is not HTTP; check http:// or https:// and the port"
 
 
 def _refused_upgrade(status: int, body: bytes | bytearray | None) -> str:

@@ -1,6 +1,7 @@
 """The TypeScript that a replica serves: right calls compile, wrong ones do not, and the README's program runs."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -53,8 +54,37 @@ def test_the_readmes_program_runs_as_written_in_an_empty_project(path_of_a_user,
     assert done.stdout.splitlines()[-1] == "hello from a worker"
 
 
+def test_the_readmes_calls_over_plain_http_answer_as_it_says(cluster):
+    section = README.partition("\n## By plain HTTP\n")[2].partition("\n## ")[0]
+    (commands,) = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    cluster.add_worker("w1")
+    settings = {"ADO_URL": cluster.urls[1], "ADO_TOKEN": cluster.token, "PATH": os.environ["PATH"]}
+
+    def called(lines):
+        done = subprocess.run(
+            ["sh", "-e", "-c", lines], env=settings, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    *functions, create, get, stream = commands.splitlines(keepends=True)
+    functions = "".join(functions)
+    assert json.loads(called(functions + create))["result"]["data"]["taskId"] == "task-1"
+    lines = called(functions + stream).splitlines()
+    assert any(line.startswith("data: ") and "hello over HTTP" in line for line in lines)
+    assert [line for line in lines if line.startswith("event: ")] == ["event: connected", "event: return"]
+    assert json.loads(called(functions + get))["result"]["data"]["status"] == "succeeded"
+    (item,) = [line.removeprefix("id: ") for line in lines if line.startswith("id: ")]
+    resuming = functions.replace("curl -sSN", f"curl -sSN -H 'Last-Event-Id: {item}'")
+    assert "hello over HTTP" not in called(resuming + stream)
+    error = json.loads(called(functions + get.replace("task-1", "task-9")))["error"]
+    assert {"code", "reason", "hint"} <= set(error["data"])
+    assert "event: serialized-error" in called(functions + stream.replace("task-1", "task-9")).splitlines()
+
+
 def test_the_readmes_versions_are_those_that_are_tested():
     pinned = json.loads((HERE / "package.json").read_text())["dependencies"]
     named = re.findall(r"(?<=[ @])((?:@?[a-z]+/)?[a-z]+)@([0-9.]+)", README)
-    assert len(named) == 6
+    assert len(named) == 7
     assert {name: pinned[name] for name, _ in named} == dict(named)

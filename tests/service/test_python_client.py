@@ -321,12 +321,26 @@ def closed_port():
         return listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("url", ["", " , ", "ftp://host", "host:1", "http://", "http://host:x", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["", " , ", "ftp://host", "host:1", "http://", "http://host:x", "http://[::1", "http://host:1/trpc"]
+)
 def test_a_url_that_cannot_be_one_is_refused_at_once(monkeypatch, url):
     monkeypatch.delenv("ADO_URL", raising=False)
     with pytest.raises(NotConfigured) as raised:
         Ado(url)
     assert raised.value.hint
+
+
+@pytest.mark.parametrize("token", ["two words", "line\r\nX: y", "tökn"])
+def test_a_token_that_no_request_carries_is_refused_without_being_shown(token):
+    with pytest.raises(NotConfigured) as raised:
+        Ado("http://127.0.0.1:9", token)
+    assert token not in f"{raised.value} {raised.value.hint}"
+
+
+def test_a_token_may_end_with_the_line_of_its_file(replicas):
+    with Ado(replicas.urls, f"{replicas.token}\n") as ado:
+        assert ado.list_tasks(limit=1)
 
 
 def test_several_threads_share_a_client_and_its_end_ends_their_calls(replicas):

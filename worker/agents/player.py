@@ -71,7 +71,7 @@ def play(step: dict[str, Any]) -> None:
         return
     for name, value in step.items():
         if name not in STEPS:
-            sys.exit(f"unknown step: {name}")
+            raise ValueError(f"there is no step {name!r}, but {', '.join(STEPS)}, repeat and turn")
         STEPS[name](value)
 
 
@@ -107,12 +107,26 @@ def main(script: str, session: str = "") -> None:
     if session:
         with open(state_file(session)) as saved:  # noqa: PTH123
             done = int(saved.read())
-    steps = [json.loads(line) for line in script.splitlines() if line.strip()]
+    steps = [read(number, line) for number, line in enumerate(script.splitlines(), 1) if line.strip()]
     for number, step in enumerate(steps[done:], done + 1):
-        if "turn" in step:
-            save(session or step["turn"], number)
-        else:
-            play(step)
+        try:
+            if "turn" in step:
+                save(session or step["turn"], number)
+            else:
+                play(step)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            sys.exit(f"scripted: step {number} cannot be played: {error}; see ado help agents")
+
+
+def read(number: int, line: str) -> dict[str, Any]:
+    """Return the step of a line."""
+    try:
+        step = json.loads(line)
+    except ValueError:
+        step = None
+    if not isinstance(step, dict):
+        sys.exit(f'scripted: line {number} is no JSON object such as {{"say": "hello"}}; see ado help agents')
+    return step
 
 
 if __name__ == "__main__":

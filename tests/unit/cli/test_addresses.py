@@ -8,7 +8,8 @@ from cli.errors import CliError
 
 VALID = ["http://127.0.0.1:7421", "https://ado.example", "http://[2001:db8::1]:1", "https://a_b.example/", "http://x:1"]
 INVALID = ["http://[", "ado.example", "ftp://ado.example", "http://", "http://x:99999", "http://x:0", "http://x:y", "",
-           "http://a b", "http://\u202e", "http://" + "x" * 300]  # fmt: skip
+           "http://a b", "http://x:1/trpc", "http://x?a=b", "http://x#a", "http://me@x",
+           "http://\u202e", "http://" + "x" * 300]  # fmt: skip
 
 
 @pytest.mark.parametrize("url", VALID)

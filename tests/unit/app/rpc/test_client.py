@@ -28,8 +28,11 @@ async def test_a_procedure_that_a_server_does_not_know_is_one_of_a_newer_release
         with pytest.raises(CallError, match=r"of an older release, which has no a\.grete") as caught:
             await client.query("a.grete")
         assert caught.value.reason == "no_such_procedure"
-    with pytest.raises(CallError, match=r"of an older release, which has no a\.grete"):
-        await asyncio.to_thread(HttpClient([served.url], "writer").query, "a.grete")
+    with (
+        contextlib.closing(HttpClient([served.url], "writer")) as client,
+        pytest.raises(CallError, match=r"of an older release, which has no a\.grete"),
+    ):
+        await asyncio.to_thread(client.query, "a.grete")
     # what releases before this one say on a socket
     earlier = {"code": "NOT_FOUND", "reason": "not_found", "path": "a.b"}
     assert CallError.of({"message": "nothing", "data": earlier}).reason == "no_such_procedure"

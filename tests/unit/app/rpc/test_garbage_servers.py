@@ -117,6 +117,20 @@ async def test_the_socket_client_says_so_and_outlives_it(name):
     assert all(state.kind == "lost" and state.detail for state in states)
 
 
+async def test_a_connection_that_is_closed_without_an_answer_is_told_as_that():
+    async def answer(writer):
+        pass
+
+    states = []
+    async with (
+        serving(answer) as url,
+        Client([url], "t", on_state=states.append, first_contact_seconds=0.0) as client,
+    ):
+        with pytest.raises(Unreachable, match="closed without an answer"):
+            await asyncio.wait_for(client.query("a.null"), 20)
+    assert "not HTTP" not in states[0].detail
+
+
 async def drip(writer, head=b""):
     writer.write(head)
     while True:
