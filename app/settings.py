@@ -1,27 +1,19 @@
-"""Settings of an API replica: one frozen record, read once from the environment and checked at start."""
+"""Settings of an API replica: one frozen dataclass; each field is ``ADO_`` and its name in capitals."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import dataclass, field
 
-from app.environment_cipher import KeyInvalid, decode_key
+from app.core.environment_cipher import KeyInvalid, decode_key
+from app.core.settings import SettingsError
 
-S = TypeVar("S")
 _LEAST_BODY_BYTES = 2 * 1024 * 1024
-_LONGEST_TIMEOUT_SECONDS = 31_536_000.0  # as for a task's own
 """A worker's batch is up to 1 MiB of JSON; a frame that is too large has no answer but the end of its socket."""
-
-
+_LONGEST_TIMEOUT_SECONDS = 31_536_000.0  # as for a task's own
 _MOST = 2_000_000_000
-_MOST_DAYS = 36_500
 """What still fits an integer of Postgres."""
-
-
+_MOST_DAYS = 36_500
 _COUNTS = (
     "losses",
     "attempts",
@@ -36,10 +28,6 @@ _COUNTS = (
     "unsent_bytes",
     "pings_per_second",
 )
-
-
-class SettingsError(ValueError):
-    """A setting is missing or makes no sense; the text names the variable and what it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,63 +214,3 @@ def _check_network(text: str) -> None:
         raise SettingsError(
             f"ADO_TRUSTED_PROXIES must be addresses or networks such as 10.0.0.0/8; found {text!r}"
         ) from None
-
-
-def read(kind: type[S], environ: Mapping[str, str] = os.environ, **overrides: Any) -> S:
-    """Make settings from ``ADO_*`` variables; overrides that are not None win. Raises SettingsError."""
-    hints = get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for item in fields(kind):  # type: ignore[arg-type]
-        variable = f"ADO_{item.name.upper()}"
-        if overrides.get(item.name) is not None:
-            values[item.name] = overrides[item.name]
-        elif text := environ.get(variable):
-            values[item.name] = _convert(variable, text, hints[item.name])
-    return kind(**values)
-
-
-_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-
-def _convert(variable: str, text: str, kind: Any) -> Any:
-    if kind == tuple[str, ...]:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if kind is bool:
-        if text.lower() not in _WORDS:
-            raise SettingsError(f"{variable} must be true or false, not {text!r}")
-        return _WORDS[text.lower()]
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise SettingsError(f"{variable} must be a {kind.__name__}, not {text!r}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnerSettings:
-    """What a spawner runs with; each field is ``ADO_`` and its name in capitals."""
-
-    dsn: str = ""
-    """Postgres, as a libpq URI. Required."""
-    url: tuple[str, ...] = ("http://127.0.0.1:7421",)
-    """Origins of the API that its workers use, divided by commas."""
-    max_workers: int = 8
-    """Most workers at once."""
-    idle_seconds: float = 60.0
-    """Idle time after which a worker is ended."""
-    start_seconds: float = 60.0
-    """Time after which a worker that was asked for and never came is forgotten and asked for again."""
-    spawner_seconds: float = 0.2
-    """Time between looks at the queue."""
-    worker_capabilities: tuple[str, ...] = ("shell", "scripted")
-    """What its workers offer, divided by commas; not set, local ones also offer every AI agent that can start here."""
-    git_hosts: tuple[str, ...] = ()
-    """Hosts from which its workers may fetch repositories by https or ssh, divided by commas."""
-    work_dir: str = field(default_factory=lambda: f"{tempfile.gettempdir()}/ado-work-{os.getuid()}")
-    """Where its workers make the directories of their jobs; an absolute path."""
-    worker_stop_seconds: float = 15.0
-    """How long its workers may take to end when it stops."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        if not self.dsn:
-            raise SettingsError("ADO_DSN is not set: name the database, e.g. postgresql://user@host/ado")

@@ -18,9 +18,9 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     if sys.version_info < (3, 11):  # noqa: UP036 - started from a checkout, nothing else has looked
         sys.exit(_old_python())
-    from cli import started
+    from cli import invocation
 
-    started.take()
+    invocation.take()
     arguments = sys.argv[1:]
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
@@ -93,7 +93,7 @@ def _not_text(arguments: list[str]) -> str | None:
 
 
 def _run(arguments: list[str]) -> int:
-    from app.hidden import hide_process
+    from app.core.process_hardening import hide_process
 
     hide_process()  # before anything is read or imported: the environment may hold secrets
     if arguments == ["worker"]:
@@ -145,7 +145,7 @@ def _in_words(error: Exception) -> Any:
 def _work(arguments: list[str]) -> int:
     """Run a worker that is told nothing here, as pods do, without importing the parser of options."""
     from cli.errors import CliError
-    from cli.work import work
+    from cli.worker_process import work
 
     try:
         return work()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from cli.plane import version
+from cli.control_plane.embedded import version
 
 _COMMANDS = {
     "run": "cli.commands.run:run",
@@ -23,13 +23,13 @@ _COMMANDS = {
     "workers": "cli.commands.workers:workers",
     "kv": "cli.commands.kv:kv",
     "mask": "cli.commands.mask:mask",
-    "up": "cli.serve:up",
-    "down": "cli.serve:down",
-    "status": "cli.serve:status",
-    "api": "cli.serve:replica",
-    "spawner": "cli.serve:spawner",
-    "worker": "cli.serve:worker",
-    "db": "cli.database:database",
+    "up": "cli.commands.plane:up",
+    "down": "cli.commands.plane:down",
+    "status": "cli.commands.plane:status",
+    "api": "cli.commands.api:replica",
+    "spawner": "cli.commands.spawner:spawner",
+    "worker": "cli.commands.worker:worker",
+    "db": "cli.commands.database:database",
     "token": "cli.commands.token:tokens",
     "audit": "cli.commands.audit:audit",
     "users": "cli.commands.users:users",

@@ -6,7 +6,7 @@ import sys
 
 from cli.errors import usage
 from cli.output import talk
-from cli.terminal import is_terminal
+from cli.render.terminal import is_terminal
 
 
 def agreed(question: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from app.rpc.client import CallError, Unreachable
 from cli import exits
-from cli.started import as_typed
+from cli.invocation import as_typed
 
 
 class CliError(Exception):

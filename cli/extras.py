@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 from importlib.util import find_spec
 
-from cli import exits, started
+from cli import exits, invocation
 from cli.errors import CliError
 
 _MODULES = {
@@ -23,7 +23,7 @@ def need(extra: str) -> None:
     """Have ``./ado`` install a part that is missing, or raise CliError with the command that does."""
     if all(find_spec(name) is not None for name in _MODULES[extra]):
         return
-    started.restart(extra)
+    invocation.restart(extra)
     what = f"this needs the {extra} part of ado, which is not installed here"
     raise CliError(what, f"install it: {_command(extra)}", exits.INFRASTRUCTURE, "missing_extra")
 

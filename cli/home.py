@@ -13,7 +13,7 @@ import stat
 import sys
 from pathlib import Path
 
-from app.private import Foreign, check_owner
+from app.core.private_files import Foreign, check_owner
 from cli.errors import usage
 
 _ELSEWHERE = "name a directory of your own with ADO_HOME"

@@ -10,12 +10,13 @@ from typing import IO, Annotated, Any, Literal
 import orjson
 from cyclopts import Parameter
 
-from cli import exits, layout
+from cli import exits
 from cli.errors import CliError
-from cli.layout import wrap
-from cli.started import as_typed
-from cli.terminal import columns, is_terminal
-from cli.visible import one_line, visible, visible_json, visible_text
+from cli.invocation import as_typed
+from cli.render import layout
+from cli.render.layout import wrap
+from cli.render.terminal import columns, is_terminal
+from cli.render.visible import one_line, visible, visible_json, visible_text
 
 Output = Literal["text", "json", "jsonl", "name"]
 Form = Annotated[Output, Parameter(name=["--output", "-o"])]

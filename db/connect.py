@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from db.errors import DatabaseReadOnly, DatabaseRefused, DatabaseUnavailable
-from db.hosts import session_options
+from db.primary_host import session_options
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from typing import Any, Self
 import asyncpg
 
 from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseRefused, DatabaseUnavailable
-from db.hosts import session_options
 from db.notifier import Notifier
 from db.pool import Pool
+from db.primary_host import session_options
 from db.queries import load
 
 _log = logging.getLogger("ado.api")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from db import pages
+from db import paging
 from db.actor import Actor, parameter
 from db.database import Database
 
@@ -110,7 +110,7 @@ class Place:
 
 
 async def listing(
-    db: Database, task_id: int, after: Place | None = None, room: pages.Room = pages.ALL
+    db: Database, task_id: int, after: Place | None = None, room: paging.Room = paging.ALL
 ) -> tuple[list[File], bool]:
     """Return the files of a task that still mean something, after a place, and whether there are more."""
     rows = await db.many(
@@ -122,7 +122,7 @@ async def listing(
         row_limit=room.rows,
         byte_limit=room.bytes,
     )
-    return [File.of(row) for row in rows], pages.more(rows)
+    return [File.of(row) for row in rows], paging.more(rows)
 
 
 async def received(db: Database, file_id: str, count: int) -> int:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import asyncpg
 
 from db.hints import parse
-from db.hosts import session_options
 from db.pool import is_read_only
+from db.primary_host import session_options
 
 CHANNEL = "ado"
 _log = logging.getLogger("ado.listener")

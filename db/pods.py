@@ -11,8 +11,8 @@ import orjson
 
 from db.jobs import Finish, columns
 from db.model import Key, Resources
-from db.spawner import Scale, Supply, held, lose, scales, supplies
-from db.threaded import Connection, Pool, rows
+from db.spawning import Scale, Supply, held, lose, scales, supplies
+from db.sync_database import Connection, Pool, rows
 from db.tokens import NewToken
 
 

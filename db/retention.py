@@ -21,10 +21,10 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from db.actor import parameter
-from db.admin import by_login
 from db.errors import DatabaseReadOnly, DatabaseUnavailable, PruneBusy
-from db.hosts import session_options
+from db.primary_host import session_options
 from db.queries import load
+from db.token_admin import by_login
 
 Connection = psycopg.Connection[dict[str, Any]]
 _LOCK: Final = 0x61646F70  # "adop": one prune at a time

@@ -11,7 +11,7 @@ from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.pages import ALL, Room, more
+from db.paging import ALL, Room, more
 
 
 @dataclass(frozen=True, slots=True)

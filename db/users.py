@@ -10,7 +10,7 @@ from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.pages import ALL, Room
+from db.paging import ALL, Room
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import orjson
 from db.actor import Actor, parameter
 from db.database import Database
 from db.model import AttemptKey, Resources, Worker
-from db.pages import ALL, Room, more
+from db.paging import ALL, Room, more
 
 
 @dataclass(frozen=True, slots=True)

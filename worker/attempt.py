@@ -17,34 +17,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.capabilities import NO_NETWORK, STDIN
+from app.core.capabilities import NO_NETWORK, STDIN
 from app.rpc.client import CallError
 from worker.agents import AGENTS
 from worker.agents.base import TURN_ENDS, Outcome, Reader, Run, judge
-from worker.batches import BatchSender, Call, LeaseLost, until_answered
-from worker.checkpoint import SESSION_NAME, Saved, Standing, resumed
-from worker.clearing import Clearing
+from worker.agents.stream import Listener
 from worker.credentials import lend
-from worker.directories import FILE_VARIABLES, Place, environment, place
-from worker.event_pipe import EventPipe
-from worker.files import Files
 from worker.fitness import Fitness, Unusable, described
-from worker.homecoming import Homecoming
 from worker.input_feed import InputFeed, Subscribe
-from worker.limits import Limits
-from worker.listener import Listener
-from worker.masking import NO_SECRETS, Secrets
-from worker.memory import MemoryWatch
-from worker.output import Outbox
-from worker.pipes import OutputReader
-from worker.process import Ended, KeeperBroken, KeptProcess, is_scarcity
-from worker.registrar import registrar
+from worker.memory_kills import MemoryWatch
+from worker.output.batches import BatchSender, Call, LeaseLost, until_answered
+from worker.output.buffer import Outbox
+from worker.output.event_pipe import EventPipe
+from worker.output.mask_socket import registrar
+from worker.output.masking import NO_SECRETS, Secrets
+from worker.output.pipes import OutputReader
+from worker.output.wire_events import clean_text, result_that_fits, usage_that_fits
+from worker.processes.directories import FILE_VARIABLES, Place, environment, place
+from worker.processes.process import Ended, KeeperBroken, KeptProcess, is_scarcity
+from worker.processes.removal import Clearing
+from worker.repository.checkpoint import SESSION_NAME, Saved, Standing, resumed
+from worker.repository.job_repository import Homecoming
+from worker.repository.transfers import Files
 from worker.sandbox.base import PLAIN, Enclosure, Sandbox
+from worker.secret_store import PREFIX as SECRET
+from worker.secret_store import Vault
+from worker.server_limits import Limits
 from worker.settings import WorkerSettings
-from worker.together import all_or_failure, first_or_failure
-from worker.vault import PREFIX as SECRET
-from worker.vault import Vault
-from worker.wire_events import clean_text, result_that_fits, usage_that_fits
+from worker.task_group import all_or_failure, first_or_failure
 
 _log = logging.getLogger("ado.worker")
 _MESSAGE_CHARS = 9000  # a server takes 10,000 characters

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from app.private import ensure_directory
+from app.core.private_files import ensure_directory
 
 _log = logging.getLogger("ado.worker")
 PROBE = "probe-"

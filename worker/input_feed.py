@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 from app.rpc.client import CallError, Item, Unreachable
 from worker.agents.base import Outcome
-from worker.batches import LOST
-from worker.process import KeptProcess
+from worker.output.batches import LOST
+from worker.processes.process import KeptProcess
 
 _log = logging.getLogger("ado.worker")
 _PAGE_BYTES = 256 * 1024

@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 
-from worker.process import KeptProcess
+from worker.processes.process import KeptProcess
 
 STDIN = 0
 _PIECE_BYTES = 64 * 1024

@@ -7,13 +7,13 @@ import logging
 import signal
 from pathlib import Path
 
-from app.lifeline import on_end_in
-from app.private import Foreign, ensure_directory
-from app.rpc.client_tls import TrustUnusable, is_clear_text
-from app.token_file import Exposed
-from app.watchdog import watch
-from worker import vault
-from worker.offer import Unfit, offer
+from app.core.lifeline import on_end_in
+from app.core.private_files import Foreign, ensure_directory
+from app.core.token_file import Exposed
+from app.core.watchdog import watch
+from app.rpc.client.tls import TrustUnusable, is_clear_text
+from worker import secret_store
+from worker.capabilities import Unfit, offer
 from worker.sandbox.choice import choose
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
@@ -34,7 +34,7 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     except Exposed as error:
         raise Unfit(str(error), error.next_step) from error
     _check_connection(settings)
-    held = vault.read(settings, token.value)
+    held = secret_store.read(settings, token.value)
     for warning in held.warnings():
         _log.warning(warning)
     sandbox = choose(settings)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.program import search_path
+from app.core.programs import search_path
 from worker.agents.base import Agent, Needs
 
 _VERSION_SECONDS = 30.0

@@ -8,7 +8,7 @@ import secrets
 import tempfile
 from dataclasses import dataclass, field
 
-from app.rpc.client_tls import Trust
+from app.rpc.client.tls import Trust
 
 GIT_HOST = "git:"
 """Before a host in the capability to fetch from it."""

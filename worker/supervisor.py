@@ -21,22 +21,22 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from app.capabilities import STDIN
+from app.core.capabilities import STDIN
 from app.rpc.client import CallError, Client, State, Unreachable
 from worker.agents.base import Outcome
 from worker.attempt import Attempt
-from worker.clearing import Clearing
-from worker.directories import sweep
-from worker.files import Files
+from worker.capabilities import WorkerOffer
 from worker.fitness import Fitness
-from worker.keeper import become_subreaper
 from worker.lease import Heartbeat, Report
-from worker.limits import Limits
-from worker.offer import WorkerOffer
+from worker.processes.directories import sweep
+from worker.processes.keeper import become_subreaper
+from worker.processes.removal import Clearing
+from worker.repository.transfers import Files
 from worker.sandbox.base import PLAIN, Sandbox, labels_of
+from worker.secret_store import Vault
+from worker.server_limits import Limits
 from worker.settings import WorkerSettings
 from worker.token import RENEWAL_SECONDS, Token
-from worker.vault import Vault
 
 _log = logging.getLogger("ado.worker")
 _WAIT_SECONDS = 20

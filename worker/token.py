@@ -6,7 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
-from app.token_file import Exposed, read_token
+from app.core.token_file import Exposed, read_token
 
 _log = logging.getLogger("ado.worker")
 

@@ -22,7 +22,7 @@ from app.client.errors import CHECK_URL, UNREACHABLE, InvalidAnswer, Unavailable
 from app.client.events import Event, OutputEvent, event_of
 from app.client.input import AsyncSource, Sending, async_pieces, check
 from app.rpc.client import ABSENT, Client, State
-from app.rpc.client_tls import Trust
+from app.rpc.client.tls import Trust
 
 T = TypeVar("T")
 Stream = Literal["stdout", "stderr"]

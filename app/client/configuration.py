@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.client.errors import NotConfigured
-from app.origins import is_origin, is_token
-from app.token_file import Exposed, read_token
+from app.core.origins import is_origin, is_token
+from app.core.token_file import Exposed, read_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ import msgspec
 from app.client.errors import translated
 from app.client.models import Received
 from app.rpc.client import CallError, Client
-from app.rpc.client_older import Patience
+from app.rpc.client.older import Patience
 
 BUFFER_BYTES: Final = 512 * 1024
 _LONGEST_PAUSE: Final = 2.0

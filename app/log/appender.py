@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 
-from app import metrics
+from app.metrics import instruments
 from db import events
 from db.database import Database
 from db.events import Batch
-from db.group import Group
+from db.group_commit import Group
 
 _FLUSH_BATCHES = 200  # hints of one flush must fit a notification of 8000 bytes
 _FLUSH_BYTES = 8 * 1024 * 1024
@@ -41,21 +41,21 @@ class Appender:
             self._room.clear()
             await self._room.wait()
         self._bytes += size
-        metrics.APPEND_WAITING_BYTES.inc(size)
+        instruments.APPEND_WAITING_BYTES.inc(size)
         lane = self._lanes[batch.task_id % len(self._lanes)]
         stored = lane.put(batch, (batch.task_id, batch.job), size=size)
         stored.add_done_callback(lambda _: self._release(size))
-        with metrics.APPEND_SECONDS.time():
+        with instruments.APPEND_SECONDS.time():
             return await asyncio.shield(stored)  # it takes room until it is stored, even if nobody waits any more
 
     def _release(self, size: int) -> None:
         self._bytes -= size
-        metrics.APPEND_WAITING_BYTES.dec(size)
+        instruments.APPEND_WAITING_BYTES.dec(size)
         self._room.set()
 
     async def _store(self, batches: list[Batch]) -> list[bool]:
-        metrics.FLUSH_EVENTS.observe(sum(len(batch.events) for batch in batches))
-        metrics.FLUSH_BYTES.observe(sum(map(_size, batches)))
+        instruments.FLUSH_EVENTS.observe(sum(len(batch.events) for batch in batches))
+        instruments.FLUSH_BYTES.observe(sum(map(_size, batches)))
         limit = self._output_limit
         stored = await events.append(
             self._db, batches, self._lease_seconds, output_limit=limit, event_limit=limit + OTHER_BYTES

@@ -1,4 +1,4 @@
-"""The tRPC v11 wire: procedures, envelopes, HTTP and WebSocket, and a client. Knows nothing of what it carries.
+"""The tRPC v11 wire. ``server`` and ``client`` are its two ends; what both use is here. Knows nothing of tasks.
 
 The protocol is that of ``@trpc/server`` 11; what this server must take and send was measured against it.
 """

@@ -7,10 +7,10 @@ from typing import Any
 
 from app.rpc.client import HttpClient
 from cli import durations, exits
-from cli.ages import ago
-from cli.connection import Options, choose, http, task_id
 from cli.errors import usage
 from cli.output import table, talk, write_json, write_lines
+from cli.remote.connection import Options, choose, http, task_id
+from cli.render.ages import ago
 
 _NO_OPTIONS = Options()
 _PAGE = 1000

@@ -64,9 +64,9 @@ def complete(*words: str) -> int:
         The words so far; the last one is being written.
     """
     from cli.app import build
-    from cli.candidates import as_typed, candidates
     from cli.commands.topics import TOPICS
-    from cli.live import values
+    from cli.completion_candidates import as_typed, candidates
+    from cli.remote.completion_values import values
 
     app = build()
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from cyclopts import App
 
-from cli import contexts, exits
-from cli.addresses import origins
-from cli.connection import check_transport, http
-from cli.contexts import Server
+from cli import exits
 from cli.errors import usage
 from cli.output import Form, write_items, write_one
+from cli.remote import contexts
+from cli.remote.addresses import origins
+from cli.remote.connection import check_transport, http
+from cli.remote.contexts import Server
 
 contexts_ = App(name="context", help="List the remembered servers, choose or forget one.", help_format="plaintext")
 

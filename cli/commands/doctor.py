@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.rpc.client import CallError, Unreachable
-from app.rpc.client_tls import Trust, untrusted
-from cli import durations, exits, here
+from app.rpc.client.tls import Trust, untrusted
+from cli import durations, exits, local_runs
 from cli.agents import NETWORK, STDIN
-from cli.connection import Options, choose
-from cli.connection import http as client_of
-from cli.contexts import Server
-from cli.fleet import spawner_trouble
+from cli.invocation import as_typed
 from cli.output import table, write_items, write_one
-from cli.pages import page
-from cli.started import as_typed
-from cli.terminal import colours
-from cli.troubles import SPAWNER_FIX, locks
+from cli.remote.connection import Options, choose
+from cli.remote.connection import http as client_of
+from cli.remote.contexts import Server
+from cli.remote.fleet import spawner_trouble
+from cli.remote.health_pages import page
+from cli.remote.troubles import SPAWNER_FIX, locks
+from cli.render.terminal import colours
 
 _NO_OPTIONS = Options()
 _SKEW_SECONDS = 5.0
@@ -81,7 +81,7 @@ def checks_of(server: Server) -> list[Check]:
 
 def _latency(server: Server, within: float, options: Options) -> int:
     """Show how long output takes from a worker to here, and what the parts of the way cost."""
-    from cli.latency import measure
+    from cli.remote.latency import measure
 
     found = measure(server, within)
     stream, database, clocks = found["latency"], found["database"], found["clocks"]
@@ -101,7 +101,7 @@ def _milliseconds(value: float | None, otherwise: str) -> str:
 
 def _agents(options: Options) -> int:
     """Show which AI agents can start here; it is a failure when none can."""
-    found = here.findings()
+    found = local_runs.findings()
     checks = [Check(item["name"], item["ok"], item["message"] or item["version"], item["fix"] or "") for item in found]
     rows = [line for check in checks for line in _rows(check)]
     fit = any(check.ok for check in checks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cli import exits, started
+from cli import exits, invocation
 from cli.errors import CliError, usage
 from cli.output import Form, talk, write_one
 
@@ -18,7 +18,7 @@ def install(*, remove: bool = False, output: Form = "text") -> int:
     remove
         Remove that link again.
     """
-    script = started.script()
+    script = invocation.script()
     if script is None:
         raise usage(
             "only a checkout's ./ado can be linked", "this ado is installed already; or run ./ado install there"

@@ -20,10 +20,10 @@ from cyclopts import App, Parameter
 
 from app.rpc.client import HttpClient
 from cli import durations, exits
-from cli.answers import until_answered
-from cli.connection import Options, choose, http, task_id
 from cli.errors import CliError, usage
 from cli.output import Output, write_items, write_one, write_text
+from cli.remote.connection import Options, choose, http, task_id
+from cli.remote.retry import until_answered
 
 _NO_OPTIONS = Options()
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0

@@ -7,14 +7,15 @@ import sys
 from cyclopts import App
 
 from app.rpc.client import CallError, HttpClient, Transfer
-from cli import exits, results
-from cli import refs as kept_refs
-from cli.connection import Options, choose, http, task_id
+from cli import exits
 from cli.errors import usage
-from cli.git import Repository, check_version, failed
-from cli.limits import file_bytes
 from cli.output import talk, write_items
-from cli.terminal import is_terminal
+from cli.remote.connection import Options, choose, http, task_id
+from cli.render.terminal import is_terminal
+from cli.repository import refs as kept_refs
+from cli.repository import results
+from cli.repository.git import Repository, check_version, failed
+from cli.repository.size_limits import file_bytes
 
 _NO_OPTIONS = Options()
 _PATIENCE_SECONDS = 60.0

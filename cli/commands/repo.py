@@ -11,20 +11,22 @@ from typing import IO, Any
 
 from cyclopts import Parameter
 
-from app.git import GitError, host_of, listed, quoted
+from app.core.git import GitError, host_of, listed, quoted
 from app.rpc.client import HttpClient, Transfer
-from cli import exits, repository, results
-from cli.apply import Applied, shown_by
-from cli.apply import apply as apply_
-from cli.connection import Options, choose, http, task_id
-from cli.download import checked, entries, write
+from cli import exits
 from cli.errors import usage
-from cli.git import Repository, check_version, failed
-from cli.limits import file_bytes
 from cli.output import talk, write_bytes, write_one
-from cli.patches import PatchView, StatView
-from cli.results import Result
-from cli.terminal import colours, is_terminal
+from cli.remote.connection import Options, choose, http, task_id
+from cli.render.patch import PatchView, StatView
+from cli.render.terminal import colours, is_terminal
+from cli.repository import outgoing as repository
+from cli.repository import results
+from cli.repository.apply import Applied, shown_by
+from cli.repository.apply import apply as apply_
+from cli.repository.download import checked, entries, write
+from cli.repository.git import Repository, check_version, failed
+from cli.repository.results import Result
+from cli.repository.size_limits import file_bytes
 
 _NO_OPTIONS = Options()
 _HERE = Path()

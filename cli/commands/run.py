@@ -14,22 +14,23 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from app.rpc.client import CallError, HttpClient, InvalidAnswer, Unreachable
-from cli import durations, exits, here, plane
+from cli import durations, exits, local_runs
 from cli.agents import PROGRAMS, STDIN, first
-from cli.answers import until_answered
 from cli.commands.repo import RepositoryOptions, send
 from cli.commands.watch import watch
-from cli.connection import Options, choose, http, need_server
-from cli.contexts import Server
+from cli.control_plane import embedded
 from cli.errors import usage
-from cli.fleet import check_offered
-from cli.follow import View
+from cli.name_values import pair
 from cli.output import talk, write_one
-from cli.pairs import pair
-from cli.pod import PodOptions
-from cli.standard_input import appended, check_taken, is_wanted
-from cli.terminal import colour_wishes
-from cli.waiting import nobody_offers
+from cli.pod_options import PodOptions
+from cli.remote.connection import Options, choose, http, need_server
+from cli.remote.contexts import Server
+from cli.remote.fleet import check_offered
+from cli.remote.follow import View
+from cli.remote.retry import until_answered
+from cli.remote.standard_input import appended, check_taken, is_wanted
+from cli.remote.wait_reasons import nobody_offers
+from cli.render.terminal import colour_wishes
 
 _NO_OPTIONS = Options()
 _NO_REPOSITORY = RepositoryOptions()
@@ -125,9 +126,9 @@ def run(
             raise usage("--cpu, --memory, --gpu, --image, --network and --node-selector need --remote", "add --remote")
         if repository != _NO_REPOSITORY:
             raise usage("--repo, --no-repo, --dirty and --push need --remote", "add --remote")
-        chosen = agent or first([], [*here.own_agents(), *here.agents()])
+        chosen = agent or first([], [*local_runs.own_agents(), *local_runs.agents()])
         handed_on = is_wanted(stdin, chosen, jobs=workers, detach=False, is_prompt=file == "-")
-        return here.run(
+        return local_runs.run(
             _prompt(words, chosen, stdin),
             chosen,
             stdin=handed_on,
@@ -141,7 +142,7 @@ def run(
     client = http(server)
     chosen = agent or server.agent or _offered_agent(client, server)
     if agent and not wait_for_agent:
-        check_offered(agent, _workers(client), here.agents() if _is_embedded(server) else ())
+        check_offered(agent, _workers(client), local_runs.agents() if _is_embedded(server) else ())
     handed_on = is_wanted(stdin, chosen, jobs=workers, detach=detach, is_prompt=file == "-")
     text = _prompt(words, chosen, stdin)
     sent = send(client, repository, chosen, ai=chosen not in PROGRAMS)
@@ -223,7 +224,7 @@ def _variable(entry: str) -> tuple[str, str]:
 
 def _offered_agent(client: HttpClient, server: Server) -> str:
     """Return the first AI agent of the live workers, and of those that the control plane here would start."""
-    return first(_workers(client)["workers"], here.offered()[0] if _is_embedded(server) else ())
+    return first(_workers(client)["workers"], local_runs.offered()[0] if _is_embedded(server) else ())
 
 
 def _workers(client: HttpClient) -> dict[str, Any]:
@@ -232,7 +233,7 @@ def _workers(client: HttpClient) -> dict[str, Any]:
 
 
 def _is_embedded(server: Server) -> bool:
-    running = plane.find()
+    running = embedded.find()
     return running is not None and set(server.urls) <= set(running.urls)
 
 

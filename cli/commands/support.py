@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cli import contexts, exits, plane
-from cli.connection import Options, choose
-from cli.contexts import Server
+from cli import exits
+from cli.commands.support_facts import Absent, parts
+from cli.control_plane import embedded
 from cli.errors import CliError, usage
 from cli.output import write_one
+from cli.remote import contexts
+from cli.remote.connection import Options, choose
+from cli.remote.contexts import Server
 from cli.scrub import scrub
-from cli.support_facts import Absent, parts
 from cli.system_errors import refused
 
 _NO_OPTIONS = Options()
@@ -38,7 +40,7 @@ def support_bundle(*, to: Path | None = None, options: Options = _NO_OPTIONS) ->
         The file to write; ado-support-TIME.tar.gz in this directory otherwise.
     """
     path = to or Path(f"ado-support-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar.gz")
-    found = plane.find()
+    found = embedded.find()
     dsn = os.environ.get("ADO_DSN") or (found.dsn if found else None)
     server, why = _server(options)
     files, missing = _collected(server, dsn, why)
@@ -83,7 +85,7 @@ def _secrets(server: Server | None, dsn: str | None) -> Iterator[str]:
             yield from value.split(",")  # several keys
     with contextlib.suppress(CliError):  # a file that cannot be read adds nothing to the bundle either
         yield from (str(entry["token"]) for entry in contexts.load()["contexts"].values() if entry.get("token"))
-    from cli.database import passwords
+    from cli.direct_database import passwords
 
     for one in (dsn, os.environ.get("ADO_DSN"), os.environ.get("ADO_LISTEN_DSN")):
         if one:

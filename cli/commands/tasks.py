@@ -9,22 +9,23 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from app.rpc.client import CallError, Unreachable
-from cli import exits, refs
-from cli.ages import ago, when
-from cli.answers import until_answered
-from cli.calls import socket
+from cli import exits
 from cli.confirmation import agreed
-from cli.connection import Options, choose, http, task_id
-from cli.contexts import Server
 from cli.errors import usage
-from cli.git import Repository
-from cli.listing import open_tasks, pages, task_filter
-from cli.log import LogReader
+from cli.name_values import pair
 from cli.output import shortened, table, talk, write_items, write_one
-from cli.pairs import pair
-from cli.sequences import plain
-from cli.summary import summary, used
-from cli.waiting import obstacles, pod_troubles, silence, why_waiting
+from cli.remote.checked_calls import socket
+from cli.remote.connection import Options, choose, http, task_id
+from cli.remote.contexts import Server
+from cli.remote.listing import open_tasks, pages, task_filter
+from cli.remote.log_reader import LogReader
+from cli.remote.retry import until_answered
+from cli.remote.summary import summary, used
+from cli.remote.wait_reasons import obstacles, pod_troubles, silence, why_waiting
+from cli.render.ages import ago, when
+from cli.render.escape_sequences import plain
+from cli.repository import refs
+from cli.repository.git import Repository
 
 _NO_OPTIONS = Options()
 tasks = App(name="tasks", help="List, show, update and remove tasks.", help_format="plaintext")

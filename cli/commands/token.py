@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 from cyclopts import App
 
-from app.token_file import NewFile
+from app.core.token_file import NewFile
 from cli import durations, exits
-from cli.ages import when
-from cli.connection import Options, choose, http
-from cli.contexts import Server
 from cli.errors import CliError, usage
-from cli.listing import whole
 from cli.output import show_command, talk, write_items, write_one
+from cli.remote.connection import Options, choose, http
+from cli.remote.contexts import Server
+from cli.remote.listing import whole
+from cli.render.ages import when
 
 _NO_OPTIONS = Options()
 tokens = App(name="token", help="Make, list and revoke tokens.", help_format="plaintext")
@@ -152,7 +152,7 @@ def _keep(file: NewFile, made: dict[str, Any]) -> None:
 
 def _make(wish: dict[str, Any], dsn: str | None, options: Options) -> dict[str, Any]:
     if database := dsn or os.environ.get("ADO_DSN"):
-        from cli.database import token_create
+        from cli.direct_database import token_create
 
         return {"expiresAt": None, **_shape(token_create(database, wish))}
     made: dict[str, Any] = http(choose(options)).mutate("tokens.create", wish)
@@ -169,7 +169,7 @@ def list_(*, dsn: str | None = None, options: Options = _NO_OPTIONS) -> int:
         Read them directly from this database; ADO_DSN does the same.
     """
     if database := dsn or os.environ.get("ADO_DSN"):
-        from cli.database import token_list
+        from cli.direct_database import token_list
 
         found: dict[str, Any] = {"items": [_shape(row) for row in token_list(database)]}
     else:
@@ -197,7 +197,7 @@ def revoke(token: str, /, *, dsn: str | None = None, options: Options = _NO_OPTI
         Revoke it directly on this database; ADO_DSN does the same.
     """
     if database := dsn or os.environ.get("ADO_DSN"):
-        from cli.database import token_revoke
+        from cli.direct_database import token_revoke
 
         row = token_revoke(database, token)
         if row is None:

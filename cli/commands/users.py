@@ -7,10 +7,10 @@ from typing import Any, Literal
 from cyclopts import App
 
 from cli import exits
-from cli.connection import Options, choose, http
 from cli.errors import usage
-from cli.listing import whole
 from cli.output import write_items, write_one
+from cli.remote.connection import Options, choose, http
+from cli.remote.listing import whole
 
 _NO_OPTIONS = Options()
 _LIMITS = ("running", "queued", "costPerDay")

@@ -9,11 +9,11 @@ from cyclopts import Parameter
 
 from cli import durations
 from cli.agents import PROGRAMS
-from cli.connection import Options, choose, http, task_id
-from cli.contexts import Server
 from cli.errors import usage
-from cli.follow import View, follow
 from cli.output import talk, write_one
+from cli.remote.connection import Options, choose, http, task_id
+from cli.remote.contexts import Server
+from cli.remote.follow import View, follow
 
 _NO_OPTIONS = Options()
 

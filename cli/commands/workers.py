@@ -10,11 +10,11 @@ from cyclopts import App
 
 from cli import exits
 from cli.agents import offers
-from cli.connection import Options, choose, http
-from cli.fleet import spawner_trouble
-from cli.listing import whole
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
-from cli.terminal import is_terminal
+from cli.remote.connection import Options, choose, http
+from cli.remote.fleet import spawner_trouble
+from cli.remote.listing import whole
+from cli.render.terminal import is_terminal
 
 _NO_OPTIONS = Options()
 _WATCH_SECONDS = 1.0

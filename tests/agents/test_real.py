@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from support.program import processes_with, until
 
-from worker.masking import MASK
+from worker.output.masking import MASK
 
 AGENTS = ("claude-code", "gemini-cli", "codex")
 LARGEST_PROMPT = 2**20

@@ -10,9 +10,9 @@ import pytest
 from msgspec import to_builtins
 from support.procedures import Real
 
-from app.context import Context
-from app.control import janitor
-from app.routers.table import registry
+from app.access.context import Context
+from app.loops import janitor
+from app.procedures.table import registry
 from app.settings import AppSettings
 from db.tokens import Token
 

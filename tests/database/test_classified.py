@@ -6,10 +6,10 @@ import psycopg
 import pytest
 from support.records import create
 
-from db import admin, events, tasks, tokens
+from db import events, tasks, token_admin, tokens
 from db.database import Database
 from db.errors import DatabaseRefused, DatabaseUnavailable
-from db.threaded import Pool, rows
+from db.sync_database import Pool, rows
 
 
 def read_only(dsn):
@@ -37,7 +37,7 @@ def test_a_standby_is_unavailable_to_spawners(dsn):
 
 def test_a_standby_is_named_to_an_administrator(dsn):
     with pytest.raises(DatabaseUnavailable, match="read-only") as caught:
-        admin.create_token(read_only(dsn), tokens.new("admin"))
+        token_admin.create_token(read_only(dsn), tokens.new("admin"))
     assert "primary" in caught.value.next_step
 
 

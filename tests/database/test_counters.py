@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 from support.records import claim, closed, create, finish, register
 
-from app.counters import AGENTS, BUCKETS, REASONS
+from app.metrics.installation import AGENTS, BUCKETS, REASONS
 from db import counters, tasks
 
 

@@ -12,10 +12,10 @@ from db import tasks
 from db.database import Database
 from db.errors import DatabaseReadOnly, DatabaseUnavailable
 from db.health import check_writes
-from db.hosts import session_options
 from db.listener import Listener
 from db.migrate import migrate
-from db.threaded import Pool, rows
+from db.primary_host import session_options
+from db.sync_database import Pool, rows
 
 
 class Host:

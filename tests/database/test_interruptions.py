@@ -3,7 +3,7 @@
 import pytest
 from support.records import LEASE, SUSPECT, claim, closed, create, finish, register
 
-from app.control.monitor import settle_ended
+from app.loops.monitor import settle_ended
 from db import jobs, tasks, workers
 
 LIMIT = 5

@@ -2,7 +2,7 @@
 
 from support.records import claim, create, register
 
-from app.control import monitor
+from app.loops import monitor
 from app.settings import AppSettings
 from db import jobs, tasks
 

@@ -12,7 +12,7 @@ from db import events, health, jobs, tasks, workers
 from db.database import Database
 from db.embedded import Server
 from db.migrate import migrate
-from db.threaded import Pool, rows
+from db.sync_database import Pool, rows
 
 
 @pytest.fixture(scope="module")

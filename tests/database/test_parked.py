@@ -6,10 +6,10 @@ import contextlib
 import pytest
 from support.records import claim, create, register
 
-from app.context import Context
-from app.control.loop import every
-from app.health import Readiness
-from app.main import Replica
+from app.access.context import Context
+from app.health.readiness import Readiness
+from app.loops.loop import every
+from app.replica.replica import Replica
 from app.settings import AppSettings
 from db import workers
 from db.tokens import Token

@@ -11,7 +11,7 @@ from support.records import claim, closed, create, finish, register
 from db import events, tasks
 from db.model import Resources
 from db.pods import PodDatabase, PodWish, Told
-from db.threaded import Pool
+from db.sync_database import Pool
 
 OFFERED = frozenset({"shell"})
 TOLD = Told("image_pull", "no such image", "look again")

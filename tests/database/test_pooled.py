@@ -4,7 +4,7 @@ import pytest
 from support.records import create
 
 from db.database import Database
-from db.threaded import Pool, rows
+from db.sync_database import Pool, rows
 
 
 @pytest.mark.parametrize("pooled", [True, False])

@@ -5,11 +5,11 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from app.control.presence import Presence
+from app.spawner.heartbeat import Presence
 from db import workers
 from db.errors import DatabaseUnavailable
-from db.spawners import SpawnerRow
-from db.threaded import Pool
+from db.spawner_heartbeat import SpawnerRow
+from db.sync_database import Pool
 
 
 @pytest.fixture

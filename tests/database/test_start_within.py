@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from support.records import claim, closed, create, finish, register
 
-from app.control import monitor
+from app.loops import monitor
 from app.settings import AppSettings
 from db import events, jobs, tasks
 from db.model import Resources

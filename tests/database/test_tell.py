@@ -3,8 +3,8 @@
 import pytest
 from support.records import claim, closed, create, finish, register
 
-from app.control.tell import CommandPoll
 from app.log.hub import Hub
+from app.loops.command_poll import CommandPoll
 from db import jobs, tasks, workers
 
 

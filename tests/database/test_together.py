@@ -4,7 +4,7 @@ import asyncio
 
 from support.records import batch, claim, create, finish, new_task, register
 
-from app.control.endings import Endings
+from app.loops.finish_batcher import Endings
 from db import events, jobs, tasks
 
 

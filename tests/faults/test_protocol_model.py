@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from support.contract import ATTEMPTS, JOBS, RETRIES, SLOTS, WORKERS, Model
 from support.procedures import Real
 
-from app.control import monitor
+from app.loops import monitor
 from app.settings import AppSettings
 from db import jobs
 from db.workers import presence

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.program import until
 
 from app.rpc.client import HttpClient
-from cli.lines import payload
+from cli.render.lines import payload
 
 from .inputs import CHUNKS, EVENT_LINES
 

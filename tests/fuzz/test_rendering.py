@@ -6,7 +6,7 @@ import re
 
 from hypothesis import strategies as st
 
-from cli.lines import LastLines, Lines, Style, payload
+from cli.render.lines import LastLines, Lines, Style, payload
 
 from .inputs import CHUNKS, EVENT_MEMBERS, JSON_VALUES
 

@@ -7,8 +7,8 @@ import orjson
 import pytest
 from support.procedures import Real
 
-from app.auth import ROLE_MAY
-from app.routers.table import registry
+from app.access.auth import ROLE_MAY
+from app.procedures.table import registry
 from db.tokens import Token
 
 VICTIM = {"taskId": "task-1"}

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import inspect as shapes
 
-from app.routers.table import registry
+from app.procedures.table import registry
 
 from .conftest import no_leak
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from support.program import until, write_token
 
-from app import program
-from app.control.backends.local import LocalBackend
+from app.core import programs
+from app.spawner.backends.local import LocalBackend
 
 MODULES = (
     "cli",
@@ -70,7 +70,7 @@ def test_a_spawners_worker_imports_nothing_of_its_working_directory(trap, tmp_pa
 )
 def test_commands_import_and_run_nothing_of_their_working_directory(trap, arguments):
     _, ran = trap
-    subprocess.run(program.module("cli", *arguments), capture_output=True, timeout=120, check=False)
+    subprocess.run(programs.module("cli", *arguments), capture_output=True, timeout=120, check=False)
     assert not ran.exists(), ran.read_text()
 
 
@@ -98,7 +98,7 @@ def test_a_work_directory_that_somebody_else_made_first_is_refused(dsn, home, ar
     words = [str(home / "token") if word == "TOKEN" else word for word in arguments]
     env = {**os.environ, "TMPDIR": str(home), "ADO_DSN": dsn}
     done = subprocess.run(
-        program.module("cli", *words), env=env, capture_output=True, text=True, timeout=120, check=False
+        programs.module("cli", *words), env=env, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 2
     assert "belongs to another user (uid 12345)" in done.stderr
@@ -110,7 +110,7 @@ def test_a_worker_refuses_a_token_that_others_can_read(home):
     file.write_text("ado_x")
     file.chmod(0o644)
     words = ["worker", "--url", "http://127.0.0.1:9", "--token-file", str(file), "--work-dir", str(home / "work")]
-    done = subprocess.run(program.module("cli", *words), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(programs.module("cli", *words), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert "(mode 0644)" in done.stderr
     assert f"chmod 600 {file}" in done.stderr
@@ -122,7 +122,7 @@ def test_a_token_is_written_for_its_owner_alone_and_never_through_a_link(dsn, ho
 
     def create(path):
         words = ["token", "create", "--role", "worker", "--worker", "w", "--dsn", dsn, "--to", str(path), "-o", "json"]
-        return subprocess.run(program.module("cli", *words), capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(programs.module("cli", *words), capture_output=True, text=True, timeout=120, check=False)
 
     made = create(file)
     assert made.returncode == 0, made.stderr
@@ -149,7 +149,7 @@ def test_nothing_of_a_control_planes_home_is_open_to_others_whatever_the_umask(h
     env = {name: value for name, value in os.environ.items() if not name.startswith("ADO_")} | {"ADO_HOME": str(home)}
 
     def ado(*arguments):
-        command = program.module("cli", *arguments)
+        command = programs.module("cli", *arguments)
         return subprocess.run(command, env=env, umask=0, capture_output=True, text=True, timeout=300, check=True)
 
     ado("up", "--detach")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from support.program import until, write_token
 
-from app.routers.table import registry
+from app.procedures.table import registry
 
 PROCEDURES = registry().procedures
 

@@ -9,7 +9,7 @@ from app.rpc.client import HttpClient
 from worker.agents import AGENTS
 from worker.agents.base import Run
 
-TRANSCRIPT = Path(__file__).parent.parent / "unit" / "worker" / "transcripts" / "claude-tool-denied.jsonl"
+TRANSCRIPT = Path(__file__).parent.parent / "unit" / "worker" / "agents" / "transcripts" / "claude-tool-denied.jsonl"
 
 
 @pytest.fixture

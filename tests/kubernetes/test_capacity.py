@@ -10,9 +10,9 @@ from support.kube.server import SPAWNER_MAY
 from support.kube.store import ApiError
 from support.program import until
 
-from app.control.backends.kubernetes import Cluster
-from app.control.backends.pace import Pace
-from app.control.backends.watch import PodWatch
+from app.spawner.backends.kubernetes import Cluster
+from app.spawner.backends.pod_watch import PodWatch
+from app.spawner.backends.rate_limit import Pace
 
 REASONS = "select reason from ado.pod_status where state in ('wanted', 'placed') order by pod"
 AN_HOUR_AGO = """update ado.pods set requested_at = requested_at - interval '1 hour',

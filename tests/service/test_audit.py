@@ -7,7 +7,7 @@ import pytest
 from support.program import until
 from websockets.sync.client import connect
 
-from app.refusals import _BURST
+from app.access.refused_calls import _BURST
 
 
 def post(url, token, path, value, **headers):

@@ -10,9 +10,9 @@ from support.program import until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from app.auth import CACHE_SECONDS
-from app.routers.table import registry
-from app.rpc.gate import Limits
+from app.access.auth import CACHE_SECONDS
+from app.procedures.table import registry
+from app.rpc.server.gate import Limits
 from db import tokens
 
 READ = {

@@ -8,8 +8,8 @@ import os
 import pytest
 from support.procedures import Real
 
-from app.routers import job_input
-from app.routers.job_input import WAITING_BYTES
+from app.procedures import job_input
+from app.procedures.job_input import WAITING_BYTES
 from app.rpc.errors import ProcedureError
 from db.tokens import Token
 
@@ -194,7 +194,7 @@ def test_the_end_of_the_job_deletes_the_input_and_a_retry_says_that_it_is_gone(r
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_the_input_of_a_job_that_never_ran_goes_with_the_janitor_or_its_task(real, removed):
-    from app.control import janitor
+    from app.loops import janitor
     from app.settings import AppSettings
 
     send(real, 0, b"x")

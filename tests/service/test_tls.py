@@ -16,7 +16,7 @@ from support.certificates import Authority
 from support.program import Cluster, until, write_token
 
 from app.rpc.client import CallError, Client, HttpClient, Unreachable
-from app.rpc.client_tls import Trust
+from app.rpc.client.tls import Trust
 
 
 class Secured:

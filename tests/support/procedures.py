@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import dataclasses
 
-from app.context import Context
-from app.health import Readiness
-from app.main import Replica
+from app.access.context import Context
+from app.health.readiness import Readiness
+from app.replica.replica import Replica
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
 from db.database import Database

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from db import admin, tokens
+from db import token_admin, tokens
 
 FAST = {
     "ADO_HEARTBEAT_SECONDS": "0.5",
@@ -80,7 +80,7 @@ class Cluster:
 
     def make_token(self, role, **values):
         token = tokens.new(role, **values)
-        admin.create_token(self.dsn, token)
+        token_admin.create_token(self.dsn, token)
         return token.token
 
     def start(self, *arguments, **options):

@@ -9,15 +9,15 @@ import msgspec
 import orjson
 import uvicorn
 
-from app.edge import EdgeProtocol
-from app.edge_websocket import EdgeWebSocket
-from app.peers import Peers, Room
-from app.rpc.application import RpcApplication
+from app.replica.connections import Peers, Room
+from app.replica.http_protocol import EdgeProtocol
+from app.replica.websocket_protocol import EdgeWebSocket
 from app.rpc.client import ABSENT
 from app.rpc.errors import ProcedureError
-from app.rpc.procedure import Tracked, mutation, query, subscription
-from app.rpc.registry import Registry
 from app.rpc.request_id import RequestIds
+from app.rpc.server.application import RpcApplication
+from app.rpc.server.procedure import Tracked, mutation, query, subscription
+from app.rpc.server.registry import Registry
 
 
 class Named(msgspec.Struct):

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from app.reasons import JOB_REASONS, REFUSALS
+from app.core.reasons import JOB_REASONS, REFUSALS
 from app.rpc.errors import CODES
 
 ROOT = Path(str(resources.files("sql"))).parent
 README = (ROOT / "README.md").read_text()
 SETTINGS = [
     ("app/settings.py", "AppSettings"),
-    ("app/settings.py", "SpawnerSettings"),
-    ("app/control/backends/settings.py", "KubernetesSettings"),
+    ("app/spawner/settings.py", "SpawnerSettings"),
+    ("app/spawner/backends/settings.py", "KubernetesSettings"),
     ("worker/settings.py", "WorkerSettings"),
 ]
 

@@ -40,14 +40,14 @@ def test_the_wheel_holds_every_package_and_the_sql(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert names >= {
-        "app/main.py",
+        "app/replica/main.py",
         "app/client/__init__.py",
         "app/py.typed",
         "cli/help.txt",
         "db/embedded/server.py",
         "sql/queries/jobs.sql",
         "sql/migrations/0001_initial.sql",
-        "worker/keeper.py",
+        "worker/processes/keeper.py",
         "worker/agents/player.py",
     }
     (entry,) = (name for name in names if name.endswith("entry_points.txt"))

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from app.program import module
+from app.core.programs import module
 from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, status_in
 from worker.agents.project import instructions, refuse_settings
 from worker.agents.verdict import Verdict
-from worker.process import Ended
+from worker.processes.process import Ended
 
 DEFAULT = ("opencode=opencode acp",)
 _KINDS = {"edit": "edit", "delete": "edit", "move": "edit", "execute": "bash", "read": "read", "search": "search",

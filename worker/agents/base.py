@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from worker.process import Ended
+from worker.processes.process import Ended
 
 Event = dict[str, Any]
 """A normalised event: ``event`` names it (see ``worker.agents.events``), the other members are its own."""

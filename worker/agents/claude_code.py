@@ -17,7 +17,7 @@ from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, model_option
 from worker.agents.project import project_directories
 from worker.agents.verdict import Verdict
-from worker.process import Ended
+from worker.processes.process import Ended
 
 _KINDS = {
     "Write": "edit", "Edit": "edit", "MultiEdit": "edit", "NotebookEdit": "edit", "Bash": "bash", "Read": "read",

@@ -19,7 +19,7 @@ from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, model_option, status_in
 from worker.agents.verdict import Verdict
-from worker.process import Ended
+from worker.processes.process import Ended
 
 _RETRY = re.compile(r"Reconnecting\.\.\. (\d+)/(\d+)")
 _QUIET = ["-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false",

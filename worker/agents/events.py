@@ -1,7 +1,8 @@
 """The normalised events of every agent: one function each, so that their members are the same whoever speaks.
 
 ``session text_delta text tool_start tool_end permission usage retry error result``, and ``other`` for a line that says
-none of these; the worker keeps the agent's own line beside them (see ``worker.listener``). Long members are cut.
+none of these; the worker keeps the agent's own line beside them
+(see ``worker.agents.stream``). Long members are cut.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, model_option, status_in
 from worker.agents.project import instructions
 from worker.agents.verdict import Verdict
-from worker.process import Ended
+from worker.processes.process import Ended
 
 _KINDS = {
     "write_file": "edit", "replace": "edit", "run_shell_command": "bash", "read_file": "read",

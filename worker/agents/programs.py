@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 
-from app.program import search_path
+from app.core.programs import search_path
 from worker.agents.base import Run
 
 _STATUS = re.compile(r"""(?:\bstatus:? |"code":\s*|\b[Ee]rror:? )([45]\d\d)\b""")

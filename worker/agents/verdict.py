@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from worker.agents.base import Event, Outcome
-from worker.process import Ended
+from worker.processes.process import Ended
 
 _AUTH = frozenset({401, 403})
 _LIMITS = frozenset({429, 529})

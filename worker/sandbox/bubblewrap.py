@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.capabilities import NO_NETWORK
+from app.core.capabilities import NO_NETWORK
 from worker.sandbox.base import Enclosure, Unavailable
 from worker.sandbox.view import masked, private, readable
 

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from cli.app import build
-from cli.candidates import as_typed, candidates
 from cli.commands.completion import _SCRIPTS
+from cli.completion_candidates import as_typed, candidates
 
 HOSTILE = (
     "$(touch executed)",

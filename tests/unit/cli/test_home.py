@@ -7,9 +7,10 @@ import stat
 import pytest
 from support.users import give_away
 
-from cli import contexts, plane
+from cli.control_plane import embedded
 from cli.errors import CliError
 from cli.home import ensure_home, home
+from cli.remote import contexts
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_a_directory_that_is_not_there_is_made(directory):
 
 
 def use_status():
-    plane.find()
+    embedded.find()
 
 
 def use_contexts():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli import __main__ as program
-from cli import started
+from cli import invocation
 
 ROOT = Path(str(resources.files("sql"))).parent
 SCRIPT = Path("/src/a checkout/ado")
@@ -19,7 +19,7 @@ SCRIPT = Path("/src/a checkout/ado")
 def ado(monkeypatch, tmp_path, capfd):
     """Run a command as the script ``./ado`` does, with a home of its own."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(started, "_script", SCRIPT)
+    monkeypatch.setattr(invocation, "_script", SCRIPT)
 
     def run(*words):
         code = program._run(list(words))
@@ -79,7 +79,7 @@ def test_a_place_that_cannot_be_made_is_named(ado, tmp_path):
 
 
 def test_without_the_script_there_is_nothing_to_link(ado, monkeypatch):
-    monkeypatch.setattr(started, "_script", None)
+    monkeypatch.setattr(invocation, "_script", None)
     code, _, said = ado("install")
     assert code == 2
     assert "only a checkout's ./ado can be linked" in said

@@ -9,7 +9,7 @@ import pytest
 from cli.app import _COMMANDS, build
 
 HEAVY = {"cyclopts", "rich", "asyncio", "litestar", "uvicorn", "asyncpg", "psycopg", "psycopg_pool", "kubernetes",
-         "websockets", "prometheus_client", "hypothesis", "db", "worker", "app.main"}  # fmt: skip
+         "websockets", "prometheus_client", "hypothesis", "db", "worker", "app.replica.main"}  # fmt: skip
 SERVERS = HEAVY - {"cyclopts", "rich", "asyncio"}
 WITHOUT_FORM = {
     "api", "api types", "spawner", "worker",  # they serve, or print what is not data of ado

@@ -39,8 +39,8 @@ def test_every_agent_is_explained(capsys):
 def test_every_variable_of_a_job_is_explained(capsys):
     """Whatever the worker sets by name, and the events pipe's."""
     source = (
-        resources.files("worker").joinpath("directories.py").read_text()
-        + resources.files("worker").joinpath("process.py").read_text()
+        resources.files("worker").joinpath("processes", "directories.py").read_text()
+        + resources.files("worker").joinpath("processes", "process.py").read_text()
     )
     names = set(re.findall(r"\b(ADO_[A-Z_]+)(?==|\":)", source))
     assert {"ADO_TASK_ID", "ADO_EVENTS"} <= names

@@ -10,7 +10,8 @@ from support.balancer import EXAMPLES, REPLICAS
 from support.dockerfile import parse
 from support.rendering import DEPLOY, ROOT
 
-from app.settings import AppSettings, read
+from app.core.settings import read
+from app.settings import AppSettings
 from worker.settings import WorkerSettings
 
 FILE = (DEPLOY / "compose.yaml").read_text()

@@ -11,9 +11,11 @@ from support.kube.immutable import refused_changes
 from support.manifests import containers_of, grace_needed, pod_of, problems, reaches
 from support.rendering import DEPLOY, ROOT, container, environment, one, pod, rendered
 
-from app.control.backends.settings import KubernetesSettings
-from app.health import Readiness, healthz, readyz_of
-from app.settings import AppSettings, SpawnerSettings, read
+from app.core.settings import read
+from app.health.readiness import Readiness, healthz, readyz_of
+from app.settings import AppSettings
+from app.spawner.backends.settings import KubernetesSettings
+from app.spawner.settings import SpawnerSettings
 
 VERSIONS = ["1.28", "1.31", "1.34", "1.36", "1.37"]
 RELEASE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]

@@ -12,10 +12,11 @@ from support.kube.server import SPAWNER_MAY, FakeCluster
 from support.manifests import problems
 from support.rendering import DEPLOY, container, environment, one, rendered
 
-from app.control.backends.kubernetes import Cluster
-from app.control.backends.pace import Pace
-from app.control.backends.podspec import PodFrame, pod_manifest, read_template, samples
-from app.settings import SpawnerSettings, read
+from app.core.settings import read
+from app.spawner.backends.kubernetes import Cluster
+from app.spawner.backends.podspec import PodFrame, pod_manifest, read_template, samples
+from app.spawner.backends.rate_limit import Pace
+from app.spawner.settings import SpawnerSettings
 from worker.agents import AGENTS
 
 TEMPLATE = read_template((DEPLOY / "kubernetes" / "pod-template.yaml").read_text())

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 from support.units import DIRECTORY, FILES, command, environment, options
 
-from app.settings import AppSettings, SpawnerSettings
+from app.settings import AppSettings
+from app.spawner.settings import SpawnerSettings
 from cli.app import build
 from worker.settings import WorkerSettings
 

@@ -12,17 +12,17 @@ from support.program import processes_with
 
 from app.rpc.client import CallError, Item, Unreachable
 from worker import attempt as attempt_module
-from worker import process
 from worker.agents.base import Outcome
 from worker.attempt import Attempt
-from worker.clearing import Clearing
-from worker.event_pipe import EventPipe
-from worker.files import Files
 from worker.fitness import Fitness
-from worker.limits import Limits
-from worker.masking import Masker
+from worker.output.event_pipe import EventPipe
+from worker.output.masking import Masker
+from worker.processes import process
+from worker.processes.removal import Clearing
+from worker.repository.transfers import Files
+from worker.secret_store import Vault
+from worker.server_limits import Limits
 from worker.settings import WorkerSettings
-from worker.vault import Vault
 
 
 class Server:

@@ -5,7 +5,7 @@ import asyncio
 from support.program import write_token
 from support.wire import Gate, Served
 
-from app.rpc.gate import Limits
+from app.rpc.server.gate import Limits
 from worker.lease import Heartbeat, Report
 from worker.settings import WorkerSettings
 from worker.token import Token

@@ -11,18 +11,19 @@ import pytest
 
 from app.client import AsyncAdo, UnknownEvent, events, models
 from app.client.events import BY_AGENT_EVENT, BY_TYPE, event_of
-from app.routers import job_input, log_events, shapes, task_lists, tasks, values, workers
-from app.routers.agent_events import AgentSaid
+from app.procedures import job_input, kv, task_lists, tasks, workers
+from app.shapes import log_events, records
+from app.shapes.agent_events import AgentSaid
 
 OF_SERVER = {
     **{
-        name: getattr(shapes, name)
+        name: getattr(records, name)
         for name in ("AttemptRef", "Job", "JobPod", "Resources", "Result", "Spawner", "Task", "Usage", "Worker")
     },
     **{name: getattr(workers, name) for name in ("Queue", "Scale", "Waiting", "WorkerList")},
     "WorkersStatus": workers.Status,
-    "Value": values.Value,
-    "Values": values.Values,
+    "Value": kv.Value,
+    "Values": kv.Values,
     "TaskPage": task_lists.TaskPage,
     "Received": job_input.Received,
     "Removed": tasks.Removed,

@@ -3,7 +3,7 @@
 import pytest
 from support.wire import Gate, Served
 
-from app.rpc.gate import Limits
+from app.rpc.server.gate import Limits
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from support.wire import Stream
 from websockets.asyncio.client import connect
 
-from app.logs import JsonFormatter
+from app.core.logs import JsonFormatter
 
 
 @pytest.fixture

@@ -1,0 +1,215 @@
+"""Who calls, and what each role may do.
+
+A token is looked up by its digest and trusted for ``CACHE_SECONDS``; open sockets are checked again every few seconds,
+so that expiry, revocation, a disabled user and a changed role end them within ten. While the database is away nobody
+new gets in, but an open socket stays: not knowing is not a refusal.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from app.access.context import MACHINES, Context, Services
+from app.access.sign_ins import FailedSignIns
+from app.core.reasons import refusal
+from app.metrics import instruments
+from app.rpc import request_id
+from app.rpc.errors import CODES, ProcedureError
+from app.rpc.server.gate import Credentials
+from app.rpc.server.procedure import Procedure
+from app.rpc.server.registry import Registry
+from db import tokens
+from db.audit import Refusal
+from db.errors import (
+    DatabaseFull,
+    DatabaseReadOnly,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    LogPruned,
+    LogRewound,
+)
+from db.tokens import Token
+
+CACHE_SECONDS = 2.0
+_CACHE_TOKENS = 10_000
+_ALWAYS_AUDITED = frozenset({"token_missing", "token_invalid", "forbidden", "not_allowed", "limit_exceeded"})
+_PAGES = frozenset({"/metrics", "/trpc/ado.d.ts"})
+_TARGETS = ("taskId", "jobId", "tokenId", "userId")
+_TARGET = re.compile(r"(?:task|tok|user)-[0-9a-f]{1,20}(?:/\d{1,9})?", re.ASCII)
+_REFUSED_WRITES = {DatabaseReadOnly: "database_read_only", DatabaseFull: "database_full"}
+
+READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, REPORT, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES = (
+    "read",
+    "run_tasks",
+    "operate",
+    "administer",
+    "work",
+    "report",
+    "read_values",
+    "write_values",
+    "read_files",
+    "write_files",
+)
+
+_DEVELOPER = frozenset({READ, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, RUN_TASKS})
+ROLE_MAY: dict[str, frozenset[str]] = {
+    "viewer": frozenset({READ, READ_VALUES, READ_FILES}),
+    "developer": _DEVELOPER,  # of tasks only its own, see app.procedures.checks.ownership
+    "operator": _DEVELOPER | {OPERATE},
+    "admin": _DEVELOPER | {OPERATE, ADMINISTER, WORK, REPORT},
+    "worker": frozenset({WORK, REPORT, READ_FILES, WRITE_FILES}),
+    "attempt": frozenset({REPORT, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES}),
+    "job": frozenset({READ_VALUES, WRITE_VALUES}),
+}
+
+
+OF_AN_ATTEMPT = frozenset({"attempt", "job"})
+"""Roles that belong to one attempt: with the first its worker writes, with the second the job itself calls."""
+
+
+class TokenGate:
+    """Opens a context for a valid token; the ``Gate`` of the wire."""
+
+    def __init__(self, services: Services, registry: Registry) -> None:
+        self._services = services
+        self._paths = {path: procedure.kind for path, procedure in registry.procedures.items()}
+        self._names = {procedure.handler: path for path, procedure in registry.procedures.items()}
+        self._cache: dict[bytes, tuple[float, Token]] = {}
+        self._failed = FailedSignIns(services.settings.failed_sign_ins)
+        self._used: set[str] = set()
+
+    async def open(self, credentials: Credentials) -> Context:
+        """Return the caller's context. Raises UNAUTHORIZED."""
+        try:
+            secret = _secret(credentials)
+            return Context(self._services, await self._sign_in(secret), secret, credentials.certified)
+        except ProcedureError as error:
+            self._note(error, credentials.path)
+            raise
+
+    async def _sign_in(self, secret: str) -> Token:
+        address = request_id.address.get() or ""
+        try:
+            async with self._failed.lookup(address):
+                return await self._valid(secret)
+        except ProcedureError:
+            await self._failed.slow_down(address)
+            raise
+
+    def refused(self, context: Context, procedure: Procedure, value: Any, error: ProcedureError) -> None:
+        """Take note of a refused call, where it belongs into the audit."""
+        if error.reason in _ALWAYS_AUDITED or _is_refused_change(context, procedure, error):
+            self._note(error, self._names.get(procedure.handler), context.caller, target_of(value))
+
+    def _note(
+        self, error: ProcedureError, path: str | None, caller: Token | None = None, target: str | None = None
+    ) -> None:
+        procedure = path if path in self._paths or path in _PAGES else None
+        user_id, token_id = (caller.user_public_id, caller.token_id) if caller else (None, None)
+        address, request = request_id.address.get(), request_id.current.get()
+        refusals = self._services.refusals
+        refusals.note(Refusal(error.reason or error.code, user_id, token_id, address, procedure, target, request))
+
+    def allow(self, context: Context, procedure: Procedure) -> None:
+        """Raise FORBIDDEN unless the caller's role may do what the procedure asks."""
+        _require(context, procedure.access)
+
+    def allow_page(self, context: Context, access: str, path: str) -> None:
+        """Raise FORBIDDEN unless the caller's role has a right, which a page asks for."""
+        try:
+            _require(context, access)
+        except ProcedureError as error:
+            self._note(error, path, context.caller)
+            raise
+
+    def observe(self, path: str, transport: str, code: str, seconds: float) -> None:
+        """Count a call; paths that are none are counted together."""
+        known = path if path in self._paths else "unknown"
+        instruments.CALLS.labels(known, transport, code).inc()
+        if self._paths.get(known, "subscription") != "subscription":
+            instruments.CALL_SECONDS.labels(known).observe(seconds)
+
+    def explain(self, error: Exception) -> ProcedureError | None:
+        """Say what a caller may know of a database error."""
+        if isinstance(error, (DatabaseReadOnly, DatabaseFull)):
+            return refusal(_REFUSED_WRITES[type(error)], str(error))
+        if isinstance(error, DatabaseUnavailable):
+            return refusal("database_unavailable", "the database cannot be reached at the moment")
+        if isinstance(error, LogPruned):
+            return refusal("log_pruned", str(error))
+        if isinstance(error, LogRewound):
+            return refusal("cursor_ahead", str(error), lastSeq=error.last_seq)
+        if isinstance(error, DatabaseRefused):
+            return refusal("invalid_input", str(error))
+        return None
+
+    async def check(self, context: Context) -> None:
+        """Raise UNAUTHORIZED once the token of an open socket is no longer valid, or may do something else."""
+        try:
+            token = await self._valid(context.secret)
+        except DatabaseUnavailable:
+            return
+        if token.role != context.caller.role:
+            raise refusal("token_invalid", f"the token's role is {token.role} now: connect again")
+
+    async def mark_used(self) -> None:
+        """Store which tokens were used since the last time; apart from the calls, which do not wait for it."""
+        used, self._used = self._used, set()
+        if used:
+            await tokens.mark_used(self._services.db, used)
+
+    async def _valid(self, secret: str) -> Token:
+        key = tokens.digest(secret)
+        now = time.monotonic()
+        cached = self._cache.get(key)
+        if cached is not None and now - cached[0] < CACHE_SECONDS:
+            self._used.add(cached[1].token_id)
+            return cached[1]
+        self._cache.pop(key, None)
+        token = await tokens.find(self._services.db, secret)
+        if token is None:
+            raise refusal("token_invalid", "the token is not known")
+        if not token.valid:
+            raise refusal("token_invalid", "the token has expired or was revoked, or its user is disabled")
+        if token.role not in OF_AN_ATTEMPT:  # these die with the attempt, at once
+            if len(self._cache) >= _CACHE_TOKENS:
+                self._cache.clear()
+            self._cache[key] = (now, token)
+            self._used.add(token.token_id)
+        return token
+
+
+def _require(context: Context, access: str) -> None:
+    role = context.caller.role
+    if access not in ROLE_MAY[role]:
+        raise refusal("forbidden", f"a token of role {role} may not do this")
+    is_worker = role in ("worker", "attempt") or access in (WORK, REPORT)
+    if is_worker and context.services.settings.tls_client_ca and not context.certified:
+        raise refusal("certificate_missing", "a worker must present a certificate to this server")
+
+
+def _is_refused_change(context: Context, procedure: Procedure, error: ProcedureError) -> bool:
+    """Whether a person's change was refused; a worker's protocol and what the server itself fails at are none."""
+    if procedure.kind != "mutation" or procedure.access in (WORK, REPORT) or context.caller.role in MACHINES:
+        return False
+    return CODES[error.code][1] < 500
+
+
+def target_of(value: Any) -> str | None:
+    """Return the id that an input names, if it looks like one; anything else in an input may be a secret."""
+    if not isinstance(value, dict):
+        return None
+    named = (value.get(name) for name in _TARGETS)
+    return next((text for text in named if isinstance(text, str) and _TARGET.fullmatch(text)), None)
+
+
+def _secret(credentials: Credentials) -> str:
+    header = credentials.authorization or ""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return value.strip()
+    if token := credentials.params.get("token"):
+        return token
+    raise refusal("token_missing", "the call carries no token")

@@ -1,1 +1,0 @@
-"""The control loops: monitor, janitor, parked claims, the ends of attempts; and the spawner with its backends."""

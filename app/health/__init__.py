@@ -1,0 +1,1 @@
+"""Whether a replica and its database are well: readiness, locks, refused writes, stopped spawners."""

@@ -1,0 +1,31 @@
+"""The janitor: makes room ahead and forgets what is over. Runs on every replica; each step repeats harmlessly."""
+
+from __future__ import annotations
+
+import logging
+
+from app.metrics.installation import AGENTS, REASONS
+from app.settings import AppSettings
+from db import audit, counters, events, files, inputs, tasks, tokens, workers
+from db.database import Database
+
+_log = logging.getLogger("ado.janitor")
+_DAY_SECONDS = 86_400
+_RANGES_AHEAD = 400  # whoever creates tasks faster makes a range itself
+
+
+async def step(db: Database, settings: AppSettings) -> None:
+    """Make partitions ahead of the newest task; forget what nobody needs any more."""
+    await counters.add_notes(db, AGENTS, REASONS)
+    made = await events.extend(db, _RANGES_AHEAD)
+    forgotten = await workers.prune(db, settings.keep_workers_seconds)
+    await workers.prune_pods(db, settings.keep_workers_seconds)
+    await tokens.prune(db)
+    dropped = await files.prune(db, settings.keep_files_seconds)
+    unread = await inputs.forget(db)
+    environments = await tasks.forget_environments(db, settings.env_days * _DAY_SECONDS)
+    entries = await audit.prune(db, settings.audit_days)
+    if made or forgotten or dropped or unread or environments or entries:
+        counts = {"partitions_made": made, "workers_forgotten": forgotten, "files_dropped": dropped}
+        counts |= {"inputs_dropped": unread, "environments_forgotten": environments, "audit_entries_removed": entries}
+        _log.info("janitor", extra=counts)

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: those of one replica, and those of the whole installation."""

@@ -1,0 +1,1 @@
+"""The procedures of the API, one module for each group, and ``table``, which lists them all."""

@@ -1,0 +1,168 @@
+"""The procedure ``workers.append``: numbered batches of events, acknowledged once durable."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from msgspec import Meta
+
+from app.access.auth import REPORT
+from app.access.context import Context
+from app.core.reasons import refusal
+from app.log.appender import OTHER_BYTES
+from app.procedures.checks.fences import Attempt, Secret, WorkerId, credential_of, fence_error, own
+from app.procedures.checks.ids import parse_job
+from app.rpc.server.procedure import mutation
+from app.settings import AppSettings
+from app.shapes.records import Wire
+from db import jobs
+from db.events import Batch, NewEvent
+from db.model import Job
+
+WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint", "dropped"})
+_FROM_SERVER = frozenset({"taskId", "seq", "job", "attempt", "type", "at", "storedAt"})
+
+
+class AppendInput(Wire):
+    """A batch of one attempt; ``batch`` counts from 1 and one is in flight at a time."""
+
+    worker_id: WorkerId
+    job_id: str
+    attempt: Attempt
+    batch: Annotated[int, Meta(ge=1, le=2**53)]
+    events: list[dict[str, Any]]
+    credential: Secret | None = None
+
+
+class Acknowledged(Wire, omit_defaults=False):
+    """The batch is durable."""
+
+    acknowledged: int
+
+
+@mutation(access=REPORT)
+async def append(context: Context, input: AppendInput) -> Acknowledged:
+    """Store a batch durably; one already stored is acknowledged again and stores nothing."""
+    own(context, input.worker_id)
+    task_id, job = parse_job(input.job_id)
+    credential = credential_of(context, (task_id, job, input.attempt), input.credential)
+    settings = context.services.settings
+    if len(input.events) > settings.batch_events:
+        raise refusal(
+            "limit_exceeded",
+            f"events: {len(input.events)} is more than the limit of {settings.batch_events}",
+            limit=settings.batch_events,
+        )
+    events = [parse_event(event, settings) for event in input.events]
+    batch = Batch(task_id, job, input.attempt, input.worker_id, input.batch, events, credential=credential)
+    if not await context.services.appender.append(batch):
+        await _refused(context, batch, input.job_id)
+    return Acknowledged(acknowledged=input.batch)
+
+
+async def _refused(context: Context, batch: Batch, text: str) -> None:
+    """Return if the batch is stored already or once what the limit allows of it is, else raise what the fence found."""
+    job = await jobs.get(context.db, batch.task_id, batch.job)
+    held = (
+        job is not None
+        and job.status == "running"
+        and job.attempt == batch.attempt
+        and job.worker_id == batch.worker_id
+        and job.credential in (None, batch.credential)
+    )
+    if not held or job is None:
+        raise _fence(job, text, batch)
+    if job.last_batch >= batch.number:
+        return
+    limit = context.services.settings.output_bytes
+    rest = within_limit(batch, limit, stored=job.output_bytes, first=job.dropped_bytes == 0)
+    if job.last_batch != batch.number - 1 or rest is batch:
+        raise _fence(job, text, batch)
+    if not await context.services.appender.append(rest):
+        await _refused(context, rest, text)
+
+
+def _fence(job: Job | None, text: str, batch: Batch) -> Exception:
+    return fence_error(job, text, batch.attempt, batch.worker_id, batch.number, batch.credential)
+
+
+def within_limit(batch: Batch, limit: int, *, stored: int, first: bool) -> Batch:
+    """Return a batch without the events that its attempt may no longer store; the batch itself if it may store all.
+
+    ``stored`` is what the attempt has stored so far. What is left out is counted, and the first batch of an attempt
+    that lacks something carries the event that says so. No two batches are the first: the fence lets only one follow
+    the batch after which nothing had been dropped.
+    """
+    if stored < limit:
+        return batch
+    kept = [
+        event
+        for event in batch.events
+        if event.type == "truncated" or (event.type != "output" and stored < limit + OTHER_BYTES)
+    ]
+    if len(kept) == len(batch.events):
+        return batch
+    dropped = batch.dropped + sum(event.size for event in batch.events) - sum(event.size for event in kept)
+    if first and not any(event.type == "truncated" for event in kept):
+        body = orjson.dumps({"limitBytes": limit, "droppedBytes": dropped}).decode()
+        kept.append(NewEvent("truncated", None, datetime.now(UTC), None, body))
+    return replace(batch, events=kept, dropped=dropped)
+
+
+def parse_event(event: dict[str, Any], settings: AppSettings) -> NewEvent:
+    """Check one event of a worker. Raises BAD_REQUEST or PAYLOAD_TOO_LARGE."""
+    kind = event.get("type")
+    if not isinstance(kind, str) or kind not in WORKER_TYPES:
+        raise refusal("event_type", f"events: a worker may not append the type {str(kind)[:100]!r}", field="events")
+    at = _time(event.get("at"))
+    if kind == "output":
+        return NewEvent("output", _stream(event.get("stream", "stdout")), at, _data(event, settings.event_bytes), None)
+    body = _body(event)
+    _within(len(body), settings.event_bytes)
+    return NewEvent(str(kind), None, at, None, body.decode())
+
+
+def _body(event: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps({key: value for key, value in event.items() if key not in _FROM_SERVER})
+    except TypeError:  # orjson reads 1024 levels and writes 254
+        raise refusal("invalid_input", "events: an event is nested too deeply", field="events") from None
+
+
+def _time(text: Any) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise refusal("invalid_input", "events: at must be an ISO 8601 time", field="events") from None
+
+
+def _stream(name: Any) -> str:
+    if name not in ("stdout", "stderr"):
+        raise refusal("invalid_input", "events: stream must be stdout or stderr", field="events")
+    return str(name)
+
+
+def _data(event: dict[str, Any], limit: int) -> bytes:
+    data = event.get("data", "")
+    encoding = event.get("encoding")
+    if not isinstance(data, str) or encoding not in (None, "base64"):
+        raise refusal("invalid_input", "events: data must be text, encoding absent or base64", field="events")
+    try:
+        raw = base64.b64decode(data, validate=True) if encoding else data.encode()
+    except binascii.Error:
+        raise refusal("invalid_input", "events: data is not base64", field="events") from None
+    _within(len(raw), limit)
+    return raw
+
+
+def _within(size: int, limit: int) -> None:
+    if size > limit:
+        raise refusal("limit_exceeded", f"events: {size} bytes of one event are more than {limit}", limit=limit)

@@ -1,0 +1,352 @@
+"""The procedures ``files.*``: the bytes that travel with a task, in pieces, checked by their digest.
+
+Kinds: ``base`` (an operator sends it before tasks.create, which takes it by its fileId; what no task takes is dropped
+after a while), ``result`` and ``checkpoint`` (a worker sends them for an attempt it holds; the newest replaces the
+older ones of its job). Life of a file: begin with its size and digest, write pieces of ``chunkBytes`` in any order,
+commit. Every step may be repeated, so a cut costs one piece: begin answers with how much is there already. A file
+counts only once the digest of what is stored has been found right. Authority: the attempt fences every write of a
+worker, as it fences its appends, and its credential is the token of these calls; it reads the files of its own job. A
+worker's own token serves only attempts that have no credential; a viewer reads results.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType
+
+from app.access.auth import READ_FILES, WRITE_FILES
+from app.access.context import Context
+from app.core.reasons import refusal
+from app.procedures.checks import paging
+from app.procedures.checks.fences import Attempt, WorkerId, credential_of, fence_error, own
+from app.procedures.checks.ids import no_such_file, parse_job, parse_task
+from app.procedures.checks.limits import ABOUT_BYTES, limit_json
+from app.procedures.checks.ownership import check_may_see, only_creator
+from app.procedures.checks.paging import MOST, Cursor, Limit
+from app.rpc.server.procedure import mutation, query
+from app.shapes.records import Wire, job_id
+from db import files, jobs
+from db.files import Fence, File, Kind, Place, Room
+
+CHUNK_BYTES = 1024 * 1024
+_ATTEMPT_FILES = 16
+"""An attempt has a result and a checkpoint; those that a cut left half sent count as well."""
+_TASK_FILES = 4000
+_CURSOR = re.compile(r"(\d{0,9})/(\d{1,18})/(file-[0-9a-f]{32})", re.ASCII)
+_READABLE: dict[str, frozenset[str]] = {
+    "viewer": frozenset({"result"}),
+    "developer": frozenset({"result", "base"}),
+    "operator": frozenset({"result", "base"}),
+    "admin": frozenset({"result", "base", "checkpoint"}),
+    "worker": frozenset({"result", "base", "checkpoint"}),
+    "attempt": frozenset({"result", "base", "checkpoint"}),
+}
+_SENDERS = frozenset({"developer", "operator"})
+"""Who sends what tasks begin with, and nothing else."""
+
+FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BeginInput(Wire):
+    """A file to be sent; the sender chooses ``fileId`` at random. A worker names its attempt."""
+
+    file_id: FileId
+    kind: Kind
+    size: Annotated[int, Meta(ge=0, le=2**53)]
+    sha256: Digest
+    about: Any = None
+    worker_id: WorkerId | None = None
+    job_id: str | None = None
+    attempt: Attempt | None = None
+
+
+class Begun(Wire, omit_defaults=False):
+    """How many bytes are there already, and how large the pieces are."""
+
+    file_id: str
+    received: int
+    chunk_bytes: int
+
+
+class WriteInput(Wire):
+    """One piece; ``data`` is base64."""
+
+    file_id: FileId
+    offset: Annotated[int, Meta(ge=0)]
+    data: str
+
+
+class FileInput(Wire):
+    """A file by its name."""
+
+    file_id: FileId
+
+
+class ReadInput(Wire):
+    """Where to read on."""
+
+    file_id: FileId
+    offset: Annotated[int, Meta(ge=0)] = 0
+
+
+class FilesInput(Wire):
+    """The task whose files are meant."""
+
+    task_id: str
+    limit: Limit = MOST
+    cursor: Cursor | None = None
+
+
+class FileInfo(Wire):
+    """A file without its bytes."""
+
+    file_id: str
+    kind: Kind
+    size: int
+    sha256: str
+    created_at: datetime
+    job_id: str | UnsetType = UNSET
+    job: int | UnsetType = UNSET
+    attempt: int | UnsetType = UNSET
+    about: Any = UNSET
+
+    @classmethod
+    def of(cls, file: File) -> FileInfo:
+        """Make the shape."""
+        info = cls(
+            file_id=file.file_id,
+            kind=file.kind,
+            size=file.size,
+            sha256=file.sha256.hex(),
+            created_at=file.created_at,
+            about=UNSET if file.about is None else file.about,
+        )
+        if file.task_id is not None and file.job is not None and file.attempt is not None:
+            info.job_id, info.job, info.attempt = job_id(file.task_id, file.job), file.job, file.attempt
+        return info
+
+
+class Files(Wire, omit_defaults=False):
+    """A page of the files of a task. It may be empty and not be the last, where others' files are left out."""
+
+    items: list[FileInfo]
+    next_cursor: str | UnsetType = UNSET
+
+
+class Piece(Wire, omit_defaults=False):
+    """Bytes of a file as base64; ``size`` is the whole file's."""
+
+    offset: int
+    size: int
+    data: str
+
+
+@mutation(access=WRITE_FILES)
+async def begin(context: Context, input: BeginInput) -> Begun:
+    """Begin to send a file, or go on with one that was begun."""
+    limit = context.services.settings.file_bytes
+    if input.size > limit:
+        message = f"size: {input.size} bytes are more than the limit of {limit} (ADO_FILE_BYTES)"
+        raise refusal("limit_exceeded", message, field="size", limit=limit)
+    limit_json("about", input.about, ABOUT_BYTES)
+    fence = _fence(context, input)
+    file = await files.begin(
+        context.db,
+        file_id=input.file_id,
+        kind=input.kind,
+        size=input.size,
+        sha256=bytes.fromhex(input.sha256),
+        about=input.about,
+        fence=fence,
+        room=_room(context),
+    )
+    if file is None:
+        raise await _refused(context, input.file_id, fence)
+    pieces = await files.received(context.db, file.file_id, _count(file.size))
+    return Begun(file_id=file.file_id, received=min(file.size, pieces * CHUNK_BYTES), chunk_bytes=CHUNK_BYTES)
+
+
+def _fence(context: Context, input: BeginInput) -> Fence | None:
+    if input.kind == "base":
+        if context.caller.role in ("worker", "attempt"):
+            raise refusal("forbidden", "a worker sends results and checkpoints of its jobs alone")
+        return None
+    if input.worker_id is None or input.job_id is None or input.attempt is None:
+        raise refusal("invalid_input", f"{input.kind}: workerId, jobId and attempt are wanted", field="jobId")
+    if context.caller.role in _SENDERS:
+        raise refusal("forbidden", "only the worker that holds a job sends its results")
+    own(context, input.worker_id)
+    key = (*parse_job(input.job_id), input.attempt)
+    return Fence(*key, input.worker_id, credential_of(context, key))
+
+
+def _room(context: Context) -> Room:
+    settings = context.services.settings
+    return Room(_ATTEMPT_FILES, settings.attempt_file_bytes, _TASK_FILES, settings.task_file_bytes)
+
+
+async def _refused(context: Context, file_id: str, fence: Fence | None) -> Exception:
+    if await files.get(context.db, file_id) is not None:
+        return refusal("file_mismatch", "this fileId belongs to another file")
+    if fence is not None:
+        job = await jobs.get(context.db, fence.task_id, fence.job)
+        held = job and job.status == "running" and (job.attempt, job.worker_id) == (fence.attempt, fence.worker_id)
+        if not held or job is None or job.credential not in (None, fence.credential):
+            name = job_id(fence.task_id, fence.job)
+            return fence_error(job, name, fence.attempt, fence.worker_id, None, fence.credential)
+    room = _room(context)
+    text = (
+        f"size: an attempt has at most {room.attempt_files} files and {room.attempt_bytes} bytes "
+        f"(ADO_ATTEMPT_FILE_BYTES), a task {room.task_files} files and {room.task_bytes} bytes (ADO_TASK_FILE_BYTES)"
+    )
+    return refusal("limit_exceeded", text, field="size", limit=room.task_bytes)
+
+
+def _lost(fence: Fence) -> Exception:
+    name = job_id(fence.task_id, fence.job)
+    text = f"{name}: attempt {fence.attempt} is no longer held by worker {fence.worker_id!r}"
+    return refusal("lease_lost", text)
+
+
+def _count(size: int) -> int:
+    return -(-size // CHUNK_BYTES)
+
+
+async def _written(context: Context, file_id: str) -> File:
+    """Return a file that the caller may write to. Raises NOT_FOUND."""
+    file = await files.get(context.db, file_id)
+    if file is None or (context.caller.role in _SENDERS and file.kind != "base"):
+        raise no_such_file(file_id)
+    if not await _may_write(context, file):
+        raise no_such_file(file_id)
+    return file
+
+
+async def _may_write(context: Context, file: File) -> bool:
+    caller = context.caller
+    if caller.role == "attempt":
+        return (file.task_id, file.job, file.attempt) == (caller.task_id, caller.job, caller.attempt)
+    if caller.role != "worker":
+        return True
+    if file.worker_id != caller.worker_id or file.task_id is None or file.job is None:
+        return False
+    job = await jobs.get(context.db, file.task_id, file.job)
+    return job is None or job.attempt != file.attempt or job.credential is None
+
+
+@mutation(access=WRITE_FILES)
+async def write(context: Context, input: WriteInput) -> Begun:
+    """Store one piece; the same again is harmless."""
+    file = await _written(context, input.file_id)
+    data = _decoded(input.data)
+    if input.offset % CHUNK_BYTES or len(data) != min(CHUNK_BYTES, file.size - input.offset):
+        message = f"data: a piece of {CHUNK_BYTES} bytes is wanted at a multiple of that, or the file's end"
+        raise refusal("invalid_input", message, field="data")
+    stored = await files.write(context.db, file.file_id, input.offset // CHUNK_BYTES, data)
+    if not stored and file.completed_at is None:
+        raise _gone(file)
+    return Begun(file_id=file.file_id, received=input.offset + len(data), chunk_bytes=CHUNK_BYTES)
+
+
+def _gone(file: File) -> Exception:
+    if file.job is None or file.task_id is None or file.attempt is None or file.worker_id is None:
+        return no_such_file(file.file_id)
+    return _lost(Fence(file.task_id, file.job, file.attempt, file.worker_id))
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise refusal("invalid_input", "data: it is not base64", field="data") from None
+
+
+@mutation(access=WRITE_FILES)
+async def commit(context: Context, input: FileInput) -> FileInfo:
+    """Let a file count, once what is stored has the digest that was announced."""
+    file = await _written(context, input.file_id)
+    if file.completed_at is None:
+        await _check_digest(context, file)
+        if not await files.complete(context.db, file.file_id, context.actor("files.commit")):
+            raise _gone(file)
+    return FileInfo.of(file)
+
+
+async def _check_digest(context: Context, file: File) -> None:
+    digest = hashlib.sha256()
+    for number in range(_count(file.size)):
+        data = await files.read(context.db, file.file_id, number)
+        if data is None:
+            raise refusal("file_mismatch", f"the piece at {number * CHUNK_BYTES} is missing")
+        digest.update(data)
+    if digest.digest() != file.sha256:
+        raise refusal("file_mismatch", "what was sent is not what was announced: the digests differ")
+
+
+@query(access=READ_FILES)
+async def read(context: Context, input: ReadInput) -> Piece:
+    """Return the piece of a file that begins at an offset."""
+    file = await files.get(context.db, input.file_id)
+    if file is None or file.completed_at is None or not await _may_read(context, [file]):
+        raise no_such_file(input.file_id)
+    await _check_task(context, file)
+    if input.offset % CHUNK_BYTES or input.offset > file.size:
+        raise refusal("invalid_input", f"offset: a multiple of {CHUNK_BYTES} is wanted", field="offset")
+    data = await files.read(context.db, file.file_id, input.offset // CHUNK_BYTES)
+    return Piece(offset=input.offset, size=file.size, data=base64.b64encode(data or b"").decode())
+
+
+@query(access=READ_FILES)
+async def listing(context: Context, input: FilesInput) -> Files:
+    """Return the files of a task that the caller may read, by job."""
+    task_id = parse_task(input.task_id)
+    await check_may_see(context, task_id)
+    after = None if input.cursor is None else _parse_cursor(input.cursor)
+    found, more = await files.listing(context.db, task_id, after, paging.room(context, input.limit))
+    items = [FileInfo.of(file) for file in await _may_read(context, found)]
+    return Files(items=items, next_cursor=_cursor(found[-1]) if more else UNSET)
+
+
+def _cursor(file: File) -> str | UnsetType:
+    at = file.completed_at or file.created_at
+    return paging.cursor(True, "" if file.job is None else file.job, paging.microseconds(at), file.file_id)
+
+
+def _parse_cursor(text: str) -> Place:
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise paging.invalid()
+    return Place(int(match[1] or -1), paging.time_of(match[2]), match[3])
+
+
+async def _check_task(context: Context, file: File) -> None:
+    """Raise NOT_FOUND for a file of a task that is hidden from the caller, and for one that no task has taken yet."""
+    if only_creator(context) is None:
+        return
+    if file.task_id is None:
+        raise no_such_file(file.file_id)
+    await check_may_see(context, file.task_id)
+
+
+async def _may_read(context: Context, found: list[File]) -> list[File]:
+    """Return those files that the caller may read."""
+    caller = context.caller
+    readable = [file for file in found if file.kind in _READABLE.get(caller.role, frozenset())]
+    held: set[tuple[int | None, int | None]]
+    if caller.role == "attempt":
+        held = {(caller.task_id, caller.job)}
+    elif caller.role == "worker":
+        held = {*await jobs.unguarded(context.db, caller.worker_id or "")}
+    else:
+        return readable
+    tasks = {task_id for task_id, _ in held}
+    return [
+        file for file in readable if (file.task_id, file.job) in held or (file.job is None and file.task_id in tasks)
+    ]

@@ -1,0 +1,175 @@
+"""The procedures ``tasks.input`` and ``workers.input``: what is piped into a job, once and in order.
+
+The sender numbers bytes by their offset, so a call that is late, doubled or out of order changes nothing, and one that
+would leave a gap is refused. At most ``WAITING_BYTES`` wait for an attempt: then the sender's call is held back, and
+answered with what has come so far. The attempt says by the offset from which it reads on what it has taken. A later
+attempt begins anew at 0, as long as everything from there on is kept; else the log gets ``input_lost`` and the worker
+ends the job. Authority: the sender's right to change the task, and the attempt's fence. Hints: ``i:TASK/JOB`` wakes
+both sides; whoever misses one looks again after a poll interval.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from msgspec import Meta
+
+from app.access.auth import REPORT, RUN_TASKS
+from app.access.context import Context
+from app.core.reasons import refusal
+from app.procedures.checks.fences import Attempt, Secret, WorkerId, credential_of, fence_error, own
+from app.procedures.checks.ids import no_such_job, no_such_task, parse_job, parse_task
+from app.procedures.checks.ownership import check_may_change
+from app.rpc.server.procedure import Tracked, mutation, subscription
+from app.shapes.records import Wire, job_id
+from db import inputs, jobs
+from db.inputs import Progress, Reader
+
+WAITING_BYTES = 1024 * 1024
+"""Most bytes of a job that wait for its attempt, and of one call."""
+_PIECE_BYTES = 256 * 1024
+_HELD_SECONDS = 5.0  # shorter than a client waits for an answer
+Offset = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class SendInput(Wire):
+    """Bytes for a job's stdin as base64; ``offset`` is how many came before them, ``end`` that none follow."""
+
+    task_id: str
+    offset: Offset
+    job: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    data: str = ""
+    end: bool = False
+
+
+class Received(Wire, omit_defaults=False):
+    """How many bytes of the input have come: where the sender goes on."""
+
+    acknowledged: int
+
+
+class ReadInput(Wire):
+    """The attempt that reads, and how many bytes it has taken.
+
+    With ``maxBytes`` the subscription ends after one item of no more bytes than that: the next subscription says what
+    was taken. Without it what is sent counts as taken.
+    """
+
+    worker_id: WorkerId
+    job_id: str
+    attempt: Attempt
+    offset: Offset = 0
+    max_bytes: Annotated[int, Meta(ge=1)] | None = None
+    credential: Secret | None = None
+    last_event_id: str | int | None = None
+
+
+class InputPiece(Wire, omit_defaults=False):
+    """Bytes of the input from ``offset`` on, as base64; after ``end`` nothing follows."""
+
+    offset: int
+    data: str
+    end: bool
+
+
+@mutation(access=RUN_TASKS)
+async def send(context: Context, input: SendInput) -> Received:
+    """Store a job's input; while too much of it waits the call is held back, and then answered with what has come."""
+    task_id = parse_task(input.task_id)
+    await check_may_change(context, task_id)
+    data = _decoded(input.data)
+    last = input.offset + len(data)
+    deadline = time.monotonic() + _HELD_SECONDS
+    with context.services.hub.waiting(("i", f"{task_id}/{input.job}")) as hint:
+        while True:
+            found = await inputs.store(
+                context.db, task_id, input.job, offset=input.offset, data=data, end=input.end,
+                waiting_limit=WAITING_BYTES,
+            )  # fmt: skip
+            if found is None:
+                raise await _closed(context, task_id, input.job)
+            if input.offset > found.received:
+                text = f"{job_id(task_id, input.job)}: {found.received} bytes have come, not {input.offset}"
+                raise refusal("input_gap", text, expected=found.received)
+            if found.ended and last > found.received:
+                raise refusal("input_closed", f"the input has ended after {found.received} bytes")
+            left = deadline - time.monotonic()
+            if last < found.received or (last == found.received and found.ended >= input.end) or left <= 0:
+                return Received(acknowledged=found.received)
+            await hint.wait(min(left, context.services.settings.poll_seconds))
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise refusal("invalid_input", "data: it is not base64", field="data") from None
+    if len(data) > WAITING_BYTES:
+        message = f"data: {len(data)} bytes are more than {WAITING_BYTES}"
+        raise refusal("limit_exceeded", message, field="data", limit=WAITING_BYTES)
+    return data
+
+
+async def _closed(context: Context, task_id: int, job: int) -> Exception:
+    if await jobs.get(context.db, task_id, 0) is None:
+        return no_such_task(f"task-{task_id}")
+    found = await jobs.get(context.db, task_id, job)
+    if found is None:
+        return no_such_job(job_id(task_id, job))
+    return refusal("input_closed", f"{job_id(task_id, job)} is {found.status} and takes no input")
+
+
+@subscription(access=REPORT)
+async def read(context: Context, input: ReadInput) -> AsyncIterator[Tracked[InputPiece]]:
+    """A job's input for the attempt that runs it, tracked by how many bytes it then has; ends with the input."""
+    reader = _reader(context, input)
+    offset = _begin(input)
+    limit = input.max_bytes
+    with context.services.hub.waiting(("i", f"{reader.task_id}/{reader.job}")) as hint:
+        while True:
+            progress = await _take(context, reader, offset)
+            if offset == progress.received and not progress.ended:
+                await hint.wait(context.services.settings.poll_seconds)
+                continue
+            most = min(_PIECE_BYTES, limit or _PIECE_BYTES)
+            data = await inputs.read(context.db, reader.task_id, reader.job, offset=offset, byte_limit=most)
+            end = progress.ended and offset + len(data) == progress.received
+            piece = InputPiece(offset=offset, data=base64.b64encode(data).decode(), end=end)
+            offset += len(data)
+            yield Tracked(str(offset), piece)
+            if end or limit is not None:
+                return
+
+
+def _reader(context: Context, input: ReadInput) -> Reader:
+    own(context, input.worker_id)
+    key = (*parse_job(input.job_id), input.attempt)
+    return Reader(*key, input.worker_id, credential_of(context, key, input.credential))
+
+
+def _begin(input: ReadInput) -> int:
+    if input.last_event_id is None:
+        return input.offset
+    text = str(input.last_event_id)
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise refusal("invalid_input", "lastEventId: it must be the id of an item", field="lastEventId")
+    return int(text)
+
+
+async def _take(context: Context, reader: Reader, offset: int) -> Progress:
+    """Note what was taken. Raises CONFLICT for an attempt that does not run, and where the rest is gone."""
+    keep = context.services.settings.input_keep_bytes
+    progress = await inputs.take(context.db, reader, offset=offset, keep_limit=keep)
+    if progress is not None:
+        return progress
+    name = job_id(reader.task_id, reader.job)
+    job = await jobs.get(context.db, reader.task_id, reader.job)
+    held = job and job.status == "running" and (job.attempt, job.worker_id) == (reader.attempt, reader.worker_id)
+    if not held or job is None or job.credential not in (None, reader.credential):
+        raise fence_error(job, name, reader.attempt, reader.worker_id, None, reader.credential)
+    await inputs.lose(context.db, reader)
+    raise refusal("input_lost", f"{name}: its input is not kept from byte {offset} on")

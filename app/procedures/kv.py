@@ -1,0 +1,152 @@
+"""The procedures ``tasks.kv*``: how the jobs of one task elect, share and meet."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from msgspec import Meta
+
+from app.access.auth import OF_AN_ATTEMPT, READ_VALUES, WRITE_VALUES
+from app.access.context import Context
+from app.core.reasons import refusal
+from app.procedures.checks.ids import no_such_task, parse_task
+from app.procedures.checks.limits import limit_json
+from app.procedures.checks.ownership import check_may_change, check_may_see
+from app.rpc.server.procedure import mutation, query
+from app.shapes.records import Wire
+from db import events, tasks, tokens
+
+Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+IdempotencyKey = Key | None
+
+
+class KeyInput(Wire):
+    """One key of a task's store."""
+
+    task_id: str
+    key: Key
+
+
+class PrefixInput(Wire):
+    """The keys that begin with a prefix."""
+
+    task_id: str
+    prefix: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")] = ""
+
+
+class SetInput(Wire):
+    """A value to write; the same write with the same ``idempotencyKey`` again changes nothing."""
+
+    task_id: str
+    key: Key
+    value: Any
+    idempotency_key: IdempotencyKey = None
+
+
+class CasInput(Wire):
+    """A value to write over a version; 0 means the key must be new."""
+
+    task_id: str
+    key: Key
+    value: Any
+    version: Annotated[int, Meta(ge=0, le=2**53)]
+    idempotency_key: IdempotencyKey = None
+
+
+class Value(Wire, omit_defaults=False):
+    """One entry; ``version`` counts its writes."""
+
+    key: str
+    value: Any
+    version: int
+
+
+class Values(Wire, omit_defaults=False):
+    """Entries by key."""
+
+    items: list[Value]
+
+
+def _value(value: tasks.Value) -> Value:
+    return Value(key=value.key, value=orjson.loads(value.value), version=value.version)
+
+
+async def _task(context: Context, text: str, *, write: bool = False) -> int:
+    task_id = parse_task(text)
+    caller = context.caller
+    if caller.role in OF_AN_ATTEMPT and caller.task_id != task_id:
+        raise refusal("forbidden", f"a token of role {caller.role} reaches only the store of its own task")
+    await (check_may_change if write else check_may_see)(context, task_id)
+    if await events.state(context.db, task_id) is None:
+        raise no_such_task(text)
+    return task_id
+
+
+async def _check_attempt(context: Context) -> None:
+    """Raise UNAUTHORIZED when a job calls whose attempt has ended since its token was looked at."""
+    if context.caller.role in OF_AN_ATTEMPT and await tokens.find(context.db, context.secret) is None:
+        raise refusal("token_invalid", "the attempt that this token belongs to has ended")
+
+
+@query(access=READ_VALUES)
+async def get(context: Context, input: KeyInput) -> Value | None:
+    """Return a value, or null."""
+    value = await tasks.get_value(context.db, await _task(context, input.task_id), input.key)
+    return _value(value) if value else None
+
+
+@query(access=READ_VALUES)
+async def listing(context: Context, input: PrefixInput) -> Values:
+    """Return the values whose key begins with a prefix."""
+    values = await tasks.list_values(context.db, await _task(context, input.task_id), input.prefix)
+    return Values(items=[_value(value) for value in values])
+
+
+async def _write(context: Context, input: SetInput | CasInput, version: int | None, procedure: str) -> Value:
+    settings = context.services.settings
+    limit_json("value", input.value, settings.kv_bytes)
+    task_id = await _task(context, input.task_id, write=True)
+    caller = context.caller
+    written = await tasks.set_value(
+        context.db,
+        task_id,
+        input.key,
+        input.value,
+        version=version,
+        key_limit=settings.kv_keys,
+        byte_limit=settings.kv_total_bytes,
+        idempotency_key=input.idempotency_key,
+        writer=None if caller.job is None or caller.attempt is None else (caller.job, caller.attempt),
+        actor=context.actor(procedure),
+    )
+    if written is not None:
+        return _value(written)
+    await _check_attempt(context)
+    current = await tasks.get_value(context.db, task_id, input.key)
+    if current is not None and current.idempotency_key == input.idempotency_key is not None:
+        return _value(current)
+    found = current.version if current else 0
+    if version in (None, found):
+        raise await _full(context, task_id, is_new=current is None)
+    raise refusal("version_conflict", f"{input.key} is at version {found}, not {version}", version=found)
+
+
+async def _full(context: Context, task_id: int, *, is_new: bool) -> Exception:
+    settings = context.services.settings
+    if is_new and await tasks.count_values(context.db, task_id) >= settings.kv_keys:
+        return refusal("limit_exceeded", f"a task has at most {settings.kv_keys} keys", limit=settings.kv_keys)
+    most = settings.kv_total_bytes
+    return refusal("limit_exceeded", f"value: a task's values have at most {most} bytes", field="value", limit=most)
+
+
+@mutation(access=WRITE_VALUES)
+async def set_value(context: Context, input: SetInput) -> Value:
+    """Write a value."""
+    return await _write(context, input, None, "tasks.kvSet")
+
+
+@mutation(access=WRITE_VALUES)
+async def cas(context: Context, input: CasInput) -> Value:
+    """Write a value if it is still at the given version."""
+    return await _write(context, input, input.version, "tasks.kvCas")

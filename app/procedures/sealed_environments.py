@@ -1,0 +1,57 @@
+"""Opening the encrypted environments of jobs that were just claimed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from app.access.context import Context
+from app.core.environment_cipher import EnvironmentUnreadable
+from db import tokens
+from db.jobs import Finish
+from db.model import ClaimedJob
+
+_log = logging.getLogger("ado.api")
+_UNREADABLE = (
+    "its --env values cannot be decrypted: no key in this replica's ADO_DATA_KEY is the one they were sealed with"
+)
+
+
+async def open_environments(context: Context, worker_id: str, claimed: Iterable[ClaimedJob]) -> list[ClaimedJob]:
+    """Return claimed jobs with their environments; one that cannot be decrypted is failed instead of handed out.
+
+    Handing it back would have it claimed again at once, here or by another replica with the same wrong key.
+    """
+    opened = []
+    for job in claimed:
+        try:
+            opened.append(_opened(context, job))
+        except EnvironmentUnreadable:
+            _log.error("environment unreadable", extra={"task": job.task_id, "job": job.job})
+            await context.services.endings.close_attempt(_failure(job, worker_id))
+    return opened
+
+
+def _opened(context: Context, job: ClaimedJob) -> ClaimedJob:
+    if job.sealed_environment is None:
+        return job
+    return replace(job, environment=context.services.cipher.open(job.sealed_environment), sealed_environment=None)
+
+
+def _failure(job: ClaimedJob, worker_id: str) -> Finish:
+    credential = tokens.digest(job.credential) if job.credential else None
+    return Finish(
+        task_id=job.task_id,
+        job=job.job,
+        attempt=job.attempt,
+        worker_id=worker_id,
+        last_batch=None,
+        outcome="failed",
+        exit_code=None,
+        reason="start_failed",
+        message=_UNREADABLE,
+        result=None,
+        usage=None,
+        credential=credential,
+    )

@@ -1,0 +1,104 @@
+"""The procedure ``tasks.list``: tasks newest first, page by page, and which of them a caller wants."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import UNSET, Meta, UnsetType
+
+from app.access.auth import READ
+from app.access.context import Context
+from app.core.reasons import refusal
+from app.procedures.checks.answer_size import fitting
+from app.procedures.checks.ids import parse_task
+from app.procedures.checks.limits import LABELS_BYTES, limit_json
+from app.procedures.checks.ownership import only_creator
+from app.procedures.checks.texts import refuse_nul
+from app.procedures.checks.times import since
+from app.rpc.errors import ProcedureError
+from app.rpc.server.procedure import query
+from app.shapes.records import Task, Wire
+from db import tasks, users
+from db.model import Status
+from db.tasks import STATUSES, TaskFilter
+
+_Label = Annotated[str, Meta(max_length=1000)]
+
+
+class ListInput(Wire):
+    """Which tasks to list: those that fit all of it.
+
+    ``status`` is one or several, ``labelNames`` are labels of any value, ``search`` is a text in the prompt in whatever
+    case. ``since`` is when the oldest were created, a time or a number of seconds ago. ``mine`` are the caller's,
+    ``createdBy`` those of a user or service by name or id.
+    """
+
+    status: Status | Annotated[list[Status], Meta(max_length=20)] | None = None
+    labels: dict[str, str] = {}
+    label_names: Annotated[list[_Label], Meta(max_length=100)] = []
+    since: datetime | Annotated[float, Meta(ge=0, le=1e10)] | None = None
+    search: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    cursor: str | None = None
+    mine: bool = False
+    created_by: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+
+
+class TaskPage(Wire, omit_defaults=False):
+    """A page of tasks; ``nextCursor`` is absent on the last one. One of a search may be empty and not be the last."""
+
+    items: list[Task]
+    next_cursor: str | UnsetType = UNSET
+
+
+@query(access=READ)
+async def listing(context: Context, input: ListInput) -> TaskPage:
+    """Return tasks, newest first, with the beginnings of their prompts and without results."""
+    before = _parse_cursor(input.cursor) if input.cursor else None
+    refuse_nul(labels=input.labels, labelNames=input.label_names, search=input.search, createdBy=input.created_by)
+    limit_json("labels", input.labels, LABELS_BYTES)
+    page, after = await tasks.page(
+        context.db,
+        await _filter(context, input),
+        limit=input.limit,
+        bytes_=context.services.settings.body_bytes,
+        before=before,
+    )
+    items = fitting([Task.of(task) for task in page], context.services.settings.body_bytes)
+    if len(items) < len(page):
+        return TaskPage(items=items, next_cursor=items[-1].task_id)
+    return TaskPage(items=items, next_cursor=UNSET if after is None else f"task-{after}")
+
+
+async def _filter(context: Context, input: ListInput) -> TaskFilter:
+    return TaskFilter(
+        statuses=_statuses(input.status),
+        labels=input.labels,
+        label_names=input.label_names,
+        since=None if input.since is None else since("since", input.since),
+        creators=await _creators(context, input),
+        search=input.search,
+    )
+
+
+def _statuses(wanted: Status | list[Status] | None) -> list[Status]:
+    if not wanted:
+        return list(STATUSES)
+    return [wanted] if isinstance(wanted, str) else list(dict.fromkeys(wanted))
+
+
+async def _creators(context: Context, input: ListInput) -> list[str] | None:
+    """Return whose tasks are wanted, by public id; None: everybody's."""
+    wanted = None if input.created_by is None else set(await users.accounts(context.db, input.created_by))
+    for account in (context.caller.account if input.mine else None, only_creator(context)):
+        if account is not None:
+            wanted = {account} if wanted is None else wanted & {account}
+    return None if wanted is None else sorted(wanted)
+
+
+def _parse_cursor(text: str) -> int:
+    try:
+        return parse_task(text)
+    except ProcedureError:
+        raise refusal("invalid_input", "cursor: it must be a page's nextCursor", field="cursor") from None

@@ -1,0 +1,303 @@
+"""The procedures ``tasks.*``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import orjson
+from msgspec import Meta, field
+
+from app.access.auth import READ, RUN_TASKS
+from app.access.context import Context
+from app.core.capabilities import NO_NETWORK, STDIN
+from app.core.reasons import refusal
+from app.procedures.checks.ids import no_such_file, no_such_job, no_such_task, parse_task
+from app.procedures.checks.limits import AGENT_ARGS_BYTES, LABELS_BYTES, POD_BYTES, limit, limit_json
+from app.procedures.checks.ownership import check_may_change, check_may_see, check_queue
+from app.procedures.checks.pod_resources import Pod, check, wish_of
+from app.procedures.checks.texts import refuse_nul
+from app.rpc.server.procedure import mutation, query
+from app.settings import AppSettings
+from app.shapes.records import Resources, Task, Wire
+from db import events, model, tasks, users
+from db.actor import Actor
+from db.model import TERMINAL
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+_NOT_OF_THE_INPUT = {"digest", "sealed_environment", "idempotency_key", "base_file", "actor"}
+Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class TaskInput(Wire):
+    """A task by its id."""
+
+    task_id: str
+
+
+class GetInput(Wire):
+    """A task by its id; with ``job`` it has the result of this job alone, however large."""
+
+    task_id: str
+    job: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+
+
+class Remote(Wire):
+    """Where workers fetch what the bundle leaves out: ``commit`` is on ``ref`` of the repository at ``url``."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^(https|ssh)://[^\s]+$")]
+    commit: CommitId
+    ref: Annotated[str, Meta(max_length=500, pattern=r"^refs/[^\s]+$")] | None = None
+
+
+class Workspace(Wire):
+    """What a job's directory begins with: an empty one, or a commit and the file with the objects it needs."""
+
+    file_id: Annotated[str, Meta(max_length=100)] | None = None
+    commit: CommitId | None = None
+    branch: Annotated[str, Meta(max_length=500)] | None = None
+    shallow: Annotated[list[CommitId], Meta(max_length=10_000)] = []
+    remote: Remote | None = None
+    push: bool = False
+    directory: Annotated[str, Meta(max_length=4096)] | None = None
+    """Where in the repository the agent starts, from its top."""
+
+
+class CreateInput(Wire):
+    """What a new task is made from."""
+
+    prompt: str
+    agent: Name = "shell"
+    workers: Annotated[int, Meta(ge=1)] = 1
+    requires: list[Name] = []
+    resources: Resources = field(default_factory=Resources)
+    priority: Priority = 0
+    retries: Annotated[int, Meta(ge=0, le=1000)] = 0
+    timeout_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
+    start_within_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
+    """A job that nobody has claimed for the first time by then fails with ``not_started``."""
+    env: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    workspace: Workspace | None = None
+    pod: Pod | None = None
+    network: Literal["all", "none"] = "all"
+    """With ``none`` its jobs run on workers that can take the network away from them, and have only loopback."""
+    on_failure: Literal["continue", "fail_fast"] = "continue"
+    idempotency_key: Name | None = None
+    agent_args: Any = None
+    trust_project: bool = False
+    """Whether the repository's own agent settings (hooks, MCP servers, plugins) count."""
+    stdin: bool = False
+    """Whether its jobs read what ``tasks.input`` sends; they run on workers that can feed it to them."""
+
+
+class CancelInput(Wire):
+    """A task to stop, and what to say about it."""
+
+    task_id: str
+    reason: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+class UpdateInput(Wire):
+    """A change to a task; ``version`` is the one the caller saw."""
+
+    task_id: str
+    version: Version
+    priority: Priority | None = None
+    labels: dict[str, str] | None = None
+
+
+@mutation(access=RUN_TASKS)
+async def create(context: Context, input: CreateInput) -> Task:
+    """Queue a task; the same idempotencyKey with the same input gives the task that exists."""
+    members = msgspec.to_builtins(input)
+    refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
+    _check_limits(context.services.settings, input)
+    task = _new_task(input, context.services.cipher.seal(input.env), context.actor("tasks.create"))
+    limit = task.timeout_seconds or context.services.settings.task_timeout or None
+    task = dataclasses.replace(task, timeout_seconds=limit)  # after the digest, which a setting must not change
+    names = (("file", task.base_file),) if task.base_file else ()
+    created = await context.services.creations.put(task, *names, size=len(task.prompt))
+    return Task.of(created) if created else await get_task(context, await _existing(context, input, task.digest))
+
+
+def _digest(value: object) -> bytes:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _digest_of(task: model.NewTask) -> bytes:
+    """Digest what a task is made from, with its defaults: whether a caller spells one out makes no difference.
+
+    What is empty does not count, so a member that a later release adds leaves the digest as it is.
+    """
+    members = dataclasses.asdict(task).items()
+    return _digest({name: value for name, value in members if value and name not in _NOT_OF_THE_INPUT})
+
+
+async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
+    found = await tasks.find_by_key(context.db, input.idempotency_key or "")
+    if found is None and context.caller.user_id is not None:
+        check_queue(await users.queue_limit(context.db, context.caller.user_id), input.workers)
+    if found is None and input.workspace is not None and input.workspace.file_id is not None:
+        raise no_such_file(input.workspace.file_id)
+    older = _digest(msgspec.to_builtins(input))  # how release 0.1.0 did it: its tasks may be asked for again
+    if found is None or found.digest not in (digest, older):
+        raise refusal("idempotency_conflict", "this idempotencyKey was used with other input")
+    if context.caller.role == "developer" and found.created_by != context.caller.account:
+        raise refusal("idempotency_conflict", "this idempotencyKey was used by somebody else")
+    return found.task_id
+
+
+def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor | None) -> model.NewTask:
+    task = model.NewTask(
+        prompt=input.prompt,
+        agent=input.agent,
+        agent_args=input.agent_args,
+        workers=input.workers,
+        requires=tuple(sorted({*input.requires, *_capabilities(input)})),
+        resources=input.resources.to_model(),
+        priority=input.priority,
+        retries=input.retries,
+        timeout_seconds=input.timeout_seconds,
+        start_within_seconds=input.start_within_seconds,
+        environment=input.env,
+        sealed_environment=sealed_environment,
+        labels=input.labels,
+        workspace=msgspec.to_builtins(input.workspace),
+        pod=wish_of(input.pod),
+        on_failure=input.on_failure,
+        idempotency_key=input.idempotency_key,
+        digest=b"",
+        base_file=input.workspace.file_id if input.workspace else None,
+        actor=actor,
+        trust_project=input.trust_project,
+    )
+    return dataclasses.replace(task, digest=_digest_of(task))
+
+
+def _capabilities(input: CreateInput) -> list[str]:
+    """Return what workers must be able to do for a task."""
+    return [*([NO_NETWORK] if input.network == "none" else []), *([STDIN] if input.stdin else [])]
+
+
+def _check_limits(settings: AppSettings, input: CreateInput) -> None:
+    limit("prompt", len(input.prompt.encode()), settings.prompt_bytes)
+    limit("workers", input.workers, settings.task_workers)
+    limit("env", sum(len(name.encode()) + len(value.encode()) for name, value in input.env.items()), settings.env_bytes)
+    limit_json("labels", input.labels, LABELS_BYTES)
+    limit_json("agentArgs", input.agent_args, AGENT_ARGS_BYTES)
+    limit("requires", len(input.requires), 100)
+    if not input.prompt.strip():
+        raise refusal("invalid_input", "prompt: it is empty", field="prompt")
+    for name in input.env:
+        if not name or "=" in name or name.startswith("ADO_"):
+            raise refusal("invalid_input", f"env: {name[:100]!r} may not be set by a task", field="env")
+    if input.workspace is not None and ".." in (directory := input.workspace.directory or "").split("/"):
+        raise refusal(
+            "invalid_input", f"workspace.directory: {directory[:100]!r} leads out", field="workspace.directory"
+        )
+    if input.workspace is not None and input.workspace.remote is not None:
+        _check_remote(input.workspace.remote.url)
+    if input.pod:
+        limit_json("pod", msgspec.to_builtins(input.pod), POD_BYTES)
+        check(settings, input.pod)
+
+
+def _check_remote(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.password or (parts.scheme == "https" and parts.username):
+        raise refusal("invalid_input", "workspace.remote.url: it carries credentials", field="workspace.remote.url")
+
+
+async def get_task(context: Context, task_id: int, job: int | None = None) -> Task:
+    """Return a task with its jobs, and the result of one or all results as far as they fit. Raises NOT_FOUND."""
+    task = await tasks.get(context.db, task_id, job=job, result_limit=context.services.settings.body_bytes)
+    if task is None:
+        raise no_such_task(f"task-{task_id}")
+    if job is not None and job >= task.workers:
+        raise no_such_job(f"task-{task_id}/{job}")
+    return Task.of(task)
+
+
+@query(access=READ)
+async def get(context: Context, input: GetInput) -> Task:
+    """Return a task with its jobs; results that are too many for one answer are left out, the largest first."""
+    task_id = parse_task(input.task_id)
+    await check_may_see(context, task_id)
+    return await get_task(context, task_id, input.job)
+
+
+class Removed(Wire, omit_defaults=False):
+    """The task that is gone."""
+
+    task_id: str
+    removed: bool
+
+
+@mutation(access=RUN_TASKS)
+async def remove(context: Context, input: TaskInput) -> Removed:
+    """Delete a task that has ended, with its log, values, environment and files. What it cost stays counted."""
+    task_id = parse_task(input.task_id)
+    await check_may_change(context, task_id)
+    status = await tasks.remove(context.db, task_id, context.actor("tasks.remove"))
+    if status is None:
+        raise no_such_task(input.task_id)
+    if status not in TERMINAL:
+        raise refusal("task_running", f"task-{task_id} is {status}: only a task that has ended can be removed")
+    return Removed(task_id=f"task-{task_id}", removed=True)
+
+
+@mutation(access=RUN_TASKS)
+async def cancel(context: Context, input: CancelInput) -> Task:
+    """Stop a task; repeating it changes nothing."""
+    task_id = parse_task(input.task_id)
+    refuse_nul(reason=input.reason)
+    await check_may_change(context, task_id)
+    await tasks.cancel(context.db, task_id, input.reason, context.actor("tasks.cancel"))
+    return await get_task(context, task_id)
+
+
+@mutation(access=RUN_TASKS)
+async def retry(context: Context, input: TaskInput) -> Task:
+    """Queue the failed and cancelled jobs again."""
+    task_id = parse_task(input.task_id)
+    await check_may_change(context, task_id)
+    retried = await tasks.retry(context.db, task_id, context.actor("tasks.retry"))
+    task = await get_task(context, task_id)
+    if not retried:
+        state = await events.state(context.db, task_id)
+        if state is not None and state.pruned:
+            raise refusal("log_pruned", f"the log of {task.task_id} has been dropped, so the task cannot go on")
+        again = sum(job.status in ("failed", "cancelled") for job in task.jobs)
+        check_queue(await users.queue_limit_of_task(context.db, task_id), again)
+        if again and STDIN in task.requires:
+            raise refusal("input_lost", f"the input of {task.task_id} went with its attempts")
+        if await tasks.environment_forgotten(context.db, task_id):
+            raise refusal("environment_forgotten", f"the --env values of {task.task_id} have been deleted")
+        raise refusal("nothing_to_retry", f"{task.task_id} is {task.status}: none of its jobs can be queued again")
+    return task
+
+
+@mutation(access=RUN_TASKS)
+async def update(context: Context, input: UpdateInput) -> Task:
+    """Change priority or labels of the version that the caller saw."""
+    task_id = parse_task(input.task_id)
+    await check_may_change(context, task_id)
+    if input.labels is not None:
+        refuse_nul(labels=input.labels)
+        limit_json("labels", input.labels, LABELS_BYTES)
+    actor = context.actor("tasks.update")
+    updated = await tasks.update(context.db, task_id, input.version, input.priority, input.labels, actor)
+    task = await get_task(context, task_id)
+    if not updated:
+        raise refusal(
+            "version_conflict",
+            f"{task.task_id} is at version {task.version}, not {input.version}",
+            version=task.version,
+        )
+    return task

@@ -1,0 +1,256 @@
+"""The procedures ``users.*``: who may call, with which role and limits. All but ``whoami`` are for administrators."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from app.access.auth import ADMINISTER, READ
+from app.access.context import Context
+from app.core.reasons import refusal
+from app.procedures.checks import paging
+from app.procedures.checks.paging import MOST, Cursor, Limit
+from app.procedures.checks.texts import refuse_nul
+from app.rpc.server.procedure import mutation, query
+from app.shapes.records import Wire, or_unset
+from db import users
+from db.users import UserLimits
+
+_CURSOR = re.compile(r"user-(\d{1,18})", re.ASCII)
+UserName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^\w[\w.@+-]*\Z")]
+UserRole = Literal["viewer", "developer", "operator", "admin"]
+Jobs = Annotated[int, Meta(ge=0, le=1_000_000)]
+Dollars = Annotated[float, Meta(ge=0, le=1e9)]
+Text = Annotated[str, Meta(min_length=1, max_length=320)]
+
+
+class Limits(Wire):
+    """Most jobs that run, most that wait, and US dollars within 24 hours."""
+
+    running: Jobs | None = None
+    queued: Jobs | None = None
+    cost_per_day: Dollars | None = None
+
+
+class AddInput(Limits, kw_only=True):
+    """A new user."""
+
+    name: UserName
+    role: UserRole = "developer"
+    email: Text | None = None
+    external_id: Text | None = None
+
+
+class SetInput(Limits, kw_only=True):
+    """What to change of a user; what is named in ``clear`` is removed. ``disabled: false`` enables it again."""
+
+    name: str
+    role: UserRole | None = None
+    email: Text | None = None
+    external_id: Text | None = None
+    disabled: bool | None = None
+    clear: list[Literal["running", "queued", "costPerDay", "email", "externalId"]] = []
+
+
+class RoleInput(Limits, kw_only=True):
+    """What to change of the limits of a role's users; those of a user's own come first."""
+
+    role: UserRole
+    clear: list[Literal["running", "queued", "costPerDay"]] = []
+
+
+class NameInput(Wire):
+    """A user by name or id."""
+
+    name: str
+
+
+class User(Wire, omit_defaults=False):
+    """A person who may call."""
+
+    user_id: str
+    name: str
+    role: str
+    disabled: bool
+    created_at: datetime
+    email: str | UnsetType = UNSET
+    external_id: str | UnsetType = UNSET
+    running: int | UnsetType = UNSET
+    queued: int | UnsetType = UNSET
+    cost_per_day: float | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, user: users.User) -> User:
+        """Make the shape."""
+        return cls(
+            user_id=f"user-{user.user_id}",
+            name=user.name,
+            role=user.role,
+            disabled=user.disabled_at is not None,
+            created_at=user.created_at,
+            email=or_unset(user.email),
+            external_id=or_unset(user.external_id),
+            running=or_unset(user.limits.running),
+            queued=or_unset(user.limits.queued),
+            cost_per_day=_dollars(user.limits),
+        )
+
+
+class RoleLimits(Wire, omit_defaults=False):
+    """The limits of every user of a role who has none of their own."""
+
+    role: str
+    running: int | UnsetType = UNSET
+    queued: int | UnsetType = UNSET
+    cost_per_day: float | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, role: str, limits: UserLimits) -> RoleLimits:
+        """Make the shape."""
+        return cls(
+            role=role,
+            running=or_unset(limits.running),
+            queued=or_unset(limits.queued),
+            cost_per_day=_dollars(limits),
+        )
+
+
+class UsersInput(Wire):
+    """Which page of the users."""
+
+    limit: Limit = MOST
+    cursor: Cursor | None = None
+
+
+class UserList(Wire, omit_defaults=False):
+    """A page of users, oldest first, and the limits of all roles."""
+
+    items: list[User]
+    roles: list[RoleLimits]
+    next_cursor: str | UnsetType = UNSET
+
+
+class Me(Wire, omit_defaults=False):
+    """Who calls: a user, or a service by the name of its token."""
+
+    name: str
+    role: str
+    token_id: str
+    user_id: str | UnsetType = UNSET
+    token_name: str | UnsetType = UNSET
+    expires_at: datetime | UnsetType = UNSET
+
+
+def _dollars(limits: UserLimits) -> float | UnsetType:
+    return UNSET if limits.cost_per_day is None else float(limits.cost_per_day)
+
+
+def _limits(input: Limits) -> UserLimits:
+    cost = None if input.cost_per_day is None else Decimal(str(input.cost_per_day))
+    return UserLimits(input.running, input.queued, cost)
+
+
+async def find_user(context: Context, name: str) -> users.User:
+    """Return a user by name or id. Raises NOT_FOUND."""
+    refuse_nul(name=name)
+    user = await users.find(context.db, name)
+    if user is None:
+        raise refusal("no_such_user", f"there is no user {name[:100]!r}")
+    return user
+
+
+@query(access=ADMINISTER)
+async def listing(context: Context, input: UsersInput) -> UserList:
+    """Return users, oldest first."""
+    found, more = await users.listing(context.db, _parse_cursor(input.cursor), paging.room(context, input.limit))
+    roles = await users.role_limits(context.db)
+    return UserList(
+        items=[User.of(user) for user in found],
+        roles=[RoleLimits.of(role, limits) for role, limits in roles.items()],
+        next_cursor=paging.cursor(more, f"user-{found[-1].user_id}" if found else ""),
+    )
+
+
+def _parse_cursor(text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise paging.invalid()
+    return int(match[1])
+
+
+@mutation(access=ADMINISTER)
+async def add(context: Context, input: AddInput) -> User:
+    """Add a user."""
+    refuse_nul(email=input.email, externalId=input.external_id)
+    if input.name.startswith(("user-", "tok-")):
+        raise refusal("invalid_input", "name: it reads like the id of a user or token", field="name")
+    user = await users.add(
+        context.db,
+        input.name,
+        input.role,
+        email=input.email,
+        external_id=input.external_id,
+        limits=_limits(input),
+        actor=context.actor("users.add"),
+    )
+    if user is None:
+        raise refusal("user_exists", f"there is a user {input.name!r}, or one with this externalId")
+    return User.of(user)
+
+
+@mutation(access=ADMINISTER)
+async def change(context: Context, input: SetInput) -> User:
+    """Change a user's role, address, limits, or whether it is disabled."""
+    refuse_nul(email=input.email, externalId=input.external_id)
+    user = await find_user(context, input.name)
+    changed = await users.change(
+        context.db,
+        user.user_id,
+        role=input.role,
+        email=input.email,
+        external_id=input.external_id,
+        limits=_limits(input),
+        cleared=input.clear,
+        disabled=input.disabled,
+        actor=context.actor("users.set"),
+    )
+    if changed is None:
+        raise refusal("user_exists", "there is another user with this externalId")
+    return User.of(changed)
+
+
+@mutation(access=ADMINISTER)
+async def disable(context: Context, input: NameInput) -> User:
+    """End a user's tokens; what they have open ends within ten seconds. Their tasks go on."""
+    user = await find_user(context, input.name)
+    disabled = await users.change(context.db, user.user_id, disabled=True, actor=context.actor("users.disable"))
+    return User.of(disabled or user)
+
+
+@mutation(access=ADMINISTER)
+async def limit_role(context: Context, input: RoleInput) -> RoleLimits:
+    """Change the limits of every user of a role who has none of their own."""
+    limits = await users.set_role_limits(
+        context.db, input.role, _limits(input), input.clear, context.actor("users.limitRole")
+    )
+    return RoleLimits.of(input.role, limits)
+
+
+@query(access=READ)
+async def whoami(context: Context) -> Me:
+    """Say who calls."""
+    caller = context.caller
+    return Me(
+        name=caller.account_name,
+        role=caller.role,
+        token_id=caller.token_id,
+        user_id=or_unset(caller.user_public_id),
+        token_name=or_unset(caller.name),
+        expires_at=or_unset(caller.expires_at),
+    )

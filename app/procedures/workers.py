@@ -1,0 +1,143 @@
+"""The procedures ``workers.*`` for people; the workers' own are in ``protocol`` and ``append``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, UnsetType
+
+from app.access.auth import OPERATE, READ
+from app.access.context import Context
+from app.core.reasons import refusal
+from app.procedures.checks import paging
+from app.procedures.checks.limits import SCALE_BYTES, limit_json
+from app.procedures.checks.ownership import hide_jobs
+from app.procedures.checks.paging import MOST, Cursor, Limit
+from app.procedures.checks.texts import refuse_nul
+from app.rpc.server.procedure import mutation, query
+from app.shapes.records import Spawner, Wire, Worker, WorkerState
+from db import jobs, workers
+
+
+class ListInput(Wire):
+    """Which workers to list."""
+
+    state: WorkerState | None = None
+    limit: Limit = MOST
+    cursor: Cursor | None = None
+
+
+class WorkerInput(Wire):
+    """A worker by its id."""
+
+    worker_id: str
+
+
+class ScaleInput(Wire):
+    """How many workers are kept even when the queue is empty."""
+
+    count: Annotated[int, Meta(ge=0, le=10_000)]
+    capabilities: Annotated[list[str], Meta(max_length=20)] = []
+
+
+class WorkerList(Wire, omit_defaults=False):
+    """A page of workers by id."""
+
+    items: list[Worker]
+    next_cursor: str | UnsetType = UNSET
+
+
+class Waiting(Wire, omit_defaults=False):
+    """Jobs that could start now, by the capabilities that they need."""
+
+    needs: list[str]
+    jobs: int
+
+
+class Queue(Wire, omit_defaults=False):
+    """How many jobs are queued and running, and what those that could start now need."""
+
+    queued: int
+    running: int
+    waiting: list[Waiting]
+
+
+class Status(Wire, omit_defaults=False):
+    """The workers, how many are in which state, and what waits."""
+
+    workers: list[Worker]
+    counts: dict[str, int]
+    queue: Queue
+    spawners: list[Spawner]
+
+
+class Scale(Wire, omit_defaults=False):
+    """How many workers of these capabilities are kept."""
+
+    count: int
+    capabilities: list[str]
+
+
+@query(access=READ)
+async def listing(context: Context, input: ListInput) -> WorkerList:
+    """Return the workers, those that ended lately included."""
+    refuse_nul(cursor=input.cursor)
+    found, more = await workers.page(context.db, input.state, input.cursor, paging.room(context, input.limit))
+    return WorkerList(
+        items=await hide_jobs(context, [Worker.of(worker) for worker in found]),
+        next_cursor=paging.cursor(more, found[-1].worker_id if found else ""),
+    )
+
+
+@query(access=READ)
+async def status(context: Context) -> Status:
+    """Return what ``ado workers status`` shows."""
+    found = await workers.listing(context.db)
+    counts: dict[str, int] = {}
+    for worker in found:
+        counts[worker.state] = counts.get(worker.state, 0) + 1
+    queued, running = await jobs.counts(context.db)
+    waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in await jobs.ready_demands(context.db)]
+    return Status(
+        workers=await hide_jobs(context, [Worker.of(worker) for worker in found if worker.state != "stopped"]),
+        counts=counts,
+        queue=Queue(queued=queued, running=running, waiting=waiting),
+        spawners=[_spawner(spawner) for spawner in await workers.spawners(context.db)],
+    )
+
+
+def _spawner(found: workers.Spawner) -> Spawner:
+    return Spawner(
+        spawner_id=found.spawner_id,
+        state=found.state,  # type: ignore[arg-type]
+        backend=found.backend,
+        host=found.host,
+        capabilities=list(found.capabilities),
+        max_workers=found.max_workers,
+        started_at=found.started_at,
+        last_heartbeat_at=found.last_heartbeat_at,
+        problem=UNSET if found.problem is None else found.problem,
+    )
+
+
+async def get_worker(context: Context, worker_id: str) -> Worker:
+    """Return one worker. Raises NOT_FOUND."""
+    for worker in await workers.listing(context.db):
+        if worker.worker_id == worker_id:
+            return Worker.of(worker)
+    raise refusal("no_such_worker", f"there is no worker {worker_id[:100]!r}")
+
+
+@mutation(access=OPERATE)
+async def drain(context: Context, input: WorkerInput) -> Worker:
+    """Let a worker finish what it has and end."""
+    await workers.drain(context.db, input.worker_id, context.actor("workers.drain"))
+    return await get_worker(context, input.worker_id)
+
+
+@mutation(access=OPERATE)
+async def scale(context: Context, input: ScaleInput) -> Scale:
+    """Keep so many workers even when the queue is empty."""
+    limit_json("capabilities", input.capabilities, SCALE_BYTES)
+    count = await workers.scale(context.db, input.capabilities, input.count, context.actor("workers.scale"))
+    return Scale(count=count, capabilities=input.capabilities)

@@ -1,0 +1,50 @@
+"""A replica on loopback answers only to loopback names: a web page must not reach it by rebinding its own name."""
+
+from __future__ import annotations
+
+import re
+
+from litestar.types import ASGIApp
+
+from app.core.reasons import refusal
+from app.rpc.client.tls import is_loopback
+from app.rpc.envelope import error
+from app.rpc.server.calls import error_shape
+from app.rpc.server.exchange import Receive, Scope, Send
+from app.rpc.server.http import deny, respond
+from app.settings import AppSettings
+
+_HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::\d{1,5})?", re.ASCII)
+
+
+def host_name(header: str) -> str:
+    """Return the name in a Host header, without port and brackets; nothing for what is no name and port."""
+    match = _HOST.fullmatch(header)
+    return (match[1] or match[2]) if match else ""
+
+
+class HostGuard:
+    """Refuses foreign Host headers before anything else sees the request."""
+
+    def __init__(self, app: ASGIApp, settings: AppSettings) -> None:
+        self._app = app
+        self._guarded = is_loopback(settings.host)
+        self._allowed = frozenset(name.lower() for name in settings.allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if not self._guarded or scope["type"] == "lifespan" or self._known(scope):
+            await self._app(scope, receive, send)  # type: ignore[arg-type]
+            return
+        failure = refusal("foreign_host", "this replica listens on loopback and answers to loopback names alone")
+        body = error(error_shape(failure, None))
+        if scope["type"] == "websocket":
+            await receive()
+            await deny(send, scope, failure.status, body)
+        else:
+            await respond(send, failure.status, body)
+
+    def _known(self, scope: Scope) -> bool:
+        header = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+        name = host_name(header)
+        return is_loopback(name) or name in self._allowed or header in self._allowed

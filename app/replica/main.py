@@ -1,0 +1,74 @@
+"""One API replica: settings, pool, listener, loops and routes put together, and taken apart in order.
+
+A replica holds nothing that another one needs. Start: refuse a schema it does not know, connect, listen, then the
+loops. Stop: say not ready, let sockets move to other replicas and parked claims answer, flush, then close. Once it has
+started, a replica outlives its database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from litestar import Litestar, asgi
+from litestar.exceptions import HTTPException
+
+from app.health.readiness import Readiness, healthz, readyz_of
+from app.replica.allowed_hosts import HostGuard
+from app.replica.http_routes import failed_by, pages_of, refused, unanswered
+from app.replica.replica import Replica
+from app.rpc.errors import ProcedureError
+from app.settings import AppSettings
+from db.database import Database
+from db.migrate import check
+
+_log = logging.getLogger("ado.api")
+
+
+async def _open(settings: AppSettings) -> Database:
+    return await Database.open(settings.dsn, size=settings.pool_size, pooled=bool(settings.listen_dsn))
+
+
+def create_app(settings: AppSettings) -> Litestar:
+    """Return the ASGI application of one replica. Its start raises SchemaMismatch or DatabaseUnavailable."""
+    readiness = Readiness()
+    running: list[Replica] = []
+
+    @asgi("/trpc", is_mount=True, copy_scope=False)
+    async def trpc(scope: Any, receive: Any, send: Any) -> None:
+        await running[0].rpc(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        await asyncio.to_thread(check, settings.dsn)
+        replica = Replica(settings, await _open(settings), readiness)
+        running.append(replica)
+        replica.start()
+
+        async def drain() -> None:
+            readiness.draining = True
+            await replica.drain()
+
+        app.state["drain"] = drain
+        _log.info("replica started", extra={"pid": os.getpid()})
+        yield
+        await replica.stop()
+        _log.info("replica stopped")
+
+    return Litestar(
+        route_handlers=[trpc, healthz, readyz_of(readiness), *pages_of(lambda: running[0])],
+        lifespan=[lifespan],
+        middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
+        exception_handlers={
+            ProcedureError: refused,
+            HTTPException: unanswered,
+            Exception: failed_by(lambda: running[0]),
+        },
+        openapi_config=None,
+        logging_config=None,
+    )

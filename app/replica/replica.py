@@ -1,0 +1,127 @@
+"""The parts of one API replica: services, procedures and loops, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from app.access.auth import TokenGate
+from app.access.context import Services
+from app.access.refused_calls import Refusals
+from app.core.environment_cipher import EnvironmentCipher
+from app.health.readiness import Readiness
+from app.log.appender import Appender
+from app.log.feed import Feeds
+from app.log.hub import Hub
+from app.log.tail import Tail
+from app.loops import janitor, monitor
+from app.loops.claim_waiters import Parking
+from app.loops.command_poll import CommandPoll
+from app.loops.finish_batcher import Endings
+from app.loops.loop import every, for_ever
+from app.procedures.table import registry
+from app.replica.connection_limits import wire_limits
+from app.replica.scraper import Scraper
+from app.rpc.server.application import RpcApplication
+from app.settings import AppSettings
+from db import tasks
+from db.database import Database
+from db.group_commit import Group
+from db.listener import Listener
+
+_log = logging.getLogger("ado.api")
+_JANITOR_SECONDS = 10.0
+_USED_TOKENS_SECONDS = 10.0
+_CREATIONS = 100  # tasks stored in one commit
+
+
+class Replica:
+    """The parts of a running replica."""
+
+    def __init__(self, settings: AppSettings, db: Database, readiness: Readiness) -> None:
+        hub = Hub()
+        feeds = Feeds(
+            db,
+            hub,
+            poll_seconds=settings.poll_seconds,
+            feed_bytes=settings.feed_bytes,
+            page_bytes=settings.page_bytes,
+        )
+        appender = Appender(
+            db,
+            lanes=settings.flush_lanes,
+            lease_seconds=settings.lease_seconds,
+            byte_limit=settings.append_bytes,
+            output_limit=settings.output_bytes,
+        )
+        parking = Parking(db, hub, poll_seconds=settings.poll_seconds)
+        tail = Tail(db, feeds, retry_seconds=settings.poll_seconds)
+        self.settings = settings
+        creations = Group(partial(tasks.create_all, db), items=_CREATIONS, size=settings.body_bytes)
+        cipher = EnvironmentCipher(settings.data_key)
+        commands = CommandPoll(db, hub)
+        self.services = Services(
+            settings,
+            db,
+            hub,
+            feeds,
+            tail,
+            appender,
+            creations,
+            Endings(db),
+            parking,
+            cipher,
+            commands,
+            readiness,
+            Refusals(db),
+        )
+        self.scraper = Scraper(readiness.troubles)
+        self.registry = registry()
+        self.gate = TokenGate(self.services, self.registry)
+        self.rpc = RpcApplication(self.registry, self.gate, wire_limits(settings), base="/trpc")
+        self.listener = Listener(settings.listen_dsn or settings.dsn, hub.hear, hub.wake_all)
+        self._tasks: list[asyncio.Task[Any]] = []
+        readiness.db, readiness.listener, readiness.hub = db, self.listener, hub
+
+    def start(self) -> None:
+        """Start the loops."""
+        db, settings = self.services.db, self.settings
+        loops: dict[str, Callable[[], Awaitable[object]]] = {
+            "listener": self.listener.run,
+            "parking": partial(every, 0.0, self.services.parking.watch, name="parking"),
+            "monitor": partial(every, settings.monitor_seconds, partial(monitor.step, db, settings), name="monitor"),
+            "tell": partial(every, settings.poll_seconds, self.services.command_poll.step, name="tell"),
+            "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
+            "refusals": self.services.refusals.run,
+            "used tokens": partial(every, _USED_TOKENS_SECONDS, self.gate.mark_used, name="used tokens"),
+            "janitor": partial(every, _JANITOR_SECONDS, partial(janitor.step, db, settings), name="janitor"),
+        }
+        for name, run in loops.items():
+            self._tasks.append(asyncio.create_task(for_ever(run, name=name), name=name))
+
+    async def _move(self) -> None:
+        """While the database does not answer this replica, let the clients find out whether it answers another one."""
+        silent = time.monotonic() - self.services.db.answered_at
+        if silent > self.settings.away_seconds:
+            _log.warning("the database does not answer", extra={"seconds": round(silent, 1)})
+            await self.rpc.move(self.settings.away_seconds / 2)
+
+    async def drain(self) -> None:
+        """Let the clients move on to other replicas."""
+        self.services.parking.close()
+        await self.rpc.drain(self.settings.drain_seconds)
+
+    async def stop(self) -> None:
+        """End the loops and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.services.refusals.flush()
+        await self.services.feeds.close()
+        for writing in (self.services.appender, self.services.creations, self.services.endings):
+            await writing.close()
+        await self.services.db.close()

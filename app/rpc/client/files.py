@@ -1,0 +1,120 @@
+"""Sending and fetching whole files over single calls: in pieces, checked by digest, going on after a cut.
+
+A piece that was cut off is sent or asked for again, with back-off, for ``patience`` seconds; errors that the server
+answers with end it at once, unless they say that it is only away for a moment.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app.rpc.client.errors import CallError, InvalidAnswer, Unreachable
+from app.rpc.client.http import HttpClient
+
+_READ_BYTES = 1024 * 1024
+_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+_SMALLEST_PIECE_BYTES = 64 * 1024  # of a file's pieces but the last; a server's are 1 MiB
+_LARGEST_PIECE_BYTES = 16 * 1024 * 1024
+
+
+class Transfer:
+    """Sends and fetches files through a client of its own, in one thread; ``stop`` may be called from another.
+
+    ``limit`` is the largest file that is fetched, in bytes.
+    """
+
+    def __init__(self, client: HttpClient, *, patience: float, limit: int) -> None:
+        self._client = client
+        self._limit = limit
+        self._patience = patience
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Let what is under way end with Unreachable before its next piece."""
+        self._stopped = True
+
+    def send(self, path: Path, **about: Any) -> str:
+        """Send a file, described by the further members of files.begin; return its id.
+
+        Raises CallError, Unreachable.
+        """
+        size, digest = _measure(path)
+        file_id = f"file-{secrets.token_hex(16)}"
+        wish = {"fileId": file_id, "size": size, "sha256": digest, **about}
+        begun = self._call(self._client.mutate, "files.begin", wish)
+        piece = begun["chunkBytes"]
+        if type(piece) is not int or not 1 <= piece <= _LARGEST_PIECE_BYTES:
+            raise Unreachable("files.begin", f"the server asks for pieces of {piece!r} bytes")
+        with path.open("rb") as file:
+            for offset in range(0, size, piece):
+                data = base64.b64encode(file.read(piece)).decode()
+                self._call(self._client.mutate, "files.write", {"fileId": file_id, "offset": offset, "data": data})
+        self._call(self._client.mutate, "files.commit", {"fileId": file_id})
+        return file_id
+
+    def fetch(self, file: dict[str, Any], path: Path) -> None:
+        """Fetch a file that files.list described. Raises CallError, Unreachable, ValueError if it is another one."""
+        digest = hashlib.sha256()
+        offset, size = 0, file["size"]
+        if type(size) is not int or not 0 <= size <= self._limit:
+            raise ValueError(f"it has {size!r} bytes; the limit is {self._limit} (ADO_FILE_BYTES)")
+        with path.open("wb") as output:
+            while offset < size:
+                data = self._piece(file["fileId"], offset, size - offset)
+                digest.update(data)
+                output.write(data)
+                offset += len(data)
+        if digest.hexdigest() != file["sha256"]:
+            raise ValueError("what arrived is not what was announced: the digests differ")
+
+    def _piece(self, file_id: Any, offset: int, left: int) -> bytes:
+        """Return the bytes of a file from an offset on: neither too many, nor so few that it would never end."""
+        piece = self._call(self._client.query, "files.read", {"fileId": file_id, "offset": offset})
+        try:
+            data = base64.b64decode(piece["data"], validate=True)
+        except (TypeError, KeyError) as error:
+            raise ValueError("the server sent no piece of the file") from error
+        if not min(_SMALLEST_PIECE_BYTES, left) <= len(data) <= left:
+            raise ValueError(f"the server sent a piece of {len(data)} bytes where {left} were left")
+        return data
+
+    def list(self, task_id: str) -> list[dict[str, Any]]:
+        """Return what files.list says of a task, page by page. Raises CallError, Unreachable."""
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            page = self._call(self._client.query, "files.list", {"taskId": task_id, "cursor": cursor})
+            items += page["items"]
+            cursor = page.get("nextCursor")
+            if cursor is None:
+                return items
+
+    def _call(self, call: Callable[[str, Any], Any], path: str, value: dict[str, Any]) -> Any:
+        pause, end = _PAUSE, time.monotonic() + self._patience
+        while True:
+            if self._stopped:
+                raise Unreachable(path, "the transfer was stopped")
+            try:
+                return call(path, value)
+            except InvalidAnswer:
+                raise
+            except Unreachable:
+                if time.monotonic() > end:
+                    raise
+            except CallError as error:
+                if error.code not in ("SERVICE_UNAVAILABLE", "TIMEOUT") or time.monotonic() > end:
+                    raise
+            time.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return file.tell(), digest.hexdigest()

@@ -1,0 +1,164 @@
+"""Single calls over HTTP with the standard library alone: quick to import, blocking, not for several threads."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from app.rpc.client.errors import CallError, Check, InvalidAnswer, Unreachable, encode
+from app.rpc.client.reading import Response, parse
+from app.rpc.client.tls import SYSTEM, Trust, TrustUnusable, untrusted
+from app.rpc.envelope import ABSENT
+
+_CANNOT_ANSWER = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
+_IDLE_SECONDS = 3.0  # a server closes idle connections; a mutation must not be the one to find out
+
+
+class HttpClient:
+    """Calls procedures at the first origin that can be reached; ``urls`` are origins such as ``http://host:port``."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        token: str | None,
+        *,
+        timeout: float = 10.0,
+        check: Check | None = None,
+        trust: Trust = SYSTEM,
+    ) -> None:
+        self._check = check or (lambda _path, _value: None)
+        self._trust = trust
+        self._urls = list(dict.fromkeys(url.rstrip("/") for url in urls))
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._timeout = timeout
+        self._connection: http.client.HTTPConnection | None = None
+        self._url = self._urls[0]
+        self._used_at = 0.0
+
+    def query(self, path: str, input: Any = ABSENT) -> Any:
+        """Carry out a query, at another origin where one cannot answer. Raises CallError, Unreachable."""
+        target = f"/trpc/{path}"
+        if input is not ABSENT:
+            target += "?input=" + quote(encode(input))
+        return self._checked(path, self._repeat("GET", target, None))
+
+    def mutate(self, path: str, input: Any = ABSENT, *, resend: bool = False) -> Any:
+        """Carry out a mutation; ``resend`` is for one that may arrive twice. Raises CallError, Unreachable."""
+        body = b"" if input is ABSENT else encode(input)
+        return self._checked(path, (self._repeat if resend else self._answer)("POST", f"/trpc/{path}", body))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def leave(self) -> None:
+        """Go on at the next origin, because this server cannot do what is asked of it."""
+        self.close()
+        self._url = self._urls[(self._urls.index(self._url) + 1) % len(self._urls)]
+
+    def _checked(self, path: str, value: Any) -> Any:
+        try:
+            self._check(path, value)
+        except ValueError as error:
+            raise InvalidAnswer(self._url, path, error) from error
+        return value
+
+    def _repeat(self, method: str, target: str, body: bytes | None) -> Any:
+        """Ask every origin in turn until one can answer."""
+        for _ in self._urls[1:]:
+            try:
+                return self._answer(method, target, body)
+            except Unreachable:
+                pass
+            except CallError as error:
+                if error.code not in _CANNOT_ANSWER:
+                    raise
+        return self._answer(method, target, body)
+
+    def _answer(self, method: str, target: str, body: bytes | None) -> Any:
+        """Send a call once; when this origin cannot answer, the next call goes to the next one."""
+        try:
+            return self._ask(method, target, body)
+        except Unreachable:
+            self.leave()
+            raise
+        except CallError as error:
+            if error.code in _CANNOT_ANSWER:
+                self.leave()
+            raise
+
+    def _ask(self, method: str, target: str, body: bytes | None) -> Any:
+        status, text = self._exchange(method, target, body)
+        try:
+            answer = parse(text)
+        except ValueError:
+            raise Unreachable(self._url, f"the answer (HTTP {status}) is not from an ado server") from None
+        if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
+            return answer["result"].get("data")
+        if isinstance(answer, dict) and "error" in answer:
+            raise CallError.of(answer["error"])
+        raise Unreachable(self._url, f"the answer (HTTP {status}) is not from an ado server")
+
+    def _exchange(self, method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
+        connection = self._connect()
+        headers = dict(self._headers)
+        if body is not None:
+            headers["content-type"] = "application/json"
+        try:
+            connection.sock.settimeout(self._timeout)
+            connection.request(method, target, body, headers)
+            with connection.getresponse() as response:
+                text = response.read_whole()  # type: ignore[attr-defined]
+        except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
+            raise Unreachable(self._url, _why(error)) from error
+        self._used_at = time.monotonic()
+        return response.status, text
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._connection is not None and time.monotonic() - self._used_at < _IDLE_SECONDS:
+            return self._connection
+        self.close()
+        failure: Exception | None = None
+        first = self._urls.index(self._url)
+        for url in self._urls[first:] + self._urls[:first]:
+            try:
+                connection = _open(url, self._timeout, self._trust)
+                connection.connect()
+            except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
+                failure = error
+            else:
+                self._connection, self._url = connection, url
+                return connection
+        raise Unreachable(self._url, _why(failure)) from failure
+
+
+def _open(url: str, timeout: float, trust: Trust) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        try:
+            context = trust.context()
+        except TrustUnusable as error:
+            raise OSError(str(error)) from error
+        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    connection.response_class = Response
+    return connection
+
+
+def _why(error: Exception | None) -> str:
+    if isinstance(error, (http.client.BadStatusLine, http.client.LineTooLong)) and not isinstance(
+        error, http.client.RemoteDisconnected
+    ):
+        return "the answer is not HTTP; check http:// or https:// and the port"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection broke before the answer was complete"
+    if error is not None and (why := untrusted(error)):
+        return why
+    return str(error) or type(error).__name__

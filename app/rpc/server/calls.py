@@ -1,0 +1,110 @@
+"""Carrying out one call, whatever the transport: find, open, allow, check input, call, encode."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import orjson
+
+from app.rpc import request_id
+from app.rpc.envelope import ABSENT
+from app.rpc.errors import CODES, HINTS, ProcedureError
+from app.rpc.server.gate import Gate
+from app.rpc.server.procedure import Procedure, Tracked
+
+_log = logging.getLogger("ado.rpc")
+
+
+def encode(value: Any) -> bytes:
+    """Return a value as JSON; an ``orjson.Fragment`` goes through as it is."""
+    return orjson.dumps(value, default=msgspec.to_builtins)
+
+
+def error_shape(error: ProcedureError, path: str | None) -> bytes:
+    """Return an error as tRPC clients read it."""
+    number, status = CODES[error.code]
+    data: dict[str, Any] = {"code": error.code, "httpStatus": status}
+    if path is not None:
+        data["path"] = path
+    data["reason"] = error.reason or error.code.lower()
+    data["hint"] = error.hint or HINTS.get(error.code, "see GET /trpc/ado.d.ts for what a procedure takes")
+    data.update(error.data)
+    return orjson.dumps({"message": error.message, "code": number, "data": data}, default=str)
+
+
+def told(gate: Gate, error: Exception, path: str | None) -> ProcedureError:
+    """Return what the caller is told of an exception; the unforeseen is logged and told as no more than that."""
+    if isinstance(error, ProcedureError):
+        return error
+    explained = gate.explain(error)
+    if explained is not None:
+        return explained
+    _log.error("call failed", exc_info=error, extra={"path": path})
+    name = request_id.current.get()
+    return ProcedureError(
+        "INTERNAL_SERVER_ERROR",
+        "the server failed to carry out the call",
+        reason="internal",
+        hint=f"try again; if it stays, the server's log has the cause under request {name}",
+        requestId=name,
+    )
+
+
+def admit(gate: Gate, context: Any, procedure: Procedure, value: Any) -> tuple[Any, ...]:
+    """Check right and input, in this order; return the handler's arguments after the context."""
+    gate.allow(context, procedure)
+    if isinstance(value, ProcedureError):
+        raise value
+    return procedure.decode(None if value is ABSENT else value)
+
+
+async def answer(gate: Gate, context: Any, procedure: Procedure, value: Any) -> bytes | None:
+    """Carry out a query or mutation; None is undefined."""
+    try:
+        output = await procedure.handler(context, *admit(gate, context, procedure, value))
+    except ProcedureError as error:
+        gate.refused(context, procedure, value, error)
+        raise
+    return None if output is ABSENT else encode(output)
+
+
+def check_size(size: int, limit: int) -> None:
+    """Raise PAYLOAD_TOO_LARGE for an answer of more bytes than a reader should have to take."""
+    if size > limit:
+        raise ProcedureError(
+            "PAYLOAD_TOO_LARGE",
+            f"the answer is larger than {limit} bytes",
+            reason="limit_exceeded",
+            hint="ask for less, or in several calls; the limit is the server's ADO_ANSWER_BYTES",
+            limit=limit,
+        )
+
+
+def items(gate: Gate, context: Any, procedure: Procedure, value: Any) -> AsyncIterator[Any]:
+    """Start a subscription."""
+    try:
+        arguments = admit(gate, context, procedure, value)
+    except ProcedureError as error:
+        gate.refused(context, procedure, value, error)
+        raise
+    iterator: AsyncIterator[Any] = procedure.handler(context, *arguments)
+    return iterator
+
+
+def with_last_event_id(value: Any, last_event_id: str | None) -> Any:
+    """Merge the id to resume after into a subscription's input, as tRPC does."""
+    if last_event_id is None:
+        return value
+    if value is ABSENT or value is None:
+        return {"lastEventId": last_event_id}
+    return {**value, "lastEventId": last_event_id} if isinstance(value, dict) else value
+
+
+def split(item: Any) -> tuple[str | None, bytes]:
+    """Return an item's id (None for an untracked one) and its data as JSON."""
+    if isinstance(item, Tracked):
+        return item.id, encode(item.data)
+    return None, encode(item)

@@ -1,0 +1,179 @@
+"""Reading an HTTP request of the wire: who calls, which procedures, with which inputs (tRPC v11).
+
+The caller is known before the body is read, so a stranger's body costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+
+from app.rpc.envelope import ABSENT
+from app.rpc.errors import ProcedureError
+from app.rpc.server.caller import open_caller
+from app.rpc.server.gate import Credentials, Gate, Limits
+from app.rpc.server.registry import Registry
+from app.rpc.server.requests import check_params, no_json
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+_LINES = "application/jsonl"
+_QUERY_FIELDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request as far as it was read; an error stands where the part could not be had."""
+
+    method: str
+    paths: tuple[str, ...]
+    batch: bool
+    lines: bool
+    """Answers are asked for as JSON lines, each as soon as it is there."""
+    context: Any
+    inputs: Mapping[int, Any]
+    last_event_id: str | None
+
+    def caller(self) -> Any:
+        """Return the caller's context. Raises what its credentials got."""
+        if isinstance(self.context, Exception):
+            raise self.context
+        return self.context
+
+    def input(self, index: int) -> Any:
+        """Return the input of a call, ABSENT for none, a ProcedureError where it could not be read."""
+        return self.inputs.get(index, ABSENT)
+
+
+async def read(registry: Registry, gate: Gate, limits: Limits, scope: Scope, receive: Receive, path: str) -> Exchange:
+    """Read a request; ``path`` is what stands after the base. Raises ProcedureError where it is refused as a whole."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    query = _query(scope["query_string"].decode("latin-1"))
+    method = scope["method"]
+    _check_content_type(method, headers.get("content-type"))
+    batch, lines = query.get("batch") == "1", _wants_lines(headers)
+    if lines and not batch:
+        raise ProcedureError("BAD_REQUEST", "Streaming requests must be batched (you can do a batch of 1)")
+    paths = _paths(path, batch)
+    if len(paths) > limits.batch_calls:
+        raise ProcedureError(
+            "BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded", limit=limits.batch_calls
+        )
+    if batch:
+        _check_kinds(registry, paths)
+    credentials = Credentials(
+        headers.get("authorization"), _connection_params(query), paths[0] if len(paths) == 1 else None
+    )
+    try:
+        context: Any = await open_caller(gate, scope, credentials)
+    except Exception as error:  # noqa: BLE001 - each call is told by itself, under its own path
+        context, inputs = error, {}
+    else:
+        text: bytes | str = query.get("input", "") if method == "GET" else await _body_in_time(limits, receive, headers)
+        inputs = _inputs(text, batch, len(paths))
+    resume = (headers.get("last-event-id"), query.get("lastEventId"), query.get("Last-Event-Id"))
+    return Exchange(method, paths, batch, lines, context, inputs, next((found for found in resume if found), None))
+
+
+def _wants_lines(headers: Mapping[str, str]) -> bool:
+    accepted = (part.strip() for part in headers.get("accept", "").split(","))
+    return headers.get("trpc-accept") == _LINES or _LINES in accepted
+
+
+def _check_content_type(method: str, header: str | None) -> None:
+    kind = (header or "").partition(";")[0].strip().lower()
+    if method == "GET" or kind == "application/json":
+        return
+    message = f'Unsupported content-type "{kind}"' if kind else "Missing content-type header"
+    raise ProcedureError("UNSUPPORTED_MEDIA_TYPE", message, hint="send content-type: application/json")
+
+
+def _check_kinds(registry: Registry, paths: tuple[str, ...]) -> None:
+    found = (registry.procedures.get(path) for path in paths)
+    kinds = {procedure.kind: None for procedure in found if procedure}
+    if len(kinds) > 1:
+        raise ProcedureError("BAD_REQUEST", f"Cannot mix procedure types in call: {', '.join(kinds)}")
+
+
+def _paths(path: str, batch: bool) -> tuple[str, ...]:
+    try:
+        decoded = unquote(path, errors="strict").strip("/")
+    except UnicodeDecodeError:
+        raise ProcedureError("BAD_REQUEST", "Invalid URL-encoding in path") from None
+    return tuple(decoded.split(",")) if batch else (decoded,)
+
+
+def _connection_params(query: Mapping[str, str]) -> dict[str, str]:
+    if "connectionParams" not in query:
+        return {}
+    try:
+        return check_params(orjson.loads(query["connectionParams"]))
+    except orjson.JSONDecodeError:
+        raise ProcedureError("PARSE_ERROR", "Not JSON-parsable query params") from None
+
+
+def _query(text: str) -> dict[str, str]:
+    try:
+        return dict(reversed(parse_qsl(text, keep_blank_values=True, max_num_fields=_QUERY_FIELDS)))
+    except ValueError:
+        raise ProcedureError(
+            "BAD_REQUEST", f"the query has more than {_QUERY_FIELDS} fields", reason="limit_exceeded"
+        ) from None
+
+
+async def _body_in_time(limits: Limits, receive: Receive, headers: Mapping[str, str]) -> bytes:
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return await _body(limits, receive, headers)
+    except TimeoutError:
+        raise ProcedureError(
+            "TIMEOUT", f"the body did not come within {limits.body_seconds:g} s", reason="limit_exceeded"
+        ) from None
+
+
+async def _body(limits: Limits, receive: Receive, headers: Mapping[str, str]) -> bytes:
+    limit = limits.body_bytes
+    announced = headers.get("content-length", "0")
+    size = int(announced) if announced.isdigit() else 0
+    parts: list[bytes] = []
+    more = size <= limit
+    size = 0 if more else size
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ProcedureError("CLIENT_CLOSED_REQUEST", "the request was not sent to its end")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        more = bool(message.get("more_body")) and size <= limit
+    if size > limit:
+        raise ProcedureError(
+            "PAYLOAD_TOO_LARGE",
+            f"the body is larger than {limit} bytes",
+            reason="limit_exceeded",
+            hint="send less in one call",
+            limit=limit,
+        )
+    return b"".join(parts)
+
+
+def _inputs(text: bytes | str, batch: bool, count: int) -> dict[int, Any]:
+    """Return each call's input; what cannot be read is the error of the calls it belongs to."""
+    if not text:
+        return {}
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        return dict.fromkeys(range(count), no_json(error))
+    if not batch:
+        return {0: value}
+    if not isinstance(value, dict):
+        failure = ProcedureError("BAD_REQUEST", '"input" needs to be an object when doing a batch call')
+        return dict.fromkeys(range(count), failure)
+    return {index: value[str(index)] for index in range(count) if str(index) in value}

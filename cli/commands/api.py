@@ -1,0 +1,82 @@
+"""``ado api``: one API replica, or its types."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from cli import exits
+from cli.control_plane import embedded
+from cli.errors import fail, usage
+from cli.extras import need
+from cli.server_start import Descriptor, cannot_listen
+
+replica = App(name="api", help="Run one API replica, or print its types.", help_format="plaintext")
+
+
+@replica.command
+def types() -> int:
+    """Print the TypeScript declaration that GET /trpc/ado.d.ts serves."""
+    need("server")
+    from app.core.reasons import OF_THE_WIRE, REFUSALS
+    from app.procedures.table import registry
+    from app.rpc.server.typescript import declaration
+
+    print(declaration(registry(), embedded.version(), (*REFUSALS, *OF_THE_WIRE)), end="")
+    return exits.SUCCESS
+
+
+@replica.default
+def api(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    tls_client_ca: str | None = None,
+    fd: Descriptor = None,
+    lifeline: Descriptor = None,
+) -> int:
+    """Run one API replica on ADO_DSN.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on.
+    tls_cert
+        Certificate to serve TLS with, and its chain, in PEM; read again when the file changes.
+    tls_key
+        Its key in PEM, where it is not in the same file.
+    tls_client_ca
+        CA in PEM that signed the certificates which workers must then present.
+    """
+    need("server")
+    import socket
+
+    from app.core import logs
+    from app.core.settings import SettingsError, read
+    from app.replica.serve import bind, serve
+    from app.replica.tls import CertificateUnusable
+    from app.settings import AppSettings
+    from db.errors import DatabaseError
+    from db.migrate import check
+
+    logs.configure()
+    try:
+        settings = read(
+            AppSettings, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca
+        )
+        check(settings.dsn)
+        listener = socket.socket(fileno=fd) if fd is not None else bind(settings.host, settings.port)
+    except SettingsError as error:
+        raise usage(str(error), "see the configuration table in the README") from error
+    except DatabaseError as error:
+        fail(error)
+    except OSError as error:
+        raise cannot_listen(port, error) from error
+    try:
+        serve(settings, listener, lifeline)
+    except CertificateUnusable as error:
+        raise usage(f"TLS cannot be served: {error}", "check --tls-cert, --tls-key and --tls-client-ca") from error
+    return exits.SUCCESS

@@ -1,0 +1,78 @@
+"""``ado db``: the database's schema and its old logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cyclopts import App
+
+from cli import durations, exits
+from cli.direct_database import dsn_of
+from cli.errors import fail
+from cli.output import Form, talk, write_items, write_one
+
+database = App(name="db", help="The database's schema and its old logs.", help_format="plaintext")
+
+
+@database.command(name="migrate")
+def migrate_(*, dsn: str | None = None, output: Form = "text") -> int:
+    """Bring the database to this release's schema."""
+    from db import migrate
+    from db.errors import DatabaseError
+
+    try:
+        done = migrate.migrate(dsn_of(dsn))
+    except DatabaseError as error:
+        fail(error)
+    said = f"applied {', '.join(map(str, done))}" if done else "the schema is up to date"
+    write_one({"applied": list(done), "name": said}, output, "name", said=said)
+    return exits.SUCCESS
+
+
+@database.command(name="check")
+def check_(*, dsn: str | None = None, output: Form = "text") -> int:
+    """Say whether the database is at this release's schema."""
+    from db import migrate
+    from db.errors import DatabaseError
+
+    try:
+        migrate.check(dsn_of(dsn))
+    except DatabaseError as error:
+        fail(error)
+    said = "the schema is up to date"
+    write_one({"version": migrate.known(), "name": said}, output, "name", said=said)
+    return exits.SUCCESS
+
+
+@database.command
+def prune(*, older_than: str, dsn: str | None = None, output: Form = "text") -> int:
+    """Drop the logs of tasks that ended long ago, range by range; tasks and jobs stay and tell how they ended.
+
+    A range of task ids goes once all its ids are used up and all its tasks ended before then. Nothing waits for it.
+
+    Parameters
+    ----------
+    older_than
+        Ended before: 30d, 12h, 90m ago.
+    dsn
+        The database; ADO_DSN does the same.
+    """
+    from db import migrate, retention
+    from db.errors import DatabaseError
+
+    chosen, seconds = dsn_of(dsn), durations.parse(older_than)
+    try:
+        migrate.check(chosen)
+        ranges = list(retention.prune(chosen, seconds))
+    except DatabaseError as error:
+        fail(error)
+    items: list[dict[str, Any]] = [
+        {"name": f"task-{found.first}..task-{found.last}", "tasks": found.tasks, "bytes": found.bytes}
+        for found in ranges
+    ]
+    if not items and output == "text":
+        talk("ado: nothing to prune: no range of task ids is used up and ended before then (see ado.log_status)")
+    else:
+        rows = [[item["name"], str(item["tasks"]), f"{item['bytes'] / 2**20:.1f}"] for item in items]
+        write_items({"items": items}, output, "name", [["pruned", "tasks", "MiB"], *rows])
+    return exits.SUCCESS

@@ -1,0 +1,155 @@
+"""``ado up``, ``down`` and ``status``: the embedded control plane."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
+
+from cli import exits
+from cli.control_plane import embedded
+from cli.control_plane.options import DEFAULT_REPLICAS, DEFAULT_WORKERS, PlaneOptions
+from cli.control_plane.starting import StepRow, forget_step, write_step
+from cli.errors import CliError, fail
+from cli.extras import need
+from cli.home import ensure_home, environment
+from cli.output import Form, talk, write_one
+from cli.server_start import LISTEN_ERRORS, cannot_listen, stop_on_signals
+from cli.system_errors import refused
+
+
+def up(
+    *,
+    detach: bool = False,
+    replicas: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=64))] = None,
+    port: Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65535))] = None,
+    max_workers: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1000))] = None,
+    foreground: Annotated[bool, Parameter(show=False)] = False,
+    output: Form = "text",
+) -> int:
+    """Start the embedded control plane: Postgres, API and local spawner.
+
+    Parameters
+    ----------
+    detach
+        Return when it is ready and leave it running.
+    replicas
+        API processes, each on a port of its own; 1 otherwise.
+    port
+        Port of the first API process; a free one is taken otherwise.
+    max_workers
+        Most worker processes at once; 8 otherwise.
+    """
+    need("server")
+    dsn = os.environ.get("ADO_DSN")
+    options = PlaneOptions(replicas, port, max_workers, _shown(dsn) if dsn else None)
+    if detach:
+        found = embedded.ensure(talk, options)
+        write_one(_shape(found), output, "url", said=f"ready at {found.urls[0]}")
+        return exits.SUCCESS
+    return _run_plane(options, quiet=foreground)
+
+
+def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
+    from app.core import logs
+    from cli.control_plane.supervisor import ControlPlane, PlaneSettings
+    from db.errors import DatabaseError
+
+    home = ensure_home()
+    os.environ.update(environment())  # its children start elsewhere
+    # Never closed: the kernel lets go of it last, so who waits for the lock finds no process either.
+    if embedded.try_lock(home / embedded.LOCK) is None:
+        if (found := embedded.find()) is not None:
+            options.check(found.options, found.urls[0])
+        raise CliError("a control plane runs already", "see: ado status; stop it with: ado down", exits.FAILED)
+    (home / embedded.STATE).unlink(missing_ok=True)  # of one that was killed
+    if quiet:
+        logs.configure()
+    stopping = threading.Event()
+    stop_on_signals(stopping)
+    settings = PlaneSettings(
+        home, home / embedded.STATE, embedded.version(), options.replicas or DEFAULT_REPLICAS, options.port or 0,
+        options.max_workers or DEFAULT_WORKERS, os.environ.get("ADO_DSN", ""),
+    )  # fmt: skip
+    try:
+        with StepRow() as row:
+            ControlPlane(settings, _tell(home, row)).run(stopping, lambda urls: _say_ready(home, row, urls))
+    except DatabaseError as error:
+        fail(error)
+    except OSError as error:
+        listening = error.filename is None and error.errno in LISTEN_ERRORS
+        raise (cannot_listen(options.port, error) if listening else refused(error)) from error
+    finally:
+        forget_step(home)
+    return exits.SUCCESS
+
+
+def _tell(home: Path, row: StepRow) -> Callable[[str], None]:
+    """Return what tells the steps of the start: to the commands that wait for it, and to who started it here."""
+
+    def tell(step: str) -> None:
+        write_step(home, step)
+        row.show(step)
+
+    return tell
+
+
+def _say_ready(home: Path, row: StepRow, urls: list[str]) -> None:
+    forget_step(home)
+    row.clear()
+    talk(f"ado: ready at {', '.join(urls)}")
+
+
+def down(*, output: Form = "text") -> int:
+    """Stop the embedded control plane; tasks stay where they are and go on at the next start."""
+    stopped = embedded.stop()
+    said = "stopped" if stopped else "no control plane runs here"
+    write_one({"stopped": stopped, "name": said}, output, "name", said=said)
+    return exits.SUCCESS
+
+
+def _shown(dsn: str) -> str:
+    """Return a DSN without its password. Raises CliError for what is no DSN."""
+    need("server")
+    from db.dsn_display import without_password
+    from db.errors import DatabaseError
+
+    try:
+        return without_password(dsn)
+    except DatabaseError as error:
+        fail(error)
+
+
+def _shape(found: embedded.Plane) -> dict[str, Any]:
+    return {
+        "url": found.urls[0],
+        "urls": list(found.urls),
+        "tokenFile": str(found.token_file),
+        "dsn": _shown(found.dsn),
+        "version": found.version,
+        "processes": found.processes,
+    }
+
+
+def status(*, output: Form = "text") -> int:
+    """Show the embedded control plane, and what is wrong with it."""
+    from cli.remote.connection import http
+    from cli.remote.contexts import Server
+    from cli.remote.troubles import look
+
+    found = embedded.find()
+    if found is None:
+        raise CliError("no control plane runs here", "start one with: ado up --detach", exits.FAILED, "not_running")
+    shape = _shape(found)
+    lines = [f"{name:10} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
+    lines += [f"{process['role']:13} pid {process['pid']}" for process in found.processes]
+    troubles = look(http(Server(found.urls, found.token)))
+    for trouble in troubles:
+        lines += [f"{trouble.name:10} {trouble.message}", f"{'':10} fix: {trouble.fix}"]
+    write_one({**shape, "troubles": [asdict(trouble) for trouble in troubles]}, output, "url", lines)
+    return exits.SUCCESS

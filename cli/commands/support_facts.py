@@ -1,0 +1,144 @@
+"""What goes into a support bundle, part by part; a part that cannot be had raises, and the bundle says so.
+
+No part holds prompts, output, values of a task's environment or results: only ids, states, reasons, counts and sizes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any
+
+import orjson
+
+from app.rpc.client import CallError, HttpClient, Unreachable
+from cli.commands.doctor import checks_of
+from cli.control_plane import embedded
+from cli.errors import CliError
+from cli.home import home
+from cli.remote.connection import http
+from cli.remote.contexts import Server
+from cli.remote.wait_reasons import why_waiting
+
+_LOG_BYTES = 2 * 1024 * 1024
+_TASKS = 20
+_PLAIN = re.compile(r"[0-9.]{1,20}[a-zA-Z]{0,3}|true|false|yes|no|on|off|auto|none", re.IGNORECASE)
+_TASK = ("taskId", "status", "reason", "agent", "workers", "createdAt", "startedAt", "finishedAt", "priority")
+_WORKER = ("workerId", "state", "capabilities", "slots", "resources", "lastHeartbeatAt", "version", "problem")
+
+Part = Callable[[], bytes]
+
+
+class Absent(Exception):
+    """A part cannot be had; the text says why."""
+
+
+def parts(server: Server | None, dsn: str | None) -> dict[str, Part]:
+    """Return how to get each file of the bundle, by its name."""
+    found: dict[str, Part] = {
+        "versions.json": lambda: _json(versions()),
+        "settings.json": lambda: _json(settings(os.environ)),
+        "control-plane.log": log,
+        "doctor.json": lambda: _json([asdict(check) for check in checks_of(_known(server))]),
+        "status.json": lambda: _json(_called(server, status)),
+        "pending.json": lambda: _json(_called(server, pending)),
+        "database.json": lambda: _json(database(dsn)),
+    }
+    return found
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
+
+
+def _known(server: Server | None) -> Server:
+    if server is None:
+        raise Absent("no server is configured and none runs here")
+    return server
+
+
+def _called(server: Server | None, ask: Callable[[HttpClient], Any]) -> Any:
+    try:
+        return ask(http(_known(server)))
+    except (CallError, Unreachable, CliError) as error:
+        raise Absent(f"the server did not answer: {error}") from error
+
+
+def versions() -> dict[str, Any]:
+    """Return what runs here."""
+    names = ("ado", "asyncpg", "cyclopts", "litestar", "msgspec", "psycopg", "uvicorn")
+    installed: dict[str, str | None] = {}
+    for name in names:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            installed[name] = None
+    return {"python": sys.version, "platform": platform.platform(), "packages": installed}
+
+
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings: of values only numbers and switches, of all others that they are set."""
+    return {
+        name: value if _PLAIN.fullmatch(value) else "(set)"
+        for name, value in sorted(environ.items())
+        if name.startswith("ADO_")
+    }
+
+
+def log() -> bytes:
+    """Return the end of the embedded control plane's log."""
+    path = home() / embedded.LOG
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _LOG_BYTES))
+            content = file.read(_LOG_BYTES)
+    except OSError as error:
+        raise Absent(f"there is no log of a control plane here ({error.strerror}); add the replicas' own") from error
+    return content.partition(b"\n")[2] if size > _LOG_BYTES else content
+
+
+def status(client: HttpClient) -> dict[str, Any]:
+    """Return the states of workers and spawners, what waits, and what is wrong."""
+    found = client.query("workers.status")
+    return {
+        "health": client.query("system.health"),
+        "counts": found["counts"],
+        "queue": found["queue"],
+        "workers": [_only(worker, _WORKER) for worker in found["workers"]],
+        "spawners": found.get("spawners", []),
+    }
+
+
+def pending(client: HttpClient) -> list[dict[str, Any]]:
+    """Return tasks that wait, and why."""
+    fleet = client.query("workers.status")
+    found = []
+    for listed in client.query("tasks.list", {"status": "queued", "limit": _TASKS})["items"]:
+        try:
+            task = client.query("tasks.get", {"taskId": listed["taskId"]})
+        except CallError:
+            continue  # removed meanwhile
+        found.append({**_only(task, _TASK), "why": why_waiting(task, fleet)})
+    return found
+
+
+def _only(shape: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: shape[name] for name in names if name in shape}
+
+
+def database(dsn: str | None) -> dict[str, Any]:
+    """Return the schema's version, sizes, blockers and waiting jobs, read from the database itself."""
+    from cli.direct_database import support_facts
+
+    if not dsn:
+        raise Absent("ADO_DSN is not set and no control plane runs here")
+    try:
+        return support_facts(dsn)
+    except CliError as error:
+        raise Absent(f"the database did not answer: {error}") from error

@@ -1,0 +1,94 @@
+"""What this machine runs by itself: agents without a server, and the look at which of them can start."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from cli.extras import need
+from cli.output import write_pieces
+from cli.render.lines import Lines, Style
+from cli.render.terminal import colours, columns, terminals
+
+
+def run(
+    prompt: str,
+    agent: str,
+    *,
+    workers: int,
+    env: Mapping[str, str],
+    args: Mapping[str, Any],
+    timeout: float | None,
+    own_lines: bool,
+    stdin: bool = False,
+) -> int:
+    """Run an agent here, with the user's own directory and environment; return the exit code."""
+    from worker.agents import AGENTS
+    from worker.agents.acp import AcpAgent
+    from worker.local_run import run as run_local
+
+    if isinstance(AGENTS.get(agent), AcpAgent):
+        need("worker")
+
+    coloured = colours(sys.stdout) or colours(sys.stderr)
+    lines = Lines(Style(workers > 1, terminals(), coloured, own=own_lines, columns=columns))
+    code = run_local(
+        prompt, agent, workers=workers, env=env, args=args, timeout=timeout, stdin=stdin,
+        show=lambda event: write_pieces(lines.feed(event)),
+    )  # fmt: skip
+    write_pieces(lines.rest())
+    return code
+
+
+def agents() -> list[str]:
+    """Return the AI agents whose programs are here, whether they can start or not."""
+    from app.core.programs import search_path
+    from worker.agents import AGENTS
+
+    return [
+        name for name, agent in AGENTS.items() if agent.needs and shutil.which(agent.needs.program, path=search_path())
+    ]
+
+
+def own_agents() -> tuple[str, ...]:
+    """Return the agents that are part of ado."""
+    from worker.capabilities import OWN
+
+    return OWN
+
+
+def offered() -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """Return what a worker here would offer, and the labels that tell its agents' versions."""
+    from app.core.settings import read
+    from worker import secret_store
+    from worker.capabilities import found
+    from worker.sandbox.choice import choose
+    from worker.settings import WorkerSettings
+
+    settings = read(WorkerSettings)
+    there = found(secret_store.read(settings), choose(settings))
+    return there.capabilities, there.labels
+
+
+def with_sandbox(capabilities: tuple[str, ...]) -> tuple[str, ...]:
+    """Return capabilities with those that a worker's sandbox adds here."""
+    from app.core.settings import read
+    from worker.sandbox.choice import choose
+    from worker.settings import WorkerSettings
+
+    return (*capabilities, *choose(read(WorkerSettings)).capabilities)
+
+
+def findings() -> list[dict[str, Any]]:
+    """Return, for every AI agent, whether it can start here and what would help."""
+    from worker.agents import AGENTS
+    from worker.preflight import look
+
+    known = [name for name, agent in AGENTS.items() if agent.needs]
+    return [
+        {"name": found.agent, "ok": not found.problem, "version": found.version, "message": found.problem,
+         "fix": found.fix or None}
+        for found in look(AGENTS, known)
+    ]  # fmt: skip

@@ -1,0 +1,26 @@
+"""What a person gives to reach a server, checked before anything is sent: its origins and the token."""
+
+from __future__ import annotations
+
+from app.core.origins import is_origin, is_token
+from cli.errors import usage
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Return the origins of a text that divides them by commas. Raises CliError for a text that holds none."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise usage("no address of a server is given", "write it as https://ado.example or http://127.0.0.1:7421")
+    return found
+
+
+def check_origin(url: str) -> None:
+    """Raise CliError for what is no origin of a server."""
+    if not is_origin(url):
+        raise usage(f"{url!r} is no address of a server", "write it as https://ado.example or http://127.0.0.1:7421")
+
+
+def check_token(token: str) -> None:
+    """Raise CliError for a token that no request can carry."""
+    if not is_token(token):
+        raise usage("the token holds blanks or characters that no token has", "copy it again, or make another one")

@@ -1,0 +1,48 @@
+"""What a server answers has the shape that it must have, or it is no answer."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+from app.rpc.client import Client, State
+from cli.remote.contexts import Server
+
+
+def socket(
+    server: Server, *, on_state: Callable[[State], None] | None = None, first_contact_seconds: float | None = None
+) -> Client:
+    """Return a client for streams."""
+    return Client(
+        server.urls,
+        server.token,
+        trust=server.trust,
+        on_state=on_state,
+        first_contact_seconds=first_contact_seconds,
+        check=check,
+    )
+
+
+def check(path: str, value: Any) -> None:
+    """Raise ValueError for an answer to a procedure that has not its shape."""
+    import msgspec
+
+    from cli.remote.wire_shapes import ANSWERS, Event, Task
+
+    shape = ANSWERS.get(path)
+    if shape is None:
+        return
+    msgspec.convert(value, shape)
+    if shape is Task and len(value["jobs"]) not in (1, value["workers"]):  # one where one was asked for
+        raise ValueError(f"it has {value['workers']} jobs and tells of {len(value['jobs'])}")
+    if shape is Event and value["type"] == "output":
+        _check_output(value)
+
+
+def _check_output(event: dict[str, Any]) -> None:
+    data = event.get("data")
+    if data is None or event.get("stream") is None or event.get("job") is None:
+        raise ValueError("an output event has no stream, job or data")
+    if event.get("encoding") == "base64":
+        base64.b64decode(data, validate=True)

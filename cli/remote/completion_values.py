@@ -1,0 +1,62 @@
+"""The values that a command line may name: what the server has, and what is known here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.rpc.client import CallError, HttpClient, Unreachable
+from cli import agents
+from cli.errors import CliError
+from cli.remote import contexts
+from cli.remote.connection import Options, choose, http
+from cli.remote.listing import PAGE, STATUSES
+
+_SECONDS = 1.0
+"""How long a server is waited for: who completes does not wait."""
+_SERVER = ("url", "token", "token_file", "ca", "context")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]*")
+"""An id or a name; a label may be anything."""
+_HERE: dict[str, Callable[[], list[str]]] = {
+    "context": lambda: list(contexts.load()["contexts"]),
+    "status": lambda: list(STATUSES),
+}
+
+
+def values(kind: str, given: Mapping[str, str]) -> list[str]:
+    """Return the values of a kind; none where they cannot be read. ``given`` are the options that were typed."""
+    try:
+        if kind in _HERE:
+            return _HERE[kind]()
+        url, token, token_file, ca, context = (given.get(name) for name in _SERVER)
+        server = choose(Options(url=url, token=token, token_file=token_file, ca=ca, context=context))
+        found = _ASKED[kind](http(server, timeout=_SECONDS))
+        return found if kind == "label" else [name for name in found if _PLAIN.fullmatch(name)]
+    except (CliError, CallError, Unreachable):
+        return sorted({*agents.KNOWN, *agents.PROGRAMS}) if kind == "agent" else []
+
+
+def _tasks(client: HttpClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.query("tasks.list", {"limit": PAGE})["items"]
+    return found
+
+
+def _labels(client: HttpClient) -> list[str]:
+    pairs = {f"{name}={value}" for task in _tasks(client) for name, value in task["labels"].items()}
+    return sorted(pairs)
+
+
+def _agents(client: HttpClient) -> list[str]:
+    workers = client.query("workers.list", {})["items"]
+    offered = {name for worker in workers for name in agents.versions(worker)}
+    return sorted({*agents.KNOWN, *agents.PROGRAMS, *offered})
+
+
+_ASKED: dict[str, Callable[[HttpClient], list[str]]] = {
+    "agent": _agents,
+    "label": _labels,
+    "task": lambda client: [task["taskId"] for task in _tasks(client)],
+    "user": lambda client: [user["name"] for user in client.query("users.list", {})["items"]],
+    "worker": lambda client: [worker["workerId"] for worker in client.query("workers.list", {})["items"]],
+}

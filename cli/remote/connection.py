@@ -1,0 +1,156 @@
+"""Which server a command speaks to: flags, then ADO_URL and ADO_TOKEN, then the context, then the embedded one."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from app.core.token_file import Exposed, read_token
+from app.rpc.client import HttpClient
+from app.rpc.client.tls import TrustUnusable, is_clear_text
+from cli import exits
+from cli.control_plane import embedded
+from cli.errors import CliError, usage
+from cli.extras import need
+from cli.output import Output, talk
+from cli.remote import contexts
+from cli.remote.addresses import check_origin, check_token, origins
+from cli.remote.checked_calls import check
+from cli.remote.contexts import Server
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """What every command that speaks to a server takes."""
+
+    url: str | None = None
+    "Origins of the server, divided by commas."
+    token: str | None = None
+    "The caller's token; every user of this machine can see it while the command runs."
+    token_file: str | None = None
+    "File that holds the caller's token and that nobody else can read; ADO_TOKEN_FILE does the same."
+    ca: str | None = None
+    "CA in PEM to trust the server by, in place of the system's; ADO_CA does the same."
+    context: str | None = None
+    "A server from the contexts file."
+    output: Annotated[Output, Parameter(name=["--output", "-o"])] = "text"
+    "text, json, jsonl or name."
+
+    @property
+    def as_json(self) -> bool:
+        """Whether data and errors are JSON."""
+        return self.output in ("json", "jsonl")
+
+
+def choose(options: Options, *, start: bool = False) -> Server:
+    """Return the server to call; with ``start`` an embedded one is started when none is configured.
+
+    A token that was given goes to whatever server was chosen; a remembered one only to the server it belongs to.
+    """
+    server = _chosen(options, start=start)
+    check_transport(server)
+    return server
+
+
+def _chosen(options: Options, *, start: bool) -> Server:
+    environ = (
+        {} if options.context is not None else os.environ
+    )  # a context that is named by a flag brings its own token
+    ca = options.ca or environ.get("ADO_CA") or None
+    token = _given_token(options, environ)
+    if url := options.url or environ.get("ADO_URL"):
+        known = _known(url)
+        return Server(origins(url), token or known.token, ca=ca or known.ca)
+    if found := contexts.named(options.context):
+        return replace(found, token=token or found.token, ca=ca or found.ca)
+    if start:
+        need("server")
+    running = embedded.ensure(talk) if start else embedded.find()
+    if running is None:
+        raise usage("no server is configured and none runs here", "ado up --detach, ado login URL, or set ADO_URL")
+    return Server(running.urls, token or running.token)
+
+
+def need_server(options: Options) -> None:
+    """Have the server part where no server is named; before stdin is read, because the command may start anew."""
+    if not options.url and not os.environ.get("ADO_URL") and contexts.named(options.context) is None:
+        need("server")
+
+
+def check_transport(server: Server) -> None:
+    """Refuse what no request can be sent with, and warn of a token that others can read on its way."""
+    for url in server.urls:
+        check_origin(url)
+    if server.token:
+        check_token(server.token)
+    if any(url.startswith("https:") for url in server.urls):
+        try:
+            server.trust.context()
+        except TrustUnusable as error:
+            raise usage(f"TLS cannot be used: {error}", "check --ca, or ADO_CA") from error
+    if "ADO_ATTEMPT" not in os.environ:  # inside of a job its worker has said so
+        for url in filter(is_clear_text, server.urls):
+            _warn(url)
+
+
+@functools.cache
+def _warn(url: str) -> None:
+    talk(f"ado: {url} is plain HTTP: everybody on the way can read the token; use https")
+
+
+def _given_token(options: Options, environ: Mapping[str, str]) -> str | None:
+    """Return the token of a flag, else that of the environment; each may name a file."""
+    for token, file in (
+        (options.token, options.token_file),
+        (environ.get("ADO_TOKEN"), environ.get("ADO_TOKEN_FILE")),
+    ):
+        if token:
+            return token
+        if file:
+            return _token_in(Path(file))
+    return None
+
+
+def _token_in(path: Path) -> str:
+    try:
+        return read_token(path)
+    except Exposed as error:
+        raise usage(str(error), error.next_step) from error
+    except OSError as error:
+        what = f"the token file {path} cannot be read: {error.strerror}"
+        raise usage(what, "check --token-file, or ADO_TOKEN_FILE") from error
+
+
+def _known(url: str) -> Server:
+    """Return what is known of these origins, from the embedded control plane or a context."""
+    given = set(origins(url))
+    running = embedded.find()
+    if running and given <= set(running.urls):
+        return Server(running.urls, running.token)
+    contents = contexts.load()["contexts"]
+    found = next((name for name, entry in contents.items() if given <= set(entry["urls"])), None)
+    return (contexts.named(found) if found is not None else None) or Server((), None)
+
+
+def http(server: Server, timeout: float = 10.0) -> HttpClient:
+    """Return a client for single calls, which takes only answers of the right shape."""
+    return HttpClient(server.urls, server.token, timeout=timeout, check=check, trust=server.trust)
+
+
+def task_id(text: str) -> str:
+    """Return a task's id; ``123`` is short for ``task-123``. Raises CliError for what is no id."""
+    found = re.fullmatch(r"(?:task-)?([0-9]{1,18})", text)
+    if found is None:
+        number = re.search(r"(?<![0-9])[0-9]{1,18}(?![0-9])", text)
+        meant = f"did you mean task-{number[0]}? " if number else ""
+        step = f"{meant}ids look like task-12; ado tasks lists them"
+        raise CliError(f"there is no task {text!r}", step, exits.UNKNOWN, "no_such_task")
+    return f"task-{found[1]}"

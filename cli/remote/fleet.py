@@ -1,0 +1,47 @@
+"""What the workers that run, and those that spawners would start, offer together; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from cli import exits
+from cli.agents import KNOWN
+from cli.errors import CliError
+from cli.parsing import nearest
+from cli.render.ages import ago
+
+_LIVE = frozenset({"starting", "idle", "busy", "suspect", "draining"})
+
+
+def offered(status: Mapping[str, Any]) -> set[str]:
+    """Return the capabilities of live workers and of spawners that run."""
+    workers = [worker for worker in status["workers"] if worker["state"] in _LIVE]
+    spawners = [spawner for spawner in status.get("spawners", ()) if spawner["state"] == "running"]
+    return {name for one in (*workers, *spawners) for name in one["capabilities"]}
+
+
+def check_offered(agent: str, status: Mapping[str, Any], here: Iterable[str] = ()) -> None:
+    """Raise CliError for an agent that nobody offers while others are offered.
+
+    Where nobody offers anything, workers are yet to come and nothing can be said about them. ``here`` are agents whose
+    programs are on a machine that starts workers by itself.
+    """
+    known = offered(status)
+    if not known or agent in known or agent in here:
+        return
+    names = sorted(name for name in known if ":" not in name)  # network:none, secret:NAME are no agents
+    meant = nearest(agent, sorted({*names, *KNOWN}))
+    message = f"no worker offers the agent {agent}{meant}; offered: {', '.join(names)}"
+    step = (
+        "ado doctor --agents, where the workers run, says what an agent lacks; --wait-for-agent creates the task anyway"
+    )
+    raise CliError(message, step, exits.UNKNOWN, "no_agent")
+
+
+def spawner_trouble(spawner: Mapping[str, Any], now: datetime | None = None) -> str:
+    """Return what keeps a spawner from starting workers; empty when nothing does."""
+    if spawner["state"] == "silent":
+        return f"stopped without a word; it was heard of {ago(spawner['lastHeartbeatAt'], now)}"
+    return str(spawner.get("problem", ""))

@@ -1,0 +1,278 @@
+"""Watching a task: replay, then live, over any number of connections, until its log ends.
+
+A cut connection is told as what it is and never as an end. Ctrl-C only leaves: the task goes on. The end is reported
+after the last byte of output has been written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.rpc.client import CallError, Client, State, Unreachable
+from cli import exits
+from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
+from cli.remote.checked_calls import socket
+from cli.remote.contexts import Server
+from cli.remote.log_reader import LogReader
+from cli.remote.silence import Silence
+from cli.remote.summary import summary
+from cli.remote.wait_reasons import why_waiting
+from cli.render.agent_lines import own_line
+from cli.render.lines import LastLines, Lines, Piece, Style, payload
+from cli.render.task_ending import sentence
+from cli.render.terminal import colours, columns, terminals
+
+if TYPE_CHECKING:
+    from cli.remote.input_sender import InputSender
+
+_WAITING_SECONDS = 3.0
+_ENDED = ("succeeded", "failed", "cancelled")
+_MOST_EVENTS = 1_000_000  # that a server is asked for from a log's end
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What of a task to show, and how."""
+
+    task_id: str
+    jobs: int
+    procedure: str = "stream.taskEvents"
+    follow: bool = True
+    job: int | None = None
+    attempt: int | None = None
+    tail: int | None = None
+    """Only the last so many lines of what there is; as JSON or raw, the last so many events."""
+    since: str | float | None = None
+    after: int | None = None
+    timestamps: bool = False
+    stderr_only: bool = False
+    raw: bool = False
+    own_lines: bool = False
+    """Whether an AI agent's own lines are shown instead of what they say."""
+    json_lines: bool = False
+    silent: bool = False
+    stdin: bool = False
+    """Whether stdin is sent to the task's job."""
+    verdict: bool = True
+    """Whether the exit code is the task's, and a table ends it."""
+
+    @property
+    def by_lines(self) -> bool:
+        """Whether ``tail`` counts lines."""
+        return self.tail is not None and self.after is None and not (self.json_lines or self.raw or self.silent)
+
+    def input(self, **other: Any) -> dict[str, Any]:
+        """Return the input of the subscription."""
+        wish = {"taskId": self.task_id, "follow": self.follow, "job": self.job, "tail": self.tail, "since": self.since}
+        if self.stderr_only:
+            wish["stream"] = "stderr"
+        return {name: value for name, value in {**wish, **other}.items() if value is not None}
+
+
+class Follower:
+    """Shows one task."""
+
+    def __init__(self, server: Server, view: View) -> None:
+        self._server = server
+        self._view = view
+        many = view.jobs > 1 and view.job is None
+        self._style = Style(
+            many, terminals(), colours(sys.stdout) or colours(sys.stderr), view.timestamps, view.own_lines, columns
+        )
+        self._lines = Lines(self._style)
+        self._started = asyncio.Event()
+        self._silence = Silence(self._talk)
+        self._connection_told = "connected"
+
+    async def run(self) -> int:
+        """Show the task until its log ends or the user leaves; return the exit code."""
+        loop = asyncio.get_running_loop()
+        showing = asyncio.create_task(self._show(), name="show")
+        left = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, left.set)
+        leaving = asyncio.create_task(left.wait(), name="leave")
+        sender = self._sender()
+        ends: list[asyncio.Future[Any]] = [showing, leaving, *([sender.refused] if sender else [])]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if sender is not None:
+            sender.stop()
+        if showing.done():
+            try:
+                return await showing
+            except OutputLost as error:
+                step = f"{self._view.task_id} goes on; once there is room: ado attach {self._view.task_id}"
+                raise OutputLost(error.__cause__ or error, step) from error  # type: ignore[arg-type]
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+        if sender is not None and not sender.refused.cancelled():
+            sender.refused.result()
+        self._say_next_commands(incomplete=sender is not None and not sender.complete)
+        return exits.DETACHED
+
+    def _sender(self) -> InputSender | None:
+        """Begin to send stdin, where that is wanted."""
+        if not self._view.stdin:
+            return None
+        from cli.remote.input_sender import InputSender
+
+        sender = InputSender(self._server, self._view.task_id)
+        sender.start()
+        return sender
+
+    def _say_next_commands(self, *, incomplete: bool) -> None:
+        name = self._view.task_id
+        self._talk("")
+        self._talk(f"ado: detached; {name} goes on")
+        if incomplete:
+            self._talk("  its stdin was cut off here: it waits for the rest, which nobody sends")
+        self._talk(f"  ado attach {name}      watch it again")
+        self._talk(f"  ado tasks show {name}  see where it is")
+        self._talk(f"  ado cancel {name}      stop it")
+
+    async def _show(self) -> int:
+        async with socket(self._server, on_state=self._connection) as client:
+            waiting = asyncio.create_task(self._explain_waiting(client), name="waiting")
+            silence = asyncio.create_task(self._silence.watch(client), name="silence")
+            try:
+                await self._stream(client)
+                if not self._view.verdict:
+                    return exits.SUCCESS
+                task = await client.query("tasks.get", {"taskId": self._view.task_id})
+            finally:
+                waiting.cancel()
+                silence.cancel()
+                await asyncio.gather(waiting, silence, return_exceptions=True)
+        self._end(task)
+        return exits.of_task(task)
+
+    async def _stream(self, client: Client) -> None:
+        view = self._view
+        last = None if view.after is None else str(view.after)
+        wish = view.input()
+        if view.by_lines:
+            last = await self._last_lines(client, view.tail or 0)
+            if not view.follow or await self._job_has_ended(client):
+                self._write_pieces(self._lines.rest())
+                return
+            wish = view.input(tail=None)
+        async for item in LogReader(client, view.procedure, wish).read(last):
+            event = item.data
+            self._silence.heard()
+            if event["type"] != "created":
+                self._started.set()
+            self._write(event)
+            if view.follow and event["type"] == "finished" and await self._job_has_ended(client, event):
+                break
+        self._write_pieces(self._lines.rest())
+
+    async def _job_has_ended(self, client: Client, event: Mapping[str, Any] | None = None) -> bool:
+        """Whether the one job that is shown has ended for good, by this event; a retried one runs again after it."""
+        if self._view.job is None:
+            return False
+        task = await client.query("tasks.get", {"taskId": self._view.task_id})
+        job = task["jobs"][self._view.job]
+        return job["status"] in _ENDED and (event is None or event["attempt"] == job["attempt"])
+
+    async def _last_lines(self, client: Client, count: int) -> str | None:
+        """Write the last lines of what there is, and return the cursor behind it.
+
+        How many events hold so many lines is not known: more are asked for until they do.
+        """
+        view, events, last = self._view, count + 50, None
+        while True:
+            lines, kept, received = Lines(self._style), LastLines(count), 0
+            events = min(events, _MOST_EVENTS)
+            wish = view.input(follow=False, tail=events)
+            async for item in client.subscribe(view.procedure, wish):
+                last, received = item.id, received + 1
+                if item.data["type"] != "created":
+                    self._started.set()
+                if self._shown(item.data):
+                    kept.add(self._selected(lines.feed(item.data)))
+            if kept.full or received < events or events == _MOST_EVENTS:
+                break
+            events *= 8
+        if view.follow:
+            self._lines = lines
+        else:
+            kept.add(self._selected(lines.rest()))
+        write_pieces(kept.pieces())
+        return last
+
+    def _shown(self, event: Mapping[str, Any]) -> bool:
+        return self._view.attempt is None or event.get("attempt") in (None, self._view.attempt)
+
+    def _write(self, event: Mapping[str, Any]) -> None:
+        view = self._view
+        if view.silent or not self._shown(event):
+            return
+        if view.json_lines:
+            write_json(event)
+            return
+        if view.raw:
+            if event["type"] == "output":
+                if event["stream"] == "stderr" or not view.stderr_only:
+                    write_bytes(payload(event))
+            elif event["type"] == "agent":
+                write_bytes(own_line(event).encode())
+            return
+        self._write_pieces(self._lines.feed(event))
+
+    def _write_pieces(self, pieces: Iterable[Piece]) -> None:
+        write_pieces(self._selected(pieces))
+
+    def _selected(self, pieces: Iterable[Piece]) -> Iterable[Piece]:
+        return (piece for piece in pieces if piece[0] == 2 or not self._view.stderr_only)
+
+    def _talk(self, line: str) -> None:
+        """Say something in a row of its own, whatever stands on the terminal."""
+        self._write_pieces(self._lines.make_room())
+        talk(line)
+
+    def _end(self, task: Mapping[str, Any]) -> None:
+        view = self._view
+        if view.json_lines or view.raw or view.silent:
+            return
+        if view.jobs > 1:
+            for line in summary(task, sys.stderr):
+                self._talk(line)
+        elif said := sentence(task):
+            self._talk(f"ado: {said}")
+
+    def _connection(self, state: State) -> None:
+        if state.kind == self._connection_told:
+            return
+        self._connection_told = state.kind
+        if state.kind == "lost":
+            self._talk(f"ado: connection lost ({state.detail}), retrying")
+        elif state.kind == "moving":
+            self._talk("ado: the server is moving its clients to another replica, connecting again")
+        else:
+            self._talk("ado: connected again")
+
+    async def _explain_waiting(self, client: Client) -> None:
+        said = ""
+        while not self._started.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WAITING_SECONDS):
+                    await self._started.wait()
+                    return
+            with contextlib.suppress(CallError, Unreachable):
+                task = await client.query("tasks.get", {"taskId": self._view.task_id})
+                reason = why_waiting(task, await client.query("workers.status"))
+                if reason and reason != said and not self._started.is_set():
+                    said = reason
+                    self._talk(f"ado: waiting: {reason}")
+
+
+def follow(server: Server, view: View) -> int:
+    """Show a task; return the exit code."""
+    return asyncio.run(Follower(server, view).run())

@@ -1,0 +1,60 @@
+"""The table that ends a task with several jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import IO, Any
+
+from cli.exits import first_failed
+from cli.output import table
+from cli.render.task_ending import explanation, sentence
+
+
+def seconds(job: Mapping[str, Any]) -> str:
+    """Return how long a job's last attempt took."""
+    if not job.get("startedAt") or not job.get("finishedAt"):
+        return "-"
+    took = datetime.fromisoformat(job["finishedAt"]) - datetime.fromisoformat(job["startedAt"])
+    return f"{took.total_seconds():.1f}s"
+
+
+def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]:
+    """Return the lines of the table, and which job failed first."""
+    rows = [["job", "worker", "state", "time", "exit", "reason"]]
+    rows += [
+        [
+            str(job["job"]),
+            job.get("workerId") or "-",
+            job["status"],
+            seconds(job),
+            "-" if job.get("exitCode") is None else str(job["exitCode"]),
+            job.get("reason") or "-",
+        ]
+        for job in task["jobs"]
+    ]
+    lines = table(rows, stream)
+    if failed := first_failed(task):
+        lines.append(f"first failed: job {failed['job']} ({failed.get('reason')}): {explanation(task, failed)}")
+    elif said := sentence(task):
+        lines.append(f"ado: {said}")
+    return lines
+
+
+def used(task: Mapping[str, Any]) -> list[str]:
+    """Return a line for each job whose last attempt told what its agent used."""
+    return [f"job {job['job']} used {_amounts(job['usage'])}" for job in task["jobs"] if job.get("usage")]
+
+
+def _amounts(usage: Mapping[str, Any]) -> str:
+    words = [
+        f"{usage[name]:,} {what}"
+        for name, what in (
+            ("inputTokens", "tokens in"),
+            ("outputTokens", "tokens out"),
+            ("cacheReadTokens", "tokens from the cache"),
+        )
+        if usage.get(name)
+    ]
+    cost = usage.get("costUsd")
+    return ", ".join([*words, *([f"${cost:.4f}"] if cost is not None else [])]) or "nothing"

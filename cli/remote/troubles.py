@@ -1,0 +1,66 @@
+"""What is wrong beside the way to a server: locks that hold its queue up, spawners that stopped, refused writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.rpc.client import CallError, HttpClient, Unreachable
+from cli.remote.fleet import spawner_trouble
+from cli.render.ages import ago
+
+SPAWNER_FIX = "start it again with ado spawner (ado up runs one), or look at its log"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that is wrong, and what fixes it."""
+
+    name: str
+    message: str
+    fix: str
+
+
+def locks(health: Mapping[str, Any], now: datetime | None = None) -> list[Trouble]:
+    """Return who holds locks that others wait for; a server of an older release names none."""
+    return [Trouble("locks", _holder(one, now), _ending(one)) for one in health.get("blockers") or ()]
+
+
+def _holder(one: Mapping[str, Any], now: datetime | None) -> str:
+    if one["pid"] == 0:
+        who = "a prepared transaction"
+    else:
+        details = [str(one[name]) for name in ("role", "application", "state") if one.get(name)]
+        who = f"the session with pid {one['pid']}" + (f" ({', '.join(details)})" if details else "")
+    since = f", began {ago(one['transactionAt'], now)}" if one.get("transactionAt") else ""
+    return f"{who}{since}, holds up {one['blocked']} others; the first began to wait {ago(one['waitingSince'], now)}"
+
+
+def _ending(one: Mapping[str, Any]) -> str:
+    if one["pid"] == 0:
+        return "in psql: select gid, prepared from pg_prepared_xacts; then: rollback prepared 'GID'"
+    return f"end it in psql: select pg_terminate_backend({one['pid']});"
+
+
+def look(client: HttpClient) -> list[Trouble]:
+    """Ask a server what is wrong; that it does not answer is what is wrong, too."""
+    try:
+        health = client.query("system.health")
+        found = [
+            Trouble(part, problem, "ado doctor says what fixes it") for part, problem in health["problems"].items()
+        ]
+        found += locks(health)
+        if found:  # what is locked may not answer
+            return found
+        spawners = client.query("workers.status").get("spawners", [])
+    except CallError as error:
+        return [Trouble("api", error.message, error.hint or "ado doctor")]
+    except Unreachable:
+        return [Trouble("api", "does not answer", "ado doctor says why")]
+    return [
+        Trouble("spawner", f"{spawner['spawnerId']} {trouble}", SPAWNER_FIX)
+        for spawner in spawners
+        if (trouble := spawner_trouble(spawner))
+    ]

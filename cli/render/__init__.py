@@ -1,0 +1,1 @@
+"""Text for a terminal, without I/O: events as lines, escape sequences, colours, widths, tables."""

@@ -1,0 +1,96 @@
+"""Text and tables in so many columns, without I/O: lines break at words, and nothing of a word is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cli.render.visible import one_line, visible
+
+_GAP = "  "
+_EXCERPTS = frozenset({"prompt"})
+"""Columns that show a beginning anyway: what does not fit is left out, so that a row stays one line."""
+_EXCERPT = 16
+"""Columns below which a beginning says nothing."""
+_SHORT = 11
+"""Columns up to which a cell is not broken: an age reads as one."""
+_NOTHING = frozenset({"", "-"})
+
+
+def wrap(line: str, columns: int | None) -> list[str]:
+    """Return a line of text as lines that fit, later ones indented; a longer word goes over its end undivided."""
+    if columns is None or (line.isascii() and len(line) <= columns):
+        return [line]
+    from wcwidth import width
+    from wcwidth import wrap as wrapped
+
+    if width(line) <= columns:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    return wrapped(line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
+    """Align cells in columns; where they are too wide, cells break at words and a row takes several lines.
+
+    Where not even the words fit, columns without any value go first; then each row is a text that names its columns.
+    """
+    from wcwidth import ljust, width
+    from wcwidth import wrap as wrapped
+
+    cells = [[visible(one_line(cell)) for cell in row] for row in rows]
+    natural = [max(width(row[place]) for row in cells) for place in range(len(cells[0]))]
+    excerpts = [title in _EXCERPTS for title in cells[0]]
+    widths = natural if columns is None else _fitted(cells, natural, columns, excerpts, width)
+    if not widths:
+        kept = [place for place, values in enumerate(zip(*cells[1:], strict=True)) if set(values) - _NOTHING]
+        if 0 < len(kept) < len(cells[0]):
+            return table([[row[place] for place in kept] for row in cells], columns)
+        named = [_GAP.join(f"{title}: {cell}" for title, cell in zip(cells[0], row, strict=True)) for row in cells[1:]]
+        return [line for row in named for line in wrap(row, columns)]
+    lines: list[str] = []
+    for row in cells:
+        parts = [
+            [cell]
+            if width(cell) <= room
+            else [_cut(cell, room)]
+            if cut
+            else wrapped(cell, room, break_on_hyphens=False)
+            for cell, room, cut in zip(row, widths, excerpts, strict=True)
+        ]
+        for number in range(max(map(len, parts))):
+            shown = [part[number] if number < len(part) else "" for part in parts]
+            lines.append(_GAP.join(ljust(cell, room) for cell, room in zip(shown, widths, strict=True)).rstrip())
+    return lines
+
+
+def _cut(text: str, columns: int) -> str:
+    from wcwidth import clip
+
+    return f"{clip(text, 0, columns - 1).rstrip()}…"
+
+
+def _least(cell: str, width: Callable[[str], int]) -> int:
+    """Return the columns that a cell needs at least: those of its longest word, or of all of it if it is short."""
+    return min(max(width(cell), 1), max(_SHORT, *(width(word) for word in cell.split(" ")), 1))
+
+
+def _fitted(
+    cells: Sequence[Sequence[str]],
+    natural: Sequence[int],
+    columns: int,
+    excerpts: Sequence[bool],
+    width: Callable[[str], int],
+) -> list[int]:
+    """Return widths that fit, none if no words do: excerpts shrink first, then what breaks at words, widest first."""
+    widths = list(natural)
+    words = [max(_least(row[place], width) for row in cells) for place in range(len(widths))]
+    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - columns
+    for least in (
+        [min(room, _EXCERPT) if cut else room for cut, room in zip(excerpts, natural, strict=True)],
+        [min(room, _EXCERPT) if cut else word for cut, room, word in zip(excerpts, natural, words, strict=True)],
+    ):
+        while excess > 0 and widths != least:
+            place = max((place for place in range(len(widths)) if widths[place] > least[place]), key=widths.__getitem__)
+            widths[place] -= 1
+            excess -= 1
+    return widths if excess <= 0 else []

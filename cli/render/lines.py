@@ -1,0 +1,332 @@
+"""Events as lines, without I/O: what goes to stdout, what to stderr, and never half a line among other jobs' lines."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from cli.render.agent_lines import AgentLines, own_line
+from cli.render.escape_sequences import Filter, plain
+from cli.render.layout import wrap
+from cli.render.line_editor import ListedLine, OpenLine
+from cli.render.sgr import RESET, Attributes
+from cli.render.terminal import dim, prefix
+from cli.render.visible import one_line, visible
+
+Piece = tuple[int, bytes]
+"""File descriptor (1 or 2) and what to write there."""
+
+_ERASE_LINE = b"\r\x1b[K"
+_SEQUENCES = re.compile(rb"\x1b\[[0-9;:]*[mK]")
+_COLUMNS = 80
+_LEAST_SHARE = 12
+"""Columns below which progress is not worth showing."""
+
+
+def payload(event: Mapping[str, Any]) -> bytes:
+    """Return the bytes of an output event; one that came over no wire holds them as they are."""
+    data: str | bytes = event["data"]
+    if isinstance(data, bytes):
+        return data
+    return base64.b64decode(data) if event.get("encoding") == "base64" else data.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How to write: with prefixes (several jobs), which descriptors are terminals, in colours, with times."""
+
+    prefixed: bool
+    terminals: frozenset[int] = frozenset()
+    coloured: bool = False
+    timestamps: bool = False
+    own: bool = False
+    """Whether an AI agent's own lines are shown instead of what they say."""
+    columns: Callable[[], int] = lambda: _COLUMNS
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole lines are written."""
+        return self.prefixed or self.timestamps
+
+    def colours(self, fd: int) -> bool:
+        """Whether colours are seen there."""
+        return self.coloured and fd in self.terminals
+
+
+class _Stream:
+    """One stream of one job: its filter, and what of it has no end yet."""
+
+    def __init__(self, style: Style, fd: int) -> None:
+        seen = fd in style.terminals
+        self.filter = Filter(coloured=style.colours(fd), erasing=seen, exact=not seen)
+        self.line = OpenLine() if seen else ListedLine()
+        self.attributes = Attributes()
+        self.interrupted = False
+        """Whether ado has written in its own colours since."""
+        self.at = ""
+        """When its last piece was written."""
+
+
+class Lines:
+    """Turns events into pieces; partial lines are held until their end, or the end of their attempt.
+
+    Lines that are rewritten by carriage returns or erase-line are shown while they are written: on a terminal all
+    jobs' together in the last row, below the lines that have ended, and elsewhere each state as a line.
+    """
+
+    def __init__(self, style: Style) -> None:
+        self._style = style
+        self._streams: dict[tuple[int, int], _Stream] = {}
+        self._attempts: dict[int, int] = {}
+        self._agents: dict[int, AgentLines] = {}
+        self._progress: dict[tuple[int, int], OpenLine] = {}
+        """The lines that are shown in the last row."""
+        self._drawn = 0
+        """The descriptor by which the last row was drawn; 0 where it is not there."""
+        self._stale = False
+        """Whether the last row shows less than it could."""
+        self._amid = 0
+        """The terminal on which the cursor stands amid a line that is no progress; 0 for none."""
+
+    def feed(self, event: Mapping[str, Any]) -> Iterator[Piece]:
+        """Yield what to write for one event."""
+        yield from self._watched(self._event(event))
+        if self._stale:
+            yield from self._draw()
+
+    def rest(self) -> Iterator[Piece]:
+        """Yield the lines that have no end when nothing comes any more, and put the terminal in order."""
+        yield from self._watched(self._rest())
+        for (_, fd), stream in self._streams.items():
+            if stream.attributes and not stream.interrupted:
+                stream.interrupted = True
+                yield fd, RESET.encode()
+
+    def make_room(self) -> Iterator[Piece]:
+        """Yield what lets something else be written from the first column of a terminal on."""
+        yield from self._erase()
+        for (_, fd), stream in self._streams.items():
+            if stream.attributes and not stream.interrupted:
+                stream.interrupted = True
+                yield fd, RESET.encode()
+        if self._amid:
+            fd, self._amid = self._amid, 0
+            yield fd, b"\n"
+
+    def _watched(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """Follow where the cursor is."""
+        for fd, data in pieces:
+            yield fd, data
+            if fd in self._style.terminals and (seen := _SEQUENCES.sub(b"", data[-256:])):
+                self._amid = 0 if seen.endswith(b"\n") else fd
+
+    def _event(self, event: Mapping[str, Any]) -> Iterator[Piece]:
+        kind = event["type"]
+        if kind == "output":
+            yield from self._output(event, 1 if event["stream"] == "stdout" else 2, payload(event))
+            return
+        if kind == "agent":
+            yield from self._agent(event)
+            return
+        if kind in ("finished", "requeued", "released") and event["job"] is not None:
+            yield from self._flush(event["job"])
+        if text := note(event):
+            yield from self.make_room()
+            for line in wrap(
+                visible(one_line(plain(text))), self._style.columns() if 2 in self._style.terminals else None
+            ):
+                yield 2, dim(line, coloured=self._style.colours(2)).encode() + b"\n"
+
+    def _rest(self) -> Iterator[Piece]:
+        for job in sorted({job for job, _ in self._streams} | set(self._agents)):
+            yield from self._flush(job)
+
+    def _agent(self, event: Mapping[str, Any]) -> Iterator[Piece]:
+        if self._style.own:
+            if line := own_line(event):
+                yield from self._output(event, 1, line.encode())
+            return
+        job = event["job"]
+        if job not in self._agents:
+            self._agents[job] = AgentLines(whole=self._style.whole, live=self._style.terminals >= {1, 2})
+        for fd, text in self._agents[job].feed(event):
+            yield from self._said(event, fd, text)
+
+    def _said(self, event: Mapping[str, Any], fd: int, text: str) -> Iterator[Piece]:
+        """Yield what an agent said (stdout) or what is told of it (stderr, in a quiet colour)."""
+        if fd == 1 or self._style.whole:
+            yield from self._output(event, fd, text.encode("utf-8", "replace"))
+        else:
+            words = visible(one_line(plain(text.rstrip("\n"))))
+            yield fd, dim(words, coloured=self._style.colours(fd)).encode() + (b"\n" if text.endswith("\n") else b"")
+
+    def _output(self, event: Mapping[str, Any], fd: int, data: bytes) -> Iterator[Piece]:
+        attempt = event.get("attempt")
+        if attempt is not None and self._attempts.setdefault(event["job"], attempt) != attempt:
+            self._attempts[event["job"]] = attempt
+            yield from self._flush(event["job"])
+        key = (event["job"], fd)
+        if not self._style.whole and fd not in self._style.terminals:
+            yield fd, data
+            return
+        stream = self._streams.setdefault(key, _Stream(self._style, fd))
+        stream.at = event["at"] or stream.at
+        text = stream.filter.feed(data)
+        if self._style.whole:
+            yield from self._write(key, stream, text)
+        elif text:
+            yield fd, _as_it_comes(stream, text).encode()
+
+    def _write(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
+        """Yield the lines that end in a text, and show the one that goes on, if it is worth it."""
+        *ended, rest = text.split("\n")
+        for piece in ended:
+            yield from self._write_line(key, stream, piece)
+        if isinstance(stream.line, ListedLine):
+            for state in stream.line.write(rest):
+                yield from self._line(key, stream, state)
+            return
+        stream.line.write(rest)
+        if rest and stream.line.rewritten:
+            self._progress[key] = stream.line
+            self._stale = True
+
+    def _write_line(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
+        if isinstance(stream.line, ListedLine):
+            for state in [*stream.line.write(text), *stream.line.end()]:
+                yield from self._line(key, stream, state)
+            return
+        stream.line.write(text)
+        self._progress.pop(key, None)
+        yield from self._line(key, stream, stream.line.end())
+
+    def _line(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
+        yield from self._erase()
+        data = text.encode("utf-8", "surrogateescape")
+        yield key[1], self._head(key, stream) + data + b"\n"
+
+    def _head(self, key: tuple[int, int], stream: _Stream) -> bytes:
+        job, fd = key
+        head = prefix(job, coloured=self._style.colours(fd)) if self._style.prefixed else b""
+        return head + (f"{stream.at} ".encode() if self._style.timestamps and stream.at else b"")
+
+    def _erase(self) -> Iterator[Piece]:
+        """Take the last row away, so that a line can stand there."""
+        if self._drawn:
+            fd, self._drawn, self._stale = self._drawn, 0, bool(self._progress)
+            yield fd, _ERASE_LINE
+
+    def _draw(self) -> Iterator[Piece]:
+        """Show the progress of all jobs in the last row, each in its share of the columns."""
+        self._stale = False
+        if not self._progress:
+            return
+        lines = sorted(self._progress.items(), key=itemgetter(0))
+        rows = [self._head(key, self._streams[key]).decode() + str(line) for key, line in lines]
+        self._drawn = next(reversed(self._progress))[1]
+        yield self._drawn, _ERASE_LINE + in_one_row(rows, self._style.columns() - 1).encode()
+
+    def _flush(self, job: int) -> Iterator[Piece]:
+        if agent := self._agents.pop(job, None):
+            for fd, text in agent.flush():
+                yield from self._said({"job": job, "at": ""}, fd, text)
+        for fd in (1, 2):
+            stream = self._streams.get((job, fd))
+            if stream is None:
+                continue
+            text = stream.filter.feed(b"", last=True)
+            if not self._style.whole:
+                if text:
+                    yield fd, _as_it_comes(stream, text).encode()
+                continue
+            if text:
+                yield from self._write((job, fd), stream, text)
+            if stream.line:
+                yield from self._write_line((job, fd), stream, "")
+            del self._streams[job, fd]
+
+
+def _as_it_comes(stream: _Stream, text: str) -> str:
+    """Return output with the colours that held before ado wrote something of its own."""
+    before = str(stream.attributes) if stream.interrupted else ""
+    stream.interrupted = False
+    stream.attributes.read(text)
+    return before + text
+
+
+def in_one_row(texts: Sequence[str], columns: int) -> str:
+    """Return texts beside each other; where they are too wide, each gets its share, and some may be only counted."""
+    from wcwidth import clip, width
+
+    gap = "  "
+    widths = [width(text) for text in texts]
+    if sum(widths) + len(gap) * (len(texts) - 1) <= columns:
+        return gap.join(texts)
+    most = max(1, (columns + len(gap)) // (_LEAST_SHARE + len(gap)))
+    kept = texts if len(texts) <= most else texts[: max(1, most - 1)]
+    more = f"+{len(texts) - len(kept)}" if len(kept) < len(texts) else ""
+    room = columns - (len(more) + len(gap) if more else 0)
+    share = max(1, (room + len(gap)) // len(kept) - len(gap))
+    return gap.join([*(clip(text, 0, share) for text in kept), *([more] if more else [])])
+
+
+class LastLines:
+    """The last ``limit`` lines of what is added; one without an end counts, whatever the other stream wrote amid it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._whole: deque[tuple[int, bytes, bool]] = deque(maxlen=limit)
+        self._open: dict[int, list[bytes]] = {}  # in pieces: joining a long line at each one costs quadratic time
+        self._begun: set[int] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many lines as wished, none of which may have begun before what was added."""
+        lines = self._lines()
+        return len(lines) == self._limit and all(entire for _, _, entire in lines)
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Take what would be written."""
+        for fd, data in pieces:
+            *whole, rest = data.split(b"\n")
+            for piece in whole:
+                line = b"".join([*self._open.pop(fd, []), piece, b"\n"])
+                self._whole.append((fd, line, fd in self._begun))
+                self._begun.add(fd)
+            if rest:
+                self._open.setdefault(fd, []).append(rest)
+
+    def pieces(self) -> list[Piece]:
+        """Return the lines that are wanted."""
+        return [(fd, line) for fd, line, _ in self._lines()]
+
+    def _lines(self) -> list[tuple[int, bytes, bool]]:
+        unended = [(fd, b"".join(pieces), fd in self._begun) for fd, pieces in self._open.items()]
+        return [*self._whole, *unended][-self._limit :] if self._limit else []
+
+
+def note(event: Mapping[str, Any]) -> str:
+    """Return what to say about an event that is not output; empty for what speaks for itself."""
+    who = f"[{event['job']}] " if event.get("job") is not None else ""
+    reason = event.get("reason")
+    attempt = f"{who}attempt {event.get('attempt')}"
+    if event["type"] == "progress":
+        percent = event.get("percent")
+        return f"ado: {who}{f'{percent}% ' if percent is not None else ''}{event.get('message', '')}".rstrip()
+    if event["type"] == "pod":
+        return f"ado: {who}pod {event.get('pod')}: {reason}: {event.get('message')} (next: {event.get('hint')})"
+    return {
+        "requeued": f"ado: {attempt} ended ({reason}); the job is queued again",
+        "released": f"ado: {attempt} was handed back ({reason}); the job is queued again",
+        "retried": "ado: the failed jobs are queued again",
+        "cancel_requested": f"ado: cancelled{f' ({reason})' if reason else ''}",
+        "dropped": f"ado: {who}{event.get('bytes')} bytes that the job wrote could not be stored ({reason}); "
+        "the job runs on",
+        "truncated": f"ado: {who}output has reached the server's limit of {event.get('limitBytes')} bytes; "
+        "what follows is dropped, the job runs on",
+    }.get(event["type"], "")

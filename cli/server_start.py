@@ -1,0 +1,47 @@
+"""What the commands that start servers share: inherited descriptors, signals that stop them, ports in use."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cli import exits
+from cli.errors import CliError
+
+LISTEN_ERRORS = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL, errno.EPERM)
+
+
+def _is_open(_type: object, fd: int | None) -> None:
+    """Refuse a number that is no open descriptor of this process."""
+    if fd is not None:
+        try:
+            os.fstat(fd)
+        except (OSError, OverflowError):
+            raise ValueError(f"{fd} is no open descriptor") from None
+
+
+Descriptor = Annotated[int | None, Parameter(show=False, validator=_is_open)]
+"""An open descriptor that a parent process hands over; hidden in the help."""
+
+
+def cannot_listen(port: int | None, error: OSError) -> CliError:
+    """Return the error of a port that cannot be listened on."""
+    where = f"port {port}" if port else "there"
+    step = "choose another --port; ports below 1024 need rights of their own"
+    return CliError(f"cannot listen on {where}: {error.strerror or error}", step, exits.INFRASTRUCTURE, "port")
+
+
+def stop_on_signals(stopping: threading.Event) -> None:
+    """Set ``stopping`` on SIGTERM, SIGINT and SIGHUP."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)

@@ -1,0 +1,108 @@
+"""A small pool of psycopg connections, for code that is threaded: spawners, because cluster clients are.
+
+Hints of a transaction's statements are sent after its commit, as ``db.notifier`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from db.dsn_display import read
+from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseUnavailable
+from db.hints import Failures, payloads, topic
+from db.primary_host import session_options
+from db.queries import load
+
+
+class Connection(psycopg.Connection[dict[str, Any]]):
+    """A connection that gathers the hints of its transaction."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.hints: dict[str, str] = {}
+
+
+class Pool:
+    """Connections to one database, opened late."""
+
+    def __init__(self, dsn: str, *, size: int = 2) -> None:
+        self._dsn = dsn
+        self._failures = Failures()
+        self._pool = ConnectionPool(
+            dsn,
+            connection_class=Connection,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=10,
+            kwargs={
+                "row_factory": dict_row,
+                "application_name": "ado-spawner",
+                "prepare_threshold": None,
+                **session_options(dsn),
+            },
+            check=ConnectionPool.check_connection,
+        )
+
+    def open(self) -> None:
+        """Connect, waiting up to ten seconds. Raises DatabaseUnavailable, at once for a DSN that cannot be read."""
+        read(self._dsn)
+        try:
+            self._pool.open(wait=True, timeout=10)
+        except PoolTimeout as error:
+            raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Hold a connection for one transaction. Raises DatabaseUnavailable."""
+        try:
+            with self._pool.connection() as connection:
+                connection.hints.clear()
+                try:
+                    with connection.transaction():
+                        yield connection
+                    self._tell(connection)
+                finally:
+                    if _is_read_only(connection):
+                        connection.close()  # the pool opens another one, which may lead to the new primary
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise DatabaseReadOnly from error
+        except psycopg.errors.DiskFull as error:
+            raise DatabaseFull from error
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
+
+    def _tell(self, connection: Connection) -> None:
+        try:
+            for payload in payloads(connection.hints.values()):
+                with connection.transaction():
+                    connection.execute(load()["notify"].named.encode(), {"hints": payload})
+        except psycopg.Error as error:
+            self._failures.log(error, full=isinstance(error, psycopg.errors.ProgramLimitExceeded))
+
+
+def _is_read_only(connection: Connection) -> bool:
+    """Whether the server has reported that sessions on it cannot write."""
+    names = (b"in_hot_standby", b"default_transaction_read_only")
+    return any(connection.pgconn.parameter_status(name) == b"on" for name in names)
+
+
+def rows(connection: Connection, name: str, /, **values: Any) -> list[dict[str, Any]]:
+    """Run a statement and return its rows."""
+    query = load()[name]
+    query.arguments(values)
+    cursor = connection.execute(query.named.encode(), values)
+    found = cursor.fetchall() if cursor.description else []
+    if query.hints:
+        connection.hints.update((topic(hint), hint) for row in found for hint in row["hints"] or ())
+    return found

@@ -1,0 +1,57 @@
+"""The shape of control loops: what ends by itself is started again, what its owner cancels ends."""
+
+import asyncio
+
+import pytest
+
+from app.loops import loop
+from app.loops.loop import every, for_ever
+from db.errors import DatabaseUnavailable
+
+ENDS = [None, ZeroDivisionError("driver"), asyncio.CancelledError(), DatabaseUnavailable("away"), TimeoutError()]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(loop, "_PAUSE_SECONDS", 0.0)
+
+
+def ending(started, end):
+    async def run():
+        started.append(1)
+        if end is not None and len(started) < 4:
+            raise end
+        if len(started) >= 4:
+            await asyncio.Event().wait()
+
+    return run
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: type(end).__name__)
+async def test_what_ends_by_itself_is_started_again_until_its_owner_cancels_it(quick, caplog, end):
+    started = []
+    task = asyncio.create_task(for_ever(ending(started, end), name="x"))
+    async with asyncio.timeout(10):
+        while len(started) < 4:
+            await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 10)
+    assert len(started) == 4
+    assert caplog.text.count("loop ended; starting it again") == 3
+
+
+async def test_a_failed_step_costs_only_time():
+    steps = []
+
+    async def step():
+        steps.append(1)
+        raise ZeroDivisionError
+
+    task = asyncio.create_task(every(0, step, name="x"))
+    async with asyncio.timeout(10):
+        while len(steps) < 3:
+            await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -1,0 +1,226 @@
+"""The edge over real sockets: who gives way, who is cut, and that nobody's frames hold up the loop."""
+
+import asyncio
+import contextlib
+import json
+import socket
+
+import pytest
+from support.wire import FLOODED, Gate, Served, request
+from websockets.asyncio.client import connect
+
+from app.replica.connections import Room
+from app.replica.descriptors import raise_limit, room_for_connections
+from app.rpc.server.gate import Limits
+
+LIMITS = Limits(opening_seconds=0.3, body_seconds=0.3, answer_bytes=300_000, unsent_bytes=500_000)
+ROOM = Room(connections=20, of_address=12, opening_of_address=4, stalled_seconds=0.5)
+HALF = b"GET /trpc/a.null HTTP/1.1\r\nhost: x\r\nx-slow: "
+
+
+@pytest.fixture
+async def served():
+    async with Served(Gate(), LIMITS, ROOM) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def opened(served, data=b""):
+    """Give a raw connection that has sent something."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    try:
+        writer.write(data)
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def until(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def socket_of(served, **options):
+    """Return a WebSocket that is to be opened; the system takes little for it while it does not read."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    narrow.connect(("127.0.0.1", served.port))
+    return connect(
+        f"ws://127.0.0.1:{served.port}/trpc",
+        sock=narrow,
+        additional_headers={"authorization": "Bearer writer"},
+        proxy=None,
+        ping_interval=None,
+        **options,
+    )
+
+
+async def test_of_those_who_are_not_known_the_oldest_gives_way_and_is_told(served):
+    async with contextlib.AsyncExitStack() as stack:
+        oldest, _ = await stack.enter_async_context(opened(served, HALF))
+        await until(lambda: len(served.peers) == 1)
+        for _ in range(4):
+            await stack.enter_async_context(opened(served, HALF))
+        answer = await asyncio.wait_for(oldest.read(), 10)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["data"]["reason"] == "too_many_connections"
+
+
+async def test_who_is_known_does_not_give_way(served):
+    async with socket_of(served) as peer, contextlib.AsyncExitStack() as stack:
+        await peer.send('{"id":1,"method":"query","params":{"path":"a.null"}}')
+        await peer.recv()
+        for _ in range(8):
+            await stack.enter_async_context(opened(served, HALF))
+        await peer.send('{"id":2,"method":"query","params":{"path":"a.null"}}')
+        assert json.loads(await asyncio.wait_for(peer.recv(), 10))["id"] == 2
+
+
+async def test_one_address_is_limited_and_a_socket_that_closes_makes_room(served):
+    async with contextlib.AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(socket_of(served)) for _ in range(12)]
+        for peer in peers:
+            await peer.send("PING")
+            await peer.recv()
+        status, answer = await request(served, "GET", "/trpc/a.null")
+        assert (status, answer["error"]["data"]["reason"]) == (503, "too_many_connections")
+        await peers[0].close()
+        await until(lambda: len(served.peers) == 11)
+        assert (await request(served, "GET", "/trpc/a.null"))[0] == 200
+
+
+async def test_a_trusted_proxys_connections_count_in_total_alone():
+    async with Served(Gate(), LIMITS, ROOM, trusted=["127.0.0.0/8"]) as served, contextlib.AsyncExitStack() as stack:
+        for _ in range(20):
+            peer = await stack.enter_async_context(socket_of(served))
+            await peer.send("PING")
+            await peer.recv()
+        assert (await request(served, "GET", "/trpc/a.null"))[0] == 503
+
+
+async def test_a_reader_that_takes_nothing_is_cut(served):
+    """An event stream and a socket, each with a flood that nobody reads."""
+    flood = b"GET /trpc/a.flood HTTP/1.1\r\nhost: x\r\nauthorization: Bearer writer\r\n\r\n"
+    async with opened(served, flood), socket_of(served, max_queue=1, close_timeout=0.1) as peer:
+        await peer.send('{"id":1,"method":"subscription","params":{"path":"a.flood"}}')
+        await until(lambda: len(FLOODED) > 3)
+        await until(lambda: len(served.peers) == 0)
+
+
+async def test_a_stranger_that_goes_on_with_a_refused_body_is_cut():
+    """Some of it is dropped, so that the refusal can be read."""
+    head = b"POST /trpc/a.store HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    async with (
+        Served(Gate(), Limits(opening_seconds=600)) as served,
+        opened(served, head + b"transfer-encoding: chunked\r\n\r\n") as (reader, writer),
+    ):
+        assert (await asyncio.wait_for(reader.read(100), 10)).startswith(b"HTTP/1.1 401 ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+                await writer.drain()
+        await until(lambda: len(served.peers) == 0)
+
+
+@pytest.mark.parametrize("data", ["{", "PONG", b"", "[]"], ids=["bad", "pong", "binary", "empty list"])
+async def test_frames_that_come_together_are_handled_one_a_turn_of_the_loop(served, data):
+    """So whoever else waits gets a turn after each of them."""
+    count, turns = 3000, 0
+
+    async def tick():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with socket_of(served, max_queue=None) as peer:
+        await peer.send("PING")
+        await peer.recv()
+        ticking = asyncio.create_task(tick())
+        payload = data if isinstance(data, bytes) else data.encode()
+        frame = bytes([0x82 if isinstance(data, bytes) else 0x81, 0x80 | len(payload)]) + bytes(4) + payload
+        peer.transport.write(frame * count)
+        await peer.send('{"id":"last","method":"query","params":{"path":"a.null"}}')
+        async with asyncio.timeout(60):
+            while '"last"' not in await peer.recv():
+                pass
+        ticking.cancel()
+    assert turns >= count
+
+
+async def test_fragments_without_end_end_the_socket(served):
+    async with socket_of(served) as peer:
+        await peer.send("PING")
+        await peer.recv()
+        peer.transport.write(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 10_000)
+        await asyncio.wait_for(peer.wait_closed(), 10)
+        assert (peer.close_code, peer.close_reason) == (1008, "a message has at most 4096 fragments")
+
+
+async def test_an_answer_over_the_limit_is_refused_on_every_transport(served):
+    wish = {"name": "x" * 40_000, "count": 10}
+    path = "/trpc/a.greet?input=" + json.dumps({"name": "x" * 4000, "count": 100}).replace('"', "%22").replace(" ", "")
+    status, answer = await request(served, "GET", path)
+    assert (status, answer["error"]["data"]["limit"]) == (413, 300_000)
+    async with socket_of(served) as peer:
+        await peer.send(json.dumps({"id": 1, "method": "query", "params": {"path": "a.greet", "input": wish}}))
+        error = json.loads(await asyncio.wait_for(peer.recv(), 10))["error"]["data"]
+    assert (error["code"], error["reason"], error["limit"]) == ("PAYLOAD_TOO_LARGE", "limit_exceeded", 300_000)
+
+
+async def test_the_answers_of_a_batch_share_the_limit(served):
+    wish = json.dumps({str(number): {"name": "x" * 1000, "count": 100} for number in range(9)})
+    path = "/trpc/" + ",".join(["a.greet"] * 9) + "?batch=1&input=" + wish.replace('"', "%22").replace(" ", "")
+    status, answers = await request(served, "GET", path)
+    reasons = [answer["error"]["data"]["reason"] for answer in answers if "error" in answer]
+    assert status == 207
+    assert 0 < len(reasons) < 9
+    assert set(reasons) == {"limit_exceeded"}
+    assert len(json.dumps(answers)) < 400_000
+
+
+async def test_a_large_answer_comes_whole_through_pieces(served):
+    path = "/trpc/a.greet?input=" + json.dumps({"name": "xyz" * 1000, "count": 90}).replace('"', "%22").replace(" ", "")
+    status, answer = await request(served, "GET", path)
+    assert (status, answer["result"]["data"]["hello"]) == (200, "xyz" * 90_000)
+
+
+async def test_answers_that_wait_for_a_socket_are_bounded():
+    """Beyond the limit a call is answered with an error. All calls come in one frame, so no answer is read between."""
+    params = {"path": "a.greet", "input": {"name": "x" * 1000, "count": 4000}}
+    calls = [{"id": number, "method": "query", "params": params} for number in range(30)]
+    async with Served(Gate(), Limits(unsent_bytes=10_000_000)) as served, socket_of(served, max_size=None) as peer:
+        await peer.send(json.dumps(calls))
+        answers = [json.loads(await asyncio.wait_for(peer.recv(), 30)) for _ in calls]
+    errors = [answer["error"]["data"] for answer in answers if "error" in answer]
+    assert 0 < len(errors) < len(calls)
+    assert {(error["code"], error["reason"]) for error in errors} == {("TOO_MANY_REQUESTS", "limit_exceeded")}
+
+
+async def test_a_body_that_does_not_come_is_answered_with_408(served):
+    head = (
+        b"POST /trpc/a.store HTTP/1.1\r\nhost: x\r\nauthorization: Bearer writer\r\ncontent-type: application/json\r\n"
+        b"content-length: 10\r\n\r\n{"
+    )
+    async with opened(served, head) as (reader, _):
+        assert (await asyncio.wait_for(reader.read(100), 10)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_query_of_too_many_fields_is_refused(served):
+    status, answer = await request(served, "GET", "/trpc/a.null?" + "&".join(f"a{number}=1" for number in range(2000)))
+    assert (status, answer["error"]["data"]["reason"]) == (400, "limit_exceeded")
+
+
+def test_the_limit_of_open_files_is_the_hard_one_and_some_are_kept_back():
+    limit = raise_limit()
+    assert limit == raise_limit()
+    assert 0 < room_for_connections(1000, 10) < 1000 - 10 - 32
+    assert room_for_connections(20, 10) == 8
+
+
+async def test_who_breaks_http_is_told(served):
+    async with opened(served, b"nonsense\r\n\r\n") as (reader, _):
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")

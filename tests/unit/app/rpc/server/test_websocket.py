@@ -1,0 +1,398 @@
+"""The tRPC wire over a real uvicorn: envelopes, codes, batches, sockets, resumption, bad frames, draining."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+from support.wire import FLOODED, Gate, Served, request
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from app.rpc.server.gate import Limits
+
+QUERY = "/trpc/a.greet?input=%7B%22name%22%3A%22x%22%7D"
+
+
+async def test_a_query_is_answered_in_an_envelope(served):
+    assert await request(served, "GET", QUERY) == (200, {"result": {"data": {"hello": "x", "by": "writer"}}})
+
+
+async def test_undefined_and_null_differ(served):
+    assert await request(served, "GET", "/trpc/a.nothing") == (200, {"result": {}})
+    assert await request(served, "GET", "/trpc/a.null") == (200, {"result": {"data": None}})
+
+
+async def test_a_mutation_takes_its_input_from_the_body(served):
+    assert await request(served, "POST", "/trpc/a.store", b'{"name":"x"}') == (
+        200,
+        {"result": {"data": {"stored": "x"}}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code", "number"),
+    [
+        ("GET", "/trpc/a.store", None, 405, "METHOD_NOT_SUPPORTED", -32005),
+        ("POST", "/trpc/a.greet", b"{}", 405, "METHOD_NOT_SUPPORTED", -32005),
+        ("GET", "/trpc/no.such", None, 404, "NOT_FOUND", -32004),
+        ("GET", "/trpc/a.greet?input=%7B%22name%22%3A5%7D", None, 400, "BAD_REQUEST", -32600),
+        ("GET", "/trpc/a.greet?input=%7Bbad", None, 400, "BAD_REQUEST", -32600),
+        ("GET", "/trpc/a.gr%E0%A4%A", None, 400, "BAD_REQUEST", -32600),
+        ("POST", "/trpc/a.store", b'{"name":', 400, "BAD_REQUEST", -32600),
+        ("POST", "/trpc/a.store", b"x" * 200_000, 413, "PAYLOAD_TOO_LARGE", -32013),
+        ("GET", "/trpc/a.crash", None, 500, "INTERNAL_SERVER_ERROR", -32603),
+        ("GET", "/trpc/a.refuse", None, 409, "CONFLICT", -32009),
+        ("GET", "/trpc/" + ",".join(["a.nothing"] * 6) + "?batch=1", None, 400, "BAD_REQUEST", -32600),
+        ("GET", "/trpc/a.nothing,a.store?batch=1", None, 400, "BAD_REQUEST", -32600),
+    ],
+)  # fmt: skip
+async def test_an_error_has_status_code_and_number(served, method, path, body, status, code, number):
+    found, answer = await request(served, method, path, body)
+    assert (found, answer["error"]["data"]["code"], answer["error"]["code"]) == (status, code, number)
+    assert answer["error"]["data"]["httpStatus"] == status
+    assert answer["error"]["data"]["reason"]
+    assert answer["error"]["data"]["hint"]
+    assert "secret" not in json.dumps(answer)
+
+
+async def test_an_error_names_field_reason_and_next_step(served):
+    _, answer = await request(served, "GET", "/trpc/a.greet?input=%7B%22name%22%3A5%7D")
+    assert answer["error"]["data"] | {"hint": ""} == {
+        "code": "BAD_REQUEST",
+        "httpStatus": 400,
+        "path": "a.greet",
+        "reason": "invalid_input",
+        "field": "name",
+        "hint": "",
+    }
+    _, answer = await request(served, "GET", "/trpc/a.refuse")
+    assert answer["error"]["data"]["version"] == 4
+    _, answer = await request(served, "GET", "/trpc/a.gret")
+    assert "a.greet" in answer["error"]["data"]["hint"]
+
+
+async def test_a_post_of_another_type_is_refused(served):
+    status, answer = await request(served, "POST", "/trpc/a.store", b"x", content_type="text/plain")
+    assert (status, answer["error"]["data"]["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+async def test_rights_are_checked_before_the_input(served):
+    status, answer = await request(served, "POST", "/trpc/a.store", b"{}", authorization="Bearer reader")
+    assert (status, answer["error"]["data"]["code"]) == (403, "FORBIDDEN")
+    status, answer = await request(served, "POST", "/trpc/a.store", b"{}", authorization="Bearer nobody")
+    assert (status, answer["error"]["data"]["code"]) == (401, "UNAUTHORIZED")
+
+
+async def test_a_batch_is_an_array_with_207_where_outcomes_differ(served):
+    status, answer = await request(
+        served, "GET", "/trpc/a.greet,no.such?batch=1&input=%7B%220%22%3A%7B%22name%22%3A%22x%22%7D%7D"
+    )
+    assert status == 207
+    assert answer[0]["result"]["data"]["hello"] == "x"
+    assert answer[1]["error"]["data"]["code"] == "NOT_FOUND"
+    assert (await request(served, "GET", "/trpc/a.nothing?batch=1"))[1] == [{"result": {}}]
+
+
+async def test_a_foreign_page_may_not_write(served):
+    status, answer = await request(served, "POST", "/trpc/a.store", b'{"name":"x"}', origin="http://evil.example")
+    assert (status, answer["error"]["data"]["reason"]) == (403, "foreign_origin")
+
+
+@contextlib.asynccontextmanager
+async def opened(served, path="/trpc", **headers):
+    fields = headers or {"authorization": "Bearer writer"}
+    async with connect(f"ws://127.0.0.1:{served.port}{path}", additional_headers=fields, proxy=None) as socket:
+        yield socket
+
+
+async def ask(socket, frame):
+    await socket.send(frame if isinstance(frame, str) else json.dumps(frame))
+    return json.loads(await asyncio.wait_for(socket.recv(), 5))
+
+
+async def rest(socket):
+    """Return every frame until the server closes."""
+    frames = []
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            frames.append(json.loads(await asyncio.wait_for(socket.recv(), 5)))
+    return frames
+
+
+def call(number, path, method="query", **params):
+    return {"id": number, "method": method, "params": {"path": path, **params}}
+
+
+async def test_a_socket_gives_ids_back_as_they_came(served):
+    async with opened(served) as socket:
+        assert await ask(socket, call("x", "a.null")) == {"id": "x", "result": {"type": "data", "data": None}}
+        assert await ask(socket, call(2, "a.nothing") | {"jsonrpc": "2.0"}) == {
+            "id": 2, "jsonrpc": "2.0", "result": {"type": "data"},
+        }  # fmt: skip
+
+
+async def test_a_subscription_says_started_its_items_and_stopped(served):
+    async with opened(served) as socket:
+        assert await ask(socket, call(1, "a.count", "subscription", input={"until": 2})) == {
+            "id": 1,
+            "result": {"type": "started"},
+        }
+        found = [json.loads(await socket.recv()) for _ in range(3)]
+    assert found == [
+        {"id": 1, "result": {"type": "data", "id": "1", "data": {"id": "1", "data": {"n": 1}}}},
+        {"id": 1, "result": {"type": "data", "id": "2", "data": {"id": "2", "data": {"n": 2}}}},
+        {"id": 1, "result": {"type": "stopped"}},
+    ]
+
+
+async def test_a_subscription_resumes_after_its_last_event_id(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.count", "subscription", input={"until": 3}, lastEventId="2"))
+        assert json.loads(await socket.recv())["result"]["id"] == "3"
+
+
+async def test_stop_frees_the_id_and_a_second_one_is_refused_meanwhile(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        assert json.loads(await socket.recv())["result"]["data"] == "here"
+        refused = await ask(socket, call(1, "a.wait", "subscription"))
+        assert refused["error"]["data"]["code"] == "BAD_REQUEST"
+        assert await ask(socket, {"id": 1, "method": "subscription.stop"}) == {"id": 1, "result": {"type": "stopped"}}
+        assert (await ask(socket, call(1, "a.wait", "subscription")))["result"] == {"type": "started"}
+
+
+async def test_ping_is_answered_while_a_subscription_runs(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        await socket.recv()
+        await socket.send("PING")
+        assert await asyncio.wait_for(socket.recv(), 5) == "PONG"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["{bad", "5", "null", '{"id":1}', '{"id":1,"method":"nope"}', '{"id":1,"method":"query"}',
+     '{"id":null,"method":"query","params":{"path":"a.null"}}', '{"id":1,"method":"query","params":{"path":5}}',
+     '{"id":1,"jsonrpc":"1.0","method":"query","params":{"path":"a.null"}}', b"\x00\xff"],
+)  # fmt: skip
+async def test_a_frame_that_makes_no_sense_is_told_and_the_socket_goes_on(served, frame):
+    async with opened(served) as socket:
+        await socket.send(frame)
+        answer = json.loads(await asyncio.wait_for(socket.recv(), 5))
+        assert (answer["id"], answer["error"]["data"]["code"]) == (None, "PARSE_ERROR")
+        assert (await ask(socket, call(1, "a.null")))["result"]["data"] is None
+
+
+async def test_a_socket_has_a_bound_of_subscriptions(served):
+    async with opened(served) as socket:
+        for number in range(3):
+            await ask(socket, call(number, "a.wait", "subscription"))
+            await socket.recv()
+        refused = await ask(socket, call(9, "a.wait", "subscription"))
+        assert refused["error"]["data"]["reason"] == "limit_exceeded"
+
+
+async def test_connection_params_carry_the_token(served):
+    async with opened(served, "/trpc?connectionParams=1", x="y") as socket:
+        await socket.send('{"method":"connectionParams","data":{"token":"reader"}}')
+        answer = await ask(socket, call(1, "a.greet", input={"name": "x"}))
+        assert answer["result"]["data"]["by"] == "reader"
+
+
+async def test_bad_credentials_are_told_under_the_calls_own_id(served):
+    async with opened(served, "/trpc?connectionParams=1", x="y") as socket:
+        await socket.send('{"method":"connectionParams","data":{"token":"nobody"}}')
+        await socket.send(json.dumps(call(7, "a.null")))
+        answers = await rest(socket)
+    assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [
+        (None, "UNAUTHORIZED"), (7, "UNAUTHORIZED"),
+    ]  # fmt: skip
+
+
+async def test_a_call_that_comes_after_the_refusal_is_told_under_its_id_too(served):
+    """As from a client that hears of the refusal and sends all the same: it is a round trip away."""
+    async with opened(served, authorization="Bearer nobody") as socket:
+        assert json.loads(await asyncio.wait_for(socket.recv(), 5))["id"] is None
+        answer = await ask(socket, [call(8, "a.null"), call("y", "a.wait", "subscription")])
+        answers = [answer, *await rest(socket)]
+    assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [
+        (8, "UNAUTHORIZED"), ("y", "UNAUTHORIZED"),
+    ]  # fmt: skip
+
+
+async def test_queries_may_share_an_id_and_a_stop_of_nothing_is_silent(served):
+    async with opened(served) as socket:
+        await socket.send(json.dumps([call(1, "a.slow"), call(1, "a.null"), {"id": 9, "method": "subscription.stop"}]))
+        await socket.send("[]")
+        answers = [json.loads(await asyncio.wait_for(socket.recv(), 5)) for _ in range(2)]
+        assert [answer["result"]["data"] for answer in answers] == [None, "slow"]
+        assert (await ask(socket, call(2, "a.null")))["id"] == 2
+
+
+async def test_a_list_that_is_too_long_is_refused_under_every_id(served):
+    async with opened(served) as socket:
+        await socket.send(json.dumps([call(number, "a.null") for number in range(6)]))
+        answers = [json.loads(await asyncio.wait_for(socket.recv(), 5)) for _ in range(6)]
+        assert [answer["id"] for answer in answers] == list(range(6))
+        assert {answer["error"]["data"]["reason"] for answer in answers} == {"limit_exceeded"}
+
+
+async def test_a_frame_over_the_limit_is_told_and_ends_its_socket(served):
+    async with opened(served) as socket:
+        await socket.send("x" * 200_000)
+        (answer,) = await rest(socket)
+        assert (answer["id"], answer["error"]["data"]["code"]) == (None, "PAYLOAD_TOO_LARGE")
+        assert socket.close_code == 1009
+
+
+@pytest.mark.parametrize(
+    ("call_", "code"),
+    [(call(1, "a.null", "mutation"), "NOT_FOUND"), (call(1, "a.count"), "NOT_FOUND"),
+     (call(1, "a.wait", "subscription", input=5), None), (call(1, "a.crash"), "INTERNAL_SERVER_ERROR"),
+     (call(1, "a.count", "subscription", input={"until": "x"}), "BAD_REQUEST")],
+)  # fmt: skip
+async def test_an_error_of_a_socket_has_code_reason_and_hint(served, call_, code):
+    async with opened(served) as socket:
+        answer = await ask(socket, call_)
+    if code is None:
+        assert answer["result"] == {"type": "started"}
+        return
+    data = answer["error"]["data"]
+    assert (answer["id"], data["code"], data["path"]) == (1, code, call_["params"]["path"])
+    assert data["reason"]
+    assert data["hint"]
+
+
+async def test_a_silent_peer_is_asked_and_cut_when_it_stays_silent():
+    async with Served(Gate(), Limits(quiet_seconds=0.05, answer_seconds=0.05)) as served, opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        assert json.loads(await asyncio.wait_for(socket.recv(), 5))["result"]["data"] == "here"
+        assert await asyncio.wait_for(socket.recv(), 10) == "PING"
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(socket.recv(), 10)
+        assert socket.close_code == 1006
+
+
+async def test_a_peer_that_answers_pings_is_kept():
+    async with Served(Gate(), Limits(quiet_seconds=0.05, answer_seconds=5)) as served, opened(served) as socket:
+        for _ in range(3):
+            assert await asyncio.wait_for(socket.recv(), 10) == "PING"
+            await socket.send("PONG")
+        assert (await ask(socket, call(1, "a.null")))["id"] == 1
+
+
+async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop():
+    FLOODED.clear()
+    headers = {"authorization": "Bearer writer"}
+    async with Served(Gate(), Limits(last_seconds=0.2)) as served:
+        url = f"ws://127.0.0.1:{served.port}/trpc"
+        async with connect(
+            url, additional_headers=headers, proxy=None, max_queue=1, compression=None, close_timeout=0.1
+        ) as socket:
+            await socket.send(json.dumps(call(1, "a.flood", "subscription")))
+            made = -1
+            async with asyncio.timeout(30):
+                while made != len(FLOODED):
+                    made = len(FLOODED)
+                    await asyncio.sleep(0.3)
+                await served.application.drain(0.1)
+                while served.application.connections()["websocket"]:
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_replica_that_stops_or_a_foreign_page_is_told_at_the_upgrade(served):
+    with pytest.raises(InvalidStatus) as caught:
+        async with opened(served, origin="http://evil.example"):
+            pass
+    assert caught.value.response.status_code == 403
+    assert json.loads(caught.value.response.body)["error"]["data"]["reason"] == "foreign_origin"
+    await served.application.drain(0)
+    with pytest.raises(InvalidStatus) as caught:
+        async with opened(served):
+            pass
+    assert caught.value.response.status_code == 503
+
+
+async def test_a_revoked_token_ends_subscriptions_with_an_error_not_stopped(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        await socket.recv()
+        served.gate.revoked.add("writer")
+        answers = await rest(socket)
+    assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [(1, "UNAUTHORIZED")]
+
+
+async def test_a_revoked_token_ends_calls_in_flight_too_then_the_socket_with_a_reason(served):
+    async with opened(served) as socket:
+        await socket.send(json.dumps([call(1, "a.hang"), call("x", "a.hang") | {"jsonrpc": "2.0"}]))
+        served.gate.revoked.add("writer")
+        answers = await rest(socket)
+    assert [(answer["id"], answer["error"]["data"]["code"]) for answer in answers] == [
+        (1, "UNAUTHORIZED"), ("x", "UNAUTHORIZED"),
+    ]  # fmt: skip
+    assert answers[1]["jsonrpc"] == "2.0"
+    assert (socket.close_code, socket.close_reason) == (1008, "not any more")
+
+
+async def test_a_revoked_token_ends_an_idle_socket(served):
+    async with opened(served) as socket:
+        served.gate.revoked.add("writer")
+        assert await rest(socket) == []
+    assert (socket.close_code, socket.close_reason) == (1008, "not any more")
+
+
+async def test_a_revoked_token_ends_a_long_call_over_http(served):
+    asking = asyncio.create_task(request(served, "GET", "/trpc/a.hang"))
+    await asyncio.sleep(0)
+    served.gate.revoked.add("writer")
+    status, answer = await asyncio.wait_for(asking, 5)
+    assert (status, answer["error"]["data"]["reason"]) == (401, "token_invalid")
+
+
+async def test_a_revoked_caller_that_reads_nothing_is_cut_in_time():
+    FLOODED.clear()
+    limits = Limits(last_seconds=0.3, recheck_seconds=0.05)
+    headers = {"authorization": "Bearer writer"}
+    async with Served(Gate(), limits) as served:
+        url = f"ws://127.0.0.1:{served.port}/trpc"
+        async with connect(
+            url, additional_headers=headers, proxy=None, max_queue=1, compression=None, close_timeout=0.1
+        ) as socket:
+            await socket.send(json.dumps(call(1, "a.flood", "subscription")))
+            made = -1
+            async with asyncio.timeout(30):
+                while made != len(FLOODED):
+                    made = len(FLOODED)
+                    await asyncio.sleep(0.3)
+                served.gate.revoked.add("writer")
+                while served.application.connections()["websocket"]:
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_socket_that_the_server_fails_to_serve_is_closed_with_a_code_and_a_reason(served, caplog):
+    async with opened(served) as socket:
+        served.gate.failing = True
+        assert await rest(socket) == []
+    assert (socket.close_code, socket.close_reason) == (1011, "the server failed; connect again")
+    assert "call ended badly" in caplog.text
+
+
+async def test_draining_asks_to_reconnect_and_never_says_stopped(served):
+    async with opened(served) as socket:
+        await ask(socket, call(1, "a.wait", "subscription"))
+        await socket.recv()
+        draining = asyncio.create_task(served.application.drain(0.2))
+        frames = await rest(socket)
+        await draining
+        assert frames == [{"id": None, "method": "reconnect"}]
+        assert socket.close_code == 1012
+
+
+async def test_a_draining_replica_refuses_upgrades_with_a_status_that_proxies_try_elsewhere(served):
+    await served.application.drain(0)
+    with pytest.raises(InvalidStatus) as caught:
+        async with opened(served):
+            pass
+    assert caught.value.response.status_code == 503
+    assert json.loads(caught.value.response.body)["error"]["data"]["reason"] == "draining"

@@ -1,0 +1,36 @@
+"""A rate with a burst: what comes too early is told, and a flood is not held against its sender for long."""
+
+from app.rpc.rate import Pace
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_burst_is_in_time_and_the_next_one_is_not():
+    pace = Pace(2, 5, Clock())
+    assert [pace.take() for _ in range(5)] == [0] * 5
+    assert 0 < pace.take() <= 0.5
+
+
+def test_time_that_passes_makes_room_again():
+    clock = Clock()
+    pace = Pace(2, 5, clock)
+    for _ in range(6):
+        pace.take()
+    clock.now += 1
+    assert pace.early() == 0
+    assert pace.take() == 0
+
+
+def test_a_flood_of_any_size_costs_one_step():
+    clock = Clock()
+    pace = Pace(2, 5, clock)
+    for _ in range(100_000):
+        pace.take()
+    assert pace.early() <= 0.5
+    clock.now += 0.5
+    assert pace.early() == 0

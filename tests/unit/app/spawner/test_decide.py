@@ -1,0 +1,66 @@
+"""The spawner's decision."""
+
+from app.spawner.decide import Limits, Offer, decide
+from db.model import Demand, Resources
+from db.spawning import Scale, Situation, Supply
+
+NOTHING = Resources()
+OFFER = Offer(frozenset({"shell"}), Resources(8, 2**34))
+LIMITS = Limits(max_workers=4, idle_seconds=60, start_seconds=30)
+
+
+def demand(jobs, *needs, resources=NOTHING):
+    return Demand(frozenset(needs or {"shell"}), resources, jobs)
+
+
+def worker(name, state="idle", *, free_slots=1, idle=0.0, requested=0.0, backend="local"):
+    free = Resources(8, 2**34)
+    return Supply(name, state, backend, "h", frozenset({"shell"}), free_slots, free, requested, idle)
+
+
+def decided(demands=(), workers=(), scales=()):
+    return decide(Situation(tuple(demands), tuple(workers), tuple(scales)), OFFER, LIMITS, "local")
+
+
+def test_each_job_gets_a_worker_up_to_the_limit():
+    assert decided([demand(3)]).start == 3
+    assert decided([demand(9)]).start == 4
+
+
+def test_free_and_starting_workers_are_counted_first():
+    assert decided([demand(3)], [worker("a"), worker("b", "starting")]).start == 1
+    assert decided([demand(1)], [worker("a", "busy", free_slots=0)]).start == 1
+
+
+def test_workers_of_others_serve_as_well():
+    assert decided([demand(1)], [worker("a", backend=None)]).start == 0
+
+
+def test_a_job_that_no_worker_here_could_run_starts_nothing():
+    assert decided([demand(5, "claude-code", "shell")]).start == 0
+    assert decided([demand(5, resources=Resources(cpu=64))]).start == 0
+
+
+def test_draining_and_suspect_workers_serve_nobody():
+    assert decided([demand(1)], [worker("a", "draining"), worker("b", "suspect")]).start == 1
+
+
+def test_idle_workers_are_drained_but_for_those_that_are_kept():
+    idle = [worker("a", idle=100), worker("b", idle=200), worker("c", idle=10)]
+    assert decided(workers=idle).drain == ("b", "a")
+    assert decided(workers=idle, scales=[Scale(frozenset(), 2)]).drain == ("b",)
+
+
+def test_nobody_is_drained_while_jobs_wait():
+    assert decided([demand(9)], [worker("a", idle=100)]).drain == ()
+
+
+def test_kept_workers_are_started_without_demand():
+    assert decided(scales=[Scale(frozenset({"shell"}), 2)]).start == 2
+    assert decided(scales=[Scale(frozenset({"gpu"}), 2)]).start == 0
+
+
+def test_a_request_that_nobody_answered_is_forgotten_and_decided_again():
+    decision = decided([demand(1)], [worker("a", "starting", requested=31)])
+    assert decision.forget == ("a",)
+    assert decision.start == 1

@@ -1,0 +1,88 @@
+"""The decision about pods."""
+
+from app.spawner.pod_plan import PodLimits, plan
+from db.model import Resources
+from db.pods import PodRow, PodSituation, PodWish, Waiting
+from db.spawning import Scale, Supply
+
+SIZE = Resources(1, 2**30)
+LIMITS = PodLimits(max_pods=4, default=SIZE, idle_seconds=60)
+OFFERED = frozenset({"shell"})
+
+
+def waiting(job, *, resources=None, needs=OFFERED):
+    return Waiting((1, job), needs, resources or Resources())
+
+
+def pod(name, key=None, **values):
+    usual = {
+        "capabilities": frozenset(), "state": "placed", "uid": name, "reason": None, "reason_seconds": 0.0,
+        "age_seconds": 5.0, "claimed": False, "worker_state": "idle", "idle_seconds": 0.0, "job_status": None,
+        "holds": False,
+    }  # fmt: skip
+    if key is not None:
+        usual |= {"job_status": "queued", "worker_state": "starting"}
+    return PodRow(name=name, key=key, **{**usual, **values})
+
+
+def worker(name, state="idle", *, capabilities=OFFERED):
+    return Supply(name, state, "kubernetes", None, capabilities, 1, SIZE, 0.0, 0.0)
+
+
+def planned(jobs=(), pods=(), workers=(), scales=()):
+    return plan(PodSituation(tuple(pods), tuple(jobs), tuple(workers), tuple(scales)), OFFERED, LIMITS)
+
+
+def test_each_job_gets_a_pod_up_to_the_limit_of_the_namespace():
+    assert [wish.key for wish in planned(map(waiting, range(3))).jobs] == [(1, 0), (1, 1), (1, 2)]
+    assert len(planned(map(waiting, range(9)), [pod("a", (2, 0))]).jobs) == 3
+    assert planned(map(waiting, range(9)), [pod(name, (2, 0), state="ending") for name in "abcd"]).jobs == ()
+
+
+def test_a_pod_is_as_large_as_its_job_asks_and_else_as_usual():
+    asked = planned([waiting(0, resources=Resources(0.5, 0, 2))]).jobs
+    assert asked == (PodWish((1, 0), Resources(0.5, SIZE.memory, 2)),)
+
+
+def test_a_ready_warm_pod_serves_and_one_that_is_not_ready_does_not_count():
+    assert planned([waiting(0)], [pod("w")], [worker("w")]).jobs == ()
+    assert len(planned([waiting(0)], [pod("w", worker_state="starting")], [worker("w", "starting")]).jobs) == 1
+    assert len(planned([waiting(0), waiting(1)], [pod("w")], [worker("w")]).jobs) == 1
+
+
+def test_another_jobs_pod_serves_nobody_else_and_a_standing_worker_does():
+    assert len(planned([waiting(0)], [pod("p", (2, 0))], [worker("p")]).jobs) == 1
+    assert planned([waiting(0)], workers=[worker("standing")]).jobs == ()
+    assert len(planned([waiting(0, needs=frozenset({"gpu"}))], workers=[worker("standing")]).jobs) == 1
+    assert len(planned([waiting(0, resources=Resources(cpu=9))], workers=[worker("standing")]).jobs) == 1
+
+
+def test_warm_pods_are_kept_by_what_they_are_for_starting_ones_included():
+    assert planned(scales=[Scale(frozenset(), 3)]).warm == ((frozenset(), 3),)
+    starting = pod("w", worker_state="starting", state="wanted")
+    assert planned(pods=[starting], scales=[Scale(frozenset(), 3)]).warm == ((frozenset(), 2),)
+    assert planned(pods=[starting], scales=[Scale(OFFERED, 1)]).warm == ((OFFERED, 1),)
+    assert planned(scales=[Scale(frozenset({"gpu"}), 3)]).warm == ()
+    assert planned(map(waiting, range(3)), scales=[Scale(frozenset(), 3)]).warm == ((frozenset(), 1),)
+
+
+def test_warm_pods_beyond_those_kept_go_the_least_useful_first():
+    pods = [pod("ready"), pod("starting", worker_state="starting")]
+    assert planned(pods=pods, scales=[Scale(frozenset(), 1)]).surplus == ("starting",)
+    assert set(planned(pods=pods, scales=[Scale(frozenset(), 0)]).surplus) == {"ready", "starting"}
+    assert planned([waiting(0), waiting(1), waiting(2)], pods, [worker("ready")], [Scale(frozenset(), 1)]).surplus == ()
+
+
+def test_a_pod_goes_when_its_job_ended_or_runs_elsewhere():
+    assert planned(pods=[pod("p", (1, 0))]).surplus == ()
+    assert planned(pods=[pod("p", (1, 0), job_status="cancelled")]).surplus == ("p",)
+    assert planned(pods=[pod("p", (1, 0), job_status="running")]).surplus == ("p",)
+    assert planned(pods=[pod("p", (1, 0), job_status=None)]).surplus == ("p",)
+
+
+def test_a_pod_that_has_made_its_claim_goes_only_when_it_idles_on():
+    busy = {"claimed": True, "holds": True, "job_status": "running", "worker_state": "busy"}
+    done = {**busy, "job_status": "succeeded", "worker_state": "idle"}
+    assert planned(pods=[pod("p", (1, 0), **busy, idle_seconds=99)]).surplus == ()
+    assert planned(pods=[pod("p", (1, 0), **done, idle_seconds=9)]).surplus == ()
+    assert planned(pods=[pod("p", (1, 0), **done, idle_seconds=99)]).surplus == ("p",)

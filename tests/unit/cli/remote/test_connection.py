@@ -1,0 +1,192 @@
+"""Which server a command speaks to, and as whom: flag, environment, context, the embedded control plane."""
+
+import pytest
+from support.program import write_token
+
+from cli.commands.context import remove
+from cli.control_plane import embedded
+from cli.errors import CliError
+from cli.remote import connection, contexts
+from cli.remote.connection import Options, choose, task_id
+from cli.remote.contexts import Server
+
+A, B, C = "http://a:1", "http://b:1", "http://c:1"
+
+
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch, tmp_path):
+    """Two contexts, of which the first is current; nothing else."""
+    for name in ("ADO_URL", "ADO_TOKEN", "ADO_TOKEN_FILE", "ADO_CA", "ADO_ATTEMPT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ADO_HOME", str(tmp_path))
+    entries = {
+        "one": {"urls": [A], "token": "token-a", "agent": "codex"},
+        "two": {"urls": [B, C], "token": "token-b", "agent": None},
+    }
+    contexts.save({"current": "one", "contexts": entries})
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "expected"),
+    [
+        ({}, {}, ((A,), "token-a")),
+        ({"context": "two"}, {}, ((B, C), "token-b")),
+        ({"context": "two"}, {"ADO_URL": C, "ADO_TOKEN": "t"}, ((B, C), "token-b")),
+        ({"context": "two", "token": "flag"}, {"ADO_TOKEN": "t"}, ((B, C), "flag")),
+        ({}, {"ADO_TOKEN": "t"}, ((A,), "t")),
+        ({}, {"ADO_URL": f"{C}, {B}", "ADO_TOKEN": "t"}, ((C, B), "t")),
+        ({}, {"ADO_URL": C}, ((C,), "token-b")),
+        ({}, {"ADO_URL": "http://elsewhere"}, (("http://elsewhere",), None)),
+        ({"url": B}, {"ADO_URL": C, "ADO_TOKEN": "t"}, ((B,), "t")),
+        ({"url": B, "token": "flag"}, {"ADO_URL": C, "ADO_TOKEN": "t"}, ((B,), "flag")),
+    ],
+)
+def test_flags_win_over_the_environment_and_that_over_the_context(monkeypatch, flags, env, expected):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    found = choose(Options(**flags))
+    assert (found.urls, found.token) == expected
+
+
+def test_a_contexts_agent_comes_with_it():
+    assert choose(Options()) == Server((A,), "token-a", "codex")
+
+
+def test_an_unknown_context_is_an_error_with_its_next_step():
+    with pytest.raises(CliError) as caught:
+        choose(Options(context="three"))
+    assert "ado context list" in caught.value.next_step
+
+
+def test_with_nothing_configured_the_embedded_control_plane_is_used(monkeypatch, tmp_path):
+    contexts.save({"current": None, "contexts": {}})
+    token = tmp_path / "token"
+    token.write_text("token-e\n")
+    running = embedded.Plane(("http://127.0.0.1:9",), token, "", "1", 1, [])
+    monkeypatch.setattr(embedded, "find", lambda: running)
+    assert choose(Options()) == Server(("http://127.0.0.1:9",), "token-e")
+    monkeypatch.setattr(embedded, "find", lambda: None)
+    with pytest.raises(CliError, match="no server is configured"):
+        choose(Options())
+
+
+def test_a_forgotten_context_is_neither_there_nor_current():
+    remove("one")
+    assert contexts.named(None) is None
+    assert contexts.named("two").token == "token-b"
+    with pytest.raises(CliError):
+        remove("one")
+
+
+@pytest.mark.parametrize(("text", "name"), [("12", "task-12"), ("task-12", "task-12"), ("task-0", "task-0")])
+def test_a_tasks_number_is_enough(text, name):
+    assert task_id(text) == name
+
+
+@pytest.mark.parametrize("text", ["tsk-12", "task12", "TASK-12", "12x", "-12"])
+def test_a_mistyped_id_is_answered_with_the_one_that_was_meant(text):
+    with pytest.raises(CliError) as caught:
+        task_id(text)
+    assert (caught.value.exit_code, "did you mean task-12?" in caught.value.next_step) == (127, True)
+
+
+@pytest.mark.parametrize("text", ["", "x", "task-", "٣", "task-²"])
+def test_what_is_no_id_is_an_unknown_task(text):
+    with pytest.raises(CliError, match="there is no task") as caught:
+        task_id(text)
+    assert caught.value.exit_code == 127
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "expected"),
+    [
+        ({"token_file": "F"}, {"ADO_TOKEN": "t"}, "token-f"),
+        ({"token": "flag", "token_file": "F"}, {}, "flag"),
+        ({}, {"ADO_TOKEN_FILE": "F"}, "token-f"),
+        ({}, {"ADO_TOKEN_FILE": "F", "ADO_TOKEN": "t"}, "t"),
+        ({"context": "one"}, {"ADO_TOKEN_FILE": "F"}, "token-a"),
+    ],
+)
+def test_a_token_may_come_from_a_file(monkeypatch, tmp_path, flags, env, expected):
+    file = tmp_path / "token"
+    write_token(file, "token-f\n")
+    for name, value in env.items():
+        monkeypatch.setenv(name, str(file) if value == "F" else value)
+    found = choose(Options(**{name: str(file) if value == "F" else value for name, value in flags.items()}))
+    assert found.token == expected
+
+
+@pytest.mark.parametrize("way", ["flag", "variable", "contexts"])
+def test_files_with_tokens_that_others_can_read_are_refused(monkeypatch, tmp_path, way):
+    file = contexts.config_file() if way == "contexts" else tmp_path / "token"
+    if way != "contexts":
+        write_token(file, "x")
+    file.chmod(0o640)
+    if way == "variable":
+        monkeypatch.setenv("ADO_TOKEN_FILE", str(file))
+    with pytest.raises(CliError, match="other users may read") as caught:
+        choose(Options(token_file=str(file) if way == "flag" else None))
+    assert caught.value.next_step == f"chmod 600 {file}"
+
+
+def test_a_token_file_that_is_not_there_is_an_error_with_its_next_step(tmp_path):
+    with pytest.raises(CliError, match="cannot be read") as caught:
+        choose(Options(token_file=str(tmp_path / "none")))
+    assert "--token-file" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://ado.example:7421", True),
+        ("http://192.0.2.1", True),
+        ("http://[2001:db8::1]:1", True),
+        ("https://ado.example", False),
+        ("http://127.0.0.9:1", False),
+        ("http://localhost:1", False),
+        ("http://[::1]:1", False),
+    ],
+)
+def test_plain_http_to_another_machine_is_warned_of_once(capsys, url, warned):
+    connection._warn.cache_clear()
+    for _ in range(2):
+        choose(Options(url=url, token="t"))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("plain HTTP") == warned
+
+
+def test_inside_of_a_job_nothing_is_said_of_plain_http(monkeypatch, capsys):
+    connection._warn.cache_clear()
+    monkeypatch.setenv("ADO_ATTEMPT", "1")
+    choose(Options(url="http://ado.example", token="t"))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "expected"),
+    [
+        ({"ca": "F"}, {"ADO_CA": "V"}, "F"),
+        ({}, {"ADO_CA": "V"}, "V"),
+        ({}, {}, "C"),
+        ({"context": "one"}, {"ADO_CA": "V"}, "C"),
+        ({"url": A}, {}, "C"),
+        ({"url": "http://elsewhere"}, {}, None),
+    ],
+)
+def test_the_ca_of_a_flag_wins_over_the_environment_and_that_over_the_context(monkeypatch, flags, env, expected):
+    content = contexts.load()
+    content["contexts"]["one"]["ca"] = "C"
+    contexts.save(content)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert choose(Options(**flags)).ca == expected
+
+
+def test_a_ca_that_cannot_be_used_is_an_error_with_its_next_step(tmp_path):
+    for content in (None, "nonsense"):
+        if content:
+            (tmp_path / "ca.pem").write_text(content)
+        with pytest.raises(CliError, match=r"ca\.pem") as caught:
+            choose(Options(url="https://ado.example", token="t", ca=str(tmp_path / "ca.pem")))
+        assert "--ca" in caught.value.next_step

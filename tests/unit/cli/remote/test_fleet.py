@@ -1,0 +1,53 @@
+"""What workers and spawners offer together, and what keeps a spawner from starting workers."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cli.errors import CliError
+from cli.remote.fleet import check_offered, offered, spawner_trouble
+
+
+def worker(*capabilities, state="idle"):
+    return {"state": state, "capabilities": list(capabilities)}
+
+
+def spawner(*capabilities, state="running", **values):
+    beat = "2026-11-26T11:57:00Z"
+    return {"state": state, "capabilities": list(capabilities), "lastHeartbeatAt": beat, **values}
+
+
+def status(*workers, spawners=()):
+    return {"workers": list(workers), "spawners": list(spawners)}
+
+
+def test_only_the_living_offer_anything():
+    found = status(worker("a"), worker("b", state="dead"), spawners=[spawner("c"), spawner("d", state="silent")])
+    assert offered(found) == {"a", "c"}
+    assert offered({"workers": [worker("a")]}) == {"a"}  # a server of before
+
+
+@pytest.mark.parametrize("found", [status(), status(worker("x")), status(spawners=[spawner("x", "y")])])
+def test_an_agent_that_is_offered_or_may_come_passes(found):
+    check_offered("x", found)
+
+
+def test_an_agent_whose_program_is_where_workers_start_passes():
+    check_offered("codex", status(worker("shell")), here=["codex"])
+
+
+def test_an_agent_that_nobody_offers_is_refused_with_the_nearest():
+    with pytest.raises(CliError) as caught:
+        check_offered("claud", status(worker("shell"), spawners=[spawner("claude-code")]))
+    assert "did you mean claude-code?; offered: claude-code, shell" in caught.value.message
+    with pytest.raises(CliError, match=r"did you mean claude-code\?; offered: shell$"):  # known, and offered by nobody
+        check_offered("cluade-code", status(worker("shell", "network:none", "secret:KEY")))
+    assert "--wait-for-agent" in caught.value.next_step
+    assert caught.value.exit_code == 127
+
+
+def test_a_spawners_trouble_is_its_silence_or_its_problem():
+    now = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+    assert spawner_trouble(spawner(), now) == ""
+    assert spawner_trouble(spawner(problem="no cluster"), now) == "no cluster"
+    assert "3 min ago" in spawner_trouble(spawner(state="silent", problem="no cluster"), now)

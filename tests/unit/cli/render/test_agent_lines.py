@@ -1,0 +1,94 @@
+"""What an AI agent thought and did, as a person reads it."""
+
+import pytest
+
+from cli.render.agent_lines import own_line
+from cli.render.lines import Lines, Style
+
+
+def agent(event, job=0, **members):
+    return {"type": "agent", "job": job, "attempt": 1, "at": "T", "event": event, **members}
+
+
+def written(style, *events):
+    """Return what goes to stdout and stderr together, as on a terminal."""
+    lines = Lines(style)
+    return b"".join(data for event in events for _, data in lines.feed(event)).decode()
+
+
+WORDS = [agent("text_delta", text="I will "), agent("text_delta", text="edit."), agent("text", text="x", streamed=True)]
+EDIT = {"toolId": "1", "tool": "Edit", "kind": "edit", "title": "src/a.py"}
+EDITED = agent("tool_end", **EDIT, ok=True, added=10, removed=2)
+BASH = {"toolId": "2", "tool": "Bash", "kind": "bash", "title": "make test"}
+RAN = agent("tool_end", **BASH, ok=True, exitCode=0)
+END = {"type": "finished", "job": 0, "attempt": 1, "outcome": "succeeded", "at": "T"}
+TERMINAL, PIPE, MANY = Style(False, terminals=frozenset({1, 2})), Style(False), Style(True)
+
+
+def test_words_stream_and_a_tool_is_one_line():
+    events = [*WORDS, agent("tool_start", **EDIT), EDITED, agent("tool_start", **BASH), RAN]
+    assert (
+        written(TERMINAL, *events) == "I will edit.\n⚙ edit src/a.py +10 \N{MINUS SIGN}2\n⚙ bash make test → exit 0\n"
+    )
+    assert written(PIPE, *events) == "I will edit.\n⚙ edit src/a.py +10 \N{MINUS SIGN}2\n⚙ bash make test → exit 0\n"
+
+
+def test_a_tool_is_seen_while_it_runs_where_somebody_looks_on():
+    assert written(TERMINAL, agent("tool_start", **BASH)) == "⚙ bash make test"
+    assert written(PIPE, agent("tool_start", **BASH)) == ""
+
+
+def test_words_between_a_tools_start_and_end_do_not_tear_its_line():
+    events = [agent("tool_start", **BASH), agent("text_delta", text="meanwhile"), RAN]
+    assert written(TERMINAL, *events) == "⚙ bash make test\nmeanwhile\n⚙ bash make test → exit 0\n"
+
+
+def test_only_the_agents_words_are_data():
+    pieces = list(Lines(PIPE).feed(EDITED)) + list(Lines(PIPE).feed(WORDS[0]))
+    assert [fd for fd, _ in pieces] == [2, 2, 1]
+
+
+def test_among_several_jobs_every_line_is_whole_and_says_whose_it_is():
+    events = [agent("text_delta", job=1, text="other\nha"), *WORDS, agent("tool_start", **EDIT), EDITED, RAN]
+    assert written(MANY, *events, END) == (
+        "[1] other\n[0] I will edit.\n[0] ⚙ edit src/a.py +10 \N{MINUS SIGN}2\n[0] ⚙ bash make test → exit 0\n"
+    )
+
+
+def test_words_without_an_end_are_ended_with_the_attempt():
+    assert written(MANY, agent("text_delta", text="half"), END) == "[0] half\n"
+    assert written(PIPE, agent("text_delta", text="half"), END) == "half\n"
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (agent("retry", attempt=2, limit=10, message="limit"), "↻ the model is asked again (2 of 10): limit\n"),
+        (agent("permission", tool="Write", decision="denied", message="no"), "✗ not allowed: Write: no\n"),
+        (agent("permission", tool="Write", decision="allowed"), ""),
+        (agent("error", message="it broke\nat line 1"), "✗ it broke\n"),
+        (agent("result", ok=False, message="no more"), "✗ the agent failed: no more\n"),
+        (agent("result", ok=True, message="the answer again"), ""),
+        (agent("usage", inputTokens=1), ""),
+        (agent("other", raw="{}"), ""),
+        (agent("tool_end", toolId="9", tool="Task", kind="other", title="", ok=False, output="boom\nx"),
+         "⚙ Task → failed: boom\n"),
+        (agent("tool_end", **{**BASH, "title": "make\nmore"}, ok=True, exitCode=2), "⚙ bash make … → exit 2\n"),
+    ],
+)  # fmt: skip
+def test_what_else_happens_is_told_in_a_line(event, line):
+    assert written(PIPE, event) == line
+
+
+def test_what_an_agent_says_cannot_reach_the_terminal():
+    text = written(TERMINAL, agent("text_delta", text="\x1b]0;title\x07"), agent("error", message="\x1b[2J"))
+    assert "\x1b]" not in text
+    assert "\x1b[2J" not in text
+
+
+def test_its_own_lines_are_given_as_they_were():
+    first = agent("text", text="x", raw='{"a":', rawContinues=True)
+    rest = agent("other", raw='"b"}')
+    assert own_line(first) + own_line(rest) == '{"a":"b"}\n'
+    assert written(Style(False, own=True), first, rest, agent("text_delta", text="no line of its own")) == '{"a":"b"}\n'
+    assert written(Style(True, own=True), first, rest) == '[0] {"a":"b"}\n'

@@ -1,0 +1,47 @@
+"""How a bad end is told: what happened, which limit, and what to do, in one sentence."""
+
+import pytest
+
+from app.core.reasons import JOB_REASONS
+from cli.render.task_ending import sentence
+
+
+def task(reason, status="failed", **more):
+    job = {"job": 0, "status": status, "reason": reason, "attempt": 1, **more}
+    return {"taskId": "task-3", "status": status, "jobs": [job], "timeoutSeconds": 2.0}
+
+
+def test_a_timeout_names_its_limit_and_its_option():
+    assert sentence(task("timed_out")) == (
+        "task-3 failed: timed out after 2 s (--timeout); give it longer with --timeout"
+    )
+
+
+def test_an_exit_code_is_named():
+    assert sentence(task("exit_nonzero", exitCode=7)) == "task-3 failed: exited with 7"
+
+
+def test_the_servers_own_words_are_kept_on_one_line():
+    said = sentence(task("too_many_attempts", message="20 attempts ended\nthe last one: shutdown"))
+    assert "20 attempts ended / the last one: shutdown" in said
+    assert "ado retry task-3" in said
+
+
+def test_a_programs_last_words_come_without_its_colours():
+    assert "error: no space" in sentence(task("agent_error", message="\x1b[31merror\x1b[0m: no space\x1b[K"))
+
+
+def test_a_cancelled_task_says_why():
+    assert sentence({**task(None, "cancelled"), "message": "not needed"}) == "task-3 was cancelled: not needed"
+
+
+def test_a_task_that_succeeded_says_nothing():
+    assert sentence({"taskId": "task-3", "status": "succeeded", "jobs": []}) == ""
+
+
+@pytest.mark.parametrize("reason", [*JOB_REASONS, "a_reason_of_a_newer_server", None])
+def test_every_reason_gives_a_sentence(reason):
+    said = sentence(task(reason))
+    assert said.startswith("task-3 failed: ")
+    assert "{" not in said
+    assert "None" not in said

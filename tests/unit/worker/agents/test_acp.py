@@ -1,0 +1,165 @@
+"""Agents of the Agent Client Protocol: a transcript of opencode, and the bridge with an agent on the real SDK."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.agents.acp import AcpAgent, configured
+from worker.agents.base import Run
+from worker.agents.gemini_cli import GeminiCli
+from worker.processes.process import Ended
+
+TRANSCRIPT = Path(__file__).with_name("transcripts") / "acp-opencode.jsonl"
+FAKE = str(Path(__file__).parents[3] / "support" / "acp_agent.py")
+
+
+def conversations():
+    """Return the lines of each process in the transcript."""
+    found = []
+    for line in map(json.loads, TRANSCRIPT.read_text().splitlines()):
+        found += [[]] if line["dir"] == "spawn" else []
+        found[-1].append(line)
+    return found
+
+
+def heard(lines, code=0, **values):
+    reader = AcpAgent(["opencode", "acp"]).reader(Run("x", Path("/job"), Path("/home"), **values))
+    events = [event for line in lines for event in reader.feed(line)]
+    return [event for event in events if event["event"] != "other"], reader, reader.outcome(Ended(exit_code=code))
+
+
+def test_opencode_is_told_in_the_events_of_every_agent():
+    events, reader, outcome = heard(conversations()[0])
+    assert outcome.outcome == "succeeded"
+    tools = [event for event in events if event["event"] == "tool_end"]
+    assert [(tool["kind"], tool["title"], tool["ok"]) for tool in tools] == [
+        ("edit", "stub-note.txt", True), ("bash", "echo hello-from-tool", True),
+    ]  # fmt: skip
+    assert tools[1]["exitCode"] == 0
+    assert [event["event"] for event in events].count("tool_start") == 2
+    assert reader.usage == {"inputTokens": 111, "outputTokens": 22}
+    assert reader.result["text"].startswith("Stub final answer. users=1")
+
+
+def test_a_cancelled_turn_and_a_failed_call_are_no_success():
+    endings = [heard(lines, code=1)[2] for lines in conversations()[2:]]
+    assert [(outcome.outcome, outcome.reason) for outcome in endings] == [("failed", "agent_error")] * len(endings)
+
+
+def bridge(tmp_path, prompt, permissions="all", session="-", anew=""):
+    command = [sys.executable, "-I", "-m", "worker.agents.acp_bridge", str(tmp_path), permissions, session, "--"]
+    done = subprocess.run(
+        [*command, sys.executable, FAKE],
+        input=json.dumps({"prompt": prompt, "anew": anew}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return heard([json.loads(line) for line in done.stdout.splitlines()], done.returncode)
+
+
+def test_the_bridge_holds_a_conversation(tmp_path):
+    events, reader, outcome = bridge(tmp_path, "the task")
+    assert outcome.outcome == "succeeded"
+    assert reader.session == "session-1"
+    assert reader.result == {"text": "done with the task"}
+    assert [event["decision"] for event in events if event["event"] == "permission"] == ["allowed"]
+
+
+def test_without_leave_a_command_is_refused_and_the_run_says_so(tmp_path):
+    events, _, outcome = bridge(tmp_path, "the task", "edits")
+    assert [event["decision"] for event in events if event["event"] == "permission"] == ["denied"]
+    assert (outcome.outcome, outcome.reason) == ("failed", "permission_denied")
+
+
+def test_what_is_replayed_while_a_session_is_loaded_is_not_told_again(tmp_path):
+    events, reader, outcome = bridge(tmp_path, "more", session="session-7")
+    assert (reader.session, outcome.outcome) == ("session-7", "succeeded")
+    assert "an old answer" not in json.dumps(events)
+
+
+def test_an_error_of_the_service_is_told(tmp_path):
+    _, _, outcome = bridge(tmp_path, "fail")
+    assert (outcome.outcome, outcome.reason) == ("failed", "rate_limited")
+
+
+def test_any_agent_can_be_configured():
+    agents = configured(["goose=goose acp --quiet", "", "opencode=opencode acp"])
+    assert set(agents) == {"goose", "opencode"}
+    assert agents["goose"].needs.program == "goose"
+    with pytest.raises(OSError, match="its own settings"):
+        agents["goose"].launch(Run("x", Path("/job"), Path("/home"), args={"model": "m"}))
+
+
+def test_a_session_that_is_gone_is_begun_anew_with_what_was_done(tmp_path):
+    _, reader, outcome = bridge(tmp_path, "go on", session="gone", anew="you began this before")
+    assert outcome.outcome == "succeeded"
+    assert reader.session == "session-1"
+    assert "you began this before" in reader.result["text"]
+
+
+def test_the_mode_in_which_an_agent_does_not_ask_is_set(tmp_path):
+    for permissions, mode in (("all", "bypassPermissions"), ("edits", "acceptEdits")):
+        _, reader, _ = bridge(tmp_path, "mode?", permissions=permissions)
+        assert f"mode {mode}" in reader.result["text"]
+
+
+END = {"dir": "prompt_result", "data": {"stopReason": "end_turn"}}
+SPEAKS = {
+    "dir": "update",
+    "data": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "done"}},
+}
+
+
+def test_a_turn_that_ends_without_a_word_or_a_tool_is_no_result():
+    assert heard([END])[2].reason == "no_result"
+    assert heard([SPEAKS, END])[2].outcome == "succeeded"
+
+
+def test_a_turn_without_a_token_is_no_result_whatever_was_said():
+    silent = {
+        "dir": "prompt_result",
+        "data": {"stopReason": "end_turn", "usage": {"inputTokens": 0, "outputTokens": 0}},
+    }
+    assert heard([SPEAKS, silent])[2].reason == "no_result"
+
+
+def test_a_turn_whose_model_call_failed_is_a_failure_although_it_ended():
+    failed = {"dir": "prompt_result", "data": {"stopReason": "end_turn", "_meta": {"threadStatus": "systemError"}}}
+    outcome = heard([SPEAKS, failed])[2]
+    assert (outcome.outcome, outcome.reason) == ("failed", "agent_error")
+
+
+def test_missing_credentials_have_a_code_of_their_own():
+    error = {"dir": "prompt_error", "data": {"code": -32000, "msg": "Authentication required", "data": ""}}
+    assert heard([error], code=1)[2].reason == "auth"
+
+
+def test_tokens_and_dollars_are_counted_where_agents_put_them():
+    cost = {"dir": "update", "data": {"sessionUpdate": "usage_update", "cost": {"amount": 0.25, "currency": "USD"}}}
+    quota = {"quota": {"token_count": {"input_tokens": 333, "output_tokens": 66}}}
+    end = {"dir": "prompt_result", "data": {"stopReason": "end_turn", "_meta": quota}}
+    assert heard([SPEAKS, cost, end])[1].usage == {"inputTokens": 333, "outputTokens": 66, "costUsd": 0.25}
+    assert heard([SPEAKS, cost])[1].usage == {"costUsd": 0.25}  # a turn that is cut short has cost as much
+
+
+def test_dollars_of_a_resumed_session_count_from_where_the_last_attempt_stood():
+    cost = {"dir": "update", "data": {"sessionUpdate": "usage_update", "cost": {"amount": 0.75, "currency": "USD"}}}
+    _, reader, _ = heard([cost, SPEAKS, END], reported={"costUsd": 0.5})
+    assert reader.usage == {"costUsd": 0.25}
+    assert reader.reported == {"costUsd": 0.75}
+
+
+@pytest.mark.parametrize("agent", [AcpAgent(["gemini", "--acp"]), GeminiCli()])
+def test_the_names_of_projects_alone_are_no_session(tmp_path, agent):
+    chats = tmp_path / ".gemini/tmp/job/chats"
+    chats.mkdir(parents=True)
+    (tmp_path / ".gemini/projects.json").write_text("{}")
+    (chats.parent / ".project_root").write_text("/job")
+    assert agent.session_files(tmp_path, "0123456789") == []
+    (chats / "session-01234567.json").write_text("{}")
+    assert len(agent.session_files(tmp_path, "0123456789")) == 3

@@ -1,0 +1,187 @@
+"""Transcripts of the real programs: what their lines mean, and how each run ended.
+
+Recorded with claude-code 2.1.330, gemini-cli 0.61.0 and codex 0.169.0 against a stub of the models' services; the first
+line of each tells the command, its exit code and its signal.
+"""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from worker.agents import AGENTS
+from worker.agents.base import Run
+from worker.processes.process import Ended
+
+TRANSCRIPTS = Path(__file__).with_name("transcripts")
+NAMES = {"claude": "claude-code", "gemini": "gemini-cli", "codex": "codex"}
+
+
+def replay(name, **values):
+    """Return the events and the outcome of a transcript, and its reader."""
+    meta, *lines = [json.loads(line) for line in (TRANSCRIPTS / f"{name}.jsonl").read_text().splitlines()]
+    code = meta["_meta"]["rc"]
+    reader = AGENTS[NAMES[name.split("-")[0]]].reader(Run("hello", Path("/job"), Path("/home"), **values))
+    found = [event for line in lines for event in reader.feed(line)]
+    ended = Ended(exit_code=code) if code >= 0 else Ended(signal=-code)
+    return found, reader.outcome(ended), reader
+
+
+def kinds(found):
+    """Return the names of events, a run of equal ones once, without those that say nothing."""
+    names = [event["event"] for event in found if event["event"] != "other"]
+    return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
+
+
+TOOL = ["tool_start", "tool_end"]
+WORDS = ["text_delta", "text"]
+END = ["usage", "result"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("claude-text", ["session", "text", *END]),
+        ("claude-tool", ["session", *WORDS, *TOOL, *WORDS, *TOOL, *WORDS, *END]),
+        ("claude-tool-denied", ["session", "text", TOOL[0], "permission", TOOL[1], "text", *TOOL, "text", *END]),
+        ("claude-err401", ["session", "retry", "error", *END]),
+        ("claude-err429x2", ["session", "retry", "text", *END]),
+        ("claude-midfail", ["session", "text", *END]),
+        ("claude-sigterm-tool", ["session", "text", *TOOL]),
+        ("gemini-text", ["session", "text_delta", "text", *END]),
+        ("gemini-tool", ["session", *WORDS, *TOOL, *WORDS, *TOOL, *WORDS, *END]),
+        ("gemini-err401", ["session", *END]),
+        ("gemini-midfail", ["session", "text_delta", "text", "error", *END]),
+        ("gemini-sigterm-stream", ["session", "text_delta"]),
+        ("codex-text", ["session", "error", "text", *END]),
+        ("codex-tool", ["session", "error", "text", *TOOL, "text", *TOOL, "text", *END]),
+        ("codex-err401", ["session", "error", "retry", "error", "result"]),
+        ("codex-midfail", ["session", "error", "retry", "error", "result"]),
+        ("codex-sigterm-tool", ["session", "error", "text", "tool_start"]),
+    ],
+)  # fmt: skip
+def test_a_run_is_told_in_the_events_of_every_agent(name, expected):
+    assert kinds(replay(name)[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "reason", "code"),
+    [
+        ("claude-text", "succeeded", None, 0),
+        ("claude-tool", "succeeded", None, 0),
+        ("claude-tool-denied", "failed", "permission_denied", 0),
+        ("claude-err401", "failed", "auth", 1),
+        ("claude-err429x2", "succeeded", None, 0),
+        ("claude-midfail", "succeeded", None, 0),
+        ("claude-resume-after-kill", "succeeded", None, 0),
+        ("claude-sigterm-tool", "failed", "no_result", 143),
+        ("gemini-text", "succeeded", None, 0),
+        ("gemini-tool", "succeeded", None, 0),
+        ("gemini-err401", "failed", "auth", 145),
+        ("gemini-midfail", "failed", "agent_error", 0),
+        ("gemini-sigterm-stream", "failed", "no_result", 0),
+        ("codex-text", "succeeded", None, 0),
+        ("codex-tool", "succeeded", None, 0),
+        ("codex-err401", "failed", "auth", 1),
+        ("codex-midfail", "failed", "agent_error", 1),
+        ("codex-sigterm-tool", "failed", "no_result", 128 + signal.SIGTERM),
+    ],
+)
+def test_a_run_is_judged_by_its_last_word_and_its_exit_code(name, outcome, reason, code):
+    judged = replay(name)[1]
+    assert (judged.outcome, judged.reason, judged.exit_code) == (outcome, reason, code)
+    assert judged.message or outcome == "succeeded"
+
+
+@pytest.mark.parametrize("name", ["claude-text", "gemini-text", "codex-text"])
+def test_a_last_word_of_success_does_not_outweigh_an_exit_code(name):
+    reader = replay(name)[2]
+    judged = reader.outcome(Ended(exit_code=3))
+    assert (judged.outcome, judged.reason, judged.exit_code) == ("failed", "exit_nonzero", 3)
+    assert reader.outcome(Ended(signal=9)).reason == "exit_nonzero"
+    assert reader.outcome(Ended(error="not there")).reason == "start_failed"
+
+
+@pytest.mark.parametrize("name", ["claude-tool", "gemini-tool", "codex-tool"])
+def test_tools_are_told_by_what_they_do(name):
+    ended = [event for event in replay(name)[0] if event["event"] == "tool_end"]
+    assert all(event["ok"] for event in ended)
+    assert ended[-1]["title"] == "echo hello-from-tool"
+    assert (ended[-1]["kind"], ended[-1]["exitCode"], ended[-1]["output"].strip()) == ("bash", 0, "hello-from-tool")
+    if name != "codex-tool":  # its model had no tool but the shell
+        assert (ended[0]["kind"], ended[0]["title"], ended[0]["added"]) == ("edit", "stub-note.txt", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "usage"),
+    [
+        ("claude-tool", {"inputTokens": 333, "outputTokens": 66, "costUsd": 0.002652}),
+        ("gemini-tool", {"inputTokens": 333, "outputTokens": 66}),
+        ("codex-tool", {"inputTokens": 333, "outputTokens": 66}),
+    ],
+)
+def test_what_a_run_used_is_summed_up(name, usage):
+    found, _, reader = replay(name)
+    assert usage.items() <= reader.usage.items()
+    assert next(event for event in found if event["event"] == "usage") == {"event": "usage", **reader.usage}
+
+
+def test_a_resumed_run_is_charged_with_its_own_use_alone():
+    first = replay("claude-session1")[2]
+    second = replay("claude-session2-resume", session=first.session, reported=first.reported)[2]
+    assert second.session == first.session
+    assert second.usage["costUsd"] == pytest.approx(first.usage["costUsd"])
+    assert second.reported["costUsd"] == pytest.approx(2 * first.usage["costUsd"])
+    first = replay("codex-session1")[2]
+    second = replay("codex-session2-resume", session=first.session, reported=first.reported)[2]
+    assert second.session == first.session
+    assert (second.usage["inputTokens"], second.usage["outputTokens"]) == (111, 22)
+
+
+def test_a_sum_that_began_anew_stands_for_itself():
+    """After kill -9 claude-code does not know what the session had cost."""
+    reader = replay("claude-resume-after-kill", session="x", reported={"costUsd": 5.0})[2]
+    assert reader.usage["costUsd"] == pytest.approx(0.000884)
+
+
+def test_words_that_came_in_pieces_are_marked():
+    streamed = [event["streamed"] for event in replay("claude-tool")[0] if event["event"] == "text"]
+    assert streamed == [True, True, True]
+    assert [event["streamed"] for event in replay("claude-text")[0] if event["event"] == "text"] == [False]
+
+
+def test_a_refusal_is_forgiven_when_the_tool_was_allowed_afterwards():
+    reader = AGENTS["claude-code"].reader(Run("x", Path("/job"), Path("/home")))
+    reader.feed({"type": "system", "subtype": "permission_denied", "tool_name": "Bash", "tool_use_id": "1"})
+    use = {"type": "tool_use", "id": "2", "name": "Bash", "input": {"command": "make"}}
+    reader.feed({"type": "assistant", "message": {"content": [use]}})
+    done = {"type": "tool_result", "tool_use_id": "2", "content": "ok"}
+    reader.feed({"type": "user", "message": {"content": [done]}})
+    reader.feed(
+        {"type": "result", "subtype": "success", "permission_denials": [{"tool_name": "Bash", "tool_use_id": "1"}]}
+    )
+    assert reader.outcome(Ended(exit_code=0)).outcome == "succeeded"
+
+
+def test_what_gemini_retries_is_read_off_its_stderr():
+    reader = AGENTS["gemini-cli"].reader(Run("x", Path("/job"), Path("/home")))
+    (event,) = reader.overhear("Attempt 1 failed with status 429. Retrying with backoff... _ApiError: {}")
+    assert (event["event"], event["attempt"], event["status"]) == ("retry", 1, 429)
+    assert reader.overhear("    at async retryWithBackoff") == []
+    assert reader.outcome(Ended(exit_code=0)).reason == "rate_limited"
+
+
+def test_codex_is_executed_without_the_script_before_it(tmp_path, monkeypatch):
+    from worker.agents.codex import native
+
+    package = tmp_path / "node_modules/@openai/codex"
+    program = tmp_path / "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex"
+    for file in (package / "bin/codex.js", program):
+        file.parent.mkdir(parents=True)
+        file.touch(0o755)
+    link = tmp_path / "codex"
+    link.symlink_to(package / "bin/codex.js")
+    assert native(link)[0] == str(program)
+    program.unlink()
+    assert native(link)[0] == str(package / "bin/codex.js")

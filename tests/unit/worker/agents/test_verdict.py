@@ -1,0 +1,48 @@
+"""How a run of an AI agent is judged by what it said and did."""
+
+import pytest
+
+from worker.agents import events
+from worker.agents.verdict import Verdict
+from worker.processes.process import Ended
+
+
+def ended(found, *, code=0, **values):
+    verdict = Verdict(**values)
+    verdict.see(found)
+    verdict.end(True, "done")
+    return verdict.outcome(Ended(exit_code=code))
+
+
+TEXT = events.text("done", streamed=False)
+TOOL = events.tool_start("1", "Bash", "bash", "make")
+
+
+@pytest.mark.parametrize(
+    ("found", "needs_evidence", "outcome"),
+    [
+        ([], False, "succeeded"),  # the agent's own word of success, and nothing against it
+        ([], True, "failed"),
+        ([TEXT], True, "succeeded"),
+        ([TOOL], True, "succeeded"),
+        ([events.usage({"inputTokens": 5, "outputTokens": 0})], True, "succeeded"),
+        ([TEXT, events.usage({"inputTokens": 0, "outputTokens": 0})], False, "failed"),
+        ([TOOL, events.usage({"inputTokens": 0, "outputTokens": 0})], True, "succeeded"),
+        ([TEXT, events.usage({"costUsd": 0.1})], True, "succeeded"),
+    ],
+)
+def test_success_needs_a_sign_of_work(found, needs_evidence, outcome):
+    judged = ended(found, needs_evidence=needs_evidence)
+    assert judged.outcome == outcome
+    assert judged.reason == (None if outcome == "succeeded" else "no_result")
+
+
+def test_silence_after_a_refusal_for_limits_is_told_as_such():
+    verdict = Verdict()
+    assert verdict.stalled(60).reason == "timed_out"
+    verdict.fail("Too many requests", 429)
+    outcome = verdict.stalled(60)
+    assert outcome.reason == "rate_limited"
+    assert "60 seconds" in outcome.message
+    verdict.go_on()
+    assert verdict.stalled(60).reason == "timed_out"

@@ -1,0 +1,47 @@
+"""Output that waits: in order and within bounds."""
+
+import asyncio
+
+import orjson
+import pytest
+
+from worker.output.buffer import Outbox
+from worker.output.wire_events import is_text
+
+
+async def test_who_has_something_to_tell_waits_while_the_buffer_is_full():
+    outbox = Outbox(1000)
+    outbox.put({"type": "agent", "text": "x" * 2000})
+    waiting = asyncio.create_task(outbox.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await outbox.take(10, 10_000)
+    await asyncio.wait_for(waiting, 20)
+
+
+async def test_streams_keep_their_order_and_names():
+    outbox = Outbox(1 << 20)
+    outbox.write("stdout", b"a", True)
+    outbox.write("stdout", b"b", True)
+    outbox.write("stderr", b"c", True)
+    outbox.put({"type": "progress", "percent": 1})
+    outbox.write("stdout", b"d", True)
+    outbox.close()
+    events = [orjson.loads(event) for event in await outbox.take(10, 1000)]
+    assert [(event["type"], event.get("stream"), event.get("data")) for event in events] == [
+        ("output", "stdout", "ab"),
+        ("output", "stderr", "c"),
+        ("progress", None, None),
+        ("output", "stdout", "d"),
+    ]
+    assert outbox._size == 0
+
+
+@pytest.mark.parametrize("data", [b"a" * 100, "é".encode() * 50, bytes(range(256)), b""])
+async def test_what_is_longer_than_a_chunk_becomes_several(data):
+    outbox = Outbox(1 << 20, chunk_bytes=7)
+    outbox.write("stdout", data, is_text(data))
+    outbox.close()
+    chunks = await outbox.take_chunks()
+    assert b"".join(chunk.data for chunk in chunks) == data
+    assert all(len(chunk.data) <= 7 and chunk.text == is_text(chunk.data) for chunk in chunks)

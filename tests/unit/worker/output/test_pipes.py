@@ -1,0 +1,217 @@
+"""Pipes: the bytes an agent writes are the bytes that are sent, in the order in which they were written."""
+
+import asyncio
+import base64
+import os
+import random
+import sys
+
+import orjson
+import pytest
+
+from worker.output.buffer import Outbox
+from worker.output.pipes import OutputReader, _Stream, split_character
+from worker.processes.process import KeptProcess
+
+
+def sent(events):
+    """Return the bytes of some output events."""
+    return b"".join(
+        base64.b64decode(event["data"]) if event.get("encoding") else event["data"].encode() for event in events
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"plain", (b"plain", b"", True)),
+        (b"nul\0", (b"nul\0", b"", True)),
+        ("é".encode(), ("é".encode(), b"", True)),
+        ("aé".encode()[:-1], (b"a", b"\xc3", True)),
+        ("a😀".encode()[:-1], (b"a", b"\xf0\x9f\x98", True)),
+        (b"\xff\xfe", (b"\xff\xfe", b"", False)),
+        (b"\xc3(", (b"\xc3(", b"", False)),
+    ],
+)
+def test_a_chunk_is_split_before_an_incomplete_character(data, expected):
+    assert split_character(data) == expected
+
+
+@pytest.fixture
+async def pipe():
+    """A pipe whose read end goes into an outbox."""
+    read, write = os.pipe()
+    outbox = Outbox(1 << 20)
+    reader = OutputReader([(read, "stdout")], outbox)
+    reader.done.add_done_callback(lambda _: outbox.close())
+    yield write, outbox
+    reader.close()
+
+
+async def taken(outbox, count, size):
+    """Take events as objects."""
+    return [orjson.loads(event) for event in await outbox.take(count, size)]
+
+
+async def everything(outbox):
+    found = []
+    while events := await taken(outbox, 1000, 1 << 20):
+        found += events
+    return found
+
+
+async def test_a_character_split_over_two_writes_arrives_as_text(pipe):
+    write, outbox = pipe
+    os.write(write, "aé".encode()[:-1])
+    first = await taken(outbox, 10, 1000)
+    os.write(write, "é".encode()[1:])
+    os.close(write)
+    events = first + await everything(outbox)
+    assert sent(events) == "aé".encode()
+    assert not any(event.get("encoding") for event in events)
+
+
+async def test_half_a_character_is_let_go_after_a_while(pipe):
+    write, outbox = pipe
+    os.write(write, b"\xc3")
+    events = await asyncio.wait_for(taken(outbox, 10, 1000), 5)
+    os.close(write)
+    assert sent(events) == b"\xc3"
+    assert events[0]["encoding"] == "base64"
+
+
+async def test_many_short_lines_cost_few_events(pipe):
+    write, outbox = pipe
+    data = b"".join(b"%d\n" % number for number in range(10_000))
+    await asyncio.gather(asyncio.to_thread(write_and_close, write, data), asyncio.sleep(0))
+    events = await everything(outbox)
+    assert sent(events) == data
+    assert len(events) < 50
+
+
+def write_and_close(fd, data):
+    while data:
+        data = data[os.write(fd, data) :]
+    os.close(fd)
+
+
+async def test_a_full_buffer_stops_the_reading_until_it_is_half_empty():
+    read, write = os.pipe()
+    outbox = Outbox(200_000)
+    reader = OutputReader([(read, "stdout")], outbox)
+    reader.done.add_done_callback(lambda _: outbox.close())
+    writing = asyncio.create_task(asyncio.to_thread(write_and_close, write, b"x" * 2_000_000))
+    while not outbox.full:
+        await asyncio.sleep(0)
+    assert outbox._size < 400_000
+    done, _ = await asyncio.wait([writing], timeout=0.2)
+    assert not done
+    assert sent(await everything(outbox)) == b"x" * 2_000_000
+    await writing
+
+
+async def output_of(argv):
+    """Run a program under a keeper; return its output events."""
+    process = await KeptProcess.start(argv, env={"PATH": os.environ["PATH"]}, cwd="/")
+    outbox = Outbox(1 << 24)
+    reader = OutputReader([(process.stdout, "stdout"), (process.stderr, "stderr")], outbox)
+    reader.done.add_done_callback(lambda _: outbox.close())
+    os.close(process.events)
+    events = await asyncio.wait_for(everything(outbox), 120)
+    await process.ended()
+    process.close()
+    return events
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the order of writes")
+
+
+@linux
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_writes_to_two_streams_keep_their_order_at_full_speed(seed):
+    """10,000 short writes to stdout and stderr by chance come back in the order of their numbers, on their streams."""
+    choose = random.Random(seed)
+    targets = [choose.choice((1, 2)) for _ in range(10_000)]
+    code = f"import os\nfor n, fd in enumerate({targets!r}): os.write(fd, b'%d\\n' % n)"
+    events = await output_of([sys.executable, "-I", "-S", "-c", code])
+    assert [int(number) for number in sent(events).split()] == list(range(10_000))
+    for stream, fd in (("stdout", 1), ("stderr", 2)):
+        numbers = sent([event for event in events if event["stream"] == stream]).split()
+        assert [int(number) for number in numbers] == [n for n, target in enumerate(targets) if target == fd]
+
+
+@linux
+async def test_many_short_writes_leave_the_loop_its_turns(monkeypatch):
+    """One read of 5,000 writes is handed on over as many rounds of the loop as its turns allow, here one piece each."""
+    taken = 0
+    take = _Stream.take
+
+    def count(stream, data):
+        nonlocal taken
+        taken += 1
+        take(stream, data)
+
+    monkeypatch.setattr("worker.output.pipes._TURN_SECONDS", 0)
+    monkeypatch.setattr(_Stream, "take", count)
+    pipes = [os.pipe(), os.pipe()]
+    outbox = Outbox(1 << 24)
+    reader = OutputReader([(pipes[0][0], "stdout"), (pipes[1][0], "stderr")], outbox)
+    for number in range(5_000):
+        os.write(pipes[number % 2][1], b"%d\n" % number)
+    for _, write in pipes:
+        os.close(write)
+    most = 0
+    while not reader.done.done():
+        before = taken
+        await asyncio.sleep(0)
+        most = max(most, taken - before)
+    outbox.close()
+    assert most == 1
+    assert [int(number) for number in sent(await everything(outbox)).split()] == list(range(5_000))
+
+
+@linux
+async def test_programs_that_follow_each_other_keep_the_order():
+    script = "for i in 1 2 3 4 5 6 7 8; do /bin/echo o$i; /bin/echo e$i >&2; /bin/echo f$i >&2; done"
+    events = await output_of(["/bin/sh", "-c", script])
+    assert sent(events).decode().split() == [f"{name}{i}" for i in range(1, 9) for name in "oef"]
+
+
+@linux
+async def test_long_writes_to_two_streams_come_whole():
+    """Where there are no lines the order between the streams is not promised, but every byte of each is."""
+    code = "import os\nfor n in range(50): os.write(1, b'a' * 100_000); os.write(2, b'b' * 100_000)"
+    events = await output_of([sys.executable, "-I", "-S", "-c", code])
+    for stream, letter in (("stdout", b"a"), ("stderr", b"b")):
+        assert sent([event for event in events if event["stream"] == stream]) == letter * 5_000_000
+
+
+@linux
+async def test_a_stream_can_be_opened_anew():
+    events = await output_of(["/bin/sh", "-c", "echo a > /dev/stdout; echo b > /dev/stderr; echo c >> /dev/fd/1"])
+    by_stream = {name: sent([event for event in events if event["stream"] == name]) for name in ("stdout", "stderr")}
+    assert by_stream == {"stdout": b"a\nc\n", "stderr": b"b\n"}
+
+
+@linux
+async def test_the_end_of_one_stream_leaves_the_other():
+    events = await output_of(["/bin/sh", "-c", "echo a; exec 1>&-; echo b >&2; sleep 0.1; echo c >&2"])
+    assert [event["stream"] for event in events][:2] == ["stdout", "stderr"]
+    assert sent(events) == b"a\nb\nc\n"
+
+
+async def test_a_reader_that_breaks_says_so_and_closes_its_pipe():
+    read, write = os.pipe()
+    outbox = Outbox(1 << 20)
+
+    def heard(_):
+        raise RuntimeError("broken")
+
+    reader = OutputReader([(read, "stderr")], outbox, None, heard)
+    os.write(write, b"x")
+    with pytest.raises(RuntimeError, match="broken"):
+        await reader.done
+    reader.close()
+    with pytest.raises(BrokenPipeError):
+        os.write(write, b"y")
+    os.close(write)

@@ -1,0 +1,454 @@
+"""The keeper, as a real process: nothing of an attempt survives, however it ends."""
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.program import exists, processes_with, until
+from support.reachable import open_to_others
+
+from worker.processes.keeper import describe, processes
+from worker.processes.process import Ended, KeptProcess, is_scarcity
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
+ENV = {"PATH": os.environ["PATH"]}
+
+
+@pytest.fixture
+def marker():
+    """A word that only the processes of this test carry."""
+    return f"ado-keeper-{os.getpid()}-{id(object())}"
+
+
+async def start(script):
+    process = await KeptProcess.start(["/bin/sh", "-c", script], env=ENV, cwd="/")
+    for fd in (process.stdout, process.stderr, process.events):
+        os.close(fd)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [("exit 0", Ended(exit_code=0)), ("exit 9", Ended(exit_code=9)), ("kill -TERM $$", Ended(signal=15))],
+)
+async def test_the_end_of_the_main_process_is_reported(script, expected):
+    process = await start(script)
+    assert await process.ended() == expected
+    process.close()
+
+
+async def test_a_command_that_does_not_exist_is_told(tmp_path):
+    process = await KeptProcess.start(["/no/such/program"], env=ENV, cwd="/")
+    ended = await process.ended()
+    assert "No such file" in ended.error
+    process.close()
+    for fd in (process.stdout, process.stderr, process.events):
+        os.close(fd)
+
+
+async def test_what_the_agent_leaves_behind_is_killed_with_its_end(marker):
+    """A child in a session of its own and a double fork die when the main process ends."""
+    script = f"setsid sh -c ': {marker}; sleep 60' & (sh -c ': {marker}; sleep 60' &) ; sleep 0.2; exit 4"
+    process = await start(script)
+    assert await process.ended() == Ended(exit_code=4)
+    process.close()
+    assert not processes_with(marker)
+
+
+async def test_terminate_reaches_the_whole_tree_and_kill_those_that_ignore_it(marker):
+    process = await start(
+        f"trap '' TERM; setsid sh -c 'trap \"\" TERM; : {marker}; while :; do sleep 0.1; done' & wait; wait"
+    )
+    # keeper, shell and child: by then the shell ignores the signal, and its child does so from its first moment
+    await asyncio.to_thread(until, lambda: len(processes_with(marker)) >= 3)
+    process.terminate()
+    ending = asyncio.create_task(process.ended())
+    done, _ = await asyncio.wait([ending], timeout=0.3)
+    assert not done
+    process.kill()
+    assert await ending == Ended(signal=signal.SIGKILL)
+    process.close()
+    assert not processes_with(marker)
+
+
+async def output_of(script, **more):
+    """Run a script to its end; return what it wrote to stdout, and what it wrote as events."""
+    process = await KeptProcess.start(["/bin/sh", "-c", script], env=ENV, cwd="/", **more)
+    os.close(process.stderr)
+    with os.fdopen(process.stdout, "rb") as stdout, os.fdopen(process.events, "rb") as events:
+        texts = await asyncio.gather(asyncio.to_thread(stdout.read), asyncio.to_thread(events.read))
+    await process.ended()
+    process.close()
+    return texts
+
+
+async def test_the_agent_gets_one_descriptor_of_one_digit_and_a_path():
+    """dash takes only descriptors of one digit in a redirection; nothing of the keeper's is there besides."""
+    script = 'echo a >&$ADO_EVENTS_FD; echo b >> "$ADO_EVENTS"; exec sh -c "ls /proc/self/fd"'
+    descriptors, events = await output_of(script)
+    assert events == b"a\nb\n"
+    assert descriptors.split() == [b"0", b"1", b"2", b"3", b"8"]  # 3 is the directory that ls reads
+
+
+async def test_the_agent_inherits_no_other_descriptor_of_its_worker():
+    """Also not one that the worker itself has inherited: its lifeline, or the pipe that its token came through."""
+    script = f"""
+import asyncio, os, sys
+sys.path[:0] = {sys.path!r}
+from worker.processes.process import KeptProcess
+async def main():
+    inherited = os.pipe()
+    for fd in inherited:
+        os.set_inheritable(fd, True)
+    process = await KeptProcess.start(["/bin/ls", "/proc/self/fd"], env=dict(os.environ), cwd="/")
+    await process.ended()
+    print(os.read(process.stdout, 65536).decode())
+import uvloop
+uvloop.run(main())
+"""
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["0", "1", "2", "3", "8"]  # 3 is the directory that ls reads
+
+
+async def test_the_agent_cannot_reach_the_keepers_channel():
+    """A process of the same user can open what it finds under /proc/PID/fd, but no socket."""
+    script = """for f in /proc/$PPID/fd/*; do
+        case $(readlink $f) in socket:*) (echo '{"exit": 0}' > $f) 2>/dev/null; esac
+    done; exit 5"""
+    process = await KeptProcess.start(["/bin/sh", "-c", script], env=ENV, cwd="/")
+    os.close(process.events)
+    ended = await process.ended()
+    process.close()
+    os.close(process.stdout)
+    os.close(process.stderr)
+    assert ended == Ended(exit_code=5)
+
+
+async def test_a_job_is_ended_before_its_worker_when_memory_runs_out():
+    score = await asyncio.to_thread(lambda: int(Path("/proc/self/oom_score_adj").read_text()))
+    said, _ = await output_of("cat /proc/self/oom_score_adj /proc/$PPID/oom_score_adj")
+    assert [int(word) for word in said.split()] == [min(1000, score + 500), score]
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "TSTP", "RTMIN"])
+async def test_the_keeper_does_not_heed_its_agents_signals(name):
+    process = await start(f"kill -{name} $PPID; sleep 0.1; exit 6")
+    assert await process.ended() == Ended(exit_code=6)
+    process.close()
+
+
+async def test_a_stopped_keeper_goes_on(marker):
+    """An agent stops its keeper, and the end of the attempt is told all the same, with nothing left."""
+    process = await start(f"(setsid sh -c ': {marker}; sleep 60' &); sleep 0.2; kill -STOP $PPID; exit 3")
+    assert await asyncio.wait_for(process.ended(), 10) == Ended(exit_code=3)
+    process.close()
+    assert not processes_with(marker)
+
+
+ZOMBIE_LEADER = """
+import ctypes, os, threading, time
+if os.fork() == 0:
+    os.setsid()
+    for fd in (0, 1, 2): os.close(fd)
+    threading.Thread(target=lambda: time.sleep(60)).start()
+    time.sleep(0.1)
+    ctypes.CDLL(None)["pthread_exit"](None)
+time.sleep(0.5)
+os._exit(2)
+"""
+
+
+async def test_a_process_whose_first_thread_has_ended_is_killed(marker):
+    process = await KeptProcess.start([sys.executable, "-c", ZOMBIE_LEADER, marker], env=ENV, cwd="/")
+    for fd in (process.stdout, process.stderr, process.events):
+        os.close(fd)
+    ended = await process.ended()
+    process.close()
+    assert ended == Ended(exit_code=2)
+    groups = {pid for pid, (_, _, session) in processes().items() if session == process._process.pid}
+    assert not groups
+
+
+FORK_CHAIN = """
+#include <unistd.h>
+#include <stdio.h>
+#include <time.h>
+int main(int c, char **v) {
+  if (fork()) { usleep(300000); return 7; }
+  setsid();
+  for (int i = 0; i < 3; i++) close(i);
+  time_t end = time(0) + 20;
+  while (time(0) < end) if (fork()) _exit(0);
+}
+"""
+
+
+async def test_a_chain_of_forks_is_caught(tmp_path):
+    """A process that forks and exits all the time is never where a look at the processes has seen it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    (tmp_path / "chain.c").write_text(FORK_CHAIN)
+    subprocess.run([compiler, "-o", tmp_path / "chain", tmp_path / "chain.c"], check=True)  # noqa: ASYNC221
+    process = await KeptProcess.start([str(tmp_path / "chain")], env=ENV, cwd="/")
+    for fd in (process.stdout, process.stderr, process.events):
+        os.close(fd)
+    assert await asyncio.wait_for(process.ended(), 8) == Ended(exit_code=7)
+    process.close()
+    assert not processes_with(str(tmp_path / "chain"))
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="takes root to make a setuid program")
+@pytest.mark.parametrize("how", ["", "exec "])
+async def test_a_process_of_another_user_is_named_and_does_not_block(tmp_path, how):
+    """What the keeper may not kill ends neither the attempt's end nor the machine's peace."""
+    open_to_others(tmp_path)
+    program = tmp_path / "other"
+    shutil.copy(shutil.which("setpriv"), program)
+    program.chmod(0o4755)
+    seconds_asleep = f"57.{os.getpid()}"  # of this test alone: another one may run beside it
+    other = f"{program} --reuid 0 --regid 0 --clear-groups sleep {seconds_asleep}"
+    script = f"{how}{other}" if how else f"setsid {other} & sleep 0.5; exit 4"
+    with as_nobody("", ["/bin/sh", "-c", script]) as (process, channel):
+        await asyncio.sleep(0.7)
+        channel.send(b"K")
+        began = time.monotonic()
+        report = json.loads(await asyncio.to_thread(channel.recv, 4096))
+        seconds = time.monotonic() - began
+        _, _, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
+        process.returncode = 0
+    survivors = [pid for pid in processes_with(f"sleep\x00{seconds_asleep}") if describe(pid).startswith("sleep ")]
+    for pid in survivors:
+        os.kill(pid, signal.SIGKILL)
+    assert report["survivors"] == [f"sleep (pid {pid}, user 0)" for pid in survivors]
+    assert len(survivors) == 1
+    assert seconds < 14
+    assert usage.ru_utime + usage.ru_stime < 1
+
+
+NOBODY = """
+import os, resource, sys
+sys.path[:0] = {path!r}
+import worker.processes.keeper
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+{first}
+worker.processes.keeper.main(sys.argv[1:])
+"""
+
+
+@contextlib.contextmanager
+def as_nobody(first, argv):
+    """Run a keeper as a user without rights, after a line of Python; give its process and the worker's channel."""
+    channel, peer = socket.socketpair()
+    with channel, Path(os.devnull).open("wb") as null:
+        command = [sys.executable, "-c", NOBODY.format(path=sys.path, first=first)]
+        command += [str(peer.fileno()), str(null.fileno()), "-1", "--", *argv]
+        fds = [peer.fileno(), null.fileno()]
+        with peer:
+            process = subprocess.Popen(command, pass_fds=fds, stdout=null, stderr=null)
+        with process:
+            yield process, channel
+
+
+def test_a_keeper_that_cannot_fork_says_that_the_machine_is_short():
+    with as_nobody("resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))", ["/bin/true"]) as (_, channel):
+        report = json.loads(channel.recv(4096))
+    assert is_scarcity(report["errno"])
+
+
+def descriptors():
+    return sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.parametrize("limit", range(10, 24, 2))
+async def test_no_descriptor_is_left_when_a_start_fails(limit):
+    """Wherever the descriptors run out, the start fails with an OSError and keeps none."""
+    before = descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    holders = [os.open("/", os.O_RDONLY) for _ in range(before[-1] - len(before) + 1)]  # no hole below the limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[-1] + 1 + limit, hard))
+    failure = None
+    try:
+        process = await KeptProcess.start(["/bin/true"], env=ENV, cwd="/")
+    except OSError as error:
+        failure = error
+    else:
+        for fd in (process.stdout, process.stderr, process.events):
+            os.close(fd)
+        await process.ended()
+        process.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in holders:
+            os.close(fd)
+    assert descriptors() == before
+    assert failure is None or is_scarcity(failure.errno)
+
+
+async def test_an_environment_that_is_too_large_is_said_so():
+    """It is the job's fault, not the machine's, so it fails once and is not tried elsewhere."""
+    with pytest.raises(OSError, match="too large") as raised:
+        await KeptProcess.start(["/bin/true"], env={**ENV, "LONG": "x" * 200_000}, cwd="/")
+    assert not is_scarcity(raised.value.errno)
+
+
+WORKER = """
+import asyncio, os, sys
+sys.path[:0] = {path!r}
+from worker.processes.process import KeptProcess
+async def main():
+    process = await KeptProcess.start(["/bin/sh", "-c", {script!r}], env=dict(PATH=os.environ["PATH"]), cwd="/")
+    print("started", flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+def test_a_killed_worker_leaves_no_process(marker):
+    """kill -9 of the worker ends the tree, a child in its own session included."""
+    script = f"setsid sh -c ': {marker}; sleep 60' & sh -c ': {marker}; sleep 60'"
+    code = WORKER.format(path=sys.path, script=script)
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert worker.stdout.readline() == b"started\n"
+        until(lambda: len(processes_with(f": {marker}; sleep")) >= 2)
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
+    until(lambda: not processes_with(marker), "the tree to be gone")
+
+
+def is_stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_worker_that_is_killed_while_a_keeper_is_stopped_leaves_no_process(marker):
+    """The keeper sees the worker's end although its agent has stopped it."""
+    script = f"setsid sh -c ': {marker}; sleep 60' & kill -STOP $PPID; sh -c ': {marker}; sleep 60'"
+    code = WORKER.format(path=sys.path, script=script).replace("asyncio.sleep(60)", "asyncio.Event().wait()")
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert worker.stdout.readline() == b"started\n"
+        until(lambda: any(is_stopped(pid) for pid in processes_with(marker)), "the keeper to be stopped")
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
+    until(lambda: not processes_with(marker), "the tree to be gone")
+
+
+async def test_a_killed_keeper_takes_its_agent_along(marker):
+    process = await start(f"sh -c ': {marker}; sleep 60'; :")
+    await asyncio.to_thread(until, lambda: processes_with(f": {marker}; sleep"))
+    keeper = process._process.pid
+    os.kill(keeper, signal.SIGKILL)
+    assert await process.ended() == Ended(signal=signal.SIGKILL)
+    process.close()
+    assert not exists(keeper)
+    for pid in processes_with(marker):  # this test's process is no subreaper, as a worker is
+        os.kill(pid, signal.SIGKILL)
+
+
+SUBREAPING_WORKER = """
+import asyncio, os, sys
+sys.path[:0] = {path!r}
+from worker.processes.keeper import become_subreaper, children
+from worker.processes.process import KeptProcess
+
+async def main():
+    become_subreaper()
+    process = await KeptProcess.start({argv!r}, env=dict(os.environ), cwd="/")
+    for fd in (process.stdout, process.stderr, process.events):
+        os.close(fd)
+    if await asyncio.to_thread(sys.stdin.readline) == "kill\\n":
+        process.kill()
+    ended = await process.ended()
+    process.close()
+    print("ended", ended.exit_code, ended.signal, ended.survivors, children())
+
+asyncio.run(main())
+"""
+SUBREAPER = """import ctypes, os, subprocess, sys, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+subprocess.Popen(["setsid", "sh", "-c", "(sleep 60; : $0) &", "orphan-" + sys.argv[1]])
+time.sleep(60)"""
+SIBLING = """import ctypes, os, sys, time
+CLONE_PARENT = 0x8000
+pid = ctypes.CDLL(None).syscall({"x86_64": 56, "aarch64": 220}[os.uname().machine], CLONE_PARENT | 17, 0, 0, 0, 0)
+os.setsid() if pid == 0 else None
+time.sleep(60)"""
+LOOSE = "setsid sh -c ': in-namespace-{marker}; sleep 60' & exec sh -c ': namespace-{marker}; sleep 60'"
+WAYS_OUT = """
+setsid sh -c ': session-{marker}; sleep 60' &
+(setsid sh -c '(sleep 60; : double-fork-{marker}) &' &)
+{python} -c '{subreaper}' {marker} &
+{python} -c '{sibling}' sibling-{marker} &
+cat >{loose_file} <<'END'
+{loose}
+END
+(unshare -pf sh {loose_file} || unshare -Urpf sh {loose_file} || sh {loose_file}) &
+until [ -e {go} ]; do sleep 0.05; done
+"""
+NAMES = ["session", "double-fork", "orphan", "sibling", "namespace", "in-namespace"]
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("exit 3", "ended 3 None () []"),
+        ("kill -KILL $PPID; sleep 60", "ended None 9 () []"),
+        ("setsid sh -c ': stopping-{marker}; while kill -STOP $1; do :; done' - $PPID & wait", "ended None 9 () []"),
+    ],
+    ids=["the job ends", "the job kills its keeper", "the job stops its keeper for ever"],
+)
+def test_no_way_out_of_a_job_leaves_a_process(tmp_path, marker, end, said):
+    """Whatever a job starts, and whatever it does to its keeper, nothing of it is left when its end is told."""
+    go, script = tmp_path / "go", tmp_path / "script"
+    parts = {"subreaper": SUBREAPER, "sibling": SIBLING, "loose": LOOSE.format(marker=marker), "go": go}
+    ways = WAYS_OUT.format(marker=marker, python=sys.executable, loose_file=tmp_path / "loose", **parts)
+    script.write_text(ways + end.format(marker=marker))
+    code = SUBREAPING_WORKER.format(path=sys.path, argv=["/bin/sh", str(script)])
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as worker:
+        for name in NAMES:
+            until(lambda name=name: processes_with(f"{name}-{marker}"), f"{name} to run")
+        go.touch()
+        if "STOP" in end:
+            until(lambda: processes_with(f"stopping-{marker}"), "the keeper to be stopped")
+        assert worker.communicate("kill\n" if "STOP" in end else "\n", timeout=60)[0].strip() == said
+    assert not processes_with(marker)
+
+
+def test_a_chain_of_forks_is_caught_where_the_keeper_was_killed(tmp_path):
+    """Each process of the chain lives for a moment, in a session of its own, and is no child of a keeper any more."""
+    source = FORK_CHAIN.replace("return 7", "kill(getppid(), 9); usleep(60000000)").replace(
+        "if (fork()) _exit(0)", "if (fork()) _exit(0); else setsid()"
+    )
+    (tmp_path / "chain.c").write_text(f"#include <signal.h>\n#include <stdlib.h>\n{source}")
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    subprocess.run([compiler, "-o", tmp_path / "chain", tmp_path / "chain.c"], check=True)
+    code = SUBREAPING_WORKER.format(path=sys.path, argv=[str(tmp_path / "chain")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="\n", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.strip() == "ended None 9 () []", done.stderr
+    assert not processes_with(str(tmp_path / "chain"))

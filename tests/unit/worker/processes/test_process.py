@@ -1,0 +1,150 @@
+"""What a keeper reports is believed only as far as it can be read."""
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.processes import process
+from worker.processes.process import Ended, KeeperBroken, KeptProcess, parse_report
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
+REPORTS = st.dictionaries(st.sampled_from(["exit", "signal", "error", "errno", "survivors", "x"]), VALUES)
+
+JUNK = [
+    b"junk",
+    b"\xff\xfe\x00",
+    b"{",
+    b"[]",
+    b"{}",
+    b"null",
+    b"1",
+    b'{"exit": "0"}',
+    b'{"exit": 256}',
+    b'{"exit": -1}',
+    b'{"exit": ' + b"9" * 5000 + b"}",
+    b'{"signal": 0}',
+    b'{"signal": 1e3}',
+    b'{"exit": 0}{"exit": 0}',
+    b'{"exit": 0, "survivors": "x"}',
+    b"[" * 60_000,
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "ended"),
+    [
+        (b'{"exit": 0}\n', Ended(exit_code=0)),
+        (b'{"signal": 15}', Ended(signal=15)),
+        (b'{"error": "x: no such file", "errno": 2}', Ended(error="x: no such file")),
+        (b'{"error": "x", "errno": 12}', Ended(error="x", scarce=True)),
+        (b'{"exit": 0, "survivors": ["7 (b\\udce9)"]}', Ended(exit_code=0, survivors=("7 (b\udce9)",))),
+    ],
+)
+def test_a_report_says_how_the_agent_ended(data, ended):
+    assert parse_report(data) == ended
+
+
+@pytest.mark.parametrize("data", JUNK)
+def test_junk_is_no_report(data):
+    assert parse_report(data) is None
+
+
+@given(st.binary() | REPORTS.map(str).map(str.encode) | st.text().map(str.encode))
+def test_any_bytes_are_read_without_an_error(data):
+    assert parse_report(data) is None or isinstance(parse_report(data), Ended)
+
+
+@given(REPORTS)
+def test_a_report_of_any_values_says_one_end_or_nothing(report):
+    try:
+        data = orjson.dumps(report)
+    except TypeError:
+        return
+    ended = parse_report(data)
+    assert ended is None or ended.exit_code is None or 0 <= ended.exit_code <= 255
+
+
+@pytest.mark.parametrize("data", JUNK, ids=range(len(JUNK)))
+async def test_a_keeper_that_writes_junk_is_told_apart_from_one_that_was_killed(monkeypatch, tmp_path, data):
+    monkeypatch.setattr(process, "_KEEPER", broken_keeper(tmp_path, data))
+    kept = await KeptProcess.start(["true"], env={}, cwd="/")
+    with pytest.raises(KeeperBroken, match="cannot be read"):
+        await kept.ended()
+    kept.close()
+    for fd in (kept.stdout, kept.stderr, kept.events):
+        os.close(fd)
+
+
+STOPPED_KEEPER = "import os, signal\nwhile True: os.kill(os.getpid(), signal.SIGSTOP)\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells that a process is stopped")
+async def test_a_keeper_that_is_stopped_again_and_again_is_killed(monkeypatch, tmp_path):
+    (tmp_path / "keeper.py").write_text(STOPPED_KEEPER)
+    monkeypatch.setattr(process, "_KEEPER", str(tmp_path / "keeper.py"))
+    monkeypatch.setattr(process, "_KEEPER_SECONDS", 600.0)  # the patience with one that runs
+    kept = await KeptProcess.start(["true"], env={}, cwd="/")
+    kept.kill()
+    assert await asyncio.wait_for(kept.ended(), 60) == Ended(signal=9)
+    kept.close()
+    for fd in (kept.stdout, kept.stderr, kept.events):
+        os.close(fd)
+
+
+def broken_keeper(directory, data):
+    """Write a program that reports ``data`` in a keeper's place."""
+    script = directory / "keeper.py"
+    script.write_text(f"import os, sys\nos.write(int(sys.argv[1]), {data!r})\n")
+    return str(script)
+
+
+EVERY_SCARCITY = """
+import asyncio, contextlib, os, resource, sys
+import uvloop
+from worker.repository.git import git
+from worker.processes.process import KeptProcess, is_scarcity
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+async def start():
+    kept = await KeptProcess.start(["true"], env={}, cwd="/")
+    await kept.ended()
+    kept.close()
+    for fd in (kept.stdout, kept.stderr, kept.events):
+        os.close(fd)
+
+async def main():
+    highest = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for do in (start, lambda: git("version", git_dir="/")):
+        await do()
+        before, refused = descriptors(), 0
+        for free in range(45):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before - 1 + free, highest))
+            try:
+                await do()
+            except OSError as error:
+                assert is_scarcity(error.errno), error
+                refused += 1
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
+            async with asyncio.timeout(20):
+                while descriptors() != before:
+                    await asyncio.sleep(0.01)
+        assert 10 < refused < 40, refused
+
+uvloop.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc lists descriptors")
+def test_a_start_that_fails_for_want_of_descriptors_keeps_none():
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_SCARCITY], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,15 @@
+"""A worker keeps to what its server takes."""
+
+from worker.server_limits import Limits
+
+
+def test_a_server_that_takes_less_is_sent_less():
+    assert Limits.of({"eventBytes": 1000, "batchEvents": 10}) == Limits(1000, 10)
+
+
+def test_a_server_that_takes_more_is_sent_no_more():
+    assert Limits.of({"eventBytes": 1 << 30, "batchEvents": 1 << 30}) == Limits()
+
+
+def test_a_server_of_an_older_release_does_not_say():
+    assert Limits.of({}) == Limits()

@@ -1,0 +1,126 @@
+"""What an agent writes, as events: held in a bounded buffer, taken in order.
+
+A chunk that is wholly valid UTF-8 is text, any other is base64. Chunks of one stream that still wait are put together,
+so a flood of short lines costs few events. When the buffer is full the pipes are not read any more and the agent's
+writes block: nothing is dropped and nothing grows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from worker.output.wire_events import Chunk, Encoded, encode, is_text
+from worker.server_limits import CHUNK_BYTES
+
+_EVENT_COST = 64
+
+
+class Outbox:
+    """The bounded buffer of one attempt. Full at ``limit`` bytes, open again at half of it."""
+
+    def __init__(self, limit: int, chunk_bytes: int = CHUNK_BYTES) -> None:
+        self._limit = limit
+        self._chunk_bytes = chunk_bytes
+        self._pending: deque[Chunk | Encoded] = deque()
+        self._size = 0
+        self._filled = asyncio.Event()
+        self._closed = False
+        self._resume: list[Callable[[], object]] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether reading must stop."""
+        return self._size >= self._limit
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything was taken."""
+        return not self._pending
+
+    async def room(self) -> None:
+        """Wait until there is room."""
+        while self.full:
+            opened = asyncio.Event()
+            self.when_open(opened.set)
+            await opened.wait()
+
+    def when_open(self, resume: Callable[[], object]) -> None:
+        """Call ``resume`` once there is room again."""
+        self._resume.append(resume)
+
+    def write(self, stream: str, data: bytes, text: bool) -> None:
+        """Add output, to the last chunk where that is alike; what is longer than a chunk becomes several."""
+        for start in range(0, len(data), self._chunk_bytes):
+            piece = data[start : start + self._chunk_bytes]
+            self._write(stream, piece, text if len(piece) == len(data) else is_text(piece))
+
+    def _write(self, stream: str, data: bytes, text: bool) -> None:
+        last = self._pending[-1] if self._pending else None
+        if (
+            isinstance(last, Chunk)
+            and last.stream == stream
+            and last.text == text
+            and len(last.data) + len(data) <= self._chunk_bytes
+        ):
+            last.data += data
+            self._size += len(data)
+        else:
+            self._put(Chunk(stream, datetime.now(UTC), bytearray(data), text))
+
+    def put(self, event: dict[str, Any], size: int = 0) -> None:
+        """Add an event that is not output; one that no server would take becomes a ``dropped`` event of ``size``."""
+        self.add(encode({"at": datetime.now(UTC).isoformat(), **event}, size))
+
+    def add(self, event: Encoded) -> None:
+        """Add an event that is encoded already."""
+        self._put(event)
+
+    def _put(self, item: Chunk | Encoded) -> None:
+        self._pending.append(item)
+        self._size += item.size + _EVENT_COST
+        self._filled.set()
+
+    async def take_chunks(self) -> list[Chunk]:
+        """Wait for output and take all there is; an empty list when closed and empty."""
+        while not self._pending and not self._closed:
+            self._filled.clear()
+            await self._filled.wait()
+        chunks = [item for item in self._pending if isinstance(item, Chunk)]
+        self._pending.clear()
+        self._size = 0
+        self._open()
+        return chunks
+
+    def _open(self) -> None:
+        resume, self._resume = self._resume, []
+        for call in resume:
+            call()
+
+    def close(self) -> None:
+        """Say that nothing more will come."""
+        self._closed = True
+        self._filled.set()
+
+    async def take(self, events: int, size: int) -> list[bytes]:
+        """Wait for events and take up to so many, as JSON of ``size`` bytes at most; an empty list when all is over.
+
+        The first one is taken whatever its size, so that none stays for ever.
+        """
+        while not self._pending and not self._closed:
+            self._filled.clear()
+            await self._filled.wait()
+        taken: list[bytes] = []
+        while self._pending and len(taken) < events:
+            wire = self._pending[0].wire()
+            size -= len(wire)
+            if taken and size < 0:
+                break
+            self._size -= self._pending.popleft().size + _EVENT_COST
+            taken.append(wire)
+        if self._size <= self._limit // 2:
+            self._open()
+        return taken

@@ -1,0 +1,219 @@
+"""Reading what an agent writes to its pipes, in the order in which it wrote.
+
+``worker.output.write_order`` tells the order of writes to several pipes: exactly for programs that write line by line,
+as shells do. Writes that are made at the same moment by different processes have no order. Elsewhere than on Linux the
+order is the one in which the pipes are read.
+
+A character that a read has cut in two is held back until the rest comes, for 50 ms at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from worker.output.buffer import Outbox
+from worker.output.masking import Masker, Secrets
+from worker.output.wire_events import is_text
+from worker.output.write_order import Arranged, WriteOrder, arrange, is_clear
+
+_READ_BYTES = 64 * 1024  # no less than a pipe holds: a read takes all that was heard of before it
+_HOLD_SECONDS = 0.05
+_SIGNAL_SECONDS = 0.0002
+_TURN_SECONDS = 0.005  # then other work gets its turn; cores that are shared make it two or three times as long
+
+
+def split_character(data: bytes) -> tuple[bytes, bytes, bool]:
+    """Return what can be sent, an incomplete character at the end, and whether the former is valid UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data" and len(data) - error.start < 4:
+            return data[: error.start], data[error.start :], True
+        return data, b"", False
+    return data, b"", True
+
+
+class _Stream:
+    """One pipe and what of it is held back."""
+
+    def __init__(
+        self, fd: int, name: str, outbox: Outbox, secrets: Secrets | None, heard: Callable[[bytes], object]
+    ) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._name = name
+        self._outbox = outbox
+        self._masker = Masker(secrets) if secrets else None
+        self._heard = heard
+        self._held = b""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def read(self) -> bytes | None:
+        """Read once; return what came, nothing at the end of file and None when nothing is there."""
+        try:
+            return os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return None
+
+    def take(self, data: bytes) -> None:
+        """Put what was read into the outbox."""
+        self._stop_timer()
+        clear = self._masker.feed(data) if self._masker else data
+        self._heard(clear)
+        ready, self._held, text = split_character(self._held + clear)
+        if ready:
+            self._outbox.write(self._name, ready, text)
+        patience = _HOLD_SECONDS if self._held else self._masker.patience if self._masker else None
+        if patience is not None:
+            self._timer = asyncio.get_running_loop().call_later(patience, self._let_go)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _let_go(self) -> None:
+        self._timer = None
+        rest, self._held = self._held + (self._masker.let_go() if self._masker else b""), b""
+        if rest:
+            self._outbox.write(self._name, rest, text=is_text(rest))
+
+    def close(self) -> None:
+        """Send what is held back and close the pipe."""
+        self._stop_timer()
+        self._let_go()
+        os.close(self._fd)
+
+
+class OutputReader:
+    """Reads pipes into the outbox until their end of file, masked where ``secrets`` are given."""
+
+    def __init__(
+        self,
+        pipes: Sequence[tuple[int, str]],
+        outbox: Outbox,
+        secrets: Secrets | None = None,
+        heard: Callable[[bytes], object] = lambda _: None,
+    ) -> None:
+        self._outbox = outbox
+        self._streams = {fd: _Stream(fd, name, outbox, secrets, heard) for fd, name in pipes}
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self._closed = False
+        self._next_turn: asyncio.Handle | None = None
+        self._order = WriteOrder.shared() if len(self._streams) > 1 else None
+        self._written: list[int] = []
+        self._waiting = Arranged()
+        """What was read and must not overtake what is still to be read."""
+        self._pieces: deque[tuple[int, bytes]] = deque()
+        """What was read and is in order; an empty piece is the end of its pipe."""
+        if self._order is not None:
+            self._written = self._order.watch(list(self._streams))
+        self._resume()
+
+    def _readable(self) -> None:
+        if self._next_turn is None:  # else a turn comes anyway, and several pipes would make one round of the loop long
+            self._take_turn()
+
+    def _schedule(self) -> None:
+        if self._next_turn is None:
+            self._next_turn = self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Read what has come, for a while. What goes wrong ends ``done``."""
+        self._next_turn = None
+        if self._closed:
+            return
+        try:
+            self._read_all()
+        except Exception as error:  # noqa: BLE001 - nobody would hear of it in a callback of the event loop
+            self._pause()
+            if not self.done.done():
+                self.done.set_exception(error)
+                self.done.exception()  # whoever waits for it hears of it; where nobody does, another failure came first
+
+    def _read_all(self) -> None:
+        deadline = time.monotonic() + _TURN_SECONDS
+        while self._streams and not self._outbox.full and (self._take_piece() or self._read_once()):
+            if time.monotonic() >= deadline:
+                break
+        if not self._streams:
+            self.close()
+        elif self._outbox.full:
+            self._pause()
+            self._outbox.when_open(self._resume)
+        elif self._pieces or self._waiting.data:  # no pipe need become readable for what waits
+            self._schedule()
+
+    def _take_piece(self) -> bool:
+        """Put the next piece into the outbox; return whether there was one.
+
+        One read can hold ten thousand short writes, so the loop gets its turn between pieces, not between reads.
+        """
+        if not self._pieces:
+            return False
+        fd, piece = self._pieces.popleft()
+        if piece:
+            self._streams[fd].take(piece)
+        else:
+            self._end(fd)
+        return True
+
+    def _read_once(self) -> bool:
+        """Read each pipe once and put what came in order; return whether there was anything."""
+        early = [*self._waiting.writes, *self._writes()]
+        read = {fd: stream.read() for fd, stream in self._streams.items()}
+        data = {fd: self._waiting.data.get(fd, b"") + (came or b"") for fd, came in read.items()}
+        late = self._writes()
+        if not is_clear(early, late, data):
+            # a writer wakes this process a moment before it signals its write; that moment is waited for
+            # (a relative wait: time.sleep computes its end, and a clock that jumps meanwhile makes it hours)
+            select.select([], [], [], _SIGNAL_SECONDS)
+            late += self._writes()
+        self._waiting = arrange(early, late, data)
+        self._pieces += self._waiting.pieces
+        self._pieces += [(fd, b"") for fd, came in read.items() if came == b""]
+        return bool(self._pieces or self._waiting.data)
+
+    def _writes(self) -> list[int]:
+        """Return the writes that were heard of since the last time."""
+        if self._order is not None:
+            self._order.drain()
+        heard = self._written[:]
+        self._written.clear()
+        return heard
+
+    def _end(self, fd: int) -> None:
+        self._loop.remove_reader(fd)
+        if waiting := self._waiting.data.pop(fd, b""):
+            self._streams[fd].take(waiting)
+        if self._order is not None:
+            self._order.forget(fd)
+        self._streams.pop(fd).close()
+
+    def _pause(self) -> None:
+        for fd in self._streams:
+            self._loop.remove_reader(fd)
+
+    def _resume(self) -> None:
+        if not self.done.done():
+            for fd in self._streams:
+                self._loop.add_reader(fd, self._readable)
+            self._schedule()
+
+    def close(self) -> None:
+        """Stop reading, with what is held back sent."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._take_piece():
+            pass
+        for fd in list(self._streams):
+            self._end(fd)
+        if not self.done.done():
+            self.done.set_result(None)

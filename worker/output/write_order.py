@@ -1,0 +1,155 @@
+"""The order in which processes wrote to several pipes, as the kernel tells it.
+
+Linux signals each write to a pipe whose read end has ``O_ASYNC`` set. A real-time signal chosen by ``F_SETSIG`` is
+queued and not merged, and it names the descriptor. So the queue holds one entry for each write, in order, over all
+pipes. The pipes stay as they are: a program that does not wait for a full pipe loses nothing. (Pipes that hold one
+write keep the order as well, but Node's ``process.exit`` drops what such a pipe did not take at once.)
+
+The signal says that something was written, not how much. ``arrange`` therefore divides what was read by lines, where
+their number fits the number of writes: one write for each line, or two (the line, then its end). Output that does not
+fit is kept together at the place of its first write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import struct
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from worker.processes.keeper import ORDER_SIGNAL
+
+_F_SETOWN_EX, _F_OWNER_TID = 15, 0
+_POLL_IN = 1
+_RECORD = struct.Struct("=8xi8xi104x")
+"""struct signalfd_siginfo: its code, and the descriptor. See signalfd(2)."""
+_MASK_WORDS = 16
+_WRITES_IN_A_LINE = (1, 2)
+
+
+class WriteOrder:
+    """Hears of writes to pipes for the thread that made it; one serves a process."""
+
+    _instance: WriteOrder | None = None
+
+    def __init__(self) -> None:
+        """Begin to listen. Raises OSError, ValueError where that is not possible."""
+        # a queue that overflows is told by SIGIO, which would end the process
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {ORDER_SIGNAL})
+        mask = (ctypes.c_ulong * _MASK_WORDS)()
+        mask[0] = 1 << (ORDER_SIGNAL - 1)
+        self._fd = ctypes.CDLL(None, use_errno=True).signalfd(-1, ctypes.byref(mask), os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "signalfd")
+        self._owner = struct.pack("ii", _F_OWNER_TID, threading.get_native_id())
+        self._queues: dict[int, list[int]] = {}
+
+    @classmethod
+    def shared(cls) -> WriteOrder | None:
+        """Return the one of this process; None where the kernel or the thread cannot have one."""
+        if cls._instance is None and sys.platform == "linux":
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                cls._instance = cls()
+        return cls._instance
+
+    def watch(self, fds: Sequence[int]) -> list[int]:
+        """Return the list to which ``drain`` adds a descriptor for each write to its pipe. Raises OSError."""
+        queue: list[int] = []
+        for fd in fds:
+            self._queues[fd] = queue
+            fcntl.fcntl(fd, _F_SETOWN_EX, self._owner)
+            fcntl.fcntl(fd, fcntl.F_SETSIG, ORDER_SIGNAL)
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        return queue
+
+    def forget(self, fd: int) -> None:
+        """Hear no more of a pipe; call it before the descriptor is closed, because its number is used again."""
+        self.drain()
+        self._queues.pop(fd, None)
+
+    def drain(self) -> None:
+        """Take what the kernel has queued."""
+        while True:
+            try:
+                data = os.read(self._fd, 1024 * _RECORD.size)
+            except BlockingIOError:
+                return
+            for code, fd in _RECORD.iter_unpack(data):
+                if code == _POLL_IN and fd in self._queues:
+                    self._queues[fd].append(fd)
+
+
+@dataclass(slots=True)
+class Arranged:
+    """What was read, in the order in which it was written; ``data`` and ``writes`` wait for what is still unread."""
+
+    pieces: list[tuple[int, bytes]] = field(default_factory=list)
+    data: dict[int, bytes] = field(default_factory=dict)
+    writes: list[int] = field(default_factory=list)
+
+
+def arrange(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]) -> Arranged:
+    """Put what was read into the order of the writes.
+
+    ``early`` are the writes that were heard of before reading, so all of them are in ``data``; ``late`` were heard of
+    after it, so some may not be in there: what was written after the first of those waits for it.
+    """
+    parts = {fd: _divide(read, early.count(fd), late.count(fd)) for fd, read in data.items() if read}
+    left = {fd: deque(pieces) for fd, (pieces, _) in parts.items()}
+    owed = dict.fromkeys(left, 0)  # writes that belong to a piece that stands already
+    arranged = Arranged()
+    writes = (*early, *late)
+    for position, fd in enumerate(writes):
+        if owed.get(fd):
+            owed[fd] -= 1
+        elif left.get(fd):
+            arranged.pieces.append((fd, left[fd].popleft()))
+            owed[fd] = parts[fd][1] - 1
+        elif position >= len(early) and any(left.values()):
+            arranged.data = {fd: b"".join(pieces) for fd, pieces in left.items() if pieces}
+            arranged.writes = list(writes[position:])
+            return arranged
+        elif position >= len(early):
+            arranged.writes.append(fd)
+    arranged.pieces += [(fd, piece) for fd, pieces in left.items() for piece in pieces]
+    return arranged
+
+
+def is_clear(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]) -> bool:
+    """Whether waiting a moment can tell no more of the order: no write seems to lack just its signal."""
+    read = {fd: came for fd, came in data.items() if came}
+    for fd, came in read.items():
+        before, after = early.count(fd), late.count(fd)
+        lacking = [writes * _count_lines(came) - before - after for writes in _WRITES_IN_A_LINE]
+        if 1 in lacking or (len(read) > 1 and not _writes_in_a_line(came, before, after)):
+            return False
+    return True
+
+
+def _divide(data: bytes, early: int, late: int) -> tuple[list[bytes], int]:
+    """Return what the writes wrote, as far as lines tell, and how many writes made each piece."""
+    if writes := _writes_in_a_line(data, early, late):
+        *ended, rest = data.split(b"\n")
+        return [line + b"\n" for line in ended] + ([rest] if rest else []), writes
+    return [data], max(1, early + late)
+
+
+def _writes_in_a_line(data: bytes, early: int, late: int) -> int:
+    """Return how many writes made each line; 0 where their numbers do not fit.
+
+    There may be one more signal than writes: the end of the last writer gives one too.
+    """
+    lines = _count_lines(data)
+    return next((writes for writes in _WRITES_IN_A_LINE if early - 1 <= writes * lines <= early + late), 0)
+
+
+def _count_lines(data: bytes) -> int:
+    return data.count(b"\n") + (not data.endswith(b"\n"))

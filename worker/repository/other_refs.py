@@ -1,0 +1,207 @@
+"""What an agent did beside its working tree: other branches, tags, stashes, commits that it reset, nested repositories.
+
+Each is returned as a commit of its own, in the bundle of the result. Refs are read as plain files
+(``worker.repository.refs``). Objects are copied by a repository that is made for it and checks them, so nothing of the
+agent's repository is run or trusted. What cannot be returned is named with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.core.git import GitError, clean_name, quoted
+from worker.repository.git import git
+from worker.repository.refs import Ref, is_closed, read_refs
+from worker.repository.snapshot import Limits, Snapshotter
+
+_ROOM_BYTES = 24 * 1024  # for the descriptions, which travel with the result
+_DESCRIPTION_BYTES = 160
+_PIECE_BYTES = 1024 * 1024
+_TEXT = {"branch": "branch {}", "tag": "tag {}", "stash": "stash {}", "commit": "commit {}, which no branch has"}
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """One commit beside the result; ``ref`` is unique among them and fit for the name of a ref."""
+
+    kind: str
+    ref: str
+    text: str
+    commit: str
+    path: str = ""
+    """The directory of a nested repository, as git quotes it."""
+
+
+@dataclass(slots=True)
+class Extras:
+    """What comes home, and what does not and why."""
+
+    found: list[Extra] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def heads(self) -> list[tuple[str, str]]:
+        """Return the commits and their names in a bundle."""
+        return [(extra.commit, f"refs/ado/{extra.ref}") for extra in self.found]
+
+    def drop(self, why: str) -> None:
+        """Bring none of them."""
+        self.missing += [f"{extra.text} ({why})" for extra in self.found]
+        self.found.clear()
+
+
+class Collector:
+    """Collects what is beside one snapshot; ``git_dir`` is the snapshot's own repository."""
+
+    def __init__(self, git_dir: Path, work_tree: Path, store: Path, base: str, limits: Limits) -> None:
+        self._git_dir = git_dir
+        self._work_tree = work_tree
+        self._store = store
+        self._base = base
+        self._limits = limits
+        self._env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(store / "objects")}
+        self._extras = Extras()
+        self._room = _ROOM_BYTES
+
+    async def collect(self, nested: Sequence[bytes], author: str) -> Extras:
+        """Return all that there is; ``nested`` are the directories of nested repositories and submodules."""
+        refs = await asyncio.to_thread(read_refs, self._work_tree / ".git")
+        seen = [self._base]
+        if refs.head and await self._is_here(refs.head):
+            seen.append(refs.head)
+        for ref in refs.others:
+            if await self._take(ref, seen):
+                seen.append(ref.commit)
+        for path in nested:
+            await self._take_nested(path, author)
+        return self._extras
+
+    def _agents(self) -> dict[str, str]:
+        """Return the environment in which the agent's objects can be read."""
+        objects = self._work_tree / ".git" / "objects"
+        places = [self._store / "objects", *([objects] if is_closed(objects, self._store) else [])]
+        return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": os.pathsep.join(map(str, places))}
+
+    async def _is_here(self, name: str) -> bool:
+        try:
+            await git("cat-file", "-e", f"{name}^{{commit}}", git_dir=self._git_dir, env=self._agents())
+        except GitError:
+            return False
+        return True
+
+    async def _take(self, ref: Ref, seen: Sequence[str]) -> bool:
+        """Take the commits of a ref that nothing else has; return whether there were any."""
+        text = _TEXT[ref.kind].format(quoted(ref.name))
+        try:
+            asked = ("rev-parse", "--verify", "--quiet", f"{ref.commit}^{{commit}}")
+            commit = (await self._read(*asked)).decode().strip()
+            known = [f"^{name}" for name in seen]
+            if not await self._read("rev-list", "--max-count=1", commit, *known):
+                return False
+            objects = ("rev-list", "--objects", "--no-object-names", commit, f"^{self._base}")
+            await self._check(await self._read(*objects))
+            await self._copy(commit)
+            self._add(Extra(ref.kind, self._unique(ref.kind, ref.name), text, commit))
+        except GitError as error:
+            if ref.kind != "commit":  # a log may name what git has removed long ago
+                self._extras.missing.append(f"{text} ({error})")
+            return False
+        return True
+
+    def _add(self, extra: Extra) -> None:
+        """Add what comes home. Raises GitError when all of it cannot be described."""
+        self._room -= _DESCRIPTION_BYTES + len(f"{extra.ref}{extra.text}{extra.path}".encode()) * 2
+        if self._room < 0:
+            raise GitError("there are too many")
+        self._extras.found.append(extra)
+
+    async def _read(self, *words: str, stdin: bytes | None = None) -> bytes:
+        return await git(*words, git_dir=self._git_dir, env=self._agents(), stdin=stdin)
+
+    async def _check(self, objects: bytes) -> None:
+        """Raise GitError when objects are too many bytes, or hold a secret."""
+        told = await self._read("cat-file", "--batch-check=%(objectsize)", stdin=objects)
+        size = sum(int(line) for line in told.split() if line.isdigit())
+        if size > self._limits.size:
+            raise GitError(f"it has {size} bytes, the limit is {self._limits.size}")
+        with tempfile.TemporaryFile(dir=self._git_dir) as file:
+            await git("cat-file", "--batch", git_dir=self._git_dir, env=self._agents(), stdin=objects, stdout=file)
+            file.seek(0)
+            pieces = iter(lambda: file.read(_PIECE_BYTES), b"")
+            if await asyncio.to_thread(self._limits.secrets.known_in, pieces):
+                raise GitError("it contains a secret of the worker")
+
+    async def _copy(self, commit: str) -> None:
+        """Copy a commit's objects into the snapshot's repository, checked as they will be at home."""
+        wanted = f"{commit}\n^{self._base}\n".encode()
+        with tempfile.TemporaryFile(dir=self._git_dir) as pack:
+            words = ("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset")
+            await git(*words, git_dir=self._git_dir, env=self._agents(), stdin=wanted, stdout=pack)
+            pack.seek(0)
+            os.lseek(pack.fileno(), 0, os.SEEK_SET)
+            check = ("index-pack", "--strict", "--fix-thin", "--stdin")
+            await git(*check, git_dir=self._git_dir, env=self._env, stdin=pack)
+
+    async def _take_nested(self, path: bytes, author: str) -> None:
+        """Commit the files of a nested repository, at their place in the base."""
+        name = os.fsdecode(path)
+        text = f"files of {quoted(path)}/"
+        try:
+            inner = await self._commit_nested(name, author, text)
+            self._extras.missing += [f"in {quoted(path)}/: {left}" for left in inner.left_out]
+            if not inner.commit:
+                raise GitError("there are none")
+            self._add(Extra("nested", self._unique("nested", path), text, inner.commit, quoted(path)))
+        except GitError as error:
+            self._extras.missing.append(f"{text} ({error})")
+
+    async def _commit_nested(self, name: str, author: str, text: str) -> _Nested:
+        empty = (await self._own("hash-object", "-t", "tree", "-w", "--stdin", stdin=b"")).strip().decode()
+        root = (await self._own("commit-tree", empty, stdin=b"nothing\n")).strip().decode()
+        if self._limits.secrets.known_in([os.fsencode(name)]):
+            raise GitError("it contains a secret of the worker")
+        files = Snapshotter(self._git_dir, self._work_tree / name, self._store, root, self._limits)
+        snapshot = await files.commit("files\n", author)
+        if not snapshot.changed:
+            return _Nested("", snapshot.left_out)
+        await self._own("read-tree", self._base)
+        await self._own("update-index", "--force-remove", "-z", "--stdin", stdin=os.fsencode(name) + b"\0")
+        await self._own("read-tree", f"--prefix={name}/", snapshot.commit)
+        tree = (await self._own("write-tree")).strip().decode()
+        message = f"{text.capitalize()}\n".encode("utf-8", "replace")
+        made = await self._own("commit-tree", tree, "-p", self._base, stdin=message)
+        return _Nested(made.strip().decode(), snapshot.left_out)
+
+    async def _own(self, *words: str, stdin: bytes | None = None) -> bytes:
+        return await git(*words, git_dir=self._git_dir, work_tree=self._work_tree, env=self._env, stdin=stdin)
+
+    def _unique(self, kind: str, name: bytes) -> str:
+        """Return the name of a ref, made fit for one and told apart from the others."""
+        taken = {extra.ref for extra in self._extras.found}
+        text = re.sub(r"[^A-Za-z0-9_./-]+", "-", clean_name(name.decode("utf-8", "replace")))[:80]
+        ref = f"{kind}/{clean_name(text)}"
+        return next(made for made in _numbered(ref) if made not in taken and not _clashes(made, taken))
+
+
+@dataclass(frozen=True, slots=True)
+class _Nested:
+    commit: str
+    left_out: Sequence[str]
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}-{number}"
+        number += 1
+
+
+def _clashes(ref: str, taken: set[str]) -> bool:
+    """Whether a ref would be a directory of another, or the reverse."""
+    return any(other.startswith(f"{ref}/") or ref.startswith(f"{other}/") for other in taken)

@@ -1,0 +1,240 @@
+"""The repository on the worker: laid out for the agent, and what the agent did told apart from what it may not do.
+
+``store`` is a bare repository beside the agent's directory; it is filled once, with objects that git has checked, and
+only read afterwards. The agent's directory is a repository of its own that borrows the store's objects, so that the
+agent's git works. Nothing of that repository is trusted: its configuration, hooks and index are never read here; its
+refs are read as plain files, and its objects are checked (``worker.repository.other_refs``). A snapshot is made with a
+repository that is made anew for it, under a name nobody knows before, from the files of the directory alone. Agent and
+worker have the same user, so an agent could overwrite the store; it gets an unusable result for it, and the last
+snapshot, after the agent and all of its processes have ended, fetches the store anew when it turns out broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from app.core.git import GitError, clean_name, host_of, public_url
+from app.core.pack_check import PackLimits, check_bundle
+from worker.output.masking import NO_SECRETS
+from worker.processes.directories import Place
+from worker.processes.removal import temporary_directory
+from worker.repository.git import check_version, git
+from worker.repository.other_refs import Collector, Extras
+from worker.repository.snapshot import Limits, Snapshot, Snapshotter
+from worker.repository.transfers import Files
+
+_EMPTY_TIME = "1970-01-01T00:00:00Z"
+_NAMES_BYTES = 64 * 1024 * 1024  # a million files with paths of 64 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a job starts from; ``commit`` is None for an empty directory."""
+
+    commit: str | None
+    file_id: str | None
+    branch: str
+    shallow: tuple[str, ...]
+    remote: Mapping[str, Any] | None
+    push: bool
+    """Whether the result is pushed to the remote as well."""
+    directory: str = ""
+    """Where the agent starts, from the repository's top."""
+
+    @classmethod
+    def of(cls, workspace: Mapping[str, Any]) -> Base:
+        """Read the workspace of a claimed job."""
+        return cls(
+            workspace.get("commit"),
+            workspace.get("fileId"),
+            clean_name(workspace.get("branch") or "main"),
+            tuple(workspace.get("shallow") or ()),
+            workspace.get("remote"),
+            bool(workspace.get("push")),
+            workspace.get("directory") or "",
+        )
+
+
+class Workspace:
+    """The repository of one attempt."""
+
+    def __init__(self, where: Place, base: Base, files: Files, task_id: str, hosts: frozenset[str]) -> None:
+        self._hosts = hosts
+        self._where = where
+        self._base = base
+        self._files = files
+        self._task_id = task_id
+        self._store = where.base / "store"
+        self._commit = ""
+        self.secrets = NO_SECRETS
+        """Files that hold one of these stay behind."""
+        self.extras = Extras()
+        """What came home beside the last snapshot."""
+
+    async def fill(self) -> None:
+        """Fill the store. Raises GitError, LeaseLost, CallError."""
+        await check_version()
+        await self._fill(self._store)
+
+    async def lay(self, tree: Path | None = None) -> None:
+        """Make the agent's directory: the base's files, or those of a snapshot in a bundle. Raises GitError."""
+        commit = self._commit
+        if tree is not None:
+            commit = await unbundle(self._store, tree, PackLimits.of_result(self._files.limit))
+        await self._lay_tree(commit)
+
+    def start_directory(self) -> Path:
+        """Return where the agent starts, made if the commit does not have it; the top where it would lead out."""
+        top = self._where.directory
+        wanted = top / self._base.directory.lstrip("/")
+        if not wanted.resolve().is_relative_to(top.resolve()):
+            return top
+        try:
+            wanted.mkdir(parents=True, exist_ok=True)
+        except OSError:  # a file is there, or a part of the name is too long
+            return top
+        return wanted
+
+    async def _fill(self, store: Path) -> None:
+        """Make the store; its base commit is ``self._commit``."""
+        base = self._base
+        await self._init(store, "--bare")
+        if base.commit is None:
+            self._commit = await _empty_commit(store)
+            return
+        if base.remote is not None:
+            await self._fetch_remote(store, base.remote)
+        bundle = store / "base.bundle"
+        await self._fetch_base(bundle)
+        await unbundle(store, bundle, PackLimits.of_history(self._files.limit))
+        bundle.unlink()
+        kind = (await git("cat-file", "-t", base.commit, git_dir=store)).strip()
+        if kind != b"commit":
+            raise GitError(f"{base.commit} is no commit")
+        await check_entries(base.commit, store)
+        self._commit = base.commit
+
+    async def _fetch_base(self, bundle: Path) -> None:
+        found = [file for file in await self._files.list(self._task_id) if file["fileId"] == self._base.file_id]
+        if not found:
+            raise GitError("the file with the commits is not there any more")
+        try:
+            await self._files.fetch(found[0], bundle)
+        except ValueError as error:
+            raise GitError(str(error)) from error
+
+    async def _fetch_remote(self, store: Path, remote: Mapping[str, Any]) -> None:
+        """Fetch what the bundle leaves out: by its id, or by its branch where the host gives out no other."""
+        url = self._allowed(remote)
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        wanted = [remote["commit"], *([remote["ref"]] if remote.get("ref") else [])]
+        said = ""
+        for source in wanted:
+            try:
+                await git("fetch", *options, url, f"{source}:refs/ado/{source}", git_dir=store, remote=True)
+                await git("cat-file", "-e", f"{remote['commit']}^{{commit}}", git_dir=store)
+            except GitError as error:
+                said = said or str(error)
+            else:
+                return
+        raise GitError(f"{said} (commit {remote['commit'][:12]} is wanted from {url})")
+
+    def _allowed(self, remote: Mapping[str, Any]) -> str:
+        url = public_url(remote["url"])
+        if url is None or host_of(url) not in self._hosts:
+            raise GitError(f"this worker may not use {remote['url']}: its host is not in ADO_GIT_HOSTS")
+        return url
+
+    async def push(self, bundle: Path, branch: str) -> str:
+        """Push a snapshot to a branch of the remote; return where. Raises GitError."""
+        if self._base.remote is None:
+            raise GitError("there is no remote to push to")
+        url = self._allowed(self._base.remote)
+        async with temporary_directory(self._where.base, "git-") as git_dir:
+            await self._init(git_dir, "--bare")
+            env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._store / "objects")}
+            commit = await unbundle(git_dir, bundle, PackLimits.of_result(self._files.limit), env)
+            target = f"{commit}:refs/heads/{branch}"
+            await git("push", "--quiet", "--no-verify", url, target, git_dir=git_dir, env=env, remote=True)
+        return url
+
+    async def _init(self, git_dir: Path, *options: str) -> None:
+        length = len(self._base.commit or "")
+        kind = "--object-format=sha256" if length == 64 else "--object-format=sha1"
+        await git("init", "--quiet", "--template=", kind, *options, git_dir=git_dir)
+        if self._base.shallow:
+            (git_dir / "shallow").write_text("".join(f"{commit}\n" for commit in self._base.shallow), "ascii")
+
+    async def _lay_tree(self, tree: str) -> None:
+        """Make the agent's own repository, on the base commit, with the files of ``tree``."""
+        git_dir, work_tree = self._where.directory / ".git", self._where.directory
+        await self._init(git_dir)
+        (git_dir / "objects" / "info" / "alternates").write_text(f"{self._store / 'objects'}\n", "utf-8")
+        branch = f"refs/heads/{self._base.branch}"
+        await git("symbolic-ref", "HEAD", branch, git_dir=git_dir)
+        await git("update-ref", branch, self._commit, git_dir=git_dir)
+        for name, value in (("user.name", "ado"), ("user.email", "ado@localhost"), ("gc.auto", "0")):
+            await git("config", name, value, git_dir=git_dir)
+        await git("read-tree", "-u", "--reset", tree, git_dir=git_dir, work_tree=work_tree)
+        if tree != self._commit:
+            await git("read-tree", "--reset", self._commit, git_dir=git_dir, work_tree=work_tree)
+
+    async def snapshot(self, bundle: Path, ref: str, message: str, author: str, *, extras: bool = False) -> Snapshot:
+        """Commit the agent's directory and write it to ``bundle``, with what is beside it if asked. Raises GitError."""
+        async with temporary_directory(self._where.base, "git-") as git_dir:
+            await self._init(git_dir, "--bare")
+            limits = Limits(self._files.limit, self.secrets, self._base.directory)
+            taken = Snapshotter(git_dir, self._where.directory, self._store, self._commit, limits)
+            snapshot = await taken.commit(message, author)
+            heads = [(snapshot.commit, ref)] if snapshot.changed else []
+            whole = self._base.commit is None
+            if not extras:
+                await taken.write(heads, bundle, whole=whole)
+                return snapshot
+            collector = Collector(git_dir, self._where.directory, self._store, self._commit, limits)
+            self.extras = await collector.collect(snapshot.nested, author)
+            try:
+                await taken.write([*heads, *self.extras.heads()], bundle, whole=whole)
+            except GitError as error:
+                if not self.extras.found:
+                    raise
+                self.extras.drop(str(error))
+                await taken.write(heads, bundle, whole=whole)
+        return replace(snapshot, left_out=(*snapshot.left_out, *self.extras.missing))
+
+    async def last_snapshot(self, bundle: Path, ref: str, message: str, author: str) -> Snapshot:
+        """Do the same once nothing of the agent runs any more, with a new store if the old one was broken."""
+        try:
+            return await self.snapshot(bundle, ref, message, author, extras=True)
+        except GitError:
+            self._store = self._where.base / f"store-{os.urandom(8).hex()}"
+            await self._fill(self._store)
+            return await self.snapshot(bundle, ref, message, author, extras=True)
+
+
+async def unbundle(git_dir: Path, bundle: Path, limits: PackLimits, env: Mapping[str, str] | None = None) -> str:
+    """Check a bundle's objects and take them over; return the first commit it brings. Raises GitError."""
+    header = await asyncio.to_thread(check_bundle, bundle, limits)
+    with bundle.open("rb") as file:
+        os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads on from the file descriptor
+        await git("index-pack", "--strict", "--fix-thin", "--stdin", git_dir=git_dir, stdin=file, env=env)
+    if not header.heads:
+        raise GitError("a bundle of a commit is wanted")
+    return header.heads[0][0]
+
+
+async def check_entries(commit: str, git_dir: Path) -> None:
+    """Raise GitError for a commit of more files than can be laid out: a few small trees can stand for any number."""
+    await git("ls-tree", "-r", "-z", "--name-only", commit, git_dir=git_dir, limit=_NAMES_BYTES)
+
+
+async def _empty_commit(store: Path) -> str:
+    tree = (await git("mktree", git_dir=store, stdin=b"")).strip().decode()
+    dates = {"GIT_AUTHOR_DATE": _EMPTY_TIME, "GIT_COMMITTER_DATE": _EMPTY_TIME}
+    made = await git("commit-tree", tree, git_dir=store, stdin=b"an empty directory\n", env=dates)
+    return made.strip().decode()
