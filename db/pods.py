@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -128,11 +128,16 @@ class PodDatabase:
             locked = rows(connection, "try_spawner_lock", backend=f"kubernetes.{self._namespace}")[0]["locked"]
             yield PodDecider(connection, self._namespace) if locked else None
 
-    def take(self, limit: int, retry_seconds: float) -> list[PodTask]:
-        """Take pods to make or remove; after ``retry_seconds`` they are anybody's again."""
+    def take(self, limit: int, retry_seconds: float, busy: Iterable[str] = ()) -> list[PodTask]:
+        """Take pods to make or remove, but for busy ones; after ``retry_seconds`` other spawners may take them."""
         with self._pool.transaction() as connection:
             taken = rows(
-                connection, "take_pods", namespace=self._namespace, row_limit=limit, retry_seconds=retry_seconds
+                connection,
+                "take_pods",
+                namespace=self._namespace,
+                row_limit=limit,
+                retry_seconds=retry_seconds,
+                busy=list(busy),
             )
         return [_task(row) for row in sorted(taken, key=lambda row: row["decision"])]
 

@@ -200,9 +200,7 @@ class PodSpawner:
         room = self._rhythm.in_flight - len(self._busy)
         if room <= 0:
             return
-        for task in self._database.take(room, self._rhythm.retry_seconds):
-            if task.name in self._busy:  # still at it, only slowly
-                continue
+        for task in self._database.take(room, self._rhythm.retry_seconds, self._busy):
             action = self._place if task.state == "wanted" else self._remove
             self._busy[task.name] = self._hands.submit(self._try, action, task)
             self._busy[task.name].add_done_callback(lambda _: self._watch.changed.set())

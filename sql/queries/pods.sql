@@ -42,10 +42,12 @@ with wishes as (
 select name from decided_pods order by decision;
 
 -- name: take_pods :many
--- Take what is to be made or removed, for a while: should this spawner die, another one takes it then.
+-- Take what is to be made or removed, for a while: should this spawner die, another one takes it then. A pod that this
+-- spawner still works on is left out: taking it would only put its next turn off.
 with due as (
     select p.name, p.task_id from ado.pods p
     where p.namespace = :namespace::text and p.state in ('wanted', 'ending') and p.act_after <= now()
+      and p.name <> all(:busy::text[])
     order by p.decision limit :row_limit::integer for update skip locked
 )
 update ado.pods p set act_after = now() + make_interval(secs => :retry_seconds::double precision), tries = p.tries + 1

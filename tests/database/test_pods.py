@@ -89,6 +89,15 @@ async def test_what_is_to_be_done_is_one_spawners_for_a_while(db, pods):
     assert pods.take(9, 30) == []
 
 
+async def test_a_pod_that_its_spawner_still_works_on_keeps_its_turn(db, pods):
+    """Its action may change the row's state, and the next turn must then come at once, not after the retry time."""
+    (name,) = request(pods, (await create(db), 0))
+    (task,) = pods.take(9, 0)
+    pods.close(name)
+    assert pods.take(9, 600, [task.name]) == []
+    assert [(task.name, task.state) for task in pods.take(9, 600)] == [(name, "ending")]
+
+
 async def test_a_pod_given_up_meanwhile_is_not_placed(db, pods):
     task_id = await create(db)
     (name,) = request(pods, (task_id, 0))
