@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 
+import hypothesis
 import pytest
 from pytest_postgresql import factories
 from support.machines import possible
@@ -25,6 +26,10 @@ from support.session import Part, Session, end_at_sigterm
 from worker.sandbox.cgroup import delegated
 
 _numbers = itertools.count()
+
+# No test fails because the machine is busy: how long an example takes is for the benchmarks.
+hypothesis.settings.register_profile("ado", deadline=None)
+hypothesis.settings.load_profile("ado")
 _SESSION = pytest.StashKey[Session | Part]()
 
 
