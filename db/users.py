@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.paging import ALL, Room
+from db.paging import ALL, Room, more
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,9 @@ class User:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> User:
-        """Make one from a row of ado.users."""
-        limits = UserLimits.of(row)
-        values = {name: value for name, value in row.items() if name not in limits.parameters()}
-        return cls(**values, limits=limits)
+        """Make one from a row that has the columns of ado.users."""
+        columns = {field.name: row[field.name] for field in fields(cls) if field.name != "limits"}
+        return cls(**columns, limits=UserLimits.of(row))
 
 
 async def add(
@@ -86,8 +85,8 @@ async def find(db: Database, name: str) -> User | None:
 
 async def listing(db: Database, after: int | None = None, room: Room = ALL) -> tuple[list[User], bool]:
     """Return users, the oldest first, from the one after ``after`` on, and whether there are more."""
-    rows = await db.many("list_users", after=after, row_limit=room.rows)
-    return [User.of(row) for row in rows[: room.rows]], len(rows) > room.rows
+    rows = await db.many("list_users", after=after, row_limit=room.rows, byte_limit=room.bytes)
+    return [User.of(row) for row in rows], more(rows)
 
 
 async def change(

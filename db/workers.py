@@ -191,12 +191,29 @@ async def listing(db: Database) -> list[Worker]:
 
 
 async def page(
-    db: Database, state: str | None = None, after: str | None = None, room: Room = ALL
+    db: Database,
+    state: str | None = None,
+    after: str | None = None,
+    room: Room = ALL,
+    *,
+    with_stopped: bool = True,
 ) -> tuple[list[Worker], bool]:
     """Return workers with what they hold by id, after an id, and whether there are more."""
-    rows = await db.many("list_workers", state=state, after=after, row_limit=room.rows, byte_limit=room.bytes)
+    rows = await db.many(
+        "list_workers",
+        state=state,
+        after=after,
+        row_limit=room.rows,
+        byte_limit=room.bytes,
+        with_stopped=with_stopped,
+    )
     held = await all_held(db, [row["worker_id"] for row in rows])
     return [Worker.of(row, sorted(held.get(row["worker_id"], ()))) for row in rows], more(rows)
+
+
+async def counts(db: Database) -> dict[str, int]:
+    """Return how many workers are in which state."""
+    return {row["state"]: row["count"] for row in await db.many("count_workers")}
 
 
 async def spawners(db: Database) -> list[Spawner]:

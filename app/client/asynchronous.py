@@ -308,8 +308,13 @@ class AsyncAdo:
                 return items
 
     async def workers_status(self) -> models.WorkersStatus:
-        """Return the workers, how many are in which state, and what waits."""
-        return await self._query(models.WorkersStatus, "workers.status", {})
+        """Return the workers that have not ended, how many are in which state, and what waits."""
+        found = await self._query(models.WorkersStatus, "workers.status", {})
+        items = list(found.workers)
+        while found.next_cursor is not None:
+            found = await self._query(models.WorkersStatus, "workers.status", {"cursor": found.next_cursor})
+            items += found.workers
+        return msgspec.structs.replace(found, workers=items)
 
     async def drain_worker(self, worker_id: str) -> models.Worker:
         """Let a worker finish what it has and end."""

@@ -215,6 +215,7 @@ class WorkersStatus(Record, frozen=True, kw_only=True):
     counts: dict[str, int]
     queue: Queue
     spawners: list[Spawner]
+    next_cursor: str | None = None
 
 
 class Scale(Record, frozen=True, kw_only=True):

@@ -27,6 +27,13 @@ class ListInput(Wire):
     cursor: Cursor | None = None
 
 
+class StatusInput(Wire):
+    """Which page of the workers to show."""
+
+    limit: Limit = MOST
+    cursor: Cursor | None = None
+
+
 class WorkerInput(Wire):
     """A worker by its id."""
 
@@ -63,12 +70,13 @@ class Queue(Wire, omit_defaults=False):
 
 
 class Status(Wire, omit_defaults=False):
-    """The workers, how many are in which state, and what waits."""
+    """A page of the workers that have not ended, how many there are in which state, and what waits."""
 
     workers: list[Worker]
     counts: dict[str, int]
     queue: Queue
     spawners: list[Spawner]
+    next_cursor: str | UnsetType = UNSET
 
 
 class Scale(Wire, omit_defaults=False):
@@ -90,19 +98,19 @@ async def listing(context: Context, input: ListInput) -> WorkerList:
 
 
 @query(access=READ)
-async def status(context: Context) -> Status:
+async def status(context: Context, input: StatusInput) -> Status:
     """Return what ``ado workers status`` shows."""
-    found = await workers.listing(context.db)
-    counts: dict[str, int] = {}
-    for worker in found:
-        counts[worker.state] = counts.get(worker.state, 0) + 1
+    refuse_nul(cursor=input.cursor)
+    room = paging.room(context, input.limit)
+    found, more = await workers.page(context.db, after=input.cursor, room=room, with_stopped=False)
     queued, running = await jobs.counts(context.db)
     waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in await jobs.ready_demands(context.db)]
     return Status(
-        workers=await hide_jobs(context, [Worker.of(worker) for worker in found if worker.state != "stopped"]),
-        counts=counts,
+        workers=await hide_jobs(context, [Worker.of(worker) for worker in found]),
+        counts=await workers.counts(context.db),
         queue=Queue(queued=queued, running=running, waiting=waiting),
         spawners=[_spawner(spawner) for spawner in await workers.spawners(context.db)],
+        next_cursor=paging.cursor(more, found[-1].worker_id if found else ""),
     )
 
 

@@ -18,6 +18,7 @@ from cli.remote.connection import http as client_of
 from cli.remote.contexts import Server
 from cli.remote.fleet import spawner_trouble
 from cli.remote.health_pages import page
+from cli.remote.listing import workers_status
 from cli.remote.troubles import SPAWNER_FIX, locks
 from cli.render.terminal import colours
 
@@ -169,7 +170,7 @@ def _calls(client: Any) -> list[Check]:
         # first, because a locked table keeps the next query from an answer
         held = locks(client.query("system.health"))
         checks = [Check(one.name, False, one.message, one.fix) for one in held]
-        status = client.query("workers.status")
+        status = workers_status(client)
     except CallError as error:
         return [*checks, Check("token", False, error.message, error.hint or "make another token: ado token create")]
     except Unreachable:  # a server that does not answer at all has a line already

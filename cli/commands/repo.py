@@ -17,6 +17,7 @@ from cli import exits
 from cli.errors import usage
 from cli.output import talk, write_bytes, write_one
 from cli.remote.connection import Options, choose, http, task_id
+from cli.remote.listing import workers_status
 from cli.render.patch import PatchView, StatView
 from cli.render.terminal import colours, is_terminal
 from cli.repository import outgoing as repository
@@ -92,7 +93,7 @@ def _hosts(client: HttpClient, agent: str) -> frozenset[str]:
     """Return the hosts that every live worker with the agent fetches from."""
     live = [
         {name.removeprefix(_GIT_CAPABILITY) for name in worker["capabilities"] if name.startswith(_GIT_CAPABILITY)}
-        for worker in client.query("workers.status")["workers"]
+        for worker in workers_status(client)["workers"]
         if worker["state"] in ("starting", "idle", "busy") and agent in worker["capabilities"]
     ]
     return frozenset(set.intersection(*live)) if live else frozenset()

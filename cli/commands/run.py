@@ -27,6 +27,7 @@ from cli.remote.connection import Options, choose, http, need_server
 from cli.remote.contexts import Server
 from cli.remote.fleet import check_offered
 from cli.remote.follow import View
+from cli.remote.listing import workers_status
 from cli.remote.retry import until_answered
 from cli.remote.standard_input import appended, check_taken, is_wanted
 from cli.remote.wait_reasons import nobody_offers
@@ -229,7 +230,7 @@ def _offered_agent(client: HttpClient, server: Server) -> str:
 
 def _workers(client: HttpClient) -> dict[str, Any]:
     """Return the workers; a server whose database is just coming back is waited for, as when the task is created."""
-    return until_answered(lambda: client.query("workers.status"))
+    return until_answered(lambda: workers_status(client))
 
 
 def _is_embedded(server: Server) -> bool:
@@ -257,7 +258,7 @@ def _create(client: HttpClient, wish: dict[str, Any]) -> dict[str, Any]:
 def _say_created(client: HttpClient, task: dict[str, Any], options: Options) -> int:
     name = task["taskId"]
     write_one(task, options.output, "taskId", [name], said=f"watch it with: ado attach {name}")
-    if options.output == "text" and (wanted := nobody_offers(task, client.query("workers.status"))):
+    if options.output == "text" and (wanted := nobody_offers(task, workers_status(client))):
         talk(f"ado: it waits: {wanted}")
     client.close()
     return exits.SUCCESS

@@ -23,6 +23,7 @@ from cli.errors import CliError
 from cli.home import home
 from cli.remote.connection import http
 from cli.remote.contexts import Server
+from cli.remote.listing import workers_status
 from cli.remote.wait_reasons import why_waiting
 
 _LOG_BYTES = 2 * 1024 * 1024
@@ -105,7 +106,7 @@ def log() -> bytes:
 
 def status(client: HttpClient) -> dict[str, Any]:
     """Return the states of workers and spawners, what waits, and what is wrong."""
-    found = client.query("workers.status")
+    found = workers_status(client)
     return {
         "health": client.query("system.health"),
         "counts": found["counts"],
@@ -117,7 +118,7 @@ def status(client: HttpClient) -> dict[str, Any]:
 
 def pending(client: HttpClient) -> list[dict[str, Any]]:
     """Return tasks that wait, and why."""
-    fleet = client.query("workers.status")
+    fleet = workers_status(client)
     found = []
     for listed in client.query("tasks.list", {"status": "queued", "limit": _TASKS})["items"]:
         try:

@@ -17,7 +17,7 @@ from cli.output import shortened, table, talk, write_items, write_one
 from cli.remote.checked_calls import socket
 from cli.remote.connection import Options, choose, http, task_id
 from cli.remote.contexts import Server
-from cli.remote.listing import open_tasks, pages, task_filter
+from cli.remote.listing import open_tasks, pages, task_filter, workers_status
 from cli.remote.log_reader import LogReader
 from cli.remote.retry import until_answered
 from cli.remote.summary import summary, used
@@ -338,7 +338,7 @@ def explain(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
     """
     client = http(choose(options))
     found = client.query("tasks.get", {"taskId": task_id(task)})
-    status = client.query("workers.status")
+    status = workers_status(client)
     waits = any(job["status"] == "queued" for job in found["jobs"])
     reason = (
         why_waiting(found, status) if waits else f"it does not wait: it is {found['status']}{silence(found, status)}"

@@ -13,7 +13,7 @@ from cli.agents import offers
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
 from cli.remote.connection import Options, choose, http
 from cli.remote.fleet import spawner_trouble
-from cli.remote.listing import whole
+from cli.remote.listing import whole, workers_status
 from cli.render.terminal import is_terminal
 
 _NO_OPTIONS = Options()
@@ -51,7 +51,7 @@ def status(*, watch: bool = False, options: Options = _NO_OPTIONS) -> int:
     """
     client = http(choose(options))
     while True:
-        found = client.query("workers.status")
+        found = workers_status(client)
         if options.as_json:
             write_json(found)
         elif options.output == "name":

@@ -19,6 +19,7 @@ from cli import exits
 from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
 from cli.remote.checked_calls import socket
 from cli.remote.contexts import Server
+from cli.remote.listing import workers_status_on
 from cli.remote.log_reader import LogReader
 from cli.remote.silence import Silence
 from cli.remote.summary import summary
@@ -267,7 +268,7 @@ class Follower:
                     return
             with contextlib.suppress(CallError, Unreachable):
                 task = await client.query("tasks.get", {"taskId": self._view.task_id})
-                reason = why_waiting(task, await client.query("workers.status"))
+                reason = why_waiting(task, await workers_status_on(client))
                 if reason and reason != said and not self._started.is_set():
                     said = reason
                     self._talk(f"ado: waiting: {reason}")

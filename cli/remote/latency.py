@@ -22,6 +22,7 @@ from cli.errors import CliError
 from cli.remote.checked_calls import socket
 from cli.remote.contexts import Server
 from cli.remote.health_pages import page
+from cli.remote.listing import workers_status_on
 
 _LINES = 100
 _PAUSE = 0.02
@@ -60,7 +61,7 @@ async def _measure(server: Server, within: float) -> dict[str, Any]:
 
 async def _agent(client: Client) -> str:
     """Return the agent that live workers offer; the shell where a spawner may yet start one."""
-    status = await client.query("workers.status")
+    status = await workers_status_on(client)
     live = [worker for worker in status["workers"] if worker["state"] in ("idle", "busy")]
     offered = {name for worker in live for name in worker["capabilities"]}
     return next((name for name in _SCRIPTS if name in offered), "shell")

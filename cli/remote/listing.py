@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from app.rpc.client import HttpClient
+from app.rpc.client import Client, HttpClient
 from cli import durations
 from cli.errors import CliError, usage
 from cli.parsing import nearest
@@ -68,12 +68,28 @@ def pages(client: HttpClient, wish: Mapping[str, Any], limit: int | None = None)
         left = left if left is None else left - len(page["items"])
 
 
-def whole(client: HttpClient, path: str, wish: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def whole(
+    client: HttpClient, path: str, wish: Mapping[str, Any] | None = None, *, items: str = "items"
+) -> dict[str, Any]:
     """Return a list with the items of all its pages. Raises CallError, Unreachable."""
     found: dict[str, Any] = client.query(path, {**(wish or {})})
     while (cursor := found.pop("nextCursor", None)) is not None:
         page = client.query(path, {**(wish or {}), "cursor": cursor})
-        found = {**page, "items": found["items"] + page["items"]}
+        found = {**page, items: found[items] + page[items]}
+    return found
+
+
+def workers_status(client: HttpClient) -> dict[str, Any]:
+    """Return the state of all workers, and what waits. Raises CallError, Unreachable."""
+    return whole(client, "workers.status", items="workers")
+
+
+async def workers_status_on(client: Client) -> dict[str, Any]:
+    """Return the same over a socket."""
+    found: dict[str, Any] = await client.query("workers.status")
+    while (cursor := found.pop("nextCursor", None)) is not None:
+        page = await client.query("workers.status", {"cursor": cursor})
+        found = {**page, "workers": found["workers"] + page["workers"]}
     return found
 
 

@@ -171,6 +171,7 @@ class WorkersStatus(Shape):
     counts: dict[str, Number]
     queue: Queue
     spawners: list[Spawner] = []
+    next_cursor: str | None = None
 
 
 class Scale(Shape):

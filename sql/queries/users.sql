@@ -29,8 +29,20 @@ select * from ado.users where name = :user_name::text or 'user-' || user_id = :u
 select * from ado.role_limits order by role;
 
 -- name: list_users :many
--- A page by id; one more than asked for says that there are others.
-select * from ado.users where user_id > coalesce(:after::bigint, 0) order by user_id limit :row_limit::integer + 1;
+-- A page by id. It ends early when what is kept of its users grows large.
+select f.*, count(*) over () < f.matches as more
+from (
+    select p.*, row_number() over by_id as position, count(*) over () as matches,
+           sum(500 + octet_length(p.name) + coalesce(octet_length(p.email), 0)
+               + coalesce(octet_length(p.external_id), 0)) over by_id as bytes
+    from (
+        select * from ado.users
+        where user_id > coalesce(:after::bigint, 0) order by user_id limit :row_limit::integer + 1
+    ) p
+    window by_id as (order by p.user_id)
+) f
+where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
+order by f.user_id;
 
 -- name: set_role_limits :one
 with changed as (

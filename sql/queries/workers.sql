@@ -55,8 +55,8 @@ select r.task_id, r.job, r.attempt, r.stop_reason, r.missed_heartbeats, r.is_lis
 select capabilities, count from ado.worker_scales order by capabilities;
 
 -- name: list_workers :many
--- By id, after the one that the page before ended with. A page ends early when what its workers
--- say of themselves grows large.
+-- By id, after the one that the page before ended with, with those that ended or without. A page ends early when what
+-- its workers say of themselves grows large.
 select f.*, count(*) over () < f.matches as more
 from (
     select p.*, row_number() over by_id as position, count(*) over () as matches,
@@ -65,6 +65,7 @@ from (
         select s.*, w.load ->> 'problem' as problem
         from ado.worker_status s join ado.workers w using (worker_id)
         where (:state::text is null or s.state = :state::text)
+          and (:with_stopped::boolean or s.state <> 'stopped')
           and (:after::text is null or s.worker_id > :after::text)
         order by s.worker_id limit :row_limit::integer + 1
     ) p
@@ -72,6 +73,9 @@ from (
 ) f
 where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
 order by f.worker_id;
+
+-- name: count_workers :many
+select state, count(*)::integer as count from ado.worker_status group by state;
 
 -- name: list_held_jobs :many
 -- The running attempts of some workers; null: of all.

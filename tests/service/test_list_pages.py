@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.client import Ado
 from app.rpc.client import CallError, HttpClient
 
 
@@ -50,6 +51,61 @@ def test_workers(cluster, calls):
     assert len(is_divided(calls, "workers.list", "workerId")) == 6
     assert len(is_divided(calls, "workers.list", "workerId", state="idle")) == 6
     assert len(cluster.ado("workers", "list", "-o", "name", check=0).stdout.split()) == 6
+
+
+def test_the_status_of_workers_has_each_that_has_not_ended_once_and_counts_all(cluster, calls):
+    names = ["a", "a/b", "b", "c", "d", "e", "f"]
+    for name in names:
+        calls.mutate("workers.register", {"workerId": name, "capabilities": ["shell"]})
+    session = calls.mutate("workers.register", {"workerId": "b", "capabilities": ["shell"]})["session"]
+    calls.mutate("workers.heartbeat", {"workerId": "b", "session": session, "stopped": True})
+    names.remove("b")
+    pages, cursor = [], None
+    while True:
+        page = calls.query("workers.status", {"limit": 2, "cursor": cursor})
+        pages.append([worker["workerId"] for worker in page["workers"]])
+        assert (page["counts"]["stopped"], page["queue"]["queued"]) == (1, 0)
+        if (cursor := page.get("nextCursor")) is None:
+            break
+    assert pages == [names[:2], names[2:4], names[4:]]
+    assert [worker["workerId"] for worker in calls.query("workers.status")["workers"]] == names
+
+
+@pytest.fixture
+def too_many(cluster):
+    """More workers than a page has room for, the last of which offers an agent alone."""
+    cluster.sql(
+        """
+        insert into ado.workers (worker_id, instance, session, capabilities, last_heartbeat_at, started_at)
+        select 'w' || lpad(n::text, 4, '0'), 'i', 's' || n, array[case when n = 1200 then 'rare' else 'shell' end],
+               now() + interval '1 hour', now()
+        from generate_series(1, 1200) n returning 1
+        """
+    )
+
+
+def test_the_command_line_and_the_client_read_every_page(cluster, calls, too_many):
+    assert len(calls.query("workers.status")["workers"]) == 1000
+    assert len(cluster.ado("workers", "status", "-o", "name", check=0).stdout.split()) == 1200
+    with Ado(cluster.urls, cluster.token) as client:
+        found = client.workers_status()
+    assert (len({worker.worker_id for worker in found.workers}), found.next_cursor) == (1200, None)
+    task = calls.mutate("tasks.create", {"prompt": "true", "agent": "rare"})["taskId"]
+    said = cluster.ado("explain", task, check=0).stdout.decode()
+    assert "no live worker offers" not in said
+
+
+def test_a_page_of_users_ends_before_it_is_too_large_for_an_answer(cluster, calls):
+    cluster.sql(
+        """
+        insert into ado.users (name, role, email)
+        select 'user' || n, 'viewer', repeat('é', 320 * 40) from generate_series(1, 200) n returning 1
+        """
+    )
+    page = calls.query("users.list")
+    assert 1 < len(page["items"]) < 200
+    assert page["nextCursor"]
+    assert len(cluster.ado("users", "list", "-o", "name", check=0).stdout.split()) == 200
 
 
 def test_files_also_those_of_no_job_and_of_one_moment(cluster, calls):
