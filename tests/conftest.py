@@ -143,6 +143,18 @@ def cluster(dsn, home):
         made.close()
 
 
+@pytest.fixture(scope="module")
+def shared_cluster(shared_dsn):
+    """Two replicas over one database for a module's tests that count and name only what they made themselves."""
+    home = fast_directory()
+    made = Cluster(shared_dsn, home)
+    try:
+        yield made.add_replicas(2)
+    finally:
+        made.close()
+        remove(home)
+
+
 @pytest.fixture(autouse=True)
 async def no_task_is_left():
     """An asyncio task that outlives its test has no owner."""

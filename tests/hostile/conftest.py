@@ -77,7 +77,8 @@ def no_leak(answer):
 
 
 @pytest.fixture
-def target(cluster):
-    found = Target(cluster)
+def target(shared_cluster):
+    """A replica that the tests of a module attack one after the other; each holds it to being well."""
+    found = Target(shared_cluster)
     yield found
     found.check()

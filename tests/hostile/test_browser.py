@@ -47,6 +47,13 @@ def scaled(cluster):
 
 
 @pytest.fixture
+def cluster(shared_cluster):
+    """The module's replicas, with no wish for workers."""
+    shared_cluster.sql("with gone as (delete from ado.worker_scales returning 1) select count(*) from gone")
+    return shared_cluster
+
+
+@pytest.fixture
 def signed(cluster):
     """The headers of a valid call."""
     return {"authorization": f"Bearer {cluster.token}", "content_type": "application/json"}

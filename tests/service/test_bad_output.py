@@ -1,6 +1,7 @@
 """The command line when its own input or output fails: one sentence and an exit code, never a traceback."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -19,12 +20,12 @@ def run(cluster, *arguments, redirect="", stdin=None):
     )  # fmt: skip
 
 
-@pytest.fixture
-def ended(cluster):
-    """A cluster with a worker, and a task that wrote something and ended with 7."""
-    cluster.add_worker("w1", "--capability", "shell")
-    cluster.ado("run", "--remote", "--agent", "shell", "seq 1 2000; exit 7", check=7)
-    return cluster
+@pytest.fixture(scope="module")
+def ended(shared_cluster):
+    """The module's cluster with a worker, and its first task, which wrote something and ended with 7."""
+    shared_cluster.add_worker("w1", "--capability", "shell")
+    shared_cluster.ado("run", "--remote", "--agent", "shell", "seq 1 2000; exit 7", check=7)
+    return shared_cluster
 
 
 COMMANDS = [
@@ -59,8 +60,9 @@ def test_a_closed_stdin_or_stderr_is_no_trouble(ended):
 def test_a_full_disk_while_a_task_is_watched_leaves_the_task_running(ended):
     done = run(ended, "run", "--remote", "--agent", "shell", "seq 1 100; sleep 1; exit 3", redirect=">/dev/full")
     assert done.returncode == 125
-    assert b"task-2 goes on; once there is room: ado attach task-2" in done.stderr
-    assert ended.ado("wait", "task-2").returncode == 3
+    found = re.search(r"(task-\d+) goes on; once there is room: ado attach (task-\d+)", done.stderr.decode())
+    assert found[1] == found[2]
+    assert ended.ado("wait", found[1]).returncode == 3
 
 
 def test_a_reader_that_has_gone_is_no_error(ended):
@@ -86,22 +88,22 @@ def test_a_reader_that_has_gone_is_no_error(ended):
         [BAD],
     ],
 )
-def test_an_argument_that_is_not_utf8_is_a_usage_error(cluster, arguments):
-    done = run(cluster, *arguments)
+def test_an_argument_that_is_not_utf8_is_a_usage_error(shared_cluster, arguments):
+    done = run(shared_cluster, *arguments)
     assert done.returncode == 2, done.stderr
     assert b"not UTF-8: " in done.stderr
     assert b"a\\xffb" in done.stderr
 
 
-def test_a_prompt_on_stdin_that_is_not_utf8_is_a_usage_error(cluster):
-    done = run(cluster, "run", "--remote", "--agent", "shell", "-", stdin=b"echo a\xffb\n")
+def test_a_prompt_on_stdin_that_is_not_utf8_is_a_usage_error(shared_cluster):
+    done = run(shared_cluster, "run", "--remote", "--agent", "shell", "-", stdin=b"echo a\xffb\n")
     assert done.returncode == 2
     assert b"the prompt cannot be read" in done.stderr
 
 
-def test_a_value_of_the_environment_that_is_not_utf8_is_a_usage_error(cluster):
-    cluster.env["ODD_VALUE"] = BAD
-    done = run(cluster, "run", "--remote", "--agent", "shell", "--env", "ODD_VALUE", "true")
+def test_a_value_of_the_environment_that_is_not_utf8_is_a_usage_error(shared_cluster, monkeypatch):
+    monkeypatch.setitem(shared_cluster.env, "ODD_VALUE", BAD)
+    done = run(shared_cluster, "run", "--remote", "--agent", "shell", "--env", "ODD_VALUE", "true")
     assert done.returncode == 2
     assert b"ODD_VALUE: its value here is not UTF-8" in done.stderr
 

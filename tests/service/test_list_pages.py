@@ -1,5 +1,7 @@
 """Lists of users, tokens, workers and files come in pages that have each item once."""
 
+import contextlib
+
 import pytest
 
 from app.client import Ado
@@ -140,8 +142,9 @@ def test_a_page_of_files_ends_before_it_is_too_large_for_an_answer(cluster, call
 
 @pytest.mark.parametrize("path", ["users.list", "tokens.list", "files.list"])
 @pytest.mark.parametrize("cursor", ["", "x", "-1", "user-", "9" * 400, "1/\x00", "/1/file-"])
-def test_a_text_that_is_no_cursor_is_refused(calls, path, cursor):
-    calls.mutate("tasks.create", {"prompt": "true"})
-    with pytest.raises(CallError) as refused:
-        calls.query(path, {"cursor": cursor, "taskId": "task-1"})
+def test_a_text_that_is_no_cursor_is_refused(shared_cluster, path, cursor):
+    task = shared_cluster.create_task()
+    client = HttpClient(shared_cluster.urls, shared_cluster.token)
+    with contextlib.closing(client) as calls, pytest.raises(CallError) as refused:
+        calls.query(path, {"cursor": cursor, "taskId": task})
     assert (refused.value.reason, refused.value.data["field"]) == ("invalid_input", "cursor")

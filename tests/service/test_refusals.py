@@ -9,11 +9,24 @@ from app.rpc.client import CallError, Client, HttpClient
 WORKER = {"workerId": "raw", "capabilities": ["shell"], "instance": "1"}
 
 
-@pytest.fixture
-def replicas(cluster):
-    """A client at each replica."""
+@contextlib.contextmanager
+def clients(cluster):
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(contextlib.closing(HttpClient([url], cluster.token))) for url in cluster.urls]
+
+
+@pytest.fixture
+def replicas(cluster):
+    """A client at each replica of the test's own."""
+    with clients(cluster) as made:
+        yield made
+
+
+@pytest.fixture
+def empty_replicas(shared_cluster):
+    """A client at each replica of the module's; no test leaves a task or a worker there."""
+    with clients(shared_cluster) as made:
+        yield made
 
 
 def refused(call, path, value):
@@ -42,8 +55,8 @@ def refused(call, path, value):
         ("workers.register", {**WORKER, "workerId": "a\0"}, "workerId"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_refused_by_its_fields_name_and_leaves_nothing(replicas, path, value, field):
-    first, second = replicas
+def test_a_wrong_value_is_refused_by_its_fields_name_and_leaves_nothing(empty_replicas, path, value, field):
+    first, second = empty_replicas
     found = refused(first.mutate, path, value)
     assert found[0] == "BAD_REQUEST"
     assert found[2] == field
@@ -51,8 +64,8 @@ def test_a_wrong_value_is_refused_by_its_fields_name_and_leaves_nothing(replicas
     assert second.query("workers.list", {}) == {"items": []}
 
 
-def test_a_cursor_that_is_none_is_refused_by_its_name(replicas):
-    assert refused(replicas[0].query, "tasks.list", {"cursor": "x"}) == ("BAD_REQUEST", "invalid_input", "cursor")
+def test_a_cursor_that_is_none_is_refused_by_its_name(empty_replicas):
+    assert refused(empty_replicas[0].query, "tasks.list", {"cursor": "x"}) == ("BAD_REQUEST", "invalid_input", "cursor")
 
 
 async def test_since_and_tail_hold_together(replicas, cluster):

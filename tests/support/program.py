@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from app.rpc.client import HttpClient
 from db import token_admin, tokens
 
 FAST = {
@@ -150,6 +151,11 @@ class Cluster:
         if check is not None:
             assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done
+
+    def create_task(self, prompt="x"):
+        """Create a task of the shell's that no worker has run yet; return its name."""
+        with contextlib.closing(HttpClient(self.urls, self.token)) as client:
+            return client.mutate("tasks.create", {"prompt": prompt, "agent": "shell"})["taskId"]
 
     def client_env(self, url=None, token=None):
         env = {**self.env, "ADO_URL": url or ",".join(self.urls), "ADO_TOKEN": token or self.token}
