@@ -11,13 +11,24 @@ import pytest
 from support.program import exists, processes_with, until
 
 
-@pytest.fixture
-def workers(cluster):
+def with_workers(cluster):
     first, second = cluster.urls
     cluster.add_worker("w0", url=f"{first},{second}")
     cluster.add_worker("w1", url=f"{second},{first}")
     cluster.add_worker("w2", url=f"{first},{second}")
     return cluster
+
+
+@pytest.fixture(scope="module")
+def workers(shared_cluster):
+    """Three workers for the tests that end none."""
+    return with_workers(shared_cluster)
+
+
+@pytest.fixture
+def own_workers(cluster):
+    """Three workers of the test's own, which it may end."""
+    return with_workers(cluster)
 
 
 def test_three_workers_give_nine_whole_lines_and_any_replica_replays_them(workers):
@@ -26,7 +37,7 @@ def test_three_workers_give_nine_whole_lines_and_any_replica_replays_them(worker
     lines = sorted(done.stdout.decode().splitlines())
     assert lines == [f"[{job}] worker {job} step {step}" for job in range(3) for step in (1, 2, 3)]
     assert b"succeeded" in done.stderr
-    replayed = workers.ado("attach", "task-1", check=0, url=workers.urls[1])
+    replayed = workers.ado("attach", workers.last_task(), check=0, url=workers.urls[1])
     assert replayed.stdout == done.stdout
     status = json.loads(workers.ado("workers", "status", "-o", "json", check=0).stdout)
     assert {worker["workerId"] for worker in status["workers"]} == {"w0", "w1", "w2"}
@@ -36,18 +47,18 @@ def test_the_remote_exit_code_is_the_commands(workers):
     done = workers.ado("run", "--remote", "--agent", "shell", "echo out; echo err >&2; exit 7", check=7)
     assert done.stdout == b"out\n"
     assert b"err\n" in done.stderr
-    assert workers.task("task-1")["jobs"][0]["exitCode"] == 7
+    assert workers.task(workers.last_task())["jobs"][0]["exitCode"] == 7
 
 
 def test_a_signal_and_a_large_code_are_mirrored(workers):
     workers.ado("run", "--remote", "--agent", "shell", "exit 200", check=200)
     workers.ado("run", "--remote", "--agent", "shell", "kill -9 $$", check=137)
-    assert workers.task("task-2")["jobs"][0]["exitCode"] == 128 + 9
+    assert workers.task(workers.last_task())["jobs"][0]["exitCode"] == 128 + 9
 
 
 def test_a_timeout_ends_the_attempt_with_124(workers):
     workers.ado("run", "--remote", "--agent", "shell", "--timeout", "1s", "sleep 60", check=124)
-    assert workers.task("task-1")["reason"] == "timed_out"
+    assert workers.task(workers.last_task())["reason"] == "timed_out"
 
 
 def test_bytes_arrive_as_they_were_written(workers):
@@ -56,7 +67,7 @@ def test_bytes_arrive_as_they_were_written(workers):
     done = workers.ado("run", "--remote", "--agent", "shell", script, check=0, timeout=120)
     wanted = re.search(rb"([0-9a-f]{64})  -", done.stderr)[1].decode()
     assert hashlib.sha256(done.stdout).hexdigest() == wanted
-    raw = workers.ado("logs", "task-1", "--raw", check=0, url=workers.urls[1], timeout=120)
+    raw = workers.ado("logs", workers.last_task(), "--raw", check=0, url=workers.urls[1], timeout=120)
     # --raw is the job's stdout and stderr in the order they were written
     assert hashlib.sha256(raw.stdout.replace(f"{wanted}  -\n".encode(), b"", 1)).hexdigest() == wanted
 
@@ -66,19 +77,19 @@ def test_a_million_short_lines_arrive_whole_and_in_order(workers):
     assert done.stdout == b"".join(b"%d\n" % number for number in range(1, 1_000_001))
 
 
-def test_a_killed_worker_costs_an_attempt_and_leaves_no_process(workers):
+def test_a_killed_worker_costs_an_attempt_and_leaves_no_process(own_workers):
     marker = f"ado-test-{os.getpid()}"
     script = f"echo attempt $ADO_ATTEMPT; setsid sh -c ': {marker}; sleep 300' & [ $ADO_ATTEMPT = 2 ] || sleep 300"
-    watching = workers.open("run", "--remote", "--agent", "shell", script)
-    worker = until(lambda: next(iter(running_on(workers)), None), "the job to run")
+    watching = own_workers.open("run", "--remote", "--agent", "shell", script)
+    worker = until(lambda: next(iter(running_on(own_workers)), None), "the job to run")
     until(lambda: processes_with(marker), "the agent's child")
-    victim = next(process for process in workers.processes if worker in process.args)
+    victim = next(process for process in own_workers.processes if worker in process.args)
     victim.kill()
     out, _ = watching.communicate(timeout=60)
     assert watching.returncode == 0
     assert out == b"attempt 1\nattempt 2\n"
     until(lambda: not processes_with(marker), "every descendant to be gone")
-    events = workers.events("task-1")
+    events = own_workers.events("task-1")
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert [event["type"] for event in events if event["type"] in ("started", "requeued", "finished")] == [
         "started", "requeued", "started", "finished",
@@ -93,12 +104,12 @@ def running_on(cluster):
     return [job["workerId"] for task in tasks(cluster) for job in task["jobs"] if job["status"] == "running"]
 
 
-def test_a_killed_replica_costs_its_viewers_nothing(workers):
+def test_a_killed_replica_costs_its_viewers_nothing(own_workers):
     script = "for i in $(seq 1 60); do echo line $i; sleep 0.05; done"
-    urls = f"{workers.urls[0]},{workers.urls[1]}"
-    watching = workers.open("run", "--remote", "--agent", "shell", script, url=urls)
+    urls = f"{own_workers.urls[0]},{own_workers.urls[1]}"
+    watching = own_workers.open("run", "--remote", "--agent", "shell", script, url=urls)
     assert watching.stdout.readline() == b"line 1\n"
-    workers.replicas[0].kill()
+    own_workers.replicas[0].kill()
     out, err = watching.communicate(timeout=60)
     assert watching.returncode == 0, err
     assert out == b"".join(b"line %d\n" % number for number in range(2, 61))
@@ -109,15 +120,15 @@ def test_cancel_ends_the_agent_and_its_children_through_any_replica(workers):
     marker = f"ado-cancel-{os.getpid()}"
     workers.ado("run", "--remote", "--detach", "--agent", "shell", f"setsid sh -c ': {marker}; sleep 300'", check=0)
     until(lambda: processes_with(marker), "the agent to run")
-    workers.ado("cancel", "task-1", "--reason", "enough", check=0, url=workers.urls[1])
-    workers.ado("wait", "task-1", check=1)
+    workers.ado("cancel", workers.last_task(), "--reason", "enough", check=0, url=workers.urls[1])
+    workers.ado("wait", workers.last_task(), check=1)
     until(lambda: not processes_with(marker), "every descendant to be gone")
-    kinds = [event["type"] for event in workers.events("task-1")]
+    kinds = [event["type"] for event in workers.events(workers.last_task())]
     assert kinds[-2:] == ["finished", "cancelled"]
     assert kinds.count("cancelled") == 1
-    workers.ado("retry", "task-1", check=0)
-    workers.ado("cancel", "task-1", check=0)
-    workers.ado("wait", "task-1", check=1)
+    workers.ado("retry", workers.last_task(), check=0)
+    workers.ado("cancel", workers.last_task(), check=0)
+    workers.ado("wait", workers.last_task(), check=1)
 
 
 def test_ctrl_c_detaches_and_the_task_goes_on(workers):
@@ -126,34 +137,34 @@ def test_ctrl_c_detaches_and_the_task_goes_on(workers):
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=30)
     assert watching.returncode == 130
-    assert b"ado attach task-1" in err
-    assert workers.ado("attach", "task-1", check=0).stdout == b"begin\nend\n"
+    assert f"ado attach {workers.last_task()}".encode() in err
+    assert workers.ado("attach", workers.last_task(), check=0).stdout == b"begin\nend\n"
 
 
-def test_a_stopped_worker_hands_its_job_back(workers):
+def test_a_stopped_worker_hands_its_job_back(own_workers):
     script = "echo attempt $ADO_ATTEMPT; [ $ADO_ATTEMPT = 2 ] || sleep 300"
-    watching = workers.open("run", "--remote", "--agent", "shell", script)
+    watching = own_workers.open("run", "--remote", "--agent", "shell", script)
     assert watching.stdout.readline() == b"attempt 1\n"
-    held = next(job["workerId"] for job in workers.task("task-1")["jobs"])
-    victim = next(process for process in workers.processes if held in process.args)
+    held = next(job["workerId"] for job in own_workers.task("task-1")["jobs"])
+    victim = next(process for process in own_workers.processes if held in process.args)
     victim.send_signal(signal.SIGTERM)
     assert victim.wait(30) == 0
     out, _ = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, b"attempt 2\n")
-    assert "released" in [event["type"] for event in workers.events("task-1")]
-    listed = json.loads(workers.ado("workers", "list", "-o", "json").stdout)["items"]
+    assert "released" in [event["type"] for event in own_workers.events("task-1")]
+    listed = json.loads(own_workers.ado("workers", "list", "-o", "json").stdout)["items"]
     states = {worker["workerId"]: worker["state"] for worker in listed}
     assert states[held] == "stopped"
 
 
-def test_a_drained_worker_finishes_its_job_and_ends(workers):
-    watching = workers.open("run", "--remote", "--agent", "shell", "echo begin; sleep 1; echo end")
+def test_a_drained_worker_finishes_its_job_and_ends(own_workers):
+    watching = own_workers.open("run", "--remote", "--agent", "shell", "echo begin; sleep 1; echo end")
     assert watching.stdout.readline() == b"begin\n"
-    held = next(job["workerId"] for job in workers.task("task-1")["jobs"])
-    workers.ado("workers", "drain", held, check=0)
+    held = next(job["workerId"] for job in own_workers.task("task-1")["jobs"])
+    own_workers.ado("workers", "drain", held, check=0)
     out, _ = watching.communicate(timeout=30)
     assert (watching.returncode, out) == (0, b"end\n")
-    victim = next(process for process in workers.processes if held in process.args)
+    victim = next(process for process in own_workers.processes if held in process.args)
     assert victim.wait(30) == 0
 
 
@@ -164,7 +175,7 @@ def test_an_agent_that_nobody_offers_waits_and_says_why(workers):
         line = watching.stderr.readline()
         assert line, "the command ended"
     assert b"claude-code" in line
-    workers.ado("cancel", "task-1", check=0)
+    workers.ado("cancel", workers.last_task(), check=0)
     watching.communicate(timeout=30)
     assert watching.returncode == 1
 
@@ -174,27 +185,27 @@ def test_the_scripted_agent_tells_progress_and_retries_count(workers):
     done = workers.ado("run", "--remote", "--agent", "scripted", "--retries", "1", script, check=3)
     assert done.stdout == b"hello\nhello\n"
     assert b"50% half" in done.stderr
-    assert workers.task("task-1")["jobs"][0]["attempt"] == 2
+    assert workers.task(workers.last_task())["jobs"][0]["attempt"] == 2
 
 
 def test_fail_fast_stops_the_siblings(workers):
     script = "if [ $ADO_JOB_INDEX = 0 ]; then exit 5; fi; sleep 300"
     workers.ado("run", "--remote", "--agent", "shell", "--workers", "5", "--fail-fast", script, check=5)
-    task = workers.task("task-1")
+    task = workers.task(workers.last_task())
     assert [job["status"] for job in task["jobs"]] == ["failed", *["cancelled"] * 4]
     assert {job["reason"] for job in task["jobs"][1:]} == {"sibling_failed"}
 
 
-def test_a_stopped_cluster_leaves_no_process(workers):
-    pids = [process.pid for process in workers.processes]
-    workers.close()
+def test_a_stopped_cluster_leaves_no_process(own_workers):
+    pids = [process.pid for process in own_workers.processes]
+    own_workers.close()
     assert not [pid for pid in pids if exists(pid)]
 
 
 def test_a_reader_that_goes_away_ends_the_command_quietly(workers):
     workers.ado("run", "--remote", "--agent", "shell", "seq 100000", check=0)
     env = workers.client_env()
-    command = f"{os.fsdecode(workers.processes[0].args[0])} -P -m cli logs task-1 | head -n 1"
+    command = f"{os.fsdecode(workers.processes[0].args[0])} -P -m cli logs {workers.last_task()} | head -n 1"
     done = subprocess.run(command, shell=True, env=env, cwd="/", capture_output=True, timeout=60, check=False)
     assert done.stdout == b"1\n"
     assert b"Traceback" not in done.stderr

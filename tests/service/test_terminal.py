@@ -9,11 +9,11 @@ EVIL = r"printf '\033[2J\033]0;owned\007\033[31mred\033[0m safe\n'"
 
 
 @pytest.fixture
-def terminal(cluster):
+def terminal(shared_cluster):
     opened = []
 
     def start(*arguments, columns=80, **env):
-        made = Terminal(arguments, {**cluster.client_env(), **env}, columns=columns)
+        made = Terminal(arguments, {**shared_cluster.client_env(), **env}, columns=columns)
         opened.append(made)
         return made
 
@@ -22,11 +22,11 @@ def terminal(cluster):
         made.__exit__()
 
 
-@pytest.fixture
-def working(cluster):
-    for number, url in enumerate(cluster.urls):
-        cluster.add_worker(f"w{number}", url=url)
-    return cluster
+@pytest.fixture(scope="module")
+def working(shared_cluster):
+    for number, url in enumerate(shared_cluster.urls):
+        shared_cluster.add_worker(f"w{number}", url=url)
+    return shared_cluster
 
 
 def test_lines_of_several_jobs_have_coloured_prefixes_and_a_table_ends_them(working, terminal):
@@ -73,14 +73,14 @@ def test_what_an_agent_writes_cannot_take_over_the_terminal(working, terminal):
     assert listed.screen.title == ""
 
 
-def test_prompts_cannot_take_over_the_terminal_of_who_lists_them(cluster, terminal):
+def test_prompts_cannot_take_over_the_terminal_of_who_lists_them(cluster):
     evil = "\x1b]0;owned\x07\x1b[2Jhello"
     cluster.ado("run", "--remote", "--detach", "--agent", "shell", evil, check=0)
     for command in (["tasks", "list"], ["tasks", "show", "1"], ["explain", "1"]):
-        seen = terminal(*command)
-        assert seen.end() == 0
-        assert seen.screen.title == ""
-        assert "task-1" in seen.text() or "no worker" in seen.text()
+        with Terminal(command, cluster.client_env()) as seen:
+            assert seen.end() == 0
+            assert seen.screen.title == ""
+            assert "task-1" in seen.text() or "no worker" in seen.text()
 
 
 def test_at_40_columns_tables_break_at_words_and_output_is_whole(working, terminal):
@@ -115,44 +115,44 @@ def test_ctrl_c_leaves_and_says_how_to_come_back(working, terminal):
     seen.until("here")
     seen.type("\x03")
     assert seen.end() == 130
-    for command in ("ado attach task-1", "ado tasks show task-1", "ado cancel task-1"):
+    task = working.last_task()
+    for command in (f"ado attach {task}", f"ado tasks show {task}", f"ado cancel {task}"):
         assert command in seen.text()
-    assert working.task("task-1")["status"] == "running"
-    again = terminal("attach", "task-1")
+    assert working.task(task)["status"] == "running"
+    again = terminal("attach", task)
     again.until("here")
-    working.ado("cancel", "task-1", check=0)
+    working.ado("cancel", task, check=0)
     assert again.end() == 1
 
 
-def test_a_waiting_task_says_why(cluster, terminal):
-    cluster.add_worker("w0")
+def test_a_waiting_task_says_why(working, terminal):
     seen = terminal("run", "--remote", "--wait-for-agent", "--agent", "codex", "fix it")
     assert "waiting: no live worker offers codex" in seen.until("something else")
     seen.type("\x03")
     assert seen.end() == 130
 
 
-def test_workers_status_watches_in_place(cluster, terminal):
-    seen = terminal("workers", "status", "--watch")
-    seen.until("workers: none")
-    cluster.add_worker("late")
-    text = seen.until("late")
-    assert text.count("workers:") == 1
-    seen.type("\x03")
-    assert seen.end() == 130
+def test_workers_status_watches_in_place(cluster):
+    with Terminal(["workers", "status", "--watch"], cluster.client_env()) as seen:
+        seen.until("workers: none")
+        cluster.add_worker("late")
+        text = seen.until("late")
+        assert text.count("workers:") == 1
+        seen.type("\x03")
+        assert seen.end() == 130
 
 
-def test_login_asks_for_the_token_and_does_not_show_it(cluster, terminal, home):
+def test_login_asks_for_the_token_and_does_not_show_it(shared_cluster, terminal, home):
     env = {"ADO_URL": "", "ADO_TOKEN": "", "ADO_HOME": str(home / "login")}
-    seen = terminal("login", cluster.urls[0], **env)
+    seen = terminal("login", shared_cluster.urls[0], **env)
     seen.until("token:")
-    seen.type(cluster.token + "\n")
+    seen.type(shared_cluster.token + "\n")
     assert seen.end() == 0
-    assert cluster.token not in seen.text()
+    assert shared_cluster.token not in seen.text()
     listed = terminal("context", "list", "-o", "json", **env)
     assert listed.end() == 0
     (entry,) = json.loads(listed.written.replace(b"\r\n", b""))["items"]
-    assert entry == {"name": "default", "urls": [cluster.urls[0]], "current": True}
+    assert entry == {"name": "default", "urls": [shared_cluster.urls[0]], "current": True}
     used = terminal("tasks", "list", **env)
     assert used.end() == 0
     assert (home / "login" / "contexts.json").stat().st_mode & 0o077 == 0

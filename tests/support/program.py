@@ -181,6 +181,10 @@ class Cluster:
     def task(self, name):
         return json.loads(self.ado("tasks", "show", name, "-o", "json", check=0).stdout)
 
+    def last_task(self):
+        """Return the name of the newest task."""
+        return f"task-{self.sql('select max(task_id) from ado.tasks')[0][0]}"
+
     def events(self, name):
         lines = self.ado("attach", name, "-o", "jsonl").stdout.splitlines()
         return [json.loads(line) for line in lines]
