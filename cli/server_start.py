@@ -9,7 +9,7 @@ import threading
 from types import FrameType
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from cli import exits
 from cli.errors import CliError
@@ -27,6 +27,7 @@ def _is_open(_type: object, fd: int | None) -> None:
 
 
 Descriptor = Annotated[int | None, Parameter(show=False, validator=_is_open)]
+Port = Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65535))]
 """An open descriptor that a parent process hands over; hidden in the help."""
 
 

@@ -9,16 +9,23 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from db.errors import DatabaseUnavailable
 
+_FORM = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE; in the password %25 is %, %40 is @, %2F is / and %23 is #"
 _SECRET = frozenset({"password", "sslpassword"})
 
 
 def read(dsn: str) -> dict[str, Any]:
-    """Return the parts of a DSN. Raises DatabaseUnavailable for what is none."""
+    """Return the parts of a DSN. Raises DatabaseUnavailable for what is none, and quotes nothing of it.
+
+    Where a password has an ``@``, ``/`` or ``%`` in it, the driver takes a part of the password for the host or the
+    port, and names it in its message.
+    """
     try:
-        return conninfo_to_dict(dsn)
-    except ProgrammingError as error:
-        step = "write it as postgresql://user@host/database"
-        raise DatabaseUnavailable(f"the DSN cannot be read: {' '.join(str(error).split())}", step) from error
+        parts = conninfo_to_dict(dsn)
+    except ProgrammingError:
+        raise DatabaseUnavailable("the DSN cannot be read", _FORM) from None
+    if "@" in str(parts.get("host", ""))[1:] or not set(str(parts.get("port", ""))) <= set("0123456789,"):
+        raise DatabaseUnavailable("the DSN cannot be read: its host or port is none", _FORM)
+    return parts
 
 
 def without_password(dsn: str) -> str:

@@ -8,7 +8,7 @@ from cli import exits
 from cli.control_plane import embedded
 from cli.errors import fail, usage
 from cli.extras import need
-from cli.server_start import Descriptor, cannot_listen
+from cli.server_start import Descriptor, Port, cannot_listen
 
 replica = App(name="api", help="Run one API replica, or print its types.", help_format="plaintext")
 
@@ -29,7 +29,7 @@ def types() -> int:
 def api(
     *,
     host: str | None = None,
-    port: int | None = None,
+    port: Port = None,
     tls_cert: str | None = None,
     tls_key: str | None = None,
     tls_client_ca: str | None = None,

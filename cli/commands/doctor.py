@@ -167,15 +167,12 @@ def _clock(name: str, skew: float, between: str) -> Check:
 def _calls(client: Any) -> list[Check]:
     checks: list[Check] = []
     try:
-        # first, because a locked table keeps the next query from an answer
-        held = locks(client.query("system.health"))
-        checks = [Check(one.name, False, one.message, one.fix) for one in held]
+        checks = _locks(client)  # first, because a locked table keeps the next query from an answer
         status = workers_status(client)
     except CallError as error:
         return [*checks, Check("token", False, error.message, error.hint or "make another token: ado token create")]
-    except Unreachable:  # a server that does not answer at all has a line already
-        locked = [Check("workers", False, "cannot be read while the lock is held", checks[0].fix)] if checks else []
-        return [*checks, *locked]
+    except Unreachable:
+        return _without_status(client, checks)
     live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status["counts"].items())) or "none"
     names = {name for worker in live for name in worker["capabilities"]}
@@ -189,6 +186,19 @@ def _calls(client: Any) -> list[Check]:
         *_unoffered_secrets(live),
         *_spawners(status.get("spawners", [])),
     ]
+
+
+def _locks(client: Any) -> list[Check]:
+    return [Check(one.name, False, one.message, one.fix) for one in locks(client.query("system.health"))]
+
+
+def _without_status(client: Any, checks: list[Check]) -> list[Check]:
+    """Say that a lock hides the workers; a server that does not answer at all has a line already."""
+    try:
+        held = checks or _locks(client)  # it is told once others have waited for it
+    except (CallError, Unreachable):
+        return []
+    return [*held, *(Check("workers", False, "cannot be read while the lock is held", one.fix) for one in held[:1])]
 
 
 def _workers(counts: str, is_live: bool, status: Any) -> Check:

@@ -19,7 +19,7 @@ from cli.errors import CliError, fail
 from cli.extras import need
 from cli.home import ensure_home, environment
 from cli.output import Form, talk, write_one
-from cli.server_start import LISTEN_ERRORS, cannot_listen, stop_on_signals
+from cli.server_start import LISTEN_ERRORS, Port, cannot_listen, stop_on_signals
 from cli.system_errors import refused
 
 
@@ -27,7 +27,7 @@ def up(
     *,
     detach: bool = False,
     replicas: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=64))] = None,
-    port: Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65535))] = None,
+    port: Port = None,
     max_workers: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1000))] = None,
     foreground: Annotated[bool, Parameter(show=False)] = False,
     output: Form = "text",
@@ -136,6 +136,16 @@ def _shape(found: embedded.Plane) -> dict[str, Any]:
     }
 
 
+def _instead() -> str:
+    """Say what to do where no control plane runs on this machine."""
+    from cli.remote import contexts
+
+    server = contexts.named(None)
+    if url := os.environ.get("ADO_URL") or (server and ",".join(server.urls)):
+        return f"ado doctor checks the server at {url}, and ado workers status shows its queue"
+    return "start one with: ado up --detach"
+
+
 def status(*, output: Form = "text") -> int:
     """Show the embedded control plane, and what is wrong with it."""
     from cli.remote.connection import http
@@ -144,7 +154,7 @@ def status(*, output: Form = "text") -> int:
 
     found = embedded.find()
     if found is None:
-        raise CliError("no control plane runs here", "start one with: ado up --detach", exits.FAILED, "not_running")
+        raise CliError("no control plane runs here", _instead(), exits.FAILED, "not_running")
     shape = _shape(found)
     lines = [f"{name:10} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
     lines += [f"{process['role']:13} pid {process['pid']}" for process in found.processes]

@@ -32,7 +32,7 @@ def check_offered(agent: str, status: Mapping[str, Any], here: Iterable[str] = (
     if not known or agent in known or agent in here:
         return
     names = sorted(name for name in known if ":" not in name)  # network:none, secret:NAME are no agents
-    meant = nearest(agent, sorted({*names, *KNOWN}))
+    meant = "" if agent in KNOWN else nearest(agent, sorted({*names, *KNOWN}))
     message = f"no worker offers the agent {agent}{meant}; offered: {', '.join(names)}"
     step = (
         "ado doctor --agents, where the workers run, says what an agent lacks; --wait-for-agent creates the task anyway"

@@ -47,14 +47,14 @@ def _ending(one: Mapping[str, Any]) -> str:
 def look(client: HttpClient) -> list[Trouble]:
     """Ask a server what is wrong; that it does not answer is what is wrong, too."""
     try:
-        health = client.query("system.health")
-        found = [
-            Trouble(part, problem, "ado doctor says what fixes it") for part, problem in health["problems"].items()
-        ]
-        found += locks(health)
-        if found:  # what is locked may not answer
+        if found := _unwell(client):  # what is locked may not answer
             return found
-        spawners = client.query("workers.status").get("spawners", [])
+        try:
+            spawners = client.query("workers.status").get("spawners", [])
+        except (CallError, Unreachable):
+            if found := _unwell(client):  # a lock is told once others have waited for it
+                return found
+            raise
     except CallError as error:
         return [Trouble("api", error.message, error.hint or "ado doctor")]
     except Unreachable:
@@ -64,3 +64,9 @@ def look(client: HttpClient) -> list[Trouble]:
         for spawner in spawners
         if (trouble := spawner_trouble(spawner))
     ]
+
+
+def _unwell(client: HttpClient) -> list[Trouble]:
+    health = client.query("system.health")
+    problems = [Trouble(part, problem, "ado doctor says what fixes it") for part, problem in health["problems"].items()]
+    return problems + locks(health)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 
 @pytest.mark.parametrize(
@@ -12,7 +13,7 @@ import pytest
     [
         (["token", "list"], "nonsense", "the DSN cannot be read"),
         (["db", "check"], "nonsense", "the DSN cannot be read"),
-        (["token", "create", "--role", "admin"], "postgresql:///x?host=/nowhere", "cannot connect to the database"),
+        (["token", "create", "--role", "admin"], "postgresql:///x?host=/nowhere", "check that Postgres runs"),
         (["token", "list"], None, "the database is at migration 0"),
         (["token", "revoke", "tok-1"], None, "the database is at migration 0"),
     ],
@@ -25,3 +26,13 @@ def test_a_database_that_cannot_be_used_is_two_lines(tmp_path, empty_dsn, comman
     assert done.returncode == 125
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_server_that_refuses_the_login_is_not_said_to_be_away(tmp_path, empty_dsn):
+    dsn = make_conninfo(empty_dsn, dbname="there_is_none")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "cli", "db", "check", "--dsn", dsn],
+        env={"PATH": os.defpath, "ADO_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert "check user, password and database" in done.stderr

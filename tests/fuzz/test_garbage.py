@@ -57,6 +57,7 @@ def test_garbage_for_every_command_ends_in_a_sentence_and_a_next_step(tmp_path):
     [
         (["tasks", "list"], {"ADO_HOME": "/dev/null"}, 2),
         (["up", "--port", "99999"], {}, 2),
+        (["api", "--port", "99999"], {}, 2),
         (["up", "--replicas", "0"], {}, 2),
         (["tasks", "show", "9" * 5000], {"ADO_URL": "http://127.0.0.1:9"}, 127),
         (["tasks", "list", "--url", "http://["], {}, 2),

@@ -1,12 +1,15 @@
 """The control plane on a laptop: one command brings it up, several share it, killing it costs nothing."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 
+import psycopg
 import pytest
+from psycopg import conninfo
 from support.program import FAST, exists, processes_with, until
 
 SCRIPT = 'for i in 1 2 3; do echo "worker $ADO_JOB_INDEX step $i"; done'
@@ -149,3 +152,56 @@ def test_a_database_that_cannot_be_started_for_a_while_does_not_end_the_control_
     files.with_name("global.away").rename(files)
     done = ado("run", "--remote", "--agent", "shell", "echo back", timeout=60)
     assert (done.returncode, done.stdout) == (0, b"back\n"), done.stderr
+
+
+@contextlib.contextmanager
+def locked(found):
+    with psycopg.connect(found["dsn"], application_name="a person's psql") as connection:
+        connection.execute("lock table ado.jobs in access exclusive mode")
+        yield "locks", "a person's psql"
+
+
+@contextlib.contextmanager
+def read_only(found):
+    name = conninfo.conninfo_to_dict(found["dsn"])["dbname"]
+    cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()"
+    with psycopg.connect(found["dsn"], autocommit=True) as connection:
+        connection.execute("set default_transaction_read_only = off")
+        connection.execute(f"alter database {name} set default_transaction_read_only = on")
+        connection.execute(cut, [name])
+        yield "database", "refuses writes: it is read-only"
+        connection.execute(f"alter database {name} reset default_transaction_read_only")
+
+
+@contextlib.contextmanager
+def stopped(found):
+    (pid,) = [process["pid"] for process in found["processes"] if process["role"] == "spawner"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with psycopg.connect(found["dsn"], autocommit=True) as connection:
+            connection.execute("update ado.spawners set last_heartbeat_at = now() - interval '1 h'")
+        yield "spawner", "stopped without a word"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_status_and_doctor_name_what_is_wrong_and_nothing_once_it_is_over(ado):
+    assert ado("up", "--detach").returncode == 0
+    found = state(ado)
+    assert found["troubles"] == []
+    for trouble in (locked, read_only, stopped):
+        with trouble(found) as (name, message):
+            shown = until(lambda: state(ado)["troubles"], name, 60)
+            assert [(one["name"], message in one["message"]) for one in shown] == [(name, True)]
+            assert f"{name:10} " in ado("status").stdout.decode()
+            doctor = ado("doctor", "-o", "json")
+            fixes = {item["name"]: item["fix"] for item in json.loads(doctor.stdout)["items"] if not item["ok"]}
+            assert (doctor.returncode, bool(fixes[name])) == (1, True)
+        until(lambda: state(ado)["troubles"] == [], f"the end of {name}", 60)
+
+
+def test_status_of_a_machine_without_a_control_plane_names_what_checks_the_server(ado):
+    assert b"up --detach" in ado("status").stderr
+    done = ado("status", ADO_URL="https://ado.example")
+    assert done.returncode == 1
+    assert b"doctor checks the server at https://ado.example" in done.stderr

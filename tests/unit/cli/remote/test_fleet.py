@@ -36,6 +36,12 @@ def test_an_agent_whose_program_is_where_workers_start_passes():
     check_offered("codex", status(worker("shell")), here=["codex"])
 
 
+def test_an_agent_is_not_said_to_be_meant_by_its_own_name():
+    with pytest.raises(CliError) as caught:
+        check_offered("codex", status(worker("shell")))
+    assert "did you mean" not in str(caught.value)
+
+
 def test_an_agent_that_nobody_offers_is_refused_with_the_nearest():
     with pytest.raises(CliError) as caught:
         check_offered("claud", status(worker("shell"), spawners=[spawner("claude-code")]))
