@@ -113,7 +113,7 @@ class Database:
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             return DatabaseReadOnly()
         if not isinstance(error, asyncpg.DiskFullError):
-            return DatabaseUnavailable(f"the database did not answer: {type(error).__name__}")
+            return DatabaseUnavailable(f"the database did not answer: {type(error).__name__}: {error}".rstrip(": "))
         self._full_at = time.monotonic()
         return DatabaseFull()
 

@@ -1,5 +1,7 @@
 """JSON logs: one line an event, a stable name in ``event``, everything that varies in fields of its own.
 
+The same warning or error is written once a minute, and then says how often it came meanwhile.
+
 Levels: INFO for a change of state (started, draining, attempt lost, task settled), WARNING for what ado rides out
 (listener lost, database away), ERROR for what should not happen. Fields ``task``, ``job``, ``attempt`` and ``worker``
 always mean the same, and ``request`` is what the answer has in ``x-request-id``. Prompts, environment values, tokens
@@ -9,6 +11,7 @@ and query strings are never logged.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -19,6 +22,10 @@ import orjson
 from app.rpc.request_id import current
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_REPEAT_SECONDS = 60.0
+_REMEMBERED = 1000
+_POOLS = frozenset({"asyncpg.pool", "psycopg.pool"})
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 class JsonFormatter(logging.Formatter):
@@ -41,10 +48,42 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
+class Repeats(logging.Filter):
+    """Lets the same warning or error through once a minute, so that an outage does not bury what caused it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, ...], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write a record; one that is written has in ``repeated`` how many were not."""
+        if record.levelno < logging.WARNING:
+            return True
+        if record.name in _POOLS and record.exc_info and (error := record.exc_info[1]):
+            record.exc_info, record.detail = None, f"{type(error).__name__}: {error}"
+        key = _identity(record)
+        written_at, since = self._seen.pop(key, (float("-inf"), 0))
+        is_new = record.created - written_at >= _REPEAT_SECONDS
+        if is_new and since:
+            record.repeated = since
+        self._seen[key] = (record.created, 0) if is_new else (written_at, since + 1)
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return is_new
+
+
+def _identity(record: logging.LogRecord) -> tuple[str, ...]:
+    """Return what two records have in common that tell the same."""
+    fields = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD and key != "seconds"]
+    error = record.exc_info[1] if record.exc_info else None
+    return record.name, _ADDRESS.sub("", record.getMessage()), repr(error), *fields
+
+
 def configure(level: str = "INFO") -> None:
     """Send every log line of the process to stderr as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(Repeats())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("uvicorn.error", "uvicorn.access"):
         logging.getLogger(noisy).setLevel("WARNING")  # they name query strings, which may hold tokens

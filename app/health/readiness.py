@@ -8,6 +8,7 @@ somebody holds: they are warnings, because another replica could do no better.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from db.errors import DatabaseError, DatabaseFull, DatabaseReadOnly
 from db.listener import Listener
 from db.migrate import known
 
+_log = logging.getLogger("ado.api")
 _WORTH_SECONDS = 0.5
 _HEAR_SECONDS = 1.0
 
@@ -58,7 +60,11 @@ class Readiness:
         """Return what was found less than half a second ago, or look again."""
         async with self._checking:
             if time.monotonic() - self._found_at > _WORTH_SECONDS or self.draining:
-                self._found = await self._check()
+                found = await self._check()
+                if found.problems != self._found.problems:
+                    level = logging.WARNING if found.problems else logging.INFO
+                    _log.log(level, "not ready" if found.problems else "ready", extra={"problems": found.problems})
+                self._found = found
                 self._found_at = time.monotonic()
             return self._found
 

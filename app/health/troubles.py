@@ -7,6 +7,7 @@ locked table must not hold up whoever asks, and are worth five.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from db.database import Database
 from db.errors import DatabaseError
 from db.health import Blocker
 
+_log = logging.getLogger("ado.api")
 _WORTH_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
 
@@ -51,9 +53,22 @@ class TroubleWatch:
         async with self._looking:
             if time.monotonic() - self._found_at > _WORTH_SECONDS:
                 blockers, spawners = await asyncio.gather(_blockers(db), _spawners(db))
-                self._found = Troubles(blockers=blockers, silent_spawners=spawners)
+                _tell(self._found, found := Troubles(blockers=blockers, silent_spawners=spawners))
+                self._found = found
                 self._found_at = time.monotonic()
             return self._found
+
+
+def _tell(before: Troubles, found: Troubles) -> None:
+    """Log what was not there the last time."""
+    known = {one.pid for one in before.blockers or ()}
+    for one in found.blockers or ():
+        if one.pid not in known:
+            who = {"pid": one.pid, "role": one.role, "application": one.application, "blocked": one.blocked}
+            _log.warning("a session holds a lock that others wait for", extra=who)
+    for spawner in found.silent_spawners or ():
+        if spawner not in (before.silent_spawners or ()):
+            _log.warning("a spawner stopped without a word", extra={"spawner": spawner})
 
 
 async def _blockers(db: Database) -> list[Blocker] | None:

@@ -149,8 +149,9 @@ class Feeds:
                             _log.error("log rewound", extra={"task": f"task-{feed.task_id}", "seq": page.last_seq})
                             feed.rewind(page.last_seq)
                             more = False
-                except DatabaseUnavailable:
-                    _log.warning("feed waits for the database", extra={"task": f"task-{feed.task_id}"})
+                except DatabaseUnavailable as error:
+                    detail = {"task": f"task-{feed.task_id}", "detail": str(error)}
+                    _log.warning("feed waits for the database", extra=detail)
                 except Exception:  # noqa: BLE001 - a poller that ended here would leave its viewers waiting for ever
                     _log.exception("feed failed", extra={"task": f"task-{feed.task_id}"})
                 await hint.wait(self._poll_seconds)

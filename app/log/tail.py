@@ -117,8 +117,8 @@ class Tail:
         while True:
             try:
                 return await read()
-            except DatabaseUnavailable:
-                _log.warning("reader waits for the database")
+            except DatabaseUnavailable as error:
+                _log.warning("reader waits for the database", extra={"detail": str(error)})
                 await asyncio.sleep(self._retry_seconds)
 
 

@@ -39,8 +39,8 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]], *, name: 
     while True:
         try:
             await step()
-        except DatabaseUnavailable:
-            _log.warning("step waits for the database", extra={"step": name})
+        except DatabaseUnavailable as error:
+            _log.warning("step waits for the database", extra={"step": name, "detail": str(error)})
         except Exception:  # noqa: BLE001 - a loop outlives its steps
             _log.exception("step failed", extra={"step": name})
         await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311

@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from litestar import Litestar, asgi
@@ -55,7 +56,8 @@ def create_app(settings: AppSettings) -> Litestar:
             await replica.drain()
 
         app.state["drain"] = drain
-        _log.info("replica started", extra={"pid": os.getpid()})
+        address = app.state.get("address")
+        _log.info("replica started", extra={"pid": os.getpid(), "address": address, "version": version("ado")})
         yield
         await replica.stop()
         _log.info("replica stopped")

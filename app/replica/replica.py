@@ -34,6 +34,7 @@ from db.group_commit import Group
 from db.listener import Listener
 
 _log = logging.getLogger("ado.api")
+_READINESS_SECONDS = 5.0  # for the log, where no balancer asks
 _JANITOR_SECONDS = 10.0
 _USED_TOKENS_SECONDS = 10.0
 _CREATIONS = 100  # tasks stored in one commit
@@ -98,6 +99,7 @@ class Replica:
             "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
             "refusals": self.services.refusals.run,
             "used tokens": partial(every, _USED_TOKENS_SECONDS, self.gate.mark_used, name="used tokens"),
+            "readiness": partial(every, _READINESS_SECONDS, self.services.readiness.report, name="readiness"),
             "janitor": partial(every, _JANITOR_SECONDS, partial(janitor.step, db, settings), name="janitor"),
         }
         for name, run in loops.items():

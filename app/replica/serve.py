@@ -99,6 +99,8 @@ async def _serve(
     settings: AppSettings, listener: socket.socket, lifeline: int | None, certificate: FollowedCertificate | None
 ) -> None:
     app = create_app(settings)
+    host, port = listener.getsockname()[:2]
+    app.state["address"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     limits, peers = wire_limits(settings), Peers(room(settings), settings.trusted_proxies)
     config = uvicorn.Config(
         RequestIds(Upgrades(app, base="/trpc")),

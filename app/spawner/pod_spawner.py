@@ -97,9 +97,9 @@ class PodSpawner:
                 problem = None
                 try:
                     self.step()
-                except DatabaseError:
+                except DatabaseError as error:
                     self._database_since = None
-                    _log.warning("spawner waits for the database")
+                    _log.warning("spawner waits for the database", extra={"detail": str(error)})
                 except Exception as error:  # noqa: BLE001 - a loop outlives its steps
                     _log.exception("step failed", extra={"step": "spawner"})
                     problem = f"its last step failed: {error}"

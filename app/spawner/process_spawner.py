@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+from importlib.metadata import version
 
 from app.spawner.backends.base import Backend
 from app.spawner.decide import Limits, decide
@@ -38,12 +39,15 @@ class Spawner:
 
     def run(self, stopping: threading.Event) -> None:
         """Step until told to stop, then end the workers."""
+        offered = sorted(self._backend.offer.capabilities)
+        most = self._limits.max_workers
+        _log.info("spawner started", extra={"offers": offered, "max_workers": most, "version": version("ado")})
         while not stopping.wait(self._interval):
             problem = None
             try:
                 self.step()
-            except DatabaseUnavailable:
-                _log.warning("spawner waits for the database")
+            except DatabaseUnavailable as error:
+                _log.warning("spawner waits for the database", extra={"detail": str(error)})
             except Exception as error:  # noqa: BLE001 - a loop outlives its steps
                 _log.exception("step failed", extra={"step": "spawner"})
                 problem = f"its last step failed: {error}"

@@ -41,7 +41,7 @@ def fetched(url, token=None):
         return answer.read().decode()
 
 
-def test_a_lock_that_blocks_the_queue_is_named_and_ended_by_what_doctor_says(cluster, holding):
+def test_a_lock_that_blocks_the_queue_is_named_and_ended_by_what_doctor_says(cluster, home, holding):
     pid = holding("share row exclusive")
     assert str(pid) not in warned(cluster)
     assert json.loads(fetched(f"{cluster.urls[0]}/readyz"))["status"] == "ready"
@@ -50,6 +50,8 @@ def test_a_lock_that_blocks_the_queue_is_named_and_ended_by_what_doctor_says(clu
     assert f"pid {pid} " in check["message"]
     scraped = fetched(f"{cluster.urls[0]}/metrics", cluster.token)
     assert "\nado_lock_blockers 1.0\n" in scraped
+    until(lambda: "a session holds a lock that others wait for" in (home / "api-0.log").read_text(), "a line", 60)
+    assert f'"pid":{pid},' in (home / "api-0.log").read_text()
     statement = re.search(r"select .*;", check["fix"])[0]
     assert cluster.sql(statement) == [(True,)]
     until(lambda: json.loads(fetched(f"{cluster.urls[0]}/readyz"))["warnings"] == {}, "the end of the warning", 60)

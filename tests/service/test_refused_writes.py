@@ -80,6 +80,10 @@ def test_everybody_is_told_and_work_goes_on_afterwards(cluster, home, trouble, p
         while problem.encode() not in line:
             line = watching.stderr.readline()
             assert line, "the command ended"
+    log = [json.loads(line) for line in (home / "api-0.log").read_text().splitlines()]
+    assert {"database": problem} in [line["problems"] for line in log if line["event"] == "not ready"]
+    waits = [line for line in log if line["event"] == "step waits for the database"]
+    assert len({(line["step"], line["detail"]) for line in waits}) == len(waits)
     go.touch()
     out, err = watching.communicate(timeout=60)
     assert watching.returncode == 0, err
