@@ -32,6 +32,11 @@ def offers(worker: Mapping[str, Any]) -> list[str]:
     return [f"{name} {known[name]}" if name in known else name for name in names]
 
 
+def agent_names(capabilities: Iterable[str]) -> list[str]:
+    """Return the capabilities that may be agents: network:none, input:stdin and secret:NAME are none."""
+    return sorted(name for name in capabilities if ":" not in name)
+
+
 def first(workers: Iterable[Mapping[str, Any]], here: Iterable[str] = ()) -> str:
     """Return the first AI agent that is offered, ``here`` being what workers to come would offer. Raises CliError."""
     offered: set[str] = set(here)
@@ -43,7 +48,7 @@ def first(workers: Iterable[Mapping[str, Any]], here: Iterable[str] = ()) -> str
         if name in offered:
             return name
     raise CliError(
-        f"no AI agent is offered; offered: {', '.join(sorted(offered)) or 'nothing yet'}",
+        f"no AI agent is offered; offered: {', '.join(agent_names(offered)) or 'nothing yet'}",
         "choose one with --agent, for example --agent shell to run a command; ado doctor --agents says what is missing",
         exits.UNKNOWN,
         "no_agent",

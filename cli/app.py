@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from cli.control_plane.embedded import version
+from cli.help_layout import Columns
 
 _COMMANDS = {
     "run": "cli.commands.run:run",
@@ -90,7 +91,7 @@ def build() -> App:
         help="Run AI coding agents, or any command, on remote machines: watch, leave, come back.",
         version=version,
         help_format="plaintext",
-        help_formatter="plain",
+        help_formatter=Columns(),
         result_action="return_value",
         exit_on_error=False,
         print_error=False,

@@ -8,6 +8,9 @@ from app.rpc.client import CallError, Unreachable
 from cli import exits
 from cli.invocation import as_typed
 
+_OF_THE_SERVER = "correct the named field"
+"""The hint of a refused input, for programs, whose fields are a command's options."""
+
 
 class CliError(Exception):
     """A failure that the user can do something about."""
@@ -45,7 +48,10 @@ def translate(error: CallError | Unreachable) -> CliError:
             "unreachable",
         )
     code = exits.of_call(error.code)
-    return CliError(error.message, error.hint or "see ado --help", code, error.reason or error.code.lower())
+    step = error.hint or "see ado --help"
+    if error.reason == "invalid_input" and step == _OF_THE_SERVER:
+        step = "correct that option; --help after the command lists its options"
+    return CliError(error.message, step, code, error.reason or error.code.lower())
 
 
 def fail(error: Exception) -> NoReturn:

@@ -123,8 +123,10 @@ def write_items(
     elif output == "jsonl":
         for item in found["items"]:
             write_json(item)
-    else:
-        write_lines([item[key] for item in found["items"]] if output == "name" else table(rows), paint)
+    elif output == "name":
+        write_lines([item[key] for item in found["items"]])
+    elif rows:
+        write_lines(table(rows), paint)
 
 
 def write_one(found: Mapping[str, Any], output: Output, key: str, lines: Sequence[str] = (), *, said: str = "") -> None:

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import re
+from typing import Any, get_args
 
-from cyclopts import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from cli.errors import CliError, usage
+
+_KINDS = {int: "a whole number", float: "a number"}
+_HOMES = {"list": "tasks list", "ls": "tasks list", "ps": "tasks list", "rm": "tasks rm", "show": "tasks show"}
+"""Commands of other programs, and the one that does the same here."""
 
 
 def explain(error: CycloptsError) -> CliError:
@@ -23,15 +36,38 @@ def _message(error: CycloptsError, command: str) -> str:
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return _too_many(error, error.unused_tokens[0], command)
     if isinstance(error, UnknownCommandError) and error.unused_tokens:
-        word = error.unused_tokens[0]
-        return f"{command} has no command {word!r}{nearest(word, _subcommands(error))}"
+        return _no_command(error, error.unused_tokens[0], command)
+    if isinstance(error, UnknownOptionError):
+        word = error.token.keyword or error.token.value
+        known = [name for one in error.argument_collection for name in one.names if name.startswith("-")]
+        return f"{command} has no option {word.partition('=')[0]}{nearest(word.partition('=')[0], known, 0.7)}"
+    if isinstance(error, CoercionError) and error.token is not None and (kind := _kind(error.target_type)):
+        name = error.token.keyword or (error.argument.name if error.argument else "the argument")
+        return f"{name} {error.token.value}: {kind} is wanted"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return f"{command} needs {error.argument.name}"
     return " ".join(str(error).split())
 
 
+def _kind(wanted: Any) -> str:
+    """Return in words which numbers, or words in their place, an option takes; empty for one that takes others."""
+    parts = [part for part in get_args(wanted) or (wanted,) if part is not type(None)]
+    words = [f"{value}" for part in parts if part not in _KINDS for value in get_args(part)]
+    number = next((_KINDS[part] for part in parts if part in _KINDS), "")
+    return " or ".join([number, *words]) if number else ""
+
+
+def _no_command(error: CycloptsError, word: str, command: str) -> str:
+    if word.startswith("-"):
+        return f"{command} has no option {word}; the options of a command stand after its name"
+    meant = f"; did you mean {_HOMES[word]}?" if word in _HOMES else nearest(word, _subcommands(error))
+    return f"{command} has no command {word!r}{meant}"
+
+
 def _too_many(error: CycloptsError, word: str, command: str) -> str:
     commands = _subcommands(error)
+    if "show" in commands and re.fullmatch(r"(task-)?[0-9]+", word):
+        return f"{command} has no command {word!r}; did you mean {command} show {word}?"
     if commands:
         return f"{command} has no command {word!r}{nearest(word, commands)}; it has {', '.join(commands)}"
     return f"{command} takes no further argument {word!r}"
@@ -42,7 +78,7 @@ def _subcommands(error: CycloptsError) -> list[str]:
     return [name for name in app if not name.startswith("-") and app[name].show] if app is not None else []
 
 
-def nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: list[str], cutoff: float = 0.6) -> str:
     """Return ``; did you mean X?`` where something known is close to what was written, else nothing."""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"; did you mean {found[0]}?" if found else ""

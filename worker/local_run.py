@@ -91,7 +91,7 @@ async def _run_one(
     if failures:  # nobody takes the output any more, or there is no room for it
         raise failures[0]
     if ended is None:
-        return _TIMED_OUT
+        return _say_failed(f"timed out after {timeout:g} s (--timeout); give it longer with --timeout", _TIMED_OUT)
     if interrupted.is_set():
         return _INTERRUPTED
     show({"type": "finished", "job": job["job"], "at": ""})
@@ -175,7 +175,9 @@ def _say_failed(message: str, code: int) -> int:
 def _code(outcome: Outcome, ended: Ended) -> int:
     if ended.error is not None:
         return _say_failed(f"the agent could not be started: {outcome.message}", 1)
-    return 128 + ended.signal if ended.signal is not None else ended.exit_code or 0
+    if ended.signal is not None:
+        return _say_failed(str(outcome.message), 128 + ended.signal)
+    return ended.exit_code or 0
 
 
 def _verdict(outcome: Outcome) -> int:

@@ -277,7 +277,7 @@ async def retry(context: Context, input: TaskInput) -> Task:
         check_queue(await users.queue_limit_of_task(context.db, task_id), again)
         if again and STDIN in task.requires:
             raise refusal("input_lost", f"the input of {task.task_id} went with its attempts")
-        if await tasks.environment_forgotten(context.db, task_id):
+        if again and await tasks.environment_forgotten(context.db, task_id):
             raise refusal("environment_forgotten", f"the --env values of {task.task_id} have been deleted")
         raise refusal("nothing_to_retry", f"{task.task_id} is {task.status}: none of its jobs can be queued again")
     return task

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from app.rpc.client import HttpClient
 from cli import durations, exits
 from cli.errors import usage
-from cli.output import table, talk, write_json, write_lines
+from cli.output import room, table, talk, write_json, write_lines
 from cli.remote.connection import Options, choose, http, task_id
 from cli.render.ages import ago
 
@@ -53,14 +54,28 @@ def audit(
         for entry in entries:
             write_json(entry) if options.output == "jsonl" else write_lines([str(entry["auditId"])])
     else:
-        rows = [[_cell(entry, name) for name in _COLUMNS] for entry in entries]
-        write_lines(table([["at", "user", "token", *_COLUMNS[3:-1], "request"], *rows]))
+        write_lines(table(_rows(entries, whole=room(sys.stdout) is None)))
     return exits.SUCCESS
+
+
+def _rows(entries: Iterator[dict[str, Any]], *, whole: bool) -> list[list[str]]:
+    """Return the table: all that is known of each entry, or what fits a terminal."""
+    if whole:
+        titles = ["at", "user", "token", *_COLUMNS[3:-1], "request"]
+        return [titles, *([_cell(entry, name) for name in _COLUMNS] for entry in entries)]
+    return [["at", "who", "from", "procedure", "target", "outcome"], *map(_brief, entries)]
 
 
 def _cell(entry: dict[str, Any], name: str) -> str:
     value = str(entry.get(name, "-"))
     return ago(value) if name == "at" else value
+
+
+def _brief(entry: dict[str, Any]) -> list[str]:
+    times = f", {entry['count']} times" if entry.get("count", 1) > 1 else ""
+    outcome = f"{entry.get('reason') or entry['outcome']}{times}"
+    where = [entry.get(name) or "-" for name in ("address", "procedure", "target")]
+    return [ago(entry["at"]), entry.get("user") or entry.get("tokenId") or "-", *where, outcome]
 
 
 def _entries(client: HttpClient, wish: dict[str, Any], most: int | None) -> Iterator[dict[str, Any]]:

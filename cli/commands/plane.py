@@ -156,10 +156,10 @@ def status(*, output: Form = "text") -> int:
     if found is None:
         raise CliError("no control plane runs here", _instead(), exits.FAILED, "not_running")
     shape = _shape(found)
-    lines = [f"{name:10} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
+    lines = [f"{name:13} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
     lines += [f"{process['role']:13} pid {process['pid']}" for process in found.processes]
     troubles = look(http(Server(found.urls, found.token)))
     for trouble in troubles:
-        lines += [f"{trouble.name:10} {trouble.message}", f"{'':10} fix: {trouble.fix}"]
+        lines += [f"{trouble.name:13} {trouble.message}", f"{'':13} fix: {trouble.fix}"]
     write_one({**shape, "troubles": [asdict(trouble) for trouble in troubles]}, output, "url", lines)
     return exits.SUCCESS

@@ -33,7 +33,7 @@ def _here() -> Repository:
 
 def _shown(found: dict[str, str], options: Options) -> None:
     items = [{"ref": ref, "commit": commit} for ref, commit in found.items()]
-    write_items({"items": items}, options.output, "ref", [[ref, commit] for ref, commit in found.items()] or [[]])
+    write_items({"items": items}, options.output, "ref", [[ref, commit] for ref, commit in found.items()])
 
 
 @refs.default
@@ -62,7 +62,7 @@ def fetch(task: str, /, *, job: int | None = None, options: Options = _NO_OPTION
     for result in results.of_task(name, transfer.list(name), job):
         results.fetch(here, result, transfer)
         items += result.fetched()
-    write_items({"items": items}, options.output, "ref", [[item["text"], item["command"]] for item in items] or [[]])
+    write_items({"items": items}, options.output, "ref", [[item["text"], item["command"]] for item in items])
     return exits.SUCCESS
 
 

@@ -32,6 +32,7 @@ from cli.remote.retry import until_answered
 from cli.remote.standard_input import appended, check_taken, is_wanted
 from cli.remote.wait_reasons import nobody_offers
 from cli.render.terminal import colour_wishes
+from cli.remote_only import refuse_remote_only
 
 _NO_OPTIONS = Options()
 _NO_REPOSITORY = RepositoryOptions()
@@ -117,16 +118,19 @@ def run(
     args = {"model": model} if model else {}
     seconds = durations.parse(timeout) if timeout else None
     if not remote:
-        if detach or priority is not None or require or secret or label or start_within:
-            raise usage(
-                "--detach, --priority, --require, --secret, --label and --start-within need --remote", "add --remote"
-            )
         if trust_project:
             raise usage("--trust-project needs --remote: here the agent decides by your own settings", "leave it out")
-        if pod.any:
-            raise usage("--cpu, --memory, --gpu, --image, --network and --node-selector need --remote", "add --remote")
-        if repository != _NO_REPOSITORY:
-            raise usage("--repo, --no-repo, --dirty and --push need --remote", "add --remote")
+        of_a_task = {
+            "wait-for-agent": wait_for_agent,
+            "detach": detach,
+            "label": label,
+            "require": require,
+            "start-within": start_within,
+            "retries": retries,
+            "priority": priority is not None,
+            "secret": secret,
+        }
+        refuse_remote_only(of_a_task, repository, pod, options)
         chosen = agent or first([], [*local_runs.own_agents(), *local_runs.agents()])
         handed_on = is_wanted(stdin, chosen, jobs=workers, detach=False, is_prompt=file == "-")
         return local_runs.run(

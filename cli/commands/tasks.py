@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from app.rpc.client import CallError, Unreachable
 from cli import exits
 from cli.confirmation import agreed
+from cli.render.task_ending import sentence
 from cli.errors import usage
 from cli.name_values import pair
 from cli.output import shortened, table, talk, write_items, write_one
@@ -39,17 +40,20 @@ def _first_line(text: str, length: int = 50) -> str:
 def _show(task: dict[str, Any], options: Options) -> None:
     trusts = ["trusts the project"] if task.get("trustProject") else []
     creator = [f"by {task['createdBy']}"] if task.get("createdBy") else []
+    labels = [f"{name}={value}" for name, value in sorted(task["labels"].items())]
+    priority = [f"priority {task['priority']}"] if task["priority"] else []
     times = [f"{name} {when(task.get(f'{name}At'))}" for name in ("created", "started", "finished")]
     jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
     lines = [
-        "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator, *trusts]),
+        "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator, *priority, *trusts]),
         "  ".join(times),
+        *([f"labels: {', '.join(labels)}"] if labels else []),
         _first_line(task["prompt"], 200),
         *summary(task),
         *used(task),
         *(f"waiting: {trouble}" for trouble in pod_troubles(task)),
     ]
-    if task.get("reason"):
+    if task.get("reason") and not sentence(task):
         lines.insert(2, f"{task['reason']}: {plain(task['message'])}" if task.get("message") else task["reason"])
     write_one(task, options.output, "taskId", lines)
 
@@ -173,7 +177,7 @@ def update(
             if version is not None:
                 raise
         else:
-            return _changed(found, options, f"is at version {found['version']}")
+            return _changed(found, options, f"is changed (version {found['version']})")
 
 
 def cancel(
@@ -217,7 +221,7 @@ def cancel(
             if len(names) == 1:
                 raise
             code = code or exits.of_call(error.code)
-            talk(f"ado: {name}: {error.message}")
+            talk(f"ado: {error.message}")
         else:
             _changed(found, options, _stopping(found))
     return code
@@ -328,6 +332,13 @@ async def _wait(server: Server, names: list[str]) -> list[dict[str, Any]]:
         return list(await asyncio.gather(*(one(name) for name in names)))
 
 
+def _state(task: dict[str, Any], status: dict[str, Any]) -> str:
+    """Return what a task that does not wait does, or how it ended."""
+    if task["status"] == "succeeded":
+        return "it has succeeded"
+    return sentence(task) or f"it is {task['status']}{silence(task, status)}"
+
+
 def explain(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
     """Say why a task waits.
 
@@ -340,9 +351,7 @@ def explain(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
     found = client.query("tasks.get", {"taskId": task_id(task)})
     status = workers_status(client)
     waits = any(job["status"] == "queued" for job in found["jobs"])
-    reason = (
-        why_waiting(found, status) if waits else f"it does not wait: it is {found['status']}{silence(found, status)}"
-    )
+    reason = why_waiting(found, status) if waits else f"it does not wait: {_state(found, status)}"
     workers = obstacles(found, status) if waits else []
     shape = {
         "taskId": found["taskId"],

@@ -111,5 +111,10 @@ def scale(count: int, /, *, capability: list[str] | None = None, options: Option
     """
     found = http(choose(options)).mutate("workers.scale", {"count": count, "capabilities": capability or []})
     kept = str(found["count"])
-    write_one({**found, "name": kept}, options.output, "name", said=f"{kept} workers are kept")
+    write_one(
+        {**found, "name": kept},
+        options.output,
+        "name",
+        said=f"{kept} {'worker is' if kept == '1' else 'workers are'} kept",
+    )
     return exits.SUCCESS

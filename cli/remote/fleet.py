@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cli import exits
-from cli.agents import KNOWN
+from cli.agents import KNOWN, agent_names
 from cli.errors import CliError
 from cli.parsing import nearest
 from cli.render.ages import ago
@@ -31,9 +31,9 @@ def check_offered(agent: str, status: Mapping[str, Any], here: Iterable[str] = (
     known = offered(status)
     if not known or agent in known or agent in here:
         return
-    names = sorted(name for name in known if ":" not in name)  # network:none, secret:NAME are no agents
+    names = agent_names(known)
     meant = "" if agent in KNOWN else nearest(agent, sorted({*names, *KNOWN}))
-    message = f"no worker offers the agent {agent}{meant}; offered: {', '.join(names)}"
+    message = f"no worker offers the agent {agent}; offered: {', '.join(names)}{meant}"
     step = (
         "ado doctor --agents, where the workers run, says what an agent lacks; --wait-for-agent creates the task anyway"
     )

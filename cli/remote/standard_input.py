@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cli import exits
 from cli.agents import PROGRAMS
 from cli.errors import CliError, usage
+from cli.output import talk
 
 if TYPE_CHECKING:
     from app.rpc.client import HttpClient
@@ -50,13 +51,24 @@ def _is_over() -> bool:
     return bool(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL)) and not events & select.POLLIN
 
 
+def _has_bytes() -> bool:
+    """Whether something can be read at once."""
+    poll = select.poll()
+    poll.register(STDIN, select.POLLIN)
+    return bool(dict(poll.poll(0)).get(STDIN, 0) & select.POLLIN)
+
+
 def is_wanted(asked: bool | None, agent: str, *, jobs: int, detach: bool, is_prompt: bool) -> bool:
     """Whether a job gets stdin as its own: what was asked for, else where it is piped into the one job of a shell.
 
     ``is_prompt``: stdin was read for the prompt. Raises CliError for what cannot be.
     """
     if asked is None:
-        return agent == "shell" and jobs == 1 and not detach and not is_prompt and is_piped()
+        wanted = agent == "shell" and not is_prompt and is_piped()
+        if wanted and (jobs > 1 or detach) and _has_bytes():
+            why = "several jobs cannot share it" if jobs > 1 else "with --detach nobody stays to send it"
+            talk(f"ado: what is piped in is not handed on: {why}; --no-stdin leaves this line out")
+        return wanted and jobs == 1 and not detach
     if asked and is_prompt:
         raise usage("stdin cannot be both the prompt and the input", "give the prompt as an argument or in a file")
     if asked and sys.stdin is None:

@@ -11,7 +11,7 @@ from cli.render.escape_sequences import plain
 _NEXT = {
     "timed_out": "give it longer with --timeout",
     "deadline": "give it longer with --timeout",
-    "not_started": "see why it waited: ado explain {task}",
+    "not_started": "start a worker that offers it, or give it longer with --start-within",
     "lost": "run it again: ado retry {task}",
     "too_many_attempts": "see what ended them: ado attach {task}; then run it again: ado retry {task}",
     "start_failed": "see what the worker lacks: ado doctor --agents",
@@ -35,14 +35,14 @@ _WHAT = {
 
 
 def sentence(task: Mapping[str, Any]) -> str:
-    """Return why a task that has ended did not succeed; empty for one that did."""
+    """Return why a task that has ended did not succeed; empty for any other."""
     name = task["taskId"]
-    if task["status"] == "succeeded":
-        return ""
     if task["status"] == "cancelled":
         why = task.get("message")
         return f"{name} was cancelled{f': {_one_line(why)}' if why else ''}"
-    return f"{name} failed: {explanation(task, first_failed(task) or {})}"
+    if task["status"] == "failed":
+        return f"{name} failed: {explanation(task, first_failed(task) or {})}"
+    return ""
 
 
 def explanation(task: Mapping[str, Any], job: Mapping[str, Any]) -> str:

@@ -52,7 +52,10 @@ def entries(repository: Repository, commit: str, path: str) -> list[Entry]:
         name, _, where = rest.partition(" ")[2].partition("\t")
         found.append(Entry(mode, name, where, where.removeprefix(f"{above}/") if above else where))
     if not found:
-        raise failed(f"the result has no {path}", "ado diff --stat shows what the task changed")
+        raise failed(
+            f"the result has no {path}",
+            "name it from the repository's root; ado diff TASK --stat shows what the task changed",
+        )
     return found
 
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from db.embedded import binaries
 from db.embedded.creation import ENVIRONMENT, OWNER, SUPERUSER, create
@@ -123,7 +124,7 @@ class Server:
         return self._dsn(SUPERUSER)
 
     def _dsn(self, user: str) -> str:
-        return f"postgresql:///postgres?host={self._socket_dir}&user={user}"
+        return f"postgresql:///postgres?host={quote(str(self._socket_dir), safe='/')}&user={user}"
 
     def _check_reachable(self, who: binaries.Identity) -> None:
         if who.switch() and not binaries.reachable(self.data.parent):
@@ -164,8 +165,8 @@ class Server:
         return ""
 
     def _choose_socket_dir(self, who: binaries.Identity) -> Path:
-        if len(os.fsencode(self.data)) <= _LONGEST_SOCKET_DIR:
-            return self.data
+        if len(os.fsencode(self.data)) <= _LONGEST_SOCKET_DIR and "," not in str(self.data):
+            return self.data  # at a comma Postgres and its clients divide a list of directories
         if self._socket_dir == self.data:
             directory = Path(tempfile.mkdtemp(prefix="ado-pg-", dir="/tmp"))  # short, and 0700
         else:  # a later start of the same server: whoever has its DSN finds it again

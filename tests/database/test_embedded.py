@@ -234,3 +234,12 @@ def test_a_creation_that_was_cut_short_is_begun_again(place):
     finally:
         server.stop()
     assert not (place / "pg.new").exists()
+
+
+@pytest.mark.parametrize("name", ["two words", "comma, and more", "50%20'é?&#+;"])
+def test_a_path_may_hold_any_character(place, name):
+    server = Server(place / name / "pg")
+    try:
+        assert count(server.start()) == 1
+    finally:
+        server.stop()

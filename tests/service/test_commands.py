@@ -147,3 +147,21 @@ def test_a_token_that_the_shell_sends_to_a_file_is_for_its_owner_alone(cluster, 
         subprocess.run([*cluster.program, *wish], env=cluster.client_env(), stdout=file, check=True, cwd="/")
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.read_text().strip()
+
+
+def test_a_waiting_task_is_shown_with_its_labels_and_has_not_failed(worker):
+    options = ["--label", "team=web ui", "--priority", "3", "--require", "gpu"]
+    worker.ado("run", "--remote", "--detach", *options, "--agent", "shell", "true", check=0)
+    shown = worker.ado("tasks", "show", "task-2", check=0).stdout.decode()
+    assert "labels: team=web ui" in shown
+    assert "priority 3" in shown
+    assert "failed" not in shown
+
+
+def test_what_has_ended_is_explained_by_its_end(worker):
+    assert worker.ado("explain", "task-1", check=0).stdout == b"it does not wait: task-1 failed: exit code 3\n"
+
+
+def test_a_list_of_nothing_is_no_empty_line(worker, tmp_path):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert worker.ado("refs", "list", cwd=tmp_path, check=0).stdout == b""

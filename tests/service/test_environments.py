@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import json
 import os
 
 import pytest
@@ -108,3 +109,10 @@ def test_no_value_stands_in_the_log_of_the_embedded_postgres(talkative, home):
     text = log.read_text()
     assert "create_tasks" in text or "insert into ado.task_environments" in text
     assert VALUE not in text
+
+
+def test_a_retry_of_what_succeeded_is_refused_for_that_and_not_for_its_environment(cluster):
+    cluster.add_worker("w1", "--capability", "shell")
+    run(cluster, PRINT, check=0)
+    refused = cluster.ado("retry", "task-1", "-o", "json")
+    assert json.loads(refused.stderr)["error"]["reason"] == "nothing_to_retry"

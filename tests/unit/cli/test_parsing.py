@@ -23,10 +23,21 @@ def said(*arguments):
         (["context", "ues"], "ado context has no command 'ues'; did you mean use?", "see ado context --help"),
         (["logs"], "ado logs needs TASK", "see ado logs --help"),
         (["logs", "1", "2"], "ado logs takes no further argument '2'", "see ado logs --help"),
-        (["run", "--agnet", "shell", "x"], "--agnet. Did you mean --agent?", "see ado run --help"),
+        (
+            ["run", "--agnet", "shell", "x"],
+            "ado run has no option --agnet; did you mean --agent?",
+            "see ado run --help",
+        ),
         (["workers", "status", "-o", "jsn"], 'Did you mean "json"?', "see ado workers status --help"),
         (["token", "create", "--role", "viewr"], 'Did you mean "viewer"?', "see ado token create --help"),
-        (["run", "--workers", "x", "hi"], '"x"', "see ado run --help"),
+        (["run", "--workers", "x", "hi"], "--workers x: a whole number is wanted", "see ado run --help"),
+        (["run", "--cpu", "x", "hi"], "--cpu x: a number is wanted", "see ado run --help"),
+        (["workers", "scale", "x"], "COUNT x: a whole number is wanted", "see ado workers scale --help"),
+        (["users", "set", "a", "--running", "x"], "a whole number or none is wanted", "see ado users set --help"),
+        (["tasks", "task-3"], "did you mean ado tasks show task-3?", "see ado tasks --help"),
+        (["ps"], "did you mean tasks list?", "see ado --help"),
+        (["rm", "task-1"], "did you mean tasks rm?", "see ado --help"),
+        (["-o", "json", "tasks"], "ado has no option -o; the options of a command stand after", "see ado --help"),
     ],
 )
 def test_the_answer_names_what_was_meant_and_where_the_help_is(typed, message, step):

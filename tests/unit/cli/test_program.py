@@ -101,10 +101,50 @@ def test_without_an_ai_agent_here_local_mode_says_what_there_is(alone):
     assert "ado doctor --agents" in done.stderr
 
 
-def test_local_mode_refuses_what_needs_a_server(alone):
-    done = ado("run", "--detach", "true", **alone)
-    assert done.returncode == 2
-    assert "--remote" in done.stderr
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--detach"], "--detach needs --remote"),
+        (["--retries", "2"], "--retries needs --remote"),
+        (["--wait-for-agent"], "--wait-for-agent needs --remote"),
+        (["--memory", "1G", "--no-repo"], "--no-repo and --memory need --remote"),
+        (["--node-selector", "a=b"], "--node-selector needs --remote"),
+        (["--url", "http://x", "-o", "name"], "--url and --output need --remote"),
+    ],
+)
+def test_local_mode_refuses_what_needs_a_server_by_name(options, named, alone):
+    done = ado("run", *options, "--agent", "shell", "true", **alone)
+    assert (done.returncode, done.stderr) == (2, f"ado: {named}\nado: add --remote\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--timeout", "0.2s", "sleep 60"], 124, "timed out after 0.2 s (--timeout); give it longer with --timeout"),
+        (["kill -9 $$"], 137, "ended by signal 9"),
+    ],
+)
+def test_local_mode_says_how_a_command_ended_that_could_not_say_so(arguments, code, said, alone):
+    done = ado("run", "--agent", "shell", *arguments, **alone)
+    assert (done.returncode, done.stderr) == (code, f"ado: {said}\n")
+
+
+def test_data_that_several_jobs_cannot_share_is_told_of(alone):
+    shared = ado("run", "--agent", "shell", "--workers", "2", "wc -c", stdin="data", **alone)
+    assert "what is piped in is not handed on: several jobs cannot share it" in shared.stderr
+    assert ado("run", "--agent", "shell", "--workers", "2", "--no-stdin", "wc -c", stdin="data", **alone).stderr == ""
+    assert ado("run", "--agent", "shell", "--workers", "2", "wc -c", stdin="", **alone).stderr == ""
+
+
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
+def test_help_fits_eighty_columns_in_two_of_its_own(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    build()([command, "--help"])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not re.search(r"--empty-|\[default: False\]|object at 0x", shown)
+    rest = [line for line in shown.split("Options:\n")[-1].splitlines() if line]
+    assert all(re.match(r"  -|  [A-Za-z]| {8}", line) for line in rest if "Options:" in shown)
 
 
 @pytest.mark.parametrize(

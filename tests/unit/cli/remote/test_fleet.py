@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from cli.agents import first
 from cli.errors import CliError
 from cli.remote.fleet import check_offered, offered, spawner_trouble
 
@@ -45,8 +46,8 @@ def test_an_agent_is_not_said_to_be_meant_by_its_own_name():
 def test_an_agent_that_nobody_offers_is_refused_with_the_nearest():
     with pytest.raises(CliError) as caught:
         check_offered("claud", status(worker("shell"), spawners=[spawner("claude-code")]))
-    assert "did you mean claude-code?; offered: claude-code, shell" in caught.value.message
-    with pytest.raises(CliError, match=r"did you mean claude-code\?; offered: shell$"):  # known, and offered by nobody
+    assert "offered: claude-code, shell; did you mean claude-code?" in caught.value.message
+    with pytest.raises(CliError, match=r"offered: shell; did you mean claude-code\?$"):  # known, and offered by nobody
         check_offered("cluade-code", status(worker("shell", "network:none", "secret:KEY")))
     assert "--wait-for-agent" in caught.value.next_step
     assert caught.value.exit_code == 127
@@ -57,3 +58,15 @@ def test_a_spawners_trouble_is_its_silence_or_its_problem():
     assert spawner_trouble(spawner(), now) == ""
     assert spawner_trouble(spawner(problem="no cluster"), now) == "no cluster"
     assert "3 min ago" in spawner_trouble(spawner(state="silent", problem="no cluster"), now)
+
+
+def test_an_agent_that_is_known_but_not_offered_is_not_suggested_again():
+    with pytest.raises(CliError) as caught:
+        check_offered("claude-code", status(worker("shell", "network:none", "input:stdin")))
+    assert caught.value.message == "no worker offers the agent claude-code; offered: shell"
+
+
+def test_what_is_no_agent_is_not_listed_as_one():
+    with pytest.raises(CliError) as caught:
+        first([worker("shell", "network:none", "input:stdin") | {"labels": {}}])
+    assert caught.value.message == "no AI agent is offered; offered: shell"

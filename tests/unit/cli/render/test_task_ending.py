@@ -45,3 +45,8 @@ def test_every_reason_gives_a_sentence(reason):
     assert said.startswith("task-3 failed: ")
     assert "{" not in said
     assert "None" not in said
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_an_open_task_has_not_failed(status):
+    assert sentence({"taskId": "task-3", "status": status, "jobs": [{"job": 0, "status": status}]}) == ""
