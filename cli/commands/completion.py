@@ -30,8 +30,10 @@ complete -o default -F _ado ado
     "zsh": """\
 #compdef ado
 _ado() {
+    local program=${(Q)words[1]}
     local -a found
-    found=("${(@f)$(ado complete -- "${(@)words[2,CURRENT]}" 2>/dev/null </dev/null)}")
+    [[ $program == */* && -x $program ]] || program=ado
+    found=("${(@f)$("$program" complete -- "${(@)words[2,CURRENT]}" 2>/dev/null </dev/null)}")
     compadd -- $found
 }
 compdef _ado ado
