@@ -110,6 +110,8 @@ class AppSettings:
     """How long files are kept that no task has taken."""
     input_keep_bytes: int = 64 * 1024 * 1024
     """Input of a job that is kept, so that a later attempt can begin anew; what was taken beyond is deleted."""
+    input_silence_seconds: float = 600.0
+    """How long a job waits for the rest of its input while its sender is silent; then it fails. 0: without end."""
     body_bytes: int = 4 * 1024 * 1024
     """Largest body of a request and frame of a socket."""
     body_seconds: float = 60.0
@@ -196,6 +198,8 @@ def _check_limits(settings: AppSettings) -> None:
         found = getattr(settings, name)
         if not 1 <= found <= _MOST:
             raise SettingsError(f"ADO_{name.upper()} must be from 1 to {_MOST}; found {found}")
+    if settings.input_silence_seconds < 0:
+        raise SettingsError(f"ADO_INPUT_SILENCE_SECONDS must be 0 or more; found {settings.input_silence_seconds}")
     if settings.input_keep_bytes < 0:
         raise SettingsError(f"ADO_INPUT_KEEP_BYTES must be 0 or more; found {settings.input_keep_bytes}")
     for name in ("body_seconds", "opening_seconds", "stalled_seconds"):

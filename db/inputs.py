@@ -24,15 +24,18 @@ class Progress:
 
     received: int
     ended: bool
+    beats: int = 0
+    """How often the sender has said that it is there; 0: it does not say so."""
 
 
 async def store(
-    db: Database, task_id: int, job: int, *, offset: int, data: bytes, end: bool, waiting_limit: int
+    db: Database, task_id: int, job: int, *, offset: int, data: bytes, end: bool, alive: bool, waiting_limit: int
 ) -> Progress | None:
     """Store what is new and fits; None: the job takes no input, or no more."""
     row = await db.optional(
-        "store_input", task_id=task_id, job=job, offset=offset, data=data, ends=end, waiting_limit=waiting_limit
-    )
+        "store_input", task_id=task_id, job=job, offset=offset, data=data, ends=end, alive=alive,
+        waiting_limit=waiting_limit,
+    )  # fmt: skip
     return Progress(row["received"], row["ended"]) if row else None
 
 
@@ -48,7 +51,7 @@ async def take(db: Database, reader: Reader, *, offset: int, keep_limit: int) ->
         offset=offset,
         keep_limit=keep_limit,
     )
-    return Progress(row["received"], row["ended"]) if row else None
+    return Progress(row["received"], row["ended"], row["beats"]) if row else None
 
 
 async def read(db: Database, task_id: int, job: int, *, offset: int, byte_limit: int) -> bytes:

@@ -25,7 +25,7 @@ JOB_REASONS: dict[str, str] = {
     "rate_limited": "the model's service refused because of its limits",
     "auth": "the model's service refused the credentials",
     "workspace": "the repository could not be laid out, or what was done could not be brought back",
-    "input_lost": "an attempt needed bytes of its input that are no longer kept (ADO_INPUT_KEEP_BYTES)",
+    "input_lost": "the rest of the input cannot come: it is not kept (ADO_INPUT_KEEP_BYTES), or its sender is gone",
     "sibling_failed": "another job of the task failed and the task says fail_fast",
     "cancelled": "somebody cancelled the task",
     "claim_lost": "the worker never received the claim's answer (the job was queued again)",

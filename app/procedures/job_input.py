@@ -4,8 +4,9 @@ The sender numbers bytes by their offset, so a call that is late, doubled or out
 would leave a gap is refused. At most ``WAITING_BYTES`` wait for an attempt: then the sender's call is held back, and
 answered with what has come so far. The attempt says by the offset from which it reads on what it has taken. A later
 attempt begins anew at 0, as long as everything from there on is kept; else the log gets ``input_lost`` and the worker
-ends the job. Authority: the sender's right to change the task, and the attempt's fence. Hints: ``i:TASK/JOB`` wakes
-both sides; whoever misses one looks again after a poll interval.
+ends the job. So does a sender that is gone before the end: the job would wait for it until its timeout. Authority: the
+sender's right to change the task, and the attempt's fence. Hints: ``i:TASK/JOB`` wakes both sides; whoever misses one
+looks again after a poll interval.
 """
 
 from __future__ import annotations
@@ -37,13 +38,18 @@ Offset = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class SendInput(Wire):
-    """Bytes for a job's stdin as base64; ``offset`` is how many came before them, ``end`` that none follow."""
+    """Bytes for a job's stdin as base64; ``offset`` is how many came before them, ``end`` that none follow.
+
+    A sender that says ``alive`` in every call, and calls every 20 s though it has nothing to send, is missed when it is
+    gone: after ``ADO_INPUT_SILENCE_SECONDS`` its job fails.
+    """
 
     task_id: str
     offset: Offset
     job: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     data: str = ""
     end: bool = False
+    alive: bool = False
 
 
 class Received(Wire, omit_defaults=False):
@@ -88,7 +94,7 @@ async def send(context: Context, input: SendInput) -> Received:
         while True:
             found = await inputs.store(
                 context.db, task_id, input.job, offset=input.offset, data=data, end=input.end,
-                waiting_limit=WAITING_BYTES,
+                alive=input.alive, waiting_limit=WAITING_BYTES,
             )  # fmt: skip
             if found is None:
                 raise await _closed(context, task_id, input.job)
@@ -129,10 +135,15 @@ async def read(context: Context, input: ReadInput) -> AsyncIterator[Tracked[Inpu
     reader = _reader(context, input)
     offset = _begin(input)
     limit = input.max_bytes
+    silence = _Silence(context.services.settings.input_silence_seconds)
     with context.services.hub.waiting(("i", f"{reader.task_id}/{reader.job}")) as hint:
         while True:
             progress = await _take(context, reader, offset)
             if offset == progress.received and not progress.ended:
+                if silence.is_too_long(progress.beats):
+                    await inputs.lose(context.db, reader)
+                    name = job_id(reader.task_id, reader.job)
+                    raise refusal("input_lost", f"{name}: its input stopped at byte {offset}, and its sender is gone")
                 await hint.wait(context.services.settings.poll_seconds)
                 continue
             most = min(_PIECE_BYTES, limit or _PIECE_BYTES)
@@ -143,6 +154,25 @@ async def read(context: Context, input: ReadInput) -> AsyncIterator[Tracked[Inpu
             yield Tracked(str(offset), piece)
             if end or limit is not None:
                 return
+
+
+class _Silence:
+    """How long nothing has been heard of a sender that gives signs of itself, as long as this wait lasts.
+
+    A wait that is cut, by an outage say, begins anew: then the sender had no chance either.
+    """
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._beats = -1
+        self._since = 0.0
+
+    def is_too_long(self, beats: int) -> bool:
+        """Take note of the sender's signs; return whether there was none for too long."""
+        now = time.monotonic()
+        if beats != self._beats:
+            self._beats, self._since = beats, now
+        return beats > 0 and 0 < self._longest <= now - self._since
 
 
 def _reader(context: Context, input: ReadInput) -> Reader:

@@ -133,7 +133,7 @@ class DroppedEvent(LogEvent, tag="dropped"):
 
 
 class InputLostEvent(LogEvent, tag="input_lost"):
-    """The attempt could not begin its input anew, because not all of it is kept; its job fails."""
+    """The attempt could not have its whole input: not all is kept, or its sender is gone; its job fails."""
 
     lost_bytes: int
     """How many bytes from its beginning on are gone."""

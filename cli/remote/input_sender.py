@@ -29,6 +29,8 @@ _CHUNK_BYTES = 512 * 1024
 _CLOSED = frozenset({"input_closed", "no_such_task", "no_such_job"})
 _PASSING = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
 _LONGEST_PAUSE = 2.0
+_SIGN_SECONDS = 20
+"""After so long without anything to send a call says that the sender is there."""
 
 
 class InputSender:
@@ -83,9 +85,9 @@ class InputSender:
 
     def _send_all(self) -> None:
         offset = 0
-        while not self._stopping.is_set() and (chunk := _next_chunk()):
-            self._send(offset, chunk, end=False)
-            offset += len(chunk)
+        while not self._stopping.is_set() and (chunk := _next_chunk()) != b"":
+            self._send(offset, chunk or b"", end=False)
+            offset += len(chunk or b"")
         self._send(offset, b"", end=True)
         self.complete = not self._stopping.is_set()
 
@@ -96,7 +98,7 @@ class InputSender:
         pause = 0.05
         while not self._stopping.is_set():
             text = base64.b64encode(view).decode()
-            value = {"taskId": self._task_id, "offset": offset, "data": text, "end": end}
+            value = {"taskId": self._task_id, "offset": offset, "data": text, "end": end, "alive": True}
             try:
                 acknowledged = self._client.mutate("tasks.input", value, resend=True)["acknowledged"]
             except Unreachable:
@@ -116,12 +118,14 @@ class InputSender:
             pause = min(_LONGEST_PAUSE, pause * 2)
 
 
-def _next_chunk() -> bytes:
-    """Return what stdin has, up to a chunk, once it has anything; nothing at its end. Raises OSError."""
-    pieces = [os.read(STDIN, _CHUNK_BYTES)]
-    size = len(pieces[0])
+def _next_chunk() -> bytes | None:
+    """Return what stdin has, up to a chunk; nothing at its end, None if it had nothing for a while. Raises OSError."""
     poll = select.poll()
     poll.register(STDIN, select.POLLIN)
+    if not poll.poll(_SIGN_SECONDS * 1000):
+        return None
+    pieces = [os.read(STDIN, _CHUNK_BYTES)]
+    size = len(pieces[0])
     while pieces[-1] and size < _CHUNK_BYTES and poll.poll(0):
         pieces.append(os.read(STDIN, _CHUNK_BYTES - size))
         size += len(pieces[-1])

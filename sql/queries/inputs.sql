@@ -50,7 +50,7 @@ order by p.begins_at;
 -- name: store_input :optional hints
 -- Store the bytes that are new, as far as ``waiting_limit`` allows bytes that no attempt has taken. What has come
 -- already, and what comes too early, changes nothing. The end counts once everything before it is there. No row: the
--- job takes no input, or no more.
+-- job takes no input, or no more. ``alive`` counts the call as a sign of a sender that gives such signs.
 with locked as materialized (
     select i.task_id, i.job, i.received, i.taken, i.ended from ado.inputs i
     where i.task_id = :task_id::bigint and i.job = :job::integer for update
@@ -64,10 +64,10 @@ with locked as materialized (
     insert into ado.input_chunks (task_id, job, begins_at, data)
     select f.task_id, f.job, f.received, f.data from fresh f where octet_length(f.data) > 0
 ), advanced as (
-    update ado.inputs i set received = f.received + octet_length(f.data),
+    update ado.inputs i set received = f.received + octet_length(f.data), beats = i.beats + :alive::boolean::integer,
         ended = :ends::boolean and f.received + octet_length(f.data) = f.wanted
     from fresh f
-    where i.task_id = f.task_id and i.job = f.job and (octet_length(f.data) > 0 or :ends::boolean)
+    where i.task_id = f.task_id and i.job = f.job and (octet_length(f.data) > 0 or :ends::boolean or :alive::boolean)
     returning i.task_id, i.job, i.received, i.ended
 )
 select coalesce(a.received, l.received) as received, coalesce(a.ended, l.ended) as ended,
@@ -88,9 +88,9 @@ with held as materialized (
         kept_from = greatest(i.kept_from, least(:offset::bigint, i.received - :keep_limit::bigint))
     from held h
     where i.task_id = h.task_id and i.job = h.job and :offset::bigint between i.kept_from and i.received
-    returning i.task_id, i.job, i.received, i.ended, i.kept_from
+    returning i.task_id, i.job, i.received, i.ended, i.kept_from, i.beats
 ), dropped as (
     delete from ado.input_chunks c using taken t
     where c.task_id = t.task_id and c.job = t.job and c.begins_at + octet_length(c.data) <= t.kept_from
 )
-select t.received, t.ended, array['i:' || t.task_id || '/' || t.job] as hints from taken t;
+select t.received, t.ended, t.beats, array['i:' || t.task_id || '/' || t.job] as hints from taken t;

@@ -218,3 +218,32 @@ def test_a_worker_of_a_release_that_cannot_feed_a_job_is_not_given_it(real):
 def test_whoever_may_cancel_a_task_may_feed_it(real, role, found):
     real.be(token(role, token_id="another"))
     assert send(real, 0, b"x") == found
+
+
+def test_a_sender_that_gives_signs_and_is_gone_is_an_event_and_ends_the_job(dsn):
+    made = Real(dsn, input_silence_seconds=0.05, poll_seconds=0.02)
+    with contextlib.closing(made):
+        made.call("tasks.create", prompt="cat", agent="shell", stdin=True)
+        assert send(made, 0, b"ab", alive=True) == 2
+        fence = start(made)
+        assert take(made, fence, 0) == (b"ab", False)
+        assert take(made, fence, 2) == "input_lost"
+        assert made.sql("select body ->> 'lostBytes' from ado.events where type = 'input_lost'")[0][0] == "0"
+        assert made.call("workers.finish", **fence, outcome="failed", reason="input_lost").status == "failed"
+
+
+def test_every_call_that_says_so_is_a_sign_of_the_sender(real):
+    beats = []
+    for alive in (True, False, True, True):
+        assert send(real, 0, alive=alive) == 0
+        beats += real.sql("select beats from ado.inputs")[0]
+    assert beats == [1, 1, 2, 3]
+
+
+def test_only_a_sender_that_gave_signs_is_missed_and_only_while_the_wait_lasts(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(job_input.time, "monotonic", lambda: now[0])
+    never, once, off = job_input._Silence(60), job_input._Silence(60), job_input._Silence(0)
+    for at, beats, gone in ((0, 1, False), (59, 1, False), (59, 2, False), (118, 2, False), (119, 2, True)):
+        now[0] = at
+        assert [never.is_too_long(0), once.is_too_long(beats), off.is_too_long(beats)] == [False, gone, False]

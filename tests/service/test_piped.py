@@ -170,6 +170,24 @@ def test_the_attempt_after_a_killed_worker_reads_from_the_beginning(cluster):
     assert output.split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
+def test_a_job_whose_sender_was_killed_fails_and_sees_no_end_of_its_input(dsn, home):
+    made = Cluster(dsn, home, env={"ADO_INPUT_SILENCE_SECONDS": "1"})
+    with contextlib.closing(made):
+        made.add_replicas(2).add_worker("w1")
+        read, write = os.pipe()
+        words = [*RUN, *REMOTE, "cat; echo the end"]
+        sending = subprocess.Popen(words, env=made.client_env(), stdin=read, stdout=subprocess.PIPE, cwd="/")
+        os.close(read)
+        os.write(write, b"the beginning\n")
+        assert sending.stdout.readline() == b"the beginning\n"
+        sending.kill()
+        sending.communicate(timeout=30)
+        os.close(write)
+        until(lambda: made.task("task-1")["status"] == "failed", "the end of the job")
+        assert made.task("task-1")["reason"] == "input_lost"
+        assert [event["data"] for event in made.events("task-1") if event["type"] == "output"] == ["the beginning\n"]
+
+
 def test_what_cannot_be_is_said_before_a_task_is_made(working, made_tasks):
     for words, message in (
         ((*REMOTE, "--workers", "2"), b"cannot share one stdin"),

@@ -54,3 +54,23 @@ async def test_replicas_that_are_all_of_an_older_release_are_told_with_the_next_
             async with asyncio.timeout(60):
                 await sender.refused
     assert "ado cancel task-1" in raised.value.next_step
+
+
+async def test_a_sender_with_nothing_to_send_says_in_every_call_that_it_is_there(monkeypatch):
+    reads, got, ended = [None, b"ab", None, b""], [], asyncio.Event()
+    monkeypatch.setattr(input_sender, "_next_chunk", lambda: reads.pop(0))
+
+    @mutation(access="write")
+    async def take(context, input: SendInput) -> dict:
+        got.append((input.offset, base64.b64decode(input.data), input.end, input.alive))
+        if input.end:
+            ended.set()
+        return {"acknowledged": got[-1][0] + len(got[-1][1])}
+
+    async with Served(Gate(), LIMITS, registry=Registry({"tasks.input": take})) as served:
+        sender = input_sender.InputSender(Server((served.url,), "writer"), "task-1")
+        sender.start()
+        async with asyncio.timeout(60):
+            await ended.wait()
+        sender.stop()
+    assert got == [(0, b"", False, True), (0, b"ab", False, True), (2, b"", False, True), (2, b"", True, True)]
