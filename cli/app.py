@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from cli.control_plane.embedded import version
-from cli.help_layout import Columns
+from cli.render.help_layout import Columns
 
 _COMMANDS = {
     "run": "cli.commands.run:run",

@@ -31,8 +31,8 @@ from cli.remote.listing import workers_status
 from cli.remote.retry import until_answered
 from cli.remote.standard_input import appended, check_taken, is_wanted
 from cli.remote.wait_reasons import nobody_offers
-from cli.render.terminal import colour_wishes
 from cli.remote_only import refuse_remote_only
+from cli.render.terminal import colour_wishes
 
 _NO_OPTIONS = Options()
 _NO_REPOSITORY = RepositoryOptions()

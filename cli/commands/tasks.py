@@ -11,7 +11,6 @@ from cyclopts import App, Parameter
 from app.rpc.client import CallError, Unreachable
 from cli import exits
 from cli.confirmation import agreed
-from cli.render.task_ending import sentence
 from cli.errors import usage
 from cli.name_values import pair
 from cli.output import shortened, table, talk, write_items, write_one
@@ -25,6 +24,7 @@ from cli.remote.summary import summary, used
 from cli.remote.wait_reasons import obstacles, pod_troubles, silence, why_waiting
 from cli.render.ages import ago, when
 from cli.render.escape_sequences import plain
+from cli.render.task_ending import sentence
 from cli.repository import refs
 from cli.repository.git import Repository
 
