@@ -181,10 +181,16 @@ class TokenGate:
         return token
 
 
+def _who_may(access: str) -> str:
+    """Return the next step of a caller whose role lacks a right: the roles that have it, the least of them first."""
+    roles = [role for role, rights in ROLE_MAY.items() if access in rights and role not in OF_AN_ATTEMPT]
+    return f"use a token of role {' or '.join(roles)}"
+
+
 def _require(context: Context, access: str) -> None:
     role = context.caller.role
     if access not in ROLE_MAY[role]:
-        raise refusal("forbidden", f"a token of role {role} may not do this")
+        raise refusal("forbidden", f"a token of role {role} may not do this", hint=_who_may(access))
     is_worker = role in ("worker", "attempt") or access in (WORK, REPORT)
     if is_worker and context.services.settings.tls_client_ca and not context.certified:
         raise refusal("certificate_missing", "a worker must present a certificate to this server")

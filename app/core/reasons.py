@@ -149,7 +149,7 @@ OF_THE_WIRE = (*WIRE_REASONS, *(code.lower() for code in CODES))
 """Reasons that the wire itself gives; the code stands for an error that has no other."""
 
 
-def refusal(reason: str, message: str, **data: Any) -> ProcedureError:
-    """Make the error for a reason, with its code and next step."""
-    code, hint = REFUSALS[reason]
-    return ProcedureError(code, message, reason=reason, hint=hint, **data)
+def refusal(reason: str, message: str, *, hint: str | None = None, **data: Any) -> ProcedureError:
+    """Make the error for a reason, with its code and next step; ``hint`` is a next step that knows more."""
+    code, usual = REFUSALS[reason]
+    return ProcedureError(code, message, reason=reason, hint=hint or usual, **data)

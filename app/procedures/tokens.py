@@ -117,7 +117,8 @@ def _role(input: CreateInput, user: User | None) -> str:
             raise refusal("invalid_input", "role: it is missing", field="role")
         return input.role
     if user.disabled_at is not None:
-        raise refusal("user_disabled", f"the user {user.name} is disabled")
+        step = f"enable the user first: ado users set {user.name} --enable"
+        raise refusal("user_disabled", f"the user {user.name} is disabled", hint=step)
     role = input.role or user.role
     if role not in RANKS or RANKS.index(role) > RANKS.index(user.role):
         raise refusal("invalid_input", f"role: {user.name} is {user.role}, its tokens may do no more", field="role")

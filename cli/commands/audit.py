@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.rpc.client import HttpClient
 from cli import durations, exits
 from cli.errors import usage
 from cli.output import room, table, talk, write_json, write_lines
+from cli.parsing import nearest
 from cli.remote.connection import Options, choose, http, task_id
+from cli.remote.listing import whole
 from cli.render.ages import ago
 
 _NO_OPTIONS = Options()
@@ -34,7 +36,7 @@ def audit(
     Parameters
     ----------
     user
-        Only what this user did, or the token of this id.
+        Only what this user, by name or id, or the token of this id did.
     task
         Only what was done to this task.
     since
@@ -44,38 +46,57 @@ def audit(
     """
     if limit is not None and limit < 1:
         raise usage("--limit must be 1 or more", "see ado audit --help")
-    wish: dict[str, Any] = {"user": user, "since": None if since is None else durations.parse(since)}
+    wish: dict[str, Any] = {"since": None if since is None else durations.parse(since)}
     wish["taskId"] = None if task is None else task_id(task)
     most = limit if limit is not None or since is not None else _SHOWN
-    entries = _entries(http(choose(options)), wish, most)
+    client = http(choose(options))
+    names = _names(client) if user is not None or options.output == "text" else {}
+    wish["user"] = None if user is None else _account(user, names)
+    entries = _entries(client, wish, most)
     if options.output == "json":
         write_json({"items": list(entries)})
     elif options.output in ("jsonl", "name"):
         for entry in entries:
             write_json(entry) if options.output == "jsonl" else write_lines([str(entry["auditId"])])
     else:
-        write_lines(table(_rows(entries, whole=room(sys.stdout) is None)))
+        write_lines(table(_rows(entries, names, everything=room(sys.stdout) is None)))
     return exits.SUCCESS
 
 
-def _rows(entries: Iterator[dict[str, Any]], *, whole: bool) -> list[list[str]]:
+def _rows(entries: Iterator[dict[str, Any]], names: Mapping[str, str], *, everything: bool) -> list[list[str]]:
     """Return the table: all that is known of each entry, or what fits a terminal."""
-    if whole:
+    if everything:
         titles = ["at", "user", "token", *_COLUMNS[3:-1], "request"]
-        return [titles, *([_cell(entry, name) for name in _COLUMNS] for entry in entries)]
-    return [["at", "who", "from", "procedure", "target", "outcome"], *map(_brief, entries)]
+        return [titles, *([_cell(entry, name, names) for name in _COLUMNS] for entry in entries)]
+    return [["at", "who", "from", "procedure", "target", "outcome"], *(_brief(entry, names) for entry in entries)]
 
 
-def _cell(entry: dict[str, Any], name: str) -> str:
+def _names(client: HttpClient) -> dict[str, str]:
+    """Return the names of the users by their ids."""
+    return {user["userId"]: user["name"] for user in whole(client, "users.list")["items"]}
+
+
+def _account(user: str, names: Mapping[str, str]) -> str:
+    """Return the id of a user that is given by name or id, or of a token. Raises CliError."""
+    if user in names or user.startswith("tok-"):
+        return user
+    found = next((number for number, name in names.items() if name == user), None)
+    if found is None:
+        raise usage(f"there is no user {user!r}{nearest(user, list(names.values()))}", "ado users list shows the users")
+    return found
+
+
+def _cell(entry: dict[str, Any], name: str, names: Mapping[str, str]) -> str:
     value = str(entry.get(name, "-"))
-    return ago(value) if name == "at" else value
+    return ago(value) if name == "at" else names.get(value, value) if name == "user" else value
 
 
-def _brief(entry: dict[str, Any]) -> list[str]:
+def _brief(entry: dict[str, Any], names: Mapping[str, str]) -> list[str]:
     times = f", {entry['count']} times" if entry.get("count", 1) > 1 else ""
     outcome = f"{entry.get('reason') or entry['outcome']}{times}"
     where = [entry.get(name) or "-" for name in ("address", "procedure", "target")]
-    return [ago(entry["at"]), entry.get("user") or entry.get("tokenId") or "-", *where, outcome]
+    who = _cell(entry, "user", names) if "user" in entry else entry.get("tokenId", "-")
+    return [ago(entry["at"]), who, *where, outcome]
 
 
 def _entries(client: HttpClient, wish: dict[str, Any], most: int | None) -> Iterator[dict[str, Any]]:

@@ -183,6 +183,7 @@ def update(
 def cancel(
     *task: str,
     label: list[str] | None = None,
+    created_by: str | None = None,
     all: Annotated[bool, Parameter(name="--all")] = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
     reason: str | None = None,
@@ -196,23 +197,26 @@ def cancel(
         The tasks' ids.
     label
         NAME or NAME=VALUE: stop the tasks that have it and have not ended.
+    created_by
+        Stop the tasks of this user or service that have not ended; with --label those that have the label, too.
     all
         Stop every task that has not ended.
     yes
-        Do not ask before --label and --all.
+        Do not ask before --label, --created-by and --all.
     reason
         What to say about it.
     """
-    if sum((bool(task), bool(label), all)) != 1:
-        raise usage("name the tasks to stop, or give --label or --all", "example: ado cancel task-12 task-13")
+    if sum((bool(task), bool(label) or created_by is not None, all)) != 1:
+        what = "name the tasks to stop, or give --created-by, --label or --all"
+        raise usage(what, "example: ado cancel task-12 task-13")
     client = http(choose(options))
     names = list(dict.fromkeys(map(task_id, task)))
     if not names:
-        names = open_tasks(client, label or [])
+        names = open_tasks(client, label or [], created_by=created_by)
         if names and not yes and not agreed(f"stop {_count(names)}: {shortened(names)}?"):
             return exits.FAILED
         if not names:
-            talk("ado: no task is open" if all else "ado: no open task has these labels")
+            talk(f"ado: {_none_open(label, created_by)}")
     code = exits.SUCCESS
     for name in names:
         try:
@@ -225,6 +229,12 @@ def cancel(
         else:
             _changed(found, options, _stopping(found))
     return code
+
+
+def _none_open(label: list[str] | None, created_by: str | None) -> str:
+    if created_by is not None:
+        return f"{created_by} has no open task{' with these labels' if label else ''}"
+    return "no open task has these labels" if label else "no task is open"
 
 
 def _stopping(task: dict[str, Any]) -> str:

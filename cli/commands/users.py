@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cyclopts import App
 
+from app.rpc.client import HttpClient
 from cli import exits
 from cli.errors import usage
-from cli.output import write_items, write_one
+from cli.output import talk, write_items, write_one
 from cli.remote.connection import Options, choose, http
-from cli.remote.listing import whole
+from cli.remote.listing import open_tasks, whole
 
 _NO_OPTIONS = Options()
 _LIMITS = ("running", "queued", "costPerDay")
 Role = Literal["viewer", "developer", "operator", "admin"]
+_ROLES = get_args(Role)
+"""From the one with the fewest rights on."""
 users = App(name="users", help="List, add, change and disable users.", help_format="plaintext")
 
 
@@ -125,9 +128,23 @@ def set_(
         return _set_role(role, given, options)
     given |= {"email": email, "externalId": external_id}
     wish = {"name": name, "role": role, "disabled": False if enable else None, **_changes(given)}
-    changed = http(choose(options)).mutate("users.set", wish)
+    client = http(choose(options))
+    changed = client.mutate("users.set", wish)
     write_one(changed, options.output, "userId", said=f"{changed['userId']} {changed['name']} is changed")
+    if role is not None:
+        _say_what_tokens_may(client, changed)
     return exits.SUCCESS
+
+
+def _say_what_tokens_may(client: HttpClient, user: dict[str, Any]) -> None:
+    """Name the tokens of a user that may do less than the user's new role: a token's role never rises."""
+    lesser = _ROLES[: _ROLES.index(user["role"])]
+    made = whole(client, "tokens.list")["items"]
+    valid = [token for token in made if token.get("user") == user["name"] and not token.get("revokedAt")]
+    stay = [f"{token['tokenId']} ({token['role']})" for token in valid if token["role"] in lesser]
+    if stay:
+        talk(f"ado: tokens that were made before keep their role: {', '.join(stay)}")
+        talk(f"ado: make one that may more: ado token create --user {user['name']}")
 
 
 def _changes(given: dict[str, Any]) -> dict[str, Any]:
@@ -151,8 +168,12 @@ def disable(name: str, /, *, options: Options = _NO_OPTIONS) -> int:
     name
         The user's name or id.
     """
-    changed = http(choose(options)).mutate("users.disable", {"name": name})
+    client = http(choose(options))
+    changed = client.mutate("users.disable", {"name": name})
     write_one(changed, options.output, "userId", said=f"{changed['userId']} {changed['name']} is disabled")
+    if left := open_tasks(client, [], created_by=changed["name"]):
+        these = "1 task goes on" if len(left) == 1 else f"{len(left)} tasks go on"
+        talk(f"ado: {these}; to stop what {changed['name']} has begun: ado cancel --created-by {changed['name']}")
     return exits.SUCCESS
 
 

@@ -95,7 +95,8 @@ def check_transport(server: Server) -> None:
         try:
             server.trust.context()
         except TrustUnusable as error:
-            raise usage(f"TLS cannot be used: {error}", "check --ca, or ADO_CA") from error
+            step = "check --ca, ADO_CA, or the file of the login: ado login URL --ca FILE names another one"
+            raise usage(f"TLS cannot be used: {error}", step) from error
     if "ADO_ATTEMPT" not in os.environ:  # inside of a job its worker has said so
         for url in filter(is_clear_text, server.urls):
             _warn(url)

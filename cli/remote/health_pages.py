@@ -28,10 +28,13 @@ def page(url: str, path: str, trust: Trust) -> tuple[dict[str, Any], float]:
         with contextlib.closing(connection):
             connection.request("GET", path)
             with connection.getresponse() as response:
-                body = response.read_whole()  # type: ignore[attr-defined]
+                status, body = response.status, response.read_whole()  # type: ignore[attr-defined]
     except (http.client.HTTPException, OverflowError) as error:
         raise ValueError(f"the answer is not HTTP ({type(error).__name__})") from error
-    found = parse(body)
+    try:
+        found = parse(body)
+    except ValueError:
+        found = None
     if not isinstance(found, dict):
-        raise ValueError("the answer is not from an ado server")
+        raise ValueError(f"the answer (HTTP {status}) is not from an ado server")
     return found, time.perf_counter() - began

@@ -93,7 +93,10 @@ async def workers_status_on(client: Client) -> dict[str, Any]:
     return found
 
 
-def open_tasks(client: HttpClient, labels: Sequence[str]) -> list[str]:
-    """Return the ids of the tasks with these labels that have not ended, newest first. Raises CliError."""
-    wish = task_filter(statuses=["queued,running"], labels=labels)
+def open_tasks(client: HttpClient, labels: Sequence[str], *, created_by: str | None = None) -> list[str]:
+    """Return the ids of the tasks with these labels, of this creator, that have not ended, newest first.
+
+    Raises CliError.
+    """
+    wish = task_filter(statuses=["queued,running"], labels=labels) | {"createdBy": created_by}
     return [task["taskId"] for page in pages(client, wish) for task in page["items"]]

@@ -20,6 +20,7 @@ class Refused(Exception):
     def __init__(self, error):
         super().__init__(error["message"])
         self.code, self.reason = error["data"]["code"], error["data"]["reason"]
+        self.hint = error["data"]["hint"]
 
 
 def call(url, token, path, value):
@@ -163,6 +164,13 @@ def test_a_token_serves_one_process_until_that_has_ended(cluster):
     last = {"workerId": "w", "session": worker.session, "jobs": [], "stopped": True}
     call(cluster.urls[0], token, "workers.heartbeat", last)
     assert Worker(cluster, "w", token, "second").session != worker.session
+
+
+def test_a_worker_with_the_token_of_another_one_is_told_which_id_it_is_for(cluster):
+    token = cluster.make_token("worker", worker_id="w")
+    with pytest.raises(Refused, match="this token is for worker 'w' alone") as refused:
+        Worker(cluster, "other", token)
+    assert refused.value.hint == "start the worker with --id w, or make a token for worker other"
 
 
 def test_a_token_made_for_one_process_is_revoked_when_that_ends(cluster):

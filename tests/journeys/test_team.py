@@ -2,9 +2,9 @@
 
 The commands are those of the page, extracted from it. Three things are done before, because they need a network or
 systemd as the first process: packages and ado are installed (the blocks marked ``apt``; ``caddy`` is another way to do
-TLS), Postgres runs as Debian's package starts it, and ``support/systemctl.py`` starts what the units say. What systemd
-itself makes of the units is tested in ``tests/unit/deploy/test_systemd.py``, and the other balancers in
-``tests/interop/test_load_balancer.py``.
+TLS, and ``agents`` ends with 1 where there is none), Postgres runs as Debian's package starts it, and
+``support/systemctl.py`` starts what the units say. What systemd itself makes of the units is tested in
+``tests/unit/deploy/test_systemd.py``, and the other balancers in ``tests/interop/test_load_balancer.py``.
 """
 
 import json
@@ -19,10 +19,11 @@ from support.machines import Network
 from support.program import processes_with, until
 from support.rendering import DEPLOY
 
-PEOPLE = ("anna", "ben", "chris", "dana", "eva")
+PEOPLE = {"anna": "developer", "ben": "operator", "chris": "developer", "dana": "developer", "eva": "developer"}
 NAMES = ("server", "build-1", "build-2", *PEOPLE)
 ADDRESSES = {name: f"10.77.0.{number}" for number, name in enumerate(NAMES, start=1)}
 CA = "/etc/ado/tls/ca.pem"
+NOT_FOLLOWED = ("apt", "caddy", "agents")
 UPLOAD = """\
 mkdir repository && cd repository
 git init -q && git config user.name ben && git config user.email ben@example.com
@@ -37,7 +38,7 @@ def sections():
     found = {}
     for part in re.split(r"^## ", (DEPLOY / "TEAM.md").read_text(), flags=re.MULTILINE)[1:]:
         blocks = re.findall(r"^```sh (\S+)\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
-        found[part.partition(".")[0]] = [(where, script) for where, script in blocks if where not in ("apt", "caddy")]
+        found[part.partition(".")[0]] = [(where, script) for where, script in blocks if where not in NOT_FOLLOWED]
     return found
 
 
@@ -107,7 +108,7 @@ def test_who_follows_the_page_has_five_people_at_work(machines):
     with ThreadPoolExecutor(len(PEOPLE)) as pool:
         said = dict(zip(PEOPLE, pool.map(lambda name: arrive(machines, name), PEOPLE), strict=True))
     for name, text in said.items():
-        assert re.search(rf"\b{name}\b.*developer", text)
+        assert re.search(rf"\b{name}\b.*role {PEOPLE[name]}\b", text)
         assert re.search(r"^hello from build-[12]$", text, re.MULTILINE)
         assert len(re.findall(r"^task-\d+ ", text, re.MULTILINE)) == 1
     check_what_is_reached(machines)
@@ -117,13 +118,51 @@ def test_who_follows_the_page_has_five_people_at_work(machines):
     upgrade_while_somebody_works(machines)
     assert "TABLE DATA ado tasks" in server.run("pg_restore --list /var/backups/ado/*.dump").stdout
     assert worker.poll() is None
+    check_agents(machines["build-2"])
+    what_comes_later(machines, worker)
+
+
+def check_agents(machine):
+    """Doctor knows what the service knows: a key in its settings, although only root reads the file."""
+    (script,) = re.findall(r"^```sh agents\n(.*?)^```$", (DEPLOY / "TEAM.md").read_text(), re.MULTILINE | re.DOTALL)
+    machine.write("/srv/bin/claude", "#!/bin/sh\necho '2.1.330 (Claude Code)'\n")
+    machine.run("chmod 755 /srv/bin/claude")
+    assert "it has no credentials" in machine.run(script, check=1).stdout
+    machine.run("echo ANTHROPIC_API_KEY=sk-ant-test >>/etc/ado/worker.env")
+    assert "✓  claude-code" in machine.run(script).stdout
+
+
+def what_comes_later(machines, worker):
+    """Somebody leaves, a worker's machine is lost, the certificate is renewed, and the database goes back."""
+    server = machines["server"]
+    leaves, lost, renewed, restored = (script for _, script in PAGE["10"])
+    begun = machines["eva"].run("ado run --remote --detach --agent shell 'sleep 600'").stdout.strip()
+    assert re.search(r" eva +tok-\S+ .*tasks\.create +\S+ +ok", server.run(leaves).stdout)
+    machines["eva"].run("ado whoami", check=126)
+    until(lambda: "cancelled" in server.run(f"ado tasks show {begun}").stdout, "her task to be cancelled", 60)
+    joins_again = server.run(lost).stderr.splitlines()[-1]
+    until(lambda: worker.poll() is not None, "the worker to be refused", 60)
+    server.give("/root/tokens/build-1.token", machines["build-1"])
+    machines["build-1"].open(joins_again)
+    until(lambda: re.search(r"^build-1 +idle", server.run("ado workers status").stdout, re.MULTILINE), "build-1", 60)
+    before = server.run("openssl x509 -noout -serial -in /etc/ado/tls/server.pem").stdout
+    server.run(renewed)
+    served = "openssl s_client -connect 127.0.0.1:443 2>/dev/null </dev/null | openssl x509 -noout -serial"
+    until(lambda: server.run(served).stdout != before, "the new certificate to be served", 60)
+    server.run(restored)
+    ready = "curl --silent --fail http://127.0.0.1:7421/readyz >/dev/null && echo ready || true"
+    until(lambda: server.run(ready).stdout, "a replica with the restored database", 60)
+    assert "disabled" not in server.run("ado users list").stdout
+    machines["eva"].run("ado whoami")  # as the page warns, what was ended since the dump is valid again
 
 
 def check_what_is_reached(machines):
     """Others reach nginx, and neither a replica nor Postgres; who does not know the CA trusts nobody."""
     connect = "timeout 5 bash -c '</dev/tcp/ado.example.com/{}'"
     machines["eva"].run(connect.format(443))
-    for port in (7421, 7422, 5432):
+    limits = machines["server"].run("cat /proc/$(pgrep --oldest --full 'nginx: worker')/limits").stdout
+    assert re.search(r"Max open files +16384 ", limits)
+    for port in (80, 7421, 7422, 5432):
         machines["eva"].run(connect.format(port), check=1)
     machines["eva"].run("curl --silent https://ado.example.com/readyz", check=60)
     machines["eva"].run("curl --silent --fail --cacert ca.pem https://ado.example.com/readyz")

@@ -52,6 +52,19 @@ def test_a_change_says_which_token_from_where_and_under_which_request(cluster):
     assert "hidden" not in json.dumps(audit(cluster))
 
 
+def test_a_user_is_asked_for_and_shown_by_name(cluster):
+    cluster.ado("users", "add", "anna", check=0)
+    made = json.loads(cluster.ado("token", "create", "--user", "anna", "-o", "json", check=0).stdout)
+    assert post(cluster.urls[0], made["token"], "tasks.create", {"prompt": "x", "agent": "shell"}) is None
+    by_name = audit(cluster, "--user", "anna")
+    assert [(entry["procedure"], entry["user"]) for entry in by_name] == [("tasks.create", "user-1")]
+    assert audit(cluster, "--user", "user-1") == by_name
+    (row,) = cluster.ado("audit", "--user", "anna", check=0).stdout.decode().splitlines()[1:]
+    assert " anna " in row
+    nobody = cluster.ado("audit", "--user", "ana", check=2).stderr.decode()
+    assert "there is no user 'ana'; did you mean anna?" in nobody
+
+
 def test_refused_calls_are_rows_with_their_reason(cluster):
     viewer = cluster.make_token("viewer")
     (token_id,) = cluster.sql("select token_id from ado.tokens where role = 'viewer'")[0]

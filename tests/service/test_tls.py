@@ -133,6 +133,7 @@ def test_who_does_not_know_the_authority_is_told_how_to_name_it(secured):
     done = secured.ado("tasks", "list", "--ca", str(secured.cluster.home / "none.pem"), ca=False)
     assert done.returncode == 2
     assert b"none.pem" in done.stderr
+    assert b"ado login URL --ca FILE" in done.stderr  # a login may name the file, which has gone since
     plain = [url.replace("https", "http") for url in secured.urls]
     with contextlib.closing(HttpClient(plain, "x")) as client, pytest.raises(Unreachable):
         client.query("tasks.list")

@@ -120,6 +120,45 @@ def test_the_list_of_users_is_changed_by_administrators_alone(cluster):
         cluster.ado("users", "add", name, check=2)
 
 
+def test_who_is_promoted_learns_that_older_tokens_keep_their_role(cluster):
+    anna = add_user(cluster, "anna")
+    (token_id,) = cluster.sql("select token_id from ado.tokens where user_id = 1")[0]
+    raised = cluster.ado("users", "set", "anna", "--role", "operator", check=0).stderr.decode()
+    assert f"tokens that were made before keep their role: {token_id} (developer)" in raised
+    assert "ado token create --user anna" in raised
+    assert json.loads(cluster.ado("whoami", "-o", "json", token=anna, check=0).stdout)["role"] == "developer"
+    cluster.ado("token", "revoke", token_id, check=0)
+    assert b"keep their role" not in cluster.ado("users", "set", "anna", "--role", "admin", check=0).stderr
+
+
+def test_what_a_user_who_left_has_begun_is_named_and_stopped_by_one_command(cluster):
+    run = ("run", "--remote", "--detach", "--agent", "shell", "sleep 600")
+    for token in (add_user(cluster, "anna"), None):
+        cluster.ado(*run, token=token, check=0)
+    left = cluster.ado("users", "disable", "anna", check=0).stderr.decode()
+    assert "1 task goes on" in left
+    assert "ado cancel --created-by anna" in left
+    cluster.ado("cancel", "task-2", "--created-by", "anna", check=2)
+    cluster.ado("cancel", "--created-by", "anna", "--label", "no-such", "--yes", check=0)
+    assert cluster.task("task-1")["status"] == "queued"
+    cluster.ado("cancel", "--created-by", "anna", "--yes", check=0)
+    assert [cluster.task(name)["status"] for name in ("task-1", "task-2")] == ["cancelled", "queued"]
+    again = cluster.ado("cancel", "--created-by", "anna", "--yes", check=0).stderr.decode()
+    assert "anna has no open task" in again
+    assert b"goes on" not in cluster.ado("users", "disable", "anna", check=0).stderr
+
+
+def test_a_refusal_names_the_roles_that_may(cluster):
+    anna = add_user(cluster, "anna")
+    cluster.ado("run", "--remote", "--detach", "--agent", "shell", "x", check=0)
+    for command, step in (
+        (("users", "list"), "use a token of role admin"),
+        (("workers", "drain", "w"), "use a token of role operator or admin"),
+        (("cancel", "task-1"), "ask its owner, or use a token of role operator or admin"),
+    ):
+        assert f"ado: {step}\n" in cluster.ado(*command, token=anna, check=126).stderr.decode()
+
+
 def test_a_limit_refuses_tasks_or_lets_jobs_wait_and_says_so(cluster):
     anna = add_user(cluster, "anna")
     cluster.ado("users", "set", "anna", "--running", "1", "--queued", "2", check=0)
@@ -130,6 +169,7 @@ def test_a_limit_refuses_tasks_or_lets_jobs_wait_and_says_so(cluster):
     cluster.ado(*run, "--workers", "2", token=anna, check=0)
     refused = cluster.ado(*run, token=anna, check=2)
     assert "anna has 2 jobs waiting; with 1 more they would pass the limit of 2" in refused.stderr.decode()
+    assert "ado users set anna --queued N" in refused.stderr.decode()
     said = json.loads(cluster.ado("explain", "task-2", "-o", "json", token=anna, check=0).stdout)
     assert said["why"].startswith("quota: anna has 1 jobs running, the limit is 1")
     assert {worker["unmet"] for worker in said["workers"]} == {"quota"}

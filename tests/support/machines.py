@@ -34,7 +34,7 @@ ln -s /opt/ado/bin/ado /srv/bin/ado
 chmod 755 /srv/bin/systemctl
 mount --rbind /srv/opt /opt
 mount --bind /srv/etc /etc
-mkdir -p /etc/nginx/conf.d && rm -rf /etc/ado /etc/nginx/conf.d/* /etc/nginx/sites-enabled
+mkdir -p /etc/nginx/conf.d && rm -rf /etc/ado /etc/nginx/conf.d/*
 mount -t tmpfs -o mode=711 machine /root
 [ -e {python} ] || {{ mkdir -p {python}; mount --bind /opt/python {python}; }} # where it looks for its libraries
 mount -t tmpfs -o mode=755 machine /run

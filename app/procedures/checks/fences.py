@@ -21,7 +21,8 @@ def own(context: Context, worker_id: str) -> None:
     """Raise FORBIDDEN when a worker's token is used for another worker."""
     caller = context.caller
     if caller.role in ("worker", "attempt") and caller.worker_id != worker_id:
-        raise refusal("forbidden", f"this token is for worker {caller.worker_id!r} alone")
+        step = f"start the worker with --id {caller.worker_id}, or make a token for worker {worker_id}"
+        raise refusal("forbidden", f"this token is for worker {caller.worker_id!r} alone", hint=step)
 
 
 def credential_of(context: Context, key: AttemptKey, given: str | None = None) -> bytes | None:

@@ -40,14 +40,16 @@ async def _not_own(context: Context, task_id: int) -> ProcedureError:
     hidden = only_creator(context) is not None or not await users.exists(context.db, task_id)
     if hidden:
         return no_such_task(f"task-{task_id}")
-    return refusal("forbidden", f"task-{task_id} is somebody else's: a developer acts on own tasks alone")
+    text = f"task-{task_id} is somebody else's: a developer acts on own tasks alone"
+    return refusal("forbidden", text, hint="ask its owner, or use a token of role operator or admin")
 
 
 def check_queue(limit: users.QueueLimit | None, more: int) -> None:
     """Raise BAD_REQUEST when a user has too many jobs in the queue for so many more."""
     if limit is not None and limit.queued + more > limit.limit:
         text = f"{limit.name} has {limit.queued} jobs waiting; with {more} more they would pass the limit"
-        raise refusal("limit_exceeded", f"{text} of {limit.limit} (ado users set)", limit=limit.limit)
+        step = f"wait until fewer wait; an administrator raises the limit: ado users set {limit.name} --queued N"
+        raise refusal("limit_exceeded", f"{text} of {limit.limit} (ado users set)", hint=step, limit=limit.limit)
 
 
 async def hide_jobs(context: Context, workers: list[Worker]) -> list[Worker]:
