@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 from msgspec import Meta
+from support.wire import greet
 
+from app.rpc.errors import ProcedureError
 from app.rpc.server.invalid_input import invalid_input
 
 State = Literal["queued", "running"]
@@ -82,3 +84,9 @@ def test_an_invalid_input_says_what_it_may_be(value, message, hint):
     assert (error.message, error.hint) == (message, hint)
     assert (error.code, error.reason) == ("BAD_REQUEST", "invalid_input")
     assert error.data.get("field") == (message.partition(":")[0] if ":" in message else None)
+
+
+def test_an_input_that_was_not_given_at_all_is_asked_for_where_it_goes():
+    with pytest.raises(ProcedureError, match="name: it is missing") as caught:
+        greet.__dict__["procedure"].decode(None)
+    assert "?input=" in caught.value.hint
