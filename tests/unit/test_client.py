@@ -69,7 +69,7 @@ print(json.dumps(found))
     env = {"PATH": "/nowhere", "ADO_HOME": str(tmp_path), "ADO_URL": "http://127.0.0.1:9", "ADO_TOKEN": "t"}
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, timeout=110, check=False,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, cwd=tmp_path,  # where support-bundle writes its file
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
