@@ -12,9 +12,9 @@ import asyncio
 import base64
 import contextlib
 import queue
-import random
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final, Protocol, Self, TypeAlias, runtime_checkable
 
 import msgspec
@@ -22,11 +22,9 @@ import msgspec
 from app.client.errors import translated
 from app.client.models import Received
 from app.rpc.client import CallError, Client
-from app.rpc.client.older import Patience
+from app.rpc.client.retry import Failure, UpgradeWait, is_passing, until_answered_async
 
 BUFFER_BYTES: Final = 512 * 1024
-_LONGEST_PAUSE: Final = 2.0
-_PASSING: Final = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
 
 Data: TypeAlias = bytes | bytearray | memoryview
 
@@ -56,7 +54,7 @@ class Sending:
         self._more = asyncio.Event()
         self._complete = False
         self._ends = False
-        self._patience = Patience()
+        self._upgrade_wait = UpgradeWait()
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -112,29 +110,29 @@ class Sending:
                 return
 
     async def _send(self, data: bytes, *, end: bool) -> None:
-        """Send until all of it has come. Raises CallError."""
-        view, last, pause = memoryview(data), self._offset + len(data), 0.05
+        """Send until the server has all of it. Raises CallError, Unreachable."""
+        view, last = memoryview(data), self._offset + len(data)
         while True:
             value = {**self._to, "offset": self._offset, "data": base64.b64encode(view).decode(), "end": end}
+            send = partial(self._client.mutate, "tasks.input", value, resend=True)
             try:
-                answer = await self._client.mutate("tasks.input", value, resend=True)
+                answer = await until_answered_async(send, repeats=self._repeats)
             except CallError as error:
                 if error.reason == "input_closed" and not view:
-                    return  # the job has ended with all of its input before it was told that nothing follows
-                if self._patience.allows(error):
-                    self._client.leave()
-                elif error.code not in _PASSING:
-                    raise
-            else:
-                self._patience.renew()
-                taken = max(0, min(answer["acknowledged"] - self._offset, len(view)))
-                self._offset += taken
-                view = view[taken:]
-                if self._offset == last:
-                    return
-                continue
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
-            pause = min(_LONGEST_PAUSE, pause * 2)
+                    return  # the job ended with all of its input before the server learned that nothing follows
+                raise
+            self._upgrade_wait.renew()
+            taken = max(0, min(answer["acknowledged"] - self._offset, len(view)))
+            self._offset += taken
+            view = view[taken:]
+            if self._offset == last:
+                return
+
+    def _repeats(self, error: Failure) -> bool:
+        if isinstance(error, CallError) and self._upgrade_wait.allows(error):
+            self._client.leave()
+            return True
+        return isinstance(error, CallError) and is_passing(error)
 
 
 def check(_path: str, value: Any) -> None:

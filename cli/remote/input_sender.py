@@ -12,13 +12,13 @@ import asyncio
 import base64
 import contextlib
 import os
-import random
 import select
 import threading
 
+from app.rpc.backoff import Backoff
 from app.rpc.client import CallError, Unreachable
 from app.rpc.client.errors import NO_SUCH_PROCEDURE
-from app.rpc.client.older import Patience
+from app.rpc.client.retry import UpgradeWait, is_passing
 from cli import exits
 from cli.errors import CliError, translate
 from cli.remote.connection import http
@@ -27,8 +27,6 @@ from cli.remote.standard_input import STDIN
 
 _CHUNK_BYTES = 512 * 1024
 _CLOSED = frozenset({"input_closed", "no_such_task", "no_such_job"})
-_PASSING = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
-_LONGEST_PAUSE = 2.0
 _SIGN_SECONDS = 20
 """After so long without anything to send a call says that the sender is there."""
 
@@ -41,7 +39,7 @@ class InputSender:
         self._task_id = task_id
         self._stopping = threading.Event()
         self._loop = asyncio.get_running_loop()
-        self._patience = Patience()
+        self._upgrade_wait = UpgradeWait()
         self.complete = False
         """Whether the job has all of it, or wants no more."""
         self.refused: asyncio.Future[None] = self._loop.create_future()
@@ -95,7 +93,7 @@ class InputSender:
         """Send until all of it has come. Raises CallError."""
         last = offset + len(data)
         view = memoryview(data)
-        pause = 0.05
+        backoff = Backoff()
         while not self._stopping.is_set():
             text = base64.b64encode(view).decode()
             value = {"taskId": self._task_id, "offset": offset, "data": text, "end": end, "alive": True}
@@ -104,18 +102,17 @@ class InputSender:
             except Unreachable:
                 pass
             except CallError as error:
-                if self._patience.allows(error):
+                if self._upgrade_wait.allows(error):
                     self._client.leave()
-                elif error.code not in _PASSING:
+                elif not is_passing(error):
                     raise
             else:
-                self._patience.renew()
+                self._upgrade_wait.renew()
                 if acknowledged >= last:
                     return
                 view, offset = view[acknowledged - offset :], acknowledged
                 continue
-            self._stopping.wait(random.uniform(pause / 2, pause))  # noqa: S311
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            self._stopping.wait(backoff.next())
 
 
 def _next_chunk() -> bytes | None:

@@ -14,13 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.rpc.client.errors import CallError, InvalidAnswer, Unreachable
+from app.rpc.client.errors import CallError, Unreachable
 from app.rpc.client.http import HttpClient
+from app.rpc.client.retry import Failure, is_passing, until_answered
 
 _READ_BYTES = 1024 * 1024
-_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+_AWAY = frozenset({"SERVICE_UNAVAILABLE", "TIMEOUT"})  # a server that failed over a piece would fail again
 _SMALLEST_PIECE_BYTES = 64 * 1024  # of a file's pieces but the last; a server's are 1 MiB
 _LARGEST_PIECE_BYTES = 16 * 1024 * 1024
+
+
+class _Stopped(Unreachable):
+    """The transfer was stopped; nothing is sent again."""
 
 
 class Transfer:
@@ -96,22 +101,18 @@ class Transfer:
                 return items
 
     def _call(self, call: Callable[[str, Any], Any], path: str, value: dict[str, Any]) -> Any:
-        pause, end = _PAUSE, time.monotonic() + self._patience
-        while True:
+        end = time.monotonic() + self._patience
+
+        def attempt() -> Any:
             if self._stopped:
-                raise Unreachable(path, "the transfer was stopped")
-            try:
-                return call(path, value)
-            except InvalidAnswer:
-                raise
-            except Unreachable:
-                if time.monotonic() > end:
-                    raise
-            except CallError as error:
-                if error.code not in ("SERVICE_UNAVAILABLE", "TIMEOUT") or time.monotonic() > end:
-                    raise
-            time.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
+                raise _Stopped(path, "the transfer was stopped")
+            return call(path, value)
+
+        def repeats(error: Failure) -> bool:
+            passes = error.code in _AWAY if isinstance(error, CallError) else is_passing(error)
+            return passes and not isinstance(error, _Stopped) and time.monotonic() <= end
+
+        return until_answered(attempt, repeats=repeats)
 
 
 def _measure(path: Path) -> tuple[int, str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import orjson
 
 from app.rpc import envelope
+from app.rpc.backoff import Backoff
 from app.rpc.client.errors import CallError, Check, InvalidAnswer, Unreachable, encode
 from app.rpc.client.reading import parse
 from app.rpc.client.stream import Item, Stream
@@ -165,22 +165,21 @@ class Client:
                 await self._socket.send(frame)
 
     async def _run(self) -> None:
-        turn, pause = 0, _SHORTEST_PAUSE
+        turn, backoff = 0, Backoff(_SHORTEST_PAUSE, _LONGEST_PAUSE, jitter=1)
         started = time.monotonic()
         while True:
             url = self._urls[turn % len(self._urls)]
             self._served = self._moving = self._refused = False
             detail = await self._connection(url)
             if self._served and not self._refused:  # a server that cannot serve is not asked again at once
-                pause = _SHORTEST_PAUSE
+                backoff.reset()
             self._lost(url, detail)
             limit = self._first_contact_seconds
             if not self._contacted and limit is not None and time.monotonic() - started > limit:
                 self._fail_all(Unreachable(url, detail))
             turn += 1
             if turn % len(self._urls) == 0:
-                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311
-                pause = min(_LONGEST_PAUSE, pause * 2)
+                await asyncio.sleep(backoff.next())
 
     async def _connection(self, url: str) -> str:
         """Be connected to one origin for as long as it lasts; return why it ended."""

@@ -12,7 +12,7 @@ from support.wire import Gate, Served
 from app.client import AsyncAdo, InvalidAnswer, NotFound
 from app.client.input import BUFFER_BYTES, Sending, async_pieces
 from app.procedures.job_input import SendInput
-from app.rpc.client import CallError, Client, older
+from app.rpc.client import CallError, Client, retry
 from app.rpc.server.gate import Limits
 from app.rpc.server.procedure import mutation
 from app.rpc.server.registry import Registry
@@ -236,7 +236,7 @@ async def test_a_replica_of_an_older_release_is_left_for_one_that_knows_the_call
 
 
 async def test_replicas_that_are_all_of_an_older_release_are_an_error_in_time(monkeypatch):
-    monkeypatch.setattr(older, "UPGRADE_SECONDS", 0.0)
+    monkeypatch.setattr(retry, "UPGRADE_SECONDS", 0.0)
     async with Served(Gate(), LIMITS) as old, AsyncAdo([old.url], "writer") as ado:
         with pytest.raises(NotFound, match=r"of an older release, which has no tasks\.input") as raised:
             await ado.send_input("task-1", b"x")

@@ -7,7 +7,7 @@ import pytest
 from support.wire import Gate, Served
 
 from app.procedures.job_input import SendInput
-from app.rpc.client import older
+from app.rpc.client import retry
 from app.rpc.server.gate import Limits
 from app.rpc.server.procedure import mutation
 from app.rpc.server.registry import Registry
@@ -46,7 +46,7 @@ async def test_a_replica_of_an_older_release_is_left_for_one_that_takes_input(st
 
 
 async def test_replicas_that_are_all_of_an_older_release_are_told_with_the_next_step(stdin, monkeypatch):
-    monkeypatch.setattr(older, "UPGRADE_SECONDS", 0.0)
+    monkeypatch.setattr(retry, "UPGRADE_SECONDS", 0.0)
     async with Served(Gate(), LIMITS) as old:
         sender = input_sender.InputSender(Server((old.url,), "writer"), "task-1")
         sender.start()
