@@ -20,9 +20,9 @@ def work(lifeline: int | None = None, **given: Any) -> int:
     need("worker")
     from app.core import logs
     from app.core.settings import SettingsError, read
-    from worker.capabilities import Unfit
+    from worker.capabilities import CannotStart
     from worker.main import run
-    from worker.sandbox.base import Unavailable
+    from worker.sandbox.base import SandboxUnavailable
     from worker.settings import WorkerSettings
 
     logs.configure()
@@ -35,7 +35,7 @@ def work(lifeline: int | None = None, **given: Any) -> int:
     signal.signal(signal.SIGTERM, _leave)  # the worker's own comes once it has looked at its agents
     try:
         return run(settings, lifeline)
-    except (Unfit, Unavailable) as error:
+    except (CannotStart, SandboxUnavailable) as error:
         raise usage(str(error), error.next_step) from error
     except OSError as error:
         raise usage(

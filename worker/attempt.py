@@ -20,10 +20,10 @@ from typing import Any
 from app.core.capabilities import NO_NETWORK, STDIN
 from app.rpc.client import CallError
 from worker.agents import AGENTS
-from worker.agents.base import TURN_ENDS, Outcome, Reader, Run, judge
-from worker.agents.stream import Listener
+from worker.agents.base import TURN_ENDS, AgentReader, Outcome, Run, exit_outcome
+from worker.agents.stream import AgentStream
 from worker.credentials import lend
-from worker.fitness import Fitness, Unusable, described
+from worker.fitness import Fitness, MachineUnfit, describe_error
 from worker.input_feed import InputFeed, Subscribe
 from worker.memory_kills import MemoryWatch
 from worker.output.batches import BatchSender, Call, LeaseLost, until_answered
@@ -33,16 +33,16 @@ from worker.output.mask_socket import registrar
 from worker.output.masking import NO_SECRETS, Secrets
 from worker.output.pipes import OutputReader
 from worker.output.wire_events import clean_text, result_that_fits, usage_that_fits
-from worker.processes.directories import FILE_VARIABLES, Place, environment, place
-from worker.processes.process import Ended, KeeperBroken, KeptProcess, is_scarcity
-from worker.processes.removal import Clearing
-from worker.repository.checkpoint import SESSION_NAME, Saved, Standing, resumed
-from worker.repository.job_repository import Homecoming
-from worker.repository.transfers import Files
-from worker.sandbox.base import PLAIN, Enclosure, Sandbox
+from worker.processes.directories import FILE_VARIABLES, AttemptDirectory, attempt_directory, environment
+from worker.processes.process import KeeperBroken, KeptProcess, ProcessEnd, is_shortage
+from worker.processes.removal import RemovalQueue
+from worker.repository.checkpoint import SESSION_NAME, Checkpoint, SessionState, resumed
+from worker.repository.job_repository import JobRepository
+from worker.repository.transfers import AttemptFiles
+from worker.sandbox.base import NO_SANDBOX, Sandbox, SandboxedStart
 from worker.secret_store import PREFIX as SECRET
-from worker.secret_store import Vault
-from worker.server_limits import Limits
+from worker.secret_store import SecretStore
+from worker.server_limits import ServerLimits
 from worker.settings import WorkerSettings
 from worker.task_group import all_or_failure, first_or_failure
 
@@ -50,7 +50,7 @@ _log = logging.getLogger("ado.worker")
 _MESSAGE_CHARS = 9000  # a server takes 10,000 characters
 _TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock decides about timeouts; ours only steps in when it does not
 
-FilesOf = Callable[[Mapping[str, Any]], Files]
+FilesOf = Callable[[Mapping[str, Any]], AttemptFiles]
 """Makes the files of an attempt from its fence."""
 
 
@@ -72,11 +72,11 @@ class Attempt:
         call: Call,
         settings: WorkerSettings,
         files_of: FilesOf,
-        vault: Vault,
+        secret_store: SecretStore,
         fitness: Fitness,
-        clearing: Clearing,
-        limits: Limits,
-        sandbox: Sandbox = PLAIN,
+        removals: RemovalQueue,
+        limits: ServerLimits,
+        sandbox: Sandbox = NO_SANDBOX,
         *,
         subscribe: Subscribe,
     ) -> None:
@@ -84,9 +84,9 @@ class Attempt:
         self.key: tuple[str, int] = (job["jobId"], job["attempt"])
         self._call = call
         self._settings = settings
-        self._vault = vault
+        self._secret_store = secret_store
         self._fitness = fitness
-        self._clearing = clearing
+        self._removals = removals
         self._limits = limits
         self._sandbox = sandbox
         self._subscribe = subscribe
@@ -103,7 +103,7 @@ class Attempt:
         self._stopped_as: Outcome | None = None
         self._told = False
         self._lost = asyncio.Event()
-        self._reader: Reader | None = None
+        self._reader: AgentReader | None = None
         self._session: str | None = None
         self._memory = MemoryWatch(alone=settings.slots == 1)
 
@@ -136,18 +136,18 @@ class Attempt:
         try:
             name = f"{self.job['taskId']}-{self.job['job']}"
             async with (
-                place(self._settings.work_dir, name, self._clearing) as where,
-                registrar(where.base, lambda: self._secrets) as self._mask_socket,
+                attempt_directory(self._settings.work_dir, name, self._removals) as attempt_dir,
+                registrar(attempt_dir.base, lambda: self._secrets) as self._mask_socket,
             ):
                 outbox = Outbox(self._settings.buffer_bytes, self._limits.chunk_bytes)
                 sender = BatchSender(self._call, outbox, self._fence, self._limits.batch_events)
-                home = self._home(where, outbox) if "workspace" in self.job else None
-                outcome = await self._run_agent(outbox, sender, where, home)
-        except Unusable as error:
+                home = self._home(attempt_dir, outbox) if "workspace" in self.job else None
+                outcome = await self._run_agent(outbox, sender, attempt_dir, home)
+        except MachineUnfit as error:
             outcome = self._hand_back(str(error))
         except (OSError, KeyError) as error:
-            if isinstance(error, OSError) and is_scarcity(error.errno):
-                outcome = self._hand_back(described(error))
+            if isinstance(error, OSError) and is_shortage(error.errno):
+                outcome = self._hand_back(describe_error(error))
             else:
                 outcome = Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
         except CallError as error:
@@ -167,28 +167,33 @@ class Attempt:
         message = f"worker {self._settings.worker_id} cannot run jobs for the moment: {problem}"
         return Outcome("released", None, "worker_unfit", message)
 
-    def _home(self, where: Place, outbox: Outbox) -> Homecoming:
-        home = Homecoming(self.job, where, self._files, outbox, self._settings)
+    def _home(self, attempt_dir: AttemptDirectory, outbox: Outbox) -> JobRepository:
+        home = JobRepository(self.job, attempt_dir, self._files, outbox, self._settings)
 
-        def standing() -> Standing:
+        def session_state() -> SessionState:
             session = _session_name(self._reader.session) if self._reader else self._session
-            found = AGENTS[self.job["agent"]].session_files(where.home, session) if session else []
-            return Standing(session, self._reader.reported if self._reader else {}, found)
+            found = AGENTS[self.job["agent"]].session_files(attempt_dir.home, session) if session else []
+            return SessionState(session, self._reader.reported if self._reader else {}, found)
 
-        home.checkpoints.standing = standing
+        home.checkpoints.session_state = session_state
         return home
 
-    async def _start(self, where: Place, saved: Saved | None, directory: Path) -> KeptProcess:
+    async def _start(self, attempt_dir: AttemptDirectory, saved: Checkpoint | None, directory: Path) -> KeptProcess:
         agent = AGENTS[self.job["agent"]]
         settings = self._settings
         urls = settings.url if self._has_network else ()
-        surroundings = partial(environment, self.job, where, settings.worker_id, urls=urls)
-        lent = lend(agent.needs, where.home, settings.agent_env) if agent.needs else {}
-        given = {**lent, **self._vault.lend(self.job.get("requires") or ()), **self._mask_socket, **self._trusted()}
+        surroundings = partial(environment, self.job, attempt_dir, settings.worker_id, urls=urls)
+        lent = lend(agent.needs, attempt_dir.home, settings.agent_env) if agent.needs else {}
+        given = {
+            **lent,
+            **self._secret_store.lend(self.job.get("requires") or ()),
+            **self._mask_socket,
+            **self._trusted(),
+        }
         run = Run(
             self.job["prompt"],
             directory,
-            where.home,
+            attempt_dir.home,
             args=self.job.get("agentArgs") or {},
             env=surroundings(given),
             isolated=settings.isolated,
@@ -200,28 +205,28 @@ class Attempt:
         launch = agent.launch(run)
         env = surroundings({**given, **launch.env})
         names = (*(agent.needs.variables if agent.needs else ()), "ADO_TOKEN")
-        values = [*self._vault.values, *(env[name] for name in names if name in env)]
+        values = [*self._secret_store.values, *(env[name] for name in names if name in env)]
         self._secrets = await asyncio.to_thread(Secrets, values)
         self._reader = agent.reader(run)
-        enclosure = await asyncio.to_thread(self._enclose, where, directory, lent)
-        cwd, held, self._text = str(directory), where.lock, launch.stdin
-        self._release = enclosure.release
+        sandboxed = await asyncio.to_thread(self._sandboxed, attempt_dir, directory, lent)
+        cwd, held, self._text = str(directory), attempt_dir.lock, launch.stdin
+        self._release = sandboxed.release
         return await KeptProcess.start(
             launch.argv,
             env=env,
             cwd=cwd,
             stdin=launch.stdin,
             held=held,
-            within=enclosure.prefix,
-            user=enclosure.user,
+            within=sandboxed.prefix,
+            user=sandboxed.user,
             fed=self._has_input,
         )
 
-    def _enclose(self, where: Place, directory: Path, lent: Mapping[str, str]) -> Enclosure:
+    def _sandboxed(self, attempt_dir: AttemptDirectory, directory: Path, lent: Mapping[str, str]) -> SandboxedStart:
         """Return the attempt's sandbox; it may read the files that variables of the worker's environment name."""
         named = (*lent.values(), *(os.environ.get(name, "") for name in FILE_VARIABLES))
         files = [value for value in named if value.startswith("/")]
-        return self._sandbox.enclose(where.base, directory, files, network=self._has_network)
+        return self._sandbox.enclose(attempt_dir.base, directory, files, network=self._has_network)
 
     @property
     def _has_network(self) -> bool:
@@ -235,31 +240,40 @@ class Attempt:
         """Return what ado kv in the job needs to trust the server; the worker's own certificate is no job's."""
         return {"ADO_CA": str(Path(self._settings.ca).absolute())} if self._settings.ca else {}
 
-    def _set_masks(self, home: Homecoming | None, outbox: Outbox) -> None:
+    def _set_masks(self, home: JobRepository | None, outbox: Outbox) -> None:
         """Mask what comes home too, and name the secrets of this job that are not masked."""
         if home is not None:
             home.mask_with(self._secrets)
-        for warning in self._vault.unmasked(entry.removeprefix(SECRET) for entry in self.job.get("requires") or ()):
+        for warning in self._secret_store.unmasked(
+            entry.removeprefix(SECRET) for entry in self.job.get("requires") or ()
+        ):
             outbox.put({"type": "progress", "message": warning}, len(warning))
 
-    async def _run_agent(self, outbox: Outbox, sender: BatchSender, where: Place, home: Homecoming | None) -> Outcome:
+    async def _run_agent(
+        self, outbox: Outbox, sender: BatchSender, attempt_dir: AttemptDirectory, home: JobRepository | None
+    ) -> Outcome:
         if home is not None and (failure := await home.lay()):
             await self._fitness.confirm()
             return failure
         try:
-            directory = home.directory if home else where.directory
-            process = await self._start(where, home.saved if home else None, directory)
-            return await self._run_process(process, outbox, sender, where, home)
+            directory = home.directory if home else attempt_dir.job_dir
+            process = await self._start(attempt_dir, home.saved if home else None, directory)
+            return await self._run_process(process, outbox, sender, attempt_dir, home)
         finally:
             await asyncio.to_thread(self._release)
 
     async def _run_process(
-        self, process: KeptProcess, outbox: Outbox, sender: BatchSender, where: Place, home: Homecoming | None
+        self,
+        process: KeptProcess,
+        outbox: Outbox,
+        sender: BatchSender,
+        attempt_dir: AttemptDirectory,
+        home: JobRepository | None,
     ) -> Outcome:
         ending = asyncio.create_task(process.ended(), name="agent end")
         try:
             self._set_masks(home, outbox)
-            return await self._follow(process, ending, outbox, sender, str(where.directory), home)
+            return await self._follow(process, ending, outbox, sender, str(attempt_dir.job_dir), home)
         finally:
             process.kill()
             await asyncio.gather(ending, return_exceptions=True)
@@ -268,15 +282,15 @@ class Attempt:
     async def _follow(
         self,
         process: KeptProcess,
-        ending: asyncio.Task[Ended],
+        ending: asyncio.Task[ProcessEnd],
         outbox: Outbox,
         sender: BatchSender,
         directory: str,
-        home: Homecoming | None,
+        home: JobRepository | None,
     ) -> Outcome:
         """Send what the agent writes until its end, and bring home what it did. Nothing here outlives this."""
         readers: list[OutputReader] = []
-        listener: Listener | None = None
+        listener: AgentStream | None = None
         turn_ended = home.checkpoints.turn_ended if home else _nothing
         pipe = EventPipe(process.events, outbox, self._secrets, partial(self._heed, turn_ended=turn_ended))
         reading = [asyncio.create_task(pipe.run(), name="events")]
@@ -292,22 +306,22 @@ class Attempt:
                 streams = ((process.stdout, "stdout"), (process.stderr, "stderr"))
                 readers.append(OutputReader(streams, outbox, self._secrets))
             else:
-                listener = Listener(process.stdout, self._reader, outbox, self._secrets, turn_ended, directory)
+                listener = AgentStream(process.stdout, self._reader, outbox, self._secrets, turn_ended, directory)
                 reading.append(asyncio.create_task(listener.run(), name="listener"))
                 stoppers.append(asyncio.create_task(self._watch_silence(listener), name="silence"))
-                readers.append(OutputReader([(process.stderr, "stderr")], outbox, self._secrets, listener.overhear))
+                readers.append(OutputReader([(process.stderr, "stderr")], outbox, self._secrets, listener.feed_stderr))
             done = [reader.done for reader in readers]
             ended = await first_or_failure(ending, [sending, *done, *reading, *stoppers])
-            if ended.scarce:
-                raise Unusable(ended.error)
-            self._name_survivors(ended, outbox)
+            if ended.is_short_of_resources:
+                raise MachineUnfit(ended.error)
+            self._report_survivors(ended, outbox)
             for stopper in stoppers:  # what comes from here on comes too late to have been the reason
                 stopper.cancel()
             await asyncio.gather(*stoppers, return_exceptions=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.output_seconds):
                     await all_or_failure([*done, *reading])
-            outcome = judge(ended) if self._reader is None else self._reader.outcome(ended)
+            outcome = exit_outcome(ended) if self._reader is None else self._reader.outcome(ended)
             if listener is not None:
                 outcome = listener.explain(outcome)
             outcome = self._judge(self._memory.explain(outcome))
@@ -323,7 +337,7 @@ class Attempt:
         return outcome
 
     @staticmethod
-    def _name_survivors(ended: Ended, outbox: Outbox) -> None:
+    def _report_survivors(ended: ProcessEnd, outbox: Outbox) -> None:
         for survivor in ended.survivors:
             message = clean_text(f"a process of this job could not be ended: {survivor}", _MESSAGE_CHARS)
             outbox.put({"type": "progress", "message": message})
@@ -353,7 +367,7 @@ class Attempt:
         await asyncio.sleep(self._settings.grace_seconds)
         process.kill()
 
-    async def _watch_silence(self, listener: Listener) -> None:
+    async def _watch_silence(self, listener: AgentStream) -> None:
         seconds = self._settings.agent_idle_seconds
         await listener.stalled(seconds)
         assert self._reader is not None
@@ -375,7 +389,7 @@ class Attempt:
         }
         message = clean_text(outcome.message, _MESSAGE_CHARS)
         try:
-            await until_answered(self._call, "workers.finish", {**bare, "message": message, **self._last_words()})
+            await until_answered(self._call, "workers.finish", {**bare, "message": message, **self._stderr_tail()})
         except CallError as error:
             _log.exception("finish was refused", extra={"job": self.key[0], "reason": error.reason})
             refused = clean_text(f"the server refused the report of the end: {error.message}", _MESSAGE_CHARS)
@@ -383,7 +397,7 @@ class Attempt:
                 await until_answered(self._call, "workers.finish", {**bare, "message": message or refused})
         _log.info("attempt finished", extra={"job": self.key[0], "attempt": self.key[1], "outcome": outcome.outcome})
 
-    def _last_words(self) -> dict[str, Any]:
+    def _stderr_tail(self) -> dict[str, Any]:
         """Return the agent's own account of the attempt, which must not keep the attempt from ending."""
         try:
             result, usage = (self._reader.result, self._reader.usage) if self._reader else (None, None)

@@ -27,7 +27,7 @@ _PROBE_FDS = 24
 _PROBE_SECONDS = 30.0
 
 
-class Unusable(Exception):
+class MachineUnfit(Exception):
     """This machine cannot run jobs for the moment; the message says why."""
 
 
@@ -48,7 +48,7 @@ class Fitness:
         self._fit.clear()
         self._unfit.set()
 
-    async def regained(self) -> None:
+    async def wait_until_fit(self) -> None:
         """Wait until the machine is fit; at once where it is."""
         await self._fit.wait()
 
@@ -68,21 +68,21 @@ class Fitness:
                 try:
                     await asyncio.to_thread(probe, self._work_dir)
                 except OSError as error:
-                    self.problem = described(error)
+                    self.problem = describe_error(error)
                 else:
                     _log.info("this machine can run jobs again")
                     self.problem = None
             self._fit.set()
 
     async def confirm(self) -> None:
-        """Look whether a failure was the machine's. Raises Unusable."""
+        """Look whether a failure was the machine's. Raises MachineUnfit."""
         try:
             await asyncio.to_thread(probe, self._work_dir)
         except OSError as error:
-            raise Unusable(described(error)) from error
+            raise MachineUnfit(describe_error(error)) from error
 
 
-def described(error: OSError) -> str:
+def describe_error(error: OSError) -> str:
     """Return an error as a person reads it."""
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}"

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 
 from app.rpc.client import CallError, HttpClient, Unreachable
 from worker.settings import WorkerSettings
-from worker.token import RENEWAL_SECONDS, Token
+from worker.token import RENEWAL_SECONDS, WorkerToken
 
 _log = logging.getLogger("ado.worker")
 _TICK_SECONDS = 1.0
-_LAST_WORD_SECONDS = 2.0
+_GOODBYE_SECONDS = 2.0
 
 
-class Report(NamedTuple):
+class HeartbeatReport(NamedTuple):
     """What a heartbeat tells: the attempts that the worker holds, and why it takes no jobs, if it does not."""
 
     held: list[tuple[str, int]]
@@ -38,9 +38,9 @@ class Heartbeat:
     def __init__(
         self,
         settings: WorkerSettings,
-        token: Token,
+        token: WorkerToken,
         registration: dict[str, Any],
-        report: Callable[[], Report],
+        report: Callable[[], HeartbeatReport],
         on_answer: Callable[[dict[str, Any]], None],
         on_refusal: Callable[[str], None],
         on_token: Callable[[], None],
@@ -72,13 +72,13 @@ class Heartbeat:
             self._ticked_at = time.monotonic()
             await asyncio.sleep(_TICK_SECONDS)
 
-    async def stop(self, *, last_word: bool) -> None:
-        """End the thread; with ``last_word`` the server is told that the worker has ended."""
+    async def stop(self, *, goodbye: bool) -> None:
+        """End the thread; with ``goodbye`` the server is told that the worker has ended."""
         self._ticker.cancel()
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
-        if last_word:
-            await asyncio.to_thread(self._say_last_word)
+        if goodbye:
+            await asyncio.to_thread(self._say_goodbye)
         self._client.close()
         await asyncio.gather(self._ticker, return_exceptions=True)
 
@@ -92,15 +92,15 @@ class Heartbeat:
             except Exception:  # noqa: BLE001 - a thread that ended here would cost every lease, in silence
                 _log.exception("heartbeat failed", extra={"worker": self._settings.worker_id})
 
-    def _say_last_word(self) -> None:
+    def _say_goodbye(self) -> None:
         """Tell the server that the worker has ended; unheard, what it was just given would count as lost."""
-        end = time.monotonic() + _LAST_WORD_SECONDS
+        end = time.monotonic() + _GOODBYE_SECONDS
         while not self._beat(stopped=True) and time.monotonic() < end:
             time.sleep(0.1)
 
     def _beat(self, *, stopped: bool = False) -> bool:
         """Beat once; return whether the server has taken it or knows better."""
-        self._follow_token()
+        self._renew_token()
         held, problem = self._report()
         jobs = [{"jobId": job, "attempt": attempt} for job, attempt in held]
         value = {
@@ -132,7 +132,7 @@ class Heartbeat:
             self._hand(self._on_refusal, "orphaned")
         return False
 
-    def _follow_token(self) -> None:
+    def _renew_token(self) -> None:
         """Use the token that the file holds now; it may be renewed long before the old one is refused."""
         if self._token.renew(self._used):
             self._used = self._token.value

@@ -18,13 +18,13 @@ import orjson
 
 from worker import local_input
 from worker.agents import AGENTS
-from worker.agents.base import Agent, Outcome, Reader, Run, judge
-from worker.agents.stream import Listener
+from worker.agents.base import Agent, AgentReader, Outcome, Run, exit_outcome
+from worker.agents.stream import AgentStream
 from worker.output.buffer import Outbox
 from worker.output.lines import bounded_lines
 from worker.output.pipes import OutputReader
 from worker.processes.keeper import become_subreaper
-from worker.processes.process import Ended, KeptProcess
+from worker.processes.process import KeptProcess, ProcessEnd
 
 _TIMED_OUT, _INTERRUPTED, _UNKNOWN_AGENT, _NOT_ALLOWED = 124, 130, 127, 126
 _GRACE_SECONDS = 10.0
@@ -95,7 +95,7 @@ async def _run_one(
     if interrupted.is_set():
         return _INTERRUPTED
     show({"type": "finished", "job": job["job"], "at": ""})
-    return _code(judge(ended), ended) if reader is None else _verdict(reader.outcome(ended))
+    return _code(exit_outcome(ended), ended) if reader is None else _verdict(reader.outcome(ended))
 
 
 async def _start(agent: Agent, run: Run, own: Mapping[str, str]) -> KeptProcess:
@@ -118,7 +118,7 @@ async def _drop_events(fd: int) -> None:
             pass
 
 
-async def _end_of(process: KeptProcess, timeout: float | None, interrupted: asyncio.Event) -> Ended | None:
+async def _end_of(process: KeptProcess, timeout: float | None, interrupted: asyncio.Event) -> ProcessEnd | None:
     """Wait for the end, and bring it about after ``timeout`` (None is returned) or when interrupted."""
     ending = asyncio.create_task(process.ended(), name="agent end")
     stopping = asyncio.create_task(interrupted.wait(), name="interrupt")
@@ -134,11 +134,11 @@ async def _end_of(process: KeptProcess, timeout: float | None, interrupted: asyn
     return ended if done else None
 
 
-def _shown(job: Mapping[str, Any], process: KeptProcess, reader: Reader, show: Show) -> list[asyncio.Task[None]]:
+def _shown(job: Mapping[str, Any], process: KeptProcess, reader: AgentReader, show: Show) -> list[asyncio.Task[None]]:
     """Read an AI agent, and hand on what it says and does."""
     outbox = Outbox(_BUFFER_BYTES)
-    listener = Listener(process.stdout, reader, outbox, directory=str(Path.cwd()))
-    errors = OutputReader([(process.stderr, "stderr")], outbox, heard=listener.overhear)
+    listener = AgentStream(process.stdout, reader, outbox, directory=str(Path.cwd()))
+    errors = OutputReader([(process.stderr, "stderr")], outbox, heard=listener.feed_stderr)
 
     async def read() -> None:
         await listener.run()
@@ -172,7 +172,7 @@ def _say_failed(message: str, code: int) -> int:
     return code
 
 
-def _code(outcome: Outcome, ended: Ended) -> int:
+def _code(outcome: Outcome, ended: ProcessEnd) -> int:
     if ended.error is not None:
         return _say_failed(f"the agent could not be started: {outcome.message}", 1)
     if ended.signal is not None:

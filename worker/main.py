@@ -13,11 +13,11 @@ from app.core.token_file import Exposed
 from app.core.watchdog import watch
 from app.rpc.client.tls import TrustUnusable, is_clear_text
 from worker import secret_store
-from worker.capabilities import Unfit, offer
+from worker.capabilities import CannotStart, offer
 from worker.sandbox.choice import choose
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
-from worker.token import Token
+from worker.token import WorkerToken
 
 _log = logging.getLogger("ado.worker")
 
@@ -25,14 +25,14 @@ _log = logging.getLogger("ado.worker")
 def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     """Work until a signal, a drain or the lifeline's end of file; return the exit code.
 
-    Raises Unfit, Unavailable, OSError.
+    Raises CannotStart, SandboxUnavailable, OSError.
     """
     import uvloop  # noqa: PLC0415 - not there on every platform
 
     try:
-        token = Token(settings.token_file)
+        token = WorkerToken(settings.token_file)
     except Exposed as error:
-        raise Unfit(str(error), error.next_step) from error
+        raise CannotStart(str(error), error.next_step) from error
     _check_connection(settings)
     held = secret_store.read(settings, token.value)
     for warning in held.warnings():
@@ -50,7 +50,7 @@ def _check_connection(settings: WorkerSettings) -> None:
     try:
         settings.trust.context()
     except TrustUnusable as error:
-        raise Unfit(f"TLS cannot be used: {error}", "check --ca, --client-cert and --client-key") from error
+        raise CannotStart(f"TLS cannot be used: {error}", "check --ca, --client-cert and --client-key") from error
     for url in filter(is_clear_text, settings.url):
         _log.warning("the token travels in clear text: use https", extra={"url": url})
 
@@ -60,7 +60,7 @@ def _check_work_dir(path: Path) -> None:
         ensure_directory(path)
     except Foreign as error:
         step = "remove it, or name another directory with ADO_WORK_DIR (--work-dir)"
-        raise Unfit(f"jobs cannot run in {path}: {error.strerror}", step) from error
+        raise CannotStart(f"jobs cannot run in {path}: {error.strerror}", step) from error
     except OSError:
         return  # a full disk, or a mount that is late: the worker waits for it and tells the server why
 

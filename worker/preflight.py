@@ -20,7 +20,7 @@ _VERSION = re.compile(r"\d+\.\d+\S*")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AgentCheck:
     """What was found of one agent; ``problem`` is empty when it can start, and ``fix`` says what would help."""
 
     agent: str
@@ -29,25 +29,25 @@ class Finding:
     fix: str = ""
 
 
-def look(agents: Mapping[str, Agent], names: Iterable[str]) -> list[Finding]:
+def look(agents: Mapping[str, Agent], names: Iterable[str]) -> list[AgentCheck]:
     """Look at agents side by side, those that are part of ado included."""
     wanted = [name for name in names if name in agents]
     with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
         return list(pool.map(lambda name: _look(name, agents[name].needs), wanted))
 
 
-def _look(name: str, needs: Needs | None) -> Finding:
+def _look(name: str, needs: Needs | None) -> AgentCheck:
     if needs is None:
-        return Finding(name)
+        return AgentCheck(name)
     program = shutil.which(needs.program, path=search_path())
     if program is None:
-        return Finding(name, "", f"{needs.program} is not on PATH", needs.install)
+        return AgentCheck(name, "", f"{needs.program} is not on PATH", needs.install)
     version, problem = _version(program)
     if problem:
-        return Finding(name, "", problem, needs.install)
+        return AgentCheck(name, "", problem, needs.install)
     if not _signed_in(needs):
-        return Finding(name, version, "it has no credentials", needs.sign_in)
-    return Finding(name, version)
+        return AgentCheck(name, version, "it has no credentials", needs.sign_in)
+    return AgentCheck(name, version)
 
 
 def _version(program: str) -> tuple[str, str]:

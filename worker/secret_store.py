@@ -22,7 +22,7 @@ _LONGEST = 128 * 1024  # with its name, on Linux
 _NAME = re.compile(r"(?!ADO_)[A-Za-z_][A-Za-z0-9_]*")
 
 
-class Vault:
+class SecretStore:
     """Secrets by name, and other values that must not be told."""
 
     def __init__(self, held: Mapping[str, str], others: Iterable[str] = ()) -> None:
@@ -74,11 +74,11 @@ def _unfit(name: str, value: str) -> str:
     return f"its {size} bytes are more than an environment variable can hold" if size >= _LONGEST else ""
 
 
-def read(settings: WorkerSettings, *others: str) -> Vault:
+def read(settings: WorkerSettings, *others: str) -> SecretStore:
     """Read the secrets that a worker's settings name. Raises OSError."""
     held = {name: os.environ[name] for name in settings.secrets if name in os.environ and _NAME.fullmatch(name)}
     if settings.secrets_dir:
         for file in sorted(Path(settings.secrets_dir).iterdir()):
             if file.is_file() and _NAME.fullmatch(file.name):
                 held[file.name] = file.read_text("utf-8", "surrogateescape").removesuffix("\n")
-    return Vault(held, others)
+    return SecretStore(held, others)

@@ -11,14 +11,14 @@ BATCH_EVENTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServerLimits:
     """The limits of one server: bytes of a chunk of output, and events of a batch."""
 
     chunk_bytes: int = CHUNK_BYTES
     batch_events: int = BATCH_EVENTS
 
     @classmethod
-    def of(cls, registration: Mapping[str, Any]) -> Limits:
+    def of(cls, registration: Mapping[str, Any]) -> ServerLimits:
         """Read them from an answer of workers.register; a server of an older release does not name them."""
         return cls(
             min(CHUNK_BYTES, int(registration.get("eventBytes", CHUNK_BYTES))),

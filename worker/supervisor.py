@@ -25,18 +25,18 @@ from app.core.capabilities import STDIN
 from app.rpc.client import CallError, Client, State, Unreachable
 from worker.agents.base import Outcome
 from worker.attempt import Attempt
-from worker.capabilities import WorkerOffer
+from worker.capabilities import WorkerCapabilities
 from worker.fitness import Fitness
-from worker.lease import Heartbeat, Report
+from worker.lease import Heartbeat, HeartbeatReport
 from worker.processes.directories import sweep
 from worker.processes.keeper import become_subreaper
-from worker.processes.removal import Clearing
-from worker.repository.transfers import Files
-from worker.sandbox.base import PLAIN, Sandbox, labels_of
-from worker.secret_store import Vault
-from worker.server_limits import Limits
+from worker.processes.removal import RemovalQueue
+from worker.repository.transfers import AttemptFiles
+from worker.sandbox.base import NO_SANDBOX, Sandbox, labels_of
+from worker.secret_store import SecretStore
+from worker.server_limits import ServerLimits
 from worker.settings import WorkerSettings
-from worker.token import RENEWAL_SECONDS, Token
+from worker.token import RENEWAL_SECONDS, WorkerToken
 
 _log = logging.getLogger("ado.worker")
 _WAIT_SECONDS = 20
@@ -51,20 +51,25 @@ class Supervisor:
     """One worker process."""
 
     def __init__(
-        self, settings: WorkerSettings, offered: WorkerOffer, vault: Vault, token: Token, sandbox: Sandbox = PLAIN
+        self,
+        settings: WorkerSettings,
+        offered: WorkerCapabilities,
+        secret_store: SecretStore,
+        token: WorkerToken,
+        sandbox: Sandbox = NO_SANDBOX,
     ) -> None:
         self._settings = settings
         self._offered = offered
-        self._vault = vault
+        self._secret_store = secret_store
         self._sandbox = sandbox
         self._fitness = Fitness(settings.work_dir)
-        self._clearing = Clearing()
+        self._removals = RemovalQueue()
         self._token = token
         self._instance = secrets.token_hex(8)
         self._client = Client(settings.url, token.value, on_state=self._connection, trust=settings.trust)
         self._session = ""
         self._file_bytes = 0
-        self._limits = Limits()
+        self._limits = ServerLimits()
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._taken = 0
@@ -94,15 +99,15 @@ class Supervisor:
                 try:
                     await self._work()
                 finally:
-                    await heartbeat.stop(last_word=self._draining.is_set() and self._failed is None)
+                    await heartbeat.stop(goodbye=self._draining.is_set() and self._failed is None)
         self._sweep()
-        await asyncio.to_thread(self._clearing.finish, _CLEARING_SECONDS)
+        await asyncio.to_thread(self._removals.finish, _CLEARING_SECONDS)
         if self._failed is not None:
             _log.error("worker ended", extra={"worker": self._settings.worker_id, "reason": self._failed})
         return 1 if self._failed else 0
 
     def _sweep(self) -> None:
-        self._clearing.soon(partial(sweep, self._settings.work_dir))
+        self._removals.soon(partial(sweep, self._settings.work_dir))
 
     async def _register(self) -> Heartbeat | None:
         settings = self._settings
@@ -122,14 +127,14 @@ class Supervisor:
             return None
         self._session = registration["session"]
         self._file_bytes = int(registration["fileBytes"])
-        self._limits = Limits.of(registration)
+        self._limits = ServerLimits.of(registration)
         _log.info("worker registered", extra={"worker": settings.worker_id})
         return Heartbeat(
-            settings, self._token, registration, self._report, self._heard, self._refused, self._take_token
+            settings, self._token, registration, self._report, self._obey_answer, self._refused, self._use_token
         )
 
-    def _report(self) -> Report:
-        return Report(list(self._attempts), self._fitness.problem)
+    def _report(self) -> HeartbeatReport:
+        return HeartbeatReport(list(self._attempts), self._fitness.problem)
 
     async def _until_stopped(self, path: str, value: dict[str, Any]) -> Any:
         """Call until answered; None once the worker is told to stop, or is refused for good."""
@@ -150,7 +155,7 @@ class Supervisor:
                 pass
             except CallError as error:
                 if error.code == "UNAUTHORIZED" and self._token.renew(used):
-                    self._take_token()
+                    self._use_token()
                     continue
                 if error.reason == "token_in_use":
                     if in_use_until is None:
@@ -205,7 +210,7 @@ class Supervisor:
             if self._settings.max_jobs and self._taken >= self._settings.max_jobs:
                 self._draining.set()
                 return
-            await self._fitness.regained()
+            await self._fitness.wait_until_fit()
             free = self._settings.slots - len(self._running)
             if free <= 0:
                 self._freed.clear()
@@ -229,7 +234,7 @@ class Supervisor:
 
     def _begin(self, job: dict[str, Any]) -> None:
         self._taken += 1
-        machine = self._vault, self._fitness, self._clearing
+        machine = self._secret_store, self._fitness, self._removals
         limits, subscribe = self._limits, self._client.subscribe
         attempt = Attempt(
             job, self._call, self._settings, self._files_of, *machine, limits, self._sandbox, subscribe=subscribe
@@ -247,8 +252,8 @@ class Supervisor:
 
         task.add_done_callback(ended)
 
-    def _files_of(self, fence: Mapping[str, Any]) -> Files:
-        return Files(self._settings.url, self._token, fence, self._file_bytes, self._settings.trust)
+    def _files_of(self, fence: Mapping[str, Any]) -> AttemptFiles:
+        return AttemptFiles(self._settings.url, self._token, fence, self._file_bytes, self._settings.trust)
 
     async def _call(self, path: str, value: dict[str, Any]) -> Any:
         """Call, again with a renewed token where the one that was used is refused. Raises CallError."""
@@ -267,13 +272,13 @@ class Supervisor:
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(_LOOK_SECONDS)
-        self._take_token()
+        self._use_token()
         return True
 
-    def _take_token(self) -> None:
+    def _use_token(self) -> None:
         if self._client.use_token(self._token.value):
             _log.info("the token was renewed", extra={"worker": self._settings.worker_id})
-            self._vault.hide(self._token.value)
+            self._secret_store.hide(self._token.value)
 
     async def _watch_commands(self) -> None:
         value = {"workerId": self._settings.worker_id, "session": self._session}
@@ -291,7 +296,7 @@ class Supervisor:
         if attempt is not None:
             attempt.stop(_CANCELLED) if command["type"] == "cancel" else attempt.lose()
 
-    def _heard(self, answer: dict[str, Any]) -> None:
+    def _obey_answer(self, answer: dict[str, Any]) -> None:
         for ref in answer["cancel"]:
             self._obey({"type": "cancel", **ref})
         for ref in answer["lost"]:

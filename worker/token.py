@@ -14,7 +14,7 @@ RENEWAL_SECONDS = 10.0
 """How long a refused worker keeps its jobs and waits for a newer token: it may be revoked before it is replaced."""
 
 
-class Token:
+class WorkerToken:
     """``value`` is the token that is used now. Raises OSError, and Exposed, when the file cannot be read at first."""
 
     def __init__(self, path: str) -> None:

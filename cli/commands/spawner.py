@@ -81,7 +81,7 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     from app.spawner.process_spawner import Spawner
     from db.spawning import SpawnerDatabase
     from worker.processes.keeper import become_subreaper
-    from worker.sandbox.base import Unavailable
+    from worker.sandbox.base import SandboxUnavailable
 
     become_subreaper()
     try:
@@ -99,7 +99,7 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
         )
     except OSError as error:
         raise usage(f"the secrets cannot be read: {error}", "check ADO_SECRETS_DIR") from error
-    except Unavailable as error:
+    except SandboxUnavailable as error:
         raise usage(str(error), error.next_step) from error
     local = LocalBackend(
         urls=settings.url,
@@ -124,11 +124,11 @@ def _look_again(local: Any, hosts: tuple[str, ...], stopping: threading.Event) -
 
     The first look comes soon, because agents that did not answer at the start were probably started all at once.
     """
-    from worker.sandbox.base import Unavailable
+    from worker.sandbox.base import SandboxUnavailable
 
     pause = _FIRST_LOOK_SECONDS
     while not stopping.wait(pause):
         pause = _LOOK_SECONDS
-        with contextlib.suppress(OSError, Unavailable):  # cannot be told for the moment: what was offered stays
+        with contextlib.suppress(OSError, SandboxUnavailable):  # cannot be told for the moment: what was offered stays
             capabilities, labels = local_runs.offered()
             local.set_offer((*capabilities, *hosts), labels)

@@ -2,15 +2,15 @@
 
 import functools
 
-from worker.sandbox.base import Unavailable
-from worker.sandbox.bubblewrap import Bubblewrap
+from worker.sandbox.base import SandboxUnavailable
+from worker.sandbox.bubblewrap import BubblewrapSandbox
 
 
 @functools.cache
 def works():
     """Return whether bubblewrap works here; CI installs it, but a container may forbid namespaces."""
     try:
-        Bubblewrap.found()
-    except Unavailable:
+        BubblewrapSandbox.found()
+    except SandboxUnavailable:
         return False
     return True

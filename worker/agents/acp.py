@@ -19,7 +19,7 @@ from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, status_in
 from worker.agents.project import instructions, refuse_settings
 from worker.agents.verdict import Verdict
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 DEFAULT = ("opencode=opencode acp",)
 _KINDS = {"edit": "edit", "delete": "edit", "move": "edit", "execute": "bash", "read": "read", "search": "search",
@@ -66,7 +66,7 @@ def _instructed(run: Run) -> dict[str, str]:
     try:
         config = json.loads(run.env.get("OPENCODE_CONFIG_CONTENT") or "{}")
         files = [*config.get("instructions", []), *map(str, instructions(run, "AGENTS.md"))]
-    except (ValueError, TypeError, AttributeError):  # with comments in it, or no object: opencode's to judge
+    except (ValueError, TypeError, AttributeError):  # with comments in it, or no object: opencode's to exit_outcome
         return _WITHOUT_PROJECT
     return {**_WITHOUT_PROJECT, "OPENCODE_CONFIG_CONTENT": json.dumps({**config, "instructions": files})}
 
@@ -119,7 +119,7 @@ class AcpReader:
         self._written = ""
         self._said = ""
 
-    def outcome(self, ended: Ended) -> Outcome:
+    def outcome(self, ended: ProcessEnd) -> Outcome:
         """Judge the run."""
         return self._verdict.outcome(ended)
 
@@ -127,7 +127,7 @@ class AcpReader:
         """Judge a run that has said nothing for so long."""
         return self._verdict.stalled(seconds)
 
-    def overhear(self, _line: str) -> list[Event]:
+    def feed_stderr(self, _line: str) -> list[Event]:
         """Return nothing: stderr is for people."""
         return []
 

@@ -1,4 +1,4 @@
-"""Speaks the Agent Client Protocol with an agent, and writes what it says as lines of JSON; a program of its own.
+"""Speaks the Agent AcpClient Protocol with an agent, and writes what it says as lines of JSON; a program of its own.
 
 ``python -m worker.agents.acp_bridge DIRECTORY PERMISSIONS SESSION -- COMMAND…``, with ``{"prompt": …, "anew": …}`` on
 stdin. PERMISSIONS is ``all`` or ``edits``: nobody can be asked here, so anything else is refused. SESSION is the one
@@ -38,7 +38,7 @@ def plain(model: Any) -> Any:
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class Client:
+class AcpClient:
     """The side that the agent speaks to: it has no files and no terminal to lend."""
 
     def __init__(self, permissions: str) -> None:
@@ -63,7 +63,7 @@ class Client:
         return acp.RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=chosen.option_id))
 
 
-async def load(agent: Any, client: Client, directory: str, session: str) -> Any:
+async def load(agent: Any, client: AcpClient, directory: str, session: str) -> Any:
     """Load a session and return the answer; None where the agent does not know it any more."""
     client.loading = True
     try:
@@ -87,7 +87,7 @@ async def choose_mode(agent: Any, session: str, opened: Any, permissions: str) -
 
 async def converse(directory: str, permissions: str, session: str, command: list[str]) -> int:
     """Hold one conversation; return the exit code."""
-    client = Client(permissions)
+    client = AcpClient(permissions)
     ours = cast(Any, client)  # it has no other methods, because it says that it can do nothing else
     prompts = json.loads(sys.stdin.read())
     options = {"limit": _LINE_BYTES}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 Event = dict[str, Any]
 """A normalised event: ``event`` names it (see ``worker.agents.events``), the other members are its own."""
@@ -56,7 +56,7 @@ class Run:
     session: str | None = None
     """The session to go on with; its files are back in HOME already."""
     reported: Mapping[str, Any] = field(default_factory=dict)
-    """The sums the session had reported when it was saved (``Reader.reported``): what comes on top is this run's."""
+    """Usage of the session when it was saved (``AgentReader.reported``); this run's usage is what exceeds it."""
     anew: str = ""
     """What to ask in a new session, where the one that is resumed turns out to be gone."""
     isolated: bool = False
@@ -78,7 +78,7 @@ class Launch:
     stdin: str = ""
 
 
-class Reader(Protocol):
+class AgentReader(Protocol):
     """What the lines of one run say; made for each run."""
 
     @property
@@ -100,10 +100,10 @@ class Reader(Protocol):
     def feed(self, line: Mapping[str, Any]) -> list[Event]:
         """Return the events that one line of JSON stands for."""
 
-    def overhear(self, line: str) -> list[Event]:
+    def feed_stderr(self, line: str) -> list[Event]:
         """Return the events that a line on stderr stands for; the line itself is output all the same."""
 
-    def outcome(self, ended: Ended) -> Outcome:
+    def outcome(self, ended: ProcessEnd) -> Outcome:
         """Judge by what was said last and how the process ended."""
 
     def stalled(self, seconds: float) -> Outcome:
@@ -121,7 +121,7 @@ class Needs:
     elsewhere: Sequence[str] = ()
     """Variables that say that the credentials are the machine's."""
     files: Sequence[str] = ()
-    """Files under HOME that hold credentials; one of them will do."""
+    """AttemptFiles under HOME that hold credentials; one of them will do."""
     passed: Sequence[str] = ()
     """Other variables of the worker's environment that it is given: endpoints, regions, models."""
     install: str = ""
@@ -140,14 +140,14 @@ class Agent(Protocol):
     def launch(self, run: Run) -> Launch:
         """Return how to start it; may lay files into ``run.home``. Raises OSError when it is not there."""
 
-    def reader(self, run: Run) -> Reader | None:
+    def reader(self, run: Run) -> AgentReader | None:
         """Return a reader for the lines it writes to stdout; None: they are output, and the exit code decides."""
 
     def session_files(self, home: Path, session: str) -> list[Path]:
         """Return the files that make up a session, all under HOME; copied to the same places they resume it."""
 
 
-def judge(ended: Ended) -> Outcome:
+def exit_outcome(ended: ProcessEnd) -> Outcome:
     """Judge a process by its exit code alone."""
     if ended.error is not None:
         return Outcome("failed", None, "start_failed", ended.error)

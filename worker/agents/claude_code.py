@@ -17,7 +17,7 @@ from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, model_option
 from worker.agents.project import project_directories
 from worker.agents.verdict import Verdict
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 _KINDS = {
     "Write": "edit", "Edit": "edit", "MultiEdit": "edit", "NotebookEdit": "edit", "Bash": "bash", "Read": "read",
@@ -90,7 +90,7 @@ class ClaudeReader:
         self._messages: dict[str, dict[str, float]] = {}
         self._written = ""
 
-    def outcome(self, ended: Ended) -> Outcome:
+    def outcome(self, ended: ProcessEnd) -> Outcome:
         """Judge the run."""
         return self._verdict.outcome(ended)
 
@@ -98,7 +98,7 @@ class ClaudeReader:
         """Judge a run that has said nothing for so long."""
         return self._verdict.stalled(seconds)
 
-    def overhear(self, _line: str) -> list[Event]:
+    def feed_stderr(self, _line: str) -> list[Event]:
         """Return nothing: its stderr is for people."""
         return []
 

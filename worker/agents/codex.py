@@ -19,7 +19,7 @@ from worker.agents import events
 from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, model_option, status_in
 from worker.agents.verdict import Verdict
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 _RETRY = re.compile(r"Reconnecting\.\.\. (\d+)/(\d+)")
 _QUIET = ["-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false",
@@ -95,7 +95,7 @@ class CodexReader:
         self._verdict = Verdict()
         self._said = ""
 
-    def outcome(self, ended: Ended) -> Outcome:
+    def outcome(self, ended: ProcessEnd) -> Outcome:
         """Judge the run."""
         return self._verdict.outcome(ended)
 
@@ -103,7 +103,7 @@ class CodexReader:
         """Judge a run that has said nothing for so long."""
         return self._verdict.stalled(seconds)
 
-    def overhear(self, _line: str) -> list[Event]:
+    def feed_stderr(self, _line: str) -> list[Event]:
         """Return nothing: its stderr is for people."""
         return []
 

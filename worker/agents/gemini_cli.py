@@ -19,7 +19,7 @@ from worker.agents.base import Event, Launch, Needs, Outcome, Run
 from worker.agents.programs import find, model_option, status_in
 from worker.agents.project import instructions
 from worker.agents.verdict import Verdict
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 _KINDS = {
     "write_file": "edit", "replace": "edit", "run_shell_command": "bash", "read_file": "read",
@@ -134,7 +134,7 @@ class GeminiReader:
         self._written = ""
         self._said = ""
 
-    def outcome(self, ended: Ended) -> Outcome:
+    def outcome(self, ended: ProcessEnd) -> Outcome:
         """Judge the run."""
         return self._verdict.outcome(ended)
 
@@ -142,7 +142,7 @@ class GeminiReader:
         """Judge a run that has said nothing for so long."""
         return self._verdict.stalled(seconds)
 
-    def overhear(self, line: str) -> list[Event]:
+    def feed_stderr(self, line: str) -> list[Event]:
         """Return what a line on stderr says: that the model is asked again."""
         found = _RETRY.match(line)
         if found is None:

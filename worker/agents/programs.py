@@ -1,4 +1,4 @@
-"""Finding an agent's program, and the options that a task may set for every agent."""
+"""AgentCheck an agent's program, and the options that a task may set for every agent."""
 
 from __future__ import annotations
 

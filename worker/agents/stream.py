@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from worker.agents import events
-from worker.agents.base import TURN_ENDS, Event, Outcome, Reader
+from worker.agents.base import TURN_ENDS, AgentReader, Event, Outcome
 from worker.output.buffer import Outbox
 from worker.output.lines import Turn, read_available
 from worker.output.masking import NO_SECRETS, Masker, Secrets
@@ -30,19 +30,19 @@ _READ_BYTES = 64 * 1024
 _LINE_BYTES = 8 * 1024 * 1024
 _RAW_CHARS = 128 * 1024  # up to four bytes each: it fits one event beside the other members
 _MEMBER_CHARS = 100_000
-_LAST_WORDS = 2000
+_TAIL_BYTES = 2000
 _UNREPORTED = frozenset({"no_result", "exit_nonzero", "start_failed"})
 _TEXTS = ("text", "fragment", "title", "toolId")
 """Members of events that are read here; an agent's line may have put anything there."""
 
 
-class Listener:
+class AgentStream:
     """Reads one agent's stdout until its end of file."""
 
     def __init__(
         self,
         fd: int,
-        reader: Reader,
+        reader: AgentReader,
         outbox: Outbox,
         secrets: Secrets = NO_SECRETS,
         turn_ended: Callable[[], object] = lambda: None,
@@ -56,31 +56,31 @@ class Listener:
         self._turn_ended = turn_ended
         self._directory = f"{directory}/"
         self._tools: set[str | None] = set()
-        self._murmur = b""
-        self._last_words = b""
-        self._spoke_at = time.monotonic()
+        self._stderr_line = b""
+        self._stderr_tail = b""
+        self._active_at = time.monotonic()
 
     async def run(self) -> None:
         """Read to the end."""
         async with contextlib.aclosing(lines(self._fd, _LINE_BYTES)) as found:
             async for line in found:
-                self._spoke_at = time.monotonic()
+                self._active_at = time.monotonic()
                 await self._hear(await self._secrets.mask_in_turns(line))
                 await self._outbox.room()
 
-    def overhear(self, data: bytes) -> None:
+    def feed_stderr(self, data: bytes) -> None:
         """Take note of what the agent writes to stderr, which is output besides."""
-        self._spoke_at = time.monotonic()
-        self._last_words = (self._last_words + data)[-_LAST_WORDS:]
-        *whole, self._murmur = (self._murmur + data).split(b"\n")
-        self._murmur = self._murmur[-_READ_BYTES:]
+        self._active_at = time.monotonic()
+        self._stderr_tail = (self._stderr_tail + data)[-_TAIL_BYTES:]
+        *whole, self._stderr_line = (self._stderr_line + data).split(b"\n")
+        self._stderr_line = self._stderr_line[-_READ_BYTES:]
         for line in whole:
-            for event in self._understood(self._reader.overhear, line.decode("utf-8", "replace")):
+            for event in self._parse(self._reader.feed_stderr, line.decode("utf-8", "replace")):
                 self._outbox.put({"type": "agent", **event})
 
     def explain(self, outcome: Outcome) -> Outcome:
         """Add the agent's last words on stderr to an end that it did not report itself: they say why."""
-        words = self._last_words.decode("utf-8", "replace").strip()
+        words = self._stderr_tail.decode("utf-8", "replace").strip()
         if outcome.outcome != "failed" or outcome.reason not in _UNREPORTED or not words:
             return outcome
         return replace(outcome, message=f"{outcome.message}; its last words: {words}")
@@ -88,7 +88,7 @@ class Listener:
     async def stalled(self, seconds: float) -> None:
         """Wait until the agent has said nothing for so long although no tool of its runs."""
         while True:
-            left = self._spoke_at + seconds - time.monotonic()
+            left = self._active_at + seconds - time.monotonic()
             if left <= 0 and not self._tools:
                 return
             await asyncio.sleep(max(left, min(1.0, seconds)))
@@ -109,7 +109,7 @@ class Listener:
         except orjson.JSONDecodeError:
             said = None
         if isinstance(said, dict):
-            found = self._understood(self._reader.feed, said) or [events.other()]
+            found = self._parse(self._reader.feed, said) or [events.other()]
             hidden = self._joined(found[0])
             yield from with_raw(found, line.decode().rstrip("\n")) if hidden is None else [hidden, *found[1:]]
             return
@@ -117,7 +117,7 @@ class Listener:
             piece = line[start : start + _READ_BYTES]
             self._outbox.write("stdout", piece, is_text(piece))
 
-    def _understood(self, reader: Callable[[Any], list[Event]], line: Any) -> list[Event]:
+    def _parse(self, reader: Callable[[Any], list[Event]], line: Any) -> list[Event]:
         """Return what a line says; nothing for one of another shape than the adapter knows: agents change."""
         try:
             found = reader(line)

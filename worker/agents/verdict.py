@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from worker.agents.base import Event, Outcome
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 _AUTH = frozenset({401, 403})
 _LIMITS = frozenset({429, 529})
@@ -86,7 +86,7 @@ class Verdict:
         """Note that a tool ran."""
         self.refused.pop(tool, None)
 
-    def outcome(self, ended: Ended) -> Outcome:
+    def outcome(self, ended: ProcessEnd) -> Outcome:
         """Judge the run."""
         if ended.error is not None:
             return Outcome("failed", None, "start_failed", ended.error)

@@ -38,7 +38,7 @@ def split_character(data: bytes) -> tuple[bytes, bytes, bool]:
     return data, b"", True
 
 
-class _Stream:
+class _PipeStream:
     """One pipe and what of it is held back."""
 
     def __init__(
@@ -49,7 +49,7 @@ class _Stream:
         self._name = name
         self._outbox = outbox
         self._masker = Masker(secrets) if secrets else None
-        self._heard = heard
+        self._obey_answer = heard
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
 
@@ -64,7 +64,7 @@ class _Stream:
         """Put what was read into the outbox."""
         self._stop_timer()
         clear = self._masker.feed(data) if self._masker else data
-        self._heard(clear)
+        self._obey_answer(clear)
         ready, self._held, text = split_character(self._held + clear)
         if ready:
             self._outbox.write(self._name, ready, text)
@@ -101,7 +101,7 @@ class OutputReader:
         heard: Callable[[bytes], object] = lambda _: None,
     ) -> None:
         self._outbox = outbox
-        self._streams = {fd: _Stream(fd, name, outbox, secrets, heard) for fd, name in pipes}
+        self._streams = {fd: _PipeStream(fd, name, outbox, secrets, heard) for fd, name in pipes}
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
         self._closed = False

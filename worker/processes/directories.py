@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from app.core.private_files import ensure_directory
-from worker.fitness import PROBE, Unusable, described
-from worker.processes.removal import Clearing, remove
+from worker.fitness import PROBE, MachineUnfit, describe_error
+from worker.processes.removal import RemovalQueue, remove
 
 FILE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables of the worker's environment that name files and that jobs inherit."""
@@ -41,7 +41,7 @@ _NAME = re.compile(rf"(task-\d+-\d+(-[0-9a-f]{{8}})?(\.[0-9a-f]{{8}})?|{PROBE}[0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AttemptDirectory:
     """Where an attempt runs; ``lock`` is the file descriptor that its processes inherit."""
 
     base: Path
@@ -50,8 +50,8 @@ class Place:
     """Whether this is the path that every attempt of the job has."""
 
     @property
-    def directory(self) -> Path:
-        """The agent's working directory."""
+    def job_dir(self) -> Path:
+        """The directory of the job's files, where the agent starts."""
         return self.base / "job"
 
     @property
@@ -61,19 +61,19 @@ class Place:
 
 
 @contextlib.asynccontextmanager
-async def place(work_dir: str, name: str, clearing: Clearing) -> AsyncIterator[Place]:
-    """Make directory and HOME for an attempt, and leave them to ``clearing`` at the end. Raises Unusable."""
+async def attempt_directory(work_dir: str, name: str, removals: RemovalQueue) -> AsyncIterator[AttemptDirectory]:
+    """Make directory and HOME for an attempt, and leave them to ``removals`` at the end. Raises MachineUnfit."""
     try:
-        base, lock = await _claim(Path(work_dir), name, clearing)
+        base, lock = await _claim(Path(work_dir), name, removals)
     except OSError as error:
-        raise Unusable(f"it cannot make a job's directory: {described(error)}") from error
+        raise MachineUnfit(f"it cannot make a job's directory: {describe_error(error)}") from error
     try:
-        yield Place(base, lock, base.name == name)
+        yield AttemptDirectory(base, lock, base.name == name)
     finally:
-        clearing.discard(base, lock)
+        removals.discard(base, lock)
 
 
-async def _claim(root: Path, name: str, clearing: Clearing) -> tuple[Path, int]:
+async def _claim(root: Path, name: str, removals: RemovalQueue) -> tuple[Path, int]:
     """Return a new directory with what belongs in it, and its lock. Raises OSError."""
     base = root / name
     deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -86,12 +86,12 @@ async def _claim(root: Path, name: str, clearing: Clearing) -> tuple[Path, int]:
         elif _is_empty(base):
             break
         else:
-            clearing.discard(base, lock)
+            removals.discard(base, lock)
     try:
         for part in ("job", "home", "tmp"):
             (base / part).mkdir(mode=0o700)
     except OSError:
-        clearing.discard(base, lock)
+        removals.discard(base, lock)
         raise
     return base, lock
 
@@ -147,7 +147,7 @@ def sweep(work_dir: str) -> None:
 
 def environment(
     job: Mapping[str, Any],
-    where: Place,
+    attempt_dir: AttemptDirectory,
     worker_id: str,
     given: Mapping[str, str] | None = None,
     *,
@@ -161,7 +161,7 @@ def environment(
     env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     env.setdefault("LANG", "C.UTF-8")
     env.update(_WITHOUT_A_TERMINAL)
-    env.update(TERM="dumb", HOME=str(where.home), TMPDIR=str(where.base / "tmp"))
+    env.update(TERM="dumb", HOME=str(attempt_dir.home), TMPDIR=str(attempt_dir.base / "tmp"))
     env.update(given or {})
     env.update(job.get("env") or {})
     env["PATH"] += f"{os.pathsep}{Path(sys.executable).parent}"

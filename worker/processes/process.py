@@ -38,14 +38,14 @@ _REPORT_BYTES = 64 * 1024
 _START_DESCRIPTORS = 16  # uvloop needs at most 9 for a process; the rest is for what other threads open meanwhile
 _LONGEST_VARIABLE = 128 * 1024  # of Linux, with its name and the NUL byte at its end
 _TOO_LARGE = "its arguments or its environment are too large (Linux: 128 KiB for one of them, 2 MiB in all)"
-_SCARCE = frozenset({
+_SHORTAGES = frozenset({
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
 })  # fmt: skip
 
 
-def is_scarcity(number: int | None) -> bool:
+def is_shortage(number: int | None) -> bool:
     """Whether an error's number says that the machine, not the job, is short of something."""
-    return number in _SCARCE
+    return number in _SHORTAGES
 
 
 class KeeperBroken(Exception):
@@ -53,19 +53,19 @@ class KeeperBroken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessEnd:
     """How an agent's main process ended: exit code, or signal, or the reason why it never started."""
 
     exit_code: int | None = None
     signal: int | None = None
     error: str | None = None
-    scarce: bool = False
+    is_short_of_resources: bool = False
     """Whether it did not start because the machine is short of processes, memory or files."""
     survivors: tuple[str, ...] = ()
-    """Processes that could not be killed, each described for a person."""
+    """Processes that could not be killed, each describe_error for a person."""
 
 
-class _Report(msgspec.Struct):
+class _KeeperReport(msgspec.Struct):
     exit: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
     signal: Annotated[int, msgspec.Meta(ge=1, le=127)] | None = None
     error: str | None = None
@@ -192,7 +192,7 @@ class KeptProcess:
         patience = _STOPPED_SECONDS if keeper.is_stopped(self._process.pid) else _KEEPER_SECONDS
         return time.monotonic() - self._killed_at > patience
 
-    async def ended(self) -> Ended:
+    async def ended(self) -> ProcessEnd:
         """Wait until the whole tree has ended. Raises KeeperBroken, once it has."""
         waiting = asyncio.create_task(self._process.wait(), name="keeper end")
         try:
@@ -216,8 +216,10 @@ class KeptProcess:
         if data:
             raise KeeperBroken(f"the agent has ended, but the report of its end cannot be read ({len(data)} bytes)")
         if code := max(0, self._process.returncode or 0):  # it ended by itself, without having kept anything
-            return Ended(error=f"its keeper ended with exit code {code}", scarce=True, survivors=survivors)
-        return Ended(signal=signal.SIGKILL, survivors=survivors)
+            return ProcessEnd(
+                error=f"its keeper ended with exit code {code}", is_short_of_resources=True, survivors=survivors
+            )
+        return ProcessEnd(signal=signal.SIGKILL, survivors=survivors)
 
     def _received(self) -> bytes:
         """Return what has come from the keeper; nothing when it was killed, with its agent."""
@@ -238,16 +240,18 @@ class KeptProcess:
             self.stdin = None
 
 
-def parse_report(data: bytes) -> Ended | None:
+def parse_report(data: bytes) -> ProcessEnd | None:
     """Return what a keeper reports; None for anything that no keeper writes."""
     try:
-        report = msgspec.convert(json.loads(data), _Report)  # msgspec itself takes no name of a file that is not UTF-8
+        report = msgspec.convert(
+            json.loads(data), _KeeperReport
+        )  # msgspec itself takes no name of a file that is not UTF-8
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
     if (report.exit, report.signal, report.error) == (None, None, None):
         return None
     said = _TOO_LARGE if report.errno == errno.E2BIG else report.error
-    return Ended(report.exit, report.signal, said, is_scarcity(report.errno), tuple(report.survivors))
+    return ProcessEnd(report.exit, report.signal, said, is_shortage(report.errno), tuple(report.survivors))
 
 
 async def _execute(*argv: str, **options: Any) -> asyncio.subprocess.Process:

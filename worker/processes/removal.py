@@ -23,7 +23,7 @@ from app.core.programs import search_path
 _log = logging.getLogger("ado.worker")
 
 
-class Clearing:
+class RemovalQueue:
     """The deletions that wait, and the thread that makes them."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Clearing:
         """Do something in the thread, after what waits already."""
         self._waiting.put(work)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="clearing", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="removals", daemon=True)
             self._thread.start()
 
     def finish(self, seconds: float) -> bool:

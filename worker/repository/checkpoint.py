@@ -34,11 +34,11 @@ from app.rpc.client import CallError
 from worker.agents.base import CONTINUE, Agent, Run
 from worker.output.batches import LeaseLost
 from worker.output.buffer import Outbox
-from worker.processes.directories import Place
+from worker.processes.directories import AttemptDirectory
 from worker.repository.safe_open import open_beneath
-from worker.repository.snapshot import Snapshot
-from worker.repository.transfers import Files
-from worker.repository.workspace import Workspace
+from worker.repository.snapshot import TreeSnapshot
+from worker.repository.transfers import AttemptFiles
+from worker.repository.workspace import JobWorkspace
 
 _log = logging.getLogger("ado.worker")
 _SESSION_BYTES = 64 * 1024 * 1024
@@ -55,7 +55,7 @@ done, then go on with the task:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SessionState:
     """What is known of an agent's session: its id, what it has reported so far, and the files that make it up."""
 
     session: str | None = None
@@ -64,7 +64,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class Checkpoint:
     """Where an earlier attempt stood."""
 
     attempt: int
@@ -81,13 +81,19 @@ class Saved:
         return CONTINUE if self.session else _PREAMBLE.format(**self.changes) + prompt
 
 
-class Checkpoints:
-    """Saves one attempt; ``standing`` tells where its session is."""
+class CheckpointSaver:
+    """Saves one attempt; ``session_state`` tells where its session is."""
 
     def __init__(
-        self, where: Place, files: Files, workspace: Workspace, outbox: Outbox, attempt: int, seconds: float
+        self,
+        attempt_dir: AttemptDirectory,
+        files: AttemptFiles,
+        workspace: JobWorkspace,
+        outbox: Outbox,
+        attempt: int,
+        seconds: float,
     ) -> None:
-        self._where = where
+        self._attempt_dir = attempt_dir
         self._files = files
         self._workspace = workspace
         self._outbox = outbox
@@ -95,7 +101,7 @@ class Checkpoints:
         self._seconds = seconds
         self._turn = asyncio.Event()
         self._said: set[str] = set()
-        self.standing: Callable[[], Standing] = Standing
+        self.session_state: Callable[[], SessionState] = SessionState
 
     def turn_ended(self) -> None:
         """Ask for a checkpoint."""
@@ -112,26 +118,28 @@ class Checkpoints:
 
     async def save(self) -> None:
         """Save now; what goes wrong is told once and costs no more than the checkpoint. Raises LeaseLost."""
-        archive, bundle = self._where.base / "checkpoint.tar.gz", self._where.base / "checkpoint.bundle"
+        archive, bundle = self._attempt_dir.base / "checkpoint.tar.gz", self._attempt_dir.base / "checkpoint.bundle"
         try:
-            standing = await asyncio.to_thread(self.standing)  # an agent may have made any number of files there
-            session = await asyncio.to_thread(_session, standing, self._where.home)
+            session_state = await asyncio.to_thread(
+                self.session_state
+            )  # an agent may have made any number of files there
+            session = await asyncio.to_thread(_session, session_state, self._attempt_dir.home)
             snapshot = await self._workspace.snapshot(bundle, _REF, "Checkpoint\n", "ado")
-            meta = self._meta(standing, snapshot)
+            meta = self._meta(session_state, snapshot)
             await asyncio.to_thread(_pack, archive, meta, bundle, session)
             size = (await asyncio.to_thread(archive.stat)).st_size
-            await self._files.send(archive, "checkpoint", {"commit": snapshot.commit, "session": standing.session})
+            await self._files.send(archive, "checkpoint", {"commit": snapshot.commit, "session": session_state.session})
         except (GitError, CallError, OSError, ValueError) as error:
             self._say(f"no checkpoint could be saved: {error}")
         else:
-            event = {"type": "checkpoint", "commit": snapshot.commit, "session": standing.session, "bytes": size}
+            event = {"type": "checkpoint", "commit": snapshot.commit, "session": session_state.session, "bytes": size}
             self._outbox.put({name: value for name, value in event.items() if value is not None})
 
-    def _meta(self, standing: Standing, snapshot: Snapshot) -> dict[str, Any]:
+    def _meta(self, session_state: SessionState, snapshot: TreeSnapshot) -> dict[str, Any]:
         return {
             "attempt": self._attempt,
-            "session": standing.session,
-            "reported": dict(standing.reported),
+            "session": session_state.session,
+            "reported": dict(session_state.reported),
             "changes": {"files": snapshot.files, "added": snapshot.added, "removed": snapshot.removed},
         }
 
@@ -142,11 +150,11 @@ class Checkpoints:
             self._outbox.put({"type": "progress", "message": message})
 
 
-def _session(standing: Standing, home: Path) -> dict[str, bytes]:
+def _session(session_state: SessionState, home: Path) -> dict[str, bytes]:
     """Read a session's files; links and what is not a file are left out. Raises ValueError when they are too large."""
     found: dict[str, bytes] = {}
     total = 0
-    for path in standing.files:
+    for path in session_state.files:
         if ".." in path.parts:
             continue
         with contextlib.suppress(OSError):
@@ -176,7 +184,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-class _Bounded(io.RawIOBase):
+class _BoundedArchive(io.RawIOBase):
     """An archive's content as it is unpacked: so many bytes in all, and never many at once.
 
     The reader of archives takes what a header announces into memory, whatever its size.
@@ -204,19 +212,19 @@ class _Bounded(io.RawIOBase):
         return self._source.read(size)
 
 
-def unpack(archive: Path, where: Place, limit: int) -> Saved:
+def unpack(archive: Path, attempt_dir: AttemptDirectory, limit: int) -> Checkpoint:
     """Lay a checkpoint's files out: the session's into HOME if the path is the same. Raises ValueError, OSError."""
-    tree = where.base / "restored.bundle"
+    tree = attempt_dir.base / "restored.bundle"
     most = limit + _SESSION_BYTES + _META_BYTES
     try:
-        with gzip.open(archive) as packed, tarfile.open(fileobj=_Bounded(packed, most), mode="r:") as tar:
-            meta = _unpack(tar, tree, where)
+        with gzip.open(archive) as packed, tarfile.open(fileobj=_BoundedArchive(packed, most), mode="r:") as tar:
+            meta = _unpack(tar, tree, attempt_dir)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, RecursionError) as error:
         raise ValueError("the checkpoint cannot be read") from error
-    return _saved(meta, tree if tree.exists() and tree.stat().st_size else None, stable=where.stable)
+    return _saved(meta, tree if tree.exists() and tree.stat().st_size else None, stable=attempt_dir.stable)
 
 
-def _unpack(tar: tarfile.TarFile, tree: Path, where: Place) -> Any:
+def _unpack(tar: tarfile.TarFile, tree: Path, attempt_dir: AttemptDirectory) -> Any:
     """Write an archive's files; return what it says of itself."""
     meta: Any = None
     for info in tar:
@@ -228,12 +236,12 @@ def _unpack(tar: tarfile.TarFile, tree: Path, where: Place) -> Any:
         elif info.name == "tree.bundle":
             with tree.open("wb") as file:
                 shutil.copyfileobj(content, file)
-        elif where.stable:
-            _restore(where.home, info.name, content)
+        elif attempt_dir.stable:
+            _restore(attempt_dir.home, info.name, content)
     return meta
 
 
-def _saved(meta: Any, tree: Path | None, *, stable: bool) -> Saved:
+def _saved(meta: Any, tree: Path | None, *, stable: bool) -> Checkpoint:
     """Return what a checkpoint says of itself. Raises ValueError for what no worker writes."""
     if not isinstance(meta, dict):
         raise ValueError("the checkpoint does not describe itself")
@@ -245,7 +253,7 @@ def _saved(meta: Any, tree: Path | None, *, stable: bool) -> Saved:
         raise ValueError("the checkpoint does not describe itself")
     assert isinstance(reported, dict)
     assert isinstance(changes, dict)
-    return Saved(attempt, tree, session if stable else None, reported, changes)
+    return Checkpoint(attempt, tree, session if stable else None, reported, changes)
 
 
 def _restore(home: Path, name: str, content: IO[bytes]) -> None:
@@ -259,7 +267,7 @@ def _restore(home: Path, name: str, content: IO[bytes]) -> None:
     target.chmod(0o600)
 
 
-def resumed(agent: Agent, run: Run, saved: Saved) -> Run:
+def resumed(agent: Agent, run: Run, saved: Checkpoint) -> Run:
     """Return the run that goes on from a checkpoint.
 
     Where the session's files are not there, a new session is told what was done: resuming would fail the task.

@@ -18,11 +18,11 @@ from worker.agents.base import Outcome
 from worker.output.buffer import Outbox
 from worker.output.masking import NO_SECRETS, Secrets
 from worker.output.wire_events import clean_text
-from worker.processes.directories import Place
-from worker.repository.checkpoint import Checkpoints, Saved, unpack
-from worker.repository.snapshot import Snapshot
-from worker.repository.transfers import Files
-from worker.repository.workspace import Base, Workspace
+from worker.processes.directories import AttemptDirectory
+from worker.repository.checkpoint import Checkpoint, CheckpointSaver, unpack
+from worker.repository.snapshot import TreeSnapshot
+from worker.repository.transfers import AttemptFiles
+from worker.repository.workspace import Base, JobWorkspace
 from worker.settings import WorkerSettings
 
 _TOLD_NAMES = 20
@@ -37,25 +37,30 @@ def branch_of(job: Mapping[str, Any]) -> str:
     return f"ado/{job['taskId']}" + (f"-{number}" if number > 1 else "")
 
 
-class Homecoming:
+class JobRepository:
     """The repository of one attempt, from its laying out to its result."""
 
     def __init__(
-        self, job: Mapping[str, Any], where: Place, files: Files, outbox: Outbox, settings: WorkerSettings
+        self,
+        job: Mapping[str, Any],
+        attempt_dir: AttemptDirectory,
+        files: AttemptFiles,
+        outbox: Outbox,
+        settings: WorkerSettings,
     ) -> None:
         self._job = job
-        self._where = where
+        self._attempt_dir = attempt_dir
         self._files = files
         self._outbox = outbox
         self._secrets = NO_SECRETS
-        self._bundle = where.base / "result.bundle"
+        self._bundle = attempt_dir.base / "result.bundle"
         self._base = Base.of(job["workspace"])
-        self._workspace = Workspace(where, self._base, files, job["taskId"], settings.fetches_from)
+        self._workspace = JobWorkspace(attempt_dir, self._base, files, job["taskId"], settings.fetches_from)
         seconds = settings.checkpoint_seconds
-        self.checkpoints = Checkpoints(where, files, self._workspace, outbox, job["attempt"], seconds)
-        self.saved: Saved | None = None
+        self.checkpoints = CheckpointSaver(attempt_dir, files, self._workspace, outbox, job["attempt"], seconds)
+        self.saved: Checkpoint | None = None
         """Where an earlier attempt stood, once the repository is laid out."""
-        self.directory = where.directory
+        self.directory = attempt_dir.job_dir
         """Where the agent starts."""
 
     def mask_with(self, secrets: Secrets) -> None:
@@ -75,15 +80,15 @@ class Homecoming:
             self._tell(f"goes on where attempt {self.saved.attempt} was cut off")
         return None
 
-    async def _find_saved(self) -> Saved | None:
+    async def _find_saved(self) -> Checkpoint | None:
         files = await self._files.list(self._job["taskId"])
         found = [file for file in files if file["kind"] == "checkpoint" and file["job"] == self._job["job"]]
         if not found:
             return None
-        archive = self._where.base / "restored.tar.gz"
+        archive = self._attempt_dir.base / "restored.tar.gz"
         try:
             await self._files.fetch(found[-1], archive)
-            return await asyncio.to_thread(unpack, archive, self._where, self._files.limit)
+            return await asyncio.to_thread(unpack, archive, self._attempt_dir, self._files.limit)
         except (ValueError, KeyError, tarfile.TarError) as error:
             self._tell(f"the checkpoint cannot be used, so this attempt begins anew: {error}")
             return None
@@ -94,7 +99,7 @@ class Homecoming:
         What is handed back is saved instead, if it can be gone on with.
         """
         if outcome.outcome == "released":
-            if (await asyncio.to_thread(self.checkpoints.standing)).session:
+            if (await asyncio.to_thread(self.checkpoints.session_state)).session:
                 await self.checkpoints.save()
             return outcome
         try:
@@ -125,7 +130,7 @@ class Homecoming:
         title = lines[0] if len(lines[0]) <= _TITLE_LENGTH else lines[0][: _TITLE_LENGTH - 1] + "…"
         return f"{title}\n\n{job['jobId']}, attempt {job['attempt']}, agent {job['agent']}\n"
 
-    def _about(self, snapshot: Snapshot) -> dict[str, Any]:
+    def _about(self, snapshot: TreeSnapshot) -> dict[str, Any]:
         return {
             "branch": branch_of(self._job),
             "commit": snapshot.commit,
@@ -150,7 +155,7 @@ class Homecoming:
             found.append(name)
         return found
 
-    def _tell_result(self, snapshot: Snapshot) -> None:
+    def _tell_result(self, snapshot: TreeSnapshot) -> None:
         for name in snapshot.left_out[:_TOLD_NAMES]:
             self._tell(f"left out: {name}")
         if len(snapshot.left_out) > _TOLD_NAMES:

@@ -18,7 +18,7 @@ from pathlib import Path
 from app.core.git import GitError, clean_name, quoted
 from worker.repository.git import git
 from worker.repository.refs import Ref, is_closed, read_refs
-from worker.repository.snapshot import Limits, Snapshotter
+from worker.repository.snapshot import SnapshotLimits, Snapshotter
 
 _ROOM_BYTES = 24 * 1024  # for the descriptions, which travel with the result
 _DESCRIPTION_BYTES = 160
@@ -27,7 +27,7 @@ _TEXT = {"branch": "branch {}", "tag": "tag {}", "stash": "stash {}", "commit": 
 
 
 @dataclass(frozen=True, slots=True)
-class Extra:
+class ExtraCommit:
     """One commit beside the result; ``ref`` is unique among them and fit for the name of a ref."""
 
     kind: str
@@ -39,10 +39,10 @@ class Extra:
 
 
 @dataclass(slots=True)
-class Extras:
+class ExtraCommits:
     """What comes home, and what does not and why."""
 
-    found: list[Extra] = field(default_factory=list)
+    found: list[ExtraCommit] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
     def heads(self) -> list[tuple[str, str]]:
@@ -58,17 +58,17 @@ class Extras:
 class Collector:
     """Collects what is beside one snapshot; ``git_dir`` is the snapshot's own repository."""
 
-    def __init__(self, git_dir: Path, work_tree: Path, store: Path, base: str, limits: Limits) -> None:
+    def __init__(self, git_dir: Path, work_tree: Path, store: Path, base: str, limits: SnapshotLimits) -> None:
         self._git_dir = git_dir
         self._work_tree = work_tree
         self._store = store
         self._base = base
         self._limits = limits
         self._env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(store / "objects")}
-        self._extras = Extras()
+        self._extras = ExtraCommits()
         self._room = _ROOM_BYTES
 
-    async def collect(self, nested: Sequence[bytes], author: str) -> Extras:
+    async def collect(self, nested: Sequence[bytes], author: str) -> ExtraCommits:
         """Return all that there is; ``nested`` are the directories of nested repositories and submodules."""
         refs = await asyncio.to_thread(read_refs, self._work_tree / ".git")
         seen = [self._base]
@@ -106,15 +106,15 @@ class Collector:
             objects = ("rev-list", "--objects", "--no-object-names", commit, f"^{self._base}")
             await self._check(await self._read(*objects))
             await self._copy(commit)
-            self._add(Extra(ref.kind, self._unique(ref.kind, ref.name), text, commit))
+            self._add(ExtraCommit(ref.kind, self._unique(ref.kind, ref.name), text, commit))
         except GitError as error:
             if ref.kind != "commit":  # a log may name what git has removed long ago
                 self._extras.missing.append(f"{text} ({error})")
             return False
         return True
 
-    def _add(self, extra: Extra) -> None:
-        """Add what comes home. Raises GitError when all of it cannot be described."""
+    def _add(self, extra: ExtraCommit) -> None:
+        """Add what comes home. Raises GitError when all of it cannot be describe_error."""
         self._room -= _DESCRIPTION_BYTES + len(f"{extra.ref}{extra.text}{extra.path}".encode()) * 2
         if self._room < 0:
             raise GitError("there are too many")
@@ -156,7 +156,7 @@ class Collector:
             self._extras.missing += [f"in {quoted(path)}/: {left}" for left in inner.left_out]
             if not inner.commit:
                 raise GitError("there are none")
-            self._add(Extra("nested", self._unique("nested", path), text, inner.commit, quoted(path)))
+            self._add(ExtraCommit("nested", self._unique("nested", path), text, inner.commit, quoted(path)))
         except GitError as error:
             self._extras.missing.append(f"{text} ({error})")
 

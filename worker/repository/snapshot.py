@@ -25,7 +25,7 @@ _MOST_EMPTY = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SnapshotLimits:
     """What may travel: files up to a size in bytes, and none that holds a secret."""
 
     size: int
@@ -35,7 +35,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class TreeSnapshot:
     """A commit of the agent's directory on top of the base, and what it leaves out."""
 
     commit: str
@@ -64,7 +64,7 @@ class _Changes:
 class Snapshotter:
     """One snapshot, in a repository made for it."""
 
-    def __init__(self, git_dir: Path, work_tree: Path, store: Path, base: str, limits: Limits) -> None:
+    def __init__(self, git_dir: Path, work_tree: Path, store: Path, base: str, limits: SnapshotLimits) -> None:
         self._git_dir = git_dir
         self._work_tree = work_tree
         self._base = base
@@ -76,7 +76,7 @@ class Snapshotter:
             *words, git_dir=self._git_dir, work_tree=self._work_tree, env={**self._env, **(env or {})}, stdin=stdin
         )
 
-    async def commit(self, message: str, author: str) -> Snapshot:
+    async def commit(self, message: str, author: str) -> TreeSnapshot:
         """Commit the directory on top of the base; nothing changed gives the base itself."""
         await self._git("read-tree", self._base)
         await self._git("update-index", "-q", "--refresh", "--ignore-submodules")
@@ -88,13 +88,13 @@ class Snapshotter:
         tree = (await self._git("write-tree")).strip().decode()
         left_out, nested = tuple(changes.left_out), tuple(changes.nested)
         if tree == (await self._git("rev-parse", f"{self._base}^{{tree}}")).strip().decode():
-            return Snapshot(self._base, self._base, left_out=left_out, nested=nested)
+            return TreeSnapshot(self._base, self._base, left_out=left_out, nested=nested)
         env = {"GIT_AUTHOR_NAME": author, "GIT_COMMITTER_NAME": author}
         made = await self._git("commit-tree", tree, "-p", self._base, stdin=message.encode(), env=env)
         commit = made.strip().decode()
         numbers = await self._git("diff-tree", "-r", "-z", "--numstat", "--no-renames", self._base, commit)
         files, added, removed = await asyncio.to_thread(_counts, numbers)
-        return Snapshot(commit, self._base, files, added, removed, left_out, nested)
+        return TreeSnapshot(commit, self._base, files, added, removed, left_out, nested)
 
     async def _changes(self) -> _Changes:
         """Return what differs from the base and may travel."""

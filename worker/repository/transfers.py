@@ -15,17 +15,17 @@ from typing import Any, TypeVar
 from app.rpc.client import CallError, HttpClient, Transfer
 from app.rpc.client.tls import SYSTEM, Trust
 from worker.output.batches import LOST, LeaseLost
-from worker.token import Token
+from worker.token import WorkerToken
 
 T = TypeVar("T")
 _CALL_SECONDS = 30.0
 
 
-class Files:
+class AttemptFiles:
     """The files of one attempt; ``limit`` is the largest that the server takes, in bytes."""
 
     def __init__(
-        self, urls: Sequence[str], token: Token, fence: Mapping[str, Any], limit: int, trust: Trust = SYSTEM
+        self, urls: Sequence[str], token: WorkerToken, fence: Mapping[str, Any], limit: int, trust: Trust = SYSTEM
     ) -> None:
         self._urls = urls
         self._trust = trust

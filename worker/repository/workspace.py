@@ -21,12 +21,12 @@ from typing import Any
 from app.core.git import GitError, clean_name, host_of, public_url
 from app.core.pack_check import PackLimits, check_bundle
 from worker.output.masking import NO_SECRETS
-from worker.processes.directories import Place
+from worker.processes.directories import AttemptDirectory
 from worker.processes.removal import temporary_directory
 from worker.repository.git import check_version, git
-from worker.repository.other_refs import Collector, Extras
-from worker.repository.snapshot import Limits, Snapshot, Snapshotter
-from worker.repository.transfers import Files
+from worker.repository.other_refs import Collector, ExtraCommits
+from worker.repository.snapshot import SnapshotLimits, Snapshotter, TreeSnapshot
+from worker.repository.transfers import AttemptFiles
 
 _EMPTY_TIME = "1970-01-01T00:00:00Z"
 _NAMES_BYTES = 64 * 1024 * 1024  # a million files with paths of 64 bytes
@@ -60,20 +60,22 @@ class Base:
         )
 
 
-class Workspace:
+class JobWorkspace:
     """The repository of one attempt."""
 
-    def __init__(self, where: Place, base: Base, files: Files, task_id: str, hosts: frozenset[str]) -> None:
+    def __init__(
+        self, attempt_dir: AttemptDirectory, base: Base, files: AttemptFiles, task_id: str, hosts: frozenset[str]
+    ) -> None:
         self._hosts = hosts
-        self._where = where
+        self._attempt_dir = attempt_dir
         self._base = base
         self._files = files
         self._task_id = task_id
-        self._store = where.base / "store"
+        self._store = attempt_dir.base / "store"
         self._commit = ""
         self.secrets = NO_SECRETS
-        """Files that hold one of these stay behind."""
-        self.extras = Extras()
+        """AttemptFiles that hold one of these stay behind."""
+        self.extras = ExtraCommits()
         """What came home beside the last snapshot."""
 
     async def fill(self) -> None:
@@ -90,7 +92,7 @@ class Workspace:
 
     def start_directory(self) -> Path:
         """Return where the agent starts, made if the commit does not have it; the top where it would lead out."""
-        top = self._where.directory
+        top = self._attempt_dir.job_dir
         wanted = top / self._base.directory.lstrip("/")
         if not wanted.resolve().is_relative_to(top.resolve()):
             return top
@@ -155,7 +157,7 @@ class Workspace:
         if self._base.remote is None:
             raise GitError("there is no remote to push to")
         url = self._allowed(self._base.remote)
-        async with temporary_directory(self._where.base, "git-") as git_dir:
+        async with temporary_directory(self._attempt_dir.base, "git-") as git_dir:
             await self._init(git_dir, "--bare")
             env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._store / "objects")}
             commit = await unbundle(git_dir, bundle, PackLimits.of_result(self._files.limit), env)
@@ -172,7 +174,7 @@ class Workspace:
 
     async def _lay_tree(self, tree: str) -> None:
         """Make the agent's own repository, on the base commit, with the files of ``tree``."""
-        git_dir, work_tree = self._where.directory / ".git", self._where.directory
+        git_dir, work_tree = self._attempt_dir.job_dir / ".git", self._attempt_dir.job_dir
         await self._init(git_dir)
         (git_dir / "objects" / "info" / "alternates").write_text(f"{self._store / 'objects'}\n", "utf-8")
         branch = f"refs/heads/{self._base.branch}"
@@ -184,19 +186,21 @@ class Workspace:
         if tree != self._commit:
             await git("read-tree", "--reset", self._commit, git_dir=git_dir, work_tree=work_tree)
 
-    async def snapshot(self, bundle: Path, ref: str, message: str, author: str, *, extras: bool = False) -> Snapshot:
+    async def snapshot(
+        self, bundle: Path, ref: str, message: str, author: str, *, extras: bool = False
+    ) -> TreeSnapshot:
         """Commit the agent's directory and write it to ``bundle``, with what is beside it if asked. Raises GitError."""
-        async with temporary_directory(self._where.base, "git-") as git_dir:
+        async with temporary_directory(self._attempt_dir.base, "git-") as git_dir:
             await self._init(git_dir, "--bare")
-            limits = Limits(self._files.limit, self.secrets, self._base.directory)
-            taken = Snapshotter(git_dir, self._where.directory, self._store, self._commit, limits)
+            limits = SnapshotLimits(self._files.limit, self.secrets, self._base.directory)
+            taken = Snapshotter(git_dir, self._attempt_dir.job_dir, self._store, self._commit, limits)
             snapshot = await taken.commit(message, author)
             heads = [(snapshot.commit, ref)] if snapshot.changed else []
             whole = self._base.commit is None
             if not extras:
                 await taken.write(heads, bundle, whole=whole)
                 return snapshot
-            collector = Collector(git_dir, self._where.directory, self._store, self._commit, limits)
+            collector = Collector(git_dir, self._attempt_dir.job_dir, self._store, self._commit, limits)
             self.extras = await collector.collect(snapshot.nested, author)
             try:
                 await taken.write([*heads, *self.extras.heads()], bundle, whole=whole)
@@ -207,12 +211,12 @@ class Workspace:
                 await taken.write(heads, bundle, whole=whole)
         return replace(snapshot, left_out=(*snapshot.left_out, *self.extras.missing))
 
-    async def last_snapshot(self, bundle: Path, ref: str, message: str, author: str) -> Snapshot:
+    async def last_snapshot(self, bundle: Path, ref: str, message: str, author: str) -> TreeSnapshot:
         """Do the same once nothing of the agent runs any more, with a new store if the old one was broken."""
         try:
             return await self.snapshot(bundle, ref, message, author, extras=True)
         except GitError:
-            self._store = self._where.base / f"store-{os.urandom(8).hex()}"
+            self._store = self._attempt_dir.base / f"store-{os.urandom(8).hex()}"
             await self._fill(self._store)
             return await self.snapshot(bundle, ref, message, author, extras=True)
 

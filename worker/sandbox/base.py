@@ -15,7 +15,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Enclosure:
+class SandboxedStart:
     """How the processes of one attempt are started."""
 
     prefix: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ class Enclosure:
     """To be called once the attempt's last process has ended."""
 
 
-class Unavailable(Exception):
+class SandboxUnavailable(Exception):
     """A kind of sandbox does not work here; ``next_step`` says what would help."""
 
     def __init__(self, message: str, next_step: str) -> None:
@@ -49,7 +49,7 @@ class Sandbox(Protocol):
     def capabilities(self) -> tuple[str, ...]:
         """What the worker can offer because of it."""
 
-    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> Enclosure:
+    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> SandboxedStart:
         """Return how to start an attempt in ``start``; its directories are in ``base``.
 
         Its processes may read ``also`` besides what every job may read. Blocks for a moment.
@@ -57,21 +57,21 @@ class Sandbox(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class NoSandbox:
     """No sandbox: the processes have the worker's user and see what it sees."""
 
     name: str = "none"
     why: str = ""
     capabilities: tuple[str, ...] = ()
 
-    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> Enclosure:
+    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> SandboxedStart:
         """Return a start without anything around it."""
         if not network:
             raise OSError("this worker cannot run a job without a network: it has no sandbox")
-        return Enclosure()
+        return SandboxedStart()
 
 
-PLAIN = Plain()
+NO_SANDBOX = NoSandbox()
 
 
 def labels_of(sandbox: Sandbox) -> dict[str, str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.core.capabilities import NO_NETWORK
-from worker.sandbox.base import Enclosure, Unavailable
+from worker.sandbox.base import SandboxedStart, SandboxUnavailable
 from worker.sandbox.view import masked, private, readable
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
@@ -31,7 +31,7 @@ _ALLOW = (
 )
 
 
-class Bubblewrap:
+class BubblewrapSandbox:
     """Encloses attempts by bwrap."""
 
     name = "bubblewrap"
@@ -45,22 +45,22 @@ class Bubblewrap:
         self.capabilities: tuple[str, ...] = ()
 
     @classmethod
-    def found(cls, hidden: Iterable[str] = (), given: Iterable[str] = (), *, gpu: bool = False) -> Bubblewrap:
-        """Return the sandbox once it was tried. Raises Unavailable."""
+    def found(cls, hidden: Iterable[str] = (), given: Iterable[str] = (), *, gpu: bool = False) -> BubblewrapSandbox:
+        """Return the sandbox once it was tried. Raises SandboxUnavailable."""
         program = shutil.which("bwrap")
         if program is None:
-            raise Unavailable("bwrap is not on PATH", _INSTALL)
+            raise SandboxUnavailable("bwrap is not on PATH", _INSTALL)
         sandbox = cls(program, hidden, given, gpu=gpu)
         if problem := sandbox._try(network=True):
-            raise Unavailable(f"bwrap does not work here: {problem}", _ALLOW)
+            raise SandboxUnavailable(f"bwrap does not work here: {problem}", _ALLOW)
         if not sandbox._try(network=False):
             sandbox.capabilities = (NO_NETWORK,)
         return sandbox
 
-    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> Enclosure:
+    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> SandboxedStart:
         """Return a start in namespaces of its own; without ``network`` there is only a loopback interface."""
         names = [*_NAMESPACES, *(() if network else ("--unshare-net",)), *_KEPT]
-        return Enclosure((self._program, *names, *self._mounts(base, also), "--chdir", str(start), "--"))
+        return SandboxedStart((self._program, *names, *self._mounts(base, also), "--chdir", str(start), "--"))
 
     def _mounts(self, base: Path, also: Iterable[str]) -> list[str]:
         # a worker that is root owns the kernel's settings, and one of them names a program that the kernel runs

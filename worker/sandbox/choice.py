@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Iterator
 from typing import Literal, get_args
 
-from worker.sandbox.base import Plain, Sandbox, Unavailable
-from worker.sandbox.bubblewrap import Bubblewrap
-from worker.sandbox.uid import Uids
+from worker.sandbox.base import NoSandbox, Sandbox, SandboxUnavailable
+from worker.sandbox.bubblewrap import BubblewrapSandbox
+from worker.sandbox.uid import UidSandbox
 from worker.settings import WorkerSettings
 
 Kind = Literal["auto", "bubblewrap", "uid", "none"]
@@ -17,38 +17,38 @@ _CONTAINER = "container"
 
 
 def choose(settings: WorkerSettings) -> Sandbox:
-    """Return a sandbox that was tried. Raises Unavailable: one that is named is never replaced by a weaker one."""
+    """Return a tested sandbox; a named one is never replaced by a weaker one. Raises SandboxUnavailable."""
     match settings.sandbox:
         case "bubblewrap":
             return _bubblewrap(settings)
         case "uid":
-            return Uids.found(settings.job_uids, settings.work_dir)
+            return UidSandbox.found(settings.job_uids, settings.work_dir)
         case "none":
-            return Plain()
+            return NoSandbox()
         case "auto":
             return _first(settings)
     kinds = ", ".join(get_args(Kind))
-    raise Unavailable(f"ADO_SANDBOX={settings.sandbox!r} is no kind of sandbox", f"choose one of: {kinds}")
+    raise SandboxUnavailable(f"ADO_SANDBOX={settings.sandbox!r} is no kind of sandbox", f"choose one of: {kinds}")
 
 
 def _first(settings: WorkerSettings) -> Sandbox:
     """Return the strongest that works here."""
     if settings.isolated:
-        return Plain(_CONTAINER)
+        return NoSandbox(_CONTAINER)
     try:
         return _bubblewrap(settings)
-    except Unavailable as error:
+    except SandboxUnavailable as error:
         why = f"{error} ({error.next_step})"
     if not settings.job_uids or os.geteuid() != 0:
-        return Plain(why=why)
+        return NoSandbox(why=why)
     try:
-        return Uids.found(settings.job_uids, settings.work_dir)
-    except Unavailable as error:
-        return Plain(why=f"{why}; {error} ({error.next_step})")
+        return UidSandbox.found(settings.job_uids, settings.work_dir)
+    except SandboxUnavailable as error:
+        return NoSandbox(why=f"{why}; {error} ({error.next_step})")
 
 
-def _bubblewrap(settings: WorkerSettings) -> Bubblewrap:
-    return Bubblewrap.found(_hidden(settings), _given(settings), gpu=settings.gpu > 0)
+def _bubblewrap(settings: WorkerSettings) -> BubblewrapSandbox:
+    return BubblewrapSandbox.found(_hidden(settings), _given(settings), gpu=settings.gpu > 0)
 
 
 def _hidden(settings: WorkerSettings) -> list[str]:

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from worker.sandbox.base import Enclosure, Unavailable
+from worker.sandbox.base import SandboxedStart, SandboxUnavailable
 from worker.sandbox.cgroup import Cgroup, delegated
 
 DEFAULT = range(60600, 61184)
@@ -30,7 +30,7 @@ _RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
 _MOST_USERS = 2**32 - 2
 
 
-class Uids:
+class UidSandbox:
     """Encloses attempts by users."""
 
     name = "uid"
@@ -43,15 +43,17 @@ class Uids:
         self._groups = groups
 
     @classmethod
-    def found(cls, users: str, work_dir: str) -> Uids:
-        """Return the sandbox once it was tried; ``users`` is a range such as 60600-60699. Raises Unavailable."""
+    def found(cls, users: str, work_dir: str) -> UidSandbox:
+        """Return the sandbox once it was tried; ``users`` is a range such as 60600-60699. Raises SandboxUnavailable."""
         if os.geteuid() != 0:
-            raise Unavailable("only a worker that is root can give jobs users of their own", "set ADO_SANDBOX=auto")
+            raise SandboxUnavailable(
+                "only a worker that is root can give jobs users of their own", "set ADO_SANDBOX=auto"
+            )
         sandbox = cls(parse_range(users), Path(work_dir), delegated())
         sandbox._try()
         return sandbox
 
-    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> Enclosure:
+    def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> SandboxedStart:
         """Return a start as a user of its own, to whom the attempt's directories are given. Raises OSError."""
         if not network:
             raise OSError("this worker cannot run a job without a network: its sandbox is uid")
@@ -60,10 +62,10 @@ class Uids:
             released.callback(taken.close)
             self._give(base, user)
             if self._groups is None:
-                return Enclosure(user=user, release=released.pop_all().close)
+                return SandboxedStart(user=user, release=released.pop_all().close)
             group = Cgroup.make(self._groups)
             released.callback(group.end)  # before the user is free for another job
-            return Enclosure(group.prefix, user, released.pop_all().close)
+            return SandboxedStart(group.prefix, user, released.pop_all().close)
 
     def _take(self) -> tuple[socket.socket, int]:
         busy = set(_users_with_processes())
@@ -84,7 +86,7 @@ class Uids:
             (base / part).chmod(0o700)
 
     def _try(self) -> None:
-        """Write a file as such a user, in a directory of the work directory. Raises Unavailable."""
+        """Write a file as such a user, in a directory of the work directory. Raises SandboxUnavailable."""
         step = "choose an ADO_WORK_DIR that every user can reach, or set ADO_SANDBOX=none"
         try:
             self._work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,23 +94,25 @@ class Uids:
                 base = Path(name)
                 for part in _OWN:
                     (base / part).mkdir()
-                enclosure = self.enclose(base, base, (), network=True)
+                sandboxed = self.enclose(base, base, (), network=True)
                 try:
-                    _run_as(enclosure.user or 0, base / "job")
+                    _run_as(sandboxed.user or 0, base / "job")
                 finally:
-                    enclosure.release()
+                    sandboxed.release()
         except (OSError, subprocess.SubprocessError) as error:
-            raise Unavailable(f"jobs cannot have users of their own here: {error}", step) from error
+            raise SandboxUnavailable(f"jobs cannot have users of their own here: {error}", step) from error
 
 
 def parse_range(text: str) -> range:
-    """Return the users of FIRST-LAST, or the usual ones for an empty text. Raises Unavailable."""
+    """Return the users of FIRST-LAST, or the usual ones for an empty text. Raises SandboxUnavailable."""
     if not text:
         return DEFAULT
     found = _RANGE.fullmatch(text.strip())
     first, last = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 0 < first <= last <= _MOST_USERS:
-        raise Unavailable(f"ADO_JOB_UIDS={text!r} is no range of users", "write it as FIRST-LAST, such as 60600-60699")
+        raise SandboxUnavailable(
+            f"ADO_JOB_UIDS={text!r} is no range of users", "write it as FIRST-LAST, such as 60600-60699"
+        )
     return range(first, last + 1)
 
 

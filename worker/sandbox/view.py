@@ -19,7 +19,7 @@ SYSTEM = (
     "/var/lib/ca-certificates", "/sys/devices/system/cpu", "/sys/fs/cgroup",
 )  # fmt: skip
 _LINKED = ("/etc/resolv.conf", "/etc/localtime", "/etc/hosts")
-"""Files of the system that may be links to somewhere else, such as /run."""
+"""AttemptFiles of the system that may be links to somewhere else, such as /run."""
 _PACKAGES = ("app", "cli", "db", "sql", "worker")
 _PROGRAM_DIRECTORIES = frozenset({"bin", "sbin", ".bin", "shims"})
 _BESIDE_BIN = ("lib", "lib64", "libexec", "include", "share", "etc", "ssl", "Cellar", "opt", "pyvenv.cfg")

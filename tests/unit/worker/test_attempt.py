@@ -18,10 +18,10 @@ from worker.fitness import Fitness
 from worker.output.event_pipe import EventPipe
 from worker.output.masking import Masker
 from worker.processes import process
-from worker.processes.removal import Clearing
-from worker.repository.transfers import Files
-from worker.secret_store import Vault
-from worker.server_limits import Limits
+from worker.processes.removal import RemovalQueue
+from worker.repository.transfers import AttemptFiles
+from worker.secret_store import SecretStore
+from worker.server_limits import ServerLimits
 from worker.settings import WorkerSettings
 
 
@@ -71,10 +71,10 @@ def make(server, tmp_path):
         job = {"jobId": "task-1/0", "taskId": "task-1", "job": 0, "attempt": 1, "prompt": prompt, "agent": "shell",
                "workers": 1, **members}  # fmt: skip
         settings = WorkerSettings(url=("http://x",), worker_id="w", work_dir=str(tmp_path), grace_seconds=0.2)
-        clearing = Clearing()
+        removals = RemovalQueue()
         return Attempt(
-            job, server.call, settings, lambda fence: Files(("http://x",), "", fence, 1), Vault({}),
-            Fitness(str(tmp_path)), clearing, Limits(), subscribe=server.subscribe,
+            job, server.call, settings, lambda fence: AttemptFiles(("http://x",), "", fence, 1), SecretStore({}),
+            Fitness(str(tmp_path)), removals, ServerLimits(), subscribe=server.subscribe,
         )  # fmt: skip
 
     return attempt
@@ -122,12 +122,12 @@ async def broken_later(*_):
         (attempt_module, "environment", broken),
         (Attempt, "_set_masks", broken),
         (attempt_module, "OutputReader", broken),
-        (attempt_module, "judge", broken),
+        (attempt_module, "exit_outcome", broken),
     ],
 )
 async def test_a_part_that_breaks_ends_it_at_once_with_a_reason(make, server, monkeypatch, owner, name, breaks):
     monkeypatch.setattr(owner, name, breaks)
-    sleep = "" if name == "judge" else "sleep 60 # of this test"
+    sleep = "" if name == "exit_outcome" else "sleep 60 # of this test"
     began = time.monotonic()
     report = await run(make(f'echo x; echo {{}} >"$ADO_EVENTS"; {sleep}', env={"ADO_X": "secret-enough"}), server)
     assert (report["outcome"], report["reason"]) == ("failed", "worker_error")
@@ -137,7 +137,9 @@ async def test_a_part_that_breaks_ends_it_at_once_with_a_reason(make, server, mo
 
 
 async def test_a_message_of_bytes_from_the_system_is_sent_as_text(make, server, monkeypatch):
-    monkeypatch.setattr(attempt_module, "judge", lambda _: Outcome("failed", 1, "agent_error", os.fsdecode(b"b\xe9\0")))
+    monkeypatch.setattr(
+        attempt_module, "exit_outcome", lambda _: Outcome("failed", 1, "agent_error", os.fsdecode(b"b\xe9\0"))
+    )
     report = await run(make("true"), server)
     assert report["message"] == "b\\xe9\\x00"
 
@@ -151,7 +153,7 @@ async def test_a_report_that_is_refused_is_sent_without_the_agents_words(make, s
 
 
 async def test_a_result_that_cannot_be_read_does_not_keep_it_from_ending(make, server, monkeypatch):
-    class Reader:
+    class AgentReader:
         session, reported, usage = None, {}, None
 
         @property
@@ -161,13 +163,13 @@ async def test_a_result_that_cannot_be_read_does_not_keep_it_from_ending(make, s
         def feed(self, line):
             return []
 
-        def overhear(self, line):
+        def feed_stderr(self, line):
             return []
 
         def outcome(self, ended):
             return Outcome("succeeded", 0)
 
-    monkeypatch.setattr(type(attempt_module.AGENTS["shell"]), "reader", lambda *_: Reader())
+    monkeypatch.setattr(type(attempt_module.AGENTS["shell"]), "reader", lambda *_: AgentReader())
     report = await run(make("true"), server)
     assert report["outcome"] == "succeeded"
     assert "result" not in report

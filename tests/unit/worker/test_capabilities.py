@@ -8,9 +8,9 @@ import pytest
 from support.program import until, write_token
 
 from worker.agents import AGENTS
-from worker.capabilities import Unfit, found, offer
+from worker.capabilities import CannotStart, found, offer
 from worker.preflight import look
-from worker.secret_store import Vault, read
+from worker.secret_store import SecretStore, read
 from worker.settings import WorkerSettings
 
 
@@ -84,25 +84,28 @@ def test_a_worker_that_is_stopped_while_it_looks_leaves_nothing_behind(machine):
 
 
 def test_by_default_everything_that_can_start_is_offered_with_its_version(machine, monkeypatch):
-    assert set(found(Vault({})).capabilities) == {"shell", "scripted"}
+    assert set(found(SecretStore({})).capabilities) == {"shell", "scripted"}
     monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
-    offered = offer(WorkerSettings(labels=("zone=a",)), Vault({"DEPLOY_KEY": "x"}))
+    offered = offer(WorkerSettings(labels=("zone=a",)), SecretStore({"DEPLOY_KEY": "x"}))
     assert set(offered.capabilities) == {"shell", "scripted", "claude-code", "secret:DEPLOY_KEY"}
     assert offered.labels == {"agent/claude-code": "9.8.7", "zone": "a"}
 
 
 def test_asked_for_by_name_what_is_not_there_is_an_error(machine):
-    assert offer(WorkerSettings(capabilities=("shell", "gpu-box")), Vault({})).capabilities == ("shell", "gpu-box")
-    with pytest.raises(Unfit, match="codex cannot start here: codex is not on PATH") as caught:
-        offer(WorkerSettings(capabilities=("shell", "codex")), Vault({}))
+    assert offer(WorkerSettings(capabilities=("shell", "gpu-box")), SecretStore({})).capabilities == (
+        "shell",
+        "gpu-box",
+    )
+    with pytest.raises(CannotStart, match="codex cannot start here: codex is not on PATH") as caught:
+        offer(WorkerSettings(capabilities=("shell", "codex")), SecretStore({}))
     assert caught.value.next_step == "npm install -g @openai/codex"
-    with pytest.raises(Unfit, match="secret:KEY is not held here"):
-        offer(WorkerSettings(capabilities=("secret:KEY",)), Vault({}))
+    with pytest.raises(CannotStart, match="secret:KEY is not held here"):
+        offer(WorkerSettings(capabilities=("secret:KEY",)), SecretStore({}))
 
 
 def test_a_label_vouches_for_an_agent(machine):
     settings = WorkerSettings(capabilities=("codex",), labels=("agent/codex=1.2.3",))
-    assert offer(settings, Vault({})).labels == {"agent/codex": "1.2.3"}
+    assert offer(settings, SecretStore({})).labels == {"agent/codex": "1.2.3"}
 
 
 def test_secrets_are_files_and_named_variables(tmp_path, monkeypatch):
@@ -111,16 +114,16 @@ def test_secrets_are_files_and_named_variables(tmp_path, monkeypatch):
     (tmp_path / "MOUNTED").write_text("two\n")
     (tmp_path / "no-name").write_text("x")
     (tmp_path / "ADO_TOKEN").write_text("x")
-    vault = read(WorkerSettings(secrets=("DEPLOY_KEY", "ABSENT"), secrets_dir=str(tmp_path)), "a-token")
-    assert vault.capabilities == ["secret:DEPLOY_KEY", "secret:MOUNTED"]
-    assert vault.lend(["gpu", "secret:MOUNTED"]) == {"MOUNTED": "two"}
-    assert set(vault.values) == {"one", "two", "a-token"}
+    secret_store = read(WorkerSettings(secrets=("DEPLOY_KEY", "ABSENT"), secrets_dir=str(tmp_path)), "a-token")
+    assert secret_store.capabilities == ["secret:DEPLOY_KEY", "secret:MOUNTED"]
+    assert secret_store.lend(["gpu", "secret:MOUNTED"]) == {"MOUNTED": "two"}
+    assert set(secret_store.values) == {"one", "two", "a-token"}
 
 
 def test_an_optional_capability_that_cannot_start_is_dropped_logged_and_shown(machine, caplog):
     wanted = ("shell", "claude-code", "secret:key")
     settings = WorkerSettings(capabilities=wanted, optional_capabilities=("claude-code", "secret:key"))
-    offered = offer(settings, Vault({}))
+    offered = offer(settings, SecretStore({}))
     assert offered.capabilities == ("shell",)
     assert offered.labels["dropped/claude-code"].startswith("claude-code cannot start here: it has no credentials (")
     assert "secret:key is not held here" in offered.labels["dropped/secret:key"]
@@ -130,7 +133,7 @@ def test_an_optional_capability_that_cannot_start_is_dropped_logged_and_shown(ma
 def test_an_optional_capability_that_can_start_is_offered(machine, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
     settings = WorkerSettings(capabilities=("claude-code",), optional_capabilities=("claude-code",))
-    assert offer(settings, Vault({})).capabilities == ("claude-code",)
+    assert offer(settings, SecretStore({})).capabilities == ("claude-code",)
 
 
 def test_a_secret_that_no_variable_can_hold_is_not_offered_and_says_why(tmp_path):
@@ -146,12 +149,12 @@ def test_a_secret_that_no_variable_can_hold_is_not_offered_and_says_why(tmp_path
     assert "the secret PIN is shorter than 6 bytes and is not masked" in told
     assert "FINE" not in told
     assert "PK\0\0binary-secret" in held.values
-    with pytest.raises(Unfit, match="secret:KEYSTORE cannot be offered: it has a NUL byte"):
+    with pytest.raises(CannotStart, match="secret:KEYSTORE cannot be offered: it has a NUL byte"):
         offer(WorkerSettings(capabilities=("shell", "secret:KEYSTORE")), held)
 
 
 def test_secrets_that_a_list_of_capabilities_leaves_out_are_told():
-    held = Vault({"A": "value-of-a", "B": "value-of-b"})
+    held = SecretStore({"A": "value-of-a", "B": "value-of-b"})
     offered = offer(WorkerSettings(capabilities=("shell", "secret:A")), held)
     assert offered.capabilities == ("shell", "secret:A")
     assert offered.labels["not-offered"] == "secret:B"

@@ -7,7 +7,7 @@ import resource
 import pytest
 
 from worker import fitness
-from worker.fitness import Fitness, Unusable, probe
+from worker.fitness import Fitness, MachineUnfit, probe
 
 
 def test_a_probe_leaves_nothing(tmp_path):
@@ -42,10 +42,10 @@ async def quick(tmp_path, monkeypatch):
 
 async def test_a_worker_waits_until_its_machine_is_fit_again(quick, tmp_path):
     work = tmp_path / "work"
-    await asyncio.wait_for(quick.regained(), 1)
+    await asyncio.wait_for(quick.wait_until_fit(), 1)
     for _ in range(2):
         quick.report("it cannot")
-        waiting = asyncio.create_task(quick.regained())
+        waiting = asyncio.create_task(quick.wait_until_fit())
         done, _ = await asyncio.wait([waiting], timeout=0.3)
         assert not done
         assert str(work) in quick.problem
@@ -67,5 +67,5 @@ async def test_a_machine_is_found_fit_although_nobody_waits_for_it(quick, tmp_pa
 async def test_a_failure_is_confirmed_or_not(tmp_path):
     (tmp_path / "file").touch()
     await Fitness(str(tmp_path)).confirm()
-    with pytest.raises(Unusable, match="Not a directory"):
+    with pytest.raises(MachineUnfit, match="Not a directory"):
         await Fitness(str(tmp_path / "file")).confirm()

@@ -6,9 +6,9 @@ from support.program import write_token
 from support.wire import Gate, Served
 
 from app.rpc.server.gate import Limits
-from worker.lease import Heartbeat, Report
+from worker.lease import Heartbeat, HeartbeatReport
 from worker.settings import WorkerSettings
-from worker.token import Token
+from worker.token import WorkerToken
 
 
 def nothing(*_):
@@ -23,15 +23,17 @@ async def test_a_heartbeat_that_fails_is_followed_by_the_next(tmp_path):
         beats.append(1)
         if len(beats) == 1:
             raise RuntimeError("unforeseen")
-        return Report([])
+        return HeartbeatReport([])
 
     async with Served(Gate(), Limits()) as served:
         settings = WorkerSettings(url=(served.url,), worker_id="w")
         registration = {"session": "s", "heartbeatSeconds": 0.05}
-        heartbeat = Heartbeat(settings, Token(str(tmp_path / "token")), registration, report, nothing, nothing, nothing)
+        heartbeat = Heartbeat(
+            settings, WorkerToken(str(tmp_path / "token")), registration, report, nothing, nothing, nothing
+        )
         try:
             async with asyncio.timeout(10):
                 while len(beats) < 3:
                     await asyncio.sleep(0.01)
         finally:
-            await heartbeat.stop(last_word=False)
+            await heartbeat.stop(goodbye=False)

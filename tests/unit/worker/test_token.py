@@ -5,13 +5,13 @@ import os
 import pytest
 from support.program import write_token
 
-from worker.token import Token
+from worker.token import WorkerToken
 
 
 def test_a_renewed_token_is_found_for_everybody_who_used_the_old_one(tmp_path):
     file = tmp_path / "token"
     write_token(file, "old\n")
-    token = Token(str(file))
+    token = WorkerToken(str(file))
     assert token.value == "old"
     assert not token.renew("old")
     file.write_text("new\n")
@@ -25,7 +25,7 @@ def test_a_renewed_token_is_found_for_everybody_who_used_the_old_one(tmp_path):
 def test_what_is_no_token_leaves_the_one_there_is(tmp_path, becomes):
     file = tmp_path / "token"
     write_token(file, "old")
-    token = Token(str(file))
+    token = WorkerToken(str(file))
     if becomes == "gone":
         file.unlink()
     else:
@@ -38,7 +38,7 @@ def test_a_pipe_is_read_once():
     read, write = os.pipe()
     os.write(write, b"old")
     os.close(write)
-    token = Token(f"/dev/fd/{read}")
+    token = WorkerToken(f"/dev/fd/{read}")
     assert not token.renew("old")
     os.close(read)
 
@@ -46,7 +46,7 @@ def test_a_pipe_is_read_once():
 def test_a_renewed_token_that_others_can_read_is_not_used_and_said_once(tmp_path, caplog):
     file = tmp_path / "token"
     write_token(file, "old")
-    token = Token(str(file))
+    token = WorkerToken(str(file))
     file.write_text("new")
     file.chmod(0o644)
     assert not token.renew("old")

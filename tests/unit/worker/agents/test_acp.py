@@ -10,7 +10,7 @@ import pytest
 from worker.agents.acp import AcpAgent, configured
 from worker.agents.base import Run
 from worker.agents.gemini_cli import GeminiCli
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 TRANSCRIPT = Path(__file__).with_name("transcripts") / "acp-opencode.jsonl"
 FAKE = str(Path(__file__).parents[3] / "support" / "acp_agent.py")
@@ -28,7 +28,7 @@ def conversations():
 def heard(lines, code=0, **values):
     reader = AcpAgent(["opencode", "acp"]).reader(Run("x", Path("/job"), Path("/home"), **values))
     events = [event for line in lines for event in reader.feed(line)]
-    return [event for event in events if event["event"] != "other"], reader, reader.outcome(Ended(exit_code=code))
+    return [event for event in events if event["event"] != "other"], reader, reader.outcome(ProcessEnd(exit_code=code))
 
 
 def test_opencode_is_told_in_the_events_of_every_agent():

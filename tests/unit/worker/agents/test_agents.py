@@ -12,7 +12,7 @@ import pytest
 
 from worker.agents import AGENTS
 from worker.agents.base import Run
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 TRANSCRIPTS = Path(__file__).with_name("transcripts")
 NAMES = {"claude": "claude-code", "gemini": "gemini-cli", "codex": "codex"}
@@ -24,7 +24,7 @@ def replay(name, **values):
     code = meta["_meta"]["rc"]
     reader = AGENTS[NAMES[name.split("-")[0]]].reader(Run("hello", Path("/job"), Path("/home"), **values))
     found = [event for line in lines for event in reader.feed(line)]
-    ended = Ended(exit_code=code) if code >= 0 else Ended(signal=-code)
+    ended = ProcessEnd(exit_code=code) if code >= 0 else ProcessEnd(signal=-code)
     return found, reader.outcome(ended), reader
 
 
@@ -97,10 +97,10 @@ def test_a_run_is_judged_by_its_last_word_and_its_exit_code(name, outcome, reaso
 @pytest.mark.parametrize("name", ["claude-text", "gemini-text", "codex-text"])
 def test_a_last_word_of_success_does_not_outweigh_an_exit_code(name):
     reader = replay(name)[2]
-    judged = reader.outcome(Ended(exit_code=3))
+    judged = reader.outcome(ProcessEnd(exit_code=3))
     assert (judged.outcome, judged.reason, judged.exit_code) == ("failed", "exit_nonzero", 3)
-    assert reader.outcome(Ended(signal=9)).reason == "exit_nonzero"
-    assert reader.outcome(Ended(error="not there")).reason == "start_failed"
+    assert reader.outcome(ProcessEnd(signal=9)).reason == "exit_nonzero"
+    assert reader.outcome(ProcessEnd(error="not there")).reason == "start_failed"
 
 
 @pytest.mark.parametrize("name", ["claude-tool", "gemini-tool", "codex-tool"])
@@ -161,15 +161,15 @@ def test_a_refusal_is_forgiven_when_the_tool_was_allowed_afterwards():
     reader.feed(
         {"type": "result", "subtype": "success", "permission_denials": [{"tool_name": "Bash", "tool_use_id": "1"}]}
     )
-    assert reader.outcome(Ended(exit_code=0)).outcome == "succeeded"
+    assert reader.outcome(ProcessEnd(exit_code=0)).outcome == "succeeded"
 
 
 def test_what_gemini_retries_is_read_off_its_stderr():
     reader = AGENTS["gemini-cli"].reader(Run("x", Path("/job"), Path("/home")))
-    (event,) = reader.overhear("Attempt 1 failed with status 429. Retrying with backoff... _ApiError: {}")
+    (event,) = reader.feed_stderr("Attempt 1 failed with status 429. Retrying with backoff... _ApiError: {}")
     assert (event["event"], event["attempt"], event["status"]) == ("retry", 1, 429)
-    assert reader.overhear("    at async retryWithBackoff") == []
-    assert reader.outcome(Ended(exit_code=0)).reason == "rate_limited"
+    assert reader.feed_stderr("    at async retryWithBackoff") == []
+    assert reader.outcome(ProcessEnd(exit_code=0)).reason == "rate_limited"
 
 
 def test_codex_is_executed_without_the_script_before_it(tmp_path, monkeypatch):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from worker.agents import AGENTS
 from worker.agents.base import Outcome, Run
-from worker.agents.stream import Listener
+from worker.agents.stream import AgentStream
 from worker.output.buffer import Outbox
 from worker.output.wire_events import result_that_fits, usage_that_fits
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 TRANSCRIPTS = {path.stem: path for path in sorted(Path(__file__).with_name("transcripts").glob("*.jsonl"))}
 VALUES = st.recursive(
@@ -58,7 +58,7 @@ async def heard(agent, lines):
     read, write = os.pipe()
     outbox = Outbox(1 << 26)
     reader = AGENTS[agent].reader(Run("x", Path("/job"), Path("/home")))
-    listening = asyncio.create_task(Listener(read, reader, outbox).run())
+    listening = asyncio.create_task(AgentStream(read, reader, outbox).run())
     data = b"".join(orjson.dumps(line) + b"\n" for line in lines)
     await asyncio.to_thread(write_all, write, data)
     await listening
@@ -83,7 +83,7 @@ def test_a_line_of_another_shape_than_known_breaks_nothing(agent, data):
         lines = [*lines[:at], changed(lines[at], path, data.draw(VALUES)), *lines[at + 1 :]]
     reader, count = asyncio.run(heard(agent, lines))
     assert count > 0
-    outcome = reader.outcome(Ended(exit_code=0))
+    outcome = reader.outcome(ProcessEnd(exit_code=0))
     assert isinstance(outcome, Outcome)
     assert outcome.outcome in ("succeeded", "failed")
     orjson.dumps([result_that_fits(reader.result), usage_that_fits(reader.usage)])

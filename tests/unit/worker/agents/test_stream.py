@@ -12,7 +12,7 @@ import pytest
 
 from worker.agents import AGENTS
 from worker.agents.base import Outcome, Run
-from worker.agents.stream import Listener, lines
+from worker.agents.stream import AgentStream, lines
 from worker.output.buffer import Outbox
 from worker.output.masking import Secrets
 
@@ -24,7 +24,7 @@ async def hear(*lines, agent="claude-code", secrets=(), directory="/job", buffer
     read, write = os.pipe()
     outbox = Outbox(buffer)
     reader = AGENTS[agent].reader(Run("x", Path(directory), Path("/home")))
-    listener = Listener(read, reader, outbox, Secrets(secrets), directory=directory)
+    listener = AgentStream(read, reader, outbox, Secrets(secrets), directory=directory)
     listening = asyncio.create_task(listener.run())
     listening.add_done_callback(lambda _: outbox.close())
     data = b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
@@ -129,7 +129,7 @@ async def test_words_without_a_secret_come_at_once_and_unchanged():
 async def test_silence_counts_only_while_no_tool_runs():
     read, write = os.pipe()
     outbox = Outbox(1 << 20)
-    listener = Listener(read, AGENTS["claude-code"].reader(Run("x", Path("/job"), Path("/home"))), outbox)
+    listener = AgentStream(read, AGENTS["claude-code"].reader(Run("x", Path("/job"), Path("/home"))), outbox)
     listening = asyncio.create_task(listener.run())
     use = {"type": "tool_use", "id": "1", "name": "Bash", "input": {"command": "make"}}
     os.write(write, json.dumps(said(use)).encode() + b"\n")
@@ -194,14 +194,14 @@ async def test_a_long_line_takes_linear_time():
 
 @pytest.mark.parametrize("error", [TypeError, KeyError, RecursionError, OverflowError])
 async def test_a_line_on_stderr_that_the_adapter_trips_over_is_output_all_the_same(error):
-    class Reader:
-        def overhear(self, line):
+    class AgentReader:
+        def feed_stderr(self, line):
             raise error(line)
 
     read, write = os.pipe()
     outbox = Outbox(1 << 20)
-    listener = Listener(read, Reader(), outbox)
-    listener.overhear(b"odd\n")
+    listener = AgentStream(read, AgentReader(), outbox)
+    listener.feed_stderr(b"odd\n")
     assert outbox.empty
     os.close(read)
     os.close(write)
@@ -214,9 +214,9 @@ async def test_an_end_that_an_agent_did_not_report_is_explained_by_its_last_word
     read, write = os.pipe()
     os.close(write)
     reader = AGENTS["claude-code"].reader(Run("x", Path("/job"), Path("/home")))
-    listener = Listener(read, reader, Outbox(1 << 20))
-    listener.overhear(b"x" * 10_000 + b"\nError: the settings file names ")
-    listener.overhear("an unknown model č\n".encode())
+    listener = AgentStream(read, reader, Outbox(1 << 20))
+    listener.feed_stderr(b"x" * 10_000 + b"\nError: the settings file names ")
+    listener.feed_stderr("an unknown model č\n".encode())
     outcome = listener.explain(Outcome("failed", 42, reason, "no final result"))
     os.close(read)
     assert ("an unknown model č" in outcome.message) == told

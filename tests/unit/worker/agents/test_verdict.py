@@ -4,14 +4,14 @@ import pytest
 
 from worker.agents import events
 from worker.agents.verdict import Verdict
-from worker.processes.process import Ended
+from worker.processes.process import ProcessEnd
 
 
 def ended(found, *, code=0, **values):
     verdict = Verdict(**values)
     verdict.see(found)
     verdict.end(True, "done")
-    return verdict.outcome(Ended(exit_code=code))
+    return verdict.outcome(ProcessEnd(exit_code=code))
 
 
 TEXT = events.text("done", streamed=False)

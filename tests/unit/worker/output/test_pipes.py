@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from worker.output.buffer import Outbox
-from worker.output.pipes import OutputReader, _Stream, split_character
+from worker.output.pipes import OutputReader, _PipeStream, split_character
 from worker.processes.process import KeptProcess
 
 
@@ -144,7 +144,7 @@ async def test_writes_to_two_streams_keep_their_order_at_full_speed(seed):
 async def test_many_short_writes_leave_the_loop_its_turns(monkeypatch):
     """One read of 5,000 writes is handed on over as many rounds of the loop as its turns allow, here one piece each."""
     taken = 0
-    take = _Stream.take
+    take = _PipeStream.take
 
     def count(stream, data):
         nonlocal taken
@@ -152,7 +152,7 @@ async def test_many_short_writes_leave_the_loop_its_turns(monkeypatch):
         take(stream, data)
 
     monkeypatch.setattr("worker.output.pipes._TURN_SECONDS", 0)
-    monkeypatch.setattr(_Stream, "take", count)
+    monkeypatch.setattr(_PipeStream, "take", count)
     pipes = [os.pipe(), os.pipe()]
     outbox = Outbox(1 << 24)
     reader = OutputReader([(pipes[0][0], "stdout"), (pipes[1][0], "stderr")], outbox)

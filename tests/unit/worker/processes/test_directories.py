@@ -8,75 +8,77 @@ import threading
 import pytest
 from support.users import give_away
 
-from worker.fitness import Unusable
+from worker.fitness import MachineUnfit
 from worker.processes import directories
-from worker.processes.directories import place, sweep
-from worker.processes.removal import Clearing
+from worker.processes.directories import attempt_directory, sweep
+from worker.processes.removal import RemovalQueue
 
 
 @pytest.fixture
-def clearing():
-    return Clearing()
+def removals():
+    return RemovalQueue()
 
 
-async def test_every_attempt_finds_the_same_empty_path(tmp_path, clearing):
+async def test_every_attempt_finds_the_same_empty_path(tmp_path, removals):
     found = []
     for _ in range(2):
-        async with place(str(tmp_path), "task-1-0", clearing) as where:
-            found.append((where.base, where.stable, sorted(path.name for path in where.base.rglob("*"))))
-            (where.directory / "left").write_text("x")
+        async with attempt_directory(str(tmp_path), "task-1-0", removals) as attempt_dir:
+            found.append(
+                (attempt_dir.base, attempt_dir.stable, sorted(path.name for path in attempt_dir.base.rglob("*")))
+            )
+            (attempt_dir.job_dir / "left").write_text("x")
     assert found == [(tmp_path / "task-1-0", True, ["home", "job", "tmp"])] * 2
-    assert clearing.finish(20)
+    assert removals.finish(20)
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_what_a_killed_worker__for_the_next_attempt(tmp_path, clearing):
+async def test_what_a_killed_worker__for_the_next_attempt(tmp_path, removals):
     (tmp_path / "task-1-0" / "job" / "old").mkdir(parents=True)
-    async with place(str(tmp_path), "task-1-0", clearing) as where:
-        assert list(where.directory.iterdir()) == []
+    async with attempt_directory(str(tmp_path), "task-1-0", removals) as attempt_dir:
+        assert list(attempt_dir.job_dir.iterdir()) == []
 
 
-async def test_while_a_process_of_an_earlier_attempt_lives_the_next_one_is_elsewhere(tmp_path, monkeypatch, clearing):
+async def test_while_a_process_of_an_earlier_attempt_lives_the_next_one_is_elsewhere(tmp_path, monkeypatch, removals):
     monkeypatch.setattr(directories, "_PATIENCE_SECONDS", 0.1)
-    async with place(str(tmp_path), "task-1-0", clearing) as first:
+    async with attempt_directory(str(tmp_path), "task-1-0", removals) as first:
         process = subprocess.Popen(["sleep", "60"], pass_fds=[first.lock])  # noqa: ASYNC220
         try:
-            async with place(str(tmp_path), "task-1-0", clearing) as second:
+            async with attempt_directory(str(tmp_path), "task-1-0", removals) as second:
                 assert second.base != first.base
                 assert not second.stable
                 sweep(str(tmp_path))
-                assert first.directory.is_dir()
-                assert second.directory.is_dir()
+                assert first.job_dir.is_dir()
+                assert second.job_dir.is_dir()
         finally:
             process.kill()
             process.wait()
 
 
-async def test_what_is_deleted_still_holds_up_nobody(tmp_path, clearing):
+async def test_what_is_deleted_still_holds_up_nobody(tmp_path, removals):
     """The end of an attempt and the start of the next do not wait for a deletion that does not end."""
     hold = threading.Event()
-    clearing.soon(hold.wait)
+    removals.soon(hold.wait)
     try:
-        async with place(str(tmp_path), "task-1-0", clearing) as first:
-            (first.directory / "left").touch()
-        async with place(str(tmp_path), "task-1-0", clearing) as second:
+        async with attempt_directory(str(tmp_path), "task-1-0", removals) as first:
+            (first.job_dir / "left").touch()
+        async with attempt_directory(str(tmp_path), "task-1-0", removals) as second:
             assert (second.base, second.stable) == (first.base, True)
-            assert list(second.directory.iterdir()) == []
+            assert list(second.job_dir.iterdir()) == []
             sweep(str(tmp_path))
             leftovers = [path for path in tmp_path.iterdir() if path != second.base]
             assert len(leftovers) == 1  # locked, so no sweep takes it
     finally:
         hold.set()
-    assert clearing.finish(20)
+    assert removals.finish(20)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("work_dir", ["file", "file/under", "/proc/1/no", "loop"])
-async def test_a_place_that_cannot_be_made_is_the_machines_fault(tmp_path, work_dir, clearing):
+async def test_a_place_that_cannot_be_made_is_the_machines_fault(tmp_path, work_dir, removals):
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(Unusable, match="cannot make a job's directory"):
-        async with place(str(tmp_path / work_dir), "task-1-0", clearing):
+    with pytest.raises(MachineUnfit, match="cannot make a job's directory"):
+        async with attempt_directory(str(tmp_path / work_dir), "task-1-0", removals):
             pass
 
 
@@ -88,29 +90,35 @@ def test_a_sweep_takes_leftovers_and_nothing_else(tmp_path):
     sweep(str(tmp_path / "not there"))
 
 
-async def test_a_jobs_directories_are_its_owners_alone_whatever_the_umask(tmp_path, clearing):
+async def test_a_jobs_directories_are_its_owners_alone_whatever_the_umask(tmp_path, removals):
     before = os.umask(0)
     try:
-        async with place(str(tmp_path / "work"), "task-1-0", clearing) as where:
-            made = [where.base.parent, where.base, where.directory, where.home, where.base / "tmp"]
+        async with attempt_directory(str(tmp_path / "work"), "task-1-0", removals) as attempt_dir:
+            made = [
+                attempt_dir.base.parent,
+                attempt_dir.base,
+                attempt_dir.job_dir,
+                attempt_dir.home,
+                attempt_dir.base / "tmp",
+            ]
             assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 5
     finally:
         os.umask(before)
 
 
-async def test_a_work_directory_of_another_user_is_not_used(tmp_path, clearing, monkeypatch):
+async def test_a_work_directory_of_another_user_is_not_used(tmp_path, removals, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
     give_away(work, monkeypatch)
-    with pytest.raises(Unusable, match="belongs to another user"):
-        async with place(str(work), "task-1-0", clearing):
+    with pytest.raises(MachineUnfit, match="belongs to another user"):
+        async with attempt_directory(str(work), "task-1-0", removals):
             pass
     assert list(work.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make directories of another user")
 @pytest.mark.parametrize("kind", ["directory", "link", "file", "fifo"])
-async def test_what_another_user_put_in_the_place_of_a_job_is_not_used_and_not_deleted(tmp_path, clearing, kind):
+async def test_what_another_user_put_in_the_place_of_a_job_is_not_used_and_not_deleted(tmp_path, removals, kind):
     """An administrator may name a directory that everybody writes into, such as /tmp."""
     tmp_path.chmod(0o1777)
     os.chown(tmp_path, 0, 0)
@@ -123,11 +131,11 @@ async def test_what_another_user_put_in_the_place_of_a_job_is_not_used_and_not_d
         "fifo": lambda: os.mkfifo(base),
     }[kind]()
     os.chown(base, 12345, 12345, follow_symlinks=False)
-    async with place(str(tmp_path), "task-1-0", clearing) as where:
-        assert where.base != base
-        assert not where.stable
-        assert where.base.lstat().st_uid == 0
-    assert clearing.finish(20)
+    async with attempt_directory(str(tmp_path), "task-1-0", removals) as attempt_dir:
+        assert attempt_dir.base != base
+        assert not attempt_dir.stable
+        assert attempt_dir.base.lstat().st_uid == 0
+    assert removals.finish(20)
     sweep(str(tmp_path))
     assert base.lstat().st_uid == 12345
     assert list(target.iterdir()) == []

@@ -18,7 +18,7 @@ from support.program import exists, processes_with, until
 from support.reachable import open_to_others
 
 from worker.processes.keeper import describe, processes
-from worker.processes.process import Ended, KeptProcess, is_scarcity
+from worker.processes.process import KeptProcess, ProcessEnd, is_shortage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
 ENV = {"PATH": os.environ["PATH"]}
@@ -39,7 +39,11 @@ async def start(script):
 
 @pytest.mark.parametrize(
     ("script", "expected"),
-    [("exit 0", Ended(exit_code=0)), ("exit 9", Ended(exit_code=9)), ("kill -TERM $$", Ended(signal=15))],
+    [
+        ("exit 0", ProcessEnd(exit_code=0)),
+        ("exit 9", ProcessEnd(exit_code=9)),
+        ("kill -TERM $$", ProcessEnd(signal=15)),
+    ],
 )
 async def test_the_end_of_the_main_process_is_reported(script, expected):
     process = await start(script)
@@ -60,7 +64,7 @@ async def test_what_the_agent_leaves_behind_is_killed_with_its_end(marker):
     """A child in a session of its own and a double fork die when the main process ends."""
     script = f"setsid sh -c ': {marker}; sleep 60' & (sh -c ': {marker}; sleep 60' &) ; sleep 0.2; exit 4"
     process = await start(script)
-    assert await process.ended() == Ended(exit_code=4)
+    assert await process.ended() == ProcessEnd(exit_code=4)
     process.close()
     assert not processes_with(marker)
 
@@ -76,7 +80,7 @@ async def test_terminate_reaches_the_whole_tree_and_kill_those_that_ignore_it(ma
     done, _ = await asyncio.wait([ending], timeout=0.3)
     assert not done
     process.kill()
-    assert await ending == Ended(signal=signal.SIGKILL)
+    assert await ending == ProcessEnd(signal=signal.SIGKILL)
     process.close()
     assert not processes_with(marker)
 
@@ -133,7 +137,7 @@ async def test_the_agent_cannot_reach_the_keepers_channel():
     process.close()
     os.close(process.stdout)
     os.close(process.stderr)
-    assert ended == Ended(exit_code=5)
+    assert ended == ProcessEnd(exit_code=5)
 
 
 async def test_a_job_is_ended_before_its_worker_when_memory_runs_out():
@@ -145,14 +149,14 @@ async def test_a_job_is_ended_before_its_worker_when_memory_runs_out():
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "TSTP", "RTMIN"])
 async def test_the_keeper_does_not_heed_its_agents_signals(name):
     process = await start(f"kill -{name} $PPID; sleep 0.1; exit 6")
-    assert await process.ended() == Ended(exit_code=6)
+    assert await process.ended() == ProcessEnd(exit_code=6)
     process.close()
 
 
 async def test_a_stopped_keeper_goes_on(marker):
     """An agent stops its keeper, and the end of the attempt is told all the same, with nothing left."""
     process = await start(f"(setsid sh -c ': {marker}; sleep 60' &); sleep 0.2; kill -STOP $PPID; exit 3")
-    assert await asyncio.wait_for(process.ended(), 10) == Ended(exit_code=3)
+    assert await asyncio.wait_for(process.ended(), 10) == ProcessEnd(exit_code=3)
     process.close()
     assert not processes_with(marker)
 
@@ -176,7 +180,7 @@ async def test_a_process_whose_first_thread_has_ended_is_killed(marker):
         os.close(fd)
     ended = await process.ended()
     process.close()
-    assert ended == Ended(exit_code=2)
+    assert ended == ProcessEnd(exit_code=2)
     groups = {pid for pid, (_, _, session) in processes().items() if session == process._process.pid}
     assert not groups
 
@@ -205,7 +209,7 @@ async def test_a_chain_of_forks_is_caught(tmp_path):
     process = await KeptProcess.start([str(tmp_path / "chain")], env=ENV, cwd="/")
     for fd in (process.stdout, process.stderr, process.events):
         os.close(fd)
-    assert await asyncio.wait_for(process.ended(), 8) == Ended(exit_code=7)
+    assert await asyncio.wait_for(process.ended(), 8) == ProcessEnd(exit_code=7)
     process.close()
     assert not processes_with(str(tmp_path / "chain"))
 
@@ -268,7 +272,7 @@ def as_nobody(first, argv):
 def test_a_keeper_that_cannot_fork_says_that_the_machine_is_short():
     with as_nobody("resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))", ["/bin/true"]) as (_, channel):
         report = json.loads(channel.recv(4096))
-    assert is_scarcity(report["errno"])
+    assert is_shortage(report["errno"])
 
 
 def descriptors():
@@ -297,14 +301,14 @@ async def test_no_descriptor_is_left_when_a_start_fails(limit):
         for fd in holders:
             os.close(fd)
     assert descriptors() == before
-    assert failure is None or is_scarcity(failure.errno)
+    assert failure is None or is_shortage(failure.errno)
 
 
 async def test_an_environment_that_is_too_large_is_said_so():
     """It is the job's fault, not the machine's, so it fails once and is not tried elsewhere."""
     with pytest.raises(OSError, match="too large") as raised:
         await KeptProcess.start(["/bin/true"], env={**ENV, "LONG": "x" * 200_000}, cwd="/")
-    assert not is_scarcity(raised.value.errno)
+    assert not is_shortage(raised.value.errno)
 
 
 WORKER = """
@@ -358,7 +362,7 @@ async def test_a_killed_keeper_takes_its_agent_along(marker):
     await asyncio.to_thread(until, lambda: processes_with(f": {marker}; sleep"))
     keeper = process._process.pid
     os.kill(keeper, signal.SIGKILL)
-    assert await process.ended() == Ended(signal=signal.SIGKILL)
+    assert await process.ended() == ProcessEnd(signal=signal.SIGKILL)
     process.close()
     assert not exists(keeper)
     for pid in processes_with(marker):  # this test's process is no subreaper, as a worker is

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.processes import process
-from worker.processes.process import Ended, KeeperBroken, KeptProcess, parse_report
+from worker.processes.process import KeeperBroken, KeptProcess, ProcessEnd, parse_report
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
 REPORTS = st.dictionaries(st.sampled_from(["exit", "signal", "error", "errno", "survivors", "x"]), VALUES)
@@ -39,11 +39,11 @@ JUNK = [
 @pytest.mark.parametrize(
     ("data", "ended"),
     [
-        (b'{"exit": 0}\n', Ended(exit_code=0)),
-        (b'{"signal": 15}', Ended(signal=15)),
-        (b'{"error": "x: no such file", "errno": 2}', Ended(error="x: no such file")),
-        (b'{"error": "x", "errno": 12}', Ended(error="x", scarce=True)),
-        (b'{"exit": 0, "survivors": ["7 (b\\udce9)"]}', Ended(exit_code=0, survivors=("7 (b\udce9)",))),
+        (b'{"exit": 0}\n', ProcessEnd(exit_code=0)),
+        (b'{"signal": 15}', ProcessEnd(signal=15)),
+        (b'{"error": "x: no such file", "errno": 2}', ProcessEnd(error="x: no such file")),
+        (b'{"error": "x", "errno": 12}', ProcessEnd(error="x", is_short_of_resources=True)),
+        (b'{"exit": 0, "survivors": ["7 (b\\udce9)"]}', ProcessEnd(exit_code=0, survivors=("7 (b\udce9)",))),
     ],
 )
 def test_a_report_says_how_the_agent_ended(data, ended):
@@ -57,7 +57,7 @@ def test_junk_is_no_report(data):
 
 @given(st.binary() | REPORTS.map(str).map(str.encode) | st.text().map(str.encode))
 def test_any_bytes_are_read_without_an_error(data):
-    assert parse_report(data) is None or isinstance(parse_report(data), Ended)
+    assert parse_report(data) is None or isinstance(parse_report(data), ProcessEnd)
 
 
 @given(REPORTS)
@@ -91,7 +91,7 @@ async def test_a_keeper_that_is_stopped_again_and_again_is_killed(monkeypatch, t
     monkeypatch.setattr(process, "_KEEPER_SECONDS", 600.0)  # the patience with one that runs
     kept = await KeptProcess.start(["true"], env={}, cwd="/")
     kept.kill()
-    assert await asyncio.wait_for(kept.ended(), 60) == Ended(signal=9)
+    assert await asyncio.wait_for(kept.ended(), 60) == ProcessEnd(signal=9)
     kept.close()
     for fd in (kept.stdout, kept.stderr, kept.events):
         os.close(fd)
@@ -108,7 +108,7 @@ EVERY_SCARCITY = """
 import asyncio, contextlib, os, resource, sys
 import uvloop
 from worker.repository.git import git
-from worker.processes.process import KeptProcess, is_scarcity
+from worker.processes.process import KeptProcess, is_shortage
 
 def descriptors():
     return len(os.listdir("/proc/self/fd"))
@@ -130,7 +130,7 @@ async def main():
             try:
                 await do()
             except OSError as error:
-                assert is_scarcity(error.errno), error
+                assert is_shortage(error.errno), error
                 refused += 1
             resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
             async with asyncio.timeout(20):

@@ -6,7 +6,7 @@ import sys
 
 from support.reachable import open_to_others
 
-from worker.processes.removal import Clearing, remove
+from worker.processes.removal import RemovalQueue, remove
 
 
 def test_a_tree_deeper_than_any_stack_goes(tmp_path):
@@ -43,10 +43,10 @@ def test_a_link_is_not_followed(tmp_path):
 
 
 def test_a_deletion_that_fails_does_not_end_the_thread(tmp_path):
-    clearing = Clearing()
+    removals = RemovalQueue()
 
     def fail():
         raise OSError("no")
 
-    clearing.soon(fail)
-    assert clearing.finish(20)
+    removals.soon(fail)
+    assert removals.finish(20)

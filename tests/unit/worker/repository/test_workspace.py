@@ -11,9 +11,9 @@ from support.repositories import Tree
 from app.core.git import GitError
 from app.core.pack_check import PackLimits
 from worker.output.masking import Secrets
-from worker.processes.directories import Place
+from worker.processes.directories import AttemptDirectory
 from worker.repository.refs import read_refs
-from worker.repository.workspace import Base, Workspace, unbundle
+from worker.repository.workspace import Base, JobWorkspace, unbundle
 
 LIMIT = 10_000_000
 LIMITS = PackLimits.of_result(LIMIT)
@@ -44,7 +44,9 @@ class Laid:
         self.tree = self.base / "job"
         bundle = source.bundle(tmp_path / "base.bundle", commit)
         base = Base.of({"commit": commit, "fileId": "file-1", "branch": "main"})
-        self.workspace = Workspace(Place(self.base, 0, True), base, LocalFiles(bundle, limit), "task-1", frozenset())
+        self.workspace = JobWorkspace(
+            AttemptDirectory(self.base, 0, True), base, LocalFiles(bundle, limit), "task-1", frozenset()
+        )
         self.agent = Tree(self.tree, init=False)
 
     async def lay(self):
@@ -585,7 +587,9 @@ async def test_a_shallow_clone_goes_out_as_one(tmp_path, source):
     commit = clone.git("rev-parse", "HEAD").strip()
     laid = Laid(tmp_path, clone, commit)
     base = Base.of({"commit": commit, "fileId": "file-1", "branch": "main", "shallow": [commit]})
-    laid.workspace = Workspace(Place(laid.base, 0, True), base, laid.workspace._files, "task-1", frozenset())
+    laid.workspace = JobWorkspace(
+        AttemptDirectory(laid.base, 0, True), base, laid.workspace._files, "task-1", frozenset()
+    )
     await laid.lay()
     assert laid.agent.git("log", "--format=%s") == "second\n"
     laid.agent.write({"a": "3\n"})

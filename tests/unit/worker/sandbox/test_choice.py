@@ -6,7 +6,7 @@ import pytest
 from support.reachable import open_to_others
 from support.sandboxes import works
 
-from worker.sandbox.base import Unavailable, labels_of
+from worker.sandbox.base import SandboxUnavailable, labels_of
 from worker.sandbox.choice import choose
 from worker.sandbox.uid import parse_range
 from worker.settings import WorkerSettings
@@ -37,11 +37,11 @@ def test_auto_falls_back_and_says_what_failed_and_what_helps(broken):
 
 
 def test_a_sandbox_that_is_named_is_not_replaced(broken, monkeypatch):
-    with pytest.raises(Unavailable, match="Permission denied") as raised:
+    with pytest.raises(SandboxUnavailable, match="Permission denied") as raised:
         choose(WorkerSettings(sandbox="bubblewrap"))
     assert "ADO_SANDBOX=none" in raised.value.next_step
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(Unavailable, match="not on PATH") as raised:
+    with pytest.raises(SandboxUnavailable, match="not on PATH") as raised:
         choose(WorkerSettings(sandbox="bubblewrap"))
     assert "install" in raised.value.next_step
 
@@ -62,25 +62,25 @@ def test_users_are_taken_only_by_root_and_by_auto_only_where_they_are_named(brok
     settings = WorkerSettings(sandbox="auto", job_uids="60600-60601", work_dir=str(work))
     if os.geteuid() != 0:
         assert choose(settings).name == "none"
-        with pytest.raises(Unavailable, match="only a worker that is root"):
+        with pytest.raises(SandboxUnavailable, match="only a worker that is root"):
             choose(WorkerSettings(sandbox="uid", work_dir=str(work)))
         return
     open_to_others(tmp_path)
     assert choose(settings).name == "uid"
     assert choose(WorkerSettings(sandbox="uid", work_dir=str(work))).name == "uid"
     tmp_path.chmod(0o700)
-    with pytest.raises(Unavailable) as raised:
+    with pytest.raises(SandboxUnavailable) as raised:
         choose(WorkerSettings(sandbox="uid", work_dir=str(work)))
     assert "ADO_WORK_DIR" in raised.value.next_step
 
 
 @pytest.mark.parametrize("text", ["5", "0-5", "7-3", "a-b", "1-", "1-99999999999", "-5-7"])
 def test_a_range_of_users_that_is_none_is_refused(text):
-    with pytest.raises(Unavailable, match="no range"):
+    with pytest.raises(SandboxUnavailable, match="no range"):
         parse_range(text)
 
 
 def test_another_word_is_refused():
-    with pytest.raises(Unavailable, match="no kind of sandbox") as raised:
+    with pytest.raises(SandboxUnavailable, match="no kind of sandbox") as raised:
         choose(WorkerSettings(sandbox="docker"))
     assert "bubblewrap" in raised.value.next_step
