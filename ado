@@ -128,6 +128,7 @@ case ${1-} in
 test)
     shift
     cd "$root"
+    unset PYTHONDONTWRITEBYTECODE # tests start thousands of processes; without byte code each compiles what it imports
     exec "$venv/bin/python" -m pytest "$@"
     ;;
 *)
