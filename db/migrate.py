@@ -1,13 +1,15 @@
 """Migrations: numbered files, forward only, each applied once under an advisory lock.
 
-Authority is the table ``ado.migrations``: number, name and checksum of what was applied. Somebody else having
-migrated meanwhile is success; a file that reads differently from what was applied is an error, because then nobody
-knows what the database is.
+Authority is the table ``ado.migrations``: number, name and checksum of what was applied. If another process migrates at
+the same time, that is success. A file that differs from what was applied is an error, because then nobody knows what
+the database is.
 
-A release runs on its own schema, and on a newer one that says so: a migration whose comment has the line
-``-- oldest: N`` leaves everything in place that the release with N as its newest migration uses (it adds, and neither
-renames, drops nor tightens), so replicas of both work side by side while they are rolled. Without the line, older
-releases are refused.
+The first file is the baseline: it makes what the migrations up to its number made. A database that has them recorded
+goes on after the baseline, and their names and checksums are not compared.
+
+A release runs on its own schema, and on a newer one that allows it. A migration with the comment line ``-- oldest: N``
+only adds, so the release whose newest migration is N still finds everything it uses, and replicas of both releases work
+side by side. Without the line, older releases are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from db.connect import connected
 from db.errors import MigrationFailed, SchemaMismatch
 
 _OLDEST = re.compile(r"^-- oldest: (\d+)$", re.MULTILINE)
-_LOCK_WAIT = "10s"  # everybody who wants the table waits behind a migration that waits for it
+_LOCK_WAIT = "10s"  # while a migration waits for a table, everybody else who wants it waits behind the migration
 _NAME = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
 _LOCK = 0x61646F  # "ado": one number for all databases of a server is fine, the lock is per database
 
@@ -85,59 +87,55 @@ class Schema:
 
 
 def migrations() -> list[Migration]:
-    """Read the migrations in order; the numbers must be consecutive from 1."""
+    """Read the migrations in order: the baseline, and then consecutive numbers."""
     listing = sorted(files("sql").joinpath("migrations").iterdir(), key=lambda item: item.name)
-    found = [
+    ordered = [
         Migration(int(match[1]), match[2], file.read_text("utf-8"))
         for file in listing
         if (match := _NAME.match(file.name))
     ]
-    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
-        raise MigrationFailed("the migration files are not numbered 1, 2, 3 …", "reinstall ado")
-    return found
+    if not ordered or [item.number for item in ordered] != list(range(ordered[0].number, ordered[-1].number + 1)):
+        raise MigrationFailed("a migration file is missing", "reinstall ado")
+    return ordered
 
 
 def known() -> int:
     """Return the number of the newest migration of this release."""
-    return len(migrations())
+    return migrations()[-1].number
 
 
-def _nobody(_number: int, _last: int) -> None:
-    """Tell nobody."""
-
-
-def migrate(dsn: str, tell: Callable[[int, int], None] = _nobody) -> list[int]:
+def migrate(dsn: str, notify: Callable[[int, int], None] = lambda _number, _last: None) -> list[int]:
     """Bring the database to this release's schema and return the numbers that were applied.
 
-    ``tell`` is told the number of each before it is applied, and that of the last one. Raises MigrationFailed,
-    SchemaMismatch (the database is newer) or DatabaseUnavailable.
+    ``notify`` gets the number of each migration before it is applied, and the number of the last one. Raises
+    MigrationFailed, SchemaMismatch (the database is newer) or DatabaseUnavailable.
     """
-    done: list[int] = []
+    applied: list[int] = []
     last = known()
     with connected(dsn, autocommit=True, prepare_threshold=None) as connection:
         with _locked(connection):
             connection.execute(_BOOTSTRAP)
-        while (number := _apply_next(connection, lambda number: tell(number, last))) is not None:
-            done.append(number)
-    return done
+        while (number := _apply_next(connection, lambda number: notify(number, last))) is not None:
+            applied.append(number)
+    return applied
 
 
 @contextmanager
 def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Be alone for one transaction: behind a pooler a lock or setting of the session would stay there for others."""
+    """Hold the lock for one transaction: behind a pooler, a session lock or setting would reach other clients."""
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
         connection.execute("set local client_min_messages = warning")
         yield
 
 
-def _apply_next(connection: psycopg.Connection[Any], tell: Callable[[int], None]) -> int | None:
+def _apply_next(connection: psycopg.Connection[Any], notify: Callable[[int], None]) -> int | None:
     """Apply the first missing migration and return its number; None when none is missing."""
     with _locked(connection):
         missing = _missing(dict(connection.execute("select number, checksum from ado.migrations").fetchall()))
         if missing is None:
             return None
-        tell(missing.number)
+        notify(missing.number)
         connection.execute(f"set local lock_timeout = '{_LOCK_WAIT}'")
         try:
             connection.execute(missing.text.encode())
@@ -155,13 +153,19 @@ def _apply_next(connection: psycopg.Connection[Any], tell: Callable[[int], None]
 
 def _missing(applied: Mapping[int, str]) -> Migration | None:
     """Return the first migration that was not applied. Raises SchemaMismatch, MigrationFailed."""
-    files_ = migrations()
-    if applied and max(applied) > len(files_):
-        raise SchemaMismatch(max(applied), len(files_))
-    for migration in files_:
+    known_migrations = migrations()
+    baseline, newest = known_migrations[0].number, known_migrations[-1].number
+    if applied and max(applied) > newest:
+        raise SchemaMismatch(max(applied), newest)
+    if applied and max(applied) < baseline:
+        raise MigrationFailed(
+            f"the database is at migration {max(applied)}; this release migrates databases from {baseline} on",
+            "migrate it with release 0.1.0 first, then with this one",
+        )
+    for migration in known_migrations:
         if migration.number not in applied:
             return migration
-        if applied[migration.number] != migration.checksum:
+        if migration.number > baseline and applied[migration.number] != migration.checksum:
             raise MigrationFailed(
                 f"migration {migration.number} ({migration.name}) is not the one that was applied",
                 "install the release that the database was migrated with, or a newer one",
@@ -185,6 +189,6 @@ def version(dsn: str) -> int:
 
 def check(dsn: str) -> None:
     """Raise SchemaMismatch unless this release runs on the database's schema."""
-    found = schema(dsn)
-    if not found.serves(known()):
-        raise SchemaMismatch(found.version, known())
+    current = schema(dsn)
+    if not current.serves(known()):
+        raise SchemaMismatch(current.version, known())

@@ -46,7 +46,7 @@ def test_the_wheel_holds_every_package_and_the_sql(tmp_path):
         "cli/help.txt",
         "db/embedded/server.py",
         "sql/queries/jobs.sql",
-        "sql/migrations/0001_initial.sql",
+        "sql/migrations/0011_baseline.sql",
         "worker/processes/keeper.py",
         "worker/agents/player.py",
     }
