@@ -57,8 +57,7 @@ def _declare(kind: Kind, access: str) -> Callable[[F], F]:
         hints = get_type_hints(handler, include_extras=True)
         parameters = list(inspect.signature(handler).parameters)
         input_type = hints[parameters[1]] if len(parameters) > 1 else None
-        record = Procedure(kind, access, handler, input_type, hints.get("return"))
-        handler.__dict__["procedure"] = record
+        handler.procedure = Procedure(kind, access, handler, input_type, hints.get("return"))  # type: ignore[attr-defined]
         return handler
 
     return declare

@@ -22,7 +22,10 @@ class Registry:
         for path, function in table.items():
             if not _PATH.fullmatch(path) or _UNNAMEABLE & set(path.split(".")):
                 raise ValueError(f"{path!r} cannot be the path of a procedure")
-            self.procedures[path] = function.__dict__["procedure"]
+            procedure = getattr(function, "procedure", None)
+            if not isinstance(procedure, Procedure):
+                raise TypeError(f"{path} is not a procedure")
+            self.procedures[path] = procedure
 
     def find(self, path: str) -> Procedure:
         """Return the procedure. Raises NOT_FOUND, with the nearest path as the hint."""

@@ -37,6 +37,8 @@ def remembered(monkeypatch, tmp_path):
         ({}, {"ADO_URL": f"{C}, {B}", "ADO_TOKEN": "t"}, ((C, B), "t")),
         ({}, {"ADO_URL": C}, ((C,), "token-b")),
         ({}, {"ADO_URL": "http://elsewhere"}, (("http://elsewhere",), None)),
+        ({}, {"ADO_URL": f"{A},http://elsewhere"}, ((A, "http://elsewhere"), None)),
+        ({}, {"ADO_URL": f"{A},{B}"}, ((A, B), None)),
         ({"url": B}, {"ADO_URL": C, "ADO_TOKEN": "t"}, ((B,), "t")),
         ({"url": B, "token": "flag"}, {"ADO_URL": C, "ADO_TOKEN": "t"}, ((B,), "flag")),
     ],
@@ -68,6 +70,17 @@ def test_with_nothing_configured_the_embedded_control_plane_is_used(monkeypatch,
     monkeypatch.setattr(embedded, "find", lambda: None)
     with pytest.raises(CliError, match="no server is configured"):
         choose(Options())
+
+
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [("http://127.0.0.1:9", "token-e"), ("http://127.0.0.1:9,http://elsewhere", None), ("http://127.0.0.1:8", None)],
+)
+def test_the_embedded_control_planes_token_goes_to_its_own_origins_alone(monkeypatch, tmp_path, url, token):
+    write_token(tmp_path / "token", "token-e")
+    running = embedded.Plane(("http://127.0.0.1:9",), tmp_path / "token", "", "1", 1, [])
+    monkeypatch.setattr(embedded, "find", lambda: running)
+    assert choose(Options(url=url)).token == token
 
 
 def test_a_forgotten_context_is_neither_there_nor_current():

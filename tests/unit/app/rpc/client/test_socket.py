@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 from support.wire import Gate, Served
@@ -110,6 +111,22 @@ async def test_the_http_client_goes_on_to_the_next_origin(served):
             await asyncio.to_thread(client.mutate, "a.store", {"name": 5})
     finally:
         client.close()
+
+
+@pytest.mark.parametrize(("idle", "connections"), [(2.9, 1), (3.0, 2)])
+async def test_the_http_client_does_not_use_a_connection_that_the_server_may_be_closing(
+    served, monkeypatch, idle, connections
+):
+    """A mutation on a connection that the server closes at the same time would have an unknown outcome."""
+    accepted, now = [], 1000.0
+    admit = served.peers.admit
+    monkeypatch.setattr(served.peers, "admit", lambda peer: accepted.append(peer) or admit(peer))
+    monkeypatch.setattr("app.rpc.client.http.time", SimpleNamespace(monotonic=lambda: now))
+    with contextlib.closing(HttpClient([served.url], "writer")) as client:
+        await asyncio.to_thread(client.query, "a.null")
+        now += idle
+        await asyncio.to_thread(client.mutate, "a.store", {"name": "x"})
+    assert len(accepted) == connections
 
 
 @pytest.mark.parametrize("value", ["a\udc80", 2**64, {1: "x"}, object()])

@@ -88,5 +88,5 @@ def test_an_invalid_input_says_what_it_may_be(value, message, hint):
 
 def test_an_input_that_was_not_given_at_all_is_asked_for_where_it_goes():
     with pytest.raises(ProcedureError, match="name: it is missing") as caught:
-        greet.__dict__["procedure"].decode(None)
+        greet.procedure.decode(None)
     assert "?input=" in caught.value.hint

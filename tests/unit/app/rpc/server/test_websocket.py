@@ -193,6 +193,19 @@ async def test_a_socket_has_a_bound_of_subscriptions(served):
         assert refused["error"]["data"]["reason"] == "limit_exceeded"
 
 
+@pytest.mark.parametrize(("limits", "accepted"), [(Limits(calls=2), 2), (Limits(call_bytes=150), 3)])
+async def test_a_socket_has_a_bound_of_calls_and_of_their_bytes(limits, accepted):
+    """A call frame has between 50 and 75 bytes here. A stopped call makes room."""
+    async with Served(Gate(), limits) as served, opened(served) as socket:
+        for number in range(accepted):
+            await socket.send(json.dumps(call(number, "a.wait", "subscription")))
+            assert [json.loads(await socket.recv())["id"] for _ in range(2)] == [number, number]
+        refused = (await ask(socket, call(9, "a.null")))["error"]["data"]
+        assert (refused["code"], refused["reason"]) == ("TOO_MANY_REQUESTS", "limit_exceeded")
+        assert (await ask(socket, {"id": 0, "method": "subscription.stop"}))["result"]["type"] == "stopped"
+        assert "result" in await ask(socket, call(9, "a.null"))
+
+
 async def test_connection_params_carry_the_token(served):
     async with opened(served, "/trpc?connectionParams=1", x="y") as socket:
         await socket.send('{"method":"connectionParams","data":{"token":"reader"}}')
