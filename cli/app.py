@@ -79,7 +79,7 @@ HELP = {
     "support-bundle": "Write an archive for somebody who helps, without secrets.",
     "completion": "Print a completion script for bash, zsh or fish.",
     "complete": "Print what may come next on a command line.",
-    "help": "Explain agents, configuration, environment, exit-codes or stdin.",
+    "help": "Explain agents, configuration, environment, exit-codes, repository or stdin.",
 }
 _HIDDEN = frozenset({"complete"})
 

@@ -29,7 +29,7 @@ def work(lifeline: int | None = None, **given: Any) -> int:
     try:
         settings = read(WorkerSettings, **given)
     except SettingsError as error:
-        raise usage(str(error), "see the configuration table in the README") from error
+        raise usage(str(error), "deploy/CONFIGURATION.md lists the settings") from error
     if not settings.url or not settings.token_file:
         raise usage("a worker needs --url and --token-file (or ADO_URL and ADO_TOKEN_FILE)", "see ado worker --help")
     signal.signal(signal.SIGTERM, _leave)  # the worker's own comes once it has looked at its agents

@@ -70,7 +70,7 @@ def api(
         check(settings.dsn)
         listener = socket.socket(fileno=fd) if fd is not None else bind(settings.host, settings.port)
     except SettingsError as error:
-        raise usage(str(error), "see the configuration table in the README") from error
+        raise usage(str(error), "deploy/CONFIGURATION.md lists the settings") from error
     except DatabaseError as error:
         fail(error)
     except OSError as error:

@@ -67,7 +67,7 @@ def spawner(
         finally:
             pool.close()
     except SettingsError as error:
-        raise usage(str(error), "see the configuration table in the README") from error
+        raise usage(str(error), "deploy/CONFIGURATION.md lists the settings") from error
     except DatabaseError as error:
         fail(error)
     return exits.SUCCESS

@@ -1,4 +1,4 @@
-"""The TypeScript that a replica serves: right calls compile, wrong ones do not, and the README's program runs."""
+"""The TypeScript that a replica serves: right calls compile, wrong ones do not, and the page's program runs."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).parent
-README = (HERE.parent.parent / "README.md").read_text()
+PAGE = (HERE.parent.parent / "deploy" / "API.md").read_text()
 
 
 def test_right_calls_compile_and_wrong_ones_do_not(project, compiled):
@@ -37,9 +37,9 @@ def test_a_replica_serves_what_the_command_prints(cluster):
     assert served == done.stdout
 
 
-def test_the_readmes_program_runs_as_written_in_an_empty_project(path_of_a_user, cluster, tmp_path):
-    """The commands and the program are the README's, letter by letter."""
-    section = README.partition("\n## From TypeScript\n")[2].partition("\n## ")[0]
+def test_the_pages_program_runs_as_written_in_an_empty_project(path_of_a_user, cluster, tmp_path):
+    """The commands and the program are the page's, letter by letter."""
+    section = PAGE.partition("\n## From TypeScript\n")[2].partition("\n## ")[0]
     (commands,) = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     (program,) = re.findall(r"^```ts\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert len([line for line in program.splitlines() if line.strip()]) <= 14
@@ -54,8 +54,8 @@ def test_the_readmes_program_runs_as_written_in_an_empty_project(path_of_a_user,
     assert done.stdout.splitlines()[-1] == "hello from a worker"
 
 
-def test_the_readmes_calls_over_plain_http_answer_as_it_says(cluster):
-    section = README.partition("\n## By plain HTTP\n")[2].partition("\n## ")[0]
+def test_the_pages_calls_over_plain_http_answer_as_it_says(cluster):
+    section = PAGE.partition("\n## By plain HTTP\n")[2].partition("\n## ")[0]
     (commands,) = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     cluster.add_worker("w1")
     settings = {"ADO_URL": cluster.urls[1], "ADO_TOKEN": cluster.token, "PATH": os.environ["PATH"]}
@@ -83,8 +83,8 @@ def test_the_readmes_calls_over_plain_http_answer_as_it_says(cluster):
     assert "event: serialized-error" in called(functions + stream.replace("task-1", "task-9")).splitlines()
 
 
-def test_the_readmes_versions_are_those_that_are_tested():
+def test_the_pages_versions_are_those_that_are_tested():
     pinned = json.loads((HERE / "package.json").read_text())["dependencies"]
-    named = re.findall(r"(?<=[ @])((?:@?[a-z]+/)?[a-z]+)@([0-9.]+)", README)
+    named = re.findall(r"(?<=[ @])((?:@?[a-z]+/)?[a-z]+)@([0-9.]+)", PAGE)
     assert len(named) == 7
     assert {name: pinned[name] for name, _ in named} == dict(named)

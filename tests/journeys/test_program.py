@@ -7,7 +7,7 @@ import pytest
 from support.program import processes_with, until
 from support.shell import Shell
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "app" / "client" / "README.md").read_text()
 TASK = '{"prompt": "echo called", "agent": "shell"}'
 
 
@@ -24,7 +24,7 @@ def test_the_first_day_of_somebody_who_calls_ado_from_programs(shell):
     shell.run("ado token create --role operator --name script --to token", "operator")
     shell.run("URL='import json, sys; print(json.load(sys.stdin)[\"url\"])'")
     shell.run('export ADO_TOKEN=$(cat token) ADO_URL=$(ado status -o json | python3 -c "$URL")')
-    (program,) = re.findall(r"## From Python\n\n```python\n(.*?)```", README, re.DOTALL)
+    (program,) = re.findall(r"## A first program\n\n```python\n(.*?)```", GUIDE, re.DOTALL)
     (shell.home / "hello.py").write_text(program)
     shell.run("$(dirname $(readlink -f $(which ado)))/python hello.py", "hello from a worker\nsucceeded\n")
     shell.run(

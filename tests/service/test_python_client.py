@@ -39,8 +39,7 @@ from app.client import (
 )
 
 GUIDE = (Path(str(resources.files("app"))) / "client" / "README.md").read_text()
-README = (Path(str(resources.files("sql"))).parent / "README.md").read_text()
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README + GUIDE, re.MULTILINE | re.DOTALL)
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 OF_DOCSTRING = "\n".join(line[4:] for line in getdoc(app.client).splitlines() if line.startswith("    "))
 COUNT = "for i in $(seq 1 40); do echo $i; sleep 0.1; done"
 NUMBERS = b"".join(b"%d\n" % number for number in range(1, 41))
@@ -70,7 +69,7 @@ def client(replicas):
         yield made
 
 
-def test_every_example_of_the_readme_the_guide_and_the_docstring_runs(cluster):
+def test_every_example_of_the_guide_and_the_docstring_runs(cluster):
     cluster.add_worker("w1", "--slots", "4")
     environment = cluster.client_env()
     running = [

@@ -1,7 +1,9 @@
-"""The documentation holds: settings, commands and procedures stand in it as they are."""
+"""The documentation holds: settings, commands, paths and words stand in it as they are in the code."""
 
-import ast
 import re
+import runpy
+import shlex
+import subprocess
 from importlib import resources
 from pathlib import Path
 
@@ -9,52 +11,88 @@ import pytest
 
 from app.core.reasons import JOB_REASONS, REFUSALS
 from app.rpc.errors import CODES
+from cli.app import build
 
 ROOT = Path(str(resources.files("sql"))).parent
-README = (ROOT / "README.md").read_text()
-SETTINGS = [
-    ("app/settings.py", "AppSettings"),
-    ("app/spawner/settings.py", "SpawnerSettings"),
-    ("app/spawner/backends/settings.py", "KubernetesSettings"),
-    ("worker/settings.py", "WorkerSettings"),
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("deploy/*.md"),
+    ROOT / "app/client/README.md",
+    ROOT / "sql/README.md",
+    *ROOT.glob("tests/**/README.md"),
 ]
+TOPICS = sorted(ROOT.glob("cli/topics/*.txt"))
+CONFIGURATION = runpy.run_path(str(ROOT / "deploy" / "configuration.py"))
+VARIABLES = {
+    *(f"ADO_{name.upper()}" for kind in CONFIGURATION["SETTINGS"].values() for name in CONFIGURATION["meanings"](kind)),
+    *re.findall(r"^  (ADO_\w+)  ", "".join(page.read_text() for page in TOPICS), re.MULTILINE),
+    *("ADO_CHAOS_TASKS", "ADO_CHAOS_SEEDS", "ADO_FAULT_SEEDS", "ADO_FUZZ_SECONDS", "ADO_FUZZ_SEED", "ADO_SITE"),
+    *("ADO_PUBLIC_URL", "ADO_TEST_IMAGE"),
+}
+TRACKED = set(
+    subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()
+)  # fmt: skip
+THERE = TRACKED | {str(folder) for name in TRACKED for folder in Path(name).parents}
 
 
-def settings(path, name):
-    tree = ast.parse((ROOT / path).read_text())
-    node = next(item for item in tree.body if isinstance(item, ast.ClassDef) and item.name == name)
-    for item, following in zip(node.body, node.body[1:], strict=False):
-        if isinstance(item, ast.AnnAssign):
-            yield f"ADO_{item.target.id.upper()}", following.value.value.replace("``", "`")
+def name_of(page):
+    return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize(("path", "name"), SETTINGS)
-def test_every_setting_stands_in_the_readme_with_its_meaning(path, name):
-    every = re.findall(r"^\| `(ADO_\w+)` \| [^|]* \| (.*) \|$", README, re.MULTILINE)
-    rows = dict(every)
-    for variable, meaning in settings(path, name):
-        assert variable in rows
-        assert (variable, meaning) in every
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
 
-def test_the_readme_names_no_setting_that_is_not_there():
-    known = {variable for path, name in SETTINGS for variable, _ in settings(path, name)}
-    others = {
-        "ADO_TOKEN",
-        "ADO_HOME",
-        "ADO_PG_BINDIR",
-        "ADO_PG_USER",
-        "ADO_VENV",
-        "ADO_JOB_INDEX",
-        "ADO_EVENTS",
-        "ADO_EVENTS_FD",
-        "ADO_CHAOS_TASKS",
-        "ADO_CHAOS_SEEDS",
-        "ADO_FAULT_SEEDS",
-        "ADO_FUZZ_SECONDS",
-        "ADO_FUZZ_SEED",
+def test_the_tables_of_settings_are_made_from_the_source():
+    """Run ``.venv/bin/python deploy/configuration.py`` when this fails."""
+    text = CONFIGURATION["PAGE"].read_text()
+    assert CONFIGURATION["page"](text) == text
+    shown = re.findall(r"^<!-- settings: (\w+) -->$", text, re.MULTILINE)
+    assert shown == list(CONFIGURATION["SETTINGS"])
+
+
+@pytest.mark.parametrize("page", [*PAGES, *TOPICS], ids=name_of)
+def test_a_page_names_no_setting_that_is_not_there(page):
+    assert set(re.findall(r"\bADO_[A-Z_]*[A-Z]\b", page.read_text())) <= VARIABLES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_path_that_a_page_names_is_there(page):
+    text = page.read_text()
+    paths = {
+        path.rstrip("/.")
+        for path in re.findall(r"(?<![\w./-])(?:app|cli|db|deploy|sql|tests|worker)/(?!ado-)[\w./-]*", text)
     }
-    assert set(re.findall(r"ADO_[A-Z_]+", README)) <= known | others
+    assert {path for path in paths if path not in THERE and "overlays/mine" not in path} == set()
+    links = {link.partition("#")[0] for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text)}
+    assert {link for link in links if not (page.parent / link).exists()} == set()
+
+
+def test_every_command_of_the_pages_is_one():
+    pages = [ROOT / name for name in ("README.md", "deploy/JOBS.md", "deploy/ADMINISTRATION.md")]
+    blocks = [block for page in pages for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)]
+    text = re.sub(r" +# .*", "", "\n".join(blocks)).replace("; ado ", "\nado ")
+    commands = re.findall(r"^(?:\./)?ado (?!test)[^'\n>]*(?:'[^']*'[^'\n>]*)*", text, re.MULTILINE)
+    assert len(commands) > 20
+    app = build()
+    for command in commands:
+        words = [word for word in shlex.split(command)[1:] if word != "…"]
+        app.parse_args(words, print_error=False, exit_on_error=False)
+
+
+def test_the_code_uses_the_words_of_the_glossary():
+    glossary = (ROOT / "ARCHITECTURE.md").read_text().partition("\n## Words\n")[2]
+    words = re.findall(r"^\| ([a-z ]+) \|", glossary, re.MULTILINE)[1:]
+    assert len(words) > 30
+    code = " ".join(
+        (ROOT / name).read_text().lower().replace("_", " ")
+        for name in TRACKED
+        if name.endswith((".py", ".sql")) and not name.startswith("tests/")
+    )
+    assert {word for word in words if not re.search(rf"\b{word}", code)} == set()
 
 
 def test_every_refusal_has_a_code_of_the_wire_and_a_next_step():
