@@ -11,9 +11,9 @@ from app.log.appender import Appender
 from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Tail
-from app.loops.claim_waiters import Parking
+from app.loops.claim_waiters import ClaimWaiters
 from app.loops.command_poll import CommandPoll
-from app.loops.finish_batcher import Endings
+from app.loops.finish_batcher import FinishBatcher
 from app.rpc import request_id
 from app.settings import AppSettings
 from db import tokens
@@ -35,8 +35,8 @@ class Services:
     tail: Tail
     appender: Appender
     creations: Group[NewTask, Task | None]
-    endings: Endings
-    parking: Parking
+    finish_batcher: FinishBatcher
+    claim_waiters: ClaimWaiters
     cipher: EnvironmentCipher
     command_poll: CommandPoll
     readiness: Readiness

@@ -1,10 +1,11 @@
-"""Claims that wait for a job: parked here, woken when the queue has something for them.
+"""Claims that wait on this replica until the queue has a job for them.
 
-A parked claim asks the database nothing. One watcher a replica looks at what the queue holds, by demand, when a hint
-comes or a poll interval has passed, and wakes as many matching claims as there are jobs, the longest parked first. A
-woken claim that finds nothing parks again, behind the others. So that the jobs of a task go to different workers, a
-claim that has waited, or that finds others waiting, should take one job alone, and one that comes later gives way until
-those that were woken before have had their try.
+A waiting claim sends no queries. One watcher per replica reads what the queue holds, by demand, when a hint comes or a
+poll interval has passed. For each job it wakes one claim whose worker can run it, the longest waiting first. A woken
+claim that gets nothing waits again, behind the others.
+
+The jobs of a task should go to different workers. So a claim that has waited, or that sees others waiting, takes one
+job only, and a new claim lets the woken ones go first.
 """
 
 from __future__ import annotations
@@ -21,39 +22,28 @@ from db.model import Demand
 
 
 @dataclass(eq=False, slots=True)
-class Parked:
-    """One waiting claim and what its worker offers."""
+class WaitingClaim:
+    """One call of ``workers.claim``, and the capabilities for which it may be woken."""
 
-    capabilities: frozenset[str]
+    capabilities: frozenset[str] = frozenset()
+    """Empty while the worker cannot take a job from the queue."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
-    tried: asyncio.Event = field(default_factory=asyncio.Event)
-    """Not set from its wake-up to the end of its next try."""
-    waiting: bool = False
+    retried: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared by a wake-up; set again at the end of the next try."""
+    is_waiting: bool = False
 
     def wake(self) -> None:
-        """Let it try."""
-        self.tried.clear()
+        """Let it try again."""
+        self.retried.clear()
         self.woken.set()
 
-    async def wait(self, timeout: float) -> None:
-        """Wait to be woken, or ``timeout`` seconds."""
-        self.waiting = True
-        try:
-            async with asyncio.timeout(max(0.0, timeout)):
-                await self.woken.wait()
-        except TimeoutError:
-            return
-        finally:
-            self.waiting = False
-        self.woken.clear()
 
-
-def choose(parked: Sequence[Parked], demands: Sequence[Demand]) -> list[Parked]:
-    """Choose whom to wake: for each demand as many matching claims as it has jobs, in the order given."""
-    chosen: dict[Parked, None] = {}
+def choose(waiting: Sequence[WaitingClaim], demands: Sequence[Demand]) -> list[WaitingClaim]:
+    """Choose the claims to wake: for each demand as many matching claims as it has jobs, in the order given."""
+    chosen: dict[WaitingClaim, None] = {}
     for demand in demands:
         left = demand.jobs
-        for claim in parked:
+        for claim in waiting:
             if left == 0:
                 break
             if claim not in chosen and demand.needs <= claim.capabilities:
@@ -62,59 +52,66 @@ def choose(parked: Sequence[Parked], demands: Sequence[Demand]) -> list[Parked]:
     return list(chosen)
 
 
-class Parking:
-    """The parked claims of a replica."""
+class ClaimWaiters:
+    """The claims that a replica is answering, in the order in which they are woken."""
 
     def __init__(self, db: Database, hub: Hub, *, poll_seconds: float) -> None:
         self._db = db
         self._hub = hub
         self._poll_seconds = poll_seconds
-        self._parked: dict[Parked, None] = {}
+        self._claims: dict[WaitingClaim, None] = {}
         self.closing = False
 
     @contextmanager
-    def place(self, capabilities: frozenset[str]) -> Iterator[Parked]:
-        """Give a claim a place at the end of the line for as long as the block runs."""
-        claim = Parked(capabilities)
-        claim.tried.set()
-        self._parked[claim] = None
+    def joined(self) -> Iterator[WaitingClaim]:
+        """Add a claim at the end of the line for as long as the block runs."""
+        claim = WaitingClaim()
+        claim.retried.set()
+        self._claims[claim] = None
         try:
             yield claim
         finally:
-            del self._parked[claim]
-            claim.tried.set()
+            del self._claims[claim]
+            claim.retried.set()
 
-    def back_to_the_end(self, claim: Parked, capabilities: frozenset[str]) -> None:
-        """Move a claim that was woken behind the others."""
-        del self._parked[claim]
-        self._parked[claim] = None
-        claim.capabilities = capabilities
+    async def wait(self, claim: WaitingClaim, timeout: float) -> None:
+        """Wait until the claim is woken, or ``timeout`` seconds; then put it at the end of the line."""
+        claim.is_waiting = True
+        with suppress(TimeoutError):
+            try:
+                async with asyncio.timeout(max(0.0, timeout)):
+                    await claim.woken.wait()
+                claim.woken.clear()
+            finally:
+                claim.is_waiting = False
+        del self._claims[claim]
+        self._claims[claim] = None
 
-    async def give_way(self, claim: Parked) -> None:
-        """Wait, for a poll interval at most, until the claims that were woken before this one came have tried."""
-        before = [other for other in self._parked if not other.tried.is_set() and other is not claim]
+    async def yield_to_woken(self, claim: WaitingClaim) -> None:
+        """Wait until like claims that were woken before have tried again, but at most a poll interval."""
+        woken = [other for other in self._claims if not other.retried.is_set() and other is not claim]
         with suppress(TimeoutError):
             async with asyncio.timeout(self._poll_seconds):
-                for other in before:
+                for other in woken:
                     if other.capabilities == claim.capabilities:
-                        await other.tried.wait()
+                        await other.retried.wait()
 
-    def others_wait(self, claim: Parked) -> bool:
-        """Whether another claim that offers the same waits at this moment."""
-        return any(other.waiting and other.capabilities == claim.capabilities for other in self._parked)
+    def others_wait(self, claim: WaitingClaim) -> bool:
+        """Whether another claim with the same capabilities waits at this moment."""
+        return any(other.is_waiting and other.capabilities == claim.capabilities for other in self._claims)
 
     def close(self) -> None:
-        """Let every parked claim answer: the replica stops."""
+        """Let every waiting claim answer, because the replica stops."""
         self.closing = True
-        for claim in self._parked:
+        for claim in self._claims:
             claim.woken.set()
 
     async def watch(self) -> None:
-        """Look at the queue once: wait for a hint or the poll interval, then wake who matches."""
+        """Wake matching claims at each hint or poll interval, for as long as there are claims."""
         with self._hub.waiting("q") as hint:
             await hint.wait(self._poll_seconds)
-            while self._parked:
-                offered = frozenset().union(*(claim.capabilities for claim in self._parked))
-                for claim in choose(list(self._parked), await jobs.ready_demands(self._db, offered)):
+            while self._claims:
+                capabilities = frozenset().union(*(claim.capabilities for claim in self._claims))
+                for claim in choose(list(self._claims), await jobs.ready_demands(self._db, capabilities)):
                     claim.wake()
                 await hint.wait(self._poll_seconds)

@@ -1,6 +1,6 @@
-"""Wakes the command streams of workers that have something to be told, in case the hint was lost.
+"""Wakes the command streams of workers that have a command waiting, in case its hint was lost.
 
-Two statements a poll interval for all the workers of a replica; each woken stream reads for itself what is open.
+It runs two statements per poll interval for all workers of the replica. Each woken stream reads its own commands.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from db.model import AttemptKey
 
 
 class CommandPoll:
-    """Looks for commands; keeps what every worker held at the last look, because a lost attempt leaves no command."""
+    """Polls for commands. It keeps what each worker held at the last poll, because a lost attempt leaves no row."""
 
     def __init__(self, db: Database, hub: Hub) -> None:
         self._db = db
@@ -22,11 +22,11 @@ class CommandPoll:
         self._held: Mapping[str, frozenset[AttemptKey]] = {}
 
     def held_by(self, worker_id: str) -> frozenset[AttemptKey]:
-        """Return what a worker held at the last look; what a later look misses of it has ended since."""
+        """Return the attempts that a worker held at the last poll."""
         return self._held.get(worker_id, frozenset())
 
     async def step(self) -> None:
-        """Look once; nothing is asked while no worker listens here."""
+        """Poll once; send no query while no worker listens on this replica."""
         if not self._hub.anybody_for("w"):
             self._held = {}
             return

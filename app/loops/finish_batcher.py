@@ -1,7 +1,7 @@
-"""The ends of attempts as workers report them, stored by group commit: the jobs, then tasks that have no other left.
+"""Stores the ends of attempts that workers report, by group commit: first the jobs, then the tasks that end with them.
 
-Two statements, because only a new look at a task sees the sibling that ended beside it. A replica that dies between
-them leaves the second to the monitor.
+These are two statements, because only a second one sees the jobs of the same task that ended at the same time. If the
+replica dies between them, the monitor runs the second one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _REPORTS = 150
 _BYTES = 8 * 1024 * 1024
 
 
-class Endings:
+class FinishBatcher:
     """Closes attempts; one per replica."""
 
     def __init__(self, db: Database) -> None:
@@ -26,17 +26,17 @@ class Endings:
         self._group: Group[Finish, Job | None] = Group(self._store, items=_REPORTS, size=_BYTES)
 
     async def close_attempt(self, report: Finish) -> Job | None:
-        """Store a report, and settle its task; None when the fence refused it. Raises DatabaseUnavailable."""
+        """Store a report and settle its task; None when the fence refused it. Raises DatabaseUnavailable."""
         return await self._group.put(report, (report.task_id, report.job), size=report.size)
 
     async def _store(self, reports: list[Finish]) -> Sequence[Job | None]:
         finished = await jobs.finish_all(self._db, reports)
-        ended = [found for found in finished if found is not None and found[0].status != "queued"]
+        ended = [closed for closed in finished if closed is not None and closed[0].status != "queued"]
         for task_id in sorted({job.task_id for job, stop_siblings in ended if stop_siblings}):
             await tasks.stop_siblings(self._db, task_id)
         await tasks.settle_all(self._db, sorted({job.task_id for job, _ in ended}))
-        return [found and found[0] for found in finished]
+        return [closed and closed[0] for closed in finished]
 
     async def close(self) -> None:
-        """Give up what is not stored."""
+        """Drop the reports that are not stored."""
         await self._group.close()

@@ -29,7 +29,7 @@ async def open_environments(context: Context, worker_id: str, claimed: Iterable[
             opened.append(_opened(context, job))
         except EnvironmentUnreadable:
             _log.error("environment unreadable", extra={"task": job.task_id, "job": job.job})
-            await context.services.endings.close_attempt(_failure(job, worker_id))
+            await context.services.finish_batcher.close_attempt(_failure(job, worker_id))
     return opened
 
 

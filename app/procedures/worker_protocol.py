@@ -22,6 +22,7 @@ from app.access.auth import REPORT, WORK
 from app.access.context import Context
 from app.core.capabilities import NO_NETWORK, STDIN
 from app.core.reasons import refusal
+from app.loops.claim_waiters import WaitingClaim
 from app.loops.monitor import settle_ended
 from app.procedures.checks.fences import Attempt, Secret, WorkerId, credential_of, fence_error, own
 from app.procedures.checks.ids import parse_job
@@ -237,57 +238,67 @@ def _unheard(beat: Beat) -> list[AttemptKey]:
 
 @mutation(access=WORK)
 async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
-    """Give the worker jobs it can run, waiting for the first one. It is no heartbeat.
-
-    A claim that is woken tries at once by what it knew of its worker; the statement is the judge of that.
-    """
+    """Give the worker jobs it can run, waiting for the first one. A claim is no heartbeat."""
     own(context, input.worker_id)
     deadline = time.monotonic() + min(input.wait_seconds, _LONGEST_WAIT)
-    parking = context.services.parking
-    waited = False
-    with parking.place(frozenset()) as parked:
-        present = await _present(context, input.worker_id, input.session)
+    waiters = context.services.claim_waiters
+    with waiters.joined() as waiter:
+        presence = await _read_presence(context, input, waiter)
+        await waiters.yield_to_woken(waiter)
+        limit = 1 if waiters.others_wait(waiter) else input.limit
         while True:
-            able = present.fresh and not present.draining
-            served = able and not present.bound  # for a pod's worker only one job will do: it looks for itself
-            parking.back_to_the_end(parked, present.capabilities if served else frozenset())
-            if not waited:
-                await parking.give_way(parked)
-            limit = 1 if waited or parking.others_wait(parked) else input.limit
-            claimed = await _try_claim(context, input, present, limit) if able else []
-            if claimed:
-                opened = await open_environments(context, input.worker_id, claimed)
-                return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in opened])
-            parked.tried.set()
+            claimed, presence = await _claim_now(context, input, presence, waiter, limit)
+            waiter.retried.set()
             left = deadline - time.monotonic()
-            if left <= 0 or parking.closing:
-                return ClaimAnswer(jobs=[])
-            if claimed is None:
-                known, present = present, await _present(context, input.worker_id, input.session)
-                if present != known:
-                    continue
-            elif able:
-                present = replace(present, claims=present.claims + 1)
-            await parked.wait(left if served else min(left, context.services.settings.poll_seconds))
-            waited = True
-            if not able:
-                present = await _present(context, input.worker_id, input.session)
+            if claimed or left <= 0 or waiters.closing:
+                break
+            is_woken = bool(waiter.capabilities)
+            await waiters.wait(waiter, left if is_woken else min(left, context.services.settings.poll_seconds))
+            limit = 1
+            if not _can_claim(presence):
+                presence = await _read_presence(context, input, waiter)
+    opened = await open_environments(context, input.worker_id, claimed)
+    return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in opened])
 
 
-async def _try_claim(
-    context: Context, input: ClaimInput, present: Presence, limit: int
-) -> list[model.ClaimedJob] | None:
+def _can_claim(presence: Presence) -> bool:
+    return presence.fresh and not presence.draining
+
+
+async def _read_presence(context: Context, input: ClaimInput, waiter: WaitingClaim) -> Presence:
+    """Return the worker's row, and let the queue wake its claim for what the worker can run."""
+    presence = await _present(context, input.worker_id, input.session)
+    # The worker of a pod may claim its pod's job only. The queue does not know whose job it is, so this claim polls.
+    waiter.capabilities = presence.capabilities if _can_claim(presence) and not presence.bound else frozenset()
+    return presence
+
+
+async def _claim_now(
+    context: Context, input: ClaimInput, presence: Presence, waiter: WaitingClaim, limit: int
+) -> tuple[list[model.ClaimedJob], Presence]:
+    """Return the jobs that the worker gets without waiting, and its row as it then is.
+
+    The statement refuses a claim made with an outdated row (None, not an empty list), for example because another
+    claim of the worker came first. Then the row is read again, and the claim is repeated if the row has changed.
+    """
     settings = context.services.settings
-    return await jobs.claim(
-        context.db,
-        worker_id=input.worker_id,
-        session=input.session,
-        claims=present.claims,
-        limit=limit,
-        suspect_seconds=settings.suspect_seconds,
-        lease_seconds=settings.lease_seconds,
-        credentials=input.credentials,
-    )
+    while _can_claim(presence):
+        claimed = await jobs.claim(
+            context.db,
+            worker_id=input.worker_id,
+            session=input.session,
+            claims=presence.claims,
+            limit=limit,
+            suspect_seconds=settings.suspect_seconds,
+            lease_seconds=settings.lease_seconds,
+            credentials=input.credentials,
+        )
+        if claimed is not None:
+            return claimed, replace(presence, claims=presence.claims + 1)
+        refused, presence = presence, await _read_presence(context, input, waiter)
+        if presence == refused:
+            break
+    return [], presence
 
 
 @mutation(access=REPORT)
@@ -311,7 +322,7 @@ async def finish(context: Context, input: FinishInput) -> Job:
         _text(input.usage),
         credential_of(context, (task_id, job, input.attempt), input.credential),
     )
-    finished = await context.services.endings.close_attempt(report)
+    finished = await context.services.finish_batcher.close_attempt(report)
     return Job.of(finished) if finished else await _finished_before(context, report)
 
 

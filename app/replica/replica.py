@@ -19,9 +19,9 @@ from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Tail
 from app.loops import janitor, monitor
-from app.loops.claim_waiters import Parking
+from app.loops.claim_waiters import ClaimWaiters
 from app.loops.command_poll import CommandPoll
-from app.loops.finish_batcher import Endings
+from app.loops.finish_batcher import FinishBatcher
 from app.loops.loop import every, for_ever
 from app.procedures.table import registry
 from app.replica.connection_limits import wire_limits
@@ -59,7 +59,7 @@ class Replica:
             byte_limit=settings.append_bytes,
             output_limit=settings.output_bytes,
         )
-        parking = Parking(db, hub, poll_seconds=settings.poll_seconds)
+        claim_waiters = ClaimWaiters(db, hub, poll_seconds=settings.poll_seconds)
         tail = Tail(db, feeds, retry_seconds=settings.poll_seconds)
         self.settings = settings
         creations = Group(partial(tasks.create_all, db), items=_CREATIONS, size=settings.body_bytes)
@@ -73,8 +73,8 @@ class Replica:
             tail,
             appender,
             creations,
-            Endings(db),
-            parking,
+            FinishBatcher(db),
+            claim_waiters,
             cipher,
             commands,
             readiness,
@@ -93,9 +93,9 @@ class Replica:
         db, settings = self.services.db, self.settings
         loops: dict[str, Callable[[], Awaitable[object]]] = {
             "listener": self.listener.run,
-            "parking": partial(every, 0.0, self.services.parking.watch, name="parking"),
+            "claim waiters": partial(every, 0.0, self.services.claim_waiters.watch, name="claim waiters"),
             "monitor": partial(every, settings.monitor_seconds, partial(monitor.step, db, settings), name="monitor"),
-            "tell": partial(every, settings.poll_seconds, self.services.command_poll.step, name="tell"),
+            "commands": partial(every, settings.poll_seconds, self.services.command_poll.step, name="commands"),
             "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
             "refusals": self.services.refusals.run,
             "used tokens": partial(every, _USED_TOKENS_SECONDS, self.gate.mark_used, name="used tokens"),
@@ -114,7 +114,7 @@ class Replica:
 
     async def drain(self) -> None:
         """Let the clients move on to other replicas."""
-        self.services.parking.close()
+        self.services.claim_waiters.close()
         await self.rpc.drain(self.settings.drain_seconds)
 
     async def stop(self) -> None:
@@ -124,6 +124,6 @@ class Replica:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.services.refusals.flush()
         await self.services.feeds.close()
-        for writing in (self.services.appender, self.services.creations, self.services.endings):
+        for writing in (self.services.appender, self.services.creations, self.services.finish_batcher):
             await writing.close()
         await self.services.db.close()

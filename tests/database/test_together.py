@@ -4,7 +4,7 @@ import asyncio
 
 from support.records import batch, claim, create, finish, new_task, register
 
-from app.loops.finish_batcher import Endings
+from app.loops.finish_batcher import FinishBatcher
 from db import events, jobs, tasks
 
 
@@ -44,7 +44,7 @@ async def test_siblings_that_end_at_once_settle_their_task_once(db):
     task_id = await create(db, workers=40)
     await register(db)
     await claim(db)
-    replicas = [Endings(db), Endings(db)]
+    replicas = [FinishBatcher(db), FinishBatcher(db)]
     await asyncio.gather(*(replicas[job % 2].close_attempt(finish(task_id, job=job)) for job in range(40)))
     kinds = [kind for kind, _ in await log_of(db, task_id)]
     assert kinds.count("finished") == 40
@@ -56,8 +56,8 @@ async def test_a_failed_job_stops_its_siblings_whatever_ends_beside_it(db):
     strict, other = await create(db, workers=2, on_failure="fail_fast"), await create(db)
     await register(db)
     await claim(db)
-    endings = Endings(db)
-    await asyncio.gather(endings.close_attempt(finish(strict, "failed", job=0)), endings.close_attempt(finish(other)))
+    batcher = FinishBatcher(db)
+    await asyncio.gather(batcher.close_attempt(finish(strict, "failed", job=0)), batcher.close_attempt(finish(other)))
     assert (await jobs.get(db, strict, 1)).stop_reason == "sibling_failed"
     assert (await tasks.get(db, other)).status == "succeeded"
 

@@ -1,54 +1,79 @@
-"""Whom a queue wakes, and who gives way."""
+"""Which waiting claims the queue wakes, and which claims let others go first."""
 
 import asyncio
+from contextlib import ExitStack, contextmanager
 
-from app.loops.claim_waiters import Parked, Parking, choose
+from app.loops.claim_waiters import ClaimWaiters, WaitingClaim, choose
 from db.model import Demand, Resources
+
+SHELL = frozenset({"shell"})
+GPU = frozenset({"gpu"})
 
 
 def demand(jobs, *needs):
     return Demand(frozenset(needs), Resources(), jobs)
 
 
-def test_as_many_are_woken_as_there_are_jobs_the_longest_parked_first():
-    parked = [Parked(frozenset({"shell"})) for _ in range(5)]
-    assert choose(parked, [demand(2, "shell")]) == parked[:2]
+@contextmanager
+def claims(waiters, *capabilities):
+    """Join one claim for each set of capabilities."""
+    with ExitStack() as stack:
+        joined = [stack.enter_context(waiters.joined()) for _ in capabilities]
+        for claim, its_capabilities in zip(joined, capabilities, strict=True):
+            claim.capabilities = its_capabilities
+        yield joined
 
 
-def test_only_those_that_match_are_woken_and_none_twice():
-    shell, both = Parked(frozenset({"shell"})), Parked(frozenset({"shell", "gpu"}))
+def test_as_many_claims_are_woken_as_there_are_jobs_the_longest_waiting_first():
+    waiting = [WaitingClaim(SHELL) for _ in range(5)]
+    assert choose(waiting, [demand(2, "shell")]) == waiting[:2]
+
+
+def test_only_matching_claims_are_woken_and_none_twice():
+    shell, both = WaitingClaim(SHELL), WaitingClaim(SHELL | GPU)
     assert choose([shell, both], [demand(5, "gpu"), demand(5, "shell")]) == [both, shell]
     assert choose([shell], [demand(5, "gpu")]) == []
 
 
-async def test_a_claim_gives_way_to_those_that_were_woken_before_it_came():
-    parking, shell = Parking(None, None, poll_seconds=60), frozenset({"shell"})
-    with parking.place(shell) as first, parking.place(shell) as second, parking.place(frozenset({"gpu"})) as other:
+async def test_a_new_claim_yields_to_like_claims_that_were_woken_before_it():
+    waiters = ClaimWaiters(None, None, poll_seconds=60)
+    with claims(waiters, SHELL, SHELL, GPU) as (first, second, other):
         first.wake()
         other.wake()
-        arriving = asyncio.create_task(parking.give_way(second))
+        arriving = asyncio.create_task(waiters.yield_to_woken(second))
         await asyncio.sleep(0)
         assert not arriving.done()
-        first.tried.set()
+        first.retried.set()
         await arriving
 
 
-async def test_a_claim_waits_no_longer_than_a_poll_interval_for_others():
-    parking, shell = Parking(None, None, poll_seconds=0.01), frozenset({"shell"})
-    with parking.place(shell) as first, parking.place(shell) as second:
+async def test_a_claim_yields_no_longer_than_a_poll_interval():
+    waiters = ClaimWaiters(None, None, poll_seconds=0.01)
+    with claims(waiters, SHELL, SHELL) as (first, second):
         first.wake()
-        await parking.give_way(second)
-        assert not first.tried.is_set()
+        await waiters.yield_to_woken(second)
+        assert not first.retried.is_set()
 
 
-async def test_others_wait_only_while_they_do_and_offer_the_same():
-    parking, shell = Parking(None, None, poll_seconds=60), frozenset({"shell"})
-    with parking.place(shell) as first, parking.place(shell) as second, parking.place(frozenset({"gpu"})) as other:
-        waiting = [asyncio.create_task(claim.wait(60)) for claim in (first, other)]
+async def test_others_wait_while_a_like_claim_waits():
+    waiters = ClaimWaiters(None, None, poll_seconds=60)
+    with claims(waiters, SHELL, SHELL, GPU) as (first, second, other):
+        waiting = [asyncio.create_task(waiters.wait(claim, 60)) for claim in (first, other)]
         await asyncio.sleep(0)
-        assert parking.others_wait(second)
+        assert waiters.others_wait(second)
         first.wake()
         await waiting[0]
-        assert not parking.others_wait(second)
+        assert not waiters.others_wait(second)
         other.wake()
         await waiting[1]
+
+
+async def test_a_woken_claim_stands_behind_the_others_before_it_tries():
+    """While it still tries, the next job wakes another claim."""
+    waiters = ClaimWaiters(None, None, poll_seconds=60)
+    with claims(waiters, SHELL, SHELL) as (first, second):
+        first.wake()
+        await waiters.wait(first, 60)
+        assert choose(list(waiters._claims), [demand(1, "shell")]) == [second]
+        await waiters.wait(second, 0)
+        assert choose(list(waiters._claims), [demand(1, "shell")]) == [first]

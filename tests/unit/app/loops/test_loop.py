@@ -1,11 +1,13 @@
-"""The shape of control loops: what ends by itself is started again, what its owner cancels ends."""
+"""Background loops: one that ends by itself is started again; one that its owner cancels ends."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from app.loops import loop
 from app.loops.loop import every, for_ever
+from app.rpc.backoff import Backoff
 from db.errors import DatabaseUnavailable
 
 ENDS = [None, ZeroDivisionError("driver"), asyncio.CancelledError(), DatabaseUnavailable("away"), TimeoutError()]
@@ -13,7 +15,7 @@ ENDS = [None, ZeroDivisionError("driver"), asyncio.CancelledError(), DatabaseUna
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(loop, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "_LONGEST_PAUSE_SECONDS", 0.0)
 
 
 def ending(started, end):
@@ -41,7 +43,7 @@ async def test_what_ends_by_itself_is_started_again_until_its_owner_cancels_it(q
     assert caplog.text.count("loop ended; starting it again") == 3
 
 
-async def test_a_failed_step_costs_only_time():
+async def test_a_failed_step_is_tried_again(quick):
     steps = []
 
     async def step():
@@ -55,3 +57,22 @@ async def test_a_failed_step_costs_only_time():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_step_without_an_interval_pauses_longer_after_each_failure_until_one_succeeds(monkeypatch):
+    pauses, outcomes = [], iter(["failed", "failed", "failed", "done", "failed"])
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    async def step():
+        if next(outcomes, None) == "failed":
+            raise DatabaseUnavailable("away")
+        if len(pauses) == 5:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(loop.asyncio, "sleep", sleep)
+    monkeypatch.setattr(loop, "Backoff", partial(Backoff, jitter=0))
+    with pytest.raises(asyncio.CancelledError):
+        await every(0, step, name="x")
+    assert pauses == [0.1, 0.2, 0.4, 0.0, 0.1]

@@ -1,4 +1,4 @@
-"""A claim that waits: woken, it tries by what it knew of its worker, and looks again where that is out of date."""
+"""A waiting claim: once woken it claims by the worker's row as it read it, and reads again when that is outdated."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ from db.tokens import Token
 
 
 @pytest.fixture
-async def parked(db, dsn):
+async def waiting_claim(db, dsn):
     """Start a claim that waits; nothing but a hint wakes it. ``db`` has a worker ``w1`` with ten slots."""
     replica = Replica(AppSettings(dsn=dsn, poll_seconds=60), db, Readiness())
     loops = [
         asyncio.create_task(replica.listener.run()),
-        asyncio.create_task(every(0, replica.services.parking.watch, name="parking")),
+        asyncio.create_task(every(0, replica.services.claim_waiters.watch, name="claim waiters")),
     ]
     session = await register(db, slots=10)
     admin = Token("t", "admin", None, None, None, None, None, None, True)
@@ -29,7 +29,9 @@ async def parked(db, dsn):
     value = procedure.decode({"workerId": "w1", "session": session, "limit": 1, "waitSeconds": 20})
     waiting = asyncio.create_task(procedure.handler(Context(replica.services, admin, ""), *value))
     async with asyncio.timeout(10):
-        while not (replica.listener.connected and any(one.waiting for one in replica.services.parking._parked)):
+        while not (
+            replica.listener.connected and any(each.is_waiting for each in replica.services.claim_waiters._claims)
+        ):
             await asyncio.sleep(0.005)
     yield waiting
     for task in (waiting, *loops):
@@ -38,26 +40,26 @@ async def parked(db, dsn):
         await asyncio.gather(waiting, *loops)
 
 
-async def test_a_parked_claim_gets_the_job_that_wakes_it(db, parked):
+async def test_a_waiting_claim_gets_the_job_that_wakes_it(db, waiting_claim):
     task_id = await create(db)
     async with asyncio.timeout(10):
-        answer = await parked
+        answer = await waiting_claim
     assert [job.job_id for job in answer.jobs] == [f"task-{task_id}/0"]
 
 
-async def test_a_parked_claim_that_another_one_overtook_looks_again_and_gets_its_job(db, parked):
+async def test_a_waiting_claim_that_another_one_overtook_looks_again_and_gets_its_job(db, waiting_claim):
     assert await claim(db) == []  # of the same worker, which counts its claims
     task_id = await create(db)
     async with asyncio.timeout(10):
-        answer = await parked
+        answer = await waiting_claim
     assert [job.job_id for job in answer.jobs] == [f"task-{task_id}/0"]
 
 
-async def test_a_parked_claim_of_a_worker_that_drains_gets_nothing(db, parked):
+async def test_a_waiting_claim_of_a_worker_that_drains_gets_nothing(db, waiting_claim):
     await workers.drain(db, "w1")
     await create(db)
     async with asyncio.timeout(10):
         while (await db._pool.fetch("select claims from ado.workers"))[0]["claims"] < 1:
             await asyncio.sleep(0.005)
     assert (await db._pool.fetch("select status from ado.jobs"))[0]["status"] == "queued"
-    assert not parked.done()
+    assert not waiting_claim.done()
