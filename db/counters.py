@@ -11,7 +11,7 @@ _MOST = 50_000  # notes in one transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class CounterTotal:
     """How often something was counted, and the sum of the amounts: seconds, tokens or US dollars."""
 
     measure: str
@@ -23,10 +23,10 @@ class Figure:
     amount: float
 
 
-async def figures(db: Database, agents: Iterable[str], reasons: Iterable[str]) -> list[Figure]:
+async def figures(db: Database, agents: Iterable[str], reasons: Iterable[str]) -> list[CounterTotal]:
     """Read every counter; agents and reasons that are not named count as other. Raises DatabaseUnavailable."""
     rows = await db.many("metric_figures", agents=["", *agents], reasons=["", *reasons])
-    return [Figure(**row) for row in rows]
+    return [CounterTotal(**row) for row in rows]
 
 
 async def add_notes(db: Database, agents: Iterable[str], reasons: Iterable[str]) -> int:

@@ -83,9 +83,9 @@ class Database:
         await self._notifier.close()
         await self._pool.close(timeout)
 
-    def tell(self, hint: str) -> None:
+    def notify(self, hint: str) -> None:
         """Send a hint that belongs to no statement."""
-        self._notifier.tell([hint])
+        self._notifier.notify([hint])
 
     async def many(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
         """Run a statement and return its rows."""
@@ -105,7 +105,7 @@ class Database:
             else:
                 self.answered_at = time.monotonic()
                 if query.hints:
-                    self._notifier.tell(hint for row in rows for hint in row["hints"] or ())
+                    self._notifier.notify(hint for row in rows for hint in row["hints"] or ())
                 return rows
         raise AssertionError("unreachable")
 
@@ -132,7 +132,7 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class _ServerFacts:
     """What a first connection shows."""
 
     pooled: bool
@@ -141,13 +141,13 @@ class _Server:
     """What the role has; ``0`` is none."""
 
 
-async def _probe(dsn: str) -> _Server:
+async def _probe(dsn: str) -> _ServerFacts:
     try:
         options = {**session_options(dsn), "timeout": 10, "command_timeout": 10, "statement_cache_size": 0}
         connection = await asyncpg.connect(dsn, **options)
         try:
             row = await connection.fetchrow("select pg_backend_pid(), current_setting('statement_timeout')")
-            return _Server(row[0] != connection.get_server_pid(), row[1])
+            return _ServerFacts(row[0] != connection.get_server_pid(), row[1])
         finally:
             connection.terminate()
     except _BROKEN as error:

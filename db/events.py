@@ -63,7 +63,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredBatch:
     """Where a batch went: its events are ``base + 1`` … in the task's log."""
 
     base: int
@@ -77,7 +77,7 @@ async def append(
     *,
     output_limit: int = 2**62,
     event_limit: int = 2**62,
-) -> list[Stored | None]:
+) -> list[StoredBatch | None]:
     """Store batches of different attempts in one commit; None for each that the fence or a limit refused.
 
     ``output_limit``: bytes of stored events after which an attempt's output is refused; ``event_limit``: after which
@@ -110,9 +110,9 @@ async def append(
         datas=[event.data for event in events],
         bodies=[event.body for event in events],
     )
-    stored: list[Stored | None] = [None] * len(batches)
+    stored: list[StoredBatch | None] = [None] * len(batches)
     for row in rows:
-        stored[row["position"] - 1] = Stored(int(row["base"] or 0), row["stored_at"])
+        stored[row["position"] - 1] = StoredBatch(int(row["base"] or 0), row["stored_at"])
     return stored
 
 
@@ -143,7 +143,7 @@ async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_l
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EventFilter:
     """Some of a task's events: of one job or all, of these streams, and whether also those without a stream."""
 
     job: int | None
@@ -163,7 +163,7 @@ class SelectedPage:
 
 
 async def selected_page(
-    db: Database, task_id: int, after: int, wanted: Wanted, *, row_limit: int, byte_limit: int
+    db: Database, task_id: int, after: int, wanted: EventFilter, *, row_limit: int, byte_limit: int
 ) -> SelectedPage:
     """Return wanted events after a cursor, and the task's own, in order, within both limits (but at least one)."""
     rows = await db.many(
@@ -198,7 +198,7 @@ async def state(db: Database, task_id: int) -> LogState | None:
     return LogState(row["last_seq"], row["ended"], bool(row["pruned"])) if row else None
 
 
-async def cursor_of_tail(db: Database, task_id: int, count: int, wanted: Wanted) -> int:
+async def cursor_of_tail(db: Database, task_id: int, count: int, wanted: EventFilter) -> int:
     """Return the cursor after which the last ``count`` wanted events stand."""
     row = await db.one(
         "seq_before_tail",

@@ -52,7 +52,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FileLimits:
     """The most files, and bytes of them, of one attempt and of one task; that of a task is also for untaken files."""
 
     attempt_files: int = 2**62
@@ -70,7 +70,7 @@ async def begin(
     sha256: bytes,
     about: Any,
     fence: Fence | None,
-    room: Room = Room(),
+    room: FileLimits = FileLimits(),
 ) -> File | None:
     """Begin to send a file, or find the begun one; None: refused by the fence, the name is taken, or no room left."""
     row = await db.optional(
@@ -100,7 +100,7 @@ async def get(db: Database, file_id: str) -> File | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FileCursor:
     """Where a file stands in the list of its task."""
 
     job: int
@@ -110,7 +110,7 @@ class Place:
 
 
 async def listing(
-    db: Database, task_id: int, after: Place | None = None, room: paging.Room = paging.ALL
+    db: Database, task_id: int, after: FileCursor | None = None, room: paging.PageLimit = paging.ALL
 ) -> tuple[list[File], bool]:
     """Return the files of a task that still mean something, after a place, and whether there are more."""
     rows = await db.many(

@@ -1,10 +1,10 @@
-"""Group commit: what many callers store at once is stored by one statement.
+"""Group commit: one statement stores what several callers want stored at the same time.
 
-There is no window. A flush begins at once; what comes while it is in flight gathers and is the next one. So one caller
-alone waits for nobody, and a hundred share one commit. Two items with a name in common (the same row) never meet in
-one flush. When the database refuses a value, each item of the flush is tried alone: what one caller sends fails no
-other's call. When it does not answer, everybody in the flush is told so, and the next flush is of one item, the one
-after of two, then four: what is too much for the time a statement has would otherwise be sent again for ever.
+There is no waiting period. A flush starts at once, and items that arrive during it form the next flush. So a lone
+caller waits for nobody, and a hundred callers share one commit. Two items with a key in common (the same row) are never
+in one flush. If the database refuses a value, each item of the flush is stored alone, so one caller's bad value fails
+nobody else. If the database does not answer, every item of the flush fails, and the next flush has one item, the one
+after it two, then four: an oversized flush is not retried unchanged.
 """
 
 from __future__ import annotations
@@ -22,85 +22,85 @@ R = TypeVar("R")
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[T, R]):
+class _Submission(Generic[T, R]):
     item: T
-    names: Sequence[Hashable]
+    keys: Sequence[Hashable]
     size: int
-    done: asyncio.Future[R]
+    result: asyncio.Future[R]
 
 
-class Group(Generic[T, R]):
-    """Stores items by ``store``, which returns one result for each; one flush in flight.
+class GroupCommit(Generic[T, R]):
+    """Stores items with ``store``, which returns one result for each; one flush runs at a time.
 
-    A flush has ``items`` at most, and no more than ``size`` as the callers reckon it (but always one).
+    A flush has at most ``max_items`` items, and ends at ``max_size`` by the sizes that callers give.
     """
 
-    def __init__(self, store: Callable[[list[T]], Awaitable[Sequence[R]]], *, items: int, size: int) -> None:
+    def __init__(self, store: Callable[[list[T]], Awaitable[Sequence[R]]], *, max_items: int, max_size: int) -> None:
         self._store = store
-        self._most = items
-        self._width = items
+        self._max_items = max_items
+        self._next_items = max_items
         """How many items the next flush may have."""
-        self._limit = size
-        self._queue: deque[_Waiting[T, R]] = deque()
+        self._max_size = max_size
+        self._queue: deque[_Submission[T, R]] = deque()
         self._flushing: asyncio.Task[None] | None = None
 
-    def put(self, item: T, *names: Hashable, size: int = 0) -> asyncio.Future[R]:
-        """Store an item, even if nobody waits any more; the future has its result, or raises what ``store`` did."""
-        waiting: _Waiting[T, R] = _Waiting(item, names, size, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+    def submit(self, item: T, *keys: Hashable, size: int = 0) -> asyncio.Future[R]:
+        """Store an item, even if its caller stops waiting; the future has the result, or raises what ``store`` did."""
+        submission: _Submission[T, R] = _Submission(item, keys, size, asyncio.get_running_loop().create_future())
+        self._queue.append(submission)
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush(), name="group commit")
-        return waiting.done
+        return submission.result
 
     async def _flush(self) -> None:
         try:
             while self._queue:
-                await self._commit(self._gather())
+                await self._commit(self._next_flush())
         finally:
             self._flushing = None
 
-    def _gather(self) -> list[_Waiting[T, R]]:
-        taken: list[_Waiting[T, R]] = []
-        names: set[Hashable] = set()
+    def _next_flush(self) -> list[_Submission[T, R]]:
+        flush: list[_Submission[T, R]] = []
+        keys: set[Hashable] = set()
         size = 0
-        while self._queue and len(taken) < self._width and size < self._limit:
-            if not names.isdisjoint(self._queue[0].names):
+        while self._queue and len(flush) < self._next_items and size < self._max_size:
+            if not keys.isdisjoint(self._queue[0].keys):
                 break
-            names.update(self._queue[0].names)
-            taken.append(self._queue.popleft())
-            size += taken[-1].size
-        return taken
+            keys.update(self._queue[0].keys)
+            flush.append(self._queue.popleft())
+            size += flush[-1].size
+        return flush
 
-    async def _commit(self, flush: list[_Waiting[T, R]]) -> None:
+    async def _commit(self, flush: list[_Submission[T, R]]) -> None:
         try:
-            results = await self._store([waiting.item for waiting in flush])
+            results = await self._store([submission.item for submission in flush])
         except DatabaseRefused as error:
             if len(flush) == 1:
                 _fail(flush, error)
                 return
-            for waiting in flush:
-                await self._commit([waiting])
-        except Exception as error:  # noqa: BLE001 - every waiter must hear of it, whatever it is
-            self._width = 1
+            for submission in flush:
+                await self._commit([submission])
+        except Exception as error:  # noqa: BLE001 - every caller must get the error, whatever it is
+            self._next_items = 1
             _fail(flush, error)
         except asyncio.CancelledError:
-            for waiting in (*flush, *self._queue):
-                waiting.done.cancel()
+            for submission in (*flush, *self._queue):
+                submission.result.cancel()
             raise
         else:
-            self._width = min(self._most, 2 * self._width)
-            for waiting, result in zip(flush, results, strict=True):
-                if not waiting.done.done():
-                    waiting.done.set_result(result)
+            self._next_items = min(self._max_items, 2 * self._next_items)
+            for submission, result in zip(flush, results, strict=True):
+                if not submission.result.done():
+                    submission.result.set_result(result)
 
     async def close(self) -> None:
-        """Give up what is not stored; whoever waits for it is cancelled."""
+        """Discard what is not stored; callers that wait for it are cancelled."""
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.gather(self._flushing, return_exceptions=True)
 
 
-def _fail(flush: Sequence[_Waiting[T, R]], error: Exception) -> None:
-    for waiting in flush:
-        if not waiting.done.done():
-            waiting.done.set_exception(error)
+def _fail(flush: Sequence[_Submission[T, R]], error: Exception) -> None:
+    for submission in flush:
+        if not submission.result.done():
+            submission.result.set_exception(error)

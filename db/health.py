@@ -56,7 +56,7 @@ async def probe(db: Database, hint: str) -> datetime:
 
     Raises DatabaseUnavailable.
     """
-    db.tell(hint)
+    db.notify(hint)
     now: datetime = (await db.one("database_time"))["now"]
     return now
 

@@ -45,7 +45,7 @@ def parse(payload: str) -> list[str]:
     return [part.replace("%20", " ").replace("%25", "%") for part in payload.split(" ")]
 
 
-class Failures:
+class HintFailures:
     """Logs that hints could not be sent, at most once a minute."""
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedAttempt:
     """What became of an attempt that its worker did not end."""
 
     task_id: int
@@ -123,7 +123,7 @@ def columns(reports: Sequence[Finish]) -> dict[str, list[Any]]:
 
 async def end_attempts(
     db: Database, attempts: Iterable[AttemptKey], *, reason: str, loss: bool, overdue_only: bool = False
-) -> list[Ended]:
+) -> list[EndedAttempt]:
     """End attempts on behalf of a worker that will not; those no longer running are left alone."""
     keys = list(attempts)
     rows = await db.many(
@@ -136,7 +136,7 @@ async def end_attempts(
         reason=reason,
     )
     return [
-        Ended(
+        EndedAttempt(
             row["task_id"],
             row["job"],
             row["attempt"],
@@ -177,10 +177,12 @@ async def abandoned(db: Database) -> list[AttemptKey]:
     return [(row["task_id"], row["job"], row["attempt"]) for row in await db.many("abandoned_jobs")]
 
 
-async def fail_unstarted(db: Database) -> list[Ended]:
+async def fail_unstarted(db: Database) -> list[EndedAttempt]:
     """Fail jobs that nobody claimed by their task's ``start_by``."""
     rows = await db.many("fail_unstarted_jobs")
-    return [Ended(row["task_id"], row["job"], 0, None, "failed", row["on_failure"] == "fail_fast") for row in rows]
+    return [
+        EndedAttempt(row["task_id"], row["job"], 0, None, "failed", row["on_failure"] == "fail_fast") for row in rows
+    ]
 
 
 async def time_out(db: Database) -> Sequence[str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import asyncpg
 
-from db.hints import Failures, payloads, topic
+from db.hints import HintFailures, payloads, topic
 from db.pool import Pool
 from db.queries import load
 
@@ -29,9 +29,9 @@ class Notifier:
         self._pending: dict[str, str] = {}
         self._sending: asyncio.Task[None] | None = None
         self._quiet_until = float("-inf")
-        self._failures = Failures()
+        self._failures = HintFailures()
 
-    def tell(self, hints: Iterable[str]) -> None:
+    def notify(self, hints: Iterable[str]) -> None:
         """Send hints soon; while the queue is full they are dropped."""
         if time.monotonic() < self._quiet_until:
             return

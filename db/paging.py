@@ -8,14 +8,14 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class PageLimit:
     """The most rows of a page, and about the most bytes of them; one row always fits."""
 
     rows: int = 2**30
     bytes: int = 2**62
 
 
-ALL = Room()
+ALL = PageLimit()
 
 
 def more(rows: Sequence[Any]) -> bool:

@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from db.dsn_display import read
 from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseUnavailable
-from db.hints import Failures, payloads, topic
+from db.hints import HintFailures, payloads, topic
 from db.primary_host import session_options
 from db.queries import load
 
@@ -33,7 +33,7 @@ class Pool:
 
     def __init__(self, dsn: str, *, size: int = 2) -> None:
         self._dsn = dsn
-        self._failures = Failures()
+        self._failures = HintFailures()
         self._pool = ConnectionPool(
             dsn,
             connection_class=Connection,

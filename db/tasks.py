@@ -78,7 +78,7 @@ def _created_event(task: NewTask) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
+class KeyedTask:
     """The task that was created under an idempotency key, the digest of its input, and who created it."""
 
     task_id: int
@@ -86,10 +86,10 @@ class Keyed:
     created_by: str | None
 
 
-async def find_by_key(db: Database, key: str) -> Keyed | None:
+async def find_by_key(db: Database, key: str) -> KeyedTask | None:
     """Return the task that was created under an idempotency key."""
     row = await db.optional("find_task_by_key", idempotency_key=key)
-    return Keyed(row["task_id"], row["input_digest"], row["created_by"]) if row else None
+    return KeyedTask(row["task_id"], row["input_digest"], row["created_by"]) if row else None
 
 
 _MESSAGE_CHARS = 1_000_000

@@ -11,7 +11,7 @@ from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.paging import ALL, Room, more
+from db.paging import ALL, PageLimit, more
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ async def find(db: Database, token: str) -> Token | None:
 
 
 async def listing(
-    db: Database, after: tuple[datetime, str] | None = None, room: Room = ALL
+    db: Database, after: tuple[datetime, str] | None = None, room: PageLimit = ALL
 ) -> tuple[list[Mapping[str, Any]], bool]:
     """Return tokens without their secrets, the oldest first, after the one of a time and id; and if there are more."""
     at, token_id = after or (None, None)

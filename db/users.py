@@ -10,7 +10,7 @@ from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.paging import ALL, Room, more
+from db.paging import ALL, PageLimit, more
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ async def find(db: Database, name: str) -> User | None:
     return User.of(row) if row else None
 
 
-async def listing(db: Database, after: int | None = None, room: Room = ALL) -> tuple[list[User], bool]:
+async def listing(db: Database, after: int | None = None, room: PageLimit = ALL) -> tuple[list[User], bool]:
     """Return users, the oldest first, from the one after ``after`` on, and whether there are more."""
     rows = await db.many("list_users", after=after, row_limit=room.rows, byte_limit=room.bytes)
     return [User.of(row) for row in rows], more(rows)

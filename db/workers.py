@@ -13,7 +13,7 @@ import orjson
 from db.actor import Actor, parameter
 from db.database import Database
 from db.model import AttemptKey, Resources, Worker
-from db.paging import ALL, Room, more
+from db.paging import ALL, PageLimit, more
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Spawner:
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
-    """What a call of a worker goes by: its session, its claim number, and whether it may get work."""
+class RegisteredWorker:
+    """A worker as its calls are checked: its session, its claim number, and whether it may get work."""
 
     worker_id: str
     session: str | None
@@ -57,7 +57,7 @@ class Presence:
     fresh: bool
     capabilities: frozenset[str]
     bound: bool
-    """Whether it may claim one job alone, its pod's."""
+    """Whether it may claim only the one job of its pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ class HeldJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """The answer to a heartbeat."""
+class Renewal:
+    """What a heartbeat found: whether the worker drains, and the jobs that it holds."""
 
     draining: bool
     held: tuple[HeldJob, ...]
@@ -105,12 +105,12 @@ async def register(
     return (row["session"], row["replaced"]) if row else None
 
 
-async def presence(db: Database, worker_id: str) -> Presence | None:
-    """Return what the calls of a worker go by; None for one that never registered."""
+async def registered(db: Database, worker_id: str) -> RegisteredWorker | None:
+    """Return a worker as its calls are checked; None for one that never registered."""
     row = await db.optional("get_worker", worker_id=worker_id)
     if row is None or row["session"] is None:
         return None
-    return Presence(
+    return RegisteredWorker(
         row["worker_id"],
         row["session"],
         row["claims"],
@@ -131,7 +131,7 @@ async def heartbeat(
     at: datetime | None,
     stopped: bool,
     lease_seconds: float,
-) -> Beat | None:
+) -> Renewal | None:
     """Renew the listed jobs; None when the worker or its session is not the registered one."""
     rows = await db.many(
         "heartbeat",
@@ -157,7 +157,7 @@ async def heartbeat(
         for row in rows
         if row["task_id"] is not None
     )
-    return Beat(any(row["draining"] for row in rows), held)
+    return Renewal(any(row["draining"] for row in rows), held)
 
 
 async def drain(db: Database, worker_id: str, actor: Actor | None = None) -> bool:
@@ -173,10 +173,10 @@ async def all_held(db: Database, worker_ids: Sequence[str] | None = None) -> dic
     return {worker_id: frozenset(keys) for worker_id, keys in held.items()}
 
 
-async def to_tell(db: Database, gone: Sequence[tuple[str, AttemptKey]]) -> list[str]:
+async def with_commands(db: Database, gone: Sequence[tuple[str, AttemptKey]]) -> list[str]:
     """Return the workers that must stop a job or drain, and those that lost one of the attempts that are ``gone``."""
     rows = await db.many(
-        "workers_to_tell",
+        "workers_with_commands",
         worker_ids=[worker_id for worker_id, _ in gone],
         task_ids=[key[0] for _, key in gone],
         jobs=[key[1] for _, key in gone],
@@ -194,7 +194,7 @@ async def page(
     db: Database,
     state: str | None = None,
     after: str | None = None,
-    room: Room = ALL,
+    room: PageLimit = ALL,
     *,
     with_stopped: bool = True,
 ) -> tuple[list[Worker], bool]:

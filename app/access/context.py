@@ -19,7 +19,7 @@ from app.settings import AppSettings
 from db import tokens
 from db.actor import Actor
 from db.database import Database
-from db.group_commit import Group
+from db.group_commit import GroupCommit
 from db.model import NewTask, Task
 from db.tokens import Token
 
@@ -34,7 +34,7 @@ class Services:
     feeds: Feeds
     tail: Tail
     appender: Appender
-    creations: Group[NewTask, Task | None]
+    creations: GroupCommit[NewTask, Task | None]
     finish_batcher: FinishBatcher
     claim_waiters: ClaimWaiters
     cipher: EnvironmentCipher

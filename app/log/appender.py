@@ -14,7 +14,7 @@ from app.metrics import instruments
 from db import events
 from db.database import Database
 from db.events import Batch
-from db.group_commit import Group
+from db.group_commit import GroupCommit
 
 _FLUSH_BATCHES = 200  # hints of one flush must fit a notification of 8000 bytes
 _FLUSH_BYTES = 8 * 1024 * 1024
@@ -32,7 +32,7 @@ class Appender:
         self._output_limit = output_limit
         self._bytes = 0
         self._room = asyncio.Event()
-        self._lanes = [Group(self._store, items=_FLUSH_BATCHES, size=_FLUSH_BYTES) for _ in range(lanes)]
+        self._lanes = [GroupCommit(self._store, max_items=_FLUSH_BATCHES, max_size=_FLUSH_BYTES) for _ in range(lanes)]
 
     async def append(self, batch: Batch) -> bool:
         """Store a batch durably; False when the fence or the limit refused it. Raises DatabaseUnavailable."""
@@ -43,7 +43,7 @@ class Appender:
         self._bytes += size
         instruments.APPEND_WAITING_BYTES.inc(size)
         lane = self._lanes[batch.task_id % len(self._lanes)]
-        stored = lane.put(batch, (batch.task_id, batch.job), size=size)
+        stored = lane.submit(batch, (batch.task_id, batch.job), size=size)
         stored.add_done_callback(lambda _: self._release(size))
         with instruments.APPEND_SECONDS.time():
             return await asyncio.shield(stored)  # it takes room until it is stored, even if nobody waits any more

@@ -129,7 +129,7 @@ class Feeds:
         """Read a page of the log itself."""
         return await events.page(self._db, task_id, cursor, row_limit=_PAGE_ROWS, byte_limit=self._page_bytes)
 
-    async def selected_page(self, task_id: int, cursor: int, wanted: events.Wanted) -> events.SelectedPage:
+    async def selected_page(self, task_id: int, cursor: int, wanted: events.EventFilter) -> events.SelectedPage:
         """Read a page of the wanted events of the log."""
         return await events.selected_page(
             self._db, task_id, cursor, wanted, row_limit=_PAGE_ROWS, byte_limit=self._page_bytes

@@ -41,10 +41,10 @@ class Selection:
         return self.job is None or entry.job is None or entry.job == self.job
 
     @property
-    def wanted(self) -> events.Wanted:
+    def wanted(self) -> events.EventFilter:
         """How the log is asked for them."""
         streams = ("stdout", "stderr") if self.stream is None else (self.stream,)
-        return events.Wanted(self.job, streams if self.output else (), self.other)
+        return events.EventFilter(self.job, streams if self.output else (), self.other)
 
     @property
     def narrow(self) -> bool:
@@ -100,7 +100,7 @@ class Tail:
             raise _pruned(feed.task_id, cursor)
         return encode_all(page.events), page.events[-1].seq
 
-    async def _next_selected(self, task_id: int, cursor: int, wanted: events.Wanted) -> tuple[list[Entry], int]:
+    async def _next_selected(self, task_id: int, cursor: int, wanted: events.EventFilter) -> tuple[list[Entry], int]:
         page = await self.patiently(lambda: self._feeds.selected_page(task_id, cursor, wanted))
         if page.last_seq < cursor:
             raise LogRewound(task_id, cursor, page.last_seq)

@@ -32,6 +32,6 @@ class CommandPoll:
             return
         held = await workers.all_held(self._db)
         gone = [(name, key) for name, keys in self._held.items() for key in keys - held.get(name, frozenset())]
-        for worker_id in await workers.to_tell(self._db, gone):
+        for worker_id in await workers.with_commands(self._db, gone):
             self._hub.wake(("w", worker_id))
         self._held = held

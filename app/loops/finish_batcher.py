@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from db import jobs, tasks
 from db.database import Database
-from db.group_commit import Group
+from db.group_commit import GroupCommit
 from db.jobs import Finish
 from db.model import Job
 
@@ -23,11 +23,11 @@ class FinishBatcher:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._group: Group[Finish, Job | None] = Group(self._store, items=_REPORTS, size=_BYTES)
+        self._group: GroupCommit[Finish, Job | None] = GroupCommit(self._store, max_items=_REPORTS, max_size=_BYTES)
 
     async def close_attempt(self, report: Finish) -> Job | None:
         """Store a report and settle its task; None when the fence refused it. Raises DatabaseUnavailable."""
-        return await self._group.put(report, (report.task_id, report.job), size=report.size)
+        return await self._group.submit(report, (report.task_id, report.job), size=report.size)
 
     async def _store(self, reports: list[Finish]) -> Sequence[Job | None]:
         finished = await jobs.finish_all(self._db, reports)

@@ -19,7 +19,7 @@ from app.settings import AppSettings
 from db import jobs, tasks, workers
 from db.database import Database
 from db.errors import DatabaseUnavailable
-from db.jobs import Ended
+from db.jobs import EndedAttempt
 from db.model import AttemptKey
 
 _log = logging.getLogger("ado.monitor")
@@ -93,7 +93,7 @@ async def _time_out(db: Database) -> None:
         _log.info("attempt timed out", extra={"worker": worker_id})
 
 
-async def settle_ended(db: Database, ended: Sequence[Ended], reason: str) -> None:
+async def settle_ended(db: Database, ended: Sequence[EndedAttempt], reason: str) -> None:
     """Log ended attempts and settle the tasks whose jobs ended for good."""
     for attempt in ended:
         _log.warning(

@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from app.core.reasons import JOB_REASONS, POD_REASONS
-from db.counters import Figure
+from db.counters import CounterTotal
 
 AGENTS = ("shell", "scripted", "claude-code", "codex", "gemini-cli", "opencode")
 REASONS = (*JOB_REASONS, *POD_REASONS)
@@ -27,8 +27,8 @@ _TOKENS = ("input", "output", "cache_read", "cache_write")
 class Counters(Collector):
     """The families of one reading."""
 
-    def __init__(self, figures: Iterable[Figure]) -> None:
-        self._by_measure: dict[str, list[Figure]] = defaultdict(list)
+    def __init__(self, figures: Iterable[CounterTotal]) -> None:
+        self._by_measure: dict[str, list[CounterTotal]] = defaultdict(list)
         for figure in figures:
             self._by_measure[figure.measure].append(figure)
 

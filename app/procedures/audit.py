@@ -72,7 +72,7 @@ async def listing(context: Context, input: ListInput) -> AuditPage:
     return AuditPage(items=items, next_cursor=_cursor(entries[-1]) if more else UNSET)
 
 
-def _shape(entry: audit.Entry) -> AuditEntry:
+def _shape(entry: audit.AuditEntry) -> AuditEntry:
     return AuditEntry(
         audit_id=entry.audit_id,
         at=entry.at,
@@ -88,7 +88,7 @@ def _shape(entry: audit.Entry) -> AuditEntry:
     )
 
 
-def _cursor(entry: audit.Entry) -> str:
+def _cursor(entry: audit.AuditEntry) -> str:
     return f"{(entry.at - _EPOCH) // timedelta(microseconds=1)}-{entry.audit_id}"
 
 

@@ -32,7 +32,7 @@ from app.procedures.checks.paging import MOST, Cursor, Limit
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, job_id
 from db import files, jobs
-from db.files import Fence, File, Kind, Place, Room
+from db.files import Fence, File, FileCursor, FileLimits, Kind
 
 CHUNK_BYTES = 1024 * 1024
 _ATTEMPT_FILES = 16
@@ -187,9 +187,9 @@ def _fence(context: Context, input: BeginInput) -> Fence | None:
     return Fence(*key, input.worker_id, credential_of(context, key))
 
 
-def _room(context: Context) -> Room:
+def _room(context: Context) -> FileLimits:
     settings = context.services.settings
-    return Room(_ATTEMPT_FILES, settings.attempt_file_bytes, _TASK_FILES, settings.task_file_bytes)
+    return FileLimits(_ATTEMPT_FILES, settings.attempt_file_bytes, _TASK_FILES, settings.task_file_bytes)
 
 
 async def _refused(context: Context, file_id: str, fence: Fence | None) -> Exception:
@@ -319,11 +319,11 @@ def _cursor(file: File) -> str | UnsetType:
     return paging.cursor(True, "" if file.job is None else file.job, paging.microseconds(at), file.file_id)
 
 
-def _parse_cursor(text: str) -> Place:
+def _parse_cursor(text: str) -> FileCursor:
     match = _CURSOR.fullmatch(text)
     if match is None:
         raise paging.invalid()
-    return Place(int(match[1] or -1), paging.time_of(match[2]), match[3])
+    return FileCursor(int(match[1] or -1), paging.time_of(match[2]), match[3])
 
 
 async def _check_task(context: Context, file: File) -> None:

@@ -122,7 +122,7 @@ async def create(context: Context, input: CreateInput) -> Task:
     limit = task.timeout_seconds or context.services.settings.task_timeout or None
     task = dataclasses.replace(task, timeout_seconds=limit)  # after the digest, which a setting must not change
     names = (("file", task.base_file),) if task.base_file else ()
-    created = await context.services.creations.put(task, *names, size=len(task.prompt))
+    created = await context.services.creations.submit(task, *names, size=len(task.prompt))
     return Task.of(created) if created else await get_task(context, await _existing(context, input, task.digest))
 
 

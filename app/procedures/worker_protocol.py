@@ -34,7 +34,7 @@ from app.rpc.server.procedure import Tracked, mutation, subscription
 from app.shapes.records import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
 from db import jobs, model, tokens, workers
 from db.model import AttemptKey
-from db.workers import Beat, Presence, Registration
+from db.workers import RegisteredWorker, Registration, Renewal
 
 _LONGEST_WAIT = 20.0
 
@@ -136,9 +136,9 @@ class Command(Wire):
     attempt: int | None = None
 
 
-async def _present(context: Context, worker_id: str, session: str) -> Presence:
+async def _present(context: Context, worker_id: str, session: str) -> RegisteredWorker:
     own(context, worker_id)
-    found = await workers.presence(context.db, worker_id)
+    found = await workers.registered(context.db, worker_id)
     if found is None:
         raise refusal("no_such_worker", f"no worker {worker_id!r} is registered")
     if found.session != session:
@@ -232,7 +232,7 @@ async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
     )
 
 
-def _unheard(beat: Beat) -> list[AttemptKey]:
+def _unheard(beat: Renewal) -> list[AttemptKey]:
     return [job.key for job in beat.held if not job.listed and job.missed_heartbeats >= 2]
 
 
@@ -261,11 +261,11 @@ async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
     return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in opened])
 
 
-def _can_claim(presence: Presence) -> bool:
+def _can_claim(presence: RegisteredWorker) -> bool:
     return presence.fresh and not presence.draining
 
 
-async def _read_presence(context: Context, input: ClaimInput, waiter: WaitingClaim) -> Presence:
+async def _read_presence(context: Context, input: ClaimInput, waiter: WaitingClaim) -> RegisteredWorker:
     """Return the worker's row, and let the queue wake its claim for what the worker can run."""
     presence = await _present(context, input.worker_id, input.session)
     # The worker of a pod may claim its pod's job only. The queue does not know whose job it is, so this claim polls.
@@ -274,8 +274,8 @@ async def _read_presence(context: Context, input: ClaimInput, waiter: WaitingCla
 
 
 async def _claim_now(
-    context: Context, input: ClaimInput, presence: Presence, waiter: WaitingClaim, limit: int
-) -> tuple[list[model.ClaimedJob], Presence]:
+    context: Context, input: ClaimInput, presence: RegisteredWorker, waiter: WaitingClaim, limit: int
+) -> tuple[list[model.ClaimedJob], RegisteredWorker]:
     """Return the jobs that the worker gets without waiting, and its row as it then is.
 
     The statement refuses a claim made with an outdated row (None, not an empty list), for example because another
@@ -366,7 +366,7 @@ async def _was_finished(context: Context, key: AttemptKey) -> bool:
 
 
 def _open_commands(
-    present: Presence, held: dict[AttemptKey, str | None], seen: set[AttemptKey]
+    present: RegisteredWorker, held: dict[AttemptKey, str | None], seen: set[AttemptKey]
 ) -> list[tuple[str, Command]]:
     found = []
     for kind, keys in (

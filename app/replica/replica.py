@@ -30,7 +30,7 @@ from app.rpc.server.application import RpcApplication
 from app.settings import AppSettings
 from db import tasks
 from db.database import Database
-from db.group_commit import Group
+from db.group_commit import GroupCommit
 from db.listener import Listener
 
 _log = logging.getLogger("ado.api")
@@ -62,7 +62,7 @@ class Replica:
         claim_waiters = ClaimWaiters(db, hub, poll_seconds=settings.poll_seconds)
         tail = Tail(db, feeds, retry_seconds=settings.poll_seconds)
         self.settings = settings
-        creations = Group(partial(tasks.create_all, db), items=_CREATIONS, size=settings.body_bytes)
+        creations = GroupCommit(partial(tasks.create_all, db), max_items=_CREATIONS, max_size=settings.body_bytes)
         cipher = EnvironmentCipher(settings.data_key)
         commands = CommandPoll(db, hub)
         self.services = Services(

@@ -187,7 +187,7 @@ with scaled as (
 )
 select count, array['s'] as hints from scaled;
 
--- name: workers_to_tell :many
+-- name: workers_with_commands :many
 -- Workers with an open command: a job to stop, or to drain, or one of the given attempts, which they held, and lost.
 -- Those that have ended are told nothing.
 select j.worker_id from ado.jobs j where j.status = 'running' and j.stop_reason is not null

@@ -35,7 +35,7 @@ async def guarded(db):
     """Claim a job with a credential."""
     task_id = await create(db)
     await register(db, "i1", None)
-    present = await workers.presence(db, "w1")
+    present = await workers.registered(db, "w1")
     (job,) = await jobs.claim(
         db,
         worker_id="w1",
@@ -109,7 +109,7 @@ async def test_a_second_process_with_the_same_token_is_refused(db, single):
     assert await register(db, "i1", token)
     assert not await register(db, "i2", token)
     assert await register(db, "i1", token)
-    assert (await workers.presence(db, "w1")).session == "session-i1"
+    assert (await workers.registered(db, "w1")).session == "session-i1"
 
 
 @pytest.mark.parametrize("single", [True, False])

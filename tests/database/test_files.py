@@ -147,7 +147,7 @@ async def test_the_files_of_a_pruned_range_go_with_it(db, dsn, running):
 
 
 async def test_files_of_an_attempt_and_of_a_task_are_bounded_in_number_and_bytes(db, running):
-    room = files.Room(attempt_files=2, attempt_bytes=10, task_files=3, task_bytes=100)
+    room = files.FileLimits(attempt_files=2, attempt_bytes=10, task_files=3, task_bytes=100)
 
     async def begun(number, size, fence):
         kind = "base" if fence is None else "checkpoint"

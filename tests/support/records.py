@@ -54,7 +54,7 @@ async def register(db, worker_id="w1", *, instance="i1", slots=100, capabilities
 
 async def claim(db, worker_id="w1", *, limit=100):
     """Claim, after a look at the worker; None when the guard refuses it."""
-    present = await workers.presence(db, worker_id)
+    present = await workers.registered(db, worker_id)
     return await jobs.claim(
         db,
         worker_id=worker_id,

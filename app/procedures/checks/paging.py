@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.rpc.errors import ProcedureError
-from db.paging import Room
+from db.paging import PageLimit
 
 MOST = 1000
 Limit = Annotated[int, Meta(ge=1, le=MOST)]
@@ -20,9 +20,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = re.compile(r"\d{1,18}", re.ASCII)
 
 
-def room(context: Context, limit: int) -> Room:
+def room(context: Context, limit: int) -> PageLimit:
     """Return how much of a list a page takes: its rows, and half the bytes of an answer, as JSON is larger."""
-    return Room(limit, context.services.settings.body_bytes // 2)
+    return PageLimit(limit, context.services.settings.body_bytes // 2)
 
 
 def cursor(more: bool, *parts: object) -> str | UnsetType:

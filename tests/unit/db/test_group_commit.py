@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from db.errors import DatabaseRefused, DatabaseUnavailable
-from db.group_commit import Group
+from db.group_commit import GroupCommit
 
 
 class Store:
@@ -34,10 +34,10 @@ class Store:
 
 async def test_what_comes_while_a_flush_is_in_flight_shares_the_next_one():
     store = Store()
-    group = Group(store, items=100, size=1000)
-    first = group.put(1)
+    group = GroupCommit(store, max_items=100, max_size=1000)
+    first = group.submit(1)
     await store.began(1)
-    rest = [group.put(number) for number in (2, 3, 4)]
+    rest = [group.submit(number) for number in (2, 3, 4)]
     store.go.set()
     assert [await one for one in (first, *rest)] == [10, 20, 30, 40]
     assert store.flushes == [[1], [2, 3, 4]]
@@ -46,9 +46,9 @@ async def test_what_comes_while_a_flush_is_in_flight_shares_the_next_one():
 async def test_a_flush_has_a_bound_of_items_and_of_bytes():
     store = Store()
     store.go.set()
-    group = Group(store, items=2, size=1000)
-    await asyncio.gather(*(group.put(number) for number in (1, 2, 3)))
-    heavy = Group(store, items=100, size=1000)
+    group = GroupCommit(store, max_items=2, max_size=1000)
+    await asyncio.gather(*(group.submit(number) for number in (1, 2, 3)))
+    heavy = GroupCommit(store, max_items=100, max_size=1000)
     await asyncio.gather(*(heavy.put(number, size=600) for number in (4, 5, 6)))
     assert store.flushes == [[1, 2], [3], [4, 5], [6]]
 
@@ -56,16 +56,17 @@ async def test_a_flush_has_a_bound_of_items_and_of_bytes():
 async def test_two_items_with_a_name_in_common_never_share_a_flush():
     store = Store()
     store.go.set()
-    group = Group(store, items=100, size=1000)
-    await asyncio.gather(group.put(1, "row"), group.put(2, "other"), group.put(3, "more", "row"), group.put(4, "last"))
+    group = GroupCommit(store, max_items=100, max_size=1000)
+    submitted = [(1, "row"), (2, "other"), (3, "more", "row"), (4, "last")]
+    await asyncio.gather(*(group.submit(*arguments) for arguments in submitted))
     assert store.flushes == [[1, 2], [3, 4]]
 
 
 async def test_what_the_database_refuses_fails_its_own_caller_alone():
     store = Store(poison=[2])
     store.go.set()
-    group = Group(store, items=100, size=1000)
-    found = await asyncio.gather(*(group.put(number) for number in (1, 2, 3)), return_exceptions=True)
+    group = GroupCommit(store, max_items=100, max_size=1000)
+    found = await asyncio.gather(*(group.submit(number) for number in (1, 2, 3)), return_exceptions=True)
     assert [found[0], found[2]] == [10, 30]
     assert isinstance(found[1], DatabaseRefused)
     assert store.flushes == [[1, 2, 3], [1], [2], [3]]
@@ -74,18 +75,18 @@ async def test_what_the_database_refuses_fails_its_own_caller_alone():
 async def test_everybody_in_a_flush_hears_that_the_database_did_not_answer():
     store = Store(most=1)
     store.go.set()
-    group = Group(store, items=100, size=1000)
-    found = await asyncio.gather(*(group.put(number) for number in (1, 2)), return_exceptions=True)
+    group = GroupCommit(store, max_items=100, max_size=1000)
+    found = await asyncio.gather(*(group.submit(number) for number in (1, 2)), return_exceptions=True)
     assert all(isinstance(error, DatabaseUnavailable) for error in found)
     assert store.flushes == [[1, 2]]
 
 
 async def test_a_flush_that_was_too_much_is_followed_by_small_ones_that_grow():
     store = Store(most=5)
-    group = Group(store, items=100, size=1000)
-    failed = [group.put(number) for number in range(8)]
+    group = GroupCommit(store, max_items=100, max_size=1000)
+    failed = [group.submit(number) for number in range(8)]
     await store.began(1)
-    later = [group.put(number) for number in range(10, 20)]
+    later = [group.submit(number) for number in range(10, 20)]
     store.go.set()
     assert await asyncio.gather(*later) == [number * 10 for number in range(10, 20)]
     assert [len(flush) for flush in store.flushes] == [8, 1, 2, 4, 3]
@@ -94,21 +95,21 @@ async def test_a_flush_that_was_too_much_is_followed_by_small_ones_that_grow():
 
 async def test_a_caller_that_went_away_takes_nobody_with_it():
     store = Store()
-    group = Group(store, items=100, size=1000)
-    gone, stays = group.put(1), group.put(2)
+    group = GroupCommit(store, max_items=100, max_size=1000)
+    gone, stays = group.submit(1), group.submit(2)
     await store.began(1)
     gone.cancel()
     store.go.set()
     assert await stays == 20
-    assert await group.put(3) == 30
+    assert await group.submit(3) == 30
 
 
 async def test_closing_cancels_who_still_waits():
     store = Store()
-    group = Group(store, items=100, size=1000)
-    flying = group.put(1)
+    group = GroupCommit(store, max_items=100, max_size=1000)
+    flying = group.submit(1)
     await store.began(1)
-    queued = group.put(2)
+    queued = group.submit(2)
     await group.close()
     for waiting in (flying, queued):
         with pytest.raises(asyncio.CancelledError):

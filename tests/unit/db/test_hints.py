@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from db.hints import Failures, parse, payloads, topic
+from db.hints import HintFailures, parse, payloads, topic
 
 NOT_NUL = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
@@ -40,7 +40,7 @@ def test_the_last_hint_about_a_log_or_the_queue_says_all():
 
 
 def test_failures_are_logged_once_a_while(caplog):
-    failures = Failures()
+    failures = HintFailures()
     for _ in range(3):
         failures.log(OSError(), full=True)
     (record,) = caplog.records
