@@ -49,7 +49,7 @@ async def test_a_flush_has_a_bound_of_items_and_of_bytes():
     group = GroupCommit(store, max_items=2, max_size=1000)
     await asyncio.gather(*(group.submit(number) for number in (1, 2, 3)))
     heavy = GroupCommit(store, max_items=100, max_size=1000)
-    await asyncio.gather(*(heavy.put(number, size=600) for number in (4, 5, 6)))
+    await asyncio.gather(*(heavy.submit(number, size=600) for number in (4, 5, 6)))
     assert store.flushes == [[1, 2], [3], [4, 5], [6]]
 
 
