@@ -2,85 +2,73 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from cyclopts import App, Group
 
 from cli.control_plane.embedded import version
 from cli.render.help_layout import Columns
 
-_COMMANDS = {
-    "run": "cli.commands.run:run",
-    "attach": "cli.commands.watch:attach",
-    "logs": "cli.commands.watch:logs",
-    "tasks": "cli.commands.tasks:tasks",
-    "cancel": "cli.commands.tasks:cancel",
-    "retry": "cli.commands.tasks:retry",
-    "wait": "cli.commands.tasks:wait",
-    "explain": "cli.commands.tasks:explain",
-    "diff": "cli.commands.repo:diff",
-    "apply": "cli.commands.repo:apply",
-    "checkout": "cli.commands.repo:checkout",
-    "download": "cli.commands.repo:download",
-    "refs": "cli.commands.refs:refs",
-    "workers": "cli.commands.workers:workers",
-    "kv": "cli.commands.kv:kv",
-    "mask": "cli.commands.mask:mask",
-    "up": "cli.commands.plane:up",
-    "down": "cli.commands.plane:down",
-    "status": "cli.commands.plane:status",
-    "api": "cli.commands.api:replica",
-    "spawner": "cli.commands.spawner:spawner",
-    "worker": "cli.commands.worker:worker",
-    "db": "cli.commands.database:database",
-    "token": "cli.commands.token:tokens",
-    "audit": "cli.commands.audit:audit",
-    "users": "cli.commands.users:users",
-    "whoami": "cli.commands.users:whoami",
-    "install": "cli.commands.install:install",
-    "login": "cli.commands.context:login",
-    "context": "cli.commands.context:contexts_",
-    "doctor": "cli.commands.doctor:doctor",
-    "support-bundle": "cli.commands.support:support_bundle",
-    "completion": "cli.commands.completion:completion",
-    "complete": "cli.commands.completion:complete",
-    "help": "cli.commands.topics:topic",
+_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Run and watch": {
+        "run": ("commands.run:run", "Run a prompt here, or with --remote on workers."),
+        "attach": ("commands.watch:attach", "Replay a task's log, then watch it live."),
+        "logs": ("commands.watch:logs", "Print a task's output."),
+    },
+    "Tasks": {
+        "tasks": ("commands.tasks:tasks", "List, show, update and remove tasks."),
+        "wait": ("commands.tasks:wait", "Wait for tasks to end."),
+        "explain": ("commands.tasks:explain", "Say why a task waits."),
+        "cancel": ("commands.tasks:cancel", "Stop tasks."),
+        "retry": ("commands.tasks:retry", "Queue the failed and cancelled jobs of a task again."),
+        "kv": ("commands.kv:kv", "Share values between the jobs of a task."),
+        "mask": ("commands.mask:mask", "Inside a job, mask a value in what it prints from now on."),
+    },
+    "Results": {
+        "diff": ("commands.repo:diff", "Show what a task changed."),
+        "apply": ("commands.repo:apply", "Apply a task's changes to the working tree."),
+        "checkout": ("commands.repo:checkout", "Check out the branch with a task's result."),
+        "download": ("commands.repo:download", "Write files of a task's result into a directory."),
+        "refs": ("commands.refs:refs", "Fetch, show and remove this repository's refs of tasks."),
+    },
+    "Workers and servers": {
+        "workers": ("commands.workers:workers", "Show, drain and scale workers."),
+        "worker": ("commands.worker:worker", "Run a worker."),
+        "up": ("commands.plane:up", "Start the embedded control plane."),
+        "down": ("commands.plane:down", "Stop the embedded control plane."),
+        "status": ("commands.plane:status", "Show the embedded control plane."),
+        "api": ("commands.api:replica", "Run one API replica, or print its types."),
+        "spawner": ("commands.spawner:spawner", "Run a spawner."),
+        "db": ("commands.database:database", "Migrate, check or prune the database."),
+    },
+    "People and tokens": {
+        "login": ("commands.context:login", "Remember a server and its token."),
+        "context": ("commands.context:contexts_", "List the remembered servers, choose or forget one."),
+        "whoami": ("commands.users:whoami", "Show the user and the role of your token."),
+        "users": ("commands.users:users", "List, add, change and disable users."),
+        "token": ("commands.token:tokens", "Make, list and revoke tokens."),
+        "audit": ("commands.audit:audit", "List who changed what and which calls were refused."),
+    },
+    "Set-up and help": {
+        "doctor": ("commands.doctor:doctor", "Check the connection to the workers, and say what fixes it."),
+        "install": ("commands.install:install", "Link ./ado into ~/.local/bin, so that ado works everywhere."),
+        "completion": ("commands.completion:completion", "Print a completion script for bash, zsh or fish."),
+        "complete": ("commands.completion:complete", "Print what may come next on a command line."),
+        "support-bundle": ("commands.support:support_bundle", "Write an archive for support, without secrets."),
+        "help": (
+            "commands.topics:topic",
+            "Explain agents, configuration, environment, exit-codes, repository or stdin.",
+        ),
+    },
 }
-HELP = {
-    "run": "Run a prompt here, or with --remote on workers.",
-    "attach": "Replay a task's log, then watch it live.",
-    "logs": "Print a task's output.",
-    "tasks": "List, show, update and remove tasks.",
-    "cancel": "Stop tasks.",
-    "retry": "Queue the failed and cancelled jobs of a task again.",
-    "wait": "Wait for tasks to end.",
-    "explain": "Say why a task waits.",
-    "diff": "Show what a task changed.",
-    "apply": "Lay what a task changed over the working tree.",
-    "download": "Write files of a task's result into a directory.",
-    "checkout": "Go to the branch that a task brought back.",
-    "refs": "Fetch, show and remove what this repository keeps of tasks.",
-    "workers": "Show, drain and scale workers.",
-    "kv": "Share values between the jobs of a task.",
-    "mask": "Inside a job, mask a value in what it prints from now on.",
-    "up": "Start the embedded control plane.",
-    "down": "Stop the embedded control plane.",
-    "status": "Show the embedded control plane.",
-    "api": "Run one API replica, or print its types.",
-    "spawner": "Run a spawner.",
-    "worker": "Run a worker.",
-    "db": "Migrate, check or prune the database.",
-    "token": "Make, list and revoke tokens.",
-    "audit": "List who changed what and which calls were refused.",
-    "users": "List, add, change and disable users.",
-    "whoami": "Say as whom you call.",
-    "install": "Link ./ado into ~/.local/bin, so that ado works everywhere.",
-    "login": "Remember a server and its token.",
-    "context": "List the remembered servers, choose or forget one.",
-    "doctor": "Check the way from here to the workers.",
-    "support-bundle": "Write an archive for somebody who helps, without secrets.",
-    "completion": "Print a completion script for bash, zsh or fish.",
-    "complete": "Print what may come next on a command line.",
-    "help": "Explain agents, configuration, environment, exit-codes, repository or stdin.",
-}
+"""For each group of the help: its commands, where each is, and what the help says of it."""
+COMMANDS = {name: f"cli.{path}" for group in _GROUPS.values() for name, (path, _) in group.items()}
+_ABOUT = """\
+Run AI coding agents, or any command, on remote machines: watch, leave, come back.
+
+Start here:
+  ado run "fix the failing test"                   on this machine
+  ado run --remote --workers 3 "review this code"  on workers
+  ado attach task-12                               watch a task again
+"""
 _HIDDEN = frozenset({"complete"})
 
 
@@ -88,7 +76,7 @@ def build() -> App:
     """Return the tree."""
     app = App(
         name="ado",
-        help="Run AI coding agents, or any command, on remote machines: watch, leave, come back.",
+        help=_ABOUT,
         version=version,
         help_format="plaintext",
         help_formatter=Columns(),
@@ -98,6 +86,9 @@ def build() -> App:
         help_on_error=False,
         suppress_keyboard_interrupt=False,
     )
-    for name, path in _COMMANDS.items():
-        app.command(path, name=name, help=HELP[name], show=name not in _HIDDEN)
+    for number, (title, group) in enumerate(_GROUPS.items()):
+        panel = Group(title, sort_key=number)
+        for name, (_, text) in group.items():
+            app.command(COMMANDS[name], name=name, help=text, group=panel, show=name not in _HIDDEN)
+    app["--help"].group = app["--version"].group = Group("Options", sort_key=len(_GROUPS))
     return app

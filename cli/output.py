@@ -5,22 +5,18 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Any
 
 import orjson
-from cyclopts import Parameter
 
 from cli import exits
-from cli.errors import CliError
+from cli.errors import CliError, usage
 from cli.invocation import as_typed
+from cli.parameters import Output
 from cli.render import layout
 from cli.render.layout import wrap
 from cli.render.terminal import columns, is_terminal
 from cli.render.visible import one_line, visible, visible_json, visible_text
-
-Output = Literal["text", "json", "jsonl", "name"]
-Form = Annotated[Output, Parameter(name=["--output", "-o"])]
-"""The option of commands that call no server."""
 
 
 def talk(line: str) -> None:
@@ -129,16 +125,24 @@ def write_items(
         write_lines(table(rows), paint)
 
 
-def write_one(found: Mapping[str, Any], output: Output, key: str, lines: Sequence[str] = (), *, said: str = "") -> None:
-    """Write one thing: as JSON, its name under ``key``, or lines of text, or only something said about it."""
+def write_one(found: Mapping[str, Any], output: Output, key: str, lines: Sequence[str] = (), *, note: str = "") -> None:
+    """Write one thing: as JSON, its name under ``key``, or lines of text, or only a note about it."""
     if output in ("json", "jsonl"):
         write_json(found)
     elif output == "name":
         write_line(found[key])
     else:
         write_lines(lines)
-        if said:
-            talk(f"ado: {said}")
+        if note:
+            talk(f"ado: {note}")
+
+
+def confirmed(question: str) -> bool:
+    """Ask on the terminal; return whether the answer is yes. Raises CliError where nobody can be asked."""
+    if not is_terminal(sys.stdin):
+        raise usage("this needs a yes and there is no terminal to ask on", "add --yes")
+    talk(f"ado: {question} [y/N]")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def shortened(names: Sequence[str], most: int = 5) -> str:

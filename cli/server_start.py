@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import threading
 from types import FrameType
-from typing import Annotated
-
-from cyclopts import Parameter, validators
 
 from cli import exits
 from cli.errors import CliError
 
 LISTEN_ERRORS = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL, errno.EPERM)
-
-
-def _is_open(_type: object, fd: int | None) -> None:
-    """Refuse a number that is no open descriptor of this process."""
-    if fd is not None:
-        try:
-            os.fstat(fd)
-        except (OSError, OverflowError):
-            raise ValueError(f"{fd} is no open descriptor") from None
-
-
-Descriptor = Annotated[int | None, Parameter(show=False, validator=_is_open)]
-Port = Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65535))]
-"""An open descriptor that a parent process hands over; hidden in the help."""
 
 
 def cannot_listen(port: int | None, error: OSError) -> CliError:

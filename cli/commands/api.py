@@ -8,7 +8,8 @@ from cli import exits
 from cli.control_plane import embedded
 from cli.errors import fail, usage
 from cli.extras import need
-from cli.server_start import Descriptor, Port, cannot_listen
+from cli.parameters import Descriptor, Port
+from cli.server_start import cannot_listen
 
 replica = App(name="api", help="Run one API replica, or print its types.", help_format="plaintext")
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.rpc.client import HttpClient
-from cli import durations, exits
+from cli import exits
 from cli.errors import usage
+from cli.option_values import seconds_of
 from cli.output import room, table, talk, write_json, write_lines
 from cli.parsing import nearest
-from cli.remote.connection import Options, choose, http, task_id
+from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
 from cli.remote.listing import whole
 from cli.render.ages import ago
 
-_NO_OPTIONS = Options()
 _PAGE = 1000
 _SHOWN = 100
 _COLUMNS = ("at", "user", "tokenId", "address", "procedure", "target", "outcome", "reason", "count", "requestId")
@@ -27,7 +27,7 @@ def audit(
     task: str | None = None,
     since: str | None = None,
     limit: int | None = None,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """List who changed what and which calls were refused, newest first; for administrators.
 
@@ -46,7 +46,7 @@ def audit(
     """
     if limit is not None and limit < 1:
         raise usage("--limit must be 1 or more", "see ado audit --help")
-    wish: dict[str, Any] = {"since": None if since is None else durations.parse(since)}
+    wish: dict[str, Any] = {"since": None if since is None else seconds_of(since)}
     wish["taskId"] = None if task is None else task_id(task)
     most = limit if limit is not None or since is not None else _SHOWN
     client = http(choose(options))

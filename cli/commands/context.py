@@ -11,7 +11,8 @@ from cyclopts import App
 
 from cli import exits
 from cli.errors import usage
-from cli.output import Form, write_items, write_one
+from cli.output import write_items, write_one
+from cli.parameters import OutputOption
 from cli.remote import contexts
 from cli.remote.addresses import origins
 from cli.remote.connection import check_transport, http
@@ -21,7 +22,13 @@ contexts_ = App(name="context", help="List the remembered servers, choose or for
 
 
 def login(
-    url: str, /, *, name: str = "default", agent: str | None = None, ca: Path | None = None, output: Form = "text"
+    url: str,
+    /,
+    *,
+    name: str = "default",
+    agent: str | None = None,
+    ca: Path | None = None,
+    output: OutputOption = "text",
 ) -> int:
     """Remember a server and its token; the token is read from the terminal or stdin.
 
@@ -46,7 +53,7 @@ def login(
     content["contexts"][name] = {"urls": urls, "token": token, "agent": agent, "ca": trusted}
     content["current"] = name
     contexts.save(content)
-    write_one({"name": name, "urls": urls}, output, "name", said=f"{name} is {url}, and is used from now on")
+    write_one({"name": name, "urls": urls}, output, "name", note=f"{name} is {url}, and is used from now on")
     return exits.SUCCESS
 
 
@@ -62,7 +69,7 @@ def _typed_token() -> str:
 
 
 @contexts_.command(name="list")
-def list_(*, output: Form = "text") -> int:
+def list_(*, output: OutputOption = "text") -> int:
     """List the remembered servers."""
     content = contexts.load()
     items = [
@@ -76,7 +83,7 @@ def list_(*, output: Form = "text") -> int:
 
 
 @contexts_.command
-def use(name: str, /, *, output: Form = "text") -> int:
+def use(name: str, /, *, output: OutputOption = "text") -> int:
     """Choose a remembered server.
 
     Parameters
@@ -88,12 +95,12 @@ def use(name: str, /, *, output: Form = "text") -> int:
     content = contexts.load()
     content["current"] = name
     contexts.save(content)
-    write_one({"name": name}, output, "name", said=f"{name} is used from now on")
+    write_one({"name": name}, output, "name", note=f"{name} is used from now on")
     return exits.SUCCESS
 
 
 @contexts_.command
-def remove(name: str, /, *, output: Form = "text") -> int:
+def remove(name: str, /, *, output: OutputOption = "text") -> int:
     """Forget a remembered server and its token.
 
     Parameters
@@ -107,5 +114,5 @@ def remove(name: str, /, *, output: Form = "text") -> int:
     if content["current"] == name:
         content["current"] = None
     contexts.save(content)
-    write_one({"name": name}, output, "name", said=f"{name} is forgotten")
+    write_one({"name": name}, output, "name", note=f"{name} is forgotten")
     return exits.SUCCESS

@@ -6,16 +6,18 @@ from typing import Any
 
 from cyclopts import App
 
-from cli import durations, exits
+from cli import exits
 from cli.direct_database import dsn_of
 from cli.errors import fail
-from cli.output import Form, talk, write_items, write_one
+from cli.option_values import seconds_of
+from cli.output import talk, write_items, write_one
+from cli.parameters import OutputOption
 
 database = App(name="db", help="The database's schema and its old logs.", help_format="plaintext")
 
 
 @database.command(name="migrate")
-def migrate_(*, dsn: str | None = None, output: Form = "text") -> int:
+def migrate_(*, dsn: str | None = None, output: OutputOption = "text") -> int:
     """Bring the database to this release's schema."""
     from db import migrate
     from db.errors import DatabaseError
@@ -25,12 +27,12 @@ def migrate_(*, dsn: str | None = None, output: Form = "text") -> int:
     except DatabaseError as error:
         fail(error)
     said = f"applied {', '.join(map(str, done))}" if done else "the schema is up to date"
-    write_one({"applied": list(done), "name": said}, output, "name", said=said)
+    write_one({"applied": list(done), "name": said}, output, "name", note=said)
     return exits.SUCCESS
 
 
 @database.command(name="check")
-def check_(*, dsn: str | None = None, output: Form = "text") -> int:
+def check_(*, dsn: str | None = None, output: OutputOption = "text") -> int:
     """Say whether the database is at this release's schema."""
     from db import migrate
     from db.errors import DatabaseError
@@ -40,12 +42,12 @@ def check_(*, dsn: str | None = None, output: Form = "text") -> int:
     except DatabaseError as error:
         fail(error)
     said = "the schema is up to date"
-    write_one({"version": migrate.known(), "name": said}, output, "name", said=said)
+    write_one({"version": migrate.known(), "name": said}, output, "name", note=said)
     return exits.SUCCESS
 
 
 @database.command
-def prune(*, older_than: str, dsn: str | None = None, output: Form = "text") -> int:
+def prune(*, older_than: str, dsn: str | None = None, output: OutputOption = "text") -> int:
     """Drop the logs of tasks that ended long ago, range by range; tasks and jobs stay and tell how they ended.
 
     A range of task ids goes once all its ids are used up and all its tasks ended before then. Nothing waits for it.
@@ -60,7 +62,7 @@ def prune(*, older_than: str, dsn: str | None = None, output: Form = "text") -> 
     from db import migrate, retention
     from db.errors import DatabaseError
 
-    chosen, seconds = dsn_of(dsn), durations.parse(older_than)
+    chosen, seconds = dsn_of(dsn), seconds_of(older_than)
     try:
         migrate.check(chosen)
         ranges = list(retention.prune(chosen, seconds))

@@ -9,11 +9,12 @@ from typing import Any
 
 from app.rpc.client import CallError, Unreachable
 from app.rpc.client.tls import Trust, untrusted
-from cli import durations, exits, local_runs
+from cli import exits, local_runs
 from cli.agents import NETWORK, STDIN
 from cli.invocation import as_typed
+from cli.option_values import seconds_of
 from cli.output import table, write_items, write_one
-from cli.remote.connection import Options, choose
+from cli.remote.connection import NO_OPTIONS, Options, choose
 from cli.remote.connection import http as client_of
 from cli.remote.contexts import Server
 from cli.remote.fleet import spawner_trouble
@@ -22,7 +23,6 @@ from cli.remote.listing import workers_status
 from cli.remote.troubles import SPAWNER_FIX, locks
 from cli.render.terminal import colours
 
-_NO_OPTIONS = Options()
 _SKEW_SECONDS = 5.0
 _LOCKS_FIX = "in psql: select * from ado.lock_blockers; then end the session: select pg_terminate_backend(PID);"
 _LIVE = ("idle", "busy", "starting", "draining")
@@ -46,7 +46,7 @@ class Check:
     fix: str = ""
 
 
-def doctor(*, agents: bool = False, latency: bool = False, within: str = "30s", options: Options = _NO_OPTIONS) -> int:
+def doctor(*, agents: bool = False, latency: bool = False, within: str = "30s", options: Options = NO_OPTIONS) -> int:
     """Check the way from here to the workers; each failure says what fixes it.
 
     Parameters
@@ -62,7 +62,7 @@ def doctor(*, agents: bool = False, latency: bool = False, within: str = "30s", 
         return _agents(options)
     server = choose(options)
     if latency:
-        return _latency(server, durations.parse(within), options)
+        return _latency(server, seconds_of(within), options)
     checks = checks_of(server)
     rows = [line for check in checks for line in _rows(check)]
     items = [{**asdict(check), "fix": None if check.ok else check.fix} for check in checks]

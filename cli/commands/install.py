@@ -7,10 +7,11 @@ from pathlib import Path
 
 from cli import exits, invocation
 from cli.errors import CliError, usage
-from cli.output import Form, talk, write_one
+from cli.output import talk, write_one
+from cli.parameters import OutputOption
 
 
-def install(*, remove: bool = False, output: Form = "text") -> int:
+def install(*, remove: bool = False, output: OutputOption = "text") -> int:
     """Link ./ado into ~/.local/bin, so that ado works in every directory.
 
     Parameters
@@ -32,7 +33,7 @@ def install(*, remove: bool = False, output: Form = "text") -> int:
     except OSError as error:
         step = f"check the rights of {link.parent}, or link {script} yourself"
         raise CliError(f"{link} cannot be changed: {error.strerror}", step, exits.INFRASTRUCTURE, "system") from error
-    write_one({"name": str(link), "target": str(script), "removed": remove}, output, "name", said=said)
+    write_one({"name": str(link), "target": str(script), "removed": remove}, output, "name", note=said)
     if not remove and str(link.parent) not in os.environ.get("PATH", "").split(os.pathsep):
         talk(f"ado: {link.parent} is not on PATH; add this line to ~/.profile (or to what your shell reads):")
         talk('ado: export PATH="$HOME/.local/bin:$PATH"')

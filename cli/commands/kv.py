@@ -19,13 +19,14 @@ import orjson
 from cyclopts import App, Parameter
 
 from app.rpc.client import HttpClient
-from cli import durations, exits
+from cli import exits
 from cli.errors import CliError, usage
-from cli.output import Output, write_items, write_one, write_text
-from cli.remote.connection import Options, choose, http, task_id
+from cli.option_values import seconds_of
+from cli.output import write_items, write_one, write_text
+from cli.parameters import Output
+from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
 from cli.remote.retry import until_answered
 
-_NO_OPTIONS = Options()
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 kv = App(name="kv", help="Share values between the jobs of a task.", help_format="plaintext")
 
@@ -84,7 +85,7 @@ def _print(found: dict[str, Any], output: Output) -> None:
 
 
 @kv.command
-def get(key: str, /, *, task: str | None = None, options: Options = _NO_OPTIONS) -> int:
+def get(key: str, /, *, task: str | None = None, options: Options = NO_OPTIONS) -> int:
     """Print a value: a text as it is, anything else as JSON.
 
     Parameters
@@ -102,7 +103,7 @@ def get(key: str, /, *, task: str | None = None, options: Options = _NO_OPTIONS)
 
 
 @kv.command(name="list")
-def list_(prefix: str = "", /, *, task: str | None = None, options: Options = _NO_OPTIONS) -> int:
+def list_(prefix: str = "", /, *, task: str | None = None, options: Options = NO_OPTIONS) -> int:
     """List the values.
 
     Parameters
@@ -121,7 +122,7 @@ def list_(prefix: str = "", /, *, task: str | None = None, options: Options = _N
 
 @kv.command(name="set")
 def set_(
-    key: str, value: Text, /, *, json: Json = False, task: str | None = None, options: Options = _NO_OPTIONS
+    key: str, value: Text, /, *, json: Json = False, task: str | None = None, options: Options = NO_OPTIONS
 ) -> int:
     """Write a value.
 
@@ -150,7 +151,7 @@ def cas(
     version: int,
     json: Json = False,
     task: str | None = None,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Write a value if it is still at a version; the exit code is 1 when it is not.
 
@@ -182,7 +183,7 @@ def wait(
     json: Json = False,
     timeout: str | None = None,
     task: str | None = None,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Wait until a value is there, and print it; the exit code is 124 when the time is over.
 
@@ -203,7 +204,7 @@ def wait(
     """
     store = Store.of(task, options)
     wanted = None if for_ is None else [_value(for_, json=json)]
-    end = time.monotonic() + (durations.parse(timeout) if timeout else float("inf"))
+    end = time.monotonic() + (seconds_of(timeout) if timeout else float("inf"))
     pause = _SHORTEST_PAUSE
     while True:
         found = store.query("tasks.kvGet", key=key)

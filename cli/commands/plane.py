@@ -18,8 +18,9 @@ from cli.control_plane.starting import StepRow, forget_step, write_step
 from cli.errors import CliError, fail
 from cli.extras import need
 from cli.home import ensure_home, environment
-from cli.output import Form, talk, write_one
-from cli.server_start import LISTEN_ERRORS, Port, cannot_listen, stop_on_signals
+from cli.output import talk, write_one
+from cli.parameters import OutputOption, Port
+from cli.server_start import LISTEN_ERRORS, cannot_listen, stop_on_signals
 from cli.system_errors import refused
 
 
@@ -30,7 +31,7 @@ def up(
     port: Port = None,
     max_workers: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1000))] = None,
     foreground: Annotated[bool, Parameter(show=False)] = False,
-    output: Form = "text",
+    output: OutputOption = "text",
 ) -> int:
     """Start the embedded control plane: Postgres, API and local spawner.
 
@@ -50,7 +51,7 @@ def up(
     options = PlaneOptions(replicas, port, max_workers, _shown(dsn) if dsn else None)
     if detach:
         found = embedded.ensure(talk, options)
-        write_one(_shape(found), output, "url", said=f"ready at {found.urls[0]}")
+        write_one(_shape(found), output, "url", note=f"ready at {found.urls[0]}")
         return exits.SUCCESS
     return _run_plane(options, quiet=foreground)
 
@@ -105,11 +106,11 @@ def _say_ready(home: Path, row: StepRow, urls: list[str]) -> None:
     talk(f"ado: ready at {', '.join(urls)}")
 
 
-def down(*, output: Form = "text") -> int:
+def down(*, output: OutputOption = "text") -> int:
     """Stop the embedded control plane; tasks stay where they are and go on at the next start."""
     stopped = embedded.stop()
     said = "stopped" if stopped else "no control plane runs here"
-    write_one({"stopped": stopped, "name": said}, output, "name", said=said)
+    write_one({"stopped": stopped, "name": said}, output, "name", note=said)
     return exits.SUCCESS
 
 
@@ -146,7 +147,7 @@ def _instead() -> str:
     return "start one with: ado up --detach"
 
 
-def status(*, output: Form = "text") -> int:
+def status(*, output: OutputOption = "text") -> int:
     """Show the embedded control plane, and what is wrong with it."""
     from cli.remote.connection import http
     from cli.remote.contexts import Server

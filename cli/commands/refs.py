@@ -10,14 +10,14 @@ from app.rpc.client import CallError, HttpClient, Transfer
 from cli import exits
 from cli.errors import usage
 from cli.output import talk, write_items
-from cli.remote.connection import Options, choose, http, task_id
+from cli.parameters import TaskArgument
+from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
 from cli.render.terminal import is_terminal
 from cli.repository import refs as kept_refs
 from cli.repository import results
 from cli.repository.git import Repository, check_version, failed
 from cli.repository.size_limits import file_bytes
 
-_NO_OPTIONS = Options()
 _PATIENCE_SECONDS = 60.0
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 refs = App(name="refs", help="Fetch, show and remove what this repository keeps of tasks.", help_format="plaintext")
@@ -25,7 +25,7 @@ refs = App(name="refs", help="Fetch, show and remove what this repository keeps 
 
 def _here() -> Repository:
     check_version()
-    here = Repository.here()
+    here = Repository.of_working_directory()
     if here is None:
         raise failed("there is no git repository here", "go to the repository whose refs are meant")
     return here
@@ -38,20 +38,18 @@ def _shown(found: dict[str, str], options: Options) -> None:
 
 @refs.default
 @refs.command(name="list")
-def list_(*, options: Options = _NO_OPTIONS) -> int:
+def list_(*, options: Options = NO_OPTIONS) -> int:
     """List the refs that tasks have left in this repository."""
     _shown({ref: commit for found in kept_refs.kept(_here()).values() for ref, commit in found.items()}, options)
     return exits.SUCCESS
 
 
 @refs.command
-def fetch(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
+def fetch(task: TaskArgument, /, *, job: int | None = None, options: Options = NO_OPTIONS) -> int:
     """Fetch all that a task brought back, and show under which refs: results, other branches, stashes, nested files.
 
     Parameters
     ----------
-    task
-        The task's id.
     job
         Only this job.
     """
@@ -67,7 +65,7 @@ def fetch(task: str, /, *, job: int | None = None, options: Options = _NO_OPTION
 
 
 @refs.command
-def prune(*task: str, all: bool = False, yes: bool = False, options: Options = _NO_OPTIONS) -> int:
+def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: Options = NO_OPTIONS) -> int:
     """Remove the refs of tasks that no longer exist, or that ended and whose results are applied here.
 
     Each removed ref is printed with its commit: git update-ref REF COMMIT makes it again, until git collects garbage.

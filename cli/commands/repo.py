@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cyclopts import Parameter
-
 from app.core.git import GitError, host_of, listed, quoted
 from app.rpc.client import HttpClient, Transfer
 from cli import exits
 from cli.errors import usage
 from cli.output import talk, write_bytes, write_one
-from cli.remote.connection import Options, choose, http, task_id
+from cli.parameters import ResultJob, TaskArgument
+from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
 from cli.remote.listing import workers_status
 from cli.render.patch import PatchView, StatView
 from cli.render.terminal import colours, is_terminal
@@ -28,68 +27,55 @@ from cli.repository.download import checked, entries, write
 from cli.repository.git import Repository, check_version, failed
 from cli.repository.results import Result
 from cli.repository.size_limits import file_bytes
+from cli.run_options import RepositoryOptions
 
-_NO_OPTIONS = Options()
 _HERE = Path()
 _PATIENCE_SECONDS = 60.0
 _GIT_CAPABILITY = "git:"
 _PIECE_BYTES = 64 * 1024
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class RepositoryOptions:
-    """What of the repository goes out with a task."""
-
-    repo: bool | None = None
-    "Send the git repository here; without a word, for AI agents alone."
-    dirty: bool = False
-    "Send uncommitted changes as well."
-    push: bool = False
-    "Let the worker push the branch to the repository's remote."
-
-
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What went out: the workspace of tasks.create, what workers must offer for it, and what to keep here."""
+class SentRepository:
+    """What was sent of a repository: the workspace of tasks.create, the capabilities it needs, and what to keep."""
 
     workspace: dict[str, Any] | None
     requires: tuple[str, ...] = ()
-    departure: repository.Departure | None = None
+    outgoing: repository.OutgoingCommit | None = None
 
-    def keep(self, task: str) -> None:
-        """Keep the commit that went out, under the task's name."""
-        if self.departure is not None:
-            self.departure.keep(task)
+    def keep(self, task_id: str) -> None:
+        """Keep the commit that was sent, under the task's name."""
+        if self.outgoing is not None:
+            self.outgoing.keep(task_id)
 
 
-def send(client: HttpClient, options: RepositoryOptions, agent: str, *, ai: bool) -> Sent:
-    """Send what the options ask for, and for an AI agent the repository here if there is one."""
-    wanted = options.repo if options.repo is not None else ai or options.dirty or options.push
+def send(client: HttpClient, options: RepositoryOptions, agent: str, *, is_ai: bool) -> SentRepository:
+    """Send the repository of the working directory if the options or an AI agent ask for it. Raises CliError."""
     if options.repo is False and (options.dirty or options.push):
         raise usage("--dirty and --push need the repository", "leave out --no-repo")
-    here = None
-    if wanted:
+    is_wanted = options.repo if options.repo is not None else is_ai or options.dirty or options.push
+    local = None
+    if is_wanted:
         check_version()
-        here = Repository.here()
-    if here is None:
+        local = Repository.of_working_directory()
+    if local is None:
         if options.repo or options.dirty or options.push:
             raise failed("there is no git repository here", "go to one, or leave out --repo, --dirty and --push")
-        return Sent({} if ai and options.repo is None else None)
-    departure = repository.prepare(here, dirty=options.dirty, tell=lambda text: talk(f"ado: {text}"))
-    departure = repository.fetchable(departure, _hosts(client, agent))
-    if options.push and departure.remote is None:
+        return SentRepository({} if is_ai and options.repo is None else None)
+    outgoing = repository.prepare(local, dirty=options.dirty, notify=lambda text: talk(f"ado: {text}"))
+    outgoing = repository.fetchable(outgoing, _git_hosts(client, agent))
+    if options.push and outgoing.remote is None:
         raise failed(
             "no worker may push to this repository's remote",
-            "the upstream branch is wanted on a host that is in the workers' ADO_GIT_HOSTS; without --push ado brings "
-            "the branch back",
+            "the upstream branch must be on a host that is in the workers' ADO_GIT_HOSTS; without --push ado returns "
+            "the branch itself",
         )
-    file_id = repository.send(departure, _transfer(client))
-    requires = (_GIT_CAPABILITY + host_of(departure.remote.url),) if departure.remote else ()
-    return Sent(departure.workspace(file_id, push=options.push), requires, departure)
+    file_id = repository.send(outgoing, _transfer(client))
+    requires = (_GIT_CAPABILITY + host_of(outgoing.remote.url),) if outgoing.remote else ()
+    return SentRepository(outgoing.workspace(file_id, push=options.push), requires, outgoing)
 
 
-def _hosts(client: HttpClient, agent: str) -> frozenset[str]:
+def _git_hosts(client: HttpClient, agent: str) -> frozenset[str]:
     """Return the hosts that every live worker with the agent fetches from."""
     live = [
         {name.removeprefix(_GIT_CAPABILITY) for name in worker["capabilities"] if name.startswith(_GIT_CAPABILITY)}
@@ -115,7 +101,7 @@ def _result(task: str, job: int | None, options: Options) -> tuple[Result, list[
 
 def _fetched(task: str, job: int | None, options: Options) -> tuple[Repository, Result]:
     """Fetch a result into the repository here."""
-    here = Repository.here()
+    here = Repository.of_working_directory()
     if here is None:
         raise failed("there is no git repository here", "go to the repository that the task was started in")
     result, _, transfer = _result(task, job, options)
@@ -129,7 +115,7 @@ def _fetched(task: str, job: int | None, options: Options) -> tuple[Repository, 
 def _readable(task: str, job: int | None, options: Options) -> Iterator[tuple[Repository, Result]]:
     """Yield a result in the repository here, or in one of its own where that is another one or none."""
     result, files, transfer = _result(task, job, options)
-    here = Repository.here()
+    here = Repository.of_working_directory()
     if here is not None and here.has(result.base):
         results.fetch(here, result, transfer)
         yield here, result
@@ -138,15 +124,11 @@ def _readable(task: str, job: int | None, options: Options) -> Iterator[tuple[Re
         yield repository, result
 
 
-def diff(task: str, /, *, job: int | None = None, stat: bool = False, options: Options = _NO_OPTIONS) -> int:
+def diff(task: TaskArgument, /, *, job: ResultJob = None, stat: bool = False, options: Options = NO_OPTIONS) -> int:
     """Show what a task changed.
 
     Parameters
     ----------
-    task
-        The task's id.
-    job
-        Which job, if several changed something.
     stat
         Only which files, and how many lines.
     """
@@ -177,23 +159,15 @@ def _show(shown: IO[bytes], *, stat: bool) -> None:
     write_bytes(view.feed(b"", last=True).encode())
 
 
-def apply(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
-    """Lay what a task changed over the working tree; files that were changed here since refuse it.
-
-    Parameters
-    ----------
-    task
-        The task's id.
-    job
-        Which job, if several changed something.
-    """
+def apply(task: TaskArgument, /, *, job: ResultJob = None, options: Options = NO_OPTIONS) -> int:
+    """Lay what a task changed over the working tree; files that were changed here since refuse it."""
     here, result = _fetched(task, job, options)
     try:
         done = apply_(here, result) if result.changed else Applied()
         said = _said(here, result, done)
     except GitError as error:
         raise failed(str(error), f"look at the result: ado diff {result.name}") from error
-    write_one(result.shape(done.paths), options.output, "commit", said=said)
+    write_one(result.shape(done.paths), options.output, "commit", note=said)
     return exits.SUCCESS
 
 
@@ -210,16 +184,8 @@ def _said(here: Repository, result: Result, done: Applied) -> str:
     return f"{count} {'file' if one else 'files'} changed; {seen}"
 
 
-def checkout(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
-    """Go to the branch that a task brought back.
-
-    Parameters
-    ----------
-    task
-        The task's id.
-    job
-        Which job, if several changed something.
-    """
+def checkout(task: TaskArgument, /, *, job: ResultJob = None, options: Options = NO_OPTIONS) -> int:
+    """Go to the branch that a task brought back."""
     here, result = _fetched(task, job, options)
     if not result.changed:
         raise failed(f"{result.who} changed nothing, so there is no branch", f"see its log: ado logs {result.task_id}")
@@ -230,7 +196,7 @@ def checkout(task: str, /, *, job: int | None = None, options: Options = _NO_OPT
     except GitError as error:
         step = f"correct what git says (local changes: commit them), then: git checkout {result.branch}"
         raise failed(str(error), f"{step} (the branch is made)") from error
-    write_one(result.shape(), options.output, "branch", said=f"on branch {result.branch}")
+    write_one(result.shape(), options.output, "branch", note=f"on branch {result.branch}")
     return exits.SUCCESS
 
 
@@ -253,18 +219,14 @@ def _make_branch(here: Repository, result: Result) -> None:
 
 
 def download(
-    task: str, path: str, /, *, job: int | None = None, to: Path = _HERE, options: Options = _NO_OPTIONS
+    task: TaskArgument, path: str, /, *, job: ResultJob = None, to: Path = _HERE, options: Options = NO_OPTIONS
 ) -> int:
     """Write files of a task's result into a directory.
 
     Parameters
     ----------
-    task
-        The task's id.
     path
         A file or directory of the result, from its top; . is all of it.
-    job
-        Which job, if several changed something.
     to
         The directory to write into.
     """
@@ -277,6 +239,6 @@ def download(
         except GitError as error:
             raise failed(f"the files cannot be written: {error}", "download other paths one by one") from error
     write_one(
-        result.shape(written), options.output, "commit", said=f"{listed(written, 5)} written to {quoted(str(to))}"
+        result.shape(written), options.output, "commit", note=f"{listed(written, 5)} written to {quoted(str(to))}"
     )
     return exits.SUCCESS

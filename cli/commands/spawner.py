@@ -13,7 +13,8 @@ from cyclopts import Parameter
 from cli import exits, local_runs
 from cli.errors import fail, usage
 from cli.extras import need
-from cli.server_start import Descriptor, stop_on_signals
+from cli.parameters import Descriptor
+from cli.server_start import stop_on_signals
 
 _FIRST_LOOK_SECONDS = 10.0
 _LOOK_SECONDS = 60.0

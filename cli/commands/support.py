@@ -17,12 +17,11 @@ from cli.control_plane import embedded
 from cli.errors import CliError, usage
 from cli.output import write_one
 from cli.remote import contexts
-from cli.remote.connection import Options, choose
+from cli.remote.connection import NO_OPTIONS, Options, choose
 from cli.remote.contexts import Server
 from cli.scrub import scrub
 from cli.system_errors import refused
 
-_NO_OPTIONS = Options()
 _SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "DSN", "AUTH")
 _ABOUT = """\
 What an engineer needs to help with this installation of ado. Left out: prompts, output, results, values of
@@ -31,7 +30,7 @@ Read it before you send it: a name of a host or a person is no secret to this co
 """
 
 
-def support_bundle(*, to: Path | None = None, options: Options = _NO_OPTIONS) -> int:
+def support_bundle(*, to: Path | None = None, options: Options = NO_OPTIONS) -> int:
     """Write an archive with what somebody who helps needs to know, without secrets.
 
     Parameters

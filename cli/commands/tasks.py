@@ -10,12 +10,12 @@ from cyclopts import App, Parameter
 
 from app.rpc.client import CallError, Unreachable
 from cli import exits
-from cli.confirmation import agreed
 from cli.errors import usage
-from cli.name_values import pair
-from cli.output import shortened, table, talk, write_items, write_one
+from cli.option_values import pairs
+from cli.output import confirmed, shortened, table, talk, write_items, write_one
+from cli.parameters import TaskArgument
 from cli.remote.checked_calls import socket
-from cli.remote.connection import Options, choose, http, task_id
+from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
 from cli.remote.contexts import Server
 from cli.remote.listing import open_tasks, pages, task_filter, workers_status
 from cli.remote.log_reader import LogReader
@@ -28,7 +28,6 @@ from cli.render.task_ending import sentence
 from cli.repository import refs
 from cli.repository.git import Repository
 
-_NO_OPTIONS = Options()
 tasks = App(name="tasks", help="List, show, update and remove tasks.", help_format="plaintext")
 
 
@@ -71,7 +70,7 @@ def list_(
     all: Annotated[bool, Parameter(name="--all")] = False,
     mine: bool = False,
     created_by: str | None = None,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """List tasks, newest first: those that fit every option.
 
@@ -116,13 +115,11 @@ def list_(
 
 
 @tasks.command
-def show(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS) -> int:
+def show(task: TaskArgument, /, *, job: int | None = None, options: Options = NO_OPTIONS) -> int:
     """Show one task with its jobs.
 
     Parameters
     ----------
-    task
-        The task's id.
     job
         As JSON: with the result of this job alone, however large it is.
     """
@@ -137,20 +134,18 @@ def show(task: str, /, *, job: int | None = None, options: Options = _NO_OPTIONS
 
 @tasks.command
 def update(
-    task: str,
+    task: TaskArgument,
     /,
     *,
     priority: int | None = None,
     label: list[str] | None = None,
     version: int | None = None,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Change a task's priority or labels; other changes that come in between are kept.
 
     Parameters
     ----------
-    task
-        The task's id.
     priority
         Larger is claimed first.
     label
@@ -160,7 +155,7 @@ def update(
     """
     if priority is None and not label:
         raise usage("nothing is to be changed", "give --priority or --label NAME=VALUE")
-    labels = dict(pair(entry, "--label") for entry in label or [])
+    labels = pairs(label, "--label")
     client = http(choose(options))
     while True:
         found = until_answered(lambda: client.query("tasks.get", {"taskId": task_id(task)}))
@@ -181,20 +176,18 @@ def update(
 
 
 def cancel(
-    *task: str,
+    *task: TaskArgument,
     label: list[str] | None = None,
     created_by: str | None = None,
     all: Annotated[bool, Parameter(name="--all")] = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
     reason: str | None = None,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Stop tasks.
 
     Parameters
     ----------
-    task
-        The tasks' ids.
     label
         NAME or NAME=VALUE: stop the tasks that have it and have not ended.
     created_by
@@ -213,7 +206,7 @@ def cancel(
     names = list(dict.fromkeys(map(task_id, task)))
     if not names:
         names = open_tasks(client, label or [], created_by=created_by)
-        if names and not yes and not agreed(f"stop {_count(names)}: {shortened(names)}?"):
+        if names and not yes and not confirmed(f"stop {_count(names)}: {shortened(names)}?"):
             return exits.FAILED
         if not names:
             talk(f"ado: {_none_open(label, created_by)}")
@@ -245,23 +238,17 @@ def _count(names: Sequence[str]) -> str:
     return "1 task" if len(names) == 1 else f"{len(names)} tasks"
 
 
-def retry(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
-    """Queue the failed and cancelled jobs of a task again.
-
-    Parameters
-    ----------
-    task
-        The task's id.
-    """
+def retry(task: TaskArgument, /, *, options: Options = NO_OPTIONS) -> int:
+    """Queue the failed and cancelled jobs of a task again."""
     found = http(choose(options)).mutate("tasks.retry", {"taskId": task_id(task)})
     return _changed(found, options, "is queued again")
 
 
 @tasks.command
 def rm(
-    *task: str,
+    *task: TaskArgument,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Delete tasks that have ended, with their logs and files, and the refs that the repository here keeps of them.
 
@@ -269,8 +256,6 @@ def rm(
 
     Parameters
     ----------
-    task
-        The tasks' ids.
     yes
         Do not ask before several are deleted.
     """
@@ -278,7 +263,7 @@ def rm(
         raise usage("no task is named", "ado tasks list shows them")
     client = http(choose(options))
     names = list(dict.fromkeys(map(task_id, task)))
-    if len(names) > 1 and not yes and not agreed(f"delete {_count(names)} for good: {shortened(names)}?"):
+    if len(names) > 1 and not yes and not confirmed(f"delete {_count(names)} for good: {shortened(names)}?"):
         return exits.FAILED
     gone: dict[str, str] = {}
     code = exits.SUCCESS
@@ -293,7 +278,7 @@ def rm(
                 talk(f"ado: {'; '.join(filter(None, (error.message, error.hint)))}")
             else:
                 gone |= _forget_refs(name)
-                write_one(done, options.output, "taskId", said=f"{name} is removed")
+                write_one(done, options.output, "taskId", note=f"{name} is removed")
     finally:
         for line in refs.removed(gone):
             talk(f"ado: ref removed: {line}")
@@ -302,7 +287,7 @@ def rm(
 
 def _forget_refs(name: str) -> dict[str, str]:
     """Remove the refs of a task from the repository here, if there is one; return them."""
-    here = Repository.here()
+    here = Repository.of_working_directory()
     found = refs.kept(here).get(name, {}) if here else {}
     if here and found:
         refs.remove(here, found)
@@ -310,23 +295,17 @@ def _forget_refs(name: str) -> dict[str, str]:
 
 
 def _changed(task: dict[str, Any], options: Options, what: str) -> int:
-    write_one(task, options.output, "taskId", said=f"{task['taskId']} {what}")
+    write_one(task, options.output, "taskId", note=f"{task['taskId']} {what}")
     return exits.SUCCESS
 
 
-def wait(*task: str, options: Options = _NO_OPTIONS) -> int:
-    """Wait for tasks to end; the exit code is that of the first one given that did not succeed.
-
-    Parameters
-    ----------
-    task
-        The tasks' ids.
-    """
+def wait(*task: TaskArgument, options: Options = NO_OPTIONS) -> int:
+    """Wait for tasks to end; the exit code is that of the first one given that did not succeed."""
     if not task:
         raise usage("no task is named", "example: ado wait task-12 task-13")
     ended = asyncio.run(_wait(choose(options), [task_id(name) for name in task]))
     for found in ended:
-        write_one(found, options.output, "taskId", said=f"{found['taskId']} {found['status']}")
+        write_one(found, options.output, "taskId", note=f"{found['taskId']} {found['status']}")
     return next((code for found in ended if (code := exits.of_task(found))), exits.SUCCESS)
 
 
@@ -349,14 +328,8 @@ def _state(task: dict[str, Any], status: dict[str, Any]) -> str:
     return sentence(task) or f"it is {task['status']}{silence(task, status)}"
 
 
-def explain(task: str, /, *, options: Options = _NO_OPTIONS) -> int:
-    """Say why a task waits.
-
-    Parameters
-    ----------
-    task
-        The task's id.
-    """
+def explain(task: TaskArgument, /, *, options: Options = NO_OPTIONS) -> int:
+    """Say why a task waits."""
     client = http(choose(options))
     found = client.query("tasks.get", {"taskId": task_id(task)})
     status = workers_status(client)

@@ -14,15 +14,15 @@ from typing import Any, Literal
 from cyclopts import App
 
 from app.core.token_file import NewFile
-from cli import durations, exits
+from cli import exits
 from cli.errors import CliError, usage
+from cli.option_values import seconds_of
 from cli.output import show_command, talk, write_items, write_one
-from cli.remote.connection import Options, choose, http
+from cli.remote.connection import NO_OPTIONS, Options, choose, http
 from cli.remote.contexts import Server
 from cli.remote.listing import whole
 from cli.render.ages import when
 
-_NO_OPTIONS = Options()
 tokens = App(name="token", help="Make, list and revoke tokens.", help_format="plaintext")
 
 
@@ -46,7 +46,7 @@ def create(
     expires: str | None = None,
     to: Path | None = None,
     dsn: str | None = None,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Make a token; it is shown once, or written to a file.
 
@@ -81,7 +81,7 @@ def create(
         "name": name,
         "workerId": worker,
         "capabilities": capability,
-        "expiresSeconds": durations.parse(expires) if expires else None,
+        "expiresSeconds": seconds_of(expires) if expires else None,
     }
     with _destination(to) as file:
         made = _make(wish, dsn, options)
@@ -94,7 +94,7 @@ def create(
     if to is None:
         _keep_private(1)
     lines = [made.get("token") or ""] if to is None else []
-    write_one(made, options.output, "tokenId", lines, said=said)
+    write_one(made, options.output, "tokenId", lines, note=said)
     if worker is not None and options.output == "text":
         _say_how_to_join(worker, to, dsn, options)
     return exits.SUCCESS
@@ -160,7 +160,7 @@ def _make(wish: dict[str, Any], dsn: str | None, options: Options) -> dict[str, 
 
 
 @tokens.command(name="list")
-def list_(*, dsn: str | None = None, options: Options = _NO_OPTIONS) -> int:
+def list_(*, dsn: str | None = None, options: Options = NO_OPTIONS) -> int:
     """List all tokens without their secrets.
 
     Parameters
@@ -186,7 +186,7 @@ def _cell(token: Mapping[str, Any], name: str) -> str:
 
 
 @tokens.command
-def revoke(token: str, /, *, dsn: str | None = None, options: Options = _NO_OPTIONS) -> int:
+def revoke(token: str, /, *, dsn: str | None = None, options: Options = NO_OPTIONS) -> int:
     """Revoke a token; what it has open ends within ten seconds.
 
     Parameters
@@ -205,5 +205,5 @@ def revoke(token: str, /, *, dsn: str | None = None, options: Options = _NO_OPTI
         found: dict[str, Any] = _shape(row)
     else:
         found = http(choose(options)).mutate("tokens.revoke", {"tokenId": token})
-    write_one(found, options.output, "tokenId", said=f"{token} is revoked")
+    write_one(found, options.output, "tokenId", note=f"{token} is revoked")
     return exits.SUCCESS

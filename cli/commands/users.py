@@ -10,10 +10,9 @@ from app.rpc.client import HttpClient
 from cli import exits
 from cli.errors import usage
 from cli.output import talk, write_items, write_one
-from cli.remote.connection import Options, choose, http
+from cli.remote.connection import NO_OPTIONS, Options, choose, http
 from cli.remote.listing import open_tasks, whole
 
-_NO_OPTIONS = Options()
 _LIMITS = ("running", "queued", "costPerDay")
 Role = Literal["viewer", "developer", "operator", "admin"]
 _ROLES = get_args(Role)
@@ -23,7 +22,7 @@ users = App(name="users", help="List, add, change and disable users.", help_form
 
 @users.default
 @users.command(name="list")
-def list_(*, options: Options = _NO_OPTIONS) -> int:
+def list_(*, options: Options = NO_OPTIONS) -> int:
     """List the users, and the limits of their roles."""
     found = whole(http(choose(options)), "users.list")
     rows = [["user", "name", "role", "email", "running", "queued", "cost per day", "state"]]
@@ -58,7 +57,7 @@ def add(
     running: int | None = None,
     queued: int | None = None,
     cost_per_day: float | None = None,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Add a user; ado token create --user NAME makes its tokens.
 
@@ -82,7 +81,7 @@ def add(
     wish: dict[str, Any] = {"name": name, "role": role, "email": email, "externalId": external_id}
     wish |= {"running": running, "queued": queued, "costPerDay": cost_per_day}
     made = http(choose(options)).mutate("users.add", wish)
-    write_one(made, options.output, "userId", said=f"{made['userId']} {name} is added as {role}")
+    write_one(made, options.output, "userId", note=f"{made['userId']} {name} is added as {role}")
     return exits.SUCCESS
 
 
@@ -98,7 +97,7 @@ def set_(
     queued: int | Literal["none"] | None = None,
     cost_per_day: float | Literal["none"] | None = None,
     enable: bool = False,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Change a user; without a name, the limits of every user of --role who has none of their own.
 
@@ -130,7 +129,7 @@ def set_(
     wish = {"name": name, "role": role, "disabled": False if enable else None, **_changes(given)}
     client = http(choose(options))
     changed = client.mutate("users.set", wish)
-    write_one(changed, options.output, "userId", said=f"{changed['userId']} {changed['name']} is changed")
+    write_one(changed, options.output, "userId", note=f"{changed['userId']} {changed['name']} is changed")
     if role is not None:
         _say_what_tokens_may(client, changed)
     return exits.SUCCESS
@@ -155,12 +154,12 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
 
 def _set_role(role: str, given: dict[str, Any], options: Options) -> int:
     changed = http(choose(options)).mutate("users.limitRole", {"role": role, **_changes(given)})
-    write_one(changed, options.output, "role", said=f"the limits of every {role} are changed")
+    write_one(changed, options.output, "role", note=f"the limits of every {role} are changed")
     return exits.SUCCESS
 
 
 @users.command
-def disable(name: str, /, *, options: Options = _NO_OPTIONS) -> int:
+def disable(name: str, /, *, options: Options = NO_OPTIONS) -> int:
     """End a user's tokens; what they have open ends within ten seconds, and the user's tasks go on.
 
     Parameters
@@ -170,14 +169,14 @@ def disable(name: str, /, *, options: Options = _NO_OPTIONS) -> int:
     """
     client = http(choose(options))
     changed = client.mutate("users.disable", {"name": name})
-    write_one(changed, options.output, "userId", said=f"{changed['userId']} {changed['name']} is disabled")
+    write_one(changed, options.output, "userId", note=f"{changed['userId']} {changed['name']} is disabled")
     if left := open_tasks(client, [], created_by=changed["name"]):
         these = "1 task goes on" if len(left) == 1 else f"{len(left)} tasks go on"
         talk(f"ado: {these}; to stop what {changed['name']} has begun: ado cancel --created-by {changed['name']}")
     return exits.SUCCESS
 
 
-def whoami(*, options: Options = _NO_OPTIONS) -> int:
+def whoami(*, options: Options = NO_OPTIONS) -> int:
     """Say as whom you call."""
     me = http(choose(options)).query("users.whoami")
     who = f"{me['name']} ({me['userId']})" if me.get("userId") else f"{me['name']} (a service)"

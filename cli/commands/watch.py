@@ -7,15 +7,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from cli import durations
 from cli.agents import PROGRAMS
 from cli.errors import usage
+from cli.option_values import seconds_of
 from cli.output import talk, write_one
-from cli.remote.connection import Options, choose, http, task_id
+from cli.parameters import TaskArgument
+from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
 from cli.remote.contexts import Server
 from cli.remote.follow import View, follow
-
-_NO_OPTIONS = Options()
 
 
 def _task(server: Server, name: str) -> dict[str, Any]:
@@ -28,20 +27,18 @@ def _task(server: Server, name: str) -> dict[str, Any]:
 
 
 def attach(
-    task: str,
+    task: TaskArgument,
     /,
     *,
     from_: Annotated[str, Parameter(name="--from")] = "start",
     tail: int | None = None,
     raw_events: bool = False,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Replay a task's log, then watch it live. It never alters the task; its exit code is the task's.
 
     Parameters
     ----------
-    task
-        The task's id.
     from_
         start, or the number of the last event already seen.
     tail
@@ -86,7 +83,7 @@ def _check_selection(task: dict[str, Any], job: int | None, attempt: int | None)
 
 
 def logs(
-    task: str,
+    task: TaskArgument,
     /,
     *,
     follow_: Annotated[bool, Parameter(name=["--follow", "-f"])] = False,
@@ -98,14 +95,12 @@ def logs(
     tail: int | None = None,
     raw: bool = False,
     raw_events: bool = False,
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
 ) -> int:
     """Print a task's output.
 
     Parameters
     ----------
-    task
-        The task's id.
     follow_
         Go on until the task ends.
     job
@@ -142,7 +137,7 @@ def logs(
         job=job,
         attempt=attempt,
         tail=tail,
-        since=durations.parse(since) if since else None,
+        since=seconds_of(since) if since else None,
         timestamps=timestamps,
         stderr_only=stderr,
         raw=raw,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from cli.server_start import Descriptor
+from cli.parameters import Descriptor
 from cli.worker_process import work
 
 

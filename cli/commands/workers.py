@@ -11,12 +11,11 @@ from cyclopts import App
 from cli import exits
 from cli.agents import offers
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
-from cli.remote.connection import Options, choose, http
+from cli.remote.connection import NO_OPTIONS, Options, choose, http
 from cli.remote.fleet import spawner_trouble
 from cli.remote.listing import whole, workers_status
 from cli.render.terminal import is_terminal
 
-_NO_OPTIONS = Options()
 _WATCH_SECONDS = 1.0
 workers = App(name="workers", help="Show, drain and scale workers.", help_format="plaintext")
 
@@ -41,7 +40,7 @@ def _spawner_troubles(found: list[dict[str, Any]]) -> list[str]:
 
 
 @workers.command
-def status(*, watch: bool = False, options: Options = _NO_OPTIONS) -> int:
+def status(*, watch: bool = False, options: Options = NO_OPTIONS) -> int:
     """Show the workers, and what waits.
 
     Parameters
@@ -71,7 +70,7 @@ def status(*, watch: bool = False, options: Options = _NO_OPTIONS) -> int:
 
 
 @workers.command(name="list")
-def list_(*, state: str | None = None, options: Options = _NO_OPTIONS) -> int:
+def list_(*, state: str | None = None, options: Options = NO_OPTIONS) -> int:
     """List the workers, those that ended lately included.
 
     Parameters
@@ -85,7 +84,7 @@ def list_(*, state: str | None = None, options: Options = _NO_OPTIONS) -> int:
 
 
 @workers.command
-def drain(worker: str, /, *, options: Options = _NO_OPTIONS) -> int:
+def drain(worker: str, /, *, options: Options = NO_OPTIONS) -> int:
     """Let a worker finish what it has and end.
 
     Parameters
@@ -94,12 +93,12 @@ def drain(worker: str, /, *, options: Options = _NO_OPTIONS) -> int:
         The worker's id.
     """
     found = http(choose(options)).mutate("workers.drain", {"workerId": worker})
-    write_one(found, options.output, "workerId", said=f"{worker} is {found['state']}")
+    write_one(found, options.output, "workerId", note=f"{worker} is {found['state']}")
     return exits.SUCCESS
 
 
 @workers.command
-def scale(count: int, /, *, capability: list[str] | None = None, options: Options = _NO_OPTIONS) -> int:
+def scale(count: int, /, *, capability: list[str] | None = None, options: Options = NO_OPTIONS) -> int:
     """Keep so many workers even when the queue is empty.
 
     Parameters
@@ -115,6 +114,6 @@ def scale(count: int, /, *, capability: list[str] | None = None, options: Option
         {**found, "name": kept},
         options.output,
         "name",
-        said=f"{kept} {'worker is' if kept == '1' else 'workers are'} kept",
+        note=f"{kept} {'worker is' if kept == '1' else 'workers are'} kept",
     )
     return exits.SUCCESS

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -19,35 +18,38 @@ from cli import exits
 from cli.control_plane import embedded
 from cli.errors import CliError, usage
 from cli.extras import need
-from cli.output import Output, talk
+from cli.output import talk
+from cli.parameters import SERVER_GROUP, OutputOption
 from cli.remote import contexts
 from cli.remote.addresses import check_origin, check_token, origins
 from cli.remote.checked_calls import check
 from cli.remote.contexts import Server
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=SERVER_GROUP)
 @dataclass(frozen=True)
 class Options:
-    """What every command that speaks to a server takes."""
+    """The options of every command that calls a server."""
 
     url: str | None = None
-    "Origins of the server, divided by commas."
+    "Origins of the server, separated by commas."
     token: str | None = None
-    "The caller's token; every user of this machine can see it while the command runs."
+    "The caller's token. Every user of this machine can see it while the command runs."
     token_file: str | None = None
-    "File that holds the caller's token and that nobody else can read; ADO_TOKEN_FILE does the same."
+    "File with the caller's token, which nobody else may read. ADO_TOKEN_FILE does the same."
     ca: str | None = None
-    "CA in PEM to trust the server by, in place of the system's; ADO_CA does the same."
+    "CA in PEM to trust the server by, instead of the system's. ADO_CA does the same."
     context: str | None = None
     "A server from the contexts file."
-    output: Annotated[Output, Parameter(name=["--output", "-o"])] = "text"
-    "text, json, jsonl or name."
+    output: OutputOption = "text"
 
     @property
     def as_json(self) -> bool:
         """Whether data and errors are JSON."""
         return self.output in ("json", "jsonl")
+
+
+NO_OPTIONS = Options()
 
 
 def choose(options: Options, *, start: bool = False) -> Server:

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from app.rpc.client import Client, HttpClient
-from cli import durations
 from cli.errors import CliError, usage
+from cli.option_values import seconds_of
 from cli.parsing import nearest
 
 PAGE = 100
@@ -48,7 +48,7 @@ def _since(text: str) -> float | str:
     except (ValueError, OverflowError):
         pass
     try:
-        return durations.parse(text)
+        return seconds_of(text)
     except CliError:
         raise usage(
             f"--since {text!r} is neither a duration nor a time", "write 2d, 12h, 10m or 2030-12-31T10:00+01:00"

@@ -32,10 +32,16 @@ class Columns(PlainFormatter):
         self._print(console, [""])
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
-        """Print what the command does, paragraph by paragraph."""
-        for paragraph in _text(description).split("\n\n"):
+        """Print what the command does, paragraph by paragraph; one with indented lines is an example and stays."""
+        for paragraph in _text(description).rstrip().split("\n\n"):
             if paragraph.strip():
-                self._print(console, [*textwrap.wrap(paragraph, console.width, break_on_hyphens=False), ""])
+                is_example = "\n  " in paragraph
+                lines = (
+                    paragraph.split("\n")
+                    if is_example
+                    else textwrap.wrap(paragraph, console.width, break_on_hyphens=False)
+                )
+                self._print(console, [*lines, ""])
 
     @staticmethod
     def _print(console: Console, lines: list[str]) -> None:

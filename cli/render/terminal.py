@@ -21,7 +21,7 @@ def colours(stream: IO[str] | None = None) -> bool:
     return is_terminal(chosen) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def colour_wishes() -> dict[str, str]:
+def colour_variables() -> dict[str, str]:
     """Return the variables that ask a program for colours although it writes to a pipe; none without a terminal."""
     return {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"} if colours() else {}
 

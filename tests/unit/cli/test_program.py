@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cli.app import _COMMANDS, build
+from cli.app import COMMANDS, build
 
 
 def ado(*arguments, stdin="", **env):
@@ -47,7 +47,7 @@ def test_the_quick_help_is_the_real_one():
     assert ado().stdout == quick.stdout
 
 
-@pytest.mark.parametrize("command", sorted(_COMMANDS))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_explains_itself(command, capsys):
     assert build()([command, "--help"]) is None
     assert capsys.readouterr().out.startswith(("Usage", "ado"))
@@ -136,7 +136,7 @@ def test_data_that_several_jobs_cannot_share_is_told_of(alone):
     assert ado("run", "--agent", "shell", "--workers", "2", "wc -c", stdin="", **alone).stderr == ""
 
 
-@pytest.mark.parametrize("command", sorted(_COMMANDS))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_fits_eighty_columns_in_two_of_its_own(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     build()([command, "--help"])
@@ -144,7 +144,30 @@ def test_help_fits_eighty_columns_in_two_of_its_own(command, capsys, monkeypatch
     assert max(map(len, shown.splitlines())) <= 80
     assert not re.search(r"--empty-|\[default: False\]|object at 0x", shown)
     rest = [line for line in shown.split("Options:\n")[-1].splitlines() if line]
-    assert all(re.match(r"  -|  [A-Za-z]| {8}", line) for line in rest if "Options:" in shown)
+    assert all(re.match(r"  -|  [A-Za-z]| {8}|[A-Z][a-z ]+:$", line) for line in rest if "Options:" in shown)
+
+
+def test_the_help_groups_commands_by_topic_and_shows_three_examples(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    build()(["--help"])
+    shown = capsys.readouterr().out
+    assert re.findall(r"^([A-Z].*):$", shown, re.MULTILINE) == [
+        "Start here", "Run and watch", "Tasks", "Results", "Workers and servers", "People and tokens",
+        "Set-up and help", "Options",
+    ]  # fmt: skip
+    assert len(re.findall(r"^  ado \S.*", shown, re.MULTILINE)) == 3
+    listed = {line.split()[0] for line in shown.splitlines() if re.match(r"  [a-z]", line)} - {"ado", "stdin."}
+    assert listed == set(COMMANDS) - {"complete"}
+
+
+def test_the_help_of_run_groups_its_options_by_topic(capsys):
+    build()(["run", "--help"])
+    shown = capsys.readouterr().out
+    assert re.findall(r"^([A-Z].*):$", shown, re.MULTILINE) == [
+        "Arguments", "Options", "Prompt", "Agent", "Where and when jobs start", "Limits and failures", "Repository",
+        "Resources", "Server",
+    ]  # fmt: skip
+    assert set(re.findall(r"--no-\w+", shown)) == {"--no-stdin", "--no-repo"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cli.app import _COMMANDS, build
+from cli.app import COMMANDS, build
 
 HEAVY = {"cyclopts", "rich", "asyncio", "litestar", "uvicorn", "asyncpg", "psycopg", "psycopg_pool", "kubernetes",
          "websockets", "prometheus_client", "hypothesis", "db", "worker", "app.replica.main"}  # fmt: skip
@@ -54,7 +54,7 @@ def commands(app, path=()):
 
 def test_every_command_takes_the_form_of_its_output():
     found = {path: app for path, app in commands(build()) if path}
-    assert {path.split()[0] for path in found} == set(_COMMANDS)
+    assert {path.split()[0] for path in found} == set(COMMANDS)
     options = {path: {name for argument in app.assemble_argument_collection() for name in argument.names}
                for path, app in found.items()}  # fmt: skip
     assert {path for path, names in options.items() if not {"--output", "-o"} <= names} == WITHOUT_FORM

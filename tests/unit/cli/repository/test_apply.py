@@ -51,7 +51,7 @@ def status(tree):
 
 
 def take(work):
-    return apply(Repository.here(), work)
+    return apply(Repository.of_working_directory(), work)
 
 
 def test_files_of_every_kind_are_written(here):
@@ -81,7 +81,7 @@ def test_files_of_every_kind_are_written(here):
 
 def test_what_shows_the_changes_is_said_truly(here):
     here.commit({"a": "1\n", ".gitignore": "*.log\n"})
-    repository = Repository.here()
+    repository = Repository.of_working_directory()
     edited = take(brought(here, lambda other: other.write({"a": "2\n"})))
     assert shown_by(repository, edited.paths) == "git diff"
     added = take(brought(here, lambda other: other.write({"new": "2\n"})))

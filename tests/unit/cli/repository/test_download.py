@@ -21,7 +21,7 @@ def tree(tmp_path, monkeypatch):
 
 
 def downloaded(tree, commit, to):
-    repository = Repository.here()
+    repository = Repository.of_working_directory()
     return write(repository, entries(repository, commit, "."), to)
 
 

@@ -45,7 +45,7 @@ def test_the_configuration_does_run_programs_where_git_is_asked_plainly(hostile)
 
 
 def test_nothing_runs_when_a_result_comes_home(hostile, capfd):
-    here = Repository.here()
+    here = Repository.of_working_directory()
     result = result_of(hostile)
     fetch(here, result, Delivered(hostile.bundle))
     with diff(here, result, coloured=False, stat=False) as shown:
@@ -66,7 +66,7 @@ def test_a_merge_driver_that_does_not_run_is_a_conflict(hostile):
     hostile.tree.commit({"f": "1\n2\n3\nhere\n"})
     config.write_text(text)
     hostile.mark.unlink(missing_ok=True)  # the commit was made by plain git
-    here, result = Repository.here(), result_of(hostile)
+    here, result = Repository.of_working_directory(), result_of(hostile)
     fetch(here, result, Delivered(hostile.bundle))
     with pytest.raises(CliError, match="conflicts with what was committed here: f"):
         apply(here, result)
@@ -75,7 +75,7 @@ def test_a_merge_driver_that_does_not_run_is_a_conflict(hostile):
 
 def test_nothing_runs_when_the_repository_goes_out(hostile):
     hostile.tree.write({"f": "dirty\n", "new": "1\n"})
-    prepare(Repository.here(), dirty=True, tell=lambda _: None)
+    prepare(Repository.of_working_directory(), dirty=True, notify=lambda _: None)
     assert not hostile.mark.exists()
 
 
@@ -86,14 +86,14 @@ def test_a_working_tree_elsewhere_is_refused(hostile, tmp_path, where):
     top = where if where == "/" else tmp_path / "here" / where
     config.write_text(f"[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = {top}\n")
     with pytest.raises(CliError, match="worktree"):
-        Repository.here()
+        Repository.of_working_directory()
 
 
 def test_a_linked_working_tree_is_its_own(hostile, tmp_path, monkeypatch):
     (hostile.tree.path / ".git/config").write_text("")
     hostile.tree.git("-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", str(tmp_path / "linked"))
     monkeypatch.chdir(tmp_path / "linked")
-    assert Repository.here().work_tree == tmp_path / "linked"
+    assert Repository.of_working_directory().work_tree == tmp_path / "linked"
 
 
 def test_a_ref_of_ado_that_stands_for_a_branch_leaves_the_branch_alone(hostile):
@@ -102,7 +102,7 @@ def test_a_ref_of_ado_that_stands_for_a_branch_leaves_the_branch_alone(hostile):
     ref = hostile.tree.path / ".git/refs/ado/task-1/0"
     ref.parent.mkdir(parents=True)
     ref.write_text("ref: refs/heads/main\n")
-    fetch(Repository.here(), result_of(hostile), Delivered(hostile.bundle))
+    fetch(Repository.of_working_directory(), result_of(hostile), Delivered(hostile.bundle))
     assert hostile.tree.git("rev-parse", "main") == head
     assert hostile.tree.git("rev-parse", "refs/ado/task-1/0").strip() == hostile.commit
 
@@ -117,7 +117,7 @@ def test_a_few_trees_that_stand_for_any_number_of_files_are_refused(hostile):
     result = Result.of("task-1", {"job": 0, "kind": "result", "about": about})
     bundle = hostile.tree.bundle(hostile.bundle, bomb)
     with pytest.raises(CliError, match="more files than can be laid out"):
-        fetch(Repository.here(), result, Delivered(bundle))
+        fetch(Repository.of_working_directory(), result, Delivered(bundle))
 
 
 def test_a_blob_that_is_named_often_is_refused(hostile, monkeypatch):
@@ -129,7 +129,7 @@ def test_a_blob_that_is_named_often_is_refused(hostile, monkeypatch):
     about = {"branch": "ado/task-1", "commit": commit, "base": hostile.base}
     result = Result.of("task-1", {"job": 0, "kind": "result", "about": about})
     with pytest.raises(CliError, match="larger than 8000 bytes"):
-        fetch(Repository.here(), result, Delivered(hostile.tree.bundle(hostile.bundle, commit)))
+        fetch(Repository.of_working_directory(), result, Delivered(hostile.tree.bundle(hostile.bundle, commit)))
 
 
 def listing(*entries):
@@ -161,7 +161,7 @@ def test_settings_come_after_those_that_the_environment_has():
 
 def test_what_git_prints_is_bounded_and_a_stream_may_be_left_early(hostile, monkeypatch):
     (hostile.tree.path / ".git/config").write_text("")
-    here = Repository.here()
+    here = Repository.of_working_directory()
     monkeypatch.setattr("cli.repository.git._OUTPUT_BYTES", 10)
     with pytest.raises(GitError, match="more than 10 bytes"):
         here.git("ls-tree", "-r", "HEAD")

@@ -6,7 +6,7 @@ from app.procedures.checks.pod_resources import Pod, check, wish_of
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
 from cli.errors import CliError
-from cli.pod_options import PodOptions
+from cli.run_options import PodOptions
 
 SETTINGS = AppSettings(dsn="x", task_images=("registry.example/team/*", "node:22"), task_node_labels=("zone",))
 
@@ -31,8 +31,8 @@ def test_no_wish_is_none():
 
 
 def test_options_become_members_of_the_call():
-    assert PodOptions().wish() == {"resources": {}}
-    assert PodOptions(cpu=0.5, memory="1.5G", gpu=1, image="i", node_selector=["a=b"]).wish() == {
+    assert PodOptions().members() == {"resources": {}}
+    assert PodOptions(cpu=0.5, memory="1.5G", gpu=1, image="i", node_selector=["a=b"]).members() == {
         "resources": {"cpu": 0.5, "memory": 3 * 2**29, "gpu": 1},
         "pod": {"image": "i", "nodeSelector": {"a": "b"}},
     }
@@ -40,10 +40,10 @@ def test_options_become_members_of_the_call():
 
 @pytest.mark.parametrize(("text", "amount"), [("512M", 2**29), ("4Gi", 2**32), ("1024", 1024), ("2KiB", 2048)])
 def test_memory_is_written_as_people_write_it(text, amount):
-    assert PodOptions(memory=text).wish()["resources"] == {"memory": amount}
+    assert PodOptions(memory=text).members()["resources"] == {"memory": amount}
 
 
 @pytest.mark.parametrize("text", ["lots", "4 G", "-1G", "G", "1Q"])
 def test_what_is_no_memory_is_refused(text):
     with pytest.raises(CliError, match="no amount of memory"):
-        PodOptions(memory=text).wish()
+        PodOptions(memory=text).members()

@@ -1,0 +1,177 @@
+"""The options of ``ado run``, in the groups that its help shows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from cli.errors import usage
+from cli.option_values import bytes_of, optional_seconds, pair, pairs
+from cli.parameters import RawEvents
+
+_PROMPT, _AGENT, _START, _FAILURE, _REPOSITORY, _RESOURCES = (
+    Group(title, sort_key=number)
+    for number, title in enumerate(
+        ("Prompt", "Agent", "Where and when jobs start", "Limits and failures", "Repository", "Resources")
+    )
+)
+
+
+@Parameter(name="*", group=_PROMPT)
+@dataclass(frozen=True, slots=True)
+class PromptOptions:
+    """Where the prompt comes from, and what is piped in."""
+
+    file: Annotated[str | None, Parameter(name=["--file", "-F"])] = None
+    "Read the prompt from a file; - is stdin."
+    stdin: Annotated[bool | None, Parameter(name=["--stdin", "-i"], negative="--no-stdin")] = None
+    """Send stdin to the agent shell, or append it to the prompt of an AI agent. The agent shell gets what is piped
+    in also without this option."""
+
+
+@Parameter(name="*", group=_AGENT)
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """Who runs the prompt, and with what."""
+
+    agent: str | None = None
+    "Who runs the prompt: an AI agent, or shell."
+    model: str | None = None
+    "The model that the AI agent uses."
+    env: list[str] | None = None
+    "NAME=VALUE for the agent's environment, or NAME to take the value from here."
+    trust_project: bool = False
+    "Use the repository's own settings for the agent: hooks, MCP servers, plugins, permissions."
+    raw_events: RawEvents = False
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables for the agent. Raises CliError."""
+        return dict(_variable(entry) for entry in self.env or [])
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the agent's own arguments."""
+        return {"model": self.model} if self.model else {}
+
+
+def _variable(entry: str) -> tuple[str, str]:
+    if "=" in entry:
+        return pair(entry, "--env")
+    if entry not in os.environ:
+        raise usage(f"--env {entry}: it is not set here", f"write --env {entry}=VALUE")
+    try:
+        os.environ[entry].encode()
+    except UnicodeEncodeError as error:
+        raise usage(f"--env {entry}: its value here is not UTF-8", f"write --env {entry}=VALUE") from error
+    return entry, os.environ[entry]
+
+
+@Parameter(name="*", group=_START)
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """Options that only a task on a server has."""
+
+    wait_for_agent: bool = False
+    "Create the task even if no worker offers its agent yet."
+    detach: Annotated[bool, Parameter(group="Parameters")] = False
+    "Return as soon as the task exists."
+    label: Annotated[list[str] | None, Parameter(group="Parameters")] = None
+    "NAME=VALUE to find the task by."
+    require: list[str] | None = None
+    "A capability that the worker must offer."
+    start_within: str | None = None
+    "Fail a job that no worker has claimed within 1h, 10m, 30s."
+    retries: Annotated[int, Parameter(group=_FAILURE)] = 0
+    "How often a job runs again after its agent failed."
+    priority: int | None = None
+    "Jobs of a larger priority are claimed first."
+    secret: Annotated[list[str] | None, Parameter(group=_AGENT)] = None
+    "A secret of the worker for the agent's environment; may be used several times."
+
+    def members(self) -> dict[str, Any]:
+        """Return members of the input of tasks.create. Raises CliError."""
+        return {
+            "labels": pairs(self.label, "--label"),
+            "startWithinSeconds": optional_seconds(self.start_within),
+            "retries": self.retries,
+            "priority": self.priority or 0,
+        }
+
+    def requires(self) -> list[str]:
+        """Return the capabilities that the options ask for."""
+        return [*(self.require or []), *(f"secret:{name}" for name in self.secret or [])]
+
+
+@Parameter(name="*", group=_FAILURE)
+@dataclass(frozen=True, slots=True)
+class LimitOptions:
+    """How long an attempt may take, and what a failure ends."""
+
+    timeout: str | None = None
+    "Longest time of one attempt: 2h, 10m, 30s."
+    fail_fast: bool = False
+    "Stop the other jobs when one fails."
+
+
+@Parameter(name="*", group=_REPOSITORY)
+@dataclass(frozen=True, slots=True)
+class RepositoryOptions:
+    """What of the repository is sent with a task."""
+
+    repo: bool | None = None
+    "Send the git repository of this directory. Without either word it is sent for AI agents only."
+    dirty: bool = False
+    "Send uncommitted changes as well."
+    push: bool = False
+    "Let the worker push the branch to the repository's remote."
+
+
+@Parameter(name="*", group=_RESOURCES)
+@dataclass(frozen=True, slots=True)
+class PodOptions:
+    """What a job needs to run in."""
+
+    cpu: float | None = None
+    "Cores that each job needs."
+    memory: str | None = None
+    "Memory that each job needs: 512M, 4G; also 4Gi."
+    gpu: float | None = None
+    "GPUs that each job needs."
+    image: str | None = None
+    "Image of the pod, where the server allows it. It must have ado on its PATH."
+    network: Literal["all", "none"] | None = None
+    "With none a job has only the loopback network, on a worker that can do that; ado kv does not work then."
+    node_selector: Annotated[list[str] | None, Parameter(negative=())] = None
+    "NAME=VALUE that the pod's node must have as a label; may be used several times."
+
+    def members(self) -> dict[str, Any]:
+        """Return members of the input of tasks.create. Raises CliError."""
+        memory = bytes_of(self.memory) if self.memory else None
+        pod = {"image": self.image, "nodeSelector": pairs(self.node_selector, "--node-selector")}
+        members: dict[str, Any] = {"resources": _without_none({"cpu": self.cpu, "memory": memory, "gpu": self.gpu})}
+        if pod := {name: value for name, value in pod.items() if value}:
+            members["pod"] = pod
+        return members | _without_none({"network": self.network})
+
+
+def _without_none(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def refuse_remote_only(*groups: Any) -> None:
+    """Raise CliError that names each option which differs from its default: without a server it would do nothing."""
+    names = [
+        _option(field.name, value)
+        for group in groups
+        for field in fields(group)
+        if (value := getattr(group, field.name)) != field.default
+    ]
+    if names:
+        listed = f"{', '.join(names[:-1])} and {names[-1]} need" if len(names) > 1 else f"{names[0]} needs"
+        raise usage(f"{listed} --remote", "add --remote")
+
+
+def _option(name: str, value: Any) -> str:
+    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
