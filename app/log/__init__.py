@@ -1,5 +1,6 @@
 """The event log at work.
 
-appender: many batches, one commit, one notification (group commit). hub: who waits for what. feed: what one replica
-keeps of one task for all its viewers. tail: one viewer's reading, page by page, then waiting.
+appender: stores batches of many workers in one commit. hub: wakes waiters. feed: keeps one task's newest events for
+all viewers on this replica. tail: reads a log for one viewer, page by page, and then waits. encode: writes an event as
+JSON. task_watch: finds the changes of tasks for a viewer of the whole system.
 """

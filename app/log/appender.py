@@ -1,9 +1,9 @@
-"""Appends of many workers, stored by group commit, one commit and one notification a flush.
+"""Stores the appends of many workers by group commit: one commit and one notification per flush.
 
-A task always uses the same lane, so one flush of it is in flight at a time and readers never see a later one first.
-An append is acknowledged when its commit is durable. Waiting bytes are bounded: beyond that ``append`` itself waits,
-which holds back the workers and through their pipes the agents. A worker that is told that the database did not answer
-sends again; a batch that had been stored after all is then recognised by its number.
+A task always uses the same lane. So only one flush of its events is in flight, and readers see them in order.
+An append is acknowledged when its commit is durable. The waiting bytes are bounded. Beyond the bound ``append`` waits,
+which slows down the workers and, through their pipes, the agents. When the database does not answer, the worker sends
+its batch again; a batch that was stored after all is recognised by its number.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from db.database import Database
 from db.events import Batch
 from db.group_commit import GroupCommit
 
-_FLUSH_BATCHES = 200  # hints of one flush must fit a notification of 8000 bytes
+_FLUSH_BATCHES = 200  # the hints of one flush must fit a notification, which takes 8000 bytes
 _FLUSH_BYTES = 8 * 1024 * 1024
+_EVENT_BYTES = 100  # of an event besides its content
 OTHER_BYTES = 1024 * 1024
-"""How many more bytes of other events are stored once an attempt's output is cut: they say how it goes on."""
+"""Bytes of other events that are still stored once an attempt's output is cut: they show how the attempt goes on."""
 
 
 class Appender:
@@ -46,7 +47,7 @@ class Appender:
         stored = lane.submit(batch, (batch.task_id, batch.job), size=size)
         stored.add_done_callback(lambda _: self._release(size))
         with instruments.APPEND_SECONDS.time():
-            return await asyncio.shield(stored)  # it takes room until it is stored, even if nobody waits any more
+            return await asyncio.shield(stored)  # a caller that goes away must not free its room before the commit
 
     def _release(self, size: int) -> None:
         self._bytes -= size
@@ -63,10 +64,11 @@ class Appender:
         return [result is not None for result in stored]
 
     async def close(self) -> None:
-        """Give up what is not stored."""
+        """Drop the batches that are not stored."""
         for lane in self._lanes:
             await lane.close()
 
 
 def _size(batch: Batch) -> int:
-    return sum(len(event.data or b"") + len(event.body or "") + 100 for event in batch.events)
+    """Return about how many bytes a batch takes in memory and in the statement."""
+    return sum(len(event.data or b"") + len(event.body or "") + _EVENT_BYTES for event in batch.events)

@@ -1,4 +1,4 @@
-"""An event of the log as the JSON that every reader gets; made once per event and replica."""
+"""Writes an event of the log as the JSON that every reader gets, once per event and replica."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TERMINAL_TYPES = frozenset({"succeeded", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event ready to send."""
+    """One event, ready to send."""
 
     seq: int
     type: str
@@ -32,7 +32,7 @@ class Entry:
 
 
 def encode(event: Event) -> Entry:
-    """Write one event: a chunk that is wholly UTF-8 is text, any other is base64."""
+    """Write one event; its output is text if all of it is UTF-8, and base64 otherwise."""
     shape: dict[str, Any] = {
         "taskId": f"task-{event.task_id}",
         "seq": event.seq,
@@ -56,5 +56,5 @@ def encode(event: Event) -> Entry:
 
 
 def encode_all(events: Sequence[Event]) -> list[Entry]:
-    """Write a page of events."""
+    """Write several events."""
     return [encode(event) for event in events]

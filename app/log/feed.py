@@ -1,11 +1,13 @@
-"""What one replica keeps of one task for all its viewers.
+"""The newest events of a task, kept once per replica for all its viewers.
 
-A feed lives while somebody watches the task here. Its poller alone asks the database for news, when a hint comes or a
-poll interval has passed, and keeps the newest events, encoded, up to a bound of bytes. A viewer that is within this
-window is served from memory; one that is further behind reads pages of the log itself, so it costs no memory and
-loses nothing. Events come in without gap: a page starts right after the last one known. When the database turns out to
-have lost that one (its log is shorter, or has another event in its place), the feed starts again at the log's end and
-every viewer is told that the log was rewound.
+A feed exists while somebody watches its task on this replica. Only the feed's poller queries the database for new
+events, when a hint comes or a poll interval has passed. It keeps the newest events, encoded, up to a number of bytes:
+the window. A viewer whose cursor is within the window is served from memory. A viewer further behind reads pages of
+the log itself, so it costs no memory and loses nothing.
+
+Events arrive without a gap: a page starts right after the last known event. If the database has lost that event (its
+log is shorter, or has another event in its place), the feed starts again at the log's end, and every viewer gets
+LogRewound.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from db.errors import DatabaseUnavailable, LogRewound
 
 _log = logging.getLogger("ado.feed")
 _PAGE_ROWS = 500
-_HANDED_BYTES = 256 * 1024  # what a viewer that stops reading may keep alive
+_PIECE_BYTES = 256 * 1024  # a viewer that stops reading keeps as much alive
 
 
 class Feed:
@@ -35,7 +37,7 @@ class Feed:
         self.last_seq = last_seq
         self.viewers = 0
         self.rewinds = 0
-        """How often the log turned out to have lost what was read of it."""
+        """How often the log had lost events that were read before."""
         self._last_at: datetime | None = None
         self._byte_limit = byte_limit
         self._window: list[Entry] = []
@@ -43,7 +45,7 @@ class Feed:
         self._changed = asyncio.Event()
 
     def fits(self, page: events.Page) -> bool:
-        """Whether a page read after the last event belongs to the log that was read so far."""
+        """Whether a page that was read after the last event continues the log as it was read so far."""
         if page.last_seq < self.last_seq:
             return False
         same = self._last_at is None or page.cursor_at is None or self._last_at == page.cursor_at
@@ -51,7 +53,7 @@ class Feed:
         return same
 
     def rewind(self, last_seq: int) -> None:
-        """Start again at the log's end and let every viewer know."""
+        """Start again at the log's end and wake every viewer, which then gets LogRewound."""
         self.last_seq = last_seq
         self.rewinds += 1
         self._last_at = None
@@ -59,7 +61,7 @@ class Feed:
         self._wake()
 
     def add(self, entries: list[Entry]) -> None:
-        """Take in the events that follow the last one and wake the viewers."""
+        """Append the events that follow the last one, and wake the viewers."""
         if not entries:
             return
         if entries[0].seq != self.last_seq + 1:
@@ -79,18 +81,18 @@ class Feed:
         self._changed = asyncio.Event()
 
     def after(self, cursor: int) -> list[Entry] | None:
-        """Return the next events after a cursor, or None when those are no longer in the window."""
+        """Return the next events after a cursor; None when they are no longer in the window."""
         start = cursor - self.last_seq + len(self._window)
         if start < 0:
             return None
         end, size = start, 0
-        while end < len(self._window) and size < _HANDED_BYTES:
+        while end < len(self._window) and size < _PIECE_BYTES:
             size += len(self._window[end].text)
             end += 1
         return self._window[start:end]
 
     async def changed(self, cursor: int, rewinds: int) -> None:
-        """Wait until there is something after a cursor. Raises LogRewound after another rewind than ``rewinds``."""
+        """Wait for an event after a cursor. Raises LogRewound when the log was rewound more often than ``rewinds``."""
         while cursor >= self.last_seq and self.rewinds == rewinds:
             await self._changed.wait()
         if self.rewinds != rewinds:
@@ -111,7 +113,7 @@ class Feeds:
 
     @asynccontextmanager
     async def watching(self, task_id: int, last_seq: int) -> AsyncIterator[Feed]:
-        """Give the task's feed for as long as the block runs; ``last_seq`` is where a new one starts."""
+        """Give the task's feed for as long as the block runs; a new feed starts after ``last_seq``."""
         feed = self._feeds.get(task_id)
         if feed is None:
             feed = self._feeds[task_id] = Feed(task_id, last_seq, self._feed_bytes)
@@ -126,11 +128,11 @@ class Feeds:
                 self._pollers.pop(task_id).cancel()
 
     async def page(self, task_id: int, cursor: int) -> events.Page:
-        """Read a page of the log itself."""
+        """Read a page of the log."""
         return await events.page(self._db, task_id, cursor, row_limit=_PAGE_ROWS, byte_limit=self._page_bytes)
 
     async def selected_page(self, task_id: int, cursor: int, wanted: events.EventFilter) -> events.SelectedPage:
-        """Read a page of the wanted events of the log."""
+        """Read a page of the log's wanted events."""
         return await events.selected_page(
             self._db, task_id, cursor, wanted, row_limit=_PAGE_ROWS, byte_limit=self._page_bytes
         )
@@ -139,22 +141,25 @@ class Feeds:
         with self._hub.waiting(("e", feed.task_id)) as hint:
             while True:
                 try:
-                    more = True
-                    while more:
-                        page = await self.page(feed.task_id, feed.last_seq)
-                        more = page.more
-                        if feed.fits(page):
-                            feed.add(encode_all(page.events))
-                        else:
-                            _log.error("log rewound", extra={"task": f"task-{feed.task_id}", "seq": page.last_seq})
-                            feed.rewind(page.last_seq)
-                            more = False
+                    await self._catch_up(feed)
                 except DatabaseUnavailable as error:
                     detail = {"task": f"task-{feed.task_id}", "detail": str(error)}
                     _log.warning("feed waits for the database", extra=detail)
                 except Exception:  # noqa: BLE001 - a poller that ended here would leave its viewers waiting for ever
                     _log.exception("feed failed", extra={"task": f"task-{feed.task_id}"})
                 await hint.wait(self._poll_seconds)
+
+    async def _catch_up(self, feed: Feed) -> None:
+        """Read pages until the feed has the log's last event."""
+        more = True
+        while more:
+            page = await self.page(feed.task_id, feed.last_seq)
+            if not feed.fits(page):
+                _log.error("log rewound", extra={"task": f"task-{feed.task_id}", "seq": page.last_seq})
+                feed.rewind(page.last_seq)
+                return
+            feed.add(encode_all(page.events))
+            more = page.more
 
     async def close(self) -> None:
         """Stop every poller."""

@@ -1,7 +1,7 @@
 """Who waits for what on this replica.
 
-Hints wake; they carry no data. A waiter that is woken reads the tables, so waking too often costs a query and waking
-never costs one poll interval. ``Wakeup`` is level-triggered: a hint that comes between two waits is not lost.
+A hint wakes a waiter and carries no data; the waiter then reads the tables. So a needless wake-up costs one query, and
+a missed one costs at most one poll interval. ``Wakeup`` keeps a hint that comes between two waits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Wakeup:
         self._event.set()
 
     async def wait(self, timeout: float) -> bool:
-        """Wait for a hint or ``timeout`` seconds; True when there was a hint."""
+        """Wait for a hint, at most ``timeout`` seconds; return whether there was one."""
         try:
             async with asyncio.timeout(max(0.0, timeout)):
                 await self._event.wait()
@@ -34,10 +34,10 @@ class Wakeup:
 
 
 class Hub:
-    """Key → waiters.
+    """The waiters by key.
 
-    Keys are ``("e", task)``, ``("w", worker)``, ``("i", job)`` (input), ``("h", probe)``, ``"q"`` (queue), ``"s"``
-    (system).
+    Keys are ``("e", task)`` (events), ``("w", worker)``, ``("i", job)`` (input), ``("h", probe)`` (health), ``"q"``
+    (queue) and ``"s"`` (system).
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Hub:
 
     @contextmanager
     def waiting(self, *keys: Hashable) -> Iterator[Wakeup]:
-        """Register a waiter for some keys as long as the block runs."""
+        """Register a waiter for some keys for as long as the block runs."""
         wakeup = Wakeup()
         for key in keys:
             self._waiters[key].add(wakeup)
@@ -67,12 +67,12 @@ class Hub:
             wakeup.set()
 
     def wake_all(self) -> None:
-        """Wake everybody: hints may have been missed."""
+        """Wake everybody, because hints may have been missed."""
         for waiters in self._waiters.values():
             for wakeup in waiters:
                 wakeup.set()
 
-    def hear(self, hints: list[str]) -> None:
+    def receive(self, hints: list[str]) -> None:
         """Turn a notification's hints into wake-ups."""
         for hint in hints:
             kind, _, rest = hint.partition(":")
@@ -82,5 +82,5 @@ class Hub:
                 self.wake((kind, rest))
             else:
                 self.wake(kind)
-            if kind not in ("h", "i"):
+            if kind not in ("h", "i"):  # neither changes what the system looks like
                 self.wake("s")

@@ -1,8 +1,8 @@
-"""One viewer's reading of a log: page by page from its cursor, then waiting for more.
+"""Reads a log for one viewer: page by page from its cursor, then waiting for more.
 
-The end is where the log ends: a terminal event that is the last event of a task that has ended. A task that was
-retried has events after an earlier terminal event, and reading goes on. Nothing else ends a reading but the caller:
-while the database is away the reader waits.
+Reading ends where the log ends: at the terminal event that is the last event of an ended task. A retried task has
+events after an earlier terminal event, and reading goes on. Otherwise only the caller ends a reading: while the
+database is away, it waits.
 """
 
 from __future__ import annotations
@@ -15,25 +15,30 @@ from typing import TypeVar
 
 from app.log.encode import Entry, encode_all
 from app.log.feed import Feed, Feeds
+from app.rpc.backoff import Backoff
 from db import events
 from db.database import Database
 from db.errors import DatabaseUnavailable, LogPruned, LogRewound
 
 _log = logging.getLogger("ado.tail")
+_FIRST_PAUSE_SECONDS = 0.1
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which events a viewer wants; of the output one stream, or both."""
+    """The events that a viewer wants."""
 
     output: bool = True
     other: bool = True
+    """Whether events that are no output are wanted."""
     job: int | None = None
+    """Only events of this job, and of the task itself."""
     stream: str | None = None
+    """Only this stream of the output."""
 
     def wants(self, entry: Entry) -> bool:
-        """Whether an event is among them; events of the task itself belong to every job."""
+        """Whether an event is wanted; events of the task itself belong to every job."""
         if not (self.output if entry.type == "output" else self.other):
             return False
         if entry.type == "output" and self.stream not in (None, entry.stream):
@@ -42,18 +47,18 @@ class Selection:
 
     @property
     def wanted(self) -> events.EventFilter:
-        """How the log is asked for them."""
+        """The selection as the database takes it."""
         streams = ("stdout", "stderr") if self.stream is None else (self.stream,)
         return events.EventFilter(self.job, streams if self.output else (), self.other)
 
     @property
     def narrow(self) -> bool:
-        """Whether the log may be long and yet have few of them; else it is read from end to end."""
+        """Whether a long log may have few wanted events, so that they are looked up by an index."""
         return self.job is not None or not self.output or self.stream == "stderr"
 
 
 class Tail:
-    """Reads one task's log from a cursor."""
+    """Reads logs from a cursor."""
 
     def __init__(self, db: Database, feeds: Feeds, *, retry_seconds: float) -> None:
         self._db = db
@@ -63,37 +68,36 @@ class Tail:
     async def read(
         self, task_id: int, cursor: int, state: events.LogState, *, follow: bool, selection: Selection
     ) -> AsyncIterator[Entry]:
-        """Yield the wanted events after ``cursor``, to the log's end or, without ``follow``, to what is there now."""
-        stop_at = None if follow else state.last_seq
+        """Yield the wanted events after ``cursor`` to the log's end; without ``follow``, to its end as in ``state``."""
+        end = state.last_seq if state.ended or not follow else None
         async with self._feeds.watching(task_id, state.last_seq) as feed:
             rewinds = feed.rewinds
-            while not self._done(cursor, state, stop_at):
-                entries, through = await self._next(feed, cursor, rewinds, selection)
+            while end is None or cursor < end:
+                entries, cursor = await self._next(feed, cursor, rewinds, selection)
                 for entry in entries:
-                    cursor = entry.seq
+                    if not follow and entry.seq > state.last_seq:
+                        return
                     if selection.wants(entry):
                         yield entry
-                    if entry.terminal:
-                        state = await self._state(task_id)
-                    if stop_at is not None and cursor >= stop_at:
-                        return
-                cursor = through
+                    if follow and entry.terminal:
+                        end = await self._end(task_id)
 
-    @staticmethod
-    def _done(cursor: int, state: events.LogState, stop_at: int | None) -> bool:
-        if stop_at is not None:
-            return cursor >= stop_at
-        return state.ended and cursor >= state.last_seq
+    async def _end(self, task_id: int) -> int | None:
+        """Return the seq of the last event of an ended task; None while the task goes on."""
+        state = await self.when_available(lambda: events.state(self._db, task_id))
+        if state is None:  # the task was removed
+            return 0
+        return state.last_seq if state.ended else None
 
     async def _next(self, feed: Feed, cursor: int, rewinds: int, selection: Selection) -> tuple[list[Entry], int]:
-        """Return what comes next, and the cursor behind it."""
+        """Wait for events after the cursor; return them, and the cursor up to which the log was then read."""
         await feed.changed(cursor, rewinds)
         entries = feed.after(cursor)
         if entries is not None:
             return entries, entries[-1].seq
         if selection.narrow:
             return await self._next_selected(feed.task_id, cursor, selection.wanted)
-        page = await self.patiently(lambda: self._feeds.page(feed.task_id, cursor))
+        page = await self.when_available(lambda: self._feeds.page(feed.task_id, cursor))
         if page.last_seq < cursor:
             raise LogRewound(feed.task_id, cursor, page.last_seq)
         if not page.events:
@@ -101,25 +105,22 @@ class Tail:
         return encode_all(page.events), page.events[-1].seq
 
     async def _next_selected(self, task_id: int, cursor: int, wanted: events.EventFilter) -> tuple[list[Entry], int]:
-        page = await self.patiently(lambda: self._feeds.selected_page(task_id, cursor, wanted))
+        page = await self.when_available(lambda: self._feeds.selected_page(task_id, cursor, wanted))
         if page.last_seq < cursor:
             raise LogRewound(task_id, cursor, page.last_seq)
         if not page.kept:
             raise _pruned(task_id, cursor)
         return encode_all(page.events), page.through
 
-    async def _state(self, task_id: int) -> events.LogState:
-        state = await self.patiently(lambda: events.state(self._db, task_id))
-        return state or events.LogState(0, ended=True, pruned=True)
-
-    async def patiently(self, read: Callable[[], Awaitable[R]]) -> R:
-        """Read, waiting for as long as the database is away."""
+    async def when_available(self, read: Callable[[], Awaitable[R]]) -> R:
+        """Return what ``read`` returns, and call it again for as long as the database is away."""
+        backoff = Backoff(_FIRST_PAUSE_SECONDS, self._retry_seconds)
         while True:
             try:
                 return await read()
             except DatabaseUnavailable as error:
                 _log.warning("reader waits for the database", extra={"detail": str(error)})
-                await asyncio.sleep(self._retry_seconds)
+                await asyncio.sleep(backoff.next())
 
 
 def _pruned(task_id: int, cursor: int) -> LogPruned:

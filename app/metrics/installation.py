@@ -1,8 +1,8 @@
 """Counters and histograms of the whole installation in Prometheus' form, from figures that the database keeps.
 
-Every replica says the same of them: take the maximum over instances, not the sum. They begin at zero with the migration
-that made them and never go down: pruned and removed tasks stay counted. A task that is retried and ends again counts
-again. Labels take values of closed lists alone; whatever else an agent or a worker names is ``other``.
+Every replica reports the same figures: take the maximum over instances, not the sum. They begin at zero with the
+migration that added them and never go down: pruned and removed tasks stay counted. A task that is retried counts again
+when it ends again. Labels take values from closed lists; any other name of an agent or reason becomes ``other``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TOKENS = ("input", "output", "cache_read", "cache_write")
 
 
 class Counters(Collector):
-    """The families of one reading."""
+    """The metric families of one scrape."""
 
     def __init__(self, figures: Iterable[CounterTotal]) -> None:
         self._by_measure: dict[str, list[CounterTotal]] = defaultdict(list)
@@ -33,7 +33,7 @@ class Counters(Collector):
             self._by_measure[figure.measure].append(figure)
 
     def collect(self) -> Iterator[Metric]:
-        """Return the families; those without a figure begin at zero."""
+        """Return the metric families; one without a figure is at zero."""
         finished = CounterMetricFamily(
             "ado_tasks_finished",
             "Tasks that ended, by agent, outcome and reason.",

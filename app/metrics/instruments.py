@@ -1,7 +1,7 @@
-"""The replica's metrics for Prometheus: names by its conventions, and no label whose values a caller can invent.
+"""The replica's metrics for Prometheus. No label takes values that a caller can invent.
 
-Counters and histograms of calls and appends are this process's own. Gauges of jobs and workers, and what tasks and
-agents have done (``app.metrics.installation``), are read from the database, so every replica says the same of them.
+Counters and histograms of calls and appends belong to this process. Gauges of jobs and workers, and the counters in
+``app.metrics.installation``, are read from the database, so they are the same on every replica.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _EVENTS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
-_BYTES = tuple(4.0**power for power in range(3, 13))
+_BYTES = tuple(4.0**power for power in range(3, 13))  # 64 B to 16 MiB
 
 CALLS = Counter(
     "ado_calls_total",
@@ -20,12 +20,8 @@ CALLS = Counter(
 CALL_SECONDS = Histogram("ado_call_seconds", "Duration of queries and mutations.", ["procedure"], buckets=_SECONDS)
 CONNECTIONS = Gauge("ado_connections", "Open WebSockets and event streams.", ["transport"])
 APPEND_SECONDS = Histogram("ado_append_seconds", "From an append's arrival to its commit.", buckets=_SECONDS)
-FLUSH_EVENTS = Histogram(
-    "ado_flush_events", "Events in one commit.", buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
-)
-FLUSH_BYTES = Histogram(
-    "ado_flush_bytes", "Bytes of output in one commit.", buckets=tuple(4.0**power for power in range(3, 13))
-)
+FLUSH_EVENTS = Histogram("ado_flush_events", "Events in one commit.", buckets=_EVENTS)
+FLUSH_BYTES = Histogram("ado_flush_bytes", "Bytes of output in one commit.", buckets=_BYTES)
 APPEND_WAITING_BYTES = Gauge("ado_append_waiting_bytes", "Bytes of output that wait for the database.")
 LEASES_EXPIRED = Counter("ado_leases_expired_total", "Attempts that this replica ended because their lease ran out.")
 LISTENER_CONNECTED = Gauge("ado_listener_connected", "1 while the LISTEN connection stands.")

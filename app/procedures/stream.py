@@ -81,14 +81,14 @@ async def task_progress(context: Context, input: TailInput) -> AsyncIterator[Tra
 
 async def _read(context: Context, input: TailInput, selection: Selection) -> AsyncIterator[Tracked[Any]]:
     task_id = parse_task(input.task_id)
-    patiently = context.services.tail.patiently
-    await patiently(lambda: check_may_see(context, task_id))
-    state = await patiently(lambda: events.state(context.db, task_id))
+    when_available = context.services.tail.when_available
+    await when_available(lambda: check_may_see(context, task_id))
+    state = await when_available(lambda: events.state(context.db, task_id))
     if state is None:
         raise no_such_task(input.task_id)
     if state.pruned:
         raise refusal("log_pruned", f"the log of task-{task_id} has been dropped")
-    cursor = await patiently(lambda: _cursor(context, task_id, input, selection, state.last_seq))
+    cursor = await when_available(lambda: _cursor(context, task_id, input, selection, state.last_seq))
     if cursor > state.last_seq:  # waiting there would skip what is stored up to it
         raise LogRewound(task_id, cursor, state.last_seq)
     async for entry in context.services.tail.read(task_id, cursor, state, follow=input.follow, selection=selection):

@@ -84,7 +84,7 @@ class Replica:
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
         self.rpc = RpcApplication(self.registry, self.gate, wire_limits(settings), base="/trpc")
-        self.listener = Listener(settings.listen_dsn or settings.dsn, hub.hear, hub.wake_all)
+        self.listener = Listener(settings.listen_dsn or settings.dsn, hub.receive, hub.wake_all)
         self._tasks: list[asyncio.Task[Any]] = []
         readiness.db, readiness.listener, readiness.hub = db, self.listener, hub
 

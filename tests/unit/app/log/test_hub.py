@@ -20,13 +20,13 @@ async def test_a_gap_wakes_everybody():
 async def test_a_hint_wakes_who_waits_for_it_and_who_watches_the_system():
     hub = Hub()
     with hub.waiting(("e", 1)) as first, hub.waiting(("e", 2)) as second, hub.waiting("s") as system:
-        hub.hear(["e:1:7"])
+        hub.receive(["e:1:7"])
         assert [await woken(waiter) for waiter in (first, second, system)] == [True, False, True]
 
 
 async def test_a_hint_that_comes_between_two_waits_is_not_lost():
     hub = Hub()
     with hub.waiting("q") as wakeup:
-        hub.hear(["q:1"])
+        hub.receive(["q:1"])
         assert await woken(wakeup)
         assert not await woken(wakeup)
