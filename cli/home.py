@@ -13,7 +13,7 @@ import stat
 import sys
 from pathlib import Path
 
-from app.core.private_files import Foreign, check_owner
+from app.core.private_files import ForeignOwner, check_owner
 from cli.errors import usage
 
 _ELSEWHERE = "name a directory of your own with ADO_HOME"
@@ -26,7 +26,7 @@ def home() -> Path:
         check_owner(directory, directory.lstat())
         found = directory.stat()
         check_owner(directory, found)
-    except Foreign as error:
+    except ForeignOwner as error:
         raise usage(f"the state in {directory} is not used: {error.strerror}", _ELSEWHERE) from error
     except FileNotFoundError:
         return directory  # it is not there yet

@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 from app.core.lifeline import on_end_in
-from app.core.private_files import Foreign, ensure_directory
-from app.core.token_file import Exposed
+from app.core.private_files import ForeignOwner, ensure_directory
+from app.core.token_file import TokenFileExposed
 from app.core.watchdog import watch
 from app.rpc.client.tls import TrustUnusable, is_clear_text
 from worker import secret_store
@@ -31,7 +31,7 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
 
     try:
         token = WorkerToken(settings.token_file)
-    except Exposed as error:
+    except TokenFileExposed as error:
         raise CannotStart(str(error), error.next_step) from error
     _check_connection(settings)
     held = secret_store.read(settings, token.value)
@@ -58,7 +58,7 @@ def _check_connection(settings: WorkerSettings) -> None:
 def _check_work_dir(path: Path) -> None:
     try:
         ensure_directory(path)
-    except Foreign as error:
+    except ForeignOwner as error:
         step = "remove it, or name another directory with ADO_WORK_DIR (--work-dir)"
         raise CannotStart(f"jobs cannot run in {path}: {error.strerror}", step) from error
     except OSError:

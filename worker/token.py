@@ -6,7 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
-from app.core.token_file import Exposed, read_token
+from app.core.token_file import TokenFileExposed, read_token
 
 _log = logging.getLogger("ado.worker")
 
@@ -15,7 +15,7 @@ RENEWAL_SECONDS = 10.0
 
 
 class WorkerToken:
-    """``value`` is the token that is used now. Raises OSError, and Exposed, when the file cannot be read at first."""
+    """``value`` is the token that is used now. Raises OSError and TokenFileExposed for the first read."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -34,7 +34,7 @@ class WorkerToken:
         """Return what the file holds; nothing where it cannot be read, or is a pipe that was read once."""
         try:
             return read_token(self._path) if self._path.is_file() else ""
-        except Exposed as error:
+        except TokenFileExposed as error:
             if not self._is_warned:  # this is asked at every heartbeat
                 _log.warning(str(error), extra={"next": error.next_step})
                 self._is_warned = True

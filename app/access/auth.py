@@ -65,7 +65,7 @@ ROLE_MAY: dict[str, frozenset[str]] = {
 }
 
 
-OF_AN_ATTEMPT = frozenset({"attempt", "job"})
+ATTEMPT_ROLES = frozenset({"attempt", "job"})
 """Roles that belong to one attempt: with the first its worker writes, with the second the job itself calls."""
 
 
@@ -173,7 +173,7 @@ class TokenGate:
             raise refusal("token_invalid", "the token is not known")
         if not token.valid:
             raise refusal("token_invalid", "the token has expired or was revoked, or its user is disabled")
-        if token.role not in OF_AN_ATTEMPT:  # these die with the attempt, at once
+        if token.role not in ATTEMPT_ROLES:  # these die with the attempt, at once
             if len(self._cache) >= _CACHE_TOKENS:
                 self._cache.clear()
             self._cache[key] = (now, token)
@@ -183,7 +183,7 @@ class TokenGate:
 
 def _who_may(access: str) -> str:
     """Return the next step of a caller whose role lacks a right: the roles that have it, the least of them first."""
-    roles = [role for role, rights in ROLE_MAY.items() if access in rights and role not in OF_AN_ATTEMPT]
+    roles = [role for role, rights in ROLE_MAY.items() if access in rights and role not in ATTEMPT_ROLES]
     return f"use a token of role {' or '.join(roles)}"
 
 

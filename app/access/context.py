@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.access.refused_calls import Refusals
+from app.access.refused_calls import RefusedCallWriter
 from app.core.environment_cipher import EnvironmentCipher
 from app.health.readiness import Readiness
 from app.log.appender import Appender
@@ -40,7 +40,7 @@ class Services:
     cipher: EnvironmentCipher
     command_poll: CommandPoll
     readiness: Readiness
-    refusals: Refusals
+    refusals: RefusedCallWriter
 
 
 MACHINES = frozenset({"worker", "attempt", "job"})

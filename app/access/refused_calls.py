@@ -52,7 +52,7 @@ class _Caller:
         self.waiting[kind] += refusal.count
 
 
-class RefusalBook:
+class RefusalAllowances:
     """Decides which refusals become rows, and when; times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
@@ -96,13 +96,13 @@ class RefusalBook:
             self._caller(row.token_id or _STRANGER, now).count(row)
 
 
-class Refusals:
+class RefusedCallWriter:
     """Writes a replica's refused calls into the audit."""
 
     def __init__(self, db: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._db = db
         self._clock = clock
-        self._book = RefusalBook()
+        self._book = RefusalAllowances()
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
 

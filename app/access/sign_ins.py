@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 from collections import OrderedDict
 from contextlib import AbstractAsyncContextManager
 
-from app.access.client_addresses import network_of
-from app.rpc.rate import Pace
+from app.rpc.rate import RateLimit
 
 _SECONDS = 10
 """In which a number of wrong tokens is answered at once."""
@@ -24,7 +24,7 @@ class FailedSignIns:
 
     def __init__(self, allowed: int) -> None:
         self._allowed = allowed
-        self._paces: OrderedDict[str, Pace] = OrderedDict()
+        self._paces: OrderedDict[str, RateLimit] = OrderedDict()
         self._lookups = asyncio.Semaphore(_LOOKUPS)
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class FailedSignIns:
     def early(self, address: str) -> float:
         """Take note of a wrong token; return by how many seconds it comes too early, 0 when it is in time."""
         network = network_of(address)
-        pace = self._paces.pop(network, None) or Pace(self._allowed / _SECONDS, self._allowed)
+        pace = self._paces.pop(network, None) or RateLimit(self._allowed / _SECONDS, self._allowed)
         self._paces[network] = pace
         if len(self._paces) > _ADDRESSES:
             self._paces.popitem(last=False)
@@ -48,3 +48,16 @@ class FailedSignIns:
         """Wait before a wrong token is answered, where too many came."""
         if self.early(address):
             await asyncio.sleep(_WAIT_SECONDS)
+
+
+def network_of(address: str) -> str:
+    """Return an IPv4 address, or of IPv6 the /64 network: each of its customers has one to choose addresses from."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, 64), strict=False))

@@ -20,7 +20,7 @@ from app.client import models
 from app.client.configuration import server
 from app.client.errors import CHECK_URL, UNREACHABLE, InvalidAnswer, Unavailable, Unreachable, WaitTimedOut, translated
 from app.client.events import Event, OutputEvent, event_of
-from app.client.input import AsyncSource, Sending, async_pieces, check
+from app.client.input import AsyncSource, JobInput, async_pieces, check
 from app.rpc.client import ABSENT, Client, State
 from app.rpc.client.tls import Trust
 
@@ -138,13 +138,13 @@ class AsyncAdo:
                 await sending.put(piece)
             return await sending.finish(end=end)
 
-    def sending(self, task_id: str, job: int, offset: int) -> Sending:
+    def sending(self, task_id: str, job: int, offset: int) -> JobInput:
         """Return what ``send_input`` sends through, on a connection of its own."""
         chosen = self._server
         client = Client(
             chosen.urls, chosen.token, trust=Trust(chosen.ca), first_contact_seconds=self._timeout, check=check
         )
-        return Sending(client, task_id, job, offset)
+        return JobInput(client, task_id, job, offset)
 
     async def input_received(self, task_id: str, *, job: int = 0) -> int:
         """Return how many bytes of a job's input have come: where a program that starts anew goes on."""

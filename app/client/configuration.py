@@ -9,11 +9,11 @@ from pathlib import Path
 
 from app.client.errors import NotConfigured
 from app.core.origins import is_origin, is_token
-from app.core.token_file import Exposed, read_token
+from app.core.token_file import TokenFileExposed, read_token
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ConfiguredServer:
     """Origins that serve alike, the token to call with, and the CA's file; an empty one means the system's CAs."""
 
     urls: tuple[str, ...]
@@ -21,7 +21,7 @@ class Server:
     ca: str
 
 
-def server(url: str | Sequence[str] | None, token: str | None, ca: str | None) -> Server:
+def server(url: str | Sequence[str] | None, token: str | None, ca: str | None) -> ConfiguredServer:
     """Return the server to call. A token of the environment goes only to the server of the environment.
 
     Raises NotConfigured.
@@ -38,7 +38,7 @@ def server(url: str | Sequence[str] | None, token: str | None, ca: str | None) -
     token = token.strip() if token is not None else None
     if token and not is_token(token):
         raise _unusable("the token holds blanks or characters that no token has", "copy it again, or make another one")
-    return Server(urls, token, ca if ca is not None else os.environ.get("ADO_CA", ""))
+    return ConfiguredServer(urls, token, ca if ca is not None else os.environ.get("ADO_CA", ""))
 
 
 def _token_of_file() -> str | None:
@@ -47,7 +47,7 @@ def _token_of_file() -> str | None:
         return None
     try:
         return read_token(Path(path))
-    except Exposed as error:
+    except TokenFileExposed as error:
         raise _unusable(str(error), f"chmod 600 {path}") from error
     except OSError as error:
         raise _unusable(f"{path}: {error.strerror}", "set ADO_TOKEN_FILE to a file that holds the token") from error

@@ -42,7 +42,7 @@ Source: TypeAlias = Data | Readable | Iterable[Data]
 AsyncSource: TypeAlias = Source | AsyncIterable[Data]
 
 
-class Sending:
+class JobInput:
     """The stdin of a job on its way, from an offset on; used as an async context manager."""
 
     def __init__(self, client: Client, task_id: str, job: int, offset: int) -> None:

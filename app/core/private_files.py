@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 
-class Foreign(PermissionError):
+class ForeignOwner(PermissionError):
     """What is found at a path belongs to another user."""
 
 
@@ -23,8 +23,8 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def ensure_directory(path: Path) -> None:
     """Make a directory with mode 0700, or check one that is there and take away others' right to write into it.
 
-    Raises OSError, and Foreign when it, or a symbolic link in its place, belongs to another user. A directory of root's
-    is accepted as it is: an administrator, or a cluster, made it for us.
+    Raises OSError, and ForeignOwner when the directory, or a symbolic link in its place, belongs to another user. A
+    directory of root is accepted unchanged: an administrator, or a cluster, made it for us.
     """
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700, parents=True)
@@ -40,9 +40,9 @@ def ensure_directory(path: Path) -> None:
 
 
 def check_owner(path: Path, found: os.stat_result) -> None:
-    """Raise Foreign unless what was found at a path belongs to this process's user or to root."""
+    """Raise ForeignOwner unless what was found at a path belongs to this process's user or to root."""
     if found.st_uid not in (0, os.geteuid()):
-        raise Foreign(errno.EPERM, f"it belongs to another user (uid {found.st_uid})", str(path))
+        raise ForeignOwner(errno.EPERM, f"it belongs to another user (uid {found.st_uid})", str(path))
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -145,7 +145,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
 }
 
 
-OF_THE_WIRE = (*WIRE_REASONS, *(code.lower() for code in CODES))
+WIRE_REFUSALS = (*WIRE_REASONS, *(code.lower() for code in CODES))
 """Reasons that the wire itself gives; the code stands for an error that has no other."""
 
 

@@ -13,7 +13,7 @@ _TOKEN_BYTES = 64 * 1024
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-class Exposed(PermissionError):
+class TokenFileExposed(PermissionError):
     """Other users may read or write a file that holds tokens; ``next_step`` is the command that helps."""
 
     def __init__(self, path: Path, mode: int) -> None:
@@ -27,7 +27,7 @@ class Exposed(PermissionError):
 
 
 def read_private(path: Path, limit: int) -> bytes:
-    """Return what a file with tokens holds, at most ``limit`` bytes of it. Raises OSError, and Exposed.
+    """Return what a file with tokens holds, at most ``limit`` bytes of it. Raises OSError, and TokenFileExposed.
 
     A pipe has no mode that says who may read it. On a read-only mount the group may read: so a cluster hands a Secret
     to a container that does not run as root.
@@ -38,12 +38,12 @@ def read_private(path: Path, limit: int) -> bytes:
         if stat.S_ISREG(found.st_mode) and found.st_mode & _OTHERS:
             is_handed_out = os.fstatvfs(number).f_flag & os.ST_RDONLY and not found.st_mode & _OTHERS & ~stat.S_IRGRP
             if not is_handed_out:
-                raise Exposed(path, found.st_mode)
+                raise TokenFileExposed(path, found.st_mode)
         return file.read(limit)
 
 
 def read_token(path: Path) -> str:
-    """Return the token that a file holds. Raises OSError, and Exposed."""
+    """Return the token that a file holds. Raises OSError, and TokenFileExposed."""
     try:
         token = read_private(path, _TOKEN_BYTES).decode().strip()
     except UnicodeDecodeError:
@@ -53,7 +53,7 @@ def read_token(path: Path) -> str:
     return token
 
 
-class NewFile:
+class NewTokenFile:
     """A file that is made for a token before there is one, so that no token is made that cannot be written down.
 
     Raises OSError; FileExistsError for anything that is there already, a symbolic link included.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import orjson
 from msgspec import Meta
 
-from app.access.auth import OF_AN_ATTEMPT, READ_VALUES, WRITE_VALUES
+from app.access.auth import ATTEMPT_ROLES, READ_VALUES, WRITE_VALUES
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks.ids import no_such_task, parse_task
@@ -75,7 +75,7 @@ def _value(value: tasks.Value) -> Value:
 async def _task(context: Context, text: str, *, write: bool = False) -> int:
     task_id = parse_task(text)
     caller = context.caller
-    if caller.role in OF_AN_ATTEMPT and caller.task_id != task_id:
+    if caller.role in ATTEMPT_ROLES and caller.task_id != task_id:
         raise refusal("forbidden", f"a token of role {caller.role} reaches only the store of its own task")
     await (check_may_change if write else check_may_see)(context, task_id)
     if await events.state(context.db, task_id) is None:
@@ -85,7 +85,7 @@ async def _task(context: Context, text: str, *, write: bool = False) -> int:
 
 async def _check_attempt(context: Context) -> None:
     """Raise UNAUTHORIZED when a job calls whose attempt has ended since its token was looked at."""
-    if context.caller.role in OF_AN_ATTEMPT and await tokens.find(context.db, context.secret) is None:
+    if context.caller.role in ATTEMPT_ROLES and await tokens.find(context.db, context.secret) is None:
         raise refusal("token_invalid", "the attempt that this token belongs to has ended")
 
 

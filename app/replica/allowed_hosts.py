@@ -10,8 +10,8 @@ from app.core.reasons import refusal
 from app.rpc.client.tls import is_loopback
 from app.rpc.envelope import error
 from app.rpc.server.calls import error_shape
-from app.rpc.server.exchange import Receive, Scope, Send
 from app.rpc.server.http import deny, respond
+from app.rpc.server.http_request import Receive, Scope, Send
 from app.settings import AppSettings
 
 _HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::\d{1,5})?", re.ASCII)

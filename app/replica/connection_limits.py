@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from app.replica.connections import Room
-from app.replica.descriptors import raise_limit, room_for_connections
-from app.rpc.server.gate import Limits
+import contextlib
+import resource
+from pathlib import Path
+
+from app.replica.connections import ConnectionLimits
+from app.rpc.server.gate import WireLimits
 from app.settings import AppSettings
 
 _SHARE_OF_ADDRESS = 0.75
 """Of all connections, where few files may be open: one address must leave some to the others."""
 
+_MOST = 1 << 20
+_SPARE = 32
+"""For log files, name look-ups and connections that are being accepted or refused."""
+_LEAST_CONNECTIONS = 8
 
-def wire_limits(settings: AppSettings) -> Limits:
+
+def wire_limits(settings: AppSettings) -> WireLimits:
     """Return the bounds of the wire."""
-    return Limits(
+    return WireLimits(
         body_bytes=settings.body_bytes,
         body_seconds=settings.body_seconds,
         opening_bytes=settings.opening_bytes,
@@ -25,12 +33,28 @@ def wire_limits(settings: AppSettings) -> Limits:
     )
 
 
-def room(settings: AppSettings) -> Room:
+def connection_limits(settings: AppSettings) -> ConnectionLimits:
     """Raise the limit of open files, and return how many connections there may be."""
     connections = min(settings.connections, room_for_connections(raise_limit(), settings.pool_size))
-    return Room(
+    return ConnectionLimits(
         connections=connections,
         of_address=min(settings.address_connections, int(connections * _SHARE_OF_ADDRESS)),
         opening_of_address=settings.opening_connections,
         stalled_seconds=settings.stalled_seconds,
     )
+
+
+def raise_limit() -> int:
+    """Raise the number of files that this process may open to the hard limit; return the number that holds then."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST if hard == resource.RLIM_INFINITY else hard
+    with contextlib.suppress(ValueError, OSError):  # macOS refuses more than it has, whatever the hard limit says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if soft == resource.RLIM_INFINITY else soft
+
+
+def room_for_connections(limit: int, pool_size: int) -> int:
+    """Return how many client connections fit, beside the files that are open now and the pool of the database."""
+    open_now = sum(1 for _ in Path("/dev/fd").iterdir())
+    return max(_LEAST_CONNECTIONS, limit - open_now - pool_size - _SPARE)

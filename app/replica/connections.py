@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from app.access.client_addresses import network_of
+from app.access.sign_ins import network_of
 from app.replica.tls import has_certificate
 
 SWEEP_SECONDS = 0.25
@@ -24,7 +24,7 @@ _LAST_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class ConnectionLimits:
     """How many connections there may be; 0: no limit for one address."""
 
     connections: int
@@ -106,9 +106,11 @@ class _Address:
 class Peers:
     """All connections of one replica."""
 
-    def __init__(self, room: Room, trusted: Iterable[str] = (), now: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, limits: ConnectionLimits, trusted: Iterable[str] = (), now: Callable[[], float] | None = None
+    ) -> None:
         self.now = now or asyncio.get_running_loop().time
-        self._room = room
+        self._limits = limits
         self._trusted = [ipaddress.ip_network(text, strict=False) for text in trusted]
         self._all: dict[Peer, None] = {}
         self._opening: dict[Peer, None] = {}
@@ -150,7 +152,7 @@ class Peers:
         """End what is over; called every ``SWEEP_SECONDS``."""
         now = self.now()
         for peer in [*self._all, *self._leaving]:
-            peer.check(now, self._room.stalled_seconds)
+            peer.check(now, self._limits.stalled_seconds)
 
     async def watch(self) -> None:
         """Sweep until cancelled."""
@@ -159,15 +161,15 @@ class Peers:
             self.sweep()
 
     def _has_room(self, name: str) -> bool:
-        room, address = self._room, self._addresses.get(name) or _Address()
+        limits, address = self._limits, self._addresses.get(name) or _Address()
         limited = not self._is_trusted(name)
-        if limited and len(address.opening) >= room.opening_of_address:
+        if limited and len(address.opening) >= limits.opening_of_address:
             self._one_gives_way(address.opening)
-        if len(self._opening) >= room.opening_of_address * _OPENING_ADDRESSES:
+        if len(self._opening) >= limits.opening_of_address * _OPENING_ADDRESSES:
             self._one_gives_way(self._opening)
-        if limited and 0 < room.of_address <= address.count:
+        if limited and 0 < limits.of_address <= address.count:
             return self._one_gives_way(address.opening)
-        return len(self._all) < room.connections or self._one_gives_way(self._opening)
+        return len(self._all) < limits.connections or self._one_gives_way(self._opening)
 
     def _one_gives_way(self, opening: dict[Peer, None]) -> bool:
         oldest = next((peer for peer in opening if not peer.signing_in), None)

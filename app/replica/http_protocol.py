@@ -17,9 +17,8 @@ from app.core.reasons import refusal
 from app.replica.connections import Peer, Peers
 from app.rpc import envelope
 from app.rpc.errors import ProcedureError
-from app.rpc.server.caller import PEER
 from app.rpc.server.calls import error_shape
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import PEER, WireLimits
 
 _NEXT_HEAD_SECONDS = 10.0  # uvicorn keeps an idle connection for less: only what trickles in gets here
 _HEAD_END = re.compile(rb"\n\r?\n")
@@ -31,7 +30,7 @@ class EdgeProtocol(H11Protocol):
 
     peer: Peer
 
-    def __init__(self, *args: Any, peers: Peers, limits: Limits, **more: Any) -> None:
+    def __init__(self, *args: Any, peers: Peers, limits: WireLimits, **more: Any) -> None:
         super().__init__(*args, **more)
         self._peers = peers
         self._limits = limits
@@ -146,7 +145,7 @@ _FAULTS_OF_PEERS = (
 )
 
 
-def is_no_peers_fault(record: logging.LogRecord) -> bool:
+def should_log(record: logging.LogRecord) -> bool:
     """Filter out what uvicorn logs as errors of ours: a peer that broke HTTP, and an upgrade answered with a status.
 
     Uvicorn does not count an upgrade's refusal by ``websocket.http.response`` as the end of the handshake.

@@ -19,14 +19,13 @@ from litestar.handlers import HTTPRouteHandler
 
 from app.access.auth import READ
 from app.access.context import Context
-from app.core.reasons import OF_THE_WIRE, REFUSALS, refusal
+from app.core.reasons import REFUSALS, WIRE_REFUSALS, refusal
 from app.replica.replica import Replica
 from app.replica.scraper import CONTENT_TYPE
 from app.rpc import envelope
 from app.rpc.errors import ProcedureError
-from app.rpc.server.caller import open_caller
-from app.rpc.server.calls import error_shape, told
-from app.rpc.server.gate import Credentials
+from app.rpc.server.calls import error_shape, to_procedure_error
+from app.rpc.server.gate import Credentials, open_caller
 from app.rpc.server.typescript import declaration
 from db.errors import DatabaseUnavailable
 
@@ -89,7 +88,7 @@ def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
     @get("/trpc/ado.d.ts")
     async def types(request: Request[Any, Any, Any]) -> Response[str]:
         replica = await callers.check(request)
-        text = declaration(replica.registry, metadata.version("ado"), (*REFUSALS, *OF_THE_WIRE))
+        text = declaration(replica.registry, metadata.version("ado"), (*REFUSALS, *WIRE_REFUSALS))
         return Response(text, media_type="text/plain; charset=utf-8")
 
     return [prometheus, types]
@@ -106,7 +105,7 @@ def failed_by(running: Callable[[], Replica]) -> Callable[[Request[Any, Any, Any
     """Return what answers for a page that failed, as for a call that did: the cause is for the log."""
 
     def failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        return refused(request, told(running().gate, error, request.scope["path"]))
+        return refused(request, to_procedure_error(running().gate, error, request.scope["path"]))
 
     return failed
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.access.auth import TokenGate
 from app.access.context import Services
-from app.access.refused_calls import Refusals
+from app.access.refused_calls import RefusedCallWriter
 from app.core.environment_cipher import EnvironmentCipher
 from app.health.readiness import Readiness
 from app.log.appender import Appender
@@ -78,7 +78,7 @@ class Replica:
             cipher,
             commands,
             readiness,
-            Refusals(db),
+            RefusedCallWriter(db),
         )
         self.scraper = Scraper(readiness.troubles)
         self.registry = registry()

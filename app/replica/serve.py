@@ -20,21 +20,21 @@ import uvicorn
 
 from app.core.lifeline import on_end_in
 from app.core.watchdog import watch
-from app.replica.connection_limits import room, wire_limits
+from app.replica.connection_limits import connection_limits, wire_limits
 from app.replica.connections import Peers
-from app.replica.http_protocol import EdgeProtocol, is_no_peers_fault
+from app.replica.http_protocol import EdgeProtocol, should_log
 from app.replica.main import create_app
 from app.replica.tls import CertificateFiles, FollowedCertificate
 from app.replica.websocket_protocol import EdgeWebSocket
 from app.rpc.client.tls import is_loopback
 from app.rpc.request_id import RequestIds
-from app.rpc.server.upgrades import Upgrades
+from app.rpc.server.application import Upgrades
 from app.settings import AppSettings
 
 _log = logging.getLogger("ado.api")
 
 
-class _Server(uvicorn.Server):
+class _ReplicaServer(uvicorn.Server):
     handshake_seconds = 5.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -101,7 +101,7 @@ async def _serve(
     app = create_app(settings)
     host, port = listener.getsockname()[:2]
     app.state["address"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    limits, peers = wire_limits(settings), Peers(room(settings), settings.trusted_proxies)
+    limits, peers = wire_limits(settings), Peers(connection_limits(settings), settings.trusted_proxies)
     config = uvicorn.Config(
         RequestIds(Upgrades(app, base="/trpc")),
         http=partial(EdgeProtocol, peers=peers, limits=limits),  # type: ignore[arg-type]
@@ -119,11 +119,11 @@ async def _serve(
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
-    logging.getLogger("uvicorn.error").addFilter(is_no_peers_fault)
+    logging.getLogger("uvicorn.error").addFilter(should_log)
     config.load()
     if certificate is not None:
         config.ssl = certificate.context
-    server = _Server(config)
+    server = _ReplicaServer(config)
     server.handshake_seconds = settings.opening_seconds
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

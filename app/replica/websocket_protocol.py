@@ -16,10 +16,9 @@ from websockets.protocol import State
 from app.replica.connections import Peer
 from app.rpc import envelope
 from app.rpc.errors import ProcedureError
-from app.rpc.rate import Pace
-from app.rpc.server.caller import PEER
+from app.rpc.rate import RateLimit
 from app.rpc.server.calls import error_shape
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import PEER, WireLimits
 
 _SLICE_BYTES = 16 * 1024
 _PENDING_BYTES = 64 * 1024
@@ -34,13 +33,13 @@ _BURST_SECONDS = 10
 class EdgeWebSocket(WebSocketsSansIOProtocol):
     """One WebSocket's connection."""
 
-    def __init__(self, *args: Any, limits: Limits, **more: Any) -> None:
+    def __init__(self, *args: Any, limits: WireLimits, **more: Any) -> None:
         super().__init__(*args, **more)
         self._limits = limits
         self._pending = bytearray()
         self._wanted = False
         self._parsing = False
-        self._pings = Pace(limits.pings_per_second, _BURST_SECONDS * limits.pings_per_second)
+        self._pings = RateLimit(limits.pings_per_second, _BURST_SECONDS * limits.pings_per_second)
         self.close_timeout = _CLOSING_SECONDS
         self.conn.max_message_size = limits.opening_bytes
         self._peer: Peer = self.app_state[PEER]

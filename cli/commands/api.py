@@ -18,11 +18,11 @@ replica = App(name="api", help="Run one API replica, or print its types.", help_
 def types() -> int:
     """Print the TypeScript declaration that GET /trpc/ado.d.ts serves."""
     need("server")
-    from app.core.reasons import OF_THE_WIRE, REFUSALS
+    from app.core.reasons import REFUSALS, WIRE_REFUSALS
     from app.procedures.table import registry
     from app.rpc.server.typescript import declaration
 
-    print(declaration(registry(), embedded.version(), (*REFUSALS, *OF_THE_WIRE)), end="")
+    print(declaration(registry(), embedded.version(), (*REFUSALS, *WIRE_REFUSALS)), end="")
     return exits.SUCCESS
 
 

@@ -75,7 +75,7 @@ def spawner(
 
 
 def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeline: int | None) -> None:
-    from app.core.private_files import Foreign, ensure_directory
+    from app.core.private_files import ForeignOwner, ensure_directory
     from app.spawner.backends.local import LocalBackend
     from app.spawner.decide import Limits
     from app.spawner.heartbeat import Presence
@@ -87,7 +87,7 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     become_subreaper()
     try:
         ensure_directory(Path(settings.work_dir))
-    except Foreign as error:
+    except ForeignOwner as error:
         step = "remove it, or name another directory with ADO_WORK_DIR (--work-dir)"
         raise usage(f"jobs cannot run in {settings.work_dir}: {error.strerror}", step) from error
     except OSError:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from cyclopts import App
 
-from app.core.token_file import NewFile
+from app.core.token_file import NewTokenFile
 from cli import exits
 from cli.errors import CliError, usage
 from cli.option_values import seconds_of
@@ -122,13 +122,13 @@ def _keep_private(stdout: int) -> None:
 
 
 @contextlib.contextmanager
-def _destination(path: Path | None) -> Iterator[NewFile | None]:
+def _destination(path: Path | None) -> Iterator[NewTokenFile | None]:
     """Make the file for a token that is about to be made, and remove it again if that fails."""
     if path is None:
         yield None
         return
     try:
-        file = NewFile(path)
+        file = NewTokenFile(path)
     except FileExistsError:
         raise usage(f"{path} exists already", "name another file with --to, or remove this one first") from None
     except OSError as error:
@@ -140,7 +140,7 @@ def _destination(path: Path | None) -> Iterator[NewFile | None]:
         raise
 
 
-def _keep(file: NewFile, made: dict[str, Any]) -> None:
+def _keep(file: NewTokenFile, made: dict[str, Any]) -> None:
     """Move the token from the answer to its file."""
     try:
         file.write(made.pop("token", ""))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
-from app.core.token_file import Exposed, read_token
+from app.core.token_file import TokenFileExposed, read_token
 from app.rpc.client import HttpClient
 from app.rpc.client.tls import TrustUnusable, is_clear_text
 from cli import exits
@@ -125,7 +125,7 @@ def _given_token(options: Options, environ: Mapping[str, str]) -> str | None:
 def _token_in(path: Path) -> str:
     try:
         return read_token(path)
-    except Exposed as error:
+    except TokenFileExposed as error:
         raise usage(str(error), error.next_step) from error
     except OSError as error:
         what = f"the token file {path} cannot be read: {error.strerror}"

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from app.core.private_files import write_file
-from app.core.token_file import Exposed, read_private
+from app.core.token_file import TokenFileExposed, read_private
 from app.rpc.client.tls import Trust
 from cli.errors import usage
 from cli.home import config_file, ensure_home
@@ -39,7 +39,7 @@ def load() -> dict[str, Any]:
         content = orjson.loads(read_private(config_file(), _FILE_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return {"current": None, "contexts": {}}
-    except Exposed as error:
+    except TokenFileExposed as error:
         raise usage(str(error), error.next_step) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not JSON"

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from app.access.auth import CACHE_SECONDS
 from app.procedures.table import registry
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import WireLimits
 from db import tokens
 
 READ = {
@@ -225,7 +225,7 @@ async def test_revocation_directly_on_the_database_ends_a_workers_command_stream
 
 
 def test_open_streams_notice_within_ten_seconds():
-    assert Limits().recheck_seconds + CACHE_SECONDS + 1 < 10
+    assert WireLimits().recheck_seconds + CACHE_SECONDS + 1 < 10
 
 
 def test_tokens_are_made_listed_and_revoked_with_and_without_a_dsn(cluster):

@@ -9,7 +9,7 @@ import msgspec
 import orjson
 import uvicorn
 
-from app.replica.connections import Peers, Room
+from app.replica.connections import ConnectionLimits, Peers
 from app.replica.http_protocol import EdgeProtocol
 from app.replica.websocket_protocol import EdgeWebSocket
 from app.rpc.client import ABSENT
@@ -103,8 +103,8 @@ async def wait(context):
     await asyncio.Event().wait()
 
 
-ROOM = Room(connections=1000, of_address=0, opening_of_address=100, stalled_seconds=60.0)
-"""Room for every test that is about something else."""
+ROOM = ConnectionLimits(connections=1000, of_address=0, opening_of_address=100, stalled_seconds=60.0)
+"""Limits that no test reaches which is about something else."""
 
 FLOODED = []
 """The items that ``flood`` has made."""

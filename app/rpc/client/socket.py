@@ -25,7 +25,7 @@ from app.rpc import envelope
 from app.rpc.backoff import Backoff
 from app.rpc.client.errors import CallError, Check, InvalidAnswer, Unreachable, encode
 from app.rpc.client.reading import parse
-from app.rpc.client.stream import Item, Stream
+from app.rpc.client.stream import Item, Subscription
 from app.rpc.client.tls import SYSTEM, Trust, TrustUnusable, untrusted
 from app.rpc.envelope import ABSENT
 
@@ -79,7 +79,7 @@ class Client:
         self._on_state = on_state or (lambda _: None)
         self._first_contact_seconds = first_contact_seconds
         self._calls: dict[int, _Call] = {}
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, Subscription] = {}
         self._next_id = 0
         self._socket: ClientConnection | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -132,7 +132,7 @@ class Client:
         """
         number = self._number()
         frame = _request(number, "subscription", path, input, last_event_id)
-        stream = self._streams[number] = Stream(path, input, last_event_id)
+        stream = self._streams[number] = Subscription(path, input, last_event_id)
         try:
             await self._send(frame)
             while (item := await stream.next()) is not None:
@@ -238,7 +238,7 @@ class Client:
             await asyncio.gather(speaking, reading, return_exceptions=True)
 
     async def _speak(
-        self, socket: ClientConnection, streams: list[tuple[int, Stream]], calls: list[tuple[int, _Call]]
+        self, socket: ClientConnection, streams: list[tuple[int, Subscription]], calls: list[tuple[int, _Call]]
     ) -> None:
         """Send again what there was, then PINGs. Apart from the reading: a peer that takes nothing blocks only this."""
         for number, stream in streams:
@@ -313,7 +313,7 @@ class Client:
         else:
             call.answer.set_result(value)
 
-    async def _item(self, number: int, stream: Stream, frame: dict[str, Any], size: int, url: str) -> None:
+    async def _item(self, number: int, stream: Subscription, frame: dict[str, Any], size: int, url: str) -> None:
         if "error" in frame:
             self._streams.pop(number, None)
             await stream.put(CallError.of(frame["error"]), size)

@@ -21,7 +21,7 @@ class Item:
 
 
 @dataclass(eq=False, slots=True)
-class Stream:
+class Subscription:
     """One subscription: what is asked for, and what has come of it and was not taken yet."""
 
     path: str

@@ -9,19 +9,20 @@ from urllib.parse import urlsplit
 
 from app.rpc import envelope
 from app.rpc.errors import ProcedureError
+from app.rpc.request_id import Application
 from app.rpc.server.calls import error_shape
-from app.rpc.server.exchange import Receive, Scope, Send
-from app.rpc.server.gate import Gate, Limits
+from app.rpc.server.gate import Gate, WireLimits
 from app.rpc.server.http import HttpWire, deny, respond
+from app.rpc.server.http_request import Receive, Scope, Send
 from app.rpc.server.registry import Registry
 from app.rpc.server.sse import EventStream, EventStreams
-from app.rpc.server.websocket import Closed, Socket
+from app.rpc.server.websocket import ClientGone, Socket
 
 
 class RpcApplication:
     """Serves a registry; ``drain`` lets the clients move to another replica."""
 
-    def __init__(self, registry: Registry, gate: Gate, limits: Limits, *, base: str = "/trpc") -> None:
+    def __init__(self, registry: Registry, gate: Gate, limits: WireLimits, *, base: str = "/trpc") -> None:
         self._registry = registry
         self._gate = gate
         self._limits = limits
@@ -88,7 +89,7 @@ class RpcApplication:
     @staticmethod
     async def _notify(connection: Socket | EventStream, delay: float) -> None:
         await asyncio.sleep(delay)
-        with contextlib.suppress(Closed):
+        with contextlib.suppress(ClientGone):
             await connection.drain()
 
 
@@ -114,3 +115,25 @@ def _is_foreign(scope: Scope) -> bool:
     return origin is not None and urlsplit(origin.decode("latin-1")).netloc != headers.get(b"host", b"").decode(
         "latin-1"
     )
+
+
+_NO_SOCKET_HERE = ProcedureError(
+    "NOT_FOUND", "no WebSocket is served on this path", reason="no_such_page", hint="open the WebSocket at /trpc"
+)
+
+
+class Upgrades:
+    """Refuses upgrades on other paths before a router, which may match by prefix, sees them."""
+
+    def __init__(self, app: Application, *, base: str) -> None:
+        self._app = app
+        self._paths = (base, f"{base}/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "websocket" or scope["path"] in self._paths:
+            await self._app(scope, receive, send)
+            return
+        await receive()  # websocket.connect
+        body = envelope.error(error_shape(_NO_SOCKET_HERE, None))
+        await deny(send, scope, _NO_SOCKET_HERE.status, body)

@@ -35,7 +35,7 @@ def error_shape(error: ProcedureError, path: str | None) -> bytes:
     return orjson.dumps({"message": error.message, "code": number, "data": data}, default=str)
 
 
-def told(gate: Gate, error: Exception, path: str | None) -> ProcedureError:
+def to_procedure_error(gate: Gate, error: Exception, path: str | None) -> ProcedureError:
     """Return what the caller is told of an exception; the unforeseen is logged and told as no more than that."""
     if isinstance(error, ProcedureError):
         return error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from app.rpc.errors import ProcedureError
@@ -46,7 +46,7 @@ class Gate(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WireLimits:
     """Bounds of one replica's wire, in bytes, seconds and counts."""
 
     body_bytes: int = 4 * 1024 * 1024
@@ -83,3 +83,33 @@ class Limits:
     """Time for a peer to take the last word; then its connection is cut."""
     ping_seconds: float = 10.0
     """Time between pings on an event stream; its client gives up after three without a word."""
+
+
+PEER = "peer"
+"""Where a scope's state has the connection."""
+
+
+class Connection(Protocol):
+    """A connection as far as it concerns the wire."""
+
+    certified: bool
+    """Whether it presented a certificate."""
+    signing_in: bool
+    """Whether the caller's credentials are being looked up."""
+
+    def signed_in(self) -> None:
+        """Lift the limits for callers that are not known."""
+
+
+async def open_caller(gate: Gate, scope: Mapping[str, Any], credentials: Credentials) -> Any:
+    """Return the caller's context; the connection then counts as signed in. Raises what the gate raises."""
+    peer: Connection | None = scope.get("state", {}).get(PEER)
+    if peer is None:
+        return await gate.open(credentials)
+    peer.signing_in = True
+    try:
+        context = await gate.open(replace(credentials, certified=peer.certified))
+    finally:
+        peer.signing_in = False
+    peer.signed_in()
+    return context

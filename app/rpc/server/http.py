@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from app.rpc import envelope
 from app.rpc.errors import ProcedureError
-from app.rpc.server.calls import answer, check_size, error_shape, told
-from app.rpc.server.exchange import Exchange, Receive, Scope, Send, read
-from app.rpc.server.gate import Gate, Limits
+from app.rpc.server.calls import answer, check_size, error_shape, to_procedure_error
+from app.rpc.server.gate import Gate, WireLimits
+from app.rpc.server.http_request import HttpRequest, Receive, Scope, Send, read
 from app.rpc.server.procedure import METHODS, Procedure
 from app.rpc.server.registry import Registry
 from app.rpc.server.sse import EventStreams
@@ -25,7 +25,7 @@ _VARY = (b"vary", b"trpc-accept, accept")
 class HttpWire:
     """Answers HTTP requests below the base path."""
 
-    def __init__(self, registry: Registry, gate: Gate, limits: Limits, streams: EventStreams) -> None:
+    def __init__(self, registry: Registry, gate: Gate, limits: WireLimits, streams: EventStreams) -> None:
         self._registry = registry
         self._gate = gate
         self._limits = limits
@@ -49,7 +49,7 @@ class HttpWire:
         else:
             await self._whole(exchange, send)
 
-    async def _whole(self, exchange: Exchange, send: Send) -> None:
+    async def _whole(self, exchange: HttpRequest, send: Send) -> None:
         work = _Work(self._limits)
         calls = (self._call(exchange, work, index, name) for index, name in enumerate(exchange.paths))
         answers = await asyncio.gather(*calls)
@@ -60,7 +60,7 @@ class HttpWire:
         parts = [b"[", *_divided(bodies), b"]"] if exchange.batch else bodies
         await respond_in_parts(send, status, parts, allow)
 
-    async def _lines(self, exchange: Exchange, send: Send) -> None:
+    async def _lines(self, exchange: HttpRequest, send: Send) -> None:
         """Answer a batch as JSON lines: a head with one promise a call, then each answer as it comes."""
         await send({"type": "http.response.start", "status": 200, "headers": [_VARY, _JSON]})
         head = b",".join(b'"%d":[[0],[null,0,%d]]' % (index, index) for index in range(len(exchange.paths)))
@@ -76,11 +76,11 @@ class HttpWire:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _call(self, exchange: Exchange, work: _Work, index: int, path: str) -> tuple[int, bytes]:
+    async def _call(self, exchange: HttpRequest, work: _Work, index: int, path: str) -> tuple[int, bytes]:
         async with work.running:
             return await self._run(exchange, work, index, path)
 
-    async def _run(self, exchange: Exchange, work: _Work, index: int, path: str) -> tuple[int, bytes]:
+    async def _run(self, exchange: HttpRequest, work: _Work, index: int, path: str) -> tuple[int, bytes]:
         began, code = time.perf_counter(), "OK"
         try:
             context = exchange.caller()
@@ -93,7 +93,7 @@ class HttpWire:
             work.add(data)
             return 200, envelope.result(data)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
-            failure = told(self._gate, error, path)
+            failure = to_procedure_error(self._gate, error, path)
             code = failure.code
             return failure.status, envelope.error(error_shape(failure, path))
         finally:
@@ -119,7 +119,7 @@ class HttpWire:
 class _Work:
     """What the calls of one request share."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WireLimits) -> None:
         self.running = asyncio.Semaphore(limits.batch_running)
         self._limit = limits.answer_bytes
         self._size = 0

@@ -7,14 +7,14 @@ of input and output are read from the annotations; without a second parameter th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypeVar, get_type_hints
+from functools import cache
+from typing import Any, Final, Generic, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 
 from app.rpc.server.invalid_input import invalid_input
-from app.rpc.server.nulls import without_nulls
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -76,3 +76,29 @@ def mutation(*, access: str) -> Callable[[F], F]:
 def subscription(*, access: str) -> Callable[[F], F]:
     """Declare a subscription: an async generator of items."""
     return _declare("subscription", access)
+
+
+def without_nulls(value: Any, type_: Any) -> Any:
+    """Return a decoded input without the optional members that are null; required ones keep theirs."""
+    if not isinstance(value, dict) or (members := _optional_members(type_)) is None:
+        return value
+    return {
+        name: without_nulls(member, members.get(name))
+        for name, member in value.items()
+        if member is not None or name not in members
+    }
+
+
+@cache
+def _optional_members(type_: Any) -> Mapping[str, Any] | None:
+    """Map the wire names of a struct's optional members to their struct types, or None; None for what is no struct."""
+    if not (isinstance(type_, type) and issubclass(type_, msgspec.Struct)):
+        return None
+    return {field.encode_name: _struct_in(field.type) for field in msgspec.structs.fields(type_) if not field.required}
+
+
+def _struct_in(type_: Any) -> Any:
+    for part in (type_, *get_args(type_)):
+        if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            return part
+    return None

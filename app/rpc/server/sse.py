@@ -15,9 +15,9 @@ import time
 from typing import Any, cast
 
 from app.rpc.errors import ProcedureError
-from app.rpc.server.calls import error_shape, items, split, told, with_last_event_id
-from app.rpc.server.exchange import Exchange, Receive, Send
-from app.rpc.server.gate import Gate, Limits
+from app.rpc.server.calls import error_shape, items, split, to_procedure_error, with_last_event_id
+from app.rpc.server.gate import Gate, WireLimits
+from app.rpc.server.http_request import HttpRequest, Receive, Send
 from app.rpc.server.procedure import METHODS, Procedure
 
 _HEADERS = [
@@ -35,12 +35,12 @@ _RECONNECT = b"event: reconnect\nretry: 500\ndata: \n\n"
 class EventStreams:
     """The open event streams of a replica."""
 
-    def __init__(self, gate: Gate, limits: Limits) -> None:
+    def __init__(self, gate: Gate, limits: WireLimits) -> None:
         self._gate = gate
         self._limits = limits
         self.open: set[EventStream] = set()
 
-    async def serve(self, exchange: Exchange, procedure: Procedure, receive: Receive, send: Send) -> None:
+    async def serve(self, exchange: HttpRequest, procedure: Procedure, receive: Receive, send: Send) -> None:
         """Serve one subscription until it ends, its client leaves, its caller loses the right, or it is cut."""
         stream = EventStream(self._gate, self._limits, send)
         self.open.add(stream)
@@ -53,13 +53,13 @@ class EventStreams:
 class EventStream:
     """One subscription on one connection."""
 
-    def __init__(self, gate: Gate, limits: Limits, send: Send) -> None:
+    def __init__(self, gate: Gate, limits: WireLimits, send: Send) -> None:
         self._gate = gate
         self._limits = limits
         self._send = send
         self._cut = asyncio.Event()
 
-    async def serve(self, exchange: Exchange, procedure: Procedure, receive: Receive) -> None:
+    async def serve(self, exchange: HttpRequest, procedure: Procedure, receive: Receive) -> None:
         """Send the head, the items, and the last word of whatever ends first."""
         await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         silence = int(self._limits.ping_seconds * 3000)
@@ -85,7 +85,7 @@ class EventStream:
             async with asyncio.timeout(self._limits.last_seconds):
                 await self._send({"type": "http.response.body", "body": last})
 
-    async def _items(self, exchange: Exchange, procedure: Procedure) -> bytes:
+    async def _items(self, exchange: HttpRequest, procedure: Procedure) -> bytes:
         began, code = time.perf_counter(), "OK"
         try:
             value = self._value(exchange, procedure)
@@ -96,7 +96,7 @@ class EventStream:
                     name = b"" if event_id is None else b"id: " + event_id.encode() + b"\n"
                     await self._write(b"data: " + data + b"\n" + name + b"\n")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an event
-            failure = told(self._gate, error, exchange.paths[0])
+            failure = to_procedure_error(self._gate, error, exchange.paths[0])
             code = failure.code
             return _failure(failure, exchange.paths[0])
         finally:
@@ -104,13 +104,13 @@ class EventStream:
         return _RETURN
 
     @staticmethod
-    def _value(exchange: Exchange, procedure: Procedure) -> Any:
+    def _value(exchange: HttpRequest, procedure: Procedure) -> Any:
         if exchange.method != METHODS[procedure.kind]:
             message = f'Unsupported {exchange.method}-request to subscription procedure at path "{exchange.paths[0]}"'
             raise ProcedureError("METHOD_NOT_SUPPORTED", message)
         return with_last_event_id(exchange.input(0), exchange.last_event_id)
 
-    async def _recheck(self, exchange: Exchange) -> bytes:
+    async def _recheck(self, exchange: HttpRequest) -> bytes:
         while True:
             await asyncio.sleep(self._limits.recheck_seconds)
             try:

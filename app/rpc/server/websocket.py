@@ -23,31 +23,30 @@ from urllib.parse import parse_qs
 
 from app.rpc import envelope
 from app.rpc.errors import ProcedureError
-from app.rpc.rate import Pace
-from app.rpc.server.caller import open_caller
-from app.rpc.server.calls import answer, check_size, error_shape, items, split, told, with_last_event_id
-from app.rpc.server.exchange import Receive, Scope, Send
-from app.rpc.server.gate import Credentials, Gate, Limits
+from app.rpc.rate import RateLimit
+from app.rpc.server.calls import answer, check_size, error_shape, items, split, to_procedure_error, with_last_event_id
+from app.rpc.server.gate import Credentials, Gate, WireLimits, open_caller
+from app.rpc.server.http_request import Receive, Scope, Send
 from app.rpc.server.registry import Registry
 from app.rpc.server.requests import Request, TooManyCalls, parse_connection_params, parse_frame
 
 _log = logging.getLogger("ado.rpc")
 _POLICY, _INTERNAL, _RESTART = 1008, 1011, 1012
 _REASON_BYTES = 123  # what a close frame has room for
-_REFUSED_SECONDS = 1.0  # time for the first call of a refused client to come and be told, over a slow line too
+_REFUSED_SECONDS = 1.0  # time for a refused client's first call to arrive over a slow line
 _REFUSED_NEXT_SECONDS = 0.05
 _TOLD_CALLS = 10  # times the calls that a frame may have: so many are still refused one by one
 _PING_BURST_SECONDS = 10
 
 
-class Closed(Exception):
+class ClientGone(Exception):
     """The client has gone."""
 
 
 class Socket:
     """One connection, from its upgrade to its end."""
 
-    def __init__(self, registry: Registry, gate: Gate, limits: Limits, receive: Receive, send: Send) -> None:
+    def __init__(self, registry: Registry, gate: Gate, limits: WireLimits, receive: Receive, send: Send) -> None:
         self._registry = registry
         self._gate = gate
         self._limits = limits
@@ -61,7 +60,7 @@ class Socket:
         self._running = asyncio.Semaphore(limits.running)
         self._bytes = 0
         self._unsent = 0
-        self._pings = Pace(limits.pings_per_second, _PING_BURST_SECONDS * limits.pings_per_second)
+        self._pings = RateLimit(limits.pings_per_second, _PING_BURST_SECONDS * limits.pings_per_second)
         self._context: Any = None
         self._expelled: ProcedureError | None = None
         """Why the caller may call no more."""
@@ -73,7 +72,7 @@ class Socket:
         try:
             if await self._open(scope):
                 await self._serve()
-        except Closed:
+        except ClientGone:
             pass
         finally:
             await _ended(self._tasks)
@@ -88,12 +87,12 @@ class Socket:
                 async with asyncio.timeout(self._limits.opening_seconds):
                     params = parse_connection_params(await self._first_frame())
             self._context = await open_caller(self._gate, scope, Credentials(headers.get("authorization"), params))
-        except Closed:  # the peer left before it said who it is
+        except ClientGone:  # the peer left before it said who it is
             raise
         except TimeoutError:
             await self._close(_POLICY, f"no connectionParams came within {self._limits.opening_seconds:g} s")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
-            await self._refuse(told(self._gate, error, None))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
+            await self._refuse(to_procedure_error(self._gate, error, None))
         else:
             return True
         return False
@@ -138,7 +137,7 @@ class Socket:
         errors = [work.exception() for work in done if not work.cancelled()]
         for error in errors:
             _tell(error)
-        if any(error is not None and not isinstance(error, Closed) for error in errors):
+        if any(error is not None and not isinstance(error, ClientGone) for error in errors):
             await self._close(_INTERNAL, "the server failed; connect again")
 
     async def _read(self) -> None:
@@ -262,7 +261,7 @@ class Socket:
                     await self.send(frame)
             finally:
                 await stream.aclose()  # type: ignore[attr-defined]
-        except Closed:
+        except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope
             self._subscriptions.pop(request.id, None)
@@ -276,7 +275,7 @@ class Socket:
         return items(self._gate, self._context, self._registry.find(request.path), value)
 
     async def _fail(self, request: Request, error: Exception) -> str:
-        failure = told(self._gate, error, request.path)
+        failure = to_procedure_error(self._gate, error, request.path)
         await self.send(envelope.error_frame(request.id, error_shape(failure, request.path), jsonrpc=request.jsonrpc))
         return failure.code
 
@@ -332,7 +331,7 @@ class Socket:
             try:
                 await self._send({"type": "websocket.send", "text": text})
             except (RuntimeError, OSError) as error:
-                raise Closed from error
+                raise ClientGone from error
 
     async def _close(self, code: int, reason: str) -> None:
         try:
@@ -341,13 +340,13 @@ class Socket:
         except TimeoutError:  # the peer reads nothing; when this socket's task ends, so does its connection
             return
         except (RuntimeError, OSError) as error:
-            raise Closed from error
+            raise ClientGone from error
 
     async def _next_text(self) -> str:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
-                raise Closed
+                raise ClientGone
             self._heard.set()
             await asyncio.sleep(0)  # whoever sends a thousand frames at once must not hold up everybody else
             text = message.get("text")
@@ -389,5 +388,5 @@ async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 def _tell(error: BaseException | None) -> None:
     """Log how a call ended that could not tell its caller; that the caller has gone is nothing to tell."""
-    if error is not None and not isinstance(error, Closed):
+    if error is not None and not isinstance(error, ClientGone):
         _log.error("call ended badly", exc_info=error)

@@ -5,7 +5,7 @@ import asyncio
 from support.program import write_token
 from support.wire import Gate, Served
 
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import WireLimits
 from worker.lease import Heartbeat, HeartbeatReport
 from worker.settings import WorkerSettings
 from worker.token import WorkerToken
@@ -25,7 +25,7 @@ async def test_a_heartbeat_that_fails_is_followed_by_the_next(tmp_path):
             raise RuntimeError("unforeseen")
         return HeartbeatReport([])
 
-    async with Served(Gate(), Limits()) as served:
+    async with Served(Gate(), WireLimits()) as served:
         settings = WorkerSettings(url=(served.url,), worker_id="w")
         registration = {"session": "s", "heartbeatSeconds": 0.05}
         heartbeat = Heartbeat(

@@ -1,6 +1,6 @@
 """Refused calls become a bounded number of audit rows, in bounded memory, and none goes uncounted."""
 
-from app.access.refused_calls import _BURST, _CALLERS, _KINDS, _ROW_SECONDS, RefusalBook
+from app.access.refused_calls import _BURST, _CALLERS, _KINDS, _ROW_SECONDS, RefusalAllowances
 from db.audit import Refusal
 
 
@@ -9,7 +9,7 @@ def total(rows):
 
 
 def test_a_few_refusals_are_a_row_each_at_once_with_their_target():
-    book = RefusalBook()
+    book = RefusalAllowances()
     refusals = [Refusal("forbidden", None, "tok-1", "::1", "tasks.cancel", f"task-{n}", "r") for n in range(5)]
     assert all(book.note(refusal, 0.0) for refusal in refusals)
     assert book.take(0.0) == refusals
@@ -17,7 +17,7 @@ def test_a_few_refusals_are_a_row_each_at_once_with_their_target():
 
 
 def test_a_flood_of_wrong_tokens_from_many_addresses_is_a_few_rows_that_count_all_of_it():
-    book, rows = RefusalBook(), []
+    book, rows = RefusalAllowances(), []
     for number in range(200_000):
         now = number / 1000
         book.note(Refusal("token_invalid", address=f"10.0.{number % 65_000}", procedure="tasks.list"), now)
@@ -35,14 +35,14 @@ def test_a_flood_of_wrong_tokens_from_many_addresses_is_a_few_rows_that_count_al
 
 
 def test_a_flood_of_one_caller_takes_nothing_from_another():
-    book = RefusalBook()
+    book = RefusalAllowances()
     for _ in range(10_000):
         book.note(Refusal("token_invalid"), 0.0)
     assert book.note(Refusal("forbidden", None, "tok-1"), 0.0)
 
 
 def test_the_allowance_grows_again_and_a_quiet_caller_is_forgotten():
-    book = RefusalBook()
+    book = RefusalAllowances()
     for _ in range(_BURST + 3):
         book.note(Refusal("forbidden", None, "tok-1", procedure="tokens.list"), 0.0)
     assert len(book.take(0.0)) == _BURST
@@ -52,7 +52,7 @@ def test_the_allowance_grows_again_and_a_quiet_caller_is_forgotten():
 
 
 def test_any_number_of_tokens_takes_bounded_memory():
-    book, rows = RefusalBook(), []
+    book, rows = RefusalAllowances(), []
     for number in range(5000):
         for _ in range(_BURST + 1):
             book.note(Refusal("forbidden", None, f"tok-{number}"), 0.0)
@@ -63,7 +63,7 @@ def test_any_number_of_tokens_takes_bounded_memory():
 
 
 def test_rows_that_could_not_be_written_are_counted_and_come_again():
-    book = RefusalBook()
+    book = RefusalAllowances()
     for number in range(3):
         book.note(Refusal("forbidden", None, "tok-1", procedure="tokens.list", target=f"task-{number}"), 0.0)
     book.give_back(book.take(0.0), 0.0)
@@ -71,7 +71,7 @@ def test_rows_that_could_not_be_written_are_counted_and_come_again():
 
 
 def test_what_is_given_back_again_and_again_stays_bounded():
-    book = RefusalBook()
+    book = RefusalAllowances()
     for number in range(100_000):
         book.note(Refusal("token_invalid", address=str(number)), 0.0)
         book.give_back(book.take(0.0), 0.0)

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from app.access import sign_ins
-from app.access.client_addresses import network_of
-from app.access.sign_ins import FailedSignIns
+from app.access.sign_ins import FailedSignIns, network_of
 
 
 async def test_beyond_the_allowance_an_address_is_early_and_others_are_not():

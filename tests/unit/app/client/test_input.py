@@ -10,14 +10,14 @@ import pytest
 from support.wire import Gate, Served
 
 from app.client import AsyncAdo, InvalidAnswer, NotFound
-from app.client.input import BUFFER_BYTES, Sending, async_pieces
+from app.client.input import BUFFER_BYTES, JobInput, async_pieces
 from app.procedures.job_input import SendInput
 from app.rpc.client import CallError, Client, retry
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import WireLimits
 from app.rpc.server.procedure import mutation
 from app.rpc.server.registry import Registry
 
-LIMITS = Limits(body_bytes=4_000_000, recheck_seconds=1.0, subscriptions=3, batch_calls=5)
+LIMITS = WireLimits(body_bytes=4_000_000, recheck_seconds=1.0, subscriptions=3, batch_calls=5)
 DATA = os.urandom(2 * BUFFER_BYTES + 12_345)
 
 
@@ -52,7 +52,7 @@ class Job:
 
 
 async def sent(job, source, *, offset=0, end=True):
-    async with Sending(job, "task-1", 0, offset) as sending:
+    async with JobInput(job, "task-1", 0, offset) as sending:
         async for piece in async_pieces(source):
             await sending.put(piece)
         return await sending.finish(end=end)

@@ -6,7 +6,7 @@ import stat
 import pytest
 from support.users import give_away
 
-from app.core.private_files import Foreign, ensure_directory, open_log, write_file
+from app.core.private_files import ForeignOwner, ensure_directory, open_log, write_file
 
 
 def mode(path):
@@ -33,7 +33,7 @@ def test_a_directory_of_another_user_is_refused_and_left_alone(tmp_path, monkeyp
     squatted = tmp_path / "squatted"
     squatted.mkdir(mode=0o700)
     give_away(squatted, monkeypatch)
-    with pytest.raises(Foreign, match="belongs to another user"):
+    with pytest.raises(ForeignOwner, match="belongs to another user"):
         ensure_directory(squatted)
     assert mode(squatted) == 0o700
 
@@ -43,7 +43,7 @@ def test_another_users_link_to_a_directory_of_ours_is_refused(tmp_path, monkeypa
     link = tmp_path / "link"
     link.symlink_to("ours")
     give_away(link, monkeypatch)
-    with pytest.raises(Foreign):
+    with pytest.raises(ForeignOwner):
         ensure_directory(link)
 
 

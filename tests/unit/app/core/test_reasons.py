@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import app
-from app.core.reasons import OF_THE_WIRE, REFUSALS
+from app.core.reasons import REFUSALS, WIRE_REFUSALS
 from app.procedures.table import registry
 from app.rpc.server.typescript import declaration
 
@@ -31,11 +31,11 @@ def test_every_reason_of_an_error_is_a_known_word():
     assert len(named) > 20
     assert given
     assert named <= set(REFUSALS)
-    assert given <= {*REFUSALS, *OF_THE_WIRE}
+    assert given <= {*REFUSALS, *WIRE_REFUSALS}
 
 
 def test_the_published_types_have_the_reasons_and_the_members_of_every_error():
-    text = declaration(registry(), "1", (*REFUSALS, *OF_THE_WIRE))
+    text = declaration(registry(), "1", (*REFUSALS, *WIRE_REFUSALS))
     shape = re.search(r"type ErrorShape = .*?^};", text, re.MULTILINE | re.DOTALL)[0]
     given = {word.arg for call in MADE for word in call.keywords if word.arg}
     assert given >= {"expected", "lastSeq"}

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from app.core.token_file import Exposed, NewFile, read_token
+from app.core.token_file import NewTokenFile, TokenFileExposed, read_token
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400])
@@ -21,7 +21,7 @@ def test_a_file_that_others_may_use_is_refused_with_the_command_that_helps(tmp_p
     file = tmp_path / "a token"
     file.write_text("ado_x")
     file.chmod(mode)
-    with pytest.raises(Exposed) as refused:
+    with pytest.raises(TokenFileExposed) as refused:
         read_token(file)
     assert f"(mode {mode:04o})" in str(refused.value)
     assert refused.value.next_step == f"chmod 600 '{file}'"
@@ -31,7 +31,7 @@ def test_a_link_does_not_hide_the_mode_of_its_target(tmp_path):
     (tmp_path / "target").write_text("ado_x")
     (tmp_path / "target").chmod(0o644)
     (tmp_path / "link").symlink_to("target")
-    with pytest.raises(Exposed):
+    with pytest.raises(TokenFileExposed):
         read_token(tmp_path / "link")
 
 
@@ -66,7 +66,7 @@ def test_a_pipe_is_read(tmp_path):
 def test_a_new_file_is_its_owners_alone_whatever_the_umask(tmp_path, umask):
     before = os.umask(umask)
     try:
-        file = NewFile(tmp_path / "token")
+        file = NewTokenFile(tmp_path / "token")
     finally:
         os.umask(before)
     file.write("ado_x")
@@ -86,11 +86,11 @@ def test_nothing_that_is_there_is_written_to(tmp_path, there):
         if there == "link":
             target.write_text("mine")
     with pytest.raises(FileExistsError):
-        NewFile(path)
+        NewTokenFile(path)
     if there != "directory":
         assert not target.exists() or target.read_text() == "mine"
 
 
 def test_a_file_for_a_token_that_was_not_made_is_removed(tmp_path):
-    NewFile(tmp_path / "token").remove()
+    NewTokenFile(tmp_path / "token").remove()
     assert list(tmp_path.iterdir()) == []

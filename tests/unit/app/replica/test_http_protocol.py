@@ -9,12 +9,12 @@ import pytest
 from support.wire import FLOODED, Gate, Served, request
 from websockets.asyncio.client import connect
 
-from app.replica.connections import Room
-from app.replica.descriptors import raise_limit, room_for_connections
-from app.rpc.server.gate import Limits
+from app.replica.connection_limits import raise_limit, room_for_connections
+from app.replica.connections import ConnectionLimits
+from app.rpc.server.gate import WireLimits
 
-LIMITS = Limits(opening_seconds=0.3, body_seconds=0.3, answer_bytes=300_000, unsent_bytes=500_000)
-ROOM = Room(connections=20, of_address=12, opening_of_address=4, stalled_seconds=0.5)
+LIMITS = WireLimits(opening_seconds=0.3, body_seconds=0.3, answer_bytes=300_000, unsent_bytes=500_000)
+ROOM = ConnectionLimits(connections=20, of_address=12, opening_of_address=4, stalled_seconds=0.5)
 HALF = b"GET /trpc/a.null HTTP/1.1\r\nhost: x\r\nx-slow: "
 
 
@@ -114,7 +114,7 @@ async def test_a_stranger_that_goes_on_with_a_refused_body_is_cut():
     """Some of it is dropped, so that the refusal can be read."""
     head = b"POST /trpc/a.store HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     async with (
-        Served(Gate(), Limits(opening_seconds=600)) as served,
+        Served(Gate(), WireLimits(opening_seconds=600)) as served,
         opened(served, head + b"transfer-encoding: chunked\r\n\r\n") as (reader, writer),
     ):
         assert (await asyncio.wait_for(reader.read(100), 10)).startswith(b"HTTP/1.1 401 ")
@@ -192,7 +192,7 @@ async def test_answers_that_wait_for_a_socket_are_bounded():
     """Beyond the limit a call is answered with an error. All calls come in one frame, so no answer is read between."""
     params = {"path": "a.greet", "input": {"name": "x" * 1000, "count": 4000}}
     calls = [{"id": number, "method": "query", "params": params} for number in range(30)]
-    async with Served(Gate(), Limits(unsent_bytes=10_000_000)) as served, socket_of(served, max_size=None) as peer:
+    async with Served(Gate(), WireLimits(unsent_bytes=10_000_000)) as served, socket_of(served, max_size=None) as peer:
         await peer.send(json.dumps(calls))
         answers = [json.loads(await asyncio.wait_for(peer.recv(), 30)) for _ in calls]
     errors = [answer["error"]["data"] for answer in answers if "error" in answer]

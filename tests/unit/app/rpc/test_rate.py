@@ -1,6 +1,6 @@
 """A rate with a burst: what comes too early is told, and a flood is not held against its sender for long."""
 
-from app.rpc.rate import Pace
+from app.rpc.rate import RateLimit
 
 
 class Clock:
@@ -11,14 +11,14 @@ class Clock:
 
 
 def test_a_burst_is_in_time_and_the_next_one_is_not():
-    pace = Pace(2, 5, Clock())
+    pace = RateLimit(2, 5, Clock())
     assert [pace.take() for _ in range(5)] == [0] * 5
     assert 0 < pace.take() <= 0.5
 
 
 def test_time_that_passes_makes_room_again():
     clock = Clock()
-    pace = Pace(2, 5, clock)
+    pace = RateLimit(2, 5, clock)
     for _ in range(6):
         pace.take()
     clock.now += 1
@@ -28,7 +28,7 @@ def test_time_that_passes_makes_room_again():
 
 def test_a_flood_of_any_size_costs_one_step():
     clock = Clock()
-    pace = Pace(2, 5, clock)
+    pace = RateLimit(2, 5, clock)
     for _ in range(100_000):
         pace.take()
     assert pace.early() <= 0.5

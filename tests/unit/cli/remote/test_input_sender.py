@@ -8,14 +8,14 @@ from support.wire import Gate, Served
 
 from app.procedures.job_input import SendInput
 from app.rpc.client import retry
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import WireLimits
 from app.rpc.server.procedure import mutation
 from app.rpc.server.registry import Registry
 from cli.errors import CliError
 from cli.remote import input_sender
 from cli.remote.contexts import Server
 
-LIMITS = Limits(body_bytes=4_000_000, recheck_seconds=1.0, subscriptions=3, batch_calls=5)
+LIMITS = WireLimits(body_bytes=4_000_000, recheck_seconds=1.0, subscriptions=3, batch_calls=5)
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from support.wire import Gate, Served
 
 from app.rpc.client import CallError, Client, HttpClient, socket
 from app.rpc.client import stream as client_stream
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import WireLimits
 
 
 @pytest.fixture
 async def away():
     gate = Gate()
     gate.away = True
-    async with Served(gate, Limits()) as made:
+    async with Served(gate, WireLimits()) as made:
         yield made
 
 
@@ -90,7 +90,7 @@ async def test_the_http_client_leaves_an_origin_that_does_not_answer(served, awa
 
 
 async def test_a_stream_whose_buffer_is_full_ends_with_its_error_after_its_items():
-    stream = client_stream.Stream("a.count", None, None)
+    stream = client_stream.Subscription("a.count", None, None)
     for number in range(client_stream._BUFFER_ITEMS):
         stream.buffer.put_nowait((client_stream.Item(None, number), 0))
     stream.fail(CallError("not any more", {"code": "UNAUTHORIZED"}))

@@ -73,7 +73,7 @@ async def serving(answer):
         await asyncio.gather(*serving_now, return_exceptions=True)
 
 
-async def told(client, call="query"):
+async def error_text(client, call="query"):
     """Return what the HTTP client says, and how long it took."""
     began = time.monotonic()
     with contextlib.closing(client), pytest.raises(Unreachable) as caught:
@@ -89,7 +89,7 @@ async def test_the_http_client_says_that_it_is_no_server(name):
 
     async with serving(answer) as url:
         for call in ("query", "mutate"):
-            text, _ = await told(HttpClient([url], "t", timeout=5), call)
+            text, _ = await error_text(HttpClient([url], "t", timeout=5), call)
             assert text.startswith(f"{url}: ")
             assert text.isprintable()
             assert len(text) < 200
@@ -145,7 +145,7 @@ async def drip(writer, head=b""):
 )  # fmt: skip
 async def test_an_answer_that_drips_ends_in_time(head):
     async with serving(lambda writer: drip(writer, head)) as url:
-        text, took = await told(HttpClient([url], "t", timeout=0.2))
+        text, took = await error_text(HttpClient([url], "t", timeout=0.2))
         assert "timed out" in text
         assert took < 10
 
@@ -160,7 +160,7 @@ async def test_an_answer_without_end_takes_bounded_memory(monkeypatch):
             await writer.drain()
 
     async with serving(answer) as url:
-        text, _ = await told(HttpClient([url], "t", timeout=5))
+        text, _ = await error_text(HttpClient([url], "t", timeout=5))
     assert "larger than" in text
 
 
@@ -169,7 +169,7 @@ WRONG = ("http://", "http://127.0.0.1:99999", "http://[::1", "http://a b", "ftp:
 
 @pytest.mark.parametrize("url", WRONG)
 async def test_an_address_that_is_none_is_unreachable(url):
-    await told(HttpClient([url], "t", timeout=2))
+    await error_text(HttpClient([url], "t", timeout=2))
     async with Client([url], "t", first_contact_seconds=0.1) as client:
         with pytest.raises(Unreachable):
             await asyncio.wait_for(client.query("a.null"), 20)
@@ -177,12 +177,12 @@ async def test_an_address_that_is_none_is_unreachable(url):
 
 async def test_a_token_that_no_header_can_hold_is_unreachable(served):
     for token in ("a\nb", "ü€"):
-        await told(HttpClient([served.url], token, timeout=2))
+        await error_text(HttpClient([served.url], token, timeout=2))
 
 
 async def test_tls_where_there_is_none_is_told(served):
     url = served.url.replace("http", "https")
-    text, _ = await told(HttpClient([url], "t", timeout=5))
+    text, _ = await error_text(HttpClient([url], "t", timeout=5))
     assert "SSL" in text
     async with Client([url], "t", first_contact_seconds=0.1) as client:
         with pytest.raises(Unreachable):

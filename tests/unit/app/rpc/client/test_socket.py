@@ -8,7 +8,7 @@ import pytest
 from support.wire import Gate, Served
 
 from app.rpc.client import CallError, Client, HttpClient, Unreachable
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import WireLimits
 
 
 async def test_the_client_calls_and_subscribes(served):
@@ -80,7 +80,7 @@ async def test_the_client_resumes_after_cuts_without_loss_or_double(served):
 async def test_a_drain_is_told_as_a_move_and_the_subscription_goes_on_elsewhere(served):
     states = []
     async with (
-        Served(Gate(), Limits()) as other,
+        Served(Gate(), WireLimits()) as other,
         Client([served.url, other.url], "writer", on_state=states.append) as client,
     ):
         items = client.subscribe("a.wait")

@@ -7,7 +7,7 @@ import json
 import pytest
 from support.wire import FLOODED, Gate, Served, Stream
 
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import WireLimits
 
 COUNT = "/trpc/a.count?input=%7B%22until%22%3A3%7D"
 CONNECTED = {"event": "connected", "data": '{"reconnectAfterInactivityMs":30000}'}
@@ -77,7 +77,7 @@ async def test_an_unknown_path_is_a_plain_404(served):
 
 
 async def test_pings_come_while_nothing_happens():
-    async with Served(Gate(), Limits(ping_seconds=0.02)) as served:
+    async with Served(Gate(), WireLimits(ping_seconds=0.02)) as served:
 
         def three():
             with Stream(served, "/trpc/a.wait") as stream:

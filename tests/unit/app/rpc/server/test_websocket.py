@@ -9,7 +9,7 @@ from support.wire import FLOODED, Gate, Served, request
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from app.rpc.server.gate import Limits
+from app.rpc.server.gate import WireLimits
 
 QUERY = "/trpc/a.greet?input=%7B%22name%22%3A%22x%22%7D"
 
@@ -193,7 +193,7 @@ async def test_a_socket_has_a_bound_of_subscriptions(served):
         assert refused["error"]["data"]["reason"] == "limit_exceeded"
 
 
-@pytest.mark.parametrize(("limits", "accepted"), [(Limits(calls=2), 2), (Limits(call_bytes=150), 3)])
+@pytest.mark.parametrize(("limits", "accepted"), [(WireLimits(calls=2), 2), (WireLimits(call_bytes=150), 3)])
 async def test_a_socket_has_a_bound_of_calls_and_of_their_bytes(limits, accepted):
     """A call frame has between 50 and 75 bytes here. A stopped call makes room."""
     async with Served(Gate(), limits) as served, opened(served) as socket:
@@ -278,7 +278,7 @@ async def test_an_error_of_a_socket_has_code_reason_and_hint(served, call_, code
 
 
 async def test_a_silent_peer_is_asked_and_cut_when_it_stays_silent():
-    async with Served(Gate(), Limits(quiet_seconds=0.05, answer_seconds=0.05)) as served, opened(served) as socket:
+    async with Served(Gate(), WireLimits(quiet_seconds=0.05, answer_seconds=0.05)) as served, opened(served) as socket:
         await ask(socket, call(1, "a.wait", "subscription"))
         assert json.loads(await asyncio.wait_for(socket.recv(), 5))["result"]["data"] == "here"
         assert await asyncio.wait_for(socket.recv(), 10) == "PING"
@@ -288,7 +288,7 @@ async def test_a_silent_peer_is_asked_and_cut_when_it_stays_silent():
 
 
 async def test_a_peer_that_answers_pings_is_kept():
-    async with Served(Gate(), Limits(quiet_seconds=0.05, answer_seconds=5)) as served, opened(served) as socket:
+    async with Served(Gate(), WireLimits(quiet_seconds=0.05, answer_seconds=5)) as served, opened(served) as socket:
         for _ in range(3):
             assert await asyncio.wait_for(socket.recv(), 10) == "PING"
             await socket.send("PONG")
@@ -298,7 +298,7 @@ async def test_a_peer_that_answers_pings_is_kept():
 async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop():
     FLOODED.clear()
     headers = {"authorization": "Bearer writer"}
-    async with Served(Gate(), Limits(last_seconds=0.2)) as served:
+    async with Served(Gate(), WireLimits(last_seconds=0.2)) as served:
         url = f"ws://127.0.0.1:{served.port}/trpc"
         async with connect(
             url, additional_headers=headers, proxy=None, max_queue=1, compression=None, close_timeout=0.1
@@ -365,7 +365,7 @@ async def test_a_revoked_token_ends_a_long_call_over_http(served):
 
 async def test_a_revoked_caller_that_reads_nothing_is_cut_in_time():
     FLOODED.clear()
-    limits = Limits(last_seconds=0.3, recheck_seconds=0.05)
+    limits = WireLimits(last_seconds=0.3, recheck_seconds=0.05)
     headers = {"authorization": "Bearer writer"}
     async with Served(Gate(), limits) as served:
         url = f"ws://127.0.0.1:{served.port}/trpc"

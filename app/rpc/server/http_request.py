@@ -15,8 +15,7 @@ import orjson
 
 from app.rpc.envelope import ABSENT
 from app.rpc.errors import ProcedureError
-from app.rpc.server.caller import open_caller
-from app.rpc.server.gate import Credentials, Gate, Limits
+from app.rpc.server.gate import Credentials, Gate, WireLimits, open_caller
 from app.rpc.server.registry import Registry
 from app.rpc.server.requests import check_params, no_json
 
@@ -29,7 +28,7 @@ _QUERY_FIELDS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class HttpRequest:
     """One request as far as it was read; an error stands where the part could not be had."""
 
     method: str
@@ -52,7 +51,9 @@ class Exchange:
         return self.inputs.get(index, ABSENT)
 
 
-async def read(registry: Registry, gate: Gate, limits: Limits, scope: Scope, receive: Receive, path: str) -> Exchange:
+async def read(
+    registry: Registry, gate: Gate, limits: WireLimits, scope: Scope, receive: Receive, path: str
+) -> HttpRequest:
     """Read a request; ``path`` is what stands after the base. Raises ProcedureError where it is refused as a whole."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = _query(scope["query_string"].decode("latin-1"))
@@ -79,7 +80,7 @@ async def read(registry: Registry, gate: Gate, limits: Limits, scope: Scope, rec
         text: bytes | str = query.get("input", "") if method == "GET" else await _body_in_time(limits, receive, headers)
         inputs = _inputs(text, batch, len(paths))
     resume = (headers.get("last-event-id"), query.get("lastEventId"), query.get("Last-Event-Id"))
-    return Exchange(method, paths, batch, lines, context, inputs, next((found for found in resume if found), None))
+    return HttpRequest(method, paths, batch, lines, context, inputs, next((found for found in resume if found), None))
 
 
 def _wants_lines(headers: Mapping[str, str]) -> bool:
@@ -128,7 +129,7 @@ def _query(text: str) -> dict[str, str]:
         ) from None
 
 
-async def _body_in_time(limits: Limits, receive: Receive, headers: Mapping[str, str]) -> bytes:
+async def _body_in_time(limits: WireLimits, receive: Receive, headers: Mapping[str, str]) -> bytes:
     try:
         async with asyncio.timeout(limits.body_seconds):
             return await _body(limits, receive, headers)
@@ -138,7 +139,7 @@ async def _body_in_time(limits: Limits, receive: Receive, headers: Mapping[str, 
         ) from None
 
 
-async def _body(limits: Limits, receive: Receive, headers: Mapping[str, str]) -> bytes:
+async def _body(limits: WireLimits, receive: Receive, headers: Mapping[str, str]) -> bytes:
     limit = limits.body_bytes
     announced = headers.get("content-length", "0")
     size = int(announced) if announced.isdigit() else 0

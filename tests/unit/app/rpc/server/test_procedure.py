@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from app.rpc.server.nulls import without_nulls
+from app.rpc.server.procedure import without_nulls
 
 
 class Inner(msgspec.Struct, rename="camel"):
