@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from dataclasses import asdict, dataclass
+
+from cyclopts import App, Parameter
 
 from cli import exits
 from cli.control_plane import embedded
@@ -26,32 +28,29 @@ def types() -> int:
     return exits.SUCCESS
 
 
-@replica.default
-def api(
-    *,
-    host: str | None = None,
-    port: Port = None,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
-    tls_client_ca: str | None = None,
-    fd: Descriptor = None,
-    lifeline: Descriptor = None,
-) -> int:
-    """Run one API replica on ADO_DSN.
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ListenOptions:
+    """Where a replica listens, and the certificates that it uses."""
 
-    Parameters
-    ----------
-    host
-        Address to listen on.
-    port
-        Port to listen on.
-    tls_cert
-        Certificate to serve TLS with, and its chain, in PEM; read again when the file changes.
-    tls_key
-        Its key in PEM, where it is not in the same file.
-    tls_client_ca
-        CA in PEM that signed the certificates which workers must then present.
-    """
+    host: str | None = None
+    "Address to listen on."
+    port: Port = None
+    "Port to listen on."
+    tls_cert: str | None = None
+    "Certificate to serve TLS with, and its chain, in PEM. It is read again when the file changes."
+    tls_key: str | None = None
+    "Its key in PEM, where it is not in the same file."
+    tls_client_ca: str | None = None
+    "CA in PEM that signed the certificates which workers must then present."
+
+
+_FROM_ENVIRONMENT = ListenOptions()
+
+
+@replica.default
+def api(*, listen: ListenOptions = _FROM_ENVIRONMENT, fd: Descriptor = None, lifeline: Descriptor = None) -> int:
+    """Run one API replica on ADO_DSN."""
     need("server")
     import socket
 
@@ -65,9 +64,7 @@ def api(
 
     logs.configure()
     try:
-        settings = read(
-            AppSettings, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca
-        )
+        settings = read(AppSettings, **asdict(listen))
         check(settings.dsn)
         listener = socket.socket(fileno=fd) if fd is not None else bind(settings.host, settings.port)
     except SettingsError as error:
@@ -75,7 +72,7 @@ def api(
     except DatabaseError as error:
         fail(error)
     except OSError as error:
-        raise cannot_listen(port, error) from error
+        raise cannot_listen(listen.port, error) from error
     try:
         serve(settings, listener, lifeline)
     except CertificateUnusable as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,7 +48,6 @@ def spawner(
     from app.core.settings import SettingsError, read
     from app.spawner.settings import SpawnerSettings
     from db.errors import DatabaseError
-    from db.sync_database import Pool
 
     logs.configure()
     stopping = threading.Event()
@@ -56,22 +56,31 @@ def spawner(
         on_end(lifeline, stopping.set)
     try:
         settings = read(SpawnerSettings, max_workers=max, url=tuple(url.split(",")) if url else None, work_dir=work_dir)
-        pool = Pool(settings.dsn, size=4)
-        pool.open()
-        try:
+        with _pool(settings.dsn) as pool:
             if backend == "local":
                 _spawn_processes(settings, pool, stopping, lifeline)
             else:
                 from app.spawner.pod_setup import pod_spawner
 
                 pod_spawner(settings, pool).run(stopping)
-        finally:
-            pool.close()
     except SettingsError as error:
         raise usage(str(error), "deploy/CONFIGURATION.md lists the settings") from error
     except DatabaseError as error:
         fail(error)
     return exits.SUCCESS
+
+
+@contextlib.contextmanager
+def _pool(dsn: str) -> Iterator[Any]:
+    """Yield an open pool of database connections."""
+    from db.sync_database import Pool
+
+    pool = Pool(dsn, size=4)
+    pool.open()
+    try:
+        yield pool
+    finally:
+        pool.close()
 
 
 def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeline: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -13,7 +14,7 @@ from cli import exits
 from cli.errors import usage
 from cli.option_values import pairs
 from cli.output import confirmed, shortened, table, talk, write_items, write_one
-from cli.parameters import TaskArgument
+from cli.parameters import TaskArgument, Yes
 from cli.remote.checked_calls import socket
 from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
 from cli.remote.contexts import Server
@@ -57,61 +58,71 @@ def _show(task: dict[str, Any], options: Options) -> None:
     write_one(task, options.output, "taskId", lines)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks to list."""
+
+    status: list[str] | None = None
+    "queued, running, succeeded, failed or cancelled; several separated by commas."
+    label: list[str] | None = None
+    "NAME that the tasks must have, or NAME=VALUE."
+    since: str | None = None
+    """How long ago the oldest were created (2d, 12h, 10m), or a time such as 2030-12-31T10:00+01:00."""
+    search: str | None = None
+    "A text in the prompts; upper and lower case are the same."
+    mine: bool = False
+    "Only the tasks that you created."
+    created_by: str | None = None
+    "Only the tasks of a user or service, by name or id."
+
+    def members(self) -> dict[str, Any]:
+        """Return the input of tasks.list. Raises CliError."""
+        query = task_filter(statuses=self.status or [], labels=self.label or [], since=self.since, search=self.search)
+        return {**query, "mine": self.mine, "createdBy": self.created_by}
+
+
+_EVERY_TASK = TaskFilter()
+
+
 @tasks.default
 @tasks.command(name="list")
 def list_(
     *,
-    status: list[str] | None = None,
-    label: list[str] | None = None,
-    since: str | None = None,
-    search: str | None = None,
+    selection: TaskFilter = _EVERY_TASK,
     limit: int = 20,
     cursor: str | None = None,
     all: Annotated[bool, Parameter(name="--all")] = False,
-    mine: bool = False,
-    created_by: str | None = None,
     options: Options = NO_OPTIONS,
 ) -> int:
     """List tasks, newest first: those that fit every option.
 
     Parameters
     ----------
-    status
-        queued, running, succeeded, failed or cancelled; several divided by commas.
-    label
-        NAME that the tasks must have, or NAME=VALUE.
-    since
-        How long ago the oldest were created (2d, 12h, 10m), or a time such as 2030-12-31T10:00+01:00.
-    search
-        A text in the prompts, in whatever case.
     limit
         How many.
     cursor
-        Where the list before ended.
+        Where the previous list ended.
     all
         List all of them.
-    mine
-        Only the tasks that you created.
-    created_by
-        Only the tasks of a user or service, by name or id.
     """
     if limit < 1:
         raise usage(f"--limit {limit}: at least one task is listed", "example: ado tasks list --limit 20")
-    wish = task_filter(statuses=status or [], labels=label or [], since=since, search=search)
-    wish |= {"cursor": cursor, "mine": mine, "createdBy": created_by}
-    found = list(pages(http(choose(options)), wish, None if all else limit))
-    items = [task for page in found for task in page["items"]]
-    rows = [["task", "status", "agent", "jobs", "created", "by", "prompt"]]
-    rows += [
-        [t["taskId"], t["status"], t["agent"], str(t["workers"]), ago(t["createdAt"]), t.get("createdBy", "-"), prompt]
-        for t in items
-        for prompt in [_first_line(t["prompt"])]
-    ]
-    more = found[-1].get("nextCursor")
+    query = {**selection.members(), "cursor": cursor}
+    listed = list(pages(http(choose(options)), query, None if all else limit))
+    items = [task for page in listed for task in page["items"]]
+    rows = [["task", "status", "agent", "jobs", "created", "by", "prompt"], *map(_row, items)]
+    more = listed[-1].get("nextCursor")
     write_items({"items": items, **({"nextCursor": more} if more else {})}, options.output, "taskId", rows)
     if more and options.output == "text":
         talk(f"ado: there are more: --all lists them, --limit {limit * 5} more of them, --cursor {more} the next ones")
     return exits.SUCCESS
+
+
+def _row(task: dict[str, Any]) -> list[str]:
+    creator, prompt = task.get("createdBy", "-"), _first_line(task["prompt"])
+    jobs, created = str(task["workers"]), ago(task["createdAt"])
+    return [task["taskId"], task["status"], task["agent"], jobs, created, creator, prompt]
 
 
 @tasks.command
@@ -180,7 +191,7 @@ def cancel(
     label: list[str] | None = None,
     created_by: str | None = None,
     all: Annotated[bool, Parameter(name="--all")] = False,
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
+    yes: Yes = False,
     reason: str | None = None,
     options: Options = NO_OPTIONS,
 ) -> int:
@@ -194,8 +205,6 @@ def cancel(
         Stop the tasks of this user or service that have not ended; with --label those that have the label, too.
     all
         Stop every task that has not ended.
-    yes
-        Do not ask before --label, --created-by and --all.
     reason
         What to say about it.
     """
@@ -247,17 +256,12 @@ def retry(task: TaskArgument, /, *, options: Options = NO_OPTIONS) -> int:
 @tasks.command
 def rm(
     *task: TaskArgument,
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
+    yes: Yes = False,
     options: Options = NO_OPTIONS,
 ) -> int:
     """Delete tasks that have ended, with their logs and files, and the refs that the repository here keeps of them.
 
     Several are deleted after a question. One that has not ended stays: cancel it first.
-
-    Parameters
-    ----------
-    yes
-        Do not ask before several are deleted.
     """
     if not task:
         raise usage("no task is named", "ado tasks list shows them")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from cli.agents import PROGRAMS
 from cli.errors import usage
-from cli.option_values import seconds_of
+from cli.option_values import optional_seconds
 from cli.output import talk, write_one
-from cli.parameters import TaskArgument
+from cli.parameters import RawEvents, Tail, TaskArgument
 from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
 from cli.remote.contexts import Server
 from cli.remote.follow import View, follow
@@ -31,33 +32,29 @@ def attach(
     /,
     *,
     from_: Annotated[str, Parameter(name="--from")] = "start",
-    tail: int | None = None,
-    raw_events: bool = False,
+    tail: Tail = None,
+    raw_events: RawEvents = False,
     options: Options = NO_OPTIONS,
 ) -> int:
-    """Replay a task's log, then watch it live. It never alters the task; its exit code is the task's.
+    """Replay a task's log, then watch it live. It changes nothing; its exit code is the task's.
 
     Parameters
     ----------
     from_
         start, or the number of the last event already seen.
-    tail
-        Only the last so many lines (as JSON: events) before what comes.
-    raw_events
-        An AI agent's own lines instead of what they say.
     """
     if from_ != "start" and not from_.isdigit():
         raise usage(f"--from {from_}: start or a number is wanted", "example: --from 120")
     _check_tail(tail)
     server = choose(options)
-    found = _task(server, task)
+    shown = _task(server, task)
     after = None if from_ == "start" else int(from_)
-    view = View(found["taskId"], found["workers"], after=after, tail=tail, own_lines=raw_events)
+    view = View(shown["taskId"], shown["workers"], after=after, tail=tail, own_lines=raw_events)
     return watch(server, view, options)
 
 
 def watch(server: Server, view: View, options: Options) -> int:
-    """Show a task in the wished form: live text or JSON lines; json and name wait and then print one thing."""
+    """Show a task as the output option says: live text or JSON lines; json and name wait, then print one thing."""
     if options.output in ("json", "name"):
         code = follow(server, replace(view, procedure="stream.taskProgress", silent=True))
         write_one(_task(server, view.task_id), options.output, "taskId")
@@ -71,15 +68,45 @@ def _check_tail(tail: int | None) -> None:
 
 
 def _check_selection(task: dict[str, Any], job: int | None, attempt: int | None) -> None:
-    """Refuse what can match nothing: an empty answer would look like a silent job."""
+    """Raise CliError for a job or an attempt that the task does not have: no output would look like a silent job."""
     if job is not None and not 0 <= job < task["workers"]:
         raise usage(f"{task['taskId']} has no job {job}", f"its jobs are 0 … {task['workers'] - 1}")
-    made = max(item["attempt"] for item in task["jobs"] if job in (None, item["job"]))
-    if attempt is not None and not 1 <= attempt <= made:
+    last = max(item["attempt"] for item in task["jobs"] if job in (None, item["job"]))
+    if attempt is not None and not 1 <= attempt <= last:
         which = task["taskId"] if job is None else f"{task['taskId']}/{job}"
         raise usage(
-            f"{which} has no attempt {attempt}", f"its last one is {made}" if made else "it has not started yet"
+            f"{which} has no attempt {attempt}", f"its last one is {last}" if last else "it has not started yet"
         )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class LogSelection:
+    """Which part of a task's log to print."""
+
+    job: int | None = None
+    "Only this job."
+    attempt: int | None = None
+    "Only this attempt."
+    stderr: bool = False
+    "Only what was written to stderr."
+    since: str | None = None
+    "Only what was stored in the last 10m, 2h, 30s."
+    tail: Tail = None
+
+    def of_one_job(self, task: Mapping[str, Any]) -> LogSelection:
+        """Return the selection of one job's attempt, its last one by default. Raises CliError."""
+        if self.job is None and task["workers"] > 1:
+            raise usage("--raw is for one job", f"add --job 0 … {task['workers'] - 1}")
+        job = self.job or 0
+        return replace(self, job=job, attempt=self.attempt or task["jobs"][job]["attempt"])
+
+    def has(self, job: Mapping[str, Any]) -> bool:
+        """Whether a job's last attempt is selected."""
+        return self.job in (None, job["job"]) and self.attempt in (None, job["attempt"])
+
+
+_WHOLE_LOG = LogSelection()
 
 
 def logs(
@@ -87,14 +114,10 @@ def logs(
     /,
     *,
     follow_: Annotated[bool, Parameter(name=["--follow", "-f"])] = False,
-    job: int | None = None,
-    attempt: int | None = None,
-    stderr: bool = False,
+    selection: LogSelection = _WHOLE_LOG,
     timestamps: bool = False,
-    since: str | None = None,
-    tail: int | None = None,
     raw: bool = False,
-    raw_events: bool = False,
+    raw_events: RawEvents = False,
     options: Options = NO_OPTIONS,
 ) -> int:
     """Print a task's output.
@@ -103,50 +126,36 @@ def logs(
     ----------
     follow_
         Go on until the task ends.
-    job
-        Only this job.
-    attempt
-        Only this attempt.
-    stderr
-        Only what went to stderr.
     timestamps
         With the worker's time before each line.
-    since
-        Only what was stored in the last 10m, 2h, 30s.
-    tail
-        Only the last so many lines (as JSON or raw: output events).
     raw
         The exact bytes of one job's last attempt.
-    raw_events
-        An AI agent's own lines instead of what they say.
     """
-    _check_tail(tail)
+    _check_tail(selection.tail)
     server = choose(options)
-    found = _task(server, task)
-    _check_selection(found, job, attempt)
+    shown = _task(server, task)
+    _check_selection(shown, selection.job, selection.attempt)
     if raw:
-        if job is None and found["workers"] > 1:
-            raise usage("--raw is for one job", f"add --job 0 … {found['workers'] - 1}")
-        job = job or 0
-        attempt = attempt or found["jobs"][job]["attempt"]
+        selection = selection.of_one_job(shown)
+    has_output_only = shown["agent"] in PROGRAMS and not follow_
     view = View(
-        found["taskId"],
-        found["workers"],
-        procedure="stream.taskOutput" if found["agent"] in PROGRAMS and not follow_ else "stream.taskEvents",
+        shown["taskId"],
+        shown["workers"],
+        procedure="stream.taskOutput" if has_output_only else "stream.taskEvents",
         follow=follow_,
-        job=job,
-        attempt=attempt,
-        tail=tail,
-        since=seconds_of(since) if since else None,
+        job=selection.job,
+        attempt=selection.attempt,
+        tail=selection.tail,
+        since=optional_seconds(selection.since),
         timestamps=timestamps,
-        stderr_only=stderr,
+        stderr_only=selection.stderr,
         raw=raw,
         own_lines=raw_events,
         json_lines=options.as_json,
         verdict=False,
     )
     code = follow(server, view)
-    for item in found["jobs"]:
-        if item.get("droppedBytes") and job in (None, item["job"]) and attempt in (None, item["attempt"]):
-            talk(f"ado: {item['jobId']}: {item['droppedBytes']} bytes of output beyond the server's limit were dropped")
+    for job in shown["jobs"]:
+        if job.get("droppedBytes") and selection.has(job):
+            talk(f"ado: {job['jobId']}: {job['droppedBytes']} bytes of output beyond the server's limit were dropped")
     return code
