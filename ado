@@ -95,9 +95,6 @@ install() {
         cat "$venv/.log" >&2
         fail "the packages could not be installed" "see above; then run it again"
     fi
-    # pip's own starter would let PYTHONPATH, and so the working directory, provide modules; os and sys are built in
-    printf '#!%s\nimport os, sys\nos.environ["_ADO_COMMAND"] = sys.argv[0]\n%s\n' "$venv/bin/python" \
-        'os.execv(sys.executable, [sys.executable, "-I", "-m", "cli", *sys.argv[1:]])' >"$venv/bin/ado"
     rm -f "$venv"/.ado-[0-9]*
     for name in $included; do touch "$stamp-$name"; done
 }

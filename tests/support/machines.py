@@ -83,7 +83,7 @@ def install(directory):
     (directory / "pyvenv.cfg").write_text("home = /opt/python/bin\n")
     (directory / "bin" / "python").symlink_to(f"/opt/python/bin/{_interpreter()}")
     program = directory / "bin" / "ado"
-    program.write_text('#!/bin/sh\nexport _ADO_COMMAND="$0"\nexec /opt/ado/bin/python -I -m cli "$@"\n')
+    program.write_text((ROOT / "cli" / "ado").read_text().replace("#!python", "#!/opt/ado/bin/python", 1))
     for path in [directory, *directory.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755)
