@@ -16,7 +16,8 @@ from app.rpc.server.http import HttpWire, deny, respond
 from app.rpc.server.http_request import Receive, Scope, Send
 from app.rpc.server.registry import Registry
 from app.rpc.server.sse import EventStream, EventStreams
-from app.rpc.server.websocket import ClientGone, Socket
+from app.rpc.server.websocket import Socket
+from app.rpc.server.websocket_frames import ClientGone
 
 
 class RpcApplication:

@@ -61,7 +61,7 @@ def admit(gate: Gate, context: Any, procedure: Procedure, value: Any) -> tuple[A
     return procedure.decode(None if value is ABSENT else value)
 
 
-async def answer(gate: Gate, context: Any, procedure: Procedure, value: Any) -> bytes | None:
+async def execute(gate: Gate, context: Any, procedure: Procedure, value: Any) -> bytes | None:
     """Carry out a query or mutation; None is undefined."""
     try:
         output = await procedure.handler(context, *admit(gate, context, procedure, value))
@@ -83,7 +83,7 @@ def check_size(size: int, limit: int) -> None:
         )
 
 
-def items(gate: Gate, context: Any, procedure: Procedure, value: Any) -> AsyncIterator[Any]:
+def subscribe(gate: Gate, context: Any, procedure: Procedure, value: Any) -> AsyncIterator[Any]:
     """Start a subscription."""
     try:
         arguments = admit(gate, context, procedure, value)
@@ -103,7 +103,7 @@ def with_last_event_id(value: Any, last_event_id: str | None) -> Any:
     return {**value, "lastEventId": last_event_id} if isinstance(value, dict) else value
 
 
-def split(item: Any) -> tuple[str | None, bytes]:
+def encode_item(item: Any) -> tuple[str | None, bytes]:
     """Return an item's id (None for an untracked one) and its data as JSON."""
     if isinstance(item, Tracked):
         return item.id, encode(item.data)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from app.rpc import envelope
 from app.rpc.errors import ProcedureError
-from app.rpc.server.calls import answer, check_size, error_shape, to_procedure_error
+from app.rpc.server.calls import check_size, error_shape, execute, to_procedure_error
 from app.rpc.server.gate import Gate, WireLimits
 from app.rpc.server.http_request import HttpRequest, Receive, Scope, Send, read
 from app.rpc.server.procedure import METHODS, Procedure
@@ -89,7 +89,7 @@ class HttpWire:
             if procedure.kind == "subscription":
                 raise ProcedureError("BAD_REQUEST", "a subscription cannot be part of a batch")
             work.check()
-            data = await self._while_allowed(context, answer(self._gate, context, procedure, exchange.input(index)))
+            data = await self._while_allowed(context, execute(self._gate, context, procedure, exchange.input(index)))
             work.add(data)
             return 200, envelope.result(data)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an envelope

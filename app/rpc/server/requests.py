@@ -53,7 +53,7 @@ class TooManyCalls(Exception):
     """A frame has so many calls that not even a refusal of each is due."""
 
 
-def parse_frame(text: str, *, most: int) -> list[Request]:
+def parse_frame(text: str, *, limit: int) -> list[Request]:
     """Read a frame: a request or a list of them. One bad entry spoils the list: PARSE_ERROR. Raises TooManyCalls."""
     try:
         if not text.lstrip(_SPACE).startswith("["):
@@ -61,7 +61,7 @@ def parse_frame(text: str, *, most: int) -> list[Request]:
         entries = _LIST.decode(text)
     except (msgspec.DecodeError, RecursionError):
         raise _bad("The frame is not JSON") from None
-    if len(entries) > most:
+    if len(entries) > limit:
         raise TooManyCalls
     return [_request(entry) for entry in entries]
 

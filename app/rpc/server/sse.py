@@ -15,7 +15,7 @@ import time
 from typing import Any, cast
 
 from app.rpc.errors import ProcedureError
-from app.rpc.server.calls import error_shape, items, split, to_procedure_error, with_last_event_id
+from app.rpc.server.calls import encode_item, error_shape, subscribe, to_procedure_error, with_last_event_id
 from app.rpc.server.gate import Gate, WireLimits
 from app.rpc.server.http_request import HttpRequest, Receive, Send
 from app.rpc.server.procedure import METHODS, Procedure
@@ -89,10 +89,10 @@ class EventStream:
         began, code = time.perf_counter(), "OK"
         try:
             value = self._value(exchange, procedure)
-            stream = cast(Any, items(self._gate, exchange.caller(), procedure, value))
+            stream = cast(Any, subscribe(self._gate, exchange.caller(), procedure, value))
             async with contextlib.aclosing(stream):
                 async for item in stream:
-                    event_id, data = split(item)
+                    event_id, data = encode_item(item)
                     name = b"" if event_id is None else b"id: " + event_id.encode() + b"\n"
                     await self._write(b"data: " + data + b"\n" + name + b"\n")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an event

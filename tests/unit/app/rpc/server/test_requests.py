@@ -15,18 +15,18 @@ def call(**params):
 
 @pytest.mark.parametrize("value", [None, 0, "x", [1, {}], {"name": "ü😀"}])
 def test_an_input_is_read_when_it_is_asked_for(value):
-    (request,) = parse_frame(json.dumps(call(input=value)), most=10)
+    (request,) = parse_frame(json.dumps(call(input=value)), limit=10)
     assert isinstance(request.raw_input, bytes)
     assert request.input() == value
 
 
 def test_no_input_is_undefined():
-    (request,) = parse_frame(json.dumps(call()), most=10)
+    (request,) = parse_frame(json.dumps(call()), limit=10)
     assert request.input() is ABSENT
 
 
 def test_an_input_that_cannot_be_read_is_the_error_of_its_call():
-    (request,) = parse_frame('{"id":1,"method":"query","params":{"path":"a","input":1e400}}', most=10)
+    (request,) = parse_frame('{"id":1,"method":"query","params":{"path":"a","input":1e400}}', limit=10)
     assert isinstance(request.input(), ProcedureError)
 
 
@@ -54,11 +54,11 @@ def test_an_input_that_cannot_be_read_is_the_error_of_its_call():
 )
 def test_a_frame_that_makes_no_sense_is_refused(frame, message):
     with pytest.raises(ProcedureError, match=message) as raised:
-        parse_frame(frame, most=10)
+        parse_frame(frame, limit=10)
     assert raised.value.code == "PARSE_ERROR"
 
 
 def test_a_list_is_counted_before_its_calls_are_read():
-    assert len(parse_frame(" \n[" + ",".join([json.dumps(call())] * 10) + "]", most=10)) == 10
+    assert len(parse_frame(" \n[" + ",".join([json.dumps(call())] * 10) + "]", limit=10)) == 10
     with pytest.raises(TooManyCalls):
-        parse_frame("[" + ",".join(["{}"] * 11) + "]", most=10)
+        parse_frame("[" + ",".join(["{}"] * 11) + "]", limit=10)
