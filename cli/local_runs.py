@@ -63,13 +63,13 @@ def offered() -> tuple[tuple[str, ...], Mapping[str, str]]:
     """Return what a worker here would offer, and the labels that tell its agents' versions."""
     from app.core.settings import read
     from worker import secret_store
-    from worker.capabilities import found
+    from worker.capabilities import detect
     from worker.sandbox.choice import choose
     from worker.settings import WorkerSettings
 
     settings = read(WorkerSettings)
-    there = found(secret_store.read(settings), choose(settings))
-    return there.capabilities, there.labels
+    detected = detect(secret_store.read(settings), choose(settings))
+    return detected.capabilities, detected.labels
 
 
 def with_sandbox(capabilities: tuple[str, ...]) -> tuple[str, ...]:
@@ -84,11 +84,11 @@ def with_sandbox(capabilities: tuple[str, ...]) -> tuple[str, ...]:
 def findings() -> list[dict[str, Any]]:
     """Return, for every AI agent, whether it can start here and what would help."""
     from worker.agents import AGENTS
-    from worker.preflight import look
+    from worker.preflight import check_agents
 
     known = [name for name, agent in AGENTS.items() if agent.needs]
     return [
-        {"name": found.agent, "ok": not found.problem, "version": found.version, "message": found.problem,
-         "fix": found.fix or None}
-        for found in look(AGENTS, known)
+        {"name": check.agent, "ok": not check.problem, "version": check.version, "message": check.problem,
+         "fix": check.fix or None}
+        for check in check_agents(AGENTS, known)
     ]  # fmt: skip

@@ -1,7 +1,7 @@
-"""Whether this machine can run jobs: a worker that cannot hands its jobs back and claims none until a probe succeeds.
+"""Whether this machine can run jobs; if not, the worker releases its jobs and claims none until a probe succeeds.
 
-States: fit, and unfit with a reason. A job that could not get its directory, its process or its memory reports the
-reason; the probe does what such a start needs, with a pause that grows from one try to the next.
+States: fit, and unfit with a reason. A job that cannot get its directory, its process or its memory reports the reason.
+The probe then does what the start of a job needs, with growing pauses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.core.private_files import ensure_directory
 
 _log = logging.getLogger("ado.worker")
 PROBE = "probe-"
-"""How the names of directories begin that are made for a try."""
+"""The prefix of the directories that probes make."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _PROBE_BYTES = 64 * 1024
 _PROBE_FDS = 24
@@ -28,11 +28,11 @@ _PROBE_SECONDS = 30.0
 
 
 class MachineUnfit(Exception):
-    """This machine cannot run jobs for the moment; the message says why."""
+    """This machine cannot run jobs at present; the message says why."""
 
 
 class Fitness:
-    """What is known of one worker's machine; ``problem`` is the reason why it takes no jobs, None while it does."""
+    """The state of one worker's machine; ``problem`` is why it takes no jobs, None if it takes them."""
 
     def __init__(self, work_dir: str) -> None:
         self._work_dir = work_dir
@@ -41,7 +41,7 @@ class Fitness:
         self.problem: str | None = None
 
     def report(self, problem: str) -> None:
-        """Say that a job could not be run."""
+        """Note that a job could not run."""
         if self.problem is None:
             _log.error("this machine cannot run jobs", extra={"detail": problem})
         self.problem = problem
@@ -49,14 +49,13 @@ class Fitness:
         self._unfit.set()
 
     async def wait_until_fit(self) -> None:
-        """Wait until the machine is fit; at once where it is."""
+        """Wait until the machine is fit."""
         await self._fit.wait()
 
     async def watch(self) -> None:
         """Probe an unfit machine until it is fit, for ever.
 
-        This is a task of its own: a claim that waits at the server for 20 s must not delay the news that the machine
-        is fit again.
+        This is a task of its own, because a claim may wait at the server for 20 s meanwhile.
         """
         while True:
             await self._unfit.wait()
@@ -74,8 +73,8 @@ class Fitness:
                     self.problem = None
             self._fit.set()
 
-    async def confirm(self) -> None:
-        """Look whether a failure was the machine's. Raises MachineUnfit."""
+    async def check(self) -> None:
+        """Probe the machine after a failure. Raises MachineUnfit if it was the cause."""
         try:
             await asyncio.to_thread(probe, self._work_dir)
         except OSError as error:
@@ -83,30 +82,30 @@ class Fitness:
 
 
 def describe_error(error: OSError) -> str:
-    """Return an error as a person reads it."""
-    where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{where}"
+    """Return an error's text and its file, for a person."""
+    file = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{file}"
 
 
 def probe(work_dir: str) -> None:
     """Do what the start of a job needs: a directory, a file, descriptors, a process. Blocks; raises OSError."""
     root = Path(work_dir)
     ensure_directory(root)
-    place = root / f"{PROBE}{secrets.token_hex(4)}"
-    place.mkdir(mode=0o700)
+    directory = root / f"{PROBE}{secrets.token_hex(4)}"
+    directory.mkdir(mode=0o700)
     try:
-        (place / "file").write_bytes(bytes(_PROBE_BYTES))
+        (directory / "file").write_bytes(bytes(_PROBE_BYTES))
         with contextlib.ExitStack() as opened:
             for _ in range(_PROBE_FDS):
-                opened.callback(os.close, os.open(place, os.O_RDONLY))
-        with tempfile.TemporaryFile() as file:  # where a prompt is kept for its agent to read
+                opened.callback(os.close, os.open(directory, os.O_RDONLY))
+        with tempfile.TemporaryFile() as file:  # a prompt is passed to its agent in such a file
             file.write(bytes(_PROBE_BYTES))
         command = [sys.executable, "-I", "-S", "-c", "import os; os.waitpid(os.fork() or os._exit(0), 0)"]
-        _run(command, place)
+        _run(command, directory)
     finally:
         with contextlib.suppress(OSError):
-            (place / "file").unlink(missing_ok=True)
-            place.rmdir()
+            (directory / "file").unlink(missing_ok=True)
+            directory.rmdir()
 
 
 def _run(command: list[str], directory: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from app.rpc.client import CallError, Item, Unreachable
-from worker.agents.base import Outcome
+from worker.agents.verdict import Outcome
 from worker.output.batches import LOST
 from worker.processes.process import KeptProcess
 

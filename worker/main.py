@@ -1,4 +1,4 @@
-"""Running a worker: signals, the lifeline, and the exit code."""
+"""Runs a worker process: signals, the lifeline, and the exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.core.token_file import TokenFileExposed
 from app.core.watchdog import watch
 from app.rpc.client.tls import TrustUnusable, is_clear_text
 from worker import secret_store
-from worker.capabilities import CannotStart, offer
+from worker.capabilities import CannotStart, worker_capabilities
 from worker.sandbox.choice import choose
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
@@ -23,7 +23,7 @@ _log = logging.getLogger("ado.worker")
 
 
 def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
-    """Work until a signal, a drain or the lifeline's end of file; return the exit code.
+    """Run a worker until a signal, a drain or the lifeline's end of file; return the exit code.
 
     Raises CannotStart, SandboxUnavailable, OSError.
     """
@@ -34,15 +34,15 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     except TokenFileExposed as error:
         raise CannotStart(str(error), error.next_step) from error
     _check_connection(settings)
-    held = secret_store.read(settings, token.value)
-    for warning in held.warnings():
+    secrets = secret_store.read(settings, token.value)
+    for warning in secrets.warnings():
         _log.warning(warning)
     sandbox = choose(settings)
     if sandbox.why:
         _log.warning("jobs run without a sandbox", extra={"detail": sandbox.why})
-    offered = offer(settings, held, sandbox)
+    capabilities = worker_capabilities(settings, secrets, sandbox)
     _check_work_dir(Path(settings.work_dir))
-    supervisor = Supervisor(settings, offered, held, token, sandbox)
+    supervisor = Supervisor(settings, capabilities, secrets, token, sandbox)
     return uvloop.run(_run(supervisor, lifeline, settings.loop_watchdog_seconds))
 
 
@@ -62,7 +62,7 @@ def _check_work_dir(path: Path) -> None:
         step = "remove it, or name another directory with ADO_WORK_DIR (--work-dir)"
         raise CannotStart(f"jobs cannot run in {path}: {error.strerror}", step) from error
     except OSError:
-        return  # a full disk, or a mount that is late: the worker waits for it and tells the server why
+        return  # a full disk or a late mount: the worker waits for it and reports why to the server
 
 
 async def _run(supervisor: Supervisor, lifeline: int | None, watchdog_seconds: float) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from worker.agents.base import Outcome
+from worker.agents.verdict import Outcome
 
 _KILLED = 137
 _UNLIMITED = 1 << 60

@@ -1,4 +1,4 @@
-"""Which agents can start here: the program is there and says its version, and there are credentials for it."""
+"""Which agents can start on this machine: the program is on PATH and prints its version, and it has credentials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VERSION = re.compile(r"\d+\.\d+\S*")
 
 @dataclass(frozen=True, slots=True)
 class AgentCheck:
-    """What was found of one agent; ``problem`` is empty when it can start, and ``fix`` says what would help."""
+    """The result for one agent; ``problem`` is empty if it can start, and ``fix`` says what helps."""
 
     agent: str
     version: str = ""
@@ -29,14 +29,14 @@ class AgentCheck:
     fix: str = ""
 
 
-def look(agents: Mapping[str, Agent], names: Iterable[str]) -> list[AgentCheck]:
-    """Look at agents side by side, those that are part of ado included."""
+def check_agents(agents: Mapping[str, Agent], names: Iterable[str]) -> list[AgentCheck]:
+    """Check agents side by side. Agents that are part of ado can always start."""
     wanted = [name for name in names if name in agents]
     with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
-        return list(pool.map(lambda name: _look(name, agents[name].needs), wanted))
+        return list(pool.map(lambda name: _check(name, agents[name].needs), wanted))
 
 
-def _look(name: str, needs: Needs | None) -> AgentCheck:
+def _check(name: str, needs: Needs | None) -> AgentCheck:
     if needs is None:
         return AgentCheck(name)
     program = shutil.which(needs.program, path=search_path())
@@ -45,13 +45,13 @@ def _look(name: str, needs: Needs | None) -> AgentCheck:
     version, problem = _version(program)
     if problem:
         return AgentCheck(name, "", problem, needs.install)
-    if not _signed_in(needs):
+    if not _has_credentials(needs):
         return AgentCheck(name, version, "it has no credentials", needs.sign_in)
     return AgentCheck(name, version)
 
 
 def _version(program: str) -> tuple[str, str]:
-    """Ask a program for its version, in a HOME of its own and without the machine's environment."""
+    """Return a program's version and its problem. It runs with an empty HOME and without the machine's environment."""
     with tempfile.TemporaryDirectory() as home:
         env = {"HOME": home, "PATH": search_path(), "DISABLE_AUTOUPDATER": "1"}
         try:
@@ -61,13 +61,13 @@ def _version(program: str) -> tuple[str, str]:
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             return "", f"{program} --version did not answer: {error}"
-    found = _VERSION.search(done.stdout)
-    if done.returncode or found is None:
+    match = _VERSION.search(done.stdout)
+    if done.returncode or match is None:
         return "", f"{program} --version ended with {done.returncode}: {(done.stderr or done.stdout).strip()[:200]}"
-    return found[0], ""
+    return match[0], ""
 
 
-def _signed_in(needs: Needs) -> bool:
+def _has_credentials(needs: Needs) -> bool:
     if not needs.variables and not needs.files:
         return True
     variables = any(os.environ.get(name) for name in (*needs.variables, *needs.elsewhere))

@@ -23,18 +23,18 @@ from typing import Any
 
 from app.core.capabilities import STDIN
 from app.rpc.client import CallError, Client, State, Unreachable
-from worker.agents.base import Outcome
+from worker.agents.verdict import Outcome
 from worker.attempt import Attempt
 from worker.capabilities import WorkerCapabilities
 from worker.fitness import Fitness
 from worker.lease import Heartbeat, HeartbeatReport
+from worker.output.wire_events import ServerLimits
 from worker.processes.directories import sweep
 from worker.processes.keeper import become_subreaper
 from worker.processes.removal import RemovalQueue
 from worker.repository.transfers import AttemptFiles
 from worker.sandbox.base import NO_SANDBOX, Sandbox, labels_of
 from worker.secret_store import SecretStore
-from worker.server_limits import ServerLimits
 from worker.settings import WorkerSettings
 from worker.token import RENEWAL_SECONDS, WorkerToken
 

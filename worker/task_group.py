@@ -1,26 +1,23 @@
-"""Tasks that belong together: one that fails is noticed at once, not when somebody asks for it."""
+"""A task group that raises the error of its first failed task, not a group of errors."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+import contextlib
+from collections.abc import AsyncIterator
 
 
-async def first_or_failure(first: asyncio.Future[T], others: Iterable[asyncio.Future[Any]]) -> T:
-    """Wait for ``first`` and return its result; one of the others that fails earlier raises its error here."""
-    watched = {first, *others}
-    while not first.done():
-        done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    return first.result()
+@contextlib.asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Run tasks beside a block; the first failure cancels the others and the block, and is raised.
 
-
-async def all_or_failure(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Wait until all have ended, or until one has failed, whose error is raised."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    for task in done:
-        task.result()
+    When the caller is cancelled, CancelledError is raised, whatever the tasks raise meanwhile.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        caller = asyncio.current_task()
+        if caller is not None and caller.cancelling():
+            raise asyncio.CancelledError from errors
+        raise errors.exceptions[0] from None

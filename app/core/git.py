@@ -1,11 +1,11 @@
-"""How ado runs git, at both ends: what surrounds every command, and bundles of commits.
+"""What every git command of ado has in common, in the CLI and in the worker, and the headers of bundles.
 
-Nothing that lies in a repository is executed: hooks, fsmonitor, editors, signing programs, pagers and submodules are
-off, transfers are checked object by object, and only https and ssh leave the machine, without ever asking for a
-password. ``worker.repository.git`` adds that no configuration but its own is read. ``cli.repository.git`` runs in the
-user's repository with the user's configuration, because its filters and line ends are the user's own.
+Nothing in a repository is executed: hooks, fsmonitor, editors, signing programs, pagers and submodules are off. Every
+transferred object is checked. Only https and ssh leave the machine, and git never asks for a password.
+``worker.repository.git`` adds that no configuration but its own is read. ``cli.repository.git`` runs in the user's
+repository with the user's configuration, because its filters and line ends are the user's own.
 
-A bundle is git's own format (version 2): its header is read here, its pack by ``git index-pack --strict``, because
+A bundle has git's own format, version 2. Its header is read here, its pack by ``git index-pack --strict``, because
 ``git bundle unbundle`` checks no objects before git 2.46.
 """
 
@@ -16,17 +16,18 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
 OLDEST = (2, 32)
-"""The oldest git that reads all of this."""
+"""The oldest git that knows all of these settings."""
 PROTOCOLS = "https:ssh"
 SETTINGS: Mapping[str, str] = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
     "core.untrackedCache": "false",
-    "core.bigFileThreshold": "32m",  # larger files are never held in memory where a stream will do
+    "core.bigFileThreshold": "32m",  # git streams larger files instead of holding them in memory
     "core.pager": "cat",
     "core.editor": "false",
     "core.askPass": "false",
@@ -55,6 +56,12 @@ ENVIRONMENT: Mapping[str, str] = {
     "GIT_EDITOR": "false",
     "LC_ALL": "C",
 }
+IMPORT_PACK = ("index-pack", "--strict", "--fix-thin", "--stdin")
+"""Checks the objects of a pack on stdin, and stores them."""
+EXPORT_PACK = ("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset")
+"""Writes the pack of the commits on stdin, without the objects of commits that begin with ``^``."""
+_ERROR_CHARS = 1000
+_ERROR_NAMES = 5
 _SIGNATURE = b"# v2 git bundle\n"
 _HEADER_BYTES = 1024 * 1024
 _SECRET_NAMES = (
@@ -70,12 +77,12 @@ _UNPRINTABLE = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u206
 
 
 class GitError(Exception):
-    """A git command failed, or what git gave is not what it must be; one line for a person."""
+    """A git command failed, or its output is not valid; the message is one line for a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The header of a bundle: what must be there, what it brings, and where its pack begins."""
+    """The header of a bundle: the commits it needs, the commits it contains, and the offset of its pack."""
 
     prerequisites: tuple[str, ...]
     heads: tuple[tuple[str, str], ...]
@@ -83,9 +90,25 @@ class Bundle:
     offset: int
 
 
-def arguments() -> list[str]:
-    """Return the options that stand before every git command."""
-    return [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+def arguments(settings: Mapping[str, str] = SETTINGS) -> list[str]:
+    """Return the options that set a configuration for one git command; every command has the default ones."""
+    return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+
+def describe_failure(command: str, errors: bytes) -> str:
+    """Return the error that a git command wrote, as one line, with the first paths that git lists below it."""
+    lines = [line for line in errors.decode("utf-8", "replace").splitlines() if line.strip()] or ["it failed"]
+    first = next((index for index, line in enumerate(lines) if line.startswith(("fatal:", "error:"))), len(lines) - 1)
+    paths = [line.strip() for line in takewhile(lambda line: line.startswith("\t"), lines[first + 1 :])]
+    return " ".join([f"git {command}: {lines[first]}", ", ".join(paths[:_ERROR_NAMES])]).strip()[:_ERROR_CHARS]
+
+
+def require_version(output: bytes) -> None:
+    """Raise GitError unless the output of ``git version`` names a version that is new enough."""
+    match = re.search(rb"(\d+)\.(\d+)", output)
+    if match is None or (int(match[1]), int(match[2])) < OLDEST:
+        needed = ".".join(map(str, OLDEST))
+        raise GitError(f"{output.decode('utf-8', 'replace').strip()} is too old; {needed} or newer is needed")
 
 
 def write_header(file: IO[bytes], heads: Iterable[tuple[str, str]], prerequisites: tuple[str, ...]) -> None:
@@ -98,17 +121,17 @@ def read_header(file: IO[bytes]) -> Bundle:
     """Read a bundle's header and leave the file where the pack begins. Raises GitError."""
     if file.readline(_HEADER_BYTES) != _SIGNATURE:
         raise GitError("this is no bundle of version 2")
-    needed, heads = [], []
+    prerequisites, heads = [], []
     while (line := file.readline(_HEADER_BYTES)) != b"\n":
         match = re.fullmatch(rb"(-?)([0-9a-f]{40}|[0-9a-f]{64})(?: ([^\n]*))?\n", line)
         if match is None or file.tell() > _HEADER_BYTES:
             raise GitError("the bundle's header cannot be read")
         name = match[2].decode()
         if match[1]:
-            needed.append(name)
+            prerequisites.append(name)
         else:
             heads.append((name, (match[3] or b"").decode("utf-8", "replace")))
-    return Bundle(tuple(needed), tuple(heads), file.tell())
+    return Bundle(tuple(prerequisites), tuple(heads), file.tell())
 
 
 def looks_secret(path: str) -> bool:
@@ -120,7 +143,7 @@ def looks_secret(path: str) -> bool:
 
 
 def quoted(path: str | bytes) -> str:
-    """Return a path as git shows it: quoted like a C string when it has control characters or bytes outside UTF-8."""
+    """Return a path as git prints it: quoted like a C string if it has control characters or is not UTF-8."""
     raw = os.fsencode(path) if isinstance(path, str) else path
     text = raw.decode("utf-8", "surrogateescape")
     if not _UNPRINTABLE.search(text):
@@ -129,21 +152,21 @@ def quoted(path: str | bytes) -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
-    found = match[0]
-    if found in _ESCAPES:
-        return _ESCAPES[found]
-    return "".join(f"\\{byte:03o}" for byte in found.encode("utf-8", "surrogateescape"))
+    character = match[0]
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def listed(paths: Sequence[str | bytes], limit: int = 10) -> str:
-    """Return the first paths for a message, and how many more there are."""
+    """Return the first paths for a message, and the number of the others."""
     shown = ", ".join(quoted(path) for path in paths[:limit])
     return shown if len(paths) <= limit else f"{shown} and {len(paths) - limit} more"
 
 
 def public_url(url: str) -> str | None:
     """Return a remote's address without credentials, as https:// or ssh://; None for any other kind."""
-    if match := re.fullmatch(r"(?:([\w.-]+)@)?([\w.-]+\.[\w.-]+):(?!/)([^\s]+)", url):  # scp's way of writing ssh
+    if match := re.fullmatch(r"(?:([\w.-]+)@)?([\w.-]+\.[\w.-]+):(?!/)([^\s]+)", url):  # the form that scp uses for ssh
         user = f"{match[1]}@" if match[1] else ""
         return f"ssh://{user}{match[2]}/{match[3]}"
     parts = urlsplit(url)
@@ -155,11 +178,11 @@ def public_url(url: str) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address, with its port if it names one."""
+    """Return the host of an address, with the port if there is one."""
     return urlsplit(url).netloc.rpartition("@")[2].lower()
 
 
 def clean_name(text: str) -> str:
-    """Return a text as the name of a branch may hold it."""
+    """Return a text with everything removed that the name of a branch may not contain."""
     name = re.sub(r"[^\w./-]+", "-", text).strip("-./")
     return re.sub(r"\.{2,}|/{2,}|\.lock\b|/\.", "-", name) or "main"

@@ -1,53 +1,56 @@
-"""How much a bundle holds once it is unpacked, found out as a stream before git gets it.
+"""Checks how large a bundle is once it is unpacked, before git reads it.
 
-A pack is compressed twice: by zlib, and by deltas, of which a few bytes can stand for any number. git holds an object
-whole in memory, so the sizes are checked first: every object's, and all objects' together. What an object inflates to
-is counted, not believed; what a delta makes is read from its beginning. git checks everything else itself.
+A pack is compressed by zlib and by deltas, so a few bytes can expand to any number. git holds a whole object in memory,
+so the size of every object and the sum of all sizes are checked first. The size after inflation is counted, because the
+header of an object may lie. The size that a delta produces is read from its beginning. git checks everything else.
 """
 
 from __future__ import annotations
 
+import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from app.core.git import Bundle, GitError, read_header
 
-TOTAL_FACTOR = 8  # so many times the largest file; a worker sends changed files of at most four times that
-_STORED_FACTOR = 4  # so many times the largest file a blob of history may be: git does not hold it in memory
+TOTAL_FACTOR = 8  # times the largest file; a worker sends changed files of at most four times that size
+_STORED_FACTOR = 4  # times the largest file, for a blob of the history, which git does not hold in memory
 _STRUCTURE_BYTES = 32 * 1024 * 1024  # a commit, tree or tag; a directory of 400,000 files
 _OBJECTS = 20_000_000
 _PIECE_BYTES = 64 * 1024
-_HEAD_BYTES = 32  # of a delta: two sizes of at most ten bytes each
+_HEAD_BYTES = 32  # the beginning of a delta: two sizes of at most ten bytes each
 _BLOB, _OFS_DELTA, _REF_DELTA = 3, 6, 7
 _KINDS = frozenset({1, 2, _BLOB, 4, _OFS_DELTA, _REF_DELTA})
 
 
 @dataclass(frozen=True, slots=True)
 class PackLimits:
-    """What a pack may hold, in bytes after decompression."""
+    """The largest sizes in a pack, in bytes after decompression."""
 
     blob_bytes: int
-    """Largest file that is stored as it is."""
+    """The largest file that is not stored as a delta."""
     delta_bytes: int
-    """Largest delta, and largest object that one makes: git builds them in memory."""
+    """The largest delta, and the largest object that a delta produces: git builds both in memory."""
     total_bytes: int | None
-    """All objects together; None: any size."""
+    """The sum of all objects; None for no limit."""
 
     @classmethod
     def of_result(cls, file_bytes: int) -> PackLimits:
-        """Return the limits of a result, where files of a size may travel."""
+        """Return the limits of a result, for a limit of ``file_bytes`` for each file."""
         return cls(file_bytes, file_bytes, file_bytes * TOTAL_FACTOR)
 
     @classmethod
     def of_history(cls, file_bytes: int) -> PackLimits:
-        """Return the limits of a repository that goes out with its history, which may be any size unpacked."""
+        """Return the limits of a repository with its history, which may have any size unpacked."""
         return cls(file_bytes * _STORED_FACTOR, file_bytes, None)
 
 
 class _Input:
-    """Reads a file in pieces, with a byte or a bundle of them at hand."""
+    """Reads a file in pieces, and hands out single bytes or the rest of a piece."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -64,12 +67,12 @@ class _Input:
         return bytes(self.byte() for _ in range(count))
 
     def rest(self) -> bytes:
-        """Return what is at hand; never nothing."""
+        """Return the rest of the piece, at least one byte."""
         if self._at == len(self._piece):
             self._fill()
-        found = self._piece[self._at :]
+        rest = self._piece[self._at :]
         self._at = len(self._piece)
-        return found
+        return rest
 
     def give_back(self, unused: bytes) -> None:
         self._piece, self._at = unused, 0
@@ -88,8 +91,16 @@ def check_bundle(bundle: Path, limits: PackLimits) -> Bundle:
     return header
 
 
+@contextmanager
+def open_pack(bundle: Path, header: Bundle) -> Iterator[IO[bytes]]:
+    """Open a checked bundle as stdin for git: its file descriptor stands where the pack begins."""
+    with bundle.open("rb") as file:
+        os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads from the descriptor, not from Python's buffer
+        yield file
+
+
 def check_pack(file: IO[bytes], id_bytes: int, limits: PackLimits) -> None:
-    """Read a pack from where a file stands; ids of objects have so many bytes. Raises GitError over a limit."""
+    """Read the pack at a file's position; object ids have ``id_bytes`` bytes. Raises GitError over a limit."""
     source = _Input(file)
     if source.skip(4) != b"PACK" or int.from_bytes(source.skip(4), "big") not in (2, 3):
         raise GitError("this is no pack of version 2")
@@ -104,7 +115,7 @@ def check_pack(file: IO[bytes], id_bytes: int, limits: PackLimits) -> None:
 
 
 def _object(source: _Input, id_bytes: int, limits: PackLimits) -> int:
-    """Read one object; return what it takes unpacked."""
+    """Read one object; return its unpacked size, for a delta with the size of what it produces."""
     kind, size = _head(source)
     if kind not in _KINDS:
         raise GitError(f"the pack has an object of the unknown kind {kind}")
@@ -118,9 +129,9 @@ def _object(source: _Input, id_bytes: int, limits: PackLimits) -> int:
     begin = _inflate(source, size)
     if not is_delta:
         return size
-    made = _made_by(begin)
-    _check_size(made, limits.delta_bytes)
-    return size + made
+    produced = _delta_result_size(begin)
+    _check_size(produced, limits.delta_bytes)
+    return size + produced
 
 
 def _check_size(size: int, limit: int) -> None:
@@ -142,27 +153,27 @@ def _head(source: _Input) -> tuple[int, int]:
 
 
 def _inflate(source: _Input, size: int) -> bytes:
-    """Read the object's content, a piece at a time; return its beginning. Raises GitError for another size."""
-    inflater, begin, found, pending = zlib.decompressobj(), b"", 0, b""
+    """Read an object's content piece by piece; return its beginning. Raises GitError if it does not have this size."""
+    inflater, begin, count, pending = zlib.decompressobj(), b"", 0, b""
     try:
         while not inflater.eof:
             piece = inflater.decompress(pending or source.rest(), _PIECE_BYTES)
             pending = inflater.unconsumed_tail
-            found += len(piece)
+            count += len(piece)
             if len(begin) < _HEAD_BYTES:
                 begin += piece[: _HEAD_BYTES - len(begin)]
-            if found > size:
+            if count > size:
                 break
     except zlib.error as error:
         raise GitError(f"the pack cannot be read: {error}") from error
-    if found != size:
+    if count != size:
         raise GitError("an object in the pack has another size than it says")
     source.give_back(inflater.unused_data)
     return begin
 
 
-def _made_by(delta: bytes) -> int:
-    """Return the size of the object that a delta makes, from the delta's beginning: the base's size, then this one."""
+def _delta_result_size(delta: bytes) -> int:
+    """Return the size of the object that a delta produces, the second number at the delta's beginning."""
     sizes, value, shift = [], 0, 0
     for byte in delta:
         value |= (byte & 0x7F) << shift

@@ -8,25 +8,22 @@ is read up to a limit, or as a stream.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
-from app.core.git import ENVIRONMENT, OLDEST, GitError, arguments
-from app.core.pack_check import PackLimits, check_bundle
+from app.core.git import ENVIRONMENT, IMPORT_PACK, GitError, arguments, describe_failure, require_version
+from app.core.pack_check import PackLimits, check_bundle, open_pack
 from app.core.programs import search_path
 from cli import exits
 from cli.errors import CliError
 from cli.output import talk
 from cli.repository.git_config import environment, is_trusted, overrides, read_config
 
-_TOLD_NAMES = 5
 _OUTPUT_BYTES = 128 * 1024 * 1024  # a list of a million files with their ids
 _ERROR_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -182,12 +179,11 @@ class Repository:
         if sum(map(int, sizes.split())) > most:
             raise GitError(f"the files are larger than {most} bytes together (8 times ADO_FILE_BYTES)")
 
-    def take(self, bundle: Path, limits: PackLimits) -> tuple[str, ...]:
-        """Check a bundle's objects and take them over; return its commits. Raises GitError."""
+    def import_bundle(self, bundle: Path, limits: PackLimits) -> tuple[str, ...]:
+        """Check a bundle's objects, and import them; return its commits. Raises GitError."""
         header = check_bundle(bundle, limits)
-        with bundle.open("rb") as file:
-            os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads on from the file descriptor
-            self.git("index-pack", "--strict", "--fix-thin", "--stdin", stdin=file)
+        with open_pack(bundle, header) as pack:
+            self.git(*IMPORT_PACK, stdin=pack)
         return tuple(commit for commit, _ in header.heads)
 
 
@@ -236,7 +232,7 @@ def _started(
                 process.stdout.close()
         if code:
             errors.seek(0)
-            raise GitError(f"git {words[0]}: {_said(errors.read(_ERROR_BYTES).decode('utf-8', 'replace'))}")
+            raise GitError(describe_failure(words[0], errors.read(_ERROR_BYTES)))
 
 
 def parts_of(output: IO[bytes], most: int) -> Iterator[bytes]:
@@ -264,18 +260,9 @@ def _linked(file: Path) -> str:
         return os.fsdecode(content.read(_ERROR_BYTES).removeprefix(b"gitdir: ").removesuffix(b"\n"))
 
 
-def _said(text: str) -> str:
-    """Return git's error as one line, with the first paths that it names below."""
-    lines = text.splitlines() or ["it failed"]
-    first = next((number for number, line in enumerate(lines) if line.startswith(("fatal:", "error:"))), 0)
-    named = [line.strip() for line in takewhile(lambda line: line.startswith("\t"), lines[first + 1 :])]
-    return " ".join([lines[first], ", ".join(named[:_TOLD_NAMES])]).strip()
-
-
 def check_version() -> None:
     """Raise CliError unless git is new enough."""
-    found = _run(["version"]).decode().strip()
-    match = re.search(r"(\d+)\.(\d+)", found)
-    if match is None or (int(match[1]), int(match[2])) < OLDEST:
-        wanted = ".".join(map(str, OLDEST))
-        raise failed(f"{found} is too old", f"install git {wanted} or newer, or use --no-repo")
+    try:
+        require_version(_run(["version"]))
+    except GitError as error:
+        raise failed(str(error), "install a newer git, or use --no-repo") from error

@@ -206,7 +206,7 @@ def fetch(repository: Repository, result: Result, transfer: Transfer) -> None:
         bundle = Path(name) / "result.bundle"
         try:
             transfer.fetch(dict(result.file), bundle)
-            taken = repository.take(bundle, size_limits.of_result())
+            taken = repository.import_bundle(bundle, size_limits.of_result())
             parents = repository.text("rev-list", "--parents", "--max-count=1", result.commit, "--").split()
         except (GitError, ValueError) as error:
             raise failed(f"the result cannot be taken: {error}", "nothing was changed here") from error
@@ -250,7 +250,7 @@ def apart(result: Result, files: Sequence[Mapping[str, Any]], transfer: Transfer
             bundle = Path(name) / "base.bundle"
             try:
                 transfer.fetch(dict(base), bundle)
-                repository.take(bundle, size_limits.of_history())
+                repository.import_bundle(bundle, size_limits.of_history())
                 check_files(repository, result.base, result.base)
             except (GitError, ValueError) as error:
                 raise failed(f"what went out cannot be taken: {error}", "go to the task's repository") from error

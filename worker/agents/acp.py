@@ -1,8 +1,8 @@
 """Agents of the Agent Client Protocol: opencode, and any other by configuration.
 
-One of them runs under a bridge (``acp_bridge``), which speaks the protocol and writes what the agent says as lines of
-JSON. The protocol has no exit code and no word for an error but a failed call, so an agent that answers ``end_turn``
-after a failure is believed.
+Such an agent runs under a bridge (``acp_bridge``), which speaks the protocol and writes the agent's messages as JSON
+lines. The protocol has no exit code, and no error but a failed call. So ``end_turn`` after a failure counts as success,
+if there is a sign of work.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import Any
 
 from app.core.programs import module
 from worker.agents import events
-from worker.agents.base import Event, Launch, Needs, Outcome, Run
+from worker.agents.base import AgentReader, Launch, Needs, Run, TextBuffer
 from worker.agents.programs import find, status_in
 from worker.agents.project import instructions, refuse_settings
-from worker.agents.verdict import Verdict
-from worker.processes.process import ProcessEnd
+from worker.agents.verdict import Event
 
 DEFAULT = ("opencode=opencode acp",)
 _KINDS = {"edit": "edit", "delete": "edit", "move": "edit", "execute": "bash", "read": "read", "search": "search",
@@ -27,7 +26,7 @@ _KINDS = {"edit": "edit", "delete": "edit", "move": "edit", "execute": "bash", "
 _ENDED = frozenset({"completed", "failed"})
 _SYSTEM_ERROR = "systemError"
 _AUTH_REQUIRED, _UNAUTHORIZED = -32000, 401
-"""The protocol's code for missing credentials, and the HTTP status that says the same."""
+"""The protocol's code for missing credentials, and the HTTP status with the same meaning."""
 _SESSIONS = (
     ".local/share/opencode/opencode.db*",
     ".claude/projects/*/{session}*",
@@ -35,14 +34,14 @@ _SESSIONS = (
     ".gemini/tmp/*/chats/*",
 )
 _NAMES = (".gemini/tmp/*/.project_root", ".gemini/projects.json")
-"""Where the agents and bridges that are known keep their sessions."""
+"""Where known agents and bridges keep their sessions."""
 _QUIET = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1", "OPENCODE_DISABLE_SHARE": "1",
           "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}  # fmt: skip
 _CAREFUL = {"OPENCODE_PERMISSION": json.dumps({"bash": "ask", "webfetch": "ask", "external_directory": "ask"})}
-"""opencode allows itself everything unless it is told to ask."""
+"""opencode allows every tool by default; with this it asks."""
 _WITHOUT_PROJECT = {"OPENCODE_DISABLE_PROJECT_CONFIG": "1", "OPENCODE_PURE": "1"}
 _SETTINGS = {"opencode": (".opencode", "opencode.json", "opencode.jsonc")}
-"""opencode 1.18 loads plugins that these name in spite of its switches."""
+"""opencode 1.18 loads the plugins that these name even if plugins are switched off."""
 _ANY_SETTINGS = (".claude/settings.json", ".claude/settings.local.json", ".mcp.json", ".gemini", ".codex",
                  *_SETTINGS["opencode"])  # fmt: skip
 _OPENCODE = Needs(
@@ -56,13 +55,13 @@ _OPENCODE = Needs(
 
 
 def configured(entries: Iterable[str]) -> dict[str, AcpAgent]:
-    """Return the agents that NAME=COMMAND entries name."""
+    """Return the agents of NAME=COMMAND entries."""
     pairs = (entry.partition("=")[::2] for entry in entries)
     return {name.strip(): AcpAgent(shlex.split(command)) for name, command in pairs if command.strip()}
 
 
 def _instructed(run: Run) -> dict[str, str]:
-    """Return the variables that keep opencode from project settings, and still have it read AGENTS.md."""
+    """Return the variables with which opencode ignores project settings but reads AGENTS.md."""
     try:
         config = json.loads(run.env.get("OPENCODE_CONFIG_CONTENT") or "{}")
         files = [*config.get("instructions", []), *map(str, instructions(run, "AGENTS.md"))]
@@ -97,53 +96,33 @@ class AcpAgent:
         return AcpReader(run)
 
     def session_files(self, home: Path, session: str) -> list[Path]:
-        """Return the files of a session of the agents that are known; of another one there are none."""
+        """Return the session's files of known agents; an empty list for other agents."""
         plain = session if session.replace("-", "").replace("_", "").isalnum() else "-"
-        found = [path for pattern in _SESSIONS for path in home.glob(pattern.format(session=plain))]
+        files = [path for pattern in _SESSIONS for path in home.glob(pattern.format(session=plain))]
         names = [path for pattern in _NAMES for path in home.glob(pattern)]
-        return sorted({*found, *names}) if found else []
+        return sorted({*files, *names}) if files else []
 
 
-class AcpReader:
+class AcpReader(AgentReader):
     """Reads one run."""
 
     def __init__(self, run: Run) -> None:
-        self.session: str | None = run.session
-        self.reported: dict[str, float] = dict(run.reported)
-        self._before = run.reported
-        self.usage: dict[str, float] | None = None
-        self.result: dict[str, Any] | None = None
-        self._verdict = Verdict(needs_evidence=True)
-        self._cost: dict[str, float] = {}
-        self._tools: dict[str, dict[str, Any]] = {}
-        self._written = ""
-        self._said = ""
-
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        """Judge the run."""
-        return self._verdict.outcome(ended)
-
-    def stalled(self, seconds: float) -> Outcome:
-        """Judge a run that has said nothing for so long."""
-        return self._verdict.stalled(seconds)
-
-    def feed_stderr(self, _line: str) -> list[Event]:
-        """Return nothing: stderr is for people."""
-        return []
-
-    def feed(self, line: Mapping[str, Any]) -> list[Event]:
-        """Return what a line says."""
-        hearing = {
+        super().__init__(run, needs_evidence=True)
+        self._handlers = {
             "new_session": self._session,
             "load": self._session,
             "update": self._update,
             "permission": self._permission,
             "prompt_result": self._result,
             "prompt_error": self._error,
-        }.get(str(line.get("dir")))
-        found = hearing(line.get("data") or {}) if hearing else []
-        self._verdict.see(found)
-        return found
+        }
+        self._cost: dict[str, float] = {}
+        self._tools: dict[str, dict[str, Any]] = {}
+        self._text = TextBuffer()
+
+    def feed(self, line: Mapping[str, Any]) -> list[Event]:
+        """Return the events of a line of the bridge."""
+        return super().feed({**(line.get("data") or {}), "type": line.get("dir")})
 
     def _session(self, data: Mapping[str, Any]) -> list[Event]:
         self.session = data.get("session_id") or self.session
@@ -153,50 +132,48 @@ class AcpReader:
         match data.get("sessionUpdate"):
             case "agent_message_chunk":
                 text = str((data.get("content") or {}).get("text", ""))
-                self._written += text
+                self._text.add(text)
                 return [events.text_delta(text)]
             case "agent_thought_chunk":
                 return [events.other((data.get("content") or {}).get("text"))]
             case "tool_call" | "tool_call_update":
                 return self._tool(data)
             case "usage_update":
-                return self._spent(data)
+                return self._count_cost(data)
         return []
 
-    def _spent(self, data: Mapping[str, Any]) -> list[Event]:
-        """Note the dollars, which are a sum over the session; they count whether or not the turn comes to its end."""
+    def _count_cost(self, data: Mapping[str, Any]) -> list[Event]:
+        """Note the cost in dollars, a sum over the session; it counts even if the turn does not end."""
         cost = data.get("cost") or {}
         if cost.get("currency") == "USD":
-            total = events.counted(costUsd=cost.get("amount"))
-            self.reported = {**self.reported, **total}
-            self._cost = events.beyond(total, self._before)
+            self._cost = self._count_session_usage(events.counted(costUsd=cost.get("amount")))
             self.usage = {**(self.usage or {}), **self._cost}
         return []
 
     def _tool(self, data: Mapping[str, Any]) -> list[Event]:
-        """A tool is told to start once it is known what it does, and to end with its status."""
+        """Return a tool's start once its parameters are known, and its end with its status."""
         tool_id = data["toolCallId"]
-        known = self._tools.setdefault(tool_id, {"told": False})
+        known = self._tools.setdefault(tool_id, {"isStarted": False})
         known.update({key: value for key, value in data.items() if value not in (None, [], {})})
-        found: list[Event] = []
+        tool_events: list[Event] = []
         status = known.get("status", "pending")
         name, kind, title = _named(known)
-        if not known["told"] and status != "pending":
-            known["told"] = True
-            found += [*self._text(), events.tool_start(tool_id, name, kind, title)]
+        if not known["isStarted"] and status != "pending":
+            known["isStarted"] = True
+            tool_events += [*self._whole_text(), events.tool_start(tool_id, name, kind, title)]
         if status in _ENDED:
             del self._tools[tool_id]
             ok = status == "completed"
             if ok:
                 self._verdict.allow(name)
             added, removed = _edited(known)
-            found.append(
+            tool_events.append(
                 events.tool_end(
                     tool_id, name, kind, title, ok=ok, exit_code=_exit_code(known), added=added, removed=removed,
                     output=_output(known),
                 )
             )  # fmt: skip
-        return found
+        return tool_events
 
     def _permission(self, data: Mapping[str, Any]) -> list[Event]:
         tool = data.get("tool") or {}
@@ -204,30 +181,29 @@ class AcpReader:
         name, _, title = _named(tool)
         if decision == "denied":
             self._verdict.refuse(name, title)
-        return [*self._text(), events.permission(name, decision, title)]
+        return [*self._whole_text(), events.permission(name, decision, title)]
 
-    def _text(self) -> list[Event]:
-        whole, self._written = self._written, ""
-        self._said = whole or self._said
+    def _whole_text(self) -> list[Event]:
+        whole = self._text.take()
         return [events.text(whole, streamed=True)] if whole else []
 
     def _result(self, data: Mapping[str, Any]) -> list[Event]:
-        written = self._text()
+        written = self._whole_text()
         meta = data.get("_meta") or {}
-        broke = _SYSTEM_ERROR in json.dumps(meta)  # codex-acp answers end_turn also when the model call failed
-        ok = data.get("stopReason") == "end_turn" and not broke
-        said = self._said if ok else "its model call failed" if broke else f"it stopped: {data.get('stopReason')}"
-        self._verdict.end(ok, said)
+        failed = _SYSTEM_ERROR in json.dumps(meta)  # codex-acp answers end_turn also when the model call failed
+        ok = data.get("stopReason") == "end_turn" and not failed
+        text = self._text.last if ok else "its model call failed" if failed else f"it stopped: {data.get('stopReason')}"
+        self._verdict.end(ok, text)
         self.usage = {**_tokens(data, meta), **self._cost}
-        self.result = {"text": said}
-        return [*written, events.usage(self.usage), events.result(ok, said)]
+        self.result = {"text": text}
+        return [*written, events.usage(self.usage), events.result(ok, text)]
 
     def _error(self, data: Mapping[str, Any]) -> list[Event]:
         message = f"{data.get('msg', '')} {data.get('data', '')}".strip()
         status = _UNAUTHORIZED if data.get("code") == _AUTH_REQUIRED else status_in(message)
         self._verdict.status = status
         self._verdict.end(False, message)
-        return [*self._text(), events.error(message, status=status), events.result(False, message)]
+        return [*self._whole_text(), events.error(message, status=status), events.result(False, message)]
 
 
 def _tokens(data: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, float]:
@@ -245,8 +221,8 @@ def _named(tool: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return a tool's name, kind and title."""
     kind = _KINDS.get(str(tool.get("kind")), "other")
     values = tool.get("rawInput") or tool.get("raw_input") or {}
-    where = (tool.get("locations") or [{}])[0].get("path")
-    title = values.get("command") if kind == "bash" else where if kind == "edit" else None
+    path = (tool.get("locations") or [{}])[0].get("path")
+    title = values.get("command") if kind == "bash" else path if kind == "edit" else None
     return str(tool.get("kind") or "other"), kind, str(title or tool.get("title") or "")
 
 

@@ -1,21 +1,19 @@
-"""What a worker asks of an agent.
+"""The interface of an agent.
 
-An agent says how it is started in a place, how its lines become events, how its end becomes an outcome, and which
-files of its HOME make up a session, so that another attempt can go on where this one was cut off. Programs that only
-write bytes (``shell``, ``scripted``) have no reader: their output is copied and their exit code decides.
+An agent returns how it is started, a reader that turns its lines into events and an outcome, and the files of its HOME
+that make up a session, from which another attempt resumes. Programs that only write bytes (``shell``, ``scripted``)
+have no reader: their output is copied, and their exit code decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from worker.agents.verdict import Event, Outcome, Verdict
 from worker.processes.process import ProcessEnd
-
-Event = dict[str, Any]
-"""A normalised event: ``event`` names it (see ``worker.agents.events``), the other members are its own."""
 
 CONTINUE = (
     "The machine you worked on went away and you were moved to another one. Your files and this conversation are as "
@@ -25,19 +23,6 @@ CONTINUE = (
 
 LONGEST_ARGUMENT = 100_000
 """Bytes up to which a text may be an argument: Linux allows 128 KiB with the end mark, whatever the sum may be."""
-
-TURN_ENDS = frozenset({"tool_end", "result"})
-"""Events after which an agent has written its session to its files, so that it can be saved."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an attempt ended, as it is reported."""
-
-    outcome: str
-    exit_code: int | None = None
-    reason: str | None = None
-    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,36 +63,73 @@ class Launch:
     stdin: str = ""
 
 
-class AgentReader(Protocol):
-    """What the lines of one run say; made for each run."""
+class AgentReader:
+    """Turns the lines of one run into events, and judges the run; each AI agent has a subclass.
 
-    @property
-    def session(self) -> str | None:
+    ``_handlers`` maps what ``_line_type`` returns for a line to the method that reads it. Other lines give no event.
+    """
+
+    def __init__(self, run: Run, *, needs_evidence: bool = False) -> None:
+        self.session: str | None = run.session
         """The session's id, once it is known."""
-
-    @property
-    def reported(self) -> Mapping[str, Any]:
-        """Usage as the agent has summed it up over the session so far; to be saved with it."""
-
-    @property
-    def usage(self) -> Mapping[str, Any] | None:
+        self.reported: dict[str, float] = dict(run.reported)
+        """Usage as the agent sums it up over the session so far; a checkpoint keeps it."""
+        self.usage: dict[str, float] | None = None
         """Usage of this run alone, once it is known."""
-
-    @property
-    def result(self) -> Mapping[str, Any] | None:
+        self.result: dict[str, Any] | None = None
         """The agent's final answer, once it is there."""
+        self._reported_before = run.reported
+        self._verdict = Verdict(needs_evidence=needs_evidence)
+        self._handlers: Mapping[str, Callable[[Mapping[str, Any]], list[Event]]] = {}
 
     def feed(self, line: Mapping[str, Any]) -> list[Event]:
-        """Return the events that one line of JSON stands for."""
+        """Return the events of one line of JSON on stdout."""
+        handler = self._handlers.get(str(line.get("type")))
+        events = handler(line) if handler else []
+        self._verdict.see(events)
+        return events
 
-    def feed_stderr(self, line: str) -> list[Event]:
-        """Return the events that a line on stderr stands for; the line itself is output all the same."""
+    def feed_stderr(self, _line: str) -> list[Event]:
+        """Return the events of a line on stderr, which is output in any case."""
+        return []
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        """Judge by what was said last and how the process ended."""
+    def outcome(self, end: ProcessEnd) -> Outcome:
+        """Return the outcome of the run."""
+        return self._verdict.outcome(end)
 
     def stalled(self, seconds: float) -> Outcome:
-        """Judge a run that has said nothing for so many seconds."""
+        """Return the outcome of a run without output for so many seconds."""
+        return self._verdict.stalled(seconds)
+
+    def _count_session_usage(self, sums: dict[str, float]) -> dict[str, float]:
+        """Note sums over the session; return what they count for this run.
+
+        A sum that is smaller than before the run does not go on from that one, so it counts as it is.
+        """
+        self.reported = {**self.reported, **sums}
+        before = self._reported_before
+        return {
+            name: value - (before.get(name, 0) if value >= before.get(name, 0) else 0) for name, value in sums.items()
+        }
+
+
+class TextBuffer:
+    """Collects streamed text until it is complete."""
+
+    def __init__(self) -> None:
+        self.last = ""
+        """The last complete text."""
+        self._pending = ""
+
+    def add(self, text: str) -> None:
+        """Add a piece."""
+        self._pending += text
+
+    def take(self) -> str:
+        """Return what was collected, and begin anew."""
+        whole, self._pending = self._pending, ""
+        self.last = whole or self.last
+        return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +143,7 @@ class Needs:
     elsewhere: Sequence[str] = ()
     """Variables that say that the credentials are the machine's."""
     files: Sequence[str] = ()
-    """AttemptFiles under HOME that hold credentials; one of them will do."""
+    """Files under HOME that hold credentials; one of them will do."""
     passed: Sequence[str] = ()
     """Other variables of the worker's environment that it is given: endpoints, regions, models."""
     install: str = ""
@@ -145,14 +167,3 @@ class Agent(Protocol):
 
     def session_files(self, home: Path, session: str) -> list[Path]:
         """Return the files that make up a session, all under HOME; copied to the same places they resume it."""
-
-
-def exit_outcome(ended: ProcessEnd) -> Outcome:
-    """Judge a process by its exit code alone."""
-    if ended.error is not None:
-        return Outcome("failed", None, "start_failed", ended.error)
-    if ended.signal is not None:
-        return Outcome("failed", 128 + ended.signal, "exit_nonzero", f"ended by signal {ended.signal}")
-    if ended.exit_code:
-        return Outcome("failed", ended.exit_code, "exit_nonzero", f"exit code {ended.exit_code}")
-    return Outcome("succeeded", 0)

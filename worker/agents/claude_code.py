@@ -1,7 +1,7 @@
-"""The agent ``claude-code``, by its stream of JSON lines.
+"""The agent ``claude-code``, read by its stream of JSON lines.
 
-Its ``result`` line is the last word: a failure may call itself ``subtype: success`` and is known by ``is_error``. The
-cost it reports is the session's sum, its tokens are the run's.
+Its ``result`` line decides. A failure may have ``subtype: success``; then ``is_error`` is set. The cost is a sum over
+the session, the tokens are those of the run.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from worker.agents import events
-from worker.agents.base import Event, Launch, Needs, Outcome, Run
+from worker.agents.base import AgentReader, Launch, Needs, Run
 from worker.agents.programs import find, model_option
 from worker.agents.project import project_directories
-from worker.agents.verdict import Verdict
-from worker.processes.process import ProcessEnd
+from worker.agents.verdict import Event
 
 _KINDS = {
     "Write": "edit", "Edit": "edit", "MultiEdit": "edit", "NotebookEdit": "edit", "Bash": "bash", "Read": "read",
@@ -31,11 +30,11 @@ _QUIET = {
     "DISABLE_ERROR_REPORTING": "1",
 }
 _INSTRUCTIONS = {"CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1"}
-"""Reads the CLAUDE.md of ``--add-dir``: without the project's settings those of the project are not read either."""
+"""Makes claude read the CLAUDE.md of ``--add-dir``: without project settings it reads none of the project."""
 
 
 def _without_project(run: Run) -> list[str]:
-    """Return the options for which hooks, MCP servers, helpers and permissions of the repository are nothing."""
+    """Return the options that turn off the repository's hooks, MCP servers, helpers and permissions."""
     directories = map(str, project_directories(run))
     return ["--setting-sources", "user", "--strict-mcp-config", "--add-dir", *directories]
 
@@ -54,14 +53,14 @@ class ClaudeCode:
     )  # fmt: skip
 
     def launch(self, run: Run) -> Launch:
-        """Return the command; without a person to ask, edits are allowed and the rest is asked for in vain."""
+        """Return the command. It may edit files; nobody answers other requests for permission, so they are refused."""
         argv = [find("claude"), "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
         argv += model_option(run, "--model")
         if run.local:
             return Launch([*argv, "--permission-mode", "acceptEdits"], {}, run.prompt)
         argv += [] if run.trust_project else _without_project(run)
-        if run.isolated:  # as root the bypass is refused unless it is told that this is a sandbox
+        if run.isolated:  # IS_SANDBOX, because claude refuses the bypass to root elsewhere
             env = {**_QUIET, **_INSTRUCTIONS, "IS_SANDBOX": "1"}
             return Launch([*argv, "--dangerously-skip-permissions"], env, run.prompt)
         return Launch([*argv, "--permission-mode", "acceptEdits"], {**_QUIET, **_INSTRUCTIONS}, run.prompt)
@@ -71,49 +70,26 @@ class ClaudeCode:
         return ClaudeReader(run)
 
     def session_files(self, home: Path, session: str) -> list[Path]:
-        """Return the conversation, which lies under the name of the directory it was held in."""
+        """Return the conversation, which claude files under its working directory's name."""
         return sorted(home.glob(f".claude/projects/*/{session}*"))
 
 
-class ClaudeReader:
+class ClaudeReader(AgentReader):
     """Reads one run."""
 
     def __init__(self, run: Run) -> None:
-        self.session: str | None = run.session
-        self.reported: dict[str, float] = dict(run.reported)
-        self.usage: dict[str, float] | None = None
-        self.result: dict[str, Any] | None = None
-        self._before = run.reported
-        self._verdict = Verdict()
-        self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
-        self._denied: set[Any] = set()
-        self._messages: dict[str, dict[str, float]] = {}
-        self._written = ""
-
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        """Judge the run."""
-        return self._verdict.outcome(ended)
-
-    def stalled(self, seconds: float) -> Outcome:
-        """Judge a run that has said nothing for so long."""
-        return self._verdict.stalled(seconds)
-
-    def feed_stderr(self, _line: str) -> list[Event]:
-        """Return nothing: its stderr is for people."""
-        return []
-
-    def feed(self, line: Mapping[str, Any]) -> list[Event]:
-        """Return what a line says."""
-        hearing = {
+        super().__init__(run)
+        self._handlers = {
             "system": self._system,
             "stream_event": self._stream,
             "assistant": self._assistant,
             "user": self._user,
             "result": self._result,
-        }.get(str(line.get("type")))
-        found = hearing(line) if hearing else []
-        self._verdict.see(found)
-        return found
+        }
+        self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
+        self._denied: set[Any] = set()
+        self._messages: dict[str, dict[str, float]] = {}
+        self._written = ""
 
     def _system(self, line: Mapping[str, Any]) -> list[Event]:
         match line.get("subtype"):
@@ -138,7 +114,7 @@ class ClaudeReader:
         if event.get("type") == "content_block_start":
             self._written = ""
         if line.get("parent_tool_use_id") or delta.get("type") != "text_delta":
-            # a subagent's words are not the agent's own
+            # the text of a subagent is not the agent's own
             return [events.other(delta.get("text") or delta.get("partial_json") or delta.get("thinking"))]
         self._written += delta["text"]
         return [events.text_delta(delta["text"])]
@@ -150,17 +126,17 @@ class ClaudeReader:
             return [events.error(_plain(line["message"].get("content")), status=status)]
         self._verdict.go_on()
         self._count(line["message"])
-        found = []
+        result = []
         for block in line["message"].get("content") or []:
             if block.get("type") == "text" and not line.get("parent_tool_use_id"):
-                found.append(events.text(block["text"], streamed=block["text"] == self._written))
+                result.append(events.text(block["text"], streamed=block["text"] == self._written))
                 self._written = ""
             elif block.get("type") == "tool_use":
-                found.append(self._tool_use(block))
-        return found
+                result.append(self._tool_use(block))
+        return result
 
     def _count(self, message: Mapping[str, Any]) -> None:
-        """Count a message's tokens as it comes: a run that is stopped has no result line. The last count stands."""
+        """Count the tokens of each message, because a stopped run has no result line."""
         if numbers := message.get("usage"):
             self._messages[str(message.get("id"))] = _tokens(numbers)
             self.usage = dict(sum((Counter(tokens) for tokens in self._messages.values()), Counter[str]()))
@@ -182,28 +158,28 @@ class ClaudeReader:
         ok = not block.get("is_error")
         if ok:
             self._verdict.allow(name)
-        said = _plain(block.get("content"))
+        output = _plain(block.get("content"))
         added, removed = _edited(values, line.get("tool_use_result")) if ok and kind == "edit" else (None, None)
         return events.tool_end(
-            block["tool_use_id"], name, kind, title, ok=ok, exit_code=_exit_code(said, ok) if kind == "bash" else None,
-            added=added, removed=removed, output=said,
+            block["tool_use_id"], name, kind, title, ok=ok,
+            exit_code=_exit_code(output, ok) if kind == "bash" else None,
+            added=added, removed=removed, output=output,
         )  # fmt: skip
 
     def _result(self, line: Mapping[str, Any]) -> list[Event]:
         ok = line.get("subtype") == "success" and not line.get("is_error")
         errors = "; ".join(str(error) for error in line.get("errors") or [])
-        said = str(line.get("result") or errors or line.get("terminal_reason") or line.get("subtype"))
+        text = str(line.get("result") or errors or line.get("terminal_reason") or line.get("subtype"))
         self._verdict.status = line.get("api_error_status") or (None if ok else self._verdict.status)
-        self._verdict.end(ok, said)
+        self._verdict.end(ok, text)
         for denial in line.get("permission_denials") or []:
             if denial.get("tool_use_id") not in self._denied:
                 self._verdict.refuse(str(denial.get("tool_name")), "")
         tokens = _tokens(line.get("usage") or {})
         cost = events.counted(costUsd=line.get("total_cost_usd"))
-        self.reported = {**self.reported, **cost}
-        self.usage = {**tokens, **events.beyond(cost, self._before)}
-        self.result = {"text": said}
-        return [events.usage(self.usage), events.result(ok, said)]
+        self.usage = {**tokens, **self._count_session_usage(cost)}
+        self.result = {"text": text}
+        return [events.usage(self.usage), events.result(ok, text)]
 
 
 def _tokens(numbers: Mapping[str, Any]) -> dict[str, float]:
@@ -221,20 +197,18 @@ def _plain(content: Any) -> str:
     return "\n".join(str(block.get("text", "")) for block in content or [] if isinstance(block, dict))
 
 
-def _exit_code(said: str, ok: bool) -> int | None:
+def _exit_code(output: str, ok: bool) -> int | None:
     if ok:
         return 0
-    head, _, rest = said.partition("Exit code ")
+    head, _, rest = output.partition("Exit code ")
     number = rest.split("\n", 1)[0].strip()
     return int(number) if not head and number.isdigit() else None
 
 
 def _edited(values: Mapping[str, Any], outcome: Any) -> tuple[int, int]:
-    """Count an edit's lines: from its patch, or for a new file from what was written."""
+    """Return how many lines an edit adds and removes, from its patch or from its parameters."""
     patch = outcome.get("structuredPatch") if isinstance(outcome, dict) else None
     if patch:
         lines = [line for hunk in patch for line in hunk.get("lines", [])]
         return sum(line.startswith("+") for line in lines), sum(line.startswith("-") for line in lines)
-    if "content" in values:
-        return len(str(values["content"]).splitlines()), 0
-    return events.line_counts(str(values.get("old_string", "")), str(values.get("new_string", "")))
+    return events.edit_counts(values)

@@ -1,8 +1,8 @@
-"""The agent ``codex``, by its stream of JSON lines.
+"""The agent ``codex``, read by its stream of JSON lines.
 
-The native program is executed, not the Node script before it, which would leave it running when killed. Its tokens
-are the session's sum. A stream that breaks is told as ``error "Reconnecting n/5"``, and only ``turn.completed`` is
-success.
+The worker executes the native program, not the Node script around it, because the script leaves the program running
+when it is killed. Tokens are sums over the session. A broken connection to the model gives
+``error "Reconnecting n/5"``; only ``turn.completed`` is success.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from worker.agents import events
-from worker.agents.base import Event, Launch, Needs, Outcome, Run
+from worker.agents.base import AgentReader, Launch, Needs, Run
 from worker.agents.programs import find, model_option, status_in
-from worker.agents.verdict import Verdict
-from worker.processes.process import ProcessEnd
+from worker.agents.verdict import Event
 
 _RETRY = re.compile(r"Reconnecting\.\.\. (\d+)/(\d+)")
 _QUIET = ["-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false",
@@ -40,13 +39,13 @@ class Codex:
     )
 
     def launch(self, run: Run) -> Launch:
-        """Return the command; where jobs are not isolated, codex's own sandbox lets it write in its directory alone."""
+        """Return the command; if jobs are not isolated, codex's own sandbox lets it write only in its directory."""
         program, path = native(Path(find("codex")))
         argv = [program, "exec", "--json", "--skip-git-repo-check", *model_option(run, "--model")]
         env = {"PATH": f"{path}{os.pathsep}{run.env.get('PATH', os.defpath)}"} if path else {}
         argv += ["--dangerously-bypass-approvals-and-sandbox"] if run.isolated else ["--sandbox", "workspace-write"]
         if not run.local:
-            argv += ["--trust"] if run.trust_project else []  # a project that is not trusted has no say by itself
+            argv += ["--trust"] if run.trust_project else []  # without it codex ignores the settings of a project
             argv += [*_QUIET, *_endpoint(run.env)]
             env["CODEX_HOME"] = str(run.home / ".codex")
             (run.home / ".codex").mkdir(mode=0o700, exist_ok=True)
@@ -65,7 +64,7 @@ class Codex:
 
 
 def native(script: Path) -> tuple[str, str]:
-    """Return codex's native program, where ``script`` stands before it, and the directory of the tools beside it."""
+    """Return the native program that ``script`` starts, if there is one, and the directory of its tools."""
     real = script.resolve()
     package = real.parent.parent
     for root in (package, *package.parent.glob("codex-*"), *package.glob("node_modules/@openai/codex-*")):
@@ -75,7 +74,7 @@ def native(script: Path) -> tuple[str, str]:
 
 
 def _endpoint(env: Mapping[str, str]) -> list[str]:
-    """Return the options for an endpoint of one's own."""
+    """Return the options for the endpoint that OPENAI_BASE_URL names."""
     if not env.get("OPENAI_BASE_URL"):
         return []
     url = json.dumps(env["OPENAI_BASE_URL"])
@@ -83,43 +82,20 @@ def _endpoint(env: Mapping[str, str]) -> list[str]:
     return ["-c", 'model_provider="ado"', "-c", f"model_providers.ado={provider}"]
 
 
-class CodexReader:
+class CodexReader(AgentReader):
     """Reads one run."""
 
     def __init__(self, run: Run) -> None:
-        self.session: str | None = run.session
-        self.reported: dict[str, float] = dict(run.reported)
-        self.usage: dict[str, float] | None = None
-        self.result: dict[str, Any] | None = None
-        self._before = run.reported
-        self._verdict = Verdict()
-        self._said = ""
-
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        """Judge the run."""
-        return self._verdict.outcome(ended)
-
-    def stalled(self, seconds: float) -> Outcome:
-        """Judge a run that has said nothing for so long."""
-        return self._verdict.stalled(seconds)
-
-    def feed_stderr(self, _line: str) -> list[Event]:
-        """Return nothing: its stderr is for people."""
-        return []
-
-    def feed(self, line: Mapping[str, Any]) -> list[Event]:
-        """Return what a line says."""
-        hearing = {
+        super().__init__(run)
+        self._handlers = {
             "thread.started": self._session,
             "item.started": self._started,
             "item.completed": self._completed,
             "error": self._error,
             "turn.completed": self._end,
             "turn.failed": self._fail,
-        }.get(str(line.get("type")))
-        found = hearing(line) if hearing else []
-        self._verdict.see(found)
-        return found
+        }
+        self._text = ""
 
     def _session(self, line: Mapping[str, Any]) -> list[Event]:
         self.session = line["thread_id"]
@@ -135,8 +111,8 @@ class CodexReader:
         message = str(line.get("message"))
         status = status_in(message)
         self._verdict.fail(message, status)
-        if found := _RETRY.match(message):
-            return [events.retry(int(found[1]), int(found[2]), message, status=status)]
+        if match := _RETRY.match(message):
+            return [events.retry(int(match[1]), int(match[2]), message, status=status)]
         return [events.error(message, status=status)]
 
     def _started(self, line: Mapping[str, Any]) -> list[Event]:
@@ -150,7 +126,7 @@ class CodexReader:
         if kind is not None:
             return self._tool_end(item, kind)
         if item["type"] == "agent_message":
-            self._said = item["text"]
+            self._text = item["text"]
             self._verdict.go_on()
             return [events.text(item["text"], streamed=False)]
         return [events.error(item.get("message", ""))] if item["type"] == "error" else []
@@ -175,11 +151,10 @@ class CodexReader:
             outputTokens=numbers.get("output_tokens"),
             cacheReadTokens=numbers.get("cached_input_tokens"),
         )
-        self.reported = {**self.reported, **sums}
-        self.usage = events.beyond(sums, self._before)
-        self._verdict.end(True, self._said)
-        self.result = {"text": self._said}
-        return [events.usage(self.usage), events.result(True, self._said)]
+        self.usage = self._count_session_usage(sums)
+        self._verdict.end(True, self._text)
+        self.result = {"text": self._text}
+        return [events.usage(self.usage), events.result(True, self._text)]
 
 
 def _tool(item: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""The agent ``gemini-cli``, by its stream of JSON lines.
+"""The agent ``gemini-cli``, read by its stream of JSON lines.
 
-Its exit code says little: a failure in mid-stream, and SIGTERM, end with 0. Only ``result`` with ``status: success``
-is one. What it retries stands on stderr alone.
+Its exit code decides little: after a failure in mid-stream and after SIGTERM it is 0. Only ``result`` with
+``status: success`` is success. It reports retries on stderr only.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from worker.agents import events
-from worker.agents.base import Event, Launch, Needs, Outcome, Run
+from worker.agents.base import AgentReader, Launch, Needs, Run, TextBuffer
 from worker.agents.programs import find, model_option, status_in
 from worker.agents.project import instructions
-from worker.agents.verdict import Verdict
-from worker.processes.process import ProcessEnd
+from worker.agents.verdict import Event
 
 _KINDS = {
     "write_file": "edit", "replace": "edit", "run_shell_command": "bash", "read_file": "read",
@@ -45,11 +44,11 @@ _WAIT_FOR_PIPES = (
     "const others = process.env.NODE_OPTIONS.replace(/ ?--import=data:\\S*$/, '');"
     "if (others) process.env.NODE_OPTIONS = others; else delete process.env.NODE_OPTIONS;"
 )
-"""gemini tells its prompt before its answer, and ends without waiting until the pipe has taken what it said: of more
-than some 100 KiB the end would be lost. So each write waits. The programs that gemini starts are not concerned."""
+"""Code that makes each write to a pipe wait. gemini exits before a full pipe has taken its output, so the end of more
+than about 100 KiB would be lost. The programs that gemini starts do not run this code."""
 _EDITS = ("write_file", "replace")
 _ALL = (*_EDITS, "run_shell_command", "web_fetch", "google_web_search", "save_memory", "write_todos")
-"""Tools that need leave; in a directory that is not trusted gemini takes no approval mode, but a list of tools."""
+"""Tools that need permission. In a directory that is not trusted, gemini accepts a list of tools, no approval mode."""
 
 
 class GeminiCli:
@@ -67,10 +66,10 @@ class GeminiCli:
     )  # fmt: skip
 
     def launch(self, run: Run) -> Launch:
-        """Return the command; the job's HOME gets settings that say how it signs in and that it is quiet.
+        """Return the command, and write gemini's settings into the job's HOME.
 
-        A directory that is not trusted has no settings, hooks, MCP servers, policies or .env of its own. gemini does
-        not read its GEMINI.md either, so that goes into HOME.
+        In a directory that is not trusted, gemini ignores settings, hooks, MCP servers, policies, .env and GEMINI.md.
+        The text of GEMINI.md is therefore copied into HOME.
         """
         argv = [find("gemini"), "--output-format", "stream-json"]
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
@@ -97,9 +96,9 @@ class GeminiCli:
         return GeminiReader(run)
 
     def session_files(self, home: Path, session: str) -> list[Path]:
-        """Return the conversation, which lies under a name made from its directory, and the list of those names.
+        """Return the conversation, and the files that map directories to gemini's names for them.
 
-        Without the conversation there is nothing: the names alone resume no session.
+        Without a conversation the list is empty, because the names alone resume no session.
         """
         chats = sorted(home.glob(f".gemini/tmp/*/chats/*{session[:8]}*"))
         if not chats:
@@ -121,49 +120,30 @@ def _sign_in(run: Run) -> str:
     return "oauth-personal" if (run.home / ".gemini/oauth_creds.json").exists() else "gemini-api-key"
 
 
-class GeminiReader:
+class GeminiReader(AgentReader):
     """Reads one run."""
 
     def __init__(self, run: Run) -> None:
-        self.session: str | None = run.session
-        self.reported: dict[str, float] = dict(run.reported)
-        self.usage: dict[str, float] | None = None
-        self.result: dict[str, Any] | None = None
-        self._verdict = Verdict()
-        self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
-        self._written = ""
-        self._said = ""
-
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        """Judge the run."""
-        return self._verdict.outcome(ended)
-
-    def stalled(self, seconds: float) -> Outcome:
-        """Judge a run that has said nothing for so long."""
-        return self._verdict.stalled(seconds)
-
-    def feed_stderr(self, line: str) -> list[Event]:
-        """Return what a line on stderr says: that the model is asked again."""
-        found = _RETRY.match(line)
-        if found is None:
-            return []
-        status = int(found[2]) if found[2] else None
-        self._verdict.fail(line.strip()[:500], status)
-        return [events.retry(int(found[1]), None, line.strip()[:200], status=status)]
-
-    def feed(self, line: Mapping[str, Any]) -> list[Event]:
-        """Return what a line says."""
-        hearing = {
+        super().__init__(run)
+        self._handlers = {
             "init": self._session,
             "message": self._message,
             "tool_use": self._tool_use,
             "tool_result": self._tool_result,
             "error": self._error,
             "result": self._result,
-        }.get(str(line.get("type")))
-        found = hearing(line) if hearing else []
-        self._verdict.see(found)
-        return found
+        }
+        self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
+        self._text = TextBuffer()
+
+    def feed_stderr(self, line: str) -> list[Event]:
+        """Return the retry that a line on stderr reports."""
+        match = _RETRY.match(line)
+        if match is None:
+            return []
+        status = int(match[2]) if match[2] else None
+        self._verdict.fail(line.strip()[:500], status)
+        return [events.retry(int(match[1]), None, line.strip()[:200], status=status)]
 
     def _session(self, line: Mapping[str, Any]) -> list[Event]:
         self.session = line["session_id"]
@@ -172,18 +152,17 @@ class GeminiReader:
     def _message(self, line: Mapping[str, Any]) -> list[Event]:
         if line.get("role") != "assistant":
             return []
-        self._written += line["content"]
+        self._text.add(line["content"])
         self._verdict.go_on()
         return [events.text_delta(line["content"])]
 
     def _error(self, line: Mapping[str, Any]) -> list[Event]:
         message = str(line.get("message"))
         self._verdict.fail(message, status_in(message))
-        return [*self._text(), events.error(message, status=status_in(message))]
+        return [*self._whole_text(), events.error(message, status=status_in(message))]
 
-    def _text(self) -> list[Event]:
-        whole, self._written = self._written, ""
-        self._said = whole or self._said
+    def _whole_text(self) -> list[Event]:
+        whole = self._text.take()
         return [events.text(whole, streamed=True)] if whole else []
 
     def _tool_use(self, line: Mapping[str, Any]) -> list[Event]:
@@ -191,40 +170,34 @@ class GeminiReader:
         title = next((str(values[key]) for key in _TITLES if values.get(key)), "")
         kind = _KINDS.get(name, "other")
         self._tools[line["tool_id"]] = (name, kind, title, values)
-        return [*self._text(), events.tool_start(line["tool_id"], name, kind, title)]
+        return [*self._whole_text(), events.tool_start(line["tool_id"], name, kind, title)]
 
     def _tool_result(self, line: Mapping[str, Any]) -> list[Event]:
         name, kind, title, values = self._tools.pop(line["tool_id"], ("", "other", "", {}))
         ok = line.get("status") == "success"
-        said = str(line.get("output") or (line.get("error") or {}).get("message") or "")
+        output = str(line.get("output") or (line.get("error") or {}).get("message") or "")
         if ok:
             self._verdict.allow(name)
-        added, removed = _edited(values) if ok and kind == "edit" else (None, None)
-        code = re.search(r"^Exit Code: (\d+)$", said, re.MULTILINE) if kind == "bash" else None
+        added, removed = events.edit_counts(values) if ok and kind == "edit" else (None, None)
+        code = re.search(r"^Exit Code: (\d+)$", output, re.MULTILINE) if kind == "bash" else None
         exit_code = int(code[1]) if code else 0 if ok and kind == "bash" else None
         ended = events.tool_end(
-            line["tool_id"], name, kind, title, ok=ok, exit_code=exit_code, added=added, removed=removed, output=said
+            line["tool_id"], name, kind, title, ok=ok, exit_code=exit_code, added=added, removed=removed, output=output
         )
         return [ended]
 
     def _result(self, line: Mapping[str, Any]) -> list[Event]:
         ok = line.get("status") == "success"
-        written = self._text()
-        said = str((line.get("error") or {}).get("message") or (self._said if ok else ""))
+        written = self._whole_text()
+        text = str((line.get("error") or {}).get("message") or (self._text.last if ok else ""))
         if not ok:
-            self._verdict.status = status_in(said) or self._verdict.status
-        self._verdict.end(ok, said)
+            self._verdict.status = status_in(text) or self._verdict.status
+        self._verdict.end(ok, text)
         numbers = line.get("stats") or {}
         self.usage = events.counted(
             inputTokens=numbers.get("input_tokens"),
             outputTokens=numbers.get("output_tokens"),
             cacheReadTokens=numbers.get("cached"),
         )
-        self.result = {"text": said}
-        return [*written, events.usage(self.usage), events.result(ok, said)]
-
-
-def _edited(values: Mapping[str, Any]) -> tuple[int, int]:
-    if "content" in values:
-        return len(str(values["content"]).splitlines()), 0
-    return events.line_counts(str(values.get("old_string", "")), str(values.get("new_string", "")))
+        self.result = {"text": text}
+        return [*written, events.usage(self.usage), events.result(ok, text)]

@@ -1,4 +1,4 @@
-"""AgentCheck an agent's program, and the options that a task may set for every agent."""
+"""What every agent takes from the machine of its worker: its program, its credentials, and the options of a task."""
 
 from __future__ import annotations
 
@@ -6,19 +6,37 @@ import errno
 import os
 import re
 import shutil
+from collections.abc import Iterable
+from pathlib import Path
 
 from app.core.programs import search_path
-from worker.agents.base import Run
+from worker.agents.base import Needs, Run
 
 _STATUS = re.compile(r"""(?:\bstatus:? |"code":\s*|\b[Ee]rror:? )([45]\d\d)\b""")
 
 
 def find(program: str) -> str:
     """Return the path of a program on PATH. Raises FileNotFoundError."""
-    found = shutil.which(program, path=search_path())
-    if found is None:
+    path = shutil.which(program, path=search_path())
+    if path is None:
         raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)} on PATH", program)
-    return found
+    return path
+
+
+def lend_credentials(needs: Needs, home: Path, also: Iterable[str] = ()) -> dict[str, str]:
+    """Copy an agent's credential files into a job's HOME; return its variables, those named in ``also`` included.
+
+    Nothing else of the worker's own HOME and environment reaches the job.
+    """
+    for name in needs.files:
+        source = Path.home() / name
+        if source.is_file():
+            target = home / name
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            target.chmod(0o600)
+    names = (*needs.variables, *needs.elsewhere, *needs.passed, *also)
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def model_option(run: Run, option: str) -> list[str]:
@@ -29,5 +47,5 @@ def model_option(run: Run, option: str) -> list[str]:
 
 def status_in(message: str) -> int | None:
     """Return the HTTP status that an error's text names."""
-    found = _STATUS.search(message)
-    return int(found[1]) if found else None
+    match = _STATUS.search(message)
+    return int(match[1]) if match else None

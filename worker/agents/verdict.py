@@ -1,105 +1,132 @@
-"""How a run of an AI agent ended: its last word and its exit code must both say success.
+"""How a run of an agent ends: by its exit code alone, or for an AI agent by its result and its exit code together.
 
-An agent that was stopped half-way may exit 0, one that was refused every tool reports success, and one whose
-credentials are wrong calls it a result: so each of these is told apart here, once for all agents.
+An AI agent that is stopped half-way may exit with 0, one that was refused every tool reports success, and one with
+wrong credentials reports a result. ``Verdict`` tells these cases apart for all agents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from worker.agents.base import Event, Outcome
 from worker.processes.process import ProcessEnd
 
+Event = dict[str, Any]
+"""A normalised event: ``event`` names it (see ``worker.agents.events``), the other members are its own."""
+
+TURN_ENDS = frozenset({"tool_end", "result"})
+"""Events after which an agent has written its session to its files, so that it can be saved."""
 _AUTH = frozenset({401, 403})
 _LIMITS = frozenset({429, 529})
+"""Statuses of a refusal for limits: the standard one, and Anthropic's for an overloaded service."""
 _REFUSED_STEP = "run it on a worker with ADO_ISOLATED=true, or allow the tool in the agent's settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, as it is reported to the server."""
+
+    outcome: str
+    exit_code: int | None = None
+    reason: str | None = None
+    message: str | None = None
+
+
+def exit_outcome(end: ProcessEnd) -> Outcome:
+    """Return the outcome of a process by its exit code alone."""
+    if end.error is not None:
+        return Outcome("failed", None, "start_failed", end.error)
+    if end.signal is not None:
+        return Outcome("failed", 128 + end.signal, "exit_nonzero", f"ended by signal {end.signal}")
+    if end.exit_code:
+        return Outcome("failed", end.exit_code, "exit_nonzero", f"exit code {end.exit_code}")
+    return Outcome("succeeded", 0)
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What a run has told so far, as far as its outcome depends on it."""
+    """What a run of an AI agent has reported so far, as far as its outcome depends on it."""
 
     final: bool | None = None
-    """Its last word: success or failure; None: there was none."""
+    """Whether its result reports success; None before a result."""
     message: str = ""
-    """What the last word, or the last error before it, said."""
+    """The text of the result, or of the last error before it."""
     status: int | None = None
     """The HTTP status of the model's service in the last error."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Tools that were refused and not allowed afterwards, with what was said."""
+    """Tools that were refused and not allowed afterwards, each with its message."""
     needs_evidence: bool = False
-    """Whether a last word of success counts only with some sign of work: ACP's ``end_turn`` follows failures too."""
+    """Whether success counts only with a sign of work: ACP's ``end_turn`` follows failures too."""
     tokens: float | None = None
-    """Tokens of the run; None: the agent did not say."""
-    spoke: bool = False
-    used_tool: bool = False
+    """Tokens of the run; None if the agent does not report them."""
+    has_text: bool = False
+    has_tool_use: bool = False
 
-    def see(self, found: Iterable[Event]) -> None:
+    def see(self, events: Iterable[Event]) -> None:
         """Note the signs of work in events."""
-        for event in found:
+        for event in events:
             match event.get("event"):
                 case "text" | "text_delta":
-                    self.spoke = self.spoke or bool(event.get("text"))
+                    self.has_text = self.has_text or bool(event.get("text"))
                 case "tool_start" | "tool_end":
-                    self.used_tool = True
+                    self.has_tool_use = True
                 case "usage":
                     counts = [event[name] for name in ("inputTokens", "outputTokens") if name in event]
                     self.tokens = sum(counts) if counts else self.tokens
 
     def stalled(self, seconds: float) -> Outcome:
-        """Judge a run that has said nothing for so long: after a refusal for limits it waits for them."""
+        """Return the outcome of a run without output for so long; after a refusal for limits, that is the reason."""
         if self.status in _LIMITS:
             message = f"the model's service refused because of its limits ({self.status}), then there was silence"
             return Outcome("failed", None, "rate_limited", f"{message} for {seconds:g} seconds")
         return Outcome("failed", None, "timed_out", f"the agent said nothing for {seconds:g} seconds")
 
     def _did_nothing(self) -> bool:
-        """Whether there was no call of a model, or nothing shows that there was one."""
-        if self.used_tool:
+        """Whether no model was called, or nothing shows that one was called."""
+        if self.has_tool_use:
             return False
         if self.tokens is not None:
             return self.tokens == 0
-        return self.needs_evidence and not self.spoke
+        return self.needs_evidence and not self.has_text
 
     def fail(self, message: str, status: int | None = None) -> None:
-        """Note an error; it decides only if nothing better follows."""
+        """Note an error; a later answer or result replaces it."""
         self.message = message
         self.status = status
 
     def go_on(self) -> None:
-        """Note that the agent went on after an error."""
+        """Forget the last error: the agent has gone on after it."""
         self.message = ""
         self.status = None
 
     def end(self, ok: bool, message: str = "") -> None:
-        """Note the agent's last word."""
+        """Note the agent's result."""
         self.final = ok
         self.message = message or self.message
 
     def refuse(self, tool: str, message: str) -> None:
-        """Note that a tool was not allowed."""
+        """Note that a tool was refused."""
         self.refused[tool] = message
 
     def allow(self, tool: str) -> None:
         """Note that a tool ran."""
         self.refused.pop(tool, None)
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        """Judge the run."""
-        if ended.error is not None:
-            return Outcome("failed", None, "start_failed", ended.error)
-        code = 128 + ended.signal if ended.signal is not None else ended.exit_code
+    def outcome(self, end: ProcessEnd) -> Outcome:
+        """Return the outcome of the run."""
+        if end.error is not None:
+            return Outcome("failed", None, "start_failed", end.error)
+        code = 128 + end.signal if end.signal is not None else end.exit_code
         if self.final is None:
-            reason = self._cause() if self.status else "no_result"
+            reason = self._failure_reason() if self.status else "no_result"
             return Outcome("failed", code, reason, self.message or f"no final result; exit code {code}")
         if not self.final:
-            return Outcome("failed", code, self._cause(), self.message or "the agent reported a failure")
-        return self._judge_success(code)
+            return Outcome("failed", code, self._failure_reason(), self.message or "the agent reported a failure")
+        return self._outcome_of_success(code)
 
-    def _judge_success(self, code: int | None) -> Outcome:
-        """Judge a run whose last word was success."""
+    def _outcome_of_success(self, code: int | None) -> Outcome:
+        """Return the outcome of a run that reported success."""
         if code:
             return Outcome("failed", code, "exit_nonzero", f"reported success, but ended with exit code {code}")
         if self.refused:
@@ -110,7 +137,7 @@ class Verdict:
             return Outcome("failed", code, "no_result", message)
         return Outcome("succeeded", 0)
 
-    def _cause(self) -> str:
+    def _failure_reason(self) -> str:
         if self.status in _AUTH:
             return "auth"
         return "rate_limited" if self.status in _LIMITS else "agent_error"

@@ -21,8 +21,7 @@ import orjson
 
 from app.rpc.client import CallError, Unreachable
 from worker.output.buffer import Outbox
-from worker.output.wire_events import DROPPED, dropped, halves
-from worker.server_limits import BATCH_EVENTS
+from worker.output.wire_events import BATCH_EVENTS, DROPPED, dropped, halves
 
 _log = logging.getLogger("ado.worker")
 _BATCH_BYTES = 1024 * 1024

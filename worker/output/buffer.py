@@ -13,8 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.output.wire_events import Chunk, Encoded, encode, is_text
-from worker.server_limits import CHUNK_BYTES
+from worker.output.wire_events import CHUNK_BYTES, Chunk, Encoded, encode, is_text
 
 _EVENT_COST = 64
 
@@ -83,17 +82,6 @@ class Outbox:
         self._pending.append(item)
         self._size += item.size + _EVENT_COST
         self._filled.set()
-
-    async def take_chunks(self) -> list[Chunk]:
-        """Wait for output and take all there is; an empty list when closed and empty."""
-        while not self._pending and not self._closed:
-            self._filled.clear()
-            await self._filled.wait()
-        chunks = [item for item in self._pending if isinstance(item, Chunk)]
-        self._pending.clear()
-        self._size = 0
-        self._open()
-        return chunks
 
     def _open(self) -> None:
         resume, self._resume = self._resume, []

@@ -17,6 +17,24 @@ import orjson
 
 EVENT_BYTES = 1000 * 1024
 """Largest encoded event that is sent: below the 1 MiB that a server takes by default (ADO_EVENT_BYTES)."""
+CHUNK_BYTES = 64 * 1024
+BATCH_EVENTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What one server takes, as far as a worker uses it: bytes in a chunk of output, and events in a batch."""
+
+    chunk_bytes: int = CHUNK_BYTES
+    batch_events: int = BATCH_EVENTS
+
+    @classmethod
+    def of(cls, registration: Mapping[str, Any]) -> ServerLimits:
+        """Read them from an answer of workers.register; a server of an older release does not name them."""
+        return cls(
+            min(CHUNK_BYTES, int(registration.get("eventBytes", CHUNK_BYTES))),
+            min(BATCH_EVENTS, int(registration.get("batchEvents", BATCH_EVENTS))),
+        )
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
-"""Running git in the worker: no configuration but its own, killed with the attempt, never a child of the agent.
+"""Running git in the worker: with no configuration but its own, killed with the attempt, never a child of the agent.
 
-Only what speaks to a remote reads the configuration of the worker's user, because the credentials are there.
+Only commands that reach a remote read the configuration of the worker's user, because the credentials are there.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from app.core.git import ENVIRONMENT, OLDEST, GitError, arguments
+from app.core.git import ENVIRONMENT, IMPORT_PACK, GitError, arguments, describe_failure, require_version
+from app.core.pack_check import PackLimits, check_bundle, open_pack
 from app.core.programs import search_path
 from worker.processes.process import KeptProcess
 
@@ -53,6 +53,10 @@ _OWN_SETTINGS = {
 }
 
 
+class _OutputTooLarge(Exception):
+    """A command's output is larger than what may be held in memory."""
+
+
 async def git(
     *words: str,
     git_dir: Path,
@@ -64,27 +68,21 @@ async def git(
     limit: int = _OUTPUT_BYTES,
     remote: bool = False,
 ) -> bytes:
-    """Run git and return its output. Raises GitError when it fails, is missing, takes too long or says too much.
+    """Run git and return its output, at most ``limit`` bytes.
 
-    With ``remote`` it may use the credentials of the worker's own user, from that user's configuration.
+    With ``remote`` it uses the credentials and the configuration of the worker's own user. Raises GitError when git
+    fails, is missing, takes longer than ``seconds``, or writes too much.
     """
-    settings = [part for name, value in _OWN_SETTINGS.items() for part in ("-c", f"{name}={value}")]
-    command = ["git", *arguments(), *settings, *words]
-    passed = (*_PASSED_ON, *_FOR_REMOTES) if remote else _PASSED_ON
-    surrounding = {"PATH": search_path(), **({"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} if remote else {})}
-    surrounding |= {name: os.environ[name] for name in passed if name in os.environ}
-    surrounding |= {**ENVIRONMENT, **_OWN, **({} if remote else _ISOLATED), "GIT_DIR": str(git_dir), **(env or {})}
-    if work_tree is not None:
-        surrounding["GIT_WORK_TREE"] = str(work_tree)
-    given = asyncio.subprocess.PIPE if isinstance(stdin, bytes) else stdin or asyncio.subprocess.DEVNULL
+    variables = {"GIT_DIR": str(git_dir), **({"GIT_WORK_TREE": str(work_tree)} if work_tree else {}), **(env or {})}
+    source = asyncio.subprocess.PIPE if isinstance(stdin, bytes) else stdin or asyncio.subprocess.DEVNULL
     try:
         with KeptProcess.starting():
             process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=given,
+                *("git", *arguments(), *arguments(_OWN_SETTINGS), *words),
+                stdin=source,
                 stdout=stdout or asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=surrounding,
+                env={**_environment(remote=remote), **variables},
                 cwd=work_tree or "/",
                 start_new_session=True,
             )
@@ -93,38 +91,47 @@ async def git(
         raise GitError("git is not installed on the worker") from None
     try:
         async with asyncio.timeout(seconds):
-            out, err = await _converse(process, stdin if isinstance(stdin, bytes) else b"", limit)
+            output, errors = await _communicate(process, stdin if isinstance(stdin, bytes) else b"", limit)
     except TimeoutError:
         raise GitError(f"git {words[0]} took longer than {seconds:.0f} s") from None
-    except _TooMuch:
+    except _OutputTooLarge:
         raise GitError(f"git {words[0]} answered with more than {limit} bytes") from None
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-        KeptProcess.keepers.discard(process.pid)
+        await _kill(process)
     if process.returncode:
-        raise GitError(_said(words[0], err))
-    return out
+        raise GitError(describe_failure(words[0], errors))
+    return output
 
 
-class _TooMuch(Exception):
-    """A command's output is larger than what is held in memory for it."""
+def _environment(*, remote: bool) -> dict[str, str]:
+    """Return the environment of a command, without what belongs to one repository."""
+    passed = (*_PASSED_ON, *_FOR_REMOTES) if remote else _PASSED_ON
+    env = {"PATH": search_path(), **({"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} if remote else {})}
+    env |= {name: os.environ[name] for name in passed if name in os.environ}
+    return {**env, **ENVIRONMENT, **_OWN, **({} if remote else _ISOLATED)}
 
 
-async def _converse(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> tuple[bytes, bytes]:
-    """Give a process its input; return its output and errors. Raises _TooMuch over a limit of either, in bytes."""
-    parts = [_read(process.stdout, limit), _read(process.stderr, limit), _feed(process.stdin, stdin)]
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill a command with its children, if it still runs."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    KeptProcess.keepers.discard(process.pid)
+
+
+async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> tuple[bytes, bytes]:
+    """Write a process's input, and return its output and errors. Raises _OutputTooLarge if either is over the limit."""
+    parts = [_read(process.stdout, limit), _read(process.stderr, limit), _write(process.stdin, stdin)]
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
-        out, err, _ = await asyncio.gather(*tasks)
+        output, errors, _ = await asyncio.gather(*tasks)
         await process.wait()
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return out, err
+    return output, errors
 
 
 async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:
@@ -132,30 +139,30 @@ async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:
     while stream is not None and (piece := await stream.read(_PIECE_BYTES)):
         size += len(piece)
         if size > limit:
-            raise _TooMuch
+            raise _OutputTooLarge
         pieces.append(piece)
     return b"".join(pieces)
 
 
-async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> bytes:
+async def _write(stream: asyncio.StreamWriter | None, data: bytes) -> bytes:
     if stream is not None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its exit code says why it stopped reading
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the exit code says why it stopped reading
             stream.write(data)
             await stream.drain()
         stream.close()
     return b""
 
 
-def _said(word: str, err: bytes) -> str:
-    lines = [line for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
-    told = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "it failed")
-    return f"git {word}: {told}"[:1000]
+async def import_bundle(git_dir: Path, bundle: Path, limits: PackLimits, env: Mapping[str, str] | None = None) -> str:
+    """Check a bundle's objects, and import them into a repository; return its first commit. Raises GitError."""
+    header = await asyncio.to_thread(check_bundle, bundle, limits)
+    with open_pack(bundle, header) as pack:
+        await git(*IMPORT_PACK, git_dir=git_dir, stdin=pack, env=env)
+    if not header.heads:
+        raise GitError("the bundle contains no commit")
+    return header.heads[0][0]
 
 
 async def check_version() -> None:
-    """Raise GitError unless git is there and new enough."""
-    found = (await git("version", git_dir=Path("/nonexistent"))).decode()
-    match = re.search(r"(\d+)\.(\d+)", found)
-    if match is None or (int(match[1]), int(match[2])) < OLDEST:
-        wanted = ".".join(map(str, OLDEST))
-        raise GitError(f"{found.strip()} on the worker is too old: {wanted} or newer is needed")
+    """Raise GitError unless git is installed on the worker and new enough."""
+    require_version(await git("version", git_dir=Path("/nonexistent")))

@@ -1,7 +1,7 @@
-"""What an attempt brings back: one commit on a branch of the task's name, told as it is.
+"""The repository of an attempt: it is prepared for the agent, and its result is sent as one commit on a branch.
 
-It is sent before the attempt's finish, under the attempt's fence, whatever the outcome: the work of an agent that
-failed or was cancelled is work as well.
+The result is sent before the attempt's finish, under the attempt's fence, whatever the outcome: the changes of an agent
+that failed or was cancelled may be useful.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from app.core.git import GitError
 from app.rpc.client import CallError
-from worker.agents.base import Outcome
+from worker.agents.verdict import Outcome
 from worker.output.buffer import Outbox
 from worker.output.masking import NO_SECRETS, Secrets
 from worker.output.wire_events import clean_text
@@ -25,20 +25,20 @@ from worker.repository.transfers import AttemptFiles
 from worker.repository.workspace import Base, JobWorkspace
 from worker.settings import WorkerSettings
 
-_TOLD_NAMES = 20
+_REPORTED_NAMES = 20
 _NAMES_BYTES = 24 * 1024
 _TITLE_LENGTH = 72
 _MESSAGE_CHARS = 4000
 
 
 def branch_of(job: Mapping[str, Any]) -> str:
-    """Return the branch that a job's work comes home on: ado/task-12, and ado/task-12-2 for the second job."""
+    """Return the branch of a job's result: ado/task-12, and ado/task-12-2 for the second job."""
     number = job["job"] + 1
     return f"ado/{job['taskId']}" + (f"-{number}" if number > 1 else "")
 
 
 class JobRepository:
-    """The repository of one attempt, from its laying out to its result."""
+    """The repository of one attempt, from its preparation to its result."""
 
     def __init__(
         self,
@@ -58,45 +58,45 @@ class JobRepository:
         self._workspace = JobWorkspace(attempt_dir, self._base, files, job["taskId"], settings.fetches_from)
         seconds = settings.checkpoint_seconds
         self.checkpoints = CheckpointSaver(attempt_dir, files, self._workspace, outbox, job["attempt"], seconds)
-        self.saved: Checkpoint | None = None
-        """Where an earlier attempt stood, once the repository is laid out."""
-        self.directory = attempt_dir.job_dir
+        self.checkpoint: Checkpoint | None = None
+        """The checkpoint of an earlier attempt, once ``prepare`` has read it."""
+        self.start_dir = attempt_dir.job_dir
         """Where the agent starts."""
 
     def mask_with(self, secrets: Secrets) -> None:
-        """Leave files with these secrets out of what comes home, and mask what is told of it."""
+        """Leave files with these secrets out of the result, and mask them in messages about it."""
         self._secrets = self._workspace.secrets = secrets
 
-    async def lay(self) -> Outcome | None:
-        """Lay the repository out; return how the attempt ends when that fails. Raises LeaseLost."""
+    async def prepare(self) -> Outcome | None:
+        """Make the agent's directory; return how the attempt ends if that fails. Raises LeaseLost."""
         try:
             await self._workspace.fill()
-            self.saved = await self._find_saved()
-            await self._workspace.lay(self.saved.tree if self.saved else None)
-            self.directory = self._workspace.start_directory()
+            self.checkpoint = await self._find_checkpoint()
+            await self._workspace.check_out(self.checkpoint.tree if self.checkpoint else None)
+            self.start_dir = self._workspace.start_directory()
         except (GitError, CallError, OSError) as error:
             return Outcome("failed", None, "workspace", f"the repository could not be laid out: {error}")
-        if self.saved is not None:
-            self._tell(f"goes on where attempt {self.saved.attempt} was cut off")
+        if self.checkpoint is not None:
+            self._report(f"goes on where attempt {self.checkpoint.attempt} was cut off")
         return None
 
-    async def _find_saved(self) -> Checkpoint | None:
+    async def _find_checkpoint(self) -> Checkpoint | None:
         files = await self._files.list(self._job["taskId"])
-        found = [file for file in files if file["kind"] == "checkpoint" and file["job"] == self._job["job"]]
-        if not found:
+        checkpoints = [file for file in files if file["kind"] == "checkpoint" and file["job"] == self._job["job"]]
+        if not checkpoints:
             return None
         archive = self._attempt_dir.base / "restored.tar.gz"
         try:
-            await self._files.fetch(found[-1], archive)
+            await self._files.fetch(checkpoints[-1], archive)
             return await asyncio.to_thread(unpack, archive, self._attempt_dir, self._files.limit)
         except (ValueError, KeyError, tarfile.TarError) as error:
-            self._tell(f"the checkpoint cannot be used, so this attempt begins anew: {error}")
+            self._report(f"the checkpoint cannot be used, so this attempt begins anew: {error}")
             return None
 
-    async def bring(self, outcome: Outcome) -> Outcome:
-        """Send the result; return the outcome, which is a failure when work could not be sent. Raises LeaseLost.
+    async def send_result(self, outcome: Outcome) -> Outcome:
+        """Send the result; return the outcome, which is a failure if the result could not be sent. Raises LeaseLost.
 
-        What is handed back is saved instead, if it can be gone on with.
+        A released job has no result. A checkpoint is saved instead, if its agent can resume from one.
         """
         if outcome.outcome == "released":
             if (await asyncio.to_thread(self.checkpoints.session_state)).session:
@@ -106,22 +106,22 @@ class JobRepository:
             snapshot = await self._workspace.last_snapshot(
                 self._bundle, f"refs/heads/{branch_of(self._job)}", self._message(), f"{self._job['agent']} (ado)"
             )
-            await self._files.send(self._bundle, "result", self._about(snapshot))
+            await self._files.send(self._bundle, "result", self._description(snapshot))
         except (GitError, CallError, OSError) as error:
             return self._fail(outcome, f"what was done could not be brought back: {error}")
-        self._tell_result(snapshot)
+        self._report_result(snapshot)
         if self._base.push and snapshot.changed:
             try:
                 url = await self._workspace.push(self._bundle, branch_of(self._job))
             except GitError as error:
                 name = self._name()
-                there = f"ado diff {name} and ado apply {name} have it"
-                return self._fail(outcome, f"the branch could not be pushed ({there}): {error}")
-            self._tell(f"pushed {branch_of(self._job)} to {url}")
+                step = f"ado diff {name} and ado apply {name} have it"
+                return self._fail(outcome, f"the branch could not be pushed ({step}): {error}")
+            self._report(f"pushed {branch_of(self._job)} to {url}")
         return outcome
 
     def _fail(self, outcome: Outcome, message: str) -> Outcome:
-        self._tell(message)
+        self._report(message)
         return outcome if outcome.outcome != "succeeded" else Outcome("failed", outcome.exit_code, "workspace", message)
 
     def _message(self) -> str:
@@ -130,7 +130,7 @@ class JobRepository:
         title = lines[0] if len(lines[0]) <= _TITLE_LENGTH else lines[0][: _TITLE_LENGTH - 1] + "…"
         return f"{title}\n\n{job['jobId']}, attempt {job['attempt']}, agent {job['agent']}\n"
 
-    def _about(self, snapshot: TreeSnapshot) -> dict[str, Any]:
+    def _description(self, snapshot: TreeSnapshot) -> dict[str, Any]:
         return {
             "branch": branch_of(self._job),
             "commit": snapshot.commit,
@@ -139,44 +139,44 @@ class JobRepository:
             "files": snapshot.files,
             "added": snapshot.added,
             "removed": snapshot.removed,
-            "leftOut": self._some(snapshot.left_out),
+            "leftOut": self._names_that_fit(snapshot.left_out),
             "extras": [
                 {**asdict(extra), "text": self._secrets.mask_text(extra.text)} for extra in self._workspace.extras.found
             ],
         }
 
-    def _some(self, names: Sequence[str]) -> list[str]:
-        """Return as many names as the description of a file may hold."""
-        found, left = [], _NAMES_BYTES
+    def _names_that_fit(self, names: Sequence[str]) -> list[str]:
+        """Return as many masked names as fit into the description of a file."""
+        fitting, left = [], _NAMES_BYTES
         for name in map(self._secrets.mask_text, names):
-            left -= 2 * len(name.encode("utf-8", "replace")) + 4  # in JSON a quotation mark takes two
+            left -= 2 * len(name.encode("utf-8", "replace")) + 4  # a quotation mark takes two bytes in JSON
             if left < 0:
                 break
-            found.append(name)
-        return found
+            fitting.append(name)
+        return fitting
 
-    def _tell_result(self, snapshot: TreeSnapshot) -> None:
-        for name in snapshot.left_out[:_TOLD_NAMES]:
-            self._tell(f"left out: {name}")
-        if len(snapshot.left_out) > _TOLD_NAMES:
-            self._tell(f"left out: {len(snapshot.left_out) - _TOLD_NAMES} more")
+    def _report_result(self, snapshot: TreeSnapshot) -> None:
+        for name in snapshot.left_out[:_REPORTED_NAMES]:
+            self._report(f"left out: {name}")
+        if len(snapshot.left_out) > _REPORTED_NAMES:
+            self._report(f"left out: {len(snapshot.left_out) - _REPORTED_NAMES} more")
         if extras := self._workspace.extras.found:
-            kept = ", ".join(extra.text for extra in extras[:_TOLD_NAMES])
-            more = f" and {len(extras) - _TOLD_NAMES} more" if len(extras) > _TOLD_NAMES else ""
-            self._tell(f"also came home: {kept}{more}; get them with: ado refs fetch {self._name()}")
+            listed = ", ".join(extra.text for extra in extras[:_REPORTED_NAMES])
+            more = f" and {len(extras) - _REPORTED_NAMES} more" if len(extras) > _REPORTED_NAMES else ""
+            self._report(f"also came home: {listed}{more}; get them with: ado refs fetch {self._name()}")
         if not snapshot.changed:
-            self._tell("no change came home" if snapshot.left_out else "nothing was changed, so there is no branch")
+            self._report("no change came home" if snapshot.left_out else "nothing was changed, so there is no branch")
             return
         files = f"{snapshot.files} {'file' if snapshot.files == 1 else 'files'}"
         counts = f"{files} +{snapshot.added} −{snapshot.removed}"  # noqa: RUF001 - a minus
         name, branch = self._name(), branch_of(self._job)
-        self._tell(f"{counts}; ado diff {name}, ado apply {name}, or for the branch {branch}: ado checkout {name}")
+        self._report(f"{counts}; ado diff {name}, ado apply {name}, or for the branch {branch}: ado checkout {name}")
 
     def _name(self) -> str:
-        """Return how commands name the job."""
+        """Return the job as arguments of a command."""
         job = self._job
         return str(job["taskId"]) + (f" --job {job['job']}" if job["workers"] > 1 else "")
 
-    def _tell(self, message: str) -> None:
+    def _report(self, message: str) -> None:
         message = self._secrets.mask_text(message)
         self._outbox.put({"type": "progress", "message": clean_text(message, _MESSAGE_CHARS)})

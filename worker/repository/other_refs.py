@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.core.git import GitError, clean_name, quoted
+from app.core.git import EXPORT_PACK, IMPORT_PACK, GitError, clean_name, quoted
 from worker.repository.git import git
 from worker.repository.refs import Ref, is_closed, read_refs
 from worker.repository.snapshot import SnapshotLimits, Snapshotter
@@ -140,12 +140,10 @@ class Collector:
         """Copy a commit's objects into the snapshot's repository, checked as they will be at home."""
         wanted = f"{commit}\n^{self._base}\n".encode()
         with tempfile.TemporaryFile(dir=self._git_dir) as pack:
-            words = ("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset")
-            await git(*words, git_dir=self._git_dir, env=self._agents(), stdin=wanted, stdout=pack)
+            await git(*EXPORT_PACK, git_dir=self._git_dir, env=self._agents(), stdin=wanted, stdout=pack)
             pack.seek(0)
             os.lseek(pack.fileno(), 0, os.SEEK_SET)
-            check = ("index-pack", "--strict", "--fix-thin", "--stdin")
-            await git(*check, git_dir=self._git_dir, env=self._env, stdin=pack)
+            await git(*IMPORT_PACK, git_dir=self._git_dir, env=self._env, stdin=pack)
 
     async def _take_nested(self, path: bytes, author: str) -> None:
         """Commit the files of a nested repository, at their place in the base."""

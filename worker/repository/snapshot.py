@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.core.git import GitError, looks_secret, quoted, write_header
+from app.core.git import EXPORT_PACK, GitError, looks_secret, quoted, write_header
 from app.core.pack_check import PackLimits, check_bundle
 from worker.output.masking import NO_SECRETS, Secrets
 from worker.repository.git import git
@@ -212,7 +212,7 @@ class Snapshotter:
             file.flush()
             wanted = "".join(f"{commit}\n" for commit, _ in heads) + ("" if whole else f"^{self._base}\n")
             await git(
-                *("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"),
+                *EXPORT_PACK,
                 git_dir=self._git_dir,
                 env=self._env,
                 stdin=wanted.encode(),

@@ -11,7 +11,6 @@ snapshot, after the agent and all of its processes have ended, fetches the store
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from app.core.git import GitError, clean_name, host_of, public_url
-from app.core.pack_check import PackLimits, check_bundle
+from app.core.pack_check import PackLimits
 from worker.output.masking import NO_SECRETS
 from worker.processes.directories import AttemptDirectory
 from worker.processes.removal import temporary_directory
-from worker.repository.git import check_version, git
+from worker.repository.git import check_version, git, import_bundle
 from worker.repository.other_refs import Collector, ExtraCommits
 from worker.repository.snapshot import SnapshotLimits, Snapshotter, TreeSnapshot
 from worker.repository.transfers import AttemptFiles
@@ -74,7 +73,7 @@ class JobWorkspace:
         self._store = attempt_dir.base / "store"
         self._commit = ""
         self.secrets = NO_SECRETS
-        """AttemptFiles that hold one of these stay behind."""
+        """Files that hold one of these are not part of the result."""
         self.extras = ExtraCommits()
         """What came home beside the last snapshot."""
 
@@ -83,12 +82,12 @@ class JobWorkspace:
         await check_version()
         await self._fill(self._store)
 
-    async def lay(self, tree: Path | None = None) -> None:
+    async def check_out(self, tree: Path | None = None) -> None:
         """Make the agent's directory: the base's files, or those of a snapshot in a bundle. Raises GitError."""
         commit = self._commit
         if tree is not None:
-            commit = await unbundle(self._store, tree, PackLimits.of_result(self._files.limit))
-        await self._lay_tree(commit)
+            commit = await import_bundle(self._store, tree, PackLimits.of_result(self._files.limit))
+        await self._check_out_tree(commit)
 
     def start_directory(self) -> Path:
         """Return where the agent starts, made if the commit does not have it; the top where it would lead out."""
@@ -113,7 +112,7 @@ class JobWorkspace:
             await self._fetch_remote(store, base.remote)
         bundle = store / "base.bundle"
         await self._fetch_base(bundle)
-        await unbundle(store, bundle, PackLimits.of_history(self._files.limit))
+        await import_bundle(store, bundle, PackLimits.of_history(self._files.limit))
         bundle.unlink()
         kind = (await git("cat-file", "-t", base.commit, git_dir=store)).strip()
         if kind != b"commit":
@@ -160,7 +159,7 @@ class JobWorkspace:
         async with temporary_directory(self._attempt_dir.base, "git-") as git_dir:
             await self._init(git_dir, "--bare")
             env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._store / "objects")}
-            commit = await unbundle(git_dir, bundle, PackLimits.of_result(self._files.limit), env)
+            commit = await import_bundle(git_dir, bundle, PackLimits.of_result(self._files.limit), env)
             target = f"{commit}:refs/heads/{branch}"
             await git("push", "--quiet", "--no-verify", url, target, git_dir=git_dir, env=env, remote=True)
         return url
@@ -172,7 +171,7 @@ class JobWorkspace:
         if self._base.shallow:
             (git_dir / "shallow").write_text("".join(f"{commit}\n" for commit in self._base.shallow), "ascii")
 
-    async def _lay_tree(self, tree: str) -> None:
+    async def _check_out_tree(self, tree: str) -> None:
         """Make the agent's own repository, on the base commit, with the files of ``tree``."""
         git_dir, work_tree = self._attempt_dir.job_dir / ".git", self._attempt_dir.job_dir
         await self._init(git_dir)
@@ -219,17 +218,6 @@ class JobWorkspace:
             self._store = self._attempt_dir.base / f"store-{os.urandom(8).hex()}"
             await self._fill(self._store)
             return await self.snapshot(bundle, ref, message, author, extras=True)
-
-
-async def unbundle(git_dir: Path, bundle: Path, limits: PackLimits, env: Mapping[str, str] | None = None) -> str:
-    """Check a bundle's objects and take them over; return the first commit it brings. Raises GitError."""
-    header = await asyncio.to_thread(check_bundle, bundle, limits)
-    with bundle.open("rb") as file:
-        os.lseek(file.fileno(), header.offset, os.SEEK_SET)  # git reads on from the file descriptor
-        await git("index-pack", "--strict", "--fix-thin", "--stdin", git_dir=git_dir, stdin=file, env=env)
-    if not header.heads:
-        raise GitError("a bundle of a commit is wanted")
-    return header.heads[0][0]
 
 
 async def check_entries(commit: str, git_dir: Path) -> None:

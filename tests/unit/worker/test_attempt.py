@@ -11,17 +11,18 @@ import pytest
 from support.program import processes_with
 
 from app.rpc.client import CallError, Item, Unreachable
+from worker import agent_output
 from worker import attempt as attempt_module
-from worker.agents.base import Outcome
+from worker.agents.verdict import Outcome
 from worker.attempt import Attempt
 from worker.fitness import Fitness
 from worker.output.event_pipe import EventPipe
 from worker.output.masking import Masker
+from worker.output.wire_events import ServerLimits
 from worker.processes import process
 from worker.processes.removal import RemovalQueue
 from worker.repository.transfers import AttemptFiles
 from worker.secret_store import SecretStore
-from worker.server_limits import ServerLimits
 from worker.settings import WorkerSettings
 
 
@@ -121,8 +122,8 @@ async def broken_later(*_):
         (Attempt, "_stop_process", broken_later),
         (attempt_module, "environment", broken),
         (Attempt, "_set_masks", broken),
-        (attempt_module, "OutputReader", broken),
-        (attempt_module, "exit_outcome", broken),
+        (agent_output, "OutputReader", broken),
+        (agent_output, "exit_outcome", broken),
     ],
 )
 async def test_a_part_that_breaks_ends_it_at_once_with_a_reason(make, server, monkeypatch, owner, name, breaks):
@@ -138,7 +139,7 @@ async def test_a_part_that_breaks_ends_it_at_once_with_a_reason(make, server, mo
 
 async def test_a_message_of_bytes_from_the_system_is_sent_as_text(make, server, monkeypatch):
     monkeypatch.setattr(
-        attempt_module, "exit_outcome", lambda _: Outcome("failed", 1, "agent_error", os.fsdecode(b"b\xe9\0"))
+        agent_output, "exit_outcome", lambda _: Outcome("failed", 1, "agent_error", os.fsdecode(b"b\xe9\0"))
     )
     report = await run(make("true"), server)
     assert report["message"] == "b\\xe9\\x00"
@@ -178,9 +179,9 @@ async def test_a_result_that_cannot_be_read_does_not_keep_it_from_ending(make, s
 @pytest.mark.parametrize("session", ["../../etc", "a/b", "x" * 201, "", 5, None, {"a": 1}, "a\x00b"])
 async def test_a_session_that_is_no_name_is_not_kept(make, session):
     attempt = make("true")
-    attempt._heed({"event": "session", "sessionId": session}, turn_ended=lambda: None)
+    attempt._note_event({"event": "session", "sessionId": session})
     assert attempt._session is None
-    attempt._heed({"event": "session", "sessionId": "0199-ab.c"}, turn_ended=lambda: None)
+    attempt._note_event({"event": "session", "sessionId": "0199-ab.c"})
     assert attempt._session == "0199-ab.c"
 
 

@@ -8,8 +8,8 @@ import pytest
 from support.program import until, write_token
 
 from worker.agents import AGENTS
-from worker.capabilities import CannotStart, found, offer
-from worker.preflight import look
+from worker.capabilities import CannotStart, detect, worker_capabilities
+from worker.preflight import check_agents
 from worker.secret_store import SecretStore, read
 from worker.settings import WorkerSettings
 
@@ -32,30 +32,30 @@ def machine(tmp_path, monkeypatch):
 
 
 def test_an_agent_needs_credentials_from_a_variable_or_a_file(machine, monkeypatch):
-    (finding,) = look(AGENTS, ["claude-code"])
+    (finding,) = check_agents(AGENTS, ["claude-code"])
     assert (finding.version, finding.problem) == ("9.8.7", "it has no credentials")
     assert "ANTHROPIC_API_KEY" in finding.fix
     monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
-    assert not look(AGENTS, ["claude-code"])[0].problem
+    assert not check_agents(AGENTS, ["claude-code"])[0].problem
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     (machine / "home/.claude").mkdir()
     (machine / "home/.claude/.credentials.json").write_text("{}")
-    assert not look(AGENTS, ["claude-code"])[0].problem
+    assert not check_agents(AGENTS, ["claude-code"])[0].problem
 
 
 def test_a_version_is_asked_for_without_the_machines_environment(machine, monkeypatch):
     monkeypatch.setenv("SOME_SECRET", "x")
-    look(AGENTS, ["claude-code"])
+    check_agents(AGENTS, ["claude-code"])
     asked = (machine / "environment").read_text()
     assert "SOME_SECRET" not in asked
     assert f"HOME={machine}" not in asked
 
 
 def test_what_is_missing_and_what_does_not_answer_is_told_with_its_fix(machine):
-    (finding,) = look(AGENTS, ["codex"])
+    (finding,) = check_agents(AGENTS, ["codex"])
     assert (finding.problem, finding.fix) == ("codex is not on PATH", "npm install -g @openai/codex")
     (machine / "bin/claude").write_text("#!/bin/sh\necho broken >&2; exit 3\n")
-    assert "ended with 3: broken" in look(AGENTS, ["claude-code"])[0].problem
+    assert "ended with 3: broken" in check_agents(AGENTS, ["claude-code"])[0].problem
 
 
 def test_a_worker_that_is_stopped_while_it_looks_leaves_nothing_behind(machine):
@@ -84,28 +84,28 @@ def test_a_worker_that_is_stopped_while_it_looks_leaves_nothing_behind(machine):
 
 
 def test_by_default_everything_that_can_start_is_offered_with_its_version(machine, monkeypatch):
-    assert set(found(SecretStore({})).capabilities) == {"shell", "scripted"}
+    assert set(detect(SecretStore({})).capabilities) == {"shell", "scripted"}
     monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
-    offered = offer(WorkerSettings(labels=("zone=a",)), SecretStore({"DEPLOY_KEY": "x"}))
+    offered = worker_capabilities(WorkerSettings(labels=("zone=a",)), SecretStore({"DEPLOY_KEY": "x"}))
     assert set(offered.capabilities) == {"shell", "scripted", "claude-code", "secret:DEPLOY_KEY"}
     assert offered.labels == {"agent/claude-code": "9.8.7", "zone": "a"}
 
 
 def test_asked_for_by_name_what_is_not_there_is_an_error(machine):
-    assert offer(WorkerSettings(capabilities=("shell", "gpu-box")), SecretStore({})).capabilities == (
+    assert worker_capabilities(WorkerSettings(capabilities=("shell", "gpu-box")), SecretStore({})).capabilities == (
         "shell",
         "gpu-box",
     )
     with pytest.raises(CannotStart, match="codex cannot start here: codex is not on PATH") as caught:
-        offer(WorkerSettings(capabilities=("shell", "codex")), SecretStore({}))
+        worker_capabilities(WorkerSettings(capabilities=("shell", "codex")), SecretStore({}))
     assert caught.value.next_step == "npm install -g @openai/codex"
     with pytest.raises(CannotStart, match="secret:KEY is not held here"):
-        offer(WorkerSettings(capabilities=("secret:KEY",)), SecretStore({}))
+        worker_capabilities(WorkerSettings(capabilities=("secret:KEY",)), SecretStore({}))
 
 
 def test_a_label_vouches_for_an_agent(machine):
     settings = WorkerSettings(capabilities=("codex",), labels=("agent/codex=1.2.3",))
-    assert offer(settings, SecretStore({})).labels == {"agent/codex": "1.2.3"}
+    assert worker_capabilities(settings, SecretStore({})).labels == {"agent/codex": "1.2.3"}
 
 
 def test_secrets_are_files_and_named_variables(tmp_path, monkeypatch):
@@ -116,14 +116,14 @@ def test_secrets_are_files_and_named_variables(tmp_path, monkeypatch):
     (tmp_path / "ADO_TOKEN").write_text("x")
     secret_store = read(WorkerSettings(secrets=("DEPLOY_KEY", "ABSENT"), secrets_dir=str(tmp_path)), "a-token")
     assert secret_store.capabilities == ["secret:DEPLOY_KEY", "secret:MOUNTED"]
-    assert secret_store.lend(["gpu", "secret:MOUNTED"]) == {"MOUNTED": "two"}
+    assert secret_store.variables_for(["gpu", "secret:MOUNTED"]) == {"MOUNTED": "two"}
     assert set(secret_store.values) == {"one", "two", "a-token"}
 
 
 def test_an_optional_capability_that_cannot_start_is_dropped_logged_and_shown(machine, caplog):
     wanted = ("shell", "claude-code", "secret:key")
     settings = WorkerSettings(capabilities=wanted, optional_capabilities=("claude-code", "secret:key"))
-    offered = offer(settings, SecretStore({}))
+    offered = worker_capabilities(settings, SecretStore({}))
     assert offered.capabilities == ("shell",)
     assert offered.labels["dropped/claude-code"].startswith("claude-code cannot start here: it has no credentials (")
     assert "secret:key is not held here" in offered.labels["dropped/secret:key"]
@@ -133,7 +133,7 @@ def test_an_optional_capability_that_cannot_start_is_dropped_logged_and_shown(ma
 def test_an_optional_capability_that_can_start_is_offered(machine, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
     settings = WorkerSettings(capabilities=("claude-code",), optional_capabilities=("claude-code",))
-    assert offer(settings, SecretStore({})).capabilities == ("claude-code",)
+    assert worker_capabilities(settings, SecretStore({})).capabilities == ("claude-code",)
 
 
 def test_a_secret_that_no_variable_can_hold_is_not_offered_and_says_why(tmp_path):
@@ -150,12 +150,12 @@ def test_a_secret_that_no_variable_can_hold_is_not_offered_and_says_why(tmp_path
     assert "FINE" not in told
     assert "PK\0\0binary-secret" in held.values
     with pytest.raises(CannotStart, match="secret:KEYSTORE cannot be offered: it has a NUL byte"):
-        offer(WorkerSettings(capabilities=("shell", "secret:KEYSTORE")), held)
+        worker_capabilities(WorkerSettings(capabilities=("shell", "secret:KEYSTORE")), held)
 
 
 def test_secrets_that_a_list_of_capabilities_leaves_out_are_told():
     held = SecretStore({"A": "value-of-a", "B": "value-of-b"})
-    offered = offer(WorkerSettings(capabilities=("shell", "secret:A")), held)
+    offered = worker_capabilities(WorkerSettings(capabilities=("shell", "secret:A")), held)
     assert offered.capabilities == ("shell", "secret:A")
     assert offered.labels["not-offered"] == "secret:B"
-    assert "not-offered" not in offer(WorkerSettings(capabilities=("secret:A", "secret:B")), held).labels
+    assert "not-offered" not in worker_capabilities(WorkerSettings(capabilities=("secret:A", "secret:B")), held).labels

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.agents.base import Outcome
+from worker.agents.verdict import Outcome
 from worker.memory_kills import MemoryWatch
 
 KILLED = Outcome("failed", 137, "exit_nonzero", "exit code 137")

@@ -1,62 +1,76 @@
-"""A task that fails is noticed while the others go on."""
+"""The first failure of a group ends all of it, and is raised as it is."""
 
 import asyncio
 
 import pytest
 
-from worker.task_group import all_or_failure, first_or_failure
+from worker.task_group import task_group
 
 
-async def ends(value=None, *, after=0):
+async def fails(error, *, after=0):
     for _ in range(after):
         await asyncio.sleep(0)
-    return value
-
-
-async def fails(*, after=0):
-    await ends(after=after)
-    raise ValueError("broken")
+    raise error
 
 
 async def never():
     await asyncio.Event().wait()
 
 
-@pytest.fixture
-async def make():
-    """Makes tasks that end with the test."""
-    made = []
+async def test_a_block_waits_for_its_tasks():
+    ended = []
 
-    def start(work):
-        made.append(asyncio.create_task(work))
-        return made[-1]
+    async def work():
+        await asyncio.sleep(0)
+        ended.append(True)
 
-    yield start
-    for task in made:
-        task.cancel()
-    await asyncio.gather(*made, return_exceptions=True)
+    async with task_group() as group:
+        group.create_task(work())
+    assert ended == [True]
 
 
-async def test_the_first_one_is_returned_while_others_go_on_or_have_ended(make):
-    assert await first_or_failure(make(ends(5, after=5)), [make(never()), make(ends())]) == 5
+async def test_a_failed_task_ends_the_block_and_the_others_with_its_own_error():
+    others = []
 
+    async def block():
+        async with task_group() as group:
+            others.append(group.create_task(never()))
+            group.create_task(fails(ValueError("broken"), after=3))
+            await never()
 
-async def test_a_failure_is_raised_although_the_first_one_goes_on(make):
     with pytest.raises(ValueError, match="broken"):
-        await first_or_failure(make(never()), [make(never()), make(fails(after=3))])
+        await block()
+    assert others[0].cancelled()
 
 
-async def test_the_first_ones_own_failure_is_raised(make):
-    with pytest.raises(ValueError, match="broken"):
-        await first_or_failure(make(fails()), [make(never())])
+async def test_an_error_of_the_block_cancels_the_tasks_and_is_raised_as_it_is():
+    others = []
+
+    async def block():
+        async with task_group() as group:
+            others.append(group.create_task(never()))
+            await fails(KeyError("gone"))
+
+    with pytest.raises(KeyError):
+        await block()
+    assert others[0].cancelled()
 
 
-async def test_all_are_waited_for(make):
-    slow = make(ends(after=20))
-    await all_or_failure([make(ends()), slow])
-    assert slow.done()
+async def test_a_cancelled_caller_stays_cancelled_whatever_its_tasks_raise_meanwhile():
+    async def fails_when_cancelled():
+        try:
+            await never()
+        finally:
+            raise ValueError("broken")
 
+    async def caller():
+        async with task_group() as group:
+            group.create_task(fails_when_cancelled())
+            await never()
 
-async def test_one_failure_is_not_kept_waiting_for_the_rest(make):
-    with pytest.raises(ValueError, match="broken"):
-        await all_or_failure([make(never()), make(fails())])
+    task = asyncio.create_task(caller())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worker.agents import AGENTS
-from worker.agents.base import Outcome, Run
+from worker.agents.base import Run
 from worker.agents.stream import AgentStream
+from worker.agents.verdict import Outcome
 from worker.output.buffer import Outbox
 from worker.output.wire_events import result_that_fits, usage_that_fits
 from worker.processes.process import ProcessEnd

@@ -11,8 +11,9 @@ import orjson
 import pytest
 
 from worker.agents import AGENTS
-from worker.agents.base import Outcome, Run
+from worker.agents.base import Run
 from worker.agents.stream import AgentStream, lines
+from worker.agents.verdict import Outcome
 from worker.output.buffer import Outbox
 from worker.output.masking import Secrets
 

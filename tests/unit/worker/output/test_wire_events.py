@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from app.procedures.append import parse_event
 from app.settings import AppSettings
-from worker.output.wire_events import EVENT_BYTES, Chunk, clean_text, encode, result_that_fits, usage_that_fits
+from worker.output.wire_events import (
+    EVENT_BYTES,
+    Chunk,
+    ServerLimits,
+    clean_text,
+    encode,
+    result_that_fits,
+    usage_that_fits,
+)
 
 SETTINGS = AppSettings(dsn="postgresql://x")
 JSON = st.recursive(
@@ -108,3 +116,15 @@ def test_a_result_that_a_server_takes_is_sent_as_it_is():
 def test_usage_that_no_server_takes_is_left_out(usage):
     assert usage_that_fits(usage) is None
     assert usage_that_fits({"inputTokens": 5}) == {"inputTokens": 5}
+
+
+def test_a_server_that_takes_less_is_sent_less():
+    assert ServerLimits.of({"eventBytes": 1000, "batchEvents": 10}) == ServerLimits(1000, 10)
+
+
+def test_a_server_that_takes_more_is_sent_no_more():
+    assert ServerLimits.of({"eventBytes": 1 << 30, "batchEvents": 1 << 30}) == ServerLimits()
+
+
+def test_a_server_of_an_older_release_names_no_limits():
+    assert ServerLimits.of({}) == ServerLimits()

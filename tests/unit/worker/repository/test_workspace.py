@@ -13,7 +13,7 @@ from app.core.pack_check import PackLimits
 from worker.output.masking import Secrets
 from worker.processes.directories import AttemptDirectory
 from worker.repository.refs import read_refs
-from worker.repository.workspace import Base, JobWorkspace, unbundle
+from worker.repository.workspace import Base, JobWorkspace, import_bundle
 
 LIMIT = 10_000_000
 LIMITS = PackLimits.of_result(LIMIT)
@@ -51,7 +51,7 @@ class Laid:
 
     async def lay(self):
         await self.workspace.fill()
-        await self.workspace.lay()
+        await self.workspace.check_out()
         return self
 
     def brought(self):
@@ -70,7 +70,7 @@ class Laid:
         if bundle.stat().st_size:
             home = Tree(self.base / "laptop", init=True)
             home.git("fetch", "--quiet", str(self.source.path), "main")
-            first = await unbundle(home.path / ".git", bundle, LIMITS)
+            first = await import_bundle(home.path / ".git", bundle, LIMITS)
         if snapshot.changed:
             assert first == snapshot.commit
             listed = home.git("ls-tree", "-r", snapshot.commit).splitlines()
@@ -563,7 +563,7 @@ async def test_a_bundle_with_unsound_objects_is_refused(tmp_path, source):
         bundle = source.bundle(tmp_path / f"{number}.bundle", commit)
         refused = None
         try:
-            await unbundle(target.path / ".git", bundle, LIMITS)
+            await import_bundle(target.path / ".git", bundle, LIMITS)
         except GitError as error:
             refused = str(error)
         assert refused, what
@@ -576,7 +576,7 @@ async def test_what_is_no_bundle_is_refused(tmp_path):
         path = tmp_path / "x.bundle"
         path.write_bytes(text)
         with pytest.raises(GitError):
-            await unbundle(target.path / ".git", path, LIMITS)
+            await import_bundle(target.path / ".git", path, LIMITS)
 
 
 async def test_a_shallow_clone_goes_out_as_one(tmp_path, source):
