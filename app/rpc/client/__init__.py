@@ -1,6 +1,6 @@
-"""The client's end of the wire, for the CLI and the worker: ``HttpClient`` for single calls, ``Client`` for streams.
+"""The client's end of the wire: ``HttpClient`` for single calls, ``Client`` for calls and subscriptions at once.
 
-Imports no server library; what ``Client`` needs is imported when it connects.
+It imports no server library, and ``websockets`` only when ``Client`` connects.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from app.rpc.client.errors import CallError, InvalidAnswer, Unreachable
 from app.rpc.client.files import Transfer
 from app.rpc.client.http import HttpClient
 from app.rpc.client.socket import Client, State
-from app.rpc.client.stream import Item
+from app.rpc.client.subscription import Item
 from app.rpc.envelope import ABSENT
 
 __all__ = ["ABSENT", "CallError", "Client", "HttpClient", "InvalidAnswer", "Item", "State", "Transfer", "Unreachable"]

@@ -1,4 +1,4 @@
-"""How a call fails at the client's end: the server said so, or nothing came back."""
+"""The errors of a call at the client: the server answered with an error, or no answer came."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 NO_SUCH_PROCEDURE = "no_such_procedure"
-_UNKNOWN_PATH = (NO_SUCH_PROCEDURE, "not_found")  # the latter on a socket to an older release
+_UNKNOWN_PATH = (NO_SUCH_PROCEDURE, "not_found")  # older releases answer with the second on a socket
 
 
 class CallError(Exception):
@@ -36,7 +36,7 @@ class CallError(Exception):
 
 
 def encode(value: Any) -> bytes:
-    """Return a value as JSON. Raises CallError for what JSON on this wire cannot say."""
+    """Return a value as JSON. Raises CallError for a value that JSON on this wire cannot express."""
     try:
         return orjson.dumps(value)
     except TypeError as error:
@@ -54,11 +54,11 @@ class Unreachable(Exception):
 
 
 class InvalidAnswer(Unreachable):
-    """A server answered with something that no ado server says; asking again would bring the same."""
+    """A server answered with something that no ado server sends; the same call would fail again."""
 
     def __init__(self, url: str, path: str, why: Exception) -> None:
         super().__init__(url, f"the answer to {path} is not from an ado server: {why}")
 
 
 Check = Callable[[str, Any], None]
-"""Raises ValueError for an answer (or item) of a procedure that has not the procedure's shape."""
+"""Takes a path and an answer or item of it; raises ValueError when the value has not the procedure's shape."""

@@ -1,7 +1,7 @@
-"""Sending and fetching whole files over single calls: in pieces, checked by digest, going on after a cut.
+"""Upload and download of files over single calls: in pieces, checked by digest, resumed after a broken connection.
 
-A piece that was cut off is sent or asked for again, with back-off, for ``patience`` seconds; errors that the server
-answers with end it at once, unless they say that it is only away for a moment.
+A piece is repeated with back-off for ``patience`` seconds while no server answers or the server is unavailable. Any
+other error ends the transfer at once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from app.rpc.client.http import HttpClient
 from app.rpc.client.retry import Failure, is_passing, until_answered
 
 _READ_BYTES = 1024 * 1024
-_AWAY = frozenset({"SERVICE_UNAVAILABLE", "TIMEOUT"})  # a server that failed over a piece would fail again
-_SMALLEST_PIECE_BYTES = 64 * 1024  # of a file's pieces but the last; a server's are 1 MiB
+_UNAVAILABLE = frozenset({"SERVICE_UNAVAILABLE", "TIMEOUT"})  # a server that failed over a piece would fail again
+_SMALLEST_PIECE_BYTES = 64 * 1024  # the last piece may be smaller; a server's have 1 MiB
 _LARGEST_PIECE_BYTES = 16 * 1024 * 1024
 
 
@@ -41,18 +41,18 @@ class Transfer:
         self._stopped = False
 
     def stop(self) -> None:
-        """Let what is under way end with Unreachable before its next piece."""
+        """End the running transfer with Unreachable before its next piece."""
         self._stopped = True
 
-    def send(self, path: Path, **about: Any) -> str:
-        """Send a file, described by the further members of files.begin; return its id.
+    def send(self, path: Path, **members: Any) -> str:
+        """Upload a file, with further members for files.begin; return its id.
 
         Raises CallError, Unreachable.
         """
         size, digest = _measure(path)
         file_id = f"file-{secrets.token_hex(16)}"
-        wish = {"fileId": file_id, "size": size, "sha256": digest, **about}
-        begun = self._call(self._client.mutate, "files.begin", wish)
+        description = {"fileId": file_id, "size": size, "sha256": digest, **members}
+        begun = self._call(self._client.mutate, "files.begin", description)
         piece = begun["chunkBytes"]
         if type(piece) is not int or not 1 <= piece <= _LARGEST_PIECE_BYTES:
             raise Unreachable("files.begin", f"the server asks for pieces of {piece!r} bytes")
@@ -64,7 +64,7 @@ class Transfer:
         return file_id
 
     def fetch(self, file: dict[str, Any], path: Path) -> None:
-        """Fetch a file that files.list described. Raises CallError, Unreachable, ValueError if it is another one."""
+        """Download a file that files.list described. Raises CallError, Unreachable, ValueError for other content."""
         digest = hashlib.sha256()
         offset, size = 0, file["size"]
         if type(size) is not int or not 0 <= size <= self._limit:
@@ -76,10 +76,10 @@ class Transfer:
                 output.write(data)
                 offset += len(data)
         if digest.hexdigest() != file["sha256"]:
-            raise ValueError("what arrived is not what was announced: the digests differ")
+            raise ValueError("the digest of the received file differs from the announced one")
 
     def _piece(self, file_id: Any, offset: int, left: int) -> bytes:
-        """Return the bytes of a file from an offset on: neither too many, nor so few that it would never end."""
+        """Return a piece of a file. Raises ValueError for one that is too large, or too small to ever finish."""
         piece = self._call(self._client.query, "files.read", {"fileId": file_id, "offset": offset})
         try:
             data = base64.b64decode(piece["data"], validate=True)
@@ -90,7 +90,7 @@ class Transfer:
         return data
 
     def list(self, task_id: str) -> list[dict[str, Any]]:
-        """Return what files.list says of a task, page by page. Raises CallError, Unreachable."""
+        """Return the files of a task, from all pages of files.list. Raises CallError, Unreachable."""
         items: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:
@@ -109,8 +109,8 @@ class Transfer:
             return call(path, value)
 
         def repeats(error: Failure) -> bool:
-            passes = error.code in _AWAY if isinstance(error, CallError) else is_passing(error)
-            return passes and not isinstance(error, _Stopped) and time.monotonic() <= end
+            is_temporary = error.code in _UNAVAILABLE if isinstance(error, CallError) else is_passing(error)
+            return is_temporary and not isinstance(error, _Stopped) and time.monotonic() <= end
 
         return until_answered(attempt, repeats=repeats)
 

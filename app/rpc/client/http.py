@@ -1,4 +1,4 @@
-"""Single calls over HTTP with the standard library alone: quick to import, blocking, not for several threads."""
+"""Single blocking calls over HTTP, by the standard library alone so that it imports fast. Not thread-safe."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from app.rpc.client.reading import Response, parse
 from app.rpc.client.tls import SYSTEM, Trust, TrustUnusable, untrusted
 from app.rpc.envelope import ABSENT
 
-_CANNOT_ANSWER = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
-_IDLE_SECONDS = 3.0  # a server closes idle connections; a mutation must not be the one to find out
+_UNAVAILABLE = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
+_IDLE_SECONDS = 3.0  # a server closes idle connections, and a mutation that meets the close has an unknown outcome
 
 
 class HttpClient:
@@ -39,16 +39,16 @@ class HttpClient:
         self._used_at = 0.0
 
     def query(self, path: str, input: Any = ABSENT) -> Any:
-        """Carry out a query, at another origin where one cannot answer. Raises CallError, Unreachable."""
+        """Call a query, at the next origin when one is unavailable. Raises CallError, Unreachable."""
         target = f"/trpc/{path}"
         if input is not ABSENT:
             target += "?input=" + quote(encode(input))
-        return self._checked(path, self._repeat("GET", target, None))
+        return self._checked(path, self._call_anywhere("GET", target, None))
 
     def mutate(self, path: str, input: Any = ABSENT, *, resend: bool = False) -> Any:
-        """Carry out a mutation; ``resend`` is for one that may arrive twice. Raises CallError, Unreachable."""
+        """Call a mutation; ``resend`` is for one that may arrive twice. Raises CallError, Unreachable."""
         body = b"" if input is ABSENT else encode(input)
-        return self._checked(path, (self._repeat if resend else self._answer)("POST", f"/trpc/{path}", body))
+        return self._checked(path, (self._call_anywhere if resend else self._call_once)("POST", f"/trpc/{path}", body))
 
     def close(self) -> None:
         """Close the connection."""
@@ -57,7 +57,7 @@ class HttpClient:
             self._connection = None
 
     def leave(self) -> None:
-        """Go on at the next origin, because this server cannot do what is asked of it."""
+        """Go on at the next origin, because this server lacks what the caller needs."""
         self.close()
         self._url = self._urls[(self._urls.index(self._url) + 1) % len(self._urls)]
 
@@ -68,31 +68,31 @@ class HttpClient:
             raise InvalidAnswer(self._url, path, error) from error
         return value
 
-    def _repeat(self, method: str, target: str, body: bytes | None) -> Any:
-        """Ask every origin in turn until one can answer."""
+    def _call_anywhere(self, method: str, target: str, body: bytes | None) -> Any:
+        """Call every origin in turn until one can answer."""
         for _ in self._urls[1:]:
             try:
-                return self._answer(method, target, body)
+                return self._call_once(method, target, body)
             except Unreachable:
                 pass
             except CallError as error:
-                if error.code not in _CANNOT_ANSWER:
+                if error.code not in _UNAVAILABLE:
                     raise
-        return self._answer(method, target, body)
+        return self._call_once(method, target, body)
 
-    def _answer(self, method: str, target: str, body: bytes | None) -> Any:
-        """Send a call once; when this origin cannot answer, the next call goes to the next one."""
+    def _call_once(self, method: str, target: str, body: bytes | None) -> Any:
+        """Call the current origin once; when it cannot answer, the next call goes to the next origin."""
         try:
-            return self._ask(method, target, body)
+            return self._call(method, target, body)
         except Unreachable:
             self.leave()
             raise
         except CallError as error:
-            if error.code in _CANNOT_ANSWER:
+            if error.code in _UNAVAILABLE:
                 self.leave()
             raise
 
-    def _ask(self, method: str, target: str, body: bytes | None) -> Any:
+    def _call(self, method: str, target: str, body: bytes | None) -> Any:
         status, text = self._exchange(method, target, body)
         try:
             answer = parse(text)

@@ -1,6 +1,6 @@
-"""Reading an HTTP answer from a server that may be anything: bounded in time, and in bytes.
+"""Reads HTTP answers with limits of time and of bytes, because the server may be anything.
 
-A socket's own timeout is for one read: a server that sends a byte now and then would be read for ever.
+A socket's own timeout is for one read, so a server that sends a byte now and then would be read for ever.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 import orjson
 
 ANSWER_BYTES = 64 * 1024 * 1024
-"""Largest answer with its head; a server's largest is a piece of a file."""
-_SLOWEST = 10_000  # bytes a second: a slow line may take as long as it needs, a drip may not
-_LONGEST_SECONDS = 120.0  # for one answer, whatever has come of it
-_MOST_VALUES = 2_000_000  # an object of three bytes takes 64 in memory
+"""Limit of an answer with its head; the largest answer of an ado server is a piece of a file."""
+_SLOWEST = 10_000  # bytes a second that extend the time of an answer; a slower server is given up
+_LONGEST_SECONDS = 120.0  # for one answer, however much of it has arrived
+_MOST_VALUES = 2_000_000  # an object of 3 bytes in JSON takes 64 bytes in memory
 _PIECE_BYTES = 64 * 1024
 
 
 def parse(text: str | bytes) -> Any:
-    """Return the value of an answer's JSON. Raises ValueError for what is none, or has too many parts."""
+    """Return the value of an answer in JSON. Raises ValueError for invalid JSON, or too many values."""
     marks: tuple[Any, ...] = ("[", "{", ',"') if isinstance(text, str) else (b"[", b"{", b',"')
     if len(text) > _MOST_VALUES and sum(map(text.count, marks)) > _MOST_VALUES:
         raise ValueError(f"it has more than {_MOST_VALUES} values")
@@ -30,7 +30,7 @@ def parse(text: str | bytes) -> Any:
 
 
 class Response(http.client.HTTPResponse):
-    """An answer that must come within the socket's timeout, and a little more for what has come."""
+    """An answer that must arrive within the socket's timeout, extended by each piece that arrives."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
@@ -40,7 +40,9 @@ class Response(http.client.HTTPResponse):
     def read_whole(self) -> bytes:
         """Return the body. Raises OSError, HTTPException."""
         pieces = []
-        while piece := self.read(_PIECE_BYTES):  # a length that is announced is not believed
+        while piece := self.read(
+            _PIECE_BYTES
+        ):  # in pieces: memory must not be taken for a length that is only announced
             pieces.append(piece)
         if self.length:
             raise http.client.IncompleteRead(b"", self.length)

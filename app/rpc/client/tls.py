@@ -1,4 +1,4 @@
-"""How a client checks that it speaks to its server, and what it shows the server in return."""
+"""TLS of a client: the CA that it trusts, and the certificate that it presents."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Trust:
 
     ca: str = ""
     certificate: str = ""
-    """What the client itself presents."""
+    """The client's own certificate."""
     key: str = ""
 
     def context(self) -> ssl.SSLContext:
-        """Return a context made of the files as they are now: certificates are short-lived. Raises TrustUnusable."""
+        """Return a context made of the current files; a renewed certificate is used at once. Raises TrustUnusable."""
         files = (self.ca, self.certificate, self.key, os.environ.get("SSL_CERT_FILE", ""))
         return _context(self, tuple(stamp(file) for file in files if file))
 
@@ -50,14 +50,14 @@ def _context(trust: Trust, _stamps: tuple[object, ...]) -> ssl.SSLContext:
 
 
 def untrusted(error: BaseException) -> str | None:
-    """Say why a server's certificate is not trusted, and what to do; None for any other error."""
+    """Return why a server's certificate is not trusted, with the next step; None for any other error."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return None
     return f"the server's certificate is not trusted ({error.verify_message}); name its CA with --ca or ADO_CA"
 
 
 def is_clear_text(url: str) -> bool:
-    """Whether a token that goes to an origin can be read on the way: plain HTTP to another machine."""
+    """Return whether a token sent to an origin can be read on the way: plain HTTP to another machine."""
     try:
         parts = urlsplit(url)
         return parts.scheme == "http" and not is_loopback(parts.hostname or "")
@@ -66,7 +66,7 @@ def is_clear_text(url: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine alone."""
+    """Return whether a host name or address means only this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

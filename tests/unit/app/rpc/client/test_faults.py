@@ -7,7 +7,7 @@ from support.link import Link
 from support.wire import Gate, Served
 
 from app.rpc.client import CallError, Client, HttpClient, socket
-from app.rpc.client import stream as client_stream
+from app.rpc.client import subscription as client_subscription
 from app.rpc.server.gate import WireLimits
 
 
@@ -90,11 +90,11 @@ async def test_the_http_client_leaves_an_origin_that_does_not_answer(served, awa
 
 
 async def test_a_stream_whose_buffer_is_full_ends_with_its_error_after_its_items():
-    stream = client_stream.Subscription("a.count", None, None)
-    for number in range(client_stream._BUFFER_ITEMS):
-        stream.buffer.put_nowait((client_stream.Item(None, number), 0))
+    stream = client_subscription.Subscription("a.count", None, None)
+    for number in range(client_subscription._BUFFER_ITEMS):
+        stream.buffer.put_nowait((client_subscription.Item(None, number), 0))
     stream.fail(CallError("not any more", {"code": "UNAUTHORIZED"}))
-    seen = [(await stream.next()).data for _ in range(client_stream._BUFFER_ITEMS)]
-    assert seen == list(range(client_stream._BUFFER_ITEMS))
+    seen = [(await stream.next()).data for _ in range(client_subscription._BUFFER_ITEMS)]
+    assert seen == list(range(client_subscription._BUFFER_ITEMS))
     with pytest.raises(CallError):
         await stream.next()

@@ -1,4 +1,4 @@
-"""The client's end of one subscription: a buffer that is bounded in items and in bytes."""
+"""The client's end of one subscription: a buffer with a limit of items and of bytes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from app.rpc.client.errors import CallError, Unreachable
 
 _BUFFER_ITEMS = 256
-_BUFFER_BYTES = 32 * 1024 * 1024  # of frames; one is let in whatever its size
+_BUFFER_BYTES = 32 * 1024 * 1024  # of frames; an empty buffer takes one of any size
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item of a subscription; ``id`` is what to resume after."""
+    """One item of a subscription; ``id`` is the cursor to resume after."""
 
     id: str | None
     data: Any
@@ -22,7 +22,7 @@ class Item:
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """One subscription: what is asked for, and what has come of it and was not taken yet."""
+    """A subscription's request, and its items that the consumer has not taken yet."""
 
     path: str
     input: Any
@@ -30,33 +30,33 @@ class Subscription:
     buffer: asyncio.Queue[tuple[Item | CallError | Unreachable | None, int]] = field(
         default_factory=lambda: asyncio.Queue(_BUFFER_ITEMS)
     )
-    held: int = 0
-    """Bytes of the frames that the buffer stands for."""
+    buffered_bytes: int = 0
+    """Bytes of the frames whose items are in the buffer."""
     taken: asyncio.Event = field(default_factory=asyncio.Event)
     failure: CallError | Unreachable | None = None
-    """What ended it while its buffer was full; told after what the buffer holds."""
+    """The error that ended it while its buffer was full; raised after the buffered items."""
 
     async def next(self) -> Item | None:
         """Return the next item, None at the end. Raises CallError, Unreachable."""
         if self.failure is not None and self.buffer.empty():
             raise self.failure
         item, size = await self.buffer.get()
-        self.held -= size
+        self.buffered_bytes -= size
         self.taken.set()
         if isinstance(item, Exception):
             raise item
         return item
 
     async def put(self, item: Item | CallError | Unreachable | None, size: int) -> None:
-        """Add what came in a frame of so many bytes, once there is room for it."""
-        while self.held and self.held + size > _BUFFER_BYTES:
+        """Add an item from a frame of ``size`` bytes once the buffer has room for it."""
+        while self.buffered_bytes and self.buffered_bytes + size > _BUFFER_BYTES:
             self.taken.clear()
             await self.taken.wait()
-        self.held += size
+        self.buffered_bytes += size
         await self.buffer.put((item, size))
 
     def fail(self, error: CallError | Unreachable) -> None:
-        """End it without waiting for its consumer."""
+        """End it with an error, without waiting for room in the buffer."""
         if self.buffer.full():
             self.failure = error
         else:
