@@ -8,6 +8,7 @@ import os
 import hypothesis
 import pytest
 from pytest_postgresql import factories
+from support.checkout import untracked
 from support.machines import possible
 from support.postgres import (
     described,
@@ -31,6 +32,7 @@ _numbers = itertools.count()
 hypothesis.settings.register_profile("ado", deadline=None)
 hypothesis.settings.load_profile("ado")
 _SESSION = pytest.StashKey[Session | Part]()
+_UNTRACKED = pytest.StashKey[set[str]]()
 
 
 def pytest_configure(config):
@@ -40,6 +42,7 @@ def pytest_configure(config):
     if hasattr(config, "workerinput"):
         config.stash[_SESSION] = Part(config.workerinput["postgres"])
     else:
+        config.stash[_UNTRACKED] = untracked()
         config.stash[_SESSION] = session = Session()
         config.add_cleanup(session.close)
 
@@ -59,14 +62,22 @@ def pytest_collection_modifyitems(config, items):
             items[:] = [item for item in items if item not in needing]
 
 
+def failures_in_ci(config):
+    """Return what makes a run in CI fail although its tests passed. Elsewhere people write files meanwhile."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("CI") or not reporter or _UNTRACKED not in config.stash:
+        return []
+    skipped = ["skipped tests are failures in CI"] if reporter.stats.get("skipped") else []
+    return skipped + [f"a test left {name} in the checkout" for name in sorted(untracked() - config.stash[_UNTRACKED])]
+
+
 def pytest_terminal_summary(terminalreporter, exitstatus, config):
-    if os.environ.get("CI") and terminalreporter.stats.get("skipped"):
-        terminalreporter.write_line("skipped tests are failures in CI", red=True)
+    for line in failures_in_ci(config):
+        terminalreporter.write_line(line, red=True)
 
 
 def pytest_sessionfinish(session, exitstatus):
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("CI") and reporter and reporter.stats.get("skipped") and exitstatus == 0:
+    if exitstatus == 0 and failures_in_ci(session.config):
         session.exitstatus = 1
 
 
