@@ -42,7 +42,7 @@ class _Line:
     positions: int = 0
     pending: Any = None
     """The option whose value comes next."""
-    given: dict[str, str] = field(default_factory=dict)
+    typed: dict[str, str] = field(default_factory=dict)
     """Values of options by the names of their parameters."""
     ended: bool = False
     """Whether ``--`` ended the options."""
@@ -52,12 +52,12 @@ class _Line:
         name, equals, value = word.partition("=")
         option = None if self.ended or not word.startswith("-") else self._option(name)
         if self.pending is not None:
-            self.given[self.pending.field_info.name] = word
+            self.typed[self.pending.field_info.name] = word
             self.pending = None
         elif word == "--":
             self.ended = True
         elif option is not None and equals:
-            self.given[option.field_info.name] = value
+            self.typed[option.field_info.name] = value
         elif option is not None:
             self.pending = option if option.token_count()[0] else None
         elif not self.ended and not self.positions and not word.startswith("-") and word in self.command:
@@ -85,8 +85,8 @@ def candidates(app: App, words: Sequence[str], live: Live) -> list[str]:
         line.take(text)
     option, prefix = line.option_of(word)
     if option is not None:
-        found = _values(option, word.removeprefix(prefix), line, live)
-        return _matching([prefix + value for value in found], word)
+        values = _values(option, word.removeprefix(prefix), line, live)
+        return _matching([prefix + value for value in values], word)
     if word.startswith("-") and not line.ended:
         return _matching(sorted(name for argument in line.arguments for name in argument.names if name[0] == "-"), word)
     commands = [name for name in line.command if not name.startswith("-") and line.command[name].show]
@@ -108,8 +108,8 @@ def as_typed(words: Sequence[str], find: Callable[[Sequence[str]], list[str]]) -
             joined.append(word)
         together = divides and len(joined) > 1
         last = "" if divides else word
-    taken = joined[-1].removesuffix(last) if joined else ""
-    return [found.removeprefix(taken) for found in find(joined or [""])]
+    prefix = joined[-1].removesuffix(last) if joined else ""
+    return [candidate.removeprefix(prefix) for candidate in find(joined or [""])]
 
 
 def _values(option: Any, word: str, line: _Line, live: Live) -> Sequence[str]:
@@ -119,17 +119,17 @@ def _values(option: Any, word: str, line: _Line, live: Live) -> Sequence[str]:
         return choices
     if kind == "status":
         chosen, comma, _ = word.rpartition(",")
-        return [chosen + comma + value for value in live(kind, line.given) if value not in chosen.split(",")]
+        return [chosen + comma + value for value in live(kind, line.typed) if value not in chosen.split(",")]
     if kind == "label" and "=" not in word:
-        return list(dict.fromkeys(value.partition("=")[0] for value in live(kind, line.given)))
-    return live(kind, line.given)
+        return list(dict.fromkeys(value.partition("=")[0] for value in live(kind, line.typed)))
+    return live(kind, line.typed)
 
 
 def _position(line: _Line, live: Live) -> Sequence[str]:
     names = [argument.field_info.name for argument in line.arguments if not argument.names[0].startswith(("-", "*"))]
-    wanted = names[min(line.positions, len(names) - 1)] if names else ""
-    kind = wanted if wanted in ("task", "worker") else _POSITIONS.get(line.path)
-    return live(kind, line.given) if kind else []
+    name = names[min(line.positions, len(names) - 1)] if names else ""
+    kind = name if name in ("task", "worker") else _POSITIONS.get(line.path)
+    return live(kind, line.typed) if kind else []
 
 
 def _arguments(command: App) -> list[Any]:

@@ -24,17 +24,17 @@ def home() -> Path:
     directory = _chosen()
     try:
         check_owner(directory, directory.lstat())
-        found = directory.stat()
-        check_owner(directory, found)
+        status = directory.stat()
+        check_owner(directory, status)
     except ForeignOwner as error:
         raise usage(f"the state in {directory} is not used: {error.strerror}", _ELSEWHERE) from error
     except FileNotFoundError:
         return directory  # it is not there yet
     except OSError as error:
         raise usage(f"the state in {directory} cannot be used: {error.strerror}", _ELSEWHERE) from error
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         raise usage(f"the state in {directory} cannot be used: it is not a directory", _ELSEWHERE)
-    if found.st_mode & stat.S_IWOTH:
+    if status.st_mode & stat.S_IWOTH:
         raise usage(
             f"the state in {directory} is not used: every user may write into it",
             f"chmod go-w {shlex.quote(str(directory))}, or {_ELSEWHERE}",
@@ -50,9 +50,9 @@ def _chosen() -> Path:
     import platformdirs
 
     with contextlib.suppress(RuntimeError):
-        found = Path(platformdirs.user_data_dir("ado", appauthor=False))
-        if found.is_absolute():  # some of its releases return ~ as it is
-            return found
+        path = Path(platformdirs.user_data_dir("ado", appauthor=False))
+        if path.is_absolute():  # some of its releases return ~ as it is
+            return path
     raise usage("no home directory is known for this user", "set HOME, or ADO_HOME to a directory of your own")
 
 
@@ -83,7 +83,7 @@ def ensure_home() -> Path:
         raise usage(f"the state in {directory} cannot be kept: {why}", _ELSEWHERE) from error
     if not os.access(directory, os.W_OK | os.X_OK):
         raise usage(f"the state in {directory} cannot be kept: it cannot be written to", _ELSEWHERE)
-    found = directory.stat()
-    if found.st_uid == os.geteuid() and found.st_mode & stat.S_IWGRP:
-        directory.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IWGRP)
+    status = directory.stat()
+    if status.st_uid == os.geteuid() and status.st_mode & stat.S_IWGRP:
+        directory.chmod(stat.S_IMODE(status.st_mode) & ~stat.S_IWGRP)
     return home()

@@ -37,8 +37,8 @@ def _words(path: str) -> str:
     """Return the words that start the same program again."""
     if Path(path).name == "__main__.py":
         return f"{Path(sys.executable).name} -m cli"
-    found = shutil.which("ado")
-    if Path(path).name == "ado" and found is not None and Path(found).absolute() == Path(path).absolute():
+    installed = shutil.which("ado")
+    if Path(path).name == "ado" and installed is not None and Path(installed).absolute() == Path(path).absolute():
         return "ado"
     return shlex.quote(path)
 

@@ -107,7 +107,7 @@ def write_json(value: Any) -> None:
 
 
 def write_items(
-    found: Mapping[str, Any],
+    page: Mapping[str, Any],
     output: Output,
     key: str,
     rows: list[list[str]],
@@ -115,22 +115,22 @@ def write_items(
 ) -> None:
     """Write a page of items: whole, one a line, their names under ``key``, or as a table."""
     if output == "json":
-        write_json(found)
+        write_json(page)
     elif output == "jsonl":
-        for item in found["items"]:
+        for item in page["items"]:
             write_json(item)
     elif output == "name":
-        write_lines([item[key] for item in found["items"]])
+        write_lines([item[key] for item in page["items"]])
     elif rows:
         write_lines(table(rows), paint)
 
 
-def write_one(found: Mapping[str, Any], output: Output, key: str, lines: Sequence[str] = (), *, note: str = "") -> None:
+def write_one(value: Mapping[str, Any], output: Output, key: str, lines: Sequence[str] = (), *, note: str = "") -> None:
     """Write one thing: as JSON, its name under ``key``, or lines of text, or only a note about it."""
     if output in ("json", "jsonl"):
-        write_json(found)
+        write_json(value)
     elif output == "name":
-        write_line(found[key])
+        write_line(value[key])
     else:
         write_lines(lines)
         if note:

@@ -49,9 +49,9 @@ def _message(error: CycloptsError, command: str) -> str:
     return " ".join(str(error).split())
 
 
-def _kind(wanted: Any) -> str:
+def _kind(type_hint: Any) -> str:
     """Return in words which numbers, or words in their place, an option takes; empty for one that takes others."""
-    parts = [part for part in get_args(wanted) or (wanted,) if part is not type(None)]
+    parts = [part for part in get_args(type_hint) or (type_hint,) if part is not type(None)]
     words = [f"{value}" for part in parts if part not in _KINDS for value in get_args(part)]
     number = next((_KINDS[part] for part in parts if part in _KINDS), "")
     return " or ".join([number, *words]) if number else ""
@@ -80,5 +80,5 @@ def _subcommands(error: CycloptsError) -> list[str]:
 
 def nearest(word: str, known: list[str], cutoff: float = 0.6) -> str:
     """Return ``; did you mean X?`` where something known is close to what was written, else nothing."""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
-    return f"; did you mean {found[0]}?" if found else ""
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    return f"; did you mean {matches[0]}?" if matches else ""

@@ -13,8 +13,8 @@ from typing import Any
 from cli.errors import usage
 
 
-def work(lifeline: int | None = None, **given: Any) -> int:
-    """Run a worker until it has ended; ``given`` settings win over variables. Raises CliError."""
+def work(lifeline: int | None = None, **overrides: Any) -> int:
+    """Run a worker until it has ended; ``overrides`` settings win over variables. Raises CliError."""
     from cli.extras import need
 
     need("worker")
@@ -27,7 +27,7 @@ def work(lifeline: int | None = None, **given: Any) -> int:
 
     logs.configure()
     try:
-        settings = read(WorkerSettings, **given)
+        settings = read(WorkerSettings, **overrides)
     except SettingsError as error:
         raise usage(str(error), "deploy/CONFIGURATION.md lists the settings") from error
     if not settings.url or not settings.token_file:

@@ -46,13 +46,13 @@ def audit(
     """
     if limit is not None and limit < 1:
         raise usage("--limit must be 1 or more", "see ado audit --help")
-    wish: dict[str, Any] = {"since": None if since is None else seconds_of(since)}
-    wish["taskId"] = None if task is None else task_id(task)
-    most = limit if limit is not None or since is not None else _SHOWN
+    query: dict[str, Any] = {"since": None if since is None else seconds_of(since)}
+    query["taskId"] = None if task is None else task_id(task)
+    limit_or_default = limit if limit is not None or since is not None else _SHOWN
     client = http(choose(options))
     names = _names(client) if user is not None or options.output == "text" else {}
-    wish["user"] = None if user is None else _account(user, names)
-    entries = _entries(client, wish, most)
+    query["user"] = None if user is None else _account(user, names)
+    entries = _entries(client, query, limit_or_default)
     if options.output == "json":
         write_json({"items": list(entries)})
     elif options.output in ("jsonl", "name"):
@@ -80,10 +80,10 @@ def _account(user: str, names: Mapping[str, str]) -> str:
     """Return the id of a user that is given by name or id, or of a token. Raises CliError."""
     if user in names or user.startswith("tok-"):
         return user
-    found = next((number for number, name in names.items() if name == user), None)
-    if found is None:
+    user_id = next((user_id for user_id, name in names.items() if name == user), None)
+    if user_id is None:
         raise usage(f"there is no user {user!r}{nearest(user, list(names.values()))}", "ado users list shows the users")
-    return found
+    return user_id
 
 
 def _cell(entry: dict[str, Any], name: str, names: Mapping[str, str]) -> str:
@@ -99,12 +99,12 @@ def _brief(entry: dict[str, Any], names: Mapping[str, str]) -> list[str]:
     return [ago(entry["at"]), who, *where, outcome]
 
 
-def _entries(client: HttpClient, wish: dict[str, Any], most: int | None) -> Iterator[dict[str, Any]]:
-    """Yield entries page by page, ``most`` at most (None: all)."""
-    left = most
+def _entries(client: HttpClient, query: dict[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
+    """Yield entries page by page, at most ``limit`` of them; None means all."""
+    left = limit
     cursor: str | None = None
     while True:
-        page = client.query("audit.list", {**wish, "limit": min(left or _PAGE, _PAGE), "cursor": cursor})
+        page = client.query("audit.list", {**query, "limit": min(left or _PAGE, _PAGE), "cursor": cursor})
         yield from page["items"]
         left = None if left is None else left - len(page["items"])
         cursor = page.get("nextCursor")

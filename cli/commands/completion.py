@@ -72,8 +72,8 @@ def complete(*words: str) -> int:
 
     app = build()
 
-    def live(kind: str, given: Mapping[str, str]) -> Sequence[str]:
-        return sorted(TOPICS) if kind == "topic" else values(kind, given)
+    def live(kind: str, typed: Mapping[str, str]) -> Sequence[str]:
+        return sorted(TOPICS) if kind == "topic" else values(kind, typed)
 
     write_lines(as_typed(words, lambda joined: candidates(app, joined, live)))
     return exits.SUCCESS

@@ -84,15 +84,15 @@ def _latency(server: Server, within: float, options: Options) -> int:
     """Show how long output takes from a worker to here, and what the parts of the way cost."""
     from cli.remote.latency import measure
 
-    found = measure(server, within)
-    stream, database, clocks = found["latency"], found["database"], found["clocks"]
+    measured = measure(server, within)
+    stream, database, clocks = measured["latency"], measured["database"], measured["clocks"]
     rows = [
         ["write → here", f"p50 {stream['p50Ms']:.1f} ms, p99 {stream['p99Ms']:.1f} ms, {stream['count']} writes"],
         ["notification", _milliseconds(database.get("notifyMs"), "does not arrive: readers poll, up to a second late")],
         ["commit", f"{database['commitMs']:.1f} ms, of which the disk {database['flushMs']:.1f} ms"],
-        ["clocks", f"{found['workerId']}: {clocks['how']}"],
+        ["clocks", f"{measured['workerId']}: {clocks['how']}"],
     ]
-    write_one({**found, "name": f"{stream['p50Ms']:.1f} ms"}, options.output, "name", table(rows))
+    write_one({**measured, "name": f"{stream['p50Ms']:.1f} ms"}, options.output, "name", table(rows))
     return exits.SUCCESS
 
 
@@ -102,12 +102,15 @@ def _milliseconds(value: float | None, otherwise: str) -> str:
 
 def _agents(options: Options) -> int:
     """Show which AI agents can start here; it is a failure when none can."""
-    found = local_runs.findings()
-    checks = [Check(item["name"], item["ok"], item["message"] or item["version"], item["fix"] or "") for item in found]
+    findings = local_runs.findings()
+    checks = [
+        Check(agent["name"], agent["ok"], agent["message"] or agent["version"], agent["fix"] or "")
+        for agent in findings
+    ]
     rows = [line for check in checks for line in _rows(check)]
-    fit = any(check.ok for check in checks)
-    write_items({"items": found, "ok": fit}, options.output, "name", rows, _painted)
-    return exits.SUCCESS if fit else exits.FAILED
+    any_can_start = any(check.ok for check in checks)
+    write_items({"items": findings, "ok": any_can_start}, options.output, "name", rows, _painted)
+    return exits.SUCCESS if any_can_start else exits.FAILED
 
 
 def _rows(check: Check) -> list[list[str]]:
@@ -215,10 +218,10 @@ def _workers(counts: str, is_live: bool, status: Any) -> Check:
     return Check("workers", is_live or (is_expected and not queued), message, fix)
 
 
-def _spawners(found: list[Any]) -> list[Check]:
+def _spawners(spawners: list[Any]) -> list[Check]:
     return [
         Check("spawner", not trouble, f"{spawner['spawnerId']} {trouble or 'runs'}", SPAWNER_FIX)
-        for spawner in found
+        for spawner in spawners
         for trouble in (spawner_trouble(spawner),)
     ]
 
@@ -227,7 +230,7 @@ def _sandboxes(live: list[Any]) -> list[Check]:
     """Say which sandboxes the workers have, and why one has none."""
     labels = [(worker["workerId"], worker.get("labels") or {}) for worker in live]
     counts = Counter(names["sandbox"] for _, names in labels if "sandbox" in names)
-    found = [Check("sandbox", True, ", ".join(f"{name} on {count}" for name, count in sorted(counts.items())))]
+    sandboxed = [Check("sandbox", True, ", ".join(f"{name} on {count}" for name, count in sorted(counts.items())))]
     plain = [
         Check(
             "sandbox", True, f"{worker}: jobs run as plain processes; {names.get('sandbox-why', 'as it was told to')}"
@@ -235,7 +238,7 @@ def _sandboxes(live: list[Any]) -> list[Check]:
         for worker, names in labels
         if names.get("sandbox") == "none"
     ]
-    return [*(found if counts else []), *plain]
+    return [*(sandboxed if counts else []), *plain]
 
 
 def _unoffered_secrets(live: list[Any]) -> list[Check]:

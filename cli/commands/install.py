@@ -29,11 +29,11 @@ def install(*, remove: bool = False, output: OutputOption = "text") -> int:
         raise usage("HOME is not set", "set HOME, or link it yourself: ln -s " + str(script))
     link = Path(home, ".local", "bin", "ado")
     try:
-        said = _remove(link, script) if remove else _link(link, script)
+        note = _remove(link, script) if remove else _link(link, script)
     except OSError as error:
         step = f"check the rights of {link.parent}, or link {script} yourself"
         raise CliError(f"{link} cannot be changed: {error.strerror}", step, exits.INFRASTRUCTURE, "system") from error
-    write_one({"name": str(link), "target": str(script), "removed": remove}, output, "name", note=said)
+    write_one({"name": str(link), "target": str(script), "removed": remove}, output, "name", note=note)
     if not remove and str(link.parent) not in os.environ.get("PATH", "").split(os.pathsep):
         talk(f"ado: {link.parent} is not on PATH; add this line to ~/.profile (or to what your shell reads):")
         talk('ado: export PATH="$HOME/.local/bin:$PATH"')

@@ -51,14 +51,14 @@ class Store:
         name = task_id(task or own)
         return cls(http(choose(options)), name, "ADO_JOB_ID" in os.environ and name == own)
 
-    def query(self, procedure: str, **wish: Any) -> Any:
+    def query(self, procedure: str, **members: Any) -> Any:
         """Read."""
-        return self._call(lambda: self.client.query(procedure, {"taskId": self.task, **wish}))
+        return self._call(lambda: self.client.query(procedure, {"taskId": self.task, **members}))
 
-    def write(self, procedure: str, **wish: Any) -> Any:
+    def write(self, procedure: str, **members: Any) -> Any:
         """Write once, however often it must be sent."""
-        wish |= {"taskId": self.task, "idempotencyKey": str(uuid.uuid4())}
-        return self._call(lambda: self.client.mutate(procedure, wish))
+        members |= {"taskId": self.task, "idempotencyKey": str(uuid.uuid4())}
+        return self._call(lambda: self.client.mutate(procedure, members))
 
     def _call(self, call: Callable[[], Any]) -> Any:
         return until_answered(call, for_ever=self.inside)
@@ -77,11 +77,11 @@ def _value(text: str, *, json: bool) -> Any:
         raise usage(f"the value is no JSON: {error}", "leave out --json to store the text as it is") from None
 
 
-def _print(found: dict[str, Any], output: Output) -> None:
-    if output == "text" and isinstance(found["value"], str):
-        write_text(found["value"])
+def _print(entry: dict[str, Any], output: Output) -> None:
+    if output == "text" and isinstance(entry["value"], str):
+        write_text(entry["value"])
     else:
-        write_one(found, output, "key", [orjson.dumps(found["value"]).decode()])
+        write_one(entry, output, "key", [orjson.dumps(entry["value"]).decode()])
 
 
 @kv.command
@@ -95,10 +95,10 @@ def get(key: str, /, *, task: str | None = None, options: Options = NO_OPTIONS) 
     task
         The task's id; inside a job its own.
     """
-    found = Store.of(task, options).query("tasks.kvGet", key=key)
-    if found is None:
+    entry = Store.of(task, options).query("tasks.kvGet", key=key)
+    if entry is None:
         raise CliError(f"there is no value {key!r}", "ado kv wait waits for one", exits.FAILED, "no_such_key")
-    _print(found, options.output)
+    _print(entry, options.output)
     return exits.SUCCESS
 
 
@@ -113,10 +113,10 @@ def list_(prefix: str = "", /, *, task: str | None = None, options: Options = NO
     task
         The task's id; inside a job its own.
     """
-    found = Store.of(task, options).query("tasks.kvList", prefix=prefix)
+    page = Store.of(task, options).query("tasks.kvList", prefix=prefix)
     rows = [["key", "version", "value"]]
-    rows += [[item["key"], str(item["version"]), orjson.dumps(item["value"]).decode()] for item in found["items"]]
-    write_items(found, options.output, "key", rows)
+    rows += [[item["key"], str(item["version"]), orjson.dumps(item["value"]).decode()] for item in page["items"]]
+    write_items(page, options.output, "key", rows)
     return exits.SUCCESS
 
 
@@ -137,8 +137,8 @@ def set_(
     task
         The task's id; inside a job its own.
     """
-    found = Store.of(task, options).write("tasks.kvSet", key=key, value=_value(value, json=json))
-    write_one(found, options.output, "key")
+    entry = Store.of(task, options).write("tasks.kvSet", key=key, value=_value(value, json=json))
+    write_one(entry, options.output, "key")
     return exits.SUCCESS
 
 
@@ -168,8 +168,8 @@ def cas(
     task
         The task's id; inside a job its own.
     """
-    wish = {"key": key, "value": _value(value, json=json), "version": version}
-    write_one(Store.of(task, options).write("tasks.kvCas", **wish), options.output, "key")
+    members = {"key": key, "value": _value(value, json=json), "version": version}
+    write_one(Store.of(task, options).write("tasks.kvCas", **members), options.output, "key")
     return exits.SUCCESS
 
 
@@ -207,9 +207,9 @@ def wait(
     end = time.monotonic() + (seconds_of(timeout) if timeout else float("inf"))
     pause = _SHORTEST_PAUSE
     while True:
-        found = store.query("tasks.kvGet", key=key)
-        if found is not None and found["version"] >= version and wanted in (None, [found["value"]]):
-            _print(found, options.output)
+        entry = store.query("tasks.kvGet", key=key)
+        if entry is not None and entry["version"] >= version and wanted in (None, [entry["value"]]):
+            _print(entry, options.output)
             return exits.SUCCESS
         left = end - time.monotonic()
         if left <= 0:

@@ -50,8 +50,8 @@ def up(
     dsn = os.environ.get("ADO_DSN")
     options = PlaneOptions(replicas, port, max_workers, _shown(dsn) if dsn else None)
     if detach:
-        found = embedded.ensure(talk, options)
-        write_one(_shape(found), output, "url", note=f"ready at {found.urls[0]}")
+        plane = embedded.ensure(talk, options)
+        write_one(_shape(plane), output, "url", note=f"ready at {plane.urls[0]}")
         return exits.SUCCESS
     return _run_plane(options, quiet=foreground)
 
@@ -65,8 +65,8 @@ def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
     os.environ.update(environment())  # its children start elsewhere
     # Never closed: the kernel lets go of it last, so who waits for the lock finds no process either.
     if embedded.try_lock(home / embedded.LOCK) is None:
-        if (found := embedded.find()) is not None:
-            options.check(found.options, found.urls[0])
+        if (running := embedded.find()) is not None:
+            options.check(running.options, running.urls[0])
         raise CliError("a control plane runs already", "see: ado status; stop it with: ado down", exits.FAILED)
     (home / embedded.STATE).unlink(missing_ok=True)  # of one that was killed
     if quiet:
@@ -126,14 +126,14 @@ def _shown(dsn: str) -> str:
         fail(error)
 
 
-def _shape(found: embedded.Plane) -> dict[str, Any]:
+def _shape(plane: embedded.Plane) -> dict[str, Any]:
     return {
-        "url": found.urls[0],
-        "urls": list(found.urls),
-        "tokenFile": str(found.token_file),
-        "dsn": _shown(found.dsn),
-        "version": found.version,
-        "processes": found.processes,
+        "url": plane.urls[0],
+        "urls": list(plane.urls),
+        "tokenFile": str(plane.token_file),
+        "dsn": _shown(plane.dsn),
+        "version": plane.version,
+        "processes": plane.processes,
     }
 
 
@@ -153,13 +153,13 @@ def status(*, output: OutputOption = "text") -> int:
     from cli.remote.contexts import Server
     from cli.remote.troubles import look
 
-    found = embedded.find()
-    if found is None:
+    plane = embedded.find()
+    if plane is None:
         raise CliError("no control plane runs here", _instead(), exits.FAILED, "not_running")
-    shape = _shape(found)
+    shape = _shape(plane)
     lines = [f"{name:13} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
-    lines += [f"{process['role']:13} pid {process['pid']}" for process in found.processes]
-    troubles = look(http(Server(found.urls, found.token)))
+    lines += [f"{process['role']:13} pid {process['pid']}" for process in plane.processes]
+    troubles = look(http(Server(plane.urls, plane.token)))
     for trouble in troubles:
         lines += [f"{trouble.name:13} {trouble.message}", f"{'':13} fix: {trouble.fix}"]
     write_one({**shape, "troubles": [asdict(trouble) for trouble in troubles]}, output, "url", lines)

@@ -31,16 +31,16 @@ def _here() -> Repository:
     return here
 
 
-def _shown(found: dict[str, str], options: Options) -> None:
-    items = [{"ref": ref, "commit": commit} for ref, commit in found.items()]
-    write_items({"items": items}, options.output, "ref", [[ref, commit] for ref, commit in found.items()])
+def _shown(commits: dict[str, str], options: Options) -> None:
+    items = [{"ref": ref, "commit": commit} for ref, commit in commits.items()]
+    write_items({"items": items}, options.output, "ref", [[ref, commit] for ref, commit in commits.items()])
 
 
 @refs.default
 @refs.command(name="list")
 def list_(*, options: Options = NO_OPTIONS) -> int:
     """List the refs that tasks have left in this repository."""
-    _shown({ref: commit for found in kept_refs.kept(_here()).values() for ref, commit in found.items()}, options)
+    _shown({ref: commit for commits in kept_refs.kept(_here()).values() for ref, commit in commits.items()}, options)
     return exits.SUCCESS
 
 
@@ -80,21 +80,23 @@ def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: Op
         Do not ask.
     """
     here = _here()
-    kept = kept_refs.kept(here)
+    refs_by_task = kept_refs.kept(here)
     if task:
-        kept = {name: found for name, found in kept.items() if name in {task_id(entry) for entry in task}}
+        chosen = set(map(task_id, task))
+        refs_by_task = {name: commits for name, commits in refs_by_task.items() if name in chosen}
     if all:
-        _confirm(sum(map(len, kept.values())), yes=yes)
-        chosen = kept
+        _confirm(sum(map(len, refs_by_task.values())), yes=yes)
+        removable = refs_by_task
     else:
         client = http(choose(options))
-        chosen = {name: found for name, found in kept.items() if _is_done(here, client, name, found)}
-    gone = {ref: commit for found in chosen.values() for ref, commit in found.items()}
-    if gone:
-        kept_refs.remove(here, gone)
-    _shown(gone, options)
-    rest = len(kept) - len(chosen)
-    talk(f"ado: {len(gone)} refs of {len(chosen)} tasks removed" + (f"; {rest} tasks keep theirs" if rest else ""))
+        removable = {name: commits for name, commits in refs_by_task.items() if _is_done(here, client, name, commits)}
+    removed = {ref: commit for commits in removable.values() for ref, commit in commits.items()}
+    if removed:
+        kept_refs.remove(here, removed)
+    _shown(removed, options)
+    rest = len(refs_by_task) - len(removable)
+    others = f"; {rest} tasks keep theirs" if rest else ""
+    talk(f"ado: {len(removed)} refs of {len(removable)} tasks removed{others}")
     return exits.SUCCESS
 
 
@@ -108,7 +110,7 @@ def _confirm(count: int, *, yes: bool) -> None:
         raise failed("nothing was removed", "without --all only what is applied, or has no task, is removed")
 
 
-def _is_done(here: Repository, client: HttpClient, name: str, found: dict[str, str]) -> bool:
+def _is_done(here: Repository, client: HttpClient, name: str, commits: dict[str, str]) -> bool:
     """Whether a task is gone, or has ended and is applied here."""
     try:
         task = client.query("tasks.get", {"taskId": name})
@@ -116,4 +118,4 @@ def _is_done(here: Repository, client: HttpClient, name: str, found: dict[str, s
         if error.reason == "no_such_task":
             return True
         raise
-    return task["status"] in _ENDED and kept_refs.is_applied(here, found)
+    return task["status"] in _ENDED and kept_refs.is_applied(here, commits)

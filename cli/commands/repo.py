@@ -164,10 +164,10 @@ def apply(task: TaskArgument, /, *, job: ResultJob = None, options: Options = NO
     here, result = _fetched(task, job, options)
     try:
         done = apply_(here, result) if result.changed else Applied()
-        said = _said(here, result, done)
+        note = _said(here, result, done)
     except GitError as error:
         raise failed(str(error), f"look at the result: ado diff {result.name}") from error
-    write_one(result.shape(done.paths), options.output, "commit", note=said)
+    write_one(result.shape(done.paths), options.output, "commit", note=note)
     return exits.SUCCESS
 
 
@@ -230,12 +230,12 @@ def download(
     to
         The directory to write into.
     """
-    wanted = checked(path)
+    inside = checked(path)
     with _readable(task, job, options) as (repository, result):
         if not result.changed and not repository.has(result.commit):
             raise failed(f"{result.who} left no files", f"see how it ended: ado tasks show {result.task_id}")
         try:
-            written = write(repository, entries(repository, result.commit, wanted), to)
+            written = write(repository, entries(repository, result.commit, inside), to)
         except GitError as error:
             raise failed(f"the files cannot be written: {error}", "download other paths one by one") from error
     write_one(

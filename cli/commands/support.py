@@ -39,8 +39,8 @@ def support_bundle(*, to: Path | None = None, options: Options = NO_OPTIONS) -> 
         The file to write; ado-support-TIME.tar.gz in this directory otherwise.
     """
     path = to or Path(f"ado-support-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar.gz")
-    found = embedded.find()
-    dsn = os.environ.get("ADO_DSN") or (found.dsn if found else None)
+    plane = embedded.find()
+    dsn = os.environ.get("ADO_DSN") or (plane.dsn if plane else None)
     server, why = _server(options)
     files, missing = _collected(server, dsn, why)
     secrets = set(_secrets(server, dsn))

@@ -41,7 +41,7 @@ class Absent(Exception):
 
 def parts(server: Server | None, dsn: str | None) -> dict[str, Part]:
     """Return how to get each file of the bundle, by its name."""
-    found: dict[str, Part] = {
+    parts_by_name: dict[str, Part] = {
         "versions.json": lambda: _json(versions()),
         "settings.json": lambda: _json(settings(os.environ)),
         "control-plane.log": log,
@@ -50,7 +50,7 @@ def parts(server: Server | None, dsn: str | None) -> dict[str, Part]:
         "pending.json": lambda: _json(_called(server, pending)),
         "database.json": lambda: _json(database(dsn)),
     }
-    return found
+    return parts_by_name
 
 
 def _json(value: Any) -> bytes:
@@ -106,27 +106,27 @@ def log() -> bytes:
 
 def status(client: HttpClient) -> dict[str, Any]:
     """Return the states of workers and spawners, what waits, and what is wrong."""
-    found = workers_status(client)
+    fleet = workers_status(client)
     return {
         "health": client.query("system.health"),
-        "counts": found["counts"],
-        "queue": found["queue"],
-        "workers": [_only(worker, _WORKER) for worker in found["workers"]],
-        "spawners": found.get("spawners", []),
+        "counts": fleet["counts"],
+        "queue": fleet["queue"],
+        "workers": [_only(worker, _WORKER) for worker in fleet["workers"]],
+        "spawners": fleet.get("spawners", []),
     }
 
 
 def pending(client: HttpClient) -> list[dict[str, Any]]:
     """Return tasks that wait, and why."""
     fleet = workers_status(client)
-    found = []
+    waiting = []
     for listed in client.query("tasks.list", {"status": "queued", "limit": _TASKS})["items"]:
         try:
             task = client.query("tasks.get", {"taskId": listed["taskId"]})
         except CallError:
             continue  # removed meanwhile
-        found.append({**_only(task, _TASK), "why": why_waiting(task, fleet)})
-    return found
+        waiting.append({**_only(task, _TASK), "why": why_waiting(task, fleet)})
+    return waiting
 
 
 def _only(shape: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

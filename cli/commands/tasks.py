@@ -134,11 +134,11 @@ def show(task: TaskArgument, /, *, job: int | None = None, options: Options = NO
     job
         As JSON: with the result of this job alone, however large it is.
     """
-    found = http(choose(options)).query("tasks.get", {"taskId": task_id(task), "job": job})
-    _show(found, options)
-    large = [item["job"] for item in found["jobs"] if "resultBytes" in item]
+    shown = http(choose(options)).query("tasks.get", {"taskId": task_id(task), "job": job})
+    _show(shown, options)
+    large = [item["job"] for item in shown["jobs"] if "resultBytes" in item]
     if large and job is None and options.as_json:
-        step = f"ado tasks show {found['taskId']} --job {large[0]} -o json"
+        step = f"ado tasks show {shown['taskId']} --job {large[0]} -o json"
         talk(f"ado: results of {len(large)} jobs are too large for one answer and are left out; for each: {step}")
     return exits.SUCCESS
 
@@ -169,13 +169,13 @@ def update(
     labels = pairs(label, "--label")
     client = http(choose(options))
     while True:
-        found = until_answered(lambda: client.query("tasks.get", {"taskId": task_id(task)}))
-        wish = {"taskId": found["taskId"], "version": version or found["version"], "priority": priority}
+        current = until_answered(lambda: client.query("tasks.get", {"taskId": task_id(task)}))
+        members = {"taskId": current["taskId"], "version": version or current["version"], "priority": priority}
         if label:
-            merged = {**found["labels"], **labels}
-            wish["labels"] = {name: value for name, value in merged.items() if value}
+            merged = {**current["labels"], **labels}
+            members["labels"] = {name: value for name, value in merged.items() if value}
         try:
-            found = client.mutate("tasks.update", wish)
+            current = client.mutate("tasks.update", members)
         except CallError as error:
             if error.reason != "version_conflict" or version is not None:
                 raise
@@ -183,7 +183,7 @@ def update(
             if version is not None:
                 raise
         else:
-            return _changed(found, options, f"is changed (version {found['version']})")
+            return _changed(current, options, f"is changed (version {current['version']})")
 
 
 def cancel(
@@ -222,14 +222,14 @@ def cancel(
     code = exits.SUCCESS
     for name in names:
         try:
-            found = client.mutate("tasks.cancel", {"taskId": name, "reason": reason})
+            cancelled = client.mutate("tasks.cancel", {"taskId": name, "reason": reason})
         except CallError as error:
             if len(names) == 1:
                 raise
             code = code or exits.of_call(error.code)
             talk(f"ado: {error.message}")
         else:
-            _changed(found, options, _stopping(found))
+            _changed(cancelled, options, _stopping(cancelled))
     return code
 
 
@@ -249,8 +249,8 @@ def _count(names: Sequence[str]) -> str:
 
 def retry(task: TaskArgument, /, *, options: Options = NO_OPTIONS) -> int:
     """Queue the failed and cancelled jobs of a task again."""
-    found = http(choose(options)).mutate("tasks.retry", {"taskId": task_id(task)})
-    return _changed(found, options, "is queued again")
+    retried = http(choose(options)).mutate("tasks.retry", {"taskId": task_id(task)})
+    return _changed(retried, options, "is queued again")
 
 
 @tasks.command
@@ -290,12 +290,12 @@ def rm(
 
 
 def _forget_refs(name: str) -> dict[str, str]:
-    """Remove the refs of a task from the repository here, if there is one; return them."""
-    here = Repository.of_working_directory()
-    found = refs.kept(here).get(name, {}) if here else {}
-    if here and found:
-        refs.remove(here, found)
-    return found
+    """Remove the refs of a task from the repository of the working directory; return them."""
+    repository = Repository.of_working_directory()
+    commits = refs.kept(repository).get(name, {}) if repository else {}
+    if repository and commits:
+        refs.remove(repository, commits)
+    return commits
 
 
 def _changed(task: dict[str, Any], options: Options, what: str) -> int:
@@ -308,21 +308,21 @@ def wait(*task: TaskArgument, options: Options = NO_OPTIONS) -> int:
     if not task:
         raise usage("no task is named", "example: ado wait task-12 task-13")
     ended = asyncio.run(_wait(choose(options), [task_id(name) for name in task]))
-    for found in ended:
-        write_one(found, options.output, "taskId", note=f"{found['taskId']} {found['status']}")
-    return next((code for found in ended if (code := exits.of_task(found))), exits.SUCCESS)
+    for ended_task in ended:
+        write_one(ended_task, options.output, "taskId", note=f"{ended_task['taskId']} {ended_task['status']}")
+    return next((code for ended_task in ended if (code := exits.of_task(ended_task))), exits.SUCCESS)
 
 
 async def _wait(server: Server, names: list[str]) -> list[dict[str, Any]]:
     async with socket(server, first_contact_seconds=10) as client:
 
-        async def one(name: str) -> dict[str, Any]:
+        async def ended(name: str) -> dict[str, Any]:
             async for _ in LogReader(client, "stream.taskProgress", {"taskId": name}).read():
                 pass
-            found: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
-            return found
+            ended_task: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
+            return ended_task
 
-        return list(await asyncio.gather(*(one(name) for name in names)))
+        return list(await asyncio.gather(*(ended(name) for name in names)))
 
 
 def _state(task: dict[str, Any], status: dict[str, Any]) -> str:
@@ -335,14 +335,14 @@ def _state(task: dict[str, Any], status: dict[str, Any]) -> str:
 def explain(task: TaskArgument, /, *, options: Options = NO_OPTIONS) -> int:
     """Say why a task waits."""
     client = http(choose(options))
-    found = client.query("tasks.get", {"taskId": task_id(task)})
+    explained = client.query("tasks.get", {"taskId": task_id(task)})
     status = workers_status(client)
-    waits = any(job["status"] == "queued" for job in found["jobs"])
-    reason = why_waiting(found, status) if waits else f"it does not wait: {_state(found, status)}"
-    workers = obstacles(found, status) if waits else []
+    waits = any(job["status"] == "queued" for job in explained["jobs"])
+    reason = why_waiting(explained, status) if waits else f"it does not wait: {_state(explained, status)}"
+    workers = obstacles(explained, status) if waits else []
     shape = {
-        "taskId": found["taskId"],
-        "status": found["status"],
+        "taskId": explained["taskId"],
+        "status": explained["status"],
         "why": reason,
         "workers": [
             {"workerId": o.worker_id, "state": o.state, "unmet": o.unmet or None, "help": o.help} for o in workers

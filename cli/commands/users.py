@@ -24,7 +24,7 @@ users = App(name="users", help="List, add, change and disable users.", help_form
 @users.command(name="list")
 def list_(*, options: Options = NO_OPTIONS) -> int:
     """List the users, and the limits of their roles."""
-    found = whole(http(choose(options)), "users.list")
+    page = whole(http(choose(options)), "users.list")
     rows = [["user", "name", "role", "email", "running", "queued", "cost per day", "state"]]
     rows += [
         [
@@ -35,15 +35,15 @@ def list_(*, options: Options = NO_OPTIONS) -> int:
             *_limits(u),
             "disabled" if u["disabled"] else "active",
         ]
-        for u in found["items"]
+        for u in page["items"]
     ]
-    rows += [["-", f"every {r['role']}", r["role"], "-", *_limits(r), "-"] for r in found["roles"]]
-    write_items(found, options.output, "userId", rows)
+    rows += [["-", f"every {r['role']}", r["role"], "-", *_limits(r), "-"] for r in page["roles"]]
+    write_items(page, options.output, "userId", rows)
     return exits.SUCCESS
 
 
-def _limits(found: dict[str, Any]) -> list[str]:
-    return [f"{limit:g}" if (limit := found.get(name)) is not None else "-" for name in _LIMITS]
+def _limits(limited: dict[str, Any]) -> list[str]:
+    return [f"{limit:g}" if (limit := limited.get(name)) is not None else "-" for name in _LIMITS]
 
 
 @users.command
@@ -78,10 +78,10 @@ def add(
     cost_per_day
         US dollars within 24 hours after which no further job starts.
     """
-    wish: dict[str, Any] = {"name": name, "role": role, "email": email, "externalId": external_id}
-    wish |= {"running": running, "queued": queued, "costPerDay": cost_per_day}
-    made = http(choose(options)).mutate("users.add", wish)
-    write_one(made, options.output, "userId", note=f"{made['userId']} {name} is added as {role}")
+    members: dict[str, Any] = {"name": name, "role": role, "email": email, "externalId": external_id}
+    members |= {"running": running, "queued": queued, "costPerDay": cost_per_day}
+    user = http(choose(options)).mutate("users.add", members)
+    write_one(user, options.output, "userId", note=f"{user['userId']} {name} is added as {role}")
     return exits.SUCCESS
 
 
@@ -120,15 +120,15 @@ def set_(
     enable
         Let a disabled user call again; it needs new tokens.
     """
-    given: dict[str, Any] = {"running": running, "queued": queued, "costPerDay": cost_per_day}
+    changes: dict[str, Any] = {"running": running, "queued": queued, "costPerDay": cost_per_day}
     if name is None:
         if role is None or email is not None or external_id is not None or enable:
             raise usage("no user is named", "ado users set NAME …, or --role ROLE with limits alone")
-        return _set_role(role, given, options)
-    given |= {"email": email, "externalId": external_id}
-    wish = {"name": name, "role": role, "disabled": False if enable else None, **_changes(given)}
+        return _set_role(role, changes, options)
+    changes |= {"email": email, "externalId": external_id}
+    members = {"name": name, "role": role, "disabled": False if enable else None, **_changes(changes)}
     client = http(choose(options))
-    changed = client.mutate("users.set", wish)
+    changed = client.mutate("users.set", members)
     write_one(changed, options.output, "userId", note=f"{changed['userId']} {changed['name']} is changed")
     if role is not None:
         _say_what_tokens_may(client, changed)
@@ -138,23 +138,23 @@ def set_(
 def _say_what_tokens_may(client: HttpClient, user: dict[str, Any]) -> None:
     """Name the tokens of a user that may do less than the user's new role: a token's role never rises."""
     lesser = _ROLES[: _ROLES.index(user["role"])]
-    made = whole(client, "tokens.list")["items"]
-    valid = [token for token in made if token.get("user") == user["name"] and not token.get("revokedAt")]
-    stay = [f"{token['tokenId']} ({token['role']})" for token in valid if token["role"] in lesser]
-    if stay:
-        talk(f"ado: tokens that were made before keep their role: {', '.join(stay)}")
+    tokens = whole(client, "tokens.list")["items"]
+    valid = [token for token in tokens if token.get("user") == user["name"] and not token.get("revokedAt")]
+    unchanged = [f"{token['tokenId']} ({token['role']})" for token in valid if token["role"] in lesser]
+    if unchanged:
+        talk(f"ado: tokens that were made before keep their role: {', '.join(unchanged)}")
         talk(f"ado: make one that may more: ado token create --user {user['name']}")
 
 
-def _changes(given: dict[str, Any]) -> dict[str, Any]:
+def _changes(changes: dict[str, Any]) -> dict[str, Any]:
     """Return what to set, and under ``clear`` what to remove."""
-    cleared = [name for name, value in given.items() if value == "none"]
-    return {name: value for name, value in given.items() if name not in cleared} | {"clear": cleared}
+    cleared = [name for name, value in changes.items() if value == "none"]
+    return {name: value for name, value in changes.items() if name not in cleared} | {"clear": cleared}
 
 
-def _set_role(role: str, given: dict[str, Any], options: Options) -> int:
-    changed = http(choose(options)).mutate("users.limitRole", {"role": role, **_changes(given)})
-    write_one(changed, options.output, "role", note=f"the limits of every {role} are changed")
+def _set_role(role: str, changes: dict[str, Any], options: Options) -> int:
+    limits = http(choose(options)).mutate("users.limitRole", {"role": role, **_changes(changes)})
+    write_one(limits, options.output, "role", note=f"the limits of every {role} are changed")
     return exits.SUCCESS
 
 

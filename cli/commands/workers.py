@@ -20,9 +20,9 @@ _WATCH_SECONDS = 1.0
 workers = App(name="workers", help="Show, drain and scale workers.", help_format="plaintext")
 
 
-def _rows(found: list[dict[str, Any]]) -> list[list[str]]:
+def _rows(workers: list[dict[str, Any]]) -> list[list[str]]:
     rows = [["worker", "state", "slots", "jobs", "sandbox", "offers", "host"]]
-    for worker in found:
+    for worker in workers:
         held = ", ".join(job["jobId"].removeprefix("task-") for job in worker["jobs"]) or "-"
         slots, offered = str(worker["slots"]), ", ".join(offers(worker))
         sandbox = (worker.get("labels") or {}).get("sandbox", "-")
@@ -30,12 +30,12 @@ def _rows(found: list[dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
-def _problems(found: list[dict[str, Any]]) -> list[str]:
-    return [f"{worker['workerId']} takes no jobs: {worker['problem']}" for worker in found if worker.get("problem")]
+def _problems(workers: list[dict[str, Any]]) -> list[str]:
+    return [f"{worker['workerId']} takes no jobs: {worker['problem']}" for worker in workers if worker.get("problem")]
 
 
-def _spawner_troubles(found: list[dict[str, Any]]) -> list[str]:
-    troubles = {spawner["spawnerId"]: spawner_trouble(spawner) for spawner in found}
+def _spawner_troubles(spawners: list[dict[str, Any]]) -> list[str]:
+    troubles = {spawner["spawnerId"]: spawner_trouble(spawner) for spawner in spawners}
     return [f"spawner {name}: {trouble}" for name, trouble in troubles.items() if trouble]
 
 
@@ -50,20 +50,20 @@ def status(*, watch: bool = False, options: Options = NO_OPTIONS) -> int:
     """
     client = http(choose(options))
     while True:
-        found = workers_status(client)
+        fleet = workers_status(client)
         if options.as_json:
-            write_json(found)
+            write_json(fleet)
         elif options.output == "name":
-            write_lines([worker["workerId"] for worker in found["workers"]])
+            write_lines([worker["workerId"] for worker in fleet["workers"]])
         else:
             if watch and is_terminal(sys.stdout):
                 print("\x1b[H\x1b[2J", end="")
-            counts = ", ".join(f"{count} {state}" for state, count in sorted(found["counts"].items())) or "none"
-            queue = found["queue"]
+            counts = ", ".join(f"{count} {state}" for state, count in sorted(fleet["counts"].items())) or "none"
+            queue = fleet["queue"]
             write_line(f"workers: {counts}   jobs: {queue['queued']} queued, {queue['running']} running")
-            write_lines(table(_rows(found["workers"])))
-            write_lines(_problems(found["workers"]))
-            write_lines(_spawner_troubles(found.get("spawners", [])))
+            write_lines(table(_rows(fleet["workers"])))
+            write_lines(_problems(fleet["workers"]))
+            write_lines(_spawner_troubles(fleet.get("spawners", [])))
         if not watch:
             return exits.SUCCESS
         time.sleep(_WATCH_SECONDS)
@@ -78,8 +78,8 @@ def list_(*, state: str | None = None, options: Options = NO_OPTIONS) -> int:
     state
         starting, idle, busy, suspect, draining, dead or stopped.
     """
-    found = whole(http(choose(options)), "workers.list", {"state": state})
-    write_items(found, options.output, "workerId", _rows(found["items"]))
+    page = whole(http(choose(options)), "workers.list", {"state": state})
+    write_items(page, options.output, "workerId", _rows(page["items"]))
     return exits.SUCCESS
 
 
@@ -92,8 +92,8 @@ def drain(worker: str, /, *, options: Options = NO_OPTIONS) -> int:
     worker
         The worker's id.
     """
-    found = http(choose(options)).mutate("workers.drain", {"workerId": worker})
-    write_one(found, options.output, "workerId", note=f"{worker} is {found['state']}")
+    drained = http(choose(options)).mutate("workers.drain", {"workerId": worker})
+    write_one(drained, options.output, "workerId", note=f"{worker} is {drained['state']}")
     return exits.SUCCESS
 
 
@@ -108,12 +108,12 @@ def scale(count: int, /, *, capability: list[str] | None = None, options: Option
     capability
         What they must offer.
     """
-    found = http(choose(options)).mutate("workers.scale", {"count": count, "capabilities": capability or []})
-    kept = str(found["count"])
+    scaled = http(choose(options)).mutate("workers.scale", {"count": count, "capabilities": capability or []})
+    count_kept = str(scaled["count"])
     write_one(
-        {**found, "name": kept},
+        {**scaled, "name": count_kept},
         options.output,
         "name",
-        note=f"{kept} {'worker is' if kept == '1' else 'workers are'} kept",
+        note=f"{count_kept} {'worker is' if count_kept == '1' else 'workers are'} kept",
     )
     return exits.SUCCESS

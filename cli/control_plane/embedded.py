@@ -125,31 +125,31 @@ def _state() -> Plane | None:
 
 
 def ensure(announce: Callable[[str], None], options: PlaneOptions = _ANY) -> Plane:
-    """Return the running control plane, starting one in the background when there is none. Raises CliError."""
+    """Return the running control plane, and start one in the background if none runs. Raises CliError."""
     ensure_home()
-    with _starting(announce) as there:
-        if there is None:
+    with _starting(announce) as running_plane:
+        if running_plane is None:
             announce(f"ado: starting a control plane on this machine (state in {home()}; stop it with: ado down)")
             if not any(home().glob("postgres-*/PG_VERSION")):
                 announce("ado: the first start creates the database, which takes a few seconds")
-        found = there or _start(options)
-    if found.version != version():
+        plane = running_plane or _start(options)
+    if plane.version != version():
         raise CliError(
-            f"the control plane that runs here is ado {found.version}, this is {version()}",
+            f"the control plane that runs here is ado {plane.version}, this is {version()}",
             "stop it with: ado down; the next command starts the new one",
             exits.INFRASTRUCTURE,
             "version_mismatch",
         )
-    if there is not None:
-        options.check(there.options, there.urls[0])
-    return found
+    if running_plane is not None:
+        options.check(running_plane.options, running_plane.urls[0])
+    return plane
 
 
 @contextlib.contextmanager
 def _starting(announce: Callable[[str], None]) -> Iterator[Plane | None]:
     """Be the one that may start a control plane; gives the one there is, if there is one by then."""
-    if found := find():
-        yield found
+    if plane := find():
+        yield plane
         return
     end = time.monotonic() + _READY_SECONDS
     with StepRow() as row:
@@ -196,8 +196,8 @@ def _start(options: PlaneOptions) -> Plane:
     end = time.monotonic() + _READY_SECONDS
     with StepRow() as row:
         while time.monotonic() < end:
-            if (found := find()) is not None and found.pid == process.pid:
-                return found
+            if (plane := find()) is not None and plane.pid == process.pid:
+                return plane
             if process.poll() is not None:
                 with log.open("rb") as text:
                     text.seek(began)
@@ -207,8 +207,8 @@ def _start(options: PlaneOptions) -> Plane:
     raise _not_ready()
 
 
-def _failed(said: str) -> CliError:
-    lines = [line for line in said.splitlines() if line.startswith("ado: ")]
+def _failed(output: str) -> CliError:
+    lines = [line for line in output.splitlines() if line.startswith("ado: ")]
     what = lines[0].removeprefix("ado: ") if lines else "the control plane did not start"
     step = lines[1].removeprefix("ado: ") if len(lines) > 1 else f"see {home() / LOG}"
     return CliError(what, step, exits.INFRASTRUCTURE, "plane_failed")
@@ -227,12 +227,12 @@ def stop() -> bool:
     """Stop the control plane of this home and wait for its end; False when none runs."""
     if not running():
         return False
-    found = _state()
-    if found is None:
+    plane = _state()
+    if plane is None:
         what = "the control plane is still starting, or its state cannot be read"
         step = f"try again in a moment, or end the process that holds {home() / LOCK} (fuser names it)"
         raise CliError(what, step, exits.INFRASTRUCTURE)
-    pid = found.pid
+    pid = plane.pid
     if pid > 1:  # no process group, and not the system's first process
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended meanwhile
             os.kill(pid, signal.SIGTERM)

@@ -23,20 +23,20 @@ class PlaneOptions:
 
     def arguments(self) -> list[str]:
         """Return them as ``ado up`` takes them."""
-        given = (("--replicas", self.replicas), ("--port", self.port), ("--max-workers", self.max_workers))
-        return [word for name, value in given if value is not None for word in (name, str(value))]
+        options = (("--replicas", self.replicas), ("--port", self.port), ("--max-workers", self.max_workers))
+        return [word for name, value in options if value is not None for word in (name, str(value))]
 
     def check(self, running: PlaneOptions, url: str) -> None:
         """Raise CliError, naming each option, where a control plane runs with others than were asked for."""
         differences = [
-            f"{name} {there} (asked for {wanted})"
-            for name, wanted, there in (
+            f"{name} {current} (asked for {asked})"
+            for name, asked, current in (
                 ("--replicas", self.replicas, running.replicas),
                 ("--port", self.port or None, running.port),
                 ("--max-workers", self.max_workers, running.max_workers),
                 ("the database", self.database, running.database or "of its own"),
             )
-            if wanted is not None and wanted != there
+            if asked is not None and asked != current
         ]
         if differences:
             raise CliError(

@@ -185,11 +185,11 @@ class ControlPlane:
             _log.error("database cannot be started", extra={"error": str(error), "again_in": _LONGEST_PAUSE})
 
     def _processes(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = [{"role": "control-plane", "pid": os.getpid()}]
-        found += [{"role": child.role, "pid": child.process.pid} for child in self._children if child.process]
+        processes: list[dict[str, Any]] = [{"role": "control-plane", "pid": os.getpid()}]
+        processes += [{"role": child.role, "pid": child.process.pid} for child in self._children if child.process]
         if self._server is not None:
-            found.append({"role": "postgres", "pid": self._server.pid})
-        return found
+            processes.append({"role": "postgres", "pid": self._server.pid})
+        return processes
 
     def _update_state(self) -> None:
         try:

@@ -8,10 +8,10 @@ from cli.errors import usage
 
 def origins(text: str) -> tuple[str, ...]:
     """Return the origins of a text that divides them by commas. Raises CliError for a text that holds none."""
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not found:
+    urls = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not urls:
         raise usage("no address of a server is given", "write it as https://ado.example or http://127.0.0.1:7421")
-    return found
+    return urls
 
 
 def check_origin(url: str) -> None:

@@ -24,22 +24,22 @@ _HERE: dict[str, Callable[[], list[str]]] = {
 }
 
 
-def values(kind: str, given: Mapping[str, str]) -> list[str]:
-    """Return the values of a kind; none where they cannot be read. ``given`` are the options that were typed."""
+def values(kind: str, typed: Mapping[str, str]) -> list[str]:
+    """Return the values of a kind; none where they cannot be read. ``typed`` are the options that were typed."""
     try:
         if kind in _HERE:
             return _HERE[kind]()
-        url, token, token_file, ca, context = (given.get(name) for name in _SERVER)
+        url, token, token_file, ca, context = (typed.get(name) for name in _SERVER)
         server = choose(Options(url=url, token=token, token_file=token_file, ca=ca, context=context))
-        found = _ASKED[kind](http(server, timeout=_SECONDS))
-        return found if kind == "label" else [name for name in found if _PLAIN.fullmatch(name)]
+        values_of_kind = _ASKED[kind](http(server, timeout=_SECONDS))
+        return values_of_kind if kind == "label" else [name for name in values_of_kind if _PLAIN.fullmatch(name)]
     except (CliError, CallError, Unreachable):
         return sorted({*agents.KNOWN, *agents.PROGRAMS}) if kind == "agent" else []
 
 
 def _tasks(client: HttpClient) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.query("tasks.list", {"limit": PAGE})["items"]
-    return found
+    tasks: list[dict[str, Any]] = client.query("tasks.list", {"limit": PAGE})["items"]
+    return tasks
 
 
 def _labels(client: HttpClient) -> list[str]:

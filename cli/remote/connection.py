@@ -71,8 +71,8 @@ def _chosen(options: Options, *, start: bool) -> Server:
     if url := options.url or environ.get("ADO_URL"):
         known = _known(url)
         return Server(origins(url), token or known.token, ca=ca or known.ca)
-    if found := contexts.named(options.context):
-        return replace(found, token=token or found.token, ca=ca or found.ca)
+    if remembered := contexts.named(options.context):
+        return replace(remembered, token=token or remembered.token, ca=ca or remembered.ca)
     if start:
         need("server")
     running = embedded.ensure(talk) if start else embedded.find()
@@ -134,13 +134,13 @@ def _token_in(path: Path) -> str:
 
 def _known(url: str) -> Server:
     """Return what is known of these origins, from the embedded control plane or a context."""
-    given = set(origins(url))
+    wanted_urls = set(origins(url))
     running = embedded.find()
-    if running and given <= set(running.urls):
+    if running and wanted_urls <= set(running.urls):
         return Server(running.urls, running.token)
     contents = contexts.load()["contexts"]
-    found = next((name for name, entry in contents.items() if given <= set(entry["urls"])), None)
-    return (contexts.named(found) if found is not None else None) or Server((), None)
+    name = next((name for name, entry in contents.items() if wanted_urls <= set(entry["urls"])), None)
+    return (contexts.named(name) if name is not None else None) or Server((), None)
 
 
 def http(server: Server, timeout: float = 10.0) -> HttpClient:
@@ -150,10 +150,10 @@ def http(server: Server, timeout: float = 10.0) -> HttpClient:
 
 def task_id(text: str) -> str:
     """Return a task's id; ``123`` is short for ``task-123``. Raises CliError for what is no id."""
-    found = re.fullmatch(r"(?:task-)?([0-9]{1,18})", text)
-    if found is None:
+    match = re.fullmatch(r"(?:task-)?([0-9]{1,18})", text)
+    if match is None:
         number = re.search(r"(?<![0-9])[0-9]{1,18}(?![0-9])", text)
         meant = f"did you mean task-{number[0]}? " if number else ""
         step = f"{meant}ids look like task-12; ado tasks lists them"
         raise CliError(f"there is no task {text!r}", step, exits.UNKNOWN, "no_such_task")
-    return f"task-{found[1]}"
+    return f"task-{match[1]}"

@@ -70,10 +70,16 @@ class View:
 
     def input(self, **other: Any) -> dict[str, Any]:
         """Return the input of the subscription."""
-        wish = {"taskId": self.task_id, "follow": self.follow, "job": self.job, "tail": self.tail, "since": self.since}
-        if self.stderr_only:
-            wish["stream"] = "stderr"
-        return {name: value for name, value in {**wish, **other}.items() if value is not None}
+        members = {
+            "taskId": self.task_id,
+            "follow": self.follow,
+            "job": self.job,
+            "tail": self.tail,
+            "since": self.since,
+            "stream": "stderr" if self.stderr_only else None,
+            **other,
+        }
+        return {name: value for name, value in members.items() if value is not None}
 
 
 class Follower:
@@ -157,14 +163,14 @@ class Follower:
     async def _stream(self, client: Client) -> None:
         view = self._view
         last = None if view.after is None else str(view.after)
-        wish = view.input()
+        query = view.input()
         if view.by_lines:
             last = await self._last_lines(client, view.tail or 0)
             if not view.follow or await self._job_has_ended(client):
                 self._write_pieces(self._lines.rest())
                 return
-            wish = view.input(tail=None)
-        async for item in LogReader(client, view.procedure, wish).read(last):
+            query = view.input(tail=None)
+        async for item in LogReader(client, view.procedure, query).read(last):
             event = item.data
             self._silence.heard()
             if event["type"] != "created":
@@ -189,23 +195,23 @@ class Follower:
         """
         view, events, last = self._view, count + 50, None
         while True:
-            lines, kept, received = Lines(self._style), LastLines(count), 0
+            lines, last_lines, received = Lines(self._style), LastLines(count), 0
             events = min(events, _MOST_EVENTS)
-            wish = view.input(follow=False, tail=events)
-            async for item in client.subscribe(view.procedure, wish):
+            query = view.input(follow=False, tail=events)
+            async for item in client.subscribe(view.procedure, query):
                 last, received = item.id, received + 1
                 if item.data["type"] != "created":
                     self._started.set()
                 if self._shown(item.data):
-                    kept.add(self._selected(lines.feed(item.data)))
-            if kept.full or received < events or events == _MOST_EVENTS:
+                    last_lines.add(self._selected(lines.feed(item.data)))
+            if last_lines.full or received < events or events == _MOST_EVENTS:
                 break
             events *= 8
         if view.follow:
             self._lines = lines
         else:
-            kept.add(self._selected(lines.rest()))
-        write_pieces(kept.pieces())
+            last_lines.add(self._selected(lines.rest()))
+        write_pieces(last_lines.pieces())
         return last
 
     def _shown(self, event: Mapping[str, Any]) -> bool:
@@ -245,8 +251,8 @@ class Follower:
         if view.jobs > 1:
             for line in summary(task, sys.stderr):
                 self._talk(line)
-        elif said := sentence(task):
-            self._talk(f"ado: {said}")
+        elif reason := sentence(task):
+            self._talk(f"ado: {reason}")
 
     def _connection(self, state: State) -> None:
         if state.kind == self._connection_told:
@@ -260,7 +266,7 @@ class Follower:
             self._talk("ado: connected again")
 
     async def _explain_waiting(self, client: Client) -> None:
-        said = ""
+        shown = ""
         while not self._started.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_WAITING_SECONDS):
@@ -269,8 +275,8 @@ class Follower:
             with contextlib.suppress(CallError, Unreachable):
                 task = await client.query("tasks.get", {"taskId": self._view.task_id})
                 reason = why_waiting(task, await workers_status_on(client))
-                if reason and reason != said and not self._started.is_set():
-                    said = reason
+                if reason and reason != shown and not self._started.is_set():
+                    shown = reason
                     self._talk(f"ado: waiting: {reason}")
 
 

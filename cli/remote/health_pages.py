@@ -32,9 +32,9 @@ def page(url: str, path: str, trust: Trust) -> tuple[dict[str, Any], float]:
     except (http.client.HTTPException, OverflowError) as error:
         raise ValueError(f"the answer is not HTTP ({type(error).__name__})") from error
     try:
-        found = parse(body)
+        content = parse(body)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         raise ValueError(f"the answer (HTTP {status}) is not from an ado server")
-    return found, time.perf_counter() - began
+    return content, time.perf_counter() - began

@@ -41,21 +41,21 @@ def measure(server: Server, within: float) -> dict[str, Any]:
 async def _measure(server: Server, within: float) -> dict[str, Any]:
     async with socket(server, first_contact_seconds=_FIRST_CONTACT_SECONDS) as client:
         agent = await _agent(client)
-        wish = {"prompt": _SCRIPTS[agent], "agent": agent, "labels": {"ado": "doctor"}, "timeoutSeconds": 60}
-        task: str = (await client.mutate("tasks.create", wish))["taskId"]
+        members = {"prompt": _SCRIPTS[agent], "agent": agent, "labels": {"ado": "doctor"}, "timeoutSeconds": 60}
+        task: str = (await client.mutate("tasks.create", members))["taskId"]
         try:
-            worker, took = await _watch(client, task, within)
+            worker, delays = await _watch(client, task, within)
         except BaseException:
             with contextlib.suppress(CallError, Unreachable):
                 await client.mutate("tasks.cancel", {"taskId": task})
             raise
-        found = await client.mutate("system.measure", {"workerId": worker})
+        measured = await client.mutate("system.measure", {"workerId": worker})
         hosts = {item["workerId"]: item.get("host") for item in (await client.query("workers.list"))["items"]}
     behind = await asyncio.to_thread(_behind, server.urls[0], server.trust)
-    clocks, offset = _clocks(found, behind, same=hosts.get(worker) == platform.node())
-    times = sorted(max(0.0, seconds * 1000 + offset) for seconds in took)
+    clocks, offset = _clocks(measured, behind, is_same_host=hosts.get(worker) == platform.node())
+    times = sorted(max(0.0, seconds * 1000 + offset) for seconds in delays)
     latency = {"p50Ms": _percentile(times, 0.5), "p99Ms": _percentile(times, 0.99), "count": len(times)}
-    database = {name: round(found[name], 3) for name in ("notifyMs", "commitMs", "flushMs") if name in found}
+    database = {name: round(measured[name], 3) for name in ("notifyMs", "commitMs", "flushMs") if name in measured}
     return {"latency": latency, "database": database, "clocks": clocks, "workerId": worker, "taskId": task}
 
 
@@ -69,7 +69,7 @@ async def _agent(client: Client) -> str:
 
 async def _watch(client: Client, task: str, within: float) -> tuple[str, list[float]]:
     """Return who ran the task, and for each write the seconds by this clock minus the worker's."""
-    worker, took = "", []
+    worker, delays = "", []
     try:
         async with asyncio.timeout(within) as beginning:
             async for item in client.subscribe("stream.taskEvents", {"taskId": task}):
@@ -78,7 +78,7 @@ async def _watch(client: Client, task: str, within: float) -> tuple[str, list[fl
                     beginning.reschedule(None)
                     worker = event["workerId"]
                 elif event["type"] == "output" and event["stream"] == "stdout":
-                    took.append(now - datetime.fromisoformat(event["at"]).timestamp())
+                    delays.append(now - datetime.fromisoformat(event["at"]).timestamp())
     except TimeoutError:
         raise CliError(
             f"no worker began with the task within {within:.0f} s",
@@ -86,26 +86,27 @@ async def _watch(client: Client, task: str, within: float) -> tuple[str, list[fl
             exits.INFRASTRUCTURE,
             "no_worker",
         ) from None
-    if not took:
+    if not delays:
         raise CliError(f"{task} wrote nothing", f"see why: ado tasks show {task}", exits.FAILED, "no_output")
-    return worker, took
+    return worker, delays
 
 
 def _behind(url: str, trust: Trust) -> float:
     """Return how many milliseconds this clock is behind the replica's, by the quickest of some round trips."""
-    found = []
+    samples = []
     for _ in range(5):
         shape, took = page(url, "/healthz", trust)
         middle = time.time() - took / 2
-        found.append((took, datetime.fromisoformat(shape["time"]).timestamp() - middle))
-    return min(found)[1] * 1000
+        samples.append((took, datetime.fromisoformat(shape["time"]).timestamp() - middle))
+    return min(samples)[1] * 1000
 
 
-def _clocks(found: dict[str, Any], behind: float, *, same: bool) -> tuple[dict[str, Any], float]:
+def _clocks(measured: dict[str, Any], behind: float, *, is_same_host: bool) -> tuple[dict[str, Any], float]:
     """Return what is known of the clocks, and what to add to a difference of this clock and the worker's."""
-    if same or "workerBehindMs" not in found:
-        return {"how": "on this machine, one clock" if same else "its clock is not known", "correctedMs": 0.0}, 0.0
-    offset = behind + found["replicaBehindMs"] - found["workerBehindMs"]
+    if is_same_host or "workerBehindMs" not in measured:
+        how = "on this machine, one clock" if is_same_host else "its clock is not known"
+        return {"how": how, "correctedMs": 0.0}, 0.0
+    offset = behind + measured["replicaBehindMs"] - measured["workerBehindMs"]
     how = f"its clock is {-offset:+.1f} ms from this one, which was taken into account"
     return {"how": how, "correctedMs": round(offset, 3)}, offset
 

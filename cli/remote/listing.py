@@ -20,14 +20,14 @@ def task_filter(
     *, statuses: Sequence[str] = (), labels: Sequence[str] = (), since: str | None = None, search: str | None = None
 ) -> dict[str, Any]:
     """Return what a command line wants as the input of tasks.list. Raises CliError."""
-    wanted = [_status(name) for entry in statuses for name in entry.split(",") if name]
+    chosen = [_status(name) for entry in statuses for name in entry.split(",") if name]
     valued = [entry for entry in labels if "=" in entry]
     if "" in labels or any(entry.startswith("=") for entry in valued):
         raise usage("--label needs a name", "example: --label team, or --label team=web")
     if search == "":
         raise usage("--search needs a text", "example: --search 'flaky test'")
     return {
-        "status": wanted[0] if len(wanted) == 1 else wanted or None,
+        "status": chosen[0] if len(chosen) == 1 else chosen or None,
         "labels": dict(entry.partition("=")[::2] for entry in valued),
         "labelNames": [entry for entry in labels if "=" not in entry],
         "since": None if since is None else _since(since),
@@ -55,12 +55,12 @@ def _since(text: str) -> float | str:
         ) from None
 
 
-def pages(client: HttpClient, wish: Mapping[str, Any], limit: int | None = None) -> Iterator[dict[str, Any]]:
+def pages(client: HttpClient, query: Mapping[str, Any], limit: int | None = None) -> Iterator[dict[str, Any]]:
     """Yield pages of tasks until so many are there, or until the last one. Raises CallError, Unreachable."""
-    left, cursor = limit, wish.get("cursor")
+    left, cursor = limit, query.get("cursor")
     while left is None or left > 0:
         size = PAGE if left is None else min(left, PAGE)
-        page: dict[str, Any] = client.query("tasks.list", {**wish, "limit": size, "cursor": cursor})
+        page: dict[str, Any] = client.query("tasks.list", {**query, "limit": size, "cursor": cursor})
         yield page
         cursor = page.get("nextCursor")
         if cursor is None:
@@ -69,14 +69,14 @@ def pages(client: HttpClient, wish: Mapping[str, Any], limit: int | None = None)
 
 
 def whole(
-    client: HttpClient, path: str, wish: Mapping[str, Any] | None = None, *, items: str = "items"
+    client: HttpClient, path: str, query: Mapping[str, Any] | None = None, *, items: str = "items"
 ) -> dict[str, Any]:
     """Return a list with the items of all its pages. Raises CallError, Unreachable."""
-    found: dict[str, Any] = client.query(path, {**(wish or {})})
-    while (cursor := found.pop("nextCursor", None)) is not None:
-        page = client.query(path, {**(wish or {}), "cursor": cursor})
-        found = {**page, items: found[items] + page[items]}
-    return found
+    listed: dict[str, Any] = client.query(path, {**(query or {})})
+    while (cursor := listed.pop("nextCursor", None)) is not None:
+        page = client.query(path, {**(query or {}), "cursor": cursor})
+        listed = {**page, items: listed[items] + page[items]}
+    return listed
 
 
 def workers_status(client: HttpClient) -> dict[str, Any]:
@@ -86,11 +86,11 @@ def workers_status(client: HttpClient) -> dict[str, Any]:
 
 async def workers_status_on(client: Client) -> dict[str, Any]:
     """Return the same over a socket."""
-    found: dict[str, Any] = await client.query("workers.status")
-    while (cursor := found.pop("nextCursor", None)) is not None:
+    status: dict[str, Any] = await client.query("workers.status")
+    while (cursor := status.pop("nextCursor", None)) is not None:
         page = await client.query("workers.status", {"cursor": cursor})
-        found = {**page, "workers": found["workers"] + page["workers"]}
-    return found
+        status = {**page, "workers": status["workers"] + page["workers"]}
+    return status
 
 
 def open_tasks(client: HttpClient, labels: Sequence[str], *, created_by: str | None = None) -> list[str]:
@@ -98,5 +98,5 @@ def open_tasks(client: HttpClient, labels: Sequence[str], *, created_by: str | N
 
     Raises CliError.
     """
-    wish = task_filter(statuses=["queued,running"], labels=labels) | {"createdBy": created_by}
-    return [task["taskId"] for page in pages(client, wish) for task in page["items"]]
+    query = task_filter(statuses=["queued,running"], labels=labels) | {"createdBy": created_by}
+    return [task["taskId"] for page in pages(client, query) for task in page["items"]]

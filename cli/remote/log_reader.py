@@ -18,12 +18,12 @@ _REMEMBERED = 10_000  # events; a failover loses a second of them
 
 
 class LogReader:
-    """Reads one log; ``procedure`` and ``wish`` are those of the subscription."""
+    """Reads one log; ``procedure`` and ``query`` are those of the subscription."""
 
-    def __init__(self, client: Client, procedure: str, wish: dict[str, Any]) -> None:
+    def __init__(self, client: Client, procedure: str, query: dict[str, Any]) -> None:
         self._client = client
         self._procedure = procedure
-        self._wish = wish
+        self._query = query
         self._seen: dict[int, str] = {}
 
     async def read(self, last_event_id: str | None = None) -> AsyncIterator[Item]:
@@ -34,7 +34,7 @@ class LogReader:
                 if lost_at is not None:
                     last = str(await self._find_common(int(last or 0), lost_at))
                     lost_at = None
-                async for item in self._client.subscribe(self._procedure, self._wish, last_event_id=last):
+                async for item in self._client.subscribe(self._procedure, self._query, last_event_id=last):
                     self._remember(item)
                     last = item.id
                     yield item
@@ -53,8 +53,8 @@ class LogReader:
     async def _find_common(self, cursor: int, end: int) -> int:
         """Return the seq after which the server's log, which ends at ``end``, differs from what was read."""
         common = min([end, *(seq - 1 for seq in list(self._seen)[:1])])
-        wish = {**self._wish, "follow": False}
-        stream = self._client.subscribe(self._procedure, wish, last_event_id=str(common))
+        query = {**self._query, "follow": False}
+        stream = self._client.subscribe(self._procedure, query, last_event_id=str(common))
         async with contextlib.aclosing(cast(Any, stream)):
             async for item in stream:
                 if self._seen.get(item.data["seq"]) != item.data["storedAt"]:

@@ -58,22 +58,22 @@ def _has_bytes() -> bool:
     return bool(dict(poll.poll(0)).get(STDIN, 0) & select.POLLIN)
 
 
-def is_wanted(asked: bool | None, agent: str, *, jobs: int, detach: bool, is_prompt: bool) -> bool:
-    """Whether a job gets stdin as its own: what was asked for, else where it is piped into the one job of a shell.
+def is_wanted(option: bool | None, agent: str, *, jobs: int, detach: bool, is_prompt: bool) -> bool:
+    """Whether to send stdin to the job: as the option says, by default if it is piped into the one job of a shell.
 
-    ``is_prompt``: stdin was read for the prompt. Raises CliError for what cannot be.
+    ``is_prompt`` says that stdin is the prompt. Raises CliError for an option that contradicts the others.
     """
-    if asked is None:
-        wanted = agent == "shell" and not is_prompt and is_piped()
-        if wanted and (jobs > 1 or detach) and _has_bytes():
+    if option is None:
+        is_piped_in = agent == "shell" and not is_prompt and is_piped()
+        if is_piped_in and (jobs > 1 or detach) and _has_bytes():
             why = "several jobs cannot share it" if jobs > 1 else "with --detach nobody stays to send it"
             talk(f"ado: what is piped in is not handed on: {why}; --no-stdin leaves this line out")
-        return wanted and jobs == 1 and not detach
-    if asked and is_prompt:
+        return is_piped_in and jobs == 1 and not detach
+    if option and is_prompt:
         raise usage("stdin cannot be both the prompt and the input", "give the prompt as an argument or in a file")
-    if asked and sys.stdin is None:
+    if option and sys.stdin is None:
         raise usage("-i: stdin is closed", "leave out -i, or give it a pipe or a file")
-    if not asked or agent not in PROGRAMS:
+    if not option or agent not in PROGRAMS:
         return False
     if agent != "shell":
         raise usage(f"-i: the agent {agent} reads no stdin", "use --agent shell, or an AI agent")

@@ -36,8 +36,8 @@ def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]
     lines = table(rows, stream)
     if failed := first_failed(task):
         lines.append(f"first failed: job {failed['job']} ({failed.get('reason')}): {explanation(task, failed)}")
-    elif said := sentence(task):
-        lines.append(f"ado: {said}")
+    elif reason := sentence(task):
+        lines.append(f"ado: {reason}")
     return lines
 
 

@@ -47,13 +47,13 @@ def _ending(one: Mapping[str, Any]) -> str:
 def look(client: HttpClient) -> list[Trouble]:
     """Ask a server what is wrong; that it does not answer is what is wrong, too."""
     try:
-        if found := _unwell(client):  # what is locked may not answer
-            return found
+        if troubles := _unwell(client):  # what is locked may not answer
+            return troubles
         try:
             spawners = client.query("workers.status").get("spawners", [])
         except (CallError, Unreachable):
-            if found := _unwell(client):  # a lock is told once others have waited for it
-                return found
+            if troubles := _unwell(client):  # a lock is told once others have waited for it
+                return troubles
             raise
     except CallError as error:
         return [Trouble("api", error.message, error.hint or "ado doctor")]

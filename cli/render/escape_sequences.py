@@ -85,10 +85,10 @@ class Filter:
 
 def _unfinished(match: re.Match[str]) -> bool:
     """Whether more of the sequence may follow."""
-    found, kind = match[0], match.lastgroup
+    sequence, kind = match[0], match.lastgroup
     if kind in _FINAL:
-        return not _FINAL[kind].search(found, 2 if found[0] == "\x1b" else 1)
-    return kind is None and found[0] == "\x1b" and not _ESCAPE_END.search(found)
+        return not _FINAL[kind].search(sequence, 2 if sequence[0] == "\x1b" else 1)
+    return kind is None and sequence[0] == "\x1b" and not _ESCAPE_END.search(sequence)
 
 
 def plain(text: str) -> str:

@@ -42,9 +42,9 @@ def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
     excerpts = [title in _EXCERPTS for title in cells[0]]
     widths = natural if columns is None else _fitted(cells, natural, columns, excerpts, width)
     if not widths:
-        kept = [place for place, values in enumerate(zip(*cells[1:], strict=True)) if set(values) - _NOTHING]
-        if 0 < len(kept) < len(cells[0]):
-            return table([[row[place] for place in kept] for row in cells], columns)
+        filled = [place for place, values in enumerate(zip(*cells[1:], strict=True)) if set(values) - _NOTHING]
+        if 0 < len(filled) < len(cells[0]):
+            return table([[row[place] for place in filled] for row in cells], columns)
         named = [_GAP.join(f"{title}: {cell}" for title, cell in zip(cells[0], row, strict=True)) for row in cells[1:]]
         return [line for row in named for line in wrap(row, columns)]
     lines: list[str] = []

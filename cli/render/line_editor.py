@@ -46,10 +46,10 @@ class Cells:
     def __str__(self) -> str:
         """Return the line with its colours, which end with it."""
         shown, style = [], ""
-        for glyph, wanted in zip(self._glyphs, self._styles, strict=True):
-            if wanted != style:
-                shown.append((RESET if style else "") + wanted)
-                style = wanted
+        for glyph, next_style in zip(self._glyphs, self._styles, strict=True):
+            if next_style != style:
+                shown.append((RESET if style else "") + next_style)
+                style = next_style
             shown.append(glyph)
         return "".join(shown) + (RESET if style else "")
 

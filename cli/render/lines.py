@@ -267,12 +267,12 @@ def in_one_row(texts: Sequence[str], columns: int) -> str:
     widths = [width(text) for text in texts]
     if sum(widths) + len(gap) * (len(texts) - 1) <= columns:
         return gap.join(texts)
-    most = max(1, (columns + len(gap)) // (_LEAST_SHARE + len(gap)))
-    kept = texts if len(texts) <= most else texts[: max(1, most - 1)]
-    more = f"+{len(texts) - len(kept)}" if len(kept) < len(texts) else ""
+    limit = max(1, (columns + len(gap)) // (_LEAST_SHARE + len(gap)))
+    visible_texts = texts if len(texts) <= limit else texts[: max(1, limit - 1)]
+    more = f"+{len(texts) - len(visible_texts)}" if len(visible_texts) < len(texts) else ""
     room = columns - (len(more) + len(gap) if more else 0)
-    share = max(1, (room + len(gap)) // len(kept) - len(gap))
-    return gap.join([*(clip(text, 0, share) for text in kept), *([more] if more else [])])
+    share = max(1, (room + len(gap)) // len(visible_texts) - len(gap))
+    return gap.join([*(clip(text, 0, share) for text in visible_texts), *([more] if more else [])])
 
 
 class LastLines:

@@ -69,14 +69,14 @@ def conceals(parameters: str) -> bool:
 
 def _split(parameters: str) -> list[tuple[int, str]]:
     """Return each attribute: its number, and all of its parameters. A colour that is cut short is left out."""
-    parts, found, place = parameters.split(";"), [], 0
-    while place < len(parts):
-        first, colon, _ = parts[place].partition(":")
+    parts, attributes, index = parameters.split(";"), [], 0
+    while index < len(parts):
+        first, colon, _ = parts[index].partition(":")
         number, size = int(first or 0), 1
         if number in _EXTENDED and not colon:
-            size = _PARTS.get("".join(parts[place + 1 : place + 2]).lstrip("0"), 2)
-        taken = parts[place : place + size]
-        if len(taken) == size and not (number in _EXTENDED and not colon and size == 2):
-            found.append((number, ";".join(taken)))
-        place += size
-    return found
+            size = _PARTS.get("".join(parts[index + 1 : index + 2]).lstrip("0"), 2)
+        whole = parts[index : index + size]
+        if len(whole) == size and not (number in _EXTENDED and not colon and size == 2):
+            attributes.append((number, ";".join(whole)))
+        index += size
+    return attributes

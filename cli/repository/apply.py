@@ -42,20 +42,20 @@ def apply(repository: Repository, result: Result) -> Applied:
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
         top = Path(name)
         index, rehearsal, patch = top / "index", top / "rehearsal", top / "patch"
-        now = _index_of_working_tree(repository, index, paths)
-        sent, wanted, head = (_objects(repository, commit) for commit in (result.base, result.commit, "HEAD"))
-        differing = [path for path in paths if now.get(path) not in (None, sent.get(path), wanted.get(path))]
-        wanted |= _as_stored_here(repository, differing, wanted)
-        _refuse_overlap(repository, result, paths, (now, sent, wanted, head))
-        pending = [path for path in paths if now.get(path) != wanted.get(path)]
+        current = _index_of_working_tree(repository, index, paths)
+        sent, returned, head = (_objects(repository, commit) for commit in (result.base, result.commit, "HEAD"))
+        differing = [path for path in paths if current.get(path) not in (None, sent.get(path), returned.get(path))]
+        returned |= _as_stored_here(repository, differing, returned)
+        _refuse_overlap(repository, result, paths, (current, sent, returned, head))
+        pending = [path for path in paths if current.get(path) != returned.get(path)]
         if not pending:
             return Applied(already="the working tree has it")
         shutil.copyfile(index, rehearsal)
         _write_patch(repository, result, pending, patch)
         if merged := _rehearse(repository, result, patch, rehearsal):
             return Applied(already=merged)
-        after = _entries(repository, rehearsal)
-        written = [path for path in pending if after.get(path) != now.get(path)]
+        merged_entries = _entries(repository, rehearsal)
+        written = [path for path in pending if merged_entries.get(path) != current.get(path)]
         if not written:
             return Applied(already="what was committed here contains it")
         _write(repository, result, patch, index, _Backup(repository, written, top / "backup"))
@@ -111,10 +111,10 @@ def contains(repository: Repository, commit: str) -> bool:
     if (repository.optional("cherry", "HEAD", commit, base) or "").startswith("-"):
         return True
     paths = repository.names("diff-tree", "-r", "-z", "--name-only", "--no-renames", base, commit, "--")
-    wanted = _objects(repository, commit)
+    committed = _objects(repository, commit)
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
-        now = _index_of_working_tree(repository, Path(name) / "index", paths)
-    return all(now.get(path) == wanted.get(path) for path in paths)
+        current = _index_of_working_tree(repository, Path(name) / "index", paths)
+    return all(current.get(path) == committed.get(path) for path in paths)
 
 
 def _write(repository: Repository, result: Result, patch: Path, index: Path, backup: _Backup) -> None:
@@ -169,24 +169,24 @@ def _objects(repository: Repository, commit: str) -> dict[str, str]:
     """Return mode and object of every path of a commit; nothing where HEAD has no commit yet."""
     if commit == "HEAD" and repository.optional("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
         return {}
-    found = {}
+    objects = {}
     for line in repository.names("ls-tree", "-r", "-z", "--full-tree", commit):
         entry, _, path = line.partition("\t")
         mode, _, name = entry.split(" ")
-        found[path] = f"{mode} {name}"
-    return found
+        objects[path] = f"{mode} {name}"
+    return objects
 
 
-def _as_stored_here(repository: Repository, paths: Sequence[str], wanted: Mapping[str, str]) -> dict[str, str]:
+def _as_stored_here(repository: Repository, paths: Sequence[str], returned: Mapping[str, str]) -> dict[str, str]:
     """Return what the user's filters and line ends make of files of the result, for those that have any.
 
     The worker has none of the user's filters, so what it sends and what git would store of the same file here differ.
     """
-    files = [path for path in paths if wanted.get(path, "").startswith("100")]
+    files = [path for path in paths if returned.get(path, "").startswith("100")]
     converts = repository.optional("config", "--get", "core.autocrlf") in ("true", "input")
-    found = {}
+    stored_objects = {}
     for path in files if converts else _with_filters(repository, files):
-        mode, _, name = wanted[path].partition(" ")
+        mode, _, name = returned[path].partition(" ")
         try:
             with tempfile.TemporaryFile() as content:
                 repository.git("cat-file", "blob", name, stdout=content)
@@ -194,31 +194,32 @@ def _as_stored_here(repository: Repository, paths: Sequence[str], wanted: Mappin
                 stored = repository.git("hash-object", "--stdin", f"--path={path}", stdin=content).decode().strip()
         except GitError:  # the filter does not run: git apply will say why, if it is needed
             continue
-        found[path] = f"{mode} {stored}"
-    return found
+        stored_objects[path] = f"{mode} {stored}"
+    return stored_objects
 
 
 def _with_filters(repository: Repository, paths: Sequence[str]) -> list[str]:
     """Return the paths whose content git changes between the working tree and its objects."""
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)
-    told = repository.names("check-attr", "-z", "--stdin", "filter", "text", "eol", "ident", stdin=names)
-    changed = {path for path, value in zip(told[::3], told[2::3], strict=True) if value not in ("unspecified", "unset")}
-    return [path for path in paths if path in changed]
+    attributes = repository.names("check-attr", "-z", "--stdin", "filter", "text", "eol", "ident", stdin=names)
+    values = zip(attributes[::3], attributes[2::3], strict=True)
+    filtered = {path for path, value in values if value not in ("unspecified", "unset")}
+    return [path for path in paths if path in filtered]
 
 
 def _refuse_overlap(
     repository: Repository, result: Result, paths: Sequence[str], states: Sequence[Mapping[str, str]]
 ) -> None:
-    """Raise CliError where the result would write over uncommitted work; ``states`` are now, sent, wanted, head.
+    """Raise CliError where the result would write over uncommitted work; ``states`` are current, sent, returned, head.
 
     A path whose content here is committed, or is what went out or what came back, is safe to write.
     """
-    now, *safe = states
-    found = {path for path in paths if now.get(path) not in [state.get(path) for state in safe]}
-    found |= _in_the_way(repository, paths)
-    if found:
+    current, *safe = states
+    overlapping = {path for path in paths if current.get(path) not in [state.get(path) for state in safe]}
+    overlapping |= _in_the_way(repository, paths)
+    if overlapping:
         raise failed(
-            f"local changes overlap with the result: {listed(sorted(found))}",
+            f"local changes overlap with the result: {listed(sorted(overlapping))}",
             f"commit or move them away, then repeat: ado apply {result.name}; to look at it: ado diff {result.name}",
             "local_changes",
         )
@@ -272,11 +273,11 @@ def _update_index(repository: Repository, env: Mapping[str, str], paths: Sequenc
 
 def _entries(repository: Repository, index: Path) -> dict[str, str]:
     """Return mode and object of every path of an index."""
-    found = {}
+    entries = {}
     for line in repository.names("ls-files", "--stage", "-z", env={"GIT_INDEX_FILE": str(index)}):
         entry, _, path = line.partition("\t")
-        found[path] = entry.rpartition(" ")[0]
-    return found
+        entries[path] = entry.rpartition(" ")[0]
+    return entries
 
 
 def shown_by(repository: Repository, paths: Sequence[str]) -> str:

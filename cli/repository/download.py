@@ -45,27 +45,27 @@ def checked(path: str) -> str:
 def entries(repository: Repository, commit: str, path: str) -> list[Entry]:
     """Return the files at or below a path. Raises CliError when there are none."""
     listed = repository.names("ls-tree", "-r", "-z", "--full-tree", commit, *([] if path == "." else ["--", path]))
-    found = []
+    files = []
     above = "" if path == "." else posixpath.dirname(path)
     for line in listed:
         mode, _, rest = line.partition(" ")
         name, _, where = rest.partition(" ")[2].partition("\t")
-        found.append(Entry(mode, name, where, where.removeprefix(f"{above}/") if above else where))
-    if not found:
+        files.append(Entry(mode, name, where, where.removeprefix(f"{above}/") if above else where))
+    if not files:
         raise failed(
             f"the result has no {path}",
             "name it from the repository's root; ado diff TASK --stat shows what the task changed",
         )
-    return found
+    return files
 
 
-def write(repository: Repository, found: Sequence[Entry], to: Path) -> list[str]:
+def write(repository: Repository, chosen: Sequence[Entry], to: Path) -> list[str]:
     """Write files below a directory; return their paths there. Raises CliError and writes nothing then."""
-    files = [entry for entry in found if entry.mode not in (_LINK, _SUBMODULE)]
-    links = [entry for entry in found if entry.mode == _LINK]
+    files = [entry for entry in chosen if entry.mode not in (_LINK, _SUBMODULE)]
+    links = [entry for entry in chosen if entry.mode == _LINK]
     targets: dict[Entry, str] = {}
     _read_each(repository, links, lambda entry, content: targets.update({entry: _target(entry, content)}))
-    for entry in found:
+    for entry in chosen:
         _check_name(entry)
         _check_place(to, entry)
     for entry, target in targets.items():
@@ -90,12 +90,12 @@ def _write_file(to: Path, entry: Entry, content: Content) -> None:
 
 def _target(entry: Entry, content: Content) -> str:
     """Return where a link leads."""
-    found = b""
+    target = b""
     for piece in content:
-        found += piece
-        if len(found) > _LINK_BYTES or b"\0" in found:
+        target += piece
+        if len(target) > _LINK_BYTES or b"\0" in target:
             raise failed(f"{entry.path} is no link that can be made", "download other paths one by one")
-    return os.fsdecode(found)
+    return os.fsdecode(target)
 
 
 def _check_name(entry: Entry) -> None:
@@ -124,13 +124,13 @@ def _check_link(entry: Entry, target: str) -> None:
         raise failed(f"{entry.path} is a link that leads out: {target}", "download other paths one by one")
 
 
-def _read_each(repository: Repository, found: Sequence[Entry], use: Callable[[Entry, Content], None]) -> None:
+def _read_each(repository: Repository, chosen: Sequence[Entry], use: Callable[[Entry, Content], None]) -> None:
     """Give the content of each object to ``use``, which reads it in pieces to its end."""
-    if not found:
+    if not chosen:
         return
-    wanted = "".join(f"{entry.name}\n" for entry in found).encode()
-    with repository.stream("cat-file", "--batch", stdin=wanted) as output:
-        for entry in found:
+    names = "".join(f"{entry.name}\n" for entry in chosen).encode()
+    with repository.stream("cat-file", "--batch", stdin=names) as output:
+        for entry in chosen:
             size = int(output.readline(_HEAD_BYTES).split()[2])
             use(entry, _pieces(output, size))
             output.read(1)

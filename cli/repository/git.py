@@ -49,10 +49,10 @@ class Repository:
     @classmethod
     def of_working_directory(cls) -> Repository | None:
         """Return the repository of the working directory; None when there is none. Raises CliError."""
-        asked = ("--absolute-git-dir", "--show-toplevel", "--show-prefix")
+        options = ("--absolute-git-dir", "--show-toplevel", "--show-prefix")
         try:
-            found = [_run(["rev-parse", option]) for option in asked]  # a path may hold a line end
-            git_dir, work_tree, prefix = (os.fsdecode(path.removesuffix(b"\n")) for path in found)
+            answers = [_run(["rev-parse", option]) for option in options]  # a path may hold a line end
+            git_dir, work_tree, prefix = (os.fsdecode(path.removesuffix(b"\n")) for path in answers)
             here = cls(Path(git_dir), Path(work_tree), prefix.rstrip("/"))
             here._mistrust()
         except GitError as error:
@@ -121,10 +121,10 @@ class Repository:
     @contextmanager
     def stream(self, *words: str, stdin: bytes = b"") -> Iterator[IO[bytes]]:
         """Run git; yield its output as it comes. Leaving early ends git. Raises GitError when it fails."""
-        with tempfile.TemporaryFile() as given:
-            given.write(stdin)
-            given.seek(0)
-            with _started(list(words), self._surrounding(None), given, subprocess.PIPE, self.work_tree) as output:
+        with tempfile.TemporaryFile() as input_file:
+            input_file.write(stdin)
+            input_file.seek(0)
+            with _started(list(words), self._surrounding(None), input_file, subprocess.PIPE, self.work_tree) as output:
                 yield output
 
     def _surrounding(self, env: Mapping[str, str] | None) -> dict[str, str]:
@@ -172,8 +172,8 @@ class Repository:
 
     def check_sizes(self, blobs: Iterable[str], most: int) -> None:
         """Raise GitError for blobs that are larger than ``most`` bytes together, each as often as it is named."""
-        wanted = "".join(f"{name}\n" for name in blobs).encode()
-        sizes = self.git("cat-file", "--batch-check=%(objectsize)", stdin=wanted)
+        names = "".join(f"{name}\n" for name in blobs).encode()
+        sizes = self.git("cat-file", "--batch-check=%(objectsize)", stdin=names)
         if b"missing" in sizes:
             raise GitError("some of the files are not there")
         if sum(map(int, sizes.split())) > most:
@@ -194,11 +194,11 @@ def _run(
     stdout: IO[bytes] | None = None,
     cwd: Path | None = None,
 ) -> bytes:
-    with tempfile.TemporaryFile() as given:
+    with tempfile.TemporaryFile() as input_file:
         if isinstance(stdin, bytes):
-            given.write(stdin)
-            given.seek(0)
-        source = given if isinstance(stdin, bytes) else stdin
+            input_file.write(stdin)
+            input_file.seek(0)
+        source = input_file if isinstance(stdin, bytes) else stdin
         with _started(words, env or {}, source, stdout or subprocess.PIPE, cwd) as output:
             return b"" if stdout else _read(output, words)
 
@@ -248,10 +248,10 @@ def parts_of(output: IO[bytes], most: int) -> Iterator[bytes]:
 
 
 def _read(output: IO[bytes], words: list[str]) -> bytes:
-    found = output.read(_OUTPUT_BYTES + 1)
-    if len(found) > _OUTPUT_BYTES:
+    data = output.read(_OUTPUT_BYTES + 1)
+    if len(data) > _OUTPUT_BYTES:
         raise GitError(f"git {words[0]} answered with more than {_OUTPUT_BYTES} bytes")
-    return found
+    return data
 
 
 def _linked(file: Path) -> str:

@@ -37,12 +37,12 @@ Config = Mapping[tuple[str, str], list[str]]
 
 def read_config(listing: bytes) -> Config:
     """Read what ``git config --list --show-scope -z`` prints."""
-    found: dict[tuple[str, str], list[str]] = {}
+    config: dict[tuple[str, str], list[str]] = {}
     parts = listing.decode("utf-8", "surrogateescape").split("\0")
     for scope, entry in zip(parts[::2], parts[1::2], strict=False):
         key, _, value = entry.partition("\n")
-        found.setdefault((scope, key), []).append(value)
-    return found
+        config.setdefault((scope, key), []).append(value)
+    return config
 
 
 def is_trusted(config: Config, top: str) -> bool:
@@ -67,10 +67,10 @@ def overrides(config: Config, *, trusted: bool) -> tuple[list[tuple[str, str]], 
 def environment(settings: list[tuple[str, str]], surrounding: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that give git these settings after all others; a key may hold any character."""
     first = int(surrounding.get("GIT_CONFIG_COUNT") or 0)
-    found = {"GIT_CONFIG_COUNT": str(first + len(settings))}
+    variables = {"GIT_CONFIG_COUNT": str(first + len(settings))}
     for number, (key, value) in enumerate(settings, first):
-        found |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return found
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
 
 
 def _dangerous(config: Config, *, trusted: bool) -> Iterator[tuple[str, str]]:

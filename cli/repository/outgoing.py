@@ -45,14 +45,14 @@ class OutgoingCommit:
 
     def workspace(self, file_id: str, *, push: bool) -> dict[str, Any]:
         """Return the workspace of tasks.create."""
-        wish: dict[str, Any] = {"fileId": file_id, "commit": self.commit, "branch": self.branch, "push": push}
+        workspace: dict[str, Any] = {"fileId": file_id, "commit": self.commit, "branch": self.branch, "push": push}
         if self.shallow:
-            wish["shallow"] = list(self.shallow)
+            workspace["shallow"] = list(self.shallow)
         if directory := self.repository.directory:
-            wish["directory"] = directory
+            workspace["directory"] = directory
         if self.remote is not None:
-            wish["remote"] = {"url": self.remote.url, "commit": self.remote.commit, "ref": self.remote.ref}
-        return wish
+            workspace["remote"] = {"url": self.remote.url, "commit": self.remote.commit, "ref": self.remote.ref}
+        return workspace
 
     def keep(self, task_id: str) -> None:
         """Keep the commit for as long as the user keeps the ref: a result is compared with it."""
@@ -113,9 +113,9 @@ def _lfs_files(repository: Repository, entries: Sequence[str]) -> list[str]:
     texts = [repository.work_tree / path for path in attributes]
     if not any(_LFS in path.read_text("utf-8", "replace") for path in texts if path.is_file()):
         return []
-    wanted = "\0".join(paths).encode("utf-8", "surrogateescape")
-    found = repository.names("check-attr", "-z", "--stdin", "filter", stdin=wanted)
-    return [path for path, value in zip(found[::3], found[2::3], strict=True) if value == "lfs"]
+    names = "\0".join(paths).encode("utf-8", "surrogateescape")
+    values = repository.names("check-attr", "-z", "--stdin", "filter", stdin=names)
+    return [path for path, value in zip(values[::3], values[2::3], strict=True) if value == "lfs"]
 
 
 def _shallow(repository: Repository) -> tuple[str, ...]:
@@ -130,10 +130,10 @@ def _shallow(repository: Repository) -> tuple[str, ...]:
 def _commit_changes(repository: Repository, head: str | None, notify: Notify) -> str:
     """Commit the working tree beside every branch; secrets and ignored files stay here."""
     untracked = repository.names("ls-files", "-z", "--others", "--exclude-standard")
-    kept = [name for name in untracked if looks_secret(name) or name.endswith("/")]
-    if kept:
-        notify(f"not sent, because it looks like a secret or is a repository of its own: {listed(kept)}")
-    sent = [name for name in untracked if name not in set(kept)]
+    left_out = [name for name in untracked if looks_secret(name) or name.endswith("/")]
+    if left_out:
+        notify(f"not sent, because it looks like a secret or is a repository of its own: {listed(left_out)}")
+    sent = [name for name in untracked if name not in set(left_out)]
     with _index_copy(repository) as env:
         repository.git("add", "--update", env=env)
         if sent:
@@ -187,9 +187,9 @@ def send(outgoing: OutgoingCommit, transfer: Transfer) -> str:
 def pack(outgoing: OutgoingCommit, bundle: Path) -> None:
     """Write the bundle of the commit, without what workers fetch themselves. Raises GitError."""
     known = (outgoing.remote.commit,) if outgoing.remote else ()
-    wanted = f"{outgoing.commit}\n" + "".join(f"^{commit}\n" for commit in known)
+    revisions = f"{outgoing.commit}\n" + "".join(f"^{commit}\n" for commit in known)
     with bundle.open("wb") as file:
         write_header(file, [(outgoing.commit, "refs/heads/ado/base")], known)
         file.flush()
         options = ("--revs", "--thin", "--stdout", "-q", "--delta-base-offset")
-        outgoing.repository.git("pack-objects", *options, stdin=wanted.encode(), stdout=file)
+        outgoing.repository.git("pack-objects", *options, stdin=revisions.encode(), stdout=file)

@@ -14,12 +14,12 @@ _REF = re.compile(r"refs/ado/(task-\d+)/(.+)")
 
 def kept(repository: Repository) -> dict[str, dict[str, str]]:
     """Return for each task its refs and their commits."""
-    found: dict[str, dict[str, str]] = {}
+    commits: dict[str, dict[str, str]] = {}
     for line in repository.text("for-each-ref", "--format=%(objectname) %(refname)", "refs/ado/").splitlines():
         name, _, ref = line.partition(" ")
         if match := _REF.fullmatch(ref):
-            found.setdefault(match[1], {})[ref] = name
-    return found
+            commits.setdefault(match[1], {})[ref] = name
+    return commits
 
 
 def is_applied(repository: Repository, refs: Mapping[str, str]) -> bool:
@@ -35,9 +35,9 @@ def _is_safe(repository: Repository, commit: str) -> bool:
 
 def remove(repository: Repository, refs: Mapping[str, str]) -> None:
     """Remove refs, all or none, unless one has changed meanwhile. Raises CliError."""
-    orders = "".join(f"delete {ref}\0{commit}\0" for ref, commit in refs.items())
+    commands = "".join(f"delete {ref}\0{commit}\0" for ref, commit in refs.items())
     try:
-        repository.git("update-ref", "--no-deref", "--stdin", "-z", stdin=orders.encode("utf-8", "surrogateescape"))
+        repository.git("update-ref", "--no-deref", "--stdin", "-z", stdin=commands.encode("utf-8", "surrogateescape"))
     except GitError as error:
         raise failed(f"the refs could not be removed: {error}", "nothing was removed; try again") from error
 

@@ -105,10 +105,10 @@ class Result:
             raise _unreadable(task_id, file, f"its extra commits are no list of at most {_MOST_EXTRAS}")
         try:
             under = f"refs/ado/{task_id}/extra/{job}"
-            found = tuple(Extra.of(under, extra) for extra in extras)
+            extra_commits = tuple(Extra.of(under, extra) for extra in extras)
         except ValueError as error:
             raise _unreadable(task_id, file, str(error)) from error
-        return cls(task_id, job, file, branch, str(commit), str(base), bool(about.get("whole")), several, found)
+        return cls(task_id, job, file, branch, str(commit), str(base), bool(about.get("whole")), several, extra_commits)
 
     @property
     def changed(self) -> bool:
@@ -127,12 +127,12 @@ class Result:
 
     def fetched(self) -> list[dict[str, Any]]:
         """Return what a fetch made: each ref, what it is, and the command that shows it."""
-        found = [{"ref": extra.ref, "text": extra.text, "commit": extra.commit, "command": extra.command}
+        refs = [{"ref": extra.ref, "text": extra.text, "commit": extra.commit, "command": extra.command}
                  for extra in self.extras]  # fmt: skip
         if self.changed:
             command = f"git diff {self.ref}^ {self.ref}"
-            found.insert(0, {"ref": self.ref, "text": f"job {self.job}", "commit": self.commit, "command": command})
-        return found
+            refs.insert(0, {"ref": self.ref, "text": f"job {self.job}", "commit": self.commit, "command": command})
+        return refs
 
     def shape(self, paths: Sequence[str] | None = None) -> dict[str, Any]:
         """Return what ``-o json`` prints: the description, and the paths as git shows them."""
@@ -154,18 +154,18 @@ def _unreadable(task_id: str, file: Mapping[str, Any], why: str) -> CliError:
 
 def of_task(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None = None) -> list[Result]:
     """Return the results of a task, or of one of its jobs. Raises CliError."""
-    found = [file for file in files if file["kind"] == "result"]
-    wanted = [file for file in found if job is None or file["job"] == job]
-    if not wanted:
+    with_results = [file for file in files if file["kind"] == "result"]
+    selected = [file for file in with_results if job is None or file["job"] == job]
+    if not selected:
         raise CliError(
             f"{task_id} has brought nothing back" + (f" for job {job}" if job is not None else ""),
-            f"results are there of job {', '.join(str(file['job']) for file in found)}"
-            if found
+            f"results are there of job {', '.join(str(file['job']) for file in with_results)}"
+            if with_results
             else "a result is there once a job has ended, if the task was given a repository (ado run --repo)",
             exits.FAILED,
             "no_result",
         )
-    return [Result.of(task_id, file, several=len(found) > 1) for file in wanted]
+    return [Result.of(task_id, file, several=len(with_results) > 1) for file in selected]
 
 
 def none(task: Mapping[str, Any]) -> CliError:
@@ -181,15 +181,14 @@ def none(task: Mapping[str, Any]) -> CliError:
 
 def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) -> Result:
     """Return a job's result; without a job the only one, or the only one that changed something. Raises CliError."""
-    found = of_task(task_id, files, job)
-    if len(found) > 1:
-        found = [result for result in found if result.changed] or found[:1]
-    if len(found) > 1:
-        jobs = ", ".join(str(result.job) for result in found)
-        raise usage(
-            f"several jobs of {task_id} changed something: {jobs}", f"choose one, for example: --job {found[0].job}"
-        )
-    return found[0]
+    candidates = of_task(task_id, files, job)
+    if len(candidates) > 1:
+        candidates = [result for result in candidates if result.changed] or candidates[:1]
+    if len(candidates) > 1:
+        jobs = ", ".join(str(result.job) for result in candidates)
+        step = f"choose one, for example: --job {candidates[0].job}"
+        raise usage(f"several jobs of {task_id} changed something: {jobs}", step)
+    return candidates[0]
 
 
 def fetch(repository: Repository, result: Result, transfer: Transfer) -> None:
@@ -206,17 +205,17 @@ def fetch(repository: Repository, result: Result, transfer: Transfer) -> None:
         bundle = Path(name) / "result.bundle"
         try:
             transfer.fetch(dict(result.file), bundle)
-            taken = repository.import_bundle(bundle, size_limits.of_result())
+            imported = repository.import_bundle(bundle, size_limits.of_result())
             parents = repository.text("rev-list", "--parents", "--max-count=1", result.commit, "--").split()
         except (GitError, ValueError) as error:
-            raise failed(f"the result cannot be taken: {error}", "nothing was changed here") from error
-    if set(taken) != commits or (result.changed and parents != [result.commit, result.base]):
+            raise failed(f"the result cannot be imported: {error}", "nothing was changed here") from error
+    if set(imported) != commits or (result.changed and parents != [result.commit, result.base]):
         raise failed("the result is not the commit that was announced", "nothing was changed here")
     try:
         for commit in commits:
             check_files(repository, result.base, commit)
     except GitError as error:
-        raise failed(f"the result cannot be taken: {error}", "nothing was changed here") from error
+        raise failed(f"the result cannot be imported: {error}", "nothing was changed here") from error
     refs = {extra.ref: extra.commit for extra in result.extras}
     if result.changed:
         refs[result.ref] = result.commit
