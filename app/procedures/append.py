@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -15,14 +13,22 @@ from app.access.auth import REPORT
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.log.appender import OTHER_BYTES
-from app.procedures.checks.fences import Attempt, Secret, WorkerId, credential_of, fence_error, own
+from app.procedures.checks.arguments import check_limit, decode_base64, in_utc
+from app.procedures.checks.fences import (
+    Attempt,
+    Secret,
+    WorkerId,
+    check_own_worker,
+    credential_digest,
+    fence_error,
+    may_write,
+)
 from app.procedures.checks.ids import parse_job
 from app.rpc.server.procedure import mutation
 from app.settings import AppSettings
 from app.shapes.records import Wire
 from db import jobs
 from db.events import Batch, NewEvent
-from db.model import Job
 
 WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint", "dropped"})
 _FROM_SERVER = frozenset({"taskId", "seq", "job", "attempt", "type", "at", "storedAt"})
@@ -48,47 +54,34 @@ class Acknowledged(Wire, omit_defaults=False):
 @mutation(access=REPORT)
 async def append(context: Context, input: AppendInput) -> Acknowledged:
     """Store a batch durably; one already stored is acknowledged again and stores nothing."""
-    own(context, input.worker_id)
+    check_own_worker(context, input.worker_id)
     task_id, job = parse_job(input.job_id)
-    credential = credential_of(context, (task_id, job, input.attempt), input.credential)
+    credential = credential_digest(context, (task_id, job, input.attempt), input.credential)
     settings = context.services.settings
-    if len(input.events) > settings.batch_events:
-        raise refusal(
-            "limit_exceeded",
-            f"events: {len(input.events)} is more than the limit of {settings.batch_events}",
-            limit=settings.batch_events,
-        )
+    check_limit("events", len(input.events), settings.batch_events)
     events = [parse_event(event, settings) for event in input.events]
     batch = Batch(task_id, job, input.attempt, input.worker_id, input.batch, events, credential=credential)
     if not await context.services.appender.append(batch):
-        await _refused(context, batch, input.job_id)
+        await _check_stored(context, batch)
     return Acknowledged(acknowledged=input.batch)
 
 
-async def _refused(context: Context, batch: Batch, text: str) -> None:
-    """Return if the batch is stored already or once what the limit allows of it is, else raise what the fence found."""
+async def _check_stored(context: Context, batch: Batch) -> None:
+    """Return if the batch is stored already, or once the part of it that the limit allows is.
+
+    Raises CONFLICT or FORBIDDEN when the fence refused it.
+    """
     job = await jobs.get(context.db, batch.task_id, batch.job)
-    held = (
-        job is not None
-        and job.status == "running"
-        and job.attempt == batch.attempt
-        and job.worker_id == batch.worker_id
-        and job.credential in (None, batch.credential)
-    )
-    if not held or job is None:
-        raise _fence(job, text, batch)
+    if not may_write(job, batch):
+        raise fence_error(job, batch, batch.number)
     if job.last_batch >= batch.number:
         return
     limit = context.services.settings.output_bytes
     rest = within_limit(batch, limit, stored=job.output_bytes, first=job.dropped_bytes == 0)
     if job.last_batch != batch.number - 1 or rest is batch:
-        raise _fence(job, text, batch)
+        raise fence_error(job, batch, batch.number)
     if not await context.services.appender.append(rest):
-        await _refused(context, rest, text)
-
-
-def _fence(job: Job | None, text: str, batch: Batch) -> Exception:
-    return fence_error(job, text, batch.attempt, batch.worker_id, batch.number, batch.credential)
+        await _check_stored(context, rest)
 
 
 def within_limit(batch: Batch, limit: int, *, stored: int, first: bool) -> Batch:
@@ -138,9 +131,8 @@ def _time(text: Any) -> datetime:
     if text is None:
         return datetime.now(UTC)
     try:
-        at = datetime.fromisoformat(text)
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    except (TypeError, ValueError, OverflowError):
+        return in_utc("events", datetime.fromisoformat(text))
+    except (TypeError, ValueError):
         raise refusal("invalid_input", "events: at must be an ISO 8601 time", field="events") from None
 
 
@@ -155,10 +147,7 @@ def _data(event: dict[str, Any], limit: int) -> bytes:
     encoding = event.get("encoding")
     if not isinstance(data, str) or encoding not in (None, "base64"):
         raise refusal("invalid_input", "events: data must be text, encoding absent or base64", field="events")
-    try:
-        raw = base64.b64decode(data, validate=True) if encoding else data.encode()
-    except binascii.Error:
-        raise refusal("invalid_input", "events: data is not base64", field="events") from None
+    raw = decode_base64("events", data) if encoding else data.encode()
     _within(len(raw), limit)
     return raw
 

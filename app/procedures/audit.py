@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
 from app.access.auth import ADMINISTER
 from app.access.context import Context
-from app.core.reasons import refusal
-from app.procedures.checks import times
+from app.procedures.checks import paging
+from app.procedures.checks.arguments import Since, refuse_nul, since_time
 from app.procedures.checks.ids import parse_task
-from app.procedures.checks.texts import refuse_nul
 from app.rpc.server.procedure import query
 from app.shapes.records import Wire
 from db import audit
 
 _CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ListInput(Wire):
-    """Which rows to list. ``user`` is the id of a user or a token; ``since`` a time or a number of seconds ago."""
+    """Which rows to list. ``user`` is the id of a user or a token."""
 
     user: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     task_id: str | None = None
-    since: datetime | Annotated[float, Meta(ge=0, le=1e10)] | None = None
+    since: Since = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     cursor: str | None = None
 
 
 class AuditEntry(Wire):
-    """A change (outcome ``ok``), or a refused call: ``count`` says how many like ones the row stands for."""
+    """A change (outcome ``ok``) or a refused call; ``count`` says how many equal calls the row stands for."""
 
     audit_id: int
     at: datetime
@@ -57,14 +55,14 @@ class AuditPage(Wire, omit_defaults=False):
 
 @query(access=ADMINISTER)
 async def listing(context: Context, input: ListInput) -> AuditPage:
-    """Return who changed what and which calls were refused, newest first."""
+    """Return changes and refused calls, newest first."""
     refuse_nul(user=input.user)
     await context.services.refusals.flush()
     entries, more = await audit.listing(
         context.db,
         account=input.user,
         target=f"task-{parse_task(input.task_id)}" if input.task_id else None,
-        since=None if input.since is None else times.since("since", input.since),
+        since=since_time(input.since),
         before=None if input.cursor is None else _parse_cursor(input.cursor),
         limit=input.limit,
     )
@@ -89,14 +87,11 @@ def _shape(entry: audit.AuditEntry) -> AuditEntry:
 
 
 def _cursor(entry: audit.AuditEntry) -> str:
-    return f"{(entry.at - _EPOCH) // timedelta(microseconds=1)}-{entry.audit_id}"
+    return f"{paging.microseconds(entry.at)}-{entry.audit_id}"
 
 
 def _parse_cursor(text: str) -> tuple[datetime, int]:
     match = _CURSOR.fullmatch(text)
-    try:
-        if match:
-            return _EPOCH + timedelta(microseconds=int(match[1])), int(match[2])
-    except OverflowError:
-        pass
-    raise refusal("invalid_input", "cursor: it must be a page's nextCursor", field="cursor")
+    if match is None:
+        raise paging.invalid_cursor()
+    return paging.parse_microseconds(match[1]), int(match[2])

@@ -12,7 +12,6 @@ worker's own token serves only attempts that have no credential; a viewer reads 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from datetime import datetime
@@ -24,11 +23,19 @@ from app.access.auth import READ_FILES, WRITE_FILES
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks import paging
-from app.procedures.checks.fences import Attempt, WorkerId, credential_of, fence_error, own
+from app.procedures.checks.arguments import ABOUT_BYTES, check_json_limit, decode_base64
+from app.procedures.checks.fences import (
+    Attempt,
+    WorkerId,
+    check_own_worker,
+    credential_digest,
+    fence_error,
+    lease_lost,
+    may_write,
+)
 from app.procedures.checks.ids import no_such_file, parse_job, parse_task
-from app.procedures.checks.limits import ABOUT_BYTES, limit_json
 from app.procedures.checks.ownership import check_may_see, only_creator
-from app.procedures.checks.paging import MOST, Cursor, Limit
+from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, job_id
 from db import files, jobs
@@ -100,7 +107,7 @@ class FilesInput(Wire):
     """The task whose files are meant."""
 
     task_id: str
-    limit: Limit = MOST
+    limit: Limit = PAGE_ITEMS
     cursor: Cursor | None = None
 
 
@@ -155,7 +162,7 @@ async def begin(context: Context, input: BeginInput) -> Begun:
     if input.size > limit:
         message = f"size: {input.size} bytes are more than the limit of {limit} (ADO_FILE_BYTES)"
         raise refusal("limit_exceeded", message, field="size", limit=limit)
-    limit_json("about", input.about, ABOUT_BYTES)
+    check_json_limit("about", input.about, ABOUT_BYTES)
     fence = _fence(context, input)
     file = await files.begin(
         context.db,
@@ -182,9 +189,9 @@ def _fence(context: Context, input: BeginInput) -> Fence | None:
         raise refusal("invalid_input", f"{input.kind}: workerId, jobId and attempt are wanted", field="jobId")
     if context.caller.role in _SENDERS:
         raise refusal("forbidden", "only the worker that holds a job sends its results")
-    own(context, input.worker_id)
+    check_own_worker(context, input.worker_id)
     key = (*parse_job(input.job_id), input.attempt)
-    return Fence(*key, input.worker_id, credential_of(context, key))
+    return Fence(*key, input.worker_id, credential_digest(context, key))
 
 
 def _room(context: Context) -> FileLimits:
@@ -197,22 +204,14 @@ async def _refused(context: Context, file_id: str, fence: Fence | None) -> Excep
         return refusal("file_mismatch", "this fileId belongs to another file")
     if fence is not None:
         job = await jobs.get(context.db, fence.task_id, fence.job)
-        held = job and job.status == "running" and (job.attempt, job.worker_id) == (fence.attempt, fence.worker_id)
-        if not held or job is None or job.credential not in (None, fence.credential):
-            name = job_id(fence.task_id, fence.job)
-            return fence_error(job, name, fence.attempt, fence.worker_id, None, fence.credential)
+        if not may_write(job, fence):
+            return fence_error(job, fence)
     room = _room(context)
     text = (
         f"size: an attempt has at most {room.attempt_files} files and {room.attempt_bytes} bytes "
         f"(ADO_ATTEMPT_FILE_BYTES), a task {room.task_files} files and {room.task_bytes} bytes (ADO_TASK_FILE_BYTES)"
     )
     return refusal("limit_exceeded", text, field="size", limit=room.task_bytes)
-
-
-def _lost(fence: Fence) -> Exception:
-    name = job_id(fence.task_id, fence.job)
-    text = f"{name}: attempt {fence.attempt} is no longer held by worker {fence.worker_id!r}"
-    return refusal("lease_lost", text)
 
 
 def _count(size: int) -> int:
@@ -245,7 +244,7 @@ async def _may_write(context: Context, file: File) -> bool:
 async def write(context: Context, input: WriteInput) -> Begun:
     """Store one piece; the same again is harmless."""
     file = await _written(context, input.file_id)
-    data = _decoded(input.data)
+    data = decode_base64("data", input.data)
     if input.offset % CHUNK_BYTES or len(data) != min(CHUNK_BYTES, file.size - input.offset):
         message = f"data: a piece of {CHUNK_BYTES} bytes is wanted at a multiple of that, or the file's end"
         raise refusal("invalid_input", message, field="data")
@@ -258,14 +257,7 @@ async def write(context: Context, input: WriteInput) -> Begun:
 def _gone(file: File) -> Exception:
     if file.job is None or file.task_id is None or file.attempt is None or file.worker_id is None:
         return no_such_file(file.file_id)
-    return _lost(Fence(file.task_id, file.job, file.attempt, file.worker_id))
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise refusal("invalid_input", "data: it is not base64", field="data") from None
+    return lease_lost(Fence(file.task_id, file.job, file.attempt, file.worker_id))
 
 
 @mutation(access=WRITE_FILES)
@@ -309,21 +301,21 @@ async def listing(context: Context, input: FilesInput) -> Files:
     task_id = parse_task(input.task_id)
     await check_may_see(context, task_id)
     after = None if input.cursor is None else _parse_cursor(input.cursor)
-    found, more = await files.listing(context.db, task_id, after, paging.room(context, input.limit))
+    found, more = await files.listing(context.db, task_id, after, paging.page_limit(context, input.limit))
     items = [FileInfo.of(file) for file in await _may_read(context, found)]
     return Files(items=items, next_cursor=_cursor(found[-1]) if more else UNSET)
 
 
 def _cursor(file: File) -> str | UnsetType:
     at = file.completed_at or file.created_at
-    return paging.cursor(True, "" if file.job is None else file.job, paging.microseconds(at), file.file_id)
+    return paging.next_cursor(True, "" if file.job is None else file.job, paging.microseconds(at), file.file_id)
 
 
 def _parse_cursor(text: str) -> FileCursor:
     match = _CURSOR.fullmatch(text)
     if match is None:
-        raise paging.invalid()
-    return FileCursor(int(match[1] or -1), paging.time_of(match[2]), match[3])
+        raise paging.invalid_cursor()
+    return FileCursor(int(match[1] or -1), paging.parse_microseconds(match[2]), match[3])
 
 
 async def _check_task(context: Context, file: File) -> None:

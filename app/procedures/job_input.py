@@ -12,7 +12,6 @@ looks again after a poll interval.
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -22,7 +21,16 @@ from msgspec import Meta
 from app.access.auth import REPORT, RUN_TASKS
 from app.access.context import Context
 from app.core.reasons import refusal
-from app.procedures.checks.fences import Attempt, Secret, WorkerId, credential_of, fence_error, own
+from app.procedures.checks.arguments import decode_base64
+from app.procedures.checks.fences import (
+    Attempt,
+    Secret,
+    WorkerId,
+    check_own_worker,
+    credential_digest,
+    fence_error,
+    may_write,
+)
 from app.procedures.checks.ids import no_such_job, no_such_task, parse_job, parse_task
 from app.procedures.checks.ownership import check_may_change
 from app.rpc.server.procedure import Tracked, mutation, subscription
@@ -110,10 +118,7 @@ async def send(context: Context, input: SendInput) -> Received:
 
 
 def _decoded(text: str) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise refusal("invalid_input", "data: it is not base64", field="data") from None
+    data = decode_base64("data", text)
     if len(data) > WAITING_BYTES:
         message = f"data: {len(data)} bytes are more than {WAITING_BYTES}"
         raise refusal("limit_exceeded", message, field="data", limit=WAITING_BYTES)
@@ -176,9 +181,9 @@ class _Silence:
 
 
 def _reader(context: Context, input: ReadInput) -> Reader:
-    own(context, input.worker_id)
+    check_own_worker(context, input.worker_id)
     key = (*parse_job(input.job_id), input.attempt)
-    return Reader(*key, input.worker_id, credential_of(context, key, input.credential))
+    return Reader(*key, input.worker_id, credential_digest(context, key, input.credential))
 
 
 def _begin(input: ReadInput) -> int:
@@ -198,8 +203,7 @@ async def _take(context: Context, reader: Reader, offset: int) -> Progress:
         return progress
     name = job_id(reader.task_id, reader.job)
     job = await jobs.get(context.db, reader.task_id, reader.job)
-    held = job and job.status == "running" and (job.attempt, job.worker_id) == (reader.attempt, reader.worker_id)
-    if not held or job is None or job.credential not in (None, reader.credential):
-        raise fence_error(job, name, reader.attempt, reader.worker_id, None, reader.credential)
+    if not may_write(job, reader):
+        raise fence_error(job, reader)
     await inputs.lose(context.db, reader)
     raise refusal("input_lost", f"{name}: its input is not kept from byte {offset} on")

@@ -10,8 +10,8 @@ from msgspec import Meta
 from app.access.auth import ATTEMPT_ROLES, READ_VALUES, WRITE_VALUES
 from app.access.context import Context
 from app.core.reasons import refusal
+from app.procedures.checks.arguments import check_json_limit
 from app.procedures.checks.ids import no_such_task, parse_task
-from app.procedures.checks.limits import limit_json
 from app.procedures.checks.ownership import check_may_change, check_may_see
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire
@@ -105,7 +105,7 @@ async def listing(context: Context, input: PrefixInput) -> Values:
 
 async def _write(context: Context, input: SetInput | CasInput, version: int | None, procedure: str) -> Value:
     settings = context.services.settings
-    limit_json("value", input.value, settings.kv_bytes)
+    check_json_limit("value", input.value, settings.kv_bytes)
     task_id = await _task(context, input.task_id, write=True)
     caller = context.caller
     written = await tasks.set_value(

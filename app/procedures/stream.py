@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
@@ -15,7 +14,7 @@ from app.access.context import Context
 from app.core.reasons import refusal
 from app.log.tail import Selection
 from app.log.task_watch import LATE_IDS, Seen, TaskWatch
-from app.procedures.checks import times
+from app.procedures.checks.arguments import Since, since_time
 from app.procedures.checks.ids import no_such_task, parse_task
 from app.procedures.checks.ownership import check_may_see, hide_jobs, only_creator
 from app.rpc.server.procedure import Tracked, subscription
@@ -55,7 +54,7 @@ class TailInput(Wire):
     tail: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     stream: Literal["stdout", "stderr"] | None = None
     """Of the output only this stream."""
-    since: datetime | Annotated[float, Meta(ge=0, le=1e10)] | None = None
+    since: Since = None
 
 
 @subscription(access=READ)
@@ -103,8 +102,8 @@ async def _cursor(context: Context, task_id: int, input: TailInput, selection: S
             raise refusal("invalid_input", "lastEventId: it must be the seq of an event", field="lastEventId")
         return int(text)
     cursor = 0
-    if input.since is not None:
-        cursor = await events.cursor_of_time(context.db, task_id, times.since("since", input.since))
+    if since := since_time(input.since):
+        cursor = await events.cursor_of_time(context.db, task_id, since)
     if input.tail is not None:
         if selection == Selection():
             of_tail = max(0, last_seq - input.tail)

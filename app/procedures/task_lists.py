@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
 from app.access.auth import READ
 from app.access.context import Context
-from app.core.reasons import refusal
-from app.procedures.checks.answer_size import fitting
+from app.procedures.checks.arguments import LABELS_BYTES, Since, check_json_limit, refuse_nul, since_time
 from app.procedures.checks.ids import parse_task
-from app.procedures.checks.limits import LABELS_BYTES, limit_json
 from app.procedures.checks.ownership import only_creator
-from app.procedures.checks.texts import refuse_nul
-from app.procedures.checks.times import since
+from app.procedures.checks.paging import fit, invalid_cursor
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import query
 from app.shapes.records import Task, Wire
@@ -37,7 +33,7 @@ class ListInput(Wire):
     status: Status | Annotated[list[Status], Meta(max_length=20)] | None = None
     labels: dict[str, str] = {}
     label_names: Annotated[list[_Label], Meta(max_length=100)] = []
-    since: datetime | Annotated[float, Meta(ge=0, le=1e10)] | None = None
+    since: Since = None
     search: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     cursor: str | None = None
@@ -57,7 +53,7 @@ async def listing(context: Context, input: ListInput) -> TaskPage:
     """Return tasks, newest first, with the beginnings of their prompts and without results."""
     before = _parse_cursor(input.cursor) if input.cursor else None
     refuse_nul(labels=input.labels, labelNames=input.label_names, search=input.search, createdBy=input.created_by)
-    limit_json("labels", input.labels, LABELS_BYTES)
+    check_json_limit("labels", input.labels, LABELS_BYTES)
     page, after = await tasks.page(
         context.db,
         await _filter(context, input),
@@ -65,7 +61,7 @@ async def listing(context: Context, input: ListInput) -> TaskPage:
         bytes_=context.services.settings.body_bytes,
         before=before,
     )
-    items = fitting([Task.of(task) for task in page], context.services.settings.body_bytes)
+    items = fit([Task.of(task) for task in page], context.services.settings.body_bytes)
     if len(items) < len(page):
         return TaskPage(items=items, next_cursor=items[-1].task_id)
     return TaskPage(items=items, next_cursor=UNSET if after is None else f"task-{after}")
@@ -76,7 +72,7 @@ async def _filter(context: Context, input: ListInput) -> TaskFilter:
         statuses=_statuses(input.status),
         labels=input.labels,
         label_names=input.label_names,
-        since=None if input.since is None else since("since", input.since),
+        since=since_time(input.since),
         creators=await _creators(context, input),
         search=input.search,
     )
@@ -101,4 +97,4 @@ def _parse_cursor(text: str) -> int:
     try:
         return parse_task(text)
     except ProcedureError:
-        raise refusal("invalid_input", "cursor: it must be a page's nextCursor", field="cursor") from None
+        raise invalid_cursor() from None

@@ -15,11 +15,19 @@ from app.access.auth import READ, RUN_TASKS
 from app.access.context import Context
 from app.core.capabilities import NO_NETWORK, STDIN
 from app.core.reasons import refusal
+from app.procedures.checks.arguments import (
+    AGENT_ARGS_BYTES,
+    LABELS_BYTES,
+    POD_BYTES,
+    Pod,
+    check_json_limit,
+    check_limit,
+    check_pod,
+    pod_members,
+    refuse_nul,
+)
 from app.procedures.checks.ids import no_such_file, no_such_job, no_such_task, parse_task
-from app.procedures.checks.limits import AGENT_ARGS_BYTES, LABELS_BYTES, POD_BYTES, limit, limit_json
 from app.procedures.checks.ownership import check_may_change, check_may_see, check_queue
-from app.procedures.checks.pod_resources import Pod, check, wish_of
-from app.procedures.checks.texts import refuse_nul
 from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
 from app.shapes.records import Resources, Task, Wire
@@ -169,7 +177,7 @@ def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor |
         sealed_environment=sealed_environment,
         labels=input.labels,
         workspace=msgspec.to_builtins(input.workspace),
-        pod=wish_of(input.pod),
+        pod=pod_members(input.pod),
         on_failure=input.on_failure,
         idempotency_key=input.idempotency_key,
         digest=b"",
@@ -186,12 +194,14 @@ def _capabilities(input: CreateInput) -> list[str]:
 
 
 def _check_limits(settings: AppSettings, input: CreateInput) -> None:
-    limit("prompt", len(input.prompt.encode()), settings.prompt_bytes)
-    limit("workers", input.workers, settings.task_workers)
-    limit("env", sum(len(name.encode()) + len(value.encode()) for name, value in input.env.items()), settings.env_bytes)
-    limit_json("labels", input.labels, LABELS_BYTES)
-    limit_json("agentArgs", input.agent_args, AGENT_ARGS_BYTES)
-    limit("requires", len(input.requires), 100)
+    check_limit("prompt", len(input.prompt.encode()), settings.prompt_bytes)
+    check_limit("workers", input.workers, settings.task_workers)
+    check_limit(
+        "env", sum(len(name.encode()) + len(value.encode()) for name, value in input.env.items()), settings.env_bytes
+    )
+    check_json_limit("labels", input.labels, LABELS_BYTES)
+    check_json_limit("agentArgs", input.agent_args, AGENT_ARGS_BYTES)
+    check_limit("requires", len(input.requires), 100)
     if not input.prompt.strip():
         raise refusal("invalid_input", "prompt: it is empty", field="prompt")
     for name in input.env:
@@ -204,8 +214,8 @@ def _check_limits(settings: AppSettings, input: CreateInput) -> None:
     if input.workspace is not None and input.workspace.remote is not None:
         _check_remote(input.workspace.remote.url)
     if input.pod:
-        limit_json("pod", msgspec.to_builtins(input.pod), POD_BYTES)
-        check(settings, input.pod)
+        check_json_limit("pod", msgspec.to_builtins(input.pod), POD_BYTES)
+        check_pod(settings, input.pod)
 
 
 def _check_remote(url: str) -> None:
@@ -290,7 +300,7 @@ async def update(context: Context, input: UpdateInput) -> Task:
     await check_may_change(context, task_id)
     if input.labels is not None:
         refuse_nul(labels=input.labels)
-        limit_json("labels", input.labels, LABELS_BYTES)
+        check_json_limit("labels", input.labels, LABELS_BYTES)
     actor = context.actor("tasks.update")
     updated = await tasks.update(context.db, task_id, input.version, input.priority, input.labels, actor)
     task = await get_task(context, task_id)

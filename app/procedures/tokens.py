@@ -11,8 +11,8 @@ from app.access.auth import ADMINISTER
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks import paging
-from app.procedures.checks.paging import MOST, Cursor, Limit
-from app.procedures.checks.texts import refuse_nul
+from app.procedures.checks.arguments import refuse_nul
+from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
 from app.procedures.users import find_user
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire
@@ -70,7 +70,7 @@ class Token(Wire, omit_defaults=False):
 class TokensInput(Wire):
     """Which page of the tokens."""
 
-    limit: Limit = MOST
+    limit: Limit = PAGE_ITEMS
     cursor: Cursor | None = None
 
 
@@ -129,16 +129,16 @@ def _role(input: CreateInput, user: User | None) -> str:
 async def listing(context: Context, input: TokensInput) -> TokenList:
     """Return tokens without their secrets, oldest first."""
     after = None if input.cursor is None else _parse_cursor(input.cursor)
-    rows, more = await tokens.listing(context.db, after, paging.room(context, input.limit))
+    rows, more = await tokens.listing(context.db, after, paging.page_limit(context, input.limit))
     items = [{key: value for key, value in row.items() if value is not None} for row in rows]
     last = (paging.microseconds(rows[-1]["created_at"]), rows[-1]["token_id"]) if rows else ()
-    return TokenList(items=[Token(**item) for item in items], next_cursor=paging.cursor(more, *last))
+    return TokenList(items=[Token(**item) for item in items], next_cursor=paging.next_cursor(more, *last))
 
 
 def _parse_cursor(text: str) -> tuple[datetime, str]:
     at, _, token_id = text.partition("/")
     refuse_nul(cursor=text)
-    return paging.time_of(at), token_id
+    return paging.parse_microseconds(at), token_id
 
 
 @mutation(access=ADMINISTER)

@@ -13,8 +13,8 @@ from app.access.auth import ADMINISTER, READ
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks import paging
-from app.procedures.checks.paging import MOST, Cursor, Limit
-from app.procedures.checks.texts import refuse_nul
+from app.procedures.checks.arguments import refuse_nul
+from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, or_unset
 from db import users
@@ -122,7 +122,7 @@ class RoleLimits(Wire, omit_defaults=False):
 class UsersInput(Wire):
     """Which page of the users."""
 
-    limit: Limit = MOST
+    limit: Limit = PAGE_ITEMS
     cursor: Cursor | None = None
 
 
@@ -166,12 +166,12 @@ async def find_user(context: Context, name: str) -> users.User:
 @query(access=ADMINISTER)
 async def listing(context: Context, input: UsersInput) -> UserList:
     """Return users, oldest first."""
-    found, more = await users.listing(context.db, _parse_cursor(input.cursor), paging.room(context, input.limit))
+    found, more = await users.listing(context.db, _parse_cursor(input.cursor), paging.page_limit(context, input.limit))
     roles = await users.role_limits(context.db)
     return UserList(
         items=[User.of(user) for user in found],
         roles=[RoleLimits.of(role, limits) for role, limits in roles.items()],
-        next_cursor=paging.cursor(more, f"user-{found[-1].user_id}" if found else ""),
+        next_cursor=paging.next_cursor(more, f"user-{found[-1].user_id}" if found else ""),
     )
 
 
@@ -180,7 +180,7 @@ def _parse_cursor(text: str | None) -> int | None:
         return None
     match = _CURSOR.fullmatch(text)
     if match is None:
-        raise paging.invalid()
+        raise paging.invalid_cursor()
     return int(match[1])
 
 

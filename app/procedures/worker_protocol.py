@@ -24,11 +24,18 @@ from app.core.capabilities import NO_NETWORK, STDIN
 from app.core.reasons import refusal
 from app.loops.claim_waiters import WaitingClaim
 from app.loops.monitor import settle_ended
-from app.procedures.checks.fences import Attempt, Secret, WorkerId, credential_of, fence_error, own
+from app.procedures.checks.arguments import (
+    CAPABILITIES,
+    LABELS_BYTES,
+    LOAD_BYTES,
+    USAGE_BYTES,
+    check_json_limit,
+    check_limit,
+    in_utc,
+    refuse_nul,
+)
+from app.procedures.checks.fences import Attempt, Secret, WorkerId, check_own_worker, credential_digest, fence_error
 from app.procedures.checks.ids import parse_job
-from app.procedures.checks.limits import CAPABILITIES, LABELS_BYTES, LOAD_BYTES, USAGE_BYTES, limit, limit_json
-from app.procedures.checks.texts import refuse_nul
-from app.procedures.checks.times import in_utc
 from app.procedures.sealed_environments import open_environments
 from app.rpc.server.procedure import Tracked, mutation, subscription
 from app.shapes.records import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
@@ -137,7 +144,7 @@ class Command(Wire):
 
 
 async def _present(context: Context, worker_id: str, session: str) -> RegisteredWorker:
-    own(context, worker_id)
+    check_own_worker(context, worker_id)
     found = await workers.registered(context.db, worker_id)
     if found is None:
         raise refusal("no_such_worker", f"no worker {worker_id!r} is registered")
@@ -149,13 +156,13 @@ async def _present(context: Context, worker_id: str, session: str) -> Registered
 @mutation(access=WORK)
 async def register(context: Context, input: RegisterInput) -> Registered:
     """Register a process; another one under the same id is replaced and its jobs are queued again."""
-    own(context, input.worker_id)
+    check_own_worker(context, input.worker_id)
     allowed = context.caller.capabilities
     if allowed is not None and not set(input.capabilities) <= {*allowed, NO_NETWORK, STDIN}:
         raise refusal("forbidden", f"this token allows the capabilities {', '.join(allowed)} alone")
     refuse_nul(**msgspec.to_builtins(input))
-    limit("capabilities", len(input.capabilities), CAPABILITIES)
-    limit_json("labels", input.labels, LABELS_BYTES)
+    check_limit("capabilities", len(input.capabilities), CAPABILITIES)
+    check_json_limit("labels", input.labels, LABELS_BYTES)
     instance = input.instance or f"{input.host}:{input.pid}"
     registration = Registration(
         input.worker_id,
@@ -204,8 +211,8 @@ async def _end(context: Context, keys: list[AttemptKey], reason: str, *, loss: b
 @mutation(access=WORK)
 async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
     """Renew the listed jobs. A job left out twice in a row was never received and is queued again."""
-    own(context, input.worker_id)
-    limit_json("load", input.load, LOAD_BYTES)
+    check_own_worker(context, input.worker_id)
+    check_json_limit("load", input.load, LOAD_BYTES)
     listed = [(*parse_job(ref.job_id), ref.attempt) for ref in input.jobs]
     beat = await workers.heartbeat(
         context.db,
@@ -239,7 +246,7 @@ def _unheard(beat: Renewal) -> list[AttemptKey]:
 @mutation(access=WORK)
 async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
     """Give the worker jobs it can run, waiting for the first one. A claim is no heartbeat."""
-    own(context, input.worker_id)
+    check_own_worker(context, input.worker_id)
     deadline = time.monotonic() + min(input.wait_seconds, _LONGEST_WAIT)
     waiters = context.services.claim_waiters
     with waiters.joined() as waiter:
@@ -304,9 +311,9 @@ async def _claim_now(
 @mutation(access=REPORT)
 async def finish(context: Context, input: FinishInput) -> Job:
     """Close an attempt. Repeated, with whatever outcome, it returns what was stored."""
-    own(context, input.worker_id)
-    limit_json("result", input.result, context.services.settings.result_bytes)
-    limit_json("usage", input.usage, USAGE_BYTES)
+    check_own_worker(context, input.worker_id)
+    check_json_limit("result", input.result, context.services.settings.result_bytes)
+    check_json_limit("usage", input.usage, USAGE_BYTES)
     task_id, job = parse_job(input.job_id)
     report = jobs.Finish(
         task_id,
@@ -320,7 +327,7 @@ async def finish(context: Context, input: FinishInput) -> Job:
         input.message,
         _text(input.result),
         _text(input.usage),
-        credential_of(context, (task_id, job, input.attempt), input.credential),
+        credential_digest(context, (task_id, job, input.attempt), input.credential),
     )
     finished = await context.services.finish_batcher.close_attempt(report)
     return Job.of(finished) if finished else await _finished_before(context, report)
@@ -334,7 +341,7 @@ async def _finished_before(context: Context, report: jobs.Finish) -> Job:
     job = await jobs.get(context.db, report.task_id, report.job)
     if job is not None and job.finished_attempt == report.attempt and job.worker_id in (report.worker_id, None):
         return Job.of(job)
-    raise fence_error(job, report.job_text, report.attempt, report.worker_id, report.last_batch, report.credential)
+    raise fence_error(job, report, report.last_batch)
 
 
 @subscription(access=WORK)

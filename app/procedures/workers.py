@@ -10,10 +10,9 @@ from app.access.auth import OPERATE, READ
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks import paging
-from app.procedures.checks.limits import SCALE_BYTES, limit_json
+from app.procedures.checks.arguments import SCALE_BYTES, check_json_limit, refuse_nul
 from app.procedures.checks.ownership import hide_jobs
-from app.procedures.checks.paging import MOST, Cursor, Limit
-from app.procedures.checks.texts import refuse_nul
+from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Spawner, Wire, Worker, WorkerState
 from db import jobs, workers
@@ -23,14 +22,14 @@ class ListInput(Wire):
     """Which workers to list."""
 
     state: WorkerState | None = None
-    limit: Limit = MOST
+    limit: Limit = PAGE_ITEMS
     cursor: Cursor | None = None
 
 
 class StatusInput(Wire):
     """Which page of the workers to show."""
 
-    limit: Limit = MOST
+    limit: Limit = PAGE_ITEMS
     cursor: Cursor | None = None
 
 
@@ -90,10 +89,10 @@ class Scale(Wire, omit_defaults=False):
 async def listing(context: Context, input: ListInput) -> WorkerList:
     """Return the workers, those that ended lately included."""
     refuse_nul(cursor=input.cursor)
-    found, more = await workers.page(context.db, input.state, input.cursor, paging.room(context, input.limit))
+    found, more = await workers.page(context.db, input.state, input.cursor, paging.page_limit(context, input.limit))
     return WorkerList(
         items=await hide_jobs(context, [Worker.of(worker) for worker in found]),
-        next_cursor=paging.cursor(more, found[-1].worker_id if found else ""),
+        next_cursor=paging.next_cursor(more, found[-1].worker_id if found else ""),
     )
 
 
@@ -101,7 +100,7 @@ async def listing(context: Context, input: ListInput) -> WorkerList:
 async def status(context: Context, input: StatusInput) -> Status:
     """Return what ``ado workers status`` shows."""
     refuse_nul(cursor=input.cursor)
-    room = paging.room(context, input.limit)
+    room = paging.page_limit(context, input.limit)
     found, more = await workers.page(context.db, after=input.cursor, room=room, with_stopped=False)
     queued, running = await jobs.counts(context.db)
     waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in await jobs.ready_demands(context.db)]
@@ -110,7 +109,7 @@ async def status(context: Context, input: StatusInput) -> Status:
         counts=await workers.counts(context.db),
         queue=Queue(queued=queued, running=running, waiting=waiting),
         spawners=[_spawner(spawner) for spawner in await workers.spawners(context.db)],
-        next_cursor=paging.cursor(more, found[-1].worker_id if found else ""),
+        next_cursor=paging.next_cursor(more, found[-1].worker_id if found else ""),
     )
 
 
@@ -146,6 +145,6 @@ async def drain(context: Context, input: WorkerInput) -> Worker:
 @mutation(access=OPERATE)
 async def scale(context: Context, input: ScaleInput) -> Scale:
     """Keep so many workers even when the queue is empty."""
-    limit_json("capabilities", input.capabilities, SCALE_BYTES)
+    check_json_limit("capabilities", input.capabilities, SCALE_BYTES)
     count = await workers.scale(context.db, input.capabilities, input.count, context.actor("workers.scale"))
     return Scale(count=count, capabilities=input.capabilities)

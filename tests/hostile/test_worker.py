@@ -168,7 +168,7 @@ def test_a_token_serves_one_process_until_that_has_ended(cluster):
 
 def test_a_worker_with_the_token_of_another_one_is_told_which_id_it_is_for(cluster):
     token = cluster.make_token("worker", worker_id="w")
-    with pytest.raises(Refused, match="this token is for worker 'w' alone") as refused:
+    with pytest.raises(Refused, match="this token is for worker 'w' only") as refused:
         Worker(cluster, "other", token)
     assert refused.value.hint == "start the worker with --id w, or make a token for worker other"
 

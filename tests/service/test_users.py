@@ -30,7 +30,7 @@ def test_who_did_what_is_shown(cluster):
         found = json.loads(cluster.ado("tasks", "--created-by", name, "-o", "json", check=0).stdout)["items"]
         assert [task["taskId"] for task in found] == ["task-2"]
     refused = cluster.ado("cancel", "task-1", token=anna, check=126)
-    assert "a developer acts on own tasks alone" in refused.stderr.decode()
+    assert "a developer changes only own tasks" in refused.stderr.decode()
     cluster.ado("cancel", "task-2", token=anna, check=0)
     assert cluster.sql("select body->>'by' from ado.events where task_id = 2 and type = 'cancel_requested'") == [
         ("anna",)
@@ -168,7 +168,7 @@ def test_a_limit_refuses_tasks_or_lets_jobs_wait_and_says_so(cluster):
     until(lambda: cluster.task("task-1")["status"] == "running", "task-1 to run")
     cluster.ado(*run, "--workers", "2", token=anna, check=0)
     refused = cluster.ado(*run, token=anna, check=2)
-    assert "anna has 2 jobs waiting; with 1 more they would pass the limit of 2" in refused.stderr.decode()
+    assert "anna has 2 jobs queued; 1 more would be above the limit of 2" in refused.stderr.decode()
     assert "ado users set anna --queued N" in refused.stderr.decode()
     said = json.loads(cluster.ado("explain", "task-2", "-o", "json", token=anna, check=0).stdout)
     assert said["why"].startswith("quota: anna has 1 jobs running, the limit is 1")

@@ -1,1 +1,1 @@
-"""What procedures check before they read or write: ids, sizes, texts, times, ownership, fences, pages."""
+"""What procedures check before they read or write: arguments, ids, ownership, fences, pages."""

@@ -1,54 +1,93 @@
-"""The fence of a worker's writes: who may write for an attempt, and why a write was refused."""
+"""The fence of a worker's writes: which caller may write for an attempt, and why a write was refused."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol, TypeGuard
 
 from msgspec import Meta
 
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks.ids import no_such_job
-from db import model, tokens
-from db.model import AttemptKey
+from app.shapes.records import job_id
+from db import tokens
+from db.model import AttemptKey, Job
 
 WorkerId = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 Attempt = Annotated[int, Meta(ge=1, le=2_000_000_000)]
 Secret = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-def own(context: Context, worker_id: str) -> None:
+class AttemptWrite(Protocol):
+    """A write for an attempt: an append, a finish, a file, or a read of its input."""
+
+    @property
+    def task_id(self) -> int:
+        """The task."""
+
+    @property
+    def job(self) -> int:
+        """The job's index."""
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt."""
+
+    @property
+    def worker_id(self) -> str:
+        """The worker that writes."""
+
+    @property
+    def credential(self) -> bytes | None:
+        """Digest of the credential that came with the write."""
+
+
+def check_own_worker(context: Context, worker_id: str) -> None:
     """Raise FORBIDDEN when a worker's token is used for another worker."""
     caller = context.caller
     if caller.role in ("worker", "attempt") and caller.worker_id != worker_id:
         step = f"start the worker with --id {caller.worker_id}, or make a token for worker {worker_id}"
-        raise refusal("forbidden", f"this token is for worker {caller.worker_id!r} alone", hint=step)
+        raise refusal("forbidden", f"this token is for worker {caller.worker_id!r} only", hint=step)
 
 
-def credential_of(context: Context, key: AttemptKey, given: str | None = None) -> bytes | None:
-    """Return the digest of an attempt's credential, which is the call's token or was ``given`` in its input.
+def credential_digest(context: Context, key: AttemptKey, credential: str | None = None) -> bytes | None:
+    """Return the digest of an attempt's credential: the call's token, or the ``credential`` of its input.
 
     Raises FORBIDDEN when the token is another attempt's credential.
     """
     caller = context.caller
     if caller.role != "attempt":
-        return None if given is None else tokens.digest(given)
+        return None if credential is None else tokens.digest(credential)
     if key != (caller.task_id, caller.job, caller.attempt):
-        raise refusal("forbidden", f"this credential is for attempt {caller.attempt} of its own job alone")
+        raise refusal("forbidden", f"this credential is for attempt {caller.attempt} of its own job only")
     return context.credential
 
 
-def fence_error(
-    job: model.Job | None, text: str, attempt: int, worker_id: str, batch: int | None, credential: bytes | None
-) -> Exception:
-    """Say why the fence refused a write: ``job`` is the row as it is now, ``batch`` the number that was needed."""
+def _has_attempt(job: Job, write: AttemptWrite) -> bool:
+    return job.status == "running" and (job.attempt, job.worker_id) == (write.attempt, write.worker_id)
+
+
+def may_write(job: Job | None, write: AttemptWrite) -> TypeGuard[Job]:
+    """Whether the job runs the attempt on this worker, and the write has the attempt's credential if there is one."""
+    return job is not None and _has_attempt(job, write) and job.credential in (None, write.credential)
+
+
+def fence_error(job: Job | None, write: AttemptWrite, batch: int | None = None) -> Exception:
+    """Return why the fence refused a write: ``job`` is the row as it is now, ``batch`` the number that was sent."""
+    name = job_id(write.task_id, write.job)
     if job is None:
-        return no_such_job(text)
-    is_held = job.status == "running" and job.attempt == attempt and job.worker_id == worker_id
-    if is_held and job.credential not in (None, credential):
-        return refusal("credential_missing", f"{text}: attempt {attempt} writes with a credential of its own")
-    if is_held and batch is not None:
-        return refusal(
-            "batch_gap", f"{text}: batch {batch} came before batch {job.last_batch + 1}", expected=job.last_batch + 1
-        )
-    return refusal("lease_lost", f"{text}: attempt {attempt} is no longer held by worker {worker_id!r}")
+        return no_such_job(name)
+    if not _has_attempt(job, write):
+        return lease_lost(write)
+    if not may_write(job, write):
+        return refusal("credential_missing", f"{name}: attempt {write.attempt} writes with a credential of its own")
+    if batch is None:
+        return lease_lost(write)
+    expected = job.last_batch + 1
+    return refusal("batch_gap", f"{name}: batch {batch} came before batch {expected}", expected=expected)
+
+
+def lease_lost(write: AttemptWrite) -> Exception:
+    """Make the error for a worker that no longer holds its attempt."""
+    name = job_id(write.task_id, write.job)
+    return refusal("lease_lost", f"{name}: attempt {write.attempt} is no longer held by worker {write.worker_id!r}")

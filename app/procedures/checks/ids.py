@@ -1,4 +1,4 @@
-"""Public ids: ``task-123`` and ``task-123/2``."""
+"""Public ids (``task-123``, ``task-123/2``) and the errors for unknown ones."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def no_such_task(text: str) -> ProcedureError:
     return refusal("no_such_task", f"there is no task {text[:100]!r}")
 
 
-def no_such_job(text: str) -> Exception:
+def no_such_job(text: str) -> ProcedureError:
     """Make the error for an unknown job."""
     return refusal("no_such_job", f"there is no job {text[:100]!r}")
 
 
-def no_such_file(text: str) -> Exception:
+def no_such_file(text: str) -> ProcedureError:
     """Make the error for an unknown file, or one that the caller may not see."""
     return refusal("no_such_file", f"there is no file {text[:100]!r}")

@@ -1,7 +1,7 @@
-"""Whose task it is: a developer acts on own tasks alone and, where tasks are private, sees no others.
+"""Whose task it is. A developer changes only own tasks and, where tasks are private, sees no others.
 
-Every procedure that takes the id of a task, or shows several tasks, asks here; all other roles pass without a look at
-the database. A task without a creator is nobody's own.
+Every procedure that takes a task's id, or shows several tasks, asks here. Other roles pass without a query. A task
+without a creator belongs to nobody.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from db import users
 
 
 def only_creator(context: Context) -> str | None:
-    """Return the one user or service whose tasks the caller may see, by public id; None: all of them."""
+    """Return the public id of the only user or service whose tasks the caller may see; None: all tasks."""
     private = context.services.settings.private_tasks and context.caller.role == "developer"
     return context.caller.account if private else None
 
@@ -28,7 +28,7 @@ async def check_may_see(context: Context, task_id: int) -> None:
 
 
 async def check_may_change(context: Context, task_id: int) -> None:
-    """Raise FORBIDDEN for a task that is not the caller's to act on, NOT_FOUND for a hidden or unknown one."""
+    """Raise FORBIDDEN for a task that the caller may not change, NOT_FOUND for a hidden or unknown one."""
     if context.caller.role != "developer":
         return
     if await users.owner(context.db, task_id) == context.caller.account:
@@ -40,20 +40,20 @@ async def _not_own(context: Context, task_id: int) -> ProcedureError:
     hidden = only_creator(context) is not None or not await users.exists(context.db, task_id)
     if hidden:
         return no_such_task(f"task-{task_id}")
-    text = f"task-{task_id} is somebody else's: a developer acts on own tasks alone"
+    text = f"task-{task_id} belongs to somebody else: a developer changes only own tasks"
     return refusal("forbidden", text, hint="ask its owner, or use a token of role operator or admin")
 
 
 def check_queue(limit: users.QueueLimit | None, more: int) -> None:
-    """Raise BAD_REQUEST when a user has too many jobs in the queue for so many more."""
+    """Raise BAD_REQUEST when ``more`` jobs would take a user above the limit of queued jobs."""
     if limit is not None and limit.queued + more > limit.limit:
-        text = f"{limit.name} has {limit.queued} jobs waiting; with {more} more they would pass the limit"
-        step = f"wait until fewer wait; an administrator raises the limit: ado users set {limit.name} --queued N"
+        text = f"{limit.name} has {limit.queued} jobs queued; {more} more would be above the limit"
+        step = f"wait until fewer are queued; an administrator raises the limit: ado users set {limit.name} --queued N"
         raise refusal("limit_exceeded", f"{text} of {limit.limit} (ado users set)", hint=step, limit=limit.limit)
 
 
 async def hide_jobs(context: Context, workers: list[Worker]) -> list[Worker]:
-    """Leave out of each worker the jobs of tasks that are hidden from the caller."""
+    """Remove from each worker the jobs of tasks that are hidden from the caller."""
     account = only_creator(context)
     if account is None:
         return workers

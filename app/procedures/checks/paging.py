@@ -1,32 +1,46 @@
-"""Pages of lists that are short almost everywhere: what is asked for without a limit is the most that a page has."""
+"""Pages of lists: their limits, and cursors made of a last item's keys."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from msgspec import UNSET, Meta, UnsetType
 
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.rpc.errors import ProcedureError
+from app.rpc.server.calls import encode
 from db.paging import PageLimit
 
-MOST = 1000
-Limit = Annotated[int, Meta(ge=1, le=MOST)]
+T = TypeVar("T")
+PAGE_ITEMS = 1000
+"""The most items of a page, and how many a page has when no limit is given: most lists are shorter."""
+Limit = Annotated[int, Meta(ge=1, le=PAGE_ITEMS)]
 Cursor = Annotated[str, Meta(max_length=500)]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = re.compile(r"\d{1,18}", re.ASCII)
 
 
-def room(context: Context, limit: int) -> PageLimit:
-    """Return how much of a list a page takes: its rows, and half the bytes of an answer, as JSON is larger."""
+def page_limit(context: Context, limit: int) -> PageLimit:
+    """Return the most rows of a page and bytes of them: half of an answer's bytes, because JSON takes more room."""
     return PageLimit(limit, context.services.settings.body_bytes // 2)
 
 
-def cursor(more: bool, *parts: object) -> str | UnsetType:
-    """Return the cursor of a page's last item, where there is more."""
+def fit(items: Sequence[T], limit: int) -> list[T]:
+    """Return the first items that together take at most ``limit`` bytes as JSON, but always one if there is one."""
+    size = 0
+    for count, item in enumerate(items):
+        size += len(encode(item))
+        if count and size > limit:
+            return list(items[:count])
+    return list(items)
+
+
+def next_cursor(more: bool, *parts: object) -> str | UnsetType:
+    """Return the cursor of a page's last item; absent on the last page."""
     return "/".join(map(str, parts)) if more else UNSET
 
 
@@ -35,16 +49,16 @@ def microseconds(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(microseconds=1)
 
 
-def time_of(part: str) -> datetime:
-    """Return the time of a part of a cursor. Raises BAD_REQUEST."""
+def parse_microseconds(part: str) -> datetime:
+    """Return the time that a part of a cursor stands for. Raises BAD_REQUEST."""
     try:
         if _MICROSECONDS.fullmatch(part):
             return _EPOCH + timedelta(microseconds=int(part))
     except OverflowError:
         pass
-    raise invalid()
+    raise invalid_cursor()
 
 
-def invalid() -> ProcedureError:
+def invalid_cursor() -> ProcedureError:
     """Make the error for a text that is no page's cursor."""
     return refusal("invalid_input", "cursor: it must be a page's nextCursor", field="cursor")

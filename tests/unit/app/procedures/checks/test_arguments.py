@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.procedures.checks.pod_resources import Pod, check, wish_of
+from app.procedures.checks.arguments import Pod, check_pod, pod_members
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
 from cli.errors import CliError
@@ -13,21 +13,21 @@ SETTINGS = AppSettings(dsn="x", task_images=("registry.example/team/*", "node:22
 
 @pytest.mark.parametrize("image", ["registry.example/team/a:1", "node:22"])
 def test_an_image_that_the_operator_allows_is_taken(image):
-    check(SETTINGS, Pod(image=image, node_selector={"zone": "a"}))
+    check_pod(SETTINGS, Pod(image=image, node_selector={"zone": "a"}))
 
 
 @pytest.mark.parametrize("pod", [Pod(image="node:221"), Pod(image="evil/team/a:1"), Pod(node_selector={"host": "a"})])
 def test_anything_else_is_refused_with_what_is_allowed(pod):
     with pytest.raises(ProcedureError) as caught:
-        check(SETTINGS, pod)
+        check_pod(SETTINGS, pod)
     assert (caught.value.code, caught.value.reason) == ("FORBIDDEN", "not_allowed")
     with pytest.raises(ProcedureError, match="allowed: none"):
-        check(AppSettings(dsn="x"), pod)
+        check_pod(AppSettings(dsn="x"), pod)
 
 
-def test_no_wish_is_none():
-    assert wish_of(None) is wish_of(Pod()) is None
-    assert wish_of(Pod(node_selector={"zone": "a"})) == {"nodeSelector": {"zone": "a"}}
+def test_a_pod_that_chooses_nothing_is_none():
+    assert pod_members(None) is pod_members(Pod()) is None
+    assert pod_members(Pod(node_selector={"zone": "a"})) == {"nodeSelector": {"zone": "a"}}
 
 
 def test_options_become_members_of_the_call():
