@@ -88,7 +88,7 @@ def support_facts(dsn: str) -> dict[str, Any]:
 
 def passwords(dsn: str) -> list[str]:
     """Return the passwords in a DSN; all of it where it cannot be read."""
-    from db.dsn_display import read
+    from db.dsn import read
     from db.errors import DatabaseError
 
     try:

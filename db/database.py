@@ -15,10 +15,10 @@ from typing import Any, Self
 
 import asyncpg
 
+from db.dsn import session_options
 from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseRefused, DatabaseUnavailable
 from db.notifier import Notifier
 from db.pool import Pool
-from db.primary_host import session_options
 from db.queries import load
 
 _log = logging.getLogger("ado.api")

@@ -8,7 +8,7 @@ from typing import Any
 
 from db import tokens
 from db.database import Database
-from db.model import AttemptKey, ClaimedJob, Demand, Job, Outcome, Resources
+from db.model import AttemptKey, ClaimedJob, Demand, Job, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +198,7 @@ async def ready_demands(
     ``offered``: only demands that need no more than these capabilities.
     """
     rows = await db.many("ready_demands", offered=offered, count_limit=count_limit)
-    return [
-        Demand(frozenset(row["needs"]), Resources(row["cpu"], row["memory"], row["gpu"]), row["jobs"]) for row in rows
-    ]
+    return [Demand.of(row) for row in rows]
 
 
 async def counts(db: Database) -> tuple[int, int]:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import asyncpg
 
+from db.dsn import session_options
 from db.hints import parse
 from db.pool import is_read_only
-from db.primary_host import session_options
 
 CHANNEL = "ado"
 _log = logging.getLogger("ado.listener")

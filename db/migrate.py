@@ -20,12 +20,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import psycopg
 
-from db import queries
-from db.connect import connected
+from db.connect import SyncConnection, connected, run
 from db.errors import MigrationFailed, SchemaMismatch
 
 _OLDEST = re.compile(r"^-- oldest: (\d+)$", re.MULTILINE)
@@ -121,7 +119,7 @@ def migrate(dsn: str, notify: Callable[[int, int], None] = lambda _number, _last
 
 
 @contextmanager
-def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
+def _locked(connection: SyncConnection) -> Iterator[None]:
     """Hold the lock for one transaction: behind a pooler, a session lock or setting would reach other clients."""
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
@@ -129,10 +127,11 @@ def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
         yield
 
 
-def _apply_next(connection: psycopg.Connection[Any], notify: Callable[[int], None]) -> int | None:
+def _apply_next(connection: SyncConnection, notify: Callable[[int], None]) -> int | None:
     """Apply the first missing migration and return its number; None when none is missing."""
     with _locked(connection):
-        missing = _missing(dict(connection.execute("select number, checksum from ado.migrations").fetchall()))
+        applied = connection.execute("select number, checksum from ado.migrations").fetchall()
+        missing = _missing({row["number"]: row["checksum"] for row in applied})
         if missing is None:
             return None
         notify(missing.number)
@@ -176,10 +175,9 @@ def _missing(applied: Mapping[int, str]) -> Migration | None:
 def schema(dsn: str) -> Schema:
     """Return where a database is. Raises DatabaseUnavailable."""
     with connected(dsn, autocommit=True) as connection:
-        if connection.execute("select to_regclass('ado.migrations')").fetchone() == (None,):
+        if connection.execute("select from pg_class where oid = to_regclass('ado.migrations')").fetchone() is None:
             return Schema(0, 0)
-        row = connection.execute(queries.load()["schema_version"].named.encode()).fetchone()
-        return Schema(*row) if row else Schema(0, 0)
+        return Schema(**run(connection, "schema_version")[0])
 
 
 def version(dsn: str) -> int:

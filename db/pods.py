@@ -1,4 +1,4 @@
-"""Typed functions over ``sql/queries/pods.sql``: what spawners decide about pods, and what becomes of them."""
+"""Typed functions over ``sql/queries/pods.sql``: what spawners decide about pods, and what becomes of the pods."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 
 import orjson
 
+from db.connect import SyncConnection, run
 from db.jobs import Finish, columns
-from db.model import Key, Resources
-from db.spawning import Scale, Supply, held, lose, scales, supplies
-from db.sync_database import Connection, Pool, rows
+from db.model import AttemptKey, Demand, Key, Resources
+from db.spawning import Scale, Supply, held, requeue_lost, scales, supplies
+from db.sync_database import SyncPool
 from db.tokens import NewToken
+
+_MESSAGE_CHARS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +25,31 @@ class PodRow:
 
     name: str
     key: Key | None
-    """The job it is for; None: a warm pod that has claimed nothing yet."""
+    """Its job; None: a warm pod that has claimed nothing yet."""
     capabilities: frozenset[str]
     state: str
     uid: str | None
     reason: str | None
     reason_seconds: float
     age_seconds: float
-    """For how long it has been starting: since it was placed, or since what kept it waiting was over."""
+    """For how long it has been starting: since it was placed, or since its last problem was cleared."""
     claimed: bool
     worker_state: str | None
     idle_seconds: float
     job_status: str | None
     holds: bool
-    """Whether the job's last attempt is its worker's."""
+    """Whether its worker has the job's last attempt."""
     message: str | None = None
-    told: str | None = None
-    """The reason that the job's log has been told last."""
+    logged_reason: str | None = None
+    """The last reason that was written to the job's log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PodlessJob:
     """A queued job that has no pod."""
 
     key: Key
-    needs: frozenset[str]
-    resources: Resources
+    demand: Demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,14 @@ class PodSituation:
     """Demand and supply at one moment."""
 
     pods: tuple[PodRow, ...]
-    waiting: tuple[Waiting, ...]
+    waiting: tuple[PodlessJob, ...]
     workers: tuple[Supply, ...]
     scales: tuple[Scale, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class PodTask:
-    """A pod to be made (``wanted``) or removed (``ending``)."""
+class PodAction:
+    """A pod to create (state ``wanted``) or to remove (state ``ending``)."""
 
     name: str
     decision: int
@@ -70,34 +72,34 @@ class PodTask:
     capabilities: frozenset[str]
     offered: tuple[str, ...]
     resources: Resources
-    wish: Mapping[str, Any]
-    """What the task asked of its pods: image, nodeSelector."""
+    overrides: Mapping[str, Any]
+    """What the task sets for its pods: image, nodeSelector."""
     state: str
     uid: str | None
     reason: str | None
     message: str | None = None
     reason_seconds: float = 0.0
-    told: str | None = None
+    logged_reason: str | None = None
     tries: int = 1
-    """How often it has been taken since it was last in order."""
+    """How often a spawner has taken it since it last succeeded."""
     avoid: tuple[str, ...] = ()
-    """Nodes on which a pod was lost a moment ago."""
+    """Nodes on which a pod was lost in the last two minutes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is said of a pod: in its row, and in the log of its job."""
+class PodProblem:
+    """What is wrong with a pod, as its row and its job's log say it."""
 
     reason: str
     message: str
     hint: str
     node: str = ""
     once: bool = False
-    """Whether one pod of a task speaks for all of them."""
+    """Whether the log has it once for all pods of a task."""
 
 
 @dataclass(frozen=True, slots=True)
-class PodWish:
+class PodRequest:
     """A decision: a pod of this size for a job, or a warm one."""
 
     key: Key | None
@@ -105,16 +107,15 @@ class PodWish:
 
 
 class PodDatabase:
-    """Every public method is one transaction. Raises DatabaseUnavailable."""
+    """The statements of a spawner of pods. Every public method raises DatabaseUnavailable."""
 
-    def __init__(self, pool: Pool, namespace: str) -> None:
+    def __init__(self, pool: SyncPool, namespace: str) -> None:
         self._pool = pool
         self._namespace = namespace
 
     def installation(self) -> str:
-        """Return the label of everything this installation makes."""
-        with self._pool.transaction() as connection:
-            return str(rows(connection, "installation")[0]["installation"])
+        """Return the label of everything this installation creates in a cluster."""
+        return str(self._pool.run("installation")[0]["installation"])
 
     def open_pods(self) -> list[PodRow]:
         """Return the pods that are not known to be gone, by decision."""
@@ -125,136 +126,131 @@ class PodDatabase:
     def deciding(self) -> Iterator[PodDecider | None]:
         """Hold the namespace's decision lock for the block; None when another spawner holds it."""
         with self._pool.transaction() as connection:
-            locked = rows(connection, "try_spawner_lock", backend=f"kubernetes.{self._namespace}")[0]["locked"]
+            locked = run(connection, "try_spawner_lock", backend=f"kubernetes.{self._namespace}")[0]["locked"]
             yield PodDecider(connection, self._namespace) if locked else None
 
-    def take(self, limit: int, retry_seconds: float, busy: Iterable[str] = ()) -> list[PodTask]:
-        """Take pods to make or remove, but for busy ones; after ``retry_seconds`` other spawners may take them."""
-        with self._pool.transaction() as connection:
-            taken = rows(
-                connection,
-                "take_pods",
-                namespace=self._namespace,
-                row_limit=limit,
-                retry_seconds=retry_seconds,
-                busy=list(busy),
-            )
-        return [_task(row) for row in sorted(taken, key=lambda row: row["decision"])]
+    def take(self, limit: int, retry_seconds: float, busy: Iterable[str] = ()) -> list[PodAction]:
+        """Take pods to create or remove, except busy ones; after ``retry_seconds`` other spawners may take them."""
+        rows = self._pool.run(
+            "take_pods", namespace=self._namespace, row_limit=limit, retry_seconds=retry_seconds, busy=list(busy)
+        )
+        return [_action(row) for row in sorted(rows, key=lambda row: row["decision"])]
 
     def create_token(self, token: NewToken) -> None:
         """Store a token."""
-        with self._pool.transaction() as connection:
-            rows(connection, "create_token", **token.values, actor=None)
+        self._pool.run("create_token", **token.values, actor=None)
 
     def placed(self, name: str, uid: str) -> bool:
         """Record that pod and Secret exist; False when the pod was given up meanwhile."""
-        with self._pool.transaction() as connection:
-            return bool(rows(connection, "place_pod", name=name, uid=uid))
+        return bool(self._pool.run("place_pod", name=name, uid=uid))
 
-    def note(self, name: str, told: Told) -> None:
-        """Record what is wrong with a pod, for whoever asks; its job's log does not change."""
-        with self._pool.transaction() as connection:
-            rows(connection, "note_pod", name=name, reason=told.reason, message=told.message[:2000], node=told.node)
+    def record_problem(self, name: str, problem: PodProblem) -> None:
+        """Record what is wrong with a pod in its row; its job's log does not change."""
+        message = problem.message[:_MESSAGE_CHARS]
+        self._pool.run("record_pod_problem", name=name, reason=problem.reason, message=message, node=problem.node)
 
-    def tell(self, name: str, told: Told) -> bool:
-        """Write into the job's log what is wrong with its pod; False when that stands there already."""
+    def log_problem(self, name: str, problem: PodProblem) -> bool:
+        """Write what is wrong with a pod to its row and its job's log; False if the log has it already."""
         with self._pool.transaction() as connection:
-            if told.once:
-                rows(connection, "lock_telling", name=name)
-            return _tell(connection, name, told)
+            if problem.once:
+                run(connection, "lock_pod_problems", name=name)
+            return _log_problem(connection, name, problem)
 
-    def soothe(self, name: str) -> None:
-        """Forget what was wrong."""
-        with self._pool.transaction() as connection:
-            rows(connection, "soothe_pod", name=name)
+    def clear_problem(self, name: str) -> None:
+        """Record that nothing is wrong with a pod any more."""
+        self._pool.run("clear_pod_problem", name=name)
 
     def close(self, name: str) -> None:
-        """Let a pod be removed that nobody needs."""
+        """Have a pod removed that nobody needs."""
+        self._pool.run("close_pod", name=name)
+
+    def completed(self, name: str) -> None:
+        """Record that a pod ended with nothing wrong; its worker loses the jobs that it still held."""
+        with self._closing(name, None) as (connection, attempts, ended):
+            ended.extend(requeue_lost(connection, attempts, "lost"))
+
+    def lost(self, name: str, problem: PodProblem, *, count_unclaimed: bool) -> None:
+        """Record that a pod died: its running job is queued again.
+
+        With ``count_unclaimed`` the job that waited for the pod has lost a worker as well.
+        """
+        with self._closing(name, problem) as (connection, attempts, ended):
+            ended.extend(requeue_lost(connection, attempts, problem.reason))
+            if count_unclaimed and not attempts:
+                ended.extend(_fail_waiting(connection, name, problem, for_good=False))
+
+    def failed(self, name: str, problem: PodProblem, exit_code: int | None) -> None:
+        """Record that a pod died by its job's own fault: the job has failed, whether it ran or waited for the pod."""
+        with self._closing(name, problem) as (connection, attempts, ended):
+            for key in attempts:
+                ended.extend(_fail(connection, name, key, problem, exit_code))
+            if not attempts:
+                ended.extend(_fail_waiting(connection, name, problem, for_good=True))
+
+    @contextmanager
+    def _closing(
+        self, name: str, problem: PodProblem | None
+    ) -> Iterator[tuple[SyncConnection, list[AttemptKey], list[int]]]:
+        """Close a pod around the block that ends the attempts of its worker.
+
+        Yields the connection, the attempts, and a list; the block adds to it the tasks whose jobs ended. They are
+        settled in transactions of their own, because one that locks several tasks could deadlock.
+        """
+        ended: list[int] = []
         with self._pool.transaction() as connection:
-            rows(connection, "close_pod", name=name)
-
-    def over(self, name: str) -> None:
-        """Record that a pod ended with nothing wrong; what its worker still held is lost."""
-        self._bury(name, None, for_good=False, waits=False)
-
-    def lost(self, name: str, told: Told, *, waits: bool) -> None:
-        """Record a pod's death: what it ran is queued again; so is (``waits``) the job that waited for it."""
-        self._bury(name, told, for_good=False, waits=waits)
-
-    def failed(self, name: str, told: Told, exit_code: int | None) -> None:
-        """Record a pod's death that is the job's own failure."""
-        self._bury(name, told, for_good=True, waits=True, exit_code=exit_code)
-
-    def _bury(self, name: str, told: Told | None, *, for_good: bool, waits: bool, exit_code: int | None = None) -> None:
-        with self._pool.transaction() as connection:
-            rows(connection, "worker_gone", worker_id=name)
-            if told is not None:
-                _tell(connection, name, told)
-            keys = held(connection, name)
-            reason = told.reason if told else "lost"
-            if for_good and told is not None:
-                ended = [task for key in keys for task in _fail(connection, name, key, told, exit_code)]
-            else:
-                ended = lose(connection, keys, reason)
-            if waits and told is not None and not keys:
-                ended += _fail_waiting(connection, name, told, for_good=for_good)
-            rows(connection, "close_pod", name=name)
+            run(connection, "worker_gone", worker_id=name)  # first: from here on the worker claims nothing
+            if problem is not None:
+                _log_problem(connection, name, problem)
+            yield connection, held(connection, name), ended
+            run(connection, "close_pod", name=name)
         for task_id in sorted(set(ended)):
             with self._pool.transaction() as connection:
-                rows(connection, "stop_siblings", task_id=task_id)
-                rows(connection, "settle_tasks", task_ids=[task_id])
+                run(connection, "stop_siblings", task_id=task_id)
+                run(connection, "settle_tasks", task_ids=[task_id])
 
     def postpone(self, name: str, seconds: float) -> None:
-        """Let a pod that was taken be anybody's again after so many seconds."""
-        with self._pool.transaction() as connection:
-            rows(connection, "postpone_pod", name=name, seconds=seconds)
+        """Let any spawner take a pod again after so many seconds."""
+        self._pool.run("postpone_pod", name=name, seconds=seconds)
 
     def ended(self, name: str) -> None:
-        """Record that a pod is gone, which makes room for one that waits for the quota."""
+        """Record that a pod is gone, and let the first pod that waits for the quota try again."""
         with self._pool.transaction() as connection:
-            rows(connection, "end_pod", name=name)
-            rows(connection, "wake_pod", namespace=self._namespace)
+            run(connection, "end_pod", name=name)
+            run(connection, "wake_pod", namespace=self._namespace)
 
 
 class PodDecider:
     """What may be read and decided while the decision lock is held."""
 
-    def __init__(self, connection: Connection, namespace: str) -> None:
+    def __init__(self, connection: SyncConnection, namespace: str) -> None:
         self._connection = connection
         self._namespace = namespace
 
     def situation(self, offered: frozenset[str], limit: int) -> PodSituation:
-        """Read demand, up to ``limit`` jobs that these capabilities serve, and supply."""
-        found = rows(self._connection, "podless_jobs", capabilities=sorted(offered), row_limit=limit)
-        waiting = tuple(
-            Waiting(
-                (row["task_id"], row["job"]),
-                frozenset(row["needs"]),
-                Resources(row["cpu"], row["memory"], row["gpu"]),
-            )
-            for row in found
-        )
+        """Read demand, at most ``limit`` jobs that these capabilities can run, and supply."""
+        rows = run(self._connection, "podless_jobs", capabilities=sorted(offered), row_limit=limit)
+        waiting = tuple(PodlessJob((row["task_id"], row["job"]), Demand.of({**row, "jobs": 1})) for row in rows)
         pods = tuple(_open_pods(self._connection, self._namespace))
         return PodSituation(pods, waiting, supplies(self._connection), scales(self._connection))
 
-    def request(self, wishes: Sequence[PodWish], offered: frozenset[str], warm_for: frozenset[str]) -> list[str]:
-        """Decide for pods; they are made after the commit. Return their names."""
-        made = rows(
+    def request(self, requests: Sequence[PodRequest], offered: frozenset[str], warm_for: frozenset[str]) -> list[str]:
+        """Record decisions for pods, which are created after the commit; return their names."""
+        rows = run(
             self._connection,
             "request_pods",
             namespace=self._namespace,
-            task_ids=[wish.key[0] if wish.key else None for wish in wishes],
-            jobs=[wish.key[1] if wish.key else None for wish in wishes],
-            cpus=[wish.resources.cpu for wish in wishes],
-            memories=[wish.resources.memory for wish in wishes],
-            gpus=[wish.resources.gpu for wish in wishes],
+            task_ids=[request.key[0] if request.key else None for request in requests],
+            jobs=[request.key[1] if request.key else None for request in requests],
+            cpus=[request.resources.cpu for request in requests],
+            memories=[request.resources.memory for request in requests],
+            gpus=[request.resources.gpu for request in requests],
             offered=sorted(offered),
             warm_capabilities=sorted(warm_for),
         )
-        return [row["name"] for row in made]
+        return [row["name"] for row in rows]
 
 
-def _open_pods(connection: Connection, namespace: str) -> list[PodRow]:
+def _open_pods(connection: SyncConnection, namespace: str) -> list[PodRow]:
     return [
         PodRow(
             name=row["name"],
@@ -271,9 +267,9 @@ def _open_pods(connection: Connection, namespace: str) -> list[PodRow]:
             job_status=row["job_status"],
             holds=bool(row["is_holder"]),
             message=row["message"],
-            told=row["told"],
+            logged_reason=row["told"],
         )
-        for row in rows(connection, "open_pods", namespace=namespace)
+        for row in run(connection, "open_pods", namespace=namespace)
     ]
 
 
@@ -281,58 +277,53 @@ def _key(row: Mapping[str, Any]) -> Key | None:
     return None if row["task_id"] is None else (row["task_id"], row["job"])
 
 
-def _task(row: Mapping[str, Any]) -> PodTask:
-    return PodTask(
+def _action(row: Mapping[str, Any]) -> PodAction:
+    return PodAction(
         name=row["name"],
         decision=row["decision"],
         key=_key(row),
         capabilities=frozenset(row["capabilities"]),
         offered=tuple(row["offered"] or ()),
         resources=Resources(row["cpu"] or 0.0, row["memory"] or 0, row["gpu"] or 0.0),
-        wish=orjson.loads(row["wish"] or "{}"),
+        overrides=orjson.loads(row["overrides"] or "{}"),
         state=row["state"],
         uid=row["uid"],
         reason=row["reason"],
         message=row["message"],
         reason_seconds=row["reason_seconds"] or 0.0,
-        told=row["told"],
+        logged_reason=row["told"],
         tries=row["tries"],
         avoid=tuple(row["avoid"] or ()),
     )
 
 
-def _tell(connection: Connection, name: str, told: Told) -> bool:
-    return bool(
-        rows(
-            connection,
-            "tell_pod",
-            name=name,
-            reason=told.reason,
-            message=told.message[:2000],
-            hint=told.hint,
-            node=told.node,
-            once=told.once,
-        )
-    )
-
-
-def _fail(connection: Connection, name: str, key: tuple[int, int, int], told: Told, exit_code: int | None) -> list[int]:
-    task_id, job, attempt = key
-    guards = rows(connection, "attempt_credential", task_id=task_id, job=job, attempt=attempt)
-    credential = guards[0]["credential_digest"] if guards else None
-    message = told.message[:2000]
-    report = Finish(*key, name, None, "failed", exit_code, told.reason, message, None, None, credential)
-    finished = rows(connection, "finish_jobs", **columns([report]))
-    return [row["task_id"] for row in finished if row["status"] != "queued"]
-
-
-def _fail_waiting(connection: Connection, name: str, told: Told, *, for_good: bool) -> list[int]:
-    failed = rows(
+def _log_problem(connection: SyncConnection, name: str, problem: PodProblem) -> bool:
+    rows = run(
         connection,
-        "fail_waiting_job",
+        "log_pod_problem",
         name=name,
-        for_good=for_good,
-        reason=told.reason,
-        message=told.message[:2000],
+        reason=problem.reason,
+        message=problem.message[:_MESSAGE_CHARS],
+        hint=problem.hint,
+        node=problem.node,
+        once=problem.once,
     )
-    return [row["task_id"] for row in failed]
+    return bool(rows)
+
+
+def _fail(
+    connection: SyncConnection, name: str, key: AttemptKey, problem: PodProblem, exit_code: int | None
+) -> list[int]:
+    task_id, job, attempt = key
+    guards = run(connection, "attempt_credential", task_id=task_id, job=job, attempt=attempt)
+    credential = guards[0]["credential_digest"] if guards else None
+    message = problem.message[:_MESSAGE_CHARS]
+    report = Finish(*key, name, None, "failed", exit_code, problem.reason, message, None, None, credential)
+    rows = run(connection, "finish_jobs", **columns([report]))
+    return [row["task_id"] for row in rows if row["status"] != "queued"]
+
+
+def _fail_waiting(connection: SyncConnection, name: str, problem: PodProblem, *, for_good: bool) -> list[int]:
+    message = problem.message[:_MESSAGE_CHARS]
+    rows = run(connection, "fail_waiting_job", name=name, for_good=for_good, reason=problem.reason, message=message)
+    return [row["task_id"] for row in rows]

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import asyncpg
 
-from db.primary_host import session_options
+from db.dsn import session_options
 
 _RENEW_SECONDS = 1.0
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from db.connect import SyncConnection, run
 from db.model import AttemptKey, Demand, Resources
-from db.sync_database import Connection, Pool, rows
+from db.sync_database import SyncPool
 from db.tokens import NewToken
 
 
@@ -26,10 +27,25 @@ class Supply:
     requested_seconds_ago: float
     idle_seconds: float
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Supply:
+        """Make one from a row of ``spawner_workers``."""
+        return cls(
+            worker_id=row["worker_id"],
+            state=row["state"],
+            backend=row["backend"],
+            host=row["host"],
+            capabilities=frozenset(row["capabilities"]),
+            free_slots=row["free_slots"],
+            free=Resources(row["free_cpu"], row["free_memory"], row["free_gpu"]),
+            requested_seconds_ago=row["requested_seconds_ago"],
+            idle_seconds=row["idle_seconds"],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """So many workers of these capabilities are kept when idle."""
+    """This many workers with these capabilities are kept when idle."""
 
     capabilities: frozenset[str]
     count: int
@@ -45,53 +61,48 @@ class Situation:
 
 
 class SpawnerDatabase:
-    """What a spawner of any backend asks; every public method is one transaction. Raises DatabaseUnavailable."""
+    """The statements of a spawner of processes; every public method is one transaction. Raises DatabaseUnavailable."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: SyncPool) -> None:
         self._pool = pool
 
     @contextmanager
     def deciding(self, backend: str) -> Iterator[Decider | None]:
         """Hold the backend's decision lock for the block; None when another spawner holds it."""
         with self._pool.transaction() as connection:
-            locked = rows(connection, "try_spawner_lock", backend=backend)[0]["locked"]
+            locked = run(connection, "try_spawner_lock", backend=backend)[0]["locked"]
             yield Decider(connection, backend) if locked else None
 
-    def create_token(self, token: NewToken) -> Mapping[str, Any]:
+    def create_token(self, token: NewToken) -> None:
         """Store a token."""
-        with self._pool.transaction() as connection:
-            return rows(connection, "create_token", **token.values, actor=None)[0]
+        self._pool.run("create_token", **token.values, actor=None)
 
     def forget_request(self, worker_id: str) -> None:
-        """Take back a decision that could not be carried out."""
-        with self._pool.transaction() as connection:
-            rows(connection, "forget_request", worker_id=worker_id)
+        """Delete the request of a worker that could not be started."""
+        self._pool.run("forget_request", worker_id=worker_id)
 
     def worker_gone(self, worker_id: str) -> None:
-        """Record that a worker's process has ended and queue what it held again, at once."""
+        """Record that a worker's process has ended, and queue its jobs again at once."""
         with self._pool.transaction() as connection:
-            rows(connection, "worker_gone", worker_id=worker_id)  # first: from here on it can claim nothing
-            lose(connection, held(connection, worker_id), "lost")
+            run(connection, "worker_gone", worker_id=worker_id)  # first: from here on the worker claims nothing
+            requeue_lost(connection, held(connection, worker_id), "lost")
 
 
 class Decider:
     """What may be read and decided while the decision lock is held."""
 
-    def __init__(self, connection: Connection, backend: str) -> None:
+    def __init__(self, connection: SyncConnection, backend: str) -> None:
         self._connection = connection
         self._backend = backend
 
     def situation(self) -> Situation:
         """Read demand and supply."""
-        demands = tuple(
-            Demand(frozenset(row["needs"]), Resources(row["cpu"], row["memory"], row["gpu"]), row["jobs"])
-            for row in rows(self._connection, "ready_demands", offered=None, count_limit=1000)
-        )
-        return Situation(demands, supplies(self._connection), scales(self._connection))
+        rows = run(self._connection, "ready_demands", offered=None, count_limit=1000)
+        return Situation(tuple(Demand.of(row) for row in rows), supplies(self._connection), scales(self._connection))
 
     def request(self, worker_id: str, capabilities: Sequence[str], resources: Resources, slots: int, host: str) -> None:
-        """Decide for a worker; the process comes after the commit."""
-        rows(
+        """Record the decision for a worker; its process is started after the commit."""
+        run(
             self._connection,
             "request_worker",
             worker_id=worker_id,
@@ -106,45 +117,54 @@ class Decider:
 
     def retire(self, worker_id: str) -> None:
         """Drain an idle worker."""
-        rows(self._connection, "retire_worker", worker_id=worker_id)
+        run(self._connection, "retire_worker", worker_id=worker_id)
 
     def forget(self, worker_id: str) -> None:
-        """Drop a request that no process answered."""
-        rows(self._connection, "forget_request", worker_id=worker_id)
+        """Delete a request that no process answered."""
+        run(self._connection, "forget_request", worker_id=worker_id)
 
 
-def supplies(connection: Connection) -> tuple[Supply, ...]:
-    """Read the workers that can take jobs, or will."""
-    return tuple(_supply(row) for row in rows(connection, "spawner_workers"))
+class SpawnerRow:
+    """The row of one spawner; every method is one transaction. Raises DatabaseError."""
+
+    def __init__(self, pool: SyncPool, spawner_id: str, backend: str, host: str, max_workers: int) -> None:
+        self._pool = pool
+        self._spawner_id = spawner_id
+        self._constants = {"backend": backend, "host": host, "max_workers": max_workers}
+
+    def write(self, capabilities: Iterable[str], problem: str | None) -> None:
+        """Record that it lives, what its workers offer, and what keeps it from starting them."""
+        self._pool.run(
+            "spawner_heartbeat",
+            spawner_id=self._spawner_id,
+            capabilities=sorted(capabilities),
+            problem=problem,
+            **self._constants,
+        )
+
+    def remove(self) -> None:
+        """Record that it stops."""
+        self._pool.run("spawner_stopped", spawner_id=self._spawner_id)
 
 
-def scales(connection: Connection) -> tuple[Scale, ...]:
+def supplies(connection: SyncConnection) -> tuple[Supply, ...]:
+    """Read the workers that claim jobs, or will."""
+    return tuple(Supply.of(row) for row in run(connection, "spawner_workers"))
+
+
+def scales(connection: SyncConnection) -> tuple[Scale, ...]:
     """Read how many workers are kept."""
-    return tuple(Scale(frozenset(row["capabilities"]), row["count"]) for row in rows(connection, "list_scales"))
+    return tuple(Scale(frozenset(row["capabilities"]), row["count"]) for row in run(connection, "list_scales"))
 
 
-def _supply(row: Mapping[str, Any]) -> Supply:
-    return Supply(
-        worker_id=row["worker_id"],
-        state=row["state"],
-        backend=row["backend"],
-        host=row["host"],
-        capabilities=frozenset(row["capabilities"]),
-        free_slots=row["free_slots"],
-        free=Resources(row["free_cpu"], row["free_memory"], row["free_gpu"]),
-        requested_seconds_ago=row["requested_seconds_ago"],
-        idle_seconds=row["idle_seconds"],
-    )
+def held(connection: SyncConnection, worker_id: str) -> list[AttemptKey]:
+    """Return the running attempts of a worker."""
+    return [(row["task_id"], row["job"], row["attempt"]) for row in run(connection, "held_jobs", worker_id=worker_id)]
 
 
-def held(connection: Connection, worker_id: str) -> list[AttemptKey]:
-    """Return what a worker holds."""
-    return [(row["task_id"], row["job"], row["attempt"]) for row in rows(connection, "held_jobs", worker_id=worker_id)]
-
-
-def lose(connection: Connection, keys: Sequence[AttemptKey], reason: str) -> list[int]:
-    """Queue attempts of a lost worker again; return the tasks of those that this was one loss too many for."""
-    ended = rows(
+def requeue_lost(connection: SyncConnection, keys: Sequence[AttemptKey], reason: str) -> list[int]:
+    """Queue attempts of a lost worker again; return the tasks of those that failed by one loss too many."""
+    rows = run(
         connection,
         "end_attempts",
         task_ids=[key[0] for key in keys],
@@ -154,4 +174,4 @@ def lose(connection: Connection, keys: Sequence[AttemptKey], reason: str) -> lis
         overdue_only=False,
         reason=reason,
     )
-    return [row["task_id"] for row in ended if row["status"] != "queued"]
+    return [row["task_id"] for row in rows if row["status"] != "queued"]

@@ -1,6 +1,6 @@
-"""A small pool of psycopg connections, for code that is threaded: spawners, because cluster clients are.
+"""A small pool of psycopg connections for threaded code: spawners, because cluster clients are synchronous.
 
-Hints of a transaction's statements are sent after its commit, as ``db.notifier`` says.
+The hints of a transaction are sent after its commit; ``db.notifier`` says why.
 """
 
 from __future__ import annotations
@@ -13,30 +13,22 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from db.dsn_display import read
+from db.connect import Row, SyncConnection, run
+from db.dsn import read, session_options
 from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseUnavailable
-from db.hints import HintFailures, payloads, topic
-from db.primary_host import session_options
+from db.hints import HintFailures, payloads
 from db.queries import load
 
 
-class Connection(psycopg.Connection[dict[str, Any]]):
-    """A connection that gathers the hints of its transaction."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.hints: dict[str, str] = {}
-
-
-class Pool:
-    """Connections to one database, opened late."""
+class SyncPool:
+    """Connections to one database; ``open`` connects them."""
 
     def __init__(self, dsn: str, *, size: int = 2) -> None:
         self._dsn = dsn
         self._failures = HintFailures()
         self._pool = ConnectionPool(
             dsn,
-            connection_class=Connection,
+            connection_class=SyncConnection,
             min_size=1,
             max_size=size,
             open=False,
@@ -62,8 +54,13 @@ class Pool:
         """Close the connections."""
         self._pool.close()
 
+    def run(self, name: str, /, **values: Any) -> list[Row]:
+        """Run one statement in a transaction of its own and return its rows. Raises DatabaseUnavailable."""
+        with self.transaction() as connection:
+            return run(connection, name, **values)
+
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[SyncConnection]:
         """Hold a connection for one transaction. Raises DatabaseUnavailable."""
         try:
             with self._pool.connection() as connection:
@@ -71,7 +68,7 @@ class Pool:
                 try:
                     with connection.transaction():
                         yield connection
-                    self._tell(connection)
+                    self._send_hints(connection)
                 finally:
                     if _is_read_only(connection):
                         connection.close()  # the pool opens another one, which may lead to the new primary
@@ -82,7 +79,7 @@ class Pool:
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise DatabaseUnavailable(f"the database did not answer: {type(error).__name__}") from error
 
-    def _tell(self, connection: Connection) -> None:
+    def _send_hints(self, connection: SyncConnection) -> None:
         try:
             for payload in payloads(connection.hints.values()):
                 with connection.transaction():
@@ -91,18 +88,7 @@ class Pool:
             self._failures.log(error, full=isinstance(error, psycopg.errors.ProgramLimitExceeded))
 
 
-def _is_read_only(connection: Connection) -> bool:
+def _is_read_only(connection: SyncConnection) -> bool:
     """Whether the server has reported that sessions on it cannot write."""
     names = (b"in_hot_standby", b"default_transaction_read_only")
     return any(connection.pgconn.parameter_status(name) == b"on" for name in names)
-
-
-def rows(connection: Connection, name: str, /, **values: Any) -> list[dict[str, Any]]:
-    """Run a statement and return its rows."""
-    query = load()[name]
-    query.arguments(values)
-    cursor = connection.execute(query.named.encode(), values)
-    found = cursor.fetchall() if cursor.description else []
-    if query.hints:
-        connection.hints.update((topic(hint), hint) for row in found for hint in row["hints"] or ())
-    return found

@@ -1,17 +1,16 @@
 """The decision about pods, as a pure function: which jobs get one, how many warm ones to keep, which to end.
 
-A job that has a pod gets no other. Free slots of workers that are there are counted first, in the order of the queue;
-a warm pod counts once its worker has registered, and not before: nobody knows whether it ever will.
+A job that has a pod gets no other. The free slots of workers are counted first, in the order of the queue. A warm pod
+counts once its worker has registered, not before, because it may never register.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.spawner.decide import fits
+from app.spawner.decide import TAKES_JOBS, unserved
 from db.model import Resources
-from db.pods import PodRow, PodSituation, PodWish, Waiting
+from db.pods import PodRequest, PodRow, PodSituation
 from db.spawning import Supply
 
 
@@ -23,16 +22,16 @@ class PodLimits:
     default: Resources
     idle_seconds: float
 
-    def size(self, asked: Resources) -> Resources:
-        """Return the size of a pod for a job; what it does not ask for is the default."""
-        return Resources(asked.cpu or self.default.cpu, asked.memory or self.default.memory, asked.gpu)
+    def size(self, requested: Resources) -> Resources:
+        """Return the size of a pod for a job; the default stands in for what the job does not request."""
+        return Resources(requested.cpu or self.default.cpu, requested.memory or self.default.memory, requested.gpu)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Pods for jobs, warm pods by what they are kept for, and the names of pods to remove."""
 
-    jobs: tuple[PodWish, ...]
+    jobs: tuple[PodRequest, ...]
     warm: tuple[tuple[frozenset[str], int], ...]
     surplus: tuple[str, ...]
 
@@ -40,32 +39,33 @@ class Plan:
 def plan(situation: PodSituation, offered: frozenset[str], limits: PodLimits) -> Plan:
     """Compare demand with supply."""
     room = max(0, limits.max_pods - len(situation.pods))
-    unserved = _unserved(situation.waiting, _free(situation))
-    wishes = tuple(PodWish(job.key, limits.size(job.resources)) for job in unserved[:room])
-    room -= len(wishes)
-    surplus = [pod.name for pod in situation.pods if _is_done_for(pod, limits)]
+    counts = unserved([job.demand for job in situation.waiting], _free_workers(situation))
+    podless = [job for job, count in zip(situation.waiting, counts, strict=True) if count]
+    requests = tuple(PodRequest(job.key, limits.size(job.demand.resources)) for job in podless[:room])
+    room -= len(requests)
+    surplus = [pod.name for pod in situation.pods if _is_finished(pod, limits)]
     warm = []
-    kept = [pod for pod in situation.pods if pod.key is None and pod.state in ("wanted", "placed")]
+    warm_pods = [pod for pod in situation.pods if pod.key is None and pod.state in ("wanted", "placed")]
     for scale in situation.scales:
         if not scale.capabilities <= offered:
             continue
-        mine = [pod for pod in kept if pod.capabilities == scale.capabilities and pod.name not in surplus]
-        missing = min(room, scale.count - len(mine))
+        pods = [pod for pod in warm_pods if pod.capabilities == scale.capabilities and pod.name not in surplus]
+        missing = min(room, scale.count - len(pods))
         if missing > 0:
             warm.append((scale.capabilities, missing))
             room -= missing
-        elif not unserved:
-            surplus += [pod.name for pod in sorted(mine, key=_usefulness)[: len(mine) - scale.count]]
-    return Plan(wishes, tuple(warm), tuple(surplus))
+        elif not podless:
+            surplus += [pod.name for pod in sorted(pods, key=_usefulness)[: len(pods) - scale.count]]
+    return Plan(requests, tuple(warm), tuple(surplus))
 
 
-def _free(situation: PodSituation) -> list[Supply]:
-    """Return the workers that will take whatever fits: those of no pod, and those of warm pods that are ready."""
+def _free_workers(situation: PodSituation) -> list[Supply]:
+    """Return the workers that take any job: those without a pod, and those of warm pods that are ready."""
     pods = {pod.name: pod for pod in situation.pods}
     return [
         worker
         for worker in situation.workers
-        if worker.state in ("idle", "busy", "starting")
+        if worker.state in TAKES_JOBS
         and (
             (pod := pods.get(worker.worker_id)) is None
             or (pod.key is None and pod.state == "placed" and worker.state == "idle")
@@ -73,28 +73,12 @@ def _free(situation: PodSituation) -> list[Supply]:
     ]
 
 
-def _unserved(waiting: Sequence[Waiting], workers: Sequence[Supply]) -> list[Waiting]:
-    slots = {worker.worker_id: worker.free_slots for worker in workers}
-    unserved = []
-    for job in waiting:
-        for worker in workers:
-            if slots[worker.worker_id] > 0 and job.needs <= worker.capabilities and fits(job.resources, worker.free):
-                slots[worker.worker_id] -= 1
-                break
-        else:
-            unserved.append(job)
-    return unserved
+def _is_finished(pod: PodRow, limits: PodLimits) -> bool:
+    """Whether a pod has nothing left to do: its job ended or runs elsewhere, or its worker has been idle for long.
 
-
-def _is_done_for(pod: PodRow, limits: PodLimits) -> bool:
-    """Whether a pod has nothing left to do: its job ended or runs elsewhere, or its worker idles on.
-
-    A dead worker is judged by its pod (see ``diagnosis``), because people are told where it died.
+    ``pod_diagnosis`` judges a dead worker by its pod, so that users learn where it died.
     """
-    if pod.state not in ("wanted", "placed"):
-        return False
-    works = pod.holds and pod.job_status == "running"
-    if works:
+    if pod.state not in ("wanted", "placed") or (pod.holds and pod.job_status == "running"):
         return False
     if pod.key is not None and not pod.claimed:
         return pod.job_status != "queued"
@@ -102,4 +86,5 @@ def _is_done_for(pod: PodRow, limits: PodLimits) -> bool:
 
 
 def _usefulness(pod: PodRow) -> tuple[bool, float]:
+    """Sort pods that are still starting before ready ones, and old ones before young ones."""
     return (pod.worker_state == "idle", -pod.age_seconds)

@@ -7,26 +7,26 @@ from pathlib import Path
 from app.core.capabilities import STDIN
 from app.core.settings import SettingsError, read
 from app.spawner.backends.kubernetes import Cluster
-from app.spawner.backends.pod_diagnosis import Patience
+from app.spawner.backends.pod_diagnosis import PodTimeouts
 from app.spawner.backends.pod_watch import PodWatch
 from app.spawner.backends.podspec import PodFrame, Template, pod_manifest, read_template, samples
-from app.spawner.backends.rate_limit import Pace
+from app.spawner.backends.rate_limit import TokenBucket
 from app.spawner.backends.settings import KubernetesSettings
-from app.spawner.heartbeat import Presence
+from app.spawner.heartbeat import SpawnerHeartbeat
 from app.spawner.pod_plan import PodLimits
-from app.spawner.pod_spawner import PodSpawner, Rhythm
+from app.spawner.pod_spawner import PodSpawner, PodSpawnerTiming
 from app.spawner.settings import SpawnerSettings
 from db.model import Resources
 from db.pods import PodDatabase
-from db.sync_database import Pool
+from db.sync_database import SyncPool
 
 
-def pod_spawner(settings: SpawnerSettings, pool: Pool) -> PodSpawner:
+def pod_spawner(settings: SpawnerSettings, pool: SyncPool) -> PodSpawner:
     """Return the spawner. Raises SettingsError when the template or the access to the cluster is no good."""
     kube = read(KubernetesSettings)
-    pace = Pace(kube.kube_qps, kube.kube_burst)
+    bucket = TokenBucket(kube.kube_qps, kube.kube_burst)
     cluster = Cluster(
-        kube.namespace, pace, request_seconds=kube.kube_request_seconds, connections=kube.kube_in_flight + 1
+        kube.namespace, bucket, request_seconds=kube.kube_request_seconds, connections=kube.kube_in_flight + 1
     )
     database = PodDatabase(pool, cluster.namespace)
     frame = PodFrame(
@@ -48,9 +48,9 @@ def pod_spawner(settings: SpawnerSettings, pool: Pool) -> PodSpawner:
         frame,
         offered=frozenset((*settings.worker_capabilities, STDIN)),
         limits=PodLimits(settings.max_workers, Resources(kube.pod_cpu, kube.pod_memory), settings.idle_seconds),
-        patience=Patience(kube.image_pull_seconds, kube.pending_seconds),
-        rhythm=Rhythm(settings.spawner_seconds, kube.pod_retry_seconds, kube.kube_in_flight),
-        presence=Presence.of(pool, "kubernetes", settings.max_workers),
+        timeouts=PodTimeouts(kube.image_pull_seconds, kube.pending_seconds),
+        timing=PodSpawnerTiming(settings.spawner_seconds, kube.pod_retry_seconds, kube.kube_in_flight),
+        heartbeat=SpawnerHeartbeat.of(pool, "kubernetes", settings.max_workers),
     )
 
 

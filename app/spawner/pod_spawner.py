@@ -1,17 +1,18 @@
-"""The spawner of pods: makes one for each job that needs one, watches over them, and cleans up. Any number may run.
+"""The spawner of pods: creates a pod for each job that needs one, watches it, and removes it. Any number may run.
 
-States of a pod's row: wanted (decided), placed (pod and Secret exist), ending (to be removed), ended (gone). What
-keeps a pod from running is a reason and a message in its row, from the first look on; the job's log gets what lasts.
-Authority: the rows. A decision is recorded under the namespace's advisory try-lock and carried out after the commit,
-by whichever spawner takes the row first; one that dies at it is succeeded after ``ADO_POD_RETRY_SECONDS``. The name
-holds the decision's number, so that doing it twice makes nothing twice: the second pod is refused, and found to be
-the first by its labels. The pod comes first and waits for its Secret, which it owns: whatever fails between the two,
-removing the pod leaves nothing.
-Clock: the database's, for everything that may run out; the cluster's times are not read. Nothing runs out while this
-spawner could not see cluster and database, nor while a pod waits for room.
-Hints: the watch. What it says is judged against the rows, and every statement is fenced by the row's state, so that
-spawners who see the same death requeue its job once.
-Failures: no database: nothing is decided, running pods go on. No cluster: rows wait, nothing is believed to be gone.
+States of a pod's row: wanted (decided), placed (pod and Secret exist), ending (to be removed), ended (gone). Whatever
+keeps a pod from running is a reason and a message in its row at once; it goes to the job's log only if it lasts.
+Authority: the rows. A decision is recorded under the namespace's advisory try-lock. After the commit, whichever spawner
+takes the row first acts on it; if that one dies, another takes the row after ``ADO_POD_RETRY_SECONDS``. The pod's name
+contains the decision's number, so acting twice creates nothing twice: the cluster refuses the second pod, and its
+labels show that it is the first one. The pod is created before its Secret, which it owns: whatever fails between the
+two, removing the pod leaves nothing.
+Clock: the database's, for everything that times out; the cluster's times are not read. Nothing times out while this
+spawner cannot see cluster and database, nor while a pod waits for room.
+Hints: the watch. Its news is judged against the rows, and every statement is fenced by the row's state, so spawners
+that see the same death queue the job again only once.
+Failures: without the database nothing is decided, and running pods go on. Without the cluster rows wait, and no pod
+counts as gone.
 """
 
 from __future__ import annotations
@@ -20,33 +21,33 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from app.spawner.backends import pod_diagnosis
-from app.spawner.backends.kubernetes import Cluster, Manifest, Refused, Unreachable
-from app.spawner.backends.pod_diagnosis import Finding, Patience
+from app.spawner.backends.kubernetes import Cluster, ClusterRefused, ClusterUnreachable, Manifest
+from app.spawner.backends.pod_diagnosis import PodDiagnosis, PodTimeouts
 from app.spawner.backends.pod_watch import PodWatch
 from app.spawner.backends.podspec import PodFrame, pod_manifest, secret_manifest
-from app.spawner.backends.rate_limit import Closed
-from app.spawner.heartbeat import Presence
+from app.spawner.backends.rate_limit import SpawnerStopping
+from app.spawner.heartbeat import SpawnerHeartbeat, try_step
 from app.spawner.pod_plan import PodLimits, plan
 from db import tokens
 from db.errors import DatabaseError
-from db.pods import PodDatabase, PodRow, PodTask, PodWish
+from db.pods import PodAction, PodDatabase, PodRequest, PodRow
 
 _log = logging.getLogger("ado.spawner")
 _FIRST_RETRY_SECONDS = 0.5
 _LONGEST_UNANSWERED_SECONDS = 5.0
-_QUIET_TRIES = 3  # a single 429 or lost connection is nobody's concern
-_AWAY_SECONDS = 10.0  # a watch begins anew every few minutes, within seconds
-_GATHER_SECONDS = 0.05  # changes come in bursts; each look reads all rows
+_QUIET_TRIES = 3  # a single 429 or lost connection is not reported
+_AWAY_SECONDS = 10.0  # longer than it takes to start a new watch, which happens every few minutes
+_GATHER_SECONDS = 0.05  # changes come in bursts, and each step reads all rows
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
-    """Seconds between looks, and until a begun action is anybody's again; actions at once."""
+class PodSpawnerTiming:
+    """Seconds between steps, seconds until another spawner may retry an action, and how many actions run at once."""
 
     interval: float
     retry_seconds: float
@@ -65,56 +66,49 @@ class PodSpawner:
         *,
         offered: frozenset[str],
         limits: PodLimits,
-        patience: Patience,
-        rhythm: Rhythm,
-        presence: Presence,
+        timeouts: PodTimeouts,
+        timing: PodSpawnerTiming,
+        heartbeat: SpawnerHeartbeat,
     ) -> None:
         self._database = database
-        self._presence = presence
+        self._heartbeat = heartbeat
         self._cluster = cluster
         self._watch = watch
         self._frame = frame
         self._offered = offered
         self._limits = limits
-        self._patience = patience
-        self._rhythm = rhythm
-        self._hands = ThreadPoolExecutor(rhythm.in_flight, "pods")
+        self._patience = timeouts
+        self._timing = timing
+        self._executor = ThreadPoolExecutor(timing.in_flight, "pods")
         self._busy: dict[str, Future[None]] = {}
         self._placed_at: dict[str, float] = {}
         self._orphans: dict[str, float] = {}
-        self._unpostponed: dict[str, float] = {}
+        self._not_postponed: dict[str, float] = {}
         self._database_since: float | None = None
         self._followed_at = time.monotonic()
-        self._warm = PodWish(None, limits.default)
+        self._warm_pod = PodRequest(None, limits.default)
 
     def run(self, stopping: threading.Event) -> None:
-        """Step until told to stop. Pods are left alone: another spawner, or the next one, goes on with them."""
-        with contextlib.suppress(DatabaseError):  # pods that went while nobody looked are missed in the first list
+        """Step until ``stopping`` is set. Pods stay: another spawner, or the next one, goes on with them."""
+        with contextlib.suppress(DatabaseError):  # so that the first list shows which pods went while no spawner ran
             self._note_placed(self._database.open_pods())
         self._watch.start()
         try:
             while not stopping.is_set():
-                problem = None
-                try:
-                    self.step()
-                except DatabaseError as error:
+                answered, problem = try_step(self.step)
+                if not answered:
                     self._database_since = None
-                    _log.warning("spawner waits for the database", extra={"detail": str(error)})
-                except Exception as error:  # noqa: BLE001 - a loop outlives its steps
-                    _log.exception("step failed", extra={"step": "spawner"})
-                    problem = f"its last step failed: {error}"
-                else:
+                elif problem is None:
                     self._database_since = self._database_since or time.monotonic()
-                    problem = self._cluster_problem()
-                self._presence.beat(self._offered, problem)
-                self._watch.changed.wait(self._rhythm.interval)
+                self._heartbeat.beat(self._offered, problem or self._cluster_problem())
+                self._watch.changed.wait(self._timing.interval)
                 stopping.wait(_GATHER_SECONDS)
                 self._watch.changed.clear()
         finally:
-            self._presence.leave()
+            self._heartbeat.stop()
             self._watch.stop()
             self._cluster.stop()
-            self._hands.shutdown(wait=True, cancel_futures=True)
+            self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _cluster_problem(self) -> str | None:
         now = time.monotonic()
@@ -123,9 +117,9 @@ class PodSpawner:
         return None if now - self._followed_at < _AWAY_SECONDS else "the cluster's API server does not answer"
 
     def step(self) -> None:
-        """Look once, judge, decide and act."""
+        """Read rows and pods, judge the pods, decide and act."""
         self._busy = {name: future for name, future in self._busy.items() if not future.done()}
-        pods = self._watch.pods()  # before the rows: every pod has had a row before it was made
+        pods = self._watch.pods()  # before the rows, because a pod's row exists before the pod
         rows = {row.name: row for row in self._database.open_pods()}
         self._postpone_again()
         self._judge(rows, pods)
@@ -156,29 +150,30 @@ class PodSpawner:
         now = time.monotonic()
         self._placed_at = {row.uid: self._placed_at.get(row.uid, now) for row in rows if row.uid is not None}
 
-    def _settle(self, row: PodRow, found: Finding) -> None:
-        if found.fate == "waits":
-            self._note(row, found)
+    def _settle(self, row: PodRow, diagnosis: PodDiagnosis) -> None:
+        if diagnosis.fate == "waits":
+            self._record(row, diagnosis)
             return
-        self._say(row.name, found)
-        if not found.reason:
-            self._database.over(row.name)
-        elif found.fate != "failed":
-            never_began = found.reason == "node_lost" and row.worker_state == "starting"  # no fault of the job's
-            self._database.lost(row.name, found.told, waits=not row.claimed and not never_began)
+        self._log_fate(row.name, diagnosis)
+        if not diagnosis.reason:
+            self._database.completed(row.name)
+        elif diagnosis.fate != "failed":
+            # a node that was lost before the worker registered is no fault of the job's
+            never_began = diagnosis.reason == "node_lost" and row.worker_state == "starting"
+            self._database.lost(row.name, diagnosis.problem, count_unclaimed=not row.claimed and not never_began)
         else:
-            self._database.failed(row.name, found.told, found.exit_code)
+            self._database.failed(row.name, diagnosis.problem, diagnosis.exit_code)
 
-    def _note(self, pod: PodRow | PodTask, found: Finding) -> None:
-        """Record what keeps a pod from running; say it in the job's log once it has lasted."""
-        if not found.reason:
+    def _record(self, pod: PodRow | PodAction, diagnosis: PodDiagnosis) -> None:
+        """Record what keeps a pod from running; once it has lasted, write it to the job's log."""
+        if not diagnosis.reason:
             if pod.reason:
-                self._database.soothe(pod.name)
-        elif found.is_due(pod):
-            if self._database.tell(pod.name, found.told):
-                self._say(pod.name, found)
-        elif (found.reason, found.told.message[:2000]) != (pod.reason, pod.message):
-            self._database.note(pod.name, found.told)
+                self._database.clear_problem(pod.name)
+        elif diagnosis.is_due(pod):
+            if self._database.log_problem(pod.name, diagnosis.problem):
+                self._log_fate(pod.name, diagnosis)
+        elif (diagnosis.reason, diagnosis.problem.message[:2000]) != (pod.reason, pod.message):
+            self._database.record_problem(pod.name, diagnosis.problem)
 
     def _decide(self) -> None:
         with self._database.deciding() as decider:
@@ -187,152 +182,157 @@ class PodSpawner:
             decision = plan(
                 decider.situation(self._offered | {"pod"}, self._limits.max_pods), self._offered, self._limits
             )
-            made = decider.request(decision.jobs, self._offered, frozenset()) if decision.jobs else []
+            names = decider.request(decision.jobs, self._offered, frozenset()) if decision.jobs else []
             for kept_for, count in decision.warm:
-                made += decider.request([self._warm] * count, self._offered, kept_for)
-        if made:
-            _log.info("pods decided", extra={"pods": made})
+                names += decider.request([self._warm_pod] * count, self._offered, kept_for)
+        if names:
+            _log.info("pods decided", extra={"pods": names})
         for name in decision.surplus:
             _log.info("pod not needed", extra={"pod": name})
             self._database.close(name)
 
     def _act(self) -> None:
-        room = self._rhythm.in_flight - len(self._busy)
+        room = self._timing.in_flight - len(self._busy)
         if room <= 0:
             return
-        for task in self._database.take(room, self._rhythm.retry_seconds, self._busy):
-            action = self._place if task.state == "wanted" else self._remove
-            self._busy[task.name] = self._hands.submit(self._try, action, task)
-            self._busy[task.name].add_done_callback(lambda _: self._watch.changed.set())
+        for action in self._database.take(room, self._timing.retry_seconds, self._busy):
+            self._busy[action.name] = self._executor.submit(self._try, action)
+            self._busy[action.name].add_done_callback(lambda _: self._watch.changed.set())
 
-    def _try(self, action: Callable[[PodTask], None], task: PodTask) -> None:
+    def _try(self, action: PodAction) -> None:
         try:
-            action(task)
-        except Closed:
-            self._postpone(task, 0.0)
-        except Unreachable as error:
-            _log.warning("pod waits", extra={"pod": task.name, "detail": str(error)})
-            self._wait(task, Finding("waits", "", str(error)))
-        except Refused as error:
-            _log.warning("cluster refused", extra={"pod": task.name, "detail": str(error)})
-            self._wait(task, pod_diagnosis.of_refusal(error, task, self._patience))
+            if action.state == "wanted":
+                self._place(action)
+            else:
+                self._remove(action)
+        except SpawnerStopping:
+            self._postpone(action, 0.0)
+        except ClusterUnreachable as error:
+            _log.warning("pod waits", extra={"pod": action.name, "detail": str(error)})
+            self._wait(action, PodDiagnosis("waits", "", str(error)))
+        except ClusterRefused as error:
+            _log.warning("cluster refused", extra={"pod": action.name, "detail": str(error)})
+            self._wait(action, pod_diagnosis.of_refusal(error, action, self._patience))
         except DatabaseError:
             _log.warning("spawner waits for the database")
-            self._postpone(task, _FIRST_RETRY_SECONDS)
+            self._postpone(action, _FIRST_RETRY_SECONDS)
         except Exception:  # noqa: BLE001 - one pod's trouble is not the others'
-            _log.exception("pod not made or removed", extra={"pod": task.name})
-            self._postpone(task, self._retry_seconds(task, answered=True))
+            _log.exception("pod not made or removed", extra={"pod": action.name})
+            self._postpone(action, self._retry_seconds(action, answered=True))
 
-    def _postpone(self, task: PodTask, seconds: float) -> None:
+    def _postpone(self, action: PodAction, seconds: float) -> None:
         try:
-            self._database.postpone(task.name, seconds)
+            self._database.postpone(action.name, seconds)
         except DatabaseError:
-            self._unpostponed[task.name] = seconds
+            self._not_postponed[action.name] = seconds
 
     def _postpone_again(self) -> None:
-        """Free the pods that could not be postponed while the database was away: nobody is at them."""
-        for name in list(self._unpostponed):
-            self._database.postpone(name, self._unpostponed.pop(name))
+        """Postpone the pods that could not be postponed while the database was away."""
+        for name in list(self._not_postponed):
+            self._database.postpone(name, self._not_postponed.pop(name))
 
-    def _wait(self, task: PodTask, found: Finding) -> None:
-        """Try again, later each time; say why in the pod's row, and fail the job when it would be refused for ever."""
-        answered = bool(found.reason)
+    def _wait(self, action: PodAction, diagnosis: PodDiagnosis) -> None:
+        """Try again, later each time, with the reason in the pod's row; fail the job if every try would be refused."""
+        answered = bool(diagnosis.reason)
         try:
-            if task.state == "wanted" and found.fate == "failed":
-                self._database.failed(task.name, found.told, None)
+            if action.state == "wanted" and diagnosis.fate == "failed":
+                self._database.failed(action.name, diagnosis.problem, None)
                 return
-            if not answered and task.tries >= _QUIET_TRIES:
-                found = replace(found, reason="cluster_away")
-            if task.state == "wanted" and found.reason:
-                self._note(task, found)
+            if not answered and action.tries >= _QUIET_TRIES:
+                diagnosis = replace(diagnosis, reason="cluster_away")
+            if action.state == "wanted" and diagnosis.reason:
+                self._record(action, diagnosis)
         except DatabaseError:
             _log.warning("spawner waits for the database")
-        self._postpone(task, self._retry_seconds(task, answered=answered))
+        self._postpone(action, self._retry_seconds(action, answered=answered))
 
-    def _retry_seconds(self, task: PodTask, *, answered: bool) -> float:
-        longest = self._rhythm.retry_seconds if answered else _LONGEST_UNANSWERED_SECONDS
-        return min(longest, _FIRST_RETRY_SECONDS * 2.0 ** min(max(task.tries - 1, 0), 10))
+    def _retry_seconds(self, action: PodAction, *, answered: bool) -> float:
+        longest = self._timing.retry_seconds if answered else _LONGEST_UNANSWERED_SECONDS
+        return min(longest, _FIRST_RETRY_SECONDS * 2.0 ** min(max(action.tries - 1, 0), 10))
 
-    def _place(self, task: PodTask) -> None:
-        """Make pod, token and Secret, in this order, or find that somebody has."""
-        pod = self._ensure_pod(task)
+    def _place(self, action: PodAction) -> None:
+        """Create pod, token and Secret, in this order; each may exist from an earlier try."""
+        pod = self._ensure_pod(action)
         if pod is None:
-            _log.error("pod's name is taken", extra={"pod": task.name})
-            self._database.close(task.name)
+            _log.error("pod's name is taken", extra={"pod": action.name})
+            self._database.close(action.name)
             return
         uid = pod["metadata"]["uid"]
-        token = tokens.new("worker", worker_id=task.name, capabilities=task.offered, single=True)
+        token = tokens.new("worker", worker_id=action.name, capabilities=action.offered, single=True)
         self._database.create_token(token)
         try:
-            self._cluster.create_secret(secret_manifest(self._frame, task, uid, token.token))
-        except Refused as error:
-            if error.status != 409:  # else a spawner before this one made it, for the same pod
+            self._cluster.create_secret(secret_manifest(self._frame, action, uid, token.token))
+        except ClusterRefused as error:
+            if error.status != 409:  # 409: an earlier try created it, for the same pod
                 raise
-        if self._database.placed(task.name, uid):
-            _log.info("pod made", extra={"pod": task.name})
+        if self._database.placed(action.name, uid):
+            _log.info("pod made", extra={"pod": action.name})
 
-    def _ensure_pod(self, task: PodTask) -> Manifest | None:
-        """Return the pod of a decision, made now or before; None when the name is somebody else's."""
+    def _ensure_pod(self, action: PodAction) -> Manifest | None:
+        """Return the pod of a decision, created now or before; None if another pod has the name."""
         try:
-            return self._cluster.create_pod(pod_manifest(self._frame, task))
-        except Refused as error:
-            if error.status != 409 or error.reason == "Conflict":  # two pods met at the quota: neither is made
+            return self._cluster.create_pod(pod_manifest(self._frame, action))
+        except ClusterRefused as error:
+            if error.status != 409 or error.reason == "Conflict":  # two pods met at the quota
                 raise
-        found = self._find(task)
-        if found is None or "deletionTimestamp" in found["metadata"]:
-            raise Unreachable("a pod of this name is just being removed")
-        return found if self._is_ours(found, task) else None
+        pod = self._find(action)
+        if pod is None or "deletionTimestamp" in pod["metadata"]:
+            raise ClusterUnreachable("a pod of this name is just being removed")
+        return pod if self._is_ours(pod, action) else None
 
-    def _remove(self, task: PodTask) -> None:
-        """Remove a pod; once it is known to be gone, so is its row."""
-        uid = task.uid
+    def _remove(self, action: PodAction) -> None:
+        """Remove a pod; if it is gone already, end its row."""
+        uid = action.uid
         if uid is None:
-            found = self._find(task)
-            uid = found["metadata"]["uid"] if found and self._is_ours(found, task) else None
-        if uid is None or not self._delete(task.name, uid, by_force=task.reason == "node_lost"):
-            self._database.ended(task.name)
+            pod = self._find(action)
+            uid = pod["metadata"]["uid"] if pod and self._is_ours(pod, action) else None
+        if uid is None or not self._delete(action.name, uid, by_force=action.reason == "node_lost"):
+            self._database.ended(action.name)
 
-    def _find(self, task: PodTask) -> Manifest | None:
+    def _find(self, action: PodAction) -> Manifest | None:
         try:
-            return self._cluster.get_pod(task.name)
-        except Refused as error:
+            return self._cluster.get_pod(action.name)
+        except ClusterRefused as error:
             if error.status != 404:
                 raise
             return None
 
-    def _is_ours(self, pod: Manifest, task: PodTask) -> bool:
+    def _is_ours(self, pod: Manifest, action: PodAction) -> bool:
         labels = pod["metadata"].get("labels", {})
         return (labels.get("ado/installation"), labels.get("ado/decision")) == (
             self._frame.installation,
-            str(task.decision),
+            str(action.decision),
         )
 
     def _delete(self, name: str, uid: str, *, by_force: bool = False) -> bool:
-        """Ask for a pod's removal; False when it is not there any more."""
+        """Ask for a pod's removal; False if it does not exist any more."""
         try:
             self._cluster.delete_pod(name, uid, 0 if by_force else None)
-        except Refused as error:
+        except ClusterRefused as error:
             if error.status not in (404, 409):
                 raise
             return False
         return True
 
     def _remove_orphan(self, name: str, pod: Manifest) -> None:
-        """Remove a pod of this installation that no row speaks of, unless that was tried a while ago."""
+        """Remove a pod of this installation that has no row, unless that was tried a moment ago."""
         now = time.monotonic()
         if "deletionTimestamp" in pod["metadata"] or now < self._orphans.get(name, 0.0):
             return
         self._orphans = {other: until for other, until in self._orphans.items() if until > now}
-        self._orphans[name] = now + self._rhythm.retry_seconds
+        self._orphans[name] = now + self._timing.retry_seconds
         _log.warning("orphan removed", extra={"pod": name})
-        self._hands.submit(self._delete_orphan, name, pod["metadata"]["uid"])
+        self._executor.submit(self._delete_orphan, name, pod["metadata"]["uid"])
 
     def _delete_orphan(self, name: str, uid: str) -> None:
         try:
             self._delete(name, uid)
-        except (Refused, Unreachable, Closed) as error:
+        except (ClusterRefused, ClusterUnreachable, SpawnerStopping) as error:
             _log.warning("orphan not removed", extra={"pod": name, "detail": str(error)})
 
     @staticmethod
-    def _say(name: str, found: Finding) -> None:
-        _log.info("pod", extra={"pod": name, "fate": found.fate, "reason": found.reason, "detail": found.message})
+    def _log_fate(name: str, diagnosis: PodDiagnosis) -> None:
+        _log.info(
+            "pod",
+            extra={"pod": name, "fate": diagnosis.fate, "reason": diagnosis.reason, "detail": diagnosis.message},
+        )

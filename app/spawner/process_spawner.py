@@ -1,9 +1,9 @@
-"""The spawner: starts workers for queued jobs, ends idle ones. A process of its own; any number may run.
+"""The spawner of processes: starts workers for queued jobs and ends idle ones. Any number of spawners may run.
 
-Authority: rows of ado.workers. A decision is made and recorded under a transaction's advisory lock, one spawner at a
-time; carrying it out comes after the commit. A spawner killed in between leaves a request that nobody answers; it is
-forgotten after ``start_seconds`` and decided again. A worker whose process is seen to end has its jobs queued again
-at once; one whose spawner died is found by its lease.
+Authority: rows of ado.workers. One spawner at a time decides, and records its decision, under a transaction's advisory
+lock. It acts after the commit. If it is killed in between, it leaves a request that no worker answers; after
+``start_seconds`` a spawner forgets the request and decides again. When a worker's process ends, the spawner queues its
+jobs again at once. When the spawner is dead as well, the worker's lease runs out.
 """
 
 from __future__ import annotations
@@ -14,52 +14,50 @@ import threading
 from importlib.metadata import version
 
 from app.spawner.backends.base import Backend
-from app.spawner.decide import Limits, decide
-from app.spawner.heartbeat import Presence
-from app.spawner.start_rate import Starts
+from app.spawner.decide import SpawnerLimits, decide
+from app.spawner.heartbeat import SpawnerHeartbeat, try_step
+from app.spawner.start_rate import StartRate
 from db import tokens
-from db.errors import DatabaseUnavailable
 from db.spawning import SpawnerDatabase
 
 _log = logging.getLogger("ado.spawner")
 
 
-class Spawner:
+class ProcessSpawner:
     """One spawner process over one backend."""
 
     def __init__(
-        self, database: SpawnerDatabase, backend: Backend, limits: Limits, presence: Presence, *, interval: float
+        self,
+        database: SpawnerDatabase,
+        backend: Backend,
+        limits: SpawnerLimits,
+        heartbeat: SpawnerHeartbeat,
+        *,
+        interval: float,
     ) -> None:
         self._database = database
-        self._presence = presence
+        self._heartbeat = heartbeat
         self._backend = backend
         self._limits = limits
         self._interval = interval
-        self._starts = Starts()
+        self._start_rate = StartRate()
 
     def run(self, stopping: threading.Event) -> None:
         """Step until told to stop, then end the workers."""
-        offered = sorted(self._backend.offer.capabilities)
+        offered = sorted(self._backend.spec.capabilities)
         most = self._limits.max_workers
         _log.info("spawner started", extra={"offers": offered, "max_workers": most, "version": version("ado")})
         while not stopping.wait(self._interval):
-            problem = None
-            try:
-                self.step()
-            except DatabaseUnavailable as error:
-                _log.warning("spawner waits for the database", extra={"detail": str(error)})
-            except Exception as error:  # noqa: BLE001 - a loop outlives its steps
-                _log.exception("step failed", extra={"step": "spawner"})
-                problem = f"its last step failed: {error}"
-            self._presence.beat(self._backend.offer.capabilities, problem)
-        self._presence.leave()
+            _, problem = try_step(self.step)
+            self._heartbeat.beat(self._backend.spec.capabilities, problem)
+        self._heartbeat.stop()
 
     def step(self) -> None:
-        """Look once, decide, and act."""
-        for gone in self._backend.ended():
-            _log.info("worker ended", extra={"worker": gone.worker_id, "code": gone.code})
-            self._database.worker_gone(gone.worker_id)
-            self._starts.note(gone)
+        """Record ended workers, decide, and start workers."""
+        for ended in self._backend.ended():
+            _log.info("worker ended", extra={"worker": ended.worker_id, "code": ended.code})
+            self._database.worker_gone(ended.worker_id)
+            self._start_rate.record(ended)
         for worker_id in self._decide():
             self._start(worker_id)
 
@@ -67,23 +65,23 @@ class Spawner:
         with self._database.deciding(self._backend.name) as decider:
             if decider is None:
                 return []
-            decision = decide(decider.situation(), self._backend.offer, self._limits, self._backend.name)
+            decision = decide(decider.situation(), self._backend.spec, self._limits, self._backend.name)
             for worker_id in decision.forget:
                 decider.forget(worker_id)
             for worker_id in decision.drain:
                 decider.retire(worker_id)
-            offer = self._backend.offer
-            count = min(decision.start, self._starts.allowed())
-            started = [f"{self._backend.name}-{secrets.token_hex(4)}" for _ in range(count)]
-            for worker_id in started:
-                decider.request(worker_id, sorted(offer.capabilities), offer.resources, offer.slots, self._backend.host)
+            spec = self._backend.spec
+            count = min(decision.start, self._start_rate.allowed())
+            requested = [f"{self._backend.name}-{secrets.token_hex(4)}" for _ in range(count)]
+            for worker_id in requested:
+                decider.request(worker_id, sorted(spec.capabilities), spec.resources, spec.slots, self._backend.host)
         if decision.drain or decision.forget:
             _log.info("workers retired", extra={"drained": decision.drain, "forgotten": decision.forget})
-        return started
+        return requested
 
     def _start(self, worker_id: str) -> None:
         token = tokens.new(
-            "worker", worker_id=worker_id, capabilities=sorted(self._backend.offer.capabilities), single=True
+            "worker", worker_id=worker_id, capabilities=sorted(self._backend.spec.capabilities), single=True
         )
         try:
             self._database.create_token(token)

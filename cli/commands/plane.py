@@ -117,7 +117,7 @@ def down(*, output: OutputOption = "text") -> int:
 def _shown(dsn: str) -> str:
     """Return a DSN without its password. Raises CliError for what is no DSN."""
     need("server")
-    from db.dsn_display import without_password
+    from db.dsn import without_password
     from db.errors import DatabaseError
 
     try:

@@ -73,9 +73,9 @@ def spawner(
 @contextlib.contextmanager
 def _pool(dsn: str) -> Iterator[Any]:
     """Yield an open pool of database connections."""
-    from db.sync_database import Pool
+    from db.sync_database import SyncPool
 
-    pool = Pool(dsn, size=4)
+    pool = SyncPool(dsn, size=4)
     pool.open()
     try:
         yield pool
@@ -86,9 +86,9 @@ def _pool(dsn: str) -> Iterator[Any]:
 def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeline: int | None) -> None:
     from app.core.private_files import ForeignOwner, ensure_directory
     from app.spawner.backends.local import LocalBackend
-    from app.spawner.decide import Limits
-    from app.spawner.heartbeat import Presence
-    from app.spawner.process_spawner import Spawner
+    from app.spawner.decide import SpawnerLimits
+    from app.spawner.heartbeat import SpawnerHeartbeat
+    from app.spawner.process_spawner import ProcessSpawner
     from db.spawning import SpawnerDatabase
     from worker.processes.keeper import become_subreaper
     from worker.sandbox.base import SandboxUnavailable
@@ -121,10 +121,10 @@ def _spawn_processes(settings: Any, pool: Any, stopping: threading.Event, lifeli
     if not named:
         looking = threading.Thread(target=_look_again, args=(local, hosts, stopping), name="agents", daemon=True)
         looking.start()
-    limits = Limits(settings.max_workers, settings.idle_seconds, settings.start_seconds)
+    limits = SpawnerLimits(settings.max_workers, settings.idle_seconds, settings.start_seconds)
     try:
-        presence = Presence.of(pool, local.name, settings.max_workers)
-        Spawner(SpawnerDatabase(pool), local, limits, presence, interval=settings.spawner_seconds).run(stopping)
+        heartbeat = SpawnerHeartbeat.of(pool, local.name, settings.max_workers)
+        ProcessSpawner(SpawnerDatabase(pool), local, limits, heartbeat, interval=settings.spawner_seconds).run(stopping)
     finally:
         local.stop(settings.worker_stop_seconds)
 
@@ -141,4 +141,4 @@ def _look_again(local: Any, hosts: tuple[str, ...], stopping: threading.Event) -
         pause = _LOOK_SECONDS
         with contextlib.suppress(OSError, SandboxUnavailable):  # cannot be told for the moment: what was offered stays
             capabilities, labels = local_runs.offered()
-            local.set_offer((*capabilities, *hosts), labels)
+            local.set_spec((*capabilities, *hosts), labels)

@@ -25,7 +25,7 @@ from typing import Any
 from app.core.private_files import write_file
 from app.core.programs import module
 from db import migrate, token_admin
-from db.dsn_display import without_password
+from db.dsn import without_password
 from db.embedded import Server
 from db.embedded.binaries import find, major
 from db.embedded.errors import EmbeddedError

@@ -7,9 +7,10 @@ import pytest
 from support.records import create
 
 from db import events, tasks, token_admin, tokens
+from db.connect import run
 from db.database import Database
 from db.errors import DatabaseRefused, DatabaseUnavailable
-from db.sync_database import Pool, rows
+from db.sync_database import SyncPool
 
 
 def read_only(dsn):
@@ -28,10 +29,10 @@ async def test_a_standby_is_unavailable_to_replicas(db, dsn):
 
 
 def test_a_standby_is_unavailable_to_spawners(dsn):
-    pool = Pool(read_only(dsn))
+    pool = SyncPool(read_only(dsn))
     pool.open()
     with pytest.raises(DatabaseUnavailable), pool.transaction() as connection:
-        rows(connection, "worker_gone", worker_id="w1")
+        run(connection, "worker_gone", worker_id="w1")
     pool.close()
 
 

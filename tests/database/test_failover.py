@@ -9,13 +9,14 @@ from support.program import until
 from support.records import create
 
 from db import tasks
+from db.connect import run
 from db.database import Database
+from db.dsn import session_options
 from db.errors import DatabaseReadOnly, DatabaseUnavailable
 from db.health import check_writes
 from db.listener import Listener
 from db.migrate import migrate
-from db.primary_host import session_options
-from db.sync_database import Pool, rows
+from db.sync_database import SyncPool
 
 
 class Host:
@@ -181,7 +182,7 @@ async def test_the_listener_moves_to_the_server_that_takes_writes(hosts):
 
 
 def test_a_spawners_connections_move_too(hosts):
-    pool = Pool(dsn_of_both(hosts), size=2)
+    pool = SyncPool(dsn_of_both(hosts), size=2)
     pool.open()
 
     def place():
@@ -191,7 +192,7 @@ def test_a_spawners_connections_move_too(hosts):
     def writes():
         try:
             with pool.transaction() as connection:
-                return rows(connection, "commit_something", durable=False)
+                return run(connection, "commit_something", durable=False)
         except DatabaseReadOnly:
             return False
 

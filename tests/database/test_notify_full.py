@@ -9,10 +9,11 @@ from support.postgres import fast_directory, remove
 from support.records import batch, claim, closed, create, finish, register
 
 from db import events, health, jobs, tasks, workers
+from db.connect import run
 from db.database import Database
 from db.embedded import Server
 from db.migrate import migrate
-from db.sync_database import Pool, rows
+from db.sync_database import SyncPool
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +99,14 @@ async def test_hints_are_tried_at_most_once_a_second_while_the_queue_is_full(sma
 
 
 def test_a_spawners_transaction_stands_while_the_queue_is_full(small_queue):
-    pool = Pool(small_queue)
+    pool = SyncPool(small_queue)
     pool.open()
     with full_queue(small_queue), pool.transaction() as connection:
-        rows(
+        run(
             connection, "request_worker", worker_id="w9", capabilities=[], cpu=0, memory=0, gpu=0, slots=1,
             backend="local", host="here",
         )  # fmt: skip
-        rows(connection, "retire_worker", worker_id="w9")
+        run(connection, "retire_worker", worker_id="w9")
     with pool.transaction() as connection:
         assert connection.execute("select draining from ado.workers where worker_id = 'w9'").fetchall() == [
             {"draining": True}

@@ -10,16 +10,16 @@ from support.records import claim, closed, create, finish, register
 
 from db import events, tasks
 from db.model import Resources
-from db.pods import PodDatabase, PodWish, Told
-from db.sync_database import Pool
+from db.pods import PodDatabase, PodProblem, PodRequest
+from db.sync_database import SyncPool
 
 OFFERED = frozenset({"shell"})
-TOLD = Told("image_pull", "no such image", "look again")
+PROBLEM = PodProblem("image_pull", "no such image", "look again")
 
 
 @pytest.fixture
 def pods(dsn):
-    pool = Pool(dsn, size=4)
+    pool = SyncPool(dsn, size=4)
     pool.open()
     with closing(pool):
         yield PodDatabase(pool, "ns")
@@ -27,7 +27,7 @@ def pods(dsn):
 
 def request(pods, *keys):
     with pods.deciding() as decider:
-        return decider.request([PodWish(key, Resources(1, 2**30)) for key in keys], OFFERED, frozenset())
+        return decider.request([PodRequest(key, Resources(1, 2**30)) for key in keys], OFFERED, frozenset())
 
 
 async def kinds(db, task_id):
@@ -73,7 +73,7 @@ async def test_a_job_gets_one_pod_whoever_decides(db, pods):
 
 
 async def test_one_spawner_decides_at_a_time(dsn, pods):
-    other = Pool(dsn)
+    other = SyncPool(dsn)
     other.open()
     with closing(other), pods.deciding() as first, PodDatabase(other, "ns").deciding() as second:
         assert first is not None
@@ -111,10 +111,10 @@ async def test_a_pod_given_up_meanwhile_is_not_placed(db, pods):
 async def test_what_is_wrong_is_told_once_and_never_after_the_end(db, pods):
     task_id = await create(db)
     (name,) = request(pods, (task_id, 0))
-    assert pods.tell(name, TOLD)
-    assert not pods.tell(name, TOLD)
+    assert pods.log_problem(name, PROBLEM)
+    assert not pods.log_problem(name, PROBLEM)
     await tasks.cancel(db, task_id, None)
-    pods.tell(name, Told("quota", "none left", "wait"))
+    pods.log_problem(name, PodProblem("quota", "none left", "wait"))
     assert await kinds(db, task_id) == ["created", "pod", "cancel_requested", "finished", "cancelled"]
 
 
@@ -124,7 +124,9 @@ async def test_a_death_seen_by_two_spawners_is_one_loss(db, pods):
     pods.placed(name, "u1")
     await register(db, name)
     await claim(db, name)
-    deaths = (asyncio.to_thread(pods.lost, name, Told("evicted", "m", "h"), waits=False) for _ in range(2))
+    deaths = (
+        asyncio.to_thread(pods.lost, name, PodProblem("evicted", "m", "h"), count_unclaimed=False) for _ in range(2)
+    )
     await asyncio.gather(*deaths)
     assert await kinds(db, task_id) == ["created", "started", "pod", "requeued"]
     assert (await db.one("get_job", task_id=task_id, job=0))["losses"] == 1
@@ -134,7 +136,7 @@ async def test_a_job_whose_pods_die_before_they_claim_it_fails_in_the_end(db, po
     task_id = await create(db)
     for _ in range(3):
         (name,) = request(pods, (task_id, 0))
-        pods.lost(name, Told("pod_failed", "exit code 3", "h"), waits=True)
+        pods.lost(name, PodProblem("pod_failed", "exit code 3", "h"), count_unclaimed=True)
     task = await tasks.get(db, task_id)
     assert (task.status, task.reason, task.message) == ("failed", "pod_failed", "exit code 3")
 
@@ -142,7 +144,7 @@ async def test_a_job_whose_pods_die_before_they_claim_it_fails_in_the_end(db, po
 async def test_a_failure_for_good_ends_the_job_and_its_siblings_where_the_task_says_so(db, pods):
     task_id = await create(db, workers=2, on_failure="fail_fast")
     (name,) = request(pods, (task_id, 0))
-    pods.failed(name, Told("invalid_image", "m", "h"), None)
+    pods.failed(name, PodProblem("invalid_image", "m", "h"), None)
     task = await tasks.get(db, task_id)
     assert [(job.status, job.reason) for job in task.jobs] == [
         ("failed", "invalid_image"),
@@ -157,7 +159,7 @@ async def test_a_task_with_wishes_for_its_pods_is_for_their_workers_alone(db, po
     assert await claim(db, "standing") == []
     (name,) = request(pods, (task_id, 0))
     (task,) = pods.take(1, 30)
-    assert task.wish == {"image": "mine:1"}
+    assert task.overrides == {"image": "mine:1"}
     await register(db, name, capabilities=task.offered)
     assert len(await claim(db, name)) == 1
 
@@ -173,19 +175,19 @@ async def test_a_pods_age_begins_when_it_is_placed_and_again_when_its_trouble_is
     assert pods.open_pods()[0].age_seconds == 0
     pods.placed(name, "u")
     assert pods.open_pods()[0].age_seconds < 60
-    pods.note(name, Told("no_room", "full", "wait"))
+    pods.record_problem(name, PodProblem("no_room", "full", "wait"))
     change(dsn, "update ado.pods set starting_since = now() - interval '1 hour'")
     assert pods.open_pods()[0].age_seconds > 3000
-    pods.soothe(name)
+    pods.clear_problem(name)
     assert pods.open_pods()[0].age_seconds < 60
 
 
 async def test_what_keeps_a_pod_waiting_is_shown_with_the_task_and_in_no_log(db, pods):
     task_id = await create(db)
     (name,) = request(pods, (task_id, 0))
-    pods.note(name, Told("quota", "exceeded", "wait"))
+    pods.record_problem(name, PodProblem("quota", "exceeded", "wait"))
     since = pods.open_pods()[0].reason_seconds
-    pods.note(name, Told("quota", "exceeded by more", "wait"))
+    pods.record_problem(name, PodProblem("quota", "exceeded by more", "wait"))
     (row,) = pods.open_pods()
     assert (row.reason, row.message) == ("quota", "exceeded by more")
     assert row.reason_seconds >= since
@@ -198,13 +200,13 @@ async def test_what_keeps_a_pod_waiting_is_shown_with_the_task_and_in_no_log(db,
 
 
 async def test_pods_of_one_task_that_meet_the_same_trouble_at_once_say_it_once(db, pods):
-    once = replace(TOLD, once=True)
+    once = replace(PROBLEM, once=True)
     for _ in range(10):
         task_id = await create(db, workers=4)
         names = request(pods, *((task_id, job) for job in range(4)))
-        await asyncio.gather(*(asyncio.to_thread(pods.tell, name, once) for name in names))
+        await asyncio.gather(*(asyncio.to_thread(pods.log_problem, name, once) for name in names))
         assert await kinds(db, task_id) == ["created", "pod"]
-    assert {row.told for row in pods.open_pods()} == {"image_pull"}
+    assert {row.logged_reason for row in pods.open_pods()} == {"image_pull"}
 
 
 async def test_a_pod_that_goes_wakes_the_first_that_waits_for_the_quota(db, pods, dsn):
@@ -212,7 +214,7 @@ async def test_a_pod_that_goes_wakes_the_first_that_waits_for_the_quota(db, pods
     going, first, second, refused = request(pods, *((task_id, job) for job in range(4)))
     pods.placed(going, "u")
     for name, reason in ((first, "quota"), (second, "quota"), (refused, "cluster_refused")):
-        pods.note(name, Told(reason, "no", "wait"))
+        pods.record_problem(name, PodProblem(reason, "no", "wait"))
         pods.postpone(name, 3600)
     assert pods.take(9, 30) == []
     pods.close(going)
@@ -224,7 +226,7 @@ async def test_new_pods_avoid_the_node_of_a_lost_one_for_two_minutes(db, pods, d
     task_id = await create(db, workers=2)
     lost, _ = request(pods, (task_id, 0), (task_id, 1))
     pods.placed(lost, "u")
-    pods.lost(lost, Told("node_lost", "silent", "wait", "node-7"), waits=False)
+    pods.lost(lost, PodProblem("node_lost", "silent", "wait", "node-7"), count_unclaimed=False)
     avoided = {task.name: task.avoid for task in pods.take(9, 0)}
     assert set(avoided.values()) == {("node-7",)}
     change(dsn, "update ado.pods set reason_since = now() - interval '3 minutes' where reason is not null")

@@ -3,8 +3,9 @@
 import pytest
 from support.records import create
 
+from db.connect import run
 from db.database import Database
-from db.sync_database import Pool, rows
+from db.sync_database import SyncPool
 
 
 @pytest.mark.parametrize("pooled", [True, False])
@@ -20,12 +21,12 @@ async def test_a_replica_keeps_prepared_statements_unless_it_is_behind_a_pooler(
 
 
 def test_a_spawner_keeps_none(dsn):
-    pool = Pool(dsn, size=1)
+    pool = SyncPool(dsn, size=1)
     pool.open()
     try:
         for _ in range(10):
             with pool.transaction() as connection:
-                rows(connection, "spawner_workers")
+                run(connection, "spawner_workers")
         with pool.transaction() as connection:
             assert connection.execute("select from pg_prepared_statements").fetchall() == []
     finally:

@@ -5,16 +5,16 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from app.spawner.heartbeat import Presence
+from app.spawner.heartbeat import SpawnerHeartbeat
 from db import workers
 from db.errors import DatabaseUnavailable
-from db.spawner_heartbeat import SpawnerRow
-from db.sync_database import Pool
+from db.spawning import SpawnerRow
+from db.sync_database import SyncPool
 
 
 @pytest.fixture
 def pool(dsn):
-    opened = Pool(dsn, size=2)
+    opened = SyncPool(dsn, size=2)
     opened.open()
     with closing(opened):
         yield opened
@@ -61,21 +61,21 @@ async def test_a_row_is_forgotten_a_day_after_its_spawner(db, dsn, pool):
 
 
 async def test_presence_writes_once_in_five_seconds_and_outlives_its_database(db, dsn, pool):
-    presence = Presence(SpawnerRow(pool, "one", "local", "here", 8))
-    presence.beat({"shell"})
-    presence.beat({"codex"})
+    heartbeat = SpawnerHeartbeat(SpawnerRow(pool, "one", "local", "here", 8))
+    heartbeat.beat({"shell"})
+    heartbeat.beat({"codex"})
     assert (await shown(db))["one"].capabilities == ["shell"]
-    presence.leave()
+    heartbeat.stop()
     assert await shown(db) == {}
 
 
 def test_a_database_that_is_away_costs_only_the_news(caplog):
-    with closing(Pool("postgresql://nobody@127.0.0.1:1/none?connect_timeout=1", size=1)) as pool:
-        presence = Presence(SpawnerRow(pool, "one", "local", "here", 8))
-        presence.beat({"shell"})
-        presence.leave()
+    with closing(SyncPool("postgresql://nobody@127.0.0.1:1/none?connect_timeout=1", size=1)) as pool:
+        heartbeat = SpawnerHeartbeat(SpawnerRow(pool, "one", "local", "here", 8))
+        heartbeat.beat({"shell"})
+        heartbeat.stop()
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "spawner ends unheard: the database does not answer"
+        "the end of the spawner was not recorded: the database does not answer"
     ]
 
 
@@ -93,7 +93,7 @@ class FailsOnce:
 
 def test_the_beat_after_one_that_was_lost_writes_at_once():
     row = FailsOnce()
-    presence = Presence(row)
+    heartbeat = SpawnerHeartbeat(row)
     for _ in range(3):
-        presence.beat({"shell"})
+        heartbeat.beat({"shell"})
     assert row.writes == 2

@@ -1,4 +1,4 @@
-"""Waiting for room, for a quota, a node or the cluster itself: what waits, what fails, and what people are shown."""
+"""PodlessJob for room, for a quota, a node or the cluster itself: what waits, what fails, and what people are shown."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from support.program import until
 
 from app.spawner.backends.kubernetes import Cluster
 from app.spawner.backends.pod_watch import PodWatch
-from app.spawner.backends.rate_limit import Pace
+from app.spawner.backends.rate_limit import TokenBucket
 
 REASONS = "select reason from ado.pod_status where state in ('wanted', 'placed') order by pod"
 AN_HOUR_AGO = """update ado.pods set requested_at = requested_at - interval '1 hour',
@@ -119,7 +119,7 @@ def test_the_wait_for_a_cluster_that_is_away_is_shown_and_does_not_count_as_sile
 
 def test_a_spawner_knows_since_when_the_cluster_answers_without_a_break(empty, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(empty.fake.kubeconfig))
-    cluster = Cluster(empty.namespace, Pace(100, 100), request_seconds=5, connections=2)
+    cluster = Cluster(empty.namespace, TokenBucket(100, 100), request_seconds=5, connections=2)
     watch = PodWatch(cluster, "ado/installation=i", seconds=1)
     assert watch.followed_seconds() == 0
     watch.start()
@@ -201,7 +201,7 @@ def test_a_job_on_a_dead_node_goes_on_elsewhere_and_people_are_told(fake):
     lost = fake.fake.store.get("pods", fake.namespace, name)["spec"]["nodeName"]
     kubelet.lose(lost)
     assert watching.wait(60) == 0
-    (told,) = fake.told("task-1")
+    (told,) = fake.logged_reason("task-1")
     assert (told["reason"], told["pod"]) == ("node_lost", name)
     assert f"node {lost}" in told["message"]
     nodes = {item["spec"].get("nodeName") for _, kind, type_, item in fake.fake.store.log

@@ -1,15 +1,15 @@
-"""What a spawner asks of a backend."""
+"""The interface of a backend that starts processes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.spawner.decide import Offer
+from app.spawner.decide import WorkerSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class EndedWorker:
     """A worker whose process has ended, with how long it ran and its exit code (a signal as its negative number)."""
 
     worker_id: str
@@ -18,17 +18,17 @@ class Gone:
 
 
 class Backend(Protocol):
-    """Starts and ends the processes of workers."""
+    """StartRate and ends the processes of workers."""
 
     name: str
     host: str
-    offer: Offer
+    spec: WorkerSpec
 
     def start(self, worker_id: str, token: str) -> None:
         """Start a worker that will register under the id with the token."""
 
-    def ended(self) -> list[Gone]:
+    def ended(self) -> list[EndedWorker]:
         """Return the workers whose processes ended since the last call."""
 
     def stop(self, seconds: float) -> None:
-        """End every worker this backend started: asked first, killed after ``seconds``."""
+        """Ask every worker this backend started to end, and kill it after ``seconds``."""

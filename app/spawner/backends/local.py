@@ -17,8 +17,8 @@ from pathlib import Path
 
 from app.core.capabilities import STDIN
 from app.core.programs import module
-from app.spawner.backends.base import Gone
-from app.spawner.decide import Offer
+from app.spawner.backends.base import EndedWorker
+from app.spawner.decide import WorkerSpec
 from db.model import Resources
 from worker.processes.keeper import is_subreaper
 from worker.processes.process import KeptProcess, sweep
@@ -35,7 +35,7 @@ def machine() -> Resources:
 
 
 class LocalBackend:
-    """Starts ``ado worker`` processes and waits for them."""
+    """StartRate ``ado worker`` processes and waits for them."""
 
     name = "local"
 
@@ -49,7 +49,7 @@ class LocalBackend:
         lifeline: int | None,
     ) -> None:
         self.host = platform.node()
-        self.offer = Offer(frozenset((*capabilities, STDIN)), machine())
+        self.spec = WorkerSpec(frozenset((*capabilities, STDIN)), machine())
         self._labels = labels
         self._urls = urls
         self._work_dir = work_dir
@@ -57,9 +57,9 @@ class LocalBackend:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, float] = {}
 
-    def set_offer(self, capabilities: Sequence[str], labels: Mapping[str, str]) -> None:
-        """Have the workers that are started from now on offer this."""
-        self.offer = Offer(frozenset((*capabilities, STDIN)), self.offer.resources)
+    def set_spec(self, capabilities: Sequence[str], labels: Mapping[str, str]) -> None:
+        """Change what workers offer that are started from now on."""
+        self.spec = WorkerSpec(frozenset((*capabilities, STDIN)), self.spec.resources)
         self._labels = labels
 
     def start(self, worker_id: str, token: str) -> None:
@@ -84,7 +84,7 @@ class LocalBackend:
     def _command(self, worker_id: str, token_fd: int) -> list[str]:
         command = module("cli", "worker", "--id", worker_id, "--url", ",".join(self._urls))
         command += ["--token-file", f"/dev/fd/{token_fd}", "--work-dir", str(self._work_dir)]
-        for capability in sorted(self.offer.capabilities):
+        for capability in sorted(self.spec.capabilities):
             command += ["--capability", capability]
         for name, value in self._labels.items():
             command += ["--label", f"{name}={value}"]
@@ -92,20 +92,20 @@ class LocalBackend:
             command += ["--lifeline", str(self._lifeline)]
         return command
 
-    def ended(self) -> list[Gone]:
+    def ended(self) -> list[EndedWorker]:
         """Return the workers whose processes ended, once each."""
         now = time.monotonic()
         codes = {worker_id: process.poll() for worker_id, process in self._processes.items()}
-        gone = [
-            Gone(worker_id, now - self._started_at.pop(worker_id), code)
+        ended = [
+            EndedWorker(worker_id, now - self._started_at.pop(worker_id), code)
             for worker_id, code in codes.items()
             if code is not None
         ]
-        for one in gone:
-            KeptProcess.keepers.discard(self._processes.pop(one.worker_id).pid)
-        if gone:
+        for worker in ended:
+            KeptProcess.keepers.discard(self._processes.pop(worker.worker_id).pid)
+        if ended:
             _end_orphans()
-        return gone
+        return ended
 
     def stop(self, seconds: float) -> None:
         """Ask every worker to end, then kill those that did not."""
@@ -124,6 +124,6 @@ class LocalBackend:
 
 
 def _end_orphans() -> None:
-    """Kill what workers that have ended left behind, where such processes become this one's children."""
+    """Kill what ended workers left behind, where such processes become children of this one."""
     if is_subreaper():
         sweep()

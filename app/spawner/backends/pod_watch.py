@@ -1,9 +1,9 @@
-"""A copy of the pods of this installation, kept by a thread of its own.
+"""A copy of the pods of this installation, kept up to date by a thread of its own.
 
-List, then watch from the list's version; bookmarks move the version on while nothing happens. A watch that ends in
-time goes on from where it was. Anything else (a version that has expired, a connection cut or silent, a server that
-is away) begins again with a list, after a pause that grows. The copy is a hint: what is missing in it is believed to
-be gone only when it was there before, or when the list was begun after the pod was known to be placed.
+The thread lists the pods and then watches from the list's version; bookmarks advance the version while nothing happens.
+When a watch ends on time, the next one continues it. After any error (an expired version, a cut or silent connection, a
+server that is away) the thread lists again, after a growing pause. The copy is a hint: a pod that is missing counts as
+gone only if the copy had it before, or if the list started after the pod was known to be placed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from app.spawner.backends.kubernetes import Cluster, Manifest, Refused, Unreachable
+from app.spawner.backends.kubernetes import Cluster, ClusterRefused, ClusterUnreachable, Manifest
 
 _log = logging.getLogger("ado.spawner")
 _LONGEST_PAUSE = 10.0
@@ -38,15 +38,15 @@ class PodWatch:
         self._thread = threading.Thread(target=self._run, name="pod watch", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a watch that is open is left to the end of the process."""
+        """Stop; an open watch ends with the process."""
         self._stopping.set()
 
     def pods(self) -> dict[str, Manifest]:
-        """Return the pods by name; of their specs the node alone."""
+        """Return the pods by name; their specs have only the node."""
         with self._lock:
             return dict(self._pods)
 
@@ -73,8 +73,8 @@ class PodWatch:
                 version = self._list()
                 failures = 0
                 self._follow(version)
-            except (Refused, Unreachable) as error:
-                expired = isinstance(error, Refused) and error.status == 410
+            except (ClusterRefused, ClusterUnreachable) as error:
+                expired = isinstance(error, ClusterRefused) and error.status == 410
                 _log.warning("pods are listed again", extra={"detail": str(error)})
                 if not expired:
                     failures += 1
@@ -88,17 +88,17 @@ class PodWatch:
         self._stopping.wait(min(_LONGEST_PAUSE, 0.1 * 2 ** min(failures, 10)))
 
     def _list(self) -> str:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         try:
-            found, version = self._cluster.list_pods(self._selector)
-        except (Refused, Unreachable):
+            pods, version = self._cluster.list_pods(self._selector)
+        except (ClusterRefused, ClusterUnreachable):
             with self._lock:
                 self._followed_since = None
             raise
         with self._lock:
-            self._followed_since = self._followed_since or begun
-            self._pods = {pod["metadata"]["name"]: _kept(pod) for pod in found}
-            self._listed_at = begun
+            self._followed_since = self._followed_since or started_at
+            self._pods = {pod["metadata"]["name"]: _trimmed(pod) for pod in pods}
+            self._listed_at = started_at
         self.changed.set()
         return version
 
@@ -118,10 +118,10 @@ class PodWatch:
                 self._pods.pop(name, None)
                 self._deleted.append(pod["metadata"]["uid"])
             else:
-                self._pods[name] = _kept(pod)
+                self._pods[name] = _trimmed(pod)
         self.changed.set()
 
 
-def _kept(pod: Manifest) -> Manifest:
+def _trimmed(pod: Manifest) -> Manifest:
     node = {"nodeName": pod.get("spec", {}).get("nodeName")}
     return {"metadata": pod["metadata"], "spec": node, "status": pod.get("status", {})}

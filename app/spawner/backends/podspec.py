@@ -1,8 +1,8 @@
 """The pod of a worker, put together from layers; pure.
 
-From below: ado's own pod (Pod Security *restricted*, no service account's token, a read-only root), the template's
-``base``, its entry for each capability that the job needs, what the task asked for (image, node selector). On top
-stands what ado depends on: names, labels, size, the ``ADO_*`` variables and the token. Layers are merged as the API
+From the bottom: ado's own pod (Pod Security *restricted*, no service account's token, a read-only root), the template's
+``base``, its entry for each capability that the job needs, what the task sets (image, node selector). On top
+is what ado depends on: names, labels, size, the ``ADO_*`` variables and the token. Layers are merged as the API
 merges a strategic patch: maps by member, lists of named things by their name, other lists as a whole, null removes.
 """
 
@@ -19,7 +19,7 @@ import yaml
 from app.core.capabilities import STDIN
 from app.core.settings import SettingsError
 from db.model import Resources
-from db.pods import PodTask
+from db.pods import PodAction
 
 Manifest = dict[str, Any]
 GRACE_SECONDS = 10
@@ -55,7 +55,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class PodFrame:
-    """What is the same in every pod of a spawner."""
+    """The settings that all pods of a spawner share."""
 
     namespace: str
     installation: str
@@ -65,11 +65,11 @@ class PodFrame:
     stop_seconds: float
     template: Template
     cpu_limit: float = 0.0
-    """Cores that every worker may use while nobody else needs them, if that is more than it asks for."""
+    """Cores that every worker may use while others leave them free, if that is more than it requests."""
 
     @property
     def labels(self) -> dict[str, str]:
-        """What every pod of this installation is found by."""
+        """The labels of every pod of this installation."""
         return {
             "app.kubernetes.io/name": "ado",
             "app.kubernetes.io/component": "worker",
@@ -86,19 +86,19 @@ class PodFrame:
 def read_template(text: str) -> Template:
     """Parse a template file. Raises SettingsError."""
     try:
-        found = yaml.safe_load(text) or {}
+        template = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise SettingsError(f"the pod template is no YAML: {error}") from error
-    if not isinstance(found, dict) or not found.keys() <= {"base", "capabilities"}:
+    if not isinstance(template, dict) or not template.keys() <= {"base", "capabilities"}:
         raise SettingsError("the pod template has two members: base, and capabilities by name")
-    base, capabilities = found.get("base") or {}, found.get("capabilities") or {}
+    base, capabilities = template.get("base") or {}, template.get("capabilities") or {}
     if not all(isinstance(layer, dict) for layer in (base, capabilities, *capabilities.values())):
         raise SettingsError("the pod template's base and each of its capabilities must be a part of a pod")
     return Template(base, capabilities)
 
 
 def merge(below: Any, above: Any) -> Any:
-    """Lay one part of a pod over another."""
+    """Merge one part of a pod over another."""
     if not isinstance(below, Mapping) or not isinstance(above, Mapping):
         return copy.deepcopy(above)
     merged = {} if above.get("$patch") == "replace" else dict(below)
@@ -124,18 +124,18 @@ def _merge_named(below: Sequence[Any], above: Sequence[Any], key: str) -> list[A
     return list(merged.values())
 
 
-def pod_manifest(frame: PodFrame, task: PodTask) -> Manifest:
+def pod_manifest(frame: PodFrame, action: PodAction) -> Manifest:
     """Return the pod of a decision. Raises SettingsError when it has no image."""
     layers = [frame.template.base]
     layers += [
-        frame.template.capabilities[name] for name in sorted(task.capabilities & frame.template.capabilities.keys())
+        frame.template.capabilities[name] for name in sorted(action.capabilities & frame.template.capabilities.keys())
     ]
-    layers += [_wish(task.wish), _own(frame, task)]
+    layers += [_overrides(action.overrides), _own(frame, action)]
     manifest: Manifest = _builtin(frame)
     for layer in layers:
         manifest = merge(manifest, layer)
     _tolerate(manifest["spec"])
-    _avoid(manifest["spec"], task.avoid)
+    _avoid(manifest["spec"], action.avoid)
     worker = next(item for item in manifest["spec"]["containers"] if item["name"] == "worker")
     if not worker.get("image"):
         raise SettingsError("pods have no image: set ADO_POD_IMAGE, or the worker's image in the pod template")
@@ -145,25 +145,26 @@ def pod_manifest(frame: PodFrame, task: PodTask) -> Manifest:
     return manifest
 
 
-def secret_manifest(frame: PodFrame, task: PodTask, uid: str, token: str) -> Manifest:
+def secret_manifest(frame: PodFrame, action: PodAction, uid: str, token: str) -> Manifest:
     """Return the Secret with a pod's token; it goes when the pod goes."""
-    owner = {"apiVersion": "v1", "kind": "Pod", "name": task.name, "uid": uid}
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": action.name, "uid": uid}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": task.name, "labels": frame.labels, "ownerReferences": [owner]},
+        "metadata": {"name": action.name, "labels": frame.labels, "ownerReferences": [owner]},
         "immutable": True,
         "stringData": {"token": token},
     }
 
 
-def samples(frame: PodFrame, offered: Sequence[str]) -> list[PodTask]:
-    """Return a decision for every layer alone and for all at once, to try the template on."""
+def samples(frame: PodFrame, offered: Sequence[str]) -> list[PodAction]:
+    """Return an action for each layer alone and one for all of them, to check the template with."""
     names = sorted(frame.template.capabilities)
     sets = [frozenset[str](), *(frozenset({name}) for name in names), frozenset(names)]
     size = Resources(1.0, 1024**3)
     return [
-        PodTask("ado-task-1-0-d1", 1, (1, 0), wanted, tuple(offered), size, {}, "wanted", None, None) for wanted in sets
+        PodAction("ado-task-1-0-d1", 1, (1, 0), wanted, tuple(offered), size, {}, "wanted", None, None)
+        for wanted in sets
     ]
 
 
@@ -203,35 +204,36 @@ def _builtin(frame: PodFrame) -> Manifest:
     }
 
 
-def _wish(wish: Mapping[str, Any]) -> Manifest:
+def _overrides(overrides: Mapping[str, Any]) -> Manifest:
     layer: Manifest = {}
-    if selector := wish.get("nodeSelector"):
+    if selector := overrides.get("nodeSelector"):
         layer["nodeSelector"] = selector
-    if image := wish.get("image"):
+    if image := overrides.get("image"):
         layer["containers"] = [{"name": "worker", "image": image}]
     return {"spec": layer}
 
 
-def _own(frame: PodFrame, task: PodTask) -> Manifest:
-    labels = {**frame.labels, "ado/decision": str(task.decision)}
-    if task.key is not None:
-        labels |= {"ado/task": f"task-{task.key[0]}", "ado/job": str(task.key[1])}
-    size = {"cpu": _milli(task.resources.cpu), "memory": str(task.resources.memory)}
-    if task.resources.gpu:
-        size[frame.gpu_resource] = str(math.ceil(task.resources.gpu))
-    most = {**size, "cpu": _milli(max(task.resources.cpu, frame.cpu_limit))}
+def _own(frame: PodFrame, action: PodAction) -> Manifest:
+    labels = {**frame.labels, "ado/decision": str(action.decision)}
+    if action.key is not None:
+        labels |= {"ado/task": f"task-{action.key[0]}", "ado/job": str(action.key[1])}
+    size = {"cpu": _milli(action.resources.cpu), "memory": str(action.resources.memory)}
+    if action.resources.gpu:
+        size[frame.gpu_resource] = str(math.ceil(action.resources.gpu))
+    most = {**size, "cpu": _milli(max(action.resources.cpu, frame.cpu_limit))}
+    capabilities = _capabilities(action)
     variables = {
         "ADO_URL": ",".join(frame.urls),
         "ADO_TOKEN_FILE": f"{_TOKEN_DIRECTORY}/token",
-        "ADO_WORKER_ID": task.name,
-        "ADO_CAPABILITIES": ",".join(_promised(task)),
-        "ADO_OPTIONAL_CAPABILITIES": ",".join(name for name in _promised(task) if name not in task.capabilities),
+        "ADO_WORKER_ID": action.name,
+        "ADO_CAPABILITIES": ",".join(capabilities),
+        "ADO_OPTIONAL_CAPABILITIES": ",".join(name for name in capabilities if name not in action.capabilities),
         "ADO_MAX_JOBS": "1",
         "ADO_WORK_DIR": "/work",
         "ADO_ISOLATED": "true",
-        "ADO_CPU": f"{task.resources.cpu:g}",
-        "ADO_MEMORY": str(task.resources.memory),
-        "ADO_GPU": f"{task.resources.gpu:g}",
+        "ADO_CPU": f"{action.resources.cpu:g}",
+        "ADO_MEMORY": str(action.resources.memory),
+        "ADO_GPU": f"{action.resources.gpu:g}",
         "ADO_STOP_SECONDS": f"{frame.stop_seconds:g}",
         "ADO_GRACE_SECONDS": str(GRACE_SECONDS),
     }
@@ -241,35 +243,35 @@ def _own(frame: PodFrame, task: PodTask) -> Manifest:
         "resources": {"requests": size, "limits": most},
         "volumeMounts": [{"name": "token", "mountPath": _TOKEN_DIRECTORY, "readOnly": True}],
     }
-    token = {"name": "token", "secret": {"secretName": task.name, "defaultMode": 0o440}}
+    token = {"name": "token", "secret": {"secretName": action.name, "defaultMode": 0o440}}
     return {
-        "metadata": {"name": task.name, "namespace": frame.namespace, "labels": labels},
+        "metadata": {"name": action.name, "namespace": frame.namespace, "labels": labels},
         "spec": {"restartPolicy": "Never", "containers": [worker], "volumes": [token]},
     }
 
 
 def _milli(cores: float) -> str:
-    """Write cores as the cluster counts them, in thousandths; less than one would be none at all."""
+    """Write cores in thousandths, as the cluster counts them; at least one thousandth, because 0 means none."""
     return f"{max(1, math.ceil(round(cores * 1000, 6)))}m"
 
 
 def _tolerate(spec: Manifest) -> None:
-    """Let a pod go soon from a node that does not answer; the cluster's default is five minutes."""
-    given = list(spec.get("tolerations") or [])
-    named = {item.get("key") for item in given}
-    if None in named:  # one that tolerates every taint
+    """Have a pod leave a node that does not answer after 30 seconds; the cluster's default is five minutes."""
+    tolerations = list(spec.get("tolerations") or [])
+    keys = {item.get("key") for item in tolerations}
+    if None in keys:  # a toleration without a key tolerates every taint
         return
-    spec["tolerations"] = given + [
+    spec["tolerations"] = tolerations + [
         {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _LOST_NODE_SECONDS}
         for key in _NODE_TAINTS
-        if key not in named
+        if key not in keys
     ]
 
 
 def _avoid(spec: Manifest, nodes: Sequence[str]) -> None:
     """Prefer other nodes than those on which a pod was just lost.
 
-    A preference, not a rule: where there is no other node, the pod waits on the one there is, until it is back.
+    This is a preference, not a rule: if there is no other node, the pod waits for that one to come back.
     """
     if not nodes:
         return
@@ -281,10 +283,10 @@ def _avoid(spec: Manifest, nodes: Sequence[str]) -> None:
     of_node[name] = [*(of_node.get(name) or []), preferred]
 
 
-def _promised(task: PodTask) -> list[str]:
-    """Return what the worker is to offer: all of it, or, bound to a job, no more than that job needs.
+def _capabilities(action: PodAction) -> list[str]:
+    """Return what the worker offers: everything, or, if the pod is for a job, only what that job needs.
 
-    To ask an agent for its version takes seconds, which a job of another agent need not wait for.
+    Asking an agent for its version takes seconds, and a job of another agent need not wait for that.
     """
-    names = (name for name in task.offered if task.key is None or name in task.capabilities)
-    return [name for name in names if name != STDIN]  # an image of an older release cannot feed a job
+    names = (name for name in action.offered if action.key is None or name in action.capabilities)
+    return [name for name in names if name != STDIN]  # an image of an older release cannot feed stdin to a job

@@ -13,8 +13,8 @@ _SCALES |= {f"{letter}i": Decimal(1024) ** power for power, letter in enumerate(
 
 def quantity(text: object) -> Decimal | None:
     """Return the number that a quantity means, or None when it means none."""
-    found = _FORM.fullmatch(str(text).strip())
-    if found is None or found[1].count(".") > 1 or not any(letter.isdigit() for letter in found[1]):
+    match = _FORM.fullmatch(str(text).strip())
+    if match is None or match[1].count(".") > 1 or not any(letter.isdigit() for letter in match[1]):
         return None
-    exponent = min(int(found[3] or 0), 100)
-    return Decimal(found[1]) * _SCALES[found[2] or ""] * Decimal(10) ** exponent
+    exponent = min(int(match[3] or 0), 100)
+    return Decimal(match[1]) * _SCALES[match[2] or ""] * Decimal(10) ** exponent

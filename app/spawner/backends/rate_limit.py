@@ -1,4 +1,4 @@
-"""How fast a spawner may call: a bucket of tokens, and a pause when the other side asks for one."""
+"""How fast a spawner may call: a token bucket, and a pause when the server asks for one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 
-class Closed(Exception):
-    """The spawner stops; nothing more is sent."""
+class SpawnerStopping(Exception):
+    """The spawner stops, so nothing more is sent."""
 
 
-class Pace:
-    """Hands out turns: ``burst`` at once after a quiet while, then ``rate`` a second; none during a pause."""
+class TokenBucket:
+    """Gives ``burst`` tokens at once after a quiet time, then ``rate`` a second, and none during a pause."""
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
@@ -25,15 +25,15 @@ class Pace:
         self._closed = threading.Event()
 
     def take(self) -> None:
-        """Wait for a turn. Raises Closed."""
+        """Wait for a token and take it. Raises SpawnerStopping."""
         while delay := self.try_take():
             if self._closed.wait(delay):
-                raise Closed
+                raise SpawnerStopping
         if self._closed.is_set():
-            raise Closed
+            raise SpawnerStopping
 
     def try_take(self) -> float:
-        """Take a turn and return 0, or return after how many seconds to ask again."""
+        """Take a token and return 0, or return after how many seconds to ask again."""
         with self._lock:
             now = self._clock()
             if now < self._paused_until:
@@ -46,12 +46,12 @@ class Pace:
             return 0.0
 
     def pause(self, seconds: float) -> None:
-        """Give no turn for a while, and then none in advance: who asked for a pause is not met with a burst."""
+        """Give no token for a while, and start again with an empty bucket: no burst follows a pause."""
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock() + seconds)
             self._tokens = 0.0
             self._counted_at = self._paused_until
 
     def close(self) -> None:
-        """Let everybody who waits give up."""
+        """Let every waiting caller give up."""
         self._closed.set()

@@ -1,4 +1,4 @@
-"""Whether a pod that no node takes may fit later, read from the scheduler's own message; pure.
+"""Whether a pod that fits no node may fit later, read from the scheduler's message; pure.
 
 The message counts the nodes by what keeps the pod from each, then says for how many of them it would help to remove
 other pods. A node that is too small, whatever runs there, is among those where "Preemption is not helpful"; one that is
@@ -21,13 +21,13 @@ _AWAY = ("node.kubernetes.io/", "were unschedulable", "were not ready", "untoler
 def may_fit_later(message: str) -> bool:
     """Return whether some node could take the pod once others have ended or a node is back."""
     cause, _, preemption = message.partition("preemption:")
-    found = _NODES.search(cause)
-    if found is None or found[1] == "0":
+    nodes = _NODES.search(cause)
+    if nodes is None or nodes[1] == "0":
         return True
-    reasons = _REASON.findall(cause[found.end() :])
+    reasons = _REASON.findall(cause[nodes.end() :])
     if not reasons or any(word in reason for reason in reasons for word in _AWAY):
         return True
     unhelpful = _UNHELPFUL.search(preemption)
     if unhelpful is not None:
-        return int(unhelpful[1]) < int(found[1])
+        return int(unhelpful[1]) < int(nodes[1])
     return any(word in reason for reason in reasons for word in _FULL)

@@ -1,25 +1,27 @@
 """The spawner's decision."""
 
-from app.spawner.decide import Limits, Offer, decide
+from app.spawner.decide import SpawnerLimits, WorkerSpec, decide
 from db.model import Demand, Resources
 from db.spawning import Scale, Situation, Supply
 
 NOTHING = Resources()
-OFFER = Offer(frozenset({"shell"}), Resources(8, 2**34))
-LIMITS = Limits(max_workers=4, idle_seconds=60, start_seconds=30)
+SPEC = WorkerSpec(frozenset({"shell"}), Resources(8, 2**34))
+LIMITS = SpawnerLimits(max_workers=4, idle_seconds=60, start_seconds=30)
 
 
 def demand(jobs, *needs, resources=NOTHING):
     return Demand(frozenset(needs or {"shell"}), resources, jobs)
 
 
-def worker(name, state="idle", *, free_slots=1, idle=0.0, requested=0.0, backend="local"):
-    free = Resources(8, 2**34)
+FREE = Resources(8, 2**34)
+
+
+def worker(name, state="idle", *, free_slots=1, idle=0.0, requested=0.0, backend="local", free=FREE):
     return Supply(name, state, backend, "h", frozenset({"shell"}), free_slots, free, requested, idle)
 
 
 def decided(demands=(), workers=(), scales=()):
-    return decide(Situation(tuple(demands), tuple(workers), tuple(scales)), OFFER, LIMITS, "local")
+    return decide(Situation(tuple(demands), tuple(workers), tuple(scales)), SPEC, LIMITS, "local")
 
 
 def test_each_job_gets_a_worker_up_to_the_limit():
@@ -39,6 +41,17 @@ def test_workers_of_others_serve_as_well():
 def test_a_job_that_no_worker_here_could_run_starts_nothing():
     assert decided([demand(5, "claude-code", "shell")]).start == 0
     assert decided([demand(5, resources=Resources(cpu=64))]).start == 0
+
+
+def test_a_worker_serves_only_jobs_that_fit_what_it_has_free():
+    large = demand(1, resources=Resources(cpu=4, memory=2**33))
+    assert decided([large], [worker("a", free=Resources(4, 2**33))]).start == 0
+    assert decided([large], [worker("a", free=Resources(3.5, 2**33))]).start == 1
+    assert decided([large], [worker("a", free=Resources(4, 2**33 - 1))]).start == 1
+
+
+def test_each_free_slot_serves_one_job():
+    assert decided([demand(2), demand(1)], [worker("a", free_slots=2)]).start == 1
 
 
 def test_draining_and_suspect_workers_serve_nobody():

@@ -1,8 +1,8 @@
 """The decision about pods."""
 
 from app.spawner.pod_plan import PodLimits, plan
-from db.model import Resources
-from db.pods import PodRow, PodSituation, PodWish, Waiting
+from db.model import Demand, Resources
+from db.pods import PodlessJob, PodRequest, PodRow, PodSituation
 from db.spawning import Scale, Supply
 
 SIZE = Resources(1, 2**30)
@@ -11,7 +11,7 @@ OFFERED = frozenset({"shell"})
 
 
 def waiting(job, *, resources=None, needs=OFFERED):
-    return Waiting((1, job), needs, resources or Resources())
+    return PodlessJob((1, job), Demand(needs, resources or Resources(), 1))
 
 
 def pod(name, key=None, **values):
@@ -34,14 +34,19 @@ def planned(jobs=(), pods=(), workers=(), scales=()):
 
 
 def test_each_job_gets_a_pod_up_to_the_limit_of_the_namespace():
-    assert [wish.key for wish in planned(map(waiting, range(3))).jobs] == [(1, 0), (1, 1), (1, 2)]
+    assert [request.key for request in planned(map(waiting, range(3))).jobs] == [(1, 0), (1, 1), (1, 2)]
     assert len(planned(map(waiting, range(9)), [pod("a", (2, 0))]).jobs) == 3
     assert planned(map(waiting, range(9)), [pod(name, (2, 0), state="ending") for name in "abcd"]).jobs == ()
 
 
+def test_the_first_jobs_of_the_queue_get_the_free_slots_and_then_the_pods():
+    queue = [waiting(job) for job in (3, 1, 2, 0, 4, 5)]
+    assert [request.key[1] for request in planned(queue, workers=[worker("standing")]).jobs] == [1, 2, 0, 4]
+
+
 def test_a_pod_is_as_large_as_its_job_asks_and_else_as_usual():
     asked = planned([waiting(0, resources=Resources(0.5, 0, 2))]).jobs
-    assert asked == (PodWish((1, 0), Resources(0.5, SIZE.memory, 2)),)
+    assert asked == (PodRequest((1, 0), Resources(0.5, SIZE.memory, 2)),)
 
 
 def test_a_ready_warm_pod_serves_and_one_that_is_not_ready_does_not_count():
@@ -71,6 +76,11 @@ def test_warm_pods_beyond_those_kept_go_the_least_useful_first():
     assert planned(pods=pods, scales=[Scale(frozenset(), 1)]).surplus == ("starting",)
     assert set(planned(pods=pods, scales=[Scale(frozenset(), 0)]).surplus) == {"ready", "starting"}
     assert planned([waiting(0), waiting(1), waiting(2)], pods, [worker("ready")], [Scale(frozenset(), 1)]).surplus == ()
+
+
+def test_of_warm_pods_that_are_ready_the_oldest_goes_first():
+    pods = [pod("young", age_seconds=1), pod("old", age_seconds=9), pod("middle", age_seconds=5)]
+    assert planned(pods=pods, scales=[Scale(frozenset(), 1)]).surplus == ("old", "middle")
 
 
 def test_a_pod_goes_when_its_job_ended_or_runs_elsewhere():

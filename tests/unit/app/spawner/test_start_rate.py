@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.spawner.backends.base import Gone
-from app.spawner.start_rate import Starts
+from app.spawner.backends.base import EndedWorker
+from app.spawner.start_rate import StartRate
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def clock():
 
 @pytest.fixture
 def starts(clock):
-    return Starts(lambda: clock[0])
+    return StartRate(lambda: clock[0])
 
 
 def test_any_number_may_start_at_first(starts):
@@ -23,7 +23,7 @@ def test_any_number_may_start_at_first(starts):
 def test_each_failure_doubles_the_pause_and_one_is_tried_after_it(starts, clock):
     pauses = []
     for _ in range(8):
-        starts.note(Gone("w", 0.5, 2))
+        starts.record(EndedWorker("w", 0.5, 2))
         began = clock[0]
         while not starts.allowed():
             clock[0] += 0.5
@@ -34,14 +34,14 @@ def test_each_failure_doubles_the_pause_and_one_is_tried_after_it(starts, clock)
 
 def test_those_that_were_started_together_count_as_one(starts, clock):
     for _ in range(8):
-        starts.note(Gone("w", 0.5, 2))
+        starts.record(EndedWorker("w", 0.5, 2))
     clock[0] += 1
     assert starts.allowed() == 1
 
 
-@pytest.mark.parametrize("gone", [Gone("w", 0.5, 0), Gone("w", 60.0, -9)])
+@pytest.mark.parametrize("gone", [EndedWorker("w", 0.5, 0), EndedWorker("w", 60.0, -9)])
 def test_a_worker_that_ran_ends_the_count(starts, clock, gone):
-    starts.note(Gone("w", 0.5, 2))
+    starts.record(EndedWorker("w", 0.5, 2))
     clock[0] += 1
-    starts.note(gone)
+    starts.record(gone)
     assert starts.allowed() > 1000

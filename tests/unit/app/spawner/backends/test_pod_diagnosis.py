@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from app.core.reasons import JOB_REASONS, POD_REASONS
-from app.spawner.backends.kubernetes import Refused
-from app.spawner.backends.pod_diagnosis import FINE, Finding, Patience, judge, of_absence, of_pod, of_refusal
+from app.spawner.backends.kubernetes import ClusterRefused
+from app.spawner.backends.pod_diagnosis import FINE, PodDiagnosis, PodTimeouts, judge, of_absence, of_pod, of_refusal
 from cli.exits import INFRASTRUCTURE_REASONS
 from db.model import Resources
-from db.pods import PodRow, PodTask
+from db.pods import PodAction, PodRow
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
@@ -27,8 +27,8 @@ def story(case):
 
 
 STORIES = {
-    "ok": [("waits", ""), ("over", "")],
-    "term": [("waits", ""), ("over", "")],
+    "ok": [("waits", ""), ("completed", "")],
+    "term": [("waits", ""), ("completed", "")],
     "exit3": [("waits", ""), ("lost", "pod_failed")],
     "ignore-term": [("waits", ""), ("lost", "pod_failed")],
     "oomkilled": [("waits", ""), ("failed", "oom_killed")],
@@ -52,7 +52,7 @@ def test_a_recorded_pod_is_understood_and_its_own_message_kept(case):
     last = of_pod(recorded(case)[-1])
     if last.reason:
         assert last.message
-        assert last.told.hint == POD_REASONS[last.reason][1]
+        assert last.problem.hint == POD_REASONS[last.reason][1]
 
 
 def test_a_containers_end_is_believed_before_the_pods_phase_says_so():
@@ -78,33 +78,33 @@ def errors():
 @pytest.mark.parametrize("case", errors())
 def test_a_recorded_refusal_is_understood(case):
     status = json.loads(errors()[case]["body"])
-    found = of_refusal(Refused(errors()[case]["status"], status["reason"], status["message"]), task(), PATIENCE)
+    found = of_refusal(ClusterRefused(errors()[case]["status"], status["reason"], status["message"]), task(), PATIENCE)
     assert (found.fate, found.reason) == REFUSALS[case]
     assert found.message == status["message"]
 
 
 def test_an_overloaded_server_is_nothing_to_tell():
     for status in (429, 503):
-        assert of_refusal(Refused(status, "", "Too many requests", 1.0), task(), PATIENCE).reason == ""
+        assert of_refusal(ClusterRefused(status, "", "Too many requests", 1.0), task(), PATIENCE).reason == ""
 
 
 def test_a_rule_that_goes_on_refusing_a_pod_fails_its_job_in_the_end():
-    denied = Refused(403, "Forbidden", 'admission webhook "w" denied the request: no')
+    denied = ClusterRefused(403, "Forbidden", 'admission webhook "w" denied the request: no')
     long_ago = {"reason": "admission", "reason_seconds": 901.0}
     assert of_refusal(denied, task(), PATIENCE).fate == "waits"
     assert of_refusal(denied, task(**long_ago, tries=11), PATIENCE).fate == "failed"
     assert of_refusal(denied, task(**long_ago, tries=3), PATIENCE).fate == "waits"  # nobody was there to try
 
 
-PATIENCE = Patience(image_pull=30, pending=900)
+PATIENCE = PodTimeouts(image_pull=30, pending=900)
 
 
 def task(**values):
     usual = {
         "name": "p", "decision": 1, "key": (1, 0), "capabilities": frozenset(), "offered": (),
-        "resources": Resources(), "wish": {}, "state": "wanted", "uid": None, "reason": None,
+        "resources": Resources(), "overrides": {}, "state": "wanted", "uid": None, "reason": None,
     }  # fmt: skip
-    return PodTask(**{**usual, **values})
+    return PodAction(**{**usual, **values})
 
 
 def row(**values):
@@ -114,6 +114,14 @@ def row(**values):
         "idle_seconds": 0.0, "job_status": "queued", "holds": False,
     }  # fmt: skip
     return PodRow(**{**usual, **values})
+
+
+@pytest.mark.parametrize("reason", ["Evicted", "Preempting", "Shutdown", "Terminated"])
+def test_a_pod_that_its_node_ended_is_lost_by_no_fault_of_its_job(reason):
+    status = {"phase": "Failed", "reason": reason, "message": "the node said so"}
+    diagnosis = of_pod({"status": status})
+    assert (diagnosis.fate, diagnosis.reason, diagnosis.message) == ("lost", "evicted", "the node said so")
+    assert of_pod({"status": {**status, "reason": "Other"}}).reason == "pod_failed"
 
 
 def test_an_image_is_waited_for_a_while():
@@ -160,11 +168,11 @@ def test_the_log_is_told_of_what_lasts_and_at_once_of_what_ends_an_attempt():
     assert not pull.is_due(row())
     assert not pull.is_due(row(reason="image_pull", reason_seconds=1))
     assert pull.is_due(row(reason="image_pull", reason_seconds=4))
-    assert not pull.is_due(row(reason="image_pull", reason_seconds=4, told="image_pull"))
-    assert pull.told.once
+    assert not pull.is_due(row(reason="image_pull", reason_seconds=4, logged_reason="image_pull"))
+    assert pull.problem.once
     lost = judge(row(claimed=True, worker_state="busy"), lost_node(), PATIENCE)
     assert lost.is_due(row())
-    assert not lost.told.once
+    assert not lost.problem.once
 
 
 def test_a_worker_whose_lease_is_over_on_a_node_that_says_nothing_names_the_node():
@@ -194,16 +202,16 @@ def test_a_pod_whose_worker_never_registers_fails_its_job_in_the_end():
 
 def test_a_pod_that_has_done_its_job_may_end_as_it_likes():
     done = row(claimed=True, holds=True, job_status="succeeded")
-    assert judge(done, recorded("exit3")[-1], PATIENCE) == Finding("over")
-    assert judge(done, recorded("evicted")[-1], PATIENCE).fate == "over"
-    assert of_absence(done).fate == "over"
+    assert judge(done, recorded("exit3")[-1], PATIENCE) == PodDiagnosis("completed")
+    assert judge(done, recorded("evicted")[-1], PATIENCE).fate == "completed"
+    assert of_absence(done).fate == "completed"
     assert of_absence(row(claimed=True, holds=True, job_status="running")).reason == "pod_deleted"
     assert of_absence(row(claimed=True, reason="evicted")).reason == "evicted"
 
 
 def test_a_pod_that_ends_well_without_its_job_has_not():
     assert judge(row(), recorded("ok")[-1], PATIENCE).reason == "pod_failed"
-    assert judge(row(key=None), recorded("ok")[-1], PATIENCE) == Finding("over")
+    assert judge(row(key=None), recorded("ok")[-1], PATIENCE) == PodDiagnosis("completed")
 
 
 def lost_node():

@@ -9,7 +9,7 @@ from support.program import until
 
 from app.spawner.backends.kubernetes import Cluster
 from app.spawner.backends.pod_watch import PodWatch
-from app.spawner.backends.rate_limit import Pace
+from app.spawner.backends.rate_limit import TokenBucket
 
 LIST = {"metadata": {"resourceVersion": "1"}, "items": []}
 
@@ -60,7 +60,7 @@ def server(tmp_path, monkeypatch):
 )
 def test_nonsense_is_asked_about_again(server, kind, junk):
     server.answers[kind] = junk
-    cluster = Cluster("n", Pace(100, 100), request_seconds=5, connections=2)
+    cluster = Cluster("n", TokenBucket(100, 100), request_seconds=5, connections=2)
     watch = PodWatch(cluster, "a=b", seconds=1)
     watch.start()
     try:

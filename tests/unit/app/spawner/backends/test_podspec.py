@@ -16,9 +16,9 @@ from app.spawner.backends.podspec import (
     secret_manifest,
 )
 from db.model import Resources
-from db.pods import PodTask
+from db.pods import PodAction
 
-TASK = PodTask(
+TASK = PodAction(
     "ado-task-123-2-d57", 57, (123, 2), frozenset({"shell", "gpu"}), ("gpu", "shell"), Resources(0.5, 2**30, 1), {},
     "wanted", None, None,
 )  # fmt: skip
@@ -28,8 +28,8 @@ def frame(**layers):
     return PodFrame("ns", "inst", ["http://a", "http://b"], "ado:1", "nvidia.com/gpu", 10, Template(**layers))
 
 
-def built(wish=(), **layers):
-    task = PodTask(**{name: getattr(TASK, name) for name in PodTask.__slots__} | {"wish": dict(wish)})
+def built(overrides=(), **layers):
+    task = PodAction(**{name: getattr(TASK, name) for name in PodAction.__slots__} | {"overrides": dict(overrides)})
     pod = pod_manifest(frame(**layers), task)
     Cluster.check(None, pod)
     return pod
@@ -178,17 +178,17 @@ def test_a_pod_without_image_is_refused():
         (None, set(), "shell,codex,pod", "shell,codex,pod"),
         (None, {"codex"}, "shell,codex,pod", "shell,pod"),
     ],
-    ids=["a job", "a job with a wish", "warm", "warm for something"],
+    ids=["a job", "a job with overrides", "warm", "warm for something"],
 )
 def test_a_worker_offers_what_its_job_needs_and_a_warm_one_what_can_start(key, needs, offered, optional):
     given = {"key": key, "capabilities": frozenset(needs), "offered": ("shell", "codex", "pod")}
-    task = PodTask(**{name: getattr(TASK, name) for name in PodTask.__slots__} | given)
+    task = PodAction(**{name: getattr(TASK, name) for name in PodAction.__slots__} | given)
     env = {item["name"]: item["value"] for item in worker(pod_manifest(frame(), task))["env"]}
     assert (env["ADO_CAPABILITIES"], env["ADO_OPTIONAL_CAPABILITIES"]) == (offered, optional)
 
 
 def asked(**given):
-    return PodTask(**{name: getattr(TASK, name) for name in PodTask.__slots__} | given)
+    return PodAction(**{name: getattr(TASK, name) for name in PodAction.__slots__} | given)
 
 
 LOST = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}

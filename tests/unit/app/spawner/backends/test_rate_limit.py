@@ -1,10 +1,10 @@
-"""The pace of requests, by a clock of the test's own."""
+"""The bucket of requests, by a clock of the test's own."""
 
 import threading
 
 import pytest
 
-from app.spawner.backends.rate_limit import Closed, Pace
+from app.spawner.backends.rate_limit import SpawnerStopping, TokenBucket
 
 
 class Clock:
@@ -14,48 +14,48 @@ class Clock:
         return self.now
 
 
-def taken(pace):
+def taken(bucket):
     count = 0
-    while pace.try_take() == 0:
+    while bucket.try_take() == 0:
         count += 1
     return count
 
 
 def test_a_burst_then_a_rate():
     clock = Clock()
-    pace = Pace(10, 20, clock)
-    assert taken(pace) == 20
-    assert pace.try_take() == pytest.approx(0.1)
+    bucket = TokenBucket(10, 20, clock)
+    assert taken(bucket) == 20
+    assert bucket.try_take() == pytest.approx(0.1)
     clock.now += 0.35
-    assert taken(pace) == 3
+    assert taken(bucket) == 3
     clock.now += 3600
-    assert taken(pace) == 20
+    assert taken(bucket) == 20
 
 
 def test_a_pause_stops_everybody_and_leaves_no_burst():
     clock = Clock()
-    pace = Pace(10, 20, clock)
-    pace.pause(5)
-    assert pace.try_take() == 5
-    pace.pause(1)  # a shorter one does not end it
+    bucket = TokenBucket(10, 20, clock)
+    bucket.pause(5)
+    assert bucket.try_take() == 5
+    bucket.pause(1)  # a shorter one does not end it
     clock.now += 4.9
-    assert pace.try_take() == pytest.approx(0.1)
+    assert bucket.try_take() == pytest.approx(0.1)
     clock.now += 0.2
-    assert taken(pace) == 1
+    assert taken(bucket) == 1
 
 
 def test_who_waits_gives_up_when_it_is_closed():
-    pace = Pace(0.001, 1)
-    pace.take()
+    bucket = TokenBucket(0.001, 1)
+    bucket.take()
 
     def wait():
-        with pytest.raises(Closed):
-            pace.take()
+        with pytest.raises(SpawnerStopping):
+            bucket.take()
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    pace.close()
+    bucket.close()
     waiter.join(10)
     assert not waiter.is_alive()
-    with pytest.raises(Closed):
-        Pace.take(pace)
+    with pytest.raises(SpawnerStopping):
+        TokenBucket.take(bucket)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.spawner.backends.kubernetes import Refused
+from app.spawner.backends.kubernetes import ClusterRefused
 from app.spawner.backends.quantity import quantity
 from app.spawner.backends.refused_pods import of_refusal
 
@@ -37,7 +37,7 @@ QUOTA = "exceeded quota: q, requested: {}, used: {}, limited: {}"
     ],
 )
 def test_a_forbidden_pod_waits_for_what_may_change_and_fails_for_what_will_not(message, found):
-    assert of_refusal(Refused(403, "Forbidden", f'pods "p" is forbidden: {message}')) == found
+    assert of_refusal(ClusterRefused(403, "Forbidden", f'pods "p" is forbidden: {message}')) == found
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_forbidden_pod_waits_for_what_may_change_and_fails_for_what_will_not(m
     ],
 )
 def test_other_answers(status, found):
-    assert of_refusal(Refused(status, "", "text")) == found
+    assert of_refusal(ClusterRefused(status, "", "text")) == found
 
 
 @pytest.mark.parametrize(

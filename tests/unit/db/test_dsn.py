@@ -3,7 +3,7 @@
 import pytest
 
 from db.connect import connected
-from db.dsn_display import without_password
+from db.dsn import without_password
 from db.errors import DatabaseUnavailable
 
 
