@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from app.core.private_files import ensure_directory
+from app.rpc.backoff import Backoff
 
 _log = logging.getLogger("ado.worker")
 PROBE = "probe-"
@@ -60,10 +61,9 @@ class Fitness:
         while True:
             await self._unfit.wait()
             self._unfit.clear()
-            pause = _FIRST_PAUSE
+            backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, jitter=0)
             while self.problem is not None:
-                await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE, pause * 2)
+                await asyncio.sleep(backoff.next())
                 try:
                     await asyncio.to_thread(probe, self._work_dir)
                 except OSError as error:

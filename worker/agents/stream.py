@@ -67,7 +67,7 @@ class AgentStream:
             async for line in pieces:
                 self._active_at = time.monotonic()
                 await self._read_line(await self._secrets.mask_in_turns(line))
-                await self._outbox.room()
+                await self._outbox.wait_for_room()
 
     def feed_stderr(self, data: bytes) -> None:
         """Read events from what the agent writes to stderr, and keep its end for ``explain``."""
@@ -137,14 +137,14 @@ class AgentStream:
         if event["event"] == "text_delta":
             fragment = event["text"]
         if fragment is None:
-            if held := self._fragments.let_go():
+            if held := self._fragments.flush():
                 rest = events.text_delta(held.decode("utf-8", "replace"))
                 self._outbox.put({"type": "agent", **rest})
             self._fragments = Masker(self._secrets)
             return None
         clear = self._fragments.feed(fragment.encode())
         if (self._fragments.patience or 1.0) < 1.0:  # too few bytes are held back to be a secret
-            clear += self._fragments.let_go()
+            clear += self._fragments.flush()
         text = clear.decode("utf-8", "replace")
         if text == fragment:
             return None

@@ -1,39 +1,36 @@
-"""Numbered batches: one in flight, sent again until acknowledged.
+"""Sends events in numbered batches: one at a time, and again until the server acknowledges it.
 
-The size of a batch is that of its JSON. What a server refuses for its content is never sent again unchanged: the batch
-is halved until the event is alone. Output that is too large for the server is halved as well, any other event becomes a
-``dropped`` event. A refusal stores nothing, so the halves may have the batch's number.
+Events are sent at once; those that come while a batch is in flight make up the next one. A batch keeps its number and
+content until it is acknowledged, so the server stores it once even if it arrives twice. ``lease_lost`` ends the
+sending, because another worker has the job.
 
-Flush at once; what comes while a batch is in flight gathers and is the next one. A batch keeps its number and content
-until the server has it, so sending it twice stores it once. ``lease_lost`` ends everything: the attempt is another
-worker's now.
+A batch that the server refuses for its content is not sent again unchanged. It is halved until the refused event is
+alone. An output event that is too large is halved as well; any other event becomes a ``dropped`` event. A refusal
+stores nothing, so the halves can use the batch's number. The size of a batch is the size of its JSON.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 
 from app.rpc.client import CallError, Unreachable
+from app.rpc.client.retry import Failure, is_passing, until_answered_async
 from worker.output.buffer import Outbox
 from worker.output.wire_events import BATCH_EVENTS, DROPPED, dropped, halves
 
 _log = logging.getLogger("ado.worker")
 _BATCH_BYTES = 1024 * 1024
-_PASSING = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
 _REFUSED_CONTENT = frozenset({"BAD_REQUEST", "PAYLOAD_TOO_LARGE", "PARSE_ERROR"})
 _TOO_LARGE = "limit_exceeded"
-_LONGEST_PAUSE = 2.0
 _MOST_FAILURES = 120
-"""A server that has failed so often in a row, for about three minutes, would fail for ever: the attempt must end."""
+"""Failures in a row, about three minutes, after which the attempt ends: the server would fail for ever."""
 
 LOST = frozenset({"lease_lost", "no_such_job", "credential_missing"})
-"""Refusals that say that an attempt is no longer this worker's."""
+"""Reasons of refusals after which an attempt is no longer this worker's."""
 
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
@@ -43,27 +40,27 @@ class LeaseLost(Exception):
 
 
 async def until_answered(call: Call, path: str, value: dict[str, Any]) -> Any:
-    """Send a call that may arrive twice until it is answered. Raises LeaseLost, CallError."""
-    pause = 0.05
+    """Send a call, which may arrive twice, until it is answered. Raises LeaseLost, CallError."""
     failures = 0
-    while True:
-        try:
-            return await call(path, value)
-        except Unreachable:
+
+    def repeats(error: Failure) -> bool:
+        nonlocal failures
+        if isinstance(error, Unreachable):
             failures = 0
-        except CallError as error:
-            if error.reason in LOST:
-                raise LeaseLost from error
-            failures = failures + 1 if error.code == "INTERNAL_SERVER_ERROR" else 0
-            if error.code not in _PASSING or failures > _MOST_FAILURES:
-                raise
-            _log.warning("call is repeated", extra={"path": path, "reason": error.reason})
-        await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
-        pause = min(_LONGEST_PAUSE, pause * 2)
+            return True
+        if error.reason in LOST:
+            raise LeaseLost from error
+        failures = failures + 1 if error.code == "INTERNAL_SERVER_ERROR" else 0
+        if not is_passing(error) or failures > _MOST_FAILURES:
+            return False
+        _log.warning("call is repeated", extra={"path": path, "reason": error.reason})
+        return True
+
+    return await until_answered_async(lambda: call(path, value), repeats=repeats)
 
 
 class BatchSender:
-    """Sends what the outbox holds; ``last`` is the number of the last acknowledged batch."""
+    """Sends the events of an outbox; ``last`` is the number of the last acknowledged batch."""
 
     def __init__(self, call: Call, outbox: Outbox, fence: dict[str, Any], batch_events: int = BATCH_EVENTS) -> None:
         self._call = call
@@ -93,7 +90,7 @@ class BatchSender:
 
 
 def _smaller(events: list[bytes], reason: str) -> list[list[bytes]]:
-    """Return what to send in place of a refused batch: its halves, or a ``dropped`` event for its only one."""
+    """Return what to send in place of a refused batch: its halves, or a ``dropped`` event for its only event."""
     if len(events) > 1:
         middle = len(events) // 2
         return [events[:middle], events[middle:]]

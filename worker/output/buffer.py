@@ -1,8 +1,8 @@
-"""What an agent writes, as events: held in a bounded buffer, taken in order.
+"""The bounded buffer of one attempt's events, taken in order.
 
-A chunk that is wholly valid UTF-8 is text, any other is base64. Chunks of one stream that still wait are put together,
-so a flood of short lines costs few events. When the buffer is full the pipes are not read any more and the agent's
-writes block: nothing is dropped and nothing grows.
+A chunk of output that is valid UTF-8 is text, any other is base64. Waiting chunks of one stream are joined, so many
+short lines make few events. When the buffer is full, the pipes are not read and the agent's writes block: nothing is
+dropped, and memory does not grow.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 from worker.output.wire_events import CHUNK_BYTES, Chunk, Encoded, encode, is_text
 
-_EVENT_COST = 64
+_EVENT_COST = 64  # bytes that an event takes in memory besides its content
 
 
 class Outbox:
-    """The bounded buffer of one attempt. Full at ``limit`` bytes, open again at half of it."""
+    """Holds events. It is full at ``limit`` bytes; readers resume once it is at most half full."""
 
     def __init__(self, limit: int, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._limit = limit
@@ -37,22 +37,22 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
-        """Whether everything was taken."""
+        """Whether it holds no events."""
         return not self._pending
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until there is room."""
         while self.full:
             opened = asyncio.Event()
-            self.when_open(opened.set)
+            self.on_room(opened.set)
             await opened.wait()
 
-    def when_open(self, resume: Callable[[], object]) -> None:
-        """Call ``resume`` once there is room again."""
+    def on_room(self, resume: Callable[[], object]) -> None:
+        """Call ``resume`` once it is at most half full."""
         self._resume.append(resume)
 
     def write(self, stream: str, data: bytes, text: bool) -> None:
-        """Add output, to the last chunk where that is alike; what is longer than a chunk becomes several."""
+        """Add output: to the last chunk if it has the same stream and kind, else as new chunks of limited size."""
         for start in range(0, len(data), self._chunk_bytes):
             piece = data[start : start + self._chunk_bytes]
             self._write(stream, piece, text if len(piece) == len(data) else is_text(piece))
@@ -71,11 +71,11 @@ class Outbox:
             self._put(Chunk(stream, datetime.now(UTC), bytearray(data), text))
 
     def put(self, event: dict[str, Any], size: int = 0) -> None:
-        """Add an event that is not output; one that no server would take becomes a ``dropped`` event of ``size``."""
+        """Add an event that is not output; one that cannot be sent becomes a ``dropped`` event of ``size`` bytes."""
         self.add(encode({"at": datetime.now(UTC).isoformat(), **event}, size))
 
     def add(self, event: Encoded) -> None:
-        """Add an event that is encoded already."""
+        """Add an encoded event."""
         self._put(event)
 
     def _put(self, item: Chunk | Encoded) -> None:
@@ -83,20 +83,20 @@ class Outbox:
         self._size += item.size + _EVENT_COST
         self._filled.set()
 
-    def _open(self) -> None:
+    def _resume_readers(self) -> None:
         resume, self._resume = self._resume, []
         for call in resume:
             call()
 
     def close(self) -> None:
-        """Say that nothing more will come."""
+        """Note that nothing more is added."""
         self._closed = True
         self._filled.set()
 
     async def take(self, events: int, size: int) -> list[bytes]:
-        """Wait for events and take up to so many, as JSON of ``size`` bytes at most; an empty list when all is over.
+        """Wait for events; return at most so many, as JSON of at most ``size`` bytes; none if closed and empty.
 
-        The first one is taken whatever its size, so that none stays for ever.
+        The first event is returned whatever its size, so a large one does not stay for ever.
         """
         while not self._pending and not self._closed:
             self._filled.clear()
@@ -110,5 +110,5 @@ class Outbox:
             self._size -= self._pending.popleft().size + _EVENT_COST
             taken.append(wire)
         if self._size <= self._limit // 2:
-            self._open()
+            self._resume_readers()
         return taken

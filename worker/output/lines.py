@@ -12,13 +12,13 @@ _TURN_SECONDS = 0.01
 
 
 class Turn:
-    """A turn of the event loop, given up when it has been long."""
+    """A turn of the event loop, which ends when it has taken too long."""
 
     def __init__(self) -> None:
         self._ends_at = time.monotonic() + _TURN_SECONDS
 
     async def give(self) -> None:
-        """Let other work go on if this has had its turn."""
+        """Let other tasks run if this turn has taken too long."""
         if time.monotonic() > self._ends_at:
             await asyncio.sleep(0)
             self._ends_at = time.monotonic() + _TURN_SECONDS
@@ -28,7 +28,7 @@ async def bounded_lines(fd: int, limit: int) -> AsyncGenerator[tuple[bytes | Non
     """Yield a pipe's lines with their sizes; None in place of one that is longer than ``limit``. Closes the pipe."""
     os.set_blocking(fd, False)
     turn, held = Turn(), bytearray()
-    skipped = 0  # bytes of a line that is too long, seen so far
+    skipped = 0  # bytes of a too long line that were read and not kept
     try:
         while data := await read_available(fd, _READ_BYTES):
             *ended, rest = data.split(b"\n")

@@ -1,8 +1,8 @@
-"""Takes values that a job wants masked, over a Unix socket in the attempt's directory.
+"""Accepts values that a job wants masked, over a Unix socket in the attempt's directory.
 
-The value is sent as it is and ended by closing that half of the connection. The answer, one line, comes once the value
-is masked in everything that is read from then on: ``ok``, or why not. A socket, unlike the pipe for events, is within
-reach of tools that an agent starts without its file descriptors.
+The job sends a value and closes its half of the connection. The answer is one line, ``ok`` or an error. It comes once
+the value is masked in all output that is read later. A socket is used because tools that an agent starts without its
+file descriptors can reach it, unlike the events pipe.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = logging.getLogger("ado.worker")
 VARIABLE = "ADO_MASK_SOCKET"
 _NAME = "mask"
 _VALUE_BYTES = 128 * 1024
-_MOST_VALUES = 1000  # each makes all later output a little slower to mask
+_MOST_VALUES = 1000  # each value makes masking a little slower
 _SECONDS = 10.0
 
 
@@ -42,7 +42,7 @@ class _Registrar:
                 writer.write(f"{await self._register(data)}\n".encode())
                 await writer.drain()
         except (OSError, TimeoutError):
-            pass  # the job went away, or sends nothing: it has no answer then
+            pass  # the job has gone, or sends nothing, so it gets no answer
         finally:
             writer.close()
 
@@ -63,13 +63,13 @@ class _Registrar:
 
 @contextlib.asynccontextmanager
 async def registrar(base: Path, secrets: Callable[[], Secrets]) -> AsyncIterator[dict[str, str]]:
-    """Take values while this lasts; yield the variable that names the socket to the job, if it could be made."""
+    """Accept values during the block; yield the variable with the socket's path, if there is a socket."""
     directory = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
     listening = socket.socket(socket.AF_UNIX)
     try:
         listening.bind(_address(base, directory))
         server = await asyncio.start_unix_server(_Registrar(secrets).serve, sock=listening)
-    except OSError as error:  # a file system without sockets: everything but ado mask works
+    except OSError as error:  # on a file system without sockets everything but ado mask works
         _log.warning("no values can be registered for masking", extra={"detail": str(error)})
         server = None
     try:
@@ -80,6 +80,6 @@ async def registrar(base: Path, secrets: Callable[[], Secrets]) -> AsyncIterator
 
 
 def _address(base: Path, directory: int) -> str:
-    """Return the socket's address, by way of an open directory where that works: it holds about a hundred bytes."""
+    """Return a short path of the socket through an open directory if possible: an address has about a hundred bytes."""
     short = Path(f"/proc/self/fd/{directory}")
     return str((short if short.exists() else base) / _NAME)

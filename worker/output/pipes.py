@@ -1,10 +1,10 @@
-"""Reading what an agent writes to its pipes, in the order in which it wrote.
+"""Reads the pipes of an agent, in the order in which the agent wrote to them.
 
-``worker.output.write_order`` tells the order of writes to several pipes: exactly for programs that write line by line,
-as shells do. Writes that are made at the same moment by different processes have no order. Elsewhere than on Linux the
+``worker.output.write_order`` gives the order of writes to several pipes. It is exact for programs that write line by
+line, as shells do. Writes by different processes at the same moment have no order. On other systems than Linux the
 order is the one in which the pipes are read.
 
-A character that a read has cut in two is held back until the rest comes, for 50 ms at most.
+If a read ends within a character, its bytes are held back until the rest comes, for at most 50 ms.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from worker.output.masking import Masker, Secrets
 from worker.output.wire_events import is_text
 from worker.output.write_order import Arranged, WriteOrder, arrange, is_clear
 
-_READ_BYTES = 64 * 1024  # no less than a pipe holds: a read takes all that was heard of before it
+_READ_BYTES = 64 * 1024  # at least the size of a pipe: a read returns every write that was signalled before it
 _HOLD_SECONDS = 0.05
-_SIGNAL_SECONDS = 0.0002
-_TURN_SECONDS = 0.005  # then other work gets its turn; cores that are shared make it two or three times as long
+_SIGNAL_SECONDS = 0.0002  # from the data of a write to its signal
+_TURN_SECONDS = 0.005  # then other tasks run; on shared cores a turn takes two or three times as long
 
 
 def split_character(data: bytes) -> tuple[bytes, bytes, bool]:
-    """Return what can be sent, an incomplete character at the end, and whether the former is valid UTF-8."""
+    """Return the complete characters, the bytes of an incomplete one at the end, and whether the former are UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -39,7 +39,7 @@ def split_character(data: bytes) -> tuple[bytes, bytes, bool]:
 
 
 class _PipeStream:
-    """One pipe and what of it is held back."""
+    """One pipe, and the bytes of it that are held back."""
 
     def __init__(
         self, fd: int, name: str, outbox: Outbox, secrets: Secrets | None, heard: Callable[[bytes], object]
@@ -54,14 +54,14 @@ class _PipeStream:
         self._timer: asyncio.TimerHandle | None = None
 
     def read(self) -> bytes | None:
-        """Read once; return what came, nothing at the end of file and None when nothing is there."""
+        """Read once; return the data, empty at the end of file, None if there is none."""
         try:
             return os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
             return None
 
     def take(self, data: bytes) -> None:
-        """Put what was read into the outbox."""
+        """Mask data and put it into the outbox."""
         self._stop_timer()
         clear = self._masker.feed(data) if self._masker else data
         self._obey_answer(clear)
@@ -70,23 +70,23 @@ class _PipeStream:
             self._outbox.write(self._name, ready, text)
         patience = _HOLD_SECONDS if self._held else self._masker.patience if self._masker else None
         if patience is not None:
-            self._timer = asyncio.get_running_loop().call_later(patience, self._let_go)
+            self._timer = asyncio.get_running_loop().call_later(patience, self._flush)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _let_go(self) -> None:
+    def _flush(self) -> None:
         self._timer = None
-        rest, self._held = self._held + (self._masker.let_go() if self._masker else b""), b""
+        rest, self._held = self._held + (self._masker.flush() if self._masker else b""), b""
         if rest:
             self._outbox.write(self._name, rest, text=is_text(rest))
 
     def close(self) -> None:
-        """Send what is held back and close the pipe."""
+        """Release what is held back, and close the pipe."""
         self._stop_timer()
-        self._let_go()
+        self._flush()
         os.close(self._fd)
 
 
@@ -109,15 +109,17 @@ class OutputReader:
         self._order = WriteOrder.shared() if len(self._streams) > 1 else None
         self._written: list[int] = []
         self._waiting = Arranged()
-        """What was read and must not overtake what is still to be read."""
+        """Data that was read, but was written after data that is still unread."""
         self._pieces: deque[tuple[int, bytes]] = deque()
-        """What was read and is in order; an empty piece is the end of its pipe."""
+        """Data in order; an empty piece is the end of its pipe."""
         if self._order is not None:
             self._written = self._order.watch(list(self._streams))
         self._resume()
 
     def _readable(self) -> None:
-        if self._next_turn is None:  # else a turn comes anyway, and several pipes would make one round of the loop long
+        if (
+            self._next_turn is None
+        ):  # otherwise a turn is scheduled, and one more would make this round of the loop long
             self._take_turn()
 
     def _schedule(self) -> None:
@@ -125,17 +127,17 @@ class OutputReader:
             self._next_turn = self._loop.call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
-        """Read what has come, for a while. What goes wrong ends ``done``."""
+        """Read for one turn. An error becomes the exception of ``done``."""
         self._next_turn = None
         if self._closed:
             return
         try:
             self._read_all()
-        except Exception as error:  # noqa: BLE001 - nobody would hear of it in a callback of the event loop
+        except Exception as error:  # noqa: BLE001 - an error in a callback of the event loop would only be logged
             self._pause()
             if not self.done.done():
                 self.done.set_exception(error)
-                self.done.exception()  # whoever waits for it hears of it; where nobody does, another failure came first
+                self.done.exception()  # marks it as retrieved: if nobody awaits ``done``, another failure came first
 
     def _read_all(self) -> None:
         deadline = time.monotonic() + _TURN_SECONDS
@@ -146,14 +148,14 @@ class OutputReader:
             self.close()
         elif self._outbox.full:
             self._pause()
-            self._outbox.when_open(self._resume)
-        elif self._pieces or self._waiting.data:  # no pipe need become readable for what waits
+            self._outbox.on_room(self._resume)
+        elif self._pieces or self._waiting.data:  # data waits, although no pipe may become readable
             self._schedule()
 
     def _take_piece(self) -> bool:
         """Put the next piece into the outbox; return whether there was one.
 
-        One read can hold ten thousand short writes, so the loop gets its turn between pieces, not between reads.
+        One read may contain ten thousand short writes, so the turn may end between pieces, not only between reads.
         """
         if not self._pieces:
             return False
@@ -165,14 +167,14 @@ class OutputReader:
         return True
 
     def _read_once(self) -> bool:
-        """Read each pipe once and put what came in order; return whether there was anything."""
+        """Read each pipe once and arrange the data; return whether there is any."""
         early = [*self._waiting.writes, *self._writes()]
         read = {fd: stream.read() for fd, stream in self._streams.items()}
         data = {fd: self._waiting.data.get(fd, b"") + (came or b"") for fd, came in read.items()}
         late = self._writes()
         if not is_clear(early, late, data):
-            # a writer wakes this process a moment before it signals its write; that moment is waited for
-            # (a relative wait: time.sleep computes its end, and a clock that jumps meanwhile makes it hours)
+            # A write wakes this process a moment before its signal arrives, so wait that moment. select takes a
+            # relative time; time.sleep computes its end, and a clock that jumps would make it sleep for hours.
             select.select([], [], [], _SIGNAL_SECONDS)
             late += self._writes()
         self._waiting = arrange(early, late, data)
@@ -181,7 +183,7 @@ class OutputReader:
         return bool(self._pieces or self._waiting.data)
 
     def _writes(self) -> list[int]:
-        """Return the writes that were heard of since the last time."""
+        """Return the writes that were signalled since the last call."""
         if self._order is not None:
             self._order.drain()
         heard = self._written[:]
@@ -207,7 +209,7 @@ class OutputReader:
             self._schedule()
 
     def close(self) -> None:
-        """Stop reading, with what is held back sent."""
+        """Stop reading; what is held back is sent."""
         if self._closed:
             return
         self._closed = True

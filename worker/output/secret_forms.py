@@ -1,10 +1,10 @@
-"""The forms in which a secret is looked for: how everyday programs print, quote and encode a value.
+"""The forms of a secret that are searched: how everyday programs print, quote and encode a value.
 
-A value is looked for as a whole and, where it has several lines, line by line, because programs indent, number and
-quote lines. Long texts are cut into blocks that overlap, so that the end of a stream that may begin a form is short.
-Forms have no white space: they are compared with text from which white space was removed, which finds a value that
-was wrapped, indented or given other line ends. The same text is looked at a second time without backslashes and the
-line ends that they escape (``unescaped``): so it is found in JSON, however often that was quoted, as agents do.
+A value is searched as a whole, and line by line if it has several lines, because programs indent, number and quote
+lines. Long texts are divided into overlapping blocks, so only a short end of a stream must be held back. Forms have no
+white space and are compared with text without white space; this finds a value that was wrapped or indented, or has
+other line ends. The text is searched again without backslashes and the line ends that they escape (``unescaped``),
+which finds the value in JSON that was quoted any number of times.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 SHORTEST = 6
-"""Bytes without white space. Shorter values stand in too much that is no secret, so they are not masked."""
+"""Bytes without white space. Shorter values occur in too many other texts, so they are not masked."""
 SPACES = b" \t\r\n"
 _SHORTEST_CODED = 8
-_SPREAD_FROM = 12  # a shorter form must stand in one piece, else it would be found in columns of numbers
+_SPREAD_FROM = 12  # a shorter form must not contain white space; otherwise columns of numbers would match
 _SPREAD_ROOM = 64
 _BLOCK, _OVERLAP = 128, 8
-_BOUNDARY = re.compile(r"-----(BEGIN|END) [A-Z0-9 ]+-----")  # of a PEM file: the same in every one, and public
+_BOUNDARY = re.compile(
+    r"-----(BEGIN|END) [A-Z0-9 ]+-----"
+)  # of a PEM file: public, because it is the same in every file
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")
 _UNICODE_ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
@@ -38,7 +40,7 @@ def is_short(value: str) -> bool:
 
 
 def forms(value: str) -> dict[bytes, int]:
-    """Return the forms of a value, each with the longest text, in bytes, in which it may be spread out."""
+    """Return the forms of a value, each with the largest number of bytes that it may take with white space."""
     found: dict[bytes, int] = {}
     for block in _blocks(value):
         gaps = len(_bytes(block)) - len(_bare(_bytes(block)))
@@ -53,7 +55,7 @@ def forms(value: str) -> dict[bytes, int]:
 def unescaped(data: bytes) -> bytes:
     """Return a text without white space, backslashes, and the letters of escaped line ends and tabs."""
     for escape in (b"\\n", b"\\r", b"\\t"):
-        data = data.replace(escape, b" ")  # a space, so that its neighbours do not make up another escape
+        data = data.replace(escape, b" ")  # a space, so its neighbours do not form another escape
     return data.translate(None, SPACES + b"\\")
 
 
@@ -77,7 +79,7 @@ def _blocks(value: str) -> Iterator[str]:
 
 
 def _quoted(text: str) -> Iterator[bytes]:
-    """Yield a text as it is, with the escapes of JSON, and as it stands in URLs, in HTML and in a shell."""
+    """Yield a text unchanged, and escaped for JSON, URLs, HTML and a shell."""
     yield _bytes(text)
     if _PLAIN.fullmatch(text):
         return
@@ -98,7 +100,7 @@ def _both_cases(coded: str) -> Iterable[bytes]:
 
 
 def _coded(data: bytes) -> Iterator[bytes]:
-    """Yield hexadecimal, and the part of the base64 that its neighbours cannot change, in both alphabets."""
+    """Yield hexadecimal, and in both base64 alphabets the part that does not depend on neighbouring bytes."""
     yield data.hex().encode()
     yield data.hex().upper().encode()
     for shift in range(3):

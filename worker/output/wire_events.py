@@ -1,6 +1,6 @@
-"""Events as a worker sends them: encoded once, with a known size; what cannot be sent becomes a ``dropped`` event.
+"""Events as a worker sends them: encoded once, with a known size. An event that cannot be sent becomes ``dropped``.
 
-Output is text where it is valid UTF-8 and short as JSON, else base64: JSON writes a control byte as six (``\\u0000``),
+Output is text if it is valid UTF-8 and short as JSON, else base64. JSON writes a control byte as six (``\\u0000``),
 base64 writes three bytes as four.
 """
 
@@ -98,29 +98,29 @@ def is_text(data: bytes) -> bool:
 
 
 def halves(event: bytes) -> list[bytes]:
-    """Return an output event as two; nothing for an event that cannot be divided."""
+    """Return an output event divided into two; an empty list if it cannot be divided."""
     if not event.startswith(b'{"type":"output"'):
         return []
-    said = orjson.loads(event)
-    data = base64.b64decode(said["data"]) if "encoding" in said else said["data"].encode()
+    output = orjson.loads(event)
+    data = base64.b64decode(output["data"]) if "encoding" in output else output["data"].encode()
     middle = len(data) // 2
-    at = datetime.fromisoformat(said["at"])
+    at = datetime.fromisoformat(output["at"])
     parts = [data[:middle], data[middle:]] if middle else []
-    return [Chunk(said["stream"], at, bytearray(part), is_text(part)).wire() for part in parts]
+    return [Chunk(output["stream"], at, bytearray(part), is_text(part)).wire() for part in parts]
 
 
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 _UNDECODED = range(0xDC80, 0xDD00)
-"""What Python makes of a byte of a file name that is not UTF-8, see PEP 383."""
+"""The characters by which Python represents undecodable bytes of a file name, see PEP 383."""
 
 _RESULT_CHARS = 100_000
 DROPPED = b'{"type":"dropped",'
 
 
 def encode(event: dict[str, Any], size: int = 0) -> Encoded:
-    """Return an event as it is sent; a ``dropped`` event in its place where no server would take it.
+    """Return an encoded event, or a ``dropped`` event if no server would accept it.
 
-    ``size`` is that of what the event was made from, in bytes; 0 where nobody knows.
+    ``size`` is the number of bytes that the event was made from; 0 if unknown.
     """
     try:
         data = orjson.dumps(event)
@@ -132,15 +132,15 @@ def encode(event: dict[str, Any], size: int = 0) -> Encoded:
 
 
 def dropped(size: int, reason: str) -> Encoded:
-    """Return the event that says that ``size`` bytes could not be sent."""
+    """Return an event that reports that ``size`` bytes could not be sent."""
     at = datetime.now(UTC).isoformat()
     return Encoded(orjson.dumps({"type": "dropped", "at": at, "bytes": size, "reason": reason}))
 
 
 def clean_text(text: str | None, limit: int) -> str | None:
-    """Return a text as JSON and Postgres take it: no lone surrogates, no NUL, its middle left out beyond ``limit``.
+    """Return a text that JSON and Postgres accept: no lone surrogates, no NUL, without its middle beyond ``limit``.
 
-    A file name that is not UTF-8 comes from the system with lone surrogates in it; they are shown as ``\\xNN``.
+    The system returns a file name that is not UTF-8 with lone surrogates; they become ``\\xNN``.
     """
     if text is None:
         return None
@@ -152,16 +152,18 @@ def clean_text(text: str | None, limit: int) -> str | None:
 
 
 def result_that_fits(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return an agent's result as a server takes it: of one that is too large, or no JSON, a part of its text."""
+    """Return an agent's result as a server accepts it; if it is too large or not JSON, a part of its text."""
     if result is None or _encoded(result) is not None:
         return result
     return {"text": clean_text(str(result.get("text") or ""), _RESULT_CHARS), "cut": True}
 
 
 def usage_that_fits(usage: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return what an agent has used; None where no server would take it."""
+    """Return an agent's usage, or None if no server would accept it."""
     data = _encoded(usage)
-    return None if data is None or b"\\u0000" in data else usage  # Postgres reads its texts, and reads no NUL
+    return (
+        None if data is None or b"\\u0000" in data else usage
+    )  # the server stores it as JSONB, which cannot contain NUL
 
 
 def _encoded(value: Any) -> bytes | None:

@@ -1,13 +1,14 @@
-"""The order in which processes wrote to several pipes, as the kernel tells it.
+"""The order in which processes wrote to several pipes, as the kernel reports it.
 
-Linux signals each write to a pipe whose read end has ``O_ASYNC`` set. A real-time signal chosen by ``F_SETSIG`` is
-queued and not merged, and it names the descriptor. So the queue holds one entry for each write, in order, over all
-pipes. The pipes stay as they are: a program that does not wait for a full pipe loses nothing. (Pipes that hold one
-write keep the order as well, but Node's ``process.exit`` drops what such a pipe did not take at once.)
+Linux sends a signal for each write to a pipe whose read end has ``O_ASYNC`` set. A real-time signal, chosen by
+``F_SETSIG``, is queued, is never merged with another, and names the descriptor. So the queue has one entry for each
+write to any pipe, in order. The pipes keep their size, so a program that does not wait for a full pipe loses nothing.
+(Pipes with room for one write would keep the order too, but Node's ``process.exit`` drops what such a pipe does not
+accept at once.)
 
-The signal says that something was written, not how much. ``arrange`` therefore divides what was read by lines, where
-their number fits the number of writes: one write for each line, or two (the line, then its end). Output that does not
-fit is kept together at the place of its first write.
+A signal does not say how much was written. ``arrange`` therefore divides the data by lines if the number of lines fits
+the number of writes: one write for each line, or two, for the line and its end. Other data stays together in the
+position of its first write.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ _WRITES_IN_A_LINE = (1, 2)
 
 
 class WriteOrder:
-    """Hears of writes to pipes for the thread that made it; one serves a process."""
+    """Receives the signals of writes to pipes, in the thread that made it; a process has one."""
 
     _instance: WriteOrder | None = None
 
     def __init__(self) -> None:
-        """Begin to listen. Raises OSError, ValueError where that is not possible."""
-        # a queue that overflows is told by SIGIO, which would end the process
+        """Begin to receive signals. Raises OSError or ValueError if the system cannot."""
+        # the kernel reports an overflow of the queue by SIGIO, which would end the process
         signal.signal(signal.SIGIO, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, {ORDER_SIGNAL})
         mask = (ctypes.c_ulong * _MASK_WORDS)()
@@ -54,7 +55,7 @@ class WriteOrder:
 
     @classmethod
     def shared(cls) -> WriteOrder | None:
-        """Return the one of this process; None where the kernel or the thread cannot have one."""
+        """Return the instance of this process; None if the kernel or the thread cannot have one."""
         if cls._instance is None and sys.platform == "linux":
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 cls._instance = cls()
@@ -71,12 +72,12 @@ class WriteOrder:
         return queue
 
     def forget(self, fd: int) -> None:
-        """Hear no more of a pipe; call it before the descriptor is closed, because its number is used again."""
+        """Ignore a pipe from now on. Call this before the descriptor is closed, because its number is used again."""
         self.drain()
         self._queues.pop(fd, None)
 
     def drain(self) -> None:
-        """Take what the kernel has queued."""
+        """Read the signals that the kernel has queued."""
         while True:
             try:
                 data = os.read(self._fd, 1024 * _RECORD.size)
@@ -89,7 +90,7 @@ class WriteOrder:
 
 @dataclass(slots=True)
 class Arranged:
-    """What was read, in the order in which it was written; ``data`` and ``writes`` wait for what is still unread."""
+    """Data in the order of its writes; ``data`` and ``writes`` wait for data that is still unread."""
 
     pieces: list[tuple[int, bytes]] = field(default_factory=list)
     data: dict[int, bytes] = field(default_factory=dict)
@@ -97,14 +98,14 @@ class Arranged:
 
 
 def arrange(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]) -> Arranged:
-    """Put what was read into the order of the writes.
+    """Put data into the order of its writes.
 
-    ``early`` are the writes that were heard of before reading, so all of them are in ``data``; ``late`` were heard of
-    after it, so some may not be in there: what was written after the first of those waits for it.
+    ``early`` are the writes signalled before reading, so ``data`` contains all of them. ``late`` were signalled after
+    it, so some may not be in ``data``. Data that was written after the first missing write waits for it.
     """
     parts = {fd: _divide(read, early.count(fd), late.count(fd)) for fd, read in data.items() if read}
     left = {fd: deque(pieces) for fd, (pieces, _) in parts.items()}
-    owed = dict.fromkeys(left, 0)  # writes that belong to a piece that stands already
+    owed = dict.fromkeys(left, 0)  # writes that belong to a piece that is in order already
     arranged = Arranged()
     writes = (*early, *late)
     for position, fd in enumerate(writes):
@@ -124,7 +125,7 @@ def arrange(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]
 
 
 def is_clear(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]) -> bool:
-    """Whether waiting a moment can tell no more of the order: no write seems to lack just its signal."""
+    """Whether the order is known: no write seems to be without its signal."""
     read = {fd: came for fd, came in data.items() if came}
     for fd, came in read.items():
         before, after = early.count(fd), late.count(fd)
@@ -135,7 +136,7 @@ def is_clear(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes
 
 
 def _divide(data: bytes, early: int, late: int) -> tuple[list[bytes], int]:
-    """Return what the writes wrote, as far as lines tell, and how many writes made each piece."""
+    """Return the data of each write, as far as lines show it, and the number of writes for each piece."""
     if writes := _writes_in_a_line(data, early, late):
         *ended, rest = data.split(b"\n")
         return [line + b"\n" for line in ended] + ([rest] if rest else []), writes
@@ -143,9 +144,9 @@ def _divide(data: bytes, early: int, late: int) -> tuple[list[bytes], int]:
 
 
 def _writes_in_a_line(data: bytes, early: int, late: int) -> int:
-    """Return how many writes made each line; 0 where their numbers do not fit.
+    """Return how many writes made each line; 0 if their numbers do not fit.
 
-    There may be one more signal than writes: the end of the last writer gives one too.
+    There may be one more signal than writes, because the end of the last writer gives one too.
     """
     lines = _count_lines(data)
     return next((writes for writes in _WRITES_IN_A_LINE if early - 1 <= writes * lines <= early + late), 0)

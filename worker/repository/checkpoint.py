@@ -1,13 +1,14 @@
-"""Resume, not restart: where a conversation stands is saved while it goes on, and the next attempt goes on from there.
+"""Checkpoints: the session and the files of an agent are checkpoint while it works, and the next attempt resumes from
+them.
 
-A checkpoint is one file, so it is whole or not there: the session's id and files, and a snapshot of the tree. The
-session is copied before the tree, because an agent may do an edit again but must not believe in one that is gone. It
-is taken at the end of a turn, one at a time and not more often than ``checkpoint_seconds``; what happens meanwhile is
-in the next one. It is fenced like an append, and only a job's latest is kept. An agent may overwrite its session's
-files, as they are its own; nothing is followed out of its HOME.
+A checkpoint is one file, so it is complete or absent. It contains the session's id and files, and a snapshot of the
+working tree. The session is copied before the tree: an agent may repeat an edit, but its session must not mention an
+edit that the tree lacks. A checkpoint is checkpoint at the end of a turn, one at a time, at most every
+``checkpoint_seconds``; later changes are in the next one. It is fenced like an append, and the server keeps only a
+job's latest. Files outside the agent's HOME are never read, even through links.
 
-What is restored is the tree without what a snapshot leaves out, and the session if the path is the same one (see
-``directories``). An agent without a session that can be resumed is told what was done.
+The tree is restored without the files that snapshots leave out. The session is restored if the attempt has the same
+path (see ``directories``). An agent whose session cannot be resumed gets a prompt that describes the changes so far.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+import msgspec
+
 from app.core.git import GitError
 from app.rpc.client import CallError
 from worker.agents.base import CONTINUE, Agent, Run
@@ -44,7 +47,8 @@ _log = logging.getLogger("ado.worker")
 _SESSION_BYTES = 64 * 1024 * 1024
 _META_BYTES = 1024 * 1024
 SESSION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}")
-"""A session's name becomes part of a path, and an argument that must not read as an option."""
+"""A session's name becomes part of a path, and an argument that must not look like an option."""
+_UNREADABLE = "the checkpoint cannot be read"
 _REF = "refs/heads/ado/checkpoint"
 _PREAMBLE = """\
 You began this task before, on a machine that went away. Your conversation is lost, but your files are as they were at
@@ -56,7 +60,7 @@ done, then go on with the task:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """What is known of an agent's session: its id, what it has reported so far, and the files that make it up."""
+    """An agent's session: its id, the usage it has reported so far, and its files."""
 
     session: str | None = None
     reported: Mapping[str, Any] = field(default_factory=dict)
@@ -65,24 +69,24 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where an earlier attempt stood."""
+    """The state of an earlier attempt, as it was read from a file."""
 
     attempt: int
     tree: Path | None
-    """The bundle of its snapshot; None: nothing had changed."""
+    """The bundle of its snapshot; None if nothing had changed."""
     session: str | None
     reported: Mapping[str, Any]
     changes: Mapping[str, int]
 
     def prompt(self, prompt: str, *, converses: bool) -> str:
-        """Return what to ask an agent that goes on; a program that does not converse gets what it got before."""
+        """Return the prompt with which an agent resumes; a program that does not converse gets its own prompt again."""
         if not converses:
             return prompt
         return CONTINUE if self.session else _PREAMBLE.format(**self.changes) + prompt
 
 
 class CheckpointSaver:
-    """Saves one attempt; ``session_state`` tells where its session is."""
+    """Saves the checkpoints of one attempt; ``session_state`` returns the state of its session."""
 
     def __init__(
         self,
@@ -100,16 +104,16 @@ class CheckpointSaver:
         self._attempt = attempt
         self._seconds = seconds
         self._turn = asyncio.Event()
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self.session_state: Callable[[], SessionState] = SessionState
 
     def turn_ended(self) -> None:
-        """Ask for a checkpoint."""
+        """Request a checkpoint."""
         self._turn.set()
 
     async def run(self) -> None:
-        """Save at the end of turns until cancelled, or until the lease is lost."""
-        with contextlib.suppress(LeaseLost):  # told to the attempt by its batches and heartbeats
+        """Save at the end of turns until cancelled or until the lease is lost."""
+        with contextlib.suppress(LeaseLost):  # batches and heartbeats end the attempt
             while True:
                 await self._turn.wait()
                 self._turn.clear()
@@ -117,12 +121,12 @@ class CheckpointSaver:
                 await asyncio.sleep(self._seconds)
 
     async def save(self) -> None:
-        """Save now; what goes wrong is told once and costs no more than the checkpoint. Raises LeaseLost."""
+        """Save now. An error is reported once and costs only this checkpoint. Raises LeaseLost."""
         archive, bundle = self._attempt_dir.base / "checkpoint.tar.gz", self._attempt_dir.base / "checkpoint.bundle"
         try:
             session_state = await asyncio.to_thread(
                 self.session_state
-            )  # an agent may have made any number of files there
+            )  # in a thread, because an agent may have made many files
             session = await asyncio.to_thread(_session, session_state, self._attempt_dir.home)
             snapshot = await self._workspace.snapshot(bundle, _REF, "Checkpoint\n", "ado")
             meta = self._meta(session_state, snapshot)
@@ -130,7 +134,7 @@ class CheckpointSaver:
             size = (await asyncio.to_thread(archive.stat)).st_size
             await self._files.send(archive, "checkpoint", {"commit": snapshot.commit, "session": session_state.session})
         except (GitError, CallError, OSError, ValueError) as error:
-            self._say(f"no checkpoint could be saved: {error}")
+            self._report_failure(f"no checkpoint could be checkpoint: {error}")
         else:
             event = {"type": "checkpoint", "commit": snapshot.commit, "session": session_state.session, "bytes": size}
             self._outbox.put({name: value for name, value in event.items() if value is not None})
@@ -143,16 +147,16 @@ class CheckpointSaver:
             "changes": {"files": snapshot.files, "added": snapshot.added, "removed": snapshot.removed},
         }
 
-    def _say(self, message: str) -> None:
+    def _report_failure(self, message: str) -> None:
         _log.warning("checkpoint failed", extra={"detail": message})
-        if message not in self._said:
-            self._said.add(message)
+        if message not in self._reported:
+            self._reported.add(message)
             self._outbox.put({"type": "progress", "message": message})
 
 
 def _session(session_state: SessionState, home: Path) -> dict[str, bytes]:
-    """Read a session's files; links and what is not a file are left out. Raises ValueError when they are too large."""
-    found: dict[str, bytes] = {}
+    """Read a session's files, without links and anything but files. Raises ValueError if they are too large."""
+    contents: dict[str, bytes] = {}
     total = 0
     for path in session_state.files:
         if ".." in path.parts:
@@ -164,10 +168,10 @@ def _session(session_state: SessionState, home: Path) -> dict[str, bytes]:
                     continue
                 data = file.read(_SESSION_BYTES + 1)
             total += len(data)
-            found[path.relative_to(home).as_posix()] = data
+            contents[path.relative_to(home).as_posix()] = data
         if total > _SESSION_BYTES:
             raise ValueError(f"the session's files are larger than {_SESSION_BYTES} bytes")
-    return found
+    return contents
 
 
 def _pack(archive: Path, meta: Mapping[str, Any], bundle: Path, session: Mapping[str, bytes]) -> None:
@@ -184,15 +188,28 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-class _BoundedArchive(io.RawIOBase):
-    """An archive's content as it is unpacked: so many bytes in all, and never many at once.
+class _Changes(msgspec.Struct):
+    files: int
+    added: int
+    removed: int
 
-    The reader of archives takes what a header announces into memory, whatever its size.
+
+class _Meta(msgspec.Struct):
+    attempt: int
+    reported: dict[str, int | float]
+    changes: _Changes
+    session: str | None = None
+
+
+class _BoundedArchive(io.RawIOBase):
+    """An unpacked archive that refuses to return more than a number of bytes in all, or many at once.
+
+    tarfile reads extended headers into memory, whatever size they announce.
     """
 
-    def __init__(self, source: gzip.GzipFile, most: int) -> None:
+    def __init__(self, source: gzip.GzipFile, limit: int) -> None:
         self._source = source
-        self._most = most
+        self._limit = limit
 
     def readable(self) -> bool:
         return True
@@ -207,32 +224,38 @@ class _BoundedArchive(io.RawIOBase):
         return self._source.tell()
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _META_BYTES or self._source.tell() + size > self._most:
-            raise ValueError("the checkpoint cannot be read")
+        if not 0 <= size <= _META_BYTES or self._source.tell() + size > self._limit:
+            raise ValueError(_UNREADABLE)
         return self._source.read(size)
 
 
 def unpack(archive: Path, attempt_dir: AttemptDirectory, limit: int) -> Checkpoint:
-    """Lay a checkpoint's files out: the session's into HOME if the path is the same. Raises ValueError, OSError."""
+    """Restore a checkpoint: write its bundle, and its session's files into HOME if the attempt's path is the same.
+
+    ``limit`` is the largest bundle in bytes. Raises ValueError for an archive that no worker writes, OSError.
+    """
     tree = attempt_dir.base / "restored.bundle"
-    most = limit + _SESSION_BYTES + _META_BYTES
+    total = limit + _SESSION_BYTES + _META_BYTES
     try:
-        with gzip.open(archive) as packed, tarfile.open(fileobj=_BoundedArchive(packed, most), mode="r:") as tar:
-            meta = _unpack(tar, tree, attempt_dir)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, RecursionError) as error:
-        raise ValueError("the checkpoint cannot be read") from error
-    return _saved(meta, tree if tree.exists() and tree.stat().st_size else None, stable=attempt_dir.stable)
+        with gzip.open(archive) as packed, tarfile.open(fileobj=_BoundedArchive(packed, total), mode="r:") as tar:
+            meta = _parse_meta(_extract(tar, tree, attempt_dir))
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(_UNREADABLE) from error
+    has_tree = tree.exists() and tree.stat().st_size > 0
+    session = meta.session if attempt_dir.stable else None
+    changes = msgspec.structs.asdict(meta.changes)
+    return Checkpoint(meta.attempt, tree if has_tree else None, session, meta.reported, changes)
 
 
-def _unpack(tar: tarfile.TarFile, tree: Path, attempt_dir: AttemptDirectory) -> Any:
-    """Write an archive's files; return what it says of itself."""
-    meta: Any = None
+def _extract(tar: tarfile.TarFile, tree: Path, attempt_dir: AttemptDirectory) -> bytes:
+    """Write an archive's files; return its description of itself."""
+    meta = b""
     for info in tar:
         content = tar.extractfile(info) if info.isreg() and not info.issparse() else None
         if content is None:
-            raise ValueError("the checkpoint cannot be read")
+            raise ValueError(_UNREADABLE)
         if info.name == "meta.json":
-            meta = json.loads(content.read(_META_BYTES))
+            meta = content.read(_META_BYTES)
         elif info.name == "tree.bundle":
             with tree.open("wb") as file:
                 shutil.copyfileobj(content, file)
@@ -241,19 +264,15 @@ def _unpack(tar: tarfile.TarFile, tree: Path, attempt_dir: AttemptDirectory) -> 
     return meta
 
 
-def _saved(meta: Any, tree: Path | None, *, stable: bool) -> Checkpoint:
-    """Return what a checkpoint says of itself. Raises ValueError for what no worker writes."""
-    if not isinstance(meta, dict):
+def _parse_meta(data: bytes) -> _Meta:
+    """Return what a checkpoint says about itself. Raises ValueError for anything that no worker writes."""
+    try:
+        meta = msgspec.json.decode(data, type=_Meta)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError("the checkpoint does not describe itself") from error
+    if meta.session is not None and not SESSION_NAME.fullmatch(meta.session):
         raise ValueError("the checkpoint does not describe itself")
-    attempt, session, reported, changes = (meta.get(key) for key in ("attempt", "session", "reported", "changes"))
-    named = session is None or (isinstance(session, str) and SESSION_NAME.fullmatch(session))
-    counts = isinstance(changes, dict) and all(type(changes.get(key)) is int for key in ("files", "added", "removed"))
-    sums = isinstance(reported, dict) and all(isinstance(value, int | float) for value in reported.values())
-    if type(attempt) is not int or not (named and counts and sums):
-        raise ValueError("the checkpoint does not describe itself")
-    assert isinstance(reported, dict)
-    assert isinstance(changes, dict)
-    return Checkpoint(attempt, tree, session if stable else None, reported, changes)
+    return meta
 
 
 def _restore(home: Path, name: str, content: IO[bytes]) -> None:
@@ -263,18 +282,19 @@ def _restore(home: Path, name: str, content: IO[bytes]) -> None:
     target = home.joinpath(*parts[1:])
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)  # before the content: a file that exists keeps its mode when it is opened
         shutil.copyfileobj(content, file)
-    target.chmod(0o600)
 
 
-def resumed(agent: Agent, run: Run, saved: Checkpoint) -> Run:
-    """Return the run that goes on from a checkpoint.
+def resumed(agent: Agent, run: Run, checkpoint: Checkpoint) -> Run:
+    """Return a run that resumes from a checkpoint.
 
-    Where the session's files are not there, a new session is told what was done: resuming would fail the task.
+    If the session's files are missing, resuming would fail the task, so a new session gets a description of the
+    changes.
     """
-    if saved.session and not agent.session_files(run.home, saved.session):
-        saved = replace(saved, session=None)
+    if checkpoint.session and not agent.session_files(run.home, checkpoint.session):
+        checkpoint = replace(checkpoint, session=None)
     converses = agent.reader(run) is not None
-    prompt = saved.prompt(run.prompt, converses=converses)
-    anew = replace(saved, session=None).prompt(run.prompt, converses=converses)
-    return replace(run, prompt=prompt, anew=anew, session=saved.session, reported=saved.reported)
+    prompt = checkpoint.prompt(run.prompt, converses=converses)
+    anew = replace(checkpoint, session=None).prompt(run.prompt, converses=converses)
+    return replace(run, prompt=prompt, anew=anew, session=checkpoint.session, reported=checkpoint.reported)

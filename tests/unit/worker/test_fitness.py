@@ -66,6 +66,6 @@ async def test_a_machine_is_found_fit_although_nobody_waits_for_it(quick, tmp_pa
 
 async def test_a_failure_is_confirmed_or_not(tmp_path):
     (tmp_path / "file").touch()
-    await Fitness(str(tmp_path)).confirm()
+    await Fitness(str(tmp_path)).check()
     with pytest.raises(MachineUnfit, match="Not a directory"):
-        await Fitness(str(tmp_path / "file")).confirm()
+        await Fitness(str(tmp_path / "file")).check()

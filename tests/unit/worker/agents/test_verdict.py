@@ -46,3 +46,22 @@ def test_silence_after_a_refusal_for_limits_is_told_as_such():
     assert "60 seconds" in outcome.message
     verdict.go_on()
     assert verdict.stalled(60).reason == "timed_out"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (401, "auth"),
+        (403, "auth"),
+        (429, "rate_limited"),
+        (529, "rate_limited"),
+        (500, "agent_error"),
+        (None, "agent_error"),
+    ],
+)
+def test_the_status_of_the_models_service_gives_the_reason_of_a_failure(status, reason):
+    verdict = Verdict()
+    verdict.fail("refused", status)
+    verdict.end(False)
+    assert verdict.outcome(ProcessEnd(exit_code=1)).reason == reason
+    assert verdict.stalled(60).reason == ("rate_limited" if reason == "rate_limited" else "timed_out")

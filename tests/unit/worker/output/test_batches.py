@@ -70,6 +70,21 @@ async def test_a_lost_answer_sends_the_same_batch_again():
     assert server.calls == [1, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("code", ["SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"])
+async def test_a_refusal_that_passes_sends_the_same_batch_again(code):
+    server = Server(error(code), None)
+    sender = await send(server, ["a"])
+    assert (server.calls, sender.last) == ([1, 1], 1)
+
+
+@pytest.mark.parametrize("code", ["UNAUTHORIZED", "FORBIDDEN", "NOT_FOUND", "CONFLICT", "METHOD_NOT_SUPPORTED"])
+async def test_any_other_refusal_ends_the_sending_at_once(code):
+    server = Server(error(code), None)
+    with pytest.raises(CallError):
+        await send(server, ["a"])
+    assert server.calls == [1]
+
+
 async def test_a_lost_lease_ends_the_sending():
     server = Server(None, error("CONFLICT", "lease_lost"))
     with pytest.raises(LeaseLost):

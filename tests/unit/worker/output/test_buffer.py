@@ -7,17 +7,29 @@ import orjson
 import pytest
 
 from worker.output.buffer import Outbox
-from worker.output.wire_events import is_text
+from worker.output.wire_events import Encoded, is_text
 
 
 async def test_who_has_something_to_tell_waits_while_the_buffer_is_full():
     outbox = Outbox(1000)
     outbox.put({"type": "agent", "text": "x" * 2000})
-    waiting = asyncio.create_task(outbox.room())
+    waiting = asyncio.create_task(outbox.wait_for_room())
     await asyncio.sleep(0)
     assert not waiting.done()
     await outbox.take(10, 10_000)
     await asyncio.wait_for(waiting, 20)
+
+
+@pytest.mark.parametrize(("left", "resumed"), [(6, 0), (5, 1), (4, 1)])
+async def test_readers_resume_once_it_is_half_empty(left, resumed):
+    outbox = Outbox(1000)
+    for _ in range(10):
+        outbox.add(Encoded(b"x" * 36))  # 100 bytes each with the cost of an event
+    assert outbox.full
+    calls = []
+    outbox.on_room(lambda: calls.append("resumed"))
+    await outbox.take(10 - left, 10_000)
+    assert len(calls) == resumed
 
 
 async def test_streams_keep_their_order_and_names():

@@ -28,7 +28,7 @@ TOKEN = b"ghp_" + b"a1B2" * 9
 
 def streamed(secrets, pieces):
     masker = Masker(secrets)
-    return b"".join(masker.feed(piece) for piece in pieces) + masker.let_go()
+    return b"".join(masker.feed(piece) for piece in pieces) + masker.flush()
 
 
 def printed(command, value, tmp_path):
@@ -183,7 +183,7 @@ def test_a_value_that_is_added_is_masked_from_then_on_also_where_it_has_begun():
     masker = Masker(secrets)
     assert masker.feed(b"new-value-1 ") == b"new-value-1 "
     secrets.add("new-value-1")
-    assert masker.feed(b"new-va") + masker.feed(b"lue-1 " + SECRET.encode() + b" .") + masker.let_go() == b"*** *** ."
+    assert masker.feed(b"new-va") + masker.feed(b"lue-1 " + SECRET.encode() + b" .") + masker.flush() == b"*** *** ."
 
 
 def test_a_file_is_searched_over_the_borders_of_its_pieces():
@@ -208,22 +208,26 @@ def test_a_secret_divided_anywhere_is_masked(secret):
 def test_a_secret_behind_what_is_held_back_is_masked_when_that_is_let_go():
     masker = Masker(Secrets([SECRET, "000000"]))
     assert masker.feed(b"github_pat_000000") == b""
-    assert masker.let_go() == b"github_pat_***"
+    assert masker.flush() == b"github_pat_***"
     assert masker.feed(b"x 000000") == b"x ***"
 
 
 def test_what_was_let_go_too_early_costs_only_itself():
     masker = Masker(Secrets([SECRET]))
-    said = masker.feed(b"a cor") + masker.let_go() + masker.feed(SECRET.encode()[3:] + b" z") + masker.let_go()
+    said = masker.feed(b"a cor") + masker.flush() + masker.feed(SECRET.encode()[3:] + b" z") + masker.flush()
     assert said == b"a cor*** z"
 
 
 def test_much_of_a_secret_is_waited_for_longer_than_little():
     masker = Masker(Secrets([SECRET]))
     assert masker.feed(b" c") == b" "
-    little = masker.patience
-    assert masker.feed(b"orrect-horse") == b""
-    assert little < masker.patience <= 1
+    assert masker.patience == 0.05
+    assert masker.feed(b"or") == b""
+    assert masker.patience == 0.05
+    assert masker.feed(b"r") == b""
+    assert masker.patience == 1.0
+    assert masker.feed(b"ect-horse") == b""
+    assert masker.patience == 1.0
     assert masker.feed(b" not") == b"correct-horse not"
     assert masker.patience is None
 
@@ -239,7 +243,7 @@ def test_what_is_held_back_is_bounded():
     masker = Masker(Secrets([KEY, SECRET]))
     said = sum(len(masker.feed(SECRET[:20].encode() + b" " * 1000)) for _ in range(1000))
     assert 1_020_000 - said < 4096
-    assert len(masker._kept) < 4096
+    assert len(masker._tail) < 4096
 
 
 def test_a_secret_of_one_letter_repeated_costs_a_linear_time():

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import stat
 import tarfile
 import tracemalloc
 
@@ -9,7 +11,7 @@ import pytest
 
 from worker.agents.base import CONTINUE
 from worker.processes.directories import AttemptDirectory
-from worker.repository.checkpoint import Checkpoint, SessionState, _pack, _session, unpack
+from worker.repository.checkpoint import Checkpoint, SessionState, _pack, _restore, _session, unpack
 
 META = {"attempt": 1, "session": "s1", "reported": {"cost": 2}, "changes": {"files": 3, "added": 5, "removed": 7}}
 
@@ -34,6 +36,30 @@ def test_session_and_tree_come_back_as_they_were(attempt_dir):
     assert (saved.attempt, saved.session, saved.reported) == (1, "s1", {"cost": 2})
     assert saved.tree.read_bytes() == b"bundle"
     assert (attempt_dir.home / ".agent" / "s1.jsonl").read_bytes() == b"said\n"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_restored_file_is_the_users_alone_before_it_has_any_content(attempt_dir, is_there):
+    """Also a file that was readable to others before."""
+    file = attempt_dir.home / ".agent" / "s1.jsonl"
+    if is_there:
+        file.parent.mkdir()
+        file.touch()
+        file.chmod(0o644)
+    modes = []
+
+    class Content(io.BytesIO):
+        def read(self, size=-1):
+            modes.append(stat.S_IMODE(file.stat().st_mode))
+            return super().read(size)
+
+    umask = os.umask(0)
+    try:
+        _restore(attempt_dir.home, "home/.agent/s1.jsonl", Content(b"said\n"))
+    finally:
+        os.umask(umask)
+    assert set(modes) == {0o600}
+    assert file.read_bytes() == b"said\n"
 
 
 def test_at_another_path_the_session_cannot_go_on_and_the_agent_is_told_what_was_done(attempt_dir):
