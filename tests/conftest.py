@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -45,6 +46,17 @@ def pytest_configure(config):
         config.stash[_UNTRACKED] = untracked()
         config.stash[_SESSION] = session = Session()
         config.add_cleanup(session.close)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Run whole folders in a process per core; ``-n`` says otherwise. A single file is there sooner without."""
+    option = config.option
+    alone = option.usepdb or option.collectonly or option.capture == "no" or option.markexpr != "not long"
+    chosen = getattr(option, "numprocesses", 0) is not None or hasattr(config, "workerinput")
+    if not alone and not chosen and all(Path(argument).is_dir() for argument in config.args):
+        option.numprocesses = os.cpu_count()
+        option.dist = "worksteal"  # the tests of a module stay in one process, where they share replicas
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -29,6 +29,7 @@ from cli.render.task_ending import sentence
 from cli.repository import refs
 from cli.repository.git import Repository
 
+_FIRST_CONTACT_SECONDS = 10.0
 tasks = App(name="tasks", help="List, show, update and remove tasks.", help_format="plaintext")
 
 
@@ -314,7 +315,7 @@ def wait(*task: TaskArgument, options: Options = NO_OPTIONS) -> int:
 
 
 async def _wait(server: Server, names: list[str]) -> list[dict[str, Any]]:
-    async with socket(server, first_contact_seconds=10) as client:
+    async with socket(server, first_contact_seconds=_FIRST_CONTACT_SECONDS) as client:
 
         async def ended(name: str) -> dict[str, Any]:
             async for _ in LogReader(client, "stream.taskProgress", {"taskId": name}).read():

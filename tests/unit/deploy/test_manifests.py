@@ -4,6 +4,7 @@ import copy
 import shutil
 import subprocess
 import tomllib
+from functools import cache
 
 import kubernetes_validate
 import pytest
@@ -49,6 +50,15 @@ def check(objects):
     return problems(objects, outside=[DATABASE], pods_outside=[WORKER_PODS])
 
 
+@pytest.fixture(scope="module")
+def schemas():
+    """Read each of the large schemas once, not once for every object."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kubernetes_validate.utils, "schema_contents", cache(kubernetes_validate.utils.schema_contents))
+        yield
+
+
+@pytest.mark.usefixtures("schemas")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_fits_the_schema(objects, version):
     for item in objects:

@@ -1,5 +1,6 @@
 """Agents of the Agent Client Protocol: a transcript of opencode, and the bridge with an agent on the real SDK."""
 
+import io
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.agents import acp_bridge
 from worker.agents.acp import AcpAgent, configured
 from worker.agents.base import Run
 from worker.agents.gemini_cli import GeminiCli
@@ -49,41 +51,49 @@ def test_a_cancelled_turn_and_a_failed_call_are_no_success():
     assert [(outcome.outcome, outcome.reason) for outcome in endings] == [("failed", "agent_error")] * len(endings)
 
 
-def bridge(tmp_path, prompt, permissions="all", session="-", anew=""):
-    command = [sys.executable, "-I", "-m", "worker.agents.acp_bridge", str(tmp_path), permissions, session, "--"]
+@pytest.fixture
+def bridge(tmp_path, monkeypatch, capsys):
+    """Hold a conversation with the fake agent by the bridge's own main function, here: its SDK takes long to load."""
+
+    def converse(prompt, permissions="all", session="-", anew=""):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"prompt": prompt, "anew": anew})))
+        code = acp_bridge.main([str(tmp_path), permissions, session, "--", sys.executable, FAKE])
+        return heard([json.loads(line) for line in capsys.readouterr().out.splitlines()], code)
+
+    return converse
+
+
+def test_the_bridge_is_a_program_that_holds_a_conversation(tmp_path):
+    command = [sys.executable, "-I", "-m", "worker.agents.acp_bridge", str(tmp_path), "all", "-", "--"]
     done = subprocess.run(
         [*command, sys.executable, FAKE],
-        input=json.dumps({"prompt": prompt, "anew": anew}),
+        input=json.dumps({"prompt": "the task", "anew": ""}),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    return heard([json.loads(line) for line in done.stdout.splitlines()], done.returncode)
-
-
-def test_the_bridge_holds_a_conversation(tmp_path):
-    events, reader, outcome = bridge(tmp_path, "the task")
+    events, reader, outcome = heard([json.loads(line) for line in done.stdout.splitlines()], done.returncode)
     assert outcome.outcome == "succeeded"
     assert reader.session == "session-1"
     assert reader.result == {"text": "done with the task"}
     assert [event["decision"] for event in events if event["event"] == "permission"] == ["allowed"]
 
 
-def test_without_leave_a_command_is_refused_and_the_run_says_so(tmp_path):
-    events, _, outcome = bridge(tmp_path, "the task", "edits")
+def test_without_leave_a_command_is_refused_and_the_run_says_so(bridge):
+    events, _, outcome = bridge("the task", "edits")
     assert [event["decision"] for event in events if event["event"] == "permission"] == ["denied"]
     assert (outcome.outcome, outcome.reason) == ("failed", "permission_denied")
 
 
-def test_what_is_replayed_while_a_session_is_loaded_is_not_told_again(tmp_path):
-    events, reader, outcome = bridge(tmp_path, "more", session="session-7")
+def test_what_is_replayed_while_a_session_is_loaded_is_not_told_again(bridge):
+    events, reader, outcome = bridge("more", session="session-7")
     assert (reader.session, outcome.outcome) == ("session-7", "succeeded")
     assert "an old answer" not in json.dumps(events)
 
 
-def test_an_error_of_the_service_is_told(tmp_path):
-    _, _, outcome = bridge(tmp_path, "fail")
+def test_an_error_of_the_service_is_told(bridge):
+    _, _, outcome = bridge("fail")
     assert (outcome.outcome, outcome.reason) == ("failed", "rate_limited")
 
 
@@ -95,16 +105,16 @@ def test_any_agent_can_be_configured():
         agents["goose"].launch(Run("x", Path("/job"), Path("/home"), args={"model": "m"}))
 
 
-def test_a_session_that_is_gone_is_begun_anew_with_what_was_done(tmp_path):
-    _, reader, outcome = bridge(tmp_path, "go on", session="gone", anew="you began this before")
+def test_a_session_that_is_gone_is_begun_anew_with_what_was_done(bridge):
+    _, reader, outcome = bridge("go on", session="gone", anew="you began this before")
     assert outcome.outcome == "succeeded"
     assert reader.session == "session-1"
     assert "you began this before" in reader.result["text"]
 
 
-def test_the_mode_in_which_an_agent_does_not_ask_is_set(tmp_path):
+def test_the_mode_in_which_an_agent_does_not_ask_is_set(bridge):
     for permissions, mode in (("all", "bypassPermissions"), ("edits", "acceptEdits")):
-        _, reader, _ = bridge(tmp_path, "mode?", permissions=permissions)
+        _, reader, _ = bridge("mode?", permissions=permissions)
         assert f"mode {mode}" in reader.result["text"]
 
 
