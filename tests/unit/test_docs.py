@@ -71,6 +71,14 @@ def test_every_path_that_a_page_names_is_there(page):
     assert {link for link in links if not (page.parent / link).exists()} == set()
 
 
+def test_the_statements_that_the_architecture_names_are_in_their_files():
+    text = " ".join((ROOT / "ARCHITECTURE.md").read_text().split())
+    named = re.findall(r"`(\w+)` in `(sql/queries/\w+\.sql)`", text)
+    named += [(name, path) for path, name in re.findall(r"`(sql/queries/\w+\.sql)`, statement `(\w+)`", text)]
+    assert len(named) >= 5
+    assert [name for name, path in named if f"-- name: {name} " not in (ROOT / path).read_text()] == []
+
+
 def test_every_command_of_the_pages_is_one():
     pages = [ROOT / name for name in ("README.md", "deploy/JOBS.md", "deploy/ADMINISTRATION.md")]
     blocks = [block for page in pages for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)]
