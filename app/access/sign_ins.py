@@ -33,7 +33,7 @@ class FailedSignIns:
     def lookup(self, address: str) -> AbstractAsyncContextManager[object]:
         """Return what to hold while a token is looked up."""
         pace = self._paces.get(network_of(address))
-        return self._lookups if pace is not None and pace.early() else contextlib.nullcontext()
+        return self._lookups if pace is not None and pace.remaining() else contextlib.nullcontext()
 
     def early(self, address: str) -> float:
         """Take note of a wrong token; return by how many seconds it comes too early, 0 when it is in time."""

@@ -1,4 +1,4 @@
-"""The tRPC v11 wire. ``server`` and ``client`` are its two ends; what both use is here. Knows nothing of tasks.
+"""The tRPC v11 wire: ``server``, ``client``, and here what both ends share. It knows nothing of tasks.
 
-The protocol is that of ``@trpc/server`` 11; what this server must take and send was measured against it.
+The protocol is that of ``@trpc/server`` 11, and the server's behaviour was compared with it.
 """

@@ -1,4 +1,4 @@
-"""Pauses between tries that grow: each is twice as long as the one before, up to a limit."""
+"""Exponential back-off with jitter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Backoff:
     """The pauses between the tries of one thing, in seconds.
 
     ``jitter`` is the part of each pause that chance decides: 0 gives exact pauses, 1 gives any time up to the pause.
-    Clients that lost the same server must not come back at the same moment.
+    Clients that lost the same server must not reconnect at the same moment.
     """
 
     def __init__(self, first: float = 0.05, longest: float = 2.0, *, jitter: float = 0.5) -> None:
@@ -25,5 +25,5 @@ class Backoff:
         return pause * (1 - self._jitter * random.random())  # noqa: S311 - nothing secret depends on it
 
     def reset(self) -> None:
-        """Begin with the first pause again, because a try succeeded."""
+        """Start again with the first pause, because a try succeeded."""
         self._pause = self._first

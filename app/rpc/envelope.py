@@ -1,7 +1,6 @@
-"""The shapes on the wire, without I/O, for both ends. tRPC v11; JSON by orjson, no transformer.
+"""The JSON around calls and answers, without I/O (tRPC v11, no transformer).
 
-Frames with data are put together from bytes: an event of a hot log is encoded once and copied into the frames of all
-its readers.
+Frames are joined from bytes: an event is encoded once and copied into the frames of all its readers.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ PONG: Final = "PONG"
 RECONNECT: Final = '{"id":null,"method":"reconnect"}'
 
 
-class Absent:
-    """The type of ABSENT: JavaScript's undefined, which is not null."""
+class AbsentType:
+    """The type of ABSENT, which is JavaScript's undefined and not null."""
 
     def __bool__(self) -> bool:
         return False
 
 
-ABSENT: Final = Absent()
+ABSENT: Final = AbsentType()
 
 
 def result(data: bytes | None) -> bytes:
@@ -40,28 +39,28 @@ def _head(call: Any, jsonrpc: bool) -> bytes:
 
 
 def data_frame(call: Any, data: bytes | None, *, jsonrpc: bool = False) -> str:
-    """Return the frame with an answer or an item; None is undefined."""
+    """Return the frame of an answer or an item; None is undefined."""
     payload = b"" if data is None else b',"data":' + data
     return (_head(call, jsonrpc) + b',"result":{"type":"data"' + payload + b"}}").decode()
 
 
 def tracked_frame(call: Any, event_id: str, data: bytes, *, jsonrpc: bool = False) -> str:
-    """Return the frame with a tracked item; its id stands in it twice."""
+    """Return the frame of a tracked item; tRPC has its id in the result and in the data."""
     name = orjson.dumps(event_id)
     item = b'{"id":' + name + b',"data":' + data + b"}"
     return (_head(call, jsonrpc) + b',"result":{"type":"data","id":' + name + b',"data":' + item + b"}}").decode()
 
 
 def state_frame(call: Any, state: str, *, jsonrpc: bool = False) -> str:
-    """Return ``started`` or ``stopped``."""
+    """Return the frame for a ``state``: started or stopped."""
     return (_head(call, jsonrpc) + b',"result":{"type":"' + state.encode() + b'"}}').decode()
 
 
 def error_frame(call: Any, shape: bytes, *, jsonrpc: bool = False) -> str:
-    """Return the frame that ends a call with an error; ``call`` is None when it belongs to none."""
+    """Return the frame that ends a call with an error; ``call`` is None for an error of the connection."""
     return (_head(call, jsonrpc) + b',"error":' + shape + b"}").decode()
 
 
 def stop_frame(call: int) -> str:
-    """Return a client's end of a subscription."""
+    """Return the frame by which a client ends a subscription."""
     return orjson.dumps({"id": call, "method": "subscription.stop"}).decode()

@@ -1,4 +1,4 @@
-"""The one error a procedure raises, and the table of codes (tRPC v11: name, JSON-RPC number, HTTP status)."""
+"""The error that procedures raise, and tRPC's codes with their JSON-RPC number and HTTP status."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CODES: dict[str, tuple[int, int]] = {
 }
 
 WIRE_REASONS = ("no_such_procedure", "no_such_page", "foreign_origin", "internal")
-"""Reasons of errors that no procedure raises."""
+"""Reasons of errors that the wire itself raises."""
 
 HINTS: dict[str, str] = {
     "METHOD_NOT_SUPPORTED": "call queries and subscriptions with GET, mutations with POST",
@@ -35,14 +35,14 @@ HINTS: dict[str, str] = {
     "PARSE_ERROR": "send JSON as tRPC v11 does",
     "TOO_MANY_REQUESTS": "wait for answers before sending more",
 }
-"""The next step for an error that names none itself."""
+"""The next step of an error without a hint, by its code."""
 
 
 class ProcedureError(Exception):
-    """A call's failure as the caller sees it.
+    """The error of a call that its caller gets.
 
-    ``code`` is a key of CODES, ``reason`` a stable word (else the code is), ``hint`` the next step, ``data`` further
-    members.
+    ``code`` is a key of CODES, ``reason`` a stable word (default: the code), ``hint`` the next step, and ``data`` has
+    further members.
     """
 
     def __init__(

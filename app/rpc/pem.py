@@ -1,4 +1,4 @@
-"""Files in PEM: whether they were replaced, and why one cannot be used."""
+"""PEM files of either end: whether one was replaced, and why one cannot be used."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ Stamp = tuple[int, int, int]
 
 
 def stamp(path: str) -> Stamp | None:
-    """Return what changes when a file is replaced or written; None when it is not there."""
+    """Return a value that changes when the file is replaced or written; None when there is no file."""
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def why_unusable(error: OSError | ValueError, wanted: str) -> str:
-    """Say why a file cannot be used; ``wanted`` is what it should hold."""
+def why_unusable(error: OSError | ValueError, content: str) -> str:
+    """Return why a file cannot be used; ``content`` is what it should hold."""
     if isinstance(error, ssl.SSLError):
-        return f"no usable {wanted} in PEM ({error.reason or error})"
+        return f"no usable {content} in PEM ({error.reason or error})"
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,4 +1,4 @@
-"""How often something may happen: a rate with a burst, in constant memory."""
+"""A rate limit with a burst, in constant memory (the generic cell rate algorithm)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Callable
 
 
 class RateLimit:
-    """A rate a second, of which ``burst`` may come at once."""
+    """Allows ``rate`` events a second, and ``burst`` of them at once."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._step = 1 / rate
         self._burst = burst * self._step
         self._clock = clock
         self._due = 0.0
-        """When everything so far would have happened at the rate alone."""
+        """The time at which all events so far would have happened at exactly this rate."""
 
     def take(self) -> float:
-        """Count one; return the seconds by which it comes too early, 0 when it is in time."""
+        """Count an event; return how many seconds too early it came, 0 for an allowed one."""
         now = self._clock()
-        # A flood must not make its sender wait longer than one step, so what came too early is not added up.
+        # Excess events are not added up: after a flood its sender waits for one step, not for the whole flood.
         self._due = min(max(self._due, now) + self._step, now + self._burst + self._step)
-        return self.early()
+        return self.remaining()
 
-    def early(self) -> float:
-        """Return the seconds by which the last one came too early, as far as they have not passed yet."""
+    def remaining(self) -> float:
+        """Return how many seconds remain until the last event would have been allowed."""
         return max(0.0, self._due - self._clock() - self._burst)

@@ -1,6 +1,6 @@
-"""The id under which a request or socket stands in the log and in its answer, so that one leads to the other.
+"""The id of a request or socket, in its log lines and in its answer.
 
-A proxy's or caller's own ``x-request-id`` is kept when it is short and plain; otherwise one is made.
+An ``x-request-id`` of the caller or a proxy is used when it is short and plain; otherwise one is made.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 current: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is being served; tasks begun for it inherit it."""
+"""The id of the current request; asyncio tasks that serve it inherit it."""
 
 address: ContextVar[str | None] = ContextVar("address", default=None)
-"""Where the request or socket that is being served comes from."""
+"""The client's address of the current request or socket."""
 
 _NAME = b"x-request-id"
 _ADDRESS_LENGTH = 64  # a proxy may pass on any text as its client's address
@@ -26,17 +26,17 @@ _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.
 
 
 class RequestIds:
-    """Gives every request and socket an id, and sends it back in the answer's head."""
+    """Gives every request and socket an id, and adds it to the head of the answer."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        """Serve under an id."""
+        """Serve a request or socket under its id."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        name = _own(scope) or secrets.token_hex(8).encode()
+        name = _sent_id(scope) or secrets.token_hex(8).encode()
         current.set(name.decode())
         client = scope.get("client")
         address.set(str(client[0])[:_ADDRESS_LENGTH] if client else None)
@@ -49,6 +49,6 @@ class RequestIds:
         await self._app(scope, receive, answer)
 
 
-def _own(scope: MutableMapping[str, Any]) -> bytes | None:
-    found: bytes | None = dict(scope["headers"]).get(_NAME)
-    return found if found is not None and _PLAIN.fullmatch(found) else None
+def _sent_id(scope: MutableMapping[str, Any]) -> bytes | None:
+    value: bytes | None = dict(scope["headers"]).get(_NAME)
+    return value if value is not None and _PLAIN.fullmatch(value) else None

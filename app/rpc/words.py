@@ -1,4 +1,4 @@
-"""Strings with a list of known words that later releases may extend."""
+"""Annotations of strings that have known words, to which later releases may add."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KEY = "words"
 
 
 def words(name: str, known: Iterable[str]) -> Meta:
-    """Return the annotation of a string that is one of the known words, or one of a later release.
+    """Return the annotation of a string that is a known word, or one that a later release adds.
 
     ``name`` is the type's name in TypeScript.
     """
@@ -19,6 +19,6 @@ def words(name: str, known: Iterable[str]) -> Meta:
 
 
 def words_of(info: inspect.Metadata) -> tuple[str, tuple[str, ...]] | None:
-    """Return the name and the known words of an annotated string, None for any other annotation."""
+    """Return the name and the known words of an annotated string; None for another annotation."""
     extra: dict[str, Any] = info.extra or {}
     return extra.get(_KEY)

@@ -1,4 +1,4 @@
-"""The wire as one ASGI application, mounted under a base path for HTTP and WebSocket alike."""
+"""The wire as one ASGI application under a base path, for HTTP and WebSocket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.rpc.server.websocket_frames import ClientGone
 
 
 class RpcApplication:
-    """Serves a registry; ``drain`` lets the clients move to another replica."""
+    """Serves a registry; ``drain`` moves the clients to another replica."""
 
     def __init__(self, registry: Registry, gate: Gate, limits: WireLimits, *, base: str = "/trpc") -> None:
         self._registry = registry
@@ -57,7 +57,7 @@ class RpcApplication:
             self._sockets.discard(socket)
 
     def connections(self) -> dict[str, int]:
-        """Return how many connections stay open, by transport."""
+        """Return the number of long-lived connections by transport."""
         return {"websocket": len(self._sockets), "sse": len(self._streams.open)}
 
     @property
@@ -65,7 +65,7 @@ class RpcApplication:
         return [*self._sockets, *self._streams.open]
 
     async def drain(self, seconds: float) -> None:
-        """Ask every client to reconnect, spread over half the time, wait for the rest, then close what is left."""
+        """Ask every client to reconnect, spread over half the time; at the end close the remaining connections."""
         self._draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
@@ -81,8 +81,8 @@ class RpcApplication:
         await asyncio.gather(*(connection.close() for connection in self._connections), return_exceptions=True)
 
     async def move(self, seconds: float) -> None:
-        """Ask every client to connect again, to another replica, spread over some seconds; all stay served."""
-        with contextlib.suppress(TimeoutError):  # of those that read nothing
+        """Ask every client to reconnect to another replica, spread over some seconds; all stay served meanwhile."""
+        with contextlib.suppress(TimeoutError):  # a client that reads nothing is left
             async with asyncio.timeout(seconds + self._limits.last_seconds):
                 delays = ((connection, random.uniform(0, seconds)) for connection in self._connections)  # noqa: S311
                 await asyncio.gather(*(self._notify(connection, delay) for connection, delay in delays))
@@ -110,12 +110,10 @@ _DRAINING = ProcedureError(  # 503, so that a proxy in front tries another repli
 
 
 def _is_foreign(scope: Scope) -> bool:
-    """Whether a browser page of another origin sent this; programs send no Origin."""
-    headers = dict(scope["headers"])
+    """Return whether a browser page of another origin sent this; programs send no Origin."""
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
     origin = headers.get(b"origin")
-    return origin is not None and urlsplit(origin.decode("latin-1")).netloc != headers.get(b"host", b"").decode(
-        "latin-1"
-    )
+    return origin is not None and urlsplit(origin).netloc != headers.get(b"host", "")
 
 
 _NO_SOCKET_HERE = ProcedureError(
@@ -124,7 +122,7 @@ _NO_SOCKET_HERE = ProcedureError(
 
 
 class Upgrades:
-    """Refuses upgrades on other paths before a router, which may match by prefix, sees them."""
+    """Refuses upgrades outside the base path. It stands before the router, which matches by prefix."""
 
     def __init__(self, app: Application, *, base: str) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Carrying out one call, whatever the transport: find, open, allow, check input, call, encode."""
+"""The steps of a call that every transport shares: check the right and the input, call, encode."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _log = logging.getLogger("ado.rpc")
 
 
 def encode(value: Any) -> bytes:
-    """Return a value as JSON; an ``orjson.Fragment`` goes through as it is."""
+    """Return a value as JSON; an ``orjson.Fragment`` is copied unchanged."""
     return orjson.dumps(value, default=msgspec.to_builtins)
 
 
 def error_shape(error: ProcedureError, path: str | None) -> bytes:
-    """Return an error as tRPC clients read it."""
+    """Return an error in the JSON that tRPC clients read."""
     number, status = CODES[error.code]
     data: dict[str, Any] = {"code": error.code, "httpStatus": status}
     if path is not None:
@@ -36,7 +36,7 @@ def error_shape(error: ProcedureError, path: str | None) -> bytes:
 
 
 def to_procedure_error(gate: Gate, error: Exception, path: str | None) -> ProcedureError:
-    """Return what the caller is told of an exception; the unforeseen is logged and told as no more than that."""
+    """Return the error that the caller gets for an exception. An unknown exception is logged, and its text hidden."""
     if isinstance(error, ProcedureError):
         return error
     explained = gate.explain(error)
@@ -54,7 +54,7 @@ def to_procedure_error(gate: Gate, error: Exception, path: str | None) -> Proced
 
 
 def admit(gate: Gate, context: Any, procedure: Procedure, value: Any) -> tuple[Any, ...]:
-    """Check right and input, in this order; return the handler's arguments after the context."""
+    """Check the right, then the input; return the handler's arguments after the context."""
     gate.allow(context, procedure)
     if isinstance(value, ProcedureError):
         raise value
@@ -62,7 +62,7 @@ def admit(gate: Gate, context: Any, procedure: Procedure, value: Any) -> tuple[A
 
 
 async def execute(gate: Gate, context: Any, procedure: Procedure, value: Any) -> bytes | None:
-    """Carry out a query or mutation; None is undefined."""
+    """Execute a query or mutation; return its answer as JSON, None for undefined."""
     try:
         output = await procedure.handler(context, *admit(gate, context, procedure, value))
     except ProcedureError as error:
@@ -72,7 +72,7 @@ async def execute(gate: Gate, context: Any, procedure: Procedure, value: Any) ->
 
 
 def check_size(size: int, limit: int) -> None:
-    """Raise PAYLOAD_TOO_LARGE for an answer of more bytes than a reader should have to take."""
+    """Raise PAYLOAD_TOO_LARGE for an answer above the limit."""
     if size > limit:
         raise ProcedureError(
             "PAYLOAD_TOO_LARGE",
@@ -84,7 +84,7 @@ def check_size(size: int, limit: int) -> None:
 
 
 def subscribe(gate: Gate, context: Any, procedure: Procedure, value: Any) -> AsyncIterator[Any]:
-    """Start a subscription."""
+    """Return the items of a subscription. Raises ProcedureError when it is refused."""
     try:
         arguments = admit(gate, context, procedure, value)
     except ProcedureError as error:
@@ -95,7 +95,7 @@ def subscribe(gate: Gate, context: Any, procedure: Procedure, value: Any) -> Asy
 
 
 def with_last_event_id(value: Any, last_event_id: str | None) -> Any:
-    """Merge the id to resume after into a subscription's input, as tRPC does."""
+    """Return a subscription's input with ``lastEventId``, as tRPC sends it."""
     if last_event_id is None:
         return value
     if value is ABSENT or value is None:

@@ -1,6 +1,6 @@
-"""Reading an HTTP request of the wire: who calls, which procedures, with which inputs (tRPC v11).
+"""Reads an HTTP request of the wire: the caller, the procedures and their inputs (tRPC v11).
 
-The caller is known before the body is read, so a stranger's body costs nothing.
+The caller is looked up before the body is read, so the body of an unknown caller costs no memory.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ _QUERY_FIELDS = 100
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request as far as it was read; an error stands where the part could not be had."""
+    """One request; ``context`` and ``inputs`` hold an error where a part could not be read."""
 
     method: str
     paths: tuple[str, ...]
     batch: bool
     lines: bool
-    """Answers are asked for as JSON lines, each as soon as it is there."""
+    """Whether each answer is sent as a JSON line as soon as it is there."""
     context: Any
     inputs: Mapping[int, Any]
     last_event_id: str | None
 
     def caller(self) -> Any:
-        """Return the caller's context. Raises what its credentials got."""
+        """Return the caller's context. Raises the error of its credentials."""
         if isinstance(self.context, Exception):
             raise self.context
         return self.context
 
     def input(self, index: int) -> Any:
-        """Return the input of a call, ABSENT for none, a ProcedureError where it could not be read."""
+        """Return the input of a call: ABSENT for none, a ProcedureError for invalid JSON."""
         return self.inputs.get(index, ABSENT)
 
 
 async def read(
     registry: Registry, gate: Gate, limits: WireLimits, scope: Scope, receive: Receive, path: str
 ) -> HttpRequest:
-    """Read a request; ``path`` is what stands after the base. Raises ProcedureError where it is refused as a whole."""
+    """Read a request; ``path`` follows the base path. Raises ProcedureError when the whole request is refused."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = _query(scope["query_string"].decode("latin-1"))
     method = scope["method"]
@@ -74,13 +74,13 @@ async def read(
     )
     try:
         context: Any = await open_caller(gate, scope, credentials)
-    except Exception as error:  # noqa: BLE001 - each call is told by itself, under its own path
+    except Exception as error:  # noqa: BLE001 - each call gets this error under its own path
         context, inputs = error, {}
     else:
         text: bytes | str = query.get("input", "") if method == "GET" else await _body_in_time(limits, receive, headers)
         inputs = _inputs(text, batch, len(paths))
-    resume = (headers.get("last-event-id"), query.get("lastEventId"), query.get("Last-Event-Id"))
-    return HttpRequest(method, paths, batch, lines, context, inputs, next((found for found in resume if found), None))
+    last_event_id = headers.get("last-event-id") or query.get("lastEventId") or query.get("Last-Event-Id")
+    return HttpRequest(method, paths, batch, lines, context, inputs, last_event_id or None)
 
 
 def _wants_lines(headers: Mapping[str, str]) -> bool:
@@ -97,8 +97,7 @@ def _check_content_type(method: str, header: str | None) -> None:
 
 
 def _check_kinds(registry: Registry, paths: tuple[str, ...]) -> None:
-    found = (registry.procedures.get(path) for path in paths)
-    kinds = {procedure.kind: None for procedure in found if procedure}
+    kinds = {procedure.kind: None for path in paths if (procedure := registry.procedures.get(path))}
     if len(kinds) > 1:
         raise ProcedureError("BAD_REQUEST", f"Cannot mix procedure types in call: {', '.join(kinds)}")
 
@@ -165,7 +164,7 @@ async def _body(limits: WireLimits, receive: Receive, headers: Mapping[str, str]
 
 
 def _inputs(text: bytes | str, batch: bool, count: int) -> dict[int, Any]:
-    """Return each call's input; what cannot be read is the error of the calls it belongs to."""
+    """Return the inputs by call; a call whose input cannot be read has a ProcedureError."""
     if not text:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with an input, in words: msgspec's errors with the member's name and the values that are allowed."""
+"""The refusal of an invalid input: msgspec's errors in words, with the member's name and the allowed values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.rpc.errors import ProcedureError
 
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _BOUND: Final = re.compile(r"Expected `(?P<type>\w+)`(?P<of> of length)? (?P<sign>[<>]=?) (?P<limit>[-\d.]+)")
-_KIND: Final = re.compile(r"Expected `(?P<types>[\w| ]+)`, got `(?P<given>\w+)`")
+_KIND: Final = re.compile(r"Expected `(?P<types>[\w| ]+)`, got `(?P<actual>\w+)`")
 _PATTERN: Final = re.compile(r"Expected `str` matching regex (?P<regex>'.*'|\".*\")")
 _CHOICE: Final = re.compile(r"Invalid enum value '?(.*?)'?", re.DOTALL)
 _STEP: Final = re.compile(r"\.?(\w+)|\[[^]]*\]")
@@ -28,13 +28,13 @@ _WORDS: Final = {
     "object": "an object",
     "array": "a list",
 }
-"""What msgspec calls a type of JSON, in words."""
+"""JSON types by msgspec's names."""
 _TIME: Final = "Invalid RFC3339 encoded datetime"
 _LONGEST_VALUE: Final = 100
 
 
 def invalid_input(error: msgspec.ValidationError, input_type: Any, *, is_given: bool = True) -> ProcedureError:
-    """Return the refusal of an input, which names the member where msgspec does: ``text - at `$.member` ``."""
+    """Return the refusal of an input. It names the member if msgspec does: ``text - at `$.member` ``."""
     text, _, path = str(error).rpartition(" - at `$") if " - at `$" in str(error) else (str(error), "", "")
     field = path.rstrip("`").lstrip(".")
     hint = "correct the named field" if field else "send an object of the procedure's fields"
@@ -43,10 +43,10 @@ def invalid_input(error: msgspec.ValidationError, input_type: Any, *, is_given: 
         text = "it is missing"
         hint = "correct the named field" if is_given else "give the input: a query's in the URL, ?input=JSON"
     elif bound := _BOUND.fullmatch(text):
-        what = "its length must be" if bound["of"] else "it must be"
-        text = f"{what} {_SIGNS[bound['sign']]} {bound['limit'].removesuffix('.0')}"
+        subject = "its length must be" if bound["of"] else "it must be"
+        text = f"{subject} {_SIGNS[bound['sign']]} {bound['limit'].removesuffix('.0')}"
     elif kind := _KIND.fullmatch(text):
-        text = f"{'it' if field else 'the input'} must be {_in_words(kind['types'])}, not {_in_words(kind['given'])}"
+        text = f"{'it' if field else 'the input'} must be {_in_words(kind['types'])}, not {_in_words(kind['actual'])}"
     elif pattern := _PATTERN.fullmatch(text):
         text = f"it must match the regular expression {ast.literal_eval(pattern['regex'])}"
     elif text == _TIME:
@@ -54,23 +54,23 @@ def invalid_input(error: msgspec.ValidationError, input_type: Any, *, is_given: 
     elif choice := _CHOICE.fullmatch(text):
         values = [str(value) for value in _choices(inspect.type_info(input_type), field)]
         value = choice[1][:_LONGEST_VALUE]
-        meant = difflib.get_close_matches(value, values, n=1)
-        text = f"'{value}' is no value of it" + (f"; did you mean {meant[0]}?" if meant else "")
+        nearest = difflib.get_close_matches(value, values, n=1)
+        text = f"'{value}' is no value of it" + (f"; did you mean {nearest[0]}?" if nearest else "")
         hint = f"choose one of: {', '.join(values)}" if values else hint
-    more = {"field": field} if field else {}
+    data = {"field": field} if field else {}
     return ProcedureError(
-        "BAD_REQUEST", f"{field}: {text}" if field else text, reason="invalid_input", hint=hint, **more
+        "BAD_REQUEST", f"{field}: {text}" if field else text, reason="invalid_input", hint=hint, **data
     )
 
 
 def _in_words(types: str) -> str:
-    """Return JSON types in words; null, which counts as left out, is no wish."""
+    """Return JSON types in words, without null, which only means that a member is left out."""
     names = [name for name in types.split(" | ") if name != "null"] or ["null"]
     return " or ".join(_WORDS.get(name, name) for name in names)
 
 
 def _choices(kind: inspect.Type, path: str) -> tuple[Any, ...]:
-    """Return the values that a member's type allows; none where it is no choice."""
+    """Return the values that a member's type allows; an empty tuple for a type without a list of values."""
     for step in _STEP.finditer(path):
         kind = _member(kind, step[1])
     return next((one.values for one in _alternatives(kind) if isinstance(one, inspect.LiteralType)), ())
@@ -89,7 +89,7 @@ def _member(kind: inspect.Type, name: str | None) -> inspect.Type:
 
 
 def _alternatives(kind: inspect.Type) -> tuple[inspect.Type, ...]:
-    """Return the parts of a union, without what annotates them."""
+    """Return the members of a union, or a type itself, without annotations."""
     while isinstance(kind, inspect.Metadata):
         kind = kind.type
     return kind.types if isinstance(kind, inspect.UnionType) else (kind,)

@@ -1,4 +1,4 @@
-"""Procedures: plain functions with a record attached, so that a test calls them directly.
+"""Procedures: plain functions with a ``Procedure`` attached. A test can call the function directly.
 
 A query or mutation is ``async def name(context, input) -> output``; a subscription is an async generator. The types
 of input and output are read from the annotations; without a second parameter there is no input.
@@ -32,7 +32,7 @@ class Tracked(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """What the wire knows of a function: its kind, the right it asks for, and its types."""
+    """The kind of a function, the right that a caller needs, and the types of its input and output."""
 
     kind: Kind
     access: str
@@ -42,7 +42,7 @@ class Procedure:
     output_type: Any
 
     def decode(self, value: Any) -> tuple[Any, ...]:
-        """Check an input and return the handler's arguments after the context. Raises BAD_REQUEST."""
+        """Check an input; return the handler's arguments after the context. Raises BAD_REQUEST."""
         if self.input_type is None:
             return ()
         try:
@@ -64,22 +64,25 @@ def _declare(kind: Kind, access: str) -> Callable[[F], F]:
 
 
 def query(*, access: str) -> Callable[[F], F]:
-    """Declare a query: it reads."""
+    """Declare a query, which only reads."""
     return _declare("query", access)
 
 
 def mutation(*, access: str) -> Callable[[F], F]:
-    """Declare a mutation: it writes."""
+    """Declare a mutation, which writes."""
     return _declare("mutation", access)
 
 
 def subscription(*, access: str) -> Callable[[F], F]:
-    """Declare a subscription: an async generator of items."""
+    """Declare a subscription, which is an async generator of items."""
     return _declare("subscription", access)
 
 
 def without_nulls(value: Any, type_: Any) -> Any:
-    """Return a decoded input without the optional members that are null; required ones keep theirs."""
+    """Return a decoded input without its optional members that are null; required members keep null.
+
+    Serialisers of other languages write null for a member that is left out.
+    """
     if not isinstance(value, dict) or (members := _optional_members(type_)) is None:
         return value
     return {
@@ -91,7 +94,10 @@ def without_nulls(value: Any, type_: Any) -> Any:
 
 @cache
 def _optional_members(type_: Any) -> Mapping[str, Any] | None:
-    """Map the wire names of a struct's optional members to their struct types, or None; None for what is no struct."""
+    """Return the wire names of a struct's optional members, each with its own struct type if it has one.
+
+    Return None for a type that is no struct.
+    """
     if not (isinstance(type_, type) and issubclass(type_, msgspec.Struct)):
         return None
     return {field.encode_name: _struct_in(field.type) for field in msgspec.structs.fields(type_) if not field.required}

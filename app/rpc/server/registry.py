@@ -1,4 +1,4 @@
-"""The table of procedures by their dotted path."""
+"""The table of procedures by dotted path."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import Procedure
 
 _PATH = re.compile(r"[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*)*")
-_UNNAMEABLE = frozenset({"then", "call", "apply"})  # a tRPC client cannot name these
+_UNNAMEABLE = frozenset({"then", "call", "apply"})  # tRPC clients treat these names as their own
 
 
 class Registry:
-    """Path → procedure; an illegal path or a function that is no procedure raises at once."""
+    """Path → procedure. Raises ValueError for an illegal path, TypeError for a function that is no procedure."""
 
     def __init__(self, table: Mapping[str, Callable[..., Any]]) -> None:
         self.procedures: dict[str, Procedure] = {}
@@ -35,7 +35,7 @@ class Registry:
         return procedure
 
     def unknown(self, path: str, message: str) -> ProcedureError:
-        """Make the error for a path on which there is nothing."""
+        """Return the error for a path without a procedure, or with one of another kind."""
         if path in self.procedures:
             hint = f"{path} is a {self.procedures[path].kind}"
             return ProcedureError("NOT_FOUND", message, reason="no_such_procedure", hint=hint)

@@ -1,4 +1,4 @@
-"""What a client sends on a WebSocket, checked before anything is done with it."""
+"""Parses and checks the frames that a client sends on a WebSocket."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _KINDS = frozenset({"query", "mutation", "subscription"})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call, or with ``method`` ``subscription.stop`` the end of one."""
+    """One call, or the end of a subscription when ``method`` is ``subscription.stop``."""
 
     id: Any
     method: str
     path: str = ""
     raw_input: bytes | None = None
-    """The input as it was sent: its objects would take many times the memory while the call waits or runs."""
+    """The input in JSON; as objects it would take many times the memory while the call waits or runs."""
     last_event_id: str | None = None
     jsonrpc: bool = False
 
     def input(self) -> Any:
-        """Return the input, ABSENT for none, a ProcedureError where it could not be read."""
+        """Return the input: ABSENT for none, a ProcedureError for invalid JSON."""
         if self.raw_input is None:
             return ABSENT
         try:
@@ -41,7 +41,7 @@ class Request:
 
 
 def no_json(error: orjson.JSONDecodeError) -> ProcedureError:
-    """Make the error for an input that cannot be read."""
+    """Return the error for an input that is not JSON."""
     return ProcedureError("BAD_REQUEST", f"the input is not JSON: {error}", reason="invalid_input")
 
 
@@ -50,11 +50,14 @@ def _bad(message: str) -> ProcedureError:
 
 
 class TooManyCalls(Exception):
-    """A frame has so many calls that not even a refusal of each is due."""
+    """A frame has too many calls to answer each with a refusal."""
 
 
 def parse_frame(text: str, *, limit: int) -> list[Request]:
-    """Read a frame: a request or a list of them. One bad entry spoils the list: PARSE_ERROR. Raises TooManyCalls."""
+    """Return the requests of a frame: one, or a list of at most ``limit``.
+
+    Raises PARSE_ERROR for the whole frame when one entry is malformed, and TooManyCalls.
+    """
     try:
         if not text.lstrip(_SPACE).startswith("["):
             return [_request(text)]
@@ -67,7 +70,7 @@ def parse_frame(text: str, *, limit: int) -> list[Request]:
 
 
 def parse_connection_params(text: str) -> dict[str, str]:
-    """Read the first frame of a socket that announced connectionParams. Raises PARSE_ERROR."""
+    """Return the connectionParams of a socket's first frame. Raises PARSE_ERROR."""
     try:
         frame = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -78,7 +81,7 @@ def parse_connection_params(text: str) -> dict[str, str]:
 
 
 def check_params(params: Any) -> dict[str, str]:
-    """Return connection params: names and values are strings, or there are none. Raises PARSE_ERROR."""
+    """Return connectionParams, whose names and values are strings. Raises PARSE_ERROR."""
     if params is None:
         return {}
     if not isinstance(params, dict) or not all(isinstance(value, str) for value in params.values()):

@@ -1,7 +1,7 @@
 """The TypeScript declaration of a registry: an ``AppRouter`` for unmodified tRPC clients.
 
-It imports five public names of ``@trpc/server`` (11.4 or newer) and nothing else, types only. Inputs are written in
-place; outputs are interfaces by the names of their Python types. JSON has no dates: times are strings.
+It imports only five public types of ``@trpc/server`` (11.4 or newer). Inputs are written in place. Outputs are
+interfaces with the names of their Python types. Times are strings, because JSON has no dates.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ _PLAIN: dict[type, str] = {
 
 
 def declaration(registry: Registry, version: str, refusals: Iterable[str]) -> str:
-    """Return ``ado.d.ts``; ``refusals`` are the reasons of errors.
+    """Return the text of ``ado.d.ts``; ``refusals`` are the reasons of errors.
 
-    Raises KeyError for a type that has no TypeScript, ValueError for one name of two types.
+    Raises KeyError for a type without a TypeScript form, ValueError when two types have one name.
     """
     writer = _Writer()
     tree: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def declaration(registry: Registry, version: str, refusals: Iterable[str]) -> st
 
 
 def _open_union(known: Iterable[str]) -> str:
-    """Return the type of a string whose known words an editor suggests."""
+    """Return the type of a string for which an editor suggests the known words."""
     return " | ".join([*(orjson.dumps(word).decode() for word in known), "(string & {})"])
 
 
@@ -120,7 +120,7 @@ class _Writer:
         self._named: dict[str, type] = {}
 
     def procedure(self, procedure: Procedure) -> tuple[str, str]:
-        """Return what a procedure is for, and its type."""
+        """Return the comment and the type of a procedure."""
         output = self._output(procedure)
         text = f"{_KINDS[procedure.kind]}<{{ input: {self._input(procedure)}; output: {output}; meta: object }}>"
         return _comment(procedure.handler), text
@@ -160,10 +160,10 @@ class _Writer:
 
     def _words(self, info: shapes.Metadata) -> str | None:
         """Return the name of a string with known words, None for another annotation."""
-        found = words_of(info)
-        if found is None:
+        annotation = words_of(info)
+        if annotation is None:
             return None
-        name, known = found
+        name, known = annotation
         comment = "/** Known words; later releases may add some. */"
         self.interfaces[name] = f"{comment}\nexport type {name} = {_open_union(known)};\n"
         return name
@@ -173,12 +173,12 @@ class _Writer:
         if self._named.setdefault(name, info.cls) is not info.cls:
             raise ValueError(f"two types are called {name}")
         if name not in self.interfaces:
-            self.interfaces[name] = ""  # its place; a type may name itself
+            self.interfaces[name] = ""  # reserved, because a type may contain itself
             members = "".join(f"  {member}\n" for member in self._members(info, output=True))
             head = f"/** {_comment(info.cls)} */\nexport"
             if (variants := info.cls.__dict__.get("variants")) is None:
                 self.interfaces[name] = f"{head} interface {name} {{\n{members}}}\n"
-            else:  # its other members depend on a second tag
+            else:  # the other members depend on a second tag
                 others = self._text(shapes.type_info(variants), output=True)
                 self.interfaces[name] = f"{head} type {name} = {{\n{members}}} & ({others});\n"
         return name
@@ -193,7 +193,7 @@ class _Writer:
 
 
 def _is_unset(field: shapes.Field) -> bool:
-    """Whether a member's default is UNSET, which msgspec shows as no default of a member that is not required."""
+    """Return whether a member's default is UNSET: msgspec shows such an optional member without a default."""
     return field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
 
 

@@ -1,4 +1,4 @@
-"""A rate with a burst: what comes too early is told, and a flood is not held against its sender for long."""
+"""A rate with a burst: an event that comes too early is counted, and a flood delays its sender only for a moment."""
 
 from app.rpc.rate import RateLimit
 
@@ -22,7 +22,7 @@ def test_time_that_passes_makes_room_again():
     for _ in range(6):
         pace.take()
     clock.now += 1
-    assert pace.early() == 0
+    assert pace.remaining() == 0
     assert pace.take() == 0
 
 
@@ -31,6 +31,6 @@ def test_a_flood_of_any_size_costs_one_step():
     pace = RateLimit(2, 5, clock)
     for _ in range(100_000):
         pace.take()
-    assert pace.early() <= 0.5
+    assert pace.remaining() <= 0.5
     clock.now += 0.5
-    assert pace.early() == 0
+    assert pace.remaining() == 0
