@@ -14,7 +14,7 @@ from app.procedures.checks import paging
 from app.procedures.checks.arguments import Since, refuse_nul, since_time
 from app.procedures.checks.ids import parse_task
 from app.rpc.server.procedure import query
-from app.shapes.records import Wire
+from app.shapes.records import Wire, or_unset
 from db import audit
 
 _CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
@@ -66,24 +66,11 @@ async def listing(context: Context, input: ListInput) -> AuditPage:
         before=None if input.cursor is None else _parse_cursor(input.cursor),
         limit=input.limit,
     )
-    items = [_shape(entry) for entry in entries]
+    items = [
+        AuditEntry.from_record(entry, user=or_unset(entry.user_id), count=entry.count if entry.count > 1 else UNSET)
+        for entry in entries
+    ]
     return AuditPage(items=items, next_cursor=_cursor(entries[-1]) if more else UNSET)
-
-
-def _shape(entry: audit.AuditEntry) -> AuditEntry:
-    return AuditEntry(
-        audit_id=entry.audit_id,
-        at=entry.at,
-        outcome=entry.outcome,
-        user=entry.user_id or UNSET,
-        token_id=entry.token_id or UNSET,
-        address=entry.address or UNSET,
-        procedure=entry.procedure or UNSET,
-        target=entry.target or UNSET,
-        reason=entry.reason or UNSET,
-        request_id=entry.request_id or UNSET,
-        count=entry.count if entry.count > 1 else UNSET,
-    )
 
 
 def _cursor(entry: audit.AuditEntry) -> str:

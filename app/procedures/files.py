@@ -126,18 +126,9 @@ class FileInfo(Wire):
 
     @classmethod
     def of(cls, file: File) -> FileInfo:
-        """Make the shape."""
-        info = cls(
-            file_id=file.file_id,
-            kind=file.kind,
-            size=file.size,
-            sha256=file.sha256.hex(),
-            created_at=file.created_at,
-            about=UNSET if file.about is None else file.about,
-        )
-        if file.task_id is not None and file.job is not None and file.attempt is not None:
-            info.job_id, info.job, info.attempt = job_id(file.task_id, file.job), file.job, file.attempt
-        return info
+        """Make the shape of a record."""
+        name = job_id(file.task_id, file.job) if file.task_id is not None and file.job is not None else UNSET
+        return cls.from_record(file, sha256=file.sha256.hex(), job_id=name)
 
 
 class Files(Wire, omit_defaults=False):

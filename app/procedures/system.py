@@ -49,23 +49,10 @@ class Health(Wire, omit_defaults=False):
 async def health(context: Context) -> Health:
     """Say what is wrong with the replica and with its database; asks for no table that may be locked."""
     readiness = context.services.readiness
-    found = await readiness.report()
-    seen = await readiness.troubles.look(context.db)
-    return Health(
-        problems=found.problems, warnings=found.warnings, blockers=[_blocker(one) for one in seen.blockers or ()]
-    )
-
-
-def _blocker(found: probes.Blocker) -> Blocker:
-    return Blocker(
-        pid=found.pid,
-        blocked=found.blocked,
-        waiting_since=found.waiting_since,
-        role=UNSET if found.role is None else found.role,
-        application=UNSET if found.application is None else found.application,
-        state=UNSET if found.state is None else found.state,
-        transaction_at=UNSET if found.transaction_at is None else found.transaction_at,
-    )
+    report = await readiness.report()
+    troubles = await readiness.troubles.look(context.db)
+    blockers = [Blocker.from_record(blocker) for blocker in troubles.blockers or ()]
+    return Health(problems=report.problems, warnings=report.warnings, blockers=blockers)
 
 
 class MeasureInput(Wire):

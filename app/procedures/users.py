@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -86,17 +86,8 @@ class User(Wire, omit_defaults=False):
     @classmethod
     def of(cls, user: users.User) -> User:
         """Make the shape."""
-        return cls(
-            user_id=f"user-{user.user_id}",
-            name=user.name,
-            role=user.role,
-            disabled=user.disabled_at is not None,
-            created_at=user.created_at,
-            email=or_unset(user.email),
-            external_id=or_unset(user.external_id),
-            running=or_unset(user.limits.running),
-            queued=or_unset(user.limits.queued),
-            cost_per_day=_dollars(user.limits),
+        return cls.from_record(
+            user, user_id=f"user-{user.user_id}", disabled=user.disabled_at is not None, **_limit_members(user.limits)
         )
 
 
@@ -111,12 +102,7 @@ class RoleLimits(Wire, omit_defaults=False):
     @classmethod
     def of(cls, role: str, limits: UserLimits) -> RoleLimits:
         """Make the shape."""
-        return cls(
-            role=role,
-            running=or_unset(limits.running),
-            queued=or_unset(limits.queued),
-            cost_per_day=_dollars(limits),
-        )
+        return cls(role=role, **_limit_members(limits))
 
 
 class UsersInput(Wire):
@@ -145,8 +131,10 @@ class Me(Wire, omit_defaults=False):
     expires_at: datetime | UnsetType = UNSET
 
 
-def _dollars(limits: UserLimits) -> float | UnsetType:
-    return UNSET if limits.cost_per_day is None else float(limits.cost_per_day)
+def _limit_members(limits: UserLimits) -> dict[str, Any]:
+    """Return limits as the members of a shape."""
+    cost = UNSET if limits.cost_per_day is None else float(limits.cost_per_day)
+    return {"running": or_unset(limits.running), "queued": or_unset(limits.queued), "cost_per_day": cost}
 
 
 def _limits(input: Limits) -> UserLimits:

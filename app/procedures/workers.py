@@ -108,22 +108,8 @@ async def status(context: Context, input: StatusInput) -> Status:
         workers=await hide_jobs(context, [Worker.of(worker) for worker in found]),
         counts=await workers.counts(context.db),
         queue=Queue(queued=queued, running=running, waiting=waiting),
-        spawners=[_spawner(spawner) for spawner in await workers.spawners(context.db)],
+        spawners=[Spawner.from_record(spawner) for spawner in await workers.spawners(context.db)],
         next_cursor=paging.next_cursor(more, found[-1].worker_id if found else ""),
-    )
-
-
-def _spawner(found: workers.Spawner) -> Spawner:
-    return Spawner(
-        spawner_id=found.spawner_id,
-        state=found.state,  # type: ignore[arg-type]
-        backend=found.backend,
-        host=found.host,
-        capabilities=list(found.capabilities),
-        max_workers=found.max_workers,
-        started_at=found.started_at,
-        last_heartbeat_at=found.last_heartbeat_at,
-        problem=UNSET if found.problem is None else found.problem,
     )
 
 

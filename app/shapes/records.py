@@ -1,14 +1,16 @@
-"""The shapes on the wire: camelCase names, ISO 8601 times with zone, absent members left out.
+"""The shapes on the wire: camelCase names, ISO 8601 times with a zone, absent members left out.
 
-Task, Job, ClaimedJob and Worker as programs see them; made from ``db.model`` here and nowhere else.
+Tasks, jobs and workers as programs see them. They are made from the records of ``db.model`` here and nowhere else.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, Self
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import fields
 
 from app.core.capabilities import NO_NETWORK, STDIN
 from app.core.reasons import POD_REASONS, PodReason, Reason
@@ -21,6 +23,25 @@ WorkerState = Literal["starting", "idle", "busy", "suspect", "draining", "dead",
 
 class Wire(Struct, rename="camel", omit_defaults=True, kw_only=True):
     """Base of every shape: camelCase on the wire."""
+
+    @classmethod
+    def from_record(cls, record: object, **members: Any) -> Self:
+        """Copy a record's attributes that have the names of members; ``members`` are those that differ.
+
+        An attribute that is None is left out where the member may be absent.
+        """
+        for name, may_be_absent in _members(cls):
+            if name not in members:
+                value = getattr(record, name)
+                if value is not None or not may_be_absent:
+                    members[name] = value
+        return cls(**members)
+
+
+@cache
+def _members(shape: type[Wire]) -> list[tuple[str, bool]]:
+    """Return the names of a shape's members, and whether each may be absent."""
+    return [(member.name, member.default is UNSET) for member in fields(shape)]
 
 
 class Resources(Wire, omit_defaults=False):
@@ -36,19 +57,19 @@ class Resources(Wire, omit_defaults=False):
 
     @classmethod
     def of(cls, resources: model.Resources) -> Resources:
-        """Make the shape."""
-        return cls(cpu=resources.cpu, memory=resources.memory, gpu=resources.gpu)
+        """Make the shape of a record."""
+        return cls.from_record(resources)
 
 
 class AttemptRef(Wire):
-    """An attempt: a job id and the number of its try."""
+    """An attempt: a job id and the attempt's number."""
 
     job_id: str
     attempt: int
 
 
 class JobPod(Wire):
-    """The pod that is to run a queued job: what keeps it from running, and the next step."""
+    """The pod that will run a queued job, the reason why it does not run yet, and the next step."""
 
     name: str
     state: str
@@ -58,15 +79,14 @@ class JobPod(Wire):
 
     @classmethod
     def of(cls, pod: model.JobPod) -> JobPod:
-        """Make the shape."""
-        made = cls(name=pod.name, state=pod.state)
-        if pod.reason is not None:
-            made.reason, made.message, made.hint = pod.reason, pod.message or "", POD_REASONS[pod.reason][1]
-        return made
+        """Make the shape of a record."""
+        if pod.reason is None:
+            return cls(name=pod.name, state=pod.state)
+        return cls.from_record(pod, message=pod.message or "", hint=POD_REASONS[pod.reason][1])
 
 
 class Usage(Wire):
-    """What an AI agent used in an attempt; what it does not say is absent. Dollars for the cost."""
+    """What an AI agent used in an attempt, with the cost in US dollars. A figure that it did not report is absent."""
 
     input_tokens: float | UnsetType = UNSET
     output_tokens: float | UnsetType = UNSET
@@ -76,7 +96,7 @@ class Usage(Wire):
 
 
 class Result(Wire):
-    """What an AI agent said at its end; ``cut`` says that the text is only a part of it."""
+    """The final text of an AI agent; with ``cut`` it is only a part of that text."""
 
     text: str | UnsetType = UNSET
     cut: bool | UnsetType = UNSET
@@ -99,38 +119,27 @@ class Job(Wire):
     """Size of a result that was left out because the answer would be too large: tasks.get with ``job`` has it."""
     usage: Usage | UnsetType = UNSET
     dropped_bytes: int | UnsetType = UNSET
-    """What the last attempt wrote beyond the limit, which was not stored."""
+    """Bytes that the last attempt wrote beyond the limit and that were not stored."""
     retry_at: datetime | UnsetType = UNSET
-    """Until when a queued job waits before its next attempt."""
+    """When a queued job may start its next attempt."""
     started_at: datetime | UnsetType = UNSET
     finished_at: datetime | UnsetType = UNSET
     pod: JobPod | UnsetType = UNSET
 
     @classmethod
     def of(cls, job: model.Job) -> Job:
-        """Make the shape."""
-        return cls(
+        """Make the shape of a record."""
+        return cls.from_record(
+            job,
             job_id=job_id(job.task_id, job.job),
-            job=job.job,
-            status=job.status,
-            attempt=job.attempt,
-            worker_id=or_unset(job.worker_id),
-            exit_code=or_unset(job.exit_code),
-            reason=or_unset(job.reason),
-            message=or_unset(job.message),
-            result=or_unset(job.result),
             result_bytes=or_unset(job.left_out_bytes),
-            usage=or_unset(job.usage),
-            dropped_bytes=or_unset(job.dropped_bytes or None),
-            retry_at=or_unset(job.retry_at),
-            started_at=or_unset(job.started_at),
-            finished_at=or_unset(job.finished_at),
+            dropped_bytes=job.dropped_bytes or UNSET,
             pod=JobPod.of(job.pod) if job.pod else UNSET,
         )
 
 
 class Task(Wire, omit_defaults=False):
-    """What a person asked for, with its jobs."""
+    """A task with its jobs."""
 
     task_id: str
     status: Status
@@ -157,7 +166,7 @@ class Task(Wire, omit_defaults=False):
     created_by: str | UnsetType = UNSET
     """The name of the user or service who created it."""
     quota: str | UnsetType = UNSET
-    """Why the limits of its user let none of its queued jobs start now."""
+    """Why the limits of its user keep all of its queued jobs from starting now."""
     reason: Reason | UnsetType = UNSET
     message: str | UnsetType = UNSET
     failed_job: int | UnsetType = UNSET
@@ -166,55 +175,31 @@ class Task(Wire, omit_defaults=False):
     timeout_seconds: float | UnsetType = UNSET
     start_within_seconds: float | UnsetType = UNSET
     start_by: datetime | UnsetType = UNSET
-    """When jobs that nobody has claimed fail with ``not_started``."""
+    """When jobs that nobody has claimed by then fail with ``not_started``."""
     started_at: datetime | UnsetType = UNSET
     finished_at: datetime | UnsetType = UNSET
     cancel_requested_at: datetime | UnsetType = UNSET
 
     @classmethod
     def of(cls, task: model.Task) -> Task:
-        """Make the shape."""
-        return cls(
+        """Make the shape of a record."""
+        return cls.from_record(
+            task,
             task_id=f"task-{task.task_id}",
-            status=task.status,
-            prompt=task.prompt,
-            agent=task.agent,
-            workers=task.workers,
-            requires=list(task.requires),
             network="none" if NO_NETWORK in task.requires else "all",
             stdin=STDIN in task.requires,
             resources=Resources.of(task.resources),
-            priority=task.priority,
-            retries=task.retries,
-            on_failure=task.on_failure,
-            labels=dict(task.labels),
-            env_names=list(task.env_names),
-            version=task.version,
-            last_seq=task.last_seq,
-            created_at=task.created_at,
             jobs=[Job.of(job) for job in task.jobs],
-            created_by=or_unset(task.created_by),
-            quota=or_unset(task.quota),
-            prompt_cut=or_unset(task.prompt_cut or None),
-            trust_project=or_unset(task.trust_project or None),
-            reason=or_unset(task.reason),
-            message=or_unset(task.message),
-            failed_job=or_unset(task.failed_job),
-            agent_args=or_unset(task.agent_args),
-            timeout_seconds=or_unset(task.timeout_seconds),
-            start_within_seconds=or_unset(task.start_within_seconds),
-            start_by=or_unset(task.start_by),
-            started_at=or_unset(task.started_at),
-            finished_at=or_unset(task.finished_at),
-            cancel_requested_at=or_unset(task.cancel_requested_at),
+            prompt_cut=task.prompt_cut or UNSET,
+            trust_project=task.trust_project or UNSET,
         )
 
 
 class ClaimedJob(Wire):
     """A job as its worker gets it, with the environment's values and a token for the job's own calls.
 
-    ``credential``, where the claim asked for it, goes with every append and finish of this attempt, and is the token of
-    its files.
+    ``credential`` is there if the claim asked for it. The worker sends it with every append and finish of this attempt,
+    and uses it as the token for the attempt's files.
     """
 
     job_id: str
@@ -235,23 +220,13 @@ class ClaimedJob(Wire):
 
     @classmethod
     def of(cls, job: model.ClaimedJob) -> ClaimedJob:
-        """Make the shape."""
-        return cls(
+        """Make the shape of a record."""
+        return cls.from_record(
+            job,
             job_id=job_id(job.task_id, job.job),
             task_id=f"task-{job.task_id}",
-            job=job.job,
-            attempt=job.attempt,
-            prompt=job.prompt,
-            agent=job.agent,
-            agent_args=job.agent_args,
-            requires=list(job.requires),
             env=dict(job.environment),
-            workers=job.workers,
-            token=job.token,
-            credential=or_unset(job.credential),
-            timeout_seconds=or_unset(job.timeout_seconds),
-            workspace=or_unset(job.workspace),
-            trust_project=or_unset(job.trust_project or None),
+            trust_project=job.trust_project or UNSET,
         )
 
 
@@ -259,7 +234,7 @@ SpawnerState = Literal["running", "silent"]
 
 
 class Spawner(Wire, omit_defaults=False):
-    """A process that starts workers, with its state as the database's clock sees it."""
+    """A process that starts workers; its state is derived by the database's clock."""
 
     spawner_id: str
     state: SpawnerState
@@ -273,7 +248,7 @@ class Spawner(Wire, omit_defaults=False):
 
 
 class Worker(Wire, omit_defaults=False):
-    """A process that runs jobs, with its state as the database's clock sees it."""
+    """A process that runs jobs; its state is derived by the database's clock."""
 
     worker_id: str
     state: WorkerState
@@ -293,23 +268,12 @@ class Worker(Wire, omit_defaults=False):
 
     @classmethod
     def of(cls, worker: model.Worker) -> Worker:
-        """Make the shape."""
-        return cls(
-            worker_id=worker.worker_id,
-            state=worker.state,  # type: ignore[arg-type]
-            capabilities=list(worker.capabilities),
+        """Make the shape of a record."""
+        return cls.from_record(
+            worker,
             resources=Resources.of(worker.resources),
             free=Resources.of(worker.free),
-            slots=worker.slots,
             jobs=[attempt_ref(key) for key in worker.jobs],
-            labels=dict(worker.labels),
-            version=or_unset(worker.version),
-            pid=or_unset(worker.pid),
-            host=or_unset(worker.host),
-            backend=or_unset(worker.backend),
-            problem=or_unset(worker.problem),
-            last_heartbeat_at=or_unset(worker.last_heartbeat_at),
-            started_at=or_unset(worker.started_at),
         )
 
 
@@ -324,5 +288,5 @@ def attempt_ref(key: model.AttemptKey) -> AttemptRef:
 
 
 def or_unset(value: Any) -> Any:
-    """Return a value for an optional member; None is left out."""
+    """Return UNSET for None, so that the member is left out."""
     return UNSET if value is None else value

@@ -1,0 +1,61 @@
+"""Shapes are made from records by the names of their members."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from msgspec import UNSET, UnsetType, to_builtins
+
+from app.shapes.records import ClaimedJob, Job, Wire
+from db import model
+
+
+class Shape(Wire):
+    name: str
+    value: Any
+    count: int | UnsetType = UNSET
+    total_bytes: int | UnsetType = UNSET
+
+
+@dataclass
+class Record:
+    name: str = "a"
+    value: Any = None
+    count: int | None = None
+    other: int = 1
+
+
+def test_a_shape_copies_the_attributes_that_its_members_name():
+    assert Shape.from_record(Record(value=7, count=3), total_bytes=9) == Shape(
+        name="a", value=7, count=3, total_bytes=9
+    )
+
+
+def test_none_is_left_out_where_a_member_may_be_absent_and_null_elsewhere():
+    assert to_builtins(Shape.from_record(Record(), total_bytes=UNSET)) == {"name": "a", "value": None}
+
+
+def test_a_member_that_the_record_lacks_must_be_named():
+    with pytest.raises(AttributeError, match="total_bytes"):
+        Shape.from_record(Record())
+
+
+def test_a_new_job_has_no_member_of_an_attempt_that_did_not_begin():
+    assert to_builtins(Job.of(model.Job.created(7, 0))) == {
+        "jobId": "task-7/0",
+        "job": 0,
+        "status": "queued",
+        "attempt": 0,
+    }
+
+
+def test_a_claimed_job_without_arguments_of_the_agent_says_null():
+    job = model.ClaimedJob(
+        task_id=7, job=0, attempt=1, prompt="p", agent="shell", agent_args=None, requires=["shell"],
+        environment={"A": "1"}, sealed_environment=None, workers=1, timeout_seconds=None, workspace=None,
+        token="t", credential=None, trust_project=False,
+    )  # fmt: skip
+    assert to_builtins(ClaimedJob.of(job)) == {
+        "jobId": "task-7/0", "taskId": "task-7", "job": 0, "attempt": 1, "prompt": "p", "agent": "shell",
+        "agentArgs": None, "requires": ["shell"], "env": {"A": "1"}, "workers": 1, "token": "t",
+    }  # fmt: skip
