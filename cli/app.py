@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App, Group
 
 from cli.control_plane.embedded import version
-from cli.render.help_layout import Columns
+from cli.render.help_layout import HelpFormatter
 
 _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Run and watch": {
@@ -79,7 +79,7 @@ def build() -> App:
         help=_ABOUT,
         version=version,
         help_format="plaintext",
-        help_formatter=Columns(),
+        help_formatter=HelpFormatter(),
         result_action="return_value",
         exit_on_error=False,
         print_error=False,

@@ -12,7 +12,7 @@ from cli.errors import usage
 from cli.option_values import seconds_of
 from cli.output import room, table, talk, write_json, write_lines
 from cli.parsing import nearest
-from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.listing import whole
 from cli.render.ages import ago
 
@@ -27,7 +27,7 @@ def audit(
     task: str | None = None,
     since: str | None = None,
     limit: int | None = None,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """List who changed what and which calls were refused, newest first; for administrators.
 

@@ -16,7 +16,7 @@ from cli.parameters import OutputOption
 from cli.remote import contexts
 from cli.remote.addresses import origins
 from cli.remote.connection import check_transport, http
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
 
 contexts_ = App(name="context", help="List the remembered servers, choose or forget one.", help_format="plaintext")
 
@@ -46,7 +46,7 @@ def login(
     token = _typed_token()
     urls = list(origins(url))
     trusted = str(ca.absolute()) if ca else os.environ.get("ADO_CA") or None
-    server = Server(tuple(urls), token, ca=trusted)
+    server = ServerContext(tuple(urls), token, ca=trusted)
     check_transport(server)
     http(server).query("workers.status")
     content = contexts.load()

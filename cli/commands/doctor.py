@@ -1,4 +1,4 @@
-"""``ado doctor``: what is wrong with the way from here to the workers, and what would fix it."""
+"""``ado doctor``: checks the connection to the workers, and says what fixes each failure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cli.agents import NETWORK, STDIN
 from cli.invocation import as_typed
 from cli.option_values import seconds_of
 from cli.output import table, write_items, write_one
-from cli.remote.connection import NO_OPTIONS, Options, choose
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose
 from cli.remote.connection import http as client_of
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
 from cli.remote.fleet import spawner_trouble
 from cli.remote.health_pages import page
 from cli.remote.listing import workers_status
@@ -38,7 +38,7 @@ _FIXES = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check, and what fixes a failure."""
 
     name: str
     ok: bool
@@ -46,8 +46,10 @@ class Check:
     fix: str = ""
 
 
-def doctor(*, agents: bool = False, latency: bool = False, within: str = "30s", options: Options = NO_OPTIONS) -> int:
-    """Check the way from here to the workers; each failure says what fixes it.
+def doctor(
+    *, agents: bool = False, latency: bool = False, within: str = "30s", options: ServerOptions = NO_OPTIONS
+) -> int:
+    """Check the connection to the workers; each failure says what fixes it.
 
     Parameters
     ----------
@@ -67,21 +69,21 @@ def doctor(*, agents: bool = False, latency: bool = False, within: str = "30s", 
     rows = [line for check in checks for line in _rows(check)]
     items = [{**asdict(check), "fix": None if check.ok else check.fix} for check in checks]
     failed = [check for check in checks if not check.ok]
-    write_items({"items": items, "ok": not failed}, options.output, "name", rows, _painted)
+    write_items({"items": items, "ok": not failed}, options.output, "name", rows, _with_colour)
     return exits.FAILED if failed else exits.SUCCESS
 
 
-def checks_of(server: Server) -> list[Check]:
-    """Check the way to a server's replicas, and what lies behind them."""
-    replicas = [check for url in server.urls for check in _replica(url, server.trust)]
-    called = _calls(client_of(server))
+def checks_of(server: ServerContext) -> list[Check]:
+    """Check a server's replicas, its database, its workers and its spawners."""
+    replicas = [check for url in server.urls for check in _check_replica(url, server.trust)]
+    called = _check_calls(client_of(server))
     if any(check.name == "locks" for check in called):  # with the session's name
         replicas = [check for check in replicas if check.name != "locks"]
     return replicas + called
 
 
-def _latency(server: Server, within: float, options: Options) -> int:
-    """Show how long output takes from a worker to here, and what the parts of the way cost."""
+def _latency(server: ServerContext, within: float, options: ServerOptions) -> int:
+    """Show how long output takes from a worker to here, and how much of it is the database and its disk."""
     from cli.remote.latency import measure
 
     measured = measure(server, within)
@@ -100,7 +102,7 @@ def _milliseconds(value: float | None, otherwise: str) -> str:
     return otherwise if value is None else f"{value:.1f} ms from one replica to itself, through Postgres"
 
 
-def _agents(options: Options) -> int:
+def _agents(options: ServerOptions) -> int:
     """Show which AI agents can start here; it is a failure when none can."""
     findings = local_runs.findings()
     checks = [
@@ -109,7 +111,7 @@ def _agents(options: Options) -> int:
     ]
     rows = [line for check in checks for line in _rows(check)]
     any_can_start = any(check.ok for check in checks)
-    write_items({"items": findings, "ok": any_can_start}, options.output, "name", rows, _painted)
+    write_items({"items": findings, "ok": any_can_start}, options.output, "name", rows, _with_colour)
     return exits.SUCCESS if any_can_start else exits.FAILED
 
 
@@ -118,23 +120,23 @@ def _rows(check: Check) -> list[list[str]]:
     return [row] if check.ok else [row, [" ", "", f"fix: {as_typed(check.fix)}"]]
 
 
-def _painted(line: str) -> str:
+def _with_colour(line: str) -> str:
     """Return a line with its mark in colour."""
     colour = {"✓": 32, "✗": 31}.get(line[:1])
     return f"\x1b[{colour}m{line[0]}\x1b[0m{line[1:]}" if colour and colours() else line
 
 
-def _replica(url: str, trust: Trust) -> list[Check]:
+def _check_replica(url: str, trust: Trust) -> list[Check]:
     try:
-        alive, took = page(url, "/healthz", trust)
+        alive, seconds = page(url, "/healthz", trust)
         ready, _ = page(url, "/readyz", trust)
         skew = (datetime.fromisoformat(alive["time"]) - datetime.now(UTC)).total_seconds()
         problems = {str(part): str(problem) for part, problem in ready["problems"].items()}
-        away = _seconds_between(ready.get("time"), ready.get("databaseTime"))
+        database_offset = _seconds_between(ready.get("time"), ready.get("databaseTime"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         step = "check the address (ado context list, ADO_URL), or start one here: ado up --detach"
         return [Check("api", False, f"{url} does not answer as ado does: {untrusted(error) or error}", step)]
-    checks = [Check("api", True, f"{url} answers in {took * 1000:.0f} ms")]
+    checks = [Check("api", True, f"{url} answers in {seconds * 1000:.0f} ms")]
     checks.append(_clock("clock", skew, "this machine and the replica"))
     for part, fine in (("process", "serves"), ("database", "answers"), ("schema", "fits"), ("listener", "listens")):
         if part in problems or part != "process":
@@ -142,8 +144,8 @@ def _replica(url: str, trust: Trust) -> list[Check]:
             checks.append(Check(part, part not in problems, problem or fine, _FIXES.get(problem) or _FIXES[part]))
     if locked := (ready.get("warnings") or {}).get("locks"):
         checks.append(Check("locks", False, str(locked), _LOCKS_FIX))
-    if away is not None:
-        checks.append(_clock("database clock", away, "the replica and the database"))
+    if database_offset is not None:
+        checks.append(_clock("database clock", database_offset, "the replica and the database"))
         hears = bool(ready.get("hearsNotifications"))
         checks.append(
             Check(
@@ -167,7 +169,7 @@ def _clock(name: str, skew: float, between: str) -> Check:
     return Check(name, abs(skew) < _SKEW_SECONDS, message, "let NTP set both clocks; leases only use the database's")
 
 
-def _calls(client: Any) -> list[Check]:
+def _check_calls(client: Any) -> list[Check]:
     checks: list[Check] = []
     try:
         checks = _locks(client)  # first, because a locked table keeps the next query from an answer
@@ -196,9 +198,9 @@ def _locks(client: Any) -> list[Check]:
 
 
 def _without_status(client: Any, checks: list[Check]) -> list[Check]:
-    """Say that a lock hides the workers; a server that does not answer at all has a line already."""
+    """Return the check of a lock that hides the workers; a server that does not answer has a failed check already."""
     try:
-        held = checks or _locks(client)  # it is told once others have waited for it
+        held = checks or _locks(client)  # the server reports it once other sessions have waited for it
     except (CallError, Unreachable):
         return []
     return [*held, *(Check("workers", False, "cannot be read while the lock is held", one.fix) for one in held[:1])]

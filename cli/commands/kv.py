@@ -24,7 +24,7 @@ from cli.errors import CliError, usage
 from cli.option_values import seconds_of
 from cli.output import write_items, write_one, write_text
 from cli.parameters import Output
-from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.retry import until_answered
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
@@ -35,7 +35,7 @@ Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 
 @dataclass(frozen=True)
-class Store:
+class TaskStore:
     """The store of one task, at a server."""
 
     client: HttpClient
@@ -43,7 +43,7 @@ class Store:
     inside: bool
 
     @classmethod
-    def of(cls, task: str | None, options: Options) -> Store:
+    def of(cls, task: str | None, options: ServerOptions) -> TaskStore:
         """Return the store of the named task, or of the task whose job this is."""
         own = os.environ.get("ADO_TASK_ID", "")
         if not (task or own):
@@ -85,7 +85,7 @@ def _print(entry: dict[str, Any], output: Output) -> None:
 
 
 @kv.command
-def get(key: str, /, *, task: str | None = None, options: Options = NO_OPTIONS) -> int:
+def get(key: str, /, *, task: str | None = None, options: ServerOptions = NO_OPTIONS) -> int:
     """Print a value: a text as it is, anything else as JSON.
 
     Parameters
@@ -95,7 +95,7 @@ def get(key: str, /, *, task: str | None = None, options: Options = NO_OPTIONS) 
     task
         The task's id; inside a job its own.
     """
-    entry = Store.of(task, options).query("tasks.kvGet", key=key)
+    entry = TaskStore.of(task, options).query("tasks.kvGet", key=key)
     if entry is None:
         raise CliError(f"there is no value {key!r}", "ado kv wait waits for one", exits.FAILED, "no_such_key")
     _print(entry, options.output)
@@ -103,7 +103,7 @@ def get(key: str, /, *, task: str | None = None, options: Options = NO_OPTIONS) 
 
 
 @kv.command(name="list")
-def list_(prefix: str = "", /, *, task: str | None = None, options: Options = NO_OPTIONS) -> int:
+def list_(prefix: str = "", /, *, task: str | None = None, options: ServerOptions = NO_OPTIONS) -> int:
     """List the values.
 
     Parameters
@@ -113,7 +113,7 @@ def list_(prefix: str = "", /, *, task: str | None = None, options: Options = NO
     task
         The task's id; inside a job its own.
     """
-    page = Store.of(task, options).query("tasks.kvList", prefix=prefix)
+    page = TaskStore.of(task, options).query("tasks.kvList", prefix=prefix)
     rows = [["key", "version", "value"]]
     rows += [[item["key"], str(item["version"]), orjson.dumps(item["value"]).decode()] for item in page["items"]]
     write_items(page, options.output, "key", rows)
@@ -122,7 +122,7 @@ def list_(prefix: str = "", /, *, task: str | None = None, options: Options = NO
 
 @kv.command(name="set")
 def set_(
-    key: str, value: Text, /, *, json: Json = False, task: str | None = None, options: Options = NO_OPTIONS
+    key: str, value: Text, /, *, json: Json = False, task: str | None = None, options: ServerOptions = NO_OPTIONS
 ) -> int:
     """Write a value.
 
@@ -137,7 +137,7 @@ def set_(
     task
         The task's id; inside a job its own.
     """
-    entry = Store.of(task, options).write("tasks.kvSet", key=key, value=_value(value, json=json))
+    entry = TaskStore.of(task, options).write("tasks.kvSet", key=key, value=_value(value, json=json))
     write_one(entry, options.output, "key")
     return exits.SUCCESS
 
@@ -151,7 +151,7 @@ def cas(
     version: int,
     json: Json = False,
     task: str | None = None,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Write a value if it is still at a version; the exit code is 1 when it is not.
 
@@ -169,7 +169,7 @@ def cas(
         The task's id; inside a job its own.
     """
     members = {"key": key, "value": _value(value, json=json), "version": version}
-    write_one(Store.of(task, options).write("tasks.kvCas", **members), options.output, "key")
+    write_one(TaskStore.of(task, options).write("tasks.kvCas", **members), options.output, "key")
     return exits.SUCCESS
 
 
@@ -183,7 +183,7 @@ def wait(
     json: Json = False,
     timeout: str | None = None,
     task: str | None = None,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Wait until a value is there, and print it; the exit code is 124 when the time is over.
 
@@ -202,7 +202,7 @@ def wait(
     task
         The task's id; inside a job its own.
     """
-    store = Store.of(task, options)
+    store = TaskStore.of(task, options)
     wanted = None if for_ is None else [_value(for_, json=json)]
     end = time.monotonic() + (seconds_of(timeout) if timeout else float("inf"))
     pause = _SHORTEST_PAUSE

@@ -126,7 +126,7 @@ def _shown(dsn: str) -> str:
         fail(error)
 
 
-def _shape(plane: embedded.Plane) -> dict[str, Any]:
+def _shape(plane: embedded.RunningPlane) -> dict[str, Any]:
     return {
         "url": plane.urls[0],
         "urls": list(plane.urls),
@@ -150,7 +150,7 @@ def _instead() -> str:
 def status(*, output: OutputOption = "text") -> int:
     """Show the embedded control plane, and what is wrong with it."""
     from cli.remote.connection import http
-    from cli.remote.contexts import Server
+    from cli.remote.contexts import ServerContext
     from cli.remote.troubles import look
 
     plane = embedded.find()
@@ -159,7 +159,7 @@ def status(*, output: OutputOption = "text") -> int:
     shape = _shape(plane)
     lines = [f"{name:13} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
     lines += [f"{process['role']:13} pid {process['pid']}" for process in plane.processes]
-    troubles = look(http(Server(plane.urls, plane.token)))
+    troubles = look(http(ServerContext(plane.urls, plane.token)))
     for trouble in troubles:
         lines += [f"{trouble.name:13} {trouble.message}", f"{'':13} fix: {trouble.fix}"]
     write_one({**shape, "troubles": [asdict(trouble) for trouble in troubles]}, output, "url", lines)

@@ -11,7 +11,7 @@ from cli import exits
 from cli.errors import usage
 from cli.output import talk, write_items
 from cli.parameters import TaskArgument
-from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.render.terminal import is_terminal
 from cli.repository import refs as kept_refs
 from cli.repository import results
@@ -31,21 +31,21 @@ def _here() -> Repository:
     return here
 
 
-def _shown(commits: dict[str, str], options: Options) -> None:
+def _shown(commits: dict[str, str], options: ServerOptions) -> None:
     items = [{"ref": ref, "commit": commit} for ref, commit in commits.items()]
     write_items({"items": items}, options.output, "ref", [[ref, commit] for ref, commit in commits.items()])
 
 
 @refs.default
 @refs.command(name="list")
-def list_(*, options: Options = NO_OPTIONS) -> int:
+def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
     """List the refs that tasks have left in this repository."""
     _shown({ref: commit for commits in kept_refs.kept(_here()).values() for ref, commit in commits.items()}, options)
     return exits.SUCCESS
 
 
 @refs.command
-def fetch(task: TaskArgument, /, *, job: int | None = None, options: Options = NO_OPTIONS) -> int:
+def fetch(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> int:
     """Fetch all that a task brought back, and show under which refs: results, other branches, stashes, nested files.
 
     Parameters
@@ -65,7 +65,7 @@ def fetch(task: TaskArgument, /, *, job: int | None = None, options: Options = N
 
 
 @refs.command
-def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: Options = NO_OPTIONS) -> int:
+def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
     """Remove the refs of tasks that no longer exist, or that ended and whose results are applied here.
 
     Each removed ref is printed with its commit: git update-ref REF COMMIT makes it again, until git collects garbage.

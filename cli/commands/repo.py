@@ -1,4 +1,4 @@
-"""``ado diff``, ``apply``, ``checkout``, ``download``: what a task brought back."""
+"""``ado diff``, ``apply``, ``checkout``, ``download``: the result of a task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cli import exits
 from cli.errors import usage
 from cli.output import talk, write_bytes, write_one
 from cli.parameters import ResultJob, TaskArgument
-from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.listing import workers_status
 from cli.render.patch import PatchView, StatView
 from cli.render.terminal import colours, is_terminal
@@ -25,7 +25,7 @@ from cli.repository.apply import Applied, shown_by
 from cli.repository.apply import apply as apply_
 from cli.repository.download import checked, entries, write
 from cli.repository.git import Repository, check_version, failed
-from cli.repository.results import Result
+from cli.repository.results import JobResult
 from cli.repository.size_limits import file_bytes
 from cli.run_options import RepositoryOptions
 
@@ -89,42 +89,55 @@ def _transfer(client: HttpClient) -> Transfer:
     return Transfer(client, patience=_PATIENCE_SECONDS, limit=file_bytes())
 
 
-def _result(task: str, job: int | None, options: Options) -> tuple[Result, list[dict[str, Any]], Transfer]:
+@dataclass(frozen=True, slots=True)
+class _StoredResult:
+    """A result on the server: its description, the files of its task, and what fetches them."""
+
+    result: JobResult
+    files: list[dict[str, Any]]
+    transfer: Transfer
+
+
+def _stored_result(task: str, job: int | None, options: ServerOptions) -> _StoredResult:
+    """Return a job's result; without a job the only one that changed something. Raises CliError."""
     check_version()
     client = http(choose(options))
     transfer = _transfer(client)
     files = transfer.list(task_id(task))
     if not any(file["kind"] == "result" for file in files):
-        raise results.none(client.query("tasks.get", {"taskId": task_id(task)}))
-    return results.choose(task_id(task), files, job), files, transfer
+        raise results.no_result(client.query("tasks.get", {"taskId": task_id(task)}))
+    return _StoredResult(results.choose(task_id(task), files, job), files, transfer)
 
 
-def _fetched(task: str, job: int | None, options: Options) -> tuple[Repository, Result]:
-    """Fetch a result into the repository here."""
+def _fetched(task: str, job: int | None, options: ServerOptions) -> tuple[Repository, JobResult]:
+    """Fetch a result into the repository of the working directory. Raises CliError."""
     here = Repository.of_working_directory()
     if here is None:
         raise failed("there is no git repository here", "go to the repository that the task was started in")
-    result, _, transfer = _result(task, job, options)
-    results.fetch(here, result, transfer)
-    for extra in result.extras:
+    stored = _stored_result(task, job, options)
+    results.fetch(here, stored.result, stored.transfer)
+    for extra in stored.result.extras:
         talk(f"ado: {extra.text} came home too: {extra.command}")
-    return here, result
+    return here, stored.result
 
 
 @contextmanager
-def _readable(task: str, job: int | None, options: Options) -> Iterator[tuple[Repository, Result]]:
-    """Yield a result in the repository here, or in one of its own where that is another one or none."""
-    result, files, transfer = _result(task, job, options)
+def _readable(task: str, job: int | None, options: ServerOptions) -> Iterator[tuple[Repository, JobResult]]:
+    """Yield a result in the repository of the working directory, or in a temporary one if the task began elsewhere."""
+    stored = _stored_result(task, job, options)
+    result = stored.result
     here = Repository.of_working_directory()
     if here is not None and here.has(result.base):
-        results.fetch(here, result, transfer)
+        results.fetch(here, result, stored.transfer)
         yield here, result
         return
-    with results.apart(result, files, transfer) as repository:
+    with results.temporary_repository(result, stored.files, stored.transfer) as repository:
         yield repository, result
 
 
-def diff(task: TaskArgument, /, *, job: ResultJob = None, stat: bool = False, options: Options = NO_OPTIONS) -> int:
+def diff(
+    task: TaskArgument, /, *, job: ResultJob = None, stat: bool = False, options: ServerOptions = NO_OPTIONS
+) -> int:
     """Show what a task changed.
 
     Parameters
@@ -148,7 +161,7 @@ def diff(task: TaskArgument, /, *, job: ResultJob = None, stat: bool = False, op
 
 
 def _show(shown: IO[bytes], *, stat: bool) -> None:
-    """Write a diff as it comes; on a terminal with every character visible."""
+    """Write a diff piece by piece; on a terminal every character is visible."""
     if not is_terminal(sys.stdout):
         while piece := shown.read(_PIECE_BYTES):
             write_bytes(piece)
@@ -159,33 +172,32 @@ def _show(shown: IO[bytes], *, stat: bool) -> None:
     write_bytes(view.feed(b"", last=True).encode())
 
 
-def apply(task: TaskArgument, /, *, job: ResultJob = None, options: Options = NO_OPTIONS) -> int:
-    """Lay what a task changed over the working tree; files that were changed here since refuse it."""
+def apply(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOptions = NO_OPTIONS) -> int:
+    """Apply a task's changes to the working tree. Files that were changed here since then refuse it."""
     here, result = _fetched(task, job, options)
     try:
-        done = apply_(here, result) if result.changed else Applied()
-        note = _said(here, result, done)
+        applied = apply_(here, result) if result.changed else Applied()
+        note = _summary(here, result, applied)
     except GitError as error:
         raise failed(str(error), f"look at the result: ado diff {result.name}") from error
-    write_one(result.shape(done.paths), options.output, "commit", note=note)
+    write_one(result.shape(applied.paths), options.output, "commit", note=note)
     return exits.SUCCESS
 
 
-def _said(here: Repository, result: Result, done: Applied) -> str:
-    """Return what an apply says of itself."""
+def _summary(here: Repository, result: JobResult, applied: Applied) -> str:
+    """Return the sentence that says what an apply changed."""
     if not result.changed:
         return f"{result.who} changed nothing"
-    if done.already:
-        return f"nothing to change: already applied ({done.already})"
-    count = len(done.paths)
-    one = count == 1
-    command = shown_by(here, done.paths)
-    seen = f"{command} {'shows it' if one else 'shows them'}" if command else listed(done.paths)
-    return f"{count} {'file' if one else 'files'} changed; {seen}"
+    if applied.already:
+        return f"nothing to change: already applied ({applied.already})"
+    count = len(applied.paths)
+    command = shown_by(here, applied.paths)
+    seen = f"{command} {'shows it' if count == 1 else 'shows them'}" if command else listed(applied.paths)
+    return f"{count} {'file' if count == 1 else 'files'} changed; {seen}"
 
 
-def checkout(task: TaskArgument, /, *, job: ResultJob = None, options: Options = NO_OPTIONS) -> int:
-    """Go to the branch that a task brought back."""
+def checkout(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOptions = NO_OPTIONS) -> int:
+    """Check out the branch with a task's result."""
     here, result = _fetched(task, job, options)
     if not result.changed:
         raise failed(f"{result.who} changed nothing, so there is no branch", f"see its log: ado logs {result.task_id}")
@@ -200,8 +212,8 @@ def checkout(task: TaskArgument, /, *, job: ResultJob = None, options: Options =
     return exits.SUCCESS
 
 
-def _make_branch(here: Repository, result: Result) -> None:
-    """Make the branch of a result; one that goes on from the result stays as it is. Raises CliError."""
+def _make_branch(here: Repository, result: JobResult) -> None:
+    """Make the branch of a result; a branch that already contains the result stays as it is. Raises CliError."""
     ref = f"refs/heads/{result.branch}"
     existing = here.optional("rev-parse", "--verify", "--quiet", ref)
     if existing and here.succeeds("merge-base", "--is-ancestor", result.commit, existing):
@@ -219,7 +231,7 @@ def _make_branch(here: Repository, result: Result) -> None:
 
 
 def download(
-    task: TaskArgument, path: str, /, *, job: ResultJob = None, to: Path = _HERE, options: Options = NO_OPTIONS
+    task: TaskArgument, path: str, /, *, job: ResultJob = None, to: Path = _HERE, options: ServerOptions = NO_OPTIONS
 ) -> int:
     """Write files of a task's result into a directory.
 

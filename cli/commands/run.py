@@ -21,8 +21,8 @@ from cli.control_plane import embedded
 from cli.errors import usage
 from cli.option_values import optional_seconds
 from cli.output import talk, write_one
-from cli.remote.connection import NO_OPTIONS, Options, choose, http, need_server
-from cli.remote.contexts import Server
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, need_server
+from cli.remote.contexts import ServerContext
 from cli.remote.fleet import check_offered
 from cli.remote.follow import View
 from cli.remote.listing import workers_status
@@ -57,7 +57,7 @@ class _Request:
     task: TaskOptions
     repository: RepositoryOptions
     pod: PodOptions
-    options: Options
+    options: ServerOptions
 
     def text(self, agent: str) -> str:
         """Return the prompt for an agent; the prompt of an AI agent ends with stdin if that is asked for."""
@@ -81,7 +81,7 @@ def run(
     task_options: TaskOptions = TaskOptions(),
     repository: RepositoryOptions = RepositoryOptions(),
     pod: PodOptions = PodOptions(),
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Run a prompt here, or with --remote on workers.
 
@@ -188,7 +188,7 @@ def _read(file: str) -> str:
         raise usage(f"the prompt cannot be read: {error}", "check -F; the prompt is UTF-8 text") from error
 
 
-def _agent(request: _Request, client: HttpClient, server: Server) -> str:
+def _agent(request: _Request, client: HttpClient, server: ServerContext) -> str:
     """Return the agent of the option, the server's context, or the first AI agent on offer. Raises CliError."""
     running = embedded.find()
     is_embedded = running is not None and set(server.urls) <= set(running.urls)
@@ -204,7 +204,7 @@ def _workers(client: HttpClient) -> dict[str, Any]:
     return until_answered(lambda: workers_status(client))
 
 
-def _report_created(client: HttpClient, task: dict[str, Any], options: Options) -> int:
+def _report_created(client: HttpClient, task: dict[str, Any], options: ServerOptions) -> int:
     name = task["taskId"]
     write_one(task, options.output, "taskId", [name], note=f"watch it with: ado attach {name}")
     if options.output == "text" and (reason := nobody_offers(task, workers_status(client))):

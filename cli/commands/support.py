@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cli import exits
-from cli.commands.support_facts import Absent, parts
+from cli.commands.support_facts import PartMissing, parts
 from cli.control_plane import embedded
 from cli.errors import CliError, usage
 from cli.output import write_one
 from cli.remote import contexts
-from cli.remote.connection import NO_OPTIONS, Options, choose
-from cli.remote.contexts import Server
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose
+from cli.remote.contexts import ServerContext
 from cli.scrub import scrub
 from cli.system_errors import refused
 
@@ -30,7 +30,7 @@ Read it before you send it: a name of a host or a person is no secret to this co
 """
 
 
-def support_bundle(*, to: Path | None = None, options: Options = NO_OPTIONS) -> int:
+def support_bundle(*, to: Path | None = None, options: ServerOptions = NO_OPTIONS) -> int:
     """Write an archive with what somebody who helps needs to know, without secrets.
 
     Parameters
@@ -52,7 +52,7 @@ def support_bundle(*, to: Path | None = None, options: Options = NO_OPTIONS) -> 
     return exits.SUCCESS
 
 
-def _server(options: Options) -> tuple[Server | None, str]:
+def _server(options: ServerOptions) -> tuple[ServerContext | None, str]:
     """Return the server to ask, or why there is none."""
     try:
         return choose(options), ""
@@ -60,12 +60,12 @@ def _server(options: Options) -> tuple[Server | None, str]:
         return None, str(error)
 
 
-def _collected(server: Server | None, dsn: str | None, why: str) -> tuple[dict[str, bytes], dict[str, str]]:
+def _collected(server: ServerContext | None, dsn: str | None, why: str) -> tuple[dict[str, bytes], dict[str, str]]:
     files, missing = {}, {}
     for name, part in parts(server, dsn).items():
         try:
             files[name] = part()
-        except Absent as error:
+        except PartMissing as error:
             missing[name] = why if server is None and name != "database.json" and why else str(error)
         except Exception as error:  # noqa: BLE001 - one part that fails must not cost the others
             missing[name] = f"{type(error).__name__}: {error}"
@@ -74,7 +74,7 @@ def _collected(server: Server | None, dsn: str | None, why: str) -> tuple[dict[s
     return files, missing
 
 
-def _secrets(server: Server | None, dsn: str | None) -> Iterator[str]:
+def _secrets(server: ServerContext | None, dsn: str | None) -> Iterator[str]:
     """Return every secret that is known on this machine."""
     if server is not None and server.token:
         yield server.token

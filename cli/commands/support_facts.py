@@ -1,4 +1,4 @@
-"""What goes into a support bundle, part by part; a part that cannot be had raises, and the bundle says so.
+"""The parts of a support bundle. A part that cannot be collected raises PartMissing, and the bundle says why.
 
 No part holds prompts, output, values of a task's environment or results: only ids, states, reasons, counts and sizes.
 """
@@ -22,7 +22,7 @@ from cli.control_plane import embedded
 from cli.errors import CliError
 from cli.home import home
 from cli.remote.connection import http
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
 from cli.remote.listing import workers_status
 from cli.remote.wait_reasons import why_waiting
 
@@ -35,19 +35,19 @@ _WORKER = ("workerId", "state", "capabilities", "slots", "resources", "lastHeart
 Part = Callable[[], bytes]
 
 
-class Absent(Exception):
-    """A part cannot be had; the text says why."""
+class PartMissing(Exception):
+    """A part cannot be collected; the text says why."""
 
 
-def parts(server: Server | None, dsn: str | None) -> dict[str, Part]:
-    """Return how to get each file of the bundle, by its name."""
+def parts(server: ServerContext | None, dsn: str | None) -> dict[str, Part]:
+    """Return a function for each file of the bundle, by the file's name."""
     parts_by_name: dict[str, Part] = {
         "versions.json": lambda: _json(versions()),
         "settings.json": lambda: _json(settings(os.environ)),
         "control-plane.log": log,
-        "doctor.json": lambda: _json([asdict(check) for check in checks_of(_known(server))]),
-        "status.json": lambda: _json(_called(server, status)),
-        "pending.json": lambda: _json(_called(server, pending)),
+        "doctor.json": lambda: _json([asdict(check) for check in checks_of(_required(server))]),
+        "status.json": lambda: _json(_ask(server, status)),
+        "pending.json": lambda: _json(_ask(server, pending)),
         "database.json": lambda: _json(database(dsn)),
     }
     return parts_by_name
@@ -57,17 +57,17 @@ def _json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
 
 
-def _known(server: Server | None) -> Server:
+def _required(server: ServerContext | None) -> ServerContext:
     if server is None:
-        raise Absent("no server is configured and none runs here")
+        raise PartMissing("no server is configured and none runs here")
     return server
 
 
-def _called(server: Server | None, ask: Callable[[HttpClient], Any]) -> Any:
+def _ask(server: ServerContext | None, ask: Callable[[HttpClient], Any]) -> Any:
     try:
-        return ask(http(_known(server)))
+        return ask(http(_required(server)))
     except (CallError, Unreachable, CliError) as error:
-        raise Absent(f"the server did not answer: {error}") from error
+        raise PartMissing(f"the server did not answer: {error}") from error
 
 
 def versions() -> dict[str, Any]:
@@ -83,7 +83,7 @@ def versions() -> dict[str, Any]:
 
 
 def settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings: of values only numbers and switches, of all others that they are set."""
+    """Return the settings. Only numbers and switches are shown; for every other value only that it is set."""
     return {
         name: value if _PLAIN.fullmatch(value) else "(set)"
         for name, value in sorted(environ.items())
@@ -100,7 +100,9 @@ def log() -> bytes:
             file.seek(max(0, size - _LOG_BYTES))
             content = file.read(_LOG_BYTES)
     except OSError as error:
-        raise Absent(f"there is no log of a control plane here ({error.strerror}); add the replicas' own") from error
+        raise PartMissing(
+            f"there is no log of a control plane here ({error.strerror}); add the replicas' own"
+        ) from error
     return content.partition(b"\n")[2] if size > _LOG_BYTES else content
 
 
@@ -138,8 +140,8 @@ def database(dsn: str | None) -> dict[str, Any]:
     from cli.direct_database import support_facts
 
     if not dsn:
-        raise Absent("ADO_DSN is not set and no control plane runs here")
+        raise PartMissing("ADO_DSN is not set and no control plane runs here")
     try:
         return support_facts(dsn)
     except CliError as error:
-        raise Absent(f"the database did not answer: {error}") from error
+        raise PartMissing(f"the database did not answer: {error}") from error

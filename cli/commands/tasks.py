@@ -16,8 +16,8 @@ from cli.option_values import pairs
 from cli.output import confirmed, shortened, table, talk, write_items, write_one
 from cli.parameters import TaskArgument, Yes
 from cli.remote.checked_calls import socket
-from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
-from cli.remote.contexts import Server
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
+from cli.remote.contexts import ServerContext
 from cli.remote.listing import open_tasks, pages, task_filter, workers_status
 from cli.remote.log_reader import LogReader
 from cli.remote.retry import until_answered
@@ -38,7 +38,7 @@ def _first_line(text: str, length: int = 50) -> str:
     return line[: length - 1] + "…" if len(line) > length else line
 
 
-def _show(task: dict[str, Any], options: Options) -> None:
+def _show(task: dict[str, Any], options: ServerOptions) -> None:
     trusts = ["trusts the project"] if task.get("trustProject") else []
     creator = [f"by {task['createdBy']}"] if task.get("createdBy") else []
     labels = [f"{name}={value}" for name, value in sorted(task["labels"].items())]
@@ -94,7 +94,7 @@ def list_(
     limit: int = 20,
     cursor: str | None = None,
     all: Annotated[bool, Parameter(name="--all")] = False,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """List tasks, newest first: those that fit every option.
 
@@ -127,7 +127,7 @@ def _row(task: dict[str, Any]) -> list[str]:
 
 
 @tasks.command
-def show(task: TaskArgument, /, *, job: int | None = None, options: Options = NO_OPTIONS) -> int:
+def show(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> int:
     """Show one task with its jobs.
 
     Parameters
@@ -152,7 +152,7 @@ def update(
     priority: int | None = None,
     label: list[str] | None = None,
     version: int | None = None,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Change a task's priority or labels; other changes that come in between are kept.
 
@@ -194,7 +194,7 @@ def cancel(
     all: Annotated[bool, Parameter(name="--all")] = False,
     yes: Yes = False,
     reason: str | None = None,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Stop tasks.
 
@@ -248,7 +248,7 @@ def _count(names: Sequence[str]) -> str:
     return "1 task" if len(names) == 1 else f"{len(names)} tasks"
 
 
-def retry(task: TaskArgument, /, *, options: Options = NO_OPTIONS) -> int:
+def retry(task: TaskArgument, /, *, options: ServerOptions = NO_OPTIONS) -> int:
     """Queue the failed and cancelled jobs of a task again."""
     retried = http(choose(options)).mutate("tasks.retry", {"taskId": task_id(task)})
     return _changed(retried, options, "is queued again")
@@ -258,7 +258,7 @@ def retry(task: TaskArgument, /, *, options: Options = NO_OPTIONS) -> int:
 def rm(
     *task: TaskArgument,
     yes: Yes = False,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Delete tasks that have ended, with their logs and files, and the refs that the repository here keeps of them.
 
@@ -299,12 +299,12 @@ def _forget_refs(name: str) -> dict[str, str]:
     return commits
 
 
-def _changed(task: dict[str, Any], options: Options, what: str) -> int:
+def _changed(task: dict[str, Any], options: ServerOptions, what: str) -> int:
     write_one(task, options.output, "taskId", note=f"{task['taskId']} {what}")
     return exits.SUCCESS
 
 
-def wait(*task: TaskArgument, options: Options = NO_OPTIONS) -> int:
+def wait(*task: TaskArgument, options: ServerOptions = NO_OPTIONS) -> int:
     """Wait for tasks to end; the exit code is that of the first one given that did not succeed."""
     if not task:
         raise usage("no task is named", "example: ado wait task-12 task-13")
@@ -314,7 +314,7 @@ def wait(*task: TaskArgument, options: Options = NO_OPTIONS) -> int:
     return next((code for ended_task in ended if (code := exits.of_task(ended_task))), exits.SUCCESS)
 
 
-async def _wait(server: Server, names: list[str]) -> list[dict[str, Any]]:
+async def _wait(server: ServerContext, names: list[str]) -> list[dict[str, Any]]:
     async with socket(server, first_contact_seconds=_FIRST_CONTACT_SECONDS) as client:
 
         async def ended(name: str) -> dict[str, Any]:
@@ -333,7 +333,7 @@ def _state(task: dict[str, Any], status: dict[str, Any]) -> str:
     return sentence(task) or f"it is {task['status']}{silence(task, status)}"
 
 
-def explain(task: TaskArgument, /, *, options: Options = NO_OPTIONS) -> int:
+def explain(task: TaskArgument, /, *, options: ServerOptions = NO_OPTIONS) -> int:
     """Say why a task waits."""
     client = http(choose(options))
     explained = client.query("tasks.get", {"taskId": task_id(task)})

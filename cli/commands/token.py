@@ -20,8 +20,8 @@ from cli.errors import CliError, usage
 from cli.option_values import optional_seconds
 from cli.output import show_command, talk, write_items, write_one
 from cli.parameters import Dsn
-from cli.remote.connection import NO_OPTIONS, Options, choose, http
-from cli.remote.contexts import Server
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
+from cli.remote.contexts import ServerContext
 from cli.remote.listing import whole
 from cli.render.ages import when
 
@@ -82,7 +82,9 @@ _NO_TOKEN = NewToken()
 
 
 @tokens.command
-def create(*, new: NewToken = _NO_TOKEN, to: Path | None = None, dsn: Dsn = None, options: Options = NO_OPTIONS) -> int:
+def create(
+    *, new: NewToken = _NO_TOKEN, to: Path | None = None, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS
+) -> int:
     """Make a token; it is shown once, or written to a file.
 
     Parameters
@@ -107,10 +109,10 @@ def create(*, new: NewToken = _NO_TOKEN, to: Path | None = None, dsn: Dsn = None
     return exits.SUCCESS
 
 
-def _show_worker_command(worker: str, to: Path | None, dsn: str | None, options: Options) -> None:
+def _show_worker_command(worker: str, to: Path | None, dsn: str | None, options: ServerOptions) -> None:
     """Say what the worker's machine needs, and the command that starts it there."""
     is_direct = dsn or os.environ.get("ADO_DSN")  # then the token does not say where its server is
-    server = Server(("URL",), None) if is_direct else choose(options)
+    server = ServerContext(("URL",), None) if is_direct else choose(options)
     file = to.name if to else f"{worker}.token"
     words = ["ado", "worker", "--url", ",".join(server.urls), "--id", worker, "--token-file", file]
     if server.ca:
@@ -157,7 +159,7 @@ def _move_to_file(token: dict[str, Any], file: NewTokenFile) -> None:
     token["file"] = str(file.path)
 
 
-def _make(members: dict[str, Any], dsn: str | None, options: Options) -> dict[str, Any]:
+def _make(members: dict[str, Any], dsn: str | None, options: ServerOptions) -> dict[str, Any]:
     if database := dsn or os.environ.get("ADO_DSN"):
         from cli.direct_database import token_create
 
@@ -167,7 +169,7 @@ def _make(members: dict[str, Any], dsn: str | None, options: Options) -> dict[st
 
 
 @tokens.command(name="list")
-def list_(*, dsn: Dsn = None, options: Options = NO_OPTIONS) -> int:
+def list_(*, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS) -> int:
     """List all tokens without their secrets."""
     if database := dsn or os.environ.get("ADO_DSN"):
         from cli.direct_database import token_list
@@ -187,7 +189,7 @@ def _cell(token: Mapping[str, Any], name: str) -> str:
 
 
 @tokens.command
-def revoke(token: str, /, *, dsn: Dsn = None, options: Options = NO_OPTIONS) -> int:
+def revoke(token: str, /, *, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS) -> int:
     """Revoke a token; what it has open ends within ten seconds.
 
     Parameters

@@ -10,7 +10,7 @@ from app.rpc.client import HttpClient
 from cli import exits
 from cli.errors import usage
 from cli.output import talk, write_items, write_one
-from cli.remote.connection import NO_OPTIONS, Options, choose, http
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 from cli.remote.listing import open_tasks, whole
 
 _LIMITS = ("running", "queued", "costPerDay")
@@ -22,7 +22,7 @@ users = App(name="users", help="List, add, change and disable users.", help_form
 
 @users.default
 @users.command(name="list")
-def list_(*, options: Options = NO_OPTIONS) -> int:
+def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
     """List the users, and the limits of their roles."""
     page = whole(http(choose(options)), "users.list")
     rows = [["user", "name", "role", "email", "running", "queued", "cost per day", "state"]]
@@ -57,7 +57,7 @@ def add(
     running: int | None = None,
     queued: int | None = None,
     cost_per_day: float | None = None,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Add a user; ado token create --user NAME makes its tokens.
 
@@ -97,7 +97,7 @@ def set_(
     queued: int | Literal["none"] | None = None,
     cost_per_day: float | Literal["none"] | None = None,
     enable: bool = False,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Change a user; without a name, the limits of every user of --role who has none of their own.
 
@@ -152,14 +152,14 @@ def _changes(changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if name not in cleared} | {"clear": cleared}
 
 
-def _set_role(role: str, changes: dict[str, Any], options: Options) -> int:
+def _set_role(role: str, changes: dict[str, Any], options: ServerOptions) -> int:
     limits = http(choose(options)).mutate("users.limitRole", {"role": role, **_changes(changes)})
     write_one(limits, options.output, "role", note=f"the limits of every {role} are changed")
     return exits.SUCCESS
 
 
 @users.command
-def disable(name: str, /, *, options: Options = NO_OPTIONS) -> int:
+def disable(name: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
     """End a user's tokens; what they have open ends within ten seconds, and the user's tasks go on.
 
     Parameters
@@ -176,7 +176,7 @@ def disable(name: str, /, *, options: Options = NO_OPTIONS) -> int:
     return exits.SUCCESS
 
 
-def whoami(*, options: Options = NO_OPTIONS) -> int:
+def whoami(*, options: ServerOptions = NO_OPTIONS) -> int:
     """Say as whom you call."""
     me = http(choose(options)).query("users.whoami")
     who = f"{me['name']} ({me['userId']})" if me.get("userId") else f"{me['name']} (a service)"

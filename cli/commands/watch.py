@@ -13,12 +13,12 @@ from cli.errors import usage
 from cli.option_values import optional_seconds
 from cli.output import talk, write_one
 from cli.parameters import RawEvents, Tail, TaskArgument
-from cli.remote.connection import NO_OPTIONS, Options, choose, http, task_id
-from cli.remote.contexts import Server
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
+from cli.remote.contexts import ServerContext
 from cli.remote.follow import View, follow
 
 
-def _task(server: Server, name: str) -> dict[str, Any]:
+def _task(server: ServerContext, name: str) -> dict[str, Any]:
     client = http(server)
     try:
         task: dict[str, Any] = client.query("tasks.get", {"taskId": task_id(name)})
@@ -34,7 +34,7 @@ def attach(
     from_: Annotated[str, Parameter(name="--from")] = "start",
     tail: Tail = None,
     raw_events: RawEvents = False,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Replay a task's log, then watch it live. It changes nothing; its exit code is the task's.
 
@@ -53,7 +53,7 @@ def attach(
     return watch(server, view, options)
 
 
-def watch(server: Server, view: View, options: Options) -> int:
+def watch(server: ServerContext, view: View, options: ServerOptions) -> int:
     """Show a task as the output option says: live text or JSON lines; json and name wait, then print one thing."""
     if options.output in ("json", "name"):
         code = follow(server, replace(view, procedure="stream.taskProgress", silent=True))
@@ -118,7 +118,7 @@ def logs(
     timestamps: bool = False,
     raw: bool = False,
     raw_events: RawEvents = False,
-    options: Options = NO_OPTIONS,
+    options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Print a task's output.
 

@@ -11,7 +11,7 @@ from cyclopts import App
 from cli import exits
 from cli.agents import offers
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
-from cli.remote.connection import NO_OPTIONS, Options, choose, http
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 from cli.remote.fleet import spawner_trouble
 from cli.remote.listing import whole, workers_status
 from cli.render.terminal import is_terminal
@@ -40,7 +40,7 @@ def _spawner_troubles(spawners: list[dict[str, Any]]) -> list[str]:
 
 
 @workers.command
-def status(*, watch: bool = False, options: Options = NO_OPTIONS) -> int:
+def status(*, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
     """Show the workers, and what waits.
 
     Parameters
@@ -70,7 +70,7 @@ def status(*, watch: bool = False, options: Options = NO_OPTIONS) -> int:
 
 
 @workers.command(name="list")
-def list_(*, state: str | None = None, options: Options = NO_OPTIONS) -> int:
+def list_(*, state: str | None = None, options: ServerOptions = NO_OPTIONS) -> int:
     """List the workers, those that ended lately included.
 
     Parameters
@@ -84,7 +84,7 @@ def list_(*, state: str | None = None, options: Options = NO_OPTIONS) -> int:
 
 
 @workers.command
-def drain(worker: str, /, *, options: Options = NO_OPTIONS) -> int:
+def drain(worker: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
     """Let a worker finish what it has and end.
 
     Parameters
@@ -98,7 +98,7 @@ def drain(worker: str, /, *, options: Options = NO_OPTIONS) -> int:
 
 
 @workers.command
-def scale(count: int, /, *, capability: list[str] | None = None, options: Options = NO_OPTIONS) -> int:
+def scale(count: int, /, *, capability: list[str] | None = None, options: ServerOptions = NO_OPTIONS) -> int:
     """Keep so many workers even when the queue is empty.
 
     Parameters

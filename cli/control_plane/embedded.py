@@ -35,7 +35,7 @@ _ANY = PlaneOptions()
 
 
 @dataclass(frozen=True, slots=True)
-class Plane:
+class RunningPlane:
     """A running control plane."""
 
     urls: tuple[str, ...]
@@ -96,21 +96,21 @@ def running() -> bool:
     return False
 
 
-def find() -> Plane | None:
+def find() -> RunningPlane | None:
     """Return the control plane that is ready, or None."""
     if not running():
         return None
     return _state()
 
 
-def _state() -> Plane | None:
+def _state() -> RunningPlane | None:
     """Return what the state file says, or None where there is none that makes sense."""
     try:
         state = json.loads((home() / STATE).read_text("utf-8"))
         urls, processes = [str(url) for url in state["urls"]], state["processes"]
         if not urls or not all({"role", "pid"} <= process.keys() for process in processes):
             return None
-        return Plane(
+        return RunningPlane(
             tuple(urls),
             Path(state["tokenFile"]),
             str(state["dsn"]),
@@ -124,7 +124,7 @@ def _state() -> Plane | None:
         return None  # of another release, or half written by hand
 
 
-def ensure(announce: Callable[[str], None], options: PlaneOptions = _ANY) -> Plane:
+def ensure(announce: Callable[[str], None], options: PlaneOptions = _ANY) -> RunningPlane:
     """Return the running control plane, and start one in the background if none runs. Raises CliError."""
     ensure_home()
     with _starting(announce) as running_plane:
@@ -146,7 +146,7 @@ def ensure(announce: Callable[[str], None], options: PlaneOptions = _ANY) -> Pla
 
 
 @contextlib.contextmanager
-def _starting(announce: Callable[[str], None]) -> Iterator[Plane | None]:
+def _starting(announce: Callable[[str], None]) -> Iterator[RunningPlane | None]:
     """Be the one that may start a control plane; gives the one there is, if there is one by then."""
     if plane := find():
         yield plane
@@ -178,7 +178,7 @@ def _lock_start(announce: Callable[[str], None], row: StepRow, end: float) -> in
     return lock
 
 
-def _start(options: PlaneOptions) -> Plane:
+def _start(options: PlaneOptions) -> RunningPlane:
     log = home() / LOG
     forget_step(home())  # of one that was killed
     command = module("cli", "up", "--foreground", *options.arguments())

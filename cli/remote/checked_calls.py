@@ -1,4 +1,4 @@
-"""What a server answers has the shape that it must have, or it is no answer."""
+"""Clients that refuse an answer whose shape the command line does not expect."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from app.rpc.client import Client, State
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
 
 
 def socket(
-    server: Server, *, on_state: Callable[[State], None] | None = None, first_contact_seconds: float | None = None
+    server: ServerContext,
+    *,
+    on_state: Callable[[State], None] | None = None,
+    first_contact_seconds: float | None = None,
 ) -> Client:
     """Return a client for streams."""
     return Client(
@@ -25,7 +28,7 @@ def socket(
 
 
 def check(path: str, value: Any) -> None:
-    """Raise ValueError for an answer to a procedure that has not its shape."""
+    """Raise ValueError for an answer that does not have the shape of its procedure."""
     import msgspec
 
     from cli.remote.wire_shapes import ANSWERS, Event, Task
@@ -34,8 +37,12 @@ def check(path: str, value: Any) -> None:
     if shape is None:
         return
     msgspec.convert(value, shape)
-    if shape is Task and len(value["jobs"]) not in (1, value["workers"]):  # one where one was asked for
-        raise ValueError(f"it has {value['workers']} jobs and tells of {len(value['jobs'])}")
+    # tasks.get with a job answers with this job alone
+    if shape is Task and len(value["jobs"]) not in (
+        1,
+        value["workers"],
+    ):
+        raise ValueError(f"it has {value['workers']} jobs and lists {len(value['jobs'])}")
     if shape is Event and value["type"] == "output":
         _check_output(value)
 

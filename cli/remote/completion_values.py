@@ -10,7 +10,7 @@ from app.rpc.client import CallError, HttpClient, Unreachable
 from cli import agents
 from cli.errors import CliError
 from cli.remote import contexts
-from cli.remote.connection import Options, choose, http
+from cli.remote.connection import ServerOptions, choose, http
 from cli.remote.listing import PAGE, STATUSES
 
 _SECONDS = 1.0
@@ -30,7 +30,7 @@ def values(kind: str, typed: Mapping[str, str]) -> list[str]:
         if kind in _HERE:
             return _HERE[kind]()
         url, token, token_file, ca, context = (typed.get(name) for name in _SERVER)
-        server = choose(Options(url=url, token=token, token_file=token_file, ca=ca, context=context))
+        server = choose(ServerOptions(url=url, token=token, token_file=token_file, ca=ca, context=context))
         values_of_kind = _ASKED[kind](http(server, timeout=_SECONDS))
         return values_of_kind if kind == "label" else [name for name in values_of_kind if _PLAIN.fullmatch(name)]
     except (CliError, CallError, Unreachable):

@@ -23,12 +23,12 @@ from cli.parameters import SERVER_GROUP, OutputOption
 from cli.remote import contexts
 from cli.remote.addresses import check_origin, check_token, origins
 from cli.remote.checked_calls import check
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
 
 
 @Parameter(name="*", group=SERVER_GROUP)
 @dataclass(frozen=True)
-class Options:
+class ServerOptions:
     """The options of every command that calls a server."""
 
     url: str | None = None
@@ -49,10 +49,10 @@ class Options:
         return self.output in ("json", "jsonl")
 
 
-NO_OPTIONS = Options()
+NO_OPTIONS = ServerOptions()
 
 
-def choose(options: Options, *, start: bool = False) -> Server:
+def choose(options: ServerOptions, *, start: bool = False) -> ServerContext:
     """Return the server to call; with ``start`` an embedded one is started when none is configured.
 
     A token that was given goes to whatever server was chosen; a remembered one only to the server it belongs to.
@@ -62,7 +62,7 @@ def choose(options: Options, *, start: bool = False) -> Server:
     return server
 
 
-def _chosen(options: Options, *, start: bool) -> Server:
+def _chosen(options: ServerOptions, *, start: bool) -> ServerContext:
     environ = (
         {} if options.context is not None else os.environ
     )  # a context that is named by a flag brings its own token
@@ -70,7 +70,7 @@ def _chosen(options: Options, *, start: bool) -> Server:
     token = _given_token(options, environ)
     if url := options.url or environ.get("ADO_URL"):
         known = _known(url)
-        return Server(origins(url), token or known.token, ca=ca or known.ca)
+        return ServerContext(origins(url), token or known.token, ca=ca or known.ca)
     if remembered := contexts.named(options.context):
         return replace(remembered, token=token or remembered.token, ca=ca or remembered.ca)
     if start:
@@ -78,16 +78,16 @@ def _chosen(options: Options, *, start: bool) -> Server:
     running = embedded.ensure(talk) if start else embedded.find()
     if running is None:
         raise usage("no server is configured and none runs here", "ado up --detach, ado login URL, or set ADO_URL")
-    return Server(running.urls, token or running.token)
+    return ServerContext(running.urls, token or running.token)
 
 
-def need_server(options: Options) -> None:
+def need_server(options: ServerOptions) -> None:
     """Have the server part where no server is named; before stdin is read, because the command may start anew."""
     if not options.url and not os.environ.get("ADO_URL") and contexts.named(options.context) is None:
         need("server")
 
 
-def check_transport(server: Server) -> None:
+def check_transport(server: ServerContext) -> None:
     """Refuse what no request can be sent with, and warn of a token that others can read on its way."""
     for url in server.urls:
         check_origin(url)
@@ -109,7 +109,7 @@ def _warn(url: str) -> None:
     talk(f"ado: {url} is plain HTTP: everybody on the way can read the token; use https")
 
 
-def _given_token(options: Options, environ: Mapping[str, str]) -> str | None:
+def _given_token(options: ServerOptions, environ: Mapping[str, str]) -> str | None:
     """Return the token of a flag, else that of the environment; each may name a file."""
     for token, file in (
         (options.token, options.token_file),
@@ -132,18 +132,18 @@ def _token_in(path: Path) -> str:
         raise usage(what, "check --token-file, or ADO_TOKEN_FILE") from error
 
 
-def _known(url: str) -> Server:
+def _known(url: str) -> ServerContext:
     """Return what is known of these origins, from the embedded control plane or a context."""
     wanted_urls = set(origins(url))
     running = embedded.find()
     if running and wanted_urls <= set(running.urls):
-        return Server(running.urls, running.token)
+        return ServerContext(running.urls, running.token)
     contents = contexts.load()["contexts"]
     name = next((name for name, entry in contents.items() if wanted_urls <= set(entry["urls"])), None)
-    return (contexts.named(name) if name is not None else None) or Server((), None)
+    return (contexts.named(name) if name is not None else None) or ServerContext((), None)
 
 
-def http(server: Server, timeout: float = 10.0) -> HttpClient:
+def http(server: ServerContext, timeout: float = 10.0) -> HttpClient:
     """Return a client for single calls, which takes only answers of the right shape."""
     return HttpClient(server.urls, server.token, timeout=timeout, check=check, trust=server.trust)
 

@@ -18,7 +18,7 @@ _STEP = "correct it, or remove it and log in again"
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerContext:
     """Where to call, and as whom."""
 
     urls: tuple[str, ...]
@@ -73,7 +73,7 @@ def save(content: dict[str, Any]) -> None:
     write_file(config_file(), orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
-def named(name: str | None) -> Server | None:
+def named(name: str | None) -> ServerContext | None:
     """Return the context of that name, or with None the current one; None when there is none."""
     content = load()
     chosen = content.get("current") if name is None else name
@@ -82,4 +82,4 @@ def named(name: str | None) -> Server | None:
     entry = content["contexts"].get(chosen)
     if entry is None:
         raise usage(f"there is no context {chosen!r}", "ado context list shows them; ado login URL makes one")
-    return Server(tuple(entry["urls"]), entry.get("token"), entry.get("agent"), entry.get("ca"))
+    return ServerContext(tuple(entry["urls"]), entry.get("token"), entry.get("agent"), entry.get("ca"))

@@ -18,10 +18,10 @@ from app.rpc.client import CallError, Client, State, Unreachable
 from cli import exits
 from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
 from cli.remote.checked_calls import socket
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
+from cli.remote.idle_health_check import IdleHealthCheck
 from cli.remote.listing import workers_status_on
 from cli.remote.log_reader import LogReader
-from cli.remote.silence import Silence
 from cli.remote.summary import summary
 from cli.remote.wait_reasons import why_waiting
 from cli.render.agent_lines import own_line
@@ -85,7 +85,7 @@ class View:
 class Follower:
     """Shows one task."""
 
-    def __init__(self, server: Server, view: View) -> None:
+    def __init__(self, server: ServerContext, view: View) -> None:
         self._server = server
         self._view = view
         many = view.jobs > 1 and view.job is None
@@ -94,7 +94,7 @@ class Follower:
         )
         self._lines = Lines(self._style)
         self._started = asyncio.Event()
-        self._silence = Silence(self._talk)
+        self._health_check = IdleHealthCheck(self._talk)
         self._connection_told = "connected"
 
     async def run(self) -> int:
@@ -147,7 +147,7 @@ class Follower:
     async def _show(self) -> int:
         async with socket(self._server, on_state=self._connection) as client:
             waiting = asyncio.create_task(self._explain_waiting(client), name="waiting")
-            silence = asyncio.create_task(self._silence.watch(client), name="silence")
+            silence = asyncio.create_task(self._health_check.watch(client), name="silence")
             try:
                 await self._stream(client)
                 if not self._view.verdict:
@@ -172,7 +172,7 @@ class Follower:
             query = view.input(tail=None)
         async for item in LogReader(client, view.procedure, query).read(last):
             event = item.data
-            self._silence.heard()
+            self._health_check.note_event()
             if event["type"] != "created":
                 self._started.set()
             self._write(event)
@@ -280,6 +280,6 @@ class Follower:
                     self._talk(f"ado: waiting: {reason}")
 
 
-def follow(server: Server, view: View) -> int:
+def follow(server: ServerContext, view: View) -> int:
     """Show a task; return the exit code."""
     return asyncio.run(Follower(server, view).run())

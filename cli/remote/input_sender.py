@@ -22,7 +22,7 @@ from app.rpc.client.retry import UpgradeWait, is_passing
 from cli import exits
 from cli.errors import CliError, translate
 from cli.remote.connection import http
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
 from cli.remote.standard_input import STDIN
 
 _CHUNK_BYTES = 512 * 1024
@@ -34,7 +34,7 @@ _SIGN_SECONDS = 20
 class InputSender:
     """Stdin of this process, on its way to a task's only job."""
 
-    def __init__(self, server: Server, task_id: str) -> None:
+    def __init__(self, server: ServerContext, task_id: str) -> None:
         self._client = http(server)
         self._task_id = task_id
         self._stopping = threading.Event()

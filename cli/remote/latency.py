@@ -20,7 +20,7 @@ from app.rpc.client.tls import Trust
 from cli import exits
 from cli.errors import CliError
 from cli.remote.checked_calls import socket
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
 from cli.remote.health_pages import page
 from cli.remote.listing import workers_status_on
 
@@ -33,12 +33,12 @@ _SCRIPTS = {
 _FIRST_CONTACT_SECONDS = 10.0
 
 
-def measure(server: Server, within: float) -> dict[str, Any]:
+def measure(server: ServerContext, within: float) -> dict[str, Any]:
     """Run the task and return what was found. Raises CliError when no worker begins with it in time."""
     return asyncio.run(_measure(server, within))
 
 
-async def _measure(server: Server, within: float) -> dict[str, Any]:
+async def _measure(server: ServerContext, within: float) -> dict[str, Any]:
     async with socket(server, first_contact_seconds=_FIRST_CONTACT_SECONDS) as client:
         agent = await _agent(client)
         members = {"prompt": _SCRIPTS[agent], "agent": agent, "labels": {"ado": "doctor"}, "timeoutSeconds": 60}

@@ -35,7 +35,7 @@ _FINAL = {"csi": re.compile(r"[@-~]\Z"), "string": re.compile(r"[\x07\x18\x1a\x9
 _ESCAPE_END = re.compile(r"[0-~]\Z")
 
 
-class Filter:
+class EscapeFilter:
     """The filter for one stream of one job."""
 
     def __init__(self, *, coloured: bool, erasing: bool = True, exact: bool = False) -> None:
@@ -93,4 +93,4 @@ def _unfinished(match: re.Match[str]) -> bool:
 
 def plain(text: str) -> str:
     """Return a text without control sequences."""
-    return Filter(coloured=False, erasing=False).feed(text.encode("utf-8", "surrogatepass"), last=True)
+    return EscapeFilter(coloured=False, erasing=False).feed(text.encode("utf-8", "surrogatepass"), last=True)

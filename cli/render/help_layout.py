@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
 _LONGEST_NAME = 22
-"""Columns up to which the names of an option stand beside their text, not above it."""
+"""HelpFormatter up to which the names of an option stand beside their text, not above it."""
 _NO_DEFAULTS = frozenset({"False", "None", "''", ""})
 
 
-class Columns(PlainFormatter):
+class HelpFormatter(PlainFormatter):
     """Formats the help of every command."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from cli.render.agent_lines import AgentLines, own_line
-from cli.render.escape_sequences import Filter, plain
+from cli.render.escape_sequences import EscapeFilter, plain
 from cli.render.layout import wrap
 from cli.render.line_editor import ListedLine, OpenLine
 from cli.render.sgr import RESET, Attributes
@@ -63,7 +63,7 @@ class _Stream:
 
     def __init__(self, style: Style, fd: int) -> None:
         seen = fd in style.terminals
-        self.filter = Filter(coloured=style.colours(fd), erasing=seen, exact=not seen)
+        self.filter = EscapeFilter(coloured=style.colours(fd), erasing=seen, exact=not seen)
         self.line = OpenLine() if seen else ListedLine()
         self.attributes = Attributes()
         self.interrupted = False

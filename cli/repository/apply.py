@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.core.git import GitError, listed
 from cli.repository.git import Repository, failed
-from cli.repository.results import Result, changed_paths
+from cli.repository.results import JobResult, changed_paths
 
 _PATCH = (
     "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--unified=3",
@@ -36,7 +36,7 @@ class Applied:
     """Why there was nothing to write; empty when something was written."""
 
 
-def apply(repository: Repository, result: Result) -> Applied:
+def apply(repository: Repository, result: JobResult) -> Applied:
     """Write a result's changes into the working tree. Raises CliError, changing nothing."""
     paths = changed_paths(repository, result)
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
@@ -62,7 +62,7 @@ def apply(repository: Repository, result: Result) -> Applied:
     return Applied(written)
 
 
-def _write_patch(repository: Repository, result: Result, paths: Sequence[str], patch: Path) -> None:
+def _write_patch(repository: Repository, result: JobResult, paths: Sequence[str], patch: Path) -> None:
     """Write the patch of some paths to a file: it may be as large as the files."""
     with patch.open("wb") as file:
         for first in range(0, len(paths), _PATHS_AT_ONCE):
@@ -76,7 +76,7 @@ def _apply_patch(repository: Repository, patch: Path, index: Path, where: str) -
         repository.git("apply", where, "--3way", stdin=file, env={"GIT_INDEX_FILE": str(index)})
 
 
-def _rehearse(repository: Repository, result: Result, patch: Path, rehearsal: Path) -> str:
+def _rehearse(repository: Repository, result: JobResult, patch: Path, rehearsal: Path) -> str:
     """Merge into an index alone; return where the result is already merged. Raises CliError on a conflict."""
     env = {"GIT_INDEX_FILE": str(rehearsal)}
     try:
@@ -95,7 +95,7 @@ def _rehearse(repository: Repository, result: Result, patch: Path, rehearsal: Pa
     return ""
 
 
-def _merged(repository: Repository, result: Result) -> str:
+def _merged(repository: Repository, result: JobResult) -> str:
     """Return how HEAD contains the result: by a merge, or by a commit with the same change; empty if it does not."""
     if repository.succeeds("merge-base", "--is-ancestor", result.commit, "HEAD"):
         return f"{result.commit[:12]} is merged into HEAD"
@@ -117,7 +117,7 @@ def contains(repository: Repository, commit: str) -> bool:
     return all(current.get(path) == committed.get(path) for path in paths)
 
 
-def _write(repository: Repository, result: Result, patch: Path, index: Path, backup: _Backup) -> None:
+def _write(repository: Repository, result: JobResult, patch: Path, index: Path, backup: _Backup) -> None:
     try:
         with repository.directory_kept():
             _apply_patch(repository, patch, index, "--index")
@@ -208,7 +208,7 @@ def _with_filters(repository: Repository, paths: Sequence[str]) -> list[str]:
 
 
 def _refuse_overlap(
-    repository: Repository, result: Result, paths: Sequence[str], states: Sequence[Mapping[str, str]]
+    repository: Repository, result: JobResult, paths: Sequence[str], states: Sequence[Mapping[str, str]]
 ) -> None:
     """Raise CliError where the result would write over uncommitted work; ``states`` are current, sent, returned, head.
 

@@ -25,7 +25,7 @@ Content = Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TreeEntry:
     """One file of a tree: its mode, object and path, and its path below what is downloaded."""
 
     mode: str
@@ -42,7 +42,7 @@ def checked(path: str) -> str:
     return posixpath.normpath(path or ".")
 
 
-def entries(repository: Repository, commit: str, path: str) -> list[Entry]:
+def entries(repository: Repository, commit: str, path: str) -> list[TreeEntry]:
     """Return the files at or below a path. Raises CliError when there are none."""
     listed = repository.names("ls-tree", "-r", "-z", "--full-tree", commit, *([] if path == "." else ["--", path]))
     files = []
@@ -50,7 +50,7 @@ def entries(repository: Repository, commit: str, path: str) -> list[Entry]:
     for line in listed:
         mode, _, rest = line.partition(" ")
         name, _, where = rest.partition(" ")[2].partition("\t")
-        files.append(Entry(mode, name, where, where.removeprefix(f"{above}/") if above else where))
+        files.append(TreeEntry(mode, name, where, where.removeprefix(f"{above}/") if above else where))
     if not files:
         raise failed(
             f"the result has no {path}",
@@ -59,11 +59,11 @@ def entries(repository: Repository, commit: str, path: str) -> list[Entry]:
     return files
 
 
-def write(repository: Repository, chosen: Sequence[Entry], to: Path) -> list[str]:
+def write(repository: Repository, chosen: Sequence[TreeEntry], to: Path) -> list[str]:
     """Write files below a directory; return their paths there. Raises CliError and writes nothing then."""
     files = [entry for entry in chosen if entry.mode not in (_LINK, _SUBMODULE)]
     links = [entry for entry in chosen if entry.mode == _LINK]
-    targets: dict[Entry, str] = {}
+    targets: dict[TreeEntry, str] = {}
     _read_each(repository, links, lambda entry, content: targets.update({entry: _target(entry, content)}))
     for entry in chosen:
         _check_name(entry)
@@ -79,7 +79,7 @@ def write(repository: Repository, chosen: Sequence[Entry], to: Path) -> list[str
     return [entry.target for entry in (*files, *links)]
 
 
-def _write_file(to: Path, entry: Entry, content: Content) -> None:
+def _write_file(to: Path, entry: TreeEntry, content: Content) -> None:
     place = to / entry.target
     place.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -88,7 +88,7 @@ def _write_file(to: Path, entry: Entry, content: Content) -> None:
             output.write(piece)
 
 
-def _target(entry: Entry, content: Content) -> str:
+def _target(entry: TreeEntry, content: Content) -> str:
     """Return where a link leads."""
     target = b""
     for piece in content:
@@ -98,14 +98,14 @@ def _target(entry: Entry, content: Content) -> str:
     return os.fsdecode(target)
 
 
-def _check_name(entry: Entry) -> None:
+def _check_name(entry: TreeEntry) -> None:
     """Raise CliError for a path that a repository cannot have: git has checked them all, this is the second lock."""
     parts = entry.target.split("/")
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
         raise failed(f"{entry.path} is not a path of a file", "download other paths one by one")
 
 
-def _check_place(to: Path, entry: Entry) -> None:
+def _check_place(to: Path, entry: TreeEntry) -> None:
     place = to
     for part in entry.target.split("/")[:-1]:
         place /= part
@@ -115,7 +115,7 @@ def _check_place(to: Path, entry: Entry) -> None:
         raise failed(f"{to / entry.target} exists", "remove it, or choose another directory with --to")
 
 
-def _check_link(entry: Entry, target: str) -> None:
+def _check_link(entry: TreeEntry, target: str) -> None:
     """Raise CliError for a link that leads out; a .. after a name may come back from where another link leads."""
     names = target.split("/")
     climbs = next((count for count, name in enumerate(names) if name not in ("..", ".", "")), len(names))
@@ -124,7 +124,7 @@ def _check_link(entry: Entry, target: str) -> None:
         raise failed(f"{entry.path} is a link that leads out: {target}", "download other paths one by one")
 
 
-def _read_each(repository: Repository, chosen: Sequence[Entry], use: Callable[[Entry, Content], None]) -> None:
+def _read_each(repository: Repository, chosen: Sequence[TreeEntry], use: Callable[[TreeEntry, Content], None]) -> None:
     """Give the content of each object to ``use``, which reads it in pieces to its end."""
     if not chosen:
         return

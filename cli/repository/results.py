@@ -1,7 +1,7 @@
-"""What a task brought back: checked, fetched into ``refs/ado/`` and shown.
+"""Results of tasks: their descriptions are checked, their commits fetched into ``refs/ado/`` and shown.
 
-A result is one commit on top of the commit that went out. Its description comes from whoever held the worker's token,
-so every id and name in it is checked before git sees it.
+A result is one commit on top of the commit that was sent. Its description may come from anybody who holds a worker's
+token, so every id and name in it is checked before git sees it.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _NAMES_BYTES = 64 * 1024 * 1024  # a million files with paths of 64 bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Extra:
-    """A commit that came back beside the result: another branch, a stash, the files of a nested repository."""
+class ExtraCommit:
+    """A commit besides the result: another branch, a stash, or the files of a nested repository."""
 
     ref: str
     text: str
     commit: str
     command: str
-    """What shows it, or writes it into the working tree."""
+    """The command that shows it, or writes it to the working tree."""
 
     @classmethod
-    def of(cls, under: str, about: Any) -> Extra:
-        """Read a description. Raises ValueError when it is not what a worker writes."""
+    def of(cls, under: str, about: Any) -> ExtraCommit:
+        """Read a description. Raises ValueError for one that no worker writes."""
         if not isinstance(about, Mapping):
             raise ValueError("an extra commit has no description")
         kind, name, text, commit, path = (about.get(key) for key in ("kind", "ref", "text", "commit", "path"))
@@ -60,7 +60,7 @@ class Extra:
 
 
 def _word(text: str) -> str:
-    """Return a path, quoted as git does where need be, as a word of a shell."""
+    """Return a path, which git may have quoted, as a word of a shell."""
     magic, _, path = text.partition(")")
     if not path.startswith('"'):
         return shlex.quote(text)
@@ -68,8 +68,8 @@ def _word(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What one job brought back, as ``files.list`` tells it."""
+class JobResult:
+    """The result of one job, as ``files.list`` describes it."""
 
     task_id: str
     job: int
@@ -81,12 +81,12 @@ class Result:
     """Whether its bundle needs nothing of the base: the task began with an empty directory."""
 
     several: bool = False
-    """Whether other jobs of the task brought something back too."""
-    extras: tuple[Extra, ...] = ()
+    """Whether other jobs of the task have results too."""
+    extras: tuple[ExtraCommit, ...] = ()
 
     @classmethod
-    def of(cls, task_id: str, file: Mapping[str, Any], *, several: bool = False) -> Result:
-        """Read a file of the kind result. Raises CliError when its description is not what a worker writes."""
+    def of(cls, task_id: str, file: Mapping[str, Any], *, several: bool = False) -> JobResult:
+        """Read a file of the kind result. Raises CliError for a description that no worker writes."""
         about, job = file.get("about"), file.get("job")
         if not _TASK.fullmatch(task_id):
             raise _unreadable(task_id, file, "that is not the id of a task")
@@ -105,7 +105,7 @@ class Result:
             raise _unreadable(task_id, file, f"its extra commits are no list of at most {_MOST_EXTRAS}")
         try:
             under = f"refs/ado/{task_id}/extra/{job}"
-            extra_commits = tuple(Extra.of(under, extra) for extra in extras)
+            extra_commits = tuple(ExtraCommit.of(under, extra) for extra in extras)
         except ValueError as error:
             raise _unreadable(task_id, file, str(error)) from error
         return cls(task_id, job, file, branch, str(commit), str(base), bool(about.get("whole")), several, extra_commits)
@@ -117,16 +117,16 @@ class Result:
 
     @property
     def name(self) -> str:
-        """How commands name it: the task, and the job where the task has several results."""
+        """The words of a command that name it: the task, and the job if the task has several results."""
         return f"{self.task_id} --job {self.job}" if self.several else self.task_id
 
     @property
     def who(self) -> str:
-        """How sentences name it."""
+        """Its name in sentences."""
         return f"job {self.job} of {self.task_id}" if self.several else self.task_id
 
     def fetched(self) -> list[dict[str, Any]]:
-        """Return what a fetch made: each ref, what it is, and the command that shows it."""
+        """Return each ref that a fetch makes, what it holds, and the command that shows it."""
         refs = [{"ref": extra.ref, "text": extra.text, "commit": extra.commit, "command": extra.command}
                  for extra in self.extras]  # fmt: skip
         if self.changed:
@@ -152,7 +152,7 @@ def _unreadable(task_id: str, file: Mapping[str, Any], why: str) -> CliError:
     )
 
 
-def of_task(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None = None) -> list[Result]:
+def of_task(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None = None) -> list[JobResult]:
     """Return the results of a task, or of one of its jobs. Raises CliError."""
     with_results = [file for file in files if file["kind"] == "result"]
     selected = [file for file in with_results if job is None or file["job"] == job]
@@ -165,11 +165,11 @@ def of_task(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None = 
             exits.FAILED,
             "no_result",
         )
-    return [Result.of(task_id, file, several=len(with_results) > 1) for file in selected]
+    return [JobResult.of(task_id, file, several=len(with_results) > 1) for file in selected]
 
 
-def none(task: Mapping[str, Any]) -> CliError:
-    """Make the error for a task none of whose jobs has brought something back."""
+def no_result(task: Mapping[str, Any]) -> CliError:
+    """Return the error for a task without any result."""
     name = task["taskId"]
     if any(job["status"] in ("queued", "running", "paused") for job in task["jobs"]):
         return CliError(
@@ -179,7 +179,7 @@ def none(task: Mapping[str, Any]) -> CliError:
     return CliError(f"{name} has brought nothing back", step, exits.FAILED, "no_result")
 
 
-def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) -> Result:
+def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) -> JobResult:
     """Return a job's result; without a job the only one, or the only one that changed something. Raises CliError."""
     candidates = of_task(task_id, files, job)
     if len(candidates) > 1:
@@ -191,8 +191,8 @@ def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) ->
     return candidates[0]
 
 
-def fetch(repository: Repository, result: Result, transfer: Transfer) -> None:
-    """Bring a result into the repository, under ``refs/ado/`` alone. Raises CliError, CallError, Unreachable."""
+def fetch(repository: Repository, result: JobResult, transfer: Transfer) -> None:
+    """Fetch a result into the repository, only under ``refs/ado/``. Raises CliError, CallError, Unreachable."""
     if not result.whole and not repository.has(result.base):
         raise failed(
             f"{result.task_id} did not start from this repository: commit {result.base[:12]} is not here",
@@ -240,8 +240,10 @@ def check_files(repository: Repository, base: str, commit: str) -> None:
 
 
 @contextmanager
-def apart(result: Result, files: Sequence[Mapping[str, Any]], transfer: Transfer) -> Iterator[Repository]:
-    """Yield a repository of its own that holds what went out and the result, for where there is none of the user's."""
+def temporary_repository(
+    result: JobResult, files: Sequence[Mapping[str, Any]], transfer: Transfer
+) -> Iterator[Repository]:
+    """Yield a temporary repository with the commit that was sent and the result, where the user has none of them."""
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
         repository = Repository.bare(Path(name) / "git", len(result.commit))
         base = next((file for file in files if file["kind"] == "base"), None)
@@ -257,12 +259,12 @@ def apart(result: Result, files: Sequence[Mapping[str, Any]], transfer: Transfer
         yield repository
 
 
-def diff(repository: Repository, result: Result, *, coloured: bool, stat: bool) -> AbstractContextManager[IO[bytes]]:
+def diff(repository: Repository, result: JobResult, *, coloured: bool, stat: bool) -> AbstractContextManager[IO[bytes]]:
     """Yield the difference as git shows it; the colours are those of --stat alone."""
     options = ["--color=always" if coloured and stat else "--color=never", "--stat" if stat else "--patch"]
     return repository.stream("diff", "--no-ext-diff", "--no-textconv", *options, result.base, result.commit, "--")
 
 
-def changed_paths(repository: Repository, result: Result) -> list[str]:
+def changed_paths(repository: Repository, result: JobResult) -> list[str]:
     """Return the paths that a result changes."""
     return repository.names("diff-tree", "-r", "-z", "--name-only", "--no-renames", result.base, result.commit, "--")

@@ -4,7 +4,7 @@ import pytest
 
 from cli.errors import CliError
 from cli.remote.addresses import check_origin, check_token, origins
-from cli.remote.connection import Options, choose
+from cli.remote.connection import ServerOptions, choose
 
 VALID = ["http://127.0.0.1:7421", "https://ado.example", "http://[2001:db8::1]:1", "https://a_b.example/", "http://x:1"]
 INVALID = ["http://[", "ado.example", "ftp://ado.example", "http://", "http://x:99999", "http://x:0", "http://x:y", "",
@@ -40,6 +40,6 @@ def test_a_token_that_no_header_carries_is_refused(token):
 def test_they_are_checked_where_a_server_is_chosen(monkeypatch, tmp_path):
     monkeypatch.setenv("ADO_HOME", str(tmp_path))
     with pytest.raises(CliError, match="no address"):
-        choose(Options(url="http://[", token="t"))
+        choose(ServerOptions(url="http://[", token="t"))
     with pytest.raises(CliError, match="the token holds"):
-        choose(Options(url="http://127.0.0.1:9", token="a b"))
+        choose(ServerOptions(url="http://127.0.0.1:9", token="a b"))

@@ -7,8 +7,8 @@ from cli.commands.context import remove
 from cli.control_plane import embedded
 from cli.errors import CliError
 from cli.remote import connection, contexts
-from cli.remote.connection import Options, choose, task_id
-from cli.remote.contexts import Server
+from cli.remote.connection import ServerOptions, choose, task_id
+from cli.remote.contexts import ServerContext
 
 A, B, C = "http://a:1", "http://b:1", "http://c:1"
 
@@ -46,17 +46,17 @@ def remembered(monkeypatch, tmp_path):
 def test_flags_win_over_the_environment_and_that_over_the_context(monkeypatch, flags, env, expected):
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    found = choose(Options(**flags))
+    found = choose(ServerOptions(**flags))
     assert (found.urls, found.token) == expected
 
 
 def test_a_contexts_agent_comes_with_it():
-    assert choose(Options()) == Server((A,), "token-a", "codex")
+    assert choose(ServerOptions()) == ServerContext((A,), "token-a", "codex")
 
 
 def test_an_unknown_context_is_an_error_with_its_next_step():
     with pytest.raises(CliError) as caught:
-        choose(Options(context="three"))
+        choose(ServerOptions(context="three"))
     assert "ado context list" in caught.value.next_step
 
 
@@ -64,12 +64,12 @@ def test_with_nothing_configured_the_embedded_control_plane_is_used(monkeypatch,
     contexts.save({"current": None, "contexts": {}})
     token = tmp_path / "token"
     token.write_text("token-e\n")
-    running = embedded.Plane(("http://127.0.0.1:9",), token, "", "1", 1, [])
+    running = embedded.RunningPlane(("http://127.0.0.1:9",), token, "", "1", 1, [])
     monkeypatch.setattr(embedded, "find", lambda: running)
-    assert choose(Options()) == Server(("http://127.0.0.1:9",), "token-e")
+    assert choose(ServerOptions()) == ServerContext(("http://127.0.0.1:9",), "token-e")
     monkeypatch.setattr(embedded, "find", lambda: None)
     with pytest.raises(CliError, match="no server is configured"):
-        choose(Options())
+        choose(ServerOptions())
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_with_nothing_configured_the_embedded_control_plane_is_used(monkeypatch,
 )
 def test_the_embedded_control_planes_token_goes_to_its_own_origins_alone(monkeypatch, tmp_path, url, token):
     write_token(tmp_path / "token", "token-e")
-    running = embedded.Plane(("http://127.0.0.1:9",), tmp_path / "token", "", "1", 1, [])
+    running = embedded.RunningPlane(("http://127.0.0.1:9",), tmp_path / "token", "", "1", 1, [])
     monkeypatch.setattr(embedded, "find", lambda: running)
-    assert choose(Options(url=url)).token == token
+    assert choose(ServerOptions(url=url)).token == token
 
 
 def test_a_forgotten_context_is_neither_there_nor_current():
@@ -125,7 +125,7 @@ def test_a_token_may_come_from_a_file(monkeypatch, tmp_path, flags, env, expecte
     write_token(file, "token-f\n")
     for name, value in env.items():
         monkeypatch.setenv(name, str(file) if value == "F" else value)
-    found = choose(Options(**{name: str(file) if value == "F" else value for name, value in flags.items()}))
+    found = choose(ServerOptions(**{name: str(file) if value == "F" else value for name, value in flags.items()}))
     assert found.token == expected
 
 
@@ -138,13 +138,13 @@ def test_files_with_tokens_that_others_can_read_are_refused(monkeypatch, tmp_pat
     if way == "variable":
         monkeypatch.setenv("ADO_TOKEN_FILE", str(file))
     with pytest.raises(CliError, match="other users may read") as caught:
-        choose(Options(token_file=str(file) if way == "flag" else None))
+        choose(ServerOptions(token_file=str(file) if way == "flag" else None))
     assert caught.value.next_step == f"chmod 600 {file}"
 
 
 def test_a_token_file_that_is_not_there_is_an_error_with_its_next_step(tmp_path):
     with pytest.raises(CliError, match="cannot be read") as caught:
-        choose(Options(token_file=str(tmp_path / "none")))
+        choose(ServerOptions(token_file=str(tmp_path / "none")))
     assert "--token-file" in caught.value.next_step
 
 
@@ -163,7 +163,7 @@ def test_a_token_file_that_is_not_there_is_an_error_with_its_next_step(tmp_path)
 def test_plain_http_to_another_machine_is_warned_of_once(capsys, url, warned):
     connection._warn.cache_clear()
     for _ in range(2):
-        choose(Options(url=url, token="t"))
+        choose(ServerOptions(url=url, token="t"))
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("plain HTTP") == warned
@@ -172,7 +172,7 @@ def test_plain_http_to_another_machine_is_warned_of_once(capsys, url, warned):
 def test_inside_of_a_job_nothing_is_said_of_plain_http(monkeypatch, capsys):
     connection._warn.cache_clear()
     monkeypatch.setenv("ADO_ATTEMPT", "1")
-    choose(Options(url="http://ado.example", token="t"))
+    choose(ServerOptions(url="http://ado.example", token="t"))
     assert capsys.readouterr().err == ""
 
 
@@ -193,7 +193,7 @@ def test_the_ca_of_a_flag_wins_over_the_environment_and_that_over_the_context(mo
     contexts.save(content)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    assert choose(Options(**flags)).ca == expected
+    assert choose(ServerOptions(**flags)).ca == expected
 
 
 def test_a_ca_that_cannot_be_used_is_an_error_with_its_next_step(tmp_path):
@@ -201,5 +201,5 @@ def test_a_ca_that_cannot_be_used_is_an_error_with_its_next_step(tmp_path):
         if content:
             (tmp_path / "ca.pem").write_text(content)
         with pytest.raises(CliError, match=r"ca\.pem") as caught:
-            choose(Options(url="https://ado.example", token="t", ca=str(tmp_path / "ca.pem")))
+            choose(ServerOptions(url="https://ado.example", token="t", ca=str(tmp_path / "ca.pem")))
         assert "--ca" in caught.value.next_step

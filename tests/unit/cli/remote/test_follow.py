@@ -4,13 +4,13 @@ import asyncio
 import os
 import signal
 
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
 from cli.remote.follow import Follower, View
 
 
 async def test_a_server_that_is_not_there_is_told_and_waited_for(capsys):
     """The task's id is known, so nothing but the user ends the watching."""
-    watching = asyncio.create_task(Follower(Server(("http://127.0.0.1:9",), None), View("task-1", 1)).run())
+    watching = asyncio.create_task(Follower(ServerContext(("http://127.0.0.1:9",), None), View("task-1", 1)).run())
     said = ""
     while "connection lost" not in said:
         await asyncio.sleep(0.01)

@@ -13,7 +13,7 @@ from app.rpc.server.procedure import mutation
 from app.rpc.server.registry import Registry
 from cli.errors import CliError
 from cli.remote import input_sender
-from cli.remote.contexts import Server
+from cli.remote.contexts import ServerContext
 
 LIMITS = WireLimits(body_bytes=4_000_000, recheck_seconds=1.0, subscriptions=3, batch_calls=5)
 
@@ -37,7 +37,7 @@ async def test_a_replica_of_an_older_release_is_left_for_one_that_takes_input(st
         return {"acknowledged": len(got)}
 
     async with Served(Gate(), LIMITS) as old, Served(Gate(), LIMITS, registry=Registry({"tasks.input": take})) as new:
-        sender = input_sender.InputSender(Server((old.url, new.url), "writer"), "task-1")
+        sender = input_sender.InputSender(ServerContext((old.url, new.url), "writer"), "task-1")
         sender.start()
         async with asyncio.timeout(60):
             await ended.wait()
@@ -48,7 +48,7 @@ async def test_a_replica_of_an_older_release_is_left_for_one_that_takes_input(st
 async def test_replicas_that_are_all_of_an_older_release_are_told_with_the_next_step(stdin, monkeypatch):
     monkeypatch.setattr(retry, "UPGRADE_SECONDS", 0.0)
     async with Served(Gate(), LIMITS) as old:
-        sender = input_sender.InputSender(Server((old.url,), "writer"), "task-1")
+        sender = input_sender.InputSender(ServerContext((old.url,), "writer"), "task-1")
         sender.start()
         with pytest.raises(CliError, match=r"of an older release, which has no tasks\.input") as raised:
             async with asyncio.timeout(60):
@@ -68,7 +68,7 @@ async def test_a_sender_with_nothing_to_send_says_in_every_call_that_it_is_there
         return {"acknowledged": got[-1][0] + len(got[-1][1])}
 
     async with Served(Gate(), LIMITS, registry=Registry({"tasks.input": take})) as served:
-        sender = input_sender.InputSender(Server((served.url,), "writer"), "task-1")
+        sender = input_sender.InputSender(ServerContext((served.url,), "writer"), "task-1")
         sender.start()
         async with asyncio.timeout(60):
             await ended.wait()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.render.escape_sequences import Filter, plain
+from cli.render.escape_sequences import EscapeFilter, plain
 from cli.render.lines import Lines, Style
 
 ALLOWED = re.compile(r"\x1b\[[0-9;:]*m|\x1b\[[12]?K|[\n\r\t]")
@@ -30,7 +30,7 @@ def cut(data, cuts):
 
 
 def passed(*pieces, coloured=True, erasing=True):
-    made = Filter(coloured=coloured, erasing=erasing)
+    made = EscapeFilter(coloured=coloured, erasing=erasing)
     return "".join(made.feed(piece) for piece in pieces) + made.feed(b"", last=True)
 
 

@@ -9,7 +9,7 @@ from support.repositories import SETTINGS, Tree
 from cli.errors import CliError
 from cli.repository.apply import apply, shown_by
 from cli.repository.git import Repository
-from cli.repository.results import Result, choose
+from cli.repository.results import JobResult, choose
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def brought(tree, change, base="HEAD"):
 
 
 def result(base, commit, branch="ado/task-1", **more):
-    return Result.of("task-1", {"job": 0, "kind": "result", "about": about(base, commit, branch, **more)})
+    return JobResult.of("task-1", {"job": 0, "kind": "result", "about": about(base, commit, branch, **more)})
 
 
 def about(base, commit, branch="ado/task-1", **more):

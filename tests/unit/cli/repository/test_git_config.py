@@ -12,12 +12,12 @@ from cli.repository.apply import apply, shown_by
 from cli.repository.git import Repository
 from cli.repository.git_config import environment, is_trusted, overrides, read_config
 from cli.repository.outgoing import prepare
-from cli.repository.results import Result, diff, fetch
+from cli.repository.results import JobResult, diff, fetch
 
 
 def result_of(hostile):
     about = {"branch": "ado/task-1", "commit": hostile.commit, "base": hostile.base}
-    return Result.of("task-1", {"job": 0, "kind": "result", "about": about})
+    return JobResult.of("task-1", {"job": 0, "kind": "result", "about": about})
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_few_trees_that_stand_for_any_number_of_files_are_refused(hostile):
         made = hostile.tree.raw_tree(*(("40000", f"d{number}", made) for number in range(10)))
     bomb = hostile.tree.git("commit-tree", made, "-p", hostile.base, stdin=b"bomb\n").strip()
     about = {"branch": "ado/task-1", "commit": bomb, "base": hostile.base}
-    result = Result.of("task-1", {"job": 0, "kind": "result", "about": about})
+    result = JobResult.of("task-1", {"job": 0, "kind": "result", "about": about})
     bundle = hostile.tree.bundle(hostile.bundle, bomb)
     with pytest.raises(CliError, match="more files than can be laid out"):
         fetch(Repository.of_working_directory(), result, Delivered(bundle))
@@ -127,7 +127,7 @@ def test_a_blob_that_is_named_often_is_refused(hostile, monkeypatch):
     made = hostile.tree.raw_tree(*(("100644", f"f{number}", blob) for number in range(9)))
     commit = hostile.tree.git("commit-tree", made, "-p", hostile.base, stdin=b"x\n").strip()
     about = {"branch": "ado/task-1", "commit": commit, "base": hostile.base}
-    result = Result.of("task-1", {"job": 0, "kind": "result", "about": about})
+    result = JobResult.of("task-1", {"job": 0, "kind": "result", "about": about})
     with pytest.raises(CliError, match="larger than 8000 bytes"):
         fetch(Repository.of_working_directory(), result, Delivered(hostile.tree.bundle(hostile.bundle, commit)))
 

@@ -14,7 +14,7 @@ _QUIET_SECONDS = 5.0
 _AGAIN_SECONDS = 10.0  # with a thousand viewers a replica answers a hundred such questions a second
 
 
-class Silence:
+class IdleHealthCheck:
     """Asks the server what is wrong with it while nothing comes, and says so once."""
 
     def __init__(self, talk: Callable[[str], None]) -> None:
@@ -22,7 +22,7 @@ class Silence:
         self._heard_at = time.monotonic()
         self._said = ""
 
-    def heard(self) -> None:
+    def note_event(self) -> None:
         """Take note that an event came."""
         self._heard_at = time.monotonic()
 
