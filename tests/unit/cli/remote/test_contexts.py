@@ -45,7 +45,7 @@ def test_what_is_no_list_of_contexts_is_told_with_the_file(file, content):
 
 def test_a_context_is_found_by_its_name_and_as_the_current_one(file):
     file.write_bytes(orjson.dumps({"current": "a", "contexts": {"a": ENTRY}}))
-    assert contexts.named(None) == contexts.named("a") == contexts.Server(("http://127.0.0.1:1",), "t", None)
+    assert contexts.named(None) == contexts.named("a") == contexts.ServerContext(("http://127.0.0.1:1",), "t", None)
     with pytest.raises(CliError, match="there is no context 'b'"):
         contexts.named("b")
 
