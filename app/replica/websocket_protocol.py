@@ -52,6 +52,17 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
         self._peer.left()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """End the connection because the replica stops.
+
+        Uvicorn raises for a connection whose client has sent a close frame but does not read the server's, and the
+        exception would end the replica's stop halfway.
+        """
+        if self.handshake_complete and self.conn.state is not State.OPEN and not self.close_sent:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def data_received(self, data: bytes) -> None:
         """Keep what comes until the application asks for it."""
         if not self.handshake_initiated:  # the upgrade itself, which uvicorn hands over

@@ -8,6 +8,8 @@ import socket
 import pytest
 from support.wire import FLOODED, Gate, Served, request
 from websockets.asyncio.client import connect
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 
 from app.replica.connection_limits import raise_limit, room_for_connections
 from app.replica.connections import ConnectionLimits
@@ -198,6 +200,24 @@ async def test_answers_that_wait_for_a_socket_are_bounded():
     errors = [answer["error"]["data"] for answer in answers if "error" in answer]
     assert 0 < len(errors) < len(calls)
     assert {(error["code"], error["reason"]) for error in errors} == {("TOO_MANY_REQUESTS", "limit_exceeded")}
+
+
+async def test_a_stop_ends_a_socket_whose_client_began_to_close_it_and_reads_nothing(served):
+    """Until the client reads, the close frame of the server waits, and the connection is neither open nor closed."""
+    head = (
+        b"GET /trpc HTTP/1.1\r\nhost: x\r\nauthorization: Bearer writer\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    subscribe = json.dumps({"id": 1, "method": "subscription", "params": {"path": "a.flood"}}).encode()
+    async with opened(served, head) as (reader, writer):
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.write(Frame(Opcode.TEXT, subscribe).serialize(mask=True))
+        (connection,) = served.server.server_state.connections
+        await until(lambda: not connection.writable.is_set())
+        writer.write(Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=True))
+        await until(lambda: connection.conn.state is State.CLOSING)
+        connection.shutdown()
+        assert connection.transport.is_closing()
 
 
 async def test_a_body_that_does_not_come_is_answered_with_408(served):
