@@ -1,1 +1,1 @@
-"""One API replica: how it is put together, its HTTP and WebSocket protocols, and the limits of its connections."""
+"""One API replica: its parts, its HTTP and WebSocket protocols, and the limits of its connections."""

@@ -1,4 +1,7 @@
-"""A replica on loopback answers only to loopback names: a web page must not reach it by rebinding its own name."""
+"""The Host headers that a replica on loopback answers.
+
+A web page could point its own name to 127.0.0.1 (DNS rebinding) and call the replica; its Host header gives it away.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ _HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::\d{1,5})?", re.ASCII)
 
 
 def host_name(header: str) -> str:
-    """Return the name in a Host header, without port and brackets; nothing for what is no name and port."""
+    """Return the name in a Host header, without port and brackets; an empty text for an invalid header."""
     match = _HOST.fullmatch(header)
     return (match[1] or match[2]) if match else ""
 
 
 class HostGuard:
-    """Refuses foreign Host headers before anything else sees the request."""
+    """Refuses foreign Host headers before any other part sees the request."""
 
     def __init__(self, app: ASGIApp, settings: AppSettings) -> None:
         self._app = app
@@ -33,7 +36,7 @@ class HostGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if not self._guarded or scope["type"] == "lifespan" or self._known(scope):
+        if not self._guarded or scope["type"] == "lifespan" or self._is_allowed(scope):
             await self._app(scope, receive, send)  # type: ignore[arg-type]
             return
         failure = refusal("foreign_host", "this replica listens on loopback and answers to loopback names alone")
@@ -44,7 +47,7 @@ class HostGuard:
         else:
             await respond(send, failure.status, body)
 
-    def _known(self, scope: Scope) -> bool:
+    def _is_allowed(self, scope: Scope) -> bool:
         header = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         name = host_name(header)
         return is_loopback(name) or name in self._allowed or header in self._allowed

@@ -1,4 +1,4 @@
-"""The limits of a replica's connections, from its settings."""
+"""The limits of a replica's connections, from its settings and the system's limit of open files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from app.settings import AppSettings
 
 _SHARE_OF_ADDRESS = 0.75
 """Of all connections, where few files may be open: one address must leave some to the others."""
-
-_MOST = 1 << 20
-_SPARE = 32
+_MAX_FILES = 1 << 20
+_SPARE_FILES = 32
 """For log files, name look-ups and connections that are being accepted or refused."""
-_LEAST_CONNECTIONS = 8
+_MIN_CONNECTIONS = 8
 
 
 def wire_limits(settings: AppSettings) -> WireLimits:
-    """Return the bounds of the wire."""
+    """Return the limits of the wire."""
     return WireLimits(
         body_bytes=settings.body_bytes,
         body_seconds=settings.body_seconds,
@@ -34,7 +33,7 @@ def wire_limits(settings: AppSettings) -> WireLimits:
 
 
 def connection_limits(settings: AppSettings) -> ConnectionLimits:
-    """Raise the limit of open files, and return how many connections there may be."""
+    """Raise the process's limit of open files; return the limits of connections."""
     connections = min(settings.connections, room_for_connections(raise_limit(), settings.pool_size))
     return ConnectionLimits(
         connections=connections,
@@ -45,16 +44,16 @@ def connection_limits(settings: AppSettings) -> ConnectionLimits:
 
 
 def raise_limit() -> int:
-    """Raise the number of files that this process may open to the hard limit; return the number that holds then."""
+    """Raise this process's limit of open files to the hard limit; return the resulting limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MOST if hard == resource.RLIM_INFINITY else hard
+    maximum = _MAX_FILES if hard == resource.RLIM_INFINITY else hard
     with contextlib.suppress(ValueError, OSError):  # macOS refuses more than it has, whatever the hard limit says
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST if soft == resource.RLIM_INFINITY else soft
+    return _MAX_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def room_for_connections(limit: int, pool_size: int) -> int:
-    """Return how many client connections fit, beside the files that are open now and the pool of the database."""
+    """Return how many client connections fit beside the files that are open now and the database's pool."""
     open_now = sum(1 for _ in Path("/dev/fd").iterdir())
-    return max(_LEAST_CONNECTIONS, limit - open_now - pool_size - _SPARE)
+    return max(_MIN_CONNECTIONS, limit - open_now - pool_size - _SPARE_FILES)

@@ -1,8 +1,8 @@
-"""The connections of a replica: how many there may be, and which one gives way when there is no room.
+"""The connections of a replica: their limits, and which connection is evicted for a new one.
 
-A connection is opening until its caller is known. Only opening connections give way, the oldest first: whoever holds
-hundreds of them loses them to newcomers, and a valid caller is known within milliseconds. Connections from a trusted
-proxy are the proxy's to limit by address; here they count in total alone.
+A connection is opening until its caller is known, which takes milliseconds for a valid caller. Only opening connections
+are evicted, the oldest first, so an attacker that holds hundreds of them loses them to new clients. The limits by
+address do not apply to a trusted proxy, which has many clients behind one address; the total does.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from app.replica.tls import has_certificate
 
 SWEEP_SECONDS = 0.25
 _OPENING_ADDRESSES = 4
-"""So many addresses may have as many opening connections as one may: together 64 MiB of heads at most."""
-_LEAVING = 16
-"""Connections that were refused or gave way and may still read why; they are not counted, so they must be few."""
+"""All opening connections: as many as so many addresses may have. Their heads take at most 64 MiB."""
+_REFUSED = 16
+"""Refused and evicted connections that may still read the reason; no limit counts them, so they must be few."""
 _LAST_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections there may be; 0: no limit for one address."""
+    """How many connections there may be; ``of_address`` 0 means no limit."""
 
     connections: int
     of_address: int
     opening_of_address: int
     stalled_seconds: float
-    """Time in which a peer must take some of what is sent to it."""
+    """Time in which a peer must take some of the bytes that are sent to it."""
 
 
 class Peer:
-    """One connection; ``end`` is called with True when its time is over, with False when it must give way."""
+    """One connection; ``end`` is called with True when its time is over, with False when it is evicted."""
 
     def __init__(self, peers: Peers, transport: asyncio.Transport, address: str, end: Callable[[bool], None]) -> None:
         self.transport = transport
@@ -47,45 +47,50 @@ class Peer:
         self.on_known: Callable[[], None] | None = None
         self.deadline: float | None = None
         self._peers = peers
-        self._dropping: int | None = None
+        self._discard_limit: int | None = None
+        """Bytes that may still arrive and are discarded; None while the connection is served."""
         self._unsent = 0
         self._moved_at = 0.0
+        """When the number of unsent bytes last changed."""
 
     def signed_in(self) -> None:
-        """Lift the limits for callers that are not known."""
+        """Lift the limits for unknown callers."""
         if not self.known:
             self.known = True
             self._peers.no_longer_opening(self)
             if self.on_known is not None:
                 self.on_known()
 
-    def left(self) -> None:
-        """Take note that the connection has ended."""
+    def closed(self) -> None:
+        """Remove the connection, which has ended."""
         self._peers.remove(self)
 
     def finish(self, size: int, seconds: float = _LAST_SECONDS) -> None:
-        """Send no more, and drop what still comes: closing with unread data would reset what was sent last."""
-        if self._dropping is None and not self.transport.is_closing():
-            self._dropping = size
+        """Send no more and discard what arrives, ``size`` bytes at most.
+
+        A close with unread data would reset the connection, and the peer would lose the last bytes sent to it.
+        """
+        if self._discard_limit is None and not self.transport.is_closing():
+            self._discard_limit = size
             self.deadline = self._peers.now() + seconds
             if self.transport.can_write_eof():
                 self.transport.write_eof()
             self.transport.resume_reading()
 
-    def drops(self, size: int) -> bool:
-        """Whether what came is dropped; too much of it ends the connection."""
-        if self._dropping is None:
+    def discards(self, size: int) -> bool:
+        """Return whether arriving bytes are discarded; too many of them end the connection."""
+        if self._discard_limit is None:
             return self.transport.is_closing()
-        self._dropping -= size
-        if self._dropping < 0:
+        self._discard_limit -= size
+        if self._discard_limit < 0:
             self.transport.abort()
         return True
 
     def check(self, now: float, stalled_seconds: float) -> None:
-        """End the connection when its time is over or its peer takes nothing of what is sent."""
+        """End the connection when its time is over, or when its peer takes none of the bytes sent to it."""
         if self.deadline is not None and now > self.deadline:
             self.deadline = None
-            if self._dropping is not None:
+            if self._discard_limit is not None:
                 self.transport.abort()
             else:
                 self.end(True)
@@ -115,15 +120,15 @@ class Peers:
         self._all: dict[Peer, None] = {}
         self._opening: dict[Peer, None] = {}
         self._addresses: dict[str, _Address] = {}
-        self._leaving: dict[Peer, None] = {}
+        self._refused: dict[Peer, None] = {}
 
     def __len__(self) -> int:
         return len(self._all)
 
     def admit(self, peer: Peer) -> bool:
-        """Take a connection if there is room or another one can give way; else it may only be answered and ended."""
-        if not self._has_room(peer.address):
-            self._let_leave(peer)
+        """Admit a connection if there is room or another can be evicted; else it may only get an answer and end."""
+        if not self._make_room(peer.address):
+            self._keep_until_read(peer)
             return False
         self._all[peer] = self._opening[peer] = None
         address = self._addresses.setdefault(peer.address, _Address())
@@ -132,8 +137,8 @@ class Peers:
         return True
 
     def remove(self, peer: Peer) -> None:
-        """Forget a connection that has ended or gives way."""
-        self._leaving.pop(peer, None)
+        """Remove a connection that has ended or is evicted."""
+        self._refused.pop(peer, None)
         if peer in self._all:
             del self._all[peer]
             self.no_longer_opening(peer)
@@ -143,15 +148,15 @@ class Peers:
                 del self._addresses[peer.address]
 
     def no_longer_opening(self, peer: Peer) -> None:
-        """Take note that a caller is known."""
+        """Count a connection as one whose caller is known."""
         if peer in self._opening:
             del self._opening[peer]
             del self._addresses[peer.address].opening[peer]
 
     def sweep(self) -> None:
-        """End what is over; called every ``SWEEP_SECONDS``."""
+        """End connections whose time is over; called every ``SWEEP_SECONDS``."""
         now = self.now()
-        for peer in [*self._all, *self._leaving]:
+        for peer in [*self._all, *self._refused]:
             peer.check(now, self._limits.stalled_seconds)
 
     async def watch(self) -> None:
@@ -160,32 +165,35 @@ class Peers:
             await asyncio.sleep(SWEEP_SECONDS)
             self.sweep()
 
-    def _has_room(self, name: str) -> bool:
+    def _make_room(self, name: str) -> bool:
+        """Return whether an address may have another connection, after evicting opening ones above the limits."""
         limits, address = self._limits, self._addresses.get(name) or _Address()
         limited = not self._is_trusted(name)
         if limited and len(address.opening) >= limits.opening_of_address:
-            self._one_gives_way(address.opening)
+            self._evict_oldest(address.opening)
         if len(self._opening) >= limits.opening_of_address * _OPENING_ADDRESSES:
-            self._one_gives_way(self._opening)
+            self._evict_oldest(self._opening)
         if limited and 0 < limits.of_address <= address.count:
-            return self._one_gives_way(address.opening)
-        return len(self._all) < limits.connections or self._one_gives_way(self._opening)
+            return self._evict_oldest(address.opening)
+        return len(self._all) < limits.connections or self._evict_oldest(self._opening)
 
-    def _one_gives_way(self, opening: dict[Peer, None]) -> bool:
+    def _evict_oldest(self, opening: dict[Peer, None]) -> bool:
+        """Evict the oldest connection whose credentials are not being checked; return False if there is none."""
         oldest = next((peer for peer in opening if not peer.signing_in), None)
         if oldest is None:
             return False
         self.remove(oldest)
-        self._let_leave(oldest)
+        self._keep_until_read(oldest)
         oldest.end(False)
         return True
 
-    def _let_leave(self, peer: Peer) -> None:
-        while len(self._leaving) >= _LEAVING:
-            oldest = next(iter(self._leaving))
-            del self._leaving[oldest]
+    def _keep_until_read(self, peer: Peer) -> None:
+        """Let a refused or evicted client read the reason; abort the oldest of too many such connections."""
+        while len(self._refused) >= _REFUSED:
+            oldest = next(iter(self._refused))
+            del self._refused[oldest]
             oldest.transport.abort()
-        self._leaving[peer] = None
+        self._refused[peer] = None
 
     def _is_trusted(self, name: str) -> bool:
         try:

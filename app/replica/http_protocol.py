@@ -1,7 +1,7 @@
-"""HTTP/1.1 at the replica's edge: uvicorn's protocol, with bounds for peers that are slow, broken or hostile.
+"""HTTP/1.1 of a replica: uvicorn's protocol, with limits for clients that are slow, broken or hostile.
 
-A connection that does not bring a whole request head in time is closed; uvicorn itself waits for ever. A peer that
-breaks HTTP is told so where it still can be, and is nobody's error here.
+A connection without a whole request head in time is closed; uvicorn itself waits for ever. A client that breaks HTTP
+gets an answer if that is still possible, and causes no error in the log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.rpc.errors import ProcedureError
 from app.rpc.server.calls import error_shape
 from app.rpc.server.gate import PEER, WireLimits
 
-_NEXT_HEAD_SECONDS = 10.0  # uvicorn keeps an idle connection for less: only what trickles in gets here
+_NEXT_HEAD_SECONDS = 10.0  # uvicorn closes an idle connection earlier, so this ends only heads that arrive slowly
 _HEAD_END = re.compile(rb"\n\r?\n")
 _PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
@@ -37,7 +37,7 @@ class EdgeProtocol(H11Protocol):
         self._body_left = 0
 
     def connection_made(self, transport: Any) -> None:
-        """Take a connection, or answer that there is no room for it."""
+        """Admit a connection, or answer that there is no room for it."""
         super().connection_made(transport)
         self.peer = Peer(self._peers, transport, self.client[0] if self.client else "", self._end)
         self.app_state = {**self.app_state, PEER: self.peer}
@@ -47,13 +47,13 @@ class EdgeProtocol(H11Protocol):
             self._refuse(503, _no_room())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a connection."""
-        self.peer.left()
+        """Remove the connection."""
+        self.peer.closed()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, within the bounds of who is not known."""
-        if self.peer.drops(len(data)) or self._is_unwanted_body(data):
+        """Read on, within the limits for unknown callers."""
+        if self.peer.discards(len(data)) or self._exceeds_refused_body(data):
             return
         if self.conn.their_state is h11.IDLE and self._is_huge_head(data):
             self._refuse(431, _huge_head(self._limits.opening_bytes))
@@ -61,18 +61,18 @@ class EdgeProtocol(H11Protocol):
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Go on to the connection's next request."""
+        """Wait for the connection's next request."""
         self._body_left = self.config.ws_max_size
         self._wait_for_head(_NEXT_HEAD_SECONDS if self.peer.known else self._limits.opening_seconds)
         super().on_response_complete()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand the connection over; the socket has a clock of its own."""
+        """Become a WebSocket, which has time limits of its own."""
         self.peer.deadline = None
         super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
-        """Tell a peer that it broke HTTP; where an answer has begun already, only close."""
+        """Answer a client that broke HTTP; only close when an answer has begun already."""
         if len(self.conn.trailing_data[0]) > self._limits.opening_bytes:
             self._refuse(431, _huge_head(self._limits.opening_bytes))
         else:
@@ -86,8 +86,8 @@ class EdgeProtocol(H11Protocol):
         before = self.conn.trailing_data[0]
         return len(before) + len(data) > limit and not _HEAD_END.search((before + data[:limit])[:limit])
 
-    def _is_unwanted_body(self, data: bytes) -> bool:
-        """Whether a stranger goes on sending a body that was refused already; it may finish, within reason."""
+    def _exceeds_refused_body(self, data: bytes) -> bool:
+        """Return whether an unknown caller sends more of a refused body than is read to its end."""
         if self.peer.known or self.cycle is None or not self.cycle.response_complete:
             return False
         if self.conn.their_state is not h11.SEND_BODY:
@@ -98,7 +98,7 @@ class EdgeProtocol(H11Protocol):
         return self._body_left < 0
 
     def _end(self, late: bool) -> None:
-        """Close a connection that brought no head in time, or that gives way to another one."""
+        """Close a connection that sent no head in time (``late``), or that is evicted."""
         if self.cycle is not None and not self.cycle.response_complete:
             if not late:
                 self.transport.abort()
@@ -130,14 +130,14 @@ def _huge_head(limit: int) -> ProcedureError:
 
 
 def _answer(status: int, error: ProcedureError) -> bytes:
-    """Return a whole answer that is the connection's last."""
+    """Return the bytes of the connection's last answer."""
     body = envelope.error(error_shape(error, None))
     phrase = _PHRASES.get(status, b"Service Unavailable")
     head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (status, phrase, len(body))
     return head + (b"retry-after: 1\r\n" if status == 503 else b"") + b"connection: close\r\n\r\n" + body
 
 
-_FAULTS_OF_PEERS = (
+_CLIENT_ERRORS = (
     "ASGI callable returned without completing handshake.",
     "Invalid HTTP request received.",
     "Unsupported upgrade request.",
@@ -146,11 +146,12 @@ _FAULTS_OF_PEERS = (
 
 
 def should_log(record: logging.LogRecord) -> bool:
-    """Filter out what uvicorn logs as errors of ours: a peer that broke HTTP, and an upgrade answered with a status.
+    """Return False for errors of clients that uvicorn logs as errors of the server.
 
-    Uvicorn does not count an upgrade's refusal by ``websocket.http.response`` as the end of the handshake.
+    They are broken HTTP, and upgrades that were refused with ``websocket.http.response``: uvicorn does not count that
+    as the end of the handshake.
     """
-    if record.msg in _FAULTS_OF_PEERS:
+    if record.msg in _CLIENT_ERRORS:
         return False
     error = record.exc_info[1] if record.exc_info else None
     while error is not None:

@@ -1,7 +1,7 @@
-"""What a user's token may fetch besides procedures: ``/metrics`` and ``/trpc/ado.d.ts``.
+"""The routes besides procedures that need a token: ``/metrics`` and ``/trpc/ado.d.ts``.
 
-``/metrics`` answers when it is needed most: a token that was valid within the last hour is taken at its word while the
-database does not say whether it still is. Not knowing is not a refusal.
+Metrics are needed most while the database is away. A token that was valid within the last hour is therefore accepted
+while the database does not answer.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from app.rpc.server.typescript import declaration
 from db.errors import DatabaseUnavailable
 
 _SIGN_IN_SECONDS = 2.0
-_REMEMBER_SECONDS = 3600.0
-_REMEMBER_CALLERS = 100
+_CACHE_SECONDS = 3600.0
+_CACHE_CALLERS = 100
 
 
-class Callers:
-    """Who may fetch a page, and whose token was valid within the last hour."""
+class RouteCallers:
+    """Checks the callers of routes, and remembers tokens that were valid within the last hour."""
 
     def __init__(self, running: Callable[[], Replica]) -> None:
         self._running = running
@@ -56,26 +56,26 @@ class Callers:
             async with asyncio.timeout(_SIGN_IN_SECONDS):
                 opened: Context = await open_caller(replica.gate, request.scope, Credentials(authorization, path=path))
         except (DatabaseUnavailable, TimeoutError) as error:
-            if known is None or time.monotonic() - known_at > _REMEMBER_SECONDS or _is_over(known):
+            if known is None or time.monotonic() - known_at > _CACHE_SECONDS or _has_expired(known):
                 raise refusal("database_unavailable", "the database does not say whose token this is") from error
             opened = known
         else:
             known_at = time.monotonic()
-        while len(self._known) >= _REMEMBER_CALLERS:
+        while len(self._known) >= _CACHE_CALLERS:
             del self._known[next(iter(self._known))]
         self._known[authorization] = known_at, opened
         return opened
 
 
-def _is_over(context: Context) -> bool:
-    """Whether a caller's token has expired, by this machine's clock."""
+def _has_expired(context: Context) -> bool:
+    """Return whether a caller's token has expired, by this machine's clock."""
     expires_at = context.caller.expires_at
     return expires_at is not None and expires_at <= datetime.now(UTC)
 
 
-def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
-    """Return the routes; they ask for the replica once it runs."""
-    callers = Callers(running)
+def routes_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
+    """Return the routes; ``running`` returns the replica once it runs."""
+    callers = RouteCallers(running)
 
     @get("/metrics")
     async def prometheus(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -94,15 +94,15 @@ def pages_of(running: Callable[[], Replica]) -> list[HTTPRouteHandler]:
     return [prometheus, types]
 
 
-def unanswered(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Answer with the wire's envelope what no route answers: its clients read no other page."""
+def no_such_route(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer a request without a route in the wire's envelope, which its clients read."""
     code = {404: "NOT_FOUND", 405: "METHOD_NOT_SUPPORTED"}.get(error.status_code, "BAD_REQUEST")
     hint = "procedures are below /trpc; /healthz, /readyz, /metrics and /trpc/ado.d.ts are fetched with GET"
     return refused(request, ProcedureError(code, error.detail, reason="no_such_page", hint=hint))
 
 
-def failed_by(running: Callable[[], Replica]) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
-    """Return what answers for a page that failed, as for a call that did: the cause is for the log."""
+def failure_handler(running: Callable[[], Replica]) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
+    """Return the handler for exceptions of routes; as for calls, only the log has the cause."""
 
     def failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         return refused(request, to_procedure_error(running().gate, error, request.scope["path"]))
@@ -111,6 +111,6 @@ def failed_by(running: Callable[[], Replica]) -> Callable[[Request[Any, Any, Any
 
 
 def refused(_request: Request[Any, Any, Any], error: ProcedureError) -> Response[bytes]:
-    """Answer a refusal with the wire's envelope."""
+    """Answer a refusal in the wire's envelope."""
     body = envelope.error(error_shape(error, None))
     return Response(body, status_code=error.status, media_type="application/json")

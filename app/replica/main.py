@@ -1,8 +1,8 @@
-"""One API replica: settings, pool, listener, loops and routes put together, and taken apart in order.
+"""The ASGI application of one API replica: its start, its routes, and its stop.
 
-A replica holds nothing that another one needs. Start: refuse a schema it does not know, connect, listen, then the
-loops. Stop: say not ready, let sockets move to other replicas and parked claims answer, flush, then close. Once it has
-started, a replica outlives its database.
+A replica holds nothing that another one needs. Start: refuse an unknown schema, connect, listen, start the loops.
+Stop: report not ready, move sockets to other replicas and answer waiting claims, flush, close. A replica that has
+started keeps running while its database is away.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from litestar.exceptions import HTTPException
 
 from app.health.readiness import Readiness, healthz, readyz_of
 from app.replica.allowed_hosts import HostGuard
-from app.replica.http_routes import failed_by, pages_of, refused, unanswered
+from app.replica.http_routes import failure_handler, no_such_route, refused, routes_of
 from app.replica.replica import Replica
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
@@ -63,13 +63,13 @@ def create_app(settings: AppSettings) -> Litestar:
         _log.info("replica stopped")
 
     return Litestar(
-        route_handlers=[trpc, healthz, readyz_of(readiness), *pages_of(lambda: running[0])],
+        route_handlers=[trpc, healthz, readyz_of(readiness), *routes_of(lambda: running[0])],
         lifespan=[lifespan],
         middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
         exception_handlers={
             ProcedureError: refused,
-            HTTPException: unanswered,
-            Exception: failed_by(lambda: running[0]),
+            HTTPException: no_such_route,
+            Exception: failure_handler(lambda: running[0]),
         },
         openapi_config=None,
         logging_config=None,

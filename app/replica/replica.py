@@ -1,4 +1,4 @@
-"""The parts of one API replica: services, procedures and loops, put together and taken apart in order."""
+"""The parts of one API replica: services, procedures and loops, and the order of its start and stop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from db.group_commit import GroupCommit
 from db.listener import Listener
 
 _log = logging.getLogger("ado.api")
-_READINESS_SECONDS = 5.0  # for the log, where no balancer asks
+_READINESS_SECONDS = 5.0  # logs a change although no load balancer asks for it
 _JANITOR_SECONDS = 10.0
 _USED_TOKENS_SECONDS = 10.0
 _CREATIONS = 100  # tasks stored in one commit
@@ -106,7 +106,7 @@ class Replica:
             self._tasks.append(asyncio.create_task(for_ever(run, name=name), name=name))
 
     async def _move(self) -> None:
-        """While the database does not answer this replica, let the clients find out whether it answers another one."""
+        """Move the clients to other replicas while the database does not answer this one."""
         silent = time.monotonic() - self.services.db.answered_at
         if silent > self.settings.away_seconds:
             _log.warning("the database does not answer", extra={"seconds": round(silent, 1)})

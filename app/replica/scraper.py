@@ -1,4 +1,4 @@
-"""What ``/metrics`` says: the metrics of this process, and what the database says of the whole installation."""
+"""The content of ``/metrics``: the metrics of this process, and those that the database has of all replicas."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from db.database import Database
 from db.errors import DatabaseError, DatabaseFull, DatabaseReadOnly
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_WORTH_SECONDS = 2.0
-_SIZES_WORTH_SECONDS = 60.0
+_CACHE_SECONDS = 2.0
+_SIZES_CACHE_SECONDS = 60.0
 _READ_SECONDS = 3.0
 
 
@@ -53,18 +53,18 @@ class Scraper:
     _counted: bytes = b""
 
     async def scrape(self, db: Database, *, listening: bool, connections: Mapping[str, int]) -> bytes:
-        """Return everything in Prometheus' text format; without the database, what this process knows itself."""
+        """Return all metrics in Prometheus' text format; without the database, those of this process."""
         LISTENER_CONNECTED.set(listening)
         for transport, count in connections.items():
             CONNECTIONS.labels(transport).set(count)
         async with self._reading:
-            if time.monotonic() - self._read_at > _WORTH_SECONDS:
+            if time.monotonic() - self._read_at > _CACHE_SECONDS:
                 await self._read(db)
                 self._read_at = time.monotonic()
             return generate_latest() + self._counted
 
     async def _read(self, db: Database) -> None:
-        """Read every part by itself and at the same time: a locked table holds up no part that does not need it."""
+        """Read all parts at the same time, so that a locked table delays only the parts that need it."""
         parts: dict[str, Callable[[], Awaitable[object]]] = {
             "locks": lambda: self._read_locks(db),
             "writes": lambda: _read_writable(db),
@@ -79,7 +79,7 @@ class Scraper:
         missing = dict(zip(parts, await asyncio.gather(*map(_unread, parts.values())), strict=True))
         for part, is_missing in missing.items():
             UNREAD.labels(part).set(is_missing)
-        DATABASE_UP.set(not missing["writes"])  # the part that reads no table
+        DATABASE_UP.set(not missing["writes"])  # this part reads no table, so no lock delays it
 
     async def _read_locks(self, db: Database) -> None:
         blockers = (await self.troubles.look(db)).blockers
@@ -93,7 +93,7 @@ class Scraper:
         self._counted = generate_latest(Counters(await counters.figures(db, AGENTS, REASONS)))
 
     async def _read_sizes(self, db: Database) -> None:
-        if time.monotonic() - self._sized_at <= _SIZES_WORTH_SECONDS:
+        if time.monotonic() - self._sized_at <= _SIZES_CACHE_SECONDS:
             return
         DATABASE_BYTES.set(math.nan)
         TABLE_BYTES.clear()
@@ -105,7 +105,7 @@ class Scraper:
 
 
 async def _unread(read: Callable[[], Awaitable[object]]) -> bool:
-    """Read a part; True where that took too long or failed."""
+    """Read a part; return True when that failed or took too long."""
     try:
         async with asyncio.timeout(_READ_SECONDS):
             await read()
@@ -127,24 +127,24 @@ async def _read_writable(db: Database) -> None:
 async def _read_jobs(db: Database) -> None:
     JOBS.clear()
     OLDEST_QUEUED.set(math.nan)
-    found, oldest = await health.jobs(db)
+    counts, oldest = await health.jobs(db)
     for status in ("queued", "running"):
-        JOBS.labels(status).set(found.get(status, 0))
+        JOBS.labels(status).set(counts.get(status, 0))
     OLDEST_QUEUED.set(oldest)
 
 
 async def _read_workers(db: Database) -> None:
     WORKERS.clear()
-    found = await health.workers(db)
+    counts = await health.workers(db)
     for state in get_args(WorkerState):
-        WORKERS.labels(state).set(found.get(state, 0))
+        WORKERS.labels(state).set(counts.get(state, 0))
 
 
 async def _read_spawners(db: Database) -> None:
     SPAWNERS.clear()
-    found = await health.spawners(db)
+    counts = await health.spawners(db)
     for state in get_args(SpawnerState):
-        SPAWNERS.labels(state).set(found[state])
+        SPAWNERS.labels(state).set(counts[state])
 
 
 async def _read_transactions(db: Database) -> None:

@@ -1,7 +1,7 @@
-"""Running a replica: uvicorn on a socket that is ours, and a stop that lets clients move first.
+"""Runs a replica: uvicorn on a socket that is already bound, and a stop that lets clients move first.
 
-Uvicorn closes connections before it ends the application; a drain needs them open. So the signal is taken here:
-first the application drains, then uvicorn is told to end.
+Uvicorn closes connections before it ends the application, but a drain needs them open. The stop signal is therefore
+handled here: the application drains, and then uvicorn ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.replica.connection_limits import connection_limits, wire_limits
 from app.replica.connections import Peers
 from app.replica.http_protocol import EdgeProtocol, should_log
 from app.replica.main import create_app
-from app.replica.tls import CertificateFiles, FollowedCertificate
+from app.replica.tls import CertificateFiles, ReloadedCertificate
 from app.replica.websocket_protocol import EdgeWebSocket
 from app.rpc.client.tls import is_loopback
 from app.rpc.request_id import RequestIds
@@ -38,7 +38,7 @@ class _ReplicaServer(uvicorn.Server):
     handshake_seconds = 5.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and listen; uvicorn itself would wait a minute for a TLS handshake."""
+        """Start and listen, with a time limit for TLS handshakes; that of uvicorn would be a minute."""
         if self.config.ssl is None:
             await super().startup(sockets)
             return
@@ -84,19 +84,19 @@ def serve(settings: AppSettings, listener: socket.socket, lifeline: int | None =
 
     certificate = None
     if settings.tls_cert:
-        certificate = FollowedCertificate(CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+        certificate = ReloadedCertificate(CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
     elif not is_loopback(settings.host):
         _log.warning("tokens travel in clear text: there is no --tls-cert", extra={"host": settings.host})
 
-    # Going over all the objects of a thousand open sockets stops the replica for 0.3 s, so it must be rare. Everyday
-    # garbage has no cycles, and what start-up made is never garbage.
+    # A full collection visits the objects of all open sockets: with a thousand it stops the replica for 0.3 s, so it
+    # must be rare. Most garbage has no cycles, and objects from the start-up are never garbage.
     gc.freeze()
     gc.set_threshold(10_000, 20, 100)
     uvloop.run(_serve(settings, listener, lifeline, certificate))
 
 
 async def _serve(
-    settings: AppSettings, listener: socket.socket, lifeline: int | None, certificate: FollowedCertificate | None
+    settings: AppSettings, listener: socket.socket, lifeline: int | None, certificate: ReloadedCertificate | None
 ) -> None:
     app = create_app(settings)
     host, port = listener.getsockname()[:2]

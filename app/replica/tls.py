@@ -1,7 +1,7 @@
-"""TLS of a replica: its certificate follows the files that hold it, and clients may present one.
+"""TLS of a replica: a certificate that is reloaded when its files change, and certificates of clients.
 
-New files are used for new connections; what is open goes on. A whole new context is made and only then takes the place
-of the old one, so files that are being replaced, and do not fit each other for a moment, do no harm.
+New connections use the new files; open ones go on. The old context is replaced only by a complete new one, so
+certificate and key may differ for a moment while they are being replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from app.rpc.pem import Stamp, stamp, why_unusable
 
 _log = logging.getLogger("ado.api")
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _ALPN = ["http/1.1"]
 
 
@@ -32,30 +32,33 @@ class CertificateFiles:
     client_ca: str = ""
 
     def context(self) -> ssl.SSLContext:
-        """Return a context made of the files as they are now. Raises CertificateUnusable."""
+        """Return a context made of the current files. Raises CertificateUnusable."""
         names = ", ".join(filter(None, (self.certificate, self.key, self.client_ca)))
         try:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.client_ca or None)
-            # The password: a key that needs one is refused, instead of asked for on a terminal that nobody watches.
+            # With a password given, an encrypted key is an error; without one, Python would ask for it on the terminal.
             context.load_cert_chain(self.certificate, self.key or None, password="")
         except (OSError, ValueError) as error:
             raise CertificateUnusable(f"{names}: {why_unusable(error, 'certificate and key')}") from error
         context.set_alpn_protocols(_ALPN)
         if self.client_ca:
-            context.verify_mode = ssl.CERT_OPTIONAL  # people have none; which callers need one is the gate's to say
+            context.verify_mode = ssl.CERT_OPTIONAL  # people have none; the gate decides which callers need one
         return context
 
     def stamps(self) -> tuple[Stamp | None, ...]:
-        """Return what tells whether the files were replaced or written."""
+        """Return values that change when a file is replaced or written."""
         return tuple(stamp(path) for path in (self.certificate, self.key, self.client_ca) if path)
 
 
-class FollowedCertificate:
-    """``context`` serves each new connection with the newest certificate. Raises CertificateUnusable at first."""
+class ReloadedCertificate:
+    """A certificate that is reloaded; ``context`` gives each new connection the newest one.
+
+    Raises CertificateUnusable when the first one cannot be used.
+    """
 
     def __init__(self, files: CertificateFiles) -> None:
         self._files = files
-        self._seen = files.stamps()
+        self._stamps = files.stamps()
         self._current = files.context()
         self.context = files.context()
         self.context.sni_callback = self._choose
@@ -64,13 +67,13 @@ class FollowedCertificate:
         connection.context = self._current
 
     async def follow(self) -> None:
-        """Look for new files until cancelled."""
+        """Reload changed files until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
             stamps = await asyncio.to_thread(self._files.stamps)
-            if stamps == self._seen:
+            if stamps == self._stamps:
                 continue
-            self._seen = stamps
+            self._stamps = stamps
             try:
                 self._current = await asyncio.to_thread(self._files.context)
             except CertificateUnusable as error:
@@ -80,6 +83,6 @@ class FollowedCertificate:
 
 
 def has_certificate(transport: asyncio.BaseTransport) -> bool:
-    """Whether a connection's peer has presented a certificate; only one that the client CA signed gets this far."""
+    """Return whether a peer has presented a certificate; the handshake accepts only those of the client CA."""
     connection = transport.get_extra_info("ssl_object")
     return connection is not None and bool(connection.getpeercert())

@@ -1,8 +1,8 @@
-"""WebSocket at the replica's edge: uvicorn's protocol, which parses only what the application asks for.
+"""WebSocket of a replica: uvicorn's protocol, which here parses frames only when the application asks for one.
 
-What comes is parsed in slices and no faster than it is handled, so that thousands of tiny frames in one read hold up
-nobody else. Until the caller is known nothing but small frames is taken. A peer that does not read gets no pongs: they
-would pile up (RFC 6455 lets an endpoint answer the latest ping alone).
+Bytes are parsed in slices, and no faster than the application handles frames. Thousands of tiny frames in one read
+therefore delay no other connection. Until the caller is known, only small frames are accepted. A client that does not
+read gets no pongs, because they would pile up; RFC 6455 lets an endpoint answer only the latest ping.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from app.rpc.server.gate import PEER, WireLimits
 
 _SLICE_BYTES = 16 * 1024
 _PENDING_BYTES = 64 * 1024
-"""What may wait to be parsed before no more is read."""
+"""Unparsed bytes at which reading pauses."""
 _FRAGMENTS = 4096
-"""Of one message; empty ones cost memory that no limit of size counts."""
+"""Of one message; empty fragments cost memory, and no limit of bytes counts them."""
 _CLOSING_SECONDS = 5.0
-_STRANGERS_SECONDS = 2.0
+_UNKNOWN_CLOSING_SECONDS = 2.0
 _BURST_SECONDS = 10
 
 
@@ -43,13 +43,13 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
         self.close_timeout = _CLOSING_SECONDS
         self.conn.max_message_size = limits.opening_bytes
         self._peer: Peer = self.app_state[PEER]
-        self._peer.on_known = self._take_large_frames
+        self._peer.on_known = self._allow_large_frames
         self._peer.end = self._end
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection."""
         self._pending.clear()
-        self._peer.left()
+        self._peer.closed()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -64,10 +64,10 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
             super().shutdown()
 
     def data_received(self, data: bytes) -> None:
-        """Keep what comes until the application asks for it."""
+        """Keep arriving bytes until the application asks for a frame."""
         if not self.handshake_initiated:  # the upgrade itself, which uvicorn hands over
             super().data_received(data)
-        elif not self._peer.drops(len(data)):
+        elif not self._peer.discards(len(data)):
             self._pending += data
             if not self.read_paused and len(self._pending) >= _PENDING_BYTES:
                 self.read_paused = True
@@ -103,14 +103,14 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
         self._parse_if_wanted()
 
     def handle_cont(self, event: Frame) -> None:
-        """Take a fragment."""
+        """Add a fragment, up to the limit of fragments."""
         if len(self.frames) >= _FRAGMENTS:
             self._fail(CloseCode.POLICY_VIOLATION, f"a message has at most {_FRAGMENTS} fragments")
         else:
             super().handle_cont(event)
 
     def handle_ping(self) -> None:
-        """Answer a ping, unless the peer does not read answers or sends too many."""
+        """Answer a ping, unless the client does not read or sends too many."""
         if self._pings.take():
             self._fail(CloseCode.POLICY_VIOLATION, f"more than {self._limits.pings_per_second} pings a second")
             return
@@ -119,26 +119,26 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
             self.transport.write(pong)
 
     def handle_parser_exception(self) -> None:
-        """Tell a peer that it broke the protocol or a limit of size."""
+        """Send the reason to a client that broke the protocol or a limit of size, and close."""
         close = self.conn.close_sent
         if close is not None and close.code == CloseCode.MESSAGE_TOO_BIG:
             self._write_error_frame(self.conn.max_message_size or 0)
-        self._leave(close.code if close else CloseCode.PROTOCOL_ERROR, close.reason if close else "")
+        self._close(close.code if close else CloseCode.PROTOCOL_ERROR, close.reason if close else "")
 
     async def send(self, message: Any) -> None:
-        """Send what the application says; after its close nothing more of the peer is read."""
+        """Send an event of the application; after its close, frames of the client are discarded."""
         await super().send(message)
         if message["type"] == "websocket.close" and self.close_timer is not None:
             self._finish()
 
     def _fail(self, code: int, reason: str) -> None:
         if self.conn.state is State.OPEN and not self.close_sent:
-            self.conn.data_to_send()  # pongs that nobody waits for
+            self.conn.data_to_send()  # discards pongs that are not sent yet
             self.conn.send_close(code, reason)
-            self._leave(code, reason)
+            self._close(code, reason)
 
-    def _leave(self, code: int, reason: str) -> None:
-        """Send the close frame, and let the peer read it before the connection ends."""
+    def _close(self, code: int, reason: str) -> None:
+        """Send the close frame, and give the client time to read it before the connection ends."""
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
@@ -146,7 +146,7 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
         self._finish()
 
     def _finish(self) -> None:
-        self._peer.finish(self.config.ws_max_size, _CLOSING_SECONDS if self._peer.known else _STRANGERS_SECONDS)
+        self._peer.finish(self.config.ws_max_size, _CLOSING_SECONDS if self._peer.known else _UNKNOWN_CLOSING_SECONDS)
 
     def _write_error_frame(self, limit: int) -> None:
         error = ProcedureError(
@@ -155,11 +155,11 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
         text = envelope.error_frame(None, error_shape(error, None)).encode()
         self.transport.write(Frame(Opcode.TEXT, text).serialize(mask=False, extensions=self.conn.extensions))
 
-    def _take_large_frames(self) -> None:
+    def _allow_large_frames(self) -> None:
         self.conn.max_message_size = self.config.ws_max_size
 
     def _end(self, late: bool) -> None:
-        """Give way to another connection."""
+        """End the connection, because another one takes its place."""
         if self.handshake_complete:
             self._fail(CloseCode.TRY_AGAIN_LATER, "too many connections of callers that are not known")
         else:

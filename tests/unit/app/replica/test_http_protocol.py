@@ -205,7 +205,8 @@ async def test_answers_that_wait_for_a_socket_are_bounded():
 async def test_a_stop_ends_a_socket_whose_client_began_to_close_it_and_reads_nothing(served):
     """Until the client reads, the close frame of the server waits, and the connection is neither open nor closed."""
     head = (
-        b"GET /trpc HTTP/1.1\r\nhost: x\r\nauthorization: Bearer writer\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        b"GET /trpc HTTP/1.1\r\nhost: x\r\nauthorization: Bearer writer\r\n"
+        b"connection: upgrade\r\nupgrade: websocket\r\n"
         b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
     subscribe = json.dumps({"id": 1, "method": "subscription", "params": {"path": "a.flood"}}).encode()
