@@ -1,4 +1,4 @@
-"""How a command fails: one line what happened, one line the next step, and an exit code (see ``exits``)."""
+"""Errors of commands: one line says what happened, one line the next step; the exit code is from ``exits``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from app.rpc.client import CallError, Unreachable
 from cli import exits
 from cli.invocation import as_typed
 
-_OF_THE_SERVER = "correct the named field"
-"""The hint of a refused input, for programs, whose fields are a command's options."""
+_SERVER_STEP = "correct the named field"
+"""The server's hint for a refused input. It addresses programs; for a person the fields are options."""
 
 
 class CliError(Exception):
@@ -34,12 +34,12 @@ class CliError(Exception):
 
 
 def usage(message: str, next_step: str = "see ado --help") -> CliError:
-    """Make the error for a command line that makes no sense."""
+    """Return the error of a wrong command line."""
     return CliError(message, next_step, exits.USAGE)
 
 
 def translate(error: CallError | Unreachable) -> CliError:
-    """Turn a failed call into words and an exit code."""
+    """Return the error of a failed call: its message, next step and exit code."""
     if isinstance(error, Unreachable):
         return CliError(
             f"no ado server answers: {error}",
@@ -49,12 +49,12 @@ def translate(error: CallError | Unreachable) -> CliError:
         )
     code = exits.of_call(error.code)
     step = error.hint or "see ado --help"
-    if error.reason == "invalid_input" and step == _OF_THE_SERVER:
+    if error.reason == "invalid_input" and step == _SERVER_STEP:
         step = "correct that option; --help after the command lists its options"
     return CliError(error.message, step, code, error.reason or error.code.lower())
 
 
 def fail(error: Exception) -> NoReturn:
-    """Raise what a server's own part or its database says about itself as an error of the command."""
+    """Raise the error of a server's part or of its database as an error of the command."""
     step = getattr(error, "next_step", "see the message")
     raise CliError(str(error), step, exits.INFRASTRUCTURE, "server") from error

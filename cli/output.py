@@ -1,4 +1,4 @@
-"""stdout is data, stderr is talk."""
+"""Output of commands: data goes to stdout, messages for the person go to stderr."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from cli.render.visible import one_line, visible, visible_json, visible_text
 
 
 def talk(line: str) -> None:
-    """Say something to the person; not part of the data."""
-    with contextlib.suppress(OSError, ValueError):  # there is nobody left to tell
+    """Write a line for the person to stderr; it is not part of the data."""
+    with contextlib.suppress(OSError, ValueError):  # stderr is closed or full
         print("\n".join(wrap(visible(one_line(as_typed(line))), room(sys.stderr))), file=sys.stderr, flush=True)
 
 
 def show_command(command: str) -> None:
-    """Say a command to be pasted elsewhere: on a line of its own, as it is and however long."""
+    """Write a command for copying to stderr: on one line, however long it is."""
     with contextlib.suppress(OSError, ValueError):
         print(visible(one_line(command)), file=sys.stderr, flush=True)
 
 
 def talk_json(value: Any) -> None:
-    """Say something to a program."""
+    """Write JSON for a program to stderr."""
     with contextlib.suppress(OSError, ValueError):
         print(visible_json(orjson.dumps(value).decode()), file=sys.stderr, flush=True)
 
 
 def room(stream: IO[str]) -> int | None:
-    """Return how many columns a stream has; None where it is no terminal, and lines are as long as they are."""
+    """Return the columns of a terminal; None for any other stream, where lines are not wrapped."""
     return columns() if is_terminal(stream) else None
 
 
 def write_line(line: str) -> None:
-    """Write a line of text for a person: harmless to a terminal, and broken at words where it is too wide for it."""
+    """Write a line of text for a person: wrapped at words, with its control characters visible."""
     write_lines([line])
 
 
 def write_lines(lines: Sequence[str], paint: Callable[[str], str] = str) -> None:
-    """Write lines of text for a person; ``paint`` adds ado's own colours, which no line may bring along."""
+    """Write lines of text for a person; ``paint`` adds ado's own colours, a line's own are made visible."""
     width = room(sys.stdout)
     with _stdout_may_fail():
         for line in lines:
@@ -58,13 +58,13 @@ def write_lines(lines: Sequence[str], paint: Callable[[str], str] = str) -> None
 
 
 def write_text(text: str) -> None:
-    """Write a text that is data and end its line: as it is, but on a terminal every character visible."""
+    """Write a text that is data, and a line end; on a terminal every character is visible."""
     shown = visible_text(text) if is_terminal(sys.stdout) else text
     write_bytes(shown.encode("utf-8", "replace") + b"\n")
 
 
 class OutputLost(CliError):
-    """stdout cannot be written: the disk is full, or it was closed. A reader that has gone is BrokenPipeError."""
+    """stdout cannot be written because the disk is full or it was closed. A reader that ended is a BrokenPipeError."""
 
     def __init__(self, error: Exception, next_step: str = "free some space, or write somewhere else") -> None:
         self.why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -90,7 +90,7 @@ def write_bytes(data: bytes) -> None:
 
 
 def write_pieces(pieces: Iterable[tuple[int, bytes]]) -> None:
-    """Write data to stdout (1) and talk to stderr (2), in order."""
+    """Write data to stdout (1) and lines for the person to stderr (2), in order."""
     for fd, data in pieces:
         if fd == 1:
             write_bytes(data)
@@ -135,6 +135,11 @@ def write_one(value: Mapping[str, Any], output: Output, key: str, lines: Sequenc
         write_lines(lines)
         if note:
             talk(f"ado: {note}")
+
+
+def write_note(value: Mapping[str, Any], output: Output, note: str) -> None:
+    """Write a fact that has no name of its own: ``note`` says it to a person, and is its name for a program."""
+    write_one({**value, "name": note}, output, "name", note=note)
 
 
 def confirmed(question: str) -> bool:

@@ -10,7 +10,7 @@ from cli import exits
 from cli.direct_database import dsn_of
 from cli.errors import fail
 from cli.option_values import seconds_of
-from cli.output import talk, write_items, write_one
+from cli.output import talk, write_items, write_note
 from cli.parameters import OutputOption
 
 database = App(name="db", help="The database's schema and its old logs.", help_format="plaintext")
@@ -26,8 +26,8 @@ def migrate_(*, dsn: str | None = None, output: OutputOption = "text") -> int:
         done = migrate.migrate(dsn_of(dsn))
     except DatabaseError as error:
         fail(error)
-    said = f"applied {', '.join(map(str, done))}" if done else "the schema is up to date"
-    write_one({"applied": list(done), "name": said}, output, "name", note=said)
+    note = f"applied {', '.join(map(str, done))}" if done else "the schema is up to date"
+    write_note({"applied": list(done)}, output, note)
     return exits.SUCCESS
 
 
@@ -41,16 +41,15 @@ def check_(*, dsn: str | None = None, output: OutputOption = "text") -> int:
         migrate.check(dsn_of(dsn))
     except DatabaseError as error:
         fail(error)
-    said = "the schema is up to date"
-    write_one({"version": migrate.known(), "name": said}, output, "name", note=said)
+    write_note({"version": migrate.known()}, output, "the schema is up to date")
     return exits.SUCCESS
 
 
 @database.command
 def prune(*, older_than: str, dsn: str | None = None, output: OutputOption = "text") -> int:
-    """Drop the logs of tasks that ended long ago, range by range; tasks and jobs stay and tell how they ended.
+    """Drop the logs of tasks that ended long ago, range by range. Tasks and jobs stay, with how they ended.
 
-    A range of task ids goes once all its ids are used up and all its tasks ended before then. Nothing waits for it.
+    A range of task ids is dropped once all its ids are used and all its tasks ended before then. Nothing waits for it.
 
     Parameters
     ----------
@@ -69,8 +68,8 @@ def prune(*, older_than: str, dsn: str | None = None, output: OutputOption = "te
     except DatabaseError as error:
         fail(error)
     items: list[dict[str, Any]] = [
-        {"name": f"task-{found.first}..task-{found.last}", "tasks": found.tasks, "bytes": found.bytes}
-        for found in ranges
+        {"name": f"task-{pruned.first}..task-{pruned.last}", "tasks": pruned.tasks, "bytes": pruned.bytes}
+        for pruned in ranges
     ]
     if not items and output == "text":
         talk("ado: nothing to prune: no range of task ids is used up and ended before then (see ado.log_status)")

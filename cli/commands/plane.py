@@ -18,7 +18,7 @@ from cli.control_plane.starting import StepRow, forget_step, write_step
 from cli.errors import CliError, fail
 from cli.extras import need
 from cli.home import ensure_home, environment
-from cli.output import talk, write_one
+from cli.output import talk, write_note, write_one
 from cli.parameters import OutputOption, Port
 from cli.server_start import LISTEN_ERRORS, cannot_listen, stop_on_signals
 from cli.system_errors import refused
@@ -40,11 +40,11 @@ def up(
     detach
         Return when it is ready and leave it running.
     replicas
-        API processes, each on a port of its own; 1 otherwise.
+        API processes, each on its own port; 1 by default.
     port
-        Port of the first API process; a free one is taken otherwise.
+        Port of the first API process; a free one by default.
     max_workers
-        Most worker processes at once; 8 otherwise.
+        Most worker processes at once; 8 by default.
     """
     need("server")
     dsn = os.environ.get("ADO_DSN")
@@ -62,13 +62,13 @@ def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
     from db.errors import DatabaseError
 
     home = ensure_home()
-    os.environ.update(environment())  # its children start elsewhere
-    # Never closed: the kernel lets go of it last, so who waits for the lock finds no process either.
+    os.environ.update(environment())  # its children have another working directory
+    # Never closed: the kernel releases it when the process ends, so the next holder finds no process of this one.
     if embedded.try_lock(home / embedded.LOCK) is None:
         if (running := embedded.find()) is not None:
             options.check(running.options, running.urls[0])
         raise CliError("a control plane runs already", "see: ado status; stop it with: ado down", exits.FAILED)
-    (home / embedded.STATE).unlink(missing_ok=True)  # of one that was killed
+    (home / embedded.STATE).unlink(missing_ok=True)  # of a control plane that was killed
     if quiet:
         logs.configure()
     stopping = threading.Event()
@@ -79,7 +79,7 @@ def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
     )  # fmt: skip
     try:
         with StepRow() as row:
-            ControlPlane(settings, _tell(home, row)).run(stopping, lambda urls: _say_ready(home, row, urls))
+            ControlPlane(settings, _step_reporter(home, row)).run(stopping, lambda urls: _report_ready(home, row, urls))
     except DatabaseError as error:
         fail(error)
     except OSError as error:
@@ -90,32 +90,31 @@ def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
     return exits.SUCCESS
 
 
-def _tell(home: Path, row: StepRow) -> Callable[[str], None]:
-    """Return what tells the steps of the start: to the commands that wait for it, and to who started it here."""
+def _step_reporter(home: Path, row: StepRow) -> Callable[[str], None]:
+    """Return a function that reports a step of the start to waiting commands and to the person who started it."""
 
-    def tell(step: str) -> None:
+    def report(step: str) -> None:
         write_step(home, step)
         row.show(step)
 
-    return tell
+    return report
 
 
-def _say_ready(home: Path, row: StepRow, urls: list[str]) -> None:
+def _report_ready(home: Path, row: StepRow, urls: list[str]) -> None:
     forget_step(home)
     row.clear()
     talk(f"ado: ready at {', '.join(urls)}")
 
 
 def down(*, output: OutputOption = "text") -> int:
-    """Stop the embedded control plane; tasks stay where they are and go on at the next start."""
+    """Stop the embedded control plane. Tasks stay, and continue at the next start."""
     stopped = embedded.stop()
-    said = "stopped" if stopped else "no control plane runs here"
-    write_one({"stopped": stopped, "name": said}, output, "name", note=said)
+    write_note({"stopped": stopped}, output, "stopped" if stopped else "no control plane runs here")
     return exits.SUCCESS
 
 
 def _shown(dsn: str) -> str:
-    """Return a DSN without its password. Raises CliError for what is no DSN."""
+    """Return a DSN without its password. Raises CliError for an invalid one."""
     need("server")
     from db.dsn import without_password
     from db.errors import DatabaseError
@@ -137,8 +136,8 @@ def _shape(plane: embedded.RunningPlane) -> dict[str, Any]:
     }
 
 
-def _instead() -> str:
-    """Say what to do where no control plane runs on this machine."""
+def _next_step() -> str:
+    """Return what to do if no control plane runs on this machine."""
     from cli.remote import contexts
 
     server = contexts.named(None)
@@ -155,7 +154,7 @@ def status(*, output: OutputOption = "text") -> int:
 
     plane = embedded.find()
     if plane is None:
-        raise CliError("no control plane runs here", _instead(), exits.FAILED, "not_running")
+        raise CliError("no control plane runs here", _next_step(), exits.FAILED, "not_running")
     shape = _shape(plane)
     lines = [f"{name:13} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
     lines += [f"{process['role']:13} pid {process['pid']}" for process in plane.processes]

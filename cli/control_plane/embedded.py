@@ -1,7 +1,7 @@
 """The embedded control plane as a command sees it: find the running one, start one, stop it.
 
-Proof of life is a lock that the control plane holds as long as it runs; its state file says where it listens. Several
-commands may want one at once: a second lock elects the one that starts it, the others wait until it is ready.
+A control plane holds a lock as long as it runs; its state file says where it listens. Several commands may want one at
+once: a second lock elects the command that starts it, and the others wait until it is ready.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cli.errors import CliError
 from cli.home import ensure_home, environment, home
 
 LOCK, STARTER, STATE, LOG = "plane.lock", "plane.start", "plane.json", "plane.log"
-_READY_SECONDS = 300.0  # only a machine that is overloaded takes long; a start that failed is noticed at once
+_READY_SECONDS = 300.0  # only an overloaded machine takes long; a failed start is noticed at once
 _STOP_SECONDS = 60.0
 _ANY = PlaneOptions()
 
@@ -46,7 +46,7 @@ class RunningPlane:
     processes: list[dict[str, Any]]
     max_workers: int | None = None
     database: str | None = None
-    """A database that is not its own, without the password."""
+    """The DSN of a database that is not the embedded one, without the password."""
 
     @property
     def token(self) -> str:
@@ -60,7 +60,7 @@ class RunningPlane:
 
     @property
     def options(self) -> PlaneOptions:
-        """What it runs with."""
+        """The options it runs with."""
         return PlaneOptions(len(self.urls), urlsplit(self.urls[0]).port, self.max_workers, self.database)
 
 
@@ -70,7 +70,7 @@ def version() -> str:
 
 
 def try_lock(path: Path) -> int | None:
-    """Take a lock file and return its descriptor, or None when another process holds it; closing it lets go."""
+    """Lock a file and return its descriptor; None when another process holds the lock. Closing releases it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
@@ -104,7 +104,7 @@ def find() -> RunningPlane | None:
 
 
 def _state() -> RunningPlane | None:
-    """Return what the state file says, or None where there is none that makes sense."""
+    """Return the content of the state file, or None if it is missing or invalid."""
     try:
         state = json.loads((home() / STATE).read_text("utf-8"))
         urls, processes = [str(url) for url in state["urls"]], state["processes"]
@@ -121,7 +121,7 @@ def _state() -> RunningPlane | None:
             state.get("database"),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # of another release, or half written by hand
+        return None  # of another release, or edited by hand
 
 
 def ensure(announce: Callable[[str], None], options: PlaneOptions = _ANY) -> RunningPlane:
@@ -147,7 +147,7 @@ def ensure(announce: Callable[[str], None], options: PlaneOptions = _ANY) -> Run
 
 @contextlib.contextmanager
 def _starting(announce: Callable[[str], None]) -> Iterator[RunningPlane | None]:
-    """Be the one that may start a control plane; gives the one there is, if there is one by then."""
+    """Hold the lock for a start; yield the running control plane, or None if it still has to be started."""
     if plane := find():
         yield plane
         return
@@ -157,7 +157,7 @@ def _starting(announce: Callable[[str], None]) -> Iterator[RunningPlane | None]:
         try:
             while running() and find() is None and time.monotonic() < end:
                 row.show(read_step(home()))
-                time.sleep(0.05)  # one was started in the foreground and is on its way up
+                time.sleep(0.05)  # one was started in the foreground and is not ready yet
             row.clear()
             yield find()
         finally:
@@ -180,7 +180,7 @@ def _lock_start(announce: Callable[[str], None], row: StepRow, end: float) -> in
 
 def _start(options: PlaneOptions) -> RunningPlane:
     log = home() / LOG
-    forget_step(home())  # of one that was killed
+    forget_step(home())  # of a control plane that was killed
     command = module("cli", "up", "--foreground", *options.arguments())
     with os.fdopen(open_log(log), "ab") as output:
         began = output.tell()
@@ -191,7 +191,7 @@ def _start(options: PlaneOptions) -> RunningPlane:
             stderr=output,
             start_new_session=True,
             cwd="/",
-            env={**environment(), "_ADO_COMMAND": "ado"},  # whoever shows what it says knows what was typed
+            env={**environment(), "_ADO_COMMAND": "ado"},  # the command that shows its errors names ado as it was typed
         )
     end = time.monotonic() + _READY_SECONDS
     with StepRow() as row:

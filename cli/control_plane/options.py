@@ -1,4 +1,4 @@
-"""What ``ado up`` was asked for: as arguments of the process that runs it, and against what runs already."""
+"""The options of ``ado up``: as arguments of its process, and compared with those of a running control plane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_REPLICAS, DEFAULT_WORKERS = 1, 8
 
 @dataclass(frozen=True, slots=True)
 class PlaneOptions:
-    """The options of a control plane; None where one was not given."""
+    """The options of a control plane; None for an option that is not used."""
 
     replicas: int | None = None
     port: int | None = None
@@ -22,12 +22,12 @@ class PlaneOptions:
     """ADO_DSN without its password; None for the embedded one."""
 
     def arguments(self) -> list[str]:
-        """Return them as ``ado up`` takes them."""
+        """Return them as arguments of ``ado up``."""
         options = (("--replicas", self.replicas), ("--port", self.port), ("--max-workers", self.max_workers))
         return [word for name, value in options if value is not None for word in (name, str(value))]
 
     def check(self, running: PlaneOptions, url: str) -> None:
-        """Raise CliError, naming each option, where a control plane runs with others than were asked for."""
+        """Raise CliError that names each option in which a running control plane differs."""
         differences = [
             f"{name} {current} (asked for {asked})"
             for name, asked, current in (

@@ -1,8 +1,7 @@
-"""How far the start of the embedded control plane is: written down by it, shown by the command that waits.
+"""Progress of the start of the embedded control plane: written to a file, shown by the commands that wait.
 
-The step stands in a file, because the control plane has no terminal, and because every command that waits for the
-same start may show it. On a terminal the step and the seconds are the last row, which is erased at the end; elsewhere
-nothing is shown.
+The step is in a file because the control plane has no terminal, and because several commands may wait for the same
+start. On a terminal the step and the seconds are the last row, which is erased at the end; elsewhere nothing is shown.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ _LONGEST_STEP = 200
 
 
 def write_step(home: Path, step: str) -> None:
-    """Write down what the start does now. A full disk does not end a start: there is no step to show then."""
+    """Write the current step of the start. A full disk does not end the start: the step is then not shown."""
     with contextlib.suppress(OSError):
         write_file(home / STEP, step.encode())
 
 
 def forget_step(home: Path) -> None:
-    """Remove the step of a start that is over."""
+    """Remove the step of a start that has ended."""
     with contextlib.suppress(OSError):
         (home / STEP).unlink(missing_ok=True)
 
 
 def read_step(home: Path) -> str:
-    """Return what the start does now; empty where nothing is written down."""
+    """Return the current step of the start; empty if none is written."""
     try:
         with (home / STEP).open("rb") as file:
             return file.read(_LONGEST_STEP).decode(errors="replace")
@@ -44,7 +43,7 @@ def read_step(home: Path) -> str:
 
 
 class StepRow:
-    """The last row of a terminal on stderr, for as long as something starts."""
+    """The last row of a terminal on stderr, which shows the current step of a start."""
 
     def __init__(self) -> None:
         self._live = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
@@ -64,17 +63,17 @@ class StepRow:
         seconds = int(time.monotonic() - self._began)
         row = visible(one_line(f"ado: {step}{f' ({seconds} s)' if seconds else ''}"))[: columns() - 1]
         if row != self._shown:
-            self._write(f"{_ERASE_LINE}{row}\r")  # the log of a control plane in the foreground begins on it
+            self._write(f"{_ERASE_LINE}{row}\r")  # the log of a control plane in the foreground overwrites it
             self._shown = row
 
     def clear(self) -> None:
-        """Take the row away: what is said next begins there."""
+        """Erase the row; the next line is written in its place."""
         if self._shown:
             self._write(_ERASE_LINE)
             self._shown = ""
 
     @staticmethod
     def _write(text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # there is nobody left to tell
+        with contextlib.suppress(OSError, ValueError):  # stderr is closed or full
             sys.stderr.write(text)
             sys.stderr.flush()

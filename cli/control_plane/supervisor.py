@@ -1,9 +1,9 @@
 """The embedded control plane: Postgres, API replicas and a spawner as children of one process.
 
 Order of the start: database, schema, the administrator's token, listening sockets, children, ready. The sockets are
-made here and handed down, so that a replica that dies is started again on the same port and connections made
-meanwhile wait. Children hold a lifeline: the end of file of a pipe tells them that this process has died, however it
-died. A child that ends is started again with back-off; a database that ends is started again and recovers.
+made here and inherited: a replica that dies is started again on the same port, and connections that are made
+meanwhile wait. Children hold a lifeline: a pipe that ends when this process dies for whatever reason. A child that
+ends is started again with back-off; a database that ends is started again and recovers.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PlaneSettings:
 
 @dataclass(slots=True)
 class Child:
-    """One child and how to start it again."""
+    """A child process, and how to start it again."""
 
     role: str
     command: list[str]
@@ -75,7 +75,7 @@ class Child:
             cwd="/",
         )
 
-    def tend(self) -> None:
+    def restart_if_ended(self) -> None:
         """Start the process again when it has ended, after a pause that grows with its failures."""
         now = time.monotonic()
         if self.process is None:
@@ -90,7 +90,7 @@ class Child:
     def _try_to_start(self) -> None:
         try:
             self.start()
-        except OSError as error:  # no memory, or no process to be had
+        except OSError as error:  # no memory, or too many processes
             self.start_at = time.monotonic() + _LONGEST_PAUSE
             _log.error("child cannot be started", extra={"role": self.role, "error": str(error)})
 
@@ -109,19 +109,19 @@ class Child:
 class ControlPlane:
     """The processes of one home."""
 
-    def __init__(self, settings: PlaneSettings, tell: Callable[[str], None]) -> None:
-        """``tell`` is told each step of the start."""
+    def __init__(self, settings: PlaneSettings, report: Callable[[str], None]) -> None:
+        """``report`` is called with each step of the start."""
         self._settings = settings
-        self._tell = tell
+        self._report = report
         self._server: Server | None = None
         self._children: list[Child] = []
         self._dsn = settings.dsn
         self._urls: list[str] = []
-        self._told: list[dict[str, Any]] = []
+        self._written_processes: list[dict[str, Any]] = []
         self._restart_at = 0.0
 
     def run(self, stopping: threading.Event, ready: Callable[[list[str]], None]) -> None:
-        """Start everything, report ``ready`` with the origins, tend until told to stop, end in order."""
+        """Start everything, call ``ready`` with the origins, restart what ends until ``stopping`` is set, stop."""
         try:
             self._start()
             self._await_ready(stopping)
@@ -129,12 +129,12 @@ class ControlPlane:
                 self._write_state()
                 ready(self._urls)
             while not stopping.wait(0.1):
-                self._tend()
-                if self._processes() != self._told:
+                self._restart_ended()
+                if self._processes() != self._written_processes:
                     self._update_state()
         finally:
             self._settings.state_file.unlink(missing_ok=True)
-            for child in reversed(self._children):  # the spawner first: it ends the workers, which need the API
+            for child in reversed(self._children):  # the spawner first: it stops the workers, which need the API
                 child.stop()
             if self._server is not None:
                 self._server.stop()
@@ -143,9 +143,9 @@ class ControlPlane:
         home = self._settings.home
         if not self._dsn:
             self._server = Server(home / f"postgres-{major(find())}")
-            self._dsn = self._server.start(self._tell)
-            migrate.migrate(self._dsn, lambda number, last: self._tell(f"applying migration {number} of {last}"))
-        self._tell("starting the API and the spawner")
+            self._dsn = self._server.start(self._report)
+            migrate.migrate(self._dsn, lambda number, last: self._report(f"applying migration {number} of {last}"))
+        self._report("starting the API and the spawner")
         token_file = home / "token"
         token_admin.ensure_token(self._dsn, token_file)
         lifeline, self._lifeline = os.pipe()
@@ -165,17 +165,17 @@ class ControlPlane:
     def _await_ready(self, stopping: threading.Event) -> None:
         waiting = list(self._urls)
         while waiting and not stopping.wait(0.02):
-            self._tend()
+            self._restart_ended()
             waiting = [url for url in waiting if not _is_ready(url)]
 
-    def _tend(self) -> None:
+    def _restart_ended(self) -> None:
         if self._server is not None and not self._server.alive() and time.monotonic() >= self._restart_at:
-            self._restart(self._server)
+            self._restart_database(self._server)
         for child in self._children:
-            child.tend()
+            child.restart_if_ended()
 
-    def _restart(self, server: Server) -> None:
-        """Start the database again; where that fails (a full disk) it is tried again, and the rest stays up."""
+    def _restart_database(self, server: Server) -> None:
+        """Start the database again. After a failure, such as a full disk, it is tried again later."""
         _log.error("database ended; starting it again")
         try:
             server.stop()
@@ -194,12 +194,12 @@ class ControlPlane:
     def _update_state(self) -> None:
         try:
             self._write_state()
-        except OSError as error:  # a full disk; the file holds what was true before
-            self._told = self._processes()
+        except OSError as error:  # a full disk; the file keeps the previous state
+            self._written_processes = self._processes()
             _log.error("state cannot be written", extra={"error": str(error)})
 
     def _write_state(self) -> None:
-        self._told = self._processes()
+        self._written_processes = self._processes()
         state: dict[str, Any] = {
             "url": self._urls[0],
             "urls": self._urls,
@@ -207,7 +207,7 @@ class ControlPlane:
             "dsn": self._dsn,
             "version": self._settings.version,
             "pid": os.getpid(),
-            "processes": self._told,
+            "processes": self._written_processes,
             "maxWorkers": self._settings.max_workers,
             "database": without_password(self._settings.dsn) if self._settings.dsn else None,
         }
@@ -215,11 +215,11 @@ class ControlPlane:
 
 
 def _sockets(record: Path, port: int, count: int) -> list[socket.socket]:
-    """Listen once for each replica, where the last control plane of this home did: its clients are still trying."""
+    """Listen once for each replica, on the ports of the last control plane of this home: its clients still try them."""
     recorded = [int(word) for word in record.read_text().split() if word.isdigit()] if record.exists() else []
-    wished = [port or (recorded or [0])[0], *recorded[1:], *[0] * count][:count]
+    ports = [port or (recorded or [0])[0], *recorded[1:], *[0] * count][:count]
     sockets = []
-    for index, number in enumerate(wished):
+    for index, number in enumerate(ports):
         try:
             sockets.append(_listen(number))
         except OSError:
