@@ -20,19 +20,19 @@ def dsn_of(dsn: str | None) -> str:
     return chosen
 
 
-def token_create(dsn: str, wish: Mapping[str, Any]) -> dict[str, Any]:
+def token_create(dsn: str, call_input: Mapping[str, Any]) -> dict[str, Any]:
     """Make a token directly on a database, from the input of ``tokens.create``."""
     need("server")
     from db import token_admin, tokens
 
-    user = _user(dsn, wish["user"]) if wish["user"] else None
+    user = _user(dsn, call_input["user"]) if call_input["user"] else None
     token = tokens.new(
-        wish["role"] if user is None else wish["role"] or user["role"],
-        worker_id=wish["workerId"],
-        capabilities=wish["capabilities"],
-        expires_seconds=wish["expiresSeconds"],
+        call_input["role"] if user is None else call_input["role"] or user["role"],
+        worker_id=call_input["workerId"],
+        capabilities=call_input["capabilities"],
+        expires_seconds=call_input["expiresSeconds"],
         user_id=user["user_id"] if user else None,
-        name=wish["name"],
+        name=call_input["name"],
     )
     return {**_on_database(lambda: token_admin.create_token(dsn, token), dsn), "token": token.token}
 
@@ -40,10 +40,10 @@ def token_create(dsn: str, wish: Mapping[str, Any]) -> dict[str, Any]:
 def _user(dsn: str, name: str) -> dict[str, Any]:
     from db import token_admin
 
-    found: dict[str, Any] | None = _on_database(lambda: token_admin.find_user(dsn, name), dsn)
-    if found is None:
+    user: dict[str, Any] | None = _on_database(lambda: token_admin.find_user(dsn, name), dsn)
+    if user is None:
         raise CliError(f"there is no user {name!r}", "ado users list", exits.UNKNOWN, "no_such_user")
-    return found
+    return user
 
 
 def token_list(dsn: str) -> list[dict[str, Any]]:
@@ -51,8 +51,8 @@ def token_list(dsn: str) -> list[dict[str, Any]]:
     need("server")
     from db import token_admin
 
-    found: list[dict[str, Any]] = _on_database(lambda: token_admin.list_tokens(dsn), dsn)
-    return found
+    rows: list[dict[str, Any]] = _on_database(lambda: token_admin.list_tokens(dsn), dsn)
+    return rows
 
 
 def token_revoke(dsn: str, token_id: str) -> dict[str, Any] | None:
@@ -60,17 +60,17 @@ def token_revoke(dsn: str, token_id: str) -> dict[str, Any] | None:
     need("server")
     from db import token_admin
 
-    found: dict[str, Any] | None = _on_database(lambda: token_admin.revoke_token(dsn, token_id), dsn)
-    return found
+    row: dict[str, Any] | None = _on_database(lambda: token_admin.revoke_token(dsn, token_id), dsn)
+    return row
 
 
-def _on_database(do: Callable[[], Any], dsn: str) -> Any:
+def _on_database(action: Callable[[], Any], dsn: str) -> Any:
     from db import migrate
     from db.errors import DatabaseError
 
     try:
         migrate.check(dsn)
-        return do()
+        return action()
     except DatabaseError as error:
         fail(error)
 

@@ -1,4 +1,4 @@
-"""Who makes a change, as the statement that makes it writes it into the audit."""
+"""Who makes a change; the statement that makes the change writes it to the audit."""
 
 from __future__ import annotations
 

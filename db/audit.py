@@ -15,7 +15,7 @@ from db.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A call that was refused; ``count`` says how many like ones it stands for."""
+    """A refused call; ``count`` is how many equal calls it stands for."""
 
     reason: str
     user_id: str | None = None
@@ -66,5 +66,5 @@ async def listing(
 
 
 async def prune(db: Database, keep_days: float) -> int:
-    """Remove some of the rows that are older than so many days, at least one; return how many."""
+    """Remove a batch of the rows that are older than ``keep_days``; return how many."""
     return int((await db.one("prune_audit", keep_days=keep_days))["removed"])

@@ -1,4 +1,4 @@
-"""Counters of the whole installation, kept in the database: they survive replicas, and tasks that are pruned."""
+"""Counters of the whole installation. They are in the database, so they outlive replicas and pruned tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from db.database import Database
 
-_MOST = 50_000  # notes in one transaction
+_NOTES_PER_TRANSACTION = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ async def figures(db: Database, agents: Iterable[str], reasons: Iterable[str]) -
 
 
 async def add_notes(db: Database, agents: Iterable[str], reasons: Iterable[str]) -> int:
-    """Move what was counted lately into the totals; return how much it was. Raises DatabaseUnavailable."""
-    row = await db.one("add_metric_notes", agents=["", *agents], reasons=["", *reasons], most=_MOST)
+    """Add recent notes to the totals; return how many notes there were. Raises DatabaseUnavailable."""
+    row = await db.one("add_metric_notes", agents=["", *agents], reasons=["", *reasons], most=_NOTES_PER_TRANSACTION)
     notes: int = row["notes"]
     return notes

@@ -27,16 +27,16 @@ _BROKEN = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a connection that broke in the middle of its release
+    asyncpg.InternalClientError,  # the connection broke during its release
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.PostgresSystemError,  # its disk cannot be read or written
+    asyncpg.PostgresSystemError,  # the server's disk cannot be read or written
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.ObjectNotInPrerequisiteStateError,  # it takes no connections
+    asyncpg.ObjectNotInPrerequisiteStateError,  # the server accepts no connections
 )
-_REMEMBER_SECONDS = 15.0  # workers send again every few seconds at the latest, so a trouble that lasts stays known
+_REMEMBER_SECONDS = 15.0  # workers retry every few seconds, so a disk that stays full is noticed again in time
 _DEADLOCK_TRIES = 5
 
 
@@ -54,11 +54,11 @@ class Database:
     async def open(cls, dsn: str, *, size: int, pooled: bool = False, timeout: float = 30.0) -> Self:
         """Connect; ``size`` connections at most, ``timeout`` seconds a statement. Raises DatabaseUnavailable.
 
-        ``pooled``: the DSN leads through a pooler whose connections change hands after every transaction, so that no
-        statement stays prepared; each then costs a second round trip. A pooler that nobody told of is recognised.
+        ``pooled``: the DSN leads to a pooler that gives a connection to another client after every transaction. Then no
+        statement stays prepared, and each costs a second round trip. ``open`` also recognises a pooler by itself.
 
-        Postgres ends a statement after ``timeout`` seconds by itself, too: a replica that is stopped cancels nothing.
-        Behind a pooler that is for the role to set, as no setting of a client stays with its connection.
+        Postgres, too, ends a statement after ``timeout`` seconds, because a stopped replica cancels nothing. Behind a
+        pooler the role must set this, because a client's settings do not stay with its connection.
         """
         server = await _probe(dsn)
         pooled = pooled or server.pooled
@@ -133,12 +133,12 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class _ServerFacts:
-    """What a first connection shows."""
+    """What the first connection shows of the server."""
 
     pooled: bool
-    """Whether the process id that the connection was greeted with is another one than its backend has."""
+    """Whether the backend has another process id than the server announced: a pooler is in between."""
     statement_timeout: str
-    """What the role has; ``0`` is none."""
+    """The role's setting; ``0`` is none."""
 
 
 async def _probe(dsn: str) -> _ServerFacts:

@@ -29,11 +29,11 @@ class DatabaseError(Exception):
 class SchemaMismatch(DatabaseError):
     """The database is at a migration that this release does not run on."""
 
-    def __init__(self, found: int, known: int) -> None:
-        older = found < known
+    def __init__(self, current: int, known: int) -> None:
+        older = current < known
         step = "run: ado db migrate" if older else "deploy a newer release of ado"
-        super().__init__(f"the database is at migration {found}, this release needs {known}", step)
-        self.found = found
+        super().__init__(f"the database is at migration {current}, this release needs {known}", step)
+        self.current = current
         self.known = known
 
 
@@ -59,7 +59,7 @@ class DatabaseReadOnly(DatabaseUnavailable):
 class DatabaseFull(DatabaseUnavailable):
     """The database can store no more: its disk is full."""
 
-    next_step = "free space on the database's disk: ado db prune drops old logs; workers keep what they have and go on"
+    next_step = "free space on the database's disk: ado db prune drops old logs; workers keep their output and go on"
 
     def __init__(self) -> None:
         super().__init__("the database refuses writes: its disk is full")
@@ -72,7 +72,7 @@ class DatabaseRefused(DatabaseError):
 
 
 class LogPruned(DatabaseError):
-    """The events that a reader asks for have been dropped with their range."""
+    """The events that a reader asks for were dropped with their range."""
 
     next_step = "the task's row still tells how it ended: ado tasks show"
 

@@ -11,7 +11,7 @@ from db.database import Database
 from db.model import Event
 
 _LEAST_EVENT_BYTES = 100
-"""What an event counts at least, because its row takes that much space even when it is empty."""
+"""The least that an event counts, because even an empty row takes this much space."""
 
 
 class NewEvent(NamedTuple):
@@ -29,7 +29,7 @@ class NewEvent(NamedTuple):
         if self.data is not None:
             return len(self.data)
         body = self.body or ""
-        return len(body) if body.isascii() else len(body.encode())  # the first takes no copy
+        return len(body) if body.isascii() else len(body.encode())  # the first case makes no copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class Batch:
     number: int
     events: Sequence[NewEvent]
     dropped: int = 0
-    """Bytes of events that were left out, because the attempt had reached its limit."""
+    """Bytes of events that were left out because the attempt had reached its limit."""
     credential: bytes | None = None
     """Digest of the credential that came with it."""
 
     def sizes(self) -> tuple[int, int]:
         """Return what its output and its other events count toward the limit of the attempt, in bytes.
 
-        ``truncated`` counts nothing: it is the server's own and must always fit.
+        ``truncated`` counts nothing: the server writes it, and it must always fit.
         """
         output = other = 0
         for event in self.events:
@@ -64,7 +64,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class StoredBatch:
-    """Where a batch went: its events are ``base + 1`` … in the task's log."""
+    """Where a batch was stored: its events are ``base + 1`` … in the task's log."""
 
     base: int
     stored_at: datetime
@@ -138,13 +138,13 @@ async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_l
     rows = await db.many("page_events", task_id=task_id, after=after, row_limit=row_limit, byte_limit=byte_limit)
     if not rows:
         return Page([], 0, None)
-    found = [Event.of(row) for row in rows if row["seq"] is not None]
-    return Page(found, rows[0]["last_seq"], rows[0]["cursor_at"])
+    events = [Event.of(row) for row in rows if row["seq"] is not None]
+    return Page(events, rows[0]["last_seq"], rows[0]["cursor_at"])
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Some of a task's events: of one job or all, of these streams, and whether also those without a stream."""
+    """Selects events of a task: of one job or all, of these streams, and with or without events that have no stream."""
 
     job: int | None
     streams: tuple[str, ...]
@@ -153,7 +153,7 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class SelectedPage:
-    """The next wanted events, and the cursor up to which there are no others."""
+    """The next selected events, and the cursor up to which there are no others."""
 
     events: list[Event]
     last_seq: int
@@ -163,24 +163,24 @@ class SelectedPage:
 
 
 async def selected_page(
-    db: Database, task_id: int, after: int, wanted: EventFilter, *, row_limit: int, byte_limit: int
+    db: Database, task_id: int, after: int, selection: EventFilter, *, row_limit: int, byte_limit: int
 ) -> SelectedPage:
-    """Return wanted events after a cursor, and the task's own, in order, within both limits (but at least one)."""
+    """Return selected events and the task's own after a cursor, in order, within both limits (but at least one)."""
     rows = await db.many(
         "page_selection",
         task_id=task_id,
         after=after,
-        job=wanted.job,
-        streams=list(wanted.streams),
-        others=wanted.others,
+        job=selection.job,
+        streams=list(selection.streams),
+        others=selection.others,
         row_limit=row_limit,
         byte_limit=byte_limit,
     )
     if not rows:
         return SelectedPage([], 0, 0, kept=False)
-    found = [Event.of(row) for row in rows if row["seq"] is not None]
+    events = [Event.of(row) for row in rows if row["seq"] is not None]
     last_seq = int(rows[0]["last_seq"])
-    return SelectedPage(found, last_seq, last_seq if rows[0]["complete"] else found[-1].seq, rows[0]["kept"])
+    return SelectedPage(events, last_seq, last_seq if rows[0]["complete"] else events[-1].seq, rows[0]["kept"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,21 +198,21 @@ async def state(db: Database, task_id: int) -> LogState | None:
     return LogState(row["last_seq"], row["ended"], bool(row["pruned"])) if row else None
 
 
-async def cursor_of_tail(db: Database, task_id: int, count: int, wanted: EventFilter) -> int:
-    """Return the cursor after which the last ``count`` wanted events stand."""
+async def cursor_of_tail(db: Database, task_id: int, count: int, selection: EventFilter) -> int:
+    """Return the cursor before the last ``count`` selected events."""
     row = await db.one(
         "seq_before_tail",
         task_id=task_id,
         count=count,
-        job=wanted.job,
-        streams=list(wanted.streams),
-        others=wanted.others,
+        job=selection.job,
+        streams=list(selection.streams),
+        others=selection.others,
     )
     return int(row["after"])
 
 
 async def cursor_of_time(db: Database, task_id: int, since: datetime) -> int:
-    """Return the cursor after which everything stored since a moment stands."""
+    """Return the cursor before everything stored since a moment."""
     return int((await db.one("seq_before_time", task_id=task_id, since=since))["after"])
 
 

@@ -1,4 +1,4 @@
-"""Typed functions over ``sql/queries/files.sql``: what travels with a task."""
+"""Typed functions over ``sql/queries/files.sql``: bundles of commits and checkpoints of tasks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """The most files, and bytes of them, of one attempt and of one task; that of a task is also for untaken files."""
+    """Most files and bytes of one attempt and of one task; the limits of a task also hold for untaken files."""
 
     attempt_files: int = 2**62
     attempt_bytes: int = 2**62
@@ -72,7 +72,7 @@ async def begin(
     fence: Fence | None,
     room: FileLimits = FileLimits(),
 ) -> File | None:
-    """Begin to send a file, or find the begun one; None: refused by the fence, the name is taken, or no room left."""
+    """Begin to send a file, or return the begun one; None: the fence or a limit refused it, or the name is taken."""
     row = await db.optional(
         "begin_file",
         file_id=file_id,
@@ -101,7 +101,7 @@ async def get(db: Database, file_id: str) -> File | None:
 
 @dataclass(frozen=True, slots=True)
 class FileCursor:
-    """Where a file stands in the list of its task."""
+    """The position of a file in the list of its task."""
 
     job: int
     """-1 for a file of no job."""
@@ -112,7 +112,7 @@ class FileCursor:
 async def listing(
     db: Database, task_id: int, after: FileCursor | None = None, room: paging.PageLimit = paging.ALL
 ) -> tuple[list[File], bool]:
-    """Return the files of a task that still mean something, after a place, and whether there are more."""
+    """Return the files of a task that still count, after a cursor, and whether there are more."""
     rows = await db.many(
         "list_files",
         task_id=task_id,
@@ -126,12 +126,12 @@ async def listing(
 
 
 async def received(db: Database, file_id: str, count: int) -> int:
-    """Return how many of a file's ``count`` pieces are there without a gap."""
+    """Return how many of a file's ``count`` pieces are stored without a gap."""
     return int((await db.one("received_chunks", file_id=file_id, count=count))["chunks"])
 
 
 async def write(db: Database, file_id: str, number: int, data: bytes) -> bool:
-    """Store one piece; False when the file does not take any more."""
+    """Store one piece; False when the file takes no more."""
     return await db.optional("write_chunk", file_id=file_id, number=number, data=data) is not None
 
 
@@ -147,5 +147,5 @@ async def complete(db: Database, file_id: str, actor: Actor | None = None) -> bo
 
 
 async def prune(db: Database, keep_seconds: float) -> int:
-    """Forget files that nobody will ask for; return how many."""
+    """Delete files that are not needed any more; return how many."""
     return int((await db.one("prune_files", keep_seconds=keep_seconds))["files"])

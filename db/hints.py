@@ -1,8 +1,8 @@
-"""Hints as texts: what listeners are told, and how several of them share one notification.
+"""Hints as texts, and how several of them share one notification.
 
 ``e:TASK:SEQ``: a log has grown. ``q:N``: N jobs were queued. ``w:WORKER``: there may be a command for a worker. ``s``:
-a setting of the system has changed. ``i:TASK/JOB``: a job's input has come or was taken. ``h:NAME``: a probe. Hints
-stand in one payload, divided by spaces; a space or a per cent sign in a worker's id is escaped.
+a setting of the system has changed. ``i:TASK/JOB``: a job's input has arrived or was taken. ``h:NAME``: a probe. A
+payload separates hints by spaces; a space or a per cent sign in a worker's id is escaped.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _FULL_QUEUE_STEP = "end the session that listens inside an open transaction (pg_
 
 
 def topic(hint: str) -> str:
-    """Return what a hint is about; of several with one topic the last says all."""
+    """Return what a hint is about; of several hints with one topic only the last one is needed."""
     return hint.rpartition(":")[0] if hint[:2] in ("e:", "q:") else hint
 
 
 def payloads(hints: Iterable[str]) -> Iterator[str]:
-    """Join hints into payloads that fit; one that fits none is left out."""
+    """Join hints into payloads that fit; a hint that is longer than a payload is left out."""
     parts: list[str] = []
     size = 0
     for hint in hints:

@@ -1,4 +1,4 @@
-"""Typed functions over ``sql/queries/inputs.sql``: what is piped into jobs."""
+"""Typed functions over ``sql/queries/inputs.sql``: the stdin of jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from db.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """The attempt that takes a job's input, its worker and the digest of the credential that came with the call."""
+    """The attempt that reads a job's input, its worker, and the digest of the call's credential."""
 
     task_id: int
     job: int
@@ -20,18 +20,18 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many bytes have come, and whether they are all."""
+    """How many bytes have arrived, and whether that is all."""
 
     received: int
     ended: bool
     beats: int = 0
-    """How often the sender has said that it is there; 0: it does not say so."""
+    """How many signs of life the sender has given; 0: it gives none."""
 
 
 async def store(
     db: Database, task_id: int, job: int, *, offset: int, data: bytes, end: bool, alive: bool, waiting_limit: int
 ) -> Progress | None:
-    """Store what is new and fits; None: the job takes no input, or no more."""
+    """Store new bytes that fit; None: the job takes no input, or no more."""
     row = await db.optional(
         "store_input", task_id=task_id, job=job, offset=offset, data=data, ends=end, alive=alive,
         waiting_limit=waiting_limit,
@@ -40,7 +40,7 @@ async def store(
 
 
 async def take(db: Database, reader: Reader, *, offset: int, keep_limit: int) -> Progress | None:
-    """Note that an attempt has everything before ``offset``; None: it does not run, or what follows is gone."""
+    """Record that an attempt has everything before ``offset``; None: it does not run, or the next bytes are gone."""
     row = await db.optional(
         "take_input",
         task_id=reader.task_id,
@@ -55,7 +55,7 @@ async def take(db: Database, reader: Reader, *, offset: int, keep_limit: int) ->
 
 
 async def read(db: Database, task_id: int, job: int, *, offset: int, byte_limit: int) -> bytes:
-    """Return the bytes from ``offset`` on, ``byte_limit`` of them at most."""
+    """Return at most ``byte_limit`` bytes from ``offset`` on."""
     rows = await db.many("read_input", task_id=task_id, job=job, offset=offset, byte_limit=byte_limit)
     if not rows:
         return b""
@@ -64,10 +64,10 @@ async def read(db: Database, task_id: int, job: int, *, offset: int, byte_limit:
 
 
 async def lose(db: Database, reader: Reader) -> None:
-    """Write into the log that the attempt needed bytes that are gone."""
+    """Write to the log that the attempt needed bytes that are gone."""
     await db.optional("lose_input", task_id=reader.task_id, job=reader.job, attempt=reader.attempt)
 
 
 async def forget(db: Database) -> int:
-    """Delete the input of jobs that have ended; return of how many."""
+    """Delete the input of jobs that have ended; return how many inputs."""
     return int((await db.one("forget_inputs"))["inputs"])

@@ -13,7 +13,7 @@ from db.model import AttemptKey, ClaimedJob, Demand, Job, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """What a worker reports at the end of an attempt."""
+    """A worker's report of the end of an attempt."""
 
     task_id: int
     job: int
@@ -44,7 +44,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class EndedAttempt:
-    """What became of an attempt that its worker did not end."""
+    """The outcome of an attempt that its worker did not end."""
 
     task_id: int
     job: int
@@ -68,11 +68,11 @@ async def claim(
 ) -> list[ClaimedJob] | None:
     """Claim up to ``limit`` jobs for a worker whose claim number is still ``claims``; each job gets a token.
 
-    With ``credentials`` each attempt also gets a credential, without which nothing is written for it from then on.
-    None when it is not, or the worker may not claim any more; otherwise the number has grown by one.
+    With ``credentials`` each attempt also gets a credential, and later writes for the attempt must carry it. None if
+    the claim number is another one, or the worker may not claim; otherwise the claim number has grown by one.
     """
     secrets = [tokens.secret() for _ in range(limit)]
-    own = [tokens.secret() for _ in range(limit)] if credentials else None
+    attempt_secrets = [tokens.secret() for _ in range(limit)] if credentials else None
     rows = await db.many(
         "claim_jobs",
         worker_id=worker_id,
@@ -82,25 +82,28 @@ async def claim(
         suspect_seconds=suspect_seconds,
         lease_seconds=lease_seconds,
         token_digests=[tokens.digest(secret) for secret in secrets],
-        credential_digests=None if own is None else [tokens.digest(secret) for secret in own],
+        credential_digests=None if attempt_secrets is None else [tokens.digest(secret) for secret in attempt_secrets],
     )
     if not rows:
         return None
-    places = [(row, row["position"] - 1) for row in rows if row["job"] is not None]
-    return [ClaimedJob.of(row, secrets[place], own[place] if own else None) for row, place in places]
+    numbered = [(row, row["position"] - 1) for row in rows if row["job"] is not None]
+    return [
+        ClaimedJob.of(row, secrets[position], attempt_secrets[position] if attempt_secrets else None)
+        for row, position in numbered
+    ]
 
 
 async def finish_all(db: Database, reports: Sequence[Finish]) -> list[tuple[Job, bool] | None]:
     """Close attempts of different jobs in one commit.
 
-    For each the stored job and whether its siblings must stop, or None when the fence refused it.
+    Returns for each report the stored job and whether its siblings must stop, or None if the fence refused it.
     """
     rows = await db.many("finish_jobs", **columns(reports))
-    found = {}
+    closed = {}
     for row in rows:
         job = Job.of(row)
-        found[job.task_id, job.job] = job, job.status == "failed" and row["on_failure"] == "fail_fast"
-    return [found.get((report.task_id, report.job)) for report in reports]
+        closed[job.task_id, job.job] = job, job.status == "failed" and row["on_failure"] == "fail_fast"
+    return [closed.get((report.task_id, report.job)) for report in reports]
 
 
 def columns(reports: Sequence[Finish]) -> dict[str, list[Any]]:
@@ -124,7 +127,7 @@ def columns(reports: Sequence[Finish]) -> dict[str, list[Any]]:
 async def end_attempts(
     db: Database, attempts: Iterable[AttemptKey], *, reason: str, loss: bool, overdue_only: bool = False
 ) -> list[EndedAttempt]:
-    """End attempts on behalf of a worker that will not; those no longer running are left alone."""
+    """End attempts that their worker does not end; attempts that no longer run are left alone."""
     keys = list(attempts)
     rows = await db.many(
         "end_attempts",
@@ -155,13 +158,13 @@ async def get(db: Database, task_id: int, job: int) -> Job | None:
 
 
 async def held(db: Database, worker_id: str) -> dict[AttemptKey, str | None]:
-    """Return what a worker holds: attempt → why it must stop, or None."""
+    """Return the running attempts of a worker, each with the reason to stop, or None."""
     rows = await db.many("held_jobs", worker_id=worker_id)
     return {(row["task_id"], row["job"], row["attempt"]): row["stop_reason"] for row in rows}
 
 
 async def unguarded(db: Database, worker_id: str) -> set[tuple[int, int]]:
-    """Return the jobs (task, job) that a worker runs for which its own token writes and reads."""
+    """Return the jobs (task, job) of a worker whose attempts have no credential: the worker's token writes for them."""
     rows = await db.many("held_jobs", worker_id=worker_id)
     return {(row["task_id"], row["job"]) for row in rows if not row["is_guarded"]}
 
@@ -173,7 +176,7 @@ async def overdue(db: Database, suspect_seconds: float) -> list[AttemptKey]:
 
 
 async def abandoned(db: Database) -> list[AttemptKey]:
-    """Return attempts whose worker has said that it ended."""
+    """Return running attempts whose worker has reported its end."""
     return [(row["task_id"], row["job"], row["attempt"]) for row in await db.many("abandoned_jobs")]
 
 
@@ -186,7 +189,7 @@ async def fail_unstarted(db: Database) -> list[EndedAttempt]:
 
 
 async def time_out(db: Database) -> Sequence[str]:
-    """Mark attempts past their time; return the workers that are told."""
+    """Mark attempts past their timeout; return their workers."""
     return [row["worker_id"] for row in await db.many("time_out_jobs")]
 
 

@@ -1,8 +1,8 @@
 """The one LISTEN connection of a replica.
 
-What arrives are hints (``db.hints``). Authority is always the table. While the connection is away nothing is lost but
-time: readers poll, and after every reconnect everybody is woken once. A connection that the network has swallowed is
-found by a query every ``check_seconds``, and so is one to a server that was demoted: nobody notifies there.
+It receives hints (``db.hints``); the tables are the authority. While the connection is away only time is lost: readers
+poll, and after every reconnect everybody is woken once. A query every ``check_seconds`` finds a connection that the
+network dropped silently, and one to a server that was demoted, where nothing is notified.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Listener:
             server_settings={"application_name": "ado-listen"},
         )
         try:
-            await connection.add_listener(CHANNEL, self._heard)
+            await connection.add_listener(CHANNEL, self._on_payload)
             self.connected = True
             self._on_gap()
             ended = asyncio.Event()
@@ -79,5 +79,5 @@ class Listener:
         finally:
             connection.terminate()
 
-    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+    def _on_payload(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         self._on_hints(parse(str(payload)))

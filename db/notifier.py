@@ -1,9 +1,9 @@
-"""Sends hints in transactions of their own, after the change that they tell of is durable.
+"""Sends hints in transactions of their own, after the change is durable.
 
 A commit that notifies fails when Postgres' queue of notifications is full, and the change would fail with it. It also
-holds one lock over all of Postgres through its flush to disk, so that a hundred small commits take a hundred flushes.
-So no statement that changes data notifies: it returns its hints, and they are put together here and sent by a commit
-that flushes nothing. A replica that dies in between, or a queue that is full, costs readers one poll interval.
+holds a lock of the whole server through its flush to disk, so a hundred small commits would take a hundred flushes.
+Therefore no statement that changes data notifies. It returns its hints; this module joins them and sends them with a
+commit that is not flushed. If a replica dies in between, or the queue is full, readers wait one poll interval longer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 1.0  # between two tries while the queue is full; readers poll 
 
 
 class Notifier:
-    """Sends hints, one notification in flight; what comes meanwhile goes with the next one."""
+    """Sends hints, one notification at a time; hints that arrive meanwhile go with the next one."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -62,7 +62,7 @@ class Notifier:
             self._sending = None
 
     async def close(self) -> None:
-        """Send what is left, or give up after a second."""
+        """Send the remaining hints, or give up after a second."""
         if self._sending is not None:
             await asyncio.wait([self._sending], timeout=1)
         if self._sending is not None:

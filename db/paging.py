@@ -1,4 +1,4 @@
-"""Pages of lists: how much of one is read, and whether there is more."""
+"""Pages of lists: their limits, and whether another page follows."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ ALL = PageLimit()
 
 
 def more(rows: Sequence[Any]) -> bool:
-    """Whether a page whose rows say so is followed by another."""
+    """Whether another page follows these rows."""
     return any(row["more"] for row in rows)

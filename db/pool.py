@@ -1,9 +1,9 @@
-"""A pool of asyncpg connections that lets go of servers which take no writes any more.
+"""A pool of asyncpg connections that leaves a server which takes no more writes.
 
 After a failover a connection may lead to the demoted server: its writes fail, its reads are old. Postgres reports a
-change of ``in_hot_standby`` and ``default_transaction_read_only`` with the next answer. The first answer or error that
-tells so makes the pool replace every connection, and what was read is read again, because a new connection may lead to
-the new primary. Where it does not (one host that is read-only) reads are served, and the pool tries again every second.
+change of ``in_hot_standby`` and ``default_transaction_read_only`` with the next answer. At the first such report or
+error the pool replaces every connection and reads again, because a new connection may lead to the new primary. If it
+does not (the only host is read-only), reads are served, and the pool tries again every second.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Pool:
     async def open(cls, dsn: str, *, least: int, most: int, **options: Any) -> Self:
         """Connect; ``options`` are those of a connection."""
         options = {**session_options(dsn), **options}
-        return cls(await asyncpg.create_pool(dsn, min_size=least, max_size=most, reset=_nothing, **options))
+        return cls(await asyncpg.create_pool(dsn, min_size=least, max_size=most, reset=_no_reset, **options))
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement and return its rows. Raises what asyncpg raises."""
@@ -44,12 +44,12 @@ class Pool:
                     await self._renew()
                     raise
                 settings = connection.get_settings()
-            outlived = self._renewals != renewals  # another statement found out while this one ran
+            outlived = self._renewals != renewals  # another statement renewed the pool while this one ran
             if not is_read_only(settings) or not (outlived or await self._renew()):
                 return rows
 
     async def _renew(self) -> bool:
-        """Have every connection replaced at its next use; False when that was done a moment ago."""
+        """Have every connection replaced at its next use; False if that was done less than a second ago."""
         if time.monotonic() - self._renewed_at < _RENEW_SECONDS:
             return False
         self._renewed_at = time.monotonic()
@@ -70,12 +70,12 @@ class Pool:
 
 
 def is_read_only(settings: Any) -> bool:
-    """Whether a server has reported that sessions on it cannot write; a pooler may not pass that on."""
+    """Whether the server has reported that sessions cannot write; a pooler may hide such reports."""
     return "on" in (
         getattr(settings, "in_hot_standby", "off"),
         getattr(settings, "default_transaction_read_only", "off"),
     )
 
 
-async def _nothing(_: Any) -> None:
-    """Reset a connection that comes back to the pool: single statements leave nothing behind."""
+async def _no_reset(_: Any) -> None:
+    """Reset a returned connection: there is nothing to do, because single statements leave nothing behind."""

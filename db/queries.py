@@ -1,9 +1,8 @@
 """Named statements, read once from ``sql/queries``.
 
 A statement begins with ``-- name: NAME :ROWS`` where ROWS says how many rows it gives (``none``, ``optional``,
-``one``, ``many``). With ``hints`` after it, every row has a column of that name: an array of what listeners are to be
-told once the statement is durable, or null. Parameters are named, ``:task_id::bigint``; each driver gets its own form
-of them.
+``one``, ``many``). With ``hints`` after it, every row has a column of that name: an array of the hints to
+send once the statement is durable, or null. Parameters are named, ``:task_id::bigint``; each driver gets its own form.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ class Query:
 def parse(text: str) -> dict[str, Query]:
     """Split a file into its statements; a duplicate name or an unknown row word raises ValueError."""
     parts = _HEADER.split(text)
-    found: dict[str, Query] = {}
+    statements: dict[str, Query] = {}
     for name, rows, hints, body in zip(parts[1::4], parts[2::4], parts[3::4], parts[4::4], strict=True):
-        if name in found or rows not in ("none", "optional", "one", "many"):
+        if name in statements or rows not in ("none", "optional", "one", "many"):
             raise ValueError(f"statement {name}: duplicate name, or unknown row word {rows!r}")
-        found[name] = _query(
+        statements[name] = _query(
             name, cast(Rows, rows), _COMMENT.sub("", body).strip().rstrip(";"), hints=hints is not None
         )
-    return found
+    return statements
 
 
 def _query(name: str, rows: Rows, body: str, *, hints: bool) -> Query:
@@ -70,12 +69,12 @@ def _query(name: str, rows: Rows, body: str, *, hints: bool) -> Query:
 @cache
 def load() -> Mapping[str, Query]:
     """Read every statement; names are unique over all files."""
-    found: dict[str, Query] = {}
+    statements: dict[str, Query] = {}
     for file in sorted(files("sql").joinpath("queries").iterdir(), key=lambda item: item.name):
         if not file.name.endswith(".sql"):
             continue
         for name, query in parse(file.read_text("utf-8")).items():
-            if name in found:
+            if name in statements:
                 raise ValueError(f"statement {name} stands in two files")
-            found[name] = query
-    return found
+            statements[name] = query
+    return statements

@@ -30,7 +30,7 @@ async def create_all(db: Database, new: Sequence[NewTask]) -> list[Task | None]:
     try:
         rows = await db.many("create_tasks", tasks=values)
     except asyncpg.CheckViolationError:
-        await events.extend(db, 1000)  # tasks came faster than the janitor makes partitions of the log
+        await events.extend(db, 1000)  # tasks were created faster than the janitor adds partitions of the log
         rows = await db.many("create_tasks", tasks=values)
     created: list[Task | None] = [None] * len(new)
     for row in rows:
@@ -93,7 +93,7 @@ async def find_by_key(db: Database, key: str) -> KeyedTask | None:
 
 
 _MESSAGE_CHARS = 1_000_000
-"""Characters of the messages of a task's jobs, all together; in lists each has the least that a message has."""
+"""Characters of the messages of a task's jobs together; in lists each message has the least number."""
 _LISTED_PROMPT_CHARS = 1000
 
 
@@ -116,7 +116,7 @@ _SEARCHED_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """Which tasks are listed: those that fit all of it."""
+    """Which tasks are listed: those that match all of it."""
 
     statuses: Sequence[Status] = STATUSES
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -134,7 +134,7 @@ EVERY_TASK = TaskFilter()
 
 
 async def page(
-    db: Database, wanted: TaskFilter = EVERY_TASK, *, limit: int, bytes_: int, before: int | None
+    db: Database, selection: TaskFilter = EVERY_TASK, *, limit: int, bytes_: int, before: int | None
 ) -> tuple[list[Task], int | None]:
     """Return up to ``limit`` tasks and about ``bytes_`` of them, newest first, and where the next page begins.
 
@@ -144,13 +144,13 @@ async def page(
     rows = await db.many(
         "list_tasks",
         before=before,
-        since=wanted.since,
-        statuses=wanted.statuses,
-        labels=_text(dict(wanted.labels)),
-        label_names=wanted.label_names,
-        creators=wanted.creators,
-        search=wanted.search,
-        scan_limit=limit if wanted.search is None else _SEARCHED_TASKS,
+        since=selection.since,
+        statuses=selection.statuses,
+        labels=_text(dict(selection.labels)),
+        label_names=selection.label_names,
+        creators=selection.creators,
+        search=selection.search,
+        scan_limit=limit if selection.search is None else _SEARCHED_TASKS,
         scan_bytes=_SEARCHED_BYTES,
         row_limit=limit,
         byte_limit=bytes_,
@@ -183,7 +183,7 @@ async def update(
     labels: Mapping[str, str] | None,
     actor: Actor | None = None,
 ) -> bool:
-    """Change priority or labels if the version is still the given one; False when it is not."""
+    """Change priority or labels if the task still has this version; False if it has another one."""
     row = await db.optional(
         "update_task",
         task_id=task_id,
@@ -197,12 +197,12 @@ async def update(
 
 async def remove(db: Database, task_id: int, actor: Actor | None = None) -> Status | None:
     """Delete a task that has ended, with everything of it; return the status it had, None for an unknown task."""
-    found: Status | None = (await db.one("remove_task", task_id=task_id, actor=parameter(actor)))["found"]
-    return found
+    status: Status | None = (await db.one("remove_task", task_id=task_id, actor=parameter(actor)))["found"]
+    return status
 
 
 async def forget_environments(db: Database, keep_seconds: float) -> int:
-    """Delete the environments' values of tasks that ended so long ago; return of how many."""
+    """Delete the environment values of tasks that ended so long ago; return of how many tasks."""
     forgotten: int = (await db.one("forget_environments", keep_seconds=keep_seconds))["tasks"]
     return forgotten
 
@@ -235,7 +235,7 @@ async def after_failure(db: Database, task_id: int) -> None:
 
 
 async def unsettled(db: Database) -> Sequence[int]:
-    """Return open tasks for which a settle or stop_siblings is missing."""
+    """Return open tasks that still need settle or stop_siblings."""
     return [row["task_id"] for row in await db.many("unsettled_tasks")]
 
 

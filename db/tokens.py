@@ -1,4 +1,4 @@
-"""Tokens: made here, shown once, kept as digests."""
+"""Tokens: created here, shown once, stored as digests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from db.paging import ALL, PageLimit, more
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token as its maker sees it, once; ``values`` are the parameters of create_token."""
+    """A new token, whose text is shown once; ``values`` are the parameters of create_token."""
 
     token: str
     values: Mapping[str, Any]
@@ -24,7 +24,7 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Whom a token belongs to."""
+    """Who a token belongs to."""
 
     token_id: str
     role: str
@@ -57,7 +57,7 @@ class Token:
 
 
 def digest(token: str) -> bytes:
-    """Return what is stored of a token. Tokens are 256 random bits, so a plain hash suffices."""
+    """Return the digest that is stored for a token. Tokens are 256 random bits, so a plain hash suffices."""
     return hashlib.sha256(token.encode()).digest()
 
 
@@ -76,7 +76,7 @@ def new(
     name: str | None = None,
     single: bool = False,
 ) -> NewToken:
-    """Make a token; nothing is stored yet. ``single``: it serves one worker process and is revoked when that ends."""
+    """Return a new token, which is not stored yet. ``single``: it serves one worker process and ends with it."""
     token = secret()
     values = {
         "token_id": f"tok-{secrets.token_hex(6)}",
@@ -98,9 +98,9 @@ async def create(db: Database, token: NewToken, actor: Actor | None = None) -> M
 
 
 async def find(db: Database, token: str) -> Token | None:
-    """Return whom a token belongs to, valid or not; None for an unknown one."""
-    sought = digest(token)
-    row = await db.optional("find_token", digest=sought) or await db.optional("find_attempt_token", digest=sought)
+    """Return who a token belongs to, valid or not; None for an unknown one."""
+    hashed = digest(token)
+    row = await db.optional("find_token", digest=hashed) or await db.optional("find_attempt_token", digest=hashed)
     return Token(**dict(row)) if row else None
 
 
@@ -120,7 +120,7 @@ async def revoke(db: Database, token_id: str, actor: Actor | None = None) -> Map
 
 
 async def mark_used(db: Database, token_ids: Collection[str]) -> None:
-    """Note that tokens were used, each at most once a minute."""
+    """Record that tokens were used, each at most once a minute."""
     await db.many("mark_used_tokens", token_ids=sorted(token_ids))
 
 
@@ -130,5 +130,5 @@ async def end_single(db: Database, worker_id: str) -> None:
 
 
 async def prune(db: Database) -> int:
-    """Forget tokens of workers that can no longer be used; return how many."""
+    """Delete tokens of workers that can no longer be used; return how many."""
     return len(await db.many("prune_tokens"))

@@ -1,4 +1,4 @@
-"""Typed functions over ``sql/queries/users.sql``: people, their limits, and what is theirs."""
+"""Typed functions over ``sql/queries/users.sql``: users, their limits, and who owns a task."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from db.paging import ALL, PageLimit, more
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a worker says of itself."""
+    """A worker's description of itself."""
 
     worker_id: str
     instance: str
@@ -62,7 +62,7 @@ class RegisteredWorker:
 
 @dataclass(frozen=True, slots=True)
 class HeldJob:
-    """A running job of a worker, as a heartbeat found it."""
+    """A running job of a worker, at a heartbeat."""
 
     key: AttemptKey
     stop_reason: str | None
@@ -72,7 +72,7 @@ class HeldJob:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a heartbeat found: whether the worker drains, and the jobs that it holds."""
+    """The result of a heartbeat: whether the worker drains, and the jobs that it holds."""
 
     draining: bool
     held: tuple[HeldJob, ...]
@@ -174,7 +174,7 @@ async def all_held(db: Database, worker_ids: Sequence[str] | None = None) -> dic
 
 
 async def with_commands(db: Database, gone: Sequence[tuple[str, AttemptKey]]) -> list[str]:
-    """Return the workers that must stop a job or drain, and those that lost one of the attempts that are ``gone``."""
+    """Return the workers that must stop a job or drain, and those that lost one of the attempts in ``gone``."""
     rows = await db.many(
         "workers_with_commands",
         worker_ids=[worker_id for worker_id, _ in gone],
@@ -244,12 +244,12 @@ async def monitor_tick(
 
 
 async def prune(db: Database, keep_seconds: float) -> int:
-    """Forget workers that ended longer ago than ``keep_seconds``; return how many."""
+    """Delete workers that ended longer ago than ``keep_seconds``; return how many."""
     return len(await db.many("prune_workers", keep_seconds=keep_seconds))
 
 
 async def prune_pods(db: Database, keep_seconds: float) -> int:
-    """Forget pods that ended longer ago than ``keep_seconds``; return how many."""
+    """Delete pods that ended longer ago than ``keep_seconds``; return how many."""
     return len(await db.many("prune_pods", keep_seconds=keep_seconds))
 
 

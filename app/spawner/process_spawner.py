@@ -43,7 +43,7 @@ class ProcessSpawner:
         self._start_rate = StartRate()
 
     def run(self, stopping: threading.Event) -> None:
-        """Step until told to stop, then end the workers."""
+        """Step until ``stopping`` is set."""
         offered = sorted(self._backend.spec.capabilities)
         most = self._limits.max_workers
         _log.info("spawner started", extra={"offers": offered, "max_workers": most, "version": version("ado")})

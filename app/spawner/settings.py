@@ -22,7 +22,7 @@ class SpawnerSettings:
     idle_seconds: float = 60.0
     """Idle time after which a worker is ended."""
     start_seconds: float = 60.0
-    """Time after which a worker that was asked for and never came is forgotten and asked for again."""
+    """Time after which a worker that was requested and never registered is forgotten and requested again."""
     spawner_seconds: float = 0.2
     """Time between looks at the queue."""
     worker_capabilities: tuple[str, ...] = ("shell", "scripted")

@@ -1,4 +1,4 @@
-"""Why a task waits, from what the server shows of it and of the workers; pure. The words of ``ado.why_pending``."""
+"""Why a task waits, from the server's view of it and of the workers; pure. The words are those of ado.why_pending."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_YET = {
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What keeps one live worker from running a task's next job; ``unmet`` is empty when nothing does."""
+    """The requirement that keeps one live worker from running a task's next job; ``unmet`` is empty if none does."""
 
     worker_id: str
     state: str
@@ -51,7 +51,7 @@ def _pods(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def pod_troubles(task: Mapping[str, Any]) -> list[str]:
-    """Return what keeps the pods of queued jobs from running, a line for each reason, in the cluster's own words."""
+    """Return why the pods of queued jobs do not run, one line for each reason, in the cluster's words."""
     by_reason: dict[str, list[Mapping[str, Any]]] = {}
     for pod in _pods(task):
         if pod.get("reason"):
@@ -90,9 +90,9 @@ def _unmet(task: Mapping[str, Any], worker: Mapping[str, Any]) -> tuple[str, str
 
 
 def _short(task: Mapping[str, Any], offered: Mapping[str, float]) -> list[str]:
-    asked = task["resources"]
-    short = [(name, wanted, offered.get(name, 0)) for name, wanted in asked.items() if wanted > offered.get(name, 0)]
-    return [f"{name}: {wanted:g} asked, {there:g} there" for name, wanted, there in short]
+    needed = task["resources"].items()
+    short = [(name, need, offered.get(name, 0)) for name, need in needed if need > offered.get(name, 0)]
+    return [f"{name}: {need:g} asked, {free:g} there" for name, need, free in short]
 
 
 def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
@@ -102,10 +102,10 @@ def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
         return f"its workers were lost; the next attempt comes later: {delay[1]}" if delay else ""
     if quota := _quota(task):
         return ": ".join(quota)
-    found = obstacles(task, status)
-    if said := "; ".join(pod_troubles(task)) or _no_worker(task, found) or nobody_offers(task, status):
-        return said
-    able = [obstacle for obstacle in found if obstacle.unmet != "capability"]
+    unmet = obstacles(task, status)
+    if reason := "; ".join(pod_troubles(task)) or _no_worker(task, unmet) or nobody_offers(task, status):
+        return reason
+    able = [obstacle for obstacle in unmet if obstacle.unmet != "capability"]
     if any(not obstacle.unmet for obstacle in able):
         return ""
     if all(obstacle.unmet == "slots" for obstacle in able):
@@ -115,31 +115,32 @@ def why_waiting(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
 
 
 def silence(task: Mapping[str, Any], status: Mapping[str, Any], now: datetime | None = None) -> str:
-    """Return what is to be known of workers that run a job of the task and are silent; empty when none is."""
+    """Return a sentence about silent workers that run a job of the task; empty if there are none."""
     running = {job["workerId"] for job in task["jobs"] if job["status"] == "running"}
     silent = [
         f"{worker['workerId']} was heard of {ago(worker['lastHeartbeatAt'], now)}"
         for worker in status["workers"]
         if worker["workerId"] in running and worker["state"] in _SILENT
     ]
-    what_comes = "; a job whose worker stays silent is queued again when its lease ends"
-    return f", but {', '.join(silent)}{what_comes}" if silent else ""
+    outlook = "; a job whose worker stays silent is queued again when its lease ends"
+    return f", but {', '.join(silent)}{outlook}" if silent else ""
 
 
-def _no_worker(task: Mapping[str, Any], found: Sequence[Obstacle]) -> str:
+def _no_worker(task: Mapping[str, Any], unmet: Sequence[Obstacle]) -> str:
+    if unmet:
+        return ""
     needs = ", ".join(sorted({task["agent"], *task["requires"]}))
-    said = f"no worker is running; one that offers {needs} is needed: ado worker, or a spawner that can start it"
-    return "" if found else said
+    return f"no worker is running; one that offers {needs} is needed: ado worker, or a spawner that can start it"
 
 
 def nobody_offers(task: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     """Return in one line what no live worker offers; empty when one does, or when there is none at all."""
-    found = obstacles(task, status)
-    if not found or any(obstacle.unmet != "capability" for obstacle in found):
+    unmet = obstacles(task, status)
+    if not unmet or any(obstacle.unmet != "capability" for obstacle in unmet):
         return ""
     missing = {task["agent"], *task["requires"]}
     offered = {name for worker in status["workers"] if worker["state"] in _LIVE for name in worker["capabilities"]}
     wanted = ", ".join(sorted(missing - offered or missing))
     step = _HOW_TO_OFFER if task["agent"] not in {*offered, *PROGRAMS} else ""
-    others = f"{len(found)} {'offers' if len(found) == 1 else 'offer'} something else"
+    others = f"{len(unmet)} {'offers' if len(unmet) == 1 else 'offer'} something else"
     return f"no live worker offers {wanted}; {others}{step}"

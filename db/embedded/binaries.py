@@ -26,7 +26,7 @@ class Identity:
     name: str
 
     def switch(self) -> dict[str, Any]:
-        """Return the arguments of Popen that step down to this user; none where it is already ours."""
+        """Return the arguments of Popen that switch to this user; none if we are this user."""
         if self.uid == os.geteuid():
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -55,9 +55,9 @@ def find() -> Path:
         return Path(chosen)
     spec = importlib.util.find_spec(_WHEEL)  # located, never imported: importing it starts servers of its own
     if spec and spec.submodule_search_locations:
-        found = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
-        if (found / "postgres").exists():
-            return found
+        bindir = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+        if (bindir / "postgres").exists():
+            return bindir
     system = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     if system:
         return system[-1]
@@ -82,7 +82,7 @@ def reachable(path: Path) -> bool:
 
 
 def readable_by(who: Identity, bindir: Path, near: Path) -> Path:
-    """Return binaries that ``who`` can execute: where they are, or linked into a directory beside the data."""
+    """Return binaries that ``who`` can execute: in place, or linked into a directory beside the data."""
     if not who.switch() or reachable(bindir):
         return bindir
     package = bindir.parents[1]

@@ -37,18 +37,18 @@ _CREATEROLE_IS_LIMITED = 16  # before this version CREATEROLE could grant itself
 
 
 def create(
-    data: Path, bindir: Path, who: binaries.Identity, *, log: Path, sync: bool, tell: Callable[[str], None]
+    data: Path, bindir: Path, who: binaries.Identity, *, log: Path, sync: bool, notify: Callable[[str], None]
 ) -> None:
-    """Create the data directory ``data``, and tell each step. Raises EmbeddedError."""
+    """Create the data directory ``data``; ``notify`` gets each step. Raises EmbeddedError."""
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
     if who.switch():
         os.chown(new, who.uid, who.gid)
     try:
-        tell("creating the database")
+        notify("creating the database")
         _run(_initdb(new, bindir, sync=sync), "", who, log)
-        tell("creating the database's roles")
+        notify("creating the database's roles")
         _run([str(bindir / "postgres"), "--single", "-D", str(new), "postgres"], _roles(bindir), who, log)
         new.rename(data)
     finally:
@@ -86,7 +86,7 @@ def _run(command: list[str], text: str, who: binaries.Identity, log: Path) -> No
     done = subprocess.run(
         command, input=text, capture_output=True, text=True, cwd="/", env=ENVIRONMENT, check=False, **who.switch()
     )
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     # single-user mode goes on after a statement that failed, and ends with 0
-    if done.returncode or "ERROR:" in said:
-        raise start_failed("the database cannot be created", said, str(log))
+    if done.returncode or "ERROR:" in output:
+        raise start_failed("the database cannot be created", output, str(log))

@@ -3,7 +3,7 @@
 States: no server, starting, ready. Proof of life is a lock on a file that the server inherits: who holds the lock
 knows that no server of ours lives and may remove a stale ``postmaster.pid``, whatever its pid is now used for. The
 server's parent is a small shell that waits for the end of file of a pipe whose other end only this process holds:
-when this process dies, however it dies, the server is told to stop (fast shutdown). Killing the shell closes that
+when this process dies, however it dies, the shell stops the server (fast shutdown). Killing the shell closes that
 watch, so the next start finds the lock taken, and says by whom. Killing everything loses nothing: Postgres recovers.
 """
 
@@ -50,10 +50,6 @@ _WATCHDOG = (
 )
 
 
-def _nobody(_step: str) -> None:
-    """Tell nobody."""
-
-
 def _own_file(path: Path, mode: str) -> IO[Any]:
     """Open a file for appending that other users cannot open: they could read the log, or take the lock."""
 
@@ -88,13 +84,13 @@ class Server:
         self.pid = 0
         """Process id of the postmaster while it runs."""
 
-    def start(self, tell: Callable[[str], None] = _nobody) -> str:
+    def start(self, notify: Callable[[str], None] = lambda _step: None) -> str:
         """Start the server, creating its data directory on first use; return its DSN. Raises EmbeddedError.
 
-        ``tell`` is told each step.
+        ``notify`` gets each step.
         """
         try:
-            return self._start(tell)
+            return self._start(notify)
         except OSError as error:
             self._abandon()
             raise start_failed("the embedded Postgres cannot be started", str(error), str(self.log)) from error
@@ -102,7 +98,7 @@ class Server:
             self._abandon()
             raise
 
-    def _start(self, tell: Callable[[str], None]) -> str:
+    def _start(self, notify: Callable[[str], None]) -> str:
         who = binaries.identity()
         self.data.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._check_reachable(who)
@@ -111,8 +107,8 @@ class Server:
             (self.data / stale).unlink(missing_ok=True)
         bindir = binaries.readable_by(who, self._bindir or binaries.find(), self.data.parent)
         if not (self.data / "PG_VERSION").exists():
-            create(self.data, bindir, who, log=self.log, sync=not self._fast, tell=tell)
-        tell("starting the database")
+            create(self.data, bindir, who, log=self.log, sync=not self._fast, notify=notify)
+        notify("starting the database")
         self._socket_dir = self._choose_socket_dir(who)
         self._launch(bindir, who)
         self._await_ready()
@@ -220,11 +216,11 @@ class Server:
                     self.pid = pid
                     return
             if self._process.poll() is not None:
-                raise start_failed("the embedded Postgres did not start", self._said(), str(self.log))
+                raise start_failed("the embedded Postgres did not start", self._new_log(), str(self.log))
             time.sleep(0.005)
-        raise start_failed("the embedded Postgres was not ready in time", self._said(), str(self.log))
+        raise start_failed("the embedded Postgres was not ready in time", self._new_log(), str(self.log))
 
-    def _said(self) -> str:
+    def _new_log(self) -> str:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
@@ -249,13 +245,13 @@ class Server:
 
     def _end_process(self, process: subprocess.Popen[bytes]) -> None:
         end = time.monotonic() + _STOP_SECONDS
-        asked = signal.SIGINT
+        number = signal.SIGINT
         while process.poll() is None or (self.pid and _exists(self.pid)):
             if self.pid and process.poll() is not None:  # the watchdog was killed, so ask the server ourselves
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, asked)
+                    os.kill(self.pid, number)
             if time.monotonic() > end:
-                asked, end = signal.SIGQUIT, end + _STOP_SECONDS
+                number, end = signal.SIGQUIT, end + _STOP_SECONDS
             time.sleep(0.005)
 
     def _abandon(self) -> None:

@@ -1,5 +1,5 @@
 -- name: list_audit :many
--- Newest first; the cursor is the last row of the page before. ``account`` is the id of a user or of a token.
+-- Newest first; the cursor is the last row of the previous page. ``account`` is the id of a user or of a token.
 select a.at, a.audit_id, a.user_id, a.token_id, a.address, a.procedure, a.target, a.outcome, a.reason, a.request_id,
        a.count
 from ado.audit a

@@ -1,9 +1,9 @@
 -- name: append_batches :many hints
--- Store one numbered batch for each of several attempts, all in one commit. A batch is stored
--- only by the attempt that runs and only as the next number; the others get no row (see get_job for why). Nor is output
--- stored once the attempt's events have reached the limit of output, or any event at the limit of events: the replica
--- then leaves out what is refused, and sends the rest of the batch with its size in ``dropped_sizes``. An attempt that
--- has a credential stores only what comes with it. Storing renews the lease. ``position`` names the batch in the arrays.
+-- Store one numbered batch for each of several attempts, all in one commit. A batch is stored only for the running
+-- attempt, and only with the next number; the others get no row (get_job says why). Once the attempt's events have
+-- reached the limit of output, no output is stored, and at the limit of events nothing is; the replica then leaves that
+-- out and sends the rest of the batch; ``dropped_sizes`` has the bytes that it left out. If the attempt has a
+-- credential, the batch must carry it. Storing renews the lease. ``position`` is the place of the batch in the arrays.
 with incoming as materialized (
     select i.* from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
         :batches::bigint[], :counts::integer[], :output_sizes::bigint[], :other_sizes::bigint[],
@@ -59,8 +59,8 @@ from ado.task_logs l join ado.tasks t using (task_id) where l.task_id = :task_id
 
 -- name: page_events :many
 -- Events after a cursor, in order: at most so many, and no more than fit the byte budget (but always one). Each row
--- says where the log ends, and when the event at the cursor was stored: by these a reader knows that the log is still
--- the one it has read so far. Where nothing follows the cursor there is one row without an event.
+-- says where the log ends and when the event at the cursor was stored; with these a reader checks that the log is still
+-- the one it has read. If nothing follows the cursor, there is one row without an event.
 select l.last_seq, e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body,
        (select c.stored_at from ado.events c where c.task_id = :task_id::bigint and c.seq = :after::bigint) as cursor_at
 from ado.task_logs l left join (
@@ -77,11 +77,11 @@ where l.task_id = :task_id::bigint
 order by e.seq;
 
 -- name: page_selection :many
--- Like page_events, of one job (null: all) and of the wanted streams; ``others`` are the events without a stream. The
--- few events of the task itself are always there, so that a reader sees its end. ``complete`` says that nothing of the
--- selection follows these events, ``kept`` that the log has not been dropped. Each branch is a range of an index, and
--- one that is not wanted is never begun. Their order names columns before seq so that the planner cannot take the key,
--- along which it would go through the whole log.
+-- Like page_events, but only events of one job (null: all) and of the wanted streams; ``others`` are the events without
+-- a stream. The few events of the task itself are always included, so a reader sees its end. ``complete``: no selected
+-- event follows these. ``kept``: the log has not been dropped. Each branch is a range of an index, and an unwanted
+-- branch is never read. The order names columns before seq, so the planner cannot choose the key and read the whole
+-- log.
 with chosen as materialized (
     select seq from (
         (select seq from ado.events
@@ -140,7 +140,7 @@ where l.task_id = :task_id::bigint
 order by e.seq;
 
 -- name: seq_before_tail :one
--- The cursor after which the last N events of a selection stand, see page_selection; of none, the end of the log.
+-- The cursor before the last N events of a selection (see page_selection); for N = 0 the end of the log.
 select coalesce(min(seq) - 1, (select l.last_seq from ado.task_logs l where l.task_id = :task_id::bigint), 0) as after
 from (
     select seq from (
@@ -181,8 +181,8 @@ from (
 ) newest;
 
 -- name: seq_before_time :one
--- The cursor after which everything stored since a moment stands. Events are stored in the order of their seq, which
--- has no gap, so the moment is found by halving: some twenty look-ups by the key, however long the log.
+-- The cursor before everything stored since a moment. Events are stored in the order of seq, which has no gap, so a
+-- binary search finds the moment: about twenty look-ups by the key, however long the log.
 with recursive search as (
     select 0::bigint as low, l.last_seq as high from ado.task_logs l where l.task_id = :task_id::bigint
     union all

@@ -1,8 +1,8 @@
 -- name: begin_file :optional
--- Begin to send a file, or go on: the same name with the same content changes nothing. A job's file is begun only by
--- the attempt that runs, with its credential if it has one. No row: the fence refused it, the name is another file's, or
--- there are as many or as large files of the attempt, of the task, or that no task has taken, as allowed; files that are
--- only half sent count.
+-- Begin to send a file, or continue: the same name with the same content changes nothing. Only the running attempt
+-- begins a job's file, with its credential if it has one. No row: the fence refused it, another file has the name, or
+-- the attempt, the task, or the files that no task has taken are at the limit of number or bytes; half-sent files
+-- count.
 with others as (
     select count(*) as task_files, coalesce(sum(f.size), 0) as task_bytes,
            count(*) filter (where f.attempt = :attempt::integer and f.job = :job::integer) as attempt_files,
@@ -31,8 +31,8 @@ where f.kind = excluded.kind and f.size = excluded.size and f.sha256 = excluded.
 returning f.*;
 
 -- name: complete_file :optional
--- A file whose bytes are right counts from now on. A job's file takes the place of the older ones of its kind, and
--- only while its attempt runs; the job's row is locked, so that a lease that is lost meanwhile is lost first.
+-- Let a file count whose bytes are right. A job's file replaces the older ones of its kind, and counts only while its
+-- attempt runs. The job's row is locked, so a lease that is lost meanwhile is lost first.
 with held as materialized (
     select from ado.files f join ado.jobs j on j.task_id = f.task_id and j.job = f.job
     where f.file_id = :file_id::text and j.attempt = f.attempt and j.worker_id = f.worker_id and j.status = 'running'
@@ -54,9 +54,9 @@ select file_id from completed;
 select f.* from ado.files f where f.file_id = :file_id::text;
 
 -- name: list_files :many
--- The files of a task, newest last, after the one that the page before ended with: those of no job come first, as job
--- -1. A checkpoint counts until its attempt, or a later one, has brought back a result and ended by its own word: what
--- runs then begins anew. A page ends early when what is said about its files grows large.
+-- The files of a task, newest last, after the last one of the previous page; files of no job come first, as job -1. A
+-- checkpoint counts until its attempt, or a later one, has uploaded a result and reported its end: the next attempt
+-- starts anew. A page ends early when the descriptions of its files grow large.
 select f.file_id, f.kind, f.task_id, f.job, f.attempt, f.worker_id, f.size, f.sha256, f.about, f.created_at,
        f.completed_at, count(*) over () < f.matches as more
 from (
@@ -79,8 +79,8 @@ where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_
 order by f.place, f.completed_at, f.file_id;
 
 -- name: prune_files :one
--- Forget what nobody will ask for: what no task took within a day or was never completed, checkpoints of jobs that
--- succeeded, and everything of tasks whose log was dropped.
+-- Delete files that no task took within a day or that were never completed, checkpoints of jobs that succeeded, and all
+-- files of tasks whose log was dropped.
 with pruned as (
     delete from ado.files f
     where (f.task_id is null or f.completed_at is null)
@@ -102,13 +102,14 @@ from (select size from pruned union all select size from passed union all select
 select c.data from ado.file_chunks c where c.file_id = :file_id::text and c.number = :number::integer;
 
 -- name: received_chunks :one
--- How many pieces are there without a gap.
+-- How many pieces are stored without a gap.
 select coalesce(min(expected) filter (where number is null), count(number))::integer as chunks
 from generate_series(0, greatest(0, :count::integer - 1)) as expected
 left join ado.file_chunks c on c.file_id = :file_id::text and c.number = expected;
 
 -- name: write_chunk :optional
--- Store one piece; again is harmless. No row: the file is complete or unknown, or its attempt no longer runs.
+-- Store one piece; repeating it changes nothing. No row: the file is complete or unknown, or its attempt no longer
+-- runs.
 insert into ado.file_chunks (file_id, number, data)
 select f.file_id, :number::integer, :data::bytea from ado.files f
 where f.file_id = :file_id::text and f.completed_at is null

@@ -18,34 +18,33 @@ select now() as now;
 select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as read_only;
 
 -- name: schema_version :one
--- The newest migration, and that of the oldest release that still runs; by way of jsonb, because a database that an older
--- release has migrated does not have the column.
+-- The newest migration, and that of the oldest release that still runs. Read as jsonb, because a database that an older
+-- release has migrated lacks the column.
 select coalesce(max(number), 0) as version,
        coalesce(max(coalesce((to_jsonb(m) ->> 'oldest')::integer, number)), 0) as oldest
 from ado.migrations m;
 
 -- name: notify :one
--- Send hints, after what they tell of is durable and never together with it: a full queue of notifications fails the
--- commit that notifies. No flush, because nothing depends on it.
+-- Send hints in a transaction of their own, after the change is durable: if the queue of notifications is full, the
+-- commit that notifies fails. The commit is not flushed, because nothing depends on it.
 select pg_notify('ado', :hints::text), set_config('synchronous_commit', 'off', true);
 
 -- name: commit_something :one
--- A commit of a few bytes that nobody reads, flushed to disk as every other one, or not at all: the difference is what
--- the disk costs.
+-- Commit a few bytes that nobody reads, flushed to disk or not; the difference in time is what the disk costs.
 select pg_logical_emit_message(true, 'ado', 'latency')::text as position,
        set_config('synchronous_commit', case when :durable::boolean then current_setting('synchronous_commit')
                                         else 'off' end, true) as mode;
 
 -- name: monitor_age :one
--- Since when no replica has watched over leases.
+-- How long no replica has watched over leases.
 select extract(epoch from now() - c.last_tick_at)::double precision as seconds from ado.control c;
 
 -- name: lock_blockers :many
--- Touches no table of ado, so that a locked table does not hide who holds it.
+-- Reads no table of ado, so a locked table does not hide who holds the lock.
 select pid, role, application, state, transaction_at, blocked, waiting_since from ado.lock_blockers(2);
 
 -- name: metric_figures :many
--- Totals and the notes that are not yet in them, of one moment.
+-- Totals, and the notes that are not in them yet, at one moment.
 select f.measure, f.agent, f.kind, f.reason, f.bucket, sum(f.count)::bigint as count,
        sum(f.amount)::double precision as amount
 from (
@@ -58,8 +57,8 @@ from (
 group by f.measure, f.agent, f.kind, f.reason, f.bucket;
 
 -- name: add_metric_notes :one
--- Move notes into the totals. What a worker may invent, a reason or an agent's name, is counted as other. Two janitors
--- take different notes, and change the totals in one order.
+-- Move notes into the totals. Workers may invent reasons and names of agents; unknown ones count as other. Two janitors
+-- take different notes, and change the totals in the same order.
 with taken as (
     delete from ado.metric_notes n
     where n.ctid = any(array(select m.ctid from ado.metric_notes m limit :most::bigint for update skip locked))
@@ -87,5 +86,5 @@ group by 1 order by 1;
 select pg_database_size(current_database()) as bytes;
 
 -- name: waiting_jobs :many
--- Why the oldest queued jobs wait, in the words of the view for operators.
+-- Why the oldest queued jobs wait, as the operators' view says it.
 select p.job_id, p.worker_id, p.state, p.unmet, p.help from ado.why_pending p;

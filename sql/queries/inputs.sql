@@ -1,5 +1,5 @@
 -- name: forget_inputs :one
--- Delete the input of jobs that have ended for good, but not by their worker's word (see finish_jobs).
+-- Delete the input of jobs that have ended otherwise than by their worker's report (see finish_jobs).
 with forgotten as (
     delete from ado.inputs i using ado.jobs j
     where j.task_id = i.task_id and j.job = i.job and j.status in ('succeeded', 'failed', 'cancelled')
@@ -8,7 +8,8 @@ with forgotten as (
 select count(*) as inputs from forgotten;
 
 -- name: lose_input :optional hints
--- Write, once an attempt, that bytes are gone which it needs. No row: written already, or the attempt does not run.
+-- Write, once an attempt, that input is gone which the attempt needs. No row: written already, or the attempt does not
+-- run.
 with held as materialized (
     select j.task_id, j.job, j.attempt from ado.jobs j
     where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
@@ -31,7 +32,7 @@ with held as materialized (
 select w.seq, array['e:' || w.task_id || ':' || w.seq] as hints from written_event w;
 
 -- name: read_input :many
--- The pieces that hold the bytes from an offset on, up to so many bytes, but always one.
+-- The pieces from an offset on, up to so many bytes, but always one piece.
 select p.begins_at, p.data
 from (
     select c.begins_at, c.data,
@@ -48,9 +49,9 @@ where p.before < :byte_limit::bigint
 order by p.begins_at;
 
 -- name: store_input :optional hints
--- Store the bytes that are new, as far as ``waiting_limit`` allows bytes that no attempt has taken. What has come
--- already, and what comes too early, changes nothing. The end counts once everything before it is there. No row: the
--- job takes no input, or no more. ``alive`` counts the call as a sign of a sender that gives such signs.
+-- Store new bytes, as far as ``waiting_limit`` allows bytes that no attempt has taken. Bytes that are stored already,
+-- and bytes after a gap, change nothing. The end counts once everything before it is stored. No row: the job takes no
+-- input, or no more. ``alive`` counts the call as a sign of life of the sender.
 with locked as materialized (
     select i.task_id, i.job, i.received, i.taken, i.ended from ado.inputs i
     where i.task_id = :task_id::bigint and i.job = :job::integer for update
@@ -75,8 +76,8 @@ select coalesce(a.received, l.received) as received, coalesce(a.ended, l.ended) 
 from locked l left join advanced a using (task_id, job);
 
 -- name: take_input :optional hints
--- The attempt has taken everything before an offset, so that as much more may come; what then exceeds ``keep_limit`` is
--- deleted. No row: the attempt does not run, or what it asks for is gone.
+-- Record that the attempt has everything before an offset, which makes room for as much; what then exceeds
+-- ``keep_limit`` is deleted. No row: the attempt does not run, or the bytes after the offset are gone.
 with held as materialized (
     select j.task_id, j.job from ado.jobs j
     where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer

@@ -1,13 +1,13 @@
 -- name: claim_jobs :many hints
--- Give a worker the best jobs it can run. The worker's claim number is the guard against two claims of one worker at
--- once: the second one sees another number and gets no row; one that the guard lets through and that finds nothing gets
--- a row without a job.
--- take_heads sees what was committed since this statement began, so this one may find an older version of a job, which
--- had ended: every column under a check is set, because Postgres checks the new row before it notices the newer version.
--- ``token_digests`` has one digest for each job that may be given, and so has ``credential_digests`` where the worker
--- asked for credentials; ``position`` says whose is whose.
--- take_heads decides whose turn it is, and what the limits of users allow.
--- The worker of a pod makes one claim: of the pod's own job, or, if it is a warm one, of any.
+-- Give a worker the best jobs it can run. The worker's claim number guards against two claims of one worker at once:
+-- the second claim carries an old number and gets no row. A claim that passes the guard and finds nothing gets one row
+-- without a job.
+-- take_heads decides whose turn it is and what the limits of users allow. It sees what was committed after this
+-- statement began, so this statement may read an older version of a job, one that had ended. Therefore every column
+-- under a check is set: Postgres checks the new row before it notices the newer version.
+-- ``token_digests`` has one digest for each job that may be claimed. ``credential_digests`` has the same if the worker
+-- asked for credentials, else it is null. ``position`` says which digest belongs to which job.
+-- The worker of a pod makes one claim: of the pod's own job, or, if the pod is a warm one, of any job.
 with guarded_worker as (
     update ado.workers w set claims = w.claims + 1
     where w.worker_id = :worker_id::text and w.session = :session::text and w.claims = :claims::bigint
@@ -88,10 +88,10 @@ left join ado.task_environments v using (task_id)
 order by c.task_id, c.job;
 
 -- name: end_attempts :many hints
--- End attempts whose worker will not: it was lost, replaced, or never got the claim's answer. A loss queues the job
--- again, the first time at once, then after two seconds, and at the limit fails it. Each such end is an interruption as
--- well; those have a delay and a limit of their own, which hold for a job that is never lost but never gets anywhere.
--- Fenced by the attempt, and by the lease where only overdue ones are meant. Returns what became of each.
+-- End attempts whose workers do not: a worker was lost, was replaced, or never got the answer to its claim. A loss
+-- queues the job again, the first time at once, later after two seconds, and at the limit fails it. Each such end is
+-- also an interruption. Interruptions have a delay and a limit of their own, for jobs that are never lost but never get
+-- anywhere. Fenced by the attempt, and with ``overdue_only`` by the lease. Returns the outcome of each.
 with named as (
     select * from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[]) as n(task_id, job, attempt)
 ), locked_jobs as materialized (
@@ -149,9 +149,9 @@ select n.task_id, n.job, n.attempt, n.worker_id, n.status, t.on_failure,
 from numbered n join ado.tasks t using (task_id);
 
 -- name: finish_jobs :many hints
--- Close attempts by their workers' word, each job once. The attempt is the fence; what was decided before (cancelled,
--- timed out) outranks what the worker reports; output not yet stored refuses it, and so does the lack of the attempt's
--- credential. An attempt that is handed back is an interruption, see end_attempts. No row of a job: see get_job for why.
+-- Close attempts as their workers report it, each job once. Fenced by the attempt. An earlier decision (cancelled,
+-- timed out) outranks the report. A report is refused if output is not stored yet, or without the attempt's credential.
+-- An attempt that was handed back is an interruption, see end_attempts. No row for a job: get_job says why.
 with reports as materialized (
     select r.task_id, r.job, r.attempt, r.worker_id, r.last_batch, r.outcome, r.exit_code, r.reason, r.message,
            r.result::json, r.usage::json, r.credential
@@ -228,7 +228,7 @@ with reports as materialized (
            u.cache_write_tokens, u.cost_usd, u.user_id
     from used u
 ), noted as (
-    -- A counter takes no negative amount, and none that no agent can have used.
+    -- Agents report the amounts; negative and impossible ones are not counted.
     insert into ado.metric_notes (measure, agent, kind, amount)
     select n.measure, u.agent, n.kind, least(n.amount, 1e12)
     from used u cross join lateral (values
@@ -262,41 +262,44 @@ from finished_jobs f join ado.tasks t using (task_id);
 select j.* from ado.jobs j where j.task_id = :task_id::bigint and j.job = :job::integer;
 
 -- name: attempt_credential :optional
--- The digest that an end needs which is not the worker's: a spawner has seen the attempt's pod die.
+-- The digest that fences the end of an attempt, for a spawner that has seen the attempt's pod die.
 select credential_digest from ado.jobs
 where task_id = :task_id::bigint and job = :job::integer and attempt = :attempt::integer;
 
 -- name: held_jobs :many
--- What a worker holds, for its command stream and for replacing its process. ``is_guarded``: it writes with a credential.
+-- The running jobs of a worker, for its command stream and for replacing its process. ``is_guarded``: the attempt
+-- writes with a credential.
 select task_id, job, attempt, stop_reason, credential_digest is not null as is_guarded from ado.jobs
 where worker_id = :worker_id::text and status = 'running' order by task_id, job;
 
 -- name: overdue_jobs :many
--- Leases that ran out. Not believed while the control plane itself has not ticked for a while: then the gap comes first.
+-- Leases that ran out. None count while the control plane itself has not ticked for a while: the monitor first moves
+-- them over the gap.
 select j.task_id, j.job, j.attempt from ado.jobs j
 where j.status = 'running' and j.lease_expires_at < now()
   and (select c.last_tick_at from ado.control c) > now() - make_interval(secs => :suspect_seconds::double precision)
 order by j.task_id, j.job limit 1000;
 
 -- name: abandoned_jobs :many
--- What a worker still holds although it has said that it ended: its last claim and its last word crossed.
+-- Running jobs of workers that have reported their end: the last claim and the report crossed.
 select j.task_id, j.job, j.attempt from ado.jobs j join ado.workers w using (worker_id)
 where j.status = 'running' and w.stopped_at is not null
 order by j.task_id, j.job limit 1000;
 
 -- name: ready_demands :many
--- What can be claimed now, by demand; each counted only so far, because it decides how many parked claims to wake.
+-- What can be claimed now, by demand. Each is counted up to a limit, because the count decides how many waiting claims
+-- to wake.
 select needs, cpu, memory, gpu, jobs from ado.ready_demands(:offered::text[], :count_limit::bigint);
 
 -- name: fail_unstarted_jobs :many hints
--- End jobs that nobody has claimed by their task's ``start_by``. A claim that comes first stands: its job is no longer
--- queued once the lock is there. The message says what the job waited for, as ado.why_pending does for the oldest ones.
+-- Fail jobs that no worker claimed by their task's ``start_by``. An earlier claim wins: its job is no longer queued
+-- once the lock is there. The message says what the job waited for, as ado.why_pending does for the oldest jobs.
 with due as materialized (
     select t.task_id, t.start_within_seconds, t.on_failure from ado.tasks t
     where t.status in ('queued', 'running') and t.start_by < now()
       and exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'queued' and j.attempt = 0 offset 0)
     order by t.start_by limit 200
-), locked_jobs as materialized (  -- each task looked up by itself, whatever the statistics say of the queue
+), locked_jobs as materialized (  -- each task is looked up by itself, whatever the statistics say of the queue
     select j.* from (select task_id from due order by task_id) d
     cross join lateral (
         select j.task_id, j.job, j.needs, j.cpu, j.memory, j.gpu from ado.jobs j
@@ -343,7 +346,7 @@ with due as materialized (
 ), advanced_logs as (
     update ado.task_logs l set last_seq = n.seq
     from (select task_id, max(seq) as seq from numbered group by task_id) n where l.task_id = n.task_id
-), marked_tasks as (  -- nothing of it may have been claimed: how a monitor finds it if this one dies now
+), marked_tasks as (  -- if this replica dies now, a monitor finds the task by this mark
     update ado.tasks t set failed_job = coalesce(t.failed_job, n.job)
     from (select task_id, min(job) as job from numbered group by task_id) n where t.task_id = n.task_id
 )
@@ -351,7 +354,7 @@ select n.task_id, n.job, d.on_failure, array['e:' || n.task_id || ':' || n.seq] 
 from numbered n join due d using (task_id);
 
 -- name: time_out_jobs :many hints
--- Mark running attempts that are past their time; their workers are told, as for a cancel.
+-- Mark running attempts that are past their timeout; their workers get a command, as after a cancel.
 with overdue as materialized (
     select j.task_id, j.job from ado.jobs j join ado.tasks t using (task_id)
     where j.status = 'running' and j.stop_reason is null and t.timeout_seconds is not null

@@ -20,8 +20,8 @@ select installation from ado.control;
 select task_id, job, needs, cpu, memory, gpu from ado.podless_jobs(:capabilities::text[], :row_limit::integer);
 
 -- name: request_pods :many
--- Decide: one pod for each job (null: a warm one), and a worker's row for each, so that it is seen to be starting.
--- A job that got a pod meanwhile gets no other.
+-- Decide: one pod for each job (null: a warm one), and a worker's row for each, so that it is seen to be starting. A
+-- job that got a pod meanwhile gets no other.
 with requests as (
     select w.*, nextval('ado.decisions') as decision
     from unnest(:task_ids::bigint[], :jobs::integer[], :cpus::double precision[], :memories::bigint[],
@@ -82,9 +82,9 @@ where p.name = :name::text and p.task_id is not null;
 
 -- name: log_pod_problem :optional hints
 -- Record what is wrong with a pod, and write it to the log of its job, once for each change; with ``once`` only if no
--- other pod of the task has logged the same. The job is locked, so that nothing follows a task's last event. No row: the
--- log has it already. ``(select count(*) from locked_jobs) >= 0`` is always true: it has the job locked before the pod,
--- which is the lock order of all statements.
+-- other pod of the task has logged the same. The job is locked, so that nothing follows a task's last event. No row:
+-- the log has it already. ``(select count(*) from locked_jobs) >= 0`` is always true: it has the job locked before the
+-- pod, which is the lock order of all statements.
 with locked_jobs as materialized (
     select j.task_id, j.job, j.attempt, j.status from ado.jobs j join ado.pods p using (task_id, job)
     where p.name = :name::text and j.status in ('queued', 'running') for update of j
@@ -125,8 +125,8 @@ update ado.pods set reason = null, message = null, reason_since = null, starting
 where name = :name::text and state = 'placed' and reason is not null;
 
 -- name: close_pod :optional hints
--- Have it removed at once; its worker claims nothing more. No row: it is being removed already. The ``count(*)`` has the
--- worker locked before the pod, which is the lock order.
+-- Have it removed at once; its worker claims nothing more. No row: it is being removed already. The ``count(*)`` has
+-- the worker locked before the pod, which is the lock order.
 with locked_worker as materialized (
     select w.worker_id from ado.workers w where w.worker_id = :name::text for update
 ), closed_pod as (
@@ -139,8 +139,9 @@ with locked_worker as materialized (
 select name, array['w:' || name] as hints from closed_pod;
 
 -- name: fail_waiting_job :many hints
--- A job waited for a pod that will never run it. This counts as a loss: the job is queued again, the first time at once,
--- later after two seconds. At the limit in ado.control, or with ``for_good``, it fails. Fenced by the job's open pod.
+-- A job waited for a pod that will never run it. This counts as a loss: the job is queued again, the first time at
+-- once, later after two seconds. At the limit in ado.control, or with ``for_good``, it fails. Fenced by the job's open
+-- pod.
 with locked_job as materialized (
     select j.task_id, j.job, j.attempt, j.losses + 1 as losses, j.losses + 1 >= c.losses or :for_good::boolean as fails
     from ado.control c cross join ado.jobs j join ado.pods p on p.task_id = j.task_id and p.job = j.job

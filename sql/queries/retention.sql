@@ -1,5 +1,5 @@
 -- name: forget_environments :one
--- Delete the values of tasks that ended so long ago that nobody retries them any more; their names stay.
+-- Delete the values of tasks that ended so long ago that they are not retried any more; the names stay.
 with forgotten as (
     update ado.task_environments v set environment = null, sealed = null, forgotten_at = now()
     from ado.tasks t
@@ -20,8 +20,8 @@ where r.pruned_at is null
 order by r.from_task_id;
 
 -- name: mark_pruned :one
--- From here on readers of the range are told that it is pruned, and its tasks can not be retried. What belongs to the
--- tasks' running goes with it; their rows stay and tell how they ended.
+-- Mark a range as pruned: its readers get "pruned" from now on, and its tasks cannot be retried. What the tasks only
+-- needed to run is deleted; their rows stay and say how they ended.
 with marked as (
     update ado.log_ranges set pruned_at = now() where from_task_id = :from_task_id::bigint
     returning from_task_id, to_task_id
@@ -47,7 +47,7 @@ select m.to_task_id, (select count(*) from kept_tasks) as tasks,
 from marked m;
 
 -- name: undropped_ranges :many
--- Ranges that are marked but still there, and how far their partition has come: attached, detaching or detached.
+-- Ranges that are marked but still exist, and the state of their partition: attached, detaching or detached.
 select r.from_task_id, 'events_' || r.from_task_id as partition,
        case i.inhdetachpending when true then 'detaching' when false then 'attached' else 'detached' end as state
 from ado.log_ranges r

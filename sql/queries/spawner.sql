@@ -3,7 +3,7 @@
 select pg_try_advisory_xact_lock(hashtextextended('ado.spawner.' || :backend::text, 0)) as locked;
 
 -- name: spawner_workers :many
--- Everything that can take jobs, or will. A worker that says that it cannot has no free slot.
+-- Every worker that claims jobs, or will. A worker that reports a problem has no free slot.
 select s.worker_id, s.state, s.backend, s.host, s.capabilities,
        case when w.load ->> 'problem' is null then s.free_slots else 0 end as free_slots, s.free_cpu, s.free_memory, s.free_gpu,
        extract(epoch from now() - s.requested_at)::double precision as requested_seconds_ago,
@@ -11,13 +11,13 @@ select s.worker_id, s.state, s.backend, s.host, s.capabilities,
 from ado.worker_status s join ado.workers w using (worker_id) where s.state not in ('dead', 'stopped');
 
 -- name: request_worker :none
--- A decision: this worker is wanted. Its process registers under the id.
+-- Record the decision for a worker. Its process registers under the id.
 insert into ado.workers (worker_id, capabilities, cpu, memory, gpu, slots, backend, host)
 values (:worker_id::text, :capabilities::text[], :cpu::double precision, :memory::bigint, :gpu::double precision,
     :slots::integer, :backend::text, :host::text);
 
 -- name: forget_request :none
--- The worker never came; without its token it cannot come later, as a worker that no spawner knows.
+-- The worker never registered. Its token is deleted too, so it cannot register later as a worker that no spawner knows.
 with forgotten as (
     delete from ado.workers where worker_id = :worker_id::text and last_heartbeat_at is null returning worker_id
 )
@@ -31,7 +31,7 @@ where w.worker_id = :worker_id::text
 returning array['w:' || w.worker_id] as hints;
 
 -- name: worker_gone :none
--- Its process is known to have ended, and its token with it.
+-- A worker's process has ended; its token is revoked.
 with stopped_worker as (
     update ado.workers set stopped_at = coalesce(stopped_at, now()) where worker_id = :worker_id::text
     returning worker_id
@@ -40,7 +40,7 @@ update ado.tokens t set revoked_at = now() from stopped_worker s
 where t.role = 'worker' and t.worker_id = s.worker_id and t.single and t.revoked_at is null;
 
 -- name: spawner_heartbeat :none
--- A spawner lives. Rows of spawners that were killed are kept for a day, for whoever asks what has stopped.
+-- A spawner is alive. Rows of killed spawners are kept for a day, so operators see what has stopped.
 with forgotten as (
     delete from ado.spawners where last_heartbeat_at < now() - interval '1 day'
 )
@@ -50,11 +50,11 @@ on conflict (spawner_id) do update
 set capabilities = excluded.capabilities, problem = excluded.problem, last_heartbeat_at = now();
 
 -- name: spawner_stopped :none
--- It was told to stop.
+-- The spawner stops on request.
 delete from ado.spawners where spawner_id = :spawner_id::text;
 
 -- name: list_spawners :many
--- Those that run, and silent ones that nobody has succeeded.
+-- Running spawners, and silent ones that no other spawner has replaced.
 select s.spawner_id, s.state, s.backend, s.host, s.capabilities, s.max_workers, s.started_at, s.last_heartbeat_at, s.problem
 from ado.spawner_status s
 where s.state = 'running'

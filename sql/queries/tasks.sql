@@ -1,11 +1,12 @@
 -- name: cancel_task :many hints
--- Stop a whole task. The first cancel alone writes cancel_requested; queued jobs end at once, running ones are marked.
--- Returns the workers of the marked jobs.
--- Here and below every column under a check of ado.jobs is set together: Postgres checks the new row before it notices
--- that the old one, a lock ago still running, has changed.
+-- Stop a task. Only the first cancel writes cancel_requested. Queued jobs end at once, running ones are marked. Returns
+-- the workers of the marked jobs.
+-- Here and below every column under a check of ado.jobs is set: Postgres checks the new row before it notices that the
+-- old one, which was running when it was read, has changed. ``(select count(*) from locked_jobs) >= 0`` is always true:
+-- it has the jobs locked before the log, which is the lock order of all statements.
 with locked_jobs as materialized (
     select j.job, j.attempt, j.status, j.worker_id from ado.jobs j
-    where j.task_id = :task_id::bigint order by j.job for update  -- all: a rival retry may be queueing ended ones again
+    where j.task_id = :task_id::bigint order by j.job for update  -- all of them: a retry may just be queueing ended ones
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id = :task_id::bigint and (select count(*) from locked_jobs) >= 0
@@ -53,9 +54,9 @@ union all
 select null, array['e:' || a.task_id || ':' || a.last_seq] from advanced_log a;
 
 -- name: create_tasks :many hints
--- Tasks with their jobs, logs and first events; the file that one starts from is its own from then on. No row of one
--- whose idempotency key is taken, whose file is not there (any more), or whose user has too many jobs in the queue. ``position`` is its place in the input, which
--- names a file once.
+-- Store tasks with their jobs, logs and first events. A task takes over the file that it starts from. No row for a task
+-- whose idempotency key is taken, whose file does not exist (any more), or whose user has too many queued jobs.
+-- ``position`` is its place in the input. The input names a file at most once.
 with given as materialized (
     select nextval('ado.tasks_task_id_seq') as task_id, i.*,
            coalesce(substring(i.actor ->> 'user_id' from '^user-([0-9]+)$')::bigint, 0) as user_id
@@ -64,7 +65,7 @@ with given as materialized (
         retries integer, timeout_seconds double precision, start_within_seconds double precision, labels jsonb,
         workspace json, pod json, on_failure text, idempotency_key text, input_digest text, environment json,
         env_names text[], sealed text, needs text[], base_file text, event json, actor json, trust_project boolean)
-), rooms as materialized (  -- locks users whose queue is limited, always in one order
+), rooms as materialized (  -- locks the users whose queue is limited, in one order
     select u.user_id, ado.queue_room(u.user_id) as room
     from (select distinct user_id from given where user_id <> 0 order by user_id) u
 ), incoming as materialized (
@@ -133,9 +134,9 @@ where t.task_id = :task_id::bigint;
 select v.task_id from ado.task_environments v where v.task_id = :task_id::bigint and v.forgotten_at is not null;
 
 -- name: get_jobs :many
--- The jobs of tasks. A queued job comes with its pod, if it has one. Results are there up to so many bytes a task, the
--- small ones first, or, with ``job``, the one of this job; ``left_out_bytes`` is the size of one that is not.
--- ``message_chars`` is divided among the messages of a task, each of which has 200 at least.
+-- The jobs of tasks. A queued job comes with its pod, if it has one. Results are returned up to so many bytes a task,
+-- the small ones first, or, with ``job``, only that of this job; ``left_out_bytes`` is the size of a result that is
+-- left out. ``message_chars`` is divided among the messages of a task; each has at least 200.
 with sized as (
     select j.*, sum(coalesce(pg_column_size(j.result), 0)) over small_first as result_bytes,
            count(*) over (partition by j.task_id) as jobs
@@ -170,8 +171,8 @@ select key, value::text as value, version, idempotency_key from ado.task_values
 where task_id = :task_id::bigint and starts_with(key, :prefix::text) order by key;
 
 -- name: watched_tasks :many
--- What a viewer of the whole system looks at: the newest open tasks, every task from a little before the newest one it
--- knows (null: the newest there is), and the tasks it knows as open. A creator: of its tasks alone.
+-- The tasks that a viewer of the whole system sees: the newest open tasks, every task from a little before the newest
+-- one it knows (null: the newest there is), and the tasks it knows as open. With ``creator`` only that creator's.
 with wanted as (
     (select o.task_id from ado.tasks o where o.status in ('queued', 'running')
        and (:creator::text is null or o.created_by = :creator::text)
@@ -188,15 +189,15 @@ where :creator::text is null or t.created_by = :creator::text
 order by t.task_id;
 
 -- name: list_tasks :many
--- Newest first; the cursor is the id that the page before ended at. Of a prompt there is the beginning, and no agent's
--- arguments. A page ends early when its prompts and jobs grow large; one task always fits. ``statuses`` are all of them
--- where none is asked for: each is read by its index, in order. A search looks at the prompts of so many tasks and
--- about so many bytes of them; a page of it may have fewer tasks, or none, while there are more. ``next`` is where the
--- next page begins, null after the last; a page without tasks is one row with nothing else.
+-- Newest first; the cursor is the last id of the previous page. A prompt is cut, and the agent's arguments are left
+-- out. A page ends early when its prompts and jobs grow large; one task always fits. Without a filter ``statuses`` has
+-- all of them: each status is read by its index, in order. A search looks at a limited number of prompts and bytes, so
+-- its page may have fewer tasks, or none, although more follow. ``next`` is where the next page begins, null after the
+-- last one. A page without tasks is one row that has only ``next``.
 with bounds as materialized (
     select coalesce(:before::bigint, 9223372036854775807) as before,
            case when :since::timestamptz is null then 0 else coalesce((
-               -- Ids are given in the order of time, but for transactions side by side and a clock that was set back.
+               -- Ids grow with time, except for concurrent transactions and after the clock was set back.
                select min(f.task_id) from (
                    select c.task_id from ado.tasks c where c.created_at >= :since::timestamptz
                    order by c.created_at limit 10000
@@ -206,8 +207,8 @@ with bounds as materialized (
     cross join unnest(:statuses::text[]) as s(status)
     cross join lateral (
         select t.task_id from ado.tasks t
-        -- Of this status, said so that the index of status and id gives the order: with an equality it could be the
-        -- key's, which is read in vain where the status is rare.
+        -- Only this status. A row comparison makes the planner use the index of status and id; with an equality it
+        -- could choose the key, and read many rows in vain if the status is rare.
         where (t.status, t.task_id) < (s.status, b.before) and (t.status, t.task_id) >= (s.status, b.oldest)
           and (:since::timestamptz is null or t.created_at >= :since::timestamptz)
           and (:labels::jsonb = '{}' or t.labels @> :labels::jsonb)
@@ -258,7 +259,7 @@ left join (page f join ado.task_logs l using (task_id) left join ado.task_enviro
 order by f.task_id desc;
 
 -- name: remove_task :one
--- Delete an ended task with everything of it. ``found``: the status it had; null: there is no such task.
+-- Delete an ended task with everything of it. ``found`` is the status it had; null: there is no such task.
 with removed as materialized (
     select ado.remove_task(:task_id::bigint) as found
 ), audited as (
@@ -269,10 +270,11 @@ with removed as materialized (
 select found from removed;
 
 -- name: retry_task :optional hints
--- Queue the failed and cancelled jobs again. No row: nothing to retry, more than the user's queue may hold, a cancel (of the task, or of the siblings of a
--- failed job) is still being carried out, the task's log is pruned, so that nothing can be added to it, or the values of
--- its environment were deleted, so that it would run without them, or it had input, which went with its attempts.
-with queue_room as materialized (  -- before the jobs are locked: claims take the locks in this order, too
+-- Queue the failed and cancelled jobs again. No row in each of these cases: there is nothing to retry; the user's queue
+-- has no room; a cancel of the task, or of the siblings of a failed job, is still under way; the log is pruned, so
+-- nothing can be added; the values of the environment were deleted; or the task had input, which went with its
+-- attempts.
+with queue_room as materialized (  -- before the jobs are locked: claims take the locks in the same order
     select ado.queue_room(j.user_id) as room from ado.jobs j where j.task_id = :task_id::bigint and j.job = 0
 ), locked_jobs as materialized (
     select j.job, j.status from ado.jobs j
@@ -322,9 +324,9 @@ select a.task_id, array['q:' || (select count(*) from queued_jobs), 'e:' || a.ta
 from advanced_log a;
 
 -- name: set_kv :optional
--- Write a value. With a version it must be the current one (0: the key must not exist); no row otherwise, and none
--- when the task already has as many keys or bytes as allowed, when the same write was stored before, or when a job
--- writes whose attempt no longer runs.
+-- Write a value. With a version it must be the current one (0: the key must not exist). No row if it is not, if the
+-- task has as many keys or bytes as allowed, if the same write was stored before, or if the writing job's attempt no
+-- longer runs.
 with written as materialized (
     select v.task_id, v.key, v.value::text as value, v.version, v.idempotency_key
     from ado.set_value(:task_id::bigint, :key::text, :value::json, :version::bigint, :key_limit::bigint,
@@ -336,10 +338,10 @@ with written as materialized (
 select key, value, version, idempotency_key from written;
 
 -- name: settle_tasks :many hints
--- Write the one terminal event of each of these tasks whose jobs have all ended. A task that succeeded never runs again,
--- so the values of its environment go. The jobs are locked as well, so that a
--- retry can not slip in between; whoever comes second finds the task settled and gets no row. ``offset 0`` has each
--- task looked up by itself: a plan made while the queue is short would go over the whole queue.
+-- Write the one terminal event of each task whose jobs have all ended. A task that succeeded never runs again, so the
+-- values of its environment are deleted. The jobs are locked as well, so no retry comes in between; the second of two
+-- settles finds the task settled and gets no row. ``offset 0`` has each task looked up by itself: a plan that was made
+-- while the queue was short would read the whole queue.
 with ended_tasks as materialized (
     select n.task_id from unnest(:task_ids::bigint[]) as n(task_id)
     where not exists (select from ado.jobs o where o.task_id = n.task_id and o.status in ('queued', 'running') offset 0)
@@ -430,8 +432,8 @@ union all
 select array['w:' || m.worker_id] from marked_jobs m;
 
 -- name: unsettled_tasks :many
--- Open tasks whose jobs have all ended, or that wait for stop_siblings: a replica died between two statements. One that
--- nothing was claimed of can be among them only if it was cancelled, or if a job failed in the queue.
+-- Open tasks whose jobs have all ended, or that need stop_siblings: a replica died between two statements. Of tasks
+-- that no worker has claimed from, only cancelled ones and those with a job that failed in the queue can be among them.
 select t.task_id from ado.tasks t
 where (t.status = 'running' or t.status = 'queued' and (t.cancel_requested_at is not null or t.failed_job is not null))
   and (not exists (select from ado.jobs j where j.task_id = t.task_id and j.status in ('queued', 'running'))
@@ -442,7 +444,7 @@ where (t.status = 'running' or t.status = 'queued' and (t.cancel_requested_at is
 limit 200;
 
 -- name: update_task :optional
--- Change priority or labels of the version that the caller saw. No row: the version is another one.
+-- Change priority or labels of the version that the caller saw. No row: the task has another version.
 with locked_jobs as materialized (
     select j.job from ado.jobs j
     where j.task_id = :task_id::bigint and :priority::integer is not null order by j.job for update

@@ -14,13 +14,13 @@ with created_token as (
 select token_id, role, expires_at from created_token;
 
 -- name: end_single_tokens :none
--- Tokens that serve one process of a worker end with it.
+-- Revoke the tokens that serve only this process of a worker.
 update ado.tokens set revoked_at = now()
 where role = 'worker' and worker_id = :worker_id::text and single and revoked_at is null;
 
 -- name: find_token :optional
--- Who a token belongs to, if it is still valid by the database's clock. A user's token may do no more than its user.
--- Reads no job, so that people get in, and learn who it is, while somebody locks that table.
+-- Who a token belongs to, and whether it is valid by the database's clock. A user's token may do no more than its user.
+-- This reads no job, so people can sign in, and see who locks that table, while it is locked.
 select t.token_id,
        case when array_position(r.ranks, u.role) < array_position(r.ranks, t.role) then u.role else t.role end as role,
        t.worker_id, t.capabilities, null::bigint as task_id, null::integer as job, null::integer as attempt,
@@ -32,8 +32,7 @@ cross join (values (array['viewer', 'developer', 'operator', 'admin'])) as r(ran
 where t.digest = :digest::bytea;
 
 -- name: find_attempt_token :optional
--- A job's token, with which the job itself calls, and an attempt's credential, with which its worker does, are known
--- while the attempt runs.
+-- Who a job's token, or an attempt's credential, belongs to. Both are known only while the attempt runs.
 select 'job' as token_id, 'job' as role, null as worker_id, null::text[] as capabilities, j.task_id, j.job, j.attempt,
        null::timestamptz as expires_at, true as valid, null::text as user_id, null as user_name, null as name
 from ado.jobs j where j.token_digest = :digest::bytea and j.status = 'running'
@@ -42,7 +41,7 @@ select 'attempt', 'attempt', j.worker_id, null, j.task_id, j.job, j.attempt, nul
 from ado.jobs j where j.credential_digest = :digest::bytea and j.status = 'running';
 
 -- name: list_tokens :many
--- Oldest first, after the token that the page before ended with. A page ends early when its capabilities grow large.
+-- Oldest first, after the last token of the previous page. A page ends early when its capabilities grow large.
 select f.token_id, f.role, f.name, f.user, f.worker_id, f.capabilities, f.created_at, f.created_by, f.last_used_at,
        f.expires_at, f.revoked_at, count(*) over () < f.matches as more
 from (
@@ -61,8 +60,8 @@ where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_
 order by f.created_at, f.token_id;
 
 -- name: mark_used_tokens :many
--- At most once a minute for each token, however many replicas it calls. A row that somebody else has locked is left
--- for the next time.
+-- Record the use, at most once a minute for each token, however many replicas it calls. A row that another transaction
+-- has locked is left for the next time.
 update ado.tokens t set last_used_at = now()
 from (select token_id from ado.tokens
       where token_id = any(:token_ids::text[]) and coalesce(last_used_at < now() - interval '1 minute', true)
@@ -71,7 +70,7 @@ where t.token_id = used.token_id
 returning t.token_id;
 
 -- name: prune_tokens :many
--- Tokens of workers go when they can no longer be used; people's stay, so that a list shows them.
+-- Delete workers' tokens that can no longer be used. Users' tokens stay, so that lists show them.
 delete from ado.tokens where role = 'worker' and coalesce(expires_at, revoked_at) < now() - interval '1 day'
 returning token_id;
 

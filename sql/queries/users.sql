@@ -29,7 +29,7 @@ select * from ado.users where name = :user_name::text or 'user-' || user_id = :u
 select * from ado.role_limits order by role;
 
 -- name: list_users :many
--- A page by id. It ends early when what is kept of its users grows large.
+-- A page by id. It ends early when names and addresses grow large.
 select f.*, count(*) over () < f.matches as more
 from (
     select p.*, row_number() over by_id as position, count(*) over () as matches,
@@ -63,8 +63,8 @@ with changed as (
 select * from changed;
 
 -- name: set_user :optional
--- What is null stays; what is named in ``cleared`` is removed. No row: the external id is another user's.
--- The tokens of a user who is disabled end, and stay ended when the user is enabled again.
+-- Change what is not null, and remove what is named in ``cleared``. No row: another user has the external id. The
+-- tokens of a user who is disabled are revoked, and stay so when the user is enabled again.
 with changed as (
     update ado.users u set role = coalesce(:role::text, u.role),
         email = case when 'email' = any(:cleared::text[]) then null else coalesce(:email::text, u.email) end,
@@ -94,16 +94,16 @@ select * from changed;
 select created_by from ado.tasks where task_id = :task_id::bigint;
 
 -- name: tasks_of_owner :many
--- Which of these tasks somebody created.
+-- Which of these tasks an account created.
 select task_id from ado.tasks where task_id = any(:task_ids::bigint[]) and created_by = :owner::text;
 
 -- name: task_queue_limit :optional
--- The limit of waiting jobs that holds for the user who created a task, and how many there are. No row: no limit.
+-- The limit of queued jobs of the user who created a task, and how many there are. No row: no limit.
 select s.name, s.queued_limit, s.queued
 from ado.jobs j join ado.user_status s using (user_id)
 where j.task_id = :task_id::bigint and j.job = 0 and s.queued_limit is not null;
 
 -- name: user_queue_limit :optional
--- As task_queue_limit, for a user.
+-- Like task_queue_limit, for a user.
 select s.name, s.queued_limit, s.queued from ado.user_status s
 where s.user_id = :user_id::bigint and s.queued_limit is not null;

@@ -12,15 +12,15 @@ with known_worker as materialized (
 select worker_id, array['w:' || worker_id] as hints from drained_worker;
 
 -- name: get_worker :optional
--- What a claim, a heartbeat or a command stream of this worker goes by.
+-- What a claim, a heartbeat or a command stream of this worker is checked by.
 select w.worker_id, w.session, w.claims, w.draining, w.stopped_at, w.capabilities, w.slots,
        w.cpu, w.memory, w.gpu, w.last_heartbeat_at >= now() - make_interval(secs => c.suspect_seconds) as fresh,
        exists (select from ado.pods p where p.name = w.worker_id and p.task_id is not null) as bound
 from ado.workers w cross join ado.control c where w.worker_id = :worker_id::text;
 
 -- name: heartbeat :many
--- Renew exactly the jobs that the worker lists and count the beats that leave one out. No row: no such worker or
--- another session. The first row is the worker, the others are its running jobs.
+-- Renew exactly the jobs that the worker lists, and count the heartbeats that leave a job out. No row: no such worker,
+-- or another session. The first row is the worker, the others are its running jobs.
 with beat as (
     update ado.workers w set last_heartbeat_at = now(), load = :load::json,
         clock_skew_seconds = coalesce(extract(epoch from now() - :at::timestamptz), w.clock_skew_seconds),
@@ -55,8 +55,8 @@ select r.task_id, r.job, r.attempt, r.stop_reason, r.missed_heartbeats, r.is_lis
 select capabilities, count from ado.worker_scales order by capabilities;
 
 -- name: list_workers :many
--- By id, after the one that the page before ended with, with those that ended or without. A page ends early when what
--- its workers say of themselves grows large.
+-- By id, after the last one of the previous page, with or without ended workers. A page ends early when labels and
+-- capabilities grow large.
 select f.*, count(*) over () < f.matches as more
 from (
     select p.*, row_number() over by_id as position, count(*) over () as matches,
@@ -83,9 +83,9 @@ select worker_id, task_id, job, attempt from ado.jobs
 where status = 'running' and (:worker_ids::text[] is null or worker_id = any(:worker_ids::text[]));
 
 -- name: monitor_tick :one
--- Record that the control plane watches. If nobody did for longer than ``suspect``, first move every lease and
--- heartbeat by the gap: an outage of the control plane is nobody's loss, and neither is a jump of the database's clock,
--- which looks the same, in either direction.
+-- Record that the control plane watches. If no replica did for longer than ``suspect``, first move every lease and
+-- heartbeat by the gap: no worker may lose its jobs by an outage of the control plane. A jump of the database's clock
+-- in either direction looks the same.
 with before as materialized (
     select extract(epoch from now() - c.last_tick_at)::double precision as gap from ado.control c for update
 ), ticked as (
@@ -109,7 +109,8 @@ with before as materialized (
 select gap from before;
 
 -- name: prune_workers :many
--- Forget workers that ended long ago, with the tokens that a spawner made for them; a running job keeps its worker's row.
+-- Delete workers that ended long ago, with the tokens that a spawner made for them. A running job keeps its worker's
+-- row.
 with forgotten as (
     delete from ado.workers w
     where (w.stopped_at < now() - make_interval(secs => :keep_seconds::double precision)
@@ -127,18 +128,18 @@ select count(*) filter (where status = 'queued') as queued, count(*) filter (whe
 from ado.jobs where status in ('queued', 'running');
 
 -- name: register_worker :optional hints
--- Register a process under an id. The same instance again is the same session; another one replaces the older
--- process: ``replaced`` says so, and its jobs are then ended. No row: the token that was used belongs to another process.
--- It belongs to the first one that registered with it: for good if it is a single one, else for as long as a process
--- of this worker has not said that it ended and is not suspect. Until there is a worker's row, which two first
--- processes may find missing at once, the time of the token's last use stands for its heartbeat.
+-- Register a process under an id. The same instance gets the same session. Another instance replaces the older process:
+-- ``replaced`` says so, and its jobs are then ended. No row: the token belongs to another process. A token belongs to
+-- the first process that registered with it: for good if it is a single token, else until that worker has reported its
+-- end or is suspect. Two first processes may both find no row of the worker; until there is one, the time of the
+-- token's last use stands for the heartbeat.
 with before as materialized (
     select w.instance, w.session, w.stopped_at, w.last_heartbeat_at from ado.workers w
     where w.worker_id = :worker_id::text for update
 ), used_token as materialized (
     select t.token_id, t.single, t.instance, t.instance_at from ado.tokens t
     where t.token_id = :token_id::text and t.single is not null
-      and (select count(*) from before) >= 0  -- everywhere the worker's row is locked before its token's
+      and (select count(*) from before) >= 0  -- always true: it has the worker's row locked before its token's
     for update
 ), barred as materialized (
     select from used_token t cross join ado.control c left join before b on true
@@ -155,7 +156,7 @@ with before as materialized (
     select :worker_id::text, :instance::text, :session::text, :capabilities::text[], :cpu::double precision,
         :memory::bigint, :gpu::double precision, :labels::jsonb, :slots::integer, :version::text, :pid::integer,
         :host::text, now(), now()
-    where (select count(*) from before) >= 0  -- the old row must be read before it is written
+    where (select count(*) from before) >= 0  -- always true: it has the old row read before it is written
       and not exists (select from barred)
     on conflict (worker_id) do update set
         instance = excluded.instance, capabilities = excluded.capabilities, cpu = excluded.cpu,
@@ -169,7 +170,7 @@ with before as materialized (
 ), audited as (
     insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
     select a.*, r.worker_id from registered r cross join ado.audit_actor(:actor::json) a
-    where not exists (select from before b where b.session = r.session)  -- the same process again is no change
+    where not exists (select from before b where b.session = r.session)  -- the same process again changes nothing
 )
 select r.session, coalesce(b.instance <> :instance::text, false) as replaced,
        array['w:' || r.worker_id] as hints
@@ -188,8 +189,8 @@ with scaled as (
 select count, array['s'] as hints from scaled;
 
 -- name: workers_with_commands :many
--- Workers with an open command: a job to stop, or to drain, or one of the given attempts, which they held, and lost.
--- Those that have ended are told nothing.
+-- Workers with an open command: to stop a job, to drain, or that they lost one of the given attempts. Ended workers get
+-- no commands.
 select j.worker_id from ado.jobs j where j.status = 'running' and j.stop_reason is not null
 union
 select w.worker_id from ado.workers w where w.draining and w.stopped_at is null

@@ -155,7 +155,7 @@ def test_a_newer_database_is_refused(dsn):
         connection.execute("insert into ado.migrations values (99, 'future', 'x')")
     with pytest.raises(SchemaMismatch) as caught:
         check(dsn)
-    assert (caught.value.found, caught.value.known) == (99, known())
+    assert (caught.value.current, caught.value.known) == (99, known())
     assert "newer release" in caught.value.next_step
 
 

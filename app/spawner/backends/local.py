@@ -2,7 +2,7 @@
 
 Each gets its token through a pipe and, where the control plane has one, the lifeline: a pipe whose end of file means
 that the control plane has gone, however it went. A job may kill its keeper and its worker; the spawner is a subreaper,
-so what is left of such a job becomes its child, and is killed once the worker is seen to have ended.
+so what is left of such a job becomes its child, and is killed once the worker has ended.
 """
 
 from __future__ import annotations
