@@ -1,8 +1,8 @@
 """Who calls, and what each role may do.
 
-A token is looked up by its digest and trusted for ``CACHE_SECONDS``; open sockets are checked again every few seconds,
-so that expiry, revocation, a disabled user and a changed role end them within ten. While the database is away nobody
-new gets in, but an open socket stays: not knowing is not a refusal.
+A token is looked up by its digest and cached for ``CACHE_SECONDS``. Open sockets are checked again every few seconds:
+ten seconds after a token expires or is revoked, its user is disabled or its role changes, they have ended. While the
+database is away, no new caller is accepted, but open sockets stay.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, REPORT, READ_VALUES, WRITE_VALUES, R
 _DEVELOPER = frozenset({READ, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, RUN_TASKS})
 ROLE_MAY: dict[str, frozenset[str]] = {
     "viewer": frozenset({READ, READ_VALUES, READ_FILES}),
-    "developer": _DEVELOPER,  # of tasks only its own, see app.procedures.checks.ownership
+    "developer": _DEVELOPER,  # only of its own tasks; see app.procedures.checks.ownership
     "operator": _DEVELOPER | {OPERATE},
     "admin": _DEVELOPER | {OPERATE, ADMINISTER, WORK, REPORT},
     "worker": frozenset({WORK, REPORT, READ_FILES, WRITE_FILES}),
@@ -66,19 +66,19 @@ ROLE_MAY: dict[str, frozenset[str]] = {
 
 
 ATTEMPT_ROLES = frozenset({"attempt", "job"})
-"""Roles that belong to one attempt: with the first its worker writes, with the second the job itself calls."""
+"""Roles of one attempt: its worker writes with the first, and the job itself calls with the second."""
 
 
 class TokenGate:
-    """Opens a context for a valid token; the ``Gate`` of the wire."""
+    """The ``Gate`` of the wire: opens a context for a valid token."""
 
     def __init__(self, services: Services, registry: Registry) -> None:
         self._services = services
         self._paths = {path: procedure.kind for path, procedure in registry.procedures.items()}
         self._names = {procedure.handler: path for path, procedure in registry.procedures.items()}
         self._cache: dict[bytes, tuple[float, Token]] = {}
-        self._failed = FailedSignIns(services.settings.failed_sign_ins)
-        self._used: set[str] = set()
+        self._sign_ins = FailedSignIns(services.settings.failed_sign_ins)
+        self._used_tokens: set[str] = set()
 
     async def open(self, credentials: Credentials) -> Context:
         """Return the caller's context. Raises UNAUTHORIZED."""
@@ -86,24 +86,24 @@ class TokenGate:
             secret = _secret(credentials)
             return Context(self._services, await self._sign_in(secret), secret, credentials.certified)
         except ProcedureError as error:
-            self._note(error, credentials.path)
+            self._audit(error, credentials.path)
             raise
 
     async def _sign_in(self, secret: str) -> Token:
         address = request_id.address.get() or ""
         try:
-            async with self._failed.lookup(address):
+            async with self._sign_ins.lookup(address):
                 return await self._valid(secret)
         except ProcedureError:
-            await self._failed.slow_down(address)
+            await self._sign_ins.slow_down(address)
             raise
 
     def refused(self, context: Context, procedure: Procedure, value: Any, error: ProcedureError) -> None:
-        """Take note of a refused call, where it belongs into the audit."""
+        """Add a refused call to the audit, if it is of a kind that is audited."""
         if error.reason in _ALWAYS_AUDITED or _is_refused_change(context, procedure, error):
-            self._note(error, self._names.get(procedure.handler), context.caller, target_of(value))
+            self._audit(error, self._names.get(procedure.handler), context.caller, target_of(value))
 
-    def _note(
+    def _audit(
         self, error: ProcedureError, path: str | None, caller: Token | None = None, target: str | None = None
     ) -> None:
         procedure = path if path in self._paths or path in _PAGES else None
@@ -113,26 +113,26 @@ class TokenGate:
         refusals.note(Refusal(error.reason or error.code, user_id, token_id, address, procedure, target, request))
 
     def allow(self, context: Context, procedure: Procedure) -> None:
-        """Raise FORBIDDEN unless the caller's role may do what the procedure asks."""
+        """Raise FORBIDDEN unless the caller's role has the procedure's right."""
         _require(context, procedure.access)
 
     def allow_page(self, context: Context, access: str, path: str) -> None:
-        """Raise FORBIDDEN unless the caller's role has a right, which a page asks for."""
+        """Raise FORBIDDEN unless the caller's role has the right ``access`` of a route."""
         try:
             _require(context, access)
         except ProcedureError as error:
-            self._note(error, path, context.caller)
+            self._audit(error, path, context.caller)
             raise
 
     def observe(self, path: str, transport: str, code: str, seconds: float) -> None:
-        """Count a call; paths that are none are counted together."""
+        """Count a call; all unknown paths are counted together."""
         known = path if path in self._paths else "unknown"
         instruments.CALLS.labels(known, transport, code).inc()
         if self._paths.get(known, "subscription") != "subscription":
             instruments.CALL_SECONDS.labels(known).observe(seconds)
 
     def explain(self, error: Exception) -> ProcedureError | None:
-        """Say what a caller may know of a database error."""
+        """Return the refusal for a database error that a caller may see; None for any other error."""
         if isinstance(error, (DatabaseReadOnly, DatabaseFull)):
             return refusal(_REFUSED_WRITES[type(error)], str(error))
         if isinstance(error, DatabaseUnavailable):
@@ -146,7 +146,7 @@ class TokenGate:
         return None
 
     async def check(self, context: Context) -> None:
-        """Raise UNAUTHORIZED once the token of an open socket is no longer valid, or may do something else."""
+        """Raise UNAUTHORIZED once the token of an open socket is no longer valid, or has another role."""
         try:
             token = await self._valid(context.secret)
         except DatabaseUnavailable:
@@ -155,8 +155,8 @@ class TokenGate:
             raise refusal("token_invalid", f"the token's role is {token.role} now: connect again")
 
     async def mark_used(self) -> None:
-        """Store which tokens were used since the last time; apart from the calls, which do not wait for it."""
-        used, self._used = self._used, set()
+        """Store which tokens were used since the last time; the calls themselves do not wait for that."""
+        used, self._used_tokens = self._used_tokens, set()
         if used:
             await tokens.mark_used(self._services.db, used)
 
@@ -165,7 +165,7 @@ class TokenGate:
         now = time.monotonic()
         cached = self._cache.get(key)
         if cached is not None and now - cached[0] < CACHE_SECONDS:
-            self._used.add(cached[1].token_id)
+            self._used_tokens.add(cached[1].token_id)
             return cached[1]
         self._cache.pop(key, None)
         token = await tokens.find(self._services.db, secret)
@@ -173,16 +173,16 @@ class TokenGate:
             raise refusal("token_invalid", "the token is not known")
         if not token.valid:
             raise refusal("token_invalid", "the token has expired or was revoked, or its user is disabled")
-        if token.role not in ATTEMPT_ROLES:  # these die with the attempt, at once
+        if token.role not in ATTEMPT_ROLES:  # those end with the attempt at once, so they are not cached
             if len(self._cache) >= _CACHE_TOKENS:
                 self._cache.clear()
             self._cache[key] = (now, token)
-            self._used.add(token.token_id)
+            self._used_tokens.add(token.token_id)
         return token
 
 
 def _who_may(access: str) -> str:
-    """Return the next step of a caller whose role lacks a right: the roles that have it, the least of them first."""
+    """Return the next step of a caller whose role lacks a right: the roles that have it, the weakest first."""
     roles = [role for role, rights in ROLE_MAY.items() if access in rights and role not in ATTEMPT_ROLES]
     return f"use a token of role {' or '.join(roles)}"
 
@@ -197,18 +197,18 @@ def _require(context: Context, access: str) -> None:
 
 
 def _is_refused_change(context: Context, procedure: Procedure, error: ProcedureError) -> bool:
-    """Whether a person's change was refused; a worker's protocol and what the server itself fails at are none."""
+    """Return whether a person's change was refused, other than by a failure of the server."""
     if procedure.kind != "mutation" or procedure.access in (WORK, REPORT) or context.caller.role in MACHINES:
         return False
     return CODES[error.code][1] < 500
 
 
 def target_of(value: Any) -> str | None:
-    """Return the id that an input names, if it looks like one; anything else in an input may be a secret."""
+    """Return the id in an input, if it has the form of one; any other text of an input may be a secret."""
     if not isinstance(value, dict):
         return None
-    named = (value.get(name) for name in _TARGETS)
-    return next((text for text in named if isinstance(text, str) and _TARGET.fullmatch(text)), None)
+    values = (value.get(name) for name in _TARGETS)
+    return next((text for text in values if isinstance(text, str) and _TARGET.fullmatch(text)), None)
 
 
 def _secret(credentials: Credentials) -> str:

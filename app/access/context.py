@@ -1,4 +1,4 @@
-"""What a procedure may use: the services of its replica and the caller it serves."""
+"""What every procedure gets: the services of its replica, and its caller."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from db.tokens import Token
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One set a replica."""
+    """The services that all calls of a replica share."""
 
     settings: AppSettings
     db: Database
@@ -44,17 +44,17 @@ class Services:
 
 
 MACHINES = frozenset({"worker", "attempt", "job"})
-"""Roles of programs that act for a task: the task's log says what they did."""
+"""Roles of programs that act for a task; its event log records what they do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One set a request or socket."""
+    """The caller of one request or socket, and the services it may use."""
 
     services: Services
     caller: Token
     secret: str
-    """The token as it was sent, to look it up again while a socket is open; never logged."""
+    """The token in clear text, to check it again while a socket is open; never logged."""
     certified: bool = False
     """Whether the caller also presented a certificate."""
 
@@ -65,11 +65,11 @@ class Context:
 
     @property
     def credential(self) -> bytes | None:
-        """Digest of the credential of the attempt that calls; None: no attempt does."""
+        """The digest of the calling attempt's credential; None when no attempt calls."""
         return tokens.digest(self.secret) if self.caller.role == "attempt" else None
 
     def actor(self, procedure: str) -> Actor | None:
-        """Return who makes a change by ``procedure``, for the audit; None for a program that acts for a task."""
+        """Return the caller of ``procedure`` for the audit; None for a program that acts for a task."""
         caller = self.caller
         if caller.role in MACHINES:
             return None

@@ -1,7 +1,8 @@
-"""Refused calls on their way into the audit: a bounded number of rows, in bounded memory.
+"""Writes refused calls into the audit, with a limit of rows and of memory.
 
-Each caller has an allowance of rows that grows again slowly. Within it every refusal is a row of its own; beyond it
-like ones are counted together, and one row says how many. Strangers share one allowance: an address costs them nothing.
+Each caller has an allowance of rows, which grows slowly. Within it every refusal becomes a row. Beyond it, equal
+refusals are counted, and one row has their number. Unknown callers share one allowance, because new addresses cost
+them nothing.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ from db.errors import DatabaseUnavailable
 
 _log = logging.getLogger("ado.audit")
 _BURST = 30
-"""Rows of a caller that has not been refused for a while."""
+"""Rows of a caller without recent refusals."""
 _ROW_SECONDS = 20.0
-"""Time in which an allowance grows by one row: at most 4,320 a day for each caller and replica."""
+"""Time in which an allowance grows by one row: 4,320 rows a day for each caller and replica."""
 _CALLERS = 1000
-"""Callers with an allowance of their own; what came after them shares one."""
+"""Callers with an allowance of their own; all further ones share one."""
 _KINDS = 50
-"""Kinds of refusals of one caller that are counted apart; what came after them is counted by its reason alone."""
+"""Kinds of refusals that are counted apart for one caller; further kinds are counted by reason only."""
 _WAIT_SECONDS = 5.0
-_STRANGER = ""
+_UNKNOWN = ""
 _OTHERS = "*"
 
 
 @dataclass(slots=True)
 class _Caller:
     token_id: str | None
-    """None for those who share an allowance."""
+    """None for callers that share an allowance."""
     allowance: float
     seen_at: float
     waiting: Counter[Refusal] = field(default_factory=Counter)
@@ -53,15 +54,15 @@ class _Caller:
 
 
 class RefusalAllowances:
-    """Decides which refusals become rows, and when; times are seconds of a monotonic clock."""
+    """Decides which refusals become rows, and when; ``now`` is in seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._callers: dict[str, _Caller] = {}
         self._due: list[Refusal] = []
 
     def note(self, refusal: Refusal, now: float) -> bool:
-        """Take a refused call; return whether it is a row at once."""
-        caller = self._caller(refusal.token_id or _STRANGER, now)
+        """Add a refused call; return whether it becomes a row at once."""
+        caller = self._caller(refusal.token_id or _UNKNOWN, now)
         caller.grow(now)
         if caller.allowance >= 1 and not caller.waiting:
             caller.allowance -= 1
@@ -71,29 +72,29 @@ class RefusalAllowances:
         return False
 
     def _caller(self, name: str, now: float) -> _Caller:
-        if name not in self._callers and name != _STRANGER and len(self._callers) >= _CALLERS:
+        if name not in self._callers and name != _UNKNOWN and len(self._callers) >= _CALLERS:
             name = _OTHERS
         if name not in self._callers:
-            self._callers[name] = _Caller(None if name in (_STRANGER, _OTHERS) else name, _BURST, now)
+            self._callers[name] = _Caller(None if name in (_UNKNOWN, _OTHERS) else name, _BURST, now)
         return self._callers[name]
 
     def take(self, now: float) -> list[Refusal]:
-        """Return the rows to write now, and forget callers that have not been refused for long."""
-        taken, self._due = self._due, []
+        """Return the rows to write now, and remove callers without recent refusals."""
+        rows, self._due = self._due, []
         for name, caller in list(self._callers.items()):
             caller.grow(now)
             while caller.waiting and caller.allowance >= 1:
                 caller.allowance -= 1
                 kind, count = caller.waiting.popitem()
-                taken.append(replace(kind, count=count))
+                rows.append(replace(kind, count=count))
             if caller.allowance >= _BURST:
                 del self._callers[name]
-        return taken
+        return rows
 
     def give_back(self, rows: list[Refusal], now: float) -> None:
-        """Take rows again that could not be written; they are counted together with like ones."""
+        """Add rows back that could not be written; they are counted with equal refusals."""
         for row in rows:
-            self._caller(row.token_id or _STRANGER, now).count(row)
+            self._caller(row.token_id or _UNKNOWN, now).count(row)
 
 
 class RefusedCallWriter:
@@ -107,12 +108,12 @@ class RefusedCallWriter:
         self._writing = asyncio.Lock()
 
     def note(self, refusal: Refusal) -> None:
-        """Take a refused call; it is written soon."""
+        """Add a refused call, which is written soon."""
         if self._book.note(refusal, self._clock()):
             self._wake.set()
 
     async def run(self) -> None:
-        """Write rows as they are due, until cancelled."""
+        """Write rows when they are due, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _WAIT_SECONDS)
@@ -120,7 +121,7 @@ class RefusedCallWriter:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what is due; while the database is away it is kept and counted."""
+        """Write the rows that are due; while the database is away they are kept and counted."""
         async with self._writing:
             rows = self._book.take(self._clock())
             if not rows:

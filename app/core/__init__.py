@@ -1,1 +1,1 @@
-"""What every process of ado uses: settings, logs, reasons, git, private files. Imports only the wire beneath it."""
+"""What every process of ado uses: settings, logs, reasons, git, private files. It imports only the wire."""

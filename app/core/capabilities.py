@@ -1,6 +1,6 @@
-"""Names of capabilities that replicas and workers both know."""
+"""Capabilities that both replicas and workers know by name; in a module that both may import."""
 
 STDIN = "input:stdin"
-"""That a worker can feed a job's stdin; a task with ``stdin: true`` requires it."""
+"""The worker can feed a job's stdin; a task with ``stdin: true`` requires it."""
 NO_NETWORK = "network:none"
-"""That a worker can run jobs without a network; a task with ``network: none`` requires it."""
+"""The worker can run jobs without a network; a task with ``network: none`` requires it."""

@@ -1,9 +1,9 @@
 """Encryption at rest of the environments of tasks.
 
-The key is ``ADO_DATA_KEY``; Postgres, its logs and its backups see ciphertext alone. Several keys may be given: the
-first one encrypts, each decrypts, so a key is replaced by putting the new one in front. The scheme is Fernet (AES-128
-in CBC mode with HMAC-SHA256), as the cryptography library implements it. That library is imported only where a key is
-set: every command of the CLI reads settings, and most have no use for it.
+The key is ``ADO_DATA_KEY``; Postgres, its logs and its backups contain only ciphertext. With several keys, the first
+one encrypts and every one decrypts, so a key is replaced by putting the new one in front. The scheme is Fernet (AES-128
+in CBC mode with HMAC-SHA256) of the cryptography library. The library is imported only where a key is set, because
+every command of the CLI reads settings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEY_BYTES = 32
 
 
 class KeyInvalid(ValueError):
-    """A data key is not 32 bytes in base64; the key itself is not part of the text."""
+    """A data key is not 32 bytes in base64; the message does not contain the key."""
 
 
 class EnvironmentUnreadable(Exception):
@@ -30,14 +30,14 @@ class EnvironmentUnreadable(Exception):
 
 
 class EnvironmentCipher:
-    """Seals and opens environments; without a key it leaves them as they are."""
+    """Encrypts and decrypts environments; without a key it encrypts none."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """Take keys of 32 bytes each in base64 of either alphabet. Raises KeyInvalid."""
+        """Use keys of 32 bytes each, in base64 of either alphabet. Raises KeyInvalid."""
         self._cipher = _cipher(keys) if keys else None
 
     def seal(self, environment: Mapping[str, str]) -> str | None:
-        """Return the ciphertext of an environment; None where there is no key or nothing to hide."""
+        """Return the ciphertext of an environment; None without a key or variables."""
         if self._cipher is None or not environment:
             return None
         return self._cipher.encrypt(orjson.dumps(dict(environment))).decode()

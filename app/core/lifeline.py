@@ -1,7 +1,7 @@
-"""The lifeline: a pipe whose end of file tells a process that the one that started it has gone, however it went.
+"""The lifeline: a pipe that shows a process the end of the process that started it, even by SIGKILL.
 
-Several processes share the pipe's read end, and any of them could make it non-blocking for all. So it is watched by
-``poll``, which does not care, in a thread of its own.
+The kernel closes the write end then. Several processes share the read end, and any of them could make it non-blocking
+for all, so a thread watches it by ``poll``, which works in either mode.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable
 
 
 def on_end(fd: int, end: Callable[[], object]) -> None:
-    """Call ``end`` once, in a thread, when the pipe has no writer any more."""
+    """Call ``end`` once, in a thread, when the pipe has no writer left."""
     threading.Thread(target=_watch, args=(fd, end), name="lifeline", daemon=True).start()
 
 
 def on_end_in(loop: asyncio.AbstractEventLoop, fd: int, end: Callable[[], object]) -> None:
-    """Call ``end`` once, in the event loop, when the pipe has no writer any more."""
+    """Call ``end`` once, in the event loop, when the pipe has no writer left."""
 
     def hand_over() -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended already
@@ -30,6 +30,6 @@ def on_end_in(loop: asyncio.AbstractEventLoop, fd: int, end: Callable[[], object
 
 def _watch(fd: int, end: Callable[[], object]) -> None:
     poll = select.poll()
-    poll.register(fd, 0)  # for the end alone, which is told in any case
+    poll.register(fd, 0)  # no events: a hang-up is always reported
     poll.poll()
     end()

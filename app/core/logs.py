@@ -1,10 +1,10 @@
-"""JSON logs: one line an event, a stable name in ``event``, everything that varies in fields of its own.
+"""JSON logs: one line for each event, with a constant name in ``event`` and all variable parts in other fields.
 
-The same warning or error is written once a minute, and then says how often it came meanwhile.
+An equal warning or error is written once a minute; its next line has the number of those left out.
 
-Levels: INFO for a change of state (started, draining, attempt lost, task settled), WARNING for what ado rides out
-(listener lost, database away), ERROR for what should not happen. Fields ``task``, ``job``, ``attempt`` and ``worker``
-always mean the same, and ``request`` is what the answer has in ``x-request-id``. Prompts, environment values, tokens
+Levels: INFO for a change of state (started, draining, attempt lost, task settled), WARNING for troubles that pass
+(listener lost, database away), ERROR for faults of ado. Fields ``task``, ``job``, ``attempt`` and ``worker`` always
+mean the same, and ``request`` is the answer's ``x-request-id``. Prompts, environment values, tokens
 and query strings are never logged.
 """
 
@@ -48,15 +48,15 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-class Repeats(logging.Filter):
-    """Lets the same warning or error through once a minute, so that an outage does not bury what caused it."""
+class RepeatFilter(logging.Filter):
+    """Lets an equal warning or error through once a minute, so that an outage does not bury its cause."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[tuple[str, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to write a record; one that is written has in ``repeated`` how many were not."""
+        """Return whether to write a record; ``repeated`` is the number of equal ones left out before it."""
         if record.levelno < logging.WARNING:
             return True
         if record.name in _POOLS and record.exc_info and (error := record.exc_info[1]):
@@ -73,17 +73,17 @@ class Repeats(logging.Filter):
 
 
 def _identity(record: logging.LogRecord) -> tuple[str, ...]:
-    """Return what two records have in common that tell the same."""
+    """Return a key that is equal for records with the same content."""
     fields = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD and key != "seconds"]
     error = record.exc_info[1] if record.exc_info else None
     return record.name, _ADDRESS.sub("", record.getMessage()), repr(error), *fields
 
 
 def configure(level: str = "INFO") -> None:
-    """Send every log line of the process to stderr as JSON."""
+    """Write all log records of the process to stderr as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    handler.addFilter(Repeats())
+    handler.addFilter(RepeatFilter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("uvicorn.error", "uvicorn.access"):
         logging.getLogger(noisy).setLevel("WARNING")  # they name query strings, which may hold tokens

@@ -1,4 +1,4 @@
-"""What a caller gives to reach a server: origins such as ``https://ado.example``, and a token."""
+"""Checks of a server's address and of a token, as a caller gives them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _TOKEN = re.compile(r"[!-~]+")
 
 
 def is_origin(text: str) -> bool:
-    """Whether a text is a scheme, a host and perhaps a port, with nothing behind them: calls are made below /trpc."""
+    """Return whether a text is an origin: scheme, host and optional port, without a path."""
     try:
         parts = urlsplit(text)
-        has_place = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
-    except ValueError:  # a bracket that is not closed, or no number as a port
+        has_host = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
+    except ValueError:  # an unclosed bracket, or a port that is no number
         return False
     is_bare = parts.path.strip("/") == "" and not (parts.query or parts.fragment or "@" in parts.netloc)
-    return bool(has_place and is_bare)
+    return bool(has_host and is_bare)
 
 
 def is_token(text: str) -> bool:
-    """Whether a text can be a token: no request carries any other."""
+    """Return whether a text can be a token: a header can carry only visible ASCII characters."""
     return _TOKEN.fullmatch(text) is not None

@@ -1,6 +1,6 @@
-"""Directories and files that no other user of the machine may own, write or, where they hold secrets, read.
+"""Directories and files that no other user of the machine owns, may write or, where they hold secrets, may read.
 
-Places such as ``/tmp`` are shared: another user may make a directory, file or symbolic link there before we do.
+In a shared place such as ``/tmp``, another user may create a directory, file or symbolic link first.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 
 
 class ForeignOwner(PermissionError):
-    """What is found at a path belongs to another user."""
+    """The file or directory at a path belongs to another user."""
 
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def ensure_directory(path: Path) -> None:
-    """Make a directory with mode 0700, or check one that is there and take away others' right to write into it.
+    """Create a directory with mode 0700, or check an existing one and remove the right of others to write into it.
 
     Raises OSError, and ForeignOwner when the directory, or a symbolic link in its place, belongs to another user. A
     directory of root is accepted unchanged: an administrator, or a cluster, made it for us.
@@ -31,22 +31,22 @@ def ensure_directory(path: Path) -> None:
     check_owner(path, path.lstat())
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        found = os.fstat(directory)
-        check_owner(path, found)
-        if found.st_uid == os.geteuid() and found.st_mode & _OTHERS_WRITE:
-            os.fchmod(directory, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
+        status = os.fstat(directory)
+        check_owner(path, status)
+        if status.st_uid == os.geteuid() and status.st_mode & _OTHERS_WRITE:
+            os.fchmod(directory, stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)
     finally:
         os.close(directory)
 
 
-def check_owner(path: Path, found: os.stat_result) -> None:
-    """Raise ForeignOwner unless what was found at a path belongs to this process's user or to root."""
-    if found.st_uid not in (0, os.geteuid()):
-        raise ForeignOwner(errno.EPERM, f"it belongs to another user (uid {found.st_uid})", str(path))
+def check_owner(path: Path, status: os.stat_result) -> None:
+    """Raise ForeignOwner unless the file with this status belongs to this process's user or to root."""
+    if status.st_uid not in (0, os.geteuid()):
+        raise ForeignOwner(errno.EPERM, f"it belongs to another user (uid {status.st_uid})", str(path))
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole, with mode 0600 from its first moment. Raises OSError."""
+    """Replace a file atomically by one with mode 0600. Raises OSError."""
     number, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     staging = Path(name)
     try:
@@ -59,7 +59,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def open_log(path: Path) -> int:
-    """Open a file for appending, with mode 0600 although an older release made it; return its descriptor.
+    """Open a file for appending and set its mode to 0600; return its descriptor. Older releases used another mode.
 
     Raises OSError.
     """

@@ -1,8 +1,8 @@
-"""Keep what a process holds from other processes of its user: memory, environment, descriptors and core dumps.
+"""Hides the memory, environment and descriptors of a process from other processes of its user.
 
-A job without a sandbox has the user of its worker, and on one machine that of the replicas too. Linux shows
-``/proc/PID/environ``, ``mem`` and ``fd`` of a process that is not dumpable to root alone, lets nobody trace it and
-writes no core dump of it. The programs that such a process starts are dumpable again.
+A job without a sandbox has the user of its worker, and on one machine also that of the replicas. If a process is not
+dumpable, Linux shows its ``/proc/PID/environ``, ``mem`` and ``fd`` only to root, lets no other process trace it, and
+writes no core dump. The programs that it starts are dumpable again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,6 @@ _PR_SET_DUMPABLE = 4
 
 
 def hide_process() -> None:
-    """Make this process not dumpable; nothing where the system has no such thing."""
+    """Make this process not dumpable; only Linux has this."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

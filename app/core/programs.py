@@ -1,8 +1,8 @@
-"""How ado starts programs of its own, and where it looks for those of others.
+"""How ado starts its own modules, and in which directories it looks for other programs.
 
 Python's isolated mode (``-I``) keeps the working directory, ``PYTHON*`` variables and the user's own packages out of
-the module search path: a repository in which a command is run must not be able to provide modules. A relative entry of
-``PATH`` (an empty one included) means the working directory too, which for git is a repository.
+the module search path: a repository in which a command runs must not provide modules. A relative or empty entry of
+``PATH`` means the working directory too, and for git that is a repository.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The closed list of reasons: why a task or job ended as it did, and why a call was refused.
+"""The closed list of reasons: why a task or job ended, and why a call was refused.
 
-``JOB_REASONS`` stand in tasks, jobs and events. ``POD_REASONS``, each with its next step, are those of a job's pod and
-stand in the same places. ``REFUSALS`` maps each reason of a procedure's error to its tRPC code and the next step.
+Tasks, jobs and events have ``JOB_REASONS``, and ``POD_REASONS`` (each with its next step) for the job's pod.
+``REFUSALS`` maps each reason of a procedure's error to its tRPC code and the next step.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ JOB_REASONS: dict[str, str] = {
     "permission_denied": "the agent was not allowed to do what the prompt asked for",
     "no_result": "the agent ended without a final result",
     "start_failed": "the agent could not be started",
-    "worker_error": "the worker made a mistake while it ran the attempt; its log has the details",
+    "worker_error": "the worker itself failed while it ran the attempt; its log has the details",
     "rate_limited": "the model's service refused because of its limits",
     "auth": "the model's service refused the credentials",
-    "workspace": "the repository could not be laid out, or what was done could not be brought back",
+    "workspace": "the repository could not be checked out, or the job's changes could not be uploaded",
     "input_lost": "the rest of the input cannot come: it is not kept (ADO_INPUT_KEEP_BYTES), or its sender is gone",
     "sibling_failed": "another job of the task failed and the task says fail_fast",
     "cancelled": "somebody cancelled the task",
@@ -146,10 +146,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
 
 
 WIRE_REFUSALS = (*WIRE_REASONS, *(code.lower() for code in CODES))
-"""Reasons that the wire itself gives; the code stands for an error that has no other."""
+"""Reasons that the wire itself gives; an error without a reason has its code as one."""
 
 
 def refusal(reason: str, message: str, *, hint: str | None = None, **data: Any) -> ProcedureError:
-    """Make the error for a reason, with its code and next step; ``hint`` is a next step that knows more."""
-    code, usual = REFUSALS[reason]
-    return ProcedureError(code, message, reason=reason, hint=hint or usual, **data)
+    """Return the error for a reason, with its code and next step; ``hint`` replaces the next step."""
+    code, default_hint = REFUSALS[reason]
+    return ProcedureError(code, message, reason=reason, hint=hint or default_hint, **data)

@@ -1,4 +1,4 @@
-"""Settings from ``ADO_*`` variables: one frozen dataclass a process, read once and checked at start."""
+"""Settings from ``ADO_*`` variables: one frozen dataclass for each kind of process, read and checked at its start."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import fields
 from typing import Any, TypeVar, get_type_hints
 
 S = TypeVar("S")
-_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 class SettingsError(ValueError):
-    """A setting is missing or makes no sense; the text names the variable and what it takes."""
+    """A setting is missing or invalid; the message names the variable and the values it takes."""
 
 
 def read(kind: type[S], environ: Mapping[str, str] = os.environ, **overrides: Any) -> S:
-    """Make settings from ``ADO_*`` variables; overrides that are not None win. Raises SettingsError."""
+    """Return settings from ``ADO_*`` variables; an override that is not None wins. Raises SettingsError."""
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}
     for item in fields(kind):  # type: ignore[arg-type]
@@ -32,9 +32,9 @@ def _convert(variable: str, text: str, kind: Any) -> Any:
     if kind == tuple[str, ...]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind is bool:
-        if text.lower() not in _WORDS:
+        if text.lower() not in _BOOLEANS:
             raise SettingsError(f"{variable} must be true or false, not {text!r}")
-        return _WORDS[text.lower()]
+        return _BOOLEANS[text.lower()]
     try:
         return kind(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Files that hold tokens: nobody but their owner may read them, and one is never written over another file."""
+"""Token files: only their owner may read them, and a new one never replaces a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class TokenFileExposed(PermissionError):
-    """Other users may read or write a file that holds tokens; ``next_step`` is the command that helps."""
+    """Other users may read or write a token file; ``next_step`` is the command that corrects its mode."""
 
     def __init__(self, path: Path, mode: int) -> None:
         text = f"other users may read or write it (mode {stat.S_IMODE(mode):04o}), and it holds a token"
@@ -22,28 +22,28 @@ class TokenFileExposed(PermissionError):
         self.next_step = f"chmod 600 {shlex.quote(str(path))}"
 
     def __str__(self) -> str:
-        """Return it as one sentence."""
+        """Return the message with the file's name."""
         return f"{self.filename} is not used: {self.strerror}"
 
 
 def read_private(path: Path, limit: int) -> bytes:
-    """Return what a file with tokens holds, at most ``limit`` bytes of it. Raises OSError, and TokenFileExposed.
+    """Return the first ``limit`` bytes of a file with tokens. Raises OSError and TokenFileExposed.
 
-    A pipe has no mode that says who may read it. On a read-only mount the group may read: so a cluster hands a Secret
-    to a container that does not run as root.
+    The mode of a pipe says nothing, so it is not checked. On a read-only mount the group may read, because a cluster
+    mounts a Secret that way for a container that does not run as root.
     """
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     with os.fdopen(number, "rb") as file:
-        found = os.fstat(number)
-        if stat.S_ISREG(found.st_mode) and found.st_mode & _OTHERS:
-            is_handed_out = os.fstatvfs(number).f_flag & os.ST_RDONLY and not found.st_mode & _OTHERS & ~stat.S_IRGRP
-            if not is_handed_out:
-                raise TokenFileExposed(path, found.st_mode)
+        status = os.fstat(number)
+        if stat.S_ISREG(status.st_mode) and status.st_mode & _OTHERS:
+            is_secret_mount = os.fstatvfs(number).f_flag & os.ST_RDONLY and not status.st_mode & _OTHERS & ~stat.S_IRGRP
+            if not is_secret_mount:
+                raise TokenFileExposed(path, status.st_mode)
         return file.read(limit)
 
 
 def read_token(path: Path) -> str:
-    """Return the token that a file holds. Raises OSError, and TokenFileExposed."""
+    """Return the token in a file. Raises OSError and TokenFileExposed."""
     try:
         token = read_private(path, _TOKEN_BYTES).decode().strip()
     except UnicodeDecodeError:
@@ -54,15 +54,15 @@ def read_token(path: Path) -> str:
 
 
 class NewTokenFile:
-    """A file that is made for a token before there is one, so that no token is made that cannot be written down.
+    """A file that is created before its token, so that no token is made that cannot be stored.
 
-    Raises OSError; FileExistsError for anything that is there already, a symbolic link included.
+    Raises OSError, and FileExistsError when the path exists, even as a symbolic link.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        os.fchmod(number, 0o600)  # whatever the umask takes away
+        os.fchmod(number, 0o600)  # the umask may have removed more
         self._file = os.fdopen(number, "w")
 
     def write(self, token: str) -> None:
@@ -73,7 +73,7 @@ class NewTokenFile:
             os.fsync(self._file.fileno())
 
     def remove(self) -> None:
-        """Remove the file: there is no token for it."""
-        with contextlib.suppress(OSError):  # what could not be written is not wanted any more
+        """Remove the file, because no token was made."""
+        with contextlib.suppress(OSError):  # closing may fail to flush, and the content is not needed
             self._file.close()
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Telling what blocks an event loop: a thread that asks the loop to answer, and looks where it is when it does not."""
+"""A watchdog for the event loop: a thread that logs the loop's stack when it does not answer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PATIENCE_SECONDS = 30.0
 
 
 def watch(seconds: float) -> None:
-    """Log ``event loop blocked`` whenever the running loop does not answer for so long; 0: do not.
+    """Log ``event loop blocked`` whenever the running loop does not answer for so many seconds; 0 turns it off.
 
-    The line has the place where the loop's thread was, ``seconds`` by the clock and ``cpu_seconds`` of the thread's own
-    work: on a busy machine a loop may have waited for a processor.
+    The line has the stack of the loop's thread, the elapsed ``seconds``, and the thread's ``cpu_seconds``: on a busy
+    machine a loop may only have waited for a processor.
     """
     if seconds > 0:
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
@@ -28,7 +28,7 @@ def _watch(loop: asyncio.AbstractEventLoop, thread: int, seconds: float) -> None
     cpu = time.pthread_getcpuclockid(thread)
     while True:
         answered = threading.Event()
-        asked_at, cpu_at = time.monotonic(), time.clock_gettime(cpu)
+        started_at, cpu_started_at = time.monotonic(), time.clock_gettime(cpu)
         try:
             loop.call_soon_threadsafe(answered.set)
         except RuntimeError:  # the loop has ended
@@ -37,7 +37,7 @@ def _watch(loop: asyncio.AbstractEventLoop, thread: int, seconds: float) -> None
             frame = sys._current_frames().get(thread)  # noqa: SLF001 - there is no other way to see another thread
             stack = traceback.format_stack(frame) if frame is not None else []
             answered.wait(_PATIENCE_SECONDS)
-            took, worked = time.monotonic() - asked_at, time.clock_gettime(cpu) - cpu_at
-            numbers = {"seconds": round(took, 3), "cpu_seconds": round(worked, 3)}
+            elapsed, cpu_seconds = time.monotonic() - started_at, time.clock_gettime(cpu) - cpu_started_at
+            numbers = {"seconds": round(elapsed, 3), "cpu_seconds": round(cpu_seconds, 3)}
             _log.warning("event loop blocked", extra={**numbers, "stack": "".join(stack)})
         time.sleep(seconds / 2)

@@ -10,9 +10,9 @@ from app.access.sign_ins import FailedSignIns, network_of
 
 async def test_beyond_the_allowance_an_address_is_early_and_others_are_not():
     failed = FailedSignIns(3)
-    assert [failed.early("10.0.0.1") for _ in range(3)] == [0] * 3
-    assert failed.early("10.0.0.1") > 0
-    assert failed.early("10.0.0.2") == 0
+    assert [failed.record_failure("10.0.0.1") for _ in range(3)] == [0] * 3
+    assert failed.record_failure("10.0.0.1") > 0
+    assert failed.record_failure("10.0.0.2") == 0
 
 
 async def test_a_wrong_token_beyond_the_allowance_waits(monkeypatch):
@@ -32,7 +32,7 @@ async def test_a_flood_of_addresses_is_remembered_in_bounded_memory(monkeypatch)
     monkeypatch.setattr(sign_ins, "_ADDRESSES", 100)
     failed = FailedSignIns(1)
     for number in range(1000):
-        failed.early(f"10.0.{number // 250}.{number % 250}")
+        failed.record_failure(f"10.0.{number // 250}.{number % 250}")
     assert len(failed) == 100
 
 
@@ -40,7 +40,7 @@ async def test_look_ups_of_hasty_addresses_leave_the_database_to_others():
     """Two of them at once; an address that sent no wrong token does not wait for them."""
     failed = FailedSignIns(1)
     for _ in range(3):
-        failed.early("10.0.0.1")
+        failed.record_failure("10.0.0.1")
     async with failed.lookup("10.0.0.1"), failed.lookup("10.0.0.1"):
         third = asyncio.create_task(failed.lookup("10.0.0.1").__aenter__())
         async with failed.lookup("10.0.0.2"):

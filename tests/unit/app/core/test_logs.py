@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from app.core.logs import JsonFormatter, Repeats
+from app.core.logs import JsonFormatter, RepeatFilter
 
 
 @pytest.fixture
 def log():
     """Write a record at a time; return its line, or None where it is left out."""
-    repeats, format_ = Repeats(), JsonFormatter().format
+    repeats, format_ = RepeatFilter(), JsonFormatter().format
 
     def write(at, level, message, *, name="ado.control", error=None, **fields):
         exc_info = (type(error), error, None) if error else None
@@ -61,7 +61,7 @@ def test_every_line_of_a_process_goes_through_it():
     before, level = root.handlers[:], root.level
     try:
         logs.configure()
-        assert [type(one) for one in root.handlers[0].filters] == [Repeats]
+        assert [type(one) for one in root.handlers[0].filters] == [RepeatFilter]
         assert root.handlers[0].stream is sys.stderr
     finally:
         root.handlers[:] = before
