@@ -1,8 +1,8 @@
-"""Whether the kernel killed a process of an attempt for memory, as the worker's control group counts it.
+"""Whether the kernel killed a process of an attempt because memory ran out, from the counter of the worker's cgroup.
 
-A container whose first process survives ends as if nothing had happened: all that a shell says is ``Killed``, exit 137.
-The kernel counts such kills in the group (``memory.events`` of version 2, ``memory.oom_control`` of version 1), so an
-attempt compares the count before and after. Several jobs of one worker share the count; then only the exit code 137
+If the first process of a container survives, nothing but ``Killed`` on stderr and exit code 137 shows such a kill. The
+kernel counts these kills in the group (``memory.events`` of version 2, ``memory.oom_control`` of version 1), so an
+attempt compares the count before and after. Several jobs of one worker share the counter; then only the exit code 137
 connects a kill with a job.
 """
 
@@ -22,7 +22,7 @@ _MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 class MemoryWatch:
-    """The kills in the worker's group since this was made."""
+    """Counts the kills in the worker's group since it was made."""
 
     def __init__(self, *, alone: bool, mount: Path = _MOUNT, membership: Path = _MEMBERSHIP) -> None:
         self._alone = alone
@@ -30,14 +30,14 @@ class MemoryWatch:
         self._before = self._kills()
 
     def explain(self, outcome: Outcome) -> Outcome:
-        """Return the outcome with its true reason, if that is memory."""
+        """Return the outcome, with the reason ``oom_killed`` if memory was the cause."""
         if outcome.outcome != "failed" or outcome.reason not in _EXPLAINED or self._kills() <= self._before:
             return outcome
         if not self._alone and outcome.exit_code != _KILLED:
             return outcome
         limit = self._limit()
-        said = f": the limit is {limit / 2**20:.0f} MiB" if limit else ""
-        message = f"the kernel killed a process of the job for memory{said}; ask for more with --memory"
+        size = f": the limit is {limit / 2**20:.0f} MiB" if limit else ""
+        message = f"the kernel killed a process of the job for memory{size}; ask for more with --memory"
         return replace(outcome, reason="oom_killed", message=message)
 
     def _kills(self) -> int:
@@ -49,16 +49,16 @@ class MemoryWatch:
         return 0
 
     def _limit(self) -> int:
-        found = [
+        limits = [
             _number(_read(group / name)) for group in self._groups for name in ("memory.max", "memory.limit_in_bytes")
         ]
-        return min((limit for limit in found if 0 < limit < _UNLIMITED), default=0)
+        return min((limit for limit in limits if 0 < limit < _UNLIMITED), default=0)
 
 
 def _groups(mount: Path, membership: Path) -> Iterator[Path]:
-    """Yield the worker's group and those above it, as far as they can be seen.
+    """Yield the worker's group and the groups above it, as far as they are visible.
 
-    A container sees its own group as the top, whatever path its membership names.
+    A container sees its own group as the root, whatever path its membership names.
     """
     for line in _read(membership).splitlines():
         number, _, rest = line.partition(":")

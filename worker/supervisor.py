@@ -101,13 +101,13 @@ class Supervisor:
                 finally:
                     await heartbeat.stop(goodbye=self._draining.is_set() and self._failed is None)
         self._sweep()
-        await asyncio.to_thread(self._removals.finish, _CLEARING_SECONDS)
+        await asyncio.to_thread(self._removals.wait, _CLEARING_SECONDS)
         if self._failed is not None:
             _log.error("worker ended", extra={"worker": self._settings.worker_id, "reason": self._failed})
         return 1 if self._failed else 0
 
     def _sweep(self) -> None:
-        self._removals.soon(partial(sweep, self._settings.work_dir))
+        self._removals.submit(partial(sweep, self._settings.work_dir))
 
     async def _register(self) -> Heartbeat | None:
         settings = self._settings

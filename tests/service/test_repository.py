@@ -214,7 +214,7 @@ done
 def test_work_beside_the_result_comes_home_by_the_commands_that_are_printed(checkout):
     checkout.commit({"a": "1\n"})
     done = checkout.run(WORK).stderr.decode()
-    (command,) = re.findall(r"also came home: branch topic, stash 0, .*; get them with: ado (.*)", done)
+    (command,) = re.findall(r"also returned: branch topic, stash 0, .*; get them with: ado (.*)", done)
     assert "left out" not in done
     printed = checkout.ado(*command.split()).stdout.decode().splitlines()
     commands = ["git " + line.partition("  git ")[2] for line in printed]

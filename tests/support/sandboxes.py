@@ -10,7 +10,7 @@ from worker.sandbox.bubblewrap import BubblewrapSandbox
 def works():
     """Return whether bubblewrap works here; CI installs it, but a container may forbid namespaces."""
     try:
-        BubblewrapSandbox.found()
+        BubblewrapSandbox.detect()
     except SandboxUnavailable:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What a worker can run: one module an agent, and the one table of them."""
+"""The agents that a worker can run: one module for each, and the table of all of them."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _instructed(run: Run) -> dict[str, str]:
     try:
         config = json.loads(run.env.get("OPENCODE_CONFIG_CONTENT") or "{}")
         files = [*config.get("instructions", []), *map(str, instructions(run, "AGENTS.md"))]
-    except (ValueError, TypeError, AttributeError):  # with comments in it, or no object: opencode's to exit_outcome
+    except (ValueError, TypeError, AttributeError):  # JSON with comments, or no object: opencode reports errors itself
         return _WITHOUT_PROJECT
     return {**_WITHOUT_PROJECT, "OPENCODE_CONFIG_CONTENT": json.dumps({**config, "instructions": files})}
 

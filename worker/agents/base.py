@@ -19,15 +19,15 @@ CONTINUE = (
     "The machine you worked on went away and you were moved to another one. Your files and this conversation are as "
     "they were at your last step; a command that ran then may have to be run again. Go on with the task."
 )
-"""The prompt of a resumed session."""
+"""The prompt with which a session is resumed."""
 
 LONGEST_ARGUMENT = 100_000
-"""Bytes up to which a text may be an argument: Linux allows 128 KiB with the end mark, whatever the sum may be."""
+"""The largest text, in bytes, that is passed as an argument: Linux allows 128 KiB for one, with its NUL byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What an agent is started for."""
+    """What an agent is started with."""
 
     prompt: str
     directory: Path
@@ -37,26 +37,26 @@ class Run:
     args: Mapping[str, Any] = field(default_factory=dict)
     """The task's agentArgs."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """The environment it will have, but for what ``launch`` adds."""
+    """Its environment, without the variables that ``launch`` adds."""
     session: str | None = None
-    """The session to go on with; its files are back in HOME already."""
+    """The session to resume; its files are in HOME already."""
     reported: Mapping[str, Any] = field(default_factory=dict)
     """Usage of the session when it was saved (``AgentReader.reported``); this run's usage is what exceeds it."""
     anew: str = ""
-    """What to ask in a new session, where the one that is resumed turns out to be gone."""
+    """The prompt for a new session, if the session cannot be resumed."""
     isolated: bool = False
-    """Whether nothing but the job is within the agent's reach, so that it need not ask for permission."""
+    """Whether the agent can reach nothing but its job, so it need not ask for permission."""
     trust_project: bool = False
-    """Whether the repository's own settings for the agent count: hooks, MCP servers, plugins, permissions."""
+    """Whether the agent uses the repository's own settings: hooks, MCP servers, plugins, permissions."""
     stdin: bool = False
-    """Whether the agent's stdin is the job's input; what ``launch`` returns for stdin comes before it."""
+    """Whether the agent's stdin is the job's input; the text that ``launch`` returns for stdin comes before it."""
     local: bool = False
-    """Whether a person runs it here, with their own HOME, environment and permission settings."""
+    """Whether a person runs it in local mode, with their own HOME, environment and permission settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start it: what to execute, what to add to the job's environment, and what it reads from stdin."""
+    """How to start an agent: its command, variables for its environment, and a text for its stdin."""
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -134,18 +134,18 @@ class TextBuffer:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What an agent needs to start, and what to do where that is missing."""
+    """What an agent needs to start, and what helps if that is missing."""
 
     program: str
-    """The command that is looked for on PATH."""
+    """The name of its program on PATH."""
     variables: Sequence[str] = ()
-    """Variables that hold credentials; one of them will do."""
+    """Variables with credentials; one of them is enough."""
     elsewhere: Sequence[str] = ()
-    """Variables that say that the credentials are the machine's."""
+    """Variables by which it uses credentials of the machine."""
     files: Sequence[str] = ()
-    """Files under HOME that hold credentials; one of them will do."""
+    """Files under HOME with credentials; one of them is enough."""
     passed: Sequence[str] = ()
-    """Other variables of the worker's environment that it is given: endpoints, regions, models."""
+    """Other variables that it gets from the worker: endpoints, regions, models."""
     install: str = ""
     """The command that installs it."""
     sign_in: str = ""
@@ -157,13 +157,13 @@ class Agent(Protocol):
 
     @property
     def needs(self) -> Needs | None:
-        """What it needs to start; None: it is part of ado."""
+        """What it needs to start; None if it is part of ado."""
 
     def launch(self, run: Run) -> Launch:
-        """Return how to start it; may lay files into ``run.home``. Raises OSError when it is not there."""
+        """Return how to start it; may write files into ``run.home``. Raises OSError if it is not installed."""
 
     def reader(self, run: Run) -> AgentReader | None:
-        """Return a reader for the lines it writes to stdout; None: they are output, and the exit code decides."""
+        """Return a reader of its stdout; None if its lines are output and its exit code decides."""
 
     def session_files(self, home: Path, session: str) -> list[Path]:
-        """Return the files that make up a session, all under HOME; copied to the same places they resume it."""
+        """Return a session's files, all under HOME. With a copy of them at the same paths it can be resumed."""

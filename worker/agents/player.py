@@ -20,18 +20,18 @@ def write(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
-def tell(event: dict[str, Any]) -> None:
-    """Tell the worker an event."""
+def write_event(event: dict[str, Any]) -> None:
+    """Write an event for the worker."""
     write(int(os.environ["ADO_EVENTS_FD"]), json.dumps(event).encode() + b"\n")
 
 
 def ignore(_: Any) -> None:
-    """Ignore SIGTERM from here on."""
+    """Ignore SIGTERM from now on."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def spawn(command: str) -> None:
-    """Leave a process behind in a session of its own."""
+    """Start a process in a session of its own, and leave it running."""
     subprocess.Popen(["/bin/sh", "-c", command], start_new_session=True)
 
 
@@ -52,8 +52,8 @@ STEPS: dict[str, Callable[[Any], object]] = {
     "error": lambda text: write(2, (str(text) + "\n").encode()),
     "bytes": lambda text: write(1, base64.b64decode(text)),
     "sleep": lambda seconds: time.sleep(float(seconds)),
-    "progress": lambda event: tell({"type": "progress", **event}),
-    "agent": lambda event: tell({"type": "agent", **event}),
+    "progress": lambda event: write_event({"type": "progress", **event}),
+    "agent": lambda event: write_event({"type": "agent", **event}),
     "write": put,
     "until": until,
     "spawn": spawn,
@@ -76,13 +76,13 @@ def play(step: dict[str, Any]) -> None:
 
 
 def save(session: str, done: int) -> None:
-    """End a turn: note in HOME how far the script was played, and tell."""
+    """End a turn: save in HOME how many steps were played, and write the events of a turn's end."""
     path = state_file(session)
     os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
     with open(path, "w") as output:  # noqa: PTH123
         output.write(str(done))
-    tell({"type": "agent", "event": "session", "sessionId": session})
-    tell(
+    write_event({"type": "agent", "event": "session", "sessionId": session})
+    write_event(
         {
             "type": "agent",
             "event": "tool_end",
@@ -101,7 +101,7 @@ def state_file(session: str) -> str:
 
 
 def main(script: str, session: str = "") -> None:
-    """Play a script to its end; a session goes on after its last turn."""
+    """Play a script to its end; a session resumes after its last turn."""
     script = sys.stdin.read() if script == "-" else script
     done = 0
     if session:

@@ -1,7 +1,7 @@
-"""What a repository brings along for an agent: instructions, which count, and settings, which need trust.
+"""The files of a repository for an agent: instructions, which are always read, and settings, which need trust.
 
-Settings name programs (hooks, MCP servers, plugins), endpoints and permissions, so whoever wrote the repository would
-run them on the worker, with the agent's credentials.
+Settings name programs (hooks, MCP servers, plugins), endpoints and permissions. The author of the repository would run
+them on the worker, with the agent's credentials.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _INSTRUCTION_BYTES = 256 * 1024
 
 
 def project_directories(run: Run) -> list[Path]:
-    """Return the directories from the repository's top down to where the agent starts; without one only the latter."""
+    """Return the directories from the repository's top to the agent's; without a repository only the agent's."""
     above = [run.directory, *run.directory.parents]
     top = next((number for number, directory in enumerate(above) if os.path.lexists(directory / ".git")), 0)
     return above[top::-1]
 
 
 def instructions(run: Run, name: str) -> list[Path]:
-    """Return the instruction files of a name that the agent would read by itself; no links, and none too large."""
+    """Return the instruction files that the agent would read by itself, without links and too large files."""
     files = [directory / name for directory in project_directories(run)]
     return [file for file in files if _is_plain(file) and file.stat().st_size <= _INSTRUCTION_BYTES]
 
@@ -34,10 +34,10 @@ def _is_plain(file: Path) -> bool:
 
 
 def refuse_settings(run: Run, names: Sequence[str], program: str) -> None:
-    """Raise OSError where the repository has settings that a program cannot be told to leave alone."""
-    found = [str(directory / name) for directory in project_directories(run) for name in names
+    """Raise OSError if the repository has settings that a program cannot be made to ignore."""
+    settings = [str(directory / name) for directory in project_directories(run) for name in names
              if os.path.lexists(directory / name)]  # fmt: skip
-    if found:
-        where = ", ".join(os.path.relpath(path, project_directories(run)[0]) for path in found)
-        message = f"{program} would follow the repository's own settings ({where}); if you trust them: --trust-project"
+    if settings:
+        listed = ", ".join(os.path.relpath(path, project_directories(run)[0]) for path in settings)
+        message = f"{program} would follow the repository's own settings ({listed}); if you trust them: --trust-project"
         raise OSError(errno.EPERM, message)

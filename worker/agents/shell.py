@@ -7,7 +7,7 @@ from pathlib import Path
 from worker.agents.base import LONGEST_ARGUMENT, Launch, Run
 
 _FROM_STDIN = 'eval "$(cat)" </dev/null'
-_FROM_BEFORE_INPUT = 'eval "$(dd bs=1 count={} 2>/dev/null)"'  # takes no byte more
+_FROM_BEFORE_INPUT = 'eval "$(dd bs=1 count={} 2>/dev/null)"'  # reads no byte of the input
 
 
 class Shell:
@@ -16,9 +16,9 @@ class Shell:
     needs = None
 
     def launch(self, run: Run) -> Launch:
-        """Return the shell with the prompt; a long one comes by stdin, before the job's input if there is any.
+        """Return the shell with the prompt; a long one is passed by stdin, before the job's input if there is any.
 
-        The dashes keep a prompt that begins with one from being an option of the shell.
+        ``--`` comes first, because a prompt that begins with a dash is no option of the shell.
         """
         size = len(run.prompt.encode("utf-8", "surrogateescape"))
         if size > LONGEST_ARGUMENT and run.stdin:
@@ -28,8 +28,8 @@ class Shell:
         return Launch(["/bin/sh", "-c", "--", run.prompt])
 
     def reader(self, run: Run) -> None:
-        """Return none: what it writes is output."""
+        """Return None: all its lines are output."""
 
     def session_files(self, home: Path, session: str) -> list[Path]:
-        """Return none: it has no session."""
+        """Return an empty list: it has no session."""
         return []

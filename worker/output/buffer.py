@@ -101,14 +101,14 @@ class Outbox:
         while not self._pending and not self._closed:
             self._filled.clear()
             await self._filled.wait()
-        taken: list[bytes] = []
-        while self._pending and len(taken) < events:
+        encoded: list[bytes] = []
+        while self._pending and len(encoded) < events:
             wire = self._pending[0].wire()
             size -= len(wire)
-            if taken and size < 0:
+            if encoded and size < 0:
                 break
             self._size -= self._pending.popleft().size + _EVENT_COST
-            taken.append(wire)
+            encoded.append(wire)
         if self._size <= self._limit // 2:
             self._resume_readers()
-        return taken
+        return encoded

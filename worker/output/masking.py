@@ -103,16 +103,16 @@ class _Finder:
     The automaton contains only the beginnings of forms, so it stays small for long secrets. The rest is compared.
     """
 
-    def __init__(self, wanted: dict[bytes, int]) -> None:
-        self.limits = wanted
-        self.reach = max(wanted.values(), default=0)
+    def __init__(self, limits: dict[bytes, int]) -> None:
+        self.limits = limits
+        self.reach = max(limits.values(), default=0)
         beginnings: dict[bytes, list[bytes]] = {}
-        for form in wanted:
+        for form in limits:
             beginnings.setdefault(form[:_SEED_BYTES], []).append(form)
         self._forms = list(beginnings.values())
         kind = Implementation.DFA if len(beginnings) <= _QUICK_FORMS else None
         self._automaton = BytesAhoCorasick(list(beginnings), implementation=kind) if beginnings else None
-        self._begun = frozenset(form[:size] for form in wanted for size in range(1, min(_SEED_BYTES, len(form))))
+        self._begun = frozenset(form[:size] for form in limits for size in range(1, min(_SEED_BYTES, len(form))))
 
     def search(self, view: bytes) -> tuple[list[tuple[int, bytes]], list[int]]:
         """Return the positions of forms, and the positions from which the end of the text may begin one."""

@@ -42,14 +42,14 @@ class _PipeStream:
     """One pipe, and the bytes of it that are held back."""
 
     def __init__(
-        self, fd: int, name: str, outbox: Outbox, secrets: Secrets | None, heard: Callable[[bytes], object]
+        self, fd: int, name: str, outbox: Outbox, secrets: Secrets | None, on_data: Callable[[bytes], object]
     ) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
         self._name = name
         self._outbox = outbox
         self._masker = Masker(secrets) if secrets else None
-        self._obey_answer = heard
+        self._on_data = on_data
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
 
@@ -64,7 +64,7 @@ class _PipeStream:
         """Mask data and put it into the outbox."""
         self._stop_timer()
         clear = self._masker.feed(data) if self._masker else data
-        self._obey_answer(clear)
+        self._on_data(clear)
         ready, self._held, text = split_character(self._held + clear)
         if ready:
             self._outbox.write(self._name, ready, text)
@@ -98,10 +98,10 @@ class OutputReader:
         pipes: Sequence[tuple[int, str]],
         outbox: Outbox,
         secrets: Secrets | None = None,
-        heard: Callable[[bytes], object] = lambda _: None,
+        on_data: Callable[[bytes], object] = lambda _: None,
     ) -> None:
         self._outbox = outbox
-        self._streams = {fd: _PipeStream(fd, name, outbox, secrets, heard) for fd, name in pipes}
+        self._streams = {fd: _PipeStream(fd, name, outbox, secrets, on_data) for fd, name in pipes}
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
@@ -186,9 +186,9 @@ class OutputReader:
         """Return the writes that were signalled since the last call."""
         if self._order is not None:
             self._order.drain()
-        heard = self._written[:]
+        writes = self._written[:]
         self._written.clear()
-        return heard
+        return writes
 
     def _end(self, fd: int) -> None:
         self._loop.remove_reader(fd)

@@ -41,15 +41,15 @@ def is_short(value: str) -> bool:
 
 def forms(value: str) -> dict[bytes, int]:
     """Return the forms of a value, each with the largest number of bytes that it may take with white space."""
-    found: dict[bytes, int] = {}
+    limits: dict[bytes, int] = {}
     for block in _blocks(value):
         gaps = len(_bytes(block)) - len(_bare(_bytes(block)))
         quoted = {*_quoted(block)}
         for form in (*map(_bare, quoted), *map(unescaped, quoted), *_coded(_bytes(block))):
             if len(form) >= SHORTEST:
                 room = 2 * len(form) + _SPREAD_ROOM if len(form) >= _SPREAD_FROM else len(form) + gaps
-                found[form] = max(room, found.get(form, 0))
-    return found
+                limits[form] = max(room, limits.get(form, 0))
+    return limits
 
 
 def unescaped(data: bytes) -> bytes:

@@ -1,9 +1,9 @@
-"""The directory and environment of a job: its own, at the same path in every attempt, and gone afterwards.
+"""The directory and environment of a job. The directory has the same path in every attempt, and is removed after it.
 
-An agent finds its session again only under the path where it began, so the path depends on the job alone. A lock on
-the directory, held by every process of the attempt, keeps a later attempt on the same machine out until nothing of
-the earlier one is left; if that takes too long the later one gets another path. What a killed worker left behind is
-taken out of the way when the next attempt of the job comes, and deleted when the next worker on the machine starts.
+An agent finds its session only under the path where the session began, so the path depends only on the job. Every
+process of an attempt holds a lock on its directory. A later attempt on the same machine waits for the lock, and gets
+another path if that takes too long. What a killed worker leaves is renamed when the next attempt of the job starts, and
+deleted when the next worker on the machine starts.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from worker.fitness import PROBE, MachineUnfit, describe_error
 from worker.processes.removal import RemovalQueue, remove
 
 FILE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Variables of the worker's environment that name files and that jobs inherit."""
+"""Variables that jobs inherit from the worker and that name files."""
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", *FILE_VARIABLES)
 _WITHOUT_A_TERMINAL = {
-    "PYTHONUNBUFFERED": "1",  # a person watches; a pipe would hold lines back until 8 KiB are together
-    "GIT_TERMINAL_PROMPT": "0",  # nobody is there to be asked
+    "PYTHONUNBUFFERED": "1",  # a person watches; Python buffers 8 KiB when it writes to a pipe
+    "GIT_TERMINAL_PROMPT": "0",  # nobody can answer a prompt
     "DEBIAN_FRONTEND": "noninteractive",
     "CI": "true",
 }
@@ -42,12 +42,12 @@ _NAME = re.compile(rf"(task-\d+-\d+(-[0-9a-f]{{8}})?(\.[0-9a-f]{{8}})?|{PROBE}[0
 
 @dataclass(frozen=True, slots=True)
 class AttemptDirectory:
-    """Where an attempt runs; ``lock`` is the file descriptor that its processes inherit."""
+    """The directories of an attempt; ``lock`` is the file descriptor that its processes inherit."""
 
     base: Path
     lock: int
     stable: bool
-    """Whether this is the path that every attempt of the job has."""
+    """Whether this is the path that all attempts of the job share."""
 
     @property
     def job_dir(self) -> Path:
@@ -62,7 +62,7 @@ class AttemptDirectory:
 
 @contextlib.asynccontextmanager
 async def attempt_directory(work_dir: str, name: str, removals: RemovalQueue) -> AsyncIterator[AttemptDirectory]:
-    """Make directory and HOME for an attempt, and leave them to ``removals`` at the end. Raises MachineUnfit."""
+    """Make the directories of an attempt; they are removed after the block. Raises MachineUnfit."""
     try:
         base, lock = await _claim(Path(work_dir), name, removals)
     except OSError as error:
@@ -74,7 +74,7 @@ async def attempt_directory(work_dir: str, name: str, removals: RemovalQueue) ->
 
 
 async def _claim(root: Path, name: str, removals: RemovalQueue) -> tuple[Path, int]:
-    """Return a new directory with what belongs in it, and its lock. Raises OSError."""
+    """Return a new directory with its parts, and its lock. Raises OSError."""
     base = root / name
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
@@ -102,16 +102,16 @@ def _is_empty(base: Path) -> bool:
 
 
 def _is_foreign(base: Path) -> bool:
-    """Whether another user made what is in a directory's place: a work directory of root's may be shared."""
+    """Whether another user owns this path, or it is no directory: several users may share a work directory."""
     try:
-        found = base.lstat()
+        status = base.lstat()
     except FileNotFoundError:
         return False
-    return found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode)
+    return status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode)
 
 
 def _lock(base: Path) -> int | None:
-    """Lock a directory of this user's own, made if need be; None while somebody else has it."""
+    """Make and lock a directory of this user; None if another process or user has it."""
     ensure_directory(base.parent)
     with contextlib.suppress(FileExistsError):
         base.mkdir(mode=0o700)
@@ -120,22 +120,22 @@ def _lock(base: Path) -> int | None:
     try:
         fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):  # replaced since the look at it
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):  # replaced since it was checked
             return None
         raise
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = os.fstat(fd)
-        if found.st_uid == os.geteuid() and os.path.samestat(found, base.lstat()):
+        status = os.fstat(fd)
+        if status.st_uid == os.geteuid() and os.path.samestat(status, base.lstat()):
             return fd
     except (BlockingIOError, FileNotFoundError):
         pass
-    os.close(fd)  # locked, or removed by its last owner between our two looks
+    os.close(fd)  # locked by another attempt, or removed by its last owner meanwhile
     return None
 
 
 def sweep(work_dir: str) -> None:
-    """Delete what killed workers left behind; directories in use are locked and stay. Blocks; raises OSError."""
+    """Delete what killed workers have left; locked directories are in use and stay. Blocks; raises OSError."""
     root = Path(work_dir)
     if not root.is_dir():
         return
@@ -153,9 +153,9 @@ def environment(
     *,
     urls: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Return an agent's environment: a cleared one, what it is given, the task's values, and its job's ADO_* names.
+    """Return an agent's environment: variables of the worker, ``given``, the task's, and the job's ADO_* variables.
 
-    The command ``ado`` works in it, for ``ado kv``: it is found last on PATH and calls with the job's own token.
+    The command ``ado`` is last on PATH, so ``ado kv`` works in a job, with the job's own token.
     """
     env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")

@@ -1,10 +1,10 @@
-"""The parent of one attempt's processes: it makes sure that nothing of them survives.
+"""The parent of one attempt's processes, which ends all of them.
 
 Run as a script of its own, with the standard library alone:
 ``python -I -S keeper.py CHANNEL EVENTS HELD [ENVIRONMENT [USER]] -- ARGV…``, where ARGV follows file descriptors.
-CHANNEL is a socket. On it the worker writes ``T`` (SIGTERM to the whole tree) or ``K`` (SIGKILL); its end of file means
-that the worker has died, however it died, and counts as ``K``. When the agent's main process has ended, everything that
-is left of the tree is killed, and then one line of JSON goes back: ``{"exit": N}``, ``{"signal": N}`` or
+CHANNEL is a socket. The worker writes ``T`` to it (SIGTERM to the whole tree) or ``K`` (SIGKILL). Its end of file means
+that the worker has died, and counts as ``K``. When the agent's main process has ended, the keeper kills the rest of the
+tree and then writes one line of JSON: ``{"exit": N}``, ``{"signal": N}`` or
 ``{"error": TEXT, "errno": N}``, with ``"survivors": [TEXT…]`` where processes could not be killed.
 
 The agent gets EVENTS as descriptor 8, because some shells can only name descriptors of one digit. HELD stays open in
@@ -36,7 +36,7 @@ EVENTS_FD = 8
 _FIRST_FREE_FD = 10
 _STDERR = 2
 ORDER_SIGNAL = getattr(signal, "SIGRTMIN", 34) + 5
-"""Tells the worker of writes to its pipes, see ``worker.output.write_order``; of no use to others."""
+"""Signals writes to the worker's pipes, see ``worker.output.write_order``; no other use."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -44,9 +44,9 @@ _PR_GET_CHILD_SUBREAPER = 37
 _PR_SET_NO_NEW_PRIVS = 38
 _LINUX = sys.platform == "linux"
 _INIT = 1
-"""The keeper's pid in a namespace of its own: the kernel then ends everything else with it."""
+"""The keeper's pid in a namespace of its own: when process 1 ends, the kernel kills all others."""
 _KILL_SECONDS = 10.0
-_REFUSED_SECONDS = 1.0  # a process of another user often ends by itself with the one that it serves
+_REFUSED_SECONDS = 1.0  # a process of another user often ends by itself after the process that it serves
 _SWIFT_ROUNDS = 200  # without a pause, to catch processes that fork and exit all the time
 _PAUSE_SECONDS = 0.005
 _WALK_ROUNDS = 20
@@ -58,7 +58,7 @@ _IGNORED = signal.valid_signals() - {
 
 
 def prctl(option: int, value: int) -> None:
-    """Call Linux's prctl; nothing elsewhere."""
+    """Call prctl on Linux; do nothing elsewhere."""
     if _LINUX:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
@@ -77,20 +77,20 @@ def is_subreaper() -> bool:
 
 
 def processes() -> dict[int, tuple[int, int, int]]:
-    """Return every process's parent, group and session, ended ones that nobody has collected included."""
+    """Return every process's parent, group and session, those of zombies too."""
     if not _LINUX:
         return _listed()
-    found: dict[int, tuple[int, int, int]] = {}
+    table: dict[int, tuple[int, int, int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is not worth its import here
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                    # the command in parentheses may hold anything, so read from its end
+                    # the command in parentheses may contain any characters, so read what follows it
                     _, parent, group, session = file.read().rpartition(b")")[2].split()[:4]
             except (OSError, ValueError):
                 continue
-            found[int(name)] = int(parent), int(group), int(session)
-    return found
+            table[int(name)] = int(parent), int(group), int(session)
+    return table
 
 
 def _listed() -> dict[int, tuple[int, int, int]]:
@@ -104,12 +104,12 @@ def descendants(root: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for pid, (parent, _, _) in processes().items():
         children.setdefault(parent, []).append(pid)
-    found: list[int] = []
+    result: list[int] = []
     todo = [root]
     while todo:
         todo = [child for pid in todo for child in children.get(pid, ())]
-        found += todo
-    return found
+        result += todo
+    return result
 
 
 def is_stopped(pid: int) -> bool:
@@ -122,7 +122,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def children() -> list[int]:
-    """Return this process's own children, quickly where the kernel lists them; orphans go to its first thread."""
+    """Return this process's own children. The kernel lists them for its first thread, which adopts orphans."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:  # noqa: PTH123
             return [int(word) for word in file.read().split()]
@@ -131,7 +131,7 @@ def children() -> list[int]:
 
 
 def signal_all(pids: list[int], number: int) -> set[int]:
-    """Send a signal to processes that may be gone already; return those that may not be signalled."""
+    """Send a signal to processes that may have ended; return those that may not be signalled."""
     refused = set()
     for pid in pids:
         try:
@@ -147,7 +147,7 @@ def signal_all(pids: list[int], number: int) -> set[int]:
 def kill_all(pids: list[int]) -> set[int]:
     """Kill processes with their groups; return those that may not be killed.
 
-    A signal to a group reaches a process that is being born meanwhile, one to a single process does not.
+    A signal to a group also reaches a process that is being forked meanwhile.
     """
     own = os.getpgid(0)
     for pid in pids:
@@ -162,7 +162,7 @@ def kill_all(pids: list[int]) -> set[int]:
 
 
 def kill_tree() -> list[str]:
-    """Kill every descendant, those that are being born meanwhile included; describe those that could not be killed."""
+    """Kill every descendant, and those forked meanwhile; return descriptions of those that could not be killed."""
     began = killable_at = time.monotonic()
     rounds = 0
     while True:
@@ -181,7 +181,7 @@ def kill_tree() -> list[str]:
 
 
 def describe(pid: int) -> str:
-    """Return what a person needs to find a process."""
+    """Return a process's name, pid and user, for a person."""
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:  # noqa: PTH123
             name = file.read(64).strip().decode("utf-8", "replace")
@@ -191,7 +191,7 @@ def describe(pid: int) -> str:
 
 
 def reap() -> tuple[dict[int, int], bool]:
-    """Collect ended children: pid → wait status, and whether any child is left."""
+    """Reap ended children; return the wait status by pid, and whether any child is left."""
     ended: dict[int, int] = {}
     while True:
         try:
@@ -204,7 +204,7 @@ def reap() -> tuple[dict[int, int], bool]:
 
 
 def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int, user: int = -1) -> int:
-    """Start the agent in a session of its own; raises OSError when it cannot be executed."""
+    """Start the agent in a session of its own. Raises OSError if it cannot be executed."""
     read, write = os.pipe()
     try:
         pid = os.fork()
@@ -233,22 +233,22 @@ def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, h
 def _become_agent(argv: list[str], env: dict[bytes, bytes], events: int, held: int, user: int) -> None:
     """Turn a fork of the keeper into the agent."""
     os.setsid()
-    prctl(_PR_SET_DUMPABLE, 1)  # what is not dumpable has files in /proc that only root may write
+    prctl(_PR_SET_DUMPABLE, 1)  # only root may write the /proc files of a process that is not dumpable
     _prefer_for_oom_kill()
     if user >= 0:
         _become_user(user)
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # another user clears it, and dumpable as well
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of the user clears it, and dumpable too
     prctl(_PR_SET_DUMPABLE, 1)
     _inherit_nothing()
     events = fcntl.fcntl(events, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
-    if held >= 0 and os.getppid() != _INIT:  # through a directory the agent could leave its sandbox
+    if held >= 0 and os.getppid() != _INIT:  # in a sandbox the agent could leave it through this directory
         fcntl.fcntl(held, fcntl.F_DUPFD, _FIRST_FREE_FD)
     os.dup2(events, EVENTS_FD)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
     for number in (signal.SIGCHLD, signal.SIGIO):
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker blocks what tells it of writes
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker blocks ORDER_SIGNAL, and children inherit that
     os.execvpe(argv[0], argv, env)
 
 
@@ -261,30 +261,30 @@ def _become_user(user: int) -> None:
 
 
 def _inherit_nothing() -> None:
-    """Have every descriptor but the standard ones closed by exec: the worker's own came here with those it passed."""
+    """Let exec close every descriptor but the standard ones; some were inherited from the worker."""
     for name in os.listdir("/proc/self/fd" if _LINUX else "/dev/fd"):  # noqa: PTH208
         try:
             if int(name) > _STDERR:
                 os.set_inheritable(int(name), False)
         except OSError:
-            continue  # the listing's own descriptor is closed by now
+            continue  # the descriptor of the listing itself is closed by now
 
 
 def _prefer_for_oom_kill() -> None:
-    """Let the kernel end the job before its worker when memory runs out."""
+    """Let the kernel kill the job rather than its worker when memory runs out."""
     try:
         with open("/proc/self/oom_score_adj", "r+") as file:  # noqa: PTH123
             score = int(file.read())
             file.seek(0)
             file.write(str(min(1000, score + _OOM_STEP)))
     except (OSError, ValueError):
-        return  # not Linux, or not allowed here: the job runs all the same
+        return  # not Linux, or not allowed here: the job runs with the default
 
 
 def wait(main: int, channel: int) -> int | None:
-    """Follow the worker's orders until the main process has ended; return its wait status.
+    """Obey the worker's orders until the main process has ended; return its wait status.
 
-    None: it was to be killed, and could not be.
+    Return None if it could not be killed.
     """
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
@@ -315,14 +315,14 @@ def wait(main: int, channel: int) -> int | None:
 def _order(channel: int) -> bytes:
     try:
         return os.read(channel, 1)
-    except ConnectionError:  # the worker died with something unread
+    except ConnectionError:  # the worker died with unread data
         return b""
 
 
 def keep(
     argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int, user: int
 ) -> dict[str, object]:
-    """Run an agent to its end; return the report."""
+    """Run an agent until nothing of it is left; return the report."""
     try:
         code = wait(start(argv, env, channel, events, held, user), channel)
     except OSError as error:
@@ -345,7 +345,7 @@ def read_environment(fd: int) -> dict[bytes, bytes]:
 
 
 def main(arguments: list[str]) -> None:
-    """Keep one agent."""
+    """Run the keeper of one agent."""
     mark = arguments.index("--")
     channel, events, held, *more = (int(word) for word in arguments[:mark])
     variables = read_environment(more[0]) if more else dict(os.environb)
@@ -356,13 +356,13 @@ def main(arguments: list[str]) -> None:
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()
     prctl(_PR_SET_DUMPABLE, 0)
-    # an agent may have stopped the keeper: go on to see the worker's end. As process 1 it ends with its sandbox
+    # SIGCONT, because the agent may have stopped the keeper, which must notice the worker's end; process 1 just ends
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if os.getpid() == _INIT else signal.SIGCONT)
     report = keep(arguments[mark + 1 :], variables, channel, events, held, user)
     try:
         os.write(channel, json.dumps(report).encode() + b"\n")
     except OSError:
-        return  # the worker has died; there is nobody to tell
+        return  # the worker has died, so nobody reads the report
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""One agent's processes, seen from the worker: started under a keeper, signalled through it, ended for certain.
+"""The processes of one agent, as the worker controls them: started under a keeper, which signals and ends them.
 
-The keeper is trusted only as far as it answers: one that the agent has stopped is made to go on, one that does not end
-after a kill, or is stopped again and again, is killed, and what a dead keeper leaves behind is killed here.
+The worker does not rely on the keeper, because the agent may have the same user. A stopped keeper is continued. A
+keeper that does not end after a kill, or is stopped again and again, is killed; the worker kills the processes that it
+leaves.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from worker.processes import keeper
 
 _KEEPER = str(Path(__file__).with_name("keeper.py"))
 _NUDGE_SECONDS = 1.0
-_KEEPER_SECONDS = 20.0  # longer than a keeper takes at most to give up on what it may not kill
-_STOPPED_SECONDS = 1.5  # a keeper that is still stopped after two nudges is stopped by its agent on purpose
+_KEEPER_SECONDS = 20.0  # longer than a keeper tries to kill processes at most
+_STOPPED_SECONDS = 1.5  # if a keeper is still stopped after two nudges, its agent stops it on purpose
 _SWEEP_SECONDS = 10.0
 _PAUSE_SECONDS = 0.01
-_SWIFT_ROUNDS = 200  # without a pause, to catch processes that fork and exit all the time
+_SWIFT_ROUNDS = 200  # rounds without a pause, to catch processes that fork and exit all the time
 _WALK_ROUNDS = 20
-_CLEAN_LOOKS = 3  # a process that is born while the kernel lists the children may be in no list
+_CLEAN_LOOKS = 3  # a process that starts while the kernel lists the children may be missing from the list
 _REPORT_BYTES = 64 * 1024
-_START_DESCRIPTORS = 16  # uvloop needs at most 9 for a process; the rest is for what other threads open meanwhile
-_LONGEST_VARIABLE = 128 * 1024  # of Linux, with its name and the NUL byte at its end
+_START_DESCRIPTORS = 16  # uvloop opens at most 9 for a process; other threads may open the rest meanwhile
+_LONGEST_VARIABLE = 128 * 1024  # on Linux, with its name and the NUL byte at its end
 _TOO_LARGE = "its arguments or its environment are too large (Linux: 128 KiB for one of them, 2 MiB in all)"
 _SHORTAGES = frozenset({
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
@@ -44,25 +45,25 @@ _SHORTAGES = frozenset({
 
 
 def is_shortage(number: int | None) -> bool:
-    """Whether an error's number says that the machine, not the job, is short of something."""
+    """Whether an error number means that the machine lacks a resource, so the job is not at fault."""
     return number in _SHORTAGES
 
 
 class KeeperBroken(Exception):
-    """A keeper's report cannot be read, so nobody knows how the agent ended."""
+    """A keeper's report cannot be read, so the agent's end is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessEnd:
-    """How an agent's main process ended: exit code, or signal, or the reason why it never started."""
+    """How an agent's main process ended: by an exit code, by a signal, or with an error before it started."""
 
     exit_code: int | None = None
     signal: int | None = None
     error: str | None = None
     is_short_of_resources: bool = False
-    """Whether it did not start because the machine is short of processes, memory or files."""
+    """Whether it did not start because the machine lacks processes, memory or files."""
     survivors: tuple[str, ...] = ()
-    """Processes that could not be killed, each describe_error for a person."""
+    """Descriptions of processes that could not be killed."""
 
 
 class _KeeperReport(msgspec.Struct):
@@ -76,15 +77,15 @@ class _KeeperReport(msgspec.Struct):
 class KeptProcess:
     """An agent under its keeper; ``stdout``, ``stderr`` and ``events`` are the read ends of its pipes.
 
-    ``stdin`` is the write end of its own one, where it has one.
+    ``stdin`` is the write end of its stdin, if that is a pipe.
     """
 
     keepers: set[int] = set()
-    """Pids of the keepers of this worker."""
+    """Pids of this worker's keepers and git commands, which are no strays."""
     survived = False
     """Whether a process of an earlier attempt could not be killed."""
     births = 0
-    """How many children are being started."""
+    """How many children are being started at present."""
 
     def __init__(
         self,
@@ -112,12 +113,10 @@ class KeptProcess:
         user: int | None = None,
         fed: bool = False,
     ) -> KeptProcess:
-        """Start an agent that reads ``stdin``, a text or a descriptor, or a pipe if it is ``fed``.
+        """Start an agent. Its stdin is a text or a descriptor, or with ``fed`` a pipe. Raises OSError.
 
-        It finds ``events`` by ADO_EVENTS_FD, and as a path by ADO_EVENTS.
-
-        All of its processes keep the file descriptor ``held`` open. ``within`` is the command of its sandbox, which
-        the keeper's own is appended to; ``user`` is whom the agent becomes. Raises OSError.
+        ADO_EVENTS_FD and ADO_EVENTS name the events pipe. All processes of the agent keep the descriptor ``held`` open.
+        The keeper's command is appended to ``within``, the command of the sandbox. The agent runs as ``user``.
         """
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             source, feed = _stdin(stdin, ours, theirs, fed=fed)
@@ -133,7 +132,7 @@ class KeptProcess:
             named = [str(fd) for fd in (peer.fileno(), event_w, -1 if held is None else held, environment)]
             if user is not None:
                 named.append(str(user))
-                # to be opened anew, as /dev/stderr for example; an empty stdin is the machine's /dev/null
+                # the agent may open them again, for example as /dev/stderr; an empty stdin is the machine's /dev/null
                 for fd in (*((source,) if stdin or fed else ()), out_w, err_w, event_w):
                     os.fchown(fd, user, user)
             with cls.starting():
@@ -154,9 +153,9 @@ class KeptProcess:
     @classmethod
     @contextlib.contextmanager
     def starting(cls) -> Iterator[None]:
-        """Spare a child that is being started: it cannot be told from a stray until it is in ``keepers``.
+        """Protect a child that is being started: until it is in ``keepers``, it looks like a stray.
 
-        Raises OSError while there are too few descriptors for one.
+        Raises OSError if too few descriptors are left for one.
         """
         _demand_descriptors()
         cls.births += 1
@@ -175,12 +174,12 @@ class KeptProcess:
         self._order(b"K")
 
     def _order(self, order: bytes) -> None:
-        with contextlib.suppress(OSError):  # closed, or the keeper is dead, or it has not read earlier orders
+        with contextlib.suppress(OSError):  # it is closed, or the keeper has died or has not read earlier orders
             self._channel.send(order)
         self._nudge()
 
     def _nudge(self) -> None:
-        """Let a keeper that was stopped go on; one that did not obey a kill in time is killed."""
+        """Continue a stopped keeper; kill one that has not obeyed a kill in time."""
         if self._process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -193,7 +192,7 @@ class KeptProcess:
         return time.monotonic() - self._killed_at > patience
 
     async def ended(self) -> ProcessEnd:
-        """Wait until the whole tree has ended. Raises KeeperBroken, once it has."""
+        """Wait until the whole tree has ended, and return how. Raises KeeperBroken after that."""
         waiting = asyncio.create_task(self._process.wait(), name="keeper end")
         try:
             while not waiting.done():
@@ -208,21 +207,21 @@ class KeptProcess:
             survivors = await asyncio.to_thread(sweep)
         else:
             survivors = report.survivors if report else ()
-        if KeptProcess.survived:  # what could not be killed is this worker's child now, and may have ended since
+        if KeptProcess.survived:  # a survivor is this worker's child now, and may have ended meanwhile
             await asyncio.to_thread(lambda: _collect(_strays() or []))
         KeptProcess.survived |= bool(survivors)
         if report is not None:
             return report
         if data:
             raise KeeperBroken(f"the agent has ended, but the report of its end cannot be read ({len(data)} bytes)")
-        if code := max(0, self._process.returncode or 0):  # it ended by itself, without having kept anything
+        if code := max(0, self._process.returncode or 0):  # it ended by itself before it started the agent
             return ProcessEnd(
                 error=f"its keeper ended with exit code {code}", is_short_of_resources=True, survivors=survivors
             )
         return ProcessEnd(signal=signal.SIGKILL, survivors=survivors)
 
     def _received(self) -> bytes:
-        """Return what has come from the keeper; nothing when it was killed, with its agent."""
+        """Return the keeper's report; empty if it was killed with its agent."""
         try:
             return self._channel.recv(_REPORT_BYTES)
         except OSError:
@@ -241,17 +240,15 @@ class KeptProcess:
 
 
 def parse_report(data: bytes) -> ProcessEnd | None:
-    """Return what a keeper reports; None for anything that no keeper writes."""
+    """Return the end in a keeper's report; None for anything that no keeper writes."""
     try:
-        report = msgspec.convert(
-            json.loads(data), _KeeperReport
-        )  # msgspec itself takes no name of a file that is not UTF-8
+        report = msgspec.convert(json.loads(data), _KeeperReport)  # msgspec's own decoder refuses lone surrogates
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
     if (report.exit, report.signal, report.error) == (None, None, None):
         return None
-    said = _TOO_LARGE if report.errno == errno.E2BIG else report.error
-    return ProcessEnd(report.exit, report.signal, said, is_shortage(report.errno), tuple(report.survivors))
+    error = _TOO_LARGE if report.errno == errno.E2BIG else report.error
+    return ProcessEnd(report.exit, report.signal, error, is_shortage(report.errno), tuple(report.survivors))
 
 
 async def _execute(*argv: str, **options: Any) -> asyncio.subprocess.Process:
@@ -282,11 +279,11 @@ def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int
 
 
 def _stdin(
-    given: str | int, ours: contextlib.ExitStack, theirs: contextlib.ExitStack, *, fed: bool
+    content: str | int, ours: contextlib.ExitStack, theirs: contextlib.ExitStack, *, fed: bool
 ) -> tuple[int, int | None]:
-    """Return what the agent reads from, and the end from which a pipe is fed."""
+    """Return the agent's stdin, and the write end if it is a pipe."""
     if not fed:
-        source = os.dup(given) if isinstance(given, int) else _file_of(given)
+        source = os.dup(content) if isinstance(content, int) else _file_of(content)
         theirs.callback(os.close, source)
         return source, None
     source, feed = os.pipe()
@@ -306,14 +303,14 @@ def _environment(env: Mapping[str, str]) -> int:
     data = b"".join(entry + b"\0" for entry in entries)
     if sys.platform != "linux":
         return _file_with(data)
-    with os.fdopen(os.memfd_create("environment"), "r+b") as file:  # values are secrets: never on a disk
+    with os.fdopen(os.memfd_create("environment"), "r+b") as file:  # values may be secrets, so they are never on a disk
         file.write(data)
         file.seek(0)
         return os.dup(file.fileno())
 
 
 def _file_of(text: str) -> int:
-    """Return a descriptor to read a text from: a file without a name, because a pipe would have to be fed."""
+    """Return a descriptor to read a text from: a file without a name, because writing to a pipe could block."""
     if not text:
         return os.open(os.devnull, os.O_RDONLY)
     return _file_with(text.encode("utf-8", "surrogateescape"))
@@ -328,14 +325,14 @@ def _file_with(data: bytes) -> int:
 
 
 def _strays() -> list[int] | None:
-    """Return the children that this process did not start itself, None while that cannot be told.
+    """Return the children that this process did not start itself; None while one is being started.
 
-    They are orphans whose keeper has ended, and in sessions of their own, because their agent was. The look at the
-    children comes first: what is started after it is not in it, and what was started before it is known by now.
+    They are orphans of an ended keeper, in other sessions, because their agent was in another one. The children are
+    listed before ``births`` and ``keepers`` are read: later starts are not in the list, earlier ones are known by then.
     """
     session = os.getsid(0)
-    found = [pid for pid in keeper.children() if _session_of(pid) not in (session, None)]
-    return None if KeptProcess.births else [pid for pid in found if pid not in KeptProcess.keepers]
+    children = [pid for pid in keeper.children() if _session_of(pid) not in (session, None)]
+    return None if KeptProcess.births else [pid for pid in children if pid not in KeptProcess.keepers]
 
 
 def _session_of(pid: int) -> int | None:
@@ -346,16 +343,16 @@ def _session_of(pid: int) -> int | None:
 
 
 def _collect(pids: list[int]) -> None:
-    """Let the kernel forget children that have ended."""
+    """Reap children that have ended."""
     for pid in pids:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
 
 
 def sweep() -> tuple[str, ...]:
-    """Kill orphans that became this process's children; describe those that could not be killed. Blocks.
+    """Kill orphans that became this process's children; return descriptions of those that stay. Blocks.
 
-    The children of what is killed become this process's own, so one round follows another until none is left.
+    The children of a killed process become this process's own, so the rounds go on until none is left.
     """
     deadline = time.monotonic() + _SWEEP_SECONDS
     rounds = clean = 0
@@ -363,7 +360,7 @@ def sweep() -> tuple[str, ...]:
         strays = _strays()
         clean = clean + 1 if strays == [] else 0
         if strays:
-            whole = rounds % _WALK_ROUNDS == 0  # one that may not be killed hides its own children
+            whole = rounds % _WALK_ROUNDS == 0  # a process that may not be killed hides its children
             keeper.kill_all([*(_below(strays) if whole else ()), *strays])
             _collect(strays)
         if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""Deleting the directories of ended attempts, one after the other and in a thread, so that nobody waits for it.
+"""Deletes the directories of ended attempts, one after the other in a thread, so no attempt waits for it.
 
-A directory is renamed first, so that the next attempt of its job finds the path free. It stays locked until it is gone,
-so that no other worker deletes it as well. What a worker leaves when it ends is deleted by the sweep of the next one.
+A directory is renamed first, because the next attempt of the job needs its path. It stays locked until it is deleted,
+because another worker must not delete it too. The next worker deletes what a worker leaves when it ends.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _log = logging.getLogger("ado.worker")
 
 
 class RemovalQueue:
-    """The deletions that wait, and the thread that makes them."""
+    """Waiting deletions, and the thread that runs them."""
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def discard(self, base: Path, lock: int) -> None:
-        """Take a locked directory out of the way and delete it later; ``lock`` is closed then."""
+        """Rename a locked directory, and delete it later; then ``lock`` is closed."""
         target = base.with_name(f"{base.name}.{secrets.token_hex(4)}")
-        with contextlib.suppress(OSError):  # it is deleted under its own name then
+        with contextlib.suppress(OSError):  # then it is deleted under its own name
             base = base.rename(target)
 
         def delete() -> None:
@@ -42,19 +42,19 @@ class RemovalQueue:
             finally:
                 os.close(lock)
 
-        self.soon(delete)
+        self.submit(delete)
 
-    def soon(self, work: Callable[[], None]) -> None:
-        """Do something in the thread, after what waits already."""
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run ``work`` in the thread, after everything that waits."""
         self._waiting.put(work)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="removals", daemon=True)
             self._thread.start()
 
-    def finish(self, seconds: float) -> bool:
-        """Wait until what waits now is done; return whether it is. Blocks."""
+    def wait(self, seconds: float) -> bool:
+        """Wait until everything submitted before is done; return False if it takes longer. Blocks."""
         done = threading.Event()
-        self.soon(done.set)
+        self.submit(done.set)
         return done.wait(seconds)
 
     def _run(self) -> None:
@@ -68,19 +68,19 @@ class RemovalQueue:
 
 @contextlib.asynccontextmanager
 async def temporary_directory(parent: Path, prefix: str) -> AsyncIterator[Path]:
-    """Make a directory and delete it at the end, in a thread: a repository may have any number of files."""
-    place = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    """Make a directory; delete it after the block, in a thread, because a repository may have many files."""
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
-        yield place
+        yield directory
     finally:
-        with contextlib.suppress(OSError):  # it goes with its parent then
-            await asyncio.to_thread(remove, place)
+        with contextlib.suppress(OSError):  # then it is deleted with its parent
+            await asyncio.to_thread(remove, directory)
 
 
 def remove(path: Path) -> None:
-    """Delete a tree, read-only directories included; what cannot go stays. Blocks; raises OSError.
+    """Delete a tree with its read-only directories; log what cannot be deleted. Blocks; raises OSError.
 
-    A program of its own does it: it needs no interpreter lock, and takes trees of any depth.
+    rm does it, because it needs no interpreter lock and deletes trees of any depth.
     """
     tree = ("--", str(path))
     if _run("rm", "-rf", *tree) and (_run("chmod", "-R", "u+rwX", *tree) or _run("rm", "-rf", *tree)):

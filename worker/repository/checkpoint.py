@@ -1,4 +1,4 @@
-"""Checkpoints: the session and the files of an agent are checkpoint while it works, and the next attempt resumes from
+"""Checkpoints: the session and the files of an agent are saved while it works, and the next attempt resumes from
 them.
 
 A checkpoint is one file, so it is complete or absent. It contains the session's id and files, and a snapshot of the

@@ -75,7 +75,7 @@ class JobRepository:
             await self._workspace.check_out(self.checkpoint.tree if self.checkpoint else None)
             self.start_dir = self._workspace.start_directory()
         except (GitError, CallError, OSError) as error:
-            return Outcome("failed", None, "workspace", f"the repository could not be laid out: {error}")
+            return Outcome("failed", None, "workspace", f"the repository could not be prepared: {error}")
         if self.checkpoint is not None:
             self._report(f"goes on where attempt {self.checkpoint.attempt} was cut off")
         return None
@@ -108,7 +108,7 @@ class JobRepository:
             )
             await self._files.send(self._bundle, "result", self._description(snapshot))
         except (GitError, CallError, OSError) as error:
-            return self._fail(outcome, f"what was done could not be brought back: {error}")
+            return self._fail(outcome, f"the result could not be sent: {error}")
         self._report_result(snapshot)
         if self._base.push and snapshot.changed:
             try:
@@ -141,7 +141,8 @@ class JobRepository:
             "removed": snapshot.removed,
             "leftOut": self._names_that_fit(snapshot.left_out),
             "extras": [
-                {**asdict(extra), "text": self._secrets.mask_text(extra.text)} for extra in self._workspace.extras.found
+                {**asdict(extra), "text": self._secrets.mask_text(extra.text)}
+                for extra in self._workspace.extras.commits
             ],
         }
 
@@ -160,12 +161,14 @@ class JobRepository:
             self._report(f"left out: {name}")
         if len(snapshot.left_out) > _REPORTED_NAMES:
             self._report(f"left out: {len(snapshot.left_out) - _REPORTED_NAMES} more")
-        if extras := self._workspace.extras.found:
+        if extras := self._workspace.extras.commits:
             listed = ", ".join(extra.text for extra in extras[:_REPORTED_NAMES])
             more = f" and {len(extras) - _REPORTED_NAMES} more" if len(extras) > _REPORTED_NAMES else ""
-            self._report(f"also came home: {listed}{more}; get them with: ado refs fetch {self._name()}")
+            self._report(f"also returned: {listed}{more}; get them with: ado refs fetch {self._name()}")
         if not snapshot.changed:
-            self._report("no change came home" if snapshot.left_out else "nothing was changed, so there is no branch")
+            self._report(
+                "no change was returned" if snapshot.left_out else "nothing was changed, so there is no branch"
+            )
             return
         files = f"{snapshot.files} {'file' if snapshot.files == 1 else 'files'}"
         counts = f"{files} +{snapshot.added} −{snapshot.removed}"  # noqa: RUF001 - a minus

@@ -1,8 +1,8 @@
-"""What an agent did beside its working tree: other branches, tags, stashes, commits that it reset, nested repositories.
+"""Collects an agent's work outside its working tree: other branches, tags, stashes, reset commits, nested repositories.
 
-Each is returned as a commit of its own, in the bundle of the result. Refs are read as plain files
-(``worker.repository.refs``). Objects are copied by a repository that is made for it and checks them, so nothing of the
-agent's repository is run or trusted. What cannot be returned is named with the reason.
+Each becomes a commit in the bundle of the result. Refs are read as plain files (``worker.repository.refs``). A new
+repository copies the objects and checks them, so nothing of the agent's repository is run or trusted. What cannot be
+returned is listed with the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from worker.repository.git import git
 from worker.repository.refs import Ref, is_closed, read_refs
 from worker.repository.snapshot import SnapshotLimits, Snapshotter
 
-_ROOM_BYTES = 24 * 1024  # for the descriptions, which travel with the result
+_DESCRIPTIONS_BYTES = 24 * 1024  # for all descriptions, which are sent with the result
 _DESCRIPTION_BYTES = 160
 _PIECE_BYTES = 1024 * 1024
 _TEXT = {"branch": "branch {}", "tag": "tag {}", "stash": "stash {}", "commit": "commit {}, which no branch has"}
@@ -28,7 +28,7 @@ _TEXT = {"branch": "branch {}", "tag": "tag {}", "stash": "stash {}", "commit": 
 
 @dataclass(frozen=True, slots=True)
 class ExtraCommit:
-    """One commit beside the result; ``ref`` is unique among them and fit for the name of a ref."""
+    """One commit beside the result; ``ref`` is unique among them and valid in the name of a ref."""
 
     kind: str
     ref: str
@@ -40,23 +40,23 @@ class ExtraCommit:
 
 @dataclass(slots=True)
 class ExtraCommits:
-    """What comes home, and what does not and why."""
+    """The commits that are returned, and what is missing, with the reasons."""
 
-    found: list[ExtraCommit] = field(default_factory=list)
+    commits: list[ExtraCommit] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
     def heads(self) -> list[tuple[str, str]]:
         """Return the commits and their names in a bundle."""
-        return [(extra.commit, f"refs/ado/{extra.ref}") for extra in self.found]
+        return [(extra.commit, f"refs/ado/{extra.ref}") for extra in self.commits]
 
     def drop(self, why: str) -> None:
-        """Bring none of them."""
-        self.missing += [f"{extra.text} ({why})" for extra in self.found]
-        self.found.clear()
+        """Return none of them, for a reason."""
+        self.missing += [f"{extra.text} ({why})" for extra in self.commits]
+        self.commits.clear()
 
 
 class Collector:
-    """Collects what is beside one snapshot; ``git_dir`` is the snapshot's own repository."""
+    """Collects the work beside one snapshot; ``git_dir`` is the snapshot's repository."""
 
     def __init__(self, git_dir: Path, work_tree: Path, store: Path, base: str, limits: SnapshotLimits) -> None:
         self._git_dir = git_dir
@@ -66,40 +66,40 @@ class Collector:
         self._limits = limits
         self._env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(store / "objects")}
         self._extras = ExtraCommits()
-        self._room = _ROOM_BYTES
+        self._bytes_left = _DESCRIPTIONS_BYTES
 
     async def collect(self, nested: Sequence[bytes], author: str) -> ExtraCommits:
-        """Return all that there is; ``nested`` are the directories of nested repositories and submodules."""
+        """Return everything; ``nested`` are the directories of nested repositories and submodules."""
         refs = await asyncio.to_thread(read_refs, self._work_tree / ".git")
         seen = [self._base]
-        if refs.head and await self._is_here(refs.head):
+        if refs.head and await self._exists(refs.head):
             seen.append(refs.head)
         for ref in refs.others:
-            if await self._take(ref, seen):
+            if await self._collect_ref(ref, seen):
                 seen.append(ref.commit)
         for path in nested:
-            await self._take_nested(path, author)
+            await self._collect_nested(path, author)
         return self._extras
 
-    def _agents(self) -> dict[str, str]:
-        """Return the environment in which the agent's objects can be read."""
+    def _agent_environment(self) -> dict[str, str]:
+        """Return the environment in which git can read the agent's objects."""
         objects = self._work_tree / ".git" / "objects"
         places = [self._store / "objects", *([objects] if is_closed(objects, self._store) else [])]
         return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": os.pathsep.join(map(str, places))}
 
-    async def _is_here(self, name: str) -> bool:
+    async def _exists(self, name: str) -> bool:
         try:
-            await git("cat-file", "-e", f"{name}^{{commit}}", git_dir=self._git_dir, env=self._agents())
+            await git("cat-file", "-e", f"{name}^{{commit}}", git_dir=self._git_dir, env=self._agent_environment())
         except GitError:
             return False
         return True
 
-    async def _take(self, ref: Ref, seen: Sequence[str]) -> bool:
-        """Take the commits of a ref that nothing else has; return whether there were any."""
+    async def _collect_ref(self, ref: Ref, seen: Sequence[str]) -> bool:
+        """Add a ref if it has commits that ``seen`` lacks; return whether it has."""
         text = _TEXT[ref.kind].format(quoted(ref.name))
         try:
-            asked = ("rev-parse", "--verify", "--quiet", f"{ref.commit}^{{commit}}")
-            commit = (await self._read(*asked)).decode().strip()
+            command = ("rev-parse", "--verify", "--quiet", f"{ref.commit}^{{commit}}")
+            commit = (await self._read(*command)).decode().strip()
             known = [f"^{name}" for name in seen]
             if not await self._read("rev-list", "--max-count=1", commit, *known):
                 return False
@@ -108,45 +108,47 @@ class Collector:
             await self._copy(commit)
             self._add(ExtraCommit(ref.kind, self._unique(ref.kind, ref.name), text, commit))
         except GitError as error:
-            if ref.kind != "commit":  # a log may name what git has removed long ago
+            if ref.kind != "commit":  # a log may name commits that git has removed
                 self._extras.missing.append(f"{text} ({error})")
             return False
         return True
 
     def _add(self, extra: ExtraCommit) -> None:
-        """Add what comes home. Raises GitError when all of it cannot be describe_error."""
-        self._room -= _DESCRIPTION_BYTES + len(f"{extra.ref}{extra.text}{extra.path}".encode()) * 2
-        if self._room < 0:
+        """Add a commit. Raises GitError if the descriptions become too large."""
+        self._bytes_left -= _DESCRIPTION_BYTES + len(f"{extra.ref}{extra.text}{extra.path}".encode()) * 2
+        if self._bytes_left < 0:
             raise GitError("there are too many")
-        self._extras.found.append(extra)
+        self._extras.commits.append(extra)
 
     async def _read(self, *words: str, stdin: bytes | None = None) -> bytes:
-        return await git(*words, git_dir=self._git_dir, env=self._agents(), stdin=stdin)
+        return await git(*words, git_dir=self._git_dir, env=self._agent_environment(), stdin=stdin)
 
     async def _check(self, objects: bytes) -> None:
-        """Raise GitError when objects are too many bytes, or hold a secret."""
-        told = await self._read("cat-file", "--batch-check=%(objectsize)", stdin=objects)
-        size = sum(int(line) for line in told.split() if line.isdigit())
+        """Raise GitError if objects are too large together, or contain a secret."""
+        sizes = await self._read("cat-file", "--batch-check=%(objectsize)", stdin=objects)
+        size = sum(int(line) for line in sizes.split() if line.isdigit())
         if size > self._limits.size:
             raise GitError(f"it has {size} bytes, the limit is {self._limits.size}")
         with tempfile.TemporaryFile(dir=self._git_dir) as file:
-            await git("cat-file", "--batch", git_dir=self._git_dir, env=self._agents(), stdin=objects, stdout=file)
+            await git(
+                "cat-file", "--batch", git_dir=self._git_dir, env=self._agent_environment(), stdin=objects, stdout=file
+            )
             file.seek(0)
             pieces = iter(lambda: file.read(_PIECE_BYTES), b"")
             if await asyncio.to_thread(self._limits.secrets.known_in, pieces):
                 raise GitError("it contains a secret of the worker")
 
     async def _copy(self, commit: str) -> None:
-        """Copy a commit's objects into the snapshot's repository, checked as they will be at home."""
-        wanted = f"{commit}\n^{self._base}\n".encode()
+        """Copy a commit's objects into the snapshot's repository, with the checks of every import."""
+        commits = f"{commit}\n^{self._base}\n".encode()
         with tempfile.TemporaryFile(dir=self._git_dir) as pack:
-            await git(*EXPORT_PACK, git_dir=self._git_dir, env=self._agents(), stdin=wanted, stdout=pack)
+            await git(*EXPORT_PACK, git_dir=self._git_dir, env=self._agent_environment(), stdin=commits, stdout=pack)
             pack.seek(0)
             os.lseek(pack.fileno(), 0, os.SEEK_SET)
             await git(*IMPORT_PACK, git_dir=self._git_dir, env=self._env, stdin=pack)
 
-    async def _take_nested(self, path: bytes, author: str) -> None:
-        """Commit the files of a nested repository, at their place in the base."""
+    async def _collect_nested(self, path: bytes, author: str) -> None:
+        """Commit the files of a nested repository, at their path in the base."""
         name = os.fsdecode(path)
         text = f"files of {quoted(path)}/"
         try:
@@ -179,11 +181,11 @@ class Collector:
         return await git(*words, git_dir=self._git_dir, work_tree=self._work_tree, env=self._env, stdin=stdin)
 
     def _unique(self, kind: str, name: bytes) -> str:
-        """Return the name of a ref, made fit for one and told apart from the others."""
-        taken = {extra.ref for extra in self._extras.found}
+        """Return a valid name of a ref that is not in use."""
+        used = {extra.ref for extra in self._extras.commits}
         text = re.sub(r"[^A-Za-z0-9_./-]+", "-", clean_name(name.decode("utf-8", "replace")))[:80]
         ref = f"{kind}/{clean_name(text)}"
-        return next(made for made in _numbered(ref) if made not in taken and not _clashes(made, taken))
+        return next(made for made in _numbered(ref) if made not in used and not _clashes(made, used))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,6 @@ def _numbered(name: str) -> Iterator[str]:
         number += 1
 
 
-def _clashes(ref: str, taken: set[str]) -> bool:
-    """Whether a ref would be a directory of another, or the reverse."""
-    return any(other.startswith(f"{ref}/") or ref.startswith(f"{other}/") for other in taken)
+def _clashes(ref: str, used: set[str]) -> bool:
+    """Whether a ref would be a directory of another, or another a directory of it."""
+    return any(other.startswith(f"{ref}/") or ref.startswith(f"{other}/") for other in used)

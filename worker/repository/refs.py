@@ -1,4 +1,4 @@
-"""The refs of an agent's repository, read as plain files: no git runs in it and nothing of its configuration counts."""
+"""The refs of an agent's repository, read as plain files: git would obey the repository's configuration."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from worker.repository.safe_open import open_beneath
 _NAME = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MOST_REFS = 10_000
 _REF_BYTES = 4096
-_LOG_BYTES = 1024 * 1024  # its end: the newest entries
+_LOG_BYTES = 1024 * 1024  # the end of a log, with the newest entries
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Where work may be: ``kind`` is branch, tag, stash or commit, for one that no branch has any more."""
+    """A ref that may have work; ``kind`` is branch, tag, stash, or commit for a commit that no branch contains."""
 
     kind: str
     name: bytes
@@ -29,14 +29,14 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Refs:
-    """What a repository names; ``head`` is the commit that is checked out."""
+    """The refs of a repository; ``head`` is the commit that is checked out."""
 
     head: str | None
     others: tuple[Ref, ...]
 
 
 def read_refs(git_dir: Path) -> Refs:
-    """Read the refs of a repository; nothing where it is no directory or is broken."""
+    """Return the refs of a repository; none if it is no directory or is broken."""
     if not _is_directory(git_dir):
         return Refs(None, ())
     named = dict(_packed(git_dir))
@@ -85,7 +85,7 @@ def _loose(git_dir: Path, prefix: bytes) -> Iterator[tuple[bytes, str]]:
 
 
 def _logged(git_dir: Path, name: str) -> list[str]:
-    """Return the commits that a log of a ref tells, oldest first."""
+    """Return the commits in the log of a ref, oldest first."""
     entries = (line.split(b" ", 2)[1:2] for line in _read(git_dir, name, _LOG_BYTES).splitlines())
     return [commit for entry in entries if entry and (commit := _commit(entry[0]))]
 
@@ -101,19 +101,19 @@ def _is_directory(path: Path) -> bool:
 
 
 def _read(git_dir: Path, name: str, limit: int = _REF_BYTES) -> bytes:
-    """Return the end of a regular file; nothing where there is none, or where a link leads to it."""
+    """Return the end of a regular file; empty if there is none, or a link leads to it."""
     with contextlib.suppress(OSError, ValueError):
         fd = open_beneath(git_dir, Path(name))
         with os.fdopen(fd, "rb") as file:
-            found = os.fstat(fd)
-            if stat.S_ISREG(found.st_mode):
-                file.seek(max(0, found.st_size - limit))
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode):
+                file.seek(max(0, status.st_size - limit))
                 return file.read(limit)
     return b""
 
 
 def is_closed(objects: Path, store: Path) -> bool:
-    """Whether a directory of objects borrows from ``store`` alone: links and alternates may lead to any repository."""
+    """Whether a directory of objects refers only to ``store``: links and alternates may lead to any repository."""
     if not _is_directory(objects):
         return False
     if any(os.path.islink(entry) for entry in _entries(objects)):  # noqa: PTH114 - called for every object

@@ -1,4 +1,4 @@
-"""Opening a file that a job has made, without following any link that it put in the way."""
+"""Opens a file that a job has made, without following the job's links."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def open_beneath(top: Path, name: Path) -> int:
-    """Open a file by its path below a directory; a link anywhere below it is an error. Raises OSError."""
+    """Open a file below a directory. Raises OSError, also for a link in any part of its path."""
     fd = os.open(top, _FLAGS | os.O_DIRECTORY)
     *directories, last = name.parts
     for part, flags in (*((part, _FLAGS | os.O_DIRECTORY) for part in directories), (last, _FLAGS)):

@@ -1,8 +1,8 @@
-"""A commit of an agent's directory, made by a repository of its own from the files alone.
+"""Makes a commit of an agent's directory, in a new repository and from the files alone.
 
-What is left out is named: new files that look like secrets, files that hold a secret of the worker, empty directories,
-and files that cannot be read or are larger than may travel. Repositories inside the repository and submodules are told
-apart (``worker.repository.other_refs`` brings them). Ignored files are not part of it.
+The snapshot lists what it leaves out: new files that look like secrets, files that contain a secret of the worker,
+empty directories, and files that cannot be read or are too large. It lists nested repositories and submodules
+separately (``worker.repository.other_refs`` commits them). Ignored files are not part of it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from app.core.pack_check import PackLimits, check_bundle
 from worker.output.masking import NO_SECRETS, Secrets
 from worker.repository.git import git
 
-_HASHED_FACTOR = 4  # so many times the limit is hashed at most: what is packed is compressed
+_HASHED_FACTOR = 4  # times the limit: files of this size may still fit once they are compressed
 _PIECE_BYTES = 1024 * 1024
 _MOST_EMPTY = 100
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotLimits:
-    """What may travel: files up to a size in bytes, and none that holds a secret."""
+    """Which files may be in a snapshot: files up to a size in bytes, without secrets."""
 
     size: int
     secrets: Secrets = NO_SECRETS
     start: str = ""
-    """The directory that was made for the agent to start in."""
+    """The directory that the worker made for the agent to start in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class TreeSnapshot:
     removed: int = 0
     left_out: Sequence[str] = ()
     nested: Sequence[bytes] = ()
-    """Directories of repositories of their own and of submodules, which are no part of it."""
+    """Directories of nested repositories and submodules, which are no part of it."""
 
     @property
     def changed(self) -> bool:
@@ -77,7 +77,7 @@ class Snapshotter:
         )
 
     async def commit(self, message: str, author: str) -> TreeSnapshot:
-        """Commit the directory on top of the base; nothing changed gives the base itself."""
+        """Commit the directory on top of the base; return the base itself if nothing has changed."""
         await self._git("read-tree", self._base)
         await self._git("update-index", "-q", "--refresh", "--ignore-submodules")
         changes = await self._changes()
@@ -97,17 +97,17 @@ class Snapshotter:
         return TreeSnapshot(commit, self._base, files, added, removed, left_out, nested)
 
     async def _changes(self) -> _Changes:
-        """Return what differs from the base and may travel."""
+        """Return the differences from the base."""
         staged = await self._git("ls-files", "-z", "--stage")
         modified = await self._git("diff-files", "-z", "--name-only", "--ignore-submodules=all")
         others = await self._git("ls-files", "-z", "--others", "--exclude-standard")
-        found, links = await asyncio.to_thread(self._tell_apart, staged, modified, others)
-        await self._leave_secrets(found)
-        await self._name_empty_directories(found, links)
-        return found
+        changes, links = await asyncio.to_thread(self._classify, staged, modified, others)
+        await self._leave_out_secrets(changes)
+        await self._report_empty_directories(changes, links)
+        return changes
 
-    def _tell_apart(self, staged: bytes, modified: bytes, others: bytes) -> tuple[_Changes, set[bytes]]:
-        """Return what git's lists say was changed, and the submodules. Raises GitError."""
+    def _classify(self, staged: bytes, modified: bytes, others: bytes) -> tuple[_Changes, set[bytes]]:
+        """Return the changes in git's lists, and the submodules. Raises GitError."""
         links = {entry.partition(b"\t")[2] for entry in staged.split(b"\0") if entry.startswith(b"160000 ")}
         paths = [path for path in _names(modified) if path not in links]
         left_out, nested = [], []
@@ -118,16 +118,18 @@ class Snapshotter:
                 left_out.append(f"{quoted(path)} (looks like a secret)")
             else:
                 paths.append(path)
-        found = self._sort(paths, links, left_out)
-        found.nested += nested
-        return found, links
+        changes = self._sort_paths(paths, links, left_out)
+        changes.nested += nested
+        return changes, links
 
-    async def _leave_secrets(self, found: _Changes) -> None:
-        """Leave out files that hold a secret of the worker, unless the base has it in them already."""
-        suspects = await asyncio.to_thread(self._with_secrets, found.written)
+    async def _leave_out_secrets(self, changes: _Changes) -> None:
+        """Leave out files with a secret of the worker, unless the same file in the base has one."""
+        suspects = await asyncio.to_thread(self._with_secrets, changes.written)
         if left := {path for path in suspects if not await self._had_secret(path)}:
-            found.written = [path for path in found.written if path not in left]
-            found.left_out += [f"{quoted(path)} (contains a secret of the worker)" for path in suspects if path in left]
+            changes.written = [path for path in changes.written if path not in left]
+            changes.left_out += [
+                f"{quoted(path)} (contains a secret of the worker)" for path in suspects if path in left
+            ]
 
     def _with_secrets(self, paths: Sequence[bytes]) -> list[bytes]:
         known_in = self._limits.secrets.known_in
@@ -142,80 +144,86 @@ class Snapshotter:
             return False
         return await asyncio.to_thread(self._limits.secrets.known_in, [before])
 
-    async def _name_empty_directories(self, found: _Changes, links: Iterable[bytes]) -> None:
+    async def _report_empty_directories(self, changes: _Changes, links: Iterable[bytes]) -> None:
         known = {*links, os.fsencode(self._limits.start)}
-        empty = await asyncio.to_thread(_empty_directories, self._work_tree, known, found.removed)
+        empty = await asyncio.to_thread(_empty_directories, self._work_tree, known, changes.removed)
         if empty:
             ignored = set(_names(await self._ignored(empty)))
-            found.left_out += [f"{quoted(path)}/ (an empty directory)" for path in empty if path not in ignored]
+            changes.left_out += [f"{quoted(path)}/ (an empty directory)" for path in empty if path not in ignored]
 
     async def _ignored(self, paths: Sequence[bytes]) -> bytes:
         stdin = b"".join(path + b"\0" for path in paths)
-        env = {"GIT_LITERAL_PATHSPECS": "0"}  # this command takes paths as they are, and refuses to be told so
+        env = {
+            "GIT_LITERAL_PATHSPECS": "0"
+        }  # check-ignore takes literal paths anyway, and fails if the variable asks for them
         try:
             return await self._git("check-ignore", "-z", "--stdin", stdin=stdin, env=env)
-        except GitError:  # it ends with 1 when it ignores none
+        except GitError:  # it exits with 1 if it ignores no path
             return b""
 
-    def _sort(self, paths: Sequence[bytes], links: Iterable[bytes], left_out: list[str]) -> _Changes:
-        """Tell what was written from what was removed or may not travel. Raises GitError when it is too much."""
-        found = _Changes(left_out=left_out)
+    def _sort_paths(self, paths: Sequence[bytes], links: Iterable[bytes], left_out: list[str]) -> _Changes:
+        """Divide paths into written, removed and left out ones. Raises GitError if all files together are too large."""
+        changes = _Changes(left_out=left_out)
         total = 0
         for path in paths:
             size = self._size(path)
             if size is None:
-                found.removed.append(path)
+                changes.removed.append(path)
             elif size < 0:
-                found.left_out.append(f"{quoted(path)} (it cannot be read)")
+                changes.left_out.append(f"{quoted(path)} (it cannot be read)")
             elif size > self._limits.size:
-                found.left_out.append(f"{quoted(path)} ({size} bytes, the limit is {self._limits.size})")
+                changes.left_out.append(f"{quoted(path)} ({size} bytes, the limit is {self._limits.size})")
             else:
-                found.written.append(path)
+                changes.written.append(path)
                 total += size
         for link in links:
-            place = self._work_tree / os.fsdecode(link)
-            if place.is_dir() and not place.is_symlink() and any(entry.name != ".git" for entry in place.iterdir()):
-                found.nested.append(link)
+            directory = self._work_tree / os.fsdecode(link)
+            if (
+                directory.is_dir()
+                and not directory.is_symlink()
+                and any(entry.name != ".git" for entry in directory.iterdir())
+            ):
+                changes.nested.append(link)
         if total > self._limits.size * _HASHED_FACTOR:
             raise GitError(
-                f"{len(found.written)} changed files have {total} bytes; the limit is {self._limits.size} packed"
+                f"{len(changes.written)} changed files have {total} bytes; the limit is {self._limits.size} packed"
             )
-        return found
+        return changes
 
     def _size(self, path: bytes) -> int | None:
-        """Return a file's size, -1 if it cannot be read; None when it is not there, or only by way of a link."""
-        place = self._work_tree
+        """Return a file's size, -1 if it cannot be read; None if it does not exist, or is behind a link."""
+        parent = self._work_tree
         *parents, name = os.fsdecode(path).split("/")
         for part in parents:
-            place /= part
-            if place.is_symlink():
+            parent /= part
+            if parent.is_symlink():
                 return None
         try:
-            found = (place / name).lstat()
+            status = (parent / name).lstat()
         except OSError:
             return None
-        if stat.S_ISLNK(found.st_mode):
-            return found.st_size
-        if not stat.S_ISREG(found.st_mode):
+        if stat.S_ISLNK(status.st_mode):
+            return status.st_size
+        if not stat.S_ISREG(status.st_mode):
             return None
-        return found.st_size if os.access(place / name, os.R_OK) else -1
+        return status.st_size if os.access(parent / name, os.R_OK) else -1
 
     async def write(self, heads: Sequence[tuple[str, str]], bundle: Path, *, whole: bool) -> None:
-        """Write the objects of commits, each with the name of a ref, that the base does not have.
+        """Write a bundle of commits, each with the name of a ref, without the objects of the base.
 
-        Without any the file is empty. Raises GitError when it is too large.
+        Without commits the file is empty. Raises GitError if the bundle is too large.
         """
         with bundle.open("wb") as file:
             if not heads:
                 return
             write_header(file, heads, () if whole else (self._base,))
             file.flush()
-            wanted = "".join(f"{commit}\n" for commit, _ in heads) + ("" if whole else f"^{self._base}\n")
+            commits = "".join(f"{commit}\n" for commit, _ in heads) + ("" if whole else f"^{self._base}\n")
             await git(
                 *EXPORT_PACK,
                 git_dir=self._git_dir,
                 env=self._env,
-                stdin=wanted.encode(),
+                stdin=commits.encode(),
                 stdout=file,
             )
             size = os.fstat(file.fileno()).st_size
@@ -231,7 +239,7 @@ def _names(output: bytes) -> list[bytes]:
 
 
 def _is_secret(path: bytes) -> bool:
-    """Whether a new file's name says that it must stay behind."""
+    """Whether a new file's name looks like that of a secret."""
     return looks_secret(os.fsdecode(path))
 
 
@@ -245,29 +253,29 @@ def _counts(numstat: bytes) -> tuple[int, int, int]:
     return files, added, removed
 
 
-def _content(place: Path) -> Iterator[bytes]:
-    """Yield a file's content, or where a link leads."""
-    if place.is_symlink():
-        yield os.fsencode(place.readlink())
+def _content(path: Path) -> Iterator[bytes]:
+    """Yield a file's content, or the target of a link."""
+    if path.is_symlink():
+        yield os.fsencode(path.readlink())
         return
-    with os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece
 
 
 def _empty_directories(top: Path, known: set[bytes], removed: Iterable[bytes]) -> list[bytes]:
-    """Return empty directories that were not known before, some of them when there are many."""
+    """Return new empty directories, at most ``_MOST_EMPTY``."""
     emptied = {os.path.dirname(path) for path in removed}  # noqa: PTH120 - bytes
     root = os.fsencode(top)
-    found: list[bytes] = []
+    empty: list[bytes] = []
     for directory, below, files in os.walk(root):
         path = os.path.relpath(directory, root)
         if path != b"." and b".git" in (*below, *files):
-            below.clear()  # a repository of its own
+            below.clear()  # a nested repository
         elif path == b".":
             below[:] = [name for name in below if name != b".git"]
         elif not below and not files and path not in known and path not in emptied:
-            found.append(path)
-            if len(found) == _MOST_EMPTY:
+            empty.append(path)
+            if len(empty) == _MOST_EMPTY:
                 break
-    return found
+    return empty

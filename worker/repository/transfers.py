@@ -1,7 +1,7 @@
-"""A worker's files: sent and fetched in a thread, over a connection of their own, so that heartbeats and output go on.
+"""The files of an attempt, transferred in a thread and over separate connections, so heartbeats and output go on.
 
-A cut is waited for as long as the attempt lives; ``lease_lost`` ends it as it ends an append. The calls' token is the
-attempt's credential, which dies with the attempt. A server of an older release gives none: then it is the worker's.
+A transfer waits for a lost connection as long as the attempt lives; ``lease_lost`` ends it. The calls use the attempt's
+credential, which ends with the attempt. A server of an older release gives none; then they use the worker's token.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class AttemptFiles:
         return await self._run(lambda transfer: transfer.list(task_id))
 
     async def fetch(self, file: dict[str, Any], path: Path) -> None:
-        """Fetch a file. Raises LeaseLost, CallError, ValueError."""
+        """Download a file. Raises LeaseLost, CallError, ValueError."""
         await self._run(lambda transfer: transfer.fetch(file, path))
 
     async def send(self, path: Path, kind: str, about: Mapping[str, Any]) -> None:
-        """Send a file of the attempt, which counts from then on. Raises LeaseLost, CallError."""
+        """Upload a file of the attempt; it is valid once this returns. Raises LeaseLost, CallError."""
         await self._run(lambda transfer: transfer.send(path, kind=kind, about=dict(about), **self._fence))
 
     async def _run(self, work: Callable[[Transfer], T]) -> T:
-        """Work in a thread, again with a renewed token where the one that was used is refused."""
+        """Run a transfer, and again with a renewed token if the server refuses the token."""
         while True:
             used = self._credential or self._token.value
             try:
@@ -59,7 +59,7 @@ class AttemptFiles:
                     raise
 
     async def _transfer(self, work: Callable[[Transfer], T], token: str) -> T:
-        """Work in a thread; when this is cancelled the thread ends with its next piece."""
+        """Run a transfer in a thread; when it is cancelled, the thread ends at its next piece."""
         client = HttpClient(self._urls, token, timeout=_CALL_SECONDS, trust=self._trust)
         transfer = Transfer(client, patience=math.inf, limit=self.limit)
 

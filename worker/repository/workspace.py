@@ -1,12 +1,12 @@
-"""The repository on the worker: laid out for the agent, and what the agent did told apart from what it may not do.
+"""The repository on the worker: checked out for the agent, and turned into snapshots without trusting the agent.
 
-``store`` is a bare repository beside the agent's directory; it is filled once, with objects that git has checked, and
-only read afterwards. The agent's directory is a repository of its own that borrows the store's objects, so that the
-agent's git works. Nothing of that repository is trusted: its configuration, hooks and index are never read here; its
-refs are read as plain files, and its objects are checked (``worker.repository.other_refs``). A snapshot is made with a
-repository that is made anew for it, under a name nobody knows before, from the files of the directory alone. Agent and
-worker have the same user, so an agent could overwrite the store; it gets an unusable result for it, and the last
-snapshot, after the agent and all of its processes have ended, fetches the store anew when it turns out broken.
+``store`` is a bare repository beside the agent's directory. It is filled once, with objects that git has checked, and
+then only read. The agent's directory is a repository of its own that borrows the store's objects, so the agent can use
+git. Nothing of that repository is trusted: its configuration, hooks and index are never read, its refs are read as
+plain files, and its objects are checked (``worker.repository.other_refs``). Each snapshot is made from the files alone,
+by a new repository with an unpredictable name. Agent and worker may have the same user, so an agent can overwrite the
+store and so break its own result. The last snapshot is taken after all processes of the agent have ended, and makes a
+new store if the old one is broken.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NAMES_BYTES = 64 * 1024 * 1024  # a million files with paths of 64 bytes
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a job starts from; ``commit`` is None for an empty directory."""
+    """The commit that a job starts from; ``commit`` is None for an empty directory."""
 
     commit: str | None
     file_id: str | None
@@ -75,7 +75,7 @@ class JobWorkspace:
         self.secrets = NO_SECRETS
         """Files that hold one of these are not part of the result."""
         self.extras = ExtraCommits()
-        """What came home beside the last snapshot."""
+        """The commits beside the last snapshot."""
 
     async def fill(self) -> None:
         """Fill the store. Raises GitError, LeaseLost, CallError."""
@@ -90,16 +90,16 @@ class JobWorkspace:
         await self._check_out_tree(commit)
 
     def start_directory(self) -> Path:
-        """Return where the agent starts, made if the commit does not have it; the top where it would lead out."""
+        """Return where the agent starts, and make it if needed; the top if the path leads outside."""
         top = self._attempt_dir.job_dir
-        wanted = top / self._base.directory.lstrip("/")
-        if not wanted.resolve().is_relative_to(top.resolve()):
+        directory = top / self._base.directory.lstrip("/")
+        if not directory.resolve().is_relative_to(top.resolve()):
             return top
         try:
-            wanted.mkdir(parents=True, exist_ok=True)
-        except OSError:  # a file is there, or a part of the name is too long
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError:  # a file has this name, or a part of it is too long
             return top
-        return wanted
+        return directory
 
     async def _fill(self, store: Path) -> None:
         """Make the store; its base commit is ``self._commit``."""
@@ -121,29 +121,29 @@ class JobWorkspace:
         self._commit = base.commit
 
     async def _fetch_base(self, bundle: Path) -> None:
-        found = [file for file in await self._files.list(self._task_id) if file["fileId"] == self._base.file_id]
-        if not found:
-            raise GitError("the file with the commits is not there any more")
+        matches = [file for file in await self._files.list(self._task_id) if file["fileId"] == self._base.file_id]
+        if not matches:
+            raise GitError("the file with the commits no longer exists")
         try:
-            await self._files.fetch(found[0], bundle)
+            await self._files.fetch(matches[0], bundle)
         except ValueError as error:
             raise GitError(str(error)) from error
 
     async def _fetch_remote(self, store: Path, remote: Mapping[str, Any]) -> None:
-        """Fetch what the bundle leaves out: by its id, or by its branch where the host gives out no other."""
+        """Fetch the commits that the bundle lacks: by id, or by branch from hosts that refuse ids."""
         url = self._allowed(remote)
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
-        wanted = [remote["commit"], *([remote["ref"]] if remote.get("ref") else [])]
-        said = ""
-        for source in wanted:
+        sources = [remote["commit"], *([remote["ref"]] if remote.get("ref") else [])]
+        problem = ""
+        for source in sources:
             try:
                 await git("fetch", *options, url, f"{source}:refs/ado/{source}", git_dir=store, remote=True)
                 await git("cat-file", "-e", f"{remote['commit']}^{{commit}}", git_dir=store)
             except GitError as error:
-                said = said or str(error)
+                problem = problem or str(error)
             else:
                 return
-        raise GitError(f"{said} (commit {remote['commit'][:12]} is wanted from {url})")
+        raise GitError(f"{problem} (commit {remote['commit'][:12]} is wanted from {url})")
 
     def _allowed(self, remote: Mapping[str, Any]) -> str:
         url = public_url(remote["url"])
@@ -152,7 +152,7 @@ class JobWorkspace:
         return url
 
     async def push(self, bundle: Path, branch: str) -> str:
-        """Push a snapshot to a branch of the remote; return where. Raises GitError."""
+        """Push a snapshot to a branch of the remote; return the remote's URL. Raises GitError."""
         if self._base.remote is None:
             raise GitError("there is no remote to push to")
         url = self._allowed(self._base.remote)
@@ -172,7 +172,7 @@ class JobWorkspace:
             (git_dir / "shallow").write_text("".join(f"{commit}\n" for commit in self._base.shallow), "ascii")
 
     async def _check_out_tree(self, tree: str) -> None:
-        """Make the agent's own repository, on the base commit, with the files of ``tree``."""
+        """Make the agent's repository, at the base commit, with the files of ``tree``."""
         git_dir, work_tree = self._attempt_dir.job_dir / ".git", self._attempt_dir.job_dir
         await self._init(git_dir)
         (git_dir / "objects" / "info" / "alternates").write_text(f"{self._store / 'objects'}\n", "utf-8")
@@ -192,26 +192,26 @@ class JobWorkspace:
         async with temporary_directory(self._attempt_dir.base, "git-") as git_dir:
             await self._init(git_dir, "--bare")
             limits = SnapshotLimits(self._files.limit, self.secrets, self._base.directory)
-            taken = Snapshotter(git_dir, self._attempt_dir.job_dir, self._store, self._commit, limits)
-            snapshot = await taken.commit(message, author)
+            snapshotter = Snapshotter(git_dir, self._attempt_dir.job_dir, self._store, self._commit, limits)
+            snapshot = await snapshotter.commit(message, author)
             heads = [(snapshot.commit, ref)] if snapshot.changed else []
             whole = self._base.commit is None
             if not extras:
-                await taken.write(heads, bundle, whole=whole)
+                await snapshotter.write(heads, bundle, whole=whole)
                 return snapshot
             collector = Collector(git_dir, self._attempt_dir.job_dir, self._store, self._commit, limits)
             self.extras = await collector.collect(snapshot.nested, author)
             try:
-                await taken.write([*heads, *self.extras.heads()], bundle, whole=whole)
+                await snapshotter.write([*heads, *self.extras.heads()], bundle, whole=whole)
             except GitError as error:
-                if not self.extras.found:
+                if not self.extras.commits:
                     raise
                 self.extras.drop(str(error))
-                await taken.write(heads, bundle, whole=whole)
+                await snapshotter.write(heads, bundle, whole=whole)
         return replace(snapshot, left_out=(*snapshot.left_out, *self.extras.missing))
 
     async def last_snapshot(self, bundle: Path, ref: str, message: str, author: str) -> TreeSnapshot:
-        """Do the same once nothing of the agent runs any more, with a new store if the old one was broken."""
+        """Take the last snapshot, after the agent's end; make a new store if the old one is broken."""
         try:
             return await self.snapshot(bundle, ref, message, author, extras=True)
         except GitError:
@@ -221,7 +221,7 @@ class JobWorkspace:
 
 
 async def check_entries(commit: str, git_dir: Path) -> None:
-    """Raise GitError for a commit of more files than can be laid out: a few small trees can stand for any number."""
+    """Raise GitError for a commit with too many files: a few small trees can contain any number of files."""
     await git("ls-tree", "-r", "-z", "--name-only", commit, git_dir=git_dir, limit=_NAMES_BYTES)
 
 

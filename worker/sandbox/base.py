@@ -1,4 +1,4 @@
-"""What every kind of sandbox offers to an attempt."""
+"""The interface of a sandbox, and a worker without one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LABEL, _WHY_LABEL = "sandbox", "sandbox-why"
 
 
 def _nothing() -> None:
-    """Release nothing."""
+    """Release nothing: no sandbox was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +19,15 @@ class SandboxedStart:
     """How the processes of one attempt are started."""
 
     prefix: tuple[str, ...] = ()
-    """The command that the keeper's own command is appended to."""
+    """The command of the sandbox; the keeper's own command is appended to it."""
     user: int | None = None
-    """The user that the agent becomes, with a group of the same number; None: it stays the worker's."""
+    """The user that the agent runs as, with a group of the same number; None for the worker's own."""
     release: Callable[[], object] = _nothing
-    """To be called once the attempt's last process has ended."""
+    """Called once the attempt's last process has ended."""
 
 
 class SandboxUnavailable(Exception):
-    """A kind of sandbox does not work here; ``next_step`` says what would help."""
+    """A kind of sandbox does not work on this machine; ``next_step`` says what helps."""
 
     def __init__(self, message: str, next_step: str) -> None:
         super().__init__(message)
@@ -35,37 +35,37 @@ class SandboxUnavailable(Exception):
 
 
 class Sandbox(Protocol):
-    """Encloses attempts."""
+    """Confines the processes of attempts."""
 
     @property
     def name(self) -> str:
-        """The name that the worker is listed with."""
+        """The name in the worker's labels."""
 
     @property
     def why(self) -> str:
-        """Why there is no sandbox; empty where there is one."""
+        """Why there is no sandbox; empty if there is one."""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What the worker can offer because of it."""
+        """The capabilities that the sandbox gives to the worker."""
 
     def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> SandboxedStart:
         """Return how to start an attempt in ``start``; its directories are in ``base``.
 
-        Its processes may read ``also`` besides what every job may read. Blocks for a moment.
+        Its processes may read the files in ``also``, and what every job may read. Blocks for a moment.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class NoSandbox:
-    """No sandbox: the processes have the worker's user and see what it sees."""
+    """No sandbox: the processes run as the worker's user and see everything that it sees."""
 
     name: str = "none"
     why: str = ""
     capabilities: tuple[str, ...] = ()
 
     def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> SandboxedStart:
-        """Return a start without anything around it."""
+        """Return an empty command. Raises OSError for a job without a network."""
         if not network:
             raise OSError("this worker cannot run a job without a network: it has no sandbox")
         return SandboxedStart()
@@ -75,5 +75,5 @@ NO_SANDBOX = NoSandbox()
 
 
 def labels_of(sandbox: Sandbox) -> dict[str, str]:
-    """Return the labels that a worker is listed with: the name of its sandbox, and why it has none."""
+    """Return a worker's labels: the name of its sandbox, and why it has none."""
     return {_LABEL: sandbox.name} | ({_WHY_LABEL: sandbox.why} if sandbox.why else {})

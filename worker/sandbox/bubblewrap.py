@@ -1,7 +1,7 @@
 """The sandbox ``bubblewrap``: namespaces of users, mounts, processes, IPC and host name, made by the program bwrap.
 
-A job sees the system read-only, its own directories, and nothing else of the machine's files and processes. The keeper
-is process 1 in there: no signal of the job can stop or kill it, and with its end the kernel kills everything else.
+A job sees the system read-only, its own directories, and no other files or processes of the machine. The keeper is
+process 1 of the namespace: the job cannot stop or kill it by a signal, and when it ends the kernel kills all others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-ut
 _KEPT = ("--die-with-parent", "--as-pid-1", "--cap-drop", "ALL")
 _OWN = ("job", "home", "tmp")
 _LENT = ("store", "mask")
-"""Parts of an attempt's directory that its job may only read: the repository's objects, and a socket."""
+"""Parts of an attempt's directory that the job may only read: the repository's objects, and a socket."""
 _GPUS = ("nvidia*", "dri", "kfd")
 _PROBE_SECONDS = 30.0
 _INSTALL = "install it (Debian, Ubuntu, Fedora: the package bubblewrap), or set ADO_SANDBOX=none"
@@ -32,25 +32,25 @@ _ALLOW = (
 
 
 class BubblewrapSandbox:
-    """Encloses attempts by bwrap."""
+    """Confines attempts by bwrap."""
 
     name = "bubblewrap"
     why = ""
 
-    def __init__(self, program: str, hidden: Iterable[str], given: Iterable[str], *, gpu: bool) -> None:
+    def __init__(self, program: str, hidden: Iterable[str], read: Iterable[str], *, gpu: bool) -> None:
         self._program = program
-        self._hidden = (*hidden, *(private("/etc") if os.geteuid() == 0 else ()))  # root's jobs have root's rights
-        self._given = tuple(given)
+        self._hidden = (*hidden, *(private("/etc") if os.geteuid() == 0 else ()))  # jobs of root could read them
+        self._read = tuple(read)
         self._devices = [str(path) for pattern in _GPUS for path in Path("/dev").glob(pattern)] if gpu else []
         self.capabilities: tuple[str, ...] = ()
 
     @classmethod
-    def found(cls, hidden: Iterable[str] = (), given: Iterable[str] = (), *, gpu: bool = False) -> BubblewrapSandbox:
-        """Return the sandbox once it was tried. Raises SandboxUnavailable."""
+    def detect(cls, hidden: Iterable[str] = (), read: Iterable[str] = (), *, gpu: bool = False) -> BubblewrapSandbox:
+        """Return a tested sandbox. Raises SandboxUnavailable."""
         program = shutil.which("bwrap")
         if program is None:
             raise SandboxUnavailable("bwrap is not on PATH", _INSTALL)
-        sandbox = cls(program, hidden, given, gpu=gpu)
+        sandbox = cls(program, hidden, read, gpu=gpu)
         if problem := sandbox._try(network=True):
             raise SandboxUnavailable(f"bwrap does not work here: {problem}", _ALLOW)
         if not sandbox._try(network=False):
@@ -58,18 +58,18 @@ class BubblewrapSandbox:
         return sandbox
 
     def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> SandboxedStart:
-        """Return a start in namespaces of its own; without ``network`` there is only a loopback interface."""
+        """Return a command with new namespaces; without ``network`` there is only a loopback interface."""
         names = [*_NAMESPACES, *(() if network else ("--unshare-net",)), *_KEPT]
         return SandboxedStart((self._program, *names, *self._mounts(base, also), "--chdir", str(start), "--"))
 
     def _mounts(self, base: Path, also: Iterable[str]) -> list[str]:
-        # a worker that is root owns the kernel's settings, and one of them names a program that the kernel runs
+        # /proc/sys read-only: root may write kernel settings, and one of them names a program that the kernel runs
         words = ["--dev", "/dev", "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]
         for device in self._devices:
             words += ["--dev-bind-try", device, device]
-        for place in ("/tmp", "/var/tmp"):  # noqa: S108 - the job's own, on its disk and not in memory
+        for place in ("/tmp", "/var/tmp"):  # noqa: S108 - the job's own directory, on its disk and not in memory
             words += ["--bind", str(base / "tmp"), place]
-        shown = readable(os.environ.get("PATH", os.defpath), [*self._given, *also], Path.home())
+        shown = readable(os.environ.get("PATH", os.defpath), [*self._read, *also], Path.home())
         for path in shown:
             words += ["--ro-bind-try", path, path]
         for path in masked(shown, self._hidden):
@@ -81,7 +81,7 @@ class BubblewrapSandbox:
         return [*words, "--remount-ro", "/"]
 
     def _try(self, *, network: bool) -> str:
-        """Run a process inside; return what went wrong. Blocks."""
+        """Run a process in the sandbox; return its error, empty if it works. Blocks."""
         with tempfile.TemporaryDirectory(prefix="ado-probe-") as name:
             base = Path(name)
             for part in _OWN:
@@ -100,5 +100,5 @@ class BubblewrapSandbox:
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
                 return str(error)
-        said = done.stderr.decode("utf-8", "replace").strip()[-300:]
-        return (said or f"it ended with {done.returncode}") if done.returncode else ""
+        errors = done.stderr.decode("utf-8", "replace").strip()[-300:]
+        return (errors or f"it ended with {done.returncode}") if done.returncode else ""

@@ -1,7 +1,7 @@
-"""A control group for each attempt, where the worker was given a subtree of its own: one write ends all in it.
+"""A control group for each attempt, if a subtree is delegated to the worker: one write kills all processes in it.
 
-https://docs.kernel.org/admin-guide/cgroup-v2.html says what ``cgroup.kill`` and ``cgroup.events`` do, and
-https://systemd.io/CGROUP_DELEGATION says which groups belong to whom.
+https://docs.kernel.org/admin-guide/cgroup-v2.html describes ``cgroup.kill`` and ``cgroup.events``, and
+https://systemd.io/CGROUP_DELEGATION describes who owns which groups.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ class Cgroup:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """The words to put before a command that is to run in the group."""
+        """The command that moves itself into the group and then runs the command appended to it."""
         return "/bin/sh", "-c", _ENTER, str(self.path / "cgroup.procs")
 
     def end(self) -> None:
-        """Kill what is in the group, and remove it. Blocks until its last process has ended, 10 s at most."""
+        """Kill the group's processes and remove it. Blocks until the last process has ended, at most 10 s."""
         with contextlib.suppress(OSError):
             (self.path / "cgroup.kill").write_text("1")
             deadline = time.monotonic() + _END_SECONDS
             while "populated 1" in (self.path / "cgroup.events").read_text() and time.monotonic() < deadline:
                 time.sleep(_PAUSE_SECONDS)
-        for group in [*_below(self.path), self.path]:  # a job that is root in it may have made groups of its own
+        for group in [*_below(self.path), self.path]:  # a job of root may have made groups below it
             with contextlib.suppress(OSError):
                 group.rmdir()
 
 
 def delegated() -> Path | None:
-    """Return the worker's own group where it may make groups in it, else None."""
+    """Return the worker's own group if it may make groups below it, else None."""
     path = _own_group()
     if path is None or (_SYSTEMD.exists() and not _is_delegated(path)):
         return None

@@ -1,4 +1,4 @@
-"""Which sandbox a worker has: the one that its settings name, or the first that works here."""
+"""Chooses a worker's sandbox: the one in its settings, or the strongest that works on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def choose(settings: WorkerSettings) -> Sandbox:
         case "bubblewrap":
             return _bubblewrap(settings)
         case "uid":
-            return UidSandbox.found(settings.job_uids, settings.work_dir)
+            return UidSandbox.detect(settings.job_uids, settings.work_dir)
         case "none":
             return NoSandbox()
         case "auto":
@@ -32,7 +32,7 @@ def choose(settings: WorkerSettings) -> Sandbox:
 
 
 def _first(settings: WorkerSettings) -> Sandbox:
-    """Return the strongest that works here."""
+    """Return the strongest sandbox that works on this machine."""
     if settings.isolated:
         return NoSandbox(_CONTAINER)
     try:
@@ -42,23 +42,23 @@ def _first(settings: WorkerSettings) -> Sandbox:
     if not settings.job_uids or os.geteuid() != 0:
         return NoSandbox(why=why)
     try:
-        return UidSandbox.found(settings.job_uids, settings.work_dir)
+        return UidSandbox.detect(settings.job_uids, settings.work_dir)
     except SandboxUnavailable as error:
         return NoSandbox(why=f"{why}; {error} ({error.next_step})")
 
 
 def _bubblewrap(settings: WorkerSettings) -> BubblewrapSandbox:
-    return BubblewrapSandbox.found(_hidden(settings), _given(settings), gpu=settings.gpu > 0)
+    return BubblewrapSandbox.detect(_hidden(settings), _readable(settings), gpu=settings.gpu > 0)
 
 
 def _hidden(settings: WorkerSettings) -> list[str]:
-    """Return what no job may see, wherever it lies."""
-    named = (settings.work_dir, settings.token_file, settings.secrets_dir, os.environ.get("ADO_HOME", ""))
-    return [path for path in named if path and not path.startswith(("/dev/", "/proc/"))]
+    """Return the paths that no job may see."""
+    paths = (settings.work_dir, settings.token_file, settings.secrets_dir, os.environ.get("ADO_HOME", ""))
+    return [path for path in paths if path and not path.startswith(("/dev/", "/proc/"))]
 
 
-def _given(settings: WorkerSettings) -> Iterator[str]:
-    """Yield what jobs may read because the worker's settings name it."""
+def _readable(settings: WorkerSettings) -> Iterator[str]:
+    """Yield the paths that jobs may read because the worker's settings name them."""
     yield from settings.sandbox_read
     for entry in settings.acp_agents:
         yield from (word for word in shlex.split(entry.partition("=")[2]) if word.startswith("/"))

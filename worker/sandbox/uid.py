@@ -1,9 +1,10 @@
-"""The sandbox ``uid``: where the worker is root, each running job has a user of its own.
+"""The sandbox ``uid``: the worker is root, and each running job has a user of its own.
 
-Its directories are that user's alone. The worker's files, other jobs and their processes belong to other users, so the
-kernel keeps the job from them; what any user of the machine may read, the job may read too. A user is taken by a socket
-in the machine's abstract namespace, which ends with the worker, so that two workers never use the same one. Where the
-worker may make control groups, each attempt has one: its end kills whatever the keeper could not.
+Only that user can access the job's directories. The worker's files and the files and processes of other jobs belong to
+other users, so the kernel protects them. The job may read what any user of the machine may read. A worker reserves a
+user by a socket in the machine's abstract namespace, which ends with the worker, so two workers never use the same
+user. If the worker may make control groups, each attempt has one; its end kills processes that the keeper could not
+kill.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from worker.sandbox.base import SandboxedStart, SandboxUnavailable
 from worker.sandbox.cgroup import Cgroup, delegated
 
 DEFAULT = range(60600, 61184)
-"""Users that neither Debian nor systemd hands out."""
+"""User ids that neither Debian nor systemd assigns."""
 _OWN = ("job", "home", "tmp")
 _ENTER = 0o711
 _PROBE_SECONDS = 30.0
@@ -31,7 +32,7 @@ _MOST_USERS = 2**32 - 2
 
 
 class UidSandbox:
-    """Encloses attempts by users."""
+    """Confines attempts by users."""
 
     name = "uid"
     why = ""
@@ -43,8 +44,8 @@ class UidSandbox:
         self._groups = groups
 
     @classmethod
-    def found(cls, users: str, work_dir: str) -> UidSandbox:
-        """Return the sandbox once it was tried; ``users`` is a range such as 60600-60699. Raises SandboxUnavailable."""
+    def detect(cls, users: str, work_dir: str) -> UidSandbox:
+        """Return a tested sandbox; ``users`` is a range such as 60600-60699. Raises SandboxUnavailable."""
         if os.geteuid() != 0:
             raise SandboxUnavailable(
                 "only a worker that is root can give jobs users of their own", "set ADO_SANDBOX=auto"
@@ -54,39 +55,39 @@ class UidSandbox:
         return sandbox
 
     def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> SandboxedStart:
-        """Return a start as a user of its own, to whom the attempt's directories are given. Raises OSError."""
+        """Reserve a user, and give it the attempt's directories. Raises OSError."""
         if not network:
             raise OSError("this worker cannot run a job without a network: its sandbox is uid")
         with contextlib.ExitStack() as released:
-            taken, user = self._take()
-            released.callback(taken.close)
+            lock, user = self._take()
+            released.callback(lock.close)
             self._give(base, user)
             if self._groups is None:
                 return SandboxedStart(user=user, release=released.pop_all().close)
             group = Cgroup.make(self._groups)
-            released.callback(group.end)  # before the user is free for another job
+            released.callback(group.end)  # kills what is left before another job can get this user
             return SandboxedStart(group.prefix, user, released.pop_all().close)
 
     def _take(self) -> tuple[socket.socket, int]:
         busy = set(_users_with_processes())
         for user in self._users:
-            if user not in busy and (taken := _lock(user)) is not None:
-                return taken, user
+            if user not in busy and (lock := _lock(user)) is not None:
+                return lock, user
         raise OSError(errno.EAGAIN, f"no user is free for the job: all {len(self._users)} of ADO_JOB_UIDS are in use")
 
     def _give(self, base: Path, user: int) -> None:
-        """Let a user enter the attempt's directory, and own what is the job's in it."""
+        """Let a user enter the attempt's directory, and make it the owner of the job's parts."""
         for directory in (self._work_dir, base):
             directory.chmod(_ENTER)
         own = [str(base / part) for part in _OWN] + [str(base / "mask")]
-        there = [path for path in own if os.path.lexists(path)]
-        # links are not followed: a checkpoint of an earlier attempt may have laid them
-        subprocess.run(["chown", "-hR", f"{user}:{user}", "--", *there], check=True, capture_output=True)
+        existing = [path for path in own if os.path.lexists(path)]
+        # links are not followed: they may come from a checkpoint of an earlier attempt
+        subprocess.run(["chown", "-hR", f"{user}:{user}", "--", *existing], check=True, capture_output=True)
         for part in _OWN:
             (base / part).chmod(0o700)
 
     def _try(self) -> None:
-        """Write a file as such a user, in a directory of the work directory. Raises SandboxUnavailable."""
+        """Write a file as a reserved user, below the work directory. Raises SandboxUnavailable."""
         step = "choose an ADO_WORK_DIR that every user can reach, or set ADO_SANDBOX=none"
         try:
             self._work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,11 +105,11 @@ class UidSandbox:
 
 
 def parse_range(text: str) -> range:
-    """Return the users of FIRST-LAST, or the usual ones for an empty text. Raises SandboxUnavailable."""
+    """Return the user ids of FIRST-LAST, or the default ones for an empty text. Raises SandboxUnavailable."""
     if not text:
         return DEFAULT
-    found = _RANGE.fullmatch(text.strip())
-    first, last = (int(found[1]), int(found[2])) if found else (0, 0)
+    match = _RANGE.fullmatch(text.strip())
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 0 < first <= last <= _MOST_USERS:
         raise SandboxUnavailable(
             f"ADO_JOB_UIDS={text!r} is no range of users", "write it as FIRST-LAST, such as 60600-60699"
@@ -125,14 +126,14 @@ def _users_with_processes() -> Iterator[int]:
 
 
 def _lock(user: int) -> socket.socket | None:
-    """Take a user; None where somebody else has it."""
-    taken = socket.socket(socket.AF_UNIX)
+    """Reserve a user; return None if another worker has it."""
+    lock = socket.socket(socket.AF_UNIX)
     try:
-        taken.bind(f"\0ado-job-uid-{user}")
+        lock.bind(f"\0ado-job-uid-{user}")
     except OSError:
-        taken.close()
+        lock.close()
         return None
-    return taken
+    return lock
 
 
 def _run_as(user: int, directory: Path) -> None:

@@ -1,8 +1,8 @@
 """Which files of the machine a job may read: the system, the programs on PATH, and ado itself.
 
-A person's own directories are not among them. A program on PATH may be a link into one of them, so its links are
-followed one by one, and what belongs to the program (a Python environment, a ``node_modules``) is added, not the
-directory around it.
+A person's own directories are not readable. A program on PATH may be a link into one of them. So its links are followed
+one by one, and only the files of the program are added (a Python environment, a ``node_modules``), not the directory
+around them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SYSTEM = (
     "/var/lib/ca-certificates", "/sys/devices/system/cpu", "/sys/fs/cgroup",
 )  # fmt: skip
 _LINKED = ("/etc/resolv.conf", "/etc/localtime", "/etc/hosts")
-"""AttemptFiles of the system that may be links to somewhere else, such as /run."""
+"""Files of the system that may be links to other directories, such as /run."""
 _PACKAGES = ("app", "cli", "db", "sql", "worker")
 _PROGRAM_DIRECTORIES = frozenset({"bin", "sbin", ".bin", "shims"})
 _BESIDE_BIN = ("lib", "lib64", "libexec", "include", "share", "etc", "ssl", "Cellar", "opt", "pyvenv.cfg")
@@ -28,7 +28,7 @@ _MOST_LINKS = 40
 
 
 def readable(path: str, given: Iterable[str], home: Path) -> list[str]:
-    """Return what a job may read, parents before children; ``path`` is PATH, ``given`` are further files."""
+    """Return what a job may read, parents before children; ``path`` is PATH, ``given`` are further paths."""
     view = _View(home)
     for name in SYSTEM:
         view.add(name)
@@ -46,7 +46,7 @@ def readable(path: str, given: Iterable[str], home: Path) -> list[str]:
 
 
 def masked(paths: Iterable[str], hidden: Iterable[str]) -> Iterator[str]:
-    """Yield where ``hidden`` files and directories stand inside of readable ``paths``."""
+    """Yield the paths by which ``hidden`` files and directories are visible below readable ``paths``."""
     tops = [(Path(path), Path(path).resolve()) for path in paths]
     for name in hidden:
         real = Path(name).resolve()
@@ -56,7 +56,7 @@ def masked(paths: Iterable[str], hidden: Iterable[str]) -> Iterator[str]:
 
 
 def private(top: str) -> Iterator[str]:
-    """Yield the files and directories below ``top`` that are not for every user of the machine."""
+    """Yield the files and directories below ``top`` that not every user of the machine may read."""
     for directory, directories, files in os.walk(top):
         for names, needed in ((directories, 0o005), (files, 0o004)):
             for name in list(names):
@@ -76,7 +76,7 @@ class _View:
         self._scanned: set[str] = set()
 
     def paths(self) -> list[str]:
-        """Return what was added, without what is inside of something else."""
+        """Return the added paths, without those below others."""
         ordered = sorted(self._found, key=lambda path: Path(path).parts)
         tops: list[str] = []
         for path in ordered:
@@ -85,17 +85,17 @@ class _View:
         return tops
 
     def add(self, path: str) -> None:
-        """Add a file or a directory, if it is there."""
+        """Add a file or a directory, if it exists."""
         if os.path.exists(path) and path not in self._homes:  # noqa: PTH110 - called for every program on PATH
             self._found.add(path)
 
     def add_file(self, path: str) -> None:
-        """Add a file or a directory, and where it leads to if it is a link."""
+        """Add a file or a directory, and the targets of its links."""
         for hop in _hops(os.path.normpath(path)):
             self.add(hop)
 
     def add_programs(self, directory: str) -> None:
-        """Add a directory of programs, with what they are links to."""
+        """Add a directory of programs, with the targets of its links."""
         directory = os.path.normpath(directory)
         if directory in self._scanned or self._is_system(directory):
             return
@@ -109,7 +109,7 @@ class _View:
                         self._add_target(hop)
 
     def _add_beside(self, directory: str) -> None:
-        """Add what belongs to a directory of programs."""
+        """Add the directories of libraries and data that belong to a directory of programs."""
         prefix, name = os.path.split(directory)
         if name not in _PROGRAM_DIRECTORIES or prefix in self._homes:
             return
@@ -119,12 +119,12 @@ class _View:
             self.add(f"{prefix}/{part}")
 
     def _add_target(self, path: str) -> None:
-        """Add the program that a link leads to, with what it needs."""
+        """Add the target of a program's link, with the files that it needs."""
         if self._is_system(path):
             return
-        head, found, _ = f"{path}/".partition("/node_modules/")
+        head, separator, _ = f"{path}/".partition("/node_modules/")
         directory = os.path.dirname(path)  # noqa: PTH120 - called for every program on PATH
-        if found:
+        if separator:
             self.add(f"{head}/node_modules")
         elif os.path.basename(directory) in _PROGRAM_DIRECTORIES:  # noqa: PTH119 - as above
             self.add_programs(directory)
@@ -141,7 +141,7 @@ def _is_inside(path: str, top: str) -> bool:
 
 
 def _hops(path: str) -> Iterator[str]:
-    """Yield a path, and each place that it leads to as long as that is a link."""
+    """Yield a path and, one after the other, the targets of its links."""
     for _ in range(_MOST_LINKS):
         yield path
         try:

@@ -28,7 +28,7 @@ async def test_every_attempt_finds_the_same_empty_path(tmp_path, removals):
             )
             (attempt_dir.job_dir / "left").write_text("x")
     assert found == [(tmp_path / "task-1-0", True, ["home", "job", "tmp"])] * 2
-    assert removals.finish(20)
+    assert removals.wait(20)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -57,7 +57,7 @@ async def test_while_a_process_of_an_earlier_attempt_lives_the_next_one_is_elsew
 async def test_what_is_deleted_still_holds_up_nobody(tmp_path, removals):
     """The end of an attempt and the start of the next do not wait for a deletion that does not end."""
     hold = threading.Event()
-    removals.soon(hold.wait)
+    removals.submit(hold.wait)
     try:
         async with attempt_directory(str(tmp_path), "task-1-0", removals) as first:
             (first.job_dir / "left").touch()
@@ -69,7 +69,7 @@ async def test_what_is_deleted_still_holds_up_nobody(tmp_path, removals):
             assert len(leftovers) == 1  # locked, so no sweep takes it
     finally:
         hold.set()
-    assert removals.finish(20)
+    assert removals.wait(20)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -135,7 +135,7 @@ async def test_what_another_user_put_in_the_place_of_a_job_is_not_used_and_not_d
         assert attempt_dir.base != base
         assert not attempt_dir.stable
         assert attempt_dir.base.lstat().st_uid == 0
-    assert removals.finish(20)
+    assert removals.wait(20)
     sweep(str(tmp_path))
     assert base.lstat().st_uid == 12345
     assert list(target.iterdir()) == []

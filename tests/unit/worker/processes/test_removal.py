@@ -48,5 +48,5 @@ def test_a_deletion_that_fails_does_not_end_the_thread(tmp_path):
     def fail():
         raise OSError("no")
 
-    removals.soon(fail)
-    assert removals.finish(20)
+    removals.submit(fail)
+    assert removals.wait(20)

@@ -56,11 +56,11 @@ class Laid:
 
     def brought(self):
         """Return what came home beside the result."""
-        return {extra.ref: extra.text for extra in self.workspace.extras.found}
+        return {extra.ref: extra.text for extra in self.workspace.extras.commits}
 
     def show(self, ref, path):
         """Return a file of what came home beside the result, as the laptop gets it."""
-        (commit,) = (extra.commit for extra in self.workspace.extras.found if extra.ref == ref)
+        (commit,) = (extra.commit for extra in self.workspace.extras.commits if extra.ref == ref)
         return Tree(self.base / "laptop", init=False).git("show", f"{commit}:{path}")
 
     async def result(self):
@@ -360,7 +360,7 @@ async def test_work_on_other_branches_tags_stashes_and_reset_commits_comes_home(
     assert laid.show("stash/0", "a") == "stashed 1\n"
     assert laid.show("stash/1", "a") == "stashed 0\n"
     home = Tree(laid.base / "laptop", init=False)
-    shown = {home.git("log", "-1", "--format=%s", extra.commit).strip() for extra in laid.workspace.extras.found}
+    shown = {home.git("log", "-1", "--format=%s", extra.commit).strip() for extra in laid.workspace.extras.commits}
     assert {"on no branch", "reset away"} <= shown
 
 
@@ -489,7 +489,7 @@ async def test_names_of_branches_and_directories_of_any_bytes_come_home(laid):
     assert len(brought) == 10
     assert 'branch "b\\351"' in brought.values()
     home = Tree(laid.base / "laptop", init=False)
-    for extra in laid.workspace.extras.found:
+    for extra in laid.workspace.extras.commits:
         home.git("update-ref", f"refs/ado/task-1/extra/0/{extra.ref}", extra.commit)
 
 
