@@ -174,7 +174,7 @@ async def test_the_log_stays_exact_whatever_breaks(seed):
 
 
 def _ended(command):
-    command.restart_if_ended()
+    command.tend()
     return command.process.poll() is not None
 
 
