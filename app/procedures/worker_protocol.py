@@ -1,8 +1,8 @@
 """The worker protocol: register, heartbeat, claim, finish, commands. ``workers.append`` is in ``append``.
 
-Authority: every write is fenced by (job, attempt) in the database; a session is one registration of one process.
-Hints: a parked claim and the command stream are woken, and look at the tables. A worker that hears nothing learns the
-same from its next heartbeat. Failures: an answer that never arrives is harmless; see each procedure.
+Authority: the database fences every write by job and attempt. A session is one registration of one process.
+Hints: they wake a waiting claim and the command stream, which then read the tables. A worker that gets no command
+learns the same from its next heartbeat. Failures: an answer that is lost does no harm; see each procedure.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LONGEST_WAIT = 20.0
 
 
 class RegisterInput(Wire):
-    """What a worker says of itself."""
+    """What a worker registers with."""
 
     worker_id: WorkerId
     capabilities: list[Annotated[str, Meta(min_length=1, max_length=200)]] = []
@@ -61,7 +61,7 @@ class RegisterInput(Wire):
 
 
 class Registered(Wire, omit_defaults=False):
-    """The session, the rhythm the worker keeps, and the limits of what it sends."""
+    """The session, the worker's intervals, and the limits of what it sends."""
 
     worker_id: str
     session: str
@@ -73,7 +73,10 @@ class Registered(Wire, omit_defaults=False):
 
 
 class HeartbeatInput(Wire):
-    """The jobs a worker holds; ``at`` is its own clock, ``stopped`` its last word: what it still has goes back."""
+    """The jobs that a worker holds.
+
+    ``at`` is the time by its own clock. With ``stopped`` it sends no more, and the jobs it still holds are requeued.
+    """
 
     worker_id: WorkerId
     session: str
@@ -92,10 +95,10 @@ class HeartbeatAnswer(Wire, omit_defaults=False):
 
 
 class ClaimInput(Wire):
-    """How many jobs a worker wants, and how long it will wait for the first.
+    """How many jobs a worker wants, and how long it waits for the first.
 
-    With ``credentials`` each comes with one, and only with it is anything written for that attempt: a worker's token
-    alone is then worth nothing to a thief.
+    With ``credentials`` each job comes with a credential, and only with it can anything be written for that attempt.
+    A stolen token of the worker is then useless for its running jobs.
     """
 
     worker_id: WorkerId
@@ -143,23 +146,24 @@ class Command(Wire):
     attempt: int | None = None
 
 
-async def _present(context: Context, worker_id: str, session: str) -> RegisteredWorker:
+async def _registered(context: Context, worker_id: str, session: str) -> RegisteredWorker:
+    """Return a worker's row. Raises NOT_FOUND, and CONFLICT when another process has registered since."""
     check_own_worker(context, worker_id)
-    found = await workers.registered(context.db, worker_id)
-    if found is None:
+    worker = await workers.registered(context.db, worker_id)
+    if worker is None:
         raise refusal("no_such_worker", f"no worker {worker_id!r} is registered")
-    if found.session != session:
+    if worker.session != session:
         raise refusal("worker_replaced", f"worker {worker_id!r} was registered again by another process")
-    return found
+    return worker
 
 
 @mutation(access=WORK)
 async def register(context: Context, input: RegisterInput) -> Registered:
-    """Register a process; another one under the same id is replaced and its jobs are queued again."""
+    """Register a process; an older process of the same id is replaced, and its jobs are requeued."""
     check_own_worker(context, input.worker_id)
     allowed = context.caller.capabilities
     if allowed is not None and not set(input.capabilities) <= {*allowed, NO_NETWORK, STDIN}:
-        raise refusal("forbidden", f"this token allows the capabilities {', '.join(allowed)} alone")
+        raise refusal("forbidden", f"this token allows only the capabilities {', '.join(allowed)}")
     refuse_nul(**msgspec.to_builtins(input))
     check_limit("capabilities", len(input.capabilities), CAPABILITIES)
     check_json_limit("labels", input.labels, LABELS_BYTES)
@@ -198,7 +202,7 @@ def _in_use(context: Context, worker_id: str) -> Exception:
     seconds = context.services.settings.suspect_seconds
     return refusal(
         "token_in_use",
-        f"the token of worker {worker_id!r} belongs to another process, which runs or was alone meant to use it",
+        f"the token of worker {worker_id!r} belongs to another process, which runs, or is the only one that may use it",
         retrySeconds=seconds,
     )
 
@@ -210,11 +214,11 @@ async def _end(context: Context, keys: list[AttemptKey], reason: str, *, loss: b
 
 @mutation(access=WORK)
 async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
-    """Renew the listed jobs. A job left out twice in a row was never received and is queued again."""
+    """Renew the listed jobs. A job that was left out twice in a row never reached the worker, and is requeued."""
     check_own_worker(context, input.worker_id)
     check_json_limit("load", input.load, LOAD_BYTES)
     listed = [(*parse_job(ref.job_id), ref.attempt) for ref in input.jobs]
-    beat = await workers.heartbeat(
+    renewal = await workers.heartbeat(
         context.db,
         worker_id=input.worker_id,
         session=input.session,
@@ -224,23 +228,23 @@ async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
         stopped=input.stopped,
         lease_seconds=context.services.settings.lease_seconds,
     )
-    if beat is None:
-        await _present(context, input.worker_id, input.session)
+    if renewal is None:
+        await _registered(context, input.worker_id, input.session)
         raise refusal("no_such_worker", f"worker {input.worker_id!r} is not registered any more")
-    await _end(context, _unheard(beat), "claim_lost", loss=False)
-    if input.stopped:  # looked for again, because a claim may have crossed this last word; after it there is none
+    await _end(context, _never_received(renewal), "claim_lost", loss=False)
+    if input.stopped:  # read again, because a claim may have been granted meanwhile; from now on none is
         await _end(context, list(await jobs.held(context.db, input.worker_id)), "shutdown", loss=False)
         await tokens.end_single(context.db, input.worker_id)
-    mine = {job.key for job in beat.held if job.listed}
+    held = {job.key for job in renewal.held if job.listed}
     return HeartbeatAnswer(
-        lost=[attempt_ref(key) for key in listed if key not in mine],
-        cancel=[attempt_ref(job.key) for job in beat.held if job.listed and job.stop_reason],
-        drain=beat.draining,
+        lost=[attempt_ref(key) for key in listed if key not in held],
+        cancel=[attempt_ref(job.key) for job in renewal.held if job.listed and job.stop_reason],
+        drain=renewal.draining,
     )
 
 
-def _unheard(beat: Renewal) -> list[AttemptKey]:
-    return [job.key for job in beat.held if not job.listed and job.missed_heartbeats >= 2]
+def _never_received(renewal: Renewal) -> list[AttemptKey]:
+    return [job.key for job in renewal.held if not job.listed and job.missed_heartbeats >= 2]
 
 
 @mutation(access=WORK)
@@ -250,11 +254,11 @@ async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
     deadline = time.monotonic() + min(input.wait_seconds, _LONGEST_WAIT)
     waiters = context.services.claim_waiters
     with waiters.joined() as waiter:
-        presence = await _read_presence(context, input, waiter)
+        worker = await _read_worker(context, input, waiter)
         await waiters.yield_to_woken(waiter)
         limit = 1 if waiters.others_wait(waiter) else input.limit
         while True:
-            claimed, presence = await _claim_now(context, input, presence, waiter, limit)
+            claimed, worker = await _claim_now(context, input, worker, waiter, limit)
             waiter.retried.set()
             left = deadline - time.monotonic()
             if claimed or left <= 0 or waiters.closing:
@@ -262,26 +266,26 @@ async def claim(context: Context, input: ClaimInput) -> ClaimAnswer:
             is_woken = bool(waiter.capabilities)
             await waiters.wait(waiter, left if is_woken else min(left, context.services.settings.poll_seconds))
             limit = 1
-            if not _can_claim(presence):
-                presence = await _read_presence(context, input, waiter)
+            if not _can_claim(worker):
+                worker = await _read_worker(context, input, waiter)
     opened = await open_environments(context, input.worker_id, claimed)
     return ClaimAnswer(jobs=[ClaimedJob.of(job) for job in opened])
 
 
-def _can_claim(presence: RegisteredWorker) -> bool:
-    return presence.fresh and not presence.draining
+def _can_claim(worker: RegisteredWorker) -> bool:
+    return worker.fresh and not worker.draining
 
 
-async def _read_presence(context: Context, input: ClaimInput, waiter: WaitingClaim) -> RegisteredWorker:
+async def _read_worker(context: Context, input: ClaimInput, waiter: WaitingClaim) -> RegisteredWorker:
     """Return the worker's row, and let the queue wake its claim for what the worker can run."""
-    presence = await _present(context, input.worker_id, input.session)
+    worker = await _registered(context, input.worker_id, input.session)
     # The worker of a pod may claim its pod's job only. The queue does not know whose job it is, so this claim polls.
-    waiter.capabilities = presence.capabilities if _can_claim(presence) and not presence.bound else frozenset()
-    return presence
+    waiter.capabilities = worker.capabilities if _can_claim(worker) and not worker.bound else frozenset()
+    return worker
 
 
 async def _claim_now(
-    context: Context, input: ClaimInput, presence: RegisteredWorker, waiter: WaitingClaim, limit: int
+    context: Context, input: ClaimInput, worker: RegisteredWorker, waiter: WaitingClaim, limit: int
 ) -> tuple[list[model.ClaimedJob], RegisteredWorker]:
     """Return the jobs that the worker gets without waiting, and its row as it then is.
 
@@ -289,28 +293,28 @@ async def _claim_now(
     claim of the worker came first. Then the row is read again, and the claim is repeated if the row has changed.
     """
     settings = context.services.settings
-    while _can_claim(presence):
+    while _can_claim(worker):
         claimed = await jobs.claim(
             context.db,
             worker_id=input.worker_id,
             session=input.session,
-            claims=presence.claims,
+            claims=worker.claims,
             limit=limit,
             suspect_seconds=settings.suspect_seconds,
             lease_seconds=settings.lease_seconds,
             credentials=input.credentials,
         )
         if claimed is not None:
-            return claimed, replace(presence, claims=presence.claims + 1)
-        refused, presence = presence, await _read_presence(context, input, waiter)
-        if presence == refused:
+            return claimed, replace(worker, claims=worker.claims + 1)
+        refused, worker = worker, await _read_worker(context, input, waiter)
+        if worker == refused:
             break
-    return [], presence
+    return [], worker
 
 
 @mutation(access=REPORT)
 async def finish(context: Context, input: FinishInput) -> Job:
-    """Close an attempt. Repeated, with whatever outcome, it returns what was stored."""
+    """Close an attempt. A repeated call returns the stored job, whatever outcome it reports."""
     check_own_worker(context, input.worker_id)
     check_json_limit("result", input.result, context.services.settings.result_bytes)
     check_json_limit("usage", input.usage, USAGE_BYTES)
@@ -325,15 +329,15 @@ async def finish(context: Context, input: FinishInput) -> Job:
         input.exit_code,
         input.reason,
         input.message,
-        _text(input.result),
-        _text(input.usage),
+        _json(input.result),
+        _json(input.usage),
         credential_digest(context, (task_id, job, input.attempt), input.credential),
     )
     finished = await context.services.finish_batcher.close_attempt(report)
     return Job.of(finished) if finished else await _finished_before(context, report)
 
 
-def _text(value: Any) -> str | None:
+def _json(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
@@ -346,44 +350,45 @@ async def _finished_before(context: Context, report: jobs.Finish) -> Job:
 
 @subscription(access=WORK)
 async def commands(context: Context, input: SessionInput) -> AsyncIterator[Tracked[Command]]:
-    """Tell a worker what to do: what is open first, then as it comes. A heartbeat's answer says the same.
+    """Send a worker its commands: open ones first, then each new one. A heartbeat's answer has the same.
 
-    What it held before is asked for first: only then is an attempt that is not held now one that was lost.
+    The last poll tells which attempts the worker held before this stream began. It is read before the attempts that
+    are held now: otherwise an attempt that was claimed in between would look lost.
     """
-    told: set[str] = set()
-    seen: set[AttemptKey] = set()
+    sent: set[str] = set()
+    known: set[AttemptKey] = set()
     with context.services.hub.waiting(("w", input.worker_id)) as hint:
         while True:
-            seen |= context.services.command_poll.held_by(input.worker_id)
-            present = await _present(context, input.worker_id, input.session)
+            known |= context.services.command_poll.held_by(input.worker_id)
+            worker = await _registered(context, input.worker_id, input.session)
             held = await jobs.held(context.db, input.worker_id)
-            seen -= {key for key in seen - held.keys() if await _was_finished(context, key)}
-            for name, command in _open_commands(present, held, seen):
-                if name not in told:
-                    told.add(name)
+            known -= {key for key in known - held.keys() if await _was_finished(context, key)}
+            for name, command in _open_commands(worker, held, known):
+                if name not in sent:
+                    sent.add(name)
                     yield Tracked(name, command)
-            seen = set(held)
+            known = set(held)
             await hint.wait(_LONGEST_WAIT)
 
 
 async def _was_finished(context: Context, key: AttemptKey) -> bool:
-    """Whether an attempt is no longer held because its worker closed it, which is no loss to be told of."""
+    """Whether an attempt is no longer held because its worker closed it. Then it was not lost."""
     job = await jobs.get(context.db, key[0], key[1])
     return job is not None and job.finished_attempt == key[2]
 
 
 def _open_commands(
-    present: RegisteredWorker, held: dict[AttemptKey, str | None], seen: set[AttemptKey]
+    worker: RegisteredWorker, held: dict[AttemptKey, str | None], known: set[AttemptKey]
 ) -> list[tuple[str, Command]]:
-    found = []
-    for kind, keys in (
-        ("cancel", [key for key, stop_reason in held.items() if stop_reason]),
-        ("lost", [key for key in seen if key not in held]),
-    ):
-        for key in keys:
-            ref = attempt_ref(key)
-            command = Command(type=kind, job_id=ref.job_id, attempt=ref.attempt)  # type: ignore[arg-type]
-            found.append((f"{kind}:{ref.job_id}:{ref.attempt}", command))
-    if present.draining:
-        found.append(("drain", Command(type="drain")))
-    return found
+    """Return the commands that are open now, each with its name."""
+    to_cancel = [key for key, stop_reason in held.items() if stop_reason]
+    commands = [_command("cancel", key) for key in to_cancel]
+    commands += [_command("lost", key) for key in known if key not in held]
+    if worker.draining:
+        commands.append(("drain", Command(type="drain")))
+    return commands
+
+
+def _command(kind: Literal["cancel", "lost"], key: AttemptKey) -> tuple[str, Command]:
+    ref = attempt_ref(key)
+    return f"{kind}:{ref.job_id}:{ref.attempt}", Command(type=kind, job_id=ref.job_id, attempt=ref.attempt)
