@@ -1,1 +1,1 @@
-"""Whether a replica and its database are well: readiness, locks, refused writes, stopped spawners."""
+"""The health of a replica and its database: readiness, locks, refused writes, stopped spawners."""

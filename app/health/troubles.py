@@ -1,7 +1,7 @@
-"""What is wrong beside this replica: spawners that stopped, and sessions whose locks hold others up.
+"""Troubles outside this replica: spawners that stopped, and database sessions whose locks block others.
 
-Neither makes a replica unready: another replica could do no better. Both are looked at within two seconds, because a
-locked table must not hold up whoever asks, and are worth five.
+They do not make a replica unready, because another replica could do no better. Each read has two seconds, because a
+locked table must not block the caller, and its outcome is reused for five seconds.
 """
 
 from __future__ import annotations
@@ -17,63 +17,64 @@ from db.errors import DatabaseError
 from db.health import Blocker
 
 _log = logging.getLogger("ado.api")
-_WORTH_SECONDS = 5.0
-_LOOK_SECONDS = 2.0
+_REUSE_SECONDS = 5.0
+_READ_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """What was seen; None: it could not be looked at."""
+    """The troubles of one reading; None: that part could not be read."""
 
     silent_spawners: list[str] | None = None
     blockers: list[Blocker] | None = None
 
     def warnings(self) -> dict[str, str]:
-        """Return what everybody may know, by part: no names of sessions or spawners."""
-        found = {}
+        """Return the warnings by part; they are public, so they name no session and no spawner."""
+        warnings = {}
         if self.silent_spawners:
-            found["spawner"] = f"{len(self.silent_spawners)} stopped without a word"
+            warnings["spawner"] = f"{len(self.silent_spawners)} stopped without a word"
         if self.blockers:
             count = len(self.blockers)
             sessions = "1 session holds" if count == 1 else f"{count} sessions hold"
-            found["locks"] = f"{sessions} up {sum(one.blocked for one in self.blockers)} others"
-        return found
+            warnings["locks"] = f"{sessions} up {sum(blocker.blocked for blocker in self.blockers)} others"
+        return warnings
 
 
 @dataclass(slots=True)
 class TroubleWatch:
-    """Looks at most every five seconds."""
+    """Reads the troubles at most every five seconds."""
 
-    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _found: Troubles = field(default_factory=Troubles)
-    _found_at: float = float("-inf")
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _troubles: Troubles = field(default_factory=Troubles)
+    _read_at: float = float("-inf")
 
-    async def look(self, db: Database) -> Troubles:
-        """Return what was seen less than five seconds ago, or look again."""
-        async with self._looking:
-            if time.monotonic() - self._found_at > _WORTH_SECONDS:
+    async def report(self, db: Database) -> Troubles:
+        """Return the troubles of the last five seconds, or read them again."""
+        async with self._reading:
+            if time.monotonic() - self._read_at > _REUSE_SECONDS:
                 blockers, spawners = await asyncio.gather(_blockers(db), _spawners(db))
-                _tell(self._found, found := Troubles(blockers=blockers, silent_spawners=spawners))
-                self._found = found
-                self._found_at = time.monotonic()
-            return self._found
+                troubles = Troubles(blockers=blockers, silent_spawners=spawners)
+                _log_new(self._troubles, troubles)
+                self._troubles = troubles
+                self._read_at = time.monotonic()
+            return self._troubles
 
 
-def _tell(before: Troubles, found: Troubles) -> None:
-    """Log what was not there the last time."""
-    known = {one.pid for one in before.blockers or ()}
-    for one in found.blockers or ():
-        if one.pid not in known:
-            who = {"pid": one.pid, "role": one.role, "application": one.application, "blocked": one.blocked}
-            _log.warning("a session holds a lock that others wait for", extra=who)
-    for spawner in found.silent_spawners or ():
+def _log_new(before: Troubles, now: Troubles) -> None:
+    """Log the troubles that were not there at the last reading."""
+    known = {blocker.pid for blocker in before.blockers or ()}
+    for blocker in now.blockers or ():
+        if blocker.pid not in known:
+            session = {"pid": blocker.pid, "role": blocker.role, "application": blocker.application}
+            _log.warning("a session holds a lock that others wait for", extra={**session, "blocked": blocker.blocked})
+    for spawner in now.silent_spawners or ():
         if spawner not in (before.silent_spawners or ()):
             _log.warning("a spawner stopped without a word", extra={"spawner": spawner})
 
 
 async def _blockers(db: Database) -> list[Blocker] | None:
     try:
-        async with asyncio.timeout(_LOOK_SECONDS):
+        async with asyncio.timeout(_READ_SECONDS):
             return await health.blockers(db)
     except (DatabaseError, TimeoutError):
         return None
@@ -81,7 +82,7 @@ async def _blockers(db: Database) -> list[Blocker] | None:
 
 async def _spawners(db: Database) -> list[str] | None:
     try:
-        async with asyncio.timeout(_LOOK_SECONDS):
+        async with asyncio.timeout(_READ_SECONDS):
             return await health.silent_spawners(db)
     except (DatabaseError, TimeoutError):
         return None

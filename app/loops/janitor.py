@@ -1,4 +1,7 @@
-"""The janitor: makes room ahead and forgets what is over. Runs on every replica; each step repeats harmlessly."""
+"""The janitor adds partitions ahead and deletes what has expired.
+
+It runs on every replica; repeating a step does no harm.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from db.database import Database
 
 _log = logging.getLogger("ado.janitor")
 _DAY_SECONDS = 86_400
-_RANGES_AHEAD = 400  # whoever creates tasks faster makes a range itself
+_RANGES_AHEAD = 400  # if tasks are created faster, their creation adds a range itself
 
 
 async def step(db: Database, settings: AppSettings) -> None:
-    """Make partitions ahead of the newest task; forget what nobody needs any more."""
+    """Add partitions ahead of the newest task, and delete what has expired."""
     await counters.add_notes(db, AGENTS, REASONS)
     made = await events.extend(db, _RANGES_AHEAD)
     forgotten = await workers.prune(db, settings.keep_workers_seconds)

@@ -1,12 +1,12 @@
-"""The monitor: ends what nobody else will. Runs on every replica; all of them together do each thing once.
+"""The monitor ends attempts and tasks that nobody else can end. It runs on every replica.
 
-States: a running job whose lease ran out belongs to a dead worker; one whose worker has said that it ended goes back
-without a loss; a running job past its timeout must stop; a job that nobody claimed in time fails; an open task whose
-jobs have all ended lacks its terminal event because a replica died in between.
-Authority and clock: the database. A tick first records itself; if nobody had ticked for longer than ``suspect``, the
-control plane was away or the clock was set, and every lease is moved by that gap before any is judged.
-Failures: every statement is fenced by the attempt and repeats harmlessly, so two monitors, or one killed between two
-statements, change nothing twice. A part that fails is logged; the other parts, and other tasks, do not wait for it.
+States: a running job whose lease has run out belongs to a dead worker. One whose worker has stopped is requeued without
+counting a loss. A running job past its timeout must stop. A job that was not claimed in time fails. An open task whose
+jobs have all ended lacks its terminal event, because a replica died before writing it.
+Authority and clock: the database. A tick first records its time. If the last tick was longer ago than ``suspect``, the
+control plane was away or the clock was set; then every lease is extended by that gap before any lease is checked.
+Failures: every statement is fenced by the attempt and may be repeated. So two monitors, or one killed between two
+statements, change nothing twice. A part that fails is logged, and the other parts go on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger("ado.monitor")
 
 
 async def step(db: Database, settings: AppSettings) -> None:
-    """Watch once over leases, timeouts and unsettled tasks."""
+    """Check leases, timeouts and unsettled tasks once."""
     gap = await workers.monitor_tick(
         db,
         heartbeat=settings.heartbeat_seconds,
@@ -37,28 +37,28 @@ async def step(db: Database, settings: AppSettings) -> None:
     )
     if abs(gap) > settings.suspect_seconds:
         _log.warning("leases moved", extra={"gap_seconds": round(gap, 3)})
-    await _part("leases", expire_leases(db, settings.suspect_seconds))
-    await _part("abandoned jobs", _end_abandoned(db))
-    await _part("timeouts", _time_out(db))
-    await _part("jobs not started in time", _fail_unstarted(db))
+    await _run_part("leases", expire_leases(db, settings.suspect_seconds))
+    await _run_part("abandoned jobs", _end_abandoned(db))
+    await _run_part("timeouts", _time_out(db))
+    await _run_part("jobs not started in time", _fail_unstarted(db))
     for task_id in await tasks.unsettled(db):
-        await _part(f"settling task-{task_id}", tasks.after_failure(db, task_id))
+        await _run_part(f"settling task-{task_id}", tasks.after_failure(db, task_id))
 
 
-async def _part(name: str, work: Awaitable[object]) -> bool:
-    """Do one part of a step; False when it failed. Raises DatabaseUnavailable, which concerns every part."""
+async def _run_part(name: str, work: Awaitable[object]) -> bool:
+    """Run one part of a step; return whether it succeeded. Raises DatabaseUnavailable, which stops every part."""
     try:
         await work
     except DatabaseUnavailable:
         raise
-    except Exception:  # noqa: BLE001 - what one task or job makes impossible must not stop the monitor for the others
+    except Exception:  # noqa: BLE001 - an error in one task or job must not stop the monitor for the others
         _log.exception("part of a step failed", extra={"step": "monitor", "part": name})
         return False
     return True
 
 
 async def expire_leases(db: Database, suspect_seconds: float) -> None:
-    """Queue the jobs of dead workers again, or end them for good."""
+    """Requeue the jobs of dead workers, or end them for good."""
     if overdue := await jobs.overdue(db, suspect_seconds):
         await _end(db, overdue, "lost", loss=True)
 
@@ -69,11 +69,12 @@ async def _end_abandoned(db: Database) -> None:
 
 
 async def _end(db: Database, attempts: Sequence[AttemptKey], reason: str, *, loss: bool) -> None:
-    """End attempts together, or each by itself where that fails."""
-    if await _part(f"{len(attempts)} attempts", _end_together(db, attempts, reason, loss=loss)) or len(attempts) == 1:
+    """End attempts in one statement, or one by one if that fails."""
+    is_done = await _run_part(f"{len(attempts)} attempts", _end_together(db, attempts, reason, loss=loss))
+    if is_done or len(attempts) == 1:
         return
     for attempt in attempts:
-        await _part(f"attempt {attempt}", _end_together(db, [attempt], reason, loss=loss))
+        await _run_part(f"attempt {attempt}", _end_together(db, [attempt], reason, loss=loss))
 
 
 async def _end_together(db: Database, attempts: Sequence[AttemptKey], reason: str, *, loss: bool) -> None:

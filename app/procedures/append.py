@@ -53,7 +53,7 @@ class Acknowledged(Wire, omit_defaults=False):
 
 @mutation(access=REPORT)
 async def append(context: Context, input: AppendInput) -> Acknowledged:
-    """Store a batch durably; one already stored is acknowledged again and stores nothing."""
+    """Store a batch durably. A batch that is stored already is acknowledged again."""
     check_own_worker(context, input.worker_id)
     task_id, job = parse_job(input.job_id)
     credential = credential_digest(context, (task_id, job, input.attempt), input.credential)
@@ -87,9 +87,9 @@ async def _check_stored(context: Context, batch: Batch) -> None:
 def within_limit(batch: Batch, limit: int, *, stored: int, first: bool) -> Batch:
     """Return a batch without the events that its attempt may no longer store; the batch itself if it may store all.
 
-    ``stored`` is what the attempt has stored so far. What is left out is counted, and the first batch of an attempt
-    that lacks something carries the event that says so. No two batches are the first: the fence lets only one follow
-    the batch after which nothing had been dropped.
+    ``stored`` is how many bytes the attempt has stored so far. Dropped bytes are counted. The ``first`` batch that
+    drops something also carries the event ``truncated``. Only one batch can be the first, because the fence lets only
+    one follow the last batch that was stored in full.
     """
     if stored < limit:
         return batch
@@ -108,7 +108,7 @@ def within_limit(batch: Batch, limit: int, *, stored: int, first: bool) -> Batch
 
 
 def parse_event(event: dict[str, Any], settings: AppSettings) -> NewEvent:
-    """Check one event of a worker. Raises BAD_REQUEST or PAYLOAD_TOO_LARGE."""
+    """Check one event of a worker. Raises BAD_REQUEST."""
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in WORKER_TYPES:
         raise refusal("event_type", f"events: a worker may not append the type {str(kind)[:100]!r}", field="events")
@@ -116,7 +116,7 @@ def parse_event(event: dict[str, Any], settings: AppSettings) -> NewEvent:
     if kind == "output":
         return NewEvent("output", _stream(event.get("stream", "stdout")), at, _data(event, settings.event_bytes), None)
     body = _body(event)
-    _within(len(body), settings.event_bytes)
+    _check_size(len(body), settings.event_bytes)
     return NewEvent(str(kind), None, at, None, body.decode())
 
 
@@ -148,10 +148,10 @@ def _data(event: dict[str, Any], limit: int) -> bytes:
     if not isinstance(data, str) or encoding not in (None, "base64"):
         raise refusal("invalid_input", "events: data must be text, encoding absent or base64", field="events")
     raw = decode_base64("events", data) if encoding else data.encode()
-    _within(len(raw), limit)
+    _check_size(len(raw), limit)
     return raw
 
 
-def _within(size: int, limit: int) -> None:
+def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise refusal("limit_exceeded", f"events: {size} bytes of one event are more than {limit}", limit=limit)

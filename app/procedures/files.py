@@ -1,12 +1,13 @@
-"""The procedures ``files.*``: the bytes that travel with a task, in pieces, checked by their digest.
+"""The procedures ``files.*``: files that belong to a task, sent in pieces and checked by their digest.
 
-Kinds: ``base`` (an operator sends it before tasks.create, which takes it by its fileId; what no task takes is dropped
-after a while), ``result`` and ``checkpoint`` (a worker sends them for an attempt it holds; the newest replaces the
-older ones of its job). Life of a file: begin with its size and digest, write pieces of ``chunkBytes`` in any order,
-commit. Every step may be repeated, so a cut costs one piece: begin answers with how much is there already. A file
-counts only once the digest of what is stored has been found right. Authority: the attempt fences every write of a
-worker, as it fences its appends, and its credential is the token of these calls; it reads the files of its own job. A
-worker's own token serves only attempts that have no credential; a viewer reads results.
+Kinds: ``base`` is sent before ``tasks.create``, which takes it by its fileId; a file that no task takes is deleted
+after a while. ``result`` and ``checkpoint`` are sent by a worker for an attempt that it holds; the newest one replaces
+the older ones of its job.
+States: ``begin`` announces size and digest, ``write`` stores pieces of ``chunkBytes`` in any order, ``commit`` checks
+the digest of what is stored. Only a committed file can be read. Every step may be repeated, and ``begin`` answers how
+many bytes are stored, so a broken connection costs one piece.
+Authority: the attempt fences every write of a worker, and its credential is the token for these calls. It reads the
+files of its own job. A worker's own token serves only attempts without a credential. A viewer reads results.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from db.files import Fence, File, FileCursor, FileLimits, Kind
 
 CHUNK_BYTES = 1024 * 1024
 _ATTEMPT_FILES = 16
-"""An attempt has a result and a checkpoint; those that a cut left half sent count as well."""
+"""An attempt has a result and a checkpoint; files that were sent in part count as well."""
 _TASK_FILES = 4000
 _CURSOR = re.compile(r"(\d{0,9})/(\d{1,18})/(file-[0-9a-f]{32})", re.ASCII)
 _READABLE: dict[str, frozenset[str]] = {
@@ -55,14 +56,14 @@ _READABLE: dict[str, frozenset[str]] = {
     "attempt": frozenset({"result", "base", "checkpoint"}),
 }
 _SENDERS = frozenset({"developer", "operator"})
-"""Who sends what tasks begin with, and nothing else."""
+"""Roles that send the ``base`` of a task and no other kind."""
 
 FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BeginInput(Wire):
-    """A file to be sent; the sender chooses ``fileId`` at random. A worker names its attempt."""
+    """A file to send; the sender chooses a random ``fileId``. A worker names its attempt."""
 
     file_id: FileId
     kind: Kind
@@ -75,7 +76,7 @@ class BeginInput(Wire):
 
 
 class Begun(Wire, omit_defaults=False):
-    """How many bytes are there already, and how large the pieces are."""
+    """How many bytes are stored already, and the size of a piece."""
 
     file_id: str
     received: int
@@ -91,20 +92,20 @@ class WriteInput(Wire):
 
 
 class FileInput(Wire):
-    """A file by its name."""
+    """A file by its id."""
 
     file_id: FileId
 
 
 class ReadInput(Wire):
-    """Where to read on."""
+    """The piece to read."""
 
     file_id: FileId
     offset: Annotated[int, Meta(ge=0)] = 0
 
 
 class FilesInput(Wire):
-    """The task whose files are meant."""
+    """The task whose files to list."""
 
     task_id: str
     limit: Limit = PAGE_ITEMS
@@ -132,7 +133,7 @@ class FileInfo(Wire):
 
 
 class Files(Wire, omit_defaults=False):
-    """A page of the files of a task. It may be empty and not be the last, where others' files are left out."""
+    """A page of the task's files that the caller may read; it may be empty and not be the last."""
 
     items: list[FileInfo]
     next_cursor: str | UnsetType = UNSET
@@ -148,7 +149,7 @@ class Piece(Wire, omit_defaults=False):
 
 @mutation(access=WRITE_FILES)
 async def begin(context: Context, input: BeginInput) -> Begun:
-    """Begin to send a file, or go on with one that was begun."""
+    """Begin to send a file, or continue one that was begun."""
     limit = context.services.settings.file_bytes
     if input.size > limit:
         message = f"size: {input.size} bytes are more than the limit of {limit} (ADO_FILE_BYTES)"
@@ -163,21 +164,21 @@ async def begin(context: Context, input: BeginInput) -> Begun:
         sha256=bytes.fromhex(input.sha256),
         about=input.about,
         fence=fence,
-        room=_room(context),
+        room=_file_limits(context),
     )
     if file is None:
         raise await _refused(context, input.file_id, fence)
-    pieces = await files.received(context.db, file.file_id, _count(file.size))
+    pieces = await files.received(context.db, file.file_id, _piece_count(file.size))
     return Begun(file_id=file.file_id, received=min(file.size, pieces * CHUNK_BYTES), chunk_bytes=CHUNK_BYTES)
 
 
 def _fence(context: Context, input: BeginInput) -> Fence | None:
     if input.kind == "base":
         if context.caller.role in ("worker", "attempt"):
-            raise refusal("forbidden", "a worker sends results and checkpoints of its jobs alone")
+            raise refusal("forbidden", "a worker sends only results and checkpoints of its jobs")
         return None
     if input.worker_id is None or input.job_id is None or input.attempt is None:
-        raise refusal("invalid_input", f"{input.kind}: workerId, jobId and attempt are wanted", field="jobId")
+        raise refusal("invalid_input", f"{input.kind}: workerId, jobId and attempt are required", field="jobId")
     if context.caller.role in _SENDERS:
         raise refusal("forbidden", "only the worker that holds a job sends its results")
     check_own_worker(context, input.worker_id)
@@ -185,7 +186,7 @@ def _fence(context: Context, input: BeginInput) -> Fence | None:
     return Fence(*key, input.worker_id, credential_digest(context, key))
 
 
-def _room(context: Context) -> FileLimits:
+def _file_limits(context: Context) -> FileLimits:
     settings = context.services.settings
     return FileLimits(_ATTEMPT_FILES, settings.attempt_file_bytes, _TASK_FILES, settings.task_file_bytes)
 
@@ -197,19 +198,20 @@ async def _refused(context: Context, file_id: str, fence: Fence | None) -> Excep
         job = await jobs.get(context.db, fence.task_id, fence.job)
         if not may_write(job, fence):
             return fence_error(job, fence)
-    room = _room(context)
+    limits = _file_limits(context)
     text = (
-        f"size: an attempt has at most {room.attempt_files} files and {room.attempt_bytes} bytes "
-        f"(ADO_ATTEMPT_FILE_BYTES), a task {room.task_files} files and {room.task_bytes} bytes (ADO_TASK_FILE_BYTES)"
+        f"size: an attempt has at most {limits.attempt_files} files and {limits.attempt_bytes} bytes "
+        f"(ADO_ATTEMPT_FILE_BYTES), a task {limits.task_files} files and {limits.task_bytes} bytes "
+        "(ADO_TASK_FILE_BYTES)"
     )
-    return refusal("limit_exceeded", text, field="size", limit=room.task_bytes)
+    return refusal("limit_exceeded", text, field="size", limit=limits.task_bytes)
 
 
-def _count(size: int) -> int:
+def _piece_count(size: int) -> int:
     return -(-size // CHUNK_BYTES)
 
 
-async def _written(context: Context, file_id: str) -> File:
+async def _writable_file(context: Context, file_id: str) -> File:
     """Return a file that the caller may write to. Raises NOT_FOUND."""
     file = await files.get(context.db, file_id)
     if file is None or (context.caller.role in _SENDERS and file.kind != "base"):
@@ -233,19 +235,19 @@ async def _may_write(context: Context, file: File) -> bool:
 
 @mutation(access=WRITE_FILES)
 async def write(context: Context, input: WriteInput) -> Begun:
-    """Store one piece; the same again is harmless."""
-    file = await _written(context, input.file_id)
+    """Store one piece. Repeating the call changes nothing."""
+    file = await _writable_file(context, input.file_id)
     data = decode_base64("data", input.data)
     if input.offset % CHUNK_BYTES or len(data) != min(CHUNK_BYTES, file.size - input.offset):
-        message = f"data: a piece of {CHUNK_BYTES} bytes is wanted at a multiple of that, or the file's end"
+        message = f"data: it must be a piece of {CHUNK_BYTES} bytes at a multiple of that, or the end of the file"
         raise refusal("invalid_input", message, field="data")
     stored = await files.write(context.db, file.file_id, input.offset // CHUNK_BYTES, data)
     if not stored and file.completed_at is None:
-        raise _gone(file)
+        raise _write_refused(file)
     return Begun(file_id=file.file_id, received=input.offset + len(data), chunk_bytes=CHUNK_BYTES)
 
 
-def _gone(file: File) -> Exception:
+def _write_refused(file: File) -> Exception:
     if file.job is None or file.task_id is None or file.attempt is None or file.worker_id is None:
         return no_such_file(file.file_id)
     return lease_lost(Fence(file.task_id, file.job, file.attempt, file.worker_id))
@@ -253,35 +255,35 @@ def _gone(file: File) -> Exception:
 
 @mutation(access=WRITE_FILES)
 async def commit(context: Context, input: FileInput) -> FileInfo:
-    """Let a file count, once what is stored has the digest that was announced."""
-    file = await _written(context, input.file_id)
+    """Make a file readable, if the stored bytes have the announced digest."""
+    file = await _writable_file(context, input.file_id)
     if file.completed_at is None:
         await _check_digest(context, file)
         if not await files.complete(context.db, file.file_id, context.actor("files.commit")):
-            raise _gone(file)
+            raise _write_refused(file)
     return FileInfo.of(file)
 
 
 async def _check_digest(context: Context, file: File) -> None:
     digest = hashlib.sha256()
-    for number in range(_count(file.size)):
+    for number in range(_piece_count(file.size)):
         data = await files.read(context.db, file.file_id, number)
         if data is None:
             raise refusal("file_mismatch", f"the piece at {number * CHUNK_BYTES} is missing")
         digest.update(data)
     if digest.digest() != file.sha256:
-        raise refusal("file_mismatch", "what was sent is not what was announced: the digests differ")
+        raise refusal("file_mismatch", "the stored bytes do not have the announced digest")
 
 
 @query(access=READ_FILES)
 async def read(context: Context, input: ReadInput) -> Piece:
     """Return the piece of a file that begins at an offset."""
     file = await files.get(context.db, input.file_id)
-    if file is None or file.completed_at is None or not await _may_read(context, [file]):
+    if file is None or file.completed_at is None or not await _readable(context, [file]):
         raise no_such_file(input.file_id)
     await _check_task(context, file)
     if input.offset % CHUNK_BYTES or input.offset > file.size:
-        raise refusal("invalid_input", f"offset: a multiple of {CHUNK_BYTES} is wanted", field="offset")
+        raise refusal("invalid_input", f"offset: it must be a multiple of {CHUNK_BYTES}", field="offset")
     data = await files.read(context.db, file.file_id, input.offset // CHUNK_BYTES)
     return Piece(offset=input.offset, size=file.size, data=base64.b64encode(data or b"").decode())
 
@@ -292,9 +294,9 @@ async def listing(context: Context, input: FilesInput) -> Files:
     task_id = parse_task(input.task_id)
     await check_may_see(context, task_id)
     after = None if input.cursor is None else _parse_cursor(input.cursor)
-    found, more = await files.listing(context.db, task_id, after, paging.page_limit(context, input.limit))
-    items = [FileInfo.of(file) for file in await _may_read(context, found)]
-    return Files(items=items, next_cursor=_cursor(found[-1]) if more else UNSET)
+    page, more = await files.listing(context.db, task_id, after, paging.page_limit(context, input.limit))
+    items = [FileInfo.of(file) for file in await _readable(context, page)]
+    return Files(items=items, next_cursor=_cursor(page[-1]) if more else UNSET)
 
 
 def _cursor(file: File) -> str | UnsetType:
@@ -310,7 +312,7 @@ def _parse_cursor(text: str) -> FileCursor:
 
 
 async def _check_task(context: Context, file: File) -> None:
-    """Raise NOT_FOUND for a file of a task that is hidden from the caller, and for one that no task has taken yet."""
+    """Raise NOT_FOUND for a file of a hidden task, and for one that no task has taken yet."""
     if only_creator(context) is None:
         return
     if file.task_id is None:
@@ -318,10 +320,10 @@ async def _check_task(context: Context, file: File) -> None:
     await check_may_see(context, file.task_id)
 
 
-async def _may_read(context: Context, found: list[File]) -> list[File]:
-    """Return those files that the caller may read."""
+async def _readable(context: Context, page: list[File]) -> list[File]:
+    """Return the files that the caller may read."""
     caller = context.caller
-    readable = [file for file in found if file.kind in _READABLE.get(caller.role, frozenset())]
+    readable = [file for file in page if file.kind in _READABLE.get(caller.role, frozenset())]
     held: set[tuple[int | None, int | None]]
     if caller.role == "attempt":
         held = {(caller.task_id, caller.job)}

@@ -1,12 +1,13 @@
-"""The procedures ``tasks.input`` and ``workers.input``: what is piped into a job, once and in order.
+"""The procedures ``tasks.input`` and ``workers.input``: bytes for a job's stdin, each once and in order.
 
-The sender numbers bytes by their offset, so a call that is late, doubled or out of order changes nothing, and one that
-would leave a gap is refused. At most ``WAITING_BYTES`` wait for an attempt: then the sender's call is held back, and
-answered with what has come so far. The attempt says by the offset from which it reads on what it has taken. A later
-attempt begins anew at 0, as long as everything from there on is kept; else the log gets ``input_lost`` and the worker
-ends the job. So does a sender that is gone before the end: the job would wait for it until its timeout. Authority: the
-sender's right to change the task, and the attempt's fence. Hints: ``i:TASK/JOB`` wakes both sides; whoever misses one
-looks again after a poll interval.
+The sender numbers bytes by their offset. So a call that is late, repeated or out of order changes nothing, and one that
+would leave a gap is refused. At most ``WAITING_BYTES`` wait for the attempt. Beyond that the sender's call is held
+back, and then answered with the number of bytes received so far.
+The attempt acknowledges bytes by the offset from which it reads. A later attempt begins again at 0 if all bytes from
+there on are kept. Otherwise the log gets ``input_lost``, and the worker fails the job. The same happens when the sender
+is gone before the end, because the job would wait for it until its timeout.
+Authority: the sender's right to change the task, and the attempt's fence.
+Hints: ``i:TASK/JOB`` wakes both sides; a side that misses one reads the tables after a poll interval.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ from db import inputs, jobs
 from db.inputs import Progress, Reader
 
 WAITING_BYTES = 1024 * 1024
-"""Most bytes of a job that wait for its attempt, and of one call."""
+"""The most bytes that wait for a job's attempt, and the most of one call."""
 _PIECE_BYTES = 256 * 1024
-_HELD_SECONDS = 5.0  # shorter than a client waits for an answer
+_HELD_SECONDS = 5.0  # shorter than a client's time limit for an answer
 Offset = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class SendInput(Wire):
     """Bytes for a job's stdin as base64; ``offset`` is how many came before them, ``end`` that none follow.
 
-    A sender that says ``alive`` in every call, and calls every 20 s though it has nothing to send, is missed when it is
-    gone: after ``ADO_INPUT_SILENCE_SECONDS`` its job fails.
+    A sender that sets ``alive`` calls at least every 20 s, even with nothing to send. If it falls silent for
+    ``ADO_INPUT_SILENCE_SECONDS``, its job fails.
     """
 
     task_id: str
@@ -61,7 +62,7 @@ class SendInput(Wire):
 
 
 class Received(Wire, omit_defaults=False):
-    """How many bytes of the input have come: where the sender goes on."""
+    """How many bytes were received: the offset from which the sender continues."""
 
     acknowledged: int
 
@@ -69,8 +70,8 @@ class Received(Wire, omit_defaults=False):
 class ReadInput(Wire):
     """The attempt that reads, and how many bytes it has taken.
 
-    With ``maxBytes`` the subscription ends after one item of no more bytes than that: the next subscription says what
-    was taken. Without it what is sent counts as taken.
+    With ``maxBytes`` the subscription ends after one item of at most so many bytes, and the offset of the next one
+    acknowledges them. Without it, bytes that were sent count as taken.
     """
 
     worker_id: WorkerId
@@ -92,32 +93,32 @@ class InputPiece(Wire, omit_defaults=False):
 
 @mutation(access=RUN_TASKS)
 async def send(context: Context, input: SendInput) -> Received:
-    """Store a job's input; while too much of it waits the call is held back, and then answered with what has come."""
+    """Store a job's input. While too much of it waits, the call is held back; then it answers what was received."""
     task_id = parse_task(input.task_id)
     await check_may_change(context, task_id)
-    data = _decoded(input.data)
+    data = _decode(input.data)
     last = input.offset + len(data)
     deadline = time.monotonic() + _HELD_SECONDS
     with context.services.hub.waiting(("i", f"{task_id}/{input.job}")) as hint:
         while True:
-            found = await inputs.store(
+            progress = await inputs.store(
                 context.db, task_id, input.job, offset=input.offset, data=data, end=input.end,
                 alive=input.alive, waiting_limit=WAITING_BYTES,
             )  # fmt: skip
-            if found is None:
+            if progress is None:
                 raise await _closed(context, task_id, input.job)
-            if input.offset > found.received:
-                text = f"{job_id(task_id, input.job)}: {found.received} bytes have come, not {input.offset}"
-                raise refusal("input_gap", text, expected=found.received)
-            if found.ended and last > found.received:
-                raise refusal("input_closed", f"the input has ended after {found.received} bytes")
+            if input.offset > progress.received:
+                text = f"{job_id(task_id, input.job)}: {progress.received} bytes were received, not {input.offset}"
+                raise refusal("input_gap", text, expected=progress.received)
+            if progress.ended and last > progress.received:
+                raise refusal("input_closed", f"the input has ended after {progress.received} bytes")
             left = deadline - time.monotonic()
-            if last < found.received or (last == found.received and found.ended >= input.end) or left <= 0:
-                return Received(acknowledged=found.received)
+            if last < progress.received or (last == progress.received and progress.ended >= input.end) or left <= 0:
+                return Received(acknowledged=progress.received)
             await hint.wait(min(left, context.services.settings.poll_seconds))
 
 
-def _decoded(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     data = decode_base64("data", text)
     if len(data) > WAITING_BYTES:
         message = f"data: {len(data)} bytes are more than {WAITING_BYTES}"
@@ -128,22 +129,22 @@ def _decoded(text: str) -> bytes:
 async def _closed(context: Context, task_id: int, job: int) -> Exception:
     if await jobs.get(context.db, task_id, 0) is None:
         return no_such_task(f"task-{task_id}")
-    found = await jobs.get(context.db, task_id, job)
-    if found is None:
+    row = await jobs.get(context.db, task_id, job)
+    if row is None:
         return no_such_job(job_id(task_id, job))
-    return refusal("input_closed", f"{job_id(task_id, job)} is {found.status} and takes no input")
+    return refusal("input_closed", f"{job_id(task_id, job)} is {row.status} and takes no input")
 
 
 @subscription(access=REPORT)
 async def read(context: Context, input: ReadInput) -> AsyncIterator[Tracked[InputPiece]]:
-    """A job's input for the attempt that runs it, tracked by how many bytes it then has; ends with the input."""
+    """A job's input for the attempt that runs it, each item tracked by the offset after it; ends with the input."""
     reader = _reader(context, input)
-    offset = _begin(input)
+    offset = _first_offset(input)
     limit = input.max_bytes
     silence = _Silence(context.services.settings.input_silence_seconds)
     with context.services.hub.waiting(("i", f"{reader.task_id}/{reader.job}")) as hint:
         while True:
-            progress = await _take(context, reader, offset)
+            progress = await _acknowledge(context, reader, offset)
             if offset == progress.received and not progress.ended:
                 if silence.is_too_long(progress.beats):
                     await inputs.lose(context.db, reader)
@@ -151,8 +152,8 @@ async def read(context: Context, input: ReadInput) -> AsyncIterator[Tracked[Inpu
                     raise refusal("input_lost", f"{name}: its input stopped at byte {offset}, and its sender is gone")
                 await hint.wait(context.services.settings.poll_seconds)
                 continue
-            most = min(_PIECE_BYTES, limit or _PIECE_BYTES)
-            data = await inputs.read(context.db, reader.task_id, reader.job, offset=offset, byte_limit=most)
+            size = min(_PIECE_BYTES, limit or _PIECE_BYTES)
+            data = await inputs.read(context.db, reader.task_id, reader.job, offset=offset, byte_limit=size)
             end = progress.ended and offset + len(data) == progress.received
             piece = InputPiece(offset=offset, data=base64.b64encode(data).decode(), end=end)
             offset += len(data)
@@ -162,22 +163,22 @@ async def read(context: Context, input: ReadInput) -> AsyncIterator[Tracked[Inpu
 
 
 class _Silence:
-    """How long nothing has been heard of a sender that gives signs of itself, as long as this wait lasts.
+    """Measures for how long a sender that sets ``alive`` has been silent, within one subscription.
 
-    A wait that is cut, by an outage say, begins anew: then the sender had no chance either.
+    A new subscription measures again from zero: after an outage the sender needs its time to call again, too.
     """
 
-    def __init__(self, longest: float) -> None:
-        self._longest = longest
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
         self._beats = -1
         self._since = 0.0
 
     def is_too_long(self, beats: int) -> bool:
-        """Take note of the sender's signs; return whether there was none for too long."""
+        """Note the sender's count of calls; return whether it has not changed for too long."""
         now = time.monotonic()
         if beats != self._beats:
             self._beats, self._since = beats, now
-        return beats > 0 and 0 < self._longest <= now - self._since
+        return beats > 0 and 0 < self._limit <= now - self._since
 
 
 def _reader(context: Context, input: ReadInput) -> Reader:
@@ -186,7 +187,7 @@ def _reader(context: Context, input: ReadInput) -> Reader:
     return Reader(*key, input.worker_id, credential_digest(context, key, input.credential))
 
 
-def _begin(input: ReadInput) -> int:
+def _first_offset(input: ReadInput) -> int:
     if input.last_event_id is None:
         return input.offset
     text = str(input.last_event_id)
@@ -195,8 +196,8 @@ def _begin(input: ReadInput) -> int:
     return int(text)
 
 
-async def _take(context: Context, reader: Reader, offset: int) -> Progress:
-    """Note what was taken. Raises CONFLICT for an attempt that does not run, and where the rest is gone."""
+async def _acknowledge(context: Context, reader: Reader, offset: int) -> Progress:
+    """Record what the attempt has taken. Raises CONFLICT for an attempt that does not run, or when the rest is lost."""
     keep = context.services.settings.input_keep_bytes
     progress = await inputs.take(context.db, reader, offset=offset, keep_limit=keep)
     if progress is not None:

@@ -1,4 +1,4 @@
-"""The procedures ``tasks.kv*``: how the jobs of one task elect, share and meet."""
+"""The procedures ``tasks.kv*``: the key-value store by which the jobs of one task coordinate."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ class Values(Wire, omit_defaults=False):
     items: list[Value]
 
 
-def _value(value: tasks.Value) -> Value:
+def _shape(value: tasks.Value) -> Value:
     return Value(key=value.key, value=orjson.loads(value.value), version=value.version)
 
 
-async def _task(context: Context, text: str, *, write: bool = False) -> int:
+async def _parse_task(context: Context, text: str, *, write: bool = False) -> int:
     task_id = parse_task(text)
     caller = context.caller
     if caller.role in ATTEMPT_ROLES and caller.task_id != task_id:
-        raise refusal("forbidden", f"a token of role {caller.role} reaches only the store of its own task")
+        raise refusal("forbidden", f"a token of role {caller.role} may use only the store of its own task")
     await (check_may_change if write else check_may_see)(context, task_id)
     if await events.state(context.db, task_id) is None:
         raise no_such_task(text)
@@ -84,7 +84,7 @@ async def _task(context: Context, text: str, *, write: bool = False) -> int:
 
 
 async def _check_attempt(context: Context) -> None:
-    """Raise UNAUTHORIZED when a job calls whose attempt has ended since its token was looked at."""
+    """Raise UNAUTHORIZED when the calling job's attempt has ended since its token was checked."""
     if context.caller.role in ATTEMPT_ROLES and await tokens.find(context.db, context.secret) is None:
         raise refusal("token_invalid", "the attempt that this token belongs to has ended")
 
@@ -92,21 +92,21 @@ async def _check_attempt(context: Context) -> None:
 @query(access=READ_VALUES)
 async def get(context: Context, input: KeyInput) -> Value | None:
     """Return a value, or null."""
-    value = await tasks.get_value(context.db, await _task(context, input.task_id), input.key)
-    return _value(value) if value else None
+    value = await tasks.get_value(context.db, await _parse_task(context, input.task_id), input.key)
+    return _shape(value) if value else None
 
 
 @query(access=READ_VALUES)
 async def listing(context: Context, input: PrefixInput) -> Values:
     """Return the values whose key begins with a prefix."""
-    values = await tasks.list_values(context.db, await _task(context, input.task_id), input.prefix)
-    return Values(items=[_value(value) for value in values])
+    values = await tasks.list_values(context.db, await _parse_task(context, input.task_id), input.prefix)
+    return Values(items=[_shape(value) for value in values])
 
 
 async def _write(context: Context, input: SetInput | CasInput, version: int | None, procedure: str) -> Value:
     settings = context.services.settings
     check_json_limit("value", input.value, settings.kv_bytes)
-    task_id = await _task(context, input.task_id, write=True)
+    task_id = await _parse_task(context, input.task_id, write=True)
     caller = context.caller
     written = await tasks.set_value(
         context.db,
@@ -121,23 +121,23 @@ async def _write(context: Context, input: SetInput | CasInput, version: int | No
         actor=context.actor(procedure),
     )
     if written is not None:
-        return _value(written)
+        return _shape(written)
     await _check_attempt(context)
     current = await tasks.get_value(context.db, task_id, input.key)
     if current is not None and current.idempotency_key == input.idempotency_key is not None:
-        return _value(current)
-    found = current.version if current else 0
-    if version in (None, found):
+        return _shape(current)
+    stored = current.version if current else 0
+    if version in (None, stored):
         raise await _full(context, task_id, is_new=current is None)
-    raise refusal("version_conflict", f"{input.key} is at version {found}, not {version}", version=found)
+    raise refusal("version_conflict", f"{input.key} is at version {stored}, not {version}", version=stored)
 
 
 async def _full(context: Context, task_id: int, *, is_new: bool) -> Exception:
     settings = context.services.settings
     if is_new and await tasks.count_values(context.db, task_id) >= settings.kv_keys:
         return refusal("limit_exceeded", f"a task has at most {settings.kv_keys} keys", limit=settings.kv_keys)
-    most = settings.kv_total_bytes
-    return refusal("limit_exceeded", f"value: a task's values have at most {most} bytes", field="value", limit=most)
+    limit = settings.kv_total_bytes
+    return refusal("limit_exceeded", f"value: a task's values have at most {limit} bytes", field="value", limit=limit)
 
 
 @mutation(access=WRITE_VALUES)

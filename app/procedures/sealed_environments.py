@@ -1,4 +1,4 @@
-"""Opening the encrypted environments of jobs that were just claimed."""
+"""Decrypts the environments of jobs that were just claimed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from db.model import ClaimedJob
 
 _log = logging.getLogger("ado.api")
 _UNREADABLE = (
-    "its --env values cannot be decrypted: no key in this replica's ADO_DATA_KEY is the one they were sealed with"
+    "its --env values cannot be decrypted: no key in this replica's ADO_DATA_KEY is the one that encrypted them"
 )
 
 
 async def open_environments(context: Context, worker_id: str, claimed: Iterable[ClaimedJob]) -> list[ClaimedJob]:
-    """Return claimed jobs with their environments; one that cannot be decrypted is failed instead of handed out.
+    """Return claimed jobs with their environments. A job whose environment cannot be decrypted fails instead.
 
-    Handing it back would have it claimed again at once, here or by another replica with the same wrong key.
+    If it were requeued, it would be claimed again at once, here or by another replica with the same wrong key.
     """
     opened = []
     for job in claimed:
         try:
-            opened.append(_opened(context, job))
+            opened.append(_open(context, job))
         except EnvironmentUnreadable:
             _log.error("environment unreadable", extra={"task": job.task_id, "job": job.job})
             await context.services.finish_batcher.close_attempt(_failure(job, worker_id))
     return opened
 
 
-def _opened(context: Context, job: ClaimedJob) -> ClaimedJob:
+def _open(context: Context, job: ClaimedJob) -> ClaimedJob:
     if job.sealed_environment is None:
         return job
     return replace(job, environment=context.services.cipher.open(job.sealed_environment), sealed_environment=None)

@@ -1,4 +1,4 @@
-"""The subscriptions ``stream.*``: a task's log from a cursor on, and the system's changes."""
+"""The subscriptions ``stream.*``: a task's log after a cursor, and the changes of the system."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from app.rpc.server.procedure import Tracked, subscription
 from app.shapes.log_events import (
     AnyEvent,
     OutputEvent,
-    Snapshot,
     SystemEvent,
+    SystemSnapshot,
     TaskChange,
     TaskState,
     WorkerChange,
@@ -34,17 +34,17 @@ from db.errors import LogRewound
 
 K = TypeVar("K")
 V = TypeVar("V")
-_SYSTEM_SECONDS = 0.25  # changes closer together than this are told together
+_SYSTEM_SECONDS = 0.25  # changes that are closer together are sent together
 _OPEN_TASKS = 200
 
 
 class TailInput(Wire):
-    """Whose log, from where: ``lastEventId`` is the last seq seen, ``tail`` the last N events, ``since`` a time.
+    """The task whose log to read, and where to begin.
 
-    A ``lastEventId`` behind the log's end is refused with reason ``cursor_ahead`` and ``data.lastSeq``.
-
-    Both together: no more than the last N of those since then.
-    ``since`` is an ISO 8601 time (without a zone: UTC) or a number of seconds ago.
+    ``lastEventId`` is the seq of the last event that the reader has; it wins over the other two. One beyond the log's
+    end is refused with reason ``cursor_ahead`` and ``data.lastSeq``. ``tail`` begins with the last N events. ``since``
+    begins at an ISO 8601 time (without a zone: UTC), or a number of seconds ago. With both, at most the last N events
+    since that time are sent.
     """
 
     task_id: str
@@ -53,7 +53,7 @@ class TailInput(Wire):
     job: Annotated[int, Meta(ge=0)] | None = None
     tail: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     stream: Literal["stdout", "stderr"] | None = None
-    """Of the output only this stream."""
+    """Only this stream of the output."""
     since: Since = None
 
 
@@ -66,14 +66,14 @@ async def task_events(context: Context, input: TailInput) -> AsyncIterator[Track
 
 @subscription(access=READ)
 async def task_output(context: Context, input: TailInput) -> AsyncIterator[Tracked[OutputEvent]]:
-    """The output events alone."""
+    """The output events of a task."""
     async for item in _read(context, input, Selection(other=False, job=input.job, stream=input.stream)):
         yield item
 
 
 @subscription(access=READ)
 async def task_progress(context: Context, input: TailInput) -> AsyncIterator[Tracked[AnyEvent]]:
-    """Everything but output."""
+    """Every event of a task except its output."""
     async for item in _read(context, input, Selection(output=False, job=input.job)):
         yield item
 
@@ -88,14 +88,14 @@ async def _read(context: Context, input: TailInput, selection: Selection) -> Asy
     if state.pruned:
         raise refusal("log_pruned", f"the log of task-{task_id} has been dropped")
     cursor = await when_available(lambda: _cursor(context, task_id, input, selection, state.last_seq))
-    if cursor > state.last_seq:  # waiting there would skip what is stored up to it
+    if cursor > state.last_seq:  # a reader that waited there would miss the events up to it
         raise LogRewound(task_id, cursor, state.last_seq)
     async for entry in context.services.tail.read(task_id, cursor, state, follow=input.follow, selection=selection):
         yield Tracked(str(entry.seq), orjson.Fragment(entry.text))
 
 
 async def _cursor(context: Context, task_id: int, input: TailInput, selection: Selection, last_seq: int) -> int:
-    """Return where reading starts; a cursor to resume from wins over every other wish."""
+    """Return the cursor where reading begins."""
     if input.last_event_id is not None:
         text = str(input.last_event_id)
         if not (text.isascii() and text.isdigit() and len(text) <= 18):
@@ -106,10 +106,10 @@ async def _cursor(context: Context, task_id: int, input: TailInput, selection: S
         cursor = await events.cursor_of_time(context.db, task_id, since)
     if input.tail is not None:
         if selection == Selection():
-            of_tail = max(0, last_seq - input.tail)
+            tail_cursor = max(0, last_seq - input.tail)
         else:
-            of_tail = await events.cursor_of_tail(context.db, task_id, input.tail, selection.wanted)
-        cursor = max(cursor, of_tail)
+            tail_cursor = await events.cursor_of_tail(context.db, task_id, input.tail, selection.wanted)
+        cursor = max(cursor, tail_cursor)
     return cursor
 
 
@@ -118,12 +118,12 @@ async def system_events(context: Context) -> AsyncIterator[SystemEvent]:
     """A snapshot of workers and open tasks, then each change. There is no cursor: a new start is a new snapshot."""
     with context.services.hub.waiting("s") as hint:
         seen_workers = await _workers(context)
-        first = await _look(context, None, [])
+        first = await _watched_tasks(context, None, [])
         watch = TaskWatch(first)
-        yield Snapshot(list(seen_workers.values()), [_state(task) for task in first if task.open])
+        yield SystemSnapshot(list(seen_workers.values()), [_state(task) for task in first if task.open])
         while True:
             await hint.wait(context.services.settings.poll_seconds)
-            for task in watch.changes(await _look(context, watch.newest, watch.known)):
+            for task in watch.changes(await _watched_tasks(context, watch.newest, watch.known)):
                 yield TaskChange(_state(task))
             now_workers = await _workers(context)
             for worker in _changed(seen_workers, now_workers):
@@ -138,8 +138,8 @@ def _changed(before: Mapping[K, V], after: Mapping[K, V]) -> list[V]:
     return [shape for key, shape in after.items() if before.get(key) != shape]
 
 
-async def _look(context: Context, newest: int | None, known: list[int]) -> list[Seen]:
-    found = await tasks.watched(
+async def _watched_tasks(context: Context, newest: int | None, known: list[int]) -> list[Seen]:
+    rows = await tasks.watched(
         context.db,
         newest=newest,
         known=known,
@@ -147,7 +147,7 @@ async def _look(context: Context, newest: int | None, known: list[int]) -> list[
         limit=_OPEN_TASKS,
         creator=only_creator(context),
     )
-    return [Seen(*row) for row in found]
+    return [Seen(*row) for row in rows]
 
 
 def _state(task: Seen) -> TaskState:
@@ -155,7 +155,7 @@ def _state(task: Seen) -> TaskState:
 
 
 async def _workers(context: Context) -> dict[str, Worker]:
-    """Return the workers without what changes at every heartbeat."""
+    """Return the workers by id, without the members that change at every heartbeat."""
     shapes = await hide_jobs(context, [Worker.of(worker) for worker in await workers.listing(context.db)])
     for shape in shapes:
         shape.last_heartbeat_at = UNSET

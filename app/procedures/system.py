@@ -1,4 +1,4 @@
-"""The procedures ``system.*``: what is wrong with this replica, what its database costs, how far clocks are apart."""
+"""The procedures ``system.*``: problems of this replica, times of its database, differences of clocks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from db import health as probes
 from db import workers
 
 _ROUNDS = 9
-_HEAR_SECONDS = 1.0
+_NOTIFY_SECONDS = 1.0
 
 
 class Blocker(Wire):
@@ -36,65 +36,65 @@ class Blocker(Wire):
 
 
 class Health(Wire, omit_defaults=False):
-    """What ``/readyz`` says of the replica that answers, and who holds the queue up."""
+    """What ``/readyz`` says of the answering replica, and the sessions that block others."""
 
     problems: dict[str, str]
     """By part (process, database, schema, listener); empty when it is ready."""
     warnings: dict[str, str]
-    """By part (spawner, locks), what makes no replica unready."""
+    """By part (spawner, locks); they make no replica unready."""
     blockers: list[Blocker]
 
 
 @query(access=READ)
 async def health(context: Context) -> Health:
-    """Say what is wrong with the replica and with its database; asks for no table that may be locked."""
+    """Return the problems of the replica and its database. It reads no table that may be locked."""
     readiness = context.services.readiness
     report = await readiness.report()
-    troubles = await readiness.troubles.look(context.db)
+    troubles = await readiness.troubles.report(context.db)
     blockers = [Blocker.from_record(blocker) for blocker in troubles.blockers or ()]
     return Health(problems=report.problems, warnings=report.warnings, blockers=blockers)
 
 
 class MeasureInput(Wire):
-    """The worker whose clock is asked for."""
+    """The worker whose clock to compare."""
 
     worker_id: str | None = None
 
 
 class Measured(Wire):
-    """Medians in milliseconds; clocks as what must be added to theirs to get the database's."""
+    """Medians in milliseconds. Add ``…BehindMs`` to a clock to get the database's time."""
 
     commit_ms: float
     """A durable commit of a few bytes."""
     flush_ms: float
-    """What of that the disk takes: less for a commit that need not be durable."""
+    """The part of it that the disk takes: how much faster a commit is that need not be durable."""
     replica_behind_ms: float
     time: datetime
-    """The replica's, when it answered."""
+    """The replica's time when it answered."""
     notify_ms: float | UnsetType = UNSET
-    """From a notification to this replica's own listener; absent: none arrived."""
+    """From sending a notification to receiving it on this replica; absent when none arrived."""
     worker_behind_ms: float | UnsetType = UNSET
-    """By the worker's last heartbeat, so at most a heartbeat's way too much."""
+    """Measured by the last heartbeat, so it includes the time that the heartbeat took to arrive."""
 
 
 @mutation(access=OPERATE)
 async def measure(context: Context, input: MeasureInput) -> Measured:
-    """Measure the database from here; it takes some small commits, and leaves nothing behind."""
-    durable, quick, heard, behind = [], [], [], []
+    """Measure the database from this replica by some small commits, which leave nothing behind."""
+    durable, lazy, notified, behind = [], [], [], []
     for _ in range(_ROUNDS):
         durable.append(await _commit(context, durable=True))
-        quick.append(await _commit(context, durable=False))
-        took, late = await _notify(context)
-        behind.append(late)
-        heard.append(took)
-    arrived = [took for took in heard if took is not None]
+        lazy.append(await _commit(context, durable=False))
+        took, clock_behind = await _notify(context)
+        behind.append(clock_behind)
+        if took is not None:
+            notified.append(took)
     skew = await workers.clock_skew(context.db, input.worker_id) if input.worker_id else None
     return Measured(
         commit_ms=median(durable),
-        flush_ms=max(0.0, median(durable) - median(quick)),
+        flush_ms=max(0.0, median(durable) - median(lazy)),
         replica_behind_ms=median(behind),
         time=datetime.now(UTC),
-        notify_ms=median(arrived) if arrived else UNSET,
+        notify_ms=median(notified) if notified else UNSET,
         worker_behind_ms=UNSET if skew is None else skew * 1000,
     )
 
@@ -106,12 +106,12 @@ async def _commit(context: Context, *, durable: bool) -> float:
 
 
 async def _notify(context: Context) -> tuple[float | None, float]:
-    """Return how long a notification took, if it came, and how far this clock is behind the database's."""
+    """Return how many ms a notification took (None: it did not arrive), and how many this clock is behind."""
     name = secrets.token_hex(8)
     with context.services.hub.waiting(("h", name)) as hint:
         began, before = time.perf_counter(), time.time()
-        theirs = await probes.probe(context.db, f"h:{name}")
+        database_time = await probes.probe(context.db, f"h:{name}")
         answered = time.time()
-        came = await hint.wait(_HEAR_SECONDS)
+        arrived = await hint.wait(_NOTIFY_SECONDS)
         took = (time.perf_counter() - began) * 1000
-    return took if came else None, (theirs.timestamp() - (before + answered) / 2) * 1000
+    return took if arrived else None, (database_time.timestamp() - (before + answered) / 2) * 1000

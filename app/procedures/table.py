@@ -1,4 +1,4 @@
-"""The one table of procedures: what stands here is the API."""
+"""The table of all procedures: it is the API."""
 
 from __future__ import annotations
 

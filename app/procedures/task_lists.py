@@ -1,4 +1,4 @@
-"""The procedure ``tasks.list``: tasks newest first, page by page, and which of them a caller wants."""
+"""The procedure ``tasks.list``: the tasks that match a filter, newest first, page by page."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _Label = Annotated[str, Meta(max_length=1000)]
 
 
 class ListInput(Wire):
-    """Which tasks to list: those that fit all of it.
+    """Which tasks to list: those that match every member.
 
-    ``status`` is one or several, ``labelNames`` are labels of any value, ``search`` is a text in the prompt in whatever
-    case. ``since`` is when the oldest were created, a time or a number of seconds ago. ``mine`` are the caller's,
-    ``createdBy`` those of a user or service by name or id.
+    ``status`` is one or several. ``labelNames`` match labels of any value. ``search`` is a text in the prompt, in any
+    case. ``since`` is a time, or a number of seconds ago: older tasks are left out. ``mine`` selects the caller's
+    tasks, ``createdBy`` those of a user or service by name or id.
     """
 
     status: Status | Annotated[list[Status], Meta(max_length=20)] | None = None
@@ -42,7 +42,7 @@ class ListInput(Wire):
 
 
 class TaskPage(Wire, omit_defaults=False):
-    """A page of tasks; ``nextCursor`` is absent on the last one. One of a search may be empty and not be the last."""
+    """A page of tasks; ``nextCursor`` is absent on the last one. A page of a search may be empty and not the last."""
 
     items: list[Task]
     next_cursor: str | UnsetType = UNSET
@@ -50,7 +50,7 @@ class TaskPage(Wire, omit_defaults=False):
 
 @query(access=READ)
 async def listing(context: Context, input: ListInput) -> TaskPage:
-    """Return tasks, newest first, with the beginnings of their prompts and without results."""
+    """Return tasks, newest first, without results and with only the beginning of a long prompt."""
     before = _parse_cursor(input.cursor) if input.cursor else None
     refuse_nul(labels=input.labels, labelNames=input.label_names, search=input.search, createdBy=input.created_by)
     check_json_limit("labels", input.labels, LABELS_BYTES)
@@ -85,7 +85,7 @@ def _statuses(wanted: Status | list[Status] | None) -> list[Status]:
 
 
 async def _creators(context: Context, input: ListInput) -> list[str] | None:
-    """Return whose tasks are wanted, by public id; None: everybody's."""
+    """Return the public ids of the creators whose tasks to list; None: all."""
     wanted = None if input.created_by is None else set(await users.accounts(context.db, input.created_by))
     for account in (context.caller.account if input.mine else None, only_creator(context)):
         if account is not None:

@@ -1,4 +1,4 @@
-"""The procedures ``tasks.*``."""
+"""The procedures ``tasks.*`` that create, show, change and remove one task."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from db.model import TERMINAL
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
-_NOT_OF_THE_INPUT = {"digest", "sealed_environment", "idempotency_key", "base_file", "actor"}
+_NOT_IN_THE_DIGEST = {"digest", "sealed_environment", "idempotency_key", "base_file", "actor"}
 Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
@@ -49,14 +49,14 @@ class TaskInput(Wire):
 
 
 class GetInput(Wire):
-    """A task by its id; with ``job`` it has the result of this job alone, however large."""
+    """A task by its id; with ``job`` the answer has the result of this job only, however large it is."""
 
     task_id: str
     job: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class Remote(Wire):
-    """Where workers fetch what the bundle leaves out: ``commit`` is on ``ref`` of the repository at ``url``."""
+    """Where workers fetch the commits that the bundle lacks: ``commit`` is on ``ref`` of the repository at ``url``."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^(https|ssh)://[^\s]+$")]
     commit: CommitId
@@ -64,7 +64,7 @@ class Remote(Wire):
 
 
 class Workspace(Wire):
-    """What a job's directory begins with: an empty one, or a commit and the file with the objects it needs."""
+    """What a job's directory begins with: nothing, or a commit and the file with the objects that it needs."""
 
     file_id: Annotated[str, Meta(max_length=100)] | None = None
     commit: CommitId | None = None
@@ -73,11 +73,11 @@ class Workspace(Wire):
     remote: Remote | None = None
     push: bool = False
     directory: Annotated[str, Meta(max_length=4096)] | None = None
-    """Where in the repository the agent starts, from its top."""
+    """The directory where the agent starts, relative to the repository's top."""
 
 
 class CreateInput(Wire):
-    """What a new task is made from."""
+    """A new task."""
 
     prompt: str
     agent: Name = "shell"
@@ -88,31 +88,31 @@ class CreateInput(Wire):
     retries: Annotated[int, Meta(ge=0, le=1000)] = 0
     timeout_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
     start_within_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
-    """A job that nobody has claimed for the first time by then fails with ``not_started``."""
+    """A job whose first attempt has not begun by then fails with ``not_started``."""
     env: dict[str, str] = {}
     labels: dict[str, str] = {}
     workspace: Workspace | None = None
     pod: Pod | None = None
     network: Literal["all", "none"] = "all"
-    """With ``none`` its jobs run on workers that can take the network away from them, and have only loopback."""
+    """With ``none`` its jobs have only loopback; they run on workers that can isolate them."""
     on_failure: Literal["continue", "fail_fast"] = "continue"
     idempotency_key: Name | None = None
     agent_args: Any = None
     trust_project: bool = False
-    """Whether the repository's own agent settings (hooks, MCP servers, plugins) count."""
+    """Whether the agent uses the repository's own settings (hooks, MCP servers, plugins)."""
     stdin: bool = False
-    """Whether its jobs read what ``tasks.input`` sends; they run on workers that can feed it to them."""
+    """Whether its jobs read the input that ``tasks.input`` sends; they run on workers that can pass it on."""
 
 
 class CancelInput(Wire):
-    """A task to stop, and what to say about it."""
+    """A task to stop, and why."""
 
     task_id: str
     reason: Annotated[str, Meta(max_length=1000)] | None = None
 
 
 class UpdateInput(Wire):
-    """A change to a task; ``version`` is the one the caller saw."""
+    """A change to a task; ``version`` is the one that the caller has seen."""
 
     task_id: str
     version: Version
@@ -122,7 +122,7 @@ class UpdateInput(Wire):
 
 @mutation(access=RUN_TASKS)
 async def create(context: Context, input: CreateInput) -> Task:
-    """Queue a task; the same idempotencyKey with the same input gives the task that exists."""
+    """Queue a task. The same idempotencyKey with the same input returns the existing task."""
     members = msgspec.to_builtins(input)
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
@@ -139,26 +139,26 @@ def _digest(value: object) -> bytes:
 
 
 def _digest_of(task: model.NewTask) -> bytes:
-    """Digest what a task is made from, with its defaults: whether a caller spells one out makes no difference.
+    """Return the digest of a task's input with its defaults, so that spelling out a default changes nothing.
 
-    What is empty does not count, so a member that a later release adds leaves the digest as it is.
+    Empty members do not count, so a member that a later release adds does not change the digest.
     """
     members = dataclasses.asdict(task).items()
-    return _digest({name: value for name, value in members if value and name not in _NOT_OF_THE_INPUT})
+    return _digest({name: value for name, value in members if value and name not in _NOT_IN_THE_DIGEST})
 
 
 async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
-    found = await tasks.find_by_key(context.db, input.idempotency_key or "")
-    if found is None and context.caller.user_id is not None:
+    existing = await tasks.find_by_key(context.db, input.idempotency_key or "")
+    if existing is None and context.caller.user_id is not None:
         check_queue(await users.queue_limit(context.db, context.caller.user_id), input.workers)
-    if found is None and input.workspace is not None and input.workspace.file_id is not None:
+    if existing is None and input.workspace is not None and input.workspace.file_id is not None:
         raise no_such_file(input.workspace.file_id)
-    older = _digest(msgspec.to_builtins(input))  # how release 0.1.0 did it: its tasks may be asked for again
-    if found is None or found.digest not in (digest, older):
+    older = _digest(msgspec.to_builtins(input))  # as release 0.1.0 did it: its tasks may be created again
+    if existing is None or existing.digest not in (digest, older):
         raise refusal("idempotency_conflict", "this idempotencyKey was used with other input")
-    if context.caller.role == "developer" and found.created_by != context.caller.account:
+    if context.caller.role == "developer" and existing.created_by != context.caller.account:
         raise refusal("idempotency_conflict", "this idempotencyKey was used by somebody else")
-    return found.task_id
+    return existing.task_id
 
 
 def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor | None) -> model.NewTask:
@@ -189,7 +189,7 @@ def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor |
 
 
 def _capabilities(input: CreateInput) -> list[str]:
-    """Return what workers must be able to do for a task."""
+    """Return the capabilities that the input requires besides ``requires``."""
     return [*([NO_NETWORK] if input.network == "none" else []), *([STDIN] if input.stdin else [])]
 
 
@@ -225,7 +225,7 @@ def _check_remote(url: str) -> None:
 
 
 async def get_task(context: Context, task_id: int, job: int | None = None) -> Task:
-    """Return a task with its jobs, and the result of one or all results as far as they fit. Raises NOT_FOUND."""
+    """Return a task with its jobs, and the result of one job or all results that fit. Raises NOT_FOUND."""
     task = await tasks.get(context.db, task_id, job=job, result_limit=context.services.settings.body_bytes)
     if task is None:
         raise no_such_task(f"task-{task_id}")
@@ -236,7 +236,7 @@ async def get_task(context: Context, task_id: int, job: int | None = None) -> Ta
 
 @query(access=READ)
 async def get(context: Context, input: GetInput) -> Task:
-    """Return a task with its jobs; results that are too many for one answer are left out, the largest first."""
+    """Return a task with its jobs. If the results do not fit an answer, the largest are left out."""
     task_id = parse_task(input.task_id)
     await check_may_see(context, task_id)
     return await get_task(context, task_id, input.job)
@@ -251,7 +251,7 @@ class Removed(Wire, omit_defaults=False):
 
 @mutation(access=RUN_TASKS)
 async def remove(context: Context, input: TaskInput) -> Removed:
-    """Delete a task that has ended, with its log, values, environment and files. What it cost stays counted."""
+    """Delete an ended task with its log, values, environment and files. Its costs stay counted."""
     task_id = parse_task(input.task_id)
     await check_may_change(context, task_id)
     status = await tasks.remove(context.db, task_id, context.actor("tasks.remove"))
@@ -264,7 +264,7 @@ async def remove(context: Context, input: TaskInput) -> Removed:
 
 @mutation(access=RUN_TASKS)
 async def cancel(context: Context, input: CancelInput) -> Task:
-    """Stop a task; repeating it changes nothing."""
+    """Stop a task. Repeating the call changes nothing."""
     task_id = parse_task(input.task_id)
     refuse_nul(reason=input.reason)
     await check_may_change(context, task_id)
@@ -295,7 +295,7 @@ async def retry(context: Context, input: TaskInput) -> Task:
 
 @mutation(access=RUN_TASKS)
 async def update(context: Context, input: UpdateInput) -> Task:
-    """Change priority or labels of the version that the caller saw."""
+    """Change priority or labels, if the task is still at the version that the caller has seen."""
     task_id = parse_task(input.task_id)
     await check_may_change(context, task_id)
     if input.labels is not None:

@@ -23,14 +23,14 @@ RANKS = ("viewer", "developer", "operator", "admin")
 
 
 class CreateInput(Wire):
-    """Whom the token is for, and for how long."""
+    """Who gets the token, and for how long."""
 
     role: Literal["viewer", "developer", "operator", "admin", "worker"] | None = None
-    """Absent: the user's."""
+    """Absent: the user's role."""
     user: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    """Whose token it is, by name or id; absent: a service's."""
+    """The user by name or id; absent: the token belongs to a service."""
     name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    """What it is for; the name of the service."""
+    """What the token is for, or the name of the service."""
     worker_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     capabilities: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_length=200)] | None = None
     expires_seconds: Annotated[float, Meta(gt=0, le=3.2e9)] | None = None
@@ -43,7 +43,7 @@ class TokenInput(Wire):
 
 
 class Created(Wire, omit_defaults=False):
-    """The only time the token itself is shown."""
+    """The new token, which is never shown again."""
 
     token_id: str
     token: str
@@ -68,7 +68,7 @@ class Token(Wire, omit_defaults=False):
 
 
 class TokensInput(Wire):
-    """Which page of the tokens."""
+    """Which tokens to list."""
 
     limit: Limit = PAGE_ITEMS
     cursor: Cursor | None = None
@@ -90,7 +90,7 @@ class Revoked(Wire, omit_defaults=False):
 
 @mutation(access=ADMINISTER)
 async def create(context: Context, input: CreateInput) -> Created:
-    """Make a token; a user's may do no more than the user."""
+    """Make a token. A user's token may do no more than the user."""
     refuse_nul(name=input.name, workerId=input.worker_id, capabilities=input.capabilities)
     user = await find_user(context, input.user) if input.user is not None else None
     role = _role(input, user)
@@ -143,7 +143,7 @@ def _parse_cursor(text: str) -> tuple[datetime, str]:
 
 @mutation(access=ADMINISTER)
 async def revoke(context: Context, input: TokenInput) -> Revoked:
-    """Revoke a token; what it has open ends within ten seconds."""
+    """Revoke a token. Its open sockets and streams end within ten seconds."""
     row = await tokens.revoke(context.db, input.token_id, context.actor("tokens.revoke"))
     if row is None:
         raise refusal("no_such_token", f"there is no token {input.token_id[:100]!r}")

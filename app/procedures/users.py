@@ -1,4 +1,4 @@
-"""The procedures ``users.*``: who may call, with which role and limits. All but ``whoami`` are for administrators."""
+"""The procedures ``users.*``: users, their roles and limits. All but ``whoami`` are for administrators."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=320)]
 
 
 class Limits(Wire):
-    """Most jobs that run, most that wait, and US dollars within 24 hours."""
+    """The most running jobs, the most queued jobs, and the most US dollars within 24 hours."""
 
     running: Jobs | None = None
     queued: Jobs | None = None
@@ -46,7 +46,7 @@ class AddInput(Limits, kw_only=True):
 
 
 class SetInput(Limits, kw_only=True):
-    """What to change of a user; what is named in ``clear`` is removed. ``disabled: false`` enables it again."""
+    """What to change of a user. Members named in ``clear`` are removed; ``disabled: false`` enables the user again."""
 
     name: str
     role: UserRole | None = None
@@ -57,7 +57,7 @@ class SetInput(Limits, kw_only=True):
 
 
 class RoleInput(Limits, kw_only=True):
-    """What to change of the limits of a role's users; those of a user's own come first."""
+    """What to change of a role's limits. A user's own limits come first."""
 
     role: UserRole
     clear: list[Literal["running", "queued", "costPerDay"]] = []
@@ -92,7 +92,7 @@ class User(Wire, omit_defaults=False):
 
 
 class RoleLimits(Wire, omit_defaults=False):
-    """The limits of every user of a role who has none of their own."""
+    """The limits of all users of a role who have none of their own."""
 
     role: str
     running: int | UnsetType = UNSET
@@ -106,7 +106,7 @@ class RoleLimits(Wire, omit_defaults=False):
 
 
 class UsersInput(Wire):
-    """Which page of the users."""
+    """Which users to list."""
 
     limit: Limit = PAGE_ITEMS
     cursor: Cursor | None = None
@@ -121,7 +121,7 @@ class UserList(Wire, omit_defaults=False):
 
 
 class Me(Wire, omit_defaults=False):
-    """Who calls: a user, or a service by the name of its token."""
+    """The caller: a user, or a service by the name of its token."""
 
     name: str
     role: str
@@ -154,12 +154,12 @@ async def find_user(context: Context, name: str) -> users.User:
 @query(access=ADMINISTER)
 async def listing(context: Context, input: UsersInput) -> UserList:
     """Return users, oldest first."""
-    found, more = await users.listing(context.db, _parse_cursor(input.cursor), paging.page_limit(context, input.limit))
+    page, more = await users.listing(context.db, _parse_cursor(input.cursor), paging.page_limit(context, input.limit))
     roles = await users.role_limits(context.db)
     return UserList(
-        items=[User.of(user) for user in found],
+        items=[User.of(user) for user in page],
         roles=[RoleLimits.of(role, limits) for role, limits in roles.items()],
-        next_cursor=paging.next_cursor(more, f"user-{found[-1].user_id}" if found else ""),
+        next_cursor=paging.next_cursor(more, f"user-{page[-1].user_id}" if page else ""),
     )
 
 
@@ -215,7 +215,7 @@ async def change(context: Context, input: SetInput) -> User:
 
 @mutation(access=ADMINISTER)
 async def disable(context: Context, input: NameInput) -> User:
-    """End a user's tokens; what they have open ends within ten seconds. Their tasks go on."""
+    """End a user's tokens. Their open sockets and streams end within ten seconds; the user's tasks go on."""
     user = await find_user(context, input.name)
     disabled = await users.change(context.db, user.user_id, disabled=True, actor=context.actor("users.disable"))
     return User.of(disabled or user)
@@ -223,7 +223,7 @@ async def disable(context: Context, input: NameInput) -> User:
 
 @mutation(access=ADMINISTER)
 async def limit_role(context: Context, input: RoleInput) -> RoleLimits:
-    """Change the limits of every user of a role who has none of their own."""
+    """Change the limits of all users of a role who have none of their own."""
     limits = await users.set_role_limits(
         context.db, input.role, _limits(input), input.clear, context.actor("users.limitRole")
     )
@@ -232,7 +232,7 @@ async def limit_role(context: Context, input: RoleInput) -> RoleLimits:
 
 @query(access=READ)
 async def whoami(context: Context) -> Me:
-    """Say who calls."""
+    """Return who calls."""
     caller = context.caller
     return Me(
         name=caller.account_name,

@@ -1,4 +1,4 @@
-"""The procedures ``workers.*`` for people; the workers' own are in ``protocol`` and ``append``."""
+"""The procedures ``workers.*`` for people. Workers use ``worker_protocol``, ``append``, ``job_input``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ListInput(Wire):
 
 
 class StatusInput(Wire):
-    """Which page of the workers to show."""
+    """Which workers to show."""
 
     limit: Limit = PAGE_ITEMS
     cursor: Cursor | None = None
@@ -40,7 +40,7 @@ class WorkerInput(Wire):
 
 
 class ScaleInput(Wire):
-    """How many workers are kept even when the queue is empty."""
+    """How many workers of these capabilities to keep when the queue is empty."""
 
     count: Annotated[int, Meta(ge=0, le=10_000)]
     capabilities: Annotated[list[str], Meta(max_length=20)] = []
@@ -54,14 +54,14 @@ class WorkerList(Wire, omit_defaults=False):
 
 
 class Waiting(Wire, omit_defaults=False):
-    """Jobs that could start now, by the capabilities that they need."""
+    """Jobs that could start now and need the same capabilities."""
 
     needs: list[str]
     jobs: int
 
 
 class Queue(Wire, omit_defaults=False):
-    """How many jobs are queued and running, and what those that could start now need."""
+    """How many jobs are queued and running, and the jobs that could start now by their needs."""
 
     queued: int
     running: int
@@ -69,7 +69,7 @@ class Queue(Wire, omit_defaults=False):
 
 
 class Status(Wire, omit_defaults=False):
-    """A page of the workers that have not ended, how many there are in which state, and what waits."""
+    """A page of the workers that have not stopped, their number by state, the queue and the spawners."""
 
     workers: list[Worker]
     counts: dict[str, int]
@@ -79,7 +79,7 @@ class Status(Wire, omit_defaults=False):
 
 
 class Scale(Wire, omit_defaults=False):
-    """How many workers of these capabilities are kept."""
+    """How many workers of these capabilities are kept when the queue is empty."""
 
     count: int
     capabilities: list[str]
@@ -87,29 +87,29 @@ class Scale(Wire, omit_defaults=False):
 
 @query(access=READ)
 async def listing(context: Context, input: ListInput) -> WorkerList:
-    """Return the workers, those that ended lately included."""
+    """Return the workers, also those that stopped lately."""
     refuse_nul(cursor=input.cursor)
-    found, more = await workers.page(context.db, input.state, input.cursor, paging.page_limit(context, input.limit))
+    page, more = await workers.page(context.db, input.state, input.cursor, paging.page_limit(context, input.limit))
     return WorkerList(
-        items=await hide_jobs(context, [Worker.of(worker) for worker in found]),
-        next_cursor=paging.next_cursor(more, found[-1].worker_id if found else ""),
+        items=await hide_jobs(context, [Worker.of(worker) for worker in page]),
+        next_cursor=paging.next_cursor(more, page[-1].worker_id if page else ""),
     )
 
 
 @query(access=READ)
 async def status(context: Context, input: StatusInput) -> Status:
-    """Return what ``ado workers status`` shows."""
+    """Return the workers, the queue and the spawners."""
     refuse_nul(cursor=input.cursor)
-    room = paging.page_limit(context, input.limit)
-    found, more = await workers.page(context.db, after=input.cursor, room=room, with_stopped=False)
+    limit = paging.page_limit(context, input.limit)
+    page, more = await workers.page(context.db, after=input.cursor, room=limit, with_stopped=False)
     queued, running = await jobs.counts(context.db)
     waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in await jobs.ready_demands(context.db)]
     return Status(
-        workers=await hide_jobs(context, [Worker.of(worker) for worker in found]),
+        workers=await hide_jobs(context, [Worker.of(worker) for worker in page]),
         counts=await workers.counts(context.db),
         queue=Queue(queued=queued, running=running, waiting=waiting),
         spawners=[Spawner.from_record(spawner) for spawner in await workers.spawners(context.db)],
-        next_cursor=paging.next_cursor(more, found[-1].worker_id if found else ""),
+        next_cursor=paging.next_cursor(more, page[-1].worker_id if page else ""),
     )
 
 
@@ -123,14 +123,14 @@ async def get_worker(context: Context, worker_id: str) -> Worker:
 
 @mutation(access=OPERATE)
 async def drain(context: Context, input: WorkerInput) -> Worker:
-    """Let a worker finish what it has and end."""
+    """Let a worker finish its running jobs and stop."""
     await workers.drain(context.db, input.worker_id, context.actor("workers.drain"))
     return await get_worker(context, input.worker_id)
 
 
 @mutation(access=OPERATE)
 async def scale(context: Context, input: ScaleInput) -> Scale:
-    """Keep so many workers even when the queue is empty."""
+    """Set how many workers are kept when the queue is empty."""
     check_json_limit("capabilities", input.capabilities, SCALE_BYTES)
     count = await workers.scale(context.db, input.capabilities, input.count, context.actor("workers.scale"))
     return Scale(count=count, capabilities=input.capabilities)

@@ -19,7 +19,7 @@ from typing import Any
 from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
 
-from app.health.readiness import Readiness, healthz, readyz_of
+from app.health.readiness import Readiness, healthz, readyz_route
 from app.replica.allowed_hosts import HostGuard
 from app.replica.http_routes import failure_handler, no_such_route, refused, routes_of
 from app.replica.replica import Replica
@@ -63,7 +63,7 @@ def create_app(settings: AppSettings) -> Litestar:
         _log.info("replica stopped")
 
     return Litestar(
-        route_handlers=[trpc, healthz, readyz_of(readiness), *routes_of(lambda: running[0])],
+        route_handlers=[trpc, healthz, readyz_route(readiness), *routes_of(lambda: running[0])],
         lifespan=[lifespan],
         middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
         exception_handlers={

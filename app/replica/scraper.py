@@ -82,7 +82,7 @@ class Scraper:
         DATABASE_UP.set(not missing["writes"])  # this part reads no table, so no lock delays it
 
     async def _read_locks(self, db: Database) -> None:
-        blockers = (await self.troubles.look(db)).blockers
+        blockers = (await self.troubles.report(db)).blockers
         BLOCKERS.set(math.nan if blockers is None else len(blockers))
         BLOCKED.set(math.nan if blockers is None else sum(blocker.blocked for blocker in blockers))
         if blockers is None:

@@ -1,6 +1,6 @@
-"""What an AI agent's event says: one shape a kind, by the member ``event``.
+"""The shapes of ``agent`` events, one for each value of the member ``event``.
 
-They describe the members that ``worker.agents.events`` makes. A job may write ``agent`` events of its own with other
+``worker.agents.events`` makes these members. A job may write ``agent`` events of its own with other
 members; readers ignore an ``event`` that they do not know.
 """
 
@@ -13,36 +13,36 @@ from msgspec import UNSET, Struct, UnsetType
 ToolKind = Literal["edit", "bash", "read", "search", "fetch", "other"]
 
 
-class _Said(Struct, rename="camel", tag_field="event", kw_only=True):
-    """What every kind carries: the agent's own line, as far as it fits one event."""
+class _AgentEvent(Struct, rename="camel", tag_field="event", kw_only=True):
+    """What every kind carries: the line that the agent wrote, or as much of it as fits one event."""
 
     raw: str | UnsetType = UNSET
     raw_continues: bool | UnsetType = UNSET
-    """Whether the rest of the line stands in the next event."""
+    """Whether the next event continues the line."""
 
 
-class AgentSession(_Said, tag="session"):
-    """The session has begun, or goes on."""
+class AgentSession(_AgentEvent, tag="session"):
+    """The session began or was resumed."""
 
     session_id: str
     model: str | UnsetType = UNSET
 
 
-class AgentTextDelta(_Said, tag="text_delta"):
-    """The agent goes on writing."""
+class AgentTextDelta(_AgentEvent, tag="text_delta"):
+    """A piece of a text that the agent is writing."""
 
     text: str
 
 
-class AgentText(_Said, tag="text"):
-    """The agent has written something; ``streamed``: it came in deltas before."""
+class AgentText(_AgentEvent, tag="text"):
+    """A text of the agent; with ``streamed`` it was sent in deltas before."""
 
     text: str
     streamed: bool
 
 
-class AgentToolStart(_Said, tag="tool_start"):
-    """A tool runs; ``title`` is its path, command or aim."""
+class AgentToolStart(_AgentEvent, tag="tool_start"):
+    """A tool started; ``title`` is its path, command or purpose."""
 
     tool_id: str
     tool: str
@@ -50,8 +50,8 @@ class AgentToolStart(_Said, tag="tool_start"):
     title: str
 
 
-class AgentToolEnd(_Said, tag="tool_end"):
-    """A tool has ended; ``added`` and ``removed`` count lines of an edit."""
+class AgentToolEnd(_AgentEvent, tag="tool_end"):
+    """A tool ended; ``added`` and ``removed`` count the lines of an edit."""
 
     tool_id: str
     tool: str
@@ -64,16 +64,16 @@ class AgentToolEnd(_Said, tag="tool_end"):
     output: str | UnsetType = UNSET
 
 
-class AgentPermission(_Said, tag="permission"):
-    """The agent was denied or allowed a tool."""
+class AgentPermission(_AgentEvent, tag="permission"):
+    """The use of a tool was denied or allowed."""
 
     tool: str
     decision: Literal["denied", "allowed"]
     message: str
 
 
-class AgentUsage(_Said, tag="usage"):
-    """What the run has used: tokens, and dollars where the agent says them."""
+class AgentUsage(_AgentEvent, tag="usage"):
+    """Tokens that the run has used, and dollars if the agent reports them."""
 
     input_tokens: float | UnsetType = UNSET
     output_tokens: float | UnsetType = UNSET
@@ -82,30 +82,30 @@ class AgentUsage(_Said, tag="usage"):
     cost_usd: float | UnsetType = UNSET
 
 
-class AgentRetry(_Said, tag="retry"):
-    """The agent asks the model again."""
+class AgentRetry(_AgentEvent, tag="retry"):
+    """The agent repeats a request to the model."""
 
     message: str
     limit: int | UnsetType = UNSET
     status: int | UnsetType = UNSET
 
 
-class AgentError(_Said, tag="error"):
-    """Something went wrong; the agent may go on."""
+class AgentError(_AgentEvent, tag="error"):
+    """An error; the agent may go on."""
 
     message: str
     status: int | UnsetType = UNSET
 
 
-class AgentResult(_Said, tag="result"):
-    """The agent's last word."""
+class AgentResult(_AgentEvent, tag="result"):
+    """The agent's final result."""
 
     ok: bool
     message: str
 
 
-class AgentOther(_Said, tag="other"):
-    """A line that says none of these."""
+class AgentOther(_AgentEvent, tag="other"):
+    """A line of any other kind."""
 
 
 AgentSaid: TypeAlias = (
@@ -121,4 +121,4 @@ AgentSaid: TypeAlias = (
     | AgentResult
     | AgentOther
 )
-"""Whatever an AI agent says."""
+"""Any event of an AI agent."""

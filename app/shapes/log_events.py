@@ -1,7 +1,7 @@
-"""The events of a task's log as their readers get them: one shape a type, told apart by ``type``.
+"""The shapes of the events in a task's log, one for each value of the member ``type``.
 
-The log itself is sent as the JSON it was stored with; these shapes say what stands in it, to programs that are
-written against ``ado.d.ts`` and to the tests that hold the log to them.
+Events are sent as the JSON that was stored. These shapes describe that JSON, for programs written against
+``ado.d.ts`` and for the tests that compare the log with them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from db.model import Status
 
 
 class LogEvent(Struct, rename="camel", tag_field="type", kw_only=True):
-    """What every event carries: ``seq`` counts 1, 2, 3 … per task; ``job`` and ``attempt`` are null for the task's."""
+    """What every event carries: ``seq`` counts 1, 2, 3 … per task; the task's own events have no job or attempt."""
 
     task_id: str
     seq: int
@@ -29,14 +29,14 @@ class LogEvent(Struct, rename="camel", tag_field="type", kw_only=True):
 
 
 class CreatedEvent(LogEvent, tag="created"):
-    """The task was made."""
+    """The task was created."""
 
     agent: str
     workers: int
     prompt: str
-    """Its beginning."""
+    """The beginning of the prompt."""
     by: str | UnsetType = UNSET
-    """The user or service who made it."""
+    """The user or service who created the task."""
 
 
 class StartedEvent(LogEvent, tag="started"):
@@ -46,7 +46,7 @@ class StartedEvent(LogEvent, tag="started"):
 
 
 class OutputEvent(LogEvent, tag="output"):
-    """What the agent wrote; ``encoding`` is there where the chunk is not wholly UTF-8."""
+    """A chunk of the agent's output; it has ``encoding`` unless all of it is UTF-8."""
 
     stream: Literal["stdout", "stderr"]
     data: str
@@ -54,20 +54,20 @@ class OutputEvent(LogEvent, tag="output"):
 
 
 class ProgressEvent(LogEvent, tag="progress"):
-    """How far the agent says it is."""
+    """The progress that the agent reports."""
 
     percent: float | UnsetType = UNSET
     message: str | UnsetType = UNSET
 
 
 class AgentEvent(LogEvent, tag="agent"):
-    """Something an agent thought or did, normalised; its own members are told apart by ``event``."""
+    """A normalised step of an AI agent; the member ``event`` names its kind."""
 
     variants: ClassVar[Any] = AgentSaid
 
 
 class RequeuedEvent(LogEvent, tag="requeued"):
-    """The job runs again: its worker was lost, or its agent failed and retries are left."""
+    """The job runs again, because its worker was lost, or its agent failed and retries are left."""
 
     reason: Reason
     worker_id: str
@@ -100,7 +100,7 @@ class CancelRequestedEvent(LogEvent, tag="cancel_requested"):
 
 
 class PodEvent(LogEvent, tag="pod"):
-    """Something is wrong with the job's pod: the cluster's own message, and the next step."""
+    """A problem of the job's pod, with the cluster's own message and the next step."""
 
     reason: PodReason
     message: str
@@ -113,30 +113,30 @@ class CheckpointEvent(LogEvent, tag="checkpoint"):
 
 
 class TruncatedEvent(LogEvent, tag="truncated"):
-    """The attempt's events have reached the limit: what follows is dropped; ``finished`` says how much it was.
+    """The attempt's events have reached the limit, and later ones are dropped; ``finished`` says how many bytes.
 
-    Output is dropped first, and 1 MiB later every event.
+    Output is dropped first, and after another MiB every event.
     """
 
     limit_bytes: int
     dropped_bytes: int
-    """What was dropped with this event."""
+    """Bytes dropped together with this event."""
 
 
 class DroppedEvent(LogEvent, tag="dropped"):
-    """Something that the job wrote could not be stored; the job ran on."""
+    """Something that the job wrote could not be stored; the job went on."""
 
     bytes: int
-    """Its size; 0 where it is not known."""
+    """Its size; 0 when it is unknown."""
     reason: str
     """Why: line_too_long, not_json, not_an_event, not_encodable, too_large, or the reason of the server's refusal."""
 
 
 class InputLostEvent(LogEvent, tag="input_lost"):
-    """The attempt could not have its whole input: not all is kept, or its sender is gone; its job fails."""
+    """The attempt could not get all of its input: some is not kept, or its sender is gone. The job fails."""
 
     lost_bytes: int
-    """How many bytes from its beginning on are gone."""
+    """How many bytes are gone, from the beginning of the input."""
 
 
 class FinishedEvent(LogEvent, tag="finished"):
@@ -148,7 +148,7 @@ class FinishedEvent(LogEvent, tag="finished"):
     message: str | UnsetType | None = UNSET
     usage: Usage | UnsetType = UNSET
     dropped_bytes: int | UnsetType = UNSET
-    """What the attempt wrote beyond the limit."""
+    """Bytes that the attempt wrote beyond the limit."""
 
 
 class SucceededEvent(LogEvent, tag="succeeded"):
@@ -194,37 +194,37 @@ AnyEvent: TypeAlias = (
 
 
 class TaskState(Struct, rename="camel"):
-    """A task as ``stream.systemEvents`` tells it."""
+    """A task in ``stream.systemEvents``."""
 
     task_id: str
     status: Status
     last_seq: int | UnsetType = UNSET
 
 
-class Snapshot(Struct, tag_field="type", tag="snapshot"):
-    """Workers and open tasks as they are when a subscription begins."""
+class SystemSnapshot(Struct, tag_field="type", tag="snapshot"):
+    """Workers and open tasks at the beginning of a subscription."""
 
     workers: list[Worker]
     tasks: list[TaskState]
 
 
 class TaskChange(Struct, tag_field="type", tag="task"):
-    """A task has another state."""
+    """The state of a task changed."""
 
     task: TaskState
 
 
 class WorkerChange(Struct, tag_field="type", tag="worker"):
-    """A worker has another state, or is new."""
+    """The state of a worker changed, or the worker is new."""
 
     worker: Worker
 
 
 class WorkerRemoved(Struct, tag_field="type", tag="worker_removed", rename="camel"):
-    """A worker is not listed any more."""
+    """A worker is no longer listed."""
 
     worker_id: str
 
 
-SystemEvent: TypeAlias = Snapshot | TaskChange | WorkerChange | WorkerRemoved
+SystemEvent: TypeAlias = SystemSnapshot | TaskChange | WorkerChange | WorkerRemoved
 """Any item of ``stream.systemEvents``."""

@@ -13,7 +13,7 @@ from support.manifests import containers_of, grace_needed, pod_of, problems, rea
 from support.rendering import DEPLOY, ROOT, container, environment, one, pod, rendered
 
 from app.core.settings import read
-from app.health.readiness import Readiness, healthz, readyz_of
+from app.health.readiness import Readiness, healthz, readyz_route
 from app.settings import AppSettings
 from app.spawner.backends.settings import KubernetesSettings
 from app.spawner.settings import SpawnerSettings
@@ -152,7 +152,7 @@ def test_an_ingress_to_nowhere_is_found(example):
 
 
 def test_probes_ask_what_the_application_answers(objects):
-    answered = healthz.paths | readyz_of(Readiness()).paths
+    answered = healthz.paths | readyz_route(Readiness()).paths
     probes = container(objects, "ado-api")
     asked = {probes[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert asked == answered

@@ -41,7 +41,7 @@ def test_a_member_that_the_record_lacks_must_be_named():
 
 
 def test_a_new_job_has_no_member_of_an_attempt_that_did_not_begin():
-    assert to_builtins(Job.of(model.Job.created(7, 0))) == {
+    assert to_builtins(Job.of(model.Job(7, 0))) == {
         "jobId": "task-7/0",
         "job": 0,
         "status": "queued",
