@@ -14,13 +14,6 @@ from app.rpc.errors import CODES
 from cli.app import build
 
 ROOT = Path(str(resources.files("sql"))).parent
-PAGES = [
-    *ROOT.glob("*.md"),
-    *ROOT.glob("deploy/*.md"),
-    ROOT / "app/client/README.md",
-    ROOT / "sql/README.md",
-    *ROOT.glob("tests/**/README.md"),
-]
 TOPICS = sorted(ROOT.glob("cli/topics/*.txt"))
 CONFIGURATION = runpy.run_path(str(ROOT / "deploy" / "configuration.py"))
 VARIABLES = {
@@ -35,6 +28,7 @@ TRACKED = set(
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.splitlines()
 )  # fmt: skip
+PAGES = sorted(ROOT / name for name in TRACKED if name.endswith(".md") and (ROOT / name).exists())
 THERE = TRACKED | {str(folder) for name in TRACKED for folder in Path(name).parents}
 
 
