@@ -6,34 +6,26 @@ import subprocess
 
 import pytest
 
+TASK = "the name of the test's own task"
+
+
+@pytest.fixture(scope="module")
+def worker(shared_cluster):
+    """The module's cluster, with a worker that runs whatever a test starts."""
+    shared_cluster.add_worker("w1")
+    return shared_cluster
+
 
 @pytest.fixture
-def worker(cluster):
-    cluster.add_worker("w1")
-    cluster.ado("run", "--remote", "--agent", "shell", "exit 3", check=3)
-    return cluster
+def failed(worker):
+    """A task that has failed."""
+    worker.ado("run", "--remote", "--agent", "shell", "exit 3", check=3)
+    return worker.last_task()
 
 
-@pytest.mark.parametrize(
-    ("command", "name"),
-    [
-        (["tasks", "list"], "task-1"),
-        (["tasks", "show", "task-1"], "task-1"),
-        (["explain", "task-1"], "task-1"),
-        (["cancel", "task-1"], "task-1"),
-        (["wait", "task-1"], "task-1"),
-        (["attach", "task-1"], "task-1"),
-        (["workers", "list"], "w1"),
-        (["workers", "status"], "w1"),
-        (["workers", "scale", "0"], "0"),
-        (["workers", "drain", "w1"], "w1"),
-        (["run", "--remote", "--detach", "--agent", "shell", "x"], "task-2"),
-        (["doctor"], "api"),
-    ],
-)
-def test_a_command_has_every_form(worker, command, name):
+def has_every_form(cluster, command, name):
     for form in ("json", "jsonl", "name", "text"):
-        done = worker.ado(*command, "-o", form)
+        done = cluster.ado(*command, "-o", form)
         assert done.returncode in (0, 3), done.stderr
         text = done.stdout.decode()
         if form == "json":
@@ -45,8 +37,34 @@ def test_a_command_has_every_form(worker, command, name):
         assert "\x1b" not in text
 
 
-def test_retry_and_token_have_every_form(worker):
-    assert worker.ado("retry", "task-1", "-o", "name", check=0).stdout == b"task-1\n"
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["tasks", "list"], TASK),
+        (["tasks", "show", TASK], TASK),
+        (["explain", TASK], TASK),
+        (["cancel", TASK], TASK),
+        (["wait", TASK], TASK),
+        (["attach", TASK], TASK),
+        (["workers", "list"], "w1"),
+        (["workers", "status"], "w1"),
+        (["workers", "scale", "0"], "0"),
+        (["run", "--remote", "--detach", "--agent", "shell", "x"], None),
+        (["doctor"], "api"),
+    ],
+)
+def test_a_command_has_every_form(worker, failed, command, name):
+    has_every_form(worker, [failed if word is TASK else word for word in command], failed if name is TASK else name)
+
+
+def test_a_drain_has_every_form(cluster):
+    cluster.add_worker("w1")
+    cluster.ado("run", "--remote", "--agent", "shell", "true", check=0)
+    has_every_form(cluster, ["workers", "drain", "w1"], "w1")
+
+
+def test_retry_and_token_have_every_form(worker, failed):
+    assert worker.ado("retry", failed, "-o", "name", check=0).stdout.decode() == f"{failed}\n"
     made = json.loads(worker.ado("token", "create", "--role", "viewer", "-o", "json", check=0).stdout)
     assert set(made) == {"tokenId", "token", "role", "expiresAt"}
     assert made["tokenId"].encode() in worker.ado("token", "list", "-o", "name", check=0).stdout
@@ -56,29 +74,26 @@ def test_retry_and_token_have_every_form(worker):
 @pytest.mark.parametrize(
     ("command", "env", "code", "reason"),
     [
-        (["tasks", "show", "task-99"], {}, 127, "no_such_task"),
+        (["tasks", "show", "task-9999"], {}, 127, "no_such_task"),
         (["tasks", "list", "--status", "nonsense"], {}, 2, "usage"),
         (["run", "--remote", "--agent", "shell", "--workers", "0", "x"], {}, 2, "invalid_input"),
         (["tasks", "list"], {"ADO_TOKEN": "nonsense"}, 126, "token_invalid"),
         (["tasks", "list"], {"ADO_URL": "http://127.0.0.1:9"}, 125, "unreachable"),
-        (["retry", "task-1"], {}, 1, "nothing_to_retry"),
+        (["retry", TASK], {}, 1, "nothing_to_retry"),
         (["tasks", "list", "--no-such-option"], {}, 2, "usage"),
     ],
 )
-def test_an_error_is_two_lines_or_json(cluster, command, env, code, reason):
-    cluster.ado("run", "--remote", "--detach", "--agent", "shell", "x", check=0)
-    cluster.env.update(env)
-    original = cluster.client_env
-
-    def client_env(*given, **named):
-        return {**original(*given, **named), **env}
-
-    cluster.client_env = client_env
-    done = cluster.ado(*command)
+def test_an_error_is_two_lines_or_json(worker, monkeypatch, command, env, code, reason):
+    worker.ado("run", "--remote", "--agent", "shell", "true", check=0)
+    succeeded = worker.last_task()
+    command = [succeeded if word is TASK else word for word in command]
+    original = worker.client_env
+    monkeypatch.setattr(worker, "client_env", lambda *given, **named: {**original(*given, **named), **env})
+    done = worker.ado(*command)
     assert (done.returncode, done.stdout) == (code, b"")
     assert len(done.stderr.splitlines()) == 2, done.stderr
     assert all(line.startswith(b"ado: ") for line in done.stderr.splitlines())
-    done = cluster.ado(*command, "-o", "json")
+    done = worker.ado(*command, "-o", "json")
     error = json.loads(done.stderr)["error"]
     assert (error["reason"], error["exitCode"], done.returncode) == (reason, code, code)
     assert error["hint"]
@@ -115,10 +130,10 @@ def test_doctor_notices_a_replica_that_hears_nothing(cluster, empty_dsn):
     assert "ADO_LISTEN_DSN" in done
 
 
-def test_a_pipe_that_closes_is_no_error(cluster):
+def test_a_pipe_that_closes_is_no_error(worker):
     for _ in range(5):
-        cluster.ado("run", "--remote", "--detach", "--agent", "shell", "x" * 5000, check=0)
-    process = cluster.open("tasks", "list", "-o", "json")
+        worker.ado("run", "--remote", "--detach", "--agent", "shell", "x" * 5000, check=0)
+    process = worker.open("tasks", "list", "-o", "json")
     process.stdout.close()
     assert process.wait(30) in (0, 141)
     assert process.stderr.read() == b""
@@ -138,13 +153,13 @@ def test_a_workers_token_comes_with_the_command_that_starts_the_worker(cluster, 
     assert b"start it there" not in cluster.ado("token", "create", "--role", "viewer", check=0).stderr
 
 
-def test_a_token_that_the_shell_sends_to_a_file_is_for_its_owner_alone(cluster, tmp_path):
+def test_a_token_that_the_shell_sends_to_a_file_is_for_its_owner_alone(worker, tmp_path):
     """Else no program would take the file."""
     path = tmp_path / "token"
     path.touch(0o644)
     with path.open("wb") as file:
         wish = ["token", "create", "--role", "worker", "--worker", "w"]
-        subprocess.run([*cluster.program, *wish], env=cluster.client_env(), stdout=file, check=True, cwd="/")
+        subprocess.run([*worker.program, *wish], env=worker.client_env(), stdout=file, check=True, cwd="/")
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.read_text().strip()
 
@@ -152,14 +167,17 @@ def test_a_token_that_the_shell_sends_to_a_file_is_for_its_owner_alone(cluster, 
 def test_a_waiting_task_is_shown_with_its_labels_and_has_not_failed(worker):
     options = ["--label", "team=web ui", "--priority", "3", "--require", "gpu"]
     worker.ado("run", "--remote", "--detach", *options, "--agent", "shell", "true", check=0)
-    shown = worker.ado("tasks", "show", "task-2", check=0).stdout.decode()
+    waiting = worker.last_task()
+    shown = worker.ado("tasks", "show", waiting, check=0).stdout.decode()
+    worker.ado("cancel", waiting, check=0)  # doctor is not to find it
     assert "labels: team=web ui" in shown
     assert "priority 3" in shown
     assert "failed" not in shown
 
 
-def test_what_has_ended_is_explained_by_its_end(worker):
-    assert worker.ado("explain", "task-1", check=0).stdout == b"it does not wait: task-1 failed: exit code 3\n"
+def test_what_has_ended_is_explained_by_its_end(worker, failed):
+    said = worker.ado("explain", failed, check=0).stdout.decode()
+    assert said == f"it does not wait: {failed} failed: exit code 3\n"
 
 
 def test_a_list_of_nothing_is_no_empty_line(worker, tmp_path):
