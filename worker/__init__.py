@@ -1,5 +1,5 @@
-"""One process that runs jobs. It speaks to the server by the wire alone and holds no database credentials.
+"""One process that runs jobs. It calls the server's API and has no database credentials.
 
-Life of a worker: register, claim, run attempts side by side, drain or stop, say so. Life of an attempt: directory,
-agent under a keeper, output in numbered batches, finish. ``supervisor`` is the first, ``attempt`` the second.
+A worker registers, claims jobs, runs attempts side by side, and drains or stops (``supervisor``). An attempt makes a
+directory, starts an agent under a keeper, sends its output in numbered batches, and reports the finish (``attempt``).
 """

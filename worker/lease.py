@@ -1,8 +1,8 @@
-"""The heartbeat: a thread of its own, so that a busy event loop does not look like a dead worker.
+"""The heartbeat, which renews the worker's lease; it has a thread, because a busy event loop is no dead worker.
 
-Authority is the server's clock; this side only decides to stop early. The thread stops beating when the event loop
-has not ticked for ``stall_seconds``, because such a worker is not alive. It lists exactly the attempts the worker
-holds. While no server can be reached the agents go on, at most ``orphan_seconds``.
+The server's clock decides when a lease expires; the worker only decides to stop earlier. A heartbeat lists exactly the
+attempts that the worker holds. The thread sends none while the event loop has not run for ``stall_seconds``, because
+such a worker is stuck. While no server can be reached, agents go on for at most ``orphan_seconds``.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _GOODBYE_SECONDS = 2.0
 
 
 class HeartbeatReport(NamedTuple):
-    """What a heartbeat tells: the attempts that the worker holds, and why it takes no jobs, if it does not."""
+    """The content of a heartbeat: the attempts that the worker holds, and why it takes no jobs, if so."""
 
     held: list[tuple[str, int]]
     problem: str | None = None
 
 
 class Heartbeat:
-    """Beats for one registration; answers and refusals are handed to the event loop."""
+    """Sends the heartbeats of one registration; answers and refusals are handled in the event loop."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Heartbeat:
             await asyncio.sleep(_TICK_SECONDS)
 
     async def stop(self, *, goodbye: bool) -> None:
-        """End the thread; with ``goodbye`` the server is told that the worker has ended."""
+        """End the thread; with ``goodbye`` tell the server that the worker has ended."""
         self._ticker.cancel()
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
@@ -89,17 +89,17 @@ class Heartbeat:
                 continue
             try:
                 self._beat()
-            except Exception:  # noqa: BLE001 - a thread that ended here would cost every lease, in silence
+            except Exception:  # noqa: BLE001 - if the thread ended here, every lease would expire without a message
                 _log.exception("heartbeat failed", extra={"worker": self._settings.worker_id})
 
     def _say_goodbye(self) -> None:
-        """Tell the server that the worker has ended; unheard, what it was just given would count as lost."""
+        """Tell the server that the worker has ended; otherwise jobs that it has just claimed would count as lost."""
         end = time.monotonic() + _GOODBYE_SECONDS
         while not self._beat(stopped=True) and time.monotonic() < end:
             time.sleep(0.1)
 
     def _beat(self, *, stopped: bool = False) -> bool:
-        """Beat once; return whether the server has taken it or knows better."""
+        """Send a heartbeat; return whether the server has answered it for good."""
         self._renew_token()
         held, problem = self._report()
         jobs = [{"jobId": job, "attempt": attempt} for job, attempt in held]
@@ -115,7 +115,7 @@ class Heartbeat:
             answer = self._client.mutate("workers.heartbeat", value, resend=True)
         except CallError as error:
             if error.code == "UNAUTHORIZED" and stopped:
-                return True  # heard before: a token that serves one process ends with it
+                return True  # an earlier goodbye was accepted: a token for one process ends with it
             if error.code == "UNAUTHORIZED" and time.monotonic() - self._answered_at > RENEWAL_SECONDS + self._interval:
                 self._hand(self._on_refusal, error.code)
                 return True
@@ -133,7 +133,7 @@ class Heartbeat:
         return False
 
     def _renew_token(self) -> None:
-        """Use the token that the file holds now; it may be renewed long before the old one is refused."""
+        """Use the token that is in the file now; the file may be renewed long before the old token is refused."""
         if self._token.renew(self._used):
             self._used = self._token.value
             self._client.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from app.rpc.client.tls import Trust
 
 GIT_HOST = "git:"
-"""Before a host in the capability to fetch from it."""
+"""The prefix of the capability to fetch from a host."""
 
 
 def _cores() -> float:
@@ -28,7 +28,7 @@ def _worker_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker runs with."""
+    """The settings of one worker."""
 
     url: tuple[str, ...] = ()
     """Origins of the API, divided by commas; any of them serves."""

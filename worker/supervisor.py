@@ -1,9 +1,9 @@
 """The life of a worker: register, claim, run attempts side by side, drain or stop.
 
-States: working, draining (told by the server: no new claims, ends when it holds nothing), stopping (told by a signal
-or the lifeline: no new claims, running attempts may finish for ``stop_seconds`` and are then handed back), replaced
-(another process has the id: everything is killed). Authority: the server. A worker that the server does not know
-registers again; its attempts, which the server has then given away, come back as lost.
+States: working; draining (by the server: no new claims, the worker ends once it has no attempts); stopping (by a signal
+or the lifeline: no new claims, running attempts may finish within ``stop_seconds`` and are then released); replaced
+(another process has the worker's id: everything is killed). The server has the authority. A worker that the server does
+not know registers again; the server then reports its attempts as lost, because they are requeued.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from worker.token import RENEWAL_SECONDS, WorkerToken
 _log = logging.getLogger("ado.worker")
 _WAIT_SECONDS = 20
 _RELEASE_SECONDS = 2.0
-_CLEARING_SECONDS = 5.0
-_LOOK_SECONDS = 0.5
-_IN_USE_PERIODS = 2.0  # a process that was killed no longer counts after one
+_REMOVAL_SECONDS = 5.0
+_TOKEN_POLL_SECONDS = 0.5
+_IN_USE_PERIODS = 2.0  # the server forgets a killed process after one period
 _CANCELLED = Outcome("cancelled", None, "cancelled")
 
 
@@ -53,13 +53,13 @@ class Supervisor:
     def __init__(
         self,
         settings: WorkerSettings,
-        offered: WorkerCapabilities,
+        capabilities: WorkerCapabilities,
         secret_store: SecretStore,
         token: WorkerToken,
         sandbox: Sandbox = NO_SANDBOX,
     ) -> None:
         self._settings = settings
-        self._offered = offered
+        self._capabilities = capabilities
         self._secret_store = secret_store
         self._sandbox = sandbox
         self._fitness = Fitness(settings.work_dir)
@@ -72,39 +72,39 @@ class Supervisor:
         self._limits = ServerLimits()
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._taken = 0
-        self._freed = asyncio.Event()
+        self._claimed = 0
+        self._slot_freed = asyncio.Event()
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._unknown = asyncio.Event()
-        self._failed: str | None = None
+        self._unregistered = asyncio.Event()
+        self._failure: str | None = None
 
     def stop(self) -> None:
-        """Stop: first call lets running attempts finish for a while, the second hands them back at once."""
+        """Stop. The first call lets running attempts finish for a while, the second releases them at once."""
         if self._stopping.is_set():
             self._release_all()
         self._draining.set()
         self._stopping.set()
 
     async def run(self) -> int:
-        """Work until told to end; return the exit code of the process."""
+        """Work until stopped or drained; return the exit code of the process."""
         become_subreaper()
         self._sweep()
         async with self._client:
             while not self._draining.is_set():
-                self._unknown.clear()
+                self._unregistered.clear()
                 heartbeat = await self._register()
                 if heartbeat is None:
                     break
                 try:
                     await self._work()
                 finally:
-                    await heartbeat.stop(goodbye=self._draining.is_set() and self._failed is None)
+                    await heartbeat.stop(goodbye=self._draining.is_set() and self._failure is None)
         self._sweep()
-        await asyncio.to_thread(self._removals.wait, _CLEARING_SECONDS)
-        if self._failed is not None:
-            _log.error("worker ended", extra={"worker": self._settings.worker_id, "reason": self._failed})
-        return 1 if self._failed else 0
+        await asyncio.to_thread(self._removals.wait, _REMOVAL_SECONDS)
+        if self._failure is not None:
+            _log.error("worker ended", extra={"worker": self._settings.worker_id, "reason": self._failure})
+        return 1 if self._failure else 0
 
     def _sweep(self) -> None:
         self._removals.submit(partial(sweep, self._settings.work_dir))
@@ -113,8 +113,8 @@ class Supervisor:
         settings = self._settings
         value = {
             "workerId": settings.worker_id,
-            "capabilities": list(dict.fromkeys((*self._offered.capabilities, STDIN))),
-            "labels": {**self._offered.labels, **labels_of(self._sandbox)},
+            "capabilities": list(dict.fromkeys((*self._capabilities.capabilities, STDIN))),
+            "labels": {**self._capabilities.labels, **labels_of(self._sandbox)},
             "resources": {"cpu": settings.cpu, "memory": settings.memory, "gpu": settings.gpu},
             "slots": settings.slots,
             "version": metadata.version("ado"),
@@ -122,7 +122,7 @@ class Supervisor:
             "host": platform.node(),
             "instance": self._instance,
         }
-        registration = await self._until_stopped("workers.register", value)
+        registration = await self._call_until_answered("workers.register", value)
         if registration is None:
             return None
         self._session = registration["session"]
@@ -136,8 +136,8 @@ class Supervisor:
     def _report(self) -> HeartbeatReport:
         return HeartbeatReport(list(self._attempts), self._fitness.problem)
 
-    async def _until_stopped(self, path: str, value: dict[str, Any]) -> Any:
-        """Call until answered; None once the worker is told to stop, or is refused for good."""
+    async def _call_until_answered(self, path: str, value: dict[str, Any]) -> Any:
+        """Return a call's answer, however often it is repeated; None once the worker stops or is refused for good."""
         in_use_until: float | None = None
         while not self._stopping.is_set():
             used = self._token.value
@@ -157,36 +157,32 @@ class Supervisor:
                 if error.code == "UNAUTHORIZED" and self._token.renew(used):
                     self._use_token()
                     continue
-                if error.reason == "token_in_use":
-                    if in_use_until is None:
-                        _log.warning("the token is in use", extra={"detail": error.message})
-                        in_use_until = time.monotonic() + _IN_USE_PERIODS * float(error.data.get("retrySeconds", 0))
-                    is_final = time.monotonic() > in_use_until
-                else:
-                    is_final = error.code in ("UNAUTHORIZED", "FORBIDDEN", "BAD_REQUEST")
-                if is_final:
-                    self._failed = f"{error.message} ({error.hint})"
+                if error.reason == "token_in_use" and in_use_until is None:
+                    _log.warning("the token is in use", extra={"detail": error.message})
+                    in_use_until = time.monotonic() + _IN_USE_PERIODS * float(error.data.get("retrySeconds", 0))
+                if _is_final(error, in_use_until):
+                    self._failure = f"{error.message} ({error.hint})"
                     return None
             await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
         return None
 
     async def _work(self) -> None:
-        watching = asyncio.create_task(self._watch_commands(), name="commands")
+        watching = asyncio.create_task(self._follow_commands(), name="commands")
         claiming = asyncio.create_task(self._claim_for_ever(), name="claims")
         probing = asyncio.create_task(self._fitness.watch(), name="fitness")
-        ends = [asyncio.create_task(event.wait(), name="end") for event in (self._draining, self._unknown)]
+        ends = [asyncio.create_task(event.wait(), name="end") for event in (self._draining, self._unregistered)]
         try:
             await asyncio.wait([*ends, claiming], return_when=asyncio.FIRST_COMPLETED)
             claiming.cancel()
-            if not self._unknown.is_set():
-                await self._wind_down()
+            if not self._unregistered.is_set():
+                await self._drain()
         finally:
             for task in (watching, claiming, probing, *ends):
                 task.cancel()
             await asyncio.gather(watching, claiming, probing, *ends, return_exceptions=True)
 
-    async def _wind_down(self) -> None:
-        """Wait for what runs; once stopping, for ``stop_seconds`` at most."""
+    async def _drain(self) -> None:
+        """Wait for running attempts; once stopping, for at most ``stop_seconds``."""
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
         while self._running and not stopping.done():
             await asyncio.wait([stopping, *self._running], return_when=asyncio.FIRST_COMPLETED)
@@ -196,7 +192,7 @@ class Supervisor:
         self._release_all()
         if self._running:
             await asyncio.wait(self._running, timeout=self._settings.grace_seconds + _RELEASE_SECONDS)
-        for attempt in self._attempts.values():  # no server took them back; their leases will run out
+        for attempt in self._attempts.values():  # no server accepted the release; their leases expire
             attempt.lose()
         if self._running:
             await asyncio.wait(self._running)
@@ -207,14 +203,14 @@ class Supervisor:
 
     async def _claim_for_ever(self) -> None:
         while not self._draining.is_set():
-            if self._settings.max_jobs and self._taken >= self._settings.max_jobs:
+            if self._settings.max_jobs and self._claimed >= self._settings.max_jobs:
                 self._draining.set()
                 return
             await self._fitness.wait_until_fit()
             free = self._settings.slots - len(self._running)
             if free <= 0:
-                self._freed.clear()
-                await self._freed.wait()
+                self._slot_freed.clear()
+                await self._slot_freed.wait()
                 continue
             value = {
                 "workerId": self._settings.worker_id,
@@ -233,11 +229,11 @@ class Supervisor:
                     self._begin(job)
 
     def _begin(self, job: dict[str, Any]) -> None:
-        self._taken += 1
+        self._claimed += 1
         machine = self._secret_store, self._fitness, self._removals
         limits, subscribe = self._limits, self._client.subscribe
         attempt = Attempt(
-            job, self._call, self._settings, self._files_of, *machine, limits, self._sandbox, subscribe=subscribe
+            job, self._call, self._settings, self._files_for, *machine, limits, self._sandbox, subscribe=subscribe
         )
         self._attempts[attempt.key] = attempt
         task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")
@@ -246,32 +242,32 @@ class Supervisor:
         def ended(done: asyncio.Task[None]) -> None:
             self._attempts.pop(attempt.key, None)
             self._running.discard(done)
-            self._freed.set()
+            self._slot_freed.set()
             if not done.cancelled() and done.exception():
                 _log.error("attempt broke", exc_info=done.exception(), extra={"job": attempt.key[0]})
 
         task.add_done_callback(ended)
 
-    def _files_of(self, fence: Mapping[str, Any]) -> AttemptFiles:
+    def _files_for(self, fence: Mapping[str, Any]) -> AttemptFiles:
         return AttemptFiles(self._settings.url, self._token, fence, self._file_bytes, self._settings.trust)
 
     async def _call(self, path: str, value: dict[str, Any]) -> Any:
-        """Call, again with a renewed token where the one that was used is refused. Raises CallError."""
+        """Call the server, and again with a renewed token if it refuses the token. Raises CallError."""
         while True:
             used = self._token.value
             try:
                 return await self._client.mutate(path, value, resend=True)
             except CallError as error:
-                if error.code != "UNAUTHORIZED" or not await self._renewed(used):
+                if error.code != "UNAUTHORIZED" or not await self._wait_for_newer_token(used):
                     raise
 
-    async def _renewed(self, used: str) -> bool:
-        """Wait a moment for a newer token than the one that was refused; return whether there is one, and use it."""
+    async def _wait_for_newer_token(self, used: str) -> bool:
+        """Wait for a newer token than the refused one, and use it; return False if none comes in time."""
         deadline = time.monotonic() + RENEWAL_SECONDS
         while not self._token.renew(used):
             if time.monotonic() > deadline:
                 return False
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_TOKEN_POLL_SECONDS)
         self._use_token()
         return True
 
@@ -280,7 +276,7 @@ class Supervisor:
             _log.info("the token was renewed", extra={"worker": self._settings.worker_id})
             self._secret_store.hide(self._token.value)
 
-    async def _watch_commands(self) -> None:
+    async def _follow_commands(self) -> None:
         value = {"workerId": self._settings.worker_id, "session": self._session}
         while True:
             with contextlib.suppress(CallError, Unreachable):
@@ -306,10 +302,10 @@ class Supervisor:
 
     def _refused(self, reason: str) -> None:
         if reason == "no_such_worker":
-            self._unknown.set()
+            self._unregistered.set()
         elif reason in ("worker_replaced", "orphaned", "UNAUTHORIZED", "FORBIDDEN", "token_invalid", "forbidden"):
             if reason != "orphaned":
-                self._failed = reason
+                self._failure = reason
             for attempt in self._attempts.values():
                 attempt.lose()
             if reason != "orphaned":
@@ -320,3 +316,10 @@ class Supervisor:
             _log.info("the server moves its clients", extra={"url": state.url})
         elif state.kind == "lost":
             _log.warning("connection lost", extra={"url": state.url, "detail": state.detail})
+
+
+def _is_final(error: CallError, in_use_until: float | None) -> bool:
+    """Whether a registration is refused for good: a token in use may belong to a process that was just killed."""
+    if error.reason == "token_in_use" and in_use_until is not None:
+        return time.monotonic() > in_use_until
+    return error.code in ("UNAUTHORIZED", "FORBIDDEN", "BAD_REQUEST")

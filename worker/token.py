@@ -1,4 +1,4 @@
-"""The worker's token: read from its file, and read again when it may have been renewed."""
+"""The worker's token: it is read from its file, and read again when the file may have been renewed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from app.core.token_file import TokenFileExposed, read_token
 _log = logging.getLogger("ado.worker")
 
 RENEWAL_SECONDS = 10.0
-"""How long a refused worker keeps its jobs and waits for a newer token: it may be revoked before it is replaced."""
+"""How long a refused worker keeps its jobs and waits for a newer token: a token may be revoked before its successor
+is in the file."""
 
 
 class WorkerToken:
@@ -24,18 +25,18 @@ class WorkerToken:
         self.value = read_token(self._path)
 
     def renew(self, used: str) -> bool:
-        """Return whether there is a newer one than ``used``; the file is read for it unless one is known already."""
+        """Return whether there is a newer token than ``used``; reads the file unless a newer one is known already."""
         with self._lock:
             if self.value == used:
                 self.value = self._read() or used
             return self.value != used
 
     def _read(self) -> str:
-        """Return what the file holds; nothing where it cannot be read, or is a pipe that was read once."""
+        """Return the token in the file; empty if it cannot be read, or is a pipe that was read before."""
         try:
             return read_token(self._path) if self._path.is_file() else ""
         except TokenFileExposed as error:
-            if not self._is_warned:  # this is asked at every heartbeat
+            if not self._is_warned:  # every heartbeat reads the file
                 _log.warning(str(error), extra={"next": error.next_step})
                 self._is_warned = True
             return ""

@@ -1,1 +1,1 @@
-"""From an agent's pipes to numbered batches: order of writes, lines, masking, events, the bounded buffer."""
+"""From an agent's pipes to numbered batches: the order of writes, lines, masking, events, and the bounded buffer."""

@@ -1,1 +1,1 @@
-"""The processes and directories of one attempt: started under a keeper, and removed for certain."""
+"""The processes and directories of one attempt: processes run under a keeper, directories are removed after it."""
