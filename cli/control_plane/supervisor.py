@@ -26,7 +26,7 @@ from app.core.private_files import write_file
 from app.core.programs import module
 from db import migrate, token_admin
 from db.dsn import without_password
-from db.embedded import Server
+from db.embedded import EmbeddedServer
 from db.embedded.binaries import find, major
 from db.embedded.errors import EmbeddedError
 
@@ -113,7 +113,7 @@ class ControlPlane:
         """``report`` is called with each step of the start."""
         self._settings = settings
         self._report = report
-        self._server: Server | None = None
+        self._server: EmbeddedServer | None = None
         self._children: list[Child] = []
         self._dsn = settings.dsn
         self._urls: list[str] = []
@@ -142,7 +142,7 @@ class ControlPlane:
     def _start(self) -> None:
         home = self._settings.home
         if not self._dsn:
-            self._server = Server(home / f"postgres-{major(find())}")
+            self._server = EmbeddedServer(home / f"postgres-{major(find())}")
             self._dsn = self._server.start(self._report)
             migrate.migrate(self._dsn, lambda number, last: self._report(f"applying migration {number} of {last}"))
         self._report("starting the API and the spawner")
@@ -174,7 +174,7 @@ class ControlPlane:
         for child in self._children:
             child.restart_if_ended()
 
-    def _restart_database(self, server: Server) -> None:
+    def _restart_database(self, server: EmbeddedServer) -> None:
         """Start the database again. After a failure, such as a full disk, it is tried again later."""
         _log.error("database ended; starting it again")
         try:

@@ -61,7 +61,7 @@ def _own_file(path: Path, mode: str) -> IO[Any]:
     return file
 
 
-class Server:
+class EmbeddedServer:
     """A Postgres on ``data``; ``fast`` gives up durability, for tests."""
 
     def __init__(

@@ -20,7 +20,7 @@ import orjson
 import psycopg
 import uvloop
 
-from db.embedded import Server
+from db.embedded import EmbeddedServer
 from db.migrate import migrate
 from tests.bench.figures import Figure, report, table
 from tests.support.postgres import described, dsn_of
@@ -38,7 +38,7 @@ class Stage:
         self.small = small
         self._directory = Path(tempfile.mkdtemp(prefix="ado-bench-", dir="/var/tmp"))
         self._directory.chmod(0o755)
-        self._server = Server(self._directory / "pg")
+        self._server = EmbeddedServer(self._directory / "pg")
         self._dsn = ""
         self._numbers = itertools.count()
 

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from support.postgres import fast_directory, remove
 from support.program import exists, until
 
-from db.embedded import EmbeddedError, Server
+from db.embedded import EmbeddedError, EmbeddedServer
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def count(dsn):
 
 def test_a_server_starts_stops_and_keeps_its_data(place):
     for times in (1, 2):
-        server = Server(place / "pg")
+        server = EmbeddedServer(place / "pg")
         assert count(server.start()) == times
         assert server.alive()
         pid = server.pid
@@ -43,7 +43,7 @@ def test_a_server_starts_stops_and_keeps_its_data(place):
 
 
 def test_only_the_owner_reaches_the_socket(place):
-    server = Server(place / "pg")
+    server = EmbeddedServer(place / "pg")
     server.start()
     try:
         assert (place / "pg").stat().st_mode & 0o077 == 0
@@ -57,8 +57,8 @@ OWNER = """
 import sys, time
 sys.path[:0] = {path!r}
 from pathlib import Path
-from db.embedded import Server
-server = Server(Path({data!r}))
+from db.embedded import EmbeddedServer
+server = EmbeddedServer(Path({data!r}))
 dsn = server.start()
 print(dsn, server.pid, server._process.pid, flush=True)
 time.sleep(60)
@@ -91,7 +91,7 @@ def test_after_a_kill_the_next_start_has_everything(place, victims):
             until(lambda: not exists(postmaster))
             process.kill()
         process.wait()
-        server = Server(place / "pg")
+        server = EmbeddedServer(place / "pg")
         try:
             assert count(server.start()) == 2
             assert not exists(postmaster)
@@ -101,11 +101,11 @@ def test_after_a_kill_the_next_start_has_everything(place, victims):
 
 def test_a_second_server_on_the_same_data_is_refused_by_name(place, monkeypatch):
     monkeypatch.setattr("db.embedded.server._LOCK_SECONDS", 0.2)
-    server = Server(place / "pg")
+    server = EmbeddedServer(place / "pg")
     server.start()
     try:
         with pytest.raises(EmbeddedError, match=f"another server uses .*pid {server.pid}") as caught:
-            Server(place / "pg").start()
+            EmbeddedServer(place / "pg").start()
         assert "ado down" in caught.value.next_step
         assert server.alive()
     finally:
@@ -113,11 +113,11 @@ def test_a_second_server_on_the_same_data_is_refused_by_name(place, monkeypatch)
 
 
 def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(place):
-    server = Server(place / "pg")
+    server = EmbeddedServer(place / "pg")
     server.start()
     server.stop()
     (place / "pg" / "postmaster.pid").write_text(f"{os.getpid()}\n{place / 'pg'}\n1\n5432\n\n\n\n\n")
-    again = Server(place / "pg")
+    again = EmbeddedServer(place / "pg")
     try:
         assert count(again.start()) == 1
     finally:
@@ -127,7 +127,7 @@ def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(place):
 def test_a_long_path_gets_a_short_socket_that_stays_the_same_over_a_restart(place):
     deep = place / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
-    server = Server(deep / "pg")
+    server = EmbeddedServer(deep / "pg")
     try:
         dsn = server.start()
         assert count(dsn) == 1
@@ -149,7 +149,7 @@ def test_a_full_disk_is_told_with_the_next_step(place):
     assert mounted.returncode == 0
     try:
         with pytest.raises(EmbeddedError, match="disk is full") as caught:
-            Server(small / "pg").start()
+            EmbeddedServer(small / "pg").start()
         assert "free some space" in caught.value.next_step
     finally:
         subprocess.run(["umount", "-l", small], check=True)
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_with_the_next_step(place):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root steps down")
 def test_root_runs_the_server_as_somebody_else(place):
-    server = Server(place / "pg")
+    server = EmbeddedServer(place / "pg")
     server.start()
     try:
         owner_id = Path(f"/proc/{server.pid}").stat().st_uid
@@ -171,7 +171,7 @@ def test_a_directory_that_the_servers_user_cannot_enter_is_told(place):
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(EmbeddedError, match="cannot reach") as caught:
-        Server(closed / "pg").start()
+        EmbeddedServer(closed / "pg").start()
     assert "ADO_HOME" in caught.value.next_step
 
 
@@ -202,7 +202,7 @@ def test_an_ordinary_user_runs_it_as_itself(place):
 
 def test_the_owner_of_the_database_is_no_superuser(place):
     """The owner can run no program as the server, cannot make itself a superuser, and owns its database."""
-    server = Server(place / "pg")
+    server = EmbeddedServer(place / "pg")
     try:
         with psycopg.connect(server.start(), autocommit=True) as connection:
             refused = [
@@ -228,7 +228,7 @@ def test_a_creation_that_was_cut_short_is_begun_again(place):
     """A directory left by a crash between initdb and the owner's role is no database."""
     (place / "pg.new").mkdir()
     (place / "pg.new" / "PG_VERSION").write_text("18\n")
-    server = Server(place / "pg")
+    server = EmbeddedServer(place / "pg")
     try:
         assert count(server.start()) == 1
     finally:
@@ -238,7 +238,7 @@ def test_a_creation_that_was_cut_short_is_begun_again(place):
 
 @pytest.mark.parametrize("name", ["two words", "comma, and more", "50%20'é?&#+;"])
 def test_a_path_may_hold_any_character(place, name):
-    server = Server(place / name / "pg")
+    server = EmbeddedServer(place / name / "pg")
     try:
         assert count(server.start()) == 1
     finally:

@@ -11,7 +11,7 @@ from support.records import batch, claim, closed, create, finish, register
 from db import events, health, jobs, tasks, workers
 from db.connect import run
 from db.database import Database
-from db.embedded import Server
+from db.embedded import EmbeddedServer
 from db.migrate import migrate
 from db.sync_database import SyncPool
 
@@ -20,7 +20,9 @@ from db.sync_database import SyncPool
 def small_queue():
     """A migrated database of a server whose queue of notifications holds 64 pages."""
     directory = fast_directory()
-    server = Server(directory / "pg", fast=True, settings={"shared_buffers": "64MB", "max_notify_queue_pages": "64"})
+    server = EmbeddedServer(
+        directory / "pg", fast=True, settings={"shared_buffers": "64MB", "max_notify_queue_pages": "64"}
+    )
     try:
         dsn = server.start()
         migrate(dsn)

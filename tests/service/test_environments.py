@@ -9,7 +9,7 @@ import pytest
 from support.postgres import fast_directory, remove
 from support.program import Cluster, until
 
-from db.embedded import Server
+from db.embedded import EmbeddedServer
 from db.migrate import migrate
 
 VALUE = "env-value-7b1f3c"
@@ -90,7 +90,9 @@ def test_a_replica_with_another_key_fails_the_job_and_says_why(dsn, home):
 def talkative():
     """An embedded server that logs every statement as slow, and its log."""
     directory = fast_directory()
-    server = Server(directory / "pg", fast=True, settings={"shared_buffers": "64MB", "log_min_duration_statement": "0"})
+    server = EmbeddedServer(
+        directory / "pg", fast=True, settings={"shared_buffers": "64MB", "log_min_duration_statement": "0"}
+    )
     try:
         yield server.start(), server.log
     finally:

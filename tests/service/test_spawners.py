@@ -43,7 +43,7 @@ def test_a_killed_spawner_is_told_by_status_doctor_and_metrics(cluster, spawner)
 
 def test_an_agent_that_nobody_offers_is_refused_before_the_task_is_made(cluster, spawner):
     done = cluster.ado("run", "--remote", "--detach", "--agent", "claud", "hi", check=127)
-    assert "did you mean claude-code?; offered: claude-code, shell" in done.stderr.decode()
+    assert "offered: claude-code, shell; did you mean claude-code?" in done.stderr.decode()
     assert cluster.sql("select count(*) from ado.tasks") == [(0,)]
     cluster.ado("run", "--remote", "--detach", "--agent", "claud", "--wait-for-agent", "hi", check=0)
     assert cluster.sql("select agent from ado.tasks") == [("claud",)]

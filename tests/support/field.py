@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 
-from db.embedded import Server
+from db.embedded import EmbeddedServer
 from db.migrate import migrate
 from support.link import Link
 from support.postgres import fast_directory, remove
@@ -45,7 +45,7 @@ class Field:
     def _start(self):
         self._stack.callback(remove, self.home)
         self._stack.callback(until, lambda: not processes_with(str(self.home)), "the end of what a spawner left")
-        self.server = Server(self.home / "pg", settings={"shared_buffers": "64MB"})
+        self.server = EmbeddedServer(self.home / "pg", settings={"shared_buffers": "64MB"})
         self.dsn = self.server.start()
         self._stack.callback(self.server.stop)
         migrate(self.dsn)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from db.embedded import Server
+from db.embedded import EmbeddedServer
 from db.migrate import migrate
 
 DIRECTORY = "ADO_TEST_DIRECTORY"
@@ -73,10 +73,10 @@ def load_schema(*, host: str, port: int, user: str, dbname: str, password: str |
     migrate(dsn_of(Pg(host, port, user, password, "postgres"), dbname))
 
 
-def start_server(bindir: Path | None = None) -> tuple[Server, Path, str]:
+def start_server(bindir: Path | None = None) -> tuple[EmbeddedServer, Path, str]:
     """Start a server that gives up durability; return it, its directory and its superuser's DSN."""
     directory = fast_directory()
-    server = Server(directory / "pg", fast=True, settings={"shared_buffers": "64MB"}, bindir=bindir)
+    server = EmbeddedServer(directory / "pg", fast=True, settings={"shared_buffers": "64MB"}, bindir=bindir)
     try:
         server.start()
         return server, directory, server.superuser_dsn
