@@ -1,4 +1,4 @@
-"""The entry: arguments in, exit code out; every failure becomes two lines on stderr, or JSON."""
+"""The program: it runs a command and ends with its exit code. A failure is two lines on stderr, or JSON."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ import sys
 from importlib import resources
 from typing import Any
 
-_OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO})
+_WRITE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO})
 _LONGEST_MESSAGE = 1000
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - started from a checkout, nothing else has looked
+    if sys.version_info < (3, 11):  # noqa: UP036 - a checkout has no installer that checks it
         sys.exit(_old_python())
     from cli import invocation
 
     invocation.take()
     arguments = sys.argv[1:]
     _open_standard_streams()
-    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
+    for stream in (sys.stdout, sys.stderr):  # a character that the terminal cannot show does not end the command
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _help() if arguments in ([], ["--help"], ["-h"]) else _run(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has gone: not an error
+    except BrokenPipeError:  # the reader of the output has ended: not an error
         _drop_output()
         code = 141
     except OSError as error:  # the last bytes of the output, written as the process ends
-        code = _lost(error)
+        code = _report_lost_output(error)
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
 
 
 def _old_python() -> int:
-    """Say so before anything is imported that such a Python does not understand."""
+    """Report an old Python before anything is imported that it cannot parse."""
     sys.stderr.write("ado: this is Python %s; 3.11 or newer is needed\n" % sys.version.split()[0])  # noqa: UP031
     sys.stderr.write("ado: install it, or name one: PYTHON=/path/to/python3.11 ./ado\n")
     return 125
@@ -53,15 +53,15 @@ def _help() -> int:
 
 
 def _drop_output() -> None:
-    """Let what Python still holds for stdout go nowhere: it would be tried again at exit, and fail again."""
+    """Discard the rest of stdout: Python would write it again at exit, and fail again."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _open_standard_streams() -> None:
-    """Put something in the place of standard streams that were closed, so that no socket or file gets their numbers.
+    """Open standard streams that are closed, so that no socket or file gets their descriptors.
 
-    Reading from a closed stdin finds its end; writing to a closed stdout fails, and is told.
+    Reading from a closed stdin returns its end; writing to a closed stdout fails and is reported.
     """
     for fd in range(3):
         try:
@@ -76,7 +76,7 @@ def _open_standard_streams() -> None:
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
-def _lost(error: OSError) -> int:
+def _report_lost_output(error: OSError) -> int:
     from cli.output import OutputLost
 
     return _report(OutputLost(error), sys.argv[1:])
@@ -97,7 +97,7 @@ def _run(arguments: list[str]) -> int:
 
     hide_process()  # before anything is read or imported: the environment may hold secrets
     if arguments == ["worker"]:
-        return _work(arguments)
+        return _run_worker(arguments)
     from cli.app import build
     from cli.errors import usage
 
@@ -105,16 +105,16 @@ def _run(arguments: list[str]) -> int:
         shown = os.fsencode(wrong).decode("utf-8", "backslashreplace")
         return _report(usage(f"an argument is not UTF-8: {shown[:200]}", "give it as UTF-8"), [])
     try:
-        result: Any = build()(_with_stdin(arguments))
+        result: Any = build()(_with_dash_as_file(arguments))
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, a person gets a sentence
-        return _report(_in_words(error), arguments)
+    except Exception as error:  # noqa: BLE001 - every error is reported as a sentence
+        return _report(_as_cli_error(error), arguments)
     return result if isinstance(result, int) else 0
 
 
-def _in_words(error: Exception) -> Any:
-    """Return a failure as the error that is reported; with ADO_DEBUG set, a mistake of ado's own is raised instead."""
+def _as_cli_error(error: Exception) -> Any:
+    """Return the error that is reported for a failure; with ADO_DEBUG set, an internal error is raised instead."""
     from cyclopts import CycloptsError
 
     from app.rpc.client import CallError, Unreachable
@@ -132,8 +132,8 @@ def _in_words(error: Exception) -> Any:
         return translate(error)
     if os.environ.get("ADO_DEBUG"):
         raise error
-    if isinstance(error, OSError) and error.filename is None and error.errno in _OF_WRITING:
-        return OutputLost(error)  # written by the parser of options, which prints versions and help itself
+    if isinstance(error, OSError) and error.filename is None and error.errno in _WRITE_ERRORS:
+        return OutputLost(error)  # written by the parser of options, which prints the help and the version
     if isinstance(error, OSError):
         from cli.system_errors import refused
 
@@ -142,8 +142,8 @@ def _in_words(error: Exception) -> Any:
     return CliError(message, "ADO_DEBUG=1 shows where; please report it", INFRASTRUCTURE, "internal")
 
 
-def _work(arguments: list[str]) -> int:
-    """Run a worker that is told nothing here, as pods do, without importing the parser of options."""
+def _run_worker(arguments: list[str]) -> int:
+    """Run a worker without arguments, as pods do; the parser of options is not imported."""
     from cli.errors import CliError
     from cli.worker_process import work
 
@@ -153,19 +153,19 @@ def _work(arguments: list[str]) -> int:
         return _report(error, arguments)
 
 
-def _with_stdin(arguments: list[str]) -> list[str]:
-    """Return the arguments with ``run``'s lone dash as an option's value: the parser takes it for an option itself."""
-    made: list[str] = []
+def _with_dash_as_file(arguments: list[str]) -> list[str]:
+    """Return the arguments with the lone dash of ``run`` as ``--file=-``: the parser would take it for an option."""
+    rewritten: list[str] = []
     for position, argument in enumerate(arguments):
         if argument == "--" or arguments[0] != "run":
-            return made + arguments[position:]
+            return rewritten + arguments[position:]
         if argument != "-":
-            made.append(argument)
+            rewritten.append(argument)
             continue
-        if made[-1] in ("-F", "--file"):
-            made.pop()
-        made.append("--file=-")
-    return made
+        if rewritten[-1] in ("-F", "--file"):
+            rewritten.pop()
+        rewritten.append("--file=-")
+    return rewritten
 
 
 def _report(error: Any, arguments: list[str]) -> int:
@@ -173,7 +173,7 @@ def _report(error: Any, arguments: list[str]) -> int:
 
     if isinstance(error, OutputLost):
         _drop_output()
-    error.message = _cut(error.message)
+    error.message = _shortened(error.message)
     if _wants_json(arguments):
         talk_json(error.as_json())
     else:
@@ -182,13 +182,13 @@ def _report(error: Any, arguments: list[str]) -> int:
     return int(error.exit_code)
 
 
-def _cut(message: str) -> str:
-    """Return a message without the middle of what is longer than a screen: it quotes what was typed."""
+def _shortened(message: str) -> str:
+    """Return a message without its middle if it is longer than a screen: it may quote what was typed."""
     return message if len(message) <= _LONGEST_MESSAGE else f"{message[:400]} … {message[-400:]}"
 
 
 def _wants_json(arguments: list[str]) -> bool:
-    """Whether the option for the form of the output says JSON; a prompt that contains such words does not."""
+    """Whether the output option says JSON; such words in a prompt do not count."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in ("-o", "--output"):

@@ -1,4 +1,4 @@
-"""Which agents are AI agents, and which one a task gets when none is named."""
+"""Agents that workers offer, and the AI agent of a task that names none."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cli import exits
 from cli.errors import CliError
 
 PROGRAMS = frozenset({"shell", "scripted"})
-"""Agents whose output is a program's, byte for byte."""
+"""Agents whose output is shown byte for byte."""
 KNOWN = ("claude-code", "codex", "gemini-cli", "opencode")
-"""The AI agents that ado knows, the first choice first."""
+"""The AI agents that ado knows, in the order of preference."""
 _LABEL = "agent/"
 NETWORK = "network:"
-"""How the names of capabilities begin that come with a sandbox."""
+"""Prefix of the capabilities that depend on a worker's sandbox."""
 STDIN = "input:stdin"
-"""The capability that every worker has, from the release on that feeds jobs."""
+"""The capability of every worker whose release sends stdin to jobs."""
 
 
 def versions(worker: Mapping[str, Any]) -> dict[str, str]:
@@ -33,12 +33,12 @@ def offers(worker: Mapping[str, Any]) -> list[str]:
 
 
 def agent_names(capabilities: Iterable[str]) -> list[str]:
-    """Return the capabilities that may be agents: network:none, input:stdin and secret:NAME are none."""
+    """Return the capabilities that may be agents: those without a colon, unlike network:none or secret:NAME."""
     return sorted(name for name in capabilities if ":" not in name)
 
 
 def first(workers: Iterable[Mapping[str, Any]], here: Iterable[str] = ()) -> str:
-    """Return the first AI agent that is offered, ``here`` being what workers to come would offer. Raises CliError."""
+    """Return the preferred AI agent among those on offer; ``here`` is what new workers would offer. Raises CliError."""
     offered: set[str] = set(here)
     labelled: set[str] = set()
     for worker in workers:

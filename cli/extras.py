@@ -1,4 +1,4 @@
-"""The parts of ado that not every installation has: what is missing, and the command that adds it."""
+"""Optional parts of ado: whether one is installed, and the command that installs it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MODULES = {
     "server": ("asyncpg", "litestar", "psycopg", "uvicorn", "uvloop"),
     "kubernetes": ("kubernetes", "yaml", "psycopg"),
 }
-"""What each part brings; the images leave out what they have no use for."""
+"""Modules of each part. Images contain only the parts that they use."""
 
 
 def need(extra: str) -> None:
-    """Have ``./ado`` install a part that is missing, or raise CliError with the command that does."""
+    """Let ``./ado`` install a missing part, or raise CliError with the command that installs it."""
     if all(find_spec(name) is not None for name in _MODULES[extra]):
         return
     invocation.restart(extra)
@@ -29,7 +29,7 @@ def need(extra: str) -> None:
 
 
 def _command(extra: str) -> str:
-    """Return the command that installs a part in the way in which ado was installed."""
+    """Return the command that installs a part in the same way as ado."""
     package = shlex.quote(f"ado[{extra}]{_source()}")
     if "/pipx/" in sys.prefix:
         return f"pipx install --force {package}"
@@ -42,7 +42,7 @@ def _command(extra: str) -> str:
 
 
 def _source() -> str:
-    """Return where ado was installed from, as a requirement says it (PEP 610); nothing for an index."""
+    """Return the origin of the installation as a requirement writes it (PEP 610); empty for a package index."""
     try:
         origin = json.loads(metadata.distribution("ado").read_text("direct_url.json") or "{}")
         prefix = f"{origin['vcs_info']['vcs']}+" if "vcs_info" in origin else ""

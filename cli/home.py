@@ -1,7 +1,7 @@
 """Where state and configuration live: all under ADO_HOME when that is set, else the platform's data directory.
 
-What lies there is believed: the address of a server, and the file of the token that is sent to it. So the directory
-must be the user's own, or root's, and nobody else may write into it.
+ado trusts the files there: they name a server and the token that is sent to it. So the directory must belong to the
+user or to root, and nobody else may write into it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ELSEWHERE = "name a directory of your own with ADO_HOME"
 
 
 def home() -> Path:
-    """Return the directory of the embedded control plane's state, made or not. Raises CliError."""
+    """Return the directory of the embedded control plane's state, whether it exists or not. Raises CliError."""
     directory = _chosen()
     try:
         check_owner(directory, directory.lstat())
@@ -29,7 +29,7 @@ def home() -> Path:
     except ForeignOwner as error:
         raise usage(f"the state in {directory} is not used: {error.strerror}", _ELSEWHERE) from error
     except FileNotFoundError:
-        return directory  # it is not there yet
+        return directory  # it does not exist yet
     except OSError as error:
         raise usage(f"the state in {directory} cannot be used: {error.strerror}", _ELSEWHERE) from error
     if not stat.S_ISDIR(status.st_mode):
@@ -46,12 +46,12 @@ def _chosen() -> Path:
     if chosen := os.environ.get("ADO_HOME"):
         return _expanded(chosen).absolute()
     if os.geteuid() == 0 and sys.platform == "linux":
-        return Path("/var/lib/ado")  # root's own directory is closed to the user that Postgres runs as
+        return Path("/var/lib/ado")  # the user of Postgres cannot enter root's home directory
     import platformdirs
 
     with contextlib.suppress(RuntimeError):
         path = Path(platformdirs.user_data_dir("ado", appauthor=False))
-        if path.is_absolute():  # some of its releases return ~ as it is
+        if path.is_absolute():  # some releases of platformdirs return ~ unexpanded
             return path
     raise usage("no home directory is known for this user", "set HOME, or ADO_HOME to a directory of your own")
 
@@ -59,12 +59,12 @@ def _chosen() -> Path:
 def _expanded(chosen: str) -> Path:
     try:
         return Path(chosen).expanduser()
-    except RuntimeError:  # ~NAME of a user that there is not
+    except RuntimeError:  # ~NAME of an unknown user
         raise usage(f"the state in {chosen} cannot be used: there is no such user", _ELSEWHERE) from None
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for a process with another working directory: a relative ADO_HOME is made absolute."""
+    """Return the environment for a process with another working directory: ADO_HOME is absolute in it."""
     return {**os.environ, "ADO_HOME": str(_chosen())} if os.environ.get("ADO_HOME") else dict(os.environ)
 
 
@@ -74,7 +74,7 @@ def config_file() -> Path:
 
 
 def ensure_home() -> Path:
-    """Make the directory if it is not there; others may pass through root's, because Postgres must."""
+    """Make the directory if it is missing. Others may enter root's, because Postgres runs as another user."""
     directory = home()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o755 if os.geteuid() == 0 else 0o700)

@@ -1,7 +1,7 @@
-"""How this process was started: by which words, and by the script ``./ado`` or not.
+"""How this process was started: the words that were typed, and whether ``./ado`` started it.
 
-The script and the starter in its virtual environment say so in two variables, which are taken out of the environment
-at once: what ado starts later was not typed by anybody.
+The script and the console script pass this in variables. They are removed from the environment at once, because nobody
+typed what ado itself starts later.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _installed = ""
 
 
 def take() -> None:
-    """Take what the starter said out of the environment."""
+    """Read the variables of the starter and remove them from the environment."""
     global _typed, _script, _installed
     script = os.environ.pop("_ADO_SCRIPT", "")
     _script = Path(script) if script else None
@@ -49,7 +49,7 @@ def script() -> Path | None:
 
 
 def restart(extra: str) -> None:
-    """Have the script install a part of ado and start the same command again; return where that cannot be done."""
+    """Let the script install a part of ado and start this command again; return if there is no script."""
     if _script is None or _installed == extra:
         return
     environment = {**os.environ, "_ADO_NEEDS": extra, "_ADO_COMMAND": _typed}
@@ -57,5 +57,5 @@ def restart(extra: str) -> None:
 
 
 def as_typed(text: str) -> str:
-    """Return a text in which commands of ado are named as this one was typed: ``./ado down``."""
+    """Return a text with its ado commands as this one was typed, for example ``./ado down``."""
     return text if _typed == "ado" else _MENTIONED.sub(lambda _: _typed, text)

@@ -1,4 +1,4 @@
-"""What this machine runs by itself: agents without a server, and the look at which of them can start."""
+"""Agents on this machine: running one without a server, and checking which of them can start."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(
 
 
 def agents() -> list[str]:
-    """Return the AI agents whose programs are here, whether they can start or not."""
+    """Return the AI agents whose programs are installed here, even if they cannot start."""
     from app.core.programs import search_path
     from worker.agents import AGENTS
 
@@ -53,14 +53,14 @@ def agents() -> list[str]:
 
 
 def own_agents() -> tuple[str, ...]:
-    """Return the agents that are part of ado."""
+    """Return the agents that are part of ado itself."""
     from worker.capabilities import OWN
 
     return OWN
 
 
 def offered() -> tuple[tuple[str, ...], Mapping[str, str]]:
-    """Return what a worker here would offer, and the labels that tell its agents' versions."""
+    """Return what a worker here would offer, and the labels with the versions of its agents."""
     from app.core.settings import read
     from worker import secret_store
     from worker.capabilities import detect

@@ -1,4 +1,4 @@
-"""What a command line got wrong, as the parser of options reports it, in the words of every other error."""
+"""Errors of the parser of options, turned into the form of every other error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cli.errors import CliError, usage
 
 _KINDS = {int: "a whole number", float: "a number"}
 _HOMES = {"list": "tasks list", "ls": "tasks list", "ps": "tasks list", "rm": "tasks rm", "show": "tasks show"}
-"""Commands of other programs, and the one that does the same here."""
+"""Words of other programs, and the command of ado that does the same."""
 
 
 def explain(error: CycloptsError) -> CliError:
@@ -50,7 +50,7 @@ def _message(error: CycloptsError, command: str) -> str:
 
 
 def _kind(type_hint: Any) -> str:
-    """Return in words which numbers, or words in their place, an option takes; empty for one that takes others."""
+    """Return the kind of number that an option takes, with the words it takes instead; empty for other options."""
     parts = [part for part in get_args(type_hint) or (type_hint,) if part is not type(None)]
     words = [f"{value}" for part in parts if part not in _KINDS for value in get_args(part)]
     number = next((_KINDS[part] for part in parts if part in _KINDS), "")
@@ -79,6 +79,6 @@ def _subcommands(error: CycloptsError) -> list[str]:
 
 
 def nearest(word: str, known: list[str], cutoff: float = 0.6) -> str:
-    """Return ``; did you mean X?`` where something known is close to what was written, else nothing."""
+    """Return ``; did you mean X?`` if a known word is close to what was typed, else nothing."""
     matches = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"; did you mean {matches[0]}?" if matches else ""

@@ -1,7 +1,7 @@
-"""Take secrets out of what is written for others to read; pure.
+"""Removes secrets from a text that others will read.
 
-Known values go in every form in which they are likely to stand somewhere: as they are, percent-encoded, as JSON writes
-them, in base64 of either alphabet, at any offset, and in hex. What only looks like a secret goes, too.
+Known values are removed in every likely form: as they are, percent-encoded, escaped as in JSON, in base64 of either
+alphabet at any offset, and in hex. What only looks like a secret is removed too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
-_LEAST = 6  # a shorter value would also cut what is no secret
+_LEAST = 6  # a shorter value would also match ordinary words
 _HIDDEN = b"[secret]"
 _PATTERNS = (
     re.compile(rb"ado_[\w-]{20,}"),  # tokens
@@ -26,7 +26,7 @@ _PATTERNS = (
 
 
 def forms(value: str) -> Iterator[bytes]:
-    """Return the forms in which a secret may stand in a text."""
+    """Yield the forms in which a text may contain a secret."""
     raw = value.encode("utf-8", "surrogateescape")
     yield raw
     yield quote(raw, safe="").encode()
@@ -43,7 +43,7 @@ def forms(value: str) -> Iterator[bytes]:
 
 
 def scrub(content: bytes, secrets: Iterable[str]) -> bytes:
-    """Return a text without secrets: longest first, so that no rest of a longer one stays."""
+    """Return a text without secrets; the longest are removed first, so that no rest of a longer one remains."""
     known = {form for secret in secrets if len(secret) >= _LEAST for form in forms(secret) if len(form) >= _LEAST}
     for form in sorted(known, key=len, reverse=True):
         content = content.replace(form, _HIDDEN)

@@ -1,4 +1,4 @@
-"""What the commands that start servers share: inherited descriptors, signals that stop them, ports in use."""
+"""What the commands that start servers share: the signals that stop them, and the error of a port in use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LISTEN_ERRORS = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL, errno.EPER
 
 
 def cannot_listen(port: int | None, error: OSError) -> CliError:
-    """Return the error of a port that cannot be listened on."""
+    """Return the error of a port on which nothing can listen."""
     where = f"port {port}" if port else "there"
     step = "choose another --port; ports below 1024 need rights of their own"
     return CliError(f"cannot listen on {where}: {error.strerror or error}", step, exits.INFRASTRUCTURE, "port")

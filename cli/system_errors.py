@@ -1,4 +1,4 @@
-"""What the system refused, with the next step that fits the reason."""
+"""Errors of system calls, each with its next step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OTHERWISE = "try again; ADO_DEBUG=1 shows where it happened"
 
 
 def refused(error: OSError) -> CliError:
-    """Return the error for a call of the system that failed."""
+    """Return the error of a failed system call."""
     where = f": {os.fspath(error.filename)!r}" if isinstance(error.filename, (str, bytes)) else ""
     message = f"the system refused: {error.strerror or error}{where}"
     return CliError(message, _STEPS.get(error.errno or 0, _OTHERWISE), exits.INFRASTRUCTURE, "system")

@@ -1,7 +1,7 @@
-"""Running a worker, without the parser of options: a pod's worker is told everything by ``ADO_*`` variables.
+"""Running a worker without the parser of options: a worker in a pod has all its settings in ``ADO_*`` variables.
 
-The parser costs a quarter of the processor time that a worker takes to start, and every job on Kubernetes pays for one
-start at whatever share of a core its pod has.
+The parser takes a quarter of the processor time of a worker's start. On Kubernetes every job waits for one such start,
+with the share of a core that its pod has.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cli.errors import usage
 
 
 def work(lifeline: int | None = None, **overrides: Any) -> int:
-    """Run a worker until it has ended; ``overrides`` settings win over variables. Raises CliError."""
+    """Run a worker until it ends; settings in ``overrides`` replace the variables. Raises CliError."""
     from cli.extras import need
 
     need("worker")
@@ -32,7 +32,7 @@ def work(lifeline: int | None = None, **overrides: Any) -> int:
         raise usage(str(error), "deploy/CONFIGURATION.md lists the settings") from error
     if not settings.url or not settings.token_file:
         raise usage("a worker needs --url and --token-file (or ADO_URL and ADO_TOKEN_FILE)", "see ado worker --help")
-    signal.signal(signal.SIGTERM, _leave)  # the worker's own comes once it has looked at its agents
+    signal.signal(signal.SIGTERM, _leave)  # the worker sets its own handler after it has checked its agents
     try:
         return run(settings, lifeline)
     except (CannotStart, SandboxUnavailable) as error:
@@ -44,5 +44,5 @@ def work(lifeline: int | None = None, **overrides: Any) -> int:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    """End in order, so that what was begun is also cleared away."""
+    """End by an exception, so that context managers clean up."""
     raise SystemExit(0)
