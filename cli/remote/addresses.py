@@ -1,4 +1,4 @@
-"""What a person gives to reach a server, checked before anything is sent: its origins and the token."""
+"""Checks of a server's origins and of a token, before anything is sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cli.errors import usage
 
 
 def origins(text: str) -> tuple[str, ...]:
-    """Return the origins of a text that divides them by commas. Raises CliError for a text that holds none."""
+    """Return the origins of a text, which separates them by commas. Raises CliError for a text without any."""
     urls = tuple(part.strip() for part in text.split(",") if part.strip())
     if not urls:
         raise usage("no address of a server is given", "write it as https://ado.example or http://127.0.0.1:7421")
@@ -15,7 +15,7 @@ def origins(text: str) -> tuple[str, ...]:
 
 
 def check_origin(url: str) -> None:
-    """Raise CliError for what is no origin of a server."""
+    """Raise CliError for a text that is not the origin of a server."""
     if not is_origin(url):
         raise usage(f"{url!r} is no address of a server", "write it as https://ado.example or http://127.0.0.1:7421")
 

@@ -1,4 +1,4 @@
-"""The values that a command line may name: what the server has, and what is known here."""
+"""Values for completion: those that the server has, and those that are known here."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cli.remote.connection import ServerOptions, choose, http
 from cli.remote.listing import PAGE, STATUSES
 
 _SECONDS = 1.0
-"""How long a server is waited for: who completes does not wait."""
+"""How long to wait for the server: nobody waits long for a completion."""
 _SERVER = ("url", "token", "token_file", "ca", "context")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]*")
-"""An id or a name; a label may be anything."""
+"""An id or a name; a label may contain any character."""
 _HERE: dict[str, Callable[[], list[str]]] = {
     "context": lambda: list(contexts.load()["contexts"]),
     "status": lambda: list(STATUSES),
@@ -25,7 +25,7 @@ _HERE: dict[str, Callable[[], list[str]]] = {
 
 
 def values(kind: str, typed: Mapping[str, str]) -> list[str]:
-    """Return the values of a kind; none where they cannot be read. ``typed`` are the options that were typed."""
+    """Return the values of a kind, none if they cannot be read. ``typed`` holds the options so far."""
     try:
         if kind in _HERE:
             return _HERE[kind]()

@@ -1,4 +1,4 @@
-"""Which server a command speaks to: flags, then ADO_URL and ADO_TOKEN, then the context, then the embedded one."""
+"""The server that a command calls: from options, ADO_URL and ADO_TOKEN, the context, or the embedded control plane."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ NO_OPTIONS = ServerOptions()
 
 
 def choose(options: ServerOptions, *, start: bool = False) -> ServerContext:
-    """Return the server to call; with ``start`` an embedded one is started when none is configured.
+    """Return the server to call; with ``start`` an embedded one is started if none is configured. Raises CliError.
 
-    A token that was given goes to whatever server was chosen; a remembered one only to the server it belongs to.
+    A token of an option or variable is sent to the chosen server; a remembered one only to the server it belongs to.
     """
     server = _chosen(options, start=start)
     check_transport(server)
@@ -63,9 +63,7 @@ def choose(options: ServerOptions, *, start: bool = False) -> ServerContext:
 
 
 def _chosen(options: ServerOptions, *, start: bool) -> ServerContext:
-    environ = (
-        {} if options.context is not None else os.environ
-    )  # a context that is named by a flag brings its own token
+    environ = {} if options.context is not None else os.environ  # a context of an option has its own token
     ca = options.ca or environ.get("ADO_CA") or None
     token = _given_token(options, environ)
     if url := options.url or environ.get("ADO_URL"):
@@ -82,13 +80,13 @@ def _chosen(options: ServerOptions, *, start: bool) -> ServerContext:
 
 
 def need_server(options: ServerOptions) -> None:
-    """Have the server part where no server is named; before stdin is read, because the command may start anew."""
+    """Install the server part if no server is named. This may restart the command, so stdin must not be read before."""
     if not options.url and not os.environ.get("ADO_URL") and contexts.named(options.context) is None:
         need("server")
 
 
 def check_transport(server: ServerContext) -> None:
-    """Refuse what no request can be sent with, and warn of a token that others can read on its way."""
+    """Raise CliError for an origin, a token or a CA that cannot be used, and warn of tokens over plain HTTP."""
     for url in server.urls:
         check_origin(url)
     if server.token:
@@ -99,7 +97,7 @@ def check_transport(server: ServerContext) -> None:
         except TrustUnusable as error:
             step = "check --ca, ADO_CA, or the file of the login: ado login URL --ca FILE names another one"
             raise usage(f"TLS cannot be used: {error}", step) from error
-    if "ADO_ATTEMPT" not in os.environ:  # inside of a job its worker has said so
+    if "ADO_ATTEMPT" not in os.environ:  # inside a job its worker has warned already
         for url in filter(is_clear_text, server.urls):
             _warn(url)
 
@@ -110,7 +108,7 @@ def _warn(url: str) -> None:
 
 
 def _given_token(options: ServerOptions, environ: Mapping[str, str]) -> str | None:
-    """Return the token of a flag, else that of the environment; each may name a file."""
+    """Return the token of an option, else that of the environment; each may name a file. Raises CliError."""
     for token, file in (
         (options.token, options.token_file),
         (environ.get("ADO_TOKEN"), environ.get("ADO_TOKEN_FILE")),
@@ -133,7 +131,7 @@ def _token_in(path: Path) -> str:
 
 
 def _known(url: str) -> ServerContext:
-    """Return what is known of these origins, from the embedded control plane or a context."""
+    """Return the embedded control plane or the context with these origins; an empty one if neither has them."""
     wanted_urls = set(origins(url))
     running = embedded.find()
     if running and wanted_urls <= set(running.urls):
@@ -144,12 +142,12 @@ def _known(url: str) -> ServerContext:
 
 
 def http(server: ServerContext, timeout: float = 10.0) -> HttpClient:
-    """Return a client for single calls, which takes only answers of the right shape."""
+    """Return a client for single calls that refuses answers of an unexpected shape."""
     return HttpClient(server.urls, server.token, timeout=timeout, check=check, trust=server.trust)
 
 
 def task_id(text: str) -> str:
-    """Return a task's id; ``123`` is short for ``task-123``. Raises CliError for what is no id."""
+    """Return a task's id; ``123`` is short for ``task-123``. Raises CliError for another text."""
     match = re.fullmatch(r"(?:task-)?([0-9]{1,18})", text)
     if match is None:
         number = re.search(r"(?<![0-9])[0-9]{1,18}(?![0-9])", text)

@@ -1,4 +1,4 @@
-"""Contexts: named servers in a file only the user can read."""
+"""Contexts: named servers, in a file that only the user can read."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _STEP = "correct it, or remove it and log in again"
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """Where to call, and as whom."""
+    """A server to call: its origins, the token, and the agent that runs prompts there."""
 
     urls: tuple[str, ...]
     token: str | None
     agent: str | None = None
     ca: str | None = None
-    """CA to trust the server by, in place of the system's."""
+    """CA in PEM to trust the server by, instead of the system's."""
 
     @property
     def trust(self) -> Trust:
@@ -44,13 +44,13 @@ def load() -> dict[str, Any]:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise usage(f"{config_file()} cannot be read: {why}", _STEP) from None
-    if not _has_the_shape(content):
+    if not _is_valid(content):
         raise usage(f"{config_file()} cannot be read: it is not a list of contexts", _STEP)
     valid: dict[str, Any] = content
     return valid
 
 
-def _has_the_shape(content: Any) -> bool:
+def _is_valid(content: Any) -> bool:
     if not isinstance(content, dict) or not isinstance(content.get("contexts"), dict):
         return False
     if not isinstance(content.get("current"), (str, type(None))):
@@ -68,7 +68,7 @@ def _has_the_shape(content: Any) -> bool:
 
 
 def save(content: dict[str, Any]) -> None:
-    """Write the file, 0600."""
+    """Write the file, with mode 0600."""
     ensure_home()
     write_file(config_file(), orjson.dumps(content, option=orjson.OPT_INDENT_2))
 

@@ -1,4 +1,4 @@
-"""What the workers that run, and those that spawners would start, offer together; pure."""
+"""What running workers offer, and those that spawners would start; without I/O."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def offered(status: Mapping[str, Any]) -> set[str]:
 
 
 def check_offered(agent: str, status: Mapping[str, Any], here: Iterable[str] = ()) -> None:
-    """Raise CliError for an agent that nobody offers while others are offered.
+    """Raise CliError for an agent that nobody offers while other agents are on offer.
 
-    Where nobody offers anything, workers are yet to come and nothing can be said about them. ``here`` are agents whose
-    programs are on a machine that starts workers by itself.
+    If nobody offers anything, workers may still start. ``here`` holds the agents whose programs are on this
+    machine, where a spawner may start workers.
     """
     known = offered(status)
     if not known or agent in known or agent in here:

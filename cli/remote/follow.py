@@ -1,7 +1,7 @@
 """Watching a task: replay, then live, over any number of connections, until its log ends.
 
-A cut connection is told as what it is and never as an end. Ctrl-C only leaves: the task goes on. The end is reported
-after the last byte of output has been written.
+A lost connection is reported as such and is never taken for the end. Ctrl-C only detaches: the task goes on. The end is
+reported after the last byte of output has been written.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 _WAITING_SECONDS = 3.0
 _ENDED = ("succeeded", "failed", "cancelled")
-_MOST_EVENTS = 1_000_000  # that a server is asked for from a log's end
+_MOST_EVENTS = 1_000_000  # limit of one request for the end of a log
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What of a task to show, and how."""
+    """The part of a task's log to show, and its form."""
 
     task_id: str
     jobs: int
@@ -48,7 +48,7 @@ class View:
     job: int | None = None
     attempt: int | None = None
     tail: int | None = None
-    """Only the last so many lines of what there is; as JSON or raw, the last so many events."""
+    """How many of the last lines to show; as JSON or raw, how many of the last events."""
     since: str | float | None = None
     after: int | None = None
     timestamps: bool = False
@@ -61,7 +61,7 @@ class View:
     stdin: bool = False
     """Whether stdin is sent to the task's job."""
     verdict: bool = True
-    """Whether the exit code is the task's, and a table ends it."""
+    """Whether the exit code is the task's and a summary ends the output."""
 
     @property
     def by_lines(self) -> bool:
@@ -95,7 +95,7 @@ class Follower:
         self._lines = Lines(self._style)
         self._started = asyncio.Event()
         self._health_check = IdleHealthCheck(self._talk)
-        self._connection_told = "connected"
+        self._connection_state = "connected"
 
     async def run(self) -> int:
         """Show the task until its log ends or the user leaves; return the exit code."""
@@ -121,11 +121,11 @@ class Follower:
         await asyncio.gather(showing, return_exceptions=True)
         if sender is not None and not sender.refused.cancelled():
             sender.refused.result()
-        self._say_next_commands(incomplete=sender is not None and not sender.complete)
+        self._show_next_commands(incomplete=sender is not None and not sender.complete)
         return exits.DETACHED
 
     def _sender(self) -> InputSender | None:
-        """Begin to send stdin, where that is wanted."""
+        """Start to send stdin if the view says so."""
         if not self._view.stdin:
             return None
         from cli.remote.input_sender import InputSender
@@ -134,7 +134,7 @@ class Follower:
         sender.start()
         return sender
 
-    def _say_next_commands(self, *, incomplete: bool) -> None:
+    def _show_next_commands(self, *, incomplete: bool) -> None:
         name = self._view.task_id
         self._talk("")
         self._talk(f"ado: detached; {name} goes on")
@@ -181,7 +181,7 @@ class Follower:
         self._write_pieces(self._lines.rest())
 
     async def _job_has_ended(self, client: Client, event: Mapping[str, Any] | None = None) -> bool:
-        """Whether the one job that is shown has ended for good, by this event; a retried one runs again after it."""
+        """Whether the job that is shown has ended, with this event if there is one; a retried job runs again."""
         if self._view.job is None:
             return False
         task = await client.query("tasks.get", {"taskId": self._view.task_id})
@@ -189,9 +189,9 @@ class Follower:
         return job["status"] in _ENDED and (event is None or event["attempt"] == job["attempt"])
 
     async def _last_lines(self, client: Client, count: int) -> str | None:
-        """Write the last lines of what there is, and return the cursor behind it.
+        """Write the last lines of the log so far, and return the cursor after them.
 
-        How many events hold so many lines is not known: more are asked for until they do.
+        The number of events that make so many lines is unknown: the request grows until they are enough.
         """
         view, events, last = self._view, count + 50, None
         while True:
@@ -240,7 +240,7 @@ class Follower:
         return (piece for piece in pieces if piece[0] == 2 or not self._view.stderr_only)
 
     def _talk(self, line: str) -> None:
-        """Say something in a row of its own, whatever stands on the terminal."""
+        """Write a message in a row of its own, below an unfinished line."""
         self._write_pieces(self._lines.make_room())
         talk(line)
 
@@ -255,9 +255,9 @@ class Follower:
             self._talk(f"ado: {reason}")
 
     def _connection(self, state: State) -> None:
-        if state.kind == self._connection_told:
+        if state.kind == self._connection_state:
             return
-        self._connection_told = state.kind
+        self._connection_state = state.kind
         if state.kind == "lost":
             self._talk(f"ado: connection lost ({state.detail}), retrying")
         elif state.kind == "moving":

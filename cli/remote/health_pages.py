@@ -1,4 +1,4 @@
-"""The open pages of a replica, ``/healthz`` and ``/readyz``, which need no token."""
+"""The health pages of a replica, ``/healthz`` and ``/readyz``, which need no token."""
 
 from __future__ import annotations
 

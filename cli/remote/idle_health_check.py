@@ -1,4 +1,4 @@
-"""What is said while a watched task is silent: what is wrong with the server."""
+"""Reports problems of the server while a watched task writes nothing."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from collections.abc import Callable
 from app.rpc.client import CallError, Client, Unreachable
 
 _QUIET_SECONDS = 5.0
-_AGAIN_SECONDS = 10.0  # with a thousand viewers a replica answers a hundred such questions a second
+_AGAIN_SECONDS = 10.0  # a thousand viewers cost a replica a hundred requests a second
 
 
 class IdleHealthCheck:
-    """Asks the server what is wrong with it while nothing comes, and says so once."""
+    """Asks the server for its problems while no event arrives, and reports each once."""
 
     def __init__(self, talk: Callable[[str], None]) -> None:
         self._talk = talk
-        self._heard_at = time.monotonic()
-        self._said = ""
+        self._last_event_at = time.monotonic()
+        self._reported = ""
 
     def note_event(self) -> None:
-        """Take note that an event came."""
-        self._heard_at = time.monotonic()
+        """Note that an event arrived."""
+        self._last_event_at = time.monotonic()
 
     async def watch(self, client: Client) -> None:
-        """Say what is wrong with the server's database, and when it is over, until cancelled."""
+        """Report a problem of the server's database, and its end, until cancelled."""
         pause = _QUIET_SECONDS
         while True:
             await asyncio.sleep(pause)
             pause = _AGAIN_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
-            if time.monotonic() - self._heard_at < _QUIET_SECONDS and not self._said:
+            if time.monotonic() - self._last_event_at < _QUIET_SECONDS and not self._reported:
                 continue
             with contextlib.suppress(CallError, Unreachable):
-                self._say((await client.query("system.health"))["problems"].get("database", ""))
+                self._report((await client.query("system.health"))["problems"].get("database", ""))
 
-    def _say(self, problem: str) -> None:
-        if problem and problem != self._said:
+    def _report(self, problem: str) -> None:
+        if problem and problem != self._reported:
             until = "nothing new comes until that is over, and nothing is lost"
             self._talk(f"ado: the server's database {problem}; {until}")
-        elif self._said and not problem:
+        elif self._reported and not problem:
             self._talk("ado: the server's database takes writes again")
-        self._said = problem
+        self._reported = problem

@@ -1,9 +1,9 @@
-"""Sends stdin to a job: in order, each byte once, as fast as the job reads.
+"""Sends stdin to a job: in order, each byte once, as fast as the job reads it.
 
-A thread reads stdin, because a read that blocks ends with the process alone, and sends what it has by calls that the
-server holds back while the job is slow: so no more than a chunk is in memory. Bytes are numbered by their offset, so a
-call whose answer was lost is sent again, to whatever replica is there; one that a replica of an older release does not
-know is sent to another replica, as long as an upgrade may take. A job that ends first ends the sending.
+A thread reads stdin, because only the end of the process ends a blocked read. The server delays the answers while the
+job is slow, so at most one chunk is in memory. Every call carries the offset of its bytes: a call without an answer is
+sent again to any replica. A replica of an older release does not know the call; another one is tried for as long as an
+upgrade may take. Sending stops when the job ends.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from cli.remote.standard_input import STDIN
 _CHUNK_BYTES = 512 * 1024
 _CLOSED = frozenset({"input_closed", "no_such_task", "no_such_job"})
 _SIGN_SECONDS = 20
-"""After so long without anything to send a call says that the sender is there."""
+"""After so long without input, an empty call says that the sender is still alive."""
 
 
 class InputSender:
-    """Stdin of this process, on its way to a task's only job."""
+    """Sends the stdin of this process to the only job of a task."""
 
     def __init__(self, server: ServerContext, task_id: str) -> None:
         self._client = http(server)
@@ -41,19 +41,19 @@ class InputSender:
         self._loop = asyncio.get_running_loop()
         self._upgrade_wait = UpgradeWait()
         self.complete = False
-        """Whether the job has all of it, or wants no more."""
+        """Whether the job has all of it, or reads no more."""
         self.refused: asyncio.Future[None] = self._loop.create_future()
-        """Raises CliError once the server refuses it."""
+        """Fails with CliError once the server refuses the input."""
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start to send."""
         threading.Thread(target=self._run, name="stdin", daemon=True).start()
 
     def stop(self) -> None:
-        """Send nothing more; a read that blocks ends with the process."""
+        """Stop sending; a blocked read ends with the process."""
         self._stopping.set()
         if self.refused.done():
-            self.refused.exception()  # asked for or not, it is known
+            self.refused.exception()  # marks the exception as retrieved
         self.refused.cancel()
 
     def _run(self) -> None:
@@ -74,12 +74,12 @@ class InputSender:
             self._client.close()
 
     def _refuse(self, error: CliError) -> None:
-        def tell() -> None:
+        def fail() -> None:
             if not self.refused.done():
                 self.refused.set_exception(error)
 
-        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody asks any more
-            self._loop.call_soon_threadsafe(tell)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for the result
+            self._loop.call_soon_threadsafe(fail)
 
     def _send_all(self) -> None:
         offset = 0
@@ -90,7 +90,7 @@ class InputSender:
         self.complete = not self._stopping.is_set()
 
     def _send(self, offset: int, data: bytes, *, end: bool) -> None:
-        """Send until all of it has come. Raises CallError."""
+        """Send until the server has all of it. Raises CallError."""
         last = offset + len(data)
         view = memoryview(data)
         backoff = Backoff()
@@ -116,7 +116,7 @@ class InputSender:
 
 
 def _next_chunk() -> bytes | None:
-    """Return what stdin has, up to a chunk; nothing at its end, None if it had nothing for a while. Raises OSError."""
+    """Return up to a chunk of stdin; empty at its end, None if nothing came for a while. Raises OSError."""
     poll = select.poll()
     poll.register(STDIN, select.POLLIN)
     if not poll.poll(_SIGN_SECONDS * 1000):

@@ -34,7 +34,7 @@ _FIRST_CONTACT_SECONDS = 10.0
 
 
 def measure(server: ServerContext, within: float) -> dict[str, Any]:
-    """Run the task and return what was found. Raises CliError when no worker begins with it in time."""
+    """Run the task and return the measured times. Raises CliError if no worker starts it in time."""
     return asyncio.run(_measure(server, within))
 
 
@@ -60,7 +60,7 @@ async def _measure(server: ServerContext, within: float) -> dict[str, Any]:
 
 
 async def _agent(client: Client) -> str:
-    """Return the agent that live workers offer; the shell where a spawner may yet start one."""
+    """Return an agent that live workers offer; shell if none does, because a spawner may start one."""
     status = await workers_status_on(client)
     live = [worker for worker in status["workers"] if worker["state"] in ("idle", "busy")]
     offered = {name for worker in live for name in worker["capabilities"]}
@@ -68,7 +68,7 @@ async def _agent(client: Client) -> str:
 
 
 async def _watch(client: Client, task: str, within: float) -> tuple[str, list[float]]:
-    """Return who ran the task, and for each write the seconds by this clock minus the worker's."""
+    """Return the worker, and for each write the arrival by this clock minus the write by the worker's, in seconds."""
     worker, delays = "", []
     try:
         async with asyncio.timeout(within) as beginning:
@@ -92,7 +92,7 @@ async def _watch(client: Client, task: str, within: float) -> tuple[str, list[fl
 
 
 def _behind(url: str, trust: Trust) -> float:
-    """Return how many milliseconds this clock is behind the replica's, by the quickest of some round trips."""
+    """Return how many milliseconds this clock is behind the replica's, from the fastest of five round trips."""
     samples = []
     for _ in range(5):
         shape, took = page(url, "/healthz", trust)
@@ -102,7 +102,7 @@ def _behind(url: str, trust: Trust) -> float:
 
 
 def _clocks(measured: dict[str, Any], behind: float, *, is_same_host: bool) -> tuple[dict[str, Any], float]:
-    """Return what is known of the clocks, and what to add to a difference of this clock and the worker's."""
+    """Return how the clocks were compared, and the correction in milliseconds for a delay between worker and here."""
     if is_same_host or "workerBehindMs" not in measured:
         how = "on this machine, one clock" if is_same_host else "its clock is not known"
         return {"how": how, "correctedMs": 0.0}, 0.0

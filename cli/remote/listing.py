@@ -12,14 +12,14 @@ from cli.option_values import seconds_of
 from cli.parsing import nearest
 
 PAGE = 100
-"""The most that a server gives at once."""
+"""The largest page of a server."""
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 def task_filter(
     *, statuses: Sequence[str] = (), labels: Sequence[str] = (), since: str | None = None, search: str | None = None
 ) -> dict[str, Any]:
-    """Return what a command line wants as the input of tasks.list. Raises CliError."""
+    """Return the input of tasks.list for the options of a command line. Raises CliError."""
     chosen = [_status(name) for entry in statuses for name in entry.split(",") if name]
     valued = [entry for entry in labels if "=" in entry]
     if "" in labels or any(entry.startswith("=") for entry in valued):
@@ -42,7 +42,7 @@ def _status(name: str) -> str:
 
 
 def _since(text: str) -> float | str:
-    """Return the seconds of a duration, or a time with its zone; one without is of this machine's zone."""
+    """Return the seconds of a duration, or a time with its zone; by default this machine's. Raises CliError."""
     try:
         return datetime.fromisoformat(text).astimezone().isoformat()
     except (ValueError, OverflowError):
@@ -56,7 +56,7 @@ def _since(text: str) -> float | str:
 
 
 def pages(client: HttpClient, query: Mapping[str, Any], limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield pages of tasks until so many are there, or until the last one. Raises CallError, Unreachable."""
+    """Yield pages of tasks, with at most ``limit`` tasks in all. Raises CallError, Unreachable."""
     left, cursor = limit, query.get("cursor")
     while left is None or left > 0:
         size = PAGE if left is None else min(left, PAGE)
@@ -71,7 +71,7 @@ def pages(client: HttpClient, query: Mapping[str, Any], limit: int | None = None
 def whole(
     client: HttpClient, path: str, query: Mapping[str, Any] | None = None, *, items: str = "items"
 ) -> dict[str, Any]:
-    """Return a list with the items of all its pages. Raises CallError, Unreachable."""
+    """Return one page with the items of all pages. Raises CallError, Unreachable."""
     listed: dict[str, Any] = client.query(path, {**(query or {})})
     while (cursor := listed.pop("nextCursor", None)) is not None:
         page = client.query(path, {**(query or {}), "cursor": cursor})
@@ -80,7 +80,7 @@ def whole(
 
 
 def workers_status(client: HttpClient) -> dict[str, Any]:
-    """Return the state of all workers, and what waits. Raises CallError, Unreachable."""
+    """Return all workers, the spawners and the queue. Raises CallError, Unreachable."""
     return whole(client, "workers.status", items="workers")
 
 

@@ -1,8 +1,8 @@
-"""Reading a task's log over cuts and rewinds.
+"""Reading a task's log across lost connections and rewinds.
 
 A database that fails over or is restored may lose the newest events of a log. The server then refuses the cursor with
-reason ``cursor_ahead``. The reader looks for the last event that is still the one it has seen, says that the rest was
-lost, and goes on right behind it, so that nothing of the new log is skipped or shown twice.
+reason ``cursor_ahead``. The reader finds the last event that both logs share, reports that later ones were lost, and
+continues after it, so that it skips no event of the new log and shows none twice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LogReader:
         self._seen: dict[int, str] = {}
 
     async def read(self, last_event_id: str | None = None) -> AsyncIterator[Item]:
-        """Yield the events after a cursor until the server says that the log is over. Raises CallError, Unreachable."""
+        """Yield the events after a cursor until the server ends the log. Raises CallError, Unreachable."""
         last, lost_at = last_event_id, None
         while True:
             try:

@@ -1,7 +1,7 @@
-"""What is piped into ``ado run``: whether there is anything, and who gets it.
+"""What is piped into ``ado run``: whether there is anything, and whether it goes to the job or to the prompt.
 
-A pipe, a socket and a file count, unless they are at their end already; a terminal, /dev/null, any other device and a
-closed stdin do not, so that a command in cron or CI costs nothing more and waits for nobody.
+A pipe, a socket or a file counts unless it is at its end. A terminal, /dev/null, another device or a closed stdin does
+not count, so that commands in cron or CI neither wait nor cost more.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 STDIN = 0
 _CHUNK_BYTES = 256 * 1024
 _PROMPT_BYTES = 4 * 1024 * 1024
-"""What is read of stdin for a prompt; the server's own limit, 1 MiB unless it is set otherwise, is smaller."""
+"""Limit of stdin in a prompt. The server's own limit, 1 MiB by default, is smaller."""
 
 
 def is_piped() -> bool:
     """Whether stdin is a pipe, a socket or a file that is not at its end."""
-    if sys.stdin is None:  # closed: its number may be another file's by now
+    if sys.stdin is None:  # closed: another file may have its descriptor
         return False
     try:
         mode = os.fstat(STDIN).st_mode
@@ -40,10 +40,10 @@ def is_piped() -> bool:
             return os.lseek(STDIN, 0, os.SEEK_CUR) < os.fstat(STDIN).st_size
     except OSError:
         return False
-    return (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and not _is_over()
+    return (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and not _is_at_end()
 
 
-def _is_over() -> bool:
+def _is_at_end() -> bool:
     """Whether the other end of a pipe is closed and nothing is left in it."""
     poll = select.poll()
     poll.register(STDIN, select.POLLIN)
@@ -52,7 +52,7 @@ def _is_over() -> bool:
 
 
 def _has_bytes() -> bool:
-    """Whether something can be read at once."""
+    """Whether bytes can be read without waiting."""
     poll = select.poll()
     poll.register(STDIN, select.POLLIN)
     return bool(dict(poll.poll(0)).get(STDIN, 0) & select.POLLIN)
@@ -87,7 +87,7 @@ def is_wanted(option: bool | None, agent: str, *, jobs: int, detach: bool, is_pr
 
 
 def check_taken(client: HttpClient, task: Mapping[str, Any]) -> None:
-    """Raise CliError, with the task cancelled, where the server is of an older release and feeds no job."""
+    """Cancel the task and raise CliError if the server's release does not send stdin to jobs."""
     if not task.get("stdin"):
         client.mutate("tasks.cancel", {"taskId": task["taskId"], "reason": "nobody can feed it"})
         message = f"the server is of an older release, which hands on no stdin; {task['taskId']} was cancelled"

@@ -1,4 +1,4 @@
-"""The table that ends a task with several jobs."""
+"""The summary of a task with several jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli.render.task_ending import explanation, sentence
 
 
 def seconds(job: Mapping[str, Any]) -> str:
-    """Return how long a job's last attempt took."""
+    """Return the duration of a job's last attempt."""
     if not job.get("startedAt") or not job.get("finishedAt"):
         return "-"
     took = datetime.fromisoformat(job["finishedAt"]) - datetime.fromisoformat(job["startedAt"])
@@ -42,7 +42,7 @@ def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]
 
 
 def used(task: Mapping[str, Any]) -> list[str]:
-    """Return a line for each job whose last attempt told what its agent used."""
+    """Return a line for each job that reported its usage."""
     return [f"job {job['job']} used {_amounts(job['usage'])}" for job in task["jobs"] if job.get("usage")]
 
 

@@ -1,4 +1,4 @@
-"""What is wrong beside the way to a server: locks that hold its queue up, spawners that stopped, refused writes."""
+"""Problems behind a reachable server: locks that block its queue, spawners that stopped, refused writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPAWNER_FIX = "start it again with ado spawner (ado up runs one), or look at its
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One thing that is wrong, and what fixes it."""
+    """A problem, and what fixes it."""
 
     name: str
     message: str
@@ -24,7 +24,7 @@ class Trouble:
 
 
 def locks(health: Mapping[str, Any], now: datetime | None = None) -> list[Trouble]:
-    """Return who holds locks that others wait for; a server of an older release names none."""
+    """Return the sessions whose locks block others; a server of an older release reports none."""
     return [Trouble("locks", _holder(one, now), _ending(one)) for one in health.get("blockers") or ()]
 
 
@@ -45,14 +45,14 @@ def _ending(one: Mapping[str, Any]) -> str:
 
 
 def look(client: HttpClient) -> list[Trouble]:
-    """Ask a server what is wrong; that it does not answer is what is wrong, too."""
+    """Return the problems of a server; one that does not answer is a problem itself."""
     try:
-        if troubles := _unwell(client):  # what is locked may not answer
+        if troubles := _health_problems(client):  # a locked table blocks the next query
             return troubles
         try:
             spawners = client.query("workers.status").get("spawners", [])
         except (CallError, Unreachable):
-            if troubles := _unwell(client):  # a lock is told once others have waited for it
+            if troubles := _health_problems(client):  # a lock is reported once others have waited for it
                 return troubles
             raise
     except CallError as error:
@@ -66,7 +66,7 @@ def look(client: HttpClient) -> list[Trouble]:
     ]
 
 
-def _unwell(client: HttpClient) -> list[Trouble]:
+def _health_problems(client: HttpClient) -> list[Trouble]:
     health = client.query("system.health")
     problems = [Trouble(part, problem, "ado doctor says what fixes it") for part, problem in health["problems"].items()]
     return problems + locks(health)

@@ -1,7 +1,8 @@
-"""The answers of a server as the command line relies on them; whatever else a server says is ignored.
+"""The members of a server's answers on which the command line relies; other members are ignored.
 
-Ids are checked here once, because they become parts of refs, paths and suggested commands. A member that may be absent
-may also be null, so that other releases of the server pass.
+They are stricter than the records of ``app.client``: ids become parts of refs, paths and suggested commands, and
+numbers are added to times. They are also shorter, so that servers of other releases pass: a member that may be absent
+may also be null.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Status = Literal["queued", "paused", "running", "succeeded", "failed", "cancelle
 
 
 class Shape(Struct, rename="camel", kw_only=True):
-    """Base of every answer: camelCase on the wire."""
+    """Base of every answer; camelCase on the wire."""
 
 
 class Pod(Shape):
