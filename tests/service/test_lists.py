@@ -8,9 +8,7 @@ from support.screen import Terminal
 from app.rpc.client import HttpClient
 
 
-@pytest.fixture
-def many(cluster):
-    """205 queued tasks, every fifth of team web."""
+def with_many(cluster):
     client = HttpClient(cluster.urls, cluster.token)
     for number in range(1, 206):
         labels = {"team": "web"} if number % 5 == 0 else {}
@@ -19,34 +17,46 @@ def many(cluster):
     return cluster
 
 
+@pytest.fixture
+def many(cluster):
+    """205 queued tasks, every fifth of team web."""
+    return with_many(cluster)
+
+
+@pytest.fixture(scope="module")
+def listed(shared_cluster):
+    """The same, for tests that change none of them."""
+    return with_many(shared_cluster)
+
+
 def names(cluster, *arguments):
     return cluster.ado("tasks", "list", "-o", "name", *arguments, check=0).stdout.decode().split()
 
 
-def test_a_list_that_ends_early_says_how_to_get_the_rest(many):
-    done = many.ado("tasks", "list", check=0)
+def test_a_list_that_ends_early_says_how_to_get_the_rest(listed):
+    done = listed.ado("tasks", "list", check=0)
     assert len(done.stdout.splitlines()) == 1 + 20
     assert b"there are more: --all lists them" in done.stderr
     cursor = done.stderr.decode().split("--cursor ")[1].split()[0]
-    assert names(many, "--cursor", cursor)[0] == "task-185"
-    assert b"there are more" not in many.ado("tasks", "list", "--all", check=0).stderr
+    assert names(listed, "--cursor", cursor)[0] == "task-185"
+    assert b"there are more" not in listed.ado("tasks", "list", "--all", check=0).stderr
 
 
-def test_all_and_large_limits_go_over_pages(many):
-    assert names(many, "--all") == [f"task-{number}" for number in range(205, 0, -1)]
-    assert len(names(many, "--limit", "150")) == 150
-    found = json.loads(many.ado("tasks", "list", "--limit", "101", "-o", "json", check=0).stdout)
+def test_all_and_large_limits_go_over_pages(listed):
+    assert names(listed, "--all") == [f"task-{number}" for number in range(205, 0, -1)]
+    assert len(names(listed, "--limit", "150")) == 150
+    found = json.loads(listed.ado("tasks", "list", "--limit", "101", "-o", "json", check=0).stdout)
     assert (len(found["items"]), "nextCursor" in found) == (101, True)
 
 
 @pytest.mark.parametrize("limit", ["0", "-1"])
-def test_a_limit_of_nothing_is_a_usage_error(cluster, limit):
-    assert b"at least one" in cluster.ado("tasks", "list", "--limit", limit, check=2).stderr
+def test_a_limit_of_nothing_is_a_usage_error(listed, limit):
+    assert b"at least one" in listed.ado("tasks", "list", "--limit", limit, check=2).stderr
 
 
-def test_a_list_tells_ages_and_json_the_exact_times(many):
-    assert b" s ago" in many.ado("tasks", "list", "--limit", "1", check=0).stdout
-    (task,) = json.loads(many.ado("tasks", "list", "--limit", "1", "-o", "json", check=0).stdout)["items"]
+def test_a_list_tells_ages_and_json_the_exact_times(listed):
+    assert b" s ago" in listed.ado("tasks", "list", "--limit", "1", check=0).stdout
+    (task,) = json.loads(listed.ado("tasks", "list", "--limit", "1", "-o", "json", check=0).stdout)["items"]
     assert task["createdAt"].endswith("Z") or "+" in task["createdAt"]
 
 
@@ -77,9 +87,9 @@ def test_many_are_cancelled_only_after_a_yes(many):
         assert open_tasks(many) == left
 
 
-def test_what_to_cancel_is_named_in_one_way(cluster):
+def test_what_to_cancel_is_named_in_one_way(listed):
     for wish in ([], ["1", "--all"], ["--all", "--label", "a=b"]):
-        assert b"--label or --all" in cluster.ado("cancel", *wish, check=2).stderr
+        assert b"--label or --all" in listed.ado("cancel", *wish, check=2).stderr
 
 
 def test_an_ended_task_is_not_cancelled_and_that_is_no_error(many):
