@@ -6,7 +6,7 @@
         task = ado.create_task("echo hello", agent="shell")
         print(ado.wait(task.task_id).status, ado.logs(task.task_id))
 
-Names that this module exports are stable. It imports no server library. ``README.md`` beside it is the guide.
+The names that this module exports are stable. It imports no server library. ``README.md`` here is the guide.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The asynchronous client: calls and streams over one WebSocket that is kept up.
+"""The asynchronous client: calls and streams over one WebSocket, which is opened again when it breaks.
 
-A broken connection is made again, at the next origin; streams go on right after the last event that was seen, and
-calls that may be sent twice are sent again. An answer that does not come in time raises Unreachable.
+Streams then go on right after their last event, and calls that may be sent twice are sent again, at the next origin.
+A call without an answer in time raises Unreachable.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AsyncAdo:
 
     ``url`` is one origin, several divided by commas, or a sequence of them; without it ADO_URL and ADO_TOKEN (or
     ADO_TOKEN_FILE) name the server. ``ca`` is a PEM file to trust it by. ``timeout`` is the longest wait for an answer
-    in seconds. ``on_state`` hears when the connection is lost and made again. Raises NotConfigured.
+    in seconds. ``on_state`` is called when the connection is lost and when it is back. Raises NotConfigured.
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class AsyncAdo:
         timeout: float = 30.0,
         on_state: Callable[[State], None] | None = None,
     ) -> None:
-        self._server = chosen = server(url, token, ca)
+        self._server = target = server(url, token, ca)
         self._timeout = timeout
         self._on_state = on_state
-        self._state = State("lost", chosen.urls[0], "not connected yet")
+        self._state = State("lost", target.urls[0], "not connected yet")
         self._client = Client(
-            chosen.urls,
-            chosen.token,
-            trust=Trust(chosen.ca),
+            target.urls,
+            target.token,
+            trust=Trust(target.ca),
             first_contact_seconds=timeout,
-            on_state=self._note,
+            on_state=self._note_state,
         )
 
     async def __aenter__(self) -> Self:
@@ -89,11 +89,11 @@ class AsyncAdo:
         stdin: bool | None = None,
         idempotency_key: str | None = None,
     ) -> models.Task:
-        """Queue a task; the agent is ``shell`` unless named.
+        """Queue a task; the default agent is ``shell``.
 
-        The call is repeated until it is answered and still makes one task: without ``idempotency_key`` it has a key of
-        its own. Give one to make the same task once over several runs of a program; other input under it is a Conflict.
-        With ``stdin`` each job reads what ``send_input`` sends.
+        The call is repeated until it is answered, and its ``idempotency_key`` makes that one task. By default each call
+        has a new key; with a key of your own, several runs of a program make one task. Other input under the same key
+        raises Conflict. With ``stdin``, each job reads the bytes of ``send_input``.
         """
         members = {
             "prompt": prompt,
@@ -118,41 +118,45 @@ class AsyncAdo:
         }
         task = await self._mutate(models.Task, "tasks.create", members, resend=True)
         if stdin and not task.stdin:
-            await self.cancel_task(task.task_id, reason="nobody can feed it")
-            message = f"the server is of an older release, which hands on no stdin; {task.task_id} was cancelled"
+            await self.cancel_task(task.task_id, reason="no client can send its stdin")
+            message = f"the server is of an older release, which cannot send stdin; {task.task_id} was cancelled"
             raise Unavailable(message, code="SERVICE_UNAVAILABLE", hint="try again once all replicas are upgraded")
         return task
 
     async def send_input(
         self, task_id: str, source: AsyncSource, *, job: int = 0, offset: int = 0, end: bool = True
     ) -> int:
-        """Send a job of a task with ``stdin`` what it reads there, each byte once; return how many bytes it has now.
+        """Send a job its stdin, each byte once; return how many bytes the job's input has now.
 
         ``source`` is bytes, a file opened for bytes, or an iterable of pieces, asynchronous or not; it is read as fast
-        as the job reads. ``offset`` is how many bytes went before it: what has come already is not sent twice. Unless
-        ``end`` is false, the job's input ends with it. It waits as long as no server answers, once one has. Raises
-        InputClosed when the job ends before it was sent everything.
+        as the job reads. ``offset`` is the number of bytes that were sent before it. Unless ``end`` is false, the job's
+        input ends with the source. Once a server has answered, the call waits as long as no server does. Raises
+        InputClosed when the job ends before all bytes were sent.
         """
-        async with self.sending(task_id, job, offset) as sending, aclosing(async_pieces(source)) as found:
-            async for piece in found:
-                await sending.put(piece)
-            return await sending.finish(end=end)
+        async with self.job_input(task_id, job, offset) as job_input, aclosing(async_pieces(source)) as pieces:
+            async for piece in pieces:
+                await job_input.put(piece)
+            return await job_input.finish(end=end)
 
-    def sending(self, task_id: str, job: int, offset: int) -> JobInput:
-        """Return what ``send_input`` sends through, on a connection of its own."""
-        chosen = self._server
+    def job_input(self, task_id: str, job: int, offset: int) -> JobInput:
+        """Return the sender of a job's input, which has its own connection."""
+        target = self._server
         client = Client(
-            chosen.urls, chosen.token, trust=Trust(chosen.ca), first_contact_seconds=self._timeout, check=check
+            target.urls,
+            target.token,
+            trust=Trust(target.ca),
+            first_contact_seconds=self._timeout,
+            check=check,
         )
         return JobInput(client, task_id, job, offset)
 
     async def input_received(self, task_id: str, *, job: int = 0) -> int:
-        """Return how many bytes of a job's input have come: where a program that starts anew goes on."""
+        """Return how many bytes of a job's input the server has: the offset at which a restarted program goes on."""
         members = {"taskId": task_id, "job": job, "offset": 0}
         return (await self._mutate(models.Received, "tasks.input", members, resend=True)).acknowledged
 
     async def get_task(self, task_id: str, *, job: int | None = None) -> models.Task:
-        """Return a task with its jobs; with ``job`` it has the result of this job alone, however large."""
+        """Return a task with its jobs; with ``job`` only this job has a result, of any size."""
         return await self._query(models.Task, "tasks.get", {"taskId": task_id, "job": job})
 
     async def list_tasks(
@@ -170,8 +174,8 @@ class AsyncAdo:
     ) -> models.TaskPage:
         """Return a page of tasks, newest first; ``cursor`` is the ``next_cursor`` of the page before.
 
-        Tasks fit all that is given: one of the statuses, labels with their values or of any value, the time or number
-        of seconds ago ``since`` which they were created, a text in the prompt, and who created them.
+        Every filter must match: one of the statuses, ``labels`` with their values, ``label_names`` with any value,
+        created ``since`` a time or so many seconds ago, a text in the prompt, and the creator.
         """
         members = {
             "status": status if status is None or isinstance(status, str) else list(status),
@@ -187,7 +191,7 @@ class AsyncAdo:
         return await self._query(models.TaskPage, "tasks.list", members)
 
     async def cancel_task(self, task_id: str, *, reason: str | None = None) -> models.Task:
-        """Stop a task; it ends when its workers have stopped its jobs. Repeating it changes nothing."""
+        """Cancel a task, which ends once its workers have stopped its jobs. A second call changes nothing."""
         return await self._mutate(models.Task, "tasks.cancel", {"taskId": task_id, "reason": reason}, resend=True)
 
     async def retry_task(self, task_id: str) -> models.Task:
@@ -197,7 +201,7 @@ class AsyncAdo:
     async def update_task(
         self, task_id: str, *, version: int, priority: int | None = None, labels: Mapping[str, str] | None = None
     ) -> models.Task:
-        """Change a task that is still at ``version``; else it raises Conflict with ``data["version"]``."""
+        """Change a task that is still at ``version``; otherwise raise Conflict with ``data["version"]``."""
         members = {
             "taskId": task_id,
             "version": version,
@@ -211,7 +215,7 @@ class AsyncAdo:
         return await self._mutate(models.Removed, "tasks.remove", {"taskId": task_id})
 
     async def wait(self, task_id: str, *, timeout: float | None = None) -> models.Task:
-        """Return a task once it has ended, however it did. Raises WaitTimedOut after so many seconds."""
+        """Return a task once it has ended, with any result. Raises WaitTimedOut after ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 while not (task := await self.get_task(task_id)).ended:
@@ -233,10 +237,10 @@ class AsyncAdo:
         tail: int | None = None,
         since: datetime | float | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """Yield every event of a task, each once and in order, until the task ends or, without ``follow``, to date.
+        """Yield every event of a task, each once and in order, until the task ends or, without ``follow``, up to now.
 
-        ``after`` is the ``seq`` of the last event that was seen; else ``tail`` begins with the last so many, ``since``
-        at a time or so many seconds ago. The stream lives through any number of broken connections.
+        ``after`` is the ``seq`` of the last event that the caller has. Otherwise ``tail`` starts with the last so many
+        events, and ``since`` at a time or so many seconds ago. The stream survives any number of broken connections.
         """
         return self._events("stream.taskEvents", task_id, after, follow=follow, job=job, tail=tail, since=since)
 
@@ -266,18 +270,18 @@ class AsyncAdo:
     ) -> AsyncGenerator[OutputEvent, None]:
         """Yield the output of a task; see ``events``."""
         options = {"follow": follow, "job": job, "stream": stream, "tail": tail, "since": since}
-        async with aclosing(self._events("stream.taskOutput", task_id, after, **options)) as found:
-            async for event in found:
+        async with aclosing(self._events("stream.taskOutput", task_id, after, **options)) as events:
+            async for event in events:
                 if isinstance(event, OutputEvent):
                     yield event
 
     async def logs(self, task_id: str, *, job: int | None = None, stream: Stream | None = None) -> bytes:
-        """Return what a task, or one of its jobs, has written so far, byte for byte; ``output`` is for much of it."""
-        async with aclosing(self.output(task_id, follow=False, job=job, stream=stream)) as found:
-            return b"".join([event.content async for event in found])
+        """Return the output so far of a task or one of its jobs, as bytes; ``output`` suits large ones."""
+        async with aclosing(self.output(task_id, follow=False, job=job, stream=stream)) as events:
+            return b"".join([event.content async for event in events])
 
     async def kv_get(self, task_id: str, key: str) -> models.Value | None:
-        """Return a value of a task's store, None where there is none."""
+        """Return a value of a task's key-value store; None if there is none."""
         return await self._query(
             cast(type[models.Value | None], models.Value | None), "tasks.kvGet", {"taskId": task_id, "key": key}
         )
@@ -287,17 +291,17 @@ class AsyncAdo:
         return (await self._query(models.Values, "tasks.kvList", {"taskId": task_id, "prefix": prefix})).items
 
     async def kv_set(self, task_id: str, key: str, value: Any) -> models.Value:
-        """Store a JSON value; it is stored once however often the call is repeated."""
+        """Store a JSON value; repeated calls store it once."""
         members = {"taskId": task_id, "key": key, "idempotencyKey": uuid.uuid4().hex}
         return await self._mutate(models.Value, "tasks.kvSet", members, {"value": value}, resend=True)
 
     async def kv_cas(self, task_id: str, key: str, value: Any, *, version: int) -> models.Value:
-        """Store a value over the one at ``version`` (0: over none); else it raises Conflict."""
+        """Replace the value at ``version`` (0: no value) by another one; otherwise raise Conflict."""
         members = {"taskId": task_id, "key": key, "version": version, "idempotencyKey": uuid.uuid4().hex}
         return await self._mutate(models.Value, "tasks.kvCas", members, {"value": value}, resend=True)
 
     async def list_workers(self, *, state: str | None = None) -> list[models.Worker]:
-        """Return the workers by id, those that ended lately included."""
+        """Return the workers by id, including those that ended recently."""
         items: list[models.Worker] = []
         cursor: str | None = None
         while True:
@@ -308,44 +312,44 @@ class AsyncAdo:
                 return items
 
     async def workers_status(self) -> models.WorkersStatus:
-        """Return the workers that have not ended, how many are in which state, and what waits."""
-        found = await self._query(models.WorkersStatus, "workers.status", {})
-        items = list(found.workers)
-        while found.next_cursor is not None:
-            found = await self._query(models.WorkersStatus, "workers.status", {"cursor": found.next_cursor})
-            items += found.workers
-        return msgspec.structs.replace(found, workers=items)
+        """Return the workers that have not ended, their number by state, the queue and the spawners."""
+        page = await self._query(models.WorkersStatus, "workers.status", {})
+        workers = list(page.workers)
+        while page.next_cursor is not None:
+            page = await self._query(models.WorkersStatus, "workers.status", {"cursor": page.next_cursor})
+            workers += page.workers
+        return msgspec.structs.replace(page, workers=workers)
 
     async def drain_worker(self, worker_id: str) -> models.Worker:
-        """Let a worker finish what it has and end."""
+        """Let a worker finish its jobs, take no new ones, and end."""
         return await self._mutate(models.Worker, "workers.drain", {"workerId": worker_id}, resend=True)
 
     async def scale_workers(self, count: int, *, capabilities: Sequence[str] = ()) -> models.Scale:
-        """Keep so many workers of these capabilities even when the queue is empty."""
+        """Keep ``count`` workers of these capabilities, even while the queue is empty."""
         members = {"count": count, "capabilities": list(capabilities)}
         return await self._mutate(models.Scale, "workers.scale", members, resend=True)
 
-    def _note(self, state: State) -> None:
+    def _note_state(self, state: State) -> None:
         self._state = state
         if self._on_state is not None:
             self._on_state(state)
 
     async def _query(self, shape: type[T], path: str, members: Mapping[str, Any]) -> T:
-        given = _given(members)
-        return await self._answered(shape, path, lambda: self._client.query(path, given or ABSENT))
+        value = _without_none(members)
+        return await self._answered(shape, path, lambda: self._client.query(path, value or ABSENT))
 
     async def _mutate(
         self,
         shape: type[T],
         path: str,
         members: Mapping[str, Any],
-        always: Mapping[str, Any] | None = None,
+        nullable: Mapping[str, Any] | None = None,
         *,
         resend: bool = False,
     ) -> T:
-        """``always`` has members that are sent whatever they are: None is a value there."""
-        given = {**_given(members), **(always or {})}
-        return await self._answered(shape, path, lambda: self._client.mutate(path, given, resend=resend))
+        """Call a mutation; a member of ``nullable`` that is None is sent as null."""
+        value = {**_without_none(members), **(nullable or {})}
+        return await self._answered(shape, path, lambda: self._client.mutate(path, value, resend=resend))
 
     async def _answered(self, shape: type[T], path: str, call: Callable[[], Any]) -> T:
         try:
@@ -360,24 +364,25 @@ class AsyncAdo:
         try:
             return msgspec.convert(value, shape)
         except msgspec.ValidationError as error:
-            raise _no_answer(path, error) from error
+            raise _invalid_answer(path, error) from error
 
     async def _events(self, path: str, task_id: str, after: int | None, **options: Any) -> AsyncGenerator[Event, None]:
         cursor = str(after) if after is not None else None
+        value = _without_none({"taskId": task_id, **options})
         with translated():
-            found = self._client.subscribe(path, _given({"taskId": task_id, **options}), last_event_id=cursor)
-            async with aclosing(found) as items:
+            subscription = self._client.subscribe(path, value, last_event_id=cursor)
+            async with aclosing(subscription) as items:
                 async for item in items:
                     try:
                         event = event_of(item.data)
                     except msgspec.ValidationError as error:
-                        raise _no_answer(path, error) from error
+                        raise _invalid_answer(path, error) from error
                     yield event
 
 
-def _no_answer(path: str, why: Exception) -> InvalidAnswer:
+def _invalid_answer(path: str, why: Exception) -> InvalidAnswer:
     return InvalidAnswer(f"the answer to {path} is not from an ado server: {why}", code=UNREACHABLE, hint=CHECK_URL)
 
 
-def _given(members: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}

@@ -1,6 +1,6 @@
-"""The blocking client: the asynchronous one on an event loop in a thread of its own.
+"""The blocking client: the asynchronous client on an event loop in its own thread.
 
-Every thread may use it. While a call waits, Ctrl-C and other exceptions end the wait and cancel the call.
+It is thread-safe. Ctrl-C and other exceptions end a waiting call and cancel it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ import asyncio
 import functools
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from app.client.asynchronous import AsyncAdo, Stream
+from app.client.asynchronous import AsyncAdo
 from app.client.errors import UNREACHABLE, Unreachable
-from app.client.events import Event, OutputEvent
 from app.client.input import Source, pieces
 from app.rpc.client import State
 
@@ -34,6 +32,18 @@ def _blocking(
         return self._run(method(self._client, *args, **kwargs))
 
     return call
+
+
+def _iterating(
+    method: Callable[Concatenate[AsyncAdo, P], AsyncGenerator[R, None]],
+) -> Callable[Concatenate[Ado, P], Generator[R, None, None]]:
+    """Return a method that iterates the asynchronous generator; it has the same parameters and documentation."""
+
+    @functools.wraps(method)
+    def iterate(self: Ado, /, *args: P.args, **kwargs: P.kwargs) -> Generator[R, None, None]:
+        return self._iterate(method(self._client, *args, **kwargs))
+
+    return iterate
 
 
 class Ado:
@@ -94,67 +104,27 @@ class Ado:
     workers_status = _blocking(AsyncAdo.workers_status)
     drain_worker = _blocking(AsyncAdo.drain_worker)
     scale_workers = _blocking(AsyncAdo.scale_workers)
+    events = _iterating(AsyncAdo.events)
+    progress = _iterating(AsyncAdo.progress)
+    output = _iterating(AsyncAdo.output)
 
     def send_input(self, task_id: str, source: Source, *, job: int = 0, offset: int = 0, end: bool = True) -> int:
         """Send a job its stdin; see ``AsyncAdo.send_input``. The source is read by the thread that calls."""
-        sending = self._client.sending(task_id, job, offset)
-        self._run(sending.__aenter__())
+        job_input = self._client.job_input(task_id, job, offset)
+        self._run(job_input.__aenter__())
         try:
             for piece in pieces(source):
-                self._run(sending.put(piece))
-            return self._run(sending.finish(end=end))
+                self._run(job_input.put(piece))
+            return self._run(job_input.finish(end=end))
         finally:
             if not self._loop.is_closed():
-                self._run(sending.__aexit__())
+                self._run(job_input.__aexit__())
 
-    def events(
-        self,
-        task_id: str,
-        *,
-        after: int | None = None,
-        follow: bool = True,
-        job: int | None = None,
-        tail: int | None = None,
-        since: datetime | float | None = None,
-    ) -> Generator[Event, None, None]:
-        """Yield every event of a task; see ``AsyncAdo.events``."""
-        options: dict[str, Any] = {"after": after, "follow": follow, "job": job, "tail": tail, "since": since}
-        return self._iterate(self._client.events(task_id, **options))
-
-    def progress(
-        self,
-        task_id: str,
-        *,
-        after: int | None = None,
-        follow: bool = True,
-        job: int | None = None,
-        tail: int | None = None,
-        since: datetime | float | None = None,
-    ) -> Generator[Event, None, None]:
-        """Yield the events of a task without its output; see ``AsyncAdo.events``."""
-        options: dict[str, Any] = {"after": after, "follow": follow, "job": job, "tail": tail, "since": since}
-        return self._iterate(self._client.progress(task_id, **options))
-
-    def output(
-        self,
-        task_id: str,
-        *,
-        after: int | None = None,
-        follow: bool = True,
-        job: int | None = None,
-        stream: Stream | None = None,
-        tail: int | None = None,
-        since: datetime | float | None = None,
-    ) -> Generator[OutputEvent, None, None]:
-        """Yield the output of a task; see ``AsyncAdo.events``."""
-        options: dict[str, Any] = {"after": after, "follow": follow, "job": job, "tail": tail, "since": since}
-        return self._iterate(self._client.output(task_id, stream=stream, **options))
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
         if self._loop.is_closed():
-            work.close()
+            call.close()
             raise Unreachable("the client was closed", code=UNREACHABLE, hint="make a new client")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result()
         finally:
@@ -171,7 +141,7 @@ class Ado:
 
 
 class _Steps(Generic[T]):
-    """Steps through an asynchronous generator, each a task: one that is cancelled has ended before it is closed."""
+    """Steps through an asynchronous generator; each step is a task, so that ``close`` can wait for a cancelled one."""
 
     def __init__(self, items: AsyncGenerator[T, None]) -> None:
         self._items = items
@@ -194,7 +164,7 @@ class _Steps(Generic[T]):
 
 
 async def _cancel_rest() -> None:
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
+    remaining = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in remaining:
         task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.gather(*remaining, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Which server a client calls: what it is given, else ADO_URL with ADO_TOKEN or ADO_TOKEN_FILE, and ADO_CA."""
+"""The server that a client calls: from arguments, else from ADO_URL, ADO_TOKEN or ADO_TOKEN_FILE, and ADO_CA."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.core.token_file import TokenFileExposed, read_token
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredServer:
-    """Origins that serve alike, the token to call with, and the CA's file; an empty one means the system's CAs."""
+    """Origins of one installation, the caller's token, and the file of the CA; empty for the system's CAs."""
 
     urls: tuple[str, ...]
     token: str | None
@@ -22,26 +22,26 @@ class ConfiguredServer:
 
 
 def server(url: str | Sequence[str] | None, token: str | None, ca: str | None) -> ConfiguredServer:
-    """Return the server to call. A token of the environment goes only to the server of the environment.
+    """Return the server to call. A token from the environment goes only to the server from the environment.
 
     Raises NotConfigured.
     """
-    named = url if url is not None else os.environ.get("ADO_URL", "")
-    urls = tuple(part.strip() for part in (named.split(",") if isinstance(named, str) else named) if part.strip())
+    text = url if url is not None else os.environ.get("ADO_URL", "")
+    urls = tuple(part.strip() for part in (text.split(",") if isinstance(text, str) else text) if part.strip())
     if not urls:
         raise _unusable("no server is named", "give url, or set ADO_URL to origins such as https://ado.example")
     for origin in urls:
         if not is_origin(origin):
             raise _unusable(f"{origin!r} is no origin", "write it as http://HOST:PORT or https://HOST, without a path")
     if token is None and url is None:
-        token = os.environ.get("ADO_TOKEN") or _token_of_file()
+        token = os.environ.get("ADO_TOKEN") or _token_from_file()
     token = token.strip() if token is not None else None
     if token and not is_token(token):
         raise _unusable("the token holds blanks or characters that no token has", "copy it again, or make another one")
     return ConfiguredServer(urls, token, ca if ca is not None else os.environ.get("ADO_CA", ""))
 
 
-def _token_of_file() -> str | None:
+def _token_from_file() -> str | None:
     path = os.environ.get("ADO_TOKEN_FILE")
     if not path:
         return None

@@ -1,4 +1,4 @@
-"""The errors of the client: one tree, each with a code, a reason where the server gave one, and the next step."""
+"""The errors of the client: one tree. Each has a code, the next step, and the server's reason if it gave one."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Unreachable(AdoError):
 
 
 class InvalidAnswer(Unreachable):
-    """A server answered with something that no ado server says."""
+    """A server answered with something that no ado server sends."""
 
 
 class WaitTimedOut(AdoError, TimeoutError):
-    """A task did not end in the time given; it goes on."""
+    """A task did not end within the timeout; it goes on."""
 
 
 class Refused(AdoError):
@@ -46,7 +46,7 @@ class Refused(AdoError):
 
 
 class InvalidInput(Refused):
-    """The input is wrong or too large; ``data`` names the field or the limit."""
+    """The input is invalid or too large; ``data`` names the field or the limit."""
 
 
 class Unauthorized(Refused):
@@ -62,15 +62,15 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """The state of things does not allow it, such as a stale version."""
+    """The current state does not allow the call, such as a stale version."""
 
 
 class InputClosed(Conflict):
-    """The job takes no more input: it has ended, its input has, or it never had one."""
+    """The job takes no more input: the job or its input has ended, or it never had an input."""
 
 
 class Unavailable(Refused):
-    """The server cannot serve now, because its database is away for example."""
+    """The server is unavailable for the moment, for example because its database is away."""
 
 
 _BY_CODE: dict[str, type[Refused]] = {
@@ -89,7 +89,7 @@ _BY_REASON: dict[str | None, type[Refused]] = {"input_closed": InputClosed}
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise the errors of the wire as those of this tree."""
+    """Raise errors of the wire as errors of this tree."""
     try:
         yield
     except wire.CallError as error:
@@ -102,6 +102,6 @@ def translated() -> Iterator[None]:
 
 def _refused(error: wire.CallError) -> Refused:
     kind = _BY_REASON.get(error.reason) or _BY_CODE.get(error.code, Refused)
-    made = kind(error.message, code=error.code, reason=error.reason, hint=error.hint)
-    made.data = error.data
-    return made
+    refused = kind(error.message, code=error.code, reason=error.reason, hint=error.hint)
+    refused.data = error.data
+    return refused

@@ -1,4 +1,4 @@
-"""The events of a task's log: one frozen record for each type, and for each kind of an AI agent's events."""
+"""The events of a task: one frozen record for each type, and for each kind of event of an AI agent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.client.models import Record, Usage
 
 
 class Event(Record, frozen=True, kw_only=True):
-    """What every event carries: ``seq`` counts 1, 2, 3 … per task; ``job`` and ``attempt`` are None for the task's."""
+    """Members of every event. ``seq`` counts from 1 for each task; events of the task itself have no job."""
 
     type: str
     task_id: str
@@ -24,7 +24,7 @@ class Event(Record, frozen=True, kw_only=True):
 
 
 class UnknownEvent(Event, frozen=True, kw_only=True):
-    """An event of a type, or with members, that this release does not know; ``members`` is all of it."""
+    """An event of a type or shape that this release does not know; ``members`` is the whole event."""
 
     members: dict[str, Any]
 
@@ -45,7 +45,7 @@ class StartedEvent(Event, frozen=True, kw_only=True):
 
 
 class OutputEvent(Event, frozen=True, kw_only=True):
-    """What the agent wrote; ``content`` has its bytes."""
+    """Output of the agent; ``content`` has its bytes."""
 
     stream: str
     data: str
@@ -53,12 +53,12 @@ class OutputEvent(Event, frozen=True, kw_only=True):
 
     @property
     def content(self) -> bytes:
-        """The bytes that were written."""
+        """The bytes as the agent wrote them."""
         return base64.b64decode(self.data) if self.encoding == "base64" else self.data.encode()
 
 
 class ProgressEvent(Event, frozen=True, kw_only=True):
-    """How far the agent says it is."""
+    """Progress as the agent reports it."""
 
     percent: float | None = None
     message: str | None = None
@@ -77,28 +77,28 @@ class RequeuedEvent(Event, frozen=True, kw_only=True):
 
 
 class ReleasedEvent(Event, frozen=True, kw_only=True):
-    """The worker handed the job back."""
+    """The worker released the job, which is queued again."""
 
     reason: str | None = None
     message: str | None = None
 
 
 class RetriedEvent(Event, frozen=True, kw_only=True):
-    """Somebody asked for the failed jobs to run again."""
+    """A caller queued the failed jobs again."""
 
     jobs: list[int]
     by: str | None = None
 
 
 class CancelRequestedEvent(Event, frozen=True, kw_only=True):
-    """Somebody asked for the task to end."""
+    """A caller cancelled the task, which ends once its jobs have stopped."""
 
     reason: str | None = None
     by: str | None = None
 
 
 class PodEvent(Event, frozen=True, kw_only=True):
-    """Something is wrong with the job's pod: the cluster's own message, and the next step."""
+    """The job's pod has a problem: the cluster's message, and the next step."""
 
     reason: str
     message: str
@@ -111,21 +111,21 @@ class CheckpointEvent(Event, frozen=True, kw_only=True):
 
 
 class TruncatedEvent(Event, frozen=True, kw_only=True):
-    """The attempt's events have reached the limit: what follows is dropped."""
+    """The attempt's events have reached the limit; later ones are dropped."""
 
     limit_bytes: int
     dropped_bytes: int
 
 
 class DroppedEvent(Event, frozen=True, kw_only=True):
-    """Something that the job wrote could not be stored; the job ran on."""
+    """Output of the job could not be stored; the job went on."""
 
     bytes: int
     reason: str
 
 
 class InputLostEvent(Event, frozen=True, kw_only=True):
-    """The attempt could not begin its input anew, because not all of it is kept; its job fails."""
+    """The attempt could not read its input from the start, because it is not all kept; its job fails."""
 
     lost_bytes: int
 
@@ -146,7 +146,7 @@ class SucceededEvent(Event, frozen=True, kw_only=True):
 
 
 class FailedEvent(Event, frozen=True, kw_only=True):
-    """The task ended: a job failed; ``job`` is the first that did."""
+    """The task ended, because a job failed; ``job`` is the first that did."""
 
     reason: str | None = None
     message: str | None = None
@@ -161,7 +161,7 @@ class CancelledEvent(Event, frozen=True, kw_only=True):
 
 
 class AgentEvent(Event, frozen=True, kw_only=True):
-    """Something an AI agent said or did; ``raw`` is its own line, which goes on in the next event if so said."""
+    """An event of an AI agent; ``raw`` is its line, continued in the next event with ``raw_continues``."""
 
     event: str
     raw: str | None = None
@@ -176,20 +176,20 @@ class AgentSession(AgentEvent, frozen=True, kw_only=True):
 
 
 class AgentTextDelta(AgentEvent, frozen=True, kw_only=True):
-    """The agent goes on writing."""
+    """A further part of a text that the agent writes."""
 
     text: str
 
 
 class AgentText(AgentEvent, frozen=True, kw_only=True):
-    """The agent has written something; ``streamed``: it came in deltas before."""
+    """A whole text of the agent; ``streamed`` if it came in deltas before."""
 
     text: str
     streamed: bool
 
 
 class AgentToolStart(AgentEvent, frozen=True, kw_only=True):
-    """A tool runs; ``title`` is its path, command or aim."""
+    """A tool starts; ``title`` is its path, command or purpose."""
 
     tool_id: str
     tool: str
@@ -220,7 +220,7 @@ class AgentPermission(AgentEvent, frozen=True, kw_only=True):
 
 
 class AgentUsage(AgentEvent, frozen=True, kw_only=True):
-    """What the run has used: tokens, and dollars where the agent says them."""
+    """Tokens that the run has used, and dollars if the agent reports them."""
 
     input_tokens: float | None = None
     output_tokens: float | None = None
@@ -230,7 +230,7 @@ class AgentUsage(AgentEvent, frozen=True, kw_only=True):
 
 
 class AgentRetry(AgentEvent, frozen=True, kw_only=True):
-    """The agent asks the model again."""
+    """The agent repeats a request to the model."""
 
     message: str
     limit: int | None = None
@@ -238,21 +238,21 @@ class AgentRetry(AgentEvent, frozen=True, kw_only=True):
 
 
 class AgentError(AgentEvent, frozen=True, kw_only=True):
-    """Something went wrong; the agent may go on."""
+    """An error of the agent, which may go on."""
 
     message: str
     status: int | None = None
 
 
 class AgentResult(AgentEvent, frozen=True, kw_only=True):
-    """The agent's last word."""
+    """The agent's final result."""
 
     ok: bool
     message: str
 
 
 class AgentOther(AgentEvent, frozen=True, kw_only=True):
-    """A line that says none of these."""
+    """A line of any other kind."""
 
 
 BY_TYPE: dict[str, type[Event]] = {
@@ -290,13 +290,13 @@ BY_AGENT_EVENT: dict[str, type[AgentEvent]] = {
 
 
 def event_of(members: Any) -> Event:
-    """Return an event of the wire as a record. Raises ValidationError for what is no event of a log.
+    """Return an event of the wire as a record. Raises ValidationError for a value that is no event.
 
-    A job writes some of its events itself, so their members may have any shape; such an event is an UnknownEvent.
+    Jobs can write events of their own with members of any shape; those become an UnknownEvent.
     """
     kind = members.get("type") if isinstance(members, dict) else None
-    said = members.get("event") if kind == "agent" else None
-    shape = BY_AGENT_EVENT.get(said) if isinstance(said, str) else BY_TYPE.get(str(kind))
+    agent_event = members.get("event") if kind == "agent" else None
+    shape = BY_AGENT_EVENT.get(agent_event) if isinstance(agent_event, str) else BY_TYPE.get(str(kind))
     if shape is not None:
         try:
             return msgspec.convert(members, shape)

@@ -1,9 +1,9 @@
 """Sends a job its stdin: in order, each byte once, as fast as the job reads.
 
-Bytes are numbered by their offset, so a call whose answer was lost is sent again, to whatever replica is there. The
-server holds a call back while the job is slow, and the source is read no further while ``BUFFER_BYTES`` are unsent. So
-that much, what one call carries and one piece of the source are in memory. Each sending has a connection of its own:
-it can leave a replica of an older release, and large calls hold up no others.
+Every call has the offset of its bytes, so a call without an answer is sent again, to any replica. The server delays its
+answer while the job is slow, and the source is not read while ``BUFFER_BYTES`` are unsent. Memory holds this buffer,
+the bytes of one call and one piece of the source. Each input has its own connection: it can leave a replica of an older
+release, and its large calls delay no others.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Data: TypeAlias = bytes | bytearray | memoryview
 
 @runtime_checkable
 class Readable(Protocol):
-    """A file that was opened for bytes; its reads wait for what is to come."""
+    """A file that was opened for bytes; ``read`` blocks until there are some."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most so many bytes, none at the end."""
+        """Return at most ``size`` bytes, and none at the end."""
 
 
 Source: TypeAlias = Data | Readable | Iterable[Data]
@@ -43,11 +43,11 @@ AsyncSource: TypeAlias = Source | AsyncIterable[Data]
 
 
 class JobInput:
-    """The stdin of a job on its way, from an offset on; used as an async context manager."""
+    """Sends the stdin of a job from an offset on; used as an async context manager."""
 
     def __init__(self, client: Client, task_id: str, job: int, offset: int) -> None:
         self._client = client
-        self._to = {"taskId": task_id, "job": job}
+        self._target = {"taskId": task_id, "job": job}
         self._offset = offset
         self._buffer = bytearray()
         self._room = asyncio.Event()
@@ -67,7 +67,7 @@ class JobInput:
         await self._client.__aexit__(None, None, None)
 
     async def put(self, data: Data) -> None:
-        """Take bytes as soon as there is room for them. Raises the error that ended the sending."""
+        """Add bytes once the buffer has room for them. Raises the error that ended the input."""
         view = memoryview(data).cast("B")
         while view:
             room = BUFFER_BYTES - len(self._buffer)
@@ -79,7 +79,7 @@ class JobInput:
             self._more.set()
 
     async def finish(self, *, end: bool) -> int:
-        """Return how many bytes the job has been sent, once all have come; with ``end`` the job reads no more."""
+        """Wait until the server has all bytes; return their number. With ``end`` the job's input ends with them."""
         self._complete, self._ends = True, end
         self._more.set()
         with translated():
@@ -110,10 +110,10 @@ class JobInput:
                 return
 
     async def _send(self, data: bytes, *, end: bool) -> None:
-        """Send until the server has all of it. Raises CallError, Unreachable."""
+        """Send bytes until the server has all of them. Raises CallError, Unreachable."""
         view, last = memoryview(data), self._offset + len(data)
         while True:
-            value = {**self._to, "offset": self._offset, "data": base64.b64encode(view).decode(), "end": end}
+            value = {**self._target, "offset": self._offset, "data": base64.b64encode(view).decode(), "end": end}
             send = partial(self._client.mutate, "tasks.input", value, resend=True)
             try:
                 answer = await until_answered_async(send, repeats=self._repeats)
@@ -122,9 +122,9 @@ class JobInput:
                     return  # the job ended with all of its input before the server learned that nothing follows
                 raise
             self._upgrade_wait.renew()
-            taken = max(0, min(answer["acknowledged"] - self._offset, len(view)))
-            self._offset += taken
-            view = view[taken:]
+            accepted = max(0, min(answer["acknowledged"] - self._offset, len(view)))
+            self._offset += accepted
+            view = view[accepted:]
             if self._offset == last:
                 return
 
@@ -136,29 +136,29 @@ class JobInput:
 
 
 def check(_path: str, value: Any) -> None:
-    """Raise ValueError for what is no answer to ``tasks.input``."""
+    """Raise ValueError for an answer without the shape of ``tasks.input``."""
     msgspec.convert(value, Received)
 
 
 async def async_pieces(source: AsyncSource) -> AsyncGenerator[Data, None]:
-    """Yield a source's bytes. One that blocks is read in a thread of its own. Raises TypeError."""
+    """Yield the bytes of a source, which is read in its own thread if it blocks. Raises TypeError."""
     if isinstance(source, AsyncIterable):
         async for piece in source:
             yield _checked(piece)
     elif isinstance(source, Data):
         yield source
     else:
-        async with contextlib.aclosing(_read_in_thread(pieces(source))) as found:
-            async for piece in found:
+        async with contextlib.aclosing(_read_in_thread(pieces(source))) as source_pieces:
+            async for piece in source_pieces:
                 yield piece
 
 
 def pieces(source: Source) -> Iterator[Data]:
-    """Yield a source's bytes. Raises TypeError."""
+    """Yield the bytes of a source. Raises TypeError."""
     if isinstance(source, Data):
         yield source
     elif isinstance(source, Readable):
-        read = getattr(source, "read1", source.read)  # it returns what is there, and waits for no more
+        read = getattr(source, "read1", source.read)  # returns the bytes that are there, without waiting for more
         while piece := _checked(read(BUFFER_BYTES)):
             yield piece
     else:
@@ -171,8 +171,8 @@ def _checked(piece: object) -> Data:
     return piece
 
 
-async def _read_in_thread(found: Iterator[Data]) -> AsyncGenerator[Data, None]:
-    """Yield what an iterator that may block gives. A read that blocks ends with the process, and holds up nothing."""
+async def _read_in_thread(source_pieces: Iterator[Data]) -> AsyncGenerator[Data, None]:
+    """Yield the pieces of an iterator that may block. The thread of a blocked read ends with the process."""
     loop = asyncio.get_running_loop()
     wanted: queue.SimpleQueue[asyncio.Future[Data | None] | None] = queue.SimpleQueue()
 
@@ -180,10 +180,10 @@ async def _read_in_thread(found: Iterator[Data]) -> AsyncGenerator[Data, None]:
         while (future := wanted.get()) is not None:
             piece, error = None, None
             try:
-                piece = next(found, None)
+                piece = next(source_pieces, None)
             except BaseException as raised:  # noqa: BLE001 - it is raised where the piece is waited for
                 error = raised
-            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
                 loop.call_soon_threadsafe(_settle, future, piece, error)
 
     threading.Thread(target=read, name="ado client source", daemon=True).start()

@@ -1,6 +1,6 @@
-"""What a server answers, as frozen records. A member that the server leaves out is None.
+"""The answers of a server as frozen records. A member that the server leaves out is None.
 
-Statuses and reasons are plain strings and unknown members are ignored, so that a newer server can say more.
+Statuses and reasons are plain strings, and unknown members are ignored, so that newer servers can add some.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Resources(Record, frozen=True, kw_only=True):
 
 
 class Usage(Record, frozen=True, kw_only=True):
-    """What an AI agent used; ``cost_usd`` in dollars."""
+    """Tokens and dollars that an AI agent used."""
 
     input_tokens: float | None = None
     output_tokens: float | None = None
@@ -36,14 +36,14 @@ class Usage(Record, frozen=True, kw_only=True):
 
 
 class Result(Record, frozen=True, kw_only=True):
-    """What an AI agent said at its end; ``cut`` says that the text is only a part of it."""
+    """The final text of an AI agent; ``cut`` if it is only a part."""
 
     text: str | None = None
     cut: bool | None = None
 
 
 class JobPod(Record, frozen=True, kw_only=True):
-    """The pod of a queued job: what keeps it from running, and the next step."""
+    """The pod of a queued job: why it does not run, and the next step."""
 
     name: str
     state: str
@@ -69,7 +69,7 @@ class Job(Record, frozen=True, kw_only=True):
     """Size of a result that was left out because the answer would be too large."""
     usage: Usage | None = None
     dropped_bytes: int | None = None
-    """What the last attempt wrote beyond the limit, which was not stored."""
+    """Bytes of the last attempt's output beyond the limit, which were not stored."""
     retry_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -77,7 +77,7 @@ class Job(Record, frozen=True, kw_only=True):
 
 
 class Task(Record, frozen=True, kw_only=True):
-    """What a person asked for, with its jobs."""
+    """A task with its jobs."""
 
     task_id: str
     status: str
@@ -98,13 +98,13 @@ class Task(Record, frozen=True, kw_only=True):
     created_at: datetime
     jobs: list[Job]
     stdin: bool = False
-    """Whether its jobs read what ``tasks.input`` sends."""
+    """Whether its jobs read a stdin from ``tasks.input``."""
     prompt_cut: bool | None = None
-    """Whether ``prompt`` is only its beginning, as in a list."""
+    """Whether ``prompt`` is only the beginning, as in lists."""
     trust_project: bool | None = None
     created_by: str | None = None
     quota: str | None = None
-    """Why the limits of its user let none of its queued jobs start now."""
+    """Why the limits of its user let no queued job start now."""
     reason: str | None = None
     message: str | None = None
     failed_job: int | None = None
@@ -194,14 +194,14 @@ class Spawner(Record, frozen=True, kw_only=True):
 
 
 class Waiting(Record, frozen=True, kw_only=True):
-    """Jobs that could start now, by the capabilities that they need."""
+    """Queued jobs that may start now, by the capabilities that they need."""
 
     needs: list[str]
     jobs: int
 
 
 class Queue(Record, frozen=True, kw_only=True):
-    """How many jobs are queued and running, and what those that could start now need."""
+    """Numbers of queued and running jobs; ``waiting`` are those that may start now."""
 
     queued: int
     running: int
@@ -209,7 +209,7 @@ class Queue(Record, frozen=True, kw_only=True):
 
 
 class WorkersStatus(Record, frozen=True, kw_only=True):
-    """The workers, how many are in which state, and what waits."""
+    """The workers, their number by state, the queue and the spawners."""
 
     workers: list[Worker]
     counts: dict[str, int]
@@ -219,20 +219,20 @@ class WorkersStatus(Record, frozen=True, kw_only=True):
 
 
 class Scale(Record, frozen=True, kw_only=True):
-    """How many workers of these capabilities are kept."""
+    """The number of workers that is kept for these capabilities."""
 
     count: int
     capabilities: list[str]
 
 
 class Received(Record, frozen=True, kw_only=True):
-    """How many bytes of a job's input have come."""
+    """How many bytes of a job's input the server has."""
 
     acknowledged: int
 
 
 class Removed(Record, frozen=True, kw_only=True):
-    """A task that is gone."""
+    """A task that was removed."""
 
     task_id: str
     removed: bool
