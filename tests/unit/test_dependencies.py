@@ -1,4 +1,4 @@
-"""Every package that is imported is declared in pyproject.toml, in the right part, and every declared one is used."""
+"""Imports are declared in pyproject.toml, in the right part; declared packages are used; Python starts isolated."""
 
 import ast
 import re
@@ -85,3 +85,17 @@ def test_every_declared_package_is_imported():
 @pytest.mark.parametrize("package", OWN)
 def test_every_package_says_that_it_has_types(package):
     assert f"{package}/py.typed" in FILES
+
+
+def test_every_python_that_is_started_is_isolated():
+    starts = [
+        (path, [ast.unparse(part) for part in node.elts[place : place + 2]])
+        for path in FILES
+        if path.endswith(".py")
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.List | ast.Tuple)
+        for place, item in enumerate(node.elts)
+        if ast.unparse(item) == "sys.executable"
+    ]
+    assert len(starts) >= 4
+    assert [path for path, words in starts if words != ["sys.executable", "'-I'"]] == []
