@@ -91,9 +91,8 @@ class AsyncAdo:
     ) -> models.Task:
         """Queue a task; the default agent is ``shell``.
 
-        The call is repeated until it is answered, and its ``idempotency_key`` makes that one task. By default each call
-        has a new key; with a key of your own, several runs of a program make one task. Other input under the same key
-        raises Conflict. With ``stdin``, each job reads the bytes of ``send_input``.
+        The call is repeated until it is answered; ``idempotency_key``, by default a new one, makes that one task. Other
+        input under the same key raises Conflict. With ``stdin``, each job reads the bytes of ``send_input``.
         """
         members = {
             "prompt": prompt,
@@ -116,6 +115,10 @@ class AsyncAdo:
             "stdin": stdin,
             "idempotencyKey": idempotency_key or uuid.uuid4().hex,
         }
+        return await self._create(members, stdin=bool(stdin))
+
+    async def _create(self, members: Mapping[str, Any], *, stdin: bool) -> models.Task:
+        """Create a task. If it needs stdin, which its server does not know, cancel it and raise Unavailable."""
         task = await self._mutate(models.Task, "tasks.create", members, resend=True)
         if stdin and not task.stdin:
             await self.cancel_task(task.task_id, reason="no client can send its stdin")

@@ -107,11 +107,11 @@ ROOM = ConnectionLimits(connections=1000, of_address=0, opening_of_address=100, 
 """Limits that no test reaches which is about something else."""
 
 FLOODED = []
-"""The items that ``flood`` has made."""
+"""The items that ``flood`` has yielded."""
 
 
 class Gate:
-    """Lets in whoever says a name it knows."""
+    """Accepts the tokens ``reader`` and ``writer``."""
 
     def __init__(self):
         self.revoked = set()
@@ -156,7 +156,7 @@ REGISTRY = Registry(
 
 
 class Served:
-    """The application on a port."""
+    """The application on a port of its own."""
 
     def __init__(self, gate, limits, room=ROOM, trusted=(), registry=REGISTRY):
         self.gate = gate
@@ -197,7 +197,7 @@ class Served:
         async with asyncio.timeout(30):
             while state.tasks:
                 await asyncio.sleep(0.002)
-            for connection in list(state.connections):  # whose peer does not read its last words
+            for connection in list(state.connections):  # its client does not read the last frames
                 connection.transport.abort()
             while state.connections:
                 await asyncio.sleep(0)
@@ -226,7 +226,7 @@ async def request(served, method, path, body=None, **headers):
 
 
 class Stream:
-    """An answer that is read as it comes."""
+    """An answer that is read while it arrives."""
 
     def __init__(self, served, path, method="GET", body=None, **headers):
         self.connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
@@ -257,7 +257,7 @@ class Stream:
                 event = {}
 
     def lines(self):
-        """Return the JSON of every line, each of which must end."""
-        found = self.response.read().decode()
-        assert found.endswith("\n")
-        return [json.loads(line) for line in found.splitlines()]
+        """Return the JSON of every line; the last line must end with a line feed."""
+        text = self.response.read().decode()
+        assert text.endswith("\n")
+        return [json.loads(line) for line in text.splitlines()]

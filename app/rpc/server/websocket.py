@@ -293,6 +293,6 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 
 def _log_failure(error: BaseException | None) -> None:
-    """Log an error that no caller was told; a client that has disconnected is none."""
+    """Log an error that no caller has received, except that the client has disconnected."""
     if error is not None and not isinstance(error, ClientGone):
         _log.error("call ended badly", exc_info=error)
