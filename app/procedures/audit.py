@@ -20,7 +20,7 @@ from db import audit
 _CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
 
 
-class ListInput(Wire):
+class AuditListInput(Wire):
     """Which rows to list. ``user`` is the id of a user or a token."""
 
     user: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
@@ -54,7 +54,7 @@ class AuditPage(Wire, omit_defaults=False):
 
 
 @query(access=ADMINISTER)
-async def listing(context: Context, input: ListInput) -> AuditPage:
+async def listing(context: Context, input: AuditListInput) -> AuditPage:
     """Return changes and refused calls, newest first."""
     refuse_nul(user=input.user)
     await context.services.refusals.flush()

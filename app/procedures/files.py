@@ -62,7 +62,7 @@ FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
-class BeginInput(Wire):
+class FileBeginInput(Wire):
     """A file to send; the sender chooses a random ``fileId``. A worker names its attempt."""
 
     file_id: FileId
@@ -83,7 +83,7 @@ class Begun(Wire, omit_defaults=False):
     chunk_bytes: int
 
 
-class WriteInput(Wire):
+class FileWriteInput(Wire):
     """One piece; ``data`` is base64."""
 
     file_id: FileId
@@ -97,7 +97,7 @@ class FileInput(Wire):
     file_id: FileId
 
 
-class ReadInput(Wire):
+class FileReadInput(Wire):
     """The piece to read."""
 
     file_id: FileId
@@ -148,7 +148,7 @@ class Piece(Wire, omit_defaults=False):
 
 
 @mutation(access=WRITE_FILES)
-async def begin(context: Context, input: BeginInput) -> Begun:
+async def begin(context: Context, input: FileBeginInput) -> Begun:
     """Begin to send a file, or continue one that was begun."""
     limit = context.services.settings.file_bytes
     if input.size > limit:
@@ -172,7 +172,7 @@ async def begin(context: Context, input: BeginInput) -> Begun:
     return Begun(file_id=file.file_id, received=min(file.size, pieces * CHUNK_BYTES), chunk_bytes=CHUNK_BYTES)
 
 
-def _fence(context: Context, input: BeginInput) -> Fence | None:
+def _fence(context: Context, input: FileBeginInput) -> Fence | None:
     if input.kind == "base":
         if context.caller.role in ("worker", "attempt"):
             raise refusal("forbidden", "a worker sends only results and checkpoints of its jobs")
@@ -234,7 +234,7 @@ async def _may_write(context: Context, file: File) -> bool:
 
 
 @mutation(access=WRITE_FILES)
-async def write(context: Context, input: WriteInput) -> Begun:
+async def write(context: Context, input: FileWriteInput) -> Begun:
     """Store one piece. Repeating the call changes nothing."""
     file = await _writable_file(context, input.file_id)
     data = decode_base64("data", input.data)
@@ -276,7 +276,7 @@ async def _check_digest(context: Context, file: File) -> None:
 
 
 @query(access=READ_FILES)
-async def read(context: Context, input: ReadInput) -> Piece:
+async def read(context: Context, input: FileReadInput) -> Piece:
     """Return the piece of a file that begins at an offset."""
     file = await files.get(context.db, input.file_id)
     if file is None or file.completed_at is None or not await _readable(context, [file]):

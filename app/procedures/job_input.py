@@ -67,7 +67,7 @@ class Received(Wire, omit_defaults=False):
     acknowledged: int
 
 
-class ReadInput(Wire):
+class InputReadInput(Wire):
     """The attempt that reads, and how many bytes it has taken.
 
     With ``maxBytes`` the subscription ends after one item of at most so many bytes, and the offset of the next one
@@ -136,7 +136,7 @@ async def _closed(context: Context, task_id: int, job: int) -> Exception:
 
 
 @subscription(access=REPORT)
-async def read(context: Context, input: ReadInput) -> AsyncIterator[Tracked[InputPiece]]:
+async def read(context: Context, input: InputReadInput) -> AsyncIterator[Tracked[InputPiece]]:
     """A job's input for the attempt that runs it, each item tracked by the offset after it; ends with the input."""
     reader = _reader(context, input)
     offset = _first_offset(input)
@@ -181,13 +181,13 @@ class _Silence:
         return beats > 0 and 0 < self._limit <= now - self._since
 
 
-def _reader(context: Context, input: ReadInput) -> Reader:
+def _reader(context: Context, input: InputReadInput) -> Reader:
     check_own_worker(context, input.worker_id)
     key = (*parse_job(input.job_id), input.attempt)
     return Reader(*key, input.worker_id, credential_digest(context, key, input.credential))
 
 
-def _first_offset(input: ReadInput) -> int:
+def _first_offset(input: InputReadInput) -> int:
     if input.last_event_id is None:
         return input.offset
     text = str(input.last_event_id)

@@ -35,7 +35,7 @@ class PrefixInput(Wire):
     prefix: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")] = ""
 
 
-class SetInput(Wire):
+class ValueSetInput(Wire):
     """A value to write; the same write with the same ``idempotencyKey`` again changes nothing."""
 
     task_id: str
@@ -44,7 +44,7 @@ class SetInput(Wire):
     idempotency_key: IdempotencyKey = None
 
 
-class CasInput(Wire):
+class ValueCasInput(Wire):
     """A value to write over a version; 0 means the key must be new."""
 
     task_id: str
@@ -103,7 +103,7 @@ async def listing(context: Context, input: PrefixInput) -> Values:
     return Values(items=[_shape(value) for value in values])
 
 
-async def _write(context: Context, input: SetInput | CasInput, version: int | None, procedure: str) -> Value:
+async def _write(context: Context, input: ValueSetInput | ValueCasInput, version: int | None, procedure: str) -> Value:
     settings = context.services.settings
     check_json_limit("value", input.value, settings.kv_bytes)
     task_id = await _parse_task(context, input.task_id, write=True)
@@ -141,12 +141,12 @@ async def _full(context: Context, task_id: int, *, is_new: bool) -> Exception:
 
 
 @mutation(access=WRITE_VALUES)
-async def set_value(context: Context, input: SetInput) -> Value:
+async def set_value(context: Context, input: ValueSetInput) -> Value:
     """Write a value."""
     return await _write(context, input, None, "tasks.kvSet")
 
 
 @mutation(access=WRITE_VALUES)
-async def cas(context: Context, input: CasInput) -> Value:
+async def cas(context: Context, input: ValueCasInput) -> Value:
     """Write a value if it is still at the given version."""
     return await _write(context, input, input.version, "tasks.kvCas")

@@ -21,8 +21,8 @@ from app.rpc.server.procedure import Tracked, subscription
 from app.shapes.log_events import (
     AnyEvent,
     OutputEvent,
+    Snapshot,
     SystemEvent,
-    SystemSnapshot,
     TaskChange,
     TaskState,
     WorkerChange,
@@ -120,7 +120,7 @@ async def system_events(context: Context) -> AsyncIterator[SystemEvent]:
         seen_workers = await _workers(context)
         first = await _watched_tasks(context, None, [])
         watch = TaskWatch(first)
-        yield SystemSnapshot(list(seen_workers.values()), [_state(task) for task in first if task.open])
+        yield Snapshot(list(seen_workers.values()), [_state(task) for task in first if task.open])
         while True:
             await hint.wait(context.services.settings.poll_seconds)
             for task in watch.changes(await _watched_tasks(context, watch.newest, watch.known)):

@@ -22,7 +22,7 @@ from db.tasks import STATUSES, TaskFilter
 _Label = Annotated[str, Meta(max_length=1000)]
 
 
-class ListInput(Wire):
+class TaskListInput(Wire):
     """Which tasks to list: those that match every member.
 
     ``status`` is one or several. ``labelNames`` match labels of any value. ``search`` is a text in the prompt, in any
@@ -49,7 +49,7 @@ class TaskPage(Wire, omit_defaults=False):
 
 
 @query(access=READ)
-async def listing(context: Context, input: ListInput) -> TaskPage:
+async def listing(context: Context, input: TaskListInput) -> TaskPage:
     """Return tasks, newest first, without results and with only the beginning of a long prompt."""
     before = _parse_cursor(input.cursor) if input.cursor else None
     refuse_nul(labels=input.labels, labelNames=input.label_names, search=input.search, createdBy=input.created_by)
@@ -67,7 +67,7 @@ async def listing(context: Context, input: ListInput) -> TaskPage:
     return TaskPage(items=items, next_cursor=UNSET if after is None else f"task-{after}")
 
 
-async def _filter(context: Context, input: ListInput) -> TaskFilter:
+async def _filter(context: Context, input: TaskListInput) -> TaskFilter:
     return TaskFilter(
         statuses=_statuses(input.status),
         labels=input.labels,
@@ -84,7 +84,7 @@ def _statuses(wanted: Status | list[Status] | None) -> list[Status]:
     return [wanted] if isinstance(wanted, str) else list(dict.fromkeys(wanted))
 
 
-async def _creators(context: Context, input: ListInput) -> list[str] | None:
+async def _creators(context: Context, input: TaskListInput) -> list[str] | None:
     """Return the public ids of the creators whose tasks to list; None: all."""
     wanted = None if input.created_by is None else set(await users.accounts(context.db, input.created_by))
     for account in (context.caller.account if input.mine else None, only_creator(context)):

@@ -76,7 +76,7 @@ class Workspace(Wire):
     """The directory where the agent starts, relative to the repository's top."""
 
 
-class CreateInput(Wire):
+class TaskCreateInput(Wire):
     """A new task."""
 
     prompt: str
@@ -121,7 +121,7 @@ class UpdateInput(Wire):
 
 
 @mutation(access=RUN_TASKS)
-async def create(context: Context, input: CreateInput) -> Task:
+async def create(context: Context, input: TaskCreateInput) -> Task:
     """Queue a task. The same idempotencyKey with the same input returns the existing task."""
     members = msgspec.to_builtins(input)
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
@@ -147,7 +147,7 @@ def _digest_of(task: model.NewTask) -> bytes:
     return _digest({name: value for name, value in members if value and name not in _NOT_IN_THE_DIGEST})
 
 
-async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
+async def _existing(context: Context, input: TaskCreateInput, digest: bytes) -> int:
     existing = await tasks.find_by_key(context.db, input.idempotency_key or "")
     if existing is None and context.caller.user_id is not None:
         check_queue(await users.queue_limit(context.db, context.caller.user_id), input.workers)
@@ -161,7 +161,7 @@ async def _existing(context: Context, input: CreateInput, digest: bytes) -> int:
     return existing.task_id
 
 
-def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor | None) -> model.NewTask:
+def _new_task(input: TaskCreateInput, sealed_environment: str | None, actor: Actor | None) -> model.NewTask:
     task = model.NewTask(
         prompt=input.prompt,
         agent=input.agent,
@@ -188,12 +188,12 @@ def _new_task(input: CreateInput, sealed_environment: str | None, actor: Actor |
     return dataclasses.replace(task, digest=_digest_of(task))
 
 
-def _capabilities(input: CreateInput) -> list[str]:
+def _capabilities(input: TaskCreateInput) -> list[str]:
     """Return the capabilities that the input requires besides ``requires``."""
     return [*([NO_NETWORK] if input.network == "none" else []), *([STDIN] if input.stdin else [])]
 
 
-def _check_limits(settings: AppSettings, input: CreateInput) -> None:
+def _check_limits(settings: AppSettings, input: TaskCreateInput) -> None:
     check_limit("prompt", len(input.prompt.encode()), settings.prompt_bytes)
     check_limit("workers", input.workers, settings.task_workers)
     check_limit(

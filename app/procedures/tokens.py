@@ -22,7 +22,7 @@ from db.users import User
 RANKS = ("viewer", "developer", "operator", "admin")
 
 
-class CreateInput(Wire):
+class TokenCreateInput(Wire):
     """Who gets the token, and for how long."""
 
     role: Literal["viewer", "developer", "operator", "admin", "worker"] | None = None
@@ -89,7 +89,7 @@ class Revoked(Wire, omit_defaults=False):
 
 
 @mutation(access=ADMINISTER)
-async def create(context: Context, input: CreateInput) -> Created:
+async def create(context: Context, input: TokenCreateInput) -> Created:
     """Make a token. A user's token may do no more than the user."""
     refuse_nul(name=input.name, workerId=input.worker_id, capabilities=input.capabilities)
     user = await find_user(context, input.user) if input.user is not None else None
@@ -110,7 +110,7 @@ async def create(context: Context, input: CreateInput) -> Created:
     return Created(token_id=row["token_id"], token=token.token, role=row["role"], expires_at=row["expires_at"])
 
 
-def _role(input: CreateInput, user: User | None) -> str:
+def _role(input: TokenCreateInput, user: User | None) -> str:
     """Return the role of a new token. Raises BAD_REQUEST, CONFLICT for a disabled user."""
     if user is None:
         if input.role is None:

@@ -36,7 +36,7 @@ class Limits(Wire):
     cost_per_day: Dollars | None = None
 
 
-class AddInput(Limits, kw_only=True):
+class UserAddInput(Limits, kw_only=True):
     """A new user."""
 
     name: UserName
@@ -45,7 +45,7 @@ class AddInput(Limits, kw_only=True):
     external_id: Text | None = None
 
 
-class SetInput(Limits, kw_only=True):
+class UserSetInput(Limits, kw_only=True):
     """What to change of a user. Members named in ``clear`` are removed; ``disabled: false`` enables the user again."""
 
     name: str
@@ -173,7 +173,7 @@ def _parse_cursor(text: str | None) -> int | None:
 
 
 @mutation(access=ADMINISTER)
-async def add(context: Context, input: AddInput) -> User:
+async def add(context: Context, input: UserAddInput) -> User:
     """Add a user."""
     refuse_nul(email=input.email, externalId=input.external_id)
     if input.name.startswith(("user-", "tok-")):
@@ -193,7 +193,7 @@ async def add(context: Context, input: AddInput) -> User:
 
 
 @mutation(access=ADMINISTER)
-async def change(context: Context, input: SetInput) -> User:
+async def change(context: Context, input: UserSetInput) -> User:
     """Change a user's role, address, limits, or whether it is disabled."""
     refuse_nul(email=input.email, externalId=input.external_id)
     user = await find_user(context, input.name)

@@ -18,7 +18,7 @@ from app.shapes.records import Spawner, Wire, Worker, WorkerState
 from db import jobs, workers
 
 
-class ListInput(Wire):
+class WorkerListInput(Wire):
     """Which workers to list."""
 
     state: WorkerState | None = None
@@ -26,7 +26,7 @@ class ListInput(Wire):
     cursor: Cursor | None = None
 
 
-class StatusInput(Wire):
+class WorkersStatusInput(Wire):
     """Which workers to show."""
 
     limit: Limit = PAGE_ITEMS
@@ -86,7 +86,7 @@ class Scale(Wire, omit_defaults=False):
 
 
 @query(access=READ)
-async def listing(context: Context, input: ListInput) -> WorkerList:
+async def listing(context: Context, input: WorkerListInput) -> WorkerList:
     """Return the workers, also those that stopped lately."""
     refuse_nul(cursor=input.cursor)
     page, more = await workers.page(context.db, input.state, input.cursor, paging.page_limit(context, input.limit))
@@ -97,7 +97,7 @@ async def listing(context: Context, input: ListInput) -> WorkerList:
 
 
 @query(access=READ)
-async def status(context: Context, input: StatusInput) -> Status:
+async def status(context: Context, input: WorkersStatusInput) -> Status:
     """Return the workers, the queue and the spawners."""
     refuse_nul(cursor=input.cursor)
     limit = paging.page_limit(context, input.limit)

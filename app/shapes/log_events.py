@@ -201,7 +201,7 @@ class TaskState(Struct, rename="camel"):
     last_seq: int | UnsetType = UNSET
 
 
-class SystemSnapshot(Struct, tag_field="type", tag="snapshot"):
+class Snapshot(Struct, tag_field="type", tag="snapshot"):
     """Workers and open tasks at the beginning of a subscription."""
 
     workers: list[Worker]
@@ -226,5 +226,5 @@ class WorkerRemoved(Struct, tag_field="type", tag="worker_removed", rename="came
     worker_id: str
 
 
-SystemEvent: TypeAlias = SystemSnapshot | TaskChange | WorkerChange | WorkerRemoved
+SystemEvent: TypeAlias = Snapshot | TaskChange | WorkerChange | WorkerRemoved
 """Any item of ``stream.systemEvents``."""

@@ -55,8 +55,8 @@ def test_a_record_has_the_members_of_the_servers_shape(record):
 @pytest.mark.parametrize(
     ("method", "shape"),
     [
-        (AsyncAdo.create_task, tasks.CreateInput),
-        (AsyncAdo.list_tasks, task_lists.ListInput),
+        (AsyncAdo.create_task, tasks.TaskCreateInput),
+        (AsyncAdo.list_tasks, task_lists.TaskListInput),
         (AsyncAdo.update_task, tasks.UpdateInput),
     ],
 )
