@@ -48,14 +48,19 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture
-def enclosed(cluster):
-    """A worker with the sandbox, two slots and a secret."""
-    cluster.add_worker(
-        "main", "--slots", "2", env={"ADO_SANDBOX": "bubblewrap", "ADO_SECRETS": "KEY", "KEY": "secret-of-main"}
-    )
+def add_enclosed_worker(cluster):
+    """Add a worker with the sandbox, two slots and a secret; return its process."""
+    env = {"ADO_SANDBOX": "bubblewrap", "ADO_SECRETS": "KEY", "KEY": "secret-of-main"}
+    worker = cluster.add_worker("main", "--slots", "2", env=env)
     until(lambda: label(cluster, "main") == "bubblewrap", "the worker")
-    return cluster
+    return worker
+
+
+@pytest.fixture(scope="module")
+def enclosed(shared_cluster):
+    """The module's cluster, with a worker that encloses its jobs and that every test leaves alive."""
+    add_enclosed_worker(shared_cluster)
+    return shared_cluster
 
 
 def label(cluster, worker):
@@ -154,21 +159,28 @@ subprocess.run(["ado", "kv", "wait", "end", "--timeout", "10m"], check=True)
 
 
 @pytest.mark.sandbox
-@pytest.mark.parametrize("ending", ["itself", "cancel", "worker"])
+@pytest.mark.parametrize("ending", ["itself", "cancel"])
 def test_the_end_of_a_job_is_the_end_of_everything_in_it(enclosed, ending):
     marker = f"ado-left-{os.getpid()}-{ending}"
     name = detached(enclosed, python(LEAVE, marker))
     until(lambda: len(processes_with(f": {marker};")) >= 2, "its processes")
     if ending == "itself":
         enclosed.ado("kv", "set", "end", "now", "--task", name, check=0)
-    elif ending == "cancel":
+    else:
         enclosed.ado("cancel", name, check=0)
-    elif ending == "worker":
-        enclosed.processes[-1].kill()
     until(lambda: not processes_with(marker), "the end of everything", 60)
-    if ending != "worker":
-        enclosed.ado("wait", name, timeout=60)
-        assert enclosed.task(name)["status"] == ("succeeded" if ending == "itself" else "cancelled")
+    enclosed.ado("wait", name, timeout=60)
+    assert enclosed.task(name)["status"] == ("succeeded" if ending == "itself" else "cancelled")
+
+
+@pytest.mark.sandbox
+def test_the_end_of_a_worker_is_the_end_of_everything_in_its_jobs(cluster):
+    worker = add_enclosed_worker(cluster)
+    marker = f"ado-left-{os.getpid()}-worker"
+    detached(cluster, python(LEAVE, marker))
+    until(lambda: len(processes_with(f": {marker};")) >= 2, "its processes")
+    worker.kill()
+    until(lambda: not processes_with(marker), "the end of everything", 60)
 
 
 @pytest.mark.sandbox
