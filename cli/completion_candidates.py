@@ -1,4 +1,4 @@
-"""What the last word of a command line may become."""
+"""Candidates for the last word of a command line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LONGEST = 200
 
 @dataclass
 class _Line:
-    """The words before the last one, as far as they are understood."""
+    """The parsed words before the last one."""
 
     command: App
     path: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class _Line:
     """Whether ``--`` ended the options."""
 
     def take(self, word: str) -> None:
-        """Understand one more word."""
+        """Parse one more word."""
         name, equals, value = word.partition("=")
         option = None if self.ended or not word.startswith("-") else self._option(name)
         if self.pending is not None:
@@ -78,7 +78,7 @@ class _Line:
 
 
 def candidates(app: App, words: Sequence[str], live: Live) -> list[str]:
-    """Return what the last word may become, without what a terminal cannot show. Pure but for ``live``."""
+    """Return candidates for the last word, without unprintable ones; without I/O except in ``live``."""
     *before, word = [_unquoted(word) for word in words]
     line = _Line(app)
     for text in before:
@@ -96,7 +96,7 @@ def candidates(app: App, words: Sequence[str], live: Live) -> list[str]:
 
 
 def as_typed(words: Sequence[str], find: Callable[[Sequence[str]], list[str]]) -> list[str]:
-    """Find candidates for words that bash has divided at ``=`` and ``:``; return what takes the last one's place."""
+    """Return candidates for the last of words that bash has split at ``=`` and ``:``."""
     joined: list[str] = []
     last = ""
     together = False

@@ -103,7 +103,7 @@ def of_task(task: Mapping[str, Any]) -> int:
 
 
 def first_failed(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the job that failed first: once the task has ended the server says which."""
+    """Return the job that failed first; the server names it once the task has ended."""
     failed = [job for job in task["jobs"] if job["status"] == "failed"]
     chosen = task.get("failedJob")
     return min(failed, key=lambda job: (job["job"] != chosen, job.get("finishedAt") or "", job["job"]), default=None)

@@ -1,7 +1,7 @@
 """``ado kv``: the store that the jobs of one task share. Inside a job it needs no options.
 
-A write carries a key of its own, so that it can be sent until it is answered and still happens once. Inside a job it is
-sent for ever, because the job outlives an outage of the server; elsewhere for ten seconds.
+A write has an idempotency key: it is sent until it is answered, and happens once. Inside a job it is sent for ever,
+because the job outlives an outage of the server; elsewhere for ten seconds.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TaskStore:
         return self._call(lambda: self.client.query(procedure, {"taskId": self.task, **members}))
 
     def write(self, procedure: str, **members: Any) -> Any:
-        """Write once, however often it must be sent."""
+        """Write once, even if the call is sent several times."""
         members |= {"taskId": self.task, "idempotencyKey": str(uuid.uuid4())}
         return self._call(lambda: self.client.mutate(procedure, members))
 

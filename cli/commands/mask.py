@@ -43,7 +43,7 @@ def _ask(path: Path, data: bytes) -> str:
     """Send a value to the worker; return its answer. Raises OSError."""
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        short = Path(f"/proc/self/fd/{directory}")  # the address of a socket holds about a hundred bytes
+        short = Path(f"/proc/self/fd/{directory}")  # the path of a socket has at most about a hundred bytes
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_SECONDS)
             connection.connect(str((short if short.exists() else path.parent) / path.name))

@@ -1,4 +1,4 @@
-"""``ado refs``: what a repository keeps of tasks, under ``refs/ado/``."""
+"""``ado refs``: the refs of tasks under ``refs/ado/``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cli.repository.size_limits import file_bytes
 
 _PATIENCE_SECONDS = 60.0
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
-refs = App(name="refs", help="Fetch, show and remove what this repository keeps of tasks.", help_format="plaintext")
+refs = App(name="refs", help="Fetch, show and remove this repository's refs of tasks.", help_format="plaintext")
 
 
 def _here() -> Repository:
@@ -46,7 +46,7 @@ def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
 
 @refs.command
 def fetch(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> int:
-    """Fetch all that a task brought back, and show under which refs: results, other branches, stashes, nested files.
+    """Fetch all results of a task and show their refs: also other branches, stashes and nested files.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``ado support-bundle``: one archive with what somebody who helps needs to know, and no secrets."""
+"""``ado support-bundle``: an archive for support, without secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Read it before you send it: a name of a host or a person is no secret to this co
 
 
 def support_bundle(*, to: Path | None = None, options: ServerOptions = NO_OPTIONS) -> int:
-    """Write an archive with what somebody who helps needs to know, without secrets.
+    """Write an archive for support, without secrets.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""What an AI agent thought and did, as text for a person, without I/O.
+"""The events of an AI agent as text for a person, without I/O.
 
-Its words go to stdout as they are written; a tool is one line on stderr, begun when the tool starts where a person
-looks on, and ended with what came of it; retries, refusals and errors are told on stderr. With several jobs, and with
-times, everything comes in whole lines.
+Its text goes to stdout as it is written. A tool is one line on stderr: on a terminal it appears when the tool starts,
+and its outcome is added at the end. Retries, refusals and errors go to stderr. With several jobs, and with timestamps,
+only whole lines are written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 _TITLE_CHARS = 120
 Said = tuple[int, str]
-"""File descriptor (1 or 2) and the text for it; a text without a line's end is gone on with."""
+"""File descriptor (1 or 2) and the text for it; a text without a line end is continued by the next one."""
 
 
 class AgentLines:
@@ -72,7 +72,7 @@ class AgentLines:
 
 
 def tool_line(event: Mapping[str, Any]) -> str:
-    """Return the line of a tool, but for its outcome: what it does to what."""
+    """Return the line of a tool without its outcome."""
     kind = event.get("kind", "other")
     name = event.get("tool") if kind == "other" else kind
     title, *more = str(event.get("title", "")).strip().split("\n")
@@ -81,7 +81,7 @@ def tool_line(event: Mapping[str, Any]) -> str:
 
 
 def outcome(event: Mapping[str, Any]) -> str:
-    """Return how a tool ended, to stand behind its line."""
+    """Return the outcome of a tool, to be added to its line."""
     counts = [f"{sign}{event[key]}" for sign, key in (("+", "added"), ("−", "removed")) if key in event]  # noqa: RUF001
     if counts:
         return f" {' '.join(counts)}"
@@ -94,7 +94,7 @@ def outcome(event: Mapping[str, Any]) -> str:
 
 
 def remark(event: Mapping[str, Any]) -> str:
-    """Return what to say about an event that is neither words nor a tool; empty for what speaks for itself."""
+    """Return the line for an event that is neither text nor a tool; empty for an event that needs none."""
     message = str(event.get("message", "")).strip().split("\n", 1)[0]
     match event.get("event"):
         case "retry":
@@ -110,7 +110,7 @@ def remark(event: Mapping[str, Any]) -> str:
 
 
 def own_line(event: Mapping[str, Any]) -> str:
-    """Return the agent's own line, or the piece of it, that an event carries."""
+    """Return the agent's own line, or a part of it, from an event."""
     raw = event.get("raw")
     if raw is None:
         return ""

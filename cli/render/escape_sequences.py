@@ -1,12 +1,12 @@
-"""What a program wrote, as text that a terminal may get: a filter that works piece by piece, without I/O.
+"""Filters a program's output for a terminal, piece by piece and without I/O.
 
-Text, tabs, line ends, carriage returns, colours and erase-line pass. Everything else that a terminal would obey is
+Text, tabs, line ends, carriage returns, colours and erase-line pass. Every other sequence that a terminal obeys is
 dropped: cursor movement, titles, strings to the terminal, the alternate screen, bells, and the Unicode controls that
-reorder text. A move to the first column is a carriage return. What comes out does not depend on where the pieces were
-cut: the beginning of a sequence waits for its rest.
+reorder text. A move to the first column becomes a carriage return. The result does not depend on where the pieces
+were cut: an unfinished sequence is held until its rest arrives.
 
 A string to the terminal (a title, a picture) ends at the end of its line at the latest, so that one without an end
-takes nothing else with it. Bytes that are no UTF-8 are shown as U+FFFD, never read as controls of eight bits.
+hides nothing else. Bytes that are not UTF-8 become U+FFFD and are never read as eight-bit controls.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EscapeFilter:
     """The filter for one stream of one job."""
 
     def __init__(self, *, coloured: bool, erasing: bool = True, exact: bool = False) -> None:
-        """Let colours and erase-line pass or not; ``exact`` keeps bytes that are no UTF-8, for ``surrogateescape``."""
+        """Let colours and erase-line pass or not; ``exact`` keeps bytes that are not UTF-8, as surrogates."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape" if exact else "replace")
         self._coloured = coloured
         self._erasing = erasing
@@ -49,7 +49,7 @@ class EscapeFilter:
         """The kind of a long sequence that is dropped until its end."""
 
     def feed(self, data: bytes, *, last: bool = False) -> str:
-        """Return what passes; with ``last`` nothing is waited for any more."""
+        """Return the text that passes; ``last`` says that no more data follows."""
         text = self._after_dropped(self._held + self._decoder.decode(data, last))
         self._held = ""
         shown = _SEQUENCE.sub(self._passed, text) if _SPECIAL.search(text) else text
@@ -62,7 +62,7 @@ class EscapeFilter:
         if not self._dropping:
             return text
         match = _REST[self._dropping].match(text)
-        assert match is not None  # it matches nothing as well
+        assert match is not None  # it also matches the empty text
         if match.end() == len(text) and not _FINAL[self._dropping].search(match[0]):
             return ""
         self._dropping = ""

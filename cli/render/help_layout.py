@@ -1,4 +1,4 @@
-"""How ``--help`` looks: names in one column, what they mean in a second one, and every line fits the terminal."""
+"""The layout of ``--help``: names and meanings in two columns, wrapped at words to the terminal's width."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class HelpFormatter(PlainFormatter):
 
 
 def _text(value: Any) -> str:
-    """Return what the parser of options wraps into objects that know of colours."""
+    """Return the text of a value that the parser of options may have wrapped for rich."""
     text = getattr(value, "primary_renderable", value)
     return str(getattr(text, "plain", text) or "")
 
 
 def _names(entry: HelpEntry) -> str:
-    """Return the names of an option, or an argument's; ``--no-x`` only where leaving ``--x`` out means neither."""
+    """Return the names of an option, or an argument's; ``--no-x`` only if the default is neither."""
     names = [*entry.positive_names, *entry.positive_shorts]
     if entry.positional_label:
         names.insert(0, entry.positional_label)

@@ -1,4 +1,4 @@
-"""Text and tables in so many columns, without I/O: lines break at words, and nothing of a word is lost."""
+"""Wraps text and tables to a width, without I/O: lines break between words, and no word is cut."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from cli.render.visible import one_line, visible
 
 _GAP = "  "
 _EXCERPTS = frozenset({"prompt"})
-"""Columns that show a beginning anyway: what does not fit is left out, so that a row stays one line."""
+"""Columns that show the beginning of a text: the rest is cut, so that a row stays one line."""
 _EXCERPT = 16
-"""Columns below which a beginning says nothing."""
+"""Smallest useful width of such a column."""
 _SHORT = 11
-"""Columns up to which a cell is not broken: an age reads as one."""
+"""Widest cell that is never broken, for example an age."""
 _NOTHING = frozenset({"", "-"})
 
 
 def wrap(line: str, columns: int | None) -> list[str]:
-    """Return a line of text as lines that fit, later ones indented; a longer word goes over its end undivided."""
+    """Return a line of text as lines that fit, later ones indented; a word that is too long is not broken."""
     if columns is None or (line.isascii() and len(line) <= columns):
         return [line]
     from wcwidth import width
@@ -30,9 +30,10 @@ def wrap(line: str, columns: int | None) -> list[str]:
 
 
 def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
-    """Align cells in columns; where they are too wide, cells break at words and a row takes several lines.
+    """Align cells in columns; cells that are too wide break at words, and their row takes several lines.
 
-    Where not even the words fit, columns without any value go first; then each row is a text that names its columns.
+    If the words do not fit either, columns without values are removed, and then each row becomes a text that names its
+    columns.
     """
     from wcwidth import ljust, width
     from wcwidth import wrap as wrapped
@@ -70,7 +71,7 @@ def _cut(text: str, columns: int) -> str:
 
 
 def _least(cell: str, width: Callable[[str], int]) -> int:
-    """Return the columns that a cell needs at least: those of its longest word, or of all of it if it is short."""
+    """Return the smallest width of a cell: that of its longest word, or of the whole cell if it is short."""
     return min(max(width(cell), 1), max(_SHORT, *(width(word) for word in cell.split(" ")), 1))
 
 
@@ -81,7 +82,7 @@ def _fitted(
     excerpts: Sequence[bool],
     width: Callable[[str], int],
 ) -> list[int]:
-    """Return widths that fit, none if no words do: excerpts shrink first, then what breaks at words, widest first."""
+    """Return widths that fit, none if the words do not: excerpts shrink first, then the other cells, widest first."""
     widths = list(natural)
     words = [max(_least(row[place], width) for row in cells) for place in range(len(widths))]
     excess = sum(widths) + len(_GAP) * (len(widths) - 1) - columns

@@ -1,8 +1,7 @@
-"""A line that a program writes over itself, as a terminal shows it, without I/O.
+"""Lines that a program overwrites, as a terminal shows them, without I/O.
 
-Carriage returns and erase-line make a line's text depend on columns: what is written later stands where the cursor
-is, and what it does not cover stays. A line without them is kept as the pieces in which it came, so that a long one
-costs linear time.
+With carriage returns and erase-line the text depends on columns: later text replaces what is under the cursor, and the
+rest stays. A line without them is kept as a list of pieces, so that a long one costs linear time.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ _TAB = 8
 
 
 class Cells:
-    """The columns of a line, each with what stands in it and its attributes; a wide character leaves the next empty."""
+    """The columns of a line, each with a character and its attributes; the column after a wide character is empty."""
 
     def __init__(self) -> None:
         self._glyphs: list[str] = []
         self._styles: list[str] = []
         self._at = 0
         self._joinable: int | None = None
-        """Where the last character stands, which what comes next may combine with."""
+        """Column of the last character, with which the next one may combine."""
         self.attributes = Attributes()
 
     def write(self, text: str) -> None:
@@ -105,16 +104,16 @@ class OpenLine:
         self._pieces: list[str] = []
         self._cells: Cells | None = None
         self._returned = False
-        """Whether it ends in a carriage return, which may be half of a line's end."""
+        """Whether it ends in a carriage return, which may be the first half of a line end."""
         self._attributes = Attributes()
 
     @property
     def rewritten(self) -> bool:
-        """Whether it changes while it is written, so that it is worth showing before its end."""
+        """Whether it overwrites itself, so that it is shown before its end."""
         return self._cells is not None or (self._returned and bool(self._pieces))
 
     def write(self, text: str) -> None:
-        """Go on with it; the text has no line ends."""
+        """Append a text without line ends."""
         if not text:
             return
         if self._returned:
@@ -142,7 +141,7 @@ class OpenLine:
         return f"{self._attributes}{text}{RESET if after else ''}" if text else ""
 
     def end(self) -> str:
-        """Return it, and begin the next one."""
+        """Return it, and start the next line."""
         shown = str(self)
         if self._cells is None:
             self._attributes.read("".join(self._pieces))
@@ -155,7 +154,7 @@ class OpenLine:
 
 
 class ListedLine:
-    """The same where no terminal is: each state of the line that a carriage return ends is a line of its own."""
+    """The same without a terminal: each state of the line that a carriage return ends becomes its own line."""
 
     rewritten = False
 
@@ -163,13 +162,13 @@ class ListedLine:
         self._pieces: list[str] = []
 
     def write(self, text: str) -> list[str]:
-        """Go on with it; return the states that are over."""
+        """Append a text; return the states that have ended."""
         if text:
             self._pieces.append(text)
         return self._states() if "\r" in text else []
 
     def end(self) -> list[str]:
-        """Return the states that are left, and begin the next line."""
+        """Return the remaining states, and start the next line."""
         states = self._states()
         return [*states, self._pieces.pop()] if self._pieces else [*states, ""]
 
@@ -177,7 +176,7 @@ class ListedLine:
         return bool(self._pieces)
 
     def _states(self) -> list[str]:
-        """Take all states but the last one, whose carriage return may be half of a line's end."""
+        """Remove and return all states but the last, whose carriage return may be the first half of a line end."""
         text = "".join(self._pieces)
         end = "\r" if text.endswith("\r") else ""
         *states, last = text.removesuffix("\r").split("\r")

@@ -1,4 +1,4 @@
-"""Events as lines, without I/O: what goes to stdout, what to stderr, and never half a line among other jobs' lines."""
+"""Events as lines for stdout and stderr, without I/O; lines of several jobs are never mixed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ERASE_LINE = b"\r\x1b[K"
 _SEQUENCES = re.compile(rb"\x1b\[[0-9;:]*[mK]")
 _COLUMNS = 80
 _LEAST_SHARE = 12
-"""Columns below which progress is not worth showing."""
+"""Smallest useful width of a job's progress."""
 
 
 def payload(event: Mapping[str, Any]) -> bytes:
-    """Return the bytes of an output event; one that came over no wire holds them as they are."""
+    """Return the bytes of an output event; an event of a local run holds them unencoded."""
     data: str | bytes = event["data"]
     if isinstance(data, bytes):
         return data
@@ -38,7 +38,7 @@ def payload(event: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How to write: with prefixes (several jobs), which descriptors are terminals, in colours, with times."""
+    """How lines are written: prefixes for several jobs, which descriptors are terminals, colours, timestamps."""
 
     prefixed: bool
     terminals: frozenset[int] = frozenset()
@@ -54,12 +54,12 @@ class Style:
         return self.prefixed or self.timestamps
 
     def colours(self, fd: int) -> bool:
-        """Whether colours are seen there."""
+        """Whether a descriptor shows colours."""
         return self.coloured and fd in self.terminals
 
 
 class _Stream:
-    """One stream of one job: its filter, and what of it has no end yet."""
+    """One stream of one job: its filter and its unfinished line."""
 
     def __init__(self, style: Style, fd: int) -> None:
         seen = fd in style.terminals
@@ -67,7 +67,7 @@ class _Stream:
         self.line = OpenLine() if seen else ListedLine()
         self.attributes = Attributes()
         self.interrupted = False
-        """Whether ado has written in its own colours since."""
+        """Whether ado has written in its own colours since the last output."""
         self.at = ""
         """When its last piece was written."""
 
@@ -75,8 +75,8 @@ class _Stream:
 class Lines:
     """Turns events into pieces; partial lines are held until their end, or the end of their attempt.
 
-    Lines that are rewritten by carriage returns or erase-line are shown while they are written: on a terminal all
-    jobs' together in the last row, below the lines that have ended, and elsewhere each state as a line.
+    Lines that overwrite themselves are shown while they are written: on a terminal those of all jobs share the last
+    row, below the finished lines; elsewhere each state is a line.
     """
 
     def __init__(self, style: Style) -> None:
@@ -87,11 +87,11 @@ class Lines:
         self._progress: dict[tuple[int, int], OpenLine] = {}
         """The lines that are shown in the last row."""
         self._drawn = 0
-        """The descriptor by which the last row was drawn; 0 where it is not there."""
+        """The descriptor on which the last row is drawn; 0 for none."""
         self._stale = False
         """Whether the last row shows less than it could."""
-        self._amid = 0
-        """The terminal on which the cursor stands amid a line that is no progress; 0 for none."""
+        self._unfinished_on = 0
+        """The terminal whose cursor is inside an unfinished line other than progress; 0 for none."""
 
     def feed(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         """Yield what to write for one event."""
@@ -100,7 +100,7 @@ class Lines:
             yield from self._draw()
 
     def rest(self) -> Iterator[Piece]:
-        """Yield the lines that have no end when nothing comes any more, and put the terminal in order."""
+        """Yield the unfinished lines at the end of the log, and reset the terminal's colours."""
         yield from self._watched(self._rest())
         for (_, fd), stream in self._streams.items():
             if stream.attributes and not stream.interrupted:
@@ -108,22 +108,22 @@ class Lines:
                 yield fd, RESET.encode()
 
     def make_room(self) -> Iterator[Piece]:
-        """Yield what lets something else be written from the first column of a terminal on."""
+        """Yield what moves the cursor to the first column of an empty row."""
         yield from self._erase()
         for (_, fd), stream in self._streams.items():
             if stream.attributes and not stream.interrupted:
                 stream.interrupted = True
                 yield fd, RESET.encode()
-        if self._amid:
-            fd, self._amid = self._amid, 0
+        if self._unfinished_on:
+            fd, self._unfinished_on = self._unfinished_on, 0
             yield fd, b"\n"
 
     def _watched(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
-        """Follow where the cursor is."""
+        """Pass pieces on, and note whether the cursor is inside a line."""
         for fd, data in pieces:
             yield fd, data
             if fd in self._style.terminals and (seen := _SEQUENCES.sub(b"", data[-256:])):
-                self._amid = 0 if seen.endswith(b"\n") else fd
+                self._unfinished_on = 0 if seen.endswith(b"\n") else fd
 
     def _event(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         kind = event["type"]
@@ -155,10 +155,10 @@ class Lines:
         if job not in self._agents:
             self._agents[job] = AgentLines(whole=self._style.whole, live=self._style.terminals >= {1, 2})
         for fd, text in self._agents[job].feed(event):
-            yield from self._said(event, fd, text)
+            yield from self._agent_text(event, fd, text)
 
-    def _said(self, event: Mapping[str, Any], fd: int, text: str) -> Iterator[Piece]:
-        """Yield what an agent said (stdout) or what is told of it (stderr, in a quiet colour)."""
+    def _agent_text(self, event: Mapping[str, Any], fd: int, text: str) -> Iterator[Piece]:
+        """Yield an agent's text (stdout) or a line about it (stderr, dimmed)."""
         if fd == 1 or self._style.whole:
             yield from self._output(event, fd, text.encode("utf-8", "replace"))
         else:
@@ -183,7 +183,7 @@ class Lines:
             yield fd, _as_it_comes(stream, text).encode()
 
     def _write(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
-        """Yield the lines that end in a text, and show the one that goes on, if it is worth it."""
+        """Yield the lines that a text ends, and show the unfinished one if it overwrites itself."""
         *ended, rest = text.split("\n")
         for piece in ended:
             yield from self._write_line(key, stream, piece)
@@ -216,7 +216,7 @@ class Lines:
         return head + (f"{stream.at} ".encode() if self._style.timestamps and stream.at else b"")
 
     def _erase(self) -> Iterator[Piece]:
-        """Take the last row away, so that a line can stand there."""
+        """Erase the last row, so that a line can take its place."""
         if self._drawn:
             fd, self._drawn, self._stale = self._drawn, 0, bool(self._progress)
             yield fd, _ERASE_LINE
@@ -234,7 +234,7 @@ class Lines:
     def _flush(self, job: int) -> Iterator[Piece]:
         if agent := self._agents.pop(job, None):
             for fd, text in agent.flush():
-                yield from self._said({"job": job, "at": ""}, fd, text)
+                yield from self._agent_text({"job": job, "at": ""}, fd, text)
         for fd in (1, 2):
             stream = self._streams.get((job, fd))
             if stream is None:
@@ -260,7 +260,7 @@ def _as_it_comes(stream: _Stream, text: str) -> str:
 
 
 def in_one_row(texts: Sequence[str], columns: int) -> str:
-    """Return texts beside each other; where they are too wide, each gets its share, and some may be only counted."""
+    """Return texts beside each other; if they are too wide, each gets an equal share, and some are only counted."""
     from wcwidth import clip, width
 
     gap = "  "
@@ -276,7 +276,7 @@ def in_one_row(texts: Sequence[str], columns: int) -> str:
 
 
 class LastLines:
-    """The last ``limit`` lines of what is added; one without an end counts, whatever the other stream wrote amid it."""
+    """The last ``limit`` lines of what is added. An unfinished line counts."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -286,12 +286,12 @@ class LastLines:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many lines as wished, none of which may have begun before what was added."""
+        """Whether there are ``limit`` lines, all of which began within what was added."""
         lines = self._lines()
         return len(lines) == self._limit and all(entire for _, _, entire in lines)
 
     def add(self, pieces: Iterable[Piece]) -> None:
-        """Take what would be written."""
+        """Add pieces that would be written."""
         for fd, data in pieces:
             *whole, rest = data.split(b"\n")
             for piece in whole:
@@ -302,7 +302,7 @@ class LastLines:
                 self._open.setdefault(fd, []).append(rest)
 
     def pieces(self) -> list[Piece]:
-        """Return the lines that are wanted."""
+        """Return the last lines."""
         return [(fd, line) for fd, line, _ in self._lines()]
 
     def _lines(self) -> list[tuple[int, bytes, bool]]:
@@ -311,7 +311,7 @@ class LastLines:
 
 
 def note(event: Mapping[str, Any]) -> str:
-    """Return what to say about an event that is not output; empty for what speaks for itself."""
+    """Return the line for an event that is not output; empty for an event that needs none."""
     who = f"[{event['job']}] " if event.get("job") is not None else ""
     reason = event.get("reason")
     attempt = f"{who}attempt {event.get('attempt')}"

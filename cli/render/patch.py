@@ -1,7 +1,7 @@
-"""A patch on a terminal: every character is visible, and the colours come from here.
+"""Shows a patch on a terminal: every character is visible, and the colours are ado's own.
 
-git's own colours cannot be told apart from those that a file holds, so git is asked for none. A line is coloured by
-its place in the patch: the numbers in the head of a hunk say how many lines belong to it, whatever they look like.
+A file may contain the same sequences as git's colours, so git prints none. A line is coloured by its position in the
+patch: the head of a hunk says how many lines belong to it, whatever they contain.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from cli.render.visible import visible
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _BOLD, _CYAN, _GREEN, _RED = 1, 36, 32, 31
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m|\n)")
-_LONGEST = 64 * 1024  # characters of a line that are held back for its end
+_LONGEST = 64 * 1024  # characters of an unfinished line that are held
 
 
 class StatView:
-    """The same for ``--stat``: git quotes the names in it, so that all of its colours are git's own."""
+    """Shows the output of ``--stat``: git quotes the names in it, so all of its colours are git's own."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._rest = ""
 
     def feed(self, data: bytes, *, last: bool = False) -> str:
-        """Return what can be shown; with ``last`` all that is left."""
+        """Return the text that can be shown; with ``last`` all the rest."""
         text = self._rest + self._decoder.decode(data, last)
         end = len(text) if last else text.rfind("\n") + 1
         self._rest = text[end:]
@@ -33,20 +33,20 @@ class StatView:
 
 
 class PatchView:
-    """Turns the bytes of a patch, in pieces of any size, into what a terminal shows."""
+    """Turns the bytes of a patch, in pieces of any size, into text for a terminal."""
 
     def __init__(self, *, coloured: bool) -> None:
         self._coloured = coloured
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._rest = ""
         self._goes_on = False
-        """Whether the beginning of the line has been shown already."""
+        """Whether the beginning of the line is shown already."""
         self._colour = 0
         self._old = self._new = 0
-        """Lines of the hunk that are still to come."""
+        """Remaining lines of the hunk."""
 
     def feed(self, data: bytes, *, last: bool = False) -> str:
-        """Return what can be shown; with ``last`` all that is left."""
+        """Return the text that can be shown; with ``last`` all the rest."""
         *lines, self._rest = (self._rest + self._decoder.decode(data, last)).split("\n")
         shown = [self._piece(line) + "\n" for line in lines]
         if self._rest and (last or len(self._rest) > _LONGEST):
@@ -62,7 +62,7 @@ class PatchView:
         return f"\x1b[{self._colour}m{safe}\x1b[0m" if self._coloured and self._colour and safe else safe
 
     def _place(self, line: str) -> int:
-        """Return the colour of a line by its place, 0 for none."""
+        """Return the colour of a line by its position, 0 for none."""
         if self._old > 0 or self._new > 0:
             return self._in_hunk(line[:1])
         if head := _HUNK.match(line):

@@ -1,4 +1,4 @@
-"""Colours and other attributes of text (SGR), as a terminal keeps them while it reads."""
+"""Colours and other attributes of text (SGR), tracked as a terminal does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SEQUENCE = re.compile(r"\x1b\[([0-9;:]*)m")
 _CONCEAL = 8
 _EXTENDED = {38: "foreground", 48: "background", 58: "underline colour"}
 _PARTS = {"5": 3, "2": 5}
-"""How many parameters a colour has in all: one of the palette, or red, green and blue."""
+"""Number of parameters of a colour: of the palette, or as red, green and blue."""
 _SET = {1: "bold", 2: "faint", 3: "italic", 4: "underline", 5: "blink", 6: "blink", 7: "inverse", 9: "struck",
         21: "underline", 53: "overlined"}  # fmt: skip
 _UNSET = {22: ("bold", "faint"), 23: ("italic",), 24: ("underline",), 25: ("blink",), 27: ("inverse",),
@@ -19,7 +19,7 @@ _UNSET = {22: ("bold", "faint"), 23: ("italic",), 24: ("underline",), 25: ("blin
 
 
 class Attributes:
-    """The attributes that hold for the text that comes next."""
+    """The current attributes of text."""
 
     def __init__(self) -> None:
         self._held: dict[str, str] = {}
@@ -38,13 +38,13 @@ class Attributes:
         return made
 
     def read(self, text: str) -> None:
-        """Follow the sequences in a text."""
+        """Apply the sequences in a text."""
         if "\x1b" in text:
             for match in _SEQUENCE.finditer(text):
                 self.change(match[1])
 
     def change(self, parameters: str) -> None:
-        """Follow one sequence, given its parameters."""
+        """Apply the parameters of one sequence."""
         for number, whole in _split(parameters):
             if number == 0:
                 self._held.clear()
@@ -68,7 +68,7 @@ def conceals(parameters: str) -> bool:
 
 
 def _split(parameters: str) -> list[tuple[int, str]]:
-    """Return each attribute: its number, and all of its parameters. A colour that is cut short is left out."""
+    """Return each attribute: its number, and all of its parameters. An incomplete colour is left out."""
     parts, attributes, index = parameters.split(";"), [], 0
     while index < len(parts):
         first, colon, _ = parts[index].partition(":")

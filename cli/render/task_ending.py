@@ -1,4 +1,4 @@
-"""How a task ended badly, as one sentence: what happened, which limit or rule, and what to do next."""
+"""Why a task did not succeed, as one sentence: the cause, the limit or rule, and the next step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from cli.exits import first_failed
 from cli.render.escape_sequences import plain
 
-_NEXT = {
+_STEPS = {
     "timed_out": "give it longer with --timeout",
     "deadline": "give it longer with --timeout",
     "not_started": "start a worker that offers it, or give it longer with --start-within",
@@ -23,7 +23,7 @@ _NEXT = {
     "workspace": "see its log: ado logs {task}",
     "worker_error": "see the worker's log, then run it again: ado retry {task}",
 }
-_WHAT = {
+_CAUSES = {
     "lost": "its worker was lost",
     "not_started": "it was not started in time",
     "sibling_failed": "another job failed and --fail-fast stops the others",
@@ -35,7 +35,7 @@ _WHAT = {
 
 
 def sentence(task: Mapping[str, Any]) -> str:
-    """Return why a task that has ended did not succeed; empty for any other."""
+    """Return why an ended task did not succeed; empty for any other task."""
     name = task["taskId"]
     if task["status"] == "cancelled":
         why = task.get("message")
@@ -48,12 +48,12 @@ def sentence(task: Mapping[str, Any]) -> str:
 def explanation(task: Mapping[str, Any], job: Mapping[str, Any]) -> str:
     """Return why a job of a task failed, and what to do."""
     reason = str(job.get("reason") or task.get("reason") or "failed")
-    step = _NEXT.get(reason, "").format(task=task["taskId"])
-    return f"{_what(task, job, reason)}{f'; {step}' if step else ''}"
+    step = _STEPS.get(reason, "").format(task=task["taskId"])
+    return f"{_cause(task, job, reason)}{f'; {step}' if step else ''}"
 
 
-def _what(task: Mapping[str, Any], job: Mapping[str, Any], reason: str) -> str:
-    """Return what happened: the server's own words where it has some, else what the reason means."""
+def _cause(task: Mapping[str, Any], job: Mapping[str, Any], reason: str) -> str:
+    """Return the cause: the server's message if there is one, else the meaning of the reason."""
     message = _one_line(job.get("message") or task.get("message") or "")
     if reason == "timed_out" and not message:
         return (
@@ -63,11 +63,11 @@ def _what(task: Mapping[str, Any], job: Mapping[str, Any], reason: str) -> str:
         return message or (
             f"exited with {job['exitCode']}" if job.get("exitCode") is not None else "exited with an error"
         )
-    what = _WHAT.get(reason, reason.replace("_", " "))
+    what = _CAUSES.get(reason, reason.replace("_", " "))
     return f"{what}: {message}" if message and message != what else message or what
 
 
 def _one_line(text: Any) -> str:
-    """Return a message, which may be a program's last words in its colours, as one line without them."""
+    """Return a message, which may be a program's coloured output, as one plain line."""
     lines = [line.strip() for line in plain(str(text)).splitlines() if line.strip()]
     return " / ".join(lines)

@@ -1,4 +1,4 @@
-"""What a terminal is, and ado's own colours on it."""
+"""Detects terminals, and holds ado's own colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _COLOURS = (36, 35, 33, 32, 34, 31)
 
 
 def is_terminal(stream: IO[str]) -> bool:
-    """Whether a person looks at a stream."""
+    """Whether a stream is a terminal."""
     return stream.isatty()
 
 
@@ -22,7 +22,7 @@ def colours(stream: IO[str] | None = None) -> bool:
 
 
 def colour_variables() -> dict[str, str]:
-    """Return the variables that ask a program for colours although it writes to a pipe; none without a terminal."""
+    """Return variables that make a program write colours to a pipe; none if stdout shows no colours."""
     return {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"} if colours() else {}
 
 
@@ -33,12 +33,12 @@ def prefix(job: int, *, coloured: bool) -> bytes:
 
 
 def dim(text: str, *, coloured: bool) -> str:
-    """Return talk in a quiet colour."""
+    """Return a text, dimmed if colours are used."""
     return f"\x1b[2m{text}\x1b[0m" if coloured else text
 
 
 def terminals() -> frozenset[int]:
-    """Return which of stdout (1) and stderr (2) a person looks at."""
+    """Return which of stdout (1) and stderr (2) are terminals."""
     return frozenset(fd for fd, stream in ((1, sys.stdout), (2, sys.stderr)) if is_terminal(stream))
 
 

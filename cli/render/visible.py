@@ -1,6 +1,6 @@
-"""Making text visible that somebody else wrote: nothing in it moves the cursor, hides a part, or reads as another line.
+"""Makes untrusted text visible: nothing in it moves the cursor, hides a part, or looks like another line.
 
-Names, messages, prompts and diffs come from servers, workers and agents. What a terminal would obey or not show is
+Names, messages, prompts and diffs come from servers, workers and agents. What a terminal obeys or does not show is
 written as an escape: control characters, the Unicode controls that reorder text, and characters without a shape.
 """
 
@@ -15,32 +15,32 @@ _WITHOUT_A_SHAPE = (
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     "\ud800-\udfff"
 )
-"""Unicode's Default_Ignorable_Code_Point, the separators of lines, the blank of braille, and halves of characters."""
+"""Unicode's Default_Ignorable_Code_Point, line separators, the blank of Braille, and surrogates."""
 _PICTURE = "\u203c\u2049\u2122\u2139\u2190-\u27ff\u2934-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
 _OF_A_PICTURE = f"(?<=[{_PICTURE}])\ufe0f|(?<=[\ufe0f{_PICTURE}])\u200d(?=[{_PICTURE}])"
-"""What joins pictures to one, or gives one its colours: part of what is seen."""
+"""Joins emoji, or chooses their colours; it is part of what is seen."""
 _LINE = re.compile(f"(?!{_OF_A_PICTURE})[{_WITHOUT_A_SHAPE}]")
 _TEXT = re.compile(f"(?!\n|{_OF_A_PICTURE})[{_WITHOUT_A_SHAPE}]")
 _BYTE = 0xDC00  # Python keeps a byte that is not UTF-8 as a lone surrogate from here on
 
 
 def visible(text: str) -> str:
-    """Return one line of text as it may reach a terminal."""
+    """Return one line of text that is safe for a terminal."""
     return _LINE.sub(_escape, text)
 
 
 def visible_text(text: str) -> str:
-    """Return text of several lines as it may reach a terminal."""
+    """Return text of several lines that is safe for a terminal."""
     return _TEXT.sub(_escape, text)
 
 
 def visible_json(text: str) -> str:
-    """Return JSON as it may reach a terminal: the same value, written with JSON's own escapes."""
+    """Return JSON that is safe for a terminal: the same value, with JSON's own escapes."""
     return _LINE.sub(lambda match: json.dumps(match[0])[1:-1].replace("\x7f", "\\u007f"), text)
 
 
 def one_line(text: str) -> str:
-    """Return a message as one line, so that none of its parts reads as a message of its own."""
+    """Return a message as one line, so that no part of it looks like another message."""
     if "\n" not in text:
         return text
     return " / ".join(line.strip() for line in text.split("\n") if line.strip())

@@ -23,13 +23,13 @@ _PATCH = (
     "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--unified=3",
     "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short",
 )  # fmt: skip
-"""Against whatever the user's configuration says of patches, so that git apply can read them."""
+"""Options that override the user's configuration of patches, so that git apply can read them."""
 _PATHS_AT_ONCE = 200  # arguments of one command: a path has at most 4 KiB, an argument list 2 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What an apply did: the paths it wrote, and whether the result had been there already."""
+    """What an apply did: the paths it wrote, or why it wrote none."""
 
     paths: Sequence[str] = ()
     already: str = ""
@@ -178,9 +178,9 @@ def _objects(repository: Repository, commit: str) -> dict[str, str]:
 
 
 def _as_stored_here(repository: Repository, paths: Sequence[str], returned: Mapping[str, str]) -> dict[str, str]:
-    """Return what the user's filters and line ends make of files of the result, for those that have any.
+    """Return the objects of the result's files as the user's filters and line ends would store them.
 
-    The worker has none of the user's filters, so what it sends and what git would store of the same file here differ.
+    The worker has none of the user's filters, so git would store the same file here as another object.
     """
     files = [path for path in paths if returned.get(path, "").startswith("100")]
     converts = repository.optional("config", "--get", "core.autocrlf") in ("true", "input")
@@ -192,7 +192,7 @@ def _as_stored_here(repository: Repository, paths: Sequence[str], returned: Mapp
                 repository.git("cat-file", "blob", name, stdout=content)
                 content.seek(0)
                 stored = repository.git("hash-object", "--stdin", f"--path={path}", stdin=content).decode().strip()
-        except GitError:  # the filter does not run: git apply will say why, if it is needed
+        except GitError:  # the filter fails: git apply reports it if the file needs it
             continue
         stored_objects[path] = f"{mode} {stored}"
     return stored_objects
@@ -212,11 +212,11 @@ def _refuse_overlap(
 ) -> None:
     """Raise CliError where the result would write over uncommitted work; ``states`` are current, sent, returned, head.
 
-    A path whose content here is committed, or is what went out or what came back, is safe to write.
+    A path is safe to write if its content is committed here, or equals what was sent or returned.
     """
     current, *safe = states
     overlapping = {path for path in paths if current.get(path) not in [state.get(path) for state in safe]}
-    overlapping |= _in_the_way(repository, paths)
+    overlapping |= _blocking_files(repository, paths)
     if overlapping:
         raise failed(
             f"local changes overlap with the result: {listed(sorted(overlapping))}",
@@ -225,7 +225,7 @@ def _refuse_overlap(
         )
 
 
-def _in_the_way(repository: Repository, paths: Sequence[str]) -> set[str]:
+def _blocking_files(repository: Repository, paths: Sequence[str]) -> set[str]:
     """Return uncommitted files where the result has a directory, and those in a directory where it has a file."""
     touched = {name.rstrip("/") for name in _visible(repository, "--untracked-files=all", "--ignored")}
     above = {parent: path for path in touched for parent in _parents(path)}
@@ -239,10 +239,10 @@ def _parents(path: str) -> list[str]:
 
 
 def _index_of_working_tree(repository: Repository, index: Path, paths: Sequence[str]) -> dict[str, str]:
-    """Copy the index and let it agree with the working tree on some paths; return its entries.
+    """Copy the index and update some paths from the working tree; return the entries of the copy.
 
-    The copy keeps the times of files, so that git does not run the user's filters on files that nobody touched: their
-    answer may differ from what is committed. A file outside of a sparse checkout keeps its entry.
+    The copy keeps the times of files, so that git does not run the user's filters on unchanged files, whose result may
+    differ from what is committed. A file outside of a sparse checkout keeps its entry.
     """
     repository.copy_index(index)
     env = {"GIT_INDEX_FILE": str(index)}
@@ -250,8 +250,8 @@ def _index_of_working_tree(repository: Repository, index: Path, paths: Sequence[
     assert repository.work_tree is not None
     hidden = [path for path in paths if flags.get(path, "H") not in "HMRCK?"]
     there = [path for path in hidden if os.path.lexists(repository.work_tree / path)]
-    if there:  # git looks away from these files, but they may hold work
-        for flag in ("--no-skip-worktree", "--no-assume-unchanged"):  # git takes one of them at a time
+    if there:  # git ignores these files, but they may contain work
+        for flag in ("--no-skip-worktree", "--no-assume-unchanged"):  # git accepts one of them at a time
             _update_index(repository, env, there, flag)
     away = set(hidden) - set(there)
     here = [path for path in paths if path not in away]
@@ -262,7 +262,7 @@ def _index_of_working_tree(repository: Repository, index: Path, paths: Sequence[
 
 
 def _is_directory(place: Path) -> bool:
-    """Whether a directory, which an index cannot hold, is where a path leads; a repository it can hold."""
+    """Whether a path is a directory that an index cannot contain; it can contain a nested repository."""
     return place.is_dir() and not place.is_symlink() and not (place / ".git").exists()
 
 
@@ -281,7 +281,7 @@ def _entries(repository: Repository, index: Path) -> dict[str, str]:
 
 
 def shown_by(repository: Repository, paths: Sequence[str]) -> str:
-    """Return the git command that shows what was written, as the user has configured it; empty where neither does."""
+    """Return the git command that shows the written files with the user's configuration; empty if none does."""
     differing = set(repository.names("diff", "--name-only", "-z", "--no-ext-diff", "--no-textconv", "--no-renames"))
     if differing.issuperset(paths):
         return "git diff"
@@ -292,6 +292,6 @@ def shown_by(repository: Repository, paths: Sequence[str]) -> str:
 
 
 def _visible(repository: Repository, *options: str) -> list[str]:
-    """Return what git status lists; a directory of new files alone as its name with a slash."""
+    """Return what git status lists; a directory with only new files is its name with a slash."""
     status = ("status", "--porcelain", "-z", "--no-renames", *options)
     return [entry[3:] for entry in repository.names(*status)]

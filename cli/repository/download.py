@@ -1,7 +1,7 @@
-"""Files of a result, written into a directory: nothing outside of it, nothing that is there already.
+"""Writes files of a result into a directory: nothing outside of it, and nothing that exists already.
 
-Everything is looked at before anything is written. Links come last, so that no file is written through one, and only
-those that stay within what is downloaded.
+Everything is checked before anything is written. Links are written last, so that no file is written through one, and
+only links that stay inside the download are written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TreeEntry:
 
 
 def checked(path: str) -> str:
-    """Return a path within the repository, ``.`` for all of it. Raises CliError for one that leads out."""
+    """Return a path within the repository, ``.`` for all of it. Raises CliError for a path that leads out of it."""
     parts = path.replace("\\", "/").split("/")
     if path.startswith(("/", "~")) or ".." in parts or "\0" in path or (len(parts[0]) == 2 and parts[0][1] == ":"):
         raise usage(f"{path!r} is not a path within the repository", "name it from the repository's top: src/a.py")
@@ -60,7 +60,7 @@ def entries(repository: Repository, commit: str, path: str) -> list[TreeEntry]:
 
 
 def write(repository: Repository, chosen: Sequence[TreeEntry], to: Path) -> list[str]:
-    """Write files below a directory; return their paths there. Raises CliError and writes nothing then."""
+    """Write files below a directory; return their paths there. Raises CliError before it writes anything."""
     files = [entry for entry in chosen if entry.mode not in (_LINK, _SUBMODULE)]
     links = [entry for entry in chosen if entry.mode == _LINK]
     targets: dict[TreeEntry, str] = {}
@@ -89,7 +89,7 @@ def _write_file(to: Path, entry: TreeEntry, content: Content) -> None:
 
 
 def _target(entry: TreeEntry, content: Content) -> str:
-    """Return where a link leads."""
+    """Return the target of a link. Raises CliError."""
     target = b""
     for piece in content:
         target += piece
@@ -99,7 +99,7 @@ def _target(entry: TreeEntry, content: Content) -> str:
 
 
 def _check_name(entry: TreeEntry) -> None:
-    """Raise CliError for a path that a repository cannot have: git has checked them all, this is the second lock."""
+    """Raise CliError for a path that git never stores; git has checked it too, this is a second barrier."""
     parts = entry.target.split("/")
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
         raise failed(f"{entry.path} is not a path of a file", "download other paths one by one")
@@ -116,7 +116,7 @@ def _check_place(to: Path, entry: TreeEntry) -> None:
 
 
 def _check_link(entry: TreeEntry, target: str) -> None:
-    """Raise CliError for a link that leads out; a .. after a name may come back from where another link leads."""
+    """Raise CliError for a link that leads out. A .. after a name is refused too: that name may be another link."""
     names = target.split("/")
     climbs = next((count for count, name in enumerate(names) if name not in ("..", ".", "")), len(names))
     depth = entry.target.count("/")

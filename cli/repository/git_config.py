@@ -1,8 +1,8 @@
-"""What a repository's own configuration may not do to ado's git commands: run programs.
+"""Keeps a repository's own configuration from running programs in ado's git commands.
 
-``.git/config`` came with the directory, which may be anybody's. Its filters, merge drivers and programs for transfers
-would run as the user. Each such key gets the value that the user's own configuration gives it, or none. A user who
-wants a repository's filters and merge drivers names it: ``git config --global --add ado.trustedRepository PATH``.
+``.git/config`` is part of the directory, which may come from anybody. Its filters, merge drivers and other programs
+would run as the user. Each such key gets the value of the user's own configuration, or none. A user who wants a
+repository's filters and merge drivers names it: ``git config --global --add ado.trustedRepository PATH``.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ def is_trusted(config: Config, top: str) -> bool:
 
 
 def overrides(config: Config, *, trusted: bool) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return the settings that turn the repository's own programs off, and the keys of filters among them."""
+    """Return the settings that disable the repository's own programs, and those of their keys that are filters."""
     settings: list[tuple[str, str]] = []
     filters: list[str] = []
     for key, neutral in _dangerous(config, trusted=trusted):
-        users = _of_the_user(config, key)
+        users = _user_values(config, key)
         settings += [(key, value) for value in (neutral, *users)]
-        if _is_any(_CONTENT, key) and _of_the_repository(config, key) != users:
+        if _matches(_CONTENT, key) and _repository_values(config, key) != users:
             filters.append(key)
     return settings, filters
 
 
 def environment(settings: list[tuple[str, str]], surrounding: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that give git these settings after all others; a key may hold any character."""
+    """Return the variables that pass these settings to git after all others; a key may contain any character."""
     first = int(surrounding.get("GIT_CONFIG_COUNT") or 0)
     variables = {"GIT_CONFIG_COUNT": str(first + len(settings))}
     for number, (key, value) in enumerate(settings, first):
@@ -81,15 +81,15 @@ def _dangerous(config: Config, *, trusted: bool) -> Iterator[tuple[str, str]]:
                 yield key, neutral
 
 
-def _is_any(patterns: Iterable[str], key: str) -> bool:
+def _matches(patterns: Iterable[str], key: str) -> bool:
     return any(re.fullmatch(pattern, key) for pattern in patterns)
 
 
-def _of_the_repository(config: Config, key: str) -> list[str]:
+def _repository_values(config: Config, key: str) -> list[str]:
     return [value for scope in sorted(_OWN_SCOPES) for value in config.get((scope, key), [])]
 
 
-def _of_the_user(config: Config, key: str) -> list[str]:
-    """Return the values that outlive the repository's own, in git's order."""
+def _user_values(config: Config, key: str) -> list[str]:
+    """Return the user's own values of a key, in git's order."""
     return [value for (scope, name), values in config.items()
             if name == key and scope not in _OWN_SCOPES for value in values]  # fmt: skip

@@ -1,8 +1,8 @@
-"""What of the user's repository goes out with a task: a bundle of a commit, and what is told about the rest.
+"""Sends a commit of the user's repository with a task, as a bundle, and reports what is not sent.
 
-The bundle holds everything that the commit needs, its history included, except what workers fetch themselves from a
-host that all of them may use. ``--dirty`` adds a commit of the uncommitted changes on top; it is on no branch.
-Nothing in the repository changes but for objects, and a ref under ``refs/ado/`` that keeps them.
+The bundle holds the commit with its history, except what workers fetch themselves from a host that all of them may
+use. ``--dirty`` adds a commit of the uncommitted changes on top; it is on no branch. The repository only gets objects,
+and a ref under ``refs/ado/`` that keeps them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingCommit:
-    """What goes out."""
+    """A commit that is sent with a task."""
 
     repository: Repository
     commit: str
@@ -60,7 +60,7 @@ class OutgoingCommit:
 
 
 def prepare(repository: Repository, *, dirty: bool, notify: Notify) -> OutgoingCommit:
-    """Choose the commit that goes out and tell what does not. Raises CliError."""
+    """Choose the commit to send, and report what is not sent. Raises CliError."""
     try:
         return _prepare(repository, dirty=dirty, notify=notify)
     except GitError as error:
@@ -82,7 +82,7 @@ def _prepare(repository: Repository, *, dirty: bool, notify: Notify) -> Outgoing
 
 
 def _notify_of_directory(repository: Repository, notify: Notify) -> None:
-    """Let the job start at the top where JSON cannot carry the directory's name."""
+    """Let the job start at the top if the directory's name is not UTF-8: JSON cannot contain it."""
     try:
         repository.directory.encode()
     except UnicodeEncodeError:
@@ -128,7 +128,7 @@ def _shallow(repository: Repository) -> tuple[str, ...]:
 
 
 def _commit_changes(repository: Repository, head: str | None, notify: Notify) -> str:
-    """Commit the working tree beside every branch; secrets and ignored files stay here."""
+    """Commit the working tree on no branch, without ignored files and files that look like secrets."""
     untracked = repository.names("ls-files", "-z", "--others", "--exclude-standard")
     left_out = [name for name in untracked if looks_secret(name) or name.endswith("/")]
     if left_out:
@@ -159,7 +159,7 @@ def _index_copy(repository: Repository) -> Iterator[dict[str, str]]:
 
 
 def fetchable(outgoing: OutgoingCommit, hosts: frozenset[str]) -> OutgoingCommit:
-    """Let workers fetch what is pushed already, when all of them may use its host."""
+    """Let workers fetch what is already pushed, if all of them may use its host."""
     repository = outgoing.repository
     upstream = repository.optional("rev-parse", "--symbolic-full-name", "@{upstream}")
     ref = upstream or repository.optional("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD")
@@ -185,7 +185,7 @@ def send(outgoing: OutgoingCommit, transfer: Transfer) -> str:
 
 
 def pack(outgoing: OutgoingCommit, bundle: Path) -> None:
-    """Write the bundle of the commit, without what workers fetch themselves. Raises GitError."""
+    """Write the bundle of the commit, without the commits that workers fetch themselves. Raises GitError."""
     known = (outgoing.remote.commit,) if outgoing.remote else ()
     revisions = f"{outgoing.commit}\n" + "".join(f"^{commit}\n" for commit in known)
     with bundle.open("wb") as file:

@@ -1,4 +1,4 @@
-"""The refs under ``refs/ado/`` by which a repository keeps what went out with tasks and what came back."""
+"""The refs under ``refs/ado/`` that keep the commits which were sent with tasks, and their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kept(repository: Repository) -> dict[str, dict[str, str]]:
 
 
 def is_applied(repository: Repository, refs: Mapping[str, str]) -> bool:
-    """Whether removing a task's refs loses nothing: branches or the working tree have all that came back."""
+    """Whether a task's refs can be removed without loss: branches or the working tree contain its results."""
     return all(_is_safe(repository, commit) for ref, commit in refs.items() if not ref.endswith("/base"))
 
 
@@ -43,5 +43,5 @@ def remove(repository: Repository, refs: Mapping[str, str]) -> None:
 
 
 def removed(refs: Mapping[str, str]) -> Sequence[str]:
-    """Return a line for each ref that was removed, from which it can be made again."""
+    """Return a line for each removed ref, with which git can restore it."""
     return [f"{ref} {commit}" for ref, commit in refs.items()]

@@ -1,4 +1,4 @@
-"""How large a file of a task may be here, and what holds it unpacked."""
+"""Limits of files that are fetched, and of their unpacked content."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def of_result() -> PackLimits:
 
 
 def of_history() -> PackLimits:
-    """Return the limits of the bundle that went out with a task."""
+    """Return the limits of the bundle that was sent with a task."""
     return PackLimits.of_history(file_bytes())
 
 
 def total_bytes() -> int:
-    """Return how large the files of one result may be together."""
+    """Return the largest total size of the files of a result."""
     return file_bytes() * TOTAL_FACTOR
