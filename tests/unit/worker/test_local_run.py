@@ -1,10 +1,16 @@
 """Running an agent here: its output goes where it belongs, and a reader that leaves ends it."""
 
+import asyncio
 import os
 import subprocess
 import sys
 
 import pytest
+from support.program import processes_with
+
+from worker import local_run
+from worker.agents import events
+from worker.agents.base import AgentReader, Launch
 
 COMMAND = [sys.executable, "-P", "-m", "cli", "run", "--agent", "shell"]
 
@@ -68,3 +74,56 @@ def test_a_prompt_of_a_megabyte_runs_from_a_file_and_from_stdin(tmp_path):
     (tmp_path / "script").write_text(script)
     assert run("-F", "script", home=tmp_path, stdout=subprocess.PIPE).stdout == b"done\n"
     assert run("-F", "-", home=tmp_path, input=script.encode(), stdout=subprocess.PIPE).stdout == b"done\n"
+
+
+class Talker:
+    """An AI agent: its prompt is a shell script that writes the agent's lines."""
+
+    needs = None
+
+    def launch(self, run):
+        return Launch(["/bin/sh", "-c", run.prompt])
+
+    def reader(self, run):
+        return TalkerReader(run)
+
+
+class TalkerReader(AgentReader):
+    def __init__(self, run):
+        super().__init__(run)
+        self._handlers = {"say": self._say}
+
+    def _say(self, line):
+        self._verdict.end(line["ok"], line["text"])
+        return [events.text(line["text"], streamed=False)]
+
+
+async def talk(monkeypatch, prompt, show, timeout=None):
+    monkeypatch.setitem(local_run.AGENTS, "talker", Talker())
+    job = {"prompt": prompt, "agent": "talker", "job": 0, "workers": 1, "args": {}, "stdin": False}
+    return await local_run._run_one(job, {}, timeout, asyncio.Event(), show)
+
+
+@pytest.mark.parametrize(("ok", "code"), [("true", 0), ("false", 1)])
+async def test_an_ai_agents_events_are_shown_and_its_own_verdict_counts(monkeypatch, ok, code):
+    shown = []
+    line = f'{{"type": "say", "text": "hello", "ok": {ok}}}'
+    assert await talk(monkeypatch, f"echo '{line}'; echo oh >&2", shown.append) == code
+    assert {(event["type"], event.get("text"), event.get("data")) for event in shown[:-1]} == {
+        ("agent", "hello", None),
+        ("output", None, "oh\n"),
+    }
+    assert shown[-1]["type"] == "finished"
+
+
+async def test_an_agent_whose_events_nobody_takes_is_ended_with_that_error(monkeypatch):
+    def show(_):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        await talk(monkeypatch, "echo x; sleep 60 # of the talker", show)
+    assert not processes_with("sleep 60 # of the talker")
+
+
+async def test_an_agent_that_takes_too_long_is_ended(monkeypatch):
+    assert await talk(monkeypatch, "exec sleep 60 # of the talker", print, timeout=0.1) == 124
