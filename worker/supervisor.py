@@ -163,7 +163,7 @@ class Supervisor:
                 if _is_final(error, in_use_until):
                     self._failure = f"{error.message} ({error.hint})"
                     return None
-            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+            await _pause()
         return None
 
     async def _work(self) -> None:
@@ -223,7 +223,7 @@ class Supervisor:
                 answer = await self._call("workers.claim", value)
             except CallError as error:
                 self._refused(error.reason or error.code)
-                await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+                await _pause()
             else:
                 for job in answer["jobs"]:
                     self._begin(job)
@@ -282,7 +282,7 @@ class Supervisor:
             with contextlib.suppress(CallError, Unreachable):
                 async for item in self._client.subscribe("workers.commands", value):
                     self._obey(item.data)
-            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+            await _pause()
 
     def _obey(self, command: dict[str, Any]) -> None:
         if command["type"] == "drain":
@@ -323,3 +323,8 @@ def _is_final(error: CallError, in_use_until: float | None) -> bool:
     if error.reason == "token_in_use" and in_use_until is not None:
         return time.monotonic() > in_use_until
     return error.code in ("UNAUTHORIZED", "FORBIDDEN", "BAD_REQUEST")
+
+
+async def _pause() -> None:
+    """Wait before the next try, for a random time: the workers of one server must not return at the same moment."""
+    await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - nothing secret depends on it

@@ -35,11 +35,6 @@ class Outbox:
         """Whether reading must stop."""
         return self._size >= self._limit
 
-    @property
-    def empty(self) -> bool:
-        """Whether it holds no events."""
-        return not self._pending
-
     async def wait_for_room(self) -> None:
         """Wait until there is room."""
         while self.full:

@@ -26,6 +26,7 @@ from typing import Any
 from app.core.private_files import ensure_directory
 from worker.fitness import PROBE, MachineUnfit, describe_error
 from worker.processes.removal import RemovalQueue, remove
+from worker.sandbox.base import JOB_PARTS
 
 FILE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables that jobs inherit from the worker and that name files."""
@@ -88,7 +89,7 @@ async def _claim(root: Path, name: str, removals: RemovalQueue) -> tuple[Path, i
         else:
             removals.discard(base, lock)
     try:
-        for part in ("job", "home", "tmp"):
+        for part in JOB_PARTS:
             (base / part).mkdir(mode=0o700)
     except OSError:
         removals.discard(base, lock)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+JOB_PARTS = ("job", "home", "tmp")
+"""The directories in an attempt's directory that belong to its job."""
 _LABEL, _WHY_LABEL = "sandbox", "sandbox-why"
 
 

@@ -15,12 +15,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.core.capabilities import NO_NETWORK
-from worker.sandbox.base import SandboxedStart, SandboxUnavailable
+from worker.sandbox.base import JOB_PARTS, SandboxedStart, SandboxUnavailable
 from worker.sandbox.view import masked, private, readable
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
 _KEPT = ("--die-with-parent", "--as-pid-1", "--cap-drop", "ALL")
-_OWN = ("job", "home", "tmp")
 _LENT = ("store", "mask")
 """Parts of an attempt's directory that the job may only read: the repository's objects, and a socket."""
 _GPUS = ("nvidia*", "dri", "kfd")
@@ -76,7 +75,7 @@ class BubblewrapSandbox:
             words += ["--tmpfs", path] if Path(path).is_dir() else ["--ro-bind", os.devnull, path]
         for part in _LENT:
             words += ["--ro-bind-try", str(base / part), str(base / part)]
-        for part in _OWN:
+        for part in JOB_PARTS:
             words += ["--bind", str(base / part), str(base / part)]
         return [*words, "--remount-ro", "/"]
 
@@ -84,7 +83,7 @@ class BubblewrapSandbox:
         """Run a process in the sandbox; return its error, empty if it works. Blocks."""
         with tempfile.TemporaryDirectory(prefix="ado-probe-") as name:
             base = Path(name)
-            for part in _OWN:
+            for part in JOB_PARTS:
                 (base / part).mkdir()
             command = [
                 *self.enclose(base, base / "job", (), network=network).prefix,

@@ -19,12 +19,11 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from worker.sandbox.base import SandboxedStart, SandboxUnavailable
+from worker.sandbox.base import JOB_PARTS, SandboxedStart, SandboxUnavailable
 from worker.sandbox.cgroup import Cgroup, delegated
 
 DEFAULT = range(60600, 61184)
 """User ids that neither Debian nor systemd assigns."""
-_OWN = ("job", "home", "tmp")
 _ENTER = 0o711
 _PROBE_SECONDS = 30.0
 _RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
@@ -79,11 +78,11 @@ class UidSandbox:
         """Let a user enter the attempt's directory, and make it the owner of the job's parts."""
         for directory in (self._work_dir, base):
             directory.chmod(_ENTER)
-        own = [str(base / part) for part in _OWN] + [str(base / "mask")]
+        own = [str(base / part) for part in JOB_PARTS] + [str(base / "mask")]
         existing = [path for path in own if os.path.lexists(path)]
         # links are not followed: they may come from a checkpoint of an earlier attempt
         subprocess.run(["chown", "-hR", f"{user}:{user}", "--", *existing], check=True, capture_output=True)
-        for part in _OWN:
+        for part in JOB_PARTS:
             (base / part).chmod(0o700)
 
     def _try(self) -> None:
@@ -93,7 +92,7 @@ class UidSandbox:
             self._work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="probe-", dir=self._work_dir) as name:
                 base = Path(name)
-                for part in _OWN:
+                for part in JOB_PARTS:
                     (base / part).mkdir()
                 sandboxed = self.enclose(base, base, (), network=True)
                 try:

@@ -203,7 +203,7 @@ async def test_a_line_on_stderr_that_the_adapter_trips_over_is_output_all_the_sa
     outbox = Outbox(1 << 20)
     listener = AgentStream(read, AgentReader(), outbox)
     listener.feed_stderr(b"odd\n")
-    assert outbox.empty
+    assert not outbox._pending
     os.close(read)
     os.close(write)
 
