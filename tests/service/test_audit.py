@@ -90,14 +90,17 @@ def test_refused_calls_are_rows_with_their_reason(cluster):
 
 
 @pytest.mark.parametrize("page", ["/metrics", "/trpc/ado.d.ts"])
-def test_a_page_that_is_refused_is_a_row(cluster, page):
-    worker = cluster.make_token("worker", worker_id="w9")
+def test_a_page_that_is_refused_is_a_row(shared_cluster, page):
+    worker = shared_cluster.make_token("worker", worker_id="w9")
     for token, reason in (("ado_wrong", "token_invalid"), (worker, "forbidden")):
-        connection = http.client.HTTPConnection(cluster.urls[0].removeprefix("http://"), timeout=20)
+        connection = http.client.HTTPConnection(shared_cluster.urls[0].removeprefix("http://"), timeout=20)
         connection.request("GET", page, headers={"authorization": f"Bearer {token}"})
         assert connection.getresponse().status in (401, 403)
         connection.close()
-        until(lambda r=reason: (page, r) in {(e.get("procedure"), e["reason"]) for e in refused(cluster)}, "the row")
+        until(
+            lambda r=reason: (page, r) in {(e.get("procedure"), e["reason"]) for e in refused(shared_cluster)},
+            "the row",
+        )
 
 
 def test_a_flood_of_wrong_tokens_is_a_few_rows(cluster):
@@ -108,25 +111,27 @@ def test_a_flood_of_wrong_tokens_is_a_few_rows(cluster):
     until(lambda: "forbidden" in {entry["reason"] for entry in refused(cluster)}, "another caller's row")
 
 
-def test_only_administrators_read_it(cluster):
+def test_only_administrators_read_it(shared_cluster):
     for role in ("viewer", "operator"):
-        done = cluster.ado("audit", "--token", cluster.make_token(role))
+        done = shared_cluster.ado("audit", "--token", shared_cluster.make_token(role))
         assert done.returncode == 126, done.stderr
 
 
-def test_tokens_made_directly_on_the_database_stand_in_it_under_the_logins_name(cluster):
+def test_tokens_made_directly_on_the_database_stand_in_it_under_the_logins_name(shared_cluster):
     made = json.loads(
-        cluster.ado("token", "create", "--role", "viewer", "--dsn", cluster.dsn, "-o", "json", check=0).stdout
+        shared_cluster.ado(
+            "token", "create", "--role", "viewer", "--dsn", shared_cluster.dsn, "-o", "json", check=0
+        ).stdout
     )
-    cluster.ado("token", "revoke", made["tokenId"], "--dsn", cluster.dsn, check=0)
-    found = [entry for entry in audit(cluster) if entry.get("target") == made["tokenId"]]
+    shared_cluster.ado("token", "revoke", made["tokenId"], "--dsn", shared_cluster.dsn, check=0)
+    found = [entry for entry in audit(shared_cluster) if entry.get("target") == made["tokenId"]]
     assert [entry["procedure"] for entry in found] == ["tokens.revoke", "tokens.create"]
-    (login,) = cluster.sql("select current_user")[0]
+    (login,) = shared_cluster.sql("select current_user")[0]
     assert {entry["address"] for entry in found} == {f"sql:{login}"}
 
 
-def test_a_person_reads_it_as_a_table(cluster):
-    cluster.ado("workers", "scale", "0", check=0)
-    lines = cluster.ado("audit", check=0).stdout.decode().splitlines()
+def test_a_person_reads_it_as_a_table(shared_cluster):
+    shared_cluster.ado("workers", "scale", "0", check=0)
+    lines = shared_cluster.ado("audit", check=0).stdout.decode().splitlines()
     assert lines[0].split()[:6] == ["at", "user", "token", "address", "procedure", "target"]
     assert "workers.scale" in lines[1]
