@@ -69,7 +69,7 @@ class WorkerSettings:
     job_uids: str = ""
     """FIRST-LAST, users for the jobs of a worker that is root; with auto, uid is tried only where this is set."""
     sandbox_read: tuple[str, ...] = ()
-    """AttemptFiles and directories that jobs may read in their sandbox besides the system and what is on PATH."""
+    """Files and directories that jobs may read in their sandbox besides the system and what is on PATH."""
     agent_env: tuple[str, ...] = ()
     """Names of variables of its environment that every AI agent gets besides its own, divided by commas: proxies."""
     acp_agents: tuple[str, ...] = ("opencode=opencode acp",)
