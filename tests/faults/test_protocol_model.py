@@ -24,7 +24,7 @@ from support.procedures import Real
 from app.loops import monitor
 from app.settings import AppSettings
 from db import jobs
-from db.workers import heartbeat
+from db.workers import registered
 
 SETTINGS = AppSettings(dsn="x", attempts=ATTEMPTS)
 
@@ -121,7 +121,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(worker=workers, limit=st.integers(1, 3), overtaken=st.sampled_from(["by a claim", "by a process", "", ""]))
     def claim_slowly(self, worker, limit, overtaken):
         """A claim looks at its worker now and takes jobs later; it may be overtaken in between."""
-        claims = self.real.run(heartbeat(self.real.db, self._name(worker))).claims
+        claims = self.real.run(registered(self.real.db, self._name(worker))).claims
         assert claims == self.model.claims[worker]
         process = self._process(worker, 0)
         if overtaken == "by a claim":

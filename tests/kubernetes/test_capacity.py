@@ -1,4 +1,4 @@
-"""PodlessJob for room, for a quota, a node or the cluster itself: what waits, what fails, and what people are shown."""
+"""Waiting for room, for a quota, a node or the cluster itself: what waits, what fails, and what people are shown."""
 
 import json
 import time
@@ -201,7 +201,7 @@ def test_a_job_on_a_dead_node_goes_on_elsewhere_and_people_are_told(fake):
     lost = fake.fake.store.get("pods", fake.namespace, name)["spec"]["nodeName"]
     kubelet.lose(lost)
     assert watching.wait(60) == 0
-    (told,) = fake.logged_reason("task-1")
+    (told,) = fake.told("task-1")
     assert (told["reason"], told["pod"]) == ("node_lost", name)
     assert f"node {lost}" in told["message"]
     nodes = {item["spec"].get("nodeName") for _, kind, type_, item in fake.fake.store.log

@@ -30,7 +30,7 @@ def failed(bench, task):
     bench.ado.ado("wait", task)
     job = bench.ado.task(task)["jobs"][0]
     assert job["status"] == "failed"
-    return job, bench.logged_reason(task)
+    return job, bench.told(task)
 
 
 def running_pod(bench):
@@ -55,7 +55,7 @@ def test_a_pods_exit_code_output_and_environment_are_the_jobs(bench):
     done = bench.run("--env", "COLOUR=blue", 'echo "$COLOUR $ADO_MEMORY"; echo err >&2; exit 7', check=7)
     assert done.stdout == b"blue \n"
     assert b"err\n" in done.stderr
-    assert bench.logged_reason("task-1") == []
+    assert bench.told("task-1") == []
     bench.until_clean()
 
 
@@ -174,7 +174,7 @@ def test_a_pods_death_queues_its_job_again_at_once_and_not_after_the_lease(slow_
     bench.delete(first, grace_period_seconds=0)
     out, _ = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, b"attempt 1\nattempt 2\n")
-    told = bench.logged_reason("task-1")
+    told = bench.told("task-1")
     assert [(event["reason"], event["pod"]) for event in told] == [("pod_deleted", first)]
     requeued = [event for event in bench.ado.events("task-1") if event["type"] == "requeued"]
     assert [event["reason"] for event in requeued] == ["pod_deleted"]
@@ -205,7 +205,7 @@ def test_an_evicted_pod_hands_its_job_back_and_the_log_says_why(slow_lease):
     bench.core.create_namespaced_pod_eviction(name, bench.namespace, eviction, _preload_content=False).read()
     out, _ = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, b"attempt 1\nattempt 2\n")
-    assert [event["reason"] for event in bench.logged_reason("task-1")] == ["evicted"]
+    assert [event["reason"] for event in bench.told("task-1")] == ["evicted"]
     bench.until_clean()
 
 
