@@ -85,3 +85,16 @@ async def test_a_read_is_repeated_while_the_database_is_away():
         return 7
 
     assert await Tail(None, None, retry_seconds=0.0).when_available(fetch) == 7
+
+
+async def test_the_end_is_looked_up_at_each_terminal_event_and_at_no_other(monkeypatch):
+    """A retry has undone the first end."""
+    states = iter([LogState(6, ended=False, pruned=False), LogState(6, ended=True, pruned=False)])
+
+    async def state(_db, _task_id):
+        return next(states)
+
+    monkeypatch.setattr(events, "state", state)
+    log = [*LOG, Entry(5, "retried", None, b""), Entry(6, "succeeded", None, b"")]
+    assert await read(log, OPEN, follow=True) == [1, 2, 3, 4, 5, 6]
+    assert next(states, None) is None

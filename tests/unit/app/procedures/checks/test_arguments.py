@@ -1,8 +1,19 @@
-"""What a task may ask of its pods."""
+"""Checks of a call's arguments, and what a task may choose for its pods."""
+
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from app.procedures.checks.arguments import Pod, check_pod, pod_members
+from app.procedures.checks.arguments import (
+    Pod,
+    check_json_limit,
+    check_limit,
+    check_pod,
+    decode_base64,
+    pod_members,
+    refuse_nul,
+    since_time,
+)
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
 from cli.errors import CliError
@@ -47,3 +58,35 @@ def test_memory_is_written_as_people_write_it(text, amount):
 def test_what_is_no_memory_is_refused(text):
     with pytest.raises(CliError, match="no amount of memory"):
         PodOptions(memory=text).members()
+
+
+@pytest.mark.parametrize("value", ["a\0", {"a\0": 1}, {"a": ["b", {"c": "\0"}]}])
+def test_a_nul_in_any_text_of_a_field_is_refused(value):
+    with pytest.raises(ProcedureError, match="labels: a text in it has a NUL"):
+        refuse_nul(labels=value)
+    refuse_nul(labels={"a": ["b", 1, None]})
+
+
+def test_a_time_without_a_zone_is_in_utc_and_one_outside_its_range_is_refused():
+    assert since_time(None) is None
+    assert since_time(datetime(2026, 1, 2)) == datetime(2026, 1, 2, tzinfo=UTC)  # noqa: DTZ001
+    earliest = datetime.now(UTC) - timedelta(seconds=60)
+    assert earliest <= since_time(60.0) <= datetime.now(UTC) - timedelta(seconds=60)
+    with pytest.raises(ProcedureError, match="since: it is outside the years 1 to 9999"):
+        since_time(datetime.min.replace(tzinfo=timezone(timedelta(hours=1))))
+
+
+@pytest.mark.parametrize("text", ["a", "YQ==YQ", "é", "Y Q=="])
+def test_a_text_that_is_no_base64_is_refused(text):
+    with pytest.raises(ProcedureError, match="data: it is not base64"):
+        decode_base64("data", text)
+    assert decode_base64("data", "YQ==") == b"a"
+
+
+def test_a_size_at_its_limit_passes_and_one_above_names_the_field_and_the_limit():
+    check_limit("prompt", 10, 10)
+    check_json_limit("labels", "x" * 8, 10)
+    for check, value in ((check_limit, 11), (check_json_limit, "x" * 9)):
+        with pytest.raises(ProcedureError, match="prompt: 11 is more than the limit of 10") as caught:
+            check("prompt", value, 10)
+        assert (caught.value.reason, caught.value.data["limit"]) == ("limit_exceeded", 10)
