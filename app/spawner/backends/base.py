@@ -18,7 +18,7 @@ class EndedWorker:
 
 
 class Backend(Protocol):
-    """StartRate and ends the processes of workers."""
+    """Starts and ends the processes of workers."""
 
     name: str
     host: str

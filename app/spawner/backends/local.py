@@ -35,7 +35,7 @@ def machine() -> Resources:
 
 
 class LocalBackend:
-    """StartRate ``ado worker`` processes and waits for them."""
+    """Starts ``ado worker`` processes and waits for them."""
 
     name = "local"
 
