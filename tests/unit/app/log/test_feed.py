@@ -1,4 +1,4 @@
-"""The window of a feed: who is within it is served from memory, in order and in bounded pieces."""
+"""The window of a feed: a viewer within it is served from memory, in order and in bounded pieces."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ def test_a_viewer_is_handed_no_more_than_a_piece_at_a_time():
     assert max(pieces) == 3
 
 
-def test_a_feed_takes_in_nothing_but_what_follows():
+def test_a_feed_accepts_only_the_events_that_follow_its_last_one():
     feed = Feed(1, 4, byte_limit=1000)
     for first in (4, 6):
         with pytest.raises(AssertionError, match="gap in the log of task 1 after 4"):

@@ -1,4 +1,4 @@
-"""Who is woken by what."""
+"""Which waiters a hint wakes."""
 
 from app.log.hub import Hub
 
@@ -17,7 +17,7 @@ async def test_a_gap_wakes_everybody():
     assert [await woken(waiter) for waiter in waiters] == [False] * len(keys)
 
 
-async def test_a_hint_wakes_who_waits_for_it_and_who_watches_the_system():
+async def test_a_hint_wakes_its_waiters_and_those_that_watch_the_system():
     hub = Hub()
     with hub.waiting(("e", 1)) as first, hub.waiting(("e", 2)) as second, hub.waiting("s") as system:
         hub.receive(["e:1:7"])

@@ -1,27 +1,27 @@
-"""What a viewer of the whole system is told of tasks: each change once, whatever happens between two looks."""
+"""A viewer of the whole system gets each change of a task once, whatever happens between two readings."""
 
 from app.log.task_watch import LATE_IDS, Seen, TaskWatch
 
 
-def test_a_task_that_began_and_ended_between_two_looks_is_told_once():
+def test_a_task_that_began_and_ended_between_two_readings_is_reported_once():
     watch = TaskWatch([Seen(1, "running", 5)])
     short = Seen(2, "succeeded", 4)
     assert watch.changes([Seen(1, "running", 7), short]) == [short]
     assert watch.changes([Seen(1, "running", 8), short]) == []
 
 
-def test_a_task_with_an_older_id_that_was_stored_later_is_told():
+def test_a_task_with_an_older_id_that_was_stored_later_is_reported():
     watch = TaskWatch([Seen(9, "queued", 1)])
     late = Seen(8, "succeeded", 4)
     assert watch.changes([late, Seen(9, "queued", 1)]) == [late]
 
 
-def test_each_status_is_told_once_also_after_a_retry():
+def test_each_status_is_reported_once_also_after_a_retry():
     watch = TaskWatch([Seen(1, "queued", 1)])
-    found = []
+    statuses = []
     for status in ("queued", "running", "running", "failed", "failed", "queued", "succeeded"):
-        found += [task.status for task in watch.changes([Seen(1, status, 1)])]
-    assert found == ["running", "failed", "queued", "succeeded"]
+        statuses += [task.status for task in watch.changes([Seen(1, status, 1)])]
+    assert statuses == ["running", "failed", "queued", "succeeded"]
 
 
 def test_known_are_the_open_ones_and_what_is_remembered_is_bounded():
