@@ -117,7 +117,7 @@ def _fetched(task: str, job: int | None, options: ServerOptions) -> tuple[Reposi
     stored = _stored_result(task, job, options)
     results.fetch(here, stored.result, stored.transfer)
     for extra in stored.result.extras:
-        talk(f"ado: {extra.text} came home too: {extra.command}")
+        talk(f"ado: {extra.text} was returned too: {extra.command}")
     return here, stored.result
 
 

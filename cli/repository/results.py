@@ -158,7 +158,7 @@ def of_task(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None = 
     selected = [file for file in with_results if job is None or file["job"] == job]
     if not selected:
         raise CliError(
-            f"{task_id} has brought nothing back" + (f" for job {job}" if job is not None else ""),
+            f"{task_id} has no result" + (f" for job {job}" if job is not None else ""),
             f"results are there of job {', '.join(str(file['job']) for file in with_results)}"
             if with_results
             else "a result is there once a job has ended, if the task was given a repository (ado run --repo)",
@@ -172,11 +172,9 @@ def no_result(task: Mapping[str, Any]) -> CliError:
     """Return the error for a task without any result."""
     name = task["taskId"]
     if any(job["status"] in ("queued", "running", "paused") for job in task["jobs"]):
-        return CliError(
-            f"{name} has brought nothing back yet", f"wait for it: ado wait {name}", exits.FAILED, "no_result"
-        )
+        return CliError(f"{name} has no result yet", f"wait for it: ado wait {name}", exits.FAILED, "no_result")
     step = f"results come from tasks with a repository (ado run --repo) whose agent started; its log: ado logs {name}"
-    return CliError(f"{name} has brought nothing back", step, exits.FAILED, "no_result")
+    return CliError(f"{name} has no result", step, exits.FAILED, "no_result")
 
 
 def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) -> JobResult:
@@ -254,7 +252,8 @@ def temporary_repository(
                 repository.import_bundle(bundle, size_limits.of_history())
                 check_files(repository, result.base, result.base)
             except (GitError, ValueError) as error:
-                raise failed(f"what went out cannot be taken: {error}", "go to the task's repository") from error
+                message = f"the commit that was sent cannot be imported: {error}"
+                raise failed(message, "go to the task's repository") from error
         fetch(repository, result, transfer)
         yield repository
 

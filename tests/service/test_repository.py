@@ -193,9 +193,9 @@ def test_a_checkout_keeps_what_was_committed_on_the_branch_and_says_how_to_go_on
 def test_a_task_that_brings_nothing_back_is_told_from_one_that_goes_on(checkout):
     checkout.commit({"a": "1\n"})
     checkout.ado("run", "--remote", "--agent", "shell", "true")
-    assert b"task-1 has brought nothing back\n" in checkout.ado("apply", "task-1", check=1).stderr
+    assert b"task-1 has no result\n" in checkout.ado("apply", "task-1", check=1).stderr
     checkout.run("sleep 60", "--detach")
-    assert b"task-2 has brought nothing back yet\nado: wait for it: ado wait task-2" in (
+    assert b"task-2 has no result yet\nado: wait for it: ado wait task-2" in (
         checkout.ado("apply", "task-2", check=1).stderr
     )
     checkout.ado("cancel", "task-2")
@@ -226,7 +226,7 @@ def test_work_beside_the_result_comes_home_by_the_commands_that_are_printed(chec
     for name in (b"inner", b"b\xe9 %s'x"):
         assert checkout.read(f"{os.fsdecode(name)}/f") == "in it\nchanged\n"
     said = checkout.ado("apply", "task-1").stderr
-    assert b"branch topic came home too: git log refs/ado/task-1/extra/0/branch/topic" in said
+    assert b"branch topic was returned too: git log refs/ado/task-1/extra/0/branch/topic" in said
     items = json.loads(checkout.ado("refs", "fetch", "task-1", "-o", "json").stdout)["items"]
     assert {item["ref"] for item in items} <= refs(checkout)
 
