@@ -144,7 +144,6 @@ async def test_a_server_that_fails_for_ever_ends_the_sending(monkeypatch):
 
 async def test_failures_of_a_server_that_was_away_between_them_do_not_add_up(monkeypatch):
     monkeypatch.setattr(batches, "_MOST_FAILURES", 2)
-    monkeypatch.setattr(batches, "_LONGEST_PAUSE", 0.05)
     failed, away = error("INTERNAL_SERVER_ERROR"), Unreachable("http://x", "cut")
     server = Server(failed, failed, away, failed, error("SERVICE_UNAVAILABLE"), failed, failed, None)
     await send(server, ["a"])
