@@ -15,7 +15,7 @@ from support.rendering import DEPLOY, container, environment, one, rendered
 from app.core.settings import read
 from app.spawner.backends.kubernetes import Cluster
 from app.spawner.backends.podspec import PodFrame, pod_manifest, read_template, samples
-from app.spawner.backends.rate_limit import Pace
+from app.spawner.backends.rate_limit import TokenBucket
 from app.spawner.settings import SpawnerSettings
 from worker.agents import AGENTS
 
@@ -56,7 +56,7 @@ def test_the_role_has_exactly_the_verbs_that_are_called(base, home, monkeypatch)
     fake = FakeCluster(home, images=())  # so that no pod runs
     try:
         monkeypatch.setenv("KUBECONFIG", str(fake.kubeconfig))
-        cluster = Cluster("ado-workers", Pace(100, 100), request_seconds=10, connections=2)
+        cluster = Cluster("ado-workers", TokenBucket(100, 100), request_seconds=10, connections=2)
         for call in CALLS.values():
             call(cluster)
         cluster.close()
