@@ -102,18 +102,23 @@ def known() -> int:
     return migrations()[-1].number
 
 
-def migrate(dsn: str, notify: Callable[[int, int], None] = lambda _number, _last: None) -> list[int]:
+def migrate(dsn: str, notify: Callable[[int, int], None] = lambda _place, _count: None) -> list[int]:
     """Bring the database to this release's schema and return the numbers that were applied.
 
-    ``notify`` gets the number of each migration before it is applied, and the number of the last one. Raises
-    MigrationFailed, SchemaMismatch (the database is newer) or DatabaseUnavailable.
+    ``notify`` gets the place of each migration among this release's files before it is applied, from 1 on, and how
+    many files there are. Raises MigrationFailed, SchemaMismatch (the database is newer) or DatabaseUnavailable.
     """
     applied: list[int] = []
-    last = known()
+    files_ = migrations()
+    before_first = files_[0].number - 1  # the files begin at the baseline's number
+
+    def announce(number: int) -> None:
+        notify(number - before_first, len(files_))
+
     with connected(dsn, autocommit=True, prepare_threshold=None) as connection:
         with _locked(connection):
             connection.execute(_BOOTSTRAP)
-        while (number := _apply_next(connection, lambda number: notify(number, last))) is not None:
+        while (number := _apply_next(connection, announce)) is not None:
             applied.append(number)
     return applied
 

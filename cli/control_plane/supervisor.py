@@ -144,7 +144,7 @@ class ControlPlane:
         if not self._dsn:
             self._server = EmbeddedServer(home / f"postgres-{major(find())}")
             self._dsn = self._server.start(self._report)
-            migrate.migrate(self._dsn, lambda number, last: self._report(f"applying migration {number} of {last}"))
+            migrate.migrate(self._dsn, lambda place, count: self._report(f"applying migration {place} of {count}"))
         self._report("starting the API and the spawner")
         token_file = home / "token"
         token_admin.ensure_token(self._dsn, token_file)
