@@ -8,16 +8,9 @@ have it. Hypothesis looks for the shortest story that tells them apart.
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.contract import ATTEMPTS, JOBS, RETRIES, SLOTS, WORKERS, Model
 from support.procedures import Real
 
@@ -381,7 +374,7 @@ def real(dsn):
 
 def _check(real, examples, *, new):
     Protocol.real = real
-    run_state_machine_as_test(
+    stateful.run_state_machine_as_test(
         Protocol,
         settings=settings(
             max_examples=examples,
