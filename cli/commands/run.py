@@ -6,7 +6,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,7 +104,8 @@ def _run_here(request: _Request) -> int:
     if request.agent.trust_project:
         raise usage("--trust-project needs --remote: here the agent decides by your own settings", "leave it out")
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
-    refuse_remote_only(request.task, request.repository, request.pod, request.options)
+    failure = replace(request.limits, timeout=None)  # a time-out ends an agent here as well
+    refuse_remote_only(request.task, request.repository, request.pod, request.options, failure)
     agent = request.agent.agent or first([], [*local_runs.own_agents(), *local_runs.agents()])
     stdin = request.sends_stdin(agent, detach=False)
     return local_runs.run(

@@ -105,6 +105,7 @@ def test_without_an_ai_agent_here_local_mode_says_what_there_is(alone):
     ("options", "named"),
     [
         (["--detach"], "--detach needs --remote"),
+        (["--fail-fast"], "--fail-fast needs --remote"),
         (["--retries", "2"], "--retries needs --remote"),
         (["--wait-for-agent"], "--wait-for-agent needs --remote"),
         (["--memory", "1G", "--no-repo"], "--no-repo and --memory need --remote"),
