@@ -83,7 +83,9 @@ class Heartbeat:
         await asyncio.gather(self._ticker, return_exceptions=True)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._interval * random.uniform(0.8, 1.0)):  # noqa: S311
+        wait = 0.0  # the first one at once: until then the server lets another process have this one's token
+        while not self._stopping.wait(wait):
+            wait = self._interval * random.uniform(0.8, 1.0)  # noqa: S311 - nothing secret depends on it
             if time.monotonic() - self._ticked_at > self._settings.stall_seconds:
                 _log.error("event loop stalled", extra={"worker": self._settings.worker_id})
                 continue

@@ -130,11 +130,12 @@ from ado.jobs where status in ('queued', 'running');
 -- name: register_worker :optional hints
 -- Register a process under an id. The same instance gets the same session. Another instance replaces the older process:
 -- ``replaced`` says so, and its jobs are then ended. No row: the token belongs to another process. A token belongs to
--- the first process that registered with it: for good if it is a single token, else until that worker has reported its
--- end or is suspect. Two first processes may both find no row of the worker; until there is one, the time of the
--- token's last use stands for the heartbeat.
+-- the first process that registered with it and has sent a heartbeat: for good if it is a single token, else until that
+-- worker has reported its end or is suspect. A process that has sent none is replaced: nothing shows that it runs. Two
+-- first processes may both find no row of the worker; until there is one, the time of the token's last use stands for
+-- the heartbeat.
 with before as materialized (
-    select w.instance, w.session, w.stopped_at, w.last_heartbeat_at from ado.workers w
+    select w.instance, w.session, w.stopped_at, w.last_heartbeat_at, w.started_at from ado.workers w
     where w.worker_id = :worker_id::text for update
 ), used_token as materialized (
     select t.token_id, t.single, t.instance, t.instance_at from ado.tokens t
@@ -145,7 +146,8 @@ with before as materialized (
     select from used_token t cross join ado.control c left join before b on true
     where t.instance <> :instance::text and (t.single or (
         b.instance is distinct from :instance::text
-        and case when b.session is null then t.instance_at when b.stopped_at is null then b.last_heartbeat_at end
+        and case when b.session is null then t.instance_at
+            when b.stopped_at is null and b.last_heartbeat_at > b.started_at then b.last_heartbeat_at end
             >= now() - make_interval(secs => c.suspect_seconds)))
 ), bound_token as (
     update ado.tokens t set instance = :instance::text, instance_at = now()

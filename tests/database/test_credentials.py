@@ -31,6 +31,16 @@ async def register(db, instance, token_id, worker_id="w1"):
     return await workers.register(db, registration(instance, worker_id), session, token_id=token_id) is not None
 
 
+async def run(db, instance, token_id, worker_id="w1"):
+    """Register and send a heartbeat; whether it was taken."""
+    taken = await register(db, instance, token_id, worker_id)
+    if taken:
+        await db._pool.fetch(
+            "update ado.workers set last_heartbeat_at = clock_timestamp() where worker_id = $1", worker_id
+        )
+    return taken
+
+
 async def guarded(db):
     """Claim a job with a credential."""
     task_id = await create(db)
@@ -106,17 +116,30 @@ async def test_the_next_attempt_has_another_credential(db):
 @pytest.mark.parametrize("single", [True, False])
 async def test_a_second_process_with_the_same_token_is_refused(db, single):
     token = await make_token(db, single=single)
-    assert await register(db, "i1", token)
+    assert await run(db, "i1", token)
     assert not await register(db, "i2", token)
     assert await register(db, "i1", token)
     assert (await workers.registered(db, "w1")).session == "session-i1"
 
 
-@pytest.mark.parametrize("single", [True, False])
-async def test_of_two_first_processes_at_once_one_is_taken(db, single):
+async def test_a_process_without_a_heartbeat_is_replaced(db):
+    token = await make_token(db, single=False)
+    assert await register(db, "i1", token)
+    assert await register(db, "i2", token)
+    assert (await workers.registered(db, "w1")).session == "session-i2"
+
+
+async def test_a_registration_that_is_repeated_counts_as_a_heartbeat(db):
+    token = await make_token(db, single=False)
+    assert await register(db, "i1", token)
+    assert await register(db, "i1", token)
+    assert not await register(db, "i2", token)
+
+
+async def test_of_two_first_processes_at_once_one_is_taken(db):
     for number in range(10):
         name = f"w{number}"
-        token = await make_token(db, single=single, worker_id=name)
+        token = await make_token(db, single=True, worker_id=name)
         taken = await asyncio.gather(*(register(db, f"i{i}", token, name) for i in range(4)))
         assert sum(taken) == 1
 
@@ -124,19 +147,20 @@ async def test_of_two_first_processes_at_once_one_is_taken(db, single):
 @pytest.mark.parametrize("end", ["stopped_at = now()", "last_heartbeat_at = now() - interval '1 hour'"])
 async def test_a_process_may_follow_one_that_has_ended_unless_the_token_is_for_one_alone(db, end):
     standing, single = await make_token(db, single=False), await make_token(db, single=True, worker_id="w2")
-    assert await register(db, "i1", standing)
-    assert await register(db, "i1", single, "w2")
+    assert await run(db, "i1", standing)
+    assert await run(db, "i1", single, "w2")
     await raw(db, f"update ado.workers set {end}")
     assert not await register(db, "i2", single, "w2")
-    assert await register(db, "i2", standing)
+    assert await run(db, "i2", standing)
     assert not await register(db, "i1", standing)
 
 
 async def test_a_new_token_lets_another_process_replace_the_older_one(db):
     """How an operator takes over: the first process that uses a token is not compared with those of other tokens."""
     first, second = await make_token(db, single=False), await make_token(db, single=False)
-    assert await register(db, "i1", first)
+    assert await run(db, "i1", first)
     assert await workers.register(db, registration("i2"), "s2", token_id=second) == ("s2", True)
+    assert await run(db, "i2", second)
     assert not await register(db, "i3", first)
     assert await register(db, "i2", first)  # the process that runs may use either
 

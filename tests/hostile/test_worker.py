@@ -87,6 +87,7 @@ def test_a_stolen_workers_token_writes_nothing_for_the_attempts_of_the_worker(cl
     name = cluster.ado("run", "--remote", "--detach", "-o", "name", "--agent", "shell", script, check=0)
     name = name.stdout.decode().strip()
     until(lambda: cluster.task(name)["status"] == "running", "the job to run")
+    until(lambda: cluster.sql("select 1 from ado.workers where last_heartbeat_at > started_at"), "a heartbeat")
     fence = {"workerId": "w", "jobId": f"{name}/0", "attempt": 1}
     for url in cluster.urls:
         for path, value in writes(fence).items():
@@ -158,12 +159,26 @@ def test_a_jobs_own_token_neither_appends_nor_finishes(cluster):
 def test_a_token_serves_one_process_until_that_has_ended(cluster):
     token = cluster.make_token("worker", worker_id="w")
     worker = Worker(cluster, "w", token)
+    beat = {"workerId": "w", "session": worker.session, "jobs": []}
+    call(cluster.urls[0], token, "workers.heartbeat", beat)
     for url in cluster.urls:
         assert refusal(url, token, "workers.register", {"workerId": "w", "instance": "second"}) == "token_in_use"
     assert Worker(cluster, "w", token).session == worker.session  # the same process again
-    last = {"workerId": "w", "session": worker.session, "jobs": [], "stopped": True}
-    call(cluster.urls[0], token, "workers.heartbeat", last)
+    call(cluster.urls[0], token, "workers.heartbeat", {**beat, "stopped": True})
     assert Worker(cluster, "w", token, "second").session != worker.session
+
+
+def test_a_process_that_never_sent_a_heartbeat_is_replaced_and_its_job_queued_again(cluster):
+    create(cluster)
+    token = cluster.make_token("worker", worker_id="w")
+    first = Worker(cluster, "w", token)
+    job = first.claim()
+    second = Worker(cluster, "w", token, "second")
+    assert refusal(cluster.urls[0], token, "workers.claim", {"workerId": "w", "session": first.session}) == (
+        "worker_replaced"
+    )
+    again = second.claim()
+    assert (again["jobId"], again["attempt"]) == (job["jobId"], job["attempt"] + 1)
 
 
 def test_a_worker_with_the_token_of_another_one_is_told_which_id_it_is_for(cluster):
@@ -205,7 +220,7 @@ def test_a_second_worker_with_the_same_token_ends_and_says_why(cluster):
     url = ",".join(cluster.urls)
     command = ["worker", "--id", "w", "--url", url, "--token-file", str(file), "--work-dir", str(cluster.home / "work")]
     first = cluster.start(*command)
-    until(lambda: cluster.sql("select 1 from ado.workers where session is not null"), "the first worker")
+    until(lambda: cluster.sql("select 1 from ado.workers where last_heartbeat_at > started_at"), "the first worker")
     second = cluster.start(*command)
     assert second.wait(60) == 1
     log = (cluster.home / f"worker-{len(cluster.processes) - 1}.log").read_text()
