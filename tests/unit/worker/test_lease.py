@@ -37,3 +37,25 @@ async def test_a_heartbeat_that_fails_is_followed_by_the_next(tmp_path):
                     await asyncio.sleep(0.01)
         finally:
             await heartbeat.stop(goodbye=False)
+
+
+async def test_the_first_heartbeat_is_sent_at_once(tmp_path):
+    write_token(tmp_path / "token", "writer")
+    reported = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def report():
+        loop.call_soon_threadsafe(reported.set)
+        return HeartbeatReport([])
+
+    async with Served(Gate(), WireLimits()) as served:
+        settings = WorkerSettings(url=(served.url,), worker_id="w")
+        registration = {"session": "s", "heartbeatSeconds": 3600}
+        heartbeat = Heartbeat(
+            settings, WorkerToken(str(tmp_path / "token")), registration, report, nothing, nothing, nothing
+        )
+        try:
+            async with asyncio.timeout(10):
+                await reported.wait()
+        finally:
+            await heartbeat.stop(goodbye=False)
