@@ -5,7 +5,9 @@ It runs two statements per poll interval for all workers of the replica. Each wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from app.log.hub import Hub
 from db import workers
@@ -13,17 +15,33 @@ from db.database import Database
 from db.model import AttemptKey
 
 
+@dataclass(eq=False, slots=True)
+class _Stream:
+    worker_id: str
+    known: set[AttemptKey]
+
+
 class CommandPoll:
-    """Polls for commands. It keeps what each worker held at the last poll, because a lost attempt leaves no row."""
+    """Polls for commands. It remembers what each worker held, because a lost attempt leaves no row."""
 
     def __init__(self, db: Database, hub: Hub) -> None:
         self._db = db
         self._hub = hub
         self._held: Mapping[str, frozenset[AttemptKey]] = {}
+        self._streams: set[_Stream] = set()
 
-    def held_by(self, worker_id: str) -> frozenset[AttemptKey]:
-        """Return the attempts that a worker held at the last poll."""
-        return self._held.get(worker_id, frozenset())
+    @contextmanager
+    def following(self, worker_id: str) -> Iterator[set[AttemptKey]]:
+        """Keep a set of the attempts that a worker held at some poll, from the last one on.
+
+        Only the stream takes attempts out. A poll may find an attempt gone before the stream has looked for it.
+        """
+        stream = _Stream(worker_id, set(self._held.get(worker_id, ())))
+        self._streams.add(stream)
+        try:
+            yield stream.known
+        finally:
+            self._streams.discard(stream)
 
     async def step(self) -> None:
         """Poll once; send no query while no worker listens on this replica."""
@@ -35,3 +53,5 @@ class CommandPoll:
         for worker_id in await workers.with_commands(self._db, gone):
             self._hub.wake(("w", worker_id))
         self._held = held
+        for stream in self._streams:
+            stream.known |= held.get(stream.worker_id, frozenset())

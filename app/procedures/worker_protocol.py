@@ -352,22 +352,24 @@ async def _finished_before(context: Context, report: jobs.Finish) -> Job:
 async def commands(context: Context, input: SessionInput) -> AsyncIterator[Tracked[Command]]:
     """Send a worker its commands: open ones first, then each new one. A heartbeat's answer has the same.
 
-    The last poll tells which attempts the worker held before this stream began. It is read before the attempts that
-    are held now: otherwise an attempt that was claimed in between would look lost.
+    What the worker is known to hold is read before the attempts that are held now: otherwise an attempt that was
+    claimed in between would look lost.
     """
     sent: set[str] = set()
-    known: set[AttemptKey] = set()
-    with context.services.hub.waiting(("w", input.worker_id)) as hint:
+    services, worker_id = context.services, input.worker_id
+    with services.hub.waiting(("w", worker_id)) as hint, services.command_poll.following(worker_id) as known:
         while True:
-            known |= context.services.command_poll.held_by(input.worker_id)
-            worker = await _registered(context, input.worker_id, input.session)
-            held = await jobs.held(context.db, input.worker_id)
-            known -= {key for key in known - held.keys() if await _was_finished(context, key)}
-            for name, command in _open_commands(worker, held, known):
+            before = set(known)
+            worker = await _registered(context, worker_id, input.session)
+            held = await jobs.held(context.db, worker_id)
+            gone = before - held.keys()
+            lost = [key for key in gone if not await _was_finished(context, key)]
+            for name, command in _open_commands(worker, held, lost):
                 if name not in sent:
                     sent.add(name)
                     yield Tracked(name, command)
-            known = set(held)
+            known.difference_update(gone)
+            known.update(held)
             await hint.wait(_LONGEST_WAIT)
 
 
@@ -378,12 +380,12 @@ async def _was_finished(context: Context, key: AttemptKey) -> bool:
 
 
 def _open_commands(
-    worker: RegisteredWorker, held: dict[AttemptKey, str | None], known: set[AttemptKey]
+    worker: RegisteredWorker, held: dict[AttemptKey, str | None], lost: list[AttemptKey]
 ) -> list[tuple[str, Command]]:
     """Return the commands that are open now, each with its name."""
     to_cancel = [key for key, stop_reason in held.items() if stop_reason]
     commands = [_command("cancel", key) for key in to_cancel]
-    commands += [_command("lost", key) for key in known if key not in held]
+    commands += [_command("lost", key) for key in lost]
     if worker.draining:
         commands.append(("drain", Command(type="drain")))
     return commands

@@ -1,10 +1,14 @@
 """A command whose hint was lost reaches its worker's stream within a poll interval."""
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 from support.records import claim, closed, create, finish, register
 
 from app.log.hub import Hub
 from app.loops.command_poll import CommandPoll
+from app.procedures.worker_protocol import SessionInput, commands
 from db import jobs, tasks, workers
 
 
@@ -61,3 +65,29 @@ async def test_a_cancel_and_a_drain_wake_the_stream(db, poll):
     assert not await poll()
     await workers.drain(db, "w1")
     assert await poll()
+
+
+async def test_a_stream_that_no_hint_reached_sends_what_its_worker_lost(db):
+    """The poll that finds the attempt gone has no trace of it any more."""
+    hub = Hub()
+    poll = CommandPoll(db, hub)
+    services = SimpleNamespace(hub=hub, command_poll=poll)
+    context = SimpleNamespace(db=db, services=services, caller=SimpleNamespace(role="admin"))
+    stream = commands(context, SessionInput("w1", await register(db)))
+    sent = []
+    async with asyncio.timeout(20):
+        for _ in range(2):
+            cancelled = await create(db)
+            assert await claim(db)
+            await tasks.cancel(db, cancelled, None)
+            await poll.step()
+            sent.append((await anext(stream)).data.type)
+        lost = await create(db)
+        assert await claim(db)
+        await poll.step()
+        await jobs.end_attempts(db, [(lost, 0, 1)], reason="lost", loss=True)
+        await poll.step()
+        last = (await anext(stream)).data
+    assert sent == ["cancel", "cancel"]
+    assert (last.type, last.job_id, last.attempt) == ("lost", f"task-{lost}/0", 1)
+    await stream.aclose()

@@ -1,4 +1,7 @@
-"""A task of 1,000 jobs on 1,000 workers: what happens to all of them at once takes two seconds at most."""
+"""A task of 1,000 jobs on 1,000 workers: what happens to all of them at once takes less than a call of each.
+
+How long a call of each takes is measured in the same run, because it depends on the machine and on who else uses it.
+"""
 
 import contextlib
 import json
@@ -13,7 +16,7 @@ from websockets.sync.client import connect
 from app.rpc.client import HttpClient
 
 WIDTH = 1000
-LIMIT = 2.0
+TICK_SECONDS = 1.2  # the longest pause of the monitor
 THREADS = 8
 TIMES = {"ADO_HEARTBEAT_SECONDS": "5", "ADO_SUSPECT_SECONDS": "60", "ADO_LEASE_SECONDS": "120"}
 EXPIRE = "update ado.jobs set lease_expires_at = now() - interval '1 minute' where status = 'running' returning 1"
@@ -28,6 +31,7 @@ class Crew:
         self._local = threading.local()
         self._clients = []
         self._pool = ThreadPoolExecutor(THREADS)
+        self.each_seconds = 0.0
         self.names = [f"ado-task-123-{number}-d{number + 1000}" for number in range(WIDTH)]
         self.sessions = dict(zip(self.names, self.each(self._register), strict=True))
 
@@ -40,8 +44,11 @@ class Crew:
         return self._local.client.mutate(path, value)
 
     def each(self, work):
-        """Run ``work(name)`` for every worker; return the results in order."""
-        return list(self._pool.map(work, self.names))
+        """Run ``work(name)`` for every worker; return the results in order, and remember how long it took."""
+        began = time.monotonic()
+        results = list(self._pool.map(work, self.names))
+        self.each_seconds = time.monotonic() - began
+        return results
 
     def _register(self, name):
         wish = {"workerId": name, "instance": "i", "capabilities": ["wide"], "resources": MACHINE, "slots": 10}
@@ -66,6 +73,15 @@ class Crew:
         number = int(task.removeprefix("task-"))
         return self.cluster.sql(f"select count(*) from ado.jobs where task_id = %s and {condition}", number)[0][0]
 
+    def end_tasks(self):
+        """End what a test has left, for example because it failed: the workers would claim it in the next one."""
+        for (number,) in self.cluster.sql(
+            "select distinct task_id from ado.jobs where status in ('queued', 'running')"
+        ):
+            self.call("tasks.cancel", taskId=f"task-{number}")
+        self.cluster.sql(EXPIRE)
+        until(lambda: not self.cluster.sql("select 1 from ado.jobs where status in ('queued', 'running')"), "the end")
+
     def close(self):
         self._pool.shutdown()
         for client in self._clients:
@@ -73,7 +89,7 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def crew(shared_dsn, tmp_path_factory):
+def shared_crew(shared_dsn, tmp_path_factory):
     cluster = Cluster(shared_dsn, tmp_path_factory.mktemp("wide"), env=TIMES)
     try:
         made = Crew(cluster.add_replicas(2))
@@ -81,6 +97,12 @@ def crew(shared_dsn, tmp_path_factory):
         made.close()
     finally:
         cluster.close()
+
+
+@pytest.fixture
+def crew(shared_crew):
+    yield shared_crew
+    shared_crew.end_tasks()
 
 
 class Streams:
@@ -92,11 +114,8 @@ class Streams:
         self._heard = {name: set() for name in crew.names}
         groups = [crew.names[first : first + 100] for first in range(0, WIDTH, 100)]
         urls = [url.replace("http", "ws") + "/trpc" for url in crew.cluster.urls]
-        self._readers = [
-            threading.Thread(target=self._read, args=(urls[number % 2], names)) for number, names in enumerate(groups)
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._pool = ThreadPoolExecutor(len(groups))
+        self._readers = [self._pool.submit(self._read, urls[number % 2], names) for number, names in enumerate(groups)]
 
     def _read(self, url, names):
         with connect(url, additional_headers={"Authorization": f"Bearer {self._crew.cluster.token}"}) as socket:
@@ -112,16 +131,31 @@ class Streams:
             socket.send("PONG")
         else:
             answer = json.loads(text)
+            assert "result" in answer, text
             result = answer["result"]
             self._heard[names[answer["id"]]].add(result["data"]["data"]["type"] if "data" in result else result["type"])
 
-    def all_heard(self, kind):
-        return all(kind in heard for heard in self._heard.values())
+    def all_heard(self, kind, names=None):
+        for reader in self._readers:
+            if reader.done():
+                reader.result()  # raises what a server has answered
+        return all(kind in self._heard[name] for name in names or self._heard)
+
+    def until_polled(self):
+        """Wait until each replica has looked at what the workers hold now.
+
+        A drain that nobody hints at is heard from a poll. That poll may have begun earlier, the next one has not.
+        """
+        drain = "update ado.workers set draining = %s where worker_id = any(%s) returning 1"
+        for number in range(2):
+            names = [self._crew.names[number], self._crew.names[100 + number]]
+            self._crew.cluster.sql(drain, True, names)
+            until(lambda names=names: self.all_heard("drain", names), "a poll")
+            self._crew.cluster.sql(drain, False, names)
 
     def close(self):
         self._closing.set()
-        for reader in self._readers:
-            reader.join()
+        self._pool.shutdown()
 
 
 def seconds(act, done=lambda: True):
@@ -134,39 +168,39 @@ def seconds(act, done=lambda: True):
 def test_it_is_created_and_retried_and_cancelled_in_the_queue(crew):
     made = []
     wish = {"prompt": "x", "agent": "nobody", "workers": WIDTH}
-    assert seconds(lambda: made.append(crew.call("tasks.create", **wish))) < LIMIT
+    crew.each(crew.beat)
+    assert seconds(lambda: made.append(crew.call("tasks.create", **wish))) < crew.each_seconds
     name = made[0]["taskId"]
-    assert seconds(lambda: crew.call("tasks.cancel", taskId=name)) < LIMIT
+    assert seconds(lambda: crew.call("tasks.cancel", taskId=name)) < crew.each_seconds
     assert crew.count(name, "status = 'cancelled'") == WIDTH
-    assert seconds(lambda: crew.call("tasks.retry", taskId=name)) < LIMIT
+    assert seconds(lambda: crew.call("tasks.retry", taskId=name)) < crew.each_seconds
     assert crew.count(name, "status = 'queued'") == WIDTH
-    crew.call("tasks.cancel", taskId=name)
 
 
 def test_it_is_cancelled_while_a_thousand_workers_beat(crew):
     task, jobs = crew.run()
     with ThreadPoolExecutor(1) as beside:
         beats = beside.submit(lambda: crew.each(crew.beat))
-        assert seconds(lambda: crew.call("tasks.cancel", taskId=task)) < LIMIT
+        took = seconds(lambda: crew.call("tasks.cancel", taskId=task))
         assert len(beats.result()) == WIDTH
+    assert took < crew.each_seconds
     assert crew.count(task, "stop_reason = 'cancelled'") == WIDTH
     crew.each(lambda name: crew.finish(name, jobs[name], "cancelled"))
     assert crew.cluster.task(task)["status"] == "cancelled"
 
 
 def test_every_worker_hears_of_a_cancel_and_of_a_loss_by_its_stream(crew):
-    streams = Streams(crew)
-    until(lambda: streams.all_heard("started"))
-    task, jobs = crew.run()
-    took = seconds(lambda: crew.call("tasks.cancel", taskId=task), lambda: streams.all_heard("cancel"))
-    assert took < LIMIT
-    crew.each(lambda name: crew.finish(name, jobs[name], "cancelled"))
-    task, _ = crew.run()
-    until(lambda: crew.count(task, "started_at > now() - interval '2 seconds'") == 0)  # every replica has polled since
-    took = seconds(lambda: crew.cluster.sql(EXPIRE), lambda: streams.all_heard("lost"))
-    assert took < 2 * LIMIT  # the monitor's tick comes before the streams
-    crew.call("tasks.cancel", taskId=task)
-    streams.close()
+    """A stream reads as much as two calls do."""
+    with contextlib.closing(Streams(crew)) as streams:
+        until(lambda: streams.all_heard("started"))
+        task, jobs = crew.run()
+        took = seconds(lambda: crew.call("tasks.cancel", taskId=task), lambda: streams.all_heard("cancel"))
+        assert took < 2 * crew.each_seconds
+        crew.each(lambda name: crew.finish(name, jobs[name], "cancelled"))
+        crew.run()
+        streams.until_polled()
+        took = seconds(lambda: crew.cluster.sql(EXPIRE), lambda: streams.all_heard("lost"))
+        assert took < TICK_SECONDS + 2 * crew.each_seconds
 
 
 def test_one_failure_stops_all_siblings(crew):
@@ -176,7 +210,7 @@ def test_one_failure_stops_all_siblings(crew):
         lambda: crew.finish(first, jobs[first], "failed", exitCode=3),
         lambda: crew.count(task, "stop_reason = 'sibling_failed'") == WIDTH - 1,
     )
-    assert took < LIMIT
+    assert took < crew.each_seconds
     crew.each(lambda name: crew.finish(name, jobs[name], "cancelled"))
     found = crew.cluster.task(task)
     assert (found["status"], found["failedJob"]) == ("failed", jobs[first]["job"])
@@ -185,8 +219,7 @@ def test_one_failure_stops_all_siblings(crew):
 def test_the_loss_of_every_worker_queues_every_job_again(crew):
     task, _ = crew.run()
     took = seconds(lambda: crew.cluster.sql(EXPIRE), lambda: crew.count(task, "status = 'queued'") == WIDTH)
-    assert took < LIMIT
+    assert took < TICK_SECONDS + crew.each_seconds
     assert crew.call("workers.heartbeat", workerId=crew.names[0], session=crew.sessions[crew.names[0]])["lost"] == []
-    crew.call("tasks.cancel", taskId=task)
     logs = [path.read_text() for path in crew.cluster.home.glob("api-*.log")]
     assert not [line for log in logs for line in log.splitlines() if json.loads(line)["level"] == "error"]
