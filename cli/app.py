@@ -55,7 +55,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "support-bundle": ("commands.support:support_bundle", "Write an archive for support, without secrets."),
         "help": (
             "commands.topics:topic",
-            "Explain agents, configuration, environment, exit-codes, repository or stdin.",
+            "Explain agents, configuration, environment, exit-codes, repository, settings or stdin.",
         ),
     },
 }

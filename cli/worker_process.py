@@ -29,7 +29,7 @@ def work(lifeline: int | None = None, **overrides: Any) -> int:
     try:
         settings = read(WorkerSettings, **overrides)
     except SettingsError as error:
-        raise usage(str(error), "deploy/CONFIGURATION.md lists the settings") from error
+        raise usage(str(error), "ado help settings lists them") from error
     if not settings.url or not settings.token_file:
         raise usage("a worker needs --url and --token-file (or ADO_URL and ADO_TOKEN_FILE)", "see ado worker --help")
     signal.signal(signal.SIGTERM, _leave)  # the worker sets its own handler after it has checked its agents

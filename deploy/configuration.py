@@ -1,4 +1,4 @@
-"""Write the tables of ``CONFIGURATION.md``, which lies beside this file, from the settings of each process.
+"""Write the tables of ``CONFIGURATION.md`` and the text of ``ado help settings`` from the settings of each process.
 
     .venv/bin/python deploy/configuration.py
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import textwrap
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -19,7 +20,14 @@ from app.spawner.settings import SpawnerSettings
 from worker.settings import WorkerSettings
 
 PAGE = Path(__file__).with_name("CONFIGURATION.md")
+TOPIC = PAGE.parents[1] / "cli" / "topics" / "settings.txt"
 SETTINGS = {kind.__name__: kind for kind in (AppSettings, SpawnerSettings, KubernetesSettings, WorkerSettings)}
+_PROCESSES = (
+    "replica (ado api)",
+    "spawner (ado spawner)",
+    "spawner of pods (ado spawner kubernetes)",
+    "worker (ado worker)",
+)
 _HEAD = "| variable | default | meaning |\n|---|---|---|\n"
 _TABLE = re.compile(r"(<!-- settings: (\w+) -->\n\n)(?:\|.*\n)*")
 _COMPUTED = {
@@ -69,5 +77,19 @@ def page(text: str) -> str:
     return _TABLE.sub(lambda match: match[1] + table(SETTINGS[match[2]]), text)
 
 
+def topic() -> str:
+    """Return the text of ``ado help settings``: each variable, its default and its meaning in lines of 80 columns."""
+    lines = ["Settings of replicas, spawners and workers, with their defaults"]
+    for kind, process in zip(SETTINGS.values(), _PROCESSES, strict=True):
+        lines += ["", f"Settings of a {process}", ""]
+        texts = meanings(kind)
+        for field in fields(kind):
+            lines.append(f"  ADO_{field.name.upper()} ({_default(field.name, field.default)})")
+            meaning = texts[field.name].replace("`", "")
+            lines += textwrap.wrap(meaning, 80, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")
+    TOPIC.write_text(topic(), "utf-8")

@@ -68,7 +68,7 @@ def api(*, listen: ListenOptions = _FROM_ENVIRONMENT, fd: Descriptor = None, lif
         check(settings.dsn)
         listener = socket.socket(fileno=fd) if fd is not None else bind(settings.host, settings.port)
     except SettingsError as error:
-        raise usage(str(error), "deploy/CONFIGURATION.md lists the settings") from error
+        raise usage(str(error), "ado help settings lists them") from error
     except DatabaseError as error:
         fail(error)
     except OSError as error:

@@ -64,7 +64,7 @@ def spawner(
 
                 pod_spawner(settings, pool).run(stopping)
     except SettingsError as error:
-        raise usage(str(error), "deploy/CONFIGURATION.md lists the settings") from error
+        raise usage(str(error), "ado help settings lists them") from error
     except DatabaseError as error:
         fail(error)
     return exits.SUCCESS

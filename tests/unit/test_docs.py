@@ -46,6 +46,7 @@ def test_the_tables_of_settings_are_made_from_the_source():
     assert CONFIGURATION["page"](text) == text
     shown = re.findall(r"^<!-- settings: (\w+) -->$", text, re.MULTILINE)
     assert shown == list(CONFIGURATION["SETTINGS"])
+    assert CONFIGURATION["TOPIC"].read_text() == CONFIGURATION["topic"]()
 
 
 @pytest.mark.parametrize("page", [*PAGES, *TOPICS], ids=name_of)
