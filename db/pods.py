@@ -227,11 +227,15 @@ class PodDecider:
         self._namespace = namespace
 
     def situation(self, offered: frozenset[str], limit: int) -> PodSituation:
-        """Read demand, at most ``limit`` jobs that these capabilities can run, and supply."""
+        """Read supply, then demand: at most ``limit`` jobs that these capabilities can run.
+
+        A job that is claimed in between is then in neither. The other way round it would seem to have no worker left.
+        """
+        pods = tuple(_open_pods(self._connection, self._namespace))
+        workers, kept = supplies(self._connection), scales(self._connection)
         rows = run(self._connection, "podless_jobs", capabilities=sorted(offered), row_limit=limit)
         waiting = tuple(PodlessJob((row["task_id"], row["job"]), Demand.of({**row, "jobs": 1})) for row in rows)
-        pods = tuple(_open_pods(self._connection, self._namespace))
-        return PodSituation(pods, waiting, supplies(self._connection), scales(self._connection))
+        return PodSituation(pods, waiting, workers, kept)
 
     def request(self, requests: Sequence[PodRequest], offered: frozenset[str], warm_for: frozenset[str]) -> list[str]:
         """Record decisions for pods, which are created after the commit; return their names."""

@@ -96,9 +96,10 @@ class Decider:
         self._backend = backend
 
     def situation(self) -> Situation:
-        """Read demand and supply."""
+        """Read supply, then demand: a job that is claimed in between must not seem to have no worker left."""
+        workers, kept = supplies(self._connection), scales(self._connection)
         rows = run(self._connection, "ready_demands", offered=None, count_limit=1000)
-        return Situation(tuple(Demand.of(row) for row in rows), supplies(self._connection), scales(self._connection))
+        return Situation(tuple(Demand.of(row) for row in rows), workers, kept)
 
     def request(self, worker_id: str, capabilities: Sequence[str], resources: Resources, slots: int, host: str) -> None:
         """Record the decision for a worker; its process is started after the commit."""

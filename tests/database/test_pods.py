@@ -8,7 +8,9 @@ import psycopg
 import pytest
 from support.records import claim, closed, create, finish, register
 
+from app.spawner.pod_plan import PodLimits, plan
 from db import events, tasks
+from db.connect import run
 from db.model import Resources
 from db.pods import PodDatabase, PodProblem, PodRequest
 from db.sync_database import SyncPool
@@ -70,6 +72,27 @@ async def test_a_job_gets_one_pod_whoever_decides(db, pods):
     assert request(pods, (task_id, 0)) == []
     with pods.deciding() as decider:
         assert decider.situation(OFFERED, 10).waiting == ()
+
+
+@pytest.mark.parametrize("statement", ["open_pods", "spawner_workers", "list_scales", "podless_jobs"])
+async def test_a_job_that_a_warm_pod_claims_while_a_spawner_reads_gets_no_pod(db, pods, monkeypatch, statement):
+    await create(db)
+    (name,) = request(pods, None)
+    pods.placed(name, "u1")
+    await register(db, name)
+    loop = asyncio.get_running_loop()
+
+    def run_and_claim(connection, ran, **values):
+        rows = run(connection, ran, **values)
+        if ran == statement:
+            assert asyncio.run_coroutine_threadsafe(claim(db, name), loop).result(20)
+        return rows
+
+    for module in ("db.pods", "db.spawning"):
+        monkeypatch.setattr(f"{module}.run", run_and_claim)
+    with pods.deciding() as decider:
+        situation = await asyncio.to_thread(decider.situation, OFFERED, 10)
+    assert plan(situation, OFFERED, PodLimits(10, Resources(1, 2**30), 60)).jobs == ()
 
 
 async def test_one_spawner_decides_at_a_time(dsn, pods):

@@ -1,14 +1,18 @@
 """The rows of spawners: what is written, when one is silent, and which silent ones are shown."""
 
+import asyncio
 from contextlib import closing
 
 import psycopg
 import pytest
+from support.records import MACHINE, claim, create, register
 
+from app.spawner.decide import SpawnerLimits, WorkerSpec, decide
 from app.spawner.heartbeat import SpawnerHeartbeat
 from db import workers
+from db.connect import run
 from db.errors import DatabaseUnavailable
-from db.spawning import SpawnerRow
+from db.spawning import SpawnerDatabase, SpawnerRow
 from db.sync_database import SyncPool
 
 
@@ -97,3 +101,21 @@ def test_the_beat_after_one_that_was_lost_writes_at_once():
     for _ in range(3):
         heartbeat.beat({"shell"})
     assert row.writes == 2
+
+
+@pytest.mark.parametrize("statement", ["spawner_workers", "list_scales", "ready_demands"])
+async def test_a_job_that_is_claimed_while_a_spawner_reads_starts_no_worker(db, pool, monkeypatch, statement):
+    await create(db)
+    await register(db, slots=1)
+    loop = asyncio.get_running_loop()
+
+    def run_and_claim(connection, ran, **values):
+        rows = run(connection, ran, **values)
+        if ran == statement:
+            assert asyncio.run_coroutine_threadsafe(claim(db), loop).result(20)
+        return rows
+
+    monkeypatch.setattr("db.spawning.run", run_and_claim)
+    with SpawnerDatabase(pool).deciding("process") as decider:
+        situation = await asyncio.to_thread(decider.situation)
+    assert decide(situation, WorkerSpec(frozenset({"shell"}), MACHINE), SpawnerLimits(), "process").start == 0

@@ -218,7 +218,9 @@ def test_a_cancelled_task_ends_its_pods(bench):
     assert {job["status"] for job in bench.ado.task("task-1")["jobs"]} == {"cancelled"}
 
 
-def test_warm_pods_wait_unbound_take_one_job_each_are_replaced_and_go(bench):
+def test_warm_pods_wait_unbound_take_one_job_each_are_replaced_and_go(slow_lease):
+    """A worker whose heartbeat is late is not idle, and then its job rightly gets a pod of its own."""
+    bench = slow_lease
     bench.add_spawner(ADO_IDLE_SECONDS="600")
     bench.ado.ado("workers", "scale", "2", check=0)
     idle = "select worker_id from ado.worker_status where state = 'idle'"
