@@ -117,7 +117,7 @@ def _as_cli_error(error: Exception) -> Any:
     """Return the error that is reported for a failure; with ADO_DEBUG set, an internal error is raised instead."""
     from cyclopts import CycloptsError
 
-    from app.rpc.client import CallError, Unreachable
+    from app.rpc.client import CallError, NoAnswer
     from cli.errors import CliError, translate
     from cli.exits import INFRASTRUCTURE
     from cli.output import OutputLost
@@ -128,7 +128,7 @@ def _as_cli_error(error: Exception) -> Any:
         from cli.parsing import explain
 
         return explain(error)
-    if isinstance(error, (CallError, Unreachable)):
+    if isinstance(error, (CallError, NoAnswer)):
         return translate(error)
     if os.environ.get("ADO_DEBUG"):
         raise error

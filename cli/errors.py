@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from app.rpc.client import CallError, Unreachable
+from app.rpc.client import CallError, NoAnswer
 from cli import exits
 from cli.invocation import as_typed
 
@@ -38,9 +38,9 @@ def usage(message: str, next_step: str = "see ado --help") -> CliError:
     return CliError(message, next_step, exits.USAGE)
 
 
-def translate(error: CallError | Unreachable) -> CliError:
+def translate(error: CallError | NoAnswer) -> CliError:
     """Return the error of a failed call: its message, next step and exit code."""
-    if isinstance(error, Unreachable):
+    if isinstance(error, NoAnswer):
         return CliError(
             f"no ado server answers: {error}",
             "check the address (ado context list, ADO_URL), or start one here: ado up",

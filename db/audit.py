@@ -28,7 +28,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditRow:
     """One row of the audit."""
 
     at: datetime
@@ -57,12 +57,12 @@ async def listing(
     since: datetime | None,
     before: tuple[datetime, int] | None,
     limit: int,
-) -> tuple[list[AuditEntry], bool]:
+) -> tuple[list[AuditRow], bool]:
     """Return up to ``limit`` rows before a row's time and id, newest first, and whether there are older ones."""
     values: dict[str, Any] = {"account": account, "target": target, "since": since, "row_limit": limit + 1}
     before_at, before_id = before or (None, None)
     rows = await db.many("list_audit", **values, before_at=before_at, before_id=before_id)
-    return [AuditEntry(**dict(row)) for row in rows[:limit]], len(rows) > limit
+    return [AuditRow(**dict(row)) for row in rows[:limit]], len(rows) > limit
 
 
 async def prune(db: Database, keep_days: float) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from db.database import Database
-from db.model import Event
+from db.model import EventRow
 
 _LEAST_EVENT_BYTES = 100
 """The least that an event counts, because even an empty row takes this much space."""
@@ -120,7 +120,7 @@ async def append(
 class Page:
     """Some events after a cursor, where the log ends, and when the event at the cursor was stored (None: unknown)."""
 
-    events: list[Event]
+    events: list[EventRow]
     last_seq: int
     cursor_at: datetime | None
 
@@ -138,7 +138,7 @@ async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_l
     rows = await db.many("page_events", task_id=task_id, after=after, row_limit=row_limit, byte_limit=byte_limit)
     if not rows:
         return Page([], 0, None)
-    events = [Event.of(row) for row in rows if row["seq"] is not None]
+    events = [EventRow.of(row) for row in rows if row["seq"] is not None]
     return Page(events, rows[0]["last_seq"], rows[0]["cursor_at"])
 
 
@@ -155,7 +155,7 @@ class EventFilter:
 class SelectedPage:
     """The next selected events, and the cursor up to which there are no others."""
 
-    events: list[Event]
+    events: list[EventRow]
     last_seq: int
     through: int
     kept: bool
@@ -178,7 +178,7 @@ async def selected_page(
     )
     if not rows:
         return SelectedPage([], 0, 0, kept=False)
-    events = [Event.of(row) for row in rows if row["seq"] is not None]
+    events = [EventRow.of(row) for row in rows if row["seq"] is not None]
     last_seq = int(rows[0]["last_seq"])
     return SelectedPage(events, last_seq, last_seq if rows[0]["complete"] else events[-1].seq, rows[0]["kept"])
 

@@ -67,7 +67,7 @@ async def commit_something(db: Database, *, durable: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Blocker:
+class BlockerRow:
     """A session that holds a lock for which others have waited for two seconds or more."""
 
     pid: int
@@ -80,9 +80,9 @@ class Blocker:
     waiting_since: datetime
 
 
-async def blockers(db: Database) -> list[Blocker]:
+async def blockers(db: Database) -> list[BlockerRow]:
     """Return who holds others up, the longest first; reads no table of ado. Raises DatabaseUnavailable."""
-    return [Blocker(**row) for row in await db.many("lock_blockers")]
+    return [BlockerRow(**row) for row in await db.many("lock_blockers")]
 
 
 async def silent_spawners(db: Database) -> list[str]:

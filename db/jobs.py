@@ -8,7 +8,7 @@ from typing import Any
 
 from db import tokens
 from db.database import Database
-from db.model import AttemptKey, ClaimedJob, Demand, Job, Outcome
+from db.model import AttemptKey, ClaimedJobRow, Demand, JobRow, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ async def claim(
     suspect_seconds: float,
     lease_seconds: float,
     credentials: bool = False,
-) -> list[ClaimedJob] | None:
+) -> list[ClaimedJobRow] | None:
     """Claim up to ``limit`` jobs for a worker whose claim number is still ``claims``; each job gets a token.
 
     With ``credentials`` each attempt also gets a credential, and later writes for the attempt must carry it. None if
@@ -88,12 +88,12 @@ async def claim(
         return None
     numbered = [(row, row["position"] - 1) for row in rows if row["job"] is not None]
     return [
-        ClaimedJob.of(row, secrets[position], attempt_secrets[position] if attempt_secrets else None)
+        ClaimedJobRow.of(row, secrets[position], attempt_secrets[position] if attempt_secrets else None)
         for row, position in numbered
     ]
 
 
-async def finish_all(db: Database, reports: Sequence[Finish]) -> list[tuple[Job, bool] | None]:
+async def finish_all(db: Database, reports: Sequence[Finish]) -> list[tuple[JobRow, bool] | None]:
     """Close attempts of different jobs in one commit.
 
     Returns for each report the stored job and whether its siblings must stop, or None if the fence refused it.
@@ -101,7 +101,7 @@ async def finish_all(db: Database, reports: Sequence[Finish]) -> list[tuple[Job,
     rows = await db.many("finish_jobs", **columns(reports))
     closed = {}
     for row in rows:
-        job = Job.of(row)
+        job = JobRow.of(row)
         closed[job.task_id, job.job] = job, job.status == "failed" and row["on_failure"] == "fail_fast"
     return [closed.get((report.task_id, report.job)) for report in reports]
 
@@ -151,10 +151,10 @@ async def end_attempts(
     ]
 
 
-async def get(db: Database, task_id: int, job: int) -> Job | None:
+async def get(db: Database, task_id: int, job: int) -> JobRow | None:
     """Return one job."""
     row = await db.optional("get_job", task_id=task_id, job=job)
-    return Job.of(row) if row else None
+    return JobRow.of(row) if row else None
 
 
 async def held(db: Database, worker_id: str) -> dict[AttemptKey, str | None]:

@@ -39,7 +39,7 @@ def _record(cls: type[T], row: Mapping[str, Any], **values: Any) -> T:
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
+class ResourceAmounts:
     """Cores, bytes and GPUs that a worker has or a job needs."""
 
     cpu: float = 0.0
@@ -56,7 +56,7 @@ class NewTask:
     agent_args: Any
     workers: int
     requires: tuple[str, ...]
-    resources: Resources
+    resources: ResourceAmounts
     priority: int
     retries: int
     timeout_seconds: float | None
@@ -80,7 +80,7 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPod:
+class JobPodRow:
     """The pod of a queued job, and what keeps it from running."""
 
     name: str
@@ -89,7 +89,7 @@ class JobPod:
     message: str | None
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> JobPod | None:
+    def of(cls, row: Mapping[str, Any]) -> JobPodRow | None:
         """Make one from a row of ado.jobs with the columns of its pod; None if it has no pod."""
         if row.get("pod_name") is None:
             return None
@@ -97,7 +97,7 @@ class JobPod:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JobRow:
     """One claimable unit of a task, with its current or last attempt."""
 
     task_id: int
@@ -119,7 +119,7 @@ class Job:
     """Until when a queued job waits before its next attempt."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    pod: JobPod | None = None
+    pod: JobPodRow | None = None
     """The pod that will run it, while it is queued."""
     left_out_bytes: int | None = None
     """Size of a result that was not read because it is too large for the answer."""
@@ -127,7 +127,7 @@ class Job:
     """Digest of the credential with which the last attempt writes; None: its worker's token does."""
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Job:
+    def of(cls, row: Mapping[str, Any]) -> JobRow:
         """Make one from a row of ado.jobs."""
         return _record(
             cls,
@@ -135,14 +135,14 @@ class Job:
             result=_json(row["result"]),
             usage=_json(row["usage"]),
             retry_at=row.get("retry_at"),
-            pod=JobPod.of(row),
+            pod=JobPodRow.of(row),
             left_out_bytes=row.get("left_out_bytes"),
             credential=row.get("credential_digest"),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TaskRow:
     """A task with its jobs, and the names (never the values) of its environment."""
 
     task_id: int
@@ -156,7 +156,7 @@ class Task:
     agent_args: Any
     workers: int
     requires: Sequence[str]
-    resources: Resources
+    resources: ResourceAmounts
     priority: int
     retries: int
     timeout_seconds: float | None
@@ -172,7 +172,7 @@ class Task:
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
-    jobs: tuple[Job, ...]
+    jobs: tuple[JobRow, ...]
     created_by: str | None = None
     """The name of the user or service."""
     trust_project: bool = False
@@ -182,7 +182,7 @@ class Task:
     """Whether ``prompt`` is only its beginning."""
 
     @classmethod
-    def created(cls, task_id: int, at: datetime, start_by: datetime | None, new: NewTask) -> Task:
+    def created(cls, task_id: int, at: datetime, start_by: datetime | None, new: NewTask) -> TaskRow:
         """Return a task as it is the moment it is stored."""
         same = {name: getattr(new, name) for name in _names(cls) if name in _names(NewTask)}
         return cls(
@@ -200,18 +200,18 @@ class Task:
             started_at=None,
             finished_at=None,
             cancel_requested_at=None,
-            jobs=tuple(Job(task_id, job) for job in range(new.workers)),
+            jobs=tuple(JobRow(task_id, job) for job in range(new.workers)),
             created_by=new.actor.name if new.actor else None,
         )
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], jobs: Sequence[Job]) -> Task:
+    def of(cls, row: Mapping[str, Any], jobs: Sequence[JobRow]) -> TaskRow:
         """Make one from a row of get_task or list_tasks and its jobs."""
         return _record(
             cls,
             row,
             agent_args=_json(row["agent_args"]),
-            resources=Resources(row["cpu"], row["memory"], row["gpu"]),
+            resources=ResourceAmounts(row["cpu"], row["memory"], row["gpu"]),
             labels=orjson.loads(row["labels"]),
             jobs=tuple(jobs),
             prompt_cut=bool(row.get("prompt_cut")),
@@ -221,7 +221,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedJob:
+class ClaimedJobRow:
     """A job as its worker gets it; environment values leave the database only here."""
 
     task_id: int
@@ -244,7 +244,7 @@ class ClaimedJob:
     trust_project: bool
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], token: str, credential: str | None) -> ClaimedJob:
+    def of(cls, row: Mapping[str, Any], token: str, credential: str | None) -> ClaimedJobRow:
         """Make one from a row of claim_jobs and the secrets whose digests the row has."""
         return _record(
             cls,
@@ -263,17 +263,17 @@ class Demand:
     """Jobs in the queue that match the same workers."""
 
     needs: frozenset[str]
-    resources: Resources
+    resources: ResourceAmounts
     jobs: int
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Demand:
         """Make one from a row of ``ready_demands``."""
-        return cls(frozenset(row["needs"]), Resources(row["cpu"], row["memory"], row["gpu"]), row["jobs"])
+        return cls(frozenset(row["needs"]), ResourceAmounts(row["cpu"], row["memory"], row["gpu"]), row["jobs"])
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class EventRow:
     """One row of a log: ``data`` for output, ``body`` (JSON text) for everything else."""
 
     task_id: int
@@ -288,23 +288,23 @@ class Event:
     body: str | None
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Event:
+    def of(cls, row: Mapping[str, Any]) -> EventRow:
         """Make one from a row of page_events. A page has thousands of rows, so this takes the fast way."""
         return cls(*_EVENT_COLUMNS(row))
 
 
-_EVENT_COLUMNS = itemgetter(*_names(Event))
+_EVENT_COLUMNS = itemgetter(*_names(EventRow))
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerRow:
     """A worker with its derived state and what it holds."""
 
     worker_id: str
     state: str
     capabilities: Sequence[str]
-    resources: Resources
-    free: Resources
+    resources: ResourceAmounts
+    free: ResourceAmounts
     slots: int
     running_jobs: int
     labels: Mapping[str, str]
@@ -321,14 +321,14 @@ class Worker:
     jobs: tuple[AttemptKey, ...] = ()
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], jobs: Sequence[AttemptKey] = ()) -> Worker:
+    def of(cls, row: Mapping[str, Any], jobs: Sequence[AttemptKey] = ()) -> WorkerRow:
         """Make one from a row of ``list_workers``."""
         labels = row["labels"]
         return _record(
             cls,
             row,
-            resources=Resources(row["cpu"], row["memory"], row["gpu"]),
-            free=Resources(row["free_cpu"], row["free_memory"], row["free_gpu"]),
+            resources=ResourceAmounts(row["cpu"], row["memory"], row["gpu"]),
+            free=ResourceAmounts(row["free_cpu"], row["free_memory"], row["free_gpu"]),
             labels=orjson.loads(labels) if isinstance(labels, str) else labels,
             jobs=tuple(jobs),
         )

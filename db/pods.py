@@ -11,8 +11,8 @@ import orjson
 
 from db.connect import SyncConnection, run
 from db.jobs import Finish, columns
-from db.model import AttemptKey, Demand, Key, Resources
-from db.spawning import Scale, Supply, held, requeue_lost, scales, supplies
+from db.model import AttemptKey, Demand, Key, ResourceAmounts
+from db.spawning import ScaleRow, Supply, held, requeue_lost, scales, supplies
 from db.sync_database import SyncPool
 from db.tokens import NewToken
 
@@ -59,7 +59,7 @@ class PodSituation:
     pods: tuple[PodRow, ...]
     waiting: tuple[PodlessJob, ...]
     workers: tuple[Supply, ...]
-    scales: tuple[Scale, ...]
+    scales: tuple[ScaleRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class PodAction:
     key: Key | None
     capabilities: frozenset[str]
     offered: tuple[str, ...]
-    resources: Resources
+    resources: ResourceAmounts
     overrides: Mapping[str, Any]
     """What the task sets for its pods: image, nodeSelector."""
     state: str
@@ -103,7 +103,7 @@ class PodRequest:
     """A decision: a pod of this size for a job, or a warm one."""
 
     key: Key | None
-    resources: Resources
+    resources: ResourceAmounts
 
 
 class PodDatabase:
@@ -288,7 +288,7 @@ def _action(row: Mapping[str, Any]) -> PodAction:
         key=_key(row),
         capabilities=frozenset(row["capabilities"]),
         offered=tuple(row["offered"] or ()),
-        resources=Resources(row["cpu"] or 0.0, row["memory"] or 0, row["gpu"] or 0.0),
+        resources=ResourceAmounts(row["cpu"] or 0.0, row["memory"] or 0, row["gpu"] or 0.0),
         overrides=orjson.loads(row["overrides"] or "{}"),
         state=row["state"],
         uid=row["uid"],

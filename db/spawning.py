@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from db.connect import SyncConnection, run
-from db.model import AttemptKey, Demand, Resources
+from db.model import AttemptKey, Demand, ResourceAmounts
 from db.sync_database import SyncPool
 from db.tokens import NewToken
 
@@ -23,7 +23,7 @@ class Supply:
     host: str | None
     capabilities: frozenset[str]
     free_slots: int
-    free: Resources
+    free: ResourceAmounts
     requested_seconds_ago: float
     idle_seconds: float
 
@@ -37,14 +37,14 @@ class Supply:
             host=row["host"],
             capabilities=frozenset(row["capabilities"]),
             free_slots=row["free_slots"],
-            free=Resources(row["free_cpu"], row["free_memory"], row["free_gpu"]),
+            free=ResourceAmounts(row["free_cpu"], row["free_memory"], row["free_gpu"]),
             requested_seconds_ago=row["requested_seconds_ago"],
             idle_seconds=row["idle_seconds"],
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ScaleRow:
     """This many workers with these capabilities are kept when idle."""
 
     capabilities: frozenset[str]
@@ -57,7 +57,7 @@ class Situation:
 
     demands: tuple[Demand, ...]
     workers: tuple[Supply, ...]
-    scales: tuple[Scale, ...]
+    scales: tuple[ScaleRow, ...]
 
 
 class SpawnerDatabase:
@@ -101,7 +101,9 @@ class Decider:
         rows = run(self._connection, "ready_demands", offered=None, count_limit=1000)
         return Situation(tuple(Demand.of(row) for row in rows), workers, kept)
 
-    def request(self, worker_id: str, capabilities: Sequence[str], resources: Resources, slots: int, host: str) -> None:
+    def request(
+        self, worker_id: str, capabilities: Sequence[str], resources: ResourceAmounts, slots: int, host: str
+    ) -> None:
         """Record the decision for a worker; its process is started after the commit."""
         run(
             self._connection,
@@ -125,7 +127,7 @@ class Decider:
         run(self._connection, "forget_request", worker_id=worker_id)
 
 
-class SpawnerRow:
+class SpawnerRegistration:
     """The row of one spawner; every method is one transaction. Raises DatabaseError."""
 
     def __init__(self, pool: SyncPool, spawner_id: str, backend: str, host: str, max_workers: int) -> None:
@@ -153,9 +155,9 @@ def supplies(connection: SyncConnection) -> tuple[Supply, ...]:
     return tuple(Supply.of(row) for row in run(connection, "spawner_workers"))
 
 
-def scales(connection: SyncConnection) -> tuple[Scale, ...]:
+def scales(connection: SyncConnection) -> tuple[ScaleRow, ...]:
     """Read how many workers are kept."""
-    return tuple(Scale(frozenset(row["capabilities"]), row["count"]) for row in run(connection, "list_scales"))
+    return tuple(ScaleRow(frozenset(row["capabilities"]), row["count"]) for row in run(connection, "list_scales"))
 
 
 def held(connection: SyncConnection, worker_id: str) -> list[AttemptKey]:

@@ -14,14 +14,14 @@ import orjson
 from db import events
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import Job, NewTask, Status, Task
+from db.model import JobRow, NewTask, Status, TaskRow
 
 
 def _text(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
-async def create_all(db: Database, new: Sequence[NewTask]) -> list[Task | None]:
+async def create_all(db: Database, new: Sequence[NewTask]) -> list[TaskRow | None]:
     """Store tasks in one commit, no two of them from one file.
 
     None for each whose idempotency key is taken, or whose file is not there.
@@ -32,9 +32,9 @@ async def create_all(db: Database, new: Sequence[NewTask]) -> list[Task | None]:
     except asyncpg.CheckViolationError:
         await events.extend(db, 1000)  # tasks were created faster than the janitor adds partitions of the log
         rows = await db.many("create_tasks", tasks=values)
-    created: list[Task | None] = [None] * len(new)
+    created: list[TaskRow | None] = [None] * len(new)
     for row in rows:
-        created[row["position"]] = Task.created(
+        created[row["position"]] = TaskRow.created(
             row["task_id"], row["created_at"], row["start_by"], new[row["position"]]
         )
     return created
@@ -97,7 +97,7 @@ _MESSAGE_CHARS = 1_000_000
 _LISTED_PROMPT_CHARS = 1000
 
 
-async def get(db: Database, task_id: int, *, job: int | None = None, result_limit: int = 2**62) -> Task | None:
+async def get(db: Database, task_id: int, *, job: int | None = None, result_limit: int = 2**62) -> TaskRow | None:
     """Return a task with its jobs; of results that of ``job``, or ``result_limit`` bytes, the small ones first."""
     row = await db.optional("get_task", task_id=task_id)
     if row is None:
@@ -105,7 +105,7 @@ async def get(db: Database, task_id: int, *, job: int | None = None, result_limi
     jobs = await db.many(
         "get_jobs", task_ids=[task_id], job=job, result_limit=result_limit, message_chars=_MESSAGE_CHARS
     )
-    return Task.of(row, [Job.of(job) for job in jobs])
+    return TaskRow.of(row, [JobRow.of(job) for job in jobs])
 
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -135,7 +135,7 @@ EVERY_TASK = TaskFilter()
 
 async def page(
     db: Database, selection: TaskFilter = EVERY_TASK, *, limit: int, bytes_: int, before: int | None
-) -> tuple[list[Task], int | None]:
+) -> tuple[list[TaskRow], int | None]:
     """Return up to ``limit`` tasks and about ``bytes_`` of them, newest first, and where the next page begins.
 
     They have the beginnings of their prompts and messages, and no results. A page of a search may be empty while there
@@ -160,8 +160,8 @@ async def page(
     rows = [row for row in rows if row["task_id"] is not None]
     named = [row["task_id"] for row in rows]
     jobs = await db.many("get_jobs", task_ids=named, job=None, result_limit=0, message_chars=0) if named else []
-    of_task = {key: [Job.of(job) for job in group] for key, group in groupby(jobs, lambda job: job["task_id"])}
-    return [Task.of(row, of_task.get(row["task_id"], [])) for row in rows], after
+    of_task = {key: [JobRow.of(job) for job in group] for key, group in groupby(jobs, lambda job: job["task_id"])}
+    return [TaskRow.of(row, of_task.get(row["task_id"], [])) for row in rows], after
 
 
 async def cancel(db: Database, task_id: int, reason: str | None, actor: Actor | None = None) -> None:
@@ -240,7 +240,7 @@ async def unsettled(db: Database) -> Sequence[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class ValueRow:
     """One entry of a task's key-value store; ``value`` is JSON text."""
 
     key: str
@@ -250,16 +250,16 @@ class Value:
     """Of the last write."""
 
 
-async def get_value(db: Database, task_id: int, key: str) -> Value | None:
+async def get_value(db: Database, task_id: int, key: str) -> ValueRow | None:
     """Return one value of a task's store."""
     row = await db.optional("get_kv", task_id=task_id, key=key)
-    return Value(**dict(row)) if row else None
+    return ValueRow(**dict(row)) if row else None
 
 
-async def list_values(db: Database, task_id: int, prefix: str) -> list[Value]:
+async def list_values(db: Database, task_id: int, prefix: str) -> list[ValueRow]:
     """Return the values whose key begins with ``prefix``, by key."""
     rows = await db.many("list_kv", task_id=task_id, prefix=prefix)
-    return [Value(**dict(row)) for row in rows]
+    return [ValueRow(**dict(row)) for row in rows]
 
 
 async def count_values(db: Database, task_id: int) -> int:
@@ -279,7 +279,7 @@ async def set_value(
     idempotency_key: str | None = None,
     writer: tuple[int, int] | None = None,
     actor: Actor | None = None,
-) -> Value | None:
+) -> ValueRow | None:
     """Write a value, with ``version`` only over that version (0: only if new); None when it was refused.
 
     A job writes as ``writer``, its index and attempt, and only while that attempt runs.
@@ -297,7 +297,7 @@ async def set_value(
         attempt=writer[1] if writer else None,
         actor=parameter(actor),
     )
-    return Value(**dict(row)) if row else None
+    return ValueRow(**dict(row)) if row else None
 
 
 async def watched(

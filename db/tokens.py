@@ -23,7 +23,7 @@ class NewToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class TokenRow:
     """Who a token belongs to."""
 
     token_id: str
@@ -97,11 +97,11 @@ async def create(db: Database, token: NewToken, actor: Actor | None = None) -> M
     return dict(await db.one("create_token", **token.values, actor=parameter(actor)))
 
 
-async def find(db: Database, token: str) -> Token | None:
+async def find(db: Database, token: str) -> TokenRow | None:
     """Return who a token belongs to, valid or not; None for an unknown one."""
     hashed = digest(token)
     row = await db.optional("find_token", digest=hashed) or await db.optional("find_attempt_token", digest=hashed)
-    return Token(**dict(row)) if row else None
+    return TokenRow(**dict(row)) if row else None
 
 
 async def listing(

@@ -35,7 +35,7 @@ NO_LIMITS = UserLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class UserRow:
     """A person who may call."""
 
     user_id: int
@@ -48,7 +48,7 @@ class User:
     disabled_at: datetime | None
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> User:
+    def of(cls, row: Mapping[str, Any]) -> UserRow:
         """Make one from a row that has the columns of ado.users."""
         columns = {field.name: row[field.name] for field in fields(cls) if field.name != "limits"}
         return cls(**columns, limits=UserLimits.of(row))
@@ -63,7 +63,7 @@ async def add(
     external_id: str | None,
     limits: UserLimits,
     actor: Actor | None,
-) -> User | None:
+) -> UserRow | None:
     """Store a user; None when the name or the external id is another one's."""
     row = await db.optional(
         "add_user",
@@ -74,19 +74,19 @@ async def add(
         **limits.parameters(),
         actor=parameter(actor),
     )
-    return User.of(row) if row else None
+    return UserRow.of(row) if row else None
 
 
-async def find(db: Database, name: str) -> User | None:
+async def find(db: Database, name: str) -> UserRow | None:
     """Return a user by name or public id."""
     row = await db.optional("find_user", user_name=name)
-    return User.of(row) if row else None
+    return UserRow.of(row) if row else None
 
 
-async def listing(db: Database, after: int | None = None, room: PageLimit = ALL) -> tuple[list[User], bool]:
+async def listing(db: Database, after: int | None = None, room: PageLimit = ALL) -> tuple[list[UserRow], bool]:
     """Return users, the oldest first, from the one after ``after`` on, and whether there are more."""
     rows = await db.many("list_users", after=after, row_limit=room.rows, byte_limit=room.bytes)
-    return [User.of(row) for row in rows], more(rows)
+    return [UserRow.of(row) for row in rows], more(rows)
 
 
 async def change(
@@ -100,7 +100,7 @@ async def change(
     limits: UserLimits = NO_LIMITS,
     cleared: Sequence[str] = (),
     disabled: bool | None = None,
-) -> User | None:
+) -> UserRow | None:
     """Change what is not None and remove what is named in ``cleared``; None when the external id is taken.
 
     The tokens of a user who is disabled end.
@@ -116,7 +116,7 @@ async def change(
         disabled=disabled,
         actor=parameter(actor),
     )
-    return User.of(row) if row else None
+    return UserRow.of(row) if row else None
 
 
 async def set_role_limits(

@@ -12,7 +12,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import AttemptKey, Resources, Worker
+from db.model import AttemptKey, ResourceAmounts, WorkerRow
 from db.paging import ALL, PageLimit, more
 
 
@@ -23,7 +23,7 @@ class Registration:
     worker_id: str
     instance: str
     capabilities: Sequence[str]
-    resources: Resources
+    resources: ResourceAmounts
     labels: Mapping[str, str]
     slots: int
     version: str | None
@@ -32,7 +32,7 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class Spawner:
+class SpawnerRow:
     """A spawner by its heartbeats; ``problem`` keeps it from starting workers."""
 
     spawner_id: str
@@ -185,7 +185,7 @@ async def with_commands(db: Database, gone: Sequence[tuple[str, AttemptKey]]) ->
     return [row["worker_id"] for row in rows]
 
 
-async def listing(db: Database) -> list[Worker]:
+async def listing(db: Database) -> list[WorkerRow]:
     """Return all workers with what they hold."""
     return (await page(db))[0]
 
@@ -197,7 +197,7 @@ async def page(
     room: PageLimit = ALL,
     *,
     with_stopped: bool = True,
-) -> tuple[list[Worker], bool]:
+) -> tuple[list[WorkerRow], bool]:
     """Return workers with what they hold by id, after an id, and whether there are more."""
     rows = await db.many(
         "list_workers",
@@ -208,7 +208,7 @@ async def page(
         with_stopped=with_stopped,
     )
     held = await all_held(db, [row["worker_id"] for row in rows])
-    return [Worker.of(row, sorted(held.get(row["worker_id"], ()))) for row in rows], more(rows)
+    return [WorkerRow.of(row, sorted(held.get(row["worker_id"], ()))) for row in rows], more(rows)
 
 
 async def counts(db: Database) -> dict[str, int]:
@@ -216,9 +216,9 @@ async def counts(db: Database) -> dict[str, int]:
     return {row["state"]: row["count"] for row in await db.many("count_workers")}
 
 
-async def spawners(db: Database) -> list[Spawner]:
+async def spawners(db: Database) -> list[SpawnerRow]:
     """Return the spawners that run, and silent ones that nobody has succeeded."""
-    return [Spawner(**row) for row in await db.many("list_spawners")]
+    return [SpawnerRow(**row) for row in await db.many("list_spawners")]
 
 
 async def scale(db: Database, capabilities: Sequence[str], count: int, actor: Actor | None = None) -> int:

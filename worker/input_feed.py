@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from app.rpc.backoff import Backoff
-from app.rpc.client import CallError, Item, Unreachable
+from app.rpc.client import CallError, Item, NoAnswer
 from worker.agents.verdict import Outcome
 from worker.output.batches import LOST
 from worker.processes.process import KeptProcess
@@ -60,7 +60,7 @@ class InputFeed:
                 try:
                     await self._feed_page()
                     backoff.reset()
-                except Unreachable as error:
+                except NoAnswer as error:
                     _log.warning("input waits", extra={"detail": str(error)})
                 except CallError as error:
                     if error.reason in LOST:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from app.rpc.client import CallError, HttpClient, Unreachable
+from app.rpc.client import CallError, HttpClient, NoAnswer
 from worker.settings import WorkerSettings
 from worker.token import RENEWAL_SECONDS, WorkerToken
 
@@ -124,7 +124,7 @@ class Heartbeat:
             if error.reason in ("no_such_worker", "worker_replaced"):
                 self._hand(self._on_refusal, error.reason)
                 return True
-        except Unreachable:
+        except NoAnswer:
             pass
         else:
             self._answered_at = time.monotonic()

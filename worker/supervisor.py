@@ -22,7 +22,7 @@ from importlib import metadata
 from typing import Any
 
 from app.core.capabilities import STDIN
-from app.rpc.client import CallError, Client, State, Unreachable
+from app.rpc.client import CallError, Client, NoAnswer, State
 from worker.agents.verdict import Outcome
 from worker.attempt import Attempt
 from worker.capabilities import WorkerCapabilities
@@ -151,7 +151,7 @@ class Supervisor:
                 return None
             try:
                 return call.result()
-            except Unreachable:
+            except NoAnswer:
                 pass
             except CallError as error:
                 if error.code == "UNAUTHORIZED" and self._token.renew(used):
@@ -279,7 +279,7 @@ class Supervisor:
     async def _follow_commands(self) -> None:
         value = {"workerId": self._settings.worker_id, "session": self._session}
         while True:
-            with contextlib.suppress(CallError, Unreachable):
+            with contextlib.suppress(CallError, NoAnswer):
                 async for item in self._client.subscribe("workers.commands", value):
                     self._obey(item.data)
             await _pause()

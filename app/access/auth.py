@@ -30,7 +30,7 @@ from db.errors import (
     LogPruned,
     LogRewound,
 )
-from db.tokens import Token
+from db.tokens import TokenRow
 
 CACHE_SECONDS = 2.0
 _CACHE_TOKENS = 10_000
@@ -76,7 +76,7 @@ class TokenGate:
         self._services = services
         self._paths = {path: procedure.kind for path, procedure in registry.procedures.items()}
         self._names = {procedure.handler: path for path, procedure in registry.procedures.items()}
-        self._cache: dict[bytes, tuple[float, Token]] = {}
+        self._cache: dict[bytes, tuple[float, TokenRow]] = {}
         self._sign_ins = FailedSignIns(services.settings.failed_sign_ins)
         self._used_tokens: set[str] = set()
 
@@ -89,7 +89,7 @@ class TokenGate:
             self._audit(error, credentials.path)
             raise
 
-    async def _sign_in(self, secret: str) -> Token:
+    async def _sign_in(self, secret: str) -> TokenRow:
         address = request_id.address.get() or ""
         try:
             async with self._sign_ins.lookup(address):
@@ -104,7 +104,7 @@ class TokenGate:
             self._audit(error, self._names.get(procedure.handler), context.caller, target_of(value))
 
     def _audit(
-        self, error: ProcedureError, path: str | None, caller: Token | None = None, target: str | None = None
+        self, error: ProcedureError, path: str | None, caller: TokenRow | None = None, target: str | None = None
     ) -> None:
         procedure = path if path in self._paths or path in _PAGES else None
         user_id, token_id = (caller.user_public_id, caller.token_id) if caller else (None, None)
@@ -160,7 +160,7 @@ class TokenGate:
         if used:
             await tokens.mark_used(self._services.db, used)
 
-    async def _valid(self, secret: str) -> Token:
+    async def _valid(self, secret: str) -> TokenRow:
         key = tokens.digest(secret)
         now = time.monotonic()
         cached = self._cache.get(key)

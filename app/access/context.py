@@ -20,8 +20,8 @@ from db import tokens
 from db.actor import Actor
 from db.database import Database
 from db.group_commit import GroupCommit
-from db.model import NewTask, Task
-from db.tokens import Token
+from db.model import NewTask, TaskRow
+from db.tokens import TokenRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Services:
     feeds: Feeds
     tail: Tail
     appender: Appender
-    creations: GroupCommit[NewTask, Task | None]
+    creations: GroupCommit[NewTask, TaskRow | None]
     finish_batcher: FinishBatcher
     claim_waiters: ClaimWaiters
     cipher: EnvironmentCipher
@@ -52,7 +52,7 @@ class Context:
     """The caller of one request or socket, and the services it may use."""
 
     services: Services
-    caller: Token
+    caller: TokenRow
     secret: str
     """The token in clear text, to check it again while a socket is open; never logged."""
     certified: bool = False

@@ -94,9 +94,9 @@ def translated() -> Iterator[None]:
         yield
     except wire.CallError as error:
         raise _refused(error) from error
-    except wire.InvalidAnswer as error:
+    except wire.UnusableAnswer as error:
         raise InvalidAnswer(str(error), code=UNREACHABLE, hint=CHECK_URL) from error
-    except wire.Unreachable as error:
+    except wire.NoAnswer as error:
         raise Unreachable(str(error), code=UNREACHABLE, hint=CHECK_URL) from error
 
 

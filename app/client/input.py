@@ -110,7 +110,7 @@ class JobInput:
                 return
 
     async def _send(self, data: bytes, *, end: bool) -> None:
-        """Send bytes until the server has all of them. Raises CallError, Unreachable."""
+        """Send bytes until the server has all of them. Raises CallError, NoAnswer."""
         view, last = memoryview(data), self._offset + len(data)
         while True:
             value = {**self._target, "offset": self._offset, "data": base64.b64encode(view).decode(), "end": end}

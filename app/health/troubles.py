@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from db import health
 from db.database import Database
 from db.errors import DatabaseError
-from db.health import Blocker
+from db.health import BlockerRow
 
 _log = logging.getLogger("ado.api")
 _REUSE_SECONDS = 5.0
@@ -26,7 +26,7 @@ class Troubles:
     """The troubles of one reading; None: that part could not be read."""
 
     silent_spawners: list[str] | None = None
-    blockers: list[Blocker] | None = None
+    blockers: list[BlockerRow] | None = None
 
     def warnings(self) -> dict[str, str]:
         """Return the warnings by part; they are public, so they name no session and no spawner."""
@@ -72,7 +72,7 @@ def _log_new(before: Troubles, now: Troubles) -> None:
             _log.warning("a spawner stopped without a word", extra={"spawner": spawner})
 
 
-async def _blockers(db: Database) -> list[Blocker] | None:
+async def _blockers(db: Database) -> list[BlockerRow] | None:
     try:
         async with asyncio.timeout(_READ_SECONDS):
             return await health.blockers(db)

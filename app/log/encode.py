@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from db.model import Event
+from db.model import EventRow
 
 TERMINAL_TYPES = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -31,7 +31,7 @@ class Entry:
         return self.type in TERMINAL_TYPES
 
 
-def encode(event: Event) -> Entry:
+def encode(event: EventRow) -> Entry:
     """Write one event; its output is text if all of it is UTF-8, and base64 otherwise."""
     shape: dict[str, Any] = {
         "taskId": f"task-{event.task_id}",
@@ -55,6 +55,6 @@ def encode(event: Event) -> Entry:
     return Entry(event.seq, event.type, event.job, orjson.dumps(shape), event.stream)
 
 
-def encode_all(events: Sequence[Event]) -> list[Entry]:
+def encode_all(events: Sequence[EventRow]) -> list[Entry]:
     """Write several events."""
     return [encode(event) for event in events]

@@ -16,7 +16,7 @@ from db.model import AttemptKey
 
 
 @dataclass(eq=False, slots=True)
-class _Stream:
+class _CommandStream:
     worker_id: str
     known: set[AttemptKey]
 
@@ -28,7 +28,7 @@ class CommandPoll:
         self._db = db
         self._hub = hub
         self._held: Mapping[str, frozenset[AttemptKey]] = {}
-        self._streams: set[_Stream] = set()
+        self._streams: set[_CommandStream] = set()
 
     @contextmanager
     def following(self, worker_id: str) -> Iterator[set[AttemptKey]]:
@@ -36,7 +36,7 @@ class CommandPoll:
 
         Only the stream takes attempts out. A poll may find an attempt gone before the stream has looked for it.
         """
-        stream = _Stream(worker_id, set(self._held.get(worker_id, ())))
+        stream = _CommandStream(worker_id, set(self._held.get(worker_id, ())))
         self._streams.add(stream)
         try:
             yield stream.known

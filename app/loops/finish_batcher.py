@@ -12,7 +12,7 @@ from db import jobs, tasks
 from db.database import Database
 from db.group_commit import GroupCommit
 from db.jobs import Finish
-from db.model import Job
+from db.model import JobRow
 
 _REPORTS = 150
 _BYTES = 8 * 1024 * 1024
@@ -23,13 +23,13 @@ class FinishBatcher:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._group: GroupCommit[Finish, Job | None] = GroupCommit(self._store, max_items=_REPORTS, max_size=_BYTES)
+        self._group: GroupCommit[Finish, JobRow | None] = GroupCommit(self._store, max_items=_REPORTS, max_size=_BYTES)
 
-    async def close_attempt(self, report: Finish) -> Job | None:
+    async def close_attempt(self, report: Finish) -> JobRow | None:
         """Store a report and settle its task; None when the fence refused it. Raises DatabaseUnavailable."""
         return await self._group.submit(report, (report.task_id, report.job), size=report.size)
 
-    async def _store(self, reports: list[Finish]) -> Sequence[Job | None]:
+    async def _store(self, reports: list[Finish]) -> Sequence[JobRow | None]:
         finished = await jobs.finish_all(self._db, reports)
         ended = [closed for closed in finished if closed is not None and closed[0].status != "queued"]
         for task_id in sorted({job.task_id for job, stop_siblings in ended if stop_siblings}):

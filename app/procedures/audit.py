@@ -73,7 +73,7 @@ async def listing(context: Context, input: AuditListInput) -> AuditPage:
     return AuditPage(items=items, next_cursor=_cursor(entries[-1]) if more else UNSET)
 
 
-def _cursor(entry: audit.AuditEntry) -> str:
+def _cursor(entry: audit.AuditRow) -> str:
     return f"{paging.microseconds(entry.at)}-{entry.audit_id}"
 
 

@@ -68,7 +68,7 @@ class Values(Wire, omit_defaults=False):
     items: list[Value]
 
 
-def _shape(value: tasks.Value) -> Value:
+def _shape(value: tasks.ValueRow) -> Value:
     return Value(key=value.key, value=orjson.loads(value.value), version=value.version)
 
 

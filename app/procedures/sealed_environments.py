@@ -10,7 +10,7 @@ from app.access.context import Context
 from app.core.environment_cipher import EnvironmentUnreadable
 from db import tokens
 from db.jobs import Finish
-from db.model import ClaimedJob
+from db.model import ClaimedJobRow
 
 _log = logging.getLogger("ado.api")
 _UNREADABLE = (
@@ -18,7 +18,7 @@ _UNREADABLE = (
 )
 
 
-async def open_environments(context: Context, worker_id: str, claimed: Iterable[ClaimedJob]) -> list[ClaimedJob]:
+async def open_environments(context: Context, worker_id: str, claimed: Iterable[ClaimedJobRow]) -> list[ClaimedJobRow]:
     """Return claimed jobs with their environments. A job whose environment cannot be decrypted fails instead.
 
     If it were requeued, it would be claimed again at once, here or by another replica with the same wrong key.
@@ -33,13 +33,13 @@ async def open_environments(context: Context, worker_id: str, claimed: Iterable[
     return opened
 
 
-def _open(context: Context, job: ClaimedJob) -> ClaimedJob:
+def _open(context: Context, job: ClaimedJobRow) -> ClaimedJobRow:
     if job.sealed_environment is None:
         return job
     return replace(job, environment=context.services.cipher.open(job.sealed_environment), sealed_environment=None)
 
 
-def _failure(job: ClaimedJob, worker_id: str) -> Finish:
+def _failure(job: ClaimedJobRow, worker_id: str) -> Finish:
     credential = tokens.digest(job.credential) if job.credential else None
     return Finish(
         task_id=job.task_id,

@@ -17,7 +17,7 @@ from app.procedures.users import find_user
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire
 from db import tokens
-from db.users import User
+from db.users import UserRow
 
 RANKS = ("viewer", "developer", "operator", "admin")
 
@@ -110,7 +110,7 @@ async def create(context: Context, input: TokenCreateInput) -> Created:
     return Created(token_id=row["token_id"], token=token.token, role=row["role"], expires_at=row["expires_at"])
 
 
-def _role(input: TokenCreateInput, user: User | None) -> str:
+def _role(input: TokenCreateInput, user: UserRow | None) -> str:
     """Return the role of a new token. Raises BAD_REQUEST, CONFLICT for a disabled user."""
     if user is None:
         if input.role is None:

@@ -84,7 +84,7 @@ class User(Wire, omit_defaults=False):
     cost_per_day: float | UnsetType = UNSET
 
     @classmethod
-    def of(cls, user: users.User) -> User:
+    def of(cls, user: users.UserRow) -> User:
         """Make the shape."""
         return cls.from_record(
             user, user_id=f"user-{user.user_id}", disabled=user.disabled_at is not None, **_limit_members(user.limits)
@@ -142,7 +142,7 @@ def _limits(input: Limits) -> UserLimits:
     return UserLimits(input.running, input.queued, cost)
 
 
-async def find_user(context: Context, name: str) -> users.User:
+async def find_user(context: Context, name: str) -> users.UserRow:
     """Return a user by name or id. Raises NOT_FOUND."""
     refuse_nul(name=name)
     user = await users.find(context.db, name)

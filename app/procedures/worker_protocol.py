@@ -286,7 +286,7 @@ async def _read_worker(context: Context, input: ClaimInput, waiter: WaitingClaim
 
 async def _claim_now(
     context: Context, input: ClaimInput, worker: RegisteredWorker, waiter: WaitingClaim, limit: int
-) -> tuple[list[model.ClaimedJob], RegisteredWorker]:
+) -> tuple[list[model.ClaimedJobRow], RegisteredWorker]:
     """Return the jobs that the worker gets without waiting, and its row as it then is.
 
     The statement refuses a claim made with an outdated row (None, not an empty list), for example because another

@@ -68,7 +68,7 @@ class Queue(Wire, omit_defaults=False):
     waiting: list[Waiting]
 
 
-class Status(Wire, omit_defaults=False):
+class WorkersStatus(Wire, omit_defaults=False):
     """A page of the workers that have not stopped, their number by state, the queue and the spawners."""
 
     workers: list[Worker]
@@ -97,14 +97,14 @@ async def listing(context: Context, input: WorkerListInput) -> WorkerList:
 
 
 @query(access=READ)
-async def status(context: Context, input: WorkersStatusInput) -> Status:
+async def status(context: Context, input: WorkersStatusInput) -> WorkersStatus:
     """Return the workers, the queue and the spawners."""
     refuse_nul(cursor=input.cursor)
     limit = paging.page_limit(context, input.limit)
     page, more = await workers.page(context.db, after=input.cursor, room=limit, with_stopped=False)
     queued, running = await jobs.counts(context.db)
     waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in await jobs.ready_demands(context.db)]
-    return Status(
+    return WorkersStatus(
         workers=await hide_jobs(context, [Worker.of(worker) for worker in page]),
         counts=await workers.counts(context.db),
         queue=Queue(queued=queued, running=running, waiting=waiting),

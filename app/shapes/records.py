@@ -51,12 +51,12 @@ class Resources(Wire, omit_defaults=False):
     memory: Amount = 0
     gpu: Amount = 0
 
-    def to_model(self) -> model.Resources:
+    def to_model(self) -> model.ResourceAmounts:
         """Return the record of the database layer."""
-        return model.Resources(float(self.cpu), int(self.memory), float(self.gpu))
+        return model.ResourceAmounts(float(self.cpu), int(self.memory), float(self.gpu))
 
     @classmethod
-    def of(cls, resources: model.Resources) -> Resources:
+    def of(cls, resources: model.ResourceAmounts) -> Resources:
         """Make the shape of a record."""
         return cls.from_record(resources)
 
@@ -78,7 +78,7 @@ class JobPod(Wire):
     hint: str | UnsetType = UNSET
 
     @classmethod
-    def of(cls, pod: model.JobPod) -> JobPod:
+    def of(cls, pod: model.JobPodRow) -> JobPod:
         """Make the shape of a record."""
         if pod.reason is None:
             return cls(name=pod.name, state=pod.state)
@@ -127,7 +127,7 @@ class Job(Wire):
     pod: JobPod | UnsetType = UNSET
 
     @classmethod
-    def of(cls, job: model.Job) -> Job:
+    def of(cls, job: model.JobRow) -> Job:
         """Make the shape of a record."""
         return cls.from_record(
             job,
@@ -181,7 +181,7 @@ class Task(Wire, omit_defaults=False):
     cancel_requested_at: datetime | UnsetType = UNSET
 
     @classmethod
-    def of(cls, task: model.Task) -> Task:
+    def of(cls, task: model.TaskRow) -> Task:
         """Make the shape of a record."""
         return cls.from_record(
             task,
@@ -219,7 +219,7 @@ class ClaimedJob(Wire):
     trust_project: bool | UnsetType = UNSET
 
     @classmethod
-    def of(cls, job: model.ClaimedJob) -> ClaimedJob:
+    def of(cls, job: model.ClaimedJobRow) -> ClaimedJob:
         """Make the shape of a record."""
         return cls.from_record(
             job,
@@ -267,7 +267,7 @@ class Worker(Wire, omit_defaults=False):
     started_at: datetime | UnsetType = UNSET
 
     @classmethod
-    def of(cls, worker: model.Worker) -> Worker:
+    def of(cls, worker: model.WorkerRow) -> Worker:
         """Make the shape of a record."""
         return cls.from_record(
             worker,

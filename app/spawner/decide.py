@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db.model import Demand, Resources
+from db.model import Demand, ResourceAmounts
 from db.spawning import Situation, Supply
 
 TAKES_JOBS = frozenset({"starting", "idle", "busy"})
@@ -21,7 +21,7 @@ class WorkerSpec:
     """What each worker of a backend offers."""
 
     capabilities: frozenset[str]
-    resources: Resources
+    resources: ResourceAmounts
     slots: int = 1
 
 
@@ -63,7 +63,7 @@ def decide(situation: Situation, spec: WorkerSpec, limits: SpawnerLimits, backen
     return Decision(start, () if missing else _longest_idle(ours, taking - kept, limits), forget)
 
 
-def can_run(demand: Demand, capabilities: frozenset[str], free: Resources) -> bool:
+def can_run(demand: Demand, capabilities: frozenset[str], free: ResourceAmounts) -> bool:
     """Whether a worker with these capabilities and free resources can run a job of the demand.
 
     The statements say the same in SQL: ``ado.queue_groups`` and ``ado.take_heads`` for claims, ``ado.why_pending``.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from db.errors import DatabaseError, DatabaseUnavailable
-from db.spawning import SpawnerRow
+from db.spawning import SpawnerRegistration
 from db.sync_database import SyncPool
 
 _log = logging.getLogger("ado.spawner")
@@ -19,7 +19,7 @@ _SECONDS = 5.0  # a spawner counts as silent after six times as long, so a few l
 class SpawnerHeartbeat:
     """Writes a spawner's row every few seconds; while the database is away, only the news is lost."""
 
-    def __init__(self, row: SpawnerRow) -> None:
+    def __init__(self, row: SpawnerRegistration) -> None:
         self._row = row
         self._written_at = float("-inf")
 
@@ -27,7 +27,7 @@ class SpawnerHeartbeat:
     def of(cls, pool: SyncPool, backend: str, max_workers: int) -> SpawnerHeartbeat:
         """Return the heartbeat of a new spawner on this machine."""
         host = platform.node()
-        return cls(SpawnerRow(pool, f"{backend}-{host}-{secrets.token_hex(3)}", backend, host, max_workers))
+        return cls(SpawnerRegistration(pool, f"{backend}-{host}-{secrets.token_hex(3)}", backend, host, max_workers))
 
     def beat(self, capabilities: Iterable[str], problem: str | None = None) -> None:
         """Record the spawner's present state, unless something was recorded less than 5 s ago."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.spawner.decide import TAKES_JOBS, unserved
-from db.model import Resources
+from db.model import ResourceAmounts
 from db.pods import PodRequest, PodRow, PodSituation
 from db.spawning import Supply
 
@@ -19,12 +19,14 @@ class PodLimits:
     """Most pods in the namespace, the size of one whose job asks for nothing, and idle seconds."""
 
     max_pods: int
-    default: Resources
+    default: ResourceAmounts
     idle_seconds: float
 
-    def size(self, requested: Resources) -> Resources:
+    def size(self, requested: ResourceAmounts) -> ResourceAmounts:
         """Return the size of a pod for a job; the default stands in for what the job does not request."""
-        return Resources(requested.cpu or self.default.cpu, requested.memory or self.default.memory, requested.gpu)
+        return ResourceAmounts(
+            requested.cpu or self.default.cpu, requested.memory or self.default.memory, requested.gpu
+        )
 
 
 @dataclass(frozen=True, slots=True)

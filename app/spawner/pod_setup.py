@@ -16,7 +16,7 @@ from app.spawner.heartbeat import SpawnerHeartbeat
 from app.spawner.pod_plan import PodLimits
 from app.spawner.pod_spawner import PodSpawner, PodSpawnerTiming
 from app.spawner.settings import SpawnerSettings
-from db.model import Resources
+from db.model import ResourceAmounts
 from db.pods import PodDatabase
 from db.sync_database import SyncPool
 
@@ -47,7 +47,7 @@ def pod_spawner(settings: SpawnerSettings, pool: SyncPool) -> PodSpawner:
         PodWatch(cluster, frame.selector, seconds=kube.watch_seconds),
         frame,
         offered=frozenset((*settings.worker_capabilities, STDIN)),
-        limits=PodLimits(settings.max_workers, Resources(kube.pod_cpu, kube.pod_memory), settings.idle_seconds),
+        limits=PodLimits(settings.max_workers, ResourceAmounts(kube.pod_cpu, kube.pod_memory), settings.idle_seconds),
         timeouts=PodTimeouts(kube.image_pull_seconds, kube.pending_seconds),
         timing=PodSpawnerTiming(settings.spawner_seconds, kube.pod_retry_seconds, kube.kube_in_flight),
         heartbeat=SpawnerHeartbeat.of(pool, "kubernetes", settings.max_workers),

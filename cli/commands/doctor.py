@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.rpc.client import CallError, Unreachable
+from app.rpc.client import CallError, NoAnswer
 from app.rpc.client.tls import Trust, untrusted
 from cli import exits, local_runs
 from cli.agents import NETWORK, STDIN
@@ -176,7 +176,7 @@ def _check_calls(client: Any) -> list[Check]:
         status = workers_status(client)
     except CallError as error:
         return [*checks, Check("token", False, error.message, error.hint or "make another token: ado token create")]
-    except Unreachable:
+    except NoAnswer:
         return _without_status(client, checks)
     live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status["counts"].items())) or "none"
@@ -201,7 +201,7 @@ def _without_status(client: Any, checks: list[Check]) -> list[Check]:
     """Return the check of a lock that hides the workers; a server that does not answer has a failed check already."""
     try:
         held = checks or _locks(client)  # the server reports it once other sessions have waited for it
-    except (CallError, Unreachable):
+    except (CallError, NoAnswer):
         return []
     return [*held, *(Check("workers", False, "cannot be read while the lock is held", one.fix) for one in held[:1])]
 

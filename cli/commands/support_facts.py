@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from app.rpc.client import CallError, HttpClient, Unreachable
+from app.rpc.client import CallError, HttpClient, NoAnswer
 from cli.commands.doctor import checks_of
 from cli.control_plane import embedded
 from cli.errors import CliError
@@ -66,7 +66,7 @@ def _required(server: ServerContext | None) -> ServerContext:
 def _ask(server: ServerContext | None, ask: Callable[[HttpClient], Any]) -> Any:
     try:
         return ask(http(_required(server)))
-    except (CallError, Unreachable, CliError) as error:
+    except (CallError, NoAnswer, CliError) as error:
         raise PartMissing(f"the server did not answer: {error}") from error
 
 

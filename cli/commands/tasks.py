@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from app.rpc.client import CallError, Unreachable
+from app.rpc.client import CallError, NoAnswer
 from cli import exits
 from cli.errors import usage
 from cli.option_values import pairs
@@ -61,7 +61,7 @@ def _show(task: dict[str, Any], options: ServerOptions) -> None:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class TaskFilter:
+class TaskFilterOptions:
     """Which tasks to list."""
 
     status: list[str] | None = None
@@ -83,14 +83,14 @@ class TaskFilter:
         return {**query, "mine": self.mine, "createdBy": self.created_by}
 
 
-_EVERY_TASK = TaskFilter()
+_EVERY_TASK = TaskFilterOptions()
 
 
 @tasks.default
 @tasks.command(name="list")
 def list_(
     *,
-    selection: TaskFilter = _EVERY_TASK,
+    selection: TaskFilterOptions = _EVERY_TASK,
     limit: int = 20,
     cursor: str | None = None,
     all: Annotated[bool, Parameter(name="--all")] = False,
@@ -180,7 +180,7 @@ def update(
         except CallError as error:
             if error.reason != "version_conflict" or version is not None:
                 raise
-        except Unreachable:  # whether it took effect is seen in what is read next; writing the same again is harmless
+        except NoAnswer:  # whether it took effect is seen in what is read next; writing the same again is harmless
             if version is not None:
                 raise
         else:

@@ -44,7 +44,7 @@ def _camel_case(name: str) -> str:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class NewToken:
+class NewTokenOptions:
     """The token that is to be made."""
 
     role: Literal["viewer", "developer", "operator", "admin", "worker"] | None = None
@@ -78,12 +78,12 @@ class NewToken:
         }
 
 
-_NO_TOKEN = NewToken()
+_NO_TOKEN = NewTokenOptions()
 
 
 @tokens.command
 def create(
-    *, new: NewToken = _NO_TOKEN, to: Path | None = None, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS
+    *, new: NewTokenOptions = _NO_TOKEN, to: Path | None = None, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS
 ) -> int:
     """Make a token; it is shown once, or written to a file.
 

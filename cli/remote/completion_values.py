@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.rpc.client import CallError, HttpClient, Unreachable
+from app.rpc.client import CallError, HttpClient, NoAnswer
 from cli import agents
 from cli.errors import CliError
 from cli.remote import contexts
@@ -33,7 +33,7 @@ def values(kind: str, typed: Mapping[str, str]) -> list[str]:
         server = choose(ServerOptions(url=url, token=token, token_file=token_file, ca=ca, context=context))
         values_of_kind = _ASKED[kind](http(server, timeout=_SECONDS))
         return values_of_kind if kind == "label" else [name for name in values_of_kind if _PLAIN.fullmatch(name)]
-    except (CliError, CallError, Unreachable):
+    except (CliError, CallError, NoAnswer):
         return sorted({*agents.KNOWN, *agents.PROGRAMS}) if kind == "agent" else []
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.rpc.client import CallError, Client, State, Unreachable
+from app.rpc.client import CallError, Client, NoAnswer, State
 from cli import exits
 from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
 from cli.remote.checked_calls import socket
@@ -272,7 +272,7 @@ class Follower:
                 async with asyncio.timeout(_WAITING_SECONDS):
                     await self._started.wait()
                     return
-            with contextlib.suppress(CallError, Unreachable):
+            with contextlib.suppress(CallError, NoAnswer):
                 task = await client.query("tasks.get", {"taskId": self._view.task_id})
                 reason = why_waiting(task, await workers_status_on(client))
                 if reason and reason != shown and not self._started.is_set():

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable
 
-from app.rpc.client import CallError, Client, Unreachable
+from app.rpc.client import CallError, Client, NoAnswer
 
 _QUIET_SECONDS = 5.0
 _AGAIN_SECONDS = 10.0  # a thousand viewers cost a replica a hundred requests a second
@@ -34,7 +34,7 @@ class IdleHealthCheck:
             pause = _AGAIN_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
             if time.monotonic() - self._last_event_at < _QUIET_SECONDS and not self._reported:
                 continue
-            with contextlib.suppress(CallError, Unreachable):
+            with contextlib.suppress(CallError, NoAnswer):
                 self._report((await client.query("system.health"))["problems"].get("database", ""))
 
     def _report(self, problem: str) -> None:

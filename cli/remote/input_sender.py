@@ -16,7 +16,7 @@ import select
 import threading
 
 from app.rpc.backoff import Backoff
-from app.rpc.client import CallError, Unreachable
+from app.rpc.client import CallError, NoAnswer
 from app.rpc.client.errors import NO_SUCH_PROCEDURE
 from app.rpc.client.retry import UpgradeWait, is_passing
 from cli import exits
@@ -99,7 +99,7 @@ class InputSender:
             value = {"taskId": self._task_id, "offset": offset, "data": text, "end": end, "alive": True}
             try:
                 acknowledged = self._client.mutate("tasks.input", value, resend=True)["acknowledged"]
-            except Unreachable:
+            except NoAnswer:
                 pass
             except CallError as error:
                 if self._upgrade_wait.allows(error):

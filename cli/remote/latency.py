@@ -15,7 +15,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from app.rpc.client import CallError, Client, Unreachable
+from app.rpc.client import CallError, Client, NoAnswer
 from app.rpc.client.tls import Trust
 from cli import exits
 from cli.errors import CliError
@@ -46,7 +46,7 @@ async def _measure(server: ServerContext, within: float) -> dict[str, Any]:
         try:
             worker, delays = await _watch(client, task, within)
         except BaseException:
-            with contextlib.suppress(CallError, Unreachable):
+            with contextlib.suppress(CallError, NoAnswer):
                 await client.mutate("tasks.cancel", {"taskId": task})
             raise
         measured = await client.mutate("system.measure", {"workerId": worker})

@@ -56,7 +56,7 @@ def _since(text: str) -> float | str:
 
 
 def pages(client: HttpClient, query: Mapping[str, Any], limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield pages of tasks, with at most ``limit`` tasks in all. Raises CallError, Unreachable."""
+    """Yield pages of tasks, with at most ``limit`` tasks in all. Raises CallError, NoAnswer."""
     left, cursor = limit, query.get("cursor")
     while left is None or left > 0:
         size = PAGE if left is None else min(left, PAGE)
@@ -71,7 +71,7 @@ def pages(client: HttpClient, query: Mapping[str, Any], limit: int | None = None
 def whole(
     client: HttpClient, path: str, query: Mapping[str, Any] | None = None, *, items: str = "items"
 ) -> dict[str, Any]:
-    """Return one page with the items of all pages. Raises CallError, Unreachable."""
+    """Return one page with the items of all pages. Raises CallError, NoAnswer."""
     listed: dict[str, Any] = client.query(path, {**(query or {})})
     while (cursor := listed.pop("nextCursor", None)) is not None:
         page = client.query(path, {**(query or {}), "cursor": cursor})
@@ -80,7 +80,7 @@ def whole(
 
 
 def workers_status(client: HttpClient) -> dict[str, Any]:
-    """Return all workers, the spawners and the queue. Raises CallError, Unreachable."""
+    """Return all workers, the spawners and the queue. Raises CallError, NoAnswer."""
     return whole(client, "workers.status", items="workers")
 
 

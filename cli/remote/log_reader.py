@@ -27,7 +27,7 @@ class LogReader:
         self._seen: dict[int, str] = {}
 
     async def read(self, last_event_id: str | None = None) -> AsyncIterator[Item]:
-        """Yield the events after a cursor until the server ends the log. Raises CallError, Unreachable."""
+        """Yield the events after a cursor until the server ends the log. Raises CallError, NoAnswer."""
         last, lost_at = last_event_id, None
         while True:
             try:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 def until_answered(call: Callable[[], T], *, for_ever: bool = False) -> T:
     """Return the answer of a call that may arrive twice, and tell the person once that it is repeated.
 
-    Without ``for_ever`` a command gives up after ten seconds. Raises CallError, Unreachable.
+    Without ``for_ever`` a command gives up after ten seconds. Raises CallError, NoAnswer.
     """
     end = time.monotonic() + FIRST_CONTACT_SECONDS
     is_first = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.rpc.client import CallError, HttpClient, Unreachable
+from app.rpc.client import CallError, HttpClient, NoAnswer
 from cli.remote.fleet import spawner_trouble
 from cli.render.ages import ago
 
@@ -51,13 +51,13 @@ def look(client: HttpClient) -> list[Trouble]:
             return troubles
         try:
             spawners = client.query("workers.status").get("spawners", [])
-        except (CallError, Unreachable):
+        except (CallError, NoAnswer):
             if troubles := _health_problems(client):  # a lock is reported once others have waited for it
                 return troubles
             raise
     except CallError as error:
         return [Trouble("api", error.message, error.hint or "ado doctor")]
-    except Unreachable:
+    except NoAnswer:
         return [Trouble("api", "does not answer", "ado doctor says why")]
     return [
         Trouble("spawner", f"{spawner['spawnerId']} {trouble}", SPAWNER_FIX)

@@ -25,7 +25,7 @@ Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class FetchSource:
     """Where workers fetch from: an address without credentials, and a commit that is there, on a ref."""
 
     url: str
@@ -41,7 +41,7 @@ class OutgoingCommit:
     commit: str
     branch: str
     shallow: tuple[str, ...]
-    remote: Remote | None = None
+    remote: FetchSource | None = None
 
     def workspace(self, file_id: str, *, push: bool) -> dict[str, Any]:
         """Return the workspace of tasks.create."""
@@ -170,11 +170,11 @@ def fetchable(outgoing: OutgoingCommit, hosts: frozenset[str]) -> OutgoingCommit
     pushed = repository.optional("merge-base", outgoing.commit, ref)
     if url is None or host_of(url) not in hosts or pushed is None:
         return outgoing
-    return replace(outgoing, remote=Remote(url, pushed, f"refs/heads/{branch}"))
+    return replace(outgoing, remote=FetchSource(url, pushed, f"refs/heads/{branch}"))
 
 
 def send(outgoing: OutgoingCommit, transfer: Transfer) -> str:
-    """Send the bundle; return the id of its file. Raises CliError, CallError, Unreachable."""
+    """Send the bundle; return the id of its file. Raises CliError, CallError, NoAnswer."""
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
         bundle = Path(name) / "base.bundle"
         try:

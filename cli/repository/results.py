@@ -33,7 +33,7 @@ _NAMES_BYTES = 64 * 1024 * 1024  # a million files with paths of 64 bytes
 
 
 @dataclass(frozen=True, slots=True)
-class ExtraCommit:
+class ExtraRef:
     """A commit besides the result: another branch, a stash, or the files of a nested repository."""
 
     ref: str
@@ -43,7 +43,7 @@ class ExtraCommit:
     """The command that shows it, or writes it to the working tree."""
 
     @classmethod
-    def of(cls, under: str, about: Any) -> ExtraCommit:
+    def of(cls, under: str, about: Any) -> ExtraRef:
         """Read a description. Raises ValueError for one that no worker writes."""
         if not isinstance(about, Mapping):
             raise ValueError("an extra commit has no description")
@@ -82,7 +82,7 @@ class JobResult:
 
     several: bool = False
     """Whether other jobs of the task have results too."""
-    extras: tuple[ExtraCommit, ...] = ()
+    extras: tuple[ExtraRef, ...] = ()
 
     @classmethod
     def of(cls, task_id: str, file: Mapping[str, Any], *, several: bool = False) -> JobResult:
@@ -105,7 +105,7 @@ class JobResult:
             raise _unreadable(task_id, file, f"its extra commits are no list of at most {_MOST_EXTRAS}")
         try:
             under = f"refs/ado/{task_id}/extra/{job}"
-            extra_commits = tuple(ExtraCommit.of(under, extra) for extra in extras)
+            extra_commits = tuple(ExtraRef.of(under, extra) for extra in extras)
         except ValueError as error:
             raise _unreadable(task_id, file, str(error)) from error
         return cls(task_id, job, file, branch, str(commit), str(base), bool(about.get("whole")), several, extra_commits)
@@ -190,7 +190,7 @@ def choose(task_id: str, files: Sequence[Mapping[str, Any]], job: int | None) ->
 
 
 def fetch(repository: Repository, result: JobResult, transfer: Transfer) -> None:
-    """Fetch a result into the repository, only under ``refs/ado/``. Raises CliError, CallError, Unreachable."""
+    """Fetch a result into the repository, only under ``refs/ado/``. Raises CliError, CallError, NoAnswer."""
     if not result.whole and not repository.has(result.base):
         raise failed(
             f"{result.task_id} did not start from this repository: commit {result.base[:12]} is not here",

@@ -17,7 +17,7 @@ from support import truth
 from support.field import REPLICAS, Field
 from support.program import exists, processes_with, until
 
-from app.rpc.client import CallError, HttpClient, Unreachable
+from app.rpc.client import CallError, HttpClient, NoAnswer
 
 WORKERS, SPAWNERS = 10, 2
 SETTINGS = {
@@ -110,7 +110,7 @@ def _answered(client, wish):
     while True:
         try:
             return client.mutate("tasks.create", wish)
-        except (CallError, Unreachable):
+        except (CallError, NoAnswer):
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
@@ -192,5 +192,5 @@ def _end(chaos, marker):
         replica.wait(30)
     assert not [process.pid for process in field.cluster.processes if exists(process.pid)]
     for port in field.ports:
-        with pytest.raises(Unreachable):
+        with pytest.raises(NoAnswer):
             HttpClient([f"http://127.0.0.1:{port}"], None).query("workers.status")

@@ -14,7 +14,7 @@ from app.access.context import Context
 from app.loops import janitor
 from app.procedures.table import registry
 from app.settings import AppSettings
-from db.tokens import Token
+from db.tokens import TokenRow
 
 SECRET = "s3cr3t-marker"
 TASK = {"prompt": f"echo {SECRET}", "agent": "shell", "env": {"KEY": SECRET}, "labels": {"a": SECRET}}
@@ -298,7 +298,7 @@ def test_a_list_is_newest_first_by_pages_and_by_user_task_and_time(real):
     for _ in range(5):
         real.call("tasks.create", **TASK)
     real.call("tasks.cancel", taskId="task-2")
-    real.context = Context(real.context.services, Token("u", "admin", *[None] * 6, True), "")
+    real.context = Context(real.context.services, TokenRow("u", "admin", *[None] * 6, True), "")
     real.call("tasks.cancel", taskId="task-3")
     everything_, _ = listed(real)
     assert everything_ == ["task-3", "task-2", "task-5", "task-4", "task-3", "task-2", "task-1"]

@@ -8,7 +8,7 @@ from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish
 
 from db import events, files, jobs, tokens, workers
 from db.files import Fence
-from db.model import Resources
+from db.model import ResourceAmounts
 from db.workers import Registration
 
 
@@ -18,7 +18,7 @@ async def raw(db, statement):
 
 
 def registration(instance, worker_id="w1"):
-    return Registration(worker_id, instance, ["shell"], Resources(8, 2**34), {}, 10, "1", 1, "host")
+    return Registration(worker_id, instance, ["shell"], ResourceAmounts(8, 2**34), {}, 10, "1", 1, "host")
 
 
 async def make_token(db, *, single, worker_id="w1"):

@@ -11,7 +11,7 @@ from support.records import claim, closed, create, finish, register
 from app.spawner.pod_plan import PodLimits, plan
 from db import events, tasks
 from db.connect import run
-from db.model import Resources
+from db.model import ResourceAmounts
 from db.pods import PodDatabase, PodProblem, PodRequest
 from db.sync_database import SyncPool
 
@@ -29,7 +29,7 @@ def pods(dsn):
 
 def request(pods, *keys):
     with pods.deciding() as decider:
-        return decider.request([PodRequest(key, Resources(1, 2**30)) for key in keys], OFFERED, frozenset())
+        return decider.request([PodRequest(key, ResourceAmounts(1, 2**30)) for key in keys], OFFERED, frozenset())
 
 
 async def kinds(db, task_id):
@@ -92,7 +92,7 @@ async def test_a_job_that_a_warm_pod_claims_while_a_spawner_reads_gets_no_pod(db
         monkeypatch.setattr(f"{module}.run", run_and_claim)
     with pods.deciding() as decider:
         situation = await asyncio.to_thread(decider.situation, OFFERED, 10)
-    assert plan(situation, OFFERED, PodLimits(10, Resources(1, 2**30), 60)).jobs == ()
+    assert plan(situation, OFFERED, PodLimits(10, ResourceAmounts(1, 2**30), 60)).jobs == ()
 
 
 async def test_one_spawner_decides_at_a_time(dsn, pods):

@@ -12,7 +12,7 @@ from app.spawner.heartbeat import SpawnerHeartbeat
 from db import workers
 from db.connect import run
 from db.errors import DatabaseUnavailable
-from db.spawning import SpawnerDatabase, SpawnerRow
+from db.spawning import SpawnerDatabase, SpawnerRegistration
 from db.sync_database import SyncPool
 
 
@@ -36,7 +36,7 @@ async def shown(db):
 
 
 async def test_a_row_tells_what_a_spawner_offers_and_what_keeps_it(db, pool):
-    row = SpawnerRow(pool, "one", "local", "here", 8)
+    row = SpawnerRegistration(pool, "one", "local", "here", 8)
     row.write({"shell", "codex"}, "no space")
     found = (await shown(db))["one"]
     assert (found.state, found.backend, found.host, found.max_workers) == ("running", "local", "here", 8)
@@ -49,23 +49,23 @@ async def test_a_row_tells_what_a_spawner_offers_and_what_keeps_it(db, pool):
 
 
 async def test_a_silent_spawner_is_shown_until_another_of_its_backend_runs(db, dsn, pool):
-    SpawnerRow(pool, "old", "local", "here", 8).write({"shell"}, None)
+    SpawnerRegistration(pool, "old", "local", "here", 8).write({"shell"}, None)
     aged(dsn, "old", "31 s")
-    SpawnerRow(pool, "pods", "kubernetes", "there", 8).write({"shell"}, None)
+    SpawnerRegistration(pool, "pods", "kubernetes", "there", 8).write({"shell"}, None)
     assert {name: spawner.state for name, spawner in (await shown(db)).items()} == {"old": "silent", "pods": "running"}
-    SpawnerRow(pool, "new", "local", "here", 8).write({"shell"}, None)
+    SpawnerRegistration(pool, "new", "local", "here", 8).write({"shell"}, None)
     assert set(await shown(db)) == {"new", "pods"}
 
 
 async def test_a_row_is_forgotten_a_day_after_its_spawner(db, dsn, pool):
-    SpawnerRow(pool, "old", "local", "here", 8).write({"shell"}, None)
+    SpawnerRegistration(pool, "old", "local", "here", 8).write({"shell"}, None)
     aged(dsn, "old", "25 h")
-    SpawnerRow(pool, "pods", "kubernetes", "there", 8).write({"shell"}, None)
+    SpawnerRegistration(pool, "pods", "kubernetes", "there", 8).write({"shell"}, None)
     assert set(await shown(db)) == {"pods"}
 
 
 async def test_presence_writes_once_in_five_seconds_and_outlives_its_database(db, dsn, pool):
-    heartbeat = SpawnerHeartbeat(SpawnerRow(pool, "one", "local", "here", 8))
+    heartbeat = SpawnerHeartbeat(SpawnerRegistration(pool, "one", "local", "here", 8))
     heartbeat.beat({"shell"})
     heartbeat.beat({"codex"})
     assert (await shown(db))["one"].capabilities == ["shell"]
@@ -75,7 +75,7 @@ async def test_presence_writes_once_in_five_seconds_and_outlives_its_database(db
 
 def test_a_database_that_is_away_costs_only_the_news(caplog):
     with closing(SyncPool("postgresql://nobody@127.0.0.1:1/none?connect_timeout=1", size=1)) as pool:
-        heartbeat = SpawnerHeartbeat(SpawnerRow(pool, "one", "local", "here", 8))
+        heartbeat = SpawnerHeartbeat(SpawnerRegistration(pool, "one", "local", "here", 8))
         heartbeat.beat({"shell"})
         heartbeat.stop()
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [

@@ -8,7 +8,7 @@ from support.records import claim, closed, create, finish, register
 from app.loops import monitor
 from app.settings import AppSettings
 from db import events, jobs, tasks
-from db.model import Resources
+from db.model import ResourceAmounts
 
 SETTINGS = AppSettings(dsn="unused")
 
@@ -55,7 +55,7 @@ async def test_only_jobs_that_were_never_claimed_fail(db):
     ("wish", "waited"),
     [
         ({"requires": ("gpu",)}, "no live worker offers gpu, shell"),
-        ({"resources": Resources(cpu=99)}, "no worker that offers shell is large enough"),
+        ({"resources": ResourceAmounts(cpu=99)}, "no worker that offers shell is large enough"),
         ({}, "every worker that offers shell had other work or took none"),
     ],
 )

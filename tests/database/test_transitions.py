@@ -5,7 +5,7 @@ import asyncio
 from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish, register
 
 from db import events, jobs, tasks, tokens, workers
-from db.model import Resources
+from db.model import ResourceAmounts
 
 
 async def raw(db, statement):
@@ -61,9 +61,9 @@ async def test_a_claim_goes_by_priority_then_age(db):
 
 async def test_capabilities_and_resources_must_match(db):
     await create(db, requires=("gpu",))
-    await create(db, resources=Resources(cpu=6))
-    await create(db, resources=Resources(cpu=6))
-    await register(db, resources=Resources(8, 2**34))
+    await create(db, resources=ResourceAmounts(cpu=6))
+    await create(db, resources=ResourceAmounts(cpu=6))
+    await register(db, resources=ResourceAmounts(8, 2**34))
     assert [job.task_id for job in await claim(db)] == [2]
     assert await claim(db) == []
 
@@ -215,7 +215,7 @@ async def test_a_job_left_out_of_two_heartbeats_counts_them(db):
 async def test_another_instance_replaces_the_older_process(db):
     first = await register(db, instance="i1")
     assert await register(db, instance="i1") == first
-    registration = workers.Registration("w1", "i2", ["shell"], Resources(), {}, 1, None, None, None)
+    registration = workers.Registration("w1", "i2", ["shell"], ResourceAmounts(), {}, 1, None, None, None)
     session, replaced = await workers.register(db, registration, "session-2")
     assert (session, replaced) == ("session-2", True)
     assert await beat(db, instance="i1") is None

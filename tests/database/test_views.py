@@ -7,7 +7,7 @@ import pytest
 from psycopg.rows import dict_row
 from support.records import claim, create, register
 
-from db.model import Resources
+from db.model import ResourceAmounts
 
 
 def read(dsn, query):
@@ -37,11 +37,11 @@ async def test_why_pending_names_the_lack_of_any_worker(db, dsn):
         ({}, "last_heartbeat_at = now() - interval '20 s'", "suspect", ["its last heartbeat was at"]),
         ({}, "draining = true", "draining", ["takes no new jobs"]),
         ({}, "last_heartbeat_at = null", "starting", ["not registered yet"]),
-        ({"resources": Resources(cpu=9)}, "", "too_large", ["cpu: 9 asked, 8 there"]),
-        ({"resources": Resources(memory=2**40)}, "", "too_large", ["memory: 1099511627776 asked"]),
-        ({"resources": Resources(gpu=1)}, "", "too_large", ["gpu: 1 asked, 0 there"]),
+        ({"resources": ResourceAmounts(cpu=9)}, "", "too_large", ["cpu: 9 asked, 8 there"]),
+        ({"resources": ResourceAmounts(memory=2**40)}, "", "too_large", ["memory: 1099511627776 asked"]),
+        ({"resources": ResourceAmounts(gpu=1)}, "", "too_large", ["gpu: 1 asked, 0 there"]),
         (
-            {"agent": "codex", "resources": Resources(cpu=9, gpu=2)},
+            {"agent": "codex", "resources": ResourceAmounts(cpu=9, gpu=2)},
             "draining = true",
             "capability",
             ["missing: codex", "takes no new jobs", "cpu: 9 asked", "gpu: 2 asked"],
@@ -73,11 +73,11 @@ async def test_why_pending_says_when_a_job_waits_for_its_next_try(db, dsn):
 async def test_why_pending_tells_taken_slots_and_held_resources_apart(db, dsn):
     await register(db, slots=1)
     await register(db, "w2", slots=2)
-    await create(db, resources=Resources(cpu=6))
-    await create(db, resources=Resources(cpu=6))
+    await create(db, resources=ResourceAmounts(cpu=6))
+    await create(db, resources=ResourceAmounts(cpu=6))
     assert len(await claim(db, "w1")) == 1
     assert len(await claim(db, "w2")) == 1
-    await create(db, resources=Resources(cpu=6))
+    await create(db, resources=ResourceAmounts(cpu=6))
     found = pending(dsn)
     assert found["task-3/0", "w1"][0] == "slots"
     assert found["task-3/0", "w1"][1] == (

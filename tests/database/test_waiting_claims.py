@@ -12,7 +12,7 @@ from app.loops.loop import every
 from app.replica.replica import Replica
 from app.settings import AppSettings
 from db import workers
-from db.tokens import Token
+from db.tokens import TokenRow
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def waiting_claim(db, dsn):
         asyncio.create_task(every(0, replica.services.claim_waiters.watch, name="claim waiters")),
     ]
     session = await register(db, slots=10)
-    admin = Token("t", "admin", None, None, None, None, None, None, True)
+    admin = TokenRow("t", "admin", None, None, None, None, None, None, True)
     procedure = replica.registry.procedures["workers.claim"]
     value = procedure.decode({"workerId": "w1", "session": session, "limit": 1, "waitSeconds": 20})
     waiting = asyncio.create_task(procedure.handler(Context(replica.services, admin, ""), *value))

@@ -9,7 +9,7 @@ from support.procedures import Real
 
 from app.access.auth import ROLE_MAY
 from app.procedures.table import registry
-from db.tokens import Token
+from db.tokens import TokenRow
 
 VICTIM = {"taskId": "task-1"}
 FILE = "file-" + "a" * 32
@@ -52,7 +52,7 @@ CREATES = {
 
 
 def user(number, role="developer"):
-    return Token(f"tok-{number}", role, None, None, None, None, None, None, True, number, f"user{number}", "laptop")
+    return TokenRow(f"tok-{number}", role, None, None, None, None, None, None, True, number, f"user{number}", "laptop")
 
 
 ADMIN, VICTIMS_OWNER, ATTACKER = user(1, "admin"), user(2), user(3)
@@ -170,8 +170,8 @@ def test_an_operator_acts_on_every_task(real):
 
 
 def test_a_service_owns_what_its_own_token_created(real):
-    mine = Token("tok-ci", "developer", None, None, None, None, None, None, True, None, None, "ci")
-    other = Token("tok-ci2", "developer", None, None, None, None, None, None, True, None, None, "ci")
+    mine = TokenRow("tok-ci", "developer", None, None, None, None, None, None, True, None, None, "ci")
+    other = TokenRow("tok-ci2", "developer", None, None, None, None, None, None, True, None, None, "ci")
     real.be(mine)
     made = real.call("tasks.create", prompt="build", agent="shell")
     assert made.created_by == "ci"

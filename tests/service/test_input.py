@@ -11,13 +11,13 @@ from support.procedures import Real
 from app.procedures import job_input
 from app.procedures.job_input import WAITING_BYTES
 from app.rpc.errors import ProcedureError
-from db.tokens import Token
+from db.tokens import TokenRow
 
 KEPT = 3000
 
 
 def token(role, **values):
-    return dataclasses.replace(Token("t", role, None, None, None, None, None, None, True), **values)
+    return dataclasses.replace(TokenRow("t", role, None, None, None, None, None, None, True), **values)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.program import Cluster, until
 
-from app.rpc.client import CallError, HttpClient, Unreachable
+from app.rpc.client import CallError, HttpClient, NoAnswer
 
 
 def number(task):
@@ -25,7 +25,7 @@ def create(cluster, name, script, **wish):
     wish = {"prompt": script, "agent": "shell", "idempotencyKey": name, **wish}
     with contextlib.closing(HttpClient(cluster.urls, cluster.token)) as client:
         for _ in range(100):
-            with contextlib.suppress(Unreachable, CallError):
+            with contextlib.suppress(NoAnswer, CallError):
                 return client.mutate("tasks.create", wish)["taskId"]
             time.sleep(0.1)
     raise AssertionError("no replica takes the task")

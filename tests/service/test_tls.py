@@ -15,7 +15,7 @@ from cryptography import x509
 from support.certificates import Authority
 from support.program import Cluster, until, write_token
 
-from app.rpc.client import CallError, Client, HttpClient, Unreachable
+from app.rpc.client import CallError, Client, HttpClient, NoAnswer
 from app.rpc.client.tls import Trust
 
 
@@ -135,7 +135,7 @@ def test_who_does_not_know_the_authority_is_told_how_to_name_it(secured):
     assert b"none.pem" in done.stderr
     assert b"ado login URL --ca FILE" in done.stderr  # a login may name the file, which has gone since
     plain = [url.replace("https", "http") for url in secured.urls]
-    with contextlib.closing(HttpClient(plain, "x")) as client, pytest.raises(Unreachable):
+    with contextlib.closing(HttpClient(plain, "x")) as client, pytest.raises(NoAnswer):
         client.query("tasks.list")
 
 
@@ -143,7 +143,7 @@ async def test_a_socket_says_that_its_server_is_not_trusted(secured):
     told = []
     client = Client(secured.urls, "x", on_state=told.append, first_contact_seconds=0.1)
     async with client:
-        with pytest.raises(Unreachable, match="not trusted"):
+        with pytest.raises(NoAnswer, match="not trusted"):
             async with asyncio.timeout(60):
                 await client.query("tasks.list")
 
@@ -200,7 +200,7 @@ def test_workers_must_present_a_certificate_where_their_ca_is_named(bare, tmp_pa
     assert refused.value.reason == "certificate_missing"
     foreign, foreign_key, _ = secured.authority.issue("foreign")
     trust = Trust(str(secured.authority.ca), str(foreign), str(foreign_key))
-    with pytest.raises(Unreachable):
+    with pytest.raises(NoAnswer):
         register(secured.urls, token, trust)
 
 

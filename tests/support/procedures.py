@@ -10,7 +10,7 @@ from app.replica.replica import Replica
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
 from db.database import Database
-from db.tokens import Token
+from db.tokens import TokenRow
 
 
 async def _first(items):
@@ -27,7 +27,7 @@ class Real:
         self.db = self.run(Database.open(dsn, size=2))
         replica = Replica(AppSettings(dsn=dsn, **settings), self.db, Readiness())
         self.procedures = replica.registry.procedures
-        admin = Token("t", "admin", None, None, None, None, None, None, True)
+        admin = TokenRow("t", "admin", None, None, None, None, None, None, True)
         self.context = Context(replica.services, admin, "")
 
     def run(self, coroutine):

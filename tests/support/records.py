@@ -6,10 +6,10 @@ import orjson
 
 from db import jobs, tasks, workers
 from db.events import Batch, NewEvent
-from db.model import NewTask, Resources
+from db.model import NewTask, ResourceAmounts
 
 LEASE, SUSPECT = 30.0, 15.0
-MACHINE = Resources(8, 2**34)
+MACHINE = ResourceAmounts(8, 2**34)
 
 
 def new_task(**values):
@@ -19,7 +19,7 @@ def new_task(**values):
         "agent_args": None,
         "workers": 1,
         "requires": (),
-        "resources": Resources(),
+        "resources": ResourceAmounts(),
         "priority": 0,
         "retries": 0,
         "timeout_seconds": None,

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from app.rpc.client import CallError, Unreachable
+from app.rpc.client import CallError, NoAnswer
 from app.rpc.client.retry import Failure, is_passing, until_answered_async
 from worker.output.buffer import Outbox
 from worker.output.wire_events import BATCH_EVENTS, DROPPED, dropped, halves
@@ -45,7 +45,7 @@ async def until_answered(call: Call, path: str, value: dict[str, Any]) -> Any:
 
     def repeats(error: Failure) -> bool:
         nonlocal failures
-        if isinstance(error, Unreachable):
+        if isinstance(error, NoAnswer):
             failures = 0
             return True
         if error.reason in LOST:

@@ -54,7 +54,7 @@ class TreeSnapshot:
 
 
 @dataclass(slots=True)
-class _Changes:
+class _ChangedFiles:
     written: list[bytes] = field(default_factory=list)
     removed: list[bytes] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -96,7 +96,7 @@ class Snapshotter:
         files, added, removed = await asyncio.to_thread(_counts, numbers)
         return TreeSnapshot(commit, self._base, files, added, removed, left_out, nested)
 
-    async def _changes(self) -> _Changes:
+    async def _changes(self) -> _ChangedFiles:
         """Return the differences from the base."""
         staged = await self._git("ls-files", "-z", "--stage")
         modified = await self._git("diff-files", "-z", "--name-only", "--ignore-submodules=all")
@@ -106,7 +106,7 @@ class Snapshotter:
         await self._report_empty_directories(changes, links)
         return changes
 
-    def _classify(self, staged: bytes, modified: bytes, others: bytes) -> tuple[_Changes, set[bytes]]:
+    def _classify(self, staged: bytes, modified: bytes, others: bytes) -> tuple[_ChangedFiles, set[bytes]]:
         """Return the changes in git's lists, and the submodules. Raises GitError."""
         links = {entry.partition(b"\t")[2] for entry in staged.split(b"\0") if entry.startswith(b"160000 ")}
         paths = [path for path in _names(modified) if path not in links]
@@ -122,7 +122,7 @@ class Snapshotter:
         changes.nested += nested
         return changes, links
 
-    async def _leave_out_secrets(self, changes: _Changes) -> None:
+    async def _leave_out_secrets(self, changes: _ChangedFiles) -> None:
         """Leave out files with a secret of the worker, unless the same file in the base has one."""
         suspects = await asyncio.to_thread(self._with_secrets, changes.written)
         if left := {path for path in suspects if not await self._had_secret(path)}:
@@ -144,7 +144,7 @@ class Snapshotter:
             return False
         return await asyncio.to_thread(self._limits.secrets.known_in, [before])
 
-    async def _report_empty_directories(self, changes: _Changes, links: Iterable[bytes]) -> None:
+    async def _report_empty_directories(self, changes: _ChangedFiles, links: Iterable[bytes]) -> None:
         known = {*links, os.fsencode(self._limits.start)}
         empty = await asyncio.to_thread(_empty_directories, self._work_tree, known, changes.removed)
         if empty:
@@ -161,9 +161,9 @@ class Snapshotter:
         except GitError:  # it exits with 1 if it ignores no path
             return b""
 
-    def _sort_paths(self, paths: Sequence[bytes], links: Iterable[bytes], left_out: list[str]) -> _Changes:
+    def _sort_paths(self, paths: Sequence[bytes], links: Iterable[bytes], left_out: list[str]) -> _ChangedFiles:
         """Divide paths into written, removed and left out ones. Raises GitError if all files together are too large."""
-        changes = _Changes(left_out=left_out)
+        changes = _ChangedFiles(left_out=left_out)
         total = 0
         for path in paths:
             size = self._size(path)

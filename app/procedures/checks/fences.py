@@ -11,7 +11,7 @@ from app.core.reasons import refusal
 from app.procedures.checks.ids import no_such_job
 from app.shapes.records import job_id
 from db import tokens
-from db.model import AttemptKey, Job
+from db.model import AttemptKey, JobRow
 
 WorkerId = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 Attempt = Annotated[int, Meta(ge=1, le=2_000_000_000)]
@@ -63,16 +63,16 @@ def credential_digest(context: Context, key: AttemptKey, credential: str | None 
     return context.credential
 
 
-def _has_attempt(job: Job, write: AttemptWrite) -> bool:
+def _has_attempt(job: JobRow, write: AttemptWrite) -> bool:
     return job.status == "running" and (job.attempt, job.worker_id) == (write.attempt, write.worker_id)
 
 
-def may_write(job: Job | None, write: AttemptWrite) -> TypeGuard[Job]:
+def may_write(job: JobRow | None, write: AttemptWrite) -> TypeGuard[JobRow]:
     """Whether the job runs the attempt on this worker, and the write has the attempt's credential if there is one."""
     return job is not None and _has_attempt(job, write) and job.credential in (None, write.credential)
 
 
-def fence_error(job: Job | None, write: AttemptWrite, batch: int | None = None) -> Exception:
+def fence_error(job: JobRow | None, write: AttemptWrite, batch: int | None = None) -> Exception:
     """Return why the fence refused a write: ``job`` is the row as it is now, ``batch`` the number that was sent."""
     name = job_id(write.task_id, write.job)
     if job is None:

@@ -45,7 +45,7 @@ def encode(value: Any) -> bytes:
         raise CallError(f"the call cannot be sent: {error}", data) from error
 
 
-class Unreachable(Exception):
+class NoAnswer(Exception):
     """No server was reached, or the connection broke before the answer: whether the call took effect is unknown."""
 
     def __init__(self, url: str, why: str) -> None:
@@ -53,7 +53,7 @@ class Unreachable(Exception):
         self.url = url
 
 
-class InvalidAnswer(Unreachable):
+class UnusableAnswer(NoAnswer):
     """A server answered with something that no ado server sends; the same call would fail again."""
 
     def __init__(self, url: str, path: str, why: Exception) -> None:

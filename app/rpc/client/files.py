@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.rpc.client.errors import CallError, Unreachable
+from app.rpc.client.errors import CallError, NoAnswer
 from app.rpc.client.http import HttpClient
 from app.rpc.client.retry import Failure, is_passing, until_answered
 
@@ -24,7 +24,7 @@ _SMALLEST_PIECE_BYTES = 64 * 1024  # the last piece may be smaller; a server's h
 _LARGEST_PIECE_BYTES = 16 * 1024 * 1024
 
 
-class _Stopped(Unreachable):
+class _Stopped(NoAnswer):
     """The transfer was stopped; nothing is sent again."""
 
 
@@ -41,13 +41,13 @@ class Transfer:
         self._stopped = False
 
     def stop(self) -> None:
-        """End the running transfer with Unreachable before its next piece."""
+        """End the running transfer with NoAnswer before its next piece."""
         self._stopped = True
 
     def send(self, path: Path, **members: Any) -> str:
         """Upload a file, with further members for files.begin; return its id.
 
-        Raises CallError, Unreachable.
+        Raises CallError, NoAnswer.
         """
         size, digest = _measure(path)
         file_id = f"file-{secrets.token_hex(16)}"
@@ -55,7 +55,7 @@ class Transfer:
         begun = self._call(self._client.mutate, "files.begin", description)
         piece = begun["chunkBytes"]
         if type(piece) is not int or not 1 <= piece <= _LARGEST_PIECE_BYTES:
-            raise Unreachable("files.begin", f"the server asks for pieces of {piece!r} bytes")
+            raise NoAnswer("files.begin", f"the server asks for pieces of {piece!r} bytes")
         with path.open("rb") as file:
             for offset in range(0, size, piece):
                 data = base64.b64encode(file.read(piece)).decode()
@@ -64,7 +64,7 @@ class Transfer:
         return file_id
 
     def fetch(self, file: dict[str, Any], path: Path) -> None:
-        """Download a file that files.list described. Raises CallError, Unreachable, ValueError for other content."""
+        """Download a file that files.list described. Raises CallError, NoAnswer, ValueError for other content."""
         digest = hashlib.sha256()
         offset, size = 0, file["size"]
         if type(size) is not int or not 0 <= size <= self._limit:
@@ -90,7 +90,7 @@ class Transfer:
         return data
 
     def list(self, task_id: str) -> list[dict[str, Any]]:
-        """Return the files of a task, from all pages of files.list. Raises CallError, Unreachable."""
+        """Return the files of a task, from all pages of files.list. Raises CallError, NoAnswer."""
         items: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from app.rpc.client.errors import CallError, Check, InvalidAnswer, Unreachable, encode
+from app.rpc.client.errors import CallError, Check, NoAnswer, UnusableAnswer, encode
 from app.rpc.client.reading import Response, parse
 from app.rpc.client.tls import SYSTEM, Trust, TrustUnusable, untrusted
 from app.rpc.envelope import ABSENT
@@ -39,14 +39,14 @@ class HttpClient:
         self._used_at = 0.0
 
     def query(self, path: str, input: Any = ABSENT) -> Any:
-        """Call a query, at the next origin when one is unavailable. Raises CallError, Unreachable."""
+        """Call a query, at the next origin when one is unavailable. Raises CallError, NoAnswer."""
         target = f"/trpc/{path}"
         if input is not ABSENT:
             target += "?input=" + quote(encode(input))
         return self._checked(path, self._call_anywhere("GET", target, None))
 
     def mutate(self, path: str, input: Any = ABSENT, *, resend: bool = False) -> Any:
-        """Call a mutation; ``resend`` is for one that may arrive twice. Raises CallError, Unreachable."""
+        """Call a mutation; ``resend`` is for one that may arrive twice. Raises CallError, NoAnswer."""
         body = b"" if input is ABSENT else encode(input)
         return self._checked(path, (self._call_anywhere if resend else self._call_once)("POST", f"/trpc/{path}", body))
 
@@ -65,7 +65,7 @@ class HttpClient:
         try:
             self._check(path, value)
         except ValueError as error:
-            raise InvalidAnswer(self._url, path, error) from error
+            raise UnusableAnswer(self._url, path, error) from error
         return value
 
     def _call_anywhere(self, method: str, target: str, body: bytes | None) -> Any:
@@ -73,7 +73,7 @@ class HttpClient:
         for _ in self._urls[1:]:
             try:
                 return self._call_once(method, target, body)
-            except Unreachable:
+            except NoAnswer:
                 pass
             except CallError as error:
                 if error.code not in _UNAVAILABLE:
@@ -84,7 +84,7 @@ class HttpClient:
         """Call the current origin once; when it cannot answer, the next call goes to the next origin."""
         try:
             return self._call(method, target, body)
-        except Unreachable:
+        except NoAnswer:
             self.leave()
             raise
         except CallError as error:
@@ -97,12 +97,12 @@ class HttpClient:
         try:
             answer = parse(text)
         except ValueError:
-            raise Unreachable(self._url, f"the answer (HTTP {status}) is not from an ado server") from None
+            raise NoAnswer(self._url, f"the answer (HTTP {status}) is not from an ado server") from None
         if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
             return answer["result"].get("data")
         if isinstance(answer, dict) and "error" in answer:
             raise CallError.of(answer["error"])
-        raise Unreachable(self._url, f"the answer (HTTP {status}) is not from an ado server")
+        raise NoAnswer(self._url, f"the answer (HTTP {status}) is not from an ado server")
 
     def _exchange(self, method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
         connection = self._connect()
@@ -115,7 +115,7 @@ class HttpClient:
             with connection.getresponse() as response:
                 text = response.read_whole()  # type: ignore[attr-defined]
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
-            raise Unreachable(self._url, _why(error)) from error
+            raise NoAnswer(self._url, _why(error)) from error
         self._used_at = time.monotonic()
         return response.status, text
 
@@ -134,7 +134,7 @@ class HttpClient:
             else:
                 self._connection, self._url = connection, url
                 return connection
-        raise Unreachable(self._url, _why(failure)) from failure
+        raise NoAnswer(self._url, _why(failure)) from failure
 
 
 def _open(url: str, timeout: float, trust: Trust) -> http.client.HTTPConnection:

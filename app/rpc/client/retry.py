@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from app.rpc.backoff import Backoff
-from app.rpc.client.errors import NO_SUCH_PROCEDURE, CallError, InvalidAnswer, Unreachable
+from app.rpc.client.errors import NO_SUCH_PROCEDURE, CallError, NoAnswer, UnusableAnswer
 
 T = TypeVar("T")
-Failure = CallError | Unreachable
+Failure = CallError | NoAnswer
 
 PASSING = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR", "TOO_MANY_REQUESTS", "TIMEOUT"})
 """Codes of errors after which the same call may succeed: the server is away, failed, or is busy."""
@@ -24,7 +24,7 @@ UPGRADE_SECONDS = 30.0
 
 def is_passing(error: Failure) -> bool:
     """Return whether the same call may succeed later."""
-    return error.code in PASSING if isinstance(error, CallError) else not isinstance(error, InvalidAnswer)
+    return error.code in PASSING if isinstance(error, CallError) else not isinstance(error, UnusableAnswer)
 
 
 def until_answered(
@@ -42,7 +42,7 @@ def until_answered(
     while True:
         try:
             return call()
-        except (CallError, Unreachable) as error:
+        except (CallError, NoAnswer) as error:
             if not repeats(error):
                 raise
         sleep(pauses.next())
@@ -59,7 +59,7 @@ async def until_answered_async(
     while True:
         try:
             return await call()
-        except (CallError, Unreachable) as error:
+        except (CallError, NoAnswer) as error:
             if not repeats(error):
                 raise
         await asyncio.sleep(pauses.next())

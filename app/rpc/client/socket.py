@@ -2,7 +2,7 @@
 
 States: connecting, connected, lost. After a loss the client tries its origins in turn, with back-off and full jitter.
 It sends its subscriptions again with their last event id, so that the server goes on right after it. It also sends
-calls again that may be sent twice: queries, and mutations marked ``resend``. The other calls fail with Unreachable,
+calls again that may be sent twice: queries, and mutations marked ``resend``. The other calls fail with NoAnswer,
 because their outcome is unknown.
 
 A server that cannot serve for the moment, because its database is away, counts as a loss: the next origin may serve.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from app.rpc import envelope
 from app.rpc.backoff import Backoff
-from app.rpc.client.errors import CallError, Check, InvalidAnswer, Unreachable, encode
+from app.rpc.client.errors import CallError, Check, NoAnswer, UnusableAnswer, encode
 from app.rpc.client.reading import parse
 from app.rpc.client.subscription import Item, Subscription
 from app.rpc.client.tls import SYSTEM, Trust
@@ -100,7 +100,7 @@ class Client:
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
-        self._fail_all(Unreachable(self._urls[0], "the client was closed"))
+        self._fail_all(NoAnswer(self._urls[0], "the client was closed"))
 
     def use_token(self, token: str) -> bool:
         """Use another token, on a new connection; return whether it differs from the current one."""
@@ -116,11 +116,11 @@ class Client:
             self._socket.transport.abort()
 
     async def query(self, path: str, input: Any = ABSENT) -> Any:
-        """Call a query, again on the next connection if this one breaks. Raises CallError, Unreachable."""
+        """Call a query, again on the next connection if this one breaks. Raises CallError, NoAnswer."""
         return await self._invoke(_Call("query", path, input, resend=True))
 
     async def mutate(self, path: str, input: Any = ABSENT, *, resend: bool = False) -> Any:
-        """Call a mutation; ``resend`` is for one that may arrive twice. Raises CallError, Unreachable."""
+        """Call a mutation; ``resend`` is for one that may arrive twice. Raises CallError, NoAnswer."""
         return await self._invoke(_Call("mutation", path, input, resend))
 
     async def subscribe(
@@ -128,7 +128,7 @@ class Client:
     ) -> AsyncGenerator[Item, None]:
         """Yield the items of a subscription over any number of connections, until the server ends it.
 
-        Raises CallError when the server ends it with an error, Unreachable when no server was ever reached.
+        Raises CallError when the server ends it with an error, NoAnswer when no server was ever reached.
         """
         number = self._number()
         frame = _request(number, "subscription", path, input, last_event_id)
@@ -175,7 +175,7 @@ class Client:
             self._note_lost(url, detail)
             limit = self._first_contact_seconds
             if not self._contacted and limit is not None and time.monotonic() - started > limit:
-                self._fail_all(Unreachable(url, detail))
+                self._fail_all(NoAnswer(url, detail))
             turn += 1
             if turn % len(self._urls) == 0:
                 await asyncio.sleep(backoff.next())
@@ -289,7 +289,7 @@ class Client:
         try:
             self._check(call.path, value)
         except ValueError as error:
-            call.answer.set_exception(InvalidAnswer(url, call.path, error))
+            call.answer.set_exception(UnusableAnswer(url, call.path, error))
         else:
             call.answer.set_result(value)
 
@@ -312,7 +312,7 @@ class Client:
                 self._check(subscription.path, value)
             except ValueError as error:
                 self._subscriptions.pop(number, None)
-                await subscription.put(InvalidAnswer(url, subscription.path, error), size)
+                await subscription.put(UnusableAnswer(url, subscription.path, error), size)
                 return
             await subscription.put(Item(event_id, value), size)
             subscription.last_event_id = event_id or subscription.last_event_id
@@ -321,10 +321,10 @@ class Client:
         for number, call in list(self._calls.items()):
             if call.sent and not call.resend and not call.answer.done():
                 self._calls.pop(number)
-                call.answer.set_exception(Unreachable(url, detail))
+                call.answer.set_exception(NoAnswer(url, detail))
         self._on_state(State("moving" if self._moving else "lost", url, detail))
 
-    def _fail_all(self, error: CallError | Unreachable) -> None:
+    def _fail_all(self, error: CallError | NoAnswer) -> None:
         for call in self._calls.values():
             if not call.answer.done():
                 call.answer.set_exception(error)

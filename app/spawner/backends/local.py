@@ -19,7 +19,7 @@ from app.core.capabilities import STDIN
 from app.core.programs import module
 from app.spawner.backends.base import EndedWorker
 from app.spawner.decide import WorkerSpec
-from db.model import Resources
+from db.model import ResourceAmounts
 from worker.processes.keeper import is_subreaper
 from worker.processes.process import KeptProcess, sweep
 
@@ -28,10 +28,10 @@ _SECRETS = frozenset(
 )  # a worker holds none of these
 
 
-def machine() -> Resources:
+def machine() -> ResourceAmounts:
     """Return this machine's cores and memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Resources(float(os.cpu_count() or 1), memory)
+    return ResourceAmounts(float(os.cpu_count() or 1), memory)
 
 
 class LocalBackend:

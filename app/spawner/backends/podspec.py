@@ -18,7 +18,7 @@ import yaml
 
 from app.core.capabilities import STDIN
 from app.core.settings import SettingsError
-from db.model import Resources
+from db.model import ResourceAmounts
 from db.pods import PodAction
 
 Manifest = dict[str, Any]
@@ -161,7 +161,7 @@ def samples(frame: PodFrame, offered: Sequence[str]) -> list[PodAction]:
     """Return an action for each layer alone and one for all of them, to check the template with."""
     names = sorted(frame.template.capabilities)
     sets = [frozenset[str](), *(frozenset({name}) for name in names), frozenset(names)]
-    size = Resources(1.0, 1024**3)
+    size = ResourceAmounts(1.0, 1024**3)
     return [
         PodAction("ado-task-1-0-d1", 1, (1, 0), wanted, tuple(offered), size, {}, "wanted", None, None)
         for wanted in sets

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from support.program import processes_with
 
-from app.rpc.client import CallError, Item, Unreachable
+from app.rpc.client import CallError, Item, NoAnswer
 from worker import agent_output
 from worker import attempt as attempt_module
 from worker.agents.verdict import Outcome
@@ -210,7 +210,7 @@ async def test_an_agent_that_reads_nothing_ends_all_the_same(make, server):
 
 async def test_a_server_that_cannot_give_the_input_is_asked_again(make, server):
     server.input = b"the input"
-    server.trouble = [Unreachable("http://x", "gone"), CallError("no", {"code": "UNAUTHORIZED"})]
+    server.trouble = [NoAnswer("http://x", "gone"), CallError("no", {"code": "UNAUTHORIZED"})]
     report = await run(make("cat", **FED), server)
     assert (report["outcome"], server.events[0]["data"]) == ("succeeded", "the input")
     assert server.asked == [0, 0, 0]

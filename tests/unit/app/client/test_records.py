@@ -21,7 +21,7 @@ OF_SERVER = {
         for name in ("AttemptRef", "Job", "JobPod", "Resources", "Result", "Spawner", "Task", "Usage", "Worker")
     },
     **{name: getattr(workers, name) for name in ("Queue", "Scale", "Waiting", "WorkerList")},
-    "WorkersStatus": workers.Status,
+    "WorkersStatus": workers.WorkersStatus,
     "Value": kv.Value,
     "Values": kv.Values,
     "TaskPage": task_lists.TaskPage,

@@ -4,14 +4,14 @@ import asyncio
 from contextlib import ExitStack, contextmanager
 
 from app.loops.claim_waiters import ClaimWaiters, WaitingClaim, choose
-from db.model import Demand, Resources
+from db.model import Demand, ResourceAmounts
 
 SHELL = frozenset({"shell"})
 GPU = frozenset({"gpu"})
 
 
 def demand(jobs, *needs):
-    return Demand(frozenset(needs), Resources(), jobs)
+    return Demand(frozenset(needs), ResourceAmounts(), jobs)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def test_a_member_that_the_record_lacks_must_be_named():
 
 
 def test_a_new_job_has_no_member_of_an_attempt_that_did_not_begin():
-    assert to_builtins(Job.of(model.Job(7, 0))) == {
+    assert to_builtins(Job.of(model.JobRow(7, 0))) == {
         "jobId": "task-7/0",
         "job": 0,
         "status": "queued",
@@ -50,7 +50,7 @@ def test_a_new_job_has_no_member_of_an_attempt_that_did_not_begin():
 
 
 def test_a_claimed_job_without_arguments_of_the_agent_says_null():
-    job = model.ClaimedJob(
+    job = model.ClaimedJobRow(
         task_id=7, job=0, attempt=1, prompt="p", agent="shell", agent_args=None, requires=["shell"],
         environment={"A": "1"}, sealed_environment=None, workers=1, timeout_seconds=None, workspace=None,
         token="t", credential=None, trust_project=False,

@@ -1,11 +1,11 @@
 """The spawner's decision."""
 
 from app.spawner.decide import SpawnerLimits, WorkerSpec, decide
-from db.model import Demand, Resources
-from db.spawning import Scale, Situation, Supply
+from db.model import Demand, ResourceAmounts
+from db.spawning import ScaleRow, Situation, Supply
 
-NOTHING = Resources()
-SPEC = WorkerSpec(frozenset({"shell"}), Resources(8, 2**34))
+NOTHING = ResourceAmounts()
+SPEC = WorkerSpec(frozenset({"shell"}), ResourceAmounts(8, 2**34))
 LIMITS = SpawnerLimits(max_workers=4, idle_seconds=60, start_seconds=30)
 
 
@@ -13,7 +13,7 @@ def demand(jobs, *needs, resources=NOTHING):
     return Demand(frozenset(needs or {"shell"}), resources, jobs)
 
 
-FREE = Resources(8, 2**34)
+FREE = ResourceAmounts(8, 2**34)
 
 
 def worker(name, state="idle", *, free_slots=1, idle=0.0, requested=0.0, backend="local", free=FREE):
@@ -40,14 +40,14 @@ def test_workers_of_others_serve_as_well():
 
 def test_a_job_that_no_worker_here_could_run_starts_nothing():
     assert decided([demand(5, "claude-code", "shell")]).start == 0
-    assert decided([demand(5, resources=Resources(cpu=64))]).start == 0
+    assert decided([demand(5, resources=ResourceAmounts(cpu=64))]).start == 0
 
 
 def test_a_worker_serves_only_jobs_that_fit_what_it_has_free():
-    large = demand(1, resources=Resources(cpu=4, memory=2**33))
-    assert decided([large], [worker("a", free=Resources(4, 2**33))]).start == 0
-    assert decided([large], [worker("a", free=Resources(3.5, 2**33))]).start == 1
-    assert decided([large], [worker("a", free=Resources(4, 2**33 - 1))]).start == 1
+    large = demand(1, resources=ResourceAmounts(cpu=4, memory=2**33))
+    assert decided([large], [worker("a", free=ResourceAmounts(4, 2**33))]).start == 0
+    assert decided([large], [worker("a", free=ResourceAmounts(3.5, 2**33))]).start == 1
+    assert decided([large], [worker("a", free=ResourceAmounts(4, 2**33 - 1))]).start == 1
 
 
 def test_each_free_slot_serves_one_job():
@@ -61,7 +61,7 @@ def test_draining_and_suspect_workers_serve_nobody():
 def test_idle_workers_are_drained_but_for_those_that_are_kept():
     idle = [worker("a", idle=100), worker("b", idle=200), worker("c", idle=10)]
     assert decided(workers=idle).drain == ("b", "a")
-    assert decided(workers=idle, scales=[Scale(frozenset(), 2)]).drain == ("b",)
+    assert decided(workers=idle, scales=[ScaleRow(frozenset(), 2)]).drain == ("b",)
 
 
 def test_nobody_is_drained_while_jobs_wait():
@@ -69,8 +69,8 @@ def test_nobody_is_drained_while_jobs_wait():
 
 
 def test_kept_workers_are_started_without_demand():
-    assert decided(scales=[Scale(frozenset({"shell"}), 2)]).start == 2
-    assert decided(scales=[Scale(frozenset({"gpu"}), 2)]).start == 0
+    assert decided(scales=[ScaleRow(frozenset({"shell"}), 2)]).start == 2
+    assert decided(scales=[ScaleRow(frozenset({"gpu"}), 2)]).start == 0
 
 
 def test_a_request_that_nobody_answered_is_forgotten_and_decided_again():

@@ -1,17 +1,17 @@
 """The decision about pods."""
 
 from app.spawner.pod_plan import PodLimits, plan
-from db.model import Demand, Resources
+from db.model import Demand, ResourceAmounts
 from db.pods import PodlessJob, PodRequest, PodRow, PodSituation
-from db.spawning import Scale, Supply
+from db.spawning import ScaleRow, Supply
 
-SIZE = Resources(1, 2**30)
+SIZE = ResourceAmounts(1, 2**30)
 LIMITS = PodLimits(max_pods=4, default=SIZE, idle_seconds=60)
 OFFERED = frozenset({"shell"})
 
 
 def waiting(job, *, resources=None, needs=OFFERED):
-    return PodlessJob((1, job), Demand(needs, resources or Resources(), 1))
+    return PodlessJob((1, job), Demand(needs, resources or ResourceAmounts(), 1))
 
 
 def pod(name, key=None, **values):
@@ -45,8 +45,8 @@ def test_the_first_jobs_of_the_queue_get_the_free_slots_and_then_the_pods():
 
 
 def test_a_pod_is_as_large_as_its_job_asks_and_else_as_usual():
-    asked = planned([waiting(0, resources=Resources(0.5, 0, 2))]).jobs
-    assert asked == (PodRequest((1, 0), Resources(0.5, SIZE.memory, 2)),)
+    asked = planned([waiting(0, resources=ResourceAmounts(0.5, 0, 2))]).jobs
+    assert asked == (PodRequest((1, 0), ResourceAmounts(0.5, SIZE.memory, 2)),)
 
 
 def test_a_ready_warm_pod_serves_and_one_that_is_not_ready_does_not_count():
@@ -59,28 +59,30 @@ def test_another_jobs_pod_serves_nobody_else_and_a_standing_worker_does():
     assert len(planned([waiting(0)], [pod("p", (2, 0))], [worker("p")]).jobs) == 1
     assert planned([waiting(0)], workers=[worker("standing")]).jobs == ()
     assert len(planned([waiting(0, needs=frozenset({"gpu"}))], workers=[worker("standing")]).jobs) == 1
-    assert len(planned([waiting(0, resources=Resources(cpu=9))], workers=[worker("standing")]).jobs) == 1
+    assert len(planned([waiting(0, resources=ResourceAmounts(cpu=9))], workers=[worker("standing")]).jobs) == 1
 
 
 def test_warm_pods_are_kept_by_what_they_are_for_starting_ones_included():
-    assert planned(scales=[Scale(frozenset(), 3)]).warm == ((frozenset(), 3),)
+    assert planned(scales=[ScaleRow(frozenset(), 3)]).warm == ((frozenset(), 3),)
     starting = pod("w", worker_state="starting", state="wanted")
-    assert planned(pods=[starting], scales=[Scale(frozenset(), 3)]).warm == ((frozenset(), 2),)
-    assert planned(pods=[starting], scales=[Scale(OFFERED, 1)]).warm == ((OFFERED, 1),)
-    assert planned(scales=[Scale(frozenset({"gpu"}), 3)]).warm == ()
-    assert planned(map(waiting, range(3)), scales=[Scale(frozenset(), 3)]).warm == ((frozenset(), 1),)
+    assert planned(pods=[starting], scales=[ScaleRow(frozenset(), 3)]).warm == ((frozenset(), 2),)
+    assert planned(pods=[starting], scales=[ScaleRow(OFFERED, 1)]).warm == ((OFFERED, 1),)
+    assert planned(scales=[ScaleRow(frozenset({"gpu"}), 3)]).warm == ()
+    assert planned(map(waiting, range(3)), scales=[ScaleRow(frozenset(), 3)]).warm == ((frozenset(), 1),)
 
 
 def test_warm_pods_beyond_those_kept_go_the_least_useful_first():
     pods = [pod("ready"), pod("starting", worker_state="starting")]
-    assert planned(pods=pods, scales=[Scale(frozenset(), 1)]).surplus == ("starting",)
-    assert set(planned(pods=pods, scales=[Scale(frozenset(), 0)]).surplus) == {"ready", "starting"}
-    assert planned([waiting(0), waiting(1), waiting(2)], pods, [worker("ready")], [Scale(frozenset(), 1)]).surplus == ()
+    assert planned(pods=pods, scales=[ScaleRow(frozenset(), 1)]).surplus == ("starting",)
+    assert set(planned(pods=pods, scales=[ScaleRow(frozenset(), 0)]).surplus) == {"ready", "starting"}
+    assert (
+        planned([waiting(0), waiting(1), waiting(2)], pods, [worker("ready")], [ScaleRow(frozenset(), 1)]).surplus == ()
+    )
 
 
 def test_of_warm_pods_that_are_ready_the_oldest_goes_first():
     pods = [pod("young", age_seconds=1), pod("old", age_seconds=9), pod("middle", age_seconds=5)]
-    assert planned(pods=pods, scales=[Scale(frozenset(), 1)]).surplus == ("old", "middle")
+    assert planned(pods=pods, scales=[ScaleRow(frozenset(), 1)]).surplus == ("old", "middle")
 
 
 def test_a_pod_goes_when_its_job_ended_or_runs_elsewhere():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.procedures.append import parse_event
-from app.rpc.client import CallError, Unreachable
+from app.rpc.client import CallError, NoAnswer
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
 from worker.output import batches
@@ -65,7 +65,7 @@ async def test_batches_count_from_one():
 
 
 async def test_a_lost_answer_sends_the_same_batch_again():
-    server = Server(Unreachable("http://x", "cut"), error("SERVICE_UNAVAILABLE"), None, Unreachable("http://x", "cut"))
+    server = Server(NoAnswer("http://x", "cut"), error("SERVICE_UNAVAILABLE"), None, NoAnswer("http://x", "cut"))
     await send(server, [str(number) for number in range(1500)])
     assert server.calls == [1, 1, 1, 2, 2]
 
@@ -144,7 +144,7 @@ async def test_a_server_that_fails_for_ever_ends_the_sending(monkeypatch):
 
 async def test_failures_of_a_server_that_was_away_between_them_do_not_add_up(monkeypatch):
     monkeypatch.setattr(batches, "_MOST_FAILURES", 2)
-    failed, away = error("INTERNAL_SERVER_ERROR"), Unreachable("http://x", "cut")
+    failed, away = error("INTERNAL_SERVER_ERROR"), NoAnswer("http://x", "cut")
     server = Server(failed, failed, away, failed, error("SERVICE_UNAVAILABLE"), failed, failed, None)
     await send(server, ["a"])
     assert len(server.calls) == 8

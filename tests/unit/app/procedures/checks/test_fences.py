@@ -6,9 +6,9 @@ import pytest
 
 from app.procedures.checks.fences import fence_error, may_write
 from db.files import Fence
-from db.model import Job
+from db.model import JobRow
 
-JOB = Job(7, 0, status="running", attempt=2, worker_id="w1", last_batch=4)
+JOB = JobRow(7, 0, status="running", attempt=2, worker_id="w1", last_batch=4)
 GUARDED = replace(JOB, credential=b"digest")
 WRITE = Fence(7, 0, 2, "w1")
 

@@ -1,4 +1,4 @@
-"""Whatever answers in place of a server: the clients raise Unreachable with a sentence, in time, and nothing else."""
+"""Whatever answers in place of a server: the clients raise NoAnswer with a sentence, in time, and nothing else."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.rpc.client import CallError, Client, HttpClient, Unreachable, reading
+from app.rpc.client import CallError, Client, HttpClient, NoAnswer, reading
 
 HTML = b"<html><body>502 Bad Gateway</body></html>"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -76,7 +76,7 @@ async def serving(answer):
 async def error_text(client, call="query"):
     """Return what the HTTP client says, and how long it took."""
     began = time.monotonic()
-    with contextlib.closing(client), pytest.raises(Unreachable) as caught:
+    with contextlib.closing(client), pytest.raises(NoAnswer) as caught:
         await asyncio.to_thread(getattr(client, call), "a.null", {"x": 1})
     return str(caught.value), time.monotonic() - began
 
@@ -108,7 +108,7 @@ async def test_the_socket_client_says_so_and_outlives_it(name):
         serving(answer) as url,
         Client([url], "t", on_state=states.append, first_contact_seconds=0.05) as client,
     ):
-        with pytest.raises(Unreachable) as caught:
+        with pytest.raises(NoAnswer) as caught:
             await asyncio.wait_for(client.query("a.null"), 20)
         assert str(caught.value).isprintable()
         assert not client._runner.done()
@@ -125,7 +125,7 @@ async def test_a_connection_that_is_closed_without_an_answer_is_told_as_that():
         serving(answer) as url,
         Client([url], "t", on_state=states.append, first_contact_seconds=0.0) as client,
     ):
-        with pytest.raises(Unreachable, match="closed without an answer"):
+        with pytest.raises(NoAnswer, match="closed without an answer"):
             await asyncio.wait_for(client.query("a.null"), 20)
     assert "not HTTP" not in states[0].detail
 
@@ -171,7 +171,7 @@ WRONG = ("http://", "http://127.0.0.1:99999", "http://[::1", "http://a b", "ftp:
 async def test_an_address_that_is_none_is_unreachable(url):
     await error_text(HttpClient([url], "t", timeout=2))
     async with Client([url], "t", first_contact_seconds=0.1) as client:
-        with pytest.raises(Unreachable):
+        with pytest.raises(NoAnswer):
             await asyncio.wait_for(client.query("a.null"), 20)
 
 
@@ -185,7 +185,7 @@ async def test_tls_where_there_is_none_is_told(served):
     text, _ = await error_text(HttpClient([url], "t", timeout=5))
     assert "SSL" in text
     async with Client([url], "t", first_contact_seconds=0.1) as client:
-        with pytest.raises(Unreachable):
+        with pytest.raises(NoAnswer):
             await asyncio.wait_for(client.query("a.null"), 20)
 
 

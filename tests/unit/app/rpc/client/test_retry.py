@@ -3,11 +3,11 @@
 import pytest
 
 from app.rpc.backoff import Backoff
-from app.rpc.client import CallError, InvalidAnswer, Unreachable, retry
+from app.rpc.client import CallError, NoAnswer, UnusableAnswer, retry
 from app.rpc.client.errors import NO_SUCH_PROCEDURE
 from app.rpc.client.retry import UpgradeWait, is_passing, until_answered, until_answered_async
 
-AWAY = Unreachable("http://a", "nobody is there")
+AWAY = NoAnswer("http://a", "nobody is there")
 REFUSED = CallError("no", {"code": "BAD_REQUEST"})
 UNKNOWN = CallError("no", {"code": "NOT_FOUND", "reason": NO_SUCH_PROCEDURE})
 
@@ -29,7 +29,7 @@ def script(*outcomes):
     ("error", "passes"),
     [
         (AWAY, True),
-        (InvalidAnswer("http://a", "tasks.get", ValueError("no task")), False),
+        (UnusableAnswer("http://a", "tasks.get", ValueError("no task")), False),
         (CallError("away", {"code": "SERVICE_UNAVAILABLE"}), True),
         (CallError("late", {"code": "TIMEOUT"}), True),
         (CallError("failed", {"code": "INTERNAL_SERVER_ERROR"}), True),
@@ -54,7 +54,7 @@ def test_an_error_that_does_not_pass_is_raised_at_once():
 
 
 def test_the_caller_decides_which_errors_are_repeated():
-    with pytest.raises(Unreachable):
+    with pytest.raises(NoAnswer):
         until_answered(script(AWAY), repeats=lambda _: False, sleep=pytest.fail)
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from support.wire import Gate, Served
 
-from app.rpc.client import CallError, Client, HttpClient, Unreachable
+from app.rpc.client import CallError, Client, HttpClient, NoAnswer
 from app.rpc.server.gate import WireLimits
 
 
@@ -99,7 +99,7 @@ async def test_the_client_tells_bad_credentials_and_an_absent_server(served):
             await client.query("a.null")
         assert caught.value.code == "UNAUTHORIZED"
     async with Client(["http://127.0.0.1:9"], None, first_contact_seconds=0.2) as client:
-        with pytest.raises(Unreachable):
+        with pytest.raises(NoAnswer):
             await client.query("a.null")
 
 

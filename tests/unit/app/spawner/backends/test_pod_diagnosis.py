@@ -9,7 +9,7 @@ from app.core.reasons import JOB_REASONS, POD_REASONS
 from app.spawner.backends.kubernetes import ClusterRefused
 from app.spawner.backends.pod_diagnosis import FINE, PodDiagnosis, PodTimeouts, judge, of_absence, of_pod, of_refusal
 from cli.exits import INFRASTRUCTURE_REASONS
-from db.model import Resources
+from db.model import ResourceAmounts
 from db.pods import PodAction, PodRow
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -102,7 +102,7 @@ PATIENCE = PodTimeouts(image_pull=30, pending=900)
 def task(**values):
     usual = {
         "name": "p", "decision": 1, "key": (1, 0), "capabilities": frozenset(), "offered": (),
-        "resources": Resources(), "overrides": {}, "state": "wanted", "uid": None, "reason": None,
+        "resources": ResourceAmounts(), "overrides": {}, "state": "wanted", "uid": None, "reason": None,
     }  # fmt: skip
     return PodAction(**{**usual, **values})
 

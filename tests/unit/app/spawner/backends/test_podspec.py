@@ -15,12 +15,12 @@ from app.spawner.backends.podspec import (
     samples,
     secret_manifest,
 )
-from db.model import Resources
+from db.model import ResourceAmounts
 from db.pods import PodAction
 
 TASK = PodAction(
-    "ado-task-123-2-d57", 57, (123, 2), frozenset({"shell", "gpu"}), ("gpu", "shell"), Resources(0.5, 2**30, 1), {},
-    "wanted", None, None,
+    "ado-task-123-2-d57", 57, (123, 2), frozenset({"shell", "gpu"}), ("gpu", "shell"),
+    ResourceAmounts(0.5, 2**30, 1), {}, "wanted", None, None,
 )  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def test_a_pod_prefers_other_nodes_than_one_where_a_pod_was_just_lost():
 )
 def test_the_limit_of_cores_may_be_above_the_request_and_neither_is_nothing(cores, limit, request_, most):
     of_frame = replace(frame(), cpu_limit=limit)
-    resources = worker(pod_manifest(of_frame, asked(resources=Resources(cores, 2**20, 0.5))))["resources"]
+    resources = worker(pod_manifest(of_frame, asked(resources=ResourceAmounts(cores, 2**20, 0.5))))["resources"]
     assert (resources["requests"]["cpu"], resources["limits"]["cpu"]) == (request_, most)
     assert resources["limits"]["memory"] == resources["requests"]["memory"] == str(2**20)
     assert resources["limits"]["nvidia.com/gpu"] == "1"

@@ -1,0 +1,35 @@
+"""A name means one thing: no two classes of the source share theirs."""
+
+import ast
+from collections import defaultdict
+from importlib import resources
+from pathlib import Path
+
+ROOT = Path(str(resources.files("sql"))).parent
+ONE_ANSWER = (
+    "app/shapes/",
+    "app/procedures/",
+    "app/client/models.py",
+    "app/client/events.py",
+    "cli/remote/wire_shapes.py",
+)
+"""The published types, the client's records of them and the command line's checks of them agree in their names."""
+
+
+def classes():
+    """Yield the path and name of every class."""
+    for folder in ("app", "cli", "db", "worker"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    yield path.relative_to(ROOT).as_posix(), node.name
+
+
+def test_no_two_classes_have_the_same_name():
+    places = defaultdict(list)
+    for path, name in classes():
+        places[name].append(path)
+    shared = {name: paths for name, paths in places.items() if len(paths) > 1}
+    assert {
+        name: paths for name, paths in shared.items() if not all(path.startswith(ONE_ANSWER) for path in paths)
+    } == {}
