@@ -1,8 +1,9 @@
 """Hints as texts, and how several of them share one notification.
 
 ``e:TASK:SEQ``: a log has grown. ``q:N``: N jobs were queued. ``w:WORKER``: there may be a command for a worker. ``s``:
-a setting of the system has changed. ``i:TASK/JOB``: a job's input has arrived or was taken. ``h:NAME``: a probe. A
-payload separates hints by spaces; a space or a per cent sign in a worker's id is escaped.
+a setting of the system has changed. ``i:TASK/JOB``: a job's input has arrived or was taken. ``a:QUESTION``: a question
+is no longer open. ``h:NAME``: a probe. A payload separates hints by spaces; a space or a per cent sign in a worker's id
+is escaped.
 """
 
 from __future__ import annotations

@@ -36,11 +36,11 @@ CACHE_SECONDS = 2.0
 _CACHE_TOKENS = 10_000
 _ALWAYS_AUDITED = frozenset({"token_missing", "token_invalid", "forbidden", "not_allowed", "limit_exceeded"})
 _PAGES = frozenset({"/metrics", "/trpc/ado.d.ts"})
-_TARGETS = ("taskId", "jobId", "tokenId", "userId")
-_TARGET = re.compile(r"(?:task|tok|user)-[0-9a-f]{1,20}(?:/\d{1,9})?", re.ASCII)
+_TARGETS = ("taskId", "jobId", "tokenId", "userId", "questionId")
+_TARGET = re.compile(r"(?:task|tok|user|question)-[0-9a-f]{1,20}(?:/\d{1,9})?", re.ASCII)
 _REFUSED_WRITES = {DatabaseReadOnly: "database_read_only", DatabaseFull: "database_full"}
 
-READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, REPORT, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES = (
+READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, REPORT, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, ASK = (
     "read",
     "run_tasks",
     "operate",
@@ -51,6 +51,7 @@ READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, REPORT, READ_VALUES, WRITE_VALUES, R
     "write_values",
     "read_files",
     "write_files",
+    "ask",
 )
 
 _DEVELOPER = frozenset({READ, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, RUN_TASKS})
@@ -60,8 +61,8 @@ ROLE_MAY: dict[str, frozenset[str]] = {
     "operator": _DEVELOPER | {OPERATE},
     "admin": _DEVELOPER | {OPERATE, ADMINISTER, WORK, REPORT},
     "worker": frozenset({WORK, REPORT, READ_FILES, WRITE_FILES}),
-    "attempt": frozenset({REPORT, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES}),
-    "job": frozenset({READ_VALUES, WRITE_VALUES}),
+    "attempt": frozenset({REPORT, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, ASK}),
+    "job": frozenset({READ_VALUES, WRITE_VALUES, ASK}),
 }
 
 
@@ -184,7 +185,9 @@ class TokenGate:
 def _who_may(access: str) -> str:
     """Return the next step of a caller whose role lacks a right: the roles that have it, the weakest first."""
     roles = [role for role, rights in ROLE_MAY.items() if access in rights and role not in ATTEMPT_ROLES]
-    return f"use a token of role {' or '.join(roles)}"
+    return (
+        f"use a token of role {' or '.join(roles)}" if roles else "call it inside a job, with the job's own ADO_TOKEN"
+    )
 
 
 def _require(context: Context, access: str) -> None:

@@ -303,6 +303,28 @@ class AsyncAdo:
         members = {"taskId": task_id, "key": key, "version": version, "idempotencyKey": uuid.uuid4().hex}
         return await self._mutate(models.Value, "tasks.kvCas", members, {"value": value}, resend=True)
 
+    async def list_questions(self, *, state: str = "open", task_id: str | None = None) -> list[models.Question]:
+        """Return the questions of a state (``all``: of every one), the oldest first; with ``task_id`` of one task."""
+        items: list[models.Question] = []
+        cursor: str | None = None
+        while True:
+            members = {"state": state, "taskId": task_id, "cursor": cursor}
+            page = await self._query(models.QuestionList, "questions.list", members)
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return items
+
+    async def answer_question(
+        self, question_id: str, *, choice: str | None = None, text: str | None = None
+    ) -> models.Question:
+        """Answer a question by the id of an option, or by a text where it has none; the first answer stands.
+
+        Raises Conflict if it is not open: ``data["answer"]`` is the answer that stands, if there is one.
+        """
+        members = {"questionId": question_id, "choice": choice, "text": text}
+        return await self._mutate(models.Question, "questions.answer", members, resend=True)
+
     async def list_workers(self, *, state: str | None = None) -> list[models.Worker]:
         """Return the workers by id, including those that ended recently."""
         items: list[models.Worker] = []

@@ -100,6 +100,8 @@ class Ado:
     kv_list = _blocking(AsyncAdo.kv_list)
     kv_set = _blocking(AsyncAdo.kv_set)
     kv_cas = _blocking(AsyncAdo.kv_cas)
+    list_questions = _blocking(AsyncAdo.list_questions)
+    answer_question = _blocking(AsyncAdo.answer_question)
     list_workers = _blocking(AsyncAdo.list_workers)
     workers_status = _blocking(AsyncAdo.workers_status)
     drain_worker = _blocking(AsyncAdo.drain_worker)

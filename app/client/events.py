@@ -130,6 +130,27 @@ class InputLostEvent(Event, frozen=True, kw_only=True):
     lost_bytes: int
 
 
+class QuestionEvent(Event, frozen=True, kw_only=True):
+    """The job asks a person and waits. An option has ``id`` and ``label``; without options any text is an answer."""
+
+    question_id: str
+    kind: str
+    text: str
+    options: list[dict[str, str]]
+    default: str | None = None
+    expires_at: datetime | None = None
+
+
+class AnswerEvent(Event, frozen=True, kw_only=True):
+    """A question was answered, or its time is over; then any default is the answer."""
+
+    question_id: str
+    choice: str | None = None
+    text: str | None = None
+    by: str | None = None
+    expired: bool = False
+
+
 class FinishedEvent(Event, frozen=True, kw_only=True):
     """A job ended for good."""
 
@@ -269,6 +290,8 @@ BY_TYPE: dict[str, type[Event]] = {
     "truncated": TruncatedEvent,
     "dropped": DroppedEvent,
     "input_lost": InputLostEvent,
+    "question": QuestionEvent,
+    "answer": AnswerEvent,
     "finished": FinishedEvent,
     "succeeded": SucceededEvent,
     "failed": FailedEvent,

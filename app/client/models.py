@@ -225,6 +225,48 @@ class Scale(Record, frozen=True, kw_only=True):
     capabilities: list[str]
 
 
+class QuestionOption(Record, frozen=True, kw_only=True):
+    """One option: its id, which is the answer, and what a person reads."""
+
+    id: str
+    label: str
+
+
+class Answer(Record, frozen=True, kw_only=True):
+    """The id of the chosen option, or a text."""
+
+    choice: str | None = None
+    text: str | None = None
+
+
+class Question(Record, frozen=True, kw_only=True):
+    """A question of a job; without ``options`` any text is an answer."""
+
+    question_id: str
+    task_id: str
+    job: int
+    attempt: int
+    kind: str
+    """permission, choice, text or budget."""
+    text: str
+    options: list[QuestionOption]
+    state: str
+    """open, answered, expired or closed."""
+    created_at: datetime
+    default: str | None = None
+    expires_at: datetime | None = None
+    answer: Answer | None = None
+    by: str | None = None
+    answered_at: datetime | None = None
+
+
+class QuestionList(Record, frozen=True, kw_only=True):
+    """A page of questions; ``next_cursor`` is None on the last one."""
+
+    items: list[Question]
+    next_cursor: str | None = None
+
+
 class Received(Record, frozen=True, kw_only=True):
     """How many bytes of a job's input the server has."""
 

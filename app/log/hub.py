@@ -36,8 +36,8 @@ class Wakeup:
 class Hub:
     """The waiters by key.
 
-    Keys are ``("e", task)`` (events), ``("w", worker)``, ``("i", job)`` (input), ``("h", probe)`` (health), ``"q"``
-    (queue) and ``"s"`` (system).
+    Keys are ``("e", task)`` (events), ``("w", worker)``, ``("i", job)`` (input), ``("a", question)`` (its answer),
+    ``("h", probe)`` (health), ``"q"`` (queue) and ``"s"`` (system).
     """
 
     def __init__(self) -> None:
@@ -78,9 +78,9 @@ class Hub:
             kind, _, rest = hint.partition(":")
             if kind == "e":
                 self.wake(("e", int(rest.partition(":")[0])))
-            elif kind in ("w", "h", "i"):
+            elif kind in ("w", "h", "i", "a"):
                 self.wake((kind, rest))
             else:
                 self.wake(kind)
-            if kind not in ("h", "i"):  # neither changes what the system looks like
+            if kind not in ("h", "i", "a"):  # none of them changes what the system looks like
                 self.wake("s")

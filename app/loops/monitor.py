@@ -1,8 +1,9 @@
 """The monitor ends attempts and tasks that nobody else can end. It runs on every replica.
 
 States: a running job whose lease has run out belongs to a dead worker. One whose worker has stopped is requeued without
-counting a loss. A running job past its timeout must stop. A job that was not claimed in time fails. An open task whose
-jobs have all ended lacks its terminal event, because a replica died before writing it.
+counting a loss. A running job past its timeout must stop. A job that was not claimed in time fails. An open
+question ends when its time is over or its attempt has ended. An open task whose jobs have all ended lacks its terminal
+event, because a replica died before writing it.
 Authority and clock: the database. A tick first records its time. If the last tick was longer ago than ``suspect``, the
 control plane was away or the clock was set; then every lease is extended by that gap before any lease is checked.
 Failures: every statement is fenced by the attempt and may be repeated. So two monitors, or one killed between two
@@ -16,7 +17,7 @@ from collections.abc import Awaitable, Sequence
 
 from app.metrics import instruments
 from app.settings import AppSettings
-from db import jobs, tasks, workers
+from db import jobs, questions, tasks, workers
 from db.database import Database
 from db.errors import DatabaseUnavailable
 from db.jobs import EndedAttempt
@@ -41,6 +42,7 @@ async def step(db: Database, settings: AppSettings) -> None:
     await _run_part("abandoned jobs", _end_abandoned(db))
     await _run_part("timeouts", _time_out(db))
     await _run_part("jobs not started in time", _fail_unstarted(db))
+    await _run_part("questions", questions.close(db))
     for task_id in await tasks.unsettled(db):
         await _run_part(f"settling task-{task_id}", tasks.after_failure(db, task_id))
 

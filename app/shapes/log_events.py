@@ -139,6 +139,29 @@ class InputLostEvent(LogEvent, tag="input_lost"):
     """How many bytes are gone, from the beginning of the input."""
 
 
+class QuestionEvent(LogEvent, tag="question"):
+    """The job asks a person, and waits. Without options any text is an answer."""
+
+    question_id: str
+    kind: Literal["permission", "choice", "text", "budget"]
+    text: str
+    options: list[dict[str, str]]
+    """Each with ``id`` and ``label``."""
+    default: str | UnsetType = UNSET
+    """The answer once the time is over."""
+    expires_at: datetime | UnsetType = UNSET
+
+
+class AnswerEvent(LogEvent, tag="answer"):
+    """A question was answered, or its time is over; then any default is the answer."""
+
+    question_id: str
+    choice: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    by: str | UnsetType = UNSET
+    expired: bool | UnsetType = UNSET
+
+
 class FinishedEvent(LogEvent, tag="finished"):
     """A job ended for good."""
 
@@ -185,6 +208,8 @@ AnyEvent: TypeAlias = (
     | TruncatedEvent
     | DroppedEvent
     | InputLostEvent
+    | QuestionEvent
+    | AnswerEvent
     | FinishedEvent
     | SucceededEvent
     | FailedEvent

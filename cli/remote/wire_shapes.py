@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 TaskId = Annotated[str, Meta(pattern=r"^task-[0-9]{1,19}$")]
 JobId = Annotated[str, Meta(pattern=r"^task-[0-9]{1,19}/[0-9]{1,9}$")]
+QuestionId = Annotated[str, Meta(pattern=r"^question-[0-9]{1,19}$")]
 FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Number = Annotated[int, Meta(ge=0, le=2**62)]
@@ -195,6 +196,41 @@ class Values(Shape):
     items: list[Value]
 
 
+class QuestionOption(Shape):
+    """One answer to choose."""
+
+    id: str
+    label: str
+
+
+class GivenAnswer(Shape):
+    """An option's id, or a text."""
+
+    choice: str | None = None
+    text: str | None = None
+
+
+class Question(Shape):
+    """A question of a job."""
+
+    question_id: QuestionId
+    task_id: TaskId
+    job: Number
+    text: str
+    options: list[QuestionOption]
+    state: Literal["open", "answered", "expired", "closed"]
+    created_at: Time
+    answer: GivenAnswer | None = None
+    by: str | None = None
+
+
+class Questions(Shape):
+    """A page of questions."""
+
+    items: list[Question]
+    next_cursor: str | None = None
+
+
 class FileInfo(Shape):
     """A file of a task."""
 
@@ -343,6 +379,8 @@ ANSWERS: dict[str, Any] = {
     "tasks.kvGet": Value | None,
     "tasks.kvList": Values,
     **dict.fromkeys(("tasks.kvSet", "tasks.kvCas"), Value),
+    **dict.fromkeys(("tasks.ask", "tasks.answer", "questions.answer"), Question),
+    "questions.list": Questions,
     "workers.status": WorkersStatus,
     "workers.list": Workers,
     "workers.drain": Worker,

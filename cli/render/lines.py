@@ -320,6 +320,16 @@ def note(event: Mapping[str, Any]) -> str:
         return f"ado: {who}{f'{percent}% ' if percent is not None else ''}{event.get('message', '')}".rstrip()
     if event["type"] == "pod":
         return f"ado: {who}pod {event.get('pod')}: {reason}: {event.get('message')} (next: {event.get('hint')})"
+    if event["type"] == "question":
+        choices = "|".join(option["id"] for option in event["options"])
+        labels = ", ".join(option["label"] for option in event["options"])
+        command = f"ado answer {event['questionId']} {choices or 'TEXT'}"
+        return f"ado: {who}asks: {event['text']}{f' ({labels})' if labels else ''} (next: {command})"
+    if event["type"] == "answer":
+        answer = event.get("choice", event.get("text"))
+        if event.get("expired"):
+            return f"ado: {who}{event['questionId']} was not answered in time" + (f": {answer}" if answer else "")
+        return f"ado: {who}{event['questionId']} was answered by {event.get('by')}: {answer}"
     return {
         "requeued": f"ado: {attempt} ended ({reason}); the job is queued again",
         "released": f"ado: {attempt} was handed back ({reason}); the job is queued again",

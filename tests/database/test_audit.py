@@ -38,6 +38,7 @@ def unaudited():
         "tasks.input": "one of any number of pieces: the row of tasks.create says who made a task that takes input",
         "files.begin": "nobody sees a file before files.commit",
         "files.write": "nobody sees a file before files.commit",
+        "tasks.ask": "a job asks: the task's log has the question",
         "system.measure": "stores nothing",
     }
 
@@ -46,6 +47,18 @@ def cancelled(real):
     task = real.call("tasks.create", **TASK).task_id
     real.call("tasks.cancel", taskId=task)
     return task
+
+
+def asked(real):
+    task = real.call("tasks.create", **TASK).task_id
+    session = real.call("workers.register", workerId="w1", capabilities=["shell"], instance="i").session
+    real.call("workers.claim", workerId="w1", session=session)
+    real.sql(
+        "insert into ado.questions (task_id, job, attempt, key, kind, text, options) "
+        "values ($1, 0, 1, 'k', 'text', '?', '[]')",
+        int(task.removeprefix("task-")),
+    )
+    return "question-1"
 
 
 def token(real):
@@ -79,6 +92,7 @@ CHANGES = {
         lambda real: real.call("workers.register", workerId="w1", instance="i1").worker_id,
         lambda worker: {"workerId": worker},
     ),
+    "questions.answer": (asked, lambda question: {"questionId": question, "text": SECRET}),
     "workers.scale": (lambda real: None, lambda _: {"count": 1, "capabilities": ["shell"]}),
     "files.commit": (sent_file, lambda file: {"fileId": file}),
     "tokens.create": (lambda real: None, lambda _: {"role": "viewer"}),

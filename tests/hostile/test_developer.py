@@ -34,9 +34,11 @@ CHANGES = {
     "tasks.input": VICTIM | {"offset": 0, "data": "AA=="},
     "tasks.kvSet": VICTIM | {"key": "plan", "value": "mine"},
     "tasks.kvCas": VICTIM | {"key": "plan", "value": "mine", "version": 1},
+    "questions.answer": {"questionId": "question-1", "text": "mine"},
 }
 LISTS = {
     "tasks.list": {},
+    "questions.list": {},
     "workers.list": {},
     "workers.status": {},
     "stream.systemEvents": {},
@@ -84,6 +86,10 @@ def real(dsn, request):
                values ($1, 'result', 1, 0, 1, 'w1', $2, $3, now())""",
             FILE, len(DATA), hashlib.sha256(DATA).digest(),
         )  # fmt: skip
+        made.sql(
+            "insert into ado.questions (task_id, job, attempt, key, kind, text, options) "
+            "values (1, 0, 1, 'k', 'text', '?', '[]')"
+        )
         made.sql("insert into ado.file_chunks (file_id, number, data) values ($1, 0, $2)", FILE, DATA)
         made.be(ATTACKER)
         yield made
@@ -117,15 +123,17 @@ def refusal_of(real, path, value):
 
 
 def test_what_belongs_to_others_cannot_be_changed(real):
-    before = real.sql("select * from ado.tasks"), real.sql("select * from ado.task_values")
+    tables = [f"select * from ado.{name}" for name in ("tasks", "task_values", "questions")]
+    before = [real.sql(table) for table in tables]
     for path, value in CHANGES.items():
-        assert real.call(path, **value) == ("no_such_task" if real.private else "forbidden"), path
-    assert (real.sql("select * from ado.tasks"), real.sql("select * from ado.task_values")) == before
+        hidden = "no_such_question" if path == "questions.answer" else "no_such_task"
+        assert real.call(path, **value) == (hidden if real.private else "forbidden"), path
+    assert [real.sql(table) for table in tables] == before
 
 
 def test_lists_tell_of_others_only_where_tasks_are_shared(real):
     told = {path: "task-1" in everything(real.call(path, **value)) for path, value in LISTS.items()}
-    shows = {"tasks.list", "workers.list", "workers.status", "stream.systemEvents"}
+    shows = {"tasks.list", "questions.list", "workers.list", "workers.status", "stream.systemEvents"}
     assert told == {path: path in shows and not real.private for path in LISTS}
     named = everything(real.call("tasks.list", createdBy="user2"))
     assert ("task-1" in named) is not real.private

@@ -18,12 +18,14 @@ from db import tokens
 READ = {
     "tasks.get", "tasks.list", "workers.list", "workers.status",
     "stream.taskEvents", "stream.taskOutput", "stream.taskProgress", "stream.systemEvents", "system.health",
-    "users.whoami",
+    "users.whoami", "questions.list",
 }  # fmt: skip
 READ_VALUES = {"tasks.kvGet", "tasks.kvList"}
 WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}
-RUN_TASKS = {"tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove", "tasks.input"}
+RUN_TASKS = {"tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove", "tasks.input",
+             "questions.answer"}  # fmt: skip
 OPERATE = {"workers.drain", "workers.scale", "system.measure"}
+ASK = {"tasks.ask", "tasks.answer"}
 WORK = {
     "workers.register",
     "workers.heartbeat",
@@ -48,8 +50,9 @@ MAY = {
     | READ_VALUES
     | WRITE_VALUES
     | READ_FILES
-    | WRITE_FILES,
-    "job": READ_VALUES | WRITE_VALUES,
+    | WRITE_FILES
+    | ASK,
+    "job": READ_VALUES | WRITE_VALUES | ASK,
 }
 PROCEDURES = registry().procedures
 

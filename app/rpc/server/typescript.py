@@ -48,6 +48,8 @@ export type ErrorShape = TRPCDefaultErrorShape & {{
     lastSeq?: number;
     /** With `token_in_use`: when to try again. */
     retrySeconds?: number;
+    /** With `already_answered`: the answer that stands. */
+    answer?: {{ choice?: string; text?: string }};
     /** With `internal`: what the server's log has it under. */
     requestId?: string;
   }};

@@ -11,7 +11,7 @@ import pytest
 
 from app.client import AsyncAdo, UnknownEvent, events, models
 from app.client.events import BY_AGENT_EVENT, BY_TYPE, event_of
-from app.procedures import job_input, kv, task_lists, tasks, workers
+from app.procedures import job_input, kv, questions, task_lists, tasks, workers
 from app.shapes import log_events, records
 from app.shapes.agent_events import AgentSaid
 
@@ -27,6 +27,8 @@ OF_SERVER = {
     "TaskPage": task_lists.TaskPage,
     "Received": job_input.Received,
     "Removed": tasks.Removed,
+    "QuestionList": questions.QuestionPage,
+    **{name: getattr(questions, name) for name in ("Answer", "Question", "QuestionOption")},
 }
 RECORDS = [record for record in vars(models).values() if isinstance(record, type) and issubclass(record, models.Record)]
 BASE = {

@@ -1,0 +1,273 @@
+"""The procedures ``tasks.ask``, ``tasks.answer`` and ``questions.*``: what a job needs a person to decide.
+
+States: open, then answered by a person, expired (its time is over; a default then counts as the answer) or closed (the
+attempt that asked has ended). The first of these stands.
+Authority: the asking attempt's token, and the answering caller's right to change the task. The clock is the database's.
+Hints: ``a:QUESTION`` wakes the asker's long poll; one that misses it reads the table after a poll interval.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from app.access.auth import ASK, READ, RUN_TASKS
+from app.access.context import Context
+from app.core.reasons import refusal
+from app.procedures.checks import paging
+from app.procedures.checks.arguments import check_json_limit, refuse_nul
+from app.procedures.checks.ids import parse_task
+from app.procedures.checks.ownership import check_may_change, check_may_see, only_creator
+from app.rpc.errors import ProcedureError
+from app.rpc.server.procedure import mutation, query
+from app.shapes.records import Wire, job_id, or_unset
+from db import questions
+from db.questions import NewQuestion, QuestionKind, QuestionState
+
+TEXT_CHARS = 16_000
+OPTIONS_BYTES = 16 * 1024
+JOB_QUESTIONS = 1000
+"""The most questions of a job: its log has each of them."""
+_LONGEST_WAIT = 60.0
+_ID = re.compile(r"(?:question-)?([1-9]\d{0,17})", re.ASCII)
+
+Text = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS)]
+OptionId = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class QuestionOption(Wire, omit_defaults=False):
+    """One option: its id, which is the answer, and what a person reads."""
+
+    id: OptionId
+    label: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class Answer(Wire):
+    """The answer: the id of an option, or a text."""
+
+    choice: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+
+
+class Question(Wire):
+    """A question of a job. ``answer`` is absent while it is open, and when it ended without one."""
+
+    question_id: str
+    task_id: str
+    job: int
+    attempt: int
+    kind: QuestionKind
+    text: str
+    options: list[QuestionOption]
+    state: QuestionState
+    created_at: datetime
+    default: str | UnsetType = UNSET
+    expires_at: datetime | UnsetType = UNSET
+    answer: Answer | UnsetType = UNSET
+    by: str | UnsetType = UNSET
+    """Who answered."""
+    answered_at: datetime | UnsetType = UNSET
+    """When it was answered, expired or was closed."""
+
+    @classmethod
+    def of(cls, question: questions.Question) -> Question:
+        """Make the shape of a record."""
+        answer = Answer(choice=or_unset(question.choice), text=or_unset(question.answer))
+        return cls.from_record(
+            question,
+            question_id=f"question-{question.question_id}",
+            task_id=f"task-{question.task_id}",
+            options=[QuestionOption(**option) for option in question.options],
+            default=or_unset(question.default_answer),
+            answer=UNSET if answer == Answer() else answer,
+            by=or_unset(question.answered_by),
+        )
+
+
+class AskInput(Wire):
+    """A question of the calling job. Without ``options`` any text is an answer.
+
+    An option is a text, or an object with ``id`` and ``label``. ``default`` is the id of an option, or a text. It is
+    the answer once ``timeoutSeconds`` are over. The same ``key`` in the same attempt is the same question.
+    """
+
+    key: Annotated[str, Meta(min_length=1, max_length=200)]
+    text: Text
+    options: Annotated[list[OptionId | QuestionOption], Meta(max_length=50)] = []
+    default: Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS)] | None = None
+    timeout_seconds: Annotated[float, Meta(gt=0, le=366 * 24 * 3600)] | None = None
+
+
+class AnswerWaitInput(Wire):
+    """A question of the calling job, and how long to wait until it is no longer open."""
+
+    question_id: str
+    wait_seconds: Annotated[float, Meta(ge=0, le=_LONGEST_WAIT)] = 0
+
+
+class QuestionListInput(Wire):
+    """Which questions to list: those of a state, and of a task."""
+
+    state: QuestionState | Literal["all"] = "open"
+    task_id: str | None = None
+    limit: paging.Limit = 100
+    cursor: paging.Cursor | None = None
+
+
+class QuestionPage(Wire, omit_defaults=False):
+    """A page of questions; ``nextCursor`` is absent on the last one."""
+
+    items: list[Question]
+    next_cursor: str | UnsetType = UNSET
+
+
+class QuestionAnswerInput(Wire):
+    """An answer: ``choice`` is the id of an option. A question without options takes a ``text``."""
+
+    question_id: str
+    choice: OptionId | None = None
+    text: Text | None = None
+
+
+@mutation(access=ASK)
+async def ask(context: Context, input: AskInput) -> Question:
+    """Ask a person; the answer comes by ``tasks.answer``."""
+    options = [QuestionOption(id=item, label=item) if isinstance(item, str) else item for item in input.options]
+    ids = [option.id for option in options]
+    _check(input, ids)
+    check_json_limit("options", msgspec.to_builtins(options), OPTIONS_BYTES)
+    caller = context.caller
+    if caller.task_id is None or caller.job is None or caller.attempt is None:
+        raise refusal("forbidden", "only a job asks", hint="call it with the token of a job: ADO_TOKEN inside it")
+    new = NewQuestion(
+        task_id=caller.task_id,
+        job=caller.job,
+        attempt=caller.attempt,
+        key=input.key,
+        kind="choice" if options else "text",
+        text=input.text,
+        options=[{"id": option.id, "label": option.label} for option in options],
+        default_answer=input.default,
+        timeout_seconds=input.timeout_seconds,
+    )
+    stored = await questions.ask(context.db, new, JOB_QUESTIONS)
+    if stored is None:
+        text = f"{job_id(new.task_id, new.job)} has ended, or has asked {JOB_QUESTIONS} questions, which is the limit"
+        raise refusal("limit_exceeded", text, limit=JOB_QUESTIONS)
+    return Question.of(stored)
+
+
+def _check(input: AskInput, ids: list[str]) -> None:
+    refuse_nul(key=input.key, text=input.text, default=input.default, options=ids)
+    if len(set(ids)) < len(ids):
+        raise refusal("invalid_input", "options: two of them are the same", field="options")
+    if ids and input.default is not None and input.default not in ids:
+        raise refusal("invalid_input", f"default: it must be one of {', '.join(ids)}", field="default")
+    if input.default is not None and input.timeout_seconds is None:
+        raise refusal("invalid_input", "default: it counts only with timeoutSeconds", field="default")
+
+
+@query(access=ASK)
+async def answer(context: Context, input: AnswerWaitInput) -> Question:
+    """Return a question of the calling job once it is no longer open, or when the time to wait is over."""
+    number = _parse(input.question_id)
+    end = time.monotonic() + input.wait_seconds
+    with context.services.hub.waiting(("a", str(number))) as hint:
+        while True:
+            question = await questions.get(context.db, number)
+            if question is None or question.task_id != context.caller.task_id:
+                raise _unknown(input.question_id)
+            left = end - time.monotonic()
+            if question.state != "open" or left <= 0:
+                return Question.of(question)
+            expires_in = left
+            if question.expires_at is not None:
+                # By this replica's clock. Where it is ahead, the statement closes nothing yet, and the loop goes on.
+                expires_in = (question.expires_at - datetime.now(UTC)).total_seconds()
+            if expires_in <= 0 and await questions.close(context.db):
+                continue
+            await hint.wait(min(left, max(expires_in, 0.1), context.services.settings.poll_seconds))
+
+
+@query(access=READ)
+async def listing(context: Context, input: QuestionListInput) -> QuestionPage:
+    """Return questions, the oldest first."""
+    after = 0
+    if input.cursor is not None:
+        if not re.fullmatch(r"\d{1,18}", input.cursor, re.ASCII):
+            raise paging.invalid_cursor()
+        after = int(input.cursor)
+    task_id = None if input.task_id is None else parse_task(input.task_id)
+    if task_id is not None:
+        await check_may_see(context, task_id)
+    page, more = await questions.page(
+        context.db,
+        state=None if input.state == "all" else input.state,
+        task_id=task_id,
+        creator=only_creator(context),
+        after=after,
+        limit=paging.page_limit(context, input.limit),
+    )
+    cursor = paging.next_cursor(more, page[-1].question_id) if page else UNSET
+    return QuestionPage(items=[Question.of(item) for item in page], next_cursor=cursor)
+
+
+@mutation(access=RUN_TASKS)
+async def give_answer(context: Context, input: QuestionAnswerInput) -> Question:
+    """Answer an open question; the first answer stands. The same answer by the same caller again changes nothing."""
+    number = _parse(input.question_id)
+    question = await questions.get(context.db, number)
+    if question is None:
+        raise _unknown(input.question_id)
+    try:
+        await check_may_change(context, question.task_id)
+    except ProcedureError as error:
+        raise _unknown(input.question_id) if error.reason == "no_such_task" else error from None
+    _check_answer(question, input)
+    actor = context.actor("questions.answer")
+    stored = await questions.answer(context.db, number, choice=input.choice, text=input.text, actor=actor)
+    if stored is not None:
+        return Question.of(stored)
+    question = await questions.get(context.db, number)
+    if question is None:
+        raise _unknown(input.question_id)
+    given = (question.choice, question.answer, question.answered_by)
+    if question.state == "answered" and given == (input.choice, input.text, context.caller.account_name):
+        return Question.of(question)
+    raise _not_open(question)
+
+
+def _check_answer(question: questions.Question, input: QuestionAnswerInput) -> None:
+    refuse_nul(text=input.text, choice=input.choice)
+    ids = [option["id"] for option in question.options]
+    if ids and input.choice not in ids:
+        raise refusal("invalid_input", f"choice: it must be one of {', '.join(ids)}", field="choice")
+    if not ids and (input.text is None or input.choice is not None):
+        raise refusal("invalid_input", "text: this question has no options and takes a text", field="text")
+
+
+def _not_open(question: questions.Question) -> ProcedureError:
+    name = f"question-{question.question_id}"
+    if question.state == "answered":
+        by = f" by {question.answered_by}" if question.answered_by else ""
+        stored = question.answer if question.choice is None else question.choice
+        answered = msgspec.to_builtins(Question.of(question).answer)
+        return refusal("already_answered", f"{name} was answered{by}: {stored}", answer=answered)
+    if question.state == "expired":
+        return refusal("question_closed", f"{name} was not answered in time")
+    return refusal("question_closed", f"the attempt that asked {name} has ended")
+
+
+def _parse(text: str) -> int:
+    if match := _ID.fullmatch(text):
+        return int(match[1])
+    raise _unknown(text)
+
+
+def _unknown(text: str) -> ProcedureError:
+    return refusal("no_such_question", f"there is no question {text[:100]!r}")

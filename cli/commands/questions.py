@@ -1,0 +1,182 @@
+"""``ado ask``, ``ado inbox`` and ``ado answer``: what a job needs a person to decide.
+
+``ado ask`` runs inside a job. Its calls are repeated for ever, because a job outlives an outage of the server. A
+question's key makes sure that it is asked once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from app.rpc.client import CallError, HttpClient
+from cli import exits
+from cli.errors import CliError, usage
+from cli.option_values import seconds_of
+from cli.output import talk, write_items, write_line, write_one, write_text
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
+from cli.remote.retry import until_answered
+from cli.render.ages import ago
+from cli.render.terminal import is_terminal
+
+_WAIT_SECONDS = 20.0  # shorter than a client's time limit for an answer
+_WATCH_SECONDS = 1.0
+
+Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+
+
+def ask(
+    text: Text,
+    /,
+    *,
+    option: Annotated[list[str] | None, Parameter(negative="")] = None,
+    default: str | None = None,
+    timeout: str | None = None,
+    key: str | None = None,
+    options: ServerOptions = NO_OPTIONS,
+) -> int:
+    """Inside a job, ask a person, wait, and print the answer; the exit code is 124 when nobody answered in time.
+
+    Parameters
+    ----------
+    text
+        The question.
+    option
+        An answer to choose; give several. Without it any text is an answer.
+    default
+        The answer once the time is over.
+    timeout
+        How long to wait: 2h, 10m, 30s; otherwise for ever.
+    key
+        The same key in the same attempt is the same question.
+    """
+    if not os.environ.get("ADO_JOB_ID"):
+        raise usage("only a job asks", "call it in a job's script: ado run --remote --agent shell 'ado ask …'")
+    members: dict[str, Any] = {"key": key or str(uuid.uuid4()), "text": text, "options": option or []}
+    if default is not None:
+        members["default"] = default
+    if timeout is not None:
+        members["timeoutSeconds"] = seconds_of(timeout)
+    client = http(choose(options))
+    question = until_answered(lambda: client.mutate("tasks.ask", members), for_ever=True)
+    wait = {"questionId": question["questionId"], "waitSeconds": _WAIT_SECONDS}
+    while question["state"] == "open":
+        question = until_answered(lambda: client.query("tasks.answer", wait), for_ever=True)
+    answer = question.get("answer")
+    if answer is None:
+        is_late = question["state"] == "expired"
+        raise CliError(
+            f"{question['questionId']} was not answered in time" if is_late else "the attempt that asked has ended",
+            "give it a --default, or a longer --timeout" if is_late else "nothing: the job runs again or has ended",
+            exits.TIMED_OUT if is_late else exits.FAILED,
+            "timed_out" if is_late else "question_closed",
+        )
+    if options.output == "text":
+        write_text(_words(answer))
+    else:
+        write_one(question, options.output, "questionId")
+    return exits.SUCCESS
+
+
+def inbox(*, task: str | None = None, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
+    """List the questions of jobs that wait for an answer, the oldest first.
+
+    Parameters
+    ----------
+    task
+        Only those of this task.
+    watch
+        Show them again every second.
+    """
+    client = http(choose(options))
+    while True:
+        items = _open_questions(client, task)
+        if watch and options.output == "text" and is_terminal(sys.stdout):
+            print("\x1b[H\x1b[2J", end="")
+        rows = [["question", "job", "asked", "text", "answer with"]]
+        rows += [_row(item) for item in items]
+        if not items and options.output == "text":
+            write_line("no job waits for an answer")
+        else:
+            write_items({"items": items}, options.output, "questionId", rows)
+        if not watch:
+            return exits.SUCCESS
+        time.sleep(_WATCH_SECONDS)
+
+
+def answer(
+    question: str,
+    choice: Text | None = None,
+    /,
+    *,
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    options: ServerOptions = NO_OPTIONS,
+) -> int:
+    """Answer a job's question; the first answer stands.
+
+    Parameters
+    ----------
+    question
+        Its id: ado inbox lists the questions.
+    choice
+        One of its options, or the answer to a question without options.
+    text
+        The answer to a question without options.
+    """
+    if (choice is None) == (text is None):
+        raise usage("one answer is needed", f"ado answer {question} CHOICE, or --text TEXT")
+    client = http(choose(options))
+    answered = _answer(client, question, choice, text)
+    if options.output == "text":
+        talk(f"ado: {answered['questionId']} of {answered['taskId']} is answered: {_words(answered['answer'])}")
+    else:
+        write_one(answered, options.output, "questionId")
+    return exits.SUCCESS
+
+
+def _answer(client: HttpClient, question: str, choice: str | None, text: str | None) -> dict[str, Any]:
+    """Send the answer. A choice counts as a text where the question has no options."""
+
+    def send(**members: str | None) -> Callable[[], Any]:
+        value = {"questionId": question, **{name: value for name, value in members.items() if value is not None}}
+        return lambda: client.mutate("questions.answer", value)
+
+    try:
+        answered: dict[str, Any] = until_answered(send(choice=choice, text=text))
+    except CallError as error:
+        if choice is None or error.data.get("field") != "text":
+            raise
+        answered = until_answered(send(text=choice))
+    return answered
+
+
+def _open_questions(client: HttpClient, task: str | None) -> list[dict[str, Any]]:
+    value: dict[str, Any] = {} if task is None else {"taskId": task}
+    items: list[dict[str, Any]] = []
+    while True:
+        page = client.query("questions.list", value)
+        items += page["items"]
+        if not page.get("nextCursor"):
+            return items
+        value["cursor"] = page["nextCursor"]
+
+
+def _words(answer: dict[str, Any]) -> str:
+    choice = answer.get("choice")
+    return str(answer.get("text") if choice is None else choice)
+
+
+def _row(question: dict[str, Any]) -> list[str]:
+    job = f"{question['taskId']}/{question['job']}"
+    return [question["questionId"], job, ago(question["createdAt"]), question["text"], _command(question)]
+
+
+def _command(question: dict[str, Any]) -> str:
+    choices = "|".join(option["id"] for option in question["options"])
+    return f"ado answer {question['questionId']} {choices or 'TEXT'}"
