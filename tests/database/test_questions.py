@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import orjson
 import pytest
 from support.records import claim, closed, create, finish, register
@@ -163,3 +164,22 @@ async def test_a_list_has_the_questions_of_a_state_a_task_and_a_creator(db, runn
     assert await listed(db, task_id=running + 1) == ([], False)
     assert await listed(db, task_id=running, creator="user-1") == ([second.question_id], False)
     assert await listed(db, creator="user-2") == ([], False)
+
+
+async def test_an_answer_that_comes_while_a_question_is_being_closed_stands(db, dsn, running):
+    question = await ask(db, running, timeout=3600)
+    await db._pool.fetch("update ado.questions set expires_at = now()")
+    rival = await asyncpg.connect(dsn)
+    transaction = rival.transaction()
+    await transaction.start()
+    await rival.execute("select from ado.jobs for update")
+    closing = asyncio.create_task(questions.close(db))
+    blocked = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with asyncio.timeout(20):
+        while not await rival.fetch(blocked):
+            await asyncio.sleep(0.01)
+    await rival.execute("update ado.questions set state = 'answered', answer = 'yes', answered_at = now()")
+    await transaction.commit()
+    await rival.close()
+    assert await closing == 0
+    assert (await questions.get(db, question.question_id)).answer == "yes"
