@@ -33,7 +33,7 @@ class NewQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuestionRow:
     """One question, with its answer if it has one."""
 
     question_id: int
@@ -53,13 +53,13 @@ class Question:
     answered_at: datetime | None
 
     @classmethod
-    def of(cls, row: Any) -> Question:
+    def of(cls, row: Any) -> QuestionRow:
         """Make the record of a row."""
         members = {name: row[name] for name in cls.__slots__ if name != "options"}
         return cls(**members, options=orjson.loads(row["options"]))
 
 
-async def ask(db: Database, new: NewQuestion, job_limit: int) -> Question | None:
+async def ask(db: Database, new: NewQuestion, job_limit: int) -> QuestionRow | None:
     """Store a question once; None: the attempt does not run, or its job has asked too many."""
     row = await db.optional(
         "ask_question",
@@ -75,23 +75,23 @@ async def ask(db: Database, new: NewQuestion, job_limit: int) -> Question | None
         job_limit=job_limit,
     )
     row = row or await db.optional("find_question", task_id=new.task_id, job=new.job, attempt=new.attempt, key=new.key)
-    return Question.of(row) if row else None
+    return QuestionRow.of(row) if row else None
 
 
-async def get(db: Database, question_id: int) -> Question | None:
+async def get(db: Database, question_id: int) -> QuestionRow | None:
     """Return a question; None for an unknown one."""
     row = await db.optional("get_question", question_id=question_id)
-    return Question.of(row) if row else None
+    return QuestionRow.of(row) if row else None
 
 
 async def answer(
     db: Database, question_id: int, *, choice: str | None, text: str | None, actor: Actor | None
-) -> Question | None:
+) -> QuestionRow | None:
     """Store the first answer of an open question; None: it is not open, or no longer."""
     row = await db.optional(
         "answer_question", question_id=question_id, choice=choice, answer=text, actor=parameter(actor)
     )
-    return Question.of(row) if row else None
+    return QuestionRow.of(row) if row else None
 
 
 async def page(
@@ -102,7 +102,7 @@ async def page(
     creator: str | None,
     after: int,
     limit: PageLimit,
-) -> tuple[list[Question], bool]:
+) -> tuple[list[QuestionRow], bool]:
     """Return questions by number after ``after``, and whether more follow."""
     rows = await db.many(
         "list_questions",
@@ -113,7 +113,7 @@ async def page(
         row_limit=limit.rows,
         byte_limit=limit.bytes,
     )
-    return [Question.of(row) for row in rows], paging.more(rows)
+    return [QuestionRow.of(row) for row in rows], paging.more(rows)
 
 
 async def close(db: Database) -> int:

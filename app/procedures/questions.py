@@ -75,7 +75,7 @@ class Question(Wire):
     """When it was answered, expired or was closed."""
 
     @classmethod
-    def of(cls, question: questions.Question) -> Question:
+    def of(cls, question: questions.QuestionRow) -> Question:
         """Make the shape of a record."""
         answer = Answer(choice=or_unset(question.choice), text=or_unset(question.answer))
         return cls.from_record(
@@ -242,7 +242,7 @@ async def give_answer(context: Context, input: QuestionAnswerInput) -> Question:
     raise _not_open(question)
 
 
-def _check_answer(question: questions.Question, input: QuestionAnswerInput) -> None:
+def _check_answer(question: questions.QuestionRow, input: QuestionAnswerInput) -> None:
     refuse_nul(text=input.text, choice=input.choice)
     ids = [option["id"] for option in question.options]
     if ids and input.choice not in ids:
@@ -251,7 +251,7 @@ def _check_answer(question: questions.Question, input: QuestionAnswerInput) -> N
         raise refusal("invalid_input", "text: this question has no options and takes a text", field="text")
 
 
-def _not_open(question: questions.Question) -> ProcedureError:
+def _not_open(question: questions.QuestionRow) -> ProcedureError:
     name = f"question-{question.question_id}"
     if question.state == "answered":
         by = f" by {question.answered_by}" if question.answered_by else ""

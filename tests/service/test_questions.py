@@ -9,9 +9,9 @@ from support.program import until
 
 from app.client import Ado, AnswerEvent, Conflict, QuestionEvent
 from app.procedures.questions import OPTIONS_BYTES, TEXT_CHARS
-from db.tokens import Token
+from db.tokens import TokenRow
 
-JOB = Token("tok-job", "job", None, None, 1, 0, 1, None, True)
+JOB = TokenRow("tok-job", "job", None, None, 1, 0, 1, None, True)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_the_same_answer_by_the_same_caller_again_changes_nothing(real):
     first = real.call("questions.answer", questionId=question, text="yes")
     assert real.call("questions.answer", questionId=question.removeprefix("question-"), text="yes") == first
     assert real.call("questions.answer", questionId=question, text="no") == "already_answered"
-    real.be(Token("other", "operator", None, None, None, None, None, None, True, name="ci"))
+    real.be(TokenRow("other", "operator", None, None, None, None, None, None, True, name="ci"))
     assert real.call("questions.answer", questionId=question, text="yes") == "already_answered"
 
 
@@ -173,7 +173,7 @@ def test_an_answer_must_fit_the_question(real):
 
 def test_a_job_sees_no_question_of_another_task(real):
     question = real.call("tasks.ask", key="1", text="?").question_id
-    real.be(Token("tok-other", "job", None, None, 2, 0, 1, None, True))
+    real.be(TokenRow("tok-other", "job", None, None, 2, 0, 1, None, True))
     assert real.call("tasks.answer", questionId=question) == "no_such_question"
     assert real.call("tasks.ask", key="1", text="?") == "limit_exceeded"
 
