@@ -24,10 +24,10 @@ def launch(programs, monkeypatch, home, **env):
     return {**env, **GeminiCli().launch(Run("hello", home, home, env=env)).env}
 
 
-def test_what_is_said_before_an_exit_is_said_whole(programs, monkeypatch, tmp_path):
+def test_output_before_an_exit_is_complete(programs, monkeypatch, tmp_path):
     assert len(run(programs, launch(programs, monkeypatch, tmp_path), SAYS_MUCH_AND_EXITS)) == 2**20
 
 
-def test_programs_of_gemini_have_the_options_of_the_task_alone(programs, monkeypatch, tmp_path):
+def test_gemini_programs_get_only_the_options_of_the_task(programs, monkeypatch, tmp_path):
     for given, shown in (({}, b"none\n"), ({"NODE_OPTIONS": "--no-warnings"}, b"--no-warnings\n")):
         assert run(programs, launch(programs, monkeypatch, tmp_path, **given), SHOWS_OPTIONS) == shown

@@ -40,7 +40,7 @@ def first(found, kind):
     return next(event for event in found if event["event"] == kind)
 
 
-def test_an_answer_is_streamed_and_its_use_recorded(plane, models, agent):
+def test_an_answer_is_streamed_and_its_usage_recorded(plane, models, agent):
     task, found, done = run(plane, models, agent, "text")
     assert done.stdout.startswith(b"Stub final answer. users=")
     assert first(found, "session")["sessionId"]
@@ -80,7 +80,7 @@ def git(where, *words):
     return subprocess.run(["git", *named, *words], cwd=where, check=True, capture_output=True, text=True).stdout
 
 
-def test_an_edit_of_a_repository_comes_home(plane, models, agent, repository):
+def test_an_edit_of_a_repository_is_returned(plane, models, agent, repository):
     done = plane.ado(*command(models, agent, "tool", "--repo"), timeout=300, check=0, cwd=repository)
     assert "⚙".encode() in done.stderr
     assert "echo hello-from-tool → exit 0".encode() in done.stderr
@@ -91,7 +91,7 @@ def test_an_edit_of_a_repository_comes_home(plane, models, agent, repository):
     assert (repository / "stub-note.txt").read_text() == "written by the stub\n"
 
 
-def test_wrong_credentials_are_told_as_such(plane, models, agent):
+def test_wrong_credentials_are_reported(plane, models, agent):
     task, found, _ = run(plane, models, agent, "401", code={"claude-code": 1, "gemini-cli": 145, "codex": 1}[agent])
     assert task["jobs"][0]["reason"] == "auth"
     assert not first(found, "result")["ok"]
@@ -99,7 +99,7 @@ def test_wrong_credentials_are_told_as_such(plane, models, agent):
         assert first(found, "retry")["status"] == 401
 
 
-def test_a_limit_of_the_service_is_told_and_waited_for(plane, models, agent):
+def test_a_rate_limit_is_reported_and_waited_for(plane, models, agent):
     """codex does not ask again; the others do, and go on when they are let in."""
     if agent == "codex":
         task, _, _ = run(plane, models, agent, "429", code=1)
@@ -111,7 +111,7 @@ def test_a_limit_of_the_service_is_told_and_waited_for(plane, models, agent):
     assert "↻ the model is asked again (1".encode() in done.stderr
 
 
-def test_an_answer_that_breaks_off_is_no_success_unless_the_agent_asks_again(plane, models, agent):
+def test_a_broken_answer_fails_unless_the_agent_repeats_the_request(plane, models, agent):
     """claude-code gets the answer by another call."""
     code = {"claude-code": 0, "gemini-cli": 1, "codex": 1}[agent]
     task, found, _ = run(plane, models, agent, "midfail", code=code)
@@ -144,7 +144,7 @@ def agent_processes():
     return [pid for mark in marks for pid in processes_with(mark)]
 
 
-def test_an_agent_whose_worker_is_killed_goes_on_elsewhere(plane, models, agent, repository):
+def test_another_worker_resumes_an_agent_whose_worker_was_killed(plane, models, agent, repository):
     """The answer tells how many messages it was sent: one more than in a new session."""
     doomed = [plane.add_worker(f"{name}-{agent}", "--capability", agent, "--capability", "doomed")
               for name in ("first", "second")]  # fmt: skip
@@ -173,7 +173,7 @@ def log(plane, name):
     return [{"type": row[0]} for row in rows]
 
 
-def test_the_worker_is_listed_with_the_versions_and_tells_no_key(plane, models, agent):
+def test_the_worker_is_listed_with_agent_versions_and_without_keys(plane, models, agent):
     pinned = {"claude-code": "2.1.330", "gemini-cli": "0.61.0", "codex": "0.169.0"}
     assert f"{agent} {pinned[agent]}".encode() in plane.ado("workers", "status", check=0).stdout
     doctor = json.loads(plane.ado("doctor", "--agents", "-o", "json", check=0).stdout)

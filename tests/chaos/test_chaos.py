@@ -117,7 +117,7 @@ def _answered(client, wish):
 
 
 @pytest.mark.timeout(3600)
-def test_every_task_ends_right_once_whatever_is_killed(chaos_seed, task_count, every):
+def test_every_task_ends_correctly_and_once_under_random_kills(chaos_seed, task_count, every):
     marker = f"ado-chaos-{os.getpid()}-{chaos_seed}"
     with Field(env=SETTINGS) as field:
         chaos = Chaos(field, random.Random(chaos_seed), marker)

@@ -97,7 +97,7 @@ async def test_the_same_write_again_changes_nothing(db):
     assert (await tasks.get_value(db, task_id, "k")).idempotency_key == "b"
 
 
-async def test_what_a_worker_holds_beyond_its_last_word_goes_back_without_a_loss(db):
+async def test_a_job_that_a_worker_does_not_report_returns_without_a_loss(db):
     """A claim crossed the worker's last word: the monitor gives the job back at once."""
     task_id = await create(db)
     await register(db)
@@ -113,7 +113,7 @@ async def test_what_a_worker_holds_beyond_its_last_word_goes_back_without_a_loss
 
 
 @pytest.mark.parametrize("losses", [1, 3, 5])
-async def test_the_setting_says_at_which_loss_a_job_fails(db, losses):
+async def test_a_job_fails_at_the_configured_number_of_losses(db, losses):
     task_id = await create(db)
     await register(db)
     await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=losses, attempts=20)
@@ -125,7 +125,7 @@ async def test_the_setting_says_at_which_loss_a_job_fails(db, losses):
 
 
 @pytest.mark.parametrize("jump", ["2 hours", "-2 hours"])
-async def test_a_jump_of_the_databases_clock_loses_nobody_and_saves_nobody(db, jump):
+async def test_a_jump_of_the_database_clock_changes_no_lease(db, jump):
     """Leases and heartbeats move with the clock, forwards and backwards."""
     await monitor.step(db, SETTINGS)  # else the age of the test's database is a jump of its own
     await create(db)
@@ -143,7 +143,7 @@ async def test_a_jump_of_the_databases_clock_loses_nobody_and_saves_nobody(db, j
     assert (await workers.listing(db))[0].state == "busy"
 
 
-async def test_siblings_of_a_failed_job_that_still_stop_hold_a_retry_back(db):
+async def test_a_retry_waits_until_the_siblings_of_a_failed_job_have_stopped(db):
     task_id = await create(db, workers=2, on_failure="fail_fast")
     await register(db)
     await claim(db)
@@ -171,7 +171,7 @@ async def test_fifty_updates_have_one_winner_a_version(db):
     assert sorted(won) == list(range(1, 51))
 
 
-async def test_what_the_monitor_looks_at_does_not_grow_with_the_queue(db):
+async def test_the_monitor_reads_a_constant_number_of_rows_for_a_longer_queue(db):
     """It settles what somebody left unsettled, and reads no task that only waits."""
     for _ in range(300):
         await create(db)

@@ -137,7 +137,7 @@ def test_every_mutation_is_audited_or_says_why_it_is_not():
 
 
 @pytest.mark.parametrize("path", sorted(CHANGES))
-def test_a_change_is_one_row_that_says_who_what_and_where_and_no_secret(real, path):
+def test_an_audit_row_names_caller_change_and_address_without_secrets(real, path):
     before, value = CHANGES[path]
     value = value(before(real))
     earlier = {row["audit_id"] for row in rows(real)}
@@ -165,7 +165,7 @@ def test_a_change_that_cannot_be_audited_is_not_made(real, path):
     "path", ["tasks.cancel", "tasks.remove", "tasks.retry", "workers.register", "workers.drain", "tokens.revoke",
              "files.commit"]
 )  # fmt: skip
-def test_what_is_repeated_and_changes_nothing_is_no_second_row(real, path):
+def test_a_repeated_call_without_effect_adds_no_audit_row(real, path):
     before, value = CHANGES[path]
     value = value(before(real))
     real.call(path, **value)
@@ -193,7 +193,7 @@ def test_tasks_created_together_are_stored_together_with_a_row_each(real):
 
 
 @pytest.mark.parametrize("role", ["worker", "job"])
-def test_what_a_program_does_for_a_task_is_no_row(real, role):
+def test_calls_with_a_job_token_add_no_audit_row(real, role):
     task = real.call("tasks.create", **TASK).task_id
     caller = dataclasses.replace(real.context.caller, role=role, worker_id="w1", task_id=1)
     context = Context(real.context.services, caller, "")
@@ -242,7 +242,7 @@ def test_no_login_alters_the_audit(dsn, role, attack):
 
 @pytest.mark.parametrize("attack", ATTACKS[:8])
 @pytest.mark.parametrize("setting", ["", "set session_replication_role = replica"])
-def test_not_even_the_owner_alters_the_audit(dsn, attack, setting):
+def test_the_owner_cannot_alter_the_audit(dsn, attack, setting):
     """The embedded control plane's replicas are the owner."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("insert into ado.audit (procedure, target) values ('tasks.create', 'task-1')")
@@ -254,7 +254,7 @@ def test_not_even_the_owner_alters_the_audit(dsn, attack, setting):
 
 @pytest.mark.parametrize("days", ["0", "-1", "1e-300", "null", "'NaN'", "'-Infinity'", "'Infinity'", "1e300"])
 @pytest.mark.parametrize("role", ["ado_api", "ado_readonly"])
-def test_who_may_prune_cannot_remove_what_has_just_happened(dsn, role, days):
+def test_a_role_that_may_prune_cannot_remove_recent_rows(dsn, role, days):
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("insert into ado.audit (at, procedure) values (now() - interval '23 hours', 'tasks.create')")
         connection.execute(f"set session authorization {role}")
@@ -336,7 +336,7 @@ def test_a_cursor_that_no_page_gave_is_refused(real, cursor):
     assert real.call("audit.list", cursor=cursor) == "invalid_input"
 
 
-def test_the_audit_is_json_without_names_that_are_not_there(real):
+def test_absent_names_are_left_out_of_the_audit_as_json(real):
     real.call("workers.scale", count=0)
     (entry,) = real.call("audit.list").items
     assert to_builtins(entry).keys() == {"auditId", "at", "outcome", "tokenId", "procedure", "target"}

@@ -65,7 +65,7 @@ def make_old(dsn, newest):
             )
 
 
-def test_a_database_of_the_old_files_goes_on_after_them_and_gets_the_same_schema(dsn, empty_dsn):
+def test_a_database_of_the_old_migrations_upgrades_to_the_same_schema(dsn, empty_dsn):
     make_old(empty_dsn, 11)
     assert migrate(empty_dsn) == list(range(12, known() + 1))
     check(empty_dsn)
@@ -93,7 +93,7 @@ def test_a_database_that_stopped_before_the_baseline_is_refused(empty_dsn):
     assert caught.value.next_step == "migrate it with release 0.1.0 first, then with this one"
 
 
-def test_a_missing_file_is_noticed(monkeypatch, tmp_path):
+def test_a_missing_migration_file_is_refused(monkeypatch, tmp_path):
     for name in ("0011_baseline.sql", "0013_other.sql"):
         (tmp_path / "migrations").mkdir(exist_ok=True)
         (tmp_path / "migrations" / name).write_text("select 1")

@@ -22,7 +22,7 @@ async def with_results(db):
     return task_id
 
 
-async def test_results_beyond_the_limit_are_left_out_the_largest_first(db, with_results):
+async def test_the_largest_results_are_left_out_first_beyond_the_limit(db, with_results):
     task = await tasks.get(db, with_results, result_limit=4100)
     assert [len(job.result or "") for job in task.jobs] == [0, 998, 1998, 998]
     assert [job.left_out_bytes is not None for job in task.jobs] == [True, False, False, False]
@@ -30,7 +30,7 @@ async def test_results_beyond_the_limit_are_left_out_the_largest_first(db, with_
     assert all(job.usage == {"costUsd": 1} and len(job.message) == 1000 for job in task.jobs)
 
 
-async def test_of_one_job_the_result_is_read_whatever_its_size(db, with_results):
+async def test_the_result_of_a_single_job_has_no_limit(db, with_results):
     task = await tasks.get(db, with_results, job=0, result_limit=4100)
     assert [len(job.result or "") for job in task.jobs] == [2998, 0, 0, 0]
     assert [job.left_out_bytes is not None for job in task.jobs] == [False, True, True, True]
@@ -45,7 +45,7 @@ async def test_a_list_has_the_beginnings_of_prompts_and_messages_and_no_results(
     assert (task.task_id, task.prompt, task.prompt_cut) == (short, "true", False)
 
 
-async def test_the_size_of_a_result_that_compresses_well_is_not_taken_for_small(db):
+async def test_a_compressible_result_counts_with_its_full_size(db):
     task_id = await create(db)
     await register(db)
     await claim(db)

@@ -57,7 +57,7 @@ async def test_a_removed_task_stays_counted(db):
     assert (await read(db))["finished", "shell", "succeeded", ""] == (1, 0)
 
 
-async def test_a_reason_and_an_agent_that_nobody_knows_count_as_other(db):
+async def test_an_unknown_reason_and_an_unknown_agent_count_as_other(db):
     await register(db)
     await ended(db, "failed", reason="invented by a worker")
     expected = {("finished", "other", "failed", "other"): (1, 0)}

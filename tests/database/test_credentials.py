@@ -70,7 +70,7 @@ async def begin(db, task_id, credential):
     return await files.begin(db, file_id=file_id, kind="result", size=1, sha256=b"x" * 32, about=None, fence=fence)
 
 
-async def test_an_attempt_with_a_credential_takes_writes_with_it_alone(db):
+async def test_an_attempt_with_a_credential_refuses_writes_without_it(db):
     task_id, job = await guarded(db)
     right, jobs_own = tokens.digest(job.credential), tokens.digest(job.token)
     for wrong in (None, b"", jobs_own, tokens.digest("other")):
@@ -83,7 +83,7 @@ async def test_an_attempt_with_a_credential_takes_writes_with_it_alone(db):
     assert not await append(db, task_id, right, 2)
 
 
-async def test_an_attempt_without_one_is_its_workers(db):
+async def test_an_attempt_without_a_credential_takes_writes_of_its_worker(db):
     """The protocol of earlier releases, whose claims ask for no credential."""
     task_id = await create(db)
     await register(db, "i1", None)
@@ -136,7 +136,7 @@ async def test_a_registration_that_is_repeated_counts_as_a_heartbeat(db):
     assert not await register(db, "i2", token)
 
 
-async def test_of_two_first_processes_at_once_one_is_taken(db):
+async def test_one_of_two_concurrent_first_registrations_is_accepted(db):
     for number in range(10):
         name = f"w{number}"
         token = await make_token(db, single=True, worker_id=name)
@@ -145,7 +145,7 @@ async def test_of_two_first_processes_at_once_one_is_taken(db):
 
 
 @pytest.mark.parametrize("end", ["stopped_at = now()", "last_heartbeat_at = now() - interval '1 hour'"])
-async def test_a_process_may_follow_one_that_has_ended_unless_the_token_is_for_one_alone(db, end):
+async def test_a_process_may_replace_an_ended_one_unless_its_token_is_for_one_process(db, end):
     standing, single = await make_token(db, single=False), await make_token(db, single=True, worker_id="w2")
     assert await run(db, "i1", standing)
     assert await run(db, "i1", single, "w2")

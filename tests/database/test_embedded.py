@@ -81,7 +81,7 @@ def owner(data):
 
 
 @pytest.mark.parametrize("victims", ["owner", "postmaster", "watchdog owner", "owner postmaster watchdog"])
-def test_after_a_kill_the_next_start_has_everything(place, victims):
+def test_data_survives_a_kill_of_the_server(place, victims):
     """kill -9 of owner, postmaster, watchdog or all of them: no server is left over and no commit is lost."""
     with owner(place / "pg") as (process, dsn, postmaster, watchdog):
         assert count(dsn) == 1
@@ -99,7 +99,7 @@ def test_after_a_kill_the_next_start_has_everything(place, victims):
             server.stop()
 
 
-def test_a_second_server_on_the_same_data_is_refused_by_name(place, monkeypatch):
+def test_a_second_server_on_the_same_data_is_refused(place, monkeypatch):
     monkeypatch.setattr("db.embedded.server._LOCK_SECONDS", 0.2)
     server = EmbeddedServer(place / "pg")
     server.start()
@@ -112,7 +112,7 @@ def test_a_second_server_on_the_same_data_is_refused_by_name(place, monkeypatch)
         server.stop()
 
 
-def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(place):
+def test_a_stale_pid_file_with_a_reused_pid_does_not_prevent_a_start(place):
     server = EmbeddedServer(place / "pg")
     server.start()
     server.stop()
@@ -142,7 +142,7 @@ def test_a_long_path_gets_a_short_socket_that_stays_the_same_over_a_restart(plac
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_a_full_disk_is_told_with_the_next_step(place):
+def test_a_full_disk_is_reported_with_the_next_step(place):
     small = place / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", small], check=False)
@@ -156,7 +156,7 @@ def test_a_full_disk_is_told_with_the_next_step(place):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root steps down")
-def test_root_runs_the_server_as_somebody_else(place):
+def test_root_runs_the_server_as_another_user(place):
     server = EmbeddedServer(place / "pg")
     server.start()
     try:
@@ -167,7 +167,7 @@ def test_root_runs_the_server_as_somebody_else(place):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user to reach its files")
-def test_a_directory_that_the_servers_user_cannot_enter_is_told(place):
+def test_a_directory_without_access_for_the_server_user_is_reported(place):
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(EmbeddedError, match="cannot reach") as caught:
@@ -176,7 +176,7 @@ def test_a_directory_that_the_servers_user_cannot_enter_is_told(place):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_an_ordinary_user_runs_it_as_itself(place):
+def test_an_ordinary_user_runs_the_server_without_a_change_of_user(place):
     somebody = pwd.getpwnam("nobody")
     own = place / "own"
     own.mkdir()
@@ -200,7 +200,7 @@ def test_an_ordinary_user_runs_it_as_itself(place):
     assert "postgresql:///" in done.stdout
 
 
-def test_the_owner_of_the_database_is_no_superuser(place):
+def test_the_owner_of_the_database_is_not_a_superuser(place):
     """The owner can run no program as the server, cannot make itself a superuser, and owns its database."""
     server = EmbeddedServer(place / "pg")
     try:
@@ -224,7 +224,7 @@ def test_the_owner_of_the_database_is_no_superuser(place):
         server.stop()
 
 
-def test_a_creation_that_was_cut_short_is_begun_again(place):
+def test_an_interrupted_creation_is_repeated(place):
     """A directory left by a crash between initdb and the owner's role is no database."""
     (place / "pg.new").mkdir()
     (place / "pg.new" / "PG_VERSION").write_text("18\n")

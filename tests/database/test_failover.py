@@ -85,7 +85,7 @@ def fail_over(hosts):
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_of_several_hosts_the_one_that_takes_writes_is_used(hosts, order):
+async def test_the_host_that_accepts_writes_is_used(hosts, order):
     db = await Database.open(dsn_of_both([hosts[index] for index in order]), size=5)
     try:
         assert await everywhere(db) == {"a"}
@@ -94,7 +94,7 @@ async def test_of_several_hosts_the_one_that_takes_writes_is_used(hosts, order):
         await db.close()
 
 
-async def test_after_a_failover_no_answer_comes_from_the_demoted_server(hosts):
+async def test_the_demoted_server_is_not_read_after_a_failover(hosts):
     """Not even of a statement that only reads, on a connection that nobody has told."""
     db = await Database.open(dsn_of_both(hosts), size=5)
     try:
@@ -114,7 +114,7 @@ def shown(host):
         return connection.execute("show default_transaction_read_only").fetchone()[0]
 
 
-async def test_while_no_host_takes_writes_the_database_is_unavailable_and_comes_back_by_itself(hosts):
+async def test_the_database_is_unavailable_until_a_host_accepts_writes(hosts):
     db = await Database.open(dsn_of_both(hosts), size=5)
     try:
         await everywhere(db)
@@ -181,7 +181,7 @@ async def test_the_listener_moves_to_the_server_that_takes_writes(hosts):
         await asyncio.gather(listening, return_exceptions=True)
 
 
-def test_a_spawners_connections_move_too(hosts):
+def test_the_connections_of_a_spawner_move_to_the_new_server(hosts):
     pool = SyncPool(dsn_of_both(hosts), size=2)
     pool.open()
 
@@ -217,5 +217,5 @@ def test_a_spawners_connections_move_too(hosts):
         ("not a dsn", False),
     ],
 )
-def test_only_several_hosts_are_chosen_from_and_the_dsn_has_the_last_word(dsn, chosen):
+def test_the_host_is_chosen_only_for_several_hosts_without_target_session_attrs(dsn, chosen):
     assert session_options(dsn) == ({"target_session_attrs": "read-write"} if chosen else {})

@@ -53,7 +53,7 @@ async def test_readers_see_each_event_after_their_cursors_once_within_the_window
     assert [seen for _, seen, _ in reading] == [list(range(cursor + 1, 59)) for cursor, _, _ in reading]
 
 
-async def test_a_reader_goes_on_past_the_end_that_a_retry_undid(db):
+async def test_a_reader_continues_after_a_retry_of_an_ended_task(db):
     task_id = await create(db)
     await register(db)
     for attempt, outcome in ((1, "failed"), (2, "succeeded")):
@@ -70,7 +70,7 @@ async def test_a_reader_goes_on_past_the_end_that_a_retry_undid(db):
     await feeds.close()
 
 
-async def test_a_feed_outlives_an_error_that_nobody_foresaw(db, monkeypatch):
+async def test_a_feed_survives_an_unexpected_error(db, monkeypatch):
     task_id = await create(db)
     await register(db)
     await claim(db)

@@ -42,7 +42,7 @@ async def ids(db, task_id):
     return [int(file.file_id.removeprefix("file-"), 16) for file in (await files.listing(db, task_id))[0]]
 
 
-async def test_what_was_begun_goes_on_and_another_content_is_refused(db):
+async def test_an_upload_resumes_and_refuses_other_content(db):
     assert await begin(db, 1, b"abc")
     assert await begin(db, 1, b"abc")
     assert await begin(db, 1, b"abd") is None
@@ -68,7 +68,7 @@ async def test_a_file_is_taken_by_one_task_and_only_when_it_is_complete(db):
     assert await create(db, base_file=name(9), workspace={}) is None
 
 
-async def test_only_the_attempt_that_runs_writes(db, running):
+async def test_only_the_running_attempt_writes_files(db, running):
     late = Fence(running.task_id, 0, 2, "w1")
     assert await begin(db, 1, kind="result", fence=late) is None
     assert await begin(db, 2, kind="result", fence=Fence(running.task_id, 0, 1, "w2")) is None
@@ -107,7 +107,7 @@ async def test_only_the_latest_checkpoint_is_kept(db, running):
     assert await ids(db, running.task_id) == [3, 4]
 
 
-async def test_a_checkpoint_counts_until_its_attempt_ended_by_its_own_word(db, running):
+async def test_a_checkpoint_counts_until_its_attempt_reports_its_end(db, running):
     await send(db, 1, kind="checkpoint", fence=running)
     await jobs.end_attempts(db, [(running.task_id, 0, 1)], reason="lost", loss=True)
     assert await ids(db, running.task_id) == [1]
@@ -120,7 +120,7 @@ async def test_a_checkpoint_counts_until_its_attempt_ended_by_its_own_word(db, r
     assert await ids(db, running.task_id) == [3]
 
 
-async def test_what_nobody_will_ask_for_is_forgotten(db, running):
+async def test_files_that_no_caller_can_read_any_more_are_pruned(db, running):
     await send(db, 1)
     await send(db, 2, kind="result", fence=running)
     await send(db, 3, kind="checkpoint", fence=running)
@@ -135,7 +135,7 @@ async def test_what_nobody_will_ask_for_is_forgotten(db, running):
     await tasks.settle(db, running.task_id)
 
 
-async def test_the_files_of_a_pruned_range_go_with_it(db, dsn, running):
+async def test_pruning_a_range_removes_its_files(db, dsn, running):
     import asyncpg
 
     await send(db, 1, kind="result", fence=running)

@@ -6,7 +6,7 @@ where c.oid = 'ado.input_chunks'::regclass
 """
 
 
-async def test_dead_input_is_vacuumed_without_pauses_however_much_there_is(db):
+async def test_dead_input_is_vacuumed_without_pauses(db):
     ((heap, toast),) = await db._pool.fetch(CHUNKS)
     assert {"autovacuum_vacuum_scale_factor=0", "autovacuum_vacuum_cost_delay=0"} <= set(heap) & set(toast)
     assert "autovacuum_vacuum_threshold=32" in heap

@@ -61,7 +61,7 @@ async def test_the_kinds_of_ends_count_together(db, limited):
     assert await interrupt(db, limited, LIMIT, "claim_lost") == "failed"
 
 
-async def test_two_restarts_cost_no_delay_and_later_ones_more_and_more(db):
+async def test_the_first_two_restarts_have_no_delay_and_later_ones_a_growing_one(db):
     await workers.monitor_tick(db, heartbeat=5, suspect=SUSPECT, lease=LEASE, losses=100, attempts=100)
     task_id = await create(db)
     await register(db)
@@ -76,7 +76,7 @@ async def test_two_restarts_cost_no_delay_and_later_ones_more_and_more(db):
     assert delays[-1] == 60
 
 
-async def test_a_retry_by_a_person_begins_to_count_anew(db, limited):
+async def test_a_manual_retry_resets_the_count_of_interruptions(db, limited):
     assert await claim(db)
     for attempt in range(1, LIMIT):
         await interrupt(db, limited, attempt, "released")
@@ -88,7 +88,7 @@ async def test_a_retry_by_a_person_begins_to_count_anew(db, limited):
     assert await interrupt(db, limited, LIMIT + 1, "released") == "queued"
 
 
-async def test_an_agents_own_failure_is_no_interruption(db, limited):
+async def test_a_failure_of_the_agent_is_not_an_interruption(db, limited):
     task_id = await create(db, retries=LIMIT + 2)
     for attempt in range(1, LIMIT + 3):
         assert await claim(db)

@@ -26,7 +26,7 @@ async def heard(dsn):
         await asyncio.gather(listening, return_exceptions=True)
 
 
-async def test_every_new_connection_is_a_gap_and_hears_what_comes_then(db, heard):
+async def test_each_new_connection_reports_a_gap_and_receives_later_hints(db, heard):
     assert heard == [None]
     ours = "datname = current_database() and application_name = 'ado-listen'"
     await db._pool.fetch(f"select pg_terminate_backend(pid) from pg_stat_activity where {ours}")

@@ -14,7 +14,7 @@ async def refuse_events_of(db, task_id):
     await db._pool.fetch(f"alter table ado.events add constraint refused check (task_id <> {task_id}) not valid")
 
 
-async def test_one_job_that_cannot_be_ended_keeps_no_other_waiting(db):
+async def test_a_job_that_cannot_be_ended_delays_no_other(db):
     poisoned, sound = await create(db), await create(db)
     await register(db)
     await claim(db)
@@ -26,7 +26,7 @@ async def test_one_job_that_cannot_be_ended_keeps_no_other_waiting(db):
     assert (await jobs.get(db, poisoned, 0)).status == "running"
 
 
-async def test_one_task_that_cannot_be_settled_keeps_no_other_waiting(db):
+async def test_a_task_that_cannot_be_settled_delays_no_other(db):
     poisoned, sound = await create(db), await create(db)
     for task_id in (poisoned, sound):
         await db.many("cancel_task", task_id=task_id, reason=None, actor=None)  # and the replica dies before it settles

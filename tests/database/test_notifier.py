@@ -29,7 +29,7 @@ async def until(condition):
             await asyncio.sleep(0.005)
 
 
-async def test_every_step_of_a_job_is_told(db, dsn):
+async def test_every_step_of_a_job_sends_a_hint(db, dsn):
     async with listening(dsn) as heard:
         task_id = await create(db)
         await register(db)
@@ -39,7 +39,7 @@ async def test_every_step_of_a_job_is_told(db, dsn):
         await until(lambda: {"q:1", f"e:{task_id}:4"} <= {hint for hints in heard for hint in hints})
 
 
-async def test_what_happens_at_once_is_told_together(db, dsn):
+async def test_simultaneous_changes_share_one_notification(db, dsn):
     async with listening(dsn) as heard:
         task_id = await create(db, workers=300)
         await register(db, slots=300)
@@ -49,14 +49,14 @@ async def test_what_happens_at_once_is_told_together(db, dsn):
         assert len(heard) < 150
 
 
-async def test_tasks_that_are_created_at_once_are_told_together(db, dsn):
+async def test_tasks_created_together_share_one_notification(db, dsn):
     async with listening(dsn) as heard:
         made = await tasks.create_all(db, [new_task(), new_task(workers=3)])
         await until(lambda: heard)
         assert heard == [["q:3", *(f"e:{task.task_id}:1" for task in made)]]
 
 
-async def test_a_thousand_workers_are_told_of_one_cancel(db, dsn):
+async def test_one_cancel_notifies_a_thousand_workers(db, dsn):
     names = [f"ado-task-123-{number}-d1000 %20" for number in range(1000)]
     task_id = await create(db, workers=1000)
     for name in names:
@@ -74,7 +74,7 @@ async def test_no_statement_that_changes_data_notifies():
     assert [name for name, query in load().items() if "pg_notify" in query.named] == ["notify"]
 
 
-async def test_a_listener_that_cannot_be_told_loses_nothing(db, dsn):
+async def test_a_listener_without_notifications_misses_no_event(db, dsn):
     task_id = await create(db)
     await register(db)
     await claim(db)

@@ -36,7 +36,7 @@ async def kinds(db, task_id):
     return [event.type for event in (await events.page(db, task_id, 0, row_limit=1000, byte_limit=1 << 30)).events]
 
 
-async def test_a_pods_worker_claims_its_own_job_alone_and_once(db, pods):
+async def test_the_worker_of_a_pod_claims_only_its_own_job_and_once(db, pods):
     first, second = await create(db, priority=5), await create(db)
     (name,) = request(pods, (second, 0))
     await register(db, name)
@@ -46,7 +46,7 @@ async def test_a_pods_worker_claims_its_own_job_alone_and_once(db, pods):
     assert (await tasks.get(db, first)).status == "queued"
 
 
-async def test_a_warm_pod_claims_any_job_but_one(db, pods):
+async def test_a_warm_pod_claims_a_single_job_of_any_task(db, pods):
     task_id = await create(db, workers=3)
     (name,) = request(pods, None)
     await register(db, name)
@@ -66,7 +66,7 @@ async def test_a_pod_that_is_to_be_removed_claims_nothing(db, pods):
     assert await claim(db, name) is None
 
 
-async def test_a_job_gets_one_pod_whoever_decides(db, pods):
+async def test_concurrent_spawners_make_one_pod_for_a_job(db, pods):
     task_id = await create(db)
     assert len(request(pods, (task_id, 0))) == 1
     assert request(pods, (task_id, 0)) == []
@@ -103,7 +103,7 @@ async def test_one_spawner_decides_at_a_time(dsn, pods):
         assert second is None
 
 
-async def test_what_is_to_be_done_is_one_spawners_for_a_while(db, pods):
+async def test_an_action_belongs_to_one_spawner_for_a_limited_time(db, pods):
     task_id = await create(db, workers=2)
     request(pods, (task_id, 0), (task_id, 1))
     assert [task.key for task in pods.take(1, 30)] == [(task_id, 0)]
@@ -112,7 +112,7 @@ async def test_what_is_to_be_done_is_one_spawners_for_a_while(db, pods):
     assert pods.take(9, 30) == []
 
 
-async def test_a_pod_that_its_spawner_still_works_on_keeps_its_turn(db, pods):
+async def test_a_spawner_keeps_the_turn_of_a_pod_that_it_works_on(db, pods):
     """Its action may change the row's state, and the next turn must then come at once, not after the retry time."""
     (name,) = request(pods, (await create(db), 0))
     (task,) = pods.take(9, 0)
@@ -131,7 +131,7 @@ async def test_a_pod_given_up_meanwhile_is_not_placed(db, pods):
     assert pods.open_pods() == []
 
 
-async def test_what_is_wrong_is_told_once_and_never_after_the_end(db, pods):
+async def test_a_problem_of_a_pod_is_reported_once_and_not_after_its_end(db, pods):
     task_id = await create(db)
     (name,) = request(pods, (task_id, 0))
     assert pods.log_problem(name, PROBLEM)
@@ -155,7 +155,7 @@ async def test_a_death_seen_by_two_spawners_is_one_loss(db, pods):
     assert (await db.one("get_job", task_id=task_id, job=0))["losses"] == 1
 
 
-async def test_a_job_whose_pods_die_before_they_claim_it_fails_in_the_end(db, pods):
+async def test_a_job_fails_after_several_pods_that_never_claimed_it(db, pods):
     task_id = await create(db)
     for _ in range(3):
         (name,) = request(pods, (task_id, 0))
@@ -192,7 +192,7 @@ def change(dsn, statement):
         connection.execute(statement.encode())
 
 
-async def test_a_pods_age_begins_when_it_is_placed_and_again_when_its_trouble_is_over(db, pods, dsn):
+async def test_the_age_of_a_pod_restarts_when_a_problem_ends(db, pods, dsn):
     (name,) = request(pods, (await create(db), 0))
     change(dsn, "update ado.pods set requested_at = now() - interval '1 hour'")
     assert pods.open_pods()[0].age_seconds == 0
@@ -222,7 +222,7 @@ async def test_what_keeps_a_pod_waiting_is_shown_with_the_task_and_in_no_log(db,
     assert (await tasks.get(db, task_id)).jobs[0].pod is None
 
 
-async def test_pods_of_one_task_that_meet_the_same_trouble_at_once_say_it_once(db, pods):
+async def test_pods_of_one_task_report_a_shared_problem_once(db, pods):
     once = replace(PROBLEM, once=True)
     for _ in range(10):
         task_id = await create(db, workers=4)
@@ -232,7 +232,7 @@ async def test_pods_of_one_task_that_meet_the_same_trouble_at_once_say_it_once(d
     assert {row.logged_reason for row in pods.open_pods()} == {"image_pull"}
 
 
-async def test_a_pod_that_goes_wakes_the_first_that_waits_for_the_quota(db, pods, dsn):
+async def test_the_end_of_a_pod_starts_the_first_pod_that_waits_for_the_quota(db, pods, dsn):
     task_id = await create(db, workers=4)
     going, first, second, refused = request(pods, *((task_id, job) for job in range(4)))
     pods.placed(going, "u")

@@ -20,7 +20,7 @@ async def test_a_replica_keeps_prepared_statements_unless_it_is_behind_a_pooler(
         await db.close()
 
 
-def test_a_spawner_keeps_none(dsn):
+def test_a_spawner_keeps_no_prepared_statement(dsn):
     pool = SyncPool(dsn, size=1)
     pool.open()
     try:

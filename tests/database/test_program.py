@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
         (["token", "revoke", "tok-1"], None, "the database is at migration 0"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_two_lines(tmp_path, empty_dsn, command, dsn, message):
+def test_an_unusable_database_gives_an_error_of_two_lines(tmp_path, empty_dsn, command, dsn, message):
     done = subprocess.run(
         [sys.executable, "-P", "-m", "cli", *command, "--dsn", dsn or empty_dsn],
         env={"PATH": os.defpath, "ADO_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
@@ -28,7 +28,7 @@ def test_a_database_that_cannot_be_used_is_two_lines(tmp_path, empty_dsn, comman
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_a_server_that_refuses_the_login_is_not_said_to_be_away(tmp_path, empty_dsn):
+def test_a_refused_login_is_not_reported_as_an_unreachable_server(tmp_path, empty_dsn):
     dsn = make_conninfo(empty_dsn, dbname="there_is_none")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "cli", "db", "check", "--dsn", dsn],

@@ -27,7 +27,7 @@ async def behind(db, dsn):
     await fresh.close()
 
 
-async def test_a_task_that_can_run_is_claimed_at_once(behind):
+async def test_a_runnable_task_is_claimed_without_delay(behind):
     task_id = await create(behind)
     began = time.monotonic()
     claimed = await claim(behind)
@@ -35,7 +35,7 @@ async def test_a_task_that_can_run_is_claimed_at_once(behind):
     assert [job.task_id for job in claimed] == [task_id]
 
 
-async def test_a_look_at_the_queue_is_fast_and_sees_only_what_could_be_taken(behind):
+async def test_reading_the_queue_is_fast_and_lists_only_claimable_jobs(behind):
     await create(behind)
     began = time.monotonic()
     found = await jobs.ready_demands(behind, {"shell", "unused"})
@@ -46,7 +46,7 @@ async def test_a_look_at_the_queue_is_fast_and_sees_only_what_could_be_taken(beh
     assert time.monotonic() - began < SECONDS
 
 
-async def test_a_spawner_finds_the_jobs_that_have_no_pod(behind):
+async def test_a_spawner_lists_the_jobs_without_a_pod(behind):
     task_id = await create(behind)
     began = time.monotonic()
     rows = await behind.many("podless_jobs", capabilities=["shell"], row_limit=10)
@@ -54,7 +54,7 @@ async def test_a_spawner_finds_the_jobs_that_have_no_pod(behind):
     assert [(row["task_id"], row["job"]) for row in rows] == [(task_id, 0)]
 
 
-async def test_a_job_that_starts_too_late_is_found(behind):
+async def test_a_job_past_its_start_limit_is_listed(behind):
     task_id = await create(behind, start_within_seconds=60)
     await behind._pool.fetch("update ado.tasks set start_by = now() - interval '1 s' where start_by is not null")
     began = time.monotonic()

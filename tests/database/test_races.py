@@ -153,7 +153,7 @@ def check(log):
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
-async def test_rivals_end_a_task_in_one_terminal_event(db, other, first):
+async def test_concurrent_ends_of_a_task_write_one_terminal_event(db, other, first):
     """Cancel, finish, release, loss, requeue, claim, retry and time-out at the same moment, two hundred times."""
     await register(db, "w1", slots=100_000)
     await register(db, "w2", slots=100_000)
@@ -177,7 +177,7 @@ async def test_rivals_end_a_task_in_one_terminal_event(db, other, first):
             raise
 
 
-async def test_a_cancel_takes_along_what_a_rival_retry_queues_again(db, other):
+async def test_a_cancel_covers_jobs_that_a_concurrent_retry_queued(db, other):
     """The cancel waits for the retry at the rows of the jobs, and then stops the job that the retry has queued."""
     task_id = await create(db, workers=2)
     await register(db)

@@ -38,7 +38,7 @@ async def counts(db):
     return {name: await one(db, f"select count(*) from ado.{name}") for name in BELONGINGS}
 
 
-async def test_everything_of_an_ended_task_goes_and_its_cost_stays(db):
+async def test_removing_an_ended_task_keeps_only_its_cost(db):
     task_id = await ended_with_everything(db)
     assert all((await counts(db)).values())
     assert await tasks.remove(db, task_id) == "succeeded"
@@ -66,7 +66,7 @@ async def test_an_open_task_stays(db):
     assert len((await tasks.get(db, task_id)).jobs) == 2
 
 
-async def test_a_removal_and_a_retry_at_once_leave_a_whole_task_or_none(db):
+async def test_a_concurrent_removal_and_retry_leave_a_whole_task_or_none(db):
     await register(db)
     for _ in range(20):
         task_id = await create(db, workers=3)

@@ -50,7 +50,7 @@ async def detaching(db):
     return await raw(db, "select from pg_inherits where inhdetachpending")
 
 
-async def test_a_range_goes_when_its_ids_are_used_up_and_its_tasks_ended_before_the_cut_off(db, dsn):
+async def test_a_full_range_is_dropped_when_its_tasks_ended_before_the_limit(db, dsn):
     made = await ended(db, WIDTH - 2)
     assert await prune(dsn) == []  # another task will land in it
     made += await ended(db, 1)
@@ -63,7 +63,7 @@ async def test_a_range_goes_when_its_ids_are_used_up_and_its_tasks_ended_before_
     assert await raw(db, "select to_regclass('ado.events_0') as it") == [(None,)]
 
 
-async def test_the_task_still_tells_how_it_ended_and_its_secrets_are_gone(db, dsn):
+async def test_a_pruned_task_keeps_its_outcome_and_loses_its_secrets(db, dsn):
     made = await ended(db, WIDTH - 1)
     await tasks.set_value(db, made[0], "k", 1, version=None, key_limit=10)
     await prune(dsn)
@@ -80,7 +80,7 @@ async def test_a_task_of_a_pruned_range_cannot_be_retried(db, dsn):
     assert (await tasks.get(db, made[0])).status == "cancelled"
 
 
-async def test_appends_to_other_ranges_go_on_while_a_prune_waits_for_an_old_reader(db, dsn):
+async def test_appends_to_other_ranges_work_while_a_prune_waits_for_a_reader(db, dsn):
     """The reader is there until the appends are through: an append that had to wait for the prune would for ever."""
     await ended(db, WIDTH - 1)
     running = await create(db)
@@ -99,7 +99,7 @@ async def test_appends_to_other_ranges_go_on_while_a_prune_waits_for_an_old_read
     assert await pruning == [(0, WIDTH - 1, WIDTH - 1)]
 
 
-async def test_a_prune_that_was_ended_half_way_is_finished_by_the_next(db, dsn):
+async def test_an_interrupted_prune_is_completed_by_the_next_one(db, dsn):
     made = await ended(db, WIDTH - 1)
     async with old_reader(dsn):
         with pytest.raises(PruneBusy, match="older than the prune"):
@@ -122,7 +122,7 @@ async def test_a_task_that_is_just_being_created_keeps_its_range(db, dsn):
     assert (await events.state(db, 1)).pruned is False
 
 
-async def test_whoever_writes_tasks_is_not_held_up_by_a_prune_that_waits(db, dsn):
+async def test_a_waiting_prune_does_not_block_writers_of_tasks(db, dsn):
     await ended(db, WIDTH - 1)
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         await connection.execute("update ado.tasks set priority = 1 where task_id = 1")
@@ -143,7 +143,7 @@ async def test_one_prune_at_a_time(db, dsn):
     await first
 
 
-async def test_ranges_grow_with_what_a_day_uses_up(db):
+async def test_the_size_of_ranges_follows_the_daily_number_of_tasks(db):
     async def widths():
         return [row["w"] for row in await raw(db, "select to_task_id - from_task_id as w from ado.log_ranges")]
 
@@ -171,7 +171,7 @@ async def test_a_task_ends_in_a_range_that_is_made_late(db):
     assert await tasks.settle(db, task_id) == "succeeded"
 
 
-async def test_a_dropped_range_stands_in_the_audit_under_the_logins_name(db, dsn):
+async def test_the_audit_records_a_dropped_range_with_the_name_of_the_login(db, dsn):
     await ended(db)
     assert await prune(dsn) == [(0, WIDTH - 1, WIDTH - 1)]
     (row,) = await raw(db, "select procedure, target, address, outcome from ado.audit")

@@ -61,7 +61,7 @@ async def pages(db, task_id, selection, rows=500):
 
 
 @pytest.mark.parametrize("rows", [1, 500])
-async def test_a_selection_is_read_without_the_rest_of_the_log(db, long_log, rows):
+async def test_a_selection_reads_only_its_own_events(db, long_log, rows):
     expected = {
         "stderr": [1, 10, 12, 13, 14, LONG],
         "stderr alone": [1, 10, 14, LONG],
@@ -92,7 +92,7 @@ async def test_a_tail_of_a_selection_that_has_none_is_the_end_of_the_log(db, dsn
     assert await events.cursor_of_tail(db, task_id, 3, SELECTIONS["stderr alone"].wanted) == LONG
 
 
-async def test_a_moment_is_found_between_any_two_events(db, dsn):
+async def test_a_time_between_two_events_selects_the_later_one(db, dsn):
     task_id = await create(db)
     fill(dsn, task_id, [])
     page = await events.page(db, task_id, 1, row_limit=1, byte_limit=1)

@@ -35,7 +35,7 @@ async def shown(db):
     return {spawner.spawner_id: spawner for spawner in await workers.spawners(db)}
 
 
-async def test_a_row_tells_what_a_spawner_offers_and_what_keeps_it(db, pool):
+async def test_a_row_has_the_capabilities_and_the_problem_of_a_spawner(db, pool):
     row = SpawnerRegistration(pool, "one", "local", "here", 8)
     row.write({"shell", "codex"}, "no space")
     found = (await shown(db))["one"]
@@ -64,7 +64,7 @@ async def test_a_row_is_forgotten_a_day_after_its_spawner(db, dsn, pool):
     assert set(await shown(db)) == {"pods"}
 
 
-async def test_presence_writes_once_in_five_seconds_and_outlives_its_database(db, dsn, pool):
+async def test_a_heartbeat_writes_every_five_seconds_and_survives_an_outage(db, dsn, pool):
     heartbeat = SpawnerHeartbeat(SpawnerRegistration(pool, "one", "local", "here", 8))
     heartbeat.beat({"shell"})
     heartbeat.beat({"codex"})
@@ -73,7 +73,7 @@ async def test_presence_writes_once_in_five_seconds_and_outlives_its_database(db
     assert await shown(db) == {}
 
 
-def test_a_database_that_is_away_costs_only_the_news(caplog):
+def test_an_outage_of_the_database_skips_only_the_writing(caplog):
     with closing(SyncPool("postgresql://nobody@127.0.0.1:1/none?connect_timeout=1", size=1)) as pool:
         heartbeat = SpawnerHeartbeat(SpawnerRegistration(pool, "one", "local", "here", 8))
         heartbeat.beat({"shell"})
@@ -95,7 +95,7 @@ class FailsOnce:
             raise DatabaseUnavailable("away")
 
 
-def test_the_beat_after_one_that_was_lost_writes_at_once():
+def test_the_first_heartbeat_after_a_failed_one_writes_without_delay():
     row = FailsOnce()
     heartbeat = SpawnerHeartbeat(row)
     for _ in range(3):

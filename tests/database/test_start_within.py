@@ -24,7 +24,7 @@ async def types(db, task_id):
     return [event.type for event in (await events.page(db, task_id, 0, row_limit=100, byte_limit=2**20)).events]
 
 
-async def test_it_fails_with_its_reason_and_the_task_ends(db):
+async def test_a_job_past_its_start_limit_fails_and_ends_the_task(db):
     task_id = await overdue(db, workers=2)
     await monitor.step(db, SETTINGS)
     task = await tasks.get(db, task_id)
@@ -34,7 +34,7 @@ async def test_it_fails_with_its_reason_and_the_task_ends(db):
     assert task.message == "not started within 60 s: no live worker offers shell"
 
 
-async def test_in_time_nothing_happens(db):
+async def test_a_job_within_its_start_limit_stays_queued(db):
     task_id = await create(db, start_within_seconds=60)
     await monitor.step(db, SETTINGS)
     task = await tasks.get(db, task_id)
@@ -76,7 +76,7 @@ async def test_a_failed_start_stops_the_siblings_where_the_task_says_so(db):
     assert await tasks.settle(db, task_id) == "failed"
 
 
-async def test_a_retry_begins_the_time_anew(db):
+async def test_a_retry_restarts_the_start_limit(db):
     task_id = await overdue(db)
     await monitor.step(db, SETTINGS)
     assert await tasks.retry(db, task_id)
@@ -93,7 +93,7 @@ async def test_the_monitor_settles_it_when_the_replica_died_between_the_statemen
     assert (await tasks.get(db, task_id)).status == "failed"
 
 
-async def test_a_claim_and_the_end_of_the_time_at_once_have_one_winner(db):
+async def test_a_concurrent_claim_and_expiry_have_one_winner(db):
     await register(db)
     for _ in range(30):
         task_id = await overdue(db)
@@ -103,7 +103,7 @@ async def test_a_claim_and_the_end_of_the_time_at_once_have_one_winner(db):
         assert (job.status, job.attempt) == (("running", 1) if claimed else ("failed", 0))
 
 
-async def test_monitors_at_once_fail_each_job_once(db):
+async def test_concurrent_monitors_fail_each_job_once(db):
     task_ids = [await overdue(db, workers=50) for _ in range(3)]
     await asyncio.gather(*(monitor.step(db, SETTINGS) for _ in range(4)))
     for task_id in task_ids:

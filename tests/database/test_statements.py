@@ -28,7 +28,7 @@ def recipes():
 
 
 @pytest.mark.parametrize("recipe", recipes())
-def test_a_recipe_runs_as_a_reader(dsn, recipe):
+def test_every_recipe_of_the_cookbook_runs_as_a_reader(dsn, recipe):
     with psycopg.connect(dsn) as connection:
         connection.execute("set role ado_readonly")
         connection.execute(recipe.encode())
@@ -72,14 +72,14 @@ def test_the_replicas_role_may_run_every_statement_of_theirs(dsn, name):
         "set role ado",
     ],
 )
-def test_the_replicas_role_may_do_no_more(dsn, statement):
+def test_the_role_of_the_replicas_has_no_other_rights(dsn, statement):
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("set session authorization ado_api")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())
 
 
-def test_the_cookbook_has_a_question_for_every_view(dsn):
+def test_the_cookbook_has_a_recipe_for_every_view(dsn):
     text = "".join(recipes())
     assert [view for view in of_schema(dsn, "v") if f"ado.{view}" not in text] == []
 
@@ -166,7 +166,7 @@ def test_a_newer_database_that_says_it_serves_this_release_is_accepted(dsn):
     assert version(dsn) == 99
 
 
-def test_a_database_of_before_the_column_is_read(dsn):
+def test_a_database_without_the_column_is_readable(dsn):
     with psycopg.connect(dsn) as connection:
         connection.execute("alter table ado.migrations drop column oldest")
     assert schema(dsn) == Schema(known(), known())
@@ -190,7 +190,7 @@ def test_a_migration_that_waits_for_a_table_gives_up_and_keeps_nothing(dsn, monk
     assert migrate(dsn) == [blocked[-1].number]
 
 
-def test_the_systems_postgres_takes_the_schema_and_every_statement(system_server):
+def test_the_system_version_of_postgres_accepts_the_schema_and_every_statement(system_server):
     migrate(system_server)
     with psycopg.connect(system_server) as connection:
         for query in queries.load().values():

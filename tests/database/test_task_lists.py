@@ -49,7 +49,7 @@ async def test_several_statuses_are_listed_in_one_order(db):
         ({"label_names": ["team"], "labels": {"team": ""}}, [2]),
     ],
 )
-async def test_a_label_is_asked_for_by_its_name_or_its_value(db, wanted, places):
+async def test_a_label_filter_takes_a_name_or_a_name_with_a_value(db, wanted, places):
     labels = ({"team": "web"}, {"team": "web", "x'); drop table ado.tasks; --": "1"}, {"team": ""}, {})
     made = [await create(db, labels=entry) for entry in labels]
     assert await listed(db, **wanted) == [made[place] for place in reversed(places)]
@@ -59,7 +59,7 @@ async def test_a_label_is_asked_for_by_its_name_or_its_value(db, wanted, places)
     ("search", "places"),
     [("%", [0]), ("_", [1]), ("\\", [2]), ("NEEDLE", [3]), ("straße", [4]), ("100% SAFE", [0]), ("nothing", [])],
 )
-async def test_a_search_is_literal_in_whatever_case_and_sees_the_whole_prompt(db, search, places):
+async def test_a_search_ignores_case_takes_no_wildcards_and_reads_whole_prompts(db, search, places):
     prompts = ("100% safe", "snake_case", "back\\slash", "x" * 500_000 + "Needle", "die Straße")
     made = [await create(db, prompt=prompt) for prompt in prompts]
     assert await listed(db, search=search) == [made[place] for place in places]
@@ -73,12 +73,12 @@ async def test_a_page_of_a_search_looks_at_a_bounded_number_of_prompts(db, monke
     assert await walked(db, 5, search="number 08") == [[], [], [], []]
 
 
-async def test_a_search_goes_on_behind_a_full_page(db):
+async def test_a_search_continues_on_the_next_page(db):
     made = [await create(db, prompt=f"number {number}") for number in range(5)]
     assert await walked(db, 2, search="number") == [made[:2:-1], made[2:0:-1], made[:1]]
 
 
-async def test_since_leaves_out_what_is_older_even_where_the_clock_was_set_back(db, dsn):
+async def test_since_leaves_out_older_tasks_after_a_clock_was_set_back(db, dsn):
     made = [await create(db) for _ in range(5)]
     noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
     with psycopg.connect(dsn) as connection:
@@ -100,7 +100,7 @@ async def test_pages_have_each_task_once_while_others_are_created(db):
     assert seen == made[::-1]
 
 
-async def test_filters_hold_together(db):
+async def test_filters_combine_with_and(db):
     anna = Actor(user_id="user-1", token_id=None, name="anna", address=None, request_id=None, procedure="tasks.create")
     wanted = await create(db, prompt="fix it", labels={"team": "web"}, actor=anna)
     await create(db, prompt="fix it", labels={"team": "web"})

@@ -38,7 +38,7 @@ async def test_a_lost_attempt_wakes_the_stream_of_the_worker_that_held_it(db, po
     assert not await poll()  # told once
 
 
-async def test_an_attempt_that_another_worker_runs_by_now_wakes_the_first(db, poll):
+async def test_a_job_claimed_by_another_worker_wakes_the_first_worker(db, poll):
     task_id = await create(db)
     await claim(db)
     assert not await poll()
@@ -47,7 +47,7 @@ async def test_an_attempt_that_another_worker_runs_by_now_wakes_the_first(db, po
     assert await poll()
 
 
-async def test_an_attempt_that_its_worker_finished_wakes_nobody(db, poll):
+async def test_a_finished_attempt_wakes_no_worker(db, poll):
     task_id = await create(db)
     await claim(db)
     assert not await poll()
@@ -67,7 +67,7 @@ async def test_a_cancel_and_a_drain_wake_the_stream(db, poll):
     assert await poll()
 
 
-async def test_a_stream_that_no_hint_reached_sends_what_its_worker_lost(db):
+async def test_a_stream_without_hints_reports_lost_attempts_by_polling(db):
     """The poll that finds the attempt gone has no trace of it any more."""
     hub = Hub()
     poll = CommandPoll(db, hub)

@@ -14,7 +14,7 @@ async def log_of(db, task_id):
     return [(event.type, event.job) for event in page.events]
 
 
-async def test_reports_of_one_flush_are_judged_one_by_one(db):
+async def test_each_report_of_a_flush_is_judged_separately(db):
     wide, single, silent = await create(db, workers=2), await create(db), await create(db)
     await register(db)
     await claim(db)
@@ -40,7 +40,7 @@ async def test_reports_of_one_flush_are_judged_one_by_one(db):
     assert (ended.status, ended.reason, ended.failed_job) == ("failed", "exit_nonzero", 1)
 
 
-async def test_siblings_that_end_at_once_settle_their_task_once(db):
+async def test_siblings_that_end_together_settle_their_task_once(db):
     task_id = await create(db, workers=40)
     await register(db)
     await claim(db)
@@ -52,7 +52,7 @@ async def test_siblings_that_end_at_once_settle_their_task_once(db):
     assert kinds.count("succeeded") == 1
 
 
-async def test_a_failed_job_stops_its_siblings_whatever_ends_beside_it(db):
+async def test_a_failed_job_stops_its_siblings_in_any_flush(db):
     strict, other = await create(db, workers=2, on_failure="fail_fast"), await create(db)
     await register(db)
     await claim(db)
@@ -62,7 +62,7 @@ async def test_a_failed_job_stops_its_siblings_whatever_ends_beside_it(db):
     assert (await tasks.get(db, other)).status == "succeeded"
 
 
-async def test_tasks_created_together_are_each_its_own(db):
+async def test_tasks_created_together_stay_separate(db):
     wishes = [
         new_task(prompt="one", environment={"A": "1"}, labels={"team": "web"}, agent_args={"text": "a\0b"}),
         new_task(prompt="two", workers=3, requires=("gpu",), idempotency_key="k", digest=b"\1"),

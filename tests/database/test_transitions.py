@@ -34,7 +34,7 @@ async def beat(db, listed=(), *, worker_id="w1", instance="i1", stopped=False):
     )
 
 
-async def test_a_claimed_job_is_nobody_elses(db):
+async def test_a_claimed_job_is_not_claimed_again(db):
     await create(db, workers=3)
     await register(db, "w1")
     await register(db, "w2")
@@ -173,7 +173,7 @@ async def test_the_verdict_is_failed_before_cancelled_before_succeeded(db):
     assert '"job":2' in last.body
 
 
-async def test_siblings_that_end_at_once_settle_the_task_once(db):
+async def test_siblings_that_end_concurrently_settle_the_task_once(db):
     task_id = await create(db, workers=20)
     await register(db)
     await claim(db)
@@ -186,7 +186,7 @@ async def test_siblings_that_end_at_once_settle_the_task_once(db):
     assert [verdict for verdict in verdicts if verdict] == ["succeeded"]
 
 
-async def test_terminal_states_absorb_until_a_retry(db):
+async def test_a_terminal_state_changes_only_by_a_retry(db):
     task_id = await create(db)
     await register(db)
     await claim(db)
@@ -221,7 +221,7 @@ async def test_another_instance_replaces_the_older_process(db):
     assert await beat(db, instance="i1") is None
 
 
-async def test_an_outage_of_the_control_plane_loses_nobody(db):
+async def test_an_outage_of_the_control_plane_requeues_no_job(db):
     """Leases and heartbeats move by the gap before any is judged."""
     task_id = await create(db)
     await register(db)
@@ -238,14 +238,14 @@ async def test_an_outage_of_the_control_plane_loses_nobody(db):
     assert (await workers.listing(db))[0].state == "busy"
 
 
-async def test_an_update_wants_the_current_version(db):
+async def test_an_update_needs_the_current_version(db):
     task_id = await create(db)
     won = await asyncio.gather(*(tasks.update(db, task_id, 1, number, None) for number in range(10)))
     assert won.count(True) == 1
     assert (await tasks.get(db, task_id)).version == 2
 
 
-async def test_a_value_is_set_only_over_the_named_version(db):
+async def test_a_value_is_set_only_if_its_version_matches(db):
     task_id = await create(db)
     set_ = tasks.set_value
     won = await asyncio.gather(*(set_(db, task_id, "k", n, version=0, key_limit=2) for n in range(10)))
@@ -266,7 +266,7 @@ async def test_a_token_is_stored_as_a_digest_and_can_be_revoked(db):
     assert not (await tokens.find(db, made.token)).valid
 
 
-async def test_environment_values_reach_only_the_claimer(db):
+async def test_only_the_claiming_worker_gets_environment_values(db):
     task_id = await create(db, environment={"SECRET": "s3cret"})
     assert (await tasks.get(db, task_id)).env_names == ["SECRET"]
     await register(db)
@@ -274,7 +274,7 @@ async def test_environment_values_reach_only_the_claimer(db):
     assert not any("s3cret" in (event.body or "") for event in await log(db, task_id))
 
 
-async def test_a_claim_is_quick_behind_many_jobs_that_match_nobody(db):
+async def test_a_claim_is_fast_behind_many_unmatched_jobs(db):
     """The claim reads a bounded number of index entries, whatever waits in front."""
     for _ in range(20):
         await create(db, workers=1000, requires=("nothing",), priority=9)

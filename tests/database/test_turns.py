@@ -45,7 +45,7 @@ async def test_users_of_equal_priority_take_turns(db):
     assert await claim_one_by_one(db, 10) == "ab-ab-abaa"
 
 
-async def test_a_higher_priority_comes_first_whoever_asks(db):
+async def test_a_higher_priority_comes_first_for_every_user(db):
     anna, bert = await add(db, "a"), await add(db, "b")
     await create(db, workers=3, actor=anna, priority=5)
     await create(db, workers=2, actor=bert)
@@ -54,7 +54,7 @@ async def test_a_higher_priority_comes_first_whoever_asks(db):
     assert await claim_one_by_one(db, 7) == "aaababa"
 
 
-async def test_turns_hold_whatever_the_jobs_need(db):
+async def test_turns_hold_for_jobs_of_any_requirements(db):
     anna, bert = await add(db, "a"), await add(db, "b")
     for capability in ("x", "y"):
         await create(db, workers=4, actor=anna, requires=(capability,))
@@ -79,7 +79,7 @@ async def test_without_another_user_the_order_is_by_priority_and_age(db):
     assert {job.task_id for job in await claim(db, limit=2)} == {urgent, old}
 
 
-async def test_no_claims_at_once_pass_the_limit_of_running_jobs(db, dsn):
+async def test_concurrent_claims_do_not_pass_the_limit_of_running_jobs(db, dsn):
     anna, bert = await add(db, "a", running=3), await add(db, "b", running=2)
     await create(db, workers=40, actor=anna)
     await create(db, workers=40, actor=bert, requires=("x",))
@@ -95,7 +95,7 @@ async def test_no_claims_at_once_pass_the_limit_of_running_jobs(db, dsn):
     assert {row["user_id"]: row["n"] for row in found} == {1: 3, 2: 2}
 
 
-async def test_what_a_limit_keeps_waiting_keeps_nobody_else_and_goes_on_with_room(db):
+async def test_a_job_over_a_limit_blocks_no_other_user_and_runs_once_there_is_room(db):
     anna = await add(db, "a", running=1)
     first = await create(db, workers=3, actor=anna)
     await create(db, workers=2)
@@ -122,7 +122,7 @@ async def test_a_limit_of_the_role_holds_for_each_user_without_one_of_its_own(db
     assert Counter(await claim_one_by_one(db, 6)) == {"a": 1, "b": 2}
 
 
-async def test_who_has_used_up_the_days_cost_waits(db):
+async def test_a_user_over_the_daily_cost_limit_waits(db):
     anna = await add(db, "a", cost_per_day=Decimal("1.5"))
     await create(db, workers=3, actor=anna)
     await register(db)
@@ -136,7 +136,7 @@ async def test_who_has_used_up_the_days_cost_waits(db):
     assert await claim_one_by_one(db, 1) == "a"
 
 
-async def test_no_creations_at_once_pass_the_limit_of_waiting_jobs(db, dsn):
+async def test_concurrent_creations_do_not_pass_the_limit_of_waiting_jobs(db, dsn):
     anna = await add(db, "a", queued=10)
     other = await Database.open(dsn, size=8)
     try:
@@ -149,7 +149,7 @@ async def test_no_creations_at_once_pass_the_limit_of_waiting_jobs(db, dsn):
     assert await create(db, workers=50) is not None, "a service has no limit"
 
 
-async def test_a_creation_counts_what_one_before_it_is_still_storing(db, dsn):
+async def test_a_creation_counts_the_jobs_of_an_uncommitted_earlier_one(db, dsn):
     anna = await add(db, "a", queued=10)
     before = await asyncpg.connect(dsn)
     try:
@@ -177,7 +177,7 @@ async def test_a_retry_does_not_pass_the_limit_of_waiting_jobs(db):
     assert await tasks.retry(db, ended)
 
 
-async def test_a_pods_own_job_waits_for_its_users_limit_too(db):
+async def test_a_job_with_a_pod_waits_for_the_limit_of_its_user(db):
     anna = await add(db, "a", running=1)
     await create(db, workers=2, actor=anna)
     await register(db, "pod-1")

@@ -29,7 +29,7 @@ async def test_the_attempts_of_a_task_add_up(db, dsn):
 
 
 @pytest.mark.parametrize("spent", [{"inputTokens": "many", "costUsd": None}, [1], "x", 5, {}])
-async def test_what_is_no_number_counts_for_nothing(db, dsn, spent):
+async def test_a_value_that_is_no_number_counts_as_zero(db, dsn, spent):
     task_id = await create(db)
     await register(db)
     await claim(db)

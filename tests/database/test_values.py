@@ -13,20 +13,20 @@ def write(db, task_id, key, version=None):
     return tasks.set_value(db, task_id, key, 1, version=version, key_limit=LIMIT)
 
 
-async def test_sixty_writers_of_new_keys_never_pass_the_limit(db):
+async def test_sixty_concurrent_writers_of_new_keys_stay_within_the_limit(db):
     task_id = await create(db)
     written = await asyncio.gather(*(write(db, task_id, f"k{number}") for number in range(60)))
     assert sum(value is not None for value in written) == LIMIT
     assert len(await tasks.list_values(db, task_id, "")) == LIMIT
 
 
-async def test_writers_of_one_new_key_take_one_place(db):
+async def test_concurrent_writers_of_one_new_key_use_one_place(db):
     task_id = await create(db)
     written = await asyncio.gather(*(write(db, task_id, "k") for _ in range(30)))
     assert sorted(value.version for value in written) == list(range(1, 31))
 
 
-async def test_of_those_that_want_a_new_key_for_themselves_one_wins(db):
+async def test_one_of_several_compare_and_set_calls_for_a_new_key_wins(db):
     task_id = await create(db)
     written = await asyncio.gather(*(write(db, task_id, "leader", version=0) for _ in range(30)))
     assert [value.version for value in written if value] == [1]
@@ -49,7 +49,7 @@ async def test_nothing_is_written_for_a_task_that_is_gone(db):
     assert await write(db, task_id, "k") is None
 
 
-async def test_sixty_writers_never_pass_the_limit_of_bytes_together(db):
+async def test_sixty_concurrent_writers_stay_within_the_limit_of_bytes(db):
     task_id = await create(db)
     zeros = "0" * 998  # a thousand bytes with its quotes, which would compress to almost nothing
 

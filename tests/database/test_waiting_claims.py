@@ -47,7 +47,7 @@ async def test_a_waiting_claim_gets_the_job_that_wakes_it(db, waiting_claim):
     assert [job.job_id for job in answer.jobs] == [f"task-{task_id}/0"]
 
 
-async def test_a_waiting_claim_that_another_one_overtook_looks_again_and_gets_its_job(db, waiting_claim):
+async def test_a_waiting_claim_that_lost_a_race_retries_and_gets_a_job(db, waiting_claim):
     assert await claim(db) == []  # of the same worker, which counts its claims
     task_id = await create(db)
     async with asyncio.timeout(10):

@@ -55,7 +55,7 @@ def test_jobs_go_to_a_worker_that_can_run_them(cluster, bad):
     assert {job["workerId"] for job in task(cluster, name)["jobs"]} == {"good"}
 
 
-def test_the_reason_is_shown_and_the_worker_goes_on_when_it_is_gone(cluster, bad):
+def test_the_problem_is_shown_and_the_worker_resumes_once_it_ends(cluster, bad):
     name = run(cluster, "--require", "here", "true")
     problem = until(lambda: status(cluster)["bad"].get("problem"), "the reason")
     assert str(bad) in problem
@@ -67,7 +67,7 @@ def test_the_reason_is_shown_and_the_worker_goes_on_when_it_is_gone(cluster, bad
     until(lambda: "problem" not in status(cluster)["bad"], "the reason to be gone")
 
 
-def test_a_worker_without_descriptors_hands_its_jobs_back(cluster):
+def test_a_worker_without_descriptors_releases_its_jobs(cluster):
     """Eight jobs at once are too many for it; what it can run it runs."""
     worker = start(cluster, "poor", cluster.home / "poor", "--slots", "8", limit="ulimit -n 56;")
     until(lambda: "poor" in status(cluster), "the worker")

@@ -42,7 +42,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_shorter_than_the_lease_costs_no_byte_and_no_attempt(field, fault):
+def test_a_fault_shorter_than_the_lease_loses_no_byte_and_no_attempt(field, fault):
     task = field.create(stream.command(1, CHUNKS, 0.05))
     for times in range(1, 3):
         until(lambda times=times: events(field, task) > 8 * times, "output")

@@ -97,17 +97,17 @@ async def outlast(outage, scale):
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-async def test_an_outage_of_several_leases_requeues_nobody_and_loses_nothing(outage):
+async def test_an_outage_of_several_leases_requeues_no_job_and_loses_no_event(outage):
     await outlast(outage, SHORT)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-async def test_two_minutes_without_postgres_requeue_nobody_and_lose_nothing():
+async def test_two_minutes_without_postgres_requeue_no_job_and_lose_no_event():
     await outlast(without_postgres, TWO_MINUTES)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-async def test_a_minute_without_any_replica_requeues_nobody_and_loses_nothing():
+async def test_a_minute_without_replicas_requeues_no_job_and_loses_no_event():
     await outlast(without_replicas, MINUTE)

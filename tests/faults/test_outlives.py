@@ -75,7 +75,7 @@ def end_of(field):
 
 
 @pytest.mark.timeout(300)
-def test_a_replica_never_ends_whatever_happens_to_its_database(seed):
+def test_a_replica_survives_every_failure_of_its_database(seed):
     rng = random.Random(seed)
     with Field() as field:
         field.add_worker("--slots", "4")
@@ -108,7 +108,7 @@ FOLLOWERS = [("logs", "-f"), ("logs", "-f", "--tail", "3"), ("logs", "-f", "-o",
 
 
 @pytest.mark.timeout(200)
-def test_those_who_follow_outlive_a_replica_that_is_frozen_for_longer_than_they_wait(cluster, home):
+def test_followers_of_a_frozen_replica_move_to_another_one(cluster, home):
     cluster.add_worker("w1", url=cluster.urls[1])
     go = home / "go"
     script = f"i=0; until [ -e {go} ]; do echo line; i=$((i + 1)); sleep 0.2; done; echo last"

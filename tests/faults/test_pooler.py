@@ -33,7 +33,7 @@ def started(dsn, home, env):
     return cluster.add_replicas(2)
 
 
-def test_behind_a_transaction_pooler_with_a_listen_dsn_everything_works(empty_dsn, bouncer, home):
+def test_everything_works_behind_a_transaction_pooler_with_a_listen_dsn(empty_dsn, bouncer, home):
     assert migrate(bouncer)
     assert migrate(bouncer) == migrate(empty_dsn) == []  # no lock was left with a connection of the pooler
     cluster = started(bouncer, home, {"ADO_LISTEN_DSN": empty_dsn})
@@ -52,7 +52,7 @@ def test_behind_a_transaction_pooler_with_a_listen_dsn_everything_works(empty_ds
         cluster.close()
 
 
-def test_without_notifications_everything_still_works(empty_dsn, bouncer, home):
+def test_everything_works_without_notifications(empty_dsn, bouncer, home):
     """The one connection that listens leads through the pooler, which delivers nothing."""
     migrate(empty_dsn)
     settings = {"ADO_LISTEN_DSN": bouncer, "ADO_HEARTBEAT_SECONDS": "20", "ADO_SUSPECT_SECONDS": "45"}
@@ -74,7 +74,7 @@ def test_without_notifications_everything_still_works(empty_dsn, bouncer, home):
         cluster.close()
 
 
-def test_a_pooler_that_nobody_told_of_is_recognised(empty_dsn, bouncer, home):
+def test_an_undeclared_pooler_is_recognised(empty_dsn, bouncer, home):
     """Only hints are missing then, so everything works a poll interval later; no statement fails."""
     migrate(empty_dsn)
     cluster = started(bouncer, home, {})

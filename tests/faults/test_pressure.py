@@ -140,7 +140,7 @@ def check(seen, growth):
 
 
 @pytest.mark.parametrize("kind", [SocketViewer, EventSourceViewer])
-def test_viewers_that_read_nothing_cost_no_growing_memory_and_lose_nothing(field, kind):
+def test_viewers_that_read_nothing_do_not_grow_memory_and_lose_no_event(field, kind):
     """Twenty of them while 30 MB go by: all of them take less than a tenth of what they do not read."""
     check(*stall(field, kind, 0))
 
@@ -148,11 +148,11 @@ def test_viewers_that_read_nothing_cost_no_growing_memory_and_lose_nothing(field
 @pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", [SocketViewer, EventSourceViewer])
-def test_a_viewer_that_reads_nothing_for_a_minute_loses_nothing(field, kind):
+def test_a_viewer_that_pauses_for_a_minute_loses_no_event(field, kind):
     check(*stall(field, kind, 60))
 
 
-def test_a_slow_postgres_slows_the_agents_pipe():
+def test_a_slow_postgres_slows_the_pipe_of_the_agent():
     """A link of 2 MB/s: the agent's last write waits until all but what the bounds hold is stored."""
     size, held = 12 * MEGABYTE, 4 * MEGABYTE
     with Field(env={"ADO_APPEND_BYTES": str(2 * MEGABYTE), "ADO_BUFFER_BYTES": str(MEGABYTE)}) as field:

@@ -388,11 +388,11 @@ def _check(real, examples, *, new):
     )
 
 
-def test_whatever_comes_late_twice_or_out_of_order_the_protocol_keeps_its_contract(real):
+def test_the_protocol_holds_under_late_repeated_and_reordered_messages(real):
     _check(real, 60, new=False)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_the_protocol_keeps_its_contract_in_a_thousand_stories(real):
+def test_the_protocol_holds_in_a_thousand_random_histories(real):
     _check(real, 1000, new=True)

@@ -48,7 +48,7 @@ def restart_both(cluster, go):
     go.touch()
 
 
-async def test_fifty_clients_outlive_the_restart_of_each_replica_and_see_every_event_once(cluster, home):
+async def test_fifty_clients_survive_rolling_restarts_and_get_each_event_once(cluster, home):
     go = home / "go"
     cluster.add_worker("w1")
     script = f"i=1; until [ -e {go} ]; do echo line $i; i=$((i + 1)); sleep 0.05; done"

@@ -128,7 +128,7 @@ class Storm:
 
 
 @pytest.mark.timeout(300)
-async def test_the_log_stays_exact_whatever_breaks(seed):
+async def test_the_log_stays_exact_under_random_faults(seed):
     rng = random.Random(seed)
     with Field() as field:
         for _ in range(WORKERS):

@@ -33,7 +33,7 @@ def wrong(code, said):
 
 
 @pytest.mark.timeout(600)
-def test_garbage_for_every_command_ends_in_a_sentence_and_a_next_step(tmp_path):
+def test_every_command_answers_garbage_with_a_message_and_a_next_step(tmp_path):
     tests = str(Path(garbage.__file__).parent.parent)
     code = f"import sys; sys.path.insert(0, {tests!r}); from support import garbage; garbage.main()"
     done = subprocess.run(
@@ -68,7 +68,7 @@ def test_garbage_for_every_command_ends_in_a_sentence_and_a_next_step(tmp_path):
         (["x" * 100_000], {"LC_ALL": "C"}, 2),
     ],
 )
-def test_a_process_of_its_own_ends_the_same_way(arguments, environment, code, tmp_path):
+def test_a_separate_process_answers_garbage_the_same_way(arguments, environment, code, tmp_path):
     done = subprocess.run(
         [sys.executable, "-P", "-m", "cli", *arguments],
         env={"PATH": os.defpath, "ADO_HOME": str(tmp_path), **environment},

@@ -51,7 +51,7 @@ def written(plan, stream):
     return b"".join(data.whole() for target, data in plan["writes"] if target == stream) + end
 
 
-def test_a_job_ends_once_whatever_it_writes(cluster, fuzzer):
+def test_a_job_ends_once_for_any_output(cluster, fuzzer):
     """Jobs write junk to stdout, stderr, the events pipe and every other descriptor; lingering ones are cancelled."""
     cluster.add_worker("w1", "--slots", str(JOBS), "--capability", "shell")
     fuzzer.run(PLANS, lambda plans: run_task(cluster, plans), batch=10, shrink=False)

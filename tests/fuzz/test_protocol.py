@@ -105,7 +105,7 @@ class Claimed:
             self.wire.call("workers.finish", {**self.fence, **content, "attempt": 1 + shift})
 
 
-def test_a_replica_answers_whatever_a_worker_sends(cluster, fuzzer):
+def test_a_replica_answers_any_message_of_a_worker(cluster, fuzzer):
     """Append, heartbeat and finish with any content: acknowledged or refused with a reason; the log has no gap."""
     fuzzer.run(STORIES, lambda story: tell(cluster, story), batch=50, shrink=False)
 
@@ -129,7 +129,7 @@ def tell(cluster, story):
     assert seqs == list(range(1, task["lastSeq"] + 1))
 
 
-def test_a_socket_answers_or_closes_whatever_it_is_sent(cluster, fuzzer):
+def test_a_socket_answers_any_frame_or_closes(cluster, fuzzer):
     """Random frames: an answer, or a close with a code; afterwards the replica serves the next socket."""
     fuzzer.run(FRAMES, lambda frames: asyncio.run(send(cluster, frames)), batch=50, shrink=False)
 

@@ -86,7 +86,7 @@ def detached(cluster, command, *more):
 
 
 @pytest.mark.sandbox
-def test_it_reaches_nothing_of_its_worker_and_of_other_jobs(enclosed):
+def test_a_job_reaches_nothing_of_its_worker_and_of_other_jobs(enclosed):
     victim = detached(enclosed, "echo VICTIM > mine; echo ready; sleep 600", "--env", "KEY2=VICTIM")
     listening = enclosed.home / "socket"
     with listening_at(listening):
@@ -160,7 +160,7 @@ subprocess.run(["ado", "kv", "wait", "end", "--timeout", "10m"], check=True)
 
 @pytest.mark.sandbox
 @pytest.mark.parametrize("ending", ["itself", "cancel"])
-def test_the_end_of_a_job_is_the_end_of_everything_in_it(enclosed, ending):
+def test_the_end_of_a_job_ends_all_of_its_processes(enclosed, ending):
     marker = f"ado-left-{os.getpid()}-{ending}"
     name = detached(enclosed, python(LEAVE, marker))
     until(lambda: len(processes_with(f": {marker};")) >= 2, "its processes")
@@ -174,7 +174,7 @@ def test_the_end_of_a_job_is_the_end_of_everything_in_it(enclosed, ending):
 
 
 @pytest.mark.sandbox
-def test_the_end_of_a_worker_is_the_end_of_everything_in_its_jobs(cluster):
+def test_the_end_of_a_worker_ends_all_processes_of_its_jobs(cluster):
     worker = add_enclosed_worker(cluster)
     marker = f"ado-left-{os.getpid()}-worker"
     detached(cluster, python(LEAVE, marker))
@@ -195,7 +195,7 @@ def test_variables_of_a_task_run_no_code_outside_of_the_sandbox(enclosed):
 
 
 @pytest.mark.sandbox
-def test_without_a_network_there_is_only_loopback(enclosed):
+def test_a_job_without_a_network_has_only_loopback(enclosed):
     port = enclosed.urls[0].rpartition(":")[2]
     command = f"""
     cut -d: -f1 /proc/net/dev | tail -n +3; env | grep ADO_URL=
@@ -209,7 +209,7 @@ def test_without_a_network_there_is_only_loopback(enclosed):
 
 
 @pytest.mark.sandbox
-def test_a_worker_that_cannot_take_the_network_away_is_not_given_such_a_job(cluster):
+def test_a_worker_without_the_capability_gets_no_job_without_a_network(cluster):
     cluster.add_worker("plain")
     until(lambda: label(cluster, "plain") == "none", "the worker")
     name = run(cluster, "echo ran", "--network", "none", "--detach", "-o", "name", check=0).stdout.decode().strip()
@@ -222,7 +222,7 @@ def test_a_worker_that_cannot_take_the_network_away_is_not_given_such_a_job(clus
 
 
 @pytest.mark.sandbox
-def test_what_works_outside_works_inside(enclosed):
+def test_ordinary_programs_work_in_the_sandbox(enclosed):
     command = """
     for i in 1 2 3; do echo out $i; echo err $i >&2; done
     echo to-stderr > /dev/stderr
@@ -253,7 +253,7 @@ def test_what_works_outside_works_inside(enclosed):
 
 
 @pytest.mark.sandbox
-def test_a_repository_goes_in_and_comes_home(enclosed, tmp_path):
+def test_a_repository_is_sent_and_its_result_returned(enclosed, tmp_path):
     def git(*words):
         named = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
         return subprocess.run(["git", *named, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
@@ -273,14 +273,14 @@ def test_a_repository_goes_in_and_comes_home(enclosed, tmp_path):
 
 
 @pytest.mark.sandbox
-def test_the_sandbox_is_named_where_people_look(enclosed):
+def test_the_sandbox_is_shown_in_status_and_doctor(enclosed):
     assert b"bubblewrap" in enclosed.ado("workers", "status", check=0).stdout
     checks = json.loads(enclosed.ado("doctor", "-o", "json").stdout)["items"]
     assert [check["message"] for check in checks if check["name"] == "sandbox"] == ["bubblewrap on 1"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give jobs users of their own")
-def test_users_of_their_own_keep_jobs_apart(cluster, tmp_path):
+def test_separate_users_isolate_jobs(cluster, tmp_path):
     cluster.add_worker("main", "--slots", "2", env={"ADO_SANDBOX": "uid", "ADO_JOB_UIDS": "60600-60603"})
     until(lambda: label(cluster, "main") == "uid", "the worker")
     marker = f"ado-user-{os.getpid()}"

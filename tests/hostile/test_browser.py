@@ -81,7 +81,7 @@ def test_a_page_of_another_origin_opens_no_socket(cluster):
 
 
 @pytest.mark.parametrize("path", ["/trpc/tasks.list", "/metrics", "/trpc/ado.d.ts", "/healthz", "/readyz"])
-def test_a_name_that_leads_to_loopback_is_no_way_in(cluster, signed, path):
+def test_a_foreign_name_for_loopback_is_refused(cluster, signed, path):
     for host in FOREIGN_HOSTS:
         status, _, body = ask(cluster.urls[0], "GET", path, host=host, **signed)
         assert status in (400, 403), (host, status)
@@ -108,7 +108,7 @@ def test_no_answer_lets_another_origin_read_it(cluster, signed):
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "text/json"]
 )
-def test_what_a_form_can_send_is_refused(cluster, signed, kind):
+def test_a_request_that_a_form_can_send_is_refused(cluster, signed, kind):
     """The content types that need no preflight, also without an Origin."""
     headers = {**signed, "content_type": kind}
     status, _, _ = ask(cluster.urls[0], "POST", "/trpc/workers.scale", '{"count":1}', **headers)

@@ -97,13 +97,13 @@ def real(dsn, request):
         made.close()
 
 
-def test_every_procedure_of_a_developer_has_a_place_here():
+def test_every_procedure_of_a_developer_is_tested():
     """A procedure that is new must say what it does with tasks of others."""
     may = {path for path, procedure in registry().procedures.items() if procedure.access in ROLE_MAY["developer"]}
     assert may == SEES.keys() | CHANGES.keys() | LISTS.keys() | CREATES.keys()
 
 
-def test_what_belongs_to_others_is_seen_only_where_tasks_are_shared(real):
+def test_tasks_of_others_are_visible_only_where_tasks_are_shared(real):
     for path, value in SEES.items():
         found = refusal_of(real, path, value)
         if real.private:
@@ -122,7 +122,7 @@ def refusal_of(real, path, value):
         return None
 
 
-def test_what_belongs_to_others_cannot_be_changed(real):
+def test_tasks_of_others_cannot_be_changed(real):
     tables = [f"select * from ado.{name}" for name in ("tasks", "task_values", "questions")]
     before = [real.sql(table) for table in tables]
     for path, value in CHANGES.items():
@@ -131,7 +131,7 @@ def test_what_belongs_to_others_cannot_be_changed(real):
     assert [real.sql(table) for table in tables] == before
 
 
-def test_lists_tell_of_others_only_where_tasks_are_shared(real):
+def test_lists_name_others_only_where_tasks_are_shared(real):
     told = {path: "task-1" in everything(real.call(path, **value)) for path, value in LISTS.items()}
     shows = {"tasks.list", "questions.list", "workers.list", "workers.status", "stream.systemEvents"}
     assert told == {path: path in shows and not real.private for path in LISTS}
@@ -141,7 +141,7 @@ def test_lists_tell_of_others_only_where_tasks_are_shared(real):
     assert real.call("tasks.list", createdBy="user2", mine=True).items == []
 
 
-def test_what_a_developer_creates_touches_nothing_of_others(real):
+def test_what_a_developer_creates_does_not_affect_others(real):
     assert real.call("tasks.create", **CREATES["tasks.create"]) == "idempotency_conflict"
     for path in ("files.begin", "files.write", "files.commit"):
         assert isinstance(real.call(path, **CREATES[path]), str), path
@@ -156,7 +156,7 @@ def test_a_file_that_no_task_has_taken_is_not_read_by_others(real):
     assert (real.call("files.read", fileId=PENDING) == "no_such_file") is real.private
 
 
-def test_the_owner_may_do_all_of_it(real):
+def test_the_owner_may_do_each_of_these_calls(real):
     real.be(VICTIMS_OWNER)
     for path, value in SEES.items():
         assert not isinstance(refusal_of(real, path, {**value, "follow": False} if "stream" in path else value), str), (
@@ -188,7 +188,7 @@ def test_a_service_owns_what_its_own_token_created(real):
     assert real.call("tasks.cancel", taskId=made.task_id) == ("no_such_task" if real.private else "forbidden")
 
 
-def test_a_task_older_than_users_is_nobodys_own(real):
+def test_a_task_older_than_users_has_no_owner(real):
     real.sql("update ado.tasks set created_by = null")
     real.be(VICTIMS_OWNER)
     assert real.call("tasks.cancel", taskId="task-1") == ("no_such_task" if real.private else "forbidden")

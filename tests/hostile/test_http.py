@@ -132,7 +132,7 @@ def test_a_body_that_never_ends_is_refused_at_the_limit(target):
     assert b"PAYLOAD_TOO_LARGE" in answer
 
 
-def test_connections_that_say_nothing_are_closed(target):
+def test_silent_connections_are_closed(target):
     with contextlib.ExitStack() as stack:
         silent = [
             stack.enter_context(socket.create_connection(("127.0.0.1", target.port), timeout=30)) for _ in range(50)
@@ -143,7 +143,7 @@ def test_connections_that_say_nothing_are_closed(target):
             receive(connection, 1 << 16)  # returns when the replica closes; the socket's time-out would raise
 
 
-def test_many_streams_that_are_left_leave_nothing(target):
+def test_abandoned_streams_leave_nothing(target):
     name = target.cluster.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", "x", check=0)
     query = urllib.parse.quote(json.dumps({"taskId": name.stdout.decode().strip()}))
     request = (

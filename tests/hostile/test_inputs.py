@@ -67,7 +67,7 @@ def first_events(connection, answer):
 
 
 @pytest.mark.parametrize("path", sorted(PROCEDURES))
-def test_a_procedure_answers_whatever_its_input(target, path):
+def test_a_procedure_answers_any_input(target, path):
     procedure = PROCEDURES[path]
     known = values(shapes.type_info(procedure.input_type)) if procedure.input_type else JUNK
     connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=30)

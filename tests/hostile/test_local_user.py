@@ -87,7 +87,7 @@ def test_the_starter_in_a_checkout_imports_nothing_of_the_working_directory(trap
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make directories of another user")
 @pytest.mark.parametrize("kind", ["directory", "link"])
 @pytest.mark.parametrize("arguments", [["worker", "--url", "http://127.0.0.1:9", "--token-file", "TOKEN"], ["spawner"]])
-def test_a_work_directory_that_somebody_else_made_first_is_refused(dsn, home, arguments, kind):
+def test_a_work_directory_of_another_user_is_refused(dsn, home, arguments, kind):
     squatted = home / f"ado-work-{os.getuid()}"
     squatted.mkdir()
     if kind == "link":
@@ -144,7 +144,7 @@ def test_a_token_is_written_for_its_owner_alone_and_never_through_a_link(dsn, ho
         assert connection.execute("select count(*) from ado.tokens where worker_id = 'w'").fetchone() == (1,)
 
 
-def test_nothing_of_a_control_planes_home_is_open_to_others_whatever_the_umask(home):
+def test_the_home_of_a_control_plane_is_private_under_any_umask(home):
     """Root's home may be entered by everybody, because Postgres runs as another user."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("ADO_")} | {"ADO_HOME": str(home)}
 

@@ -22,7 +22,7 @@ def ado(cluster, hostile, *words):
     )  # fmt: skip
 
 
-def test_its_configuration_hooks_and_filters_run_neither_here_nor_on_the_worker(cluster, hostile):
+def test_configuration_hooks_and_filters_run_neither_locally_nor_on_the_worker(cluster, hostile):
     work = "echo 0 > f; echo 2 > x.a=b; printf '* filter=x merge=x diff=x\\n' > .gitattributes; echo n > new"
     sent = ado(cluster, hostile, "run", "--remote", "--repo", "--dirty", "--agent", "shell", work)
     assert sent.returncode == 0, sent.stderr

@@ -127,7 +127,7 @@ def ado(capfd, *words):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_nothing_that_it_says_controls_the_terminal_or_reads_as_another_message(server, capfd, words):
+def test_answers_cannot_control_the_terminal_or_imitate_messages(server, capfd, words):
     code, out, err = ado(capfd, *words)
     assert code == 0, err
     assert not UNSEEN.search(out + err)
@@ -135,7 +135,7 @@ def test_nothing_that_it_says_controls_the_terminal_or_reads_as_another_message(
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_its_errors_are_one_line_each(server, capfd, words):
+def test_errors_of_a_server_are_printed_as_one_line_each(server, capfd, words):
     server.error = {"code": "FORBIDDEN", "reason": SLY, "hint": SLY}
     code, out, err = ado(capfd, *words)
     assert code == 126
@@ -185,7 +185,7 @@ def test_a_task_comes_with_all_of_its_jobs_or_the_one_that_was_asked_for(server,
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"result":{"data":' + b"[{}," * 3_000_000, b"null", b"1" * 100_000])
-def test_what_would_take_much_memory_is_refused(server, capfd, body):
+def test_an_answer_that_would_take_much_memory_is_refused(server, capfd, body):
     server.raw = body
     code, _, err = ado(capfd, "tasks", "show", "1")
     assert code == 125
@@ -206,7 +206,7 @@ def test_a_redirect_is_not_followed_and_no_other_host_gets_the_token(server, cap
         other.server_close()
 
 
-def test_ids_that_are_no_ids_reach_no_ref(server, tmp_path, monkeypatch, capfd):
+def test_invalid_ids_reach_no_ref(server, tmp_path, monkeypatch, capfd):
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     tree = Tree(tmp_path / "tree")
@@ -235,7 +235,7 @@ def test_names_that_a_shell_would_run_are_not_completed(server, capfd):
         {"job": -1}, {"job": None}, {"about": None}, {"about": {"branch": "ado/../main"}}, {"kind": 5},
     ],
 )  # fmt: skip
-def test_files_that_no_server_has_are_refused(server, tmp_path, monkeypatch, capfd, file):
+def test_invalid_files_are_refused(server, tmp_path, monkeypatch, capfd, file):
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     tree = Tree(tmp_path / "tree")

@@ -83,12 +83,12 @@ def test_a_reader_sees_no_secret_and_no_content(login, statement):
 
 
 @pytest.mark.parametrize("statement", CHANGES)
-def test_a_reader_changes_and_locks_nothing(login, statement):
+def test_a_reader_can_neither_change_nor_lock(login, statement):
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         login("ado_readonly").execute(statement)
 
 
-def test_notifications_of_a_reader_cost_nobody_anything(cluster):
+def test_notifications_of_a_reader_have_no_effect(cluster):
     """Every login may notify every channel; what it says is a hint that may be wrong."""
     cluster.add_worker("w1")
     payloads = ["", "\x01", "e", "e:", "e:x:y", "e:1:99999999999999999999", "q:-1", "w:" + "x" * 7900, "{}", "é" * 3000]

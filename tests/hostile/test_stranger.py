@@ -158,7 +158,7 @@ def test_a_flood_without_reading_fills_no_memory(target, who, ping):
         target.check(growth=48 * MEGABYTE)
 
 
-def test_more_control_pings_than_allowed_end_the_socket_and_say_why(target):
+def test_too_many_control_pings_end_the_socket_with_a_reason(target):
     with RawSocket(target, target.cluster.make_token("viewer")) as peer:
         peer.sock.sendall(frame(b"x", PING) * 2000)
         _, (code, reason) = peer.end()
@@ -180,7 +180,7 @@ def test_a_refused_socket_is_closed_whatever_it_sends(target):
             until(ended, "the replica to end the socket", 30)
 
 
-def test_a_refused_socket_is_told_why_under_the_ids_of_its_calls(target):
+def test_a_refused_socket_answers_under_the_ids_of_its_calls(target):
     with RawSocket(target, WRONG) as peer:
         peer.sock.sendall(frame(b'{"id":1,"method":"query","params":{"path":"tasks.list"}}'))
         reasons, (code, reason) = peer.end()
@@ -207,7 +207,7 @@ def test_a_valid_caller_may_send_a_large_frame_before_it_is_known(target):
     assert answer["result"]["data"]["prompt"]
 
 
-def test_connection_params_that_come_in_parts_and_pings_do_not_extend_the_time(dsn, home):
+def test_fragments_and_pings_do_not_extend_the_time_to_authenticate(dsn, home):
     with replica(dsn, home, opening_seconds=1.0) as target, RawSocket(target, params=True) as peer:
         assert peer.status == 101
         _, (code, reason) = peer.end()
@@ -237,7 +237,7 @@ def test_a_body_that_trickles_is_refused_in_time(dsn, home):
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["data"]["reason"] == "limit_exceeded"
 
 
-def test_hundreds_of_half_requests_leave_room_for_valid_callers(dsn, home):
+def test_hundreds_of_half_requests_do_not_block_valid_callers(dsn, home):
     """Of one address; the oldest gives way and is told so."""
     with replica(dsn, home, opening_connections=20) as target, contextlib.ExitStack() as stack:
         held = []
@@ -250,7 +250,7 @@ def test_hundreds_of_half_requests_leave_room_for_valid_callers(dsn, home):
         assert answer == b"" or b"too_many_connections" in answer
 
 
-def test_a_replica_without_descriptors_answers_503_and_serves_those_who_are_in(dsn, home):
+def test_a_replica_without_descriptors_answers_503_and_keeps_open_sockets(dsn, home):
     with replica(dsn, home, files=160) as target, contextlib.ExitStack() as stack:
         inside = stack.enter_context(RawSocket(target, target.cluster.token))
         peers = [inside]
@@ -266,7 +266,7 @@ def test_a_replica_without_descriptors_answers_503_and_serves_those_who_are_in(d
         until(lambda: get(target, token=target.cluster.token)[0] == 200, "room again")
 
 
-def test_a_storm_of_connections_at_once_leaves_the_replica_listening(dsn, home):
+def test_a_storm_of_connections_leaves_the_replica_listening(dsn, home):
     """More at once than it may open, faster than it can close them."""
     with replica(dsn, home, files=160) as target:
         for _ in range(3):
@@ -295,14 +295,14 @@ def test_a_trusted_proxy_has_no_limit_of_its_own(dsn, home):
         assert found == [101] * 30
 
 
-def test_wrong_tokens_are_all_answered_and_a_valid_caller_between_them_too(dsn, home):
+def test_wrong_tokens_are_answered_without_blocking_a_valid_caller(dsn, home):
     with replica(dsn, home, failed_sign_ins=3) as target:
         for _ in range(5):
             assert get(target, token=WRONG)[0] == 401
             assert get(target, token=target.cluster.token)[0] == 200
 
 
-def test_a_frame_of_far_too_many_calls_ends_the_socket_and_holds_up_nobody(target):
+def test_a_frame_of_too_many_calls_ends_only_its_socket(target):
     call = '{"id":%d,"method":"query","params":{"path":"a"}}'
     with RawSocket(target, target.cluster.make_token("viewer")) as peer:
         peer.sock.sendall(frame(("[" + ",".join(call % number for number in range(80_000)) + "]").encode()))

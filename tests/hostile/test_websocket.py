@@ -67,7 +67,7 @@ async def hear(target, socket, ends):
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_malformed_frames_are_answered_and_the_socket_goes_on(target, seed):
+async def test_malformed_frames_are_answered_and_the_socket_stays_open(target, seed):
     rng = random.Random(seed)
     headers = {"authorization": f"Bearer {target.cluster.make_token(rng.choice(['viewer', 'admin']))}"}
     async with connect(
@@ -92,7 +92,7 @@ CALLS = (
 )
 
 
-async def test_any_id_is_answered_and_the_socket_goes_on(target):
+async def test_any_id_is_answered_and_the_socket_stays_open(target):
     """Twice in a row, so that the second one meets what the first one left."""
     headers = {"authorization": f"Bearer {target.cluster.token}"}
     uri = f"ws://127.0.0.1:{target.port}/trpc"
@@ -129,7 +129,7 @@ def upgraded(target, path):
         return connection.recv(4096)
 
 
-async def test_subscriptions_over_the_limit_are_refused_and_the_others_go_on(target):
+async def test_subscriptions_over_the_limit_are_refused_and_the_others_continue(target):
     headers = {"authorization": f"Bearer {target.cluster.token}"}
     async with connect(f"ws://127.0.0.1:{target.port}/trpc", additional_headers=headers, proxy=None) as peer:
         for number in range(300):
@@ -157,7 +157,7 @@ async def test_a_flood_of_pings_and_calls_is_answered_in_full(target):
         assert await asyncio.wait_for(hearing, 60)
 
 
-async def test_a_peer_that_asks_and_never_reads_holds_no_growing_memory(target):
+async def test_a_peer_that_never_reads_takes_bounded_memory(target):
     """It sends calls whose answers it never takes: at some point the replica takes no more calls either."""
     task = target.cluster.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", "x" * 100_000, check=0)
     params = {"path": "tasks.get", "input": {"taskId": task.stdout.decode().strip()}}
@@ -190,7 +190,7 @@ async def test_a_subscription_keeps_no_large_input(target):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_garbage_after_the_upgrade_ends_that_socket_alone(target, seed):
+def test_garbage_after_the_upgrade_ends_only_that_socket(target, seed):
     rng = random.Random(seed)
     upgrade = (
         "GET /trpc HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
@@ -209,7 +209,7 @@ def test_garbage_after_the_upgrade_ends_that_socket_alone(target, seed):
                     pass
 
 
-async def test_strangers_are_bounded_in_time_and_size(target):
+async def test_unauthenticated_sockets_are_bounded_in_time_and_size(target):
     """Who announced connectionParams and sends none, or far too many, is closed."""
     uri = f"ws://127.0.0.1:{target.port}/trpc?connectionParams=1"
     async with connect(uri, proxy=None) as peer:

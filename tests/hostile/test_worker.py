@@ -121,7 +121,7 @@ def test_a_worker_writes_nothing_for_the_attempts_of_another_one(cluster):
     assert cluster.task(theirs["taskId"])["status"] == "running"
 
 
-def test_a_credential_serves_its_attempt_and_dies_with_it(cluster):
+def test_a_credential_serves_its_attempt_and_ends_with_it(cluster):
     task, other = create(cluster), create(cluster)
     worker = Worker(cluster, "w", cluster.make_token("worker", worker_id="w"))
     job = worker.claim()
@@ -145,7 +145,7 @@ def test_a_credential_serves_its_attempt_and_dies_with_it(cluster):
         assert refusal(url, worker.token, "workers.append", {**late, "credential": credential}) == "lease_lost"
 
 
-def test_a_jobs_own_token_neither_appends_nor_finishes(cluster):
+def test_a_job_token_neither_appends_nor_finishes(cluster):
     create(cluster)
     worker = Worker(cluster, "w", cluster.make_token("worker", worker_id="w"))
     job = worker.claim()
@@ -156,7 +156,7 @@ def test_a_jobs_own_token_neither_appends_nor_finishes(cluster):
     assert cluster.task(job["taskId"])["status"] == "running"
 
 
-def test_a_token_serves_one_process_until_that_has_ended(cluster):
+def test_a_token_serves_one_process_until_its_end(cluster):
     token = cluster.make_token("worker", worker_id="w")
     worker = Worker(cluster, "w", token)
     beat = {"workerId": "w", "session": worker.session, "jobs": []}
@@ -181,7 +181,7 @@ def test_a_process_that_never_sent_a_heartbeat_is_replaced_and_its_job_queued_ag
     assert (again["jobId"], again["attempt"]) == (job["jobId"], job["attempt"] + 1)
 
 
-def test_a_worker_with_the_token_of_another_one_is_told_which_id_it_is_for(cluster):
+def test_a_token_of_another_worker_is_refused_with_the_id_it_is_for(cluster):
     token = cluster.make_token("worker", worker_id="w")
     with pytest.raises(Refused, match="this token is for worker 'w' only") as refused:
         Worker(cluster, "other", token)
@@ -214,7 +214,7 @@ def test_a_worker_that_was_killed_and_starts_again_waits_for_its_token(cluster):
     assert again.poll() is None
 
 
-def test_a_second_worker_with_the_same_token_ends_and_says_why(cluster):
+def test_a_second_worker_with_the_same_token_ends_with_the_reason(cluster):
     file = cluster.home / "w.token"
     write_token(file, cluster.make_token("worker", worker_id="w"))
     url = ",".join(cluster.urls)
@@ -229,7 +229,7 @@ def test_a_second_worker_with_the_same_token_ends_and_says_why(cluster):
     assert first.poll() is None
 
 
-def test_the_token_of_a_worker_that_a_spawner_started_is_used_up_by_it(cluster):
+def test_the_token_of_a_spawned_worker_serves_only_that_worker(cluster):
     cluster.start("spawner", env={"ADO_URL": ",".join(cluster.urls), "ADO_IDLE_SECONDS": "0.5"})
     name = cluster.ado("run", "--remote", "--detach", "-o", "name", "--agent", "shell", "true", check=0)
     cluster.ado("wait", name.stdout.decode().strip(), check=0)

@@ -66,7 +66,7 @@ def test_every_error_reaches_the_caller_with_code_reason_and_hint(cluster, drive
 
 
 @pytest.mark.parametrize("link", CALL_LINKS)
-def test_bad_credentials_and_missing_rights_are_told_under_each_call(cluster, driver, link):
+def test_every_call_reports_bad_credentials_and_missing_rights(cluster, driver, link):
     calls = [["workers.list", "query", None], ["tasks.list", "query", {"limit": 1}]]
     driver.token = "nonsense"
     assert [answer["code"] for answer in driver.calls(cluster.urls[0], link, *calls)] == ["UNAUTHORIZED"] * 2
@@ -128,7 +128,7 @@ def test_a_subscription_resumes_after_cuts_on_any_replica_without_loss_or_double
 
 
 @pytest.mark.parametrize("link", SUBSCRIPTION_LINKS)
-def test_a_drained_replica_hands_its_subscribers_over(cluster, driver, link):
+def test_subscribers_of_a_drained_replica_move_to_another_one(cluster, driver, link):
     cluster.add_worker("w1", url=cluster.urls[1])
     task = cluster.ado(
         "run", "--remote", "--detach", "--agent", "shell", "-o", "name",

@@ -100,7 +100,7 @@ def arrive(machines, name):
 @pytest.mark.namespaces
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_who_follows_the_page_has_five_people_at_work(machines):
+def test_the_page_sets_up_a_team_of_five_people(machines):
     server = machines["server"]
     for section in ("1", "2", "3", "4", "5"):
         follow(machines, section)

@@ -32,7 +32,7 @@ def shown(bench, task="task-1"):
     return bench.ado.task(task)["jobs"][0].get("pod", {})
 
 
-def test_jobs_wait_for_room_without_end_and_are_shown_but_not_logged(empty):
+def test_jobs_wait_for_room_without_a_limit_and_without_events(empty):
     empty.fake.kubelet.nodes = [Node("node-1", cpu=1)]
     occupy(empty, "950m")
     empty.queue(20)
@@ -49,7 +49,7 @@ def test_jobs_wait_for_room_without_end_and_are_shown_but_not_logged(empty):
     assert empty.decisions() == 20
 
 
-def test_a_pod_that_is_larger_than_every_node_fails_its_job_in_the_end(fake):
+def test_a_pod_larger_than_every_node_fails_its_job(fake):
     fake.fake.kubelet.nodes = [Node("node-1", cpu=2), Node("node-2", cpu=1)]
     fake.add_spawner(ADO_PENDING_SECONDS="1")
     fake.run("--cpu", "3", "true", check=125)
@@ -59,7 +59,7 @@ def test_a_pod_that_is_larger_than_every_node_fails_its_job_in_the_end(fake):
     fake.until_clean()
 
 
-def test_a_pod_that_no_node_takes_is_explained_with_the_clusters_words_from_the_start(fake):
+def test_a_pod_that_fits_no_node_is_explained_by_the_message_of_the_cluster(fake):
     fake.add_spawner(ADO_PENDING_SECONDS="600")
     task = fake.begin("--node-selector", "ado-test/nowhere=true", "true")
     until(lambda: shown(fake).get("reason") == "unschedulable", "the job to show it")
@@ -83,7 +83,7 @@ def test_a_pod_that_no_node_takes_is_explained_with_the_clusters_words_from_the_
         ({"pods": "0"}, {}, "quota_too_small", "limited: pods=0"),
     ],
 )
-def test_a_pod_that_the_namespace_will_never_take_fails_its_job_at_once(fake, quotas, limits, reason, words):
+def test_a_pod_that_the_namespace_never_admits_fails_its_job(fake, quotas, limits, reason, words):
     fake.fake.quotas |= quotas
     fake.fake.limits |= limits
     fake.add_spawner(ADO_PENDING_SECONDS="600", ADO_POD_RETRY_SECONDS="600")
@@ -95,7 +95,7 @@ def test_a_pod_that_the_namespace_will_never_take_fails_its_job_at_once(fake, qu
     fake.until_clean()
 
 
-def test_a_quota_of_amounts_is_waited_for_and_each_end_makes_room_at_once(fake):
+def test_each_end_of_a_pod_frees_the_quota_without_delay(fake):
     fake.fake.quotas["requests.cpu"] = "200m"
     fake.add_spawner(ADO_POD_RETRY_SECONDS="600", ADO_PENDING_SECONDS="20")
     fake.run("--workers", "6", "true", check=0)
@@ -103,7 +103,7 @@ def test_a_quota_of_amounts_is_waited_for_and_each_end_makes_room_at_once(fake):
     fake.until_clean()
 
 
-def test_the_wait_for_a_cluster_that_is_away_is_shown_and_does_not_count_as_silence(fake):
+def test_waiting_for_the_cluster_is_shown_and_is_not_silence(fake):
     fake.add_spawner(ADO_PENDING_SECONDS="30")
     until(lambda: fake.fake.count("watch", "pods"), "the spawner to watch")
     fake.fake.stop()
@@ -152,7 +152,7 @@ def test_the_age_of_a_pod_begins_again_when_there_is_room(empty):
     until(lambda: empty.ado.sql(silent) == [("pod_silent",)], "the silence to count from then on")
 
 
-def test_what_the_cluster_refused_for_a_moment_is_tried_again_soon(empty):
+def test_a_temporary_refusal_of_the_cluster_is_retried_soon(empty):
     def not_yet(proceed):
         said = 'pods "p" is forbidden: error looking up service account ado-test/default: not found'
         raise ApiError(403, "Forbidden", said)
@@ -170,7 +170,7 @@ def test_what_the_cluster_refused_for_a_moment_is_tried_again_soon(empty):
     assert pod_events(empty) == []
 
 
-def test_a_right_that_is_given_late_is_used_soon(empty):
+def test_a_right_that_is_granted_later_is_used_soon(empty):
     SPAWNER_MAY.discard(("pods", "create"))
     try:
         empty.queue(1)
@@ -181,7 +181,7 @@ def test_a_right_that_is_given_late_is_used_soon(empty):
     placed(empty, 1, 20)
 
 
-def test_many_pods_of_a_task_with_one_trouble_say_it_once(empty):
+def test_pods_of_a_task_with_one_problem_report_it_once(empty):
     empty.fake.kubelet.images.clear()
     empty.queue(8)
     empty.add_spawner(ADO_IMAGE_PULL_SECONDS="600")
@@ -191,7 +191,7 @@ def test_many_pods_of_a_task_with_one_trouble_say_it_once(empty):
     assert len(pod_events(empty)) == 1
 
 
-def test_a_job_on_a_dead_node_goes_on_elsewhere_and_people_are_told(fake):
+def test_a_job_on_a_dead_node_is_requeued_with_a_message(fake):
     """The cluster notices nothing: the lease alone does, and the next pod must not go to the same node."""
     kubelet = fake.fake.kubelet
     kubelet.nodes = [Node("node-1"), Node("node-2")]
@@ -210,7 +210,7 @@ def test_a_job_on_a_dead_node_goes_on_elsewhere_and_people_are_told(fake):
     fake.until_clean()  # the old pod and its Secret too, although its node says nothing
 
 
-def test_a_pod_that_waits_on_a_dead_node_goes_soon_and_costs_its_job_nothing(empty):
+def test_a_waiting_pod_on_a_dead_node_is_replaced_without_a_loss(empty):
     kubelet = empty.fake.kubelet
     kubelet.nodes = [Node("node-1")]
     kubelet.second = 0.02

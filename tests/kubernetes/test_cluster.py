@@ -50,7 +50,7 @@ def test_five_pods_run_five_jobs_and_leave_nothing(bench):
     assert bench.decisions() == 5
 
 
-def test_a_pods_exit_code_output_and_environment_are_the_jobs(bench):
+def test_a_job_in_a_pod_has_its_exit_code_output_and_environment(bench):
     bench.add_spawner()
     done = bench.run("--env", "COLOUR=blue", 'echo "$COLOUR $ADO_MEMORY"; echo err >&2; exit 7', check=7)
     assert done.stdout == b"blue \n"
@@ -76,7 +76,7 @@ def test_a_pod_has_the_size_that_the_task_asks_for_and_meets_restricted(bench):
     bench.until_clean()
 
 
-def test_an_image_that_cannot_be_pulled_fails_the_job_after_a_while_and_says_why(bench):
+def test_an_image_that_cannot_be_pulled_fails_the_job_with_a_reason(bench):
     bench.add_spawner()
     done = bench.run("--image", "registry.invalid/none:1", "true", check=125)
     assert b"image_pull" in done.stderr
@@ -89,7 +89,7 @@ def test_an_image_that_cannot_be_pulled_fails_the_job_after_a_while_and_says_why
     bench.until_clean()
 
 
-def test_an_image_without_a_valid_name_fails_the_job_at_once(bench):
+def test_an_image_with_an_invalid_name_fails_the_job_without_delay(bench):
     bench.add_spawner(ADO_IMAGE_PULL_SECONDS="600")
     bench.run("--image", "INVALID//:x", "true", check=125)
     job, told = failed(bench, "task-1")
@@ -97,7 +97,7 @@ def test_an_image_without_a_valid_name_fails_the_job_at_once(bench):
     bench.until_clean()
 
 
-def test_a_pod_that_no_node_can_take_waits_says_so_and_goes_when_its_task_is_cancelled(bench):
+def test_a_pod_that_fits_no_node_waits_with_a_reason_and_ends_with_its_task(bench):
     bench.add_spawner()
     bench.begin("--node-selector", "ado-test/nowhere=true", "true")
     told = until(lambda: [event[0] for event in pod_events(bench)], "the log to tell")
@@ -115,7 +115,7 @@ def test_a_pod_that_stays_pending_for_too_long_fails_its_job(bench):
     bench.until_clean()
 
 
-def test_a_job_that_takes_more_memory_than_it_asked_for_fails_and_says_so(bench):
+def test_a_job_over_its_memory_fails_with_the_reason(bench):
     bench.add_spawner()
     bench.run("--memory", "200Mi", "python3 -c \"import time; x = b'x' * (600 << 20); time.sleep(60)\"", check=137)
     job, told = failed(bench, "task-1")
@@ -133,7 +133,7 @@ def test_a_deadline_of_the_template_fails_the_job(bench, home):
     bench.until_clean()
 
 
-def test_a_command_that_does_not_exist_fails_the_job_at_once(bench, home):
+def test_a_missing_command_fails_the_job_without_delay(bench, home):
     worker = {"name": "worker", "command": ["/bin/nonexistent"]}
     bench.add_spawner(**template(home, base={"spec": {"containers": [worker]}}))
     bench.run("true", check=125)
@@ -143,7 +143,7 @@ def test_a_command_that_does_not_exist_fails_the_job_at_once(bench, home):
     bench.until_clean()
 
 
-def test_a_container_that_ends_without_its_job_is_tried_again_but_not_for_ever(bench, home):
+def test_a_container_that_ends_without_its_job_is_retried_with_a_limit(bench, home):
     worker = {"name": "worker", "command": ["/bin/sh", "-c", "echo nothing works here; exit 3"]}
     bench.add_spawner(**template(home, base={"spec": {"containers": [worker]}}))
     bench.run("true", check=125)
@@ -165,7 +165,7 @@ def test_a_pod_that_is_not_restricted_is_refused_and_fails_its_job(bench, home):
     bench.until_clean()
 
 
-def test_a_pods_death_queues_its_job_again_at_once_and_not_after_the_lease(slow_lease):
+def test_the_end_of_a_pod_requeues_its_job_before_the_lease_ends(slow_lease):
     bench = slow_lease
     bench.add_spawner()
     watching = bench.ado.open("run", "--remote", "--agent", "shell", ONCE)
@@ -181,7 +181,7 @@ def test_a_pods_death_queues_its_job_again_at_once_and_not_after_the_lease(slow_
     bench.until_clean()
 
 
-def test_a_pod_that_is_told_to_end_hands_its_job_back(slow_lease):
+def test_a_pod_that_is_asked_to_end_releases_its_job(slow_lease):
     bench = slow_lease
     bench.add_spawner()
     watching = bench.ado.open("run", "--remote", "--agent", "shell", ONCE)
@@ -195,7 +195,7 @@ def test_a_pod_that_is_told_to_end_hands_its_job_back(slow_lease):
     bench.until_clean()
 
 
-def test_an_evicted_pod_hands_its_job_back_and_the_log_says_why(slow_lease):
+def test_an_evicted_pod_releases_its_job_with_the_reason(slow_lease):
     bench = slow_lease
     bench.add_spawner()
     watching = bench.ado.open("run", "--remote", "--agent", "shell", ONCE)
@@ -218,7 +218,7 @@ def test_a_cancelled_task_ends_its_pods(bench):
     assert {job["status"] for job in bench.ado.task("task-1")["jobs"]} == {"cancelled"}
 
 
-def test_warm_pods_wait_unbound_take_one_job_each_are_replaced_and_go(slow_lease):
+def test_warm_pods_take_one_job_each_and_are_replaced(slow_lease):
     """A worker whose heartbeat is late is not idle, and then its job rightly gets a pod of its own."""
     bench = slow_lease
     bench.add_spawner(ADO_IDLE_SECONDS="600")

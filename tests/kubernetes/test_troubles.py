@@ -42,7 +42,7 @@ class Gate:
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the pod", "after the pod"])
-def test_a_spawner_killed_while_it_creates_is_succeeded_by_another_and_makes_no_second_pod(empty, before):
+def test_a_spawner_that_replaces_a_killed_one_makes_no_second_pod(empty, before):
     gate = Gate(before=before)
     empty.fake.trouble("create", "pods", gate)
     empty.queue(1)
@@ -70,7 +70,7 @@ def test_a_spawner_killed_between_pod_and_secret_leaves_no_pod_without_one(empty
     assert empty.pods() == empty.secrets()
 
 
-def test_a_name_that_somebody_else_took_is_left_to_them_and_decided_again(empty):
+def test_a_taken_name_is_left_alone_and_another_one_is_chosen(empty):
     theirs = {
         "metadata": {"name": "ado-task-1-0-d1", "labels": {"ado/installation": "theirs", "ado/decision": "1"}},
         "spec": {"containers": [{"name": "w", "resources": {"requests": {"cpu": "1m"}}, "image": "ado:test"}]},
@@ -84,7 +84,7 @@ def test_a_name_that_somebody_else_took_is_left_to_them_and_decided_again(empty)
     assert "deletionTimestamp" not in found[0]["metadata"]
 
 
-def test_two_spawners_and_a_storm_of_429_make_each_pod_once_and_wait_when_told_to(empty):
+def test_two_spawners_make_each_pod_once_and_wait_after_429(empty):
     def too_many(proceed):
         raise ApiError(429, "TooManyRequests", "Too many requests, please try again later.", retry_after=1)
 
@@ -98,7 +98,7 @@ def test_two_spawners_and_a_storm_of_429_make_each_pod_once_and_wait_when_told_t
     one_pod_a_decision(empty)
 
 
-def test_versions_that_expire_all_the_time_cost_lists_and_no_event(fake):
+def test_expired_versions_cause_lists_and_lose_no_event(fake):
     stopping = threading.Event()
 
     def forget():
@@ -117,7 +117,7 @@ def test_versions_that_expire_all_the_time_cost_lists_and_no_event(fake):
     fake.until_clean()
 
 
-def test_a_watch_gone_deaf_is_cut_and_begun_again(empty):
+def test_a_silent_watch_is_cut_and_restarted(empty):
     empty.queue(1)
     empty.add_spawner(ADO_WATCH_SECONDS="1")
     placed(empty, 1)
@@ -130,7 +130,7 @@ def test_a_watch_gone_deaf_is_cut_and_begun_again(empty):
     until(lambda: empty.decisions() == 2, "the death to be noticed")
 
 
-def test_a_server_that_holds_a_watch_without_a_word_is_left(empty):
+def test_a_server_that_answers_no_watch_is_left(empty):
     gate = Gate()
     empty.fake.trouble("watch", "pods", gate)
     empty.queue(1)
@@ -143,7 +143,7 @@ def test_a_server_that_holds_a_watch_without_a_word_is_left(empty):
 
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.long)])
-def test_an_api_server_that_is_away_for_a_while_is_waited_for(empty, seconds):
+def test_an_unavailable_api_server_is_waited_for(empty, seconds):
     empty.queue(3)
     empty.add_spawner()
     placed(empty, 3)
@@ -158,7 +158,7 @@ def test_an_api_server_that_is_away_for_a_while_is_waited_for(empty, seconds):
     one_pod_a_decision(empty)
 
 
-def test_a_quota_is_waited_for_and_told_and_its_rise_is_used(empty):
+def test_a_full_quota_is_reported_and_its_increase_is_used(empty):
     empty.fake.quotas["pods"] = 2
     empty.queue(4)
     empty.add_spawner(ADO_POD_RETRY_SECONDS="1")
@@ -174,7 +174,7 @@ def test_a_quota_is_waited_for_and_told_and_its_rise_is_used(empty):
     assert empty.decisions() == 4
 
 
-def test_a_role_without_the_right_to_make_secrets_is_told_and_the_right_is_used_once_given(empty):
+def test_a_missing_right_for_secrets_is_reported_and_used_once_granted(empty):
     SPAWNER_MAY.discard(("secrets", "create"))
     try:
         empty.queue(1)
@@ -187,7 +187,7 @@ def test_a_role_without_the_right_to_make_secrets_is_told_and_the_right_is_used_
     assert empty.pods() == empty.secrets()
 
 
-def test_a_hundred_workers_are_asked_for_at_the_allowed_rate_and_no_faster(empty):
+def test_a_hundred_workers_are_requested_at_the_allowed_rate(empty):
     rate, burst = 40, 20
     empty.queue(100)
     empty.add_spawner(**LIMIT, ADO_KUBE_QPS=str(rate), ADO_KUBE_BURST=str(burst))
@@ -213,7 +213,7 @@ def test_a_namespace_of_300_pods_is_filled_once_watched_and_emptied(empty):
     one_pod_a_decision(empty)
 
 
-def test_the_limit_holds_for_the_namespace_whoever_decides(empty):
+def test_the_limit_of_the_namespace_holds_for_several_spawners(empty):
     empty.queue(10)
     empty.add_spawner(ADO_MAX_WORKERS="3")
     empty.add_spawner(ADO_MAX_WORKERS="3")
@@ -224,7 +224,7 @@ def test_the_limit_holds_for_the_namespace_whoever_decides(empty):
     assert len(empty.pods()) == 4
 
 
-def test_what_happened_while_no_spawner_was_there_is_made_good(empty):
+def test_changes_without_a_spawner_are_handled_at_its_start(empty):
     """A pod that went away is missed, and one that nobody asked for (any more) is removed; others' are left alone."""
     empty.queue(2)
     spawner = empty.add_spawner()
@@ -246,7 +246,7 @@ def test_what_happened_while_no_spawner_was_there_is_made_good(empty):
     assert empty.fake.store.get("pods", empty.namespace, "foreign")
 
 
-def test_the_pod_of_a_lost_node_is_forced_away_once_its_lease_is_over_and_not_before(fake):
+def test_the_pod_of_a_lost_node_is_deleted_after_its_lease(fake):
     fake.add_spawner()
     watching = fake.ado.open("run", "--remote", "--agent", "shell", "[ $ADO_ATTEMPT = 2 ] || sleep 300")
     (name,) = until(lambda: fake.ado.sql("select worker_id from ado.jobs where status = 'running'"), "a job", 60)[0]

@@ -32,7 +32,7 @@ def refused(cluster):
     return [entry for entry in audit(cluster) if entry["outcome"] == "refused"]
 
 
-def test_a_change_says_which_token_from_where_and_under_which_request(cluster):
+def test_an_audit_row_has_token_address_and_request(cluster):
     token = cluster.make_token("operator")
     (token_id,) = cluster.sql("select token_id from ado.tokens where role = 'operator'")[0]
     for url, path, value in (
@@ -52,7 +52,7 @@ def test_a_change_says_which_token_from_where_and_under_which_request(cluster):
     assert "hidden" not in json.dumps(audit(cluster))
 
 
-def test_a_user_is_asked_for_and_shown_by_name(cluster):
+def test_the_audit_filters_and_shows_users_by_name(cluster):
     cluster.ado("users", "add", "anna", check=0)
     made = json.loads(cluster.ado("token", "create", "--user", "anna", "-o", "json", check=0).stdout)
     assert post(cluster.urls[0], made["token"], "tasks.create", {"prompt": "x", "agent": "shell"}) is None
@@ -65,7 +65,7 @@ def test_a_user_is_asked_for_and_shown_by_name(cluster):
     assert "there is no user 'ana'; did you mean anna?" in nobody
 
 
-def test_refused_calls_are_rows_with_their_reason(cluster):
+def test_refused_calls_are_stored_with_their_reason(cluster):
     viewer = cluster.make_token("viewer")
     (token_id,) = cluster.sql("select token_id from ado.tokens where role = 'viewer'")[0]
     first, second = cluster.urls
@@ -90,7 +90,7 @@ def test_refused_calls_are_rows_with_their_reason(cluster):
 
 
 @pytest.mark.parametrize("page", ["/metrics", "/trpc/ado.d.ts"])
-def test_a_page_that_is_refused_is_a_row(shared_cluster, page):
+def test_a_refused_page_is_stored(shared_cluster, page):
     worker = shared_cluster.make_token("worker", worker_id="w9")
     for token, reason in (("ado_wrong", "token_invalid"), (worker, "forbidden")):
         connection = http.client.HTTPConnection(shared_cluster.urls[0].removeprefix("http://"), timeout=20)
@@ -103,7 +103,7 @@ def test_a_page_that_is_refused_is_a_row(shared_cluster, page):
         )
 
 
-def test_a_flood_of_wrong_tokens_is_a_few_rows(cluster):
+def test_a_flood_of_wrong_tokens_gives_a_few_rows(cluster):
     for number in range(5 * _BURST):
         assert post(cluster.urls[0], f"ado_{number}", "tasks.create", {}) == "token_invalid"
     assert 1 <= len(refused(cluster)) <= 2 * _BURST
@@ -111,13 +111,13 @@ def test_a_flood_of_wrong_tokens_is_a_few_rows(cluster):
     until(lambda: "forbidden" in {entry["reason"] for entry in refused(cluster)}, "another caller's row")
 
 
-def test_only_administrators_read_it(shared_cluster):
+def test_only_administrators_read_the_audit(shared_cluster):
     for role in ("viewer", "operator"):
         done = shared_cluster.ado("audit", "--token", shared_cluster.make_token(role))
         assert done.returncode == 126, done.stderr
 
 
-def test_tokens_made_directly_on_the_database_stand_in_it_under_the_logins_name(shared_cluster):
+def test_tokens_made_on_the_database_are_audited_under_the_login(shared_cluster):
     made = json.loads(
         shared_cluster.ado(
             "token", "create", "--role", "viewer", "--dsn", shared_cluster.dsn, "-o", "json", check=0
@@ -130,7 +130,7 @@ def test_tokens_made_directly_on_the_database_stand_in_it_under_the_logins_name(
     assert {entry["address"] for entry in found} == {f"sql:{login}"}
 
 
-def test_a_person_reads_it_as_a_table(shared_cluster):
+def test_the_audit_is_printed_as_a_table(shared_cluster):
     shared_cluster.ado("workers", "scale", "0", check=0)
     lines = shared_cluster.ado("audit", check=0).stdout.decode().splitlines()
     assert lines[0].split()[:6] == ["at", "user", "token", "address", "procedure", "target"]

@@ -96,7 +96,7 @@ def attempt_token(cluster, column="token_digest"):
     return secret
 
 
-def test_every_role_may_do_what_the_table_says_and_no_more(running):
+def test_every_role_has_exactly_the_rights_of_the_table(running):
     """The input is nonsense: who may call is told what is wrong with it, who may not learns nothing of it."""
     callers = {
         "viewer": running.make_token("viewer"),
@@ -122,7 +122,7 @@ def test_every_role_may_do_what_the_table_says_and_no_more(running):
     assert found == wanted
 
 
-def test_a_workers_token_is_for_its_own_id_and_capabilities(running):
+def test_a_worker_token_is_for_its_own_id_and_capabilities(running):
     token = running.make_token("worker", worker_id="w9", capabilities=["shell"])
     url = running.urls[0]
     attempt = {"jobId": "task-1/0", "attempt": 1}
@@ -151,7 +151,7 @@ def test_a_workers_token_is_for_its_own_id_and_capabilities(running):
     assert running.task("task-1")["status"] == "running"
 
 
-def test_a_jobs_token_reaches_its_own_tasks_store_and_dies_with_its_attempt(running):
+def test_a_job_token_reaches_the_store_of_its_task_and_ends_with_its_attempt(running):
     running.ado("run", "--remote", "--detach", "--agent", "shell", "x", check=0)
     token = attempt_token(running)
     first, second = running.urls
@@ -227,7 +227,7 @@ async def test_revocation_directly_on_the_database_ends_a_workers_command_stream
     assert (found[-1]["id"], found[-1]["error"]["data"]["code"]) == (7, "UNAUTHORIZED")
 
 
-def test_open_streams_notice_within_ten_seconds():
+def test_open_streams_end_within_ten_seconds_of_a_revocation():
     assert WireLimits().recheck_seconds + CACHE_SECONDS + 1 < 10
 
 
@@ -246,7 +246,7 @@ def test_tokens_are_made_listed_and_revoked_with_and_without_a_dsn(cluster):
     assert call(cluster.urls[0], made["token"], "workers.register", {"workerId": "w1"}) == "UNAUTHORIZED"
 
 
-def test_no_log_holds_a_token_an_environments_value_or_a_query_string(running):
+def test_no_log_holds_a_token_an_environment_value_or_a_query_string(running):
     """Calls that succeed, that fail and that make no sense, and a worker that runs the job."""
     secret = "s3cr3t-value"
     running.ado("run", "--remote", "--agent", "shell", "--env", f"KEY={secret}", "--detach", "echo $KEY", check=0)

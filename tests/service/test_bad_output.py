@@ -42,7 +42,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("redirect", [">/dev/full", ">&-"])
-def test_a_stdout_that_cannot_be_written_is_told_in_a_sentence(ended, redirect):
+def test_a_failed_write_to_stdout_is_reported(ended, redirect):
     for arguments in COMMANDS:
         done = run(ended, *arguments, redirect=redirect)
         assert b"Traceback" not in done.stderr, (arguments, done.stderr)
@@ -51,7 +51,7 @@ def test_a_stdout_that_cannot_be_written_is_told_in_a_sentence(ended, redirect):
         assert b"the output cannot be written here" in done.stderr, arguments
 
 
-def test_a_closed_stdin_or_stderr_is_no_trouble(ended):
+def test_a_closed_stdin_or_stderr_is_accepted(ended):
     for arguments in COMMANDS[3:]:
         assert run(ended, *arguments, redirect="<&-").returncode == 0, arguments
         assert run(ended, *arguments, redirect="2>&-").returncode == 0, arguments
@@ -65,7 +65,7 @@ def test_a_full_disk_while_a_task_is_watched_leaves_the_task_running(ended):
     assert ended.ado("wait", found[1]).returncode == 3
 
 
-def test_a_reader_that_has_gone_is_no_error(ended):
+def test_a_closed_reader_is_not_an_error(ended):
     script = '"$@" | head -n 1'
     done = subprocess.run(
         ["/bin/sh", "-c", script, "sh", *PROGRAM, "logs", "task-1"], env=ended.client_env(), capture_output=True,

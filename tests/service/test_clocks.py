@@ -32,7 +32,7 @@ class Clock:
 
 
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
-def test_a_job_outlives_jumps_of_the_clocks_of_its_worker_and_of_the_replicas(dsn, home):
+def test_a_job_survives_clock_jumps_of_its_worker_and_the_replicas(dsn, home):
     replicas, worker = Clock(home / "replicas"), Clock(home / "worker")
     cluster = Cluster(dsn, home, env=replicas.env)
     try:

@@ -53,17 +53,17 @@ def has_every_form(cluster, command, name):
         (["doctor"], "api"),
     ],
 )
-def test_a_command_has_every_form(worker, failed, command, name):
+def test_commands_have_every_output_form(worker, failed, command, name):
     has_every_form(worker, [failed if word is TASK else word for word in command], failed if name is TASK else name)
 
 
-def test_a_drain_has_every_form(cluster):
+def test_drain_has_every_output_form(cluster):
     cluster.add_worker("w1")
     cluster.ado("run", "--remote", "--agent", "shell", "true", check=0)
     has_every_form(cluster, ["workers", "drain", "w1"], "w1")
 
 
-def test_retry_and_token_have_every_form(worker, failed):
+def test_retry_and_token_have_every_output_form(worker, failed):
     assert worker.ado("retry", failed, "-o", "name", check=0).stdout.decode() == f"{failed}\n"
     made = json.loads(worker.ado("token", "create", "--role", "viewer", "-o", "json", check=0).stdout)
     assert set(made) == {"tokenId", "token", "role", "expiresAt"}
@@ -83,7 +83,7 @@ def test_retry_and_token_have_every_form(worker, failed):
         (["tasks", "list", "--no-such-option"], {}, 2, "usage"),
     ],
 )
-def test_an_error_is_two_lines_or_json(worker, monkeypatch, command, env, code, reason):
+def test_an_error_is_text_of_two_lines_or_json(worker, monkeypatch, command, env, code, reason):
     worker.ado("run", "--remote", "--agent", "shell", "true", check=0)
     succeeded = worker.last_task()
     command = [succeeded if word is TASK else word for word in command]
@@ -106,13 +106,13 @@ def checks(cluster, code=0, url=None):
     return {item["name"]: item["ok"] for item in found["items"]}
 
 
-def test_doctor_finds_nothing_wrong_where_nothing_is(worker):
+def test_doctor_reports_no_problem_on_a_healthy_system(worker):
     found = checks(worker)
     parts = {"api", "clock", "database", "schema", "listener", "database clock", "notifications"}
     assert set(found) == parts | {"token", "workers", "agents", "sandbox"}
 
 
-def test_doctor_names_what_is_wrong_and_its_fix(cluster, home):
+def test_doctor_names_each_problem_with_its_next_step(cluster, home):
     assert checks(cluster, 1, url=f"{cluster.urls[0]},http://127.0.0.1:9")["api"] is False
     cluster.ado("run", "--remote", "--detach", "--agent", "shell", "x", check=0)
     assert checks(cluster, 1)["workers"] is False
@@ -120,7 +120,7 @@ def test_doctor_names_what_is_wrong_and_its_fix(cluster, home):
     assert checks(cluster, 1)["token"] is False
 
 
-def test_doctor_notices_a_replica_that_hears_nothing(cluster, empty_dsn):
+def test_doctor_reports_a_replica_without_notifications(cluster, empty_dsn):
     """Its LISTEN connection stands, as it does behind a pooler, and no notification comes."""
     cluster.env["ADO_LISTEN_DSN"] = empty_dsn
     cluster.add_replicas(1)
@@ -130,7 +130,7 @@ def test_doctor_notices_a_replica_that_hears_nothing(cluster, empty_dsn):
     assert "ADO_LISTEN_DSN" in done
 
 
-def test_a_pipe_that_closes_is_no_error(worker):
+def test_a_closed_pipe_is_not_an_error(worker):
     for _ in range(5):
         worker.ado("run", "--remote", "--detach", "--agent", "shell", "x" * 5000, check=0)
     process = worker.open("tasks", "list", "-o", "json")
@@ -139,7 +139,7 @@ def test_a_pipe_that_closes_is_no_error(worker):
     assert process.stderr.read() == b""
 
 
-def test_a_workers_token_comes_with_the_command_that_starts_the_worker(cluster, tmp_path):
+def test_a_worker_token_is_printed_with_the_command_to_start_a_worker(cluster, tmp_path):
     wish = ["token", "create", "--role", "worker", "--worker", "w1"]
     made = cluster.ado(*wish, "--to", str(tmp_path / "w1.token"), url=cluster.urls[0], check=0)
     *_, said, command = made.stderr.decode().splitlines()
@@ -153,7 +153,7 @@ def test_a_workers_token_comes_with_the_command_that_starts_the_worker(cluster, 
     assert b"start it there" not in cluster.ado("token", "create", "--role", "viewer", check=0).stderr
 
 
-def test_a_token_that_the_shell_sends_to_a_file_is_for_its_owner_alone(worker, tmp_path):
+def test_a_token_that_is_redirected_to_a_file_is_private(worker, tmp_path):
     """Else no program would take the file."""
     path = tmp_path / "token"
     path.touch(0o644)
@@ -175,11 +175,11 @@ def test_a_waiting_task_is_shown_with_its_labels_and_has_not_failed(worker):
     assert "failed" not in shown
 
 
-def test_what_has_ended_is_explained_by_its_end(worker, failed):
+def test_an_ended_task_is_explained_by_its_outcome(worker, failed):
     said = worker.ado("explain", failed, check=0).stdout.decode()
     assert said == f"it does not wait: {failed} failed: exit code 3\n"
 
 
-def test_a_list_of_nothing_is_no_empty_line(worker, tmp_path):
+def test_an_empty_list_prints_no_line(worker, tmp_path):
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     assert worker.ado("refs", "list", cwd=tmp_path, check=0).stdout == b""

@@ -33,7 +33,7 @@ def test_values_come_from_the_server(labelled):
     assert offered(labelled, "help", "exit") == ["exit-codes"]
 
 
-def test_what_goes_wrong_is_not_said(cluster):
+def test_completion_prints_no_errors(cluster):
     """No server, or a wrong token: nothing is offered but what is known here."""
     for options in ({"url": "http://127.0.0.1:1"}, {"token": "wrong"}):
         for words in (("tasks", "show", ""), ("tasks", "--label", ""), ("users", "disable", "")):

@@ -61,7 +61,7 @@ echo passed
 """
 
 
-def test_jobs_of_a_task_run_at_once_on_different_workers_and_meet_at_a_barrier(workers):
+def test_jobs_of_a_task_run_concurrently_and_meet_at_a_barrier(workers):
     run(workers, BARRIER, check=0)
     said = [event["data"].strip() for event in workers.events("task-1") if event["type"] == "output"]
     assert said[:3] == ["arrived"] * 3
@@ -82,7 +82,7 @@ def test_a_job_gathers_what_its_siblings_share(workers):
     assert done.stdout.decode().split()[1:] == [str(number) for number in range(31)]
 
 
-def test_a_value_that_does_not_come_ends_the_wait_with_124(workers):
+def test_a_missing_value_ends_the_wait_with_124(workers):
     script = (
         "ado kv wait nothing --timeout 0.2s; echo $?; ado kv set n 5 --json; ado kv wait n --for 5 --json; ado kv get x"
     )
@@ -91,7 +91,7 @@ def test_a_value_that_does_not_come_ends_the_wait_with_124(workers):
     assert b"there is no value 'x'" in done.stderr
 
 
-def test_a_jobs_token_reaches_its_own_store_while_its_attempt_runs_and_nothing_else(workers):
+def test_a_job_token_reaches_only_its_store_and_only_during_its_attempt(workers):
     kept = workers.home / "kept"  # what an agent writes out is masked
     script = f"printenv ADO_TOKEN > {kept}; echo kept; ado kv wait go"
     watching = workers.open("run", "--remote", "--agent", "shell", script)

@@ -50,7 +50,7 @@ def published(cluster):
     return found
 
 
-def test_every_metric_and_label_that_they_name_is_published(cluster):
+def test_every_named_metric_and_label_is_published(cluster):
     found = published(cluster)
     used = set()
     for expression in EXPRESSIONS:
@@ -72,7 +72,7 @@ def test_every_metric_and_label_that_they_name_is_published(cluster):
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_an_expression_is_balanced_and_uses_known_words(expression):
+def test_an_expression_is_balanced_and_uses_known_functions(expression):
     bare = re.sub(r'"[^"]*"', '""', expression)
     open_ = []
     for character in bare:
@@ -87,7 +87,7 @@ def test_an_expression_is_balanced_and_uses_known_words(expression):
     assert not re.search(r"(?<!rate\()(?<!increase\()\bado_\w+_(total|bucket|sum|count)\b", expression)
 
 
-def test_every_alert_says_what_happened_and_what_to_do():
+def test_every_alert_has_a_summary_and_a_next_step():
     names = [rule["alert"] for rule in RULES]
     assert len(names) == len(set(names)) >= 8
     for rule in RULES:
@@ -109,7 +109,7 @@ def test_the_dashboards_panels_do_not_overlap_and_are_described():
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in Debian's package prometheus")
-def test_promtool_takes_the_rules_and_they_fire_when_they_should():
+def test_promtool_accepts_the_rules_and_they_fire_as_expected():
     prometheus = DEPLOY / "prometheus"
     for arguments in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
         done = subprocess.run(

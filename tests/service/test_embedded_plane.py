@@ -44,7 +44,7 @@ def state(ado):
     return json.loads(ado("status", "-o", "json").stdout)
 
 
-def test_one_command_starts_everything_and_down_ends_it(ado, home):
+def test_up_starts_the_control_plane_and_down_ends_it(ado, home):
     done = ado("run", "--remote", "--workers", "3", "--agent", "shell", SCRIPT)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.decode().splitlines()) == [
@@ -66,7 +66,7 @@ def test_one_command_starts_everything_and_down_ends_it(ado, home):
     assert ado("attach", "task-1").stdout == done.stdout
 
 
-def test_commands_at_the_same_time_share_one_control_plane(ado):
+def test_concurrent_commands_share_one_control_plane(ado):
     racing = [ado("run", "--remote", "--agent", "shell", "echo hello", wait=False) for _ in range(3)]
     for process in racing:
         out, err = process.communicate(timeout=120)
@@ -75,7 +75,7 @@ def test_commands_at_the_same_time_share_one_control_plane(ado):
     assert {task["taskId"] for task in ids} == {"task-1", "task-2", "task-3"}
 
 
-def test_killing_the_control_plane_leaves_nothing_and_loses_no_task(ado, home):
+def test_a_killed_control_plane_leaves_no_process_and_loses_no_task(ado, home):
     watching = ado(
         "run",
         "--remote",
@@ -98,7 +98,7 @@ def test_killing_the_control_plane_leaves_nothing_and_loses_no_task(ado, home):
     assert ado("logs", "task-1").stdout == b"attempt 1\nattempt 2\n"
 
 
-def test_dead_children_are_started_again(ado):
+def test_dead_children_are_restarted(ado):
     ado("up", "--detach")
     before = state(ado)
     for process in before["processes"]:
@@ -116,7 +116,7 @@ def test_dead_children_are_started_again(ado):
 
 
 @pytest.mark.parametrize("role", ["api", "spawner"])
-def test_a_child_that_was_stopped_ends_with_the_control_plane_all_the_same(ado, role):
+def test_a_stopped_child_ends_with_the_control_plane(ado, role):
     """What was stopped and goes on waits for the lifeline again, which other processes share and have changed."""
     assert ado("up", "--detach").returncode == 0
     pids = {process["role"]: process["pid"] for process in state(ado)["processes"]}
@@ -126,7 +126,7 @@ def test_a_child_that_was_stopped_ends_with_the_control_plane_all_the_same(ado, 
     until(lambda: not exists(pids["api"]) and not exists(pids["spawner"]), "the children to be gone", 30)
 
 
-def test_workers_that_end_at_their_start_are_started_ever_more_rarely(ado, home):
+def test_workers_that_fail_at_start_are_restarted_with_growing_pauses(ado, home):
     unreadable = {"ADO_SECRETS_DIR": "/no/such/directory", "ADO_WORKER_CAPABILITIES": "shell"}  # read by workers alone
     assert ado("up", "--detach", **unreadable).returncode == 0
     assert ado("run", "--remote", "--detach", "--agent", "shell", "true").returncode == 0
@@ -139,7 +139,7 @@ def test_workers_that_end_at_their_start_are_started_ever_more_rarely(ado, home)
     assert "/no/such/directory" in (home / "plane.log").read_text()
 
 
-def test_a_database_that_cannot_be_started_for_a_while_does_not_end_the_control_plane(ado, home):
+def test_the_control_plane_survives_a_database_that_fails_to_start(ado, home):
     ado("up", "--detach")
     found = state(ado)
     pids = {process["role"]: process["pid"] for process in found["processes"]}
@@ -185,7 +185,7 @@ def stopped(found):
         os.kill(pid, signal.SIGCONT)
 
 
-def test_status_and_doctor_name_what_is_wrong_and_nothing_once_it_is_over(ado):
+def test_status_and_doctor_report_a_problem_until_it_is_over(ado):
     assert ado("up", "--detach").returncode == 0
     found = state(ado)
     assert found["troubles"] == []
@@ -200,7 +200,7 @@ def test_status_and_doctor_name_what_is_wrong_and_nothing_once_it_is_over(ado):
         until(lambda: state(ado)["troubles"] == [], f"the end of {name}", 60)
 
 
-def test_status_of_a_machine_without_a_control_plane_names_what_checks_the_server(ado):
+def test_status_without_a_control_plane_names_the_command_for_a_server(ado):
     assert b"up --detach" in ado("status").stderr
     done = ado("status", ADO_URL="https://ado.example")
     assert done.returncode == 1

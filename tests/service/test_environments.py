@@ -29,14 +29,14 @@ def run(cluster, prompt, *more, check):
     )
 
 
-def test_the_values_go_when_the_task_succeeds_and_the_names_stay(cluster):
+def test_values_are_deleted_when_the_task_succeeds_and_names_stay(cluster):
     cluster.add_worker("w1", "--capability", "shell")
     assert run(cluster, PRINT, check=0).stdout.strip() == str(len(VALUE)).encode()
     assert VALUE not in stored(cluster)
     assert cluster.task("task-1")["envNames"] == ["SECRET_SETTING"]
 
 
-def test_a_failed_task_keeps_them_for_its_retry(cluster):
+def test_a_failed_task_keeps_its_values_for_a_retry(cluster):
     cluster.add_worker("w1", "--capability", "shell")
     run(cluster, f"{PRINT}; exit 3", check=3)
     assert VALUE in stored(cluster)
@@ -46,7 +46,7 @@ def test_a_failed_task_keeps_them_for_its_retry(cluster):
     assert outputs == [str(len(VALUE))] * 2
 
 
-def test_after_a_while_they_go_and_a_retry_is_refused_with_the_reason(dsn, home):
+def test_values_expire_and_a_retry_is_then_refused_with_the_reason(dsn, home):
     made = Cluster(dsn, home, env={"ADO_ENV_DAYS": "0"})
     with contextlib.closing(made):
         made.add_replicas(2)
@@ -113,7 +113,7 @@ def test_no_value_stands_in_the_log_of_the_embedded_postgres(talkative, home):
     assert VALUE not in text
 
 
-def test_a_retry_of_what_succeeded_is_refused_for_that_and_not_for_its_environment(cluster):
+def test_a_retry_of_a_successful_task_is_refused_for_its_status(cluster):
     cluster.add_worker("w1", "--capability", "shell")
     run(cluster, PRINT, check=0)
     refused = cluster.ado("retry", "task-1", "-o", "json")

@@ -67,7 +67,7 @@ def stubborn(word, last=2):
     )
 
 
-def test_a_worker_that_was_stopped_for_longer_than_its_lease_writes_nothing_and_works_again(pair):
+def test_a_worker_paused_beyond_its_lease_writes_nothing_and_recovers(pair):
     word = marker("stopped")
     task = start(pair, stubborn(word), "--require", "shell")
     holder = runs(pair, task)
@@ -90,7 +90,7 @@ def test_a_worker_that_was_stopped_for_longer_than_its_lease_writes_nothing_and_
     assert job(pair, "task-2")[2] == holder
 
 
-def test_late_calls_of_an_attempt_are_told_lease_lost_by_every_replica(pair):
+def test_every_replica_answers_late_calls_with_lease_lost(pair):
     """Append, finish and heartbeat of an attempt that was given away, through the replica that did not give it."""
     with raw_worker(pair, "raw") as (first, second, session):
         task = start(pair, "true", "--require", "raw")
@@ -134,7 +134,7 @@ def claim(client, session):
     return claimed
 
 
-def test_a_claim_whose_answer_is_lost_costs_no_loss_and_a_finish_is_answered_again(pair):
+def test_a_lost_answer_of_claim_or_finish_is_repeated(pair):
     with raw_worker(pair, "raw") as (first, second, session):
         task = start(pair, "true", "--require", "raw")
         me = {"workerId": "raw", "session": session}
@@ -154,7 +154,7 @@ def test_a_claim_whose_answer_is_lost_costs_no_loss_and_a_finish_is_answered_aga
         assert job(pair, task)[3] == 0
 
 
-def test_a_real_worker_rides_out_lost_answers_of_claim_and_finish(cluster):
+def test_a_worker_survives_lost_answers_of_claim_and_finish(cluster):
     """The link lets calls through and swallows the answers, then breaks."""
     host, port = cluster.urls[0].removeprefix("http://").split(":")
     with Link((host, int(port))) as link:
@@ -181,7 +181,7 @@ def test_a_real_worker_rides_out_lost_answers_of_claim_and_finish(cluster):
         cluster.ado("run", "--remote", "--agent", "shell", "true", check=0)
 
 
-def test_a_second_process_under_an_id_replaces_the_first_and_gets_its_job_at_once(pair):
+def test_a_second_process_under_an_id_replaces_the_first_and_gets_its_job(pair):
     word = marker("replaced")
     task = start(pair, stubborn(word), "--require", "zero")
     runs(pair, task)
@@ -193,7 +193,7 @@ def test_a_second_process_under_an_id_replaces_the_first_and_gets_its_job_at_onc
     assert exists(second.pid)
 
 
-def test_a_worker_that_is_killed_and_started_again_under_its_id_goes_on_at_once(pair):
+def test_a_restarted_worker_under_its_id_continues_without_delay(pair):
     task = start(pair, stubborn(marker("again")), "--require", "zero")
     runs(pair, task)
     pair.w0.kill()
@@ -214,7 +214,7 @@ main()
 """
 
 
-def test_a_worker_whose_event_loop_is_stuck_loses_its_job_and_comes_back(pair):
+def test_a_worker_with_a_stuck_event_loop_loses_its_job_and_recovers(pair):
     """The heartbeat's thread lives on and must not speak for it."""
     release = pair.home / "release"
     pair.env["ADO_STALL_SECONDS"] = "1"
@@ -241,7 +241,7 @@ def test_a_worker_whose_event_loop_is_stuck_loses_its_job_and_comes_back(pair):
     assert history(pair, task)[:3] == [("started", 1, None), ("requeued", 1, "lost"), ("started", 2, None)]
 
 
-def test_what_an_agent_writes_when_it_is_told_to_end_comes_before_the_end(pair):
+def test_output_after_sigterm_is_stored_before_the_end(pair):
     """Cancelled, timed out or handed back: an exit code of 0 after SIGTERM is no success."""
     script = "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.05; done"
     cancelled = start(pair, script, "--require", "zero")

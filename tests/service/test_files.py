@@ -70,7 +70,7 @@ def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path):
     assert pieces > 44, "every cut costs a repetition"
 
 
-def test_what_was_sent_half_goes_on_and_a_wrong_digest_does_not_count(cluster, calls):
+def test_a_partial_upload_resumes_and_a_wrong_digest_is_refused(cluster, calls):
     operator = calls("operator")
     content = b"a" * 1024 * 1024 + b"b"
     begun = begin(operator, content)
@@ -89,7 +89,7 @@ def test_what_was_sent_half_goes_on_and_a_wrong_digest_does_not_count(cluster, c
     operator.mutate("files.commit", {"fileId": begun["fileId"]})
 
 
-def test_a_file_over_the_limit_is_told_with_both_sizes(calls):
+def test_a_file_over_the_limit_is_refused_with_both_sizes(calls):
     operator = calls("operator")
     with pytest.raises(CallError) as caught:
         operator.mutate(
@@ -101,7 +101,7 @@ def test_a_file_over_the_limit_is_told_with_both_sizes(calls):
 
 
 @pytest.mark.parametrize("way", ["credential", "worker's token"])
-def test_a_worker_reaches_the_files_of_its_jobs_alone(cluster, calls, way):
+def test_a_worker_reaches_only_files_of_its_jobs(cluster, calls, way):
     """By the credential of its attempt, or where its claim asked for none, by its token."""
     cluster.add_worker("w1")
     operator, viewer = calls("operator"), calls("viewer")
@@ -155,7 +155,7 @@ def test_an_address_with_credentials_is_refused(calls, url):
     assert found == ("BAD_REQUEST", "invalid_input")
 
 
-def test_a_task_cannot_start_from_a_file_that_is_not_there(calls):
+def test_a_task_cannot_start_from_a_missing_file(calls):
     wish = {"agent": "shell", "prompt": "true", "workspace": {"fileId": "file-" + "7" * 32, "commit": "1" * 40}}
     operator = calls("operator")
     assert refused(operator.mutate, "tasks.create", **wish) == ("NOT_FOUND", "no_such_file")

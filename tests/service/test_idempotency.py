@@ -45,7 +45,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_two_ways_to_write_one_input_are_one_task(calls, one, other):
+def test_equivalent_inputs_give_one_task(calls, one, other):
     base = {"prompt": "true", "idempotencyKey": f"key-{next(_keys)}"}
     assert calls.mutate("tasks.create", base | one)["taskId"] == calls.mutate("tasks.create", base | other)["taskId"]
 
@@ -67,7 +67,7 @@ def test_two_ways_to_write_one_input_are_one_task(calls, one, other):
         {"onFailure": "fail_fast"},
     ],
 )
-def test_other_input_is_a_conflict(calls, other):
+def test_another_input_is_a_conflict(calls, other):
     base = {"prompt": "true", "idempotencyKey": f"key-{next(_keys)}"}
     calls.mutate("tasks.create", base)
     with pytest.raises(CallError) as refused:

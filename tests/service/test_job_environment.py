@@ -18,16 +18,16 @@ def output(cluster, *arguments):
     return cluster.ado("run", "--remote", "--agent", "shell", *arguments, check=0).stdout.decode().split()
 
 
-def test_a_job_is_told_that_nobody_is_there_to_answer(working):
+def test_a_job_has_the_variables_of_a_session_without_a_user(working):
     assert output(working, SHOW) == ["1|0|noninteractive|true||dumb", "0"]
 
 
-def test_a_task_may_say_otherwise(working):
+def test_a_task_may_override_the_variables(working):
     found = output(working, "--env", "CI=", "--env", "PYTHONUNBUFFERED=", "--env", "FORCE_COLOR=3", SHOW)
     assert found == ["|0|noninteractive||3|dumb", "0"]
 
 
-def test_python_lines_arrive_while_the_job_runs(working):
+def test_lines_of_python_arrive_while_the_job_runs(working):
     """The job ends only when its line has been seen."""
     wait = "import subprocess\nprint('written')\nsubprocess.run(['ado', 'kv', 'wait', 'seen'], check=True)"
     command = ["run", "--remote", "--agent", "shell", "--", sys.executable, "-c", wait]

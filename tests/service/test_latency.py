@@ -12,7 +12,7 @@ def measure(cluster, *arguments, **options):
 
 
 @pytest.mark.parametrize("capability", ["shell", "scripted"])
-def test_it_measures_from_a_workers_write_to_here(cluster, capability):
+def test_latency_is_measured_from_the_write_to_this_machine(cluster, capability):
     cluster.add_worker("w1", "--capability", capability)
     until(lambda: cluster.sql("select from ado.workers where started_at is not null"), "the worker")
     found = json.loads(measure(cluster, check=0).stdout)
@@ -25,7 +25,7 @@ def test_it_measures_from_a_workers_write_to_here(cluster, capability):
     assert cluster.task(found["taskId"])["status"] == "succeeded"
 
 
-def test_the_clock_of_a_worker_elsewhere_is_corrected(cluster):
+def test_the_clock_of_another_machine_is_corrected(cluster):
     """The worker of another host says that it is an hour ahead; its clock is what the correction is made from."""
     cluster.add_worker("w1")
     until(lambda: cluster.sql("select from ado.workers where started_at is not null"), "the worker")
@@ -42,7 +42,7 @@ def test_the_clock_of_a_worker_elsewhere_is_corrected(cluster):
     assert found["latency"]["p50Ms"] > 3_590_000  # because in truth its clock is right
 
 
-def test_without_a_worker_it_says_what_to_do_and_leaves_nothing_waiting(cluster):
+def test_without_a_worker_the_next_step_is_named_and_no_task_remains(cluster):
     done = measure(cluster, "--within", "1s", check=125)
     error = json.loads(done.stdout or done.stderr)["error"]
     assert error["reason"] == "no_worker"

@@ -40,14 +40,14 @@ def test_users(cluster, calls):
     assert cluster.ado("users", "list", "-o", "name", check=0).stdout.split()[-1] == b"user-7"
 
 
-def test_tokens_of_one_moment(cluster, calls):
+def test_tokens_of_one_moment_are_listed_once(cluster, calls):
     for _ in range(6):
         calls.mutate("tokens.create", {"role": "viewer", "name": "many"})
     cluster.sql("update ado.tokens set created_at = '2030-01-01' where name = 'many' returning 1")
     assert len(is_divided(calls, "tokens.list", "tokenId")) >= 7
 
 
-def test_workers(cluster, calls):
+def test_workers_are_listed_by_pages(cluster, calls):
     for name in ("zeta", "a/b", "ä", "B", "a", "%"):
         calls.mutate("workers.register", {"workerId": name, "capabilities": ["shell"]})
     assert len(is_divided(calls, "workers.list", "workerId")) == 6
@@ -55,7 +55,7 @@ def test_workers(cluster, calls):
     assert len(cluster.ado("workers", "list", "-o", "name", check=0).stdout.split()) == 6
 
 
-def test_the_status_of_workers_has_each_that_has_not_ended_once_and_counts_all(cluster, calls):
+def test_the_status_lists_each_live_worker_once_and_counts_all(cluster, calls):
     names = ["a", "a/b", "b", "c", "d", "e", "f"]
     for name in names:
         calls.mutate("workers.register", {"workerId": name, "capabilities": ["shell"]})
@@ -110,7 +110,7 @@ def test_a_page_of_users_ends_before_it_is_too_large_for_an_answer(cluster, call
     assert len(cluster.ado("users", "list", "-o", "name", check=0).stdout.split()) == 200
 
 
-def test_files_also_those_of_no_job_and_of_one_moment(cluster, calls):
+def test_files_of_no_job_and_of_one_moment_are_listed_once(cluster, calls):
     calls.mutate("tasks.create", {"prompt": "true", "workers": 3})
     cluster.sql(
         """
@@ -142,7 +142,7 @@ def test_a_page_of_files_ends_before_it_is_too_large_for_an_answer(cluster, call
 
 @pytest.mark.parametrize("path", ["users.list", "tokens.list", "files.list"])
 @pytest.mark.parametrize("cursor", ["", "x", "-1", "user-", "9" * 400, "1/\x00", "/1/file-"])
-def test_a_text_that_is_no_cursor_is_refused(shared_cluster, path, cursor):
+def test_an_invalid_cursor_is_refused(shared_cluster, path, cursor):
     task = shared_cluster.create_task()
     client = HttpClient(shared_cluster.urls, shared_cluster.token)
     with contextlib.closing(client) as calls, pytest.raises(CallError) as refused:

@@ -33,7 +33,7 @@ def names(cluster, *arguments):
     return cluster.ado("tasks", "list", "-o", "name", *arguments, check=0).stdout.decode().split()
 
 
-def test_a_list_that_ends_early_says_how_to_get_the_rest(listed):
+def test_a_cut_list_names_the_option_for_the_rest(listed):
     done = listed.ado("tasks", "list", check=0)
     assert len(done.stdout.splitlines()) == 1 + 20
     assert b"there are more: --all lists them" in done.stderr
@@ -42,7 +42,7 @@ def test_a_list_that_ends_early_says_how_to_get_the_rest(listed):
     assert b"there are more" not in listed.ado("tasks", "list", "--all", check=0).stderr
 
 
-def test_all_and_large_limits_go_over_pages(listed):
+def test_large_limits_are_read_over_several_pages(listed):
     assert names(listed, "--all") == [f"task-{number}" for number in range(205, 0, -1)]
     assert len(names(listed, "--limit", "150")) == 150
     found = json.loads(listed.ado("tasks", "list", "--limit", "101", "-o", "json", check=0).stdout)
@@ -50,11 +50,11 @@ def test_all_and_large_limits_go_over_pages(listed):
 
 
 @pytest.mark.parametrize("limit", ["0", "-1"])
-def test_a_limit_of_nothing_is_a_usage_error(listed, limit):
+def test_a_limit_of_zero_is_a_usage_error(listed, limit):
     assert b"at least one" in listed.ado("tasks", "list", "--limit", limit, check=2).stderr
 
 
-def test_a_list_tells_ages_and_json_the_exact_times(listed):
+def test_a_list_shows_ages_and_json_exact_times(listed):
     assert b" s ago" in listed.ado("tasks", "list", "--limit", "1", check=0).stdout
     (task,) = json.loads(listed.ado("tasks", "list", "--limit", "1", "-o", "json", check=0).stdout)["items"]
     assert task["createdAt"].endswith("Z") or "+" in task["createdAt"]
@@ -64,7 +64,7 @@ def open_tasks(cluster):
     return cluster.sql("select count(*) from ado.tasks where cancel_requested_at is null")[0][0]
 
 
-def test_several_tasks_are_cancelled_and_an_unknown_one_stops_nobody(many):
+def test_several_tasks_are_cancelled_despite_an_unknown_one(many):
     done = many.ado("cancel", "1", "999", "task-2", "2", check=127)
     assert b"there is no task 'task-999'" in done.stderr
     assert open_tasks(many) == 203
@@ -77,7 +77,7 @@ def test_tasks_with_a_label_are_cancelled(many):
     assert b"no open task has these labels" in done.stderr
 
 
-def test_many_are_cancelled_only_after_a_yes(many):
+def test_many_tasks_are_cancelled_only_after_a_confirmation(many):
     assert b"--yes" in many.ado("cancel", "--all", check=2).stderr
     for answer, left in (("\n", 205), ("n\n", 205), ("y\n", 0)):
         with Terminal(["cancel", "--all"], many.client_env()) as seen:
@@ -87,12 +87,12 @@ def test_many_are_cancelled_only_after_a_yes(many):
         assert open_tasks(many) == left
 
 
-def test_what_to_cancel_is_named_in_one_way(listed):
+def test_tasks_to_cancel_are_named_in_exactly_one_way(listed):
     for wish in ([], ["1", "--all"], ["--all", "--label", "a=b"]):
         assert b"--label or --all" in listed.ado("cancel", *wish, check=2).stderr
 
 
-def test_an_ended_task_is_not_cancelled_and_that_is_no_error(many):
+def test_cancelling_an_ended_task_is_not_an_error(many):
     many.ado("cancel", "1", check=0)
     done = many.ado("cancel", "1", check=0)
     assert b"task-1 has ended already: cancelled" in done.stderr
@@ -122,7 +122,7 @@ def test_a_large_prompt_does_not_shorten_a_page(cluster):
     client.close()
 
 
-def test_several_tasks_are_removed_after_a_yes_and_open_ones_stay(many):
+def test_several_ended_tasks_are_removed_after_a_confirmation(many):
     many.ado("cancel", "1", "2", "3", check=0)
     assert b"--yes" in many.ado("tasks", "rm", "1", "2", check=2).stderr
     with Terminal(["tasks", "rm", "1", "2"], many.client_env()) as seen:

@@ -41,7 +41,7 @@ def fetched(url, token=None):
         return answer.read().decode()
 
 
-def test_a_lock_that_blocks_the_queue_is_named_and_ended_by_what_doctor_says(cluster, home, holding):
+def test_a_lock_on_the_queue_is_named_and_ended_by_the_advice_of_doctor(cluster, home, holding):
     pid = holding("share row exclusive")
     assert str(pid) not in warned(cluster)
     assert json.loads(fetched(f"{cluster.urls[0]}/readyz"))["status"] == "ready"
@@ -57,7 +57,7 @@ def test_a_lock_that_blocks_the_queue_is_named_and_ended_by_what_doctor_says(clu
     until(lambda: json.loads(fetched(f"{cluster.urls[0]}/readyz"))["warnings"] == {}, "the end of the warning", 60)
 
 
-def test_a_lock_that_lets_nobody_read_jobs_is_named_all_the_same(cluster, holding):
+def test_a_lock_against_reading_jobs_is_named(cluster, holding):
     pid = holding("access exclusive")
     assert warned(cluster).startswith("1 session holds up ")
     found = found_by_doctor(cluster)
@@ -69,7 +69,7 @@ def unread(text):
     return set(re.findall(r'\nado_metrics_unread\{part="(\w+)"\} 1\.0', text))
 
 
-def test_metrics_say_what_can_be_read_and_what_a_lock_hides(cluster, holding):
+def test_metrics_report_what_can_be_read_under_a_lock(cluster, holding):
     assert unread(fetched(f"{cluster.urls[0]}/metrics", cluster.token)) == set()
     holding("access exclusive")
     warned(cluster)
@@ -84,7 +84,7 @@ def test_metrics_say_what_can_be_read_and_what_a_lock_hides(cluster, holding):
     assert "\n# TYPE ado_tasks_finished_total" in text
 
 
-def test_metrics_answer_a_known_token_while_nobody_can_look_it_up(cluster):
+def test_metrics_accept_a_cached_token_under_a_lock(cluster):
     url = f"{cluster.urls[0]}/metrics"
     fetched(url, cluster.token)
     with psycopg.connect(cluster.dsn) as connection:
@@ -96,7 +96,7 @@ def test_metrics_answer_a_known_token_while_nobody_can_look_it_up(cluster):
             assert (answer.code, json.load(answer)["error"]["data"]["reason"]) == (503, "database_unavailable")
 
 
-def test_metrics_tell_a_known_token_that_the_database_is_away(cluster):
+def test_metrics_report_an_outage_to_a_cached_token(cluster):
     url = f"{cluster.urls[0]}/metrics"
     assert "\nado_database_up 1.0\n" in fetched(url, cluster.token)
     name = conninfo.conninfo_to_dict(cluster.dsn)["dbname"]

@@ -14,7 +14,7 @@ def worker(cluster):
     return cluster
 
 
-def test_logs_shows_what_was_asked_for(worker):
+def test_logs_shows_the_selected_output(worker):
     worker.ado("run", "--remote", "--retries", "1", "--agent", "shell", SCRIPT, check=4)
     worker.ado("run", "--remote", "--workers", "2", "--agent", "shell", "printf $ADO_JOB_INDEX", check=0)
 
@@ -50,7 +50,7 @@ def test_logs_shows_what_was_asked_for(worker):
     assert b"add --job" in logs("--raw", task="task-2", check=2)[1]
 
 
-def test_tail_counts_lines_however_they_were_written(worker):
+def test_tail_counts_lines_for_any_division_of_writes(worker):
     """Nine lines in one event, then one in more events than are asked for at first, the other stream's amid them."""
     script = "seq 1 9; for i in $(seq 1 60); do printf .; echo >&2; sleep 0.06; done; printf '\\nend'"
     worker.ado("run", "--remote", "--agent", "shell", script, check=0)
@@ -67,7 +67,7 @@ def test_tail_counts_lines_however_they_were_written(worker):
     assert tail(1000).stdout == b"".join(b"%d\n" % line for line in range(1, 10)) + b"." * 60 + b"\nend"
 
 
-def test_attach_replays_from_where_it_is_told(worker):
+def test_attach_replays_from_the_given_event(worker):
     worker.ado("run", "--remote", "--agent", "shell", "echo one; exit 5", check=5)
     last = worker.task("task-1")["lastSeq"]
 
@@ -85,7 +85,7 @@ def test_attach_replays_from_where_it_is_told(worker):
     assert worker.task("task-1")["lastSeq"] == last
 
 
-def test_every_end_has_its_exit_code(worker):
+def test_every_outcome_has_its_exit_code(worker):
     """130 is in test_terminal, 125 for a lost job in the unit tests of exits: it takes three workers."""
 
     def run(prompt, *options, code):

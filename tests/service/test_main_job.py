@@ -43,7 +43,7 @@ def test_three_workers_give_nine_whole_lines_and_any_replica_replays_them(worker
     assert {worker["workerId"] for worker in status["workers"]} == {"w0", "w1", "w2"}
 
 
-def test_the_remote_exit_code_is_the_commands(workers):
+def test_the_exit_code_of_the_command_is_returned(workers):
     done = workers.ado("run", "--remote", "--agent", "shell", "echo out; echo err >&2; exit 7", check=7)
     assert done.stdout == b"out\n"
     assert b"err\n" in done.stderr
@@ -61,7 +61,7 @@ def test_a_timeout_ends_the_attempt_with_124(workers):
     assert workers.task(workers.last_task())["reason"] == "timed_out"
 
 
-def test_bytes_arrive_as_they_were_written(workers):
+def test_bytes_arrive_unchanged(workers):
     """50 MB of random bytes, through two replicas, have the same digest."""
     script = "head -c 50000000 /dev/urandom > f; sha256sum < f >&2; cat f"
     done = workers.ado("run", "--remote", "--agent", "shell", script, check=0, timeout=120)
@@ -72,12 +72,12 @@ def test_bytes_arrive_as_they_were_written(workers):
     assert hashlib.sha256(raw.stdout.replace(f"{wanted}  -\n".encode(), b"", 1)).hexdigest() == wanted
 
 
-def test_a_million_short_lines_arrive_whole_and_in_order(workers):
+def test_a_million_short_lines_arrive_complete_and_in_order(workers):
     done = workers.ado("run", "--remote", "--agent", "shell", "seq 1000000", check=0, timeout=120)
     assert done.stdout == b"".join(b"%d\n" % number for number in range(1, 1_000_001))
 
 
-def test_a_killed_worker_costs_an_attempt_and_leaves_no_process(own_workers):
+def test_a_killed_worker_loses_an_attempt_and_leaves_no_process(own_workers):
     marker = f"ado-test-{os.getpid()}"
     script = f"echo attempt $ADO_ATTEMPT; setsid sh -c ': {marker}; sleep 300' & [ $ADO_ATTEMPT = 2 ] || sleep 300"
     watching = own_workers.open("run", "--remote", "--agent", "shell", script)
@@ -104,7 +104,7 @@ def running_on(cluster):
     return [job["workerId"] for task in tasks(cluster) for job in task["jobs"] if job["status"] == "running"]
 
 
-def test_a_killed_replica_costs_its_viewers_nothing(own_workers):
+def test_viewers_of_a_killed_replica_lose_no_event(own_workers):
     script = "for i in $(seq 1 60); do echo line $i; sleep 0.05; done"
     urls = f"{own_workers.urls[0]},{own_workers.urls[1]}"
     watching = own_workers.open("run", "--remote", "--agent", "shell", script, url=urls)
@@ -131,7 +131,7 @@ def test_cancel_ends_the_agent_and_its_children_through_any_replica(workers):
     workers.ado("wait", workers.last_task(), check=1)
 
 
-def test_ctrl_c_detaches_and_the_task_goes_on(workers):
+def test_ctrl_c_detaches_and_the_task_continues(workers):
     watching = workers.open("run", "--remote", "--agent", "shell", "echo begin; sleep 1; echo end")
     assert watching.stdout.readline() == b"begin\n"
     watching.send_signal(signal.SIGINT)
@@ -141,7 +141,7 @@ def test_ctrl_c_detaches_and_the_task_goes_on(workers):
     assert workers.ado("attach", workers.last_task(), check=0).stdout == b"begin\nend\n"
 
 
-def test_a_stopped_worker_hands_its_job_back(own_workers):
+def test_a_stopped_worker_releases_its_job(own_workers):
     script = "echo attempt $ADO_ATTEMPT; [ $ADO_ATTEMPT = 2 ] || sleep 300"
     watching = own_workers.open("run", "--remote", "--agent", "shell", script)
     assert watching.stdout.readline() == b"attempt 1\n"
@@ -168,7 +168,7 @@ def test_a_drained_worker_finishes_its_job_and_ends(own_workers):
     assert victim.wait(30) == 0
 
 
-def test_an_agent_that_nobody_offers_waits_and_says_why(workers):
+def test_a_job_for_an_agent_without_workers_waits_with_the_reason(workers):
     watching = workers.open("run", "--remote", "--wait-for-agent", "--agent", "claude-code", "hello")
     line = b""
     while b"waiting" not in line:
@@ -180,7 +180,7 @@ def test_an_agent_that_nobody_offers_waits_and_says_why(workers):
     assert watching.returncode == 1
 
 
-def test_the_scripted_agent_tells_progress_and_retries_count(workers):
+def test_the_scripted_agent_reports_progress_and_retries_count(workers):
     script = '{"progress": {"percent": 50, "message": "half"}}\n{"say": "hello"}\n{"exit": 3}'
     done = workers.ado("run", "--remote", "--agent", "scripted", "--retries", "1", script, check=3)
     assert done.stdout == b"hello\nhello\n"
@@ -202,7 +202,7 @@ def test_a_stopped_cluster_leaves_no_process(own_workers):
     assert not [pid for pid in pids if exists(pid)]
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(workers):
+def test_a_closed_stdout_ends_the_command_without_an_error(workers):
     workers.ado("run", "--remote", "--agent", "shell", "seq 100000", check=0)
     env = workers.client_env()
     command = f"{os.fsdecode(workers.processes[0].args[0])} -P -m cli logs {workers.last_task()} | head -n 1"

@@ -31,7 +31,7 @@ def create(cluster, name, script, **wish):
     raise AssertionError("no replica takes the task")
 
 
-def test_a_rolling_restart_of_everything_under_load_loses_no_task_and_counts_no_loss(cluster):
+def test_a_rolling_restart_under_load_loses_no_task_and_no_attempt(cluster):
     ids = [f"w{index}" for index in range(4)]
     workers = {name: cluster.add_worker(name) for name in ids}
     until(lambda: len(states(cluster)) == len(ids), "the workers")
@@ -61,7 +61,7 @@ def test_a_rolling_restart_of_everything_under_load_loses_no_task_and_counts_no_
     assert {reason for (reason,) in reasons} <= {"shutdown", "claim_lost"}
 
 
-def test_fifty_rival_updates_have_one_winner_and_the_others_are_told_the_version(cluster):
+def test_fifty_concurrent_updates_have_one_winner_and_the_others_get_the_version(cluster):
     task = create(cluster, "a", "true")
 
     def update(index):
@@ -81,7 +81,7 @@ def test_fifty_rival_updates_have_one_winner_and_the_others_are_told_the_version
     assert cluster.task(task)["priority"] == won["priority"]
 
 
-def test_rival_commands_that_update_a_task_repeat_until_each_change_is_in(cluster):
+def test_concurrent_update_commands_repeat_until_each_change_is_stored(cluster):
     task = create(cluster, "a", "true", labels={"old": "1", "gone": "1"})
     rivals = [
         cluster.open("tasks", "update", task, "--label", f"n{index}={index}", url=cluster.urls[index % 2])
@@ -116,7 +116,7 @@ def patient_cluster(dsn, home, **env):
         made.close()
 
 
-def test_jobs_go_to_different_workers_even_when_one_could_take_them_all(calm):
+def test_jobs_are_spread_over_workers(calm):
     cluster = calm
     for index in range(3):
         cluster.add_worker(f"w{index}", "--slots", "9", url=cluster.urls[0])
@@ -154,7 +154,7 @@ def test_explain_names_what_each_live_worker_lacks(patient):
     assert slots.poll() is draining.poll() is None
 
 
-def test_all_jobs_of_a_task_go_on_when_one_fails_and_the_first_failure_is_named(cluster):
+def test_other_jobs_continue_after_a_failure_and_the_first_one_is_named(cluster):
     """on-failure continue: the exit code and the table's last line are the first failing job's, by the log."""
     for index in range(3):
         cluster.add_worker(f"w{index}")

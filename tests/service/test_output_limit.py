@@ -53,7 +53,7 @@ def finish(client, outcome, last, attempt=1):
     return client.mutate("workers.finish", {**fence, "lastBatch": last, "outcome": outcome, "exitCode": 1})
 
 
-def test_beyond_the_limit_output_is_counted_and_everything_else_is_kept(limited, replicas):
+def test_output_beyond_the_limit_is_counted_and_other_events_are_kept(limited, replicas):
     (first, second), claim = replicas
     claim()
     sent = [[output()] for _ in range(4)] + [[output(), {"type": "progress", "percent": n}] for n in range(3)]
@@ -77,7 +77,7 @@ def test_beyond_the_limit_output_is_counted_and_everything_else_is_kept(limited,
 
 
 @pytest.mark.parametrize("kind", ["progress", "agent", "checkpoint", "dropped"])
-def test_no_type_of_event_is_stored_without_end(limited, replicas, kind):
+def test_every_type_of_event_has_a_limit(limited, replicas, kind):
     (first, second), claim = replicas
     claim()
     event = {"type": kind, "message": "x" * 400_000}
@@ -91,7 +91,7 @@ def test_no_type_of_event_is_stored_without_end(limited, replicas, kind):
     assert kinds == ["created", "started", *[kind] * len(stored), "truncated", "finished", "succeeded"]
 
 
-def test_events_without_content_are_not_stored_without_end_either(limited, replicas):
+def test_events_without_content_have_a_limit(limited, replicas):
     (first, second), claim = replicas
     claim()
     for number in range(1, 5):
@@ -100,7 +100,7 @@ def test_events_without_content_are_not_stored_without_end_either(limited, repli
     assert [event["type"] for event in limited.events("task-1")].count("output") == 1000
 
 
-def test_the_next_attempt_has_the_limit_to_itself(limited, replicas):
+def test_the_next_attempt_has_its_own_limit(limited, replicas):
     (first, _), claim = replicas
     claim()
     for number in range(1, 7):
@@ -114,7 +114,7 @@ def test_the_next_attempt_has_the_limit_to_itself(limited, replicas):
     assert next(event for event in limited.events("task-1") if event["type"] == "requeued")["droppedBytes"] == 2 * CHUNK
 
 
-def test_a_real_agent_that_writes_too_much_ends_as_it_would_have(limited):
+def test_an_agent_that_writes_too_much_keeps_its_result(limited):
     limited.add_worker("w1")
     script = [{"repeat": 2000, "steps": [{"bytes": base64.b64encode(b"\xff" * 9_999 + b"\n").decode()}]}, {"exit": 7}]
     prompt = "\n".join(map(json.dumps, script))

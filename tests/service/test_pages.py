@@ -26,7 +26,7 @@ def fetch(url, token=None, method="GET"):
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/trpc/ado.d.ts"])
-def test_any_users_token_may_read_and_no_other(cluster, path):
+def test_pages_need_a_token_of_a_user(cluster, path):
     url = cluster.urls[0] + path
     assert fetch(url, cluster.make_token("viewer"))[0] == 200
     status, kind, body = fetch(url)
@@ -35,7 +35,7 @@ def test_any_users_token_may_read_and_no_other(cluster, path):
     assert fetch(url, cluster.make_token("worker", worker_id="w"))[0] == 403
 
 
-def test_metrics_tell_calls_appends_jobs_and_workers(workers):
+def test_metrics_count_calls_appends_jobs_and_workers(workers):
     workers.ado("run", "--remote", "--agent", "shell", "echo hello", check=0)
     samples = {}
     for url in workers.urls:
@@ -57,7 +57,7 @@ def test_metrics_tell_calls_appends_jobs_and_workers(workers):
     assert samples["ado_spawners", (("state", "silent"),)] == 0
 
 
-def test_paths_that_are_none_share_one_label(cluster):
+def test_unknown_paths_share_one_label(cluster):
     for name in ("a", "b", "c"):
         fetch(f"{cluster.urls[0]}/trpc/no.{name}", cluster.token)
     text = fetch(cluster.urls[0] + "/metrics", cluster.token)[2]
@@ -65,7 +65,7 @@ def test_paths_that_are_none_share_one_label(cluster):
     assert "no.a" not in text
 
 
-def test_pages_that_are_none_are_answered_as_the_wire_does(cluster):
+def test_unknown_pages_are_answered_with_an_error_of_the_wire(cluster):
     for url in cluster.urls:
         assert fetch(url + "/nope", cluster.token)[:2] == (404, "application/json")
         status, _, body = fetch(url + "/", cluster.token)

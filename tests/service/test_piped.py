@@ -51,7 +51,7 @@ def made_tasks(working):
     return found
 
 
-def test_a_pipe_a_file_and_nothing_at_all_here_and_on_a_worker(working, made_tasks, tmp_path):
+def test_stdin_may_be_a_pipe_a_file_or_nothing_locally_and_remotely(working, made_tasks, tmp_path):
     file = tmp_path / "lines"
     file.write_bytes(b"a\nb\n")
     empty = tmp_path / "empty"
@@ -70,7 +70,7 @@ def test_a_pipe_a_file_and_nothing_at_all_here_and_on_a_worker(working, made_tas
     assert working.sql("select * from ado.inputs") == []
 
 
-def test_devices_and_closed_ends_cost_nothing_and_an_open_pipe_keeps_no_job_from_ending(working, made_tasks):
+def test_devices_and_closed_pipes_send_nothing_and_an_open_pipe_blocks_no_end(working, made_tasks):
     assert ado_run(working, *REMOTE, "wc -c").stdout.strip() == b"0"
     closed = subprocess.run(
         ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *RUN, *REMOTE, "wc -c"], env=working.client_env(),
@@ -97,7 +97,7 @@ def test_a_command_that_stops_reading_ends_the_sending(working):
         endless.kill()
 
 
-def test_a_command_that_reads_nothing_holds_up_neither_other_jobs_nor_its_own_end(working):
+def test_a_job_that_reads_nothing_blocks_neither_others_nor_its_end(working):
     read, write = os.pipe()
     words = [*RUN, *REMOTE, f"until test -e {working.home}/go; do sleep 0.05; done; echo over"]
     idle = subprocess.Popen(words, env=working.client_env(), stdin=read, stdout=subprocess.PIPE, cwd="/")
@@ -119,7 +119,7 @@ def feed(pipe, data):
         target.write(data)
 
 
-def test_every_byte_arrives_once_when_replicas_are_killed_and_connections_cut(cluster):
+def test_every_byte_arrives_once_despite_kills_and_cuts(cluster):
     """A CLI and a worker behind connections that are reset again and again, and a replica that dies."""
     data = os.urandom(12_000_000)
     with Proxy(cluster.urls) as proxy:
@@ -188,7 +188,7 @@ def test_a_job_whose_sender_was_killed_fails_and_sees_no_end_of_its_input(dsn, h
         assert [event["data"] for event in made.events("task-1") if event["type"] == "output"] == ["the beginning\n"]
 
 
-def test_what_cannot_be_is_said_before_a_task_is_made(working, made_tasks):
+def test_impossible_combinations_are_refused_before_a_task_is_made(working, made_tasks):
     for words, message in (
         ((*REMOTE, "--workers", "2"), b"cannot share one stdin"),
         ((*REMOTE, "--detach"), b"nobody stays to send stdin"),
@@ -204,7 +204,7 @@ def test_what_cannot_be_is_said_before_a_task_is_made(working, made_tasks):
     assert ado_run(working, *REMOTE, "-F", "-", data=b"wc -c").stdout == b"0\n"
 
 
-def test_ctrl_c_says_that_the_rest_is_missing(working):
+def test_ctrl_c_reports_the_missing_rest_of_the_input(working):
     read, write = os.pipe()
     sending = subprocess.Popen(
         [*RUN, *REMOTE, "echo begun; cat"], env=working.client_env(), stdin=read, stdout=subprocess.PIPE,
@@ -222,7 +222,7 @@ def test_ctrl_c_says_that_the_rest_is_missing(working):
 
 @pytest.mark.sandbox
 @pytest.mark.parametrize("sandbox", ["bubblewrap", "uid"])
-def test_a_job_in_a_sandbox_reads_it_too(cluster, sandbox):
+def test_a_job_in_a_sandbox_reads_the_input(cluster, sandbox):
     if sandbox == "uid" and os.geteuid() != 0:
         return  # only a root worker can change the user
     cluster.add_worker("w1", env={"ADO_SANDBOX": sandbox})

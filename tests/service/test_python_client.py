@@ -92,7 +92,7 @@ def test_every_example_of_the_guide_and_the_docstring_runs(cluster):
     assert [line.split()[0] for line in errors.splitlines()] == ["no_such_task", "version_conflict"]
 
 
-async def test_a_stream_goes_on_through_the_other_replica_when_its_own_is_killed(cluster):
+async def test_a_stream_continues_on_another_replica_after_a_kill(cluster):
     cluster.add_worker("w1", url=cluster.urls[1])
     states = []
     async with AsyncAdo(cluster.urls, cluster.token, on_state=states.append) as ado:
@@ -110,7 +110,7 @@ async def test_a_stream_goes_on_through_the_other_replica_when_its_own_is_killed
     assert connected == cluster.urls
 
 
-def test_a_blocking_stream_goes_on_through_the_other_replica_when_its_own_is_killed(cluster, ado):
+def test_a_blocking_stream_continues_on_another_replica_after_a_kill(cluster, ado):
     cluster.add_worker("w1", url=cluster.urls[1])
     task = ado.create_task(COUNT, agent="shell")
     found = []
@@ -123,7 +123,7 @@ def test_a_blocking_stream_goes_on_through_the_other_replica_when_its_own_is_kil
     assert ado.logs(task.task_id) == NUMBERS
 
 
-def test_a_stream_begins_after_the_event_that_was_seen(cluster, ado):
+def test_a_stream_starts_after_a_given_event(cluster, ado):
     cluster.add_worker("w1")
     task = ado.create_task("echo a; echo b >&2", agent="shell")
     assert ado.wait(task.task_id).ended
@@ -163,7 +163,7 @@ def test_a_change_whose_answer_is_lost_is_sent_again_and_made_once(replicas, cli
     assert client.kv_get(task.task_id, "a").version == 1
 
 
-async def test_input_arrives_once_when_connections_are_cut_and_a_replica_is_killed(cluster, tmp_path):
+async def test_input_arrives_once_despite_cuts_and_a_killed_replica(cluster, tmp_path):
     """A client and a worker behind connections that are reset again and again, and a replica that dies."""
     data = os.urandom(8_000_000)
     (tmp_path / "data").write_bytes(data)
@@ -182,7 +182,7 @@ async def test_input_arrives_once_when_connections_are_cut_and_a_replica_is_kill
             assert (await ado.logs(task.task_id)).split()[0] == hashlib.sha256(data).hexdigest().encode()
 
 
-def test_a_program_that_starts_anew_goes_on_with_the_input_where_it_was(cluster, ado):
+def test_a_restarted_program_resumes_its_input(cluster, ado):
     cluster.add_worker("w1", "--slots", "2")
     task = ado.create_task("cat", agent="shell", stdin=True)
     assert ado.send_input(task.task_id, b"abc", end=False) == 3
@@ -197,7 +197,7 @@ def test_a_program_that_starts_anew_goes_on_with_the_input_where_it_was(cluster,
     assert raised.value.hint
 
 
-def test_every_job_of_a_task_reads_its_own_input_and_one_that_ends_first_says_so(cluster, ado):
+def test_each_job_reads_its_own_input_and_an_early_end_is_reported(cluster, ado):
     cluster.add_worker("w1", "--slots", "2")
     task = ado.create_task("head -1", agent="shell", workers=2, stdin=True)
     assert ado.send_input(task.task_id, b"first\n", job=0) == 6
@@ -209,7 +209,7 @@ def test_every_job_of_a_task_reads_its_own_input_and_one_that_ends_first_says_so
         ado.send_input(ado.create_task("cat", agent="shell").task_id, b"x")
 
 
-def test_the_same_key_is_the_same_task_and_other_input_under_it_a_conflict(client):
+def test_a_reused_key_returns_the_task_and_conflicts_with_other_input(client):
     first = client.create_task("x", agent="shell", idempotency_key="once")
     assert client.create_task("x", agent="shell", idempotency_key="once").task_id == first.task_id
     with pytest.raises(Conflict) as raised:
@@ -250,7 +250,7 @@ def test_tasks_are_cancelled_retried_changed_removed_and_listed_by_page(client):
         client.get_task(task.task_id)
 
 
-def test_a_wait_that_takes_too_long_says_so_and_the_task_goes_on(client):
+def test_a_wait_that_times_out_raises_and_the_task_continues(client):
     task = client.create_task("true", agent="shell")
     with pytest.raises(WaitTimedOut) as raised:
         client.wait(task.task_id, timeout=0.2)
@@ -280,7 +280,7 @@ def test_workers_and_the_queue_are_shown(replicas, client):
     assert raised.value.reason == "no_such_worker"
 
 
-def test_what_an_agent_says_is_typed(cluster, ado):
+def test_events_of_an_agent_are_typed(cluster, ado):
     cluster.add_worker("w1")
     script = '{"agent": {"event": "tool_end", "toolId": "1", "tool": "x", "kind": "bash", "title": "ls", "ok": true}}'
     task = ado.create_task(script, agent="scripted")
@@ -304,7 +304,7 @@ def test_every_error_has_a_code_and_the_next_step(replicas, client):
     assert raised.value.hint
 
 
-def test_a_server_that_is_not_there_is_an_error_in_time(closed_port):
+def test_an_unreachable_server_is_an_error_in_time(closed_port):
     with Ado(f"http://127.0.0.1:{closed_port}", "x", timeout=0.5) as nobody:
         with pytest.raises(Unreachable) as raised:
             nobody.list_tasks()
@@ -323,7 +323,7 @@ def closed_port():
 @pytest.mark.parametrize(
     "url", ["", " , ", "ftp://host", "host:1", "http://", "http://host:x", "http://[::1", "http://host:1/trpc"]
 )
-def test_a_url_that_cannot_be_one_is_refused_at_once(monkeypatch, url):
+def test_an_invalid_url_is_refused(monkeypatch, url):
     monkeypatch.delenv("ADO_URL", raising=False)
     with pytest.raises(NotConfigured) as raised:
         Ado(url)
@@ -331,13 +331,13 @@ def test_a_url_that_cannot_be_one_is_refused_at_once(monkeypatch, url):
 
 
 @pytest.mark.parametrize("token", ["two words", "line\r\nX: y", "tökn"])
-def test_a_token_that_no_request_carries_is_refused_without_being_shown(token):
+def test_an_invalid_token_is_refused_without_being_shown(token):
     with pytest.raises(NotConfigured) as raised:
         Ado("http://127.0.0.1:9", token)
     assert token not in f"{raised.value} {raised.value.hint}"
 
 
-def test_a_token_may_end_with_the_line_of_its_file(replicas):
+def test_a_token_may_end_with_a_line_end(replicas):
     with Ado(replicas.urls, f"{replicas.token}\n") as ado:
         assert ado.list_tasks(limit=1)
 

@@ -12,7 +12,7 @@ FAST = {"ADO_HEARTBEAT_SECONDS": "0.3", "ADO_SUSPECT_SECONDS": "1", "ADO_LEASE_S
 
 @pytest.mark.long
 @pytest.mark.parametrize(("settings", "limit"), [(FAST, 3), (DEFAULTS, 35)], ids=["fast", "default"])
-def test_the_job_of_a_killed_worker_runs_again_in_time(dsn, home, settings, limit):
+def test_the_job_of_a_killed_worker_is_requeued_in_time(dsn, home, settings, limit):
     cluster = Cluster(dsn, home, env=settings)
     try:
         cluster.add_replicas(2)

@@ -55,7 +55,7 @@ def refused(call, path, value):
         ("workers.register", {**WORKER, "workerId": "a\0"}, "workerId"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_refused_by_its_fields_name_and_leaves_nothing(empty_replicas, path, value, field):
+def test_a_wrong_value_is_refused_by_its_field_and_stores_nothing(empty_replicas, path, value, field):
     first, second = empty_replicas
     found = refused(first.mutate, path, value)
     assert found[0] == "BAD_REQUEST"
@@ -64,11 +64,11 @@ def test_a_wrong_value_is_refused_by_its_fields_name_and_leaves_nothing(empty_re
     assert second.query("workers.list", {}) == {"items": []}
 
 
-def test_a_cursor_that_is_none_is_refused_by_its_name(empty_replicas):
+def test_an_invalid_cursor_is_refused_by_the_field_name(empty_replicas):
     assert refused(empty_replicas[0].query, "tasks.list", {"cursor": "x"}) == ("BAD_REQUEST", "invalid_input", "cursor")
 
 
-async def test_since_and_tail_hold_together(replicas, cluster):
+async def test_since_and_tail_combine(replicas, cluster):
     first, second = replicas
     task = first.mutate("tasks.create", {"prompt": "x", "agent": "nobody"})["taskId"]
     second.mutate("tasks.cancel", {"taskId": task})
@@ -78,7 +78,7 @@ async def test_since_and_tail_hold_together(replicas, cluster):
     assert found == ["cancelled"]
 
 
-async def test_a_worker_is_not_told_that_it_lost_what_it_finished(replicas, cluster):
+async def test_a_finished_job_is_not_reported_as_lost(replicas, cluster):
     first, second = replicas
     session = first.mutate("workers.register", {**WORKER, "slots": 5})["session"]
     task = first.mutate("tasks.create", {"prompt": "x", "agent": "shell", "workers": 2})["taskId"]

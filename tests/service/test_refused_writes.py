@@ -61,7 +61,7 @@ def told(cluster):
 
 
 @pytest.mark.parametrize(("trouble", "problem"), [(read_only, READ_ONLY), (full, FULL)])
-def test_everybody_is_told_and_work_goes_on_afterwards(cluster, home, trouble, problem):
+def test_refused_writes_are_reported_and_work_continues_afterwards(cluster, home, trouble, problem):
     cluster.add_worker("w1")
     go = home / "go"
     script = f"echo before; until [ -e {go} ]; do echo during; sleep 0.2; done; echo after"

@@ -24,7 +24,7 @@ def refusal_of(call, *arguments):
     return refused.value.reason, refused.value.hint
 
 
-def test_a_removed_task_is_unknown_to_every_call_and_to_its_readers(cluster, calls):
+def test_a_removed_task_is_unknown_to_calls_and_readers(cluster, calls):
     name = ended(calls)
     assert calls.mutate("tasks.remove", {"taskId": name}) == {"taskId": name, "removed": True}
     for call, path in (

@@ -44,7 +44,7 @@ def checkout(cluster):
     return Checkout(cluster.home / "checkout", cluster)
 
 
-def test_an_edit_comes_home_as_a_branch_and_is_applied(checkout):
+def test_an_edit_is_fetched_as_a_branch_and_applied(checkout):
     base = checkout.commit({"calc": "a - b\n"})
     done = checkout.run("sed -i 's/-/+/' calc; echo new > added; git log --format=%s; git status --short")
     assert done.stdout == b"a commit\n M calc\n?? added\n"
@@ -71,7 +71,7 @@ def test_an_edit_comes_home_as_a_branch_and_is_applied(checkout):
     }
 
 
-def test_what_is_said_of_a_result_is_true_and_its_commands_work(checkout):
+def test_the_printed_commands_for_a_result_work(checkout):
     checkout.commit({"a": "1\n"})
     assert b"nothing was changed" in checkout.run("true").stderr
     done = checkout.run('echo $ADO_JOB_INDEX > "$(printf "b\\351")"; mkdir empty', "--workers", "2").stderr.decode()
@@ -84,7 +84,7 @@ def test_what_is_said_of_a_result_is_true_and_its_commands_work(checkout):
             checkout.git("clean", "-dffx")
 
 
-def test_a_job_starts_in_the_directory_of_its_user(checkout):
+def test_a_job_starts_in_the_directory_of_the_caller(checkout):
     checkout.commit({"pkg/p": "1\n", "top": "1\n"})
     where = checkout.path / "pkg" / "new \u00e9"
     where.mkdir()
@@ -100,7 +100,7 @@ def test_a_job_starts_in_the_directory_of_its_user(checkout):
     client.close()
 
 
-def test_uncommitted_changes_are_told_and_go_out_only_when_asked(checkout):
+def test_uncommitted_changes_are_reported_and_sent_only_with_the_option(checkout):
     checkout.commit({"a": "1\n", ".gitignore": "*.log\n"})
     checkout.write({"a": "2\n", "new": "n\n", ".env": "S=1\n", "x.log": "l\n"})
     done = checkout.run("cat a; ls -A")
@@ -115,7 +115,7 @@ def test_uncommitted_changes_are_told_and_go_out_only_when_asked(checkout):
     assert checkout.git("status", "--porcelain") == " M a\n?? .env\n?? new\n"
 
 
-def test_local_changes_that_overlap_refuse_an_apply_and_lose_nothing(checkout):
+def test_overlapping_local_changes_refuse_an_apply_without_loss(checkout):
     checkout.commit({"a": "1\n", "b": "1\n", "c": "1\n"})
     checkout.run("echo 2 > a; echo 2 > b; echo new > d; mkdir e; echo x > e/f")
     checkout.write({"a": "mine\n", "c": "mine\n", "d": "mine\n", "e": "mine\n"})
@@ -136,7 +136,7 @@ def test_local_changes_that_overlap_refuse_an_apply_and_lose_nothing(checkout):
     assert b"already applied" in again.stderr
 
 
-def test_what_was_committed_meanwhile_is_merged_or_refused(checkout):
+def test_later_local_commits_are_merged_or_refused(checkout):
     text = "".join(f"{number}\n" for number in range(20))
     checkout.commit({"a": text})
     checkout.run("sed -i s/^15$/fifteen/ a")
@@ -150,7 +150,7 @@ def test_what_was_committed_meanwhile_is_merged_or_refused(checkout):
     assert checkout.git("status", "--porcelain") == ""
 
 
-def test_several_jobs_come_home_on_branches_of_their_own(checkout):
+def test_several_jobs_are_fetched_as_separate_branches(checkout):
     checkout.commit({"a": "1\n"})
     checkout.run('[ "$ADO_JOB_INDEX" = 1 ] || echo $ADO_JOB_INDEX > a', "--workers", "3")
     assert b"several jobs of task-1 changed something: 0, 2" in checkout.ado("diff", "task-1", check=2).stderr
@@ -166,7 +166,7 @@ def test_several_jobs_come_home_on_branches_of_their_own(checkout):
     assert checkout.git("symbolic-ref", "--short", "HEAD") == "ado/task-1-3\n"
 
 
-def test_a_checkout_keeps_what_was_committed_on_the_branch_and_says_how_to_go_on(checkout):
+def test_a_checkout_keeps_commits_on_the_branch_and_names_the_next_step(checkout):
     checkout.commit({"a": "1\n"})
     checkout.run("echo 2 > a; echo new > b")
     checkout.write({"a": "mine\n", "b": "mine\n"})
@@ -190,7 +190,7 @@ def test_a_checkout_keeps_what_was_committed_on_the_branch_and_says_how_to_go_on
     assert checkout.read("b") == "new\n"
 
 
-def test_a_task_that_brings_nothing_back_is_told_from_one_that_goes_on(checkout):
+def test_a_task_without_a_result_is_distinguished_from_a_running_one(checkout):
     checkout.commit({"a": "1\n"})
     checkout.ado("run", "--remote", "--agent", "shell", "true")
     assert b"task-1 has no result\n" in checkout.ado("apply", "task-1", check=1).stderr
@@ -211,7 +211,7 @@ done
 """
 
 
-def test_work_beside_the_result_comes_home_by_the_commands_that_are_printed(checkout):
+def test_extra_commits_are_fetched_by_the_printed_commands(checkout):
     checkout.commit({"a": "1\n"})
     done = checkout.run(WORK).stderr.decode()
     (command,) = re.findall(r"also returned: branch topic, stash 0, .*; get them with: ado (.*)", done)
@@ -235,7 +235,7 @@ def refs(checkout):
     return set(checkout.git("for-each-ref", "--format=%(refname)", "refs/ado").split())
 
 
-def test_refs_of_what_is_gone_or_applied_are_pruned_and_others_are_kept(checkout):
+def test_refs_of_removed_and_applied_tasks_are_pruned(checkout):
     checkout.commit({"a": "1\n"})
     for number in range(1, 5):
         checkout.run(f"echo {number} > f{number}")
@@ -264,7 +264,7 @@ def test_refs_of_what_is_gone_or_applied_are_pruned_and_others_are_kept(checkout
     assert refs(checkout) == set()
 
 
-def test_work_of_a_failed_agent_comes_home_and_a_retry_begins_anew(checkout):
+def test_work_of_a_failed_agent_is_fetched_and_a_retry_starts_fresh(checkout):
     checkout.commit({"a": "1\n"})
     checkout.run("cat a; pwd; echo $ADO_ATTEMPT >> a; exit 3", "--retries", "1", check=3)
     assert "+2\n" in checkout.ado("diff", "task-1").stdout.decode()
@@ -274,7 +274,7 @@ def test_work_of_a_failed_agent_comes_home_and_a_retry_begins_anew(checkout):
     assert printed[1] == printed[3], "every attempt has the same path"
 
 
-def test_files_are_downloaded_anywhere_and_nothing_out_of_the_directory(checkout, tmp_path):
+def test_files_are_downloaded_only_below_the_chosen_directory(checkout, tmp_path):
     checkout.commit({"src/a": "1\n", "src/b": "1\n"})
     checkout.run("echo 2 > src/a; ln -s a src/link; ln -s /etc/passwd out; mkdir deep; ln -s ../../x deep/up")
     checkout.ado("download", "task-1", "src", "--to", str(tmp_path), cwd="/")
@@ -291,7 +291,7 @@ def test_files_are_downloaded_anywhere_and_nothing_out_of_the_directory(checkout
     assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 
-def test_what_cannot_be_sent_is_told(checkout):
+def test_a_repository_that_cannot_be_sent_is_reported(checkout):
     assert b"has no commit yet" in checkout.run("true", check=1).stderr
     checkout.write({"a": "1\n"})
     assert checkout.run("cat a", "--dirty").stdout == b"1\n"
@@ -313,7 +313,7 @@ def test_what_cannot_be_sent_is_told(checkout):
     assert b"there is no git repository here" in outside.stderr
 
 
-def test_a_bundle_over_the_limit_says_what_and_how_much(dsn, home):
+def test_a_bundle_over_the_limit_is_refused_with_its_size(dsn, home):
     cluster = Cluster(dsn, home, env={"ADO_FILE_BYTES": "20000"})
     try:
         checkout = Checkout(home / "checkout", cluster.add_replicas(2))
@@ -335,7 +335,7 @@ exec sh -c "$*"
 """
 
 
-def test_what_is_pushed_already_is_fetched_and_the_branch_is_pushed(cluster, tmp_path):
+def test_a_pushed_commit_is_fetched_and_the_branch_is_pushed(cluster, tmp_path):
     """Over git's ssh protocol, with a stand-in for ssh that runs the other end here."""
     ssh, log = tmp_path / "ssh", tmp_path / "hosts"
     ssh.write_text(FAKE_SSH.replace("{log}", str(log)))
@@ -365,7 +365,7 @@ def test_what_is_pushed_already_is_fetched_and_the_branch_is_pushed(cluster, tmp
     assert b"pushed ado/task-1 to ssh://git@git.example" in done.stderr
 
 
-def test_without_a_repository_an_agents_files_come_home_too(quick):
+def test_files_of_an_agent_without_a_repository_are_fetched(quick):
     client = HttpClient(quick.cluster.urls, quick.cluster.token)
     client.mutate("tasks.create", {"agent": "shell", "prompt": "echo hi > f", "workspace": {}})
     client.close()
@@ -396,7 +396,7 @@ def quick(cluster):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_worker_that_goes_costs_no_turn(quick, number):
+def test_a_lost_worker_loses_no_turn(quick, number):
     """The next attempt has tree, session and path, and goes on after the last turn."""
     cluster, gate = quick.cluster, quick.cluster.home / "gate"
     quick.commit({"first": "1\n"})

@@ -20,7 +20,7 @@ def prune(cluster, *arguments):
     return cluster.ado("db", "prune", "--dsn", cluster.dsn, *arguments, check=0)
 
 
-def test_a_pruned_log_is_told_as_pruned_and_the_task_stays(cluster, calls):
+def test_a_pruned_log_is_reported_and_the_task_stays(cluster, calls):
     for _ in range(FIRST_RANGE):
         made = calls.mutate("tasks.create", {"prompt": "true", "agent": "shell"})
         calls.mutate("tasks.cancel", {"taskId": made["taskId"]})

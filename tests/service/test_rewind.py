@@ -69,7 +69,7 @@ async def read(url, token, procedure, cursor, **wish):
         return [item async for item in client.subscribe(procedure, wish, last_event_id=cursor)]
 
 
-async def test_a_cursor_behind_the_end_is_refused_with_the_end_by_every_replica(cluster, writer):
+async def test_every_replica_refuses_a_cursor_behind_the_end(cluster, writer):
     writer.append("a", "b")  # created, started and these two
     for ended in (False, True):
         if ended:
@@ -89,7 +89,7 @@ WRONG_IDS = ("x", "-1", "1.5", "", "9" * 19, "9" * 5000, "1e3", "٣", "0x1", "1 
 WRONG_INPUTS = (-1, 2**63, 2**64 - 1, 1e300, 1.5, True, [], {})
 
 
-async def test_a_cursor_that_is_no_seq_is_refused_by_its_name(cluster, writer):
+async def test_an_invalid_cursor_is_refused_by_its_field(cluster, writer):
     wishes = [(cursor, {}) for cursor in WRONG_IDS] + [(None, {"lastEventId": value}) for value in WRONG_INPUTS]
     for cursor, more in wishes:
         with pytest.raises(CallError) as caught:
@@ -97,13 +97,13 @@ async def test_a_cursor_that_is_no_seq_is_refused_by_its_name(cluster, writer):
         assert (caught.value.code, caught.value.data["field"]) == ("BAD_REQUEST", "lastEventId"), (cursor, more)
 
 
-async def test_a_cursor_of_a_task_that_is_gone_is_told_as_that(cluster, writer):
+async def test_a_cursor_of_a_removed_task_is_refused_as_unknown(cluster, writer):
     with pytest.raises(CallError) as caught:
         await read(cluster.urls[0], cluster.token, "stream.taskEvents", "5", taskId="task-99")
     assert (caught.value.code, caught.value.reason) == ("NOT_FOUND", "no_such_task")
 
 
-def test_an_event_stream_tells_a_cursor_behind_the_end_as_an_error_that_ends_it(cluster, writer):
+def test_an_event_stream_ends_with_an_error_for_a_cursor_behind_the_end(cluster, writer):
     wish = quote(json.dumps({"taskId": writer.task}))
     request = urllib.request.Request(
         f"{cluster.urls[1]}/trpc/stream.taskEvents?input={wish}",
@@ -141,7 +141,7 @@ class Watching:
 
 
 @pytest.mark.parametrize("lose", ["lose_after", "replace_after"])
-def test_viewers_of_every_replica_go_on_after_the_last_event_that_is_still_there(cluster, writer, lose):
+def test_viewers_of_every_replica_resume_after_the_last_stored_event(cluster, writer, lose):
     writer.append(*"abcdefgh")  # seq 3 to 10
     watching = [Watching(cluster, "attach", writer.task, url=url) for url in cluster.urls]
     watching.append(Watching(cluster, "logs", "-f", writer.task, url=cluster.urls[0]))
@@ -162,7 +162,7 @@ def test_viewers_of_every_replica_go_on_after_the_last_event_that_is_still_there
     assert cluster.ado("wait", writer.task).returncode == 0
 
 
-def test_attach_from_a_number_behind_the_end_says_so_and_goes_on_at_the_end(cluster, writer):
+def test_attach_from_behind_the_end_reports_it_and_continues_at_the_end(cluster, writer):
     writer.append("a")
     viewer = Watching(cluster, "attach", writer.task, "--from", "500", url=cluster.urls[0])
     line = viewer.process.stderr.readline().decode()

@@ -26,7 +26,7 @@ def restricted(dsn, home):
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
-def test_replicas_and_spawner_need_no_more_than_their_role(restricted):
+def test_replicas_and_spawner_work_with_their_roles_alone(restricted):
     ado = restricted.ado
     spawner = restricted.start("spawner", "--url", restricted.urls[0], "--work-dir", str(restricted.home / "work"))
     assert ado("run", "--remote", "--agent", "shell", "--env", "A=b", "echo $A; exit 3", check=3).stdout == b"b\n"

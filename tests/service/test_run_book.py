@@ -28,7 +28,7 @@ def test_every_alarm_has_its_section():
     assert re.findall(r"^### (Ado\w+)$", BOOK, re.MULTILINE) == alarms
 
 
-def test_every_file_it_names_is_there():
+def test_every_file_it_names_exists():
     for name in re.findall(
         r"deploy/(?!ado-)[\w./-]+|(?<=`)(?:kubernetes|overlays|proxy|prometheus|grafana)/[\w./-]*", BOOK
     ):
@@ -36,13 +36,13 @@ def test_every_file_it_names_is_there():
         assert (DEPLOY / path).exists(), name
 
 
-def test_every_setting_it_names_is_one():
+def test_every_setting_it_names_exists():
     table = (DEPLOY / "CONFIGURATION.md").read_text()
     known = set(re.findall(r"^\| `(ADO_\w+)` \|", table, re.MULTILINE))
     assert set(re.findall(r"ADO_[A-Z_]+", BOOK)) <= known
 
 
-def test_every_command_of_ado_is_one():
+def test_every_command_it_names_exists():
     commands = [match[1] for line in LINES if (match := re.search(r"(?:^|-- |\" )ado ([a-z].*)$", line))]
     assert len(commands) >= 6
     app = build()
@@ -131,7 +131,7 @@ def anna(dsn):
         connection.execute("drop role ado_anna")
 
 
-def test_a_persons_login_reads_every_view_and_no_table_and_changes_nothing(dsn, anna):
+def test_the_login_of_a_person_reads_views_only_and_changes_nothing(dsn, anna):
     with psycopg.connect(dsn) as connection:
         kinds = connection.execute(
             "select relname, relkind::text from pg_class"

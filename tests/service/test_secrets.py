@@ -57,7 +57,7 @@ def test_a_job_gets_the_secrets_it_names_and_only_holders_run_it(holder):
     assert done.stdout == b"no\n"
 
 
-def test_what_a_job_tells_of_a_secret_is_masked_before_it_is_stored(holder):
+def test_output_with_a_secret_is_masked_before_it_is_stored(holder):
     script = """
     echo "plain $DEPLOY_KEY and $MOUNTED_KEY"; echo "err $DEPLOY_KEY" >&2
     printf %s "$DEPLOY_KEY" | base64; printf 'x%s' "$DEPLOY_KEY" | base64; printf 'xx%s' "$MOUNTED_KEY" | base64
@@ -83,7 +83,7 @@ def test_events_of_an_agent_are_masked_as_well(holder):
     assert told[0]["text"] == "it is ***"
 
 
-def test_a_file_with_a_secret_stays_behind_and_its_job_says_so(holder, home):
+def test_a_file_with_a_secret_stays_on_the_worker_and_is_reported(holder, home):
     tree = Tree(home / "checkout")
     tree.commit({"a": "1\n"})
     script = 'echo "key=$DEPLOY_KEY" > config.ini; echo 2 >> a; echo x > "$MOUNTED_KEY"'
@@ -98,7 +98,7 @@ def test_a_file_with_a_secret_stays_behind_and_its_job_says_so(holder, home):
     assert MOUNTED not in str(holder.sql("select about from ado.files"))
 
 
-def test_a_secret_that_is_not_masked_or_not_offered_is_told(cluster, home):
+def test_a_secret_that_is_not_masked_or_not_offered_is_reported(cluster, home):
     directory = home / "secrets"
     directory.mkdir()
     (directory / "PIN").write_text("abc12")
@@ -111,7 +111,7 @@ def test_a_secret_that_is_not_masked_or_not_offered_is_told(cluster, home):
     assert b"holder holds secret:OTHER and does not offer it" in cluster.ado("doctor").stdout
 
 
-def test_a_value_that_a_job_registers_is_masked_as_soon_as_that_is_acknowledged(cluster):
+def test_a_registered_value_is_masked_after_its_acknowledgement(cluster):
     cluster.add_worker("w0")
     script = """
     v=registered-$((100 + 23))-value; printf '%s\\n' "$v" | ado mask - && echo "out $v"; echo "err $v" >&2
@@ -129,6 +129,6 @@ def test_a_value_that_a_job_registers_is_masked_as_soon_as_that_is_acknowledged(
     assert b"c2Vjb25kIGxpbm" not in everything.replace(b"\\n", b"")
 
 
-def test_outside_of_a_job_nothing_can_be_registered(cluster):
+def test_a_value_cannot_be_registered_outside_of_a_job(cluster):
     refused = cluster.ado("mask", "some-value", check=2)
     assert b"works inside a job" in refused.stderr

@@ -18,13 +18,13 @@ def spawner(cluster):
     return process
 
 
-def test_a_spawner_that_is_told_to_stop_leaves_no_row(cluster, spawner):
+def test_a_stopped_spawner_leaves_no_row(cluster, spawner):
     spawner.send_signal(signal.SIGTERM)
     spawner.wait(30)
     assert cluster.sql(KNOWN) == []
 
 
-def test_a_killed_spawner_is_told_by_status_doctor_and_metrics(cluster, spawner):
+def test_a_killed_spawner_is_reported_by_status_doctor_and_metrics(cluster, spawner):
     spawner.kill()
     spawner.wait(30)
     cluster.sql("update ado.spawners set last_heartbeat_at = now() - interval '3 min' returning 1")
@@ -41,7 +41,7 @@ def test_a_killed_spawner_is_told_by_status_doctor_and_metrics(cluster, spawner)
     assert "fix: start it again with ado spawner" in checked
 
 
-def test_an_agent_that_nobody_offers_is_refused_before_the_task_is_made(cluster, spawner):
+def test_an_agent_without_workers_is_refused_before_the_task_is_made(cluster, spawner):
     done = cluster.ado("run", "--remote", "--detach", "--agent", "claud", "hi", check=127)
     assert "offered: claude-code, shell; did you mean claude-code?" in done.stderr.decode()
     assert cluster.sql("select count(*) from ado.tasks") == [(0,)]

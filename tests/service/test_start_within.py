@@ -18,7 +18,7 @@ def in_tokyo(dsn, home):
         cluster.close()
 
 
-def test_a_job_that_nobody_takes_in_time_ends_the_run_with_a_reason(cluster):
+def test_a_job_that_is_not_claimed_in_time_ends_the_run_with_a_reason(cluster):
     cluster.ado("run", "--remote", "--agent", "nobody", "--start-within", "0.3s", "x", check=125)
     task = cluster.task("task-1")
     assert (task["status"], task["reason"], task["startWithinSeconds"]) == ("failed", "not_started", 0.3)
@@ -26,13 +26,13 @@ def test_a_job_that_nobody_takes_in_time_ends_the_run_with_a_reason(cluster):
     assert task["startBy"] > task["createdAt"]
 
 
-def test_a_job_that_is_taken_in_time_runs_as_long_as_it_likes(cluster):
+def test_a_job_that_is_claimed_in_time_has_no_limit(cluster):
     cluster.add_worker("w1")
     done = cluster.ado("run", "--remote", "--agent", "shell", "--start-within", "10s", "sleep 1; echo done", check=0)
     assert done.stdout == b"done\n"
 
 
-def test_a_time_to_start_needs_a_server(cluster):
+def test_a_start_limit_needs_a_server(cluster):
     assert cluster.ado("run", "--agent", "shell", "--start-within", "1h", "x").returncode == 2
 
 

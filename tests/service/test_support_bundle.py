@@ -47,7 +47,7 @@ def bundled(home, *arguments, env=None):
     return path, done.stdout
 
 
-def test_it_says_why_jobs_wait_and_holds_no_secret_in_any_likely_form(cluster, home):
+def test_the_support_bundle_explains_waiting_jobs_and_holds_no_secret(cluster, home):
     cluster.ado(
         "run", "--remote", "--detach", "--agent", "codex", "--wait-for-agent", "--env", f"DEPLOY={VALUE}", PROMPT,
         check=0,
@@ -88,7 +88,7 @@ def test_it_says_why_jobs_wait_and_holds_no_secret_in_any_likely_form(cluster, h
 @pytest.mark.parametrize(
     "extra", [{}, {"ADO_DSN": "postgresql://ado@127.0.0.1:1/ado"}, {"ADO_URL": "http://127.0.0.1:1"}]
 )
-def test_it_is_written_without_server_and_database_and_says_what_is_missing(tmp_path, extra):
+def test_the_support_bundle_works_without_server_and_database(tmp_path, extra):
     env = {name: value for name, value in os.environ.items() if not name.startswith("ADO_")}
     path, said = bundled(tmp_path, env={**env, "ADO_HOME": str(tmp_path), **extra})
     found = contents(path)
@@ -99,7 +99,7 @@ def test_it_is_written_without_server_and_database_and_says_what_is_missing(tmp_
         assert f"missing: {name}: " in said.decode()
 
 
-def test_it_overwrites_nothing(tmp_path):
+def test_the_support_bundle_overwrites_no_file(tmp_path):
     (tmp_path / "there").write_text("mine")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "cli", "support-bundle", "--to", str(tmp_path / "there")],

@@ -10,7 +10,7 @@ SECONDS = 5.0
 TASKS = 40
 
 
-async def test_a_busy_systems_every_task_is_told_by_the_other_replica_soon(cluster):
+async def test_every_task_of_a_busy_system_is_reported_by_the_other_replica(cluster):
     """Tasks of no work at all, which may end between two looks, on workers that take as many as they can."""
     for number in range(2):
         cluster.add_worker(f"w{number}", "--slots", "8", "--capability", "shell", "--capability", "scripted")

@@ -43,26 +43,26 @@ def test_lines_of_several_jobs_have_coloured_prefixes_and_a_table_ends_them(work
 ASKED = "echo force=$FORCE_COLOR cli=$CLICOLOR_FORCE."
 
 
-def test_a_command_is_asked_for_colours_where_they_can_be_seen(working, terminal):
+def test_a_command_is_asked_for_colours_on_a_terminal(working, terminal):
     seen = terminal("run", "--remote", "--agent", "shell", ASKED)
     assert seen.end() == 0
     assert "force=1 cli=1." in seen.text()
 
 
-def test_a_command_is_not_asked_for_colours_that_nobody_wants(working, terminal):
+def test_a_command_is_not_asked_for_unwanted_colours(working, terminal):
     seen = terminal("run", "--remote", "--agent", "shell", ASKED, NO_COLOR="1")
     assert seen.end() == 0
     assert "force= cli=." in seen.text()
 
 
-def test_no_color_means_none(working, terminal):
+def test_no_color_disables_colours(working, terminal):
     seen = terminal("run", "--remote", "--workers", "2", "--agent", "shell", "echo x", NO_COLOR="1")
     assert seen.end() == 0
     assert "[0] x" in seen.text()
     assert seen.colours() == {}
 
 
-def test_what_an_agent_writes_cannot_take_over_the_terminal(working, terminal):
+def test_output_of_an_agent_cannot_control_the_terminal(working, terminal):
     seen = terminal("run", "--remote", "--agent", "shell", EVIL)
     assert seen.end() == 0
     assert "red safe" in seen.text().splitlines()
@@ -73,7 +73,7 @@ def test_what_an_agent_writes_cannot_take_over_the_terminal(working, terminal):
     assert listed.screen.title == ""
 
 
-def test_prompts_cannot_take_over_the_terminal_of_who_lists_them(cluster):
+def test_prompts_cannot_control_the_terminal_in_lists(cluster):
     evil = "\x1b]0;owned\x07\x1b[2Jhello"
     cluster.ado("run", "--remote", "--detach", "--agent", "shell", evil, check=0)
     for command in (["tasks", "list"], ["tasks", "show", "1"], ["explain", "1"]):
@@ -100,7 +100,7 @@ PROGRESS = (
 )
 
 
-def test_progress_of_several_jobs_is_seen_while_it_goes_on_and_in_no_other_jobs_line(working, terminal, tmp_path):
+def test_progress_of_several_jobs_is_shown_in_separate_lines(working, terminal, tmp_path):
     tmp_path.chmod(0o755)
     seen = terminal("run", "--remote", "--workers", "2", "--agent", "shell", PROGRESS.format(gate=tmp_path / "gate"))
     seen.until("[0] 30 %  [1] 30 %")
@@ -110,7 +110,7 @@ def test_progress_of_several_jobs_is_seen_while_it_goes_on_and_in_no_other_jobs_
     assert "%" not in seen.text()
 
 
-def test_ctrl_c_leaves_and_says_how_to_come_back(working, terminal):
+def test_ctrl_c_detaches_and_names_the_command_to_return(working, terminal):
     seen = terminal("run", "--remote", "--agent", "shell", "echo here; sleep 60")
     seen.until("here")
     seen.type("\x03")
@@ -125,7 +125,7 @@ def test_ctrl_c_leaves_and_says_how_to_come_back(working, terminal):
     assert again.end() == 1
 
 
-def test_a_waiting_task_says_why(working, terminal):
+def test_a_waiting_task_shows_its_reason(working, terminal):
     seen = terminal("run", "--remote", "--wait-for-agent", "--agent", "codex", "fix it")
     assert "waiting: no live worker offers codex" in seen.until("something else")
     seen.type("\x03")

@@ -123,7 +123,7 @@ async def test_sockets_and_event_streams_go_over_tls(secured):
     assert any(b'"type":"created"' in line for line in lines)
 
 
-def test_who_does_not_know_the_authority_is_told_how_to_name_it(secured):
+def test_an_unknown_authority_is_reported_with_the_next_step(secured):
     other = Authority(secured.cluster.home / "other")
     for words in ((), ("--ca", str(other.ca))):
         done = secured.ado("tasks", "list", *words, ca=False)
@@ -139,7 +139,7 @@ def test_who_does_not_know_the_authority_is_told_how_to_name_it(secured):
         client.query("tasks.list")
 
 
-async def test_a_socket_says_that_its_server_is_not_trusted(secured):
+async def test_a_socket_reports_an_untrusted_server(secured):
     told = []
     client = Client(secured.urls, "x", on_state=told.append, first_contact_seconds=0.1)
     async with client:
@@ -148,7 +148,7 @@ async def test_a_socket_says_that_its_server_is_not_trusted(secured):
                 await client.query("tasks.list")
 
 
-def test_a_renewed_certificate_serves_new_connections_and_cuts_no_old_one(secured):
+def test_a_renewed_certificate_serves_new_connections_and_keeps_old_ones(secured):
     url = secured.urls[0]
     with contextlib.closing(secured.connection(url)) as old:
         old.connect()
@@ -166,7 +166,7 @@ def test_a_renewed_certificate_serves_new_connections_and_cuts_no_old_one(secure
         assert x509.load_der_x509_certificate(sock.getpeercert(binary_form=True)).serial_number == secured.serial
 
 
-def test_files_that_do_not_fit_each_other_leave_the_old_certificate(secured):
+def test_a_mismatched_certificate_and_key_keep_the_old_ones(secured):
     key = secured.key.read_bytes()
     secured.key.write_bytes(b"nonsense")
     log = secured.cluster.home / "api-0.log"

@@ -12,7 +12,7 @@ def token(cluster):
 
 
 @pytest.mark.parametrize("first", ["file", "revocation"])
-def test_a_renewed_token_costs_no_job(cluster, first):
+def test_a_renewed_token_interrupts_no_job(cluster, first):
     file = cluster.home / "w.token"
     old = token(cluster)
     write_token(file, old["token"])

@@ -1,7 +1,7 @@
 """``--trust-project`` from the command line to the worker, and what is shown of it."""
 
 
-def test_trust_is_the_tasks_own_and_is_shown(cluster):
+def test_trust_belongs_to_the_task_and_is_shown(cluster):
     for number, words in enumerate(((), ("--trust-project",)), 1):
         cluster.ado("run", "--remote", "--detach", "--agent", "shell", *words, "true", check=0)
         trusted = bool(words)

@@ -47,7 +47,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def test_every_option_is_honoured_also_in_the_background(here):
+def test_every_option_applies_in_the_background(here):
     port = free_port()
     done = here.ado("up", "--detach", "--port", str(port), "--replicas", "2", "--max-workers", "3", "-o", "json")
     assert done.returncode == 0, done.stderr
@@ -84,7 +84,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize("command", [["up", "--detach"], ["run", "--remote", "--agent", "shell", "true"]])
-def test_a_terminal_shows_the_steps_of_the_first_start_and_then_takes_them_away(here, command):
+def test_a_terminal_shows_the_steps_of_the_first_start_and_clears_them(here, command):
     with Terminal(command, here.env, columns=100) as terminal:
         assert terminal.end() == 0, terminal.text()
         rows = [row.partition("\r")[0] for row in terminal.written.decode().split("\r\x1b[K")]
@@ -124,7 +124,7 @@ def test_a_port_in_use_is_named_with_the_next_step(here, detach):
     ]
 
 
-def test_a_home_with_an_odd_name_and_a_long_one_works(home):
+def test_a_home_with_a_special_or_long_name_works(home):
     """A socket's path has 107 bytes, libpq decodes %, and a command line divides at blanks."""
     odd = home / ("with blanks % %20 and 'quotes' \" ü " + "long " * 20)
     odd.mkdir(mode=0o755)
@@ -137,7 +137,7 @@ def test_a_home_with_an_odd_name_and_a_long_one_works(home):
         here.close()
 
 
-def test_a_relative_home_is_one_place_whatever_directory_a_command_changes_to(home):
+def test_a_relative_home_is_resolved_once(home):
     here = Here(home)
     here.env["ADO_HOME"] = "state"
     try:
@@ -165,7 +165,7 @@ def make_below_a_file(path):
 
 @pytest.mark.parametrize("command", [["up", "--detach"], ["up"], ["run", "--remote", "--agent", "shell", "true"]])
 @pytest.mark.parametrize("make", [make_file, make_dangling, make_below_a_file])
-def test_a_home_that_cannot_be_used_is_a_reason_and_a_next_step(tmp_path, make, command):
+def test_an_unusable_home_is_an_error_with_a_next_step(tmp_path, make, command):
     place = tmp_path / "place" / "home"
     place.parent.mkdir()
     make(place)
@@ -176,7 +176,7 @@ def test_a_home_that_cannot_be_used_is_a_reason_and_a_next_step(tmp_path, make, 
     assert "ADO_HOME" in step
 
 
-def test_a_home_that_cannot_be_written_to_is_a_reason_and_a_next_step(tmp_path):
+def test_a_read_only_home_is_an_error_with_a_next_step(tmp_path):
     """As root the mode does not matter, so there /proc is the example."""
     place = Path("/proc/self") if os.geteuid() == 0 else tmp_path / "home"
     if place.parent == tmp_path:
@@ -186,7 +186,7 @@ def test_a_home_that_cannot_be_written_to_is_a_reason_and_a_next_step(tmp_path):
     assert "ADO_HOME" in done.stderr.splitlines()[-1]
 
 
-def test_without_any_home_the_variables_are_named():
+def test_without_a_home_the_variables_are_named():
     """A user whom the system does not know, as containers have them."""
     code = (
         "import os, pwd, sys\n"
@@ -213,7 +213,7 @@ def limited_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 
-def test_without_room_for_files_it_says_so(here):
+def test_a_full_disk_is_reported(here):
     done = here.ado("up", "--detach", before=limited_files)
     assert done.returncode == 125, done.stderr
     reason, step = done.stderr.splitlines()[-2:]

@@ -59,7 +59,7 @@ def streaming(cluster, home):
     return watching
 
 
-def test_an_old_replica_goes_on_and_starts_again_on_a_newer_schema_that_still_serves_it(cluster, home):
+def test_an_old_replica_runs_and_restarts_on_a_compatible_newer_schema(cluster, home):
     cluster.add_worker("w1")
     watching = streaming(cluster, home)
     move_on(cluster.dsn, oldest=known())
@@ -75,7 +75,7 @@ def test_an_old_replica_goes_on_and_starts_again_on_a_newer_schema_that_still_se
     cluster.ado("run", "--remote", "--agent", "shell", "exit 7", check=7, url=cluster.urls[0])
 
 
-def test_an_old_replica_is_unready_on_a_schema_that_refuses_it_but_finishes_what_it_has(cluster, home):
+def test_an_old_replica_is_unready_on_an_incompatible_schema_and_finishes_its_work(cluster, home):
     cluster.add_worker("w1")
     watching = streaming(cluster, home)
     move_on(cluster.dsn, oldest=known() + 1)
@@ -121,7 +121,7 @@ def upgraded(empty_dsn, home):
         made.close()
 
 
-def test_an_upgrade_from_release_0_1_0_keeps_what_was_there(upgraded):
+def test_an_upgrade_from_release_0_1_0_keeps_the_data(upgraded):
     listed = json.loads(upgraded.ado("tasks", "list", "-o", "json", token=ANNA, check=0).stdout)["items"]
     assert [(task["taskId"], task["status"]) for task in listed] == [
         ("task-6", "running"),
@@ -151,7 +151,7 @@ def test_an_upgrade_from_release_0_1_0_keeps_what_was_there(upgraded):
             connection.execute(sql.SQL("select * from ado.{}").format(sql.Identifier(view)))
 
 
-def test_jobs_of_release_0_1_0_go_on_after_the_upgrade(upgraded, home):
+def test_jobs_of_release_0_1_0_continue_after_the_upgrade(upgraded, home):
     write_token(home / "build-1", BUILD_1)
     upgraded.start(
         "worker", "--id", "build-1", "--url", upgraded.urls[0], "--token-file", str(home / "build-1"),

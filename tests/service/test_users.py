@@ -18,7 +18,7 @@ def add_user(cluster, name, role="developer"):
     return json.loads(made.stdout)["token"]
 
 
-def test_who_did_what_is_shown(cluster):
+def test_the_user_of_each_change_is_shown(cluster):
     anna = add_user(cluster, "anna")
     me = json.loads(cluster.ado("whoami", "-o", "json", token=anna, check=0).stdout)
     assert (me["name"], me["userId"], me["role"], me["tokenName"]) == ("anna", "user-1", "developer", "laptop")
@@ -43,7 +43,7 @@ def test_who_did_what_is_shown(cluster):
     assert ("tasks.cancel", "user-1", "task-2") in rows
 
 
-def test_a_used_token_says_so_soon_and_not_at_every_call(cluster):
+def test_the_last_use_of_a_token_is_stored_at_intervals(cluster):
     anna = add_user(cluster, "anna", "viewer")
     with closing(HttpClient(cluster.urls, anna)) as client:
         client.query("users.whoami")
@@ -120,7 +120,7 @@ def test_the_list_of_users_is_changed_by_administrators_alone(cluster):
         cluster.ado("users", "add", name, check=2)
 
 
-def test_who_is_promoted_learns_that_older_tokens_keep_their_role(cluster):
+def test_a_promotion_reports_that_older_tokens_keep_their_role(cluster):
     anna = add_user(cluster, "anna")
     (token_id,) = cluster.sql("select token_id from ado.tokens where user_id = 1")[0]
     raised = cluster.ado("users", "set", "anna", "--role", "operator", check=0).stderr.decode()
@@ -131,7 +131,7 @@ def test_who_is_promoted_learns_that_older_tokens_keep_their_role(cluster):
     assert b"keep their role" not in cluster.ado("users", "set", "anna", "--role", "admin", check=0).stderr
 
 
-def test_what_a_user_who_left_has_begun_is_named_and_stopped_by_one_command(cluster):
+def test_tasks_of_a_disabled_user_are_named_and_stopped_by_one_command(cluster):
     run = ("run", "--remote", "--detach", "--agent", "shell", "sleep 600")
     for token in (add_user(cluster, "anna"), None):
         cluster.ado(*run, token=token, check=0)
@@ -148,7 +148,7 @@ def test_what_a_user_who_left_has_begun_is_named_and_stopped_by_one_command(clus
     assert b"goes on" not in cluster.ado("users", "disable", "anna", check=0).stderr
 
 
-def test_a_refusal_names_the_roles_that_may(cluster):
+def test_a_refusal_names_the_permitted_roles(cluster):
     anna = add_user(cluster, "anna")
     cluster.ado("run", "--remote", "--detach", "--agent", "shell", "x", check=0)
     for command, step in (
@@ -159,7 +159,7 @@ def test_a_refusal_names_the_roles_that_may(cluster):
         assert f"ado: {step}\n" in cluster.ado(*command, token=anna, check=126).stderr.decode()
 
 
-def test_a_limit_refuses_tasks_or_lets_jobs_wait_and_says_so(cluster):
+def test_a_limit_refuses_tasks_or_delays_jobs_with_the_reason(cluster):
     anna = add_user(cluster, "anna")
     cluster.ado("users", "set", "anna", "--running", "1", "--queued", "2", check=0)
     run = ("run", "--remote", "--detach", "--agent", "shell", "sleep 600")

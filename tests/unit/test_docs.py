@@ -50,12 +50,12 @@ def test_the_tables_of_settings_are_made_from_the_source():
 
 
 @pytest.mark.parametrize("page", [*PAGES, *TOPICS], ids=name_of)
-def test_a_page_names_no_setting_that_is_not_there(page):
+def test_a_page_names_only_existing_settings(page):
     assert set(re.findall(r"\bADO_[A-Z_]*[A-Z]\b", page.read_text())) <= VARIABLES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_path_that_a_page_names_is_there(page):
+def test_every_path_that_a_page_names_exists(page):
     text = page.read_text()
     paths = {
         path.rstrip("/.")
@@ -74,7 +74,7 @@ def test_the_statements_that_the_architecture_names_are_in_their_files():
     assert [name for name, path in named if f"-- name: {name} " not in (ROOT / path).read_text()] == []
 
 
-def test_every_command_of_the_pages_is_one():
+def test_every_command_of_the_pages_exists():
     pages = [ROOT / name for name in ("README.md", "deploy/JOBS.md", "deploy/ADMINISTRATION.md")]
     blocks = [block for page in pages for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)]
     text = re.sub(r" +# .*", "", "\n".join(blocks)).replace("; ado ", "\nado ")

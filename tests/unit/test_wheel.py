@@ -94,7 +94,7 @@ def test_the_installed_program_runs_its_own_code(installed, tmp_path):
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], JOB], ids=["version", "help", "run"])
 @pytest.mark.parametrize("where", ["working directory", "PYTHONPATH"])
 @pytest.mark.parametrize("program", ["checkout", "wheel"])
-def test_no_folder_of_the_user_takes_the_place_of_a_module(installed, decoys, arguments, where, program, tmp_path):
+def test_a_folder_of_the_user_does_not_replace_a_module(installed, decoys, arguments, where, program, tmp_path):
     directory, imported = decoys
     env = {"ADO_HOME": str(tmp_path / "home"), "ADO_VENV": sys.prefix}
     if where == "PYTHONPATH":

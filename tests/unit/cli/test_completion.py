@@ -90,7 +90,7 @@ def test_a_server_is_asked_by_the_options_that_were_typed():
         ([], [""], ["web"]),
     ],
 )
-def test_words_that_bash_divided_are_put_together_and_candidates_are_divided(words, joined, expected):
+def test_words_divided_by_bash_are_joined_and_candidates_are_divided(words, joined, expected):
     def find(found):
         assert found == joined
         word = found[-1]
@@ -99,7 +99,7 @@ def test_words_that_bash_divided_are_put_together_and_candidates_are_divided(wor
     assert as_typed(words, find) == expected
 
 
-def test_what_is_hidden_is_not_offered():
+def test_hidden_options_are_not_offered():
     assert "complete" not in complete("")
     assert "--fd" not in complete("api", "--")
 
@@ -148,7 +148,7 @@ def test_a_shell_takes_a_candidate_as_one_word_and_executes_nothing(shell, names
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_script_is_one_its_shell_can_read(shell):
+def test_the_completion_script_is_valid_in_its_shell(shell):
     program = shutil.which(shell)
     if program is None:
         assert "ado complete --" in _SCRIPTS[shell]

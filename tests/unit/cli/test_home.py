@@ -19,7 +19,7 @@ def directory(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-def test_a_directory_that_is_not_there_is_made(directory):
+def test_a_missing_directory_is_made(directory):
     assert home() == directory
     assert not directory.exists()
     assert ensure_home() == directory
@@ -39,7 +39,7 @@ def use_login():
 
 
 @pytest.mark.parametrize("use", [home, ensure_home, use_status, use_contexts, use_login])
-def test_another_users_directory_is_not_believed(directory, monkeypatch, use):
+def test_a_directory_of_another_user_is_refused(directory, monkeypatch, use):
     """Its plane.json could send any file that we may read, as a token, to any address."""
     directory.mkdir()
     (directory / "plane.lock").touch()
@@ -51,7 +51,7 @@ def test_another_users_directory_is_not_believed(directory, monkeypatch, use):
     assert sorted(path.name for path in directory.iterdir()) == ["plane.json", "plane.lock"]
 
 
-def test_another_users_link_is_not_followed(directory, tmp_path, monkeypatch):
+def test_a_link_of_another_user_is_not_followed(directory, tmp_path, monkeypatch):
     (tmp_path / "ours").mkdir()
     directory.symlink_to("ours")
     give_away(directory, monkeypatch)
@@ -60,7 +60,7 @@ def test_another_users_link_is_not_followed(directory, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o707])
-def test_a_directory_that_everybody_may_write_into_is_not_believed(directory, mode):
+def test_a_world_writable_directory_is_refused(directory, mode):
     directory.mkdir()
     directory.chmod(mode)
     with pytest.raises(CliError, match="every user may write into it") as raised:

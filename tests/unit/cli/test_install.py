@@ -29,7 +29,7 @@ def ado(monkeypatch, tmp_path, capfd):
     return run
 
 
-def test_it_links_the_script_and_names_the_line_that_path_lacks(ado, tmp_path, monkeypatch):
+def test_install_links_the_script_and_names_the_missing_line_for_path(ado, tmp_path, monkeypatch):
     link = tmp_path / ".local" / "bin" / "ado"
     code, _, said = ado("install")
     assert (code, link.readlink()) == (0, SCRIPT)
@@ -60,7 +60,7 @@ def identity(path):
 
 @pytest.mark.parametrize("make", [file, other_link, Path.mkdir])
 @pytest.mark.parametrize("words", [["install"], ["install", "--remove"]])
-def test_what_it_did_not_make_stays(ado, tmp_path, make, words):
+def test_install_replaces_only_its_own_link(ado, tmp_path, make, words):
     link = tmp_path / ".local" / "bin" / "ado"
     link.parent.mkdir(parents=True)
     make(link)

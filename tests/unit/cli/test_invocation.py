@@ -29,7 +29,7 @@ def typed(monkeypatch):
     return pretend
 
 
-def test_every_command_is_known_to_messages():
+def test_every_command_is_known_to_the_messages():
     assert set(invocation.COMMANDS) == set(COMMANDS)
 
 
@@ -50,7 +50,7 @@ def test_a_message_names_the_command_as_it_was_typed(typed, text, shown):
     assert invocation.as_typed(text) == shown
 
 
-def test_what_is_found_on_path_is_called_by_its_name(typed, tmp_path, monkeypatch):
+def test_a_program_on_path_is_called_by_its_name(typed, tmp_path, monkeypatch):
     program = tmp_path / "ado"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -63,7 +63,7 @@ def test_what_is_found_on_path_is_called_by_its_name(typed, tmp_path, monkeypatc
     assert invocation.as_typed("ado down") == "'../a b/ado' down"
 
 
-def test_the_module_is_named_as_such_and_its_children_know_nothing(tmp_path):
+def test_the_module_is_named_and_its_children_inherit_no_variable(tmp_path):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ADO_", "_ADO_"))}
 
     def said(*arguments, **env):
@@ -110,7 +110,7 @@ def test_a_missing_part_is_named_with_the_command_that_installs_it(monkeypatch, 
     assert caught.value.exit_code == 125
 
 
-def test_where_it_came_from_is_read_from_its_own_record(monkeypatch):
+def test_the_source_of_the_installation_is_read_from_its_record(monkeypatch):
     class Distribution:
         text = '{"url": "https://git.example/ado", "vcs_info": {"vcs": "git", "commit_id": "x"}}'
 

@@ -15,19 +15,19 @@ def test_a_duration_is_a_number_with_its_unit(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["30", "0", "1.5"])
-def test_a_number_without_a_unit_is_refused_with_what_it_may_mean(text):
+def test_a_number_without_a_unit_is_refused_with_suggestions(text):
     with pytest.raises(CliError, match="has no unit") as caught:
         seconds_of(text)
     assert f"{text}d" in caught.value.next_step
 
 
 @pytest.mark.parametrize("text", ["", "h", "-5s", "5 s", "5S", "1e3s", "٣s", "5sx", "nan", "infd", "1h 30m"])
-def test_what_is_no_duration_is_refused(text):
+def test_an_invalid_duration_is_refused(text):
     with pytest.raises(CliError, match="is not a duration"):
         seconds_of(text)
 
 
 @pytest.mark.parametrize("text", ["10001d", "9" * 400 + "s"])
-def test_a_duration_that_no_clock_can_add_is_refused(text):
+def test_a_duration_beyond_the_range_of_a_clock_is_refused(text):
     with pytest.raises(CliError, match="too long"):
         seconds_of(text)

@@ -40,12 +40,12 @@ def said(*arguments):
         (["-o", "json", "tasks"], "ado has no option -o; the options of a command stand after", "see ado --help"),
     ],
 )
-def test_the_answer_names_what_was_meant_and_where_the_help_is(typed, message, step):
+def test_an_unknown_option_is_answered_with_the_nearest_and_the_help(typed, message, step):
     found = said(*typed)
     assert message in found[0]
     assert found[1] == step
 
 
-def test_nothing_is_suggested_where_nothing_is_near():
+def test_a_distant_word_gets_no_suggestion():
     assert nearest("zzz", ["run", "attach"]) == ""
     assert nearest("atach", ["run", "attach"]) == "; did you mean attach?"

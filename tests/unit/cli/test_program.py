@@ -59,18 +59,18 @@ def test_an_unknown_command_names_the_nearest(alone):
     assert "did you mean token?" in done.stderr
 
 
-def test_without_a_server_the_next_step_is_told(alone):
+def test_without_a_server_the_next_step_is_named(alone):
     done = ado("tasks", "list", **alone)
     assert done.returncode == 2
     assert re.match(r"ado: no server .*\nado: ado up", done.stderr)
 
 
-def test_an_error_is_json_where_json_is_asked_for(alone):
+def test_an_error_is_json_with_the_option_for_json(alone):
     done = ado("tasks", "list", "-o", "json", **alone)
     assert json.loads(done.stderr)["error"]["exitCode"] == 2
 
 
-def test_words_of_a_prompt_are_no_wish_for_json(alone):
+def test_words_of_a_prompt_do_not_select_json(alone):
     done = ado("run", "--detach", "explain -o json to me", **alone)
     assert done.stderr.startswith("ado: --detach")
     assert json.loads(ado("run", "--detach", "x", "--output=jsonl", **alone).stderr)["error"]["exitCode"] == 2
@@ -82,7 +82,7 @@ def test_a_server_that_does_not_answer_is_infrastructure(alone):
     assert "no ado server answers" in done.stderr
 
 
-def test_local_mode_runs_here_and_gives_the_code(alone, tmp_path):
+def test_local_mode_runs_the_agent_and_returns_its_exit_code(alone, tmp_path):
     done = subprocess.run(
         [sys.executable, "-P", "-m", "cli", "run", "--agent", "shell", "echo $PWD; echo no >&2; exit 3"],
         cwd=tmp_path,
@@ -94,7 +94,7 @@ def test_local_mode_runs_here_and_gives_the_code(alone, tmp_path):
     assert (done.stdout, done.stderr, done.returncode) == (f"{tmp_path}\n", "no\n", 3)
 
 
-def test_without_an_ai_agent_here_local_mode_says_what_there_is(alone):
+def test_local_mode_without_an_ai_agent_names_the_available_ones(alone):
     done = ado("run", "fix the tests", PATH="/nowhere", **alone)
     assert done.returncode == 127
     assert "offered: scripted, shell" in done.stderr
@@ -113,7 +113,7 @@ def test_without_an_ai_agent_here_local_mode_says_what_there_is(alone):
         (["--url", "http://x", "-o", "name"], "--url and --output need --remote"),
     ],
 )
-def test_local_mode_refuses_what_needs_a_server_by_name(options, named, alone):
+def test_local_mode_refuses_options_that_need_a_server(options, named, alone):
     done = ado("run", *options, "--agent", "shell", "true", **alone)
     assert (done.returncode, done.stderr) == (2, f"ado: {named}\nado: add --remote\n")
 
@@ -125,12 +125,12 @@ def test_local_mode_refuses_what_needs_a_server_by_name(options, named, alone):
         (["kill -9 $$"], 137, "ended by signal 9"),
     ],
 )
-def test_local_mode_says_how_a_command_ended_that_could_not_say_so(arguments, code, said, alone):
+def test_local_mode_explains_the_end_of_a_killed_command(arguments, code, said, alone):
     done = ado("run", "--agent", "shell", *arguments, **alone)
     assert (done.returncode, done.stderr) == (code, f"ado: {said}\n")
 
 
-def test_data_that_several_jobs_cannot_share_is_told_of(alone):
+def test_piped_data_for_several_jobs_is_refused_with_a_message(alone):
     shared = ado("run", "--agent", "shell", "--workers", "2", "wc -c", stdin="data", **alone)
     assert "what is piped in is not handed on: several jobs cannot share it" in shared.stderr
     assert ado("run", "--agent", "shell", "--workers", "2", "--no-stdin", "wc -c", stdin="data", **alone).stderr == ""
@@ -138,7 +138,7 @@ def test_data_that_several_jobs_cannot_share_is_told_of(alone):
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_help_fits_eighty_columns_in_two_of_its_own(command, capsys, monkeypatch):
+def test_help_fits_eighty_columns_in_two_columns(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     build()([command, "--help"])
     shown = capsys.readouterr().out
@@ -181,7 +181,7 @@ def test_the_help_of_run_groups_its_options_by_topic(capsys):
         ["--role", "job"],
     ],
 )
-def test_a_token_that_makes_no_sense_is_a_usage_error(alone, arguments):
+def test_an_invalid_token_is_a_usage_error(alone, arguments):
     done = ado("token", "create", *arguments, "--dsn", "postgresql:///never-asked", **alone)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 2)
 
@@ -219,13 +219,13 @@ def test_a_command_that_begins_with_a_dash_is_no_option_of_the_shell(alone):
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n"])
-def test_an_empty_prompt_is_refused_here_as_on_a_server(prompt, alone):
+def test_local_mode_refuses_an_empty_prompt_like_a_server(prompt, alone):
     done = ado("run", "--agent", "shell", prompt, **alone)
     assert done.returncode == 2
     assert done.stderr.startswith("ado: the prompt is empty\nado: example: ")
 
 
-def test_an_agent_that_there_is_not_is_told_with_the_next_step(alone):
+def test_an_unknown_agent_is_refused_with_the_next_step(alone):
     done = ado("run", "--agent", "nosuch", "x", **alone)
     assert done.returncode == 127
     assert re.match(r"ado: there is no agent 'nosuch'; there are: shell, .*\nado: choose one with --agent", done.stderr)

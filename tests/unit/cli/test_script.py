@@ -45,7 +45,7 @@ def test_an_old_python_is_named_with_the_next_step(checkout, tmp_path):
 
 
 @pytest.mark.parametrize("venv", ["/dev/null/venv", "/proc/self/nowhere/venv", "/proc/venv"])
-def test_a_place_that_cannot_be_made_is_named_with_the_next_step(checkout, venv):
+def test_a_directory_that_cannot_be_made_is_named_with_the_next_step(checkout, venv):
     done = run(checkout, "status", ADO_VENV=venv)
     assert done.returncode == 125
     assert done.stderr.splitlines()[-2:] == [
@@ -54,7 +54,7 @@ def test_a_place_that_cannot_be_made_is_named_with_the_next_step(checkout, venv)
     ]
 
 
-def test_the_module_says_so_too_before_it_imports_anything():
+def test_the_module_reports_an_old_python_before_other_imports():
     code = "import runpy, sys\nsys.version_info = (3, 9, 1)\nrunpy.run_module('cli', run_name='__main__')\n"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], env={"PATH": os.defpath}, capture_output=True, text=True, timeout=60,

@@ -32,14 +32,14 @@ def imported(*arguments):
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["-h"]])
-def test_the_help_imports_nothing_that_is_slow(arguments):
+def test_the_help_imports_no_slow_module(arguments):
     assert imported(*arguments) == set()
 
 
 @pytest.mark.parametrize(
     "arguments", [["--version"], ["tasks", "list", "--url", "http://127.0.0.1:9"], ["run", "--help"]]
 )
-def test_a_command_imports_no_server(arguments):
+def test_a_command_imports_no_module_of_the_server(arguments):
     assert imported(*arguments) & SERVERS == set()
 
 
@@ -52,7 +52,7 @@ def commands(app, path=()):
             yield from commands(app[name], (*path, name))
 
 
-def test_every_command_takes_the_form_of_its_output():
+def test_every_command_accepts_the_output_option():
     found = {path: app for path, app in commands(build()) if path}
     assert {path.split()[0] for path in found} == set(COMMANDS)
     options = {path: {name for argument in app.assemble_argument_collection() for name in argument.names}

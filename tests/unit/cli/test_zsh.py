@@ -93,7 +93,7 @@ def test_every_value_becomes_one_word(shell, line, tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_the_program_that_is_typed_is_the_one_that_is_asked(shell, tmp_path):
+def test_the_typed_program_is_asked_for_candidates(shell, tmp_path):
     (tmp_path / "bin" / "ado").unlink()
     assert shell.accept("./ado attach ta", "task-1") == ["./ado", "attach", "task-1"]
 
@@ -109,5 +109,5 @@ def test_the_program_that_is_typed_is_the_one_that_is_asked(shell, tmp_path):
         ("--label=te", "--label=team=we b"),
     ],
 )
-def test_what_was_typed_already_stays_part_of_the_word(shell, typed, offered):
+def test_the_typed_prefix_stays_part_of_the_word(shell, typed, offered):
     assert shell.accept(f"ado tasks {typed}", offered) == ["ado", "tasks", offered]

@@ -32,7 +32,7 @@ class Store:
                 await asyncio.sleep(0)
 
 
-async def test_what_comes_while_a_flush_is_in_flight_shares_the_next_one():
+async def test_items_that_arrive_during_a_flush_share_the_next_one():
     store = Store()
     group = GroupCommit(store, max_items=100, max_size=1000)
     first = group.submit(1)
@@ -53,7 +53,7 @@ async def test_a_flush_has_a_bound_of_items_and_of_bytes():
     assert store.flushes == [[1, 2], [3], [4, 5], [6]]
 
 
-async def test_two_items_with_a_name_in_common_never_share_a_flush():
+async def test_items_with_a_common_name_are_in_different_flushes():
     store = Store()
     store.go.set()
     group = GroupCommit(store, max_items=100, max_size=1000)
@@ -62,7 +62,7 @@ async def test_two_items_with_a_name_in_common_never_share_a_flush():
     assert store.flushes == [[1, 2], [3, 4]]
 
 
-async def test_what_the_database_refuses_fails_its_own_caller_alone():
+async def test_a_refused_item_fails_only_its_caller():
     store = Store(poison=[2])
     store.go.set()
     group = GroupCommit(store, max_items=100, max_size=1000)
@@ -72,7 +72,7 @@ async def test_what_the_database_refuses_fails_its_own_caller_alone():
     assert store.flushes == [[1, 2, 3], [1], [2], [3]]
 
 
-async def test_everybody_in_a_flush_hears_that_the_database_did_not_answer():
+async def test_every_caller_of_a_flush_gets_the_error_of_the_database():
     store = Store(most=1)
     store.go.set()
     group = GroupCommit(store, max_items=100, max_size=1000)
@@ -81,7 +81,7 @@ async def test_everybody_in_a_flush_hears_that_the_database_did_not_answer():
     assert store.flushes == [[1, 2]]
 
 
-async def test_a_flush_that_was_too_much_is_followed_by_small_ones_that_grow():
+async def test_a_failed_flush_is_followed_by_small_growing_ones():
     store = Store(most=5)
     group = GroupCommit(store, max_items=100, max_size=1000)
     failed = [group.submit(number) for number in range(8)]
@@ -93,7 +93,7 @@ async def test_a_flush_that_was_too_much_is_followed_by_small_ones_that_grow():
     assert all(isinstance(one.exception(), DatabaseUnavailable) for one in failed)
 
 
-async def test_a_caller_that_went_away_takes_nobody_with_it():
+async def test_a_cancelled_caller_does_not_cancel_others():
     store = Store()
     group = GroupCommit(store, max_items=100, max_size=1000)
     gone, stays = group.submit(1), group.submit(2)
@@ -104,7 +104,7 @@ async def test_a_caller_that_went_away_takes_nobody_with_it():
     assert await group.submit(3) == 30
 
 
-async def test_closing_cancels_who_still_waits():
+async def test_closing_cancels_waiting_callers():
     store = Store()
     group = GroupCommit(store, max_items=100, max_size=1000)
     flying = group.submit(1)

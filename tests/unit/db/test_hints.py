@@ -14,12 +14,12 @@ def parsed(hints):
 
 
 @given(st.lists(st.text(NOT_NUL, min_size=1, max_size=200).map("w:{}".format), max_size=50))
-def test_any_workers_id_comes_out_as_it_went_in(hints):
+def test_any_worker_id_is_decoded_unchanged(hints):
     assert parsed(hints) == hints
 
 
 @pytest.mark.parametrize("name", ["worker-{}", "ado-task-123-{}-d1000", "ü" * 190 + "{}", " % {}"])
-def test_a_thousand_workers_are_told_in_payloads_under_the_limit(name):
+def test_hints_for_a_thousand_workers_fit_the_payload_limit(name):
     hints = [f"w:{name.format(number)}" for number in range(1000)]
     assert max(len(payload.encode()) for payload in payloads(hints)) < 8000
     assert parsed(hints) == hints
@@ -33,13 +33,13 @@ def test_no_hints_make_no_payload():
     assert list(payloads([])) == []
 
 
-def test_the_last_hint_about_a_log_or_the_queue_says_all():
+def test_the_last_hint_about_a_log_or_the_queue_replaces_earlier_ones():
     assert topic("e:12:5") == topic("e:12:6") != topic("e:1:25")
     assert topic("q:1") == topic("q:2")
     assert topic("w:a:1") != topic("w:a:2")
 
 
-def test_failures_are_logged_once_a_while(caplog):
+def test_failures_are_logged_at_intervals(caplog):
     failures = HintFailures()
     for _ in range(3):
         failures.log(OSError(), full=True)

@@ -5,7 +5,7 @@ import pytest
 from db.queries import parse
 
 
-def test_a_statement_has_both_drivers_forms():
+def test_a_statement_has_a_form_for_each_driver():
     query = parse("-- name: find :many\n-- why\nselect 10 % 3, :a::int, :b::text, :a::int;\n")["find"]
     assert query.numbered == "select 10 % 3, $1::int, $2::text, $1::int"
     assert query.named == "select 10 %% 3, %(a)s::int, %(b)s::text, %(a)s::int"

@@ -19,7 +19,7 @@ SERVICES, NETWORKS, SECRETS = (yaml.safe_load(FILE)[name] for name in ("services
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("ado-")}
 
 
-def test_it_fits_the_compose_specification():
+def test_the_file_fits_the_compose_specification():
     spec = pytest.importorskip("compose_spec", reason="pip install compose-spec", exc_type=ImportError)
     wanted = {name: value for name, value in yaml.safe_load(FILE).items() if not name.startswith("x-")}
     spec.ComposeSpecification.model_validate(wanted)
@@ -27,7 +27,7 @@ def test_it_fits_the_compose_specification():
     assert {member for service in SERVICES.values() for member in service} <= known
 
 
-def test_every_image_is_pinned_and_ours_are_built_here():
+def test_every_foreign_image_is_pinned_and_own_images_are_built():
     for service in SERVICES.values():
         assert re.fullmatch(r"[a-z-]+:\d+\.\d+(\.\d+)?(-[a-z]+)?(@sha256:[0-9a-f]{64})?", service["image"])
     stages = parse((DEPLOY / "Dockerfile").read_text())
@@ -59,7 +59,7 @@ def test_nothing_but_tls_is_reached_from_outside():
     }  # fmt: skip
 
 
-def test_no_password_stands_here_and_who_needs_none_gets_none():
+def test_the_compose_file_holds_no_password_and_gives_it_only_to_services_that_need_it():
     for name, secret in SECRETS.items():
         assert secret == {"file": f"./secrets/{name}"}
     assert "deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
@@ -88,7 +88,7 @@ def test_the_password_becomes_part_of_the_dsn(tmp_path, name, role):
     assert done.stdout == f"postgresql://{role}:0123abcd@postgres/ado {' '.join(service['command'])}\n"
 
 
-def test_what_runs_for_good_is_restarted_limited_and_looked_after():
+def test_permanent_services_have_restarts_limits_and_health_checks():
     for name, service in SERVICES.items():
         assert service["restart"] == ("on-failure" if name == "migrate" else "unless-stopped")
         assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys()
@@ -114,7 +114,7 @@ def test_the_proxy_has_the_example_configuration_and_its_replicas():
     }
 
 
-def test_nothing_starts_before_what_it_needs():
+def test_a_service_starts_after_its_dependencies():
     for service in SERVICES.values():
         for name, how in service.get("depends_on", {}).items():
             assert name in SERVICES
@@ -124,7 +124,7 @@ def test_nothing_starts_before_what_it_needs():
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
-def test_a_replica_has_the_time_to_drain():
+def test_a_replica_has_enough_time_to_drain():
     grace = float(SERVICES["api-1"]["stop_grace_period"].rstrip("s"))
     assert (
         grace >= read(AppSettings, {"ADO_DSN": "postgresql://", **SERVICES["api-1"]["environment"]}).drain_seconds + 5

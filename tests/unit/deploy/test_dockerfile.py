@@ -23,7 +23,7 @@ AGENTS_DIRECTORY = ROOT / "deploy" / "agents"
 AGENTS = {"@anthropic-ai/claude-code", "@google/gemini-cli", "@openai/codex", "opencode-linux-x64"}
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_reports_no_problem():
     beside = Path(sys.executable).with_name("hadolint")
     program = str(beside) if beside.exists() else shutil.which("hadolint")
     if program is None:
@@ -58,7 +58,7 @@ def test_an_image_runs_as_a_user_by_number(name):
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_copies_nothing_but_what_was_built(name):
+def test_an_image_copies_only_built_files(name):
     copied = STAGES[name].all("COPY")
     assert copied
     for argument in copied:
@@ -69,7 +69,7 @@ def test_an_image_copies_nothing_but_what_was_built(name):
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_starts_a_command_that_there_is(name):
+def test_an_image_starts_an_existing_command(name):
     command = json.loads(STAGES[name].all("ENTRYPOINT")[0]) + json.loads(STAGES[name].all("CMD")[0])
     assert command[command.index("ado") + 1] in {"api", "worker"}
 
@@ -81,7 +81,7 @@ def test_what_is_installed_comes_before_what_changes_often():
     assert install < sources[0]
 
 
-def test_every_package_of_the_project_is_copied_and_sent():
+def test_every_package_of_the_project_is_in_the_build_context_and_copied():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
     packages = {name.rstrip("*") for name in declared}
     copied = [argument.split()[:-1] for stage in ("build", "agents") for argument in STAGES[stage].all("COPY")]
@@ -114,7 +114,7 @@ def test_the_tests_run_the_agents_that_the_image_has():
     assert tested.items() <= json.loads((AGENTS_DIRECTORY / "package.json").read_text())["dependencies"].items()
 
 
-def test_what_python_packages_the_images_hold_is_what_constraints_say_with_their_digests():
+def test_the_images_hold_the_pinned_python_packages_with_their_digests():
     """Made by the command in deploy/README.md; run it again when this fails."""
     text = (ROOT / "deploy" / "requirements.txt").read_text()
     entries = re.findall(r"^(\S+)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE)

@@ -65,7 +65,7 @@ def test_every_object_fits_the_schema(objects, version):
         kubernetes_validate.validate(item, version, strict=True)
 
 
-def test_nothing_breaks_a_rule_that_the_schema_does_not_know(objects):
+def test_every_object_keeps_the_rules_beyond_the_schema(objects):
     assert check(objects) == []
 
 
@@ -138,20 +138,20 @@ def public(objects, index=0):
 
 
 @pytest.mark.parametrize(("told", "break_it"), BREAKS)
-def test_the_rules_find_what_is_broken(base, told, break_it):
+def test_the_rules_refuse_broken_objects(base, told, break_it):
     broken = copy.deepcopy(base)
     break_it(broken)
     assert any(told in text for text in check(broken))
 
 
-def test_an_ingress_to_nowhere_is_found(example):
+def test_an_ingress_without_a_service_is_refused(example):
     broken = copy.deepcopy(example)
     rule = one(broken, "Ingress", "ado")["spec"]["rules"][0]
     rule["http"]["paths"][0]["backend"]["service"]["port"]["name"] = "web"
     assert any("which Service ado-api has not" in text for text in check(broken))
 
 
-def test_probes_ask_what_the_application_answers(objects):
+def test_probes_use_paths_that_the_application_serves(objects):
     answered = healthz.paths | readyz_route(Readiness()).paths
     probes = container(objects, "ado-api")
     asked = {probes[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
@@ -170,14 +170,14 @@ def test_every_variable_is_a_setting_that_accepts_its_value(objects, name, kinds
         read(kind, variables)
 
 
-def test_a_replica_has_the_time_to_drain(objects):
+def test_a_replica_has_enough_time_to_drain(objects):
     spec = pod(objects, "ado-api")
     drain = read(AppSettings, environment(objects, "ado-api")).drain_seconds
     assert grace_needed(spec) >= 5
     assert spec["terminationGracePeriodSeconds"] >= grace_needed(spec) + drain + 5
 
 
-def test_two_of_each_stay_up_while_they_are_rolled(objects):
+def test_two_replicas_stay_available_during_a_rollout(objects):
     for name in ("ado-api", "ado-spawner"):
         assert one(objects, "Deployment", name)["spec"]["replicas"] >= 2
     assert one(objects, "Deployment", "ado-api")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
@@ -203,7 +203,7 @@ def rendered_release(directory, version, overlay):
 
 
 @pytest.mark.parametrize("overlay", [False, True], ids=["base", "example"])
-def test_a_new_release_is_accepted_where_the_old_one_is(tmp_path, overlay):
+def test_a_manifest_of_a_new_release_is_accepted(tmp_path, overlay):
     old = rendered_release(tmp_path / "old", RELEASE, overlay)
     new = rendered_release(tmp_path / "new", "7.8.9", overlay)
     assert {image for item in new if pod_of(item) for image in images_of(item)} != {
@@ -219,7 +219,7 @@ def images_of(item):
     return [each["image"] for each in containers_of(pod_of(item))]
 
 
-def test_no_secret_stands_in_the_repository(base):
+def test_the_manifests_hold_no_secret(base):
     assert not [item for item in base if item["kind"] == "Secret"]
     listed = subprocess.run(
         ["git", "-c", f"safe.directory={ROOT}", "-C", ROOT, "check-ignore", "deploy/overlays/example/database.env"],
@@ -273,7 +273,7 @@ POSTGRES = ("other", {"app": "postgres"})
         ("migrate", "10.96.0.1", ("TCP", 443), False),
     ],
 )
-def test_who_may_reach_whom(base, component, target, port, may):
+def test_network_policies_allow_only_the_known_connections(base, component, target, port, may):
     namespace = "ado-workers" if component == "worker" else "ado"
     policies = [i for i in base if i["kind"] == "NetworkPolicy" and i["metadata"]["namespace"] == namespace]
     labels = {"app.kubernetes.io/name": "ado", "app.kubernetes.io/component": component}

@@ -78,12 +78,12 @@ def test_its_pods_run_as_the_user_of_the_worker_image(base):
     assert f"{security['runAsUser']}:{security['runAsGroup']}" == user
 
 
-def test_as_installed_it_offers_what_runs_without_a_key(base):
+def test_the_default_installation_offers_agents_that_need_no_key(base):
     offered = read(SpawnerSettings, environment(base, "ado-spawner")).worker_capabilities
     assert set(offered) == {name for name, agent in AGENTS.items() if agent.needs is None}
 
 
-def test_its_template_and_its_api_are_where_the_configuration_says(base):
+def test_the_template_and_the_api_are_where_the_configuration_says(base):
     variables = environment(base, "ado-spawner")
     mounts = {mount["mountPath"]: mount["name"] for mount in container(base, "ado-spawner")["volumeMounts"]}
     assert mounts[str(Path(variables["ADO_POD_TEMPLATE"]).parent)] == "pod-template"
@@ -94,7 +94,7 @@ def test_its_template_and_its_api_are_where_the_configuration_says(base):
     assert variables["ADO_NAMESPACE"] == one(base, "Role", "ado-spawner")["metadata"]["namespace"]
 
 
-def test_the_run_book_says_how_an_agent_gets_its_key():
+def test_the_run_book_describes_the_key_of_an_agent():
     """What stands there is a template; the key reaches the pod of a job that needs the agent, and no other pod."""
     found = re.search(r"```yaml\n(capabilities:.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
     template = read_template(found[1])

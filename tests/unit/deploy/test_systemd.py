@@ -61,7 +61,7 @@ def verify(machine):
     return analyze(machine, "verify", "--man=no", "--generators=no", "--recursive-errors=one", *names)
 
 
-def test_systemd_has_nothing_to_say_about_a_unit(machine):
+def test_systemd_accepts_every_unit_without_a_warning(machine):
     assert verify(machine) == (0, "")
 
 
@@ -72,7 +72,7 @@ def test_systemd_has_nothing_to_say_about_a_unit(machine):
         ("ExecStart=/opt/ado/bin/ado", "ExecStart=/opt/ado/bin/adoo", "is not executable"),
     ],
 )
-def test_it_would_say_so_of_a_wrong_one(machine, old, new, said):
+def test_systemd_reports_a_broken_unit(machine, old, new, said):
     unit = machine / "etc/systemd/system/ado-api@.service"
     unit.write_text(unit.read_text().replace(old, new))
     assert said in verify(machine)[1]
@@ -87,7 +87,7 @@ def test_a_service_is_confined_by_systemds_own_measure(machine, name):
 
 
 @pytest.mark.parametrize("name", RUN_JOBS)
-def test_a_unit_that_runs_jobs_leaves_them_what_they_need(name):
+def test_a_unit_that_runs_jobs_keeps_what_jobs_need(name):
     found = options(SERVICES[name])
     assert not found.keys() & {*BREAK_BUBBLEWRAP, *BREAK_BUILDS}
     assert found["RestrictNamespaces"] == ["user mnt pid ipc uts net"]
@@ -99,13 +99,13 @@ def test_a_unit_that_runs_jobs_leaves_them_what_they_need(name):
     assert found["KillMode"] == ["mixed"]
 
 
-def test_the_worker_says_why_each_of_these_is_left_out():
+def test_the_unit_explains_each_option_that_it_leaves_out():
     said = " ".join(re.findall(r"^#(.*)$", SERVICES["ado-worker@.service"], re.MULTILINE))
     assert [name for name in (*BREAK_BUBBLEWRAP, *BREAK_BUILDS) if f"{name}=" not in said] == []
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_a_service_sets_and_starts_is_there(name):
+def test_commands_and_settings_of_a_service_exist(name):
     kind = {"ado-api@.service": AppSettings, "ado-worker@.service": WorkerSettings}.get(name, SpawnerSettings)
     known = {f"ADO_{field.upper()}" for field in kind.__dataclass_fields__}
     assert environment(SERVICES[name]).keys() <= known | {"HOME"}
@@ -126,7 +126,7 @@ def seconds(text):
         ("ado-spawner.service", SpawnerSettings(dsn="postgresql://").worker_stop_seconds),
     ],
 )
-def test_a_service_has_the_time_to_stop(name, needed):
+def test_a_service_has_enough_time_to_stop(name, needed):
     assert seconds(options(SERVICES[name])["TimeoutStopSec"][0]) >= needed + 5
 
 
@@ -141,7 +141,7 @@ def test_a_service_has_the_time_to_stop(name, needed):
     ],
     ids=["ProtectSystem, ProtectProc", "ProtectKernelTunables", "ProtectKernelLogs"],
 )
-def test_bubblewrap_works_behind_the_mounts_that_the_worker_gets_and_behind_no_others(mounts, works):
+def test_bubblewrap_works_only_with_the_mounts_of_the_worker_unit(mounts, works):
     inside = "bwrap --unshare-user --unshare-pid --cap-drop ALL --dev /dev --proc /proc --ro-bind /usr /usr"
     inside += " --symlink usr/bin /bin --symlink usr/lib /lib --ro-bind-try /lib64 /lib64 /bin/true"
     user = "setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all"

@@ -58,7 +58,7 @@ async def test_both_streams_of_a_program_are_output(process):
     assert output.outcome(ProcessEnd(exit_code=3)).message == "exit code 3"
 
 
-async def test_an_agents_lines_are_events_and_its_stderr_explains_a_failure(process):
+async def test_lines_of_an_agent_are_events_and_stderr_explains_a_failure(process):
     outbox = Outbox(1 << 20)
     reader = Reader(Run("", Path("/"), Path("/")))
     output = AgentOutput(process(b'{"type":"say","text":"hello"}\n', b"out of luck\n"), reader, outbox)

@@ -89,14 +89,14 @@ async def run(attempt, server):
     return report
 
 
-async def test_the_agents_own_end_is_reported(make, server):
+async def test_the_end_of_the_agent_is_reported(make, server):
     report = await run(make("echo hello; exit 3"), server)
     assert (report["outcome"], report["exitCode"], report["reason"]) == ("failed", 3, "exit_nonzero")
     assert server.events[0]["data"] == "hello\n"
 
 
 @pytest.mark.parametrize("data", [b"junk", b"[1]", b'{"exit": "x"}', b"\xff" * 70_000])
-async def test_a_report_of_the_keeper_that_cannot_be_read_ends_it(make, server, monkeypatch, tmp_path, data):
+async def test_an_unreadable_report_of_the_keeper_ends_the_attempt(make, server, monkeypatch, tmp_path, data):
     script = tmp_path / "keeper.py"
     script.write_text(f"import os, sys\nos.set_blocking(int(sys.argv[1]), False)\nos.write(int(sys.argv[1]), {data!r})")
     monkeypatch.setattr(process, "_KEEPER", str(script))
@@ -126,7 +126,7 @@ async def broken_later(*_):
         (agent_output, "exit_outcome", broken),
     ],
 )
-async def test_a_part_that_breaks_ends_it_at_once_with_a_reason(make, server, monkeypatch, owner, name, breaks):
+async def test_a_failed_part_ends_the_attempt_with_a_reason(make, server, monkeypatch, owner, name, breaks):
     monkeypatch.setattr(owner, name, breaks)
     sleep = "" if name == "exit_outcome" else "sleep 60 # of this test"
     began = time.monotonic()
@@ -145,7 +145,7 @@ async def test_a_message_of_bytes_from_the_system_is_sent_as_text(make, server, 
     assert report["message"] == "b\\xe9\\x00"
 
 
-async def test_a_report_that_is_refused_is_sent_without_the_agents_words(make, server):
+async def test_a_refused_report_is_sent_again_without_text_of_the_agent(make, server):
     server.refuses = lambda report: "result" in report
     async with asyncio.timeout(30):
         await make("exit 4").run()
@@ -153,7 +153,7 @@ async def test_a_report_that_is_refused_is_sent_without_the_agents_words(make, s
     assert server.finishes[1]["message"] == "exit code 4"
 
 
-async def test_a_result_that_cannot_be_read_does_not_keep_it_from_ending(make, server, monkeypatch):
+async def test_an_unreadable_result_does_not_block_the_end(make, server, monkeypatch):
     class AgentReader:
         session, reported, usage = None, {}, None
 
@@ -177,7 +177,7 @@ async def test_a_result_that_cannot_be_read_does_not_keep_it_from_ending(make, s
 
 
 @pytest.mark.parametrize("session", ["../../etc", "a/b", "x" * 201, "", 5, None, {"a": 1}, "a\x00b"])
-async def test_a_session_that_is_no_name_is_not_kept(make, session):
+async def test_an_invalid_session_name_is_not_stored(make, session):
     attempt = make("true")
     attempt._note_event({"event": "session", "sessionId": session})
     assert attempt._session is None
@@ -196,19 +196,19 @@ async def test_an_agent_reads_its_input_page_by_page_to_its_end(make, server):
     assert server.asked == [0, 2**18, 2**19]
 
 
-async def test_a_long_script_comes_before_the_input_and_takes_nothing_of_it(make, server):
+async def test_a_long_script_is_sent_before_the_input_and_consumes_none_of_it(make, server):
     server.input = b"the input"
     report = await run(make("cat\n: " + "x" * 150_000, **FED), server)
     assert (report["outcome"], server.events[0]["data"]) == ("succeeded", "the input")
 
 
-async def test_an_agent_that_reads_nothing_ends_all_the_same(make, server):
+async def test_an_agent_that_reads_no_input_ends(make, server):
     server.input = b"x" * 600_000
     report = await run(make("exec <&-; exit 3", **FED), server)
     assert report["exitCode"] == 3
 
 
-async def test_a_server_that_cannot_give_the_input_is_asked_again(make, server):
+async def test_a_failed_read_of_the_input_is_repeated(make, server):
     server.input = b"the input"
     server.trouble = [NoAnswer("http://x", "gone"), CallError("no", {"code": "UNAUTHORIZED"})]
     report = await run(make("cat", **FED), server)
@@ -216,14 +216,14 @@ async def test_a_server_that_cannot_give_the_input_is_asked_again(make, server):
     assert server.asked == [0, 0, 0]
 
 
-async def test_input_that_is_lost_fails_the_job_and_is_never_an_end_of_file(make, server):
+async def test_lost_input_fails_the_job_without_an_end_of_file(make, server):
     server.trouble = [CallError("gone", {"code": "CONFLICT", "reason": "input_lost"})]
     report = await run(make("trap 'exit 9' TERM; cat; echo end", **FED), server)
     said = [event["data"] for event in server.events if event.get("stream") != "stderr"]  # a shell may say Terminated
     assert (report["outcome"], report["reason"], said) == ("failed", "input_lost", [])
 
 
-async def test_an_attempt_that_is_lost_reads_no_end_of_file_either(make, server):
+async def test_a_lost_attempt_reads_no_end_of_file(make, server):
     server.trouble = [CallError("gone", {"code": "CONFLICT", "reason": "lease_lost"})]
     attempt = make("cat; echo end", **FED)
     running = asyncio.create_task(attempt.run())

@@ -51,14 +51,14 @@ def test_a_version_is_asked_for_without_the_machines_environment(machine, monkey
     assert f"HOME={machine}" not in asked
 
 
-def test_what_is_missing_and_what_does_not_answer_is_told_with_its_fix(machine):
+def test_missing_and_silent_programs_are_reported_with_the_next_step(machine):
     (finding,) = check_agents(AGENTS, ["codex"])
     assert (finding.problem, finding.fix) == ("codex is not on PATH", "npm install -g @openai/codex")
     (machine / "bin/claude").write_text("#!/bin/sh\necho broken >&2; exit 3\n")
     assert "ended with 3: broken" in check_agents(AGENTS, ["claude-code"])[0].problem
 
 
-def test_a_worker_that_is_stopped_while_it_looks_leaves_nothing_behind(machine):
+def test_a_worker_stopped_during_its_checks_leaves_no_process(machine):
     (machine / "bin/claude").write_text(
         f"#!/bin/sh\ntouch {machine}/asked; until [ -e {machine}/go ]; do sleep 0.01; done"
     )
@@ -91,7 +91,7 @@ def test_by_default_everything_that_can_start_is_offered_with_its_version(machin
     assert offered.labels == {"agent/claude-code": "9.8.7", "zone": "a"}
 
 
-def test_asked_for_by_name_what_is_not_there_is_an_error(machine):
+def test_a_named_capability_that_cannot_start_is_an_error(machine):
     assert worker_capabilities(WorkerSettings(capabilities=("shell", "gpu-box")), SecretStore({})).capabilities == (
         "shell",
         "gpu-box",
@@ -153,7 +153,7 @@ def test_a_secret_that_no_variable_can_hold_is_not_offered_and_says_why(tmp_path
         worker_capabilities(WorkerSettings(capabilities=("shell", "secret:KEYSTORE")), held)
 
 
-def test_secrets_that_a_list_of_capabilities_leaves_out_are_told():
+def test_secrets_outside_of_the_listed_capabilities_are_logged():
     held = SecretStore({"A": "value-of-a", "B": "value-of-b"})
     offered = worker_capabilities(WorkerSettings(capabilities=("shell", "secret:A")), held)
     assert offered.capabilities == ("shell", "secret:A")

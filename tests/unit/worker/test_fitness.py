@@ -40,7 +40,7 @@ async def quick(tmp_path, monkeypatch):
     await asyncio.gather(watching, return_exceptions=True)
 
 
-async def test_a_worker_waits_until_its_machine_is_fit_again(quick, tmp_path):
+async def test_a_worker_waits_until_its_machine_is_usable(quick, tmp_path):
     work = tmp_path / "work"
     await asyncio.wait_for(quick.wait_until_fit(), 1)
     for _ in range(2):
@@ -56,7 +56,7 @@ async def test_a_worker_waits_until_its_machine_is_fit_again(quick, tmp_path):
         work.touch()
 
 
-async def test_a_machine_is_found_fit_although_nobody_waits_for_it(quick, tmp_path):
+async def test_the_machine_is_checked_without_a_waiting_caller(quick, tmp_path):
     quick.report("it cannot")
     (tmp_path / "work").unlink()
     async with asyncio.timeout(20):

@@ -27,7 +27,7 @@ def test_both_streams_keep_their_order(tmp_path):
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_a_reader_that_leaves_ends_the_agent(tmp_path, workers):
+def test_a_closed_stdout_ends_the_agent(tmp_path, workers):
     """``ado run yes | head`` ends, although the agent would write for ever."""
     env = {**os.environ, "ADO_HOME": str(tmp_path), "HOME": str(tmp_path)}
     process = subprocess.Popen([*COMMAND, "--workers", workers, "yes"], env=env, stdout=subprocess.PIPE, cwd=tmp_path)
@@ -40,7 +40,7 @@ def test_a_reader_that_leaves_ends_the_agent(tmp_path, workers):
         process.wait()
 
 
-def test_events_are_read_though_nobody_is_told(tmp_path):
+def test_the_event_pipe_is_read_without_a_listener(tmp_path):
     script = 'i=0; while [ $i -lt 2000 ]; do echo "{}" >&$ADO_EVENTS_FD; i=$((i+1)); done; echo done'
     done = run(script, home=tmp_path, stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (0, b"done\n")
@@ -53,7 +53,7 @@ def test_a_long_script_runs_with_nothing_on_stdin(tmp_path):
     assert (done.returncode, done.stdout) == (3, b"300000\nend\n")
 
 
-def test_a_long_play_runs(tmp_path):
+def test_a_long_script_of_steps_runs(tmp_path):
     (tmp_path / "play").write_text('{"say": "' + "a" * 300_000 + '"}\n{"exit": 4}\n')
     command = [*COMMAND[:-1], "scripted", "-F", "play"]
     env = {**os.environ, "ADO_HOME": str(tmp_path), "HOME": str(tmp_path)}
@@ -61,7 +61,7 @@ def test_a_long_play_runs(tmp_path):
     assert (done.returncode, len(done.stdout)) == (4, 300_001)
 
 
-def test_lines_of_several_have_their_numbers_and_nothing_that_a_terminal_obeys(tmp_path):
+def test_lines_of_several_jobs_are_numbered_and_safe_for_a_terminal(tmp_path):
     script = r"printf '\033[31mred\033[2J\n'; printf 'no end' >&2"
     done = run("--workers", "2", script, home=tmp_path, capture_output=True)
     assert sorted(done.stdout.splitlines()) == [b"[0] red", b"[1] red"]
@@ -116,7 +116,7 @@ async def test_an_ai_agents_events_are_shown_and_its_own_verdict_counts(monkeypa
     assert shown[-1]["type"] == "finished"
 
 
-async def test_an_agent_whose_events_nobody_takes_is_ended_with_that_error(monkeypatch):
+async def test_an_error_of_the_event_sink_ends_the_agent(monkeypatch):
     def show(_):
         raise BrokenPipeError
 

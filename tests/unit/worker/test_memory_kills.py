@@ -37,7 +37,7 @@ def group(request, tmp_path):
     return Group(tmp_path, *request.param)
 
 
-def test_a_kill_during_the_attempt_is_its_reason_with_the_limit_and_the_option(group):
+def test_a_kill_during_the_attempt_is_reported_with_the_limit_and_the_option(group):
     watch = group.watch()
     assert watch.explain(KILLED) == KILLED  # killed, but by somebody else
     group.count(4)
@@ -48,7 +48,7 @@ def test_a_kill_during_the_attempt_is_its_reason_with_the_limit_and_the_option(g
     assert group.watch().explain(KILLED) == KILLED  # the next attempt is not to blame
 
 
-def test_a_command_that_outlives_the_kill_of_its_child_says_so_too_unless_others_run_beside_it(group):
+def test_a_command_that_survives_the_kill_of_its_child_reports_it_unless_other_jobs_run(group):
     alone, beside = group.watch(), group.watch(alone=False)
     group.count(4)
     failed = Outcome("failed", 1, "exit_nonzero", "exit code 1")
@@ -66,13 +66,13 @@ def test_a_command_that_outlives_the_kill_of_its_child_says_so_too_unless_others
         Outcome("failed", None, "start_failed", "not there"),
     ],
 )
-def test_an_end_that_has_another_cause_keeps_it(group, outcome):
+def test_another_cause_of_the_end_is_kept(group, outcome):
     watch = group.watch()
     group.count(9)
     assert watch.explain(outcome) == outcome
 
 
-def test_without_a_group_or_a_limit_nothing_is_claimed(tmp_path):
+def test_no_kill_is_reported_without_a_group_or_a_limit(tmp_path):
     nowhere = MemoryWatch(alone=True, mount=tmp_path / "none", membership=tmp_path / "none")
     assert nowhere.explain(KILLED) == KILLED
     unlimited = Group(tmp_path, *V1)
@@ -82,7 +82,7 @@ def test_without_a_group_or_a_limit_nothing_is_claimed(tmp_path):
     assert "limit" not in watch.explain(KILLED).message
 
 
-def test_files_that_hold_nonsense_are_no_kill(group):
+def test_unreadable_counters_are_not_a_kill(group):
     watch = group.watch()
     (group.directory / group._events).write_text("oom_kill\noom_kill many")
     assert watch.explain(KILLED) == KILLED

@@ -31,7 +31,7 @@ def played(script):
         ('{"repeat": 1}', "step 1 cannot be played: 'steps'"),
     ],
 )
-def test_a_script_that_cannot_be_played_is_told_in_one_line(script, said):
+def test_an_invalid_script_is_reported_in_one_line(script, said):
     code, out, err = played(script)
     assert (code, out) == (1, "")
     assert said in err

@@ -8,7 +8,7 @@ from support.program import write_token
 from worker.token import WorkerToken
 
 
-def test_a_renewed_token_is_found_for_everybody_who_used_the_old_one(tmp_path):
+def test_a_renewed_token_replaces_the_old_one_for_every_caller(tmp_path):
     file = tmp_path / "token"
     write_token(file, "old\n")
     token = WorkerToken(str(file))
@@ -22,7 +22,7 @@ def test_a_renewed_token_is_found_for_everybody_who_used_the_old_one(tmp_path):
 
 
 @pytest.mark.parametrize("becomes", ["gone", "empty", "binary"])
-def test_what_is_no_token_leaves_the_one_there_is(tmp_path, becomes):
+def test_a_file_without_a_token_keeps_the_last_one(tmp_path, becomes):
     file = tmp_path / "token"
     write_token(file, "old")
     token = WorkerToken(str(file))
@@ -43,7 +43,7 @@ def test_a_pipe_is_read_once():
     os.close(read)
 
 
-def test_a_renewed_token_that_others_can_read_is_not_used_and_said_once(tmp_path, caplog):
+def test_a_renewed_token_that_others_can_read_is_refused_with_one_warning(tmp_path, caplog):
     file = tmp_path / "token"
     write_token(file, "old")
     token = WorkerToken(str(file))

@@ -15,7 +15,7 @@ from app.access.auth import target_of
         ({"taskId": 5, "tokenId": "tok-1"}, "tok-1"),
     ],
 )
-def test_an_id_is_the_target(value, target):
+def test_an_id_in_the_input_is_the_target(value, target):
     assert target_of(value) == target
 
 
@@ -28,5 +28,5 @@ def test_an_id_is_the_target(value, target):
         {"taskId": "task-" + "1" * 500}, {"prompt": "task-1"}, {"workerId": "task-1"}, {"taskId": "task-1/"},
     ],
 )  # fmt: skip
-def test_anything_else_is_not(value):
+def test_another_value_is_not_a_target(value):
     assert target_of(value) is None

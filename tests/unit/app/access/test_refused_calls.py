@@ -8,7 +8,7 @@ def total(rows):
     return sum(row.count for row in rows)
 
 
-def test_a_few_refusals_are_a_row_each_at_once_with_their_target():
+def test_a_few_refusals_are_stored_as_a_row_each_with_their_target():
     book = RefusalAllowances()
     refusals = [Refusal("forbidden", None, "tok-1", "::1", "tasks.cancel", f"task-{n}", "r") for n in range(5)]
     assert all(book.note(refusal, 0.0) for refusal in refusals)
@@ -16,7 +16,7 @@ def test_a_few_refusals_are_a_row_each_at_once_with_their_target():
     assert book.take(0.0) == []
 
 
-def test_a_flood_of_wrong_tokens_from_many_addresses_is_a_few_rows_that_count_all_of_it():
+def test_a_flood_of_wrong_tokens_is_summed_up_in_a_few_rows():
     book, rows = RefusalAllowances(), []
     for number in range(40_000):
         now = number / 200
@@ -34,7 +34,7 @@ def test_a_flood_of_wrong_tokens_from_many_addresses_is_a_few_rows_that_count_al
     assert len(rows) <= _BURST + 200 / _ROW_SECONDS + _KINDS + 3
 
 
-def test_a_flood_of_one_caller_takes_nothing_from_another():
+def test_a_flood_of_one_caller_uses_no_allowance_of_another():
     book = RefusalAllowances()
     for _ in range(10_000):
         book.note(Refusal("token_invalid"), 0.0)
@@ -62,7 +62,7 @@ def test_any_number_of_tokens_takes_bounded_memory():
     assert len(rows) <= (_CALLERS + 1) * _BURST
 
 
-def test_rows_that_could_not_be_written_are_counted_and_come_again():
+def test_rows_that_could_not_be_written_are_counted_and_written_later():
     book = RefusalAllowances()
     for number in range(3):
         book.note(Refusal("forbidden", None, "tok-1", procedure="tokens.list", target=f"task-{number}"), 0.0)
@@ -70,7 +70,7 @@ def test_rows_that_could_not_be_written_are_counted_and_come_again():
     assert total(book.take(0.0)) == 3
 
 
-def test_what_is_given_back_again_and_again_stays_bounded():
+def test_rows_that_fail_repeatedly_stay_bounded():
     book = RefusalAllowances()
     for number in range(10 * _KINDS):
         book.note(Refusal("token_invalid", address=str(number)), 0.0)

@@ -8,7 +8,7 @@ from app.access import sign_ins
 from app.access.sign_ins import FailedSignIns, network_of
 
 
-async def test_beyond_the_allowance_an_address_is_early_and_others_are_not():
+async def test_an_address_over_its_allowance_is_delayed_and_others_are_not():
     failed = FailedSignIns(3)
     assert [failed.record_failure("10.0.0.1") for _ in range(3)] == [0] * 3
     assert failed.record_failure("10.0.0.1") > 0
@@ -36,7 +36,7 @@ async def test_a_flood_of_addresses_is_remembered_in_bounded_memory(monkeypatch)
     assert len(failed) == 100
 
 
-async def test_look_ups_of_hasty_addresses_leave_the_database_to_others():
+async def test_look_ups_of_throttled_addresses_do_not_block_others():
     """Two of them at once; an address that sent no wrong token does not wait for them."""
     failed = FailedSignIns(1)
     for _ in range(3):
@@ -54,5 +54,5 @@ async def test_look_ups_of_hasty_addresses_leave_the_database_to_others():
     [("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
      ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"), ("::1", "::/64"), ("", ""), ("unix", "unix")],
 )  # fmt: skip
-def test_addresses_of_one_customer_are_one(address, network):
+def test_addresses_of_one_ipv6_network_share_an_allowance(address, network):
     assert network_of(address) == network

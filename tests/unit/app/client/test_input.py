@@ -98,7 +98,7 @@ async def test_a_pipe_arrives_while_it_is_written():
         assert await sending == 3
 
 
-async def test_pieces_that_wait_go_together():
+async def test_waiting_pieces_are_sent_together():
     job = Job()
     job.reads.clear()
     sending = asyncio.create_task(sent(job, later([b"line\n"] * 10_000)))
@@ -133,13 +133,13 @@ async def test_a_source_is_read_no_further_than_the_buffer_while_the_job_is_slow
     await asyncio.gather(sending, return_exceptions=True)
 
 
-async def test_only_what_was_not_taken_is_sent_again():
+async def test_only_the_part_that_was_not_acknowledged_is_sent_again():
     job = Job(takes=lambda call, data: min(len(data), 100_000 if call % 2 else 0))
     assert await sent(job, DATA) == len(DATA)
     assert bytes(job.data) == DATA
 
 
-async def test_a_source_goes_on_where_it_was_and_what_has_come_is_not_doubled():
+async def test_a_source_resumes_without_repeating_received_bytes():
     job = Job()
     assert await sent(job, DATA[:100], end=False) == 100
     assert not job.ended
@@ -148,7 +148,7 @@ async def test_a_source_goes_on_where_it_was_and_what_has_come_is_not_doubled():
 
 
 @pytest.mark.parametrize("source", ["text", ["text"], io.StringIO("text"), 7, None, later(["text"]), [b"x", 7]])
-async def test_what_gives_no_bytes_is_refused(source):
+async def test_a_source_that_gives_no_bytes_is_refused(source):
     with pytest.raises(TypeError):
         await sent(Job(), source)
 
@@ -164,7 +164,7 @@ async def test_an_error_of_the_source_is_raised_and_does_not_end_the_input():
     assert not job.ended
 
 
-async def test_a_source_that_blocks_holds_up_neither_the_loop_nor_the_end_of_the_wait():
+async def test_a_blocking_source_blocks_neither_the_loop_nor_the_end_of_the_wait():
     goes_on = threading.Event()
 
     def stuck():
@@ -193,7 +193,7 @@ async def test_a_refusal_reaches_a_source_that_waits_for_room():
     assert type(raised.value).__name__ == "InputClosed"
 
 
-async def test_a_job_that_ended_with_all_of_its_input_need_not_hear_of_the_end():
+async def test_a_job_that_ended_with_all_of_its_input_needs_no_end_of_file():
     class Quick(Job):
         async def mutate(self, path, value, *, resend):
             if not value["data"]:
@@ -219,7 +219,7 @@ def upgraded(answer):
     return Registry({"tasks.input": take})
 
 
-async def test_a_replica_of_an_older_release_is_left_for_one_that_knows_the_call():
+async def test_a_replica_without_the_call_is_replaced_by_a_newer_one():
     got = bytearray()
 
     def answer(input):
@@ -243,7 +243,7 @@ async def test_replicas_that_are_all_of_an_older_release_are_an_error_in_time(mo
     assert raised.value.hint
 
 
-async def test_what_is_no_answer_to_the_call_is_an_error(served_wrong):
+async def test_an_answer_of_another_shape_is_an_error(served_wrong):
     async with AsyncAdo([served_wrong.url], "writer") as ado:
         with pytest.raises(InvalidAnswer):
             await ado.send_input("task-1", b"x")
@@ -255,5 +255,5 @@ async def served_wrong():
         yield made
 
 
-def test_client_is_what_a_sending_uses():
+def test_sending_needs_only_the_methods_of_the_protocol():
     assert all(hasattr(Client, name) for name in ("mutate", "leave", "__aenter__", "__aexit__"))

@@ -100,7 +100,7 @@ def test_an_event_of_another_shape_is_kept_as_it_is(odd):
 
 
 @pytest.mark.parametrize("garbage", [None, 5, "x", [], {}, {"type": "output"}, {**BASE, "type": 5}])
-def test_what_is_no_event_is_refused(garbage):
+def test_a_value_that_is_not_an_event_is_refused(garbage):
     with pytest.raises(msgspec.ValidationError):
         event_of(garbage)
 

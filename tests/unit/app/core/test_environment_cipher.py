@@ -34,7 +34,7 @@ def test_a_replaced_key_still_opens_what_it_sealed():
 
 
 @pytest.mark.parametrize("sealed", ["", "x", "gAAAAABm", "\u00e9", "=" * 100])
-def test_what_was_tampered_with_is_unreadable(sealed):
+def test_a_changed_ciphertext_is_unreadable(sealed):
     with pytest.raises(EnvironmentUnreadable):
         EnvironmentCipher([new_key()]).open(sealed)
 

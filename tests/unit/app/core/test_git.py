@@ -33,7 +33,7 @@ from app.core.git import (
         ("", None),
     ],
 )
-def test_an_address_leaves_without_credentials_or_not_at_all(url, public):
+def test_credentials_are_removed_from_an_address_or_it_is_refused(url, public):
     assert public_url(url) == public
 
 
@@ -51,18 +51,18 @@ def test_names_of_secrets_are_known(path):
 
 
 @pytest.mark.parametrize("path", [".env.example", "env", "keys.py", "id_rsa.pub", "src/keyboard.c", "pem", ".envrc.md"])
-def test_other_names_are_not(path):
+def test_ordinary_names_are_not_secrets(path):
     assert not looks_secret(path)
 
 
 @pytest.mark.parametrize(
     ("text", "name"), [("feature/x", "feature/x"), ("a b..c", "a-b-c"), ("-x", "x"), ("x.lock", "x-"), ("", "main")]
 )
-def test_a_branch_has_a_name_that_git_takes(text, name):
+def test_a_branch_name_is_valid_for_git(text, name):
     assert clean_name(text) == name
 
 
-def test_a_header_is_read_as_it_was_written():
+def test_a_written_header_is_read_back():
     file = io.BytesIO()
     write_header(file, [("a" * 40, "refs/heads/x")], ("b" * 40,))
     file.write(b"PACK")
@@ -91,7 +91,7 @@ def test_another_header_is_refused(data):
         (b"\xed\xa0\x80", '"\\355\\240\\200"'),
     ],
 )
-def test_a_path_of_any_bytes_is_shown_as_git_quotes_it(path, shown):
+def test_a_path_is_quoted_like_git_quotes_it(path, shown):
     assert quoted(path) == shown
     quoted(path).encode()
 

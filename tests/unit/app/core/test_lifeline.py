@@ -18,7 +18,7 @@ time.sleep(60)
 """
 
 
-def test_a_watcher_ends_with_the_writer_after_a_stop():
+def test_a_watcher_sees_the_end_of_the_writer():
     """The pipe is made non-blocking by another of its readers, and the watcher is stopped and goes on."""
     read, write = os.pipe()
     watcher = subprocess.Popen([sys.executable, "-c", WATCHER, str(read)], pass_fds=[read], stdout=subprocess.PIPE)
@@ -38,7 +38,7 @@ def test_a_watcher_ends_with_the_writer_after_a_stop():
         os.close(read)
 
 
-def test_what_is_written_is_no_end():
+def test_written_bytes_are_not_an_end():
     read, write = os.pipe()
     os.set_blocking(read, False)
     ended = threading.Event()

@@ -32,7 +32,7 @@ def test_a_repeated_warning_is_written_once_a_minute_with_how_often_it_came(log)
 
 
 @pytest.mark.parametrize("other", [{"step": "tell"}, {"message": "goes"}, {"error": ValueError("b")}, {"name": "x"}])
-def test_what_differs_is_written(log, other):
+def test_a_different_warning_is_written(log, other):
     same = {"message": "waits", "step": "monitor", "error": ValueError("a"), "name": "ado.control"}
     assert log(0, logging.ERROR, **same)
     assert log(1, logging.ERROR, **same) is None

@@ -62,7 +62,7 @@ def test_objects_within_the_limits_pass():
         ([bytes([BLOB << 4 | 5]) + b"no zlib at all"], "cannot be read"),
     ],
 )
-def test_what_is_too_large_or_no_pack_is_refused(entries, said):
+def test_a_large_pack_and_a_file_that_is_no_pack_are_refused(entries, said):
     with pytest.raises(GitError, match=said):
         check_pack(pack(*entries), 20, LIMITS)
 
@@ -72,7 +72,7 @@ def test_the_number_of_objects_is_bounded():
         check_pack(pack(count=2**32 - 1), 20, LIMITS)
 
 
-def test_nonsense_is_an_error_and_never_a_crash():
+def test_nonsense_is_an_error_without_a_crash():
     rng = random.Random(7)
     good = pack(entry(BLOB, b"x" * 500), entry(OFS_DELTA, varint(500) + varint(500) + b"\x90\x64", base=b"\x20"))
     for _ in range(500):
@@ -84,7 +84,7 @@ def test_nonsense_is_an_error_and_never_a_crash():
 
 
 @pytest.mark.parametrize("kind", ["sha1", "sha256"])
-def test_what_git_packs_passes(tmp_path, kind):
+def test_a_pack_of_git_passes(tmp_path, kind):
     tree = Tree(tmp_path / "tree", init=False)
     tree.path.mkdir()
     tree.git("init", "--quiet", f"--object-format={kind}")

@@ -47,14 +47,14 @@ def test_another_users_link_to_a_directory_of_ours_is_refused(tmp_path, monkeypa
         ensure_directory(link)
 
 
-def test_ones_own_link_is_followed(tmp_path):
+def test_an_own_link_is_followed(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
     ensure_directory(tmp_path / "link")
 
 
 @pytest.mark.parametrize("name", ["file", "fifo", "dangling", "loop"])
-def test_what_is_no_directory_is_refused(tmp_path, name):
+def test_a_file_in_place_of_a_directory_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "dangling").symlink_to("nothing")

@@ -23,7 +23,7 @@ def test_relative_entries_of_the_path_are_left_out(path, kept):
     assert absolute_path(path) == kept
 
 
-def test_a_module_is_found_in_this_installation_alone(tmp_path, monkeypatch):
+def test_a_module_is_loaded_only_from_this_installation(tmp_path, monkeypatch):
     (tmp_path / "cli.py").write_text("raise SystemExit('imported from the working directory')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     done = subprocess.run(module("cli", "--version"), cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -75,7 +75,7 @@ def test_a_new_file_is_its_owners_alone_whatever_the_umask(tmp_path, umask):
 
 
 @pytest.mark.parametrize("there", ["file", "link", "dangling link", "directory"])
-def test_nothing_that_is_there_is_written_to(tmp_path, there):
+def test_an_existing_file_is_not_overwritten(tmp_path, there):
     path, target = tmp_path / "token", tmp_path / "target"
     if there == "directory":
         path.mkdir()

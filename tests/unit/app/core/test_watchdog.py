@@ -11,7 +11,7 @@ def said(caplog):
     return [record for record in caplog.records if record.message == "event loop blocked"]
 
 
-async def test_what_blocks_the_loop_is_named(caplog):
+async def test_code_that_blocks_the_loop_is_named(caplog):
     caplog.set_level(logging.WARNING, "ado.loop")
     watch(0.1)
     await asyncio.sleep(0.05)
@@ -29,7 +29,7 @@ async def test_what_blocks_the_loop_is_named(caplog):
     assert record.cpu_seconds < record.seconds
 
 
-async def test_it_says_nothing_of_a_loop_that_waits(caplog):
+async def test_a_waiting_loop_is_not_reported(caplog):
     caplog.set_level(logging.WARNING, "ado.loop")
     watch(0.5)
     watch(0)

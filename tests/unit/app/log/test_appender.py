@@ -30,7 +30,7 @@ async def flushes_of(monkeypatch, *, flush_bytes, byte_limit, count):
     return flushes
 
 
-async def test_an_append_that_finds_no_room_waits_until_what_came_before_is_stored(monkeypatch):
+async def test_an_append_waits_while_the_buffer_is_full(monkeypatch):
     """One alone may be larger than the bound."""
     for limit, expected in ((2000, [[0, 1], [2]]), (1000, [[0], [1], [2]]), (10, [[0], [1], [2]])):
         assert await flushes_of(monkeypatch, flush_bytes=1 << 20, byte_limit=limit, count=3) == expected

@@ -22,14 +22,14 @@ def test_a_viewer_gets_what_follows_its_cursor():
     assert feed.after(9) == []
 
 
-def test_a_viewer_behind_the_window_is_sent_to_the_log():
+def test_a_viewer_behind_the_window_reads_the_log():
     feed = Feed(1, 0, byte_limit=30)
     feed.add(entries(1, 10))
     assert [entry.seq for entry in feed.after(7)] == [8, 9, 10]
     assert feed.after(6) is None
 
 
-def test_a_viewer_is_handed_no_more_than_a_piece_at_a_time():
+def test_a_viewer_gets_at_most_one_piece_at_a_time():
     """Whoever stops reading keeps alive what it was handed."""
     feed = Feed(1, 0, byte_limit=10_000_000)
     feed.add(entries(1, 50, size=100_000))
@@ -56,7 +56,7 @@ def page(last_seq, cursor_at):
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def test_a_page_of_another_log_is_known_by_its_end_or_by_the_event_at_the_cursor():
+def test_a_rewound_log_is_recognised_by_its_end_or_the_event_at_the_cursor():
     feed = Feed(1, 4, byte_limit=1000)
     assert feed.fits(page(4, NOON))
     assert feed.fits(page(4, NOON))
@@ -67,7 +67,7 @@ def test_a_page_of_another_log_is_known_by_its_end_or_by_the_event_at_the_cursor
     assert not feed.fits(page(9, NOON + timedelta(milliseconds=1)))
 
 
-async def test_a_rewind_reaches_every_viewer_and_the_feed_begins_again_at_the_logs_end():
+async def test_a_rewind_reaches_every_viewer_and_restarts_the_feed_at_the_end_of_the_log():
     feed = Feed(1, 4, byte_limit=1000)
     feed.add(entries(5, 9))
     waiting = asyncio.create_task(feed.changed(9, feed.rewinds))

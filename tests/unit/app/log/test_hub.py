@@ -7,7 +7,7 @@ async def woken(wakeup):
     return await wakeup.wait(0)
 
 
-async def test_a_gap_wakes_everybody():
+async def test_a_gap_wakes_every_waiter():
     hub = Hub()
     keys = [("e", 1), ("e", 1), ("e", 2), ("w", "w1"), "q", "s"]
     contexts = [hub.waiting(key) for key in keys]
@@ -17,7 +17,7 @@ async def test_a_gap_wakes_everybody():
     assert [await woken(waiter) for waiter in waiters] == [False] * len(keys)
 
 
-async def test_a_hint_wakes_its_waiters_and_those_that_watch_the_system():
+async def test_a_hint_wakes_its_waiters_and_the_system_watchers():
     hub = Hub()
     with hub.waiting(("e", 1)) as first, hub.waiting(("e", 2)) as second, hub.waiting("s") as system:
         hub.receive(["e:1:7"])

@@ -49,7 +49,7 @@ async def read(entries, state, *, follow, cursor=0):
         (Selection(output=False, job=0), [SUCCEEDED]),
     ],
 )
-def test_a_selection_wants_its_jobs_and_streams_and_always_the_tasks_own_events(selection, wanted):
+def test_a_selection_has_its_jobs_and_streams_and_every_event_of_the_task_itself(selection, wanted):
     assert [entry for entry in LOG if selection.wants(entry)] == wanted
 
 
@@ -87,7 +87,7 @@ async def test_a_read_is_repeated_while_the_database_is_away():
     assert await Tail(None, None, retry_seconds=0.0).when_available(fetch) == 7
 
 
-async def test_the_end_is_looked_up_at_each_terminal_event_and_at_no_other(monkeypatch):
+async def test_the_state_of_the_task_is_read_at_terminal_events_only(monkeypatch):
     """A retry has undone the first end."""
     states = iter([LogState(6, ended=False, pruned=False), LogState(6, ended=True, pruned=False)])
 

@@ -24,7 +24,7 @@ def test_each_status_is_reported_once_also_after_a_retry():
     assert statuses == ["running", "failed", "queued", "succeeded"]
 
 
-def test_known_are_the_open_ones_and_what_is_remembered_is_bounded():
+def test_open_tasks_are_remembered_and_the_memory_is_bounded():
     watch = TaskWatch([Seen(number, "running", 1) for number in range(1, 11)])
     assert watch.known == list(range(1, 11))
     watch.changes([Seen(number, "succeeded", 2) for number in range(1, 11)])

@@ -24,18 +24,18 @@ def claims(waiters, *capabilities):
         yield joined
 
 
-def test_as_many_claims_are_woken_as_there_are_jobs_the_longest_waiting_first():
+def test_a_hint_wakes_as_many_claims_as_jobs_in_order_of_waiting():
     waiting = [WaitingClaim(SHELL) for _ in range(5)]
     assert choose(waiting, [demand(2, "shell")]) == waiting[:2]
 
 
-def test_only_matching_claims_are_woken_and_none_twice():
+def test_each_matching_claim_is_woken_once():
     shell, both = WaitingClaim(SHELL), WaitingClaim(SHELL | GPU)
     assert choose([shell, both], [demand(5, "gpu"), demand(5, "shell")]) == [both, shell]
     assert choose([shell], [demand(5, "gpu")]) == []
 
 
-async def test_a_new_claim_yields_to_like_claims_that_were_woken_before_it():
+async def test_a_new_claim_yields_to_similar_claims_that_were_woken_earlier():
     waiters = ClaimWaiters(None, None, poll_seconds=60)
     with claims(waiters, SHELL, SHELL, GPU) as (first, second, other):
         first.wake()
@@ -55,7 +55,7 @@ async def test_a_claim_yields_no_longer_than_a_poll_interval():
         assert not first.retried.is_set()
 
 
-async def test_others_wait_while_a_like_claim_waits():
+async def test_other_claims_wait_while_a_similar_claim_waits():
     waiters = ClaimWaiters(None, None, poll_seconds=60)
     with claims(waiters, SHELL, SHELL, GPU) as (first, second, other):
         waiting = [asyncio.create_task(waiters.wait(claim, 60)) for claim in (first, other)]
@@ -68,7 +68,7 @@ async def test_others_wait_while_a_like_claim_waits():
         await waiting[1]
 
 
-async def test_a_woken_claim_stands_behind_the_others_before_it_tries():
+async def test_a_woken_claim_moves_behind_the_others():
     """While it still tries, the next job wakes another claim."""
     waiters = ClaimWaiters(None, None, poll_seconds=60)
     with claims(waiters, SHELL, SHELL) as (first, second):

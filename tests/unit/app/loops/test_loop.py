@@ -30,7 +30,7 @@ def ending(started, end):
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: type(end).__name__)
-async def test_what_ends_by_itself_is_started_again_until_its_owner_cancels_it(quick, caplog, end):
+async def test_a_loop_that_ends_is_restarted_until_it_is_cancelled(quick, caplog, end):
     started = []
     task = asyncio.create_task(for_ever(ending(started, end), name="x"))
     async with asyncio.timeout(10):

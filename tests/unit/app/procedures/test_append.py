@@ -36,14 +36,14 @@ def test_one_mebibyte_later_every_type_of_event_is_dropped(kind):
     assert (list(rest.events), rest.dropped) == ([], event.size)
 
 
-def test_the_first_event_that_is_dropped_leaves_a_note_which_is_never_dropped():
+def test_the_first_dropped_event_leaves_a_truncated_event():
     rest = within_limit(batch(OUTPUT), LIMIT, stored=LIMIT, first=True)
     assert [event.type for event in rest.events] == ["truncated"]
     assert orjson.loads(rest.events[0].body) == {"limitBytes": LIMIT, "droppedBytes": 300}
     assert within_limit(rest, LIMIT, stored=LIMIT + OTHER_BYTES, first=True) is rest
 
 
-def test_every_event_counts_in_bytes_and_an_empty_one_as_its_row():
+def test_every_event_counts_its_bytes_and_at_least_a_row():
     empty = OUTPUT._replace(data=b"")
     assert batch(OUTPUT, empty, AGENT).sizes() == (400, 100)
     long = AGENT._replace(body='"' + "é" * 100 + '"')

@@ -27,7 +27,7 @@ def test_a_name_is_read_without_its_port(header, name):
     "header",
     ["", "127.0.0.1:80.evil.example", "[::1].evil.example", "[::1", "127.0.0.1:", "::1", "localhost:7:8", ":80"],
 )
-def test_what_is_no_name_and_port_is_not_loopback(header):
+def test_a_malformed_host_is_not_loopback(header):
     assert not is_loopback(host_name(header))
 
 
@@ -66,7 +66,7 @@ async def status_for(header, kind="http", **environ):
         ("not.ado.internal", 403),
     ],
 )
-async def test_on_loopback_only_loopback_names_and_allowed_hosts_are_answered(kind, header, status):
+async def test_a_replica_on_loopback_answers_loopback_names_and_allowed_hosts_only(kind, header, status):
     allowed = {"ADO_ALLOWED_HOSTS": "Ado.internal, with.port:8443"}
     assert await status_for(header, kind, **allowed) == status
 
@@ -75,5 +75,5 @@ async def test_without_allowed_hosts_a_foreign_name_is_refused():
     assert await status_for("ado.internal") == 403
 
 
-async def test_on_another_address_every_name_is_answered():
+async def test_a_replica_on_another_address_answers_every_name():
     assert await status_for("evil.example", ADO_HOST="0.0.0.0") == 200

@@ -60,7 +60,7 @@ def socket_of(served, **options):
     )
 
 
-async def test_of_those_who_are_not_known_the_oldest_gives_way_and_is_told(served):
+async def test_the_oldest_unauthenticated_connection_is_closed_with_a_reason(served):
     async with contextlib.AsyncExitStack() as stack:
         oldest, _ = await stack.enter_async_context(opened(served, HALF))
         await until(lambda: len(served.peers) == 1)
@@ -71,7 +71,7 @@ async def test_of_those_who_are_not_known_the_oldest_gives_way_and_is_told(serve
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["data"]["reason"] == "too_many_connections"
 
 
-async def test_who_is_known_does_not_give_way(served):
+async def test_an_authenticated_connection_is_not_closed_for_another(served):
     async with socket_of(served) as peer, contextlib.AsyncExitStack() as stack:
         await peer.send('{"id":1,"method":"query","params":{"path":"a.null"}}')
         await peer.recv()
@@ -94,7 +94,7 @@ async def test_one_address_is_limited_and_a_socket_that_closes_makes_room(served
         assert (await request(served, "GET", "/trpc/a.null"))[0] == 200
 
 
-async def test_a_trusted_proxys_connections_count_in_total_alone():
+async def test_connections_of_a_trusted_proxy_count_only_towards_the_total():
     async with Served(Gate(), LIMITS, ROOM, trusted=["127.0.0.0/8"]) as served, contextlib.AsyncExitStack() as stack:
         for _ in range(20):
             peer = await stack.enter_async_context(socket_of(served))
@@ -103,7 +103,7 @@ async def test_a_trusted_proxys_connections_count_in_total_alone():
         assert (await request(served, "GET", "/trpc/a.null"))[0] == 503
 
 
-async def test_a_reader_that_takes_nothing_is_cut(served):
+async def test_a_peer_that_reads_nothing_is_cut(served):
     """An event stream and a socket, each with a flood that nobody reads."""
     flood = b"GET /trpc/a.flood HTTP/1.1\r\nhost: x\r\nauthorization: Bearer writer\r\n\r\n"
     async with opened(served, flood), socket_of(served, max_queue=1, close_timeout=0.1) as peer:
@@ -112,7 +112,7 @@ async def test_a_reader_that_takes_nothing_is_cut(served):
         await until(lambda: len(served.peers) == 0)
 
 
-async def test_a_stranger_that_goes_on_with_a_refused_body_is_cut():
+async def test_an_unauthenticated_sender_of_a_refused_body_is_cut():
     """Some of it is dropped, so that the refusal can be read."""
     head = b"POST /trpc/a.store HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     async with (
@@ -128,7 +128,7 @@ async def test_a_stranger_that_goes_on_with_a_refused_body_is_cut():
 
 
 @pytest.mark.parametrize("data", ["{", "PONG", b"", "[]"], ids=["bad", "pong", "binary", "empty list"])
-async def test_frames_that_come_together_are_handled_one_a_turn_of_the_loop(served, data):
+async def test_the_loop_handles_one_of_several_received_frames_per_turn(served, data):
     """So whoever else waits gets a turn after each of them."""
     count, turns = 3000, 0
 
@@ -153,7 +153,7 @@ async def test_frames_that_come_together_are_handled_one_a_turn_of_the_loop(serv
     assert turns >= count
 
 
-async def test_fragments_without_end_end_the_socket(served):
+async def test_endless_fragments_end_the_socket(served):
     async with socket_of(served) as peer:
         await peer.send("PING")
         await peer.recv()
@@ -184,7 +184,7 @@ async def test_the_answers_of_a_batch_share_the_limit(served):
     assert len(json.dumps(answers)) < 400_000
 
 
-async def test_a_large_answer_comes_whole_through_pieces(served):
+async def test_a_large_answer_arrives_complete_in_pieces(served):
     path = "/trpc/a.greet?input=" + json.dumps({"name": "xyz" * 1000, "count": 90}).replace('"', "%22").replace(" ", "")
     status, answer = await request(served, "GET", path)
     assert (status, answer["result"]["data"]["hello"]) == (200, "xyz" * 90_000)
@@ -221,7 +221,7 @@ async def test_a_stop_ends_a_socket_whose_client_began_to_close_it_and_reads_not
         assert connection.transport.is_closing()
 
 
-async def test_a_body_that_does_not_come_is_answered_with_408(served):
+async def test_a_missing_body_is_answered_with_408(served):
     head = (
         b"POST /trpc/a.store HTTP/1.1\r\nhost: x\r\nauthorization: Bearer writer\r\ncontent-type: application/json\r\n"
         b"content-length: 10\r\n\r\n{"
@@ -235,13 +235,13 @@ async def test_a_query_of_too_many_fields_is_refused(served):
     assert (status, answer["error"]["data"]["reason"]) == (400, "limit_exceeded")
 
 
-def test_the_limit_of_open_files_is_the_hard_one_and_some_are_kept_back():
+def test_the_limit_of_open_files_is_raised_and_some_are_reserved():
     limit = raise_limit()
     assert limit == raise_limit()
     assert 0 < room_for_connections(1000, 10) < 1000 - 10 - 32
     assert room_for_connections(20, 10) == 8
 
 
-async def test_who_breaks_http_is_told(served):
+async def test_a_malformed_request_gets_an_answer(served):
     async with opened(served, b"nonsense\r\n\r\n") as (reader, _):
         assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")

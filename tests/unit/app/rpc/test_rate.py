@@ -10,13 +10,13 @@ class Clock:
         return self.now
 
 
-def test_a_burst_is_in_time_and_the_next_one_is_not():
+def test_a_burst_is_allowed_and_the_next_event_is_not():
     pace = RateLimit(2, 5, Clock())
     assert [pace.take() for _ in range(5)] == [0] * 5
     assert 0 < pace.take() <= 0.5
 
 
-def test_time_that_passes_makes_room_again():
+def test_elapsed_time_allows_further_events():
     clock = Clock()
     pace = RateLimit(2, 5, clock)
     for _ in range(6):
@@ -26,7 +26,7 @@ def test_time_that_passes_makes_room_again():
     assert pace.take() == 0
 
 
-def test_a_flood_of_any_size_costs_one_step():
+def test_a_flood_delays_its_sender_by_one_step():
     clock = Clock()
     pace = RateLimit(2, 5, clock)
     for _ in range(100_000):

@@ -36,7 +36,7 @@ def crash(served, **headers):
     ("sent", "kept"), [({}, False), ({"x_request_id": "abc-1.2_3"}, True), ({"x_request_id": "a b"}, False),
                        ({"x_request_id": "x" * 65}, False), ({"x_request_id": ""}, False)]
 )  # fmt: skip
-async def test_a_failure_has_the_same_id_in_answer_head_and_log(served, logged, sent, kept):
+async def test_a_failure_has_one_id_in_answer_header_and_log(served, logged, sent, kept):
     header, data = await asyncio.to_thread(crash, served, **sent)
     assert (header == sent.get("x_request_id")) is kept
     assert data["requestId"] == header
@@ -47,11 +47,11 @@ async def test_a_failure_has_the_same_id_in_answer_head_and_log(served, logged, 
     )  # fmt: skip
 
 
-async def test_every_request_has_another_id(served):
+async def test_every_request_has_its_own_id(served):
     assert (await asyncio.to_thread(crash, served))[0] != (await asyncio.to_thread(crash, served))[0]
 
 
-async def test_the_calls_of_a_socket_share_its_id(served, logged):
+async def test_the_calls_of_a_socket_share_one_request_id(served, logged):
     headers = {"authorization": "Bearer writer"}
     async with connect(f"ws://127.0.0.1:{served.port}/trpc", additional_headers=headers, proxy=None) as socket:
         name = socket.response.headers["x-request-id"]

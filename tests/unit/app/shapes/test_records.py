@@ -31,16 +31,16 @@ def test_a_shape_copies_the_attributes_that_its_members_name():
     )
 
 
-def test_none_is_left_out_where_a_member_may_be_absent_and_null_elsewhere():
+def test_none_becomes_an_absent_optional_member_and_null_elsewhere():
     assert to_builtins(Shape.from_record(Record(), total_bytes=UNSET)) == {"name": "a", "value": None}
 
 
-def test_a_member_that_the_record_lacks_must_be_named():
+def test_a_member_without_an_attribute_must_be_given():
     with pytest.raises(AttributeError, match="total_bytes"):
         Shape.from_record(Record())
 
 
-def test_a_new_job_has_no_member_of_an_attempt_that_did_not_begin():
+def test_a_new_job_has_no_members_of_an_attempt():
     assert to_builtins(Job.of(model.JobRow(7, 0))) == {
         "jobId": "task-7/0",
         "job": 0,
@@ -49,7 +49,7 @@ def test_a_new_job_has_no_member_of_an_attempt_that_did_not_begin():
     }
 
 
-def test_a_claimed_job_without_arguments_of_the_agent_says_null():
+def test_a_claimed_job_without_agent_arguments_has_null():
     job = model.ClaimedJobRow(
         task_id=7, job=0, attempt=1, prompt="p", agent="shell", agent_args=None, requires=["shell"],
         environment={"A": "1"}, sealed_environment=None, workers=1, timeout_seconds=None, workspace=None,

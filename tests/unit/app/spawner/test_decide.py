@@ -34,7 +34,7 @@ def test_free_and_starting_workers_are_counted_first():
     assert decided([demand(1)], [worker("a", "busy", free_slots=0)]).start == 1
 
 
-def test_workers_of_others_serve_as_well():
+def test_workers_of_other_spawners_count():
     assert decided([demand(1)], [worker("a", backend=None)]).start == 0
 
 
@@ -43,7 +43,7 @@ def test_a_job_that_no_worker_here_could_run_starts_nothing():
     assert decided([demand(5, resources=ResourceAmounts(cpu=64))]).start == 0
 
 
-def test_a_worker_serves_only_jobs_that_fit_what_it_has_free():
+def test_a_worker_serves_only_jobs_that_fit_its_free_resources():
     large = demand(1, resources=ResourceAmounts(cpu=4, memory=2**33))
     assert decided([large], [worker("a", free=ResourceAmounts(4, 2**33))]).start == 0
     assert decided([large], [worker("a", free=ResourceAmounts(3.5, 2**33))]).start == 1
@@ -54,17 +54,17 @@ def test_each_free_slot_serves_one_job():
     assert decided([demand(2), demand(1)], [worker("a", free_slots=2)]).start == 1
 
 
-def test_draining_and_suspect_workers_serve_nobody():
+def test_draining_and_suspect_workers_serve_no_job():
     assert decided([demand(1)], [worker("a", "draining"), worker("b", "suspect")]).start == 1
 
 
-def test_idle_workers_are_drained_but_for_those_that_are_kept():
+def test_idle_workers_are_drained_except_the_kept_ones():
     idle = [worker("a", idle=100), worker("b", idle=200), worker("c", idle=10)]
     assert decided(workers=idle).drain == ("b", "a")
     assert decided(workers=idle, scales=[ScaleRow(frozenset(), 2)]).drain == ("b",)
 
 
-def test_nobody_is_drained_while_jobs_wait():
+def test_no_worker_is_drained_while_jobs_wait():
     assert decided([demand(9)], [worker("a", idle=100)]).drain == ()
 
 
@@ -73,7 +73,7 @@ def test_kept_workers_are_started_without_demand():
     assert decided(scales=[ScaleRow(frozenset({"gpu"}), 2)]).start == 0
 
 
-def test_a_request_that_nobody_answered_is_forgotten_and_decided_again():
+def test_an_unanswered_request_expires_and_is_decided_again():
     decision = decided([demand(1)], [worker("a", "starting", requested=31)])
     assert decision.forget == ("a",)
     assert decision.start == 1

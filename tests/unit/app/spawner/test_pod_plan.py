@@ -44,7 +44,7 @@ def test_the_first_jobs_of_the_queue_get_the_free_slots_and_then_the_pods():
     assert [request.key[1] for request in planned(queue, workers=[worker("standing")]).jobs] == [1, 2, 0, 4]
 
 
-def test_a_pod_is_as_large_as_its_job_asks_and_else_as_usual():
+def test_a_pod_has_the_size_of_its_job_or_the_default():
     asked = planned([waiting(0, resources=ResourceAmounts(0.5, 0, 2))]).jobs
     assert asked == (PodRequest((1, 0), ResourceAmounts(0.5, SIZE.memory, 2)),)
 
@@ -55,14 +55,14 @@ def test_a_ready_warm_pod_serves_and_one_that_is_not_ready_does_not_count():
     assert len(planned([waiting(0), waiting(1)], [pod("w")], [worker("w")]).jobs) == 1
 
 
-def test_another_jobs_pod_serves_nobody_else_and_a_standing_worker_does():
+def test_a_pod_serves_only_its_job_and_a_standing_worker_serves_all():
     assert len(planned([waiting(0)], [pod("p", (2, 0))], [worker("p")]).jobs) == 1
     assert planned([waiting(0)], workers=[worker("standing")]).jobs == ()
     assert len(planned([waiting(0, needs=frozenset({"gpu"}))], workers=[worker("standing")]).jobs) == 1
     assert len(planned([waiting(0, resources=ResourceAmounts(cpu=9))], workers=[worker("standing")]).jobs) == 1
 
 
-def test_warm_pods_are_kept_by_what_they_are_for_starting_ones_included():
+def test_warm_pods_are_counted_by_capabilities_including_starting_ones():
     assert planned(scales=[ScaleRow(frozenset(), 3)]).warm == ((frozenset(), 3),)
     starting = pod("w", worker_state="starting", state="wanted")
     assert planned(pods=[starting], scales=[ScaleRow(frozenset(), 3)]).warm == ((frozenset(), 2),)
@@ -71,7 +71,7 @@ def test_warm_pods_are_kept_by_what_they_are_for_starting_ones_included():
     assert planned(map(waiting, range(3)), scales=[ScaleRow(frozenset(), 3)]).warm == ((frozenset(), 1),)
 
 
-def test_warm_pods_beyond_those_kept_go_the_least_useful_first():
+def test_surplus_warm_pods_end_in_order_of_usefulness():
     pods = [pod("ready"), pod("starting", worker_state="starting")]
     assert planned(pods=pods, scales=[ScaleRow(frozenset(), 1)]).surplus == ("starting",)
     assert set(planned(pods=pods, scales=[ScaleRow(frozenset(), 0)]).surplus) == {"ready", "starting"}
@@ -80,19 +80,19 @@ def test_warm_pods_beyond_those_kept_go_the_least_useful_first():
     )
 
 
-def test_of_warm_pods_that_are_ready_the_oldest_goes_first():
+def test_the_oldest_ready_warm_pod_ends_first():
     pods = [pod("young", age_seconds=1), pod("old", age_seconds=9), pod("middle", age_seconds=5)]
     assert planned(pods=pods, scales=[ScaleRow(frozenset(), 1)]).surplus == ("old", "middle")
 
 
-def test_a_pod_goes_when_its_job_ended_or_runs_elsewhere():
+def test_a_pod_ends_when_its_job_ended_or_runs_elsewhere():
     assert planned(pods=[pod("p", (1, 0))]).surplus == ()
     assert planned(pods=[pod("p", (1, 0), job_status="cancelled")]).surplus == ("p",)
     assert planned(pods=[pod("p", (1, 0), job_status="running")]).surplus == ("p",)
     assert planned(pods=[pod("p", (1, 0), job_status=None)]).surplus == ("p",)
 
 
-def test_a_pod_that_has_made_its_claim_goes_only_when_it_idles_on():
+def test_a_pod_that_has_claimed_ends_only_when_it_stays_idle():
     busy = {"claimed": True, "holds": True, "job_status": "running", "worker_state": "busy"}
     done = {**busy, "job_status": "succeeded", "worker_state": "idle"}
     assert planned(pods=[pod("p", (1, 0), **busy, idle_seconds=99)]).surplus == ()

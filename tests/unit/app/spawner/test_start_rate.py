@@ -32,7 +32,7 @@ def test_each_failure_doubles_the_pause_and_one_is_tried_after_it(starts, clock)
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
-def test_those_that_were_started_together_count_as_one(starts, clock):
+def test_failures_of_one_start_count_once(starts, clock):
     for _ in range(8):
         starts.record(EndedWorker("w", 0.5, 2))
     clock[0] += 1
@@ -40,7 +40,7 @@ def test_those_that_were_started_together_count_as_one(starts, clock):
 
 
 @pytest.mark.parametrize("gone", [EndedWorker("w", 0.5, 0), EndedWorker("w", 60.0, -9)])
-def test_a_worker_that_ran_ends_the_count(starts, clock, gone):
+def test_a_worker_that_ran_resets_the_count(starts, clock, gone):
     starts.record(EndedWorker("w", 0.5, 2))
     clock[0] += 1
     starts.record(gone)

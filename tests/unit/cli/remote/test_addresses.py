@@ -13,13 +13,13 @@ INVALID = ["http://[", "ado.example", "ftp://ado.example", "http://", "http://x:
 
 
 @pytest.mark.parametrize("url", VALID)
-def test_an_origin_is_taken_as_it_is(url):
+def test_a_valid_origin_is_unchanged(url):
     check_origin(url)
     assert origins(f" {url} ,") == (url,)
 
 
 @pytest.mark.parametrize("url", INVALID)
-def test_what_is_no_origin_is_refused_with_an_example(url):
+def test_an_invalid_origin_is_refused_with_an_example(url):
     with pytest.raises(CliError, match="no address of a server") as caught:
         check_origin(url)
     assert "https://ado.example" in caught.value.next_step
@@ -32,12 +32,12 @@ def test_a_list_without_an_address_is_refused(text):
 
 
 @pytest.mark.parametrize("token", ["a b", "a\r\nX: y", "tökn", "\x7f", "\udcff"])
-def test_a_token_that_no_header_carries_is_refused(token):
+def test_a_token_that_no_header_can_carry_is_refused(token):
     with pytest.raises(CliError, match="the token holds"):
         check_token(token)
 
 
-def test_they_are_checked_where_a_server_is_chosen(monkeypatch, tmp_path):
+def test_origin_and_token_are_checked_where_a_server_is_chosen(monkeypatch, tmp_path):
     monkeypatch.setenv("ADO_HOME", str(tmp_path))
     with pytest.raises(CliError, match="no address"):
         choose(ServerOptions(url="http://[", token="t"))

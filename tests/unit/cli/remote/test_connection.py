@@ -43,14 +43,14 @@ def remembered(monkeypatch, tmp_path):
         ({"url": B, "token": "flag"}, {"ADO_URL": C, "ADO_TOKEN": "t"}, ((B,), "flag")),
     ],
 )
-def test_flags_win_over_the_environment_and_that_over_the_context(monkeypatch, flags, env, expected):
+def test_flags_precede_the_environment_and_that_the_context(monkeypatch, flags, env, expected):
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     found = choose(ServerOptions(**flags))
     assert (found.urls, found.token) == expected
 
 
-def test_a_contexts_agent_comes_with_it():
+def test_the_agent_of_a_context_is_used():
     assert choose(ServerOptions()) == ServerContext((A,), "token-a", "codex")
 
 
@@ -83,7 +83,7 @@ def test_the_embedded_control_planes_token_goes_to_its_own_origins_alone(monkeyp
     assert choose(ServerOptions(url=url)).token == token
 
 
-def test_a_forgotten_context_is_neither_there_nor_current():
+def test_a_forgotten_context_is_neither_listed_nor_current():
     remove("one")
     assert contexts.named(None) is None
     assert contexts.named("two").token == "token-b"
@@ -92,19 +92,19 @@ def test_a_forgotten_context_is_neither_there_nor_current():
 
 
 @pytest.mark.parametrize(("text", "name"), [("12", "task-12"), ("task-12", "task-12"), ("task-0", "task-0")])
-def test_a_tasks_number_is_enough(text, name):
+def test_the_number_of_a_task_is_a_valid_id(text, name):
     assert task_id(text) == name
 
 
 @pytest.mark.parametrize("text", ["tsk-12", "task12", "TASK-12", "12x", "-12"])
-def test_a_mistyped_id_is_answered_with_the_one_that_was_meant(text):
+def test_a_mistyped_id_is_answered_with_the_nearest(text):
     with pytest.raises(CliError) as caught:
         task_id(text)
     assert (caught.value.exit_code, "did you mean task-12?" in caught.value.next_step) == (127, True)
 
 
 @pytest.mark.parametrize("text", ["", "x", "task-", "٣", "task-²"])
-def test_what_is_no_id_is_an_unknown_task(text):
+def test_an_invalid_id_is_an_unknown_task(text):
     with pytest.raises(CliError, match="there is no task") as caught:
         task_id(text)
     assert caught.value.exit_code == 127
@@ -142,7 +142,7 @@ def test_files_with_tokens_that_others_can_read_are_refused(monkeypatch, tmp_pat
     assert caught.value.next_step == f"chmod 600 {file}"
 
 
-def test_a_token_file_that_is_not_there_is_an_error_with_its_next_step(tmp_path):
+def test_a_missing_token_file_is_an_error_with_its_next_step(tmp_path):
     with pytest.raises(CliError, match="cannot be read") as caught:
         choose(ServerOptions(token_file=str(tmp_path / "none")))
     assert "--token-file" in caught.value.next_step
@@ -160,7 +160,7 @@ def test_a_token_file_that_is_not_there_is_an_error_with_its_next_step(tmp_path)
         ("http://[::1]:1", False),
     ],
 )
-def test_plain_http_to_another_machine_is_warned_of_once(capsys, url, warned):
+def test_plain_http_to_another_machine_gives_one_warning(capsys, url, warned):
     connection._warn.cache_clear()
     for _ in range(2):
         choose(ServerOptions(url=url, token="t"))
@@ -169,7 +169,7 @@ def test_plain_http_to_another_machine_is_warned_of_once(capsys, url, warned):
     assert shown.err.count("plain HTTP") == warned
 
 
-def test_inside_of_a_job_nothing_is_said_of_plain_http(monkeypatch, capsys):
+def test_a_job_gets_no_warning_of_plain_http(monkeypatch, capsys):
     connection._warn.cache_clear()
     monkeypatch.setenv("ADO_ATTEMPT", "1")
     choose(ServerOptions(url="http://ado.example", token="t"))
@@ -187,7 +187,7 @@ def test_inside_of_a_job_nothing_is_said_of_plain_http(monkeypatch, capsys):
         ({"url": "http://elsewhere"}, {}, None),
     ],
 )
-def test_the_ca_of_a_flag_wins_over_the_environment_and_that_over_the_context(monkeypatch, flags, env, expected):
+def test_the_ca_of_a_flag_precedes_the_environment_and_that_the_context(monkeypatch, flags, env, expected):
     content = contexts.load()
     content["contexts"]["one"]["ca"] = "C"
     contexts.save(content)

@@ -36,7 +36,7 @@ def file(tmp_path, monkeypatch):
         b'{"contexts": {}, "current": 5}',
     ],
 )
-def test_what_is_no_list_of_contexts_is_told_with_the_file(file, content):
+def test_an_invalid_file_of_contexts_is_reported_with_its_path(file, content):
     file.write_bytes(content)
     with pytest.raises(CliError, match="cannot be read") as caught:
         contexts.named(None)

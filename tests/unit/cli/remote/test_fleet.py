@@ -22,14 +22,14 @@ def status(*workers, spawners=()):
     return {"workers": list(workers), "spawners": list(spawners)}
 
 
-def test_only_the_living_offer_anything():
+def test_only_live_workers_offer_capabilities():
     found = status(worker("a"), worker("b", state="dead"), spawners=[spawner("c"), spawner("d", state="silent")])
     assert offered(found) == {"a", "c"}
     assert offered({"workers": [worker("a")]}) == {"a"}  # a server of before
 
 
 @pytest.mark.parametrize("found", [status(), status(worker("x")), status(spawners=[spawner("x", "y")])])
-def test_an_agent_that_is_offered_or_may_come_passes(found):
+def test_an_offered_agent_and_one_of_a_spawner_pass(found):
     check_offered("x", found)
 
 
@@ -37,13 +37,13 @@ def test_an_agent_whose_program_is_where_workers_start_passes():
     check_offered("codex", status(worker("shell")), here=["codex"])
 
 
-def test_an_agent_is_not_said_to_be_meant_by_its_own_name():
+def test_an_agent_is_not_suggested_for_its_own_name():
     with pytest.raises(CliError) as caught:
         check_offered("codex", status(worker("shell")))
     assert "did you mean" not in str(caught.value)
 
 
-def test_an_agent_that_nobody_offers_is_refused_with_the_nearest():
+def test_an_agent_without_workers_is_refused_with_the_nearest():
     with pytest.raises(CliError) as caught:
         check_offered("claud", status(worker("shell"), spawners=[spawner("claude-code")]))
     assert "offered: claude-code, shell; did you mean claude-code?" in caught.value.message
@@ -53,7 +53,7 @@ def test_an_agent_that_nobody_offers_is_refused_with_the_nearest():
     assert caught.value.exit_code == 127
 
 
-def test_a_spawners_trouble_is_its_silence_or_its_problem():
+def test_a_silent_spawner_and_a_problem_are_troubles():
     now = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
     assert spawner_trouble(spawner(), now) == ""
     assert spawner_trouble(spawner(problem="no cluster"), now) == "no cluster"
@@ -66,7 +66,7 @@ def test_an_agent_that_is_known_but_not_offered_is_not_suggested_again():
     assert caught.value.message == "no worker offers the agent claude-code; offered: shell"
 
 
-def test_what_is_no_agent_is_not_listed_as_one():
+def test_other_capabilities_are_not_listed_as_agents():
     with pytest.raises(CliError) as caught:
         first([worker("shell", "network:none", "input:stdin") | {"labels": {}}])
     assert caught.value.message == "no AI agent is offered; offered: shell"

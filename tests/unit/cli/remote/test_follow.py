@@ -8,7 +8,7 @@ from cli.remote.contexts import ServerContext
 from cli.remote.follow import Follower, View
 
 
-async def test_a_server_that_is_not_there_is_told_and_waited_for(capsys):
+async def test_an_unreachable_server_is_reported_and_waited_for(capsys):
     """The task's id is known, so nothing but the user ends the watching."""
     watching = asyncio.create_task(Follower(ServerContext(("http://127.0.0.1:9",), None), View("task-1", 1)).run())
     said = ""

@@ -32,6 +32,6 @@ def serving():
         thread.join()
 
 
-def test_the_page_of_a_proxy_without_replicas_is_told_by_its_status():
+def test_the_page_of_a_proxy_without_replicas_is_reported_by_its_status():
     with serving() as url, pytest.raises(ValueError, match=r"^the answer \(HTTP 502\) is not from an ado server$"):
         page(url, "/healthz", Trust())

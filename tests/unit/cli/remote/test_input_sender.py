@@ -56,7 +56,7 @@ async def test_replicas_that_are_all_of_an_older_release_are_told_with_the_next_
     assert "ado cancel task-1" in raised.value.next_step
 
 
-async def test_a_sender_with_nothing_to_send_says_in_every_call_that_it_is_there(monkeypatch):
+async def test_an_idle_sender_reports_its_presence_in_every_call(monkeypatch):
     reads, got, ended = [None, b"ab", None, b""], [], asyncio.Event()
     monkeypatch.setattr(input_sender, "_next_chunk", lambda: reads.pop(0))
 

@@ -63,7 +63,7 @@ def test_a_file_counts_up_to_its_end(stdin, tmp_path):
         assert not is_piped()
 
 
-def test_devices_terminals_and_what_is_closed_do_not_count(stdin, monkeypatch):
+def test_devices_terminals_and_closed_descriptors_do_not_count(stdin, monkeypatch):
     for path in ("/dev/null", "/dev/zero"):
         with open(path, "rb") as device:  # noqa: PTH123
             stdin(device.fileno())
@@ -80,7 +80,7 @@ def test_devices_terminals_and_what_is_closed_do_not_count(stdin, monkeypatch):
         assert not is_piped()  # what has its number now is another file
 
 
-def test_only_the_one_job_of_a_shell_gets_it_unasked(stdin):
+def test_only_a_single_shell_job_gets_stdin_without_an_option(stdin):
     usual = {"jobs": 1, "detach": False, "is_prompt": False}
     with pipe() as (read, _):
         stdin(read)
@@ -96,7 +96,7 @@ def test_only_the_one_job_of_a_shell_gets_it_unasked(stdin):
 
 
 @pytest.mark.parametrize("size", [0, 100_000])
-def test_stdin_stands_after_the_prompt_of_an_ai_agent(stdin, tmp_path, size):
+def test_stdin_is_appended_to_the_prompt_of_an_ai_agent(stdin, tmp_path, size):
     (tmp_path / "file").write_text("é" * size)
     with (tmp_path / "file").open("rb") as file:
         stdin(file.fileno())
@@ -104,7 +104,7 @@ def test_stdin_stands_after_the_prompt_of_an_ai_agent(stdin, tmp_path, size):
 
 
 @pytest.mark.parametrize(("data", "message"), [(b"\xff", "UTF-8"), (b"x" * (4 * 2**20 + 1), "4 MiB")])
-def test_what_is_no_text_or_too_much_is_refused(stdin, tmp_path, data, message):
+def test_binary_and_too_large_stdin_is_refused(stdin, tmp_path, data, message):
     (tmp_path / "file").write_bytes(data)
     with (tmp_path / "file").open("rb") as file:
         stdin(file.fileno())

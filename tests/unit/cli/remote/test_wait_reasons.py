@@ -40,7 +40,7 @@ def status(*workers):
         ({}, worker(), "", "nothing"),
     ],
 )
-def test_a_workers_obstacle_is_named(wish, offered, unmet, word):
+def test_the_reason_of_a_waiting_job_names_what_workers_lack(wish, offered, unmet, word):
     (found,) = obstacles(task(**wish), status(offered))
     assert found == Obstacle("w", offered["state"], unmet, found.help)
     assert word in found.help
@@ -58,16 +58,16 @@ def test_a_workers_obstacle_is_named(wish, offered, unmet, word):
         ([worker(state="suspect"), worker(state="suspect")], "2 suspect: its heartbeats are late"),
     ],
 )
-def test_the_reason_is_one_line_and_empty_when_nothing_is_in_the_way(workers, reason):
+def test_the_reason_is_one_line_or_empty(workers, reason):
     assert why_waiting(task(), status(*workers)) == reason
 
 
-def test_what_runs_does_not_wait():
+def test_a_running_job_has_no_reason_to_wait():
     assert why_waiting(task(status="running", jobs=[{"status": "running"}]), status()) == ""
     assert why_waiting(task(status="succeeded", jobs=[{"status": "succeeded"}]), status()) == ""
 
 
-def test_a_job_between_two_attempts_waits_for_the_time_and_for_no_worker():
+def test_a_job_between_two_attempts_waits_for_its_retry_time():
     jobs = [{"status": "running"}, {"status": "queued", "retryAt": "2026-01-02T03:04:05Z"}]
     between = task(status="running", jobs=jobs)
     (found,) = obstacles(between, status(worker()))
@@ -83,7 +83,7 @@ def test_a_job_that_waits_beside_running_siblings_is_explained_too():
 POD = {"name": "ado-task-1-0-d1", "state": "placed", "reason": "unschedulable", "message": "0/1 nodes", "hint": "add"}
 
 
-def test_what_keeps_a_jobs_pod_from_running_is_the_reason_in_the_clusters_words():
+def test_the_reason_of_a_pod_has_the_message_of_the_cluster():
     waits = task(jobs=[{"status": "queued", "pod": POD}])
     own, other = worker(POD["name"], "starting"), worker("w", "busy", jobs=[1])
     assert why_waiting(waits, status(own, other)) == "pod ado-task-1-0-d1: unschedulable: 0/1 nodes (next: add)"
@@ -105,7 +105,7 @@ def test_pods_with_one_reason_share_a_line_and_one_that_is_starting_has_none():
     assert why_waiting(alone, status(worker("p", "starting"))) == "1 starting: it has not registered yet"
 
 
-def test_an_ai_agent_that_nobody_offers_is_told_with_what_says_why():
+def test_an_agent_without_workers_is_reported_with_the_next_command():
     waits = {**task(), "agent": "gemini-cli"}
     assert "ado doctor --agents" in why_waiting(waits, status(worker()))
 

@@ -25,7 +25,7 @@ END = {"type": "finished", "job": 0, "attempt": 1, "outcome": "succeeded", "at":
 TERMINAL, PIPE, MANY = Style(False, terminals=frozenset({1, 2})), Style(False), Style(True)
 
 
-def test_words_stream_and_a_tool_is_one_line():
+def test_text_is_streamed_and_a_tool_is_one_line():
     events = [*WORDS, agent("tool_start", **EDIT), EDITED, agent("tool_start", **BASH), RAN]
     assert (
         written(TERMINAL, *events) == "I will edit.\n⚙ edit src/a.py +10 \N{MINUS SIGN}2\n⚙ bash make test → exit 0\n"
@@ -33,29 +33,29 @@ def test_words_stream_and_a_tool_is_one_line():
     assert written(PIPE, *events) == "I will edit.\n⚙ edit src/a.py +10 \N{MINUS SIGN}2\n⚙ bash make test → exit 0\n"
 
 
-def test_a_tool_is_seen_while_it_runs_where_somebody_looks_on():
+def test_a_running_tool_is_shown_on_a_terminal():
     assert written(TERMINAL, agent("tool_start", **BASH)) == "⚙ bash make test"
     assert written(PIPE, agent("tool_start", **BASH)) == ""
 
 
-def test_words_between_a_tools_start_and_end_do_not_tear_its_line():
+def test_text_during_a_tool_does_not_break_its_line():
     events = [agent("tool_start", **BASH), agent("text_delta", text="meanwhile"), RAN]
     assert written(TERMINAL, *events) == "⚙ bash make test\nmeanwhile\n⚙ bash make test → exit 0\n"
 
 
-def test_only_the_agents_words_are_data():
+def test_only_text_of_the_agent_goes_to_stdout():
     pieces = list(Lines(PIPE).feed(EDITED)) + list(Lines(PIPE).feed(WORDS[0]))
     assert [fd for fd, _ in pieces] == [2, 2, 1]
 
 
-def test_among_several_jobs_every_line_is_whole_and_says_whose_it_is():
+def test_lines_of_several_jobs_are_whole_and_prefixed():
     events = [agent("text_delta", job=1, text="other\nha"), *WORDS, agent("tool_start", **EDIT), EDITED, RAN]
     assert written(MANY, *events, END) == (
         "[1] other\n[0] I will edit.\n[0] ⚙ edit src/a.py +10 \N{MINUS SIGN}2\n[0] ⚙ bash make test → exit 0\n"
     )
 
 
-def test_words_without_an_end_are_ended_with_the_attempt():
+def test_an_unfinished_line_ends_with_the_attempt():
     assert written(MANY, agent("text_delta", text="half"), END) == "[0] half\n"
     assert written(PIPE, agent("text_delta", text="half"), END) == "half\n"
 
@@ -76,17 +76,17 @@ def test_words_without_an_end_are_ended_with_the_attempt():
         (agent("tool_end", **{**BASH, "title": "make\nmore"}, ok=True, exitCode=2), "⚙ bash make … → exit 2\n"),
     ],
 )  # fmt: skip
-def test_what_else_happens_is_told_in_a_line(event, line):
+def test_other_events_are_shown_as_one_line(event, line):
     assert written(PIPE, event) == line
 
 
-def test_what_an_agent_says_cannot_reach_the_terminal():
+def test_text_of_an_agent_cannot_control_the_terminal():
     text = written(TERMINAL, agent("text_delta", text="\x1b]0;title\x07"), agent("error", message="\x1b[2J"))
     assert "\x1b]" not in text
     assert "\x1b[2J" not in text
 
 
-def test_its_own_lines_are_given_as_they_were():
+def test_raw_lines_are_shown_unchanged():
     first = agent("text", text="x", raw='{"a":', rawContinues=True)
     rest = agent("other", raw='"b"}')
     assert own_line(first) + own_line(rest) == '{"a":"b"}\n'

@@ -13,7 +13,7 @@ from cli.render.layout import table, wrap
 HINT = "ado: no live worker offers codex; 3 offer something else; ado doctor --agents, where the workers run, says why"
 
 
-def test_a_hint_breaks_at_words_and_loses_none():
+def test_a_hint_is_wrapped_at_words_without_loss():
     lines = wrap(HINT, 40)
     assert len(lines) > 1
     assert max(map(width, lines)) <= 40
@@ -25,13 +25,13 @@ def test_an_address_stays_in_one_piece():
     assert address in wrap(f"look at {address} for more", 40)[1]
 
 
-def test_without_a_terminal_lines_are_as_long_as_they_are():
+def test_lines_are_not_wrapped_without_a_terminal():
     assert wrap(HINT, None) == [HINT]
     assert table([["a", "b"], ["x" * 200, "y"]], None)[1] == "x" * 200 + "  y"
 
 
 @pytest.mark.parametrize("text", ["漢字", "e\u0301", "\U0001f469\U0001f3fd", "\U0001f1e9\U0001f1ea"])
-def test_columns_stand_below_each_other_whatever_the_characters_are_wide(text):
+def test_columns_are_aligned_for_characters_of_any_width(text):
     rows = table([["name", "state"], [text, "idle"], ["plain", "busy"]], 80)
     assert (
         len({width(line[: line.index(word)]) for line, word in zip(rows, ["state", "idle", "busy"], strict=True)}) == 1
@@ -51,12 +51,12 @@ def test_a_prompt_is_cut_so_that_each_task_is_one_line():
     assert table(rows, 40)[1:] == ["task-1  running  fix fix fix fix fix fi…"]
 
 
-def test_where_not_even_the_words_fit_each_row_is_a_text():
+def test_a_table_that_does_not_fit_is_printed_row_by_row():
     rows = [["worker", "state", "sandbox"], ["worker-with-a-name", "idle", "bubblewrap"]]
     assert table(rows, 30) == ["worker: worker-with-a-name", "  state: idle  sandbox:", "  bubblewrap"]
 
 
-def test_columns_without_a_value_make_room_for_the_others_and_an_age_stays_in_one_piece():
+def test_empty_columns_are_dropped_and_an_age_is_not_broken():
     rows = [["token", "user", "worker", "used"], ["tok-1", "-", "worker-with-a-name", "13 min ago"]]
     assert table(rows, 40) == ["token  worker              used", "tok-1  worker-with-a-name  13 min ago"]
 
@@ -65,7 +65,7 @@ CELLS = st.text(alphabet="ab 漢\u0301-", max_size=15)
 
 
 @given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=4), st.integers(40, 90))
-def test_no_table_is_wider_than_it_may_be_and_none_loses_a_letter(rows, columns):
+def test_a_table_fits_its_width_without_losing_a_letter(rows, columns):
     lines = table([["one", "two", "three"], *rows], columns)
     assert max(map(width, lines)) <= columns
     assert sum(line.count("漢") for line in lines) == sum(cell.count("漢") for row in rows for cell in row)
@@ -81,5 +81,5 @@ def test_no_table_is_wider_than_it_may_be_and_none_loses_a_letter(rows, columns)
         ("2026-01-31T12:00:00+00:00", "in 30 d"),
     ],
 )
-def test_times_are_told_by_how_far_they_are(time, said):
+def test_times_are_shown_relative_to_now(time, said):
     assert when(time, datetime(2026, 1, 1, 12, tzinfo=UTC)) == said

@@ -35,7 +35,7 @@ def test_a_line_is_never_torn_among_several_jobs():
     assert text == b"[1] two\n[0] one more\n[1] three\n"
 
 
-def test_the_last_line_without_an_end_comes_with_the_end_of_the_attempt():
+def test_an_unfinished_last_line_is_shown_at_the_end_of_the_attempt():
     lines = Lines(Style(prefixed=True))
     assert written(lines, output("rest")) == b""
     assert written(lines, {"type": "finished", "job": 0, "attempt": 1}) == b"[0] rest\n"
@@ -51,31 +51,31 @@ def test_control_sequences_are_dropped_on_a_terminal_but_colours_pass():
     assert written(lines, output("\x1b[31mred\x1b[0m\t\x1b]0;title\x07\r\n")) == b"\x1b[31mred\x1b[0m\t\r\n"
 
 
-def test_where_no_colours_are_wanted_none_pass():
+def test_colours_are_dropped_where_none_are_wanted():
     lines = Lines(Style(prefixed=False, terminals=TERMINALS))
     assert written(lines, output("\x1b[31mred\x1b[0m\x1b[K\n")) == b"red\x1b[K\n"
 
 
-def test_lines_of_several_jobs_hold_no_sequences_where_no_terminal_is():
+def test_lines_of_several_jobs_hold_no_sequences_without_a_terminal():
     lines = Lines(Style(prefixed=True))
     raw = {**output(base64.b64encode(b"\x1b[31m\xffred\x1b[0m\x1b[K\n").decode()), "encoding": "base64"}
     assert written(lines, raw) == b"[0] \xffred\n"
 
 
-def test_stderr_is_safe_on_a_terminal_although_stdout_is_none():
+def test_stderr_is_filtered_on_a_terminal_when_stdout_is_a_file():
     lines = Lines(Style(prefixed=False, terminals=frozenset({2})))
     assert [*lines.feed(output("\x1b[2Ja\n", stream="stderr"))] == [(2, b"a\n")]
     assert [*lines.feed(output("\x1b[2Ja\n"))] == [(1, b"\x1b[2Ja\n")]
 
 
-def test_what_happened_to_an_attempt_is_told_on_stderr():
+def test_events_of_an_attempt_are_reported_on_stderr():
     event = {"type": "requeued", "job": 2, "attempt": 1, "reason": "lost"}
     ((fd, text),) = Lines(Style(prefixed=True)).feed(event)
     assert fd == 2
     assert b"[2] attempt 1 ended (lost)" in text
 
 
-def test_what_ado_says_breaks_at_words_on_a_terminal_alone():
+def test_messages_of_ado_are_wrapped_only_on_a_terminal():
     event = {"type": "progress", "job": 0, "message": "one two three; four five six"}
     style = Style(prefixed=True, terminals=TERMINALS, columns=lambda: 20)
     said = b"".join(text for _, text in Lines(style).feed(event))
@@ -147,19 +147,19 @@ def test_progress_of_several_jobs_stands_side_by_side():
     assert written(lines, output("\n")) == b"\r\x1b[K[0] 20%\n\r\x1b[K[2] 45%"
 
 
-def test_progress_never_takes_more_than_one_row():
+def test_progress_uses_at_most_one_row():
     lines = Lines(Style(prefixed=True, terminals=TERMINALS, columns=lambda: 20))
     assert written(lines, output("x" * 100 + "\r")) == b"\r\x1b[K[0] " + b"x" * 15
     many = [output(f"{job}%\r", job=job) for job in range(1, 9)]
     assert written(lines, *many).split(_ERASE)[-1] == b"[0] xxxxxxxxxxx  +8"
 
 
-def test_the_whole_line_comes_with_its_end_however_wide_it_is():
+def test_a_line_of_any_width_is_printed_when_it_ends():
     lines = Lines(Style(prefixed=True, terminals=TERMINALS, columns=lambda: 20))
     assert written(lines, output("a\r" + "x" * 100 + "\n")) == b"[0] " + b"x" * 100 + b"\n"
 
 
-def test_erase_line_takes_away_what_was_longer():
+def test_erase_line_removes_the_rest_of_a_longer_line():
     lines = Lines(Style(prefixed=True, terminals=TERMINALS))
     assert written(lines, output("100 files\r\x1b[Kdone\n")) == b"[0] done\n"
     assert written(lines, output("100 files\x1b[2K\rdone\n")) == b"[0] done\n"
@@ -173,7 +173,7 @@ def test_a_colour_never_leaks_into_the_lines_of_another_job():
     assert written(lines, output("still red\n")).endswith(b" \x1b[31mstill red\x1b[0m\n")
 
 
-def test_what_ado_says_stands_in_a_row_of_its_own_and_in_no_colour_of_a_job():
+def test_a_message_of_ado_has_its_own_row_without_colours_of_a_job():
     lines = Lines(Style(prefixed=False, terminals=TERMINALS, coloured=True))
     said = {"type": "cancel_requested", "job": None, "reason": None}
     shown = b"".join(data for event in (output("\x1b[31mred"), said, output("on")) for _, data in lines.feed(event))
@@ -207,7 +207,7 @@ def test_a_carriage_return_alone_shows_nothing():
         assert written(Lines(style), output("\r"), output("\r")) == b""
 
 
-def test_the_last_lines_of_a_long_line_cost_time_in_proportion():
+def test_reading_the_last_lines_takes_linear_time():
     """Joined again at each piece, these 20 MB would be copied ten thousand times over and run into the time limit."""
     kept = LastLines(1)
     kept.add((1, b"x" * 1000) for _ in range(20_000))

@@ -29,7 +29,7 @@ def shown(data, *, coloured=False, size=10_000):
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 10_000])
-def test_every_character_is_seen_however_the_pieces_are_cut(size):
+def test_every_character_is_shown_for_any_cut_of_the_pieces(size):
     text = shown(PATCH, size=size)
     assert "+rm -rf ~\\x0d+x = 1\\x1b[8mhidden\\x1b[0m\n" in text
     assert "+\\u202eevil\\xff\n" in text
@@ -58,7 +58,7 @@ def test_a_line_of_any_length_needs_no_more_memory_than_a_piece():
     assert view.feed(b"\n") == "\n"
 
 
-def test_a_stat_keeps_gits_colours_alone():
+def test_a_stat_keeps_the_colours_of_git():
     view = StatView()
     text = view.feed(b' a | 2 \x1b[32m+\x1b[m\x1b[31m-\x1b[m\n "b\\033[8m\xe2\x80\xae')
     text += view.feed(b'" | 1 +\n', last=True)

@@ -21,13 +21,13 @@ def test_an_exit_code_is_named():
     assert sentence(task("exit_nonzero", exitCode=7)) == "task-3 failed: exited with 7"
 
 
-def test_the_servers_own_words_are_kept_on_one_line():
+def test_a_message_of_the_server_is_one_line():
     said = sentence(task("too_many_attempts", message="20 attempts ended\nthe last one: shutdown"))
     assert "20 attempts ended / the last one: shutdown" in said
     assert "ado retry task-3" in said
 
 
-def test_a_programs_last_words_come_without_its_colours():
+def test_the_last_line_of_a_program_is_shown_without_colours():
     assert "error: no space" in sentence(task("agent_error", message="\x1b[31merror\x1b[0m: no space\x1b[K"))
 
 
@@ -35,7 +35,7 @@ def test_a_cancelled_task_says_why():
     assert sentence({**task(None, "cancelled"), "message": "not needed"}) == "task-3 was cancelled: not needed"
 
 
-def test_a_task_that_succeeded_says_nothing():
+def test_a_task_that_succeeded_has_no_sentence():
     assert sentence({"taskId": "task-3", "status": "succeeded", "jobs": []}) == ""
 
 

@@ -33,7 +33,7 @@ def test_a_terminal_without_colours_gets_none(environment, name, value):
     assert not terminal.colours(Screen())
 
 
-def test_a_program_is_asked_for_colours_only_where_they_are_seen(environment):
+def test_a_program_is_asked_for_colours_only_if_they_are_shown(environment):
     environment.setattr("sys.stdout", Screen())
     assert terminal.colour_variables() == {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}
     environment.setattr("sys.stdout", io.StringIO())
@@ -41,7 +41,7 @@ def test_a_program_is_asked_for_colours_only_where_they_are_seen(environment):
 
 
 @pytest.mark.parametrize(("out", "err", "expected"), [(Screen, io.StringIO, {1}), (io.StringIO, Screen, {2})])
-def test_each_stream_is_looked_at_by_itself(environment, out, err, expected):
+def test_each_stream_is_checked_separately(environment, out, err, expected):
     environment.setattr("sys.stdout", out())
     environment.setattr("sys.stderr", err())
     assert terminal.terminals() == expected

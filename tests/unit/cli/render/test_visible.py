@@ -27,7 +27,7 @@ from cli.render.visible import one_line, visible, visible_json, visible_text
         (b"\x9b\xff".decode("utf-8", "surrogateescape"), r"\x9b\xff"),
     ],
 )
-def test_what_has_no_shape_is_written_out(text, shown):
+def test_invisible_characters_are_written_as_escapes(text, shown):
     assert visible(text) == shown
     assert visible(text).encode()
 

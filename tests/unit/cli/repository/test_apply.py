@@ -79,7 +79,7 @@ def test_files_of_every_kind_are_written(here):
     assert here.git("diff", "--cached", work.commit) == ""
 
 
-def test_what_shows_the_changes_is_said_truly(here):
+def test_the_suggested_command_shows_the_changes(here):
     here.commit({"a": "1\n", ".gitignore": "*.log\n"})
     repository = Repository.of_working_directory()
     edited = take(brought(here, lambda other: other.write({"a": "2\n"})))
@@ -94,7 +94,7 @@ def test_what_shows_the_changes_is_said_truly(here):
     assert shown_by(repository, below.paths) == ""
 
 
-def test_the_directory_of_the_user_stays_although_its_last_file_goes(here, monkeypatch):
+def test_the_directory_of_the_user_stays_without_its_last_file(here, monkeypatch):
     here.commit({"a": "1\n", "sub/deep/x": "1\n"})
     monkeypatch.chdir(here.path / "sub/deep")
     was = Path().stat().st_ino
@@ -114,7 +114,7 @@ def test_a_file_outside_of_a_sparse_checkout_is_written(here):
 
 
 @pytest.mark.parametrize("flag", ["--skip-worktree", "--assume-unchanged"])
-def test_work_in_a_file_that_git_looks_away_from_is_not_overwritten(here, flag):
+def test_changes_in_an_assume_unchanged_file_are_not_overwritten(here, flag):
     here.commit({"a": "1\n", "b": "1\n"})
     here.git("update-index", flag, "a", "b")
     here.write({"a": "mine\n"})
@@ -132,7 +132,7 @@ def lfs(tree, smudge="sed s/^pointer/content/"):
     tree.git("config", "filter.lfs.required", "true")
 
 
-def test_a_filter_runs_and_only_what_came_back_differs(here):
+def test_filters_run_and_only_the_result_differs(here):
     here.commit({".gitattributes": "*.bin filter=lfs\n", "a": "1\n", "x.bin": "pointer 1\n", "y.bin": "pointer 1\n"})
     lfs(here)
     for path in here.path.glob("*.bin"):
@@ -147,7 +147,7 @@ def test_a_filter_runs_and_only_what_came_back_differs(here):
 
 
 @pytest.mark.parametrize("how", ["filter", "line ends"])
-def test_what_the_worker_sent_without_the_users_filters_is_recognised_when_it_is_here(here, how):
+def test_an_unfiltered_result_is_recognised_as_applied(here, how):
     """An agent replaces a pointer of Git LFS by the content, or writes CRLF where the user's git stores LF."""
     name, text = ("x.bin", "content 2\n") if how == "filter" else ("x.txt", "1\r\n2\r\n")
     here.commit({".gitattributes": "*.bin filter=lfs\n", "x.bin": "pointer 1\n", "x.txt": "1\n"})
@@ -186,7 +186,7 @@ def test_a_filter_that_fails_changes_nothing(here):
     ("attributes", "settings"),
     [("", {"core.autocrlf": "true"}), ("* text=auto eol=crlf\n", {}), ("*.txt ident\n", {}), ("* -text\n", {})],
 )
-def test_line_ends_and_idents_leave_no_other_file_changed(here, attributes, settings):
+def test_line_ends_and_idents_change_no_other_file(here, attributes, settings):
     here.write({".gitattributes": attributes, "a.txt": "$Id$\n1\n2\n", "b.txt": "$Id$\n1\n", "c.txt": "x\n"})
     (here.path / "crlf.txt").write_bytes(b"1\r\n2\r\n")
     here.commit({})
@@ -208,7 +208,7 @@ def test_line_ends_and_idents_leave_no_other_file_changed(here, attributes, sett
     assert b"two" + line_end in (here.path / "a.txt").read_bytes()
 
 
-def test_a_file_whose_filter_gives_another_answer_today_is_no_local_change(here):
+def test_a_file_with_an_unstable_filter_is_not_a_local_change(here):
     """A file committed before a filter was introduced differs from what the filter would make of it."""
     (here.path / "a.txt").write_bytes(b"1\r\n2\r\n3\r\n")
     os.utime(here.path / "a.txt", (1e9, 1e9))  # older than the index, so that git need not look into it
@@ -221,7 +221,7 @@ def test_a_file_whose_filter_gives_another_answer_today_is_no_local_change(here)
 
 
 @pytest.mark.parametrize("how", ["merged", "same commit", "squashed", "edited", "applied"])
-def test_what_is_here_already_is_recognised(here, how):
+def test_an_applied_result_is_recognised(here, how):
     text = "".join(f"{number}\n" for number in range(9))
     here.commit({"a": text})
     work = brought(here, lambda other: other.write({"a": text.replace("4", "four"), "new": "n\n"}))
@@ -237,7 +237,7 @@ def test_what_is_here_already_is_recognised(here, how):
     assert not [line for line in status(here) if how != "applied"]
 
 
-def test_what_was_merged_and_taken_back_is_applied_again(here):
+def test_a_merged_and_reverted_result_is_applied_again(here):
     here.commit({"a": "1\n"})
     work = brought(here, lambda other: other.write({"a": "2\n"}))
     here.git("merge", "--quiet", work.commit)
@@ -275,7 +275,7 @@ USERS = {
 }  # fmt: skip
 
 
-def test_the_users_settings_for_patches_do_not_spoil_an_apply(here):
+def test_settings_of_the_user_for_patches_do_not_affect_an_apply(here):
     text = "".join(f"{number}\n" for number in range(20))
     here.commit({"dir/a": text, "b": "x\n"})
     for name, value in USERS.items():
@@ -300,7 +300,7 @@ def test_an_apply_in_a_linked_worktree_and_with_a_split_index_works(here):
     assert (here.path.parent / "linked/a").read_text() == "2\n"
 
 
-def test_a_conflict_is_told_and_changes_nothing(here):
+def test_a_conflict_is_reported_and_changes_no_file(here):
     here.commit({"a": "1\n", "b": "1\n"})
     work = brought(here, lambda other: other.write({"a": "2\n", "b": "2\n"}))
     here.commit({"a": "3\n"})

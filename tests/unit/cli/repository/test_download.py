@@ -43,7 +43,7 @@ def test_files_programs_and_links_are_written(tree, tmp_path):
         {"a/b/x": "../..", "y": "a/b/x/../out"}, {"x": "x" * 4097}, {"x": "./.././out"},
     ],
 )  # fmt: skip
-def test_a_link_that_leads_out_is_refused_and_nothing_is_written(tree, tmp_path, links):
+def test_a_link_that_leads_out_is_refused_before_anything_is_written(tree, tmp_path, links):
     tree.write({"f": "1\n"})
     paths = {name: tree.blob(target) for name, target in links.items()}
     tree.git("add", "f")
@@ -56,7 +56,7 @@ def test_a_link_that_leads_out_is_refused_and_nothing_is_written(tree, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["..", ".git", ".GIT", "a/../../b", ""])
-def test_a_path_that_no_repository_has_is_refused(tree, tmp_path, name):
+def test_an_invalid_path_is_refused(tree, tmp_path, name):
     commit = tree.raw_commit(tree.raw_tree(("100644", name, tree.blob("x"))))
     with pytest.raises((CliError, GitError)):
         downloaded(tree, commit, tmp_path / "to")

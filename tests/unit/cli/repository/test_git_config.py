@@ -39,12 +39,12 @@ class Delivered:
         path.write_bytes(self.bundle.read_bytes())
 
 
-def test_the_configuration_does_run_programs_where_git_is_asked_plainly(hostile):
+def test_plain_git_runs_the_programs_of_the_configuration(hostile):
     subprocess.run(["git", "status"], cwd=hostile.tree.path, check=False, capture_output=True)
     assert hostile.mark.exists()
 
 
-def test_nothing_runs_when_a_result_comes_home(hostile, capfd):
+def test_fetching_a_result_runs_no_program(hostile, capfd):
     here = Repository.of_working_directory()
     result = result_of(hostile)
     fetch(here, result, Delivered(hostile.bundle))
@@ -59,7 +59,7 @@ def test_nothing_runs_when_a_result_comes_home(hostile, capfd):
     assert "merge.x, filter.x, filter.a.b=c; if you trust it: git config" in capfd.readouterr().err.replace("\n", "")
 
 
-def test_a_merge_driver_that_does_not_run_is_a_conflict(hostile):
+def test_a_disabled_merge_driver_gives_a_conflict(hostile):
     config = hostile.tree.path / ".git/config"
     text = config.read_text()
     config.write_text("")
@@ -73,14 +73,14 @@ def test_a_merge_driver_that_does_not_run_is_a_conflict(hostile):
     assert not hostile.mark.exists()
 
 
-def test_nothing_runs_when_the_repository_goes_out(hostile):
+def test_sending_the_repository_runs_no_program(hostile):
     hostile.tree.write({"f": "dirty\n", "new": "1\n"})
     prepare(Repository.of_working_directory(), dirty=True, notify=lambda _: None)
     assert not hostile.mark.exists()
 
 
 @pytest.mark.parametrize("where", ["/", "..", "../victim"])
-def test_a_working_tree_elsewhere_is_refused(hostile, tmp_path, where):
+def test_a_configured_working_tree_elsewhere_is_refused(hostile, tmp_path, where):
     Tree(tmp_path / "victim")
     config = hostile.tree.path / ".git/config"
     top = where if where == "/" else tmp_path / "here" / where
@@ -89,14 +89,14 @@ def test_a_working_tree_elsewhere_is_refused(hostile, tmp_path, where):
         Repository.of_working_directory()
 
 
-def test_a_linked_working_tree_is_its_own(hostile, tmp_path, monkeypatch):
+def test_a_linked_working_tree_is_accepted(hostile, tmp_path, monkeypatch):
     (hostile.tree.path / ".git/config").write_text("")
     hostile.tree.git("-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", str(tmp_path / "linked"))
     monkeypatch.chdir(tmp_path / "linked")
     assert Repository.of_working_directory().work_tree == tmp_path / "linked"
 
 
-def test_a_ref_of_ado_that_stands_for_a_branch_leaves_the_branch_alone(hostile):
+def test_a_symbolic_ref_of_ado_does_not_change_its_branch(hostile):
     (hostile.tree.path / ".git/config").write_text("")
     head = hostile.tree.git("rev-parse", "main")
     ref = hostile.tree.path / ".git/refs/ado/task-1/0"
@@ -107,7 +107,7 @@ def test_a_ref_of_ado_that_stands_for_a_branch_leaves_the_branch_alone(hostile):
     assert hostile.tree.git("rev-parse", "refs/ado/task-1/0").strip() == hostile.commit
 
 
-def test_a_few_trees_that_stand_for_any_number_of_files_are_refused(hostile):
+def test_trees_that_expand_to_too_many_files_are_refused(hostile):
     (hostile.tree.path / ".git/config").write_text("")
     made = hostile.tree.raw_tree(("100644", "f", hostile.tree.blob("x")))
     for _ in range(9):
@@ -120,7 +120,7 @@ def test_a_few_trees_that_stand_for_any_number_of_files_are_refused(hostile):
         fetch(Repository.of_working_directory(), result, Delivered(bundle))
 
 
-def test_a_blob_that_is_named_often_is_refused(hostile, monkeypatch):
+def test_a_blob_that_is_named_too_often_is_refused(hostile, monkeypatch):
     monkeypatch.setenv("ADO_FILE_BYTES", "1000")
     (hostile.tree.path / ".git/config").write_text("")
     blob = hostile.tree.blob("x" * 1000)
@@ -136,7 +136,7 @@ def listing(*entries):
     return "".join(f"{scope}\0{key}\n{value}\0" for scope, key, value in entries).encode()
 
 
-def test_the_users_own_filters_stay():
+def test_filters_of_the_user_stay_active():
     config = read_config(listing(("global", "filter.lfs.clean", "git-lfs"), ("local", "filter.lfs.clean", "evil")))
     assert overrides(config, trusted=False) == (
         [("filter.lfs.clean", ""), ("filter.lfs.clean", "git-lfs")],
@@ -159,7 +159,7 @@ def test_settings_come_after_those_that_the_environment_has():
     assert found == {"GIT_CONFIG_COUNT": "3", "GIT_CONFIG_KEY_2": "a.b=c.d", "GIT_CONFIG_VALUE_2": "x"}
 
 
-def test_what_git_prints_is_bounded_and_a_stream_may_be_left_early(hostile, monkeypatch):
+def test_output_of_git_is_bounded_and_a_stream_may_be_closed_early(hostile, monkeypatch):
     (hostile.tree.path / ".git/config").write_text("")
     here = Repository.of_working_directory()
     monkeypatch.setattr("cli.repository.git._OUTPUT_BYTES", 10)

@@ -33,7 +33,7 @@ def heard(lines, code=0, **values):
     return [event for event in events if event["event"] != "other"], reader, reader.outcome(ProcessEnd(exit_code=code))
 
 
-def test_opencode_is_told_in_the_events_of_every_agent():
+def test_opencode_is_reported_in_the_common_events():
     events, reader, outcome = heard(conversations()[0])
     assert outcome.outcome == "succeeded"
     tools = [event for event in events if event["event"] == "tool_end"]
@@ -80,19 +80,19 @@ def test_the_bridge_is_a_program_that_holds_a_conversation(tmp_path):
     assert [event["decision"] for event in events if event["event"] == "permission"] == ["allowed"]
 
 
-def test_without_leave_a_command_is_refused_and_the_run_says_so(bridge):
+def test_a_command_without_permission_is_refused_and_reported(bridge):
     events, _, outcome = bridge("the task", "edits")
     assert [event["decision"] for event in events if event["event"] == "permission"] == ["denied"]
     assert (outcome.outcome, outcome.reason) == ("failed", "permission_denied")
 
 
-def test_what_is_replayed_while_a_session_is_loaded_is_not_told_again(bridge):
+def test_events_replayed_by_a_loaded_session_are_not_repeated(bridge):
     events, reader, outcome = bridge("more", session="session-7")
     assert (reader.session, outcome.outcome) == ("session-7", "succeeded")
     assert "an old answer" not in json.dumps(events)
 
 
-def test_an_error_of_the_service_is_told(bridge):
+def test_an_error_of_the_service_is_reported(bridge):
     _, _, outcome = bridge("fail")
     assert (outcome.outcome, outcome.reason) == ("failed", "rate_limited")
 
@@ -105,14 +105,14 @@ def test_any_agent_can_be_configured():
         agents["goose"].launch(Run("x", Path("/job"), Path("/home"), args={"model": "m"}))
 
 
-def test_a_session_that_is_gone_is_begun_anew_with_what_was_done(bridge):
+def test_a_missing_session_is_replaced_by_a_new_one_with_a_summary(bridge):
     _, reader, outcome = bridge("go on", session="gone", anew="you began this before")
     assert outcome.outcome == "succeeded"
     assert reader.session == "session-1"
     assert "you began this before" in reader.result["text"]
 
 
-def test_the_mode_in_which_an_agent_does_not_ask_is_set(bridge):
+def test_the_mode_without_questions_is_set(bridge):
     for permissions, mode in (("all", "bypassPermissions"), ("edits", "acceptEdits")):
         _, reader, _ = bridge("mode?", permissions=permissions)
         assert f"mode {mode}" in reader.result["text"]
@@ -125,12 +125,12 @@ SPEAKS = {
 }
 
 
-def test_a_turn_that_ends_without_a_word_or_a_tool_is_no_result():
+def test_a_turn_without_text_or_tools_is_a_failure():
     assert heard([END])[2].reason == "no_result"
     assert heard([SPEAKS, END])[2].outcome == "succeeded"
 
 
-def test_a_turn_without_a_token_is_no_result_whatever_was_said():
+def test_a_turn_without_tokens_is_a_failure():
     silent = {
         "dir": "prompt_result",
         "data": {"stopReason": "end_turn", "usage": {"inputTokens": 0, "outputTokens": 0}},
@@ -138,7 +138,7 @@ def test_a_turn_without_a_token_is_no_result_whatever_was_said():
     assert heard([SPEAKS, silent])[2].reason == "no_result"
 
 
-def test_a_turn_whose_model_call_failed_is_a_failure_although_it_ended():
+def test_a_turn_with_a_failed_model_call_is_a_failure():
     failed = {"dir": "prompt_result", "data": {"stopReason": "end_turn", "_meta": {"threadStatus": "systemError"}}}
     outcome = heard([SPEAKS, failed])[2]
     assert (outcome.outcome, outcome.reason) == ("failed", "agent_error")
@@ -149,7 +149,7 @@ def test_missing_credentials_have_a_code_of_their_own():
     assert heard([error], code=1)[2].reason == "auth"
 
 
-def test_tokens_and_dollars_are_counted_where_agents_put_them():
+def test_tokens_and_dollars_are_read_from_the_places_of_each_agent():
     cost = {"dir": "update", "data": {"sessionUpdate": "usage_update", "cost": {"amount": 0.25, "currency": "USD"}}}
     quota = {"quota": {"token_count": {"input_tokens": 333, "output_tokens": 66}}}
     end = {"dir": "prompt_result", "data": {"stopReason": "end_turn", "_meta": quota}}
@@ -157,7 +157,7 @@ def test_tokens_and_dollars_are_counted_where_agents_put_them():
     assert heard([SPEAKS, cost])[1].usage == {"costUsd": 0.25}  # a turn that is cut short has cost as much
 
 
-def test_dollars_of_a_resumed_session_count_from_where_the_last_attempt_stood():
+def test_dollars_of_a_resumed_session_count_from_the_last_attempt():
     cost = {"dir": "update", "data": {"sessionUpdate": "usage_update", "cost": {"amount": 0.75, "currency": "USD"}}}
     _, reader, _ = heard([cost, SPEAKS, END], reported={"costUsd": 0.5})
     assert reader.usage == {"costUsd": 0.25}
@@ -165,7 +165,7 @@ def test_dollars_of_a_resumed_session_count_from_where_the_last_attempt_stood():
 
 
 @pytest.mark.parametrize("agent", [AcpAgent(["gemini", "--acp"]), GeminiCli()])
-def test_the_names_of_projects_alone_are_no_session(tmp_path, agent):
+def test_a_directory_without_sessions_has_no_session(tmp_path, agent):
     chats = tmp_path / ".gemini/tmp/job/chats"
     chats.mkdir(parents=True)
     (tmp_path / ".gemini/projects.json").write_text("{}")

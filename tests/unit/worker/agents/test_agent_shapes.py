@@ -44,7 +44,7 @@ def test_every_member_of_every_kind_is_published(event):
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
-def test_what_real_agents_said_has_the_published_shapes(path):
+def test_recorded_events_have_the_published_shapes(path):
     lines = [json.loads(line) for line in path.read_text().splitlines()][1:]
     reader = AGENTS[NAMES[path.stem.split("-")[0]]].reader(Run("hello", Path("/job"), Path("/home")))
     found = [event for line in lines for event in reader.feed(line)]

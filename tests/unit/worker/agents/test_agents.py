@@ -61,7 +61,7 @@ END = ["usage", "result"]
         ("codex-sigterm-tool", ["session", "error", "text", "tool_start"]),
     ],
 )  # fmt: skip
-def test_a_run_is_told_in_the_events_of_every_agent(name, expected):
+def test_every_agent_is_reported_in_the_common_events(name, expected):
     assert kinds(replay(name)[0]) == expected
 
 
@@ -88,14 +88,14 @@ def test_a_run_is_told_in_the_events_of_every_agent(name, expected):
         ("codex-sigterm-tool", "failed", "no_result", 128 + signal.SIGTERM),
     ],
 )
-def test_a_run_is_judged_by_its_last_word_and_its_exit_code(name, outcome, reason, code):
+def test_a_run_is_judged_by_its_result_and_its_exit_code(name, outcome, reason, code):
     judged = replay(name)[1]
     assert (judged.outcome, judged.reason, judged.exit_code) == (outcome, reason, code)
     assert judged.message or outcome == "succeeded"
 
 
 @pytest.mark.parametrize("name", ["claude-text", "gemini-text", "codex-text"])
-def test_a_last_word_of_success_does_not_outweigh_an_exit_code(name):
+def test_a_result_of_success_does_not_override_an_exit_code(name):
     reader = replay(name)[2]
     judged = reader.outcome(ProcessEnd(exit_code=3))
     assert (judged.outcome, judged.reason, judged.exit_code) == ("failed", "exit_nonzero", 3)
@@ -104,7 +104,7 @@ def test_a_last_word_of_success_does_not_outweigh_an_exit_code(name):
 
 
 @pytest.mark.parametrize("name", ["claude-tool", "gemini-tool", "codex-tool"])
-def test_tools_are_told_by_what_they_do(name):
+def test_tools_are_named_by_their_kind(name):
     ended = [event for event in replay(name)[0] if event["event"] == "tool_end"]
     assert all(event["ok"] for event in ended)
     assert ended[-1]["title"] == "echo hello-from-tool"
@@ -127,7 +127,7 @@ def test_what_a_run_used_is_summed_up(name, usage):
     assert next(event for event in found if event["event"] == "usage") == {"event": "usage", **reader.usage}
 
 
-def test_a_resumed_run_is_charged_with_its_own_use_alone():
+def test_a_resumed_run_counts_only_its_own_usage():
     first = replay("claude-session1")[2]
     second = replay("claude-session2-resume", session=first.session, reported=first.reported)[2]
     assert second.session == first.session
@@ -139,19 +139,19 @@ def test_a_resumed_run_is_charged_with_its_own_use_alone():
     assert (second.usage["inputTokens"], second.usage["outputTokens"]) == (111, 22)
 
 
-def test_a_sum_that_began_anew_stands_for_itself():
+def test_a_restarted_sum_counts_by_itself():
     """After kill -9 claude-code does not know what the session had cost."""
     reader = replay("claude-resume-after-kill", session="x", reported={"costUsd": 5.0})[2]
     assert reader.usage["costUsd"] == pytest.approx(0.000884)
 
 
-def test_words_that_came_in_pieces_are_marked():
+def test_text_that_was_streamed_is_marked():
     streamed = [event["streamed"] for event in replay("claude-tool")[0] if event["event"] == "text"]
     assert streamed == [True, True, True]
     assert [event["streamed"] for event in replay("claude-text")[0] if event["event"] == "text"] == [False]
 
 
-def test_a_refusal_is_forgiven_when_the_tool_was_allowed_afterwards():
+def test_a_refusal_does_not_count_when_the_tool_was_allowed_later():
     reader = AGENTS["claude-code"].reader(Run("x", Path("/job"), Path("/home")))
     reader.feed({"type": "system", "subtype": "permission_denied", "tool_name": "Bash", "tool_use_id": "1"})
     use = {"type": "tool_use", "id": "2", "name": "Bash", "input": {"command": "make"}}
@@ -164,7 +164,7 @@ def test_a_refusal_is_forgiven_when_the_tool_was_allowed_afterwards():
     assert reader.outcome(ProcessEnd(exit_code=0)).outcome == "succeeded"
 
 
-def test_what_gemini_retries_is_read_off_its_stderr():
+def test_retries_of_gemini_are_read_from_its_stderr():
     reader = AGENTS["gemini-cli"].reader(Run("x", Path("/job"), Path("/home")))
     (event,) = reader.feed_stderr("Attempt 1 failed with status 429. Retrying with backoff... _ApiError: {}")
     assert (event["event"], event["attempt"], event["status"]) == ("retry", 1, 429)
@@ -172,7 +172,7 @@ def test_what_gemini_retries_is_read_off_its_stderr():
     assert reader.outcome(ProcessEnd(exit_code=0)).reason == "rate_limited"
 
 
-def test_codex_is_executed_without_the_script_before_it(tmp_path, monkeypatch):
+def test_codex_is_started_without_its_wrapper_script(tmp_path, monkeypatch):
     from worker.agents.codex import native
 
     package = tmp_path / "node_modules/@openai/codex"

@@ -44,7 +44,7 @@ def test_instructions_are_plain_files_of_a_bounded_size(place):
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-def test_claude_reads_the_users_settings_alone(place, isolated):
+def test_claude_reads_only_the_settings_of_the_user(place, isolated):
     launch = ClaudeCode().launch(run_in(place, where="repo/src", isolated=isolated))
     words = " ".join(launch.argv)
     assert "--setting-sources user --strict-mcp-config --add-dir" in words
@@ -63,7 +63,7 @@ def test_claude_reads_the_users_settings_alone(place, isolated):
         (GeminiCli(), "--approval-mode auto_edit"),
     ],
 )
-def test_an_agent_that_runs_here_may_edit_files(place, agent, words):
+def test_an_agent_of_a_local_run_may_edit_files(place, agent, words):
     assert words in " ".join(agent.launch(run_in(place, local=True)).argv)
 
 
@@ -82,13 +82,13 @@ def test_gemini_does_not_trust_the_directory_and_has_its_instructions_in_home(pl
     assert "tools" not in json.loads((place / "home/.gemini/settings.json").read_text())
 
 
-def test_codex_trusts_a_project_only_when_told(place):
+def test_codex_trusts_a_project_only_with_the_option(place):
     assert "--trust" not in Codex().launch(run_in(place)).argv
     assert "--trust" in Codex().launch(run_in(place, trust_project=True)).argv
 
 
 @pytest.mark.parametrize("name", [".opencode/plugin/x.js", "opencode.json", "src/opencode.jsonc"])
-def test_an_agent_that_cannot_be_told_to_leave_settings_alone_is_not_started(place, name):
+def test_an_agent_without_an_option_to_ignore_settings_is_not_started(place, name):
     file = place / "repo" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("{}")
@@ -100,7 +100,7 @@ def test_an_agent_that_cannot_be_told_to_leave_settings_alone_is_not_started(pla
 
 
 @pytest.mark.parametrize("name", [".claude/settings.json", ".mcp.json", ".gemini", ".codex"])
-def test_an_unknown_agent_is_not_started_where_settings_of_any_agent_are(place, name):
+def test_an_unknown_agent_is_not_started_beside_settings_of_agents(place, name):
     file = place / "repo" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("{}")

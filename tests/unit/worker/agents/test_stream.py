@@ -75,7 +75,7 @@ async def test_a_line_too_long_for_one_event_is_carried_in_pieces():
     assert [event.get("rawContinues", False) for event in events] == [True] * (len(events) - 1) + [False]
 
 
-async def test_what_is_no_line_of_the_agent_is_output():
+async def test_a_line_that_is_not_of_the_agent_is_output():
     noise = b"npm warn: \xff\n[1, 2]\nplain\n"
     events = await hear(noise, said({"type": "text", "text": "a"}), b"no end")
     output = [event for event in events if event["type"] == "output"]
@@ -84,7 +84,7 @@ async def test_what_is_no_line_of_the_agent_is_output():
 
 
 @pytest.mark.parametrize("agent", ["claude-code", "gemini-cli", "codex"])
-async def test_a_line_of_a_shape_that_nobody_knows_yet_ends_nothing(agent):
+async def test_a_line_of_an_unknown_shape_does_not_end_the_run(agent):
     strange = [
         {"type": kind, "message": 5, "item": 7, "event": [1], "stats": "many", "subtype": "init"}
         for kind in ("assistant", "user", "system", "stream_event", "result", "init", "message", "tool_use",
@@ -95,7 +95,7 @@ async def test_a_line_of_a_shape_that_nobody_knows_yet_ends_nothing(agent):
     assert [json.loads(event["raw"]) for event in events if "raw" in event] == strange
 
 
-async def test_a_full_buffer_holds_the_agent_back_and_loses_nothing():
+async def test_a_full_buffer_blocks_the_agent_and_loses_no_event():
     events = await hear(*[delta(f"{number} ") for number in range(5000)], buffer=20_000)
     assert words(events).split() == [str(number) for number in range(5000)]
 
@@ -107,7 +107,7 @@ async def test_files_are_named_from_the_directory_of_the_job():
 
 
 @pytest.mark.parametrize("cut", range(1, len(SECRET)))
-async def test_a_secret_that_is_divided_over_lines_is_told_by_none_of_them(cut):
+async def test_a_secret_divided_over_lines_is_masked_in_each(cut):
     events = await hear(
         delta(f"it is {SECRET[:cut]}"), delta(f"{SECRET[cut:]} indeed"), delta("."),
         said({"type": "text", "text": f"it is {SECRET} indeed."}), secrets=[SECRET],
@@ -121,7 +121,7 @@ async def test_a_secret_that_is_divided_over_lines_is_told_by_none_of_them(cut):
     assert words(events).endswith("*** indeed.")
 
 
-async def test_words_without_a_secret_come_at_once_and_unchanged():
+async def test_text_without_a_secret_is_passed_on_unchanged_without_delay():
     events = await hear(delta("tasks"), delta(" and "), delta("disks"), secrets=[SECRET])
     assert words(events) == "tasks and disks"
     assert all("raw" in event for event in events)
@@ -145,7 +145,7 @@ async def test_silence_counts_only_while_no_tool_runs():
     await listening
 
 
-async def test_many_short_lines_leave_the_loop_to_others():
+async def test_many_short_lines_do_not_block_the_loop():
     """While a pipe is never empty, other work has its turn every few milliseconds."""
     read, write = os.pipe()
     data = b"".join(b"%d\n" % number for number in range(200_000))
@@ -194,7 +194,7 @@ async def test_a_long_line_takes_linear_time():
 
 
 @pytest.mark.parametrize("error", [TypeError, KeyError, RecursionError, OverflowError])
-async def test_a_line_on_stderr_that_the_adapter_trips_over_is_output_all_the_same(error):
+async def test_a_stderr_line_that_fails_in_the_adapter_is_output(error):
     class AgentReader:
         def feed_stderr(self, line):
             raise error(line)
@@ -211,7 +211,7 @@ async def test_a_line_on_stderr_that_the_adapter_trips_over_is_output_all_the_sa
 @pytest.mark.parametrize(
     ("reason", "told"), [("no_result", True), ("exit_nonzero", True), ("timed_out", False), ("auth", False)]
 )
-async def test_an_end_that_an_agent_did_not_report_is_explained_by_its_last_words(reason, told):
+async def test_an_unreported_end_is_explained_by_the_last_lines_of_stderr(reason, told):
     read, write = os.pipe()
     os.close(write)
     reader = AGENTS["claude-code"].reader(Run("x", Path("/job"), Path("/home")))
@@ -225,7 +225,7 @@ async def test_an_end_that_an_agent_did_not_report_is_explained_by_its_last_word
 
 
 @pytest.mark.parametrize("piece", ["x", "\U0001f600", "\x00", "\\", "\ufffd"])
-async def test_a_long_line_of_any_characters_comes_whole(piece):
+async def test_a_long_line_of_any_characters_arrives_complete(piece):
     """No event is too large for the server, whatever a character becomes in JSON."""
     line = orjson.dumps(delta(piece * 400_000))
     found = await hear(line + b"\n")

@@ -31,13 +31,13 @@ TOOL = events.tool_start("1", "Bash", "bash", "make")
         ([TEXT, events.usage({"costUsd": 0.1})], True, "succeeded"),
     ],
 )
-def test_success_needs_a_sign_of_work(found, needs_evidence, outcome):
+def test_success_needs_text_tools_or_tokens(found, needs_evidence, outcome):
     judged = ended(found, needs_evidence=needs_evidence)
     assert judged.outcome == outcome
     assert judged.reason == (None if outcome == "succeeded" else "no_result")
 
 
-def test_silence_after_a_refusal_for_limits_is_told_as_such():
+def test_silence_after_a_rate_limit_is_reported_as_such():
     verdict = Verdict()
     assert verdict.stalled(60).reason == "timed_out"
     verdict.fail("Too many requests", 429)

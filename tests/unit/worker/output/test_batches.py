@@ -78,7 +78,7 @@ async def test_a_refusal_that_passes_sends_the_same_batch_again(code):
 
 
 @pytest.mark.parametrize("code", ["UNAUTHORIZED", "FORBIDDEN", "NOT_FOUND", "CONFLICT", "METHOD_NOT_SUPPORTED"])
-async def test_any_other_refusal_ends_the_sending_at_once(code):
+async def test_any_other_refusal_ends_the_sending(code):
     server = Server(error(code), None)
     with pytest.raises(CallError):
         await send(server, ["a"])
@@ -134,7 +134,7 @@ async def test_a_server_that_refuses_everything_ends_the_sending():
     assert len(server.calls) <= 5
 
 
-async def test_a_server_that_fails_for_ever_ends_the_sending(monkeypatch):
+async def test_a_server_that_keeps_failing_ends_the_sending(monkeypatch):
     monkeypatch.setattr(batches, "_MOST_FAILURES", 3)
     server = Server(*[error("INTERNAL_SERVER_ERROR")] * 100)
     with pytest.raises(CallError):
@@ -151,7 +151,7 @@ async def test_failures_of_a_server_that_was_away_between_them_do_not_add_up(mon
 
 
 @pytest.mark.parametrize("data", [b"a" * 5000, "é".encode() * 2500, bytes(range(256)) * 20, b"\x00" * 5000])
-async def test_output_that_is_too_large_for_the_server_comes_in_parts(data):
+async def test_output_that_is_too_large_for_the_server_is_sent_in_parts(data):
     """Its limit may have been lowered since the worker registered: nothing of the output is lost."""
     limited = AppSettings(dsn="postgresql://x", event_bytes=100)
 
@@ -172,7 +172,7 @@ async def test_output_that_is_too_large_for_the_server_comes_in_parts(data):
     assert {event["stream"] for event in events} == {"stderr"}
 
 
-async def test_a_batch_has_as_many_events_as_the_server_takes():
+async def test_a_batch_has_at_most_the_events_that_the_server_accepts():
     server = Server()
     outbox = Outbox(1 << 20)
     for number in range(25):
@@ -192,7 +192,7 @@ LINES = st.binary(max_size=60) | st.text(max_size=30).map(str.encode) | st.sampl
 
 @given(st.lists(OUTPUT | LINES, max_size=12))
 @settings(max_examples=60, deadline=None)
-def test_whatever_a_job_writes_the_server_takes_its_frames(writes):
+def test_the_server_accepts_the_frames_of_any_output(writes):
     """Through pipe, outbox and batches: every frame is within the server's limits and nothing of the output is lost."""
     asyncio.run(through(writes))
 

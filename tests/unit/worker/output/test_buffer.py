@@ -10,7 +10,7 @@ from worker.output.buffer import Outbox
 from worker.output.wire_events import Encoded, is_text
 
 
-async def test_who_has_something_to_tell_waits_while_the_buffer_is_full():
+async def test_a_writer_waits_while_the_buffer_is_full():
     outbox = Outbox(1000)
     outbox.put({"type": "agent", "text": "x" * 2000})
     waiting = asyncio.create_task(outbox.wait_for_room())

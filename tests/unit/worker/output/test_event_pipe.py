@@ -52,7 +52,7 @@ GOOD = b'{"type":"progress","percent":50}'
         (b"y" * (5 * LINE_BYTES), "line_too_long"),
     ],
 )
-async def test_a_line_that_is_no_event_is_told_and_the_next_one_is_taken(line, reason):
+async def test_a_line_that_is_no_event_is_reported_and_the_next_one_is_read(line, reason):
     events, heeded = await read(line + b"\n" + GOOD + b"\n")
     assert [event["type"] for event in events] == ["dropped", "progress"]
     assert events[0]["reason"] == reason
@@ -60,17 +60,17 @@ async def test_a_line_that_is_no_event_is_told_and_the_next_one_is_taken(line, r
     assert heeded[-1] == orjson.loads(GOOD)
 
 
-async def test_an_event_without_an_end_of_line_is_taken():
+async def test_an_event_without_an_end_of_line_is_read():
     events, _ = await read(GOOD)
     assert [event["percent"] for event in events] == [50]
 
 
-async def test_empty_lines_are_nothing():
+async def test_empty_lines_are_ignored():
     events, _ = await read(b"\n \n\n" + GOOD + b"\n\n")
     assert len(events) == 1
 
 
-async def test_the_time_is_the_workers():
+async def test_events_have_the_time_of_the_worker():
     events, _ = await read(b'{"type":"progress","at":"yesterday"}\n')
     assert events[0]["at"].startswith("20")
 

@@ -44,7 +44,7 @@ async def test_a_value_is_masked_once_the_answer_is_there(base):
         assert masker.feed(b"<\xff\xfe any bytes \0>\n") == b"<***>\n"
 
 
-async def test_what_cannot_be_masked_is_refused_with_the_reason(base):
+async def test_a_value_that_cannot_be_masked_is_refused_with_the_reason(base):
     secrets = Secrets()
     async with registrar(base, lambda: secrets) as named:
         assert "shorter than 6 bytes" in await ask(named[VARIABLE], b"")
@@ -53,7 +53,7 @@ async def test_what_cannot_be_masked_is_refused_with_the_reason(base):
         assert await ask(named[VARIABLE], b"x y" * 40_000) == "ok"
 
 
-async def test_many_at_once_and_senders_that_go_away_harm_nobody(base):
+async def test_many_senders_and_broken_ones_do_not_affect_others(base):
     secrets = Secrets()
     async with registrar(base, lambda: secrets) as named:
         for _ in range(20):

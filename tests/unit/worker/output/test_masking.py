@@ -53,7 +53,7 @@ def pieces_of(text, size=8):
         "python3 -c 'import json; print(json.dumps(json.dumps({\"key\": open(\"secret\").read()})))'",
     ],
 )  # fmt: skip
-def test_every_line_of_a_key_is_masked_however_it_is_printed(command, tmp_path):
+def test_every_line_of_a_key_is_masked_in_any_layout(command, tmp_path):
     clear = Secrets([KEY]).mask(printed(command, KEY, tmp_path)).decode()
     assert not [piece for line in LINES for piece in pieces_of(line, 12) if piece in clear]
     assert MASK.decode() in clear
@@ -121,7 +121,7 @@ def test_the_environment_as_an_agents_json_line_shows_it_is_masked():
 
 @pytest.mark.parametrize("shift", range(3))
 @pytest.mark.parametrize("tail", [b"", b"!", b"!!"])
-def test_the_base64_of_a_text_around_a_secret_tells_nothing_of_it(shift, tail):
+def test_the_base64_of_a_text_around_a_secret_is_masked(shift, tail):
     coded = base64.b64encode(b"x" * shift + SECRET.encode() + tail)
     clear = Secrets([SECRET]).mask(b"before " + coded + b" after")
     assert MASK in clear
@@ -135,7 +135,7 @@ def test_the_base64_of_a_text_around_a_secret_tells_nothing_of_it(shift, tail):
     "text",
     [TOKEN, b"sk-ant-api03-" + b"x" * 40, b"AKIA" + b"A" * 16, b"ado_" + b"x" * 43, b"github_pat_" + b"x" * 60],
 )
-def test_what_looks_like_a_token_is_masked(text):
+def test_a_text_of_the_form_of_a_token_is_masked(text):
     assert Secrets().mask(b"key=" + text + b"; next") == b"key=***; next"
 
 
@@ -146,19 +146,19 @@ def test_what_looks_like_a_token_is_masked(text):
         b"AKIA" + b"a" * 16, b"b64+AKIA" + b"A" * 16, b"b64/AIza" + b"x" * 35,
     ],
 )  # fmt: skip
-def test_what_only_resembles_one_is_not(text):
+def test_a_text_that_resembles_a_token_is_not_masked(text):
     assert Secrets().mask(text) == text
 
 
 @pytest.mark.parametrize("value", ["", "1", "true", "1234", "a b c", "abc12", " \n ", "\n\n1\n2\n"])
-def test_values_too_short_to_be_secrets_are_told_apart_and_change_nothing(value):
+def test_values_too_short_to_be_secrets_are_reported_and_not_masked(value):
     text = b"1 is true, 1234 abc12 a b c 1\n2\n" * 10
     assert is_short(value)
     assert Secrets([value]).mask(text) == text
     assert not is_short("123456")
 
 
-def test_a_short_value_is_not_found_in_columns_of_numbers():
+def test_a_short_value_is_not_masked_in_columns_of_numbers():
     text = b"12 34 56\n1234 56\n12\n3456\n"
     assert Secrets(["123456"]).mask(text) == text
 
@@ -167,18 +167,18 @@ def test_two_secrets_side_by_side_are_both_masked():
     assert Secrets(["secret-one", "secret-two"]).mask(b"secret-onesecret-two") == b"******"
 
 
-def test_masks_that_a_longer_secret_joins_are_one_however_the_stream_is_divided():
+def test_overlapping_masks_join_in_any_division_of_the_stream():
     secrets, whole = Secrets(["aaaaab", "cccccc", "abccccccdddd"]), b"-aaaaabccccccdddd-"
     assert secrets.mask(whole) == b"-***-"
     for cut in range(len(whole)):
         assert streamed(secrets, [whole[:cut], whole[cut:]]) == b"-***-"
 
 
-def test_secrets_that_overlap_leave_nothing():
+def test_overlapping_secrets_are_masked_completely():
     assert Secrets(["abcdefgh", "efghijkl"]).mask(b"-abcdefghijkl-") == b"-***-"
 
 
-def test_a_value_that_is_added_is_masked_from_then_on_also_where_it_has_begun():
+def test_an_added_value_is_masked_in_text_that_is_already_held():
     secrets = Secrets([SECRET])
     masker = Masker(secrets)
     assert masker.feed(b"new-value-1 ") == b"new-value-1 "
@@ -186,7 +186,7 @@ def test_a_value_that_is_added_is_masked_from_then_on_also_where_it_has_begun():
     assert masker.feed(b"new-va") + masker.feed(b"lue-1 " + SECRET.encode() + b" .") + masker.flush() == b"*** *** ."
 
 
-def test_a_file_is_searched_over_the_borders_of_its_pieces():
+def test_a_file_is_searched_across_the_borders_of_its_pieces():
     data = b"x" * 70_000 + base64.encodebytes(KEY.encode()) + b"y" * 70_000
     secrets = Secrets([KEY])
     for size in (1 << 20, 65536, 1000, 61):
@@ -196,7 +196,7 @@ def test_a_file_is_searched_over_the_borders_of_its_pieces():
 
 
 @pytest.mark.parametrize("secret", [SECRET.encode(), TOKEN, base64.b64encode(SECRET.encode())])
-def test_a_secret_divided_anywhere_is_masked(secret):
+def test_a_secret_divided_at_any_place_is_masked(secret):
     whole = b"a " + secret + b" z"
     expected = b"a ***= z" if secret.endswith(b"=") else b"a *** z"
     for cut in range(len(whole) + 1):
@@ -205,20 +205,20 @@ def test_a_secret_divided_anywhere_is_masked(secret):
         assert len(clear) <= len(expected) + 4, cut
 
 
-def test_a_secret_behind_what_is_held_back_is_masked_when_that_is_let_go():
+def test_a_secret_behind_held_text_is_masked():
     masker = Masker(Secrets([SECRET, "000000"]))
     assert masker.feed(b"github_pat_000000") == b""
     assert masker.flush() == b"github_pat_***"
     assert masker.feed(b"x 000000") == b"x ***"
 
 
-def test_what_was_let_go_too_early_costs_only_itself():
+def test_text_released_early_does_not_affect_later_text():
     masker = Masker(Secrets([SECRET]))
     said = masker.feed(b"a cor") + masker.flush() + masker.feed(SECRET.encode()[3:] + b" z") + masker.flush()
     assert said == b"a cor*** z"
 
 
-def test_much_of_a_secret_is_waited_for_longer_than_little():
+def test_a_longer_part_of_a_secret_is_held_for_longer():
     masker = Masker(Secrets([SECRET]))
     assert masker.feed(b" c") == b" "
     assert masker.patience == 0.05
@@ -239,7 +239,7 @@ def test_a_line_is_not_held_back_because_its_last_characters_begin_a_form():
         assert masker.patience is None
 
 
-def test_what_is_held_back_is_bounded():
+def test_held_text_is_bounded():
     masker = Masker(Secrets([KEY, SECRET]))
     said = sum(len(masker.feed(SECRET[:20].encode() + b" " * 1000)) for _ in range(1000))
     assert 1_020_000 - said < 4096
@@ -270,7 +270,7 @@ ALL = Secrets([SECRET, PASSWORD, KEY, "nabcab", "abcabcab\\nx"])
 @settings(max_examples=400, deadline=None)
 @given(st.lists(PARTS, max_size=8), st.lists(st.integers(0, 300), max_size=8))
 @example([b"\\", b"nabcab", b"\\", b"n", b"cab"], [1, 2, 3])
-def test_however_a_stream_is_divided_it_is_masked_alike(parts, cuts):
+def test_masking_does_not_depend_on_the_division_of_the_stream(parts, cuts):
     whole = b"".join(parts)
     edges = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
     clear = streamed(ALL, [whole[a:b] for a, b in pairwise(edges)])
@@ -291,7 +291,7 @@ def test_bytes_without_a_secret_pass_unchanged(pieces):
     st.text(min_size=6, max_size=40).filter(lambda value: not is_short(value)),
     st.binary(max_size=20), st.binary(max_size=20), st.integers(0, 60),
 )  # fmt: skip
-def test_no_value_of_any_characters_is_left_whatever_stands_around_it(value, before, after, cut):
+def test_a_value_of_any_characters_is_masked_in_any_context(value, before, after, cut):
     for form in (value.encode(), value.encode().hex().encode(), urllib.parse.quote(value, safe="").encode()):
         whole = before + form + after
         assert form not in streamed(Secrets([value]), [whole[:cut], whole[cut:]]).replace(MASK, b"\0")

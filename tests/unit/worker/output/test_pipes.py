@@ -71,7 +71,7 @@ async def test_a_character_split_over_two_writes_arrives_as_text(pipe):
     assert not any(event.get("encoding") for event in events)
 
 
-async def test_half_a_character_is_let_go_after_a_while(pipe):
+async def test_half_a_character_is_passed_on_after_a_while(pipe):
     write, outbox = pipe
     os.write(write, b"\xc3")
     events = await asyncio.wait_for(taken(outbox, 10, 1000), 5)
@@ -141,7 +141,7 @@ async def test_writes_to_two_streams_keep_their_order_at_full_speed(seed):
 
 
 @linux
-async def test_many_short_writes_leave_the_loop_its_turns(monkeypatch):
+async def test_many_short_writes_do_not_block_the_loop(monkeypatch):
     """One read of 5,000 writes is handed on over as many rounds of the loop as its turns allow, here one piece each."""
     taken = 0
     take = _PipeStream.take
@@ -171,14 +171,14 @@ async def test_many_short_writes_leave_the_loop_its_turns(monkeypatch):
 
 
 @linux
-async def test_programs_that_follow_each_other_keep_the_order():
+async def test_the_order_is_kept_over_several_programs():
     script = "for i in 1 2 3 4 5 6 7 8; do /bin/echo o$i; /bin/echo e$i >&2; /bin/echo f$i >&2; done"
     events = await output_of(["/bin/sh", "-c", script])
     assert sent(events).decode().split() == [f"{name}{i}" for i in range(1, 9) for name in "oef"]
 
 
 @linux
-async def test_long_writes_to_two_streams_come_whole():
+async def test_long_writes_to_two_streams_arrive_complete():
     """Where there are no lines the order between the streams is not promised, but every byte of each is."""
     code = "import os\nfor n in range(50): os.write(1, b'a' * 100_000); os.write(2, b'b' * 100_000)"
     events = await output_of([sys.executable, "-I", "-S", "-c", code])
@@ -200,7 +200,7 @@ async def test_the_end_of_one_stream_leaves_the_other():
     assert sent(events) == b"a\nb\nc\n"
 
 
-async def test_a_reader_that_breaks_says_so_and_closes_its_pipe():
+async def test_a_failed_reader_raises_its_error_and_closes_its_pipe():
     read, write = os.pipe()
     outbox = Outbox(1 << 20)
 

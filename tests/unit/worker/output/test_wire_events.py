@@ -46,14 +46,14 @@ def nested(depth):
         ("\x00" * (EVENT_BYTES // 6), "too_large"),
     ],
 )
-def test_what_cannot_be_sent_is_told_as_dropped(member, reason):
+def test_an_event_that_cannot_be_sent_becomes_a_dropped_event(member, reason):
     event = orjson.loads(encode({"type": "progress", "message": member}).wire())
     assert (event["type"], event["reason"]) == ("dropped", reason)
     assert parse_event(event, SETTINGS).type == "dropped"
 
 
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-def test_whatever_is_sent_is_taken_by_the_server(members):
+def test_the_server_accepts_every_event_that_is_sent(members):
     """An encoded event is one that the server's own check takes, unless its ``at`` is no time."""
     members.pop("at", None)
     event = orjson.loads(encode({**members, "type": "progress"}).wire())
@@ -61,7 +61,7 @@ def test_whatever_is_sent_is_taken_by_the_server(members):
 
 
 @given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode), st.integers(1, 200))
-def test_output_comes_through_byte_for_byte_and_little_larger(piece, times):
+def test_output_is_sent_unchanged_and_little_larger(piece, times):
     data = piece * times
     try:
         text = bool(data.decode() or True)
@@ -100,29 +100,29 @@ def test_a_long_message_keeps_its_beginning_and_its_end():
 
 
 @pytest.mark.parametrize("text", ["x" * 5_000_000, "\x00" * 1_000_000, "a\ud800", None, 5, nested(400)])
-def test_a_result_that_no_server_takes_keeps_a_part_of_its_text(text):
+def test_a_result_that_is_too_large_keeps_a_part_of_its_text(text):
     fitting = result_that_fits({"text": text, "more": nested(400)})
     assert set(fitting) == {"text", "cut"}
     assert len(orjson.dumps(fitting)) < EVENT_BYTES
 
 
-def test_a_result_that_a_server_takes_is_sent_as_it_is():
+def test_a_result_within_the_limits_is_sent_unchanged():
     result = {"text": "x\x00y" * 1000}
     assert result_that_fits(result) is result
     assert result_that_fits(None) is None
 
 
 @pytest.mark.parametrize("usage", [{"a": "\x00"}, {"\x00": 1}, {"a": 2**64}, {"a": "x" * EVENT_BYTES}, {"a": "\ud800"}])
-def test_usage_that_no_server_takes_is_left_out(usage):
+def test_invalid_usage_is_left_out(usage):
     assert usage_that_fits(usage) is None
     assert usage_that_fits({"inputTokens": 5}) == {"inputTokens": 5}
 
 
-def test_a_server_that_takes_less_is_sent_less():
+def test_a_lower_limit_of_the_server_is_kept():
     assert ServerLimits.of({"eventBytes": 1000, "batchEvents": 10}) == ServerLimits(1000, 10)
 
 
-def test_a_server_that_takes_more_is_sent_no_more():
+def test_a_higher_limit_of_the_server_is_not_used():
     assert ServerLimits.of({"eventBytes": 1 << 30, "batchEvents": 1 << 30}) == ServerLimits()
 
 

@@ -22,7 +22,7 @@ def text(arranged):
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([OUT, ERR]), st.integers(0, 999)), max_size=30), st.data())
-def test_lines_come_in_the_order_of_their_writes_whenever_they_are_read(writes, draw):
+def test_lines_have_the_order_of_their_writes(writes, draw):
     """Each pipe is read at its own moment, and only some writes are heard of before; later rounds have the rest."""
     total = len(writes)
     waiting, heard, taken, out = arrange([], [], {}), 0, {OUT: 0, ERR: 0}, []
@@ -50,12 +50,12 @@ def test_a_line_that_is_written_in_two_writes_is_one_piece():
     assert text(arranged) == b"a\nb\nc\n"
 
 
-def test_what_does_not_fit_is_kept_together_at_its_first_write():
+def test_output_that_does_not_fit_stays_together_at_its_first_write():
     arranged = arrange([ERR, OUT, OUT, OUT], [], {OUT: b"a\nb\nc\nd\ne\n", ERR: b"x\n"})
     assert text(arranged) == b"x\na\nb\nc\nd\ne\n"
 
 
-def test_without_any_word_of_writes_nothing_is_lost():
+def test_without_notes_of_writes_no_output_is_lost():
     assert text(arrange([], [], {OUT: b"a\n", ERR: b"b"})) == b"a\nb"
 
 
@@ -64,7 +64,7 @@ def test_without_any_word_of_writes_nothing_is_lost():
     st.lists(st.sampled_from([OUT, ERR, 7]), max_size=8),
     st.dictionaries(st.sampled_from([OUT, ERR]), st.binary(max_size=30)),
 )
-def test_every_byte_is_either_handed_on_or_kept_in_its_streams_order(early, late, data):
+def test_every_byte_is_passed_on_or_kept_in_the_order_of_its_stream(early, late, data):
     arranged = arrange(early, late, data)
     for fd, read in data.items():
         handed = b"".join(piece for target, piece in arranged.pieces if target == fd)
@@ -72,7 +72,7 @@ def test_every_byte_is_either_handed_on_or_kept_in_its_streams_order(early, late
 
 
 @linux
-async def test_the_kernel_tells_each_write_in_order():
+async def test_the_kernel_reports_each_write_in_order():
     order = WriteOrder.shared()
     pipes = [os.pipe() for _ in range(2)]
     try:

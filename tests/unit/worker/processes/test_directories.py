@@ -19,7 +19,7 @@ def removals():
     return RemovalQueue()
 
 
-async def test_every_attempt_finds_the_same_empty_path(tmp_path, removals):
+async def test_every_attempt_starts_at_the_same_empty_path(tmp_path, removals):
     found = []
     for _ in range(2):
         async with attempt_directory(str(tmp_path), "task-1-0", removals) as attempt_dir:
@@ -32,13 +32,13 @@ async def test_every_attempt_finds_the_same_empty_path(tmp_path, removals):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_what_a_killed_worker__for_the_next_attempt(tmp_path, removals):
+async def test_a_killed_worker_is_swept_up_before_the_next_attempt(tmp_path, removals):
     (tmp_path / "task-1-0" / "job" / "old").mkdir(parents=True)
     async with attempt_directory(str(tmp_path), "task-1-0", removals) as attempt_dir:
         assert list(attempt_dir.job_dir.iterdir()) == []
 
 
-async def test_while_a_process_of_an_earlier_attempt_lives_the_next_one_is_elsewhere(tmp_path, monkeypatch, removals):
+async def test_an_attempt_starts_elsewhere_while_a_process_of_the_last_one_lives(tmp_path, monkeypatch, removals):
     monkeypatch.setattr(directories, "_PATIENCE_SECONDS", 0.1)
     async with attempt_directory(str(tmp_path), "task-1-0", removals) as first:
         process = subprocess.Popen(["sleep", "60"], pass_fds=[first.lock])  # noqa: ASYNC220
@@ -54,7 +54,7 @@ async def test_while_a_process_of_an_earlier_attempt_lives_the_next_one_is_elsew
             process.wait()
 
 
-async def test_what_is_deleted_still_holds_up_nobody(tmp_path, removals):
+async def test_a_running_deletion_delays_no_attempt(tmp_path, removals):
     """The end of an attempt and the start of the next do not wait for a deletion that does not end."""
     hold = threading.Event()
     removals.submit(hold.wait)
@@ -74,7 +74,7 @@ async def test_what_is_deleted_still_holds_up_nobody(tmp_path, removals):
 
 
 @pytest.mark.parametrize("work_dir", ["file", "file/under", "/proc/1/no", "loop"])
-async def test_a_place_that_cannot_be_made_is_the_machines_fault(tmp_path, work_dir, removals):
+async def test_a_directory_that_cannot_be_made_is_a_fault_of_the_machine(tmp_path, work_dir, removals):
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(MachineUnfit, match="cannot make a job's directory"):
@@ -82,7 +82,7 @@ async def test_a_place_that_cannot_be_made_is_the_machines_fault(tmp_path, work_
             pass
 
 
-def test_a_sweep_takes_leftovers_and_nothing_else(tmp_path):
+def test_a_sweep_removes_only_leftovers(tmp_path):
     for name in ("task-1-0", "task-12-3-0a1b2c3d", "task-1-0.0a1b2c3d", "probe-0a1b2c3d", "mine", "task-x"):
         (tmp_path / name / "inner").mkdir(parents=True)
     sweep(str(tmp_path))
@@ -90,7 +90,7 @@ def test_a_sweep_takes_leftovers_and_nothing_else(tmp_path):
     sweep(str(tmp_path / "not there"))
 
 
-async def test_a_jobs_directories_are_its_owners_alone_whatever_the_umask(tmp_path, removals):
+async def test_directories_of_a_job_are_private_under_any_umask(tmp_path, removals):
     before = os.umask(0)
     try:
         async with attempt_directory(str(tmp_path / "work"), "task-1-0", removals) as attempt_dir:
@@ -118,7 +118,7 @@ async def test_a_work_directory_of_another_user_is_not_used(tmp_path, removals, 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make directories of another user")
 @pytest.mark.parametrize("kind", ["directory", "link", "file", "fifo"])
-async def test_what_another_user_put_in_the_place_of_a_job_is_not_used_and_not_deleted(tmp_path, removals, kind):
+async def test_a_directory_of_another_user_is_neither_used_nor_deleted(tmp_path, removals, kind):
     """An administrator may name a directory that everybody writes into, such as /tmp."""
     tmp_path.chmod(0o1777)
     os.chown(tmp_path, 0, 0)

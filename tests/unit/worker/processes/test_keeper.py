@@ -51,7 +51,7 @@ async def test_the_end_of_the_main_process_is_reported(script, expected):
     process.close()
 
 
-async def test_a_command_that_does_not_exist_is_told(tmp_path):
+async def test_a_missing_command_is_reported(tmp_path):
     process = await KeptProcess.start(["/no/such/program"], env=ENV, cwd="/")
     ended = await process.ended()
     assert "No such file" in ended.error
@@ -60,7 +60,7 @@ async def test_a_command_that_does_not_exist_is_told(tmp_path):
         os.close(fd)
 
 
-async def test_what_the_agent_leaves_behind_is_killed_with_its_end(marker):
+async def test_processes_that_the_agent_leaves_are_killed_at_its_end(marker):
     """A child in a session of its own and a double fork die when the main process ends."""
     script = f"setsid sh -c ': {marker}; sleep 60' & (sh -c ': {marker}; sleep 60' &) ; sleep 0.2; exit 4"
     process = await start(script)
@@ -69,7 +69,7 @@ async def test_what_the_agent_leaves_behind_is_killed_with_its_end(marker):
     assert not processes_with(marker)
 
 
-async def test_terminate_reaches_the_whole_tree_and_kill_those_that_ignore_it(marker):
+async def test_terminate_reaches_the_whole_tree_and_kill_ends_the_rest(marker):
     process = await start(
         f"trap '' TERM; setsid sh -c 'trap \"\" TERM; : {marker}; while :; do sleep 0.1; done' & wait; wait"
     )
@@ -147,13 +147,13 @@ async def test_a_job_is_ended_before_its_worker_when_memory_runs_out():
 
 
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "TSTP", "RTMIN"])
-async def test_the_keeper_does_not_heed_its_agents_signals(name):
+async def test_the_keeper_ignores_signals_of_its_agent(name):
     process = await start(f"kill -{name} $PPID; sleep 0.1; exit 6")
     assert await process.ended() == ProcessEnd(exit_code=6)
     process.close()
 
 
-async def test_a_stopped_keeper_goes_on(marker):
+async def test_a_stopped_keeper_is_continued(marker):
     """An agent stops its keeper, and the end of the attempt is told all the same, with nothing left."""
     process = await start(f"(setsid sh -c ': {marker}; sleep 60' &); sleep 0.2; kill -STOP $PPID; exit 3")
     assert await asyncio.wait_for(process.ended(), 10) == ProcessEnd(exit_code=3)
@@ -272,7 +272,7 @@ def as_nobody(first, argv):
             yield process, channel
 
 
-def test_a_keeper_that_cannot_fork_says_that_the_machine_is_short():
+def test_a_keeper_that_cannot_fork_reports_a_shortage():
     with as_nobody("resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))", ["/bin/true"]) as (_, channel):
         report = json.loads(channel.recv(4096))
     assert is_shortage(report["errno"])
@@ -307,7 +307,7 @@ async def test_no_descriptor_is_left_when_a_start_fails(limit):
     assert failure is None or is_shortage(failure.errno)
 
 
-async def test_an_environment_that_is_too_large_is_said_so():
+async def test_an_environment_that_is_too_large_is_reported():
     """It is the job's fault, not the machine's, so it fails once and is not tried elsewhere."""
     with pytest.raises(OSError, match="too large") as raised:
         await KeptProcess.start(["/bin/true"], env={**ENV, "LONG": "x" * 200_000}, cwd="/")
@@ -360,7 +360,7 @@ def test_a_worker_that_is_killed_while_a_keeper_is_stopped_leaves_no_process(mar
     until(lambda: not processes_with(marker), "the tree to be gone")
 
 
-async def test_a_killed_keeper_takes_its_agent_along(marker):
+async def test_the_agent_ends_with_a_killed_keeper(marker):
     process = await start(f"sh -c ': {marker}; sleep 60'; :")
     await asyncio.to_thread(until, lambda: processes_with(f": {marker}; sleep"))
     keeper = process._process.pid
@@ -424,7 +424,7 @@ NAMES = ["session", "double-fork", "orphan", "sibling", "namespace", "in-namespa
     ],
     ids=["the job ends", "the job kills its keeper", "the job stops its keeper for ever"],
 )
-def test_no_way_out_of_a_job_leaves_a_process(tmp_path, marker, end, said):
+def test_no_way_of_ending_a_job_leaves_a_process(tmp_path, marker, end, said):
     """Whatever a job starts, and whatever it does to its keeper, nothing of it is left when its end is told."""
     go, script = tmp_path / "go", tmp_path / "script"
     parts = {"subreaper": SUBREAPER, "sibling": SIBLING, "loose": LOOSE.format(marker=marker), "go": go}

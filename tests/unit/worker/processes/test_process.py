@@ -51,7 +51,7 @@ def test_a_report_says_how_the_agent_ended(data, ended):
 
 
 @pytest.mark.parametrize("data", JUNK)
-def test_junk_is_no_report(data):
+def test_junk_is_not_a_report(data):
     assert parse_report(data) is None
 
 
@@ -61,7 +61,7 @@ def test_any_bytes_are_read_without_an_error(data):
 
 
 @given(REPORTS)
-def test_a_report_of_any_values_says_one_end_or_nothing(report):
+def test_a_report_with_any_values_gives_one_end_or_none(report):
     try:
         data = orjson.dumps(report)
     except TypeError:
@@ -71,7 +71,7 @@ def test_a_report_of_any_values_says_one_end_or_nothing(report):
 
 
 @pytest.mark.parametrize("data", JUNK, ids=range(len(JUNK)))
-async def test_a_keeper_that_writes_junk_is_told_apart_from_one_that_was_killed(monkeypatch, tmp_path, data):
+async def test_junk_of_a_keeper_is_distinguished_from_its_kill(monkeypatch, tmp_path, data):
     monkeypatch.setattr(process, "_KEEPER", broken_keeper(tmp_path, data))
     kept = await KeptProcess.start(["true"], env={}, cwd="/")
     with pytest.raises(KeeperBroken, match="cannot be read"):
@@ -143,7 +143,7 @@ uvloop.run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc lists descriptors")
-def test_a_start_that_fails_for_want_of_descriptors_keeps_none():
+def test_a_start_that_fails_without_descriptors_leaks_none():
     done = subprocess.run(
         [sys.executable, "-c", EVERY_SCARCITY], capture_output=True, text=True, timeout=120, check=False
     )

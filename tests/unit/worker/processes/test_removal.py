@@ -9,14 +9,14 @@ from support.reachable import open_to_others
 from worker.processes.removal import RemovalQueue, remove
 
 
-def test_a_tree_deeper_than_any_stack_goes(tmp_path):
+def test_a_tree_deeper_than_the_stack_is_removed(tmp_path):
     script = "import os\nfor _ in range(5000): os.mkdir('d'); os.chdir('d')"
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     remove(tmp_path / "d")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_read_only_directories_go_for_an_ordinary_user(tmp_path):
+def test_an_ordinary_user_removes_read_only_directories(tmp_path):
     base = tmp_path / "base"
     (base / "closed" / "inner").mkdir(parents=True)
     (base / "closed" / "inner" / "file").touch()

@@ -30,7 +30,7 @@ def archive(attempt_dir, session, meta=META):
     return path
 
 
-def test_session_and_tree_come_back_as_they_were(attempt_dir):
+def test_session_and_tree_are_restored_unchanged(attempt_dir):
     path = archive(attempt_dir, {".agent/s1.jsonl": b"said\n"})
     saved = unpack(path, attempt_dir, 1000)
     assert (saved.attempt, saved.session, saved.reported) == (1, "s1", {"cost": 2})
@@ -39,7 +39,7 @@ def test_session_and_tree_come_back_as_they_were(attempt_dir):
 
 
 @pytest.mark.parametrize("is_there", [False, True])
-def test_a_restored_file_is_the_users_alone_before_it_has_any_content(attempt_dir, is_there):
+def test_a_restored_file_is_private_before_it_has_content(attempt_dir, is_there):
     """Also a file that was readable to others before."""
     file = attempt_dir.home / ".agent" / "s1.jsonl"
     if is_there:
@@ -62,7 +62,7 @@ def test_a_restored_file_is_the_users_alone_before_it_has_any_content(attempt_di
     assert file.read_bytes() == b"said\n"
 
 
-def test_at_another_path_the_session_cannot_go_on_and_the_agent_is_told_what_was_done(attempt_dir):
+def test_a_session_from_another_path_is_replaced_by_a_summary(attempt_dir):
     saved = unpack(archive(attempt_dir, {".agent/s1": b"x"}), AttemptDirectory(attempt_dir.base, 0, False), 1000)
     assert saved.session is None
     assert list(attempt_dir.home.iterdir()) == []
@@ -71,7 +71,7 @@ def test_at_another_path_the_session_cannot_go_on_and_the_agent_is_told_what_was
     assert told.endswith("\nfix it")
 
 
-def test_a_session_goes_on_with_a_short_word_and_a_program_with_its_own_script():
+def test_a_session_resumes_with_a_short_prompt_and_a_script_with_itself():
     saved = Checkpoint(1, None, "s1", {}, META["changes"])
     assert saved.prompt("fix it", converses=True) == CONTINUE
     assert saved.prompt("script", converses=False) == "script"
@@ -122,7 +122,7 @@ def test_links_and_paths_out_of_home_are_no_part_of_a_session(attempt_dir):
     assert _session(SessionState("s", {}, files), attempt_dir.home) == {"real": b"mine"}
 
 
-def test_a_session_too_large_is_told(attempt_dir, monkeypatch):
+def test_a_session_that_is_too_large_is_reported(attempt_dir, monkeypatch):
     monkeypatch.setattr("worker.repository.checkpoint._SESSION_BYTES", 3)
     (attempt_dir.home / "real").write_text("mine")
     with pytest.raises(ValueError, match="larger than 3 bytes"):
@@ -153,7 +153,7 @@ def test_a_description_that_no_worker_writes_is_refused(attempt_dir, meta):
         unpack(written(attempt_dir, ("meta.json", text.encode())), attempt_dir, 1000)
 
 
-def test_a_header_that_announces_any_size_is_not_taken_into_memory(attempt_dir):
+def test_a_header_with_a_huge_size_takes_no_memory(attempt_dir):
     headers = {"format": tarfile.PAX_FORMAT, "pax_headers": {"comment": "x" * 50_000_000}}
     path = written(attempt_dir, ("meta.json", json.dumps(META).encode()), **headers)
     assert path.stat().st_size < 1_000_000
@@ -166,7 +166,7 @@ def test_a_header_that_announces_any_size_is_not_taken_into_memory(attempt_dir):
         tracemalloc.stop()
 
 
-def test_what_is_no_archive_is_refused(attempt_dir):
+def test_a_file_that_is_no_archive_is_refused(attempt_dir):
     good = archive(attempt_dir, {"s1": b"x" * 10_000}).read_bytes()
     for data in (b"", b"nonsense", good[:100], good[:50] + b"\xff" * 20 + good[70:]):
         path = attempt_dir.base / "broken"

@@ -21,13 +21,13 @@ def descriptors():
     return {entry.name for entry in Path("/dev/fd").iterdir()}
 
 
-def test_a_file_of_its_own_is_opened(top):
+def test_a_regular_file_is_opened(top):
     with os.fdopen(open_beneath(top, (top / "real/file").relative_to(top))) as file:
         assert file.read() == "own"
 
 
 @pytest.mark.parametrize("place", ["link", "deep/link", "file"])
-def test_a_link_anywhere_in_the_path_is_refused(top, place):
+def test_a_link_in_any_part_of_the_path_is_refused(top, place):
     link = top / place
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(top.parent / ("outside/file" if place == "file" else "outside"))

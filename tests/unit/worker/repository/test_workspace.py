@@ -92,18 +92,18 @@ async def laid(tmp_path, source):
     return await Laid(tmp_path, source, commit).lay()
 
 
-async def test_the_agent_finds_a_clean_repository_with_its_history(laid):
+async def test_the_agent_starts_in_a_clean_repository_with_its_history(laid):
     assert laid.agent.git("status", "--porcelain") == ""
     assert laid.agent.git("log", "--format=%s") == "a commit\n"
     assert laid.agent.git("symbolic-ref", "--short", "HEAD") == "main\n"
 
 
-async def test_nothing_changed_is_told_as_that(laid):
+async def test_an_unchanged_tree_has_no_result(laid):
     snapshot, _ = await laid.result()
     assert not snapshot.changed
 
 
-async def test_changes_new_files_and_deletions_come_home(laid):
+async def test_changes_new_files_and_deletions_are_in_the_result(laid):
     (laid.tree / "a").unlink()
     (laid.tree / "dir" / "b").write_text("3\n")
     (laid.tree / "dir" / "ü \n new").write_text("new\n")
@@ -115,13 +115,13 @@ async def test_changes_new_files_and_deletions_come_home(laid):
     assert (snapshot.files, snapshot.added, snapshot.removed) == (4, 3, 2)
 
 
-async def test_what_the_agent_committed_comes_home_too(laid):
+async def test_commits_of_the_agent_are_in_the_result(laid):
     laid.agent.commit({"a": "committed\n", "new": "x\n"})
     _, files = await laid.result()
     assert (files["a"], files["new"]) == ("committed\n", "x\n")
 
 
-async def test_a_file_that_became_a_directory_and_the_reverse_come_home(laid):
+async def test_a_file_replaced_by_a_directory_and_the_reverse_are_in_the_result(laid):
     (laid.tree / "a").unlink()
     laid.agent.write({"a/deep/file": "x\n"})
     shutil.rmtree(laid.tree / "dir")
@@ -130,21 +130,21 @@ async def test_a_file_that_became_a_directory_and_the_reverse_come_home(laid):
     assert set(files) == {".gitignore", "a/deep/file", "dir"}
 
 
-async def test_ignored_files_stay_and_secrets_are_told(laid):
+async def test_ignored_files_and_secrets_stay_and_secrets_are_reported(laid):
     laid.agent.write({"x.log": "", ".env": "S=1", "keys/id_rsa": "", "a.pem": "", ".env.example": "S=", "a": "2\n"})
     snapshot, files = await laid.result()
     assert set(files) == {".gitignore", ".env.example", "a", "dir/b"}
     assert sorted(snapshot.left_out) == [f"{name} (looks like a secret)" for name in (".env", "a.pem", "keys/id_rsa")]
 
 
-async def test_a_secret_that_the_agent_committed_stays_too(laid):
+async def test_a_committed_secret_stays_on_the_worker(laid):
     laid.agent.commit({".env": "S=1", "a": "2\n"})
     snapshot, files = await laid.result()
     assert ".env" not in files
     assert snapshot.left_out == (".env (looks like a secret)",)
 
 
-async def test_a_file_too_large_to_travel_is_told(tmp_path, source):
+async def test_a_file_that_is_too_large_is_reported(tmp_path, source):
     commit = source.commit({"a": "1\n"})
     laid = await Laid(tmp_path, source, commit, limit=10_000).lay()
     laid.agent.write({"a": "2\n"})
@@ -155,7 +155,7 @@ async def test_a_file_too_large_to_travel_is_told(tmp_path, source):
     assert snapshot.left_out == (f"huge ({1 << 40} bytes, the limit is 10000)",)
 
 
-async def test_more_than_may_travel_is_an_error_that_says_how_much(tmp_path, source):
+async def test_a_result_over_the_limit_is_an_error_with_its_size(tmp_path, source):
     laid = await Laid(tmp_path, source, source.commit({"a": "1\n"}), limit=10_000).lay()
     (laid.tree / "noise").write_bytes(os.urandom(9_999))
     with pytest.raises(GitError, match=r"takes \d+ bytes packed; the limit is 10000"):
@@ -169,7 +169,7 @@ async def test_more_than_may_travel_is_an_error_that_says_how_much(tmp_path, sou
 SECRET = "Hunter2-Secret-Value-77"
 
 
-async def test_a_secret_of_the_worker_stays_behind_in_whatever_file_and_form(laid):
+async def test_a_file_with_a_secret_of_the_worker_stays_in_any_form(laid):
     laid.workspace.secrets = Secrets([SECRET])
     laid.agent.write({"config.ini": f"key={SECRET}\n", "coded": base64.b64encode(f"xx{SECRET}".encode()).decode()})
     laid.agent.write({f"named-{SECRET}": "x", "a": "2\n", "dir/b": f"2\n{SECRET}\n", "late": "x" * 3_000_000 + SECRET})
@@ -181,7 +181,7 @@ async def test_a_secret_of_the_worker_stays_behind_in_whatever_file_and_form(lai
     assert sorted(snapshot.left_out) == [f"{name} {why}" for name in wanted]
 
 
-async def test_a_file_that_had_the_secret_before_comes_home(tmp_path, source):
+async def test_a_file_that_had_the_secret_before_is_in_the_result(tmp_path, source):
     commit = source.commit({"config.ini": f"key={SECRET}\n"})
     laid = await Laid(tmp_path, source, commit).lay()
     laid.workspace.secrets = Secrets([SECRET])
@@ -191,7 +191,7 @@ async def test_a_file_that_had_the_secret_before_comes_home(tmp_path, source):
     assert not snapshot.left_out
 
 
-async def test_names_of_any_bytes_empty_directories_and_odd_files_are_told(laid):
+async def test_names_of_any_bytes_empty_directories_and_special_files_are_reported(laid):
     for name in (b"b\xe9.pem", b"new\nline.pem", b'"q".pem'):
         (laid.tree / os.fsdecode(name)).write_text("k")
     for name in ("empty/deep", "x.log", "dir/sub"):
@@ -208,7 +208,7 @@ async def test_names_of_any_bytes_empty_directories_and_odd_files_are_told(laid)
     ]  # fmt: skip
 
 
-async def test_the_directory_that_a_job_starts_in_is_made_and_not_told(tmp_path, source):
+async def test_the_start_directory_is_made_and_not_reported(tmp_path, source):
     laid = Laid(tmp_path, source, source.commit({"a": "1\n"}))
     for directory, wanted in (("new/deep", "new/deep"), ("a/x", ""), ("link/x", ""), ("n" * 300, "")):
         laid.workspace._base = Base.of(
@@ -272,7 +272,7 @@ def poison(tree, mark, git_dir=None):
         place.write_text("* filter=evil diff=evil\n")
 
 
-async def test_nothing_of_the_agents_repository_is_executed(laid, tmp_path):
+async def test_no_program_of_the_repository_of_the_agent_is_executed(laid, tmp_path):
     mark = tmp_path / "executed"
     poison(laid.tree, mark)
     laid.agent.write({"a": "evil\n", "new": "x\n"})
@@ -284,7 +284,7 @@ async def test_nothing_of_the_agents_repository_is_executed(laid, tmp_path):
     assert not mark.exists()
 
 
-async def test_a_git_directory_that_is_a_file_a_link_or_gone_changes_nothing(laid, tmp_path):
+async def test_a_replaced_or_missing_git_directory_does_not_change_the_result(laid, tmp_path):
     for kind in ("file", "link", "gone"):
         path = laid.tree / ".git"
         if path.is_dir() and not path.is_symlink():
@@ -305,7 +305,7 @@ async def test_a_git_directory_that_is_a_file_a_link_or_gone_changes_nothing(lai
     assert not (tmp_path / "executed").exists()
 
 
-async def test_links_come_home_as_links_and_are_not_followed(laid, tmp_path):
+async def test_links_are_in_the_result_and_are_not_followed(laid, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "b").write_text("not yours\n")
@@ -317,7 +317,7 @@ async def test_links_come_home_as_links_and_are_not_followed(laid, tmp_path):
     assert files == {".gitignore": "*.log\n", "a": "/etc/passwd", "dir": str(outside)}
 
 
-async def test_repositories_inside_the_repository_stay_and_are_not_looked_into(laid, tmp_path):
+async def test_files_of_nested_repositories_are_not_read(laid, tmp_path):
     inner = Tree(laid.tree / "inner")
     inner.commit({"x": "1\n"})
     poison(inner.path, tmp_path / "executed")
@@ -331,7 +331,7 @@ async def test_repositories_inside_the_repository_stay_and_are_not_looked_into(l
     assert not (tmp_path / "executed").exists()
 
 
-async def test_work_on_other_branches_tags_stashes_and_reset_commits_comes_home(laid):
+async def test_other_branches_tags_stashes_and_reset_commits_are_returned(laid):
     agent = laid.agent
     agent.git("checkout", "--quiet", "-b", "topic/one")
     agent.commit({"topic": "1\n"}, "on a branch")
@@ -364,7 +364,7 @@ async def test_work_on_other_branches_tags_stashes_and_reset_commits_comes_home(
     assert {"on no branch", "reset away"} <= shown
 
 
-async def test_commits_on_the_branch_that_is_checked_out_are_in_the_result_alone(laid):
+async def test_commits_of_the_current_branch_are_only_in_the_result(laid):
     laid.agent.commit({"a": "2\n"})
     laid.agent.commit({"a": "3\n"})
     laid.agent.git("checkout", "--quiet", "--detach")
@@ -374,7 +374,7 @@ async def test_commits_on_the_branch_that_is_checked_out_are_in_the_result_alone
     assert laid.brought() == {}
 
 
-async def test_a_repository_that_the_agent_made_anew_comes_home(laid):
+async def test_a_repository_that_the_agent_recreated_is_returned(laid):
     shutil.rmtree(laid.tree / ".git")
     laid.agent.git("init", "--quiet")
     laid.agent.commit({"a": "2\n"})
@@ -387,7 +387,7 @@ async def test_a_repository_that_the_agent_made_anew_comes_home(laid):
     assert laid.show("branch/other", "b") == "2\n"
 
 
-async def test_what_is_beside_and_holds_a_secret_is_named_and_stays(laid):
+async def test_another_ref_with_a_secret_is_named_and_stays(laid):
     laid.workspace.secrets = Secrets([SECRET])
     agent = laid.agent
     agent.commit({"config": SECRET}, "with a secret")
@@ -403,7 +403,7 @@ async def test_what_is_beside_and_holds_a_secret_is_named_and_stays(laid):
     assert laid.brought() == {}
 
 
-async def test_hostile_and_broken_refs_cost_nothing_but_themselves(laid, tmp_path):
+async def test_hostile_and_broken_refs_do_not_affect_others(laid, tmp_path):
     git_dir = laid.tree / ".git"
     agent = laid.agent
     poison(laid.tree, tmp_path / "executed")
@@ -446,7 +446,7 @@ def borrow(git_dir, other, how):
 
 @pytest.mark.parametrize("how", ["alternates", "packs", "files"])
 @pytest.mark.parametrize("named", ["refs", "logs"])
-async def test_no_other_repository_of_the_machine_comes_home(laid, tmp_path, how, named):
+async def test_no_other_repository_of_the_machine_is_returned(laid, tmp_path, how, named):
     """The worker reads the agent's refs and objects from outside of its sandbox."""
     private = Tree(tmp_path / "private")
     commit = private.commit({"private": "PRIVATE\n"})
@@ -473,7 +473,7 @@ async def test_refs_that_links_lead_to_are_not_read(laid, tmp_path):
     assert all(ref.kind != "commit" for ref in read_refs(laid.tree / ".git").others)
 
 
-async def test_names_of_branches_and_directories_of_any_bytes_come_home(laid):
+async def test_branches_and_directories_with_names_of_any_bytes_are_returned(laid):
     agent = laid.agent
     for number, name in enumerate((b"caf\xc3\xa9", b"b\xe9", b"x y", b"X-Y", b"a/b", b"a", b"-f", b"q.lock")):
         commit = agent.git("commit-tree", "-p", "HEAD", "-m", f"number {number}", "HEAD^{tree}").strip()
@@ -522,7 +522,7 @@ async def test_a_submodule_is_neither_entered_nor_changed(tmp_path, source):
     assert not (tmp_path / "executed").exists()
 
 
-async def test_files_in_a_submodules_place_are_told(tmp_path, source):
+async def test_files_in_the_place_of_a_submodule_are_reported(tmp_path, source):
     source.commit({"a": "1\n"})
     link = "1234567890123456789012345678901234567890"
     source.git("update-index", "--add", "--cacheinfo", f"160000,{link},sub")
@@ -535,7 +535,7 @@ async def test_files_in_a_submodules_place_are_told(tmp_path, source):
     assert laid.show("nested/sub", "sub/file") == "x\n"
 
 
-async def test_a_store_that_the_agent_destroyed_is_fetched_anew(laid):
+async def test_a_destroyed_store_is_fetched_again(laid):
     shutil.rmtree(laid.base / "store")
     laid.agent.write({"a": "2\n"})
     _, files = await laid.result()
@@ -570,7 +570,7 @@ async def test_a_bundle_with_unsound_objects_is_refused(tmp_path, source):
         assert "index-pack" in refused
 
 
-async def test_what_is_no_bundle_is_refused(tmp_path):
+async def test_a_file_that_is_no_bundle_is_refused(tmp_path):
     target = Tree(tmp_path / "target")
     for text in (b"", b"nonsense", b"# v2 git bundle\n", b"# v2 git bundle\nzz\n\n", b"# v2 git bundle\n\nPACK"):
         path = tmp_path / "x.bundle"
@@ -579,7 +579,7 @@ async def test_what_is_no_bundle_is_refused(tmp_path):
             await import_bundle(target.path / ".git", path, LIMITS)
 
 
-async def test_a_shallow_clone_goes_out_as_one(tmp_path, source):
+async def test_a_shallow_clone_is_sent_as_a_shallow_clone(tmp_path, source):
     source.commit({"a": "1\n"})
     source.commit({"a": "2\n"}, "second")
     clone = Tree(tmp_path / "clone", init=False)

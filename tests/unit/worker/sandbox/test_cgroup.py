@@ -20,7 +20,7 @@ def group():
 
 
 @pytest.mark.cgroup
-def test_the_end_of_a_group_kills_whatever_was_started_in_it(group):
+def test_the_end_of_a_group_kills_all_of_its_processes(group):
     command = [*group.prefix, "sh", "-c", ESCAPE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"started\n"
@@ -44,7 +44,7 @@ def ended(pid):
 
 
 @pytest.mark.cgroup
-def test_groups_that_a_job_made_go_with_its_own(group):
+def test_groups_that_a_job_made_are_removed_with_its_own(group):
     directory = Path(group.prefix[-1]).parent
     (directory / "a" / "b").mkdir(parents=True)
     group.end()

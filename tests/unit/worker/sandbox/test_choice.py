@@ -21,13 +21,13 @@ def broken(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
 
-def test_auto_takes_bubblewrap_where_it_works_and_else_says_why_not():
+def test_auto_chooses_bubblewrap_or_says_why_it_does_not_work():
     sandbox = choose(WorkerSettings(sandbox="auto"))
     assert sandbox.name == ("bubblewrap" if works() else "none")
     assert bool(sandbox.why) == (not works())
 
 
-def test_auto_falls_back_and_says_what_failed_and_what_helps(broken):
+def test_auto_falls_back_and_reports_the_failure_with_its_next_step(broken):
     sandbox = choose(WorkerSettings(sandbox="auto"))
     labels = labels_of(sandbox)
     assert labels["sandbox"] == "none"
@@ -36,7 +36,7 @@ def test_auto_falls_back_and_says_what_failed_and_what_helps(broken):
     assert sandbox.capabilities == ()
 
 
-def test_a_sandbox_that_is_named_is_not_replaced(broken, monkeypatch):
+def test_a_named_sandbox_is_not_replaced(broken, monkeypatch):
     with pytest.raises(SandboxUnavailable, match="Permission denied") as raised:
         choose(WorkerSettings(sandbox="bubblewrap"))
     assert "ADO_SANDBOX=none" in raised.value.next_step
@@ -46,16 +46,16 @@ def test_a_sandbox_that_is_named_is_not_replaced(broken, monkeypatch):
     assert "install" in raised.value.next_step
 
 
-def test_none_tries_nothing(monkeypatch):
+def test_none_runs_no_probe(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     assert labels_of(choose(WorkerSettings(sandbox="none"))) == {"sandbox": "none"}
 
 
-def test_a_container_is_the_sandbox(broken):
+def test_a_container_counts_as_the_sandbox(broken):
     assert labels_of(choose(WorkerSettings(sandbox="auto", isolated=True))) == {"sandbox": "container"}
 
 
-def test_users_are_taken_only_by_root_and_by_auto_only_where_they_are_named(broken, tmp_path):
+def test_uid_needs_root_and_auto_uses_it_only_with_job_uids(broken, tmp_path):
     work = tmp_path / "work"
     found = choose(WorkerSettings(sandbox="auto", work_dir=str(work)))
     assert found.name == "none"
@@ -75,12 +75,12 @@ def test_users_are_taken_only_by_root_and_by_auto_only_where_they_are_named(brok
 
 
 @pytest.mark.parametrize("text", ["5", "0-5", "7-3", "a-b", "1-", "1-99999999999", "-5-7"])
-def test_a_range_of_users_that_is_none_is_refused(text):
+def test_an_invalid_range_of_users_is_refused(text):
     with pytest.raises(SandboxUnavailable, match="no range"):
         parse_range(text)
 
 
-def test_another_word_is_refused():
+def test_an_unknown_sandbox_is_refused():
     with pytest.raises(SandboxUnavailable, match="no kind of sandbox") as raised:
         choose(WorkerSettings(sandbox="docker"))
     assert "bubblewrap" in raised.value.next_step

@@ -41,13 +41,13 @@ def test_the_system_and_ado_itself_are_shown(tmp_path):
         assert any(Path(needed).is_relative_to(path) or Path(path).is_relative_to(needed) for path in paths), needed
 
 
-def test_nothing_of_home_is_shown_but_what_is_on_path(home):
+def test_only_programs_on_path_are_shown_of_home(home):
     visible = shown(home, home / "bin", home / ".local/bin", home)
     for name in (".ssh/id_rsa", ".local/share/ado/token", ".local/share/keyrings/login", "notes/diary"):
         assert not visible(name), name
 
 
-def test_a_link_on_path_brings_the_program_that_it_leads_to_over_any_number_of_links(home):
+def test_links_on_path_are_followed_to_their_program(home):
     write(home / ".local/share/claude/versions/2.1")
     link(home / ".local/share/claude/current", "versions/2.1")
     link(home / ".local/bin/claude", home / ".local/share/claude/current")
@@ -58,7 +58,7 @@ def test_a_link_on_path_brings_the_program_that_it_leads_to_over_any_number_of_l
     assert not visible(".local/share/keyrings/login")
 
 
-def test_a_package_of_npm_comes_with_its_neighbours(home):
+def test_an_npm_package_is_shown_with_its_neighbours(home):
     write(home / ".npm-global/lib/node_modules/@openai/codex/bin/codex.js")
     write(home / ".npm-global/lib/node_modules/needed/index.js")
     link(home / ".npm-global/bin/codex", "../lib/node_modules/@openai/codex/bin/codex.js")
@@ -71,7 +71,7 @@ def test_a_package_of_npm_comes_with_its_neighbours(home):
     assert not visible("project/.env")
 
 
-def test_a_python_environment_comes_with_its_interpreter(home):
+def test_a_python_environment_is_shown_with_its_interpreter(home):
     write(home / ".local/share/uv/python/3.12/bin/python3.12")
     write(home / ".local/share/uv/python/3.12/lib/python3.12/os.py")
     write(home / ".local/share/pipx/venvs/tool/pyvenv.cfg")
@@ -83,7 +83,7 @@ def test_a_python_environment_comes_with_its_interpreter(home):
         assert visible(f".local/share/{name}"), name
 
 
-def test_links_that_lead_round_in_a_circle_or_nowhere_end(home):
+def test_circular_and_broken_links_are_ignored(home):
     link(home / "bin/a", "b")
     link(home / "bin/b", "a")
     link(home / "bin/c", "/no/such/program")
@@ -95,7 +95,7 @@ def test_a_path_that_is_relative_or_empty_shows_nothing(home, monkeypatch):
     assert readable(":.:notes:", (), home) == readable("/usr/bin", (), home)
 
 
-def test_what_is_hidden_is_found_in_what_is_shown_through_links_as_well(tmp_path):
+def test_hidden_paths_are_hidden_behind_links_too(tmp_path):
     secret = write(tmp_path / "shown/etc/token")
     (tmp_path / "other").symlink_to(tmp_path / "shown")
     assert list(masked([str(tmp_path / "shown")], [str(tmp_path / "other/etc/token")])) == [str(secret)]
@@ -103,7 +103,7 @@ def test_what_is_hidden_is_found_in_what_is_shown_through_links_as_well(tmp_path
     assert list(masked([str(tmp_path / "shown")], [str(tmp_path / "shown/none"), "/usr"])) == []
 
 
-def test_what_is_not_for_every_user_is_private(tmp_path):
+def test_files_that_others_cannot_read_are_private(tmp_path):
     for name, mode in (
         ("open", 0o644),
         ("shadow", 0o640),

@@ -23,12 +23,12 @@ SETTINGS = AppSettings(dsn="x", task_images=("registry.example/team/*", "node:22
 
 
 @pytest.mark.parametrize("image", ["registry.example/team/a:1", "node:22"])
-def test_an_image_that_the_operator_allows_is_taken(image):
+def test_an_allowed_image_is_accepted(image):
     check_pod(SETTINGS, Pod(image=image, node_selector={"zone": "a"}))
 
 
 @pytest.mark.parametrize("pod", [Pod(image="node:221"), Pod(image="evil/team/a:1"), Pod(node_selector={"host": "a"})])
-def test_anything_else_is_refused_with_what_is_allowed(pod):
+def test_another_image_is_refused_with_the_allowed_ones(pod):
     with pytest.raises(ProcedureError) as caught:
         check_pod(SETTINGS, pod)
     assert (caught.value.code, caught.value.reason) == ("FORBIDDEN", "not_allowed")
@@ -36,7 +36,7 @@ def test_anything_else_is_refused_with_what_is_allowed(pod):
         check_pod(AppSettings(dsn="x"), pod)
 
 
-def test_a_pod_that_chooses_nothing_is_none():
+def test_an_empty_pod_is_none():
     assert pod_members(None) is pod_members(Pod()) is None
     assert pod_members(Pod(node_selector={"zone": "a"})) == {"nodeSelector": {"zone": "a"}}
 
@@ -50,12 +50,12 @@ def test_options_become_members_of_the_call():
 
 
 @pytest.mark.parametrize(("text", "amount"), [("512M", 2**29), ("4Gi", 2**32), ("1024", 1024), ("2KiB", 2048)])
-def test_memory_is_written_as_people_write_it(text, amount):
+def test_memory_takes_units(text, amount):
     assert PodOptions(memory=text).members()["resources"] == {"memory": amount}
 
 
 @pytest.mark.parametrize("text", ["lots", "4 G", "-1G", "G", "1Q"])
-def test_what_is_no_memory_is_refused(text):
+def test_an_invalid_amount_of_memory_is_refused(text):
     with pytest.raises(CliError, match="no amount of memory"):
         PodOptions(memory=text).members()
 
@@ -77,7 +77,7 @@ def test_a_time_without_a_zone_is_in_utc_and_one_outside_its_range_is_refused():
 
 
 @pytest.mark.parametrize("text", ["a", "YQ==YQ", "é", "Y Q=="])
-def test_a_text_that_is_no_base64_is_refused(text):
+def test_invalid_base64_is_refused(text):
     with pytest.raises(ProcedureError, match="data: it is not base64"):
         decode_base64("data", text)
     assert decode_base64("data", "YQ==") == b"a"

@@ -38,6 +38,6 @@ def test_the_running_attempt_may_write_with_its_credential_if_it_has_one(job, wr
     assert may_write(job, write)
 
 
-def test_a_batch_that_skips_one_is_told_the_expected_number():
+def test_a_gap_of_batches_is_answered_with_the_expected_number():
     error = fence_error(JOB, WRITE, 9)
     assert (error.reason, error.data["expected"]) == ("batch_gap", 5)

@@ -34,9 +34,7 @@ def link(served):
 
 
 @pytest.mark.parametrize("directions", [("up",), ("down",), ("up", "down")])
-async def test_a_flow_that_stops_is_noticed_though_the_client_can_send_nothing_more(
-    served, link, impatient, directions
-):
+async def test_a_stalled_connection_is_noticed_while_the_send_buffer_is_full(served, link, impatient, directions):
     """What cannot be sent fills every buffer in between; the watch for silence must not wait behind it."""
     async with Client([link.url, served.url], "reader") as client:
         assert await client.query("a.null") is None
@@ -47,7 +45,7 @@ async def test_a_flow_that_stops_is_noticed_though_the_client_can_send_nothing_m
         assert all(answer["hello"] == name for answer in answers)
 
 
-async def test_a_server_that_cannot_serve_hands_calls_and_streams_to_the_next(served, away):
+async def test_calls_and_streams_of_an_unavailable_server_move_to_the_next(served, away):
     async with Client([away.url, served.url], "writer") as client:
         assert (await client.query("a.greet", {"name": "x"}))["hello"] == "x"
     async with Client([away.url, served.url], "writer") as client:
@@ -57,7 +55,7 @@ async def test_a_server_that_cannot_serve_hands_calls_and_streams_to_the_next(se
     assert seen == [1, 2, 3, 4, 5]
 
 
-async def test_a_call_that_may_not_be_sent_twice_is_told_that_the_server_cannot_serve(served, away):
+async def test_a_call_without_resend_fails_when_the_server_is_unavailable(served, away):
     async with Client([away.url, served.url], "writer") as client:
         with pytest.raises(CallError) as caught:
             await client.mutate("a.store", {"name": "x"})
@@ -71,7 +69,7 @@ async def test_a_call_that_may_not_be_sent_twice_is_told_that_the_server_cannot_
         http.close()
 
 
-async def test_a_connection_that_only_refuses_is_not_told_as_connected(served, away):
+async def test_a_connection_that_only_refuses_is_not_reported_as_connected(served, away):
     states = []
     async with Client([away.url, served.url], "writer", on_state=states.append) as client:
         await client.query("a.null")

@@ -82,7 +82,7 @@ async def error_text(client, call="query"):
 
 
 @pytest.mark.parametrize("name", SERVERS)
-async def test_the_http_client_says_that_it_is_no_server(name):
+async def test_the_http_client_reports_an_answer_that_is_not_of_ado(name):
     async def answer(writer):
         writer.write(SERVERS[name])
         await writer.drain()
@@ -96,7 +96,7 @@ async def test_the_http_client_says_that_it_is_no_server(name):
 
 
 @pytest.mark.parametrize("name", [*SERVERS, "upgraded"])
-async def test_the_socket_client_says_so_and_outlives_it(name):
+async def test_the_socket_client_reports_garbage_and_survives_it(name):
     sent = SERVERS.get(name, b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n" + b"x" * 100)
 
     async def answer(writer):
@@ -116,7 +116,7 @@ async def test_the_socket_client_says_so_and_outlives_it(name):
     assert all(state.kind == "lost" and state.detail for state in states)
 
 
-async def test_a_connection_that_is_closed_without_an_answer_is_told_as_that():
+async def test_a_connection_closed_without_an_answer_is_reported():
     async def answer(writer):
         pass
 
@@ -143,14 +143,14 @@ async def drip(writer, head=b""):
     [b"", b"HTTP/1.1 200 OK\r\nx: ", HEAD + b"content-length: 100000\r\n\r\n",
      HEAD + b"transfer-encoding: chunked\r\n\r\nfffff\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 3],
 )  # fmt: skip
-async def test_an_answer_that_drips_ends_in_time(head):
+async def test_a_slow_answer_ends_at_the_time_limit(head):
     async with serving(lambda writer: drip(writer, head)) as url:
         text, took = await error_text(HttpClient([url], "t", timeout=0.2))
         assert "timed out" in text
         assert took < 10
 
 
-async def test_an_answer_without_end_takes_bounded_memory(monkeypatch):
+async def test_an_endless_answer_takes_bounded_memory(monkeypatch):
     monkeypatch.setattr(reading, "ANSWER_BYTES", 1 << 20)
 
     async def answer(writer):
@@ -168,19 +168,19 @@ WRONG = ("http://", "http://127.0.0.1:99999", "http://[::1", "http://a b", "ftp:
 
 
 @pytest.mark.parametrize("url", WRONG)
-async def test_an_address_that_is_none_is_unreachable(url):
+async def test_an_invalid_address_is_unreachable(url):
     await error_text(HttpClient([url], "t", timeout=2))
     async with Client([url], "t", first_contact_seconds=0.1) as client:
         with pytest.raises(NoAnswer):
             await asyncio.wait_for(client.query("a.null"), 20)
 
 
-async def test_a_token_that_no_header_can_hold_is_unreachable(served):
+async def test_a_token_that_no_header_can_carry_is_unreachable(served):
     for token in ("a\nb", "ü€"):
         await error_text(HttpClient([served.url], token, timeout=2))
 
 
-async def test_tls_where_there_is_none_is_told(served):
+async def test_tls_to_a_plain_server_is_reported(served):
     url = served.url.replace("http", "https")
     text, _ = await error_text(HttpClient([url], "t", timeout=5))
     assert "SSL" in text

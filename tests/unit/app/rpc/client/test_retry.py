@@ -77,7 +77,7 @@ async def test_an_asynchronous_call_that_is_refused_is_not_repeated():
         await until_answered_async(send)
 
 
-def test_another_replica_is_looked_for_until_its_time_is_over(monkeypatch):
+def test_another_replica_is_tried_until_the_time_is_over(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(retry.time, "monotonic", lambda: now[0])
     wait = UpgradeWait()
@@ -88,5 +88,5 @@ def test_another_replica_is_looked_for_until_its_time_is_over(monkeypatch):
     assert wait.allows(UNKNOWN)
 
 
-def test_only_an_unknown_procedure_is_a_reason_to_look_for_another_replica():
+def test_only_an_unknown_procedure_leads_to_another_replica():
     assert not UpgradeWait().allows(REFUSED)

@@ -24,7 +24,7 @@ async def test_the_client_calls_and_subscribes(served):
         assert (caught.value.code, caught.value.reason) == ("CONFLICT", "stale")
 
 
-async def test_a_procedure_that_a_server_does_not_know_is_one_of_a_newer_release(served):
+async def test_an_unknown_procedure_is_reported_as_one_of_a_newer_release(served):
     async with Client([served.url], "writer") as client:
         with pytest.raises(CallError, match=r"of an older release, which has no a\.grete") as caught:
             await client.query("a.grete")
@@ -77,7 +77,7 @@ async def test_the_client_resumes_after_cuts_without_loss_or_double(served):
     assert sum(state.kind == "lost" for state in states) >= 3
 
 
-async def test_a_drain_is_told_as_a_move_and_the_subscription_goes_on_elsewhere(served):
+async def test_a_drain_is_reported_as_a_move_and_the_subscription_continues(served):
     states = []
     async with (
         Served(Gate(), WireLimits()) as other,
@@ -93,7 +93,7 @@ async def test_a_drain_is_told_as_a_move_and_the_subscription_goes_on_elsewhere(
     ]  # fmt: skip
 
 
-async def test_the_client_tells_bad_credentials_and_an_absent_server(served):
+async def test_the_client_distinguishes_bad_credentials_from_an_absent_server(served):
     async with Client([served.url], "nobody") as client:
         with pytest.raises(CallError) as caught:
             await client.query("a.null")
@@ -103,7 +103,7 @@ async def test_the_client_tells_bad_credentials_and_an_absent_server(served):
             await client.query("a.null")
 
 
-async def test_the_http_client_goes_on_to_the_next_origin(served):
+async def test_the_http_client_tries_the_next_origin(served):
     client = HttpClient(["http://127.0.0.1:9", served.url], "writer")
     try:
         assert await asyncio.to_thread(client.query, "a.greet", {"name": "x"}) == {"hello": "x", "by": "writer"}
@@ -130,7 +130,7 @@ async def test_the_http_client_does_not_use_a_connection_that_the_server_may_be_
 
 
 @pytest.mark.parametrize("value", ["a\udc80", 2**64, {1: "x"}, object()])
-async def test_what_json_cannot_say_is_refused_before_it_is_sent(served, value):
+async def test_a_value_that_json_cannot_express_is_refused_before_it_is_sent(served, value):
     async with Client([served.url], "writer") as client:
         for call in (client.query, client.mutate):
             with pytest.raises(CallError) as caught:

@@ -17,7 +17,7 @@ def lines(served, path, headers=LINES):
 
 
 @pytest.mark.parametrize("headers", [LINES, {"accept": "text/html, application/jsonl"}])
-async def test_answers_come_as_json_lines_each_when_it_is_there(served, headers):
+async def test_each_answer_is_a_json_line_sent_when_it_is_ready(served, headers):
     path = "/trpc/a.slow,a.nothing,no.such?batch=1"
     status, found = await asyncio.to_thread(lines, served, path, headers)
     assert status == 200
@@ -28,7 +28,7 @@ async def test_answers_come_as_json_lines_each_when_it_is_there(served, headers)
     assert chunks[2]["error"]["data"]["code"] == "NOT_FOUND"
 
 
-async def test_bad_credentials_are_told_inside_the_lines(served):
+async def test_bad_credentials_are_reported_inside_the_lines(served):
     status, found = await asyncio.to_thread(
         lines, served, "/trpc/a.null,a.null?batch=1", LINES | {"authorization": "Bearer nobody"}
     )
@@ -41,7 +41,7 @@ async def test_lines_without_a_batch_are_refused_as_one_object(served):
     assert (status, answer["error"]["data"]["code"]) == (400, "BAD_REQUEST")
 
 
-async def test_a_subscription_in_a_batch_spoils_its_own_entry(served):
+async def test_a_subscription_in_a_batch_fails_only_its_own_entry(served):
     status, answer = await request(served, "GET", "/trpc/a.count?batch=1")
     assert (status, answer[0]["error"]["data"]["code"]) == (400, "BAD_REQUEST")
 
@@ -63,7 +63,7 @@ async def test_a_wrong_method_names_the_right_one(served):
     assert await asyncio.to_thread(allow) == "GET"
 
 
-async def test_who_calls_is_known_before_the_body_is_read(served):
+async def test_the_caller_is_checked_before_the_body_is_read(served):
     """A stranger announces a body and never sends it; the answer comes all the same."""
 
     def ask():
@@ -77,6 +77,6 @@ async def test_who_calls_is_known_before_the_body_is_read(served):
     assert (await asyncio.to_thread(ask)).startswith(b"HTTP/1.1 401")
 
 
-async def test_rights_come_before_input_that_cannot_be_read(served):
+async def test_rights_are_checked_before_an_unreadable_input(served):
     status, _ = await request(served, "POST", "/trpc/a.store", b"{", authorization="Bearer reader")
     assert status == ProcedureError("FORBIDDEN", "").status

@@ -77,7 +77,7 @@ class Input(msgspec.Struct, rename="camel"):
         ),
     ],
 )
-def test_an_invalid_input_says_what_it_may_be(value, message, hint):
+def test_an_invalid_input_lists_the_allowed_values(value, message, hint):
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.convert(value, Input, strict=True)
     error = invalid_input(caught.value, Input)
@@ -86,7 +86,7 @@ def test_an_invalid_input_says_what_it_may_be(value, message, hint):
     assert error.data.get("field") == (message.partition(":")[0] if ":" in message else None)
 
 
-def test_an_input_that_was_not_given_at_all_is_asked_for_where_it_goes():
+def test_a_missing_input_is_reported_with_its_place():
     with pytest.raises(ProcedureError, match="name: it is missing") as caught:
         greet.procedure.decode(None)
     assert "?input=" in caught.value.hint

@@ -13,11 +13,11 @@ def test_a_path_that_a_trpc_client_cannot_name_is_refused(path):
         Registry({path: greet})
 
 
-def test_a_path_that_only_contains_such_a_word_is_taken():
+def test_a_path_that_only_contains_a_reserved_word_is_accepted():
     assert list(Registry({"a.thenNext": greet, "recall.a": greet}).procedures) == ["a.thenNext", "recall.a"]
 
 
-def test_a_function_that_is_no_procedure_is_refused():
+def test_a_function_without_the_decorator_is_refused():
     with pytest.raises(TypeError, match=r"a\.b is not a procedure"):
         Registry({"a.b": lambda context: None})
 

@@ -20,7 +20,7 @@ def test_an_input_is_read_when_it_is_asked_for(value):
     assert request.input() == value
 
 
-def test_no_input_is_undefined():
+def test_an_absent_input_is_undefined():
     (request,) = parse_frame(json.dumps(call()), limit=10)
     assert request.input() is ABSENT
 
@@ -52,7 +52,7 @@ def test_an_input_that_cannot_be_read_is_the_error_of_its_call():
         ('{"id":1,"jsonrpc":"1.0","method":"query","params":{"path":"a"}}', "Must be JSONRPC 2.0"),
     ],
 )
-def test_a_frame_that_makes_no_sense_is_refused(frame, message):
+def test_a_senseless_frame_is_refused(frame, message):
     with pytest.raises(ProcedureError, match=message) as raised:
         parse_frame(frame, limit=10)
     assert raised.value.code == "PARSE_ERROR"

@@ -23,7 +23,7 @@ async def events(served, path, **options):
     return (await asyncio.to_thread(functools.partial(read, served, path, **options)))[2]
 
 
-async def test_a_stream_says_connected_its_items_with_ids_and_return(served):
+async def test_a_stream_sends_connected_items_with_ids_and_return(served):
     status, headers, found = await asyncio.to_thread(read, served, COUNT)
     assert (status, headers["content-type"], headers["x-accel-buffering"]) == (200, "text/event-stream", "no")
     assert headers["cache-control"] == "no-cache, no-transform"
@@ -40,7 +40,7 @@ async def test_a_stream_says_connected_its_items_with_ids_and_return(served):
         ("&lastEventId=1", {"last_event_id": "2"}, "3"),
     ],
 )
-async def test_the_header_wins_over_the_query_where_to_resume(served, query, headers, first):
+async def test_the_header_has_precedence_over_the_query_for_the_resume_id(served, query, headers, first):
     assert (await events(served, COUNT + query, **headers))[1]["id"] == first
 
 
@@ -53,13 +53,13 @@ async def test_the_header_wins_over_the_query_where_to_resume(served, query, hea
         ("/trpc/a.count", {"method": "POST", "body": b'{"until":1}'}, "METHOD_NOT_SUPPORTED"),
     ],
 )
-async def test_an_error_comes_on_the_stream_because_a_client_reads_no_other(served, path, options, code):
+async def test_an_error_is_sent_as_an_event_of_the_stream(served, path, options, code):
     status, _, found = await asyncio.to_thread(functools.partial(read, served, path, **options))
     assert (status, found[0], found[1]["event"], len(found)) == (200, CONNECTED, "serialized-error", 2)
     assert json.loads(found[1]["data"])["data"]["code"] == code
 
 
-async def test_a_failure_ends_the_stream_after_its_items_without_return(served):
+async def test_a_failure_ends_the_stream_after_its_items(served):
     found = await events(served, "/trpc/a.broken")
     assert [event.get("event") for event in found] == ["connected", None, "serialized-error"]
     assert json.loads(found[2]["data"])["data"]["reason"] == "stale"
@@ -76,7 +76,7 @@ async def test_an_unknown_path_is_a_plain_404(served):
     assert (await asyncio.to_thread(read, served, "/trpc/a.nope"))[0] == 404
 
 
-async def test_pings_come_while_nothing_happens():
+async def test_an_idle_stream_sends_pings():
     async with Served(Gate(), WireLimits(ping_seconds=0.02)) as served:
 
         def three():
@@ -102,7 +102,7 @@ async def test_revocation_ends_an_open_stream_with_an_error(served):
     assert json.loads(last["data"])["data"]["code"] == "UNAUTHORIZED"
 
 
-async def test_a_drain_tells_streams_to_reconnect_and_does_not_return(served):
+async def test_a_drain_asks_streams_to_reconnect(served):
     loop = asyncio.get_running_loop()
 
     def drained():

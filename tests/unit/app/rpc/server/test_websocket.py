@@ -124,7 +124,7 @@ def call(number, path, method="query", **params):
     return {"id": number, "method": method, "params": {"path": path, **params}}
 
 
-async def test_a_socket_gives_ids_back_as_they_came(served):
+async def test_a_socket_returns_ids_unchanged(served):
     async with opened(served) as socket:
         assert await ask(socket, call("x", "a.null")) == {"id": "x", "result": {"type": "data", "data": None}}
         assert await ask(socket, call(2, "a.nothing") | {"jsonrpc": "2.0"}) == {
@@ -132,7 +132,7 @@ async def test_a_socket_gives_ids_back_as_they_came(served):
         }  # fmt: skip
 
 
-async def test_a_subscription_says_started_its_items_and_stopped(served):
+async def test_a_subscription_sends_started_items_and_stopped(served):
     async with opened(served) as socket:
         assert await ask(socket, call(1, "a.count", "subscription", input={"until": 2})) == {
             "id": 1,
@@ -152,7 +152,7 @@ async def test_a_subscription_resumes_after_its_last_event_id(served):
         assert json.loads(await socket.recv())["result"]["id"] == "3"
 
 
-async def test_stop_frees_the_id_and_a_second_one_is_refused_meanwhile(served):
+async def test_a_used_id_is_refused_until_its_subscription_stops(served):
     async with opened(served) as socket:
         await ask(socket, call(1, "a.wait", "subscription"))
         assert json.loads(await socket.recv())["result"]["data"] == "here"
@@ -176,7 +176,7 @@ async def test_ping_is_answered_while_a_subscription_runs(served):
      '{"id":null,"method":"query","params":{"path":"a.null"}}', '{"id":1,"method":"query","params":{"path":5}}',
      '{"id":1,"jsonrpc":"1.0","method":"query","params":{"path":"a.null"}}', b"\x00\xff"],
 )  # fmt: skip
-async def test_a_frame_that_makes_no_sense_is_told_and_the_socket_goes_on(served, frame):
+async def test_a_senseless_frame_gets_an_error_and_the_socket_stays_open(served, frame):
     async with opened(served) as socket:
         await socket.send(frame)
         answer = json.loads(await asyncio.wait_for(socket.recv(), 5))
@@ -213,7 +213,7 @@ async def test_connection_params_carry_the_token(served):
         assert answer["result"]["data"]["by"] == "reader"
 
 
-async def test_bad_credentials_are_told_under_the_calls_own_id(served):
+async def test_bad_credentials_are_answered_under_the_id_of_the_call(served):
     async with opened(served, "/trpc?connectionParams=1", x="y") as socket:
         await socket.send('{"method":"connectionParams","data":{"token":"nobody"}}')
         await socket.send(json.dumps(call(7, "a.null")))
@@ -223,7 +223,7 @@ async def test_bad_credentials_are_told_under_the_calls_own_id(served):
     ]  # fmt: skip
 
 
-async def test_a_call_that_comes_after_the_refusal_is_told_under_its_id_too(served):
+async def test_calls_after_a_refusal_are_answered_under_their_ids(served):
     """As from a client that hears of the refusal and sends all the same: it is a round trip away."""
     async with opened(served, authorization="Bearer nobody") as socket:
         assert json.loads(await asyncio.wait_for(socket.recv(), 5))["id"] is None
@@ -234,7 +234,7 @@ async def test_a_call_that_comes_after_the_refusal_is_told_under_its_id_too(serv
     ]  # fmt: skip
 
 
-async def test_queries_may_share_an_id_and_a_stop_of_nothing_is_silent(served):
+async def test_queries_may_share_an_id_and_an_unmatched_stop_is_ignored(served):
     async with opened(served) as socket:
         await socket.send(json.dumps([call(1, "a.slow"), call(1, "a.null"), {"id": 9, "method": "subscription.stop"}]))
         await socket.send("[]")
@@ -251,7 +251,7 @@ async def test_a_list_that_is_too_long_is_refused_under_every_id(served):
         assert {answer["error"]["data"]["reason"] for answer in answers} == {"limit_exceeded"}
 
 
-async def test_a_frame_over_the_limit_is_told_and_ends_its_socket(served):
+async def test_a_frame_over_the_limit_gets_an_error_and_ends_the_socket(served):
     async with opened(served) as socket:
         await socket.send("x" * 200_000)
         (answer,) = await rest(socket)
@@ -277,7 +277,7 @@ async def test_an_error_of_a_socket_has_code_reason_and_hint(served, call_, code
     assert data["hint"]
 
 
-async def test_a_silent_peer_is_asked_and_cut_when_it_stays_silent():
+async def test_a_silent_peer_is_pinged_and_then_cut():
     async with Served(Gate(), WireLimits(quiet_seconds=0.05, answer_seconds=0.05)) as served, opened(served) as socket:
         await ask(socket, call(1, "a.wait", "subscription"))
         assert json.loads(await asyncio.wait_for(socket.recv(), 5))["result"]["data"] == "here"
@@ -295,7 +295,7 @@ async def test_a_peer_that_answers_pings_is_kept():
         assert (await ask(socket, call(1, "a.null")))["id"] == 1
 
 
-async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop():
+async def test_a_peer_that_reads_nothing_does_not_delay_the_stop():
     FLOODED.clear()
     headers = {"authorization": "Bearer writer"}
     async with Served(Gate(), WireLimits(last_seconds=0.2)) as served:
@@ -314,7 +314,7 @@ async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop():
                     await asyncio.sleep(0.05)
 
 
-async def test_a_replica_that_stops_or_a_foreign_page_is_told_at_the_upgrade(served):
+async def test_a_stopping_replica_and_a_foreign_page_are_refused_at_the_upgrade(served):
     with pytest.raises(InvalidStatus) as caught:
         async with opened(served, origin="http://evil.example"):
             pass
@@ -391,7 +391,7 @@ async def test_a_socket_that_the_server_fails_to_serve_is_closed_with_a_code_and
     assert "call ended badly" in caplog.text
 
 
-async def test_draining_asks_to_reconnect_and_never_says_stopped(served):
+async def test_draining_asks_to_reconnect_without_stopping_subscriptions(served):
     async with opened(served) as socket:
         await ask(socket, call(1, "a.wait", "subscription"))
         await socket.recv()
@@ -402,7 +402,7 @@ async def test_draining_asks_to_reconnect_and_never_says_stopped(served):
         assert socket.close_code == 1012
 
 
-async def test_a_draining_replica_refuses_upgrades_with_a_status_that_proxies_try_elsewhere(served):
+async def test_a_draining_replica_refuses_upgrades_with_a_status_that_proxies_retry(served):
     await served.application.drain(0)
     with pytest.raises(InvalidStatus) as caught:
         async with opened(served):

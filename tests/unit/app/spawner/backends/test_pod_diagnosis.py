@@ -42,12 +42,12 @@ STORIES = {
 }
 
 
-def test_there_is_a_story_for_every_recording():
+def test_every_recording_has_an_expected_diagnosis():
     assert {file.stem.removeprefix("pod-") for file in RECORDINGS.glob("pod-*.jsonl")} == STORIES.keys()
 
 
 @pytest.mark.parametrize("case", STORIES)
-def test_a_recorded_pod_is_understood_and_its_own_message_kept(case):
+def test_a_recorded_pod_gets_its_diagnosis_and_keeps_its_message(case):
     assert story(case) == STORIES[case]
     last = of_pod(recorded(case)[-1])
     if last.reason:
@@ -55,7 +55,7 @@ def test_a_recorded_pod_is_understood_and_its_own_message_kept(case):
         assert last.problem.hint == POD_REASONS[last.reason][1]
 
 
-def test_a_containers_end_is_believed_before_the_pods_phase_says_so():
+def test_an_ended_container_counts_before_the_phase_of_its_pod_changes():
     first = next(pod for pod in recorded("oomkilled") if of_pod(pod).reason)
     assert first["status"]["phase"] == "Running"
     assert of_pod(first).exit_code == 137
@@ -83,12 +83,12 @@ def test_a_recorded_refusal_is_understood(case):
     assert found.message == status["message"]
 
 
-def test_an_overloaded_server_is_nothing_to_tell():
+def test_an_overloaded_server_is_not_a_problem_of_the_pod():
     for status in (429, 503):
         assert of_refusal(ClusterRefused(status, "", "Too many requests", 1.0), task(), PATIENCE).reason == ""
 
 
-def test_a_rule_that_goes_on_refusing_a_pod_fails_its_job_in_the_end():
+def test_a_pod_that_a_rule_keeps_refusing_fails_its_job():
     denied = ClusterRefused(403, "Forbidden", 'admission webhook "w" denied the request: no')
     long_ago = {"reason": "admission", "reason_seconds": 901.0}
     assert of_refusal(denied, task(), PATIENCE).fate == "waits"
@@ -117,14 +117,14 @@ def row(**values):
 
 
 @pytest.mark.parametrize("reason", ["Evicted", "Preempting", "Shutdown", "Terminated"])
-def test_a_pod_that_its_node_ended_is_lost_by_no_fault_of_its_job(reason):
+def test_a_pod_ended_by_its_node_does_not_count_as_a_failure_of_its_job(reason):
     status = {"phase": "Failed", "reason": reason, "message": "the node said so"}
     diagnosis = of_pod({"status": status})
     assert (diagnosis.fate, diagnosis.reason, diagnosis.message) == ("lost", "evicted", "the node said so")
     assert of_pod({"status": {**status, "reason": "Other"}}).reason == "pod_failed"
 
 
-def test_an_image_is_waited_for_a_while():
+def test_a_job_waits_for_its_image_for_a_limited_time():
     pod = recorded("image-pull")[-1]
     assert judge(row(), pod, PATIENCE).fate == "waits"
     assert judge(row(reason="image_pull", reason_seconds=29), pod, PATIENCE).fate == "waits"
@@ -132,7 +132,7 @@ def test_an_image_is_waited_for_a_while():
     assert judge(row(reason="unschedulable", reason_seconds=31), pod, PATIENCE).fate == "waits"
 
 
-def test_a_node_is_waited_for_longer():
+def test_a_job_waits_longer_for_a_node():
     pod = recorded("unschedulable")[-1]
     assert judge(row(reason="unschedulable", reason_seconds=31), pod, PATIENCE).fate == "waits"
     assert judge(row(reason="unschedulable", reason_seconds=901), pod, PATIENCE).fate == "failed"
@@ -148,14 +148,14 @@ def full_node():
     return pod
 
 
-def test_room_is_waited_for_without_end_and_without_a_word_in_the_log():
+def test_a_job_waits_for_room_without_a_limit_and_without_an_event():
     found = judge(row(reason="no_room", reason_seconds=10**6, age_seconds=10**6), full_node(), PATIENCE)
     assert (found.fate, found.reason) == ("waits", "no_room")
     assert found.message.startswith("0/1 nodes are available: 1 Insufficient cpu.")
     assert not found.is_due(row(reason="no_room", reason_seconds=10**6))
 
 
-def test_time_in_which_nobody_could_see_the_pod_does_not_count():
+def test_time_without_a_connection_to_the_cluster_does_not_count():
     running = next(pod for pod in recorded("ok") if pod["status"]["phase"] == "Running")
     assert judge(row(age_seconds=5000), running, PATIENCE, 899) is FINE
     assert judge(row(age_seconds=5000), running, PATIENCE, 901).reason == "pod_silent"
@@ -163,7 +163,7 @@ def test_time_in_which_nobody_could_see_the_pod_does_not_count():
     assert judge(stuck, recorded("unschedulable")[-1], PATIENCE, 0).fate == "waits"
 
 
-def test_the_log_is_told_of_what_lasts_and_at_once_of_what_ends_an_attempt():
+def test_lasting_problems_are_logged_and_fatal_ones_immediately():
     pull = judge(row(), recorded("image-pull")[-1], PATIENCE)
     assert not pull.is_due(row())
     assert not pull.is_due(row(reason="image_pull", reason_seconds=1))
@@ -175,7 +175,7 @@ def test_the_log_is_told_of_what_lasts_and_at_once_of_what_ends_an_attempt():
     assert not lost.problem.once
 
 
-def test_a_worker_whose_lease_is_over_on_a_node_that_says_nothing_names_the_node():
+def test_a_lost_worker_on_a_silent_node_names_the_node():
     pod = next(pod for pod in recorded("ok") if pod["status"]["phase"] == "Running")
     silent = row(claimed=True, worker_state="dead", job_status="queued")
     found = judge(silent, pod, PATIENCE)
@@ -186,13 +186,13 @@ def test_a_worker_whose_lease_is_over_on_a_node_that_says_nothing_names_the_node
     assert judge(held, pod, PATIENCE).fate == "waits"  # its lease decides
 
 
-def test_the_kubelets_own_limit_of_pulls_is_no_failure():
+def test_the_pull_limit_of_the_kubelet_is_not_a_failure():
     pod = recorded("image-pull")[-1]
     pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"] = "pull QPS exceeded"
     assert of_pod(pod) is FINE
 
 
-def test_a_pod_whose_worker_never_registers_fails_its_job_in_the_end():
+def test_a_pod_whose_worker_never_registers_fails_its_job():
     running = next(pod for pod in recorded("ok") if pod["status"]["phase"] == "Running")
     assert judge(row(age_seconds=899), running, PATIENCE) is FINE
     assert judge(row(age_seconds=901), running, PATIENCE).reason == "pod_silent"
@@ -200,7 +200,7 @@ def test_a_pod_whose_worker_never_registers_fails_its_job_in_the_end():
     assert judge(row(age_seconds=901, reason="no_room"), running, PATIENCE) is FINE
 
 
-def test_a_pod_that_has_done_its_job_may_end_as_it_likes():
+def test_a_pod_that_ran_its_job_may_end_with_any_status():
     done = row(claimed=True, holds=True, job_status="succeeded")
     assert judge(done, recorded("exit3")[-1], PATIENCE) == PodDiagnosis("completed")
     assert judge(done, recorded("evicted")[-1], PATIENCE).fate == "completed"
@@ -209,7 +209,7 @@ def test_a_pod_that_has_done_its_job_may_end_as_it_likes():
     assert of_absence(row(claimed=True, reason="evicted")).reason == "evicted"
 
 
-def test_a_pod_that_ends_well_without_its_job_has_not():
+def test_a_pod_that_succeeds_without_its_job_is_a_failure():
     assert judge(row(), recorded("ok")[-1], PATIENCE).reason == "pod_failed"
     assert judge(row(key=None), recorded("ok")[-1], PATIENCE) == PodDiagnosis("completed")
 
@@ -227,7 +227,7 @@ def test_the_pod_of_a_lost_node_waits_for_its_lease_if_it_ever_had_one():
     assert judge(row(), lost_node(), PATIENCE).fate == "lost"
 
 
-def test_a_pod_that_is_being_evicted_is_no_failure_of_its_job():
+def test_an_eviction_is_not_a_failure_of_the_job():
     pod = next(pod for pod in recorded("evicted") if of_pod(pod).reason)
     assert judge(row(claimed=True, reason="evicted", reason_seconds=9999), pod, PATIENCE).fate == "waits"
 

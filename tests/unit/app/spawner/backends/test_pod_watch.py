@@ -58,7 +58,7 @@ def server(tmp_path, monkeypatch):
         ("list", b"<html>"),
     ],
 )
-def test_nonsense_is_asked_about_again(server, kind, junk):
+def test_a_watch_restarts_after_nonsense(server, kind, junk):
     server.answers[kind] = junk
     cluster = Cluster("n", TokenBucket(100, 100), request_seconds=5, connections=2)
     watch = PodWatch(cluster, "a=b", seconds=1)

@@ -63,7 +63,7 @@ def test_the_built_in_pod_is_restricted_sized_and_has_no_account():
     assert volumes["token"]["secret"] == {"secretName": TASK.name, "defaultMode": 0o440}
 
 
-def test_the_token_is_in_a_secret_of_the_pods_own_and_nowhere_in_the_pod():
+def test_the_token_is_only_in_the_secret_of_the_pod():
     secret = secret_manifest(frame(), TASK, "uid-1", "ado_secret")
     assert secret["metadata"]["name"] == TASK.name
     assert secret["metadata"]["ownerReferences"] == [
@@ -75,7 +75,7 @@ def test_the_token_is_in_a_secret_of_the_pods_own_and_nowhere_in_the_pod():
     assert "ADO_TOKEN" not in env
 
 
-def test_the_pod_may_end_as_slowly_as_its_worker_may_drain():
+def test_the_grace_period_of_the_pod_covers_the_drain_of_its_worker():
     pod = built()
     env = {item["name"]: float(item["value"]) for item in worker(pod)["env"] if item["name"].endswith("SECONDS")}
     assert pod["spec"]["terminationGracePeriodSeconds"] > env["ADO_STOP_SECONDS"] + env["ADO_GRACE_SECONDS"]
@@ -83,7 +83,7 @@ def test_the_pod_may_end_as_slowly_as_its_worker_may_drain():
         built(base={"spec": {"terminationGracePeriodSeconds": 5}})
 
 
-def test_layers_go_over_each_other_in_order():
+def test_later_layers_override_earlier_ones():
     def layer(image, **env):
         variables = [{"name": name, "value": value} for name, value in env.items()]
         return {"spec": {"containers": [{"name": "worker", "image": image, "env": variables}]}}
@@ -99,7 +99,7 @@ def test_layers_go_over_each_other_in_order():
     assert asked["spec"]["nodeSelector"] == {"zone": "a"}
 
 
-def test_what_ado_depends_on_cannot_be_overridden():
+def test_fields_that_ado_needs_cannot_be_overridden():
     theirs = {
         "metadata": {"name": "x", "labels": {"ado/installation": "x", "team": "t"}},
         "spec": {"restartPolicy": "Always", "containers": [{"name": "worker", "resources": {"limits": {"cpu": "9"}}}]},
@@ -154,7 +154,7 @@ def test_a_file_that_is_no_template_is_refused(text, said):
         ({"metadata": {"labels": {"a": 1}}}, "metadata.labels.a"),
     ],
 )
-def test_a_template_that_makes_no_pod_is_refused_at_the_start_with_the_place(layer, said):
+def test_a_template_that_makes_no_pod_is_refused_at_start_with_its_place(layer, said):
     with pytest.raises(SettingsError, match=said):
         built(capabilities={"gpu": layer})
 
@@ -180,7 +180,7 @@ def test_a_pod_without_image_is_refused():
     ],
     ids=["a job", "a job with overrides", "warm", "warm for something"],
 )
-def test_a_worker_offers_what_its_job_needs_and_a_warm_one_what_can_start(key, needs, offered, optional):
+def test_a_pod_offers_the_needs_of_its_job_and_a_warm_pod_all_agents(key, needs, offered, optional):
     given = {"key": key, "capabilities": frozenset(needs), "offered": ("shell", "codex", "pod")}
     task = PodAction(**{name: getattr(TASK, name) for name in PodAction.__slots__} | given)
     env = {item["name"]: item["value"] for item in worker(pod_manifest(frame(), task))["env"]}
@@ -195,7 +195,7 @@ LOST = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
 TAINTS = [{"key": f"node.kubernetes.io/{name}", **LOST} for name in ("not-ready", "unreachable")]
 
 
-def test_a_pod_goes_soon_from_a_node_that_does_not_answer_unless_the_template_says_otherwise():
+def test_a_pod_leaves_a_silent_node_early_unless_the_template_overrides_it():
     assert built()["spec"]["tolerations"] == TAINTS
     theirs = [{"key": "agents", "operator": "Exists"}]
     assert built(base={"spec": {"tolerations": theirs}})["spec"]["tolerations"] == [*theirs, *TAINTS]
@@ -231,7 +231,7 @@ def test_a_pod_prefers_other_nodes_than_one_where_a_pod_was_just_lost():
         (0.0015, 0, "2m", "2m"),
     ],
 )
-def test_the_limit_of_cores_may_be_above_the_request_and_neither_is_nothing(cores, limit, request_, most):
+def test_the_limit_of_cores_may_exceed_the_request(cores, limit, request_, most):
     of_frame = replace(frame(), cpu_limit=limit)
     resources = worker(pod_manifest(of_frame, asked(resources=ResourceAmounts(cores, 2**20, 0.5))))["resources"]
     assert (resources["requests"]["cpu"], resources["limits"]["cpu"]) == (request_, most)

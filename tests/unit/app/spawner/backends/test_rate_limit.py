@@ -32,7 +32,7 @@ def test_a_burst_then_a_rate():
     assert taken(bucket) == 20
 
 
-def test_a_pause_stops_everybody_and_leaves_no_burst():
+def test_a_pause_stops_all_callers_and_removes_the_burst():
     clock = Clock()
     bucket = TokenBucket(10, 20, clock)
     bucket.pause(5)
@@ -44,7 +44,7 @@ def test_a_pause_stops_everybody_and_leaves_no_burst():
     assert taken(bucket) == 1
 
 
-def test_who_waits_gives_up_when_it_is_closed():
+def test_a_waiting_caller_stops_when_the_limit_is_closed():
     bucket = TokenBucket(0.001, 1)
     bucket.take()
 

@@ -36,7 +36,7 @@ QUOTA = "exceeded quota: q, requested: {}, used: {}, limited: {}"
         ('admission webhook "rules.example" denied the request: no', ("waits", "admission")),
     ],
 )
-def test_a_forbidden_pod_waits_for_what_may_change_and_fails_for_what_will_not(message, found):
+def test_a_forbidden_pod_waits_for_a_quota_and_fails_for_a_rule(message, found):
     assert of_refusal(ClusterRefused(403, "Forbidden", f'pods "p" is forbidden: {message}')) == found
 
 
@@ -53,7 +53,7 @@ def test_a_forbidden_pod_waits_for_what_may_change_and_fails_for_what_will_not(m
         (503, ("waits", "")),
     ],
 )
-def test_other_answers(status, found):
+def test_other_refusals_have_their_diagnosis(status, found):
     assert of_refusal(ClusterRefused(status, "", "text")) == found
 
 
@@ -62,6 +62,6 @@ def test_other_answers(status, found):
     [("1", 1), ("500m", 0.5), ("2Gi", 2**31), ("1e3", 1000), ("1.5k", 1500), ("3n", 3e-9), ("1e999999999", 1e100),
      ("much", None), ("", None), ("1..2", None), (".", None)],
 )  # fmt: skip
-def test_amounts_are_read_as_the_cluster_writes_them(text, number):
+def test_quantities_of_the_cluster_are_parsed(text, number):
     found = quantity(text)
     assert (found if found is None else float(found)) == number

@@ -29,7 +29,7 @@ NO_VICTIMS = "preemption: 0/{0} nodes are available: {0} No preemption victims f
         "",
     ],
 )
-def test_a_full_an_absent_and_an_undescribed_node_leave_hope(message):
+def test_a_pod_may_fit_later_on_a_full_absent_or_undescribed_node(message):
     assert may_fit_later(message)
 
 
@@ -45,5 +45,5 @@ def test_a_full_an_absent_and_an_undescribed_node_leave_hope(message):
         + NOT_HELPFUL.format(2),
     ],
 )
-def test_nodes_that_are_too_small_or_of_another_kind_leave_none(message):
+def test_a_pod_never_fits_nodes_that_are_too_small_or_of_another_kind(message):
     assert not may_fit_later(message)
