@@ -135,7 +135,7 @@ def _as_cli_error(error: Exception) -> Any:
     if isinstance(error, OSError) and error.filename is None and error.errno in _WRITE_ERRORS:
         return OutputLost(error)  # written by the parser of options, which prints the help and the version
     if isinstance(error, OSError):
-        from cli.system_errors import refused
+        from cli.errors import refused
 
         return refused(error)
     message = f"a mistake of ado's own: {type(error).__name__}: {error}"

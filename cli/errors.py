@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any, NoReturn
 
 from app.rpc.client import CallError, NoAnswer
@@ -10,6 +12,25 @@ from cli.invocation import as_typed
 
 _SERVER_STEP = "correct the named field"
 """The server's hint for a refused input. It addresses programs; for a person the fields are options."""
+_SYSTEM_STEPS = {
+    errno.ENOSPC: "free some space, or name another directory",
+    errno.EDQUOT: "free some space, or have the quota raised",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EROFS: "name a directory that can be written to",
+    errno.EACCES: "check the rights of that path, or name another one",
+    errno.EPERM: "check the rights of that path, or name another one",
+    errno.ENOENT: "check that path, or name another one",
+    errno.ENOTDIR: "check that path, or name another one",
+    errno.EISDIR: "check that path, or name another one",
+    errno.ELOOP: "check that path, or name another one",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs: the system has too many open files",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u), or close other programs",
+    errno.ENOMEM: "close other programs: there is no memory left",
+    errno.E2BIG: "give long texts by a file or by stdin",
+}
+_OTHER_SYSTEM_STEP = "try again; ADO_DEBUG=1 shows where it happened"
 
 
 class CliError(Exception):
@@ -52,6 +73,13 @@ def translate(error: CallError | NoAnswer) -> CliError:
     if error.reason == "invalid_input" and step == _SERVER_STEP:
         step = "correct that option; --help after the command lists its options"
     return CliError(error.message, step, code, error.reason or error.code.lower())
+
+
+def refused(error: OSError) -> CliError:
+    """Return the error of a failed system call."""
+    where = f": {os.fspath(error.filename)!r}" if isinstance(error.filename, (str, bytes)) else ""
+    message = f"the system refused: {error.strerror or error}{where}"
+    return CliError(message, _SYSTEM_STEPS.get(error.errno or 0, _OTHER_SYSTEM_STEP), exits.INFRASTRUCTURE, "system")
 
 
 def fail(error: Exception) -> NoReturn:

@@ -7,6 +7,7 @@ DatabaseError
 │   ├── DatabaseReadOnly  it takes no writes: a standby, or a demoted primary
 │   └── DatabaseFull      it can store no more: its disk is full
 ├── DatabaseRefused       a value cannot be stored: NUL in a text, a number out of range
+├── EmbeddedError         the embedded server cannot be started
 ├── LogPruned             the events a reader asks for have been dropped
 ├── LogRewound            a reader has seen more of a log than the database has
 └── PruneBusy             a prune could not get on: another one, or an old transaction, is in its way
@@ -69,6 +70,10 @@ class DatabaseRefused(DatabaseError):
     """A value cannot be stored: NUL in a text, a number out of range."""
 
     next_step = "leave out what cannot be stored"
+
+
+class EmbeddedError(DatabaseError):
+    """The embedded server cannot be started; ``next_step`` says what to do."""
 
 
 class LogPruned(DatabaseError):

@@ -12,7 +12,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Any
 
-from app.rpc.pem import Stamp, stamp, why_unusable
+from app.rpc.client.tls import Stamp, stamp, why_unusable
 
 _log = logging.getLogger("ado.api")
 _POLL_SECONDS = 1.0

@@ -14,8 +14,7 @@ from cli.errors import usage
 from cli.output import write_items, write_one
 from cli.parameters import OutputOption
 from cli.remote import contexts
-from cli.remote.addresses import origins
-from cli.remote.connection import check_transport, http
+from cli.remote.connection import check_transport, http, origins
 from cli.remote.contexts import ServerContext
 
 contexts_ = App(name="context", help="List the remembered servers, choose or forget one.", help_format="plaintext")

@@ -15,13 +15,12 @@ from cli import exits
 from cli.control_plane import embedded
 from cli.control_plane.options import DEFAULT_REPLICAS, DEFAULT_WORKERS, PlaneOptions
 from cli.control_plane.starting import StepRow, forget_step, write_step
-from cli.errors import CliError, fail
+from cli.errors import CliError, fail, refused
 from cli.extras import need
 from cli.home import ensure_home, environment
 from cli.output import talk, write_note, write_one
 from cli.parameters import OutputOption, Port
 from cli.server_start import LISTEN_ERRORS, cannot_listen, stop_on_signals
-from cli.system_errors import refused
 
 
 def up(

@@ -14,13 +14,12 @@ from pathlib import Path
 from cli import exits
 from cli.commands.support_facts import PartMissing, parts
 from cli.control_plane import embedded
-from cli.errors import CliError, usage
+from cli.errors import CliError, refused, usage
 from cli.output import write_one
 from cli.remote import contexts
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose
 from cli.remote.contexts import ServerContext
 from cli.scrub import scrub
-from cli.system_errors import refused
 
 _SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "DSN", "AUTH")
 _ABOUT = """\

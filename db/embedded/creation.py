@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from db.embedded import binaries
-from db.embedded.errors import start_failed
+from db.errors import EmbeddedError
 
 SUPERUSER = "postgres"
 OWNER = "ado"
@@ -90,3 +90,14 @@ def _run(command: list[str], text: str, who: binaries.Identity, log: Path) -> No
     # single-user mode goes on after a statement that failed, and ends with 0
     if done.returncode or "ERROR:" in output:
         raise start_failed("the database cannot be created", output, str(log))
+
+
+def start_failed(problem: str, output: str, log: str) -> EmbeddedError:
+    """Return the error for a failed start, with the last lines of the server's output."""
+    lines = output.strip().splitlines()[-4:]
+    detail = " | ".join(line.strip() for line in lines) or "it printed nothing"
+    if "No space left on device" in output:
+        return EmbeddedError(f"{problem}: the disk is full", "free some space (or move ADO_HOME) and try again")
+    if "shared memory" in output:
+        return EmbeddedError(f"{problem}: no shared memory: {detail}", "enlarge /dev/shm or close other servers")
+    return EmbeddedError(f"{problem}: {detail}", f"see {log}; a database of your own can be named with ADO_DSN")

@@ -22,8 +22,8 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from db.embedded import binaries
-from db.embedded.creation import ENVIRONMENT, OWNER, SUPERUSER, create
-from db.embedded.errors import EmbeddedError, start_failed
+from db.embedded.creation import ENVIRONMENT, OWNER, SUPERUSER, create, start_failed
+from db.errors import EmbeddedError
 
 _LONGEST_SOCKET_DIR = 85  # bytes; sun_path holds 104 on macOS, of which the socket's own name takes some
 _START_SECONDS = 60.0

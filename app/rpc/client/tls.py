@@ -7,9 +7,11 @@ import ipaddress
 import os
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from app.rpc.pem import stamp, why_unusable
+Stamp = tuple[int, int, int]
+"""Inode, size and time of change of a file."""
 
 
 class TrustUnusable(Exception):
@@ -47,6 +49,22 @@ def _context(trust: Trust, _stamps: tuple[object, ...]) -> ssl.SSLContext:
             names = ", ".join(filter(None, (trust.certificate, trust.key)))
             raise TrustUnusable(f"{names}: {why_unusable(error, 'certificate and key')}") from error
     return context
+
+
+def stamp(path: str) -> Stamp | None:
+    """Return a value that changes when the file is replaced or written; None when there is no file."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def why_unusable(error: OSError | ValueError, content: str) -> str:
+    """Return why a file cannot be used; ``content`` is what it should hold."""
+    if isinstance(error, ssl.SSLError):
+        return f"no usable {content} in PEM ({error.reason or error})"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def untrusted(error: BaseException) -> str | None:

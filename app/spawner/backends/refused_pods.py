@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from app.spawner.backends.kubernetes import ClusterRefused
-from app.spawner.backends.quantity import quantity
 
 _QUOTA = re.compile(r"exceeded quota: .*?requested: (.*?), used: .*?, limited: (.*)", re.DOTALL)
 _LIMIT_RANGE = re.compile(r"(minimum|maximum) \S+ usage per \w+ is |max limit to request ratio per \w+ is ")
 _NOT_ALLOWED = re.compile(r'User "[^"]*" cannot ')
 _NOT_YET = ("status unknown for quota", "error looking up service account")
 """The cluster does not know a new namespace or quota yet."""
+_QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]+))?")
+_SCALES = {"": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3")}
+_SCALES |= {letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", 1)}
+_SCALES |= {f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", 1)}
 
 
 def of_refusal(error: ClusterRefused) -> tuple[str, str]:
@@ -52,3 +56,12 @@ def _exceeds_quota(message: str) -> bool:
 
 def _amounts(text: str) -> dict[str, str]:
     return dict(entry.strip().partition("=")[::2] for entry in text.split(","))
+
+
+def quantity(text: object) -> Decimal | None:
+    """Return the number that a quantity of Kubernetes means: ``500m``, ``2Gi``, ``1e3``. None for another text."""
+    match = _QUANTITY.fullmatch(str(text).strip())
+    if match is None or match[1].count(".") > 1 or not any(letter.isdigit() for letter in match[1]):
+        return None
+    exponent = min(int(match[3] or 0), 100)
+    return Decimal(match[1]) * _SCALES[match[2] or ""] * Decimal(10) ** exponent

@@ -3,8 +3,7 @@
 import pytest
 
 from app.spawner.backends.kubernetes import ClusterRefused
-from app.spawner.backends.quantity import quantity
-from app.spawner.backends.refused_pods import of_refusal
+from app.spawner.backends.refused_pods import of_refusal, quantity
 
 QUOTA = "exceeded quota: q, requested: {}, used: {}, limited: {}"
 
