@@ -116,5 +116,7 @@ class Driver:
 
 
 @pytest.fixture
-def driver(node, cluster):
-    return Driver(node, cluster.token)
+def driver(node, request):
+    """The driver program with the token of the test's cluster."""
+    shared = "shared_cluster" in request.fixturenames
+    return Driver(node, request.getfixturevalue("shared_cluster" if shared else "cluster").token)

@@ -20,33 +20,33 @@ def text(lines):
 
 
 @pytest.mark.parametrize("link", CALL_LINKS)
-def test_every_link_reads_and_writes(cluster, driver, link):
+def test_every_link_reads_and_writes(shared_cluster, driver, link):
     created, listed, missing = driver.calls(
-        cluster.urls[0],
+        shared_cluster.urls[0],
         link,
         [
             "tasks.create",
             "mutate",
             {"prompt": "é😀", "agent": "shell", "labels": {"a": "b"}},
         ],
-        ["workers.list", "query", None],
+        ["users.list", "query", None],
         ["tasks.get", "query", {"taskId": "task-99"}],
     )
     assert created["ok"]["prompt"] == "é😀"
-    assert listed["ok"] == {"items": []}
+    assert listed["ok"] == {"items": [], "roles": []}
     assert missing["name"] == "TRPCClientError"
     assert (missing["code"], missing["data"]["reason"], missing["data"]["httpStatus"]) == (
         "NOT_FOUND",
         "no_such_task",
         404,
     )
-    (found,) = driver.calls(cluster.urls[1], link, ["tasks.get", "query", {"taskId": created["ok"]["taskId"]}])
+    (found,) = driver.calls(shared_cluster.urls[1], link, ["tasks.get", "query", {"taskId": created["ok"]["taskId"]}])
     assert found["ok"] == created["ok"]
 
 
 @pytest.mark.parametrize("link", CALL_LINKS)
-def test_every_error_reaches_the_caller_with_code_reason_and_hint(cluster, driver, link):
-    task = cluster.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", "x", check=0)
+def test_every_error_reaches_the_caller_with_code_reason_and_hint(shared_cluster, driver, link):
+    task = shared_cluster.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", "x", check=0)
     name = task.stdout.decode().strip()
     cases = [
         (["tasks.get", "query", {"taskId": 5}], "BAD_REQUEST", "invalid_input"),
@@ -54,8 +54,8 @@ def test_every_error_reaches_the_caller_with_code_reason_and_hint(cluster, drive
         (["tasks.update", "mutate", {"taskId": name, "version": 77}], "CONFLICT", "version_conflict"),
         (["tasks.nope", "query", None], "NOT_FOUND", None),
     ]
-    found = driver.calls(cluster.urls[0], link, *(call for call, _, _ in cases if call[1] == "query"))
-    found += driver.calls(cluster.urls[0], link, *(call for call, _, _ in cases if call[1] == "mutate"))
+    found = driver.calls(shared_cluster.urls[0], link, *(call for call, _, _ in cases if call[1] == "query"))
+    found += driver.calls(shared_cluster.urls[0], link, *(call for call, _, _ in cases if call[1] == "mutate"))
     ordered = [case for case in cases if case[0][1] == "query"] + [case for case in cases if case[0][1] == "mutate"]
     for (call, code, reason), answer in zip(ordered, found, strict=True):
         assert answer["code"] == code, (call, answer)
@@ -66,19 +66,19 @@ def test_every_error_reaches_the_caller_with_code_reason_and_hint(cluster, drive
 
 
 @pytest.mark.parametrize("link", CALL_LINKS)
-def test_every_call_reports_bad_credentials_and_missing_rights(cluster, driver, link):
+def test_every_call_reports_bad_credentials_and_missing_rights(shared_cluster, driver, link):
     calls = [["workers.list", "query", None], ["tasks.list", "query", {"limit": 1}]]
     driver.token = "nonsense"
-    assert [answer["code"] for answer in driver.calls(cluster.urls[0], link, *calls)] == ["UNAUTHORIZED"] * 2
-    driver.token = cluster.make_token("viewer")
-    (answer,) = driver.calls(cluster.urls[0], link, ["tasks.create", "mutate", {"prompt": 5}])
+    assert [answer["code"] for answer in driver.calls(shared_cluster.urls[0], link, *calls)] == ["UNAUTHORIZED"] * 2
+    driver.token = shared_cluster.make_token("viewer")
+    (answer,) = driver.calls(shared_cluster.urls[0], link, ["tasks.create", "mutate", {"prompt": 5}])
     assert (answer["code"], answer["data"]["reason"]) == ("FORBIDDEN", "forbidden")
 
 
 @pytest.mark.parametrize("link", ["http", "batch", "stream"])
-def test_a_value_over_its_limit_is_refused_with_the_limit(cluster, driver, link):
+def test_a_value_over_its_limit_is_refused_with_the_limit(shared_cluster, driver, link):
     (answer,) = driver.calls(
-        cluster.urls[0], link, ["tasks.create", "mutate", {"prompt": "x", "env": {"A": "y" * 70_000}}]
+        shared_cluster.urls[0], link, ["tasks.create", "mutate", {"prompt": "x", "env": {"A": "y" * 70_000}}]
     )
     assert (answer["code"], answer["data"]["reason"]) == ("BAD_REQUEST", "limit_exceeded")
 
@@ -99,8 +99,8 @@ def test_a_subscription_follows_a_task_to_its_end(cluster, driver, link):
 @pytest.mark.parametrize(
     ("value", "code"), [({"taskId": "task-99"}, "NOT_FOUND"), ({"taskId": 5}, "BAD_REQUEST"), (None, "BAD_REQUEST")]
 )
-def test_a_subscription_that_cannot_start_says_why(cluster, driver, link, value, code):
-    lines = driver.follow(cluster.urls[0], link, "stream.taskEvents", value)
+def test_a_subscription_that_cannot_start_says_why(shared_cluster, driver, link, value, code):
+    lines = driver.follow(shared_cluster.urls[0], link, "stream.taskEvents", value)
     assert [line["code"] for line in lines if "error" in line] == [code]
 
 
@@ -149,32 +149,32 @@ def test_subscribers_of_a_drained_replica_move_to_another_one(cluster, driver, l
     assert cluster.replicas[0].wait(30) == 0
 
 
-def test_a_clients_keep_alive_is_answered_while_it_waits(cluster, driver):
-    task = cluster.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", "x", check=0)
+def test_a_clients_keep_alive_is_answered_while_it_waits(shared_cluster, driver):
+    task = shared_cluster.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", "x", check=0)
     name = task.stdout.decode().strip()
     keep = {"enabled": True, "intervalMs": 50, "pongTimeoutMs": 2000}
-    with driver.start(cluster.urls[0], "ws", "stream.taskEvents", {"taskId": name}, keepAlive=keep) as process:
+    with driver.start(shared_cluster.urls[0], "ws", "stream.taskEvents", {"taskId": name}, keepAlive=keep) as process:
         assert json.loads(process.stdout.readline()) == {"state": "started"}
         assert json.loads(process.stdout.readline())["item"]["id"] == "1"
-        cluster.ado("cancel", name, check=0)  # takes longer than several pings
+        shared_cluster.ado("cancel", name, check=0)  # takes longer than several pings
         lines = [json.loads(line) for line in process.stdout]
     assert lines[-1] == {"state": "complete"}
     assert [line for line in lines if line.get("state") == "started"] == []
 
 
-def test_revocation_ends_a_subscription_with_an_error_not_an_end(cluster, driver):
-    made = json.loads(cluster.ado("token", "create", "--role", "viewer", "-o", "json", check=0).stdout)
-    task = cluster.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", "x", check=0)
+def test_revocation_ends_a_subscription_with_an_error_not_an_end(shared_cluster, driver):
+    made = json.loads(shared_cluster.ado("token", "create", "--role", "viewer", "-o", "json", check=0).stdout)
+    task = shared_cluster.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", "x", check=0)
     driver.token = made["token"]
     for link in SUBSCRIPTION_LINKS:
         driver.token = made["token"]
         with driver.start(
-            cluster.urls[0], link, "stream.taskEvents", {"taskId": task.stdout.decode().strip()}
+            shared_cluster.urls[0], link, "stream.taskEvents", {"taskId": task.stdout.decode().strip()}
         ) as process:
             while "item" not in process.stdout.readline():
                 pass
-            cluster.ado("token", "revoke", made["tokenId"], check=0)
+            shared_cluster.ado("token", "revoke", made["tokenId"], check=0)
             last = json.loads(process.stdout.readline())
             process.kill()
         assert last["code"] == "UNAUTHORIZED"
-        made = json.loads(cluster.ado("token", "create", "--role", "viewer", "-o", "json", check=0).stdout)
+        made = json.loads(shared_cluster.ado("token", "create", "--role", "viewer", "-o", "json", check=0).stdout)

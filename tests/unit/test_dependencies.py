@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -46,9 +47,8 @@ def declared():
 
 def imports(path):
     """Return the packages that a file imports, and whether it does so when it is imported itself."""
-    tree = ast.parse((ROOT / path).read_text())
-    eager = {id(node) for node in tree.body}
-    for node in ast.walk(tree):
+    eager = {id(node) for node in tree(path).body}
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -64,12 +64,24 @@ DISTRIBUTIONS = {name: {normal(one) for one in many} for name, many in metadata.
 FILES = subprocess.run(
     ["git", "-c", f"safe.directory={ROOT}", "ls-files", *OWN], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.splitlines()
-IMPORTS = [(path, *found) for path in FILES if path.endswith(".py") for found in imports(path)]
+PYTHON = [path for path in FILES if path.endswith(".py")]
 
 
-def test_every_import_is_declared_in_the_part_of_its_file():
+@cache
+def tree(path):
+    """Return a file parsed. Not while tests are collected, which every process does."""
+    return ast.parse((ROOT / path).read_text())
+
+
+@pytest.fixture(scope="module")
+def imported():
+    """Every import: its file, its package, and whether it happens when the file is imported itself."""
+    return [(path, *found) for path in PYTHON for found in imports(path)]
+
+
+def test_every_import_is_declared_in_the_part_of_its_file(imported):
     wrong = []
-    for path, name, eager in IMPORTS:
+    for path, name, eager in imported:
         part = PARTS[max((prefix for prefix in PARTS if path.startswith(f"{prefix}/")), key=len)]
         allowed = DECLARED[part if eager else "kubernetes"]  # a late import is of what not everybody has
         if not DISTRIBUTIONS[name] & allowed:
@@ -77,8 +89,8 @@ def test_every_import_is_declared_in_the_part_of_its_file():
     assert wrong == []
 
 
-def test_every_declared_package_is_imported():
-    used = set().union(*(DISTRIBUTIONS[name] for _, name, _ in IMPORTS))
+def test_every_declared_package_is_imported(imported):
+    used = set().union(*(DISTRIBUTIONS[name] for _, name, _ in imported))
     assert {name for name in DECLARED["kubernetes"] if name not in used} == NOT_IMPORTED
 
 
@@ -90,12 +102,11 @@ def test_every_package_says_that_it_has_types(package):
 def test_every_python_that_is_started_is_isolated():
     starts = [
         (path, [ast.unparse(part) for part in node.elts[place : place + 2]])
-        for path in FILES
-        if path.endswith(".py")
-        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        for path in PYTHON
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.List | ast.Tuple)
         for place, item in enumerate(node.elts)
-        if ast.unparse(item) == "sys.executable"
+        if isinstance(item, ast.Attribute) and ast.unparse(item) == "sys.executable"
     ]
     assert len(starts) >= 4
     assert [path for path, words in starts if words != ["sys.executable", "'-I'"]] == []
