@@ -150,6 +150,8 @@ class AppSettings:
     """Log code that blocks the event loop for so long; 0: do not. For tests and for finding faults."""
     env_days: float = 7.0
     """Days after a task's end for which its `--env` values are kept for a retry."""
+    session_days: float = 7.0
+    """Days after a job's success for which its agent's session is kept, so that a message can continue the job."""
     audit_days: float = 400.0
     """Days for which `ado.audit` keeps its rows; at least 1."""
     data_key: tuple[str, ...] = field(default=(), repr=False)
@@ -173,6 +175,8 @@ class AppSettings:
             raise SettingsError(f"ADO_DATA_KEY: {error}; openssl rand -base64 32 makes one") from None
         if self.env_days < 0:
             raise SettingsError(f"ADO_ENV_DAYS must be 0 or more; found {self.env_days}")
+        if self.session_days < 0:
+            raise SettingsError(f"ADO_SESSION_DAYS must be 0 or more; found {self.session_days}")
         if not 1 <= self.audit_days <= _MOST_DAYS:
             raise SettingsError(f"ADO_AUDIT_DAYS must be from 1 to {_MOST_DAYS}; found {self.audit_days}")
         if self.body_bytes < _LEAST_BODY_BYTES:

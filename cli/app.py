@@ -17,6 +17,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "tasks": ("commands.tasks:tasks", "List, show, update and remove tasks."),
         "wait": ("commands.tasks:wait", "Wait for tasks to end."),
         "explain": ("commands.tasks:explain", "Say why a task waits."),
+        "send": ("commands.send:send", "Send a message to the agent of a task."),
         "cancel": ("commands.tasks:cancel", "Stop tasks."),
         "retry": ("commands.tasks:retry", "Queue the failed and cancelled jobs of a task again."),
         "inbox": ("commands.questions:inbox", "List the questions of jobs that wait for an answer."),

@@ -146,6 +146,10 @@ async def complete(db: Database, file_id: str, actor: Actor | None = None) -> bo
     return await db.optional("complete_file", file_id=file_id, actor=parameter(actor)) is not None
 
 
-async def prune(db: Database, keep_seconds: float) -> int:
-    """Delete files that are not needed any more; return how many."""
-    return int((await db.one("prune_files", keep_seconds=keep_seconds))["files"])
+async def prune(db: Database, keep_seconds: float, session_seconds: float = 0.0) -> int:
+    """Delete files that are not needed any more; return how many.
+
+    The checkpoint of a job that succeeded is kept for ``session_seconds``.
+    """
+    row = await db.one("prune_files", keep_seconds=keep_seconds, session_seconds=session_seconds)
+    return int(row["files"])

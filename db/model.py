@@ -242,6 +242,10 @@ class ClaimedJobRow:
     credential: str | None
     """For the worker's calls for this attempt; the database has only its digest."""
     trust_project: bool
+    messages: int
+    """How many messages it has."""
+    continues: bool
+    """Whether it had ended, and goes on with a message."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any], token: str, credential: str | None) -> ClaimedJobRow:

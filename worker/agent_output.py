@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from worker.agents.base import AgentReader
 from worker.agents.stream import AgentStream
-from worker.agents.verdict import Outcome, exit_outcome
+from worker.agents.verdict import Event, Outcome, exit_outcome
 from worker.output.buffer import Outbox
 from worker.output.masking import NO_SECRETS, Secrets
 from worker.output.pipes import OutputReader
@@ -21,7 +21,7 @@ from worker.task_group import task_group
 class AgentOutput:
     """Reads the pipes of one process; without ``reader`` its stdout is plain output.
 
-    Output is masked if ``secrets`` are given. ``turn_ended`` is called at the end of each turn of an AI agent.
+    Output is masked if ``secrets`` are given. ``on_event`` is called with each event of an AI agent.
     ``directory`` is removed from the beginning of paths in event titles.
     """
 
@@ -31,7 +31,7 @@ class AgentOutput:
         reader: AgentReader | None,
         outbox: Outbox,
         secrets: Secrets | None = None,
-        turn_ended: Callable[[], object] = lambda: None,
+        on_event: Callable[[Event], object] = lambda _: None,
         directory: str = "",
     ) -> None:
         self._reader = reader
@@ -39,7 +39,7 @@ class AgentOutput:
         if reader is None:
             self._pipes = OutputReader([(process.stdout, "stdout"), (process.stderr, "stderr")], outbox, secrets)
         else:
-            self.stream = AgentStream(process.stdout, reader, outbox, secrets or NO_SECRETS, turn_ended, directory)
+            self.stream = AgentStream(process.stdout, reader, outbox, secrets or NO_SECRETS, on_event, directory)
             self._pipes = OutputReader([(process.stderr, "stderr")], outbox, secrets, self.stream.feed_stderr)
 
     async def run(self) -> None:

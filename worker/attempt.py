@@ -1,9 +1,10 @@
 """One attempt, from its directory to its finish; it ends in exactly one outcome.
 
-Steps: make the directory, prepare the repository, start the agent under a keeper, send its output in batches until it
-ends, send the rest of the output and the result, report the finish. A stop sends SIGTERM to the process tree, and
-SIGKILL after ``grace_seconds``. A lost lease kills everything at once, and nothing more is sent, because the job may
-already run elsewhere. The finish is sent until the server answers; until then heartbeats list the job.
+Steps: make the directory, prepare the repository, take turns of the agent, each under a keeper, while its output is
+sent in batches, send the rest of the output and the result, report the finish. The next turn of a session begins with
+the messages that wait when a turn has succeeded. A lost lease kills everything at once, and nothing more is sent,
+because the job may already run elsewhere. The finish is sent until the server answers; until then heartbeats list the
+job.
 """
 
 from __future__ import annotations
@@ -12,32 +13,33 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from app.core.capabilities import NO_NETWORK, STDIN
 from app.rpc.client import CallError
-from worker.agent_output import AgentOutput
 from worker.agents import AGENTS
-from worker.agents.base import AgentReader, Launch, Run
+from worker.agents.base import Agent, AgentReader, Run, valid_session
+from worker.agents.events import total
 from worker.agents.programs import lend_credentials
-from worker.agents.stream import AgentStream
-from worker.agents.verdict import TURN_ENDS, Outcome
+from worker.agents.verdict import TURN_ENDS, Event, Outcome
+from worker.agents.words import next_turn, with_words
 from worker.fitness import Fitness, MachineUnfit, describe_error
-from worker.input_feed import InputFeed, Subscribe
+from worker.input_feed import Subscribe
+from worker.mailbox import Mailbox, Message
 from worker.memory_kills import MemoryWatch
 from worker.output.batches import BatchSender, Call, LeaseLost, until_answered
 from worker.output.buffer import Outbox
-from worker.output.event_pipe import EventPipe
 from worker.output.mask_socket import registrar
 from worker.output.masking import NO_SECRETS, Secrets
 from worker.output.wire_events import ServerLimits, clean_text, result_that_fits, usage_that_fits
 from worker.processes.directories import FILE_VARIABLES, AttemptDirectory, attempt_directory, environment
-from worker.processes.process import KeeperBroken, KeptProcess, ProcessEnd, is_shortage
+from worker.processes.process import KeeperBroken, KeptProcess, is_shortage
 from worker.processes.removal import RemovalQueue
-from worker.repository.checkpoint import SESSION_NAME, Checkpoint, SessionState, resumed
+from worker.repository.checkpoint import Checkpoint, SessionState, resumed
 from worker.repository.job_repository import JobRepository
 from worker.repository.transfers import AttemptFiles
 from worker.sandbox.base import NO_SANDBOX, Sandbox, SandboxedStart
@@ -45,18 +47,13 @@ from worker.secret_store import PREFIX as SECRET
 from worker.secret_store import SecretStore
 from worker.settings import WorkerSettings
 from worker.task_group import task_group
+from worker.turn import Stop, Turn, TurnSetting
 
 _log = logging.getLogger("ado.worker")
 _MESSAGE_CHARS = 9000  # a server takes 10,000 characters
-_TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock ends jobs in time; the worker's only acts if the server does not
 
 FilesOf = Callable[[Mapping[str, Any]], AttemptFiles]
 """Makes the files of an attempt from its fence."""
-
-
-def _valid_session(name: Any) -> str | None:
-    """Return the name of a session, or None if it could not be part of a path: jobs and agents send any value."""
-    return name if isinstance(name, str) and SESSION_NAME.fullmatch(name) else None
 
 
 class Attempt:
@@ -78,6 +75,7 @@ class Attempt:
     ) -> None:
         self.job = job
         self.key: tuple[str, int] = (job["jobId"], job["attempt"])
+        self._agent: Agent = AGENTS[job["agent"]]
         self._call = call
         self._settings = settings
         self._secret_store = secret_store
@@ -94,21 +92,24 @@ class Attempt:
         self._files = files_of(self._fence)
         self._outbox = Outbox(settings.buffer_bytes, limits.chunk_bytes)
         self._sender = BatchSender(call, self._outbox, self._fence, limits.batch_events)
-        self._stopping = asyncio.Event()
-        self._stop_outcome: Outcome | None = None
-        self._is_terminated = False
-        """Whether the agent was sent SIGTERM."""
+        self._mailbox = Mailbox(call, self._fence)
+        self._stop = Stop()
         self._lost = asyncio.Event()
         self._reader: AgentReader | None = None
         self._session: str | None = None
+        self._used: dict[str, float] = {}
+        """What the turns before the present one have used."""
         self._turn_ended: Callable[[], object] = lambda: None
-        self._memory = MemoryWatch(alone=settings.slots == 1)
+        self._environment: Callable[[Mapping[str, str]], dict[str, str]] = dict
+        """Makes the agent's environment from the variables that its launch adds."""
 
     def stop(self, outcome: Outcome) -> None:
         """Stop the agent and report ``outcome``; later calls change nothing."""
-        if self._stop_outcome is None:
-            self._stop_outcome = outcome
-            self._stopping.set()
+        self._stop.request(outcome)
+
+    def tell(self, message: Message) -> None:
+        """Give a message to the agent as soon as it can take it; one that it has already changes nothing."""
+        self._mailbox.offer(message)
 
     def lose(self) -> None:
         """Kill the agent at once and send nothing more."""
@@ -166,71 +167,132 @@ class Attempt:
         return Outcome("released", None, "worker_unfit", message)
 
     async def _run_agent(self, attempt_dir: AttemptDirectory) -> Outcome:
-        """Prepare the repository, start the agent in its sandbox, and follow it to its end."""
+        """Prepare the repository, and let the agent take its turns in its sandbox."""
         repository = self._make_repository(attempt_dir) if "workspace" in self.job else None
         if repository is not None and (failure := await repository.prepare()):
             await self._fitness.check()
             return failure
         start_dir = repository.start_dir if repository else attempt_dir.job_dir
-        needs = AGENTS[self.job["agent"]].needs
+        needs = self._agent.needs
         lent = lend_credentials(needs, attempt_dir.home, self._settings.agent_env) if needs else {}
         checkpoint = repository.checkpoint if repository else None
-        launch, env = await self._prepare_launch(attempt_dir, start_dir, lent, checkpoint)
+        run = await self._prepare_run(attempt_dir, start_dir, lent, checkpoint)
+        self._set_masks(repository)
+        setting = self._turn_setting(attempt_dir, repository)
         sandboxed = await asyncio.to_thread(self._enter_sandbox, attempt_dir, start_dir, lent)
         try:
-            process = await KeptProcess.start(
-                launch.argv,
-                env=env,
-                cwd=str(start_dir),
-                stdin=launch.stdin,
-                held=attempt_dir.lock,
-                within=sandboxed.prefix,
-                user=sandboxed.user,
-                fed=self._has_input,
-            )
-            return await self._run_process(process, launch.stdin, str(attempt_dir.job_dir), repository)
+            async with task_group() as group:
+                group.create_task(self._sender.run(), name="batches")
+                group.create_task(self._mailbox.run(), name="receipts")
+                try:
+                    outcome = await self._take_turns(run, setting, sandboxed, attempt_dir.lock)
+                    if repository is not None:
+                        outcome = await repository.send_result(outcome)
+                finally:
+                    self._outbox.close()  # the sender ends once the outbox is empty
+                    self._mailbox.close()
+            return outcome
         finally:
             await asyncio.to_thread(sandboxed.release)
+
+    async def _take_turns(self, run: Run, setting: TurnSetting, sandboxed: SandboxedStart, lock: int | None) -> Outcome:
+        """Take turns until no words are left for the agent; return how the last one ended."""
+        while True:
+            launch, self._reader = self._agent.launch(run), self._agent.reader(run)
+            process = await KeptProcess.start(
+                launch.argv,
+                env=self._environment(launch.env),
+                cwd=str(run.directory),
+                stdin=launch.stdin,
+                held=lock,
+                within=sandboxed.prefix,
+                user=sandboxed.user,
+                fed=launch.line is not None or (run.stdin and not run.has_begun),
+            )
+            outcome = await Turn(setting, process, launch, self._reader).run()
+            words = await self._next_words(outcome)
+            if not words:
+                return outcome
+            run = next_turn(self._agent, run, words, self._reader)
+            if self._reader is not None:
+                self._used = total(self._used, self._reader.usage or {})
+
+    async def _next_words(self, outcome: Outcome) -> list[str]:
+        """Return the words with which the agent's next turn begins; an empty list if the attempt ends."""
+        if "messages" not in self.job or not self._agent.takes_messages:  # a server of an older release has none
+            return []
+        if outcome.outcome != "succeeded" or self._stop.requested.is_set():
+            return []
+        await self._mailbox.fetch(undelivered=True)  # the command for a message that was just sent may be on its way
+        return [message.text for message in self._mailbox.take()]
+
+    def _turn_setting(self, attempt_dir: AttemptDirectory, repository: JobRepository | None) -> TurnSetting:
+        return TurnSetting(
+            self._settings,
+            self._fence,
+            self._outbox,
+            self._secrets,
+            self._mailbox,
+            self._stop,
+            MemoryWatch(alone=self._settings.slots == 1),
+            self._subscribe,
+            str(attempt_dir.job_dir),
+            self.job.get("timeoutSeconds"),
+            self._note_agent_event,
+            self._note_event,
+            repository.checkpoints if repository else None,
+        )
 
     def _make_repository(self, attempt_dir: AttemptDirectory) -> JobRepository:
         repository = JobRepository(self.job, attempt_dir, self._files, self._outbox, self._settings)
 
         def session_state() -> SessionState:
-            session = _valid_session(self._reader.session) if self._reader else self._session
-            files = AGENTS[self.job["agent"]].session_files(attempt_dir.home, session) if session else []
-            return SessionState(session, self._reader.reported if self._reader else {}, files)
+            session = valid_session(self._reader.session) if self._reader else self._session
+            files = self._agent.session_files(attempt_dir.home, session) if session else []
+            reported = self._reader.reported if self._reader else {}
+            return SessionState(session, reported, files, self._mailbox.heard)
 
         repository.checkpoints.session_state = session_state
         self._turn_ended = repository.checkpoints.turn_ended
         return repository
 
-    async def _prepare_launch(
+    async def _prepare_run(
         self, attempt_dir: AttemptDirectory, start_dir: Path, lent: Mapping[str, str], checkpoint: Checkpoint | None
-    ) -> tuple[Launch, Mapping[str, str]]:
-        """Return how to start the agent, and its environment; set its reader and the secrets to mask."""
-        agent, settings = AGENTS[self.job["agent"]], self._settings
+    ) -> Run:
+        """Return what the agent's first turn begins with; set the secrets to mask."""
+        agent, settings = self._agent, self._settings
         urls = settings.url if self._has_network else ()
-        make_env = partial(environment, self.job, attempt_dir, settings.worker_id, urls=urls)
         given = {**lent, **self._secret_store.variables_for(self._requires), **self._mask_socket, **self._trusted_ca()}
+        make_env = partial(environment, self.job, attempt_dir, settings.worker_id, urls=urls)
+        self._environment = lambda added: make_env({**given, **added})
         run = Run(
             self.job["prompt"],
             start_dir,
             attempt_dir.home,
             args=self.job.get("agentArgs") or {},
-            env=make_env(given),
+            env=self._environment({}),
             isolated=settings.isolated,
             trust_project=bool(self.job.get("trustProject")),
             stdin=self._has_input,
         )
         if checkpoint is not None:
             run = await asyncio.to_thread(resumed, agent, run, checkpoint)
-        launch = agent.launch(run)
-        self._reader = agent.reader(run)
-        env = make_env({**given, **launch.env})
         names = (*(agent.needs.variables if agent.needs else ()), "ADO_TOKEN")
-        values = [*self._secret_store.values, *(env[name] for name in names if name in env)]
+        values = [*self._secret_store.values, *(run.env[name] for name in names if name in run.env)]
         self._secrets = await asyncio.to_thread(Secrets, values)
-        return launch, env
+        return await self._with_messages(run, checkpoint)
+
+    async def _with_messages(self, run: Run, checkpoint: Checkpoint | None) -> Run:
+        """Add the job's messages to the prompt, except those that are part of the session already."""
+        if not self.job.get("messages"):
+            return run
+        if checkpoint is not None and run.session:
+            self._mailbox.know(checkpoint.heard)
+        await self._mailbox.fetch()
+        words = [message.text for message in self._mailbox.take()]
+        goes_on = bool(self.job.get("continues") and run.session and words and self._agent.converses)
+        prompt = with_words(self._agent, "" if goes_on else run.prompt, words)
+        return replace(run, prompt=prompt, anew=with_words(self._agent, run.anew, words) if run.anew else "")
 
     def _trusted_ca(self) -> dict[str, str]:
         """Return the variable by which ado kv in the job trusts the server."""
@@ -257,102 +319,14 @@ class Attempt:
         for warning in self._secret_store.unmasked(entry.removeprefix(SECRET) for entry in self._requires):
             self._outbox.put({"type": "progress", "message": warning}, len(warning))
 
-    async def _run_process(
-        self, process: KeptProcess, text: str, job_dir: str, repository: JobRepository | None
-    ) -> Outcome:
-        """Follow a process, and leave nothing of it behind; ``text`` comes before the job's input on its stdin."""
-        ending = asyncio.create_task(process.ended(), name="agent end")
-        try:
-            self._set_masks(repository)
-            output = AgentOutput(process, self._reader, self._outbox, self._secrets, self._turn_ended, job_dir)
-            try:
-                return await self._follow(process, ending, output, text, repository)
-            finally:
-                output.close()
-                self._outbox.close()
-        finally:
-            process.kill()
-            await asyncio.gather(ending, return_exceptions=True)
-            process.close()
-
-    async def _follow(
-        self,
-        process: KeptProcess,
-        ending: asyncio.Task[ProcessEnd],
-        output: AgentOutput,
-        text: str,
-        repository: JobRepository | None,
-    ) -> Outcome:
-        """Send what the agent writes until it ends, then its result. Raises the first error of any part at once."""
-        events = EventPipe(process.events, self._outbox, self._secrets, self._note_event)
-        async with task_group() as group:
-            group.create_task(self._sender.run(), name="batches")
-            reading = [group.create_task(part.run(), name=type(part).__name__) for part in (output, events)]
-            companions = self._companions(process, output.stream, text, repository)
-            beside = [group.create_task(work, name=name) for name, work in companions]
-            end = await asyncio.shield(ending)
-            if end.is_short_of_resources:
-                raise MachineUnfit(end.error)
-            self._report_survivors(end)
-            for task in beside:  # a stop after the agent's end is not its cause
-                task.cancel()
-            await asyncio.wait(beside)
-            await asyncio.wait(reading, timeout=self._settings.output_seconds)
-            outcome = self._apply_stop(self._memory.explain(output.outcome(end)))
-            if repository is not None:
-                outcome = await repository.send_result(outcome)
-            for task in reading:  # a process that could not be killed holds its pipes open
-                task.cancel()
-            output.close()
-            self._outbox.close()  # the sender ends once the outbox is empty
-        return outcome
-
-    def _companions(
-        self, process: KeptProcess, stream: AgentStream | None, text: str, repository: JobRepository | None
-    ) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
-        """Yield what runs beside the agent and ends with it, each with its name."""
-        yield "stopper", self._stop_process(process)
-        if process.stdin is not None:
-            yield "input", InputFeed(process, self._subscribe, self._fence, self.stop).run(text)
-        if repository is not None:
-            yield "checkpoints", repository.checkpoints.run()
-        if stream is not None:
-            yield "silence", self._watch_silence(stream)
-
-    def _report_survivors(self, end: ProcessEnd) -> None:
-        for survivor in end.survivors:
-            message = clean_text(f"a process of this job could not be ended: {survivor}", _MESSAGE_CHARS)
-            self._outbox.put({"type": "progress", "message": message})
-
-    def _apply_stop(self, outcome: Outcome) -> Outcome:
-        """Return the reason for the stop if the agent was stopped: its exit code alone may say success."""
-        stop = self._stop_outcome
-        if stop is None or not self._is_terminated:
-            return outcome
-        return Outcome(stop.outcome, outcome.exit_code, stop.reason, stop.message)
-
-    async def _stop_process(self, process: KeptProcess) -> None:
-        limit = self.job.get("timeoutSeconds")
-        try:
-            async with asyncio.timeout(limit + _TIMEOUT_MARGIN_SECONDS if limit else None):
-                await self._stopping.wait()
-        except TimeoutError:
-            self.stop(Outcome("failed", None, "timed_out", "the attempt took longer than the task allows"))
-        self._is_terminated = True
-        process.terminate()
-        await asyncio.sleep(self._settings.grace_seconds)
-        process.kill()
-
-    async def _watch_silence(self, stream: AgentStream) -> None:
-        seconds = self._settings.agent_idle_seconds
-        await stream.stalled(seconds)
-        assert self._reader is not None
-        self.stop(self._reader.stalled(seconds))
+    def _note_agent_event(self, event: Event) -> None:
+        if event["event"] in TURN_ENDS:
+            self._turn_ended()
 
     def _note_event(self, event: Mapping[str, Any]) -> None:
         """Note the session that a job's event names, and the end of a turn."""
         if event.get("event") == "session":
-            self._session = _valid_session(event.get("sessionId"))
+            self._session = valid_session(event.get("sessionId"))
         elif str(event.get("event")) in TURN_ENDS:
             self._turn_ended()
 
@@ -382,4 +356,5 @@ class Attempt:
         except Exception:  # noqa: BLE001 - a reader may fail on any value of its agent
             _log.exception("no result could be read", extra={"job": self.key[0], "attempt": self.key[1]})
             return {}
-        return {"result": result_that_fits(result), "usage": usage_that_fits(usage)}
+        used = total(self._used, usage or {}) if self._used else usage
+        return {"result": result_that_fits(result), "usage": usage_that_fits(used)}

@@ -13,7 +13,6 @@ import asyncio
 import base64
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from app.rpc.client import CallError, Item, NoAnswer
 from worker.agents.verdict import Outcome
 from worker.output.batches import LOST
 from worker.processes.process import KeptProcess
+from worker.stdin_pipe import write_to_stdin
 
 _log = logging.getLogger("ado.worker")
 _PAGE_BYTES = 256 * 1024
@@ -54,7 +54,7 @@ class InputFeed:
     async def run(self, text: str) -> None:
         """Write a text and then the input, to its end or until the agent closes its stdin."""
         with contextlib.suppress(BrokenPipeError):
-            await self._write(text.encode("utf-8", "surrogateescape"))
+            await write_to_stdin(self._process, text.encode("utf-8", "surrogateescape"))
             backoff = Backoff()
             while not self._ended:
                 try:
@@ -79,26 +79,6 @@ class InputFeed:
         page = {**self._fence, "offset": self._written, "maxBytes": _PAGE_BYTES}
         for piece in [item.data async for item in self._subscribe("workers.input", page)]:
             data = base64.b64decode(piece["data"])[max(0, self._written - piece["offset"]) :]
-            await self._write(data)
+            await write_to_stdin(self._process, data)
             self._written += len(data)
             self._ended = piece["end"]
-
-    async def _write(self, data: bytes) -> None:
-        """Write all of it, waiting for room. Raises BrokenPipeError."""
-        view = memoryview(data)
-        while view and self._process.stdin is not None:
-            try:
-                view = view[os.write(self._process.stdin, view) :]
-            except BlockingIOError:
-                await _wait_for_room(self._process.stdin)
-
-
-async def _wait_for_room(fd: int) -> None:
-    """Wait until a pipe has room, or has no reader."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_writer(fd, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_writer(fd)

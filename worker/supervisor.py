@@ -28,6 +28,7 @@ from worker.attempt import Attempt
 from worker.capabilities import WorkerCapabilities
 from worker.fitness import Fitness
 from worker.lease import Heartbeat, HeartbeatReport
+from worker.mailbox import Message
 from worker.output.wire_events import ServerLimits
 from worker.processes.directories import sweep
 from worker.processes.keeper import become_subreaper
@@ -277,7 +278,7 @@ class Supervisor:
             self._secret_store.hide(self._token.value)
 
     async def _follow_commands(self) -> None:
-        value = {"workerId": self._settings.worker_id, "session": self._session}
+        value = {"workerId": self._settings.worker_id, "session": self._session, "messages": True}
         while True:
             with contextlib.suppress(CallError, NoAnswer):
                 async for item in self._client.subscribe("workers.commands", value):
@@ -289,8 +290,15 @@ class Supervisor:
             self._draining.set()
             return
         attempt = self._attempts.get((command["jobId"], command["attempt"]))
-        if attempt is not None:
-            attempt.stop(_CANCELLED) if command["type"] == "cancel" else attempt.lose()
+        match command["type"]:
+            case _ if attempt is None:
+                return
+            case "cancel":
+                attempt.stop(_CANCELLED)
+            case "lost":
+                attempt.lose()
+            case "message":
+                attempt.tell(Message.of(command["message"]))
 
     def _obey_answer(self, answer: dict[str, Any]) -> None:
         for ref in answer["cancel"]:

@@ -201,6 +201,15 @@ class AsyncAdo:
         """Queue the failed and cancelled jobs of a task again."""
         return await self._mutate(models.Task, "tasks.retry", {"taskId": task_id})
 
+    async def send(self, task_id: str, text: str, *, job: int | None = None, key: str | None = None) -> models.Message:
+        """Send words to the agent of a job, or of every job; with the same ``key`` they are sent once."""
+        members = {"taskId": task_id, "text": text, "job": job, "idempotencyKey": key or uuid.uuid4().hex}
+        return await self._mutate(models.Message, "tasks.send", members, resend=True)
+
+    async def messages(self, task_id: str, *, cursor: str | None = None) -> models.MessagePage:
+        """Return a page of a task's messages, oldest first."""
+        return await self._query(models.MessagePage, "tasks.messages", {"taskId": task_id, "cursor": cursor})
+
     async def update_task(
         self, task_id: str, *, version: int, priority: int | None = None, labels: Mapping[str, str] | None = None
     ) -> models.Task:

@@ -91,6 +91,8 @@ class Ado:
     list_tasks = _blocking(AsyncAdo.list_tasks)
     cancel_task = _blocking(AsyncAdo.cancel_task)
     retry_task = _blocking(AsyncAdo.retry_task)
+    send = _blocking(AsyncAdo.send)
+    messages = _blocking(AsyncAdo.messages)
     update_task = _blocking(AsyncAdo.update_task)
     remove_task = _blocking(AsyncAdo.remove_task)
     input_received = _blocking(AsyncAdo.input_received)

@@ -151,6 +151,32 @@ class AnswerEvent(Event, frozen=True, kw_only=True):
     expired: bool = False
 
 
+class MessageEvent(Event, frozen=True, kw_only=True):
+    """A caller sent words to the agent of the job; without a job, to the agents of all jobs."""
+
+    message_id: str
+    text: str
+    by: str | None = None
+
+
+class DeliveredEvent(Event, frozen=True, kw_only=True):
+    """The job's agent has taken a message."""
+
+    message_id: str
+
+
+class ContinuedEvent(Event, frozen=True, kw_only=True):
+    """The job goes on with a message, although it, or its last attempt, had ended."""
+
+    message_id: str
+    by: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    usage: Usage | None = None
+    dropped_bytes: int | None = None
+
+
 class FinishedEvent(Event, frozen=True, kw_only=True):
     """A job ended for good."""
 
@@ -292,6 +318,9 @@ BY_TYPE: dict[str, type[Event]] = {
     "input_lost": InputLostEvent,
     "question": QuestionEvent,
     "answer": AnswerEvent,
+    "message": MessageEvent,
+    "delivered": DeliveredEvent,
+    "continued": ContinuedEvent,
     "finished": FinishedEvent,
     "succeeded": SucceededEvent,
     "failed": FailedEvent,

@@ -144,6 +144,36 @@ class Values(Record, frozen=True, kw_only=True):
     items: list[Value]
 
 
+class MessageJob(Record, frozen=True, kw_only=True):
+    """A job that a message is for: ``waiting``, ``delivered`` to its agent in an attempt, or ``refused``."""
+
+    job: int
+    state: str
+    attempt: int | None = None
+    delivered_at: datetime | None = None
+
+
+class Message(Record, frozen=True, kw_only=True):
+    """Words to the agents of a task's jobs; without ``job`` they were sent to every job."""
+
+    message_id: str
+    task_id: str
+    text: str
+    state: str
+    created_at: datetime
+    jobs: list[MessageJob]
+    job: int | None = None
+    by: str | None = None
+    delivered_at: datetime | None = None
+
+
+class MessagePage(Record, frozen=True, kw_only=True):
+    """Messages of a task, oldest first."""
+
+    items: list[Message]
+    next_cursor: str | None = None
+
+
 class AttemptRef(Record, frozen=True, kw_only=True):
     """An attempt: a job id and the number of its try."""
 

@@ -119,6 +119,8 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "batch_gap": ("CONFLICT", "send the batch named in data.expected first"),
     "input_gap": ("CONFLICT", "send the bytes from data.expected on first"),
     "input_closed": ("CONFLICT", "send nothing more: the job takes no input, or has all of it"),
+    "takes_no_messages": ("CONFLICT", "ado tasks show TASK says what its jobs do"),
+    "session_not_kept": ("CONFLICT", "run a new task"),
     "input_lost": ("CONFLICT", "run the task again as a new one; a larger ADO_INPUT_KEEP_BYTES keeps more for a retry"),
     "worker_replaced": ("CONFLICT", "another process took over this worker id: end this one"),
     "not_allowed": ("FORBIDDEN", "choose another, or ask the operator for ADO_TASK_IMAGES or ADO_TASK_NODE_LABELS"),

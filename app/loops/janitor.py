@@ -24,7 +24,7 @@ async def step(db: Database, settings: AppSettings) -> None:
     forgotten = await workers.prune(db, settings.keep_workers_seconds)
     await workers.prune_pods(db, settings.keep_workers_seconds)
     await tokens.prune(db)
-    dropped = await files.prune(db, settings.keep_files_seconds)
+    dropped = await files.prune(db, settings.keep_files_seconds, settings.session_days * _DAY_SECONDS)
     unread = await inputs.forget(db)
     environments = await tasks.forget_environments(db, settings.env_days * _DAY_SECONDS)
     entries = await audit.prune(db, settings.audit_days)

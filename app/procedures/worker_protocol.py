@@ -1,4 +1,4 @@
-"""The worker protocol: register, heartbeat, claim, finish, commands. ``workers.append`` is in ``append``.
+"""The worker protocol: register, heartbeat, claim, finish. ``append`` has its appends, ``commands`` its commands.
 
 Authority: the database fences every write by job and attempt. A session is one registration of one process.
 Hints: they wake a waiting claim and the command stream, which then read the tables. A worker that gets no command
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -37,7 +36,7 @@ from app.procedures.checks.arguments import (
 from app.procedures.checks.fences import Attempt, Secret, WorkerId, check_own_worker, credential_digest, fence_error
 from app.procedures.checks.ids import parse_job
 from app.procedures.sealed_environments import open_environments
-from app.rpc.server.procedure import Tracked, mutation, subscription
+from app.rpc.server.procedure import mutation
 from app.shapes.records import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
 from db import jobs, model, tokens, workers
 from db.model import AttemptKey
@@ -130,23 +129,7 @@ class FinishInput(Wire):
     credential: Secret | None = None
 
 
-class SessionInput(Wire):
-    """A registered process."""
-
-    worker_id: WorkerId
-    session: str
-    last_event_id: str | None = None
-
-
-class Command(Wire):
-    """What a worker must do: cancel a job, forget a lost one, or drain."""
-
-    type: Literal["cancel", "lost", "drain"]
-    job_id: str | None = None
-    attempt: int | None = None
-
-
-async def _registered(context: Context, worker_id: str, session: str) -> RegisteredWorker:
+async def registered_worker(context: Context, worker_id: str, session: str) -> RegisteredWorker:
     """Return a worker's row. Raises NOT_FOUND, and CONFLICT when another process has registered since."""
     check_own_worker(context, worker_id)
     worker = await workers.registered(context.db, worker_id)
@@ -229,7 +212,7 @@ async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
         lease_seconds=context.services.settings.lease_seconds,
     )
     if renewal is None:
-        await _registered(context, input.worker_id, input.session)
+        await registered_worker(context, input.worker_id, input.session)
         raise refusal("no_such_worker", f"worker {input.worker_id!r} is not registered any more")
     await _end(context, _never_received(renewal), "claim_lost", loss=False)
     if input.stopped:  # read again, because a claim may have been granted meanwhile; from now on none is
@@ -278,7 +261,7 @@ def _can_claim(worker: RegisteredWorker) -> bool:
 
 async def _read_worker(context: Context, input: ClaimInput, waiter: WaitingClaim) -> RegisteredWorker:
     """Return the worker's row, and let the queue wake its claim for what the worker can run."""
-    worker = await _registered(context, input.worker_id, input.session)
+    worker = await registered_worker(context, input.worker_id, input.session)
     # The worker of a pod may claim its pod's job only. The queue does not know whose job it is, so this claim polls.
     waiter.capabilities = worker.capabilities if _can_claim(worker) and not worker.bound else frozenset()
     return worker
@@ -346,51 +329,3 @@ async def _finished_before(context: Context, report: jobs.Finish) -> Job:
     if job is not None and job.finished_attempt == report.attempt and job.worker_id in (report.worker_id, None):
         return Job.of(job)
     raise fence_error(job, report, report.last_batch)
-
-
-@subscription(access=WORK)
-async def commands(context: Context, input: SessionInput) -> AsyncIterator[Tracked[Command]]:
-    """Send a worker its commands: open ones first, then each new one. A heartbeat's answer has the same.
-
-    What the worker is known to hold is read before the attempts that are held now: otherwise an attempt that was
-    claimed in between would look lost.
-    """
-    sent: set[str] = set()
-    services, worker_id = context.services, input.worker_id
-    with services.hub.waiting(("w", worker_id)) as hint, services.command_poll.following(worker_id) as known:
-        while True:
-            before = set(known)
-            worker = await _registered(context, worker_id, input.session)
-            held = await jobs.held(context.db, worker_id)
-            gone = before - held.keys()
-            lost = [key for key in gone if not await _was_finished(context, key)]
-            for name, command in _open_commands(worker, held, lost):
-                if name not in sent:
-                    sent.add(name)
-                    yield Tracked(name, command)
-            known.difference_update(gone)
-            known.update(held)
-            await hint.wait(_LONGEST_WAIT)
-
-
-async def _was_finished(context: Context, key: AttemptKey) -> bool:
-    """Whether an attempt is no longer held because its worker closed it. Then it was not lost."""
-    job = await jobs.get(context.db, key[0], key[1])
-    return job is not None and job.finished_attempt == key[2]
-
-
-def _open_commands(
-    worker: RegisteredWorker, held: dict[AttemptKey, str | None], lost: list[AttemptKey]
-) -> list[tuple[str, Command]]:
-    """Return the commands that are open now, each with its name."""
-    to_cancel = [key for key, stop_reason in held.items() if stop_reason]
-    commands = [_command("cancel", key) for key in to_cancel]
-    commands += [_command("lost", key) for key in lost]
-    if worker.draining:
-        commands.append(("drain", Command(type="drain")))
-    return commands
-
-
-def _command(kind: Literal["cancel", "lost"], key: AttemptKey) -> tuple[str, Command]:
-    ref = attempt_ref(key)
-    return f"{kind}:{ref.job_id}:{ref.attempt}", Command(type=kind, job_id=ref.job_id, attempt=ref.attempt)

@@ -162,6 +162,35 @@ class AnswerEvent(LogEvent, tag="answer"):
     expired: bool | UnsetType = UNSET
 
 
+class MessageEvent(LogEvent, tag="message"):
+    """Somebody sent words to the agent of a job, or of every job if there is none."""
+
+    message_id: str
+    text: str
+    by: str | UnsetType = UNSET
+
+
+class DeliveredEvent(LogEvent, tag="delivered"):
+    """The job's agent has taken a message."""
+
+    message_id: str
+
+
+class ContinuedEvent(LogEvent, tag="continued"):
+    """The job had ended and goes on with a message, or its attempt ended while one waited.
+
+    In the second case there is also how the attempt ended.
+    """
+
+    message_id: str
+    by: str | UnsetType = UNSET
+    exit_code: int | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    usage: Usage | UnsetType = UNSET
+    dropped_bytes: int | UnsetType = UNSET
+
+
 class FinishedEvent(LogEvent, tag="finished"):
     """A job ended for good."""
 
@@ -210,6 +239,9 @@ AnyEvent: TypeAlias = (
     | InputLostEvent
     | QuestionEvent
     | AnswerEvent
+    | MessageEvent
+    | DeliveredEvent
+    | ContinuedEvent
     | FinishedEvent
     | SucceededEvent
     | FailedEvent

@@ -213,10 +213,14 @@ class ClaimedJob(Wire):
     env: dict[str, str]
     workers: int
     token: str
+    messages: int
+    """How many messages the job has; ``workers.messages`` returns them."""
     credential: str | UnsetType = UNSET
     timeout_seconds: float | UnsetType = UNSET
     workspace: Any = UNSET
     trust_project: bool | UnsetType = UNSET
+    continues: bool | UnsetType = UNSET
+    """Whether it had ended, and goes on with a message."""
 
     @classmethod
     def of(cls, job: model.ClaimedJobRow) -> ClaimedJob:
@@ -227,6 +231,7 @@ class ClaimedJob(Wire):
             task_id=f"task-{job.task_id}",
             env=dict(job.environment),
             trust_project=job.trust_project or UNSET,
+            continues=job.continues or UNSET,
         )
 
 

@@ -371,10 +371,27 @@ class Me(Shape):
     token_name: str | None = None
 
 
+class MessageJob(Shape):
+    """A job that a message is for."""
+
+    job: Number
+    state: str
+
+
+class Message(Shape):
+    """Words to the agents of a task's jobs."""
+
+    message_id: Annotated[str, Meta(pattern=r"^message-[0-9]{1,19}$")]
+    task_id: TaskId
+    state: str
+    jobs: list[MessageJob]
+
+
 ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), Task),
     "tasks.list": Tasks,
     "tasks.input": Received,
+    "tasks.send": Message,
     "tasks.remove": Removed,
     "tasks.kvGet": Value | None,
     "tasks.kvList": Values,

@@ -331,6 +331,9 @@ def note(event: Mapping[str, Any]) -> str:
             return f"ado: {who}{event['questionId']} was not answered in time" + (f": {answer}" if answer else "")
         return f"ado: {who}{event['questionId']} was answered by {event.get('by')}: {answer}"
     return {
+        "message": f"ado: {who}message from {event.get('by') or 'an administrator'}: {event.get('text')}",
+        "delivered": f"ado: {who}{event.get('messageId')} was delivered",
+        "continued": f"ado: {who}the job continues with {event.get('messageId')}",
         "requeued": f"ado: {attempt} ended ({reason}); the job is queued again",
         "released": f"ado: {attempt} was handed back ({reason}); the job is queued again",
         "retried": "ado: the failed jobs are queued again",

@@ -56,7 +56,7 @@ select f.* from ado.files f where f.file_id = :file_id::text;
 -- name: list_files :many
 -- The files of a task, newest last, after the last one of the previous page; files of no job come first, as job -1. A
 -- checkpoint counts until its attempt, or a later one, has uploaded a result and reported its end: the next attempt
--- starts anew. A page ends early when the descriptions of its files grow large.
+-- starts anew, unless the job continues. A page ends early when the descriptions of its files grow large.
 select f.file_id, f.kind, f.task_id, f.job, f.attempt, f.worker_id, f.size, f.sha256, f.about, f.created_at,
        f.completed_at, count(*) over () < f.matches as more
 from (
@@ -68,7 +68,7 @@ from (
           and (f.kind <> 'checkpoint' or not exists (
               select from ado.files r join ado.jobs j on j.task_id = r.task_id and j.job = r.job
               where r.task_id = f.task_id and r.job = f.job and r.kind = 'result' and r.completed_at is not null
-                and r.attempt >= f.attempt and j.finished_attempt >= r.attempt))
+                and not j.continues and r.attempt >= f.attempt and j.finished_attempt >= r.attempt))
           and (:after::text is null or (coalesce(f.job, -1), f.completed_at, f.file_id)
                > (:after_job::integer, :after_at::timestamptz, :after::text))
         order by coalesce(f.job, -1), f.completed_at, f.file_id limit :row_limit::integer + 1
@@ -79,8 +79,8 @@ where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_
 order by f.place, f.completed_at, f.file_id;
 
 -- name: prune_files :one
--- Delete files that no task took within a day or that were never completed, checkpoints of jobs that succeeded, and all
--- files of tasks whose log was dropped.
+-- Delete files that no task took within a day or that were never completed, checkpoints of jobs that succeeded so long
+-- ago that they do not continue any more, and all files of tasks whose log was dropped.
 with pruned as (
     delete from ado.files f
     where (f.task_id is null or f.completed_at is null)
@@ -89,6 +89,7 @@ with pruned as (
 ), passed as (
     delete from ado.files f using ado.jobs j
     where f.kind = 'checkpoint' and j.task_id = f.task_id and j.job = f.job and j.status = 'succeeded'
+      and j.finished_at <= now() - make_interval(secs => :session_seconds::double precision)
     returning f.size
 ), dropped as (
     delete from ado.files f using ado.log_ranges r

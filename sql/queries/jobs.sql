@@ -53,7 +53,7 @@ with guarded_worker as (
     from ranked r cross join supply s
     where j.task_id = r.task_id and j.job = r.job and r.position <= s.free_slots
       and r.used_cpu <= s.free_cpu and r.used_memory <= s.free_memory and r.used_gpu <= s.free_gpu
-    returning j.task_id, j.job, j.attempt, j.worker_id, r.position
+    returning j.task_id, j.job, j.attempt, j.worker_id, r.position, j.continues
 ), used_pod as (
     update ado.pods p set claimed_at = now(), task_id = c.task_id, job = c.job,
         reason = null, message = null, reason_since = null
@@ -78,7 +78,9 @@ with guarded_worker as (
     from advanced_logs a where t.task_id = a.task_id and t.status <> 'running'
 )
 select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
-       t.trust_project, t.workers, t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment, v.sealed,
+       t.trust_project, t.workers, c.continues,
+       (select count(*) from ado.message_jobs m where m.task_id = c.task_id and m.job = c.job) as messages,
+       t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment, v.sealed,
        case when a.task_id is not null then array['e:' || a.task_id || ':' || a.last_seq] end as hints
 from guarded_worker w
 left join claimed_jobs c on c.worker_id = w.worker_id
@@ -152,6 +154,8 @@ from numbered n join ado.tasks t using (task_id);
 -- Close attempts as their workers report it, each job once. Fenced by the attempt. An earlier decision (cancelled,
 -- timed out) outranks the report. A report is refused if output is not stored yet, or without the attempt's credential.
 -- An attempt that was handed back is an interruption, see end_attempts. No row for a job: get_job says why.
+-- A job whose agent has not taken a message that was sent in this attempt continues with the next one. A message that
+-- was stored while this statement waited for the job's row is not visible here, but its id in the row is.
 with reports as materialized (
     select r.task_id, r.job, r.attempt, r.worker_id, r.last_batch, r.outcome, r.exit_code, r.reason, r.message,
            r.result::json, r.usage::json, r.credential
@@ -161,7 +165,13 @@ with reports as materialized (
         as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage, credential)
 ), locked_jobs as materialized (
     select r.*, j.user_id, j.failures, j.interruptions + case r.outcome when 'released' then 1 else 0 end as interruptions,
-           j.stop_reason, nullif(j.dropped_bytes, 0) as dropped_bytes
+           j.stop_reason, nullif(j.dropped_bytes, 0) as dropped_bytes,
+           case when j.last_message_id is not null then coalesce(
+               (select min(m.message_id) from ado.message_jobs m where m.task_id = j.task_id and m.job = j.job
+                and m.sent_in = j.attempt and m.delivered_at is null),
+               case when not exists (select from ado.message_jobs m where m.task_id = j.task_id and m.job = j.job
+                                     and m.message_id = j.last_message_id) then j.last_message_id end
+           ) end as message_id
     from ado.jobs j join reports r on r.task_id = j.task_id and r.job = j.job
     where j.attempt = r.attempt and j.worker_id = r.worker_id and j.status = 'running'
       and (r.last_batch is null or j.last_batch >= r.last_batch)
@@ -169,14 +179,16 @@ with reports as materialized (
     order by j.task_id, j.job for update of j
 ), decided as (
     select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage,
-           l.dropped_bytes, l.interruptions, l.user_id, t.agent,
+           l.dropped_bytes, l.interruptions, l.user_id, t.agent, l.message_id,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
                 when l.outcome = 'released' and l.interruptions >= c.attempts then 'failed'
                 when l.outcome = 'released' then 'queued'
                 when l.outcome = 'failed' and l.failures < t.retries
                     and l.reason is distinct from 'input_lost' then 'queued'
-                else l.outcome end as status,
+                when l.outcome in ('succeeded', 'failed') and l.message_id is not null
+                    and l.reason is distinct from 'input_lost' then 'continued'
+                else l.outcome end as verdict,
            case when l.stop_reason is not null then l.stop_reason
                 when l.outcome = 'failed' then coalesce(l.reason, 'agent_error')
                 when l.outcome = 'cancelled' then coalesce(l.reason, 'cancelled')
@@ -191,12 +203,13 @@ with reports as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from decided) order by l.task_id for update
 ), numbered as materialized (
-    select d.*, l.last_seq + row_number() over (partition by d.task_id order by d.job) as seq
+    select d.*, case d.verdict when 'continued' then 'queued' else d.verdict end as status,
+           l.last_seq + row_number() over (partition by d.task_id order by d.job) as seq
     from decided d join locked_logs l using (task_id)
 ), finished_jobs as (
     update ado.jobs j set status = n.status, finished_attempt = j.attempt, lease_expires_at = null,
-        failures = j.failures + case when n.status = 'queued' and n.outcome = 'failed' then 1 else 0 end,
-        interruptions = n.interruptions,
+        failures = j.failures + case when n.verdict = 'queued' and n.outcome = 'failed' then 1 else 0 end,
+        interruptions = n.interruptions, continues = j.continues or n.verdict = 'continued',
         run_after = now() + case n.outcome when 'released' then ado.interruption_delay(n.interruptions)
                             else interval '0' end,
         exit_code = n.exit_code, reason = n.reason, message = n.message,
@@ -240,9 +253,13 @@ with reports as materialized (
 ), written_events as (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
     select n.task_id, n.seq, n.job, n.attempt,
-           case when n.status <> 'queued' then 'finished' when n.outcome = 'released' then 'released'
-                else 'requeued' end, now(), now(),
+           case when n.verdict = 'continued' then 'continued' when n.status <> 'queued' then 'finished'
+                when n.outcome = 'released' then 'released' else 'requeued' end, now(), now(),
            json_strip_nulls(case
+               when n.verdict = 'continued' then json_build_object('messageId', 'message-' || n.message_id, 'by',
+                   (select m.sender_name from ado.messages m where m.message_id = n.message_id),
+                   'exitCode', n.exit_code, 'reason', n.reason, 'message', n.message, 'usage', n.usage,
+                   'droppedBytes', n.dropped_bytes)
                when n.status <> 'queued' then json_build_object('outcome', n.status, 'exitCode', n.exit_code,
                    'reason', n.reason, 'message', n.message, 'usage', n.usage, 'droppedBytes', n.dropped_bytes)
                when n.outcome = 'released' then json_build_object('reason', n.reason, 'message', n.message)

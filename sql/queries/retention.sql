@@ -30,6 +30,8 @@ with marked as (
     where v.task_id >= m.from_task_id and v.task_id < m.to_task_id
 ), forgotten_values as (
     delete from ado.task_values v using marked m where v.task_id >= m.from_task_id and v.task_id < m.to_task_id
+), forgotten_messages as (
+    delete from ado.messages g using marked m where g.task_id >= m.from_task_id and g.task_id < m.to_task_id
 ), kept_jobs as (
     update ado.jobs j set result = null from marked m
     where j.task_id >= m.from_task_id and j.task_id < m.to_task_id and j.result is not null

@@ -304,7 +304,7 @@ with queue_room as materialized (  -- before the jobs are locked: claims take th
 ), queued_jobs as (
     update ado.jobs j set status = 'queued', finished_at = null, finished_seq = null, exit_code = null, reason = null,
         message = null, result = null, losses = 0, failures = 0, interruptions = 0, run_after = now(), stop_reason = null,
-        stop_requested_at = null, worker_id = null, lease_expires_at = null
+        stop_requested_at = null, worker_id = null, lease_expires_at = null, continues = false
     from locked_jobs l cross join reopened_task t
     where j.task_id = t.task_id and j.job = l.job
     returning j.job

@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+from support.models import command
 from support.program import processes_with, until
 
 from worker.output.masking import MASK
@@ -12,16 +13,6 @@ from worker.output.masking import MASK
 AGENTS = ("claude-code", "gemini-cli", "codex")
 LARGEST_PROMPT = 2**20
 pytestmark = [pytest.mark.timeout(400), pytest.mark.parametrize("agent", AGENTS)]
-
-
-def command(models, agent, scenario, *more):
-    """Return the command that runs a prompt against a scenario of the stub."""
-    url = models.url(scenario)
-    wish = ["--env", f"ANTHROPIC_BASE_URL={url}", "--env", f"GOOGLE_GEMINI_BASE_URL={url}"]
-    wish += ["--env", f"OPENAI_BASE_URL={url}/v1"]
-    if agent == "codex":
-        wish += ["--model", "stub-model"]
-    return ["run", "--remote", "--agent", agent, *wish, *more, "use your tools"]
 
 
 def run(plane, models, agent, scenario, *more, code=0):

@@ -8,7 +8,7 @@ from support.records import claim, closed, create, finish, register
 
 from app.log.hub import Hub
 from app.loops.command_poll import CommandPoll
-from app.procedures.worker_protocol import SessionInput, commands
+from app.procedures.commands import SessionInput, commands
 from db import jobs, tasks, workers
 
 

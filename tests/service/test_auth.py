@@ -16,14 +16,16 @@ from app.rpc.server.gate import WireLimits
 from db import tokens
 
 READ = {
-    "tasks.get", "tasks.list", "workers.list", "workers.status",
+    "tasks.get", "tasks.list", "tasks.messages", "workers.list", "workers.status",
     "stream.taskEvents", "stream.taskOutput", "stream.taskProgress", "stream.systemEvents", "system.health",
     "users.whoami", "questions.list",
 }  # fmt: skip
 READ_VALUES = {"tasks.kvGet", "tasks.kvList"}
 WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}
-RUN_TASKS = {"tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove", "tasks.input",
-             "questions.answer"}  # fmt: skip
+RUN_TASKS = {
+    "tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove", "tasks.input", "tasks.send",
+    "questions.answer",
+}  # fmt: skip
 OPERATE = {"workers.drain", "workers.scale", "system.measure"}
 ASK = {"tasks.ask", "tasks.answer"}
 WORK = {
@@ -32,6 +34,8 @@ WORK = {
     "workers.claim",
     "workers.append",
     "workers.finish",
+    "workers.messages",
+    "workers.delivered",
     "workers.commands",
     "workers.input",
 }
@@ -46,7 +50,7 @@ MAY = {
     "operator": DEVELOP | OPERATE,
     "admin": DEVELOP | OPERATE | WORK | TOKENS | USERS,
     "worker": WORK | READ_FILES | WRITE_FILES,
-    "attempt": {"workers.append", "workers.finish", "workers.input"}
+    "attempt": {"workers.append", "workers.finish", "workers.input", "workers.messages", "workers.delivered"}
     | READ_VALUES
     | WRITE_VALUES
     | READ_FILES

@@ -2,8 +2,9 @@
 
 The scenario is the first segment of the path that an agent calls: ``text`` answers, ``tool`` writes a file and runs a
 command before it answers, ``twostep`` writes a file, then runs a long command, and answers whoever comes back,
-``longtool`` runs a long command, ``stall`` falls silent, ``midfail`` breaks off, ``401`` and ``429`` refuse, ``429x1``
-refuses once. The answer tells how many messages of a person the agent sent, which proves that a session goes on.
+``longtool`` runs a long command, ``brieftool`` one of eight seconds, ``stall`` falls silent, ``midfail`` breaks off,
+``401`` and ``429`` refuse, ``429x1`` refuses once. The answer tells how many messages of a person the agent sent, which
+proves that a session goes on.
 """
 
 import json
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from support.model_wires import WIRES
 
 LONG = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do echo tick $i; sleep 2; done"
+BRIEF = "for i in 1 2 3 4; do echo tick $i; sleep 2; done"
 SHELLS = ("Bash", "run_shell_command", "exec_command", "shell_command", "shell")
 WRITERS = ("Write", "write_file")
 WRITE = "printf 'written by the stub\\n' > stub-note.txt"
@@ -32,6 +34,7 @@ def plan(scenario, asked):
         "tool": [write, ("tool", shell, shell_input(shell, "echo hello-from-tool"))],
         "twostep": [write, ("tool", shell, shell_input(shell, LONG))],
         "longtool": [("tool", shell, shell_input(shell, LONG))],
+        "brieftool": [("tool", shell, shell_input(shell, BRIEF))],
     }.get(scenario, [])
     if scenario == "twostep" and "were moved" in asked.prompt:
         return answer
@@ -44,6 +47,16 @@ def shell_input(name, command):
     if name == "shell":
         return {"command": ["bash", "-lc", command]}
     return {"command": command, "description": "stub shell call"}
+
+
+def command(models, agent, scenario, *more):
+    """Return the command that runs a prompt against a scenario of the stub."""
+    url = models.url(scenario)
+    wish = ["--env", f"ANTHROPIC_BASE_URL={url}", "--env", f"GOOGLE_GEMINI_BASE_URL={url}"]
+    wish += ["--env", f"OPENAI_BASE_URL={url}/v1"]
+    if agent == "codex":
+        wish += ["--model", "stub-model"]
+    return ["run", "--remote", "--agent", agent, *wish, *more, "use your tools"]
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ from worker.agents import events
 from worker.agents.base import AgentReader, Launch, Needs, Run, TextBuffer
 from worker.agents.programs import find, status_in
 from worker.agents.project import instructions, refuse_settings
-from worker.agents.verdict import Event
+from worker.agents.verdict import Event, Verdict
 
 DEFAULT = ("opencode=opencode acp",)
 _KINDS = {"edit": "edit", "delete": "edit", "move": "edit", "execute": "bash", "read": "read", "search": "search",
@@ -70,8 +70,16 @@ def _instructed(run: Run) -> dict[str, str]:
     return {**_WITHOUT_PROJECT, "OPENCODE_CONFIG_CONTENT": json.dumps({**config, "instructions": files})}
 
 
+def _line(text: str, key: str) -> str:
+    """Return words as a line of the bridge's stdin."""
+    return json.dumps({"words": text, "key": key}) + "\n"
+
+
 class AcpAgent:
     """An agent that is started by a command and speaks the protocol."""
+
+    converses = True
+    takes_messages = True
 
     def __init__(self, command: list[str]) -> None:
         self._command = command
@@ -89,7 +97,9 @@ class AcpAgent:
         if not run.local and not run.trust_project:
             refuse_settings(run, _SETTINGS.get(program, _ANY_SETTINGS), program)
             env = {**env, **_instructed(run)}
-        return Launch(bridge, env, json.dumps({"prompt": run.prompt, "anew": run.anew or run.prompt}))
+        takes_words = not (run.local or run.stdin)
+        first = {"prompt": run.prompt, "anew": run.anew or run.prompt, "takesWords": takes_words}
+        return Launch(bridge, env, json.dumps(first) + "\n", _line if takes_words else None)
 
     def reader(self, run: Run) -> AcpReader:
         """Return a reader of the bridge's lines."""
@@ -113,9 +123,11 @@ class AcpReader(AgentReader):
             "load": self._session,
             "update": self._update,
             "permission": self._permission,
+            "words": self._begin_turn,
             "prompt_result": self._result,
             "prompt_error": self._error,
         }
+        self._ended: dict[str, float] = {}
         self._cost: dict[str, float] = {}
         self._tools: dict[str, dict[str, Any]] = {}
         self._text = TextBuffer()
@@ -127,6 +139,11 @@ class AcpReader(AgentReader):
     def _session(self, data: Mapping[str, Any]) -> list[Event]:
         self.session = data.get("session_id") or self.session
         return [events.session(str(self.session))]
+
+    def _begin_turn(self, data: Mapping[str, Any]) -> list[Event]:
+        self.heard.append(str(data.get("key")))
+        self._verdict = Verdict(needs_evidence=True)
+        return []
 
     def _update(self, data: Mapping[str, Any]) -> list[Event]:
         match data.get("sessionUpdate"):
@@ -194,7 +211,8 @@ class AcpReader(AgentReader):
         ok = data.get("stopReason") == "end_turn" and not failed
         text = self._text.last if ok else "its model call failed" if failed else f"it stopped: {data.get('stopReason')}"
         self._verdict.end(ok, text)
-        self.usage = {**_tokens(data, meta), **self._cost}
+        self._ended = events.total(self._ended, _tokens(data, meta))
+        self.usage = {**self._ended, **self._cost}
         self.result = {"text": text}
         return [*written, events.usage(self.usage), events.result(ok, text)]
 

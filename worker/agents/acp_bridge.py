@@ -1,10 +1,12 @@
 """Speaks the Agent Client Protocol with an agent, and writes its messages as lines of JSON; a program of its own.
 
-``python -m worker.agents.acp_bridge DIRECTORY PERMISSIONS SESSION -- COMMAND…``, with ``{"prompt": …, "anew": …}`` on
-stdin. PERMISSIONS is ``all`` or ``edits``; requests for others are refused, because nobody can answer. SESSION is the
-session to load, or ``-``. If it cannot be loaded, a new session begins with the prompt ``anew``. A line is ``{"dir":
-KIND, "data": …}`` with a KIND of new_session, load, load_failed, update, permission, prompt_result or prompt_error.
-Messages that an agent repeats while it loads a session are not written.
+``python -m worker.agents.acp_bridge DIRECTORY PERMISSIONS SESSION -- COMMAND…``, with a line ``{"prompt": …, "anew": …,
+"takesWords": …}`` on stdin. If it takes words, each further line ``{"words": …, "key": …}`` is another turn, until the
+end of stdin. PERMISSIONS is ``all`` or ``edits``; requests for others are refused, because nobody can answer. SESSION
+is the session to load, or ``-``. If it cannot be loaded, a new session begins with the prompt ``anew``. A line is
+``{"dir": KIND, "data": …}`` with a KIND of new_session, load, load_failed, update, permission, words, prompt_result or
+prompt_error; words repeats the key at the beginning of their turn. Messages that an agent repeats while it loads a
+session are not written.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ async def converse(directory: str, permissions: str, session: str, command: list
     client = AcpClient(permissions)
     # a cast, because the client has no methods for the capabilities that it does not declare
     declared = cast(Any, client)
-    prompts = json.loads(sys.stdin.read())
+    prompts = json.loads(sys.stdin.readline())
     options = {"limit": _LINE_BYTES}
     program, *arguments = command
     async with acp.spawn_agent_process(
@@ -108,11 +110,18 @@ async def converse(directory: str, permissions: str, session: str, command: list
                 session = opened.session_id
                 write_line("new_session", {"session_id": session})
             await choose_mode(agent, session, opened, permissions)
-            answer = await agent.prompt(session_id=session, prompt=[acp.text_block(prompt)])
+            while True:
+                answer = await agent.prompt(session_id=session, prompt=[acp.text_block(prompt)])
+                write_line("prompt_result", plain(answer))
+                line = await asyncio.to_thread(sys.stdin.readline) if prompts.get("takesWords") else ""
+                if not line:
+                    break
+                said = json.loads(line)
+                write_line("words", {"key": said["key"]})
+                prompt = said["words"]
         except acp.RequestError as error:
             write_line("prompt_error", {"code": error.code, "msg": str(error), "data": str(error.data or "")})
             return 1
-        write_line("prompt_result", plain(answer))
         process.terminate()
     return 0 if answer.stop_reason == "end_turn" else 1
 

@@ -7,6 +7,7 @@ have no reader: their output is copied, and their exit code decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +16,25 @@ from typing import Any, Protocol
 from worker.agents.verdict import Event, Outcome, Verdict
 from worker.processes.process import ProcessEnd
 
+Line = Callable[[str, str], str]
+"""Makes a line of stdin from words and their key; the agent repeats the key once it has taken them."""
+
 CONTINUE = (
     "The machine you worked on went away and you were moved to another one. Your files and this conversation are as "
     "they were at your last step; a command that ran then may have to be run again. Go on with the task."
 )
 """The prompt with which a session is resumed."""
 
+_SESSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}")
+"""A session's name becomes part of a path, and an argument that must not look like an option."""
+
 LONGEST_ARGUMENT = 100_000
 """The largest text, in bytes, that is passed as an argument: Linux allows 128 KiB for one, with its NUL byte."""
+
+
+def valid_session(name: Any) -> str | None:
+    """Return the name of a session, or None if it could not be part of a path: jobs and agents send any value."""
+    return name if isinstance(name, str) and _SESSION.fullmatch(name) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,8 @@ class Run:
     """Whether the agent uses the repository's own settings: hooks, MCP servers, plugins, permissions."""
     stdin: bool = False
     """Whether the agent's stdin is the job's input; the text that ``launch`` returns for stdin comes before it."""
+    has_begun: bool = False
+    """Whether an earlier turn of the attempt has run: the agent may have changed every file in ``home``."""
     local: bool = False
     """Whether a person runs it in local mode, with their own HOME, environment and permission settings."""
 
@@ -61,6 +75,8 @@ class Launch:
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: str = ""
+    line: Line | None = None
+    """Makes the line on stdin by which the agent takes words while it works; None: it takes them in its next turn."""
 
 
 class AgentReader:
@@ -78,6 +94,8 @@ class AgentReader:
         """Usage of this run alone, once it is known."""
         self.result: dict[str, Any] | None = None
         """The agent's final answer, once it is there."""
+        self.heard: list[str] = []
+        """Keys of the lines of stdin that the agent has taken, in order."""
         self._reported_before = run.reported
         self._verdict = Verdict(needs_evidence=needs_evidence)
         self._handlers: Mapping[str, Callable[[Mapping[str, Any]], list[Event]]] = {}
@@ -154,6 +172,14 @@ class Needs:
 
 class Agent(Protocol):
     """A program that works on a prompt."""
+
+    @property
+    def converses(self) -> bool:
+        """Whether it is an AI agent, which takes a prompt in plain words and keeps a conversation."""
+
+    @property
+    def takes_messages(self) -> bool:
+        """Whether it can be sent messages."""
 
     @property
     def needs(self) -> Needs | None:

@@ -1,13 +1,14 @@
 """The agent ``claude-code``, read by its stream of JSON lines.
 
 Its ``result`` line decides. A failure may have ``subtype: success``; then ``is_error`` is set. The cost is a sum over
-the session, the tokens are those of the run.
+the session, the tokens are those of a turn. It takes words while it works: between two tools, or as its next turn. The
+last turn's ``result`` decides.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from worker.agents import events
 from worker.agents.base import AgentReader, Launch, Needs, Run
 from worker.agents.programs import find, model_option
 from worker.agents.project import project_directories
-from worker.agents.verdict import Event
+from worker.agents.verdict import Event, Verdict
 
 _KINDS = {
     "Write": "edit", "Edit": "edit", "MultiEdit": "edit", "NotebookEdit": "edit", "Bash": "bash", "Read": "read",
@@ -39,9 +40,17 @@ def _without_project(run: Run) -> list[str]:
     return ["--setting-sources", "user", "--strict-mcp-config", "--add-dir", *directories]
 
 
+def _line(text: str, key: str) -> str:
+    """Return a message of the user as a line of stdin; claude repeats its uuid once it has taken the message."""
+    message = {"role": "user", "content": text}
+    return json.dumps({"type": "user", "message": message, "uuid": key}) + "\n"
+
+
 class ClaudeCode:
     """Anthropic's Claude Code."""
 
+    converses = True
+    takes_messages = True
     needs = Needs(
         "claude",
         variables=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
@@ -53,17 +62,26 @@ class ClaudeCode:
     )  # fmt: skip
 
     def launch(self, run: Run) -> Launch:
-        """Return the command. It may edit files; nobody answers other requests for permission, so they are refused."""
+        """Return the command. It may edit files; nobody answers other requests for permission, so they are refused.
+
+        It reads its prompt, and words while it works, as lines of JSON. In local mode, and if the job's input follows
+        the prompt, its stdin is plain text.
+        """
         argv = [find("claude"), "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
         argv += model_option(run, "--model")
         if run.local:
             return Launch([*argv, "--permission-mode", "acceptEdits"], {}, run.prompt)
         argv += [] if run.trust_project else _without_project(run)
+        env = {**_QUIET, **_INSTRUCTIONS}
         if run.isolated:  # IS_SANDBOX, because claude refuses the bypass to root elsewhere
-            env = {**_QUIET, **_INSTRUCTIONS, "IS_SANDBOX": "1"}
-            return Launch([*argv, "--dangerously-skip-permissions"], env, run.prompt)
-        return Launch([*argv, "--permission-mode", "acceptEdits"], {**_QUIET, **_INSTRUCTIONS}, run.prompt)
+            argv, env = [*argv, "--dangerously-skip-permissions"], {**env, "IS_SANDBOX": "1"}
+        else:
+            argv += ["--permission-mode", "acceptEdits"]
+        if run.stdin:
+            return Launch(argv, env, run.prompt)
+        argv += ["--input-format", "stream-json", "--replay-user-messages"]
+        return Launch(argv, env, _line(run.prompt, str(uuid.uuid4())), _line)
 
     def reader(self, run: Run) -> ClaudeReader:
         """Return a reader of its lines."""
@@ -89,12 +107,15 @@ class ClaudeReader(AgentReader):
         self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
         self._denied: set[Any] = set()
         self._messages: dict[str, dict[str, float]] = {}
+        self._ended: dict[str, float] = {}
         self._written = ""
 
     def _system(self, line: Mapping[str, Any]) -> list[Event]:
         match line.get("subtype"):
             case "init":
                 self.session = line["session_id"]
+                if self._verdict.final is not None:
+                    self._verdict = Verdict()  # the next turn begins
                 return [events.session(line["session_id"], line.get("model"))]
             case "api_retry":
                 status = line.get("error_status")
@@ -136,10 +157,10 @@ class ClaudeReader(AgentReader):
         return result
 
     def _count(self, message: Mapping[str, Any]) -> None:
-        """Count the tokens of each message, because a stopped run has no result line."""
+        """Count the tokens of each message, because a stopped turn has no result line."""
         if numbers := message.get("usage"):
             self._messages[str(message.get("id"))] = _tokens(numbers)
-            self.usage = dict(sum((Counter(tokens) for tokens in self._messages.values()), Counter[str]()))
+            self.usage = events.total(self._ended, *self._messages.values())
 
     def _tool_use(self, block: Mapping[str, Any]) -> Event:
         name, values = block["name"], block.get("input") or {}
@@ -149,6 +170,8 @@ class ClaudeReader(AgentReader):
         return events.tool_start(block["id"], name, kind, title)
 
     def _user(self, line: Mapping[str, Any]) -> list[Event]:
+        if line.get("isReplay"):
+            self.heard.append(str(line.get("uuid")))
         content = line["message"].get("content")
         blocks = content if isinstance(content, list) else []
         return [self._tool_result(block, line) for block in blocks if block.get("type") == "tool_result"]
@@ -175,9 +198,10 @@ class ClaudeReader(AgentReader):
         for denial in line.get("permission_denials") or []:
             if denial.get("tool_use_id") not in self._denied:
                 self._verdict.refuse(str(denial.get("tool_name")), "")
-        tokens = _tokens(line.get("usage") or {})
+        self._ended = events.total(self._ended, _tokens(line.get("usage") or {}))
+        self._messages = {}
         cost = events.counted(costUsd=line.get("total_cost_usd"))
-        self.usage = {**tokens, **self._count_session_usage(cost)}
+        self.usage = {**self._ended, **self._count_session_usage(cost)}
         self.result = {"text": text}
         return [events.usage(self.usage), events.result(ok, text)]
 

@@ -29,6 +29,8 @@ _KINDS = {"command_execution": "bash", "file_change": "edit", "web_search": "sea
 class Codex:
     """OpenAI's Codex CLI."""
 
+    converses = True
+    takes_messages = True
     needs = Needs(
         "codex",
         variables=("CODEX_API_KEY", "OPENAI_API_KEY"),
@@ -48,7 +50,8 @@ class Codex:
             argv += ["--trust"] if run.trust_project else []  # without it codex ignores the settings of a project
             argv += [*_QUIET, *_endpoint(run.env)]
             env["CODEX_HOME"] = str(run.home / ".codex")
-            (run.home / ".codex").mkdir(mode=0o700, exist_ok=True)
+            if not run.has_begun:
+                (run.home / ".codex").mkdir(mode=0o700, exist_ok=True)
             if key := run.env.get("CODEX_API_KEY") or run.env.get("OPENAI_API_KEY"):
                 env["CODEX_API_KEY"] = key
         argv += ["resume", run.session] if run.session else []

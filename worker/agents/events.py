@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from worker.agents.verdict import Event
@@ -105,6 +106,11 @@ def other(fragment: str | None = None) -> Event:
 def counted(**numbers: float | None) -> dict[str, float]:
     """Return the members of usage that have a value: inputTokens, outputTokens, costUsd and so on."""
     return {name: value for name, value in numbers.items() if value is not None}
+
+
+def total(*usages: Mapping[str, float]) -> dict[str, float]:
+    """Return the sum of usages; a member that one of them lacks counts as 0 there."""
+    return {name: sum(usage.get(name, 0) for usage in usages) for name in dict.fromkeys(chain(*usages))}
 
 
 def line_counts(old: str, new: str) -> tuple[int, int]:

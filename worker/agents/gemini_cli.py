@@ -54,6 +54,8 @@ _ALL = (*_EDITS, "run_shell_command", "web_fetch", "google_web_search", "save_me
 class GeminiCli:
     """Google's Gemini CLI."""
 
+    converses = True
+    takes_messages = True
     needs = Needs(
         "gemini",
         variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
@@ -77,17 +79,10 @@ class GeminiCli:
         if run.local:
             env = {"GEMINI_CLI_NO_RELAUNCH": "true", **_node_options(run)}
             return Launch([*argv, "--approval-mode", "auto_edit"], env, run.prompt)
-        home = run.home / ".gemini"
-        home.mkdir(mode=0o700, exist_ok=True)
-        settings = {**_SETTINGS, "security": {**_SETTINGS["security"], "auth": {"selectedType": _sign_in(run)}}}
         if run.trust_project:
             argv += ["--approval-mode", "yolo" if run.isolated else "auto_edit"]
-        else:
-            settings["tools"] = {"allowed": _ALL if run.isolated else _EDITS}
-            settings["advanced"] = {"ignoreLocalEnv": True}
-            texts = [file.read_bytes() for file in instructions(run, "GEMINI.md")]
-            (home / "GEMINI.md").write_bytes(b"\n\n".join(texts))
-        (home / "settings.json").write_text(json.dumps(settings), "utf-8")
+        if not run.has_begun:  # later a link could stand there, and the worker would write to where it leads
+            _write_settings(run)
         trust = {"GEMINI_CLI_TRUST_WORKSPACE": "true" if run.trust_project else "false"}
         return Launch(argv, {**_QUIET, **trust, **_node_options(run)}, run.prompt)
 
@@ -105,6 +100,18 @@ class GeminiCli:
             return []
         roots = sorted(home.glob(".gemini/tmp/*/.project_root"))
         return [*chats, *roots, *(file for file in [home / ".gemini/projects.json"] if file.exists())]
+
+
+def _write_settings(run: Run) -> None:
+    home = run.home / ".gemini"
+    home.mkdir(mode=0o700, exist_ok=True)
+    settings = {**_SETTINGS, "security": {**_SETTINGS["security"], "auth": {"selectedType": _sign_in(run)}}}
+    if not run.trust_project:
+        settings["tools"] = {"allowed": _ALL if run.isolated else _EDITS}
+        settings["advanced"] = {"ignoreLocalEnv": True}
+        texts = [file.read_bytes() for file in instructions(run, "GEMINI.md")]
+        (home / "GEMINI.md").write_bytes(b"\n\n".join(texts))
+    (home / "settings.json").write_text(json.dumps(settings), "utf-8")
 
 
 def _node_options(run: Run) -> dict[str, str]:

@@ -21,6 +21,8 @@ _PLAYER = str(Path(__file__).with_name("player.py"))
 class Scripted:
     """Plays the prompt."""
 
+    converses = False
+    takes_messages = True
     needs = None
 
     def launch(self, run: Run) -> Launch:

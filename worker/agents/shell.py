@@ -13,6 +13,8 @@ _FROM_BEFORE_INPUT = 'eval "$(dd bs=1 count={} 2>/dev/null)"'  # reads no byte o
 class Shell:
     """Runs the prompt by ``/bin/sh``."""
 
+    converses = False
+    takes_messages = False
     needs = None
 
     def launch(self, run: Run) -> Launch:

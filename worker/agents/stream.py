@@ -20,7 +20,7 @@ import orjson
 
 from worker.agents import events
 from worker.agents.base import AgentReader
-from worker.agents.verdict import TURN_ENDS, Event, Outcome
+from worker.agents.verdict import Event, Outcome
 from worker.output.buffer import Outbox
 from worker.output.lines import Turn, read_available
 from worker.output.masking import NO_SECRETS, Masker, Secrets
@@ -46,7 +46,7 @@ class AgentStream:
         reader: AgentReader,
         outbox: Outbox,
         secrets: Secrets = NO_SECRETS,
-        turn_ended: Callable[[], object] = lambda: None,
+        on_event: Callable[[Event], object] = lambda _: None,
         directory: str = "",
     ) -> None:
         self._fd = fd
@@ -54,7 +54,7 @@ class AgentStream:
         self._outbox = outbox
         self._secrets = secrets
         self._fragments = Masker(secrets)
-        self._turn_ended = turn_ended
+        self._on_event = on_event
         self._directory = f"{directory}/"
         self._tools: set[str | None] = set()
         self._stderr_line = b""
@@ -100,8 +100,7 @@ class AgentStream:
                 await asyncio.sleep(0)
             self._track_tools(event)
             self._outbox.put({"type": "agent", **{name: _cut(name, value) for name, value in event.items()}})
-            if event["event"] in TURN_ENDS:
-                self._turn_ended()
+            self._on_event(event)
 
     def _events(self, line: bytes) -> Iterator[Event]:
         """Yield the events of a line, in short steps; anything but a JSON object becomes output."""

@@ -20,7 +20,6 @@ import io
 import json
 import logging
 import os
-import re
 import shutil
 import stat
 import tarfile
@@ -34,7 +33,7 @@ import msgspec
 
 from app.core.git import GitError
 from app.rpc.client import CallError
-from worker.agents.base import CONTINUE, Agent, Run
+from worker.agents.base import CONTINUE, Agent, Run, valid_session
 from worker.output.batches import LeaseLost
 from worker.output.buffer import Outbox
 from worker.processes.directories import AttemptDirectory
@@ -46,8 +45,6 @@ from worker.repository.workspace import JobWorkspace
 _log = logging.getLogger("ado.worker")
 _SESSION_BYTES = 64 * 1024 * 1024
 _META_BYTES = 1024 * 1024
-SESSION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}")
-"""A session's name becomes part of a path, and an argument that must not look like an option."""
 _UNREADABLE = "the checkpoint cannot be read"
 _REF = "refs/heads/ado/checkpoint"
 _PREAMBLE = """\
@@ -65,6 +62,8 @@ class SessionState:
     session: str | None = None
     reported: Mapping[str, Any] = field(default_factory=dict)
     files: Sequence[Path] = ()
+    heard: Sequence[str] = ()
+    """Ids of the messages that are part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,8 @@ class Checkpoint:
     session: str | None
     reported: Mapping[str, Any]
     changes: Mapping[str, int]
+    heard: Sequence[str] = ()
+    """Ids of the messages that are part of the session."""
 
     def prompt(self, prompt: str, *, converses: bool) -> str:
         """Return the prompt with which an agent resumes; a program that does not converse gets its own prompt again."""
@@ -144,6 +145,7 @@ class CheckpointSaver:
             "attempt": self._attempt,
             "session": session_state.session,
             "reported": dict(session_state.reported),
+            "heard": list(session_state.heard),
             "changes": {"files": snapshot.files, "added": snapshot.added, "removed": snapshot.removed},
         }
 
@@ -199,6 +201,7 @@ class _Meta(msgspec.Struct):
     reported: dict[str, int | float]
     changes: _Changes
     session: str | None = None
+    heard: list[str] = []
 
 
 class _BoundedArchive(io.RawIOBase):
@@ -244,7 +247,7 @@ def unpack(archive: Path, attempt_dir: AttemptDirectory, limit: int) -> Checkpoi
     has_tree = tree.exists() and tree.stat().st_size > 0
     session = meta.session if attempt_dir.stable else None
     changes = msgspec.structs.asdict(meta.changes)
-    return Checkpoint(meta.attempt, tree if has_tree else None, session, meta.reported, changes)
+    return Checkpoint(meta.attempt, tree if has_tree else None, session, meta.reported, changes, meta.heard)
 
 
 def _extract(tar: tarfile.TarFile, tree: Path, attempt_dir: AttemptDirectory) -> bytes:
@@ -270,7 +273,7 @@ def _parse_meta(data: bytes) -> _Meta:
         meta = msgspec.json.decode(data, type=_Meta)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError("the checkpoint does not describe itself") from error
-    if meta.session is not None and not SESSION_NAME.fullmatch(meta.session):
+    if meta.session != valid_session(meta.session):
         raise ValueError("the checkpoint does not describe itself")
     return meta
 
@@ -294,7 +297,6 @@ def resumed(agent: Agent, run: Run, checkpoint: Checkpoint) -> Run:
     """
     if checkpoint.session and not agent.session_files(run.home, checkpoint.session):
         checkpoint = replace(checkpoint, session=None)
-    converses = agent.reader(run) is not None
-    prompt = checkpoint.prompt(run.prompt, converses=converses)
-    anew = replace(checkpoint, session=None).prompt(run.prompt, converses=converses)
+    prompt = checkpoint.prompt(run.prompt, converses=agent.converses)
+    anew = replace(checkpoint, session=None).prompt(run.prompt, converses=agent.converses)
     return replace(run, prompt=prompt, anew=anew, session=checkpoint.session, reported=checkpoint.reported)

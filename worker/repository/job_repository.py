@@ -77,7 +77,8 @@ class JobRepository:
         except (GitError, CallError, OSError) as error:
             return Outcome("failed", None, "workspace", f"the repository could not be prepared: {error}")
         if self.checkpoint is not None:
-            self._report(f"goes on where attempt {self.checkpoint.attempt} was cut off")
+            ended = "ended" if self._job.get("continues") else "was cut off"
+            self._report(f"goes on where attempt {self.checkpoint.attempt} {ended}")
         return None
 
     async def _find_checkpoint(self) -> Checkpoint | None:
@@ -96,11 +97,12 @@ class JobRepository:
     async def send_result(self, outcome: Outcome) -> Outcome:
         """Send the result; return the outcome, which is a failure if the result could not be sent. Raises LeaseLost.
 
-        A released job has no result. A checkpoint is saved instead, if its agent can resume from one.
+        A checkpoint is saved first, if the agent can resume from one: a released job goes on from it, and one that has
+        ended continues from it when a message comes. A released job has no result.
         """
+        if outcome.outcome != "cancelled" and (await asyncio.to_thread(self.checkpoints.session_state)).session:
+            await self.checkpoints.save()
         if outcome.outcome == "released":
-            if (await asyncio.to_thread(self.checkpoints.session_state)).session:
-                await self.checkpoints.save()
             return outcome
         try:
             snapshot = await self._workspace.last_snapshot(

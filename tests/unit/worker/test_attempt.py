@@ -24,6 +24,7 @@ from worker.processes.removal import RemovalQueue
 from worker.repository.transfers import AttemptFiles
 from worker.secret_store import SecretStore
 from worker.settings import WorkerSettings
+from worker.turn import Turn
 
 
 class Server:
@@ -119,7 +120,7 @@ async def broken_later(*_):
         (EventPipe, "run", broken_later),
         (EventPipe, "_take", broken),
         (Masker, "feed", broken),
-        (Attempt, "_stop_process", broken_later),
+        (Turn, "_stop_process", broken_later),
         (attempt_module, "environment", broken),
         (Attempt, "_set_masks", broken),
         (agent_output, "OutputReader", broken),

@@ -11,7 +11,7 @@ import pytest
 
 from app.client import AsyncAdo, UnknownEvent, events, models
 from app.client.events import BY_AGENT_EVENT, BY_TYPE, event_of
-from app.procedures import job_input, kv, questions, task_lists, tasks, workers
+from app.procedures import job_input, kv, messages, questions, task_lists, tasks, workers
 from app.shapes import log_events, records
 from app.shapes.agent_events import AgentSaid
 
@@ -25,6 +25,8 @@ OF_SERVER = {
     "Value": kv.Value,
     "Values": kv.Values,
     "TaskPage": task_lists.TaskPage,
+    **{name: getattr(messages, name) for name in ("Message", "MessageJob")},
+    "MessagePage": messages.Messages,
     "Received": job_input.Received,
     "Removed": tasks.Removed,
     "QuestionList": questions.QuestionPage,

@@ -53,9 +53,10 @@ def test_a_claimed_job_without_agent_arguments_has_null():
     job = model.ClaimedJobRow(
         task_id=7, job=0, attempt=1, prompt="p", agent="shell", agent_args=None, requires=["shell"],
         environment={"A": "1"}, sealed_environment=None, workers=1, timeout_seconds=None, workspace=None,
-        token="t", credential=None, trust_project=False,
+        token="t", credential=None, trust_project=False, messages=0, continues=False,
     )  # fmt: skip
     assert to_builtins(ClaimedJob.of(job)) == {
         "jobId": "task-7/0", "taskId": "task-7", "job": 0, "attempt": 1, "prompt": "p", "agent": "shell",
         "agentArgs": None, "requires": ["shell"], "env": {"A": "1"}, "workers": 1, "token": "t",
+        "messages": 0,
     }  # fmt: skip

@@ -1,0 +1,104 @@
+"""The procedure ``workers.commands``: what a worker must do at once, by one stream for all of its jobs.
+
+Authority: the tables; a command is open until they say otherwise, and a new stream begins with all open ones. Hints:
+``w:WORKER`` wakes the stream, which then reads the tables. A worker that gets no command learns of a cancel from its
+next heartbeat, and of a message when its agent's turn ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from app.access.auth import WORK
+from app.access.context import Context
+from app.procedures.checks.fences import WorkerId
+from app.procedures.messages import Words
+from app.procedures.worker_protocol import registered_worker
+from app.rpc.server.procedure import Tracked, subscription
+from app.shapes.records import Wire, attempt_ref
+from db import jobs, messages
+from db.model import AttemptKey
+from db.workers import RegisteredWorker
+
+_LONGEST_WAIT = 20.0
+
+
+class SessionInput(Wire):
+    """A registered process; with ``messages`` it also takes commands of the type ``message``."""
+
+    worker_id: WorkerId
+    session: str
+    messages: bool = False
+    last_event_id: str | None = None
+
+
+class Command(Wire):
+    """What a worker must do: cancel a job, forget a lost one, give its agent a message, or drain."""
+
+    type: Literal["cancel", "lost", "drain", "message"]
+    job_id: str | None = None
+    attempt: int | None = None
+    message: Words | None = None
+
+
+@subscription(access=WORK)
+async def commands(context: Context, input: SessionInput) -> AsyncIterator[Tracked[Command]]:
+    """Send a worker its commands: open ones first, then each new one. A heartbeat's answer has the same.
+
+    What the worker is known to hold is read before the attempts that are held now: otherwise an attempt that was
+    claimed in between would look lost.
+    """
+    sent: set[str] = set()
+    services, worker_id = context.services, input.worker_id
+    with services.hub.waiting(("w", worker_id)) as hint, services.command_poll.following(worker_id) as known:
+        while True:
+            before = set(known)
+            worker = await registered_worker(context, worker_id, input.session)
+            held = await jobs.held(context.db, worker_id)
+            gone = before - held.keys()
+            lost = [key for key in gone if not await _was_finished(context, key)]
+            for name, command in _open_commands(worker, held, lost):
+                if name not in sent:
+                    sent.add(name)
+                    yield Tracked(name, command)
+            if input.messages:
+                async for name, command in _waiting_messages(context, worker_id, sent):
+                    sent.add(name)
+                    yield Tracked(name, command)
+            known.difference_update(gone)
+            known.update(held)
+            await hint.wait(_LONGEST_WAIT)
+
+
+async def _was_finished(context: Context, key: AttemptKey) -> bool:
+    """Whether an attempt is no longer held because its worker closed it. Then it was not lost."""
+    job = await jobs.get(context.db, key[0], key[1])
+    return job is not None and job.finished_attempt == key[2]
+
+
+def _open_commands(
+    worker: RegisteredWorker, held: dict[AttemptKey, str | None], lost: list[AttemptKey]
+) -> list[tuple[str, Command]]:
+    """Return the commands that are open now, each with its name."""
+    to_cancel = [key for key, stop_reason in held.items() if stop_reason]
+    commands = [_command("cancel", key) for key in to_cancel]
+    commands += [_command("lost", key) for key in lost]
+    if worker.draining:
+        commands.append(("drain", Command(type="drain")))
+    return commands
+
+
+async def _waiting_messages(context: Context, worker_id: str, sent: set[str]) -> AsyncIterator[tuple[str, Command]]:
+    """Yield a command for each message that a worker's agents have not taken and that was not sent yet."""
+    for number, key in await messages.waiting(context.db, worker_id):
+        ref = attempt_ref(key)
+        name = f"message:{number}:{ref.job_id}:{ref.attempt}"
+        if name not in sent and (text := await messages.text(context.db, number)) is not None:
+            words = Words(message_id=f"message-{number}", text=text)
+            yield name, Command(type="message", job_id=ref.job_id, attempt=ref.attempt, message=words)
+
+
+def _command(kind: Literal["cancel", "lost"], key: AttemptKey) -> tuple[str, Command]:
+    ref = attempt_ref(key)
+    return f"{kind}:{ref.job_id}:{ref.attempt}", Command(type=kind, job_id=ref.job_id, attempt=ref.attempt)

@@ -1,0 +1,124 @@
+"""The messages for the agent of one attempt: the agent gets each of them once, and the server gets its receipt.
+
+A message waits, is given to the agent, and is heard: then the agent has taken it, and its receipt is sent. One that was
+given but not heard when the agent's process ends waits again. The server repeats a message until it has the receipt, so
+a message may be offered many times. All receipts are sent before the attempt's finish: the server would otherwise
+continue the job with messages that its agent has heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.output.batches import Call, until_answered
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Words for the agent."""
+
+    message_id: str
+    text: str
+
+    @classmethod
+    def of(cls, members: Mapping[str, Any]) -> Message:
+        """Make one from a message of the wire."""
+        return cls(members["messageId"], members["text"])
+
+
+class Mailbox:
+    """The messages of one attempt."""
+
+    def __init__(self, call: Call, fence: Mapping[str, Any]) -> None:
+        self._call = call
+        self._fence = fence
+        self._known: set[str] = set()
+        self._waiting: list[Message] = []
+        self._given: dict[str, Message] = {}
+        self._heard: dict[str, None] = {}
+        self._receipts: list[str] = []
+        self._arrived = asyncio.Event()
+        self._due = asyncio.Event()
+        self._closed = False
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """The ids of the messages that are part of the agent's conversation, in order."""
+        return tuple(self._heard)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The ids of the messages that the agent was given and has not taken yet."""
+        return tuple(self._given)
+
+    def know(self, message_ids: Iterable[str]) -> None:
+        """Note messages that are part of the conversation from which the agent resumes; they are not given again."""
+        self._known.update(message_ids)
+        self._heard.update(dict.fromkeys(message_ids))
+
+    def offer(self, message: Message) -> None:
+        """Add a message; one that is known already changes nothing."""
+        if message.message_id not in self._known:
+            self._known.add(message.message_id)
+            self._waiting.append(message)
+            self._arrived.set()
+
+    async def fetch(self, *, undelivered: bool = False) -> None:
+        """Add the job's messages as the server has them, with ``undelivered`` only those without a receipt.
+
+        Raises LeaseLost, CallError.
+        """
+        after: str | None = None
+        while True:
+            wish = {**self._fence, "undelivered": undelivered, "after": after}
+            page = await until_answered(self._call, "workers.messages", wish)
+            for item in page["items"]:
+                self.offer(Message.of(item))
+            after = page.get("next")
+            if after is None:
+                return
+
+    async def wait(self) -> None:
+        """Wait until a message waits."""
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def take(self) -> list[Message]:
+        """Return the waiting messages, which are now given to the agent."""
+        taken, self._waiting = self._waiting, []
+        self._given.update((message.message_id, message) for message in taken)
+        return taken
+
+    def hear(self, message_ids: Iterable[str]) -> None:
+        """Note that the agent has taken given messages; their receipts are due."""
+        heard = [name for name in message_ids if self._given.pop(name, None) is not None]
+        self._heard.update(dict.fromkeys(heard))
+        self._receipts += heard
+        if heard:
+            self._due.set()
+
+    def take_back(self) -> None:
+        """Let the messages wait again that the agent has not taken: its process has ended."""
+        self._waiting = [*self._given.values(), *self._waiting]
+        self._given = {}
+
+    async def run(self) -> None:
+        """Send receipts until the mailbox is closed. Raises LeaseLost, CallError."""
+        while True:
+            if self._receipts:
+                receipts, self._receipts = self._receipts, []
+                await until_answered(self._call, "workers.delivered", {**self._fence, "messageIds": receipts})
+            elif self._closed:
+                return
+            else:
+                self._due.clear()
+                await self._due.wait()
+
+    def close(self) -> None:
+        """End ``run`` once the last receipt is sent."""
+        self._closed = True
+        self._due.set()
