@@ -27,17 +27,32 @@ def watch(seconds: float) -> None:
 def _watch(loop: asyncio.AbstractEventLoop, thread: int, seconds: float) -> None:
     cpu = time.pthread_getcpuclockid(thread)
     while True:
-        answered = threading.Event()
+        answer = _Answer()
         started_at, cpu_started_at = time.monotonic(), time.clock_gettime(cpu)
         try:
-            loop.call_soon_threadsafe(answered.set)
+            loop.call_soon_threadsafe(answer.give)
         except RuntimeError:  # the loop has ended
             return
-        if not answered.wait(seconds):
+        if not answer.given.wait(seconds):
             frame = sys._current_frames().get(thread)  # noqa: SLF001 - there is no other way to see another thread
             stack = traceback.format_stack(frame) if frame is not None else []
-            answered.wait(_PATIENCE_SECONDS)
-            elapsed, cpu_seconds = time.monotonic() - started_at, time.clock_gettime(cpu) - cpu_started_at
-            numbers = {"seconds": round(elapsed, 3), "cpu_seconds": round(cpu_seconds, 3)}
+            if not answer.given.wait(_PATIENCE_SECONDS):
+                answer.at, answer.cpu_at = time.monotonic(), time.clock_gettime(cpu)
+            numbers = {
+                "seconds": round(answer.at - started_at, 3),
+                "cpu_seconds": round(answer.cpu_at - cpu_started_at, 3),
+            }
             _log.warning("event loop blocked", extra={**numbers, "stack": "".join(stack)})
         time.sleep(seconds / 2)
+
+
+class _Answer:
+    """When the loop answered. The loop notes it, because this thread may learn it much later, and the loop goes on."""
+
+    def __init__(self) -> None:
+        self.given = threading.Event()
+        self.at = self.cpu_at = 0.0
+
+    def give(self) -> None:
+        self.at, self.cpu_at = time.monotonic(), time.thread_time()
+        self.given.set()

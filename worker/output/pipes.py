@@ -13,8 +13,8 @@ import asyncio
 import os
 import select
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from worker.output.buffer import Outbox
 from worker.output.masking import Masker, Secrets
@@ -110,8 +110,8 @@ class OutputReader:
         self._written: list[int] = []
         self._waiting = Arranged()
         """Data that was read, but was written after data that is still unread."""
-        self._pieces: deque[tuple[int, bytes]] = deque()
-        """Data in order; an empty piece is the end of its pipe."""
+        self._pieces: Iterator[tuple[int, bytes]] | None = None
+        """Data in order until all is taken; an empty piece is the end of its pipe."""
         if self._order is not None:
             self._written = self._order.watch(list(self._streams))
         self._resume()
@@ -149,7 +149,7 @@ class OutputReader:
         elif self._outbox.full:
             self._pause()
             self._outbox.on_room(self._resume)
-        elif self._pieces or self._waiting.data:  # data waits, although no pipe may become readable
+        elif self._pieces is not None or self._waiting.data:  # data waits, although no pipe may become readable
             self._schedule()
 
     def _take_piece(self) -> bool:
@@ -157,9 +157,12 @@ class OutputReader:
 
         One read may contain ten thousand short writes, so the turn may end between pieces, not only between reads.
         """
-        if not self._pieces:
+        if self._pieces is None:
             return False
-        fd, piece = self._pieces.popleft()
+        fd, piece = next(self._pieces, (None, b""))
+        if fd is None:
+            self._pieces = None  # now what waits for unread data is known
+            return False
         if piece:
             self._streams[fd].take(piece)
         else:
@@ -167,7 +170,7 @@ class OutputReader:
         return True
 
     def _read_once(self) -> bool:
-        """Read each pipe once and arrange the data; return whether there is any."""
+        """Read each pipe once and take the first piece of the data; return whether there is any."""
         early = [*self._waiting.writes, *self._writes()]
         read = {fd: stream.read() for fd, stream in self._streams.items()}
         data = {fd: self._waiting.data.get(fd, b"") + (came or b"") for fd, came in read.items()}
@@ -178,9 +181,8 @@ class OutputReader:
             select.select([], [], [], _SIGNAL_SECONDS)
             late += self._writes()
         self._waiting = arrange(early, late, data)
-        self._pieces += self._waiting.pieces
-        self._pieces += [(fd, b"") for fd, came in read.items() if came == b""]
-        return bool(self._pieces or self._waiting.data)
+        self._pieces = chain(self._waiting.pieces, [(fd, b"") for fd, came in read.items() if came == b""])
+        return self._take_piece() or bool(self._waiting.data)
 
     def _writes(self) -> list[int]:
         """Return the writes that were signalled since the last call."""

@@ -22,7 +22,7 @@ import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.processes.keeper import ORDER_SIGNAL
@@ -90,38 +90,46 @@ class WriteOrder:
 
 @dataclass(slots=True)
 class Arranged:
-    """Data in the order of its writes; ``data`` and ``writes`` wait for data that is still unread."""
+    """Data in the order of its writes. Once all ``pieces`` are taken, ``data`` and ``writes`` wait for unread data."""
 
-    pieces: list[tuple[int, bytes]] = field(default_factory=list)
+    pieces: Iterator[tuple[int, bytes]] = field(default_factory=lambda: iter(()))
     data: dict[int, bytes] = field(default_factory=dict)
     writes: list[int] = field(default_factory=list)
 
 
 def arrange(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]) -> Arranged:
-    """Put data into the order of its writes.
+    """Put data into the order of its writes, piece by piece as they are taken: full pipes hold ten thousands of writes.
 
     ``early`` are the writes signalled before reading, so ``data`` contains all of them. ``late`` were signalled after
     it, so some may not be in ``data``. Data that was written after the first missing write waits for it.
     """
+    arranged = Arranged()
+    arranged.pieces = _pieces(arranged, early, late, data)
+    return arranged
+
+
+def _pieces(
+    arranged: Arranged, early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]
+) -> Iterator[tuple[int, bytes]]:
     parts = {fd: _divide(read, early.count(fd), late.count(fd)) for fd, read in data.items() if read}
     left = {fd: deque(pieces) for fd, (pieces, _) in parts.items()}
     owed = dict.fromkeys(left, 0)  # writes that belong to a piece that is in order already
-    arranged = Arranged()
     writes = (*early, *late)
     for position, fd in enumerate(writes):
         if owed.get(fd):
             owed[fd] -= 1
         elif left.get(fd):
-            arranged.pieces.append((fd, left[fd].popleft()))
+            yield fd, left[fd].popleft()
             owed[fd] = parts[fd][1] - 1
         elif position >= len(early) and any(left.values()):
             arranged.data = {fd: b"".join(pieces) for fd, pieces in left.items() if pieces}
             arranged.writes = list(writes[position:])
-            return arranged
+            return
         elif position >= len(early):
             arranged.writes.append(fd)
-    arranged.pieces += [(fd, piece) for fd, pieces in left.items() for piece in pieces]
-    return arranged
+    for fd, pieces in left.items():
+        for piece in pieces:
+            yield fd, piece
 
 
 def is_clear(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]) -> bool:

@@ -55,6 +55,15 @@ def test_output_that_does_not_fit_stays_together_at_its_first_write():
     assert text(arranged) == b"x\na\nb\nc\nd\ne\n"
 
 
+def test_a_piece_is_there_before_the_rest_is_in_order():
+    """Full pipes hold so many short writes that arranging them all at once would block the event loop."""
+    arranged = arrange([OUT], [ERR, OUT], {OUT: b"a\nb\n"})
+    assert next(arranged.pieces) == (OUT, b"a\n")
+    assert (arranged.data, arranged.writes) == ({}, [])
+    assert list(arranged.pieces) == []
+    assert (arranged.data, arranged.writes) == ({OUT: b"b\n"}, [ERR, OUT])
+
+
 def test_without_notes_of_writes_no_output_is_lost():
     assert text(arrange([], [], {OUT: b"a\n", ERR: b"b"})) == b"a\nb"
 
@@ -66,8 +75,9 @@ def test_without_notes_of_writes_no_output_is_lost():
 )
 def test_every_byte_is_passed_on_or_kept_in_the_order_of_its_stream(early, late, data):
     arranged = arrange(early, late, data)
+    pieces = list(arranged.pieces)
     for fd, read in data.items():
-        handed = b"".join(piece for target, piece in arranged.pieces if target == fd)
+        handed = b"".join(piece for target, piece in pieces if target == fd)
         assert handed + arranged.data.get(fd, b"") == read
 
 
