@@ -177,15 +177,15 @@ def list_(*, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS) -> int:
         page: dict[str, Any] = {"items": [_shape(row) for row in token_list(database)]}
     else:
         page = whole(http(choose(options)), "tokens.list")
-    rows = [["token", "role", "user", "name", "worker", "created", "by", "last used", "expires", "revoked"]]
-    columns = ("user", "name", "workerId", "createdAt", "createdBy", "lastUsedAt", "expiresAt", "revokedAt")
-    rows += [[t["tokenId"], t["role"], *(_cell(t, column) for column in columns)] for t in page["items"]]
-    write_items(page, options.output, "tokenId", rows)
+    head = ["token", "role", "user", "name", "worker", "created", "by", "last used", "expires", "revoked"]
+    write_items(page, options.output, "tokenId", [head, *map(_row, page["items"])])
     return exits.SUCCESS
 
 
-def _cell(token: Mapping[str, Any], name: str) -> str:
-    return when(token.get(name)) if name.endswith("At") else token.get(name) or "-"
+def _row(token: Mapping[str, Any]) -> list[str]:
+    texts = [token.get(name) or "-" for name in ("tokenId", "role", "user", "name", "workerId")]
+    created, *others = [when(token.get(name)) for name in ("createdAt", "lastUsedAt", "expiresAt", "revokedAt")]
+    return [*texts, created, token.get("createdBy") or "-", *others]
 
 
 @tokens.command

@@ -49,17 +49,8 @@ def input_text(rng):
     return text
 
 
-def one_request(rng, token):
-    """Return the bytes of one request that is wrong in some way."""
-    kind = rng.randrange(12)
-    if kind == 0:
-        return rng.randbytes(rng.randrange(1, 2000))
-    if kind == 1:
-        return b"GET / HTTP/1.1\r\n" + b"x" * rng.randrange(1, 80_000)
-    method = rng.choice(["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "get", "TRACE"])
-    path = ",".join(rng.choices(PATHS, k=rng.choice([1, 1, 1, 2, 5, 150])))
-    if kind == 2:
-        path = rng.choice(["%", "%zz", "%E0%A4%A", "%00", "../../etc/passwd", "a" * 10_000, "//", ".", "%2C%2C"])
+def some_query(rng):
+    """Return the parameters of a query, some of them wrong."""
     query = []
     if rng.random() < 0.4:
         query.append("batch=" + rng.choice(["1", "1", "0", "", "1&batch=1"]))
@@ -69,6 +60,11 @@ def one_request(rng, token):
         query.append("connectionParams=" + urllib.parse.quote(input_text(rng)[:10_000]))
     if rng.random() < 0.2:
         query.append("lastEventId=" + rng.choice(["-1", "x", "9" * 30, "%00", ""]))
+    return query
+
+
+def some_headers(rng, token):
+    """Return the lines of a head, some of them wrong."""
     headers = ["host: 127.0.0.1", "connection: close"]
     if rng.random() < 0.8:
         headers.append(f"authorization: Bearer {token}")
@@ -84,6 +80,21 @@ def one_request(rng, token):
         headers.append("trpc-accept: application/jsonl")
     if rng.random() < 0.1:
         headers += [f"x-{i}: y" for i in range(rng.choice([5, 500]))]
+    return headers
+
+
+def one_request(rng, token):
+    """Return the bytes of one request that is wrong in some way."""
+    kind = rng.randrange(12)
+    if kind == 0:
+        return rng.randbytes(rng.randrange(1, 2000))
+    if kind == 1:
+        return b"GET / HTTP/1.1\r\n" + b"x" * rng.randrange(1, 80_000)
+    method = rng.choice(["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "get", "TRACE"])
+    path = ",".join(rng.choices(PATHS, k=rng.choice([1, 1, 1, 2, 5, 150])))
+    if kind == 2:
+        path = rng.choice(["%", "%zz", "%E0%A4%A", "%00", "../../etc/passwd", "a" * 10_000, "//", ".", "%2C%2C"])
+    query, headers = some_query(rng), some_headers(rng, token)
     body = input_text(rng).encode("utf-8", "surrogatepass") if method in ("POST", "PUT", "PATCH") else b""
     if kind == 3:
         headers.append("transfer-encoding: chunked")

@@ -1,40 +1,13 @@
-"""A repository goes out and comes home, through two replicas and with real git."""
+"""A repository is sent and its result applied, through two replicas and with real git."""
 
-import json
-import os
 import random
 import re
-import signal
-import subprocess
 
 import pytest
 from support.program import Cluster, until
-from support.repositories import SETTINGS, Tree
+from support.repositories import Checkout, Tree
 
 from app.rpc.client import CallError, HttpClient
-
-
-class Checkout(Tree):
-    """The user's repository, and the program run in it."""
-
-    def __init__(self, path, cluster):
-        super().__init__(path)
-        self.cluster = cluster
-
-    def ado(self, *arguments, check=0, cwd=None):
-        env = {**self.cluster.client_env(), **SETTINGS}
-        done = subprocess.run(
-            [*self.cluster.program, *arguments], cwd=cwd or self.path, env=env, stdin=subprocess.DEVNULL,
-            capture_output=True, check=False, timeout=90,
-        )  # fmt: skip
-        assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
-        return done
-
-    def run(self, script, *options, check=0):
-        return self.ado("run", "--remote", "--repo", "--agent", "shell", *options, script, check=check)
-
-    def read(self, name):
-        return (self.path / name).read_text()
 
 
 @pytest.fixture
@@ -201,69 +174,6 @@ def test_a_task_without_a_result_is_distinguished_from_a_running_one(checkout):
     checkout.ado("cancel", "task-2")
 
 
-WORK = r"""
-export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@a
-git checkout -q -b topic; echo topic > t; git add t; git commit -qm topic; git checkout -q main
-echo stashed > a; git stash -q
-for name in inner "$(printf 'b\351 %%s\47x')"; do
-  mkdir "$name"; cd "$name"; git init -q; echo "in it" > f; git add f; git commit -qm x; echo changed >> f; cd ..
-done
-"""
-
-
-def test_extra_commits_are_fetched_by_the_printed_commands(checkout):
-    checkout.commit({"a": "1\n"})
-    done = checkout.run(WORK).stderr.decode()
-    (command,) = re.findall(r"also returned: branch topic, stash 0, .*; get them with: ado (.*)", done)
-    assert "left out" not in done
-    printed = checkout.ado(*command.split()).stdout.decode().splitlines()
-    commands = ["git " + line.partition("  git ")[2] for line in printed]
-    assert len(commands) == 4
-    env = {**os.environ, **SETTINGS}
-    shown = [subprocess.check_output(["bash", "-c", words], cwd=checkout.path, env=env) for words in commands]
-    assert b"topic" in shown[0]
-    assert checkout.read("a") == "stashed\n"
-    for name in (b"inner", b"b\xe9 %s'x"):
-        assert checkout.read(f"{os.fsdecode(name)}/f") == "in it\nchanged\n"
-    said = checkout.ado("apply", "task-1").stderr
-    assert b"branch topic was returned too: git log refs/ado/task-1/extra/0/branch/topic" in said
-    items = json.loads(checkout.ado("refs", "fetch", "task-1", "-o", "json").stdout)["items"]
-    assert {item["ref"] for item in items} <= refs(checkout)
-
-
-def refs(checkout):
-    return set(checkout.git("for-each-ref", "--format=%(refname)", "refs/ado").split())
-
-
-def test_refs_of_removed_and_applied_tasks_are_pruned(checkout):
-    checkout.commit({"a": "1\n"})
-    for number in range(1, 5):
-        checkout.run(f"echo {number} > f{number}")
-        checkout.ado("diff", f"task-{number}")
-    checkout.ado("apply", "task-1")
-    checkout.ado("checkout", "task-2")
-    checkout.git("checkout", "--quiet", "main")
-    assert len(refs(checkout)) == 8
-    pruned = checkout.ado("refs", "prune")
-    assert refs(checkout) == {f"refs/ado/task-{number}/{name}" for number in (3, 4) for name in ("0", "base")}
-    assert b"4 refs of 2 tasks removed; 2 tasks keep theirs" in pruned.stderr
-    ref, commit = pruned.stdout.decode().splitlines()[0].split()
-    checkout.git("update-ref", ref, commit)
-    removed = checkout.ado("tasks", "rm", "task-3")
-    assert b"task-3 is removed" in removed.stderr
-    assert b"ref removed: refs/ado/task-3/0 " in removed.stderr
-    assert b"there is no task" in checkout.ado("tasks", "rm", "task-3", check=127).stderr
-    checkout.ado("tasks", "rm", "task-4", cwd="/")
-    assert "refs/ado/task-4/0" in refs(checkout)
-    checkout.ado("refs", "prune")
-    assert refs(checkout) == set()
-    checkout.run("echo 5 > f5")
-    assert b"add --yes" in checkout.ado("refs", "prune", "--all", check=2).stderr
-    assert refs(checkout)
-    checkout.ado("refs", "prune", "--all", "--yes")
-    assert refs(checkout) == set()
-
-
 def test_work_of_a_failed_agent_is_fetched_and_a_retry_starts_fresh(checkout):
     checkout.commit({"a": "1\n"})
     checkout.run("cat a; pwd; echo $ADO_ATTEMPT >> a; exit 3", "--retries", "1", check=3)
@@ -363,61 +273,3 @@ def test_a_pushed_commit_is_fetched_and_the_branch_is_pushed(cluster, tmp_path):
     there = Tree(remote, init=False)
     assert there.git("show", "ado/task-1:a") == "2\n"
     assert b"pushed ado/task-1 to ssh://git@git.example" in done.stderr
-
-
-def test_files_of_an_agent_without_a_repository_are_fetched(quick):
-    client = HttpClient(quick.cluster.urls, quick.cluster.token)
-    client.mutate("tasks.create", {"agent": "shell", "prompt": "echo hi > f", "workspace": {}})
-    client.close()
-    quick.ado("wait", "task-1", cwd="/")
-    assert b"+hi" in quick.ado("diff", "task-1", cwd="/").stdout
-    quick.ado("download", "task-1", ".", "--to", str(quick.path))
-    assert quick.read("f") == "hi\n"
-
-
-def lines(*steps):
-    return "\n".join(json.dumps(step) for step in steps)
-
-
-def end_holder(cluster, number):
-    """Send a signal to the worker that holds the job, and see it end."""
-    ((name,),) = cluster.sql("select worker_id from ado.jobs where status = 'running'")
-    victim = next(process for process in cluster.processes if name in process.args)
-    victim.send_signal(number)
-    victim.wait(60)
-
-
-@pytest.fixture
-def quick(cluster):
-    """Workers that save whenever a turn ends."""
-    for name in ("w0", "w1"):
-        cluster.add_worker(name, env={"ADO_CHECKPOINT_SECONDS": "0"})
-    return Checkout(cluster.home / "checkout", cluster)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_lost_worker_loses_no_turn(quick, number):
-    """The next attempt has tree, session and path, and goes on after the last turn."""
-    cluster, gate = quick.cluster, quick.cluster.home / "gate"
-    quick.commit({"first": "1\n"})
-    script = lines(
-        {"write": {"path": "second", "text": "2\n"}},
-        {"say": "before"},
-        {"turn": "conversation"},
-        {"until": str(gate)},
-        {"say": "after"},
-        {"write": {"path": "third", "text": "3\n"}},
-    )
-    wish = ("run", "--remote", "--repo", "--agent", "scripted", "--detach", script)
-    quick.ado(*wish)
-    until(lambda: cluster.sql("select from ado.events where type = 'checkpoint'"), "a checkpoint")
-    end_holder(cluster, number)
-    gate.touch()
-    quick.ado("wait", "task-1")
-    events = cluster.events("task-1")
-    assert {event["session"] for event in events if event["type"] == "checkpoint"} == {"conversation"}
-    said = [event["data"] for event in events if event["type"] == "output"]
-    assert said == ["before\n", "after\n"]
-    assert [event["attempt"] for event in events if event["type"] == "started"] == [1, 2]
-    assert "goes on where attempt 1" in "".join(event.get("message", "") for event in events)
-    assert quick.ado("diff", "task-1", "--stat").stdout.decode().split("\n")[:2] == [" second | 1 +", " third  | 1 +"]

@@ -63,3 +63,26 @@ class Tree:
 
     def blob(self, text):
         return self.git("hash-object", "-w", "--stdin", stdin=text.encode()).strip()
+
+
+class Checkout(Tree):
+    """The user's repository, and the program run in it."""
+
+    def __init__(self, path, cluster):
+        super().__init__(path)
+        self.cluster = cluster
+
+    def ado(self, *arguments, check=0, cwd=None):
+        env = {**self.cluster.client_env(), **SETTINGS}
+        done = subprocess.run(
+            [*self.cluster.program, *arguments], cwd=cwd or self.path, env=env, stdin=subprocess.DEVNULL,
+            capture_output=True, check=False, timeout=90,
+        )  # fmt: skip
+        assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+        return done
+
+    def run(self, script, *options, check=0):
+        return self.ado("run", "--remote", "--repo", "--agent", "shell", *options, script, check=check)
+
+    def read(self, name):
+        return (self.path / name).read_text()

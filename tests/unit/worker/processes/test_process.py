@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import orjson
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.processes import process
-from worker.processes.process import KeeperBroken, KeptProcess, ProcessEnd, parse_report
+from worker.processes.process import KeeperBroken, KeptProcess, ProcessEnd, is_shortage, parse_report
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
 REPORTS = st.dictionaries(st.sampled_from(["exit", "signal", "error", "errno", "survivors", "x"]), VALUES)
@@ -148,3 +150,42 @@ def test_a_start_that_fails_without_descriptors_leaks_none():
         [sys.executable, "-c", EVERY_SCARCITY], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+ENV = {"PATH": os.environ["PATH"]}
+
+
+def descriptors():
+    return sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.parametrize("limit", range(10, 24, 2))
+async def test_no_descriptor_is_left_when_a_start_fails(limit):
+    """Wherever the descriptors run out, the start fails with an OSError and keeps none."""
+    before = descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    holders = [os.open("/", os.O_RDONLY) for _ in range(before[-1] - len(before) + 1)]  # no hole below the limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[-1] + 1 + limit, hard))
+    failure = None
+    try:
+        process = await KeptProcess.start(["/bin/true"], env=ENV, cwd="/")
+    except OSError as error:
+        failure = error
+    else:
+        for fd in (process.stdout, process.stderr, process.events):
+            os.close(fd)
+        await process.ended()
+        process.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in holders:
+            os.close(fd)
+    assert descriptors() == before
+    assert failure is None or is_shortage(failure.errno)
+
+
+async def test_an_environment_that_is_too_large_is_reported():
+    """It is the job's fault, not the machine's, so it fails once and is not tried elsewhere."""
+    with pytest.raises(OSError, match="too large") as raised:
+        await KeptProcess.start(["/bin/true"], env={**ENV, "LONG": "x" * 200_000}, cwd="/")
+    assert not is_shortage(raised.value.errno)
