@@ -200,7 +200,7 @@ async def ready_demands(
 
     ``offered``: only demands that need no more than these capabilities.
     """
-    rows = await db.many("ready_demands", offered=offered, count_limit=count_limit)
+    rows = await db.many("ready_demands", offered=offered, count_limit=count_limit, cpu=None, memory=None, gpu=None)
     return [Demand.of(row) for row in rows]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from db.connect import SyncConnection, run
@@ -41,6 +41,11 @@ class Supply:
             requested_seconds_ago=row["requested_seconds_ago"],
             idle_seconds=row["idle_seconds"],
         )
+
+    def with_job(self, need: ResourceAmounts) -> Supply:
+        """Return the worker as it is once it has one more job."""
+        free = ResourceAmounts(self.free.cpu - need.cpu, self.free.memory - need.memory, self.free.gpu - need.gpu)
+        return replace(self, free_slots=self.free_slots - 1, free=free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +100,21 @@ class Decider:
         self._connection = connection
         self._backend = backend
 
-    def situation(self) -> Situation:
-        """Read supply, then demand: a job that is claimed in between must not seem to have no worker left."""
+    def situation(self, capabilities: Iterable[str], resources: ResourceAmounts) -> Situation:
+        """Read supply, then the demand that a worker with these capabilities and resources can meet.
+
+        In this order, a job that is claimed in between does not seem to have no worker left.
+        """
         workers, kept = supplies(self._connection), scales(self._connection)
-        rows = run(self._connection, "ready_demands", offered=None, count_limit=1000)
+        rows = run(
+            self._connection,
+            "ready_demands",
+            offered=sorted(capabilities),
+            count_limit=1000,
+            cpu=resources.cpu,
+            memory=resources.memory,
+            gpu=resources.gpu,
+        )
         return Situation(tuple(Demand.of(row) for row in rows), workers, kept)
 
     def request(

@@ -108,6 +108,22 @@ async def get(db: Database, task_id: int, *, job: int | None = None, result_limi
     return TaskRow.of(row, [JobRow.of(job) for job in jobs])
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps a live worker from a queued job; no ``worker_id``: there is no live worker. No ``unmet``: nothing."""
+
+    worker_id: str | None
+    state: str | None
+    capabilities: Sequence[str] | None
+    unmet: str | None
+    help: str
+
+
+async def obstacles(db: Database, task_id: int) -> list[Obstacle]:
+    """Return what keeps each live worker from the task's job that may start first; empty if no job waits."""
+    return [Obstacle(**row) for row in await db.many("list_obstacles", task_id=task_id)]
+
+
 STATUSES: tuple[Status, ...] = get_args(Status)
 _SEARCHED_TASKS = 10_000
 _SEARCHED_BYTES = 16 * 1024 * 1024

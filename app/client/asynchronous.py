@@ -158,9 +158,12 @@ class AsyncAdo:
         members = {"taskId": task_id, "job": job, "offset": 0}
         return (await self._mutate(models.Received, "tasks.input", members, resend=True)).acknowledged
 
-    async def get_task(self, task_id: str, *, job: int | None = None) -> models.Task:
-        """Return a task with its jobs; with ``job`` only this job has a result, of any size."""
-        return await self._query(models.Task, "tasks.get", {"taskId": task_id, "job": job})
+    async def get_task(self, task_id: str, *, job: int | None = None, explain: bool = False) -> models.Task:
+        """Return a task with its jobs; with ``job`` only this job has a result, of any size.
+
+        With ``explain``, ``wait`` says why a task waits.
+        """
+        return await self._query(models.Task, "tasks.get", {"taskId": task_id, "job": job, "explain": explain})
 
     async def list_tasks(
         self,

@@ -76,6 +76,23 @@ class Job(Record, frozen=True, kw_only=True):
     pod: JobPod | None = None
 
 
+class WorkerObstacle(Record, frozen=True, kw_only=True):
+    """What keeps a live worker from a queued job, and what would help; ``unmet`` is None if nothing does."""
+
+    worker_id: str
+    state: str
+    help: str
+    unmet: str | None = None
+
+
+class Wait(Record, frozen=True, kw_only=True):
+    """Why a task waits, in one line, which is empty if nothing is in the way; and what keeps each live worker."""
+
+    why: str
+    workers: list[WorkerObstacle]
+    reason: str | None = None
+
+
 class Task(Record, frozen=True, kw_only=True):
     """A task with its jobs."""
 
@@ -105,6 +122,8 @@ class Task(Record, frozen=True, kw_only=True):
     created_by: str | None = None
     quota: str | None = None
     """Why the limits of its user let no queued job start now."""
+    wait: Wait | None = None
+    """Why its queued jobs wait: only of ``get_task`` with ``explain``."""
     reason: str | None = None
     message: str | None = None
     failed_job: int | None = None

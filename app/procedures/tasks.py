@@ -28,10 +28,12 @@ from app.procedures.checks.arguments import (
 )
 from app.procedures.checks.ids import no_such_file, no_such_job, no_such_task, parse_task
 from app.procedures.checks.ownership import check_may_change, check_may_see, check_queue
+from app.procedures.checks.paging import fit
 from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
 from app.shapes.records import Resources, Task, Wire
-from db import events, model, tasks, users
+from app.shapes.waits import wait_of
+from db import events, jobs, model, tasks, users
 from db.actor import Actor
 from db.model import TERMINAL
 
@@ -49,10 +51,14 @@ class TaskInput(Wire):
 
 
 class GetInput(Wire):
-    """A task by its id; with ``job`` the answer has the result of this job only, however large it is."""
+    """A task by its id; with ``job`` the answer has the result of this job only, however large it is.
+
+    With ``explain`` the answer says why a task waits.
+    """
 
     task_id: str
     job: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    explain: bool = False
 
 
 class Remote(Wire):
@@ -239,7 +245,13 @@ async def get(context: Context, input: GetInput) -> Task:
     """Return a task with its jobs. If the results do not fit an answer, the largest are left out."""
     task_id = parse_task(input.task_id)
     await check_may_see(context, task_id)
-    return await get_task(context, task_id, input.job)
+    task = await get_task(context, task_id, input.job)
+    if input.explain and (obstacles := await tasks.obstacles(context.db, task_id)):
+        queued, _ = await jobs.counts(context.db)
+        wait = wait_of(task, obstacles, queued)
+        wait.workers = fit(wait.workers, context.services.settings.body_bytes // 2)
+        task.wait = wait
+    return task
 
 
 class Removed(Wire, omit_defaults=False):

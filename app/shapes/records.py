@@ -138,6 +138,26 @@ class Job(Wire):
         )
 
 
+class WorkerObstacle(Wire):
+    """What keeps a live worker from a queued job: the most basic requirement that is not met, and what would help."""
+
+    worker_id: str
+    state: WorkerState
+    help: str
+    unmet: str | UnsetType = UNSET
+    """Absent: nothing keeps it."""
+
+
+class Wait(Wire, omit_defaults=False):
+    """Why a task waits, in one line, and what keeps each live worker from the job that may start first."""
+
+    why: str
+    """Empty: nothing is in the way."""
+    workers: list[WorkerObstacle]
+    """Not all of them, if they are too many for an answer."""
+    reason: str | UnsetType = UNSET
+
+
 class Task(Wire, omit_defaults=False):
     """A task with its jobs."""
 
@@ -167,6 +187,8 @@ class Task(Wire, omit_defaults=False):
     """The name of the user or service who created it."""
     quota: str | UnsetType = UNSET
     """Why the limits of its user keep all of its queued jobs from starting now."""
+    wait: Wait | UnsetType = UNSET
+    """Why its queued jobs wait: only of tasks.get with ``explain``."""
     reason: Reason | UnsetType = UNSET
     message: str | UnsetType = UNSET
     failed_job: int | UnsetType = UNSET
@@ -190,6 +212,7 @@ class Task(Wire, omit_defaults=False):
             stdin=STDIN in task.requires,
             resources=Resources.of(task.resources),
             jobs=[Job.of(job) for job in task.jobs],
+            wait=UNSET,
             prompt_cut=task.prompt_cut or UNSET,
             trust_project=task.trust_project or UNSET,
         )

@@ -1,13 +1,14 @@
 """The decision of a spawner of processes, as a pure function of demand and supply.
 
-A job that no worker of this backend could run starts nothing. The free slots of live workers and of workers that were
-requested and have not registered yet are subtracted from the demand. So repeating the decision requests nothing twice.
+A job that no worker of this backend could run starts nothing. The jobs that fit on live workers, and on workers that
+were requested and have not registered yet, are subtracted from the demand. So repeating the decision requests nothing
+twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from db.model import Demand, ResourceAmounts
 from db.spawning import Situation, Supply
@@ -54,37 +55,51 @@ def decide(situation: Situation, spec: WorkerSpec, limits: SpawnerLimits, backen
     )
     alive = [worker for worker in situation.workers if worker.worker_id not in forget]
     ours = [worker for worker in alive if worker.backend == backend]
-    demands = [demand for demand in situation.demands if can_run(demand, spec.capabilities, spec.resources)]
-    missing = sum(unserved(demands, [worker for worker in alive if worker.state in TAKES_JOBS]))
+    missing, _ = fill(situation.demands, [worker for worker in alive if worker.state in TAKES_JOBS])
     kept = sum(scale.count for scale in situation.scales if scale.capabilities <= spec.capabilities)
     taking = sum(1 for worker in ours if worker.state in TAKES_JOBS)
-    wanted = max(-(-missing // spec.slots), kept - taking)
-    start = max(0, min(wanted, limits.max_workers - len(ours)))
-    return Decision(start, () if missing else _longest_idle(ours, taking - kept, limits), forget)
+    room = max(0, limits.max_workers - len(ours))
+    _, filled = fill(missing, [_new(spec)] * room)
+    start = min(room, max(sum(worker.free_slots < spec.slots for worker in filled), kept - taking))
+    waits = any(demand.jobs for demand in missing)
+    return Decision(start, () if waits else _longest_idle(ours, taking - kept, limits), forget)
 
 
-def can_run(demand: Demand, capabilities: frozenset[str], free: ResourceAmounts) -> bool:
-    """Whether a worker with these capabilities and free resources can run a job of the demand.
+def _new(spec: WorkerSpec) -> Supply:
+    return Supply(
+        worker_id="",
+        state="starting",
+        backend=None,
+        host=None,
+        capabilities=spec.capabilities,
+        free_slots=spec.slots,
+        free=spec.resources,
+        requested_seconds_ago=0,
+        idle_seconds=0,
+    )
 
-    The statements say the same in SQL: ``ado.queue_groups`` and ``ado.take_heads`` for claims, ``ado.why_pending``.
+
+def can_run(demand: Demand, worker: Supply) -> bool:
+    """Whether a worker has room for a job of the demand, as ``ado.lacks`` says of workers as they are.
+
+    The plan asks it of workers as they will be, with jobs that are not claimed yet.
     """
-    need = demand.resources
-    return demand.needs <= capabilities and need.cpu <= free.cpu and need.memory <= free.memory and need.gpu <= free.gpu
+    need, free = demand.resources, worker.free
+    fits = need.cpu <= free.cpu and need.memory <= free.memory and need.gpu <= free.gpu
+    return fits and worker.free_slots > 0 and demand.needs <= worker.capabilities
 
 
-def unserved(demands: Sequence[Demand], workers: Sequence[Supply]) -> list[int]:
-    """Return for each demand how many of its jobs get no free slot, if each job takes the first slot that fits."""
-    free_slots = {worker.worker_id: worker.free_slots for worker in workers}
-    counts = []
+def fill(demands: Sequence[Demand], workers: Sequence[Supply]) -> tuple[list[Demand], list[Supply]]:
+    """Give each job the first worker that has room; return what is left of the demands and of the workers."""
+    left, filled = [], list(workers)
     for demand in demands:
-        left = demand.jobs
-        for worker in workers:
-            if can_run(demand, worker.capabilities, worker.free):
-                taken = min(free_slots[worker.worker_id], left)
-                free_slots[worker.worker_id] -= taken
-                left -= taken
-        counts.append(left)
-    return counts
+        jobs = demand.jobs
+        for position in range(len(filled)):
+            while jobs and can_run(demand, filled[position]):
+                filled[position] = filled[position].with_job(demand.resources)
+                jobs -= 1
+        left.append(replace(demand, jobs=jobs))
+    return left, filled
 
 
 def _longest_idle(ours: Sequence[Supply], spare: int, limits: SpawnerLimits) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The decision about pods, as a pure function: which jobs get one, how many warm ones to keep, which to end.
 
-A job that has a pod gets no other. The free slots of workers are counted first, in the order of the queue. A warm pod
+A job that has a pod gets no other. What workers have free is counted first, in the order of the queue. A warm pod
 counts once its worker has registered, not before, because it may never register.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.spawner.decide import TAKES_JOBS, unserved
+from app.spawner.decide import TAKES_JOBS, fill
 from db.model import ResourceAmounts
 from db.pods import PodRequest, PodRow, PodSituation
 from db.spawning import Supply
@@ -41,8 +41,8 @@ class Plan:
 def plan(situation: PodSituation, offered: frozenset[str], limits: PodLimits) -> Plan:
     """Compare demand with supply."""
     room = max(0, limits.max_pods - len(situation.pods))
-    counts = unserved([job.demand for job in situation.waiting], _free_workers(situation))
-    podless = [job for job, count in zip(situation.waiting, counts, strict=True) if count]
+    left, _ = fill([job.demand for job in situation.waiting], _free_workers(situation))
+    podless = [job for job, demand in zip(situation.waiting, left, strict=True) if demand.jobs]
     requests = tuple(PodRequest(job.key, limits.size(job.demand.resources)) for job in podless[:room])
     room -= len(requests)
     surplus = [pod.name for pod in situation.pods if _is_finished(pod, limits)]

@@ -65,12 +65,13 @@ class ProcessSpawner:
         with self._database.deciding(self._backend.name) as decider:
             if decider is None:
                 return []
-            decision = decide(decider.situation(), self._backend.spec, self._limits, self._backend.name)
+            spec = self._backend.spec
+            situation = decider.situation(spec.capabilities, spec.resources)
+            decision = decide(situation, spec, self._limits, self._backend.name)
             for worker_id in decision.forget:
                 decider.forget(worker_id)
             for worker_id in decision.drain:
                 decider.retire(worker_id)
-            spec = self._backend.spec
             count = min(decision.start, self._start_rate.allowed())
             requested = [f"{self._backend.name}-{secrets.token_hex(4)}" for _ in range(count)]
             for worker_id in requested:

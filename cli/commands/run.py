@@ -28,7 +28,6 @@ from cli.remote.follow import View
 from cli.remote.listing import workers_status
 from cli.remote.retry import until_answered
 from cli.remote.standard_input import appended, check_taken, is_wanted
-from cli.remote.wait_reasons import nobody_offers
 from cli.render.terminal import colour_variables
 from cli.run_options import (
     AgentOptions,
@@ -208,7 +207,9 @@ def _workers(client: HttpClient) -> dict[str, Any]:
 def _report_created(client: HttpClient, task: dict[str, Any], options: ServerOptions) -> int:
     name = task["taskId"]
     write_one(task, options.output, "taskId", [name], note=f"watch it with: ado attach {name}")
-    if options.output == "text" and (reason := nobody_offers(task, workers_status(client))):
-        talk(f"ado: it waits: {reason}")
+    if options.output == "text":
+        wait = client.query("tasks.get", {"taskId": name, "explain": True}).get("wait")
+        if wait and wait.get("reason") == "capability":
+            talk(f"ado: it waits: {wait['why']}")
     client.close()
     return exits.SUCCESS

@@ -13,9 +13,8 @@ from cli.errors import usage
 from cli.output import talk, write_one
 from cli.parameters import TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
-from cli.remote.listing import workers_status
+from cli.remote.fleet import why_waiting
 from cli.remote.retry import until_answered
-from cli.remote.wait_reasons import why_waiting
 
 Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
@@ -58,13 +57,13 @@ def _words(text: str) -> str:
 
 def _say_when(client: Any, message: dict[str, Any]) -> None:
     """Say when the agents get a message, and what a queued job waits for."""
-    task = until_answered(lambda: client.query("tasks.get", {"taskId": message["taskId"]}))
+    task = until_answered(lambda: client.query("tasks.get", {"taskId": message["taskId"], "explain": True}))
     waiting = {item["job"] for item in message["jobs"] if item["state"] == "waiting"}
     states = {job["status"] for job in task["jobs"] if job["job"] in waiting}
     if "running" in states:
         talk("ado: a running agent gets it as soon as it takes words, at the latest when it ends its turn")
     if "queued" in states:
         talk("ado: a queued job's agent gets it when it starts")
-        if reason := why_waiting(task, until_answered(lambda: workers_status(client))):
+        if reason := why_waiting(task):
             talk(f"ado: waiting: {reason}")
     talk(f"ado: follow it with: ado attach {message['taskId']}")

@@ -23,8 +23,8 @@ from cli.errors import CliError
 from cli.home import home
 from cli.remote.connection import http
 from cli.remote.contexts import ServerContext
+from cli.remote.fleet import why_waiting
 from cli.remote.listing import workers_status
-from cli.remote.wait_reasons import why_waiting
 
 _LOG_BYTES = 2 * 1024 * 1024
 _TASKS = 20
@@ -120,14 +120,13 @@ def status(client: HttpClient) -> dict[str, Any]:
 
 def pending(client: HttpClient) -> list[dict[str, Any]]:
     """Return tasks that wait, and why."""
-    fleet = workers_status(client)
     waiting = []
     for listed in client.query("tasks.list", {"status": "queued", "limit": _TASKS})["items"]:
         try:
-            task = client.query("tasks.get", {"taskId": listed["taskId"]})
+            task = client.query("tasks.get", {"taskId": listed["taskId"], "explain": True})
         except CallError:
             continue  # removed meanwhile
-        waiting.append({**_only(task, _TASK), "why": why_waiting(task, fleet)})
+        waiting.append({**_only(task, _TASK), "why": why_waiting(task)})
     return waiting
 
 

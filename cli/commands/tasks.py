@@ -11,18 +11,18 @@ from cyclopts import App, Parameter
 
 from app.rpc.client import CallError, NoAnswer
 from cli import exits
-from cli.errors import usage
+from cli.errors import CliError, usage
 from cli.option_values import pairs
 from cli.output import confirmed, shortened, table, talk, write_items, write_one
 from cli.parameters import TaskArgument, Yes
 from cli.remote.checked_calls import socket
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.contexts import ServerContext
+from cli.remote.fleet import silence, why_waiting
 from cli.remote.listing import open_tasks, pages, task_filter, workers_status
 from cli.remote.log_reader import LogReader
 from cli.remote.retry import until_answered
 from cli.remote.summary import summary, used
-from cli.remote.wait_reasons import obstacles, pod_troubles, silence, why_waiting
 from cli.render.ages import ago, when
 from cli.render.escape_sequences import plain
 from cli.render.task_ending import sentence
@@ -52,7 +52,7 @@ def _show(task: dict[str, Any], options: ServerOptions) -> None:
         _first_line(task["prompt"], 200),
         *summary(task),
         *used(task),
-        *(f"waiting: {trouble}" for trouble in pod_troubles(task)),
+        *([f"waiting: {why}"] if (why := why_waiting(task)) else []),
     ]
     if task.get("reason") and not sentence(task):
         lines.insert(2, f"{task['reason']}: {plain(task['message'])}" if task.get("message") else task["reason"])
@@ -135,7 +135,8 @@ def show(task: TaskArgument, /, *, job: int | None = None, options: ServerOption
     job
         As JSON: with the result of this job alone, however large it is.
     """
-    shown = http(choose(options)).query("tasks.get", {"taskId": task_id(task), "job": job})
+    query = {"taskId": task_id(task), "job": job, "explain": options.output == "text"}
+    shown = http(choose(options)).query("tasks.get", query)
     _show(shown, options)
     large = [item["job"] for item in shown["jobs"] if "resultBytes" in item]
     if large and job is None and options.as_json:
@@ -336,21 +337,18 @@ def _state(task: dict[str, Any], status: dict[str, Any]) -> str:
 def explain(task: TaskArgument, /, *, options: ServerOptions = NO_OPTIONS) -> int:
     """Say why a task waits."""
     client = http(choose(options))
-    explained = client.query("tasks.get", {"taskId": task_id(task)})
-    status = workers_status(client)
-    waits = any(job["status"] == "queued" for job in explained["jobs"])
-    reason = why_waiting(explained, status) if waits else f"it does not wait: {_state(explained, status)}"
-    workers = obstacles(explained, status) if waits else []
-    shape = {
-        "taskId": explained["taskId"],
-        "status": explained["status"],
-        "why": reason,
-        "workers": [
-            {"workerId": o.worker_id, "state": o.state, "unmet": o.unmet or None, "help": o.help} for o in workers
-        ],
-    }
+    explained = client.query("tasks.get", {"taskId": task_id(task), "explain": True})
+    wait = explained.get("wait")
+    if wait is None and any(job["status"] == "queued" for job in explained["jobs"]):
+        raise CliError(
+            "the server is of an older release and does not say why a task waits", "upgrade it", exits.FAILED
+        )
+    reason = wait["why"] if wait else f"it does not wait: {_state(explained, workers_status(client))}"
+    names = ("workerId", "state", "unmet", "help")
+    workers = [{name: worker.get(name) for name in names} for worker in wait["workers"]] if wait else []
+    shape = {"taskId": explained["taskId"], "status": explained["status"], "why": reason, "workers": workers}
     rows = [["worker", "state", "unmet", "what would help"]]
-    rows += [[o.worker_id, o.state, o.unmet or "-", o.help] for o in workers]
+    rows += [[worker[name] or "-" for name in names] for worker in workers]
     lines = [reason or "a worker can run it: it will be claimed at once", *(table(rows) if workers else [])]
     write_one(shape, options.output, "taskId", lines)
     return exits.SUCCESS

@@ -13,6 +13,7 @@ from cli.parsing import nearest
 from cli.render.ages import ago
 
 _LIVE = frozenset({"starting", "idle", "busy", "suspect", "draining"})
+_SILENT = frozenset({"suspect", "dead"})
 
 
 def offered(status: Mapping[str, Any]) -> set[str]:
@@ -45,3 +46,20 @@ def spawner_trouble(spawner: Mapping[str, Any], now: datetime | None = None) -> 
     if spawner["state"] == "silent":
         return f"stopped without a word; it was heard of {ago(spawner['lastHeartbeatAt'], now)}"
     return str(spawner.get("problem", ""))
+
+
+def why_waiting(task: Mapping[str, Any]) -> str:
+    """Return why a task of ``tasks.get`` with ``explain`` waits; empty if nothing waits or is in the way."""
+    return str((task.get("wait") or {}).get("why", ""))
+
+
+def silence(task: Mapping[str, Any], status: Mapping[str, Any], now: datetime | None = None) -> str:
+    """Return a sentence about silent workers that run a job of the task; empty if there are none."""
+    running = {job["workerId"] for job in task["jobs"] if job["status"] == "running"}
+    silent = [
+        f"{worker['workerId']} was heard of {ago(worker['lastHeartbeatAt'], now)}"
+        for worker in status["workers"]
+        if worker["workerId"] in running and worker["state"] in _SILENT
+    ]
+    outlook = "; a job whose worker stays silent is queued again when its lease ends"
+    return f", but {', '.join(silent)}{outlook}" if silent else ""

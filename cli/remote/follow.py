@@ -19,11 +19,10 @@ from cli import exits
 from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
 from cli.remote.checked_calls import socket
 from cli.remote.contexts import ServerContext
+from cli.remote.fleet import why_waiting
 from cli.remote.idle_health_check import IdleHealthCheck
-from cli.remote.listing import workers_status_on
 from cli.remote.log_reader import LogReader
 from cli.remote.summary import summary
-from cli.remote.wait_reasons import why_waiting
 from cli.render.agent_lines import own_line
 from cli.render.lines import LastLines, Lines, Piece, Style, payload
 from cli.render.task_ending import sentence
@@ -273,8 +272,8 @@ class Follower:
                     await self._started.wait()
                     return
             with contextlib.suppress(CallError, NoAnswer):
-                task = await client.query("tasks.get", {"taskId": self._view.task_id})
-                reason = why_waiting(task, await workers_status_on(client))
+                task = await client.query("tasks.get", {"taskId": self._view.task_id, "explain": True})
+                reason = why_waiting(task)
                 if reason and reason != shown and not self._started.is_set():
                     shown = reason
                     self._talk(f"ado: waiting: {reason}")

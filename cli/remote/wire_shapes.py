@@ -66,6 +66,23 @@ class Job(Shape):
     pod: Pod | None = None
 
 
+class WorkerObstacle(Shape):
+    """What keeps a live worker from a queued job."""
+
+    worker_id: str
+    state: str
+    help: str
+    unmet: str | None = None
+
+
+class Wait(Shape):
+    """Why a task waits."""
+
+    why: str
+    workers: list[WorkerObstacle]
+    reason: str | None = None
+
+
 class Task(Shape):
     """A task with its jobs."""
 
@@ -85,6 +102,7 @@ class Task(Shape):
     message: str | None = None
     failed_job: Number | None = None
     timeout_seconds: Amount | None = None
+    wait: Wait | None = None
     stdin: bool | None = None
     started_at: Time | None = None
     finished_at: Time | None = None

@@ -36,7 +36,8 @@ with guarded_worker as (
 ), own_job as materialized (
     select j.task_id, j.job, j.priority, j.cpu, j.memory, j.gpu, 1 as turn
     from bound_pod b cross join supply s join ado.jobs j on j.task_id = b.task_id and j.job = b.job
-    where j.status = 'queued' and j.run_after <= now() and j.needs <@ s.capabilities and ado.may_start(j.user_id)
+    where j.status = 'queued' and j.run_after <= now() and ado.may_start(j.user_id)
+      and ado.lacks(j.needs, j.cpu, j.memory, j.gpu, s.capabilities, s.free_cpu, s.free_memory, s.free_gpu) = '{}'
     for update of j skip locked
 ), ranked as (
     select h.*, row_number() over best as position, sum(h.cpu) over best as used_cpu,
@@ -306,7 +307,9 @@ order by j.task_id, j.job limit 1000;
 -- name: ready_demands :many
 -- What can be claimed now, by demand. Each is counted up to a limit, because the count decides how many waiting claims
 -- to wake.
-select needs, cpu, memory, gpu, jobs from ado.ready_demands(:offered::text[], :count_limit::bigint);
+select needs, cpu, memory, gpu, jobs
+from ado.ready_demands(:offered::text[], :count_limit::bigint, :cpu::double precision, :memory::numeric,
+    :gpu::double precision);
 
 -- name: fail_unstarted_jobs :many hints
 -- Fail jobs that no worker claimed by their task's ``start_by``. An earlier claim wins: its job is no longer queued
@@ -329,16 +332,18 @@ with due as materialized (
     select w.capabilities, w.cpu, w.memory, w.gpu from ado.worker_status w
     where w.state not in ('dead', 'stopped', 'starting') and exists (select from locked_jobs)
 ), waited as materialized (
-    select n.*, case
-        when n.offers = 0 then 'no live worker offers ' || array_to_string(n.needs, ', ')
-        when n.large = 0 then 'no worker that offers ' || array_to_string(n.needs, ', ') || ' is large enough'
-        else 'every worker that offers ' || array_to_string(n.needs, ', ') || ' had other work or took none' end as reason
-    from (
-        select d.needs, d.cpu, d.memory, d.gpu,
-               (select count(*) from live_workers w where d.needs <@ w.capabilities) as offers,
-               (select count(*) from live_workers w where d.needs <@ w.capabilities and d.cpu <= w.cpu
-                and d.memory <= w.memory and d.gpu <= w.gpu) as large
-        from (select distinct needs, cpu, memory, gpu from locked_jobs) d
+    select d.*, case
+        when n.offers = 0 then 'no live worker offers ' || array_to_string(d.needs, ', ')
+        when n.large = 0 then 'no worker that offers ' || array_to_string(d.needs, ', ') || ' is large enough'
+        else 'every worker that offers ' || array_to_string(d.needs, ', ') || ' had other work or took none' end as reason
+    from (select distinct needs, cpu, memory, gpu from locked_jobs) d
+    cross join lateral (
+        select count(*) filter (where not 'capability' = any(l.lacks)) as offers,
+               count(*) filter (where l.lacks = '{}') as large
+        from (
+            select ado.lacks(d.needs, d.cpu, d.memory, d.gpu, w.capabilities, w.cpu, w.memory, w.gpu) as lacks
+            from live_workers w
+        ) l
     ) n
 ), numbered as materialized (
     select j.task_id, j.job, l.last_seq + row_number() over (partition by j.task_id order by j.job) as seq,

@@ -130,6 +130,15 @@ join ado.task_logs l using (task_id)
 left join ado.task_environments v using (task_id)
 where t.task_id = :task_id::bigint;
 
+-- name: list_obstacles :many
+-- What keeps each live worker from the queued job of a task that may start first.
+select o.worker_id, o.state, o.capabilities, o.unmet, o.help
+from ado.obstacles o
+where o.task_id = :task_id::bigint and o.job = (
+    select j.job from ado.jobs j where j.task_id = :task_id::bigint and j.status = 'queued'
+    order by j.run_after > now(), j.job limit 1)
+order by o.worker_id;
+
 -- name: forgotten_environment :optional
 select v.task_id from ado.task_environments v where v.task_id = :task_id::bigint and v.forgotten_at is not null;
 

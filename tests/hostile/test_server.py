@@ -178,6 +178,24 @@ def test_an_answer_of_another_shape_is_refused_or_harmless(server, capfd, words)
     assert tried > 10
 
 
+def test_why_a_task_waits_controls_no_terminal_and_is_refused_in_another_shape(server, capfd):
+    waits = {"why": SLY, "reason": SLY, "workers": [{"workerId": SLY, "state": SLY, "unmet": SLY, "help": SLY}]}
+    queued = {**TASK, "status": "queued", "jobs": [{**JOB, "status": "queued"}]}
+    codes = []
+    for words in (("explain", "1"), ("tasks", "show", "1")):
+        for wait in (waits, *spoilt(waits)):
+            server.answers["tasks.get"] = {**queued, "wait": wait}
+            code, out, err = ado(capfd, *words)
+            assert code in (0, 125), (code, err)
+            assert not UNSEEN.search(out + err)
+            codes.append(code)
+    assert 125 in codes
+    server.answers["tasks.get"] = queued
+    code, out, err = ado(capfd, "explain", "1")  # a server of before says nothing
+    assert (code, out) == (1, "")
+    assert "older release" in err
+
+
 def test_a_task_comes_with_all_of_its_jobs_or_the_one_that_was_asked_for(server, capfd):
     for count, code in ((1, 0), (5, 0), (2, 125), (0, 125)):
         server.answers["tasks.get"] = {**TASK, "workers": 5, "jobs": [{**JOB, "job": job} for job in range(count)]}

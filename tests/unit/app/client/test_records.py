@@ -18,7 +18,10 @@ from app.shapes.agent_events import AgentSaid
 OF_SERVER = {
     **{
         name: getattr(records, name)
-        for name in ("AttemptRef", "Job", "JobPod", "Resources", "Result", "Spawner", "Task", "Usage", "Worker")
+        for name in (
+            *("AttemptRef", "Job", "JobPod", "Resources", "Result", "Spawner", "Task", "Usage", "Wait", "Worker"),
+            "WorkerObstacle",
+        )
     },
     **{name: getattr(workers, name) for name in ("Queue", "Scale", "Waiting", "WorkerList")},
     "WorkersStatus": workers.WorkersStatus,

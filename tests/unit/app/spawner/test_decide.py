@@ -77,3 +77,16 @@ def test_an_unanswered_request_expires_and_is_decided_again():
     decision = decided([demand(1)], [worker("a", "starting", requested=31)])
     assert decision.forget == ("a",)
     assert decision.start == 1
+
+
+def test_jobs_of_one_worker_share_what_it_has_free():
+    large = demand(2, resources=ResourceAmounts(cpu=5))
+    assert decided([large], [worker("a", free_slots=2)]).start == 1
+    assert decided([demand(1, resources=ResourceAmounts(cpu=5)), demand(1)], [worker("a", free_slots=2)]).start == 0
+
+
+def test_a_new_worker_gets_no_more_jobs_than_its_resources_allow():
+    roomy = WorkerSpec(frozenset({"shell"}), ResourceAmounts(8, 2**34), slots=4)
+    situation = Situation((demand(3, resources=ResourceAmounts(cpu=5)), demand(2)), (), ())
+    assert decide(situation, roomy, LIMITS, "local").start == 3
+    assert decide(Situation((demand(5),), (), ()), roomy, LIMITS, "local").start == 2

@@ -6,7 +6,7 @@ import pytest
 
 from cli.agents import first
 from cli.errors import CliError
-from cli.remote.fleet import check_offered, offered, spawner_trouble
+from cli.remote.fleet import check_offered, offered, silence, spawner_trouble
 
 
 def worker(*capabilities, state="idle"):
@@ -70,3 +70,12 @@ def test_other_capabilities_are_not_listed_as_agents():
     with pytest.raises(CliError) as caught:
         first([worker("shell", "network:none", "input:stdin") | {"labels": {}}])
     assert caught.value.message == "no AI agent is offered; offered: shell"
+
+
+def test_a_running_job_says_when_its_worker_is_silent():
+    running = {"jobs": [{"job": 0, "status": "running", "workerId": "w"}]}
+    now, last = datetime(2026, 11, 26, 12, 0, tzinfo=UTC), "2026-11-26T11:57:00Z"
+    alive = {"workerId": "w", "state": "idle", "lastHeartbeatAt": last}
+    late, other = {**alive, "state": "suspect"}, {**alive, "workerId": "x", "state": "dead"}
+    assert silence(running, {"workers": [alive, other]}, now) == ""
+    assert ", but w was heard of 3 min ago; a job whose worker" in silence(running, {"workers": [late]}, now)

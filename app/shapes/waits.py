@@ -1,0 +1,64 @@
+"""Why a task waits, from what keeps each live worker from its next job; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from app.shapes.records import JobPod, Task, Wait, WorkerObstacle, or_unset
+from db.tasks import Obstacle
+
+_PROGRAMS = frozenset({"shell", "scripted"})  # they come with a worker, so doctor has nothing to say of them
+_HOW_TO_OFFER = "; ado doctor --agents, where the workers run, says what an agent lacks (it is looked for every minute)"
+
+
+def wait_of(task: Task, obstacles: Sequence[Obstacle], queued: int) -> Wait:
+    """Return why a task with a queued job waits; ``queued`` is the number of jobs in the queue."""
+    reason, why = _of_task(task, obstacles[0]) or _of_workers(task, obstacles, queued)
+    workers = [WorkerObstacle.from_record(obstacle) for obstacle in obstacles if obstacle.worker_id is not None]
+    return Wait(reason=or_unset(reason), why=why, workers=workers)
+
+
+def _of_task(task: Task, first: Obstacle) -> tuple[str, str] | None:
+    if first.unmet == "retry_delay":
+        return first.unmet, f"its workers were lost; the next attempt comes later: {first.help.partition('; ')[0]}"
+    if task.quota:
+        return "quota", f"quota: {task.quota} (next: wait, or ado users set)"
+    if pods := [job.pod for job in task.jobs if job.status == "queued" and job.pod and job.pod.reason]:
+        return str(pods[0].reason), "; ".join(_pod_troubles(pods))
+    return None
+
+
+def _of_workers(task: Task, obstacles: Sequence[Obstacle], queued: int) -> tuple[str | None, str]:
+    first, needs = obstacles[0], {task.agent, *task.requires}
+    if first.unmet == "no_live_worker":
+        offer = f"one that offers {', '.join(sorted(needs))} is needed"
+        return first.unmet, f"no worker is running; {offer}: ado worker, or a spawner that can start it"
+    able = [obstacle for obstacle in obstacles if obstacle.unmet != "capability"]
+    if not able:
+        return "capability", _nobody_offers(task.agent, needs, obstacles)
+    if any(obstacle.unmet is None for obstacle in able):
+        return None, ""
+    if all(obstacle.unmet == "slots" for obstacle in able):
+        return "slots", f"all {len(able)} workers that could run it are busy; {queued} jobs are queued"
+    helps = {obstacle.unmet: obstacle.help for obstacle in able}
+    counts = Counter(obstacle.unmet for obstacle in able)
+    return able[0].unmet, "; ".join(f"{counts[unmet]} {unmet}: {text}" for unmet, text in helps.items())
+
+
+def _pod_troubles(pods: Sequence[JobPod]) -> list[str]:
+    """Return why pods do not run, one text for each reason, in the cluster's words."""
+    lines = []
+    for reason, count in Counter(pod.reason for pod in pods).items():
+        pod = next(pod for pod in pods if pod.reason == reason)
+        who = f"pod {pod.name}" if count == 1 else f"{count} pods"
+        lines.append(f"{who}: {reason}: {pod.message} (next: {pod.hint})")
+    return lines
+
+
+def _nobody_offers(agent: str, needs: set[str], obstacles: Sequence[Obstacle]) -> str:
+    offered = {name for obstacle in obstacles for name in obstacle.capabilities or ()}
+    wanted = ", ".join(sorted(needs - offered or needs))
+    step = _HOW_TO_OFFER if agent not in {*offered, *_PROGRAMS} else ""
+    others = f"{len(obstacles)} {'offers' if len(obstacles) == 1 else 'offer'} something else"
+    return f"no live worker offers {wanted}; {others}{step}"

@@ -1,0 +1,81 @@
+"""Why a task waits: one line, from what keeps each live worker from its next job."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from app.shapes.records import Job, JobPod, Resources, Task
+from app.shapes.waits import wait_of
+from db.tasks import Obstacle
+
+NO_WORKER = "no worker is running; one that offers shell is needed: ado worker, or a spawner that can start it"
+NOBODY = Obstacle(None, None, None, "no_live_worker", "start a worker that offers shell")
+
+
+def job(number=0, status="queued", **values):
+    return Job(job_id=f"task-1/{number}", job=number, status=status, attempt=0, **values)
+
+
+def task(*jobs, **values):
+    wish = {
+        "task_id": "task-1", "status": "queued", "prompt": "p", "agent": "shell", "workers": 1, "requires": [],
+        "network": "all", "stdin": False, "resources": Resources(), "priority": 0, "retries": 0,
+        "on_failure": "continue", "labels": {}, "env_names": [], "version": 1, "last_seq": 1,
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC), "jobs": list(jobs) or [job()],
+    }  # fmt: skip
+    return Task(**{**wish, **values})
+
+
+def kept(unmet, help_="h", offers=("shell",), name="w"):
+    return Obstacle(name, "idle", offers, unmet, help_)
+
+
+OTHER = kept("capability", "missing: shell", ("x",))
+
+
+@pytest.mark.parametrize(
+    ("obstacles", "reason", "why"),
+    [
+        ([NOBODY], "no_live_worker", NO_WORKER),
+        ([OTHER], "capability", "no live worker offers shell; 1 offers something else"),
+        ([OTHER] * 2, "capability", "no live worker offers shell; 2 offer something else"),
+        ([kept("slots"), OTHER], "slots", "all 1 workers that could run it are busy; 3 jobs are queued"),
+        ([kept("suspect"), kept(None)], "", ""),
+        ([kept("suspect", "late")] * 2, "suspect", "2 suspect: late"),
+        ([kept("suspect", "late"), kept("slots", "full")], "suspect", "1 suspect: late; 1 slots: full"),
+        (
+            [kept("retry_delay", "wait until X; missing: y")],
+            "retry_delay",
+            "its workers were lost; the next attempt comes later: wait until X",
+        ),
+    ],
+)
+def test_the_reason_is_one_line_and_empty_when_nothing_is_in_the_way(obstacles, reason, why):
+    wait = wait_of(task(), obstacles, 3)
+    assert (wait.reason or "", wait.why) == (reason, why)
+    assert len(wait.workers) == len([obstacle for obstacle in obstacles if obstacle.worker_id])
+
+
+def test_a_quota_comes_before_the_workers():
+    wait = wait_of(task(quota="a has 1 jobs running"), [OTHER], 3)
+    assert (wait.reason, wait.why) == ("quota", "quota: a has 1 jobs running (next: wait, or ado users set)")
+
+
+def test_a_requirement_that_only_several_workers_together_offer_is_named_whole():
+    wait = wait_of(task(requires=["gpu"]), [OTHER, kept("capability", "", ("gpu",)), kept("capability")], 3)
+    assert wait.why == "no live worker offers gpu, shell; 3 offer something else"
+
+
+def test_what_keeps_pods_from_running_is_said_in_the_clusters_words_once_for_each_reason():
+    pod = {"state": "placed", "reason": "unschedulable", "message": "0/1 nodes", "hint": "add"}
+    pods = [JobPod(name="p", **pod), JobPod(name="q", **pod), JobPod(name="r", **{**pod, "reason": "quota"})]
+    fine = JobPod(name="s", state="placed")
+    jobs = [job(number, pod=pod) for number, pod in enumerate([*pods, fine])]
+    wait = wait_of(task(*jobs), [kept("unschedulable")], 3)
+    assert wait.reason == "unschedulable"
+    assert wait.why == "2 pods: unschedulable: 0/1 nodes (next: add); pod r: quota: 0/1 nodes (next: add)"
+    assert wait_of(task(job(pod=fine)), [kept("starting", "soon")], 3).why == "1 starting: soon"
+
+
+def test_an_ai_agent_that_nobody_offers_comes_with_what_says_why():
+    assert "ado doctor --agents" in wait_of(task(agent="gemini-cli"), [kept("capability")], 3).why
