@@ -35,7 +35,7 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MessageRow:
     """A message with the jobs that it is for."""
 
     message_id: int
@@ -48,7 +48,7 @@ class Message:
     recipients: tuple[Recipient, ...]
 
     @classmethod
-    def of(cls, row: Any) -> Message:
+    def of(cls, row: Any) -> MessageRow:
         """Make one from a row of list_messages."""
         recipients = tuple(
             Recipient(
@@ -137,18 +137,18 @@ async def unkept_session(db: Database, task_id: int, job: int | None) -> int | N
 
 async def page(
     db: Database, task_id: int, *, after: int = 0, row_limit: int, byte_limit: int
-) -> tuple[list[Message], int | None]:
+) -> tuple[list[MessageRow], int | None]:
     """Return messages of a task in order, and after which one the next page begins; None: it is the last."""
     rows = await db.many(
         "list_messages", task_id=task_id, after=after, message_id=None, row_limit=row_limit, byte_limit=byte_limit
     )
-    return [Message.of(row) for row in rows], rows[-1]["message_id"] if rows and rows[-1]["more"] else None
+    return [MessageRow.of(row) for row in rows], rows[-1]["message_id"] if rows and rows[-1]["more"] else None
 
 
-async def get(db: Database, task_id: int, message_id: int) -> Message | None:
+async def get(db: Database, task_id: int, message_id: int) -> MessageRow | None:
     """Return one message of a task."""
     rows = await db.many("list_messages", task_id=task_id, after=0, message_id=message_id, row_limit=1, byte_limit=1)
-    return Message.of(rows[0]) if rows else None
+    return MessageRow.of(rows[0]) if rows else None
 
 
 async def waiting(db: Database, worker_id: str) -> list[tuple[int, AttemptKey]]:

@@ -29,7 +29,7 @@ from worker.agents.verdict import TURN_ENDS, Event, Outcome
 from worker.agents.words import next_turn, with_words
 from worker.fitness import Fitness, MachineUnfit, describe_error
 from worker.input_feed import Subscribe
-from worker.mailbox import Mailbox, Message
+from worker.mailbox import Mailbox, MailboxMessage
 from worker.memory_kills import MemoryWatch
 from worker.output.batches import BatchSender, Call, LeaseLost, until_answered
 from worker.output.buffer import Outbox
@@ -107,7 +107,7 @@ class Attempt:
         """Stop the agent and report ``outcome``; later calls change nothing."""
         self._stop.request(outcome)
 
-    def tell(self, message: Message) -> None:
+    def tell(self, message: MailboxMessage) -> None:
         """Give a message to the agent as soon as it can take it; one that it has already changes nothing."""
         self._mailbox.offer(message)
 

@@ -17,14 +17,14 @@ from worker.output.batches import Call, until_answered
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MailboxMessage:
     """Words for the agent."""
 
     message_id: str
     text: str
 
     @classmethod
-    def of(cls, members: Mapping[str, Any]) -> Message:
+    def of(cls, members: Mapping[str, Any]) -> MailboxMessage:
         """Make one from a message of the wire."""
         return cls(members["messageId"], members["text"])
 
@@ -36,8 +36,8 @@ class Mailbox:
         self._call = call
         self._fence = fence
         self._known: set[str] = set()
-        self._waiting: list[Message] = []
-        self._given: dict[str, Message] = {}
+        self._waiting: list[MailboxMessage] = []
+        self._given: dict[str, MailboxMessage] = {}
         self._heard: dict[str, None] = {}
         self._receipts: list[str] = []
         self._arrived = asyncio.Event()
@@ -59,7 +59,7 @@ class Mailbox:
         self._known.update(message_ids)
         self._heard.update(dict.fromkeys(message_ids))
 
-    def offer(self, message: Message) -> None:
+    def offer(self, message: MailboxMessage) -> None:
         """Add a message; one that is known already changes nothing."""
         if message.message_id not in self._known:
             self._known.add(message.message_id)
@@ -76,7 +76,7 @@ class Mailbox:
             wish = {**self._fence, "undelivered": undelivered, "after": after}
             page = await until_answered(self._call, "workers.messages", wish)
             for item in page["items"]:
-                self.offer(Message.of(item))
+                self.offer(MailboxMessage.of(item))
             after = page.get("next")
             if after is None:
                 return
@@ -87,7 +87,7 @@ class Mailbox:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def take(self) -> list[Message]:
+    def take(self) -> list[MailboxMessage]:
         """Return the waiting messages, which are now given to the agent."""
         taken, self._waiting = self._waiting, []
         self._given.update((message.message_id, message) for message in taken)

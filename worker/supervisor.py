@@ -28,7 +28,7 @@ from worker.attempt import Attempt
 from worker.capabilities import WorkerCapabilities
 from worker.fitness import Fitness
 from worker.lease import Heartbeat, HeartbeatReport
-from worker.mailbox import Message
+from worker.mailbox import MailboxMessage
 from worker.output.wire_events import ServerLimits
 from worker.processes.directories import sweep
 from worker.processes.keeper import become_subreaper
@@ -298,7 +298,7 @@ class Supervisor:
             case "lost":
                 attempt.lose()
             case "message":
-                attempt.tell(Message.of(command["message"]))
+                attempt.tell(MailboxMessage.of(command["message"]))
 
     def _obey_answer(self, answer: dict[str, Any]) -> None:
         for ref in answer["cancel"]:

@@ -98,7 +98,7 @@ class Message(Wire, omit_defaults=False):
     """When the last of the agents took it."""
 
     @classmethod
-    def of(cls, message: messages.Message) -> Message:
+    def of(cls, message: messages.MessageRow) -> Message:
         """Make the shape of a record."""
         states = {recipient.state for recipient in message.recipients}
         state = next(state for state in ("waiting", "delivered", "refused") if state in states)

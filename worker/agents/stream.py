@@ -22,7 +22,7 @@ from worker.agents import events
 from worker.agents.base import AgentReader
 from worker.agents.verdict import Event, Outcome
 from worker.output.buffer import Outbox
-from worker.output.lines import Turn, read_available
+from worker.output.lines import LoopTurn, read_available
 from worker.output.masking import NO_SECRETS, Masker, Secrets
 from worker.output.wire_events import is_text
 
@@ -179,7 +179,7 @@ def with_raw(parsed: list[Event], raw: str) -> list[Event]:
 async def lines(fd: int, limit: int) -> AsyncGenerator[bytes]:
     """Yield a pipe's lines with their line ends; one longer than ``limit`` comes in parts. Closes the pipe."""
     os.set_blocking(fd, False)
-    turn, held = Turn(), bytearray()
+    turn, held = LoopTurn(), bytearray()
     try:
         while data := await read_available(fd, _READ_BYTES):
             *ended, rest = data.split(b"\n")  # only new data is searched, so a long line takes linear time

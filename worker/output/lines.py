@@ -11,7 +11,7 @@ _READ_BYTES = 64 * 1024
 _TURN_SECONDS = 0.01
 
 
-class Turn:
+class LoopTurn:
     """A turn of the event loop, which ends when it has taken too long."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Turn:
 async def bounded_lines(fd: int, limit: int) -> AsyncGenerator[tuple[bytes | None, int]]:
     """Yield a pipe's lines with their sizes; None in place of one that is longer than ``limit``. Closes the pipe."""
     os.set_blocking(fd, False)
-    turn, held = Turn(), bytearray()
+    turn, held = LoopTurn(), bytearray()
     skipped = 0  # bytes of a too long line that were read and not kept
     try:
         while data := await read_available(fd, _READ_BYTES):
