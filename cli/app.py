@@ -20,7 +20,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "send": ("commands.send:send", "Send a message to the agent of a task."),
         "cancel": ("commands.tasks:cancel", "Stop tasks."),
         "retry": ("commands.tasks:retry", "Queue the failed and cancelled jobs of a task again."),
-        "inbox": ("commands.questions:inbox", "List the questions of jobs that wait for an answer."),
+        "inbox": ("commands.questions:inbox", "List open questions, and your tasks that ended since the last look."),
         "answer": ("commands.questions:answer", "Answer a job's question."),
         "ask": ("commands.questions:ask", "Inside a job, ask a person and print the answer."),
         "kv": ("commands.kv:kv", "Share values between the jobs of a task."),

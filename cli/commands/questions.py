@@ -19,11 +19,13 @@ from app.rpc.client import CallError, HttpClient
 from cli import exits
 from cli.errors import CliError, usage
 from cli.option_values import seconds_of
-from cli.output import talk, write_items, write_line, write_one, write_text
+from cli.output import table, talk, write_items, write_line, write_lines, write_one, write_text
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
+from cli.remote.last_look import newly_ended, remember
 from cli.remote.retry import until_answered
 from cli.render.ages import ago
 from cli.render.terminal import is_terminal
+from cli.render.visible import one_line
 
 _WAIT_SECONDS = 20.0  # shorter than a client's time limit for an answer
 _WATCH_SECONDS = 1.0
@@ -85,7 +87,7 @@ def ask(
 
 
 def inbox(*, task: str | None = None, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
-    """List the questions of jobs that wait for an answer, the oldest first.
+    """List the questions that wait for an answer, then your tasks that ended since you last looked.
 
     Parameters
     ----------
@@ -94,20 +96,37 @@ def inbox(*, task: str | None = None, watch: bool = False, options: ServerOption
     watch
         Show them again every second.
     """
-    client = http(choose(options))
+    server = choose(options)
+    client = http(server)
     while True:
         items = _open_questions(client, task)
+        ended = [] if task else newly_ended(client, server.urls)
         if watch and options.output == "text" and is_terminal(sys.stdout):
             print("\x1b[H\x1b[2J", end="")
-        rows = [["question", "job", "asked", "text", "answer with"]]
-        rows += [_row(item) for item in items]
-        if not items and options.output == "text":
-            write_line("no job waits for an answer")
+        if options.output == "text":
+            _show_inbox(items, ended)
         else:
-            write_items({"items": items}, options.output, "questionId", rows)
+            write_items({"items": items, "ended": ended}, options.output, "questionId", [])
         if not watch:
+            if options.output == "text":
+                remember(server.urls, ended)
             return exits.SUCCESS
         time.sleep(_WATCH_SECONDS)
+
+
+def _show_inbox(questions: list[dict[str, Any]], ended: list[dict[str, Any]]) -> None:
+    if questions:
+        rows = [["question", "job", "asked", "text", "answer with"], *(_row(question) for question in questions)]
+        write_lines(table(rows))
+    else:
+        write_line("no job waits for an answer")
+    if ended:
+        rows = [["task", "ended", "status", "prompt", "next"]]
+        for item in ended:
+            name, status = item["taskId"], item["status"]
+            step = f"ado tasks show {name}" if status == "succeeded" else f"ado logs {name} --tail 20"
+            rows.append([name, ago(item["finishedAt"]), status, one_line(item["prompt"]), step])
+        write_lines(table(rows))
 
 
 def answer(

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import subprocess
 
 import pytest
 from support.procedures import Real
-from support.program import until
+from support.program import until, write_token
 
 from app.client import Ado, AnswerEvent, Conflict, QuestionEvent
 from app.procedures.questions import OPTIONS_BYTES, TEXT_CHARS
@@ -94,6 +95,29 @@ def test_a_question_of_a_killed_worker_is_closed_and_asked_again(cluster):
     assert b"question_closed" in cluster.ado("answer", first, "late", "-o", "json", check=1).stderr
     cluster.ado("answer", asked(cluster)[0]["questionId"], "now", check=0)
     assert cluster.ado("attach", name, check=0).stdout == b"now\n"
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"[]", b"null", b'{"x": 1}', b"\xff", b"{" * 5000])
+def test_the_inbox_shows_ended_tasks_once(shared_cluster, tmp_path, damage):
+    cluster = shared_cluster
+    cluster.add_worker(tmp_path.name.replace("_", "-"))
+    env = {**cluster.client_env(), "ADO_HOME": str(tmp_path)}
+    if damage is not None:
+        write_token(tmp_path / "seen.json", "")
+        (tmp_path / "seen.json").write_bytes(damage)
+
+    def inbox():
+        done = subprocess.run([*cluster.program, "inbox"], env=env, capture_output=True, timeout=60, check=True)
+        return [line.split()[0] for line in done.stdout.decode().splitlines() if line.startswith("task-")]
+
+    inbox()
+    good, bad = begin(cluster, "true"), begin(cluster, "exit 3")
+    cluster.ado("wait", good, bad)
+    assert set(inbox()) == {good, bad}
+    assert inbox() == []
+    (tmp_path / "seen.json").unlink()
+    (tmp_path / "seen.json").mkdir()  # it can be neither read nor written
+    assert {good, bad} <= set(inbox())  # without a last look, those of the last day
 
 
 def test_outside_a_job_nothing_asks(cluster):
