@@ -31,7 +31,7 @@ class WorkerSettings:
     """The settings of one worker."""
 
     url: tuple[str, ...] = ()
-    """Origins of the API, divided by commas; any of them serves."""
+    """Origins of the API, separated by commas; the worker uses any that answers."""
     token_file: str = ""
     """File (or /dev/fd/N) that holds the worker's token; a file is read again when the token may have been renewed."""
     ca: str = ""
@@ -43,15 +43,15 @@ class WorkerSettings:
     worker_id: str = field(default_factory=_worker_id)
     """Name under which it registers; default: host, pid and a few random letters."""
     capabilities: tuple[str, ...] = ()
-    """What it offers, divided by commas; default: shell, scripted, and every AI agent that can start."""
+    """Capabilities, separated by commas; default: shell, scripted, and every AI agent that can start."""
     optional_capabilities: tuple[str, ...] = ()
-    """Those of its capabilities that are dropped, with a line in the log and a label, when they cannot start here."""
+    """Capabilities that are dropped, with a line in the log and a label, when they cannot start on this machine."""
     git_hosts: tuple[str, ...] = ()
-    """Hosts from which it may fetch repositories by https or ssh, divided by commas; each is a capability git:HOST."""
+    """Hosts from which it may fetch by https or ssh, separated by commas; each is a capability git:HOST."""
     labels: tuple[str, ...] = ()
-    """NAME=VALUE pairs that it is listed with, divided by commas; agent/NAME=VERSION vouches for an AI agent."""
+    """NAME=VALUE pairs of its labels, separated by commas; agent/NAME=VERSION declares an AI agent without a check."""
     slots: int = 1
-    """Jobs at once."""
+    """Jobs that run at the same time."""
     max_jobs: int = 0
     """Jobs after which it ends; 0: no limit. A pod's worker takes one."""
     cpu: float = field(default_factory=_cores)
@@ -63,47 +63,47 @@ class WorkerSettings:
     work_dir: str = field(default_factory=lambda: f"{tempfile.gettempdir()}/ado-work-{os.getuid()}")
     """Where the directories of attempts are made."""
     isolated: bool = False
-    """Whether jobs can reach nothing but themselves here (a container of their own): agents need not ask then."""
+    """Whether a container isolates the worker with its job; agents then need no permission for their tools."""
     sandbox: str = "auto"
-    """What confines jobs: bubblewrap, uid, none, or auto for the strongest that works here (with ADO_ISOLATED none)."""
+    """Sandbox of jobs: bubblewrap, uid, none, or auto for the strongest that works (none with ADO_ISOLATED)."""
     job_uids: str = ""
-    """FIRST-LAST, users for the jobs of a worker that is root; with auto, uid is tried only where this is set."""
+    """FIRST-LAST, user ids for the jobs of a worker that is root; auto tries uid only if this is set."""
     sandbox_read: tuple[str, ...] = ()
-    """Files and directories that jobs may read in their sandbox besides the system and what is on PATH."""
+    """Files and directories that jobs may read in their sandbox, besides the system and the programs on PATH."""
     agent_env: tuple[str, ...] = ()
-    """Names of variables of its environment that every AI agent gets besides its own, divided by commas: proxies."""
+    """Names of further variables that every AI agent gets from the worker, separated by commas; for proxies."""
     acp_agents: tuple[str, ...] = ("opencode=opencode acp",)
-    """Agents of the Agent Client Protocol, as NAME=COMMAND, divided by commas."""
+    """Agents of the Agent Client Protocol, as NAME=COMMAND, separated by commas."""
     secrets: tuple[str, ...] = ()
-    """Names of variables of its environment that jobs may name as secrets, divided by commas."""
+    """Names of variables of its environment that jobs may name as secrets, separated by commas."""
     secrets_dir: str = ""
     """Directory of files that jobs may name as secrets."""
     agent_idle_seconds: float = 600.0
-    """Silence of an AI agent, while no tool of its runs, after which the attempt has failed."""
+    """The attempt fails after an AI agent has been silent for so long while none of its tools runs."""
     orphan_seconds: float = 600.0
-    """How long agents go on while no server can be reached."""
+    """How long agents continue while no server can be reached."""
     grace_seconds: float = 10.0
     """From SIGTERM to SIGKILL when an agent is stopped."""
     output_seconds: float = 5.0
     """How long output is still read after an agent has ended."""
     stop_seconds: float = 10.0
-    """How long running jobs may finish when the worker is stopped; then they are handed back."""
+    """How long running jobs may finish when the worker is stopped; then they are released."""
     buffer_bytes: int = 4 * 1024 * 1024
-    """Output of one attempt that may wait for the server; beyond it the agent's pipe fills."""
+    """Bytes of output of one attempt that may wait for the server; beyond them the agent's pipe fills."""
     checkpoint_seconds: float = 10.0
-    """Shortest time between two checkpoints of an attempt, from which the next attempt goes on."""
+    """Shortest time between two checkpoints of an attempt, from which the next attempt resumes."""
     loop_watchdog_seconds: float = 0.0
-    """Log what blocks the event loop for so long; 0: do not. For tests and for finding faults."""
+    """Log code that blocks the event loop for so long; 0 disables it. For tests and for finding faults."""
     stall_seconds: float = 60.0
-    """After so long without a tick of its event loop the worker stops its heartbeat: it is not alive."""
+    """The worker stops its heartbeat after its event loop has been blocked for so long, because its jobs are stuck."""
 
     @property
     def trust(self) -> Trust:
-        """How it checks that it speaks to its server, and what it shows it."""
+        """How it verifies its server, and the certificate that it presents."""
         return Trust(self.ca, self.client_cert, self.client_key)
 
     @property
     def fetches_from(self) -> frozenset[str]:
-        """Hosts from which it may fetch, whichever way they were named."""
+        """Hosts from which it may fetch, from ``git_hosts`` and from ``capabilities``."""
         named = (name.removeprefix(GIT_HOST) for name in self.capabilities if name.startswith(GIT_HOST))
         return frozenset((*self.git_hosts, *named))

@@ -31,7 +31,7 @@ Stream = Literal["stdout", "stderr"]
 class AsyncAdo:
     """A connection to an ado server, used as an async context manager.
 
-    ``url`` is one origin, several divided by commas, or a sequence of them; without it ADO_URL and ADO_TOKEN (or
+    ``url`` is one origin, several separated by commas, or a sequence of them; without it ADO_URL and ADO_TOKEN (or
     ADO_TOKEN_FILE) name the server. ``ca`` is a PEM file to trust it by. ``timeout`` is the longest wait for an answer
     in seconds. ``on_state`` is called when the connection is lost and when it is back. Raises NotConfigured.
     """

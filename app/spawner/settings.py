@@ -16,7 +16,7 @@ class SpawnerSettings:
     dsn: str = ""
     """Postgres, as a libpq URI. Required."""
     url: tuple[str, ...] = ("http://127.0.0.1:7421",)
-    """Origins of the API that its workers use, divided by commas."""
+    """Origins of the API that its workers use, separated by commas."""
     max_workers: int = 8
     """Most workers at once."""
     idle_seconds: float = 60.0
@@ -26,9 +26,9 @@ class SpawnerSettings:
     spawner_seconds: float = 0.2
     """Time between looks at the queue."""
     worker_capabilities: tuple[str, ...] = ("shell", "scripted")
-    """What its workers offer, divided by commas; not set, local ones also offer every AI agent that can start here."""
+    """What its workers offer, separated by commas; not set, local ones also offer every AI agent that can start here."""
     git_hosts: tuple[str, ...] = ()
-    """Hosts from which its workers may fetch repositories by https or ssh, divided by commas."""
+    """Hosts from which its workers may fetch repositories by https or ssh, separated by commas."""
     work_dir: str = field(default_factory=lambda: f"{tempfile.gettempdir()}/ado-work-{os.getuid()}")
     """Where its workers make the directories of their jobs; an absolute path."""
     worker_stop_seconds: float = 15.0

@@ -34,7 +34,7 @@ def login(
     Parameters
     ----------
     url
-        The server's origin, or several, divided by commas.
+        The server's origin, or several, separated by commas.
     name
         What to call it.
     agent

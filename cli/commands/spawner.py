@@ -38,7 +38,7 @@ def spawner(
     max
         Most workers at once; with pods, in the namespace.
     url
-        Origins of the API that its workers use, divided by commas.
+        Origins of the API that its workers use, separated by commas.
     work_dir
         Where workers of this machine make the directories of their jobs.
     """

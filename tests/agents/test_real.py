@@ -1,4 +1,4 @@
-"""claude-code, gemini-cli and codex themselves, headless on a worker: told, judged, stopped and resumed."""
+"""claude-code, gemini-cli and codex, headless on a worker: their events, results, stops and resumed sessions."""
 
 import json
 import re
@@ -91,7 +91,7 @@ def test_wrong_credentials_are_reported(plane, models, agent):
 
 
 def test_a_rate_limit_is_reported_and_waited_for(plane, models, agent):
-    """codex does not ask again; the others do, and go on when they are let in."""
+    """codex does not repeat the request; the others do, and continue once it is accepted."""
     if agent == "codex":
         task, _, _ = run(plane, models, agent, "429", code=1)
         assert task["jobs"][0]["reason"] == "rate_limited"

@@ -1,4 +1,4 @@
-"""Claims in SQL: the claim statement itself, with little and much in the queue, and behind jobs that match nobody."""
+"""The claim statement in SQL, with a short and a long queue, and behind jobs that match no worker."""
 
 import asyncio
 import time

@@ -92,7 +92,7 @@ async def _feed(feeder: LightClient, fence: dict[str, Any], seconds: float) -> i
 
 
 async def _bare(dsn: str, clients: int, seconds: float) -> tuple[float, float]:
-    """The same audience at a bare gateway that hears a notification for each frame."""
+    """The same audience at a bare gateway that gets a notification for each frame."""
     await floor.prepare(dsn)
     audience = Audience()
     pids: list[int] = []

@@ -74,7 +74,7 @@ class Stage:
 
     @contextlib.contextmanager
     def cluster(self, replicas: int = 2, **env: str) -> Iterator[Cluster]:
-        """Replicas over a database of their own, with the product's own settings unless told otherwise."""
+        """Replicas over a database of their own, with the default settings unless others are given."""
         with self.database() as dsn:
             home = self._directory / f"home-{next(self._numbers)}"
             home.mkdir()

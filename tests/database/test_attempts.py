@@ -98,7 +98,7 @@ async def test_the_same_write_again_changes_nothing(db):
 
 
 async def test_a_job_that_a_worker_does_not_report_returns_without_a_loss(db):
-    """A claim crossed the worker's last word: the monitor gives the job back at once."""
+    """A claim crossed the worker's heartbeat: the monitor requeues the job."""
     task_id = await create(db)
     await register(db)
     await claim(db)
@@ -172,7 +172,7 @@ async def test_fifty_updates_have_one_winner_a_version(db):
 
 
 async def test_the_monitor_reads_a_constant_number_of_rows_for_a_longer_queue(db):
-    """It settles what somebody left unsettled, and reads no task that only waits."""
+    """It settles tasks that another process left unsettled, and reads no task that only waits."""
     for _ in range(300):
         await create(db)
     left, failed = await create(db), await create(db, workers=2, on_failure="fail_fast")

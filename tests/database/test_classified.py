@@ -1,4 +1,4 @@
-"""What the database or the driver says is told apart: come again, or never."""
+"""Errors of the database and the driver are classified: try again, or not."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

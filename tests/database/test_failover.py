@@ -95,7 +95,7 @@ async def test_the_host_that_accepts_writes_is_used(hosts, order):
 
 
 async def test_the_demoted_server_is_not_read_after_a_failover(hosts):
-    """Not even of a statement that only reads, on a connection that nobody has told."""
+    """The connection is open and was not closed by the server, and the statement only reads."""
     db = await Database.open(dsn_of_both(hosts), size=5)
     try:
         assert await everywhere(db) == {"a"}

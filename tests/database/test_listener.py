@@ -1,4 +1,4 @@
-"""The one connection that listens: what it may have missed is told, once after every time it was away."""
+"""The listening connection reports a gap once after each reconnect."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ async def until(condition):
 
 @pytest.fixture
 async def heard(dsn):
-    """What a listener tells: a list of hints, or None for a gap."""
+    """What a listener reports: a list of hints, or None for a gap."""
     told = []
     listening = asyncio.create_task(Listener(dsn, told.append, lambda: told.append(None)).run())
     try:

@@ -1,4 +1,4 @@
-"""Listeners are told of what is durable; that nobody could tell them costs time and nothing else."""
+"""Listeners get hints about committed changes; a lost hint costs only time."""
 
 import asyncio
 import contextlib

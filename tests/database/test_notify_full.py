@@ -1,4 +1,4 @@
-"""A full queue of notifications: somebody listens and sits in a transaction. Everything but hints goes on."""
+"""A full queue of notifications, because a listener sits in a transaction: everything but hints works."""
 
 import contextlib
 import time

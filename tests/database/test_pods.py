@@ -1,4 +1,4 @@
-"""Decisions about pods in the database: what a pod's worker may claim, and what is told and done once."""
+"""Decisions about pods in the database: what a pod's worker may claim, and what is reported and done once."""
 
 import asyncio
 from contextlib import closing

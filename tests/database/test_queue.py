@@ -1,4 +1,4 @@
-"""Claims are fast behind what matches nobody, also when the planner's statistics are of an empty queue."""
+"""Claims are fast behind jobs that match no worker, also with statistics of an empty queue."""
 
 import time
 

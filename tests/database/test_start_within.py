@@ -1,4 +1,4 @@
-"""A job that nobody has claimed in time fails, once, and says what it waited for."""
+"""A job that is not claimed in time fails once, with what it waited for."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A worker whose machine cannot run jobs hands them back, takes no more, says why, and goes on when it can again."""
+"""A worker whose machine cannot run jobs releases them, reports why, and resumes when it can."""
 
 import json
 import shutil
@@ -68,7 +68,7 @@ def test_the_problem_is_shown_and_the_worker_resumes_once_it_ends(cluster, bad):
 
 
 def test_a_worker_without_descriptors_releases_its_jobs(cluster):
-    """Eight jobs at once are too many for it; what it can run it runs."""
+    """Eight concurrent jobs are too many for it; it runs those that it can."""
     worker = start(cluster, "poor", cluster.home / "poor", "--slots", "8", limit="ulimit -n 56;")
     until(lambda: "poor" in status(cluster), "the worker")
     name = run(cluster, "--workers", "8", "--require", "here", "sleep 1")

@@ -65,7 +65,7 @@ def blocked(cluster):
 
 
 def test_the_watchdog_is_on(watched):
-    """Every process has it, else the tests below would find nothing whatever happens."""
+    """Every process has the watchdog; without it the tests below would find nothing."""
     for process in watched.processes:
         environment = Path(f"/proc/{process.pid}/environ").read_bytes()
         assert process.poll() is None

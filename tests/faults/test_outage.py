@@ -1,4 +1,4 @@
-"""An outage longer than every lease, with 20 running jobs: nobody is requeued, nothing is lost, readers resume.
+"""An outage longer than every lease, with 20 running jobs: no job is requeued, no event is lost, readers resume.
 
 Short with scaled-down settings; the long form, with the defaults, is marked ``long``.
 """

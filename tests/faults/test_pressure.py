@@ -1,4 +1,4 @@
-"""Back-pressure: who reads nothing costs no growing memory and loses nothing; a slow Postgres slows the agent."""
+"""Back-pressure: a viewer that reads nothing takes bounded memory and loses no event, and a slow Postgres slows agents."""
 
 import base64
 import contextlib
@@ -41,7 +41,7 @@ def finished(field, task, seconds=90):
 
 
 class SocketViewer:
-    """A raw WebSocket that asks for a task's output and reads when it is told to."""
+    """A raw WebSocket that subscribes to a task's output and reads on demand."""
 
     def __init__(self, url, token, task, after=0):
         headers = {"Authorization": f"Bearer {token}"}
@@ -73,7 +73,7 @@ class SocketViewer:
 
 
 class EventSourceViewer:
-    """A raw event stream of a task's log, read when it is told to."""
+    """A raw event stream of a task's log, read on demand."""
 
     def __init__(self, url, token, task, after=0):
         self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
@@ -100,7 +100,7 @@ def flood(size):
 
 
 def stall(field, kind, seconds):
-    """Flood past viewers that read nothing; return what one of them saw when it read on, and the replica's growth.
+    """Flood past viewers that read nothing; return what one of them reads later, and the replica's growth.
 
     What is measured begins when they have been stuck for 10 MB: each may hold its bound by then, and no more later.
     """

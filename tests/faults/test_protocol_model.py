@@ -2,7 +2,7 @@
 
 The model is pure and small; the machine carries every call out on the real procedures and statements and compares the
 answer, the jobs and the log after each step. A call that is kept back arrives at any later moment, as a network may
-have it. Hypothesis looks for the shortest story that tells them apart.
+have it. Hypothesis looks for the shortest history in which they differ.
 """
 
 from collections import Counter
@@ -68,7 +68,7 @@ class Protocol(RuleBasedStateMachine):
         return {"workerId": self._name(worker), "session": self.sessions[worker][process - 1]}
 
     def _speaker(self, job, other):
-        """Return who speaks of a job: its holder, or the other worker."""
+        """Return which worker calls for a job: its holder, or the other one."""
         holder = self.model.jobs[job].worker or "a"
         return next(worker for worker in WORKERS if worker != holder) if other else holder
 
@@ -76,7 +76,7 @@ class Protocol(RuleBasedStateMachine):
         return {"workerId": self._name(worker), "jobId": f"{self.task}/{key[0]}", "attempt": key[1]}
 
     def _key(self, pick):
-        """Choose an attempt that somebody was given; all stay in play, those that run most of all."""
+        """Choose an attempt that a worker was given; running ones are chosen most often."""
         running = self.model.running()
         keys = running + [key for key in reversed(self.known) if key not in running]
         return keys[pick % len(keys)]
@@ -305,7 +305,7 @@ class Protocol(RuleBasedStateMachine):
         self.model.end_overdue(found)
 
     def _end(self, key):
-        """A replica ends an attempt that it may have found long ago."""
+        """A replica ends an attempt that it may have read long ago."""
         self._end_attempts([key], overdue_only=False)
         self.model.end(*key)
 

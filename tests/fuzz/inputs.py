@@ -1,4 +1,4 @@
-"""Inputs that nobody expects: bytes of any kind and size, and lines that look almost like events."""
+"""Unexpected inputs: bytes of any kind and size, and lines that resemble events."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whatever is typed, set or lies in ado's files: a sentence, a next step and a documented exit code."""
+"""Any arguments, variables and files of ado give a message, a next step and a documented exit code."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Whatever a job writes to whatever it was given, it ends once, on its first attempt, with its output byte for byte."""
+"""A job that writes anything to any descriptor ends once, on its first attempt, with its output unchanged."""
 
 import base64
 import contextlib

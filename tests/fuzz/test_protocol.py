@@ -1,4 +1,4 @@
-"""Whatever a worker or a socket sends, a replica answers it, stores no half of it, and goes on."""
+"""A replica answers anything that a worker or a socket sends, stores no half of it, and keeps serving."""
 
 import asyncio
 import contextlib

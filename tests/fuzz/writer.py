@@ -21,7 +21,7 @@ def write(fd, data):
 
 
 def write_to_others(events, data):
-    """Write to whatever else is open for writing."""
+    """Write to every other descriptor that is open for writing."""
     for fd in range(FIRST_DESCRIPTOR, LAST_DESCRIPTOR):
         if fd != events:
             with contextlib.suppress(OSError):

@@ -39,7 +39,7 @@ class Target:
             return receive(connection, limit)
 
     def check(self, *, growth=100 << 20):
-        """Hold the replica to being well: alive, answering, within its memory, without an error of its own."""
+        """Assert that the replica is alive, answers, is within its memory and logged no error of its own."""
         assert self.process.poll() is None
         with contextlib.closing(HttpClient([self.url], self.cluster.token)) as client:
             assert client.query("tasks.list", {"limit": 1})["items"] is not None
@@ -70,7 +70,7 @@ def receive(connection, limit):
 
 
 def no_leak(answer):
-    """Assert that an answer tells nothing of the server's inside."""
+    """Assert that an answer reveals no internals of the server."""
     text = answer.decode("utf-8", "replace")
     assert not [word for word in LEAKS if word in text], text[:500]
     assert "INTERNAL_SERVER_ERROR" not in text, text[:500]

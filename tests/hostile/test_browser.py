@@ -1,4 +1,4 @@
-"""A page of another site, open in the browser of somebody whose machine runs a replica on loopback.
+"""A page of another site, in a browser on a machine that runs a replica on loopback.
 
 The page knows no token, but one may have leaked to it: each attack here carries a valid one, so that only the checks
 of ``Host``, ``Origin``, method and content type can refuse it.

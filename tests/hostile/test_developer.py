@@ -1,4 +1,4 @@
-"""A developer who reaches for what belongs to others, by every procedure that a developer may call."""
+"""A developer tries to reach what belongs to others, by every procedure that a developer may call."""
 
 import hashlib
 
@@ -63,7 +63,7 @@ ADMIN, VICTIMS_OWNER, ATTACKER = user(1, "admin"), user(2), user(3)
 
 
 def everything(answer):
-    """Return all that an answer tells, as text."""
+    """Return the whole answer as text."""
     return orjson.dumps(answer, default=msgspec.to_builtins).decode()
 
 

@@ -56,9 +56,9 @@ def test_a_job_that_kills_its_keeper_and_its_worker_leaves_nothing(cluster, home
 
 
 def test_a_job_reads_nothing_of_the_processes_that_run_it(cluster, home):
-    """The kernel shows a process that is not dumpable as root's, so nobody else opens its environment or memory.
+    """The kernel shows a process that is not dumpable as root's, so no other user opens its environment or memory.
 
-    Processes of the tests' root are told apart by a group of their own.
+    Processes of the tests' root are marked by a group of their own.
     """
     group = {"group": OTHER, "extra_groups": []} if os.geteuid() == 0 else {}
 

@@ -1,4 +1,4 @@
-"""What a local user, or the directory in which somebody runs a command, can do to ado's processes."""
+"""What a local user, or the working directory of a command, can do to ado's processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A repository that somebody else made: it goes out, is worked on and comes home, and nothing that it names runs."""
+"""A repository of another person is sent, changed and returned, and no program that it names runs."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""A hostile server: whatever it answers, the command line says so in a sentence, in time, and does nothing else."""
+"""A hostile server: the command line reports any wrong answer in one message, in time, and does nothing else."""
 
 import json
 import re
@@ -56,7 +56,7 @@ COMMANDS = [
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each procedure with what ``answers`` has for it, and remembers who asked for what."""
+    """Answers each procedure with what ``answers`` has for it, and remembers the calls."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""Who has no token: floods, silence, half a request, open connections without end. Others go on, memory stays bounded.
+"""A caller without a token: floods, silence, half requests, many connections. Others are served, memory is bounded.
 
 Every test talks to a replica by sockets of its own. Growth of memory is bounded generously: what is proved is that it
 does not follow what a stranger sends.
@@ -36,7 +36,7 @@ def frame(data, opcode=TEXT):
 
 
 class RawSocket:
-    """A WebSocket of raw bytes, which reads only when it is told to."""
+    """A WebSocket of raw bytes, which reads only on demand."""
 
     def __init__(self, target, token=None, *, params=False, headers=""):
         self.sock = socket.create_connection(("127.0.0.1", target.port), timeout=30)
@@ -238,7 +238,7 @@ def test_a_body_that_trickles_is_refused_in_time(dsn, home):
 
 
 def test_hundreds_of_half_requests_do_not_block_valid_callers(dsn, home):
-    """Of one address; the oldest gives way and is told so."""
+    """They come from one address; the oldest is closed with a reason."""
     with replica(dsn, home, opening_connections=20) as target, contextlib.ExitStack() as stack:
         held = []
         for number in range(300):

@@ -77,7 +77,7 @@ def writes(fence):
 
 
 def test_a_stolen_workers_token_writes_nothing_for_the_attempts_of_the_worker(cluster):
-    """Of a real worker: its attempt goes on as if nothing had happened."""
+    """The attempt of the real worker continues unaffected."""
     token = cluster.make_token("worker", worker_id="w")
     file = cluster.home / "w.token"
     write_token(file, token)

@@ -69,7 +69,7 @@ def roll(cluster, index):
 
 
 class Asker:
-    """Asks again and again through the balancer, and keeps whatever was not an answer of a ready replica."""
+    """Calls repeatedly through the balancer, and keeps every answer that is not of a ready replica."""
 
     def __init__(self, cluster, url):
         self._request = urllib.request.Request(

@@ -1,4 +1,4 @@
-"""The first day of somebody who calls ado from programs: a token, plain HTTP, Python. TypeScript: ``tests/interop``."""
+"""The first day of a user who calls ado from programs: a token, plain HTTP, Python. TypeScript: ``tests/interop``."""
 
 import re
 from pathlib import Path

@@ -158,7 +158,7 @@ def what_comes_later(machines, worker):
 
 
 def check_what_is_reached(machines):
-    """Others reach nginx, and neither a replica nor Postgres; who does not know the CA trusts nobody."""
+    """Others reach nginx, and neither a replica nor Postgres; a client without the CA trusts no server."""
     connect = "timeout 5 bash -c '</dev/tcp/ado.example.com/{}'"
     machines["eva"].run(connect.format(443))
     limits = machines["server"].run("cat /proc/$(pgrep --oldest --full 'nginx: worker')/limits").stdout
@@ -178,7 +178,7 @@ def check_addresses(server):
 
 
 def upgrade_while_somebody_works(machines):
-    """A dump is made and both replicas are restarted; a stream goes on, and no line is lost or doubled."""
+    """A dump is made and both replicas are restarted; a stream continues, and no line is lost or doubled."""
     laptop = machines["dana"]
     watching = laptop.open(f"ado run --remote --agent shell {shlex.quote(LONG)}")
     lines = [watching.stdout.readline()]

@@ -26,7 +26,7 @@ def kinds_so_far(bench):
 
 
 def failed(bench, task):
-    """Wait for a task's end and return its only job and what was told of its pod."""
+    """Wait for a task's end and return its only job and the events of its pod."""
     bench.ado.ado("wait", task)
     job = bench.ado.task(task)["jobs"][0]
     assert job["status"] == "failed"

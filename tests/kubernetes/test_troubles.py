@@ -225,7 +225,7 @@ def test_the_limit_of_the_namespace_holds_for_several_spawners(empty):
 
 
 def test_changes_without_a_spawner_are_handled_at_its_start(empty):
-    """A pod that went away is missed, and one that nobody asked for (any more) is removed; others' are left alone."""
+    """A missing pod is replaced, one without a request is removed, and those of others are left alone."""
     empty.queue(2)
     spawner = empty.add_spawner()
     placed(empty, 2)
@@ -262,7 +262,7 @@ def test_the_pod_of_a_lost_node_is_deleted_after_its_lease(fake):
 
 
 def lose_node(bench, name):
-    """Let a node fall silent as one does: the pod goes on being shown as running, and is marked for deletion."""
+    """Let a node fall silent: its pod is still shown as running, and is marked for deletion."""
     store, kubelet = bench.fake.store, bench.fake.kubelet
     condition = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
                  "message": "Taint manager: deleting due to NoExecute taint"}  # fmt: skip

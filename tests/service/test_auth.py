@@ -101,7 +101,7 @@ def attempt_token(cluster, column="token_digest"):
 
 
 def test_every_role_has_exactly_the_rights_of_the_table(running):
-    """The input is nonsense: who may call is told what is wrong with it, who may not learns nothing of it."""
+    """The input is nonsense: a permitted caller gets its error, and any other caller only the refusal of its role."""
     callers = {
         "viewer": running.make_token("viewer"),
         "developer": running.make_token("developer"),

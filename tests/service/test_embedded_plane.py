@@ -117,7 +117,7 @@ def test_dead_children_are_restarted(ado):
 
 @pytest.mark.parametrize("role", ["api", "spawner"])
 def test_a_stopped_child_ends_with_the_control_plane(ado, role):
-    """What was stopped and goes on waits for the lifeline again, which other processes share and have changed."""
+    """A continued process waits for the lifeline again, which other processes share and have changed."""
     assert ado("up", "--detach").returncode == 0
     pids = {process["role"]: process["pid"] for process in state(ado)["processes"]}
     os.kill(pids[role], signal.SIGSTOP)

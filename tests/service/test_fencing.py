@@ -1,4 +1,4 @@
-"""Workers that stop, come back, are replaced, stuck or not heard: the job runs on; a late attempt changes nothing."""
+"""Workers that pause, return, are replaced, hang or go silent: the job continues; a late attempt changes nothing."""
 
 import contextlib
 import json

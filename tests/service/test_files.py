@@ -1,4 +1,4 @@
-"""The procedures files.*: sent to one replica and fetched from the other, whatever breaks between."""
+"""The procedures files.*: files are sent to one replica and fetched from the other, over broken connections."""
 
 import base64
 import hashlib

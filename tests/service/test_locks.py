@@ -15,7 +15,7 @@ MINE = "a person's psql"
 
 @pytest.fixture
 def holding(cluster):
-    """A session that locks the table of jobs, as somebody who forgot to commit does."""
+    """A session that locks the table of jobs, as a forgotten commit does."""
     connection = psycopg.connect(cluster.dsn, application_name=MINE)
 
     def hold(mode):

@@ -1,4 +1,4 @@
-"""The main job through two replicas: run, watch, come back, exit codes, and what a death costs."""
+"""The main job through two replicas: run, watch, detach, reattach, exit codes, and the loss of a process."""
 
 import hashlib
 import json

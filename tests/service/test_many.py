@@ -1,4 +1,4 @@
-"""Many at once: a rolling restart under load, rival updates, jobs spread over workers, and why the rest waits."""
+"""Many tasks: a rolling restart under load, concurrent updates, jobs spread over workers, and reasons to wait."""
 
 import contextlib
 import json

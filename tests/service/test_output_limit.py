@@ -1,4 +1,4 @@
-"""A job may write more than the server keeps: it runs on, and what was dropped is told exactly."""
+"""A job may write more than the server keeps: it continues, and the dropped bytes are counted."""
 
 import base64
 import json

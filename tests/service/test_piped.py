@@ -1,4 +1,4 @@
-"""What is piped into ``ado run`` reaches the job, whatever happens on the way, and keeps nobody waiting."""
+"""Input that is piped into ``ado run`` reaches the job over any fault, and delays no other job."""
 
 import contextlib
 import hashlib
@@ -114,7 +114,7 @@ def test_a_job_that_reads_nothing_blocks_neither_others_nor_its_end(working):
 
 
 def feed(pipe, data):
-    """Write into a pipe until nobody reads it any more, and close it."""
+    """Write into a pipe until its reader is gone, and close it."""
     with contextlib.suppress(BrokenPipeError), os.fdopen(pipe, "wb") as target:
         target.write(data)
 

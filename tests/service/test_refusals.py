@@ -1,4 +1,4 @@
-"""What a call may not carry is refused by the field's name, and harms nobody else."""
+"""An invalid value is refused by the name of its field, and affects no other call."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""A database that refuses writes, read-only or full: everybody is told, nothing is lost, and work goes on after it."""
+"""A database that refuses writes, read-only or full: all callers get the reason, and work continues without loss."""
 
 import contextlib
 import json
@@ -42,7 +42,7 @@ def read_only(cluster):
 
 @contextlib.contextmanager
 def full(cluster):
-    """The log takes no event more, and everything else goes on: as when a disk has a little room left."""
+    """The log accepts no event and everything else works, as on a disk with little room left."""
     run(
         cluster,
         "create function public.no_room() returns trigger language plpgsql as $$"

@@ -42,7 +42,7 @@ def end_holder(cluster, number):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_lost_worker_loses_no_turn(quick, number):
-    """The next attempt has tree, session and path, and goes on after the last turn."""
+    """The next attempt has tree, session and path, and continues after the last turn."""
     cluster, gate = quick.cluster, quick.cluster.home / "gate"
     quick.commit({"first": "1\n"})
     script = lines(

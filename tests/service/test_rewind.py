@@ -1,4 +1,4 @@
-"""A log that has lost its tail, as after a failover or a restored backup: told to every reader, and recovered."""
+"""A log that has lost its tail, as after a failover or a restored backup: each reader gets the error and recovers."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""A spawner is known by its heartbeats: what it offers counts, and one that was killed is told."""
+"""A spawner is known by its heartbeats: its offers count, and a killed one is reported."""
 
 import json
 import signal

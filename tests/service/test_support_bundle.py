@@ -1,4 +1,4 @@
-"""The support bundle helps, holds no secret in any likely form, and is written whatever is away."""
+"""The support bundle helps, holds no secret in any likely form, and needs no server or database."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""``ado up`` does what it is asked for, or says what differs; and where it keeps its state matters to nobody."""
+"""``ado up`` follows its options or names what differs, with its state in any directory."""
 
 import json
 import os

@@ -52,7 +52,7 @@ def looked_again(url):
 
 
 def streaming(cluster, home):
-    """Start a task that writes until told to stop; return the command that watches it."""
+    """Start a task that writes until it is stopped; return the command that watches it."""
     script = f"echo begin; until [ -e {home}/go ]; do sleep 0.05; done; echo end"
     watching = cluster.open("run", "--remote", "--agent", "shell", script)
     assert watching.stdout.readline() == b"begin\n"

@@ -144,7 +144,7 @@ class Streams:
     def until_polled(self):
         """Wait until each replica has looked at what the workers hold now.
 
-        A drain that nobody hints at is heard from a poll. That poll may have begun earlier, the next one has not.
+        A drain without a hint is found by a poll. The current poll may have begun earlier, the next one has not.
         """
         drain = "update ado.workers set draining = %s where worker_id = any(%s) returning 1"
         for number in range(2):

@@ -14,7 +14,7 @@ def _name(text):
 
 
 def _write(path, data):
-    """Write a file in one step, as those who renew certificates do."""
+    """Write a file in one step, as a renewal of certificates does."""
     staging = path.with_suffix(".new")
     staging.touch(0o600)
     staging.write_bytes(data)

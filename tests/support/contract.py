@@ -134,7 +134,7 @@ class Model:
         self._settle()
 
     def expire(self, number, attempt):
-        """A lease runs out; nobody has seen it yet."""
+        """A lease runs out; no replica has seen it yet."""
         job = self.jobs[number]
         if job.status == "running" and job.attempt == attempt:
             job.overdue = True
@@ -144,11 +144,11 @@ class Model:
         return [key for key in self.running() if self.jobs[key[0]].overdue]
 
     def end_overdue(self, found):
-        """A monitor ends what it found, now or some time ago, as far as it is still so."""
+        """A monitor ends the attempts that it read, now or earlier, if they are still overdue."""
         self._end([key[0] for key in self.overdue() if key in found], 1)
 
     def end(self, number, attempt):
-        """A replica ends an attempt that it found some time ago with a worker that was replaced."""
+        """A replica ends an attempt that it read earlier, of a worker that was replaced."""
         if self.jobs[number].status == "running" and self.jobs[number].attempt == attempt:
             self._end([number], 1)
 

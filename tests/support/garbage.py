@@ -1,4 +1,4 @@
-"""Plays garbage to every command of the command line, in a process of its own: ``python -m support.garbage DIRECTORY``.
+"""Gives garbage to every command, in a process of its own: ``python -m support.garbage DIRECTORY``.
 
 Each case is a list of arguments and an environment. What a case wrote and its exit code go to stdout, a JSON object a
 line. All of it runs in one process, because a process for each of thousands of cases would take minutes.
@@ -221,7 +221,7 @@ def usual_words():
 
 
 class TooLong(BaseException):
-    """A case takes too long; no exception that ado knows, so it is not told as another trouble."""
+    """A case takes too long; ado does not know this exception, so it is not reported as another error."""
 
 
 def _too_long(*_):

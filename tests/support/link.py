@@ -88,7 +88,7 @@ class Link:
         self._do(self._cut)
 
     def half_close(self, direction):
-        """End one direction of every open connection; the other goes on."""
+        """End one direction of every open connection; the other stays open."""
         self._do(self._half_close, direction)
 
     def stop(self, *directions):
@@ -101,7 +101,7 @@ class Link:
         self.stop()
 
     def go(self):
-        """Let everything through again: what was stopped goes on where it was."""
+        """Let everything through again: stopped traffic continues where it was."""
         self._deaf = False
         self._do(self._set, (UP, DOWN), True)
 

@@ -116,7 +116,7 @@ class Machine:
         self._opened = []
 
     def open(self, script):
-        """Start a script that goes on; its output is text."""
+        """Start a script without waiting for its end; its output is text."""
         quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._opened.append(subprocess.Popen(self.command(script), stdout=subprocess.PIPE, text=True, **quiet))
         return self._opened[-1]

@@ -90,7 +90,7 @@ def _walk(value, path=()):
 
 
 def _values(item):
-    """Names, labels, quantities and enums, wherever they stand."""
+    """Names, labels, quantities and enums in any place."""
     name = item["metadata"]["name"]
     pattern = LABEL if item["kind"] in ("Service", "Namespace") else SUBDOMAIN
     longest = 63 if item["kind"] in ("Job", "Service", "Namespace") else 253  # a Job's name is a label of its pods

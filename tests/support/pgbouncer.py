@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode before a server, as somebody who is not root."""
+"""A real PgBouncer in transaction mode before a server, as a user who is not root."""
 
 import contextlib
 import os

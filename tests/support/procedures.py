@@ -47,7 +47,7 @@ class Real:
             return error.reason
 
     def be(self, caller):
-        """Call as somebody else from now on."""
+        """Call as another caller from now on."""
         self.context = dataclasses.replace(self.context, caller=caller)
 
     def sql(self, statement, *values):

@@ -164,7 +164,7 @@ class Cluster:
         return env
 
     def open(self, *arguments, url=None, **options):
-        """Start a command that goes on."""
+        """Start a command without waiting for its end."""
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", *arguments],
             env=self.client_env(url),

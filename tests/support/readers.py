@@ -78,7 +78,7 @@ async def read_wandering(urls, token, task, rng):
 
 
 async def read_through(urls, token, task):
-    """Read a log to its end with one client, whatever happens to its connections."""
+    """Read a log to its end with one client, over broken connections."""
     async with Client(urls, token) as client:
         return [item.data async for item in client.subscribe("stream.taskEvents", {"taskId": task})]
 

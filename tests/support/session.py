@@ -55,7 +55,7 @@ class Session:
         self._serving = False
 
     def serve(self):
-        """Tell the DSN to whoever asks over a socket; return its address."""
+        """Send the DSN to each caller over a socket; return its address."""
         if self._listener is None:
             self._listener = Listener(str(self.directory / "postgres"), "AF_UNIX", backlog=64)
             self._serving = True
@@ -127,7 +127,7 @@ def processes_of(directory):
 
 
 def end_processes_of(directory):
-    """Kill whatever still runs in a directory."""
+    """Kill all processes that still run in a directory."""
     end = time.monotonic() + _SECONDS_TO_END
     while left := processes_of(directory):
         for pid in left:

@@ -1,7 +1,7 @@
 """What the agents of fault tests write: a stream that anyone can make again and compare, byte by byte.
 
 Run as a script it is the agent: ``python -I -S stream.py SEED CHUNKS PAUSE``; job and attempt come from its
-environment, so the streams of two attempts are told apart. Every stream ends with the digest of all before it.
+environment, so the streams of two attempts differ. Every stream ends with the digest of all before it.
 """
 
 import hashlib

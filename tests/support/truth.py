@@ -1,4 +1,4 @@
-"""What must be true of a log, whatever happened meanwhile: checked against the tables, the agents and every reader."""
+"""What must be true of every log: checked against the tables, the agents and every reader."""
 
 import base64
 from collections import defaultdict

@@ -47,11 +47,11 @@ class Laid:
         return self
 
     def brought(self):
-        """Return what came home beside the result."""
+        """Return the commits beside the result."""
         return {extra.ref: extra.text for extra in self.workspace.extras.commits}
 
     def show(self, ref, path):
-        """Return a file of what came home beside the result, as the laptop gets it."""
+        """Return a file of a commit beside the result, as the user gets it."""
         (commit,) = (extra.commit for extra in self.workspace.extras.commits if extra.ref == ref)
         return Tree(self.base / "laptop", init=False).git("show", f"{commit}:{path}")
 
@@ -106,7 +106,7 @@ EVIL = """
 
 
 def poison(tree, mark, git_dir=None):
-    """Let a repository's own configuration, hooks and attributes execute something wherever git would do it."""
+    """Let a repository's configuration, hooks and attributes execute a program in every place where git would."""
     git_dir = git_dir or tree / ".git"
     hooks = git_dir / "hooks"
     hooks.mkdir(exist_ok=True)

@@ -151,7 +151,7 @@ class Kubelet:
         return any(node.lost and node.name == pod["spec"].get("nodeName") for node in self.nodes)
 
     def lose(self, name):
-        """Cut a node off: its pods go on being shown as running, and what runs there reaches nobody."""
+        """Cut a node off: its pods are still shown as running, and have no connection."""
         (node,) = (node for node in self.nodes if node.name == name)
         node.lost = True
         for pod in self._pods_of(name):

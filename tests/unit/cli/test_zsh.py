@@ -1,4 +1,4 @@
-"""What a person accepts from zsh's own completion reaches the program as one word, whatever the value holds."""
+"""A completion of zsh reaches the program as one word, for any characters."""
 
 import contextlib
 import os

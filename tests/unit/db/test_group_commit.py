@@ -9,7 +9,7 @@ from db.group_commit import GroupCommit
 
 
 class Store:
-    """Notes each flush, lets it go on when told; refuses the ``poison``, and is away for more than ``most`` items."""
+    """Records each flush and releases it on demand; refuses the ``poison``, and fails for more than ``most`` items."""
 
     def __init__(self, poison=(), most=100):
         self.flushes = []

@@ -1,4 +1,4 @@
-"""An attempt ends with one finish, whatever breaks in it: a real agent under a real keeper, with a recorded server."""
+"""An attempt ends with one finish after any failure: a real agent under a real keeper, with a recorded server."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""The heartbeat goes on beating."""
+"""The heartbeat continues after failures."""
 
 import asyncio
 

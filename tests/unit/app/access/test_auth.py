@@ -1,4 +1,4 @@
-"""What of a refused call's input may stand in the audit: an id, and nothing else that somebody sent."""
+"""What the audit has of a refused call's input: an id and no other member."""
 
 import pytest
 

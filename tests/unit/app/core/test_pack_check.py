@@ -1,4 +1,4 @@
-"""A pack's sizes are known before git unpacks it, whatever it claims."""
+"""A pack's sizes are checked before git unpacks it."""
 
 import contextlib
 import io

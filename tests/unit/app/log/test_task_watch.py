@@ -1,4 +1,4 @@
-"""A viewer of the whole system gets each change of a task once, whatever happens between two readings."""
+"""A viewer of the whole system gets each change of a task once, also of changes between two readings."""
 
 from app.log.task_watch import LATE_IDS, Seen, TaskWatch
 

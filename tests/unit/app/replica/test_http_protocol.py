@@ -1,4 +1,4 @@
-"""The edge over real sockets: who gives way, who is cut, and that nobody's frames hold up the loop."""
+"""The connections over real sockets: which are closed, which are limited, and that no frame blocks the loop."""
 
 import asyncio
 import contextlib
@@ -129,7 +129,7 @@ async def test_an_unauthenticated_sender_of_a_refused_body_is_cut():
 
 @pytest.mark.parametrize("data", ["{", "PONG", b"", "[]"], ids=["bad", "pong", "binary", "empty list"])
 async def test_the_loop_handles_one_of_several_received_frames_per_turn(served, data):
-    """So whoever else waits gets a turn after each of them."""
+    """Other connections get a turn after each frame."""
     count, turns = 3000, 0
 
     async def tick():

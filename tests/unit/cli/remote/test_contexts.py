@@ -1,4 +1,4 @@
-"""The file of contexts: whatever stands in it, a person gets a sentence."""
+"""The file of contexts: any content gives contexts or an error message."""
 
 import orjson
 import pytest

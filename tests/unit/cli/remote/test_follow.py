@@ -1,4 +1,4 @@
-"""Watching a task whose server cannot be reached: told, never given up."""
+"""Watching a task whose server cannot be reached: it is reported, and the command keeps trying."""
 
 import asyncio
 import os

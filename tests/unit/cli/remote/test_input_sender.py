@@ -1,4 +1,4 @@
-"""Stdin goes to a replica that knows how to take it, and a server that has none says so."""
+"""Stdin goes to a replica that accepts it; a server without one is reported."""
 
 import asyncio
 import base64

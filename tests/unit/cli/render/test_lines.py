@@ -85,7 +85,7 @@ def test_messages_of_ado_are_wrapped_only_on_a_terminal():
 
 
 def test_a_line_without_an_end_is_neither_lost_nor_joined_to_the_next_attempts():
-    """As in a log of output alone, where nothing tells the end of an attempt."""
+    """As in a log of output alone, where no event marks the end of an attempt."""
     lines = Lines(Style(prefixed=True))
     again = {**output("two"), "attempt": 2}
     assert written(lines, output("one"), again) == b"[0] one\n"

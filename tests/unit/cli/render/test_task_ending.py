@@ -1,4 +1,4 @@
-"""How a bad end is told: what happened, which limit, and what to do, in one sentence."""
+"""The sentence for a failed task: what happened, which limit, and the next step."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Applying a result to a working tree: with real git, whatever the tree's filters, flags and history are."""
+"""Applying a result to a working tree with real git, for any filters, flags and history of the tree."""
 
 import os
 from pathlib import Path

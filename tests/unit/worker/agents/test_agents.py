@@ -1,7 +1,7 @@
 """Transcripts of the real programs: what their lines mean, and how each run ended.
 
 Recorded with claude-code 2.1.330, gemini-cli 0.61.0 and codex 0.169.0 against a stub of the models' services; the first
-line of each tells the command, its exit code and its signal.
+line of each has the command, its exit code and its signal.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""An AI agent's lines of any shape are heard without an error: its releases change, and it may say anything."""
+"""Lines of any shape of an AI agent are read without an error, because its releases change."""
 
 import asyncio
 import copy
@@ -55,7 +55,7 @@ def changed(line, path, value):
 
 
 async def heard(agent, lines):
-    """Let a listener hear some lines to their end; return its reader and how many events came."""
+    """Give some lines to a reader; return it and the number of its events."""
     read, write = os.pipe()
     outbox = Outbox(1 << 26)
     reader = AGENTS[agent].reader(Run("x", Path("/job"), Path("/home")))

@@ -1,4 +1,4 @@
-"""What an agent is told about a repository's own settings, by how it is started."""
+"""How each agent is started with regard to a repository's own settings."""
 
 import json
 from pathlib import Path

@@ -226,7 +226,7 @@ async def test_an_unreported_end_is_explained_by_the_last_lines_of_stderr(reason
 
 @pytest.mark.parametrize("piece", ["x", "\U0001f600", "\x00", "\\", "\ufffd"])
 async def test_a_long_line_of_any_characters_arrives_complete(piece):
-    """No event is too large for the server, whatever a character becomes in JSON."""
+    """No event is too large for the server, also with characters that grow in JSON."""
     line = orjson.dumps(delta(piece * 400_000))
     found = await hear(line + b"\n")
     assert {event["type"] for event in found} == {"agent"}

@@ -22,7 +22,7 @@ from worker.output.wire_events import is_text
 
 
 class Server:
-    """Stores batches as the real one does, and fails as it is told to."""
+    """Stores batches as the real one does, and fails on demand."""
 
     def __init__(self, *failures, refuses=lambda value: None):
         self.failures = list(failures)

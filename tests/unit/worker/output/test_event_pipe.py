@@ -1,4 +1,4 @@
-"""What a job writes to its events pipe: events are taken, the rest is told as dropped, nothing ends the reading."""
+"""What a job writes to its events pipe: events are read, other lines become dropped events, and reading continues."""
 
 import asyncio
 import os

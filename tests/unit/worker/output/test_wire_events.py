@@ -1,4 +1,4 @@
-"""Events as they are sent: what cannot be sent is told as dropped, and output never grows by more than base64 does."""
+"""Events as they are sent: an event that cannot be sent becomes a dropped event; output grows at most as by base64."""
 
 from datetime import UTC, datetime
 

@@ -23,7 +23,7 @@ def text(arranged):
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([OUT, ERR]), st.integers(0, 999)), max_size=30), st.data())
 def test_lines_have_the_order_of_their_writes(writes, draw):
-    """Each pipe is read at its own moment, and only some writes are heard of before; later rounds have the rest."""
+    """The pipes are read at different times, and only some writes are known before; later rounds have the rest."""
     total = len(writes)
     waiting, heard, taken, out = arrange([], [], {}), 0, {OUT: 0, ERR: 0}, []
     while True:

@@ -148,7 +148,7 @@ async def test_the_keeper_ignores_signals_of_its_agent(name):
 
 
 async def test_a_stopped_keeper_is_continued(marker):
-    """An agent stops its keeper, and the end of the attempt is told all the same, with nothing left."""
+    """An agent stops its keeper; the end of the attempt is reported and no process is left."""
     process = await start(f"(setsid sh -c ': {marker}; sleep 60' &); sleep 0.2; kill -STOP $PPID; exit 3")
     assert await asyncio.wait_for(process.ended(), 10) == ProcessEnd(exit_code=3)
     process.close()

@@ -1,4 +1,4 @@
-"""Whoever is killed, the worker, the keeper or both: no process of a job is left."""
+"""A killed worker, a killed keeper or both leave no process of a job."""
 
 import os
 import shutil
@@ -113,7 +113,7 @@ NAMES = ["session", "double-fork", "orphan", "sibling", "namespace", "in-namespa
     ids=["the job ends", "the job kills its keeper", "the job stops its keeper for ever"],
 )
 def test_no_way_of_ending_a_job_leaves_a_process(tmp_path, marker, end, said):
-    """Whatever a job starts, and whatever it does to its keeper, nothing of it is left when its end is told."""
+    """A job may start anything and do anything to its keeper: no process is left when its end is reported."""
     go, script = tmp_path / "go", tmp_path / "script"
     parts = {"subreaper": SUBREAPER, "sibling": SIBLING, "loose": LOOSE.format(marker=marker), "go": go}
     ways = WAYS_OUT.format(marker=marker, python=sys.executable, loose_file=tmp_path / "loose", **parts)

@@ -1,4 +1,4 @@
-"""Deleting what an attempt leaves, whatever an agent has made of it."""
+"""Deleting the directory of an attempt, with anything that an agent made in it."""
 
 import os
 import subprocess

@@ -147,7 +147,7 @@ async def test_no_other_repository_of_the_machine_is_returned(laid, tmp_path, ho
 
 
 async def test_refs_that_links_lead_to_are_not_read(laid, tmp_path):
-    """Their names alone would tell of another repository."""
+    """Their names alone would reveal another repository."""
     private = Tree(tmp_path / "private")
     private.commit({"private": "PRIVATE\n"})
     shutil.rmtree(laid.tree / ".git/logs", ignore_errors=True)

@@ -11,7 +11,7 @@ from worker.sandbox.view import masked, private, readable
 
 @pytest.fixture
 def home(tmp_path):
-    """A person's HOME with programs of several kinds, and with files that are nobody's business."""
+    """A person's HOME with programs of several kinds, and with private files."""
     for name in (".ssh/id_rsa", ".local/share/ado/token", ".local/share/keyrings/login", "notes/diary"):
         write(tmp_path / name)
     return tmp_path

@@ -139,7 +139,7 @@ async def test_bad_credentials_are_answered_under_the_id_of_the_call(served):
 
 
 async def test_calls_after_a_refusal_are_answered_under_their_ids(served):
-    """As from a client that hears of the refusal and sends all the same: it is a round trip away."""
+    """A client sends further calls until the refusal has reached it, a round trip later."""
     async with opened(served, authorization="Bearer nobody") as socket:
         assert json.loads(await asyncio.wait_for(socket.recv(), 5))["id"] is None
         answer = await ask(socket, [call(8, "a.null"), call("y", "a.wait", "subscription")])
