@@ -26,7 +26,7 @@ class SpawnerSettings:
     spawner_seconds: float = 0.2
     """Time between looks at the queue."""
     worker_capabilities: tuple[str, ...] = ("shell", "scripted")
-    """What its workers offer, separated by commas; not set, local ones also offer every AI agent that can start here."""
+    """Capabilities of its workers, separated by commas; local ones by default also offer AI agents that can start."""
     git_hosts: tuple[str, ...] = ()
     """Hosts from which its workers may fetch repositories by https or ssh, separated by commas."""
     work_dir: str = field(default_factory=lambda: f"{tempfile.gettempdir()}/ado-work-{os.getuid()}")

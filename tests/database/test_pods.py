@@ -164,7 +164,7 @@ async def test_a_job_fails_after_several_pods_that_never_claimed_it(db, pods):
     assert (task.status, task.reason, task.message) == ("failed", "pod_failed", "exit code 3")
 
 
-async def test_a_failure_for_good_ends_the_job_and_its_siblings_where_the_task_says_so(db, pods):
+async def test_a_permanent_failure_ends_the_job_and_the_siblings_of_a_fail_fast_task(db, pods):
     task_id = await create(db, workers=2, on_failure="fail_fast")
     (name,) = request(pods, (task_id, 0))
     pods.failed(name, PodProblem("invalid_image", "m", "h"), None)

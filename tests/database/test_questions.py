@@ -63,7 +63,7 @@ async def test_a_question_is_stored_once_for_each_key(db, running):
     }
 
 
-async def test_the_same_question_asked_at_once_is_one(db, running):
+async def test_concurrent_equal_questions_are_one(db, running):
     asked = await asyncio.gather(*(ask(db, running) for _ in range(10)))
     assert len({question.question_id for question in asked}) == 1
     assert len(await log(db, running, "question")) == 1
@@ -166,7 +166,7 @@ async def test_a_list_has_the_questions_of_a_state_a_task_and_a_creator(db, runn
     assert await listed(db, creator="user-2") == ([], False)
 
 
-async def test_an_answer_that_comes_while_a_question_is_being_closed_stands(db, dsn, running):
+async def test_an_answer_during_the_close_of_a_question_is_kept(db, dsn, running):
     question = await ask(db, running, timeout=3600)
     await db._pool.fetch("update ado.questions set expires_at = now()")
     rival = await asyncpg.connect(dsn)

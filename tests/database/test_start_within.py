@@ -66,7 +66,7 @@ async def test_the_message_says_what_it_waited_for(db, wish, waited):
     assert (await tasks.get(db, task_id)).message == f"not started within 60 s: {waited}"
 
 
-async def test_a_failed_start_stops_the_siblings_where_the_task_says_so(db):
+async def test_a_failed_start_stops_the_siblings_of_a_fail_fast_task(db):
     task_id = await overdue(db, workers=2, on_failure="fail_fast")
     await register(db)
     await claim(db, limit=1)

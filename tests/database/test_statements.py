@@ -159,7 +159,7 @@ def test_a_newer_database_is_refused(dsn):
     assert "newer release" in caught.value.next_step
 
 
-def test_a_newer_database_that_says_it_serves_this_release_is_accepted(dsn):
+def test_a_newer_database_that_serves_this_release_is_accepted(dsn):
     with psycopg.connect(dsn) as connection:
         connection.execute("insert into ado.migrations values (99, 'future', 'x', now(), %s)", [known()])
     check(dsn)
@@ -174,7 +174,7 @@ def test_a_database_without_the_column_is_readable(dsn):
     assert schema(dsn) == Schema(known(), known())
 
 
-def test_a_migration_serves_older_releases_only_when_it_says_so():
+def test_a_migration_serves_older_releases_only_if_it_declares_it():
     assert Migration(7, "x", "-- Adds a column.\n-- oldest: 5\nalter table").oldest == 5
     assert Migration(7, "x", "alter table x; -- oldest: 5").oldest == 7
 

@@ -60,7 +60,7 @@ async def test_why_pending_names_every_requirement_that_a_worker_does_not_meet(d
     assert [word for word in words if word not in help_] == []
 
 
-async def test_why_pending_says_when_a_job_waits_for_its_next_try(db, dsn):
+async def test_why_pending_names_the_time_of_the_next_attempt(db, dsn):
     await register(db)
     await create(db)
     with psycopg.connect(dsn) as connection:
@@ -70,7 +70,7 @@ async def test_why_pending_says_when_a_job_waits_for_its_next_try(db, dsn):
     assert help_.startswith("wait until ")
 
 
-async def test_why_pending_tells_taken_slots_and_held_resources_apart(db, dsn):
+async def test_why_pending_distinguishes_taken_slots_from_held_resources(db, dsn):
     await register(db, slots=1)
     await register(db, "w2", slots=2)
     await create(db, resources=ResourceAmounts(cpu=6))

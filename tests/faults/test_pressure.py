@@ -1,4 +1,4 @@
-"""Back-pressure: a viewer that reads nothing takes bounded memory and loses no event, and a slow Postgres slows agents."""
+"""Back-pressure: viewers that read nothing take bounded memory and lose no event; a slow Postgres slows agents."""
 
 import base64
 import contextlib

@@ -196,7 +196,7 @@ def test_why_a_task_waits_controls_no_terminal_and_is_refused_in_another_shape(s
     assert "older release" in err
 
 
-def test_a_task_comes_with_all_of_its_jobs_or_the_one_that_was_asked_for(server, capfd):
+def test_an_answer_has_all_jobs_of_a_task_or_the_requested_one(server, capfd):
     for count, code in ((1, 0), (5, 0), (2, 125), (0, 125)):
         server.answers["tasks.get"] = {**TASK, "workers": 5, "jobs": [{**JOB, "job": job} for job in range(count)]}
         assert ado(capfd, "tasks", "show", "1", "--job", "0")[0] == code

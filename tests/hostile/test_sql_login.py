@@ -71,7 +71,7 @@ def login(dsn):
 
 @pytest.mark.parametrize("statement", MORE_RIGHTS)
 @pytest.mark.parametrize("name", LOGINS)
-def test_a_login_gets_no_more_rights(login, name, statement):
+def test_a_login_cannot_gain_rights(login, name, statement):
     with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue)):
         login(name).execute(statement.format(login=name))
 

@@ -99,7 +99,7 @@ def test_a_subscription_follows_a_task_to_its_end(cluster, driver, link):
 @pytest.mark.parametrize(
     ("value", "code"), [({"taskId": "task-99"}, "NOT_FOUND"), ({"taskId": 5}, "BAD_REQUEST"), (None, "BAD_REQUEST")]
 )
-def test_a_subscription_that_cannot_start_says_why(shared_cluster, driver, link, value, code):
+def test_a_subscription_that_cannot_start_gives_the_reason(shared_cluster, driver, link, value, code):
     lines = driver.follow(shared_cluster.urls[0], link, "stream.taskEvents", value)
     assert [line["code"] for line in lines if "error" in line] == [code]
 

@@ -54,7 +54,7 @@ def test_the_pages_program_runs_as_written_in_an_empty_project(path_of_a_user, c
     assert done.stdout.splitlines()[-1] == "hello from a worker"
 
 
-def test_the_pages_calls_over_plain_http_answer_as_it_says(cluster):
+def test_the_calls_of_the_page_over_plain_http_work(cluster):
     section = PAGE.partition("\n## By plain HTTP\n")[2].partition("\n## ")[0]
     (commands,) = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     cluster.add_worker("w1")

@@ -19,7 +19,7 @@ def shell(home):
     until(lambda: not processes_with(str(home)), "every process of the home to be gone")
 
 
-def test_the_first_day_of_somebody_who_calls_ado_from_programs(shell):
+def test_the_first_day_of_a_user_who_calls_ado_from_programs(shell):
     shell.run("ado up --detach")
     shell.run("ado token create --role operator --name script --to token", "operator")
     shell.run("URL='import json, sys; print(json.load(sys.stdin)[\"url\"])'")

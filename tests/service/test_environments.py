@@ -69,7 +69,7 @@ def test_with_a_key_postgres_has_only_ciphertext_and_the_job_has_the_value(dsn, 
         assert made.ado("attach", task, check=0).stdout.strip() == str(len(VALUE)).encode()
 
 
-def test_a_replica_with_another_key_fails_the_job_and_says_why(dsn, home):
+def test_a_replica_with_another_key_fails_the_job_with_the_reason(dsn, home):
     """The job fails once; it is not handed back to be claimed with the same wrong key for ever."""
     keys = [base64.b64encode(os.urandom(32)).decode() for _ in range(2)]
     first = Cluster(dsn, home, env={"ADO_DATA_KEY": keys[0]})

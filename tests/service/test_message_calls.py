@@ -101,7 +101,7 @@ def test_what_cannot_be_sent_is_one_error_with_its_next_step(real, values, reaso
     assert types(real) == ["created"]
 
 
-def test_a_message_of_a_mebibyte_is_stored_whole_and_comes_to_the_worker(real):
+def test_a_message_of_a_mebibyte_is_delivered_complete(real):
     text = "ü" * (LARGEST // 2)
     send(real, text)
     fence, job, _ = start(real)
@@ -185,7 +185,7 @@ def test_a_receipt_is_stored_once_and_only_of_the_attempt_that_runs(real):
     assert len(real.call("workers.messages", **fence).items) == 1  # an attempt that begins anew needs all of them
 
 
-def test_a_command_comes_again_on_each_stream_until_the_receipt_is_there(real):
+def test_a_command_is_repeated_on_each_stream_until_its_receipt(real):
     fence, _, session = start(real)
     name = send(real, "now").message_id
     wish = {"workerId": "w1", "session": session, "messages": True}
@@ -225,7 +225,7 @@ def test_an_attempt_whose_agent_took_its_messages_ends(real):
     assert finish(real, fence) == "succeeded"
 
 
-def test_a_message_and_the_end_of_its_attempt_at_once_never_leave_it_behind(real):
+def test_a_message_that_races_with_the_end_of_its_attempt_is_not_lost(real):
     """Whichever comes first: the job continues, or the message is refused because the job has ended."""
     real.call("tasks.cancel", taskId="task-1")
     outcomes = set()
@@ -254,7 +254,7 @@ def test_messages_go_with_their_task(real):
     assert real.sql("select from ado.messages union all select from ado.message_jobs") == []
 
 
-def test_a_list_of_messages_comes_in_pages(real):
+def test_messages_are_listed_by_pages(real):
     names = [send(real, str(number)).message_id for number in range(5)]
     page = real.call("tasks.messages", taskId="task-1", limit=3)
     assert [item.message_id for item in page.items] == names[:3]

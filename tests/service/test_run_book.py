@@ -91,7 +91,7 @@ def commanded(program, directory, **env):
 
 
 @pytest.mark.timeout(300)
-def test_a_backup_made_and_restored_as_it_says_has_every_task_log_and_token(installed, home):
+def test_a_backup_restored_by_the_run_book_has_every_task_log_and_token(installed, home):
     """All of it with the run book's roles: the owner migrates, dumps and restores, the other one serves."""
     owner, app = installed["old"]
     migrate(owner)

@@ -228,7 +228,7 @@ def test_old_versions_of_tls_are_refused(secured):
 
 
 @pytest.mark.parametrize("broken", ["no certificate", "no key", "other key", "no ca", "key alone"])
-def test_a_replica_says_which_file_it_cannot_use(bare, tmp_path, broken):
+def test_a_replica_names_the_file_that_it_cannot_use(bare, tmp_path, broken):
     authority = Authority(tmp_path / "pki")
     certificate, key, _ = authority.issue("server")
     words = ["--tls-cert", str(certificate), "--tls-key", str(key)]

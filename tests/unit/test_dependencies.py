@@ -95,7 +95,7 @@ def test_every_declared_package_is_imported(imported):
 
 
 @pytest.mark.parametrize("package", OWN)
-def test_every_package_says_that_it_has_types(package):
+def test_every_package_declares_its_types(package):
     assert f"{package}/py.typed" in FILES
 
 

@@ -75,7 +75,7 @@ def test_a_group_loses_the_right_to_write_into_it(directory):
     assert stat.S_IMODE(directory.stat().st_mode) == 0o755
 
 
-def test_a_file_of_contexts_is_its_owners_alone_whatever_the_umask(directory):
+def test_a_file_of_contexts_is_private_under_any_umask(directory):
     before = os.umask(0)
     try:
         contexts.save({"current": None, "contexts": {}})

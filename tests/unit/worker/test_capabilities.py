@@ -136,7 +136,7 @@ def test_an_optional_capability_that_can_start_is_offered(machine, monkeypatch):
     assert worker_capabilities(settings, SecretStore({})).capabilities == ("claude-code",)
 
 
-def test_a_secret_that_no_variable_can_hold_is_not_offered_and_says_why(tmp_path):
+def test_a_secret_that_no_variable_can_hold_is_dropped_with_a_warning(tmp_path):
     (tmp_path / "KEYSTORE").write_bytes(b"PK\0\0binary-secret")
     (tmp_path / "LARGE").write_text("x" * 131_072)
     (tmp_path / "PIN").write_text("abc12\n")

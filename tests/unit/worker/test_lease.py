@@ -39,7 +39,7 @@ async def test_a_heartbeat_that_fails_is_followed_by_the_next(tmp_path):
             await heartbeat.stop(goodbye=False)
 
 
-async def test_the_first_heartbeat_is_sent_at_once(tmp_path):
+async def test_the_first_heartbeat_is_sent_without_delay(tmp_path):
     write_token(tmp_path / "token", "writer")
     reported = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -56,7 +56,7 @@ async def test_an_error_of_the_block_cancels_the_tasks_and_is_raised_as_it_is():
     assert others[0].cancelled()
 
 
-async def test_a_cancelled_caller_stays_cancelled_whatever_its_tasks_raise_meanwhile():
+async def test_a_cancelled_caller_stays_cancelled_when_its_tasks_raise():
     async def fails_when_cancelled():
         try:
             await never()

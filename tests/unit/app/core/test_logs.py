@@ -54,7 +54,7 @@ def test_connections_that_differ_by_their_address_alone_are_the_same(log):
     assert log(1, logging.WARNING, "discarding <Connection at 0x7f02>", name="psycopg.pool") is None
 
 
-def test_every_line_of_a_process_goes_through_it():
+def test_every_log_line_of_a_process_has_the_format():
     from app.core import logs
 
     root = logging.getLogger()

@@ -13,7 +13,7 @@ def mode(path):
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def test_a_directory_is_made_for_its_owner_alone_whatever_the_umask(tmp_path):
+def test_a_directory_is_private_under_any_umask(tmp_path):
     before = os.umask(0)
     try:
         ensure_directory(tmp_path / "new")

@@ -36,7 +36,7 @@ def test_a_link_does_not_hide_the_mode_of_its_target(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
-def test_a_file_without_a_token_says_so(tmp_path, content):
+def test_a_file_without_a_token_is_reported(tmp_path, content):
     file = tmp_path / "token"
     file.touch(0o600)
     file.write_bytes(content)
@@ -63,7 +63,7 @@ def test_a_pipe_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o777])
-def test_a_new_file_is_its_owners_alone_whatever_the_umask(tmp_path, umask):
+def test_a_new_file_is_private_under_any_umask(tmp_path, umask):
     before = os.umask(umask)
     try:
         file = NewTokenFile(tmp_path / "token")

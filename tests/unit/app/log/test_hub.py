@@ -24,7 +24,7 @@ async def test_a_hint_wakes_its_waiters_and_the_system_watchers():
         assert [await woken(waiter) for waiter in (first, second, system)] == [True, False, True]
 
 
-async def test_a_hint_that_comes_between_two_waits_is_not_lost():
+async def test_a_hint_between_two_waits_is_not_lost():
     hub = Hub()
     with hub.waiting("q") as wakeup:
         hub.receive(["q:1"])

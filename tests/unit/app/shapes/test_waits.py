@@ -56,7 +56,7 @@ def test_the_reason_is_one_line_and_empty_when_nothing_is_in_the_way(obstacles, 
     assert len(wait.workers) == len([obstacle for obstacle in obstacles if obstacle.worker_id])
 
 
-def test_a_quota_comes_before_the_workers():
+def test_a_quota_is_reported_before_missing_workers():
     wait = wait_of(task(quota="a has 1 jobs running"), [OTHER], 3)
     assert (wait.reason, wait.why) == ("quota", "quota: a has 1 jobs running (next: wait, or ado users set)")
 
@@ -77,5 +77,5 @@ def test_what_keeps_pods_from_running_is_said_in_the_clusters_words_once_for_eac
     assert wait_of(task(job(pod=fine)), [kept("starting", "soon")], 3).why == "1 starting: soon"
 
 
-def test_an_ai_agent_that_nobody_offers_comes_with_what_says_why():
+def test_an_agent_without_workers_is_reported_with_the_next_command():
     assert "ado doctor --agents" in wait_of(task(agent="gemini-cli"), [kept("capability")], 3).why

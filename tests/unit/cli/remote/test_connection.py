@@ -76,7 +76,7 @@ def test_with_nothing_configured_the_embedded_control_plane_is_used(monkeypatch,
     ("url", "token"),
     [("http://127.0.0.1:9", "token-e"), ("http://127.0.0.1:9,http://elsewhere", None), ("http://127.0.0.1:8", None)],
 )
-def test_the_embedded_control_planes_token_goes_to_its_own_origins_alone(monkeypatch, tmp_path, url, token):
+def test_the_token_of_the_embedded_control_plane_is_sent_only_to_its_origins(monkeypatch, tmp_path, url, token):
     write_token(tmp_path / "token", "token-e")
     running = embedded.RunningPlane(("http://127.0.0.1:9",), tmp_path / "token", "", "1", 1, [])
     monkeypatch.setattr(embedded, "find", lambda: running)

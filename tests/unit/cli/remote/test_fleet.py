@@ -72,7 +72,7 @@ def test_other_capabilities_are_not_listed_as_agents():
     assert caught.value.message == "no AI agent is offered; offered: shell"
 
 
-def test_a_running_job_says_when_its_worker_is_silent():
+def test_a_running_job_reports_a_silent_worker():
     running = {"jobs": [{"job": 0, "status": "running", "workerId": "w"}]}
     now, last = datetime(2026, 11, 26, 12, 0, tzinfo=UTC), "2026-11-26T11:57:00Z"
     alive = {"workerId": "w", "state": "idle", "lastHeartbeatAt": last}

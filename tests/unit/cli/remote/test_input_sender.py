@@ -45,7 +45,7 @@ async def test_a_replica_of_an_older_release_is_left_for_one_that_takes_input(st
     assert got == b"abc"
 
 
-async def test_replicas_that_are_all_of_an_older_release_are_told_with_the_next_step(stdin, monkeypatch):
+async def test_older_replicas_are_reported_with_the_next_step(stdin, monkeypatch):
     monkeypatch.setattr(retry, "UPGRADE_SECONDS", 0.0)
     async with Served(Gate(), LIMITS) as old:
         sender = input_sender.InputSender(ServerContext((old.url,), "writer"), "task-1")

@@ -31,7 +31,7 @@ def test_the_last_line_of_a_program_is_shown_without_colours():
     assert "error: no space" in sentence(task("agent_error", message="\x1b[31merror\x1b[0m: no space\x1b[K"))
 
 
-def test_a_cancelled_task_says_why():
+def test_a_cancelled_task_shows_the_reason():
     assert sentence({**task(None, "cancelled"), "message": "not needed"}) == "task-3 was cancelled: not needed"
 
 

@@ -154,7 +154,7 @@ def test_only_the_user_can_trust_a_repository():
     assert (trusted, told) == ([], [])
 
 
-def test_settings_come_after_those_that_the_environment_has():
+def test_settings_follow_those_of_the_environment():
     found = environment([("a.b=c.d", "x")], {"GIT_CONFIG_COUNT": "2"})
     assert found == {"GIT_CONFIG_COUNT": "3", "GIT_CONFIG_KEY_2": "a.b=c.d", "GIT_CONFIG_VALUE_2": "x"}
 

@@ -102,7 +102,7 @@ async def test_the_kernel_reports_each_write_in_order():
 
 
 @linux
-async def test_a_program_that_exits_at_once_loses_nothing():
+async def test_a_program_that_exits_immediately_loses_no_output():
     """Node drops what a full pipe has not taken when it is told to exit, so the pipes must not be made small."""
     node = shutil.which("node")
     if node is None:

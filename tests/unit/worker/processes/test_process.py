@@ -48,7 +48,7 @@ JUNK = [
         (b'{"exit": 0, "survivors": ["7 (b\\udce9)"]}', ProcessEnd(exit_code=0, survivors=("7 (b\udce9)",))),
     ],
 )
-def test_a_report_says_how_the_agent_ended(data, ended):
+def test_a_report_has_the_end_of_the_agent(data, ended):
     assert parse_report(data) == ended
 
 

@@ -21,7 +21,7 @@ def broken(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
 
-def test_auto_chooses_bubblewrap_or_says_why_it_does_not_work():
+def test_auto_chooses_bubblewrap_or_reports_why_it_does_not_work():
     sandbox = choose(WorkerSettings(sandbox="auto"))
     assert sandbox.name == ("bubblewrap" if works() else "none")
     assert bool(sandbox.why) == (not works())

@@ -48,7 +48,7 @@ def test_a_call_is_repeated_with_growing_pauses_until_it_is_answered():
     assert (answer, pauses) == (7, [0.1, 0.2])
 
 
-def test_an_error_that_does_not_pass_is_raised_at_once():
+def test_a_permanent_error_is_raised_without_a_retry():
     with pytest.raises(CallError, match="no"):
         until_answered(script(REFUSED), sleep=pytest.fail)
 
