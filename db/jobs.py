@@ -11,7 +11,7 @@ from db.database import Database
 from db.model import AttemptKey, ClaimedJobRow, Demand, JobRow, Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """A worker's report of the end of an attempt."""
 
@@ -19,14 +19,14 @@ class Finish:
     job: int
     attempt: int
     worker_id: str
-    last_batch: int | None
+    last_batch: int | None = None
     outcome: Outcome
-    exit_code: int | None
-    reason: str | None
-    message: str | None
-    result: str | None
+    exit_code: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    result: str | None = None
     """JSON text."""
-    usage: str | None
+    usage: str | None = None
     """JSON text."""
     credential: bytes | None = None
     """Digest of the credential that came with the report."""

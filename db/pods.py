@@ -321,8 +321,17 @@ def _fail(
     task_id, job, attempt = key
     guards = run(connection, "attempt_credential", task_id=task_id, job=job, attempt=attempt)
     credential = guards[0]["credential_digest"] if guards else None
-    message = problem.message[:_MESSAGE_CHARS]
-    report = Finish(*key, name, None, "failed", exit_code, problem.reason, message, None, None, credential)
+    report = Finish(
+        task_id=task_id,
+        job=job,
+        attempt=attempt,
+        worker_id=name,
+        outcome="failed",
+        exit_code=exit_code,
+        reason=problem.reason,
+        message=problem.message[:_MESSAGE_CHARS],
+        credential=credential,
+    )
     rows = run(connection, "finish_jobs", **columns([report]))
     return [row["task_id"] for row in rows if row["status"] != "queued"]
 

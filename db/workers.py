@@ -16,7 +16,7 @@ from db.model import AttemptKey, ResourceAmounts, WorkerRow
 from db.paging import ALL, PageLimit, more
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """A worker's description of itself."""
 
@@ -26,9 +26,9 @@ class Registration:
     resources: ResourceAmounts
     labels: Mapping[str, str]
     slots: int
-    version: str | None
-    pid: int | None
-    host: str | None
+    version: str | None = None
+    pid: int | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,12 @@ async def page(
     )
     held = await all_held(db, [row["worker_id"] for row in rows])
     return [WorkerRow.of(row, sorted(held.get(row["worker_id"], ()))) for row in rows], more(rows)
+
+
+async def get(db: Database, worker_id: str) -> WorkerRow | None:
+    """Return one worker with what it holds."""
+    row = await db.optional("show_worker", worker_id=worker_id)
+    return WorkerRow.of(row, sorted((await all_held(db, [worker_id])).get(worker_id, ()))) if row else None
 
 
 async def counts(db: Database) -> dict[str, int]:

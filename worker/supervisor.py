@@ -37,6 +37,7 @@ from worker.repository.transfers import AttemptFiles
 from worker.sandbox.base import NO_SANDBOX, Sandbox, labels_of
 from worker.secret_store import SecretStore
 from worker.settings import WorkerSettings
+from worker.task_group import task_group
 from worker.token import RENEWAL_SECONDS, WorkerToken
 
 _log = logging.getLogger("ado.worker")
@@ -168,19 +169,24 @@ class Supervisor:
         return None
 
     async def _work(self) -> None:
-        watching = asyncio.create_task(self._follow_commands(), name="commands")
-        claiming = asyncio.create_task(self._claim_for_ever(), name="claims")
-        probing = asyncio.create_task(self._fitness.watch(), name="fitness")
-        ends = [asyncio.create_task(event.wait(), name="end") for event in (self._draining, self._unregistered)]
+        """Claim and run jobs until the worker drains or is unknown; a part that breaks ends the worker."""
         try:
-            await asyncio.wait([*ends, claiming], return_when=asyncio.FIRST_COMPLETED)
-            claiming.cancel()
-            if not self._unregistered.is_set():
-                await self._drain()
-        finally:
-            for task in (watching, claiming, probing, *ends):
-                task.cancel()
-            await asyncio.gather(watching, claiming, probing, *ends, return_exceptions=True)
+            async with task_group() as group:
+                watching = group.create_task(self._follow_commands(), name="commands")
+                claiming = group.create_task(self._claim_for_ever(), name="claims")
+                probing = group.create_task(self._fitness.watch(), name="fitness")
+                ends = [group.create_task(event.wait(), name="end") for event in (self._draining, self._unregistered)]
+                await asyncio.wait([*ends, claiming], return_when=asyncio.FIRST_COMPLETED)
+                claiming.cancel()
+                if not self._unregistered.is_set():
+                    await self._drain()
+                for task in (watching, probing, *ends):
+                    task.cancel()
+        except Exception:
+            self.stop()
+            self._release_all()
+            await self._drain()
+            raise
 
     async def _drain(self) -> None:
         """Wait for running attempts; once stopping, for at most ``stop_seconds``."""
@@ -224,6 +230,8 @@ class Supervisor:
                 answer = await self._call("workers.claim", value)
             except CallError as error:
                 self._refused(error.reason or error.code)
+                await _pause()
+            except NoAnswer:
                 await _pause()
             else:
                 for job in answer["jobs"]:
@@ -289,7 +297,7 @@ class Supervisor:
         if command["type"] == "drain":
             self._draining.set()
             return
-        attempt = self._attempts.get((command["jobId"], command["attempt"]))
+        attempt = self._attempts.get((command.get("jobId", ""), command.get("attempt", 0)))
         match command["type"]:
             case _ if attempt is None:
                 return

@@ -46,12 +46,8 @@ def _failure(job: ClaimedJobRow, worker_id: str) -> Finish:
         job=job.job,
         attempt=job.attempt,
         worker_id=worker_id,
-        last_batch=None,
         outcome="failed",
-        exit_code=None,
         reason="start_failed",
         message=_UNREADABLE,
-        result=None,
-        usage=None,
         credential=credential,
     )

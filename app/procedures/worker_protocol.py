@@ -152,15 +152,15 @@ async def register(context: Context, input: RegisterInput) -> Registered:
     check_json_limit("labels", input.labels, LABELS_BYTES)
     instance = input.instance or f"{input.host}:{input.pid}"
     registration = Registration(
-        input.worker_id,
-        instance,
-        input.capabilities,
-        input.resources.to_model(),
-        input.labels,
-        input.slots,
-        input.version,
-        input.pid,
-        input.host,
+        worker_id=input.worker_id,
+        instance=instance,
+        capabilities=input.capabilities,
+        resources=input.resources.to_model(),
+        labels=input.labels,
+        slots=input.slots,
+        version=input.version,
+        pid=input.pid,
+        host=input.host,
     )
     actor, token_id = context.actor("workers.register"), context.caller.token_id
     registered = await workers.register(context.db, registration, secrets.token_urlsafe(16), actor, token_id)
@@ -303,18 +303,18 @@ async def finish(context: Context, input: FinishInput) -> Job:
     check_json_limit("usage", input.usage, USAGE_BYTES)
     task_id, job = parse_job(input.job_id)
     report = jobs.Finish(
-        task_id,
-        job,
-        input.attempt,
-        input.worker_id,
-        input.last_batch,
-        input.outcome,
-        input.exit_code,
-        input.reason,
-        input.message,
-        _json(input.result),
-        _json(input.usage),
-        credential_digest(context, (task_id, job, input.attempt), input.credential),
+        task_id=task_id,
+        job=job,
+        attempt=input.attempt,
+        worker_id=input.worker_id,
+        last_batch=input.last_batch,
+        outcome=input.outcome,
+        exit_code=input.exit_code,
+        reason=input.reason,
+        message=input.message,
+        result=_json(input.result),
+        usage=_json(input.usage),
+        credential=credential_digest(context, (task_id, job, input.attempt), input.credential),
     )
     finished = await context.services.finish_batcher.close_attempt(report)
     return Job.of(finished) if finished else await _finished_before(context, report)

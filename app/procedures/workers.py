@@ -115,9 +115,8 @@ async def status(context: Context, input: WorkersStatusInput) -> WorkersStatus:
 
 async def get_worker(context: Context, worker_id: str) -> Worker:
     """Return one worker. Raises NOT_FOUND."""
-    for worker in await workers.listing(context.db):
-        if worker.worker_id == worker_id:
-            return Worker.of(worker)
+    if worker := await workers.get(context.db, worker_id):
+        return Worker.of(worker)
     raise refusal("no_such_worker", f"there is no worker {worker_id[:100]!r}")
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 from cyclopts import App
 
 from app.rpc.client import CallError, HttpClient, Transfer
 from cli import exits
-from cli.errors import usage
-from cli.output import talk, write_items
+from cli.output import confirmed, talk, write_items
 from cli.parameters import TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
-from cli.render.terminal import is_terminal
 from cli.repository import refs as kept_refs
 from cli.repository import results
 from cli.repository.git import Repository, check_version, failed
@@ -85,8 +81,10 @@ def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: Se
         chosen = set(map(task_id, task))
         refs_by_task = {name: commits for name, commits in refs_by_task.items() if name in chosen}
     if all:
-        _confirm(sum(map(len, refs_by_task.values())), yes=yes)
-        removable = refs_by_task
+        removable, count = refs_by_task, sum(map(len, refs_by_task.values()))
+        question = f"remove {count} refs, also of results that are not applied?"
+        if count and not yes and not confirmed(question):
+            raise failed("nothing was removed", "without --all only what is applied, or has no task, is removed")
     else:
         client = http(choose(options))
         removable = {name: commits for name, commits in refs_by_task.items() if _is_done(here, client, name, commits)}
@@ -98,16 +96,6 @@ def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: Se
     others = f"; {rest} tasks keep theirs" if rest else ""
     talk(f"ado: {len(removed)} refs of {len(removable)} tasks removed{others}")
     return exits.SUCCESS
-
-
-def _confirm(count: int, *, yes: bool) -> None:
-    if yes or not count:
-        return
-    if not is_terminal(sys.stdin):
-        raise usage(f"--all removes {count} refs, also of results that are not applied", "add --yes if you mean it")
-    talk(f"ado: remove {count} refs, also of results that are not applied? [y/N]")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise failed("nothing was removed", "without --all only what is applied, or has no task, is removed")
 
 
 def _is_done(here: Repository, client: HttpClient, name: str, commits: dict[str, str]) -> bool:

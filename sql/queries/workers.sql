@@ -74,6 +74,10 @@ from (
 where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
 order by f.worker_id;
 
+-- name: show_worker :optional
+select s.*, w.load ->> 'problem' as problem
+from ado.worker_status s join ado.workers w using (worker_id) where s.worker_id = :worker_id::text;
+
 -- name: count_workers :many
 select state, count(*)::integer as count from ado.worker_status group by state;
 

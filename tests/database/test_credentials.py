@@ -18,7 +18,10 @@ async def raw(db, statement):
 
 
 def registration(instance, worker_id="w1"):
-    return Registration(worker_id, instance, ["shell"], ResourceAmounts(8, 2**34), {}, 10, "1", 1, "host")
+    return Registration(
+        worker_id=worker_id, instance=instance, capabilities=["shell"], resources=ResourceAmounts(8, 2**34),
+        labels={}, slots=10,
+    )  # fmt: skip
 
 
 async def make_token(db, *, single, worker_id="w1"):

@@ -215,8 +215,10 @@ async def test_a_job_left_out_of_two_heartbeats_counts_them(db):
 async def test_another_instance_replaces_the_older_process(db):
     first = await register(db, instance="i1")
     assert await register(db, instance="i1") == first
-    registration = workers.Registration("w1", "i2", ["shell"], ResourceAmounts(), {}, 1, None, None, None)
-    session, replaced = await workers.register(db, registration, "session-2")
+    replacing = workers.Registration(
+        worker_id="w1", instance="i2", capabilities=["shell"], resources=ResourceAmounts(), labels={}, slots=1
+    )
+    session, replaced = await workers.register(db, replacing, "session-2")
     assert (session, replaced) == ("session-2", True)
     assert await beat(db, instance="i1") is None
 
@@ -299,3 +301,13 @@ async def test_pages_of_tasks_end_at_their_limit_or_when_they_grow_large(db):
     assert await page(5, 1, before=made[2]) == ([made[1]], True)  # a large one fits alone
     assert await page(5, 10**6, before=made[1]) == ([made[0]], False)
     assert await page(5, 10**6, before=made[0]) == ([], False)
+
+
+async def test_one_worker_is_read_with_what_it_holds(db):
+    task_id = await create(db)
+    await register(db)
+    await register(db, "w2")
+    await claim(db)
+    found = await workers.get(db, "w1")
+    assert (found.worker_id, found.state, found.jobs) == ("w1", "busy", ((task_id, 0, 1),))
+    assert await workers.get(db, "w3") is None

@@ -232,7 +232,7 @@ def test_a_message_that_races_with_the_end_of_its_attempt_is_not_lost(real):
     for number in range(2, 42):
         real.call("tasks.create", prompt="p", agent="codex", workspace={})
         fence, _, _ = start(real)
-        report = jobs.Finish(number, 0, fence["attempt"], "w1", None, "succeeded", None, None, None, None, None)
+        report = jobs.Finish(task_id=number, job=0, attempt=fence["attempt"], worker_id="w1", outcome="succeeded")
 
         async def both(number=number, report=report):
             limits = {"task_limit": 9, "waiting_limit": 9}

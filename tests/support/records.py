@@ -47,7 +47,10 @@ async def closed(db, report):
 
 
 async def register(db, worker_id="w1", *, instance="i1", slots=100, capabilities=("shell",), resources=MACHINE):
-    registration = workers.Registration(worker_id, instance, capabilities, resources, {}, slots, "1", 1, "host")
+    registration = workers.Registration(
+        worker_id=worker_id, instance=instance, capabilities=capabilities, resources=resources, labels={},
+        slots=slots, version="1", pid=1, host="host",
+    )  # fmt: skip
     session, _ = await workers.register(db, registration, f"session-{worker_id}-{instance}")
     return session
 
@@ -76,4 +79,7 @@ def finish(
     usage=None,
 ):  # fmt: skip
     spent = None if usage is None else orjson.dumps(usage).decode()
-    return jobs.Finish(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, None, None, spent)
+    return jobs.Finish(
+        task_id=task_id, job=job, attempt=attempt, worker_id=worker_id, last_batch=last_batch, outcome=outcome,
+        exit_code=exit_code, reason=reason, usage=spent,
+    )  # fmt: skip

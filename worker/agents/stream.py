@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from worker.agents import events
 from worker.agents.base import AgentReader
 from worker.agents.verdict import Event, Outcome
 from worker.output.buffer import Outbox
-from worker.output.lines import LoopTurn, read_available
+from worker.output.lines import lines
 from worker.output.masking import NO_SECRETS, Masker, Secrets
 from worker.output.wire_events import is_text
 
@@ -174,24 +173,3 @@ def with_raw(parsed: list[Event], raw: str) -> list[Event]:
     for carrier in carriers[:-1]:
         carrier["rawContinues"] = True
     return [*carriers, *parsed[1:]]
-
-
-async def lines(fd: int, limit: int) -> AsyncGenerator[bytes]:
-    """Yield a pipe's lines with their line ends; one longer than ``limit`` comes in parts. Closes the pipe."""
-    os.set_blocking(fd, False)
-    turn, held = LoopTurn(), bytearray()
-    try:
-        while data := await read_available(fd, _READ_BYTES):
-            *ended, rest = data.split(b"\n")  # only new data is searched, so a long line takes linear time
-            for piece in ended:
-                await turn.give()
-                yield bytes(held) + piece + b"\n"
-                held.clear()
-            held += rest
-            if len(held) > limit:
-                yield bytes(held)
-                held.clear()
-        if held:
-            yield bytes(held)
-    finally:
-        os.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncGenerator
@@ -24,29 +25,38 @@ class LoopTurn:
             self._ends_at = time.monotonic() + _TURN_SECONDS
 
 
-async def bounded_lines(fd: int, limit: int) -> AsyncGenerator[tuple[bytes | None, int]]:
-    """Yield a pipe's lines with their sizes; None in place of one that is longer than ``limit``. Closes the pipe."""
+async def lines(fd: int, limit: int) -> AsyncGenerator[bytes]:
+    """Yield a pipe's lines with their line ends; one longer than ``limit`` comes in parts. Closes the pipe."""
     os.set_blocking(fd, False)
     turn, held = LoopTurn(), bytearray()
-    skipped = 0  # bytes of a too long line that were read and not kept
     try:
         while data := await read_available(fd, _READ_BYTES):
-            *ended, rest = data.split(b"\n")
+            *ended, rest = data.split(b"\n")  # only new data is searched, so a long line takes linear time
             for piece in ended:
                 await turn.give()
-                size = skipped + len(held) + len(piece)
-                yield (None if size > limit else bytes(held) + piece), size
+                yield bytes(held) + piece + b"\n"
                 held.clear()
-                skipped = 0
-            if skipped + len(held) + len(rest) > limit:
-                skipped += len(held) + len(rest)
+            held += rest
+            if len(held) > limit:
+                yield bytes(held)
                 held.clear()
-            else:
-                held += rest
-        if size := skipped + len(held):
-            yield (None if skipped else bytes(held)), size
+        if held:
+            yield bytes(held)
     finally:
         os.close(fd)
+
+
+async def bounded_lines(fd: int, limit: int) -> AsyncGenerator[tuple[bytes | None, int]]:
+    """Yield a pipe's lines with their sizes; None in place of one that is longer than ``limit``. Closes the pipe."""
+    size = 0
+    async with contextlib.aclosing(lines(fd, limit)) as parts:
+        async for part in parts:
+            size += len(part)
+            if part.endswith(b"\n"):
+                yield (None if size - 1 > limit else part[:-1]), size - 1
+                size = 0
+        if size:
+            yield (None if size > limit else part), size
 
 
 async def read_available(fd: int, size: int) -> bytes:

@@ -12,9 +12,10 @@ import pytest
 
 from worker.agents import AGENTS
 from worker.agents.base import Run
-from worker.agents.stream import AgentStream, lines
+from worker.agents.stream import AgentStream
 from worker.agents.verdict import Outcome
 from worker.output.buffer import Outbox
+from worker.output.lines import lines
 from worker.output.masking import Secrets
 
 SECRET = "correct-horse-battery"
