@@ -204,16 +204,24 @@ async def test_a_process_of_another_user_is_named_and_does_not_block(tmp_path, h
     program.chmod(0o4755)
     seconds_asleep = f"57.{os.getpid()}"  # of this test alone: another one may run beside it
     other = f"{program} --reuid 0 --regid 0 --clear-groups sleep {seconds_asleep}"
-    script = f"{how}{other}" if how else f"setsid {other} & sleep 0.5; exit 4"
+    go = tmp_path / "go"
+    script = f"{how}{other}" if how else f"setsid {other} & until [ -e {go} ]; do sleep 0.1; done; exit 4"
+
+    def sleeping():
+        return [pid for pid in processes_with(f"sleep\x00{seconds_asleep}") if describe(pid).startswith("sleep ")]
+
     with as_nobody("", ["/bin/sh", "-c", script]) as (process, channel):
-        await asyncio.sleep(0.7)
-        channel.send(b"K")
+        await asyncio.to_thread(until, sleeping, "the other user's process")
         began = time.monotonic()
+        if how:
+            channel.send(b"K")
+        else:
+            go.touch()
         report = json.loads(await asyncio.to_thread(channel.recv, 4096))
         seconds = time.monotonic() - began
         _, _, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
         process.returncode = 0
-    survivors = [pid for pid in processes_with(f"sleep\x00{seconds_asleep}") if describe(pid).startswith("sleep ")]
+    survivors = sleeping()
     for pid in survivors:
         os.kill(pid, signal.SIGKILL)
     assert report["survivors"] == [f"sleep (pid {pid}, user 0)" for pid in survivors]
