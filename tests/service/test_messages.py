@@ -3,6 +3,9 @@
 import json
 import re
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from support.postgres import fast_directory, remove
@@ -141,3 +144,93 @@ def test_a_message_to_all_reaches_each_job_that_is_not_cancelled(cluster, tmp_pa
     assert said(cluster, task).count("heard: only you") == 1
     assert len(of_type(cluster, task, "message")) == 2
     assert sorted(event["job"] for event in of_type(cluster, task, "delivered")) == [0, 1, 1, 2]
+
+
+FAKE = Path(__file__).parents[1] / "support" / "acp_agent.py"
+
+
+def test_an_agent_of_the_protocol_gets_a_message_between_two_turns_of_one_process(cluster, tmp_path):
+    gate = tmp_path / "gate"
+    program = {"ADO_ACP_AGENTS": f"fake={sys.executable} {FAKE}"}
+    cluster.add_worker("acp", "--capability", "fake", env=program | {"ADO_ISOLATED": "true"})
+    words = ["run", "--remote", "--detach", "-o", "name", "--agent", "fake", "--no-repo"]
+    words += ["--wait-for-agent", f"until {gate}"]
+    task = cluster.ado(*words, check=0).stdout.decode().strip()
+    until(lambda: [event for event in of_type(cluster, task, "agent") if event["event"] == "session"], "its session")
+    send(cluster, task, "use tabs")
+    gate.touch()
+    wait_for(cluster, task, "succeeded")
+    agent = of_type(cluster, task, "agent")
+    assert [event["message"] for event in agent if event["event"] == "result"] == [
+        f"done with until {gate}", "done with use tabs",
+    ]  # fmt: skip
+    assert len([event for event in agent if event["event"] == "session"]) == 1  # no second process
+    assert len(of_type(cluster, task, "delivered")) == 1
+    cluster.ado("workers", "drain", "acp", check=0)
+
+
+def test_a_message_is_given_again_when_its_worker_is_killed_and_the_log_has_it_once(cluster, tmp_path):
+    """The first attempt has the receipt, but nothing of it is left: the next one begins anew, with every message."""
+    task = begin(cluster, {"say": "begun"}, {"sleep": 600}, more=("--require", "doomed"))
+    first = send(cluster, task, "one")
+    victim = cluster.add_worker("doomed-1", "--capability", "scripted", "--capability", "doomed")
+    until(lambda: of_type(cluster, task, "delivered"), "the receipt")
+    second = send(cluster, task, "two")
+    victim.kill()
+    task_id = int(task.removeprefix("task-"))
+    until(lambda: cluster.task(task)["status"] == "running" and cluster.task(task)["jobs"][0]["status"] == "queued",
+          "the job to be queued again", 60)  # fmt: skip
+    cluster.sql("update ado.tasks set prompt = %s where task_id = %s returning 1", script({"say": "anew"}), task_id)
+    cluster.add_worker("doomed-2", "--capability", "scripted", "--capability", "doomed")
+    wait_for(cluster, task, "succeeded")
+    assert said(cluster, task).endswith("anew\nheard: one\nheard: two\n")
+    delivered = [(event["messageId"], event["attempt"]) for event in of_type(cluster, task, "delivered")]
+    assert delivered == [(first["messageId"], 1), (second["messageId"], 2)]
+    assert len(of_type(cluster, task, "message")) == 2
+    cluster.ado("workers", "drain", "doomed-2", check=0)
+
+
+def test_a_command_that_is_killed_and_repeated_sends_its_message_once(cluster):
+    task = begin(cluster, {"say": "x"}, more=("--require", "nothing"))
+    for number in range(4):
+        words = ["send", task, f"message {number}", "--key", f"key-{number}"]
+        killed = cluster.open(*words)
+        time.sleep(0.15 * number)  # the moment of the kill is what varies
+        killed.kill()
+        killed.communicate()
+        cluster.ado(*words, check=0)
+        cluster.ado(*words, check=0)
+    assert [event["text"] for event in of_type(cluster, task, "message")] == [f"message {n}" for n in range(4)]
+    cluster.ado("cancel", task, check=0)
+
+
+def test_messages_are_stored_once_while_a_replica_is_killed(shared_dsn, cluster):
+    task = begin(cluster, {"say": "x"}, more=("--require", "nothing"))
+    cluster.add_replicas(1)
+    victim, url = cluster.replicas.pop(), cluster.urls.pop()
+    senders = [cluster.open("send", task, f"words {n}", url=f"{url},{cluster.urls[0]}") for n in range(6)]
+    until(lambda: of_type(cluster, task, "message"), "the first message")
+    victim.kill()
+    for sender in senders:
+        sender.communicate(timeout=60)
+        assert sender.returncode == 0
+    assert sorted(event["text"] for event in of_type(cluster, task, "message")) == [f"words {n}" for n in range(6)]
+    cluster.ado("cancel", task, check=0)
+
+
+def test_a_command_says_what_happens_to_its_message_and_what_a_refused_one_needs(cluster):
+    task = begin(cluster, {"say": "x"}, more=("--require", "nothing"))
+    command = [*cluster.program, "send", task, "-"]
+    done = subprocess.run(command, input=b"from stdin\n", env=cluster.client_env(), capture_output=True, check=True)
+    assert f"is sent to {task}".encode() in done.stderr + done.stdout
+    assert b"when it starts" in done.stderr
+    assert b"waiting: " in done.stderr
+    shell = cluster.ado("run", "--remote", "--detach", "-o", "name", "--agent", "shell", "sleep 600", check=0)
+    name = shell.stdout.decode().strip()
+    refused = cluster.ado("send", name, "x", check=1)
+    assert b"takes no messages" in refused.stderr
+    assert b"ado run -i" in refused.stderr
+    assert cluster.ado("send", "task-999", "x").returncode == 127
+    assert cluster.ado("send", task, "").returncode == 2
+    for ended in (task, name):
+        cluster.ado("cancel", ended, check=0)

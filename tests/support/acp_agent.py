@@ -1,9 +1,11 @@
 """An agent of the Agent Client Protocol for tests, on the protocol's own SDK; a program.
 
-It answers with the prompt, after a tool for which it asks; the prompt ``fail`` is an error of the model's service.
+It answers with the prompt, after a tool for which it asks; the prompt ``fail`` is an error of the model's service, and
+``until PATH`` waits for a file.
 """
 
 import asyncio
+from pathlib import Path
 
 import acp
 from acp.schema import AgentCapabilities, PermissionOption, SessionMode, SessionModeState, ToolCallUpdate
@@ -38,6 +40,8 @@ class Agent:
 
     async def prompt(self, session_id, prompt, **_):
         text = prompt[0].text
+        while text.startswith("until ") and not Path(text.removeprefix("until ")).exists():  # noqa: ASYNC240
+            await asyncio.sleep(0.02)
         if text == "fail":
             raise acp.RequestError(-32603, "Internal error: status 429 from the service")
         call = ToolCallUpdate(tool_call_id="1", title="make", kind="execute", raw_input={"command": "make"})

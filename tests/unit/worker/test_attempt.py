@@ -37,6 +37,8 @@ class Server:
         self.input = b""
         self.asked = []
         self.trouble = []
+        self.messages = []
+        self.calls = []
 
     async def subscribe(self, path, wish):
         """Give the next page of the input, or raise what is in the way."""
@@ -50,6 +52,13 @@ class Server:
 
     async def call(self, path, value):
         value = orjson.loads(orjson.dumps(value))
+        self.calls.append(path)
+        if path == "workers.messages":
+            page = self.messages if value["after"] is None else []
+            return {"items": page, "next": page[-1]["messageId"] if page else None}
+        if path == "workers.delivered":
+            self.messages = [item for item in self.messages if item["messageId"] not in value["messageIds"]]
+            return {}
         if path == "workers.append":
             self.events += value["events"]
             return {"acknowledged": value["batch"]}
@@ -233,3 +242,38 @@ async def test_a_lost_attempt_reads_no_end_of_file(make, server):
     attempt.lose()
     await running
     assert (server.finishes, server.events) == ([], [])
+
+
+def told(server):
+    return "".join(event["data"] for event in server.events if event["type"] == "output")
+
+
+WORDS = [{"messageId": "message-1", "text": "use tabs"}]
+
+
+async def test_a_message_that_only_the_server_knows_when_the_turn_ends_is_given_before_the_finish(make, server):
+    """The command for it is still on its way."""
+    server.messages = WORDS
+    report = await run(make('{"say": "x"}', agent="scripted", messages=0), server)
+    assert report["outcome"] == "succeeded"
+    assert told(server) == "x\nheard: use tabs\n"
+    assert server.calls.index("workers.delivered") < server.calls.index("workers.finish")
+    assert server.messages == []
+
+
+async def test_a_message_from_before_the_claim_comes_with_the_prompt(make, server):
+    server.messages = WORDS
+    await run(make('{"say": "x"}', agent="scripted", messages=1), server)
+    assert told(server) == "x\nheard: use tabs\n"
+
+
+async def test_an_agent_that_failed_gets_no_further_turn(make, server):
+    server.messages = WORDS
+    report = await run(make('{"exit": 3}', agent="scripted", messages=0), server)
+    assert report["exitCode"] == 3
+    assert "workers.delivered" not in server.calls
+
+
+async def test_a_server_of_an_older_release_is_not_asked_for_messages(make, server):
+    await run(make('{"say": "x"}', agent="scripted"), server)
+    assert "workers.messages" not in server.calls

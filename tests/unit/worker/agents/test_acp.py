@@ -92,6 +92,25 @@ def test_events_replayed_by_a_loaded_session_are_not_repeated(bridge):
     assert "an old answer" not in json.dumps(events)
 
 
+def test_each_line_of_words_is_another_turn_of_the_same_session(tmp_path):
+    command = [sys.executable, "-I", "-m", "worker.agents.acp_bridge", str(tmp_path), "all", "-", "--"]
+    lines = [{"prompt": "the task", "anew": "", "takesWords": True}, {"words": "use\ntabs", "key": "k1"}]
+    done = subprocess.run(
+        [*command, sys.executable, FAKE],
+        input="".join(json.dumps(line) + "\n" for line in lines),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    events, reader, outcome = heard([json.loads(line) for line in done.stdout.splitlines()], done.returncode)
+    assert outcome.outcome == "succeeded"
+    assert [event["message"] for event in events if event["event"] == "result"] == [
+        "done with the task", "done with use\ntabs",
+    ]  # fmt: skip
+    assert reader.heard == ["k1"]
+
+
 def test_an_error_of_the_service_is_reported(bridge):
     _, _, outcome = bridge("fail")
     assert (outcome.outcome, outcome.reason) == ("failed", "rate_limited")

@@ -127,6 +127,27 @@ def test_what_a_run_used_is_summed_up(name, usage):
     assert next(event for event in found if event["event"] == "usage") == {"event": "usage", **reader.usage}
 
 
+def test_the_turns_of_one_process_are_counted_together_and_each_message_is_heard():
+    found, outcome, reader = replay("claude-two-turns")
+    assert outcome.outcome == "succeeded"
+    assert [event["ok"] for event in found if event["event"] == "result"] == [True, True]
+    assert (reader.usage["inputTokens"], reader.usage["outputTokens"]) == (222, 44)
+    assert reader.usage["costUsd"] == pytest.approx(0.001768)
+    assert reader.heard == ["e1ef1220-c4c4-493e-bb28-89ece5d4f874", "064c2480-f597-4703-a85e-11fd190508e8"]
+
+
+def test_the_last_turn_decides_what_was_refused():
+    lines = [json.loads(line) for line in (TRANSCRIPTS / "claude-tool-denied.jsonl").read_text().splitlines()[1:]]
+    again = [json.loads(line) for line in (TRANSCRIPTS / "claude-text.jsonl").read_text().splitlines()[1:]]
+    reader = AGENTS["claude-code"].reader(Run("hello", Path("/job"), Path("/home")))
+    for line in lines:
+        reader.feed(line)
+    assert reader.outcome(ProcessEnd(exit_code=0)).reason == "permission_denied"
+    for line in again:
+        reader.feed(line)
+    assert reader.outcome(ProcessEnd(exit_code=0)).outcome == "succeeded"
+
+
 def test_a_resumed_run_counts_only_its_own_usage():
     first = replay("claude-session1")[2]
     second = replay("claude-session2-resume", session=first.session, reported=first.reported)[2]
