@@ -1,0 +1,46 @@
+"""A fork of the test's server is what a new process would be."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from support import forkserver
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["tokn"],
+        ["tasks", "list", "-o", "json"],
+        ["run", "--agent", "shell", "pwd; echo $MARK; echo no >&2; kill -9 $$"],
+    ],
+)
+def test_it_writes_and_ends_as_a_new_process(arguments, tmp_path):
+    env = {**os.environ, "ADO_HOME": str(tmp_path), "MARK": "é\udcff"}
+    forked = forkserver.run(arguments, env=env, cwd=str(tmp_path), timeout=60)
+    new = subprocess.run(
+        [sys.executable, "-P", "-m", "cli", *arguments],
+        env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (forked.args, forked.returncode, forked.stdout, forked.stderr) == (
+        new.args, new.returncode, new.stdout, new.stderr,
+    )  # fmt: skip
+
+
+def test_a_replica_that_is_killed_says_so_and_ends_once(cluster):
+    replica = cluster.replicas[0]
+    assert isinstance(replica, forkserver.Forked)
+    assert replica.poll() is None
+    replica.kill()
+    assert replica.wait(20) == replica.poll() == -signal.SIGKILL
+    replica.send_signal(signal.SIGTERM)  # reaches nobody
+    with pytest.raises(subprocess.TimeoutExpired):
+        cluster.replicas[1].wait(0)
+
+
+def test_what_python_reads_as_it_starts_needs_a_new_process():
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    assert forkserver.run(["--version"], env=env, cwd="/", timeout=60) is None

@@ -1,0 +1,215 @@
+"""Starts ado by a fork of one process that has imported it: a start without imports costs a third of the CPU time.
+
+The fork is a process with the arguments, environment, directory and standard streams that it is given, and runs the
+program's own ``main``. It differs from a new process in ``/proc``: its command line and environment are the server's.
+Workers, which tests find by their command line, are new processes.
+
+Run as a program, this module is the server: each message on its stdin asks for one process, whose pid and, later, exit
+code go into the pipe that comes with the message.
+"""
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "_ADO")  # by Python, the linker or the C library; a fork is too late
+LONGEST = 100_000  # bytes of a message: a socket of the kernel takes 200 kB at once
+
+
+class Forked:
+    """A process that the server started, as ``subprocess.Popen`` shows its own."""
+
+    stdout = stderr = None
+
+    def __init__(self, args, status):
+        self.args = args
+        self.returncode = None
+        self._status = status
+        self.pid = int(self._line())
+
+    def _line(self):
+        found = b""
+        while not found.endswith(b"\n"):
+            byte = os.read(self._status, 1)
+            assert byte, "the server of forks has ended"
+            found += byte
+        return found
+
+    def wait(self, timeout=None):
+        """Wait for the end; return the exit code, or the negative number of the signal."""
+        if self.returncode is None:
+            poll = select.poll()
+            poll.register(self._status, select.POLLIN)
+            if not poll.poll(None if timeout is None else timeout * 1000):
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self.returncode = int(self._line())
+            os.close(self._status)
+        return self.returncode
+
+    def poll(self):
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+
+@functools.cache
+def _server():
+    """Start this test process's server; return its socket, a lock for it, and what it read of its environment."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    read = _read_at_start(os.environ)
+    with theirs:
+        # with pipes, so that Python takes its streams for ones without a position, whatever they are in a fork
+        streams = {"stdin": theirs, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen([sys.executable, "-P", __file__], **streams)
+
+    def stop():
+        ours.close()
+        process.wait(20)
+        process.stdout.close()
+
+    atexit.register(stop)
+    return ours, threading.Lock(), read
+
+
+def _read_at_start(env):
+    return {name: value for name, value in env.items() if name.startswith(READ_AT_START)}
+
+
+def start(arguments, *, env, cwd, stdin, stdout, stderr):
+    """Start ado in a session of its own; the streams are descriptors. None where only a new process would do."""
+    connection, lock, read = _server()
+    message = json.dumps([arguments, env, cwd]).encode()
+    if _read_at_start(env) != read or len(message) > LONGEST:
+        return None
+    reading, writing = os.pipe()
+    try:
+        with lock:
+            socket.send_fds(connection, [message], [stdin, stdout, stderr, writing])
+    finally:
+        os.close(writing)
+    return Forked([sys.executable, "-P", "-m", "cli", *arguments], reading)
+
+
+def run(arguments, *, env, cwd, timeout):
+    """Run ado to its end with nothing on stdin, as ``subprocess.run`` does; None where only a new process would do."""
+    pipes = [os.pipe(), os.pipe()]
+    with Path(os.devnull).open("rb") as nothing:
+        streams = {"stdin": nothing.fileno(), "stdout": pipes[0][1], "stderr": pipes[1][1]}
+        process = start(arguments, env=env, cwd=cwd, **streams)
+    for _, writing in pipes:
+        os.close(writing)
+    with os.fdopen(pipes[0][0], "rb") as out, os.fdopen(pipes[1][0], "rb") as err, ThreadPoolExecutor(2) as readers:
+        if process is None:
+            return None
+        texts = [readers.submit(stream.read) for stream in (out, err)]
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, *(text.result() for text in texts))
+
+
+def _import_all():
+    """Import what commands and replicas import."""
+    from cli.app import COMMANDS
+
+    for path in COMMANDS.values():
+        importlib.import_module(path.partition(":")[0])
+    for package in ("cli.render", "cli.remote", "app.client", "app.rpc.client", "app.replica"):
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+            importlib.import_module(module.name)
+    importlib.import_module("uvloop")
+
+
+def _end(statuses):
+    """Report the processes that have ended."""
+    while statuses:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        status_pipe = statuses.pop(pid)
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+            os.write(status_pipe, b"%d\n" % os.waitstatus_to_exitcode(status))
+        os.close(status_pipe)
+
+
+def _become(arguments, env, cwd, descriptors):
+    """Make the fork what it is to be."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    for number, descriptor in enumerate(descriptors[:3]):
+        os.dup2(descriptor, number)
+    os.closerange(3, 4096)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    os.chdir(cwd)
+    sys.argv[1:] = arguments
+
+
+def _serve():
+    """Start processes until the test process ends; return in each of them."""
+    requests = socket.socket(fileno=os.dup(0))
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the test process still has to end what it started
+    statuses = {}
+    while True:
+        ready, _, _ = select.select([requests, woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+            _end(statuses)
+        if requests in ready:
+            message, descriptors, _, _ = socket.recv_fds(requests, LONGEST, 4)
+            if not message:
+                os._exit(0)
+            if (pid := os.fork()) == 0:
+                requests.detach()  # its number is closed with all others
+                _become(*json.loads(message), descriptors)
+                return
+            statuses[pid] = descriptors[3]
+            os.write(descriptors[3], b"%d\n" % pid)
+            for descriptor in descriptors[:3]:
+                os.close(descriptor)
+
+
+if __name__ == "__main__":
+    import cli.__main__ as program
+
+    sys.argv[:] = [program.__file__]
+    _import_all()
+    gc.collect()
+    gc.freeze()
+    _serve()
+    program.main()
