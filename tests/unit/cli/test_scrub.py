@@ -8,7 +8,7 @@ import pytest
 
 from cli.scrub import scrub
 
-SECRET = 'pa/ss+"wörd-77'
+SECRET = 'pa~/ss?>"wörd-7>~7?'  # its base64 has a plus or a slash at every offset
 RAW = SECRET.encode()
 
 

@@ -12,7 +12,7 @@ def test_an_id_is_valid_with_and_without_its_prefix():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "task-", "task-0", "task-01", "task-1/2", "job-1", "1" * 19, "task-1\n", "task-\u0661"]
+    "text", ["", "task-", "task-0", "task-01", "task-1/2", "job-1", "1" * 19, "task-1\n", "task-1\u0661"]
 )
 def test_another_text_is_an_unknown_task(text):
     with pytest.raises(ProcedureError) as caught:
