@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from datetime import datetime
 from typing import Any
 
@@ -302,42 +303,18 @@ class AgentOther(AgentEvent, frozen=True, kw_only=True):
     """A line of any other kind."""
 
 
+def _word(name: str) -> str:
+    """Return the word of the wire for a part of a class name: CancelRequested is ``cancel_requested``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
 BY_TYPE: dict[str, type[Event]] = {
-    "created": CreatedEvent,
-    "started": StartedEvent,
-    "output": OutputEvent,
-    "progress": ProgressEvent,
-    "requeued": RequeuedEvent,
-    "released": ReleasedEvent,
-    "retried": RetriedEvent,
-    "cancel_requested": CancelRequestedEvent,
-    "pod": PodEvent,
-    "checkpoint": CheckpointEvent,
-    "truncated": TruncatedEvent,
-    "dropped": DroppedEvent,
-    "input_lost": InputLostEvent,
-    "question": QuestionEvent,
-    "answer": AnswerEvent,
-    "message": MessageEvent,
-    "delivered": DeliveredEvent,
-    "continued": ContinuedEvent,
-    "finished": FinishedEvent,
-    "succeeded": SucceededEvent,
-    "failed": FailedEvent,
-    "cancelled": CancelledEvent,
+    _word(kind.__name__.removesuffix("Event")): kind
+    for kind in Event.__subclasses__()
+    if kind not in (UnknownEvent, AgentEvent)
 }
 BY_AGENT_EVENT: dict[str, type[AgentEvent]] = {
-    "session": AgentSession,
-    "text_delta": AgentTextDelta,
-    "text": AgentText,
-    "tool_start": AgentToolStart,
-    "tool_end": AgentToolEnd,
-    "permission": AgentPermission,
-    "usage": AgentUsage,
-    "retry": AgentRetry,
-    "error": AgentError,
-    "result": AgentResult,
-    "other": AgentOther,
+    _word(kind.__name__.removeprefix("Agent")): kind for kind in AgentEvent.__subclasses__()
 }
 
 
