@@ -20,13 +20,23 @@ def worker(name, state="idle", *, free_slots=1, idle=0.0, requested=0.0, backend
     return Supply(name, state, backend, "h", frozenset({"shell"}), free_slots, free, requested, idle)
 
 
-def decided(demands=(), workers=(), scales=()):
-    return decide(Situation(tuple(demands), tuple(workers), tuple(scales)), SPEC, LIMITS, "local")
+def decided(demands=(), workers=(), scales=(), spec=SPEC):
+    return decide(Situation(tuple(demands), tuple(workers), tuple(scales)), spec, LIMITS, "local")
 
 
 def test_each_job_gets_a_worker_up_to_the_limit():
     assert decided([demand(3)]).start == 3
     assert decided([demand(9)]).start == 4
+
+
+def test_workers_that_run_count_against_the_limit():
+    busy = [worker(name, "busy", free_slots=0) for name in "abcde"]
+    assert decided([demand(9)], busy[:3]).start == 1
+    assert decided([demand(9)], busy).start == 0
+
+
+def test_a_worker_is_started_for_each_full_or_begun_number_of_slots():
+    assert decided([demand(3)], spec=WorkerSpec(SPEC.capabilities, SPEC.resources, slots=2)).start == 2
 
 
 def test_free_and_starting_workers_are_counted_first():
@@ -62,6 +72,8 @@ def test_idle_workers_are_drained_except_the_kept_ones():
     idle = [worker("a", idle=100), worker("b", idle=200), worker("c", idle=10)]
     assert decided(workers=idle).drain == ("b", "a")
     assert decided(workers=idle, scales=[ScaleRow(frozenset(), 2)]).drain == ("b",)
+    assert decided(workers=idle, scales=[ScaleRow(frozenset(), 4)]).drain == ()
+    assert decided(workers=[worker("a", idle=60)]).drain == ()
 
 
 def test_no_worker_is_drained_while_jobs_wait():
@@ -77,6 +89,7 @@ def test_an_unanswered_request_expires_and_is_decided_again():
     decision = decided([demand(1)], [worker("a", "starting", requested=31)])
     assert decision.forget == ("a",)
     assert decision.start == 1
+    assert decided([demand(1)], [worker("a", "starting", requested=30)]).forget == ()
 
 
 def test_jobs_of_one_worker_share_what_it_has_free():

@@ -37,6 +37,7 @@ def test_each_job_gets_a_pod_up_to_the_limit_of_the_namespace():
     assert [request.key for request in planned(map(waiting, range(3))).jobs] == [(1, 0), (1, 1), (1, 2)]
     assert len(planned(map(waiting, range(9)), [pod("a", (2, 0))]).jobs) == 3
     assert planned(map(waiting, range(9)), [pod(name, (2, 0), state="ending") for name in "abcd"]).jobs == ()
+    assert planned(map(waiting, range(9)), [pod(name, (2, 0)) for name in "abcde"]).jobs == ()
 
 
 def test_the_first_jobs_of_the_queue_get_the_free_slots_and_then_the_pods():
@@ -67,7 +68,10 @@ def test_warm_pods_are_counted_by_capabilities_including_starting_ones():
     starting = pod("w", worker_state="starting", state="wanted")
     assert planned(pods=[starting], scales=[ScaleRow(frozenset(), 3)]).warm == ((frozenset(), 2),)
     assert planned(pods=[starting], scales=[ScaleRow(OFFERED, 1)]).warm == ((OFFERED, 1),)
+    assert planned(pods=[starting], scales=[ScaleRow(frozenset(), 1)]).warm == ()
+    assert planned(pods=[pod("p", (2, 0))], scales=[ScaleRow(frozenset(), 1)]).warm == ((frozenset(), 1),)
     assert planned(scales=[ScaleRow(frozenset({"gpu"}), 3)]).warm == ()
+    assert planned(scales=[ScaleRow(frozenset({"gpu"}), 3), ScaleRow(OFFERED, 1)]).warm == ((OFFERED, 1),)
     assert planned(map(waiting, range(3)), scales=[ScaleRow(frozenset(), 3)]).warm == ((frozenset(), 1),)
 
 
@@ -97,4 +101,5 @@ def test_a_pod_that_has_claimed_ends_only_when_it_stays_idle():
     done = {**busy, "job_status": "succeeded", "worker_state": "idle"}
     assert planned(pods=[pod("p", (1, 0), **busy, idle_seconds=99)]).surplus == ()
     assert planned(pods=[pod("p", (1, 0), **done, idle_seconds=9)]).surplus == ()
+    assert planned(pods=[pod("p", (1, 0), **done, idle_seconds=60)]).surplus == ()
     assert planned(pods=[pod("p", (1, 0), **done, idle_seconds=99)]).surplus == ("p",)

@@ -18,6 +18,12 @@ def starts(clock):
 
 def test_any_number_may_start_at_first(starts):
     assert starts.allowed() > 1000
+    assert StartRate(lambda: 0.0).allowed() > 1000  # the clock of a machine that has just booted
+
+
+def test_a_worker_that_ended_ten_seconds_after_its_start_counts_as_a_failure(starts):
+    starts.record(EndedWorker("w", 10.0, 2))
+    assert starts.allowed() == 0
 
 
 def test_each_failure_doubles_the_pause_and_one_is_tried_after_it(starts, clock):

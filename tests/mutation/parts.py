@@ -1,0 +1,27 @@
+"""What is mutated, and the tests that must notice it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files of the checkout, each with the tests that run for each of its mutants."""
+
+    files: dict[str, tuple[str, ...]]
+    seconds: float = 20.0
+    """Limit of one test; a mutant that makes a test wait that long counts as killed."""
+
+
+def _unit(*modules: str, also: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """Return modules with the tests of the same name below ``tests/unit``."""
+    return {f"{module}.py": (_test_of(module), *also) for module in modules}
+
+
+def _test_of(module: str) -> str:
+    folder, _, name = module.rpartition("/")
+    return f"tests/unit/{folder}/test_{name}.py"
+
+
+PARTS = {
+    "planning": Part(_unit("app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")),
+}
