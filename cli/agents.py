@@ -17,6 +17,8 @@ NETWORK = "network:"
 """Prefix of the capabilities that depend on a worker's sandbox."""
 STDIN = "input:stdin"
 """The capability of every worker whose release sends stdin to jobs."""
+HIDDEN = (NETWORK, STDIN, "checks:")
+"""How the capabilities begin that are not shown: they say what a worker's release or sandbox can do."""
 
 
 def versions(worker: Mapping[str, Any]) -> dict[str, str]:
@@ -28,7 +30,7 @@ def versions(worker: Mapping[str, Any]) -> dict[str, str]:
 def offers(worker: Mapping[str, Any]) -> list[str]:
     """Return what a worker offers, AI agents with their versions; its sandbox is shown by its label."""
     known = versions(worker)
-    names = (name for name in worker["capabilities"] if not name.startswith((NETWORK, STDIN)))
+    names = (name for name in worker["capabilities"] if not name.startswith(HIDDEN))
     return [f"{name} {known[name]}" if name in known else name for name in names]
 
 

@@ -12,10 +12,10 @@ from cli.errors import usage
 from cli.option_values import bytes_of, optional_seconds, pair, pairs
 from cli.parameters import RawEvents
 
-_PROMPT, _AGENT, _START, _FAILURE, _REPOSITORY, _RESOURCES = (
+_PROMPT, _AGENT, _START, _CHECKS, _FAILURE, _REPOSITORY, _RESOURCES = (
     Group(title, sort_key=number)
     for number, title in enumerate(
-        ("Prompt", "Agent", "Where and when jobs start", "Limits and failures", "Repository", "Resources")
+        ("Prompt", "Agent", "Where and when jobs start", "Checks", "Limits and failures", "Repository", "Resources")
     )
 )
 
@@ -113,6 +113,31 @@ class LimitOptions:
     "Longest time of one attempt: 2h, 10m, 30s."
     fail_fast: bool = False
     "Stop the other jobs when one fails."
+
+
+@Parameter(name="*", group=_CHECKS)
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """What decides whether the work is done."""
+
+    check: Annotated[list[str] | None, Parameter(negative=())] = None
+    """A command that must succeed after the agent's turn; may be used several times. If it fails, an AI agent gets
+    the end of its output and goes on."""
+    check_tries: int | None = None
+    "How often an attempt may run the checks before it fails; without this option 3."
+    check_timeout: str | None = None
+    "Longest time of each check, and of the setup; without this option 10m."
+    setup: str | None = None
+    "A command that runs before the agent, in each attempt: npm ci."
+
+    def members(self) -> dict[str, Any]:
+        """Return members of the input of tasks.create. Raises CliError."""
+        limits = {"tries": self.check_tries, "timeoutSeconds": optional_seconds(self.check_timeout)}
+        if not self.check and not self.setup:
+            if any(limits.values()):
+                raise usage("--check-tries and --check-timeout need a command", "add --check CMD, or --setup CMD")
+            return {}
+        return {"checks": _without_none({"setup": self.setup, "commands": self.check or [], **limits})}
 
 
 @Parameter(name="*", group=_REPOSITORY)

@@ -15,7 +15,7 @@ _LEAST_EVENT_BYTES = 100
 
 
 class NewEvent(NamedTuple):
-    """One event of a worker: ``data`` for output, ``body`` (JSON text) for the other types."""
+    """One event of a worker: ``data`` for output, ``body`` (JSON text) for its source and for the other types."""
 
     type: str
     stream: str | None

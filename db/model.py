@@ -77,6 +77,8 @@ class NewTask:
     actor: Actor | None = None
     trust_project: bool = False
     """Whether the repository's own agent settings count."""
+    checks: Any = None
+    """Its setup and checks as tasks.create takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ class TaskRow:
     created_by: str | None = None
     """The name of the user or service."""
     trust_project: bool = False
+    checks: Any = None
     quota: str | None = None
     """Why the limits of its user let none of its jobs start."""
     prompt_cut: bool = False
@@ -211,6 +214,7 @@ class TaskRow:
             cls,
             row,
             agent_args=_json(row["agent_args"]),
+            checks=_json(row["checks"]),
             resources=ResourceAmounts(row["cpu"], row["memory"], row["gpu"]),
             labels=orjson.loads(row["labels"]),
             jobs=tuple(jobs),
@@ -246,6 +250,8 @@ class ClaimedJobRow:
     """How many messages it has."""
     continues: bool
     """Whether it had ended, and goes on with a message."""
+    checks: Any = None
+    """Setup and checks as tasks.create takes them."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any], token: str, credential: str | None) -> ClaimedJobRow:
@@ -257,6 +263,7 @@ class ClaimedJobRow:
             environment=_json(row["environment"]) or {},
             sealed_environment=row["sealed"],
             workspace=_json(row["workspace"]),
+            checks=_json(row["checks"]),
             token=token,
             credential=credential,
         )
@@ -278,7 +285,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One row of a log: ``data`` for output, ``body`` (JSON text) for everything else."""
+    """One row of a log: ``data`` for output, ``body`` (JSON text) for its source and for everything else."""
 
     task_id: int
     seq: int

@@ -69,6 +69,7 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "event": _created_event(task),
         "actor": task.actor,
         "trust_project": task.trust_project,
+        "checks": task.checks,
     }
 
 

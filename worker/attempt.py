@@ -1,8 +1,9 @@
 """One attempt, from its directory to its finish; it ends in exactly one outcome.
 
-Steps: make the directory, prepare the repository, take turns of the agent, each under a keeper, while its output is
-sent in batches, send the rest of the output and the result, report the finish. The next turn of a session begins with
-the messages that wait when a turn has succeeded. A lost lease kills everything at once, and nothing more is sent,
+Steps: make the directory, prepare the repository, run the task's setup, take turns of the agent, each under a keeper,
+while its output is sent in batches, send the rest of the output and the result, report the finish. After a turn that
+succeeded the task's checks run. The next turn of a session begins with the check that failed, and with the messages
+that wait. A lost lease kills everything at once, and nothing more is sent,
 because the job may already run elsewhere. The finish is sent until the server answers; until then heartbeats list the
 job.
 """
@@ -27,6 +28,7 @@ from worker.agents.events import total
 from worker.agents.programs import lend_credentials
 from worker.agents.verdict import TURN_ENDS, Event, Outcome
 from worker.agents.words import next_turn, with_words
+from worker.commands import NO_COMMANDS, Commands
 from worker.fitness import Fitness, MachineUnfit, describe_error
 from worker.input_feed import Subscribe
 from worker.mailbox import Mailbox, MailboxMessage
@@ -196,21 +198,23 @@ class Attempt:
             await asyncio.to_thread(sandboxed.release)
 
     async def _take_turns(self, run: Run, setting: TurnSetting, sandboxed: SandboxedStart, lock: int | None) -> Outcome:
-        """Take turns until no words are left for the agent; return how the last one ended."""
+        """Run the setup, and take turns until no words are left for the agent; return how the last one ended."""
+        cwd, within, user = str(run.directory), sandboxed.prefix, sandboxed.user
+        start = partial(KeptProcess.start, cwd=cwd, held=lock, within=within, user=user)
+        commands = Commands(
+            self.job.get("checks") or NO_COMMANDS,
+            setting,
+            lambda command: start(["/bin/sh", "-c", "--", command], env=self._environment({})),
+            mends=self._agent.takes_messages,
+        )
+        if failure := await commands.set_up():
+            return failure
         while True:
             launch, self._reader = self._agent.launch(run), self._agent.reader(run)
-            process = await KeptProcess.start(
-                launch.argv,
-                env=self._environment(launch.env),
-                cwd=str(run.directory),
-                stdin=launch.stdin,
-                held=lock,
-                within=sandboxed.prefix,
-                user=sandboxed.user,
-                fed=launch.line is not None or (run.stdin and not run.has_begun),
-            )
-            outcome = await Turn(setting, process, launch, self._reader).run()
-            words = await self._next_words(outcome)
+            fed = launch.line is not None or (run.stdin and not run.has_begun)
+            process = await start(launch.argv, env=self._environment(launch.env), stdin=launch.stdin, fed=fed)
+            outcome, words = await commands.check(await Turn(setting, process, launch, self._reader).run())
+            words += await self._next_words(outcome)
             if not words:
                 return outcome
             run = next_turn(self._agent, run, words, self._reader)

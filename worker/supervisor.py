@@ -21,7 +21,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from app.core.capabilities import STDIN
+from app.core.capabilities import OF_RELEASE
 from app.rpc.client import CallError, Client, NoAnswer, State
 from worker.agents.verdict import Outcome
 from worker.attempt import Attempt
@@ -115,7 +115,7 @@ class Supervisor:
         settings = self._settings
         value = {
             "workerId": settings.worker_id,
-            "capabilities": list(dict.fromkeys((*self._capabilities.capabilities, STDIN))),
+            "capabilities": list(dict.fromkeys((*self._capabilities.capabilities, *OF_RELEASE))),
             "labels": {**self._capabilities.labels, **labels_of(self._sandbox)},
             "resources": {"cpu": settings.cpu, "memory": settings.memory, "gpu": settings.gpu},
             "slots": settings.slots,

@@ -86,6 +86,7 @@ class AsyncAdo:
         on_failure: Literal["continue", "fail_fast"] | None = None,
         agent_args: Any = None,
         trust_project: bool | None = None,
+        checks: Mapping[str, Any] | None = None,
         stdin: bool | None = None,
         idempotency_key: str | None = None,
     ) -> models.Task:
@@ -112,6 +113,7 @@ class AsyncAdo:
             "onFailure": on_failure,
             "agentArgs": agent_args,
             "trustProject": trust_project,
+            "checks": dict(checks) if checks is not None else None,
             "stdin": stdin,
             "idempotencyKey": idempotency_key or uuid.uuid4().hex,
         }

@@ -51,11 +51,23 @@ class OutputEvent(Event, frozen=True, kw_only=True):
     stream: str
     data: str
     encoding: str | None = None
+    source: str | None = None
+    """``setup`` or ``check`` if such a command wrote it, else None."""
 
     @property
     def content(self) -> bytes:
         """The bytes as the agent wrote them."""
         return base64.b64decode(self.data) if self.encoding == "base64" else self.data.encode()
+
+
+class CheckEvent(Event, frozen=True, kw_only=True):
+    """A check of the task ran; it passed if its exit code is 0."""
+
+    command: str
+    exit_code: int
+    try_: int = msgspec.field(name="try")
+    """How often the attempt has run the checks by now."""
+    seconds: float
 
 
 class ProgressEvent(Event, frozen=True, kw_only=True):

@@ -119,6 +119,8 @@ class Task(Record, frozen=True, kw_only=True):
     prompt_cut: bool | None = None
     """Whether ``prompt`` is only the beginning, as in lists."""
     trust_project: bool | None = None
+    checks: dict[str, Any] | None = None
+    """Its setup and checks: ``setup``, ``commands``, ``tries``, ``timeoutSeconds``."""
     created_by: str | None = None
     quota: str | None = None
     """Why the limits of its user let no queued job start now."""

@@ -2,5 +2,9 @@
 
 STDIN = "input:stdin"
 """The worker can feed a job's stdin; a task with ``stdin: true`` requires it."""
+CHECKS = "checks:commands"
+"""The worker runs a task's setup and checks; a task with any requires it, because an older worker would ignore them."""
+OF_RELEASE = (STDIN, CHECKS)
+"""What every worker of this release offers."""
 NO_NETWORK = "network:none"
 """The worker can run jobs without a network; a task with ``network: none`` requires it."""

@@ -50,7 +50,7 @@ def encode(event: EventRow) -> Entry:
         except UnicodeDecodeError:
             shape["data"] = base64.b64encode(data).decode()
             shape["encoding"] = "base64"
-    elif event.body:
+    if event.body:
         shape.update(orjson.loads(event.body))
     return Entry(event.seq, event.type, event.job, orjson.dumps(shape), event.stream)
 

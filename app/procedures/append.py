@@ -30,7 +30,8 @@ from app.shapes.records import Wire
 from db import jobs
 from db.events import Batch, NewEvent
 
-WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint", "dropped"})
+WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint", "dropped", "check"})
+OUTPUT_SOURCES = ("setup", "check")
 _FROM_SERVER = frozenset({"taskId", "seq", "job", "attempt", "type", "at", "storedAt"})
 
 
@@ -114,7 +115,9 @@ def parse_event(event: dict[str, Any], settings: AppSettings) -> NewEvent:
         raise refusal("event_type", f"events: a worker may not append the type {str(kind)[:100]!r}", field="events")
     at = _time(event.get("at"))
     if kind == "output":
-        return NewEvent("output", _stream(event.get("stream", "stdout")), at, _data(event, settings.event_bytes), None)
+        return NewEvent(
+            "output", _stream(event.get("stream", "stdout")), at, _data(event, settings.event_bytes), _source(event)
+        )
     body = _body(event)
     _check_size(len(body), settings.event_bytes)
     return NewEvent(str(kind), None, at, None, body.decode())
@@ -140,6 +143,16 @@ def _stream(name: Any) -> str:
     if name not in ("stdout", "stderr"):
         raise refusal("invalid_input", "events: stream must be stdout or stderr", field="events")
     return str(name)
+
+
+def _source(event: dict[str, Any]) -> str | None:
+    """Return the body of an output event: what wrote it, unless that was the agent."""
+    source = event.get("source")
+    if source is None:
+        return None
+    if source not in OUTPUT_SOURCES:
+        raise refusal("invalid_input", "events: source must be setup or check", field="events")
+    return orjson.dumps({"source": source}).decode()
 
 
 def _data(event: dict[str, Any], limit: int) -> bytes:

@@ -13,7 +13,7 @@ from msgspec import Meta, field
 
 from app.access.auth import READ, RUN_TASKS
 from app.access.context import Context
-from app.core.capabilities import NO_NETWORK, STDIN
+from app.core.capabilities import CHECKS, NO_NETWORK, STDIN
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import (
     AGENT_ARGS_BYTES,
@@ -31,7 +31,7 @@ from app.procedures.checks.ownership import check_may_change, check_may_see, che
 from app.procedures.checks.paging import fit
 from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
-from app.shapes.records import Resources, Task, Wire
+from app.shapes.records import Checks, Resources, Task, Wire
 from app.shapes.waits import wait_of
 from db import events, jobs, model, tasks, users
 from db.actor import Actor
@@ -106,6 +106,8 @@ class TaskCreateInput(Wire):
     agent_args: Any = None
     trust_project: bool = False
     """Whether the agent uses the repository's own settings (hooks, MCP servers, plugins)."""
+    checks: Checks | None = None
+    """Its setup and checks; they run on workers that can do that."""
     stdin: bool = False
     """Whether its jobs read the input that ``tasks.input`` sends; they run on workers that can pass it on."""
 
@@ -190,13 +192,18 @@ def _new_task(input: TaskCreateInput, sealed_environment: str | None, actor: Act
         base_file=input.workspace.file_id if input.workspace else None,
         actor=actor,
         trust_project=input.trust_project,
+        checks=msgspec.to_builtins(input.checks),
     )
     return dataclasses.replace(task, digest=_digest_of(task))
 
 
 def _capabilities(input: TaskCreateInput) -> list[str]:
     """Return the capabilities that the input requires besides ``requires``."""
-    return [*([NO_NETWORK] if input.network == "none" else []), *([STDIN] if input.stdin else [])]
+    return [
+        *([NO_NETWORK] if input.network == "none" else []),
+        *([STDIN] if input.stdin else []),
+        *([CHECKS] if input.checks else []),
+    ]
 
 
 def _check_limits(settings: AppSettings, input: TaskCreateInput) -> None:

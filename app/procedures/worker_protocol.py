@@ -19,7 +19,7 @@ from msgspec import Meta, field
 
 from app.access.auth import REPORT, WORK
 from app.access.context import Context
-from app.core.capabilities import NO_NETWORK, STDIN
+from app.core.capabilities import NO_NETWORK, OF_RELEASE
 from app.core.reasons import refusal
 from app.loops.claim_waiters import WaitingClaim
 from app.loops.monitor import settle_ended
@@ -145,7 +145,7 @@ async def register(context: Context, input: RegisterInput) -> Registered:
     """Register a process; an older process of the same id is replaced, and its jobs are requeued."""
     check_own_worker(context, input.worker_id)
     allowed = context.caller.capabilities
-    if allowed is not None and not set(input.capabilities) <= {*allowed, NO_NETWORK, STDIN}:
+    if allowed is not None and not set(input.capabilities) <= {*allowed, NO_NETWORK, *OF_RELEASE}:
         raise refusal("forbidden", f"this token allows only the capabilities {', '.join(allowed)}")
     refuse_nul(**msgspec.to_builtins(input))
     check_limit("capabilities", len(input.capabilities), CAPABILITIES)

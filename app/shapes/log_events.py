@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from app.core.reasons import PodReason, Reason
 from app.shapes.agent_events import AgentSaid
@@ -51,6 +51,8 @@ class OutputEvent(LogEvent, tag="output"):
     stream: Literal["stdout", "stderr"]
     data: str
     encoding: Literal["base64"] | UnsetType = UNSET
+    source: Literal["setup", "check"] | UnsetType = UNSET
+    """What wrote it, on ``stderr``; absent: the agent."""
 
 
 class ProgressEvent(LogEvent, tag="progress"):
@@ -110,6 +112,17 @@ class PodEvent(LogEvent, tag="pod"):
 
 class CheckpointEvent(LogEvent, tag="checkpoint"):
     """The attempt's state was saved."""
+
+
+class CheckEvent(LogEvent, tag="check"):
+    """A check of the task ran; it passed if its exit code is 0."""
+
+    command: str
+    exit_code: int
+    """128 and the number of a signal that ended it; 124 if it took too long."""
+    try_: int = field(name="try")
+    """How often the attempt has run the checks by now."""
+    seconds: float
 
 
 class TruncatedEvent(LogEvent, tag="truncated"):
@@ -241,6 +254,7 @@ AnyEvent: TypeAlias = (
     | AnswerEvent
     | MessageEvent
     | DeliveredEvent
+    | CheckEvent
     | ContinuedEvent
     | FinishedEvent
     | SucceededEvent

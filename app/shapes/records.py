@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, convert
 from msgspec.structs import fields
 
 from app.core.capabilities import NO_NETWORK, STDIN
@@ -158,6 +158,23 @@ class Wait(Wire, omit_defaults=False):
     reason: str | UnsetType = UNSET
 
 
+Command = Annotated[str, Meta(min_length=1, max_length=10_000, pattern=r"\S")]
+"""A command line for ``/bin/sh``."""
+
+
+class Checks(Wire, omit_defaults=False):
+    """Commands around the agent: ``setup`` before it, and those that decide after its turn whether its work is done.
+
+    A command that takes longer than ``timeoutSeconds`` is ended, and has failed.
+    """
+
+    setup: Command | None = None
+    commands: Annotated[list[Command], Meta(max_length=20)] = []
+    tries: Annotated[int, Meta(ge=1, le=100)] = 3
+    """How often an attempt may run the checks; a check that fails before the last time goes back to the agent."""
+    timeout_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
+
+
 class Task(Wire, omit_defaults=False):
     """A task with its jobs."""
 
@@ -183,6 +200,7 @@ class Task(Wire, omit_defaults=False):
     prompt_cut: bool | UnsetType = UNSET
     """Whether ``prompt`` is only its beginning, as in a list."""
     trust_project: bool | UnsetType = UNSET
+    checks: Checks | UnsetType = UNSET
     created_by: str | UnsetType = UNSET
     """The name of the user or service who created it."""
     quota: str | UnsetType = UNSET
@@ -215,6 +233,7 @@ class Task(Wire, omit_defaults=False):
             wait=UNSET,
             prompt_cut=task.prompt_cut or UNSET,
             trust_project=task.trust_project or UNSET,
+            checks=convert(task.checks, Checks) if task.checks else UNSET,
         )
 
 
@@ -242,6 +261,7 @@ class ClaimedJob(Wire):
     timeout_seconds: float | UnsetType = UNSET
     workspace: Any = UNSET
     trust_project: bool | UnsetType = UNSET
+    checks: Checks | UnsetType = UNSET
     continues: bool | UnsetType = UNSET
     """Whether it had ended, and goes on with a message."""
 
@@ -255,6 +275,7 @@ class ClaimedJob(Wire):
             env=dict(job.environment),
             trust_project=job.trust_project or UNSET,
             continues=job.continues or UNSET,
+            checks=convert(job.checks, Checks) if job.checks else UNSET,
         )
 
 

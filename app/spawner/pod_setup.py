@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.core.capabilities import STDIN
+from app.core.capabilities import OF_RELEASE
 from app.core.settings import SettingsError, read
 from app.spawner.backends.kubernetes import Cluster
 from app.spawner.backends.pod_diagnosis import PodTimeouts
@@ -46,7 +46,7 @@ def pod_spawner(settings: SpawnerSettings, pool: SyncPool) -> PodSpawner:
         cluster,
         PodWatch(cluster, frame.selector, seconds=kube.watch_seconds),
         frame,
-        offered=frozenset((*settings.worker_capabilities, STDIN)),
+        offered=frozenset((*settings.worker_capabilities, *OF_RELEASE)),
         limits=PodLimits(settings.max_workers, ResourceAmounts(kube.pod_cpu, kube.pod_memory), settings.idle_seconds),
         timeouts=PodTimeouts(kube.image_pull_seconds, kube.pending_seconds),
         timing=PodSpawnerTiming(settings.spawner_seconds, kube.pod_retry_seconds, kube.kube_in_flight),

@@ -10,7 +10,7 @@ from typing import Any
 from app.rpc.client import CallError, NoAnswer
 from app.rpc.client.tls import Trust, untrusted
 from cli import exits, local_runs
-from cli.agents import NETWORK, STDIN
+from cli.agents import HIDDEN
 from cli.invocation import as_typed
 from cli.option_values import seconds_of
 from cli.output import table, write_items, write_one
@@ -181,7 +181,7 @@ def _check_calls(client: Any) -> list[Check]:
     live = [worker for worker in status["workers"] if worker["state"] in _LIVE]
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status["counts"].items())) or "none"
     names = {name for worker in live for name in worker["capabilities"]}
-    offered = sorted(name for name in names if not name.startswith((NETWORK, STDIN)))
+    offered = sorted(name for name in names if not name.startswith(HIDDEN))
     return [
         Check("token", True, "is accepted"),
         *checks,

@@ -31,6 +31,7 @@ from cli.remote.standard_input import appended, check_taken, is_wanted
 from cli.render.terminal import colour_variables
 from cli.run_options import (
     AgentOptions,
+    CheckOptions,
     LimitOptions,
     PodOptions,
     PromptOptions,
@@ -52,6 +53,7 @@ class _Request:
     workers: int
     prompt: PromptOptions
     agent: AgentOptions
+    checks: CheckOptions
     limits: LimitOptions
     task: TaskOptions
     repository: RepositoryOptions
@@ -76,6 +78,7 @@ def run(
     workers: int = 1,
     prompt_options: PromptOptions = PromptOptions(),
     agent_options: AgentOptions = AgentOptions(),
+    checks: CheckOptions = CheckOptions(),
     limits: LimitOptions = LimitOptions(),
     task_options: TaskOptions = TaskOptions(),
     repository: RepositoryOptions = RepositoryOptions(),
@@ -94,7 +97,9 @@ def run(
     if remote:
         need_server(options)
     words = _words(prompt, prompt_options.file)
-    request = _Request(words, workers, prompt_options, agent_options, limits, task_options, repository, pod, options)
+    request = _Request(
+        words, workers, prompt_options, agent_options, checks, limits, task_options, repository, pod, options
+    )
     return _run_remotely(request) if remote else _run_here(request)
 
 
@@ -104,7 +109,7 @@ def _run_here(request: _Request) -> int:
         raise usage("--trust-project needs --remote: here the agent decides by your own settings", "leave it out")
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     failure = replace(request.limits, timeout=None)  # a time-out ends an agent here as well
-    refuse_remote_only(request.task, request.repository, request.pod, request.options, failure)
+    refuse_remote_only(request.checks, request.task, request.repository, request.pod, request.options, failure)
     agent = request.agent.agent or first([], [*local_runs.own_agents(), *local_runs.agents()])
     stdin = request.sends_stdin(agent, detach=False)
     return local_runs.run(
@@ -165,6 +170,7 @@ def _task_input(request: _Request, repository: SentRepository, *, stdin: bool) -
         "onFailure": "fail_fast" if request.limits.fail_fast else "continue",
         "idempotencyKey": str(uuid.uuid4()),
         **request.task.members(),
+        **request.checks.members(),
         **request.pod.members(),
         **({"trustProject": True} if request.agent.trust_project else {}),
         **({"stdin": True} if stdin else {}),

@@ -40,6 +40,7 @@ def _first_line(text: str, length: int = 50) -> str:
 
 def _show(task: dict[str, Any], options: ServerOptions) -> None:
     trusts = ["trusts the project"] if task.get("trustProject") else []
+    checks = task.get("checks") or {}
     creator = [f"by {task['createdBy']}"] if task.get("createdBy") else []
     labels = [f"{name}={value}" for name, value in sorted(task["labels"].items())]
     priority = [f"priority {task['priority']}"] if task["priority"] else []
@@ -49,6 +50,8 @@ def _show(task: dict[str, Any], options: ServerOptions) -> None:
         "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator, *priority, *trusts]),
         "  ".join(times),
         *([f"labels: {', '.join(labels)}"] if labels else []),
+        *([f"setup: {_first_line(setup, 200)}"] if (setup := checks.get("setup")) else []),
+        *(f"check: {_first_line(command, 200)}" for command in checks.get("commands", [])),
         _first_line(task["prompt"], 200),
         *summary(task),
         *used(task),

@@ -83,6 +83,13 @@ class Wait(Shape):
     reason: str | None = None
 
 
+class Checks(Shape):
+    """The setup and checks of a task."""
+
+    commands: list[str]
+    setup: str | None = None
+
+
 class Task(Shape):
     """A task with its jobs."""
 
@@ -104,6 +111,7 @@ class Task(Shape):
     timeout_seconds: Amount | None = None
     wait: Wait | None = None
     stdin: bool | None = None
+    checks: Checks | None = None
     started_at: Time | None = None
     finished_at: Time | None = None
 
@@ -351,6 +359,7 @@ class Event(Shape):
     stream: Literal["stdout", "stderr"] | None = None
     data: str | None = None
     encoding: Literal["base64"] | None = None
+    source: Literal["setup", "check"] | None = None
 
 
 class RoleLimits(Shape):

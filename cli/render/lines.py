@@ -18,6 +18,8 @@ from cli.render.sgr import RESET, Attributes
 from cli.render.terminal import dim, prefix
 from cli.render.visible import one_line, visible
 
+_Key = tuple[int, int, str]
+"""A job, a file descriptor, and what wrote there: setup, check, or nothing for the agent."""
 Piece = tuple[int, bytes]
 """File descriptor (1 or 2) and what to write there."""
 
@@ -81,10 +83,10 @@ class Lines:
 
     def __init__(self, style: Style) -> None:
         self._style = style
-        self._streams: dict[tuple[int, int], _Stream] = {}
+        self._streams: dict[_Key, _Stream] = {}
         self._attempts: dict[int, int] = {}
         self._agents: dict[int, AgentLines] = {}
-        self._progress: dict[tuple[int, int], OpenLine] = {}
+        self._progress: dict[_Key, OpenLine] = {}
         """The lines that are shown in the last row."""
         self._drawn = 0
         """The descriptor on which the last row is drawn; 0 for none."""
@@ -102,7 +104,7 @@ class Lines:
     def rest(self) -> Iterator[Piece]:
         """Yield the unfinished lines at the end of the log, and reset the terminal's colours."""
         yield from self._watched(self._rest())
-        for (_, fd), stream in self._streams.items():
+        for (_, fd, _), stream in self._streams.items():
             if stream.attributes and not stream.interrupted:
                 stream.interrupted = True
                 yield fd, RESET.encode()
@@ -110,7 +112,7 @@ class Lines:
     def make_room(self) -> Iterator[Piece]:
         """Yield what moves the cursor to the first column of an empty row."""
         yield from self._erase()
-        for (_, fd), stream in self._streams.items():
+        for (_, fd, _), stream in self._streams.items():
             if stream.attributes and not stream.interrupted:
                 stream.interrupted = True
                 yield fd, RESET.encode()
@@ -127,6 +129,8 @@ class Lines:
 
     def _event(self, event: Mapping[str, Any]) -> Iterator[Piece]:
         kind = event["type"]
+        if "source" not in event:
+            yield from self._end_commands(event.get("job"))
         if kind == "output":
             yield from self._output(event, 1 if event["stream"] == "stdout" else 2, payload(event))
             return
@@ -143,7 +147,7 @@ class Lines:
                 yield 2, dim(line, coloured=self._style.colours(2)).encode() + b"\n"
 
     def _rest(self) -> Iterator[Piece]:
-        for job in sorted({job for job, _ in self._streams} | set(self._agents)):
+        for job in sorted({job for job, *_ in self._streams} | set(self._agents)):
             yield from self._flush(job)
 
     def _agent(self, event: Mapping[str, Any]) -> Iterator[Piece]:
@@ -170,19 +174,21 @@ class Lines:
         if attempt is not None and self._attempts.setdefault(event["job"], attempt) != attempt:
             self._attempts[event["job"]] = attempt
             yield from self._flush(event["job"])
-        key = (event["job"], fd)
-        if not self._style.whole and fd not in self._style.terminals:
+        source = str(event.get("source", ""))
+        key = (event["job"], fd, source)
+        if not self._style.whole and not source and fd not in self._style.terminals:
             yield fd, data
             return
         stream = self._streams.setdefault(key, _Stream(self._style, fd))
         stream.at = event["at"] or stream.at
         text = stream.filter.feed(data)
-        if self._style.whole:
+        if self._style.whole or source:
+            yield from self.make_room() if source and text else ()
             yield from self._write(key, stream, text)
         elif text:
             yield fd, _as_it_comes(stream, text).encode()
 
-    def _write(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
+    def _write(self, key: _Key, stream: _Stream, text: str) -> Iterator[Piece]:
         """Yield the lines that a text ends, and show the unfinished one if it overwrites itself."""
         *ended, rest = text.split("\n")
         for piece in ended:
@@ -192,11 +198,11 @@ class Lines:
                 yield from self._line(key, stream, state)
             return
         stream.line.write(rest)
-        if rest and stream.line.rewritten:
+        if rest and stream.line.rewritten and not key[2]:
             self._progress[key] = stream.line
             self._stale = True
 
-    def _write_line(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
+    def _write_line(self, key: _Key, stream: _Stream, text: str) -> Iterator[Piece]:
         if isinstance(stream.line, ListedLine):
             for state in [*stream.line.write(text), *stream.line.end()]:
                 yield from self._line(key, stream, state)
@@ -205,15 +211,16 @@ class Lines:
         self._progress.pop(key, None)
         yield from self._line(key, stream, stream.line.end())
 
-    def _line(self, key: tuple[int, int], stream: _Stream, text: str) -> Iterator[Piece]:
+    def _line(self, key: _Key, stream: _Stream, text: str) -> Iterator[Piece]:
         yield from self._erase()
         data = text.encode("utf-8", "surrogateescape")
         yield key[1], self._head(key, stream) + data + b"\n"
 
-    def _head(self, key: tuple[int, int], stream: _Stream) -> bytes:
-        job, fd = key
+    def _head(self, key: _Key, stream: _Stream) -> bytes:
+        job, fd, source = key
         head = prefix(job, coloured=self._style.colours(fd)) if self._style.prefixed else b""
-        return head + (f"{stream.at} ".encode() if self._style.timestamps and stream.at else b"")
+        at = f"{stream.at} " if self._style.timestamps and stream.at else ""
+        return head + f"{at}{f'{source}: ' if source else ''}".encode()
 
     def _erase(self) -> Iterator[Piece]:
         """Erase the last row, so that a line can take its place."""
@@ -235,20 +242,27 @@ class Lines:
         if agent := self._agents.pop(job, None):
             for fd, text in agent.flush():
                 yield from self._agent_text({"job": job, "at": ""}, fd, text)
-        for fd in (1, 2):
-            stream = self._streams.get((job, fd))
-            if stream is None:
-                continue
-            text = stream.filter.feed(b"", last=True)
-            if not self._style.whole:
-                if text:
-                    yield fd, _as_it_comes(stream, text).encode()
-                continue
+        for key in sorted(key for key in self._streams if key[0] == job):
+            yield from self._flush_stream(key)
+
+    def _end_commands(self, job: int | None) -> Iterator[Piece]:
+        """Yield the unfinished line of a setup or check before something else of its job."""
+        for source in ("setup", "check"):
+            if job is not None and (job, 2, source) in self._streams:
+                yield from self._flush_stream((job, 2, source))
+
+    def _flush_stream(self, key: _Key) -> Iterator[Piece]:
+        stream, (_, fd, source) = self._streams[key], key
+        text = stream.filter.feed(b"", last=True)
+        if not self._style.whole and not source:
             if text:
-                yield from self._write((job, fd), stream, text)
-            if stream.line:
-                yield from self._write_line((job, fd), stream, "")
-            del self._streams[job, fd]
+                yield fd, _as_it_comes(stream, text).encode()
+            return
+        if text:
+            yield from self._write(key, stream, text)
+        if stream.line:
+            yield from self._write_line(key, stream, "")
+        del self._streams[key]
 
 
 def _as_it_comes(stream: _Stream, text: str) -> str:
@@ -330,8 +344,10 @@ def note(event: Mapping[str, Any]) -> str:
         if event.get("expired"):
             return f"ado: {who}{event['questionId']} was not answered in time" + (f": {answer}" if answer else "")
         return f"ado: {who}{event['questionId']} was answered by {event.get('by')}: {answer}"
+    check = "passed" if event.get("exitCode") == 0 else f"failed with exit code {event.get('exitCode')}"
     return {
         "message": f"ado: {who}message from {event.get('by') or 'an administrator'}: {event.get('text')}",
+        "check": f"ado: {who}check {event.get('command')!r} {check} (try {event.get('try')}, {event.get('seconds')} s)",
         "delivered": f"ado: {who}{event.get('messageId')} was delivered",
         "continued": f"ado: {who}the job continues with {event.get('messageId')}",
         "requeued": f"ado: {attempt} ended ({reason}); the job is queued again",

@@ -79,7 +79,7 @@ with guarded_worker as (
     from advanced_logs a where t.task_id = a.task_id and t.status <> 'running'
 )
 select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
-       t.trust_project, t.workers, c.continues,
+       t.trust_project, t.workers, c.continues, t.checks::text as checks,
        (select count(*) from ado.message_jobs m where m.task_id = c.task_id and m.job = c.job) as messages,
        t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment, v.sealed,
        case when a.task_id is not null then array['e:' || a.task_id || ':' || a.last_seq] end as hints

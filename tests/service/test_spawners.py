@@ -33,7 +33,7 @@ def test_a_killed_spawner_is_reported_by_status_doctor_and_metrics(cluster, spaw
     (found,) = json.loads(cluster.ado("workers", "status", "-o", "json").stdout)["spawners"]
     assert (found["state"], found["capabilities"], found["maxWorkers"]) == (
         "silent",
-        ["claude-code", "input:stdin", "shell"],
+        ["checks:commands", "claude-code", "input:stdin", "shell"],
         1,
     )
     checked = cluster.ado("doctor", check=1).stdout.decode()

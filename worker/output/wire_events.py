@@ -19,6 +19,8 @@ EVENT_BYTES = 1000 * 1024
 """Largest encoded event that is sent: below the 1 MiB that a server takes by default (ADO_EVENT_BYTES)."""
 CHUNK_BYTES = 64 * 1024
 BATCH_EVENTS = 1000
+SOURCES = ("setup", "check")
+"""Streams of the task's own commands, which are no streams of the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Encoded:
 
 @dataclass(slots=True)
 class Chunk:
-    """Output of one stream; ``text`` says whether it is valid UTF-8."""
+    """Output of one stream, or of a setup or check by that name; ``text`` says whether it is valid UTF-8."""
 
     stream: str
     at: datetime
@@ -69,7 +71,8 @@ class Chunk:
 
     def wire(self) -> bytes:
         """Return its JSON."""
-        event: dict[str, Any] = {"type": "output", "stream": self.stream, "at": self.at.isoformat()}
+        stream = {"stream": "stderr", "source": self.stream} if self.stream in SOURCES else {"stream": self.stream}
+        event: dict[str, Any] = {"type": "output", **stream, "at": self.at.isoformat()}
         if self.text and not _shorter_as_base64(self.data):
             event["data"] = self.data.decode()
         else:
@@ -106,7 +109,7 @@ def halves(event: bytes) -> list[bytes]:
     middle = len(data) // 2
     at = datetime.fromisoformat(output["at"])
     parts = [data[:middle], data[middle:]] if middle else []
-    return [Chunk(output["stream"], at, bytearray(part), is_text(part)).wire() for part in parts]
+    return [Chunk(output.get("source", output["stream"]), at, bytearray(part), is_text(part)).wire() for part in parts]
 
 
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")

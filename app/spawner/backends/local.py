@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from app.core.capabilities import STDIN
+from app.core.capabilities import OF_RELEASE
 from app.core.programs import module
 from app.spawner.backends.base import EndedWorker
 from app.spawner.decide import WorkerSpec
@@ -49,7 +49,7 @@ class LocalBackend:
         lifeline: int | None,
     ) -> None:
         self.host = platform.node()
-        self.spec = WorkerSpec(frozenset((*capabilities, STDIN)), machine())
+        self.spec = WorkerSpec(frozenset((*capabilities, *OF_RELEASE)), machine())
         self._labels = labels
         self._urls = urls
         self._work_dir = work_dir
@@ -59,7 +59,7 @@ class LocalBackend:
 
     def set_spec(self, capabilities: Sequence[str], labels: Mapping[str, str]) -> None:
         """Change what workers offer that are started from now on."""
-        self.spec = WorkerSpec(frozenset((*capabilities, STDIN)), self.spec.resources)
+        self.spec = WorkerSpec(frozenset((*capabilities, *OF_RELEASE)), self.spec.resources)
         self._labels = labels
 
     def start(self, worker_id: str, token: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from app.core.capabilities import STDIN
+from app.core.capabilities import OF_RELEASE
 from app.core.settings import SettingsError
 from db.model import ResourceAmounts
 from db.pods import PodAction
@@ -289,4 +289,4 @@ def _capabilities(action: PodAction) -> list[str]:
     Asking an agent for its version takes seconds, and a job of another agent need not wait for that.
     """
     names = (name for name in action.offered if action.key is None or name in action.capabilities)
-    return [name for name in names if name != STDIN]  # an image of an older release cannot feed stdin to a job
+    return [name for name in names if name not in OF_RELEASE]  # the image may be of another release

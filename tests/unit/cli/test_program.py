@@ -165,8 +165,8 @@ def test_the_help_of_run_groups_its_options_by_topic(capsys):
     build()(["run", "--help"])
     shown = capsys.readouterr().out
     assert re.findall(r"^([A-Z].*):$", shown, re.MULTILINE) == [
-        "Arguments", "Options", "Prompt", "Agent", "Where and when jobs start", "Limits and failures", "Repository",
-        "Resources", "Server",
+        "Arguments", "Options", "Prompt", "Agent", "Where and when jobs start", "Checks",
+        "Limits and failures", "Repository", "Resources", "Server",
     ]  # fmt: skip
     assert set(re.findall(r"--no-\w+", shown)) == {"--no-stdin", "--no-repo"}
 

@@ -213,3 +213,26 @@ def test_reading_the_last_lines_takes_linear_time():
     kept.add((1, b"x" * 1000) for _ in range(20_000))
     kept.add([(1, b"\n")])
     assert kept.pieces() == [(1, b"x" * 20_000_000 + b"\n")]
+
+
+@pytest.mark.parametrize("terminals", [frozenset(), TERMINALS])
+def test_each_line_of_a_setup_or_check_has_its_name_and_ends_before_other_output(terminals):
+    lines = Lines(Style(prefixed=False, terminals=terminals))
+    setup, check = (output("one\ntw", stream="stderr") | {"source": source} for source in ("setup", "check"))
+    pieces = [piece for event in (setup, output("mine\n"), check) for piece in lines.feed(event)]
+    assert [*pieces, *lines.rest()] == [
+        (2, b"setup: one\n"),
+        (2, b"setup: tw\n"),
+        (1, b"mine\n"),
+        (2, b"check: one\n"),
+        (2, b"check: tw\n"),
+    ]
+
+
+def test_a_check_is_one_line_that_says_how_it_ended():
+    event = {"type": "check", "job": 0, "attempt": 1, "at": "T", "command": "npm test", "try": 2, "seconds": 1.5}
+    shown = [list(Lines(Style(prefixed=False)).feed({**event, "exitCode": code})) for code in (0, 7)]
+    assert shown == [
+        [(2, b"ado: [0] check 'npm test' passed (try 2, 1.5 s)\n")],
+        [(2, b"ado: [0] check 'npm test' failed with exit code 7 (try 2, 1.5 s)\n")],
+    ]

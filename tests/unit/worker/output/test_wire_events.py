@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.procedures.append import parse_event
+from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
 from worker.output.wire_events import (
     EVENT_BYTES,
@@ -15,6 +16,7 @@ from worker.output.wire_events import (
     ServerLimits,
     clean_text,
     encode,
+    halves,
     result_that_fits,
     usage_that_fits,
 )
@@ -128,3 +130,16 @@ def test_a_higher_limit_of_the_server_is_not_used():
 
 def test_a_server_of_an_older_release_names_no_limits():
     assert ServerLimits.of({}) == ServerLimits()
+
+
+@pytest.mark.parametrize("source", ["setup", "check"])
+def test_output_of_a_setup_or_check_keeps_its_name_when_it_is_divided(source):
+    chunk = Chunk(source, datetime.now(UTC), bytearray(b"ab"), True)
+    parts = [parse_event(orjson.loads(part), SETTINGS) for part in halves(chunk.wire())]
+    expected = [("stderr", data, {"source": source}) for data in (b"a", b"b")]
+    assert [(part.stream, part.data, orjson.loads(part.body)) for part in parts] == expected
+
+
+def test_output_has_no_other_source():
+    with pytest.raises(ProcedureError, match="source must be setup or check"):
+        parse_event({"type": "output", "data": "x", "source": "agent"}, SETTINGS)
