@@ -223,7 +223,7 @@ class Attempt:
 
     async def _next_words(self, outcome: Outcome) -> list[str]:
         """Return the words with which the agent's next turn begins; an empty list if the attempt ends."""
-        if "messages" not in self.job or not self._agent.takes_messages:  # a server of an older release has none
+        if not self._has_messages:
             return []
         if outcome.outcome != "succeeded" or self._stop.requested.is_set():
             return []
@@ -287,8 +287,11 @@ class Attempt:
         return await self._with_messages(run, checkpoint)
 
     async def _with_messages(self, run: Run, checkpoint: Checkpoint | None) -> Run:
-        """Add the job's messages to the prompt, except those that are part of the session already."""
-        if not self.job.get("messages"):
+        """Add the job's messages to the prompt, except those that are part of the session already.
+
+        The server is asked even if the claim counted none: a command that came before the claim's answer was lost.
+        """
+        if not self._has_messages:
             return run
         if checkpoint is not None and run.session:
             self._mailbox.know(checkpoint.heard)
@@ -311,6 +314,11 @@ class Attempt:
     @property
     def _has_network(self) -> bool:
         return NO_NETWORK not in self._requires
+
+    @property
+    def _has_messages(self) -> bool:
+        """Whether the server and the agent know messages; a server of an older release says nothing of them."""
+        return "messages" in self.job and self._agent.takes_messages
 
     @property
     def _has_input(self) -> bool:

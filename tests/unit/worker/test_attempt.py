@@ -38,6 +38,7 @@ class Server:
         self.asked = []
         self.trouble = []
         self.messages = []
+        self.fetches_before = 0  # how often the messages are asked for before they are there
         self.calls = []
 
     async def subscribe(self, path, wish):
@@ -54,7 +55,8 @@ class Server:
         value = orjson.loads(orjson.dumps(value))
         self.calls.append(path)
         if path == "workers.messages":
-            page = self.messages if value["after"] is None else []
+            self.fetches_before -= 1
+            page = self.messages if value["after"] is None and self.fetches_before < 0 else []
             return {"items": page, "next": page[-1]["messageId"] if page else None}
         if path == "workers.delivered":
             self.messages = [item for item in self.messages if item["messageId"] not in value["messageIds"]]
@@ -253,7 +255,7 @@ WORDS = [{"messageId": "message-1", "text": "use tabs"}]
 
 async def test_a_message_that_only_the_server_knows_when_the_turn_ends_is_given_before_the_finish(make, server):
     """The command for it is still on its way."""
-    server.messages = WORDS
+    server.messages, server.fetches_before = WORDS, 1
     report = await run(make('{"say": "x"}', agent="scripted", messages=0), server)
     assert report["outcome"] == "succeeded"
     assert told(server) == "x\nheard: use tabs\n"
@@ -261,14 +263,16 @@ async def test_a_message_that_only_the_server_knows_when_the_turn_ends_is_given_
     assert server.messages == []
 
 
-async def test_a_message_from_before_the_claim_comes_with_the_prompt(make, server):
+async def test_a_message_from_before_the_agents_start_comes_with_the_prompt(make, server):
+    """The claim counted none: the message came after it, and its command before the claim's answer."""
     server.messages = WORDS
-    await run(make('{"say": "x"}', agent="scripted", messages=1), server)
-    assert told(server) == "x\nheard: use tabs\n"
+    report = await run(make('{"say": "x"}; {"exit": 3}'.replace("; ", "\n"), agent="scripted", messages=0), server)
+    assert report["exitCode"] == 3  # there was no second turn
+    assert server.messages == []
 
 
 async def test_an_agent_that_failed_gets_no_further_turn(make, server):
-    server.messages = WORDS
+    server.messages, server.fetches_before = WORDS, 1
     report = await run(make('{"exit": 3}', agent="scripted", messages=0), server)
     assert report["exitCode"] == 3
     assert "workers.delivered" not in server.calls
