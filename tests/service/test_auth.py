@@ -1,6 +1,7 @@
 """Who may do what: every procedure for every role, tokens bound to a worker or an attempt, and their ends."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 from urllib.parse import quote
@@ -173,40 +174,42 @@ def test_a_job_token_reaches_the_store_of_its_task_and_ends_with_its_attempt(run
         )
 
 
-async def frames(url, token, path, value):
-    """Subscribe over a WebSocket; return every frame until the replica closes it."""
-    found = []
+async def read_frames(url, token, path, value, found):
+    """Subscribe over a WebSocket; add every frame to ``found`` until the replica closes it."""
     async with connect(
         f"ws{url.removeprefix('http')}/trpc", additional_headers={"authorization": f"Bearer {token}"}, proxy=None
     ) as socket:
         call = {"id": 7, "method": "subscription", "params": {"path": path, "input": value}}
         await socket.send(json.dumps(call))
-        try:
+        with contextlib.suppress(ConnectionClosed):
             while True:
                 text = await asyncio.wait_for(socket.recv(), 30)
                 if text != "PING":
                     found.append(json.loads(text))
-        except ConnectionClosed:
-            return found
 
 
-def events(url, token, path, value):
-    """Subscribe over SSE; return every line until the replica closes it."""
+def read_lines(url, token, path, value, found):
+    """Subscribe over SSE; add every line to ``found`` until the replica closes it."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
     query = f"input={quote(json.dumps(value))}&connectionParams={quote(json.dumps({'token': token}))}"
     connection.request("GET", f"/trpc/{path}?{query}")
-    text = connection.getresponse().read().decode()
+    for line in connection.getresponse():
+        found.append(line.decode())
     connection.close()
-    return text
 
 
 async def test_expiry_ends_open_streams_by_an_error_under_their_ids_and_then_the_socket(running):
-    token = running.make_token("viewer", expires_seconds=2.0)
+    token = running.make_token("viewer", expires_seconds=600.0)
     value = {"taskId": "task-1"}
-    socket, stream = await asyncio.gather(
-        frames(running.urls[0], token, "stream.taskEvents", value),
-        asyncio.to_thread(events, running.urls[1], token, "stream.taskEvents", value),
+    socket, lines = [], []
+    reading = asyncio.gather(
+        read_frames(running.urls[0], token, "stream.taskEvents", value, socket),
+        asyncio.to_thread(read_lines, running.urls[1], token, "stream.taskEvents", value, lines),
     )
+    await asyncio.to_thread(until, lambda: len(socket) > 1 and '"type":"created"' in "".join(lines), "both streams")
+    running.sql("update ado.tokens set expires_at = now() where digest = %s returning 1", tokens.digest(token))
+    await reading
+    stream = "".join(lines)
     assert socket[0] == {"id": 7, "result": {"type": "started"}}
     assert socket[1]["result"]["data"]["data"]["type"] == "created"
     assert (socket[-1]["id"], socket[-1]["error"]["data"]["code"]) == (7, "UNAUTHORIZED")
@@ -222,12 +225,12 @@ async def test_revocation_directly_on_the_database_ends_a_workers_command_stream
     (token_id,) = running.sql("select token_id from ado.tokens where worker_id = 'w9'")[0]
     assert call(running.urls[0], token, "workers.register", {"workerId": "w9", "capabilities": []}) == "OK"
     (session,) = running.sql("select session from ado.workers where worker_id = 'w9'")[0]
-    reading = asyncio.create_task(
-        frames(running.urls[0], token, "workers.commands", {"workerId": "w9", "session": session})
-    )
+    found, value = [], {"workerId": "w9", "session": session}
+    reading = asyncio.create_task(read_frames(running.urls[0], token, "workers.commands", value, found))
+    await asyncio.to_thread(until, lambda: found, "the stream")
     done = await asyncio.to_thread(running.ado, "token", "revoke", token_id, "--dsn", running.dsn)
     assert done.returncode == 0, done.stderr
-    found = await reading
+    await reading
     assert (found[-1]["id"], found[-1]["error"]["data"]["code"]) == (7, "UNAUTHORIZED")
 
 
