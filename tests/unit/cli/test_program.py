@@ -5,17 +5,23 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from support import forkserver
 
 from cli.app import COMMANDS, build
 
 
 def ado(*arguments, stdin="", **env):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ADO_")}
+    env = {**clean, "NO_COLOR": "1", **env}
+    if not stdin and (forked := forkserver.run(arguments, env=env, cwd=str(Path.cwd()), timeout=60)):
+        forked.stdout, forked.stderr = forked.stdout.decode(), forked.stderr.decode()
+        return forked
     return subprocess.run(
         [sys.executable, "-P", "-m", "cli", *arguments],
-        env={**clean, "NO_COLOR": "1", **env},
+        env=env,
         input=stdin,
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@ lose exactly one answer."""
 
 import asyncio
 import os
+from functools import partial
 
 import orjson
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.procedures.append import parse_event
-from app.rpc.client import CallError, NoAnswer
+from app.rpc.backoff import Backoff
+from app.rpc.client import CallError, NoAnswer, retry
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
 from worker.output import batches
@@ -144,6 +146,7 @@ async def test_a_server_that_keeps_failing_ends_the_sending(monkeypatch):
 
 async def test_failures_of_a_server_that_was_away_between_them_do_not_add_up(monkeypatch):
     monkeypatch.setattr(batches, "_MOST_FAILURES", 2)
+    monkeypatch.setattr(retry, "Backoff", partial(Backoff, longest=0.05))  # the count is tested, not the pauses
     failed, away = error("INTERNAL_SERVER_ERROR"), NoAnswer("http://x", "cut")
     server = Server(failed, failed, away, failed, error("SERVICE_UNAVAILABLE"), failed, failed, None)
     await send(server, ["a"])
