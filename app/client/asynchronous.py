@@ -1,6 +1,6 @@
 """The asynchronous client: calls and streams over one WebSocket, which is opened again when it breaks.
 
-Streams then go on right after their last event, and calls that may be sent twice are sent again, at the next origin.
+Streams then continue after their last event, and calls that may be sent twice are sent again, at the next origin.
 A call without an answer in time raises Unreachable.
 """
 
@@ -17,11 +17,12 @@ from typing import Any, Literal, Self, TypeVar, cast
 import msgspec
 
 from app.client import models
+from app.client.calls import Calls
 from app.client.configuration import server
-from app.client.errors import CHECK_URL, UNREACHABLE, InvalidAnswer, Unavailable, Unreachable, WaitTimedOut, translated
-from app.client.events import Event, OutputEvent, event_of
+from app.client.errors import Unavailable, WaitTimedOut
+from app.client.events import Event, OutputEvent
 from app.client.input import AsyncSource, JobInput, async_pieces, check
-from app.rpc.client import ABSENT, Client, State
+from app.rpc.client import Client, State
 from app.rpc.client.tls import Trust
 
 T = TypeVar("T")
@@ -45,26 +46,16 @@ class AsyncAdo:
         timeout: float = 30.0,
         on_state: Callable[[State], None] | None = None,
     ) -> None:
-        self._server = target = server(url, token, ca)
-        self._timeout = timeout
-        self._on_state = on_state
-        self._state = State("lost", target.urls[0], "not connected yet")
-        self._client = Client(
-            target.urls,
-            target.token,
-            trust=Trust(target.ca),
-            first_contact_seconds=timeout,
-            on_state=self._note_state,
-        )
+        self._calls = Calls(server(url, token, ca), timeout, on_state)
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        await self._calls.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+        await self._calls.close()
 
     async def create_task(
         self,
@@ -121,7 +112,7 @@ class AsyncAdo:
 
     async def _create(self, members: Mapping[str, Any], *, stdin: bool) -> models.Task:
         """Create a task. If it needs stdin, which its server does not know, cancel it and raise Unavailable."""
-        task = await self._mutate(models.Task, "tasks.create", members, resend=True)
+        task = await self._calls.mutate(models.Task, "tasks.create", members, resend=True)
         if stdin and not task.stdin:
             await self.cancel_task(task.task_id, reason="no client can send its stdin")
             message = f"the server is of an older release, which cannot send stdin; {task.task_id} was cancelled"
@@ -145,12 +136,12 @@ class AsyncAdo:
 
     def job_input(self, task_id: str, job: int, offset: int) -> JobInput:
         """Return the sender of a job's input, which has its own connection."""
-        target = self._server
+        target = self._calls.server
         client = Client(
             target.urls,
             target.token,
             trust=Trust(target.ca),
-            first_contact_seconds=self._timeout,
+            first_contact_seconds=self._calls.timeout,
             check=check,
         )
         return JobInput(client, task_id, job, offset)
@@ -158,14 +149,14 @@ class AsyncAdo:
     async def input_received(self, task_id: str, *, job: int = 0) -> int:
         """Return how many bytes of a job's input the server has: the offset at which a restarted program goes on."""
         members = {"taskId": task_id, "job": job, "offset": 0}
-        return (await self._mutate(models.Received, "tasks.input", members, resend=True)).acknowledged
+        return (await self._calls.mutate(models.Received, "tasks.input", members, resend=True)).acknowledged
 
     async def get_task(self, task_id: str, *, job: int | None = None, explain: bool = False) -> models.Task:
         """Return a task with its jobs; with ``job`` only this job has a result, of any size.
 
         With ``explain``, ``wait`` says why a task waits.
         """
-        return await self._query(models.Task, "tasks.get", {"taskId": task_id, "job": job, "explain": explain})
+        return await self._calls.query(models.Task, "tasks.get", {"taskId": task_id, "job": job, "explain": explain})
 
     async def list_tasks(
         self,
@@ -196,24 +187,24 @@ class AsyncAdo:
             "mine": mine,
             "createdBy": created_by,
         }
-        return await self._query(models.TaskPage, "tasks.list", members)
+        return await self._calls.query(models.TaskPage, "tasks.list", members)
 
     async def cancel_task(self, task_id: str, *, reason: str | None = None) -> models.Task:
         """Cancel a task, which ends once its workers have stopped its jobs. A second call changes nothing."""
-        return await self._mutate(models.Task, "tasks.cancel", {"taskId": task_id, "reason": reason}, resend=True)
+        return await self._calls.mutate(models.Task, "tasks.cancel", {"taskId": task_id, "reason": reason}, resend=True)
 
     async def retry_task(self, task_id: str) -> models.Task:
         """Queue the failed and cancelled jobs of a task again."""
-        return await self._mutate(models.Task, "tasks.retry", {"taskId": task_id})
+        return await self._calls.mutate(models.Task, "tasks.retry", {"taskId": task_id})
 
     async def send(self, task_id: str, text: str, *, job: int | None = None, key: str | None = None) -> models.Message:
         """Send words to the agent of a job, or of every job; with the same ``key`` they are sent once."""
         members = {"taskId": task_id, "text": text, "job": job, "idempotencyKey": key or uuid.uuid4().hex}
-        return await self._mutate(models.Message, "tasks.send", members, resend=True)
+        return await self._calls.mutate(models.Message, "tasks.send", members, resend=True)
 
     async def messages(self, task_id: str, *, cursor: str | None = None) -> models.MessagePage:
         """Return a page of a task's messages, oldest first."""
-        return await self._query(models.MessagePage, "tasks.messages", {"taskId": task_id, "cursor": cursor})
+        return await self._calls.query(models.MessagePage, "tasks.messages", {"taskId": task_id, "cursor": cursor})
 
     async def update_task(
         self, task_id: str, *, version: int, priority: int | None = None, labels: Mapping[str, str] | None = None
@@ -225,11 +216,11 @@ class AsyncAdo:
             "priority": priority,
             "labels": dict(labels) if labels is not None else None,
         }
-        return await self._mutate(models.Task, "tasks.update", members)
+        return await self._calls.mutate(models.Task, "tasks.update", members)
 
     async def remove_task(self, task_id: str) -> models.Removed:
         """Remove a task that has ended, with its log and files."""
-        return await self._mutate(models.Removed, "tasks.remove", {"taskId": task_id})
+        return await self._calls.mutate(models.Removed, "tasks.remove", {"taskId": task_id})
 
     async def wait(self, task_id: str, *, timeout: float | None = None) -> models.Task:
         """Return a task once it has ended, with any result. Raises WaitTimedOut after ``timeout`` seconds."""
@@ -259,7 +250,7 @@ class AsyncAdo:
         ``after`` is the ``seq`` of the last event that the caller has. Otherwise ``tail`` starts with the last so many
         events, and ``since`` at a time or so many seconds ago. The stream survives any number of broken connections.
         """
-        return self._events("stream.taskEvents", task_id, after, follow=follow, job=job, tail=tail, since=since)
+        return self._calls.events("stream.taskEvents", task_id, after, follow=follow, job=job, tail=tail, since=since)
 
     def progress(
         self,
@@ -272,7 +263,7 @@ class AsyncAdo:
         since: datetime | float | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield the events of a task without its output; see ``events``."""
-        return self._events("stream.taskProgress", task_id, after, follow=follow, job=job, tail=tail, since=since)
+        return self._calls.events("stream.taskProgress", task_id, after, follow=follow, job=job, tail=tail, since=since)
 
     async def output(
         self,
@@ -287,7 +278,7 @@ class AsyncAdo:
     ) -> AsyncGenerator[OutputEvent, None]:
         """Yield the output of a task; see ``events``."""
         options = {"follow": follow, "job": job, "stream": stream, "tail": tail, "since": since}
-        async with aclosing(self._events("stream.taskOutput", task_id, after, **options)) as events:
+        async with aclosing(self._calls.events("stream.taskOutput", task_id, after, **options)) as events:
             async for event in events:
                 if isinstance(event, OutputEvent):
                     yield event
@@ -299,23 +290,23 @@ class AsyncAdo:
 
     async def kv_get(self, task_id: str, key: str) -> models.Value | None:
         """Return a value of a task's key-value store; None if there is none."""
-        return await self._query(
+        return await self._calls.query(
             cast(type[models.Value | None], models.Value | None), "tasks.kvGet", {"taskId": task_id, "key": key}
         )
 
     async def kv_list(self, task_id: str, *, prefix: str = "") -> list[models.Value]:
         """Return the values whose keys begin with ``prefix``, by key."""
-        return (await self._query(models.Values, "tasks.kvList", {"taskId": task_id, "prefix": prefix})).items
+        return (await self._calls.query(models.Values, "tasks.kvList", {"taskId": task_id, "prefix": prefix})).items
 
     async def kv_set(self, task_id: str, key: str, value: Any) -> models.Value:
         """Store a JSON value; repeated calls store it once."""
         members = {"taskId": task_id, "key": key, "idempotencyKey": uuid.uuid4().hex}
-        return await self._mutate(models.Value, "tasks.kvSet", members, {"value": value}, resend=True)
+        return await self._calls.mutate(models.Value, "tasks.kvSet", members, {"value": value}, resend=True)
 
     async def kv_cas(self, task_id: str, key: str, value: Any, *, version: int) -> models.Value:
         """Replace the value at ``version`` (0: no value) by another one; otherwise raise Conflict."""
         members = {"taskId": task_id, "key": key, "version": version, "idempotencyKey": uuid.uuid4().hex}
-        return await self._mutate(models.Value, "tasks.kvCas", members, {"value": value}, resend=True)
+        return await self._calls.mutate(models.Value, "tasks.kvCas", members, {"value": value}, resend=True)
 
     async def list_questions(self, *, state: str = "open", task_id: str | None = None) -> list[models.Question]:
         """Return the questions of a state (``all``: of every one), the oldest first; with ``task_id`` of one task."""
@@ -323,7 +314,7 @@ class AsyncAdo:
         cursor: str | None = None
         while True:
             members = {"state": state, "taskId": task_id, "cursor": cursor}
-            page = await self._query(models.QuestionList, "questions.list", members)
+            page = await self._calls.query(models.QuestionList, "questions.list", members)
             items += page.items
             cursor = page.next_cursor
             if cursor is None:
@@ -337,14 +328,14 @@ class AsyncAdo:
         Raises Conflict if it is not open: ``data["answer"]`` is the answer that stands, if there is one.
         """
         members = {"questionId": question_id, "choice": choice, "text": text}
-        return await self._mutate(models.Question, "questions.answer", members, resend=True)
+        return await self._calls.mutate(models.Question, "questions.answer", members, resend=True)
 
     async def list_workers(self, *, state: str | None = None) -> list[models.Worker]:
         """Return the workers by id, including those that ended recently."""
         items: list[models.Worker] = []
         cursor: str | None = None
         while True:
-            page = await self._query(models.WorkerList, "workers.list", {"state": state, "cursor": cursor})
+            page = await self._calls.query(models.WorkerList, "workers.list", {"state": state, "cursor": cursor})
             items += page.items
             cursor = page.next_cursor
             if cursor is None:
@@ -352,76 +343,18 @@ class AsyncAdo:
 
     async def workers_status(self) -> models.WorkersStatus:
         """Return the workers that have not ended, their number by state, the queue and the spawners."""
-        page = await self._query(models.WorkersStatus, "workers.status", {})
+        page = await self._calls.query(models.WorkersStatus, "workers.status", {})
         workers = list(page.workers)
         while page.next_cursor is not None:
-            page = await self._query(models.WorkersStatus, "workers.status", {"cursor": page.next_cursor})
+            page = await self._calls.query(models.WorkersStatus, "workers.status", {"cursor": page.next_cursor})
             workers += page.workers
         return msgspec.structs.replace(page, workers=workers)
 
     async def drain_worker(self, worker_id: str) -> models.Worker:
         """Let a worker finish its jobs, take no new ones, and end."""
-        return await self._mutate(models.Worker, "workers.drain", {"workerId": worker_id}, resend=True)
+        return await self._calls.mutate(models.Worker, "workers.drain", {"workerId": worker_id}, resend=True)
 
     async def scale_workers(self, count: int, *, capabilities: Sequence[str] = ()) -> models.Scale:
         """Keep ``count`` workers of these capabilities, even while the queue is empty."""
         members = {"count": count, "capabilities": list(capabilities)}
-        return await self._mutate(models.Scale, "workers.scale", members, resend=True)
-
-    def _note_state(self, state: State) -> None:
-        self._state = state
-        if self._on_state is not None:
-            self._on_state(state)
-
-    async def _query(self, shape: type[T], path: str, members: Mapping[str, Any]) -> T:
-        value = _without_none(members)
-        return await self._answered(shape, path, lambda: self._client.query(path, value or ABSENT))
-
-    async def _mutate(
-        self,
-        shape: type[T],
-        path: str,
-        members: Mapping[str, Any],
-        nullable: Mapping[str, Any] | None = None,
-        *,
-        resend: bool = False,
-    ) -> T:
-        """Call a mutation; a member of ``nullable`` that is None is sent as null."""
-        value = {**_without_none(members), **(nullable or {})}
-        return await self._answered(shape, path, lambda: self._client.mutate(path, value, resend=resend))
-
-    async def _answered(self, shape: type[T], path: str, call: Callable[[], Any]) -> T:
-        try:
-            with translated():
-                async with asyncio.timeout(self._timeout):
-                    value = await call()
-        except TimeoutError as error:
-            message = f"{self._state.url}: no answer to {path} within {self._timeout:g} seconds"
-            if self._state.kind != "connected":
-                message += f": {self._state.detail}"
-            raise Unreachable(message, code=UNREACHABLE, hint=CHECK_URL) from error
-        try:
-            return msgspec.convert(value, shape)
-        except msgspec.ValidationError as error:
-            raise _invalid_answer(path, error) from error
-
-    async def _events(self, path: str, task_id: str, after: int | None, **options: Any) -> AsyncGenerator[Event, None]:
-        cursor = str(after) if after is not None else None
-        value = _without_none({"taskId": task_id, **options})
-        with translated():
-            subscription = self._client.subscribe(path, value, last_event_id=cursor)
-            async with aclosing(subscription) as items:
-                async for item in items:
-                    try:
-                        event = event_of(item.data)
-                    except msgspec.ValidationError as error:
-                        raise _invalid_answer(path, error) from error
-                    yield event
-
-
-def _invalid_answer(path: str, why: Exception) -> InvalidAnswer:
-    return InvalidAnswer(f"the answer to {path} is not from an ado server: {why}", code=UNREACHABLE, hint=CHECK_URL)
-
-
-def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
+        return await self._calls.mutate(models.Scale, "workers.scale", members, resend=True)
