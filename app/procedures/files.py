@@ -1,10 +1,13 @@
-"""The procedures ``files.*``: files that belong to a task, sent in pieces and checked by their digest.
+"""The procedures ``files.*``: files that belong to a task, checked by their digest.
+
+Bytes travel as HTTP bodies (``app/replica/file_bodies.py``). ``files.write`` and ``files.read``, which carry pieces in
+base64, stay for one release, for clients that know no bodies.
 
 Kinds: ``base`` is sent before ``tasks.create``, which takes it by its fileId; a file that no task takes is deleted
 after a while. ``result`` and ``checkpoint`` are sent by a worker for an attempt that it holds; the newest one replaces
 the older ones of its job.
-States: ``begin`` announces size and digest, ``write`` stores pieces of ``chunkBytes`` in any order, ``commit`` checks
-the digest of what is stored. Only a committed file can be read. Every step may be repeated, and ``begin`` answers how
+States: ``begin`` announces size and digest, pieces of ``chunkBytes`` are stored in any order, ``commit`` checks the
+digest of what is stored. Only a committed file can be read. Every step may be repeated, and ``begin`` answers how
 many bytes are stored, so a broken connection costs one piece.
 Authority: the attempt fences every write of a worker, and its credential is the token for these calls. It reads the
 files of its own job. A worker's own token serves only attempts without a credential. A viewer reads results.
@@ -211,7 +214,7 @@ def _piece_count(size: int) -> int:
     return -(-size // CHUNK_BYTES)
 
 
-async def _writable_file(context: Context, file_id: str) -> File:
+async def writable_file(context: Context, file_id: str) -> File:
     """Return a file that the caller may write to. Raises NOT_FOUND."""
     file = await files.get(context.db, file_id)
     if file is None or (context.caller.role in _SENDERS and file.kind != "base"):
@@ -236,15 +239,20 @@ async def _may_write(context: Context, file: File) -> bool:
 @mutation(access=WRITE_FILES)
 async def write(context: Context, input: FileWriteInput) -> Begun:
     """Store one piece. Repeating the call changes nothing."""
-    file = await _writable_file(context, input.file_id)
-    data = decode_base64("data", input.data)
-    if input.offset % CHUNK_BYTES or len(data) != min(CHUNK_BYTES, file.size - input.offset):
+    file = await writable_file(context, input.file_id)
+    return await store_piece(context, file, input.offset, decode_base64("data", input.data))
+
+
+async def store_piece(context: Context, file: File, offset: int, data: bytes) -> Begun:
+    """Store one piece of a file that the caller may write to; a complete file stays as it is. Raises ProcedureError."""
+    if offset % CHUNK_BYTES or len(data) != min(CHUNK_BYTES, file.size - offset):
         message = f"data: it must be a piece of {CHUNK_BYTES} bytes at a multiple of that, or the end of the file"
         raise refusal("invalid_input", message, field="data")
-    stored = await files.write(context.db, file.file_id, input.offset // CHUNK_BYTES, data)
-    if not stored and file.completed_at is None:
-        raise _write_refused(file)
-    return Begun(file_id=file.file_id, received=input.offset + len(data), chunk_bytes=CHUNK_BYTES)
+    if not await files.write(context.db, file.file_id, offset // CHUNK_BYTES, data):
+        now = await files.get(context.db, file.file_id)  # another sender of the same file may have completed it
+        if now is None or now.completed_at is None:
+            raise _write_refused(file)
+    return Begun(file_id=file.file_id, received=offset + len(data), chunk_bytes=CHUNK_BYTES)
 
 
 def _write_refused(file: File) -> Exception:
@@ -256,7 +264,7 @@ def _write_refused(file: File) -> Exception:
 @mutation(access=WRITE_FILES)
 async def commit(context: Context, input: FileInput) -> FileInfo:
     """Make a file readable, if the stored bytes have the announced digest."""
-    file = await _writable_file(context, input.file_id)
+    file = await writable_file(context, input.file_id)
     if file.completed_at is None:
         await _check_digest(context, file)
         if not await files.complete(context.db, file.file_id, context.actor("files.commit")):
@@ -278,14 +286,29 @@ async def _check_digest(context: Context, file: File) -> None:
 @query(access=READ_FILES)
 async def read(context: Context, input: FileReadInput) -> Piece:
     """Return the piece of a file that begins at an offset."""
-    file = await files.get(context.db, input.file_id)
-    if file is None or file.completed_at is None or not await _readable(context, [file]):
-        raise no_such_file(input.file_id)
-    await _check_task(context, file)
+    file = await readable_file(context, input.file_id)
     if input.offset % CHUNK_BYTES or input.offset > file.size:
         raise refusal("invalid_input", f"offset: it must be a multiple of {CHUNK_BYTES}", field="offset")
-    data = await files.read(context.db, file.file_id, input.offset // CHUNK_BYTES)
-    return Piece(offset=input.offset, size=file.size, data=base64.b64encode(data or b"").decode())
+    data = await read_piece(context, file, input.offset)
+    return Piece(offset=input.offset, size=file.size, data=base64.b64encode(data).decode())
+
+
+async def readable_file(context: Context, file_id: str) -> File:
+    """Return a complete file that the caller may read. Raises NOT_FOUND."""
+    file = await files.get(context.db, file_id)
+    if file is None or file.completed_at is None or not await _readable(context, [file]):
+        raise no_such_file(file_id)
+    await _check_task(context, file)
+    return file
+
+
+async def read_piece(context: Context, file: File, offset: int) -> bytes:
+    """Return the bytes from an offset to the end of its piece; none at the end of the file. Raises NOT_FOUND."""
+    number, skipped = divmod(offset, CHUNK_BYTES)
+    data = await files.read(context.db, file.file_id, number)
+    if data is None and offset < file.size:  # it was deleted since the caller's rights were checked
+        raise no_such_file(file.file_id)
+    return (data or b"")[skipped:]
 
 
 @query(access=READ_FILES)

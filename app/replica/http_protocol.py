@@ -138,6 +138,7 @@ def _answer(status: int, error: ProcedureError) -> bytes:
 
 
 _CLIENT_ERRORS = (
+    "ASGI callable returned without completing response.",  # a file's body that was broken off; the cause has a log
     "ASGI callable returned without completing handshake.",
     "Invalid HTTP request received.",
     "Unsupported upgrade request.",

@@ -21,6 +21,7 @@ from litestar.exceptions import HTTPException
 
 from app.health.readiness import Readiness, healthz, readyz_route
 from app.replica.allowed_hosts import HostGuard
+from app.replica.file_bodies import BASE
 from app.replica.http_routes import failure_handler, no_such_route, refused, routes_of
 from app.replica.replica import Replica
 from app.rpc.errors import ProcedureError
@@ -44,6 +45,10 @@ def create_app(settings: AppSettings) -> Litestar:
     async def trpc(scope: Any, receive: Any, send: Any) -> None:
         await running[0].rpc(scope, receive, send)
 
+    @asgi(BASE, is_mount=True, copy_scope=False)
+    async def file_bodies(scope: Any, receive: Any, send: Any) -> None:
+        await running[0].file_bodies(scope, receive, send)
+
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         await asyncio.to_thread(check, settings.dsn)
@@ -63,7 +68,7 @@ def create_app(settings: AppSettings) -> Litestar:
         _log.info("replica stopped")
 
     return Litestar(
-        route_handlers=[trpc, healthz, readyz_route(readiness), *routes_of(lambda: running[0])],
+        route_handlers=[trpc, file_bodies, healthz, readyz_route(readiness), *routes_of(lambda: running[0])],
         lifespan=[lifespan],
         middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
         exception_handlers={

@@ -25,6 +25,7 @@ from app.loops.finish_batcher import FinishBatcher
 from app.loops.loop import every, for_ever
 from app.procedures.table import registry
 from app.replica.connection_limits import wire_limits
+from app.replica.file_bodies import FileBodies
 from app.replica.scraper import Scraper
 from app.rpc.server.application import RpcApplication
 from app.settings import AppSettings
@@ -83,7 +84,9 @@ class Replica:
         self.scraper = Scraper(readiness.troubles)
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
-        self.rpc = RpcApplication(self.registry, self.gate, wire_limits(settings), base="/trpc")
+        limits = wire_limits(settings)
+        self.rpc = RpcApplication(self.registry, self.gate, limits, base="/trpc")
+        self.file_bodies = FileBodies(self.registry, self.gate, limits)
         self.listener = Listener(settings.listen_dsn or settings.dsn, hub.receive, hub.wake_all)
         self._tasks: list[asyncio.Task[Any]] = []
         readiness.db, readiness.listener, readiness.hub = db, self.listener, hub

@@ -72,7 +72,7 @@ class HttpWire:
             return b"[%d,0,[[" % index + body + b"]]]\n"
 
         for finished in asyncio.as_completed([line(index, path) for index, path in enumerate(request.paths)]):
-            for piece in _pieces(await finished):
+            for piece in pieces(await finished):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -157,12 +157,13 @@ async def respond_in_parts(
     if sum(map(len, parts)) <= _PIECE_BYTES:
         await send({"type": "http.response.body", "body": b"".join(parts)})
         return
-    for piece in (piece for part in parts for piece in _pieces(part)):
+    for piece in (piece for part in parts for piece in pieces(part)):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-def _pieces(data: bytes) -> Iterator[bytes]:
+def pieces(data: bytes) -> Iterator[bytes]:
+    """Yield data in the pieces in which it is sent."""
     for start in range(0, len(data), _PIECE_BYTES):
         yield data[start : start + _PIECE_BYTES]
 
