@@ -39,8 +39,11 @@ def begin(client, content, number=1, **more):
     return client.mutate("files.begin", wish)
 
 
-def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path):
-    """Every few pieces the load balancer cuts all connections."""
+@pytest.mark.parametrize("way", ["bodies", "pieces"])
+def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path, monkeypatch, way):
+    """Every few pieces the load balancer cuts all connections; replicas without bodies get pieces in calls."""
+    if way == "pieces":
+        monkeypatch.setattr("app.rpc.client.files._target", lambda file_id: f"/no-bodies/{file_id}")
     content = os.urandom(20 * 1024 * 1024 + 12345)
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(content)
@@ -58,6 +61,29 @@ def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path):
 
             return cut_sometimes
 
+        bodies = 0
+
+        def cut_within(call):
+            def cut_first(*range_of_file):
+                nonlocal bodies
+                bodies += 1
+                for number, part in enumerate(call(*range_of_file)):
+                    if number == 1 and bodies % 2:
+                        proxy.cut()
+                    yield part
+
+            return cut_first
+
+        def cut_before(call):
+            def put(*part):
+                nonlocal bodies
+                bodies += 1
+                proxy.cut()
+                call(*part)
+
+            return put
+
+        client.put, client.read_range = cut_before(client.put), cut_within(client.read_range)
         client.mutate, client.query = cutting(client.mutate), cutting(client.query)
         transfer = Transfer(client, patience=30, limit=1 << 30)
         file_id = transfer.send(source, kind="base")
@@ -67,7 +93,7 @@ def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path):
             transfer.fetch({"fileId": file_id, "size": len(content), "sha256": "0" * 64}, tmp_path / "other")
         client.close()
     assert target.read_bytes() == content
-    assert pieces > 44, "every cut costs a repetition"
+    assert (bodies > 10 and pieces == 2) if way == "bodies" else pieces > 44, "every cut costs a repetition"
 
 
 def test_a_partial_upload_resumes_and_a_wrong_digest_is_refused(cluster, calls):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -14,6 +14,9 @@ from app.rpc.client.tls import SYSTEM, Trust, TrustUnusable, untrusted
 from app.rpc.envelope import ABSENT
 
 _UNAVAILABLE = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
+_BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
+_Headers = Mapping[str, str]
+_JSON: _Headers = {"content-type": "application/json"}
 _IDLE_SECONDS = 3.0  # a server closes idle connections, and a mutation that meets the close has an unknown outcome
 
 
@@ -50,6 +53,29 @@ class HttpClient:
         body = b"" if input is ABSENT else encode(input)
         return self._checked(path, (self._call_anywhere if resend else self._call_once)("POST", f"/trpc/{path}", body))
 
+    def put(self, target: str, body: bytes, content_range: str) -> None:
+        """Send a part of a file, at the next origin when one is unavailable. Raises CallError, NoAnswer."""
+        headers = {"content-type": "application/octet-stream", "content-range": content_range}
+        self._call_anywhere("PUT", target, body, headers)
+
+    def read_range(self, target: str, first: int, last: int, size: int) -> Iterator[bytes]:
+        """Yield the bytes of a file of ``size`` bytes from the first to the last, once. Raises CallError, NoAnswer."""
+        complete = False
+        try:
+            with self._send("GET", target, None, {"range": f"bytes={first}-{last}"}) as response:
+                if response.status == 206 and response.headers["content-range"] == f"bytes {first}-{last}/{size}":
+                    yield from response.parts()
+                    self._used_at, complete = time.monotonic(), True
+                    return
+                if response.status != 206:
+                    self._result(response.status, response.read_whole())
+            raise NoAnswer(self._url, "the answer is not the range of the file that was asked for")
+        except _BROKEN as error:
+            raise NoAnswer(self._url, _why(error)) from error
+        finally:
+            if not complete:  # the rest would be read as the next answer; an error may be of this origin alone
+                self.leave()
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
@@ -68,22 +94,22 @@ class HttpClient:
             raise UnusableAnswer(self._url, path, error) from error
         return value
 
-    def _call_anywhere(self, method: str, target: str, body: bytes | None) -> Any:
+    def _call_anywhere(self, method: str, target: str, body: bytes | None, headers: _Headers = _JSON) -> Any:
         """Call every origin in turn until one can answer."""
         for _ in self._urls[1:]:
             try:
-                return self._call_once(method, target, body)
+                return self._call_once(method, target, body, headers)
             except NoAnswer:
                 pass
             except CallError as error:
                 if error.code not in _UNAVAILABLE:
                     raise
-        return self._call_once(method, target, body)
+        return self._call_once(method, target, body, headers)
 
-    def _call_once(self, method: str, target: str, body: bytes | None) -> Any:
+    def _call_once(self, method: str, target: str, body: bytes | None, headers: _Headers = _JSON) -> Any:
         """Call the current origin once; when it cannot answer, the next call goes to the next origin."""
         try:
-            return self._call(method, target, body)
+            return self._call(method, target, body, headers)
         except NoAnswer:
             self.leave()
             raise
@@ -92,8 +118,16 @@ class HttpClient:
                 self.leave()
             raise
 
-    def _call(self, method: str, target: str, body: bytes | None) -> Any:
-        status, text = self._exchange(method, target, body)
+    def _call(self, method: str, target: str, body: bytes | None, headers: _Headers) -> Any:
+        try:
+            with self._send(method, target, body, {} if body is None else headers) as response:
+                text = response.read_whole()
+        except _BROKEN as error:
+            raise NoAnswer(self._url, _why(error)) from error
+        self._used_at = time.monotonic()
+        return self._result(response.status, text)
+
+    def _result(self, status: int, text: bytes) -> Any:
         try:
             answer = parse(text)
         except ValueError:
@@ -104,20 +138,11 @@ class HttpClient:
             raise CallError.of(answer["error"])
         raise NoAnswer(self._url, f"the answer (HTTP {status}) is not from an ado server")
 
-    def _exchange(self, method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
+    def _send(self, method: str, target: str, body: bytes | None, headers: _Headers) -> Response:
         connection = self._connect()
-        headers = dict(self._headers)
-        if body is not None:
-            headers["content-type"] = "application/json"
-        try:
-            connection.sock.settimeout(self._timeout)
-            connection.request(method, target, body, headers)
-            with connection.getresponse() as response:
-                text = response.read_whole()  # type: ignore[attr-defined]
-        except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
-            raise NoAnswer(self._url, _why(error)) from error
-        self._used_at = time.monotonic()
-        return response.status, text
+        connection.sock.settimeout(self._timeout)
+        connection.request(method, target, body, {**self._headers, **headers})
+        return connection.getresponse()  # type: ignore[return-value]
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is not None and time.monotonic() - self._used_at < _IDLE_SECONDS:
@@ -129,7 +154,7 @@ class HttpClient:
             try:
                 connection = _open(url, self._timeout, self._trust)
                 connection.connect()
-            except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
+            except _BROKEN as error:
                 failure = error
             else:
                 self._connection, self._url = connection, url

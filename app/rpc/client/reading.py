@@ -9,12 +9,13 @@ import http.client
 import io
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 ANSWER_BYTES = 64 * 1024 * 1024
-"""Limit of an answer with its head; the largest answer of an ado server is a piece of a file."""
+"""Limit of an answer with its head; a large file is read in several."""
 _SLOWEST = 10_000  # bytes a second that extend the time of an answer; a slower server is given up
 _LONGEST_SECONDS = 120.0  # for one answer, however much of it has arrived
 _MOST_VALUES = 2_000_000  # an object of 3 bytes in JSON takes 64 bytes in memory
@@ -39,14 +40,15 @@ class Response(http.client.HTTPResponse):
 
     def read_whole(self) -> bytes:
         """Return the body. Raises OSError, HTTPException."""
-        pieces = []
-        while piece := self.read(
-            _PIECE_BYTES
-        ):  # in pieces: memory must not be taken for a length that is only announced
-            pieces.append(piece)
+        return b"".join(self.parts())
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the body. Raises OSError, HTTPException."""
+        # in pieces: memory must not be taken for a length that is only announced
+        while piece := self.read(_PIECE_BYTES):
+            yield piece
         if self.length:
             raise http.client.IncompleteRead(b"", self.length)
-        return b"".join(pieces)
 
 
 class _Bounded(io.RawIOBase):
