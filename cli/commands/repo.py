@@ -42,6 +42,8 @@ class SentRepository:
     workspace: dict[str, Any] | None
     requires: tuple[str, ...] = ()
     outgoing: repository.OutgoingCommit | None = None
+    top: Path | None = None
+    """The top directory of the repository."""
 
     def keep(self, task_id: str) -> None:
         """Keep the commit that was sent, under the task's name."""
@@ -72,7 +74,7 @@ def send(client: HttpClient, options: RepositoryOptions, agent: str, *, is_ai: b
         )
     file_id = repository.send(outgoing, _transfer(client))
     requires = (_GIT_CAPABILITY + host_of(outgoing.remote.url),) if outgoing.remote else ()
-    return SentRepository(outgoing.workspace(file_id, push=options.push), requires, outgoing)
+    return SentRepository(outgoing.workspace(file_id, push=options.push), requires, outgoing, local.work_tree)
 
 
 def _git_hosts(client: HttpClient, agent: str) -> frozenset[str]:

@@ -21,6 +21,7 @@ from cli.control_plane import embedded
 from cli.errors import usage
 from cli.option_values import optional_seconds
 from cli.output import talk, write_one
+from cli.project_file import with_defaults
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, need_server
 from cli.remote.contexts import ServerContext
 from cli.remote.fleet import check_offered
@@ -170,7 +171,7 @@ def _task_input(request: _Request, repository: SentRepository, *, stdin: bool) -
         "onFailure": "fail_fast" if request.limits.fail_fast else "continue",
         "idempotencyKey": str(uuid.uuid4()),
         **request.task.members(),
-        **request.checks.members(),
+        **(with_defaults(request.checks, repository.top) if repository.top else request.checks).members(),
         **request.pod.members(),
         **({"trustProject": True} if request.agent.trust_project else {}),
         **({"stdin": True} if stdin else {}),

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 
 import pytest
 from support.postgres import fast_directory, remove
@@ -47,8 +48,11 @@ def test_a_task_succeeds_when_every_check_passes_in_the_agents_directory(cluster
         ("test -f work", 0, 1),
         ("cat setup work", 0, 1),
     ]
-    output = [(event.get("source"), event["data"]) for event in events(cluster, task, "output")]
-    assert output == [(None, "begun\nmine\n"), ("check", "begun\ndone\n")]
+    written = {}
+    for event in events(cluster, task, "output"):  # how the bytes are divided into events depends on the time
+        source = event.get("source")
+        written[source] = written.get(source, "") + event["data"]
+    assert written == {None: "begun\nmine\n", "check": "begun\ndone\n"}
     assert cluster.task(task)["checks"] == {
         "setup": "echo begun > setup",
         "commands": ["test -f work", "cat setup work"],
@@ -143,3 +147,16 @@ def test_a_killed_worker_leaves_nothing_of_a_check_and_the_next_attempt_runs_it_
 def test_tries_and_a_time_limit_need_a_command(cluster):
     done = cluster.ado("run", "--remote", "--agent", "shell", "--check-tries", "2", "true", check=2)
     assert b"--check CMD" in done.stderr
+
+
+def test_a_repositorys_file_gives_setup_and_checks_only_if_the_repository_is_sent(cluster, tmp_path):
+    (tmp_path / ".ado.toml").write_text('setup = "echo ready > made"\ncheck = "cat made"\n')
+    named = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    for words in (["init", "-q"], ["add", "."], [*named, "commit", "-q", "-m", "Begin"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    words = ["run", "--remote", "--agent", "shell", "true"]
+    sent = cluster.ado(*words, "--repo", check=0, cwd=tmp_path).stderr.decode()
+    assert ".ado.toml: check ['cat made'], setup 'echo ready > made'" in sent
+    assert "check: ready\n" in sent
+    assert not (tmp_path / "made").exists()
+    assert b".ado.toml" not in cluster.ado(*words, "--no-repo", check=0, cwd=tmp_path).stderr
