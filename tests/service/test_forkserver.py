@@ -4,9 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import CDLL
+from pathlib import Path
 
 import pytest
 from support import forkserver
+
+NEW_NETWORK = 0x40000000
 
 
 @pytest.mark.parametrize(
@@ -39,6 +44,24 @@ def test_a_replica_that_is_killed_says_so_and_ends_once(cluster):
     replica.send_signal(signal.SIGTERM)  # reaches nobody
     with pytest.raises(subprocess.TimeoutExpired):
         cluster.replicas[1].wait(0)
+
+
+@pytest.mark.namespaces
+def test_it_is_in_the_network_of_the_thread_that_starts_it(tmp_path):
+    own = Path("/proc/thread-self/ns/net")
+    env = {**os.environ, "ADO_HOME": str(tmp_path)}
+
+    def network():
+        command = ["run", "--agent", "shell", "readlink /proc/self/ns/net"]
+        assert forkserver.run(command, env=env, cwd="/", timeout=60).stdout.decode().strip() == str(own.readlink())
+        return own.readlink()
+
+    def apart():
+        assert CDLL(None).unshare(NEW_NETWORK) == 0
+        return network()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(apart).result() != network()
 
 
 def test_what_python_reads_as_it_starts_needs_a_new_process():

@@ -78,8 +78,8 @@ class Forked:
 
 
 @functools.cache
-def _server():
-    """Start this test process's server; return its socket, a lock for it, and what it read of its environment."""
+def _server(network):
+    """Start a server in the caller's network; return its socket, a lock for it, and what it read of its environment."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     read = _read_at_start(os.environ)
     with theirs:
@@ -102,7 +102,7 @@ def _read_at_start(env):
 
 def start(arguments, *, env, cwd, stdin, stdout, stderr):
     """Start ado in a session of its own; the streams are descriptors. None where only a new process would do."""
-    connection, lock, read = _server()
+    connection, lock, read = _server(Path("/proc/thread-self/ns/net").readlink())
     message = json.dumps([arguments, env, cwd]).encode()
     if _read_at_start(env) != read or len(message) > LONGEST:
         return None
