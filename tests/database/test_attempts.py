@@ -32,6 +32,22 @@ async def test_every_claimed_job_gets_a_token_of_its_own_that_ends_with_the_atte
     assert (await tokens.find(db, again.token)).attempt == 2
 
 
+async def test_the_end_of_one_attempt_ends_no_other_of_its_worker(db):
+    first, second = await create(db, workers=2), await create(db, workers=2)
+    await register(db)
+    assert len(await claim(db)) == 4
+
+    async def running():
+        rows = await raw(db, "select task_id, job from ado.jobs where status = 'running' order by task_id, job")
+        return [tuple(row) for row in rows]
+
+    await closed(db, finish(first, job=0))
+    assert await running() == [(first, 1), (second, 0), (second, 1)]
+    await jobs.end_attempts(db, [(second, 1, 1)], reason="lost", loss=True)
+    assert await running() == [(first, 1), (second, 0)]
+    assert await jobs.end_attempts(db, [(first, 0, 1)], reason="lost", loss=True) == []  # it has a result
+
+
 async def test_a_token_of_a_job_is_stored_as_its_digest_alone(db):
     await create(db)
     await register(db)

@@ -36,19 +36,22 @@ class Trial:
         self._part, self._copy, self._dsn, self._end = part, copy, dsn, end
         self._users = copy / "statements.json"
 
-    def run(self, only: str) -> None:
-        """Try the files whose path contains ``only``."""
+    def run(self, file_part: str, change_part: str) -> None:
+        """Try the files whose path contains ``file_part``, and of these the changes that contain ``change_part``."""
         for file, tests in self._part.files.items():
-            if only in file:
-                self._file(file, tests)
+            if file_part in file:
+                self._file(file, tests, change_part)
 
-    def _file(self, file: str, tests: Sequence[str]) -> None:
+    def _file(self, file: str, tests: Sequence[str], change_part: str) -> None:
         target = self._copy / file
         original = target.read_text()
         if code := self._tests(tests, Recorder(self._users)):
             sys.exit(f"the tests of {file} fail without a change (exit code {code}): {' '.join(tests)}")
         users = json.loads(self._users.read_text())
         for mutant in mutants_of(file, original):
+            unwanted = mutant.statement and mutant.statement not in self._part.statements
+            if unwanted or change_part not in mutant.change:
+                continue
             if time.monotonic() > self._end:
                 print(f"stopped in {file}: the time is over", flush=True)
                 self.stopped = True
@@ -71,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--file", default="", help="only files whose path contains this")
+    parser.add_argument("--change", default="", help="only changes that contain this, such as a statement's name")
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after this time (default: 60)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the copy, Postgres and the fork are removed
@@ -82,7 +86,7 @@ def main() -> None:
         forks.load_libraries()
         for name in names:
             trial = Trial(PARTS[name], copy, dsn, end)
-            trial.run(options.file)
+            trial.run(options.file, options.change)
             unlisted = [mutant for mutant in trial.survived if (mutant.file, mutant.change) not in known]
             killed = 1 - len(trial.survived) / trial.tried if trial.tried else 1.0
             print(f"{name}: {trial.tried} mutants, {killed:.0%} killed, {len(unlisted)} without a reason", flush=True)

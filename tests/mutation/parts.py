@@ -8,6 +8,8 @@ class Part:
     """Files of the checkout, each with the tests that run for each of its mutants."""
 
     files: dict[str, tuple[str, ...]]
+    statements: tuple[str, ...] = ()
+    """The statements of the SQL files that are mutated."""
     seconds: float = 20.0
     """Limit of one test; a mutant that makes a test wait that long counts as killed."""
 
@@ -23,5 +25,9 @@ def _test_of(module: str) -> str:
 
 
 PARTS = {
+    "auth": Part(
+        _unit("app/access/auth", also=("tests/unit/app/access/test_token_gate.py",))
+        | _unit("app/access/refused_calls", "app/access/sign_ins")
+    ),
     "planning": Part(_unit("app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")),
 }

@@ -23,9 +23,9 @@ async def test_a_wrong_token_beyond_the_allowance_waits(monkeypatch):
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     failed = FailedSignIns(2)
-    for _ in range(4):
+    for _ in range(5):
         await failed.slow_down("10.0.0.1")
-    assert waits == [1.0, 1.0]
+    assert waits == [1.0, 1.0, 1.0]
 
 
 async def test_a_flood_of_addresses_is_remembered_in_bounded_memory(monkeypatch):
@@ -34,6 +34,7 @@ async def test_a_flood_of_addresses_is_remembered_in_bounded_memory(monkeypatch)
     for number in range(1000):
         failed.record_failure(f"10.0.{number // 250}.{number % 250}")
     assert len(failed) == 100
+    assert failed.record_failure("10.0.3.249") > 0  # the latest ones are remembered
 
 
 async def test_look_ups_of_throttled_addresses_do_not_block_others():
