@@ -1,14 +1,27 @@
-"""The answers of a server as frozen records. A member that the server leaves out is None.
+"""The answers of a server as frozen records. A member that the server leaves out is None or its default.
 
-Statuses and reasons are plain strings, and unknown members are ignored, so that newer servers can add some.
+Statuses and reasons are strings, and unknown members are ignored, so that newer servers can add some. Ids and numbers
+are checked: programs make paths, refs and commands of ids, and add numbers to times. Members that this client needs
+from a server of any release have no default.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+TaskId = Annotated[str, Meta(pattern=r"^task-[0-9]{1,19}$")]
+JobId = Annotated[str, Meta(pattern=r"^task-[0-9]{1,19}/[0-9]{1,9}$")]
+QuestionId = Annotated[str, Meta(pattern=r"^question-[0-9]{1,19}$")]
+MessageId = Annotated[str, Meta(pattern=r"^message-[0-9]{1,19}$")]
+Word = Annotated[str, Meta(pattern=r"^[a-z_]{1,64}$")]
+Number = Annotated[int, Meta(ge=0, le=2**62)]
+Integer = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+Amount = Annotated[float, Meta(ge=0, le=1e30)]
+Jobs = Annotated[int, Meta(ge=1, le=100_000)]
+Time = Annotated[datetime, Meta(tz=True)]
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -20,19 +33,19 @@ class Record(Struct, frozen=True, kw_only=True, rename="camel"):
 class Resources(Record, frozen=True, kw_only=True):
     """``cpu`` in cores, ``memory`` in bytes, ``gpu`` as a count."""
 
-    cpu: float = 0
-    memory: float = 0
-    gpu: float = 0
+    cpu: Amount = 0
+    memory: Amount = 0
+    gpu: Amount = 0
 
 
 class Usage(Record, frozen=True, kw_only=True):
     """Tokens and dollars that an AI agent used."""
 
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-    cache_read_tokens: float | None = None
-    cache_write_tokens: float | None = None
-    cost_usd: float | None = None
+    input_tokens: Amount | None = None
+    output_tokens: Amount | None = None
+    cache_read_tokens: Amount | None = None
+    cache_write_tokens: Amount | None = None
+    cost_usd: Amount | None = None
 
 
 class Result(Record, frozen=True, kw_only=True):
@@ -46,7 +59,7 @@ class JobPod(Record, frozen=True, kw_only=True):
     """The pod of a queued job: why it does not run, and the next step."""
 
     name: str
-    state: str
+    state: str = ""
     reason: str | None = None
     message: str | None = None
     hint: str | None = None
@@ -55,24 +68,24 @@ class JobPod(Record, frozen=True, kw_only=True):
 class Job(Record, frozen=True, kw_only=True):
     """One claimable unit of a task."""
 
-    job_id: str
-    job: int
-    status: str
-    attempt: int
+    job_id: JobId
+    job: Number
+    status: Word
+    attempt: Number
     worker_id: str | None = None
-    exit_code: int | None = None
+    exit_code: Integer | None = None
     reason: str | None = None
     message: str | None = None
     result: Result | None = None
     """Not in lists."""
-    result_bytes: int | None = None
+    result_bytes: Number | None = None
     """Size of a result that was left out because the answer would be too large."""
     usage: Usage | None = None
-    dropped_bytes: int | None = None
+    dropped_bytes: Number | None = None
     """Bytes of the last attempt's output beyond the limit, which were not stored."""
-    retry_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    retry_at: Time | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
     pod: JobPod | None = None
 
 
@@ -93,34 +106,42 @@ class Wait(Record, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class Checks(Record, frozen=True, kw_only=True):
+    """A task's command before the agent, and those after it, which decide whether its work is done."""
+
+    setup: str | None = None
+    commands: list[str]
+    tries: Number = 0
+    timeout_seconds: Amount = 0
+
+
 class Task(Record, frozen=True, kw_only=True):
     """A task with its jobs."""
 
-    task_id: str
-    status: str
+    task_id: TaskId
+    status: Word
     """queued, running, succeeded, failed or cancelled."""
     prompt: str
     agent: str
-    workers: int
+    workers: Jobs
     requires: list[str]
-    network: str
+    network: str = "all"
     resources: Resources
-    priority: int
-    retries: int
-    on_failure: str
+    priority: Integer
+    retries: Number = 0
+    on_failure: str = "continue"
     labels: dict[str, str]
-    env_names: list[str]
-    version: int
-    last_seq: int
-    created_at: datetime
+    env_names: list[str] = []
+    version: Number
+    last_seq: Number = 0
+    created_at: Time
     jobs: list[Job]
     stdin: bool = False
     """Whether its jobs read a stdin from ``tasks.input``."""
     prompt_cut: bool | None = None
     """Whether ``prompt`` is only the beginning, as in lists."""
     trust_project: bool | None = None
-    checks: dict[str, Any] | None = None
-    """Its setup and checks: ``setup``, ``commands``, ``tries``, ``timeoutSeconds``."""
+    checks: Checks | None = None
     created_by: str | None = None
     quota: str | None = None
     """Why the limits of its user let no queued job start now."""
@@ -128,15 +149,15 @@ class Task(Record, frozen=True, kw_only=True):
     """Why its queued jobs wait: only of ``get_task`` with ``explain``."""
     reason: str | None = None
     message: str | None = None
-    failed_job: int | None = None
+    failed_job: Number | None = None
     """The job that failed first."""
     agent_args: Any = None
-    timeout_seconds: float | None = None
-    start_within_seconds: float | None = None
-    start_by: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    cancel_requested_at: datetime | None = None
+    timeout_seconds: Amount | None = None
+    start_within_seconds: Amount | None = None
+    start_by: Time | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    cancel_requested_at: Time | None = None
 
     @property
     def ended(self) -> bool:
@@ -156,7 +177,7 @@ class Value(Record, frozen=True, kw_only=True):
 
     key: str
     value: Any
-    version: int
+    version: Number
 
 
 class Values(Record, frozen=True, kw_only=True):
@@ -168,24 +189,24 @@ class Values(Record, frozen=True, kw_only=True):
 class MessageJob(Record, frozen=True, kw_only=True):
     """A job that a message is for: ``waiting``, ``delivered`` to its agent in an attempt, or ``refused``."""
 
-    job: int
+    job: Number
     state: str
-    attempt: int | None = None
-    delivered_at: datetime | None = None
+    attempt: Number | None = None
+    delivered_at: Time | None = None
 
 
 class Message(Record, frozen=True, kw_only=True):
     """Words to the agents of a task's jobs; without ``job`` they were sent to every job."""
 
-    message_id: str
-    task_id: str
+    message_id: MessageId
+    task_id: TaskId
     text: str
     state: str
-    created_at: datetime
+    created_at: Time
     jobs: list[MessageJob]
-    job: int | None = None
+    job: Number | None = None
     by: str | None = None
-    delivered_at: datetime | None = None
+    delivered_at: Time | None = None
 
 
 class MessagePage(Record, frozen=True, kw_only=True):
@@ -198,8 +219,8 @@ class MessagePage(Record, frozen=True, kw_only=True):
 class AttemptRef(Record, frozen=True, kw_only=True):
     """An attempt: a job id and the number of its try."""
 
-    job_id: str
-    attempt: int
+    job_id: JobId
+    attempt: Number
 
 
 class Worker(Record, frozen=True, kw_only=True):
@@ -211,16 +232,16 @@ class Worker(Record, frozen=True, kw_only=True):
     capabilities: list[str]
     resources: Resources
     free: Resources
-    slots: int
+    slots: Number
     jobs: list[AttemptRef]
     labels: dict[str, str]
     version: str | None = None
-    pid: int | None = None
+    pid: Integer | None = None
     host: str | None = None
     backend: str | None = None
     problem: str | None = None
-    last_heartbeat_at: datetime | None = None
-    started_at: datetime | None = None
+    last_heartbeat_at: Time | None = None
+    started_at: Time | None = None
 
 
 class WorkerList(Record, frozen=True, kw_only=True):
@@ -235,12 +256,12 @@ class Spawner(Record, frozen=True, kw_only=True):
 
     spawner_id: str
     state: str
-    backend: str
-    host: str
+    backend: str = ""
+    host: str = ""
     capabilities: list[str]
-    max_workers: int
-    started_at: datetime
-    last_heartbeat_at: datetime
+    max_workers: Number = 0
+    started_at: Time | None = None
+    last_heartbeat_at: Time
     problem: str | None = None
 
 
@@ -248,32 +269,32 @@ class Waiting(Record, frozen=True, kw_only=True):
     """Queued jobs that may start now, by the capabilities that they need."""
 
     needs: list[str]
-    jobs: int
+    jobs: Number
 
 
 class Queue(Record, frozen=True, kw_only=True):
     """Numbers of queued and running jobs; ``waiting`` are those that may start now."""
 
-    queued: int
-    running: int
-    waiting: list[Waiting]
+    queued: Number
+    running: Number
+    waiting: list[Waiting] = []
 
 
 class WorkersStatus(Record, frozen=True, kw_only=True):
     """The workers, their number by state, the queue and the spawners."""
 
     workers: list[Worker]
-    counts: dict[str, int]
+    counts: dict[str, Number]
     queue: Queue
-    spawners: list[Spawner]
+    spawners: list[Spawner] = []
     next_cursor: str | None = None
 
 
 class Scale(Record, frozen=True, kw_only=True):
     """The number of workers that is kept for these capabilities."""
 
-    count: int
-    capabilities: list[str]
+    count: Number
+    capabilities: list[str] = []
 
 
 class QuestionOption(Record, frozen=True, kw_only=True):
@@ -293,22 +314,22 @@ class Answer(Record, frozen=True, kw_only=True):
 class Question(Record, frozen=True, kw_only=True):
     """A question of a job; without ``options`` any text is an answer."""
 
-    question_id: str
-    task_id: str
-    job: int
-    attempt: int
+    question_id: QuestionId
+    task_id: TaskId
+    job: Number
+    attempt: Number
     kind: str
     """permission, choice, text or budget."""
     text: str
     options: list[QuestionOption]
-    state: str
+    state: Word
     """open, answered, expired or closed."""
-    created_at: datetime
+    created_at: Time
     default: str | None = None
-    expires_at: datetime | None = None
+    expires_at: Time | None = None
     answer: Answer | None = None
     by: str | None = None
-    answered_at: datetime | None = None
+    answered_at: Time | None = None
 
 
 class QuestionList(Record, frozen=True, kw_only=True):
@@ -321,11 +342,11 @@ class QuestionList(Record, frozen=True, kw_only=True):
 class Received(Record, frozen=True, kw_only=True):
     """How many bytes of a job's input the server has."""
 
-    acknowledged: int
+    acknowledged: Number
 
 
 class Removed(Record, frozen=True, kw_only=True):
     """A task that was removed."""
 
-    task_id: str
-    removed: bool
+    task_id: TaskId
+    removed: bool = True
