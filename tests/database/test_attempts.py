@@ -43,9 +43,24 @@ async def test_the_end_of_one_attempt_ends_no_other_of_its_worker(db):
 
     await closed(db, finish(first, job=0))
     assert await running() == [(first, 1), (second, 0), (second, 1)]
-    await jobs.end_attempts(db, [(second, 1, 1)], reason="lost", loss=True)
-    assert await running() == [(first, 1), (second, 0)]
+    before = (await events.state(db, first)).last_seq
+    await jobs.end_attempts(db, [(second, 0, 1), (second, 1, 1)], reason="lost", loss=True)
+    assert await running() == [(first, 1)]
+    assert (await events.state(db, first)).last_seq == before
     assert await jobs.end_attempts(db, [(first, 0, 1)], reason="lost", loss=True) == []  # it has a result
+
+
+async def test_a_lease_that_was_renewed_meanwhile_is_not_overdue(db):
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+
+    async def end():
+        return await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True, overdue_only=True)
+
+    assert await end() == []
+    await raw(db, "update ado.jobs set lease_expires_at = now() - interval '1 second'")
+    assert len(await end()) == 1
 
 
 async def test_a_token_of_a_job_is_stored_as_its_digest_alone(db):

@@ -29,5 +29,10 @@ PARTS = {
         _unit("app/access/auth", also=("tests/unit/app/access/test_token_gate.py",))
         | _unit("app/access/refused_calls", "app/access/sign_ins")
     ),
+    "fences": Part(
+        {"sql/queries/jobs.sql": ("tests/database/test_attempts.py", "tests/database/test_interruptions.py")},
+        statements=("end_attempts",),
+        seconds=60.0,
+    ),
     "planning": Part(_unit("app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")),
 }
