@@ -35,4 +35,5 @@ PARTS = {
         seconds=60.0,
     ),
     "planning": Part(_unit("app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")),
+    "wire": Part(_unit("app/replica/allowed_hosts")),
 }

@@ -47,6 +47,8 @@ async def status_for(header, kind="http", **environ):
     settings = read(AppSettings, {"ADO_DSN": "postgresql://", "ADO_HOST": "127.0.0.1", **environ})
     scope = {"type": kind, "headers": [(b"host", header.encode())], "extensions": {"websocket.http.response": {}}}
     await HostGuard(application, settings)(scope, receive, send)
+    start = "websocket.http.response.start" if kind == "websocket" else "http.response.start"
+    assert sent[0].get("type", start) == start
     return sent[0]["status"]
 
 
