@@ -15,7 +15,8 @@ import psycopg
 
 from app.rpc.client import HttpClient
 from db import token_admin, tokens
-from support import forkserver
+
+from . import forkserver
 
 FAST = {
     "ADO_HEARTBEAT_SECONDS": "0.5",
