@@ -34,6 +34,19 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _METHODS = {"GET": "files.read", "HEAD": "files.read", "PUT": "files.write"}
 
 
+class RangeOutsideFile(ProcedureError):
+    """A range that has no byte of a file of ``size`` bytes."""
+
+    status = 416
+
+    def __init__(self, size: int) -> None:
+        hint = "ask for bytes that the file has; files.list says its size"
+        super().__init__(
+            "BAD_REQUEST", f"range: the file has {size} bytes", reason="invalid_input", hint=hint, field="range"
+        )
+        self.size = size
+
+
 class FileBodies:
     """Answers requests below ``BASE``."""
 
@@ -58,9 +71,10 @@ class FileBodies:
             failure = to_procedure_error(self._gate, error, path)
             code = failure.code
             if not answering:
-                status = failure.data.get("httpStatus", failure.status)
-                headers = [(b"content-range", failure.data["contentRange"].encode())] if status == 416 else []
-                await respond(send, status, envelope.error(error_shape(failure, path)), headers)
+                headers = []
+                if isinstance(failure, RangeOutsideFile):
+                    headers.append((b"content-range", b"bytes */%d" % failure.size))
+                await respond(send, failure.status, envelope.error(error_shape(failure, path)), headers)
         finally:
             self._gate.observe(path, "body", code, time.perf_counter() - started)
 
@@ -150,7 +164,7 @@ class FileBodies:
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
     """Return the first byte of a Range and the one after its last; None for a form that is not served.
 
-    Raises the refusal with status 416 for a range outside the file.
+    Raises RangeOutsideFile.
     """
     match = _RANGE.fullmatch(header.strip())
     if match is None or not (match[1] or match[2]) or (match[1] and match[2] and int(match[1]) > int(match[2])):
@@ -161,8 +175,7 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
         first, end = max(0, size - int(match[2])), size
     if first < end:
         return first, end
-    message = f"range: the file has {size} bytes"
-    raise refusal("invalid_input", message, field="range", httpStatus=416, contentRange=f"bytes */{size}")
+    raise RangeOutsideFile(size)
 
 
 def _offsets(header: str | None, file: File) -> tuple[int, int]:

@@ -61,7 +61,7 @@ def test_a_job_gets_the_answer_of_a_person(cluster):
     assert done.stdout == b"chose blue\nany words\n"
     assert b"asks: Which? (RED" not in done.stderr
     assert b"asks: Which? (red, blue) (next: " in done.stderr
-    assert cluster.ado("inbox", check=0).stdout == b"no job waits for an answer\n"
+    assert cluster.ado("inbox", check=0).stdout.startswith(b"no job waits for an answer\n")
 
 
 def test_a_question_out_of_time_has_its_default_or_exit_code_124(cluster):

@@ -25,8 +25,8 @@ def encode(value: Any) -> bytes:
 
 def error_shape(error: ProcedureError, path: str | None) -> bytes:
     """Return an error in the JSON that tRPC clients read."""
-    number, status = CODES[error.code]
-    data: dict[str, Any] = {"code": error.code, "httpStatus": status}
+    number = CODES[error.code][0]
+    data: dict[str, Any] = {"code": error.code, "httpStatus": error.status}
     if path is not None:
         data["path"] = path
     data["reason"] = error.reason or error.code.lower()

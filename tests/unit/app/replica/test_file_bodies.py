@@ -2,8 +2,7 @@
 
 import pytest
 
-from app.replica.file_bodies import parse_range
-from app.rpc.errors import ProcedureError
+from app.replica.file_bodies import RangeOutsideFile, parse_range
 
 
 @pytest.mark.parametrize(
@@ -19,7 +18,7 @@ def test_one_range_of_bytes_is_served_and_other_forms_get_the_whole_file(header,
 
 @pytest.mark.parametrize(("header", "size"), [("bytes=10-", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=-1", 0)])
 def test_a_range_outside_the_file_is_refused_with_its_size(header, size):
-    with pytest.raises(ProcedureError) as caught:
+    with pytest.raises(RangeOutsideFile) as caught:
         parse_range(header, size)
-    assert caught.value.data["httpStatus"] == 416
-    assert caught.value.data["contentRange"] == f"bytes */{size}"
+    assert caught.value.status == 416
+    assert caught.value.size == size
