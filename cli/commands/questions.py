@@ -149,7 +149,7 @@ def answer(
         The answer to a question without options.
     """
     if (choice is None) == (text is None):
-        raise usage("one answer is needed", f"ado answer {question} CHOICE, or --text TEXT")
+        raise usage("one answer is needed", "ado answer QUESTION CHOICE, or --text TEXT")
     client = http(choose(options))
     answered = _answer(client, question, choice, text)
     if options.output == "text":

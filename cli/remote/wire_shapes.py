@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from app.client.models import (
     Amount,
     Integer,
+    Job,
     Message,
     Number,
     Question,
@@ -31,11 +32,32 @@ from app.client.models import (
 )
 
 FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
+Status = Literal["queued", "paused", "running", "succeeded", "failed", "cancelled"]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Shape(Struct, rename="camel", kw_only=True):
     """Base of every answer; camelCase on the wire."""
+
+
+class ShownJob(Job, frozen=True, kw_only=True):
+    """A job; a worker of somebody's own may report any result."""
+
+    status: Status
+    result: Any = None
+
+
+class ShownTask(Task, frozen=True, kw_only=True):
+    """A task with such jobs."""
+
+    status: Status
+    jobs: list[ShownJob]  # type: ignore[assignment]
+
+
+class ShownTasks(TaskPage, frozen=True, kw_only=True):
+    """A page of such tasks."""
+
+    items: list[ShownTask]  # type: ignore[assignment]
 
 
 class FileInfo(Shape):
@@ -180,8 +202,8 @@ class Me(Shape):
 
 
 ANSWERS: dict[str, Any] = {
-    **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), Task),
-    "tasks.list": TaskPage,
+    **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), ShownTask),
+    "tasks.list": ShownTasks,
     "tasks.input": Received,
     "tasks.send": Message,
     "tasks.remove": Removed,

@@ -30,6 +30,7 @@ HOSTILE = {
 @pytest.fixture
 def watched(dsn, home):
     made = Cluster(dsn, home, env=WATCHED)
+    made.forks = False
     try:
         made.add_replicas(2)
         made.add_worker("w", "--slots", "4", "--capability", "shell")

@@ -67,6 +67,8 @@ class Cluster:
     """Replicas, workers and spawners over one database; everything ends with the test."""
 
     program = (sys.executable, "-P", "-m", "cli")
+    forks = True
+    """Whether replicas may be forks; those have the environment of their server in /proc."""
 
     def __init__(self, dsn, home, *, env=None):
         self.dsn = dsn
@@ -88,7 +90,7 @@ class Cluster:
 
     def start(self, *arguments, **options):
         """Start a process of ado; a replica is a fork where that makes no difference."""
-        if arguments[0] == "api" and not options:
+        if self.forks and arguments[0] == "api" and not options:
             with self._log("api") as log, Path(os.devnull).open("rb") as nothing:
                 streams = {"stdin": nothing.fileno(), "stdout": log.fileno(), "stderr": log.fileno()}
                 if process := forkserver.start(arguments, env=self.env, cwd="/", **streams):

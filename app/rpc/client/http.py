@@ -17,6 +17,7 @@ _UNAVAILABLE = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
 _BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
 _Headers = Mapping[str, str]
 _JSON: _Headers = {"content-type": "application/json"}
+_NO_BODIES = frozenset({404, 405, 501})
 _IDLE_SECONDS = 3.0  # a server closes idle connections, and a mutation that meets the close has an unknown outcome
 
 
@@ -68,7 +69,7 @@ class HttpClient:
                     self._used_at, complete = time.monotonic(), True
                     return
                 if response.status != 206:
-                    self._result(response.status, response.read_whole())
+                    self._body_result(response.status, response.read_whole())
             raise NoAnswer(self._url, "the answer is not the range of the file that was asked for")
         except _BROKEN as error:
             raise NoAnswer(self._url, _why(error)) from error
@@ -125,7 +126,16 @@ class HttpClient:
         except _BROKEN as error:
             raise NoAnswer(self._url, _why(error)) from error
         self._used_at = time.monotonic()
-        return self._result(response.status, text)
+        return self._result(response.status, text) if method != "PUT" else self._body_result(response.status, text)
+
+    def _body_result(self, status: int, text: bytes) -> Any:
+        """Return the answer for a file's body; a proxy that lets only calls pass is like a replica without bodies."""
+        try:
+            return self._result(status, text)
+        except NoAnswer as error:
+            if status in _NO_BODIES:
+                raise CallError(str(error), {"code": "NOT_FOUND", "reason": "no_such_page"}) from None
+            raise
 
     def _result(self, status: int, text: bytes) -> Any:
         try:
@@ -145,8 +155,10 @@ class HttpClient:
         return connection.getresponse()  # type: ignore[return-value]
 
     def _connect(self) -> http.client.HTTPConnection:
-        if self._connection is not None and time.monotonic() - self._used_at < _IDLE_SECONDS:
-            return self._connection
+        connection = self._connection
+        # without a socket after an answer that closed the connection
+        if connection is not None and connection.sock and time.monotonic() - self._used_at < _IDLE_SECONDS:
+            return connection
         self.close()
         failure: Exception | None = None
         first = self._urls.index(self._url)
