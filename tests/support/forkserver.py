@@ -103,6 +103,7 @@ def _read_at_start(env):
 def start(arguments, *, env, cwd, stdin, stdout, stderr):
     """Start ado in a session of its own; the streams are descriptors. None where only a new process would do."""
     connection, lock, read = _server(Path("/proc/thread-self/ns/net").readlink())
+    arguments = [os.fsdecode(argument) for argument in arguments]  # bytes as Python shows them in sys.argv
     message = json.dumps([arguments, env, cwd]).encode()
     if _read_at_start(env) != read or len(message) > LONGEST:
         return None
