@@ -31,7 +31,7 @@ def check(path: str, value: Any) -> None:
     """Raise ValueError for an answer that does not have the shape of its procedure."""
     import msgspec
 
-    from cli.remote.wire_shapes import ANSWERS, Event, ShownTask
+    from cli.remote.wire_shapes import ANSWERS, Event, ShownOutput, ShownTask
 
     shape = ANSWERS.get(path)
     if shape is None:
@@ -41,12 +41,6 @@ def check(path: str, value: Any) -> None:
     if shape is ShownTask and len(value["jobs"]) not in (1, value["workers"]):
         raise ValueError(f"it has {value['workers']} jobs and lists {len(value['jobs'])}")
     if shape is Event and value["type"] == "output":
-        _check_output(value)
-
-
-def _check_output(event: dict[str, Any]) -> None:
-    data = event.get("data")
-    if data is None or event.get("stream") is None or event.get("job") is None:
-        raise ValueError("an output event has no stream, job or data")
-    if event.get("encoding") == "base64":
-        base64.b64decode(data, validate=True)
+        output = msgspec.convert(value, ShownOutput)
+        if output.encoding == "base64":
+            base64.b64decode(output.data, validate=True)

@@ -151,7 +151,7 @@ class Health(Shape):
 
 
 class Event(Shape):
-    """An event of a log, with the members that are shown of any type."""
+    """An event of a log. Further members are a job's own where it wrote the event, and may be anything."""
 
     seq: Number
     type: str
@@ -159,8 +159,14 @@ class Event(Shape):
     stored_at: Time
     job: Number | None
     attempt: Number | None
-    stream: Literal["stdout", "stderr"] | None = None
-    data: str | None = None
+
+
+class ShownOutput(Event):
+    """Output of a job."""
+
+    job: Number
+    stream: Literal["stdout", "stderr"]
+    data: str
     encoding: Literal["base64"] | None = None
     source: Literal["setup", "check"] | None = None
 
