@@ -38,13 +38,16 @@ def test_a_job_cannot_fill_the_database_with_events(dsn, home, kind, count, size
 
 KILLER = """
 keeper=$PPID worker=$(sed 's/.*) //' /proc/$PPID/stat | cut -d' ' -f2)
-setsid sh -c ': MARKER; kill -KILL $1 $2; sleep 600' - $keeper $worker &
+setsid sh -c ': MARKER; kill -STOP $2; kill -KILL $1 $2; sleep 600' - $keeper $worker &
 sleep 600
 """
 
 
 def test_a_job_that_kills_its_keeper_and_its_worker_leaves_nothing(cluster, home):
-    """What is left becomes the spawner's child, since the spawner started the worker."""
+    """What is left becomes the spawner's child, since the spawner started the worker.
+
+    The job stops the worker first: a worker that sees its keeper die ends the job before this kills the worker, too.
+    """
     marker = f"killer-{os.getpid()}-{home.name}"
     plain = {"ADO_SANDBOX": "none"}  # in a sandbox it sees neither
     cluster.start("spawner", "--max", "1", "--url", ",".join(cluster.urls), "--work-dir", str(home / "work"), env=plain)
