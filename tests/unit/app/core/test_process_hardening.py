@@ -38,7 +38,8 @@ def look(pid):
 read, write = os.pipe()
 pid = os.fork() or hold(write, sys.argv[1])
 os.read(read, 1)
-while sys.argv[1] == "exec" and b"-c" in open(f"/proc/{pid}/cmdline", "rb").read():
+# In the middle of an exec the command line is empty, and the process is still hidden.
+while sys.argv[1] == "exec" and not open(f"/proc/{pid}/cmdline", "rb").read().startswith(b"sleep"):
     pass
 looker = os.fork()
 if looker == 0:
