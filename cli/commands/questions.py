@@ -66,12 +66,20 @@ def ask(
     if timeout is not None:
         members["timeoutSeconds"] = seconds_of(timeout)
     client = http(choose(options))
-    question = until_answered(lambda: client.mutate("tasks.ask", members), for_ever=True)
+    question = _wait(client, until_answered(lambda: client.mutate("tasks.ask", members), for_ever=True))
+    if options.output == "text":
+        write_text(_words(question["answer"]))
+    else:
+        write_one(question, options.output, "questionId")
+    return exits.SUCCESS
+
+
+def _wait(client: HttpClient, question: dict[str, Any]) -> dict[str, Any]:
+    """Return a question once it has an answer. Raises CliError when it ends without one."""
     wait = {"questionId": question["questionId"], "waitSeconds": _WAIT_SECONDS}
     while question["state"] == "open":
         question = until_answered(lambda: client.query("tasks.answer", wait), for_ever=True)
-    answer = question.get("answer")
-    if answer is None:
+    if question.get("answer") is None:
         is_late = question["state"] == "expired"
         raise CliError(
             f"{question['questionId']} was not answered in time" if is_late else "the attempt that asked has ended",
@@ -79,11 +87,7 @@ def ask(
             exits.TIMED_OUT if is_late else exits.FAILED,
             "timed_out" if is_late else "question_closed",
         )
-    if options.output == "text":
-        write_text(_words(answer))
-    else:
-        write_one(question, options.output, "questionId")
-    return exits.SUCCESS
+    return question
 
 
 def inbox(*, task: str | None = None, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
