@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from cli.errors import usage
 from cli.extras import need
 from cli.output import write_pieces
 from cli.render.lines import Lines, Style
@@ -21,10 +22,17 @@ def run(
     env: Mapping[str, str],
     args: Mapping[str, Any],
     timeout: float | None,
+    checks: Mapping[str, Any],
     own_lines: bool,
     stdin: bool = False,
 ) -> int:
-    """Run an agent here, with the user's own directory and environment; return the exit code."""
+    """Run an agent here, with the user's own directory and environment; return the exit code. Raises CliError.
+
+    ``checks`` are the setup and the checks as ``tasks.create`` takes them.
+    """
+    import msgspec
+
+    from app.shapes.records import Checks
     from worker.agents import AGENTS
     from worker.agents.acp import AcpAgent
     from worker.local_run import run as run_local
@@ -33,9 +41,13 @@ def run(
         need("worker")
 
     coloured = colours(sys.stdout) or colours(sys.stderr)
+    try:
+        wish = msgspec.to_builtins(msgspec.convert(checks, Checks))
+    except msgspec.ValidationError as error:
+        raise usage(f"setup and checks: {error}", "see ado run --help") from error
     lines = Lines(Style(workers > 1, terminals(), coloured, own=own_lines, columns=columns))
     code = run_local(
-        prompt, agent, workers=workers, env=env, args=args, timeout=timeout, stdin=stdin,
+        prompt, agent, workers=workers, env=env, args=args, timeout=timeout, checks=wish, stdin=stdin,
         show=lambda event: write_pieces(lines.feed(event)),
     )  # fmt: skip
     write_pieces(lines.rest())

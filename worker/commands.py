@@ -11,16 +11,19 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from worker.agents.verdict import Outcome
 from worker.fitness import MachineUnfit
-from worker.output.event_pipe import EventPipe
+from worker.output.buffer import Outbox
+from worker.output.event_pipe import EventPipe, OnEvent
+from worker.output.masking import Secrets
 from worker.output.pipes import OutputReader
 from worker.output.wire_events import clean_text
 from worker.processes.process import KeptProcess, ProcessEnd
+from worker.settings import WorkerSettings
 from worker.task_group import task_group
-from worker.turn import TurnSetting
+from worker.turn import Stop
 
 _TIMED_OUT = 124  # as timeout(1) ends
 _NOT_RUN = (126, 127)  # as a shell ends if it may not run a command, or there is none
@@ -31,6 +34,30 @@ NO_COMMANDS: Mapping[str, Any] = {"commands": (), "tries": 1}
 
 Start = Callable[[str], Awaitable[KeptProcess]]
 """Starts a command line under a keeper, as the attempt's agent is started. Raises OSError."""
+
+
+class CommandSetting(Protocol):
+    """What commands have in common with the turns of their agent."""
+
+    @property
+    def settings(self) -> WorkerSettings:
+        """How long a stop and the last output may take."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where output and events go."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """What is masked in the output."""
+
+    @property
+    def stop(self) -> Stop:
+        """The request to stop."""
+
+    @property
+    def on_job_event(self) -> OnEvent:
+        """Called with each event that a command writes itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +86,7 @@ class Ended:
 class Commands:
     """The setup and the checks of one attempt."""
 
-    def __init__(self, wish: Mapping[str, Any], setting: TurnSetting, start: Start, *, mends: bool) -> None:
+    def __init__(self, wish: Mapping[str, Any], setting: CommandSetting, start: Start, *, mends: bool) -> None:
         self._wish = wish
         self._setting = setting
         self._start = start
@@ -81,8 +108,10 @@ class Commands:
 
         Returns how the attempt ends, and the words with which the agent's next turn begins; none if it ends.
         """
-        if turn.outcome != "succeeded" or self._setting.stop.requested.is_set():
+        if turn.outcome != "succeeded" or not self._wish["commands"]:
             return turn, []
+        if self._setting.stop.requested.is_set():  # after the turn's end; work that was not checked is no success
+            return self._setting.stop.outcome or turn, []
         self._tried += 1
         for command in self._wish["commands"]:
             ended = await self._run(command, "check")

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,43 @@ import orjson
 
 from worker.agent_output import AgentOutput
 from worker.agents import AGENTS
-from worker.agents.base import Agent, Run
-from worker.agents.verdict import Outcome, exit_outcome
+from worker.agents.base import Agent, AgentReader, Run
+from worker.agents.verdict import Outcome
+from worker.agents.words import next_turn
+from worker.commands import Commands
+from worker.fitness import MachineUnfit
 from worker.output.buffer import Outbox
 from worker.output.lines import bounded_lines
+from worker.output.masking import NO_SECRETS, Secrets
 from worker.processes.keeper import become_subreaper
 from worker.processes.process import KeptProcess, ProcessEnd
+from worker.settings import WorkerSettings
 from worker.task_group import task_group
+from worker.turn import Stop
 
-_TIMED_OUT, _INTERRUPTED, _UNKNOWN_AGENT, _NOT_ALLOWED = 124, 130, 127, 126
+_INTERRUPTED, _UNKNOWN_AGENT = 130, 127
+_CODES = {"timed_out": 124, "permission_denied": 126}
+_SAID = ("timed_out", "exit_nonzero", "start_failed")
+"""Reasons whose message says it all."""
 _GRACE_SECONDS = 10.0
 _BUFFER_BYTES = 1024 * 1024
 _BATCH_EVENTS = 1000
 _STDIN = 0
 _STDIN_BYTES = 64 * 1024
 Show = Callable[[dict[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalSetting:
+    """What the setup, the turns and the checks of one run have in common."""
+
+    outbox: Outbox = field(default_factory=lambda: Outbox(_BUFFER_BYTES))
+    stop: Stop = field(default_factory=Stop)
+    secrets: Secrets = NO_SECRETS
+    settings: WorkerSettings = field(default_factory=WorkerSettings)
+
+    def on_job_event(self, event: Mapping[str, Any]) -> None:
+        """Do nothing: nothing depends on what a job writes itself."""
 
 
 def run(
@@ -44,21 +67,23 @@ def run(
     env: Mapping[str, str],
     args: Mapping[str, Any],
     timeout: float | None,
+    checks: Mapping[str, Any],
     show: Show,
     stdin: bool = False,
 ) -> int:
     """Run a prompt ``workers`` times side by side; return the exit code of the first run that failed.
 
-    With ``stdin`` the only agent reads this process's own stdin.
+    ``checks`` are the task's setup and checks. With ``stdin`` the only agent reads this process's own stdin.
     """
     if agent not in AGENTS:
         os.write(2, f"ado: there is no agent {agent!r}; there are: {', '.join(AGENTS)}\n".encode())
         os.write(2, b"ado: choose one with --agent; ado doctor --agents says which AI agents can start here\n")
         return _UNKNOWN_AGENT
     jobs = [
-        {"prompt": prompt, "agent": agent, "job": index, "workers": workers, "args": args, "stdin": stdin}
+        {"prompt": prompt, "agent": agent, "job": index, "workers": workers, "args": args, "stdin": stdin,
+         "checks": checks}
         for index in range(workers)
-    ]
+    ]  # fmt: skip
     become_subreaper()  # the orphans of a killed keeper become children of this process, which then kills them
     return asyncio.run(_run_all(jobs, env, timeout, show))
 
@@ -77,37 +102,80 @@ async def _run_all(jobs: list[dict[str, Any]], env: Mapping[str, str], timeout: 
 async def _run_one(
     job: Mapping[str, Any], env: Mapping[str, str], timeout: float | None, interrupted: asyncio.Event, show: Show
 ) -> int:
+    setting = _LocalSetting()
+    async with task_group() as group:  # an error of show ends the agent: nobody reads its output any more
+        group.create_task(_show_events(setting.outbox, job["job"], show), name="show")
+        watching = group.create_task(_stop_in_time(setting.stop, timeout, interrupted), name="stop")
+        try:
+            outcome = await _take_turns(job, env, setting)
+        except (OSError, MachineUnfit) as error:
+            outcome = Outcome("failed", 1, "start_failed", f"the agent could not be started: {error}")
+        finally:
+            watching.cancel()
+            setting.outbox.close()
+    if setting.stop.outcome is None and outcome.reason != "start_failed":
+        show({"type": "finished", "job": job["job"], "at": ""})
+    return _exit_code(outcome)
+
+
+async def _stop_in_time(stop: Stop, timeout: float | None, interrupted: asyncio.Event) -> None:
+    """Request a stop after ``timeout`` seconds, or at an interrupt."""
+    try:
+        async with asyncio.timeout(timeout):
+            await interrupted.wait()
+    except TimeoutError:
+        message = f"timed out after {timeout:g} s (--timeout); give it longer with --timeout"
+        stop.request(Outcome("failed", None, "timed_out", message))
+    else:
+        stop.request(Outcome("cancelled"))
+
+
+async def _take_turns(job: Mapping[str, Any], env: Mapping[str, str], setting: _LocalSetting) -> Outcome:
+    """Run the setup, and the agent until its work passes the checks. Raises OSError and MachineUnfit."""
     agent = AGENTS[job["agent"]]
     own = {**os.environ, **env, "ADO_JOB_INDEX": str(job["job"]), "ADO_WORKER_COUNT": str(job["workers"])}
     run = Run(job["prompt"], Path.cwd(), Path.home(), args=job["args"], env=own, local=True, stdin=job["stdin"])
-    try:
-        process = await _start(agent, run, own)
-    except OSError as error:
-        return _print_failure(f"the agent could not be started: {error}", 1)
-    reader = agent.reader(run)
+    commands = Commands(
+        job["checks"],
+        setting,
+        lambda command: KeptProcess.start(["/bin/sh", "-c", "--", command], env=own, cwd=str(run.directory)),
+        mends=agent.takes_messages,
+    )
+    if failure := await commands.set_up():
+        return failure
+    while True:
+        reader = agent.reader(run)
+        turn = await _take_turn(await _start(agent, run, own), reader, setting, str(run.directory))
+        outcome, words = await commands.check(turn)
+        if not words:
+            return outcome
+        run = next_turn(agent, run, words, reader)
+
+
+async def _take_turn(
+    process: KeptProcess, reader: AgentReader | None, setting: _LocalSetting, directory: str
+) -> Outcome:
+    """Follow a process of the agent to its end, and leave nothing of it behind."""
     ending = asyncio.create_task(process.ended(), name="agent end")
-    outbox = Outbox(_BUFFER_BYTES)
-    output = AgentOutput(process, reader, outbox, directory=str(run.directory))
+    output = AgentOutput(process, reader, setting.outbox, directory=directory)
     try:
-        async with task_group() as group:  # an error of show ends the agent: nobody reads its output any more
-            group.create_task(_show_events(outbox, job["job"], show), name="show")
-            async with task_group() as reading:
-                reading.create_task(output.run(), name="output")
-                reading.create_task(_drop_events(process.events), name="events")
-                in_time = await _wait_for_end(process, ending, timeout, interrupted)
-            outbox.close()
+        async with task_group() as reading:
+            reading.create_task(output.run(), name="output")
+            reading.create_task(_drop_events(process.events), name="events")
+            is_stopped = await _wait_for_end(process, ending, setting.stop)
         end = await ending
     finally:
         process.kill()
         await asyncio.gather(ending, return_exceptions=True)
         output.close()
         process.close()
-    if not in_time:
-        return _print_failure(f"timed out after {timeout:g} s (--timeout); give it longer with --timeout", _TIMED_OUT)
-    if interrupted.is_set():
-        return _INTERRUPTED
-    show({"type": "finished", "job": job["job"], "at": ""})
-    return _program_exit_code(end) if reader is None else _agent_exit_code(reader.outcome(end))
+    if is_stopped and setting.stop.outcome is not None:
+        return setting.stop.outcome
+    if end.error is not None:
+        raise OSError(end.error)
+    outcome = output.outcome(end)
+    is_own_code = reader is None and end.signal is None  # the exit code of a program says enough
+    return replace(outcome, message=None) if is_own_code else outcome
 
 
 async def _start(agent: Agent, run: Run, own: Mapping[str, str]) -> KeptProcess:
@@ -117,9 +185,9 @@ async def _start(agent: Agent, run: Run, own: Mapping[str, str]) -> KeptProcess:
     agent is not in its foreground group, so a read would fail. Its input goes through a pipe, and so does the input
     after a prompt that is too long for an argument.
     """
-    launch = agent.launch(run)
-    fed = run.stdin and (bool(launch.stdin) or os.isatty(_STDIN))
-    source = launch.stdin if fed or not run.stdin else _STDIN
+    launch, reads = agent.launch(run), run.stdin and not run.has_begun
+    fed = reads and (bool(launch.stdin) or os.isatty(_STDIN))
+    source = launch.stdin if fed or not reads else _STDIN
     process = await KeptProcess.start(
         launch.argv, env={**own, **launch.env}, cwd=str(run.directory), stdin=source, fed=fed
     )
@@ -148,22 +216,21 @@ async def _drop_events(fd: int) -> None:
             pass
 
 
-async def _wait_for_end(
-    process: KeptProcess, ending: asyncio.Task[ProcessEnd], timeout: float | None, interrupted: asyncio.Event
-) -> bool:
-    """Wait until a process has ended, and end it after ``timeout`` or an interrupt; return False after a timeout."""
-    stopping = asyncio.create_task(interrupted.wait(), name="interrupt")
+async def _wait_for_end(process: KeptProcess, ending: asyncio.Task[ProcessEnd], stop: Stop) -> bool:
+    """Wait until a process has ended, and end it at a stop; return whether it was ended."""
+    stopping = asyncio.create_task(stop.requested.wait(), name="stop")
     try:
-        done, _ = await asyncio.wait([ending, stopping], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if ending not in done:
-            process.terminate()
-            await asyncio.wait([ending], timeout=_GRACE_SECONDS)
-            process.kill()
-            await asyncio.wait([ending])
+        await asyncio.wait([ending, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            return False
+        process.terminate()
+        await asyncio.wait([ending], timeout=_GRACE_SECONDS)
+        process.kill()
+        await asyncio.wait([ending])
+        return True
     finally:
         stopping.cancel()
         await asyncio.gather(stopping, return_exceptions=True)
-    return bool(done)
 
 
 async def _show_events(outbox: Outbox, job: int, show: Show) -> None:
@@ -177,19 +244,11 @@ def _print_failure(message: str, code: int) -> int:
     return code
 
 
-def _program_exit_code(end: ProcessEnd) -> int:
-    """Return the exit code of a program that is not an AI agent, and print why it has none of its own."""
-    message = exit_outcome(end).message
-    if end.error is not None:
-        return _print_failure(f"the agent could not be started: {message}", 1)
-    if end.signal is not None:
-        return _print_failure(str(message), 128 + end.signal)
-    return end.exit_code or 0
-
-
-def _agent_exit_code(outcome: Outcome) -> int:
-    """Return the exit code of an AI agent's run, and print why it failed."""
-    if outcome.outcome == "succeeded":
-        return 0
-    code = _NOT_ALLOWED if outcome.reason == "permission_denied" else outcome.exit_code or 1
-    return _print_failure(f"{outcome.reason}: {outcome.message}", code)
+def _exit_code(outcome: Outcome) -> int:
+    """Return the exit code of a run, and print why it failed if that is known."""
+    if outcome.outcome != "failed":
+        return 0 if outcome.outcome == "succeeded" else _INTERRUPTED
+    code = _CODES.get(str(outcome.reason)) or outcome.exit_code or 1
+    if outcome.message is None:
+        return code
+    return _print_failure(outcome.message if outcome.reason in _SAID else f"{outcome.reason}: {outcome.message}", code)

@@ -110,7 +110,7 @@ def _run_here(request: _Request) -> int:
         raise usage("--trust-project needs --remote: here the agent decides by your own settings", "leave it out")
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     failure = replace(request.limits, timeout=None)  # a time-out ends an agent here as well
-    refuse_remote_only(request.checks, request.task, request.repository, request.pod, request.options, failure)
+    refuse_remote_only(request.task, request.repository, request.pod, request.options, failure)
     agent = request.agent.agent or first([], [*local_runs.own_agents(), *local_runs.agents()])
     stdin = request.sends_stdin(agent, detach=False)
     return local_runs.run(
@@ -121,6 +121,7 @@ def _run_here(request: _Request) -> int:
         env=environment,
         args=request.agent.arguments(),
         timeout=timeout,
+        checks=request.checks.members().get("checks", {}),
         own_lines=request.agent.raw_events,
     )
 

@@ -11,6 +11,8 @@ from support.program import processes_with
 from worker import local_run
 from worker.agents import events
 from worker.agents.base import AgentReader, Launch
+from worker.agents.verdict import Outcome
+from worker.commands import NO_COMMANDS, Commands
 
 COMMAND = [sys.executable, "-P", "-m", "cli", "run", "--agent", "shell"]
 
@@ -80,8 +82,11 @@ class Talker:
     """An AI agent: its prompt is a shell script that writes the agent's lines."""
 
     needs = None
+    converses = takes_messages = True
 
     def launch(self, run):
+        if run.session:  # the words of a later turn
+            return Launch(["/bin/sh", "-c", f"""echo '{{"type": "go on", "in": "{run.session}"}}'"""])
         return Launch(["/bin/sh", "-c", run.prompt])
 
     def reader(self, run):
@@ -91,17 +96,24 @@ class Talker:
 class TalkerReader(AgentReader):
     def __init__(self, run):
         super().__init__(run)
-        self._handlers = {"say": self._say}
+        self._handlers = {"say": self._say, "go on": self._go_on}
+        self._words = run.prompt
 
     def _say(self, line):
+        self.session = "talk-1"
         self._verdict.end(line["ok"], line["text"])
         return [events.text(line["text"], streamed=False)]
 
+    def _go_on(self, line):
+        self._verdict.end(True, "mended")
+        return [events.text(f"{line['in']} heard {self._words}", streamed=False)]
 
-async def talk(monkeypatch, prompt, show, timeout=None):
+
+async def talk(monkeypatch, prompt, show, timeout=None, checks=NO_COMMANDS, interrupted=None):
     monkeypatch.setitem(local_run.AGENTS, "talker", Talker())
     job = {"prompt": prompt, "agent": "talker", "job": 0, "workers": 1, "args": {}, "stdin": False}
-    return await local_run._run_one(job, {}, timeout, asyncio.Event(), show)
+    job["checks"] = checks
+    return await local_run._run_one(job, {}, timeout, interrupted or asyncio.Event(), show)
 
 
 @pytest.mark.parametrize(("ok", "code"), [("true", 0), ("false", 1)])
@@ -127,3 +139,83 @@ async def test_an_error_of_the_event_sink_ends_the_agent(monkeypatch):
 
 async def test_an_agent_that_takes_too_long_is_ended(monkeypatch):
     assert await talk(monkeypatch, "exec sleep 60 # of the talker", print, timeout=0.1) == 124
+
+
+def commands(*checks, setup=None, tries=3, limit=600.0):
+    return {"setup": setup, "commands": checks, "tries": tries, "timeoutSeconds": limit}
+
+
+def test_setup_and_checks_run_around_a_command_in_its_directory(tmp_path):
+    options = ("--setup", "echo begun > setup", "--check", "cat setup work")
+    done = run(*options, "cat setup; echo done > work", home=tmp_path, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"begun\n")
+    assert b"check: begun\ncheck: done\n" in done.stderr
+    assert b"check 'cat setup work' passed" in done.stderr
+
+
+def test_a_failed_setup_ends_the_run_before_its_command(tmp_path):
+    done = run("--setup", "echo no registry; exit 5", "echo never", home=tmp_path, capture_output=True)
+    assert (done.returncode, done.stdout) == (5, b"")
+    assert b"setup: no registry" in done.stderr
+    assert b"setup_failed: the setup 'echo no registry; exit 5' ended with exit code 5" in done.stderr
+
+
+def test_the_first_check_that_a_command_fails_ends_the_run_with_its_code(tmp_path):
+    options = ("--check", "true", "--check", "exit 3", "--check", "echo later")
+    done = run(*options, "echo mine", home=tmp_path, capture_output=True)
+    assert (done.returncode, done.stdout) == (3, b"mine\n")
+    assert b"check_failed: the check 'exit 3' ended with exit code 3" in done.stderr
+    assert b"later" not in done.stderr.replace(b"echo later", b"")
+
+
+def test_no_check_runs_after_a_command_that_failed(tmp_path):
+    done = run("--check", "echo checked", "exit 4", home=tmp_path, capture_output=True)
+    assert (done.returncode, b"checked" in done.stderr) == (4, False)
+
+
+def test_checks_that_a_task_cannot_have_are_a_usage_error(tmp_path):
+    done = run("--check", "true", "--check-tries", "0", "true", home=tmp_path, capture_output=True)
+    assert done.returncode == 2
+    assert b"tries" in done.stderr
+
+
+async def test_a_failed_check_is_told_to_the_agent_in_its_session(monkeypatch, tmp_path):
+    shown, check = [], f"echo line 7; test -f {tmp_path}/tried || {{ touch {tmp_path}/tried; exit 1; }}"
+    prompt = """echo '{"type": "say", "text": "done", "ok": true}'"""
+    assert await talk(monkeypatch, prompt, shown.append, checks=commands(check)) == 0
+    assert [(event["exitCode"], event["try"]) for event in shown if event["type"] == "check"] == [(1, 1), (0, 2)]
+    said = [event["text"] for event in shown if event["type"] == "agent"]
+    assert len(said) == 2
+    assert said[1].startswith("talk-1 heard A check of your work has failed")
+    assert "line 7" in said[1]
+
+
+async def test_an_agent_has_as_many_tries_as_are_asked_for(monkeypatch):
+    shown, prompt = [], """echo '{"type": "say", "text": "done", "ok": true}'"""
+    assert await talk(monkeypatch, prompt, shown.append, checks=commands("exit 9", tries=2)) == 9
+    assert [event["try"] for event in shown if event["type"] == "check"] == [1, 2]
+
+
+@pytest.mark.parametrize("part", ["setup", "check"])
+async def test_an_interrupt_or_the_time_limit_ends_a_command_with_its_processes(monkeypatch, part):
+    mark = f"sleep 60 # {part} of the talker"
+    wish = commands(setup=mark) if part == "setup" else commands(mark)
+    prompt = """echo '{"type": "say", "text": "done", "ok": true}'"""
+    assert await talk(monkeypatch, prompt, print, timeout=1, checks=wish) == 124
+    interrupted = asyncio.Event()
+    running = asyncio.create_task(talk(monkeypatch, prompt, print, checks=wish, interrupted=interrupted))
+    while not processes_with(mark):
+        assert not running.done()
+        await asyncio.sleep(0.01)
+    interrupted.set()
+    assert await running == 130
+    assert not processes_with(mark)
+
+
+async def test_a_stop_between_the_turn_and_its_checks_leaves_no_unchecked_success():
+    setting = local_run._LocalSetting()
+    checks = Commands(commands("true"), setting, None, mends=True)
+    setting.stop.request(Outcome("released"))
+    assert await checks.check(Outcome("succeeded", 0)) == (Outcome("released"), [])
+    without = Commands(NO_COMMANDS, setting, None, mends=True)
+    assert await without.check(Outcome("succeeded", 0)) == (Outcome("succeeded", 0), [])
