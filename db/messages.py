@@ -11,7 +11,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import AttemptKey
+from db.model import AttemptKey, HeldAttempt
 
 MessageState = Literal["waiting", "delivered", "refused"]
 
@@ -79,18 +79,6 @@ class Counts:
 
     messages: int
     waiting: int
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A worker's report that the agent of an attempt has taken messages."""
-
-    task_id: int
-    job: int
-    attempt: int
-    worker_id: str
-    credential: bytes | None
-    """Digest of the credential that came with the report."""
 
 
 async def send(
@@ -173,7 +161,7 @@ async def of_job(
     return [(row["message_id"], row["text"]) for row in rows]
 
 
-async def deliver(db: Database, receipt: Receipt, message_ids: Sequence[int]) -> bool:
+async def deliver(db: Database, receipt: HeldAttempt, message_ids: Sequence[int]) -> bool:
     """Store the receipts of messages, each once; False if the fence refused them."""
     row = await db.optional(
         "deliver_messages",

@@ -48,6 +48,18 @@ class ResourceAmounts:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldAttempt:
+    """An attempt and the worker that writes for it."""
+
+    task_id: int
+    job: int
+    attempt: int
+    worker_id: str
+    credential: bytes | None
+    """Digest of the credential that came with the write."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewTask:
     """What ``create`` stores."""
 

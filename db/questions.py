@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import orjson
 from db import paging
 from db.actor import Actor, parameter
 from db.database import Database
+from db.model import HeldAttempt
 from db.paging import PageLimit
 
 QuestionKind = Literal["permission", "choice", "text", "budget"]
@@ -30,6 +32,10 @@ class NewQuestion:
     options: list[dict[str, str]]
     default_answer: str | None
     timeout_seconds: float | None
+    tool: str | None = None
+    """The tool that an agent asks to use."""
+    input: Any = None
+    """What the tool would be called with, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +57,45 @@ class QuestionRow:
     answered_by: str | None
     created_at: datetime
     answered_at: datetime | None
+    tool: str | None
+    input: Any
+    remembered: bool
+    """Whether the answer counts for each later request for the tool in the task."""
 
     @classmethod
     def of(cls, row: Any) -> QuestionRow:
         """Make the record of a row."""
-        members = {name: row[name] for name in cls.__slots__ if name != "options"}
-        return cls(**members, options=orjson.loads(row["options"]))
+        members = {name: row[name] for name in cls.__slots__ if name not in ("options", "input")}
+        value = None if row["input"] is None else orjson.loads(row["input"])
+        return cls(**members, options=orjson.loads(row["options"]), input=value)
 
 
-async def ask(db: Database, new: NewQuestion, job_limit: int) -> QuestionRow | None:
-    """Store a question once; None: the attempt does not run, or its job has asked too many."""
+async def ask(db: Database, new: NewQuestion, job_limit: int, asker: HeldAttempt | None = None) -> QuestionRow | None:
+    """Store a question once; None: the fence refused it, or its job has asked too many.
+
+    If an answer to the same request is remembered, nothing is stored, and the question with that answer is returned.
+    """
+    same = {
+        "task_id": new.task_id,
+        "job": new.job,
+        "attempt": new.attempt,
+        "key": new.key,
+        "kind": new.kind,
+        "options": orjson.dumps(new.options).decode(),
+        "tool": new.tool,
+    }
     row = await db.optional(
         "ask_question",
-        task_id=new.task_id,
-        job=new.job,
-        attempt=new.attempt,
-        key=new.key,
-        kind=new.kind,
+        **same,
         text=new.text,
-        options=orjson.dumps(new.options).decode(),
         default_answer=new.default_answer,
         timeout_seconds=new.timeout_seconds,
+        input=None if new.input is None else orjson.dumps(new.input).decode(),
         job_limit=job_limit,
+        worker_id=asker and asker.worker_id,
+        credential=asker and asker.credential,
     )
-    row = row or await db.optional("find_question", task_id=new.task_id, job=new.job, attempt=new.attempt, key=new.key)
+    row = row or await db.optional("find_question", **same)
     return QuestionRow.of(row) if row else None
 
 
@@ -85,13 +106,46 @@ async def get(db: Database, question_id: int) -> QuestionRow | None:
 
 
 async def answer(
-    db: Database, question_id: int, *, choice: str | None, text: str | None, actor: Actor | None
+    db: Database,
+    question_id: int,
+    *,
+    choice: str | None,
+    text: str | None,
+    actor: Actor | None,
+    remember: bool = False,
 ) -> QuestionRow | None:
-    """Store the first answer of an open question; None: it is not open, or no longer."""
-    row = await db.optional(
-        "answer_question", question_id=question_id, choice=choice, answer=text, actor=parameter(actor)
+    """Store the first answer of an open question; None: it is not open, or no longer.
+
+    With ``remember`` it also answers the task's other open requests for the same tool.
+    """
+    rows = await db.many(
+        "answer_question",
+        question_id=question_id,
+        choice=choice,
+        answer=text,
+        actor=parameter(actor),
+        remember=remember,
     )
-    return QuestionRow.of(row) if row else None
+    return next((QuestionRow.of(row) for row in rows if row["question_id"] == question_id), None)
+
+
+async def ended(db: Database, worker_id: str) -> list[QuestionRow]:
+    """Return the questions of a worker's running attempts that are no longer open, and that it still waits for."""
+    return [QuestionRow.of(row) for row in await db.many("ended_questions", worker_id=worker_id)]
+
+
+async def acknowledge(db: Database, asker: HeldAttempt, question_ids: Sequence[int]) -> bool:
+    """Note that the worker knows how questions ended; False if the fence refused it."""
+    row = await db.optional(
+        "acknowledge_answers",
+        task_id=asker.task_id,
+        job=asker.job,
+        attempt=asker.attempt,
+        worker_id=asker.worker_id,
+        credential=asker.credential,
+        question_ids=question_ids,
+    )
+    return row is not None
 
 
 async def page(

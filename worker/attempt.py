@@ -41,6 +41,7 @@ from worker.output.wire_events import ServerLimits, clean_text, result_that_fits
 from worker.processes.directories import FILE_VARIABLES, AttemptDirectory, attempt_directory, environment
 from worker.processes.process import KeeperBroken, KeptProcess, is_shortage
 from worker.processes.removal import RemovalQueue
+from worker.questions import Questions
 from worker.repository.checkpoint import Checkpoint, SessionState, resumed
 from worker.repository.job_repository import JobRepository
 from worker.repository.transfers import AttemptFiles
@@ -95,6 +96,7 @@ class Attempt:
         self._outbox = Outbox(settings.buffer_bytes, limits.chunk_bytes)
         self._sender = BatchSender(call, self._outbox, self._fence, limits.batch_events)
         self._mailbox = Mailbox(call, self._fence)
+        self._questions = Questions(call, self._fence)
         self._stop = Stop()
         self._lost = asyncio.Event()
         self._reader: AgentReader | None = None
@@ -112,6 +114,10 @@ class Attempt:
     def tell(self, message: MailboxMessage) -> None:
         """Give a message to the agent as soon as it can take it; one that it has already changes nothing."""
         self._mailbox.offer(message)
+
+    def settle(self, question: Mapping[str, Any]) -> None:
+        """Give the agent the answer to its question; a repeated one changes nothing."""
+        self._questions.settle(question)
 
     def lose(self) -> None:
         """Kill the agent at once and send nothing more."""
@@ -186,6 +192,7 @@ class Attempt:
             async with task_group() as group:
                 group.create_task(self._sender.run(), name="batches")
                 group.create_task(self._mailbox.run(), name="receipts")
+                group.create_task(self._questions.run(), name="acknowledgements")
                 try:
                     outcome = await self._take_turns(run, setting, sandboxed, attempt_dir.lock)
                     if repository is not None:
@@ -193,6 +200,7 @@ class Attempt:
                 finally:
                     self._outbox.close()  # the sender ends once the outbox is empty
                     self._mailbox.close()
+                    self._questions.close()
             return outcome
         finally:
             await asyncio.to_thread(sandboxed.release)
@@ -237,6 +245,7 @@ class Attempt:
             self._outbox,
             self._secrets,
             self._mailbox,
+            self._questions,
             self._stop,
             MemoryWatch(alone=self._settings.slots == 1),
             self._subscribe,

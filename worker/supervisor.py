@@ -286,7 +286,7 @@ class Supervisor:
             self._secret_store.hide(self._token.value)
 
     async def _follow_commands(self) -> None:
-        value = {"workerId": self._settings.worker_id, "session": self._session, "messages": True}
+        value = {"workerId": self._settings.worker_id, "session": self._session, "messages": True, "answers": True}
         while True:
             with contextlib.suppress(CallError, NoAnswer):
                 async for item in self._client.subscribe("workers.commands", value):
@@ -307,6 +307,8 @@ class Supervisor:
                 attempt.lose()
             case "message":
                 attempt.tell(MailboxMessage.of(command["message"]))
+            case "answer":
+                attempt.settle(command["question"])
 
     def _obey_answer(self, answer: dict[str, Any]) -> None:
         for ref in answer["cancel"]:

@@ -1,8 +1,8 @@
 """One turn of an attempt: a process of the agent under its keeper, followed to its end.
 
 A turn begins with a prompt or with words for the agent's session. A stop sends SIGTERM to the process tree, and SIGKILL
-after ``grace_seconds``. An agent that takes words while it works gets messages on its stdin; any other gets them in its
-next turn.
+after ``grace_seconds``. An agent that takes words while it works gets messages, and answers to its questions, on its
+stdin; any other gets messages in its next turn.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from worker.agent_output import AgentOutput
 from worker.agents.base import AgentReader, Launch
+from worker.agents.requests import AgentRequest
 from worker.agents.stream import AgentStream
 from worker.agents.verdict import Event, Outcome
 from worker.fitness import MachineUnfit
@@ -25,6 +26,7 @@ from worker.output.event_pipe import EventPipe, OnEvent
 from worker.output.masking import Secrets
 from worker.output.wire_events import clean_text
 from worker.processes.process import KeptProcess, ProcessEnd
+from worker.questions import Questions
 from worker.repository.checkpoint import CheckpointSaver
 from worker.settings import WorkerSettings
 from worker.task_group import task_group
@@ -57,6 +59,7 @@ class TurnSetting:
     outbox: Outbox
     secrets: Secrets
     mailbox: Mailbox
+    questions: Questions
     stop: Stop
     memory: MemoryWatch
     subscribe: Subscribe
@@ -80,6 +83,7 @@ class Turn:
         self._reader = reader
         self._words = WordFeed(process, launch.line, setting.mailbox) if launch.line else None
         self._with_prompt = setting.mailbox.given
+        self._requests: asyncio.Queue[AgentRequest] = asyncio.Queue()
         self._is_terminated = False
         """Whether the agent was sent SIGTERM."""
 
@@ -129,6 +133,7 @@ class Turn:
         yield "stopper", self._stop_process()
         if self._words is not None:
             yield "words", self._words.run(text)
+            yield "requests", self._ask_people(self._words, stream)
         elif self._process.stdin is not None:
             feed = InputFeed(self._process, setting.subscribe, setting.fence, setting.stop.request)
             yield "input", feed.run(text)
@@ -147,7 +152,21 @@ class Turn:
             self._reader.heard.clear()
             if event["event"] == "result":
                 self._words.turn_ended()
+            while self._reader.requests:
+                self._requests.put_nowait(self._reader.requests.pop(0))
         self._setting.on_event(event)
+
+    async def _ask_people(self, words: WordFeed, stream: AgentStream | None) -> None:
+        """Ask a person what the agent asks, and write the answers to its stdin."""
+
+        async def ask(request: AgentRequest) -> None:
+            words.reply(request.reply(await self._setting.questions.ask(request.question)))
+            if stream is not None:
+                stream.note_activity()  # it was silent because it waited
+
+        async with task_group() as group:
+            while True:
+                group.create_task(ask(await self._requests.get()), name="question")
 
     def _report_survivors(self, end: ProcessEnd) -> None:
         for survivor in end.survivors:
@@ -175,6 +194,6 @@ class Turn:
 
     async def _watch_silence(self, stream: AgentStream) -> None:
         seconds = self._setting.settings.agent_idle_seconds
-        await stream.stalled(seconds)
+        await stream.stalled(seconds, is_waiting=lambda: self._setting.questions.are_open)
         assert self._reader is not None
         self._setting.stop.request(self._reader.stalled(seconds))

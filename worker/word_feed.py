@@ -1,4 +1,4 @@
-"""Feeds messages to an agent that takes words while it works, each as a line of its stdin.
+"""Feeds an agent that takes words while it works: messages and the answers to its questions, each a line of its stdin.
 
 The stdin stays open until the agent ends a turn while no message waits. Then it is closed, and the agent ends once it
 has read what was written before. A message that comes later begins the next turn, in a new process.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections.abc import Iterator
 
 from worker.agents.base import Line
 from worker.mailbox import Mailbox
@@ -24,7 +25,14 @@ class WordFeed:
         self._line = line
         self._mailbox = mailbox
         self._names: dict[str, str] = {}
+        self._replies: list[str] = []
+        self._replied = asyncio.Event()
         self._turn_ended = asyncio.Event()
+
+    def reply(self, line: str) -> None:
+        """Give the agent the answer to one of its questions."""
+        self._replies.append(line)
+        self._replied.set()
 
     def names(self, keys: list[str]) -> list[str]:
         """Return the ids of the messages that were written with these keys."""
@@ -38,21 +46,29 @@ class WordFeed:
         """Write a text and then each message, until a turn ends while none waits."""
         with contextlib.suppress(BrokenPipeError):
             await write_to_stdin(self._process, text.encode("utf-8", "surrogateescape"))
-            while await self._has_message():
-                for message in self._mailbox.take():
-                    key = str(uuid.uuid4())
-                    self._names[key] = message.message_id
-                    self._turn_ended.clear()  # these words are another turn, unless the agent takes them in this one
-                    await write_to_stdin(self._process, self._line(message.text, key).encode())
+            while await self._has_line():
+                for line in self._lines():
+                    await write_to_stdin(self._process, line.encode())
         self._process.close_stdin()
 
-    async def _has_message(self) -> bool:
-        """Wait until a message waits or a turn ends; return whether a message waits."""
-        arriving = asyncio.create_task(self._mailbox.wait(), name="message")
-        ending = asyncio.create_task(self._turn_ended.wait(), name="turn end")
+    def _lines(self) -> Iterator[str]:
+        """Yield the lines that wait: replies first, because the agent does nothing until it has them."""
+        while self._replies:
+            yield self._replies.pop(0)
+        self._replied.clear()
+        for message in self._mailbox.take():
+            key = str(uuid.uuid4())
+            self._names[key] = message.message_id
+            self._turn_ended.clear()  # these words are another turn, unless the agent takes them in this one
+            yield self._line(message.text, key)
+
+    async def _has_line(self) -> bool:
+        """Wait until a line waits or a turn ends; return whether a line waits."""
+        waits = (self._mailbox.wait(), self._replied.wait(), self._turn_ended.wait())
+        tasks = [asyncio.create_task(wait, name="stdin line") for wait in waits]
         try:
-            await asyncio.wait([arriving, ending], return_when=asyncio.FIRST_COMPLETED)
-            return arriving.done()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return tasks[0].done() or tasks[1].done()
         finally:
-            arriving.cancel()
-            ending.cancel()
+            for task in tasks:
+                task.cancel()

@@ -321,13 +321,14 @@ class AsyncAdo:
                 return items
 
     async def answer_question(
-        self, question_id: str, *, choice: str | None = None, text: str | None = None
+        self, question_id: str, *, choice: str | None = None, text: str | None = None, remember: str = "no"
     ) -> models.Question:
         """Answer a question by the id of an option, or by a text where it has none; the first answer stands.
 
+        With ``remember="task"`` the answer counts for each request for the same tool in the task.
         Raises Conflict if it is not open: ``data["answer"]`` is the answer that stands, if there is one.
         """
-        members = {"questionId": question_id, "choice": choice, "text": text}
+        members = {"questionId": question_id, "choice": choice, "text": text, "remember": remember}
         return await self._calls.mutate(models.Question, "questions.answer", members, resend=True)
 
     async def list_workers(self, *, state: str | None = None) -> list[models.Worker]:

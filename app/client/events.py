@@ -152,6 +152,9 @@ class QuestionEvent(Event, frozen=True, kw_only=True):
     options: list[dict[str, str]]
     default: str | None = None
     expires_at: datetime | None = None
+    tool: str | None = None
+    """The tool that an agent asks to use."""
+    input: Any = None
 
 
 class AnswerEvent(Event, frozen=True, kw_only=True):
@@ -162,6 +165,8 @@ class AnswerEvent(Event, frozen=True, kw_only=True):
     text: str | None = None
     by: str | None = None
     expired: bool = False
+    remember: str | None = None
+    """``task``: the answer counts for each later request for the tool in the task."""
 
 
 class MessageEvent(Event, frozen=True, kw_only=True):

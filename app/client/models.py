@@ -330,6 +330,12 @@ class Question(Record, frozen=True, kw_only=True):
     answer: Answer | None = None
     by: str | None = None
     answered_at: Time | None = None
+    tool: str | None = None
+    """The tool that an agent asks to use."""
+    input: Any = None
+    """What the tool would be called with; a text with a part of it if it is long."""
+    remember: Word | None = None
+    """``task``: the answer counts for each later request for the tool in the task."""
 
 
 class QuestionList(Record, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 Authority: the tables; a command is open until they say otherwise, and a new stream begins with all open ones. Hints:
 ``w:WORKER`` wakes the stream, which then reads the tables. A worker that gets no command learns of a cancel from its
-next heartbeat, and of a message when its agent's turn ends.
+next heartbeat, of a message when its agent's turn ends, and of an answer when it asks again.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from app.access.auth import WORK
 from app.access.context import Context
 from app.procedures.checks.fences import WorkerId
 from app.procedures.messages import Words
+from app.procedures.questions import Question
 from app.procedures.worker_protocol import registered_worker
 from app.rpc.server.procedure import Tracked, subscription
 from app.shapes.records import Wire, attempt_ref
-from db import jobs, messages
+from db import jobs, messages, questions
 from db.model import AttemptKey
 from db.workers import RegisteredWorker
 
@@ -25,21 +26,24 @@ _LONGEST_WAIT = 20.0
 
 
 class SessionInput(Wire):
-    """A registered process; with ``messages`` it also takes commands of the type ``message``."""
+    """A registered process; with ``messages`` and ``answers`` it also takes commands of these types."""
 
     worker_id: WorkerId
     session: str
     messages: bool = False
+    answers: bool = False
     last_event_id: str | None = None
 
 
 class Command(Wire):
-    """What a worker must do: cancel a job, forget a lost one, give its agent a message, or drain."""
+    """What a worker must do: cancel a job, forget a lost one, give its agent a message or an answer, or drain."""
 
-    type: Literal["cancel", "lost", "drain", "message"]
+    type: Literal["cancel", "lost", "drain", "message", "answer"]
     job_id: str | None = None
     attempt: int | None = None
     message: Words | None = None
+    question: Question | None = None
+    """A question of the agent that is no longer open."""
 
 
 @subscription(access=WORK)
@@ -62,10 +66,9 @@ async def commands(context: Context, input: SessionInput) -> AsyncIterator[Track
                 if name not in sent:
                     sent.add(name)
                     yield Tracked(name, command)
-            if input.messages:
-                async for name, command in _waiting_messages(context, worker_id, sent):
-                    sent.add(name)
-                    yield Tracked(name, command)
+            async for name, command in _words(context, input, sent):
+                sent.add(name)
+                yield Tracked(name, command)
             known.difference_update(gone)
             known.update(held)
             await hint.wait(_LONGEST_WAIT)
@@ -89,14 +92,19 @@ def _open_commands(
     return commands
 
 
-async def _waiting_messages(context: Context, worker_id: str, sent: set[str]) -> AsyncIterator[tuple[str, Command]]:
-    """Yield a command for each message that a worker's agents have not taken and that was not sent yet."""
-    for number, key in await messages.waiting(context.db, worker_id):
+async def _words(context: Context, input: SessionInput, sent: set[str]) -> AsyncIterator[tuple[str, Command]]:
+    """Yield a command for each message and answer that a worker's agents have not got and that was not sent yet."""
+    for number, key in await messages.waiting(context.db, input.worker_id) if input.messages else ():
         ref = attempt_ref(key)
         name = f"message:{number}:{ref.job_id}:{ref.attempt}"
         if name not in sent and (text := await messages.text(context.db, number)) is not None:
             words = Words(message_id=f"message-{number}", text=text)
             yield name, Command(type="message", job_id=ref.job_id, attempt=ref.attempt, message=words)
+    for row in await questions.ended(context.db, input.worker_id) if input.answers else ():
+        ref = attempt_ref((row.task_id, row.job, row.attempt))
+        name = f"answer:{row.question_id}"
+        if name not in sent:
+            yield name, Command(type="answer", job_id=ref.job_id, attempt=ref.attempt, question=Question.of(row))
 
 
 def _command(kind: Literal["cancel", "lost"], key: AttemptKey) -> tuple[str, Command]:

@@ -35,8 +35,8 @@ from app.procedures.tasks import get_task
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Task, Wire, or_unset
-from db import events, jobs, messages, tasks, users
-from db.messages import Receipt
+from db import events, jobs, messages, questions, tasks, users
+from db.model import HeldAttempt
 
 TASK_MESSAGES = 1000
 """The most messages of a task."""
@@ -45,6 +45,10 @@ WAITING_MESSAGES = 100
 _PAGE_BYTES = 1024 * 1024
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _MESSAGE = re.compile(r"message-([1-9]\d{0,17})", re.ASCII)
+_QUESTION = re.compile(r"question-([1-9]\d{0,17})", re.ASCII)
+
+
+Ids = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=TASK_MESSAGES)]
 
 
 class MessageSendInput(Wire):
@@ -146,19 +150,21 @@ class JobMessages(Wire, omit_defaults=False):
 
 
 class DeliveredInput(Wire):
-    """The messages that the agent of a running attempt has taken."""
+    """The messages that the agent of a running attempt has taken, and the questions whose end its worker knows."""
 
     worker_id: WorkerId
     job_id: str
     attempt: Attempt
-    message_ids: Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=TASK_MESSAGES)]
+    message_ids: Ids = []
+    question_ids: Ids = []
     credential: Secret | None = None
 
 
 class Delivered(Wire, omit_defaults=False):
-    """The messages whose receipts are stored."""
+    """The messages whose receipts are stored, and the questions that ``workers.commands`` no longer repeats."""
 
     message_ids: list[str]
+    question_ids: list[str]
 
 
 @mutation(access=RUN_TASKS)
@@ -283,17 +289,20 @@ async def of_job(context: Context, input: JobMessagesInput) -> JobMessages:
     return JobMessages(items=items, next=items[-1].message_id if items else UNSET)
 
 
-def _receipt(context: Context, input: JobMessagesInput | DeliveredInput) -> Receipt:
+def _receipt(context: Context, input: JobMessagesInput | DeliveredInput) -> HeldAttempt:
     check_own_worker(context, input.worker_id)
     key = (*parse_job(input.job_id), input.attempt)
-    return Receipt(*key, input.worker_id, credential_digest(context, key, input.credential))
+    return HeldAttempt(*key, input.worker_id, credential_digest(context, key, input.credential))
 
 
 @mutation(access=REPORT)
 async def delivered(context: Context, input: DeliveredInput) -> Delivered:
-    """Store that the agent of an attempt has taken messages. Repeating the call changes nothing."""
+    """Store that an attempt's agent has taken messages, and its worker answers. A repeated call changes nothing."""
     receipt = _receipt(context, input)
     numbers = [int(match[1]) for name in input.message_ids if (match := _MESSAGE.fullmatch(name))]
-    if not await messages.deliver(context.db, receipt, numbers):
+    stored = await messages.deliver(context.db, receipt, numbers)
+    if stored and (answered := [int(match[1]) for name in input.question_ids if (match := _QUESTION.fullmatch(name))]):
+        stored = await questions.acknowledge(context.db, receipt, answered)
+    if not stored:
         raise fence_error(await jobs.get(context.db, receipt.task_id, receipt.job), receipt)
-    return Delivered(message_ids=input.message_ids)
+    return Delivered(message_ids=input.message_ids, question_ids=input.question_ids)

@@ -1,5 +1,7 @@
 """The procedures ``tasks.ask``, ``tasks.answer`` and ``questions.*``: what a job needs a person to decide.
 
+A worker asks for its agent by ``workers.ask``, see ``app.procedures.agent_questions``.
+
 States: open, then answered by a person, expired (its time is over; a default then counts as the answer) or closed (the
 attempt that asked has ended). The first of these stands.
 Authority: the asking attempt's token, and the answering caller's right to change the task. The clock is the database's.
@@ -11,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -73,6 +75,12 @@ class Question(Wire):
     """Who answered."""
     answered_at: datetime | UnsetType = UNSET
     """When it was answered, expired or was closed."""
+    tool: str | UnsetType = UNSET
+    """The tool that an agent asks to use."""
+    input: Any | UnsetType = UNSET
+    """What the tool would be called with; a text with a part of it if it is long."""
+    remember: Literal["task"] | UnsetType = UNSET
+    """``task``: the answer counts for each later request for the tool in the task."""
 
     @classmethod
     def of(cls, question: questions.QuestionRow) -> Question:
@@ -86,6 +94,9 @@ class Question(Wire):
             default=or_unset(question.default_answer),
             answer=UNSET if answer == Answer() else answer,
             by=or_unset(question.answered_by),
+            tool=or_unset(question.tool),
+            input=or_unset(question.input),
+            remember="task" if question.remembered else UNSET,
         )
 
 
@@ -127,20 +138,22 @@ class QuestionPage(Wire, omit_defaults=False):
 
 
 class QuestionAnswerInput(Wire):
-    """An answer: ``choice`` is the id of an option. A question without options takes a ``text``."""
+    """An answer: ``choice`` is the id of an option. A question without options takes a ``text``.
+
+    The answer to a permission may have a ``text`` besides, which the agent is told. With ``remember: task`` the answer
+    counts for each request for the same tool in the task.
+    """
 
     question_id: str
     choice: OptionId | None = None
     text: Text | None = None
+    remember: Literal["no", "task"] = "no"
 
 
 @mutation(access=ASK)
 async def ask(context: Context, input: AskInput) -> Question:
     """Ask a person; the answer comes by ``tasks.answer``."""
-    options = [QuestionOption(id=item, label=item) if isinstance(item, str) else item for item in input.options]
-    ids = [option.id for option in options]
-    _check(input, ids)
-    check_json_limit("options", msgspec.to_builtins(options), OPTIONS_BYTES)
+    options = question_options(input)
     caller = context.caller
     if caller.task_id is None or caller.job is None or caller.attempt is None:
         raise refusal("forbidden", "only a job asks", hint="call it with the token of a job: ADO_TOKEN inside it")
@@ -151,18 +164,26 @@ async def ask(context: Context, input: AskInput) -> Question:
         key=input.key,
         kind="choice" if options else "text",
         text=input.text,
-        options=[{"id": option.id, "label": option.label} for option in options],
+        options=options,
         default_answer=input.default,
         timeout_seconds=input.timeout_seconds,
     )
     stored = await questions.ask(context.db, new, JOB_QUESTIONS)
     if stored is None:
-        text = f"{job_id(new.task_id, new.job)} has ended, or has asked {JOB_QUESTIONS} questions, which is the limit"
-        raise refusal("limit_exceeded", text, limit=JOB_QUESTIONS)
+        raise too_many(new)
     return Question.of(stored)
 
 
-def _check(input: AskInput, ids: list[str]) -> None:
+def too_many(new: NewQuestion) -> ProcedureError:
+    """Make the error for a question that was not stored."""
+    text = f"{job_id(new.task_id, new.job)} has ended, or has asked {JOB_QUESTIONS} questions, which is the limit"
+    return refusal("limit_exceeded", text, limit=JOB_QUESTIONS)
+
+
+def question_options(input: AskInput) -> list[dict[str, str]]:
+    """Return the options of a question, each with id and label. Raises BAD_REQUEST for a question that cannot be."""
+    options = [{"id": o, "label": o} if isinstance(o, str) else {"id": o.id, "label": o.label} for o in input.options]
+    ids = [option["id"] for option in options]
     refuse_nul(key=input.key, text=input.text, default=input.default, options=ids)
     if len(set(ids)) < len(ids):
         raise refusal("invalid_input", "options: two of them are the same", field="options")
@@ -170,6 +191,8 @@ def _check(input: AskInput, ids: list[str]) -> None:
         raise refusal("invalid_input", f"default: it must be one of {', '.join(ids)}", field="default")
     if input.default is not None and input.timeout_seconds is None:
         raise refusal("invalid_input", "default: it counts only with timeoutSeconds", field="default")
+    check_json_limit("options", options, OPTIONS_BYTES)
+    return options
 
 
 @query(access=ASK)
@@ -230,7 +253,14 @@ async def give_answer(context: Context, input: QuestionAnswerInput) -> Question:
         raise _unknown(input.question_id) if error.reason == "no_such_task" else error from None
     _check_answer(question, input)
     actor = context.actor("questions.answer")
-    stored = await questions.answer(context.db, number, choice=input.choice, text=input.text, actor=actor)
+    stored = await questions.answer(
+        context.db,
+        number,
+        choice=input.choice,
+        text=input.text,
+        actor=actor,
+        remember=input.remember == "task",
+    )
     if stored is not None:
         return Question.of(stored)
     question = await questions.get(context.db, number)
@@ -249,6 +279,9 @@ def _check_answer(question: questions.QuestionRow, input: QuestionAnswerInput) -
         raise refusal("invalid_input", f"choice: it must be one of {', '.join(ids)}", field="choice")
     if not ids and (input.text is None or input.choice is not None):
         raise refusal("invalid_input", "text: this question has no options and takes a text", field="text")
+    if input.remember == "task" and (question.kind != "permission" or question.tool is None):
+        what = "remember: only an answer to an agent that asks to use a tool can be remembered"
+        raise refusal("invalid_input", what, field="remember")
 
 
 def _not_open(question: questions.QuestionRow) -> ProcedureError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.procedures import (
+    agent_questions,
     append,
     audit,
     commands,
@@ -52,6 +53,7 @@ def registry() -> Registry:
             "workers.input": job_input.read,
             "workers.messages": messages.of_job,
             "workers.delivered": messages.delivered,
+            "workers.ask": agent_questions.ask,
             "workers.finish": worker_protocol.finish,
             "workers.commands": commands.commands,
             "workers.list": workers.listing,

@@ -163,6 +163,10 @@ class QuestionEvent(LogEvent, tag="question"):
     default: str | UnsetType = UNSET
     """The answer once the time is over."""
     expires_at: datetime | UnsetType = UNSET
+    tool: str | UnsetType = UNSET
+    """The tool that an agent asks to use."""
+    input: Any | UnsetType = UNSET
+    """What the tool would be called with; a text with a part of it if it is long."""
 
 
 class AnswerEvent(LogEvent, tag="answer"):
@@ -173,6 +177,8 @@ class AnswerEvent(LogEvent, tag="answer"):
     text: str | UnsetType = UNSET
     by: str | UnsetType = UNSET
     expired: bool | UnsetType = UNSET
+    remember: Literal["task"] | UnsetType = UNSET
+    """The answer counts for each later request for the tool in the task."""
 
 
 class MessageEvent(LogEvent, tag="message"):

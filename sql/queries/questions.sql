@@ -1,46 +1,75 @@
--- name: answer_question :optional hints
--- Store the first answer. No row: the question is no longer open, its time is over, or its attempt does not run.
-with locked_job as materialized (
-    select j.task_id, j.job, j.attempt from ado.jobs j
-    join ado.questions q using (task_id, job)
-    where q.question_id = :question_id::bigint and j.status = 'running' and j.attempt = q.attempt for update of j
+-- name: answer_question :many hints
+-- Store the first answer. No row: the question is no longer open, its time is over, or its attempt does not run. An
+-- answer to remember also answers the task's other open requests for the same tool.
+with wanted as materialized (
+    select o.question_id, o.task_id, o.job, o.attempt
+    from ado.questions q
+    join ado.questions o on o.question_id = q.question_id
+        or (:remember::boolean and o.state = 'open' and o.task_id = q.task_id and o.kind = q.kind and o.tool = q.tool
+            and o.options::text = q.options::text)
+    where q.question_id = :question_id::bigint
+), locked_jobs as materialized (
+    select j.task_id, j.job, j.attempt, j.worker_id from ado.jobs j
+    where j.status = 'running' and (j.task_id, j.job, j.attempt) in (select task_id, job, attempt from wanted)
+    order by j.task_id, j.job for update of j
 ), locked_log as materialized (
-    select l.task_id, l.last_seq from ado.task_logs l join locked_job using (task_id) for update of l
+    select l.task_id, l.last_seq from ado.task_logs l
+    where l.task_id in (select task_id from locked_jobs) for update of l
+), target as materialized (
+    select q.question_id from ado.questions q
+    join locked_jobs using (task_id, job, attempt) join locked_log using (task_id)
+    where q.question_id = :question_id::bigint and q.state = 'open' and (q.expires_at is null or q.expires_at > now())
+    for update of q
 ), answered as (
     update ado.questions q set state = 'answered', choice = :choice::text, answer = :answer::text,
-        answered_by = :actor::json ->> 'name', answered_at = now()
-    from locked_log l
-    where q.question_id = :question_id::bigint and q.state = 'open' and (q.expires_at is null or q.expires_at > now())
-    returning q.*, l.last_seq + 1 as seq
-), written_event as (
+        remembered = :remember::boolean, answered_by = :actor::json ->> 'name', answered_at = now()
+    from wanted w join locked_jobs h using (task_id, job, attempt) join locked_log l using (task_id) cross join target
+    where q.question_id = w.question_id and q.state = 'open' and (q.expires_at is null or q.expires_at > now())
+    returning q.*, h.worker_id, l.last_seq
+), numbered as (
+    select a.*, a.last_seq + row_number() over (order by a.question_id) as seq from answered a
+), written_events as (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
-    select a.task_id, a.seq, a.job, a.attempt, 'answer', now(), now(),
-           json_strip_nulls(json_build_object('questionId', 'question-' || a.question_id, 'choice', a.choice,
-                                              'text', a.answer, 'by', a.answered_by))
-    from answered a
+    select n.task_id, n.seq, n.job, n.attempt, 'answer', now(), now(),
+           json_strip_nulls(json_build_object('questionId', 'question-' || n.question_id, 'choice', n.choice,
+               'text', n.answer, 'by', n.answered_by, 'remember', case when n.remembered then 'task' end))
+    from numbered n
 ), advanced_log as (
-    update ado.task_logs l set last_seq = a.seq from answered a where l.task_id = a.task_id
+    update ado.task_logs l set last_seq = n.seq
+    from (select task_id, max(seq) as seq from numbered group by task_id) n where l.task_id = n.task_id
 ), audited as (
     insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
-    select c.*, 'task-' || a.task_id from answered a cross join ado.audit_actor(:actor::json) c
+    select c.*, 'task-' || n.task_id from numbered n cross join ado.audit_actor(:actor::json) c
+    where n.question_id = :question_id::bigint
 )
-select a.*, array['e:' || a.task_id || ':' || a.seq, 'a:' || a.question_id] as hints from answered a;
+select n.*, array['e:' || n.task_id || ':' || n.seq, 'a:' || n.question_id]
+            || case when n.worker_waits then array['w:' || n.worker_id] end as hints
+from numbered n;
 
 -- name: ask_question :optional hints
--- Store a question of a running attempt, once for each key. No row: it is stored already, the attempt does not run, or
--- its job has asked as many questions as it may.
+-- Store a question of a running attempt, once for each key. No row: it is stored already, an answer to it is remembered,
+-- the attempt does not run or does not ask with its credential, or its job has asked as many questions as it may. The job
+-- itself asks without a worker's id.
 with held as materialized (
     select j.task_id, j.job, j.attempt from ado.jobs j
     where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
-      and j.status = 'running' for update of j
+      and j.status = 'running'
+      and (:worker_id::text is null or (j.worker_id = :worker_id::text
+          and (j.credential_digest is null or j.credential_digest = :credential::bytea)))
+    for update of j
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l join held using (task_id) for update of l
 ), asked as (
-    insert into ado.questions (task_id, job, attempt, key, kind, text, options, default_answer, expires_at)
+    insert into ado.questions (task_id, job, attempt, key, kind, text, options, default_answer, expires_at, tool, input,
+                               worker_waits)
     select h.task_id, h.job, h.attempt, :key::text, :kind::text, :text::text, :options::json, :default_answer::text,
-           now() + make_interval(secs => :timeout_seconds::double precision)
+           now() + make_interval(secs => :timeout_seconds::double precision), :tool::text, :input::json,
+           :worker_id::text is not null
     from held h join locked_log using (task_id)
     where (select count(*) from ado.questions q where q.task_id = h.task_id and q.job = h.job) < :job_limit::integer
+      and not exists (
+          select from ado.questions q where q.task_id = h.task_id and q.tool = :tool::text and q.remembered
+            and q.kind = :kind::text and q.options::text = :options::text)
     on conflict (task_id, job, attempt, key) do nothing
     returning *
 ), numbered as (
@@ -49,7 +78,8 @@ with held as materialized (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
     select n.task_id, n.seq, n.job, n.attempt, 'question', now(), now(),
            json_strip_nulls(json_build_object('questionId', 'question-' || n.question_id, 'kind', n.kind, 'text', n.text,
-               'options', n.options, 'default', n.default_answer, 'expiresAt', n.expires_at))
+               'options', n.options, 'default', n.default_answer, 'expiresAt', n.expires_at, 'tool', n.tool,
+               'input', n.input))
     from numbered n
 ), advanced_log as (
     update ado.task_logs l set last_seq = n.seq from numbered n where l.task_id = n.task_id
@@ -63,7 +93,7 @@ with due as materialized (
     where q.state = 'open' and (q.expires_at <= now() or j.status <> 'running' or j.attempt <> q.attempt)
     order by q.question_id limit 1000
 ), locked_jobs as materialized (
-    select j.task_id, j.job, j.attempt, j.status from ado.jobs j
+    select j.task_id, j.job, j.attempt, j.status, j.worker_id from ado.jobs j
     where (j.task_id, j.job) in (select task_id, job from due) order by j.task_id, j.job for update
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
@@ -77,7 +107,8 @@ with due as materialized (
     join locked_jobs j using (task_id, job)
     cross join lateral (select j.status = 'running' and j.attempt = d.attempt as is_running) r
     where q.question_id = d.question_id and q.state = 'open'
-    returning q.question_id, q.task_id, q.job, q.attempt, q.state, q.choice, q.answer
+    returning q.question_id, q.task_id, q.job, q.attempt, q.state, q.choice, q.answer,
+              case when q.worker_waits then j.worker_id end as asker
 ), numbered as (
     select e.*, l.last_seq + row_number() over (partition by e.task_id order by e.question_id) as seq
     from ended e join locked_logs l using (task_id) where e.state = 'expired'
@@ -92,12 +123,40 @@ with due as materialized (
     from (select task_id, max(seq) as seq from numbered group by task_id) n where l.task_id = n.task_id
 )
 select e.question_id,
-       array['a:' || e.question_id] || case when n.seq is not null then array['e:' || n.task_id || ':' || n.seq] end as hints
+       array['a:' || e.question_id] || case when n.seq is not null then array['e:' || n.task_id || ':' || n.seq] end
+           || case when e.asker is not null then array['w:' || e.asker] end as hints
 from ended e left join numbered n using (question_id);
 
 -- name: find_question :optional
+-- The question with a key; if there is none, the one whose remembered answer counts for this one.
 select q.* from ado.questions q
-where q.task_id = :task_id::bigint and q.job = :job::integer and q.attempt = :attempt::integer and q.key = :key::text;
+where q.task_id = :task_id::bigint
+  and ((q.job = :job::integer and q.attempt = :attempt::integer and q.key = :key::text)
+       or (q.remembered and q.tool = :tool::text and q.kind = :kind::text and q.options::text = :options::text))
+order by q.job = :job::integer and q.attempt = :attempt::integer and q.key = :key::text desc, q.answered_at desc
+limit 1;
+
+-- name: ended_questions :many
+-- Questions of a worker's running attempts that are no longer open and that the worker still waits for.
+select q.* from ado.jobs j join ado.questions q using (task_id, job, attempt)
+where j.worker_id = :worker_id::text and j.status = 'running' and q.worker_waits and q.state <> 'open'
+order by q.question_id;
+
+-- name: acknowledge_answers :optional
+-- Note that the worker knows how questions of its running attempt ended. No row: the attempt does not run, or does not
+-- write with its credential.
+with held as materialized (
+    select j.task_id, j.job, j.attempt from ado.jobs j
+    where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
+      and j.worker_id = :worker_id::text and j.status = 'running'
+      and (j.credential_digest is null or j.credential_digest = :credential::bytea)
+    for update of j
+), acknowledged as (
+    update ado.questions q set worker_waits = false from held h
+    where q.task_id = h.task_id and q.job = h.job and q.attempt = h.attempt
+      and q.question_id = any(:question_ids::bigint[]) and q.worker_waits and q.state <> 'open'
+)
+select h.task_id from held h;
 
 -- name: get_question :optional
 select q.* from ado.questions q where q.question_id = :question_id::bigint;
@@ -108,7 +167,8 @@ select q.* from ado.questions q where q.question_id = :question_id::bigint;
 select f.*, count(*) over () < f.matches as more
 from (
     select p.*, row_number() over by_id as position, count(*) over () as matches,
-           sum(octet_length(p.text) + octet_length(p.options::text) + coalesce(octet_length(p.answer), 0) + 500)
+           sum(octet_length(p.text) + octet_length(p.options::text) + coalesce(octet_length(p.answer), 0)
+               + coalesce(octet_length(p.input::text), 0) + 500)
                over by_id as bytes
     from (
         select q.* from ado.questions q

@@ -195,13 +195,16 @@ with scaled as (
 select count, array['s'] as hints from scaled;
 
 -- name: workers_with_commands :many
--- Workers with an open command: to stop a job, to drain, that they lost one of the given attempts, or a message. Ended
--- workers get no commands.
+-- Workers with an open command: to stop a job, to drain, that they lost one of the given attempts, a message, or an
+-- answer. Ended workers get no commands.
 select j.worker_id from ado.jobs j where j.status = 'running' and j.stop_reason is not null
 union
 select j.worker_id from ado.jobs j
 where j.status = 'running' and j.last_message_id is not null
   and exists (select from ado.message_jobs m where m.task_id = j.task_id and m.job = j.job and m.delivered_at is null)
+union
+select j.worker_id from ado.questions q join ado.jobs j using (task_id, job, attempt)
+where q.worker_waits and q.state <> 'open' and j.status = 'running'
 union
 select w.worker_id from ado.workers w where w.draining and w.stopped_at is null
 union

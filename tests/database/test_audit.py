@@ -36,6 +36,7 @@ def unaudited():
         "workers.append": stored_by_worker,
         "workers.finish": stored_by_worker,
         "workers.delivered": stored_by_worker,
+        "workers.ask": stored_by_worker,
         "workers.messages": "a worker reads the messages of its attempt; it stores nothing",
         "tasks.input": "one of any number of pieces: the row of tasks.create says who made a task that takes input",
         "files.begin": "nobody sees a file before files.commit",

@@ -13,7 +13,8 @@ from app.procedures.table import registry
 
 PROCEDURES = registry().procedures
 CALLS_OF_ATTEMPTS = {
-    *("workers.append", "workers.finish", "workers.messages", "workers.delivered", "tasks.ask", "tasks.answer")
+    *("workers.append", "workers.finish", "workers.messages", "workers.delivered", "tasks.ask", "tasks.answer"),
+    "workers.ask",
 }
 
 

@@ -37,6 +37,7 @@ WORK = {
     "workers.finish",
     "workers.messages",
     "workers.delivered",
+    "workers.ask",
     "workers.commands",
     "workers.input",
 }
@@ -52,6 +53,7 @@ MAY = {
     "admin": DEVELOP | OPERATE | WORK | TOKENS | USERS,
     "worker": WORK | READ_FILES | WRITE_FILES,
     "attempt": {"workers.append", "workers.finish", "workers.input", "workers.messages", "workers.delivered"}
+    | {"workers.ask"}
     | READ_VALUES
     | WRITE_VALUES
     | READ_FILES

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from worker.agents.requests import AgentRequest
 from worker.agents.verdict import Event, Outcome, Verdict
 from worker.processes.process import ProcessEnd
 
@@ -96,6 +97,8 @@ class AgentReader:
         """The agent's final answer, once it is there."""
         self.heard: list[str] = []
         """Keys of the lines of stdin that the agent has taken, in order."""
+        self.requests: list[AgentRequest] = []
+        """What the agent asks and waits for; only an agent that takes words while it works can."""
         self._reported_before = run.reported
         self._verdict = Verdict(needs_evidence=needs_evidence)
         self._handlers: Mapping[str, Callable[[Mapping[str, Any]], list[Event]]] = {}

@@ -64,13 +64,13 @@ class AgentStream:
         """Read to the end."""
         async with contextlib.aclosing(lines(self._fd, _LINE_BYTES)) as pieces:
             async for line in pieces:
-                self._active_at = time.monotonic()
+                self.note_activity()
                 await self._read_line(await self._secrets.mask_in_turns(line))
                 await self._outbox.wait_for_room()
 
     def feed_stderr(self, data: bytes) -> None:
         """Read events from what the agent writes to stderr, and keep its end for ``explain``."""
-        self._active_at = time.monotonic()
+        self.note_activity()
         self._stderr_tail = (self._stderr_tail + data)[-_TAIL_BYTES:]
         *complete, self._stderr_line = (self._stderr_line + data).split(b"\n")
         self._stderr_line = self._stderr_line[-_READ_BYTES:]
@@ -85,11 +85,15 @@ class AgentStream:
             return outcome
         return replace(outcome, message=f"{outcome.message}; its last words: {tail}")
 
-    async def stalled(self, seconds: float) -> None:
-        """Wait until the agent has written nothing for so long while none of its tools runs."""
+    def note_activity(self) -> None:
+        """Count its silence from now on."""
+        self._active_at = time.monotonic()
+
+    async def stalled(self, seconds: float, is_waiting: Callable[[], bool] = lambda: False) -> None:
+        """Wait until it has written nothing for so long while no tool runs and it does not wait for an answer."""
         while True:
             left = self._active_at + seconds - time.monotonic()
-            if left <= 0 and not self._tools:
+            if left <= 0 and not self._tools and not is_waiting():
                 return
             await asyncio.sleep(max(left, min(1.0, seconds)))
 

@@ -1,0 +1,53 @@
+"""What an agent asks its worker, and what the worker answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class AgentQuestion:
+    """What an agent asks: for a permission its ``tool``, and the ``input`` that the tool would be called with."""
+
+    key: str
+    """The same key in the same attempt is the same question."""
+    kind: Literal["permission", "choice", "text", "budget"]
+    text: str
+    tool: str | None = None
+    input: Any = None
+    options: Sequence[Mapping[str, str]] = ()
+    """Each with ``id`` and ``label``; a permission has ``allow`` and ``deny`` without any."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonsAnswer:
+    """How a question ended; a permission's ``choice`` is ``allow`` or ``deny``."""
+
+    choice: str | None = None
+    text: str | None = None
+    by: str | None = None
+    unanswered: str | None = None
+    """Why there is no answer."""
+
+    @property
+    def allows(self) -> bool:
+        """Whether a permission was given."""
+        return self.choice == "allow"
+
+    @property
+    def refusal(self) -> str:
+        """Why a permission was not given, in words for the agent."""
+        if self.unanswered:
+            return f"Nobody could decide: {self.unanswered}"
+        return self.text or f"{self.by or 'A person'} refused it."
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRequest:
+    """A question of an agent that reads the answer on its stdin."""
+
+    question: AgentQuestion
+    reply: Callable[[PersonsAnswer], str]
+    """Makes the line of stdin with the answer."""
