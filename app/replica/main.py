@@ -24,6 +24,7 @@ from app.replica.allowed_hosts import HostGuard
 from app.replica.file_bodies import BASE
 from app.replica.http_routes import failure_handler, no_such_route, refused, routes_of
 from app.replica.replica import Replica
+from app.replica.web_pages import dashboard_routes
 from app.rpc.errors import ProcedureError
 from app.settings import AppSettings
 from db.database import Database
@@ -68,7 +69,14 @@ def create_app(settings: AppSettings) -> Litestar:
         _log.info("replica stopped")
 
     return Litestar(
-        route_handlers=[trpc, file_bodies, healthz, readyz_route(readiness), *routes_of(lambda: running[0])],
+        route_handlers=[
+            trpc,
+            file_bodies,
+            healthz,
+            readyz_route(readiness),
+            *routes_of(lambda: running[0]),
+            *dashboard_routes(),
+        ],
         lifespan=[lifespan],
         middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
         exception_handlers={

@@ -80,7 +80,10 @@ def test_a_page_of_another_origin_opens_no_socket(cluster):
         assert refused.value.response.status_code == 403, origin
 
 
-@pytest.mark.parametrize("path", ["/trpc/tasks.list", "/metrics", "/trpc/ado.d.ts", "/healthz", "/readyz"])
+@pytest.mark.parametrize(
+    "path",
+    ["/trpc/tasks.list", "/metrics", "/trpc/ado.d.ts", "/healthz", "/readyz", "/", "/tasks/task-1", "/assets/x.js"],
+)
 def test_a_foreign_name_for_loopback_is_refused(cluster, signed, path):
     for host in FOREIGN_HOSTS:
         status, _, body = ask(cluster.urls[0], "GET", path, host=host, **signed)
@@ -96,6 +99,8 @@ def test_no_answer_lets_another_origin_read_it(cluster, signed):
         ("GET", "/trpc/tasks.list?input=%7B%7D", None),
         ("GET", "/healthz", None),
         ("GET", "/metrics", None),
+        ("GET", "/tasks", None),
+        ("OPTIONS", "/", None),
         ("OPTIONS", "/trpc/tasks.create", None),
         ("OPTIONS", "/trpc/tasks.list", None),
         ("POST", "/trpc/tasks.create", "{}"),

@@ -68,9 +68,27 @@ def test_unknown_paths_share_one_label(cluster):
 def test_unknown_pages_are_answered_with_an_error_of_the_wire(cluster):
     for url in cluster.urls:
         assert fetch(url + "/nope", cluster.token)[:2] == (404, "application/json")
-        status, _, body = fetch(url + "/", cluster.token)
+        status, _, body = fetch(url + "/nope/nope", cluster.token)
         error = json.loads(body)["error"]
         assert (status, error["code"], error["data"]["code"]) == (404, -32004, "NOT_FOUND")
         assert error["data"]["hint"]
         status, _, body = fetch(url + "/healthz", method="POST")
         assert (status, json.loads(body)["error"]["data"]["code"]) == (405, "METHOD_NOT_SUPPORTED")
+
+
+@pytest.mark.parametrize("path", ["/", "/inbox", "/tasks/task-1", "/workers", "/health", "/new"])
+def test_the_dashboard_is_there_on_every_replica_without_a_token(cluster, path):
+    """Where the checkout has not built it, the page says how."""
+    for url in cluster.urls:
+        status, kind, body = fetch(url + path)
+        assert (status, kind) in ((200, "text/html; charset=utf-8"), (404, "text/plain; charset=utf-8"))
+        assert status == 200 or "npm run build" in body
+    status, kind, _ = fetch(cluster.urls[0] + path, method="POST")
+    assert (status, kind) == (405, "application/json")
+
+
+def test_the_dashboard_hides_no_other_route(cluster):
+    assert [fetch(cluster.urls[0] + path)[0] for path in ("/healthz", "/readyz", "/metrics", "/trpc/tasks.list")] == [
+        200, 200, 401, 401,
+    ]  # fmt: skip
+    assert fetch(cluster.urls[0] + "/nothing")[0] == fetch(cluster.urls[0] + "/assets/none.js")[0] == 404

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(str(resources.files("sql"))).parent
 PACKAGES = ("app", "cli", "db", "sql", "worker")
 DECOYS = (*PACKAGES, "ado", "asyncio", "contextlib", "json", "logging", "msgspec", "pathlib", "re", "sitecustomize")
+BUILT = ("app/web/dist/index.html", "app/web/dist/assets/main-1a2b.js", "app/web/dist/assets/main-1a2b.js.br")
 JOB = ["run", "--agent", "shell", 'echo "$0 ran"']
 
 
@@ -36,6 +37,11 @@ def wheel(tmp_path_factory):
             target = base / "source" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target)
+    for name in BUILT:  # npm builds them; the wheel takes what is there
+        (base / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / "source" / name).write_text("built")
+    (base / "source" / "app/web/node_modules/tool").mkdir(parents=True)
+    (base / "source" / "app/web/node_modules/tool/tool.py").write_text("")
     build = f"from setuptools import build_meta; build_meta.build_wheel({str(base)!r})"
     run(sys.executable, "-c", build, cwd=base / "source")
     (made,) = base.glob("*.whl")
@@ -81,6 +87,11 @@ def test_the_wheel_holds_every_package_and_the_sql(wheel):
         "worker/agents/player.py",
         *(f"{package}/py.typed" for package in PACKAGES),
     }
+
+
+def test_the_wheel_holds_the_built_dashboard_and_nothing_that_built_it(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert sorted(name for name in names if name.startswith("app/web/")) == sorted(BUILT)
 
 
 def test_the_installed_program_runs_its_own_code(installed, tmp_path):
