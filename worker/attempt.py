@@ -31,6 +31,7 @@ from worker.agents.words import next_turn, with_words
 from worker.commands import NO_COMMANDS, Commands
 from worker.fitness import Fitness, MachineUnfit, describe_error
 from worker.input_feed import Subscribe
+from worker.lent import Lent, lent
 from worker.mailbox import Mailbox, MailboxMessage
 from worker.memory_kills import MemoryWatch
 from worker.output.batches import BatchSender, Call, LeaseLost, until_answered
@@ -89,6 +90,7 @@ class Attempt:
         self._requires: Sequence[str] = job.get("requires") or ()
         self._secrets = NO_SECRETS
         self._mask_socket: dict[str, str] = {}
+        self._lent = Lent()
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
         if "credential" in job:  # a server of an older release gives none
             self._fence["credential"] = job["credential"]
@@ -142,6 +144,7 @@ class Attempt:
         try:
             async with (
                 attempt_directory(self._settings.work_dir, name, self._removals) as attempt_dir,
+                lent(self._settings) as self._lent,
                 registrar(attempt_dir.base, lambda: self._secrets) as self._mask_socket,
             ):
                 outcome = await self._run_agent(attempt_dir)
@@ -182,19 +185,19 @@ class Attempt:
             return failure
         start_dir = repository.start_dir if repository else attempt_dir.job_dir
         needs = self._agent.needs
-        lent = lend_credentials(needs, attempt_dir.home, self._settings.agent_env) if needs else {}
+        credentials = lend_credentials(needs, attempt_dir.home, self._settings.agent_env) if needs else {}
         checkpoint = repository.checkpoint if repository else None
-        run = await self._prepare_run(attempt_dir, start_dir, lent, checkpoint)
+        run = await self._prepare_run(attempt_dir, start_dir, credentials, checkpoint)
         self._set_masks(repository)
         setting = self._turn_setting(attempt_dir, repository)
-        sandboxed = await asyncio.to_thread(self._enter_sandbox, attempt_dir, start_dir, lent)
+        sandboxed = await asyncio.to_thread(self._enter_sandbox, attempt_dir, start_dir, credentials)
         try:
             async with task_group() as group:
                 group.create_task(self._sender.run(), name="batches")
                 group.create_task(self._mailbox.run(), name="receipts")
                 group.create_task(self._questions.run(), name="acknowledgements")
                 try:
-                    outcome = await self._take_turns(run, setting, sandboxed, attempt_dir.lock)
+                    outcome = await self._take_turns(run, setting, sandboxed, (attempt_dir.lock, *self._lent.held))
                     if repository is not None:
                         outcome = await repository.send_result(outcome)
                 finally:
@@ -205,10 +208,12 @@ class Attempt:
         finally:
             await asyncio.to_thread(sandboxed.release)
 
-    async def _take_turns(self, run: Run, setting: TurnSetting, sandboxed: SandboxedStart, lock: int | None) -> Outcome:
+    async def _take_turns(
+        self, run: Run, setting: TurnSetting, sandboxed: SandboxedStart, held: Sequence[int]
+    ) -> Outcome:
         """Run the setup, and take turns until no words are left for the agent; return how the last one ended."""
         cwd, within, user = str(run.directory), sandboxed.prefix, sandboxed.user
-        start = partial(KeptProcess.start, cwd=cwd, held=lock, within=within, user=user)
+        start = partial(KeptProcess.start, cwd=cwd, held=held, within=within, user=user)
         commands = Commands(
             self.job.get("checks") or NO_COMMANDS,
             setting,
@@ -270,12 +275,22 @@ class Attempt:
         return repository
 
     async def _prepare_run(
-        self, attempt_dir: AttemptDirectory, start_dir: Path, lent: Mapping[str, str], checkpoint: Checkpoint | None
+        self,
+        attempt_dir: AttemptDirectory,
+        start_dir: Path,
+        credentials: Mapping[str, str],
+        checkpoint: Checkpoint | None,
     ) -> Run:
         """Return what the agent's first turn begins with; set the secrets to mask."""
         agent, settings = self._agent, self._settings
         urls = settings.url if self._has_network else ()
-        given = {**lent, **self._secret_store.variables_for(self._requires), **self._mask_socket, **self._trusted_ca()}
+        given = {
+            **self._lent.env,
+            **credentials,
+            **self._secret_store.variables_for(self._requires),
+            **self._mask_socket,
+            **self._trusted_ca(),
+        }
         make_env = partial(environment, self.job, attempt_dir, settings.worker_id, urls=urls)
         self._environment = lambda added: make_env({**given, **added})
         run = Run(
@@ -314,9 +329,11 @@ class Attempt:
         """Return the variable by which ado kv in the job trusts the server."""
         return {"ADO_CA": str(Path(self._settings.ca).absolute())} if self._settings.ca else {}
 
-    def _enter_sandbox(self, attempt_dir: AttemptDirectory, start_dir: Path, lent: Mapping[str, str]) -> SandboxedStart:
+    def _enter_sandbox(
+        self, attempt_dir: AttemptDirectory, start_dir: Path, credentials: Mapping[str, str]
+    ) -> SandboxedStart:
         """Prepare the sandbox, in which the job may read the files that the worker's variables name."""
-        named = (*lent.values(), *(os.environ.get(name, "") for name in FILE_VARIABLES))
+        named = (*credentials.values(), *(os.environ.get(name, "") for name in FILE_VARIABLES))
         files = [value for value in named if value.startswith("/")]
         return self._sandbox.enclose(attempt_dir.base, start_dir, files, network=self._has_network)
 

@@ -25,6 +25,7 @@ from worker.agents.verdict import Outcome
 from worker.agents.words import next_turn
 from worker.commands import Commands
 from worker.fitness import MachineUnfit
+from worker.lent import lent
 from worker.output.buffer import Outbox
 from worker.output.lines import bounded_lines
 from worker.output.masking import NO_SECRETS, Secrets
@@ -107,7 +108,8 @@ async def _run_one(
         group.create_task(_show_events(setting.outbox, job["job"], show), name="show")
         watching = group.create_task(_stop_in_time(setting.stop, timeout, interrupted), name="stop")
         try:
-            outcome = await _take_turns(job, env, setting)
+            async with lent(setting.settings) as borrowed:
+                outcome = await _take_turns(job, {**env, **borrowed.env}, setting)
         except (OSError, MachineUnfit) as error:
             outcome = Outcome("failed", 1, "start_failed", f"the agent could not be started: {error}")
         finally:

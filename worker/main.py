@@ -14,6 +14,7 @@ from app.core.watchdog import watch
 from app.rpc.client.tls import TrustUnusable, is_clear_text
 from worker import secret_store
 from worker.capabilities import CannotStart, worker_capabilities
+from worker.ports import bases, ephemeral_ports, parse_ports
 from worker.sandbox.choice import choose
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
@@ -42,6 +43,7 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
         _log.warning("jobs run without a sandbox", extra={"detail": sandbox.why})
     capabilities = worker_capabilities(settings, secrets, sandbox)
     _check_work_dir(Path(settings.work_dir))
+    _check_ports(settings)
     supervisor = Supervisor(settings, capabilities, secrets, token, sandbox)
     return uvloop.run(_run(supervisor, lifeline, settings.loop_watchdog_seconds))
 
@@ -63,6 +65,18 @@ def _check_work_dir(path: Path) -> None:
         raise CannotStart(f"jobs cannot run in {path}: {error.strerror}", step) from error
     except OSError:
         return  # a full disk or a late mount: the worker waits for it and reports why to the server
+
+
+def _check_ports(settings: WorkerSettings) -> None:
+    try:
+        ranges = len(bases(parse_ports(settings.job_ports), ephemeral_ports()))
+    except ValueError as error:
+        raise CannotStart(f"ADO_JOB_PORTS: {error}", "write it as FIRST-LAST, or leave it out") from error
+    if not ranges:
+        _log.warning("jobs get no ports of their own: ADO_JOB_PORTS lies within the machine's ephemeral ports")
+    elif ranges < settings.slots:
+        message = f"ADO_JOB_PORTS has ports for {ranges} jobs, and the worker has {settings.slots} slots"
+        raise CannotStart(message, "name more ports, at least 21 for each slot, or lower ADO_SLOTS")
 
 
 async def _run(supervisor: Supervisor, lifeline: int | None, watchdog_seconds: float) -> int:

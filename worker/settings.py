@@ -68,6 +68,8 @@ class WorkerSettings:
     """Sandbox of jobs: bubblewrap, uid, none, or auto for the strongest that works (none with ADO_ISOLATED)."""
     job_uids: str = ""
     """FIRST-LAST, user ids for the jobs of a worker that is root; auto tries uid only if this is set."""
+    job_ports: str = "20000-29999"
+    """FIRST-LAST, ports from which each job gets 20 of its own (ADO_PORT_BASE); ephemeral ports are left out."""
     sandbox_read: tuple[str, ...] = ()
     """Files and directories that jobs may read in their sandbox, besides the system and the programs on PATH."""
     agent_env: tuple[str, ...] = ()

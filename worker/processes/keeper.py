@@ -7,8 +7,9 @@ that the worker has died, and counts as ``K``. When the agent's main process has
 tree and then writes one line of JSON: ``{"exit": N}``, ``{"signal": N}`` or
 ``{"error": TEXT, "errno": N}``, with ``"survivors": [TEXT…]`` where processes could not be killed.
 
-The agent gets EVENTS as descriptor 8, because some shells can only name descriptors of one digit. HELD stays open in
-all of its processes; -1 stands for none. A keeper that is process 1 of its namespace keeps HELD for itself.
+The agent gets EVENTS as descriptor 8, because some shells can only name descriptors of one digit. HELD is a list of
+descriptors, such as 9,12, that stay open in all of its processes; - stands for none. A keeper that is process 1 of its
+namespace keeps HELD for itself.
 ENVIRONMENT is a file with the agent's variables, each ended by a NUL byte: the keeper and the sandbox around it start
 without them, because some, such as LD_PRELOAD, would run code of the job in them. USER is the number of the user and
 the group that the agent becomes, where the keeper is root.
@@ -203,7 +204,7 @@ def reap() -> tuple[dict[int, int], bool]:
         ended[pid] = status
 
 
-def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int, user: int = -1) -> int:
+def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: list[int], user: int = -1) -> int:
     """Start the agent in a session of its own. Raises OSError if it cannot be executed."""
     read, write = os.pipe()
     try:
@@ -230,7 +231,7 @@ def start(argv: list[str], env: dict[bytes, bytes], channel: int, events: int, h
     return pid
 
 
-def _become_agent(argv: list[str], env: dict[bytes, bytes], events: int, held: int, user: int) -> None:
+def _become_agent(argv: list[str], env: dict[bytes, bytes], events: int, held: list[int], user: int) -> None:
     """Turn a fork of the keeper into the agent."""
     os.setsid()
     prctl(_PR_SET_DUMPABLE, 1)  # only root may write the /proc files of a process that is not dumpable
@@ -241,8 +242,8 @@ def _become_agent(argv: list[str], env: dict[bytes, bytes], events: int, held: i
     prctl(_PR_SET_DUMPABLE, 1)
     _inherit_nothing()
     events = fcntl.fcntl(events, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
-    if held >= 0 and os.getppid() != _INIT:  # in a sandbox the agent could leave it through this directory
-        fcntl.fcntl(held, fcntl.F_DUPFD, _FIRST_FREE_FD)
+    for fd in held if os.getppid() != _INIT else ():  # in a sandbox the agent could leave it through a directory
+        fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_FREE_FD)
     os.dup2(events, EVENTS_FD)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
@@ -320,7 +321,7 @@ def _order(channel: int) -> bytes:
 
 
 def keep(
-    argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: int, user: int
+    argv: list[str], env: dict[bytes, bytes], channel: int, events: int, held: list[int], user: int
 ) -> dict[str, object]:
     """Run an agent until nothing of it is left; return the report."""
     try:
@@ -347,10 +348,12 @@ def read_environment(fd: int) -> dict[bytes, bytes]:
 def main(arguments: list[str]) -> None:
     """Run the keeper of one agent."""
     mark = arguments.index("--")
-    channel, events, held, *more = (int(word) for word in arguments[:mark])
+    channel, events = int(arguments[0]), int(arguments[1])
+    held = [int(word) for word in arguments[2].split(",") if word != "-"]
+    more = [int(word) for word in arguments[3:mark]]
     variables = read_environment(more[0]) if more else dict(os.environb)
     user = more[1] if len(more) > 1 else -1
-    for fd in (channel, events, *([held] if held >= 0 else [])):
+    for fd in (channel, events, *held):
         os.set_inheritable(fd, False)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)

@@ -108,14 +108,14 @@ class KeptProcess:
         env: Mapping[str, str],
         cwd: str,
         stdin: str | int = "",
-        held: int | None = None,
+        held: Sequence[int] = (),
         within: Sequence[str] = (),
         user: int | None = None,
         fed: bool = False,
     ) -> KeptProcess:
         """Start an agent. Its stdin is a text or a descriptor, or with ``fed`` a pipe. Raises OSError.
 
-        ADO_EVENTS_FD and ADO_EVENTS name the events pipe. All processes of the agent keep the descriptor ``held`` open.
+        ADO_EVENTS_FD and ADO_EVENTS name the events pipe. All its processes keep the descriptors ``held`` open.
         The keeper's command is appended to ``within``, the command of the sandbox. The agent runs as ``user``.
         """
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
@@ -128,8 +128,8 @@ class KeptProcess:
             ours.callback(channel.close)
             theirs.callback(peer.close)
             channel.setblocking(False)
-            passed = (peer.fileno(), event_w, *(() if held is None else (held,)), environment)
-            named = [str(fd) for fd in (peer.fileno(), event_w, -1 if held is None else held, environment)]
+            passed = (peer.fileno(), event_w, *held, environment)
+            named = [str(peer.fileno()), str(event_w), ",".join(map(str, held)) or "-", str(environment)]
             if user is not None:
                 named.append(str(user))
                 # the agent may open them again, for example as /dev/stderr; an empty stdin is the machine's /dev/null

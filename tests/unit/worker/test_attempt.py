@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import socket
 import time
 
 import orjson
@@ -281,3 +282,22 @@ async def test_an_agent_that_failed_gets_no_further_turn(make, server):
 async def test_a_server_of_an_older_release_is_not_asked_for_messages(make, server):
     await run(make('{"say": "x"}', agent="scripted"), server)
     assert "workers.messages" not in server.calls
+
+
+async def test_every_process_of_a_job_has_ports_that_no_other_job_has(make, server):
+    """``ss`` is not everywhere, so the job looks at what it inherited: the socket that reserves its ports."""
+    one, two = make("echo $ADO_PORT_BASE; ls -l /proc/self/fd"), make("echo $ADO_PORT_BASE", jobId="task-2/0")
+    async with asyncio.timeout(30):
+        await asyncio.gather(one.run(), two.run())
+    written = "".join(event["data"] for event in server.events)
+    ports = [int(line) for line in written.split() if line.isdigit() and len(line) == 5]
+    assert abs(ports[0] - ports[1]) > 20
+    assert "socket:" in written
+
+
+async def test_a_job_without_free_ports_is_given_back_with_the_reason(make, server, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as program:
+        monkeypatch.setattr("worker.lent.bases", lambda *_: [program.getsockname()[1]])
+        report = await run(make("true"), server)
+    assert (report["outcome"], report["reason"]) == ("released", "worker_unfit")
+    assert "all 1 ranges of ADO_JOB_PORTS are in use" in report["message"]

@@ -250,7 +250,7 @@ def as_nobody(first, argv):
     channel, peer = socket.socketpair()
     with channel, Path(os.devnull).open("wb") as null:
         command = [sys.executable, "-c", NOBODY.format(path=sys.path, first=first)]
-        command += [str(peer.fileno()), str(null.fileno()), "-1", "--", *argv]
+        command += [str(peer.fileno()), str(null.fileno()), "-", "--", *argv]
         fds = [peer.fileno(), null.fileno()]
         with peer:
             process = subprocess.Popen(command, pass_fds=fds, stdout=null, stderr=null)
