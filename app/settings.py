@@ -84,6 +84,8 @@ class AppSettings:
     """Largest result of a job, as JSON."""
     task_workers: int = 1000
     """Largest number of jobs of one task."""
+    notify_hosts: tuple[str, ...] = ()
+    """Hosts on private networks that notifications may be sent to, also without TLS, separated by commas."""
     private_tasks: bool = False
     """Whether users of role developer see only their own tasks; they can never change others' tasks."""
     task_images: tuple[str, ...] = ()

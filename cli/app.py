@@ -23,6 +23,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "inbox": ("commands.questions:inbox", "List open questions, and your tasks that ended since the last look."),
         "answer": ("commands.questions:answer", "Answer a job's question."),
         "ask": ("commands.questions:ask", "Inside a job, ask a person and print the answer."),
+        "notify": ("commands.notify:notify", "Be told by a webhook when tasks end and when jobs ask."),
         "kv": ("commands.kv:kv", "Share values between the jobs of a task."),
         "mask": ("commands.mask:mask", "Inside a job, mask a value in what it prints from now on."),
     },

@@ -14,6 +14,7 @@ from app.log.tail import Tail
 from app.loops.claim_waiters import ClaimWaiters
 from app.loops.command_poll import CommandPoll
 from app.loops.finish_batcher import FinishBatcher
+from app.loops.notification_sender import NotificationSender
 from app.rpc import request_id
 from app.settings import AppSettings
 from db import tokens
@@ -41,6 +42,7 @@ class Services:
     command_poll: CommandPoll
     readiness: Readiness
     refusals: RefusedCallWriter
+    notification_sender: NotificationSender
 
 
 MACHINES = frozenset({"worker", "attempt", "job"})

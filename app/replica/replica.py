@@ -23,6 +23,7 @@ from app.loops.claim_waiters import ClaimWaiters
 from app.loops.command_poll import CommandPoll
 from app.loops.finish_batcher import FinishBatcher
 from app.loops.loop import every, for_ever
+from app.loops.notification_sender import NotificationSender
 from app.procedures.table import registry
 from app.replica.connection_limits import wire_limits
 from app.replica.file_bodies import FileBodies
@@ -80,6 +81,7 @@ class Replica:
             commands,
             readiness,
             RefusedCallWriter(db),
+            NotificationSender(db, cipher, settings.notify_hosts),
         )
         self.scraper = Scraper(readiness.troubles)
         self.registry = registry()
@@ -99,6 +101,9 @@ class Replica:
             "claim waiters": partial(every, 0.0, self.services.claim_waiters.watch, name="claim waiters"),
             "monitor": partial(every, settings.monitor_seconds, partial(monitor.step, db, settings), name="monitor"),
             "commands": partial(every, settings.poll_seconds, self.services.command_poll.step, name="commands"),
+            "notifications": partial(
+                every, settings.poll_seconds, self.services.notification_sender.step, name="notifications"
+            ),
             "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
             "refusals": self.services.refusals.run,
             "used tokens": partial(every, _USED_TOKENS_SECONDS, self.gate.mark_used, name="used tokens"),
@@ -125,6 +130,7 @@ class Replica:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.services.notification_sender.close()
         await self.services.refusals.flush()
         await self.services.feeds.close()
         for writing in (self.services.appender, self.services.creations, self.services.finish_batcher):

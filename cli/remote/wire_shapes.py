@@ -207,6 +207,42 @@ class Me(Shape):
     token_name: str | None = None
 
 
+class NotificationTarget(Shape):
+    """An address that is told, with what became of its notifications; ``secret`` only when it is new."""
+
+    target_id: str
+    url: str
+    on: list[str]
+    labels: dict[str, str]
+    mine: bool
+    created_by: str | None = None
+    secret: str | None = None
+    waiting: Number = 0
+    delivered: Number = 0
+    failed: Number = 0
+    last_error: str | None = None
+
+
+class NotificationTargets(Shape):
+    """All addresses."""
+
+    items: list[NotificationTarget]
+
+
+class TargetTested(Shape):
+    """Whether a test arrived."""
+
+    target_id: str
+    delivered: bool
+    error: str | None = None
+
+
+class TargetRemoved(Shape):
+    """An address that is told nothing any more."""
+
+    target_id: str
+
+
 ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), ShownTask),
     "tasks.list": ShownTasks,
@@ -218,6 +254,10 @@ ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.kvSet", "tasks.kvCas"), Value),
     **dict.fromkeys(("tasks.ask", "tasks.answer", "questions.answer"), Question),
     "questions.list": QuestionList,
+    "notifications.add": NotificationTarget,
+    "notifications.list": NotificationTargets,
+    "notifications.remove": TargetRemoved,
+    "notifications.test": TargetTested,
     "workers.status": WorkersStatus,
     "workers.list": WorkerList,
     "workers.drain": Worker,

@@ -43,6 +43,7 @@ def unaudited():
         "files.write": "nobody sees a file before files.commit",
         "tasks.ask": "a job asks: the task's log has the question",
         "system.measure": "stores nothing",
+        "notifications.test": "stores nothing",
     }
 
 
@@ -100,6 +101,11 @@ CHANGES = {
         lambda worker: {"workerId": worker},
     ),
     "questions.answer": (asked, lambda question: {"questionId": question, "text": SECRET}),
+    "notifications.add": (lambda real: None, lambda _: {"url": f"http://localhost/{SECRET}"}),
+    "notifications.remove": (
+        lambda real: real.call("notifications.add", url="http://localhost/").target_id,
+        lambda target: {"targetId": target},
+    ),
     "workers.scale": (lambda real: None, lambda _: {"count": 1, "capabilities": ["shell"]}),
     "files.commit": (sent_file, lambda file: {"fileId": file}),
     "tokens.create": (lambda real: None, lambda _: {"role": "viewer"}),
@@ -113,13 +119,13 @@ CHANGES = {
 
 def targets(*shapes):
     """Return what a call's input and output say that they are about."""
-    names = ("taskId", "tokenId", "workerId", "fileId", "userId", "role")
+    names = ("taskId", "tokenId", "workerId", "fileId", "userId", "role", "targetId")
     return [found for shape in map(to_builtins, shapes) for name in names if (found := shape.get(name))]
 
 
 @pytest.fixture
 def real(dsn):
-    made = Real(dsn)
+    made = Real(dsn, notify_hosts=("localhost",))
     yield made
     made.close()
 

@@ -38,6 +38,8 @@ CHANGES = {
     "tasks.kvCas": VICTIM | {"key": "plan", "value": "mine", "version": 1},
     "questions.answer": {"questionId": "question-1", "text": "mine"},
 }
+OWN = {"notifications.add", "notifications.list", "notifications.remove", "notifications.test"}
+"""What works on the caller's own targets alone."""
 LISTS = {
     "tasks.list": {},
     "questions.list": {},
@@ -92,6 +94,10 @@ def real(dsn, request):
             "insert into ado.questions (task_id, job, attempt, key, kind, text, options) "
             "values (1, 0, 1, 'k', 'text', '?', '[]')"
         )
+        made.sql(
+            "insert into ado.notification_targets (url, format, events, mine, secret, created_by)"
+            " values ('https://a.test/', 'json', '{failed}', true, '{}', 'user-2')"
+        )
         made.sql("insert into ado.file_chunks (file_id, number, data) values ($1, 0, $2)", FILE, DATA)
         made.be(ATTACKER)
         yield made
@@ -102,7 +108,7 @@ def real(dsn, request):
 def test_every_procedure_of_a_developer_is_tested():
     """A procedure that is new must say what it does with tasks of others."""
     may = {path for path, procedure in registry().procedures.items() if procedure.access in ROLE_MAY["developer"]}
-    assert may == SEES.keys() | CHANGES.keys() | LISTS.keys() | CREATES.keys()
+    assert may == SEES.keys() | CHANGES.keys() | LISTS.keys() | CREATES.keys() | OWN
 
 
 def test_tasks_of_others_are_visible_only_where_tasks_are_shared(real):
@@ -125,11 +131,13 @@ def refusal_of(real, path, value):
 
 
 def test_tasks_of_others_cannot_be_changed(real):
-    tables = [f"select * from ado.{name}" for name in ("tasks", "task_values", "questions")]
+    tables = [f"select * from ado.{name}" for name in ("tasks", "task_values", "questions", "notification_targets")]
     before = [real.sql(table) for table in tables]
     for path, value in CHANGES.items():
         hidden = "no_such_question" if path == "questions.answer" else "no_such_task"
         assert real.call(path, **value) == (hidden if real.private else "forbidden"), path
+    for path in ("notifications.remove", "notifications.test"):
+        assert real.call(path, targetId="notify-1") == "no_such_target"
     assert [real.sql(table) for table in tables] == before
 
 
