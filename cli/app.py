@@ -18,6 +18,8 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "wait": ("commands.tasks:wait", "Wait for tasks to end."),
         "explain": ("commands.tasks:explain", "Say why a task waits."),
         "send": ("commands.send:send", "Send a message to the agent of a task."),
+        "pause": ("commands.pause:pause", "Pause a task: its agents stop, and their work is kept."),
+        "resume": ("commands.pause:resume", "Resume a paused task, with words for its agents if you like."),
         "cancel": ("commands.tasks:cancel", "Stop tasks."),
         "retry": ("commands.tasks:retry", "Queue the failed and cancelled jobs of a task again."),
         "inbox": ("commands.questions:inbox", "List open questions, and your tasks that ended since the last look."),
@@ -60,7 +62,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "support-bundle": ("commands.support:support_bundle", "Write an archive for support, without secrets."),
         "help": (
             "commands.topics:topic",
-            "Explain agents, configuration, environment, exit-codes, repository, settings or stdin.",
+            "Explain agents, configuration, environment, exit-codes, pause, repository, settings or stdin.",
         ),
     },
 }

@@ -16,8 +16,8 @@ from pathlib import Path
 COMMANDS = (
     "answer", "api", "apply", "ask", "attach", "audit", "cancel", "checkout", "complete", "completion", "context",
     "db", "diff", "doctor", "down", "download", "explain", "help", "inbox", "install", "kv", "login", "logs", "mask",
-    "notify", "refs", "retry", "run", "send", "spawner", "status", "support-bundle", "tasks", "token", "up", "users",
-    "wait", "whoami", "worker", "workers",
+    "notify", "pause", "refs", "resume", "retry", "run", "send", "spawner", "status", "support-bundle", "tasks",
+    "token", "up", "users", "wait", "whoami", "worker", "workers",
 )  # fmt: skip
 _MENTIONED = re.compile(rf"(?<![\w./-])ado(?= (?:--help|--version|{'|'.join(COMMANDS)})\b)")
 _typed = "ado"

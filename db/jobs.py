@@ -8,7 +8,7 @@ from typing import Any
 
 from db import tokens
 from db.database import Database
-from db.model import AttemptKey, ClaimedJobRow, Demand, JobRow, Outcome
+from db.model import AttemptKey, ClaimedJobRow, Demand, JobCommand, JobRow, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +157,10 @@ async def get(db: Database, task_id: int, job: int) -> JobRow | None:
     return JobRow.of(row) if row else None
 
 
-async def held(db: Database, worker_id: str) -> dict[AttemptKey, str | None]:
-    """Return the running attempts of a worker, each with the reason to stop, or None."""
+async def held(db: Database, worker_id: str) -> dict[AttemptKey, JobCommand | None]:
+    """Return the running attempts of a worker, each with what the worker must do with it."""
     rows = await db.many("held_jobs", worker_id=worker_id)
-    return {(row["task_id"], row["job"], row["attempt"]): row["stop_reason"] for row in rows}
+    return {(row["task_id"], row["job"], row["attempt"]): row["command"] for row in rows}
 
 
 async def unguarded(db: Database, worker_id: str) -> set[tuple[int, int]]:

@@ -90,9 +90,13 @@ async def send(
     idempotency_key: str | None,
     task_limit: int,
     waiting_limit: int,
+    open_only: bool = False,
     actor: Actor | None = None,
 ) -> int | None:
-    """Store a message for a job, or for all; return its number, or None if it was refused."""
+    """Store a message for a job, or for all; return its number, or None if it was refused.
+
+    With ``open_only`` jobs that have ended do not continue with it.
+    """
     row = await db.optional(
         "send_message",
         task_id=task_id,
@@ -101,6 +105,7 @@ async def send(
         idempotency_key=idempotency_key,
         task_limit=task_limit,
         waiting_limit=waiting_limit,
+        open_only=open_only,
         actor=parameter(actor),
     )
     return row["message_id"] if row else None

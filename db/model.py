@@ -12,9 +12,11 @@ import orjson
 
 from db.actor import Actor
 
-Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 Outcome = Literal["succeeded", "failed", "cancelled", "released"]
+JobCommand = Literal["cancel", "pause"]
+"""What a worker must do with a running job: end it, or hand it back."""
 Key = tuple[int, int]
 """Task id and job index."""
 AttemptKey = tuple[int, int, int]
@@ -129,6 +131,8 @@ class JobRow:
     result: Any = None
     usage: Any = None
     stop_reason: str | None = None
+    pause_requested_at: datetime | None = None
+    """Since when somebody wants it paused; a running job is paused once its attempt has ended."""
     retry_at: datetime | None = None
     """Until when a queued job waits before its next attempt."""
     started_at: datetime | None = None

@@ -187,6 +187,16 @@ async def cancel(db: Database, task_id: int, reason: str | None, actor: Actor | 
     await settle(db, task_id)
 
 
+async def pause(db: Database, task_id: int, reason: str | None, actor: Actor | None = None) -> None:
+    """Pause the queued jobs of a task, and mark the running ones to be paused."""
+    await db.many("pause_task", task_id=task_id, reason=reason, actor=parameter(actor))
+
+
+async def resume(db: Database, task_id: int, actor: Actor | None = None) -> bool:
+    """Queue the paused jobs of a task again; False when nothing is paused."""
+    return await db.optional("resume_task", task_id=task_id, actor=parameter(actor)) is not None
+
+
 async def retry(db: Database, task_id: int, actor: Actor | None = None) -> bool:
     """Queue the failed and cancelled jobs again; False when there is nothing to retry."""
     return await db.optional("retry_task", task_id=task_id, actor=parameter(actor)) is not None

@@ -12,7 +12,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import AttemptKey, ResourceAmounts, WorkerRow
+from db.model import AttemptKey, JobCommand, ResourceAmounts, WorkerRow
 from db.paging import ALL, PageLimit, more
 
 
@@ -65,7 +65,7 @@ class HeldJob:
     """A running job of a worker, at a heartbeat."""
 
     key: AttemptKey
-    stop_reason: str | None
+    command: JobCommand | None
     missed_heartbeats: int
     listed: bool
 
@@ -150,7 +150,7 @@ async def heartbeat(
     held = tuple(
         HeldJob(
             (row["task_id"], row["job"], row["attempt"]),
-            row["stop_reason"],
+            row["command"],
             row["missed_heartbeats"],
             row["is_listed"],
         )

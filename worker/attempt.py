@@ -44,7 +44,7 @@ from worker.processes.process import KeeperBroken, KeptProcess, is_shortage
 from worker.processes.removal import RemovalQueue
 from worker.questions import Questions
 from worker.repository.checkpoint import Checkpoint, SessionState, resumed
-from worker.repository.job_repository import JobRepository
+from worker.repository.job_repository import JobRepository, without_session
 from worker.repository.transfers import AttemptFiles
 from worker.sandbox.base import NO_SANDBOX, Sandbox, SandboxedStart
 from worker.secret_store import PREFIX as SECRET
@@ -112,6 +112,10 @@ class Attempt:
     def stop(self, outcome: Outcome) -> None:
         """Stop the agent and report ``outcome``; later calls change nothing."""
         self._stop.request(outcome)
+
+    def pause(self) -> None:
+        """Stop the agent, save its session, and hand the job back, which is then paused."""
+        self._stop.request(Outcome("released", None, "paused"))
 
     def tell(self, message: MailboxMessage) -> None:
         """Give a message to the agent as soon as it can take it; one that it has already changes nothing."""
@@ -198,8 +202,7 @@ class Attempt:
                 group.create_task(self._questions.run(), name="acknowledgements")
                 try:
                     outcome = await self._take_turns(run, setting, sandboxed, (attempt_dir.lock, *self._lent.held))
-                    if repository is not None:
-                        outcome = await repository.send_result(outcome)
+                    outcome = await repository.send_result(outcome) if repository else without_session(outcome)
                 finally:
                     self._outbox.close()  # the sender ends once the outbox is empty
                     self._mailbox.close()

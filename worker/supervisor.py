@@ -303,6 +303,8 @@ class Supervisor:
                 return
             case "cancel":
                 attempt.stop(_CANCELLED)
+            case "pause":
+                attempt.pause()
             case "lost":
                 attempt.lose()
             case "message":
@@ -313,6 +315,8 @@ class Supervisor:
     def _obey_answer(self, answer: dict[str, Any]) -> None:
         for ref in answer["cancel"]:
             self._obey({"type": "cancel", **ref})
+        for ref in answer.get("pause", ()):  # a server of an older release pauses nothing
+            self._obey({"type": "pause", **ref})
         for ref in answer["lost"]:
             self._obey({"type": "lost", **ref})
         if answer["drain"]:

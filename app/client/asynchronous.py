@@ -193,6 +193,15 @@ class AsyncAdo:
         """Cancel a task, which ends once its workers have stopped its jobs. A second call changes nothing."""
         return await self._calls.mutate(models.Task, "tasks.cancel", {"taskId": task_id, "reason": reason}, resend=True)
 
+    async def pause_task(self, task_id: str, *, reason: str | None = None) -> models.Task:
+        """Pause the jobs of a task that have not ended. A second call changes nothing."""
+        return await self._calls.mutate(models.Task, "tasks.pause", {"taskId": task_id, "reason": reason}, resend=True)
+
+    async def resume_task(self, task_id: str, text: str | None = None) -> models.Task:
+        """Queue the paused jobs of a task again, with words for their agents. A second call changes nothing."""
+        members = {"taskId": task_id, "text": text, "idempotencyKey": uuid.uuid4().hex}
+        return await self._calls.mutate(models.Task, "tasks.resume", members, resend=True)
+
     async def retry_task(self, task_id: str) -> models.Task:
         """Queue the failed and cancelled jobs of a task again."""
         return await self._calls.mutate(models.Task, "tasks.retry", {"taskId": task_id})

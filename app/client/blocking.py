@@ -90,6 +90,8 @@ class Ado:
     get_task = _blocking(AsyncAdo.get_task)
     list_tasks = _blocking(AsyncAdo.list_tasks)
     cancel_task = _blocking(AsyncAdo.cancel_task)
+    pause_task = _blocking(AsyncAdo.pause_task)
+    resume_task = _blocking(AsyncAdo.resume_task)
     retry_task = _blocking(AsyncAdo.retry_task)
     send = _blocking(AsyncAdo.send)
     messages = _blocking(AsyncAdo.messages)

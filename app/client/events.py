@@ -83,6 +83,7 @@ class RequeuedEvent(Event, frozen=True, kw_only=True):
     reason: str
     worker_id: str
     next_attempt: int
+    paused: bool = False
     exit_code: int | None = None
     message: str | None = None
     dropped_bytes: int | None = None
@@ -90,10 +91,24 @@ class RequeuedEvent(Event, frozen=True, kw_only=True):
 
 
 class ReleasedEvent(Event, frozen=True, kw_only=True):
-    """The worker released the job, which is queued again."""
+    """The worker released the job, which is queued again, or is paused."""
 
     reason: str | None = None
     message: str | None = None
+    paused: bool = False
+
+
+class PausedEvent(Event, frozen=True, kw_only=True):
+    """A caller paused the task."""
+
+    reason: str | None = None
+    by: str | None = None
+
+
+class ResumedEvent(Event, frozen=True, kw_only=True):
+    """A caller resumed the task."""
+
+    by: str | None = None
 
 
 class RetriedEvent(Event, frozen=True, kw_only=True):
@@ -193,6 +208,7 @@ class ContinuedEvent(Event, frozen=True, kw_only=True):
     message: str | None = None
     usage: Usage | None = None
     dropped_bytes: int | None = None
+    paused: bool = False
 
 
 class FinishedEvent(Event, frozen=True, kw_only=True):

@@ -84,6 +84,8 @@ class Job(Record, frozen=True, kw_only=True):
     dropped_bytes: Number | None = None
     """Bytes of the last attempt's output beyond the limit, which were not stored."""
     retry_at: Time | None = None
+    pause_requested_at: Time | None = None
+    """Since when somebody wants it paused."""
     started_at: Time | None = None
     finished_at: Time | None = None
     pod: JobPod | None = None
@@ -120,7 +122,7 @@ class Task(Record, frozen=True, kw_only=True):
 
     task_id: TaskId
     status: Word
-    """queued, running, succeeded, failed or cancelled."""
+    """queued, running, paused, succeeded, failed or cancelled."""
     prompt: str
     agent: str
     workers: Jobs

@@ -15,7 +15,7 @@ from db.model import Status
 LATE_IDS = 300
 """How far behind the newest id a new task may be: about as many as all replicas store at once."""
 _REMEMBERED = 2000
-_OPEN = frozenset({"queued", "running"})
+_OPEN = frozenset({"queued", "running", "paused"})
 
 
 class Seen(NamedTuple):

@@ -2,7 +2,7 @@
 
 Authority: the tables; a command is open until they say otherwise, and a new stream begins with all open ones. Hints:
 ``w:WORKER`` wakes the stream, which then reads the tables. A worker that gets no command learns of a cancel from its
-next heartbeat, of a message when its agent's turn ends, and of an answer when it asks again.
+next heartbeat, so too of a pause, of a message when its agent's turn ends, and of an answer when it asks again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.procedures.worker_protocol import registered_worker
 from app.rpc.server.procedure import Tracked, subscription
 from app.shapes.records import Wire, attempt_ref
 from db import jobs, messages, questions
-from db.model import AttemptKey
+from db.model import AttemptKey, JobCommand
 from db.workers import RegisteredWorker
 
 _LONGEST_WAIT = 20.0
@@ -36,9 +36,9 @@ class SessionInput(Wire):
 
 
 class Command(Wire):
-    """What a worker must do: cancel a job, forget a lost one, give its agent a message or an answer, or drain."""
+    """What a worker must do: cancel or pause a job, forget a lost one, give its agent words or an answer, or drain."""
 
-    type: Literal["cancel", "lost", "drain", "message", "answer"]
+    type: Literal["cancel", "pause", "lost", "drain", "message", "answer"]
     job_id: str | None = None
     attempt: int | None = None
     message: Words | None = None
@@ -81,11 +81,10 @@ async def _was_finished(context: Context, key: AttemptKey) -> bool:
 
 
 def _open_commands(
-    worker: RegisteredWorker, held: dict[AttemptKey, str | None], lost: list[AttemptKey]
+    worker: RegisteredWorker, held: dict[AttemptKey, JobCommand | None], lost: list[AttemptKey]
 ) -> list[tuple[str, Command]]:
     """Return the commands that are open now, each with its name."""
-    to_cancel = [key for key, stop_reason in held.items() if stop_reason]
-    commands = [_command("cancel", key) for key in to_cancel]
+    commands = [_command(command, key) for key, command in held.items() if command]
     commands += [_command("lost", key) for key in lost]
     if worker.draining:
         commands.append(("drain", Command(type="drain")))
@@ -107,6 +106,6 @@ async def _words(context: Context, input: SessionInput, sent: set[str]) -> Async
             yield name, Command(type="answer", job_id=ref.job_id, attempt=ref.attempt, question=Question.of(row))
 
 
-def _command(kind: Literal["cancel", "lost"], key: AttemptKey) -> tuple[str, Command]:
+def _command(kind: Literal["cancel", "pause", "lost"], key: AttemptKey) -> tuple[str, Command]:
     ref = attempt_ref(key)
     return f"{kind}:{ref.job_id}:{ref.attempt}", Command(type=kind, job_id=ref.job_id, attempt=ref.attempt)

@@ -36,6 +36,7 @@ from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Task, Wire, or_unset
 from db import events, jobs, messages, questions, tasks, users
+from db.actor import Actor
 from db.model import HeldAttempt
 
 TASK_MESSAGES = 1000
@@ -172,8 +173,18 @@ async def send(context: Context, input: MessageSendInput) -> Message:
     """Send words to the agents of a task. A job that has ended continues with them, if its session was kept."""
     task_id = parse_task(input.task_id)
     await check_may_change(context, task_id)
+    message_id = await store(context, task_id, input, context.actor("tasks.send"))
+    message = await messages.get(context.db, task_id, message_id)
+    if message is None:  # the task was removed meanwhile
+        raise no_such_job(f"task-{task_id}/{input.job or 0}")
+    return Message.of(message)
+
+
+async def store(
+    context: Context, task_id: int, input: MessageSendInput, actor: Actor | None, *, open_only: bool = False
+) -> int:
+    """Store a message and return its number; with ``open_only`` no job that has ended continues with it."""
     _check_text(context, input.text)
-    actor = context.actor("tasks.send")
     message_id = await messages.send(
         context.db,
         task_id,
@@ -182,14 +193,10 @@ async def send(context: Context, input: MessageSendInput) -> Message:
         idempotency_key=input.idempotency_key,
         task_limit=TASK_MESSAGES,
         waiting_limit=WAITING_MESSAGES,
+        open_only=open_only,
         actor=actor,
     )
-    if message_id is None:
-        message_id = await _sent_before(context, task_id, input)
-    message = await messages.get(context.db, task_id, message_id)
-    if message is None:  # the task was removed meanwhile
-        raise no_such_job(f"task-{task_id}/{input.job or 0}")
-    return Message.of(message)
+    return await _sent_before(context, task_id, input) if message_id is None else message_id
 
 
 def _check_text(context: Context, text: str) -> None:

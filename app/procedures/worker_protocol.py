@@ -39,7 +39,7 @@ from app.procedures.sealed_environments import open_environments
 from app.rpc.server.procedure import mutation
 from app.shapes.records import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
 from db import jobs, model, tokens, workers
-from db.model import AttemptKey
+from db.model import AttemptKey, JobCommand
 from db.workers import RegisteredWorker, Registration, Renewal
 
 _LONGEST_WAIT = 20.0
@@ -86,10 +86,11 @@ class HeartbeatInput(Wire):
 
 
 class HeartbeatAnswer(Wire, omit_defaults=False):
-    """Jobs that are no longer the worker's, jobs to cancel, and whether to drain."""
+    """Jobs that are no longer the worker's, jobs to cancel and to pause, and whether to drain."""
 
     lost: list[AttemptRef]
     cancel: list[AttemptRef]
+    pause: list[AttemptRef]
     drain: bool
 
 
@@ -221,9 +222,14 @@ async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
     held = {job.key for job in renewal.held if job.listed}
     return HeartbeatAnswer(
         lost=[attempt_ref(key) for key in listed if key not in held],
-        cancel=[attempt_ref(job.key) for job in renewal.held if job.listed and job.stop_reason],
+        cancel=_told(renewal, "cancel"),
+        pause=_told(renewal, "pause"),
         drain=renewal.draining,
     )
+
+
+def _told(renewal: Renewal, command: JobCommand) -> list[AttemptRef]:
+    return [attempt_ref(job.key) for job in renewal.held if job.listed and job.command == command]
 
 
 def _never_received(renewal: Renewal) -> list[AttemptKey]:

@@ -128,7 +128,7 @@ async def _read_jobs(db: Database) -> None:
     JOBS.clear()
     OLDEST_QUEUED.set(math.nan)
     counts, oldest = await health.jobs(db)
-    for status in ("queued", "running"):
+    for status in ("queued", "running", "paused"):
         JOBS.labels(status).set(counts.get(status, 0))
     OLDEST_QUEUED.set(oldest)
 

@@ -74,6 +74,8 @@ class RequeuedEvent(LogEvent, tag="requeued"):
     reason: Reason
     worker_id: str
     next_attempt: int
+    paused: bool | UnsetType = UNSET
+    """Whether it waits until somebody resumes it."""
     exit_code: int | UnsetType = UNSET
     message: str | UnsetType = UNSET
     dropped_bytes: int | UnsetType = UNSET
@@ -85,6 +87,21 @@ class ReleasedEvent(LogEvent, tag="released"):
 
     reason: Reason | UnsetType = UNSET
     message: str | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+    """Whether it waits until somebody resumes it."""
+
+
+class PausedEvent(LogEvent, tag="paused"):
+    """Somebody paused the task: its queued jobs wait from now on, running ones once their workers hand them back."""
+
+    reason: str | UnsetType = UNSET
+    by: str | UnsetType = UNSET
+
+
+class ResumedEvent(LogEvent, tag="resumed"):
+    """Somebody resumed the task: its paused jobs are queued again."""
+
+    by: str | UnsetType = UNSET
 
 
 class RetriedEvent(LogEvent, tag="retried"):
@@ -208,6 +225,8 @@ class ContinuedEvent(LogEvent, tag="continued"):
     message: str | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
     dropped_bytes: int | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+    """Whether the job waits until somebody resumes it."""
 
 
 class FinishedEvent(LogEvent, tag="finished"):
@@ -249,6 +268,8 @@ AnyEvent: TypeAlias = (
     | AgentEvent
     | RequeuedEvent
     | ReleasedEvent
+    | PausedEvent
+    | ResumedEvent
     | RetriedEvent
     | CancelRequestedEvent
     | PodEvent

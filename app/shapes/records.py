@@ -122,6 +122,8 @@ class Job(Wire):
     """Bytes that the last attempt wrote beyond the limit and that were not stored."""
     retry_at: datetime | UnsetType = UNSET
     """When a queued job may start its next attempt."""
+    pause_requested_at: datetime | UnsetType = UNSET
+    """Since when somebody wants it paused; a running job is paused once its attempt has ended."""
     started_at: datetime | UnsetType = UNSET
     finished_at: datetime | UnsetType = UNSET
     pod: JobPod | UnsetType = UNSET

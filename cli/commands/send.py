@@ -28,7 +28,7 @@ def send(
     key: str | None = None,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
-    """Send a message to the agent of a task, whether it is queued, runs or has ended.
+    """Send a message to the agent of a task, whether it is queued, runs, is paused or has ended.
 
     Parameters
     ----------
@@ -66,4 +66,6 @@ def _say_when(client: Any, message: dict[str, Any]) -> None:
         talk("ado: a queued job's agent gets it when it starts")
         if reason := why_waiting(task):
             talk(f"ado: waiting: {reason}")
+    if "paused" in states:
+        talk(f"ado: a paused job's agent gets it when it goes on: ado resume {message['taskId']}")
     talk(f"ado: follow it with: ado attach {message['taskId']}")

@@ -22,9 +22,10 @@ from cli.remote.fleet import silence, why_waiting
 from cli.remote.listing import open_tasks, pages, task_filter, workers_status
 from cli.remote.log_reader import LogReader
 from cli.remote.retry import until_answered
-from cli.remote.summary import summary, used
+from cli.remote.summary import paused, summary, used
 from cli.render.ages import ago, when
 from cli.render.escape_sequences import plain
+from cli.render.lines import note
 from cli.render.task_ending import sentence
 from cli.repository import refs
 from cli.repository.git import Repository
@@ -56,6 +57,7 @@ def _show(task: dict[str, Any], options: ServerOptions) -> None:
         *summary(task),
         *used(task),
         *([f"waiting: {why}"] if (why := why_waiting(task)) else []),
+        *([paused(task)] if task["status"] == "paused" else []),
     ]
     if task.get("reason") and not sentence(task):
         lines.insert(2, f"{task['reason']}: {plain(task['message'])}" if task.get("message") else task["reason"])
@@ -68,7 +70,7 @@ class TaskFilterOptions:
     """Which tasks to list."""
 
     status: list[str] | None = None
-    "queued, running, succeeded, failed or cancelled; several separated by commas."
+    "queued, running, paused, succeeded, failed or cancelled; several separated by commas."
     label: list[str] | None = None
     "NAME that the tasks must have, or NAME=VALUE."
     since: str | None = None
@@ -322,8 +324,12 @@ async def _wait(server: ServerContext, names: list[str]) -> list[dict[str, Any]]
     async with socket(server, first_contact_seconds=_FIRST_CONTACT_SECONDS) as client:
 
         async def ended(name: str) -> dict[str, Any]:
-            async for _ in LogReader(client, "stream.taskProgress", {"taskId": name}).read():
-                pass
+            task: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
+            if task["status"] == "paused":
+                talk(f"ado: {name}: {paused(task)}")
+            async for item in LogReader(client, "stream.taskProgress", {"taskId": name}).read():
+                if item.data["type"] in ("paused", "resumed") and item.data["seq"] > task["lastSeq"]:
+                    talk(note(item.data))
             ended_task: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
             return ended_task
 
@@ -334,6 +340,8 @@ def _state(task: dict[str, Any], status: dict[str, Any]) -> str:
     """Return what a task that does not wait does, or how it ended."""
     if task["status"] == "succeeded":
         return "it has succeeded"
+    if task["status"] == "paused":
+        return paused(task)
     return sentence(task) or f"it is {task['status']}{silence(task, status)}"
 
 

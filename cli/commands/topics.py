@@ -9,12 +9,12 @@ from cli.errors import usage
 from cli.exits import TABLE
 from cli.parsing import nearest
 
-_TEXTS = ("agents", "configuration", "environment", "repository", "settings", "stdin")
+_TEXTS = ("agents", "configuration", "environment", "pause", "repository", "settings", "stdin")
 TOPICS = ("exit-codes", *_TEXTS)
 
 
 def topic(name: str = "", /) -> int:
-    """Explain a topic: agents, configuration, environment, exit-codes, repository, settings or stdin.
+    """Explain a topic: agents, configuration, environment, exit-codes, pause, repository, settings or stdin.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from cli.parsing import nearest
 
 PAGE = 100
 """The largest page of a server."""
-STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 
 
 def task_filter(
@@ -98,5 +98,5 @@ def open_tasks(client: HttpClient, labels: Sequence[str], *, created_by: str | N
 
     Raises CliError.
     """
-    query = task_filter(statuses=["queued,running"], labels=labels) | {"createdBy": created_by}
+    query = task_filter(statuses=["queued,running,paused"], labels=labels) | {"createdBy": created_by}
     return [task["taskId"] for page in pages(client, query) for task in page["items"]]

@@ -26,7 +26,7 @@ def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]
         [
             str(job["job"]),
             job.get("workerId") or "-",
-            job["status"],
+            "pausing" if job["status"] == "running" and job.get("pauseRequestedAt") else job["status"],
             seconds(job),
             "-" if job.get("exitCode") is None else str(job["exitCode"]),
             job.get("reason") or "-",
@@ -39,6 +39,11 @@ def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]
     elif reason := sentence(task):
         lines.append(f"ado: {reason}")
     return lines
+
+
+def paused(task: Mapping[str, Any]) -> str:
+    """Return what a paused task waits for."""
+    return f"it is paused; go on with: ado resume {task['taskId']}"
 
 
 def used(task: Mapping[str, Any]) -> list[str]:

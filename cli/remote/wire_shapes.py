@@ -32,7 +32,7 @@ from app.client.models import (
 )
 
 FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
-Status = Literal["queued", "paused", "running", "succeeded", "failed", "cancelled"]
+Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -245,6 +245,7 @@ class TargetRemoved(Shape):
 
 ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), ShownTask),
+    **dict.fromkeys(("tasks.pause", "tasks.resume"), ShownTask),
     "tasks.list": ShownTasks,
     "tasks.input": Received,
     "tasks.send": Message,

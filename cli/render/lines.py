@@ -344,14 +344,19 @@ def note(event: Mapping[str, Any]) -> str:
         if event.get("expired"):
             return f"ado: {who}{event['questionId']} was not answered in time" + (f": {answer}" if answer else "")
         return f"ado: {who}{event['questionId']} was answered by {event.get('by')}: {answer}"
+    by = event.get("by") or "an administrator"
+    next_state = "the job is paused" if event.get("paused") else "the job is queued again"
     check = "passed" if event.get("exitCode") == 0 else f"failed with exit code {event.get('exitCode')}"
     return {
-        "message": f"ado: {who}message from {event.get('by') or 'an administrator'}: {event.get('text')}",
+        "message": f"ado: {who}message from {by}: {event.get('text')}",
         "check": f"ado: {who}check {event.get('command')!r} {check} (try {event.get('try')}, {event.get('seconds')} s)",
         "delivered": f"ado: {who}{event.get('messageId')} was delivered",
-        "continued": f"ado: {who}the job continues with {event.get('messageId')}",
-        "requeued": f"ado: {attempt} ended ({reason}); the job is queued again",
-        "released": f"ado: {attempt} was handed back ({reason}); the job is queued again",
+        "continued": f"ado: {who}the job continues with {event.get('messageId')}"
+        f"{' once it is resumed' if event.get('paused') else ''}",
+        "requeued": f"ado: {attempt} ended ({reason}); {next_state}",
+        "released": f"ado: {attempt} was handed back ({reason}); {next_state}",
+        "paused": f"ado: paused by {by}{f' ({reason})' if reason else ''}; next: ado resume {event.get('taskId')}",
+        "resumed": f"ado: resumed by {by}",
         "retried": "ado: the failed jobs are queued again",
         "cancel_requested": f"ado: cancelled{f' ({reason})' if reason else ''}",
         "dropped": f"ado: {who}{event.get('bytes')} bytes that the job wrote could not be stored ({reason}); "

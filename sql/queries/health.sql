@@ -1,7 +1,7 @@
 -- name: job_counts :many
 -- Open jobs by status, and since when the oldest could run.
 select status, count(*) as jobs, extract(epoch from now() - min(run_after))::double precision as oldest_seconds
-from ado.jobs where status in ('queued', 'running') group by status;
+from ado.jobs where status in ('queued', 'running', 'paused') group by status;
 
 -- name: worker_counts :many
 select state, count(*) as workers from ado.worker_status group by state;

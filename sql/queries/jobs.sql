@@ -94,12 +94,14 @@ order by c.task_id, c.job;
 -- End attempts whose workers do not: a worker was lost, was replaced, or never got the answer to its claim. A loss
 -- queues the job again, the first time at once, later after two seconds, and at the limit fails it. Each such end is
 -- also an interruption. Interruptions have a delay and a limit of their own, for jobs that are never lost but never get
--- anywhere. Fenced by the attempt, and with ``overdue_only`` by the lease. Returns the outcome of each.
+-- anywhere. A job that somebody wants paused is paused instead, and counts neither. Fenced by the attempt, and with
+-- ``overdue_only`` by the lease. Returns the outcome of each.
 with named as (
     select * from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[]) as n(task_id, job, attempt)
 ), locked_jobs as materialized (
-    select j.task_id, j.job, j.attempt, j.worker_id, j.losses + :loss::integer as losses,
-           j.interruptions + 1 as interruptions, j.stop_reason
+    select j.task_id, j.job, j.attempt, j.worker_id, j.stop_reason, j.pause_requested_at is not null as is_pausing,
+           j.losses + case when j.pause_requested_at is null then :loss::integer else 0 end as losses,
+           j.interruptions + case when j.pause_requested_at is null then 1 else 0 end as interruptions
     from ado.jobs j join named n on n.task_id = j.task_id and n.job = j.job and n.attempt = j.attempt
     where j.status = 'running' and (not :overdue_only::boolean or j.lease_expires_at < now())
     order by j.task_id, j.job for update of j
@@ -107,12 +109,14 @@ with named as (
     select l.*,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
+                when l.is_pausing then 'paused'
                 when l.losses >= c.losses or l.interruptions >= c.attempts then 'failed'
                 else 'queued' end as status,
            case when l.stop_reason is not null then l.stop_reason
+                when l.is_pausing then 'paused'
                 when l.losses >= c.losses then 'lost'
                 when l.interruptions >= c.attempts then 'too_many_attempts' end as final_reason,
-           case when l.stop_reason is not null then null
+           case when l.stop_reason is not null or l.is_pausing then null
                 when l.losses >= c.losses then 'its worker was lost ' || l.losses || ' times'
                 when l.interruptions >= c.attempts then l.interruptions
                     || ' attempts ended without a result of the agent, the last one: ' || :reason::text end as message
@@ -121,24 +125,25 @@ with named as (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from decided) order by l.task_id for update
 ), numbered as (
-    select d.*, l.last_seq + row_number() over (partition by d.task_id order by d.job) as seq
+    select d.*, d.status in ('queued', 'paused') as goes_on,
+           l.last_seq + row_number() over (partition by d.task_id order by d.job) as seq
     from decided d join locked_logs l using (task_id)
 ), ended_jobs as (
     update ado.jobs j set status = n.status, lease_expires_at = null, losses = n.losses,
         interruptions = n.interruptions, reason = n.final_reason, message = n.message,
         run_after = now() + greatest(make_interval(secs => case when n.losses >= 2 then 2 else 0 end),
                                      ado.interruption_delay(n.interruptions)),
-        finished_at = case when n.status <> 'queued' then now() end,
-        finished_seq = case when n.status <> 'queued' then n.seq end
+        pause_requested_at = case when n.goes_on then j.pause_requested_at end,
+        finished_at = case when not n.goes_on then now() end,
+        finished_seq = case when not n.goes_on then n.seq end
     from numbered n where j.task_id = n.task_id and j.job = n.job
 ), written_events as (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
-    select n.task_id, n.seq, n.job, n.attempt, case n.status when 'queued' then 'requeued' else 'finished' end, now(),
-           now(), case n.status
-               when 'queued' then json_build_object('reason', :reason::text, 'workerId', n.worker_id,
-                                                    'nextAttempt', n.attempt + 1)
-               else json_strip_nulls(json_build_object('outcome', n.status, 'reason', n.final_reason,
-                                                       'message', n.message)) end
+    select n.task_id, n.seq, n.job, n.attempt, case when n.goes_on then 'requeued' else 'finished' end, now(),
+           now(), json_strip_nulls(case
+               when n.goes_on then json_build_object('reason', :reason::text, 'workerId', n.worker_id, 'nextAttempt',
+                   n.attempt + 1, 'paused', case when n.status = 'paused' then true end)
+               else json_build_object('outcome', n.status, 'reason', n.final_reason, 'message', n.message) end)
     from numbered n
     returning task_id, seq
 ), advanced_logs as (
@@ -154,7 +159,8 @@ from numbered n join ado.tasks t using (task_id);
 -- name: finish_jobs :many hints
 -- Close attempts as their workers report it, each job once. Fenced by the attempt. An earlier decision (cancelled,
 -- timed out) outranks the report. A report is refused if output is not stored yet, or without the attempt's credential.
--- An attempt that was handed back is an interruption, see end_attempts. No row for a job: get_job says why.
+-- An attempt that was handed back is an interruption, see end_attempts, unless it was to be paused. A job that would be
+-- queued again is paused if somebody wants that. No row for a job: get_job says why.
 -- A job whose agent has not taken a message that was sent in this attempt continues with the next one. A message that
 -- was stored while this statement waited for the job's row is not visible here, but its id in the row is.
 with reports as materialized (
@@ -165,8 +171,9 @@ with reports as materialized (
         :results::text[], :usages::text[], :credentials::bytea[])
         as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage, credential)
 ), locked_jobs as materialized (
-    select r.*, j.user_id, j.failures, j.interruptions + case r.outcome when 'released' then 1 else 0 end as interruptions,
-           j.stop_reason, nullif(j.dropped_bytes, 0) as dropped_bytes,
+    select r.*, j.user_id, j.failures, j.interruptions + case when p.is_interruption then 1 else 0 end as interruptions,
+           p.is_interruption, j.pause_requested_at is not null as is_pausing, j.stop_reason,
+           nullif(j.dropped_bytes, 0) as dropped_bytes,
            case when j.last_message_id is not null then coalesce(
                (select min(m.message_id) from ado.message_jobs m where m.task_id = j.task_id and m.job = j.job
                 and m.sent_in = j.attempt and m.delivered_at is null),
@@ -174,16 +181,20 @@ with reports as materialized (
                                      and m.message_id = j.last_message_id) then j.last_message_id end
            ) end as message_id
     from ado.jobs j join reports r on r.task_id = j.task_id and r.job = j.job
+    cross join lateral (
+        select r.outcome = 'released' and j.pause_requested_at is null
+               and r.reason is distinct from 'paused' as is_interruption  -- it may have been resumed meanwhile
+    ) p
     where j.attempt = r.attempt and j.worker_id = r.worker_id and j.status = 'running'
       and (r.last_batch is null or j.last_batch >= r.last_batch)
       and (j.credential_digest is null or j.credential_digest = r.credential)
     order by j.task_id, j.job for update of j
 ), decided as (
     select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage,
-           l.dropped_bytes, l.interruptions, l.user_id, t.agent, l.message_id,
+           l.dropped_bytes, l.interruptions, l.user_id, t.agent, l.message_id, l.is_pausing,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
-                when l.outcome = 'released' and l.interruptions >= c.attempts then 'failed'
+                when l.is_interruption and l.interruptions >= c.attempts then 'failed'
                 when l.outcome = 'released' then 'queued'
                 when l.outcome = 'failed' and l.failures < t.retries
                     and l.reason is distinct from 'input_lost' then 'queued'
@@ -193,9 +204,9 @@ with reports as materialized (
            case when l.stop_reason is not null then l.stop_reason
                 when l.outcome = 'failed' then coalesce(l.reason, 'agent_error')
                 when l.outcome = 'cancelled' then coalesce(l.reason, 'cancelled')
-                when l.outcome = 'released' and l.interruptions >= c.attempts then 'too_many_attempts'
+                when l.is_interruption and l.interruptions >= c.attempts then 'too_many_attempts'
                 when l.outcome = 'released' then l.reason end as reason,
-           case when l.outcome = 'released' and l.interruptions >= c.attempts and l.stop_reason is null
+           case when l.is_interruption and l.interruptions >= c.attempts and l.stop_reason is null
                 then l.interruptions || ' attempts ended without a result of the agent, the last one: '
                     || concat_ws(': ', l.reason, l.message)
                 else l.message end as message
@@ -204,7 +215,9 @@ with reports as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from decided) order by l.task_id for update
 ), numbered as materialized (
-    select d.*, case d.verdict when 'continued' then 'queued' else d.verdict end as status,
+    select d.*, d.verdict in ('queued', 'continued') as goes_on,
+           case when d.verdict not in ('queued', 'continued') then d.verdict
+                when d.is_pausing then 'paused' else 'queued' end as status,
            l.last_seq + row_number() over (partition by d.task_id order by d.job) as seq
     from decided d join locked_logs l using (task_id)
 ), finished_jobs as (
@@ -213,15 +226,16 @@ with reports as materialized (
         interruptions = n.interruptions, continues = j.continues or n.verdict = 'continued',
         run_after = now() + case n.outcome when 'released' then ado.interruption_delay(n.interruptions)
                             else interval '0' end,
-        exit_code = n.exit_code, reason = n.reason, message = n.message,
-        result = n.result, usage = n.usage,
-        finished_at = case when n.status <> 'queued' then now() end,
-        finished_seq = case when n.status <> 'queued' then n.seq end
+        exit_code = n.exit_code, reason = case when n.status = 'paused' then 'paused' else n.reason end,
+        message = n.message, result = n.result, usage = n.usage,
+        pause_requested_at = case when n.goes_on then j.pause_requested_at end,
+        finished_at = case when not n.goes_on then now() end,
+        finished_seq = case when not n.goes_on then n.seq end
     from numbered n where j.task_id = n.task_id and j.job = n.job
     returning j.*, n.seq
 ), dropped_inputs as (
     delete from ado.inputs i using numbered n
-    where i.task_id = n.task_id and i.job = n.job and n.status <> 'queued'
+    where i.task_id = n.task_id and i.job = n.job and not n.goes_on
 ), used as materialized (
     select d.task_id, d.job, d.attempt, d.agent, d.user_id, n.*
     from decided d
@@ -254,20 +268,21 @@ with reports as materialized (
 ), written_events as (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
     select n.task_id, n.seq, n.job, n.attempt,
-           case when n.verdict = 'continued' then 'continued' when n.status <> 'queued' then 'finished'
+           case when n.verdict = 'continued' then 'continued' when not n.goes_on then 'finished'
                 when n.outcome = 'released' then 'released' else 'requeued' end, now(), now(),
            json_strip_nulls(case
                when n.verdict = 'continued' then json_build_object('messageId', 'message-' || n.message_id, 'by',
                    (select m.sender_name from ado.messages m where m.message_id = n.message_id),
                    'exitCode', n.exit_code, 'reason', n.reason, 'message', n.message, 'usage', n.usage,
-                   'droppedBytes', n.dropped_bytes)
-               when n.status <> 'queued' then json_build_object('outcome', n.status, 'exitCode', n.exit_code,
+                   'droppedBytes', n.dropped_bytes, 'paused', k.is_paused)
+               when not n.goes_on then json_build_object('outcome', n.status, 'exitCode', n.exit_code,
                    'reason', n.reason, 'message', n.message, 'usage', n.usage, 'droppedBytes', n.dropped_bytes)
-               when n.outcome = 'released' then json_build_object('reason', n.reason, 'message', n.message)
+               when n.outcome = 'released' then json_build_object('reason', n.reason, 'message', n.message,
+                   'paused', k.is_paused)
                else json_build_object('reason', n.reason, 'workerId', n.worker_id, 'nextAttempt', n.attempt + 1,
                    'exitCode', n.exit_code, 'message', n.message, 'usage', n.usage,
-                   'droppedBytes', n.dropped_bytes) end)
-    from numbered n
+                   'droppedBytes', n.dropped_bytes, 'paused', k.is_paused) end)
+    from numbered n cross join lateral (select case when n.status = 'paused' then true end as is_paused) k
 ), advanced_logs as (
     update ado.task_logs l set last_seq = n.seq
     from (select task_id, max(seq) as seq from numbered group by task_id) n where l.task_id = n.task_id
@@ -285,9 +300,11 @@ select credential_digest from ado.jobs
 where task_id = :task_id::bigint and job = :job::integer and attempt = :attempt::integer;
 
 -- name: held_jobs :many
--- The running jobs of a worker, for its command stream and for replacing its process. ``is_guarded``: the attempt
--- writes with a credential.
-select task_id, job, attempt, stop_reason, credential_digest is not null as is_guarded from ado.jobs
+-- The running jobs of a worker, for its command stream and for replacing its process. ``command``: what the worker must
+-- do with it. ``is_guarded``: the attempt writes with a credential.
+select task_id, job, attempt, credential_digest is not null as is_guarded,
+       case when stop_reason is not null then 'cancel' when pause_requested_at is not null then 'pause' end as command
+from ado.jobs
 where worker_id = :worker_id::text and status = 'running' order by task_id, job;
 
 -- name: overdue_jobs :many

@@ -1,6 +1,6 @@
 -- name: send_message :optional hints
 -- Store a message for one job, or for all jobs that have not been cancelled or are being stopped, and write its event.
--- A job that has ended is queued again and continues. No row in each of these cases: no job can take the message; the
+-- A job that has ended is queued again and continues; with ``open_only`` it is left out. No row in each of these cases: no job can take the message; the
 -- agent takes none; the log is pruned; a limit is reached; an ended job cannot continue; or the idempotency key is
 -- taken. An ended job can continue if a checkpoint of it is kept, the values of the environment are there, it had no
 -- input, and the user's queue has room.
@@ -16,6 +16,7 @@ with queue_room as materialized (  -- before the jobs are locked: claims take th
 ), recipients as materialized (
     select l.*, l.status in ('succeeded', 'failed') as has_ended from locked_jobs l
     where l.status <> 'cancelled' and (l.status <> 'running' or l.stop_reason is null)
+      and (not :open_only::boolean or l.status not in ('succeeded', 'failed'))
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id = :task_id::bigint and (select count(*) from recipients) > 0 for update

@@ -1,6 +1,6 @@
 -- name: cancel_task :many hints
--- Stop a task. Only the first cancel writes cancel_requested. Queued jobs end at once, running ones are marked. Returns
--- the workers of the marked jobs.
+-- Stop a task. Only the first cancel writes cancel_requested. Queued and paused jobs end at once, running ones are
+-- marked. Returns the workers of the marked jobs.
 -- Here and below every column under a check of ado.jobs is set: Postgres checks the new row before it notices that the
 -- old one, which was running when it was read, has changed. ``(select count(*) from locked_jobs) >= 0`` is always true:
 -- it has the jobs locked before the log, which is the lock order of all statements.
@@ -14,14 +14,14 @@ with locked_jobs as materialized (
 ), cancelled_task as (
     update ado.tasks t set cancel_requested_at = now(), cancel_reason = :reason::text
     from locked_log l
-    where t.task_id = l.task_id and t.status in ('queued', 'running') and t.cancel_requested_at is null
+    where t.task_id = l.task_id and t.status in ('queued', 'running', 'paused') and t.cancel_requested_at is null
     returning t.task_id, l.last_seq
 ), numbered_jobs as (
     select j.*, t.task_id, t.last_seq + 1 + row_number() over (order by j.job) as seq
-    from locked_jobs j cross join cancelled_task t where j.status = 'queued'
+    from locked_jobs j cross join cancelled_task t where j.status in ('queued', 'paused')
 ), ended_jobs as (
     update ado.jobs j set status = 'cancelled', reason = 'cancelled', message = :reason::text,
-        lease_expires_at = null, finished_at = now(), finished_seq = n.seq
+        pause_requested_at = null, lease_expires_at = null, finished_at = now(), finished_seq = n.seq
     from numbered_jobs n where j.task_id = n.task_id and j.job = n.job
     returning j.job
 ), marked_jobs as (
@@ -154,7 +154,7 @@ with sized as (
     window small_first as (partition by j.task_id order by coalesce(pg_column_size(j.result), 0), j.job)
 )
 select j.task_id, j.job, j.status, j.attempt, j.finished_attempt, j.worker_id, j.last_batch, j.output_bytes,
-       j.dropped_bytes, j.exit_code, j.reason, j.usage, j.stop_reason, j.started_at, j.finished_at,
+       j.dropped_bytes, j.exit_code, j.reason, j.usage, j.stop_reason, j.pause_requested_at, j.started_at, j.finished_at,
        case when j.job = :job::integer then j.message
             else left(j.message, greatest(200, :message_chars::integer / j.jobs)::integer) end as message,
        case when k.has_result then j.result end as result,
@@ -184,7 +184,7 @@ where task_id = :task_id::bigint and starts_with(key, :prefix::text) order by ke
 -- The tasks that a viewer of the whole system sees: the newest open tasks, every task from a little before the newest
 -- one it knows (null: the newest there is), and the tasks it knows as open. With ``creator`` only that creator's.
 with wanted as (
-    (select o.task_id from ado.tasks o where o.status in ('queued', 'running')
+    (select o.task_id from ado.tasks o where o.status in ('queued', 'running', 'paused')
        and (:creator::text is null or o.created_by = :creator::text)
      order by o.task_id desc limit :row_limit::integer)
     union
@@ -268,6 +268,45 @@ from edge e
 left join (page f join ado.task_logs l using (task_id) left join ado.task_environments v using (task_id)) on true
 order by f.task_id desc;
 
+-- name: pause_task :many hints
+-- Hold a task. Queued jobs are paused at once. Running ones are marked, their workers are told to hand them back, and
+-- finish_jobs pauses them. Jobs that end first, or are being stopped, are left alone; no row if nothing is left to pause.
+with locked_jobs as materialized (
+    select j.job, j.status, j.worker_id, j.stop_reason, j.pause_requested_at, j.lease_expires_at from ado.jobs j
+    where j.task_id = :task_id::bigint order by j.job for update
+), chosen_jobs as materialized (
+    select l.* from locked_jobs l
+    where l.pause_requested_at is null
+      and (l.status in ('queued', 'paused') or l.status = 'running' and l.stop_reason is null)
+), locked_log as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l
+    where l.task_id = :task_id::bigint and exists (select from chosen_jobs) for update
+), paused_jobs as (
+    update ado.jobs j set pause_requested_at = now(), finished_at = null,
+        status = case when c.status = 'running' then 'running' else 'paused' end,
+        reason = case when c.status = 'running' then j.reason else 'paused' end,
+        lease_expires_at = case when c.status = 'running' then c.lease_expires_at end
+    from chosen_jobs c cross join locked_log l where j.task_id = l.task_id and j.job = c.job
+), paused_task as (
+    update ado.tasks t set status = 'paused' from locked_log l
+    where t.task_id = l.task_id and t.status in ('queued', 'running')
+      and not exists (select from locked_jobs o where o.status = 'running')
+), written_event as (
+    insert into ado.events (task_id, seq, type, at, stored_at, body)
+    select l.task_id, l.last_seq + 1, 'paused', now(), now(),
+           json_strip_nulls(json_build_object('reason', :reason::text, 'by', :actor::json ->> 'name'))
+    from locked_log l
+), advanced_log as (
+    update ado.task_logs l set last_seq = l.last_seq + 1 from locked_log k where l.task_id = k.task_id
+    returning l.task_id, l.last_seq
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, 'task-' || l.task_id from locked_log l cross join ado.audit_actor(:actor::json) a
+)
+select array['e:' || a.task_id || ':' || a.last_seq] as hints from advanced_log a
+union all
+select array['w:' || c.worker_id] from chosen_jobs c where c.status = 'running';
+
 -- name: remove_task :one
 -- Delete an ended task with everything of it. ``found`` is the status it had; null: there is no such task.
 with removed as materialized (
@@ -278,6 +317,46 @@ with removed as materialized (
     where r.found in ('succeeded', 'failed', 'cancelled')
 )
 select found from removed;
+
+-- name: resume_task :optional hints
+-- Queue paused jobs again, and let running ones go on that were to be paused. The time in which a job must start begins
+-- anew. No row: nothing is paused.
+with locked_jobs as materialized (
+    select j.job, j.status, j.pause_requested_at, j.lease_expires_at from ado.jobs j
+    where j.task_id = :task_id::bigint order by j.job for update
+), chosen_jobs as materialized (
+    select l.* from locked_jobs l where l.status = 'paused' or l.pause_requested_at is not null
+), locked_log as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l
+    where l.task_id = :task_id::bigint and exists (select from chosen_jobs) for update
+), resumed_jobs as (
+    update ado.jobs j set pause_requested_at = null, finished_at = null,
+        status = case when c.status = 'paused' then 'queued' else 'running' end,
+        reason = case when c.status <> 'paused' then j.reason end,
+        message = case when c.status <> 'paused' then j.message end,
+        run_after = case when c.status = 'paused' then now() else j.run_after end,
+        lease_expires_at = case when c.status <> 'paused' then c.lease_expires_at end
+    from chosen_jobs c cross join locked_log l where j.task_id = l.task_id and j.job = c.job
+), resumed_task as (
+    update ado.tasks t set start_by = now() + make_interval(secs => t.start_within_seconds),
+        status = case when t.status = 'running' or t.started_at is not null then 'running' else 'queued' end
+    from locked_log l
+    where t.task_id = l.task_id and exists (select from chosen_jobs c where c.status = 'paused')
+), written_event as (
+    insert into ado.events (task_id, seq, type, at, stored_at, body)
+    select l.task_id, l.last_seq + 1, 'resumed', now(), now(),
+           json_strip_nulls(json_build_object('by', :actor::json ->> 'name'))
+    from locked_log l
+), advanced_log as (
+    update ado.task_logs l set last_seq = l.last_seq + 1 from locked_log k where l.task_id = k.task_id
+    returning l.task_id, l.last_seq
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, 'task-' || l.task_id from locked_log l cross join ado.audit_actor(:actor::json) a
+)
+select a.task_id, array['q:' || (select count(*) from chosen_jobs c where c.status = 'paused'),
+                        'e:' || a.task_id || ':' || a.last_seq] as hints
+from advanced_log a;
 
 -- name: retry_task :optional hints
 -- Queue the failed and cancelled jobs again. No row in each of these cases: there is nothing to retry; the user's queue
@@ -348,8 +427,8 @@ with written as materialized (
 select key, value, version, idempotency_key from written;
 
 -- name: settle_tasks :many hints
--- Write the one terminal event of each task whose jobs have all ended. A task that succeeded never runs again, so the
--- values of its environment are deleted. The jobs are locked as well, so no retry comes in between; the second of two
+-- Write the one terminal event of each task whose jobs have all ended. A task whose other jobs are all paused is paused
+-- instead. A task that succeeded never runs again, so the values of its environment are deleted. The jobs are locked as well, so no retry comes in between; the second of two
 -- settles finds the task settled and gets no row. ``offset 0`` has each task looked up by itself: a plan that was made
 -- while the queue was short would read the whole queue.
 with ended_tasks as materialized (
@@ -360,7 +439,8 @@ with ended_tasks as materialized (
     from ado.jobs j join ended_tasks using (task_id)
     order by j.task_id, j.job for update of j
 ), verdicts as materialized (
-    select task_id, case when count(*) filter (where status = 'failed') > 0 then 'failed'
+    select task_id, case when count(*) filter (where status = 'paused') > 0 then 'paused'
+                         when count(*) filter (where status = 'failed') > 0 then 'failed'
                          when count(*) filter (where status = 'cancelled') > 0 then 'cancelled'
                          else 'succeeded' end as status
     from locked_jobs group by task_id
@@ -369,13 +449,16 @@ with ended_tasks as materialized (
     select distinct on (task_id) * from locked_jobs where status = 'failed' order by task_id, finished_seq
 ), locked_logs as materialized (
     select l.task_id, l.last_seq, v.status from ado.task_logs l join verdicts v using (task_id)
-    order by l.task_id for update of l
+    where v.status <> 'paused' order by l.task_id for update of l
+), paused_tasks as (
+    update ado.tasks t set status = v.status from verdicts v
+    where t.task_id = v.task_id and v.status = 'paused' and t.status in ('queued', 'running')
 ), settled_tasks as (
     update ado.tasks t set status = l.status, finished_at = now(), failed_job = f.job,
         reason = case l.status when 'failed' then f.reason when 'cancelled' then coalesce(t.reason, 'cancelled') end,
         message = case l.status when 'failed' then f.message when 'cancelled' then t.cancel_reason end
     from locked_logs l left join first_failures f using (task_id)
-    where t.task_id = l.task_id and t.status in ('queued', 'running')
+    where t.task_id = l.task_id and t.status in ('queued', 'running', 'paused')
     returning t.task_id, t.status, t.reason, t.message, t.failed_job, l.last_seq + 1 as seq, f.exit_code, t.agent,
         extract(epoch from t.started_at - t.created_at) as waited, extract(epoch from t.finished_at - t.started_at) as ran
 ), noted as (
@@ -405,7 +488,7 @@ select s.task_id, s.status, array['e:' || s.task_id || ':' || s.seq] as hints fr
 -- fail_fast: one job failed, so the others are stopped. Repeating it changes nothing.
 with locked_jobs as materialized (
     select j.job, j.attempt, j.status, j.stop_reason from ado.jobs j
-    where j.task_id = :task_id::bigint and j.status in ('queued', 'running')
+    where j.task_id = :task_id::bigint and j.status in ('queued', 'running', 'paused')
       and exists (select from ado.tasks t where t.task_id = :task_id::bigint and t.on_failure = 'fail_fast')
       and exists (select from ado.jobs f where f.task_id = :task_id::bigint and f.status = 'failed')
     order by j.job for update
@@ -414,10 +497,10 @@ with locked_jobs as materialized (
     where l.task_id = :task_id::bigint and exists (select from locked_jobs) for update
 ), numbered_jobs as (
     select j.*, l.task_id, l.last_seq + row_number() over (order by j.job) as seq
-    from locked_jobs j cross join locked_log l where j.status = 'queued'
+    from locked_jobs j cross join locked_log l where j.status in ('queued', 'paused')
 ), ended_jobs as (
     update ado.jobs j set status = 'cancelled', reason = 'sibling_failed', lease_expires_at = null,
-        finished_at = now(), finished_seq = n.seq
+        pause_requested_at = null, finished_at = now(), finished_seq = n.seq
     from numbered_jobs n where j.task_id = n.task_id and j.job = n.job
     returning j.job
 ), marked_jobs as (
@@ -443,14 +526,16 @@ select array['w:' || m.worker_id] from marked_jobs m;
 
 -- name: unsettled_tasks :many
 -- Open tasks whose jobs have all ended, or that need stop_siblings: a replica died between two statements. Of tasks
--- that no worker has claimed from, only cancelled ones and those with a job that failed in the queue can be among them.
+-- that no worker has claimed from, only cancelled ones and those with a job that failed in the queue can be among them;
+-- of paused tasks, only cancelled ones.
 select t.task_id from ado.tasks t
-where (t.status = 'running' or t.status = 'queued' and (t.cancel_requested_at is not null or t.failed_job is not null))
+where (t.status = 'running' or t.status = 'queued' and (t.cancel_requested_at is not null or t.failed_job is not null)
+       or t.status = 'paused' and t.cancel_requested_at is not null)
   and (not exists (select from ado.jobs j where j.task_id = t.task_id and j.status in ('queued', 'running'))
        or (t.on_failure = 'fail_fast'
            and exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'failed')
            and exists (select from ado.jobs j where j.task_id = t.task_id
-                       and (j.status = 'queued' or j.status = 'running' and j.stop_reason is null))))
+                       and (j.status in ('queued', 'paused') or j.status = 'running' and j.stop_reason is null))))
 limit 200;
 
 -- name: update_task :optional

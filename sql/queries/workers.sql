@@ -32,7 +32,8 @@ with beat as (
 ), listed as (
     select * from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[]) as l(task_id, job, attempt)
 ), locked_jobs as materialized (
-    select j.task_id, j.job, j.attempt, j.stop_reason, l.attempt is not null as is_listed
+    select j.task_id, j.job, j.attempt, l.attempt is not null as is_listed,
+           case when j.stop_reason is not null then 'cancel' when j.pause_requested_at is not null then 'pause' end as command
     from beat b
     join ado.jobs j on j.worker_id = b.worker_id and j.status = 'running'
     left join listed l on l.task_id = j.task_id and l.job = j.job and l.attempt = j.attempt
@@ -43,13 +44,13 @@ with beat as (
             then now() + make_interval(secs => :lease_seconds::double precision) else j.lease_expires_at end,
         missed_heartbeats = case when k.is_listed then 0 else j.missed_heartbeats + 1 end
     from locked_jobs k where j.task_id = k.task_id and j.job = k.job
-    returning j.task_id, j.job, j.attempt, j.stop_reason, j.missed_heartbeats, k.is_listed
+    returning j.task_id, j.job, j.attempt, k.command, j.missed_heartbeats, k.is_listed
 )
-select null::bigint as task_id, null::integer as job, null::integer as attempt, null::text as stop_reason,
+select null::bigint as task_id, null::integer as job, null::integer as attempt, null::text as command,
        0 as missed_heartbeats, null::boolean as is_listed, b.draining
 from beat b
 union all
-select r.task_id, r.job, r.attempt, r.stop_reason, r.missed_heartbeats, r.is_listed, null from renewed_jobs r;
+select r.task_id, r.job, r.attempt, r.command, r.missed_heartbeats, r.is_listed, null from renewed_jobs r;
 
 -- name: list_scales :many
 select capabilities, count from ado.worker_scales order by capabilities;
@@ -195,9 +196,10 @@ with scaled as (
 select count, array['s'] as hints from scaled;
 
 -- name: workers_with_commands :many
--- Workers with an open command: to stop a job, to drain, that they lost one of the given attempts, a message, or an
--- answer. Ended workers get no commands.
-select j.worker_id from ado.jobs j where j.status = 'running' and j.stop_reason is not null
+-- Workers with an open command: to stop or pause a job, to drain, that they lost one of the given attempts, a message,
+-- or an answer. Ended workers get no commands.
+select j.worker_id from ado.jobs j
+where j.status = 'running' and (j.stop_reason is not null or j.pause_requested_at is not null)
 union
 select j.worker_id from ado.jobs j
 where j.status = 'running' and j.last_message_id is not null

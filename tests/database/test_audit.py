@@ -53,6 +53,12 @@ def cancelled(real):
     return task
 
 
+def paused(real):
+    task = real.call("tasks.create", **TASK).task_id
+    real.call("tasks.pause", taskId=task)
+    return task
+
+
 def asked(real):
     task = real.call("tasks.create", **TASK).task_id
     session = real.call("workers.register", workerId="w1", capabilities=["shell"], instance="i").session
@@ -86,6 +92,11 @@ CHANGES = {
         lambda real: real.call("tasks.create", **TASK).task_id,
         lambda task: {"taskId": task, "reason": SECRET},
     ),
+    "tasks.pause": (
+        lambda real: real.call("tasks.create", **TASK).task_id,
+        lambda task: {"taskId": task, "reason": SECRET},
+    ),
+    "tasks.resume": (paused, lambda task: {"taskId": task}),
     "tasks.retry": (cancelled, lambda task: {"taskId": task}),
     "tasks.update": (cancelled, lambda task: {"taskId": task, "version": 1, "labels": {"b": SECRET}}),
     "tasks.send": (

@@ -39,6 +39,7 @@ class Race:
             *(self._cancel, self._cancel, self._retry, self._retry, self._time_out, self._settle, self._beat),
             *(self._claim, self._claim, self._lose, self._lose, self._release, self._forget_claim, self._append),
             *(lambda: self._finish(0), lambda: self._finish(1), lambda: self._finish(1)),
+            *(self._pause, self._pause, self._resume),
         ]
         chosen = self._rng.sample(rivals, self._rng.randint(5, len(rivals)))
         await asyncio.gather(*(self._later(rival) for rival in chosen))
@@ -52,6 +53,12 @@ class Race:
 
     async def _retry(self):
         await tasks.retry(self._db, self._task_id)
+
+    async def _pause(self):
+        await tasks.pause(self._db, self._task_id, None)
+
+    async def _resume(self):
+        await tasks.resume(self._db, self._task_id)
 
     async def _time_out(self):
         await jobs.time_out(self._db)
@@ -102,6 +109,7 @@ class Race:
 async def end(db, task_id):
     """Let the workers finish what is left, as they would."""
     for _ in range(20):
+        await tasks.resume(db, task_id)
         await db._pool.fetch("update ado.jobs set run_after = now() where status = 'queued'")
         await claim(db, "w2")
         for worker_id in ("w1", "w2"):
@@ -118,21 +126,31 @@ def check(log):
     assert [event.seq for event in log] == list(range(1, len(log) + 1))
     states = dict.fromkeys(range(3), ("queued", 0))
     outcomes, cancelled, ended = {}, False, None
+    pausing = set()
     for event in log:
         body = json.loads(event.body or "{}")
         job, kind = event.job, event.type
         assert ended is None or kind == "retried", f"{kind} after the verdict"
+        if kind == "paused":
+            pausing |= {index for index, (state, _) in states.items() if state == "running"}
+            states |= {index: ("paused", number) for index, (state, number) in states.items() if state == "queued"}
+        elif kind == "resumed":
+            pausing.clear()
+            states |= {index: ("queued", number) for index, (state, number) in states.items() if state == "paused"}
         if kind == "started":
             assert not cancelled, "a cancel is sticky"
             assert states[job] == ("queued", event.attempt - 1)
             states[job] = ("running", event.attempt)
         elif kind in ("requeued", "released"):
             assert states[job] == ("running", event.attempt)
-            states[job] = ("queued", event.attempt)
+            assert body.get("paused", False) == (job in pausing)
+            states[job] = ("paused" if job in pausing else "queued", event.attempt)
+            pausing.discard(job)
         elif kind == "output":
             assert states[job] == ("running", event.attempt)
         elif kind == "finished":
-            assert states[job][0] in ("queued", "running")
+            assert states[job][0] in ("queued", "running", "paused")
+            pausing.discard(job)
             assert states[job][1] == (event.attempt or 0)
             states[job] = ("ended", states[job][1])
             outcomes[job] = body["outcome"]
@@ -154,7 +172,7 @@ def check(log):
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
 async def test_concurrent_ends_of_a_task_write_one_terminal_event(db, other, first):
-    """Cancel, finish, release, loss, requeue, claim, retry and time-out at the same moment, two hundred times."""
+    """Cancel, pause, finish, release, loss, claim, retry and time-out at the same moment, two hundred times."""
     await register(db, "w1", slots=100_000)
     await register(db, "w2", slots=100_000)
     for seed in range(first, first + AT_ONCE):

@@ -30,6 +30,8 @@ SEES = {
 CHANGES = {
     "tasks.cancel": VICTIM,
     "tasks.retry": VICTIM,
+    "tasks.pause": VICTIM,
+    "tasks.resume": VICTIM | {"text": "stop"},
     "tasks.update": VICTIM | {"version": 1, "priority": 9},
     "tasks.remove": VICTIM,
     "tasks.send": VICTIM | {"text": "stop"},

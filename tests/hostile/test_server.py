@@ -39,6 +39,8 @@ ANSWERS = {
     "tasks.get": TASK,
     "tasks.cancel": TASK,
     "tasks.retry": TASK,
+    "tasks.pause": TASK,
+    "tasks.resume": TASK,
     "tasks.create": TASK,
     "workers.status": STATUS,
     "workers.list": {"items": [WORKER]},

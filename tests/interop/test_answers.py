@@ -52,6 +52,8 @@ def test_real_answers_have_the_published_types(project, compiled, cluster, api):
     answers = {
         "tasks.get": [api.query("tasks.get", {"taskId": name}) for name in (task_id, waiting)],
         "tasks.list": [api.query("tasks.list")],
+        "tasks.pause": [api.mutate("tasks.pause", {"taskId": waiting, "reason": "lunch"})],
+        "tasks.resume": [api.mutate("tasks.resume", {"taskId": waiting})],
         "tasks.cancel": [api.mutate("tasks.cancel", {"taskId": waiting})],
         "workers.status": [api.query("workers.status")],
         "workers.list": [api.query("workers.list")],

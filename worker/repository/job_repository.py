@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from app.core.git import GitError
@@ -35,6 +35,13 @@ def branch_of(job: Mapping[str, Any]) -> str:
     """Return the branch of a job's result: ado/task-12, and ado/task-12-2 for the second job."""
     number = job["job"] + 1
     return f"ado/{job['taskId']}" + (f"-{number}" if number > 1 else "")
+
+
+def without_session(outcome: Outcome) -> Outcome:
+    """Return an outcome that says of a paused job that no session of its agent is saved; any other as it is."""
+    if outcome.reason != "paused":
+        return outcome
+    return replace(outcome, message="no session of its agent could be saved, so the next attempt begins again")
 
 
 class JobRepository:
@@ -100,10 +107,11 @@ class JobRepository:
         A checkpoint is saved first, if the agent can resume from one: a released job goes on from it, and one that has
         ended continues from it when a message comes. A released job has no result.
         """
-        if outcome.outcome != "cancelled" and (await asyncio.to_thread(self.checkpoints.session_state)).session:
+        has_session = bool((await asyncio.to_thread(self.checkpoints.session_state)).session)
+        if outcome.outcome != "cancelled" and has_session:
             await self.checkpoints.save()
         if outcome.outcome == "released":
-            return outcome
+            return outcome if has_session else without_session(outcome)
         try:
             snapshot = await self._workspace.last_snapshot(
                 self._bundle, f"refs/heads/{branch_of(self._job)}", self._message(), f"{self._job['agent']} (ado)"

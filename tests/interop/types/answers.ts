@@ -8,4 +8,4 @@ type AnyEvent =
   | ado.CreatedEvent | ado.StartedEvent | ado.OutputEvent | ado.ProgressEvent | ado.AgentEvent | ado.RequeuedEvent
   | ado.ReleasedEvent | ado.RetriedEvent | ado.CancelRequestedEvent | ado.PodEvent | ado.CheckpointEvent
   | ado.TruncatedEvent | ado.DroppedEvent | ado.FinishedEvent | ado.SucceededEvent | ado.FailedEvent
-  | ado.CancelledEvent;
+  | ado.CancelledEvent | ado.PausedEvent | ado.ResumedEvent;

@@ -1,0 +1,61 @@
+"""``ado pause`` and ``ado resume``."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cli import exits
+from cli.output import talk, write_one
+from cli.parameters import TaskArgument
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
+from cli.remote.retry import until_answered
+
+_OPEN = ("queued", "running", "paused")
+
+
+def pause(task: TaskArgument, /, *, reason: str | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+    """Pause a task: queued jobs wait, running agents stop, and their work is kept until ado resume.
+
+    Parameters
+    ----------
+    reason
+        What to say about it.
+    """
+    client = http(choose(options))
+    members = {"taskId": task_id(task), "reason": reason}
+    paused = until_answered(lambda: client.mutate("tasks.pause", members))
+    name, status = paused["taskId"], paused["status"]
+    stopping = sum(job["status"] == "running" for job in paused["jobs"])
+    what = "is paused" if status == "paused" else f"has ended already: {status}"
+    if status in _OPEN and stopping:
+        what = f"is being paused; {stopping} {'job is' if stopping == 1 else 'jobs are'} stopping"
+    write_one(paused, options.output, "taskId", note=f"{name} {what}")
+    if options.output == "text" and status in _OPEN:
+        talk(f"ado: go on with: ado resume {name}")
+    return exits.SUCCESS
+
+
+def resume(
+    task: TaskArgument,
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    options: ServerOptions = NO_OPTIONS,
+) -> int:
+    """Resume a paused task.
+
+    Parameters
+    ----------
+    text
+        Words for its agents, which they get with their next prompt.
+    """
+    client = http(choose(options))
+    members = {"taskId": task_id(task), "text": text, "idempotencyKey": str(uuid.uuid4())}
+    resumed = until_answered(lambda: client.mutate("tasks.resume", members))
+    open_ = resumed["status"] in _OPEN
+    what = "goes on" if open_ else f"has ended already: {resumed['status']}"
+    write_one(resumed, options.output, "taskId", note=f"{resumed['taskId']} {what}")
+    return exits.SUCCESS
