@@ -310,17 +310,28 @@ def _changed(task: dict[str, Any], options: ServerOptions, what: str) -> int:
     return exits.SUCCESS
 
 
-def wait(*task: TaskArgument, options: ServerOptions = NO_OPTIONS) -> int:
-    """Wait for tasks to end; the exit code is that of the first one given that did not succeed."""
+def wait(
+    *task: TaskArgument,
+    any_: Annotated[bool, Parameter(name="--any", negative="")] = False,
+    options: ServerOptions = NO_OPTIONS,
+) -> int:
+    """Wait for tasks to end; the exit code is that of the first one given that did not succeed.
+
+    Parameters
+    ----------
+    any_
+        Wait only until one of them has ended, and show those that have.
+    """
     if not task:
         raise usage("no task is named", "example: ado wait task-12 task-13")
-    ended = asyncio.run(_wait(choose(options), [task_id(name) for name in task]))
+    ended = asyncio.run(_wait(choose(options), [task_id(name) for name in task], first_only=any_))
     for ended_task in ended:
         write_one(ended_task, options.output, "taskId", note=f"{ended_task['taskId']} {ended_task['status']}")
     return next((code for ended_task in ended if (code := exits.of_task(ended_task))), exits.SUCCESS)
 
 
-async def _wait(server: ServerContext, names: list[str]) -> list[dict[str, Any]]:
+async def _wait(server: ServerContext, names: list[str], *, first_only: bool) -> list[dict[str, Any]]:
+    """Return the tasks that have ended: all of them, or as soon as there is one."""
     async with socket(server, first_contact_seconds=_FIRST_CONTACT_SECONDS) as client:
 
         async def ended(name: str) -> dict[str, Any]:
@@ -333,7 +344,15 @@ async def _wait(server: ServerContext, names: list[str]) -> list[dict[str, Any]]
             ended_task: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
             return ended_task
 
-        return list(await asyncio.gather(*(ended(name) for name in names)))
+        waiting = [asyncio.create_task(ended(name), name=name) for name in names]
+        try:
+            until = asyncio.FIRST_COMPLETED if first_only else asyncio.FIRST_EXCEPTION
+            done, _ = await asyncio.wait(waiting, return_when=until)
+            return [task.result() for task in waiting if task in done]
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _state(task: dict[str, Any], status: dict[str, Any]) -> str:
