@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from support import forkserver
 from support.program import processes_with
 
 from worker import local_run
@@ -17,22 +18,39 @@ from worker.commands import NO_COMMANDS, Commands
 COMMAND = [sys.executable, "-P", "-m", "cli", "run", "--agent", "shell"]
 
 
-def run(*arguments, home, **options):
-    env = {**os.environ, "ADO_HOME": str(home), "HOME": str(home)}
-    return subprocess.run([*COMMAND, *arguments], env=env, cwd=home, check=False, timeout=60, **options)
+def environment(home):
+    return {**os.environ, "ADO_HOME": str(home), "HOME": str(home)}
+
+
+def run(*arguments, home, agent="shell"):
+    command = ["run", "--agent", agent, *arguments]
+    return forkserver.run(command, env=environment(home), cwd=str(home), timeout=60)
+
+
+def run_anew(*arguments, home, **options):
+    """Run a new process, whose streams the caller chooses."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(home),
+        cwd=home,
+        check=False,
+        timeout=60,
+        stdout=subprocess.PIPE,
+        **options,
+    )
 
 
 def test_both_streams_keep_their_order(tmp_path):
     script = "for i in 1 2 3 4 5 6 7 8; do echo o$i; echo e$i >&2; done"
-    done = run(script, home=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = run_anew(script, home=tmp_path, stderr=subprocess.STDOUT)
     assert done.stdout.split() == [f"{name}{i}".encode() for i in range(1, 9) for name in "oe"]
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_a_closed_stdout_ends_the_agent(tmp_path, workers):
     """``ado run yes | head`` ends, although the agent would write for ever."""
-    env = {**os.environ, "ADO_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    process = subprocess.Popen([*COMMAND, "--workers", workers, "yes"], env=env, stdout=subprocess.PIPE, cwd=tmp_path)
+    command = [*COMMAND, "--workers", workers, "yes"]
+    process = subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, cwd=tmp_path)
     try:
         assert process.stdout.readline()
         process.stdout.close()
@@ -44,38 +62,36 @@ def test_a_closed_stdout_ends_the_agent(tmp_path, workers):
 
 def test_the_event_pipe_is_read_without_a_listener(tmp_path):
     script = 'i=0; while [ $i -lt 2000 ]; do echo "{}" >&$ADO_EVENTS_FD; i=$((i+1)); done; echo done'
-    done = run(script, home=tmp_path, stdout=subprocess.PIPE)
+    done = run(script, home=tmp_path)
     assert (done.returncode, done.stdout) == (0, b"done\n")
 
 
 def test_a_long_script_runs_with_nothing_on_stdin(tmp_path):
     script = f"x={'a' * 300_000}\necho ${{#x}}\nread line || echo end\nexit 3"
     (tmp_path / "script").write_text(script)
-    done = run("-F", "script", home=tmp_path, stdout=subprocess.PIPE)
+    done = run("-F", "script", home=tmp_path)
     assert (done.returncode, done.stdout) == (3, b"300000\nend\n")
 
 
 def test_a_long_script_of_steps_runs(tmp_path):
     (tmp_path / "play").write_text('{"say": "' + "a" * 300_000 + '"}\n{"exit": 4}\n')
-    command = [*COMMAND[:-1], "scripted", "-F", "play"]
-    env = {**os.environ, "ADO_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    done = subprocess.run(command, env=env, cwd=tmp_path, check=False, timeout=60, stdout=subprocess.PIPE)
+    done = run("-F", "play", home=tmp_path, agent="scripted")
     assert (done.returncode, len(done.stdout)) == (4, 300_001)
 
 
 def test_lines_of_several_jobs_are_numbered_and_safe_for_a_terminal(tmp_path):
     script = r"printf '\033[31mred\033[2J\n'; printf 'no end' >&2"
-    done = run("--workers", "2", script, home=tmp_path, capture_output=True)
+    done = run("--workers", "2", script, home=tmp_path)
     assert sorted(done.stdout.splitlines()) == [b"[0] red", b"[1] red"]
     assert sorted(done.stderr.splitlines()) == [b"[0] no end", b"[1] no end"]
-    assert run(r"printf '\033[2J\377'", home=tmp_path, stdout=subprocess.PIPE).stdout == b"\033[2J\377"
+    assert run(r"printf '\033[2J\377'", home=tmp_path).stdout == b"\033[2J\377"
 
 
 def test_a_prompt_of_a_megabyte_runs_from_a_file_and_from_stdin(tmp_path):
     script = f": {'a' * (1024 * 1024 - 20)}\necho done"
     (tmp_path / "script").write_text(script)
-    assert run("-F", "script", home=tmp_path, stdout=subprocess.PIPE).stdout == b"done\n"
-    assert run("-F", "-", home=tmp_path, input=script.encode(), stdout=subprocess.PIPE).stdout == b"done\n"
+    assert run("-F", "script", home=tmp_path).stdout == b"done\n"
+    assert run_anew("-F", "-", home=tmp_path, input=script.encode()).stdout == b"done\n"
 
 
 class Talker:
@@ -147,14 +163,14 @@ def commands(*checks, setup=None, tries=3, limit=600.0):
 
 def test_setup_and_checks_run_around_a_command_in_its_directory(tmp_path):
     options = ("--setup", "echo begun > setup", "--check", "cat setup work")
-    done = run(*options, "cat setup; echo done > work", home=tmp_path, capture_output=True)
+    done = run(*options, "cat setup; echo done > work", home=tmp_path)
     assert (done.returncode, done.stdout) == (0, b"begun\n")
     assert b"check: begun\ncheck: done\n" in done.stderr
     assert b"check 'cat setup work' passed" in done.stderr
 
 
 def test_a_failed_setup_ends_the_run_before_its_command(tmp_path):
-    done = run("--setup", "echo no registry; exit 5", "echo never", home=tmp_path, capture_output=True)
+    done = run("--setup", "echo no registry; exit 5", "echo never", home=tmp_path)
     assert (done.returncode, done.stdout) == (5, b"")
     assert b"setup: no registry" in done.stderr
     assert b"setup_failed: the setup 'echo no registry; exit 5' ended with exit code 5" in done.stderr
@@ -162,19 +178,19 @@ def test_a_failed_setup_ends_the_run_before_its_command(tmp_path):
 
 def test_the_first_check_that_a_command_fails_ends_the_run_with_its_code(tmp_path):
     options = ("--check", "true", "--check", "exit 3", "--check", "echo later")
-    done = run(*options, "echo mine", home=tmp_path, capture_output=True)
+    done = run(*options, "echo mine", home=tmp_path)
     assert (done.returncode, done.stdout) == (3, b"mine\n")
     assert b"check_failed: the check 'exit 3' ended with exit code 3" in done.stderr
     assert b"later" not in done.stderr.replace(b"echo later", b"")
 
 
 def test_no_check_runs_after_a_command_that_failed(tmp_path):
-    done = run("--check", "echo checked", "exit 4", home=tmp_path, capture_output=True)
+    done = run("--check", "echo checked", "exit 4", home=tmp_path)
     assert (done.returncode, b"checked" in done.stderr) == (4, False)
 
 
 def test_checks_that_a_task_cannot_have_are_a_usage_error(tmp_path):
-    done = run("--check", "true", "--check-tries", "0", "true", home=tmp_path, capture_output=True)
+    done = run("--check", "true", "--check-tries", "0", "true", home=tmp_path)
     assert done.returncode == 2
     assert b"tries" in done.stderr
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from worker.agents import acp_bridge
 from worker.agents.acp import AcpAgent, configured
 from worker.agents.base import Run
 from worker.agents.gemini_cli import GeminiCli
@@ -54,6 +53,7 @@ def test_a_cancelled_turn_and_a_failed_call_are_no_success():
 @pytest.fixture
 def bridge(tmp_path, monkeypatch, capsys):
     """Hold a conversation with the fake agent by the bridge's own main function, here: its SDK takes long to load."""
+    from worker.agents import acp_bridge  # not while tests are collected, which every process does
 
     def converse(prompt, permissions="all", session="-", anew=""):
         monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"prompt": prompt, "anew": anew})))
