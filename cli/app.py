@@ -24,6 +24,8 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "retry": ("commands.tasks:retry", "Queue the failed and cancelled jobs of a task again."),
         "inbox": ("commands.questions:inbox", "List open questions, and your tasks that ended since the last look."),
         "answer": ("commands.questions:answer", "Answer a job's question."),
+        "approve": ("commands.questions:approve", "Allow an agent to use the tool that it asks for."),
+        "deny": ("commands.questions:deny", "Refuse an agent the tool that it asks for."),
         "ask": ("commands.questions:ask", "Inside a job, ask a person and print the answer."),
         "notify": ("commands.notify:notify", "Be told by a webhook when tasks end and when jobs ask."),
         "kv": ("commands.kv:kv", "Share values between the jobs of a task."),

@@ -302,7 +302,7 @@ class Attempt:
             attempt_dir.home,
             args=self.job.get("agentArgs") or {},
             env=self._environment({}),
-            isolated=settings.isolated,
+            approve=self.job.get("approve") or ("all" if settings.isolated else "edits"),
             trust_project=bool(self.job.get("trustProject")),
             stdin=self._has_input,
         )

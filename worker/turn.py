@@ -160,7 +160,8 @@ class Turn:
         """Ask a person what the agent asks, and write the answers to its stdin."""
 
         async def ask(request: AgentRequest) -> None:
-            words.reply(request.reply(await self._setting.questions.ask(request.question)))
+            answers = [await self._setting.questions.ask(question) for question in request.questions]
+            words.reply(request.reply(answers))
             if stream is not None:
                 stream.note_activity()  # it was silent because it waited
 

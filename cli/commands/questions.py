@@ -1,4 +1,4 @@
-"""``ado ask``, ``ado inbox`` and ``ado answer``: what a job needs a person to decide.
+"""``ado ask``, ``inbox``, ``answer``, ``approve`` and ``deny``: what a job needs a person to decide.
 
 ``ado ask`` runs inside a job. Its calls are repeated for ever, because a job outlives an outage of the server. A
 question's key makes sure that it is asked once.
@@ -24,6 +24,7 @@ from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 from cli.remote.last_look import newly_ended, remember
 from cli.remote.retry import until_answered
 from cli.render.ages import ago
+from cli.render.questions import answer_command
 from cli.render.terminal import is_terminal
 from cli.render.visible import one_line
 
@@ -139,6 +140,7 @@ def answer(
     /,
     *,
     text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    always: Annotated[bool, Parameter(negative="")] = False,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Answer a job's question; the first answer stands.
@@ -150,30 +152,73 @@ def answer(
     choice
         One of its options, or the answer to a question without options.
     text
-        The answer to a question without options.
+        The answer to a question without options, or a reason for the agent.
+    always
+        Give the same answer whenever an agent of the task asks to use the same tool.
     """
-    if (choice is None) == (text is None):
+    if choice is None and text is None:
         raise usage("one answer is needed", "ado answer QUESTION CHOICE, or --text TEXT")
-    client = http(choose(options))
-    answered = _answer(client, question, choice, text)
+    return _give(question, choice, text, always, options)
+
+
+def approve(
+    question: str, /, *, always: Annotated[bool, Parameter(negative="")] = False, options: ServerOptions = NO_OPTIONS
+) -> int:
+    """Allow an agent to use the tool that it asks for.
+
+    Parameters
+    ----------
+    question
+        Its id: ado inbox lists the questions.
+    always
+        Allow the tool for the rest of the task.
+    """
+    return _give(question, "allow", None, always, options)
+
+
+def deny(
+    question: str,
+    /,
+    *,
+    reason: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    always: Annotated[bool, Parameter(negative="")] = False,
+    options: ServerOptions = NO_OPTIONS,
+) -> int:
+    """Refuse an agent the tool that it asks for; the agent goes on without it.
+
+    Parameters
+    ----------
+    question
+        Its id: ado inbox lists the questions.
+    reason
+        Words for the agent; claude-code reads them.
+    always
+        Refuse the tool for the rest of the task.
+    """
+    return _give(question, "deny", reason, always, options)
+
+
+def _give(question: str, choice: str | None, text: str | None, always: bool, options: ServerOptions) -> int:
+    answered = _answer(http(choose(options)), question, choice, text, always)
     if options.output == "text":
-        talk(f"ado: {answered['questionId']} of {answered['taskId']} is answered: {_words(answered['answer'])}")
+        kept = ", for the rest of the task" if always else ""
+        talk(f"ado: {answered['questionId']} of {answered['taskId']} is answered{kept}: {_words(answered['answer'])}")
     else:
         write_one(answered, options.output, "questionId")
     return exits.SUCCESS
 
 
-def _answer(client: HttpClient, question: str, choice: str | None, text: str | None) -> dict[str, Any]:
+def _answer(client: HttpClient, question: str, choice: str | None, text: str | None, always: bool) -> dict[str, Any]:
     """Send the answer. A choice counts as a text where the question has no options."""
 
     def send(**members: str | None) -> Callable[[], Any]:
         value = {"questionId": question, **{name: value for name, value in members.items() if value is not None}}
-        return lambda: client.mutate("questions.answer", value)
+        return lambda: client.mutate("questions.answer", value | ({"remember": "task"} if always else {}))
 
     try:
         answered: dict[str, Any] = until_answered(send(choice=choice, text=text))
     except CallError as error:
-        if choice is None or error.data.get("field") != "text":
+        if choice is None or text is not None or error.data.get("field") != "text":
             raise
         answered = until_answered(send(text=choice))
     return answered
@@ -197,9 +242,4 @@ def _words(answer: dict[str, Any]) -> str:
 
 def _row(question: dict[str, Any]) -> list[str]:
     job = f"{question['taskId']}/{question['job']}"
-    return [question["questionId"], job, ago(question["createdAt"]), question["text"], _command(question)]
-
-
-def _command(question: dict[str, Any]) -> str:
-    choices = "|".join(option["id"] for option in question["options"])
-    return f"ado answer {question['questionId']} {choices or 'TEXT'}"
+    return [question["questionId"], job, ago(question["createdAt"]), question["text"], answer_command(question)]

@@ -14,6 +14,7 @@ from cli.render.agent_lines import AgentLines, own_line
 from cli.render.escape_sequences import EscapeFilter, plain
 from cli.render.layout import wrap
 from cli.render.line_editor import ListedLine, OpenLine
+from cli.render.questions import answer_command
 from cli.render.sgr import RESET, Attributes
 from cli.render.terminal import dim, prefix
 from cli.render.visible import one_line, visible
@@ -335,10 +336,9 @@ def note(event: Mapping[str, Any]) -> str:
     if event["type"] == "pod":
         return f"ado: {who}pod {event.get('pod')}: {reason}: {event.get('message')} (next: {event.get('hint')})"
     if event["type"] == "question":
-        choices = "|".join(option["id"] for option in event["options"])
-        labels = ", ".join(option["label"] for option in event["options"])
-        command = f"ado answer {event['questionId']} {choices or 'TEXT'}"
-        return f"ado: {who}asks: {event['text']}{f' ({labels})' if labels else ''} (next: {command})"
+        labels = "" if event["kind"] == "permission" else ", ".join(option["label"] for option in event["options"])
+        asks = "asks to" if event["kind"] == "permission" else "asks:"
+        return f"ado: {who}{asks} {event['text']}{f' ({labels})' if labels else ''} (next: {answer_command(event)})"
     if event["type"] == "answer":
         answer = event.get("choice", event.get("text"))
         if event.get("expired"):

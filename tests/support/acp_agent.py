@@ -24,7 +24,9 @@ class Agent:
 
     async def new_session(self, **_):
         self.mode = "auto"
-        modes = [SessionMode(id=name, name=name) for name in ("auto", "acceptEdits", "bypassPermissions")]
+        modes = [
+            SessionMode(id=name, name=name) for name in ("auto", "acceptEdits", "bypassPermissions", "default", "plan")
+        ]
         return acp.NewSessionResponse(
             session_id="session-1", modes=SessionModeState(current_mode_id=self.mode, available_modes=modes)
         )

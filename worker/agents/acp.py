@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.core.approvals import Approval
 from app.core.programs import module
 from worker.agents import events
 from worker.agents.base import AgentReader, Launch, Needs, Run, TextBuffer
 from worker.agents.programs import find, status_in
 from worker.agents.project import instructions, refuse_settings
+from worker.agents.requests import AgentRequest, PersonsAnswer, use_of
 from worker.agents.verdict import Event, Verdict
 
 DEFAULT = ("opencode=opencode acp",)
@@ -37,8 +39,7 @@ _NAMES = (".gemini/tmp/*/.project_root", ".gemini/projects.json")
 """Where known agents and bridges keep their sessions."""
 _QUIET = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1", "OPENCODE_DISABLE_SHARE": "1",
           "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}  # fmt: skip
-_CAREFUL = {"OPENCODE_PERMISSION": json.dumps({"bash": "ask", "webfetch": "ask", "external_directory": "ask"})}
-"""opencode allows every tool by default; with this it asks."""
+_ASKING = ("edit", "bash", "webfetch", "external_directory")
 _WITHOUT_PROJECT = {"OPENCODE_DISABLE_PROJECT_CONFIG": "1", "OPENCODE_PURE": "1"}
 _SETTINGS = {"opencode": (".opencode", "opencode.json", "opencode.jsonc")}
 """opencode 1.18 loads the plugins that these name even if plugins are switched off."""
@@ -58,6 +59,12 @@ def configured(entries: Iterable[str]) -> dict[str, AcpAgent]:
     """Return the agents of NAME=COMMAND entries."""
     pairs = (entry.partition("=")[::2] for entry in entries)
     return {name.strip(): AcpAgent(shlex.split(command)) for name, command in pairs if command.strip()}
+
+
+def _careful(approve: Approval) -> dict[str, str]:
+    """Return the variable with which opencode asks; it allows every tool by default."""
+    asks = ("bash", "webfetch", "external_directory") if approve == "edits" else _ASKING
+    return {"OPENCODE_PERMISSION": json.dumps(dict.fromkeys(asks, "ask"))}
 
 
 def _instructed(run: Run) -> dict[str, str]:
@@ -92,8 +99,8 @@ class AcpAgent:
             raise OSError("it takes its model from its own settings, not from agentArgs")
         program, *arguments = self._command
         bridge = module("worker.agents.acp_bridge", str(run.directory))
-        bridge += ["all" if run.isolated else "edits", run.session or "-", "--", find(program), *arguments]
-        env = {} if run.local else _QUIET if run.isolated else {**_QUIET, **_CAREFUL}
+        bridge += [run.approve, run.session or "-", "--", find(program), *arguments]
+        env = {} if run.local else _QUIET if run.approve == "all" else {**_QUIET, **_careful(run.approve)}
         if not run.local and not run.trust_project:
             refuse_settings(run, _SETTINGS.get(program, _ANY_SETTINGS), program)
             env = {**env, **_instructed(run)}
@@ -122,6 +129,7 @@ class AcpReader(AgentReader):
             "new_session": self._session,
             "load": self._session,
             "update": self._update,
+            "ask": self._ask,
             "permission": self._permission,
             "words": self._begin_turn,
             "prompt_result": self._result,
@@ -196,9 +204,23 @@ class AcpReader(AgentReader):
         tool = data.get("tool") or {}
         decision = data.get("decision", "allowed")
         name, _, title = _named(tool)
-        if decision == "denied":
-            self._verdict.refuse(name, title)
+        if decision == "denied" and not data.get("decided"):  # what a person refused is no failure of the run
+            self._refuse(name, title)
         return [*self._whole_text(), events.permission(name, decision, title)]
+
+    def _ask(self, data: Mapping[str, Any]) -> list[Event]:
+        """Note a request for permission. The protocol names the kind of a tool; one without a kind has its title."""
+        tool, key = data["tool"], str(data["key"])
+        name, kind, title = _named(tool)
+        value = tool.get("rawInput") or tool.get("content")
+        asked = use_of(key, title if kind == "other" and title else name, title, value)
+
+        def reply(answers: Sequence[PersonsAnswer]) -> str:
+            (answer,) = answers
+            return json.dumps({"key": key, "allow": answer.allows, "decided": not answer.unanswered}) + "\n"
+
+        self.requests.append(AgentRequest([asked], reply))
+        return self._whole_text()
 
     def _whole_text(self) -> list[Event]:
         whole = self._text.take()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from app.core.approvals import Approval
 from worker.agents.requests import AgentRequest
 from worker.agents.verdict import Event, Outcome, Verdict
 from worker.processes.process import ProcessEnd
@@ -57,8 +58,8 @@ class Run:
     """Usage of the session when it was saved (``AgentReader.reported``); this run's usage is what exceeds it."""
     anew: str = ""
     """The prompt for a new session, if the session cannot be resumed."""
-    isolated: bool = False
-    """Whether the agent can reach nothing but its job, so it need not ask for permission."""
+    approve: Approval = "edits"
+    """What the agent may do without asking a person."""
     trust_project: bool = False
     """Whether the agent uses the repository's own settings: hooks, MCP servers, plugins, permissions."""
     stdin: bool = False
@@ -100,6 +101,7 @@ class AgentReader:
         self.requests: list[AgentRequest] = []
         """What the agent asks and waits for; only an agent that takes words while it works can."""
         self._reported_before = run.reported
+        self._plans = run.approve == "none"
         self._verdict = Verdict(needs_evidence=needs_evidence)
         self._handlers: Mapping[str, Callable[[Mapping[str, Any]], list[Event]]] = {}
 
@@ -121,6 +123,11 @@ class AgentReader:
     def stalled(self, seconds: float) -> Outcome:
         """Return the outcome of a run without output for so many seconds."""
         return self._verdict.stalled(seconds)
+
+    def _refuse(self, tool: str, message: str) -> None:
+        """Note that a tool was refused; an agent that may only plan is refused what it tries to do, by intent."""
+        if not self._plans:
+            self._verdict.refuse(tool, message)
 
     def _count_session_usage(self, sums: dict[str, float]) -> dict[str, float]:
         """Note sums over the session; return what they count for this run.

@@ -15,6 +15,7 @@ from typing import Any
 
 from worker.agents import events
 from worker.agents.base import AgentReader, Launch, Needs, Run
+from worker.agents.claude_requests import request_of
 from worker.agents.programs import find, model_option
 from worker.agents.project import project_directories
 from worker.agents.verdict import Event, Verdict
@@ -24,6 +25,7 @@ _KINDS = {
     "Grep": "search", "Glob": "search", "WebSearch": "search", "WebFetch": "fetch",
 }  # fmt: skip
 _TITLES = ("file_path", "notebook_path", "command", "pattern", "query", "url", "description", "prompt")
+_MODES = {"ask": "default", "edits": "acceptEdits", "none": "plan"}
 _QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -62,10 +64,10 @@ class ClaudeCode:
     )  # fmt: skip
 
     def launch(self, run: Run) -> Launch:
-        """Return the command. It may edit files; nobody answers other requests for permission, so they are refused.
+        """Return the command.
 
-        It reads its prompt, and words while it works, as lines of JSON. In local mode, and if the job's input follows
-        the prompt, its stdin is plain text.
+        It reads its prompt, and words and answers while it works, as lines of JSON. In local mode, and if the job's
+        input follows the prompt, its stdin is plain text; then it is refused what it would have to ask for.
         """
         argv = [find("claude"), "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
@@ -74,13 +76,14 @@ class ClaudeCode:
             return Launch([*argv, "--permission-mode", "acceptEdits"], {}, run.prompt)
         argv += [] if run.trust_project else _without_project(run)
         env = {**_QUIET, **_INSTRUCTIONS}
-        if run.isolated:  # IS_SANDBOX, because claude refuses the bypass to root elsewhere
+        if run.approve == "all":  # IS_SANDBOX, because claude refuses the bypass to root elsewhere
             argv, env = [*argv, "--dangerously-skip-permissions"], {**env, "IS_SANDBOX": "1"}
         else:
-            argv += ["--permission-mode", "acceptEdits"]
+            argv += ["--permission-mode", _MODES[run.approve]]
         if run.stdin:
             return Launch(argv, env, run.prompt)
         argv += ["--input-format", "stream-json", "--replay-user-messages"]
+        argv += ["--permission-prompt-tool", "stdio"] if run.approve in ("ask", "edits") else []
         return Launch(argv, env, _line(run.prompt, str(uuid.uuid4())), _line)
 
     def reader(self, run: Run) -> ClaudeReader:
@@ -103,6 +106,7 @@ class ClaudeReader(AgentReader):
             "assistant": self._assistant,
             "user": self._user,
             "result": self._result,
+            "control_request": self._ask,
         }
         self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
         self._denied: set[Any] = set()
@@ -125,8 +129,15 @@ class ClaudeReader(AgentReader):
             case "permission_denied":
                 tool, message = str(line.get("tool_name")), str(line.get("message", ""))
                 self._denied.add(line.get("tool_use_id"))
-                self._verdict.refuse(tool, message)
+                self._refuse(tool, message)
                 return [events.permission(tool, "denied", message)]
+        return []
+
+    def _ask(self, line: Mapping[str, Any]) -> list[Event]:
+        """Note what it asks. What a person refuses is no failure of the run."""
+        request = line["request"]
+        values, tool_id = request.get("input") or {}, request.get("tool_use_id")
+        self.requests.append(request_of(line, _title(values), lambda: self._denied.add(tool_id)))
         return []
 
     def _stream(self, line: Mapping[str, Any]) -> list[Event]:
@@ -164,7 +175,7 @@ class ClaudeReader(AgentReader):
 
     def _tool_use(self, block: Mapping[str, Any]) -> Event:
         name, values = block["name"], block.get("input") or {}
-        title = next((str(values[key]) for key in _TITLES if values.get(key)), "")
+        title = _title(values)
         kind = _KINDS.get(name, "other")
         self._tools[block["id"]] = (name, kind, title, values)
         return events.tool_start(block["id"], name, kind, title)
@@ -197,13 +208,18 @@ class ClaudeReader(AgentReader):
         self._verdict.end(ok, text)
         for denial in line.get("permission_denials") or []:
             if denial.get("tool_use_id") not in self._denied:
-                self._verdict.refuse(str(denial.get("tool_name")), "")
+                self._refuse(str(denial.get("tool_name")), "")
         self._ended = events.total(self._ended, _tokens(line.get("usage") or {}))
         self._messages = {}
         cost = events.counted(costUsd=line.get("total_cost_usd"))
         self.usage = {**self._ended, **self._count_session_usage(cost)}
         self.result = {"text": text}
         return [events.usage(self.usage), events.result(ok, text)]
+
+
+def _title(values: Mapping[str, Any]) -> str:
+    """Return a tool's path, command or aim."""
+    return next((str(values[key]) for key in _TITLES if values.get(key)), "")
 
 
 def _tokens(numbers: Mapping[str, Any]) -> dict[str, float]:

@@ -23,6 +23,11 @@ from worker.agents.verdict import Event
 _RETRY = re.compile(r"Reconnecting\.\.\. (\d+)/(\d+)")
 _QUIET = ["-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false",
           "--disable", "plugins", "--disable", "apps"]  # fmt: skip
+_PERMISSIONS: dict[str, list[str]] = {
+    "all": ["--dangerously-bypass-approvals-and-sandbox"],
+    "edits": ["--sandbox", "workspace-write"],
+    "none": ["--sandbox", "read-only"],
+}
 _KINDS = {"command_execution": "bash", "file_change": "edit", "web_search": "search", "mcp_tool_call": "other"}
 
 
@@ -41,11 +46,11 @@ class Codex:
     )
 
     def launch(self, run: Run) -> Launch:
-        """Return the command; if jobs are not isolated, codex's own sandbox lets it write only in its directory."""
+        """Return the command; unless it may do everything, codex's own sandbox lets it write only in its directory."""
         program, path = native(Path(find("codex")))
         argv = [program, "exec", "--json", "--skip-git-repo-check", *model_option(run, "--model")]
         env = {"PATH": f"{path}{os.pathsep}{run.env.get('PATH', os.defpath)}"} if path else {}
-        argv += ["--dangerously-bypass-approvals-and-sandbox"] if run.isolated else ["--sandbox", "workspace-write"]
+        argv += _PERMISSIONS[run.approve]
         if not run.local:
             argv += ["--trust"] if run.trust_project else []  # without it codex ignores the settings of a project
             argv += [*_QUIET, *_endpoint(run.env)]

@@ -48,7 +48,10 @@ _WAIT_FOR_PIPES = (
 than about 100 KiB would be lost. The programs that gemini starts do not run this code."""
 _EDITS = ("write_file", "replace")
 _ALL = (*_EDITS, "run_shell_command", "web_fetch", "google_web_search", "save_memory", "write_todos")
-"""Tools that need permission. In a directory that is not trusted, gemini accepts a list of tools, no approval mode."""
+_TOOLS: dict[str, tuple[str, ...]] = {"all": _ALL, "edits": _EDITS, "none": ()}
+_MODES = {"all": "yolo", "edits": "auto_edit", "none": "plan"}
+"""Approval modes, and the tools needing permission that they allow. In a directory that is not trusted, gemini accepts
+a list of tools, no approval mode."""
 
 
 class GeminiCli:
@@ -80,7 +83,7 @@ class GeminiCli:
             env = {"GEMINI_CLI_NO_RELAUNCH": "true", **_node_options(run)}
             return Launch([*argv, "--approval-mode", "auto_edit"], env, run.prompt)
         if run.trust_project:
-            argv += ["--approval-mode", "yolo" if run.isolated else "auto_edit"]
+            argv += ["--approval-mode", _MODES[run.approve]]
         if not run.has_begun:  # later a link could stand there, and the worker would write to where it leads
             _write_settings(run)
         trust = {"GEMINI_CLI_TRUST_WORKSPACE": "true" if run.trust_project else "false"}
@@ -107,7 +110,7 @@ def _write_settings(run: Run) -> None:
     home.mkdir(mode=0o700, exist_ok=True)
     settings = {**_SETTINGS, "security": {**_SETTINGS["security"], "auth": {"selectedType": _sign_in(run)}}}
     if not run.trust_project:
-        settings["tools"] = {"allowed": _ALL if run.isolated else _EDITS}
+        settings["tools"] = {"allowed": _TOOLS[run.approve]}
         settings["advanced"] = {"ignoreLocalEnv": True}
         texts = [file.read_bytes() for file in instructions(run, "GEMINI.md")]
         (home / "GEMINI.md").write_bytes(b"\n\n".join(texts))

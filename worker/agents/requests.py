@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+_TITLE_CHARS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class AgentQuestion:
@@ -46,8 +48,15 @@ class PersonsAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
-    """A question of an agent that reads the answer on its stdin."""
+    """Questions of an agent that reads the answers on its stdin."""
 
-    question: AgentQuestion
-    reply: Callable[[PersonsAnswer], str]
-    """Makes the line of stdin with the answer."""
+    questions: Sequence[AgentQuestion]
+    reply: Callable[[Sequence[PersonsAnswer]], str]
+    """Makes the line of stdin with the answers."""
+
+
+def use_of(key: str, tool: str, title: str, value: Any) -> AgentQuestion:
+    """Return the question whether an agent may use a tool; ``title`` is the tool's path, command or aim."""
+    if len(title) > _TITLE_CHARS:
+        title = f"{title[:_TITLE_CHARS]}…"
+    return AgentQuestion(key, "permission", f"use {tool}: {title}" if title else f"use {tool}", tool, value)

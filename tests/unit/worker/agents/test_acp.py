@@ -1,7 +1,8 @@
 """Agents of the Agent Client Protocol: a transcript of opencode, and the bridge with an agent on the real SDK."""
 
-import io
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from worker.agents.acp import AcpAgent, configured
 from worker.agents.base import Run
 from worker.agents.gemini_cli import GeminiCli
+from worker.agents.requests import PersonsAnswer
 from worker.processes.process import ProcessEnd
 
 TRANSCRIPT = Path(__file__).with_name("transcripts") / "acp-opencode.jsonl"
@@ -24,6 +26,10 @@ def conversations():
         found += [[]] if line["dir"] == "spawn" else []
         found[-1].append(line)
     return found
+
+
+def reader_of(approve):
+    return AcpAgent(["x"]).reader(Run("x", Path("/job"), Path("/home"), approve=approve))
 
 
 def heard(lines, code=0, **values):
@@ -55,8 +61,12 @@ def bridge(tmp_path, monkeypatch, capsys):
     """Hold a conversation with the fake agent by the bridge's own main function, here: its SDK takes long to load."""
     from worker.agents import acp_bridge  # not while tests are collected, which every process does
 
-    def converse(prompt, permissions="all", session="-", anew=""):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"prompt": prompt, "anew": anew})))
+    def converse(prompt, permissions="all", session="-", anew="", *answers):
+        first = {"prompt": prompt, "anew": anew, "takesWords": bool(answers)}
+        read, write = os.pipe()
+        with os.fdopen(write, "w") as stdin:
+            stdin.writelines(json.dumps(line) + "\n" for line in (first, *answers))
+        monkeypatch.setattr(sys, "stdin", os.fdopen(read))
         code = acp_bridge.main([str(tmp_path), permissions, session, "--", sys.executable, FAKE])
         return heard([json.loads(line) for line in capsys.readouterr().out.splitlines()], code)
 
@@ -84,6 +94,102 @@ def test_a_command_without_permission_is_refused_and_reported(bridge):
     events, _, outcome = bridge("the task", "edits")
     assert [event["decision"] for event in events if event["event"] == "permission"] == ["denied"]
     assert (outcome.outcome, outcome.reason) == ("failed", "permission_denied")
+
+
+@pytest.fixture
+def talk(tmp_path):
+    """Start the bridge, which takes words; return how to exchange a line, and what it wrote."""
+    with contextlib.ExitStack() as started:
+
+        def begin(permissions, prompt="the task"):
+            command = [sys.executable, "-I", "-m", "worker.agents.acp_bridge", str(tmp_path), permissions, "-", "--"]
+            process = started.enter_context(
+                subprocess.Popen([*command, sys.executable, FAKE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            say(process, {"prompt": prompt, "anew": "", "takesWords": True})
+            return process
+
+        yield begin
+
+
+def say(process, line):
+    process.stdin.write(json.dumps(line).encode() + b"\n")
+    process.stdin.flush()
+
+
+def read_until(process, reader, asked):
+    """Feed a reader with lines until it has asked so many questions; return the events."""
+    events = []
+    while len(reader.requests) < asked:
+        events += reader.feed(json.loads(process.stdout.readline()))
+    return events
+
+
+def end(process, reader):
+    process.stdin.close()
+    events = [event for line in process.stdout for event in reader.feed(json.loads(line))]
+    return events, reader.outcome(ProcessEnd(process.wait(30)))
+
+
+@pytest.mark.parametrize("approve", ["ask", "edits"])
+@pytest.mark.parametrize(
+    ("answer", "decision", "reason"),
+    [
+        (PersonsAnswer("allow", by="anna"), "allowed", None),
+        (PersonsAnswer("deny", by="anna"), "denied", None),
+        (PersonsAnswer(unanswered="too late"), "denied", "permission_denied"),
+    ],
+)
+def test_an_answer_decides_and_only_a_missing_one_is_a_failure(talk, approve, answer, decision, reason):
+    process, reader = talk(approve), reader_of(approve)
+    read_until(process, reader, 1)
+    (request,) = reader.requests
+    (question,) = request.questions
+    assert (question.kind, question.tool, question.input) == ("permission", "execute", {"command": "make"})
+    assert question.text == "use execute: make"
+    process.stdin.write(request.reply([answer]).encode())
+    process.stdin.flush()
+    events, outcome = end(process, reader)
+    assert [event["decision"] for event in events if event["event"] == "permission"] == [decision]
+    assert (outcome.reason, outcome.outcome) == (reason, "failed" if reason else "succeeded")
+
+
+def test_an_agent_that_may_only_plan_asks_nobody_and_does_not_fail(talk):
+    process, reader = talk("none", "mode?"), reader_of("none")
+    events, outcome = end(process, reader)
+    assert reader.requests == []
+    assert [event["decision"] for event in events if event["event"] == "permission"] == ["denied"]
+    assert outcome.outcome == "succeeded"
+
+
+def test_a_request_after_the_end_of_stdin_is_refused(talk):
+    process, reader = talk("edits"), reader_of("edits")
+    events, outcome = end(process, reader)
+    assert [event["decision"] for event in events if event["event"] == "permission"] == ["denied"]
+    assert outcome.reason == "permission_denied"
+
+
+def test_an_answer_to_nothing_changes_nothing(talk):
+    process, reader = talk("edits"), reader_of("edits")
+    read_until(process, reader, 1)
+    say(process, {"key": "unknown", "allow": True})
+    for _ in range(2):
+        process.stdin.write(reader.requests[0].reply([PersonsAnswer("deny")]).encode())
+    process.stdin.flush()
+    events, _ = end(process, reader)
+    assert [event["decision"] for event in events if event["event"] == "permission"] == ["denied"]
+
+
+def test_a_tool_without_a_kind_is_named_by_its_title():
+    reader = reader_of("ask")
+    tool = {"title": "mcp: delete", "content": [{"type": "text"}]}
+    reader.feed({"dir": "ask", "data": {"key": "k", "tool": tool}})
+    question = reader.requests[0].questions[0]
+    assert (question.tool, question.text, question.input) == (
+        "mcp: delete",
+        "use mcp: delete: mcp: delete",
+        [{"type": "text"}],
+    )
 
 
 def test_events_replayed_by_a_loaded_session_are_not_repeated(bridge):
@@ -131,8 +237,9 @@ def test_a_missing_session_is_replaced_by_a_new_one_with_a_summary(bridge):
     assert "you began this before" in reader.result["text"]
 
 
-def test_the_mode_without_questions_is_set(bridge):
-    for permissions, mode in (("all", "bypassPermissions"), ("edits", "acceptEdits")):
+def test_the_mode_of_the_permissions_is_set(bridge):
+    modes = {"all": "bypassPermissions", "edits": "acceptEdits", "ask": "default", "none": "plan"}
+    for permissions, mode in modes.items():
         _, reader, _ = bridge("mode?", permissions=permissions)
         assert f"mode {mode}" in reader.result["text"]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.core.approvals import APPROVALS
 from worker.agents.acp import AcpAgent
 from worker.agents.base import Run
 from worker.agents.claude_code import ClaudeCode
@@ -43,13 +44,13 @@ def test_instructions_are_plain_files_of_a_bounded_size(place):
     assert instructions(run_in(place, where="repo/src/deep"), "AGENTS.md") == [place / "repo/AGENTS.md"]
 
 
-@pytest.mark.parametrize("isolated", [False, True])
-def test_claude_reads_only_the_settings_of_the_user(place, isolated):
-    launch = ClaudeCode().launch(run_in(place, where="repo/src", isolated=isolated))
+@pytest.mark.parametrize("approve", APPROVALS)
+def test_claude_reads_only_the_settings_of_the_user(place, approve):
+    launch = ClaudeCode().launch(run_in(place, where="repo/src", approve=approve))
     words = " ".join(launch.argv)
     assert "--setting-sources user --strict-mcp-config --add-dir" in words
     assert f"--add-dir {place / 'repo'} {place / 'repo/src'} --" in words
-    trusting = ClaudeCode().launch(run_in(place, isolated=isolated, trust_project=True))
+    trusting = ClaudeCode().launch(run_in(place, approve=approve, trust_project=True))
     assert "--setting-sources" not in trusting.argv
     local = ClaudeCode().launch(run_in(place, local=True))
     assert "--setting-sources" not in local.argv
@@ -67,17 +68,17 @@ def test_an_agent_of_a_local_run_may_edit_files(place, agent, words):
     assert words in " ".join(agent.launch(run_in(place, local=True)).argv)
 
 
-@pytest.mark.parametrize(("isolated", "shell"), [(False, False), (True, True)])
-def test_gemini_does_not_trust_the_directory_and_has_its_instructions_in_home(place, isolated, shell):
+@pytest.mark.parametrize(("approve", "shell"), [("edits", False), ("all", True), ("none", False)])
+def test_gemini_does_not_trust_the_directory_and_has_its_instructions_in_home(place, approve, shell):
     (place / "repo/GEMINI.md").write_text("be kind")
-    launch = GeminiCli().launch(run_in(place, isolated=isolated))
+    launch = GeminiCli().launch(run_in(place, approve=approve))
     settings = json.loads((place / "home/.gemini/settings.json").read_text())
     assert launch.env["GEMINI_CLI_TRUST_WORKSPACE"] == "false"
     assert "--approval-mode" not in launch.argv
     assert ("run_shell_command" in settings["tools"]["allowed"]) == shell
     assert settings["advanced"]["ignoreLocalEnv"]
     assert (place / "home/.gemini/GEMINI.md").read_text() == "be kind"
-    trusting = GeminiCli().launch(run_in(place, isolated=isolated, trust_project=True))
+    trusting = GeminiCli().launch(run_in(place, approve=approve, trust_project=True))
     assert trusting.env["GEMINI_CLI_TRUST_WORKSPACE"] == "true"
     assert "tools" not in json.loads((place / "home/.gemini/settings.json").read_text())
 

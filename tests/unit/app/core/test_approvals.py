@@ -1,0 +1,23 @@
+"""Which agents can run under which approval."""
+
+import pytest
+
+from app.core.approvals import APPROVALS, why_impossible
+
+
+@pytest.mark.parametrize("agent", ["claude-code", "opencode", "an-acp-agent"])
+def test_agents_that_can_be_asked_run_under_every_approval(agent):
+    assert [why_impossible(agent, approval, stdin=False) for approval in APPROVALS] == [None] * 4
+    assert "cannot read answers" in why_impossible(agent, "ask", stdin=True)
+    assert why_impossible(agent, "edits", stdin=True) is None
+
+
+@pytest.mark.parametrize("agent", ["codex", "gemini-cli"])
+def test_agents_that_cannot_ask_say_what_they_can(agent):
+    assert why_impossible(agent, "ask", stdin=False).endswith("it can run with edits, all or none")
+    assert [why_impossible(agent, approval, stdin=False) for approval in ("edits", "all", "none")] == [None] * 3
+
+
+@pytest.mark.parametrize("agent", ["shell", "scripted"])
+def test_commands_have_no_approval(agent):
+    assert all(why_impossible(agent, approval, stdin=False) for approval in APPROVALS)
