@@ -12,7 +12,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ from worker.token import RENEWAL_SECONDS, WorkerToken
 _log = logging.getLogger("ado.worker")
 _TICK_SECONDS = 1.0
 _GOODBYE_SECONDS = 2.0
+_GOODBYE_PAUSE_SECONDS = 0.1
+_FOR_GOOD = ("no_such_worker", "worker_replaced")
 
 
 class HeartbeatReport(NamedTuple):
@@ -30,6 +32,31 @@ class HeartbeatReport(NamedTuple):
 
     held: list[tuple[str, int]]
     problem: str | None = None
+
+
+def waits(interval: float) -> Iterator[float]:
+    """Yield the seconds before each heartbeat."""
+    yield 0.0  # the first one at once: until then the server lets another process have this one's token
+    while True:
+        yield interval * random.uniform(0.8, 1.0)  # noqa: S311 - nothing secret depends on it
+
+
+def answer_seconds(interval: float) -> float:
+    """Return how long the answer to a heartbeat is waited for."""
+    return max(1.0, min(10.0, interval * 2))
+
+
+def refusal_of(error: CallError | None, *, silence: float, interval: float, orphan_seconds: float) -> str | None:
+    """Return why the worker gives up its jobs after a heartbeat that was not accepted; None: it continues.
+
+    ``error`` is None if no server answered. ``silence`` is the time since the last heartbeat that was accepted.
+    """
+    if error is not None:
+        if error.code == "UNAUTHORIZED" and silence > RENEWAL_SECONDS + interval:
+            return error.code
+        if error.reason in _FOR_GOOD:
+            return error.reason
+    return "orphaned" if silence > orphan_seconds else None
 
 
 class Heartbeat:
@@ -44,6 +71,7 @@ class Heartbeat:
         on_answer: Callable[[dict[str, Any]], None],
         on_refusal: Callable[[str], None],
         on_token: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._session = registration["session"]
@@ -56,20 +84,20 @@ class Heartbeat:
         self._on_refusal = on_refusal
         self._on_token = on_token
         self._loop = asyncio.get_running_loop()
-        self._ticked_at = time.monotonic()
-        self._answered_at = time.monotonic()
+        self._clock = clock
+        self._ticked_at = self._answered_at = clock()
         self._stopping = threading.Event()
         self._ticker = asyncio.create_task(self._tick(), name="heartbeat tick")
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
     def _make_client(self) -> HttpClient:
-        timeout = max(1.0, min(10.0, self._interval * 2))
+        timeout = answer_seconds(self._interval)
         return HttpClient(self._settings.url, self._used, timeout=timeout, trust=self._settings.trust)
 
     async def _tick(self) -> None:
         while True:
-            self._ticked_at = time.monotonic()
+            self._ticked_at = self._clock()
             await asyncio.sleep(_TICK_SECONDS)
 
     async def stop(self, *, goodbye: bool) -> None:
@@ -83,10 +111,10 @@ class Heartbeat:
         await asyncio.gather(self._ticker, return_exceptions=True)
 
     def _run(self) -> None:
-        wait = 0.0  # the first one at once: until then the server lets another process have this one's token
-        while not self._stopping.wait(wait):
-            wait = self._interval * random.uniform(0.8, 1.0)  # noqa: S311 - nothing secret depends on it
-            if time.monotonic() - self._ticked_at > self._settings.stall_seconds:
+        for wait in waits(self._interval):
+            if self._stopping.wait(wait):
+                return
+            if self._clock() - self._ticked_at > self._settings.stall_seconds:
                 _log.error("event loop stalled", extra={"worker": self._settings.worker_id})
                 continue
             try:
@@ -96,9 +124,9 @@ class Heartbeat:
 
     def _say_goodbye(self) -> None:
         """Tell the server that the worker has ended; otherwise jobs that it has just claimed would count as lost."""
-        end = time.monotonic() + _GOODBYE_SECONDS
-        while not self._beat(stopped=True) and time.monotonic() < end:
-            time.sleep(0.1)
+        end = self._clock() + _GOODBYE_SECONDS
+        while not self._beat(stopped=True) and self._clock() < end:
+            time.sleep(_GOODBYE_PAUSE_SECONDS)
 
     def _beat(self, *, stopped: bool = False) -> bool:
         """Send a heartbeat; return whether the server has answered it for good."""
@@ -113,26 +141,24 @@ class Heartbeat:
             "at": datetime.now(UTC).isoformat(),
             "stopped": stopped,
         }
+        refused: CallError | None = None
         try:
             answer = self._client.mutate("workers.heartbeat", value, resend=True)
         except CallError as error:
-            if error.code == "UNAUTHORIZED" and stopped:
-                return True  # an earlier goodbye was accepted: a token for one process ends with it
-            if error.code == "UNAUTHORIZED" and time.monotonic() - self._answered_at > RENEWAL_SECONDS + self._interval:
-                self._hand(self._on_refusal, error.code)
-                return True
-            if error.reason in ("no_such_worker", "worker_replaced"):
-                self._hand(self._on_refusal, error.reason)
-                return True
+            refused = error
         except NoAnswer:
             pass
         else:
-            self._answered_at = time.monotonic()
+            self._answered_at = self._clock()
             self._hand(self._on_answer, answer)
             return True
-        if time.monotonic() - self._answered_at > self._settings.orphan_seconds:
-            self._hand(self._on_refusal, "orphaned")
-        return False
+        if stopped and refused is not None and refused.code == "UNAUTHORIZED":
+            return True  # an earlier goodbye was accepted: a token for one process ends with it
+        silence, orphan_seconds = self._clock() - self._answered_at, self._settings.orphan_seconds
+        reason = refusal_of(refused, silence=silence, interval=self._interval, orphan_seconds=orphan_seconds)
+        if reason is not None:
+            self._hand(self._on_refusal, reason)
+        return reason is not None
 
     def _renew_token(self) -> None:
         """Use the token that is in the file now; the file may be renewed long before the old token is refused."""

@@ -84,7 +84,7 @@ select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args:
        t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment, v.sealed,
        case when a.task_id is not null then array['e:' || a.task_id || ':' || a.last_seq] end as hints
 from guarded_worker w
-left join claimed_jobs c on c.worker_id = w.worker_id
+left join claimed_jobs c on true
 left join advanced_logs a using (task_id)
 left join ado.tasks t using (task_id)
 left join ado.task_environments v using (task_id)
@@ -177,8 +177,8 @@ with reports as materialized (
            case when j.last_message_id is not null then coalesce(
                (select min(m.message_id) from ado.message_jobs m where m.task_id = j.task_id and m.job = j.job
                 and m.sent_in = j.attempt and m.delivered_at is null),
-               case when not exists (select from ado.message_jobs m where m.task_id = j.task_id and m.job = j.job
-                                     and m.message_id = j.last_message_id) then j.last_message_id end
+               case when not exists (select from ado.message_jobs m where m.message_id = j.last_message_id)
+                   then j.last_message_id end
            ) end as message_id
     from ado.jobs j join reports r on r.task_id = j.task_id and r.job = j.job
     cross join lateral (

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ _LIBRARIES += ("uvicorn", "websockets.asyncio.client", "pytest_timeout", "xdist.
 _OWN = ("app", "cli", "db", "sql", "worker", "tests", "support")
 _BYTES = 4 << 30
 _SECONDS_TO_END = 10.0
+_SECONDS_AFTER_FAILURE = 2.0
 PASSED = 0
 
 
@@ -96,6 +98,16 @@ def _end(process: int) -> None:
         time.sleep(0.02)
 
 
+class _EndAfterFailure:
+    """A plugin of pytest that ends the process a while after a failure: a mutant may leave threads that never end."""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            end = threading.Timer(_SECONDS_AFTER_FAILURE, os._exit, [1])
+            end.daemon = True
+            end.start()
+
+
 def _in_fork(copy: Path, tests: Sequence[str], seconds: float, dsn: str | None, plugins: Sequence[object]) -> None:
     code = 3
     try:
@@ -109,6 +121,6 @@ def _in_fork(copy: Path, tests: Sequence[str], seconds: float, dsn: str | None, 
         os.dup2(output, 1)
         os.dup2(output, 2)
         options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly", f"--timeout={seconds}"]
-        code = int(pytest.main([*options, *tests], plugins=list(plugins)))
+        code = int(pytest.main([*options, *tests], plugins=[_EndAfterFailure(), *plugins]))
     finally:
         os._exit(code)

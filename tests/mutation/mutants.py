@@ -104,7 +104,7 @@ def _closes(tokens: list[re.Match[str]], place: int) -> bool:
     word, before = tokens[place][0], tokens[place - 1][0]
     if (word == "from" and before == "distinct") or (word == "and" and _is_of_between(tokens, place)):
         return False
-    return word in _CLOSES
+    return word in _CLOSES or (word == "on" and tokens[place + 1][0] == "conflict")
 
 
 def _is_of_between(tokens: list[re.Match[str]], place: int) -> bool:

@@ -30,10 +30,24 @@ PARTS = {
         | _unit("app/access/refused_calls", "app/access/sign_ins")
     ),
     "fences": Part(
-        {"sql/queries/jobs.sql": ("tests/database/test_attempts.py", "tests/database/test_interruptions.py")},
-        statements=("end_attempts",),
-        seconds=60.0,
+        {
+            "sql/queries/jobs.sql": (
+                "tests/database/test_attempts.py",
+                "tests/database/test_interruptions.py",
+                "tests/database/test_fences.py",
+            ),
+            **{
+                f"sql/queries/{name}.sql": ("tests/database/test_fences.py",)
+                for name in ("events", "messages", "questions", "workers")
+            },
+        },
+        statements=(
+            *("answer_question", "append_batches", "ask_question", "claim_jobs", "deliver_messages"),
+            *("end_attempts", "finish_jobs", "heartbeat"),
+        ),
+        seconds=20.0,
     ),
+    "lease": Part(_unit("worker/lease"), seconds=5.0),
     "planning": Part(_unit("app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")),
     "wire": Part(_unit("app/replica/allowed_hosts")),
 }

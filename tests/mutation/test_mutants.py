@@ -44,6 +44,9 @@ def test_what_is_no_condition_stays():
     assert statements("select from t where a between 1 and 2;") == [
         "select from t where (true or (a between 1 and 2));",
     ]
+    assert statements("insert into t select 1 where a on conflict do nothing;") == [
+        "insert into t select 1 where (true or (a)) on conflict do nothing;",
+    ]
     assert statements("select from t where a is distinct from b;") == [
         "select from t where (true or (a is distinct from b));",
     ]
