@@ -1,6 +1,7 @@
-"""``.ado.toml`` at a repository's top: defaults for the setup and checks of tasks that the repository is sent with.
+"""``.ado.toml`` at a repository's top: defaults for the options of ``ado run`` in that repository.
 
-The repository may be hostile. The file is data: nothing of it runs on this machine, and what it asks for is shown.
+The repository may be hostile. The file is data, and what it sets is shown. It cannot choose a program as the agent,
+widen what an agent may do, or name secrets. Nothing of it runs on this machine unless the user trusts the repository.
 """
 
 from __future__ import annotations
@@ -8,61 +9,133 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from cli.errors import usage
+from cli.agents import PROGRAMS
+from cli.errors import CliError, usage
 from cli.output import talk
 from cli.parsing import nearest
-from cli.run_options import CheckOptions
+from cli.repository.git import Repository
 
 NAME = ".ado.toml"
+_COMMANDS = frozenset({"setup", "check", "check_tries", "check_timeout"})
+"""Commands, and what is said of them."""
 _BYTES = 64 * 1024
+Options = TypeVar("Options")
 
 
-class _Project(msgspec.Struct, rename="kebab"):
+class _Keys(msgspec.Struct, rename="kebab", omit_defaults=True):
+    """The keys; each is named as its option, but for the plural of labels."""
+
+    agent: str | None = None
+    model: str | None = None
     setup: str | None = None
-    check: str | list[str] = []
+    check: str | list[str] | None = None
     check_tries: int | None = None
     check_timeout: str | None = None
+    timeout: str | None = None
+    retries: int | None = None
+    start_within: str | None = None
+    priority: int | None = None
+    labels: dict[str, str] | None = None
+    require: list[str] | None = None
+    cpu: float | None = None
+    memory: str | None = None
+    gpu: float | None = None
+    image: str | None = None
+    network: Literal["all", "none"] | None = None
 
 
-_KEYS = [field.encode_name for field in msgspec.structs.fields(_Project)]
+NAMES = tuple(field.encode_name for field in msgspec.structs.fields(_Keys))
 
 
-def with_defaults(options: CheckOptions, top: Path) -> CheckOptions:
-    """Return the options, with what the file of the repository at ``top`` says for those not given; show that.
+class Project:
+    """What the file of one repository sets."""
 
-    Raises CliError.
-    """
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+        self._taken: dict[str, Any] = {}
+
+    @property
+    def agent(self) -> str | None:
+        """The agent that it chooses."""
+        return self._values.get("agent")
+
+    def without_commands(self, top: Path) -> Project:
+        """Return the project of an untrusted repository at ``top`` without its commands, and say so."""
+        if commands := [name for name in ("setup", "check") if name in self._values]:
+            talk(
+                f"ado: not run, because the repository's {NAME} names it: {' and '.join(commands)}; if you trust it: "
+                f"git config --global --add ado.trustedRepository {top}"
+            )
+        return Project({name: value for name, value in self._values.items() if name not in _COMMANDS})
+
+    def fill(self, options: Options) -> Options:
+        """Return options with what the file says for those not given; labels are joined."""
+        taken: dict[str, Any] = {}
+        for field in fields(options):  # type: ignore[arg-type]
+            name, given = field.name, getattr(options, field.name)
+            if name == "label" and "labels" in self._values:
+                labels = self._values["labels"]
+                taken[name] = [*(f"{key}={value}" for key, value in labels.items()), *(given or [])]
+                self._taken["labels"] = labels
+            elif name in self._values and given is None:
+                taken[name] = self._taken[name] = self._values[name]
+        return replace(options, **taken)  # type: ignore[type-var]
+
+    def show(self) -> None:
+        """Say what was taken from the file."""
+        if self._taken:
+            told = (f"{name.replace('_', '-')} {value!r}" for name, value in self._taken.items())
+            talk(f"ado: {NAME}: {', '.join(told)}")
+
+
+def read_project(top: Path) -> Project | None:
+    """Return what the file of the repository at ``top`` sets; None if there is none. Raises CliError."""
     text = _read(top / NAME)
-    if text is None:
-        return options
-    project = _parse(text)
-    check = [project.check] if isinstance(project.check, str) else project.check
-    values = {**msgspec.structs.asdict(project), "check": check or None}
-    taken = {
-        field.name: value
-        for field in fields(options)
-        if getattr(options, field.name) is None and (value := values[field.name]) is not None
-    }
-    if taken:
-        talk(f"ado: {NAME}: " + ", ".join(f"{name.replace('_', '-')} {value!r}" for name, value in taken.items()))
-    return replace(options, **taken)
+    return None if text is None else Project(_parse(text))
 
 
-def _parse(text: str) -> _Project:
+def project_of(repository: Repository) -> Project | None:
+    """Return what a repository's file sets; None if there is none. Raises CliError."""
+    return read_project(repository.work_tree) if repository.work_tree else None
+
+
+def local_project() -> Project | None:
+    """Return what the repository of the working directory sets for a run on this machine. Raises CliError."""
+    directory = Path.cwd()
+    if not any(os.path.lexists(above / NAME) for above in (directory, *directory.parents)):
+        return None  # most directories: git need not be there
+    try:
+        here = Repository.of_working_directory()
+    except CliError as error:
+        raise usage(f"{NAME} is not used: {error}", "use --no-project-file") from error
+    if here is None or here.work_tree is None or (project := project_of(here)) is None:
+        return None
+    return project if here.is_trusted else project.without_commands(here.work_tree)
+
+
+def _parse(text: str) -> dict[str, Any]:
     try:
         table: dict[str, Any] = tomllib.loads(text)
         for key in table:
-            if key not in _KEYS:
-                raise usage(f"{NAME}: there is no key {key!r}{nearest(key, _KEYS)}", f"it may have {', '.join(_KEYS)}")
-        return msgspec.convert(table, _Project)
+            if key not in NAMES:
+                raise usage(f"{NAME}: there is no key {key!r}{nearest(key, list(NAMES))}", "see ado help project-file")
+        keys = msgspec.convert(table, _Keys)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
-        raise usage(f"{NAME}: {error}", "correct the file, or use --no-repo") from error
+        raise usage(f"{NAME}: {error}", "correct the file, or use --no-project-file") from error
+    if keys.agent in PROGRAMS:
+        step = f"choose it yourself: --agent {keys.agent}"
+        raise usage(f"{NAME}: {keys.agent} cannot be a project's agent, because it would run each prompt", step)
+    values = {name: value for name, value in msgspec.structs.asdict(keys).items() if value is not None}
+    if isinstance(keys.check, str):
+        values["check"] = [keys.check]
+    return values
 
 
 def _read(path: Path) -> str | None:

@@ -83,7 +83,7 @@ class TaskOptions:
     "A capability that the worker must offer."
     start_within: str | None = None
     "Fail a job that no worker has claimed within 1h, 10m, 30s."
-    retries: Annotated[int, Parameter(group=_FAILURE)] = 0
+    retries: Annotated[int | None, Parameter(group=_FAILURE)] = None
     "How often a job runs again after its agent failed."
     priority: int | None = None
     "Jobs of a larger priority are claimed first."
@@ -95,7 +95,7 @@ class TaskOptions:
         return {
             "labels": pairs(self.label, "--label"),
             "startWithinSeconds": optional_seconds(self.start_within),
-            "retries": self.retries,
+            "retries": self.retries or 0,
             "priority": self.priority or 0,
         }
 
@@ -151,6 +151,8 @@ class RepositoryOptions:
     "Send uncommitted changes as well."
     push: bool = False
     "Let the worker push the branch to the repository's remote."
+    no_project_file: bool = False
+    "Take no defaults from .ado.toml; see ado help project-file."
 
 
 @Parameter(name="*", group=_RESOURCES)

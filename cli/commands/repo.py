@@ -42,8 +42,6 @@ class SentRepository:
     workspace: dict[str, Any] | None
     requires: tuple[str, ...] = ()
     outgoing: repository.OutgoingCommit | None = None
-    top: Path | None = None
-    """The top directory of the repository."""
 
     def keep(self, task_id: str) -> None:
         """Keep the commit that was sent, under the task's name."""
@@ -51,18 +49,25 @@ class SentRepository:
             self.outgoing.keep(task_id)
 
 
-def send(client: HttpClient, options: RepositoryOptions, agent: str, *, is_ai: bool) -> SentRepository:
-    """Send the repository of the working directory if the options or an AI agent ask for it. Raises CliError."""
+def find(options: RepositoryOptions, *, is_ai: bool) -> Repository | None:
+    """Return the repository of the working directory if the options or an AI agent ask for it. Raises CliError."""
     if options.repo is False and (options.dirty or options.push):
         raise usage("--dirty and --push need the repository", "leave out --no-repo")
-    is_wanted = options.repo if options.repo is not None else is_ai or options.dirty or options.push
-    local = None
-    if is_wanted:
-        check_version()
-        local = Repository.of_working_directory()
+    is_asked = options.repo or options.dirty or options.push
+    if options.repo is False or not (is_ai or is_asked):
+        return None
+    check_version()
+    local = Repository.of_working_directory()
+    if local is None and is_asked:
+        raise failed("there is no git repository here", "go to one, or leave out --repo, --dirty and --push")
+    return local
+
+
+def send(
+    client: HttpClient, options: RepositoryOptions, agent: str, local: Repository | None, *, is_ai: bool
+) -> SentRepository:
+    """Send a repository; without one an AI agent gets an empty directory, unless it is not to. Raises CliError."""
     if local is None:
-        if options.repo or options.dirty or options.push:
-            raise failed("there is no git repository here", "go to one, or leave out --repo, --dirty and --push")
         return SentRepository({} if is_ai and options.repo is None else None)
     outgoing = repository.prepare(local, dirty=options.dirty, notify=lambda text: talk(f"ado: {text}"))
     outgoing = repository.fetchable(outgoing, _git_hosts(client, agent))
@@ -74,7 +79,7 @@ def send(client: HttpClient, options: RepositoryOptions, agent: str, *, is_ai: b
         )
     file_id = repository.send(outgoing, _transfer(client))
     requires = (_GIT_CAPABILITY + host_of(outgoing.remote.url),) if outgoing.remote else ()
-    return SentRepository(outgoing.workspace(file_id, push=options.push), requires, outgoing, local.work_tree)
+    return SentRepository(outgoing.workspace(file_id, push=options.push), requires, outgoing)
 
 
 def _git_hosts(client: HttpClient, agent: str) -> frozenset[str]:

@@ -15,13 +15,13 @@ from cyclopts import Parameter
 from app.rpc.client import HttpClient
 from cli import exits, local_runs
 from cli.agents import PROGRAMS, STDIN, first
-from cli.commands.repo import SentRepository, send
+from cli.commands.repo import SentRepository, find, send
 from cli.commands.watch import watch
 from cli.control_plane import embedded
 from cli.errors import usage
 from cli.option_values import optional_seconds
 from cli.output import talk, write_one
-from cli.project_file import with_defaults
+from cli.project_file import Project, local_project, project_of
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, need_server
 from cli.remote.contexts import ServerContext
 from cli.remote.fleet import check_offered
@@ -67,6 +67,13 @@ class _Request:
         text = shlex.join(self.words) if is_command else " ".join(self.words)
         return appended(text) if self.prompt.stdin and agent not in PROGRAMS else text
 
+    def filled(self, project: Project) -> _Request:
+        """Return the request with a project's defaults for what the command line does not say, and show them."""
+        groups = ("agent", "checks", "limits", "task", "pod")
+        filled = {name: project.fill(getattr(self, name)) for name in groups}
+        project.show()
+        return replace(self, **filled)
+
     def sends_stdin(self, agent: str, *, detach: bool) -> bool:
         """Whether the job reads this command's stdin. Raises CliError."""
         is_prompt = self.prompt.file == "-"
@@ -108,9 +115,12 @@ def _run_here(request: _Request) -> int:
     """Run the prompt on this machine, without a server. Raises CliError."""
     if request.agent.trust_project:
         raise usage("--trust-project needs --remote: here the agent decides by your own settings", "leave it out")
-    environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     failure = replace(request.limits, timeout=None)  # a time-out ends an agent here as well
-    refuse_remote_only(request.task, request.repository, request.pod, request.options, failure)
+    sending = replace(request.repository, no_project_file=False)
+    refuse_remote_only(request.task, sending, request.pod, request.options, failure)
+    if not request.repository.no_project_file and (project := local_project()):
+        request = request.filled(project)
+    environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     agent = request.agent.agent or first([], [*local_runs.own_agents(), *local_runs.agents()])
     stdin = request.sends_stdin(agent, detach=False)
     return local_runs.run(
@@ -128,13 +138,17 @@ def _run_here(request: _Request) -> int:
 
 def _run_remotely(request: _Request) -> int:
     """Create a task, and show it until it ends unless it is detached. Raises CliError."""
-    environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     server = choose(request.options, start=True)
     client = http(server)
+    named = request.agent.agent or server.agent
+    local = find(request.repository, is_ai=named not in PROGRAMS)
+    if local and not request.repository.no_project_file and (project := project_of(local)):
+        request = request.filled(project)
+    environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     agent = _agent(request, client, server)
     stdin = request.sends_stdin(agent, detach=request.task.detach)
     text = request.text(agent)
-    repository = send(client, request.repository, agent, is_ai=agent not in PROGRAMS)
+    repository = send(client, request.repository, agent, local, is_ai=agent not in PROGRAMS)
     if not request.task.detach and agent in PROGRAMS:
         environment = {**colour_variables(), **environment}
     value = {
@@ -172,7 +186,7 @@ def _task_input(request: _Request, repository: SentRepository, *, stdin: bool) -
         "onFailure": "fail_fast" if request.limits.fail_fast else "continue",
         "idempotencyKey": str(uuid.uuid4()),
         **request.task.members(),
-        **(with_defaults(request.checks, repository.top) if repository.top else request.checks).members(),
+        **request.checks.members(),
         **request.pod.members(),
         **({"trustProject": True} if request.agent.trust_project else {}),
         **({"stdin": True} if stdin else {}),

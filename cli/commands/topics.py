@@ -9,12 +9,12 @@ from cli.errors import usage
 from cli.exits import TABLE
 from cli.parsing import nearest
 
-_TEXTS = ("agents", "configuration", "environment", "pause", "repository", "settings", "stdin")
+_TEXTS = ("agents", "configuration", "environment", "pause", "project-file", "repository", "settings", "stdin")
 TOPICS = ("exit-codes", *_TEXTS)
 
 
 def topic(name: str = "", /) -> int:
-    """Explain a topic: agents, configuration, environment, exit-codes, pause, repository, settings or stdin.
+    """Explain one of: agents, configuration, environment, exit-codes, pause, project-file, repository, settings, stdin.
 
     Parameters
     ----------

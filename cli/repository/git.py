@@ -45,6 +45,8 @@ class Repository:
         """The working directory, from the top; empty at the top."""
         self._settings: Mapping[str, str] = {}
         """Variables that turn off the programs that the repository's own configuration names."""
+        self.is_trusted = False
+        """Whether the user's own configuration says that what the repository names may run here."""
 
     @classmethod
     def of_working_directory(cls) -> Repository | None:
@@ -67,8 +69,8 @@ class Repository:
         if not self._owns_work_tree():  # core.worktree can name any directory, the root too
             raise GitError(f"the repository's core.worktree says {self.work_tree}, which is not its own directory")
         config = read_config(self.git("config", "--list", "--show-scope", "--includes", "-z"))
-        trusted = is_trusted(config, str(self.work_tree))
-        settings, filters = overrides(config, trusted=trusted)
+        self.is_trusted = is_trusted(config, str(self.work_tree))
+        settings, filters = overrides(config, trusted=self.is_trusted)
         self._settings = environment(settings, os.environ)
         if filters:
             names = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in filters))

@@ -174,7 +174,7 @@ def test_the_help_of_run_groups_its_options_by_topic(capsys):
         "Arguments", "Options", "Prompt", "Agent", "Where and when jobs start", "Checks",
         "Limits and failures", "Repository", "Resources", "Server",
     ]  # fmt: skip
-    assert set(re.findall(r"--no-\w+", shown)) == {"--no-stdin", "--no-repo"}
+    assert set(re.findall(r"--no-\w+", shown)) == {"--no-stdin", "--no-repo", "--no-project"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import forkserver
@@ -193,6 +194,50 @@ def test_checks_that_a_task_cannot_have_are_a_usage_error(tmp_path):
     done = run("--check", "true", "--check-tries", "0", "true", home=tmp_path)
     assert done.returncode == 2
     assert b"tries" in done.stderr
+
+
+def project(home, text):
+    """Make a repository with a project file, and a HOME beside it whose git configuration the test may write."""
+    subprocess.run(["git", "init", "-q", str(home / "project")], check=True, capture_output=True)
+    (home / "project" / ".ado.toml").write_text(text)
+    return home / "project"
+
+
+def run_in(place, *arguments, below=""):
+    """Run in a project, as somebody whose HOME is beside it."""
+    home = place.parent
+    env = {**os.environ, "ADO_HOME": str(home), "HOME": str(home), "GIT_CONFIG_GLOBAL": str(home / ".gitconfig")}
+    env["PYTHONPATH"] = str(Path(local_run.__file__).parents[1])
+    command = [*COMMAND, *arguments]
+    return subprocess.run(command, env=env, cwd=place / below, check=False, timeout=60, capture_output=True)
+
+
+def test_commands_of_a_projects_file_run_here_only_if_the_user_trusts_the_repository(tmp_path):
+    place = project(tmp_path, 'setup = "touch owned"\ncheck = "exit 3"\ncheck-tries = 2\n')
+    done = run_in(place, "echo mine")
+    assert (done.returncode, done.stdout) == (0, b"mine\n")
+    assert not (place / "owned").exists()
+    assert b"not run, because the repository's .ado.toml names it: setup and check" in done.stderr
+    trust = ["git", "config", "--file", str(tmp_path / ".gitconfig"), "ado.trustedRepository", str(place)]
+    subprocess.run(trust, check=True)
+    done = run_in(place, "echo mine")
+    assert (done.returncode, (place / "owned").exists()) == (3, True)
+    assert run_in(place, "--no-project-file", "echo mine").returncode == 0
+
+
+def test_a_repository_cannot_trust_itself(tmp_path):
+    place = project(tmp_path, 'setup = "touch owned"\n')
+    subprocess.run(["git", "-C", str(place), "config", "ado.trustedRepository", "*"], check=True)
+    assert run_in(place, "true").returncode == 0
+    assert not (place / "owned").exists()
+
+
+def test_other_defaults_of_a_project_count_here_without_trust_and_below_its_top(tmp_path):
+    place = project(tmp_path, 'timeout = "1s"\nnetwork = "none"\n')
+    (place / "below").mkdir()
+    done = run_in(place, "sleep 60", below="below")
+    assert done.returncode == 124
+    assert b"timeout '1s'" in done.stderr
 
 
 async def test_a_failed_check_is_told_to_the_agent_in_its_session(monkeypatch, tmp_path):
