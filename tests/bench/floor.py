@@ -160,6 +160,27 @@ async def stream(dsn: str, rate: float, seconds: float, *, inline: int = _INLINE
     return lines.took
 
 
+async def hops(dsn: str, rounds: int) -> list[float]:
+    """Return the seconds from a socket through an insert with its notification and a listener to another socket."""
+    await prepare(dsn)
+    took = []
+    heard = asyncio.Event()
+    with gateways(dsn, 2) as urls:
+        out = await opened(urls[1], lambda _: heard.set())
+        (await opened(urls[0], lambda _: None)).close()
+        into = await LightSocket.open(urls[0], lambda _: None, path="/in")
+        for _ in range(rounds):
+            heard.clear()
+            began = time.perf_counter()
+            into.send(b"a job")
+            await heard.wait()
+            took.append(time.perf_counter() - began)
+            await asyncio.sleep(0.01)
+        into.close()
+        out.close()
+    return took
+
+
 async def opened(url: str, on_text: Any) -> LightSocket:
     """Connect once the gateway is up."""
     async with asyncio.timeout(30):

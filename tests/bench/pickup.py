@@ -34,7 +34,7 @@ async def measure(stage: Stage) -> list[Figure]:
         creator.close()
         worker.close()
     with stage.database() as bare:
-        least = await _hops(bare, rounds)
+        least = spread(await floor.hops(bare, rounds))
     found = spread(took)
     what = "create → a waiting worker has the job"
     p50, p99 = found["p50Ms"], found["p99Ms"]
@@ -42,27 +42,6 @@ async def measure(stage: Stage) -> list[Figure]:
         Figure(f"{what}, p50", p50, "ms", least["p50Ms"], "≤ 5 ms", p50 <= 5),
         Figure(f"{what}, p99", p99, "ms", least["p99Ms"], "≤ 15 ms", p99 <= 15),
     ]
-
-
-async def _hops(dsn: str, rounds: int) -> dict[str, float]:
-    """Socket, insert with notification, listener, socket."""
-    await floor.prepare(dsn)
-    took = []
-    heard = asyncio.Event()
-    with floor.gateways(dsn, 2) as urls:
-        out = await floor.opened(urls[1], lambda _: heard.set())
-        (await floor.opened(urls[0], lambda _: None)).close()
-        into = await floor.LightSocket.open(urls[0], lambda _: None, path="/in")
-        for _ in range(rounds):
-            heard.clear()
-            began = time.perf_counter()
-            into.send(b"a job")
-            await heard.wait()
-            took.append(time.perf_counter() - began)
-            await asyncio.sleep(0.01)
-        into.close()
-        out.close()
-    return spread(took)
 
 
 if __name__ == "__main__":

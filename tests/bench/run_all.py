@@ -14,7 +14,10 @@ from tests.bench.figures import Figure, report, table
 from tests.bench.stage import Stage, run
 
 README = Path(__file__).with_name("README.md")
-MODULES = ("latency", "ingest", "pickup", "noop", "claims", "fanout", "workers", "cancel", "recovery", "start", "files")
+MODULES = (
+    *("latency", "ingest", "pickup", "noop", "claims", "fanout", "workers", "cancel", "recovery", "start", "files"),
+    "words",
+)
 _TABLE = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->\n)", re.DOTALL)
 
 
