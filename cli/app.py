@@ -12,6 +12,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("commands.run:run", "Run a prompt here, or with --remote on workers."),
         "attach": ("commands.watch:attach", "Replay a task's log, then watch it live."),
         "logs": ("commands.watch:logs", "Print a task's output."),
+        "open": ("commands.dashboard:dashboard", "Open the dashboard in a browser, signed in."),
     },
     "Tasks": {
         "tasks": ("commands.tasks:tasks", "List, show, update and remove tasks."),

@@ -18,11 +18,13 @@ class Actor:
     request_id: str | None = None
     name: str | None = None
     """The name of the user or service, for events and lists."""
+    account: str | None = None
+    """Public id of the user, or of the service's token; it differs from ``token_id`` in a session of the dashboard."""
 
-    @property
-    def account(self) -> str | None:
-        """Public id of the user, or of the service's token."""
-        return self.user_id or self.token_id
+    def __post_init__(self) -> None:
+        """Fill in the account of a caller that acts for itself."""
+        if self.account is None:
+            object.__setattr__(self, "account", self.user_id or self.token_id)
 
 
 def parameter(actor: Actor | None) -> str | None:

@@ -39,6 +39,8 @@ class TokenRow:
     user_name: str | None = None
     name: str | None = None
     """What the token is for; the name of its service."""
+    opened_with: str | None = None
+    """Public id of the token that opened this session; None for a token that is no session."""
 
     @property
     def user_public_id(self) -> str | None:
@@ -48,7 +50,7 @@ class TokenRow:
     @property
     def account(self) -> str:
         """Public id of who acts: the user, or the service's token."""
-        return self.user_public_id or self.token_id
+        return self.user_public_id or self.opened_with or self.token_id
 
     @property
     def account_name(self) -> str:
@@ -130,5 +132,5 @@ async def end_single(db: Database, worker_id: str) -> None:
 
 
 async def prune(db: Database) -> int:
-    """Delete tokens of workers that can no longer be used; return how many."""
+    """Delete tokens of workers and sessions that can no longer be used; return how many."""
     return len(await db.many("prune_tokens"))

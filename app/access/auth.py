@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 from app.access.context import MACHINES, Context, Services
-from app.access.sign_ins import FailedSignIns
 from app.core.reasons import refusal
 from app.metrics import instruments
 from app.rpc import request_id
@@ -34,7 +33,9 @@ from db.tokens import TokenRow
 
 CACHE_SECONDS = 2.0
 _CACHE_TOKENS = 10_000
-_ALWAYS_AUDITED = frozenset({"token_missing", "token_invalid", "forbidden", "not_allowed", "limit_exceeded"})
+_ALWAYS_AUDITED = frozenset(
+    {"token_missing", "token_invalid", "code_invalid", "forbidden", "not_allowed", "limit_exceeded"}
+)
 _PAGES = frozenset({"/metrics", "/trpc/ado.d.ts"})
 _TARGETS = ("taskId", "jobId", "tokenId", "userId", "questionId", "targetId")
 _TARGET = re.compile(r"(?:task|tok|user|question|notify)-[0-9a-f]{1,20}(?:/\d{1,9})?", re.ASCII)
@@ -53,10 +54,16 @@ READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, REPORT, READ_VALUES, WRITE_VALUES, R
     "write_files",
     "ask",
 )
+OPEN_SESSIONS, EXCHANGE = "open_sessions", "exchange"
 
-_DEVELOPER = frozenset({READ, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, RUN_TASKS})
+RANKS = ("viewer", "developer", "operator", "admin")
+"""Roles of people, the weakest first."""
+
+_VIEWER = frozenset({READ, READ_VALUES, READ_FILES, OPEN_SESSIONS, EXCHANGE})
+_DEVELOPER = _VIEWER | {WRITE_VALUES, WRITE_FILES, RUN_TASKS}
 ROLE_MAY: dict[str, frozenset[str]] = {
-    "viewer": frozenset({READ, READ_VALUES, READ_FILES}),
+    "anonymous": frozenset({EXCHANGE}),
+    "viewer": _VIEWER,
     "developer": _DEVELOPER,  # only of its own tasks; see app.procedures.checks.ownership
     "operator": _DEVELOPER | {OPERATE},
     "admin": _DEVELOPER | {OPERATE, ADMINISTER, WORK, REPORT},
@@ -70,6 +77,10 @@ ATTEMPT_ROLES = frozenset({"attempt", "job"})
 """Roles of one attempt: its worker writes with the first, and the job itself calls with the second."""
 
 
+ANONYMOUS = TokenRow("", "anonymous", None, None, None, None, None, None, valid=True)
+"""The caller of a procedure that needs no token."""
+
+
 class TokenGate:
     """The ``Gate`` of the wire: opens a context for a valid token."""
 
@@ -78,17 +89,24 @@ class TokenGate:
         self._paths = {path: procedure.kind for path, procedure in registry.procedures.items()}
         self._names = {procedure.handler: path for path, procedure in registry.procedures.items()}
         self._cache: dict[bytes, tuple[float, TokenRow]] = {}
-        self._sign_ins = FailedSignIns(services.settings.failed_sign_ins)
+        self._sign_ins = services.sign_ins
+        self._open_to_all = {path for path, found in registry.procedures.items() if found.access == EXCHANGE}
         self._used_tokens: set[str] = set()
 
     async def open(self, credentials: Credentials) -> Context:
         """Return the caller's context. Raises UNAUTHORIZED."""
+        if credentials.path in self._open_to_all:
+            return Context(self._services, ANONYMOUS, "")
         try:
             secret = _secret(credentials)
             return Context(self._services, await self._sign_in(secret), secret, credentials.certified)
         except ProcedureError as error:
             self._audit(error, credentials.path)
             raise
+
+    def is_known(self, context: Context) -> bool:
+        """Return whether the caller sent a valid token; a procedure that is open to all asks for none."""
+        return context.caller is not ANONYMOUS
 
     async def _sign_in(self, secret: str) -> TokenRow:
         address = request_id.address.get() or ""
@@ -108,7 +126,7 @@ class TokenGate:
         self, error: ProcedureError, path: str | None, caller: TokenRow | None = None, target: str | None = None
     ) -> None:
         procedure = path if path in self._paths or path in _PAGES else None
-        user_id, token_id = (caller.user_public_id, caller.token_id) if caller else (None, None)
+        user_id, token_id = (caller.user_public_id, caller.token_id or None) if caller else (None, None)
         address, request = request_id.address.get(), request_id.current.get()
         refusals = self._services.refusals
         refusals.note(Refusal(error.reason or error.code, user_id, token_id, address, procedure, target, request))
@@ -148,6 +166,8 @@ class TokenGate:
 
     async def check(self, context: Context) -> None:
         """Raise UNAUTHORIZED once the token of an open socket is no longer valid, or has another role."""
+        if not self.is_known(context):
+            return
         try:
             token = await self._valid(context.secret)
         except DatabaseUnavailable:
@@ -184,7 +204,9 @@ class TokenGate:
 
 def _who_may(access: str) -> str:
     """Return the next step of a caller whose role lacks a right: the roles that have it, the weakest first."""
-    roles = [role for role, rights in ROLE_MAY.items() if access in rights and role not in ATTEMPT_ROLES]
+    roles = [
+        role for role, rights in ROLE_MAY.items() if access in rights and role not in {*ATTEMPT_ROLES, "anonymous"}
+    ]
     return (
         f"use a token of role {' or '.join(roles)}" if roles else "call it inside a job, with the job's own ADO_TOKEN"
     )

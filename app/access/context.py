@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.access.refused_calls import RefusedCallWriter
+from app.access.sign_ins import FailedSignIns
 from app.core.environment_cipher import EnvironmentCipher
 from app.health.readiness import Readiness
 from app.log.appender import Appender
@@ -43,6 +44,7 @@ class Services:
     readiness: Readiness
     refusals: RefusedCallWriter
     notification_sender: NotificationSender
+    sign_ins: FailedSignIns
 
 
 MACHINES = frozenset({"worker", "attempt", "job"})
@@ -82,4 +84,5 @@ class Context:
             request_id.address.get(),
             request_id.current.get(),
             caller.account_name,
+            caller.account,
         )

@@ -100,6 +100,7 @@ PodReason: TypeAlias = Annotated[str, words("PodReason", POD_REASONS)]
 REFUSALS: dict[str, tuple[str, str]] = {
     "token_missing": ("UNAUTHORIZED", "send Authorization: Bearer TOKEN; ado token create makes one"),
     "token_invalid": ("UNAUTHORIZED", "make a new token with ado token create, or ado login again"),
+    "code_invalid": ("UNAUTHORIZED", "get another one: ado open makes a code for one use within a minute"),
     "forbidden": ("FORBIDDEN", "use a token of a role that may do this"),
     "foreign_host": ("FORBIDDEN", "call the replica by a loopback name, or add the name to ADO_ALLOWED_HOSTS"),
     "invalid_input": ("BAD_REQUEST", "correct the named field"),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from app.access.auth import ADMINISTER
+from app.access.auth import ADMINISTER, RANKS
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks import paging
@@ -18,8 +18,6 @@ from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire
 from db import tokens
 from db.users import UserRow
-
-RANKS = ("viewer", "developer", "operator", "admin")
 
 
 class TokenCreateInput(Wire):
@@ -60,6 +58,8 @@ class Token(Wire, omit_defaults=False):
     name: str | UnsetType = UNSET
     user: str | UnsetType = UNSET
     created_by: str | UnsetType = UNSET
+    opened_with: str | UnsetType = UNSET
+    """The token that opened this session of the dashboard."""
     last_used_at: datetime | UnsetType = UNSET
     worker_id: str | UnsetType = UNSET
     capabilities: list[str] | UnsetType = UNSET

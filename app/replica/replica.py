@@ -12,6 +12,7 @@ from typing import Any
 from app.access.auth import TokenGate
 from app.access.context import Services
 from app.access.refused_calls import RefusedCallWriter
+from app.access.sign_ins import FailedSignIns
 from app.core.environment_cipher import EnvironmentCipher
 from app.health.readiness import Readiness
 from app.log.appender import Appender
@@ -82,6 +83,7 @@ class Replica:
             readiness,
             RefusedCallWriter(db),
             NotificationSender(db, cipher, settings.notify_hosts),
+            FailedSignIns(settings.failed_sign_ins),
         )
         self.scraper = Scraper(readiness.troubles)
         self.registry = registry()

@@ -103,6 +103,13 @@ class Token(Shape):
     revoked_at: Time | None = None
 
 
+class SessionCode(Shape):
+    """A code for one use."""
+
+    code: str
+    expires_at: Time
+
+
 class RevokedToken(Shape):
     """A token that is valid no more."""
 
@@ -266,6 +273,7 @@ ANSWERS: dict[str, Any] = {
     "files.list": Files,
     **dict.fromkeys(("files.begin", "files.write"), Begun),
     "files.read": Piece,
+    "sessions.code": SessionCode,
     "tokens.create": Token,
     "tokens.revoke": RevokedToken,
     "tokens.list": Tokens,

@@ -27,7 +27,7 @@ with queue_room as materialized (  -- before the jobs are locked: claims take th
                       and r.pruned_at is not null)
       and (select count(*) from ado.messages m where m.task_id = t.task_id) < :task_limit::bigint
       and (select count(*) from ado.messages m where m.task_id = t.task_id
-           and m.sender is not distinct from coalesce(:actor::json ->> 'user_id', :actor::json ->> 'token_id')
+           and m.sender is not distinct from :actor::json ->> 'account'
            and exists (select from ado.message_jobs w where w.message_id = m.message_id and w.delivered_at is null))
           < :waiting_limit::bigint
       and (not exists (select from recipients r where r.has_ended) or (
@@ -44,7 +44,7 @@ with queue_room as materialized (  -- before the jobs are locked: claims take th
                 and j.job not in (select r.job from recipients r)))))
 ), stored as (
     insert into ado.messages (task_id, job, text, sender, sender_name, idempotency_key, created_at)
-    select c.task_id, :job::integer, :text::text, coalesce(:actor::json ->> 'user_id', :actor::json ->> 'token_id'),
+    select c.task_id, :job::integer, :text::text, :actor::json ->> 'account',
            :actor::json ->> 'name', :idempotency_key::text, clock_timestamp()
     from checked_task c
     on conflict (task_id, idempotency_key) do nothing

@@ -81,7 +81,7 @@ with given as materialized (
     select i.task_id, i.prompt, i.agent, i.agent_args::json, i.workers, i.requires, i.cpu, i.memory, i.gpu, i.priority,
            i.retries, i.timeout_seconds, i.start_within_seconds, now() + make_interval(secs => i.start_within_seconds),
            i.labels, i.workspace, i.pod, i.on_failure, i.idempotency_key, decode(i.input_digest, 'hex'),
-           coalesce(i.actor ->> 'user_id', i.actor ->> 'token_id'), coalesce(i.trust_project, false), i.checks
+           i.actor ->> 'account', coalesce(i.trust_project, false), i.checks
     from incoming i
     where i.base_file is null or exists (
         select from ado.files f where f.file_id = i.base_file and f.kind = 'base' and f.task_id is null

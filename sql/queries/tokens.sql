@@ -4,7 +4,7 @@ with created_token as (
         single)
     values (:token_id::text, :digest::bytea, :role::text, :worker_id::text, :capabilities::text[],
         now() + make_interval(secs => :expires_seconds::double precision), :user_id::bigint, :token_name::text,
-        coalesce(:actor::json ->> 'user_id', :actor::json ->> 'token_id'),
+        :actor::json ->> 'account',
         case when :role::text = 'worker' then :single::boolean end)
     returning token_id, role, expires_at
 ), audited as (
@@ -20,14 +20,16 @@ where role = 'worker' and worker_id = :worker_id::text and single and revoked_at
 
 -- name: find_token :optional
 -- Who a token belongs to, and whether it is valid by the database's clock. A user's token may do no more than its user.
+-- A session ends with the token that opened it.
 -- This reads no job, so people can sign in, and see who locks that table, while it is locked.
 select t.token_id,
        case when array_position(r.ranks, u.role) < array_position(r.ranks, t.role) then u.role else t.role end as role,
        t.worker_id, t.capabilities, null::bigint as task_id, null::integer as job, null::integer as attempt,
        t.expires_at,
-       t.revoked_at is null and coalesce(t.expires_at > now(), true) and u.disabled_at is null as valid,
-       t.user_id, u.name as user_name, t.name
-from ado.tokens t left join ado.users u using (user_id)
+       t.revoked_at is null and coalesce(t.expires_at > now(), true) and u.disabled_at is null
+           and o.revoked_at is null and coalesce(o.expires_at > now(), true) as valid,
+       t.user_id, u.name as user_name, t.name, t.opened_with
+from ado.tokens t left join ado.users u using (user_id) left join ado.tokens o on o.token_id = t.opened_with
 cross join (values (array['viewer', 'developer', 'operator', 'admin'])) as r(ranks)
 where t.digest = :digest::bytea;
 
@@ -42,14 +44,14 @@ from ado.jobs j where j.credential_digest = :digest::bytea and j.status = 'runni
 
 -- name: list_tokens :many
 -- Oldest first, after the last token of the previous page. A page ends early when its capabilities grow large.
-select f.token_id, f.role, f.name, f.user, f.worker_id, f.capabilities, f.created_at, f.created_by, f.last_used_at,
-       f.expires_at, f.revoked_at, count(*) over () < f.matches as more
+select f.token_id, f.role, f.name, f.user, f.worker_id, f.capabilities, f.created_at, f.created_by, f.opened_with,
+       f.last_used_at, f.expires_at, f.revoked_at, count(*) over () < f.matches as more
 from (
     select p.*, row_number() over oldest as position, count(*) over () as matches,
            sum(200 + coalesce(pg_column_size(p.capabilities), 0)) over oldest as bytes
     from (
         select t.token_id, t.role, t.name, u.name as user, t.worker_id, t.capabilities, t.created_at,
-               ado.account_name(t.created_by) as created_by, t.last_used_at, t.expires_at, t.revoked_at
+               ado.account_name(t.created_by) as created_by, t.opened_with, t.last_used_at, t.expires_at, t.revoked_at
         from ado.tokens t left join ado.users u using (user_id)
         where :after_at::timestamptz is null or (t.created_at, t.token_id) > (:after_at::timestamptz, :after::text)
         order by t.created_at, t.token_id limit :row_limit::integer + 1
@@ -70,8 +72,9 @@ where t.token_id = used.token_id
 returning t.token_id;
 
 -- name: prune_tokens :many
--- Delete workers' tokens that can no longer be used. Users' tokens stay, so that lists show them.
-delete from ado.tokens where role = 'worker' and coalesce(expires_at, revoked_at) < now() - interval '1 day'
+-- Delete workers' tokens and sessions that can no longer be used. Other tokens stay, so that lists show them.
+delete from ado.tokens
+where (role = 'worker' or opened_with is not null) and coalesce(expires_at, revoked_at) < now() - interval '1 day'
 returning token_id;
 
 -- name: revoke_token :optional

@@ -75,6 +75,22 @@ def token(real):
     return real.call("tokens.create", role="viewer").token_id
 
 
+def stored_caller(real):
+    """Store the tokens of the caller and of one more."""
+    for name in ("t", "other"):
+        real.sql("insert into ado.tokens (token_id, digest, role) values ($1, $2, 'admin')", name, name.encode())
+
+
+def code(real):
+    stored_caller(real)
+    return real.call("sessions.code").code
+
+
+def in_session(real):
+    stored_caller(real)
+    real.be(dataclasses.replace(real.context.caller, opened_with="other"))
+
+
 def user(real):
     return real.call("users.add", name="anna").user_id
 
@@ -119,6 +135,9 @@ CHANGES = {
     ),
     "workers.scale": (lambda real: None, lambda _: {"count": 1, "capabilities": ["shell"]}),
     "files.commit": (sent_file, lambda file: {"fileId": file}),
+    "sessions.code": (stored_caller, lambda _: {}),
+    "sessions.exchange": (code, lambda made: {"code": made}),
+    "sessions.end": (in_session, lambda _: {}),
     "tokens.create": (lambda real: None, lambda _: {"role": "viewer"}),
     "tokens.revoke": (token, lambda token_id: {"tokenId": token_id}),
     "users.add": (lambda real: None, lambda _: {"name": "anna", "email": SECRET}),
@@ -169,7 +188,7 @@ def test_an_audit_row_names_caller_change_and_address_without_secrets(real, path
     assert not isinstance(result, str), f"{path} was refused: {result}"
     (row,) = (row for row in rows(real) if row["audit_id"] not in earlier)
     assert (row["procedure"], row["outcome"], row["token_id"], row["count"]) == (path, "ok", "t", 1)
-    assert row["target"] in (*targets(result, value), "shell")
+    assert row["target"] in (*targets(result, value), "t" if path == "sessions.code" else "shell")
     assert SECRET not in str(rows(real))
 
 

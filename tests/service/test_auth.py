@@ -44,11 +44,12 @@ WORK = {
 }
 READ_FILES = {"files.list", "files.read"}
 WRITE_FILES = {"files.begin", "files.write", "files.commit"}
+SESSIONS = {"sessions.code", "sessions.end"}
 TOKENS = {"tokens.create", "tokens.list", "tokens.revoke", "audit.list"}
 USERS = {"users.list", "users.add", "users.set", "users.disable", "users.limitRole"}
-DEVELOP = READ | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES | RUN_TASKS
+DEVELOP = SESSIONS | READ | READ_VALUES | WRITE_VALUES | READ_FILES | WRITE_FILES | RUN_TASKS
 MAY = {
-    "viewer": READ | READ_VALUES | READ_FILES,
+    "viewer": READ | READ_VALUES | READ_FILES | SESSIONS,
     "developer": DEVELOP,
     "operator": DEVELOP | OPERATE,
     "admin": DEVELOP | OPERATE | WORK | TOKENS | USERS,
@@ -115,7 +116,7 @@ def test_every_role_has_exactly_the_rights_of_the_table(running):
         "job": attempt_token(running),
         "attempt": attempt_token(running, "credential_digest"),
     }
-    assert set().union(*MAY.values()) == set(PROCEDURES)
+    assert set().union(*MAY.values()) | {"sessions.exchange"} == set(PROCEDURES)
     found = {}
     for number, path in enumerate(sorted(PROCEDURES)):
         url = running.urls[number % 2]
@@ -127,6 +128,8 @@ def test_every_role_has_exactly_the_rights_of_the_table(running):
     for role, paths in MAY.items():
         for path in paths:
             wanted[role, path] = "BAD_REQUEST" if PROCEDURES[path].input_type else "OK"
+    wanted |= {(who, "sessions.exchange"): "BAD_REQUEST" for who in (*MAY, "nobody", "stranger")}  # needs no token
+    wanted |= {(role, "sessions.end"): "FORBIDDEN" for role in MAY}  # the tokens here are no sessions
     assert found == wanted
 
 

@@ -126,6 +126,9 @@ class Gate:
             raise ProcedureError("UNAUTHORIZED", "who are you?", reason="token_invalid")
         return name
 
+    def is_known(self, context):
+        return True
+
     def allow(self, context, procedure):
         if self.away:
             raise ProcedureError("SERVICE_UNAVAILABLE", "the database is away", reason="database_unavailable")

@@ -42,6 +42,11 @@ class HttpClient:
         self._url = self._urls[0]
         self._used_at = 0.0
 
+    @property
+    def origin(self) -> str:
+        """The origin that answered the last call."""
+        return self._url
+
     def query(self, path: str, input: Any = ABSENT) -> Any:
         """Call a query, at the next origin when one is unavailable. Raises CallError, NoAnswer."""
         target = f"/trpc/{path}"

@@ -32,6 +32,9 @@ class Gate(Protocol):
     async def open(self, credentials: Credentials) -> Any:
         """Return the context for a caller. Raises ProcedureError UNAUTHORIZED."""
 
+    def is_known(self, context: Any) -> bool:
+        """Return whether the caller has shown who it is; one that has not keeps the limits for unknown callers."""
+
     def allow(self, context: Any, procedure: Procedure) -> None:
         """Raise ProcedureError FORBIDDEN unless the caller may call the procedure."""
 
@@ -114,5 +117,6 @@ async def open_caller(gate: Gate, scope: Mapping[str, Any], credentials: Credent
         context = await gate.open(replace(credentials, certified=peer.certified))
     finally:
         peer.signing_in = False
-    peer.signed_in()
+    if gate.is_known(context):
+        peer.signed_in()
     return context

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -77,6 +77,8 @@ async def read(
     except Exception as error:  # noqa: BLE001 - each call gets this error under its own path
         context, inputs = error, {}
     else:
+        if not gate.is_known(context):
+            limits = replace(limits, body_bytes=limits.opening_bytes, body_seconds=limits.opening_seconds)
         text: bytes | str = query.get("input", "") if method == "GET" else await _body_in_time(limits, receive, headers)
         inputs = _inputs(text, batch, len(paths))
     last_event_id = headers.get("last-event-id") or query.get("lastEventId") or query.get("Last-Event-Id")

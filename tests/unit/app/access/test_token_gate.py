@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from app.access import auth
-from app.access.auth import CACHE_SECONDS, OPERATE, READ, REPORT, RUN_TASKS, TokenGate
+from app.access.auth import CACHE_SECONDS, EXCHANGE, OPERATE, READ, REPORT, RUN_TASKS, TokenGate
 from app.access.context import Context
+from app.access.sign_ins import FailedSignIns
 from app.core.reasons import refusal
 from app.metrics import instruments
 from app.rpc import request_id
@@ -55,10 +56,11 @@ class World:
         monkeypatch.setattr(tokens, "find", self._find)
         monkeypatch.setattr(tokens, "mark_used", self._mark)
         monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.settings = SimpleNamespace(failed_sign_ins=100, tls_client_ca="")
+        self.settings = SimpleNamespace(tls_client_ca="")
         self.services = SimpleNamespace(
-            settings=self.settings, db=None, refusals=SimpleNamespace(note=self.noted.append)
-        )
+            settings=self.settings, db=None, refusals=SimpleNamespace(note=self.noted.append),
+            sign_ins=FailedSignIns(100),
+        )  # fmt: skip
         self.gate = TokenGate(self.services, REGISTRY)
 
     async def _find(self, db, secret):
@@ -265,3 +267,20 @@ def test_calls_of_unknown_paths_are_counted_together_and_only_calls_that_end_are
         before, before_seconds = calls(counted), timed(counted)
         world.gate.observe(path, "http", "OK", 2)
         assert (calls(counted) - before, timed(counted) - before_seconds) == (1, seconds)
+
+
+async def test_a_procedure_that_is_open_to_all_needs_no_token(monkeypatch):
+    @mutation(access=EXCHANGE)
+    async def enter(context) -> None: ...
+
+    world = World(monkeypatch)
+    gate = TokenGate(world.services, Registry({"t.enter": enter, "t.look": look}))
+    context = await gate.open(Credentials(path="t.enter"))
+    gate.allow(context, enter.procedure)
+    await gate.check(context)
+    assert not gate.is_known(context)
+    assert world.lookups == []
+    with pytest.raises(ProcedureError, match="may not do this"):
+        gate.allow(context, look.procedure)
+    with pytest.raises(ProcedureError, match="no token"):
+        await gate.open(Credentials(path="t.look"))

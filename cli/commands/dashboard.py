@@ -1,0 +1,61 @@
+"""``ado open``: the dashboard in a browser, signed in with a code for one use.
+
+The code is behind the ``#`` of the address. Browsers send that part to no server, so no log has it. The page removes
+it from the address at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from cli import exits
+from cli.output import talk, write_one
+from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
+
+
+def dashboard(
+    task: str | None = None,
+    /,
+    *,
+    role: Literal["viewer", "developer", "operator", "admin"] | None = None,
+    browser: Annotated[bool, Parameter(negative="--no-browser", show_default=False)] = True,
+    options: ServerOptions = NO_OPTIONS,
+) -> int:
+    """Open the dashboard in a browser, signed in; where no browser can be opened, print its address.
+
+    The address signs in once, within a minute. The session ends after twelve hours, or with the token that opened it.
+
+    Parameters
+    ----------
+    task
+        The task to show.
+    role
+        What the session may do, at most as much as your token.
+    browser
+        Open a browser, or only print the address.
+    """
+    client = http(choose(options))
+    path = "/" if task is None else f"/tasks/{task_id(task)}"
+    members = {} if role is None else {"role": role}
+    made = client.mutate("sessions.code", members, resend=True)  # a second code does no harm
+    address = f"{client.origin}{path}#code={made['code']}"
+    if browser and has_browser(os.environ, sys.platform) and webbrowser.open(address):
+        talk(f"ado: opened {client.origin}{path} in the browser")
+        return exits.SUCCESS
+    write_one({"address": address, "expiresAt": made["expiresAt"]}, options.output, "address", [address])
+    return exits.SUCCESS
+
+
+def has_browser(environ: Mapping[str, str], platform: str) -> bool:
+    """Return whether a browser can show a page to whoever typed the command, and not on another machine or as text."""
+    if environ.get("BROWSER"):
+        return True
+    if environ.get("SSH_CONNECTION") and not environ.get("DISPLAY"):
+        return False
+    return platform in ("darwin", "win32") or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
