@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from cli import exits
+from cli import dashboard, exits
 from cli.control_plane import embedded
 from cli.control_plane.options import DEFAULT_REPLICAS, DEFAULT_WORKERS, PlaneOptions
 from cli.control_plane.starting import StepRow, forget_step, write_step
@@ -48,6 +48,8 @@ def up(
     need("server")
     dsn = os.environ.get("ADO_DSN")
     options = PlaneOptions(replicas, port, max_workers, _shown(dsn) if dsn else None)
+    if not foreground:
+        dashboard.prepare(talk, install_node=False)
     if detach:
         plane = embedded.ensure(talk, options)
         write_one(_shape(plane), output, "url", note=f"ready at {plane.urls[0]}")

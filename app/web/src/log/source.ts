@@ -1,0 +1,182 @@
+/** Reads a task's log into a model: live at its end, and back by pages.
+ *
+ * What is loaded is bounded. While a reader looks at older lines, the live end is read only until the model is full,
+ * and goes on when the reader comes near it. tRPC resumes a cut subscription after the last event that came, so
+ * nothing is lost or doubled by a cut.
+ */
+
+import type { Unsubscribable } from '@trpc/server/observable';
+import { type Api, type Failure, failureOf } from '../api.ts';
+import { LogModel } from './model.ts';
+import type { LogEvent } from './notes.ts';
+
+const LINE_LIMIT = 10_000;
+/** Events that are asked for at first. An event has up to 64 KiB, and a second is all there is. */
+const FIRST_EVENTS = 40;
+/** Lines that fill any screen; below it more is read without being asked for. */
+const FIRST_LINES = 300;
+const PAGE_BYTES = 256 * 1024;
+const LARGEST_PAGE = 8192;
+const AROUND_A_LINK = 30;
+
+export class LogSource {
+  readonly model = new LogModel(LINE_LIMIT);
+  failure: Failure | null = null;
+  /** Whether the log's end has been reached and nothing more will come. */
+  ended = false;
+  loadingOlder = false;
+  /** Whether the view is at the end, so that lines may go at the front. */
+  following = true;
+  private live: Unsubscribable | null = null;
+  private page: Unsubscribable | null = null;
+  private window = 64;
+  private closed = false;
+  private frame = 0;
+
+  constructor(
+    private readonly api: Api,
+    private readonly taskId: string,
+    private readonly job: number | null,
+    private readonly changed: () => void,
+  ) {}
+
+  /** Load the end of the log and follow it. */
+  openAtEnd(): void {
+    this.stop();
+    this.model.reset(0);
+    this.following = true;
+    this.subscribe({ tail: FIRST_EVENTS });
+  }
+
+  /** Load the log around an event. */
+  openAt(seq: number): void {
+    this.stop();
+    const after = Math.max(0, seq - AROUND_A_LINK);
+    this.model.reset(after);
+    this.model.begin(after + 1);
+    this.following = false;
+    this.subscribe({ lastEventId: after });
+  }
+
+  /** Whether reading stopped before the end, because the model was full. */
+  get paused(): boolean {
+    return this.live === null && !this.ended && this.failure === null;
+  }
+
+  /** Go on at the end, where reading had stopped. */
+  newer(): void {
+    if (this.paused) this.subscribe({ lastEventId: this.model.after });
+  }
+
+  get hasOlder(): boolean {
+    return this.model.before > 1;
+  }
+
+  /** Load the page before the first line. */
+  older(): void {
+    if (!this.hasOlder || this.page !== null || this.closed) return;
+    const before = this.model.before;
+    const from = Math.max(1, before - this.window);
+    const events: LogEvent[] = [];
+    let size = 0;
+    const done = () => {
+      const page = this.page;
+      if (page === null) return;
+      this.page = null; // first, because ending a subscription calls onComplete
+      page.unsubscribe();
+      this.loadingOlder = false;
+      if (size < PAGE_BYTES) this.window = Math.min(LARGEST_PAGE, this.window * 2);
+      else if (size > 4 * PAGE_BYTES) this.window = Math.max(16, this.window >> 1);
+      this.model.prepend(events, from);
+      if (!this.following && this.model.lines.length >= LINE_LIMIT) this.pause();
+      this.notify();
+      this.fill();
+    };
+    this.loadingOlder = true;
+    const input = { taskId: this.taskId, job: this.job, follow: false, lastEventId: from - 1 };
+    this.page = this.api.stream.taskEvents.subscribe(input, {
+      onData: ({ data }) => {
+        if (data.seq >= before) return done();
+        events.push(data);
+        size += data.type === 'output' ? data.data.length : 200;
+      },
+      onComplete: done,
+      onError: (error) => {
+        this.page = null;
+        this.loadingOlder = false;
+        this.fail(error);
+      },
+    });
+    this.notify();
+  }
+
+  close(): void {
+    this.closed = true;
+    this.stop();
+    cancelAnimationFrame(this.frame);
+  }
+
+  private subscribe(from: { tail?: number; lastEventId?: number }): void {
+    this.ended = false;
+    this.failure = null;
+    const input = { taskId: this.taskId, job: this.job, follow: true, ...from };
+    const mine: Unsubscribable = this.api.stream.taskEvents.subscribe(input, {
+      onData: ({ data }) => this.take(data),
+      onComplete: () => {
+        if (this.live !== mine) return; // it was left, and did not come to its end
+        this.live = null;
+        this.ended = true;
+        this.notify();
+      },
+      onError: (error) => {
+        if (this.live !== mine) return;
+        this.live = null;
+        this.fail(error);
+      },
+    });
+    this.live = mine;
+    this.notify();
+  }
+
+  private take(event: LogEvent): void {
+    this.model.append(event);
+    if (!this.following && this.model.lines.length >= LINE_LIMIT) this.pause();
+    this.notify();
+    this.fill();
+  }
+
+  /** Read more while there is less than a screen may show. */
+  private fill(): void {
+    if (this.following && this.model.lines.length < FIRST_LINES && this.hasOlder) this.older();
+  }
+
+  private pause(): void {
+    const live = this.live;
+    this.live = null;
+    live?.unsubscribe();
+  }
+
+  private stop(): void {
+    this.pause();
+    const page = this.page;
+    this.page = null;
+    page?.unsubscribe();
+    this.loadingOlder = false;
+  }
+
+  private fail(error: unknown): void {
+    const failure = failureOf(error);
+    if (failure.reason === 'cursor_ahead') this.openAtEnd();
+    else this.failure = failure;
+    this.notify();
+  }
+
+  /** Tell the view, once a frame however much comes. */
+  private notify(): void {
+    if (this.frame !== 0 || this.closed) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      this.changed();
+    });
+  }
+}

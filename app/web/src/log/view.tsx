@@ -1,0 +1,220 @@
+/** The log on the screen: only the lines in sight are in the document. */
+
+import { useCallback, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { clock, exact } from '../format/time.ts';
+import { hashOf } from '../router.ts';
+import { type Line, stretches } from './lines.ts';
+import type { LogSource } from './source.ts';
+import { paletteColour, type Style } from './style.ts';
+
+const LINE_HEIGHT = 18;
+const AROUND = 30;
+const NEAR = 400;
+
+interface Props {
+  source: LogSource;
+  /** The source's version, so that the view is drawn again when it grows. */
+  version: number;
+  withJob: boolean;
+  withTimes: boolean;
+  /** The event that a link names. */
+  marked: number | undefined;
+  find: string;
+  onFollow(following: boolean): void;
+}
+
+/** The rows in which a line is shown. */
+function rowsOf(line: Line, columns: number): number {
+  return Math.max(1, Math.ceil(line.text.length / columns));
+}
+
+export function LogView({ source, version, withJob, withTimes, marked, find, onFollow }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const probe = useRef<HTMLSpanElement>(null);
+  const [columns, setColumns] = useState(120);
+  const [sight, setSight] = useState({ top: 0, height: 600 });
+  const anchor = useRef<{ id: number; offset: number } | null>(null);
+  const shownMark = useRef<number | undefined>(undefined);
+  const lines = source.model.lines;
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    const measured = probe.current;
+    if (element === null || measured === null) return;
+    const measure = () => {
+      const width = measured.getBoundingClientRect().width / 100;
+      const gutter = element.querySelector('.log-gutter')?.getBoundingClientRect().width ?? 0;
+      if (width > 0) setColumns(Math.max(20, Math.floor((element.clientWidth - gutter - 24) / width)));
+      setSight({ top: element.scrollTop, height: element.clientHeight });
+    };
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    measure();
+    return () => observer.disconnect();
+  }, []);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the version stands for the lines, which are mutable
+  const tops = useMemo(() => {
+    const result = new Float64Array(lines.length + 1);
+    for (let index = 0; index < lines.length; index++) {
+      result[index + 1] = (result[index] ?? 0) + rowsOf(lines.at(index) as Line, columns) * LINE_HEIGHT;
+    }
+    return result;
+  }, [version, columns, source]);
+  const whole = tops[lines.length] ?? 0;
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: after each change of the lines the place is kept
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (element === null) return;
+    const target = marked === undefined || shownMark.current === marked ? -1 : lines.indexOf(marked);
+    if (target >= 0 && target < lines.length) {
+      shownMark.current = marked;
+      element.scrollTop = Math.max(0, (tops[target] ?? 0) - element.clientHeight / 3);
+    } else if (source.following) {
+      element.scrollTop = element.scrollHeight;
+    } else if (anchor.current !== null) {
+      const index = indexOfLine(source, anchor.current.id);
+      if (index >= 0) element.scrollTop = (tops[index] ?? 0) + anchor.current.offset;
+    }
+    setSight({ top: element.scrollTop, height: element.clientHeight });
+  }, [version, columns, marked, source]);
+
+  const from = Math.max(0, indexAt(tops, sight.top) - AROUND);
+  const to = Math.min(lines.length, indexAt(tops, sight.top + sight.height) + AROUND);
+
+  const scrolled = useCallback(() => {
+    const element = box.current;
+    if (element === null) return;
+    const top = element.scrollTop;
+    const rest = element.scrollHeight - top - element.clientHeight;
+    const index = indexAt(tops, top);
+    const line = lines.at(index);
+    anchor.current = line === undefined ? null : { id: line.id, offset: top - (tops[index] ?? 0) };
+    const following = rest < LINE_HEIGHT && !source.paused;
+    if (following !== source.following) {
+      source.following = following;
+      onFollow(following);
+    }
+    if (top < NEAR) source.older();
+    if (rest < NEAR) source.newer();
+    setSight({ top, height: element.clientHeight });
+  }, [tops, lines, source, onFollow]);
+
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard
+    <section class="log" ref={box} onScroll={scrolled} tabIndex={0} aria-label="Output">
+      <span class="log-probe" ref={probe} aria-hidden="true">
+        {'0'.repeat(100)}
+      </span>
+      <div class="log-space" style={{ height: `${tops[from] ?? 0}px` }} />
+      {lines.slice(from, to).map((line) => (
+        <Row
+          key={line.id}
+          line={line}
+          version={line.version}
+          rows={rowsOf(line, columns)}
+          withJob={withJob}
+          withTimes={withTimes}
+          marked={line.seq === marked}
+          find={find}
+        />
+      ))}
+      <div class="log-space" style={{ height: `${whole - (tops[to] ?? whole)}px` }} />
+    </section>
+  );
+}
+
+interface RowProps {
+  line: Line;
+  version: number;
+  rows: number;
+  withJob: boolean;
+  withTimes: boolean;
+  marked: boolean;
+  find: string;
+}
+
+function Row({ line, rows, withJob, withTimes, marked, find }: RowProps) {
+  const place = hashOf({ ...(line.job === null ? {} : { job: line.job }), seq: line.seq });
+  return (
+    <div
+      class={`log-line log-${line.kind}${marked ? ' log-marked' : ''}`}
+      style={{ minHeight: `${rows * LINE_HEIGHT}px` }}
+    >
+      {withTimes && (
+        <a class="log-gutter" href={place} title={`event ${line.seq}, ${exact(line.at)}`} tabIndex={-1}>
+          {clock(line.at)}
+        </a>
+      )}
+      {withJob && <span class={`log-job hue-${(line.job ?? 0) % 6}`}>{line.job === null ? '' : `[${line.job}]`}</span>}
+      <span class="log-text">
+        {stretches(line).map((part, index) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: a line's stretches have no other names
+          <span key={index} class={classOf(part.style)} style={coloursOf(part.style)}>
+            {marks(part.text, find)}
+          </span>
+        ))}
+        {'\n'}
+      </span>
+    </div>
+  );
+}
+
+/** Return a text with what is searched for marked. */
+function marks(text: string, find: string) {
+  if (find === '') return text;
+  const low = text.toLowerCase();
+  const wanted = find.toLowerCase();
+  const parts = [];
+  let at = 0;
+  for (let next = low.indexOf(wanted); next !== -1; next = low.indexOf(wanted, at)) {
+    parts.push(text.slice(at, next), <mark key={next}>{text.slice(next, next + wanted.length)}</mark>);
+    at = next + wanted.length;
+  }
+  return parts.length === 0 ? text : [...parts, text.slice(at)];
+}
+
+function classOf(style: Style): string {
+  const names = (['bold', 'dim', 'italic', 'underline', 'strike'] as const).filter((name) => style[name]);
+  const fg = style.inverse ? (style.bg ?? 'page') : style.fg;
+  const bg = style.inverse ? (style.fg ?? 'text') : style.bg;
+  if (named(fg)) names.push(`fg-${fg}` as never);
+  if (named(bg)) names.push(`bg-${bg}` as never);
+  return names.join(' ');
+}
+
+/** Whether a colour is one of the theme's. */
+function named(colour: Style['fg']): boolean {
+  return typeof colour === 'number' ? colour < 16 : colour === 'page' || colour === 'text';
+}
+
+function coloursOf(style: Style): Record<string, string> | undefined {
+  const fg = free(style.inverse ? style.bg : style.fg);
+  const bg = free(style.inverse ? style.fg : style.bg);
+  if (fg === undefined && bg === undefined) return undefined;
+  return { ...(fg === undefined ? {} : { color: fg }), ...(bg === undefined ? {} : { backgroundColor: bg }) };
+}
+
+function free(colour: Style['fg']): string | undefined {
+  if (typeof colour === 'string') return colour;
+  return colour !== undefined && colour >= 16 ? paletteColour(colour) : undefined;
+}
+
+/** Return the index of the line at a height. */
+function indexAt(tops: Float64Array, top: number): number {
+  let low = 0;
+  let high = tops.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if ((tops[middle] ?? 0) <= top) low = middle;
+    else high = middle - 1;
+  }
+  return Math.min(low, Math.max(0, tops.length - 2));
+}
+
+function indexOfLine(source: LogSource, id: number): number {
+  const lines = source.model.lines;
+  for (let index = 0; index < lines.length; index++) if (lines.at(index)?.id === id) return index;
+  return -1;
+}

@@ -1,0 +1,241 @@
+/** One task: its jobs, its log, what happened to it, and what a person can do with it. */
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { failureOf } from '../api.ts';
+import { useApi, useApp, useMay, useNow } from '../context.tsx';
+import { dollars, short } from '../format/numbers.ts';
+import { counted, oneLine, shortened } from '../format/text.ts';
+import { duration, elapsed } from '../format/time.ts';
+import { useLoad } from '../load.ts';
+import { LogPanel } from '../log/panel.tsx';
+import { Ago, Foreign, Labels, Loading, Problem, Status } from '../parts/basics.tsx';
+import { Composer } from '../parts/composer.tsx';
+import { useKey } from '../parts/keys.tsx';
+import { Questions } from '../parts/questions.tsx';
+import { hashOf, placeOf } from '../router.ts';
+import type { Job, Task } from '../types.ts';
+import { useProgress } from './progress.ts';
+import { TaskDetails } from './task_details.tsx';
+import { TimeLine } from './time_line.tsx';
+
+const TABS: [string, string][] = [
+  ['log', 'Log'],
+  ['timeline', 'Time-line'],
+  ['details', 'Details'],
+];
+
+export function TaskPage({ taskId }: { taskId: string }) {
+  const { hash, go } = useApp();
+  const api = useApi();
+  const may = useMay();
+  const task = useLoad(() => api.tasks.get.query({ taskId, explain: true }), [taskId]);
+  const events = useProgress(taskId, task.reload);
+  const place = placeOf(hash);
+  const tab = TABS.some(([name]) => name === place.tab) ? place.tab : 'log';
+  const messageField = useRef<HTMLTextAreaElement>(null);
+
+  useEffect(() => {
+    document.title = `${taskId} · ado`;
+    return () => {
+      document.title = 'ado';
+    };
+  }, [taskId]);
+  const data = task.data;
+  const job = data !== undefined && data.workers === 1 ? 0 : (place.job ?? null);
+  const step = (by: number) => {
+    if (data === undefined || data.workers < 2) return;
+    const next = Math.max(0, Math.min(data.workers - 1, (job ?? (by > 0 ? -1 : data.workers)) + by));
+    go(`/tasks/${taskId}${hashOf({ job: next })}`);
+  };
+  useKey({ '[': () => step(-1), ']': () => step(1), m: () => messageField.current?.focus() });
+
+  if (data === undefined) {
+    return (
+      <>
+        <Problem failure={task.failure} />
+        {task.loading && <Loading />}
+      </>
+    );
+  }
+  return (
+    <div class="task">
+      <Head task={data} reload={task.reload} />
+      <Problem failure={task.failure} />
+      <Questions taskId={taskId} version={events.questions} may={may.tasks} />
+      {data.workers > 1 && <Jobs task={data} job={job} go={(to) => go(`/tasks/${taskId}${hashOf(to)}`)} />}
+      <div class="tabs" role="tablist" aria-label="Views">
+        {TABS.map(([name, title]) => (
+          <button
+            type="button"
+            role="tab"
+            key={name}
+            id={`tab-${name}`}
+            aria-selected={tab === name}
+            aria-controls="panel"
+            onClick={() =>
+              go(
+                `/tasks/${taskId}${hashOf({ ...(place.job === undefined ? {} : { job: place.job }), ...(name === 'log' ? {} : { tab: name }) })}`,
+              )
+            }
+          >
+            {title}
+          </button>
+        ))}
+      </div>
+      <div id="panel" role="tabpanel" aria-labelledby={`tab-${tab}`} class={`panel panel-${tab}`}>
+        {tab === 'log' && (
+          <LogPanel key={String(job)} taskId={taskId} job={job} many={data.workers > 1} seq={place.seq} />
+        )}
+        {tab === 'timeline' && (
+          <TimeLine taskId={taskId} events={events.items} cut={events.cut} many={data.workers > 1} />
+        )}
+        {tab === 'details' && <TaskDetails task={data} />}
+      </div>
+      {may.tasks && <Composer task={data} job={job} field={messageField} />}
+    </div>
+  );
+}
+
+function Head({ task, reload }: { task: Task; reload(): void }) {
+  const now = useNow();
+  const cost = total(task.jobs, (job) => job.usage?.costUsd);
+  const tokens = total(task.jobs, (job) => (job.usage?.inputTokens ?? 0) + (job.usage?.outputTokens ?? 0));
+  const title = oneLine(task.prompt);
+  return (
+    <div class="task-head">
+      <div class="title-row">
+        <Status of={task.status} />
+        <h1>
+          <span class="id">{task.taskId}</span> <Foreign text={shortened(title, 300)} />
+        </h1>
+        <span class="grow" />
+        <Actions task={task} reload={reload} />
+      </div>
+      <p class="meta">
+        <span>{task.agent}</span>
+        <span>{counted(task.workers, 'job')}</span>
+        {task.createdBy && (
+          <span>
+            by <Foreign text={task.createdBy} />
+          </span>
+        )}
+        <span>
+          created <Ago time={task.createdAt} />
+          {task.createdAt && ' ago'}
+        </span>
+        {task.startedAt && <span>ran {duration(elapsed(task.startedAt, task.finishedAt, now))}</span>}
+        {tokens > 0 && <span>{short(tokens)} tokens</span>}
+        {cost > 0 && <span>{dollars(cost)}</span>}
+        <Labels labels={task.labels} />
+      </p>
+      {task.message && task.status !== 'running' && (
+        <p class="why">
+          <Foreign text={task.message} />
+        </p>
+      )}
+      {task.status === 'queued' && task.wait?.why && (
+        <p class="why">
+          Waits: <Foreign text={task.wait.why} />
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Actions({ task, reload }: { task: Task; reload(): void }) {
+  const api = useApi();
+  const { say } = useApp();
+  const may = useMay();
+  const [busy, setBusy] = useState(false);
+  if (!may.tasks) return null;
+  const open = task.status === 'queued' || task.status === 'running';
+  const act = async (call: () => Promise<unknown>, done: string) => {
+    setBusy(true);
+    try {
+      await call();
+      say(done);
+    } catch (error) {
+      const failure = failureOf(error);
+      say(`${failure.message} ${failure.hint}`, 'bad');
+    }
+    setBusy(false);
+    reload();
+  };
+  return (
+    <span class="actions">
+      {open && (
+        <button
+          type="button"
+          class="danger"
+          disabled={busy || task.cancelRequestedAt !== undefined}
+          onClick={() => act(() => api.tasks.cancel.mutate({ taskId: task.taskId }), 'Cancel requested.')}
+        >
+          {task.cancelRequestedAt === undefined ? 'Cancel' : 'Cancelling…'}
+        </button>
+      )}
+      {(task.status === 'failed' || task.status === 'cancelled') && (
+        <button
+          type="button"
+          disabled={busy}
+          onClick={() => act(() => api.tasks.retry.mutate({ taskId: task.taskId }), 'Queued again.')}
+        >
+          Retry
+        </button>
+      )}
+    </span>
+  );
+}
+
+const CHIPS = 40;
+
+function Jobs({ task, job, go }: { task: Task; job: number | null; go(to: { job?: number }): void }) {
+  if (task.workers > CHIPS) {
+    return (
+      <label class="job-choice">
+        Job{' '}
+        <select
+          value={job === null ? '' : String(job)}
+          onChange={(event) => go(event.currentTarget.value === '' ? {} : { job: Number(event.currentTarget.value) })}
+        >
+          <option value="">all {task.workers}</option>
+          {task.jobs.map((one) => (
+            <option key={one.job} value={String(one.job)}>
+              {one.job} · {one.status}
+            </option>
+          ))}
+        </select>
+      </label>
+    );
+  }
+  return (
+    <fieldset class="jobs">
+      <legend class="unseen">Jobs</legend>
+      <button type="button" aria-pressed={job === null} onClick={() => go({})}>
+        All
+      </button>
+      {task.jobs.map((one) => (
+        <JobChip key={one.job} job={one} pressed={job === one.job} choose={() => go({ job: one.job })} />
+      ))}
+    </fieldset>
+  );
+}
+
+function JobChip({ job, pressed, choose }: { job: Job; pressed: boolean; choose(): void }) {
+  const now = useNow();
+  const time = job.startedAt === undefined ? '' : duration(elapsed(job.startedAt, job.finishedAt, now), 1);
+  const exit = job.exitCode !== undefined && job.exitCode !== 0 ? `exit ${job.exitCode}` : '';
+  return (
+    <button
+      type="button"
+      aria-pressed={pressed}
+      title={[job.status, job.workerId, job.message].filter(Boolean).join(' · ')}
+      onClick={choose}
+    >
+      <Status of={job.status} bare /> {job.job} <span class="faint">{exit || time}</span>
+    </button>
+  );
+}
+
+function total(jobs: Job[], of: (job: Job) => number | undefined): number {
+  return jobs.reduce((sum, job) => sum + (of(job) ?? 0), 0);
+}

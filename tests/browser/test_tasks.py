@@ -1,0 +1,58 @@
+"""Tasks in a browser: signing in, the list, and a task's live log."""
+
+import re
+
+from playwright.sync_api import expect
+
+LOOP = 'while [ ! -e {stop} ]; do echo "job $ADO_JOB_INDEX beat"; sleep 0.1; done; echo the end'
+
+
+def test_a_wrong_token_is_refused_and_a_right_one_signs_in(browsing, cluster):
+    page = browsing.blank()
+    page.goto(cluster.urls[0] + "/tasks")
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("token")
+    page.get_by_label("Token").fill(cluster.token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    assert page.evaluate("Object.keys(localStorage).length + document.cookie.length") == 0
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0
+    browsing.said = [text for text in browsing.said if "401" not in text]
+
+
+def test_a_running_task_of_two_jobs_is_watched_live_to_its_end(browsing, cluster, tmp_path, picture):
+    tmp_path.chmod(0o755)
+    stop = tmp_path / "stop"
+    name = browsing.create(LOOP.format(stop=stop), workers=2)
+    page = browsing.open("/tasks")
+    row = page.locator(".task-row", has_text=name)
+    expect(row).to_contain_text("running")
+    picture(page, "tasks")
+    row.get_by_role("link", name=re.compile(name)).click()
+    log = page.get_by_label("Output", exact=True)
+    expect(log).to_contain_text("job 0 beat")
+    expect(log).to_contain_text("job 1 beat")
+    picture(page, "task")
+    page.get_by_role("button", name=re.compile("^running 1")).click()
+    expect(log).not_to_contain_text("job 0 beat")
+    expect(log).to_contain_text("job 1 beat")
+    stop.touch()
+    expect(log).to_contain_text("the end")
+    expect(page.locator(".task-head")).to_contain_text("succeeded")
+    expect(page.get_by_text("end of the log")).to_be_visible()
+
+
+def test_hostile_output_prompts_and_labels_are_text(browsing):
+    said = "<img src=x onerror=alert(1)> \u202e reversed \\033]0;title\\007 \\033]52;c;eA==\\007 seen"
+    name = browsing.create(f"printf '{said}'  # \u202e<b>x</b>", labels={"odd": "<i>v</i>"})
+    page = browsing.open(f"/tasks/{name}")
+    log = page.get_by_label("Output", exact=True)
+    expect(log).to_contain_text("<img src=x onerror=alert(1)> \\u202e reversed")
+    expect(log).to_contain_text("seen")
+    expect(log).not_to_contain_text("title")
+    expect(page.get_by_role("heading", name=name)).to_contain_text("\\u202e<b>x</b>")
+    assert page.title().startswith(name)
+    assert page.locator("img, i, b").count() == 0
