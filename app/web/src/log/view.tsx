@@ -35,6 +35,8 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
   const [sight, setSight] = useState({ top: 0, height: 600 });
   const anchor = useRef<{ id: number; offset: number } | null>(null);
   const shownMark = useRef<number | undefined>(undefined);
+  /** Where this view itself has scrolled to: only a person scrolls away from there. */
+  const placed = useRef(0);
   const lines = source.model.lines;
 
   useLayoutEffect(() => {
@@ -77,6 +79,7 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
       const index = indexOfLine(source, anchor.current.id);
       if (index >= 0) element.scrollTop = (tops[index] ?? 0) + anchor.current.offset;
     }
+    placed.current = element.scrollTop;
     setSight({ top: element.scrollTop, height: element.clientHeight });
   }, [version, columns, marked, source]);
 
@@ -91,7 +94,9 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
     const index = indexAt(tops, top);
     const line = lines.at(index);
     anchor.current = line === undefined ? null : { id: line.id, offset: top - (tops[index] ?? 0) };
-    const following = rest < LINE_HEIGHT && !source.paused;
+    const left = top < placed.current - 1;
+    const following = !source.paused && (rest < LINE_HEIGHT || (source.following && !left));
+    placed.current = top;
     if (following !== source.following) {
       source.following = following;
       onFollow(following);

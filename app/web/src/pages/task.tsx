@@ -108,7 +108,6 @@ function Head({ task, reload }: { task: Task; reload(): void }) {
         <h1>
           <span class="id">{task.taskId}</span> <Foreign text={shortened(title, 300)} />
         </h1>
-        <span class="grow" />
         <Actions task={task} reload={reload} />
       </div>
       <p class="meta">
