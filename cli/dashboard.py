@@ -102,7 +102,7 @@ def find_node() -> tuple[str, list[str]] | None:
 def _install_node(log: int) -> tuple[str, list[str]] | None:
     pip = [sys.executable, "-I", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     if importlib.util.find_spec("pip") is None:
-        pip = ["uv", "pip", "install", "-q", "--python", sys.executable]
+        pip = ["uv", "pip", "install", "-q", f"--python={sys.executable}"]
     try:
         subprocess.run([*pip, NODE_WHEEL], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
     except (OSError, subprocess.CalledProcessError):
