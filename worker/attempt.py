@@ -3,9 +3,8 @@
 Steps: make the directory, prepare the repository, run the task's setup, take turns of the agent, each under a keeper,
 while its output is sent in batches, send the rest of the output and the result, report the finish. After a turn that
 succeeded the task's checks run. The next turn of a session begins with the check that failed, and with the messages
-that wait. A lost lease kills everything at once, and nothing more is sent,
-because the job may already run elsewhere. The finish is sent until the server answers; until then heartbeats list the
-job.
+that wait. A lost lease kills everything at once, and nothing more is sent, because the job may already run elsewhere.
+The finish is sent until the server answers; until then heartbeats list the job.
 """
 
 from __future__ import annotations
@@ -103,8 +102,7 @@ class Attempt:
         self._lost = asyncio.Event()
         self._reader: AgentReader | None = None
         self._session: str | None = None
-        self._used: dict[str, float] = {}
-        """What the turns before the present one have used."""
+        self._used: dict[str, float] = {}  # by the turns before the present one
         self._turn_ended: Callable[[], object] = lambda: None
         self._environment: Callable[[Mapping[str, str]], dict[str, str]] = dict
         """Makes the agent's environment from the variables that its launch adds."""
