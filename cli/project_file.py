@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from app.core.git import listed, looks_secret
 from cli.agents import PROGRAMS
 from cli.errors import CliError, usage
 from cli.output import talk
@@ -44,6 +45,7 @@ class _Keys(msgspec.Struct, rename="kebab", omit_defaults=True):
     priority: int | None = None
     labels: dict[str, str] | None = None
     require: list[str] | None = None
+    bring: list[str] | None = None
     cpu: float | None = None
     memory: str | None = None
     gpu: float | None = None
@@ -75,6 +77,17 @@ class Project:
             )
         return Project({name: value for name, value in self._values.items() if name not in _COMMANDS})
 
+    def without_secrets(self, top: Path | None) -> Project:
+        """Return the project without the files to bring that look like secrets, and say so."""
+        bring: list[str] = self._values.get("bring", [])
+        if secrets := [path for path in bring if looks_secret(path)]:
+            talk(
+                f"ado: not brought, because the repository's {NAME} names it: {listed(secrets)}; name it yourself with "
+                f"--bring, or if you trust the repository: git config --global --add ado.trustedRepository {top}"
+            )
+            return Project({**self._values, "bring": [path for path in bring if path not in secrets]})
+        return self
+
     def fill(self, options: Options) -> Options:
         """Return options with what the file says for those not given; labels are joined."""
         taken: dict[str, Any] = {}
@@ -102,8 +115,12 @@ def read_project(top: Path) -> Project | None:
 
 
 def project_of(repository: Repository) -> Project | None:
-    """Return what a repository's file sets; None if there is none. Raises CliError."""
-    return read_project(repository.work_tree) if repository.work_tree else None
+    """Return what a repository's file sets; None if there is none. Raises CliError.
+
+    What looks like a secret is brought only if the user trusts the repository: its commands could send it anywhere.
+    """
+    project = read_project(repository.work_tree) if repository.work_tree else None
+    return project if project is None or repository.is_trusted else project.without_secrets(repository.work_tree)
 
 
 def local_project() -> Project | None:

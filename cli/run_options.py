@@ -151,6 +151,9 @@ class RepositoryOptions:
     "Send uncommitted changes as well."
     push: bool = False
     "Let the worker push the branch to the repository's remote."
+    bring: Annotated[list[str] | None, Parameter(negative=())] = None
+    """Ignored files to send as well: a path or a pattern (config/*.json) from the repository's top; may be used several
+    times. They do not come back."""
     no_project_file: bool = False
     "Take no defaults from .ado.toml; see ado help project-file."
 

@@ -13,7 +13,7 @@ from msgspec import Meta, field
 
 from app.access.auth import READ, RUN_TASKS
 from app.access.context import Context
-from app.core.capabilities import CHECKS, NO_NETWORK, STDIN
+from app.core.capabilities import BROUGHT, CHECKS, NO_NETWORK, STDIN
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import (
     AGENT_ARGS_BYTES,
@@ -80,6 +80,8 @@ class Workspace(Wire):
     push: bool = False
     directory: Annotated[str, Meta(max_length=4096)] | None = None
     """The directory where the agent starts, relative to the repository's top."""
+    brought: CommitId | None = None
+    """A commit in the same file whose files are added to the directory, and are no part of the result."""
 
 
 class TaskCreateInput(Wire):
@@ -203,6 +205,7 @@ def _capabilities(input: TaskCreateInput) -> list[str]:
         *([NO_NETWORK] if input.network == "none" else []),
         *([STDIN] if input.stdin else []),
         *([CHECKS] if input.checks else []),
+        *([BROUGHT] if input.workspace and input.workspace.brought else []),
     ]
 
 

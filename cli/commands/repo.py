@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ from cli.repository import outgoing as repository
 from cli.repository import results
 from cli.repository.apply import Applied, shown_by
 from cli.repository.apply import apply as apply_
+from cli.repository.brought import brought_files
 from cli.repository.download import checked, entries, write
 from cli.repository.git import Repository, check_version, failed
 from cli.repository.results import JobResult
@@ -51,15 +52,16 @@ class SentRepository:
 
 def find(options: RepositoryOptions, *, is_ai: bool) -> Repository | None:
     """Return the repository of the working directory if the options or an AI agent ask for it. Raises CliError."""
-    if options.repo is False and (options.dirty or options.push):
-        raise usage("--dirty and --push need the repository", "leave out --no-repo")
-    is_asked = options.repo or options.dirty or options.push
+    needing = options.dirty or options.push or options.bring
+    if options.repo is False and needing:
+        raise usage("--dirty, --push and --bring need the repository", "leave out --no-repo")
+    is_asked = options.repo or needing
     if options.repo is False or not (is_ai or is_asked):
         return None
     check_version()
     local = Repository.of_working_directory()
     if local is None and is_asked:
-        raise failed("there is no git repository here", "go to one, or leave out --repo, --dirty and --push")
+        raise failed("there is no git repository here", "go to one, or leave out --repo, --dirty, --push and --bring")
     return local
 
 
@@ -77,7 +79,9 @@ def send(
             "the upstream branch must be on a host that is in the workers' ADO_GIT_HOSTS; without --push ado returns "
             "the branch itself",
         )
-    file_id = repository.send(outgoing, _transfer(client))
+    with brought_files(local, options.bring or (), len(outgoing.commit)) as brought:
+        outgoing = replace(outgoing, brought=brought)
+        file_id = repository.send(outgoing, _transfer(client))
     requires = (_GIT_CAPABILITY + host_of(outgoing.remote.url),) if outgoing.remote else ()
     return SentRepository(outgoing.workspace(file_id, push=options.push), requires, outgoing)
 

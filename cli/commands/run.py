@@ -69,7 +69,7 @@ class _Request:
 
     def filled(self, project: Project) -> _Request:
         """Return the request with a project's defaults for what the command line does not say, and show them."""
-        groups = ("agent", "checks", "limits", "task", "pod")
+        groups = ("agent", "checks", "limits", "task", "repository", "pod")
         filled = {name: project.fill(getattr(self, name)) for name in groups}
         project.show()
         return replace(self, **filled)

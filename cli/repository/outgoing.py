@@ -17,6 +17,7 @@ from typing import Any
 
 from app.core.git import GitError, clean_name, host_of, listed, looks_secret, public_url, quoted, write_header
 from app.rpc.client import Transfer
+from cli.repository.brought import BroughtFiles
 from cli.repository.git import Repository, failed
 
 _LFS = "filter=lfs"
@@ -42,6 +43,8 @@ class OutgoingCommit:
     branch: str
     shallow: tuple[str, ...]
     remote: FetchSource | None = None
+    brought: BroughtFiles | None = None
+    """Ignored files that travel with it."""
 
     def workspace(self, file_id: str, *, push: bool) -> dict[str, Any]:
         """Return the workspace of tasks.create."""
@@ -52,6 +55,8 @@ class OutgoingCommit:
             workspace["directory"] = directory
         if self.remote is not None:
             workspace["remote"] = {"url": self.remote.url, "commit": self.remote.commit, "ref": self.remote.ref}
+        if self.brought is not None:
+            workspace["brought"] = self.brought.commit
         return workspace
 
     def keep(self, task_id: str) -> None:
@@ -187,9 +192,13 @@ def send(outgoing: OutgoingCommit, transfer: Transfer) -> str:
 def pack(outgoing: OutgoingCommit, bundle: Path) -> None:
     """Write the bundle of the commit, without the commits that workers fetch themselves. Raises GitError."""
     known = (outgoing.remote.commit,) if outgoing.remote else ()
-    revisions = f"{outgoing.commit}\n" + "".join(f"^{commit}\n" for commit in known)
+    heads, env = [(outgoing.commit, "refs/heads/ado/base")], {}
+    if brought := outgoing.brought:
+        heads.append((brought.commit, "refs/heads/ado/brought"))
+        env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(brought.objects)
+    revisions = "".join(f"{commit}\n" for commit, _ in heads) + "".join(f"^{commit}\n" for commit in known)
     with bundle.open("wb") as file:
-        write_header(file, [(outgoing.commit, "refs/heads/ado/base")], known)
+        write_header(file, heads, known)
         file.flush()
         options = ("--revs", "--thin", "--stdout", "-q", "--delta-base-offset")
-        outgoing.repository.git("pack-objects", *options, stdin=revisions.encode(), stdout=file)
+        outgoing.repository.git("pack-objects", *options, stdin=revisions.encode(), stdout=file, env=env)

@@ -273,3 +273,36 @@ def test_a_pushed_commit_is_fetched_and_the_branch_is_pushed(cluster, tmp_path):
     there = Tree(remote, init=False)
     assert there.git("show", "ado/task-1:a") == "2\n"
     assert b"pushed ado/task-1 to ssh://git@git.example" in done.stderr
+
+
+def test_ignored_files_travel_for_the_job_alone_and_do_not_come_back(checkout):
+    checkout.commit({".gitignore": "*.local\n", "a": "1\n", ".ado.toml": 'bring = ["conf/*.local"]\n'})
+    checkout.write({".env": "S=hunter2\n", "conf/x.local": "x\n", "conf/y": "y\n"})
+    (checkout.path / ".git/info/exclude").write_text(".env\n")
+    script = """
+        cat .env conf/x.local; stat -c %a .env conf/x.local; git status --short; echo 2 > a
+        echo changed > .env; git add -A; git commit -qm mine; rm .gitignore"""
+    done = checkout.run(script, "--bring", ".env")
+    assert done.stdout == b"S=hunter2\n600\n"
+    assert b"brought along: .env" in done.stderr
+    checkout.ado("tasks", "rm", "task-1")
+    done = checkout.run(script.replace(".env ", ""))
+    assert done.stdout.startswith(b"x\n600\n")
+    assert b".ado.toml: bring ['conf/*.local']" in done.stderr
+    done = checkout.run(script.replace("rm", "ls"), "--bring", ".env", "--bring", "conf")
+    assert done.stdout.startswith(b"S=hunter2\nx\n600\n600\n")
+    (task,) = re.findall(rb"task-\d+", done.stderr)[:1]
+    changed = checkout.ado("diff", "--stat", task.decode()).stdout
+    assert b"a |" in changed
+    assert b".env" not in changed
+    assert b"x.local" not in changed
+    assert "hunter2" not in checkout.git("log", "--all", "-p")
+    assert checkout.git("status", "--short") == "?? conf/\n"
+
+
+def test_a_secret_that_only_the_repository_names_stays_here(checkout):
+    checkout.commit({".gitignore": ".env\n", ".ado.toml": 'bring = [".env"]\nsetup = "cat .env"\n'})
+    checkout.write({".env": "S=hunter2\n"})
+    done = checkout.run("true", check=1)
+    assert b"hunter2" not in done.stdout + done.stderr
+    assert b"not brought, because the repository's .ado.toml names it: .env" in done.stderr

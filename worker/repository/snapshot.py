@@ -32,6 +32,8 @@ class SnapshotLimits:
     secrets: Secrets = NO_SECRETS
     start: str = ""
     """The directory that the worker made for the agent to start in."""
+    brought: frozenset[bytes] = frozenset()
+    """Files that came with the task and are no part of any snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class Snapshotter:
         paths = [path for path in _names(modified) if path not in links]
         left_out, nested = [], []
         for path in _names(others):
+            if path in self._limits.brought:
+                continue
             if path.endswith(b"/"):
                 nested.append(path.rstrip(b"/"))
             elif _is_secret(path):

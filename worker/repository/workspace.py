@@ -22,6 +22,7 @@ from app.core.pack_check import PackLimits
 from worker.output.masking import NO_SECRETS
 from worker.processes.directories import AttemptDirectory
 from worker.processes.removal import temporary_directory
+from worker.repository.brought import lay_out
 from worker.repository.git import check_version, git, import_bundle
 from worker.repository.other_refs import Collector, ExtraCommits
 from worker.repository.snapshot import SnapshotLimits, Snapshotter, TreeSnapshot
@@ -44,6 +45,8 @@ class Base:
     """Whether the result is pushed to the remote as well."""
     directory: str = ""
     """Where the agent starts, from the repository's top."""
+    brought: str | None = None
+    """A commit whose files are added to the directory, and are no part of the result."""
 
     @classmethod
     def of(cls, workspace: Mapping[str, Any]) -> Base:
@@ -56,6 +59,7 @@ class Base:
             workspace.get("remote"),
             bool(workspace.get("push")),
             workspace.get("directory") or "",
+            workspace.get("brought"),
         )
 
 
@@ -76,6 +80,7 @@ class JobWorkspace:
         """Files that hold one of these are not part of the result."""
         self.extras = ExtraCommits()
         """The commits beside the last snapshot."""
+        self._brought: frozenset[bytes] = frozenset()
 
     async def fill(self) -> None:
         """Fill the store. Raises GitError, LeaseLost, CallError."""
@@ -88,6 +93,11 @@ class JobWorkspace:
         if tree is not None:
             commit = await import_bundle(self._store, tree, PackLimits.of_result(self._files.limit))
         await self._check_out_tree(commit)
+        if self._base.brought:
+            async with temporary_directory(self._attempt_dir.base, "git-") as git_dir:
+                await self._init(git_dir, "--bare")
+                job_dir = self._attempt_dir.job_dir
+                self._brought = await lay_out(self._base.brought, self._store, git_dir, job_dir)
 
     def start_directory(self) -> Path:
         """Return where the agent starts, and make it if needed; the top if the path leads outside."""
@@ -191,7 +201,7 @@ class JobWorkspace:
         """Commit the agent's directory and write it to ``bundle``, with what is beside it if asked. Raises GitError."""
         async with temporary_directory(self._attempt_dir.base, "git-") as git_dir:
             await self._init(git_dir, "--bare")
-            limits = SnapshotLimits(self._files.limit, self.secrets, self._base.directory)
+            limits = SnapshotLimits(self._files.limit, self.secrets, self._base.directory, self._brought)
             snapshotter = Snapshotter(git_dir, self._attempt_dir.job_dir, self._store, self._commit, limits)
             snapshot = await snapshotter.commit(message, author)
             heads = [(snapshot.commit, ref)] if snapshot.changed else []

@@ -7,7 +7,7 @@ import pytest
 
 from cli.errors import CliError
 from cli.project_file import NAMES, read_project
-from cli.run_options import AgentOptions, CheckOptions, LimitOptions, PodOptions, TaskOptions
+from cli.run_options import AgentOptions, CheckOptions, LimitOptions, PodOptions, RepositoryOptions, TaskOptions
 
 FULL = """
 agent = "codex"
@@ -21,6 +21,7 @@ retries = 2
 start-within = "30m"
 priority = 7
 require = ["gpu"]
+bring = ["config/*.json"]
 cpu = 2
 memory = "4G"
 gpu = 1.0
@@ -51,6 +52,7 @@ def test_every_key_is_the_default_of_its_option_and_is_shown(tmp_path, capsys):
         label=["team=web", "area=shop"], retries=2, start_within="30m", priority=7, require=["gpu"]
     )
     assert project.fill(PodOptions()) == PodOptions(cpu=2.0, memory="4G", gpu=1.0, image="web:7", network="none")
+    assert project.fill(RepositoryOptions()) == RepositoryOptions(bring=["config/*.json"])
     project.show()
     shown = capsys.readouterr().err
     assert [name for name in NAMES if f"{name} " not in shown] == []
