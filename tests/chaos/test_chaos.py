@@ -101,7 +101,7 @@ def _command_of(pid):
     return ""
 
 
-def _workers(field):
+def workers_of(field):
     return [pid for pid in processes_with(str(field.home / "work")) if "\0worker\0" in _command_of(pid)]
 
 
@@ -123,10 +123,10 @@ def test_every_task_ends_correctly_and_once_under_random_kills(chaos_seed, task_
         chaos = Chaos(field, random.Random(chaos_seed), marker)
         try:
             _run(chaos, task_count, every)
-            _end(chaos, marker)
+            end_all(chaos, marker)
         finally:
             sys.stdout.write(f"seed {chaos_seed}, {task_count} tasks: killed {', '.join(chaos.done)}\n")
-            for pid in _workers(field):
+            for pid in workers_of(field):
                 os.kill(pid, signal.SIGKILL)
     assert not processes_with(str(field.home))
 
@@ -175,12 +175,12 @@ def _stuck(field):
     return field.sql(ask), field.sql("select worker_id, state, running_jobs from ado.worker_status")
 
 
-def _end(chaos, marker):
+def end_all(chaos, marker):
     """Idle workers end by themselves, orphans of killed spawners too; then nothing is left of anything."""
     field = chaos.field
     ask = "select worker_id, state from ado.worker_status where state not in ('stopped', 'dead')"
     until(lambda: field.sql(ask) == [], "the idle workers to end", 120)
-    until(lambda: not _workers(field), "the workers' processes to end", 60)
+    until(lambda: not workers_of(field), "the workers' processes to end", 60)
     assert not processes_with(marker)
     for spawner in chaos.spawners:
         spawner.terminate()
