@@ -9,7 +9,7 @@ import logging
 
 from app.metrics.installation import AGENTS, REASONS
 from app.settings import AppSettings
-from db import audit, counters, events, files, inputs, notifications, sessions, tasks, tokens, workers
+from db import audit, counters, events, files, inputs, notifications, samples, sessions, tasks, tokens, workers
 from db.database import Database
 
 _log = logging.getLogger("ado.janitor")
@@ -25,6 +25,8 @@ async def step(db: Database, settings: AppSettings) -> None:
     await workers.prune_pods(db, settings.keep_workers_seconds)
     await tokens.prune(db)
     await sessions.prune_codes(db)
+    await samples.take(db)
+    await samples.prune(db)
     dropped = await files.prune(db, settings.keep_files_seconds, settings.session_days * _DAY_SECONDS)
     unread = await inputs.forget(db)
     environments = await tasks.forget_environments(db, settings.env_days * _DAY_SECONDS)

@@ -50,6 +50,7 @@ LISTS = {
     "stream.systemEvents": {},
     "users.whoami": {},
     "system.health": {},
+    "stats.series": {},
 }
 CREATES = {
     "tasks.create": {"prompt": "victim", "agent": "shell", "idempotencyKey": "victims"},
