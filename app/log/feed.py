@@ -70,7 +70,7 @@ class Feed:
         self._bytes += sum(len(entry.text) for entry in entries)
         self.last_seq = entries[-1].seq
         dropped = 0
-        while self._bytes > self._byte_limit and dropped < len(self._window):
+        while self._bytes > self._byte_limit:
             self._bytes -= len(self._window[dropped].text)
             dropped += 1
         del self._window[:dropped]

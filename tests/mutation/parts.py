@@ -24,30 +24,36 @@ def _test_of(module: str) -> str:
     return f"tests/unit/{folder}/test_{name}.py"
 
 
+_FENCES = "tests/database/test_fences.py"
+
 PARTS = {
     "auth": Part(
         _unit("app/access/auth", also=("tests/unit/app/access/test_token_gate.py",))
         | _unit("app/access/refused_calls", "app/access/sign_ins")
     ),
+    "cursors": Part(_unit("app/log/feed", "app/log/hub", "app/log/tail"), seconds=5.0),
     "fences": Part(
-        {
-            "sql/queries/jobs.sql": (
-                "tests/database/test_attempts.py",
-                "tests/database/test_interruptions.py",
-                "tests/database/test_fences.py",
-            ),
-            **{
-                f"sql/queries/{name}.sql": ("tests/database/test_fences.py",)
-                for name in ("events", "messages", "questions", "workers")
-            },
-        },
+        {f"sql/queries/{name}.sql": (_FENCES,) for name in ("jobs", "events", "messages", "questions", "workers")},
         statements=(
             *("answer_question", "append_batches", "ask_question", "claim_jobs", "deliver_messages"),
-            *("end_attempts", "finish_jobs", "heartbeat"),
+            *("finish_jobs", "heartbeat"),
         ),
-        seconds=20.0,
+    ),
+    "interruptions": Part(
+        {
+            "sql/queries/jobs.sql": (
+                *("tests/database/test_attempts.py", "tests/database/test_interruptions.py"),
+                f"{_FENCES}::test_a_write_waits_for_no_other_task",
+            )
+        },
+        statements=("end_attempts",),
+        seconds=60.0,
     ),
     "lease": Part(_unit("worker/lease"), seconds=5.0),
+    "masking": Part(
+        _unit("worker/output/secret_forms")
+        | _unit("worker/output/masking", also=("tests/unit/worker/output/test_mask_socket.py",))
+    ),
     "planning": Part(_unit("app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")),
     "wire": Part(_unit("app/replica/allowed_hosts")),
 }

@@ -30,3 +30,43 @@ async def test_a_hint_between_two_waits_is_not_lost():
         hub.receive(["q:1"])
         assert await woken(wakeup)
         assert not await woken(wakeup)
+
+
+async def test_each_kind_of_hint_wakes_its_waiters():
+    hub = Hub()
+    for hint, key in (
+        ("w:w1", ("w", "w1")),
+        ("h:1", ("h", "1")),
+        ("i:task-1/0", ("i", "task-1/0")),
+        ("a:7", ("a", "7")),
+    ):
+        with hub.waiting(key) as wakeup, hub.waiting((key[0], "other")) as other:
+            hub.receive([hint])
+            assert [await woken(waiter) for waiter in (wakeup, other)] == [True, False]
+
+
+async def test_hints_about_answers_input_and_probes_wake_no_system_watcher():
+    hub = Hub()
+    with hub.waiting("s") as system:
+        for hint, expected in (("a:7", False), ("h:1", False), ("i:task-1/0", False), ("w:w1", True), ("q:1", True)):
+            hub.receive([hint])
+            assert await woken(system) is expected
+
+
+async def test_a_waiter_that_has_gone_is_forgotten():
+    hub = Hub()
+    with hub.waiting(("w", "w1"), "q"):
+        assert hub.anybody_for("w")
+        with hub.waiting(("w", "w1")):
+            pass
+        assert hub.anybody_for("w")
+        assert not hub.anybody_for("w1")
+        assert not hub.anybody_for("q")
+    assert not hub.anybody_for("w")
+    assert not hub._waiters
+
+
+async def test_a_wait_ends_at_its_time():
+    with Hub().waiting("q") as wakeup:
+        assert not await wakeup.wait(-1)
+        assert not await wakeup.wait(0.001)

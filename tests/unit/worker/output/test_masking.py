@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.output.masking import MASK, Masker, Secrets
+from worker.output.masking import MASK, Masker, Secrets, may_be_token, merged
 from worker.output.secret_forms import is_short
 
 SECRET = "correct-horse/battery+staple"
@@ -40,6 +40,108 @@ def printed(command, value, tmp_path):
 
 def pieces_of(text, size=8):
     return [text[start : start + size] for start in range(0, len(text) - size + 1, size)]
+
+
+TOKENS = {
+    "sk-ant-": 20, "sk-proj-": 20, "sk-": 32, "ghp_": 36, "gho_": 36, "ghu_": 36, "ghs_": 36, "ghr_": 36,
+    "github_pat_": 40, "glpat-": 20, "xoxb-": 20, "xoxp-": 20, "npm_": 36, "pypi-": 40, "AIza": 35, "hf_": 30,
+    "AKIA": 16, "ASIA": 16, "ado_": 43,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("head", TOKENS)
+def test_a_token_is_masked_from_its_least_length_on(head):
+    least = TOKENS[head]
+    for size, masked in ((least - 1, False), (least, True), (least + 1, True)):
+        token = head.encode() + b"A" * size
+        expected = b"***" if masked else token
+        assert Secrets().mask(token) == expected
+        assert Secrets().mask(b" " + token + b" ") == b" " + expected + b" "
+        assert streamed(Secrets(), [token[at : at + 1] for at in range(len(token))]) == expected
+        assert may_be_token(token) is (not masked or (size + len(head) < 35 and head.startswith("sk-")))
+
+
+def test_the_beginning_of_a_token_may_become_one():
+    assert all(may_be_token(head[:size].encode()) for head in TOKENS for size in range(1, len(head) + 1))
+    assert not any(may_be_token(text) for text in (b"q", b"gh_", b"hp_"))
+
+
+@pytest.mark.parametrize("division", [1, 3, 7, 100])
+def test_only_what_stands_alone_is_a_token(division):
+    """The characters before it decide, also those of an earlier read; in base64, more of them."""
+    text = b"xghp_" + b"a" * 36 + b" ghp_" + b"a" * 36 + b"/AKIA" + b"A" * 16 + b".AKIA" + b"A" * 16 + b"abc ado_x"
+    pieces = [text[start : start + division] for start in range(0, len(text), division)]
+    assert streamed(Secrets(), pieces) == b"xghp_" + b"a" * 36 + b" ***/AKIA" + b"A" * 16 + b".***abc ado_x"
+
+
+@pytest.mark.parametrize("division", [1, 5, 30, 47, 48])
+def test_the_rest_of_a_token_is_dropped_as_it_comes_and_what_follows_is_not(division):
+    text = TOKEN + b"-more_of_it, " + TOKEN + b"." + TOKEN + b"\n"
+    pieces = [text[start : start + division] for start in range(0, len(text), division)]
+    assert streamed(Secrets(), pieces) == b"***, ***.***\n"
+
+
+def test_spans_that_overlap_are_joined():
+    assert merged([(7, 10), (0, 1), (5, 6), (4, 8), (10, 12)]) == [(0, 1), (4, 10), (10, 12)]
+    assert merged([(1, 9), (2, 3)]) == [(1, 9)]
+    assert merged([]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "masked"),
+    [
+        ("zzzzzz", "-zzzzzz-", "-***-"),
+        ("zzzzzz", "-zzz zzz-", "-zzz zzz-"),
+        ("a bc def", "-a bc def-", "-***-"),
+        ("a bc def", "-a  bc def-", "-a  bc def-"),
+        ("zzzzzz", "-7a" + " " * 76 + "7a7a7a7a7a-", "-***-"),
+        ("zzzzzz", "-7a" + " " * 77 + "7a7a7a7a7a-", "-7a" + " " * 77 + "7a7a7a7a7a-"),
+        ("abcdefghijklmnop", "-abc\n  defghijklmnop-", "-abc\n  ***-"),
+        ("abcdefghijklmnop", "-abcd\n  efghijklmnop-", "-***-"),
+        ("abcdefghijklmnop", "a b c \ndefghijklmnop", "a b c \n***"),
+        ("abcdefghijklmnop", "a b c d\nefghijklmnop", "***"),
+        ("abcdefghijklmnop", "abcdefghijklmno", "abcdefghijklmno"),
+        ("abcdefghijklmnop", "-abcdefgh\\\nijklmnop-", "-***-"),
+        ("abcdefghijklmnop", "-abcdefgh\\\\nijklmnop-", "-***-"),
+    ],
+)
+@pytest.mark.parametrize("division", [1, 2, 5, 1000])
+def test_a_form_is_masked_with_so_much_white_space_as_its_limit_says(value, text, masked, division):
+    data = text.encode()
+    pieces = [data[start : start + division] for start in range(0, len(data), division)]
+    assert streamed(Secrets([value]), pieces) == masked.encode()
+
+
+def turns(secrets, data):
+    """Return how often a coroutine gave way, and its result; there is no event loop in which it could wait."""
+    masking, given = secrets.mask_in_turns(data), 0
+    while True:
+        try:
+            masking.send(None)
+        except StopIteration as end:
+            return given, end.value
+        given += 1
+
+
+def test_the_event_loop_gets_a_turn_after_each_piece_of_a_long_text():
+    secrets, piece = Secrets([SECRET]), b"." * (64 * 1024 - 9) + SECRET.encode()
+    long = piece + b"." * 64 * 1024
+    assert turns(secrets, long[: 64 * 1024]) == (0, long[: 64 * 1024 - 9] + SECRET.encode()[:9])
+    assert turns(secrets, long) == (3, b"." * (64 * 1024 - 9) + MASK + b"." * 64 * 1024)
+    assert turns(secrets, long[: 64 * 1024 + 1]) == (2, long[: 64 * 1024 + 1])
+
+
+def test_a_text_for_people_is_masked():
+    assert Secrets([SECRET]).mask_text(f"é\udcff {SECRET}") == "é\udcff ***"
+
+
+def test_a_stream_that_holds_nothing_is_flushed_without_effect():
+    masker = Masker(Secrets([SECRET]))
+    assert (masker.patience, masker.flush(), masker.feed(b"")) == (None, b"", b"")
+    assert masker.feed(b"correct-h") == b""
+    assert masker.flush() == b"correct-h"
+    assert masker.patience is None
+    assert masker.flush() == b""
 
 
 @pytest.mark.parametrize(
