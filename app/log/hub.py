@@ -25,7 +25,7 @@ class Wakeup:
     async def wait(self, timeout: float) -> bool:
         """Wait for a hint, at most ``timeout`` seconds; return whether there was one."""
         try:
-            async with asyncio.timeout(max(0.0, timeout)):
+            async with asyncio.timeout(timeout):
                 await self._event.wait()
         except TimeoutError:
             return False

@@ -84,6 +84,11 @@ async def test_without_follow_reading_ends_where_the_log_ended_when_it_began():
     assert await read(LOG, LogState(2, ended=False, pruned=False), follow=False, cursor=2) == []
 
 
+@pytest.mark.timeout(10)
+async def test_without_follow_reading_does_not_wait_for_the_end_of_the_task():
+    assert await read(LOG[:3], LogState(3, ended=False, pruned=False), follow=False) == [1, 2, 3]
+
+
 async def test_reading_ends_when_the_task_was_removed(monkeypatch):
     async def state(_db, _task_id):
         return None
