@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import forkserver
+from support.program import processes_with
 
 NEW_NETWORK = 0x40000000
 
@@ -67,3 +68,14 @@ def test_it_is_in_the_network_of_the_thread_that_starts_it(tmp_path):
 def test_what_python_reads_as_it_starts_needs_a_new_process():
     env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     assert forkserver.run(["--version"], env=env, cwd="/", timeout=60) is None
+
+
+def test_the_kernel_shows_its_own_arguments_and_environment(cluster):
+    worker = cluster.add_worker("shown-in-proc", env={"MARK": "é\udcff"})
+    assert isinstance(worker, forkserver.Forked)
+    line, environment = (Path(f"/proc/{worker.pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
+    assert line.rstrip(b"\0").split(b"\0") == [os.fsencode(word) for word in worker.args]
+    assert set(environment.rstrip(b"\0").split(b"\0")) == {
+        os.fsencode(f"{name}={value}") for name, value in {**cluster.env, "MARK": "é\udcff"}.items()
+    }
+    assert worker.pid in processes_with("shown-in-proc")

@@ -1,8 +1,8 @@
 """Starts ado by a fork of one process that has imported it: a start without imports costs a third of the CPU time.
 
 The fork is a process with the arguments, environment, directory and standard streams that it is given, and runs the
-program's own ``main``. It differs from a new process in ``/proc``: its command line and environment are the server's.
-Workers, which tests find by their command line, are new processes.
+program's own ``main``. ``/proc`` shows its command line and environment as those of a new process, as far as they
+fit into the server's.
 
 Run as a program, this module is the server: each message on its stdin asks for one process, whose pid and, later, exit
 code go into the pipe that comes with the message.
@@ -10,6 +10,7 @@ code go into the pipe that comes with the message.
 
 import atexit
 import contextlib
+import ctypes
 import functools
 import gc
 import importlib
@@ -28,6 +29,14 @@ from pathlib import Path
 
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "_ADO")  # by Python, the linker or the C library; a fork is too late
 LONGEST = 100_000  # bytes of a message: a socket of the kernel takes 200 kB at once
+ROOM = 16_000  # bytes that the server adds to its command line and to its environment, which its forks overwrite
+LATE = (
+    "anyio._backends._asyncio",
+    "app.spawner.backends.local",
+    "app.spawner.pod_setup",
+    "app.spawner.process_spawner",
+)
+LATE += ("ahocorasick_rs", "encodings.idna", "uvicorn.lifespan.on", "uvloop", "worker.main")
 
 
 class Forked:
@@ -39,7 +48,9 @@ class Forked:
         self.args = args
         self.returncode = None
         self._status = status
-        self.pid = int(self._line())
+        word, *pid = self._line().split()
+        assert word == b"pid", "the fork failed before it could run"
+        self.pid = int(pid[0])
 
     def _line(self):
         found = b""
@@ -85,7 +96,8 @@ def _server(network):
     with theirs:
         # with pipes, so that Python takes its streams for ones without a position, whatever they are in a fork
         streams = {"stdin": theirs, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        process = subprocess.Popen([sys.executable, "-P", __file__], **streams)
+        env = {**os.environ, "ADO_ROOM": "x" * ROOM}
+        process = subprocess.Popen([sys.executable, "-P", __file__, "x" * ROOM], env=env, **streams)
 
     def stop():
         ours.close()
@@ -104,7 +116,8 @@ def start(arguments, *, env, cwd, stdin, stdout, stderr):
     """Start ado in a session of its own; the streams are descriptors. None where only a new process would do."""
     connection, lock, read = _server(Path("/proc/thread-self/ns/net").readlink())
     arguments = [os.fsdecode(argument) for argument in arguments]  # bytes as Python shows them in sys.argv
-    message = json.dumps([arguments, env, cwd]).encode()
+    command = [sys.executable, "-P", "-m", "cli", *arguments]
+    message = json.dumps([command, env, cwd]).encode()
     if _read_at_start(env) != read or len(message) > LONGEST:
         return None
     reading, writing = os.pipe()
@@ -113,7 +126,7 @@ def start(arguments, *, env, cwd, stdin, stdout, stderr):
             socket.send_fds(connection, [message], [stdin, stdout, stderr, writing])
     finally:
         os.close(writing)
-    return Forked([sys.executable, "-P", "-m", "cli", *arguments], reading)
+    return Forked(command, reading)
 
 
 def run(arguments, *, env, cwd, timeout):
@@ -138,15 +151,19 @@ def run(arguments, *, env, cwd, timeout):
 
 
 def _import_all():
-    """Import what commands and replicas import."""
+    """Import what commands, replicas, workers and spawners import, even late."""
+    from app.replica.main import create_app
+    from app.settings import AppSettings
     from cli.app import COMMANDS
 
     for path in COMMANDS.values():
         importlib.import_module(path.partition(":")[0])
-    for package in ("cli.render", "cli.remote", "app.client", "app.rpc.client", "app.replica"):
+    for package in ("cli.render", "cli.remote", "app.client", "app.core", "app.rpc.client", "app.replica"):
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
             importlib.import_module(module.name)
-    importlib.import_module("uvloop")
+    for name in LATE:
+        importlib.import_module(name)
+    create_app(AppSettings(dsn="postgresql:///"))  # its framework loads half of itself
 
 
 def _end(statuses):
@@ -161,20 +178,32 @@ def _end(statuses):
         os.close(status_pipe)
 
 
-def _become(arguments, env, cwd, descriptors):
-    """Make the fork what it is to be."""
+def _show(command, env):
+    """Write a command line and an environment where the kernel reads those of this process."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    starts, ends = map(int, fields[45:49:2]), map(int, fields[46:49:2])
+    texts = (command, [f"{name}={value}" for name, value in env.items()])
+    for start, end, words in zip(starts, ends, texts, strict=True):
+        shown = b"".join(os.fsencode(word) + b"\0" for word in words)[: end - start - 1]
+        ctypes.memmove(start, shown.ljust(end - start, b"\0"), end - start)
+
+
+def _become(command, env, cwd, descriptors):
+    """Make the fork what it is to be, and then tell its pid."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     for number, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, number)
-    os.closerange(3, 4096)
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
     os.chdir(cwd)
-    sys.argv[1:] = arguments
+    sys.argv[1:] = command[4:]
+    _show(command, env)
+    os.write(descriptors[3], b"pid %d\n" % os.getpid())
+    os.closerange(3, 4096)
 
 
 def _serve():
@@ -200,7 +229,6 @@ def _serve():
                 _become(*json.loads(message), descriptors)
                 return
             statuses[pid] = descriptors[3]
-            os.write(descriptors[3], b"%d\n" % pid)
             for descriptor in descriptors[:3]:
                 os.close(descriptor)
 

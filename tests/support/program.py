@@ -68,7 +68,7 @@ class Cluster:
 
     program = (sys.executable, "-P", "-m", "cli")
     forks = True
-    """Whether replicas may be forks; those have the environment of their server in /proc."""
+    """Whether replicas, workers and spawners may be forks; those do not import."""
 
     def __init__(self, dsn, home, *, env=None):
         self.dsn = dsn
@@ -88,15 +88,15 @@ class Cluster:
         token_admin.create_token(self.dsn, token)
         return token.token
 
-    def start(self, *arguments, **options):
-        """Start a process of ado; a replica is a fork where that makes no difference."""
-        if self.forks and arguments[0] == "api" and not options:
-            with self._log("api") as log, Path(os.devnull).open("rb") as nothing:
+    def start(self, *arguments, env=None, **options):
+        """Start a process of ado; a fork where that makes no difference."""
+        if self.forks and not options:
+            with self._log(arguments[0]) as log, Path(os.devnull).open("rb") as nothing:
                 streams = {"stdin": nothing.fileno(), "stdout": log.fileno(), "stderr": log.fileno()}
-                if process := forkserver.start(arguments, env=self.env, cwd="/", **streams):
+                if process := forkserver.start(arguments, env={**self.env, **(env or {})}, cwd="/", **streams):
                     self.processes.append(process)
                     return process
-        return self.launch([sys.executable, "-P", "-m", "cli", *arguments], name=arguments[0], **options)
+        return self.launch([sys.executable, "-P", "-m", "cli", *arguments], name=arguments[0], env=env, **options)
 
     def _log(self, name):
         return (self.home / f"{name}-{len(self.processes)}.log").open("wb")
