@@ -65,7 +65,7 @@ def test_a_job_that_has_ended_continues_in_the_agents_session(plane, models, age
     sessions = {event["sessionId"] for event in events(plane, task, "agent") if event["event"] == "session"}
     assert len(sessions) == 1
     assert f"and then, {agent}?" in answers(plane, task)[-1]
-    assert "went away" not in answers(plane, task)[-1]
+    assert "were interrupted" not in answers(plane, task)[-1]
     plane.ado("apply", task, check=0, cwd=tmp_path)
     assert (tmp_path / "stub-note.txt").read_text() == "written by the stub\n"
     plane.ado("workers", "drain", f"own-{agent}", check=0)

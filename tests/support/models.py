@@ -36,7 +36,7 @@ def plan(scenario, asked):
         "longtool": [("tool", shell, shell_input(shell, LONG))],
         "brieftool": [("tool", shell, shell_input(shell, BRIEF))],
     }.get(scenario, [])
-    if scenario == "twostep" and "were moved" in asked.prompt:
+    if scenario == "twostep" and "were interrupted" in asked.prompt:
         return answer
     return [("text", "Now a step. "), steps[asked.results]] if asked.results < len(steps) else answer
 
