@@ -83,14 +83,14 @@ async def ask(db: Database, new: NewQuestion, job_limit: int, asker: HeldAttempt
         "kind": new.kind,
         "options": orjson.dumps(new.options).decode(),
         "tool": new.tool,
+        "text": new.text,
+        "input": None if new.input is None else orjson.dumps(new.input).decode(),
     }
     row = await db.optional(
         "ask_question",
         **same,
-        text=new.text,
         default_answer=new.default_answer,
         timeout_seconds=new.timeout_seconds,
-        input=None if new.input is None else orjson.dumps(new.input).decode(),
         job_limit=job_limit,
         worker_id=asker and asker.worker_id,
         credential=asker and asker.credential,
@@ -114,7 +114,7 @@ async def answer(
     actor: Actor | None,
     remember: bool = False,
 ) -> QuestionRow | None:
-    """Store the first answer of an open question; None: it is not open, or no longer.
+    """Store the first answer of an open question, which may queue its job; None: it is not open, or no longer.
 
     With ``remember`` it also answers the task's other open requests for the same tool.
     """
@@ -126,6 +126,8 @@ async def answer(
         actor=parameter(actor),
         remember=remember,
     )
+    if rows:
+        await resume_answered(db)
     return next((QuestionRow.of(row) for row in rows if row["question_id"] == question_id), None)
 
 
@@ -173,3 +175,8 @@ async def page(
 async def close(db: Database) -> int:
     """End questions whose time is over or whose attempt has ended; return how many."""
     return len(await db.many("close_questions"))
+
+
+async def resume_answered(db: Database) -> int:
+    """Queue the jobs that were paused for questions which have all ended; return how many."""
+    return len(await db.many("resume_answered_jobs"))

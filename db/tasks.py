@@ -11,7 +11,7 @@ from typing import Any, get_args
 import asyncpg
 import orjson
 
-from db import events
+from db import events, questions
 from db.actor import Actor, parameter
 from db.database import Database
 from db.model import JobRow, NewTask, Status, TaskRow
@@ -194,7 +194,10 @@ async def pause(db: Database, task_id: int, reason: str | None, actor: Actor | N
 
 async def resume(db: Database, task_id: int, actor: Actor | None = None) -> bool:
     """Queue the paused jobs of a task again; False when nothing is paused."""
-    return await db.optional("resume_task", task_id=task_id, actor=parameter(actor)) is not None
+    resumed = await db.optional("resume_task", task_id=task_id, actor=parameter(actor)) is not None
+    if resumed:
+        await questions.resume_answered(db)
+    return resumed
 
 
 async def retry(db: Database, task_id: int, actor: Actor | None = None) -> bool:

@@ -35,7 +35,10 @@ class Questions:
         self._call = call
         self._fence = fence
         self._ends: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
-        self._asking = 0
+        self._open: dict[object, float] = {}
+        """Since when each open question waits, the oldest first."""
+        self._asked = asyncio.Event()
+        self._is_held = False
         self._settled: list[str] = []
         self._due = asyncio.Event()
         self._closed = False
@@ -43,18 +46,37 @@ class Questions:
     @property
     def are_open(self) -> bool:
         """Whether the agent waits for an answer."""
-        return self._asking > 0
+        return bool(self._open)
+
+    async def outlast(self, seconds: float) -> None:
+        """Wait until one question has been open for so many seconds."""
+        loop = asyncio.get_running_loop()
+        while True:
+            oldest = next(iter(self._open.values()), None)
+            if oldest is None:
+                self._asked.clear()
+                await self._asked.wait()
+            elif (left := oldest + seconds - loop.time()) > 0:
+                await asyncio.sleep(left)
+            else:
+                return
+
+    def hold(self) -> None:
+        """Acknowledge no answer from now on: the next attempt begins with those that the agent has not got."""
+        self._is_held = True
 
     async def ask(self, question: AgentQuestion) -> PersonsAnswer:
         """Ask, and wait until the question has ended. Raises LeaseLost."""
-        self._asking += 1
+        this = object()
+        self._open[this] = asyncio.get_running_loop().time()
+        self._asked.set()
         try:
             wish = {**self._fence, **_members(question)}
             return _decision(await self._wait(wish, await until_answered(self._call, "workers.ask", wish)))
         except CallError as error:
             return PersonsAnswer(unanswered=error.message)
         finally:
-            self._asking -= 1
+            del self._open[this]
 
     async def _wait(self, wish: dict[str, Any], asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the question once it is no longer open. All waiting for people is done here."""
@@ -68,6 +90,8 @@ class Questions:
 
     def settle(self, question: Mapping[str, Any]) -> None:
         """Take a question that is no longer open, as the server's command has it, and acknowledge the command."""
+        if self._is_held:
+            return
         ended = self._end_of(question["questionId"])
         if not ended.done():
             ended.set_result(question)

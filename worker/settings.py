@@ -94,6 +94,8 @@ class WorkerSettings:
     """Bytes of output of one attempt that may wait for the server; beyond them the agent's pipe fills."""
     checkpoint_seconds: float = 10.0
     """Shortest time between two checkpoints of an attempt, from which the next attempt resumes."""
+    question_hold_seconds: float = 300.0
+    """How long an agent's process waits for the answer to a question; then its job is paused until the answer comes."""
     loop_watchdog_seconds: float = 0.0
     """Log code that blocks the event loop for so long; 0 disables it. For tests and for finding faults."""
     stall_seconds: float = 60.0

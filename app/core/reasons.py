@@ -35,6 +35,7 @@ JOB_REASONS: dict[str, str] = {
     "drained": "the worker was draining (the job was queued again)",
     "worker_unfit": "the worker's machine was short of something that every job needs (the job was queued again)",
     "shutdown": "the worker was shut down (the job was queued again)",
+    "question": "the agent waits for an answer (the job is paused until it comes)",
     "paused": "somebody paused the task (the job waits until it is resumed)",
 }
 

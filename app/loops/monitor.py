@@ -2,7 +2,8 @@
 
 States: a running job whose lease has run out belongs to a dead worker. One whose worker has stopped is requeued without
 counting a loss. A running job past its timeout must stop. A job that was not claimed in time fails. An open
-question ends when its time is over or its attempt has ended. An open task whose jobs have all ended lacks its terminal
+question ends when its time is over or its attempt has ended. A job that is paused for questions is queued once they
+have ended. An open task whose jobs have all ended lacks its terminal
 event, because a replica died before writing it.
 Authority and clock: the database. A tick first records its time. If the last tick was longer ago than ``suspect``, the
 control plane was away or the clock was set; then every lease is extended by that gap before any lease is checked.
@@ -43,6 +44,7 @@ async def step(db: Database, settings: AppSettings) -> None:
     await _run_part("timeouts", _time_out(db))
     await _run_part("jobs not started in time", _fail_unstarted(db))
     await _run_part("questions", questions.close(db))
+    await _run_part("answered jobs", questions.resume_answered(db))
     for task_id in await tasks.unsettled(db):
         await _run_part(f"settling task-{task_id}", tasks.after_failure(db, task_id))
 

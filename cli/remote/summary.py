@@ -43,6 +43,8 @@ def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]
 
 def paused(task: Mapping[str, Any]) -> str:
     """Return what a paused task waits for."""
+    if any(job.get("reason") == "question" and not job.get("pauseRequestedAt") for job in task["jobs"]):
+        return "it is paused until a question is answered: ado inbox"
     return f"it is paused; go on with: ado resume {task['taskId']}"
 
 

@@ -346,6 +346,8 @@ def note(event: Mapping[str, Any]) -> str:
         return f"ado: {who}{event['questionId']} was answered by {event.get('by')}: {answer}"
     by = event.get("by") or "an administrator"
     next_state = "the job is paused" if event.get("paused") else "the job is queued again"
+    if reason == "question" and event.get("paused"):
+        next_state = "the job is paused until the answer comes (next: ado inbox)"
     check = "passed" if event.get("exitCode") == 0 else f"failed with exit code {event.get('exitCode')}"
     return {
         "message": f"ado: {who}message from {by}: {event.get('text')}",

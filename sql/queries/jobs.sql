@@ -160,7 +160,8 @@ from numbered n join ado.tasks t using (task_id);
 -- Close attempts as their workers report it, each job once. Fenced by the attempt. An earlier decision (cancelled,
 -- timed out) outranks the report. A report is refused if output is not stored yet, or without the attempt's credential.
 -- An attempt that was handed back is an interruption, see end_attempts, unless it was to be paused. A job that would be
--- queued again is paused if somebody wants that. No row for a job: get_job says why.
+-- queued again is paused if somebody wants that. One that was handed back because of a question is paused for it, also if
+-- the answer has just come: resume_answered_jobs queues it. No row for a job: get_job says why.
 -- A job whose agent has not taken a message that was sent in this attempt continues with the next one. A message that
 -- was stored while this statement waited for the job's row is not visible here, but its id in the row is.
 with reports as materialized (
@@ -172,7 +173,7 @@ with reports as materialized (
         as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage, credential)
 ), locked_jobs as materialized (
     select r.*, j.user_id, j.failures, j.interruptions + case when p.is_interruption then 1 else 0 end as interruptions,
-           p.is_interruption, j.pause_requested_at is not null as is_pausing, j.stop_reason,
+           p.is_interruption, p.is_held, j.pause_requested_at is not null as is_pausing, j.stop_reason,
            nullif(j.dropped_bytes, 0) as dropped_bytes,
            case when j.last_message_id is not null then coalesce(
                (select min(m.message_id) from ado.message_jobs m where m.task_id = j.task_id and m.job = j.job
@@ -182,7 +183,12 @@ with reports as materialized (
            ) end as message_id
     from ado.jobs j join reports r on r.task_id = j.task_id and r.job = j.job
     cross join lateral (
-        select r.outcome = 'released' and j.pause_requested_at is null
+        select r.outcome = 'released' and r.reason = 'question' and exists (
+            select from ado.questions q
+            where q.task_id = j.task_id and q.job = j.job and q.attempt = j.attempt) as is_held
+    ) q
+    cross join lateral (
+        select q.is_held, r.outcome = 'released' and j.pause_requested_at is null and not q.is_held
                and r.reason is distinct from 'paused' as is_interruption  -- it may have been resumed meanwhile
     ) p
     where j.attempt = r.attempt and j.worker_id = r.worker_id and j.status = 'running'
@@ -191,7 +197,7 @@ with reports as materialized (
     order by j.task_id, j.job for update of j
 ), decided as (
     select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage,
-           l.dropped_bytes, l.interruptions, l.user_id, t.agent, l.message_id, l.is_pausing,
+           l.dropped_bytes, l.interruptions, l.user_id, t.agent, l.message_id, l.is_pausing, l.is_held,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
                 when l.is_interruption and l.interruptions >= c.attempts then 'failed'
@@ -217,7 +223,7 @@ with reports as materialized (
 ), numbered as materialized (
     select d.*, d.verdict in ('queued', 'continued') as goes_on,
            case when d.verdict not in ('queued', 'continued') then d.verdict
-                when d.is_pausing then 'paused' else 'queued' end as status,
+                when d.is_pausing or d.is_held then 'paused' else 'queued' end as status,
            l.last_seq + row_number() over (partition by d.task_id order by d.job) as seq
     from decided d join locked_logs l using (task_id)
 ), finished_jobs as (
@@ -226,7 +232,7 @@ with reports as materialized (
         interruptions = n.interruptions, continues = j.continues or n.verdict = 'continued',
         run_after = now() + case n.outcome when 'released' then ado.interruption_delay(n.interruptions)
                             else interval '0' end,
-        exit_code = n.exit_code, reason = case when n.status = 'paused' then 'paused' else n.reason end,
+        exit_code = n.exit_code, reason = case when n.status = 'paused' and not n.is_held then 'paused' else n.reason end,
         message = n.message, result = n.result, usage = n.usage,
         pause_requested_at = case when n.goes_on then j.pause_requested_at end,
         finished_at = case when not n.goes_on then now() end,

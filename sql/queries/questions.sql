@@ -1,6 +1,6 @@
 -- name: answer_question :many hints
--- Store the first answer. No row: the question is no longer open, its time is over, or its attempt does not run. An
--- answer to remember also answers the task's other open requests for the same tool.
+-- Store the first answer. No row: the question is no longer open, its time is over, or its attempt neither runs nor is
+-- paused for it. An answer to remember also answers the task's other open requests for the same tool.
 with wanted as materialized (
     select o.question_id, o.task_id, o.job, o.attempt
     from ado.questions q
@@ -10,7 +10,8 @@ with wanted as materialized (
     where q.question_id = :question_id::bigint
 ), locked_jobs as materialized (
     select j.task_id, j.job, j.attempt, j.worker_id from ado.jobs j
-    where j.status = 'running' and (j.task_id, j.job, j.attempt) in (select task_id, job, attempt from wanted)
+    where (j.status = 'running' or j.status = 'paused' and j.reason = 'question')
+      and (j.task_id, j.job, j.attempt) in (select task_id, job, attempt from wanted)
     order by j.task_id, j.job for update of j
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
@@ -48,8 +49,8 @@ from numbered n;
 
 -- name: ask_question :optional hints
 -- Store a question of a running attempt, once for each key. No row: it is stored already, an answer to it is remembered,
--- the attempt does not run or does not ask with its credential, or its job has asked as many questions as it may. The job
--- itself asks without a worker's id.
+-- the attempt before was paused for the same question and has its answer, the attempt does not run or does not ask with
+-- its credential, or its job has asked as many questions as it may. The job itself asks without a worker's id.
 with held as materialized (
     select j.task_id, j.job, j.attempt from ado.jobs j
     where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
@@ -70,6 +71,11 @@ with held as materialized (
       and not exists (
           select from ado.questions q where q.task_id = h.task_id and q.tool = :tool::text and q.remembered
             and q.kind = :kind::text and q.options::text = :options::text)
+      and not exists (
+          select from ado.questions q where q.task_id = h.task_id and q.job = h.job and q.attempt = h.attempt - 1
+            and q.carried and q.state = 'answered' and q.kind = :kind::text and q.text = :text::text
+            and q.options::text = :options::text and q.tool is not distinct from :tool::text
+            and q.input::text is not distinct from :input::text)
     on conflict (task_id, job, attempt, key) do nothing
     returning *
 ), numbered as (
@@ -87,25 +93,29 @@ with held as materialized (
 select n.*, array['e:' || n.task_id || ':' || n.seq] as hints from numbered n;
 
 -- name: close_questions :many hints
--- End open questions whose time is over or whose attempt no longer runs. One that expires gets its default as answer.
+-- End open questions whose time is over, or whose attempt neither runs nor is paused for them. One that expires gets its
+-- default as answer.
 with due as materialized (
     select q.question_id, q.task_id, q.job, q.attempt from ado.questions q join ado.jobs j using (task_id, job)
-    where q.state = 'open' and (q.expires_at <= now() or j.status <> 'running' or j.attempt <> q.attempt)
+    where q.state = 'open' and (q.expires_at <= now() or j.attempt <> q.attempt
+                                or j.status <> 'running' and not (j.status = 'paused' and j.reason = 'question'))
     order by q.question_id limit 1000
 ), locked_jobs as materialized (
-    select j.task_id, j.job, j.attempt, j.status, j.worker_id from ado.jobs j
+    select j.task_id, j.job, j.attempt, j.worker_id,
+           j.status = 'running' or j.status = 'paused' and j.reason = 'question' as waits
+    from ado.jobs j
     where (j.task_id, j.job) in (select task_id, job from due) order by j.task_id, j.job for update
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from locked_jobs) order by l.task_id for update
 ), ended as (
     update ado.questions q set answered_at = now(),
-        state = case when r.is_running then 'expired' else 'closed' end,
-        choice = case when r.is_running and q.kind <> 'text' then q.default_answer end,
-        answer = case when r.is_running and q.kind = 'text' then q.default_answer end
+        state = case when r.waits then 'expired' else 'closed' end,
+        choice = case when r.waits and q.kind <> 'text' then q.default_answer end,
+        answer = case when r.waits and q.kind = 'text' then q.default_answer end
     from due d
     join locked_jobs j using (task_id, job)
-    cross join lateral (select j.status = 'running' and j.attempt = d.attempt as is_running) r
+    cross join lateral (select j.waits and j.attempt = d.attempt as waits) r
     where q.question_id = d.question_id and q.state = 'open'
     returning q.question_id, q.task_id, q.job, q.attempt, q.state, q.choice, q.answer,
               case when q.worker_waits then j.worker_id end as asker
@@ -128,11 +138,14 @@ select e.question_id,
 from ended e left join numbered n using (question_id);
 
 -- name: find_question :optional
--- The question with a key; if there is none, the one whose remembered answer counts for this one.
+-- The question with a key; if there is none, the one whose answer counts for this one, see ask_question.
 select q.* from ado.questions q
 where q.task_id = :task_id::bigint
   and ((q.job = :job::integer and q.attempt = :attempt::integer and q.key = :key::text)
-       or (q.remembered and q.tool = :tool::text and q.kind = :kind::text and q.options::text = :options::text))
+       or (q.remembered and q.tool = :tool::text and q.kind = :kind::text and q.options::text = :options::text)
+       or (q.job = :job::integer and q.attempt = :attempt::integer - 1 and q.carried and q.state = 'answered'
+           and q.kind = :kind::text and q.text = :text::text and q.options::text = :options::text
+           and q.tool is not distinct from :tool::text and q.input::text is not distinct from :input::text))
 order by q.job = :job::integer and q.attempt = :attempt::integer and q.key = :key::text desc, q.answered_at desc
 limit 1;
 
@@ -183,3 +196,63 @@ from (
 ) f
 where f.position <= :row_limit::integer and (f.position = 1 or f.bytes <= :byte_limit::bigint)
 order by f.question_id;
+
+-- name: resume_answered_jobs :many hints
+-- Queue the jobs that are paused for questions which have all ended, unless somebody wants them paused. The next attempt
+-- begins with a message that has the answers. A question ends once and its job asks no other, so the questions need not
+-- be locked.
+with due as materialized (
+    select j.task_id, j.job from ado.jobs j
+    where j.status = 'paused' and j.reason = 'question' and j.pause_requested_at is null
+      and not exists (select from ado.questions q where q.task_id = j.task_id and q.job = j.job
+                      and q.attempt = j.attempt and q.state = 'open')
+    order by j.task_id, j.job limit 200
+), locked_jobs as materialized (
+    select j.task_id, j.job, j.attempt from ado.jobs j
+    where (j.task_id, j.job) in (select task_id, job from due)
+      and j.status = 'paused' and j.reason = 'question' and j.pause_requested_at is null
+    order by j.task_id, j.job for update
+), locked_logs as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l
+    where l.task_id in (select task_id from locked_jobs) order by l.task_id for update
+), carried as (
+    update ado.questions q set carried = true, worker_waits = false
+    from locked_jobs h
+    where q.task_id = h.task_id and q.job = h.job and q.attempt = h.attempt and q.worker_waits and q.state <> 'open'
+    returning q.*
+), words as (
+    select c.task_id, c.job, string_agg(distinct c.answered_by, ', ') as senders, string_agg(
+        'Your question "' || left(c.text, 2000) || '" '
+        || case when coalesce(c.choice, c.answer) is null then 'was not answered in time.'
+                else concat_ws(': ', case c.state when 'answered' then 'was answered'
+                    else 'was not answered in time, and its default counts' end, coalesce((
+                    select o ->> 'label' from json_array_elements(c.options) o where o ->> 'id' = c.choice), c.choice),
+                    c.answer) end, e'\n\n' order by c.question_id) as text
+    from carried c group by c.task_id, c.job
+), stored as (
+    insert into ado.messages (task_id, job, text, sender_name, created_at)
+    select w.task_id, w.job, w.text, coalesce(w.senders, 'ado'), clock_timestamp() from words w
+    returning *
+), addressed as (
+    insert into ado.message_jobs (message_id, task_id, job) select s.message_id, s.task_id, s.job from stored s
+), queued_jobs as (
+    update ado.jobs j set status = 'queued', reason = null, message = null, run_after = now(), finished_at = null,
+        lease_expires_at = null, last_message_id = coalesce(s.message_id, j.last_message_id)
+    from locked_jobs h left join stored s using (task_id, job)
+    where j.task_id = h.task_id and j.job = h.job
+), resumed_tasks as (
+    update ado.tasks t set status = 'running' from locked_logs l where t.task_id = l.task_id and t.status = 'paused'
+), written_events as (
+    insert into ado.events (task_id, seq, job, type, at, stored_at, body)
+    select s.task_id, l.last_seq + row_number() over (partition by s.task_id order by s.job), s.job, 'message', now(),
+           now(), json_build_object('messageId', 'message-' || s.message_id, 'text', s.text, 'by', s.sender_name)
+    from stored s join locked_logs l using (task_id)
+    returning task_id, seq
+), advanced_logs as (
+    update ado.task_logs l set last_seq = w.seq
+    from (select task_id, max(seq) as seq from written_events group by task_id) w where l.task_id = w.task_id
+    returning l.task_id, l.last_seq
+)
+select h.task_id, h.job, array['q:1']
+       || case when a.task_id is not null then array['e:' || a.task_id || ':' || a.last_seq] end as hints
+from locked_jobs h left join advanced_logs a using (task_id);

@@ -284,7 +284,7 @@ with locked_jobs as materialized (
 ), paused_jobs as (
     update ado.jobs j set pause_requested_at = now(), finished_at = null,
         status = case when c.status = 'running' then 'running' else 'paused' end,
-        reason = case when c.status = 'running' then j.reason else 'paused' end,
+        reason = case when c.status = 'queued' then 'paused' else j.reason end,
         lease_expires_at = case when c.status = 'running' then c.lease_expires_at end
     from chosen_jobs c cross join locked_log l where j.task_id = l.task_id and j.job = c.job
 ), paused_task as (
@@ -320,28 +320,32 @@ select found from removed;
 
 -- name: resume_task :optional hints
 -- Queue paused jobs again, and let running ones go on that were to be paused. The time in which a job must start begins
--- anew. No row: nothing is paused.
+-- anew. A job whose question was answered meanwhile stays until resume_answered_jobs queues it with the answer. No row:
+-- nothing is paused.
 with locked_jobs as materialized (
-    select j.job, j.status, j.pause_requested_at, j.lease_expires_at from ado.jobs j
+    select j.job, j.status, j.pause_requested_at, j.lease_expires_at, j.reason, j.attempt from ado.jobs j
     where j.task_id = :task_id::bigint order by j.job for update
 ), chosen_jobs as materialized (
-    select l.* from locked_jobs l where l.status = 'paused' or l.pause_requested_at is not null
+    select l.*, case when l.status = 'paused' and (l.reason is distinct from 'question' or exists (
+               select from ado.questions q where q.task_id = :task_id::bigint and q.job = l.job
+                 and q.attempt = l.attempt and q.state = 'open')) then 'queued' else l.status end as next_status
+    from locked_jobs l where l.status = 'paused' or l.pause_requested_at is not null
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id = :task_id::bigint and exists (select from chosen_jobs) for update
 ), resumed_jobs as (
     update ado.jobs j set pause_requested_at = null, finished_at = null,
-        status = case when c.status = 'paused' then 'queued' else 'running' end,
-        reason = case when c.status <> 'paused' then j.reason end,
-        message = case when c.status <> 'paused' then j.message end,
-        run_after = case when c.status = 'paused' then now() else j.run_after end,
+        status = c.next_status,
+        reason = case when c.next_status <> 'queued' then j.reason end,
+        message = case when c.next_status <> 'queued' then j.message end,
+        run_after = case when c.next_status = 'queued' then now() else j.run_after end,
         lease_expires_at = case when c.status <> 'paused' then c.lease_expires_at end
     from chosen_jobs c cross join locked_log l where j.task_id = l.task_id and j.job = c.job
 ), resumed_task as (
     update ado.tasks t set start_by = now() + make_interval(secs => t.start_within_seconds),
         status = case when t.status = 'running' or t.started_at is not null then 'running' else 'queued' end
     from locked_log l
-    where t.task_id = l.task_id and exists (select from chosen_jobs c where c.status = 'paused')
+    where t.task_id = l.task_id and exists (select from chosen_jobs c where c.next_status = 'queued')
 ), written_event as (
     insert into ado.events (task_id, seq, type, at, stored_at, body)
     select l.task_id, l.last_seq + 1, 'resumed', now(), now(),
@@ -354,7 +358,7 @@ with locked_jobs as materialized (
     insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
     select a.*, 'task-' || l.task_id from locked_log l cross join ado.audit_actor(:actor::json) a
 )
-select a.task_id, array['q:' || (select count(*) from chosen_jobs c where c.status = 'paused'),
+select a.task_id, array['q:' || (select count(*) from chosen_jobs c where c.next_status = 'queued'),
                         'e:' || a.task_id || ':' || a.last_seq] as hints
 from advanced_log a;
 

@@ -39,7 +39,7 @@ def branch_of(job: Mapping[str, Any]) -> str:
 
 def without_session(outcome: Outcome) -> Outcome:
     """Return an outcome that says of a paused job that no session of its agent is saved; any other as it is."""
-    if outcome.reason != "paused":
+    if outcome.reason not in ("paused", "question"):
         return outcome
     return replace(outcome, message="no session of its agent could be saved, so the next attempt begins again")
 

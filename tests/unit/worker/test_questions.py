@@ -185,3 +185,27 @@ async def test_a_long_name_of_a_tool_is_cut(questions, server):
     (await begin(questions, server, permission(tool="x" * 10**6))).cancel()
     assert len(server.asked[0]["tool"]) < 200
     assert "…" in server.asked[0]["tool"]
+
+
+async def test_a_wait_is_long_once_one_question_has_been_open_for_that_time(questions, server):
+    waiting = asyncio.create_task(questions.outlast(0))
+    asking = await begin(questions, server, permission())
+    async with asyncio.timeout(10):
+        await waiting
+    questions.settle(server.answer(choice="allow"))
+    assert (await asking).allows
+    longer = asyncio.create_task(questions.outlast(0))
+    await asyncio.sleep(0)
+    assert not longer.done()  # no question is open any more
+    longer.cancel()
+
+
+async def test_an_answer_that_comes_after_the_hold_is_left_to_the_next_attempt(questions, server):
+    asking = await begin(questions, server, permission())
+    questions.hold()
+    questions.settle(server.answer(choice="allow"))
+    questions.close()
+    await questions.run()
+    assert server.acknowledged == []
+    assert not asking.done()
+    asking.cancel()
