@@ -45,6 +45,9 @@ class AgentOptions:
     "NAME=VALUE for the agent's environment, or NAME to take the value from here."
     trust_project: bool = False
     "Use the repository's own settings for the agent: hooks, MCP servers, plugins, permissions."
+    approve: Literal["ask", "edits", "all", "none"] | None = None
+    """What an AI agent may do without asking you: nothing that needs permission, edit files, everything, or only read
+    and plan. Without this option all on isolated workers, and edits on others."""
     raw_events: RawEvents = False
 
     def environment(self) -> dict[str, str]:

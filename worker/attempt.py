@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.core.approvals import approval_in
 from app.core.capabilities import NO_NETWORK, STDIN
 from app.rpc.client import CallError
 from worker.agents import AGENTS
@@ -300,7 +301,7 @@ class Attempt:
             attempt_dir.home,
             args=self.job.get("agentArgs") or {},
             env=self._environment({}),
-            approve=self.job.get("approve") or ("all" if settings.isolated else "edits"),
+            approve=approval_in(self._requires) or ("all" if settings.isolated else "edits"),
             trust_project=bool(self.job.get("trustProject")),
             stdin=self._has_input,
         )

@@ -78,6 +78,7 @@ class AsyncAdo:
         agent_args: Any = None,
         trust_project: bool | None = None,
         checks: Mapping[str, Any] | None = None,
+        approve: Literal["ask", "edits", "all", "none"] | None = None,
         stdin: bool | None = None,
         idempotency_key: str | None = None,
     ) -> models.Task:
@@ -105,6 +106,7 @@ class AsyncAdo:
             "agentArgs": agent_args,
             "trustProject": trust_project,
             "checks": dict(checks) if checks is not None else None,
+            "approve": approve,
             "stdin": stdin,
             "idempotencyKey": idempotency_key or uuid.uuid4().hex,
         }

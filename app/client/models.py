@@ -144,6 +144,8 @@ class Task(Record, frozen=True, kw_only=True):
     """Whether ``prompt`` is only the beginning, as in lists."""
     trust_project: bool | None = None
     checks: Checks | None = None
+    approve: Word | None = None
+    """What its agent may do without asking a person; None: what its worker allows."""
     created_by: str | None = None
     quota: str | None = None
     """Why the limits of its user let no queued job start now."""

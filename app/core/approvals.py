@@ -6,16 +6,30 @@ ask either: it reads and plans.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Collection
+from typing import Literal, TypeAlias
 
 Approval: TypeAlias = Literal["ask", "edits", "all", "none"]
-APPROVALS: tuple[Approval, ...] = get_args(Approval)
+APPROVALS: tuple[Approval, ...] = ("none", "ask", "edits", "all")
+"""The narrowest first."""
+CAPABILITIES = tuple(f"approve:{approval}" for approval in APPROVALS)
+"""What a worker offers that runs agents under them; a task under one requires it."""
 
 _PROGRAMS = frozenset({"shell", "scripted"})
 _CANNOT_ASK = {
     "codex": "codex asks nobody while it works without a terminal",
     "gemini-cli": "gemini-cli asks nobody while it works without a terminal",
 }
+
+
+def capability_of(approval: Approval) -> str:
+    """Return the capability that a task under an approval requires."""
+    return CAPABILITIES[APPROVALS.index(approval)]
+
+
+def approval_in(requires: Collection[str]) -> Approval | None:
+    """Return the approval of a task that requires these capabilities; the narrowest of several."""
+    return next((approval for approval in APPROVALS if capability_of(approval) in requires), None)
 
 
 def why_impossible(agent: str, approval: Approval, *, stdin: bool) -> str | None:

@@ -13,6 +13,7 @@ from msgspec import Meta, field
 
 from app.access.auth import READ, RUN_TASKS
 from app.access.context import Context
+from app.core.approvals import CAPABILITIES, Approval, capability_of, why_impossible
 from app.core.capabilities import BROUGHT, CHECKS, NO_NETWORK, STDIN
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import (
@@ -110,6 +111,8 @@ class TaskCreateInput(Wire):
     """Whether the agent uses the repository's own settings (hooks, MCP servers, plugins)."""
     checks: Checks | None = None
     """Its setup and checks; they run on workers that can do that."""
+    approve: Approval | None = None
+    """What its agent may do without asking a person: ``all`` on isolated workers and ``edits`` on others by default."""
     stdin: bool = False
     """Whether its jobs read the input that ``tasks.input`` sends; they run on workers that can pass it on."""
 
@@ -136,6 +139,7 @@ async def create(context: Context, input: TaskCreateInput) -> Task:
     members = msgspec.to_builtins(input)
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
+    _check_approval(input)
     task = _new_task(input, context.services.cipher.seal(input.env), context.actor("tasks.create"))
     limit = task.timeout_seconds or context.services.settings.task_timeout or None
     task = dataclasses.replace(task, timeout_seconds=limit)  # after the digest, which a setting must not change
@@ -206,7 +210,16 @@ def _capabilities(input: TaskCreateInput) -> list[str]:
         *([STDIN] if input.stdin else []),
         *([CHECKS] if input.checks else []),
         *([BROUGHT] if input.workspace and input.workspace.brought else []),
+        *([capability_of(input.approve)] if input.approve else []),
     ]
+
+
+def _check_approval(input: TaskCreateInput) -> None:
+    """Raise BAD_REQUEST for an agent that cannot run under the approval, and for one that is hidden in ``requires``."""
+    if hidden := next((name for name in input.requires if name in CAPABILITIES), None):
+        raise refusal("invalid_input", f"requires: {hidden} is set by approve", field="requires")
+    if input.approve and (why := why_impossible(input.agent, input.approve, stdin=input.stdin)):
+        raise refusal("invalid_input", f"approve: {why}", hint="choose another, or another agent", field="approve")
 
 
 def _check_limits(settings: AppSettings, input: TaskCreateInput) -> None:

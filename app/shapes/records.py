@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from msgspec import UNSET, Meta, Struct, UnsetType, convert
 from msgspec.structs import fields
 
+from app.core.approvals import Approval, approval_in
 from app.core.capabilities import NO_NETWORK, STDIN
 from app.core.reasons import POD_REASONS, PodReason, Reason
 from db import model
@@ -203,6 +204,8 @@ class Task(Wire, omit_defaults=False):
     """Whether ``prompt`` is only its beginning, as in a list."""
     trust_project: bool | UnsetType = UNSET
     checks: Checks | UnsetType = UNSET
+    approve: Approval | UnsetType = UNSET
+    """What its agent may do without asking a person; absent: what its worker allows."""
     created_by: str | UnsetType = UNSET
     """The name of the user or service who created it."""
     quota: str | UnsetType = UNSET
@@ -230,6 +233,7 @@ class Task(Wire, omit_defaults=False):
             task_id=f"task-{task.task_id}",
             network="none" if NO_NETWORK in task.requires else "all",
             stdin=STDIN in task.requires,
+            approve=or_unset(approval_in(task.requires)),
             resources=Resources.of(task.resources),
             jobs=[Job.of(job) for job in task.jobs],
             wait=UNSET,

@@ -115,6 +115,8 @@ def _run_here(request: _Request) -> int:
     """Run the prompt on this machine, without a server. Raises CliError."""
     if request.agent.trust_project:
         raise usage("--trust-project needs --remote: here the agent decides by your own settings", "leave it out")
+    if request.agent.approve:
+        raise usage("--approve needs --remote: here the agent decides by your own settings", "leave it out")
     failure = replace(request.limits, timeout=None)  # a time-out ends an agent here as well
     sending = replace(request.repository, no_project_file=False)
     refuse_remote_only(request.task, sending, request.pod, request.options, failure)
@@ -189,6 +191,7 @@ def _task_input(request: _Request, repository: SentRepository, *, stdin: bool) -
         **request.checks.members(),
         **request.pod.members(),
         **({"trustProject": True} if request.agent.trust_project else {}),
+        **({"approve": request.agent.approve} if request.agent.approve else {}),
         **({"stdin": True} if stdin else {}),
     }
 

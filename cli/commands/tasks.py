@@ -40,7 +40,8 @@ def _first_line(text: str, length: int = 50) -> str:
 
 
 def _show(task: dict[str, Any], options: ServerOptions) -> None:
-    trusts = ["trusts the project"] if task.get("trustProject") else []
+    allowed = ["trusts the project"] if task.get("trustProject") else []
+    allowed += [f"approve {task['approve']}"] if task.get("approve") else []
     checks = task.get("checks") or {}
     creator = [f"by {task['createdBy']}"] if task.get("createdBy") else []
     labels = [f"{name}={value}" for name, value in sorted(task["labels"].items())]
@@ -48,7 +49,7 @@ def _show(task: dict[str, Any], options: ServerOptions) -> None:
     times = [f"{name} {when(task.get(f'{name}At'))}" for name in ("created", "started", "finished")]
     jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
     lines = [
-        "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator, *priority, *trusts]),
+        "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator, *priority, *allowed]),
         "  ".join(times),
         *([f"labels: {', '.join(labels)}"] if labels else []),
         *([f"setup: {_first_line(setup, 200)}"] if (setup := checks.get("setup")) else []),

@@ -115,6 +115,35 @@ def test_a_cancelled_task_asks_no_longer(plane):
     assert b"has ended" in plane.ado("approve", question["questionId"], check=1).stderr
 
 
+def test_an_approval_of_the_task_decides_without_a_question(plane):
+    for approve, decision in (("all", "allowed"), ("none", "denied")):
+        task = begin(plane, "x", "--approve", approve)
+        assert ended(plane, task) == "succeeded"
+        assert decisions(plane, task) == [decision]
+        assert f"approve {approve}" in plane.ado("tasks", "show", task, check=0).stdout.decode()
+        assert plane.task(task)["approve"] == approve
+    assert plane.sql("select count(*) from ado.questions") == [(0,)]
+    begin(plane, "x", "--approve", "ask")
+    assert wait_for_questions(plane)[0]["tool"] == "execute"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--remote", "--agent", "codex", "--approve", "ask"], b"codex asks nobody while it works"),
+        (["--remote", "--agent", "shell", "--approve", "none"], b"shell runs commands, which ask for no permission"),
+        (["--remote", "--agent", "fake", "--require", "approve:all"], b"approve:all is set by approve"),
+        (["--remote", "--agent", "fake", "--approve", "some"], b"--approve"),
+        (["--agent", "shell", "--approve", "all"], b"--approve needs --remote"),
+    ],
+)
+def test_an_approval_that_an_agent_cannot_have_is_refused_at_once(cluster, words, said):
+    wait = ["--wait-for-agent", "--no-repo"] if "--remote" in words else []
+    done = cluster.ado("run", *words, *wait, "x", check=2)
+    assert said in done.stderr, done.stderr
+    assert cluster.sql("select count(*) from ado.tasks") == [(0,)]
+
+
 def test_two_answers_at_once_are_one(plane):
     begin(plane)
     (question,) = wait_for_questions(plane)

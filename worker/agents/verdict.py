@@ -20,7 +20,7 @@ TURN_ENDS = frozenset({"tool_end", "result"})
 _AUTH = frozenset({401, 403})
 _LIMITS = frozenset({429, 529})
 """Statuses of a refusal for limits: the standard one, and Anthropic's for an overloaded service."""
-_REFUSED_STEP = "run it on a worker with ADO_ISOLATED=true, or allow the tool in the agent's settings"
+_REFUSED_STEP = "run it with --approve all, or allow the tool in the agent's settings"
 
 
 @dataclass(frozen=True, slots=True)

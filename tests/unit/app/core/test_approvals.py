@@ -2,7 +2,14 @@
 
 import pytest
 
-from app.core.approvals import APPROVALS, why_impossible
+from app.core.approvals import APPROVALS, CAPABILITIES, approval_in, capability_of, why_impossible
+
+
+def test_an_approval_is_a_capability_and_the_narrowest_of_several_counts():
+    assert [approval_in([capability_of(approval)]) for approval in APPROVALS] == list(APPROVALS)
+    assert approval_in(CAPABILITIES) == "none"
+    assert approval_in(["approve:all", "approve:edits", "shell"]) == "edits"
+    assert approval_in(["shell", "approve:other"]) is None
 
 
 @pytest.mark.parametrize("agent", ["claude-code", "opencode", "an-acp-agent"])
