@@ -17,7 +17,7 @@ NETWORK = "network:"
 """Prefix of the capabilities that depend on a worker's sandbox."""
 STDIN = "input:stdin"
 """The capability of every worker whose release sends stdin to jobs."""
-HIDDEN = (NETWORK, STDIN, "checks:", "workspace:")
+HIDDEN = (NETWORK, STDIN, "checks:", "approve:", "workspace:", "budget:")
 """How the capabilities begin that are not shown: they say what a worker's release or sandbox can do."""
 
 

@@ -143,6 +143,37 @@ class CheckOptions:
         return {"checks": _without_none({"setup": self.setup, "commands": self.check or [], **limits})}
 
 
+_MOST = 10**15
+
+
+@Parameter(name="*", group=_FAILURE)
+@dataclass(frozen=True, slots=True)
+class BudgetOptions:
+    """What each job may use."""
+
+    max_cost: float | None = None
+    "Most US dollars that each job may cost, over all of its attempts."
+    max_tokens: int | None = None
+    "Most tokens of each job: what the model reads, writes and caches anew."
+    max_turns: int | None = None
+    "Most turns of each job; a message or a failed check begins another one."
+    on_budget: Literal["ask", "fail"] | None = None
+    "Whether a person is asked at the limit, or the job fails; without this option ask."
+
+    def members(self) -> dict[str, Any]:
+        """Return members of the input of tasks.create. Raises CliError."""
+        limits = {"--max-cost": self.max_cost, "--max-tokens": self.max_tokens, "--max-turns": self.max_turns}
+        for option, limit in limits.items():
+            if limit is not None and not 0 < limit <= _MOST:
+                raise usage(f"{option} {limit}: it must be above 0 and at most 10^15", "leave it out for no limit")
+        if all(limit is None for limit in limits.values()):
+            if self.on_budget:
+                raise usage("--on-budget needs a limit", "add --max-cost, --max-tokens or --max-turns")
+            return {}
+        members = {"costUsd": self.max_cost, "tokens": self.max_tokens, "turns": self.max_turns}
+        return {"budget": _without_none({**members, "onBudget": self.on_budget})}
+
+
 @Parameter(name="*", group=_REPOSITORY)
 @dataclass(frozen=True, slots=True)
 class RepositoryOptions:

@@ -93,6 +93,8 @@ class NewTask:
     """Whether the repository's own agent settings count."""
     checks: Any = None
     """Its setup and checks as tasks.create takes them."""
+    budget: Any = None
+    """Its budget as tasks.create takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,7 @@ class TaskRow:
     """The name of the user or service."""
     trust_project: bool = False
     checks: Any = None
+    budget: Any = None
     quota: str | None = None
     """Why the limits of its user let none of its jobs start."""
     prompt_cut: bool = False
@@ -231,6 +234,7 @@ class TaskRow:
             row,
             agent_args=_json(row["agent_args"]),
             checks=_json(row["checks"]),
+            budget=_json(row["budget"]),
             resources=ResourceAmounts(row["cpu"], row["memory"], row["gpu"]),
             labels=orjson.loads(row["labels"]),
             jobs=tuple(jobs),
@@ -268,6 +272,10 @@ class ClaimedJobRow:
     """Whether it had ended, and goes on with a message."""
     checks: Any = None
     """Setup and checks as tasks.create takes them."""
+    budget: Any = None
+    """Its budget as tasks.create takes it."""
+    spent: Any = None
+    """What earlier attempts have used of the budget."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any], token: str, credential: str | None) -> ClaimedJobRow:
@@ -280,6 +288,8 @@ class ClaimedJobRow:
             sealed_environment=row["sealed"],
             workspace=_json(row["workspace"]),
             checks=_json(row["checks"]),
+            budget=_json(row["budget"]),
+            spent=_json(row["spent"]),
             token=token,
             credential=credential,
         )

@@ -70,6 +70,7 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "actor": task.actor,
         "trust_project": task.trust_project,
         "checks": task.checks,
+        "budget": task.budget,
     }
 
 

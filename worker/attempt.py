@@ -21,26 +21,27 @@ from typing import Any
 
 from app.core.approvals import approval_in
 from app.core.capabilities import NO_NETWORK, STDIN
-from app.rpc.client import CallError
 from worker.agents import AGENTS
 from worker.agents.base import Agent, AgentReader, Run, valid_session
 from worker.agents.events import total
 from worker.agents.programs import lend_credentials
-from worker.agents.verdict import TURN_ENDS, Event, Outcome
+from worker.agents.verdict import BUDGET, TURN_ENDS, Event, Outcome
 from worker.agents.words import next_turn, with_words
+from worker.budget import RAISED, JobBudget
 from worker.commands import NO_COMMANDS, Commands
+from worker.finish import outcome_of_error, report_end
 from worker.fitness import Fitness, MachineUnfit, describe_error
 from worker.input_feed import Subscribe
 from worker.lent import Lent, lent
 from worker.mailbox import Mailbox, MailboxMessage
 from worker.memory_kills import MemoryWatch
-from worker.output.batches import BatchSender, Call, LeaseLost, until_answered
+from worker.output.batches import BatchSender, Call, LeaseLost
 from worker.output.buffer import Outbox
 from worker.output.mask_socket import registrar
 from worker.output.masking import NO_SECRETS, Secrets
-from worker.output.wire_events import ServerLimits, clean_text, result_that_fits, usage_that_fits
+from worker.output.wire_events import ServerLimits, result_that_fits, usage_that_fits
 from worker.processes.directories import FILE_VARIABLES, AttemptDirectory, attempt_directory, environment
-from worker.processes.process import KeeperBroken, KeptProcess, is_shortage
+from worker.processes.process import KeptProcess, is_shortage
 from worker.processes.removal import RemovalQueue
 from worker.questions import Questions
 from worker.repository.checkpoint import Checkpoint, SessionState, resumed
@@ -54,7 +55,6 @@ from worker.task_group import task_group
 from worker.turn import Stop, Turn, TurnSetting
 
 _log = logging.getLogger("ado.worker")
-_MESSAGE_CHARS = 9000  # a server takes 10,000 characters
 
 FilesOf = Callable[[Mapping[str, Any]], AttemptFiles]
 """Makes the files of an attempt from its fence."""
@@ -99,6 +99,7 @@ class Attempt:
         self._sender = BatchSender(call, self._outbox, self._fence, limits.batch_events)
         self._mailbox = Mailbox(call, self._fence)
         self._questions = Questions(call, self._fence)
+        self._budget = JobBudget(job)
         self._stop = Stop()
         self._lost = asyncio.Event()
         self._reader: AgentReader | None = None
@@ -155,24 +156,17 @@ class Attempt:
             raise
         except Exception as error:  # noqa: BLE001 - any error ends the job once; otherwise the job would run again
             outcome = self._outcome_of_error(error)
-        await self._finish(outcome)
+        head = {**self._fence, "lastBatch": self._sender.last}
+        await report_end(self._call, head, outcome, self._final_result())
 
     def _outcome_of_error(self, error: Exception) -> Outcome:
-        """Return how the attempt ends after an error; an unexpected one is logged."""
+        """Return how the attempt ends after an error."""
         match error:
             case MachineUnfit():
                 return self._release_unfit(str(error))
             case OSError() if is_shortage(error.errno):
                 return self._release_unfit(describe_error(error))
-            case OSError() | KeyError():
-                return Outcome("failed", None, "start_failed", f"the agent could not be started: {error}")
-            case CallError():
-                return Outcome("failed", None, "agent_error", f"the server refused the output: {error.message}")
-            case KeeperBroken():
-                return Outcome("failed", None, "worker_error", str(error))
-        _log.error("attempt broke", exc_info=error, extra={"job": self.key[0], "attempt": self.key[1]})
-        message = f"the worker made a mistake, see its log: {type(error).__name__}: {error}"
-        return Outcome("failed", None, "worker_error", message)
+        return outcome_of_error(error, *self.key)
 
     def _release_unfit(self, problem: str) -> Outcome:
         """Report that this machine cannot run jobs, and give the job back."""
@@ -222,19 +216,30 @@ class Attempt:
             lambda command: start(["/bin/sh", "-c", "--", command], env=self._environment({})),
             mends=self._agent.takes_messages,
         )
-        if failure := await commands.set_up():
+        if failure := await commands.set_up() or await self._settle_budget():
             return failure
         while True:
+            run = replace(run, dollars=self._budget.dollars_left)
             launch, self._reader = self._agent.launch(run), self._agent.reader(run)
             fed = launch.line is not None or (run.stdin and not run.has_begun)
             process = await start(launch.argv, env=self._environment(launch.env), stdin=launch.stdin, fed=fed)
             outcome, words = await commands.check(await Turn(setting, process, launch, self._reader).run())
             words += await self._next_words(outcome)
-            if not words:
+            if not words and outcome.reason != BUDGET:
                 return outcome
+            if failure := await self._settle_budget(outcome):
+                return failure
+            words = words or [RAISED]
             run = next_turn(self._agent, run, words, self._reader)
             if self._reader is not None:
                 self._used = total(self._used, self._reader.usage or {})
+
+    async def _settle_budget(self, turn: Outcome | None = None) -> Outcome | None:
+        """Return how the attempt ends if its budget allows no turn, or it is stopped while a person is asked."""
+        if not self._budget.is_limited:
+            return None
+        stopped = turn is not None and turn.reason == BUDGET
+        return await self._stop.unless(self._budget.settle(self._questions.ask, self._outbox.put, stopped=stopped))
 
     async def _next_words(self, outcome: Outcome) -> list[str]:
         """Return the words with which the agent's next turn begins; an empty list if the attempt ends."""
@@ -254,6 +259,7 @@ class Attempt:
             self._mailbox,
             self._questions,
             self._stop,
+            self._budget,
             MemoryWatch(alone=self._settings.slots == 1),
             self._subscribe,
             str(attempt_dir.job_dir),
@@ -360,6 +366,8 @@ class Attempt:
             self._outbox.put({"type": "progress", "message": warning}, len(warning))
 
     def _note_agent_event(self, event: Event) -> None:
+        if self._reader is not None:
+            self._budget.note(self._used, self._reader.usage)
         if event["event"] in TURN_ENDS:
             self._turn_ended()
 
@@ -370,25 +378,6 @@ class Attempt:
         elif str(event.get("event")) in TURN_ENDS:
             self._turn_ended()
 
-    async def _finish(self, outcome: Outcome) -> None:
-        """Report the finish until the server answers; a refused report is sent once more without the result."""
-        report = {
-            **self._fence,
-            "lastBatch": self._sender.last,
-            "outcome": outcome.outcome,
-            "exitCode": outcome.exit_code,
-            "reason": outcome.reason,
-        }
-        message = clean_text(outcome.message, _MESSAGE_CHARS)
-        try:
-            await until_answered(self._call, "workers.finish", {**report, "message": message, **self._final_result()})
-        except CallError as error:
-            _log.exception("finish was refused", extra={"job": self.key[0], "reason": error.reason})
-            refusal = clean_text(f"the server refused the report of the end: {error.message}", _MESSAGE_CHARS)
-            with contextlib.suppress(CallError):  # heartbeats no longer list the job, so the server requeues it
-                await until_answered(self._call, "workers.finish", {**report, "message": message or refusal})
-        _log.info("attempt finished", extra={"job": self.key[0], "attempt": self.key[1], "outcome": outcome.outcome})
-
     def _final_result(self) -> dict[str, Any]:
         """Return the agent's result and usage; nothing if its reader fails, so that the attempt still ends."""
         try:
@@ -397,4 +386,6 @@ class Attempt:
             _log.exception("no result could be read", extra={"job": self.key[0], "attempt": self.key[1]})
             return {}
         used = total(self._used, usage or {}) if self._used else usage
+        if self._budget.is_limited:
+            used = {**(used or {}), "turns": self._budget.turns}
         return {"result": result_that_fits(result), "usage": usage_that_fits(used)}

@@ -16,7 +16,8 @@ from worker.agent_output import AgentOutput
 from worker.agents.base import AgentReader, Launch
 from worker.agents.requests import AgentRequest
 from worker.agents.stream import AgentStream
-from worker.agents.verdict import Event, Outcome
+from worker.agents.verdict import BUDGET, Event, Outcome
+from worker.budget import JobBudget
 from worker.fitness import MachineUnfit
 from worker.input_feed import InputFeed, Subscribe
 from worker.mailbox import Mailbox
@@ -49,6 +50,18 @@ class Stop:
             self.outcome = outcome
             self.requested.set()
 
+    async def unless(self, work: Coroutine[Any, Any, Outcome | None]) -> Outcome | None:
+        """Return what ``work`` returns, or if a stop is requested first, the outcome to report."""
+        working = asyncio.create_task(work, name="wait")
+        stopping = asyncio.create_task(self.requested.wait(), name="stop")
+        try:
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+            return self.outcome if self.requested.is_set() else working.result()
+        finally:
+            working.cancel()
+            stopping.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
 
 @dataclass(frozen=True, slots=True)
 class TurnSetting:
@@ -61,6 +74,7 @@ class TurnSetting:
     mailbox: Mailbox
     questions: Questions
     stop: Stop
+    budget: JobBudget
     memory: MemoryWatch
     subscribe: Subscribe
     job_dir: str
@@ -81,15 +95,18 @@ class Turn:
         self._process = process
         self._launch = launch
         self._reader = reader
-        self._words = WordFeed(process, launch.line, setting.mailbox) if launch.line else None
+        self._words = WordFeed(process, launch.line, setting.mailbox, setting.budget) if launch.line else None
         self._with_prompt = setting.mailbox.given
         self._requests: asyncio.Queue[AgentRequest] = asyncio.Queue()
+        self._stream: AgentStream | None = None
+        self._over_budget = asyncio.Event()
         self._is_terminated = False
         """Whether the agent was sent SIGTERM."""
 
     async def run(self) -> Outcome:
         """Follow the process, and leave nothing of it behind."""
         process, setting = self._process, self._setting
+        setting.budget.begin_turn()
         ending = asyncio.create_task(process.ended(), name="agent end")
         try:
             output = AgentOutput(
@@ -104,10 +121,12 @@ class Turn:
             await asyncio.gather(ending, return_exceptions=True)
             process.close()
             setting.mailbox.take_back()
+            setting.budget.end_process()
 
     async def _follow(self, ending: asyncio.Task[ProcessEnd], output: AgentOutput) -> Outcome:
         """Read what the agent writes until it ends. Raises the first error of any part at once."""
         setting = self._setting
+        self._stream = output.stream
         events = EventPipe(self._process.events, setting.outbox, setting.secrets, setting.on_job_event)
         if self._reader is None:
             setting.mailbox.hear(self._with_prompt)
@@ -131,6 +150,7 @@ class Turn:
         """Yield what runs beside the agent and ends with it, each with its name."""
         setting, text = self._setting, self._launch.stdin
         yield "stopper", self._stop_process()
+        yield "budget", self._keep_budget()
         if self._words is not None:
             yield "words", self._words.run(text)
             yield "requests", self._ask_people(self._words, stream)
@@ -156,6 +176,13 @@ class Turn:
             while self._reader.requests:
                 self._requests.put_nowait(self._reader.requests.pop(0))
         self._setting.on_event(event)
+        if event["event"] == "result":
+            self._setting.budget.end_turn()
+        elif event["event"] == "tool_end" and self._setting.budget.is_spent and not self._runs_tools():
+            self._over_budget.set()
+
+    def _runs_tools(self) -> bool:
+        return self._stream is not None and self._stream.runs_tools
 
     async def _ask_people(self, words: WordFeed, stream: AgentStream | None) -> None:
         """Ask a person what the agent asks, and write the answers to its stdin."""
@@ -186,6 +213,8 @@ class Turn:
     def _apply_stop(self, outcome: Outcome) -> Outcome:
         """Return the reason for the stop if the agent was stopped: its exit code alone may say success."""
         stop = self._setting.stop.outcome
+        if self._is_terminated and self._over_budget.is_set() and outcome.outcome != "succeeded":
+            outcome = Outcome("failed", outcome.exit_code, BUDGET)
         if stop is None or not self._is_terminated:
             return outcome
         return Outcome(stop.outcome, outcome.exit_code, stop.reason, stop.message)
@@ -197,9 +226,16 @@ class Turn:
                 await setting.stop.requested.wait()
         except TimeoutError:
             setting.stop.request(Outcome("failed", None, "timed_out", "the attempt took longer than the task allows"))
+        await self._end_process()
+
+    async def _keep_budget(self) -> None:
+        await self._over_budget.wait()
+        await self._end_process()
+
+    async def _end_process(self) -> None:
         self._is_terminated = True
         self._process.terminate()
-        await asyncio.sleep(setting.settings.grace_seconds)
+        await asyncio.sleep(self._setting.settings.grace_seconds)
         self._process.kill()
 
     async def _watch_silence(self, stream: AgentStream) -> None:

@@ -1,7 +1,8 @@
 """Feeds an agent that takes words while it works: messages and the answers to its questions, each a line of its stdin.
 
-The stdin stays open until the agent ends a turn while no message waits. Then it is closed, and the agent ends once it
-has read what was written before. A message that comes later begins the next turn, in a new process.
+The stdin stays open until the agent ends a turn while no message waits, or at a limit of the job's budget. Then it is
+closed, and the agent ends once it has read what was written before. A message that comes later begins the next turn, in
+a new process.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 from worker.agents.base import Line
+from worker.budget import JobBudget
 from worker.mailbox import Mailbox
 from worker.processes.process import KeptProcess
 from worker.stdin_pipe import write_to_stdin
@@ -20,10 +23,11 @@ from worker.stdin_pipe import write_to_stdin
 class WordFeed:
     """The messages for one process of an agent."""
 
-    def __init__(self, process: KeptProcess, line: Line, mailbox: Mailbox) -> None:
+    def __init__(self, process: KeptProcess, line: Line, mailbox: Mailbox, budget: JobBudget) -> None:
         self._process = process
         self._line = line
         self._mailbox = mailbox
+        self._budget = budget
         self._names: dict[str, str] = {}
         self._replies: list[str] = []
         self._replied = asyncio.Event()
@@ -46,29 +50,37 @@ class WordFeed:
         """Write a text and then each message, until a turn ends while none waits."""
         with contextlib.suppress(BrokenPipeError):
             await write_to_stdin(self._process, text.encode("utf-8", "surrogateescape"))
-            while await self._has_line():
+            while await self._has_line() and not self._is_over():
                 for line in self._lines():
                     await write_to_stdin(self._process, line.encode())
         self._process.close_stdin()
+
+    def _is_over(self) -> bool:
+        """Whether the agent has ended a turn and its job's budget allows no other."""
+        return self._turn_ended.is_set() and self._budget.reached is not None
 
     def _lines(self) -> Iterator[str]:
         """Yield the lines that wait: replies first, because the agent does nothing until it has them."""
         while self._replies:
             yield self._replies.pop(0)
         self._replied.clear()
-        for message in self._mailbox.take():
+        for message in [] if self._budget.is_last_turn else self._mailbox.take():
             key = str(uuid.uuid4())
             self._names[key] = message.message_id
             self._turn_ended.clear()  # these words are another turn, unless the agent takes them in this one
             yield self._line(message.text, key)
 
     async def _has_line(self) -> bool:
-        """Wait until a line waits or a turn ends; return whether a line waits."""
-        waits = (self._mailbox.wait(), self._replied.wait(), self._turn_ended.wait())
+        """Wait until a line waits or a turn ends; return whether a line waits.
+
+        Messages wait while no other turn is allowed: an agent may take them in this turn or in the next one.
+        """
+        waits: list[Coroutine[Any, Any, Any]] = [self._turn_ended.wait(), self._replied.wait()]
+        waits += [] if self._budget.is_last_turn else [self._mailbox.wait()]
         tasks = [asyncio.create_task(wait, name="stdin line") for wait in waits]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return tasks[0].done() or tasks[1].done()
+            return any(task.done() for task in tasks[1:])
         finally:
             for task in tasks:
                 task.cancel()

@@ -79,6 +79,7 @@ class AsyncAdo:
         trust_project: bool | None = None,
         checks: Mapping[str, Any] | None = None,
         approve: Literal["ask", "edits", "all", "none"] | None = None,
+        budget: Mapping[str, Any] | None = None,
         stdin: bool | None = None,
         idempotency_key: str | None = None,
     ) -> models.Task:
@@ -107,6 +108,7 @@ class AsyncAdo:
             "trustProject": trust_project,
             "checks": dict(checks) if checks is not None else None,
             "approve": approve,
+            "budget": dict(budget) if budget is not None else None,
             "stdin": stdin,
             "idempotencyKey": idempotency_key or uuid.uuid4().hex,
         }

@@ -70,6 +70,14 @@ class CheckEvent(Event, frozen=True, kw_only=True):
     seconds: float
 
 
+class BudgetEvent(Event, frozen=True, kw_only=True):
+    """The job has reached a limit of its budget: ``costUsd``, ``tokens`` or ``turns``."""
+
+    limit: dict[str, float]
+    spent: dict[str, float]
+    """What all attempts of the job have used."""
+
+
 class ProgressEvent(Event, frozen=True, kw_only=True):
     """Progress as the agent reports it."""
 

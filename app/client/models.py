@@ -46,6 +46,8 @@ class Usage(Record, frozen=True, kw_only=True):
     cache_read_tokens: Amount | None = None
     cache_write_tokens: Amount | None = None
     cost_usd: Amount | None = None
+    turns: Amount | None = None
+    """Only of tasks with a budget."""
 
 
 class Result(Record, frozen=True, kw_only=True):
@@ -117,6 +119,15 @@ class Checks(Record, frozen=True, kw_only=True):
     timeout_seconds: Amount = 0
 
 
+class Budget(Record, frozen=True, kw_only=True):
+    """What each job of a task may use, over all of its attempts."""
+
+    cost_usd: Amount | None = None
+    tokens: Number | None = None
+    turns: Number | None = None
+    on_budget: str = "ask"
+
+
 class Task(Record, frozen=True, kw_only=True):
     """A task with its jobs."""
 
@@ -146,6 +157,7 @@ class Task(Record, frozen=True, kw_only=True):
     checks: Checks | None = None
     approve: Word | None = None
     """What its agent may do without asking a person; None: what its worker allows."""
+    budget: Budget | None = None
     created_by: str | None = None
     quota: str | None = None
     """Why the limits of its user let no queued job start now."""

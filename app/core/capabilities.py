@@ -10,7 +10,9 @@ CHECKS = "checks:commands"
 """The worker runs a task's setup and checks; a task with any requires it, because an older worker would ignore them."""
 BROUGHT = "workspace:brought"
 """The worker lays out the ignored files that a task brings; such a task requires it."""
-OF_RELEASE = (STDIN, CHECKS, BROUGHT, *approvals.CAPABILITIES)
+BUDGETS = "budget:limits"
+"""The worker keeps to a task's budget; a task with one requires it, because an older worker would not."""
+OF_RELEASE = (STDIN, CHECKS, BROUGHT, BUDGETS, *approvals.CAPABILITIES)
 """What every worker of this release offers."""
 NO_NETWORK = "network:none"
 """The worker can run jobs without a network; a task with ``network: none`` requires it."""

@@ -14,7 +14,7 @@ from msgspec import Meta, field
 from app.access.auth import READ, RUN_TASKS
 from app.access.context import Context
 from app.core.approvals import CAPABILITIES, Approval, capability_of, why_impossible
-from app.core.capabilities import BROUGHT, CHECKS, NO_NETWORK, STDIN
+from app.core.capabilities import BROUGHT, BUDGETS, CHECKS, NO_NETWORK, STDIN
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import (
     AGENT_ARGS_BYTES,
@@ -27,12 +27,13 @@ from app.procedures.checks.arguments import (
     pod_members,
     refuse_nul,
 )
+from app.procedures.checks.budgets import check_budget
 from app.procedures.checks.ids import no_such_file, no_such_job, no_such_task, parse_task
 from app.procedures.checks.ownership import check_may_change, check_may_see, check_queue
 from app.procedures.checks.paging import fit
 from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
-from app.shapes.records import Checks, Resources, Task, Wire
+from app.shapes.records import Budget, Checks, Resources, Task, Wire
 from app.shapes.waits import wait_of
 from db import events, jobs, model, tasks, users
 from db.actor import Actor
@@ -113,6 +114,8 @@ class TaskCreateInput(Wire):
     """Its setup and checks; they run on workers that can do that."""
     approve: Approval | None = None
     """What its agent may do without asking a person: ``all`` on isolated workers and ``edits`` on others by default."""
+    budget: Budget | None = None
+    """What each of its jobs may use; they run on workers that can keep to it."""
     stdin: bool = False
     """Whether its jobs read the input that ``tasks.input`` sends; they run on workers that can pass it on."""
 
@@ -140,6 +143,7 @@ async def create(context: Context, input: TaskCreateInput) -> Task:
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
     _check_approval(input)
+    check_budget(input.agent, input.budget)
     task = _new_task(input, context.services.cipher.seal(input.env), context.actor("tasks.create"))
     limit = task.timeout_seconds or context.services.settings.task_timeout or None
     task = dataclasses.replace(task, timeout_seconds=limit)  # after the digest, which a setting must not change
@@ -199,6 +203,7 @@ def _new_task(input: TaskCreateInput, sealed_environment: str | None, actor: Act
         actor=actor,
         trust_project=input.trust_project,
         checks=msgspec.to_builtins(input.checks),
+        budget=msgspec.to_builtins(input.budget),
     )
     return dataclasses.replace(task, digest=_digest_of(task))
 
@@ -211,6 +216,7 @@ def _capabilities(input: TaskCreateInput) -> list[str]:
         *([CHECKS] if input.checks else []),
         *([BROUGHT] if input.workspace and input.workspace.brought else []),
         *([capability_of(input.approve)] if input.approve else []),
+        *([BUDGETS] if input.budget else []),
     ]
 
 

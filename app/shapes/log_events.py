@@ -142,6 +142,15 @@ class CheckEvent(LogEvent, tag="check"):
     seconds: float
 
 
+class BudgetEvent(LogEvent, tag="budget"):
+    """The job has reached a limit of its budget."""
+
+    limit: dict[str, float]
+    """The limit, by its name: ``costUsd``, ``tokens`` or ``turns``."""
+    spent: dict[str, float]
+    """What all attempts of the job have used."""
+
+
 class TruncatedEvent(LogEvent, tag="truncated"):
     """The attempt's events have reached the limit, and later ones are dropped; ``finished`` says how many bytes.
 
@@ -282,6 +291,7 @@ AnyEvent: TypeAlias = (
     | MessageEvent
     | DeliveredEvent
     | CheckEvent
+    | BudgetEvent
     | ContinuedEvent
     | FinishedEvent
     | SucceededEvent

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from msgspec import UNSET, Meta, Struct, UnsetType, convert
+from msgspec import UNSET, Meta, Struct, UnsetType, convert, field
 from msgspec.structs import fields
 
 from app.core.approvals import Approval, approval_in
@@ -94,6 +94,8 @@ class Usage(Wire):
     cache_read_tokens: float | UnsetType = UNSET
     cache_write_tokens: float | UnsetType = UNSET
     cost_usd: float | UnsetType = UNSET
+    turns: float | UnsetType = UNSET
+    """Runs of the agent from a prompt or message to its last word; only of tasks with a budget."""
 
 
 class Result(Wire):
@@ -178,6 +180,20 @@ class Checks(Wire, omit_defaults=False):
     timeout_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
 
 
+class Budget(Wire):
+    """What each job of a task may use, over all of its attempts.
+
+    ``turns`` counts runs of the agent from a prompt or message to its last word. ``tokens`` are those that the model
+    reads, writes and caches anew.
+    """
+
+    cost_usd: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    tokens: Annotated[int, Meta(ge=1, le=10**15)] | None = None
+    turns: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    on_budget: Literal["ask", "fail"] = "ask"
+    """What happens at a limit: a person is asked whether to raise it, or the job fails."""
+
+
 class Task(Wire, omit_defaults=False):
     """A task with its jobs."""
 
@@ -206,6 +222,7 @@ class Task(Wire, omit_defaults=False):
     checks: Checks | UnsetType = UNSET
     approve: Approval | UnsetType = UNSET
     """What its agent may do without asking a person; absent: what its worker allows."""
+    budget: Budget | UnsetType = UNSET
     created_by: str | UnsetType = UNSET
     """The name of the user or service who created it."""
     quota: str | UnsetType = UNSET
@@ -240,7 +257,27 @@ class Task(Wire, omit_defaults=False):
             prompt_cut=task.prompt_cut or UNSET,
             trust_project=task.trust_project or UNSET,
             checks=convert(task.checks, Checks) if task.checks else UNSET,
+            budget=convert(task.budget, Budget) if task.budget else UNSET,
         )
+
+
+class Raised(Wire, omit_defaults=False):
+    """How often a person has raised each limit of a job's budget by its own amount."""
+
+    cost_usd: int = 0
+    tokens: int = 0
+    turns: int = 0
+
+
+class Spent(Wire, omit_defaults=False):
+    """What earlier attempts of a job have used, and what a person has decided about its budget."""
+
+    cost_usd: float = 0
+    tokens: float = 0
+    turns: float = 0
+    raised: Raised = field(default_factory=Raised)
+    stopped: bool = False
+    """Whether a person has answered the last question about the budget with ``stop``."""
 
 
 class ClaimedJob(Wire):
@@ -268,6 +305,9 @@ class ClaimedJob(Wire):
     workspace: Any = UNSET
     trust_project: bool | UnsetType = UNSET
     checks: Checks | UnsetType = UNSET
+    budget: Budget | UnsetType = UNSET
+    spent: Spent | UnsetType = UNSET
+    """What earlier attempts of a job with a budget have used."""
     continues: bool | UnsetType = UNSET
     """Whether it had ended, and goes on with a message."""
 
@@ -282,6 +322,8 @@ class ClaimedJob(Wire):
             trust_project=job.trust_project or UNSET,
             continues=job.continues or UNSET,
             checks=convert(job.checks, Checks) if job.checks else UNSET,
+            budget=convert(job.budget, Budget) if job.budget else UNSET,
+            spent=convert(job.spent, Spent) if job.spent else UNSET,
         )
 
 

@@ -32,6 +32,7 @@ from cli.remote.standard_input import appended, check_taken, is_wanted
 from cli.render.terminal import colour_variables
 from cli.run_options import (
     AgentOptions,
+    BudgetOptions,
     CheckOptions,
     LimitOptions,
     PodOptions,
@@ -56,6 +57,7 @@ class _Request:
     agent: AgentOptions
     checks: CheckOptions
     limits: LimitOptions
+    budget: BudgetOptions
     task: TaskOptions
     repository: RepositoryOptions
     pod: PodOptions
@@ -88,6 +90,7 @@ def run(
     agent_options: AgentOptions = AgentOptions(),
     checks: CheckOptions = CheckOptions(),
     limits: LimitOptions = LimitOptions(),
+    budget: BudgetOptions = BudgetOptions(),
     task_options: TaskOptions = TaskOptions(),
     repository: RepositoryOptions = RepositoryOptions(),
     pod: PodOptions = PodOptions(),
@@ -106,7 +109,7 @@ def run(
         need_server(options)
     words = _words(prompt, prompt_options.file)
     request = _Request(
-        words, workers, prompt_options, agent_options, checks, limits, task_options, repository, pod, options
+        words, workers, prompt_options, agent_options, checks, limits, budget, task_options, repository, pod, options
     )
     return _run_remotely(request) if remote else _run_here(request)
 
@@ -119,7 +122,7 @@ def _run_here(request: _Request) -> int:
         raise usage("--approve needs --remote: here the agent decides by your own settings", "leave it out")
     failure = replace(request.limits, timeout=None)  # a time-out ends an agent here as well
     sending = replace(request.repository, no_project_file=False)
-    refuse_remote_only(request.task, sending, request.pod, request.options, failure)
+    refuse_remote_only(request.budget, request.task, sending, request.pod, request.options, failure)
     if not request.repository.no_project_file and (project := local_project()):
         request = request.filled(project)
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
@@ -189,6 +192,7 @@ def _task_input(request: _Request, repository: SentRepository, *, stdin: bool) -
         "idempotencyKey": str(uuid.uuid4()),
         **request.task.members(),
         **request.checks.members(),
+        **request.budget.members(),
         **request.pod.members(),
         **({"trustProject": True} if request.agent.trust_project else {}),
         **({"approve": request.agent.approve} if request.agent.approve else {}),

@@ -39,6 +39,12 @@ def _first_line(text: str, length: int = 50) -> str:
     return line[: length - 1] + "…" if len(line) > length else line
 
 
+def _budget(task: dict[str, Any]) -> str:
+    units = {"costUsd": "US dollars", "tokens": "tokens", "turns": "turns"}
+    budget = task.get("budget") or {}
+    return ", ".join(f"{budget[name]:.12g} {unit}" for name, unit in units.items() if budget.get(name))
+
+
 def _show(task: dict[str, Any], options: ServerOptions) -> None:
     allowed = ["trusts the project"] if task.get("trustProject") else []
     allowed += [f"approve {task['approve']}"] if task.get("approve") else []
@@ -54,6 +60,7 @@ def _show(task: dict[str, Any], options: ServerOptions) -> None:
         *([f"labels: {', '.join(labels)}"] if labels else []),
         *([f"setup: {_first_line(setup, 200)}"] if (setup := checks.get("setup")) else []),
         *(f"check: {_first_line(command, 200)}" for command in checks.get("commands", [])),
+        *([f"budget of each job: {budget}"] if (budget := _budget(task)) else []),
         _first_line(task["prompt"], 200),
         *summary(task),
         *used(task),

@@ -352,6 +352,7 @@ def note(event: Mapping[str, Any]) -> str:
     return {
         "message": f"ado: {who}message from {by}: {event.get('text')}",
         "check": f"ado: {who}check {event.get('command')!r} {check} (try {event.get('try')}, {event.get('seconds')} s)",
+        "budget": f"ado: {who}a limit of the budget is reached: {_reached(event)}",
         "delivered": f"ado: {who}{event.get('messageId')} was delivered",
         "continued": f"ado: {who}the job continues with {event.get('messageId')}"
         f"{' once it is resumed' if event.get('paused') else ''}",
@@ -366,3 +367,8 @@ def note(event: Mapping[str, Any]) -> str:
         "truncated": f"ado: {who}output has reached the server's limit of {event.get('limitBytes')} bytes; "
         "what follows is dropped, the job runs on",
     }.get(event["type"], "")
+
+
+def _reached(event: Mapping[str, Any]) -> str:
+    limit, spent = event.get("limit") or {}, event.get("spent") or {}
+    return ", ".join(f"{spent.get(name)} of {amount} {name}" for name, amount in limit.items())

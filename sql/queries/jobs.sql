@@ -79,7 +79,8 @@ with guarded_worker as (
     from advanced_logs a where t.task_id = a.task_id and t.status <> 'running'
 )
 select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
-       t.trust_project, t.workers, c.continues, t.checks::text as checks,
+       t.trust_project, t.workers, c.continues, t.checks::text as checks, t.budget::text as budget,
+       case when t.budget is not null then ado.budget_spent(c.task_id, c.job)::text end as spent,
        (select count(*) from ado.message_jobs m where m.task_id = c.task_id and m.job = c.job) as messages,
        t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment, v.sealed,
        case when a.task_id is not null then array['e:' || a.task_id || ':' || a.last_seq] end as hints
@@ -203,9 +204,9 @@ with reports as materialized (
                 when l.is_interruption and l.interruptions >= c.attempts then 'failed'
                 when l.outcome = 'released' then 'queued'
                 when l.outcome = 'failed' and l.failures < t.retries
-                    and l.reason is distinct from 'input_lost' then 'queued'
+                    and coalesce(l.reason, '') not in ('input_lost', 'budget_exceeded') then 'queued'
                 when l.outcome in ('succeeded', 'failed') and l.message_id is not null
-                    and l.reason is distinct from 'input_lost' then 'continued'
+                    and coalesce(l.reason, '') not in ('input_lost', 'budget_exceeded') then 'continued'
                 else l.outcome end as verdict,
            case when l.stop_reason is not null then l.stop_reason
                 when l.outcome = 'failed' then coalesce(l.reason, 'agent_error')
@@ -250,16 +251,17 @@ with reports as materialized (
                max(e.value::text::numeric) filter (where e.key = 'outputTokens') as output_tokens,
                max(e.value::text::numeric) filter (where e.key = 'cacheReadTokens') as cache_read_tokens,
                max(e.value::text::numeric) filter (where e.key = 'cacheWriteTokens') as cache_write_tokens,
-               max(e.value::text::numeric) filter (where e.key = 'costUsd') as cost_usd
+               max(e.value::text::numeric) filter (where e.key = 'costUsd') as cost_usd,
+               max(e.value::text::numeric) filter (where e.key = 'turns') as turns
         from json_each(case when json_typeof(d.usage) = 'object' then d.usage end) e
         where json_typeof(e.value) = 'number'
     ) n
     where d.usage is not null
 ), recorded_usage as (
     insert into ado.attempt_usage (task_id, job, attempt, agent, at, input_tokens, output_tokens, cache_read_tokens,
-        cache_write_tokens, cost_usd, user_id)
+        cache_write_tokens, cost_usd, turns, user_id)
     select u.task_id, u.job, u.attempt, u.agent, now(), u.input_tokens, u.output_tokens, u.cache_read_tokens,
-           u.cache_write_tokens, u.cost_usd, u.user_id
+           u.cache_write_tokens, u.cost_usd, u.turns, u.user_id
     from used u
 ), noted as (
     -- Agents report the amounts; negative and impossible ones are not counted.

@@ -65,7 +65,7 @@ with given as materialized (
         retries integer, timeout_seconds double precision, start_within_seconds double precision, labels jsonb,
         workspace json, pod json, on_failure text, idempotency_key text, input_digest text, environment json,
         env_names text[], sealed text, needs text[], base_file text, event json, actor json, trust_project boolean,
-        checks json)
+        checks json, budget json)
 ), rooms as materialized (  -- locks the users whose queue is limited, in one order
     select u.user_id, ado.queue_room(u.user_id) as room
     from (select distinct user_id from given where user_id <> 0 order by user_id) u
@@ -77,11 +77,11 @@ with given as materialized (
 ), created_tasks as (
     insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, start_within_seconds, start_by, labels, workspace, pod, on_failure, idempotency_key,
-        input_digest, created_by, trust_project, checks)
+        input_digest, created_by, trust_project, checks, budget)
     select i.task_id, i.prompt, i.agent, i.agent_args::json, i.workers, i.requires, i.cpu, i.memory, i.gpu, i.priority,
            i.retries, i.timeout_seconds, i.start_within_seconds, now() + make_interval(secs => i.start_within_seconds),
            i.labels, i.workspace, i.pod, i.on_failure, i.idempotency_key, decode(i.input_digest, 'hex'),
-           i.actor ->> 'account', coalesce(i.trust_project, false), i.checks
+           i.actor ->> 'account', coalesce(i.trust_project, false), i.checks, i.budget
     from incoming i
     where i.base_file is null or exists (
         select from ado.files f where f.file_id = i.base_file and f.kind = 'base' and f.task_id is null
@@ -262,7 +262,7 @@ select e.next, f.task_id, f.status, f.reason, f.message, f.failed_job,
        null::json as agent_args, f.workers, f.requires, f.cpu, f.memory, f.gpu, f.priority, f.retries,
        f.timeout_seconds, f.start_within_seconds, f.start_by, f.labels, f.on_failure, f.version, f.created_at,
        f.started_at, f.finished_at, f.cancel_requested_at, l.last_seq,
-       ado.account_name(f.created_by) as creator_name, f.trust_project, f.checks,
+       ado.account_name(f.created_by) as creator_name, f.trust_project, f.checks, f.budget,
        coalesce(v.names, '{}') as env_names
 from edge e
 left join (page f join ado.task_logs l using (task_id) left join ado.task_environments v using (task_id)) on true

@@ -6,6 +6,8 @@ import signal
 import pytest
 from support.program import until
 
+from app.core.capabilities import OF_RELEASE
+
 KNOWN = "select spawner_id, state from ado.spawner_status"
 
 
@@ -33,7 +35,7 @@ def test_a_killed_spawner_is_reported_by_status_doctor_and_metrics(cluster, spaw
     (found,) = json.loads(cluster.ado("workers", "status", "-o", "json").stdout)["spawners"]
     assert (found["state"], found["capabilities"], found["maxWorkers"]) == (
         "silent",
-        ["checks:commands", "claude-code", "input:stdin", "shell"],
+        sorted(["claude-code", "shell", *OF_RELEASE]),
         1,
     )
     checked = cluster.ado("doctor", check=1).stdout.decode()

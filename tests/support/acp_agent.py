@@ -1,14 +1,24 @@
 """An agent of the Agent Client Protocol for tests, on the protocol's own SDK; a program.
 
-It answers with the prompt, after a tool for which it asks; the prompt ``fail`` is an error of the model's service, and
-``until PATH`` waits for a file.
+It answers with the prompt, after a tool for which it asks; the prompt ``fail`` is an error of the model's service,
+``until PATH`` waits for a file, and ``spend N`` uses N tools, each for a quarter of a dollar. Told that its limit was
+raised, it goes on with one tool.
 """
 
 import asyncio
 from pathlib import Path
 
 import acp
-from acp.schema import AgentCapabilities, PermissionOption, SessionMode, SessionModeState, ToolCallUpdate
+from acp.schema import (
+    AgentCapabilities,
+    Cost,
+    PermissionOption,
+    SessionMode,
+    SessionModeState,
+    ToolCallUpdate,
+    Usage,
+    UsageUpdate,
+)
 
 
 class Agent:
@@ -46,6 +56,8 @@ class Agent:
             await asyncio.sleep(0.02)
         if text == "fail":
             raise acp.RequestError(-32603, "Internal error: status 429 from the service")
+        if text.startswith("spend ") or "limit was reached" in text:
+            return await self.spend(session_id, int(text.removeprefix("spend ")) if text.startswith("spend ") else 1)
         call = ToolCallUpdate(tool_call_id="1", title="make", kind="execute", raw_input={"command": "make"})
         await self.client.session_update(
             session_id, acp.start_tool_call("1", "make", kind="execute", raw_input={"command": "make"})
@@ -58,6 +70,19 @@ class Agent:
         said = f"mode {self.mode}" if text == "mode?" else f"done with {text}"
         await self.client.session_update(session_id, acp.update_agent_message_text(said))
         return acp.PromptResponse(stop_reason="end_turn")
+
+    async def spend(self, session_id, tools):
+        for number in map(str, range(1, tools + 1)):
+            await self.client.session_update(session_id, acp.start_tool_call(number, "make", status="in_progress"))
+            cost = Cost(amount=0.25 * int(number), currency="USD")
+            usage = UsageUpdate(session_update="usage_update", used=1, size=1, cost=cost)
+            await self.client.session_update(session_id, usage)
+            await self.client.session_update(session_id, acp.update_tool_call(number, status="completed"))
+            if number != str(tools):
+                await asyncio.sleep(0.5)  # so that nothing but a stop ends it soon
+        await self.client.session_update(session_id, acp.update_agent_message_text("spent"))
+        usage = Usage(total_tokens=100, input_tokens=90, output_tokens=10)
+        return acp.PromptResponse(stop_reason="end_turn", usage=usage)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ class Run:
     """Whether the agent's stdin is the job's input; the text that ``launch`` returns for stdin comes before it."""
     has_begun: bool = False
     """Whether an earlier turn of the attempt has run: the agent may have changed every file in ``home``."""
+    dollars: float | None = None
+    """The most that it may cost; only for agents that can keep to it by themselves."""
     local: bool = False
     """Whether a person runs it in local mode, with their own HOME, environment and permission settings."""
 

@@ -32,6 +32,7 @@ _QUIET = {
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
 }
+_LEAST_DOLLARS = 0.000001
 _INSTRUCTIONS = {"CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1"}
 """Makes claude read the CLAUDE.md of ``--add-dir``: without project settings it reads none of the project."""
 
@@ -72,6 +73,7 @@ class ClaudeCode:
         argv = [find("claude"), "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
         argv += ["--resume", run.session] if run.session else ["--session-id", str(uuid.uuid4())]
         argv += model_option(run, "--model")
+        argv += ["--max-budget-usd", f"{max(run.dollars, _LEAST_DOLLARS):.6f}"] if run.dollars is not None else []
         if run.local:
             return Launch([*argv, "--permission-mode", "acceptEdits"], {}, run.prompt)
         argv += [] if run.trust_project else _without_project(run)
@@ -209,7 +211,11 @@ class ClaudeReader(AgentReader):
         for denial in line.get("permission_denials") or []:
             if denial.get("tool_use_id") not in self._denied:
                 self._refuse(str(denial.get("tool_name")), "")
-        self._ended = events.total(self._ended, _tokens(line.get("usage") or {}))
+        self._verdict.is_over_budget = line.get("subtype") == "error_max_budget_usd"
+        used = _tokens(line.get("usage") or {})
+        if self._verdict.is_over_budget:  # then the line counts none
+            used = events.total(*self._messages.values())
+        self._ended = events.total(self._ended, used)
         self._messages = {}
         cost = events.counted(costUsd=line.get("total_cost_usd"))
         self.usage = {**self._ended, **self._count_session_usage(cost)}

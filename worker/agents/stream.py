@@ -85,6 +85,11 @@ class AgentStream:
             return outcome
         return replace(outcome, message=f"{outcome.message}; its last words: {tail}")
 
+    @property
+    def runs_tools(self) -> bool:
+        """Whether a tool of the agent runs."""
+        return bool(self._tools)
+
     def note_activity(self) -> None:
         """Count its silence from now on."""
         self._active_at = time.monotonic()

@@ -17,6 +17,8 @@ Event = dict[str, Any]
 
 TURN_ENDS = frozenset({"tool_end", "result"})
 """Events after which an agent has written its session to its files, so that it can be saved."""
+BUDGET = "budget_exceeded"
+"""The reason of an agent that was stopped, or has stopped, at a limit of its job's budget."""
 _AUTH = frozenset({401, 403})
 _LIMITS = frozenset({429, 529})
 """Statuses of a refusal for limits: the standard one, and Anthropic's for an overloaded service."""
@@ -60,6 +62,8 @@ class Verdict:
     """Whether success counts only with a sign of work: ACP's ``end_turn`` follows failures too."""
     tokens: float | None = None
     """Tokens of the run; None if the agent does not report them."""
+    is_over_budget: bool = False
+    """Whether the agent itself has stopped at the limit that it was started with."""
     has_text: bool = False
     has_tool_use: bool = False
 
@@ -138,6 +142,8 @@ class Verdict:
         return Outcome("succeeded", 0)
 
     def _failure_reason(self) -> str:
+        if self.is_over_budget:
+            return BUDGET
         if self.status in _AUTH:
             return "auth"
         return "rate_limited" if self.status in _LIMITS else "agent_error"

@@ -20,7 +20,7 @@ OF_SERVER = {
         name: getattr(records, name)
         for name in (
             *("AttemptRef", "Job", "JobPod", "Resources", "Result", "Spawner", "Task", "Usage", "Wait", "Worker"),
-            *("Checks", "WorkerObstacle"),
+            *("Budget", "Checks", "WorkerObstacle"),
         )
     },
     **{name: getattr(workers, name) for name in ("Queue", "Scale", "Waiting", "WorkerList")},
