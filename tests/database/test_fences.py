@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import asyncpg
 import orjson
@@ -239,6 +240,7 @@ async def test_a_finish_needs_the_credential_of_its_attempt(db):
 
 
 TOO_MANY = "5 attempts ended without a result of the agent, the last one: shutdown: said"
+NOW = datetime.now(UTC)
 WAITS = {"last_message_id": 99}  # stored after the statement began
 VERDICTS = {
     "a success ends the job": ("succeeded", None, {}, "succeeded", None, "said"),
@@ -248,6 +250,12 @@ VERDICTS = {
     "the last release": ("released", "shutdown", {"interruptions": 4}, "failed", "too_many_attempts", TOO_MANY),
     "the last release of a cancelled job": (
         "released", "shutdown", {"interruptions": 4, "stop_reason": "cancelled"}, "cancelled", "cancelled", "said",
+    ),
+    "a release of a job that somebody wants paused": (
+        "released", "shutdown", {"interruptions": 4, "pause_requested_at": NOW}, "paused", "paused", "said",
+    ),
+    "a release to pause of a job that was resumed": (
+        "released", "paused", {"interruptions": 4}, "queued", "paused", "said",
     ),
     "a failure with a retry left": ("failed", "no_result", {"retries": 1}, "queued", "no_result", "said"),
     "a failure without one": ("failed", None, {"retries": 1, "failures": 1}, "failed", "agent_error", "said"),
@@ -274,7 +282,7 @@ async def test_a_finish_decides_by_its_outcome_and_what_came_before(db, name):
     assert row["failures"] == columns["failures"] + (name in RETRIED)
     assert row["continues"] is (name in CONTINUED)
     last = "continued" if name in CONTINUED else "requeued" if name in RETRIED else None
-    assert (await log(db, 1))[-1][0] == (last or ("released" if job.status == "queued" else "finished"))
+    assert (await log(db, 1))[-1][0] == (last or ("released" if job.status in ("queued", "paused") else "finished"))
 
 
 async def send(db, message_id, keys, *, sent_in=1, delivered=False, by=None):
@@ -449,12 +457,20 @@ async def test_a_receipt_needs_the_credential_of_its_attempt(db):
         assert await messages.deliver(db, HeldAttempt(1, 0, 1, "w1", credential), []) is accepted
 
 
-def ask(db, task_id=1, job=0, *, attempt=1, key="k", limit=9, timeout=None):
-    return questions.ask(db, NewQuestion(task_id, job, attempt, key, "text", "which?", [], None, timeout), limit)
+def ask(db, task_id=1, job=0, *, attempt=1, key="k", limit=9, timeout=None, asker=None, **request):
+    new = {
+        "kind": "text",
+        "text": "which?",
+        "options": [],
+        "default_answer": None,
+        "timeout_seconds": timeout,
+    } | request
+    return questions.ask(db, NewQuestion(task_id, job, attempt, key, **new), limit, asker)
 
 
-def answer(db, question):
-    return questions.answer(db, question.question_id, choice=None, text="this", actor=Actor("a", "user-1", name="anna"))
+def answer(db, question, *, remember=False):
+    actor = Actor("a", "user-1", name="anna")
+    return questions.answer(db, question.question_id, choice=None, text="this", actor=actor, remember=remember)
 
 
 async def test_a_question_needs_its_running_attempt(db):
@@ -479,6 +495,59 @@ async def test_an_answer_belongs_to_one_question_and_is_given_once(db):
         _, changed = await changes(db, answer(db, question))
         assert changed == {("question", str(question.question_id)), ("log", "1")}
         assert await changes(db, answer(db, question)) == (None, set())
+
+
+async def test_a_worker_asks_only_for_its_own_attempt_and_with_its_credential(db):
+    await raw(db, "update ado.jobs set credential_digest = $1 where task_id = 1 and job = 0", DIGEST)
+    for worker_id, credential in (("w2", DIGEST), ("w1", None), ("w1", tokens.digest("other"))):
+        asker = HeldAttempt(1, 0, 1, worker_id, credential)
+        assert await changes(db, ask(db, asker=asker)) == (None, set())
+    assert await ask(db, asker=HeldAttempt(1, 0, 1, "w1", DIGEST))
+    assert await ask(db, key="of the job itself")
+    assert await ask(db, 1, 1, asker=HeldAttempt(1, 1, 1, "w1", None))
+
+
+REQUEST = {"kind": "permission", "options": [{"id": "allow", "label": "Allow"}], "tool": "Bash"}
+OTHER_REQUESTS = ({"kind": "choice"}, {"options": []}, {"tool": "Write"})
+
+
+async def test_a_remembered_answer_counts_for_the_open_requests_of_the_task_for_the_same_tool(db):
+    asked, same = await ask(db, **REQUEST), await ask(db, 1, 1, **REQUEST)
+    unlike = [await ask(db, 1, 1, key=str(other), **REQUEST | other) for other in OTHER_REQUESTS]
+    unlike.append(await ask(db, 2, **REQUEST))
+    expired = await ask(db, 1, 1, key="expired", timeout=3600, **REQUEST)
+    await raw(db, "update ado.questions set expires_at = now() where expires_at is not null")
+    answered, ended = await ask(db, key="answered", **REQUEST), await ask(db, 1, 2, **REQUEST)
+    await answer(db, answered)
+    await closed(db, finish(1, job=2, worker_id="w2"))
+
+    async def states():
+        return {
+            row["question_id"]: row["state"] for row in await raw(db, "select question_id, state from ado.questions")
+        }
+
+    before = await states()
+    assert {before[question.question_id] for question in (same, *unlike, expired, ended)} == {"open"}
+    _, changed = await changes(db, answer(db, asked, remember=True))
+    assert changed == {("question", str(asked.question_id)), ("question", str(same.question_id)), ("log", "1")}
+    assert (await log(db, 1))[-2:] == [("answer", 0), ("answer", 1)]
+
+
+async def test_an_answer_that_is_not_to_be_remembered_counts_for_one_request(db):
+    asked, _ = await ask(db, **REQUEST), await ask(db, 1, 1, **REQUEST)
+    _, changed = await changes(db, answer(db, asked))
+    assert changed == {("question", str(asked.question_id)), ("log", "1")}
+    assert (await ask(db, key="another", **REQUEST)).state == "open"
+
+
+async def test_a_request_with_a_remembered_answer_is_not_stored(db):
+    asked = await ask(db, **REQUEST)
+    await answer(db, asked, remember=True)
+    again, changed = await changes(db, ask(db, 1, 1, **REQUEST))
+    assert (again.question_id, changed) == (asked.question_id, set())
+    for other in OTHER_REQUESTS:
+        assert (await ask(db, 1, 1, key=str(other), **REQUEST | other)).state == "open"
+    assert (await ask(db, 2, **REQUEST)).state == "open"
 
 
 @pytest.mark.parametrize("how", ["ended", "next attempt", "expired"])
