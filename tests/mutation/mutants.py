@@ -56,8 +56,16 @@ def _of_python(text: str) -> Iterator[tuple[str, str, str]]:
             if mutated is None:
                 break
             old, new = _changed(text, mutated)
-            if not _NO_DECISION.match(old):
+            if not _NO_DECISION.match(old) and _is_python(mutated):
                 yield "", f"{old.strip()} → {new.strip()}", mutated
+
+
+def _is_python(text: str) -> bool:
+    try:
+        compile(text, "", "exec")
+    except SyntaxError:  # of the mark before keyword-only parameters
+        return False
+    return True
 
 
 def _changed(text: str, mutated: str) -> tuple[str, str]:

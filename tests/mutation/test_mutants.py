@@ -22,6 +22,10 @@ def test_chosen_numbers_and_defaults_are_left_as_they_are():
     assert changes("a.py", "_SECONDS = 3\nLIMIT: int = 4\ndef f(x=3):\n    pass\n") == set()
 
 
+def test_what_is_no_python_any_more_is_no_change():
+    assert changes("a.py", "def f(\n    *,\n    x,\n):\n    return x\n") == set()
+
+
 def test_each_condition_of_a_statement_is_made_to_hold_always():
     assert statements("delete from t where a = :a and (b is null or b > 3);") == [
         "delete from t where (true or (a = :a)) and (b is null or b > 3);",

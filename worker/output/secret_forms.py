@@ -103,9 +103,9 @@ def _coded(data: bytes) -> Iterator[bytes]:
     """Yield hexadecimal, and in both base64 alphabets the part that does not depend on neighbouring bytes."""
     yield data.hex().encode()
     yield data.hex().upper().encode()
-    for shift in range(3):
+    for shift, start in enumerate((0, 2, 3)):  # so many characters depend on so many bytes before
         coded = base64.b64encode(b"\0" * shift + data)
-        inner = coded[-(-shift * 8 // 6) : (shift + len(data)) * 8 // 6]
+        inner = coded[start : (shift + len(data)) * 8 // 6]
         if len(inner) >= _SHORTEST_CODED:
             yield inner
             yield inner.translate(_TO_URL_ALPHABET)

@@ -75,6 +75,7 @@ def plain_forms(value):
 
 def test_each_line_of_a_value_is_searched_too():
     assert plain_forms("\nfirstline\r\n\n  secondline\n") == {"firstlinesecondline", "firstline", "secondline"}
+    assert plain_forms("firstline\nsecondline") == {"firstlinesecondline", "firstline", "secondline"}
     assert plain_forms("firstline\nshort\n") == {"firstlineshort", "firstline"}
     assert plain_forms("\nonlyline\n") == {"onlyline"}
 
