@@ -198,6 +198,32 @@ async def state(db: Database, task_id: int) -> LogState | None:
     return LogState(row["last_seq"], row["ended"], bool(row["pruned"])) if row else None
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A range of a log: its wanted events, and the first and last ``seq`` of all its events; None when it is empty."""
+
+    events: Sequence[EventRow]
+    first: int | None
+    last: int | None
+
+
+async def window(
+    db: Database, task_id: int, cursor: int, *, backwards: bool, job: int | None, row_limit: int, byte_limit: int
+) -> Window:
+    """Return the events before or after a cursor, in order, within both limits (but at least one if there is one)."""
+    rows = await db.many(
+        "search_window",
+        task_id=task_id,
+        cursor=cursor,
+        backwards=backwards,
+        job=job,
+        row_limit=row_limit,
+        byte_limit=byte_limit,
+    )
+    wanted = [EventRow.of(row) for row in rows if row["is_wanted"]]
+    return Window(wanted, rows[0]["seq"], rows[-1]["seq"]) if rows else Window([], None, None)
+
+
 async def cursor_of_tail(db: Database, task_id: int, count: int, selection: EventFilter) -> int:
     """Return the cursor before the last ``count`` selected events."""
     row = await db.one(

@@ -139,6 +139,31 @@ from ado.task_logs l left join taken e on true
 where l.task_id = :task_id::bigint
 order by e.seq;
 
+-- name: search_window :many
+-- The events next to a cursor, before it or after it, in order: at most so many, and no more than fit the byte budget
+-- (but always one). Of other jobs than the wanted one (null: all) only ``seq`` is read.
+select p.task_id, p.seq, p.job, p.attempt, p.type, p.stream, p.at, p.stored_at,
+       case when p.is_wanted then p.data end as data, case when p.is_wanted then p.body::text end as body, p.is_wanted
+from (
+    select e.*, row_number() over nearest as position,
+           sum(case when e.is_wanted then coalesce(octet_length(e.data), 0) + coalesce(octet_length(e.body::text), 0)
+                    else 0 end) over nearest as bytes
+    from (
+        select n.*, :job::integer is null or n.job is null or n.job = :job::integer as is_wanted
+        from (
+            (select * from ado.events where :backwards::boolean and task_id = :task_id::bigint and seq < :cursor::bigint
+             order by seq desc limit :row_limit::integer)
+            union all
+            (select * from ado.events
+             where not :backwards::boolean and task_id = :task_id::bigint and seq > :cursor::bigint
+             order by seq limit :row_limit::integer)
+        ) n
+    ) e
+    window nearest as (order by case when :backwards::boolean then -e.seq else e.seq end)
+) p
+where p.bytes <= :byte_limit::bigint or p.position = 1
+order by p.seq;
+
 -- name: seq_before_tail :one
 -- The cursor before the last N events of a selection (see page_selection); for N = 0 the end of the log.
 select coalesce(min(seq) - 1, (select l.last_seq from ado.task_logs l where l.task_id = :task_id::bigint), 0) as after

@@ -22,6 +22,7 @@ SEES = {
     "tasks.kvList": VICTIM,
     "files.list": VICTIM,
     "tasks.messages": VICTIM,
+    "tasks.search": VICTIM | {"text": "x"},
     "files.read": {"fileId": FILE},
     "stream.taskEvents": VICTIM,
     "stream.taskOutput": VICTIM,

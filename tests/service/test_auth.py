@@ -19,7 +19,7 @@ from db import tokens
 READ = {
     "tasks.get", "tasks.list", "tasks.messages", "workers.list", "workers.status",
     "stream.taskEvents", "stream.taskOutput", "stream.taskProgress", "stream.systemEvents", "system.health",
-    "users.whoami", "questions.list", "stats.series",
+    "users.whoami", "questions.list", "stats.series", "tasks.search",
 }  # fmt: skip
 READ_VALUES = {"tasks.kvGet", "tasks.kvList"}
 WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}
