@@ -347,8 +347,10 @@ async def _wait(server: ServerContext, names: list[str], *, first_only: bool) ->
             if task["status"] == "paused":
                 talk(f"ado: {name}: {paused(task)}")
             async for item in LogReader(client, "stream.taskProgress", {"taskId": name}).read():
-                if item.data["type"] in ("paused", "resumed") and item.data["seq"] > task["lastSeq"]:
-                    talk(note(item.data))
+                event = item.data
+                is_told = event["type"] in ("paused", "resumed") or event.get("paused")
+                if is_told and event["seq"] > task["lastSeq"]:
+                    talk(note(event))
             ended_task: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
             return ended_task
 

@@ -7,6 +7,8 @@ import { type Failure, failureOf } from './api.ts';
 import type { Worker } from './types.ts';
 
 const RETRY_MS = 2000;
+/** The states of a task that has not ended. */
+export const OPEN: ReadonlySet<string> = new Set(['queued', 'running', 'paused']);
 
 export class Live {
   readonly workers = new Map<string, Worker>();
@@ -59,7 +61,7 @@ export class Live {
       this.ready = true;
     } else if (change.type === 'task') {
       task = change.task;
-      if (task.status === 'queued' || task.status === 'running') this.tasks.set(task.taskId, task);
+      if (OPEN.has(task.status)) this.tasks.set(task.taskId, task);
       else this.tasks.delete(task.taskId);
     } else if (change.type === 'worker') this.workers.set(change.worker.workerId, change.worker);
     else this.workers.delete(change.workerId);

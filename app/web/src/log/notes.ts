@@ -28,7 +28,13 @@ export function noteOf(event: NoteEvent): Note | null {
     case 'requeued':
       return bad(`attempt ${event.attempt} ended: ${words(event.reason)}; attempt ${event.nextAttempt} follows`);
     case 'released':
-      return plain(`attempt ${event.attempt} was handed back${because(event.reason)}`);
+      return plain(
+        `attempt ${event.attempt} was handed back${because(event.reason)}${event.paused ? '; the job is paused' : ''}`,
+      );
+    case 'paused':
+      return plain(`paused${by(event.by)}${because(event.reason)}`);
+    case 'resumed':
+      return plain(`resumed${by(event.by)}`);
     case 'retried':
       return plain(`retried${by(event.by)}`);
     case 'cancel_requested':

@@ -6,6 +6,7 @@ import { useApi, useApp, useMay, useNow } from '../context.tsx';
 import { dollars, short } from '../format/numbers.ts';
 import { counted, oneLine, shortened } from '../format/text.ts';
 import { duration, elapsed } from '../format/time.ts';
+import { OPEN } from '../live.ts';
 import { useLoad } from '../load.ts';
 import { LogPanel } from '../log/panel.tsx';
 import { Ago, Foreign, Labels, Loading, Problem, Status } from '../parts/basics.tsx';
@@ -147,7 +148,8 @@ function Actions({ task, reload }: { task: Task; reload(): void }) {
   const may = useMay();
   const [busy, setBusy] = useState(false);
   if (!may.tasks) return null;
-  const open = task.status === 'queued' || task.status === 'running';
+  const open = OPEN.has(task.status);
+  const pausing = task.jobs.some((job) => job.status === 'running' && job.pauseRequestedAt !== undefined);
   const act = async (call: () => Promise<unknown>, done: string) => {
     setBusy(true);
     try {
@@ -162,6 +164,24 @@ function Actions({ task, reload }: { task: Task; reload(): void }) {
   };
   return (
     <span class="actions">
+      {open && task.status !== 'paused' && (
+        <button
+          type="button"
+          disabled={busy || pausing}
+          onClick={() => act(() => api.tasks.pause.mutate({ taskId: task.taskId }), 'Pause requested.')}
+        >
+          {pausing ? 'Pausing…' : 'Pause'}
+        </button>
+      )}
+      {task.status === 'paused' && (
+        <button
+          type="button"
+          disabled={busy}
+          onClick={() => act(() => api.tasks.resume.mutate({ taskId: task.taskId }), 'Resumed.')}
+        >
+          Resume
+        </button>
+      )}
       {open && (
         <button
           type="button"

@@ -1,6 +1,6 @@
 /** What the list of tasks is filtered by, as the page's address has it and as the API takes it. */
 
-export const STATUSES = ['queued', 'running', 'succeeded', 'failed', 'cancelled'];
+export const STATUSES = ['queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled'];
 
 export interface Filter {
   status: string | null;
