@@ -1,0 +1,53 @@
+"""The table of abilities in deploy/AGENTS.md says what the adapters do."""
+
+from pathlib import Path
+
+import pytest
+
+from worker.agents import AGENTS
+from worker.agents.base import Run
+
+PAGE = Path(__file__).parents[4] / "deploy" / "AGENTS.md"
+HEAD = "| agent | takes messages | asks a person | goes on after a failed check | resumes its session |"
+SESSION = "0b9a5a7e-2f0e-4b63-9a57-1e7d4c1f8a10"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run where every agent's program is installed and has saved a session."""
+    programs, home = tmp_path / "bin", tmp_path / "home"
+    programs.mkdir()
+    for agent in filter(None, (agent.needs for agent in AGENTS.values())):
+        (programs / agent.program).write_text("#!/bin/sh\n")
+        (programs / agent.program).chmod(0o755)
+    for place in (".claude/projects/x", ".gemini/tmp/x/chats", ".codex/sessions/x", ".local/share/opencode"):
+        (home / place).mkdir(parents=True)
+        (home / place / f"{SESSION}.jsonl").touch()
+    for place in (f".gemini/tmp/x/chats/session-1-{SESSION[:8]}.json", f".codex/sessions/x/rollout-{SESSION}.jsonl"):
+        (home / place).touch()
+    (home / ".local/share/opencode/opencode.db").touch()
+    monkeypatch.setenv("PATH", str(programs))
+    return Run("fix it", tmp_path, home, approve="edits", env={"HOME": str(home)})
+
+
+def messages(agent, launch):
+    if not agent.takes_messages:
+        return "no"
+    return "while it works" if launch.line else "in its next turn"
+
+
+def row(name, run):
+    """Return an agent's row as its adapter has it."""
+    agent = AGENTS[name]
+    launch = agent.launch(run)
+    can_ask = agent.converses and launch.line is not None
+    can_resume = bool(agent.session_files(run.home, SESSION))
+    said = ["yes" if can else "no" for can in (can_ask, agent.takes_messages, can_resume)]
+    return f"| {name} | {messages(agent, launch)} | {' | '.join(said)} |"
+
+
+def test_the_page_lists_every_agent_with_what_its_adapter_can_do(run):
+    lines = PAGE.read_text().splitlines()
+    begin = lines.index(HEAD) + 2
+    table = lines[begin : lines.index("", begin)]
+    assert table == [row(name, run) for name in AGENTS]
