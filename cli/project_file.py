@@ -46,6 +46,7 @@ class _Keys(msgspec.Struct, rename="kebab", omit_defaults=True):
     labels: dict[str, str] | None = None
     require: list[str] | None = None
     bring: list[str] | None = None
+    caches: list[str] | None = None
     cpu: float | None = None
     memory: str | None = None
     gpu: float | None = None

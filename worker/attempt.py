@@ -148,7 +148,7 @@ class Attempt:
         try:
             async with (
                 attempt_directory(self._settings.work_dir, name, self._removals) as attempt_dir,
-                lent(self._settings) as self._lent,
+                lent(self._settings, attempt_dir.home, self.job.get("workspace")) as self._lent,
                 registrar(attempt_dir.base, lambda: self._secrets) as self._mask_socket,
             ):
                 outcome = await self._run_agent(attempt_dir)
@@ -309,7 +309,7 @@ class Attempt:
             env=self._environment({}),
             approve=approval_in(self._requires) or ("all" if settings.isolated else "edits"),
             trust_project=bool(self.job.get("trustProject")),
-            stdin=self._has_input,
+            stdin=STDIN in self._requires,
         )
         if checkpoint is not None:
             run = await asyncio.to_thread(resumed, agent, run, checkpoint)
@@ -353,10 +353,6 @@ class Attempt:
     def _has_messages(self) -> bool:
         """Whether the server and the agent know messages; a server of an older release says nothing of them."""
         return "messages" in self.job and self._agent.takes_messages
-
-    @property
-    def _has_input(self) -> bool:
-        return STDIN in self._requires
 
     def _set_masks(self, repository: JobRepository | None) -> None:
         """Mask secrets in the result too, and report the job's secrets that are too short to mask."""

@@ -1,12 +1,17 @@
-"""What a machine lends to an attempt for as long as a process of the attempt lives: ports."""
+"""What a machine lends to an attempt for as long as a process of the attempt lives: ports and caches."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from worker.caches import CacheDirectory
 from worker.ports import VARIABLE, bases, ephemeral_ports, parse_ports, reserved
+from worker.processes.process import KeptProcess
 from worker.settings import WorkerSettings
 
 
@@ -21,12 +26,27 @@ class Lent:
 
 
 @contextlib.asynccontextmanager
-async def lent(settings: WorkerSettings) -> AsyncIterator[Lent]:
-    """Lend what the machine has until the block and all processes of the attempt have ended. Raises OSError."""
+async def lent(
+    settings: WorkerSettings, home: Path | None = None, workspace: Mapping[str, Any] | None = None
+) -> AsyncIterator[Lent]:
+    """Lend what the machine has until the block and all processes of the attempt have ended. Raises OSError.
+
+    The caches that a task's workspace names are in the job's HOME meanwhile.
+    """
     with contextlib.ExitStack() as stack:
         env, held = {}, []
         if candidates := bases(parse_ports(settings.job_ports), ephemeral_ports()):
             base, guard = stack.enter_context(reserved(candidates))
             env[VARIABLE] = str(base)
             held.append(guard.fileno())
-        yield Lent(env, tuple(held))
+        names, scope = (workspace or {}).get("caches") or (), (workspace or {}).get("cacheScope") or ""
+        if home is None or not names or not settings.cache_dir:
+            yield Lent(env, tuple(held))
+            return
+        caches = CacheDirectory(Path(settings.cache_dir), settings.cache_bytes)
+        env |= await asyncio.to_thread(caches.lend, scope, names, home)
+        try:
+            yield Lent(env, tuple(held))
+        finally:
+            if not KeptProcess.survived:  # such a process could still write into a cache
+                await asyncio.to_thread(caches.take_back, scope, home)

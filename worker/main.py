@@ -44,6 +44,7 @@ def run(settings: WorkerSettings, lifeline: int | None = None) -> int:
     capabilities = worker_capabilities(settings, secrets, sandbox)
     _check_work_dir(Path(settings.work_dir))
     _check_ports(settings)
+    _check_caches(settings)
     supervisor = Supervisor(settings, capabilities, secrets, token, sandbox)
     return uvloop.run(_run(supervisor, lifeline, settings.loop_watchdog_seconds))
 
@@ -77,6 +78,20 @@ def _check_ports(settings: WorkerSettings) -> None:
     elif ranges < settings.slots:
         message = f"ADO_JOB_PORTS has ports for {ranges} jobs, and the worker has {settings.slots} slots"
         raise CannotStart(message, "name more ports, at least 21 for each slot, or lower ADO_SLOTS")
+
+
+def _check_caches(settings: WorkerSettings) -> None:
+    """Refuse a directory of another user, or on another file system: copies are lent by a rename."""
+    if not settings.cache_dir:
+        return
+    try:
+        ensure_directory(Path(settings.cache_dir))
+        is_apart = Path(settings.cache_dir).stat().st_dev != Path(settings.work_dir).stat().st_dev
+    except OSError as error:
+        raise CannotStart(f"caches cannot be kept in {settings.cache_dir}: {error}", "correct ADO_CACHE_DIR") from error
+    if is_apart:
+        message = f"{settings.cache_dir} is not on the file system of {settings.work_dir}"
+        raise CannotStart(message, "name an ADO_CACHE_DIR beside ADO_WORK_DIR")
 
 
 async def _run(supervisor: Supervisor, lifeline: int | None, watchdog_seconds: float) -> int:

@@ -70,6 +70,10 @@ class WorkerSettings:
     """FIRST-LAST, user ids for the jobs of a worker that is root; auto tries uid only if this is set."""
     job_ports: str = "20000-29999"
     """FIRST-LAST, ports from which each job gets 20 of its own (ADO_PORT_BASE); ephemeral ports are left out."""
+    cache_dir: str = ""
+    """Where caches of package managers are kept between jobs, on the work directory's file system; default: none."""
+    cache_bytes: int = 10 * 1024**3
+    """Bytes that the kept caches may have together; the oldest are deleted."""
     sandbox_read: tuple[str, ...] = ()
     """Files and directories that jobs may read in their sandbox, besides the system and the programs on PATH."""
     agent_env: tuple[str, ...] = ()

@@ -42,6 +42,7 @@ from db.model import TERMINAL
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+_SCOPE_CHARS = 32
 _NOT_IN_THE_DIGEST = {"digest", "sealed_environment", "idempotency_key", "base_file", "actor"}
 Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -84,6 +85,10 @@ class Workspace(Wire):
     """The directory where the agent starts, relative to the repository's top."""
     brought: CommitId | None = None
     """A commit in the same file whose files are added to the directory, and are no part of the result."""
+    caches: Annotated[list[Name], Meta(max_length=20)] = []
+    """Caches of package managers that the job is lent, if its worker keeps any: npm, pip, uv, cargo."""
+    cache_key: Name | None = None
+    """Jobs of one user with the same key share caches."""
 
 
 class TaskCreateInput(Wire):
@@ -194,7 +199,7 @@ def _new_task(input: TaskCreateInput, sealed_environment: str | None, actor: Act
         environment=input.env,
         sealed_environment=sealed_environment,
         labels=input.labels,
-        workspace=msgspec.to_builtins(input.workspace),
+        workspace=_workspace(input.workspace, actor),
         pod=pod_members(input.pod),
         on_failure=input.on_failure,
         idempotency_key=input.idempotency_key,
@@ -206,6 +211,16 @@ def _new_task(input: TaskCreateInput, sealed_environment: str | None, actor: Act
         budget=msgspec.to_builtins(input.budget),
     )
     return dataclasses.replace(task, digest=_digest_of(task))
+
+
+def _workspace(workspace: Workspace | None, actor: Actor | None) -> Any:
+    """Return what the jobs' workers get; caches with a scope, in which no other user has any."""
+    members = msgspec.to_builtins(workspace)
+    if workspace is not None and workspace.caches:
+        account = (actor.account if actor else None) or ""
+        scope = _digest([account, members.pop("cacheKey", "")])
+        members["cacheScope"] = scope.hex()[:_SCOPE_CHARS]
+    return members
 
 
 def _capabilities(input: TaskCreateInput) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from app.core.caches import CACHES
 from app.core.git import GitError, host_of, listed, quoted
 from app.rpc.client import HttpClient, Transfer
 from cli import exits
 from cli.errors import usage
 from cli.output import talk, write_bytes, write_one
 from cli.parameters import ResultJob, TaskArgument
+from cli.parsing import nearest
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.listing import workers_status
 from cli.render.patch import PatchView, StatView
@@ -52,16 +56,18 @@ class SentRepository:
 
 def find(options: RepositoryOptions, *, is_ai: bool) -> Repository | None:
     """Return the repository of the working directory if the options or an AI agent ask for it. Raises CliError."""
-    needing = options.dirty or options.push or options.bring
+    needing = options.dirty or options.push or options.bring or options.caches
     if options.repo is False and needing:
-        raise usage("--dirty, --push and --bring need the repository", "leave out --no-repo")
+        raise usage("--dirty, --push, --bring and --cache need the repository", "leave out --no-repo")
     is_asked = options.repo or needing
     if options.repo is False or not (is_ai or is_asked):
         return None
     check_version()
     local = Repository.of_working_directory()
     if local is None and is_asked:
-        raise failed("there is no git repository here", "go to one, or leave out --repo, --dirty, --push and --bring")
+        raise failed(
+            "there is no git repository here", "go to one, or leave out --repo, --dirty, --push, --bring and --cache"
+        )
     return local
 
 
@@ -71,6 +77,7 @@ def send(
     """Send a repository; without one an AI agent gets an empty directory, unless it is not to. Raises CliError."""
     if local is None:
         return SentRepository({} if is_ai and options.repo is None else None)
+    lent = _caches(options.caches or [], local)
     outgoing = repository.prepare(local, dirty=options.dirty, notify=lambda text: talk(f"ado: {text}"))
     outgoing = repository.fetchable(outgoing, _git_hosts(client, agent))
     if options.push and outgoing.remote is None:
@@ -83,7 +90,17 @@ def send(
         outgoing = replace(outgoing, brought=brought)
         file_id = repository.send(outgoing, _transfer(client))
     requires = (_GIT_CAPABILITY + host_of(outgoing.remote.url),) if outgoing.remote else ()
-    return SentRepository(outgoing.workspace(file_id, push=options.push), requires, outgoing)
+    return SentRepository({**outgoing.workspace(file_id, push=options.push), **lent}, requires, outgoing)
+
+
+def _caches(names: list[str], local: Repository) -> dict[str, Any]:
+    """Return members of a workspace: the caches, which only jobs of this repository's copy share. Raises CliError."""
+    for name in names:
+        if name not in CACHES:
+            raise usage(f"there is no cache {name!r}{nearest(name, list(CACHES))}", f"there are {', '.join(CACHES)}")
+    place = f"{platform.node()}\0{local.git_dir}"
+    key = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"caches": names, "cacheKey": key} if names else {}
 
 
 def _git_hosts(client: HttpClient, agent: str) -> frozenset[str]:

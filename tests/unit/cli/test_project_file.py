@@ -22,6 +22,7 @@ start-within = "30m"
 priority = 7
 require = ["gpu"]
 bring = ["config/*.json"]
+caches = ["npm"]
 cpu = 2
 memory = "4G"
 gpu = 1.0
@@ -52,7 +53,7 @@ def test_every_key_is_the_default_of_its_option_and_is_shown(tmp_path, capsys):
         label=["team=web", "area=shop"], retries=2, start_within="30m", priority=7, require=["gpu"]
     )
     assert project.fill(PodOptions()) == PodOptions(cpu=2.0, memory="4G", gpu=1.0, image="web:7", network="none")
-    assert project.fill(RepositoryOptions()) == RepositoryOptions(bring=["config/*.json"])
+    assert project.fill(RepositoryOptions()) == RepositoryOptions(bring=["config/*.json"], caches=["npm"])
     project.show()
     shown = capsys.readouterr().err
     assert [name for name in NAMES if f"{name} " not in shown] == []
