@@ -1,8 +1,7 @@
 """A repository of another person is sent, changed and returned, and no program that it names runs."""
 
-import subprocess
-
 import pytest
+from support import forkserver
 from support.hostile_repository import Hostile
 from support.repositories import SETTINGS
 
@@ -16,10 +15,10 @@ def hostile(cluster):
 
 
 def ado(cluster, hostile, *words):
-    return subprocess.run(
-        [*cluster.program, *words], cwd=hostile.tree.path, env={**cluster.client_env(), **SETTINGS},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=90,
-    )  # fmt: skip
+    env = {**cluster.client_env(), **SETTINGS}
+    done = forkserver.run(words, env=env, cwd=str(hostile.tree.path), timeout=90)
+    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
+    return done
 
 
 def test_configuration_hooks_and_filters_run_neither_locally_nor_on_the_worker(cluster, hostile):

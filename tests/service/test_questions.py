@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-import subprocess
 
 import pytest
+from support import forkserver
 from support.procedures import Real
 from support.program import until, write_token
 
@@ -107,7 +107,8 @@ def test_the_inbox_shows_ended_tasks_once(shared_cluster, tmp_path, damage):
         (tmp_path / "seen.json").write_bytes(damage)
 
     def inbox():
-        done = subprocess.run([*cluster.program, "inbox"], env=env, capture_output=True, timeout=60, check=True)
+        done = forkserver.run(["inbox"], env=env, cwd="/", timeout=60)
+        assert done.returncode == 0, done.stderr
         return [line.split()[0] for line in done.stdout.decode().splitlines() if line.startswith("task-")]
 
     inbox()

@@ -3,6 +3,8 @@
 import os
 import subprocess
 
+from . import forkserver
+
 SETTINGS = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -74,10 +76,7 @@ class Checkout(Tree):
 
     def ado(self, *arguments, check=0, cwd=None):
         env = {**self.cluster.client_env(), **SETTINGS}
-        done = subprocess.run(
-            [*self.cluster.program, *arguments], cwd=cwd or self.path, env=env, stdin=subprocess.DEVNULL,
-            capture_output=True, check=False, timeout=90,
-        )  # fmt: skip
+        done = forkserver.run(arguments, env=env, cwd=str(cwd or self.path), timeout=90)
         assert done.returncode == check, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done
 
