@@ -21,6 +21,7 @@ from cli.remote.checked_calls import socket
 from cli.remote.contexts import ServerContext
 from cli.remote.fleet import why_waiting
 from cli.remote.idle_health_check import IdleHealthCheck
+from cli.remote.inline_questions import InlineQuestions, can_ask
 from cli.remote.log_reader import LogReader
 from cli.remote.summary import summary
 from cli.render.agent_lines import own_line
@@ -95,6 +96,13 @@ class Follower:
         self._started = asyncio.Event()
         self._health_check = IdleHealthCheck(self._talk)
         self._connection_state = "connected"
+        self._questions = InlineQuestions(view.task_id, view.job, self._talk) if self._asks() else None
+
+    def _asks(self) -> bool:
+        """Whether the task's questions are asked here."""
+        view = self._view
+        is_watched = view.follow and view.verdict and not (view.json_lines or view.raw or view.silent or view.stdin)
+        return is_watched and can_ask()
 
     async def run(self) -> int:
         """Show the task until its log ends or the user leaves; return the exit code."""
@@ -147,15 +155,18 @@ class Follower:
         async with socket(self._server, on_state=self._connection) as client:
             waiting = asyncio.create_task(self._explain_waiting(client), name="waiting")
             silence = asyncio.create_task(self._health_check.watch(client), name="silence")
+            beside = [waiting, silence]
+            if self._questions is not None:
+                beside.append(asyncio.create_task(self._questions.run(client), name="questions"))
             try:
                 await self._stream(client)
                 if not self._view.verdict:
                     return exits.SUCCESS
                 task = await client.query("tasks.get", {"taskId": self._view.task_id})
             finally:
-                waiting.cancel()
-                silence.cancel()
-                await asyncio.gather(waiting, silence, return_exceptions=True)
+                for task_beside in beside:
+                    task_beside.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
         self._end(task)
         return exits.of_task(task)
 
@@ -175,6 +186,8 @@ class Follower:
             if event["type"] != "created":
                 self._started.set()
             self._write(event)
+            if self._questions is not None:
+                self._questions.note(event)
             if view.follow and event["type"] == "finished" and await self._job_has_ended(client, event):
                 break
         self._write_pieces(self._lines.rest())
@@ -257,6 +270,8 @@ class Follower:
         if state.kind == self._connection_state:
             return
         self._connection_state = state.kind
+        if self._questions is not None:
+            self._questions.look_again()
         if state.kind == "lost":
             self._talk(f"ado: connection lost ({state.detail}), retrying")
         elif state.kind == "moving":

@@ -1,0 +1,48 @@
+"""Which key or line answers a question on the terminal, and what the prompt says."""
+
+import pytest
+
+from cli.remote.inline_questions import answer_of, prompt_of
+
+
+def question(*ids):
+    return {"questionId": "question-7", "options": [{"id": name, "label": name.upper()} for name in ids]}
+
+
+PERMISSION = question("allow", "deny")
+MANY = question(*(f"o{number}" for number in range(10)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed", "answer"),
+    [
+        (PERMISSION, "a", {"choice": "allow", "remember": "no"}),
+        (PERMISSION, "A", {"choice": "allow", "remember": "task"}),
+        (PERMISSION, "d", {"choice": "deny", "remember": "no"}),
+        (PERMISSION, "D", None),
+        (PERMISSION, "\x1b", None),
+        (question("red", "blue"), "2", {"choice": "blue"}),
+        (question("red", "blue"), "3", None),
+        (question("red", "blue"), "0", None),
+        (MANY, "o9\n", {"choice": "o9"}),
+        (MANY, "9\n", None),
+        (question(), "any words\n", {"text": "any words"}),
+        (question(), "\n", None),
+        (question(), "", None),
+    ],
+)
+def test_a_key_or_a_line_is_an_answer_or_nothing(asked, typed, answer):
+    assert answer_of(asked, typed) == answer
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (PERMISSION, "press a to allow, A to allow this tool for the rest of the task, d to deny"),
+        (question("red", "blue"), "press 1 for RED, 2 for BLUE"),
+        (MANY, "type one of these and press Enter: o0, o1"),
+        (question(), "type the answer and press Enter"),
+    ],
+)
+def test_the_prompt_says_how_to_answer(asked, words):
+    assert f"question-7: {words}" in prompt_of(asked)
