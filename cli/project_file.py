@@ -26,6 +26,8 @@ from cli.repository.git import Repository
 NAME = ".ado.toml"
 _COMMANDS = frozenset({"setup", "check", "check_tries", "check_timeout"})
 """Commands, and what is said of them."""
+_OF_WORKERS = frozenset({"approve"})
+"""What means nothing without a worker: on this machine an agent decides by its user's own settings."""
 _BYTES = 64 * 1024
 Options = TypeVar("Options")
 
@@ -35,10 +37,15 @@ class _Keys(msgspec.Struct, rename="kebab", omit_defaults=True):
 
     agent: str | None = None
     model: str | None = None
+    approve: Literal["ask", "edits", "all", "none"] | None = None
     setup: str | None = None
     check: str | list[str] | None = None
     check_tries: int | None = None
     check_timeout: str | None = None
+    max_cost: float | None = None
+    max_tokens: int | None = None
+    max_turns: int | None = None
+    on_budget: Literal["ask", "fail"] | None = None
     timeout: str | None = None
     retries: int | None = None
     start_within: str | None = None
@@ -76,18 +83,29 @@ class Project:
                 f"ado: not run, because the repository's {NAME} names it: {' and '.join(commands)}; if you trust it: "
                 f"git config --global --add ado.trustedRepository {top}"
             )
-        return Project({name: value for name, value in self._values.items() if name not in _COMMANDS})
+        return self.without(_COMMANDS)
 
-    def without_secrets(self, top: Path | None) -> Project:
-        """Return the project without the files to bring that look like secrets, and say so."""
-        bring: list[str] = self._values.get("bring", [])
+    def without(self, names: frozenset[str]) -> Project:
+        """Return the project without some keys."""
+        return Project({name: value for name, value in self._values.items() if name not in names})
+
+    def untrusted(self, top: Path | None) -> Project:
+        """Return the project without what it may not say of an untrusted repository at ``top``, and report that."""
+        values, trust = dict(self._values), f"git config --global --add ado.trustedRepository {top}"
+        bring: list[str] = values.get("bring", [])
         if secrets := [path for path in bring if looks_secret(path)]:
+            values["bring"] = [path for path in bring if path not in secrets]
             talk(
                 f"ado: not brought, because the repository's {NAME} names it: {listed(secrets)}; name it yourself with "
-                f"--bring, or if you trust the repository: git config --global --add ado.trustedRepository {top}"
+                f"--bring, or if you trust the repository: {trust}"
             )
-            return Project({**self._values, "bring": [path for path in bring if path not in secrets]})
-        return self
+        if values.get("approve") == "all":
+            del values["approve"]
+            talk(
+                f"ado: not allowed, because the repository's {NAME} says it: approve 'all'; say it yourself with "
+                f"--approve all, or if you trust the repository: {trust}"
+            )
+        return Project(values)
 
     def fill(self, options: Options) -> Options:
         """Return options with what the file says for those not given; labels are joined."""
@@ -118,10 +136,11 @@ def read_project(top: Path) -> Project | None:
 def project_of(repository: Repository) -> Project | None:
     """Return what a repository's file sets; None if there is none. Raises CliError.
 
-    What looks like a secret is brought only if the user trusts the repository: its commands could send it anywhere.
+    What looks like a secret is brought only if the user trusts the repository: its commands could send it anywhere. Nor
+    does a repository that is not trusted let an agent do everything.
     """
     project = read_project(repository.work_tree) if repository.work_tree else None
-    return project if project is None or repository.is_trusted else project.without_secrets(repository.work_tree)
+    return project if project is None or repository.is_trusted else project.untrusted(repository.work_tree)
 
 
 def local_project() -> Project | None:
@@ -135,6 +154,7 @@ def local_project() -> Project | None:
         raise usage(f"{NAME} is not used: {error}", "use --no-project-file") from error
     if here is None or here.work_tree is None or (project := project_of(here)) is None:
         return None
+    project = project.without(_OF_WORKERS)
     return project if here.is_trusted else project.without_commands(here.work_tree)
 
 

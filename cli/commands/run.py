@@ -43,6 +43,8 @@ from cli.run_options import (
 )
 
 _EXAMPLE = 'example: ado run "fix the failing test"'
+_GROUPS = ("agent", "checks", "limits", "budget", "task", "repository", "pod")
+"""The options for which a project's file may have defaults."""
 _PROMPT_HELP = """What the agent is asked to do; - reads it from stdin. For the agent shell one argument is a command
 line, and several are a command with its arguments, kept apart: write them after --."""
 
@@ -69,9 +71,8 @@ class _Request:
         text = shlex.join(self.words) if is_command else " ".join(self.words)
         return appended(text) if self.prompt.stdin and agent not in PROGRAMS else text
 
-    def filled(self, project: Project) -> _Request:
+    def filled(self, project: Project, groups: Sequence[str]) -> _Request:
         """Return the request with a project's defaults for what the command line does not say, and show them."""
-        groups = ("agent", "checks", "limits", "task", "repository", "pod")
         filled = {name: project.fill(getattr(self, name)) for name in groups}
         project.show()
         return replace(self, **filled)
@@ -124,7 +125,7 @@ def _run_here(request: _Request) -> int:
     sending = replace(request.repository, no_project_file=False)
     refuse_remote_only(request.budget, request.task, sending, request.pod, request.options, failure)
     if not request.repository.no_project_file and (project := local_project()):
-        request = request.filled(project)
+        request = request.filled(project, ("agent", "checks", "limits"))
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     agent = request.agent.agent or first([], [*local_runs.own_agents(), *local_runs.agents()])
     stdin = request.sends_stdin(agent, detach=False)
@@ -148,7 +149,7 @@ def _run_remotely(request: _Request) -> int:
     named = request.agent.agent or server.agent
     local = find(request.repository, is_ai=named not in PROGRAMS)
     if local and not request.repository.no_project_file and (project := project_of(local)):
-        request = request.filled(project)
+        request = request.filled(project, _GROUPS)
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     agent = _agent(request, client, server)
     stdin = request.sends_stdin(agent, detach=request.task.detach)

@@ -6,12 +6,26 @@ from pathlib import Path
 import pytest
 
 from cli.errors import CliError
-from cli.project_file import NAMES, read_project
-from cli.run_options import AgentOptions, CheckOptions, LimitOptions, PodOptions, RepositoryOptions, TaskOptions
+from cli.project_file import NAMES, project_of, read_project
+from cli.repository.git import Repository
+from cli.run_options import (
+    AgentOptions,
+    BudgetOptions,
+    CheckOptions,
+    LimitOptions,
+    PodOptions,
+    RepositoryOptions,
+    TaskOptions,
+)
 
 FULL = """
 agent = "codex"
 model = "m"
+approve = "ask"
+max-cost = 5
+max-tokens = 1000
+max-turns = 20
+on-budget = "fail"
 setup = "npm ci"
 check = ["npm test", "npm run lint"]
 check-tries = 5
@@ -46,8 +60,10 @@ def read(tmp_path, text):
 
 def test_every_key_is_the_default_of_its_option_and_is_shown(tmp_path, capsys):
     project = read(tmp_path, FULL)
-    assert project.fill(AgentOptions()) == AgentOptions(agent="codex", model="m")
+    assert project.fill(AgentOptions()) == AgentOptions(agent="codex", model="m", approve="ask")
     assert project.fill(CheckOptions()) == CheckOptions(["npm test", "npm run lint"], 5, "2m", "npm ci")
+    budget = BudgetOptions(max_cost=5.0, max_tokens=1000, max_turns=20, on_budget="fail")
+    assert project.fill(BudgetOptions()) == budget
     assert project.fill(LimitOptions()) == LimitOptions(timeout="2h")
     assert project.fill(TaskOptions()) == TaskOptions(
         label=["team=web", "area=shop"], retries=2, start_within="30m", priority=7, require=["gpu"]
@@ -76,6 +92,15 @@ def test_an_option_replaces_what_the_file_says_and_labels_are_joined(tmp_path, c
 
 def test_one_check_may_be_a_text(tmp_path):
     assert read(tmp_path, 'check = "make test"').fill(CheckOptions()).check == ["make test"]
+
+
+@pytest.mark.parametrize(("trusted", "approve", "bring"), [(False, None, ["a"]), (True, "all", [".env", "a"])])
+def test_only_a_trusted_repository_has_everything_allowed_and_secrets_brought(tmp_path, trusted, approve, bring):
+    repository = Repository(tmp_path / ".git", write(tmp_path, 'approve = "all"\nbring = [".env", "a"]\n'))
+    repository.is_trusted = trusted
+    project = project_of(repository)
+    assert project.fill(AgentOptions()).approve == approve
+    assert project.fill(RepositoryOptions()).bring == bring
 
 
 def test_without_a_file_there_is_no_project(tmp_path):

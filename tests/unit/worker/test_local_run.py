@@ -233,11 +233,13 @@ def test_a_repository_cannot_trust_itself(tmp_path):
 
 
 def test_other_defaults_of_a_project_count_here_without_trust_and_below_its_top(tmp_path):
-    place = project(tmp_path, 'timeout = "1s"\nnetwork = "none"\n')
+    place = project(tmp_path, 'timeout = "1s"\nnetwork = "none"\napprove = "ask"\n')
     (place / "below").mkdir()
     done = run_in(place, "sleep 60", below="below")
     assert done.returncode == 124
     assert b"timeout '1s'" in done.stderr
+    assert b"network" not in done.stderr
+    assert b"approve" not in done.stderr
 
 
 async def test_a_failed_check_is_told_to_the_agent_in_its_session(monkeypatch, tmp_path):
