@@ -1,7 +1,9 @@
 """Jobs that are paused for a question: the question stays open, and its end queues the job with the answer."""
 
+import asyncio
 import json
 
+import asyncpg
 import pytest
 from support.records import LEASE, SUSPECT, claim, closed, create, finish, register
 
@@ -188,6 +190,27 @@ async def test_an_answer_to_a_job_that_somebody_paused_too_waits_for_the_resume(
     await tasks.resume(db, running)
     assert await states(db, running) == ("running", "queued", None)
     assert len(await words(db, running)) == 1
+
+
+async def test_a_pause_that_commits_while_an_answer_queues_the_job_wins(db, dsn, running):
+    question = await ask(db, running)
+    await hold(db, running)
+    await db._pool.fetch("update ado.questions set state = 'answered', choice = 'allow', answered_at = now()")
+    pausing = await asyncpg.connect(dsn)
+    try:
+        async with pausing.transaction():
+            await pausing.execute("update ado.jobs set pause_requested_at = now()")
+            resuming = asyncio.create_task(questions.resume_answered(db))
+            waits = (
+                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+            )
+            while not await pausing.fetchval(waits):
+                await asyncio.sleep(0.01)
+        assert await resuming == 0
+    finally:
+        await pausing.close()
+    assert await states(db, running) == ("paused", "paused", "question")
+    assert (await questions.get(db, question.question_id)).state == "answered"
 
 
 async def test_a_pause_before_the_hand_back_keeps_the_question_open(db, running):
