@@ -540,6 +540,28 @@ async def test_an_answer_that_is_not_to_be_remembered_counts_for_one_request(db)
     assert (await ask(db, key="another", **REQUEST)).state == "open"
 
 
+@pytest.mark.parametrize("change", ["expires_at = now()", "state = 'closed', answered_at = now()"])
+async def test_an_answer_that_comes_too_late_is_remembered_for_no_other_request(db, change):
+    asked, _ = await ask(db, **REQUEST), await ask(db, 1, 1, **REQUEST)
+    await raw(db, f"update ado.questions set {change} where question_id = $1", asked.question_id)
+    assert await changes(db, answer(db, asked, remember=True)) == (None, set())
+
+
+async def test_an_answer_that_another_person_gives_meanwhile_is_kept(db, own):
+    asked, same = await ask(db, **REQUEST), await ask(db, 1, 1, **REQUEST)
+    await own("select from ado.jobs where task_id = 1 and job = 1 for update")
+    answering = asyncio.create_task(answer(db, asked, remember=True))
+    blocked = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with asyncio.timeout(20):
+        while not await raw(db, blocked):
+            await asyncio.sleep(0.01)
+    change = "update ado.questions set state = 'answered', answer = 'other', answered_at = now() where question_id = "
+    await own(f"{change} {same.question_id}")
+    await own("commit")
+    assert (await answering).answer == "this"
+    assert (await questions.get(db, same.question_id)).answer == "other"
+
+
 async def test_a_request_with_a_remembered_answer_is_not_stored(db):
     asked = await ask(db, **REQUEST)
     await answer(db, asked, remember=True)
@@ -562,7 +584,22 @@ async def test_a_question_that_nobody_waits_for_is_not_answered(db, how):
     assert await changes(db, answer(db, question)) == (None, set())
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "taken"),
+    [("paused", "question", True), ("paused", "paused", False), ("queued", "question", False)],
+)
+async def test_a_question_of_a_job_that_is_paused_for_it_is_answered(db, status, reason, taken):
+    question, _ = await ask(db), await ask(db, 2)
+    change = "update ado.jobs set status = $1, reason = $2, lease_expires_at = null where task_id = 1 and job = 0"
+    await raw(db, change, status, reason)
+    assert (await answer(db, question) is not None) is taken
+
+
 # Locks
+
+
+async def ask_and_answer(db):
+    return await answer(db, await ask(db))
 
 
 WRITES = {
@@ -571,7 +608,7 @@ WRITES = {
     "append": lambda db: events.append(db, [batch(1)], LEASE),
     "heartbeat": lambda db: beat(db, listed=[(1, 0, 1)]),
     "receipt": lambda db: messages.deliver(db, HeldAttempt(1, 0, 1, "w1", None), [1]),
-    "question": ask,
+    "question and answer": ask_and_answer,
 }
 
 
@@ -590,3 +627,11 @@ async def test_a_claim_waits_for_no_other_task_and_for_no_change_of_its_running_
     await own("select from ado.tasks for no key update")
     async with asyncio.timeout(5):
         assert await claimed(db, "w3") == [(2, 1)]
+
+
+async def test_a_remembered_answer_waits_for_no_job_whose_request_has_an_answer(db, own):
+    asked, answered = await ask(db, **REQUEST), await ask(db, 1, 1, **REQUEST)
+    await answer(db, answered)
+    await own("select from ado.jobs where task_id = 1 and job = 1 for update")
+    async with asyncio.timeout(5):
+        assert await answer(db, asked, remember=True)

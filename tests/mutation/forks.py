@@ -27,7 +27,7 @@ _LIBRARIES += ("uvicorn", "websockets.asyncio.client", "pytest_timeout", "xdist.
 _OWN = ("app", "cli", "db", "sql", "worker", "tests", "support")
 _BYTES = 4 << 30
 _SECONDS_TO_END = 10.0
-_SECONDS_AFTER_FAILURE = 2.0
+_SECONDS_AFTER_FAILURE = 5.0
 PASSED = 0
 
 

@@ -38,6 +38,7 @@ PARTS = {
             *("answer_question", "append_batches", "ask_question", "claim_jobs", "deliver_messages"),
             *("finish_jobs", "heartbeat"),
         ),
+        seconds=60.0,
     ),
     "interruptions": Part(
         {
@@ -52,7 +53,8 @@ PARTS = {
     "lease": Part(_unit("worker/lease"), seconds=5.0),
     "masking": Part(
         _unit("worker/output/secret_forms")
-        | _unit("worker/output/masking", also=("tests/unit/worker/output/test_mask_socket.py",))
+        | _unit("worker/output/masking", also=("tests/unit/worker/output/test_mask_socket.py",)),
+        seconds=60.0,
     ),
     "planning": Part(_unit("app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")),
     "wire": Part(

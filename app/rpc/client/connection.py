@@ -16,6 +16,7 @@ from app.rpc.client.tls import Trust, TrustUnusable, untrusted
 _FRAME_BYTES = 16 * 1024 * 1024
 _OPEN_SECONDS = 5.0
 _CLOSE_SECONDS = 0.5
+_RESET_SECONDS = 1.0  # longer than a close whose peer takes the close frame and does not answer
 
 
 class _Connect(connect):
@@ -52,7 +53,7 @@ async def send(socket: ClientConnection, frame: str) -> None:
 async def close_socket(socket: ClientConnection) -> None:
     """Close a connection, or reset it when its peer does not even take the close frame."""
     try:
-        async with asyncio.timeout(2 * _CLOSE_SECONDS):
+        async with asyncio.timeout(_RESET_SECONDS):
             await socket.close()
     except TimeoutError:
         socket.transport.abort()

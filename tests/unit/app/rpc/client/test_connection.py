@@ -82,7 +82,7 @@ async def test_a_frame_for_a_connection_that_has_ended_is_dropped():
 @pytest.mark.timeout(20)
 async def test_a_peer_that_takes_no_close_frame_is_reset(monkeypatch):
     """The server's side does not read: its answer to the close frame never comes."""
-    monkeypatch.setattr(connection, "_CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "_RESET_SECONDS", 0.05)
     over = asyncio.Event()
 
     async def deaf(socket):

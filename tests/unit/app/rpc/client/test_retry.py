@@ -64,7 +64,9 @@ async def test_an_asynchronous_call_is_repeated_as_well():
     async def send():
         return call()
 
-    assert await until_answered_async(send, backoff=Backoff(0.0)) == 7
+    pauses = Backoff(0.001, jitter=0)
+    assert await until_answered_async(send, backoff=pauses) == 7
+    assert pauses.next() == 0.002
 
 
 async def test_an_asynchronous_call_that_is_refused_is_not_repeated():
