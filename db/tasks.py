@@ -145,7 +145,11 @@ class TaskFilter:
     creators: Sequence[str] | None = None
     """Public ids of users and services; None: whoever created them."""
     search: str | None = None
-    """A text in the prompt, in whatever case."""
+    """A text in the prompt or in a label written as name=value, in whatever case."""
+    until: datetime | None = None
+    """Before when the newest were created."""
+    agents: Sequence[str] | None = None
+    """None: any agent."""
 
 
 EVERY_TASK = TaskFilter()
@@ -163,6 +167,8 @@ async def page(
         "list_tasks",
         before=before,
         since=selection.since,
+        until=selection.until,
+        agents=selection.agents,
         statuses=selection.statuses,
         labels=_text(dict(selection.labels)),
         label_names=selection.label_names,

@@ -168,7 +168,9 @@ class AsyncAdo:
         status: str | Sequence[str] | None = None,
         labels: Mapping[str, str] | None = None,
         label_names: Sequence[str] | None = None,
+        agents: Sequence[str] | None = None,
         since: datetime | float | None = None,
+        until: datetime | float | None = None,
         search: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
@@ -177,14 +179,17 @@ class AsyncAdo:
     ) -> models.TaskPage:
         """Return a page of tasks, newest first; ``cursor`` is the ``next_cursor`` of the page before.
 
-        Every filter must match: one of the statuses, ``labels`` with their values, ``label_names`` with any value,
-        created ``since`` a time or so many seconds ago, a text in the prompt, and the creator.
+        Every filter must match: one of the statuses and agents, ``labels`` with their values, ``label_names`` with any
+        value, created ``since`` and before ``until`` a time or so many seconds ago, a text in the prompt or a label,
+        and the creator.
         """
         members = {
             "status": status if status is None or isinstance(status, str) else list(status),
             "labels": dict(labels) if labels is not None else None,
             "labelNames": list(label_names) if label_names is not None else None,
+            "agents": list(agents) if agents is not None else None,
             "since": since,
+            "until": until,
             "search": search,
             "limit": limit,
             "cursor": cursor,

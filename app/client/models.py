@@ -153,6 +153,8 @@ class Task(Record, frozen=True, kw_only=True):
     """Whether its jobs read a stdin from ``tasks.input``."""
     prompt_cut: bool | None = None
     """Whether ``prompt`` is only the beginning, as in lists."""
+    prompt_start: str | None = None
+    """The first line of the prompt, only in lists."""
     trust_project: bool | None = None
     checks: Checks | None = None
     approve: Word | None = None

@@ -19,21 +19,25 @@ from db import tasks, users
 from db.model import Status
 from db.tasks import STATUSES, TaskFilter
 
+_START_CHARS = 200
 _Label = Annotated[str, Meta(max_length=1000)]
 
 
 class TaskListInput(Wire):
     """Which tasks to list: those that match every member.
 
-    ``status`` is one or several. ``labelNames`` match labels of any value. ``search`` is a text in the prompt, in any
-    case. ``since`` is a time, or a number of seconds ago: older tasks are left out. ``mine`` selects the caller's
-    tasks, ``createdBy`` those of a user or service by name or id.
+    ``status`` is one or several, and so are ``agents``. ``labelNames`` match labels of any value. ``search`` is a text
+    in the prompt, or in a label as ``name=value``, in any case. ``since`` and ``until`` are times, or numbers of
+    seconds ago: older tasks, or those of that time and newer, are left out. ``mine`` selects the caller's tasks,
+    ``createdBy`` those of a user or service by name or id.
     """
 
     status: Status | Annotated[list[Status], Meta(max_length=20)] | None = None
     labels: dict[str, str] = {}
     label_names: Annotated[list[_Label], Meta(max_length=100)] = []
     since: Since = None
+    until: Since = None
+    agents: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_length=100)] = []
     search: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     cursor: str | None = None
@@ -53,6 +57,7 @@ async def listing(context: Context, input: TaskListInput) -> TaskPage:
     """Return tasks, newest first, without results and with only the beginning of a long prompt."""
     before = _parse_cursor(input.cursor) if input.cursor else None
     refuse_nul(labels=input.labels, labelNames=input.label_names, search=input.search, createdBy=input.created_by)
+    refuse_nul(agents=input.agents)
     check_json_limit("labels", input.labels, LABELS_BYTES)
     page, after = await tasks.page(
         context.db,
@@ -61,10 +66,17 @@ async def listing(context: Context, input: TaskListInput) -> TaskPage:
         bytes_=context.services.settings.body_bytes,
         before=before,
     )
-    items = fit([Task.of(task) for task in page], context.services.settings.body_bytes)
+    items = fit([_listed(Task.of(task)) for task in page], context.services.settings.body_bytes)
     if len(items) < len(page):
         return TaskPage(items=items, next_cursor=items[-1].task_id)
     return TaskPage(items=items, next_cursor=UNSET if after is None else f"task-{after}")
+
+
+def _listed(task: Task) -> Task:
+    """Add the line of the prompt that stands for it in a list."""
+    start = next((line.strip() for line in task.prompt.splitlines() if line.strip()), "")
+    task.prompt_start = start[:_START_CHARS]
+    return task
 
 
 async def _filter(context: Context, input: TaskListInput) -> TaskFilter:
@@ -73,6 +85,8 @@ async def _filter(context: Context, input: TaskListInput) -> TaskFilter:
         labels=input.labels,
         label_names=input.label_names,
         since=since_time(input.since),
+        until=since_time(input.until, "until"),
+        agents=input.agents or None,
         creators=await _creators(context, input),
         search=input.search,
     )

@@ -218,6 +218,8 @@ class Task(Wire, omit_defaults=False):
     jobs: list[Job]
     prompt_cut: bool | UnsetType = UNSET
     """Whether ``prompt`` is only its beginning, as in a list."""
+    prompt_start: str | UnsetType = UNSET
+    """The first line of the prompt that is not blank, up to 200 characters: only in lists."""
     trust_project: bool | UnsetType = UNSET
     checks: Checks | UnsetType = UNSET
     approve: Approval | UnsetType = UNSET
@@ -255,6 +257,7 @@ class Task(Wire, omit_defaults=False):
             jobs=[Job.of(job) for job in task.jobs],
             wait=UNSET,
             prompt_cut=task.prompt_cut or UNSET,
+            prompt_start=UNSET,
             trust_project=task.trust_project or UNSET,
             checks=convert(task.checks, Checks) if task.checks else UNSET,
             budget=convert(task.budget, Budget) if task.budget else UNSET,

@@ -205,7 +205,12 @@ order by t.task_id;
 -- its page may have fewer tasks, or none, although more follow. ``next`` is where the next page begins, null after the
 -- last one. A page without tasks is one row that has only ``next``.
 with bounds as materialized (
-    select coalesce(:before::bigint, 9223372036854775807) as before,
+    select least(coalesce(:before::bigint, 9223372036854775807),
+               case when :until::timestamptz is not null then coalesce((
+                   select max(f.task_id) + 1 from (
+                       select c.task_id from ado.tasks c where c.created_at < :until::timestamptz
+                       order by c.created_at desc limit 10000
+                   ) f), 0) end) as before,
            case when :since::timestamptz is null then 0 else coalesce((
                -- Ids grow with time, except for concurrent transactions and after the clock was set back.
                select min(f.task_id) from (
@@ -223,6 +228,8 @@ with bounds as materialized (
           and (:since::timestamptz is null or t.created_at >= :since::timestamptz)
           and (:labels::jsonb = '{}' or t.labels @> :labels::jsonb)
           and (cardinality(:label_names::text[]) = 0 or (t.labels <> '{}' and t.labels ?& :label_names::text[]))
+          and (:until::timestamptz is null or t.created_at < :until::timestamptz)
+          and (:agents::text[] is null or t.agent = any(:agents::text[]))
           and (:creators::text[] is null or t.created_by = any(:creators::text[]))
         order by t.status desc, t.task_id desc limit :scan_limit::integer + 1
     ) c
@@ -245,6 +252,8 @@ with bounds as materialized (
     from (
         select * from scanned n
         where :search::text is null or position(lower(:search::text) in lower(n.prompt)) > 0
+           or exists (select from jsonb_each_text(n.labels) v
+                      where position(lower(:search::text) in lower(v.key || '=' || v.value)) > 0)
         order by n.task_id desc limit :row_limit::integer + 1
     ) n
     window newest as (order by n.task_id desc)

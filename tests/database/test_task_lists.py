@@ -78,6 +78,44 @@ async def test_a_search_continues_on_the_next_page(db):
     assert await walked(db, 2, search="number") == [made[:2:-1], made[2:0:-1], made[:1]]
 
 
+async def test_until_leaves_out_newer_tasks_after_a_clock_was_set_back(db, dsn):
+    made = [await create(db) for _ in range(4)]
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for task_id, minutes in zip(made, (0, 10, 5, 20), strict=True):
+            moment = noon + timedelta(minutes=minutes)
+            connection.execute("update ado.tasks set created_at = %s where task_id = %s", [moment, task_id])
+    for minutes, places in ((0, []), (1, [0]), (5, [0]), (6, [2, 0]), (11, [2, 1, 0]), (60, [3, 2, 1, 0])):
+        assert await listed(db, until=noon + timedelta(minutes=minutes)) == [made[place] for place in places], minutes
+    between = {"since": noon + timedelta(minutes=5), "until": noon + timedelta(minutes=20)}
+    assert await listed(db, **between) == [made[2], made[1]]
+    assert await walked(db, 1, **between) == [[made[2]], [made[1]]]
+
+
+async def test_tasks_are_listed_by_agent(db):
+    made = [await create(db, agent=agent) for agent in ("codex", "shell", "claude-code")]
+    assert await listed(db, agents=["codex", "claude-code"]) == [made[2], made[0]]
+    assert await listed(db, agents=["x'; --"]) == []
+
+
+async def test_a_search_finds_names_and_values_of_labels(db):
+    made = [await create(db, labels=labels) for labels in ({"Team": 'we"b'}, {"x": "team"}, {}, {"a": "b"})]
+    assert await listed(db, search="TEAM") == [made[1], made[0]]
+    assert await listed(db, search='team=WE"b') == [made[0]]
+    assert await listed(db, search='": "') == []
+
+
+async def test_a_cursor_stays_valid_when_its_task_is_removed(db):
+    made = [await create(db) for _ in range(5)]
+    first, before = await tasks.page(db, TaskFilter(), limit=2, bytes_=10**7, before=None)
+    assert before == made[3] == first[-1].task_id
+    for task_id in (made[3], made[2]):
+        await tasks.cancel(db, task_id, None)
+        assert await tasks.remove(db, task_id) == "cancelled"
+    rest, _ = await tasks.page(db, TaskFilter(), limit=2, bytes_=10**7, before=before)
+    assert [task.task_id for task in rest] == [made[1], made[0]]
+
+
 async def test_since_leaves_out_older_tasks_after_a_clock_was_set_back(db, dsn):
     made = [await create(db) for _ in range(5)]
     noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -123,7 +161,8 @@ insert into ado.task_logs (task_id, last_seq) select task_id, 0 from ado.tasks;
 def pages_read(connection, **wanted):
     """Return how many pages of memory or disk the statement looks at; the table alone has over a thousand."""
     values = {
-        "before": None, "since": None, "statuses": list(tasks.STATUSES), "labels": "{}", "label_names": [],
+        "before": None, "since": None, "until": None, "agents": None, "statuses": list(tasks.STATUSES),
+        "labels": "{}", "label_names": [],
         "creators": None, "search": None, "scan_limit": 20, "scan_bytes": 10**6, "row_limit": 20,
         "byte_limit": 10**6, "prompt_chars": 1000,
     }  # fmt: skip

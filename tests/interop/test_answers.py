@@ -62,6 +62,7 @@ def test_real_answers_have_the_published_types(project, compiled, cluster, api):
     assert job["usage"]["inputTokens"] > 0
     assert job["result"]["text"]
     listed = answers["tasks.list"][0]["items"][-1]
+    assert listed["promptStart"] == "é" * 200
     assert (listed["promptCut"], len(listed["prompt"]) < 2000) == (True, True)
     events = [event for name in (task_id, waiting) for event in cluster.events(name)]
     assert {"created", "agent", "requeued", "finished", "succeeded", "cancelled"} <= {event["type"] for event in events}

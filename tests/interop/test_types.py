@@ -9,6 +9,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 PAGE = (HERE.parent.parent / "deploy" / "API.md").read_text()
 
@@ -25,6 +27,21 @@ def test_a_wrong_call_fails_the_compiler(project, compiled):
     code, out = compiled("--noEmit", "calls.ts")
     assert code != 0
     assert "'prompt' is missing" in out
+
+
+def test_a_program_that_renders_every_event_compiles(project, compiled):
+    shutil.copy(HERE / "types" / "render.ts", project)
+    assert compiled("--noEmit", "render.ts") == (0, "")
+
+
+@pytest.mark.parametrize("case", ["case 'input_lost'", "case 'permission'"])
+def test_a_program_that_leaves_out_an_event_does_not_compile(project, compiled, case):
+    """Without this, events that are silently ``any`` or ``unknown`` would pass."""
+    lines = (HERE / "types" / "render.ts").read_text().splitlines()
+    (project / "render.ts").write_text("\n".join(line for line in lines if case not in line))
+    code, out = compiled("--noEmit", "render.ts")
+    assert code != 0
+    assert "is not assignable to parameter of type 'never'" in out
 
 
 def test_a_replica_serves_what_the_command_prints(cluster):

@@ -84,10 +84,10 @@ def in_utc(field: str, at: datetime) -> datetime:
         raise refusal("invalid_input", f"{field}: it is outside the years 1 to 9999", field=field) from None
 
 
-def since_time(since: Since) -> datetime | None:
-    """Return the time of the field ``since``. Raises BAD_REQUEST."""
+def since_time(since: Since, field: str = "since") -> datetime | None:
+    """Return the time of the field ``since``, or of another of its kind. Raises BAD_REQUEST."""
     if since is None or isinstance(since, datetime):
-        return since and in_utc("since", since)
+        return since and in_utc(field, since)
     return datetime.now(UTC) - timedelta(seconds=since)
 
 
