@@ -12,7 +12,7 @@ from db import paging
 from db.actor import Actor, parameter
 from db.database import Database
 
-Kind = Literal["base", "result", "checkpoint"]
+Kind = Literal["base", "result", "patch", "checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ Bytes travel as HTTP bodies (``app/replica/file_bodies.py``). ``files.write`` an
 base64, stay for one release, for clients that know no bodies.
 
 Kinds: ``base`` is sent before ``tasks.create``, which takes it by its fileId; a file that no task takes is deleted
-after a while. ``result`` and ``checkpoint`` are sent by a worker for an attempt that it holds; the newest one replaces
-the older ones of its job.
+after a while. ``result``, ``patch`` (the result's changes as text) and ``checkpoint`` are sent by a worker for an
+attempt that it holds; the newest one replaces the older ones of its job.
 States: ``begin`` announces size and digest, pieces of ``chunkBytes`` are stored in any order, ``commit`` checks the
 digest of what is stored. Only a committed file can be read. Every step may be repeated, and ``begin`` answers how
 many bytes are stored, so a broken connection costs one piece.
@@ -51,12 +51,12 @@ _ATTEMPT_FILES = 16
 _TASK_FILES = 4000
 _CURSOR = re.compile(r"(\d{0,9})/(\d{1,18})/(file-[0-9a-f]{32})", re.ASCII)
 _READABLE: dict[str, frozenset[str]] = {
-    "viewer": frozenset({"result"}),
-    "developer": frozenset({"result", "base"}),
-    "operator": frozenset({"result", "base"}),
-    "admin": frozenset({"result", "base", "checkpoint"}),
-    "worker": frozenset({"result", "base", "checkpoint"}),
-    "attempt": frozenset({"result", "base", "checkpoint"}),
+    "viewer": frozenset({"result", "patch"}),
+    "developer": frozenset({"result", "patch", "base"}),
+    "operator": frozenset({"result", "patch", "base"}),
+    "admin": frozenset({"result", "patch", "base", "checkpoint"}),
+    "worker": frozenset({"result", "patch", "base", "checkpoint"}),
+    "attempt": frozenset({"result", "patch", "base", "checkpoint"}),
 }
 _SENDERS = frozenset({"developer", "operator"})
 """Roles that send the ``base`` of a task and no other kind."""

@@ -1,5 +1,6 @@
 """A repository is sent and its result applied, through two replicas and with real git."""
 
+import base64
 import random
 import re
 
@@ -306,3 +307,28 @@ def test_a_secret_that_only_the_repository_names_stays_here(checkout):
     done = checkout.run("true", check=1)
     assert b"hunter2" not in done.stdout + done.stderr
     assert b"not brought, because the repository's .ado.toml names it: .env" in done.stderr
+
+
+def test_the_changes_of_a_result_can_be_read_as_a_patch(checkout):
+    checkout.commit({"calc": "a - b\n", "big": "x\n", ".gitattributes": "*.x diff=evil\n"})
+    client = HttpClient(checkout.cluster.urls, checkout.cluster.make_token("viewer"))
+
+    def patches(task):
+        return [file for file in client.query("files.list", {"taskId": task})["items"] if file["kind"] == "patch"]
+
+    def text(file):
+        return base64.b64decode(client.query("files.read", {"fileId": file["fileId"]})["data"]).decode()
+
+    checkout.run("sed -i 's/-/+/' calc; git config diff.evil.textconv 'touch /tmp/evil'; echo 1 > a.x")
+    (patch,) = patches("task-1")
+    assert (patch["job"], patch["about"]) == (0, {"cut": False})
+    assert "-a - b\n+a + b\n" in text(patch)
+    assert "+++ b/a.x" in text(patch)
+    checkout.run("true")
+    assert patches("task-2") == []
+    checkout.run("seq 1 900000 > big")
+    assert "Binary files a/big and b/big differ" in text(*patches("task-3"))
+    checkout.run("for i in 1 2 3 4 5 6 7; do seq 1 130000 > many-$i; done")
+    (patch,) = patches("task-4")
+    assert (patch["size"], patch["about"]) == (0, {"cut": True})
+    client.close()

@@ -19,7 +19,7 @@ from app.core.programs import search_path
 from worker.processes.process import KeptProcess
 
 _SECONDS = 600.0
-_OUTPUT_BYTES = 256 * 1024 * 1024  # a list of two million files
+OUTPUT_BYTES = 256 * 1024 * 1024  # a list of two million files
 _PIECE_BYTES = 64 * 1024
 _PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 _FOR_REMOTES = (
@@ -65,7 +65,7 @@ async def git(
     stdin: IO[bytes] | bytes | None = None,
     stdout: IO[bytes] | None = None,
     seconds: float = _SECONDS,
-    limit: int = _OUTPUT_BYTES,
+    limit: int = OUTPUT_BYTES,
     remote: bool = False,
 ) -> bytes:
     """Run git and return its output, at most ``limit`` bytes.

@@ -7,6 +7,7 @@ that failed or was cancelled may be useful.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -117,6 +118,7 @@ class JobRepository:
                 self._bundle, f"refs/heads/{branch_of(self._job)}", self._message(), f"{self._job['agent']} (ado)"
             )
             await self._files.send(self._bundle, "result", self._description(snapshot))
+            await self._send_patch()
         except (GitError, CallError, OSError) as error:
             return self._fail(outcome, f"the result could not be sent: {error}")
         self._report_result(snapshot)
@@ -129,6 +131,16 @@ class JobRepository:
                 return self._fail(outcome, f"the branch could not be pushed ({step}): {error}")
             self._report(f"pushed {branch_of(self._job)} to {url}")
         return outcome
+
+    async def _send_patch(self) -> None:
+        """Send the changes for the dashboard to show. The result has them too, so a refusal fails nothing."""
+        patch = self._workspace.patch
+        if patch == b"":
+            return
+        path = self._attempt_dir.base / "patch"
+        with contextlib.suppress(CallError, OSError):  # a server of an older release knows no patches
+            await asyncio.to_thread(path.write_bytes, patch or b"")
+            await self._files.send(path, "patch", {"cut": patch is None})
 
     def _fail(self, outcome: Outcome, message: str) -> Outcome:
         self._report(message)

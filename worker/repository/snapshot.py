@@ -17,11 +17,14 @@ from pathlib import Path
 from app.core.git import EXPORT_PACK, GitError, looks_secret, quoted, write_header
 from app.core.pack_check import PackLimits, check_bundle
 from worker.output.masking import NO_SECRETS, Secrets
-from worker.repository.git import git
+from worker.repository.git import OUTPUT_BYTES, git
 
 _HASHED_FACTOR = 4  # times the limit: files of this size may still fit once they are compressed
 _PIECE_BYTES = 1024 * 1024
 _MOST_EMPTY = 100
+PATCH_BYTES = 4 * 1024 * 1024
+"""A larger patch is not for people to read."""
+_PATCH_FILE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,12 @@ class Snapshotter:
         self._limits = limits
         self._env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(store / "objects")}
 
-    async def _git(self, *words: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
+    async def _git(
+        self, *words: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, limit: int = OUTPUT_BYTES
+    ) -> bytes:
+        variables = {**self._env, **(env or {})}
         return await git(
-            *words, git_dir=self._git_dir, work_tree=self._work_tree, env={**self._env, **(env or {})}, stdin=stdin
+            *words, git_dir=self._git_dir, work_tree=self._work_tree, env=variables, stdin=stdin, limit=limit
         )
 
     async def commit(self, message: str, author: str) -> TreeSnapshot:
@@ -97,6 +103,29 @@ class Snapshotter:
         numbers = await self._git("diff-tree", "-r", "-z", "--numstat", "--no-renames", self._base, commit)
         files, added, removed = await asyncio.to_thread(_counts, numbers)
         return TreeSnapshot(commit, self._base, files, added, removed, left_out, nested)
+
+    async def patch(self, snapshot: TreeSnapshot) -> bytes | None:
+        """Return a snapshot's changes as git's patch for people to read; None if it is too large for that.
+
+        Attributes and settings of the repository choose no programs here. Large files count as binary.
+        """
+        if not snapshot.changed:
+            return b""
+        try:
+            return await self._git(
+                *("-c", f"core.bigFileThreshold={_PATCH_FILE_BYTES}", "diff-tree", "-r", "-p", "-M", "--no-color"),
+                *(
+                    "--no-ext-diff",
+                    "--no-textconv",
+                    "--src-prefix=a/",
+                    "--dst-prefix=b/",
+                    snapshot.base,
+                    snapshot.commit,
+                ),
+                limit=PATCH_BYTES,
+            )
+        except GitError:
+            return None
 
     async def _changes(self) -> _ChangedFiles:
         """Return the differences from the base."""

@@ -81,6 +81,8 @@ class JobWorkspace:
         self.extras = ExtraCommits()
         """The commits beside the last snapshot."""
         self._brought: frozenset[bytes] = frozenset()
+        self.patch: bytes | None = None
+        """The changes of the last snapshot for people to read; None if they are too large."""
 
     async def fill(self) -> None:
         """Fill the store. Raises GitError, LeaseLost, CallError."""
@@ -211,6 +213,7 @@ class JobWorkspace:
                 return snapshot
             collector = Collector(git_dir, self._attempt_dir.job_dir, self._store, self._commit, limits)
             self.extras = await collector.collect(snapshot.nested, author)
+            self.patch = await snapshotter.patch(snapshot)
             try:
                 await snapshotter.write([*heads, *self.extras.heads()], bundle, whole=whole)
             except GitError as error:
