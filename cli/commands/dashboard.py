@@ -11,10 +11,13 @@ import sys
 import webbrowser
 from collections.abc import Mapping
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
+from app.rpc.client.tls import is_loopback
 from cli import exits
+from cli.dashboard import prepare
 from cli.output import talk, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 
@@ -41,6 +44,8 @@ def dashboard(
         Open a browser, or only print the address.
     """
     client = http(choose(options))
+    if is_loopback(urlsplit(client.origin).hostname or ""):  # the server is this checkout's
+        prepare(talk, install_node=True)
     path = "/" if task is None else f"/tasks/{task_id(task)}"
     members = {} if role is None else {"role": role}
     made = client.mutate("sessions.code", members, resend=True)  # a second code does no harm

@@ -3,6 +3,7 @@
 import re
 
 from playwright.sync_api import expect
+from support.program import until
 
 LOOP = 'while [ ! -e {stop} ]; do echo "job $ADO_JOB_INDEX beat"; sleep 0.1; done; echo the end'
 
@@ -21,6 +22,29 @@ def test_a_wrong_token_is_refused_and_a_right_one_signs_in(browsing, cluster):
     expect(page.get_by_label("Token")).to_be_visible()
     assert page.evaluate("sessionStorage.length") == 0
     browsing.said = [text for text in browsing.said if "401" not in text]
+
+
+def test_a_code_signs_in_once_and_the_address_forgets_it(browsing, cluster):
+    name = browsing.create("echo opened")
+    address = cluster.ado("open", name, "--no-browser", check=0).stdout.decode().strip()
+    page = browsing.blank()
+    page.goto(address)
+    expect(page.get_by_label("Output", exact=True)).to_contain_text("opened")
+    assert page.url == address.partition("#")[0]
+    token = page.evaluate("sessionStorage.getItem('ado.token')")
+    assert token not in (None, cluster.token)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    until(
+        lambda: (
+            cluster.sql("select count(*) from ado.tokens where opened_with is not null and revoked_at is null")
+            == [(0,)]
+        )
+    )
+    page = browsing.blank()
+    page.goto(address)
+    expect(page.get_by_role("alert")).to_contain_text("was used before")
+    browsing.said = [text for text in browsing.said if "40" not in text]
 
 
 def test_a_running_task_of_two_jobs_is_watched_live_to_its_end(browsing, cluster, tmp_path, picture):

@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { type Connection, connect, type Failure, failureOf } from './api.ts';
 import { App } from './app.tsx';
 import { SignIn } from './pages/sign_in.tsx';
-import { forgetToken, keepToken, storedToken, takeCode } from './session.ts';
+import { forgetToken, isSession, keepToken, noteSession, storedToken, takeCode } from './session.ts';
 import type { Me } from './types.ts';
 
 const RETRY_MS = 2000;
@@ -65,6 +65,10 @@ export function Root() {
   }, [token]);
 
   const signOut = (failure: Failure | null) => {
+    // a session that cannot be ended now ends by itself after some hours
+    if (failure === null && isSession() && state.step === 'signed_in') {
+      state.connection.api.sessions.end.mutate().catch(() => {});
+    }
     forgetToken();
     setToken(null);
     setState({ step: 'signed_out', failure });
@@ -99,5 +103,6 @@ async function exchange(code: string): Promise<string> {
   if (token === undefined) {
     throw new Error(`${body.error?.message ?? 'The sign-in failed'}. Run "ado open" again, or paste a token.`);
   }
+  noteSession();
   return token;
 }

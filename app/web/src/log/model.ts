@@ -132,8 +132,8 @@ export class LogModel {
     this.version += 1;
   }
 
-  /** Add an older page, whose events are those from `from` up to the first loaded one. */
-  prepend(events: LogEvent[], from: number): void {
+  /** Add an older page, whose events are those from `from` up to the first loaded one; return how many lines it has. */
+  prepend(events: LogEvent[], from: number): number {
     const older: Line[] = [];
     const maker = new LineMaker((line) => older.push(line));
     for (const event of events) maker.feed(event);
@@ -144,6 +144,7 @@ export class LogModel {
     const gone = cut[0];
     if (gone !== undefined) this.loseEnd(gone);
     this.version += 1;
+    return older.length;
   }
 
   /** Drop what is left of an event that the older page has as a whole. */

@@ -81,7 +81,8 @@ function finished(event: Finished): Note {
   if (event.outcome === 'succeeded') return good(`attempt ${event.attempt} succeeded`);
   const code = event.exitCode === undefined ? '' : `, exit code ${event.exitCode}`;
   const why = event.message ? `: ${event.message}` : because(event.reason);
-  return bad(`attempt ${event.attempt} ${event.outcome}${code}${why}`);
+  // the message of a command that failed is its exit code
+  return bad(`attempt ${event.attempt} ${event.outcome}${code}${why === `: exit code ${event.exitCode}` ? '' : why}`);
 }
 
 function answerText(event: Answered): string {

@@ -1,11 +1,14 @@
 /** The log of a task with its tools: find, follow, copy, download. */
 
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { failureOf } from '../api.ts';
 import { useApi, useApp } from '../context.tsx';
+import { bytes } from '../format/numbers.ts';
 import { counted } from '../format/text.ts';
-import { useChanges } from '../load.ts';
 import { Problem } from '../parts/basics.tsx';
 import { useKey } from '../parts/keys.tsx';
+import { download } from './download.ts';
+import { SearchResults } from './search.tsx';
 import { LogSource } from './source.ts';
 import { LogView } from './view.tsx';
 
@@ -13,10 +16,12 @@ interface Props {
   taskId: string;
   job: number | null;
   many: boolean;
+  /** Whether the task has not ended. */
+  open: boolean;
   seq: number | undefined;
 }
 
-export function LogPanel({ taskId, job, many, seq }: Props) {
+export function LogPanel({ taskId, job, many, open, seq }: Props) {
   const api = useApi();
   const { say } = useApp();
   const [version, setVersion] = useState(0);
@@ -36,9 +41,9 @@ export function LogPanel({ taskId, job, many, seq }: Props) {
     setFollowing(source.following);
   }, [source, seq]);
   // a log that had ended goes on after a retry or a message
-  useChanges((task) => {
-    if (task?.taskId === taskId && source.ended) source.newer();
-  });
+  useEffect(() => {
+    if (open) source.again();
+  }, [source, open]);
 
   const follow = () => {
     source.openAtEnd();
@@ -52,6 +57,15 @@ export function LogPanel({ taskId, job, many, seq }: Props) {
       say(`${counted(text.length, 'line')} copied.`);
     } catch {
       say('The browser does not allow copying here.', 'bad');
+    }
+  };
+
+  const save = async () => {
+    say('Collecting the output…');
+    try {
+      say(`${bytes(await download(api, taskId, job))} saved.`);
+    } catch (error) {
+      say(failureOf(error).message, 'bad');
     }
   };
 
@@ -73,10 +87,14 @@ export function LogPanel({ taskId, job, many, seq }: Props) {
         <button type="button" class="quiet" onClick={copy}>
           Copy
         </button>
+        <button type="button" class="quiet wide" onClick={save}>
+          Download
+        </button>
         <button type="button" class="quiet" aria-pressed={following} title="Follow the end (f)" onClick={follow}>
           {following ? 'Following' : 'Go to end'}
         </button>
       </div>
+      <SearchResults taskId={taskId} job={job} text={find} />
       <Problem failure={source.failure} />
       <LogView
         source={source}

@@ -11,13 +11,16 @@ import { LogModel } from './model.ts';
 import type { LogEvent } from './notes.ts';
 
 const LINE_LIMIT = 10_000;
-/** Events that are asked for at first. An event has up to 64 KiB, and a second is all there is. */
-const FIRST_EVENTS = 40;
+/** Events that are asked for at first. An event has up to 64 KiB, and all of it is read before it is shown. */
+const FIRST_EVENTS = 6;
 /** Lines that fill any screen; below it more is read without being asked for. */
 const FIRST_LINES = 300;
-const PAGE_BYTES = 256 * 1024;
+/** A page that has less is followed by a larger one. It is far smaller than what is loaded, so that lines in sight stay. */
+const PAGE_BYTES = 32 * 1024;
+const PAGE_LINES = 500;
 const LARGEST_PAGE = 8192;
-const AROUND_A_LINK = 30;
+/** Events before the one that a link names. Each may have thousands of lines; older ones come by scrolling. */
+const AROUND_A_LINK = 2;
 
 export class LogSource {
   readonly model = new LogModel(LINE_LIMIT);
@@ -29,7 +32,8 @@ export class LogSource {
   following = true;
   private live: Unsubscribable | null = null;
   private page: Unsubscribable | null = null;
-  private window = 64;
+  /** Events of the next older page. */
+  private window = 1;
   private closed = false;
   private frame = 0;
 
@@ -68,6 +72,11 @@ export class LogSource {
     if (this.paused) this.subscribe({ lastEventId: this.model.after });
   }
 
+  /** Go on after the end: the task runs again. */
+  again(): void {
+    if (this.ended) this.subscribe({ lastEventId: this.model.after });
+  }
+
   get hasOlder(): boolean {
     return this.model.before > 1;
   }
@@ -85,12 +94,15 @@ export class LogSource {
       this.page = null; // first, because ending a subscription calls onComplete
       page.unsubscribe();
       this.loadingOlder = false;
-      if (size < PAGE_BYTES) this.window = Math.min(LARGEST_PAGE, this.window * 2);
-      else if (size > 4 * PAGE_BYTES) this.window = Math.max(16, this.window >> 1);
-      this.model.prepend(events, from);
+      const top = this.model.lines.at(0);
+      const lines = this.model.prepend(events, from);
+      if (size < PAGE_BYTES && lines < PAGE_LINES) this.window = Math.min(LARGEST_PAGE, this.window * 4);
+      else if (size > 4 * PAGE_BYTES || lines > 4 * PAGE_LINES) this.window = Math.max(1, this.window >> 1);
       if (!this.following && this.model.lines.length >= LINE_LIMIT) this.pause();
       this.notify();
-      this.fill();
+      if (this.model.lines.at(0) === top)
+        this.older(); // nothing came that could be scrolled to
+      else this.fill();
     };
     this.loadingOlder = true;
     const input = { taskId: this.taskId, job: this.job, follow: false, lastEventId: from - 1 };

@@ -3,7 +3,7 @@
 import { useCallback, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { clock, exact } from '../format/time.ts';
 import { hashOf } from '../router.ts';
-import { type Line, stretches } from './lines.ts';
+import { type Line, type Lines, stretches } from './lines.ts';
 import type { LogSource } from './source.ts';
 import { paletteColour, type Style } from './style.ts';
 
@@ -33,7 +33,7 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
   const probe = useRef<HTMLSpanElement>(null);
   const [columns, setColumns] = useState(120);
   const [sight, setSight] = useState({ top: 0, height: 600 });
-  const anchor = useRef<{ id: number; offset: number } | null>(null);
+  const anchor = useRef<Anchor | null>(null);
   const shownMark = useRef<number | undefined>(undefined);
   /** Where this view itself has scrolled to: only a person scrolls away from there. */
   const placed = useRef(0);
@@ -69,15 +69,19 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
   useLayoutEffect(() => {
     const element = box.current;
     if (element === null) return;
-    const target = marked === undefined || shownMark.current === marked ? -1 : lines.indexOf(marked);
+    const target = marked === undefined || shownMark.current === marked ? -1 : indexOfMark(source, marked, find);
     if (target >= 0 && target < lines.length) {
       shownMark.current = marked;
       element.scrollTop = Math.max(0, (tops[target] ?? 0) - element.clientHeight / 3);
+      anchor.current = anchorOf(lines, target, -element.clientHeight / 3);
+    } else if (target >= 0) {
+      anchor.current = null; // the event of the link is still to come
     } else if (source.following) {
       element.scrollTop = element.scrollHeight;
     } else if (anchor.current !== null) {
-      const index = indexOfLine(source, anchor.current.id);
-      if (index >= 0) element.scrollTop = (tops[index] ?? 0) + anchor.current.offset;
+      const index = indexOfAnchor(lines, anchor.current);
+      // a line that is gone was after the last one that is there
+      element.scrollTop = index < 0 ? element.scrollHeight : (tops[index] ?? 0) + anchor.current.offset;
     }
     placed.current = element.scrollTop;
     setSight({ top: element.scrollTop, height: element.clientHeight });
@@ -90,10 +94,14 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
     const element = box.current;
     if (element === null) return;
     const top = element.scrollTop;
+    if (marked !== undefined && shownMark.current !== marked) {
+      setSight({ top, height: element.clientHeight }); // nobody has scrolled: other lines are being loaded
+      return;
+    }
     const rest = element.scrollHeight - top - element.clientHeight;
     const index = indexAt(tops, top);
     const line = lines.at(index);
-    anchor.current = line === undefined ? null : { id: line.id, offset: top - (tops[index] ?? 0) };
+    anchor.current = line === undefined ? null : anchorOf(lines, index, top - (tops[index] ?? 0));
     const left = top < placed.current - 1;
     const following = !source.paused && (rest < LINE_HEIGHT || (source.following && !left));
     placed.current = top;
@@ -104,7 +112,7 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
     if (top < NEAR) source.older();
     if (rest < NEAR) source.newer();
     setSight({ top, height: element.clientHeight });
-  }, [tops, lines, source, onFollow]);
+  }, [tops, lines, source, marked, onFollow]);
 
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard
@@ -218,8 +226,41 @@ function indexAt(tops: Float64Array, top: number): number {
   return Math.min(low, Math.max(0, tops.length - 2));
 }
 
-function indexOfLine(source: LogSource, id: number): number {
-  const lines = source.model.lines;
-  for (let index = 0; index < lines.length; index++) if (lines.at(index)?.id === id) return index;
-  return -1;
+/** Return the first line of an event that has what is searched for, or else its first line; a large index if the event
+ * is not loaded. */
+function indexOfMark(source: LogSource, marked: number, find: string): number {
+  const { lines, before, after } = source.model;
+  if (marked < before || marked > after) return lines.length;
+  const first = lines.indexOf(marked);
+  const wanted = find.toLowerCase();
+  for (let index = first; lines.at(index)?.seq === marked; index++) {
+    if (lines.at(index)?.text.toLowerCase().includes(wanted)) return index;
+  }
+  return first;
+}
+
+/** The line at the top of the view, which stays there when others come and go. */
+interface Anchor {
+  id: number;
+  seq: number;
+  /** Lines of the same event after it: a page may bring the event again, with lines before these. */
+  rest: number;
+  offset: number;
+}
+
+function anchorOf(lines: Lines, index: number, offset: number): Anchor {
+  const line = lines.at(index) as Line;
+  let end = index;
+  while (lines.at(end + 1)?.seq === line.seq) end += 1;
+  return { id: line.id, seq: line.seq, rest: end - index, offset };
+}
+
+function indexOfAnchor(lines: Lines, anchor: Anchor): number {
+  let last = -1;
+  for (let index = 0; index < lines.length; index++) {
+    const line = lines.at(index);
+    if (line?.id === anchor.id) return index;
+    if (line?.seq === anchor.seq) last = index;
+  }
+  return last < 0 ? -1 : Math.max(0, last - anchor.rest);
 }

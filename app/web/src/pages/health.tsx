@@ -6,6 +6,7 @@ import { useApi, useApp, useMay } from '../context.tsx';
 import { visible } from '../format/text.ts';
 import { useLoad } from '../load.ts';
 import { Ago, Foreign, Loading, Problem, Status } from '../parts/basics.tsx';
+import { Series } from '../plots/series.tsx';
 import type { Outputs } from '../types.ts';
 
 const AGAIN_MS = 10_000;
@@ -40,6 +41,7 @@ export function HealthPage() {
           <Tile name="Spawners" value={pool.spawners.filter((spawner) => spawner.state === 'running').length} />
         </dl>
       )}
+      <Series />
     </>
   );
 }

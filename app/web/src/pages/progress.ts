@@ -18,18 +18,16 @@ export interface Progress {
 
 const NOTHING: Progress = { items: [], cut: false, questions: 0 };
 
-/** Follow a task; `changed` is called when its state may have changed. */
-export function useProgress(taskId: string, changed: () => void): Progress {
+/** Follow a task, again when it opens again; `changed` is called when its state may have changed. */
+export function useProgress(taskId: string, open: boolean, changed: () => void): Progress {
   const api = useApi();
   const [progress, setProgress] = useState(NOTHING);
-  const [turn, setTurn] = useState(0);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a turn begins the subscription again
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a subscription ends with its task
   useEffect(() => {
     let items: NoteEvent[] = [];
     let cut = false;
     let questions = 0;
     let frame = 0;
-    let timer: ReturnType<typeof setTimeout> | undefined;
     const show = () => {
       frame ||= requestAnimationFrame(() => {
         frame = 0;
@@ -51,18 +49,13 @@ export function useProgress(taskId: string, changed: () => void): Progress {
       { taskId, tail: FIRST },
       {
         onData: ({ data }) => take(data),
-        // a task that has ended may be retried or go on with a message
-        onComplete: () => {
-          timer = setTimeout(() => setTurn((value) => value + 1), 60_000);
-        },
         onError: () => {},
       },
     );
     return () => {
       subscription.unsubscribe();
-      clearTimeout(timer);
       cancelAnimationFrame(frame);
     };
-  }, [taskId, api, turn]);
+  }, [taskId, api, open]);
   return progress;
 }

@@ -3,11 +3,12 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { failureOf } from '../api.ts';
 import { useApi, useApp, useMay, useNow } from '../context.tsx';
+import { DiffView } from '../diff/view.tsx';
 import { dollars, short } from '../format/numbers.ts';
 import { counted, oneLine, shortened } from '../format/text.ts';
 import { duration, elapsed } from '../format/time.ts';
 import { OPEN } from '../live.ts';
-import { useLoad } from '../load.ts';
+import { useChanges, useLoad } from '../load.ts';
 import { LogPanel } from '../log/panel.tsx';
 import { Ago, Foreign, Labels, Loading, Problem, Status } from '../parts/basics.tsx';
 import { Composer } from '../parts/composer.tsx';
@@ -21,6 +22,7 @@ import { TimeLine } from './time_line.tsx';
 
 const TABS: [string, string][] = [
   ['log', 'Log'],
+  ['changes', 'Changes'],
   ['timeline', 'Time-line'],
   ['details', 'Details'],
 ];
@@ -30,7 +32,8 @@ export function TaskPage({ taskId }: { taskId: string }) {
   const api = useApi();
   const may = useMay();
   const task = useLoad(() => api.tasks.get.query({ taskId, explain: true }), [taskId]);
-  const events = useProgress(taskId, task.reload);
+  const events = useProgress(taskId, task.data === undefined || OPEN.has(task.data.status), task.reload);
+  useChanges((change) => change?.taskId === taskId && task.reload());
   const place = placeOf(hash);
   const tab = TABS.some(([name]) => name === place.tab) ? place.tab : 'log';
   const messageField = useRef<HTMLTextAreaElement>(null);
@@ -85,7 +88,17 @@ export function TaskPage({ taskId }: { taskId: string }) {
       </div>
       <div id="panel" role="tabpanel" aria-labelledby={`tab-${tab}`} class={`panel panel-${tab}`}>
         {tab === 'log' && (
-          <LogPanel key={String(job)} taskId={taskId} job={job} many={data.workers > 1} seq={place.seq} />
+          <LogPanel
+            key={String(job)}
+            taskId={taskId}
+            job={job}
+            many={data.workers > 1}
+            open={OPEN.has(data.status)}
+            seq={place.seq}
+          />
+        )}
+        {tab === 'changes' && (
+          <DiffView taskId={taskId} job={job ?? 0} version={data.jobs[job ?? 0]?.finishedAt ?? ''} />
         )}
         {tab === 'timeline' && (
           <TimeLine taskId={taskId} events={events.items} cut={events.cut} many={data.workers > 1} />
@@ -173,7 +186,7 @@ function Actions({ task, reload }: { task: Task; reload(): void }) {
           {pausing ? 'Pausing…' : 'Pause'}
         </button>
       )}
-      {task.status === 'paused' && (
+      {open && task.jobs.some((job) => job.status === 'paused') && (
         <button
           type="button"
           disabled={busy}

@@ -18,7 +18,7 @@ export function Composer({ task, job, field }: Props) {
   const [busy, setBusy] = useState(false);
   // the key makes a call that is repeated after a cut one message
   const [key, setKey] = useState(newKey);
-  if (task.agent === 'shell' && !task.stdin) return null;
+  if (task.agent === 'shell') return null; // it takes no messages
   const to =
     task.workers === 1
       ? 'the agent'

@@ -1,0 +1,198 @@
+"""What a person does in the dashboard: answers, cancels, retries, drains, makes a task; by keyboard as well."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+from support.program import until
+from support.repositories import Checkout
+
+from cli.dashboard import WEB
+
+PAGES = ("/inbox", "/tasks", "/workers", "/health", "/new")
+ASK = 'echo "the answer is $(ado ask "Deploy <b>now</b>?" --option yes --option "no, wait")"'
+
+
+def test_a_question_is_answered_in_the_inbox(browsing, cluster, picture):
+    name = browsing.create(ASK)
+    page = browsing.open("/inbox")
+    question = page.get_by_role("region", name=re.compile("^Question "))
+    expect(question).to_contain_text("Deploy <b>now</b>?")
+    picture(page, "inbox")
+    question.get_by_role("button", name="no, wait").click()
+    expect(question).to_have_count(0)
+    page.get_by_role("link", name=re.compile(f"^{name}")).click()
+    expect(page.get_by_label("Output", exact=True)).to_contain_text("the answer is no, wait")
+
+
+def test_a_question_is_answered_where_its_task_is_watched(browsing):
+    name = browsing.create(ASK)
+    page = browsing.open(f"/tasks/{name}")
+    page.get_by_role("button", name="yes", exact=True).click()
+    expect(page.get_by_label("Output", exact=True)).to_contain_text("the answer is yes")
+    expect(page.locator(".question")).to_have_count(0)
+
+
+def test_a_task_is_cancelled_and_retried(browsing, tmp_path):
+    tmp_path.chmod(0o777)
+    again = tmp_path / "again"
+    name = browsing.create(f"if [ -e {again} ]; then echo second; else touch {again}; echo first; sleep 600; fi")
+    page = browsing.open(f"/tasks/{name}")
+    log = page.get_by_label("Output", exact=True)
+    expect(log).to_contain_text("first")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.locator(".task-head")).to_contain_text("cancelled")
+    page.get_by_role("button", name="Retry").click()
+    expect(log).to_contain_text("second")
+    expect(page.locator(".task-head")).to_contain_text("succeeded")
+
+
+def test_several_tasks_are_cancelled_together(browsing, cluster):
+    names = [browsing.create("sleep 600", requires=["nobody:has"], labels={"together": "yes"}) for _ in range(3)]
+    page = browsing.open("/tasks?label=together%3Dyes")
+    expect(page.locator(".task-row")).to_have_count(3)
+    page.get_by_label("Choose all on this page").check()
+    page.get_by_role("toolbar").get_by_role("button", name="Cancel").click()
+    expect(page.locator(".task-row", has_text="cancelled")).to_have_count(3)
+    assert {cluster.task(name)["status"] for name in names} == {"cancelled"}
+
+
+def test_a_message_reaches_the_agent(browsing, tmp_path):
+    tmp_path.chmod(0o777)
+    go_on = tmp_path / "go-on"
+    steps = [{"say": "waiting"}, {"until": str(go_on)}]
+    name = browsing.create("\n".join(map(json.dumps, steps)), agent="scripted")
+    page = browsing.open(f"/tasks/{name}")
+    log = page.get_by_label("Output", exact=True)
+    expect(log).to_contain_text("waiting")
+    page.keyboard.press("m")
+    page.keyboard.type("hello <i>agent</i>")
+    page.keyboard.press("Control+Enter")
+    expect(log).to_contain_text("message by")
+    expect(page.get_by_label("Message to the agent")).to_have_value("")
+    go_on.touch()
+    expect(log).to_contain_text("the agent has taken the message")
+    expect(page.locator(".task-head")).to_contain_text("succeeded")
+    assert log.inner_text().count("message by") == 1
+
+
+def test_a_task_is_paused_and_resumed(browsing):
+    name = browsing.create('{"say": "begun"}\n{"sleep": 600}', agent="scripted")
+    page = browsing.open(f"/tasks/{name}")
+    expect(page.get_by_label("Output", exact=True)).to_contain_text("begun")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".task-head .status")).to_have_text(re.compile("paused"))
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".task-head .status")).to_have_text(re.compile("running"))
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.locator(".task-head .status")).to_have_text(re.compile("cancelled"))
+
+
+def test_a_worker_is_drained(browsing, cluster, picture):
+    cluster.add_worker("w-drained")
+    page = browsing.open("/workers")
+    row = page.get_by_role("row", name=re.compile("w-drained"))
+    expect(row).to_contain_text("idle")
+    picture(page, "workers")
+    row.get_by_role("button", name="Drain w-drained").click()
+    expect(page.get_by_text("w-drained takes no new jobs")).to_be_visible()
+    until(lambda: cluster.sql("select state from ado.worker_status where worker_id = 'w-drained'")[0][0] == "stopped")
+
+
+def test_a_task_is_made_with_a_form_that_shows_its_command(browsing, picture):
+    page = browsing.open("/new")
+    page.get_by_label("Command").fill('echo "it\'s $ADO_JOB_INDEX"')
+    page.get_by_label("Jobs", exact=True).fill("2")
+    page.get_by_label("Labels", exact=True).fill("team=core")
+    command = """ado run --remote --workers 2 --agent shell --label team=core 'echo "it'\\''s $ADO_JOB_INDEX"'"""
+    expect(page.locator("pre")).to_have_text(command)
+    picture(page, "new")
+    page.get_by_role("button", name="Create task").click()
+    expect(page.get_by_label("Output", exact=True)).to_contain_text("it's 1")
+    expect(page.locator(".task-head")).to_contain_text("team=core")
+
+
+def test_a_viewer_sees_no_button_that_would_be_refused(browsing, cluster):
+    name = browsing.create("sleep 600", requires=["nobody:has"])
+    page = browsing.open(f"/tasks/{name}", token=cluster.make_token("viewer"))
+    expect(page.locator(".task-head")).to_contain_text("queued")
+    for button in ("Cancel", "Retry", "Send"):
+        expect(page.get_by_role("button", name=button)).to_have_count(0)
+    page.goto(cluster.urls[0] + "/tasks")
+    expect(page.locator(".task-row").first).to_be_visible()
+    assert page.get_by_role("checkbox", name=re.compile("Choose")).count() == 0
+
+
+def test_everything_is_reached_by_the_keyboard(browsing):
+    name = browsing.create("echo by keyboard")
+    page = browsing.open("/inbox")
+    expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+    page.keyboard.press("g")
+    page.keyboard.press("t")
+    expect(page.locator(".task-row").first).to_contain_text(name)
+    page.keyboard.press("x")
+    expect(page.get_by_text("1 task chosen")).to_be_visible()
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Output", exact=True)).to_contain_text("by keyboard")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    page.keyboard.type("echo made by keyboard")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_label("Output", exact=True)).to_contain_text("made by keyboard")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_finding_of_axe(browsing, scheme, picture):
+    name = browsing.create(
+        "printf 'red \\033[31mred\\033[0m \\033[2mdim\\033[0m \\033[32mgreen\\n'; echo bad >&2; exit 3"
+    )
+    page = browsing.open("/tasks", color_scheme=scheme)
+    axe = (WEB / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    for path in (*PAGES, f"/tasks/{name}", f"/tasks/{name}#tab=details", f"/tasks/{name}#tab=timeline"):
+        page.goto(browsing.cluster.urls[0] + path)
+        page.reload()
+        expect(page.locator("main h1")).to_be_visible()
+        expect(page.locator(".loading")).to_have_count(0)
+        page.evaluate(axe)
+        found = page.evaluate("axe.run().then(result => result.violations)")
+        serious = [
+            (rule["id"], [node["html"][:200] for node in rule["nodes"][:3]])
+            for rule in found
+            if rule["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], path
+        picture(page, f"axe-{scheme}{re.sub(r'[^a-z]+', '-', path)}")
+
+
+def test_a_phone_shows_every_page_without_scrolling_sideways(browsing, cluster, picture):
+    name = browsing.create("echo " + "wide" * 100)
+    page = browsing.open("/tasks", viewport={"width": 360, "height": 740})
+    for path in (*PAGES, f"/tasks/{name}"):
+        page.goto(cluster.urls[0] + path)
+        expect(page.locator("main h1")).to_be_visible()
+        expect(page.locator(".loading")).to_have_count(0)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        picture(page, f"phone{path.replace('/', '-')}")
+    assert page.evaluate("document.querySelector('.log').clientWidth") > 300
+
+
+def test_the_changes_of_a_result_are_shown_by_file(browsing, cluster, tmp_path, picture):
+    checkout = Checkout(tmp_path / "checkout", cluster)
+    checkout.commit({"calc.py": "def add(a, b):\n    return a - b\n", "gone": "x\n"})
+    checkout.run("sed -i 's/ - / + /' calc.py; rm gone; printf '<b>\\342\\200\\256</b>\\n' > '<i>new'")
+    name = cluster.last_task()
+    for width, columns in ((1400, 4), (800, 3)):
+        page = browsing.open(f"/tasks/{name}#tab=changes", viewport={"width": width, "height": 800})
+        file = page.get_by_role("region", name="calc.py")
+        expect(file).to_contain_text("return a + b")
+        expect(file.locator(".hunk-head td")).to_have_attribute("colspan", str(columns))
+        expect(file.locator(".line-removed", has_text="return").first).to_contain_text("return a - b")
+        expect(page.get_by_role("navigation", name="Files").get_by_role("link")).to_have_count(3)
+        expect(page.get_by_role("region", name="<i>new")).to_contain_text("<b>\\u202e</b>")
+        assert page.locator(".diff i, .diff b").count() == 0
+        picture(page, f"changes-{width}")
