@@ -52,7 +52,7 @@ from worker.secret_store import PREFIX as SECRET
 from worker.secret_store import SecretStore
 from worker.settings import WorkerSettings
 from worker.task_group import task_group
-from worker.turn import Stop, Turn, TurnSetting
+from worker.turn import Stop, Turn, TurnSetting, hold_question
 
 _log = logging.getLogger("ado.worker")
 
@@ -216,7 +216,7 @@ class Attempt:
             lambda command: start(["/bin/sh", "-c", "--", command], env=self._environment({})),
             mends=self._agent.takes_messages,
         )
-        if failure := await commands.set_up() or await self._settle_budget():
+        if failure := await commands.set_up() or await self._settle_budget(setting):
             return failure
         while True:
             run = replace(run, dollars=self._budget.dollars_left)
@@ -227,19 +227,23 @@ class Attempt:
             words += await self._next_words(outcome)
             if not words and outcome.reason != BUDGET:
                 return outcome
-            if failure := await self._settle_budget(outcome):
+            if failure := await self._settle_budget(setting, outcome):
                 return failure
             words = words or [RAISED]
             run = next_turn(self._agent, run, words, self._reader)
             if self._reader is not None:
                 self._used = total(self._used, self._reader.usage or {})
 
-    async def _settle_budget(self, turn: Outcome | None = None) -> Outcome | None:
+    async def _settle_budget(self, setting: TurnSetting, turn: Outcome | None = None) -> Outcome | None:
         """Return how the attempt ends if its budget allows no turn, or it is stopped while a person is asked."""
         if not self._budget.is_limited:
             return None
         stopped = turn is not None and turn.reason == BUDGET
-        return await self._stop.unless(self._budget.settle(self._questions.ask, self._outbox.put, stopped=stopped))
+        holding = asyncio.create_task(hold_question(setting), name="hold")
+        try:
+            return await self._stop.unless(self._budget.settle(self._questions.ask, self._outbox.put, stopped=stopped))
+        finally:
+            holding.cancel()
 
     async def _next_words(self, outcome: Outcome) -> list[str]:
         """Return the words with which the agent's next turn begins; an empty list if the attempt ends."""

@@ -87,6 +87,14 @@ class TurnSetting:
     checkpoints: CheckpointSaver | None
 
 
+async def hold_question(setting: TurnSetting) -> None:
+    """Hand the job back once a question has waited for long, if the agent's session can be resumed."""
+    await setting.questions.outlast(setting.settings.question_hold_seconds)
+    if setting.checkpoints and (await asyncio.to_thread(setting.checkpoints.session_state)).session:
+        setting.questions.hold()
+        setting.stop.request(Outcome("released", None, "question"))
+
+
 class Turn:
     """One process of the agent. The messages that were given to it before are part of its prompt."""
 
@@ -159,7 +167,7 @@ class Turn:
             yield "input", feed.run(text)
         if setting.checkpoints is not None:
             yield "checkpoints", setting.checkpoints.run()
-            yield "question", self._hold_question(setting.checkpoints)
+            yield "question", hold_question(setting)
         if stream is not None:
             yield "silence", self._watch_silence(stream)
 
@@ -196,14 +204,6 @@ class Turn:
         async with task_group() as group:
             while True:
                 group.create_task(ask(await self._requests.get()), name="question")
-
-    async def _hold_question(self, checkpoints: CheckpointSaver) -> None:
-        """Hand the job back once a question has waited for long, if the agent's session can be resumed."""
-        setting = self._setting
-        await setting.questions.outlast(setting.settings.question_hold_seconds)
-        if (await asyncio.to_thread(checkpoints.session_state)).session:
-            setting.questions.hold()
-            setting.stop.request(Outcome("released", None, "question"))
 
     def _report_survivors(self, end: ProcessEnd) -> None:
         for survivor in end.survivors:

@@ -5,6 +5,7 @@ The agent speaks the Agent Client Protocol and is offered as ``opencode``. The p
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from support.procedures import Real
 from support.program import Cluster, until
 
 FAKE = Path(__file__).parents[1] / "support" / "acp_agent.py"
+PROGRAMS = {"ADO_ACP_AGENTS": f"opencode={sys.executable} {FAKE}", "ADO_ISOLATED": "true"}
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +24,9 @@ def cluster(shared_dsn):
     made = Cluster(shared_dsn, home)
     try:
         made.add_replicas(2)
-        programs = {"ADO_ACP_AGENTS": f"opencode={sys.executable} {FAKE}", "ADO_ISOLATED": "true"}
-        made.add_worker("main", "--slots", "4", "--capability", "opencode", "--capability", "scripted", env=programs)
+        made.forks = False  # a fork has read ADO_ACP_AGENTS before it has an environment of its own
+        offers = ("--capability", "opencode", "--capability", "scripted")
+        made.add_worker("main", "--slots", "4", *offers, env=PROGRAMS)
         yield made
     finally:
         made.close()
@@ -55,7 +58,7 @@ def question(cluster, task):
 
     def asked():
         listed = json.loads(cluster.ado("inbox", "-o", "json").stdout)
-        return [item for item in listed.get("questions", listed.get("items", [])) if item.get("taskId") == task]
+        return [item for item in listed["items"] if item.get("taskId") == task]
 
     return until(asked, "the question")[0]
 
@@ -109,6 +112,23 @@ def test_a_job_that_asks_about_its_budget_can_be_cancelled(cluster):
     question(cluster, task)
     cluster.ado("cancel", task, check=0)
     assert ended(cluster, task)["status"] == "cancelled"
+
+
+def test_a_question_that_waits_for_long_pauses_the_job_until_the_limit_is_raised(cluster, tmp_path):
+    named = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    for words in (["init", "-q"], [*named, "commit", "-q", "--allow-empty", "-m", "Begin"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    env = {**PROGRAMS, "ADO_QUESTION_HOLD_SECONDS": "0.5"}
+    cluster.add_worker("holds", "--capability", "opencode", "--capability", "here", env=env)
+    words = ["run", "--remote", "--detach", "-o", "name", "--repo", "--agent", "opencode", "--require", "here"]
+    task = cluster.ado(*words, "--max-cost", "0.25", "spend 9", check=0, cwd=tmp_path).stdout.decode().strip()
+    until(lambda: cluster.task(task)["status"] == "paused", "the job to be paused")
+    cluster.ado("answer", question(cluster, task)["questionId"], "raise", check=0)
+    job = ended(cluster, task)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
+    assert len({event["sessionId"] for event in events(cluster, task, "agent") if event["event"] == "session"}) == 1
+    assert len(events(cluster, task, "question")) == 1
+    cluster.ado("workers", "drain", "holds", check=0)
 
 
 def test_all_attempts_of_a_job_share_its_budget(cluster):
