@@ -1,10 +1,10 @@
 """A stub of the models' services, for the real agents: no model, but the real wires of three companies.
 
 The scenario is the first segment of the path that an agent calls: ``text`` answers, ``tool`` writes a file and runs a
-command before it answers, ``twostep`` writes a file, then runs a long command, and answers whoever comes back,
-``longtool`` runs a long command, ``brieftool`` one of eight seconds, ``stall`` falls silent, ``midfail`` breaks off,
-``401`` and ``429`` refuse, ``429x1`` refuses once. The answer tells how many messages of a person the agent sent, which
-proves that a session goes on.
+command before it answers, ``asktool`` runs a command that needs permission, ``twostep`` writes a file, then runs a long
+command, and answers whoever comes back, ``longtool`` runs a long command, ``brieftool`` one of eight seconds, ``stall``
+falls silent, ``midfail`` breaks off, ``401`` and ``429`` refuse, ``429x1`` refuses once. The answer tells how many
+messages of a person the agent sent, which proves that a session goes on.
 """
 
 import json
@@ -18,6 +18,7 @@ LONG = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do echo tic
 BRIEF = "for i in 1 2 3 4; do echo tick $i; sleep 2; done"
 SHELLS = ("Bash", "run_shell_command", "exec_command", "shell_command", "shell")
 WRITERS = ("Write", "write_file")
+ASKED = "env sh -c 'echo hello > asked-note.txt'"
 WRITE = "printf 'written by the stub\\n' > stub-note.txt"
 
 
@@ -33,6 +34,7 @@ def plan(scenario, asked):
     steps = {
         "tool": [write, ("tool", shell, shell_input(shell, "echo hello-from-tool"))],
         "twostep": [write, ("tool", shell, shell_input(shell, LONG))],
+        "asktool": [("tool", shell, shell_input(shell, ASKED))],
         "longtool": [("tool", shell, shell_input(shell, LONG))],
         "brieftool": [("tool", shell, shell_input(shell, BRIEF))],
     }.get(scenario, [])
