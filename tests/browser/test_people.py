@@ -141,6 +141,7 @@ def test_everything_is_reached_by_the_keyboard(browsing):
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("c")
+    expect(page.get_by_label("Command")).to_be_focused()
     page.keyboard.type("echo made by keyboard")
     page.keyboard.press("Control+Enter")
     expect(page.get_by_label("Output", exact=True)).to_contain_text("made by keyboard")

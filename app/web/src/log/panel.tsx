@@ -16,12 +16,12 @@ interface Props {
   taskId: string;
   job: number | null;
   many: boolean;
-  /** Whether the task has not ended. */
-  open: boolean;
+  /** The last event of the task's log, as far as the page knows. */
+  lastSeq: number;
   seq: number | undefined;
 }
 
-export function LogPanel({ taskId, job, many, open, seq }: Props) {
+export function LogPanel({ taskId, job, many, lastSeq, seq }: Props) {
   const api = useApi();
   const { say } = useApp();
   const [version, setVersion] = useState(0);
@@ -42,8 +42,8 @@ export function LogPanel({ taskId, job, many, open, seq }: Props) {
   }, [source, seq]);
   // a log that had ended goes on after a retry or a message
   useEffect(() => {
-    if (open) source.again();
-  }, [source, open]);
+    source.lastSeq = lastSeq;
+  }, [source, lastSeq]);
 
   const follow = () => {
     source.openAtEnd();

@@ -35,6 +35,10 @@ export class LogSource {
   /** Events of the next older page. */
   private window = 1;
   private closed = false;
+  /** The last event of the log, as far as the page knows. */
+  private length = 0;
+  /** The event up to which the log has come to its end. */
+  private through = 0;
   private frame = 0;
 
   constructor(
@@ -72,9 +76,17 @@ export class LogSource {
     if (this.paused) this.subscribe({ lastEventId: this.model.after });
   }
 
-  /** Go on after the end: the task runs again. */
-  again(): void {
-    if (this.ended) this.subscribe({ lastEventId: this.model.after });
+  /** Say how long the task's log is now. If it has grown beyond an end that was reached, the task runs again. */
+  set lastSeq(seq: number) {
+    this.length = seq;
+    this.goOn();
+  }
+
+  /** The last event may be another job's, so an end that was reached again is an end. */
+  private goOn(): void {
+    if (!this.ended || this.length <= this.through) return;
+    this.through = this.length;
+    this.subscribe({ lastEventId: this.model.after });
   }
 
   get hasOlder(): boolean {
@@ -139,6 +151,8 @@ export class LogSource {
         this.live = null;
         this.ended = true;
         this.notify();
+        this.through = Math.max(this.through, this.model.after);
+        this.goOn();
       },
       onError: (error) => {
         if (this.live !== mine) return;

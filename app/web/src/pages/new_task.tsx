@@ -1,7 +1,7 @@
 /** A form for what `ado run` can do, with the equal command beside it. */
 
 import type { ComponentChildren } from 'preact';
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useState } from 'preact/hooks';
 import { type Failure, failureOf } from '../api.ts';
 import { useApi, useApp } from '../context.tsx';
 import { commandOf, EMPTY, inputOf, type NewTask } from '../format/command.ts';
@@ -30,7 +30,7 @@ export function NewTaskPage() {
     setKey(newKey());
   };
 
-  useEffect(() => document.getElementById('prompt')?.focus(), []);
+  useLayoutEffect(() => document.getElementById('prompt')?.focus(), []);
   const create = async () => {
     if (busy || task.prompt.trim() === '') return;
     setBusy(true);

@@ -1,6 +1,6 @@
 /** What happens to a task besides its output: the newest events, as they come. */
 
-import { useEffect, useState } from 'preact/hooks';
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { useApi } from '../context.tsx';
 import type { LogEvent, NoteEvent } from '../log/notes.ts';
 
@@ -18,11 +18,25 @@ export interface Progress {
 
 const NOTHING: Progress = { items: [], cut: false, questions: 0 };
 
-/** Follow a task, again when it opens again; `changed` is called when its state may have changed. */
-export function useProgress(taskId: string, open: boolean, changed: () => void): Progress {
+/** Follow a task; `changed` is called when its state may have changed.
+ *
+ * The events come to an end with the task. If its log, whose last event is `lastSeq`, grows later, the task runs again.
+ */
+export function useProgress(taskId: string, lastSeq: number, changed: () => void): Progress {
   const api = useApi();
   const [progress, setProgress] = useState(NOTHING);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a subscription ends with its task
+  const [turn, setTurn] = useState(0);
+  const endedAt = useRef<number | null>(null);
+  const length = useRef(lastSeq);
+  length.current = lastSeq;
+  const goOn = useCallback(() => {
+    if (endedAt.current === null || length.current <= endedAt.current) return;
+    endedAt.current = null;
+    setTurn((value) => value + 1);
+  }, []);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the log may have grown beyond its end
+  useEffect(goOn, [lastSeq, goOn]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a turn begins the subscription again
   useEffect(() => {
     let items: NoteEvent[] = [];
     let cut = false;
@@ -49,6 +63,10 @@ export function useProgress(taskId: string, open: boolean, changed: () => void):
       { taskId, tail: FIRST },
       {
         onData: ({ data }) => take(data),
+        onComplete: () => {
+          endedAt.current = items.at(-1)?.seq ?? 0;
+          goOn();
+        },
         onError: () => {},
       },
     );
@@ -56,6 +74,6 @@ export function useProgress(taskId: string, open: boolean, changed: () => void):
       subscription.unsubscribe();
       cancelAnimationFrame(frame);
     };
-  }, [taskId, api, open]);
+  }, [taskId, api, turn, goOn]);
   return progress;
 }

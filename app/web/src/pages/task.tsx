@@ -32,7 +32,7 @@ export function TaskPage({ taskId }: { taskId: string }) {
   const api = useApi();
   const may = useMay();
   const task = useLoad(() => api.tasks.get.query({ taskId, explain: true }), [taskId]);
-  const events = useProgress(taskId, task.data === undefined || OPEN.has(task.data.status), task.reload);
+  const events = useProgress(taskId, task.data?.lastSeq ?? 0, task.reload);
   useChanges((change) => change?.taskId === taskId && task.reload());
   const place = placeOf(hash);
   const tab = TABS.some(([name]) => name === place.tab) ? place.tab : 'log';
@@ -93,7 +93,7 @@ export function TaskPage({ taskId }: { taskId: string }) {
             taskId={taskId}
             job={job}
             many={data.workers > 1}
-            open={OPEN.has(data.status)}
+            lastSeq={data.lastSeq}
             seq={place.seq}
           />
         )}

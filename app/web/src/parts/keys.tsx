@@ -54,8 +54,10 @@ export function Keys({ go }: { go(address: string): void }) {
         after.current = 0;
         go(second);
       } else if (event.key === 'g') after.current = Date.now();
-      else if (event.key === 'c') go('/new');
-      else if (event.key === '?') setShown(true);
+      else if (event.key === 'c') {
+        event.preventDefault(); // the form has the focus before the letter would be written
+        go('/new');
+      } else if (event.key === '?') setShown(true);
     };
     // before the keys of pages, which may use the second letter themselves
     addEventListener('keydown', pressed, { capture: true });
