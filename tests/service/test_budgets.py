@@ -24,7 +24,6 @@ def cluster(shared_dsn):
     made = Cluster(shared_dsn, home)
     try:
         made.add_replicas(2)
-        made.forks = False  # a fork has read ADO_ACP_AGENTS before it has an environment of its own
         offers = ("--capability", "opencode", "--capability", "scripted")
         made.add_worker("main", "--slots", "4", *offers, env=PROGRAMS)
         yield made

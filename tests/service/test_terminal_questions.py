@@ -17,8 +17,7 @@ FAKE = Path(__file__).parents[1] / "support" / "acp_agent.py"
 
 @pytest.fixture(scope="module")
 def plane(shared_cluster):
-    # a fork would have the agents of the process that it is a fork of
-    env = {"ADO_ACP_AGENTS": f"fake={sys.executable} {FAKE}", "_ADO_NO_FORK": "1"}
+    env = {"ADO_ACP_AGENTS": f"fake={sys.executable} {FAKE}"}
     capabilities = ("--capability", "fake", "--capability", "shell")
     shared_cluster.add_worker("asking", *capabilities, "--slots", "4", env=env)
     return shared_cluster

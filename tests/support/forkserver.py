@@ -27,7 +27,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "_ADO")  # by Python, the linker or the C library; a fork is too late
+READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "_ADO", "ADO_ACP_AGENTS")
+"""What Python, the linker, the C library or an import of ado reads; a fork is too late for it."""
 LONGEST = 100_000  # bytes of a message: a socket of the kernel takes 200 kB at once
 ROOM = 16_000  # bytes that the server adds to its command line and to its environment, which its forks overwrite
 LATE = (
