@@ -28,7 +28,7 @@ def test_values_come_from_the_server(labelled):
     assert offered(labelled, "tasks", "--created-by", "a") == ["anna"]
     assert "claude-code" in offered(labelled, "run", "--agent", "")
     assert offered(labelled, "tasks", "--status", "failed,") == [
-        f"failed,{name}" for name in ("queued", "running", "succeeded", "cancelled")
+        f"failed,{name}" for name in ("queued", "running", "paused", "succeeded", "cancelled")
     ]
     assert offered(labelled, "help", "exit") == ["exit-codes"]
 

@@ -108,7 +108,7 @@ def test_every_replica_answers_late_calls_with_lease_lost(pair):
                 assert (refused.value.code, refused.value.reason) == ("CONFLICT", "lease_lost")
             ref = {"jobId": f"{task}/0", "attempt": 1}
             beat = client.mutate("workers.heartbeat", {"workerId": "raw", "session": session, "jobs": [ref]})
-            assert beat == {"lost": [ref], "cancel": [], "drain": False}
+            assert beat == {"lost": [ref], "cancel": [], "pause": [], "drain": False}
         assert claimed["token"] not in json.dumps(pair.task(task))
         assert history(pair, task) == [("started", 1, None), ("requeued", 1, "lost")]
 
