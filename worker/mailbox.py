@@ -29,6 +29,10 @@ class MailboxMessage:
         return cls(members["messageId"], members["text"])
 
 
+def _number(message: MailboxMessage) -> int:
+    return int(message.message_id.rpartition("-")[2])
+
+
 class Mailbox:
     """The messages of one attempt."""
 
@@ -88,8 +92,11 @@ class Mailbox:
             await self._arrived.wait()
 
     def take(self) -> list[MailboxMessage]:
-        """Return the waiting messages, which are now given to the agent."""
-        taken, self._waiting = self._waiting, []
+        """Return the waiting messages in the order in which they were sent; they are now given to the agent.
+
+        A new message may come by the stream of commands before ``fetch`` has the older ones.
+        """
+        taken, self._waiting = sorted(self._waiting, key=_number), []
         self._given.update((message.message_id, message) for message in taken)
         return taken
 

@@ -83,6 +83,7 @@ def test_a_killed_worker_loses_an_attempt_and_leaves_no_process(own_workers):
     watching = own_workers.open("run", "--remote", "--agent", "shell", script)
     worker = until(lambda: next(iter(running_on(own_workers)), None), "the job to run")
     until(lambda: processes_with(marker), "the agent's child")
+    until(lambda: own_workers.sql("select from ado.events where type = 'output'"), "the first attempt's output")
     victim = next(process for process in own_workers.processes if worker in process.args)
     victim.kill()
     out, _ = watching.communicate(timeout=60)

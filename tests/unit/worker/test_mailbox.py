@@ -75,6 +75,12 @@ async def test_only_what_the_agent_has_taken_has_a_receipt_and_the_rest_waits_ag
     assert mailbox.heard == ("message-2",)
 
 
+async def test_an_older_message_that_comes_later_is_given_first(mailbox):
+    for number in (10, 9):
+        mailbox.offer(message(number))
+    assert mailbox.take() == [message(9), message(10)]
+
+
 async def test_what_the_session_has_already_is_not_given_again(mailbox):
     mailbox.know(["message-1"])
     mailbox.offer(message(1))
