@@ -46,7 +46,7 @@ export function SearchResults({ taskId, job, text }: Props) {
         {loaded.data?.items.map((hit) => (
           <li key={hit.seq}>
             <Link
-              href={`${path}${hashOf({ ...(hit.job === null ? {} : { job: hit.job }), seq: hit.seq })}`}
+              href={`${path}${hashOf({ ...(job === null ? {} : { job }), seq: hit.seq })}`}
               title={`event ${hit.seq}, ${exact(hit.at)}`}
             >
               {clock(hit.at)}
