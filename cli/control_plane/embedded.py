@@ -228,14 +228,13 @@ def stop() -> bool:
     if not running():
         return False
     plane = _state()
-    if plane is None:
+    if plane is None or plane.pid <= 1:  # a process group, or the system's first process
         what = "the control plane is still starting, or its state cannot be read"
         step = f"try again in a moment, or end the process that holds {home() / LOCK} (fuser names it)"
         raise CliError(what, step, exits.INFRASTRUCTURE)
     pid = plane.pid
-    if pid > 1:  # no process group, and not the system's first process
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended meanwhile
-            os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended meanwhile
+        os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + _STOP_SECONDS
     while running():
         if time.monotonic() > end:
