@@ -88,8 +88,8 @@ async def outlast(outage, scale):
             raise
         log = truth.stored(field, task)
         truth.check_order(log)
-        assert truth.check_bytes(log, 7, scale.chunks) == {(job, 1) for job in range(JOBS)}
         assert not [event for event in log if event["type"] in ("requeued", "released")]
+        assert truth.check_bytes(log, 7, scale.chunks) == {(job, 1) for job in range(JOBS)}
         for name, seen in (("through", through.result()), ("wandering", wandering.result())):
             truth.check_reader(name, seen, log)
         assert command.process.returncode == 0, command.said()
