@@ -57,7 +57,8 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 from cli import extras, __main__ as program
 from cli.commands import tasks
-tasks._FIRST_CONTACT_SECONDS = 0.2
+from cli.remote import retry
+tasks._FIRST_CONTACT_SECONDS = retry.FIRST_CONTACT_SECONDS = 0.2
 extras.find_spec = lambda name: None if name in {sorted(OF_OTHER_PARTS)!r} else 1
 found = {{}}
 for command in {sorted(COMMANDS)!r}:
