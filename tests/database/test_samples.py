@@ -117,9 +117,11 @@ def test_a_series_has_few_enough_points_whatever_is_asked_for(real):
            select date_trunc('minute', now()) - make_interval(mins => n), 0, 0, 0, 0, 100000 - n, 0, 0, 0
            from generate_series(0, 14 * 1440) n"""
     )
+    # A window begins and ends inside a step, and the minute may change between the samples and the call: up to two
+    # points fewer than the most.
     for value, step, most in (
-        ({}, 300, 290),
-        ({"hours": 1}, 60, 61),
+        ({}, 300, 289),
+        ({"hours": 1}, 60, 60),
         ({"hours": 336, "step": 60}, 660, 1834),
         ({"hours": 336, "step": 86400}, 86400, 15),
         ({"since": 7200, "step": 61}, 120, 61),
@@ -128,7 +130,7 @@ def test_a_series_has_few_enough_points_whatever_is_asked_for(real):
     ):
         found = real.call("stats.series", **value)
         assert found.step_seconds == step, value
-        assert most - 1 <= len(found.items) <= most, value
+        assert most - 2 <= len(found.items) <= most, value
     whole = real.call("stats.series", hours=24, step=86400)
     assert sum(point.succeeded for point in whole.items) in (1439, 1440)  # the minute may have changed meanwhile
     for value in ({"hours": 0}, {"hours": 337}, {"step": 1}, {"step": "x"}, {"hours": -1}, {"since": -5}):
