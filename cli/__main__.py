@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import os
 import sys
-from importlib import resources
+from collections.abc import Callable
 from typing import Any
 
 _WRITE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO})
@@ -48,6 +49,8 @@ def _old_python() -> int:
 
 def _help() -> int:
     """Print the help, before anything that is slow is imported."""
+    from importlib import resources
+
     print(resources.files("cli").joinpath("help.txt").read_text("utf-8"), end="")
     return 0
 
@@ -98,14 +101,13 @@ def _run(arguments: list[str]) -> int:
     hide_process()  # before anything is read or imported: the environment may hold secrets
     if arguments == ["worker"]:
         return _run_worker(arguments)
-    from cli.app import build
-    from cli.errors import usage
-
     if (wrong := _not_text(arguments)) is not None:
+        from cli.errors import usage
+
         shown = os.fsencode(wrong).decode("utf-8", "backslashreplace")
         return _report(usage(f"an argument is not UTF-8: {shown[:200]}", "give it as UTF-8"), [])
     try:
-        result: Any = build()(_with_dash_as_file(arguments))
+        result = _parsed(_with_dash_as_file(arguments))()
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - every error is reported as a sentence
@@ -113,10 +115,19 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _parsed(arguments: list[str]) -> Callable[[], Any]:
+    """Return the call that a command line means; cyclopts is imported only if the fast parser leaves the line to it."""
+    from cli import fast_parser
+
+    if (call := fast_parser.call_of(arguments)) is not None:
+        return call
+    from cli.app import build
+
+    return functools.partial(build(), arguments)
+
+
 def _as_cli_error(error: Exception) -> Any:
     """Return the error that is reported for a failure; with ADO_DEBUG set, an internal error is raised instead."""
-    from cyclopts import CycloptsError
-
     from app.rpc.client import CallError, NoAnswer
     from cli.errors import CliError, translate
     from cli.exits import INFRASTRUCTURE
@@ -124,10 +135,13 @@ def _as_cli_error(error: Exception) -> Any:
 
     if isinstance(error, CliError):
         return error
-    if isinstance(error, CycloptsError):
+    if "cyclopts" in sys.modules:
+        from cyclopts import CycloptsError
+
         from cli.parsing import explain
 
-        return explain(error)
+        if isinstance(error, CycloptsError):
+            return explain(error)
     if isinstance(error, (CallError, NoAnswer)):
         return translate(error)
     if os.environ.get("ADO_DEBUG"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cyclopts import App, Group
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from cli.control_plane.embedded import version
-from cli.render.help_layout import HelpFormatter
+if TYPE_CHECKING:
+    import cyclopts
 
 _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Run and watch": {
@@ -82,8 +83,19 @@ Start here:
 _HIDDEN = frozenset({"complete"})
 
 
-def build() -> App:
-    """Return the tree."""
+def load(name: str) -> Any:
+    """Import a command; return its function, or its App where it has subcommands."""
+    module, _, attribute = COMMANDS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def build() -> cyclopts.App:
+    """Return the tree for cyclopts."""
+    from cyclopts import App, Group
+
+    from cli.control_plane.embedded import version
+    from cli.render.help_layout import HelpFormatter
+
     app = App(
         name="ado",
         help=_ABOUT,
@@ -99,6 +111,6 @@ def build() -> App:
     for number, (title, group) in enumerate(_GROUPS.items()):
         panel = Group(title, sort_key=number)
         for name, (_, text) in group.items():
-            app.command(COMMANDS[name], name=name, help=text, group=panel, show=name not in _HIDDEN)
+            app.command(f"cli.cyclopts_tree:{name}", name=name, help=text, group=panel, show=name not in _HIDDEN)
     app["--help"].group = app["--version"].group = Group("Options", sort_key=len(_GROUPS))
     return app

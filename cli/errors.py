@@ -59,6 +59,14 @@ def usage(message: str, next_step: str = "see ado --help") -> CliError:
     return CliError(message, next_step, exits.USAGE)
 
 
+def nearest(word: str, known: list[str], cutoff: float = 0.6) -> str:
+    """Return ``; did you mean X?`` if a known word is close to what was typed, else nothing."""
+    import difflib
+
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
 def translate(error: CallError | NoAnswer) -> CliError:
     """Return the error of a failed call: its message, next step and exit code."""
     if isinstance(error, NoAnswer):

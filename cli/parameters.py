@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter, validators
+from cli.declarations import Group, Parameter, between
 
 Output = Literal["text", "json", "jsonl", "name"]
 OutputOption = Annotated[
@@ -21,7 +21,7 @@ Dsn = Annotated[str | None, Parameter(help="Do it directly on this database; ADO
 Expiry = Annotated[str | None, Parameter(help="Valid for this long: 30d, 12h, 5s.")]
 UserArgument = Annotated[str, Parameter(help="The user's name or id.")]
 UserRole = Literal["viewer", "developer", "operator", "admin"]
-Port = Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65535))]
+Port = Annotated[int | None, Parameter(validator=between(0, 65535))]
 
 SERVER_GROUP = Group("Server", sort_key=9)
 

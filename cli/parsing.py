@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any, get_args
 
@@ -15,7 +14,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from cli.errors import CliError, usage
+from cli.errors import CliError, nearest, usage
 
 _KINDS = {int: "a whole number", float: "a number"}
 _HOMES = {"list": "tasks list", "ls": "tasks list", "ps": "tasks list", "rm": "tasks rm", "show": "tasks show"}
@@ -76,9 +75,3 @@ def _too_many(error: CycloptsError, word: str, command: str) -> str:
 def _subcommands(error: CycloptsError) -> list[str]:
     app = error.app[-1] if isinstance(error.app, list | tuple) else error.app
     return [name for name in app if not name.startswith("-") and app[name].show] if app is not None else []
-
-
-def nearest(word: str, known: list[str], cutoff: float = 0.6) -> str:
-    """Return ``; did you mean X?`` if a known word is close to what was typed, else nothing."""
-    matches = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
-    return f"; did you mean {matches[0]}?" if matches else ""

@@ -18,9 +18,8 @@ import msgspec
 
 from app.core.git import listed, looks_secret
 from cli.agents import PROGRAMS
-from cli.errors import CliError, usage
+from cli.errors import CliError, nearest, usage
 from cli.output import talk
-from cli.parsing import nearest
 from cli.repository.git import Repository
 
 NAME = ".ado.toml"

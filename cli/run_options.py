@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
-from cyclopts import Group, Parameter
-
+from cli.declarations import Group, Parameter
 from cli.errors import usage
 from cli.option_values import bytes_of, optional_seconds, pair, pairs
 from cli.parameters import RawEvents

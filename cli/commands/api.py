@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from cyclopts import App, Parameter
-
 from cli import exits
 from cli.control_plane import embedded
+from cli.declarations import App, Parameter
 from cli.errors import fail, usage
 from cli.extras import need
 from cli.parameters import Descriptor, Port
 from cli.server_start import cannot_listen
 
-replica = App(name="api", help="Run one API replica, or print its types.", help_format="plaintext")
+replica = App(name="api", help="Run one API replica, or print its types.")
 
 
 @replica.command

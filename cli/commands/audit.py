@@ -8,10 +8,9 @@ from typing import Any
 
 from app.rpc.client import HttpClient
 from cli import exits
-from cli.errors import usage
+from cli.errors import nearest, usage
 from cli.option_values import seconds_of
 from cli.output import room, table, talk, write_json, write_lines
-from cli.parsing import nearest
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.listing import whole
 from cli.render.ages import ago

@@ -7,9 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from cyclopts import App
-
 from cli import exits
+from cli.declarations import App
 from cli.errors import usage
 from cli.output import write_items, write_one
 from cli.parameters import OutputOption
@@ -17,7 +16,7 @@ from cli.remote import contexts
 from cli.remote.connection import check_transport, http, origins
 from cli.remote.contexts import ServerContext
 
-contexts_ = App(name="context", help="List the remembered servers, choose or forget one.", help_format="plaintext")
+contexts_ = App(name="context", help="List the remembered servers, choose or forget one.")
 
 
 def login(

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from cyclopts import Parameter
-
 from app.rpc.client.tls import is_loopback
 from cli import exits
 from cli.dashboard import prepare
+from cli.declarations import Parameter
 from cli.output import talk, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyclopts import App
-
 from cli import exits
+from cli.declarations import App
 from cli.direct_database import dsn_of
 from cli.errors import fail
 from cli.option_values import seconds_of
 from cli.output import talk, write_items, write_note
 from cli.parameters import OutputOption
 
-database = App(name="db", help="The database's schema and its old logs.", help_format="plaintext")
+database = App(name="db", help="The database's schema and its old logs.")
 
 
 @database.command(name="migrate")

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from cyclopts import App, Parameter
 
 from app.rpc.client import HttpClient
 from cli import exits
+from cli.declarations import App, Parameter
 from cli.errors import CliError, usage
 from cli.option_values import seconds_of
 from cli.output import write_items, write_one, write_text
@@ -28,7 +28,7 @@ from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_
 from cli.remote.retry import until_answered
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-kv = App(name="kv", help="Share values between the jobs of a task.", help_format="plaintext")
+kv = App(name="kv", help="Share values between the jobs of a task.")
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from cli import exits
+from cli.declarations import Parameter
 from cli.errors import CliError, usage
 
 _VARIABLE = "ADO_MASK_SOCKET"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
-
 from cli import exits
+from cli.declarations import App, Parameter
 from cli.errors import CliError
 from cli.option_values import pairs
 from cli.output import talk, write_items, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 
-notify = App(name="notify", help="Be told by a webhook when tasks end and when jobs ask.", help_format="plaintext")
+notify = App(name="notify", help="Be told by a webhook when tasks end and when jobs ask.")
 
 
 @notify.command

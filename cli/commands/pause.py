@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from cli import exits
+from cli.declarations import Parameter
 from cli.output import talk, write_one
 from cli.parameters import TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id

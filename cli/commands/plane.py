@@ -9,12 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter, validators
-
 from cli import dashboard, exits
 from cli.control_plane import embedded
 from cli.control_plane.options import DEFAULT_REPLICAS, DEFAULT_WORKERS, PlaneOptions
 from cli.control_plane.starting import StepRow, forget_step, write_step
+from cli.declarations import Parameter, between
 from cli.errors import CliError, fail, refused
 from cli.extras import need
 from cli.home import ensure_home, environment
@@ -26,9 +25,9 @@ from cli.server_start import LISTEN_ERRORS, cannot_listen, stop_on_signals
 def up(
     *,
     detach: bool = False,
-    replicas: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=64))] = None,
+    replicas: Annotated[int | None, Parameter(validator=between(1, 64))] = None,
     port: Port = None,
-    max_workers: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1000))] = None,
+    max_workers: Annotated[int | None, Parameter(validator=between(1, 1000))] = None,
     foreground: Annotated[bool, Parameter(show=False)] = False,
     output: OutputOption = "text",
 ) -> int:

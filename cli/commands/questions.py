@@ -13,10 +13,9 @@ import uuid
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
 from app.rpc.client import CallError, HttpClient
 from cli import exits
+from cli.declarations import Parameter
 from cli.errors import CliError, usage
 from cli.option_values import seconds_of
 from cli.output import table, talk, write_items, write_line, write_lines, write_one, write_text

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from cyclopts import App
-
 from app.rpc.client import CallError, HttpClient, Transfer
 from cli import exits
+from cli.declarations import App
 from cli.output import confirmed, talk, write_items
 from cli.parameters import TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
@@ -16,7 +15,7 @@ from cli.repository.size_limits import file_bytes
 
 _PATIENCE_SECONDS = 60.0
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
-refs = App(name="refs", help="Fetch, show and remove this repository's refs of tasks.", help_format="plaintext")
+refs = App(name="refs", help="Fetch, show and remove this repository's refs of tasks.")
 
 
 def _here() -> Repository:

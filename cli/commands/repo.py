@@ -15,10 +15,9 @@ from app.core.caches import CACHES
 from app.core.git import GitError, host_of, listed, quoted
 from app.rpc.client import HttpClient, Transfer
 from cli import exits
-from cli.errors import usage
+from cli.errors import nearest, usage
 from cli.output import talk, write_bytes, write_one
 from cli.parameters import ResultJob, TaskArgument
-from cli.parsing import nearest
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.listing import workers_status
 from cli.render.patch import PatchView, StatView

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
 from app.rpc.client import HttpClient
 from cli import exits, local_runs
 from cli.agents import PROGRAMS, STDIN, first
 from cli.commands.repo import SentRepository, find, send
 from cli.commands.watch import watch
 from cli.control_plane import embedded
+from cli.declarations import Parameter
 from cli.errors import usage
 from cli.option_values import optional_seconds
 from cli.output import talk, write_one

@@ -6,9 +6,8 @@ import sys
 import uuid
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
 from cli import exits
+from cli.declarations import Parameter
 from cli.errors import usage
 from cli.output import talk, write_one
 from cli.parameters import TaskArgument

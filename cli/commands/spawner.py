@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
-
 from cli import exits, local_runs
+from cli.declarations import Parameter
 from cli.errors import fail, usage
 from cli.extras import need
 from cli.parameters import Descriptor

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
-
 from app.rpc.client import CallError, NoAnswer
 from cli import exits
+from cli.declarations import App, Parameter
 from cli.errors import CliError, usage
 from cli.option_values import pairs
 from cli.output import confirmed, shortened, table, talk, write_items, write_one
@@ -31,7 +30,7 @@ from cli.repository import refs
 from cli.repository.git import Repository
 
 _FIRST_CONTACT_SECONDS = 10.0
-tasks = App(name="tasks", help="List, show, update and remove tasks.", help_format="plaintext")
+tasks = App(name="tasks", help="List, show, update and remove tasks.")
 
 
 def _first_line(text: str, length: int = 50) -> str:

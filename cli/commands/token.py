@@ -12,10 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from cyclopts import App, Parameter
-
 from app.core.token_file import NewTokenFile
 from cli import exits
+from cli.declarations import App, Parameter
 from cli.errors import CliError, usage
 from cli.option_values import optional_seconds
 from cli.output import show_command, talk, write_items, write_one
@@ -25,7 +24,7 @@ from cli.remote.contexts import ServerContext
 from cli.remote.listing import whole
 from cli.render.ages import when
 
-tokens = App(name="token", help="Make, list and revoke tokens.", help_format="plaintext")
+tokens = App(name="token", help="Make, list and revoke tokens.")
 
 
 def _shape(row: Mapping[str, Any]) -> dict[str, Any]:

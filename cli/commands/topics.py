@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import resources
 
-from cli.errors import usage
+from cli.errors import nearest, usage
 from cli.exits import TABLE
-from cli.parsing import nearest
 
 _TEXTS = ("agents", "configuration", "environment", "pause", "project-file", "repository", "settings", "stdin")
 TOPICS = ("exit-codes", *_TEXTS)

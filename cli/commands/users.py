@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from cyclopts import App
-
 from app.rpc.client import HttpClient
 from cli import exits
+from cli.declarations import App
 from cli.errors import usage
 from cli.output import talk, write_items, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
@@ -17,7 +16,7 @@ _LIMITS = ("running", "queued", "costPerDay")
 Role = Literal["viewer", "developer", "operator", "admin"]
 _ROLES = get_args(Role)
 """From the one with the fewest rights on."""
-users = App(name="users", help="List, add, change and disable users.", help_format="plaintext")
+users = App(name="users", help="List, add, change and disable users.")
 
 
 @users.default

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
 from cli.agents import PROGRAMS
+from cli.declarations import Parameter
 from cli.errors import usage
 from cli.option_values import optional_seconds
 from cli.output import talk, write_one

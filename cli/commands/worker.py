@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
+from cli.declarations import Parameter
 from cli.parameters import Descriptor
 from cli.worker_process import work
 

@@ -6,10 +6,9 @@ import sys
 import time
 from typing import Any
 
-from cyclopts import App
-
 from cli import exits
 from cli.agents import offers
+from cli.declarations import App
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 from cli.remote.fleet import spawner_trouble
@@ -17,7 +16,7 @@ from cli.remote.listing import whole, workers_status
 from cli.render.terminal import is_terminal
 
 _WATCH_SECONDS = 1.0
-workers = App(name="workers", help="Show, drain and scale workers.", help_format="plaintext")
+workers = App(name="workers", help="Show, drain and scale workers.")
 
 
 def _rows(workers: list[dict[str, Any]]) -> list[list[str]]:

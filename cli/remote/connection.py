@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cyclopts import Parameter
-
 from app.core.origins import is_origin, is_token
 from app.core.token_file import TokenFileExposed, read_token
 from app.rpc.client import HttpClient
 from app.rpc.client.tls import TrustUnusable, is_clear_text
 from cli import exits
 from cli.control_plane import embedded
+from cli.declarations import Parameter
 from cli.errors import CliError, usage
 from cli.extras import need
 from cli.output import talk

@@ -8,8 +8,7 @@ from typing import Any
 
 from cli import exits
 from cli.agents import KNOWN, agent_names
-from cli.errors import CliError
-from cli.parsing import nearest
+from cli.errors import CliError, nearest
 from cli.render.ages import ago
 
 _LIVE = frozenset({"starting", "idle", "busy", "suspect", "draining"})

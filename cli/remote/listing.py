@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from app.rpc.client import Client, HttpClient
-from cli.errors import CliError, usage
+from cli.errors import CliError, nearest, usage
 from cli.option_values import seconds_of
-from cli.parsing import nearest
 
 PAGE = 100
 """The largest page of a server."""

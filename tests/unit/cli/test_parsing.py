@@ -4,7 +4,8 @@ import pytest
 from cyclopts import CycloptsError
 
 from cli.app import build
-from cli.parsing import explain, nearest
+from cli.errors import nearest
+from cli.parsing import explain
 
 
 def said(*arguments):
