@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
-from importlib import metadata
 from importlib.util import find_spec
 
 from cli import exits, invocation
@@ -43,6 +41,9 @@ def _command(extra: str) -> str:
 
 def _source() -> str:
     """Return the origin of the installation as a requirement writes it (PEP 610); empty for a package index."""
+    import json
+    from importlib import metadata
+
     try:
         origin = json.loads(metadata.distribution("ado").read_text("direct_url.json") or "{}")
         prefix = f"{origin['vcs_info']['vcs']}+" if "vcs_info" in origin else ""

@@ -6,94 +6,99 @@
         task = ado.create_task("echo hello", agent="shell")
         print(ado.wait(task.task_id).status, ado.logs(task.task_id))
 
-The names that this module exports are stable. It imports no server library. ``README.md`` here is the guide.
+The names that this module exports are stable. It imports no server library, and each of its own modules only when a
+name of it is used: a program that needs the records alone does not wait for asyncio. ``README.md`` here is the guide.
 """
 
 from __future__ import annotations
 
-from app.client.asynchronous import AsyncAdo
-from app.client.blocking import Ado
-from app.client.errors import (
-    AdoError,
-    Conflict,
-    Forbidden,
-    InputClosed,
-    InvalidAnswer,
-    InvalidInput,
-    NotConfigured,
-    NotFound,
-    Refused,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
-    WaitTimedOut,
-)
-from app.client.events import (
-    AgentError,
-    AgentEvent,
-    AgentOther,
-    AgentPermission,
-    AgentResult,
-    AgentRetry,
-    AgentSession,
-    AgentText,
-    AgentTextDelta,
-    AgentToolEnd,
-    AgentToolStart,
-    AgentUsage,
-    AnswerEvent,
-    BudgetEvent,
-    CancelledEvent,
-    CancelRequestedEvent,
-    CheckEvent,
-    CheckpointEvent,
-    ContinuedEvent,
-    CreatedEvent,
-    DeliveredEvent,
-    DroppedEvent,
-    Event,
-    FailedEvent,
-    FinishedEvent,
-    InputLostEvent,
-    MessageEvent,
-    OutputEvent,
-    PodEvent,
-    ProgressEvent,
-    QuestionEvent,
-    ReleasedEvent,
-    RequeuedEvent,
-    RetriedEvent,
-    StartedEvent,
-    SucceededEvent,
-    TruncatedEvent,
-    UnknownEvent,
-)
-from app.client.input import AsyncSource, Source
-from app.client.models import (
-    Answer,
-    AttemptRef,
-    Job,
-    JobPod,
-    Message,
-    MessageJob,
-    MessagePage,
-    Question,
-    QuestionOption,
-    Queue,
-    Removed,
-    Resources,
-    Result,
-    Scale,
-    Spawner,
-    Task,
-    TaskPage,
-    Usage,
-    Value,
-    Waiting,
-    Worker,
-    WorkersStatus,
-)
-from app.rpc.client import State
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.client.asynchronous import AsyncAdo
+    from app.client.blocking import Ado
+    from app.client.errors import (
+        AdoError,
+        Conflict,
+        Forbidden,
+        InputClosed,
+        InvalidAnswer,
+        InvalidInput,
+        NotConfigured,
+        NotFound,
+        Refused,
+        Unauthorized,
+        Unavailable,
+        Unreachable,
+        WaitTimedOut,
+    )
+    from app.client.events import (
+        AgentError,
+        AgentEvent,
+        AgentOther,
+        AgentPermission,
+        AgentResult,
+        AgentRetry,
+        AgentSession,
+        AgentText,
+        AgentTextDelta,
+        AgentToolEnd,
+        AgentToolStart,
+        AgentUsage,
+        AnswerEvent,
+        BudgetEvent,
+        CancelledEvent,
+        CancelRequestedEvent,
+        CheckEvent,
+        CheckpointEvent,
+        ContinuedEvent,
+        CreatedEvent,
+        DeliveredEvent,
+        DroppedEvent,
+        Event,
+        FailedEvent,
+        FinishedEvent,
+        InputLostEvent,
+        MessageEvent,
+        OutputEvent,
+        PodEvent,
+        ProgressEvent,
+        QuestionEvent,
+        ReleasedEvent,
+        RequeuedEvent,
+        RetriedEvent,
+        StartedEvent,
+        SucceededEvent,
+        TruncatedEvent,
+        UnknownEvent,
+    )
+    from app.client.input import AsyncSource, Source
+    from app.client.models import (
+        Answer,
+        AttemptRef,
+        Job,
+        JobPod,
+        Message,
+        MessageJob,
+        MessagePage,
+        Question,
+        QuestionOption,
+        Queue,
+        Removed,
+        Resources,
+        Result,
+        Scale,
+        Spawner,
+        Task,
+        TaskPage,
+        Usage,
+        Value,
+        Waiting,
+        Worker,
+        WorkersStatus,
+    )
+    from app.rpc.client import State
 
 __all__ = [
     "Ado",
@@ -175,3 +180,12 @@ __all__ = [
     "Worker",
     "WorkersStatus",
 ]
+_MODULES = ("errors", "models", "events", "input", "blocking", "asynchronous")
+
+
+def __getattr__(name: str) -> Any:
+    for module in _MODULES if name in __all__ else ():
+        found = importlib.import_module(f"{__name__}.{module}")
+        if hasattr(found, name):
+            return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

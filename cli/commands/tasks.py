@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,22 +13,15 @@ from cli.errors import CliError, usage
 from cli.option_values import pairs
 from cli.output import confirmed, shortened, table, talk, write_items, write_one
 from cli.parameters import TaskArgument, Yes
-from cli.remote.checked_calls import socket
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
-from cli.remote.contexts import ServerContext
 from cli.remote.fleet import silence, why_waiting
 from cli.remote.listing import open_tasks, pages, task_filter, workers_status
-from cli.remote.log_reader import LogReader
 from cli.remote.retry import until_answered
 from cli.remote.summary import paused, summary, used
 from cli.render.ages import ago, when
 from cli.render.escape_sequences import plain
-from cli.render.lines import note
 from cli.render.task_ending import sentence
-from cli.repository import refs
-from cli.repository.git import Repository
 
-_FIRST_CONTACT_SECONDS = 10.0
 tasks = App(name="tasks", help="List, show, update and remove tasks.")
 
 
@@ -277,6 +269,8 @@ def rm(
 
     Several are deleted after a question. One that has not ended stays: cancel it first.
     """
+    from cli.repository import refs
+
     if not task:
         raise usage("no task is named", "ado tasks list shows them")
     client = http(choose(options))
@@ -305,6 +299,9 @@ def rm(
 
 def _forget_refs(name: str) -> dict[str, str]:
     """Remove the refs of a task from the repository of the working directory; return them."""
+    from cli.repository import refs
+    from cli.repository.git import Repository
+
     repository = Repository.of_working_directory()
     commits = refs.kept(repository).get(name, {}) if repository else {}
     if repository and commits:
@@ -329,39 +326,14 @@ def wait(
     any_
         Wait only until one of them has ended, and show those that have.
     """
+    from cli.remote.ended_tasks import wait_for
+
     if not task:
         raise usage("no task is named", "example: ado wait task-12 task-13")
-    ended = asyncio.run(_wait(choose(options), [task_id(name) for name in task], first_only=any_))
+    ended = wait_for(choose(options), [task_id(name) for name in task], first_only=any_)
     for ended_task in ended:
         write_one(ended_task, options.output, "taskId", note=f"{ended_task['taskId']} {ended_task['status']}")
     return next((code for ended_task in ended if (code := exits.of_task(ended_task))), exits.SUCCESS)
-
-
-async def _wait(server: ServerContext, names: list[str], *, first_only: bool) -> list[dict[str, Any]]:
-    """Return the tasks that have ended: all of them, or as soon as there is one."""
-    async with socket(server, first_contact_seconds=_FIRST_CONTACT_SECONDS) as client:
-
-        async def ended(name: str) -> dict[str, Any]:
-            task: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
-            if task["status"] == "paused":
-                talk(f"ado: {name}: {paused(task)}")
-            async for item in LogReader(client, "stream.taskProgress", {"taskId": name}).read():
-                event = item.data
-                is_told = event["type"] in ("paused", "resumed") or event.get("paused")
-                if is_told and event["seq"] > task["lastSeq"]:
-                    talk(note(event))
-            ended_task: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
-            return ended_task
-
-        waiting = [asyncio.create_task(ended(name), name=name) for name in names]
-        try:
-            until = asyncio.FIRST_COMPLETED if first_only else asyncio.FIRST_EXCEPTION
-            done, _ = await asyncio.wait(waiting, return_when=until)
-            return [task.result() for task in waiting if task in done]
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _state(task: dict[str, Any], status: dict[str, Any]) -> str:

@@ -11,11 +11,9 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,6 +64,8 @@ class RunningPlane:
 
 def version() -> str:
     """Return the release of this program."""
+    from importlib import metadata
+
     return metadata.version("ado")
 
 
@@ -179,6 +179,8 @@ def _lock_start(announce: Callable[[str], None], row: StepRow, end: float) -> in
 
 
 def _start(options: PlaneOptions) -> RunningPlane:
+    import subprocess
+
     log = home() / LOG
     forget_step(home())  # of a control plane that was killed
     command = module("cli", "up", "--foreground", *options.arguments())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.rpc.client import Client, State
 from cli.remote.contexts import ServerContext
+
+if TYPE_CHECKING:
+    from app.rpc.client import Client, State
 
 
 def socket(
@@ -17,6 +19,8 @@ def socket(
     first_contact_seconds: float | None = None,
 ) -> Client:
     """Return a client for streams."""
+    from app.rpc.client import Client
+
     return Client(
         server.urls,
         server.token,

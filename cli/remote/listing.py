@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.rpc.client import Client, HttpClient
 from cli.errors import CliError, nearest, usage
 from cli.option_values import seconds_of
+
+if TYPE_CHECKING:
+    from app.rpc.client import Client, HttpClient
 
 PAGE = 100
 """The largest page of a server."""

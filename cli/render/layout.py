@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from cli.render.visible import one_line, visible
 
@@ -18,13 +18,10 @@ _NOTHING = frozenset({"", "-"})
 
 def wrap(line: str, columns: int | None) -> list[str]:
     """Return a line of text as lines that fit, later ones indented; a word that is too long is not broken."""
-    if columns is None or (line.isascii() and len(line) <= columns):
+    if columns is None or width(line) <= columns:
         return [line]
-    from wcwidth import width
     from wcwidth import wrap as wrapped
 
-    if width(line) <= columns:
-        return [line]
     indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
     return wrapped(line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
@@ -35,13 +32,10 @@ def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
     If the words do not fit either, columns without values are removed, and then each row becomes a text that names its
     columns.
     """
-    from wcwidth import ljust, width
-    from wcwidth import wrap as wrapped
-
     cells = [[visible(one_line(cell)) for cell in row] for row in rows]
     natural = [max(width(row[place]) for row in cells) for place in range(len(cells[0]))]
     excerpts = [title in _EXCERPTS for title in cells[0]]
-    widths = natural if columns is None else _fitted(cells, natural, columns, excerpts, width)
+    widths = natural if columns is None else _fitted(cells, natural, columns, excerpts)
     if not widths:
         filled = [place for place, values in enumerate(zip(*cells[1:], strict=True)) if set(values) - _NOTHING]
         if 0 < len(filled) < len(cells[0]):
@@ -51,17 +45,29 @@ def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
     lines: list[str] = []
     for row in cells:
         parts = [
-            [cell]
-            if width(cell) <= room
-            else [_cut(cell, room)]
-            if cut
-            else wrapped(cell, room, break_on_hyphens=False)
+            [cell] if width(cell) <= room else [_cut(cell, room)] if cut else _wrapped(cell, room)
             for cell, room, cut in zip(row, widths, excerpts, strict=True)
         ]
         for number in range(max(map(len, parts))):
             shown = [part[number] if number < len(part) else "" for part in parts]
-            lines.append(_GAP.join(ljust(cell, room) for cell, room in zip(shown, widths, strict=True)).rstrip())
+            padded = (cell + " " * (room - width(cell)) for cell, room in zip(shown, widths, strict=True))
+            lines.append(_GAP.join(padded).rstrip())
     return lines
+
+
+def width(text: str) -> int:
+    """Return the columns of a line of text."""
+    if text.isascii() and text.isprintable():  # so in most runs wcwidth is not imported
+        return len(text)
+    import wcwidth
+
+    return wcwidth.width(text)
+
+
+def _wrapped(cell: str, columns: int) -> list[str]:
+    import wcwidth
+
+    return wcwidth.wrap(cell, columns, break_on_hyphens=False)
 
 
 def _cut(text: str, columns: int) -> str:
@@ -70,7 +76,7 @@ def _cut(text: str, columns: int) -> str:
     return f"{clip(text, 0, columns - 1).rstrip()}…"
 
 
-def _least(cell: str, width: Callable[[str], int]) -> int:
+def _least(cell: str) -> int:
     """Return the smallest width of a cell: that of its longest word, or of the whole cell if it is short."""
     return min(max(width(cell), 1), max(_SHORT, *(width(word) for word in cell.split(" ")), 1))
 
@@ -80,11 +86,10 @@ def _fitted(
     natural: Sequence[int],
     columns: int,
     excerpts: Sequence[bool],
-    width: Callable[[str], int],
 ) -> list[int]:
     """Return widths that fit, none if the words do not: excerpts shrink first, then the other cells, widest first."""
     widths = list(natural)
-    words = [max(_least(row[place], width) for row in cells) for place in range(len(widths))]
+    words = [max(_least(row[place]) for row in cells) for place in range(len(widths))]
     excess = sum(widths) + len(_GAP) * (len(widths) - 1) - columns
     for least in (
         [min(room, _EXCERPT) if cut else room for cut, room in zip(excerpts, natural, strict=True)],

@@ -5,7 +5,6 @@ Only calls that may arrive twice are sent again: queries, and mutations that the
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -55,6 +54,8 @@ async def until_answered_async(
     backoff: Backoff | None = None,
 ) -> T:
     """Return the answer of an asynchronous call; see ``until_answered``."""
+    import asyncio  # not for callers that block
+
     pauses = backoff or Backoff()
     while True:
         try:

@@ -1,8 +1,10 @@
 """What starting costs, by what is imported, and that every command takes the options that all have."""
 
+import http.server
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -11,21 +13,23 @@ from cli.app import COMMANDS, build
 HEAVY = {"cyclopts", "rich", "asyncio", "litestar", "uvicorn", "asyncpg", "psycopg", "psycopg_pool", "kubernetes",
          "websockets", "prometheus_client", "hypothesis", "db", "worker", "app.replica.main"}  # fmt: skip
 SERVERS = HEAVY - {"cyclopts", "rich", "asyncio"}
+PARSER = {"cyclopts", "rich", "attrs"}
+FOR_ONE_CALL = {"asyncio", "wcwidth", "websockets", "subprocess", "logging", "importlib.metadata"} | HEAVY | PARSER
 WITHOUT_FORM = {
     "api", "api types", "spawner", "worker",  # they serve, or print what is not data of ado
     "completion", "complete", "help", "mask",
 }  # fmt: skip
 
 
-def imported(*arguments):
-    """Run a command in a fresh interpreter; return which of the heavy modules it imported."""
+def imported(*arguments, modules=HEAVY):
+    """Run a command in a fresh interpreter; return which of these modules it imported."""
     code = (
         "import sys, json, contextlib, io\n"
         f"sys.argv[1:] = {list(arguments)!r}\n"
         "from cli.__main__ import main\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
         "    main()\n"
-        f"print(json.dumps([name for name in {sorted(HEAVY)!r} if name in sys.modules]))"
+        f"print(json.dumps([name for name in {sorted(modules)!r} if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True)
     return set(json.loads(done.stdout))
@@ -41,6 +45,46 @@ def test_the_help_imports_no_slow_module(arguments):
 )
 def test_a_command_imports_no_module_of_the_server(arguments):
     assert imported(*arguments) & SERVERS == set()
+
+
+@pytest.fixture
+def server():
+    """A server that answers each call with an empty list; to calls that want another answer it is no ado server."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = b'{"result": {"data": {"items": [], "taskId": "task-1"}}}'
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self):
+            self.do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["tasks"], ["tasks", "list", "-o", "json"], ["kv", "list", "--task", "1"]], ids=" ".join
+)
+def test_a_command_of_one_call_imports_neither_the_parser_nor_asyncio(arguments, server):
+    assert imported(*arguments, "--url", server, modules=FOR_ONE_CALL) == set()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["attach", "1"], ["logs", "1", "-f"], ["run", "--remote", "x"], ["inbox"]], ids=" ".join
+)
+def test_a_plain_command_line_needs_no_cyclopts(arguments, server):
+    assert imported(*arguments, "--url", server, modules=PARSER) == set()
 
 
 def commands(app, path=()):
