@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cli import exits
@@ -19,6 +19,21 @@ STDIN = "input:stdin"
 """The capability of every worker whose release sends stdin to jobs."""
 HIDDEN = (NETWORK, STDIN, "checks:", "approve:", "workspace:", "budget:")
 """How the capabilities begin that are not shown: they say what a worker's release or sandbox can do."""
+
+
+def is_ai(agents: Iterable[str | None]) -> bool:
+    """Whether one of the agents is an AI agent; None is one that is not chosen yet."""
+    return any(agent not in PROGRAMS for agent in agents)
+
+
+def reads_prompt(agents: Sequence[str]) -> str:
+    """Return the agent that decides how the prompt and stdin are taken: a program, if there is one among several."""
+    return next((agent for agent in agents if agent in PROGRAMS), agents[0])
+
+
+def agents_of(task: Mapping[str, Any]) -> list[str]:
+    """Return the agents of a task's jobs in turn; one if all have the same."""
+    return task.get("agents") or [task["agent"]]
 
 
 def versions(worker: Mapping[str, Any]) -> dict[str, str]:

@@ -116,7 +116,8 @@ class Project:
                 taken[name] = [*(f"{key}={value}" for key, value in labels.items()), *(given or [])]
                 self._taken["labels"] = labels
             elif name in self._values and given is None:
-                taken[name] = self._taken[name] = self._values[name]
+                self._taken[name] = self._values[name]
+                taken[name] = [self._values[name]] if name == "agent" else self._values[name]
         return replace(options, **taken)  # type: ignore[type-var]
 
     def show(self) -> None:

@@ -36,8 +36,9 @@ class PromptOptions:
 class AgentOptions:
     """Who runs the prompt, and with what."""
 
-    agent: str | None = None
-    "Who runs the prompt: an AI agent, or shell."
+    agent: Annotated[list[str] | None, Parameter(negative=())] = None
+    """Who runs the prompt: an AI agent, or shell. Given several times, the jobs get these agents in turn, and ado
+    compare shows what each made of it."""
     model: str | None = None
     "The model that the AI agent uses."
     env: list[str] | None = None

@@ -95,6 +95,12 @@ class NewTask:
     """Its setup and checks as tasks.create takes them."""
     budget: Any = None
     """Its budget as tasks.create takes it."""
+    agents: tuple[str, ...] = ()
+    """The agents of its jobs in turn, if they differ; ``agent`` is the first of them."""
+
+    def agent_of(self, job: int) -> str:
+        """Return the agent of a job, as ``ado.job_agent`` does."""
+        return self.agents[job % len(self.agents)] if self.agents else self.agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class JobRow:
 
     task_id: int
     job: int
+    agent: str
     status: Status = "queued"
     attempt: int = 0
     finished_attempt: int = 0
@@ -200,6 +207,10 @@ class TaskRow:
     budget: Any = None
     quota: str | None = None
     """Why the limits of its user let none of its jobs start."""
+    agents: Sequence[str] | None = None
+    """The agents of its jobs in turn; None: all have the same."""
+    picked_job: int | None = None
+    """The job whose result a person has picked."""
     prompt_cut: bool = False
     """Whether ``prompt`` is only its beginning."""
 
@@ -208,7 +219,7 @@ class TaskRow:
         """Return a task as it is the moment it is stored."""
         same = {name: getattr(new, name) for name in _names(cls) if name in _names(NewTask)}
         return cls(
-            **{**same, "requires": list(new.requires)},
+            **{**same, "requires": list(new.requires), "agents": list(new.agents) or None},
             task_id=task_id,
             status="queued",
             reason=None,
@@ -222,7 +233,7 @@ class TaskRow:
             started_at=None,
             finished_at=None,
             cancel_requested_at=None,
-            jobs=tuple(JobRow(task_id, job) for job in range(new.workers)),
+            jobs=tuple(JobRow(task_id, job, new.agent_of(job)) for job in range(new.workers)),
             created_by=new.actor.name if new.actor else None,
         )
 

@@ -41,6 +41,7 @@ async def create_all(db: Database, new: Sequence[NewTask]) -> list[TaskRow | Non
 
 
 def _columns(position: int, task: NewTask) -> dict[str, Any]:
+    pod = ["pod"] if task.pod else []
     return {
         "position": position,
         "prompt": task.prompt,
@@ -64,18 +65,20 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "env_names": sorted(task.environment),
         "environment": None if task.sealed_environment else dict(task.environment) or None,
         "sealed": task.sealed_environment,
-        "needs": sorted({task.agent, *task.requires, *(["pod"] if task.pod else [])}),
+        "needs": [sorted({agent, *task.requires, *pod}) for agent in task.agents or [task.agent]],
         "base_file": task.base_file,
         "event": _created_event(task),
         "actor": task.actor,
         "trust_project": task.trust_project,
         "checks": task.checks,
         "budget": task.budget,
+        "agents": task.agents or None,
     }
 
 
 def _created_event(task: NewTask) -> dict[str, Any]:
     event: dict[str, Any] = {"agent": task.agent, "workers": task.workers, "prompt": task.prompt[:200]}
+    event |= {"agents": task.agents} if task.agents else {}
     return event | ({"by": task.actor.name} if task.actor and task.actor.name else {})
 
 
@@ -114,6 +117,7 @@ async def get(db: Database, task_id: int, *, job: int | None = None, result_limi
 class Obstacle:
     """What keeps a live worker from a queued job; no ``worker_id``: there is no live worker. No ``unmet``: nothing."""
 
+    job: int
     worker_id: str | None
     state: str | None
     capabilities: Sequence[str] | None
@@ -230,6 +234,11 @@ async def update(
         actor=parameter(actor),
     )
     return row is not None
+
+
+async def pick(db: Database, task_id: int, job: int, actor: Actor | None = None) -> bool:
+    """Record which job's result a person has picked; False if that is recorded already, or cannot be."""
+    return await db.optional("pick_job", task_id=task_id, job=job, actor=parameter(actor)) is not None
 
 
 async def remove(db: Database, task_id: int, actor: Actor | None = None) -> Status | None:

@@ -62,6 +62,7 @@ class AsyncAdo:
         prompt: str,
         *,
         agent: str | None = None,
+        agents: Sequence[str] | None = None,
         workers: int | None = None,
         requires: Sequence[str] | None = None,
         resources: models.Resources | None = None,
@@ -83,7 +84,7 @@ class AsyncAdo:
         stdin: bool | None = None,
         idempotency_key: str | None = None,
     ) -> models.Task:
-        """Queue a task; the default agent is ``shell``.
+        """Queue a task; the default agent is ``shell``. With ``agents`` the jobs get these in turn.
 
         The call is repeated until it is answered; ``idempotency_key``, by default a new one, makes that one task. Other
         input under the same key raises Conflict. With ``stdin``, each job reads the bytes of ``send_input``.
@@ -91,6 +92,7 @@ class AsyncAdo:
         members = {
             "prompt": prompt,
             "agent": agent,
+            "agents": list(agents) if agents is not None else None,
             "workers": workers,
             "requires": list(requires) if requires is not None else None,
             "resources": msgspec.to_builtins(resources) if resources is not None else None,
@@ -210,6 +212,10 @@ class AsyncAdo:
         """Queue the paused jobs of a task again, with words for their agents. A second call changes nothing."""
         members = {"taskId": task_id, "text": text, "idempotencyKey": uuid.uuid4().hex}
         return await self._calls.mutate(models.Task, "tasks.resume", members, resend=True)
+
+    async def pick_job(self, task_id: str, job: int) -> models.Task:
+        """Record which job's result is picked; the last choice stands. A second call changes nothing."""
+        return await self._calls.mutate(models.Task, "tasks.pick", {"taskId": task_id, "job": job}, resend=True)
 
     async def retry_task(self, task_id: str) -> models.Task:
         """Queue the failed and cancelled jobs of a task again."""

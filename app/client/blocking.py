@@ -92,6 +92,7 @@ class Ado:
     cancel_task = _blocking(AsyncAdo.cancel_task)
     pause_task = _blocking(AsyncAdo.pause_task)
     resume_task = _blocking(AsyncAdo.resume_task)
+    pick_job = _blocking(AsyncAdo.pick_job)
     retry_task = _blocking(AsyncAdo.retry_task)
     send = _blocking(AsyncAdo.send)
     messages = _blocking(AsyncAdo.messages)

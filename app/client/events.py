@@ -36,6 +36,8 @@ class CreatedEvent(Event, frozen=True, kw_only=True):
     agent: str
     workers: int
     prompt: str
+    agents: list[str] | None = None
+    """The agents of the jobs in turn, if they differ."""
     by: str | None = None
 
 
@@ -115,6 +117,12 @@ class PausedEvent(Event, frozen=True, kw_only=True):
 
 class ResumedEvent(Event, frozen=True, kw_only=True):
     """A caller resumed the task."""
+
+    by: str | None = None
+
+
+class PickedEvent(Event, frozen=True, kw_only=True):
+    """A caller picked the result of the job among those of the task."""
 
     by: str | None = None
 

@@ -72,6 +72,8 @@ class Job(Record, frozen=True, kw_only=True):
 
     job_id: JobId
     job: Number
+    agent: str | None = None
+    """None: the task's, of a server of an older release."""
     status: Word
     attempt: Number
     worker_id: str | None = None
@@ -149,6 +151,10 @@ class Task(Record, frozen=True, kw_only=True):
     last_seq: Number = 0
     created_at: Time
     jobs: list[Job]
+    agents: list[str] | None = None
+    """The agents of its jobs in turn; None: all have the same."""
+    picked_job: Number | None = None
+    """The job whose result a person has picked."""
     stdin: bool = False
     """Whether its jobs read a stdin from ``tasks.input``."""
     prompt_cut: bool | None = None

@@ -139,6 +139,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "target_refused": ("BAD_REQUEST", "give the address of a receiver on the public internet, with https"),
     "no_such_file": ("NOT_FOUND", "files.list shows the files of a task; what no task took is dropped after a while"),
     "file_mismatch": ("BAD_REQUEST", "send the file again under a new fileId"),
+    "nothing_to_pick": ("CONFLICT", "a job that has ended and has a result can be picked: ado compare shows them"),
     "nothing_to_retry": ("CONFLICT", "only failed or cancelled jobs of a task that is not being cancelled are retried"),
     "environment_forgotten": ("CONFLICT", "run the task again as a new one, with its --env; see ADO_ENV_DAYS"),
     "task_running": ("CONFLICT", "stop it first: ado cancel TASK"),

@@ -223,7 +223,7 @@ async def _sent_before(context: Context, task_id: int, input: MessageSendInput) 
 async def _why_refused(context: Context, task_id: int, job: int | None) -> ProcedureError:
     """Return why a message could not be stored."""
     task = await get_task(context, task_id, job)
-    if task.agent == "shell":
+    if all(item.agent == "shell" for item in task.jobs if job in (None, item.job)):
         text = f"{task.task_id} runs a shell command, which takes no messages"
         return refusal("takes_no_messages", text, hint="only AI agents do; ado run -i gives a command input")
     counts = await messages.counts(context.db, task_id, context.caller.account)

@@ -16,6 +16,7 @@ from app.access.context import Context
 from app.core.approvals import CAPABILITIES, Approval, capability_of, why_impossible
 from app.core.capabilities import BROUGHT, BUDGETS, CHECKS, NO_NETWORK, STDIN
 from app.core.reasons import refusal
+from app.procedures.checks.agents import DEFAULT, in_turn
 from app.procedures.checks.arguments import (
     AGENT_ARGS_BYTES,
     LABELS_BYTES,
@@ -95,7 +96,9 @@ class TaskCreateInput(Wire):
     """A new task."""
 
     prompt: str
-    agent: Name = "shell"
+    agent: Name = DEFAULT
+    agents: Annotated[list[Name], Meta(max_length=1000)] = []
+    """Several agents, which the jobs get in turn; instead of ``agent``."""
     workers: Annotated[int, Meta(ge=1)] = 1
     requires: list[Name] = []
     resources: Resources = field(default_factory=Resources)
@@ -147,9 +150,11 @@ async def create(context: Context, input: TaskCreateInput) -> Task:
     members = msgspec.to_builtins(input)
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
     _check_limits(context.services.settings, input)
-    _check_approval(input)
-    check_budget(input.agent, input.budget)
-    task = _new_task(input, context.services.cipher.seal(input.env), context.actor("tasks.create"))
+    agents = in_turn(input.agent, input.agents, input.workers)
+    for agent in dict.fromkeys(agents):
+        _check_approval(input, agent)
+        check_budget(agent, input.budget)
+    task = _new_task(input, agents, context.services.cipher.seal(input.env), context.actor("tasks.create"))
     limit = task.timeout_seconds or context.services.settings.task_timeout or None
     task = dataclasses.replace(task, timeout_seconds=limit)  # after the digest, which a setting must not change
     names = (("file", task.base_file),) if task.base_file else ()
@@ -184,10 +189,13 @@ async def _existing(context: Context, input: TaskCreateInput, digest: bytes) -> 
     return existing.task_id
 
 
-def _new_task(input: TaskCreateInput, sealed_environment: str | None, actor: Actor | None) -> model.NewTask:
+def _new_task(
+    input: TaskCreateInput, agents: tuple[str, ...], sealed_environment: str | None, actor: Actor | None
+) -> model.NewTask:
     task = model.NewTask(
         prompt=input.prompt,
-        agent=input.agent,
+        agent=agents[0],
+        agents=agents if len(agents) > 1 else (),
         agent_args=input.agent_args,
         workers=input.workers,
         requires=tuple(sorted({*input.requires, *_capabilities(input)})),
@@ -235,11 +243,11 @@ def _capabilities(input: TaskCreateInput) -> list[str]:
     ]
 
 
-def _check_approval(input: TaskCreateInput) -> None:
+def _check_approval(input: TaskCreateInput, agent: str) -> None:
     """Raise BAD_REQUEST for an agent that cannot run under the approval, and for one that is hidden in ``requires``."""
     if hidden := next((name for name in input.requires if name in CAPABILITIES), None):
         raise refusal("invalid_input", f"requires: {hidden} is set by approve", field="requires")
-    if input.approve and (why := why_impossible(input.agent, input.approve, stdin=input.stdin)):
+    if input.approve and (why := why_impossible(agent, input.approve, stdin=input.stdin)):
         raise refusal("invalid_input", f"approve: {why}", hint="choose another, or another agent", field="approve")
 
 

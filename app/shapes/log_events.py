@@ -35,6 +35,8 @@ class CreatedEvent(LogEvent, tag="created"):
     workers: int
     prompt: str
     """The beginning of the prompt."""
+    agents: list[str] | UnsetType = UNSET
+    """The agents of the jobs in turn, if they differ."""
     by: str | UnsetType = UNSET
     """The user or service who created the task."""
 
@@ -100,6 +102,12 @@ class PausedEvent(LogEvent, tag="paused"):
 
 class ResumedEvent(LogEvent, tag="resumed"):
     """Somebody resumed the task: its paused jobs are queued again."""
+
+    by: str | UnsetType = UNSET
+
+
+class PickedEvent(LogEvent, tag="picked"):
+    """Somebody picked the result of this job among those of the task."""
 
     by: str | UnsetType = UNSET
 
@@ -278,6 +286,7 @@ AnyEvent: TypeAlias = (
     | RequeuedEvent
     | ReleasedEvent
     | PausedEvent
+    | PickedEvent
     | ResumedEvent
     | RetriedEvent
     | CancelRequestedEvent

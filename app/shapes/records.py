@@ -110,6 +110,7 @@ class Job(Wire):
 
     job_id: str
     job: int
+    agent: str
     status: Status
     attempt: int
     worker_id: str | UnsetType = UNSET
@@ -201,6 +202,7 @@ class Task(Wire, omit_defaults=False):
     status: Status
     prompt: str
     agent: str
+    """The agent of its jobs; the first one, if they have several."""
     workers: int
     requires: list[str]
     network: Literal["all", "none"]
@@ -216,6 +218,10 @@ class Task(Wire, omit_defaults=False):
     last_seq: int
     created_at: datetime
     jobs: list[Job]
+    agents: list[str] | UnsetType = UNSET
+    """The agents of its jobs in turn, if they differ."""
+    picked_job: int | UnsetType = UNSET
+    """The job whose result a person has picked with ``tasks.pick``."""
     prompt_cut: bool | UnsetType = UNSET
     """Whether ``prompt`` is only its beginning, as in a list."""
     prompt_start: str | UnsetType = UNSET

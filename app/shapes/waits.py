@@ -30,13 +30,15 @@ def _of_task(task: Task, first: Obstacle) -> tuple[str, str] | None:
 
 
 def _of_workers(task: Task, obstacles: Sequence[Obstacle], queued: int) -> tuple[str | None, str]:
-    first, needs = obstacles[0], {task.agent, *task.requires}
+    first = obstacles[0]
+    agent = task.jobs[first.job].agent
+    needs = {agent, *task.requires}
     if first.unmet == "no_live_worker":
         offer = f"one that offers {', '.join(sorted(needs))} is needed"
         return first.unmet, f"no worker is running; {offer}: ado worker, or a spawner that can start it"
     able = [obstacle for obstacle in obstacles if obstacle.unmet != "capability"]
     if not able:
-        return "capability", _nobody_offers(task.agent, needs, obstacles)
+        return "capability", _nobody_offers(agent, needs, obstacles)
     if any(obstacle.unmet is None for obstacle in able):
         return None, ""
     if all(obstacle.unmet == "slots" for obstacle in able):

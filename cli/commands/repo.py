@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from app.core.caches import CACHES
 from app.core.git import GitError, host_of, listed, quoted
 from app.rpc.client import HttpClient, Transfer
 from cli import exits
+from cli.agents import is_ai
 from cli.errors import nearest, usage
 from cli.output import talk, write_bytes, write_one
 from cli.parameters import ResultJob, TaskArgument
@@ -53,13 +54,13 @@ class SentRepository:
             self.outgoing.keep(task_id)
 
 
-def find(options: RepositoryOptions, *, is_ai: bool) -> Repository | None:
+def find(options: RepositoryOptions, agents: Sequence[str | None]) -> Repository | None:
     """Return the repository of the working directory if the options or an AI agent ask for it. Raises CliError."""
     needing = options.dirty or options.push or options.bring or options.caches
     if options.repo is False and needing:
         raise usage("--dirty, --push, --bring and --cache need the repository", "leave out --no-repo")
     is_asked = options.repo or needing
-    if options.repo is False or not (is_ai or is_asked):
+    if options.repo is False or not (is_ai(agents) or is_asked):
         return None
     check_version()
     local = Repository.of_working_directory()
@@ -71,14 +72,14 @@ def find(options: RepositoryOptions, *, is_ai: bool) -> Repository | None:
 
 
 def send(
-    client: HttpClient, options: RepositoryOptions, agent: str, local: Repository | None, *, is_ai: bool
+    client: HttpClient, options: RepositoryOptions, agents: Sequence[str], local: Repository | None
 ) -> SentRepository:
     """Send a repository; without one an AI agent gets an empty directory, unless it is not to. Raises CliError."""
     if local is None:
-        return SentRepository({} if is_ai and options.repo is None else None)
+        return SentRepository({} if is_ai(agents) and options.repo is None else None)
     lent = _caches(options.caches or [], local)
     outgoing = repository.prepare(local, dirty=options.dirty, notify=lambda text: talk(f"ado: {text}"))
-    outgoing = repository.fetchable(outgoing, _git_hosts(client, agent))
+    outgoing = repository.fetchable(outgoing, _git_hosts(client, agents))
     if options.push and outgoing.remote is None:
         raise failed(
             "no worker may push to this repository's remote",
@@ -102,12 +103,12 @@ def _caches(names: list[str], local: Repository) -> dict[str, Any]:
     return {"caches": names, "cacheKey": key} if names else {}
 
 
-def _git_hosts(client: HttpClient, agent: str) -> frozenset[str]:
-    """Return the hosts that every live worker with the agent fetches from."""
+def _git_hosts(client: HttpClient, agents: Sequence[str]) -> frozenset[str]:
+    """Return the hosts that every live worker with one of the agents fetches from."""
     live = [
         {name.removeprefix(_GIT_CAPABILITY) for name in worker["capabilities"] if name.startswith(_GIT_CAPABILITY)}
         for worker in workers_status(client)["workers"]
-        if worker["state"] in ("starting", "idle", "busy") and agent in worker["capabilities"]
+        if worker["state"] in ("starting", "idle", "busy") and not set(agents).isdisjoint(worker["capabilities"])
     ]
     return frozenset(set.intersection(*live)) if live else frozenset()
 

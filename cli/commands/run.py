@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from app.rpc.client import HttpClient
 from cli import exits, local_runs
-from cli.agents import PROGRAMS, STDIN, first
+from cli.agents import PROGRAMS, STDIN, agents_of, first, is_ai, reads_prompt
 from cli.commands.repo import SentRepository, find, send
 from cli.commands.watch import watch
 from cli.control_plane import embedded
@@ -126,7 +126,9 @@ def _run_here(request: _Request) -> int:
     if not request.repository.no_project_file and (project := local_project()):
         request = request.filled(project, ("agent", "checks", "limits"))
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
-    agent = request.agent.agent or first([], [*local_runs.own_agents(), *local_runs.agents()])
+    if len(request.agent.agent or ()) > 1:
+        raise usage("several agents need --remote", "add --remote, or name one agent")
+    (agent,) = request.agent.agent or [first([], [*local_runs.own_agents(), *local_runs.agents()])]
     stdin = request.sends_stdin(agent, detach=False)
     return local_runs.run(
         request.text(agent),
@@ -145,21 +147,21 @@ def _run_remotely(request: _Request) -> int:
     """Create a task, and show it until it ends unless it is detached. Raises CliError."""
     server = choose(request.options, start=True)
     client = http(server)
-    named = request.agent.agent or server.agent
-    local = find(request.repository, is_ai=named not in PROGRAMS)
+    local = find(request.repository, request.agent.agent or [server.agent])
     if local and not request.repository.no_project_file and (project := project_of(local)):
         request = request.filled(project, _GROUPS)
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
-    agent = _agent(request, client, server)
-    stdin = request.sends_stdin(agent, detach=request.task.detach)
-    text = request.text(agent)
-    repository = send(client, request.repository, agent, local, is_ai=agent not in PROGRAMS)
-    if not request.task.detach and agent in PROGRAMS:
+    agents = _agents(request, client, server)
+    stdin = request.sends_stdin(reads_prompt(agents), detach=request.task.detach)
+    text = request.text(reads_prompt(agents))
+    repository = send(client, request.repository, agents, local)
+    if not request.task.detach and not is_ai(agents):
         environment = {**colour_variables(), **environment}
     value = {
         **_task_input(request, repository, stdin=stdin),
         "prompt": text,
-        "agent": agent,
+        "agent": agents[0],
+        **({"agents": agents} if len(agents) > 1 else {}),
         "env": environment,
         "timeoutSeconds": timeout,
     }
@@ -172,7 +174,8 @@ def _run_remotely(request: _Request) -> int:
     client.close()
     if request.options.output == "text":
         jobs = "1 job" if request.workers == 1 else f"{request.workers} jobs"
-        talk(f"ado: {task['taskId']} ({jobs}, agent {task['agent']})")
+        names = agents_of(task)
+        talk(f"ado: {task['taskId']} ({jobs}, {'agent' if len(names) == 1 else 'agents'} {', '.join(names)})")
     view = View(task["taskId"], request.workers, own_lines=request.agent.raw_events, stdin=stdin)
     return watch(server, view, request.options)
 
@@ -217,15 +220,23 @@ def _read(file: str) -> str:
         raise usage(f"the prompt cannot be read: {error}", "check -F; the prompt is UTF-8 text") from error
 
 
-def _agent(request: _Request, client: HttpClient, server: ServerContext) -> str:
-    """Return the agent of the option, the server's context, or the first AI agent on offer. Raises CliError."""
+def _agents(request: _Request, client: HttpClient, server: ServerContext) -> list[str]:
+    """Return the agents of the option, or that of the server's context, or the first AI agent on offer.
+
+    Raises CliError.
+    """
     running = embedded.find()
     is_embedded = running is not None and set(server.urls) <= set(running.urls)
-    if agent := request.agent.agent:
+    if agents := request.agent.agent:
+        if len(agents) > request.workers:
+            jobs = "1 job" if request.workers == 1 else f"{request.workers} jobs"
+            raise usage(f"{len(agents)} agents are named for {jobs}", f"add --workers {len(agents)}, or name fewer")
         if not request.task.wait_for_agent:
-            check_offered(agent, _workers(client), local_runs.agents() if is_embedded else ())
-        return agent
-    return server.agent or first(_workers(client)["workers"], local_runs.offered()[0] if is_embedded else ())
+            status, here = _workers(client), local_runs.agents() if is_embedded else ()
+            for agent in agents:
+                check_offered(agent, status, here)
+        return agents
+    return [server.agent or first(_workers(client)["workers"], local_runs.offered()[0] if is_embedded else ())]
 
 
 def _workers(client: HttpClient) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from app.rpc.client import CallError, NoAnswer
 from cli import exits
+from cli.agents import agents_of
 from cli.declarations import App, Parameter
 from cli.errors import CliError, usage
 from cli.option_values import pairs
@@ -36,7 +37,13 @@ def _budget(task: dict[str, Any]) -> str:
     return ", ".join(f"{budget[name]:.12g} {unit}" for name, unit in units.items() if budget.get(name))
 
 
+def _agents(task: dict[str, Any]) -> str:
+    names = agents_of(task)
+    return f"agent {names[0]}" if len(names) == 1 else f"agents {', '.join(names)} in turn"
+
+
 def _show(task: dict[str, Any], options: ServerOptions) -> None:
+    picked = [f"job {task['pickedJob']} picked"] if task.get("pickedJob") is not None else []
     allowed = ["trusts the project"] if task.get("trustProject") else []
     allowed += [f"approve {task['approve']}"] if task.get("approve") else []
     checks = task.get("checks") or {}
@@ -46,7 +53,7 @@ def _show(task: dict[str, Any], options: ServerOptions) -> None:
     times = [f"{name} {when(task.get(f'{name}At'))}" for name in ("created", "started", "finished")]
     jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
     lines = [
-        "  ".join([task["taskId"], task["status"], f"agent {task['agent']}", jobs, *creator, *priority, *allowed]),
+        "  ".join([task["taskId"], task["status"], _agents(task), jobs, *creator, *priority, *allowed, *picked]),
         "  ".join(times),
         *([f"labels: {', '.join(labels)}"] if labels else []),
         *([f"setup: {_first_line(setup, 200)}"] if (setup := checks.get("setup")) else []),
@@ -127,7 +134,7 @@ def list_(
 def _row(task: dict[str, Any]) -> list[str]:
     creator, prompt = task.get("createdBy", "-"), _first_line(task["prompt"])
     jobs, created = str(task["workers"]), ago(task["createdAt"])
-    return [task["taskId"], task["status"], task["agent"], jobs, created, creator, prompt]
+    return [task["taskId"], task["status"], ", ".join(agents_of(task)), jobs, created, creator, prompt]
 
 
 @tasks.command

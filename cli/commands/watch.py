@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from cli.agents import PROGRAMS
+from cli.agents import agents_of, is_ai
 from cli.declarations import Parameter
 from cli.errors import usage
 from cli.option_values import optional_seconds
@@ -136,7 +136,7 @@ def logs(
     _check_selection(shown, selection.job, selection.attempt)
     if raw:
         selection = selection.of_one_job(shown)
-    has_output_only = shown["agent"] in PROGRAMS and not follow_
+    has_output_only = not is_ai(agents_of(shown)) and not follow_
     view = View(
         shown["taskId"],
         shown["workers"],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import IO, Any
 
+from cli.agents import agents_of
 from cli.exits import first_failed
 from cli.output import table
 from cli.render.task_ending import explanation, sentence
@@ -21,10 +22,12 @@ def seconds(job: Mapping[str, Any]) -> str:
 
 def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]:
     """Return the lines of the table, and which job failed first."""
-    rows = [["job", "worker", "state", "time", "exit", "reason"]]
+    several = len(agents_of(task)) > 1
+    rows = [["job", *(["agent"] if several else []), "worker", "state", "time", "exit", "reason"]]
     rows += [
         [
             str(job["job"]),
+            *([job.get("agent") or "-"] if several else []),
             job.get("workerId") or "-",
             "pausing" if job["status"] == "running" and job.get("pauseRequestedAt") else job["status"],
             seconds(job),

@@ -252,7 +252,7 @@ class TargetRemoved(Shape):
 
 ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), ShownTask),
-    **dict.fromkeys(("tasks.pause", "tasks.resume"), ShownTask),
+    **dict.fromkeys(("tasks.pause", "tasks.resume", "tasks.pick"), ShownTask),
     "tasks.list": ShownTasks,
     "tasks.input": Received,
     "tasks.send": Message,

@@ -360,6 +360,7 @@ def note(event: Mapping[str, Any]) -> str:
         "released": f"ado: {attempt} was handed back ({reason}); {next_state}",
         "paused": f"ado: paused by {by}{f' ({reason})' if reason else ''}; next: ado resume {event.get('taskId')}",
         "resumed": f"ado: resumed by {by}",
+        "picked": f"ado: {who}the result was picked by {by}",
         "retried": "ado: the failed jobs are queued again",
         "cancel_requested": f"ado: cancelled{f' ({reason})' if reason else ''}",
         "dropped": f"ado: {who}{event.get('bytes')} bytes that the job wrote could not be stored ({reason}); "

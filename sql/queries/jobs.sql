@@ -78,7 +78,8 @@ with guarded_worker as (
         status = case t.status when 'queued' then 'running' else t.status end  -- an older version may say failed
     from advanced_logs a where t.task_id = a.task_id and t.status <> 'running'
 )
-select c.task_id, c.job, c.attempt, c.position, t.prompt, t.agent, t.agent_args::text as agent_args, t.requires,
+select c.task_id, c.job, c.attempt, c.position, t.prompt, ado.job_agent(t.agent, t.agents, c.job) as agent,
+       t.agent_args::text as agent_args, t.requires,
        t.trust_project, t.workers, c.continues, t.checks::text as checks, t.budget::text as budget,
        case when t.budget is not null then ado.budget_spent(c.task_id, c.job)::text end as spent,
        (select count(*) from ado.message_jobs m where m.task_id = c.task_id and m.job = c.job) as messages,
@@ -198,7 +199,8 @@ with reports as materialized (
     order by j.task_id, j.job for update of j
 ), decided as (
     select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage,
-           l.dropped_bytes, l.interruptions, l.user_id, t.agent, l.message_id, l.is_pausing, l.is_held,
+           l.dropped_bytes, l.interruptions, l.user_id, ado.job_agent(t.agent, t.agents, l.job) as agent,
+           l.message_id, l.is_pausing, l.is_held,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
                 when l.is_interruption and l.interruptions >= c.attempts then 'failed'
@@ -295,12 +297,13 @@ with reports as materialized (
     update ado.task_logs l set last_seq = n.seq
     from (select task_id, max(seq) as seq from numbered group by task_id) n where l.task_id = n.task_id
 )
-select f.*, t.on_failure,
+select f.*, ado.job_agent(t.agent, t.agents, f.job) as agent, t.on_failure,
        array['e:' || f.task_id || ':' || f.seq] || case f.status when 'queued' then array['q:1'] end as hints
 from finished_jobs f join ado.tasks t using (task_id);
 
 -- name: get_job :optional
-select j.* from ado.jobs j where j.task_id = :task_id::bigint and j.job = :job::integer;
+select j.*, ado.job_agent(t.agent, t.agents, j.job) as agent
+from ado.jobs j join ado.tasks t using (task_id) where j.task_id = :task_id::bigint and j.job = :job::integer;
 
 -- name: attempt_credential :optional
 -- The digest that fences the end of an attempt, for a spawner that has seen the attempt's pod die.

@@ -11,7 +11,9 @@ with queue_room as materialized (  -- before the jobs are locked: claims take th
     select j.task_id, j.job, j.status, j.attempt, j.worker_id, j.stop_reason,
            (select q.room from queue_room q) as room
     from ado.jobs j
-    where j.task_id = :task_id::bigint and (:job::integer is null or j.job = :job::integer)
+    where j.task_id = :task_id::bigint and exists (
+        select from ado.tasks t where t.task_id = j.task_id and ado.job_agent(t.agent, t.agents, j.job) <> 'shell')
+      and (:job::integer is null or j.job = :job::integer)
     order by j.job for update of j
 ), recipients as materialized (
     select l.*, l.status in ('succeeded', 'failed') as has_ended from locked_jobs l
@@ -22,8 +24,7 @@ with queue_room as materialized (  -- before the jobs are locked: claims take th
     where l.task_id = :task_id::bigint and (select count(*) from recipients) > 0 for update
 ), checked_task as materialized (
     select t.task_id, l.last_seq from ado.tasks t join locked_log l using (task_id)
-    where t.agent <> 'shell'
-      and not exists (select from ado.log_ranges r where r.from_task_id <= t.task_id and t.task_id < r.to_task_id
+    where not exists (select from ado.log_ranges r where r.from_task_id <= t.task_id and t.task_id < r.to_task_id
                       and r.pruned_at is not null)
       and (select count(*) from ado.messages m where m.task_id = t.task_id) < :task_limit::bigint
       and (select count(*) from ado.messages m where m.task_id = t.task_id

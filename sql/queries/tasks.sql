@@ -64,8 +64,8 @@ with given as materialized (
         workers integer, requires text[], cpu double precision, memory bigint, gpu double precision, priority integer,
         retries integer, timeout_seconds double precision, start_within_seconds double precision, labels jsonb,
         workspace json, pod json, on_failure text, idempotency_key text, input_digest text, environment json,
-        env_names text[], sealed text, needs text[], base_file text, event json, actor json, trust_project boolean,
-        checks json, budget json)
+        env_names text[], sealed text, needs json, base_file text, event json, actor json, trust_project boolean,
+        checks json, budget json, agents text[])
 ), rooms as materialized (  -- locks the users whose queue is limited, in one order
     select u.user_id, ado.queue_room(u.user_id) as room
     from (select distinct user_id from given where user_id <> 0 order by user_id) u
@@ -77,11 +77,11 @@ with given as materialized (
 ), created_tasks as (
     insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, start_within_seconds, start_by, labels, workspace, pod, on_failure, idempotency_key,
-        input_digest, created_by, trust_project, checks, budget)
+        input_digest, created_by, trust_project, checks, budget, agents)
     select i.task_id, i.prompt, i.agent, i.agent_args::json, i.workers, i.requires, i.cpu, i.memory, i.gpu, i.priority,
            i.retries, i.timeout_seconds, i.start_within_seconds, now() + make_interval(secs => i.start_within_seconds),
            i.labels, i.workspace, i.pod, i.on_failure, i.idempotency_key, decode(i.input_digest, 'hex'),
-           i.actor ->> 'account', coalesce(i.trust_project, false), i.checks, i.budget
+           i.actor ->> 'account', coalesce(i.trust_project, false), i.checks, i.budget, i.agents
     from incoming i
     where i.base_file is null or exists (
         select from ado.files f where f.file_id = i.base_file and f.kind = 'base' and f.task_id is null
@@ -95,9 +95,14 @@ with given as materialized (
     select c.task_id, c.env_names, c.environment, c.sealed from created c where cardinality(c.env_names) > 0
 ), created_jobs as (
     insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu, user_id)
-    select c.task_id, job, c.priority, md5(c.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu),
-           c.needs, c.cpu, c.memory, c.gpu, c.user_id
-    from created c cross join generate_series(0, c.workers - 1) as job
+    select c.task_id, job, c.priority, md5(n.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu),
+           n.needs, c.cpu, c.memory, c.gpu, c.user_id
+    from created c
+    cross join lateral (  -- what the jobs of each agent need
+        select array(select json_array_elements_text(a.needs)) as needs, a.place::integer - 1 as first_job
+        from json_array_elements(c.needs) with ordinality as a(needs, place)
+    ) n
+    cross join generate_series(n.first_job, c.workers - 1, json_array_length(c.needs)) as job
 ), created_inputs as (
     insert into ado.inputs (task_id, job)
     select c.task_id, job from created c cross join generate_series(0, c.workers - 1) as job
@@ -133,7 +138,7 @@ where t.task_id = :task_id::bigint;
 
 -- name: list_obstacles :many
 -- What keeps each live worker from the queued job of a task that may start first.
-select o.worker_id, o.state, o.capabilities, o.unmet, o.help
+select o.job, o.worker_id, o.state, o.capabilities, o.unmet, o.help
 from ado.obstacles o
 where o.task_id = :task_id::bigint and o.job = (
     select j.job from ado.jobs j where j.task_id = :task_id::bigint and j.status = 'queued'
@@ -148,12 +153,13 @@ select v.task_id from ado.task_environments v where v.task_id = :task_id::bigint
 -- the small ones first, or, with ``job``, only that of this job; ``left_out_bytes`` is the size of a result that is
 -- left out. ``message_chars`` is divided among the messages of a task; each has at least 200.
 with sized as (
-    select j.*, sum(coalesce(pg_column_size(j.result), 0)) over small_first as result_bytes,
+    select j.*, ado.job_agent(t.agent, t.agents, j.job) as agent,
+           sum(coalesce(pg_column_size(j.result), 0)) over small_first as result_bytes,
            count(*) over (partition by j.task_id) as jobs
-    from ado.jobs j where j.task_id = any(:task_ids::bigint[])
+    from ado.jobs j join ado.tasks t using (task_id) where j.task_id = any(:task_ids::bigint[])
     window small_first as (partition by j.task_id order by coalesce(pg_column_size(j.result), 0), j.job)
 )
-select j.task_id, j.job, j.status, j.attempt, j.finished_attempt, j.worker_id, j.last_batch, j.output_bytes,
+select j.task_id, j.job, j.agent, j.status, j.attempt, j.finished_attempt, j.worker_id, j.last_batch, j.output_bytes,
        j.dropped_bytes, j.exit_code, j.reason, j.usage, j.stop_reason, j.pause_requested_at, j.started_at, j.finished_at,
        case when j.job = :job::integer then j.message
             else left(j.message, greatest(200, :message_chars::integer / j.jobs)::integer) end as message,
@@ -229,7 +235,7 @@ with bounds as materialized (
           and (:labels::jsonb = '{}' or t.labels @> :labels::jsonb)
           and (cardinality(:label_names::text[]) = 0 or (t.labels <> '{}' and t.labels ?& :label_names::text[]))
           and (:until::timestamptz is null or t.created_at < :until::timestamptz)
-          and (:agents::text[] is null or t.agent = any(:agents::text[]))
+          and (:agents::text[] is null or t.agent = any(:agents::text[]) or t.agents && :agents::text[])
           and (:creators::text[] is null or t.created_by = any(:creators::text[]))
         order by t.status desc, t.task_id desc limit :scan_limit::integer + 1
     ) c
@@ -270,7 +276,7 @@ select e.next, f.task_id, f.status, f.reason, f.message, f.failed_job,
        octet_length(f.prompt) > octet_length(left(f.prompt, :prompt_chars::integer)) as prompt_cut, f.agent,
        null::json as agent_args, f.workers, f.requires, f.cpu, f.memory, f.gpu, f.priority, f.retries,
        f.timeout_seconds, f.start_within_seconds, f.start_by, f.labels, f.on_failure, f.version, f.created_at,
-       f.started_at, f.finished_at, f.cancel_requested_at, l.last_seq,
+       f.started_at, f.finished_at, f.cancel_requested_at, f.agents, f.picked_job, l.last_seq,
        ado.account_name(f.created_by) as creator_name, f.trust_project, f.checks, f.budget,
        coalesce(v.names, '{}') as env_names
 from edge e
@@ -315,6 +321,37 @@ with locked_jobs as materialized (
 select array['e:' || a.task_id || ':' || a.last_seq] as hints from advanced_log a
 union all
 select array['w:' || c.worker_id] from chosen_jobs c where c.status = 'running';
+
+-- name: pick_job :optional hints
+-- Record which job's result a person has picked; another one may be picked later. No row: the job has not ended, it has
+-- no result, it is the picked one already, or the log is pruned, so nothing can be added.
+with locked_job as materialized (
+    select j.task_id, j.job from ado.jobs j
+    where j.task_id = :task_id::bigint and j.job = :job::integer and j.status in ('succeeded', 'failed', 'cancelled')
+      and exists (select from ado.files f where f.task_id = j.task_id and f.job = j.job and f.kind = 'result'
+                  and f.completed_at is not null)
+      and not exists (select from ado.log_ranges r where r.from_task_id <= j.task_id and j.task_id < r.to_task_id
+                      and r.pruned_at is not null)
+    for update of j
+), locked_log as materialized (
+    select l.task_id, l.last_seq from ado.task_logs l where l.task_id in (select k.task_id from locked_job k) for update
+), picked_task as (
+    update ado.tasks t set picked_job = :job::integer from locked_log l
+    where t.task_id = l.task_id and t.picked_job is distinct from :job::integer
+    returning t.task_id, l.last_seq
+), written_event as (
+    insert into ado.events (task_id, seq, job, type, at, stored_at, body)
+    select t.task_id, t.last_seq + 1, :job::integer, 'picked', now(), now(),
+           json_strip_nulls(json_build_object('by', :actor::json ->> 'name'))
+    from picked_task t
+), advanced_log as (
+    update ado.task_logs l set last_seq = t.last_seq + 1 from picked_task t where l.task_id = t.task_id
+    returning l.task_id, l.last_seq
+), audited as (
+    insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
+    select a.*, 'task-' || t.task_id from picked_task t cross join ado.audit_actor(:actor::json) a
+)
+select a.task_id, array['e:' || a.task_id || ':' || a.last_seq] as hints from advanced_log a;
 
 -- name: remove_task :one
 -- Delete an ended task with everything of it. ``found`` is the status it had; null: there is no such task.

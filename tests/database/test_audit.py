@@ -101,6 +101,18 @@ def sent_file(real):
     return name
 
 
+def with_result(real):
+    task = real.call("tasks.create", **TASK).task_id
+    session = real.call("workers.register", workerId="w1", capabilities=["shell"], instance="i").session
+    (job,) = real.call("workers.claim", workerId="w1", session=session).jobs
+    fence = {"workerId": "w1", "jobId": job.job_id, "attempt": 1}
+    name = "file-" + "1" * 32
+    real.call("files.begin", fileId=name, kind="result", size=0, sha256=EMPTY, **fence)
+    real.call("files.commit", fileId=name)
+    real.call("workers.finish", outcome="succeeded", **fence)
+    return task
+
+
 # path → what comes before the change, and its input, made from what that gave; the target is named by `targets`
 CHANGES = {
     "tasks.create": (lambda real: None, lambda _: TASK),
@@ -113,6 +125,7 @@ CHANGES = {
         lambda task: {"taskId": task, "reason": SECRET},
     ),
     "tasks.resume": (paused, lambda task: {"taskId": task}),
+    "tasks.pick": (with_result, lambda task: {"taskId": task, "job": 0}),
     "tasks.retry": (cancelled, lambda task: {"taskId": task}),
     "tasks.update": (cancelled, lambda task: {"taskId": task, "version": 1, "labels": {"b": SECRET}}),
     "tasks.send": (
@@ -205,8 +218,8 @@ def test_a_change_that_cannot_be_audited_is_not_made(real, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["tasks.cancel", "tasks.remove", "tasks.retry", "workers.register", "workers.drain", "tokens.revoke",
-             "files.commit"]
+    "path", ["tasks.cancel", "tasks.pick", "tasks.remove", "tasks.retry", "workers.register", "workers.drain",
+             "tokens.revoke", "files.commit"]
 )  # fmt: skip
 def test_a_repeated_call_without_effect_adds_no_audit_row(real, path):
     before, value = CHANGES[path]

@@ -32,6 +32,7 @@ CHANGES = {
     "tasks.cancel": VICTIM,
     "tasks.retry": VICTIM,
     "tasks.pause": VICTIM,
+    "tasks.pick": VICTIM | {"job": 0},
     "tasks.resume": VICTIM | {"text": "stop"},
     "tasks.update": VICTIM | {"version": 1, "priority": 9},
     "tasks.remove": VICTIM,

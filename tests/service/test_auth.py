@@ -25,7 +25,7 @@ READ_VALUES = {"tasks.kvGet", "tasks.kvList"}
 WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}
 RUN_TASKS = {
     "tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove", "tasks.input", "tasks.send",
-    "tasks.pause", "tasks.resume", "questions.answer", "notifications.add", "notifications.list",
+    "tasks.pause", "tasks.resume", "tasks.pick", "questions.answer", "notifications.add", "notifications.list",
     "notifications.remove", "notifications.test",
 }  # fmt: skip
 OPERATE = {"workers.drain", "workers.scale", "system.measure"}

@@ -22,6 +22,7 @@ export function rendered(event: LogEvent): string {
     case 'released': return event.reason?.trim() ?? '';
     case 'paused': return `${event.reason?.trim() ?? ''}${by}`;
     case 'resumed': return by;
+    case 'picked': return `${(event.job ?? 0).toFixed()}${by}`;
     case 'retried': return `${event.jobs.map((job) => job.toFixed()).join()}${by}`;
     case 'cancel_requested': return `${event.reason?.trim() ?? ''}${by}`;
     case 'pod': return `${event.pod.trim()}: ${event.reason.trim()}: ${event.message.trim()} (${event.hint.trim()})`;

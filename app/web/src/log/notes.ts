@@ -35,6 +35,8 @@ export function noteOf(event: NoteEvent): Note | null {
       return plain(`paused${by(event.by)}${because(event.reason)}`);
     case 'resumed':
       return plain(`resumed${by(event.by)}`);
+    case 'picked':
+      return good(`the result was picked${by(event.by)}`);
     case 'retried':
       return plain(`retried${by(event.by)}`);
     case 'cancel_requested':

@@ -41,9 +41,10 @@ def test_a_member_without_an_attribute_must_be_given():
 
 
 def test_a_new_job_has_no_members_of_an_attempt():
-    assert to_builtins(Job.of(model.JobRow(7, 0))) == {
+    assert to_builtins(Job.of(model.JobRow(7, 0, "shell"))) == {
         "jobId": "task-7/0",
         "job": 0,
+        "agent": "shell",
         "status": "queued",
         "attempt": 0,
     }

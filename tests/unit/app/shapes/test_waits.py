@@ -9,11 +9,11 @@ from app.shapes.waits import wait_of
 from db.tasks import Obstacle
 
 NO_WORKER = "no worker is running; one that offers shell is needed: ado worker, or a spawner that can start it"
-NOBODY = Obstacle(None, None, None, "no_live_worker", "start a worker that offers shell")
+NOBODY = Obstacle(0, None, None, None, "no_live_worker", "start a worker that offers shell")
 
 
-def job(number=0, status="queued", **values):
-    return Job(job_id=f"task-1/{number}", job=number, status=status, attempt=0, **values)
+def job(number=0, status="queued", agent="shell", **values):
+    return Job(job_id=f"task-1/{number}", job=number, agent=agent, status=status, attempt=0, **values)
 
 
 def task(*jobs, **values):
@@ -21,13 +21,13 @@ def task(*jobs, **values):
         "task_id": "task-1", "status": "queued", "prompt": "p", "agent": "shell", "workers": 1, "requires": [],
         "network": "all", "stdin": False, "resources": Resources(), "priority": 0, "retries": 0,
         "on_failure": "continue", "labels": {}, "env_names": [], "version": 1, "last_seq": 1,
-        "created_at": datetime(2026, 1, 1, tzinfo=UTC), "jobs": list(jobs) or [job()],
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC), "jobs": list(jobs) or [job(agent=values.get("agent", "shell"))],
     }  # fmt: skip
     return Task(**{**wish, **values})
 
 
 def kept(unmet, help_="h", offers=("shell",), name="w"):
-    return Obstacle(name, "idle", offers, unmet, help_)
+    return Obstacle(0, name, "idle", offers, unmet, help_)
 
 
 OTHER = kept("capability", "missing: shell", ("x",))

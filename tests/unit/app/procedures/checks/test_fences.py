@@ -8,7 +8,7 @@ from app.procedures.checks.fences import fence_error, may_write
 from db.files import Fence
 from db.model import JobRow
 
-JOB = JobRow(7, 0, status="running", attempt=2, worker_id="w1", last_batch=4)
+JOB = JobRow(7, 0, "shell", status="running", attempt=2, worker_id="w1", last_batch=4)
 GUARDED = replace(JOB, credential=b"digest")
 WRITE = Fence(7, 0, 2, "w1")
 
