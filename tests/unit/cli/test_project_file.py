@@ -60,7 +60,7 @@ def read(tmp_path, text):
 
 def test_every_key_is_the_default_of_its_option_and_is_shown(tmp_path, capsys):
     project = read(tmp_path, FULL)
-    assert project.fill(AgentOptions()) == AgentOptions(agent="codex", model="m", approve="ask")
+    assert project.fill(AgentOptions()) == AgentOptions(agent=["codex"], model="m", approve="ask")
     assert project.fill(CheckOptions()) == CheckOptions(["npm test", "npm run lint"], 5, "2m", "npm ci")
     budget = BudgetOptions(max_cost=5.0, max_tokens=1000, max_turns=20, on_budget="fail")
     assert project.fill(BudgetOptions()) == budget
