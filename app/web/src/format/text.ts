@@ -33,6 +33,11 @@ export function counted(count: number, noun: string): string {
   return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
 }
 
+/** Return the agents of a task's jobs: one, or several in turn. */
+export function agents(task: { agent: string; agents?: string[] }): string {
+  return visible((task.agents ?? [task.agent]).join(', '));
+}
+
 function escaped(found: string): string {
   const code = found.codePointAt(0) ?? 0;
   if (code < 0x100) return `\\x${code.toString(16).padStart(2, '0')}`;

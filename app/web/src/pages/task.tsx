@@ -5,7 +5,7 @@ import { failureOf } from '../api.ts';
 import { useApi, useApp, useMay, useNow } from '../context.tsx';
 import { DiffView } from '../diff/view.tsx';
 import { dollars, short } from '../format/numbers.ts';
-import { counted, oneLine, shortened } from '../format/text.ts';
+import { agents, counted, oneLine, shortened } from '../format/text.ts';
 import { duration, elapsed } from '../format/time.ts';
 import { OPEN } from '../live.ts';
 import { useChanges, useLoad } from '../load.ts';
@@ -125,7 +125,7 @@ function Head({ task, reload }: { task: Task; reload(): void }) {
         <Actions task={task} reload={reload} />
       </div>
       <p class="meta">
-        <span>{task.agent}</span>
+        <span>{agents(task)}</span>
         <span>{counted(task.workers, 'job')}</span>
         {task.createdBy && (
           <span>
@@ -260,7 +260,7 @@ function JobChip({ job, pressed, choose }: { job: Job; pressed: boolean; choose(
     <button
       type="button"
       aria-pressed={pressed}
-      title={[job.status, job.workerId, job.message].filter(Boolean).join(' · ')}
+      title={[job.status, job.agent, job.workerId, job.message].filter(Boolean).join(' · ')}
       onClick={choose}
     >
       <Status of={job.status} bare /> {job.job} <span class="faint">{exit || time}</span>

@@ -2,7 +2,7 @@
 
 import { useNow } from '../context.tsx';
 import { dollars, short } from '../format/numbers.ts';
-import { visible } from '../format/text.ts';
+import { agents, visible } from '../format/text.ts';
 import { duration, elapsed } from '../format/time.ts';
 import { words } from '../log/notes.ts';
 import { Foreign, Status } from '../parts/basics.tsx';
@@ -26,6 +26,7 @@ export function TaskDetails({ task }: { task: Task }) {
           <thead>
             <tr>
               <th>Job</th>
+              <th>Agent</th>
               <th>Status</th>
               <th class="number">Attempt</th>
               <th>Worker</th>
@@ -64,6 +65,7 @@ function JobRow({ job }: { job: Job }) {
   return (
     <tr>
       <td>{job.job}</td>
+      <td>{job.agent}</td>
       <td>
         <Status of={job.status} />
       </td>
@@ -82,7 +84,8 @@ function JobRow({ job }: { job: Job }) {
 
 function facts(task: Task): [string, string][] {
   const known: [string, string | number | undefined][] = [
-    ['Agent', task.agent],
+    [task.agents === undefined ? 'Agent' : 'Agents in turn', agents(task)],
+    ['Picked', task.pickedJob === undefined ? undefined : `job ${task.pickedJob}`],
     ['Priority', task.priority],
     ['Retries', task.retries],
     ['When a job fails', task.onFailure === 'fail_fast' ? 'the others are cancelled' : 'the others go on'],

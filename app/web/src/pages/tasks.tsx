@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { failureOf } from '../api.ts';
 import { useApi, useApp, useMay, useNow } from '../context.tsx';
-import { counted, oneLine, shortened } from '../format/text.ts';
+import { agents, counted, oneLine, shortened } from '../format/text.ts';
 import { duration, elapsed } from '../format/time.ts';
 import { useChanges, useLoad } from '../load.ts';
 import { Ago, Empty, Foreign, Labels, Link, Loading, Problem, Status } from '../parts/basics.tsx';
@@ -179,7 +179,7 @@ function Row({
         </Link>
         <Labels labels={task.labels} />
       </td>
-      <td class="wide">{task.agent}</td>
+      <td class="wide">{agents(task)}</td>
       <td class="wide">
         <JobDots task={task} />
       </td>
