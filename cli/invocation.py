@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 
 COMMANDS = (
-    "answer", "api", "apply", "approve", "ask", "attach", "audit", "cancel", "checkout", "complete", "completion",
-    "context", "db", "deny", "diff", "doctor", "down", "download", "explain", "help", "inbox", "install", "kv", "login",
-    "logs", "mask", "notify", "open", "pause", "refs", "resume", "retry", "run", "send", "spawner", "status",
-    "support-bundle", "tasks", "token", "up", "users", "wait", "whoami", "worker", "workers",
+    "answer", "api", "apply", "approve", "ask", "attach", "audit", "cancel", "checkout", "compare", "complete",
+    "completion", "context", "db", "deny", "diff", "doctor", "down", "download", "explain", "help", "inbox",
+    "install", "kv", "login", "logs", "mask", "notify", "open", "pause", "pick", "pr", "refs", "resume", "retry", "run",
+    "send", "spawner", "status", "support-bundle", "tasks", "token", "up", "users", "wait", "whoami", "worker",
+    "workers",
 )  # fmt: skip
 _MENTIONED = re.compile(rf"(?<![\w./-])ado(?= (?:--help|--version|{'|'.join(COMMANDS)})\b)")
 _typed = "ado"

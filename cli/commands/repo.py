@@ -126,18 +126,23 @@ class _StoredResult:
     transfer: Transfer
 
 
+def stored_files(client: HttpClient, task: str) -> list[dict[str, Any]]:
+    """Return the files of a task that the caller may read, without their bytes."""
+    return _transfer(client).list(task)
+
+
 def _stored_result(task: str, job: int | None, options: ServerOptions) -> _StoredResult:
     """Return a job's result; without a job the only one that changed something. Raises CliError."""
     check_version()
     client = http(choose(options))
     transfer = _transfer(client)
-    files = transfer.list(task_id(task))
+    files = stored_files(client, task_id(task))
     if not any(file["kind"] == "result" for file in files):
         raise results.no_result(client.query("tasks.get", {"taskId": task_id(task)}))
     return _StoredResult(results.choose(task_id(task), files, job), files, transfer)
 
 
-def _fetched(task: str, job: int | None, options: ServerOptions) -> tuple[Repository, JobResult]:
+def fetched(task: str, job: int | None, options: ServerOptions) -> tuple[Repository, JobResult]:
     """Fetch a result into the repository of the working directory. Raises CliError."""
     here = Repository.of_working_directory()
     if here is None:
@@ -149,18 +154,33 @@ def _fetched(task: str, job: int | None, options: ServerOptions) -> tuple[Reposi
     return here, stored.result
 
 
+@dataclass(frozen=True, slots=True)
+class ReadableResult:
+    """A result that was fetched into a repository."""
+
+    repository: Repository
+    result: JobResult
+    stored: _StoredResult
+
+    def other(self, job: int) -> JobResult:
+        """Fetch the result of another job of the task into the same repository. Raises CliError."""
+        result = results.choose(self.result.task_id, self.stored.files, job)
+        results.fetch(self.repository, result, self.stored.transfer)
+        return result
+
+
 @contextmanager
-def _readable(task: str, job: int | None, options: ServerOptions) -> Iterator[tuple[Repository, JobResult]]:
+def readable(task: str, job: int | None, options: ServerOptions) -> Iterator[ReadableResult]:
     """Yield a result in the repository of the working directory, or in a temporary one if the task began elsewhere."""
     stored = _stored_result(task, job, options)
     result = stored.result
     here = Repository.of_working_directory()
     if here is not None and here.has(result.base):
         results.fetch(here, result, stored.transfer)
-        yield here, result
+        yield ReadableResult(here, result, stored)
         return
     with results.temporary_repository(result, stored.files, stored.transfer) as repository:
-        yield repository, result
+        yield ReadableResult(repository, result, stored)
 
 
 def diff(
@@ -173,7 +193,8 @@ def diff(
     stat
         Only which files, and how many lines.
     """
-    with _readable(task, job, options) as (repository, result):
+    with readable(task, job, options) as found:
+        repository, result = found.repository, found.result
         if not result.changed:
             talk(f"ado: {result.who} changed nothing")
         if options.as_json:
@@ -181,11 +202,16 @@ def diff(
             write_one(result.shape(paths), options.output, "commit")
         elif result.changed:
             try:
-                with results.diff(repository, result, coloured=colours(sys.stdout), stat=stat) as shown:
-                    _show(shown, stat=stat)
+                show_difference(repository, result.base, result.commit, stat=stat)
             except GitError as error:
                 raise failed(f"git cannot show it: {error}", f"try: ado diff --stat {result.name}") from error
     return exits.SUCCESS
+
+
+def show_difference(repository: Repository, old: str, new: str, *, stat: bool) -> None:
+    """Write the difference of two commits. Raises GitError."""
+    with results.diff(repository, old, new, coloured=colours(sys.stdout), stat=stat) as shown:
+        _show(shown, stat=stat)
 
 
 def _show(shown: IO[bytes], *, stat: bool) -> None:
@@ -202,14 +228,18 @@ def _show(shown: IO[bytes], *, stat: bool) -> None:
 
 def apply(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOptions = NO_OPTIONS) -> int:
     """Apply a task's changes to the working tree. Files that were changed here since then refuse it."""
-    here, result = _fetched(task, job, options)
+    shape, note = apply_result(*fetched(task, job, options))
+    write_one(shape, options.output, "commit", note=note)
+    return exits.SUCCESS
+
+
+def apply_result(here: Repository, result: JobResult) -> tuple[dict[str, Any], str]:
+    """Apply a fetched result; return what ``-o json`` prints of it, and a sentence. Raises CliError."""
     try:
         applied = apply_(here, result) if result.changed else Applied()
-        note = _summary(here, result, applied)
+        return result.shape(applied.paths), _summary(here, result, applied)
     except GitError as error:
         raise failed(str(error), f"look at the result: ado diff {result.name}") from error
-    write_one(result.shape(applied.paths), options.output, "commit", note=note)
-    return exits.SUCCESS
 
 
 def _summary(here: Repository, result: JobResult, applied: Applied) -> str:
@@ -226,22 +256,27 @@ def _summary(here: Repository, result: JobResult, applied: Applied) -> str:
 
 def checkout(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOptions = NO_OPTIONS) -> int:
     """Check out the branch with a task's result."""
-    here, result = _fetched(task, job, options)
-    if not result.changed:
-        raise failed(f"{result.who} changed nothing, so there is no branch", f"see its log: ado logs {result.task_id}")
-    _make_branch(here, result)
+    shape, note = check_out_result(*fetched(task, job, options))
+    write_one(shape, options.output, "branch", note=note)
+    return exits.SUCCESS
+
+
+def check_out_result(here: Repository, result: JobResult) -> tuple[dict[str, Any], str]:
+    """Check out a fetched result's branch; return what ``-o json`` prints of it, and a sentence. Raises CliError."""
+    make_branch(here, result)
     try:
         with here.directory_kept():
             here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch, "--")
     except GitError as error:
         step = f"correct what git says (local changes: commit them), then: git checkout {result.branch}"
         raise failed(str(error), f"{step} (the branch is made)") from error
-    write_one(result.shape(), options.output, "branch", note=f"on branch {result.branch}")
-    return exits.SUCCESS
+    return result.shape(), f"on branch {result.branch}"
 
 
-def _make_branch(here: Repository, result: JobResult) -> None:
+def make_branch(here: Repository, result: JobResult) -> None:
     """Make the branch of a result; a branch that already contains the result stays as it is. Raises CliError."""
+    if not result.changed:
+        raise failed(f"{result.who} changed nothing, so there is no branch", f"see its log: ado logs {result.task_id}")
     ref = f"refs/heads/{result.branch}"
     existing = here.optional("rev-parse", "--verify", "--quiet", ref)
     if existing and here.succeeds("merge-base", "--is-ancestor", result.commit, existing):
@@ -271,7 +306,8 @@ def download(
         The directory to write into.
     """
     inside = checked(path)
-    with _readable(task, job, options) as (repository, result):
+    with readable(task, job, options) as found:
+        repository, result = found.repository, found.result
         if not result.changed and not repository.has(result.commit):
             raise failed(f"{result.who} left no files", f"see how it ended: ado tasks show {result.task_id}")
         try:

@@ -12,12 +12,18 @@ from cli.output import table
 from cli.render.task_ending import explanation, sentence
 
 
+def elapsed(job: Mapping[str, Any], now: datetime | None = None) -> float | None:
+    """Return the seconds of a job's last attempt, of one that runs until ``now``; None if they are not known."""
+    end = datetime.fromisoformat(job["finishedAt"]) if job.get("finishedAt") else now
+    if not job.get("startedAt") or end is None:
+        return None
+    return (end - datetime.fromisoformat(job["startedAt"])).total_seconds()
+
+
 def seconds(job: Mapping[str, Any]) -> str:
-    """Return the duration of a job's last attempt."""
-    if not job.get("startedAt") or not job.get("finishedAt"):
-        return "-"
-    took = datetime.fromisoformat(job["finishedAt"]) - datetime.fromisoformat(job["startedAt"])
-    return f"{took.total_seconds():.1f}s"
+    """Return the duration of a job's last attempt as a cell."""
+    took = elapsed(job)
+    return "-" if took is None else f"{took:.1f}s"
 
 
 def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]:

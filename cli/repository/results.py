@@ -258,12 +258,26 @@ def temporary_repository(
         yield repository
 
 
-def diff(repository: Repository, result: JobResult, *, coloured: bool, stat: bool) -> AbstractContextManager[IO[bytes]]:
-    """Yield the difference as git shows it; the colours are those of --stat alone."""
+def diff(
+    repository: Repository, old: str, new: str, *, coloured: bool, stat: bool
+) -> AbstractContextManager[IO[bytes]]:
+    """Yield the difference of two commits as git shows it; the colours are those of --stat alone."""
     options = ["--color=always" if coloured and stat else "--color=never", "--stat" if stat else "--patch"]
-    return repository.stream("diff", "--no-ext-diff", "--no-textconv", *options, result.base, result.commit, "--")
+    return repository.stream("diff", "--no-ext-diff", "--no-textconv", *options, old, new, "--")
 
 
 def changed_paths(repository: Repository, result: JobResult) -> list[str]:
     """Return the paths that a result changes."""
-    return repository.names("diff-tree", "-r", "-z", "--name-only", "--no-renames", result.base, result.commit, "--")
+    return differing_paths(repository, result.base, result.commit)
+
+
+def differing_paths(repository: Repository, old: str, new: str) -> list[str]:
+    """Return the paths that differ between two commits."""
+    return repository.names("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new, "--")
+
+
+def files_of(repository: Repository, result: JobResult) -> str:
+    """Return the commit of a fetched result, or the empty tree if the job left nothing in an empty directory."""
+    if repository.has(result.commit):
+        return result.commit
+    return repository.git("hash-object", "-t", "tree", "--stdin", stdin=b"").decode().strip()
