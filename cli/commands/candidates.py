@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
 from app.core.git import GitError, quoted
 from cli import exits
 from cli.commands.repo import apply_result, check_out_result, fetched, readable, show_difference, stored_files
+from cli.declarations import Parameter
 from cli.errors import CliError, usage
 from cli.output import talk, write_items, write_one
 from cli.parameters import ResultJob, TaskArgument
@@ -111,7 +110,7 @@ def pick(
     if chosen["status"] != "succeeded":
         why = f" ({chosen['reason']})" if chosen.get("reason") else ""
         talk(f"ado: job {result.job} has {chosen['status']}{why}; its changes are taken as they are")
-    shape, note = check_out_result(here, result) if checkout else apply_result(here, result)
+    shape, note = check_out_result(here, result) if checkout else apply_result(here, result, "ado pick")
     if options.output == "text":
         talk(f"ado: {note}")
     members = {"taskId": result.task_id, "job": result.job}

@@ -233,10 +233,10 @@ def apply(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOption
     return exits.SUCCESS
 
 
-def apply_result(here: Repository, result: JobResult) -> tuple[dict[str, Any], str]:
+def apply_result(here: Repository, result: JobResult, command: str = "ado apply") -> tuple[dict[str, Any], str]:
     """Apply a fetched result; return what ``-o json`` prints of it, and a sentence. Raises CliError."""
     try:
-        applied = apply_(here, result) if result.changed else Applied()
+        applied = apply_(here, result, command) if result.changed else Applied()
         return result.shape(applied.paths), _summary(here, result, applied)
     except GitError as error:
         raise failed(str(error), f"look at the result: ado diff {result.name}") from error

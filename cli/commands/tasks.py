@@ -133,7 +133,8 @@ def list_(
 
 def _row(task: dict[str, Any]) -> list[str]:
     creator, prompt = task.get("createdBy", "-"), _first_line(task["prompt"])
-    jobs, created = str(task["workers"]), ago(task["createdAt"])
+    picked = f", picked {task['pickedJob']}" if task.get("pickedJob") is not None else ""
+    jobs, created = f"{task['workers']}{picked}", ago(task["createdAt"])
     return [task["taskId"], task["status"], ", ".join(agents_of(task)), jobs, created, creator, prompt]
 
 

@@ -36,8 +36,11 @@ class Applied:
     """Why there was nothing to write; empty when something was written."""
 
 
-def apply(repository: Repository, result: JobResult) -> Applied:
-    """Write a result's changes into the working tree. Raises CliError, changing nothing."""
+def apply(repository: Repository, result: JobResult, command: str = "ado apply") -> Applied:
+    """Write a result's changes into the working tree. Raises CliError, changing nothing.
+
+    ``command`` is the one to repeat after a refusal.
+    """
     paths = changed_paths(repository, result)
     with tempfile.TemporaryDirectory(prefix="ado-") as name:
         top = Path(name)
@@ -46,7 +49,7 @@ def apply(repository: Repository, result: JobResult) -> Applied:
         sent, returned, head = (_objects(repository, commit) for commit in (result.base, result.commit, "HEAD"))
         differing = [path for path in paths if current.get(path) not in (None, sent.get(path), returned.get(path))]
         returned |= _as_stored_here(repository, differing, returned)
-        _refuse_overlap(repository, result, paths, (current, sent, returned, head))
+        _refuse_overlap(repository, result, paths, (current, sent, returned, head), command)
         pending = [path for path in paths if current.get(path) != returned.get(path)]
         if not pending:
             return Applied(already="the working tree has it")
@@ -208,7 +211,7 @@ def _with_filters(repository: Repository, paths: Sequence[str]) -> list[str]:
 
 
 def _refuse_overlap(
-    repository: Repository, result: JobResult, paths: Sequence[str], states: Sequence[Mapping[str, str]]
+    repository: Repository, result: JobResult, paths: Sequence[str], states: Sequence[Mapping[str, str]], command: str
 ) -> None:
     """Raise CliError where the result would write over uncommitted work; ``states`` are current, sent, returned, head.
 
@@ -220,7 +223,7 @@ def _refuse_overlap(
     if overlapping:
         raise failed(
             f"local changes overlap with the result: {listed(sorted(overlapping))}",
-            f"commit or move them away, then repeat: ado apply {result.name}; to look at it: ado diff {result.name}",
+            f"commit or move them away, then repeat: {command} {result.name}; to look at it: ado diff {result.name}",
             "local_changes",
         )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from app.core.programs import search_path
 from cli import exits
 from cli.errors import CliError
-from cli.repository.remotes import Remote
+from cli.repository.remotes import PushRemote
 
 _TITLE_CHARS = 100
 _BODY_BYTES = 60_000  # GitHub takes 65,536 characters, and Linux 131,072 bytes in one argument
@@ -31,7 +31,7 @@ _QUICK_ACTION = re.compile(r"^(\s*)/", re.MULTILINE)
 class PullRequest:
     """What to open: a branch that was pushed to a remote."""
 
-    remote: Remote
+    remote: PushRemote
     branch: str
     title: str
     body: str
@@ -67,8 +67,8 @@ def title_of(prompt: str, task_id: str) -> str:
 def body_of(summary: str, made_by: str) -> str:
     """Return the agent's summary and who made it. No line of it gives the server an order, as ``/merge`` would."""
     text = "\n".join(_printable(line, "\t") for line in summary.splitlines()).strip()
-    text = _QUICK_ACTION.sub(r"\1\\/", text).encode()
-    cut = text[:_BODY_BYTES].decode("utf-8", "ignore") + ("…" if len(text) > _BODY_BYTES else "")
+    data = _QUICK_ACTION.sub(r"\1\\/", text).encode()
+    cut = data[:_BODY_BYTES].decode("utf-8", "ignore") + ("…" if len(data) > _BODY_BYTES else "")
     return f"{cut}\n\n{made_by}\n" if cut else f"{made_by}\n"
 
 

@@ -14,7 +14,7 @@ _PATH = re.compile(r"[\w.~-]+(?:/[\w.~-]+)+")
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class PushRemote:
     """A remote by its name in the repository; ``host`` and ``path`` are empty if its address names no web server."""
 
     name: str
@@ -23,7 +23,7 @@ class Remote:
     """Owner and name, without .git."""
 
     @classmethod
-    def of(cls, name: str, url: str) -> Remote:
+    def of(cls, name: str, url: str) -> PushRemote:
         """Read a remote's address."""
         parts = urlsplit(public_url(url) or "")
         path = parts.path.strip("/").removesuffix(".git")
@@ -46,7 +46,7 @@ class Remote:
         return top
 
 
-def choose(repository: Repository, wanted: str | None) -> Remote:
+def choose(repository: Repository, wanted: str | None) -> PushRemote:
     """Return the remote of a name; without one that of the current branch, else origin or the only one.
 
     Raises CliError.
@@ -63,10 +63,10 @@ def choose(repository: Repository, wanted: str | None) -> Remote:
         if len(names) > 1:
             raise usage(f"there are several remotes: {', '.join(names)}", f"choose one: --to {names[0]}")
         (name,) = names
-    return Remote.of(name, repository.optional("remote", "get-url", "--", name) or "")
+    return PushRemote.of(name, repository.optional("remote", "get-url", "--", name) or "")
 
 
-def push(repository: Repository, remote: Remote, branch: str) -> None:
+def push(repository: Repository, remote: PushRemote, branch: str) -> None:
     """Push a branch, without hooks, tags and force. Raises CliError.
 
     The program of the other end is named: the repository's own configuration could name another one.

@@ -21,6 +21,7 @@ LEFT = {
     "run": {"--cpu", "--gpu", "--max-cost"},
     "users add": {"--cost-per-day"},
     "users set": {"--cost-per-day", "--running", "--queued"},
+    "compare": {"--diff"},
     "download": {"--to"},
     "login": {"--ca"},
     "support-bundle": {"--to"},
