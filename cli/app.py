@@ -44,7 +44,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "refs": ("commands.refs:refs", "Fetch, show and remove this repository's refs of tasks."),
     },
     "Workers and servers": {
-        "workers": ("commands.workers:workers", "Show, drain and scale workers."),
+        "workers": ("commands.workers:workers", "Show, drain, scale and autoscale workers."),
         "worker": ("commands.worker:worker", "Run a worker."),
         "up": ("commands.plane:up", "Start the embedded control plane."),
         "down": ("commands.plane:down", "Stop the embedded control plane."),

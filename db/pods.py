@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from db.autoscale import AutoscaleRange, SurplusNote
 from db.connect import SyncConnection, run
 from db.jobs import Finish, columns
 from db.model import AttemptKey, Demand, Key, ResourceAmounts
-from db.spawning import ScaleRow, Supply, held, requeue_lost, scales, supplies
+from db.spawning import (
+    ScaleRow,
+    Supply,
+    count_limit,
+    held,
+    lock_decisions,
+    note_surplus,
+    requeue_lost,
+    scales,
+    supplies,
+)
 from db.sync_database import SyncPool
 from db.tokens import NewToken
 
@@ -60,6 +71,9 @@ class PodSituation:
     waiting: tuple[PodlessJob, ...]
     workers: tuple[Supply, ...]
     scales: tuple[ScaleRow, ...]
+    ranges: tuple[AutoscaleRange, ...] = ()
+    demands: tuple[Demand, ...] = ()
+    """All that waits, with or without a pod; only while there are ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +138,10 @@ class PodDatabase:
 
     @contextmanager
     def deciding(self) -> Iterator[PodDecider | None]:
-        """Hold the namespace's decision lock for the block; None when another spawner holds it."""
+        """Hold the decision locks for the block; None when another spawner holds one."""
         with self._pool.transaction() as connection:
-            locked = run(connection, "try_spawner_lock", backend=f"kubernetes.{self._namespace}")[0]["locked"]
-            yield PodDecider(connection, self._namespace) if locked else None
+            ranges = lock_decisions(connection, f"kubernetes.{self._namespace}")
+            yield None if ranges is None else PodDecider(connection, self._namespace, ranges)
 
     def take(self, limit: int, retry_seconds: float, busy: Iterable[str] = ()) -> list[PodAction]:
         """Take pods to create or remove, except busy ones; after ``retry_seconds`` other spawners may take them."""
@@ -160,9 +174,9 @@ class PodDatabase:
         """Record that nothing is wrong with a pod any more."""
         self._pool.run("clear_pod_problem", name=name)
 
-    def close(self, name: str) -> None:
-        """Have a pod removed that nobody needs."""
-        self._pool.run("close_pod", name=name)
+    def close(self, name: str, *, unclaimed: bool = False) -> None:
+        """Have a pod removed that nobody needs; with ``unclaimed`` unless it has claimed a job meanwhile."""
+        self._pool.run("close_pod", name=name, unclaimed=unclaimed)
 
     def completed(self, name: str) -> None:
         """Record that a pod ended with nothing wrong; its worker loses the jobs that it still held."""
@@ -202,7 +216,7 @@ class PodDatabase:
             if problem is not None:
                 _log_problem(connection, name, problem)
             yield connection, held(connection, name), ended
-            run(connection, "close_pod", name=name)
+            run(connection, "close_pod", name=name, unclaimed=False)
         for task_id in sorted(set(ended)):
             with self._pool.transaction() as connection:
                 run(connection, "stop_siblings", task_id=task_id)
@@ -222,20 +236,34 @@ class PodDatabase:
 class PodDecider:
     """What may be read and decided while the decision lock is held."""
 
-    def __init__(self, connection: SyncConnection, namespace: str) -> None:
+    def __init__(self, connection: SyncConnection, namespace: str, ranges: tuple[AutoscaleRange, ...]) -> None:
         self._connection = connection
         self._namespace = namespace
+        self._ranges = ranges
 
-    def situation(self, offered: frozenset[str], limit: int) -> PodSituation:
-        """Read supply, then demand: at most ``limit`` jobs that these capabilities can run.
+    def situation(self, offered: frozenset[str]) -> PodSituation:
+        """Read supply, then what waits for these capabilities as the ranges have to know it.
 
         A job that is claimed in between is then in neither. The other way round it would seem to have no worker left.
         """
         pods = tuple(_open_pods(self._connection, self._namespace))
         workers, kept = supplies(self._connection), scales(self._connection)
-        rows = run(self._connection, "podless_jobs", capabilities=sorted(offered), row_limit=limit)
-        waiting = tuple(PodlessJob((row["task_id"], row["job"]), Demand.of({**row, "jobs": 1})) for row in rows)
-        return PodSituation(pods, waiting, workers, kept)
+        demands: list[dict[str, Any]] = []
+        if self._ranges:
+            offer = {"offered": sorted(offered), "cpu": None, "memory": None, "gpu": None}
+            demands = run(self._connection, "ready_demands", count_limit=count_limit(self._ranges), **offer)
+        return PodSituation(pods, (), workers, kept, self._ranges, tuple(map(Demand.of, demands)))
+
+    def waiting(self, offered: frozenset[str], limit: int, closed: Collection[str]) -> tuple[PodlessJob, ...]:
+        """Return the best ``limit`` jobs that these capabilities can run, that have no pod and need nothing closed."""
+        rows = run(
+            self._connection, "podless_jobs", capabilities=sorted(offered), row_limit=limit, closed=sorted(closed)
+        )
+        return tuple(PodlessJob((row["task_id"], row["job"]), Demand.of({**row, "jobs": 1})) for row in rows)
+
+    def note(self, note: SurplusNote) -> None:
+        """Store what a range has to remember."""
+        note_surplus(self._connection, note)
 
     def request(self, requests: Sequence[PodRequest], offered: frozenset[str], warm_for: frozenset[str]) -> list[str]:
         """Record decisions for pods, which are created after the commit; return their names."""

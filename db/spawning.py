@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from db.autoscale import AutoscaleRange, SurplusNote, ranges_of
 from db.connect import SyncConnection, run
 from db.model import AttemptKey, Demand, ResourceAmounts
 from db.sync_database import SyncPool
@@ -63,6 +64,7 @@ class Situation:
     demands: tuple[Demand, ...]
     workers: tuple[Supply, ...]
     scales: tuple[ScaleRow, ...]
+    ranges: tuple[AutoscaleRange, ...] = ()
 
 
 class SpawnerDatabase:
@@ -73,10 +75,10 @@ class SpawnerDatabase:
 
     @contextmanager
     def deciding(self, backend: str) -> Iterator[Decider | None]:
-        """Hold the backend's decision lock for the block; None when another spawner holds it."""
+        """Hold the decision locks for the block; None when another spawner holds one."""
         with self._pool.transaction() as connection:
-            locked = run(connection, "try_spawner_lock", backend=backend)[0]["locked"]
-            yield Decider(connection, backend) if locked else None
+            ranges = lock_decisions(connection, backend)
+            yield None if ranges is None else Decider(connection, backend, ranges)
 
     def create_token(self, token: NewToken) -> None:
         """Store a token."""
@@ -96,9 +98,10 @@ class SpawnerDatabase:
 class Decider:
     """What may be read and decided while the decision lock is held."""
 
-    def __init__(self, connection: SyncConnection, backend: str) -> None:
+    def __init__(self, connection: SyncConnection, backend: str, ranges: tuple[AutoscaleRange, ...]) -> None:
         self._connection = connection
         self._backend = backend
+        self._ranges = ranges
 
     def situation(self, capabilities: Iterable[str], resources: ResourceAmounts) -> Situation:
         """Read supply, then the demand that a worker with these capabilities and resources can meet.
@@ -110,12 +113,12 @@ class Decider:
             self._connection,
             "ready_demands",
             offered=sorted(capabilities),
-            count_limit=1000,
+            count_limit=count_limit(self._ranges),
             cpu=resources.cpu,
             memory=resources.memory,
             gpu=resources.gpu,
         )
-        return Situation(tuple(Demand.of(row) for row in rows), workers, kept)
+        return Situation(tuple(Demand.of(row) for row in rows), workers, kept, self._ranges)
 
     def request(
         self, worker_id: str, capabilities: Sequence[str], resources: ResourceAmounts, slots: int, host: str
@@ -134,9 +137,13 @@ class Decider:
             host=host,
         )
 
-    def retire(self, worker_id: str) -> None:
-        """Drain an idle worker."""
-        run(self._connection, "retire_worker", worker_id=worker_id)
+    def retire(self, worker_id: str, *, busy: bool = False) -> None:
+        """Drain a worker, with ``busy`` also one that has jobs: it ends after them."""
+        run(self._connection, "retire_worker", worker_id=worker_id, busy=busy)
+
+    def note(self, note: SurplusNote) -> None:
+        """Store what a range has to remember."""
+        note_surplus(self._connection, note)
 
     def forget(self, worker_id: str) -> None:
         """Delete a request that no process answered."""
@@ -164,6 +171,29 @@ class SpawnerRegistration:
     def remove(self) -> None:
         """Record that it stops."""
         self._pool.run("spawner_stopped", spawner_id=self._spawner_id)
+
+
+def lock_decisions(connection: SyncConnection, backend: str) -> tuple[AutoscaleRange, ...] | None:
+    """Lock the decisions of a backend, and of all backends while there are ranges; return the ranges.
+
+    None: another spawner is deciding.
+    """
+    if not run(connection, "try_spawner_lock", backend=backend)[0]["locked"]:
+        return None
+    lock = run(connection, "lock_autoscale")
+    if not lock:
+        return ()
+    return ranges_of(run(connection, "list_autoscale")) if lock[0]["locked"] else None
+
+
+def note_surplus(connection: SyncConnection, note: SurplusNote) -> None:
+    """Store what a range has to remember."""
+    run(connection, "note_surplus", capability=note.capability, peak=note.peak, restart=note.restart)
+
+
+def count_limit(ranges: Sequence[AutoscaleRange]) -> int:
+    """Return up to how many queued jobs matter to a decision."""
+    return max([1000, *(one.maximum * (one.target_queue + 1) for one in ranges)])
 
 
 def supplies(connection: SyncConnection) -> tuple[Supply, ...]:

@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from app.client.models import (
         Answer,
         AttemptRef,
+        Autoscale,
+        AutoscaleLimits,
         Job,
         JobPod,
         Message,
@@ -120,6 +122,8 @@ __all__ = [
     "AsyncAdo",
     "AsyncSource",
     "AttemptRef",
+    "Autoscale",
+    "AutoscaleLimits",
     "BudgetEvent",
     "CancelRequestedEvent",
     "CancelledEvent",

@@ -383,3 +383,11 @@ class AsyncAdo:
         """Keep ``count`` workers of these capabilities, even while the queue is empty."""
         members = {"count": count, "capabilities": list(capabilities)}
         return await self._calls.mutate(models.Scale, "workers.scale", members, resend=True)
+
+    async def autoscale_workers(self, limits: models.AutoscaleLimits) -> models.Autoscale:
+        """Set within which limits spawners keep workers; ``workers_status`` lists the ranges."""
+        return await self._calls.mutate(models.Autoscale, "workers.autoscale", msgspec.to_builtins(limits), resend=True)
+
+    async def remove_autoscale(self, capability: str = "") -> models.Autoscale:
+        """Remove the range of a capability, or of all workers; return it."""
+        return await self._calls.mutate(models.Autoscale, "workers.autoscaleRemove", {"capability": capability})

@@ -111,6 +111,8 @@ class Ado:
     workers_status = _blocking(AsyncAdo.workers_status)
     drain_worker = _blocking(AsyncAdo.drain_worker)
     scale_workers = _blocking(AsyncAdo.scale_workers)
+    autoscale_workers = _blocking(AsyncAdo.autoscale_workers)
+    remove_autoscale = _blocking(AsyncAdo.remove_autoscale)
     events = _iterating(AsyncAdo.events)
     progress = _iterating(AsyncAdo.progress)
     output = _iterating(AsyncAdo.output)

@@ -304,13 +304,35 @@ class Queue(Record, frozen=True, kw_only=True):
     waiting: list[Waiting] = []
 
 
+class AutoscaleLimits(Record, frozen=True, kw_only=True):
+    """Limits for the workers of a capability, or of all workers; None: as it is, or the default."""
+
+    capability: str = ""
+    min: int | None = None
+    max: int | None = None
+    target_queue: int | None = None
+    cooldown_seconds: float | None = None
+
+
+class Autoscale(Record, frozen=True, kw_only=True):
+    """Within which limits spawners keep workers of a capability (None: all workers), and how many there are."""
+
+    capability: str | None = None
+    min: Number
+    max: Number
+    target_queue: Number
+    cooldown_seconds: float
+    workers: Number
+
+
 class WorkersStatus(Record, frozen=True, kw_only=True):
-    """The workers, their number by state, the queue and the spawners."""
+    """The workers, their number by state, the queue, the spawners and the ranges within which they keep workers."""
 
     workers: list[Worker]
     counts: dict[str, Number]
     queue: Queue
     spawners: list[Spawner] = []
+    autoscale: list[Autoscale] = []
     next_cursor: str | None = None
 
 

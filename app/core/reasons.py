@@ -135,6 +135,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "no_such_question": ("NOT_FOUND", "ado inbox lists the open questions"),
     "already_answered": ("CONFLICT", "nothing: the first answer stands"),
     "question_closed": ("CONFLICT", "nothing: the job no longer waits for this answer"),
+    "no_such_range": ("NOT_FOUND", "ado workers autoscale lists the ranges"),
     "no_such_target": ("NOT_FOUND", "ado notify list shows the targets"),
     "target_refused": ("BAD_REQUEST", "give the address of a receiver on the public internet, with https"),
     "no_such_file": ("NOT_FOUND", "files.list shows the files of a task; what no task took is dropped after a while"),

@@ -1,4 +1,5 @@
-"""The replica's metrics for Prometheus. No label takes values that a caller can invent.
+"""The replica's metrics for Prometheus. No label takes values that a caller can invent, but for ranges: operators name
+at most 100 capabilities.
 
 Counters and histograms of calls and appends belong to this process. Gauges of jobs and workers, and the counters in
 ``app.metrics.installation``, are read from the database, so they are the same on every replica.
@@ -32,6 +33,11 @@ UNREAD = Gauge(
 JOBS = Gauge("ado_jobs", "Open jobs by status.", ["status"])
 WORKERS = Gauge("ado_workers", "Workers by state.", ["state"])
 SPAWNERS = Gauge("ado_spawners", "Spawners by state; a silent one has stopped and nobody has succeeded it.", ["state"])
+AUTOSCALE = Gauge(
+    "ado_autoscale_workers",
+    "Workers of each range of ado workers autoscale: there now, the minimum and the maximum. At most 100 ranges.",
+    ["capability", "bound"],
+)
 OLDEST_QUEUED = Gauge("ado_oldest_queued_seconds", "How long the oldest queued job has waited.")
 OLDEST_TRANSACTION = Gauge("ado_oldest_transaction_seconds", "Age of the oldest transaction in this database.")
 WRITABLE = Gauge(

@@ -36,7 +36,7 @@ from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
 from app.shapes.records import Budget, Checks, Resources, Task, Wire
 from app.shapes.waits import wait_of
-from db import events, jobs, model, tasks, users
+from db import autoscale, events, jobs, model, tasks, users
 from db.actor import Actor
 from db.model import TERMINAL
 
@@ -300,7 +300,8 @@ async def get(context: Context, input: GetInput) -> Task:
     task = await get_task(context, task_id, input.job)
     if input.explain and (obstacles := await tasks.obstacles(context.db, task_id)):
         queued, _ = await jobs.counts(context.db)
-        wait = wait_of(task, obstacles, queued)
+        full = await autoscale.full(context.db, {task.agent, *task.requires})
+        wait = wait_of(task, obstacles, queued, full)
         wait.workers = fit(wait.workers, context.services.settings.body_bytes // 2)
         task.wait = wait
     return task

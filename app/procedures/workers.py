@@ -9,13 +9,14 @@ from msgspec import UNSET, Meta, UnsetType
 from app.access.auth import OPERATE, READ
 from app.access.context import Context
 from app.core.reasons import refusal
+from app.procedures.autoscale import Autoscale
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import SCALE_BYTES, check_json_limit, refuse_nul
 from app.procedures.checks.ownership import hide_jobs
 from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Spawner, Wire, Worker, WorkerState
-from db import jobs, workers
+from db import autoscale, jobs, workers
 
 
 class WorkerListInput(Wire):
@@ -69,12 +70,13 @@ class Queue(Wire, omit_defaults=False):
 
 
 class WorkersStatus(Wire, omit_defaults=False):
-    """A page of the workers that have not stopped, their number by state, the queue and the spawners."""
+    """A page of the workers that have not stopped, their number by state, the queue, the spawners and their ranges."""
 
     workers: list[Worker]
     counts: dict[str, int]
     queue: Queue
     spawners: list[Spawner]
+    autoscale: list[Autoscale]
     next_cursor: str | UnsetType = UNSET
 
 
@@ -98,7 +100,7 @@ async def listing(context: Context, input: WorkerListInput) -> WorkerList:
 
 @query(access=READ)
 async def status(context: Context, input: WorkersStatusInput) -> WorkersStatus:
-    """Return the workers, the queue and the spawners."""
+    """Return the workers, the queue, the spawners and the ranges within which they keep workers."""
     refuse_nul(cursor=input.cursor)
     limit = paging.page_limit(context, input.limit)
     page, more = await workers.page(context.db, after=input.cursor, room=limit, with_stopped=False)
@@ -109,6 +111,7 @@ async def status(context: Context, input: WorkersStatusInput) -> WorkersStatus:
         counts=await workers.counts(context.db),
         queue=Queue(queued=queued, running=running, waiting=waiting),
         spawners=[Spawner.from_record(spawner) for spawner in await workers.spawners(context.db)],
+        autoscale=[Autoscale.of(one) for one in await autoscale.ranges(context.db)],
         next_cursor=paging.next_cursor(more, page[-1].worker_id if page else ""),
     )
 

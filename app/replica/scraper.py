@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from app.health.troubles import TroubleWatch
 from app.metrics.installation import AGENTS, REASONS, Counters
 from app.metrics.instruments import (
+    AUTOSCALE,
     BLOCKED,
     BLOCKERS,
     CONNECTIONS,
@@ -32,7 +33,7 @@ from app.metrics.instruments import (
     WRITABLE,
 )
 from app.shapes.records import SpawnerState, WorkerState
-from db import counters, health
+from db import autoscale, counters, health
 from db.database import Database
 from db.errors import DatabaseError, DatabaseFull, DatabaseReadOnly
 
@@ -71,6 +72,7 @@ class Scraper:
             "jobs": lambda: _read_jobs(db),
             "workers": lambda: _read_workers(db),
             "spawners": lambda: _read_spawners(db),
+            "autoscale": lambda: _read_autoscale(db),
             "transactions": lambda: _read_transactions(db),
             "monitor": lambda: _read_monitor(db),
             "counters": lambda: self._read_counters(db),
@@ -145,6 +147,14 @@ async def _read_spawners(db: Database) -> None:
     counts = await health.spawners(db)
     for state in get_args(SpawnerState):
         SPAWNERS.labels(state).set(counts[state])
+
+
+async def _read_autoscale(db: Database) -> None:
+    AUTOSCALE.clear()
+    for one in await autoscale.ranges(db):
+        figures = {"current": one.workers, "minimum": one.minimum, "maximum": one.maximum}
+        for bound, workers in figures.items():
+            AUTOSCALE.labels(one.capability or "any", bound).set(workers)
 
 
 async def _read_transactions(db: Database) -> None:

@@ -6,15 +6,23 @@ from collections import Counter
 from collections.abc import Sequence
 
 from app.shapes.records import JobPod, Task, Wait, WorkerObstacle, or_unset
+from db.autoscale import FullRange
 from db.tasks import Obstacle
 
 _PROGRAMS = frozenset({"shell", "scripted"})  # they come with a worker, so doctor has nothing to say of them
 _HOW_TO_OFFER = "; ado doctor --agents, where the workers run, says what an agent lacks (it is looked for every minute)"
+_MORE_WORKERS = frozenset({"no_live_worker", "capability", "slots", "resources"})
+"""What another worker would help against."""
 
 
-def wait_of(task: Task, obstacles: Sequence[Obstacle], queued: int) -> Wait:
-    """Return why a task with a queued job waits; ``queued`` is the number of jobs in the queue."""
+def wait_of(task: Task, obstacles: Sequence[Obstacle], queued: int, full: Sequence[FullRange] = ()) -> Wait:
+    """Return why a task with a queued job waits; ``queued`` is the number of jobs in the queue.
+
+    ``full`` are the ranges about it that allow no more workers.
+    """
     reason, why = _of_task(task, obstacles[0]) or _of_workers(task, obstacles, queued)
+    if full and reason in _MORE_WORKERS:
+        reason, why = "autoscale", f"{'; '.join(map(_at_maximum, full))}; {queued} jobs are queued"
     workers = [WorkerObstacle.from_record(obstacle) for obstacle in obstacles if obstacle.worker_id is not None]
     return Wait(reason=or_unset(reason), why=why, workers=workers)
 
@@ -46,6 +54,13 @@ def _of_workers(task: Task, obstacles: Sequence[Obstacle], queued: int) -> tuple
     helps = {obstacle.unmet: obstacle.help for obstacle in able}
     counts = Counter(obstacle.unmet for obstacle in able)
     return able[0].unmet, "; ".join(f"{counts[unmet]} {unmet}: {text}" for unmet, text in helps.items())
+
+
+def _at_maximum(full: FullRange) -> str:
+    """Return that a range allows no more workers."""
+    what = f"that offer {full.capability}" if full.capability else "of spawners"
+    command = " ".join(filter(None, ("ado workers autoscale", full.capability, f"--max {full.maximum + 1}")))
+    return f"{full.workers} workers {what} are there, and autoscaling allows {full.maximum} (next: wait, or {command})"
 
 
 def _pod_troubles(pods: Sequence[JobPod]) -> list[str]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from app.spawner.autoscale import RangeDecision, admit, jobs_of, judge
+from db.autoscale import SurplusNote
 from db.model import Demand, ResourceAmounts
 from db.spawning import Situation, Supply
 
@@ -37,11 +39,14 @@ class SpawnerLimits:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How many workers to start, which to drain, and which requests to forget."""
+    """How many workers to start, which idle ones to drain, and which requests to forget."""
 
     start: int
     drain: tuple[str, ...]
     forget: tuple[str, ...]
+    drain_busy: tuple[str, ...] = ()
+    """Workers over a maximum that was lowered; they end after their jobs."""
+    notes: tuple[SurplusNote, ...] = ()
 
 
 def decide(situation: Situation, spec: WorkerSpec, limits: SpawnerLimits, backend: str) -> Decision:
@@ -56,13 +61,24 @@ def decide(situation: Situation, spec: WorkerSpec, limits: SpawnerLimits, backen
     alive = [worker for worker in situation.workers if worker.worker_id not in forget]
     ours = [worker for worker in alive if worker.backend == backend]
     missing, _ = fill(situation.demands, [worker for worker in alive if worker.state in TAKES_JOBS])
+    decisions = [
+        judge(one, jobs_of(one, situation.demands), jobs_of(one, missing), spec.slots)
+        for one in situation.ranges
+        if one.covers(spec.capabilities)
+    ]
     kept = sum(scale.count for scale in situation.scales if scale.capabilities <= spec.capabilities)
     taking = sum(1 for worker in ours if worker.state in TAKES_JOBS)
-    room = max(0, limits.max_workers - len(ours))
-    _, filled = fill(missing, [_new(spec)] * room)
-    start = min(room, max(sum(worker.free_slots < spec.slots for worker in filled), kept - taking))
-    waits = any(demand.jobs for demand in missing)
-    return Decision(start, () if waits else _longest_idle(ours, taking - kept, limits), forget)
+    room = min([max(0, limits.max_workers - len(ours)), *(decision.room for decision in decisions)])
+    _, filled = fill(admit(missing, decisions), [_new(spec)] * room)
+    for_jobs = sum(worker.free_slots < spec.slots for worker in filled)
+    start = min(room, max([for_jobs, kept - taking, *(decision.minimum for decision in decisions)]))
+    if decisions:
+        drain, drain_busy = _retired(ours, taking - kept, decisions)
+    else:
+        waits = any(demand.jobs for demand in missing)
+        drain, drain_busy = () if waits else _longest_idle(ours, taking - kept, limits.idle_seconds), ()
+    notes = [decision.note(retired=bool(drain)) for decision in decisions]
+    return Decision(start, drain, forget, drain_busy, tuple(note for note in notes if note is not None))
 
 
 def _new(spec: WorkerSpec) -> Supply:
@@ -102,9 +118,19 @@ def fill(demands: Sequence[Demand], workers: Sequence[Supply]) -> tuple[list[Dem
     return left, filled
 
 
-def _longest_idle(ours: Sequence[Supply], spare: int, limits: SpawnerLimits) -> tuple[str, ...]:
+def _retired(
+    ours: Sequence[Supply], spare: int, decisions: Sequence[RangeDecision]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the idle and the busy workers to drain: a process is retired when each of its ranges allows it."""
+    excess = max(decision.excess for decision in decisions)
+    idle = _longest_idle(ours, max(excess, min([spare, *(decision.retire for decision in decisions)])))
+    busy = [worker.worker_id for worker in ours if worker.state == "busy"]
+    return idle, tuple(busy[: max(0, excess - len(idle))])
+
+
+def _longest_idle(ours: Sequence[Supply], spare: int, idle_seconds: float = -1.0) -> tuple[str, ...]:
     idle = sorted(
-        (worker for worker in ours if worker.state == "idle" and worker.idle_seconds > limits.idle_seconds),
+        (worker for worker in ours if worker.state == "idle" and worker.idle_seconds > idle_seconds),
         key=lambda worker: -worker.idle_seconds,
     )
     return tuple(worker.worker_id for worker in idle[: max(0, spare)])

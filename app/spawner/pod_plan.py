@@ -1,16 +1,21 @@
 """The decision about pods, as a pure function: which jobs get one, how many warm ones to keep, which to end.
 
 A job that has a pod gets no other. What workers have free is counted first, in the order of the queue. A warm pod
-counts once its worker has registered, not before, because it may never register.
+counts once its worker has registered, not before, because it may never register. Ranges limit what is started, and
+say when warm pods end.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from app.spawner.autoscale import RangeDecision, admit, jobs_of, judge
 from app.spawner.decide import TAKES_JOBS, fill
-from db.model import ResourceAmounts
-from db.pods import PodRequest, PodRow, PodSituation
+from db.autoscale import SurplusNote
+from db.model import Demand, ResourceAmounts
+from db.pods import PodlessJob, PodRequest, PodRow, PodSituation
 from db.spawning import Supply
 
 
@@ -36,29 +41,118 @@ class Plan:
     jobs: tuple[PodRequest, ...]
     warm: tuple[tuple[frozenset[str], int], ...]
     surplus: tuple[str, ...]
+    notes: tuple[SurplusNote, ...] = ()
 
 
 def plan(situation: PodSituation, offered: frozenset[str], limits: PodLimits) -> Plan:
     """Compare demand with supply."""
+    decisions = _judged(situation)
     room = max(0, limits.max_pods - len(situation.pods))
-    left, _ = fill([job.demand for job in situation.waiting], _free_workers(situation))
-    podless = [job for job, demand in zip(situation.waiting, left, strict=True) if demand.jobs]
-    requests = tuple(PodRequest(job.key, limits.size(job.demand.resources)) for job in podless[:room])
-    room -= len(requests)
+    podless = _podless(situation)
+    admitted = zip(podless, admit([job.demand for job in podless], decisions), strict=True)
+    served = [job for job, demand in admitted if demand.jobs][:room]
+    requests = tuple(PodRequest(job.key, limits.size(job.demand.resources)) for job in served)
     surplus = [pod.name for pod in situation.pods if _is_finished(pod, limits)]
-    warm = []
-    warm_pods = [pod for pod in situation.pods if pod.key is None and pod.state in ("wanted", "placed")]
-    for scale in situation.scales:
-        if not scale.capabilities <= offered:
-            continue
-        pods = [pod for pod in warm_pods if pod.capabilities == scale.capabilities and pod.name not in surplus]
-        missing = min(room, scale.count - len(pods))
+    warm = _WarmPods(situation, decisions, room - len(served), surplus)
+    warm.count([job.demand for job in served])
+    for capabilities in warm.kinds(offered):
+        warm.decide(capabilities, waits=bool(podless))
+    return Plan(requests, tuple(warm.started), tuple(surplus + warm.ended), warm.notes())
+
+
+def closed(situation: PodSituation, offered: frozenset[str]) -> frozenset[str]:
+    """Return the capabilities for which no job gets a pod now, whatever waits."""
+    shut = [decision.range.capability for decision in _judged(situation) if not decision.jobs]
+    return offered if "" in shut else frozenset(shut)
+
+
+class _WarmPods:
+    """Which warm pods to start and to end, one kind after another; a kind is what its pods are kept for."""
+
+    def __init__(
+        self, situation: PodSituation, decisions: Sequence[RangeDecision], room: int, finished: Sequence[str]
+    ) -> None:
+        self._decisions = decisions
+        self._room = room
+        self._rooms = [decision.room for decision in decisions]
+        self._excess = [decision.excess for decision in decisions]
+        self._scales = {scale.capabilities: scale.count for scale in situation.scales}
+        self._pods = [
+            pod
+            for pod in situation.pods
+            if pod.key is None and pod.state in ("wanted", "placed") and pod.name not in finished
+        ]
+        self._retired: set[str] = set()
+        self.started: list[tuple[frozenset[str], int]] = []
+        self.ended: list[str] = []
+
+    def count(self, demands: Sequence[Demand]) -> None:
+        """Take what jobs' own pods need from the room of the ranges."""
+        for place, decision in enumerate(self._decisions):
+            self._rooms[place] -= jobs_of(decision.range, demands)
+
+    def kinds(self, offered: frozenset[str]) -> list[frozenset[str]]:
+        """Return what pods are kept for: by scales, by ranges, or until now."""
+        asked = [*self._scales, *(_kind(decision) for decision in self._decisions)]
+        kinds = dict.fromkeys((*asked, *(pod.capabilities for pod in self._pods)))
+        return [kind for kind in kinds if kind <= offered]
+
+    def decide(self, kind: frozenset[str], *, waits: bool) -> None:
+        """Start or end pods of one kind. While a job ``waits`` for a pod, only a range ends any."""
+        pods = [pod for pod in self._pods if pod.capabilities == kind]
+        own = next((decision for decision in self._decisions if _kind(decision) == kind), None)
+        about = [place for place, decision in enumerate(self._decisions) if decision.range.covers(kind)]
+        spare = len(pods) - self._scales.get(kind, 0)
+        missing = min([self._room, max(-spare, own.minimum if own else 0), *(self._rooms[place] for place in about)])
         if missing > 0:
-            warm.append((scale.capabilities, missing))
-            room -= missing
-        elif not podless:
-            surplus += [pod.name for pod in sorted(pods, key=_usefulness)[: len(pods) - scale.count]]
-    return Plan(requests, tuple(warm), tuple(surplus))
+            self.started.append((kind, missing))
+            self._room -= missing
+            for place in about:
+                self._rooms[place] -= missing
+            return
+        most = max([0, *(self._excess[place] for place in about)])
+        if own:
+            most = max(most, min(spare, own.retire))
+        elif not waits:
+            most = max(most, spare)
+        ended = [pod.name for pod in sorted(pods, key=_usefulness)[:most]]
+        for place in about:
+            self._excess[place] -= len(ended)
+        if own and ended:
+            self._retired.add(own.range.capability)
+        self.ended += ended
+
+    def notes(self) -> tuple[SurplusNote, ...]:
+        """Return what the ranges have to remember."""
+        notes = [decision.note(retired=decision.range.capability in self._retired) for decision in self._decisions]
+        return tuple(note for note in notes if note is not None)
+
+
+def _kind(decision: RangeDecision) -> frozenset[str]:
+    """Return what the pods are kept for that a range asks for."""
+    return frozenset({decision.range.capability} - {""})
+
+
+def _judged(situation: PodSituation) -> list[RangeDecision]:
+    """Judge the ranges by the jobs that have no pod."""
+    podded = Counter(
+        pod.capabilities
+        for pod in situation.pods
+        if pod.key is not None and not pod.claimed and pod.job_status == "queued" and pod.state in ("wanted", "placed")
+    )
+    demands = []
+    for demand in situation.demands:
+        own = min(demand.jobs, podded[demand.needs])
+        podded[demand.needs] -= own
+        demands.append(replace(demand, jobs=demand.jobs - own))
+    missing, _ = fill(demands, _free_workers(situation))
+    return [judge(one, jobs_of(one, demands), jobs_of(one, missing)) for one in situation.ranges]
+
+
+def _podless(situation: PodSituation) -> list[PodlessJob]:
+    """Return the jobs that no free worker takes, in the order of the queue."""
+    left, _ = fill([job.demand for job in situation.waiting], _free_workers(situation))
+    return [job for job, demand in zip(situation.waiting, left, strict=True) if demand.jobs]
 
 
 def _free_workers(situation: PodSituation) -> list[Supply]:

@@ -32,7 +32,7 @@ from app.spawner.backends.pod_watch import PodWatch
 from app.spawner.backends.podspec import PodFrame, pod_manifest, secret_manifest
 from app.spawner.backends.rate_limit import SpawnerStopping
 from app.spawner.heartbeat import SpawnerHeartbeat, try_step
-from app.spawner.pod_plan import PodLimits, plan
+from app.spawner.pod_plan import PodLimits, closed, plan
 from db import tokens
 from db.errors import DatabaseError
 from db.pods import PodAction, PodDatabase, PodRequest, PodRow
@@ -179,17 +179,21 @@ class PodSpawner:
         with self._database.deciding() as decider:
             if decider is None:
                 return
-            decision = plan(
-                decider.situation(self._offered | {"pod"}, self._limits.max_pods), self._offered, self._limits
-            )
+            offered = self._offered | {"pod"}
+            situation = decider.situation(offered)
+            waiting = decider.waiting(offered, self._limits.max_pods, closed(situation, offered))
+            decision = plan(replace(situation, waiting=waiting), self._offered, self._limits)
             names = decider.request(decision.jobs, self._offered, frozenset()) if decision.jobs else []
             for kept_for, count in decision.warm:
                 names += decider.request([self._warm_pod] * count, self._offered, kept_for)
+            for note in decision.notes:
+                decider.note(note)
         if names:
             _log.info("pods decided", extra={"pods": names})
+        claimed = {pod.name for pod in situation.pods if pod.claimed}
         for name in decision.surplus:
             _log.info("pod not needed", extra={"pod": name})
-            self._database.close(name)
+            self._database.close(name, unclaimed=name not in claimed)
 
     def _act(self) -> None:
         room = self._timing.in_flight - len(self._busy)

@@ -72,12 +72,17 @@ class ProcessSpawner:
                 decider.forget(worker_id)
             for worker_id in decision.drain:
                 decider.retire(worker_id)
+            for worker_id in decision.drain_busy:
+                decider.retire(worker_id, busy=True)
+            for note in decision.notes:
+                decider.note(note)
             count = min(decision.start, self._start_rate.allowed())
             requested = [f"{self._backend.name}-{secrets.token_hex(4)}" for _ in range(count)]
             for worker_id in requested:
                 decider.request(worker_id, sorted(spec.capabilities), spec.resources, spec.slots, self._backend.host)
-        if decision.drain or decision.forget:
-            _log.info("workers retired", extra={"drained": decision.drain, "forgotten": decision.forget})
+        drained = (*decision.drain, *decision.drain_busy)
+        if drained or decision.forget:
+            _log.info("workers retired", extra={"drained": drained, "forgotten": decision.forget})
         return requested
 
     def _start(self, worker_id: str) -> None:

@@ -8,15 +8,17 @@ from typing import Any
 
 from cli import exits
 from cli.agents import offers
+from cli.commands.autoscale import autoscale
 from cli.declarations import App
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 from cli.remote.fleet import spawner_trouble
 from cli.remote.listing import whole, workers_status
+from cli.render.autoscale import range_sentence
 from cli.render.terminal import is_terminal
 
 _WATCH_SECONDS = 1.0
-workers = App(name="workers", help="Show, drain and scale workers.")
+workers = App(name="workers", help="Show, drain, scale and autoscale workers.")
 
 
 def _rows(workers: list[dict[str, Any]]) -> list[list[str]]:
@@ -62,6 +64,7 @@ def status(*, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
             write_line(f"workers: {counts}   jobs: {queue['queued']} queued, {queue['running']} running")
             write_lines(table(_rows(fleet["workers"])))
             write_lines(_problems(fleet["workers"]))
+            write_lines([range_sentence(one) for one in fleet.get("autoscale", [])])
             write_lines(_spawner_troubles(fleet.get("spawners", [])))
         if not watch:
             return exits.SUCCESS
@@ -116,3 +119,6 @@ def scale(count: int, /, *, capability: list[str] | None = None, options: Server
         note=f"{count_kept} {'worker is' if count_kept == '1' else 'workers are'} kept",
     )
     return exits.SUCCESS
+
+
+workers.command(autoscale)

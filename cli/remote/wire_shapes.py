@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from app.client.models import (
     Amount,
+    Autoscale,
     Integer,
     Job,
     Message,
@@ -270,6 +271,7 @@ ANSWERS: dict[str, Any] = {
     "workers.list": WorkerList,
     "workers.drain": Worker,
     "workers.scale": Scale,
+    **dict.fromkeys(("workers.autoscale", "workers.autoscaleRemove"), Autoscale),
     "files.list": Files,
     **dict.fromkeys(("files.begin", "files.write"), Begun),
     "files.read": Piece,

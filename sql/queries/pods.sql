@@ -16,8 +16,9 @@ order by p.decision;
 select installation from ado.control;
 
 -- name: podless_jobs :many
--- The best queued jobs that a pod could run and that have no pod.
-select task_id, job, needs, cpu, memory, gpu from ado.podless_jobs(:capabilities::text[], :row_limit::integer);
+-- The best queued jobs that a pod could run, that have no pod, and that need nothing closed.
+select task_id, job, needs, cpu, memory, gpu
+from ado.podless_jobs(:capabilities::text[], :row_limit::integer, :closed::text[]);
 
 -- name: request_pods :many
 -- Decide: one pod for each job (null: a warm one), and a worker's row for each, so that it is seen to be starting. A
@@ -125,13 +126,14 @@ update ado.pods set reason = null, message = null, reason_since = null, starting
 where name = :name::text and state = 'placed' and reason is not null;
 
 -- name: close_pod :optional hints
--- Have it removed at once; its worker claims nothing more. No row: it is being removed already. The ``count(*)`` has
--- the worker locked before the pod, which is the lock order.
+-- Have it removed at once, with ``unclaimed`` unless it has claimed a job; its worker claims nothing more. No row: it
+-- is being removed already, or has a job. The ``count(*)`` has the worker locked before the pod, which is the lock order.
 with locked_worker as materialized (
     select w.worker_id from ado.workers w where w.worker_id = :name::text for update
 ), closed_pod as (
     update ado.pods set state = 'ending', act_after = now(), tries = 0
     where name = :name::text and state in ('wanted', 'placed') and (select count(*) from locked_worker) >= 0
+      and (claimed_at is null or not :unclaimed::boolean)
     returning name
 ), drained_worker as (
     update ado.workers w set draining = true from closed_pod c where w.worker_id = c.name

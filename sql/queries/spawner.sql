@@ -24,10 +24,10 @@ with forgotten as (
 delete from ado.tokens t using forgotten f where t.worker_id = f.worker_id and t.role = 'worker';
 
 -- name: retire_worker :optional hints
--- Drain an idle worker, unless it has taken a job meanwhile.
+-- Drain an idle worker, unless it has taken a job meanwhile; with ``busy`` also then, and it ends after its jobs.
 update ado.workers w set draining = true
 where w.worker_id = :worker_id::text
-  and not exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running')
+  and (:busy::boolean or not exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running'))
 returning array['w:' || w.worker_id] as hints;
 
 -- name: worker_gone :none

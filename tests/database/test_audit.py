@@ -147,6 +147,11 @@ CHANGES = {
         lambda target: {"targetId": target},
     ),
     "workers.scale": (lambda real: None, lambda _: {"count": 1, "capabilities": ["shell"]}),
+    "workers.autoscale": (lambda real: None, lambda _: {"capability": "shell", "max": 1}),
+    "workers.autoscaleRemove": (
+        lambda real: real.call("workers.autoscale", capability="shell", max=1).capability,
+        lambda capability: {"capability": capability},
+    ),
     "files.commit": (sent_file, lambda file: {"fileId": file}),
     "sessions.code": (stored_caller, lambda _: {}),
     "sessions.exchange": (code, lambda made: {"code": made}),

@@ -108,7 +108,7 @@ def test_a_spawners_transaction_stands_while_the_queue_is_full(small_queue):
             connection, "request_worker", worker_id="w9", capabilities=[], cpu=0, memory=0, gpu=0, slots=1,
             backend="local", host="here",
         )  # fmt: skip
-        run(connection, "retire_worker", worker_id="w9")
+        run(connection, "retire_worker", worker_id="w9", busy=False)
     with pool.transaction() as connection:
         assert connection.execute("select draining from ado.workers where worker_id = 'w9'").fetchall() == [
             {"draining": True}

@@ -71,7 +71,7 @@ async def test_concurrent_spawners_make_one_pod_for_a_job(db, pods):
     assert len(request(pods, (task_id, 0))) == 1
     assert request(pods, (task_id, 0)) == []
     with pods.deciding() as decider:
-        assert decider.situation(OFFERED, 10).waiting == ()
+        assert decider.waiting(OFFERED, 10, ()) == ()
 
 
 @pytest.mark.parametrize("statement", ["open_pods", "spawner_workers", "list_scales", "podless_jobs"])
@@ -91,7 +91,8 @@ async def test_a_job_that_a_warm_pod_claims_while_a_spawner_reads_gets_no_pod(db
     for module in ("db.pods", "db.spawning"):
         monkeypatch.setattr(f"{module}.run", run_and_claim)
     with pods.deciding() as decider:
-        situation = await asyncio.to_thread(decider.situation, OFFERED, 10)
+        situation = await asyncio.to_thread(decider.situation, OFFERED)
+        situation = replace(situation, waiting=await asyncio.to_thread(decider.waiting, OFFERED, 10, ()))
     assert plan(situation, OFFERED, PodLimits(10, ResourceAmounts(1, 2**30), 60)).jobs == ()
 
 

@@ -59,7 +59,7 @@ async def test_reading_the_queue_reads_each_demand_once_and_lists_only_claimable
 async def test_a_spawner_lists_the_jobs_without_a_pod(behind):
     task_id = await create(behind)
     before = await rows_read(behind)
-    rows = await behind.many("podless_jobs", capabilities=["shell"], row_limit=10)
+    rows = await behind.many("podless_jobs", capabilities=["shell"], row_limit=10, closed=[])
     assert await rows_read(behind) - before < MOST_ROWS
     assert [(row["task_id"], row["job"]) for row in rows] == [(task_id, 0)]
 

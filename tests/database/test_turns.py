@@ -189,9 +189,9 @@ async def test_a_job_with_a_pod_waits_for_the_limit_of_its_user(db):
     )
     assert await claim(db, "pod-1", limit=1) == []
     await db._pool.fetch("delete from ado.pods")
-    assert await db.many("podless_jobs", capabilities=["shell"], row_limit=10) == []
+    assert await db.many("podless_jobs", capabilities=["shell"], row_limit=10, closed=[]) == []
     await users.change(db, 1, limits=UserLimits(running=2), actor=None)
-    found = await db.many("podless_jobs", capabilities=["shell"], row_limit=10)
+    found = await db.many("podless_jobs", capabilities=["shell"], row_limit=10, closed=[])
     assert [(row["task_id"], row["job"]) for row in found] == [(1, 1)]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.client import AsyncAdo, UnknownEvent, events, models
 from app.client.events import BY_AGENT_EVENT, BY_TYPE, event_of
-from app.procedures import job_input, kv, messages, questions, task_lists, tasks, workers
+from app.procedures import autoscale, job_input, kv, messages, questions, task_lists, tasks, workers
 from app.shapes import log_events, records
 from app.shapes.agent_events import AgentSaid
 
@@ -24,6 +24,8 @@ OF_SERVER = {
         )
     },
     **{name: getattr(workers, name) for name in ("Queue", "Scale", "Waiting", "WorkerList")},
+    "Autoscale": autoscale.Autoscale,
+    "AutoscaleLimits": autoscale.AutoscaleInput,
     "WorkersStatus": workers.WorkersStatus,
     "Value": kv.Value,
     "Values": kv.Values,
