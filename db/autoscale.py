@@ -87,9 +87,9 @@ async def ranges(db: Database) -> tuple[AutoscaleRange, ...]:
     return ranges_of(await db.many("list_autoscale"))
 
 
-async def full(db: Database, needs: Collection[str]) -> list[FullRange]:
-    """Return the ranges at their maximum that are about jobs with these needs."""
-    return [FullRange(**row) for row in await db.many("full_ranges", needs=sorted(needs))]
+async def full(db: Database, task_id: int) -> list[FullRange]:
+    """Return the ranges at their maximum that are about the queued job of a task that may start first."""
+    return [FullRange(**row) for row in await db.many("full_ranges", task_id=task_id)]
 
 
 async def store(db: Database, new: NewRange, actor: Actor | None = None) -> SetRange:

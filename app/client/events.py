@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from app.client.models import Record, Usage
+from app.client.models import Usage
+from app.client.records import Record
 
 
 class Event(Record, frozen=True, kw_only=True):

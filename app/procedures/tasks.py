@@ -300,8 +300,7 @@ async def get(context: Context, input: GetInput) -> Task:
     task = await get_task(context, task_id, input.job)
     if input.explain and (obstacles := await tasks.obstacles(context.db, task_id)):
         queued, _ = await jobs.counts(context.db)
-        full = await autoscale.full(context.db, {task.agent, *task.requires})
-        wait = wait_of(task, obstacles, queued, full)
+        wait = wait_of(task, obstacles, queued, await autoscale.full(context.db, task_id))
         wait.workers = fit(wait.workers, context.services.settings.body_bytes // 2)
         task.wait = wait
     return task

@@ -11,12 +11,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from app.client.models import (
-    Amount,
     Autoscale,
-    Integer,
     Job,
     Message,
-    Number,
     Question,
     QuestionList,
     Received,
@@ -24,13 +21,13 @@ from app.client.models import (
     Scale,
     Task,
     TaskPage,
-    Time,
     Value,
     Values,
     Worker,
     WorkerList,
     WorkersStatus,
 )
+from app.client.records import Amount, Integer, Number, Time
 
 FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
 Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]

@@ -44,9 +44,14 @@ select s.capability, s.minimum, s.maximum, s.target_queue, s.cooldown_seconds, s
 from ado.autoscale_status s order by s.capability;
 
 -- name: full_ranges :many
--- The ranges at their maximum that are about jobs with these needs.
-select s.capability, s.maximum, s.workers from ado.autoscale_status s
-where s.workers >= s.maximum and (s.capability = '' or s.capability = any(:needs::text[])) order by s.capability;
+-- The ranges at their maximum that are about the queued job of a task that may start first.
+select s.capability, s.maximum, s.workers
+from ado.autoscale_status s
+cross join lateral (
+    select j.needs from ado.jobs j where j.task_id = :task_id::bigint and j.status = 'queued'
+    order by j.run_after > now(), j.job limit 1
+) first
+where s.workers >= s.maximum and (s.capability = '' or s.capability = any(first.needs)) order by s.capability;
 
 -- name: note_surplus :none
 -- Since when there are more workers than are needed, and how many stay. A null peak: there are not.
