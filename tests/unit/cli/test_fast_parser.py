@@ -50,7 +50,8 @@ tree = functools.cache(build)
 
 def arguments_of(words):
     app = tree()[words[0]]
-    return (app[words[1]] if len(words) > 1 else app).assemble_argument_collection()
+    app = app[words[1]] if words[1:] and words[1] in app else app
+    return app.assemble_argument_collection() if app.default_command else []
 
 
 def read_by_cyclopts(line):
@@ -119,15 +120,23 @@ def plain_lines(draw):
 
 @st.composite
 def spoilt_lines(draw):
-    """Make such a line with a few words added, removed or replaced."""
+    """Make such a line with some words removed, repeated elsewhere, or replaced by hostile ones."""
     line = draw(plain_lines())
-    option = st.sampled_from(
-        ["--task", "--url", "--all", "--output", "-o", "-f", "--no-all", "--tail", "--empty-label", "--from"]
-    )
+    names = sorted({name for argument in arguments_of(line) for name in argument.names if name[0] == "-"})
+    option = st.sampled_from(names or OPTIONS) | st.sampled_from(OPTIONS)
+    hostile = st.sampled_from(HOSTILE)
+    word = hostile | option | st.tuples(option, hostile).map("=".join)
     for _ in range(draw(st.integers(1, 2))):
-        place = draw(st.integers(1, len(line)))
-        word = draw(st.sampled_from(HOSTILE) | option | st.tuples(option, st.sampled_from(HOSTILE)).map("=".join))
-        line[place : place + draw(st.integers(0, 1))] = draw(st.sampled_from([[word], []]))
+        place, length = draw(st.integers(1, len(line))), draw(st.integers(0, 2))
+        words = line[place : place + length]
+        match draw(st.sampled_from(["remove", "repeat", "replace"])):
+            case "remove":
+                del line[place : place + length]
+            case "repeat":
+                other = draw(st.integers(1, len(line)))
+                line[other:other] = words
+            case "replace":
+                line[place : place + length] = [draw(word)]
     return line
 
 
@@ -145,3 +154,29 @@ def test_lines_with_hostile_words_mean_the_same_or_are_left_to_cyclopts(line):
     understood = read_fast(line)
     if understood:
         assert read_by_cyclopts(line) == understood
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["nothing"],
+        ["kv"],
+        ["tasks", "all"],
+        ["attach"],
+        ["attach", "1", "2"],
+        ["attach", "--tail", "many", "1"],
+        ["attach", "--tail", "-5", "1"],
+        ["attach", "1", "--tail"],
+        ["attach", "1", "--tail", "1", "--tail", "2"],
+        ["attach", "1", "--", "-x"],
+        ["tasks", "--all=false"],
+        ["tasks", "--no-all"],
+        ["tasks", "-o", "yaml"],
+        ["tasks", "--help"],
+        ["kv", "cas", "key", "value"],
+        ["api", "--port", "70000"],
+    ],
+    ids=" ".join,
+)
+def test_other_lines_are_left_to_cyclopts(line):
+    assert read_fast(line) is None
