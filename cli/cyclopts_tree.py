@@ -62,8 +62,7 @@ def _hint(hint: Any) -> Any:
 
 
 def _parameter(declared: Parameter) -> cyclopts.Parameter:
-    members = {item.name: getattr(declared, item.name) for item in dataclasses.fields(declared)}
-    given = {name: value for name, value in members.items() if value is not None}
+    given = {name: value for name, value in declared._asdict().items() if value is not None}
     if isinstance(declared.group, Group):
         given["group"] = _group(declared.group)
     return cyclopts.Parameter(**given)

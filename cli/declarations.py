@@ -1,14 +1,13 @@
 """How commands and their options are declared, without importing cyclopts, which takes longer than most commands.
 
 ``fast_parser`` reads these declarations itself. ``cyclopts_tree`` turns them into cyclopts' own for the help, for
-errors, and for every command line that the fast parser leaves to it.
+errors, and for every command line that the fast parser leaves to it. They are no dataclasses, which are slow to make.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 T = TypeVar("T", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
@@ -16,16 +15,14 @@ Validator = Callable[[Any, Any], None]
 """Takes a type and a value of it; raises ValueError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """A panel of the help."""
 
     title: str
     sort_key: int
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """What differs from cyclopts' defaults for an argument or option; as a decorator, for those of a dataclass."""
 
     name: str | Sequence[str] | None = None
@@ -43,16 +40,14 @@ class Parameter:
         return options
 
 
-@dataclass(eq=False, slots=True)
 class App:
     """A command with subcommands."""
 
-    name: str
-    help: str
-    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    """The subcommands by their names."""
-    default_function: Callable[..., Any] | None = None
-    """What runs when no subcommand is named."""
+    def __init__(self, name: str, help: str) -> None:
+        self.name = name
+        self.help = help
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.default_function: Callable[..., Any] | None = None
 
     @overload
     def command(self, function: T) -> T: ...

@@ -13,7 +13,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from cli.app import COMMANDS, load
 from cli.declarations import App, Parameter
@@ -26,8 +26,7 @@ class _Left(Exception):
     """This command line is left to cyclopts."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(NamedTuple):
     """An argument or option: the parameter that it sets, and what it takes."""
 
     parameter: str
@@ -47,18 +46,18 @@ class _Value:
         return int(word) if self.kind is int else word
 
 
-@dataclasses.dataclass(slots=True)
 class _Signature:
-    """What a command takes."""
+    """What a command takes: ``required`` arguments or more, ``rest`` for all further ones, and options.
 
-    arguments: list[_Value] = dataclasses.field(default_factory=list)
-    required: int = 0
-    """How many arguments must be given."""
-    rest: _Value | None = None
-    """What takes all further arguments."""
-    options: dict[str, _Value] = dataclasses.field(default_factory=dict)
-    needed: set[str] = dataclasses.field(default_factory=set)
-    """The parameters of options that must be given."""
+    ``needed`` are the parameters of options that must be given.
+    """
+
+    def __init__(self) -> None:
+        self.arguments: list[_Value] = []
+        self.required = 0
+        self.rest: _Value | None = None
+        self.options: dict[str, _Value] = {}
+        self.needed: set[str] = set()
 
 
 def call_of(words: Sequence[str]) -> Callable[[], Any] | None:
@@ -117,7 +116,7 @@ def _options(name: str, hint: Any) -> Iterator[_Value]:
     hints = get_type_hints(hint, include_extras=True)
     for field in dataclasses.fields(hint):
         if option := _option(name, field.name, hints[field.name]):
-            yield dataclasses.replace(option, options=hint, field=field.name)
+            yield option._replace(options=hint, field=field.name)
 
 
 def _option(parameter: str, name: str, hint: Any) -> _Value | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli.errors import usage
@@ -54,14 +54,14 @@ def run(
     return code
 
 
-def agents() -> list[str]:
-    """Return the AI agents whose programs are installed here, even if they cannot start."""
+def agents() -> Iterator[str]:
+    """Yield the AI agents whose programs are installed here, even if they cannot start."""
     from app.core.programs import search_path
     from worker.agents import AGENTS
 
-    return [
-        name for name, agent in AGENTS.items() if agent.needs and shutil.which(agent.needs.program, path=search_path())
-    ]
+    for name, agent in AGENTS.items():
+        if agent.needs and shutil.which(agent.needs.program, path=search_path()):
+            yield name
 
 
 def own_agents() -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -159,6 +158,8 @@ def local_project() -> Project | None:
 
 
 def _parse(text: str) -> dict[str, Any]:
+    import tomllib  # most repositories have no such file
+
     try:
         table: dict[str, Any] = tomllib.loads(text)
         for key in table:

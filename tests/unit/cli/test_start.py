@@ -106,12 +106,26 @@ def test_every_command_accepts_the_output_option():
 
 def test_a_pods_worker_starts_without_the_parser_of_options(tmp_path):
     code = (
-        "import sys, worker.main\n"
-        "worker.main.run = lambda settings, lifeline: int('cyclopts' in sys.modules) + 10 * (settings.url == ('u',))\n"
+        "import gc, sys, worker.main\n"
+        "worker.main.run = lambda settings, lifeline: (\n"
+        "    int('cyclopts' in sys.modules) + 10 * (settings.url == ('u',)) + 100 * gc.isenabled()\n"
+        ")\n"
         "sys.argv[1:] = ['worker']\n"
         "from cli.__main__ import main\n"
         "main()\n"
     )
     env = {"ADO_URL": "u", "ADO_TOKEN_FILE": str(tmp_path), "PATH": "/bin:/usr/bin"}
     done = subprocess.run([sys.executable, "-P", "-c", code], env=env, timeout=60, check=False)
-    assert done.returncode == 10
+    assert done.returncode == 110
+
+
+def test_garbage_is_collected_while_a_command_runs():
+    code = (
+        "import gc, sys, cli.commands.mask\n"
+        "cli.commands.mask.mask = lambda value, /: gc.isenabled()\n"
+        "cli.commands.mask.mask.__annotations__ = {'value': str}\n"
+        "sys.argv[1:] = ['mask', 'x']\n"
+        "from cli.__main__ import main\n"
+        "main()\n"
+    )
+    assert subprocess.run([sys.executable, "-P", "-c", code], timeout=60, check=False).returncode == 1
