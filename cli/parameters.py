@@ -15,6 +15,9 @@ OutputOption = Annotated[
 TaskArgument = Annotated[str, Parameter(help="The task's id.")]
 ResultJob = Annotated[int | None, Parameter(help="Which job, if several changed something.")]
 RawEvents = Annotated[bool, Parameter(help="Show the AI agent's own lines instead of what they mean.")]
+Notify = Annotated[
+    bool, Parameter(negative=(), help="Ring the terminal's bell, and show a note there, at an end and at a question.")
+]
 Tail = Annotated[int | None, Parameter(help="Only the last so many lines; as JSON or raw: output events.")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.")]
 Dsn = Annotated[str | None, Parameter(help="Do it directly on this database; ADO_DSN does the same.")]

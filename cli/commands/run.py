@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from app.rpc.client import HttpClient
 from cli import exits, local_runs
 from cli.agents import PROGRAMS, STDIN, agents_of, first, is_ai, reads_prompt
+from cli.bell import ring
 from cli.commands.repo import SentRepository, find, send
 from cli.commands.watch import watch
 from cli.control_plane import embedded
@@ -20,6 +21,7 @@ from cli.declarations import Parameter
 from cli.errors import usage
 from cli.option_values import optional_seconds
 from cli.output import talk, write_one
+from cli.parameters import Notify
 from cli.project_file import Project, local_project, project_of
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, need_server
 from cli.remote.contexts import ServerContext
@@ -63,6 +65,7 @@ class _Request:
     repository: RepositoryOptions
     pod: PodOptions
     options: ServerOptions
+    notify: bool
 
     def text(self, agent: str) -> str:
         """Return the prompt for an agent; the prompt of an AI agent ends with stdin if that is asked for."""
@@ -86,6 +89,7 @@ def run(
     *prompt: Annotated[str, Parameter(help=_PROMPT_HELP)],
     remote: bool = False,
     workers: int = 1,
+    notify: Notify = False,
     prompt_options: PromptOptions = PromptOptions(),
     agent_options: AgentOptions = AgentOptions(),
     checks: CheckOptions = CheckOptions(),
@@ -109,8 +113,9 @@ def run(
         need_server(options)
     words = _words(prompt, prompt_options.file)
     request = _Request(
-        words, workers, prompt_options, agent_options, checks, limits, budget, task_options, repository, pod, options
-    )
+        words, workers, prompt_options, agent_options, checks, limits, budget, task_options, repository, pod, options,
+        notify,
+    )  # fmt: skip
     return _run_remotely(request) if remote else _run_here(request)
 
 
@@ -130,7 +135,7 @@ def _run_here(request: _Request) -> int:
         raise usage("several agents need --remote", "add --remote, or name one agent")
     (agent,) = request.agent.agent or [first([], [*local_runs.own_agents(), *local_runs.agents()])]
     stdin = request.sends_stdin(agent, detach=False)
-    return local_runs.run(
+    code = local_runs.run(
         request.text(agent),
         agent,
         stdin=stdin,
@@ -141,10 +146,15 @@ def _run_here(request: _Request) -> int:
         checks=request.checks.members().get("checks", {}),
         own_lines=request.agent.raw_events,
     )
+    if request.notify:
+        ring(f"the run here has ended: exit code {code}")
+    return code
 
 
 def _run_remotely(request: _Request) -> int:
     """Create a task, and show it until it ends unless it is detached. Raises CliError."""
+    if request.notify and request.task.detach:
+        raise usage("with --detach nobody stays for --notify", "leave one out; later: ado wait TASK --notify")
     server = choose(request.options, start=True)
     client = http(server)
     local = find(request.repository, request.agent.agent or [server.agent])
@@ -176,7 +186,8 @@ def _run_remotely(request: _Request) -> int:
         jobs = "1 job" if request.workers == 1 else f"{request.workers} jobs"
         names = agents_of(task)
         talk(f"ado: {task['taskId']} ({jobs}, {'agent' if len(names) == 1 else 'agents'} {', '.join(names)})")
-    view = View(task["taskId"], request.workers, own_lines=request.agent.raw_events, stdin=stdin)
+    view = View(task["taskId"], request.workers, own_lines=request.agent.raw_events, stdin=stdin,
+                notify=request.notify)  # fmt: skip
     return watch(server, view, request.options)
 
 

@@ -13,7 +13,7 @@ from cli.declarations import App, Parameter
 from cli.errors import CliError, usage
 from cli.option_values import pairs
 from cli.output import confirmed, shortened, table, talk, write_items, write_one
-from cli.parameters import TaskArgument, Yes
+from cli.parameters import Notify, TaskArgument, Yes
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.fleet import silence, why_waiting
 from cli.remote.listing import open_tasks, pages, task_filter, workers_status
@@ -325,6 +325,7 @@ def _changed(task: dict[str, Any], options: ServerOptions, what: str) -> int:
 def wait(
     *task: TaskArgument,
     any_: Annotated[bool, Parameter(name="--any", negative="")] = False,
+    notify: Notify = False,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Wait for tasks to end; the exit code is that of the first one given that did not succeed.
@@ -338,7 +339,7 @@ def wait(
 
     if not task:
         raise usage("no task is named", "example: ado wait task-12 task-13")
-    ended = wait_for(choose(options), [task_id(name) for name in task], first_only=any_)
+    ended = wait_for(choose(options), [task_id(name) for name in task], first_only=any_, notify=notify)
     for ended_task in ended:
         write_one(ended_task, options.output, "taskId", note=f"{ended_task['taskId']} {ended_task['status']}")
     return next((code for ended_task in ended if (code := exits.of_task(ended_task))), exits.SUCCESS)

@@ -11,7 +11,7 @@ from cli.declarations import Parameter
 from cli.errors import usage
 from cli.option_values import optional_seconds
 from cli.output import talk, write_one
-from cli.parameters import RawEvents, Tail, TaskArgument
+from cli.parameters import Notify, RawEvents, Tail, TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.contexts import ServerContext
 from cli.remote.follow import View, follow
@@ -33,6 +33,7 @@ def attach(
     from_: Annotated[str, Parameter(name="--from")] = "start",
     tail: Tail = None,
     raw_events: RawEvents = False,
+    notify: Notify = False,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Replay a task's log, then watch it live. It changes nothing; its exit code is the task's.
@@ -48,7 +49,10 @@ def attach(
     server = choose(options)
     shown = _task(server, task)
     after = None if from_ == "start" else int(from_)
-    view = View(shown["taskId"], shown["workers"], after=after, tail=tail, own_lines=raw_events)
+    known = shown["lastSeq"]
+    view = View(
+        shown["taskId"], shown["workers"], after=after, tail=tail, own_lines=raw_events, notify=notify, known=known
+    )
     return watch(server, view, options)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.rpc.client import CallError, Client, NoAnswer, State
 from cli import exits
+from cli.bell import ring_for_end, ring_for_question
 from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
 from cli.remote.checked_calls import socket
 from cli.remote.contexts import ServerContext
@@ -60,6 +61,10 @@ class View:
     silent: bool = False
     stdin: bool = False
     """Whether stdin is sent to the task's job."""
+    notify: bool = False
+    """Whether the terminal's bell rings when the task ends, and for each question after ``known``."""
+    known: int = 0
+    """The number of the last event when the command began."""
     verdict: bool = True
     """Whether the exit code is the task's and a summary ends the output."""
 
@@ -168,6 +173,8 @@ class Follower:
                     task_beside.cancel()
                 await asyncio.gather(*beside, return_exceptions=True)
         self._end(task)
+        if self._view.notify:
+            ring_for_end(task)
         return exits.of_task(task)
 
     async def _stream(self, client: Client) -> None:
@@ -188,6 +195,8 @@ class Follower:
             self._write(event)
             if self._questions is not None:
                 self._questions.note(event)
+            if view.notify and event["type"] == "question" and event["seq"] > view.known:
+                ring_for_question(event)
             if view.follow and event["type"] == "finished" and await self._job_has_ended(client, event):
                 break
         self._write_pieces(self._lines.rest())

@@ -17,13 +17,14 @@ pytestmark = [  # a command's process ends with its connections open
 SLY = "x\x1b]0;title\x07\x1b[2J\x1b[8mhidden\x1b[0m\r\u202e\u200b\x9b2J\nado: task-1 succeeded"
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202e]")
 JOB = {
-    "jobId": "task-1/0", "job": 0, "status": "failed", "attempt": 1, "workerId": SLY, "reason": SLY, "message": SLY,
-    "exitCode": 3, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z", "usage": {"costUsd": 1.5},
+    "jobId": "task-1/0", "job": 0, "agent": SLY, "status": "failed", "attempt": 1, "workerId": SLY, "reason": SLY,
+    "message": SLY, "exitCode": 3, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z",
+    "usage": {"costUsd": 1.5},
 }  # fmt: skip
 TASK = {
-    "taskId": "task-1", "status": "failed", "prompt": SLY, "agent": SLY, "workers": 1, "requires": [SLY],
-    "resources": {"cpu": 1.0, "memory": 1, "gpu": 0}, "priority": 0, "labels": {SLY: SLY}, "version": 1,
-    "createdAt": "2026-01-01T00:00:00Z", "jobs": [JOB], "reason": "exit_nonzero", "message": SLY,
+    "taskId": "task-1", "status": "failed", "prompt": SLY, "agent": SLY, "agents": [SLY], "workers": 1,
+    "requires": [SLY], "resources": {"cpu": 1.0, "memory": 1, "gpu": 0}, "priority": 0, "labels": {SLY: SLY},
+    "version": 1, "createdAt": "2026-01-01T00:00:00Z", "jobs": [JOB], "reason": "exit_nonzero", "message": SLY,
 }  # fmt: skip
 WORKER = {
     "workerId": SLY, "state": SLY, "capabilities": [SLY], "resources": {}, "free": {}, "slots": 1, "jobs": [],
@@ -51,9 +52,9 @@ ANSWERS = {
     "files.list": {"items": []},
 }
 COMMANDS = [
-    ("tasks", "list"), ("tasks", "show", "1"), ("cancel", "1"), ("retry", "1"), ("explain", "1"), ("workers", "status"),
-    ("workers", "list"), ("workers", "drain", "w"), ("kv", "list", "--task", "1"), ("token", "list"),
-    ("run", "--remote", "--detach", "--agent", "shell", "--wait-for-agent", "x"),
+    ("tasks", "list"), ("tasks", "show", "1"), ("cancel", "1"), ("retry", "1"), ("explain", "1"), ("compare", "1"),
+    ("workers", "status"), ("workers", "list"), ("workers", "drain", "w"), ("kv", "list", "--task", "1"),
+    ("token", "list"), ("run", "--remote", "--detach", "--agent", "shell", "--wait-for-agent", "x"),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from support.program import until
 from support.screen import Terminal
 
 EVIL = r"printf '\033[2J\033]0;owned\007\033[31mred\033[0m safe\n'"
@@ -123,6 +124,35 @@ def test_ctrl_c_detaches_and_names_the_command_to_return(working, terminal):
     again.until("here")
     working.ado("cancel", task, check=0)
     assert again.end() == 1
+
+
+def test_notify_rings_at_the_end_and_only_if_it_is_asked_for(working, terminal):
+    run = ("run", "--remote", "--agent", "shell", "echo x")
+    for notify, rung in ((["--notify"], 1), ([], 0)):
+        seen = terminal(*run[:2], *notify, *run[2:])
+        assert seen.end() == 0
+        assert (seen.written.count(b"\a"), seen.written.count(b"succeeded\x1b\\")) == (rung, rung)
+
+
+def test_notify_rings_for_a_question_and_for_the_end_of_a_task_that_is_watched(working, terminal, tmp_path):
+    go = tmp_path / "go"
+    task = working.create_task(f"until [ -e {go} ]; do sleep 0.1; done; ado ask --option yes 'Go on?'")
+    until(lambda: working.task(task)["status"] == "running", "the start")
+    working.ado("pause", task, check=0)
+    until(lambda: working.task(task)["status"] == "paused", "the pause")
+    seen = [terminal("attach", task, "--notify"), terminal("wait", task, "--notify")]
+    for command in seen:
+        command.until("paused")  # it is connected
+    go.touch()
+    working.ado("resume", task, check=0)
+    ((name,),) = until(lambda: working.sql("select question_id from ado.questions where state = 'open'"), "it asks")
+    working.ado("answer", f"question-{name}", "yes", check=0)
+    for command in seen:
+        assert command.end() == 0
+        assert [note.split(b"\x1b")[0] for note in command.written.split(b"\a\x1b]9;")[1:]] == [
+            f"{task} asks: Go on?".encode(),
+            f"{task} succeeded".encode(),
+        ]
 
 
 def test_a_waiting_task_shows_its_reason(working, terminal):
