@@ -62,6 +62,8 @@ class AppSettings:
     """Number of lost workers after which a job fails as lost, because it may be what kills them."""
     attempts: int = 20
     """Number of attempts without a result of the agent (lost, released, failed worker) after which a job fails."""
+    agent_breaker: int = 5
+    """Failures of an agent in a row, before it did anything, after which its jobs wait while one tries it; 0: never."""
     poll_seconds: float = 1.0
     """How late a reader learns of a change when its notification is lost."""
     flush_lanes: int = 2
@@ -209,8 +211,9 @@ def _check_limits(settings: AppSettings) -> None:
     for name in ("body_seconds", "opening_seconds", "stalled_seconds"):
         if not getattr(settings, name) > 0:
             raise SettingsError(f"ADO_{name.upper()} must be above 0; found {getattr(settings, name)}")
-    if not 0 <= settings.address_connections <= _MOST:
-        raise SettingsError(f"ADO_ADDRESS_CONNECTIONS must be 0 or more; found {settings.address_connections}")
+    for name in ("address_connections", "agent_breaker"):
+        if not 0 <= getattr(settings, name) <= _MOST:
+            raise SettingsError(f"ADO_{name.upper()} must be from 0 to {_MOST}; found {getattr(settings, name)}")
     for text in settings.trusted_proxies:
         _check_network(text)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from db import tokens
 from db.database import Database
-from db.model import AttemptKey, ClaimedJobRow, Demand, JobCommand, JobRow, Outcome
+from db.model import AgentHealth, AttemptKey, ClaimedJobRow, Demand, JobCommand, JobRow, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class Finish:
     """JSON text."""
     credential: bytes | None = None
     """Digest of the credential that came with the report."""
+    health: AgentHealth | None = None
+    """What the end says of the agent; None: its outcome and reason decide."""
 
     @property
     def job_text(self) -> str:
@@ -121,6 +123,7 @@ def columns(reports: Sequence[Finish]) -> dict[str, list[Any]]:
         "results": [report.result for report in reports],
         "usages": [report.usage for report in reports],
         "credentials": [report.credential for report in reports],
+        "healths": [report.health for report in reports],
     }
 
 

@@ -15,6 +15,8 @@ from db.actor import Actor
 Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 Outcome = Literal["succeeded", "failed", "cancelled", "released"]
+AgentHealth = Literal["well", "ill", "unknown"]
+"""What the end of an attempt says of its agent: it has worked, it failed before it did anything, or nothing."""
 JobCommand = Literal["cancel", "pause"]
 """What a worker must do with a running job: end it, or hand it back."""
 Key = tuple[int, int]

@@ -53,6 +53,8 @@ class PodRow:
     message: str | None = None
     logged_reason: str | None = None
     """The last reason that was written to the job's log."""
+    waits_for_agent: bool = False
+    """Whether its job waits because the agent fails again and again, and may not try it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +302,7 @@ def _open_pods(connection: SyncConnection, namespace: str) -> list[PodRow]:
             holds=bool(row["is_holder"]),
             message=row["message"],
             logged_reason=row["told"],
+            waits_for_agent=row["waits_for_agent"],
         )
         for row in run(connection, "open_pods", namespace=namespace)
     ]

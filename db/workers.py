@@ -235,7 +235,7 @@ async def scale(db: Database, capabilities: Sequence[str], count: int, actor: Ac
 
 
 async def monitor_tick(
-    db: Database, *, heartbeat: float, suspect: float, lease: float, losses: int, attempts: int
+    db: Database, *, heartbeat: float, suspect: float, lease: float, losses: int, attempts: int, agent_breaker: int = 5
 ) -> float:
     """Record a monitor tick, moving leases over a gap longer than ``suspect``; return the gap in seconds."""
     row = await db.one(
@@ -245,6 +245,7 @@ async def monitor_tick(
         lease_seconds=lease,
         losses=losses,
         attempts=attempts,
+        agent_breaker=agent_breaker,
     )
     return float(row["gap"])
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from app.core.approvals import approval_in
 from app.core.capabilities import NO_NETWORK, STDIN
+from worker.agent_health import agent_health
 from worker.agents import AGENTS
 from worker.agents.base import Agent, AgentReader, Run, valid_session
 from worker.agents.events import total
@@ -156,7 +157,8 @@ class Attempt:
             raise
         except Exception as error:  # noqa: BLE001 - any error ends the job once; otherwise the job would run again
             outcome = self._outcome_of_error(error)
-        head = {**self._fence, "lastBatch": self._sender.last}
+        health = agent_health(self._agent, self.job, outcome, self._reader, self._budget.turns)
+        head = {**self._fence, "lastBatch": self._sender.last, "health": health}
         await report_end(self._call, head, outcome, self._final_result())
 
     def _outcome_of_error(self, error: Exception) -> Outcome:

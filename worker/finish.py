@@ -20,7 +20,7 @@ _MESSAGE_CHARS = 9000  # a server takes 10,000 characters
 async def report_end(call: Call, head: Mapping[str, Any], outcome: Outcome, final: Mapping[str, Any]) -> None:
     """Report an end until the server answers; a refused report is sent once more without ``final``, the result.
 
-    ``head`` is the fence of the attempt, and the number of its last batch.
+    ``head`` is the fence of the attempt, the number of its last batch, and the agent's health.
     """
     job, members = head["jobId"], {"outcome": outcome.outcome, "exitCode": outcome.exit_code, "reason": outcome.reason}
     report = {**head, **members}

@@ -73,12 +73,13 @@ if TYPE_CHECKING:
         TruncatedEvent,
         UnknownEvent,
     )
+    from app.client.fleet import Autoscale, Spawner, UnhealthyAgent
     from app.client.input import AsyncSource, Source
     from app.client.models import (
         Answer,
         AttemptRef,
-        Autoscale,
         AutoscaleLimits,
+        ForgottenFailures,
         Job,
         JobPod,
         Message,
@@ -91,7 +92,6 @@ if TYPE_CHECKING:
         Resources,
         Result,
         Scale,
-        Spawner,
         Task,
         TaskPage,
         Usage,
@@ -138,6 +138,7 @@ __all__ = [
     "FailedEvent",
     "FinishedEvent",
     "Forbidden",
+    "ForgottenFailures",
     "InputClosed",
     "InputLostEvent",
     "InvalidAnswer",
@@ -175,6 +176,7 @@ __all__ = [
     "TruncatedEvent",
     "Unauthorized",
     "Unavailable",
+    "UnhealthyAgent",
     "UnknownEvent",
     "Unreachable",
     "Usage",

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, TypeVar, cast
 
 import msgspec
 
-from app.client import models
+from app.client import fleet, models
 from app.client.calls import Calls
 from app.client.configuration import server
 from app.client.errors import Unavailable, WaitTimedOut
@@ -384,10 +384,14 @@ class AsyncAdo:
         members = {"count": count, "capabilities": list(capabilities)}
         return await self._calls.mutate(models.Scale, "workers.scale", members, resend=True)
 
-    async def autoscale_workers(self, limits: models.AutoscaleLimits) -> models.Autoscale:
+    async def autoscale_workers(self, limits: models.AutoscaleLimits) -> fleet.Autoscale:
         """Set within which limits spawners keep workers; ``workers_status`` lists the ranges."""
-        return await self._calls.mutate(models.Autoscale, "workers.autoscale", msgspec.to_builtins(limits), resend=True)
+        return await self._calls.mutate(fleet.Autoscale, "workers.autoscale", msgspec.to_builtins(limits), resend=True)
 
-    async def remove_autoscale(self, capability: str = "") -> models.Autoscale:
+    async def remove_autoscale(self, capability: str = "") -> fleet.Autoscale:
         """Remove the range of a capability, or of all workers; return it."""
-        return await self._calls.mutate(models.Autoscale, "workers.autoscaleRemove", {"capability": capability})
+        return await self._calls.mutate(fleet.Autoscale, "workers.autoscaleRemove", {"capability": capability})
+
+    async def reset_agent(self, agent: str) -> models.ForgottenFailures:
+        """Forget the failures of an agent, so that its jobs wait no longer."""
+        return await self._calls.mutate(models.ForgottenFailures, "workers.resetAgent", {"agent": agent}, resend=True)

@@ -113,6 +113,7 @@ class Ado:
     scale_workers = _blocking(AsyncAdo.scale_workers)
     autoscale_workers = _blocking(AsyncAdo.autoscale_workers)
     remove_autoscale = _blocking(AsyncAdo.remove_autoscale)
+    reset_agent = _blocking(AsyncAdo.reset_agent)
     events = _iterating(AsyncAdo.events)
     progress = _iterating(AsyncAdo.progress)
     output = _iterating(AsyncAdo.output)

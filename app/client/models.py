@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.client.fleet import Autoscale, Spawner, UnhealthyAgent
 from app.client.records import (
     TERMINAL,
     Amount,
@@ -270,20 +271,6 @@ class WorkerList(Record, frozen=True, kw_only=True):
     next_cursor: str | None = None
 
 
-class Spawner(Record, frozen=True, kw_only=True):
-    """A process that starts workers."""
-
-    spawner_id: str
-    state: str
-    backend: str = ""
-    host: str = ""
-    capabilities: list[str]
-    max_workers: Number = 0
-    started_at: Time | None = None
-    last_heartbeat_at: Time
-    problem: str | None = None
-
-
 class Waiting(Record, frozen=True, kw_only=True):
     """Queued jobs that may start now, by the capabilities that they need."""
 
@@ -309,26 +296,23 @@ class AutoscaleLimits(Record, frozen=True, kw_only=True):
     cooldown_seconds: float | None = None
 
 
-class Autoscale(Record, frozen=True, kw_only=True):
-    """Within which limits spawners keep workers of a capability (None: all workers), and how many there are."""
-
-    capability: str | None = None
-    min: Number
-    max: Number
-    target_queue: Number
-    cooldown_seconds: float
-    workers: Number
-
-
 class WorkersStatus(Record, frozen=True, kw_only=True):
-    """The workers, their number by state, the queue, the spawners and the ranges within which they keep workers."""
+    """The workers, their number by state, the queue, the spawners and their ranges, and the agents whose jobs wait."""
 
     workers: list[Worker]
     counts: dict[str, Number]
     queue: Queue
     spawners: list[Spawner] = []
     autoscale: list[Autoscale] = []
+    unhealthy_agents: list[UnhealthyAgent] = []
     next_cursor: str | None = None
+
+
+class ForgottenFailures(Record, frozen=True, kw_only=True):
+    """How many failures of an agent in a row were forgotten."""
+
+    agent: str
+    failures: Number
 
 
 class Scale(Record, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import logging
 
 from app.metrics.installation import AGENTS, REASONS
 from app.settings import AppSettings
-from db import audit, counters, events, files, inputs, notifications, samples, sessions, tasks, tokens, workers
+from db import agents, audit, counters, events, files, inputs, notifications, samples, sessions, tasks, tokens, workers
 from db.database import Database
 
 _log = logging.getLogger("ado.janitor")
@@ -31,6 +31,7 @@ async def step(db: Database, settings: AppSettings) -> None:
     unread = await inputs.forget(db)
     environments = await tasks.forget_environments(db, settings.env_days * _DAY_SECONDS)
     await notifications.prune(db)
+    await agents.prune(db)
     entries = await audit.prune(db, settings.audit_days)
     if made or forgotten or dropped or unread or environments or entries:
         counts = {"partitions_made": made, "workers_forgotten": forgotten, "files_dropped": dropped}

@@ -38,6 +38,7 @@ AUTOSCALE = Gauge(
     "Workers of each range of ado workers autoscale: there now, the minimum and the maximum. At most 100 ranges.",
     ["capability", "bound"],
 )
+UNHEALTHY_AGENTS = Gauge("ado_agent_unhealthy", "1 for each agent whose jobs wait because it fails.", ["agent"])
 OLDEST_QUEUED = Gauge("ado_oldest_queued_seconds", "How long the oldest queued job has waited.")
 OLDEST_TRANSACTION = Gauge("ado_oldest_transaction_seconds", "Age of the oldest transaction in this database.")
 WRITABLE = Gauge(

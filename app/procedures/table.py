@@ -77,6 +77,7 @@ def registry() -> Registry:
             "workers.scale": workers.scale,
             "workers.autoscale": autoscale.store,
             "workers.autoscaleRemove": autoscale.remove,
+            "workers.resetAgent": workers.reset_agent,
             "files.begin": files.begin,
             "files.write": files.write,
             "files.commit": files.commit,

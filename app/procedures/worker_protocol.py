@@ -115,7 +115,11 @@ class ClaimAnswer(Wire, omit_defaults=False):
 
 
 class FinishInput(Wire):
-    """The end of an attempt, after all of its output."""
+    """The end of an attempt, after all of its output.
+
+    ``health`` says whether the agent has worked (``well``) or failed before it did anything (``ill``). Without it the
+    outcome, the reason and the usage decide.
+    """
 
     worker_id: WorkerId
     job_id: str
@@ -127,6 +131,7 @@ class FinishInput(Wire):
     message: Annotated[str, Meta(max_length=10_000)] | None = None
     result: Any = None
     usage: Any = None
+    health: model.AgentHealth | None = None
     credential: Secret | None = None
 
 
@@ -320,6 +325,7 @@ async def finish(context: Context, input: FinishInput) -> Job:
         message=input.message,
         result=_json(input.result),
         usage=_json(input.usage),
+        health=input.health,
         credential=credential_digest(context, (task_id, job, input.attempt), input.credential),
     )
     finished = await context.services.finish_batcher.close_attempt(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
@@ -12,11 +13,11 @@ from app.core.reasons import refusal
 from app.procedures.autoscale import Autoscale
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import SCALE_BYTES, check_json_limit, refuse_nul
-from app.procedures.checks.ownership import hide_jobs
+from app.procedures.checks.ownership import hide_jobs, only_creator
 from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Spawner, Wire, Worker, WorkerState
-from db import autoscale, jobs, workers
+from db import agents, autoscale, jobs, workers
 
 
 class WorkerListInput(Wire):
@@ -69,15 +70,47 @@ class Queue(Wire, omit_defaults=False):
     waiting: list[Waiting]
 
 
+class UnhealthyAgent(Wire, omit_defaults=False):
+    """An agent whose jobs wait, because its last attempts failed before it did anything; one job at a time tries it.
+
+    ``job_id`` is the job that tries it or tried it last; before the first try, the job that failed last. It is hidden
+    where tasks are private.
+    """
+
+    agent: str
+    failures: int
+    reason: str
+    since: datetime
+    failed_at: datetime
+    probe_after: datetime
+    is_probing: bool
+    why: str
+    job_id: str | UnsetType = UNSET
+
+
 class WorkersStatus(Wire, omit_defaults=False):
-    """A page of the workers that have not stopped, their number by state, the queue, the spawners and their ranges."""
+    """A page of the workers that have not stopped, their number by state, the queue, the spawners and sick agents."""
 
     workers: list[Worker]
     counts: dict[str, int]
     queue: Queue
     spawners: list[Spawner]
     autoscale: list[Autoscale]
+    unhealthy_agents: list[UnhealthyAgent]
     next_cursor: str | UnsetType = UNSET
+
+
+class AgentInput(Wire):
+    """An agent by its name."""
+
+    agent: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class ForgottenFailures(Wire, omit_defaults=False):
+    """How many failures of an agent in a row were forgotten; 0: it had none."""
+
+    agent: str
+    failures: int
 
 
 class Scale(Wire, omit_defaults=False):
@@ -112,8 +145,17 @@ async def status(context: Context, input: WorkersStatusInput) -> WorkersStatus:
         queue=Queue(queued=queued, running=running, waiting=waiting),
         spawners=[Spawner.from_record(spawner) for spawner in await workers.spawners(context.db)],
         autoscale=[Autoscale.of(one) for one in await autoscale.ranges(context.db)],
+        unhealthy_agents=await _unhealthy_agents(context),
         next_cursor=paging.next_cursor(more, page[-1].worker_id if page else ""),
     )
+
+
+async def _unhealthy_agents(context: Context) -> list[UnhealthyAgent]:
+    shown = [UnhealthyAgent.from_record(agent) for agent in await agents.unhealthy(context.db)]
+    if only_creator(context) is not None:
+        for agent in shown:
+            agent.job_id = UNSET
+    return shown
 
 
 async def get_worker(context: Context, worker_id: str) -> Worker:
@@ -136,3 +178,11 @@ async def scale(context: Context, input: ScaleInput) -> Scale:
     check_json_limit("capabilities", input.capabilities, SCALE_BYTES)
     count = await workers.scale(context.db, input.capabilities, input.count, context.actor("workers.scale"))
     return Scale(count=count, capabilities=input.capabilities)
+
+
+@mutation(access=OPERATE)
+async def reset_agent(context: Context, input: AgentInput) -> ForgottenFailures:
+    """Forget the failures of an agent, so that its jobs wait no longer."""
+    refuse_nul(agent=input.agent)
+    failures = await agents.reset(context.db, input.agent, context.actor("workers.resetAgent"))
+    return ForgottenFailures(agent=input.agent, failures=failures)

@@ -28,12 +28,13 @@ from app.metrics.instruments import (
     OLDEST_TRANSACTION,
     SPAWNERS,
     TABLE_BYTES,
+    UNHEALTHY_AGENTS,
     UNREAD,
     WORKERS,
     WRITABLE,
 )
 from app.shapes.records import SpawnerState, WorkerState
-from db import autoscale, counters, health
+from db import agents, autoscale, counters, health
 from db.database import Database
 from db.errors import DatabaseError, DatabaseFull, DatabaseReadOnly
 
@@ -73,6 +74,7 @@ class Scraper:
             "workers": lambda: _read_workers(db),
             "spawners": lambda: _read_spawners(db),
             "autoscale": lambda: _read_autoscale(db),
+            "agents": lambda: _read_agents(db),
             "transactions": lambda: _read_transactions(db),
             "monitor": lambda: _read_monitor(db),
             "counters": lambda: self._read_counters(db),
@@ -155,6 +157,13 @@ async def _read_autoscale(db: Database) -> None:
         figures = {"current": one.workers, "minimum": one.minimum, "maximum": one.maximum}
         for bound, workers in figures.items():
             AUTOSCALE.labels(one.capability or "any", bound).set(workers)
+
+
+async def _read_agents(db: Database) -> None:
+    UNHEALTHY_AGENTS.clear()
+    ill = {one.agent if one.agent in AGENTS else "other" for one in await agents.unhealthy(db)}
+    for agent in (*AGENTS[1:], "other"):
+        UNHEALTHY_AGENTS.labels(agent).set(agent in ill)
 
 
 async def _read_transactions(db: Database) -> None:

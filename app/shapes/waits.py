@@ -32,6 +32,8 @@ def _of_task(task: Task, first: Obstacle) -> tuple[str, str] | None:
         return first.unmet, f"its workers were lost; the next attempt comes later: {first.help.partition('; ')[0]}"
     if task.quota:
         return "quota", f"quota: {task.quota} (next: wait, or ado users set)"
+    if first.unmet == "agent_unhealthy":
+        return first.unmet, first.help.partition("; ")[0]
     if pods := [job.pod for job in task.jobs if job.status == "queued" and job.pod and job.pod.reason]:
         return str(pods[0].reason), "; ".join(_pod_troubles(pods))
     return None

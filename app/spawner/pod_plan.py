@@ -172,12 +172,14 @@ def _free_workers(situation: PodSituation) -> list[Supply]:
 def _is_finished(pod: PodRow, limits: PodLimits) -> bool:
     """Whether a pod has nothing left to do: its job ended or runs elsewhere, or its worker has been idle for long.
 
+    A worker is also idle while its job waits for an unhealthy agent; the job gets another pod later.
+
     ``pod_diagnosis`` judges a dead worker by its pod, so that users learn where it died.
     """
     if pod.state not in ("wanted", "placed") or (pod.holds and pod.job_status == "running"):
         return False
     if pod.key is not None and not pod.claimed:
-        return pod.job_status != "queued"
+        return pod.job_status != "queued" or (pod.waits_for_agent and pod.idle_seconds > limits.idle_seconds)
     return pod.claimed and pod.idle_seconds > limits.idle_seconds
 
 

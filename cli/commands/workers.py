@@ -40,6 +40,15 @@ def _spawner_troubles(spawners: list[dict[str, Any]]) -> list[str]:
     return [f"spawner {name}: {trouble}" for name, trouble in troubles.items() if trouble]
 
 
+def _unhealthy_agents(agents: list[dict[str, Any]]) -> list[str]:
+    return [f"{agent['why']} (next: {_remedy(agent)})" for agent in agents]
+
+
+def _remedy(agent: dict[str, Any]) -> str:
+    look = f"see {agent['jobId']}, " if agent.get("jobId") else ""
+    return f"{look}correct it where the workers run, then ado workers reset {agent['agent']}"
+
+
 @workers.command
 def status(*, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
     """Show the workers, and what waits.
@@ -66,6 +75,7 @@ def status(*, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
             write_lines(_problems(fleet["workers"]))
             write_lines([range_sentence(one) for one in fleet.get("autoscale", [])])
             write_lines(_spawner_troubles(fleet.get("spawners", [])))
+            write_lines(_unhealthy_agents(fleet.get("unhealthyAgents", [])))
         if not watch:
             return exits.SUCCESS
         time.sleep(_WATCH_SECONDS)
@@ -122,3 +132,19 @@ def scale(count: int, /, *, capability: list[str] | None = None, options: Server
 
 
 workers.command(autoscale)
+
+
+@workers.command
+def reset(agent: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+    """Let the jobs of an agent go on at once that wait because it failed again and again.
+
+    Parameters
+    ----------
+    agent
+        The agent's name.
+    """
+    forgotten = http(choose(options)).mutate("workers.resetAgent", {"agent": agent})
+    count = forgotten["failures"]
+    done = f"{count} failures of {agent} in a row are forgotten: its jobs go on"
+    write_one(forgotten, options.output, "agent", note=done if count else f"{agent} has no failures to forget")
+    return exits.SUCCESS

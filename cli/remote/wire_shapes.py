@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from app.client.fleet import Autoscale
 from app.client.models import (
-    Autoscale,
+    ForgottenFailures,
     Job,
     Message,
     Question,
@@ -269,6 +270,7 @@ ANSWERS: dict[str, Any] = {
     "workers.drain": Worker,
     "workers.scale": Scale,
     **dict.fromkeys(("workers.autoscale", "workers.autoscaleRemove"), Autoscale),
+    "workers.resetAgent": ForgottenFailures,
     "files.list": Files,
     **dict.fromkeys(("files.begin", "files.write"), Begun),
     "files.read": Piece,

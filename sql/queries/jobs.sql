@@ -8,6 +8,7 @@
 -- ``token_digests`` has one digest for each job that may be claimed. ``credential_digests`` has the same if the worker
 -- asked for credentials, else it is null. ``position`` says which digest belongs to which job.
 -- The worker of a pod makes one claim: of the pod's own job, or, if the pod is a warm one, of any job.
+-- A job of an unhealthy agent is claimed only to try the agent, and that is noted.
 with guarded_worker as (
     update ado.workers w set claims = w.claims + 1
     where w.worker_id = :worker_id::text and w.session = :session::text and w.claims = :claims::bigint
@@ -36,7 +37,7 @@ with guarded_worker as (
 ), own_job as materialized (
     select j.task_id, j.job, j.priority, j.cpu, j.memory, j.gpu, 1 as turn
     from bound_pod b cross join supply s join ado.jobs j on j.task_id = b.task_id and j.job = b.job
-    where j.status = 'queued' and j.run_after <= now() and ado.may_start(j.user_id)
+    where j.status = 'queued' and j.run_after <= now() and ado.may_start(j.user_id) and ado.may_try(j.needs)
       and ado.lacks(j.needs, j.cpu, j.memory, j.gpu, s.capabilities, s.free_cpu, s.free_memory, s.free_gpu) = '{}'
     for update of j skip locked
 ), ranked as (
@@ -54,7 +55,7 @@ with guarded_worker as (
     from ranked r cross join supply s
     where j.task_id = r.task_id and j.job = r.job and r.position <= s.free_slots
       and r.used_cpu <= s.free_cpu and r.used_memory <= s.free_memory and r.used_gpu <= s.free_gpu
-    returning j.task_id, j.job, j.attempt, j.worker_id, r.position, j.continues
+    returning j.task_id, j.job, j.attempt, j.worker_id, r.position, j.continues, j.needs
 ), used_pod as (
     update ado.pods p set claimed_at = now(), task_id = c.task_id, job = c.job,
         reason = null, message = null, reason_since = null
@@ -73,6 +74,11 @@ with guarded_worker as (
     from (select task_id, max(seq) as seq from written_events group by task_id) w
     where l.task_id = w.task_id
     returning l.task_id, l.last_seq
+), noted_probes as (
+    update ado.agent_failures f set task_id = c.task_id, job = c.job, attempt = c.attempt, seq = a.last_seq,
+        probes = f.probes + 1, probe_after = now() + ado.probe_delay(f.probes + 1)
+    from claimed_jobs c join advanced_logs a using (task_id) cross join ado.unhealthy_agents u
+    where f.agent = u.agent and ado.needs_one_of(c.needs, array[u.agent])
 ), started_tasks as (
     update ado.tasks t set started_at = coalesce(t.started_at, now()),
         status = case t.status when 'queued' then 'running' else t.status end  -- an older version may say failed
@@ -164,15 +170,18 @@ from numbered n join ado.tasks t using (task_id);
 -- An attempt that was handed back is an interruption, see end_attempts, unless it was to be paused. A job that would be
 -- queued again is paused if somebody wants that. One that was handed back because of a question is paused for it, also if
 -- the answer has just come: resume_answered_jobs queues it. No row for a job: get_job says why.
+-- The end also says whether the agent is well: one that fails again and again before it does anything is tried by one job
+-- at a time (ado.unhealthy_agents). Without ``health`` in the report its outcome and reason decide.
 -- A job whose agent has not taken a message that was sent in this attempt continues with the next one. A message that
 -- was stored while this statement waited for the job's row is not visible here, but its id in the row is.
 with reports as materialized (
     select r.task_id, r.job, r.attempt, r.worker_id, r.last_batch, r.outcome, r.exit_code, r.reason, r.message,
-           r.result::json, r.usage::json, r.credential
+           r.result::json, r.usage::json, r.credential, r.health
     from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
         :last_batches::bigint[], :outcomes::text[], :exit_codes::integer[], :reasons::text[], :messages::text[],
-        :results::text[], :usages::text[], :credentials::bytea[])
-        as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage, credential)
+        :results::text[], :usages::text[], :credentials::bytea[], :healths::text[])
+        as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage, credential,
+             health)
 ), locked_jobs as materialized (
     select r.*, j.user_id, j.failures, j.interruptions + case when p.is_interruption then 1 else 0 end as interruptions,
            p.is_interruption, p.is_held, j.pause_requested_at is not null as is_pausing, j.stop_reason,
@@ -200,7 +209,7 @@ with reports as materialized (
 ), decided as (
     select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage,
            l.dropped_bytes, l.interruptions, l.user_id, ado.job_agent(t.agent, t.agents, l.job) as agent,
-           l.message_id, l.is_pausing, l.is_held,
+           l.message_id, l.is_pausing, l.is_held, l.reason as reported, l.health,
            case when l.stop_reason = 'timed_out' then 'failed'
                 when l.stop_reason is not null then 'cancelled'
                 when l.is_interruption and l.interruptions >= c.attempts then 'failed'
@@ -275,6 +284,35 @@ with reports as materialized (
         ('cost', '', u.cost_usd)
     ) n(measure, kind, amount)
     where n.amount > 0
+), judged as (
+    select n.agent, n.task_id, n.job, n.attempt, n.reported, coalesce(n.health, case
+               when n.outcome = 'succeeded' then 'well'
+               when n.outcome = 'failed' and n.reported = 'auth' then 'ill'
+               when n.outcome = 'failed' and n.reported = 'agent_error'
+                   and coalesce(u.input_tokens, 0) + coalesce(u.output_tokens, 0) = 0 then 'ill' end) as health
+    from numbered n left join used u using (task_id, job) where n.agent <> 'shell'
+), noted_health as (  -- agent by agent in order: two of these statements never wait for each other
+    insert into ado.agent_failures as f (agent, failures, reason, task_id, job, attempt, probe_after)
+    select e.agent, e.failures, coalesce(e.reported, ''), e.task_id, e.job, e.attempt, now() + ado.probe_delay(0)
+    from (
+        select distinct on (j.agent) j.*,
+               case when bool_or(j.health = 'well') over ends then 0 else count(*) over ends end as failures
+        from judged j where j.health in ('well', 'ill')
+        window ends as (partition by j.agent) order by j.agent, j.health, j.task_id desc, j.job desc
+    ) e cross join ado.control c
+    where c.agent_breaker > 0 and (e.failures > 0 or exists (
+        select from ado.agent_failures k where k.agent = e.agent and k.failures > 0))
+    order by e.agent
+    on conflict (agent) do update set failures = case excluded.failures when 0 then 0 else f.failures + excluded.failures end,
+        reason = case excluded.failures when 0 then f.reason else excluded.reason end,
+        since = case f.failures when 0 then now() else f.since end,
+        failed_at = case excluded.failures when 0 then f.failed_at else now() end,
+        task_id = case f.probes when 0 then excluded.task_id else f.task_id end,
+        job = case f.probes when 0 then excluded.job else f.job end,
+        attempt = case f.probes when 0 then excluded.attempt else f.attempt end,
+        probes = case excluded.failures when 0 then 0 else f.probes end,
+        probe_after = now() + ado.probe_delay(f.probes)
+    returning f.failures
 ), written_events as (
     insert into ado.events (task_id, seq, job, attempt, type, at, stored_at, body)
     select n.task_id, n.seq, n.job, n.attempt,
@@ -298,7 +336,8 @@ with reports as materialized (
     from (select task_id, max(seq) as seq from numbered group by task_id) n where l.task_id = n.task_id
 )
 select f.*, ado.job_agent(t.agent, t.agents, f.job) as agent, t.on_failure,
-       array['e:' || f.task_id || ':' || f.seq] || case f.status when 'queued' then array['q:1'] end as hints
+       array['e:' || f.task_id || ':' || f.seq] || case
+           when f.status = 'queued' or exists (select from noted_health h where h.failures = 0) then array['q:1'] end as hints
 from finished_jobs f join ado.tasks t using (task_id);
 
 -- name: get_job :optional
@@ -375,7 +414,7 @@ with due as materialized (
     ) n
 ), numbered as materialized (
     select j.task_id, j.job, l.last_seq + row_number() over (partition by j.task_id order by j.job) as seq,
-           'not started within ' || d.start_within_seconds || ' s: ' || coalesce(p.trouble, w.reason) as message
+           'not started within ' || d.start_within_seconds || ' s: ' || coalesce(p.trouble, a.why, w.reason) as message
     from locked_jobs j
     join locked_logs l using (task_id)
     join due d using (task_id)
@@ -384,6 +423,9 @@ with due as materialized (
         select 'its pod: ' || max(p.reason) as trouble from ado.pods p
         where p.task_id = j.task_id and p.job = j.job and p.state in ('wanted', 'placed') and p.reason is not null
     ) p on true
+    left join lateral (
+        select min(u.why) as why from ado.unhealthy_agents u where ado.needs_one_of(j.needs, array[u.agent])
+    ) a on true
 ), failed_jobs as (
     update ado.jobs j set status = 'failed', reason = 'not_started', message = n.message, lease_expires_at = null,
         finished_at = now(), finished_seq = n.seq

@@ -5,7 +5,9 @@ select p.name, p.decision, p.task_id, p.job, p.capabilities, p.state, p.uid, p.r
        coalesce(extract(epoch from now() - p.starting_since), 0)::double precision as age_seconds,
        w.state as worker_state, w.capabilities as offered,
        extract(epoch from now() - w.idle_since)::double precision as idle_seconds,
-       j.status as job_status, j.worker_id = p.name as is_holder
+       j.status as job_status, j.worker_id = p.name as is_holder,
+       exists (select from ado.unhealthy_agents u
+               where ado.needs_one_of(j.needs, array[u.agent]) and not u.may_probe) as waits_for_agent
 from ado.pods p
 left join ado.worker_status w on w.worker_id = p.name
 left join ado.jobs j on j.task_id = p.task_id and j.job = p.job

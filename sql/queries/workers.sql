@@ -96,7 +96,7 @@ with before as materialized (
 ), ticked as (
     update ado.control set last_tick_at = now(), heartbeat_seconds = :heartbeat_seconds::double precision,
         suspect_seconds = :suspect_seconds::double precision, lease_seconds = :lease_seconds::double precision,
-        losses = :losses::integer, attempts = :attempts::integer
+        losses = :losses::integer, attempts = :attempts::integer, agent_breaker = :agent_breaker::integer
 ), extended_workers as (
     update ado.workers w set last_heartbeat_at = w.last_heartbeat_at + make_interval(secs => b.gap)
     from before b

@@ -59,6 +59,14 @@ def paused(real):
     return task
 
 
+def failing_agent(real):
+    real.sql(
+        "insert into ado.agent_failures (agent, failures, reason, task_id, job, attempt, probe_after) "
+        "values ('codex', 1, 'auth', 1, 0, 1, now())"
+    )
+    return "codex"
+
+
 def asked(real):
     task = real.call("tasks.create", **TASK).task_id
     session = real.call("workers.register", workerId="w1", capabilities=["shell"], instance="i").session
@@ -146,6 +154,7 @@ CHANGES = {
         lambda real: real.call("notifications.add", url="http://localhost/").target_id,
         lambda target: {"targetId": target},
     ),
+    "workers.resetAgent": (failing_agent, lambda agent: {"agent": agent}),
     "workers.scale": (lambda real: None, lambda _: {"count": 1, "capabilities": ["shell"]}),
     "workers.autoscale": (lambda real: None, lambda _: {"capability": "shell", "max": 1}),
     "workers.autoscaleRemove": (
@@ -163,6 +172,9 @@ CHANGES = {
     "users.disable": (user, lambda user_id: {"name": user_id}),
     "users.limitRole": (lambda real: None, lambda _: {"role": "developer", "running": 1}),
 }
+
+
+OTHER_TARGETS = {"sessions.code": "t", "workers.scale": "shell", "workers.resetAgent": "codex"}
 
 
 def targets(*shapes):
@@ -206,7 +218,7 @@ def test_an_audit_row_names_caller_change_and_address_without_secrets(real, path
     assert not isinstance(result, str), f"{path} was refused: {result}"
     (row,) = (row for row in rows(real) if row["audit_id"] not in earlier)
     assert (row["procedure"], row["outcome"], row["token_id"], row["count"]) == (path, "ok", "t", 1)
-    assert row["target"] in (*targets(result, value), "t" if path == "sessions.code" else "shell")
+    assert row["target"] in (*targets(result, value), OTHER_TARGETS.get(path))
     assert SECRET not in str(rows(real))
 
 

@@ -34,7 +34,14 @@ SPAWNER = {
     "spawnerId": SLY, "state": "silent", "capabilities": [SLY], "problem": SLY,
     "lastHeartbeatAt": "2026-01-01T00:00:00Z",
 }  # fmt: skip
-STATUS = {"workers": [WORKER], "counts": {SLY: 1}, "queue": {"queued": 1, "running": 0}, "spawners": [SPAWNER]}
+SICK = {
+    "agent": SLY, "failures": 5, "reason": SLY, "why": SLY, "jobId": SLY, "isProbing": True,
+    **dict.fromkeys(("since", "failedAt", "probeAfter"), "2026-01-01T00:00:00Z"),
+}  # fmt: skip
+STATUS = {
+    "workers": [WORKER], "counts": {SLY: 1}, "queue": {"queued": 1, "running": 0}, "spawners": [SPAWNER],
+    "unhealthyAgents": [SICK],
+}  # fmt: skip
 ANSWERS = {
     "tasks.list": {"items": [TASK], "nextCursor": None},
     "tasks.get": TASK,
@@ -46,6 +53,7 @@ ANSWERS = {
     "workers.status": STATUS,
     "workers.list": {"items": [WORKER]},
     "workers.drain": WORKER,
+    "workers.resetAgent": {"agent": SLY, "failures": 5},
     "tasks.kvGet": {"key": "k", "value": SLY, "version": 1},
     "tasks.kvList": {"items": [{"key": SLY, "value": SLY, "version": 1}]},
     "tokens.list": {"items": [{"tokenId": SLY, "role": SLY, "createdAt": "2026-01-01T00:00:00Z"}]},
@@ -53,8 +61,9 @@ ANSWERS = {
 }
 COMMANDS = [
     ("tasks", "list"), ("tasks", "show", "1"), ("cancel", "1"), ("retry", "1"), ("explain", "1"), ("compare", "1"),
-    ("workers", "status"), ("workers", "list"), ("workers", "drain", "w"), ("kv", "list", "--task", "1"),
-    ("token", "list"), ("run", "--remote", "--detach", "--agent", "shell", "--wait-for-agent", "x"),
+    ("workers", "status"), ("workers", "list"), ("workers", "drain", "w"), ("workers", "reset", "a"),
+    ("kv", "list", "--task", "1"), ("token", "list"),
+    ("run", "--remote", "--detach", "--agent", "shell", "--wait-for-agent", "x"),
 ]  # fmt: skip
 
 

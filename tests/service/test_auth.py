@@ -28,7 +28,10 @@ RUN_TASKS = {
     "tasks.pause", "tasks.resume", "tasks.pick", "questions.answer", "notifications.add", "notifications.list",
     "notifications.remove", "notifications.test",
 }  # fmt: skip
-OPERATE = {"workers.drain", "workers.scale", "workers.autoscale", "workers.autoscaleRemove", "system.measure"}
+OPERATE = {
+    "workers.drain", "workers.scale", "workers.autoscale", "workers.autoscaleRemove", "workers.resetAgent",
+    "system.measure",
+}  # fmt: skip
 ASK = {"tasks.ask", "tasks.answer"}
 WORK = {
     "workers.register",

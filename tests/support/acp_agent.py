@@ -1,8 +1,8 @@
 """An agent of the Agent Client Protocol for tests, on the protocol's own SDK; a program.
 
 It answers with the prompt, after a tool for which it asks; the prompt ``fail`` is an error of the model's service,
-``until PATH`` waits for a file, and ``spend N`` uses N tools, each for a quarter of a dollar. Told that its limit was
-raised, it goes on with one tool.
+``until PATH`` waits for a file, ``sign in PATH`` needs one as its credentials, and ``spend N`` uses N tools, each for a
+quarter of a dollar. Told that its limit was raised, it goes on with one tool.
 """
 
 import asyncio
@@ -54,6 +54,8 @@ class Agent:
         text = prompt[0].text
         while text.startswith("until ") and not Path(text.removeprefix("until ")).exists():  # noqa: ASYNC240
             await asyncio.sleep(0.02)
+        if text.startswith("sign in ") and not Path(text.removeprefix("sign in ")).exists():  # noqa: ASYNC240
+            raise acp.RequestError(-32000, "Authentication required")
         if text == "fail":
             raise acp.RequestError(-32603, "Internal error: status 429 from the service")
         if text.startswith("spend ") or "limit was reached" in text:

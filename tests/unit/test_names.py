@@ -10,6 +10,7 @@ ONE_ANSWER = (
     "app/shapes/",
     "app/procedures/",
     "app/client/models.py",
+    "app/client/fleet.py",
     "app/client/events.py",
     "cli/remote/wire_shapes.py",
 )

@@ -126,6 +126,11 @@ class AgentReader:
         """Return the outcome of a run without output for so many seconds."""
         return self._verdict.stalled(seconds)
 
+    @property
+    def has_worked(self) -> bool:
+        """Whether the agent has used a tool, or its model has answered."""
+        return self._verdict.has_worked
+
     def _refuse(self, tool: str, message: str) -> None:
         """Note that a tool was refused; an agent that may only plan is refused what it tries to do, by intent."""
         if not self._plans:

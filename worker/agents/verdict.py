@@ -94,6 +94,11 @@ class Verdict:
             return self.tokens == 0
         return self.needs_evidence and not self.has_text
 
+    @property
+    def has_worked(self) -> bool:
+        """Whether it has used a tool, or its model has answered; an error may come as text, with no tokens."""
+        return self.has_tool_use or (self.has_text if self.tokens is None else self.tokens > 0)
+
     def fail(self, message: str, status: int | None = None) -> None:
         """Note an error; a later answer or result replaces it."""
         self.message = message

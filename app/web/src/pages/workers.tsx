@@ -32,6 +32,7 @@ export function WorkersPage() {
       {pool === undefined && loaded.loading && <Loading />}
       {pool && <Waiting pool={pool} />}
       {pool && <Spawners pool={pool} />}
+      {pool && <UnhealthyAgents pool={pool} reload={reload} />}
       {pool?.workers.length === 0 && (
         <Empty title="No workers">
           <p>A spawner starts them when there is work. To run one yourself:</p>
@@ -105,6 +106,42 @@ function Spawners({ pool }: { pool: Pool }) {
         </li>
       ))}
     </ul>
+  );
+}
+
+function UnhealthyAgents({ pool, reload }: { pool: Pool; reload(): void }) {
+  if (pool.unhealthyAgents.length === 0) return null;
+  return (
+    <ul class="cards" aria-label="Unhealthy agents">
+      {pool.unhealthyAgents.map((one) => (
+        <li class="card" key={one.agent}>
+          <Status of="suspect" />
+          <Foreign text={one.why} />
+          <Reset agent={one.agent} reload={reload} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Reset({ agent, reload }: { agent: string; reload(): void }) {
+  const api = useApi();
+  const { say } = useApp();
+  const may = useMay();
+  if (!may.operate) return null;
+  const reset = async () => {
+    try {
+      await api.workers.resetAgent.mutate({ agent });
+      say(`The jobs of ${agent} go on.`);
+    } catch (error) {
+      say(failureOf(error).message, 'bad');
+    }
+    reload();
+  };
+  return (
+    <button type="button" onClick={reset} aria-label={`Let the jobs of ${agent} go on`}>
+      Reset
+    </button>
   );
 }
 

@@ -23,7 +23,10 @@ OF_SERVER = {
             *("Budget", "Checks", "WorkerObstacle"),
         )
     },
-    **{name: getattr(workers, name) for name in ("Queue", "Scale", "Waiting", "WorkerList")},
+    **{
+        name: getattr(workers, name)
+        for name in ("ForgottenFailures", "Queue", "Scale", "UnhealthyAgent", "Waiting", "WorkerList")
+    },
     "Autoscale": autoscale.Autoscale,
     "AutoscaleLimits": autoscale.AutoscaleInput,
     "WorkersStatus": workers.WorkersStatus,

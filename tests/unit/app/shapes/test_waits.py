@@ -48,6 +48,16 @@ OTHER = kept("capability", "missing: shell", ("x",))
             "retry_delay",
             "its workers were lost; the next attempt comes later: wait until X",
         ),
+        (
+            [
+                kept(
+                    "agent_unhealthy",
+                    "agent x is unhealthy (next: z); its last heartbeat was at T",
+                )
+            ],
+            "agent_unhealthy",
+            "agent x is unhealthy (next: z)",
+        ),
     ],
 )
 def test_the_reason_is_one_line_and_empty_when_nothing_is_in_the_way(obstacles, reason, why):

@@ -56,6 +56,15 @@ def test_a_ready_warm_pod_serves_and_one_that_is_not_ready_does_not_count():
     assert len(planned([waiting(0), waiting(1)], [pod("w")], [worker("w")]).jobs) == 1
 
 
+def test_the_pod_of_a_job_that_waits_for_an_unhealthy_agent_is_removed_once_it_was_idle_for_long():
+    def surplus(**values):
+        return planned(pods=[pod("p", (2, 0), worker_state="idle", **values)]).surplus
+
+    assert surplus(waits_for_agent=True, idle_seconds=61.0) == ("p",)
+    assert surplus(waits_for_agent=True, idle_seconds=59.0) == ()
+    assert surplus(idle_seconds=61.0) == ()
+
+
 def test_a_pod_serves_only_its_job_and_a_standing_worker_serves_all():
     assert len(planned([waiting(0)], [pod("p", (2, 0))], [worker("p")]).jobs) == 1
     assert planned([waiting(0)], workers=[worker("standing")]).jobs == ()
