@@ -17,8 +17,8 @@ COMMANDS = (
     "answer", "api", "apply", "approve", "ask", "attach", "audit", "cancel", "checkout", "compare", "complete",
     "completion", "context", "db", "deny", "diff", "doctor", "down", "download", "explain", "help", "inbox",
     "install", "kv", "login", "logs", "mask", "notify", "open", "pause", "pick", "pr", "refs", "resume", "retry", "run",
-    "send", "spawner", "status", "support-bundle", "tasks", "token", "up", "users", "wait", "whoami", "worker",
-    "workers",
+    "schedule", "send", "spawner", "status", "support-bundle", "tasks", "template", "token", "up", "users", "wait",
+    "whoami", "worker", "workers",
 )  # fmt: skip
 _MENTIONED = re.compile(rf"(?<![\w./-])ado(?= (?:--help|--version|{'|'.join(COMMANDS)})\b)")
 _typed = "ado"

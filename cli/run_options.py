@@ -29,6 +29,8 @@ class PromptOptions:
     stdin: Annotated[bool | None, Parameter(name=["--stdin", "-i"], negative="--no-stdin")] = None
     """Send stdin to the agent shell, or append it to the prompt of an AI agent. The agent shell gets what is piped
     in also without this option."""
+    var: Annotated[list[str] | None, Parameter(negative=())] = None
+    "NAME=VALUE for a variable of the template that the prompt names: ado run @NAME; may be used several times."
 
 
 @Parameter(name="*", group=_AGENT)

@@ -64,6 +64,20 @@ class HeldAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduledTime:
+    """The time of a schedule for which a task is created."""
+
+    schedule_id: int
+    due_at: datetime
+    """The schedule's next time as it was read; the task is created only while it is still the next one."""
+    scheduled_at: datetime
+    """The time that runs: ``due_at``, or a later one where times were missed."""
+    next_at: datetime
+    """The next time after that."""
+    missed_times: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NewTask:
     """What ``create`` stores."""
 
@@ -97,6 +111,7 @@ class NewTask:
     """Its setup and checks as tasks.create takes them."""
     budget: Any = None
     """Its budget as tasks.create takes it."""
+    schedule: ScheduledTime | None = None
     agents: tuple[str, ...] = ()
     """The agents of its jobs in turn, if they differ; ``agent`` is the first of them."""
 

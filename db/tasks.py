@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import groupby
 from typing import Any, get_args
@@ -22,9 +22,9 @@ def _text(value: Any) -> str | None:
 
 
 async def create_all(db: Database, new: Sequence[NewTask]) -> list[TaskRow | None]:
-    """Store tasks in one commit, no two of them from one file.
+    """Store tasks in one commit, no two of them from one file or of one schedule.
 
-    None for each whose idempotency key is taken, or whose file is not there.
+    None for each whose idempotency key is taken, whose file is not there, or whose schedule has moved on.
     """
     values = orjson.dumps([_columns(position, task) for position, task in enumerate(new)]).decode()
     try:
@@ -73,6 +73,7 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "checks": task.checks,
         "budget": task.budget,
         "agents": task.agents or None,
+        **(asdict(task.schedule) if task.schedule else {}),
     }
 
 

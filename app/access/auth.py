@@ -37,8 +37,8 @@ _ALWAYS_AUDITED = frozenset(
     {"token_missing", "token_invalid", "code_invalid", "forbidden", "not_allowed", "limit_exceeded"}
 )
 _PAGES = frozenset({"/metrics", "/trpc/ado.d.ts"})
-_TARGETS = ("taskId", "jobId", "tokenId", "userId", "questionId", "targetId")
-_TARGET = re.compile(r"(?:task|tok|user|question|notify)-[0-9a-f]{1,20}(?:/\d{1,9})?", re.ASCII)
+_TARGETS = ("taskId", "jobId", "tokenId", "userId", "questionId", "targetId", "scheduleId")
+_TARGET = re.compile(r"(?:task|tok|user|question|notify|schedule)-[0-9a-f]{1,20}(?:/\d{1,9})?", re.ASCII)
 _REFUSED_WRITES = {DatabaseReadOnly: "database_read_only", DatabaseFull: "database_full"}
 
 READ, RUN_TASKS, OPERATE, ADMINISTER, WORK, REPORT, READ_VALUES, WRITE_VALUES, READ_FILES, WRITE_FILES, ASK = (

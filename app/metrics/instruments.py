@@ -25,6 +25,9 @@ FLUSH_EVENTS = Histogram("ado_flush_events", "Events in one commit.", buckets=_E
 FLUSH_BYTES = Histogram("ado_flush_bytes", "Bytes of output in one commit.", buckets=_BYTES)
 APPEND_WAITING_BYTES = Gauge("ado_append_waiting_bytes", "Bytes of output that wait for the database.")
 LEASES_EXPIRED = Counter("ado_leases_expired_total", "Attempts that this replica ended because their lease ran out.")
+SCHEDULE_TIMES_MISSED = Counter(
+    "ado_schedule_times_missed_total", "Times of schedules that did not run, because no replica could run them in time."
+)
 LISTENER_CONNECTED = Gauge("ado_listener_connected", "1 while the LISTEN connection stands.")
 DATABASE_UP = Gauge("ado_database_up", "1 when the database answered this scrape.")
 UNREAD = Gauge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from app.access.auth import READ, RUN_TASKS
 from app.access.context import Context
 from app.core.approvals import CAPABILITIES, Approval, capability_of, why_impossible
 from app.core.capabilities import BROUGHT, BUDGETS, CHECKS, NO_NETWORK, STDIN
+from app.core.environment_cipher import EnvironmentCipher
 from app.core.reasons import refusal
 from app.procedures.checks.agents import DEFAULT, in_turn
 from app.procedures.checks.arguments import (
@@ -36,14 +38,15 @@ from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
 from app.shapes.records import Budget, Checks, Resources, Task, Wire
 from app.shapes.waits import wait_of
-from db import autoscale, events, jobs, model, tasks, users
+from db import autoscale, events, jobs, tasks, users
 from db.actor import Actor
-from db.model import TERMINAL
+from db.model import TERMINAL, NewTask
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 _SCOPE_CHARS = 32
+_RESERVED_KEY = re.compile(r"schedule-\d+@", re.ASCII)
 _NOT_IN_THE_DIGEST = {"digest", "sealed_environment", "idempotency_key", "base_file", "actor"}
 Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -147,26 +150,35 @@ class UpdateInput(Wire):
 @mutation(access=RUN_TASKS)
 async def create(context: Context, input: TaskCreateInput) -> Task:
     """Queue a task. The same idempotencyKey with the same input returns the existing task."""
+    if _RESERVED_KEY.match(input.idempotency_key or ""):
+        text = "idempotencyKey: schedule-N@TIME is the key of a schedule's task"
+        raise refusal("invalid_input", text, field="idempotencyKey")
+    services = context.services
+    task = checked(services.settings, services.cipher, input, context.actor("tasks.create"))
+    names = (("file", task.base_file),) if task.base_file else ()
+    created = await context.services.creations.submit(task, *names, size=len(task.prompt))
+    return Task.of(created) if created else await get_task(context, await _existing(context, input, task.digest))
+
+
+def checked(settings: AppSettings, cipher: EnvironmentCipher, input: TaskCreateInput, actor: Actor | None) -> NewTask:
+    """Return the task that an input asks for. Raises BAD_REQUEST, FORBIDDEN."""
     members = msgspec.to_builtins(input)
     refuse_nul(**{name: value for name, value in members.items() if name != "agentArgs"})
-    _check_limits(context.services.settings, input)
+    _check_limits(settings, input)
     agents = in_turn(input.agent, input.agents, input.workers)
     for agent in dict.fromkeys(agents):
         _check_approval(input, agent)
         check_budget(agent, input.budget)
-    task = _new_task(input, agents, context.services.cipher.seal(input.env), context.actor("tasks.create"))
-    limit = task.timeout_seconds or context.services.settings.task_timeout or None
-    task = dataclasses.replace(task, timeout_seconds=limit)  # after the digest, which a setting must not change
-    names = (("file", task.base_file),) if task.base_file else ()
-    created = await context.services.creations.submit(task, *names, size=len(task.prompt))
-    return Task.of(created) if created else await get_task(context, await _existing(context, input, task.digest))
+    task = _new_task(input, agents, cipher.seal(input.env), actor)
+    limit = task.timeout_seconds or settings.task_timeout or None
+    return dataclasses.replace(task, timeout_seconds=limit)  # after the digest, which a setting must not change
 
 
 def _digest(value: object) -> bytes:
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def _digest_of(task: model.NewTask) -> bytes:
+def _digest_of(task: NewTask) -> bytes:
     """Return the digest of a task's input with its defaults, so that spelling out a default changes nothing.
 
     Empty members do not count, so a member that a later release adds does not change the digest.
@@ -191,8 +203,8 @@ async def _existing(context: Context, input: TaskCreateInput, digest: bytes) -> 
 
 def _new_task(
     input: TaskCreateInput, agents: tuple[str, ...], sealed_environment: str | None, actor: Actor | None
-) -> model.NewTask:
-    task = model.NewTask(
+) -> NewTask:
+    task = NewTask(
         prompt=input.prompt,
         agent=agents[0],
         agents=agents if len(agents) > 1 else (),

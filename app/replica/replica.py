@@ -25,7 +25,9 @@ from app.loops.command_poll import CommandPoll
 from app.loops.finish_batcher import FinishBatcher
 from app.loops.loop import every, for_ever
 from app.loops.notification_sender import NotificationSender
+from app.loops.scheduler import Scheduler
 from app.procedures.table import registry
+from app.procedures.templates import task_of
 from app.replica.connection_limits import wire_limits
 from app.replica.file_bodies import FileBodies
 from app.replica.scraper import Scraper
@@ -85,6 +87,8 @@ class Replica:
             NotificationSender(db, cipher, settings.notify_hosts),
             FailedSignIns(settings.failed_sign_ins),
         )
+        prepare = partial(task_of, settings, cipher)
+        self.scheduler = Scheduler(db, creations, prepare, poll_seconds=settings.poll_seconds)
         self.scraper = Scraper(readiness.troubles)
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
@@ -106,6 +110,7 @@ class Replica:
             "notifications": partial(
                 every, settings.poll_seconds, self.services.notification_sender.step, name="notifications"
             ),
+            "schedules": partial(every, 0.0, self.scheduler.watch, name="schedules"),
             "move": partial(every, settings.away_seconds / 2, self._move, name="move"),
             "refusals": self.services.refusals.run,
             "used tokens": partial(every, _USED_TOKENS_SECONDS, self.gate.mark_used, name="used tokens"),

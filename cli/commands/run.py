@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from cli.commands.watch import watch
 from cli.control_plane import embedded
 from cli.declarations import Parameter
 from cli.errors import usage
-from cli.option_values import optional_seconds
+from cli.option_values import optional_seconds, pairs
 from cli.output import talk, write_one
 from cli.parameters import Notify
 from cli.project_file import Project, local_project, project_of
@@ -29,6 +29,7 @@ from cli.remote.fleet import check_offered
 from cli.remote.follow import View
 from cli.remote.listing import workers_status
 from cli.remote.retry import until_answered
+from cli.remote.saved_templates import filled, merged, template_named
 from cli.remote.standard_input import appended, check_taken, is_wanted
 from cli.render.terminal import colour_variables
 from cli.run_options import (
@@ -73,6 +74,12 @@ class _Request:
         text = shlex.join(self.words) if is_command else " ".join(self.words)
         return appended(text) if self.prompt.stdin and agent not in PROGRAMS else text
 
+    def of_template(self, saved: Mapping[str, Any]) -> _Request:
+        """Return the request with a template's prompt, and its agents and number of jobs unless others are named."""
+        agents = self.agent.agent or saved.get("agents") or [saved["agent"]]
+        workers = self.workers if self.workers != 1 else saved.get("workers", 1)
+        return replace(self, words=[saved["prompt"]], workers=workers, agent=replace(self.agent, agent=agents))
+
     def filled(self, project: Project, groups: Sequence[str]) -> _Request:
         """Return the request with a project's defaults for what the command line does not say, and show them."""
         filled = {name: project.fill(getattr(self, name)) for name in groups}
@@ -109,14 +116,17 @@ def run(
     workers
         How many jobs the task has.
     """
-    if remote:
+    template = None if prompt_options.file else template_named(prompt)
+    if remote or template:
         need_server(options)
+    if prompt_options.var and not template:
+        raise usage("--var needs a template", "name it in place of the prompt: ado run @NAME --var issue=7")
     words = _words(prompt, prompt_options.file)
     request = _Request(
         words, workers, prompt_options, agent_options, checks, limits, budget, task_options, repository, pod, options,
         notify,
     )  # fmt: skip
-    return _run_remotely(request) if remote else _run_here(request)
+    return _run_remotely(request, template) if remote or template else _run_here(request)
 
 
 def _run_here(request: _Request) -> int:
@@ -151,14 +161,20 @@ def _run_here(request: _Request) -> int:
     return code
 
 
-def _run_remotely(request: _Request) -> int:
-    """Create a task, and show it until it ends unless it is detached. Raises CliError."""
+def _run_remotely(request: _Request, template: str | None) -> int:
+    """Create a task, and show it until it ends unless it is detached. Raises CliError.
+
+    A template gives what the command line does not; the project's file has no defaults for it.
+    """
     if request.notify and request.task.detach:
         raise usage("with --detach nobody stays for --notify", "leave one out; later: ado wait TASK --notify")
     server = choose(request.options, start=True)
     client = http(server)
+    saved = filled(client, template, pairs(request.prompt.var, "--var")) if template else {}
+    if saved:
+        request = request.of_template(saved)
     local = find(request.repository, request.agent.agent or [server.agent])
-    if local and not request.repository.no_project_file and (project := project_of(local)):
+    if local and not saved and not request.repository.no_project_file and (project := project_of(local)):
         request = request.filled(project, _GROUPS)
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     agents = _agents(request, client, server)
@@ -167,7 +183,7 @@ def _run_remotely(request: _Request) -> int:
     repository = send(client, request.repository, agents, local)
     if not request.task.detach and not is_ai(agents):
         environment = {**colour_variables(), **environment}
-    value = {
+    given = {
         **_task_input(request, repository, stdin=stdin),
         "prompt": text,
         "agent": agents[0],
@@ -175,6 +191,7 @@ def _run_remotely(request: _Request) -> int:
         "env": environment,
         "timeoutSeconds": timeout,
     }
+    value = merged(saved, given) if saved else given
     task: dict[str, Any] = until_answered(lambda: client.mutate("tasks.create", value))
     repository.keep(task["taskId"])
     if stdin:
@@ -183,10 +200,10 @@ def _run_remotely(request: _Request) -> int:
         return _report_created(client, task, request.options)
     client.close()
     if request.options.output == "text":
-        jobs = "1 job" if request.workers == 1 else f"{request.workers} jobs"
+        jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
         names = agents_of(task)
         talk(f"ado: {task['taskId']} ({jobs}, {'agent' if len(names) == 1 else 'agents'} {', '.join(names)})")
-    view = View(task["taskId"], request.workers, own_lines=request.agent.raw_events, stdin=stdin,
+    view = View(task["taskId"], task["workers"], own_lines=request.agent.raw_events, stdin=stdin,
                 notify=request.notify)  # fmt: skip
     return watch(server, view, request.options)
 
@@ -218,13 +235,14 @@ def _words(prompt: Sequence[str], file: str | None) -> Sequence[str]:
     """Return the words of the prompt; one from a file is a single word. Raises CliError."""
     if bool(prompt) == (file is not None):
         raise usage("give the prompt either as an argument or with -F", _EXAMPLE)
-    words = [_read(file)] if file is not None else prompt
+    words = [read_prompt(file)] if file is not None else prompt
     if not any(word.strip() for word in words):
         raise usage("the prompt is empty", _EXAMPLE)
     return words
 
 
-def _read(file: str) -> str:
+def read_prompt(file: str) -> str:
+    """Return the prompt in a file; - is stdin. Raises CliError."""
     try:  # as bytes: reading text changes carriage returns
         return (sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()).decode()
     except (OSError, ValueError) as error:

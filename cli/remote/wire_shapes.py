@@ -249,6 +249,73 @@ class TargetRemoved(Shape):
     target_id: str
 
 
+class TaskTemplate(Shape):
+    """A template; ``left_out`` only when it is saved from a task."""
+
+    name: str
+    task: dict[str, Any]
+    variables: list[str]
+    saved_at: Time
+    saved_by: str | None = None
+    left_out: list[str] | None = None
+
+
+class TemplateSummary(Shape):
+    """A template in a list."""
+
+    name: str
+    prompt: str
+    agent: str
+    saved_at: Time
+    saved_by: str | None = None
+
+
+class Templates(Shape):
+    """The templates by name."""
+
+    items: list[TemplateSummary]
+    next_cursor: str | None = None
+
+
+class TemplateRemoved(Shape):
+    """A template that is gone."""
+
+    name: str
+
+
+class Schedule(Shape):
+    """A schedule and how it went."""
+
+    schedule_id: str
+    template: str
+    cron: str
+    timezone: str
+    variables: dict[str, str]
+    state: str
+    runs: Number
+    skipped_times: Number
+    missed_times: Number
+    next_at: Time | None = None
+    retry_at: Time | None = None
+    problem: str | None = None
+    last_at: Time | None = None
+    last_task_id: str | None = None
+    last_status: str | None = None
+
+
+class Schedules(Shape):
+    """The schedules, oldest first."""
+
+    items: list[Schedule]
+    next_cursor: str | None = None
+
+
+class ScheduleRemoved(Shape):
+    """A schedule that runs no more."""
+
+    schedule_id: str
+
+
 ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), ShownTask),
     **dict.fromkeys(("tasks.pause", "tasks.resume", "tasks.pick"), ShownTask),
@@ -265,6 +332,12 @@ ANSWERS: dict[str, Any] = {
     "notifications.list": NotificationTargets,
     "notifications.remove": TargetRemoved,
     "notifications.test": TargetTested,
+    **dict.fromkeys(("templates.save", "templates.get"), TaskTemplate),
+    "templates.list": Templates,
+    "templates.remove": TemplateRemoved,
+    **dict.fromkeys(("schedules.add", "schedules.pause", "schedules.resume"), Schedule),
+    "schedules.list": Schedules,
+    "schedules.remove": ScheduleRemoved,
     "workers.status": WorkersStatus,
     "workers.list": WorkerList,
     "workers.drain": Worker,

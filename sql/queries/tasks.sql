@@ -56,24 +56,31 @@ select null, array['e:' || a.task_id || ':' || a.last_seq] from advanced_log a;
 -- name: create_tasks :many hints
 -- Store tasks with their jobs, logs and first events. A task takes over the file that it starts from. No row for a task
 -- whose idempotency key is taken, whose file does not exist (any more), or whose user has too many queued jobs.
--- ``position`` is its place in the input. The input names a file at most once.
+-- ``position`` is its place in the input. The input names a file and a schedule at most once. The task of a schedule's time
+-- is stored only while this is its next time, and moves it: so each time runs once.
 with given as materialized (
-    select nextval('ado.tasks_task_id_seq') as task_id, i.*,
-           coalesce(substring(i.actor ->> 'user_id' from '^user-([0-9]+)$')::bigint, 0) as user_id
+    select i.*, coalesce(substring(i.actor ->> 'user_id' from '^user-([0-9]+)$')::bigint, 0) as user_id
     from json_to_recordset(:tasks::json) as i(position integer, prompt text, agent text, agent_args text,
         workers integer, requires text[], cpu double precision, memory bigint, gpu double precision, priority integer,
         retries integer, timeout_seconds double precision, start_within_seconds double precision, labels jsonb,
         workspace json, pod json, on_failure text, idempotency_key text, input_digest text, environment json,
         env_names text[], sealed text, needs json, base_file text, event json, actor json, trust_project boolean,
-        checks json, budget json, agents text[])
+        checks json, budget json, agents text[], schedule_id bigint, due_at timestamptz, scheduled_at timestamptz,
+        next_at timestamptz, missed_times bigint)
 ), rooms as materialized (  -- locks the users whose queue is limited, in one order
     select u.user_id, ado.queue_room(u.user_id) as room
     from (select distinct user_id from given where user_id <> 0 order by user_id) u
+), planned as materialized (  -- locks the schedules whose time this still is; one that another replica has is passed over
+    select s.schedule_id from ado.schedules s join given g using (schedule_id)
+    where s.next_at = g.due_at and s.paused_at is null
+    for update of s skip locked
 ), incoming as materialized (
-    select * from (
+    select nextval('ado.tasks_task_id_seq') as task_id, a.* from (
         select g.*, r.room, sum(g.workers) over (partition by g.user_id order by g.position) as asked
         from given g left join rooms r using (user_id)
-    ) a where a.room is null or a.asked <= a.room
+        order by g.position
+    ) a where (a.room is null or a.asked <= a.room)
+      and (a.schedule_id is null or a.schedule_id in (select p.schedule_id from planned p))
 ), created_tasks as (
     insert into ado.tasks (task_id, prompt, agent, agent_args, workers, requires, cpu, memory, gpu, priority, retries,
         timeout_seconds, start_within_seconds, start_by, labels, workspace, pod, on_failure, idempotency_key,
@@ -114,6 +121,11 @@ with given as materialized (
     select c.task_id, 1, 'created', now(), now(), c.event from created c
 ), bound_files as (
     update ado.files f set task_id = c.task_id from created c where f.file_id = c.base_file
+), advanced as (
+    update ado.schedules s set last_at = c.scheduled_at, last_task_id = c.task_id, after_at = c.scheduled_at,
+        next_at = c.next_at, retry_at = null, failures = 0, problem = null, runs = s.runs + 1,
+        missed_times = s.missed_times + c.missed_times
+    from created c where s.schedule_id = c.schedule_id
 ), audited as (
     insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
     select a.*, 'task-' || c.task_id from created c cross join ado.audit_actor(c.actor) a

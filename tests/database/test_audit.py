@@ -79,6 +79,14 @@ def asked(real):
     return "question-1"
 
 
+def template(real):
+    return real.call("templates.save", name="nightly", task={"prompt": SECRET}).name
+
+
+def schedule(real):
+    return real.call("schedules.add", cron="0 3 * * *", template=template(real)).schedule_id
+
+
 def token(real):
     return real.call("tokens.create", role="viewer").token_id
 
@@ -155,6 +163,13 @@ CHANGES = {
         lambda target: {"targetId": target},
     ),
     "workers.resetAgent": (failing_agent, lambda agent: {"agent": agent}),
+    "templates.save": (lambda real: None, lambda _: {"name": "nightly", "task": {"prompt": SECRET}}),
+    "templates.remove": (template, lambda name: {"name": name}),
+    "schedules.add": (template, lambda name: {"cron": "0 3 * * *", "template": name}),
+    **{
+        f"schedules.{change}": (schedule, lambda schedule_id: {"scheduleId": schedule_id})
+        for change in ("pause", "resume", "remove")
+    },
     "workers.scale": (lambda real: None, lambda _: {"count": 1, "capabilities": ["shell"]}),
     "workers.autoscale": (lambda real: None, lambda _: {"capability": "shell", "max": 1}),
     "workers.autoscaleRemove": (
@@ -179,8 +194,9 @@ OTHER_TARGETS = {"sessions.code": "t", "workers.scale": "shell", "workers.resetA
 
 def targets(*shapes):
     """Return what a call's input and output say that they are about."""
-    names = ("taskId", "tokenId", "workerId", "fileId", "userId", "role", "targetId")
-    return [found for shape in map(to_builtins, shapes) for name in names if (found := shape.get(name))]
+    names = ("taskId", "tokenId", "workerId", "fileId", "userId", "role", "targetId", "scheduleId")
+    found = [found for shape in map(to_builtins, shapes) for name in names if (found := shape.get(name))]
+    return found or [shape["name"] for shape in map(to_builtins, shapes) if "name" in shape]
 
 
 @pytest.fixture

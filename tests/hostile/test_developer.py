@@ -42,8 +42,12 @@ CHANGES = {
     "tasks.kvCas": VICTIM | {"key": "plan", "value": "mine", "version": 1},
     "questions.answer": {"questionId": "question-1", "text": "mine"},
 }
-OWN = {"notifications.add", "notifications.list", "notifications.remove", "notifications.test"}
-"""What works on the caller's own targets alone."""
+OWN = {
+    "notifications.add", "notifications.list", "notifications.remove", "notifications.test", "schedules.add",
+    "schedules.list", "schedules.pause", "schedules.resume", "schedules.remove",
+}  # fmt: skip
+"""What works on the caller's own targets and schedules alone."""
+TEMPLATES = {"templates.save", "templates.get", "templates.list", "templates.remove"}
 LISTS = {
     "tasks.list": {},
     "questions.list": {},
@@ -105,6 +109,11 @@ def real(dsn, request):
             "insert into ado.notification_targets (url, format, events, mine, secret, created_by)"
             " values ('https://a.test/', 'json', '{failed}', true, '{}', 'user-2')"
         )
+        made.sql("""insert into ado.templates (name, task, saved_by) values ('t', '{"prompt": "victim"}', 'user-2')""")
+        made.sql(
+            "insert into ado.schedules (template_id, cron, timezone, missed, overlap, created_by, after_at, next_at)"
+            " values (1, '0 3 * * *', 'UTC', 'once', 'skip', 'user-2', now(), now() + interval '1 day')"
+        )
         made.sql("insert into ado.file_chunks (file_id, number, data) values ($1, 0, $2)", FILE, DATA)
         made.be(ATTACKER)
         yield made
@@ -115,7 +124,7 @@ def real(dsn, request):
 def test_every_procedure_of_a_developer_is_tested():
     """A procedure that is new must say what it does with tasks of others."""
     may = {path for path, procedure in registry().procedures.items() if procedure.access in ROLE_MAY["developer"]}
-    assert may == SEES.keys() | CHANGES.keys() | LISTS.keys() | CREATES.keys() | OWN | SESSIONS
+    assert may == SEES.keys() | CHANGES.keys() | LISTS.keys() | CREATES.keys() | OWN | TEMPLATES | SESSIONS
 
 
 def test_tasks_of_others_are_visible_only_where_tasks_are_shared(real):
@@ -138,14 +147,29 @@ def refusal_of(real, path, value):
 
 
 def test_tasks_of_others_cannot_be_changed(real):
-    tables = [f"select * from ado.{name}" for name in ("tasks", "task_values", "questions", "notification_targets")]
+    names = ("tasks", "task_values", "questions", "notification_targets", "templates", "schedules")
+    tables = [f"select *, t::text from ado.{name} t" for name in names]
     before = [real.sql(table) for table in tables]
     for path, value in CHANGES.items():
         hidden = "no_such_question" if path == "questions.answer" else "no_such_task"
         assert real.call(path, **value) == (hidden if real.private else "forbidden"), path
     for path in ("notifications.remove", "notifications.test"):
         assert real.call(path, targetId="notify-1") == "no_such_target"
+    for path in ("schedules.pause", "schedules.resume", "schedules.remove"):
+        assert real.call(path, scheduleId="schedule-1") == "no_such_schedule"
+    task = {"prompt": "mine", "agent": "shell"}
+    assert real.call("templates.save", name="t", task=task, overwrite=True) == "forbidden"
+    assert real.call("templates.remove", name="t") == ("no_such_template" if real.private else "forbidden")
     assert [real.sql(table) for table in tables] == before
+
+
+def test_templates_of_others_are_used_only_where_tasks_are_shared(real):
+    for path in ("templates.get", "schedules.add"):
+        found = real.call(path, name="t", template="t", cron="0 3 * * *")
+        assert (found == "no_such_template") is real.private, path
+    assert ("victim" in everything(real.call("templates.list"))) is not real.private
+    assert "user-2" not in everything(real.call("schedules.list"))
+    assert real.call("templates.save", name="copy", fromTask="task-1") == "no_such_task" or not real.private
 
 
 def test_lists_name_others_only_where_tasks_are_shared(real):

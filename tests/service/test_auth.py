@@ -26,7 +26,8 @@ WRITE_VALUES = {"tasks.kvSet", "tasks.kvCas"}
 RUN_TASKS = {
     "tasks.create", "tasks.cancel", "tasks.retry", "tasks.update", "tasks.remove", "tasks.input", "tasks.send",
     "tasks.pause", "tasks.resume", "tasks.pick", "questions.answer", "notifications.add", "notifications.list",
-    "notifications.remove", "notifications.test",
+    "notifications.remove", "notifications.test", "templates.save", "templates.get", "templates.list",
+    "templates.remove", "schedules.add", "schedules.list", "schedules.pause", "schedules.resume", "schedules.remove",
 }  # fmt: skip
 OPERATE = {
     "workers.drain", "workers.scale", "workers.autoscale", "workers.autoscaleRemove", "workers.resetAgent",

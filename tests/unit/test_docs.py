@@ -19,7 +19,15 @@ CONFIGURATION = runpy.run_path(str(ROOT / "deploy" / "configuration.py"))
 VARIABLES = {
     *(f"ADO_{name.upper()}" for kind in CONFIGURATION["SETTINGS"].values() for name in CONFIGURATION["meanings"](kind)),
     *re.findall(r"^  (ADO_\w+)  ", "".join(page.read_text() for page in TOPICS), re.MULTILINE),
-    *("ADO_CHAOS_TASKS", "ADO_CHAOS_SEEDS", "ADO_FAULT_SEEDS", "ADO_FUZZ_SECONDS", "ADO_FUZZ_SEED", "ADO_SITE"),
+    *(
+        "ADO_CHAOS_TASKS",
+        "ADO_SCHEDULE_SECONDS",
+        "ADO_CHAOS_SEEDS",
+        "ADO_FAULT_SEEDS",
+        "ADO_FUZZ_SECONDS",
+        "ADO_FUZZ_SEED",
+        "ADO_SITE",
+    ),
     *("ADO_PICTURES", "ADO_PUBLIC_URL", "ADO_TEST_IMAGE"),
 }
 TRACKED = set(

@@ -18,6 +18,7 @@ HOSTILE = [
     "a=b", "@file", "\x00", "\n", "a b", "é", "list", "show", "set", "text", "json", "jsonl", "ask", "task-1", "12",
 ]  # fmt: skip
 LEFT = {
+    "template save": {"--cpu", "--gpu", "--max-cost"},
     "run": {"--cpu", "--gpu", "--max-cost"},
     "users add": {"--cost-per-day"},
     "users set": {"--cost-per-day", "--running", "--queued"},
