@@ -234,6 +234,26 @@ def test_warm_pods_take_one_job_each_and_are_replaced(slow_lease):
     assert bench.ado.sql("select count(*) from ado.pods where not starts_with(name, 'ado-warm-')") == [(0,)]
 
 
+def test_pods_come_and_go_within_a_range(slow_lease):
+    bench = slow_lease
+    bench.ado.ado("workers", "autoscale", "shell", "--min", "1", "--max", "2", "--target-queue", "0", check=0)
+    for _ in range(2):
+        bench.add_spawner()
+    numbers = "select workers, ready from ado.autoscale_status"
+    until(lambda: bench.ado.sql(numbers) == [(1, 1)], "a warm pod", 60)
+    bench.begin("--workers", "5", "true")
+
+    def ended():
+        assert bench.ado.sql(numbers)[0][0] <= 2
+        return bench.ado.sql("select 1 from ado.tasks where finished_at is not null")
+
+    until(ended, "all jobs to end", 60)
+    until(lambda: bench.ado.sql(numbers) == [(1, 1)], "a warm pod again", 60)
+    assert bench.ado.sql("select max(attempt), sum(losses) from ado.jobs") == [(1, 0)]
+    bench.ado.ado("workers", "autoscale", "shell", "--remove", check=0)
+    bench.until_clean()
+
+
 def test_a_pods_token_claims_its_own_job_and_no_other(bench):
     """The other job waits in front of it: a worker that may choose would take that one."""
     bench.add_spawner(ADO_MAX_WORKERS="1")
