@@ -56,7 +56,9 @@ PARTS = {
         | _unit("worker/output/masking", also=("tests/unit/worker/output/test_mask_socket.py",)),
         seconds=60.0,
     ),
-    "planning": Part(_unit("app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")),
+    "planning": Part(
+        _unit("app/spawner/autoscale", "app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")
+    ),
     "wire": Part(
         _unit("app/replica/allowed_hosts", "app/rpc/client/connection", "app/rpc/client/retry")
         | _unit("app/rpc/server/websocket_frames", "app/rpc/server/websocket_opening")
