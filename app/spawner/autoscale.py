@@ -57,8 +57,8 @@ def judge(range: AutoscaleRange, queued: int, waiting: int, slots: int = 1) -> R
     retire, peak = 0, None
     if range.ready > needed:
         peak = needed
-        if range.surplus_seconds is not None:
-            peak = max(needed, range.surplus_peak or 0)
+        if range.surplus_peak is not None and range.surplus_seconds is not None:
+            peak = max(needed, range.surplus_peak)
             retire = max(0, range.ready - peak) if range.surplus_seconds >= range.cooldown_seconds else 0
     return RangeDecision(
         range,

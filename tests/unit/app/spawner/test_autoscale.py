@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from app.spawner.autoscale import admit, judge
 from app.spawner.decide import SpawnerLimits, WorkerSpec, decide
 from app.spawner.pod_plan import PodLimits, closed, plan
-from db.autoscale import AutoscaleRange
+from db.autoscale import AutoscaleRange, SurplusNote
 from db.model import Demand, ResourceAmounts
 from db.pods import PodlessJob, PodRow, PodSituation
 from db.spawning import ScaleRow, Situation, Supply
@@ -143,6 +143,26 @@ def test_a_surplus_is_retired_down_to_the_most_that_were_needed_meanwhile():
     assert (judge(busy_now, 0, 0).retire, judge(busy_now, 0, 0).note(retired=True).peak) == (5, 1)
     assert judge(replace(busy_now, surplus_seconds=4.9), 0, 0).retire == 0
     assert judge(replace(busy_now, surplus_peak=1), 3, 0).retire == 4  # three jobs are about to be taken
+
+
+def outcome(limits, queued=0, waiting=0):
+    found = judge(limits, queued, waiting)
+    return found.jobs, found.minimum, found.excess, found.retire, found.peak
+
+
+def test_a_range_with_what_it_needs_asks_for_nothing():
+    assert outcome(one_range(1, 9, 2, workers=3, ready=2, busy=2)) == (0, 0, 0, 0, None)
+    assert outcome(one_range(1, 3, workers=5, leaving=1, ready=1)) == (0, 0, 1, 0, None)
+
+
+def test_nobody_is_retired_when_workers_were_lost_since_more_were_needed():
+    limits = one_range(workers=3, ready=3, busy=1, surplus_seconds=9.0, surplus_peak=4, maximum=9)
+    assert outcome(limits) == (0, 0, 0, 0, 4)
+
+
+def test_a_cooldown_begins_again_when_workers_were_retired():
+    late = judge(one_range(workers=3, ready=3, busy=1, surplus_seconds=9.0, surplus_peak=2), 0, 0)
+    assert (late.note(retired=True), late.note(retired=False)) == (SurplusNote("shell", 1, restart=True), None)
 
 
 def test_the_target_is_what_may_wait_for_each_worker():
