@@ -24,6 +24,8 @@ class Finish:
     exit_code: int | None = None
     reason: str | None = None
     message: str | None = None
+    after_seconds: float | None = None
+    """How long the job stays in the queue if it was handed back for a rate limit."""
     result: str | None = None
     """JSON text."""
     usage: str | None = None
@@ -120,6 +122,7 @@ def columns(reports: Sequence[Finish]) -> dict[str, list[Any]]:
         "exit_codes": [report.exit_code for report in reports],
         "reasons": [report.reason for report in reports],
         "messages": [report.message for report in reports],
+        "after_seconds": [report.after_seconds for report in reports],
         "results": [report.result for report in reports],
         "usages": [report.usage for report in reports],
         "credentials": [report.credential for report in reports],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, get_args
 
@@ -129,6 +130,21 @@ class Obstacle:
 async def obstacles(db: Database, task_id: int) -> list[Obstacle]:
     """Return what keeps each live worker from the task's job that may start first; empty if no job waits."""
     return [Obstacle(**row) for row in await db.many("list_obstacles", task_id=task_id)]
+
+
+async def limit_ends(db: Database, task_id: int) -> dict[int, datetime]:
+    """Return until when running jobs of a task wait for a rate limit, as their workers say."""
+    rows = await db.many("list_limit_waits", task_id=task_id)
+    told = {row["job"]: _time(row["until"]) for row in rows}
+    return {job: end for job, end in told.items() if end is not None and end > datetime.now(UTC)}
+
+
+def _time(text: str | None) -> datetime | None:
+    """Return a time that a worker wrote; None if it is none."""
+    with contextlib.suppress(ValueError):
+        time = datetime.fromisoformat(text or "")
+        return time if time.tzinfo else None
+    return None
 
 
 STATUSES: tuple[Status, ...] = get_args(Status)

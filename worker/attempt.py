@@ -24,10 +24,12 @@ from app.core.capabilities import NO_NETWORK, STDIN
 from worker.agent_health import agent_health
 from worker.agents import AGENTS
 from worker.agents.base import Agent, AgentReader, Run, valid_session
+from worker.agents.credentials import AgentCredentials
 from worker.agents.events import total
 from worker.agents.programs import lend_credentials
 from worker.agents.verdict import BUDGET, TURN_ENDS, Event, Outcome
 from worker.agents.words import next_turn, with_words
+from worker.between_turns import Refusals, settle_budget
 from worker.budget import RAISED, JobBudget
 from worker.commands import NO_COMMANDS, Commands
 from worker.finish import outcome_of_error, report_end
@@ -45,6 +47,7 @@ from worker.processes.directories import FILE_VARIABLES, AttemptDirectory, attem
 from worker.processes.process import KeptProcess, is_shortage
 from worker.processes.removal import RemovalQueue
 from worker.questions import Questions
+from worker.rate_limits import RateLimits
 from worker.repository.checkpoint import Checkpoint, SessionState, resumed
 from worker.repository.job_repository import JobRepository, without_session
 from worker.repository.transfers import AttemptFiles
@@ -53,7 +56,7 @@ from worker.secret_store import PREFIX as SECRET
 from worker.secret_store import SecretStore
 from worker.settings import WorkerSettings
 from worker.task_group import task_group
-from worker.turn import Stop, Turn, TurnSetting, hold_question
+from worker.turn import Stop, Turn, TurnSetting
 
 _log = logging.getLogger("ado.worker")
 
@@ -101,6 +104,8 @@ class Attempt:
         self._mailbox = Mailbox(call, self._fence)
         self._questions = Questions(call, self._fence)
         self._budget = JobBudget(job)
+        self._credentials = AgentCredentials(self._agent.needs, os.environ, job.get("env") or {})
+        self._limits = RateLimits(job["agent"], self._credentials, settings.question_hold_seconds, self._outbox.put)
         self._stop = Stop()
         self._lost = asyncio.Event()
         self._reader: AgentReader | None = None
@@ -218,34 +223,33 @@ class Attempt:
             lambda command: start(["/bin/sh", "-c", "--", command], env=self._environment({})),
             mends=self._agent.takes_messages,
         )
-        if failure := await commands.set_up() or await self._settle_budget(setting):
+        if failure := await commands.set_up() or await settle_budget(setting):
             return failure
+        refusals = Refusals(setting, self._agent, run.home)
         while True:
             run = replace(run, dollars=self._budget.dollars_left)
             launch, self._reader = self._agent.launch(run), self._agent.reader(run)
             fed = launch.line is not None or (run.stdin and not run.has_begun)
             process = await start(launch.argv, env=self._environment(launch.env), stdin=launch.stdin, fed=fed)
-            outcome, words = await commands.check(await Turn(setting, process, launch, self._reader).run())
+            turn = await refusals.settle(run, await Turn(setting, process, launch, self._reader).run(), self._reader)
+            if isinstance(turn, Run):
+                run = replace(turn, env=self._environment({}))
+                self._add_usage()
+                continue
+            outcome, words = await commands.check(turn)
             words += await self._next_words(outcome)
             if not words and outcome.reason != BUDGET:
                 return outcome
-            if failure := await self._settle_budget(setting, outcome):
+            if failure := await settle_budget(setting, outcome):
                 return failure
             words = words or [RAISED]
             run = next_turn(self._agent, run, words, self._reader)
-            if self._reader is not None:
-                self._used = total(self._used, self._reader.usage or {})
+            self._add_usage()
 
-    async def _settle_budget(self, setting: TurnSetting, turn: Outcome | None = None) -> Outcome | None:
-        """Return how the attempt ends if its budget allows no turn, or it is stopped while a person is asked."""
-        if not self._budget.is_limited:
-            return None
-        stopped = turn is not None and turn.reason == BUDGET
-        holding = asyncio.create_task(hold_question(setting), name="hold")
-        try:
-            return await self._stop.unless(self._budget.settle(self._questions.ask, self._outbox.put, stopped=stopped))
-        finally:
-            holding.cancel()
+    def _add_usage(self) -> None:
+        """Count what the last turn has used: the next one has a reader of its own."""
+        if self._reader is not None:
+            self._used = total(self._used, self._reader.usage or {})
 
     async def _next_words(self, outcome: Outcome) -> list[str]:
         """Return the words with which the agent's next turn begins; an empty list if the attempt ends."""
@@ -266,6 +270,7 @@ class Attempt:
             self._questions,
             self._stop,
             self._budget,
+            self._limits,
             MemoryWatch(alone=self._settings.slots == 1),
             self._subscribe,
             str(attempt_dir.job_dir),
@@ -306,7 +311,7 @@ class Attempt:
             **self._trusted_ca(),
         }
         make_env = partial(environment, self.job, attempt_dir, settings.worker_id, urls=urls)
-        self._environment = lambda added: make_env({**given, **added})
+        self._environment = lambda added: make_env({**self._credentials.applied(given), **added})
         run = Run(
             self.job["prompt"],
             start_dir,
@@ -319,8 +324,7 @@ class Attempt:
         )
         if checkpoint is not None:
             run = await asyncio.to_thread(resumed, agent, run, checkpoint)
-        names = (*(agent.needs.variables if agent.needs else ()), "ADO_TOKEN")
-        values = [*self._secret_store.values, *(run.env[name] for name in names if name in run.env)]
+        values = [*self._secret_store.values, *self._credentials.values(run.env), run.env["ADO_TOKEN"]]
         self._secrets = await asyncio.to_thread(Secrets, values)
         return await self._with_messages(run, checkpoint)
 

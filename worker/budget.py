@@ -99,6 +99,10 @@ class JobBudget:
         self.turns += 1
         self._is_in_turn = False
 
+    def resume_turn(self) -> None:
+        """Note that a turn that has ended goes on: the model's service had refused in it."""
+        self.turns = max(0, self.turns - 1)
+
     def end_process(self) -> None:
         """Note that the agent's process has ended, maybe before the end of its turn."""
         if self._is_in_turn:

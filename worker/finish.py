@@ -24,6 +24,8 @@ async def report_end(call: Call, head: Mapping[str, Any], outcome: Outcome, fina
     """
     job, members = head["jobId"], {"outcome": outcome.outcome, "exitCode": outcome.exit_code, "reason": outcome.reason}
     report = {**head, **members}
+    if outcome.after_seconds is not None:  # as a part of what a server of an older release refuses
+        final = {**final, "afterSeconds": outcome.after_seconds}
     message = clean_text(outcome.message, _MESSAGE_CHARS)
     try:
         await until_answered(call, "workers.finish", {**report, "message": message, **final})

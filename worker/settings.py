@@ -99,7 +99,7 @@ class WorkerSettings:
     checkpoint_seconds: float = 10.0
     """Shortest time between two checkpoints of an attempt, from which the next attempt resumes."""
     question_hold_seconds: float = 300.0
-    """How long an agent's process waits for the answer to a question; then its job is paused until the answer comes."""
+    """How long an agent's process waits for an answer or a rate limit; then its job waits without a worker."""
     loop_watchdog_seconds: float = 0.0
     """Log code that blocks the event loop for so long; 0 disables it. For tests and for finding faults."""
     stall_seconds: float = 60.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.agent_output import AgentOutput
@@ -28,6 +28,7 @@ from worker.output.masking import Secrets
 from worker.output.wire_events import clean_text
 from worker.processes.process import KeptProcess, ProcessEnd
 from worker.questions import Questions
+from worker.rate_limits import RateLimits
 from worker.repository.checkpoint import CheckpointSaver
 from worker.settings import WorkerSettings
 from worker.task_group import task_group
@@ -75,6 +76,7 @@ class TurnSetting:
     questions: Questions
     stop: Stop
     budget: JobBudget
+    limits: RateLimits
     memory: MemoryWatch
     subscribe: Subscribe
     job_dir: str
@@ -108,6 +110,8 @@ class Turn:
         self._requests: asyncio.Queue[AgentRequest] = asyncio.Queue()
         self._stream: AgentStream | None = None
         self._over_budget = asyncio.Event()
+        self._is_refused = False
+        """Whether it was stopped because the model's service refuses it."""
         self._is_terminated = False
         """Whether the agent was sent SIGTERM."""
 
@@ -115,6 +119,7 @@ class Turn:
         """Follow the process, and leave nothing of it behind."""
         process, setting = self._process, self._setting
         setting.budget.begin_turn()
+        setting.limits.begin_turn()
         ending = asyncio.create_task(process.ended(), name="agent end")
         try:
             output = AgentOutput(
@@ -159,6 +164,7 @@ class Turn:
         setting, text = self._setting, self._launch.stdin
         yield "stopper", self._stop_process()
         yield "budget", self._keep_budget()
+        yield "limits", self._keep_limits()
         if self._words is not None:
             yield "words", self._words.run(text)
             yield "requests", self._ask_people(self._words, stream)
@@ -184,6 +190,7 @@ class Turn:
             while self._reader.requests:
                 self._requests.put_nowait(self._reader.requests.pop(0))
         self._setting.on_event(event)
+        self._setting.limits.note(event)
         if event["event"] == "result":
             self._setting.budget.end_turn()
         elif event["event"] == "tool_end" and self._setting.budget.is_spent and not self._runs_tools():
@@ -215,6 +222,8 @@ class Turn:
         stop = self._setting.stop.outcome
         if self._is_terminated and self._over_budget.is_set() and outcome.outcome != "succeeded":
             outcome = Outcome("failed", outcome.exit_code, BUDGET)
+        elif self._is_refused and outcome.outcome != "succeeded":
+            outcome = replace(self._setting.limits.stopped, exit_code=outcome.exit_code)
         if stop is None or not self._is_terminated:
             return outcome
         return Outcome(stop.outcome, outcome.exit_code, stop.reason, stop.message)
@@ -232,6 +241,11 @@ class Turn:
         await self._over_budget.wait()
         await self._end_process()
 
+    async def _keep_limits(self) -> None:
+        await self._setting.limits.exceeded()
+        self._is_refused = True
+        await self._end_process()
+
     async def _end_process(self) -> None:
         self._is_terminated = True
         self._process.terminate()
@@ -240,6 +254,7 @@ class Turn:
 
     async def _watch_silence(self, stream: AgentStream) -> None:
         seconds = self._setting.settings.agent_idle_seconds
-        await stream.stalled(seconds, is_waiting=lambda: self._setting.questions.are_open)
+        setting = self._setting
+        await stream.stalled(seconds, is_waiting=lambda: setting.questions.are_open or setting.limits.is_waiting)
         assert self._reader is not None
         self._setting.stop.request(self._reader.stalled(seconds))

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from app.client.models import Usage
-from app.client.records import Record
+from app.client.records import Record, Time
 
 
 class Event(Record, frozen=True, kw_only=True):
@@ -79,6 +79,15 @@ class BudgetEvent(Event, frozen=True, kw_only=True):
     limit: dict[str, float]
     spent: dict[str, float]
     """What all attempts of the job have used."""
+
+
+class RateLimitedEvent(Event, frozen=True, kw_only=True):
+    """The model's service has told the agent to wait; ``credential`` is the name of the limited one of several."""
+
+    agent: str
+    until: Time
+    seconds: float
+    credential: str | None = None
 
 
 class ProgressEvent(Event, frozen=True, kw_only=True):
@@ -333,6 +342,7 @@ class AgentRetry(AgentEvent, frozen=True, kw_only=True):
     message: str
     limit: int | None = None
     status: int | None = None
+    delay_seconds: float | None = None
 
 
 class AgentError(AgentEvent, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ JOB_REASONS: dict[str, str] = {
     "worker_unfit": "the worker's machine was short of something that every job needs (the job was queued again)",
     "shutdown": "the worker was shut down (the job was queued again)",
     "question": "the agent waits for an answer (the job is paused until it comes)",
+    "rate_limit": "the model's service told the agent to wait (the job is queued again until then)",
     "paused": "somebody paused the task (the job waits until it is resumed)",
 }
 
@@ -107,7 +108,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "foreign_host": ("FORBIDDEN", "call the replica by a loopback name, or add the name to ADO_ALLOWED_HOSTS"),
     "invalid_input": ("BAD_REQUEST", "correct the named field"),
     "limit_exceeded": ("BAD_REQUEST", "send less; the limit is a setting of the server"),
-    "event_type": ("BAD_REQUEST", "workers append output, progress, agent, checkpoint, check, budget and dropped"),
+    "event_type": (
+        "BAD_REQUEST",
+        "workers append output, progress, agent, checkpoint, check, budget, rate_limited and dropped",
+    ),
     "no_such_task": ("NOT_FOUND", "ado tasks list shows the tasks"),
     "no_such_job": ("NOT_FOUND", "ado tasks show TASK lists its jobs"),
     "no_such_worker": ("NOT_FOUND", "ado workers list shows the workers; a worker that comes back registers again"),

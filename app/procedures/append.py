@@ -30,7 +30,7 @@ from app.shapes.records import Wire
 from db import jobs
 from db.events import Batch, NewEvent
 
-WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint", "dropped", "check", "budget"})
+WORKER_TYPES = frozenset({"output", "progress", "agent", "checkpoint", "dropped", "check", "budget", "rate_limited"})
 OUTPUT_SOURCES = ("setup", "check")
 _FROM_SERVER = frozenset({"taskId", "seq", "job", "attempt", "type", "at", "storedAt"})
 

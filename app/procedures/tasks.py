@@ -37,7 +37,7 @@ from app.procedures.checks.paging import fit
 from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
 from app.shapes.records import Budget, Checks, Resources, Task, Wire
-from app.shapes.waits import wait_of
+from app.shapes.waits import limits_wait, wait_of
 from db import autoscale, events, jobs, tasks, users
 from db.actor import Actor
 from db.model import TERMINAL, NewTask
@@ -315,6 +315,8 @@ async def get(context: Context, input: GetInput) -> Task:
         wait = wait_of(task, obstacles, queued, await autoscale.full(context.db, task_id))
         wait.workers = fit(wait.workers, context.services.settings.body_bytes // 2)
         task.wait = wait
+    elif input.explain and (ends := await tasks.limit_ends(context.db, task_id)):
+        task.wait = limits_wait(task, ends)
     return task
 
 

@@ -129,6 +129,8 @@ class FinishInput(Wire):
     exit_code: Annotated[int, Meta(ge=-2_000_000_000, le=2_000_000_000)] | None = None
     reason: Annotated[str, Meta(max_length=100)] | None = None
     message: Annotated[str, Meta(max_length=10_000)] | None = None
+    after_seconds: Annotated[float, Meta(ge=0, le=604_800)] | None = None
+    """How long a job that was handed back for a rate limit stays in the queue before it can be claimed."""
     result: Any = None
     usage: Any = None
     health: model.AgentHealth | None = None
@@ -323,6 +325,7 @@ async def finish(context: Context, input: FinishInput) -> Job:
         exit_code=input.exit_code,
         reason=input.reason,
         message=input.message,
+        after_seconds=input.after_seconds,
         result=_json(input.result),
         usage=_json(input.usage),
         health=input.health,

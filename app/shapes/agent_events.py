@@ -88,6 +88,8 @@ class AgentRetry(_AgentEvent, tag="retry"):
     message: str
     limit: int | UnsetType = UNSET
     status: int | UnsetType = UNSET
+    delay_seconds: float | UnsetType = UNSET
+    """How long it waits before, if it says so."""
 
 
 class AgentError(_AgentEvent, tag="error"):

@@ -159,6 +159,16 @@ class BudgetEvent(LogEvent, tag="budget"):
     """What all attempts of the job have used."""
 
 
+class RateLimitedEvent(LogEvent, tag="rate_limited"):
+    """The model's service has told the agent to wait. The attempt waits, or the job is handed back until then."""
+
+    agent: str
+    until: datetime
+    seconds: float
+    credential: str | UnsetType = UNSET
+    """The name of the credential that is limited, if the worker has several for the agent."""
+
+
 class TruncatedEvent(LogEvent, tag="truncated"):
     """The attempt's events have reached the limit, and later ones are dropped; ``finished`` says how many bytes.
 
@@ -301,6 +311,7 @@ AnyEvent: TypeAlias = (
     | DeliveredEvent
     | CheckEvent
     | BudgetEvent
+    | RateLimitedEvent
     | ContinuedEvent
     | FinishedEvent
     | SucceededEvent

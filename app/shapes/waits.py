@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from app.shapes.records import JobPod, Task, Wait, WorkerObstacle, or_unset
 from db.autoscale import FullRange
@@ -27,14 +28,31 @@ def wait_of(task: Task, obstacles: Sequence[Obstacle], queued: int, full: Sequen
     return Wait(reason=or_unset(reason), why=why, workers=workers)
 
 
+def limits_wait(task: Task, ends: Mapping[int, datetime]) -> Wait:
+    """Return the wait of running jobs whose attempts hold on for a rate limit, by the end of each."""
+    job, end = min(ends.items(), key=lambda item: item[1])
+    who = f"job {job} goes on" if len(ends) == 1 else f"{len(ends)} jobs wait, job {job} goes on first,"
+    why = f"the model's service told {task.jobs[job].agent} to wait; {who} by itself at {_words(end)}"
+    return Wait(reason="rate_limited", why=why, workers=[])
+
+
+def _words(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _of_task(task: Task, first: Obstacle) -> tuple[str, str] | None:
+    queued = [job for job in task.jobs if job.status == "queued"]
     if first.unmet == "retry_delay":
+        limited = [job.retry_at for job in queued if job.reason == "rate_limit" and job.retry_at]
+        if limited:
+            why = f"the model's service told {task.jobs[first.job].agent} to wait; it goes on at {_words(min(limited))}"
+            return "rate_limited", why
         return first.unmet, f"its workers were lost; the next attempt comes later: {first.help.partition('; ')[0]}"
     if task.quota:
         return "quota", f"quota: {task.quota} (next: wait, or ado users set)"
     if first.unmet == "agent_unhealthy":
         return first.unmet, first.help.partition("; ")[0]
-    if pods := [job.pod for job in task.jobs if job.status == "queued" and job.pod and job.pod.reason]:
+    if pods := [job.pod for job in queued if job.pod and job.pod.reason]:
         return str(pods[0].reason), "; ".join(_pod_troubles(pods))
     return None
 

@@ -348,11 +348,14 @@ def note(event: Mapping[str, Any]) -> str:
     next_state = "the job is paused" if event.get("paused") else "the job is queued again"
     if reason == "question" and event.get("paused"):
         next_state = "the job is paused until the answer comes (next: ado inbox)"
+    if reason == "rate_limit" and not event.get("paused"):
+        next_state = "the job goes on once the limit is over"
     check = "passed" if event.get("exitCode") == 0 else f"failed with exit code {event.get('exitCode')}"
     return {
         "message": f"ado: {who}message from {by}: {event.get('text')}",
         "check": f"ado: {who}check {event.get('command')!r} {check} (try {event.get('try')}, {event.get('seconds')} s)",
         "budget": f"ado: {who}a limit of the budget is reached: {_reached(event)}",
+        "rate_limited": f"ado: {who}{_limited(event)}",
         "delivered": f"ado: {who}{event.get('messageId')} was delivered",
         "continued": f"ado: {who}the job continues with {event.get('messageId')}"
         f"{' once it is resumed' if event.get('paused') else ''}",
@@ -368,6 +371,13 @@ def note(event: Mapping[str, Any]) -> str:
         "truncated": f"ado: {who}output has reached the server's limit of {event.get('limitBytes')} bytes; "
         "what follows is dropped, the job runs on",
     }.get(event["type"], "")
+
+
+def _limited(event: Mapping[str, Any]) -> str:
+    name = event.get("credential")
+    return f"the model's service tells {event.get('agent')} to wait until {event.get('until')}" + (
+        f" (credential {name})" if name else ""
+    )
 
 
 def _reached(event: Mapping[str, Any]) -> str:

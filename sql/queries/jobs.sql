@@ -169,19 +169,22 @@ from numbered n join ado.tasks t using (task_id);
 -- timed out) outranks the report. A report is refused if output is not stored yet, or without the attempt's credential.
 -- An attempt that was handed back is an interruption, see end_attempts, unless it was to be paused. A job that would be
 -- queued again is paused if somebody wants that. One that was handed back because of a question is paused for it, also if
--- the answer has just come: resume_answered_jobs queues it. No row for a job: get_job says why.
+-- the answer has just come: resume_answered_jobs queues it. One that was handed back for a rate limit is not claimed
+-- before that is over, and as an interruption it can be so only so often. No row for a job: get_job says why.
 -- The end also says whether the agent is well: one that fails again and again before it does anything is tried by one job
 -- at a time (ado.unhealthy_agents). Without ``health`` in the report its outcome and reason decide.
 -- A job whose agent has not taken a message that was sent in this attempt continues with the next one. A message that
 -- was stored while this statement waited for the job's row is not visible here, but its id in the row is.
 with reports as materialized (
     select r.task_id, r.job, r.attempt, r.worker_id, r.last_batch, r.outcome, r.exit_code, r.reason, r.message,
-           r.result::json, r.usage::json, r.credential, r.health
+           r.result::json, r.usage::json, r.credential, r.health,
+           make_interval(secs => case when r.outcome = 'released' and r.reason = 'rate_limit'
+                                      then coalesce(r.after_seconds, 0) else 0 end) as pause
     from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
         :last_batches::bigint[], :outcomes::text[], :exit_codes::integer[], :reasons::text[], :messages::text[],
-        :results::text[], :usages::text[], :credentials::bytea[], :healths::text[])
+        :results::text[], :usages::text[], :credentials::bytea[], :healths::text[], :after_seconds::double precision[])
         as r(task_id, job, attempt, worker_id, last_batch, outcome, exit_code, reason, message, result, usage, credential,
-             health)
+             health, after_seconds)
 ), locked_jobs as materialized (
     select r.*, j.user_id, j.failures, j.interruptions + case when p.is_interruption then 1 else 0 end as interruptions,
            p.is_interruption, p.is_held, j.pause_requested_at is not null as is_pausing, j.stop_reason,
@@ -207,7 +210,7 @@ with reports as materialized (
       and (j.credential_digest is null or j.credential_digest = r.credential)
     order by j.task_id, j.job for update of j
 ), decided as (
-    select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage,
+    select l.task_id, l.job, l.attempt, l.worker_id, l.outcome, l.exit_code, l.result, l.usage, l.pause,
            l.dropped_bytes, l.interruptions, l.user_id, ado.job_agent(t.agent, t.agents, l.job) as agent,
            l.message_id, l.is_pausing, l.is_held, l.reason as reported, l.health,
            case when l.stop_reason = 'timed_out' then 'failed'
@@ -242,8 +245,8 @@ with reports as materialized (
     update ado.jobs j set status = n.status, finished_attempt = j.attempt, lease_expires_at = null,
         failures = j.failures + case when n.verdict = 'queued' and n.outcome = 'failed' then 1 else 0 end,
         interruptions = n.interruptions, continues = j.continues or n.verdict = 'continued',
-        run_after = now() + case n.outcome when 'released' then ado.interruption_delay(n.interruptions)
-                            else interval '0' end,
+        run_after = now() + case n.outcome
+            when 'released' then greatest(n.pause, ado.interruption_delay(n.interruptions)) else interval '0' end,
         exit_code = n.exit_code, reason = case when n.status = 'paused' and not n.is_held then 'paused' else n.reason end,
         message = n.message, result = n.result, usage = n.usage,
         pause_requested_at = case when n.goes_on then j.pause_requested_at end,

@@ -157,6 +157,20 @@ where o.task_id = :task_id::bigint and o.job = (
     order by j.run_after > now(), j.job limit 1)
 order by o.worker_id;
 
+-- name: list_limit_waits :many
+-- Running jobs of a task whose attempts wait for a rate limit: since then a job has written hardly anything, so the event
+-- is among its last ones.
+select j.job, e.body ->> 'until' as until
+from ado.jobs j cross join lateral (
+    select l.type, l.body from (
+        select n.seq, n.type, n.attempt, n.body from ado.events n
+        where n.task_id = j.task_id and n.job = j.job and n.stream is null order by n.seq desc limit 20
+    ) l
+    where l.type = 'rate_limited' and l.attempt = j.attempt order by l.seq desc limit 1
+) e
+where j.task_id = :task_id::bigint and j.status = 'running'
+order by j.job limit 1000;
+
 -- name: forgotten_environment :optional
 select v.task_id from ado.task_environments v where v.task_id = :task_id::bigint and v.forgotten_at is not null;
 

@@ -53,6 +53,10 @@ class Anthropic:
                 asked.note(text_of(content), sum(block.get("type") == "tool_result" for block in blocks))
         return asked
 
+    @classmethod
+    def limited(cls, seconds):
+        return cls.refusal(429)
+
     @staticmethod
     def refusal(code):
         return {"type": "error", "error": {"type": KINDS[code][0], "message": f"stub error {code}"}}
@@ -115,6 +119,11 @@ class Gemini:
         return asked
 
     @staticmethod
+    def limited(seconds):
+        message = f"You exceeded your current quota. Please retry in {seconds}.0s."
+        return {"error": {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED"}}
+
+    @staticmethod
     def refusal(code):
         return {"error": {"code": code, "message": f"stub error {code}", "status": KINDS[code][1]}}
 
@@ -166,6 +175,14 @@ class OpenAI:
             elif item.get("role") == "user":
                 asked.note(text_of(item.get("content")), 0)
         return asked
+
+    @classmethod
+    def limited(cls, seconds):
+        """The event that refuses in a stream: codex repeats its words, and does not tell of the header."""
+        message = f"Rate limit reached. Please try again in {seconds}.0s."
+        response = {"id": "resp_stub", "object": "response", "created_at": 0, "status": "failed", "output": [],
+                    "error": {"code": "rate_limit_exceeded", "message": message}}  # fmt: skip
+        return cls._event({"type": "response.failed", "response": response})
 
     @staticmethod
     def refusal(code):

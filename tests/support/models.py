@@ -3,8 +3,9 @@
 The scenario is the first segment of the path that an agent calls: ``text`` answers, ``tool`` writes a file and runs a
 command before it answers, ``asktool`` runs a command that needs permission, ``twostep`` writes a file, then runs a long
 command, and answers whoever comes back, ``longtool`` runs a long command, ``brieftool`` one of eight seconds, ``stall``
-falls silent, ``midfail`` breaks off, ``401`` and ``429`` refuse, ``429x1`` refuses once. The answer tells how many
-messages of a person the agent sent, which proves that a session goes on.
+falls silent, ``midfail`` breaks off, ``401`` and ``429`` refuse, ``429x1`` refuses once, ``limit7x1`` refuses once and
+says to wait for seven seconds. A credential with ``revoked`` in it is refused. The answer tells how many messages of a
+person the agent sent, which proves that a session goes on.
 """
 
 import json
@@ -18,6 +19,7 @@ LONG = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do echo tic
 BRIEF = "for i in 1 2 3 4; do echo tick $i; sleep 2; done"
 SHELLS = ("Bash", "run_shell_command", "exec_command", "shell_command", "shell")
 WRITERS = ("Write", "write_file")
+CREDENTIALS = ("x-api-key", "x-goog-api-key", "authorization")
 ASKED = "env sh -c 'echo hello > asked-note.txt'"
 WRITE = "printf 'written by the stub\\n' > stub-note.txt"
 
@@ -85,6 +87,11 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, {"error": {"message": "no such path"}})
             return
         asked = wire.read(body)
+        if any("revoked" in str(self.headers[name]) for name in CREDENTIALS):
+            self.answer(401, wire.refusal(401))
+            return
+        if self.is_limited(scenario, wire, asked):
+            return
         refused = re.fullmatch(r"(\d{3})(?:x(\d+))?", scenario)
         if refused and (refused[2] is None or self.server.count(self.path) <= int(refused[2])):
             self.answer(int(refused[1]), wire.refusal(int(refused[1])), retry_after="1")
@@ -100,16 +107,33 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.stream(wire, items, scenario if asked.tools else "text")
 
+    def is_limited(self, scenario, wire, asked):
+        """Refuse for a limit, as the services of these agents say it, if the scenario does; return whether it does."""
+        limit = re.fullmatch(r"limit(\d+)x(\d+)", scenario)
+        if limit is None or not asked.tools or self.server.count(self.path) > int(limit[2]):
+            return False
+        seconds = int(limit[1])
+        limited = wire.limited(seconds)
+        if isinstance(limited, bytes):
+            self.send_stream([limited])
+        else:
+            self.answer(429, limited, retry_after=str(seconds))
+        return True
+
     def stream(self, wire, items, scenario):
+        pieces = wire.stream(items, fail=scenario == "midfail", stall=scenario == "stall")
+        self.send_stream(pieces, stall=scenario == "stall")
+
+    def send_stream(self, pieces, *, stall=False):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         try:
-            for piece in wire.stream(items, fail=scenario == "midfail", stall=scenario == "stall"):
+            for piece in pieces:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                 self.wfile.flush()
-            if scenario == "stall":
+            if stall:
                 self.server.closing.wait(120)
             self.wfile.write(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError):

@@ -8,6 +8,7 @@ last turn's ``result`` decides.
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,9 @@ _QUIET = {
     "DISABLE_ERROR_REPORTING": "1",
 }
 _LEAST_DOLLARS = 0.000001
+_TELLING = {"CLAUDE_CODE_RETRY_WATCHDOG": "1", "CLAUDE_CODE_RETRY_WATCHDOG_SCOPE": "capacity"}
+"""Makes claude wait for every limit and say for how long. Without it, it fails at once if that is more than a minute,
+and does not say how long. The worker stops it at its own limits (``worker.rate_limits``)."""
 _INSTRUCTIONS = {"CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1"}
 """Makes claude read the CLAUDE.md of ``--add-dir``: without project settings it reads none of the project."""
 
@@ -77,7 +81,7 @@ class ClaudeCode:
         if run.local:
             return Launch([*argv, "--permission-mode", "acceptEdits"], {}, run.prompt)
         argv += [] if run.trust_project else _without_project(run)
-        env = {**_QUIET, **_INSTRUCTIONS}
+        env = {**_QUIET, **_TELLING, **_INSTRUCTIONS}
         if run.approve == "all":  # IS_SANDBOX, because claude refuses the bypass to root elsewhere
             argv, env = [*argv, "--dangerously-skip-permissions"], {**env, "IS_SANDBOX": "1"}
         else:
@@ -109,12 +113,14 @@ class ClaudeReader(AgentReader):
             "user": self._user,
             "result": self._result,
             "control_request": self._ask,
+            "rate_limit_event": self._note_limit,
         }
         self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
         self._denied: set[Any] = set()
         self._messages: dict[str, dict[str, float]] = {}
         self._ended: dict[str, float] = {}
         self._written = ""
+        self._limit_ends = 0.0
 
     def _system(self, line: Mapping[str, Any]) -> list[Event]:
         match line.get("subtype"):
@@ -124,15 +130,25 @@ class ClaudeReader(AgentReader):
                     self._verdict = Verdict()  # the next turn begins
                 return [events.session(line["session_id"], line.get("model"))]
             case "api_retry":
-                status = line.get("error_status")
-                self._verdict.fail(str(line.get("error", "")), status)
-                self._written = ""
-                return [events.retry(line["attempt"], line.get("max_retries"), str(line.get("error")), status=status)]
+                return self._retry(line)
             case "permission_denied":
                 tool, message = str(line.get("tool_name")), str(line.get("message", ""))
                 self._denied.add(line.get("tool_use_id"))
                 self._refuse(tool, message)
                 return [events.permission(tool, "denied", message)]
+        return []
+
+    def _retry(self, line: Mapping[str, Any]) -> list[Event]:
+        status, delay, message = line.get("error_status"), line.get("retry_delay_ms"), str(line.get("error"))
+        seconds = None if delay is None else delay / 1000
+        self._verdict.fail(message, status, seconds)
+        self._written = ""
+        return [events.retry(line["attempt"], line.get("max_retries"), message, status=status, delay=seconds)]
+
+    def _note_limit(self, line: Mapping[str, Any]) -> list[Event]:
+        """Note when a subscription's limit is over; the result that follows has it in words only."""
+        info = line["rate_limit_info"]
+        self._limit_ends = float(info["resetsAt"]) if info.get("status") == "rejected" else 0.0
         return []
 
     def _ask(self, line: Mapping[str, Any]) -> list[Event]:
@@ -208,6 +224,8 @@ class ClaudeReader(AgentReader):
         text = str(line.get("result") or errors or line.get("terminal_reason") or line.get("subtype"))
         self._verdict.status = line.get("api_error_status") or (None if ok else self._verdict.status)
         self._verdict.end(ok, text)
+        if not ok and self._limit_ends:
+            self._verdict.delay = max(0.0, self._limit_ends - time.time())
         for denial in line.get("permission_denials") or []:
             if denial.get("tool_use_id") not in self._denied:
                 self._refuse(str(denial.get("tool_name")), "")

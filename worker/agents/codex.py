@@ -120,7 +120,7 @@ class CodexReader(AgentReader):
         status = status_in(message)
         self._verdict.fail(message, status)
         if match := _RETRY.match(message):
-            return [events.retry(int(match[1]), int(match[2]), message, status=status)]
+            return [events.retry(int(match[1]), int(match[2]), message, status=status, delay=self._verdict.delay)]
         return [events.error(message, status=status)]
 
     def _started(self, line: Mapping[str, Any]) -> list[Event]:

@@ -83,9 +83,12 @@ def usage(numbers: Mapping[str, Any]) -> Event:
     return _event("usage", **numbers)
 
 
-def retry(attempt: int, limit: int | None, message: str, *, status: int | None = None) -> Event:
-    """The agent calls the model again after an error."""
-    return _event("retry", attempt=attempt, limit=limit, message=_cut(message, _DETAIL_CHARS), status=status)
+def retry(
+    attempt: int, limit: int | None, message: str, *, status: int | None = None, delay: float | None = None
+) -> Event:
+    """The agent calls the model again after an error; ``delay`` says in how many seconds."""
+    text = _cut(message, _DETAIL_CHARS)
+    return _event("retry", attempt=attempt, limit=limit, message=text, status=status, delaySeconds=delay)
 
 
 def error(message: str, *, status: int | None = None) -> Event:

@@ -145,15 +145,16 @@ class GeminiReader(AgentReader):
         }
         self._tools: dict[str, tuple[str, str, str, Mapping[str, Any]]] = {}
         self._text = TextBuffer()
+        self._is_new = run.session is None
 
     def feed_stderr(self, line: str) -> list[Event]:
         """Return the retry that a line on stderr reports."""
         match = _RETRY.match(line)
         if match is None:
             return []
-        status = int(match[2]) if match[2] else None
+        status = int(match[2]) if match[2] else status_in(line)
         self._verdict.fail(line.strip()[:500], status)
-        return [events.retry(int(match[1]), None, line.strip()[:200], status=status)]
+        return [events.retry(int(match[1]), None, line.strip()[:200], status=status, delay=self._verdict.delay)]
 
     def _session(self, line: Mapping[str, Any]) -> list[Event]:
         self.session = line["session_id"]
@@ -202,6 +203,8 @@ class GeminiReader(AgentReader):
         text = str((line.get("error") or {}).get("message") or (self._text.last if ok else ""))
         if not ok:
             self._verdict.status = status_in(text) or self._verdict.status
+            if self._is_new and not self.has_worked:
+                self.session = None  # gemini forgets a prompt that failed, and resumes no session without one
         self._verdict.end(ok, text)
         numbers = line.get("stats") or {}
         self.usage = events.counted(

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from app.core.programs import search_path
 from worker.agents.base import Needs, Run
+from worker.agents.delays import says_limit
 
 _STATUS = re.compile(r"""(?:\bstatus:? |"code":\s*|\b[Ee]rror:? )([45]\d\d)\b""")
+_TOO_MANY = 429
 
 
 def find(program: str) -> str:
@@ -46,6 +48,6 @@ def model_option(run: Run, option: str) -> list[str]:
 
 
 def status_in(message: str) -> int | None:
-    """Return the HTTP status that an error's text names."""
+    """Return the HTTP status that an error's text names, or that of a limit if the text is about one."""
     match = _STATUS.search(message)
-    return int(match[1]) if match else None
+    return int(match[1]) if match else _TOO_MANY if says_limit(message) else None

@@ -77,6 +77,7 @@ class AgentStream:
         for line in complete:
             for event in self._parse(self._reader.feed_stderr, line.decode("utf-8", "replace")):
                 self._outbox.put({"type": "agent", **event})
+                self._on_event(event)
 
     def explain(self, outcome: Outcome) -> Outcome:
         """Add the end of stderr to a failure that the agent did not report itself: it usually says why."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from worker.agents.delays import delay_in
 from worker.processes.process import ProcessEnd
 
 Event = dict[str, Any]
@@ -19,8 +21,8 @@ TURN_ENDS = frozenset({"tool_end", "result"})
 """Events after which an agent has written its session to its files, so that it can be saved."""
 BUDGET = "budget_exceeded"
 """The reason of an agent that was stopped, or has stopped, at a limit of its job's budget."""
-_AUTH = frozenset({401, 403})
-_LIMITS = frozenset({429, 529})
+AUTH_STATUSES = frozenset({401, 403})
+LIMIT_STATUSES = frozenset({429, 529})
 """Statuses of a refusal for limits: the standard one, and Anthropic's for an overloaded service."""
 _REFUSED_STEP = "run it with --approve all, or allow the tool in the agent's settings"
 
@@ -33,6 +35,8 @@ class Outcome:
     exit_code: int | None = None
     reason: str | None = None
     message: str | None = None
+    after_seconds: float | None = None
+    """How long a job that is handed back for a rate limit has to wait."""
 
 
 def exit_outcome(end: ProcessEnd) -> Outcome:
@@ -56,6 +60,8 @@ class Verdict:
     """The text of the result, or of the last error before it."""
     status: int | None = None
     """The HTTP status of the model's service in the last error."""
+    delay: float | None = None
+    """How many seconds the service told the agent to wait in the last error."""
     refused: dict[str, str] = field(default_factory=dict)
     """Tools that were refused and not allowed afterwards, each with its message."""
     needs_evidence: bool = False
@@ -81,7 +87,7 @@ class Verdict:
 
     def stalled(self, seconds: float) -> Outcome:
         """Return the outcome of a run without output for so long; after a refusal for limits, that is the reason."""
-        if self.status in _LIMITS:
+        if self.status in LIMIT_STATUSES:
             message = f"the model's service refused because of its limits ({self.status}), then there was silence"
             return Outcome("failed", None, "rate_limited", f"{message} for {seconds:g} seconds")
         return Outcome("failed", None, "timed_out", f"the agent said nothing for {seconds:g} seconds")
@@ -99,20 +105,23 @@ class Verdict:
         """Whether it has used a tool, or its model has answered; an error may come as text, with no tokens."""
         return self.has_tool_use or (self.has_text if self.tokens is None else self.tokens > 0)
 
-    def fail(self, message: str, status: int | None = None) -> None:
+    def fail(self, message: str, status: int | None = None, delay: float | None = None) -> None:
         """Note an error; a later answer or result replaces it."""
         self.message = message
         self.status = status
+        self.delay = _told(message) if delay is None else delay
 
     def go_on(self) -> None:
         """Forget the last error: the agent has gone on after it."""
         self.message = ""
-        self.status = None
+        self.status = self.delay = None
 
     def end(self, ok: bool, message: str = "") -> None:
         """Note the agent's result."""
         self.final = ok
         self.message = message or self.message
+        if not ok and (delay := _told(message)) is not None:
+            self.delay = delay
 
     def refuse(self, tool: str, message: str) -> None:
         """Note that a tool was refused."""
@@ -127,11 +136,13 @@ class Verdict:
         if end.error is not None:
             return Outcome("failed", None, "start_failed", end.error)
         code = 128 + end.signal if end.signal is not None else end.exit_code
-        if self.final is None:
-            reason = self._failure_reason() if self.status else "no_result"
-            return Outcome("failed", code, reason, self.message or f"no final result; exit code {code}")
+        if self.final is None and not self.status:
+            return Outcome("failed", code, "no_result", self.message or f"no final result; exit code {code}")
         if not self.final:
-            return Outcome("failed", code, self._failure_reason(), self.message or "the agent reported a failure")
+            what = f"no final result; exit code {code}" if self.final is None else "the agent reported a failure"
+            reason = self._failure_reason()
+            delay = self.delay if reason == "rate_limited" else None
+            return Outcome("failed", code, reason, self.message or what, delay)
         return self._outcome_of_success(code)
 
     def _outcome_of_success(self, code: int | None) -> Outcome:
@@ -149,6 +160,11 @@ class Verdict:
     def _failure_reason(self) -> str:
         if self.is_over_budget:
             return BUDGET
-        if self.status in _AUTH:
+        if self.status in AUTH_STATUSES:
             return "auth"
-        return "rate_limited" if self.status in _LIMITS else "agent_error"
+        return "rate_limited" if self.status in LIMIT_STATUSES else "agent_error"
+
+
+def _told(message: str) -> float | None:
+    """Return how long an error's text says to wait; agents write times of day as their worker's clock has them."""
+    return delay_in(message, datetime.now().astimezone())

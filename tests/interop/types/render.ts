@@ -36,6 +36,7 @@ export function rendered(event: LogEvent): string {
     case 'delivered': return event.messageId.trim();
     case 'check': return `${event.command.trim()} → ${event.exitCode.toFixed()}, ${event.seconds.toFixed(1)} s`;
     case 'budget': return Object.entries(event.spent).map(([name, spent]) => `${name} ${spent.toFixed()}`).join();
+    case 'rate_limited': return `${event.agent}: ${event.seconds.toFixed()} s until ${event.until} ${event.credential?.trim() ?? ''}`;
     case 'continued': return `${event.messageId.trim()}${by}`;
     case 'finished': return `${event.outcome} ${event.exitCode?.toFixed() ?? ''} ${event.usage?.costUsd?.toFixed(2) ?? ''}`;
     case 'succeeded': return event.taskId.trim();

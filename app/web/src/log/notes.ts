@@ -61,6 +61,8 @@ export function noteOf(event: NoteEvent): Note | null {
       return event.exitCode === 0
         ? good(`check passed: ${event.command}`)
         : bad(`check failed with exit code ${event.exitCode}: ${event.command}`);
+    case 'rate_limited':
+      return bad(`the model's service tells ${event.agent} to wait until ${event.until}`);
     case 'continued':
       return plain(`continues with a message${by(event.by)}`);
     case 'finished':

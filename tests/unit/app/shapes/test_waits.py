@@ -1,11 +1,11 @@
 """Why a task waits: one line, from what keeps each live worker from its next job."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from app.shapes.records import Job, JobPod, Resources, Task
-from app.shapes.waits import wait_of
+from app.shapes.waits import limits_wait, wait_of
 from db.tasks import Obstacle
 
 NO_WORKER = "no worker is running; one that offers shell is needed: ado worker, or a spawner that can start it"
@@ -89,3 +89,24 @@ def test_what_keeps_pods_from_running_is_said_in_the_clusters_words_once_for_eac
 
 def test_an_agent_without_workers_is_reported_with_the_next_command():
     assert "ado doctor --agents" in wait_of(task(agent="gemini-cli"), [kept("capability")], 3).why
+
+
+def test_a_job_that_was_handed_back_for_a_limit_says_so():
+    end = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    limited = job(1, reason="rate_limit", retry_at=end), job(2, reason="rate_limit", retry_at=end + timedelta(hours=1))
+    wait = wait_of(task(job(0, "running"), *limited), [kept("retry_delay", "wait until X")], 3)
+    assert (wait.reason, wait.why) == (
+        "rate_limited", "the model's service told shell to wait; it goes on at 2026-01-01 12:00:00 UTC",
+    )  # fmt: skip
+    lost = wait_of(task(job(0, retry_at=end)), [kept("retry_delay", "wait until X")], 3)
+    assert lost.reason == "retry_delay"
+
+
+def test_running_jobs_that_wait_for_a_limit_say_which_goes_on_first():
+    end = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    jobs = [job(number, "running", agent="codex") for number in range(4)]
+    wait = limits_wait(task(*jobs), {3: end})
+    assert (wait.reason, wait.workers) == ("rate_limited", [])
+    assert wait.why == "the model's service told codex to wait; job 3 goes on by itself at 2026-01-01 12:00:00 UTC"
+    why = limits_wait(task(*jobs), {3: end, 1: end - timedelta(hours=1)}).why
+    assert why.endswith("2 jobs wait, job 1 goes on first, by itself at 2026-01-01 11:00:00 UTC")

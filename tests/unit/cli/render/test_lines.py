@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.render.lines import LastLines, Lines, Style
+from cli.render.lines import LastLines, Lines, Style, note
 
 TERMINALS = frozenset({1, 2})
 _ERASE = b"\r\x1b[K"
@@ -236,3 +236,13 @@ def test_a_check_is_one_line_that_says_how_it_ended():
         [(2, b"ado: [0] check 'npm test' passed (try 2, 1.5 s)\n")],
         [(2, b"ado: [0] check 'npm test' failed with exit code 7 (try 2, 1.5 s)\n")],
     ]
+
+
+def test_a_limit_is_one_line_that_says_until_when():
+    event = {"type": "rate_limited", "job": 0, "attempt": 1, "agent": "codex", "until": "2026-01-01T12:00:00Z"}
+    line = "ado: [0] the model's service tells codex to wait until 2026-01-01T12:00:00Z"
+    assert note({**event, "seconds": 60}) == line
+    assert note({**event, "seconds": 60, "credential": "OPENAI_API_KEY_2"}) == f"{line} (credential OPENAI_API_KEY_2)"
+    released = {"type": "released", "job": 0, "attempt": 1, "reason": "rate_limit"}
+    assert note(released).endswith("was handed back (rate_limit); the job goes on once the limit is over")
+    assert note({**released, "paused": True}).endswith("; the job is paused")

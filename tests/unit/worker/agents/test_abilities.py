@@ -1,5 +1,6 @@
 """The table of abilities in deploy/AGENTS.md says what the adapters do."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from worker.agents.base import Run
 
 PAGE = Path(__file__).parents[4] / "deploy" / "AGENTS.md"
 HEAD = "| agent | takes messages | asks a person | goes on after a failed check | resumes its session |"
+LIMITS = "| agent | says how long a limit lasts | waits by itself | other credentials |"
 SESSION = "0b9a5a7e-2f0e-4b63-9a57-1e7d4c1f8a10"
 
 
@@ -46,8 +48,20 @@ def row(name, run):
     return f"| {name} | {messages(agent, launch)} | {' | '.join(said)} |"
 
 
-def test_the_page_lists_every_agent_with_what_its_adapter_can_do(run):
+def table(head):
+    """Return the rows below a head."""
     lines = PAGE.read_text().splitlines()
-    begin = lines.index(HEAD) + 2
-    table = lines[begin : lines.index("", begin)]
-    assert table == [row(name, run) for name in AGENTS]
+    begin = lines.index(head) + 2
+    return lines[begin : lines.index("", begin)]
+
+
+def test_the_page_lists_every_agent_with_what_its_adapter_can_do(run):
+    assert table(HEAD) == [row(name, run) for name in AGENTS]
+
+
+def test_the_page_names_the_further_credentials_of_every_agent():
+    named = {row.split(" | ")[0].removeprefix("| "): set(re.findall(r"([A-Z_]+)_2", row)) for row in table(LIMITS)}
+    assert {*AGENTS} <= {name for names in named for name in names.split(", ")}
+    for name in ("claude-code", "codex", "gemini-cli"):
+        assert named[name] == {*AGENTS[name].needs.variables}
+    assert named["opencode"] <= {*AGENTS["opencode"].needs.variables}

@@ -193,6 +193,78 @@ def test_retries_of_gemini_are_read_from_its_stderr():
     assert reader.outcome(ProcessEnd(exit_code=0)).reason == "rate_limited"
 
 
+def fresh(name):
+    return AGENTS[name].reader(Run("x", Path("/job"), Path("/home")))
+
+
+def failure(reader):
+    """Return the reason of a failed run, and about how long its agent was told to wait."""
+    outcome = reader.outcome(ProcessEnd(exit_code=1))
+    return outcome.reason, None if outcome.after_seconds is None else round(outcome.after_seconds, 1)
+
+
+def test_claude_says_in_its_retries_how_long_it_waits():
+    reader = fresh("claude-code")
+    line = {"type": "system", "subtype": "api_retry", "attempt": 1, "max_retries": 2, "retry_delay_ms": 4109758,
+            "error_status": 429, "error": "rate_limit"}  # fmt: skip
+    (event,) = reader.feed(line)
+    assert (event["event"], event["status"], event["delaySeconds"]) == ("retry", 429, 4109.758)
+    assert failure(reader) == ("rate_limited", 4109.8)
+
+
+def test_claude_says_when_the_limit_of_a_subscription_is_over(monkeypatch):
+    monkeypatch.setattr("worker.agents.claude_code.time.time", lambda: 1795728161.0)
+    reader = fresh("claude-code")
+    limit = {"status": "rejected", "resetsAt": 1795731761, "rateLimitType": "five_hour", "isUsingOverage": False}
+    reader.feed({"type": "rate_limit_event", "rate_limit_info": limit})
+    text = "You've hit your 5-hour limit · resets 10:22pm (UTC)"
+    reader.feed({"type": "result", "subtype": "success", "is_error": True, "api_error_status": 429, "result": text})
+    assert failure(reader) == ("rate_limited", 3600)
+
+
+def test_a_limit_of_a_subscription_that_is_only_near_delays_nothing():
+    reader = fresh("claude-code")
+    reader.feed({"type": "rate_limit_event", "rate_limit_info": {"status": "allowed_warning", "resetsAt": 2**33}})
+    reader.feed({"type": "result", "subtype": "success", "is_error": True, "api_error_status": 429, "result": "later"})
+    assert failure(reader) == ("rate_limited", None)
+
+
+def test_codex_says_how_long_a_limit_lasts_in_its_words():
+    reader, words = fresh("codex"), "rate limit exceeded: Rate limit reached for m. Please try again in 11.054s."
+    (event,) = reader.feed({"type": "error", "message": f"Reconnecting... 1/5 ({words})"})
+    assert (event["status"], event["delaySeconds"]) == (429, 11.054)
+    reader.feed({"type": "turn.failed", "error": {"message": words}})
+    assert failure(reader) == ("rate_limited", 11.1)
+    reader = fresh("codex")
+    reader.feed({"type": "turn.failed", "error": {"message": "You have hit your usage limit. Try again in 2 hours."}})
+    assert failure(reader) == ("rate_limited", 7200)
+
+
+def test_gemini_says_how_long_a_limit_lasts_unless_it_is_a_daily_quota():
+    reader = fresh("gemini-cli")
+    quota = "You exceeded your current quota. Please retry in"
+    (event,) = reader.feed_stderr(f"Attempt 1 failed: {quota} 12.5s.. Retrying after 13498ms...")
+    assert (event["status"], event["delaySeconds"]) == (429, 12.5)
+
+    def failed(message):
+        reader = fresh("gemini-cli")
+        reader.feed({"type": "init", "session_id": "s"})
+        reader.feed({"type": "result", "status": "error", "error": {"message": message}})
+        return failure(reader), reader.session
+
+    assert failed(f"[API Error: {quota} 3599.5s.]") == (("rate_limited", 3599.5), None)
+    assert failed("[API Error: You have exhausted your daily quota.]") == (("rate_limited", None), None)
+
+
+def test_a_session_of_gemini_with_an_answer_or_of_an_earlier_attempt_is_kept_after_an_error():
+    for resumed, lines in ((None, [{"type": "message", "role": "assistant", "content": "hi"}]), ("s", [])):
+        reader = AGENTS["gemini-cli"].reader(Run("x", Path("/job"), Path("/home"), session=resumed))
+        ends = {"type": "result", "status": "error", "error": {"message": "quota"}}
+        for line in ({"type": "init", "session_id": "s"}, *lines, ends):
+            reader.feed(line)
+        assert reader.session == "s"
+
+
 def test_codex_is_started_without_its_wrapper_script(tmp_path, monkeypatch):
     from worker.agents.codex import native
 

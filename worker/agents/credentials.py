@@ -1,0 +1,83 @@
+"""The credentials of one agent on a worker, which an attempt tries in turn.
+
+The first are what the worker has anyway: the variables that the agent knows (``ANTHROPIC_API_KEY``) and the file of a
+login. Further ones are the same variables with a number, ``ANTHROPIC_API_KEY_2`` and so on without a gap. Credential n
+is every variable that ends in ``_n``; the agent gets them without the number, and no others of its variables. A task
+that brings its own credential uses that alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from worker.agents.base import Needs
+
+_MOST = 100
+_FILE = "the login on the worker"
+
+
+class AgentCredentials:
+    """Which credential an attempt uses, and until when each is refused."""
+
+    def __init__(self, needs: Needs | None, held: Mapping[str, str], brought: Mapping[str, str]) -> None:
+        """Read the credentials from ``held``, the worker's environment; ``brought`` is the task's."""
+        self._variables = tuple(needs.variables) if needs else ()
+        first = next((name for name in self._variables if held.get(name)), _FILE)
+        self._sets: list[tuple[str, dict[str, str]]] = [(first, {})]
+        if not any(name in brought for name in self._variables):
+            self._sets += self._numbered(held)
+        self._until = [0.0] * len(self._sets)
+        self._used = 0
+
+    def _numbered(self, held: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
+        found = []
+        for number in range(2, _MOST + 1):
+            numbered = {name: held[f"{name}_{number}"] for name in self._variables if held.get(f"{name}_{number}")}
+            if not numbered:
+                break
+            found.append((f"{next(iter(numbered))}_{number}", numbered))
+        return found
+
+    @property
+    def are_several(self) -> bool:
+        """Whether there is more than one."""
+        return len(self._sets) > 1
+
+    def values(self, env: Mapping[str, str]) -> list[str]:
+        """Return what to mask: the values of further ones, and of those in a job's environment."""
+        further = [value for _, values in self._sets for value in values.values()]
+        return [*further, *(env[name] for name in self._variables if name in env)]
+
+    @property
+    def name(self) -> str:
+        """The name of the one that is used."""
+        return self._sets[self._used][0]
+
+    @property
+    def have_another(self) -> bool:
+        """Whether one that is not refused is left besides the one that is used."""
+        return any(until == 0.0 for number, until in enumerate(self._until) if number != self._used)
+
+    def applied(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return variables with the credential that is used in place of the worker's first."""
+        if self._used == 0:
+            return dict(given)
+        others = {name: value for name, value in given.items() if name not in self._variables}
+        return {**others, **self._sets[self._used][1]}
+
+    def refuse(self, until: float) -> float:
+        """Note that the one that is used is refused until then, and use the one that is free first.
+
+        Returns when that is: 0 if it was never refused, infinity if all are refused for good. Both are times as
+        ``time.time`` counts them.
+        """
+        self._until[self._used] = until
+        free = min(self._until)
+        if free < math.inf:
+            self._used = self._until.index(free)
+        return free
+
+    def use_again(self) -> None:
+        """Note that the wait for the one that is used is over."""
+        self._until[self._used] = 0.0
