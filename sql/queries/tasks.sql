@@ -102,12 +102,14 @@ with given as materialized (
     select c.task_id, c.env_names, c.environment, c.sealed from created c where cardinality(c.env_names) > 0
 ), created_jobs as (
     insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu, user_id)
-    select c.task_id, job, c.priority, md5(n.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu),
-           n.needs, c.cpu, c.memory, c.gpu, c.user_id
+    select c.task_id, job, c.priority, n.demand, n.needs, c.cpu, c.memory, c.gpu, c.user_id
     from created c
-    cross join lateral (  -- what the jobs of each agent need
-        select array(select json_array_elements_text(a.needs)) as needs, a.place::integer - 1 as first_job
-        from json_array_elements(c.needs) with ordinality as a(needs, place)
+    cross join lateral (  -- what the jobs of each agent need; the offsets have it computed once for all of them
+        select w.*, md5(w.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu) as demand
+        from (
+            select array(select json_array_elements_text(a.needs)) as needs, a.place::integer - 1 as first_job
+            from json_array_elements(c.needs) with ordinality as a(needs, place) offset 0
+        ) w offset 0
     ) n
     cross join generate_series(n.first_job, c.workers - 1, json_array_length(c.needs)) as job
 ), created_inputs as (
