@@ -69,6 +69,25 @@ def test_a_running_task_of_two_jobs_is_watched_live_to_its_end(browsing, cluster
     expect(page.get_by_text("end of the log")).to_be_visible()
 
 
+def test_the_jobs_of_a_task_are_compared_and_one_is_picked(browsing, cluster, picture):
+    script = "echo $ADO_JOB_INDEX > new; exit $ADO_JOB_INDEX"
+    name = browsing.create(script, workers=2, workspace={}, checks={"commands": ["test -s new"]})
+    page = browsing.open(f"/tasks/{name}")
+    page.get_by_role("tab", name="Compare").click()
+    rows = page.locator("#panel tbody tr")
+    expect(rows.nth(0)).to_contain_text("shell")
+    expect(rows.nth(0)).to_contain_text("passed")
+    expect(rows.nth(0)).to_contain_text("+1")
+    expect(rows.nth(1)).to_contain_text("failed")
+    page.get_by_role("button", name="Pick job 1").click()
+    expect(rows.nth(1)).to_contain_text("picked")
+    expect(page.locator("#panel")).to_contain_text(f"ado apply {name} --job 1")
+    picture(page, "compare")
+    page.get_by_role("button", name="Pick job 0").click()
+    expect(page.get_by_role("button", name="Pick job 1")).to_be_visible()
+    assert cluster.task(name)["pickedJob"] == 0
+
+
 def test_hostile_output_prompts_and_labels_are_text(browsing):
     said = "<img src=x onerror=alert(1)> \u202e reversed \\033]0;title\\007 \\033]52;c;eA==\\007 seen"
     name = browsing.create(f"printf '{said}'  # \u202e<b>x</b>", labels={"odd": "<i>v</i>"})

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { changesOf } from '../src/diff/load.ts';
 import { pairs, parseDiff, unquoted } from '../src/diff/parse.ts';
 
 const CHANGE = `diff --git a/src/a file.txt b/src/a file.txt
@@ -114,4 +115,11 @@ test('side by side, a removed line is beside the added one', () => {
       ['four', 'four'],
     ],
   );
+});
+
+test('the figures of a result are counts, whatever its description says', () => {
+  assert.deepEqual(changesOf({ files: 2, added: 10, removed: 3 }), { files: 2, added: 10, removed: 3 });
+  for (const about of [null, undefined, 'x', [], { files: '2', added: -1, removed: 1.5 }, { files: 1e300 }]) {
+    assert.deepEqual(changesOf(about), { files: 0, added: 0, removed: 0 });
+  }
 });

@@ -16,6 +16,7 @@ import { useKey } from '../parts/keys.tsx';
 import { Questions } from '../parts/questions.tsx';
 import { hashOf, placeOf } from '../router.ts';
 import type { Job, Task } from '../types.ts';
+import { Compare } from './compare.tsx';
 import { useProgress } from './progress.ts';
 import { TaskDetails } from './task_details.tsx';
 import { TimeLine } from './time_line.tsx';
@@ -23,6 +24,7 @@ import { TimeLine } from './time_line.tsx';
 const TABS: [string, string][] = [
   ['log', 'Log'],
   ['changes', 'Changes'],
+  ['compare', 'Compare'],
   ['timeline', 'Time-line'],
   ['details', 'Details'],
 ];
@@ -68,7 +70,7 @@ export function TaskPage({ taskId }: { taskId: string }) {
       <Questions taskId={taskId} version={events.questions} may={may.tasks} />
       {data.workers > 1 && <Jobs task={data} job={job} go={(to) => go(`/tasks/${taskId}${hashOf(to)}`)} />}
       <div class="tabs" role="tablist" aria-label="Views">
-        {TABS.map(([name, title]) => (
+        {TABS.filter(([name]) => name !== 'compare' || data.workers > 1).map(([name, title]) => (
           <button
             type="button"
             role="tab"
@@ -100,6 +102,7 @@ export function TaskPage({ taskId }: { taskId: string }) {
         {tab === 'changes' && (
           <DiffView taskId={taskId} job={job ?? 0} version={data.jobs[job ?? 0]?.finishedAt ?? ''} />
         )}
+        {tab === 'compare' && <Compare task={data} reload={task.reload} />}
         {tab === 'timeline' && (
           <TimeLine taskId={taskId} events={events.items} cut={events.cut} many={data.workers > 1} />
         )}
