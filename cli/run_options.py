@@ -10,6 +10,7 @@ from cli.declarations import Group, Parameter
 from cli.errors import usage
 from cli.option_values import bytes_of, optional_seconds, pair, pairs
 from cli.parameters import RawEvents
+from cli.remote.connection import task_id
 
 _PROMPT, _AGENT, _START, _CHECKS, _FAILURE, _REPOSITORY, _RESOURCES = (
     Group(title, sort_key=number)
@@ -88,6 +89,11 @@ class TaskOptions:
     "A capability that the worker must offer."
     start_within: str | None = None
     "Fail a job that no worker has claimed within 1h, 10m, 30s."
+    after: Annotated[list[str] | None, Parameter(negative=())] = None
+    """Start when this task has succeeded; several separated by commas. If one fails or is cancelled, the new task is
+    cancelled."""
+    after_any_end: bool = False
+    "Start when the tasks of --after have ended, however they ended."
     retries: Annotated[int | None, Parameter(group=_FAILURE)] = None
     "How often a job runs again after its agent failed."
     priority: int | None = None
@@ -97,7 +103,11 @@ class TaskOptions:
 
     def members(self) -> dict[str, Any]:
         """Return members of the input of tasks.create. Raises CliError."""
+        after = [task_id(name.strip()) for names in self.after or [] for name in names.split(",") if name.strip()]
+        if self.after_any_end and not after:
+            raise usage("--after-any-end needs the tasks to wait for", "example: --after task-3 --after-any-end")
         return {
+            **({"after": after, "afterAnyEnd": self.after_any_end} if after else {}),
             "labels": pairs(self.label, "--label"),
             "startWithinSeconds": optional_seconds(self.start_within),
             "retries": self.retries or 0,

@@ -37,7 +37,7 @@ def _names(cls: Any) -> tuple[str, ...]:
     return names
 
 
-def _record(cls: type[T], row: Mapping[str, Any], **values: Any) -> T:
+def record_of(cls: type[T], row: Mapping[str, Any], **values: Any) -> T:
     """Make a record: each field is in ``values``, or is the row's column of the same name."""
     return cls(**{name: values[name] if name in values else row[name] for name in _names(cls)})
 
@@ -112,6 +112,10 @@ class NewTask:
     budget: Any = None
     """Its budget as tasks.create takes it."""
     schedule: ScheduledTime | None = None
+    predecessors: tuple[int, ...] = ()
+    """The tasks after which it starts."""
+    any_end: bool = False
+    """Whether it starts however those end."""
     agents: tuple[str, ...] = ()
     """The agents of its jobs in turn, if they differ; ``agent`` is the first of them."""
 
@@ -173,7 +177,7 @@ class JobRow:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> JobRow:
         """Make one from a row of ado.jobs."""
-        return _record(
+        return record_of(
             cls,
             row,
             result=_json(row["result"]),
@@ -230,6 +234,11 @@ class TaskRow:
     """The job whose result a person has picked."""
     prompt_cut: bool = False
     """Whether ``prompt`` is only its beginning."""
+    after: Sequence[str] | None = None
+    """Public ids of the tasks after which it starts; not in lists."""
+    after_any_end: bool | None = None
+    waits_for: Sequence[str] | None = None
+    """Those of them for which it still waits; in lists at most ten."""
 
     @classmethod
     def created(cls, task_id: int, at: datetime, start_by: datetime | None, new: NewTask) -> TaskRow:
@@ -257,7 +266,7 @@ class TaskRow:
     @classmethod
     def of(cls, row: Mapping[str, Any], jobs: Sequence[JobRow]) -> TaskRow:
         """Make one from a row of get_task or list_tasks and its jobs."""
-        return _record(
+        return record_of(
             cls,
             row,
             agent_args=_json(row["agent_args"]),
@@ -269,6 +278,9 @@ class TaskRow:
             prompt_cut=bool(row.get("prompt_cut")),
             created_by=row["creator_name"],
             quota=row.get("quota"),
+            after=row.get("after"),
+            after_any_end=row.get("after_any_end"),
+            waits_for=row["waits_for"],
         )
 
 
@@ -308,7 +320,7 @@ class ClaimedJobRow:
     @classmethod
     def of(cls, row: Mapping[str, Any], token: str, credential: str | None) -> ClaimedJobRow:
         """Make one from a row of claim_jobs and the secrets whose digests the row has."""
-        return _record(
+        return record_of(
             cls,
             row,
             agent_args=_json(row["agent_args"]),
@@ -359,41 +371,3 @@ class EventRow:
 
 
 _EVENT_COLUMNS = itemgetter(*_names(EventRow))
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRow:
-    """A worker with its derived state and what it holds."""
-
-    worker_id: str
-    state: str
-    capabilities: Sequence[str]
-    resources: ResourceAmounts
-    free: ResourceAmounts
-    slots: int
-    running_jobs: int
-    labels: Mapping[str, str]
-    version: str | None
-    pid: int | None
-    host: str | None
-    backend: str | None
-    requested_at: datetime
-    started_at: datetime | None
-    last_heartbeat_at: datetime | None
-    idle_since: datetime
-    problem: str | None
-    """Why it takes no jobs, as its last heartbeat said; None while it does."""
-    jobs: tuple[AttemptKey, ...] = ()
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any], jobs: Sequence[AttemptKey] = ()) -> WorkerRow:
-        """Make one from a row of ``list_workers``."""
-        labels = row["labels"]
-        return _record(
-            cls,
-            row,
-            resources=ResourceAmounts(row["cpu"], row["memory"], row["gpu"]),
-            free=ResourceAmounts(row["free_cpu"], row["free_memory"], row["free_gpu"]),
-            labels=orjson.loads(labels) if isinstance(labels, str) else labels,
-            jobs=tuple(jobs),
-        )

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import asyncpg
 import orjson
 
-from db import events, questions
+from db import dependencies, events, questions
 from db.actor import Actor, parameter
 from db.database import Database
 from db.model import JobRow, NewTask, Status, TaskRow
@@ -25,7 +25,8 @@ def _text(value: Any) -> str | None:
 async def create_all(db: Database, new: Sequence[NewTask]) -> list[TaskRow | None]:
     """Store tasks in one commit, no two of them from one file or of one schedule.
 
-    None for each whose idempotency key is taken, whose file is not there, or whose schedule has moved on.
+    None for each whose idempotency key is taken, whose file is not there, whose schedule has moved on, or that may not
+    start after what it names.
     """
     values = orjson.dumps([_columns(position, task) for position, task in enumerate(new)]).decode()
     try:
@@ -75,12 +76,16 @@ def _columns(position: int, task: NewTask) -> dict[str, Any]:
         "budget": task.budget,
         "agents": task.agents or None,
         **(asdict(task.schedule) if task.schedule else {}),
+        "after": task.predecessors,
+        "after_any_end": task.any_end,
     }
 
 
 def _created_event(task: NewTask) -> dict[str, Any]:
     event: dict[str, Any] = {"agent": task.agent, "workers": task.workers, "prompt": task.prompt[:200]}
     event |= {"agents": task.agents} if task.agents else {}
+    if task.predecessors:
+        event["after"] = [f"task-{task_id}" for task_id in task.predecessors]
     return event | ({"by": task.actor.name} if task.actor and task.actor.name else {})
 
 
@@ -260,8 +265,12 @@ async def pick(db: Database, task_id: int, job: int, actor: Actor | None = None)
 
 async def remove(db: Database, task_id: int, actor: Actor | None = None) -> Status | None:
     """Delete a task that has ended, with everything of it; return the status it had, None for an unknown task."""
-    status: Status | None = (await db.one("remove_task", task_id=task_id, actor=parameter(actor)))["found"]
-    return status
+    while True:
+        found = (await db.one("remove_task", task_id=task_id, actor=parameter(actor)))["found"]
+        if found != "awaited":
+            status: Status | None = found
+            return status
+        await dependencies.start_waiting(db)
 
 
 async def forget_environments(db: Database, keep_seconds: float) -> int:
@@ -281,8 +290,10 @@ async def settle(db: Database, task_id: int) -> str | None:
 
 
 async def settle_all(db: Database, task_ids: Sequence[int]) -> dict[int, str]:
-    """Settle tasks in one commit; return the final status of those that this call ended."""
+    """Settle tasks in one commit, then tell those that wait for them; return the final status of those it ended."""
     rows = await db.many("settle_tasks", task_ids=task_ids) if task_ids else []
+    if any(row["is_awaited"] for row in rows):
+        await dependencies.start_waiting(db)
     return {row["task_id"]: row["status"] for row in rows}
 
 

@@ -12,7 +12,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import AttemptKey, JobCommand, ResourceAmounts, WorkerRow
+from db.model import AttemptKey, JobCommand, ResourceAmounts, record_of
 from db.paging import ALL, PageLimit, more
 
 
@@ -29,6 +29,44 @@ class Registration:
     version: str | None = None
     pid: int | None = None
     host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker with its derived state and what it holds."""
+
+    worker_id: str
+    state: str
+    capabilities: Sequence[str]
+    resources: ResourceAmounts
+    free: ResourceAmounts
+    slots: int
+    running_jobs: int
+    labels: Mapping[str, str]
+    version: str | None
+    pid: int | None
+    host: str | None
+    backend: str | None
+    requested_at: datetime
+    started_at: datetime | None
+    last_heartbeat_at: datetime | None
+    idle_since: datetime
+    problem: str | None
+    """Why it takes no jobs, as its last heartbeat said; None while it does."""
+    jobs: tuple[AttemptKey, ...] = ()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], jobs: Sequence[AttemptKey] = ()) -> WorkerRow:
+        """Make one from a row of ``list_workers``."""
+        labels = row["labels"]
+        return record_of(
+            cls,
+            row,
+            resources=ResourceAmounts(row["cpu"], row["memory"], row["gpu"]),
+            free=ResourceAmounts(row["free_cpu"], row["free_memory"], row["free_gpu"]),
+            labels=orjson.loads(labels) if isinstance(labels, str) else labels,
+            jobs=tuple(jobs),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,8 @@ class AsyncAdo:
         approve: Literal["ask", "edits", "all", "none"] | None = None,
         budget: Mapping[str, Any] | None = None,
         stdin: bool | None = None,
+        after: Sequence[str] | None = None,
+        after_any_end: bool | None = None,
         idempotency_key: str | None = None,
     ) -> models.Task:
         """Queue a task; the default agent is ``shell``. With ``agents`` the jobs get these in turn.
@@ -112,6 +114,8 @@ class AsyncAdo:
             "approve": approve,
             "budget": dict(budget) if budget is not None else None,
             "stdin": stdin,
+            "after": after,
+            "afterAnyEnd": after_any_end,
             "idempotencyKey": idempotency_key or uuid.uuid4().hex,
         }
         return await self._create(members, stdin=bool(stdin))
@@ -340,8 +344,7 @@ class AsyncAdo:
             members = {"state": state, "taskId": task_id, "cursor": cursor}
             page = await self._calls.query(models.QuestionList, "questions.list", members)
             items += page.items
-            cursor = page.next_cursor
-            if cursor is None:
+            if (cursor := page.next_cursor) is None:
                 return items
 
     async def answer_question(
@@ -362,8 +365,7 @@ class AsyncAdo:
         while True:
             page = await self._calls.query(models.WorkerList, "workers.list", {"state": state, "cursor": cursor})
             items += page.items
-            cursor = page.next_cursor
-            if cursor is None:
+            if (cursor := page.next_cursor) is None:
                 return items
 
     async def workers_status(self) -> models.WorkersStatus:

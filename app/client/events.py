@@ -40,6 +40,7 @@ class CreatedEvent(Event, frozen=True, kw_only=True):
     agents: list[str] | None = None
     """The agents of the jobs in turn, if they differ."""
     by: str | None = None
+    after: list[str] | None = None
 
 
 class StartedEvent(Event, frozen=True, kw_only=True):

@@ -163,6 +163,12 @@ class Task(Record, frozen=True, kw_only=True):
     """What its agent may do without asking a person; None: what its worker allows."""
     budget: Budget | None = None
     created_by: str | None = None
+    after: list[TaskId] | None = None
+    """Tasks after which it starts; not in lists."""
+    after_any_end: bool | None = None
+    """Whether it starts however those end."""
+    waits_for: list[TaskId] | None = None
+    """Those of them for which it still waits; in lists at most ten."""
     quota: str | None = None
     """Why the limits of its user let no queued job start now."""
     wait: Wait | None = None

@@ -4,7 +4,8 @@ States: a running job whose lease has run out belongs to a dead worker. One whos
 counting a loss. A running job past its timeout must stop. A job that was not claimed in time fails. An open
 question ends when its time is over or its attempt has ended. A job that is paused for questions is queued once they
 have ended. An unhealthy agent is well again once its probe uses a tool. An open task whose jobs have all ended lacks
-its terminal event, because a replica died before writing it.
+its terminal event, because a replica died before writing it. Tasks that wait for one that has
+ended are told.
 Authority and clock: the database. A tick first records its time. If the last tick was longer ago than ``suspect``, the
 control plane was away or the clock was set; then every lease is extended by that gap before any lease is checked.
 Failures: every statement is fenced by the attempt and may be repeated. So two monitors, or one killed between two
@@ -18,7 +19,7 @@ from collections.abc import Awaitable, Sequence
 
 from app.metrics import instruments
 from app.settings import AppSettings
-from db import agents, jobs, questions, tasks, workers
+from db import agents, dependencies, jobs, questions, tasks, workers
 from db.database import Database
 from db.errors import DatabaseUnavailable
 from db.jobs import EndedAttempt
@@ -49,6 +50,7 @@ async def step(db: Database, settings: AppSettings) -> None:
     await _run_part("agents", agents.close_working(db))
     for task_id in await tasks.unsettled(db):
         await _run_part(f"settling task-{task_id}", tasks.after_failure(db, task_id))
+    await _run_part("tasks that wait for others", dependencies.start_waiting(db))
 
 
 async def _run_part(name: str, work: Awaitable[object]) -> bool:

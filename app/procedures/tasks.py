@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import re
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 import orjson
@@ -34,6 +33,8 @@ from app.procedures.checks.budgets import check_budget
 from app.procedures.checks.ids import no_such_file, no_such_job, no_such_task, parse_task
 from app.procedures.checks.ownership import check_may_change, check_may_see, check_queue
 from app.procedures.checks.paging import fit
+from app.procedures.checks.predecessors import check_predecessors, check_retry, parse_after
+from app.procedures.checks.workspaces import Name, Workspace, check_workspace
 from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
 from app.shapes.records import Budget, Checks, Resources, Task, Wire
@@ -42,8 +43,6 @@ from db import autoscale, events, jobs, tasks, users
 from db.actor import Actor
 from db.model import TERMINAL, NewTask
 
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 _SCOPE_CHARS = 32
 _RESERVED_KEY = re.compile(r"schedule-\d+@", re.ASCII)
@@ -66,33 +65,6 @@ class GetInput(Wire):
     task_id: str
     job: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     explain: bool = False
-
-
-class Remote(Wire):
-    """Where workers fetch the commits that the bundle lacks: ``commit`` is on ``ref`` of the repository at ``url``."""
-
-    url: Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^(https|ssh)://[^\s]+$")]
-    commit: CommitId
-    ref: Annotated[str, Meta(max_length=500, pattern=r"^refs/[^\s]+$")] | None = None
-
-
-class Workspace(Wire):
-    """What a job's directory begins with: nothing, or a commit and the file with the objects that it needs."""
-
-    file_id: Annotated[str, Meta(max_length=100)] | None = None
-    commit: CommitId | None = None
-    branch: Annotated[str, Meta(max_length=500)] | None = None
-    shallow: Annotated[list[CommitId], Meta(max_length=10_000)] = []
-    remote: Remote | None = None
-    push: bool = False
-    directory: Annotated[str, Meta(max_length=4096)] | None = None
-    """The directory where the agent starts, relative to the repository's top."""
-    brought: CommitId | None = None
-    """A commit in the same file whose files are added to the directory, and are no part of the result."""
-    caches: Annotated[list[Name], Meta(max_length=20)] = []
-    """Caches of package managers that the job is lent, if its worker keeps any: npm, pip, uv, cargo."""
-    cache_key: Name | None = None
-    """Jobs of one user with the same key share caches."""
 
 
 class TaskCreateInput(Wire):
@@ -129,6 +101,10 @@ class TaskCreateInput(Wire):
     """What each of its jobs may use; they run on workers that can keep to it."""
     stdin: bool = False
     """Whether its jobs read the input that ``tasks.input`` sends; they run on workers that can pass it on."""
+    after: Annotated[list[Name], Meta(max_length=1000)] = []
+    """Tasks after which it starts. If one of them fails or is cancelled, it is cancelled."""
+    after_any_end: bool = False
+    """Whether it starts however those end."""
 
 
 class CancelInput(Wire):
@@ -155,9 +131,13 @@ async def create(context: Context, input: TaskCreateInput) -> Task:
         raise refusal("invalid_input", text, field="idempotencyKey")
     services = context.services
     task = checked(services.settings, services.cipher, input, context.actor("tasks.create"))
+    if task.predecessors and not await _is_known(context, input.idempotency_key):
+        await check_predecessors(context, task)
     names = (("file", task.base_file),) if task.base_file else ()
     created = await context.services.creations.submit(task, *names, size=len(task.prompt))
-    return Task.of(created) if created else await get_task(context, await _existing(context, input, task.digest))
+    if created and task.predecessors:  # it may wait
+        return await get_task(context, created.task_id)
+    return Task.of(created) if created else await get_task(context, await _existing(context, input, task))
 
 
 def checked(settings: AppSettings, cipher: EnvironmentCipher, input: TaskCreateInput, actor: Actor | None) -> NewTask:
@@ -174,6 +154,11 @@ def checked(settings: AppSettings, cipher: EnvironmentCipher, input: TaskCreateI
     return dataclasses.replace(task, timeout_seconds=limit)  # after the digest, which a setting must not change
 
 
+async def _is_known(context: Context, key: str | None) -> bool:
+    """Whether a task exists under an idempotency key; then it counts, whatever has become of those before it."""
+    return key is not None and await tasks.find_by_key(context.db, key) is not None
+
+
 def _digest(value: object) -> bytes:
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
 
@@ -187,14 +172,16 @@ def _digest_of(task: NewTask) -> bytes:
     return _digest({name: value for name, value in members if value and name not in _NOT_IN_THE_DIGEST})
 
 
-async def _existing(context: Context, input: TaskCreateInput, digest: bytes) -> int:
+async def _existing(context: Context, input: TaskCreateInput, task: NewTask) -> int:
     existing = await tasks.find_by_key(context.db, input.idempotency_key or "")
+    if existing is None:
+        await check_predecessors(context, task)  # one may just have ended
     if existing is None and context.caller.user_id is not None:
         check_queue(await users.queue_limit(context.db, context.caller.user_id), input.workers)
     if existing is None and input.workspace is not None and input.workspace.file_id is not None:
         raise no_such_file(input.workspace.file_id)
     older = _digest(msgspec.to_builtins(input))  # as release 0.1.0 did it: its tasks may be created again
-    if existing is None or existing.digest not in (digest, older):
+    if existing is None or existing.digest not in (task.digest, older):
         raise refusal("idempotency_conflict", "this idempotencyKey was used with other input")
     if context.caller.role == "developer" and existing.created_by != context.caller.account:
         raise refusal("idempotency_conflict", "this idempotencyKey was used by somebody else")
@@ -229,6 +216,8 @@ def _new_task(
         trust_project=input.trust_project,
         checks=msgspec.to_builtins(input.checks),
         budget=msgspec.to_builtins(input.budget),
+        predecessors=parse_after(input.after),
+        any_end=input.after_any_end,
     )
     return dataclasses.replace(task, digest=_digest_of(task))
 
@@ -277,21 +266,11 @@ def _check_limits(settings: AppSettings, input: TaskCreateInput) -> None:
     for name in input.env:
         if not name or "=" in name or name.startswith("ADO_"):
             raise refusal("invalid_input", f"env: {name[:100]!r} may not be set by a task", field="env")
-    if input.workspace is not None and ".." in (directory := input.workspace.directory or "").split("/"):
-        raise refusal(
-            "invalid_input", f"workspace.directory: {directory[:100]!r} leads out", field="workspace.directory"
-        )
-    if input.workspace is not None and input.workspace.remote is not None:
-        _check_remote(input.workspace.remote.url)
+    if input.workspace is not None:
+        check_workspace(input.workspace)
     if input.pod:
         check_json_limit("pod", msgspec.to_builtins(input.pod), POD_BYTES)
         check_pod(settings, input.pod)
-
-
-def _check_remote(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.password or (parts.scheme == "https" and parts.username):
-        raise refusal("invalid_input", "workspace.remote.url: it carries credentials", field="workspace.remote.url")
 
 
 async def get_task(context: Context, task_id: int, job: int | None = None) -> Task:
@@ -367,6 +346,8 @@ async def retry(context: Context, input: TaskInput) -> Task:
             raise refusal("input_lost", f"the input of {task.task_id} went with its attempts")
         if again and await tasks.environment_forgotten(context.db, task_id):
             raise refusal("environment_forgotten", f"the --env values of {task.task_id} have been deleted")
+        if again:
+            await check_retry(context, task_id)
         raise refusal("nothing_to_retry", f"{task.task_id} is {task.status}: none of its jobs can be queued again")
     return task
 

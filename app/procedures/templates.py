@@ -148,7 +148,12 @@ async def _content(context: Context, input: TemplateSaveInput) -> tuple[TaskCrea
         task, left_out = input.task, []
     if task.stdin or STDIN in task.requires:
         raise refusal("invalid_input", "stdin: a template has no input on stdin", field="stdin")
-    for name, value in (("env", task.env), ("workspace", task.workspace), ("idempotencyKey", task.idempotency_key)):
+    for name, value in (
+        ("env", task.env),
+        ("workspace", task.workspace),
+        ("idempotencyKey", task.idempotency_key),
+        ("after", task.after),
+    ):
         if value:
             text = f"{name}: a template has none, because it belongs to one run"
             raise refusal("invalid_input", text, field=name, hint="leave it out, and give it when the template is run")

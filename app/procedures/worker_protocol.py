@@ -37,7 +37,8 @@ from app.procedures.checks.fences import Attempt, Secret, WorkerId, check_own_wo
 from app.procedures.checks.ids import parse_job
 from app.procedures.sealed_environments import open_environments
 from app.rpc.server.procedure import mutation
-from app.shapes.records import AttemptRef, ClaimedJob, Job, Resources, Wire, attempt_ref
+from app.shapes.claimed_jobs import ClaimedJob
+from app.shapes.records import AttemptRef, Job, Resources, Wire, attempt_ref
 from db import jobs, model, tokens, workers
 from db.model import AttemptKey, JobCommand
 from db.workers import RegisteredWorker, Registration, Renewal

@@ -39,6 +39,8 @@ class CreatedEvent(LogEvent, tag="created"):
     """The agents of the jobs in turn, if they differ."""
     by: str | UnsetType = UNSET
     """The user or service who created the task."""
+    after: list[str] | UnsetType = UNSET
+    """Tasks after which it starts."""
 
 
 class StartedEvent(LogEvent, tag="started"):

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from msgspec import UNSET, Meta, Struct, UnsetType, convert, field
+from msgspec import UNSET, Meta, Struct, UnsetType, convert
 from msgspec.structs import fields
 
 from app.core.approvals import Approval, approval_in
@@ -17,6 +17,7 @@ from app.core.capabilities import NO_NETWORK, STDIN
 from app.core.reasons import POD_REASONS, PodReason, Reason
 from db import model
 from db.model import Status
+from db.workers import WorkerRow
 
 Amount = Annotated[float, Meta(ge=0, le=2**60)]
 WorkerState = Literal["starting", "idle", "busy", "suspect", "draining", "dead", "stopped"]
@@ -233,6 +234,12 @@ class Task(Wire, omit_defaults=False):
     budget: Budget | UnsetType = UNSET
     created_by: str | UnsetType = UNSET
     """The name of the user or service who created it."""
+    after: list[str] | UnsetType = UNSET
+    """Tasks after which it starts; not in lists."""
+    after_any_end: bool | UnsetType = UNSET
+    """Whether it starts however those end."""
+    waits_for: list[str] | UnsetType = UNSET
+    """Those of them for which it still waits; in lists at most ten."""
     quota: str | UnsetType = UNSET
     """Why the limits of its user keep all of its queued jobs from starting now."""
     wait: Wait | UnsetType = UNSET
@@ -267,72 +274,6 @@ class Task(Wire, omit_defaults=False):
             trust_project=task.trust_project or UNSET,
             checks=convert(task.checks, Checks) if task.checks else UNSET,
             budget=convert(task.budget, Budget) if task.budget else UNSET,
-        )
-
-
-class Raised(Wire, omit_defaults=False):
-    """How often a person has raised each limit of a job's budget by its own amount."""
-
-    cost_usd: int = 0
-    tokens: int = 0
-    turns: int = 0
-
-
-class Spent(Wire, omit_defaults=False):
-    """What earlier attempts of a job have used, and what a person has decided about its budget."""
-
-    cost_usd: float = 0
-    tokens: float = 0
-    turns: float = 0
-    raised: Raised = field(default_factory=Raised)
-    stopped: bool = False
-    """Whether a person has answered the last question about the budget with ``stop``."""
-
-
-class ClaimedJob(Wire):
-    """A job as its worker gets it, with the environment's values and a token for the job's own calls.
-
-    ``credential`` is there if the claim asked for it. The worker sends it with every append and finish of this attempt,
-    and uses it as the token for the attempt's files.
-    """
-
-    job_id: str
-    task_id: str
-    job: int
-    attempt: int
-    prompt: str
-    agent: str
-    agent_args: Any
-    requires: list[str]
-    env: dict[str, str]
-    workers: int
-    token: str
-    messages: int
-    """How many messages the job has; ``workers.messages`` returns them."""
-    credential: str | UnsetType = UNSET
-    timeout_seconds: float | UnsetType = UNSET
-    workspace: Any = UNSET
-    trust_project: bool | UnsetType = UNSET
-    checks: Checks | UnsetType = UNSET
-    budget: Budget | UnsetType = UNSET
-    spent: Spent | UnsetType = UNSET
-    """What earlier attempts of a job with a budget have used."""
-    continues: bool | UnsetType = UNSET
-    """Whether it had ended, and goes on with a message."""
-
-    @classmethod
-    def of(cls, job: model.ClaimedJobRow) -> ClaimedJob:
-        """Make the shape of a record."""
-        return cls.from_record(
-            job,
-            job_id=job_id(job.task_id, job.job),
-            task_id=f"task-{job.task_id}",
-            env=dict(job.environment),
-            trust_project=job.trust_project or UNSET,
-            continues=job.continues or UNSET,
-            checks=convert(job.checks, Checks) if job.checks else UNSET,
-            budget=convert(job.budget, Budget) if job.budget else UNSET,
-            spent=convert(job.spent, Spent) if job.spent else UNSET,
         )
 
 
@@ -373,7 +314,7 @@ class Worker(Wire, omit_defaults=False):
     started_at: datetime | UnsetType = UNSET
 
     @classmethod
-    def of(cls, worker: model.WorkerRow) -> Worker:
+    def of(cls, worker: WorkerRow) -> Worker:
         """Make the shape of a record."""
         return cls.from_record(
             worker,

@@ -21,6 +21,9 @@ def wait_of(task: Task, obstacles: Sequence[Obstacle], queued: int, full: Sequen
 
     ``full`` are the ranges about it that allow no more workers.
     """
+    if obstacles[0].unmet == "waits_for_task":
+        why = f"it starts when {obstacles[0].help.removeprefix('wait until ')}"
+        return Wait(reason="waits_for_task", why=why, workers=[])
     reason, why = _of_task(task, obstacles[0]) or _of_workers(task, obstacles, queued)
     if full and reason in _MORE_WORKERS:
         reason, why = "autoscale", f"{'; '.join(map(_at_maximum, full))}; {queued} jobs are queued"

@@ -10,6 +10,7 @@ from cli.declarations import Parameter
 from cli.output import talk, write_one
 from cli.parameters import TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
+from cli.remote.predecessors import status_of
 from cli.remote.retry import until_answered
 
 _OPEN = ("queued", "running", "paused")
@@ -55,6 +56,7 @@ def resume(
     members = {"taskId": task_id(task), "text": text, "idempotencyKey": str(uuid.uuid4())}
     resumed = until_answered(lambda: client.mutate("tasks.resume", members))
     open_ = resumed["status"] in _OPEN
-    what = "goes on" if open_ else f"has ended already: {resumed['status']}"
+    what = f"is {status_of(resumed)}" if resumed.get("waitsFor") else "goes on"
+    what = what if open_ else f"has ended already: {resumed['status']}"
     write_one(resumed, options.output, "taskId", note=f"{resumed['taskId']} {what}")
     return exits.SUCCESS

@@ -28,6 +28,7 @@ from cli.remote.contexts import ServerContext
 from cli.remote.fleet import check_offered
 from cli.remote.follow import View
 from cli.remote.listing import workers_status
+from cli.remote.predecessors import check_waits
 from cli.remote.retry import until_answered
 from cli.remote.saved_templates import filled, merged, template_named
 from cli.remote.standard_input import appended, check_taken, is_wanted
@@ -194,6 +195,7 @@ def _run_remotely(request: _Request, template: str | None) -> int:
     value = merged(saved, given) if saved else given
     task: dict[str, Any] = until_answered(lambda: client.mutate("tasks.create", value))
     repository.keep(task["taskId"])
+    check_waits(client, task, value)
     if stdin:
         check_taken(client, task)
     if request.task.detach:
@@ -278,7 +280,7 @@ def _report_created(client: HttpClient, task: dict[str, Any], options: ServerOpt
     write_one(task, options.output, "taskId", [name], note=f"watch it with: ado attach {name}")
     if options.output == "text":
         wait = client.query("tasks.get", {"taskId": name, "explain": True}).get("wait")
-        if wait and wait.get("reason") == "capability":
+        if wait and wait.get("reason") in ("capability", "waits_for_task"):
             talk(f"ado: it waits: {wait['why']}")
     client.close()
     return exits.SUCCESS

@@ -17,6 +17,7 @@ from cli.parameters import Notify, TaskArgument, Yes
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.fleet import silence, why_waiting
 from cli.remote.listing import open_tasks, pages, task_filter, workers_status
+from cli.remote.predecessors import order_of, status_of
 from cli.remote.retry import until_answered
 from cli.remote.summary import paused, summary, used
 from cli.render.ages import ago, when
@@ -56,6 +57,7 @@ def _show(task: dict[str, Any], options: ServerOptions) -> None:
         "  ".join([task["taskId"], task["status"], _agents(task), jobs, *creator, *priority, *allowed, *picked]),
         "  ".join(times),
         *([f"labels: {', '.join(labels)}"] if labels else []),
+        *order_of(task),
         *([f"setup: {_first_line(setup, 200)}"] if (setup := checks.get("setup")) else []),
         *(f"check: {_first_line(command, 200)}" for command in checks.get("commands", [])),
         *([f"budget of each job: {budget}"] if (budget := _budget(task)) else []),
@@ -135,7 +137,7 @@ def _row(task: dict[str, Any]) -> list[str]:
     creator, prompt = task.get("createdBy", "-"), _first_line(task["prompt"])
     picked = f", picked {task['pickedJob']}" if task.get("pickedJob") is not None else ""
     jobs, created = f"{task['workers']}{picked}", ago(task["createdAt"])
-    return [task["taskId"], task["status"], ", ".join(agents_of(task)), jobs, created, creator, prompt]
+    return [task["taskId"], status_of(task), ", ".join(agents_of(task)), jobs, created, creator, prompt]
 
 
 @tasks.command

@@ -26,6 +26,13 @@ def seconds(job: Mapping[str, Any]) -> str:
     return "-" if took is None else f"{took:.1f}s"
 
 
+def _state(job: Mapping[str, Any]) -> str:
+    if job["status"] == "running" and job.get("pauseRequestedAt"):
+        return "pausing"
+    is_waiting = job.get("reason") == "waits_for_task" and not job.get("pauseRequestedAt")
+    return "waiting" if is_waiting else str(job["status"])
+
+
 def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]:
     """Return the lines of the table, and which job failed first."""
     several = len(agents_of(task)) > 1
@@ -35,7 +42,7 @@ def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]
             str(job["job"]),
             *([job.get("agent") or "-"] if several else []),
             job.get("workerId") or "-",
-            "pausing" if job["status"] == "running" and job.get("pauseRequestedAt") else job["status"],
+            _state(job),
             seconds(job),
             "-" if job.get("exitCode") is None else str(job["exitCode"]),
             job.get("reason") or "-",

@@ -39,7 +39,8 @@ def sentence(task: Mapping[str, Any]) -> str:
     name = task["taskId"]
     if task["status"] == "cancelled":
         why = task.get("message")
-        return f"{name} was cancelled{f': {_one_line(why)}' if why else ''}"
+        step = "; run that again, then: ado retry " + name if task.get("reason") == "predecessor_failed" else ""
+        return f"{name} was cancelled{f': {_one_line(why)}' if why else ''}{step}"
     if task["status"] == "failed":
         return f"{name} failed: {explanation(task, first_failed(task) or {})}"
     return ""

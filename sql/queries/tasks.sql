@@ -55,7 +55,8 @@ select null, array['e:' || a.task_id || ':' || a.last_seq] from advanced_log a;
 
 -- name: create_tasks :many hints
 -- Store tasks with their jobs, logs and first events. A task takes over the file that it starts from. No row for a task
--- whose idempotency key is taken, whose file does not exist (any more), or whose user has too many queued jobs.
+-- whose idempotency key is taken, whose file does not exist (any more), whose user has too many queued jobs, or that is to
+-- start after a task that does not exist or has not succeeded. The jobs of a task that must wait for others are paused.
 -- ``position`` is its place in the input. The input names a file and a schedule at most once. The task of a schedule's time
 -- is stored only while this is its next time, and moves it: so each time runs once.
 with given as materialized (
@@ -66,18 +67,28 @@ with given as materialized (
         workspace json, pod json, on_failure text, idempotency_key text, input_digest text, environment json,
         env_names text[], sealed text, needs json, base_file text, event json, actor json, trust_project boolean,
         checks json, budget json, agents text[], schedule_id bigint, due_at timestamptz, scheduled_at timestamptz,
-        next_at timestamptz, missed_times bigint)
+        next_at timestamptz, missed_times bigint, after bigint[], after_any_end boolean)
 ), rooms as materialized (  -- locks the users whose queue is limited, in one order
     select u.user_id, ado.queue_room(u.user_id) as room
     from (select distinct user_id from given where user_id <> 0 order by user_id) u
+), predecessors as materialized (
+    select p.task_id, p.status, p.status in ('queued', 'running', 'paused') as is_open
+    from (select array(select distinct unnest(g.after) from given g) as ids) a cross join lateral ado.await_tasks(a.ids) p
+    where cardinality(a.ids) > 0 and (select count(*) from rooms) >= 0
 ), planned as materialized (  -- locks the schedules whose time this still is; one that another replica has is passed over
     select s.schedule_id from ado.schedules s join given g using (schedule_id)
     where s.next_at = g.due_at and s.paused_at is null
     for update of s skip locked
 ), incoming as materialized (
     select nextval('ado.tasks_task_id_seq') as task_id, a.* from (
-        select g.*, r.room, sum(g.workers) over (partition by g.user_id order by g.position) as asked
+        select g.*, r.room, sum(g.workers) over (partition by g.user_id order by g.position) as asked, w.waits
         from given g left join rooms r using (user_id)
+        cross join lateral (
+            select coalesce(bool_or(p.is_open), false) as waits, count(*) as found,
+                   count(*) filter (where p.status in ('failed', 'cancelled') and not g.after_any_end) as failed
+            from predecessors p where p.task_id = any(g.after)
+        ) w
+        where w.failed = 0 and w.found = coalesce(cardinality(g.after), 0)
         order by g.position
     ) a where (a.room is null or a.asked <= a.room)
       and (a.schedule_id is null or a.schedule_id in (select p.schedule_id from planned p))
@@ -86,7 +97,8 @@ with given as materialized (
         timeout_seconds, start_within_seconds, start_by, labels, workspace, pod, on_failure, idempotency_key,
         input_digest, created_by, trust_project, checks, budget, agents)
     select i.task_id, i.prompt, i.agent, i.agent_args::json, i.workers, i.requires, i.cpu, i.memory, i.gpu, i.priority,
-           i.retries, i.timeout_seconds, i.start_within_seconds, now() + make_interval(secs => i.start_within_seconds),
+           i.retries, i.timeout_seconds, i.start_within_seconds,
+           case when not i.waits then now() + make_interval(secs => i.start_within_seconds) end,
            i.labels, i.workspace, i.pod, i.on_failure, i.idempotency_key, decode(i.input_digest, 'hex'),
            i.actor ->> 'account', coalesce(i.trust_project, false), i.checks, i.budget, i.agents
     from incoming i
@@ -101,8 +113,9 @@ with given as materialized (
     insert into ado.task_environments (task_id, names, environment, sealed)
     select c.task_id, c.env_names, c.environment, c.sealed from created c where cardinality(c.env_names) > 0
 ), created_jobs as (
-    insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu, user_id)
-    select c.task_id, job, c.priority, n.demand, n.needs, c.cpu, c.memory, c.gpu, c.user_id
+    insert into ado.jobs (task_id, job, priority, demand, needs, cpu, memory, gpu, user_id, status, reason)
+    select c.task_id, job, c.priority, n.demand, n.needs, c.cpu, c.memory, c.gpu, c.user_id,
+           case when c.waits then 'paused' else 'queued' end, case when c.waits then 'waits_for_task' end
     from created c
     cross join lateral (  -- what the jobs of each agent need; the offsets have it computed once for all of them
         select w.*, md5(w.needs::text || c.cpu || ' ' || c.memory || ' ' || c.gpu) as demand
@@ -112,6 +125,10 @@ with given as materialized (
         ) w offset 0
     ) n
     cross join generate_series(n.first_job, c.workers - 1, json_array_length(c.needs)) as job
+), created_dependencies as (
+    insert into ado.dependencies (task_id, after_task_id, any_end, outcome)
+    select c.task_id, p.task_id, c.after_any_end, case when not p.is_open then p.status end
+    from created c join predecessors p on p.task_id = any(c.after)
 ), created_inputs as (
     insert into ado.inputs (task_id, job)
     select c.task_id, job from created c cross join generate_series(0, c.workers - 1) as job
@@ -133,7 +150,7 @@ with given as materialized (
     select a.*, 'task-' || c.task_id from created c cross join ado.audit_actor(c.actor) a
 )
 select c.position, c.task_id, c.created_at, c.start_by,
-       array['q:' || c.workers, 'e:' || c.task_id || ':1'] as hints
+       array['e:' || c.task_id || ':1'] || case when not c.waits then array['q:' || c.workers] end as hints
 from created c;
 
 -- name: find_task_by_key :optional
@@ -144,20 +161,29 @@ select t.*, l.last_seq, ado.account_name(t.created_by) as creator_name,
        case when t.status in ('queued', 'running') then (
            select r.waits_for from ado.user_room r
            where r.user_id = substring(t.created_by from '^user-([0-9]+)$')::bigint) end as quota,
-       coalesce(v.names, '{}') as env_names
+       coalesce(v.names, '{}') as env_names, d.after, d.after_any_end, d.waits_for
 from ado.tasks t
 join ado.task_logs l using (task_id)
 left join ado.task_environments v using (task_id)
+cross join lateral (
+    select array_agg('task-' || a.after_task_id order by a.after_task_id) as after,
+           nullif(bool_or(a.any_end), false) as after_any_end,
+           array_agg('task-' || a.after_task_id order by a.after_task_id) filter (where a.outcome is null
+               and t.status in ('queued', 'paused')) as waits_for
+    from ado.dependencies a where a.task_id = t.task_id
+) d
 where t.task_id = :task_id::bigint;
 
 -- name: list_obstacles :many
--- What keeps each live worker from the queued job of a task that may start first.
+-- What keeps each live worker from the queued job of a task that may start first, or that its jobs wait for other tasks.
 select o.job, o.worker_id, o.state, o.capabilities, o.unmet, o.help
 from ado.obstacles o
 where o.task_id = :task_id::bigint and o.job = (
     select j.job from ado.jobs j where j.task_id = :task_id::bigint and j.status = 'queued'
     order by j.run_after > now(), j.job limit 1)
-order by o.worker_id;
+union all
+select 0, null, null, null, 'waits_for_task', w.help from ado.waiting_tasks w where w.task_id = :task_id::bigint
+order by worker_id;
 
 -- name: list_limit_waits :many
 -- Running jobs of a task whose attempts wait for a rate limit: since then a job has written hardly anything, so the event
@@ -306,9 +332,16 @@ select e.next, f.task_id, f.status, f.reason, f.message, f.failed_job,
        f.timeout_seconds, f.start_within_seconds, f.start_by, f.labels, f.on_failure, f.version, f.created_at,
        f.started_at, f.finished_at, f.cancel_requested_at, f.agents, f.picked_job, l.last_seq,
        ado.account_name(f.created_by) as creator_name, f.trust_project, f.checks, f.budget,
-       coalesce(v.names, '{}') as env_names
+       coalesce(v.names, '{}') as env_names, w.waits_for
 from edge e
 left join (page f join ado.task_logs l using (task_id) left join ado.task_environments v using (task_id)) on true
+left join lateral (
+    select array_agg('task-' || o.after_task_id order by o.after_task_id) as waits_for from (
+        select d.after_task_id from ado.dependencies d
+        where d.task_id = f.task_id and d.outcome is null and f.status in ('queued', 'paused')
+        order by d.after_task_id limit 10
+    ) o
+) w on true
 order by f.task_id desc;
 
 -- name: pause_task :many hints
@@ -394,16 +427,18 @@ select found from removed;
 
 -- name: resume_task :optional hints
 -- Queue paused jobs again, and let running ones go on that were to be paused. The time in which a job must start begins
--- anew. A job whose question was answered meanwhile stays until resume_answered_jobs queues it with the answer. No row:
--- nothing is paused.
+-- anew. A job whose question was answered meanwhile stays until resume_answered_jobs queues it with the answer, and one
+-- that waits for another task stays until start_dependents queues it. No row: nothing is paused.
 with locked_jobs as materialized (
-    select j.job, j.status, j.pause_requested_at, j.lease_expires_at, j.reason, j.attempt from ado.jobs j
+    select j.job, j.status, j.pause_requested_at, j.lease_expires_at, j.reason, j.attempt,
+           j.status = 'paused' and j.reason is not distinct from 'waits_for_task' as waits
+    from ado.jobs j
     where j.task_id = :task_id::bigint order by j.job for update
 ), chosen_jobs as materialized (
-    select l.*, case when l.status = 'paused' and (l.reason is distinct from 'question' or exists (
+    select l.*, case when l.status = 'paused' and not l.waits and (l.reason is distinct from 'question' or exists (
                select from ado.questions q where q.task_id = :task_id::bigint and q.job = l.job
                  and q.attempt = l.attempt and q.state = 'open')) then 'queued' else l.status end as next_status
-    from locked_jobs l where l.status = 'paused' or l.pause_requested_at is not null
+    from locked_jobs l where l.status = 'paused' and not l.waits or l.pause_requested_at is not null
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id = :task_id::bigint and exists (select from chosen_jobs) for update
@@ -416,10 +451,12 @@ with locked_jobs as materialized (
         lease_expires_at = case when c.status <> 'paused' then c.lease_expires_at end
     from chosen_jobs c cross join locked_log l where j.task_id = l.task_id and j.job = c.job
 ), resumed_task as (
-    update ado.tasks t set start_by = now() + make_interval(secs => t.start_within_seconds),
+    update ado.tasks t set
+        start_by = case when not exists (select from chosen_jobs c where c.waits)
+                        then now() + make_interval(secs => t.start_within_seconds) end,
         status = case when t.status = 'running' or t.started_at is not null then 'running' else 'queued' end
     from locked_log l
-    where t.task_id = l.task_id and exists (select from chosen_jobs c where c.next_status = 'queued')
+    where t.task_id = l.task_id and exists (select from chosen_jobs c where c.next_status = 'queued' or c.waits)
 ), written_event as (
     insert into ado.events (task_id, seq, type, at, stored_at, body)
     select l.task_id, l.last_seq + 1, 'resumed', now(), now(),
@@ -437,10 +474,11 @@ select a.task_id, array['q:' || (select count(*) from chosen_jobs c where c.next
 from advanced_log a;
 
 -- name: retry_task :optional hints
--- Queue the failed and cancelled jobs again. No row in each of these cases: there is nothing to retry; the user's queue
+-- Queue the failed and cancelled jobs again. If the task was cancelled before the ends that it waits for, or because of
+-- them, it waits again. No row in each of these cases: there is nothing to retry; the user's queue
 -- has no room; a cancel of the task, or of the siblings of a failed job, is still under way; the log is pruned, so
--- nothing can be added; the values of the environment were deleted; or the task had input, which went with its
--- attempts.
+-- nothing can be added; the values of the environment were deleted; the task had input, which went with its
+-- attempts; or a task that must succeed first has not.
 with queue_room as materialized (  -- before the jobs are locked: claims take the locks in the same order
     select ado.queue_room(j.user_id) as room from ado.jobs j where j.task_id = :task_id::bigint and j.job = 0
 ), locked_jobs as materialized (
@@ -454,22 +492,25 @@ with queue_room as materialized (  -- before the jobs are locked: claims take th
                       where v.task_id = :task_id::bigint and v.forgotten_at is not null)
       and not exists (select from ado.tasks t where t.task_id = :task_id::bigint and 'input:stdin' = any(t.requires))
     order by j.job for update
+), renewed as materialized (  -- it locks older logs
+    select ado.await_again(:task_id::bigint) as state where (select count(*) from locked_jobs) > 0
 ), locked_log as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
-    where l.task_id = :task_id::bigint and (select count(*) from locked_jobs) > 0
+    where l.task_id = :task_id::bigint and exists (select from renewed r where r.state <> 'refused')
     for update
 ), reopened_task as (
     update ado.tasks t set finished_at = null, reason = null, message = null, failed_job = null,
         cancel_requested_at = null, cancel_reason = null,
-        start_by = now() + make_interval(secs => t.start_within_seconds),
+        start_by = case r.state when 'ready' then now() + make_interval(secs => t.start_within_seconds) end,
         status = case when t.status = 'running' then 'running' else 'queued' end
-    from locked_log l
+    from locked_log l cross join renewed r
     where t.task_id = l.task_id and (t.status in ('failed', 'cancelled') or t.cancel_requested_at is null)
       and not exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'running'
                       and j.stop_reason = 'sibling_failed')
-    returning t.task_id, l.last_seq
+    returning t.task_id, l.last_seq, r.state = 'waits' as waits
 ), queued_jobs as (
-    update ado.jobs j set status = 'queued', finished_at = null, finished_seq = null, exit_code = null, reason = null,
+    update ado.jobs j set status = case when t.waits then 'paused' else 'queued' end,
+        reason = case when t.waits then 'waits_for_task' end, finished_at = null, finished_seq = null, exit_code = null,
         message = null, result = null, losses = 0, failures = 0, interruptions = 0, run_after = now(), stop_reason = null,
         stop_requested_at = null, worker_id = null, lease_expires_at = null, continues = false
     from locked_jobs l cross join reopened_task t
@@ -538,7 +579,8 @@ with ended_tasks as materialized (
     from locked_logs l left join first_failures f using (task_id)
     where t.task_id = l.task_id and t.status in ('queued', 'running', 'paused')
     returning t.task_id, t.status, t.reason, t.message, t.failed_job, l.last_seq + 1 as seq, f.exit_code, t.agent,
-        extract(epoch from t.started_at - t.created_at) as waited, extract(epoch from t.finished_at - t.started_at) as ran
+        extract(epoch from t.started_at - t.created_at) as waited, extract(epoch from t.finished_at - t.started_at) as ran,
+        t.is_awaited
 ), noted as (
     insert into ado.metric_notes (measure, agent, kind, reason, bucket, amount)
     select n.measure, s.agent, n.kind, n.reason, n.bucket, n.amount
@@ -560,7 +602,7 @@ with ended_tasks as materialized (
     update ado.task_environments v set environment = null, sealed = null, forgotten_at = now()
     from settled_tasks s where v.task_id = s.task_id and s.status = 'succeeded'
 )
-select s.task_id, s.status, array['e:' || s.task_id || ':' || s.seq] as hints from settled_tasks s;
+select s.task_id, s.status, s.is_awaited, array['e:' || s.task_id || ':' || s.seq] as hints from settled_tasks s;
 
 -- name: stop_siblings :many hints
 -- fail_fast: one job failed, so the others are stopped. Repeating it changes nothing.

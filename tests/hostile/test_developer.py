@@ -212,6 +212,11 @@ def test_the_owner_may_do_each_of_these_calls(real):
     assert real.call("tasks.remove", taskId="task-1") == "task_running"
 
 
+def test_a_task_starts_after_one_of_others_only_where_that_is_visible(real):
+    made = real.call("tasks.create", prompt="x", after=["task-1"])
+    assert (made if isinstance(made, str) else made.waits_for) == ("no_such_task" if real.private else ["task-1"])
+
+
 def test_an_operator_acts_on_every_task(real):
     real.be(user(3, "operator"))
     assert real.call("tasks.update", **CHANGES["tasks.update"]).priority == 9

@@ -20,7 +20,7 @@ export interface Note {
 export function noteOf(event: NoteEvent): Note | null {
   switch (event.type) {
     case 'created':
-      return plain(`created${by(event.by)}`);
+      return plain(`created${by(event.by)}${event.after ? `; it starts after ${event.after.join(', ')}` : ''}`);
     case 'started':
       return plain(`attempt ${event.attempt} started on ${event.workerId}`);
     case 'progress':

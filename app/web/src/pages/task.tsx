@@ -189,15 +189,18 @@ function Actions({ task, reload }: { task: Task; reload(): void }) {
           {pausing ? 'Pausing…' : 'Pause'}
         </button>
       )}
-      {open && task.jobs.some((job) => job.status === 'paused') && (
-        <button
-          type="button"
-          disabled={busy}
-          onClick={() => act(() => api.tasks.resume.mutate({ taskId: task.taskId }), 'Resumed.')}
-        >
-          Resume
-        </button>
-      )}
+      {open &&
+        task.jobs.some(
+          (job) => job.status === 'paused' && (job.reason !== 'waits_for_task' || job.pauseRequestedAt),
+        ) && (
+          <button
+            type="button"
+            disabled={busy}
+            onClick={() => act(() => api.tasks.resume.mutate({ taskId: task.taskId }), 'Resumed.')}
+          >
+            Resume
+          </button>
+        )}
       {open && (
         <button
           type="button"

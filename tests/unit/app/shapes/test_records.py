@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from msgspec import UNSET, UnsetType, to_builtins
 
-from app.shapes.records import ClaimedJob, Job, Wire
+from app.shapes.claimed_jobs import ClaimedJob
+from app.shapes.records import Job, Wire
 from db import model
 
 
