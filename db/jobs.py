@@ -210,7 +210,7 @@ async def ready_demands(
     return [Demand.of(row) for row in rows]
 
 
-async def counts(db: Database) -> tuple[int, int]:
-    """Return how many jobs are queued and how many run."""
+async def counts(db: Database) -> tuple[int, int, int]:
+    """Return how many jobs are queued, how many run, and how many are paused."""
     row = await db.one("queue_counts")
-    return row["queued"], row["running"]
+    return row["queued"], row["running"], row["paused"]

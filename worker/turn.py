@@ -203,7 +203,8 @@ class Turn:
         """Ask a person what the agent asks, and write the answers to its stdin."""
 
         async def ask(request: AgentRequest) -> None:
-            answers = [await self._setting.questions.ask(question) for question in request.questions]
+            asked = [question.within(self._setting.job_dir) for question in request.questions]
+            answers = [await self._setting.questions.ask(question) for question in asked]
             words.reply(request.reply(answers))
             if stream is not None:
                 stream.note_activity()  # it was silent because it waited

@@ -285,10 +285,11 @@ class Waiting(Record, frozen=True, kw_only=True):
 
 
 class Queue(Record, frozen=True, kw_only=True):
-    """Numbers of queued and running jobs; ``waiting`` are those that may start now."""
+    """Numbers of queued, running and paused jobs; ``waiting`` are those that may start now."""
 
     queued: Number
     running: Number
+    paused: Number = 0
     waiting: list[Waiting] = []
 
 

@@ -290,7 +290,7 @@ async def get(context: Context, input: GetInput) -> Task:
     await check_may_see(context, task_id)
     task = await get_task(context, task_id, input.job)
     if input.explain and (obstacles := await tasks.obstacles(context.db, task_id)):
-        queued, _ = await jobs.counts(context.db)
+        queued, *_ = await jobs.counts(context.db)
         wait = wait_of(task, obstacles, queued, await autoscale.full(context.db, task_id))
         wait.workers = fit(wait.workers, context.services.settings.body_bytes // 2)
         task.wait = wait

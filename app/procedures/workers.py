@@ -63,10 +63,11 @@ class Waiting(Wire, omit_defaults=False):
 
 
 class Queue(Wire, omit_defaults=False):
-    """How many jobs are queued and running, and the jobs that could start now by their needs."""
+    """How many jobs are queued, running and paused, and the jobs that could start now by their needs."""
 
     queued: int
     running: int
+    paused: int
     waiting: list[Waiting]
 
 
@@ -137,12 +138,12 @@ async def status(context: Context, input: WorkersStatusInput) -> WorkersStatus:
     refuse_nul(cursor=input.cursor)
     limit = paging.page_limit(context, input.limit)
     page, more = await workers.page(context.db, after=input.cursor, room=limit, with_stopped=False)
-    queued, running = await jobs.counts(context.db)
+    queued, running, paused = await jobs.counts(context.db)
     waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in await jobs.ready_demands(context.db)]
     return WorkersStatus(
         workers=await hide_jobs(context, [Worker.of(worker) for worker in page]),
         counts=await workers.counts(context.db),
-        queue=Queue(queued=queued, running=running, waiting=waiting),
+        queue=Queue(queued=queued, running=running, paused=paused, waiting=waiting),
         spawners=[Spawner.from_record(spawner) for spawner in await workers.spawners(context.db)],
         autoscale=[Autoscale.of(one) for one in await autoscale.ranges(context.db)],
         unhealthy_agents=await _unhealthy_agents(context),

@@ -16,12 +16,13 @@ from cli.output import confirmed, shortened, table, talk, write_items, write_one
 from cli.parameters import Notify, TaskArgument, Yes
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.fleet import silence, why_waiting
-from cli.remote.listing import open_tasks, pages, task_filter, workers_status
+from cli.remote.listing import open_questions, open_tasks, pages, task_filter, workers_status
 from cli.remote.predecessors import order_of, status_of
 from cli.remote.retry import until_answered
 from cli.remote.summary import paused, summary, used
 from cli.render.ages import ago, when
 from cli.render.escape_sequences import plain
+from cli.render.questions import asks
 from cli.render.task_ending import sentence
 
 tasks = App(name="tasks", help="List, show, update and remove tasks.")
@@ -366,11 +367,14 @@ def explain(task: TaskArgument, /, *, options: ServerOptions = NO_OPTIONS) -> in
             "the server is of an older release and does not say why a task waits", "upgrade it", exits.FAILED
         )
     reason = wait["why"] if wait else f"it does not wait: {_state(explained, workers_status(client))}"
+    questions = open_questions(client, explained["taskId"])
     names = ("workerId", "state", "unmet", "help")
     workers = [{name: worker.get(name) for name in names} for worker in wait["workers"]] if wait else []
     shape = {"taskId": explained["taskId"], "status": explained["status"], "why": reason, "workers": workers}
+    shape["questions"] = [question["questionId"] for question in questions]
     rows = [["worker", "state", "unmet", "what would help"]]
     rows += [[worker[name] or "-" for name in names] for worker in workers]
     lines = [reason or "a worker can run it: it will be claimed at once", *(table(rows) if workers else [])]
+    lines += [asks(question) for question in questions]
     write_one(shape, options.output, "taskId", lines)
     return exits.SUCCESS

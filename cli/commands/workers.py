@@ -70,7 +70,8 @@ def status(*, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
                 print("\x1b[H\x1b[2J", end="")
             counts = ", ".join(f"{count} {state}" for state, count in sorted(fleet["counts"].items())) or "none"
             queue = fleet["queue"]
-            write_line(f"workers: {counts}   jobs: {queue['queued']} queued, {queue['running']} running")
+            jobs = f"{queue['queued']} queued, {queue['running']} running, {queue.get('paused', 0)} paused"
+            write_line(f"workers: {counts}   jobs: {jobs}")
             write_lines(table(_rows(fleet["workers"])))
             write_lines(_problems(fleet["workers"]))
             write_lines([range_sentence(one) for one in fleet.get("autoscale", [])])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from app.rpc.client.errors import NO_SUCH_PROCEDURE, CallError
 from cli.errors import CliError, nearest, usage
 from cli.option_values import seconds_of
 
@@ -101,3 +102,13 @@ def open_tasks(client: HttpClient, labels: Sequence[str], *, created_by: str | N
     """
     query = task_filter(statuses=["queued,running,paused"], labels=labels) | {"createdBy": created_by}
     return [task["taskId"] for page in pages(client, query) for task in page["items"]]
+
+
+def open_questions(client: HttpClient, task: str) -> list[dict[str, Any]]:
+    """Return what the jobs of a task ask now, the oldest first; a server of an older release knows of nothing."""
+    try:
+        return list(client.query("questions.list", {"taskId": task})["items"])
+    except CallError as error:
+        if error.reason == NO_SUCH_PROCEDURE:
+            return []
+        raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cli.render.visible import one_line
+
 
 def answer_command(question: Mapping[str, Any]) -> str:
     """Return the command with which a person answers a question."""
@@ -12,3 +14,8 @@ def answer_command(question: Mapping[str, Any]) -> str:
     if choices == ["allow", "deny"]:
         return f"ado approve {name}, or ado deny {name}"
     return f"ado answer {name} {'|'.join(choices) or 'TEXT'}"
+
+
+def asks(question: Mapping[str, Any]) -> str:
+    """Return a line that says what a job asks, and how it is answered."""
+    return f"job {question['job']} asks: {one_line(question['text'])} (next: {answer_command(question)})"

@@ -129,8 +129,9 @@ with forgotten as (
 select f.worker_id from forgotten f;
 
 -- name: queue_counts :one
-select count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'running') as running
-from ado.jobs where status in ('queued', 'running');
+select count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'running') as running,
+       count(*) filter (where status = 'paused') as paused
+from ado.jobs where status in ('queued', 'running', 'paused');
 
 -- name: register_worker :optional hints
 -- Register a process under an id. The same instance gets the same session. Another instance replaces the older process:

@@ -46,6 +46,7 @@ async def test_a_queued_job_is_paused_at_once_and_not_claimed(db, worker):
     task_id = await create(db, workers=2)
     await tasks.pause(db, task_id, "lunch", Actor("tasks.pause", "user-1", None, name="anna"))
     assert await states(db, task_id) == ("paused", ["paused", "paused"])
+    assert await jobs.counts(db) == (0, 0, 2)
     assert await claim(db) == []
     assert (await log(db, task_id))[1:] == [("paused", None, {"reason": "lunch", "by": "anna"})]
 

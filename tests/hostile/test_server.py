@@ -42,6 +42,10 @@ STATUS = {
     "workers": [WORKER], "counts": {SLY: 1}, "queue": {"queued": 1, "running": 0}, "spawners": [SPAWNER],
     "unhealthyAgents": [SICK],
 }  # fmt: skip
+QUESTION = {
+    "questionId": "question-1", "taskId": "task-1", "job": 0, "attempt": 1, "kind": "permission", "text": SLY,
+    "options": [{"id": SLY, "label": SLY}], "state": "open", "createdAt": "2026-01-01T00:00:00Z",
+}  # fmt: skip
 ANSWERS = {
     "tasks.list": {"items": [TASK], "nextCursor": None},
     "tasks.get": TASK,
@@ -58,6 +62,7 @@ ANSWERS = {
     "tasks.kvList": {"items": [{"key": SLY, "value": SLY, "version": 1}]},
     "tokens.list": {"items": [{"tokenId": SLY, "role": SLY, "createdAt": "2026-01-01T00:00:00Z"}]},
     "files.list": {"items": []},
+    "questions.list": {"items": [QUESTION]},
 }
 COMMANDS = [
     ("tasks", "list"), ("tasks", "show", "1"), ("cancel", "1"), ("retry", "1"), ("explain", "1"), ("compare", "1"),

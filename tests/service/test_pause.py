@@ -1,6 +1,7 @@
 """Pausing and resuming tasks through two replicas, with real workers and commands."""
 
 import json
+import re
 import signal
 import subprocess
 
@@ -143,6 +144,7 @@ def test_a_queued_task_is_paused_at_once_and_a_message_waits_for_its_resume(clus
     assert "it is paused; go on with: ado resume" in shown
     assert "it is paused" in cluster.ado("explain", task, check=0).stdout.decode()
     assert task in cluster.ado("tasks", "list", "--status", "paused", check=0).stdout.decode()
+    assert re.search(r"running, [1-9]\d* paused", cluster.ado("workers", "status", check=0).stdout.decode())
     cluster.ado("resume", task, "two", check=0)
     wait_for(cluster, task, "succeeded")
     assert said(cluster, task) == "begun\nheard: one\nheard: two\n"

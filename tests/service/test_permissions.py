@@ -57,7 +57,7 @@ def test_a_person_allows_a_tool(plane):
 
 
 def test_a_tool_that_a_person_denies_is_no_failure(plane):
-    task = begin(plane)
+    task = begin(plane, "edit notes.txt")
     (question,) = wait_for_questions(plane)
     refused = plane.ado("answer", question["questionId"], "perhaps", check=2)
     assert b"it must be one of allow, deny" in refused.stderr
@@ -66,7 +66,7 @@ def test_a_tool_that_a_person_denies_is_no_failure(plane):
     assert ended(plane, task) == "succeeded"
     assert decisions(plane, task) == ["denied"]
     log = plane.ado("logs", task, check=0).stderr.decode()
-    assert "asks to use execute: make (next: ado approve question-1, or ado deny question-1)" in log
+    assert "asks to use execute: edit notes.txt (next: ado approve question-1, or ado deny question-1)" in log
     assert "question-1 was answered by" in log
 
 

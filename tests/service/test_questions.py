@@ -49,6 +49,8 @@ def test_a_job_gets_the_answer_of_a_person(cluster):
     name = begin(cluster, 'x=$(ado ask "Which?" --option red --option blue); echo "chose $x"; ado ask "Name?"')
     question = one_question(cluster)
     assert (question["taskId"], question["kind"], question["text"]) == (name, "choice", "Which?")
+    explained = cluster.ado("explain", name, check=0).stdout.decode()
+    assert f"job 0 asks: Which? (next: ado answer {question['questionId']} red|blue)" in explained
     refused = cluster.ado("answer", question["questionId"], "green", check=2)
     assert b"it must be one of red, blue" in refused.stderr
     cluster.ado("answer", question["questionId"], "blue", check=0)

@@ -1,8 +1,8 @@
 """An agent of the Agent Client Protocol for tests, on the protocol's own SDK; a program.
 
-It answers with the prompt, after a tool for which it asks; the prompt ``fail`` is an error of the model's service,
-``until PATH`` waits for a file, ``sign in PATH`` needs one as its credentials, and ``spend N`` uses N tools, each for a
-quarter of a dollar. Told that its limit was raised, it goes on with one tool.
+It answers with the prompt, after a tool for which it asks. The prompt ``fail`` is an error of the model's service,
+``until PATH`` waits for a file, ``sign in PATH`` needs one as its credentials, ``edit NAME`` asks to edit a file, and
+``spend N`` uses N tools, each for a quarter of a dollar. Told that its limit was raised, it goes on with one tool.
 """
 
 import asyncio
@@ -32,8 +32,9 @@ class Agent:
             protocol_version=acp.PROTOCOL_VERSION, agent_capabilities=AgentCapabilities(load_session=True)
         )
 
-    async def new_session(self, **_):
+    async def new_session(self, cwd, **_):
         self.mode = "auto"
+        self.cwd = cwd
         modes = [
             SessionMode(id=name, name=name) for name in ("auto", "acceptEdits", "bypassPermissions", "default", "plan")
         ]
@@ -60,7 +61,8 @@ class Agent:
             raise acp.RequestError(-32603, "Internal error: status 429 from the service")
         if text.startswith("spend ") or "limit was reached" in text:
             return await self.spend(session_id, int(text.removeprefix("spend ")) if text.startswith("spend ") else 1)
-        call = ToolCallUpdate(tool_call_id="1", title="make", kind="execute", raw_input={"command": "make"})
+        command = f"edit {self.cwd}/{text.removeprefix('edit ')}" if text.startswith("edit ") else "make"
+        call = ToolCallUpdate(tool_call_id="1", title="make", kind="execute", raw_input={"command": command})
         await self.client.session_update(
             session_id, acp.start_tool_call("1", "make", kind="execute", raw_input={"command": "make"})
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 _TITLE_CHARS = 500
@@ -21,6 +21,12 @@ class AgentQuestion:
     input: Any = None
     options: Sequence[Mapping[str, str]] = ()
     """Each with ``id`` and ``label``; a permission has ``allow`` and ``deny`` without any."""
+
+    def within(self, directory: str) -> AgentQuestion:
+        """Return it with the paths of files in the directory relative to it, if it is about a tool."""
+        if self.kind != "permission":
+            return self
+        return replace(self, text=self.text.replace(f"{directory}/", ""))
 
 
 @dataclass(frozen=True, slots=True)

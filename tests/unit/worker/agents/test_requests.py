@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.agents.requests import PersonsAnswer, use_of
+from worker.agents.requests import AgentQuestion, PersonsAnswer, use_of
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,13 @@ def test_only_the_choice_allow_allows(answer, allows, words):
 
 def test_a_tool_without_a_title_is_named_alone():
     assert use_of("k", "Bash", "", {}).text == "use Bash"
+
+
+def test_a_question_about_a_tool_names_files_of_the_job_by_their_relative_path():
+    command = "cp /work/j/a.txt /work/j/b/c.txt /work/other"
+    assert use_of("k", "Bash", command, {}).within("/work/j").text == "use Bash: cp a.txt b/c.txt /work/other"
+    assert use_of("k", "Read", "/elsewhere/work/x", {}).within("/work/j").text == "use Read: /elsewhere/work/x"
+
+
+def test_an_agents_own_question_keeps_its_words():
+    assert AgentQuestion("k", "text", "is /work/j/a right?").within("/work/j").text == "is /work/j/a right?"
