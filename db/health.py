@@ -13,14 +13,8 @@ from db.migrate import Schema
 
 async def jobs(db: Database) -> tuple[dict[str, int], float]:
     """Return open jobs by status, and how many seconds the oldest queued one has waited. Raises DatabaseUnavailable."""
-    rows = await db.many("job_counts")
-    oldest = max([row["oldest_seconds"] for row in rows if row["status"] == "queued"], default=0.0)
-    return {row["status"]: row["jobs"] for row in rows}, oldest
-
-
-async def workers(db: Database) -> dict[str, int]:
-    """Return workers by state. Raises DatabaseUnavailable."""
-    return {row["state"]: row["workers"] for row in await db.many("worker_counts")}
+    row = await db.one("queue_counts")
+    return {status: row[status] for status in ("queued", "running", "paused")}, row["oldest_seconds"]
 
 
 async def spawners(db: Database) -> Counter[str]:

@@ -54,7 +54,7 @@ def prune(dsn: str, older_than_seconds: float, *, wait_seconds: float = 60.0) ->
         try:
             with _alone(connection):
                 _drop_marked(connection)  # those of a prune that was killed
-                for row in run(connection, "old_ranges", seconds=older_than_seconds):
+                for row in run(connection, "old_ranges", seconds=older_than_seconds, only=None):
                     if (pruned := _mark(connection, row["from_task_id"], older_than_seconds)) is not None:
                         _drop_marked(connection)
                         yield pruned
@@ -82,8 +82,8 @@ def _mark(connection: SyncConnection, from_task_id: int, seconds: float) -> Prun
             with connection.transaction():
                 connection.execute("select set_config('lock_timeout', %s, true)", [f"{_LOCK_MILLISECONDS}ms"])
                 connection.execute("lock table ado.tasks in share mode")
-                old = {row["from_task_id"] for row in run(connection, "old_ranges", seconds=seconds)}
-                if from_task_id not in old:
+                # only this range: while the lock is held, no task is created
+                if not run(connection, "old_ranges", seconds=seconds, only=from_task_id):
                     return None
                 actor = parameter(login_actor(connection, "db.prune"))
                 row = run(connection, "mark_pruned", from_task_id=from_task_id, actor=actor)[0]

@@ -223,9 +223,9 @@ async def with_commands(db: Database, gone: Sequence[tuple[str, AttemptKey]]) ->
     return [row["worker_id"] for row in rows]
 
 
-async def listing(db: Database) -> list[WorkerRow]:
-    """Return all workers with what they hold."""
-    return (await page(db))[0]
+async def listing(db: Database, stopped_within: float | None = None) -> list[WorkerRow]:
+    """Return all workers with what they hold; of the stopped ones those that stopped within so many seconds."""
+    return (await page(db, stopped_within=stopped_within))[0]
 
 
 async def page(
@@ -234,16 +234,19 @@ async def page(
     after: str | None = None,
     room: PageLimit = ALL,
     *,
-    with_stopped: bool = True,
+    stopped_within: float | None = None,
 ) -> tuple[list[WorkerRow], bool]:
-    """Return workers with what they hold by id, after an id, and whether there are more."""
+    """Return workers with what they hold by id, after an id, and whether there are more.
+
+    ``stopped_within``: of the stopped ones only those that stopped within so many seconds; None: all.
+    """
     rows = await db.many(
         "list_workers",
         state=state,
         after=after,
         row_limit=room.rows,
         byte_limit=room.bytes,
-        with_stopped=with_stopped,
+        stopped_within=stopped_within,
     )
     held = await all_held(db, [row["worker_id"] for row in rows])
     return [WorkerRow.of(row, sorted(held.get(row["worker_id"], ()))) for row in rows], more(rows)

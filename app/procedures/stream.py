@@ -35,6 +35,7 @@ from db.errors import LogRewound
 K = TypeVar("K")
 V = TypeVar("V")
 _SYSTEM_SECONDS = 0.25  # changes that are closer together are sent together
+_STOPPED_SECONDS = 60.0  # a day leaves thousands of stopped workers; so long each is there, and then removed
 _OPEN_TASKS = 200
 
 
@@ -156,7 +157,8 @@ def _state(task: Seen) -> TaskState:
 
 async def _workers(context: Context) -> dict[str, Worker]:
     """Return the workers by id, without the members that change at every heartbeat."""
-    shapes = await hide_jobs(context, [Worker.of(worker) for worker in await workers.listing(context.db)])
+    rows = await workers.listing(context.db, stopped_within=_STOPPED_SECONDS)
+    shapes = await hide_jobs(context, [Worker.of(worker) for worker in rows])
     for shape in shapes:
         shape.last_heartbeat_at = UNSET
     return {shape.worker_id: shape for shape in shapes}

@@ -137,7 +137,7 @@ async def status(context: Context, input: WorkersStatusInput) -> WorkersStatus:
     """Return the workers, the queue, the spawners and the ranges within which they keep workers."""
     refuse_nul(cursor=input.cursor)
     limit = paging.page_limit(context, input.limit)
-    page, more = await workers.page(context.db, after=input.cursor, room=limit, with_stopped=False)
+    page, more = await workers.page(context.db, after=input.cursor, room=limit, stopped_within=0)
     queued, running, paused = await jobs.counts(context.db)
     waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in await jobs.ready_demands(context.db)]
     return WorkersStatus(

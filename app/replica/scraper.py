@@ -34,7 +34,7 @@ from app.metrics.instruments import (
     WRITABLE,
 )
 from app.shapes.records import SpawnerState, WorkerState
-from db import agents, autoscale, counters, health
+from db import agents, autoscale, counters, health, workers
 from db.database import Database
 from db.errors import DatabaseError, DatabaseFull, DatabaseReadOnly
 
@@ -132,14 +132,14 @@ async def _read_jobs(db: Database) -> None:
     JOBS.clear()
     OLDEST_QUEUED.set(math.nan)
     counts, oldest = await health.jobs(db)
-    for status in ("queued", "running", "paused"):
-        JOBS.labels(status).set(counts.get(status, 0))
+    for status, count in counts.items():
+        JOBS.labels(status).set(count)
     OLDEST_QUEUED.set(oldest)
 
 
 async def _read_workers(db: Database) -> None:
     WORKERS.clear()
-    counts = await health.workers(db)
+    counts = await workers.counts(db)
     for state in get_args(WorkerState):
         WORKERS.labels(state).set(counts.get(state, 0))
 
@@ -155,8 +155,8 @@ async def _read_autoscale(db: Database) -> None:
     AUTOSCALE.clear()
     for one in await autoscale.ranges(db):
         figures = {"current": one.workers, "minimum": one.minimum, "maximum": one.maximum}
-        for bound, workers in figures.items():
-            AUTOSCALE.labels(one.capability or "any", bound).set(workers)
+        for bound, count in figures.items():
+            AUTOSCALE.labels(one.capability or "any", bound).set(count)
 
 
 async def _read_agents(db: Database) -> None:

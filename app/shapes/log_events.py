@@ -332,7 +332,7 @@ class TaskState(Struct, rename="camel"):
 
 
 class Snapshot(Struct, tag_field="type", tag="snapshot"):
-    """Workers and open tasks at the beginning of a subscription."""
+    """Workers and open tasks at the beginning of a subscription; not the workers that stopped a minute ago or more."""
 
     workers: list[Worker]
     tasks: list[TaskState]

@@ -2,11 +2,29 @@
 -- Newest first; the cursor is the last row of the previous page. ``account`` is the id of a user or of a token.
 select a.at, a.audit_id, a.user_id, a.token_id, a.address, a.procedure, a.target, a.outcome, a.reason, a.request_id,
        a.count
-from ado.audit a
-where (:before_at::timestamptz is null or (a.at, a.audit_id) < (:before_at::timestamptz, :before_id::bigint))
-  and (:since::timestamptz is null or a.at >= :since::timestamptz)
-  and (:account::text is null or a.user_id = :account::text or a.token_id = :account::text)
-  and (:target::text is null or a.target = :target::text)
+from (
+    -- each by an index that has its rows in order
+    (select * from ado.audit a
+     where :account::text is null
+       and (:before_at::timestamptz is null or (a.at, a.audit_id) < (:before_at::timestamptz, :before_id::bigint))
+       and (:since::timestamptz is null or a.at >= :since::timestamptz)
+       and (:target::text is null or a.target = :target::text)
+     order by a.at desc, a.audit_id desc limit :row_limit::integer)
+    union all
+    (select * from ado.audit a
+     where a.user_id = :account::text
+       and (:before_at::timestamptz is null or (a.at, a.audit_id) < (:before_at::timestamptz, :before_id::bigint))
+       and (:since::timestamptz is null or a.at >= :since::timestamptz)
+       and (:target::text is null or a.target = :target::text)
+     order by a.at desc, a.audit_id desc limit :row_limit::integer)
+    union all
+    (select * from ado.audit a
+     where a.token_id = :account::text and a.user_id is distinct from :account::text
+       and (:before_at::timestamptz is null or (a.at, a.audit_id) < (:before_at::timestamptz, :before_id::bigint))
+       and (:since::timestamptz is null or a.at >= :since::timestamptz)
+       and (:target::text is null or a.target = :target::text)
+     order by a.at desc, a.audit_id desc limit :row_limit::integer)
+) a
 order by a.at desc, a.audit_id desc limit :row_limit::integer;
 
 -- name: prune_audit :one

@@ -1,11 +1,3 @@
--- name: job_counts :many
--- Open jobs by status, and since when the oldest could run.
-select status, count(*) as jobs, extract(epoch from now() - min(run_after))::double precision as oldest_seconds
-from ado.jobs where status in ('queued', 'running', 'paused') group by status;
-
--- name: worker_counts :many
-select state, count(*) as workers from ado.worker_status group by state;
-
 -- name: oldest_activity :one
 -- A transaction or snapshot that never ends keeps dead rows from being cleaned, and claims get slow.
 select transaction_seconds, snapshot_age from ado.oldest_activity();

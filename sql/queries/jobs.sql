@@ -400,7 +400,7 @@ with due as materialized (
     where l.task_id in (select task_id from locked_jobs) order by l.task_id for update
 ), live_workers as materialized (
     select w.capabilities, w.cpu, w.memory, w.gpu from ado.worker_status w
-    where w.state not in ('dead', 'stopped', 'starting') and exists (select from locked_jobs)
+    where w.stopped_at is null and w.state not in ('dead', 'starting') and exists (select from locked_jobs)
 ), waited as materialized (
     select d.*, case
         when n.offers = 0 then 'no live worker offers ' || array_to_string(d.needs, ', ')

@@ -10,9 +10,9 @@ with forgotten as (
 select count(*) as tasks from forgotten;
 
 -- name: old_ranges :many
--- Ranges whose ids are used up and whose tasks all ended before the cut-off.
+-- Ranges whose ids are used up and whose tasks all ended before the cut-off; with ``only`` at most the one from that id.
 select r.from_task_id from ado.log_ranges r
-where r.pruned_at is null
+where r.pruned_at is null and (:only::bigint is null or r.from_task_id = :only::bigint)
   and r.to_task_id <= (select last_value from pg_sequences
                        where schemaname = 'ado' and sequencename = 'tasks_task_id_seq') + 1
   and not exists (select from ado.tasks t where t.task_id >= r.from_task_id and t.task_id < r.to_task_id

@@ -6,10 +6,7 @@ insert into ado.samples (at, queued, running, paused, workers, succeeded, failed
 select date_trunc('minute', now()), s.*
 from (select) as minute
 cross join lateral (
-    with jobs as (
-        select j.status, count(*) as jobs from ado.jobs j
-        where j.status in ('queued', 'running', 'paused') group by j.status
-    ), counted as (
+    with counted as (
         select t.measure, t.kind, t.count, t.amount from ado.metric_totals t where t.measure in ('finished', 'cost')
         union all
         select n.measure, n.kind, 1, n.amount from ado.metric_notes n where n.measure in ('finished', 'cost')
@@ -29,16 +26,19 @@ cross join lateral (
         join ado.jobs j on j.task_id = p.task_id and j.job = e.job and j.attempt = e.attempt
         left join ado.workers w on w.worker_id = j.worker_id
     )
-    select coalesce((select j.jobs from jobs j where j.status = 'queued'), 0),
-           coalesce((select j.jobs from jobs j where j.status = 'running'), 0),
-           coalesce((select j.jobs from jobs j where j.status = 'paused'), 0),
-           (select count(*) from ado.worker_status w where w.state in ('idle', 'busy')),
+    select o.open - o.running - o.paused, o.running, o.paused,
+           (select count(*) from ado.worker_status w where w.stopped_at is null and w.state in ('idle', 'busy')),
            (select coalesce(sum(c.count), 0) from counted c where c.measure = 'finished' and c.kind = 'succeeded'),
            (select coalesce(sum(c.count), 0) from counted c where c.measure = 'finished' and c.kind = 'failed'),
            (select coalesce(sum(c.count), 0) from counted c where c.measure = 'finished' and c.kind = 'cancelled'),
            (select coalesce(sum(c.amount), 0) from counted c where c.measure = 'cost'),
            (select percentile_cont(0.5) within group (order by o.ms) from output o),
            (select percentile_cont(0.99) within group (order by o.ms) from output o)
+    from (
+        select (select count(*) from ado.jobs j where j.status in ('queued', 'running', 'paused')) as open,
+               (select count(*) from ado.jobs j where j.status = 'running') as running,
+               (select count(*) from ado.jobs j where j.status = 'paused') as paused
+    ) o
 ) s
 where not exists (select from ado.samples d where d.at = date_trunc('minute', now()))
 on conflict (at) do nothing

@@ -8,7 +8,8 @@ select s.worker_id, s.state, s.backend, s.host, s.capabilities,
        case when w.load ->> 'problem' is null then s.free_slots else 0 end as free_slots, s.free_cpu, s.free_memory, s.free_gpu,
        extract(epoch from now() - s.requested_at)::double precision as requested_seconds_ago,
        extract(epoch from now() - s.idle_since)::double precision as idle_seconds
-from ado.worker_status s join ado.workers w using (worker_id) where s.state not in ('dead', 'stopped');
+from ado.worker_status s join ado.workers w using (worker_id)
+where s.stopped_at is null and s.state <> 'dead';
 
 -- name: request_worker :none
 -- Record the decision for a worker. Its process registers under the id.

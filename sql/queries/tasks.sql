@@ -242,7 +242,8 @@ where task_id = :task_id::bigint and starts_with(key, :prefix::text) order by ke
 
 -- name: watched_tasks :many
 -- The tasks that a viewer of the whole system sees: the newest open tasks, every task from a little before the newest
--- one it knows (null: the newest there is), and the tasks it knows as open. With ``creator`` only that creator's.
+-- one it knows (null: the newest there is), and the tasks it knows as open. With ``creator`` only that creator's. Each is
+-- looked up by itself (``offset 0``): how many follow ``newest`` is not known to a planner, which would read all tasks.
 with wanted as (
     (select o.task_id from ado.tasks o where o.status in ('queued', 'running', 'paused')
        and (:creator::text is null or o.created_by = :creator::text)
@@ -253,15 +254,18 @@ with wanted as (
     union
     select k.task_id from unnest(:known::bigint[]) as k(task_id)
 )
-select t.task_id, t.status, l.last_seq
-from wanted w join ado.tasks t using (task_id) join ado.task_logs l using (task_id)
-where :creator::text is null or t.created_by = :creator::text
-order by t.task_id;
+select w.task_id, f.status, f.last_seq
+from wanted w
+cross join lateral (
+    select t.status, l.last_seq from ado.tasks t join ado.task_logs l using (task_id)
+    where t.task_id = w.task_id and (:creator::text is null or t.created_by = :creator::text) offset 0
+) f
+order by w.task_id;
 
 -- name: list_tasks :many
 -- Newest first; the cursor is the last id of the previous page. A prompt is cut, and the agent's arguments are left
 -- out. A page ends early when its prompts and jobs grow large; one task always fits. Without a filter ``statuses`` has
--- all of them: each status is read by its index, in order. A search looks at a limited number of prompts and bytes, so
+-- all of them: each status is read by its index, in order; so is each status of each creator, or else of each agent. A search looks at a limited number of prompts and bytes, so
 -- its page may have fewer tasks, or none, although more follow. ``next`` is where the next page begins, null after the
 -- last one. A page without tasks is one row that has only ``next``.
 with bounds as materialized (
@@ -278,20 +282,52 @@ with bounds as materialized (
                    order by c.created_at limit 10000
                ) f), 9223372036854775807) end as oldest
 ), candidates as materialized (
-    select c.task_id from bounds b
+    select distinct c.task_id from bounds b  -- a task may have several of the agents
     cross join unnest(:statuses::text[]) as s(status)
+    cross join unnest(coalesce(:creators::text[], '{null}')) as r(creator)
+    cross join unnest(case when :creators::text[] is null then coalesce(:agents::text[], '{null}') else '{null}' end)
+        as a(agent)
     cross join lateral (
-        select t.task_id from ado.tasks t
-        -- Only this status. A row comparison makes the planner use the index of status and id; with an equality it
-        -- could choose the key, and read many rows in vain if the status is rare.
-        where (t.status, t.task_id) < (s.status, b.before) and (t.status, t.task_id) >= (s.status, b.oldest)
+        -- By status alone, by creator, by agent, or by agent where there are several: each by an index that has its
+        -- rows in order, with the filters, so that it can end early. A row comparison makes the planner use that index;
+        -- with an equality it could choose the key, and read many rows in vain if the status is rare.
+        (select t.task_id from ado.tasks t
+        where :creators::text[] is null and :agents::text[] is null
+          and (t.status, t.task_id) < (s.status, b.before) and (t.status, t.task_id) >= (s.status, b.oldest)
           and (:since::timestamptz is null or t.created_at >= :since::timestamptz)
+          and (:until::timestamptz is null or t.created_at < :until::timestamptz)
           and (:labels::jsonb = '{}' or t.labels @> :labels::jsonb)
           and (cardinality(:label_names::text[]) = 0 or (t.labels <> '{}' and t.labels ?& :label_names::text[]))
-          and (:until::timestamptz is null or t.created_at < :until::timestamptz)
+        order by t.status desc, t.task_id desc limit :scan_limit::integer + 1)
+        union all
+        (select t.task_id from ado.tasks t
+        where :creators::text[] is not null and t.created_by = r.creator
           and (:agents::text[] is null or t.agent = any(:agents::text[]) or t.agents && :agents::text[])
-          and (:creators::text[] is null or t.created_by = any(:creators::text[]))
-        order by t.status desc, t.task_id desc limit :scan_limit::integer + 1
+          and (t.status, t.task_id) < (s.status, b.before) and (t.status, t.task_id) >= (s.status, b.oldest)
+          and (:since::timestamptz is null or t.created_at >= :since::timestamptz)
+          and (:until::timestamptz is null or t.created_at < :until::timestamptz)
+          and (:labels::jsonb = '{}' or t.labels @> :labels::jsonb)
+          and (cardinality(:label_names::text[]) = 0 or (t.labels <> '{}' and t.labels ?& :label_names::text[]))
+        order by t.status desc, t.task_id desc limit :scan_limit::integer + 1)
+        union all
+        (select t.task_id from ado.tasks t
+        where :creators::text[] is null and :agents::text[] is not null and t.agent = a.agent
+          and (t.status, t.task_id) < (s.status, b.before) and (t.status, t.task_id) >= (s.status, b.oldest)
+          and (:since::timestamptz is null or t.created_at >= :since::timestamptz)
+          and (:until::timestamptz is null or t.created_at < :until::timestamptz)
+          and (:labels::jsonb = '{}' or t.labels @> :labels::jsonb)
+          and (cardinality(:label_names::text[]) = 0 or (t.labels <> '{}' and t.labels ?& :label_names::text[]))
+        order by t.status desc, t.task_id desc limit :scan_limit::integer + 1)
+        union all
+        (select t.task_id from ado.tasks t
+        where :creators::text[] is null and :agents::text[] is not null
+          and t.agents is not null and a.agent = any(t.agents)
+          and (t.status, t.task_id) < (s.status, b.before) and (t.status, t.task_id) >= (s.status, b.oldest)
+          and (:since::timestamptz is null or t.created_at >= :since::timestamptz)
+          and (:until::timestamptz is null or t.created_at < :until::timestamptz)
+          and (:labels::jsonb = '{}' or t.labels @> :labels::jsonb)
+          and (cardinality(:label_names::text[]) = 0 or (t.labels <> '{}' and t.labels ?& :label_names::text[]))
+        order by t.status desc, t.task_id desc limit :scan_limit::integer + 1)
     ) c
     order by c.task_id desc limit :scan_limit::integer + 1
 ), measured as (
@@ -647,16 +683,18 @@ select array['w:' || m.worker_id] from marked_jobs m;
 -- name: unsettled_tasks :many
 -- Open tasks whose jobs have all ended, or that need stop_siblings: a replica died between two statements. Of tasks
 -- that no worker has claimed from, only cancelled ones and those with a job that failed in the queue can be among them;
--- of paused tasks, only cancelled ones.
+-- of paused tasks, only cancelled ones. They are read in the order of their index, and the jobs of each by themselves
+-- (``offset 0``), so a long queue is not read.
 select t.task_id from ado.tasks t
 where (t.status = 'running' or t.status = 'queued' and (t.cancel_requested_at is not null or t.failed_job is not null)
        or t.status = 'paused' and t.cancel_requested_at is not null)
-  and (not exists (select from ado.jobs j where j.task_id = t.task_id and j.status in ('queued', 'running'))
+  and (not exists (select from ado.jobs j where j.task_id = t.task_id and j.status in ('queued', 'running') offset 0)
        or (t.on_failure = 'fail_fast'
-           and exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'failed')
+           and exists (select from ado.jobs j where j.task_id = t.task_id and j.status = 'failed' offset 0)
            and exists (select from ado.jobs j where j.task_id = t.task_id
-                       and (j.status in ('queued', 'paused') or j.status = 'running' and j.stop_reason is null))))
-limit 200;
+                       and (j.status in ('queued', 'paused') or j.status = 'running' and j.stop_reason is null)
+                       offset 0)))
+order by t.task_id limit 200;
 
 -- name: update_task :optional
 -- Change priority or labels of the version that the caller saw. No row: the task has another version.

@@ -56,8 +56,8 @@ select r.task_id, r.job, r.attempt, r.command, r.missed_heartbeats, r.is_listed,
 select capabilities, count from ado.worker_scales order by capabilities;
 
 -- name: list_workers :many
--- By id, after the last one of the previous page, with or without ended workers. A page ends early when labels and
--- capabilities grow large.
+-- By id, after the last one of the previous page; of the stopped ones those that stopped within some seconds (null: all).
+-- A page ends early when labels and capabilities grow large.
 select f.*, count(*) over () < f.matches as more
 from (
     select p.*, row_number() over by_id as position, count(*) over () as matches,
@@ -66,7 +66,9 @@ from (
         select s.*, w.load ->> 'problem' as problem
         from ado.worker_status s join ado.workers w using (worker_id)
         where (:state::text is null or s.state = :state::text)
-          and (:with_stopped::boolean or s.state <> 'stopped')
+          and (:state::text is null or (s.stopped_at is not null) = (:state::text = 'stopped'))
+          and (:stopped_within::double precision is null or s.stopped_at is null
+               or s.stopped_at > now() - make_interval(secs => :stopped_within::double precision))
           and (:after::text is null or s.worker_id > :after::text)
         order by s.worker_id limit :row_limit::integer + 1
     ) p
@@ -80,7 +82,10 @@ select s.*, w.load ->> 'problem' as problem
 from ado.worker_status s join ado.workers w using (worker_id) where s.worker_id = :worker_id::text;
 
 -- name: count_workers :many
-select state, count(*)::integer as count from ado.worker_status group by state;
+-- By state. The stopped ones are counted by their index.
+select s.state, count(*)::integer as count from ado.worker_status s where s.stopped_at is null group by s.state
+union all
+select 'stopped', count(*)::integer from ado.workers w where w.stopped_at is not null having count(*) > 0;
 
 -- name: list_held_jobs :many
 -- The running attempts of some workers; null: of all.
@@ -114,12 +119,13 @@ with before as materialized (
 select gap from before;
 
 -- name: prune_workers :many
--- Delete workers that ended long ago, with the tokens that a spawner made for them. A running job keeps its worker's
--- row.
+-- Delete workers that ended or fell silent long ago, with the tokens that a spawner made for them. A running job keeps
+-- its worker's row.
 with forgotten as (
     delete from ado.workers w
     where (w.stopped_at < now() - make_interval(secs => :keep_seconds::double precision)
-           or coalesce(w.last_heartbeat_at, w.requested_at) < now() - make_interval(secs => :keep_seconds::double precision))
+           or w.stopped_at is null and coalesce(w.last_heartbeat_at, w.requested_at)
+               < now() - make_interval(secs => :keep_seconds::double precision))
       and not exists (select from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running')
     returning w.worker_id, w.backend
 ), forgotten_tokens as (
@@ -129,9 +135,17 @@ with forgotten as (
 select f.worker_id from forgotten f;
 
 -- name: queue_counts :one
-select count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'running') as running,
-       count(*) filter (where status = 'paused') as paused
-from ado.jobs where status in ('queued', 'running', 'paused');
+-- Open jobs by status, counted in indexes alone, and since when the oldest could run. That is one of the oldest tasks,
+-- unless a thousand older ones were queued again.
+select n.open - n.running - n.paused as queued, n.running, n.paused,
+       coalesce((select extract(epoch from now() - min(o.run_after))::double precision from (
+           select q.run_after from ado.jobs q where q.status = 'queued' order by q.task_id limit 1000
+       ) o), 0) as oldest_seconds
+from (
+    select (select count(*) from ado.jobs j where j.status in ('queued', 'running', 'paused')) as open,
+           (select count(*) from ado.jobs j where j.status = 'running') as running,
+           (select count(*) from ado.jobs j where j.status = 'paused') as paused
+) n;
 
 -- name: register_worker :optional hints
 -- Register a process under an id. The same instance gets the same session. Another instance replaces the older process:

@@ -61,13 +61,18 @@ class Stage:
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:
         """A migrated database."""
+        with self.empty_database() as dsn:
+            migrate(dsn)
+            yield dsn
+
+    @contextlib.contextmanager
+    def empty_database(self) -> Iterator[str]:
+        """A database without a schema."""
         name = f"bench_{next(self._numbers)}"
-        dsn = dsn_of(described(self._dsn), name)
         with psycopg.connect(self._dsn, autocommit=True) as connection:
             connection.execute(f"create database {name}")
-        migrate(dsn)
         try:
-            yield dsn
+            yield dsn_of(described(self._dsn), name)
         finally:
             with psycopg.connect(self._dsn, autocommit=True) as connection:
                 connection.execute(f"drop database {name} with (force)")
@@ -75,14 +80,19 @@ class Stage:
     @contextlib.contextmanager
     def cluster(self, replicas: int = 2, **env: str) -> Iterator[Cluster]:
         """Replicas over a database of their own, with the default settings unless others are given."""
-        with self.database() as dsn:
-            home = self._directory / f"home-{next(self._numbers)}"
-            home.mkdir()
-            made = Cluster(dsn, home, env={**DEFAULTS, **_BRIEF_END, **env})
-            try:
-                yield made.add_replicas(replicas)
-            finally:
-                made.close()
+        with self.database() as dsn, self.replicas(dsn, replicas, **env) as made:
+            yield made
+
+    @contextlib.contextmanager
+    def replicas(self, dsn: str, count: int, **env: str) -> Iterator[Cluster]:
+        """Replicas over a database that is there."""
+        home = self._directory / f"home-{next(self._numbers)}"
+        home.mkdir()
+        made = Cluster(dsn, home, env={**DEFAULTS, **_BRIEF_END, **env})
+        try:
+            yield made.add_replicas(count)
+        finally:
+            made.close()
 
     def postgres_cpu(self) -> float:
         """Return the CPU seconds of Postgres so far."""

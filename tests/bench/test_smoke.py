@@ -19,3 +19,13 @@ def test_every_benchmark_runs_and_reports_its_floor():
     figures = json.loads(done.stdout)["figures"]
     assert len({figure["command"] for figure in figures}) == 12
     assert all(figure["product"] > 0 and figure["floor"] > 0 for figure in figures)
+
+
+@pytest.mark.long
+def test_the_benchmark_beside_a_history_runs():
+    command = [sys.executable, "-m", "tests.bench.flat", "--small"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    figures = {figure["what"]: figure for figure in json.loads(done.stdout)["figures"]}
+    assert figures["tasks.list"]["floor"] > 0
+    assert figures["1,000 jobs: tasks.get"]["met"] is True

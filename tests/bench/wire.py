@@ -127,6 +127,9 @@ class LightClient:
         self.socket.send(orjson.dumps({"id": self._next, "method": "subscription", "params": params}))
 
     def _heard(self, text: bytes) -> None:
+        if text == b"PING":  # of a replica that hears nothing for a while
+            self.socket.send(b"PONG")
+            return
         frame = orjson.loads(text)
         number = frame.get("id")
         if (answer := self._waiting.pop(number, None)) is not None:

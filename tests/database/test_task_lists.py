@@ -98,6 +98,26 @@ async def test_tasks_are_listed_by_agent(db):
     assert await listed(db, agents=["x'; --"]) == []
 
 
+async def test_a_page_of_tasks_with_several_agents_has_each_once(db):
+    several = [await create(db, agent="codex", agents=("codex", "shell"), workers=2) for _ in range(3)]
+    one = await create(db, agent="shell")
+    assert await walked(db, 2, agents=["shell", "codex"]) == [[one, several[2]], several[1::-1]]
+    assert await walked(db, 2, agents=["shell", "codex"], statuses=["queued"]) == [[one, several[2]], several[1::-1]]
+
+
+async def test_tasks_of_a_creator_are_listed_by_the_other_filters_too(db, dsn):
+    made = [await create(db, agent=agent) for agent in ("codex", "shell", "codex", "codex")]
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("update ado.tasks set created_by = 'user-1' where task_id < %s", [made[3]])
+        connection.execute("update ado.tasks set created_by = 'user-2' where task_id = %s", [made[3]])
+    await tasks.cancel(db, made[0], None)
+    assert await walked(db, 2, creators=["user-1"]) == [[made[2], made[1]], [made[0]]]
+    assert await listed(db, creators=["user-1"], agents=["codex"]) == [made[2], made[0]]
+    assert await listed(db, creators=["user-1"], agents=["codex"], statuses=["cancelled"]) == [made[0]]
+    assert await listed(db, creators=["user-2", "user-1"], statuses=["queued"]) == [made[3], made[2], made[1]]
+    assert await listed(db, creators=[]) == []
+
+
 async def test_a_search_finds_names_and_values_of_labels(db):
     made = [await create(db, labels=labels) for labels in ({"Team": 'we"b'}, {"x": "team"}, {}, {"a": "b"})]
     assert await listed(db, search="TEAM") == [made[1], made[0]]
