@@ -241,7 +241,7 @@ def test_pods_come_and_go_within_a_range(slow_lease):
         bench.add_spawner()
     numbers = "select workers, ready from ado.autoscale_status"
     until(lambda: bench.ado.sql(numbers) == [(1, 1)], "a warm pod", 60)
-    bench.begin("--workers", "5", "true")
+    bench.begin("--workers", "3", "true")
 
     def ended():
         assert bench.ado.sql(numbers)[0][0] <= 2

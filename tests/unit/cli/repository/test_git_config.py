@@ -48,7 +48,7 @@ def test_fetching_a_result_runs_no_program(hostile, capfd):
     here = Repository.of_working_directory()
     result = result_of(hostile)
     fetch(here, result, Delivered(hostile.bundle))
-    with diff(here, result, coloured=False, stat=False) as shown:
+    with diff(here, result.base, result.commit, coloured=False, stat=False) as shown:
         assert b"+0\n" in shown.read()
     done = apply(here, result)
     shown_by(here, done.paths)
