@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from app.rpc.client import CallError, HttpClient
 from cli import exits
+from cli.agents import agents_of
 from cli.declarations import Parameter
 from cli.errors import CliError, usage
 from cli.option_values import seconds_of
@@ -127,10 +128,17 @@ def _show_inbox(questions: list[dict[str, Any]], ended: list[dict[str, Any]]) ->
     if ended:
         rows = [["task", "ended", "status", "prompt", "next"]]
         for item in ended:
-            name, status = item["taskId"], item["status"]
-            step = f"ado tasks show {name}" if status == "succeeded" else f"ado logs {name} --tail 20"
-            rows.append([name, ago(item["finishedAt"]), status, one_line(item["prompt"]), step])
+            prompt, when = one_line(item["prompt"]), ago(item["finishedAt"])
+            rows.append([item["taskId"], when, item["status"], prompt, _next_step(item)])
         write_lines(table(rows))
+
+
+def _next_step(task: dict[str, Any]) -> str:
+    """Return the command to look at a task that has ended."""
+    name = task["taskId"]
+    if len(agents_of(task)) > 1:
+        return f"ado compare {name}"
+    return f"ado tasks show {name}" if task["status"] == "succeeded" else f"ado logs {name} --tail 20"
 
 
 def answer(

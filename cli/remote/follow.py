@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.rpc.client import CallError, Client, NoAnswer, State
 from cli import exits
+from cli.agents import agents_of
 from cli.bell import ring_for_end, ring_for_question
 from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
 from cli.remote.checked_calls import socket
@@ -272,6 +273,8 @@ class Follower:
         if view.jobs > 1:
             for line in summary(task, sys.stderr):
                 self._talk(line)
+            if len(agents_of(task)) > 1:
+                self._talk(f"ado: what each agent made of it: ado compare {task['taskId']}")
         elif reason := sentence(task):
             self._talk(f"ado: {reason}")
 

@@ -1,12 +1,14 @@
 """Several answers to one question: the jobs of a task have different agents, and a person picks one of the results."""
 
+import asyncio
 import hashlib
 import json
+from itertools import pairwise
 
 import pytest
 from support.procedures import Real
 
-from db.tasks import TaskFilter, page
+from db.tasks import TaskFilter, page, pick
 
 AGENTS = ["claude-code", "codex"]
 
@@ -152,6 +154,21 @@ def test_picking_the_same_again_adds_nothing_and_another_one_replaces_it(real):
     assert log(real) == before
     assert real.call("tasks.pick", taskId="task-1", job=1).picked_job == 1
     assert [job for kind, job, _ in log(real) if kind == "picked"] == [0, 1]
+
+
+def test_picks_at_the_same_time_are_written_one_after_another(real):
+    ended(real, "succeeded", "succeeded")
+    calls = [pick(real.db, 1, job) for job in (0, 1, 0, 1, 0, 1)]
+    changed = real.run(_together(calls))
+    picks = [job for kind, job, _ in log(real) if kind == "picked"]
+    assert len(picks) == sum(changed)
+    assert all(before != after for before, after in pairwise(picks))
+    task = real.call("tasks.get", taskId="task-1")
+    assert (task.picked_job, task.last_seq) == (picks[-1], len(log(real)))
+
+
+async def _together(calls):
+    return await asyncio.gather(*calls)
 
 
 def test_a_job_without_a_result_and_one_that_runs_are_not_picked(real):

@@ -36,7 +36,9 @@ def test_the_answers_of_several_agents_are_compared_and_one_is_picked(checkout):
     assert "no result yet" in told(checkout.ado("pick", "task-1", "--job", "1", check=1))
     cluster.add_worker("w0")
     assert "agents scripted, shell in turn" in checkout.ado("tasks", "show", "task-1").stdout.decode()
-    checkout.ado("wait", "task-1", check=1)  # the prompt is a command, so scripted fails
+    ended = checkout.ado("attach", "task-1", check=1)  # the prompt is a command, so scripted fails
+    assert "what each agent made of it: ado compare task-1" in told(ended)
+    assert b"  ado compare task-1\n" in checkout.ado("inbox").stdout
     compared = json.loads(checkout.ado("compare", "task-1", "-o", "json").stdout)["items"]
     assert [(item["agent"], item["status"], item.get("checks")) for item in compared] == [
         ("scripted", "failed", None), ("shell", "succeeded", "passed"), ("scripted", "failed", None),

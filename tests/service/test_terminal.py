@@ -132,6 +132,8 @@ def test_notify_rings_at_the_end_and_only_if_it_is_asked_for(working, terminal):
         seen = terminal(*run[:2], *notify, *run[2:])
         assert seen.end() == 0
         assert (seen.written.count(b"\a"), seen.written.count(b"succeeded\x1b\\")) == (rung, rung)
+    seen = terminal("run", "--agent", "shell", "--notify", "exit 3")
+    assert (seen.end(), b"\a\x1b]9;the run here has ended: exit code 3\x1b" in seen.written) == (3, True)
 
 
 def test_notify_rings_for_a_question_and_for_the_end_of_a_task_that_is_watched(working, terminal, tmp_path):
