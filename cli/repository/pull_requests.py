@@ -43,18 +43,18 @@ class PullRequest:
         """Return the program for the remote's server; None if there is none."""
         return next((name for part, name in (("github", "gh"), ("gitlab", "glab")) if part in self.remote.host), None)
 
-    def command(self, program: str) -> tuple[list[str], str]:
-        """Return the command that opens it, and its stdin. A text may begin with a dash."""
+    def command(self, program: str) -> list[str]:
+        """Return the command that opens it. Both programs take any word after an option as its value."""
         draft = ["--draft"] if self.draft else []
         host, path = self.remote.host, self.remote.path
         if program == "gh":
-            base = [f"--base={self.base}"] if self.base else []
-            where = [f"--repo={host}/{path}", f"--head={self.branch}"]
-            return ["gh", "pr", "create", *where, f"--title={self.title}", "--body-file=-", *base, *draft], self.body
-        base = [f"--target-branch={self.base}"] if self.base else []
-        where = [f"--repo=https://{host}/{path}", f"--head={path}", f"--source-branch={self.branch}"]
-        texts = [f"--title={self.title}", f"--description={self.body}"]
-        return ["glab", "mr", "create", *where, *texts, *base, *draft, "--yes"], ""
+            base = ["--base", self.base] if self.base else []
+            where = ["--repo", f"{host}/{path}", "--head", self.branch]
+            return ["gh", "pr", "create", *where, "--title", self.title, "--body", self.body, *base, *draft]
+        base = ["--target-branch", self.base] if self.base else []
+        where = ["--repo", f"https://{host}/{path}", "--head", path, "--source-branch", self.branch]
+        texts = ["--title", self.title, "--description", self.body]
+        return ["glab", "mr", "create", *where, *texts, *base, *draft, "--yes"]
 
 
 def title_of(prompt: str, task_id: str) -> str:
@@ -81,9 +81,8 @@ def open_request(request: PullRequest, program: str, repeat: str) -> str:
 
     ``repeat`` is the command to repeat once what failed is mended.
     """
-    command, body = request.command(program)
     page = request.remote.new_request(request.branch)
-    code, output, errors = _run(command, body, f"the branch is pushed; open it by hand: {page}")
+    code, output, errors = _run(request.command(program), f"the branch is pushed; open it by hand: {page}")
     addresses = _ADDRESS.findall(output if code == 0 else errors if "already exists" in errors else "")
     if code == 0 or addresses:
         return addresses[-1] if addresses else page
@@ -100,14 +99,14 @@ def is_installed(program: str) -> bool:
     return shutil.which(program, path=search_path()) is not None
 
 
-def _run(command: Sequence[str], body: str, step: str) -> tuple[int, str, str]:
+def _run(command: Sequence[str], step: str) -> tuple[int, str, str]:
     """Run a program in an empty directory; return its exit code and what it wrote. Raises CliError."""
     surrounding = {name: value for name, value in os.environ.items() if not name.startswith(("ADO_", "GIT_"))}
     environment = {**surrounding, "PATH": search_path(), "NO_COLOR": "1", "GH_PROMPT_DISABLED": "1"}
     with tempfile.TemporaryDirectory(prefix="ado-") as empty:
         try:
             done = subprocess.run(
-                command, cwd=empty, env=environment, input=body.encode(), capture_output=True, check=False,
+                command, cwd=empty, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
                 timeout=_SECONDS,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:

@@ -11,6 +11,12 @@ from cli.errors import usage
 from cli.repository.git import Repository, failed
 
 _PATH = re.compile(r"[\w.~-]+(?:/[\w.~-]+)+")
+_LOCAL = re.compile(r"file://|[^:]*$")
+_QUIET_RECEIVER = (
+    "git -c core.hooksPath=/dev/null -c core.alternateRefsCommand=true -c receive.denyCurrentBranch=refuse"
+    " -c receive.autogc=false receive-pack"
+)
+"""Takes a push on this machine, and runs nothing that the repository there names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +69,24 @@ def choose(repository: Repository, wanted: str | None) -> PushRemote:
         if len(names) > 1:
             raise usage(f"there are several remotes: {', '.join(names)}", f"choose one: --to {names[0]}")
         (name,) = names
-    return PushRemote.of(name, repository.optional("remote", "get-url", "--", name) or "")
+    url = repository.optional("remote", "get-url", "--", name) or ""
+    found = PushRemote.of(name, url)  # with the user's own replacements of addresses, which may lead to a mirror
+    return found if found.host else PushRemote.of(name, repository.optional("config", f"remote.{name}.url") or "")
 
 
 def push(repository: Repository, remote: PushRemote, branch: str) -> None:
     """Push a branch, without hooks, tags and force. Raises CliError.
 
-    The program of the other end is named: the repository's own configuration could name another one.
+    The program of the other end is named: the repository's own configuration could name another one. If that end is a
+    directory of this machine, hooks there would run as the user, and this repository chose the directory.
     """
     options = ("--quiet", "--no-verify", "--no-follow-tags", "--no-signed", "--recurse-submodules=no")
     ref = f"refs/heads/{branch}"
+    is_local = _LOCAL.match(repository.optional("remote", "get-url", "--push", "--", remote.name) or ":") is not None
+    receiver = _QUIET_RECEIVER if is_local and not repository.is_trusted else "git-receive-pack"
+    env = {"GIT_ALLOW_PROTOCOL": "file"} if is_local else {}
     try:
-        repository.git("push", *options, "--receive-pack=git-receive-pack", "--", remote.name, f"{ref}:{ref}")
+        repository.git("push", *options, f"--receive-pack={receiver}", "--", remote.name, f"{ref}:{ref}", env=env)
     except GitError as error:
         step = f"correct what git says, or push it yourself (the branch is made): git push {remote.name} {branch}"
         raise failed(f"the branch cannot be pushed: {error}", step) from error

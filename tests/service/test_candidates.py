@@ -11,7 +11,7 @@ shift
 exec sh -c "$*"
 """
 GH = """#!/bin/sh
-{ printf '%s\\n' "$@"; cat; } > {log}
+printf '%s\\n' "$@" > {log}
 echo https://github.example/acme/shop/pull/5
 """
 
@@ -90,6 +90,6 @@ def test_a_pull_request_has_the_prompt_as_title_and_the_task_in_its_body(checkou
     assert (value["url"], value["branch"]) == ("https://github.example/acme/shop/pull/5", "ado/task-1-2")
     assert there.git("rev-parse", "ado/task-1-2").strip() == value["commit"]
     called = log.read_text()
-    assert "--title=: --web; echo 2 > a # fix [31mit\n" in called
-    assert called.endswith("Made by shell in task-1/1 of ado.\n")
+    assert "--title\n: --web; echo 2 > a # fix [31mit\n" in called
+    assert called.endswith("--body\nMade by shell in task-1/1 of ado.\n\n")
     assert there.git("show", "ado/task-1-2:a") == "2\n"

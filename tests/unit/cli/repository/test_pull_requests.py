@@ -50,10 +50,10 @@ def test_gh_gets_the_texts_outside_of_the_repository_and_without_tokens_of_ado(s
     assert opened(title="--web", base="main", draft=True) == "https://github.com/acme/shop/pull/5"
     argv, stdin, where, listed, environment = called()
     assert argv[1:] == [
-        "pr", "create", "--repo=github.com/acme/shop", "--head=ado/task-7", "--title=--web", "--body-file=-",
-        "--base=main", "--draft",
+        "pr", "create", "--repo", "github.com/acme/shop", "--head", "ado/task-7", "--title", "--web",
+        "--body", "It is fixed.\n", "--base", "main", "--draft",
     ]  # fmt: skip
-    assert (stdin, listed) == ("It is fixed.\n", [])
+    assert (stdin, listed) == ("", [])
     assert where != str(Path.cwd())
     assert "ADO_TOKEN" not in environment
 
@@ -62,8 +62,9 @@ def test_glab_gets_the_same_as_options(stub):
     called = stub("glab", "print('https://gitlab.example/a/b/shop/-/merge_requests/2')")
     assert opened("glab", remote=LAB, base="dev").endswith("/merge_requests/2")
     assert called()[0][1:] == [
-        "mr", "create", "--repo=https://gitlab.example/a/b/shop", "--head=a/b/shop", "--source-branch=ado/task-7",
-        "--title=Fix it", "--description=It is fixed.\n", "--target-branch=dev", "--yes",
+        "mr", "create", "--repo", "https://gitlab.example/a/b/shop", "--head", "a/b/shop",
+        "--source-branch", "ado/task-7", "--title", "Fix it", "--description", "It is fixed.\n",
+        "--target-branch", "dev", "--yes",
     ]  # fmt: skip
 
 

@@ -68,16 +68,68 @@ def test_without_a_remote_and_with_several_equal_ones_the_next_step_is_named(tre
         choose(here, "--mirror")
 
 
-def test_a_push_runs_nothing_that_the_repository_names(tree, tmp_path):
-    """A path as the address would run the hooks of the repository there, and the program that its own setting names."""
-    tree.git("init", "--quiet", "--bare", str(tmp_path / "there"))
-    tree.git("remote", "add", "origin", str(tmp_path / "there"))
-    tree.git("config", "remote.origin.receivepack", f"touch {tmp_path}/ran; git-receive-pack")
-    hook = tree.path / ".git/hooks/pre-push"
-    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
-    hook.chmod(0o755)
+def hook(path, log):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {path.name} >> {log}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def there(tree, tmp_path):
+    """A bare repository that notes what it runs, as the remote origin."""
+    log = tmp_path / "ran"
+    made = Tree(tmp_path / "shop.git", init=False)
+    tree.git("init", "--quiet", "--bare", str(made.path))
+    tree.git("remote", "add", "origin", str(made.path))
+    tree.git("config", "remote.origin.receivepack", f"echo receivepack >> {log}; git-receive-pack")
+    hook(tree.path / ".git/hooks/pre-push", log)
+    for name in ("pre-receive", "update", "post-receive", "post-update", "reference-transaction"):
+        hook(made.path / "hooks" / name, log)
+    made.git("config", "core.alternateRefsCommand", f"echo alternates >> {log}; true")
+    (made.path / "objects/info/alternates").write_text(f"{tree.path}/.git/objects\n")
+    made.log = log
+    return made
+
+
+def test_a_push_to_a_directory_runs_nothing_that_either_repository_names(tree, there):
     here = Repository.of_working_directory()
-    with pytest.raises(CliError, match="transport 'file' not allowed") as error:
+    push(here, choose(here, None), "main")
+    assert there.git("rev-parse", "main") == tree.git("rev-parse", "main")
+    assert not there.log.exists()
+
+
+def test_a_trusted_repository_runs_the_hooks_of_the_directory_that_it_is_pushed_to(tree, there, tmp_path, monkeypatch):
+    (tmp_path / "config").write_text(f"[ado]\n\ttrustedRepository = {tree.path}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    here = Repository.of_working_directory()
+    push(here, choose(here, None), "main")
+    assert "post-receive" in there.log.read_text()
+    assert "receivepack" not in there.log.read_text().split()
+
+
+def test_an_address_that_the_user_replaces_keeps_its_page(tree, there, tmp_path, monkeypatch):
+    (tmp_path / "config").write_text(f'[url "{there.path.parent}/"]\n\tinsteadOf = https://github.com/acme/\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    tree.git("remote", "set-url", "origin", "https://github.com/acme/shop.git")
+    here = Repository.of_working_directory()
+    remote = choose(here, None)
+    assert remote.new_request("ado/task-7") == GITHUB
+    push(here, remote, "main")
+    assert there.git("rev-parse", "main") == tree.git("rev-parse", "main")
+
+
+@pytest.mark.parametrize("url", ["ext::sh -c id", "http://127.0.0.1:9/a/b", "git://127.0.0.1:9/a/b"])
+def test_other_transports_are_refused_with_the_command_to_use_instead(tree, url):
+    tree.git("remote", "add", "origin", url)
+    here = Repository.of_working_directory()
+    with pytest.raises(CliError, match="not allowed") as error:
         push(here, choose(here, None), "main")
     assert "git push origin main" in error.value.next_step
-    assert not (tmp_path / "ran").exists()
+
+
+def test_a_branch_that_has_moved_on_there_is_not_overwritten(tree, there):
+    here = Repository.of_working_directory()
+    push(here, choose(here, None), "main")
+    tree.git("commit", "--amend", "--quiet", "-m", "another")
+    with pytest.raises(CliError, match="cannot be pushed"):
+        push(here, choose(here, None), "main")
