@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from db.database import Database
 from db.model import Status
 
-_ROUNDS = 1000
-"""More than the longest chain of tasks that one call ends; the monitor goes on after that."""
+_ROUNDS = 5  # more would keep a worker that reports an end from its answer; the monitor goes on
 
 
-async def start_waiting(db: Database) -> None:
+async def start_waiting(db: Database, *, rounds: int = _ROUNDS) -> None:
     """Start the tasks for which everything they wait for has ended, and cancel those for which it ended badly.
 
-    A cancelled task may be waited for in turn, so this repeats until nothing is left.
+    A cancelled task may be waited for in turn, so this repeats until nothing is left, but at most ``rounds`` times.
     """
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         told = await db.many("start_dependents")
         if not told:
             return

@@ -26,6 +26,7 @@ from db.jobs import EndedAttempt
 from db.model import AttemptKey
 
 _log = logging.getLogger("ado.monitor")
+_CHAIN = 100  # so many tasks that wait for one another are cancelled in a step, within about a second
 
 
 async def step(db: Database, settings: AppSettings) -> None:
@@ -50,7 +51,7 @@ async def step(db: Database, settings: AppSettings) -> None:
     await _run_part("agents", agents.close_working(db))
     for task_id in await tasks.unsettled(db):
         await _run_part(f"settling task-{task_id}", tasks.after_failure(db, task_id))
-    await _run_part("tasks that wait for others", dependencies.start_waiting(db))
+    await _run_part("tasks that wait for others", dependencies.start_waiting(db, rounds=_CHAIN))
 
 
 async def _run_part(name: str, work: Awaitable[object]) -> bool:

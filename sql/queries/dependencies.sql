@@ -14,7 +14,7 @@ with ended as materialized (
     join ado.dependencies d on d.after_task_id = e.task_id and d.outcome is null
     join ado.tasks t on t.task_id = d.task_id
 ), decided as materialized (
-    select * from counted where jobs_before < 1000
+    select * from counted where jobs_before < 250
 ), locked_jobs as materialized (
     select j.task_id, j.job, j.status, j.reason, nullif(j.attempt, 0) as attempt,
            j.pause_requested_at is not null as is_pausing
