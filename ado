@@ -53,12 +53,20 @@ progress() { # one line for each package, on a terminal over the one before
     if [ -t 2 ]; then printf '\r\033[K' >&2; fi
 }
 
+make_venv() { # with the pinned pip: older ones take twice as long, and so does unpacking the one that Python brings
+    if "$python" -I -m venv --without-pip "$venv" &&
+        "$python" -I -m pip --python "$venv/bin/python" install -q --retries 0 -c "$root/constraints.txt" pip >/dev/null 2>&1
+    then return; fi
+    "$python" -I -m venv "$venv" ||
+        fail "the venv module does not work" "install it (Debian: apt install python3-venv), or install uv"
+    "$venv/bin/python" -I -m pip install -q --retries 0 -c "$root/constraints.txt" pip >/dev/null 2>&1 || : # it works, too
+}
+
 packages() {
     if [ "$uv" = yes ]; then
         uv pip install -q --python "$venv/bin/python" -c "$root/constraints.txt" -e "$1" 2>&1
     else
-        "$venv/bin/python" -I -m pip install --no-compile --disable-pip-version-check --progress-bar off \
-            --root-user-action=ignore -c "$root/constraints.txt" -e "$1" 2>&1
+        "$venv/bin/python" -I -m pip install --progress-bar off -c "$root/constraints.txt" -e "$1" 2>&1
     fi || echo failed >"$venv/.failed"
 }
 
@@ -76,6 +84,8 @@ install() {
     kubernetes) extra='[kubernetes]' included='client worker server kubernetes' ;;
     dev) extra='[dev]' included='client worker server kubernetes dev' ;;
     esac
+    # for each pip, those that it starts as well; what is not compiled now is compiled when it is first used
+    export PIP_NO_COMPILE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
     uv=no
     if command -v uv >/dev/null 2>&1; then uv=yes; fi
     if [ ! -x "$venv/bin/python" ] || { [ $uv = no ] && [ ! -x "$venv/bin/pip" ]; }; then
@@ -84,8 +94,7 @@ install() {
             uv venv -q --python '>=3.11' "$venv"
         else
             find_python
-            "$python" -I -m venv "$venv" ||
-                fail "the venv module does not work" "install it (Debian: apt install python3-venv), or install uv"
+            make_venv
         fi
     fi
     echo "ado: installing ado$extra (once; the first time takes about half a minute)" >&2

@@ -63,3 +63,33 @@ def test_the_module_reports_an_old_python_before_other_imports():
     assert done.returncode == 125
     assert done.stderr.splitlines()[0].endswith("3.11 or newer is needed")
     assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("has_pip", "steps"),
+    [
+        (True, ["venv --without-pip", "pip --python install pip", "pip install ado", "cli"]),
+        (
+            False,
+            ["venv --without-pip", "pip --python install pip", "venv", "pip install pip", "pip install ado", "cli"],
+        ),
+    ],
+)
+def test_the_pinned_pip_installs_ado_whether_python_has_a_pip_or_not(checkout, tmp_path, has_pip, steps):
+    log = tmp_path / "log"
+    inside = program(tmp_path / "inside", f'echo "$@" NO_COMPILE=$PIP_NO_COMPILE >>{log}')
+    python = program(
+        tmp_path / "python3",
+        f"""echo "$@" NO_COMPILE=$PIP_NO_COMPILE >>{log}
+        for last; do :; done
+        case "$*" in
+        *" venv "*) mkdir -p "$last/bin" && cp {inside} "$last/bin/python" ;;
+        *" pip "*) exit {0 if has_pip else 1} ;;
+        esac""",
+    )
+    assert run(checkout, "status", PYTHON=python).returncode == 0
+    called = [line for line in log.read_text().splitlines() if " -m " in line]
+    seen = [" ".join(word for word in step.split() if word in line) for step, line in zip(steps, called, strict=True)]
+    assert seen == steps
+    assert all("NO_COMPILE=1" in line for line in called if " pip " in line)
+    assert all("constraints.txt" in line for line in called if " install " in line)
