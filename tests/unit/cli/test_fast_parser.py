@@ -141,7 +141,7 @@ def spoilt_lines(draw):
     return line
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(plain_lines())
 def test_plain_lines_need_no_cyclopts_and_mean_the_same_to_it(line):
     understood = read_fast(line)
@@ -149,7 +149,7 @@ def test_plain_lines_need_no_cyclopts_and_mean_the_same_to_it(line):
     assert read_by_cyclopts(line) == understood
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(spoilt_lines())
 def test_lines_with_hostile_words_mean_the_same_or_are_left_to_cyclopts(line):
     understood = read_fast(line)

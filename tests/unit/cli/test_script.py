@@ -68,10 +68,10 @@ def test_the_module_reports_an_old_python_before_other_imports():
 @pytest.mark.parametrize(
     ("has_pip", "steps"),
     [
-        (True, ["venv --without-pip", "pip --python install pip", "pip install ado", "cli"]),
+        (True, ["venv --without-pip", "pip --python install pip", "pip install -e", "cli"]),
         (
             False,
-            ["venv --without-pip", "pip --python install pip", "venv", "pip install pip", "pip install ado", "cli"],
+            ["venv --without-pip", "pip --python install pip", "venv", "pip install pip", "pip install -e", "cli"],
         ),
     ],
 )
