@@ -15,14 +15,14 @@ from worker.agents.verdict import Outcome
 
 
 def agent_health(
-    agent: Agent, job: Mapping[str, Any], outcome: Outcome, reader: AgentReader | None, turns: int
+    agent: Agent, job: Mapping[str, Any], outcome: Outcome, reader: AgentReader | None, *, worked_before: bool
 ) -> Literal["well", "ill", "unknown"]:
-    """Judge an attempt that took ``turns``; ``reader`` has read the last one."""
+    """Judge an attempt; ``reader`` has read its last turn, and ``worked_before`` is about those before that."""
     if agent.needs is None or any(name in (job.get("env") or ()) for name in agent.needs.variables):
         return "unknown"
     if outcome.reason == "auth":
         return "ill"
-    if outcome.outcome == "succeeded" or turns > 1 or (reader is not None and reader.has_worked):
+    if outcome.outcome == "succeeded" or worked_before or (reader is not None and reader.has_worked):
         return "well"
     is_offline = NO_NETWORK in (job.get("requires") or ())
     return "ill" if outcome.reason == "agent_error" and reader is not None and not is_offline else "unknown"

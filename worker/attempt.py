@@ -111,6 +111,7 @@ class Attempt:
         self._reader: AgentReader | None = None
         self._session: str | None = None
         self._used: dict[str, float] = {}  # by the turns before the present one
+        self._has_worked = False
         self._turn_ended: Callable[[], object] = lambda: None
         self._environment: Callable[[Mapping[str, str]], dict[str, str]] = dict
         """Makes the agent's environment from the variables that its launch adds."""
@@ -162,7 +163,7 @@ class Attempt:
             raise
         except Exception as error:  # noqa: BLE001 - any error ends the job once; otherwise the job would run again
             outcome = self._outcome_of_error(error)
-        health = agent_health(self._agent, self.job, outcome, self._reader, self._budget.turns)
+        health = agent_health(self._agent, self.job, outcome, self._reader, worked_before=self._has_worked)
         head = {**self._fence, "lastBatch": self._sender.last, "health": health}
         await report_end(self._call, head, outcome, self._final_result())
 
@@ -247,8 +248,9 @@ class Attempt:
             self._add_usage()
 
     def _add_usage(self) -> None:
-        """Count what the last turn has used: the next one has a reader of its own."""
+        """Count what the last turn has used and done: the next one has a reader of its own."""
         if self._reader is not None:
+            self._has_worked = self._has_worked or self._reader.has_worked
             self._used = total(self._used, self._reader.usage or {})
 
     async def _next_words(self, outcome: Outcome) -> list[str]:

@@ -16,10 +16,10 @@ ERROR = Outcome("failed", 1, "agent_error")
 
 @pytest.fixture
 def judge(tmp_path):
-    def judged(outcome, *said, agent="claude-code", turns=1, **job):
+    def judged(outcome, *said, agent="claude-code", worked_before=False, **job):
         reader = AgentReader(Run("p", tmp_path, tmp_path))
         reader._verdict.see(said)
-        return agent_health(AGENTS[agent], job, outcome, reader, turns)
+        return agent_health(AGENTS[agent], job, outcome, reader, worked_before=worked_before)
 
     return judged
 
@@ -31,7 +31,7 @@ def test_refused_credentials_and_an_error_before_anything_was_done_speak_against
 
 def test_an_agent_that_has_done_something_works(judge):
     assert judge(Outcome("succeeded", 0)) == "well"
-    assert judge(ERROR, TOOL) == judge(ERROR, TEXT) == judge(ERROR, turns=2) == "well"
+    assert judge(ERROR, TOOL) == judge(ERROR, TEXT) == judge(ERROR, worked_before=True) == "well"
     assert judge(Outcome("cancelled"), TOOL) == judge(Outcome("released", None, "paused"), TEXT) == "well"
 
 
