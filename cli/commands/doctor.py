@@ -17,7 +17,7 @@ from cli.output import table, write_items, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose
 from cli.remote.connection import http as client_of
 from cli.remote.contexts import ServerContext
-from cli.remote.fleet import spawner_trouble
+from cli.remote.fleet import remedy, spawner_trouble
 from cli.remote.health_pages import page
 from cli.remote.listing import workers_status
 from cli.remote.troubles import SPAWNER_FIX, locks
@@ -187,6 +187,7 @@ def _check_calls(client: Any) -> list[Check]:
         *checks,
         _workers(counts, bool(live), status),
         Check("agents", True, ", ".join(offered) if offered else "none is offered at the moment"),
+        *(Check("agent", False, one["why"], remedy(one)) for one in status.get("unhealthyAgents", [])),
         *_sandboxes(live),
         *_unoffered_secrets(live),
         *_spawners(status.get("spawners", [])),

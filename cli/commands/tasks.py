@@ -373,8 +373,8 @@ def explain(task: TaskArgument, /, *, options: ServerOptions = NO_OPTIONS) -> in
     shape = {"taskId": explained["taskId"], "status": explained["status"], "why": reason, "workers": workers}
     shape["questions"] = [question["questionId"] for question in questions]
     rows = [["worker", "state", "unmet", "what would help"]]
-    rows += [[worker[name] or "-" for name in names] for worker in workers]
-    lines = [reason or "a worker can run it: it will be claimed at once", *(table(rows) if workers else [])]
+    rows += [[worker[name] or "-" for name in names] for worker in workers if worker["help"] != reason]
+    lines = [reason or "a worker can run it: it will be claimed at once", *(table(rows) if len(rows) > 1 else [])]
     lines += [asks(question) for question in questions]
     write_one(shape, options.output, "taskId", lines)
     return exits.SUCCESS

@@ -12,7 +12,7 @@ from cli.commands.autoscale import autoscale
 from cli.declarations import App
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
-from cli.remote.fleet import spawner_trouble
+from cli.remote.fleet import remedy, spawner_trouble
 from cli.remote.listing import whole, workers_status
 from cli.render.autoscale import range_sentence
 from cli.render.terminal import is_terminal
@@ -38,15 +38,6 @@ def _problems(workers: list[dict[str, Any]]) -> list[str]:
 def _spawner_troubles(spawners: list[dict[str, Any]]) -> list[str]:
     troubles = {spawner["spawnerId"]: spawner_trouble(spawner) for spawner in spawners}
     return [f"spawner {name}: {trouble}" for name, trouble in troubles.items() if trouble]
-
-
-def _unhealthy_agents(agents: list[dict[str, Any]]) -> list[str]:
-    return [f"{agent['why']} (next: {_remedy(agent)})" for agent in agents]
-
-
-def _remedy(agent: dict[str, Any]) -> str:
-    look = f"see {agent['jobId']}, " if agent.get("jobId") else ""
-    return f"{look}correct it where the workers run, then ado workers reset {agent['agent']}"
 
 
 @workers.command
@@ -76,7 +67,7 @@ def status(*, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
             write_lines(_problems(fleet["workers"]))
             write_lines([range_sentence(one) for one in fleet.get("autoscale", [])])
             write_lines(_spawner_troubles(fleet.get("spawners", [])))
-            write_lines(_unhealthy_agents(fleet.get("unhealthyAgents", [])))
+            write_lines([f"{one['why']} (next: {remedy(one)})" for one in fleet.get("unhealthyAgents", [])])
         if not watch:
             return exits.SUCCESS
         time.sleep(_WATCH_SECONDS)

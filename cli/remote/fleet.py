@@ -47,6 +47,12 @@ def spawner_trouble(spawner: Mapping[str, Any], now: datetime | None = None) -> 
     return str(spawner.get("problem", ""))
 
 
+def remedy(agent: Mapping[str, Any]) -> str:
+    """Return the next step for an agent whose jobs wait because it fails again and again."""
+    look = f"see {agent['jobId']}, " if agent.get("jobId") else ""
+    return f"{look}correct it where the workers run, then ado workers reset {agent['agent']}"
+
+
 def why_waiting(task: Mapping[str, Any]) -> str:
     """Return why a task of ``tasks.get`` with ``explain`` waits; empty if nothing waits or is in the way."""
     return str((task.get("wait") or {}).get("why", ""))

@@ -56,7 +56,10 @@ def test_jobs_of_an_agent_with_refused_credentials_wait_until_one_of_them_succee
     explained = cluster.ado("explain", task, check=0).stdout.decode()
     assert why in explained
     assert "then ado workers reset house)" in explained
-    assert "agent_unhealthy" in explained
+    (worker,) = json.loads(cluster.ado("explain", task, "-o", "json", check=0).stdout)["workers"]
+    assert worker["unmet"] == "agent_unhealthy"
+    assert explained.count(why) == 1
+    assert why in cluster.ado("doctor", check=1).stdout.decode()
     status = cluster.ado("workers", "status", check=0).stdout.decode()
     assert why in status
     assert re.search(
