@@ -12,7 +12,9 @@ BROUGHT = "workspace:brought"
 """The worker lays out the ignored files that a task brings; such a task requires it."""
 BUDGETS = "budget:limits"
 """The worker keeps to a task's budget; a task with one requires it, because an older worker would not."""
-OF_RELEASE = (STDIN, CHECKS, BROUGHT, BUDGETS, *approvals.CAPABILITIES)
+FOLLOWS_REF = "workspace:ref"
+"""The worker starts jobs from the newest commit of a remote's branch; a task that names no commit requires it."""
+OF_RELEASE = (STDIN, CHECKS, BROUGHT, BUDGETS, FOLLOWS_REF, *approvals.CAPABILITIES)
 """What every worker of this release offers."""
 NO_NETWORK = "network:none"
 """The worker can run jobs without a network; a task with ``network: none`` requires it."""

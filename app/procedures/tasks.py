@@ -14,7 +14,7 @@ from msgspec import Meta, field
 from app.access.auth import READ, RUN_TASKS
 from app.access.context import Context
 from app.core.approvals import CAPABILITIES, Approval, capability_of, why_impossible
-from app.core.capabilities import BROUGHT, BUDGETS, CHECKS, NO_NETWORK, STDIN
+from app.core.capabilities import BROUGHT, BUDGETS, CHECKS, FOLLOWS_REF, NO_NETWORK, STDIN
 from app.core.environment_cipher import EnvironmentCipher
 from app.core.reasons import refusal
 from app.procedures.checks.agents import DEFAULT, in_turn
@@ -238,6 +238,7 @@ def _capabilities(input: TaskCreateInput) -> list[str]:
         *([NO_NETWORK] if input.network == "none" else []),
         *([STDIN] if input.stdin else []),
         *([CHECKS] if input.checks else []),
+        *([FOLLOWS_REF] if input.workspace and input.workspace.remote and not input.workspace.remote.commit else []),
         *([BROUGHT] if input.workspace and input.workspace.brought else []),
         *([capability_of(input.approve)] if input.approve else []),
         *([BUDGETS] if input.budget else []),

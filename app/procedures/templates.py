@@ -1,7 +1,9 @@
 """The procedures ``templates.*``: tasks to run again by a name.
 
 A template is the input of ``tasks.create`` without what belongs to one run: values of the environment, files and input
-on stdin. Authority: everybody who may run tasks uses all templates, where tasks are private a developer only own ones.
+on stdin. Of a repository it keeps the branch of the remote, and each job starts from its newest commit.
+
+Authority: everybody who may run tasks uses all templates, where tasks are private a developer only own ones.
 A developer changes and removes own ones, operators and administrators all. It is checked when it is saved, and again
 when it is used, by the rules of that time and with the rights of who uses it.
 """
@@ -19,7 +21,7 @@ from app.access.auth import RUN_TASKS
 from app.access.context import Context
 from app.core import prompt_variables
 from app.core.approvals import CAPABILITIES, approval_in
-from app.core.capabilities import BROUGHT, BUDGETS, CHECKS, NO_NETWORK, STDIN
+from app.core.capabilities import BROUGHT, BUDGETS, CHECKS, FOLLOWS_REF, NO_NETWORK, STDIN
 from app.core.environment_cipher import EnvironmentCipher
 from app.core.prompt_variables import VariablesWrong
 from app.core.reasons import refusal
@@ -28,6 +30,7 @@ from app.procedures.checks.arguments import refuse_nul
 from app.procedures.checks.ids import no_such_task, parse_task
 from app.procedures.checks.ownership import check_may_see, only_creator
 from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit, fit, next_cursor
+from app.procedures.checks.workspaces import Workspace
 from app.procedures.tasks import TaskCreateInput, checked
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
@@ -42,7 +45,7 @@ TEMPLATES = 200
 """The most templates of one user or service."""
 _PROMPT_CHARS = 200
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
-_IMPLIED = frozenset({BROUGHT, BUDGETS, CHECKS, NO_NETWORK, *CAPABILITIES})
+_IMPLIED = frozenset({BROUGHT, BUDGETS, CHECKS, FOLLOWS_REF, NO_NETWORK, *CAPABILITIES})
 """Capabilities that a task requires because of other members of its input."""
 
 
@@ -148,9 +151,10 @@ async def _content(context: Context, input: TemplateSaveInput) -> tuple[TaskCrea
         task, left_out = input.task, []
     if task.stdin or STDIN in task.requires:
         raise refusal("invalid_input", "stdin: a template has no input on stdin", field="stdin")
+    one_run = task.workspace if task.workspace and not _lasts(task.workspace) else None
     for name, value in (
         ("env", task.env),
-        ("workspace", task.workspace),
+        ("workspace", one_run),
         ("idempotencyKey", task.idempotency_key),
         ("after", task.after),
     ):
@@ -170,7 +174,11 @@ async def _copy(context: Context, text: str) -> tuple[TaskCreateInput, list[str]
     members = {name: value for name, value in source.task.items() if value is not None}
     requires = members["requires"]
     workspace = members.pop("workspace", None)
-    members["requires"] = [name for name in requires if name not in _IMPLIED and not name.startswith("git:")]
+    lasting = _lasting(workspace or {})
+    if workspace is not None:  # an empty one brings back what the agent makes
+        members["workspace"] = lasting
+    is_kept = {name: name not in _IMPLIED and (bool(lasting) or not name.startswith("git:")) for name in requires}
+    members["requires"] = [name for name in requires if is_kept[name]]
     members["labels"].pop(LABEL, None)
     if members.get("timeoutSeconds") == context.services.settings.task_timeout:
         del members["timeoutSeconds"]  # the setting counts, as it is when the template is used
@@ -178,8 +186,23 @@ async def _copy(context: Context, text: str) -> tuple[TaskCreateInput, list[str]
         members["approve"] = approval
     if NO_NETWORK in requires:
         members["network"] = "none"
-    left_out = [*(["workspace"] if workspace else []), *(f"env.{name}" for name in source.env_names)]
+    left_out = [*(["workspace"] if workspace and not lasting else []), *(f"env.{name}" for name in source.env_names)]
     return msgspec.convert(members, TaskCreateInput), left_out
+
+
+def _lasts(workspace: Workspace) -> bool:
+    """Return whether a workspace has nothing that was sent for one run: it is empty, or a branch of a remote."""
+    sent = (workspace.file_id, workspace.commit, workspace.brought, workspace.shallow, workspace.cache_key)
+    return not any(sent) and not (workspace.remote and workspace.remote.commit)
+
+
+def _lasting(workspace: dict[str, Any]) -> dict[str, Any]:
+    """Return of a task's workspace what lasts: the branch that its commit was on. Empty: it has none."""
+    remote = workspace.get("remote") or {}
+    if not remote.get("ref"):
+        return {}
+    kept = {name: workspace[name] for name in ("branch", "directory", "push") if workspace.get(name)}
+    return {**kept, "remote": {"url": remote["url"], "ref": remote["ref"]}}
 
 
 async def _not_saved(context: Context, input: TemplateSaveInput) -> ProcedureError:

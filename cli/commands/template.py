@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from app.core.prompt_variables import names
 from cli import exits
+from cli.agents import is_ai
 from cli.commands.run import read_prompt
 from cli.declarations import App, Parameter
 from cli.errors import usage
@@ -108,7 +109,10 @@ def _from_options(prompt: str | None, given: dict[str, Any], default_agent: str 
         raise usage("a template needs a prompt, or --from with a task", f"example: {_EXAMPLE}")
     if not (agent := given.get("agent") or default_agent):
         raise usage("a template needs an agent", "add --agent, for example --agent claude-code")
-    return {"task": {**given, "prompt": prompt, "agent": agent}}
+    task = {**given, "prompt": prompt, "agent": agent}
+    if is_ai([agent]):
+        task["workspace"] = {}  # what an AI agent makes comes back
+    return {"task": task}
 
 
 def _describe(saved: dict[str, Any]) -> None:
@@ -118,7 +122,10 @@ def _describe(saved: dict[str, Any]) -> None:
         talk(f"ado: variables of @{saved['name']}: {', '.join(variables)}")
     left_out = saved.get("leftOut") or []
     if "workspace" in left_out:
-        talk("ado: the task's repository is not part of it: ado run sends the one where you are; a schedule has none")
+        talk("ado: the task's repository is not part of it, because workers could not fetch its branch: ado run sends")
+        talk("ado: the one where you are, and a schedule has none; ADO_GIT_HOSTS of the workers allows hosts")
+    if remote := (saved["task"].get("workspace") or {}).get("remote"):
+        talk(f"ado: each job starts from the newest commit of {remote['ref']} of {remote['url']}")
     if values := [name.removeprefix("env.") for name in left_out if name.startswith("env.")]:
         talk(f"ado: values of its environment are not part of it: {', '.join(values)}; ado run @NAME takes --env")
 

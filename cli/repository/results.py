@@ -194,7 +194,7 @@ def fetch(repository: Repository, result: JobResult, transfer: Transfer) -> None
     if not result.whole and not repository.has(result.base):
         raise failed(
             f"{result.task_id} did not start from this repository: commit {result.base[:12]} is not here",
-            "go to the repository that the task was started in",
+            "go to the repository that the task was started in, or get the commit first: git fetch",
         )
     commits = {extra.commit for extra in result.extras} | ({result.commit} if result.changed else set())
     if not commits:

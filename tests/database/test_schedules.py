@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 from msgspec import UNSET
 from support.procedures import Real
@@ -499,6 +500,50 @@ def start(real, name, **variables):
     for variable, value in variables.items():
         task["prompt"] = task["prompt"].replace(f"{{{variable}}}", value)
     assert not isinstance(real.call("tasks.create", **task), str)
+
+
+REMOTE = {"url": "https://example.com/x", "commit": "a" * 40, "ref": "refs/heads/main"}
+
+
+def test_a_template_from_a_task_with_a_pushed_branch_follows_it(real):
+    workspace = {"commit": "b" * 40, "branch": "mine", "directory": "below", "push": True, "remote": REMOTE}
+    real.call("tasks.create", prompt="x", requires=["git:example.com"], workspace=workspace)
+    saved = real.call("templates.save", name="fix", fromTask="task-1")
+    assert saved.left_out is UNSET
+    add(real, template="fix", variables={})
+    put_off(real, SECOND)
+    run(real)
+    task = tasks(real)[1]
+    assert orjson.loads(task["workspace"]) == {
+        "branch": "mine", "directory": "below", "push": True, "remote": {"url": REMOTE["url"], "ref": REMOTE["ref"]},
+    }  # fmt: skip
+    assert task["requires"] == ["git:example.com", "workspace:ref"]
+
+
+@pytest.mark.parametrize("workspace", [{}, {"fileId": None, "commit": "b" * 40}])
+def test_a_template_from_a_task_whose_commit_was_sent_starts_in_an_empty_directory(real, workspace):
+    real.call("tasks.create", prompt="x", workspace=workspace)
+    saved = real.call("templates.save", name="fix", fromTask="task-1")
+    assert saved.task["workspace"] == {}
+    assert saved.left_out == (["workspace"] if workspace else UNSET)
+    assert real.call("templates.get", name="fix").task["workspace"] == {}
+
+
+@pytest.mark.parametrize(
+    "workspace",
+    [
+        {"remote": {"url": REMOTE["url"]}},
+        {"remote": {"url": REMOTE["url"], "ref": "refs/heads/x"}, "commit": "a" * 40},
+        {"remote": {"url": REMOTE["url"], "ref": "refs/heads/x"}, "fileId": "file-" + "0" * 32},
+        {"remote": {"url": "https://me:secret@example.com/x", "ref": "refs/heads/x"}},
+    ],
+)
+def test_a_branch_to_follow_is_named_in_full_and_alone(real, workspace):
+    for path, value in (("tasks.create", {}), ("templates.save", {"name": "x"})):
+        task = {"prompt": "x", "workspace": workspace}
+        message, _ = error_of(real, path, **(value | {"task": task} if value else task))
+        assert message.startswith("workspace")
+        assert "secret" not in message
 
 
 def test_a_template_from_a_task_with_input_is_refused(real):

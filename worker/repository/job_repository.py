@@ -157,7 +157,7 @@ class JobRepository:
             "branch": branch_of(self._job),
             "commit": snapshot.commit,
             "base": snapshot.base,
-            "whole": self._base.commit is None,
+            "whole": self._base.is_empty,
             "files": snapshot.files,
             "added": snapshot.added,
             "removed": snapshot.removed,

@@ -29,12 +29,13 @@ from worker.repository.snapshot import SnapshotLimits, Snapshotter, TreeSnapshot
 from worker.repository.transfers import AttemptFiles
 
 _EMPTY_TIME = "1970-01-01T00:00:00Z"
+_FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
 _NAMES_BYTES = 64 * 1024 * 1024  # a million files with paths of 64 bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The commit that a job starts from; ``commit`` is None for an empty directory."""
+    """The commit that a job starts from; ``commit`` is None for an empty directory, and where it follows a branch."""
 
     commit: str | None
     file_id: str | None
@@ -61,6 +62,16 @@ class Base:
             workspace.get("directory") or "",
             workspace.get("brought"),
         )
+
+    @property
+    def follows(self) -> bool:
+        """Whether the job starts from the newest commit of the remote's branch."""
+        return self.commit is None and self.remote is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the job starts in an empty directory."""
+        return self.commit is None and self.remote is None
 
 
 class JobWorkspace:
@@ -94,6 +105,9 @@ class JobWorkspace:
         commit = self._commit
         if tree is not None:
             commit = await import_bundle(self._store, tree, PackLimits.of_result(self._files.limit))
+            if self._base.follows:  # its files belong to the commit from which the earlier attempt started
+                parent = await git("rev-parse", "--verify", "--quiet", f"{commit}^", git_dir=self._store)
+                self._commit = parent.strip().decode()
         await self._check_out_tree(commit)
         if self._base.brought:
             async with temporary_directory(self._attempt_dir.base, "git-") as git_dir:
@@ -118,7 +132,7 @@ class JobWorkspace:
         base = self._base
         await self._init(store, "--bare")
         if base.commit is None:
-            self._commit = await _empty_commit(store)
+            self._commit = await self._follow(store, base.remote) if base.remote else await _empty_commit(store)
             return
         if base.remote is not None:
             await self._fetch_remote(store, base.remote)
@@ -132,6 +146,15 @@ class JobWorkspace:
         await check_entries(base.commit, store)
         self._commit = base.commit
 
+    async def _follow(self, store: Path, remote: Mapping[str, Any]) -> str:
+        """Fetch the remote's branch; return where the job starts: at the same commit as before, else the newest."""
+        url, name = self._allowed(remote), "refs/ado/base"
+        await git("fetch", *_FETCH, url, f"{remote['ref']}:{name}", git_dir=store, remote=True)
+        wanted = self._commit or name
+        commit = await git("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}", git_dir=store)
+        await check_entries(commit.strip().decode(), store)
+        return commit.strip().decode()
+
     async def _fetch_base(self, bundle: Path) -> None:
         matches = [file for file in await self._files.list(self._task_id) if file["fileId"] == self._base.file_id]
         if not matches:
@@ -144,12 +167,11 @@ class JobWorkspace:
     async def _fetch_remote(self, store: Path, remote: Mapping[str, Any]) -> None:
         """Fetch the commits that the bundle lacks: by id, or by branch from hosts that refuse ids."""
         url = self._allowed(remote)
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         sources = [remote["commit"], *([remote["ref"]] if remote.get("ref") else [])]
         problem = ""
         for source in sources:
             try:
-                await git("fetch", *options, url, f"{source}:refs/ado/{source}", git_dir=store, remote=True)
+                await git("fetch", *_FETCH, url, f"{source}:refs/ado/{source}", git_dir=store, remote=True)
                 await git("cat-file", "-e", f"{remote['commit']}^{{commit}}", git_dir=store)
             except GitError as error:
                 problem = problem or str(error)
@@ -207,7 +229,7 @@ class JobWorkspace:
             snapshotter = Snapshotter(git_dir, self._attempt_dir.job_dir, self._store, self._commit, limits)
             snapshot = await snapshotter.commit(message, author)
             heads = [(snapshot.commit, ref)] if snapshot.changed else []
-            whole = self._base.commit is None
+            whole = self._base.is_empty
             if not extras:
                 await snapshotter.write(heads, bundle, whole=whole)
                 return snapshot

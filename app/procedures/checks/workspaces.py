@@ -15,10 +15,13 @@ CommitId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 
 
 class Remote(Wire):
-    """Where workers fetch the commits that the bundle lacks: ``commit`` is on ``ref`` of the repository at ``url``."""
+    """Where workers fetch the commits that the bundle lacks: ``commit`` is on ``ref`` of the repository at ``url``.
+
+    Without a commit there is no bundle, and each job starts from the newest commit of ``ref``.
+    """
 
     url: Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^(https|ssh)://[^\s]+$")]
-    commit: CommitId
+    commit: CommitId | None = None
     ref: Annotated[str, Meta(max_length=500, pattern=r"^refs/[^\s]+$")] | None = None
 
 
@@ -42,16 +45,16 @@ class Workspace(Wire):
 
 
 def check_workspace(workspace: Workspace) -> None:
-    """Raise BAD_REQUEST for a directory outside of the repository, and for an address with credentials."""
+    """Raise BAD_REQUEST for a directory that leads out, and for a remote without a commit or with credentials."""
     if ".." in (directory := workspace.directory or "").split("/"):
         raise refusal(
             "invalid_input", f"workspace.directory: {directory[:100]!r} leads out", field="workspace.directory"
         )
-    if workspace.remote is not None:
-        _check_remote(workspace.remote.url)
-
-
-def _check_remote(url: str) -> None:
-    parts = urlsplit(url)
+    if workspace.remote is None:
+        return
+    if workspace.remote.commit is None and (workspace.file_id or workspace.commit or not workspace.remote.ref):
+        text = "workspace.remote: without a commit it needs a ref, and the workspace has neither commit nor fileId"
+        raise refusal("invalid_input", text, field="workspace.remote")
+    parts = urlsplit(workspace.remote.url)
     if parts.password or (parts.scheme == "https" and parts.username):
         raise refusal("invalid_input", "workspace.remote.url: it carries credentials", field="workspace.remote.url")
