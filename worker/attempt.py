@@ -105,7 +105,7 @@ class Attempt:
         self._questions = Questions(call, self._fence)
         self._budget = JobBudget(job)
         self._credentials = AgentCredentials(self._agent.needs, os.environ, job.get("env") or {})
-        self._limits = RateLimits(job["agent"], self._credentials, settings.question_hold_seconds, self._outbox.put)
+        self._limits = RateLimits(job, self._credentials, settings.question_hold_seconds, self._outbox.put)
         self._stop = Stop()
         self._lost = asyncio.Event()
         self._reader: AgentReader | None = None

@@ -40,16 +40,19 @@ Report = Callable[[dict[str, Any]], object]
 
 
 class RateLimits:
-    """The refusals of one attempt; ``report`` takes its events."""
+    """The refusals of one attempt of a claimed job; ``report`` takes its events."""
 
-    def __init__(self, agent: str, credentials: AgentCredentials, hold_seconds: float, report: Report) -> None:
-        self._agent = agent
+    def __init__(
+        self, job: Mapping[str, Any], credentials: AgentCredentials, hold_seconds: float, report: Report
+    ) -> None:
+        self._agent = job["agent"]
+        self._can_announce = "messages" in job  # a server of an older release refuses the event
         self._credentials = credentials
         self._hold_seconds = hold_seconds
         self._report = report
         self._waits = 0
         self._unknown = _UNKNOWN_SECONDS
-        self._stops: Outcome | None = None
+        self._must_stop = False
         self._silent_since: float | None = None
         self._waits_until = 0.0
         self._noted = asyncio.Event()
@@ -59,15 +62,9 @@ class RateLimits:
         """Whether the agent waits by itself, so that it is silent for a reason."""
         return self._silent_since is not None or time.monotonic() < self._waits_until
 
-    @property
-    def stopped(self) -> Outcome:
-        """How a turn ended that was stopped for a refusal."""
-        assert self._stops is not None
-        return self._stops
-
     def begin_turn(self) -> None:
         """Note that the agent was started."""
-        self._stops, self._silent_since, self._waits_until = None, None, 0.0
+        self._must_stop, self._silent_since, self._waits_until = False, None, 0.0
 
     def note(self, event: Event) -> None:
         """Note what an agent's event says of refusals."""
@@ -78,15 +75,15 @@ class RateLimits:
         self._noted.set()
 
     def _note_retry(self, status: int | None, event: Mapping[str, Any]) -> None:
-        if status in AUTH_STATUSES and self._credentials.have_another:
-            self._stops = Outcome("failed", None, "auth", event.get("message"))
+        has_another = self._credentials.have_another(time.time())
         if status not in LIMIT_STATUSES:
+            self._must_stop = self._must_stop or (status in AUTH_STATUSES and has_another)
             return
         delay, limit = event.get("delaySeconds"), event.get("limit")
         # claude is told to wait for any limit, and then says so for ever
         is_last = limit is not None and event["attempt"] > limit
-        if self._credentials.have_another or is_last or (delay or 0.0) > self._hold_seconds:
-            self._stops = Outcome("failed", None, "rate_limited", event.get("message"), delay)
+        if has_another or is_last or (delay or 0.0) > self._hold_seconds:
+            self._must_stop = True
         elif delay is None:
             self._silent_since = time.monotonic()
         else:
@@ -97,7 +94,7 @@ class RateLimits:
     async def exceeded(self) -> None:
         """Wait until the agent has to be stopped: for another credential, or because it waits for too long."""
         loop = asyncio.get_running_loop()
-        while self._stops is None:
+        while not self._must_stop:
             self._noted.clear()
             left = None if self._silent_since is None else self._silent_since + self._hold_seconds - time.monotonic()
             try:
@@ -105,7 +102,7 @@ class RateLimits:
                     await self._noted.wait()
             except TimeoutError:
                 self._unknown = max(self._unknown, 2 * self._hold_seconds)
-                self._stops = Outcome("failed", None, "rate_limited", "the agent waits for the limits of its service")
+                return
 
     async def settle(self, refusal: Outcome, *, can_release: bool) -> Outcome | None:
         """Return how the attempt ends, or None once the turn can go on, maybe with another credential."""
@@ -113,7 +110,7 @@ class RateLimits:
         is_limit = refusal.reason == "rate_limited"
         seconds = self._seconds(refusal.after_seconds) if is_limit else math.inf
         free = self._credentials.refuse(time.time() + seconds)
-        if free == 0.0:
+        if free <= time.time():
             why = "for its limits" if is_limit else "as invalid"
             message = f"the model's service refused {refused} {why}; the agent goes on with {self._credentials.name}"
             self._report({"type": "progress", "message": message})
@@ -126,7 +123,6 @@ class RateLimits:
         if seconds > self._hold_seconds and can_release:
             return Outcome("released", None, "rate_limit", None, seconds)
         await sleep(seconds)
-        self._credentials.use_again()
         return None
 
     def _seconds(self, told: float | None) -> float:
@@ -138,4 +134,5 @@ class RateLimits:
     def _announce(self, until: float, seconds: float) -> None:
         event = {"type": "rate_limited", "agent": self._agent, "seconds": round(seconds, 3)}
         event["until"] = datetime.fromtimestamp(until, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._report(event | ({"credential": self._credentials.name} if self._credentials.are_several else {}))
+        if self._can_announce:
+            self._report(event | ({"credential": self._credentials.name} if self._credentials.are_several else {}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from worker.agent_output import AgentOutput
@@ -223,8 +223,8 @@ class Turn:
         stop = self._setting.stop.outcome
         if self._is_terminated and self._over_budget.is_set() and outcome.outcome != "succeeded":
             outcome = Outcome("failed", outcome.exit_code, BUDGET)
-        elif self._is_refused and outcome.outcome != "succeeded":
-            outcome = replace(self._setting.limits.stopped, exit_code=outcome.exit_code)
+        elif self._is_refused and outcome.reason == "no_result":  # it was just going on
+            outcome = Outcome("failed", outcome.exit_code, "rate_limited", outcome.message)
         if stop is None or not self._is_terminated:
             return outcome
         return Outcome(stop.outcome, outcome.exit_code, stop.reason, stop.message)

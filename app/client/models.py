@@ -172,7 +172,7 @@ class Task(Record, frozen=True, kw_only=True):
     quota: str | None = None
     """Why the limits of its user let no queued job start now."""
     wait: Wait | None = None
-    """Why its queued jobs wait: only of ``get_task`` with ``explain``."""
+    """Why its jobs wait: only of ``get_task`` with ``explain``."""
     reason: str | None = None
     message: str | None = None
     failed_job: Number | None = None

@@ -243,7 +243,7 @@ class Task(Wire, omit_defaults=False):
     quota: str | UnsetType = UNSET
     """Why the limits of its user keep all of its queued jobs from starting now."""
     wait: Wait | UnsetType = UNSET
-    """Why its queued jobs wait: only of tasks.get with ``explain``."""
+    """Why its jobs wait: only of tasks.get with ``explain``."""
     reason: Reason | UnsetType = UNSET
     message: str | UnsetType = UNSET
     failed_job: int | UnsetType = UNSET

@@ -138,7 +138,9 @@ def _row(task: dict[str, Any]) -> list[str]:
     creator, prompt = task.get("createdBy", "-"), _first_line(task["prompt"])
     picked = f", picked {task['pickedJob']}" if task.get("pickedJob") is not None else ""
     jobs, created = f"{task['workers']}{picked}", ago(task["createdAt"])
-    return [task["taskId"], status_of(task), ", ".join(agents_of(task)), jobs, created, creator, prompt]
+    limited = any(job["status"] == "queued" and job.get("reason") == "rate_limit" for job in task["jobs"])
+    status = f"{status_of(task)}, rate limited" if limited else status_of(task)
+    return [task["taskId"], status, ", ".join(agents_of(task)), jobs, created, creator, prompt]
 
 
 @tasks.command

@@ -54,10 +54,9 @@ class AgentCredentials:
         """The name of the one that is used."""
         return self._sets[self._used][0]
 
-    @property
-    def have_another(self) -> bool:
+    def have_another(self, now: float) -> bool:
         """Whether one that is not refused is left besides the one that is used."""
-        return any(until == 0.0 for number, until in enumerate(self._until) if number != self._used)
+        return any(until <= now for number, until in enumerate(self._until) if number != self._used)
 
     def applied(self, given: Mapping[str, str]) -> dict[str, str]:
         """Return variables with the credential that is used in place of the worker's first."""
@@ -69,15 +68,11 @@ class AgentCredentials:
     def refuse(self, until: float) -> float:
         """Note that the one that is used is refused until then, and use the one that is free first.
 
-        Returns when that is: 0 if it was never refused, infinity if all are refused for good. Both are times as
-        ``time.time`` counts them.
+        Returns when that is: a time that is over if it can be used now, infinity if all are refused for good. Times
+        are as ``time.time`` counts them.
         """
         self._until[self._used] = until
         free = min(self._until)
         if free < math.inf:
             self._used = self._until.index(free)
         return free
-
-    def use_again(self) -> None:
-        """Note that the wait for the one that is used is over."""
-        self._until[self._used] = 0.0

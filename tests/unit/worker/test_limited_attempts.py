@@ -74,7 +74,7 @@ def make(server, tmp_path, *turns, **members):
     """Return an attempt whose program takes these turns."""
     env = {"NOTES": str(tmp_path / "notes"), "TURNS": json.dumps(turns)}
     job = {"jobId": "task-1/0", "taskId": "task-1", "job": 0, "attempt": 1, "prompt": "the prompt", "workers": 1,
-           "agent": "claude-code", "env": env, **members}  # fmt: skip
+           "agent": "claude-code", "env": env, "messages": 0, **members}  # fmt: skip
     settings = WorkerSettings(url=("http://x",), worker_id="w", work_dir=str(tmp_path / "work"), grace_seconds=0.2)
     return Attempt(
         job, server.call, settings, lambda fence: AttemptFiles(("http://x",), "", fence, 1), SecretStore({}),
@@ -120,6 +120,11 @@ async def test_work_that_no_checkpoint_has_is_kept_while_a_long_limit_is_waited_
     report, starts = await run(server, tmp_path, [SAID, retry(4000)], [DONE])
     assert (report["outcome"], len(starts)) == ("succeeded", 2)
     assert [seconds for seconds in machine if seconds > 3900]
+
+
+async def test_an_agent_that_is_stopped_just_as_it_goes_on_goes_on_later(server, tmp_path):
+    report, starts = await run(server, tmp_path, [retry(4000), SAID], [DONE])
+    assert (report["outcome"], len(starts)) == ("succeeded", 2)
 
 
 async def test_the_credentials_of_the_worker_are_tried_in_turn(server, tmp_path, monkeypatch):

@@ -149,7 +149,7 @@ function Head({ task, reload }: { task: Task; reload(): void }) {
           <Foreign text={task.message} />
         </p>
       )}
-      {task.status === 'queued' && task.wait?.why && (
+      {task.wait?.why && (
         <p class="why">
           Waits: <Foreign text={task.wait.why} />
         </p>

@@ -26,15 +26,14 @@ def test_they_are_counted_without_a_gap_and_given_without_their_number():
 def test_the_one_that_is_free_first_is_used_again():
     found = AgentCredentials(CLAUDE, HELD, {})
     assert [found.refuse(300.0), found.refuse(math.inf)] == [0.0, 0.0]
-    assert not found.have_another
+    assert (found.have_another(299.0), found.have_another(300.0)) == (False, True)
     assert (found.refuse(200.0), found.name) == (200.0, "ANTHROPIC_AUTH_TOKEN_3")
-    found.use_again()
     assert (found.refuse(400.0), found.name) == (300.0, "ANTHROPIC_API_KEY")
 
 
 def test_all_refused_for_good_are_none():
     found = AgentCredentials(CODEX, {"OPENAI_API_KEY": "a", "OPENAI_API_KEY_2": "b"}, {})
-    assert (found.are_several, found.have_another) == (True, True)
+    assert (found.are_several, found.have_another(0.0)) == (True, True)
     assert found.refuse(math.inf) == 0.0
     assert found.refuse(math.inf) == math.inf
 

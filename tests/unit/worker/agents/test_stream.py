@@ -209,6 +209,13 @@ async def test_a_stderr_line_that_fails_in_the_adapter_is_output(error):
     os.close(write)
 
 
+async def test_an_event_on_stderr_is_noted_as_one_on_stdout_is():
+    noted = []
+    reader = AGENTS["gemini-cli"].reader(Run("x", Path("/job"), Path("/home")))
+    AgentStream(0, reader, Outbox(1 << 20), Secrets([]), noted.append).feed_stderr(b"Attempt 1 failed: quota\n")
+    assert [(event["event"], event["status"]) for event in noted] == [("retry", 429)]
+
+
 @pytest.mark.parametrize(
     ("reason", "told"), [("no_result", True), ("exit_nonzero", True), ("timed_out", False), ("auth", False)]
 )
