@@ -1,4 +1,4 @@
-"""Typed functions over ``sql/queries/jobs.sql``: claims, ends of attempts, time-outs."""
+"""Typed functions over ``sql/queries/jobs.sql`` and ``monitor.sql``: claims, ends of attempts, time-outs."""
 
 from __future__ import annotations
 
