@@ -68,7 +68,10 @@ async def compared(one: Measure, large: Side, small: Side, *, warm: int, rounds:
         slowest = max((max(sides[0]) for sides in took.values()), default=0)
         if number >= warm + _SLOW_ROUNDS and slowest > _SLOW_SECONDS:
             break
-    return [_figure(name, median(sides[0]), median(sides[1])) for name, sides in took.items()]
+    figures = [_figure(name, median(sides[0]), median(sides[1])) for name, sides in took.items()]
+    for figure in figures:
+        sys.stderr.write(f"{figure.what}: {figure.product:.3g} ms, {figure.floor:.3g} ms\n")
+    return figures
 
 
 def _figure(name: str, product: float, floor: float) -> Figure:
