@@ -138,7 +138,7 @@ def _judged(situation: PodSituation) -> list[RangeDecision]:
     podded = Counter(
         pod.capabilities
         for pod in situation.pods
-        if pod.key is not None and not pod.claimed and pod.job_status == "queued" and pod.state in ("wanted", "placed")
+        if not pod.claimed and pod.job_status == "queued" and pod.state in ("wanted", "placed")
     )
     demands = []
     for demand in situation.demands:

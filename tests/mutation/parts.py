@@ -57,7 +57,8 @@ PARTS = {
         seconds=60.0,
     ),
     "planning": Part(
-        _unit("app/spawner/autoscale", "app/spawner/decide", "app/spawner/pod_plan", "app/spawner/start_rate")
+        _unit("app/spawner/autoscale", "app/spawner/start_rate")
+        | _unit("app/spawner/decide", "app/spawner/pod_plan", also=("tests/unit/app/spawner/test_autoscale.py",))
     ),
     "wire": Part(
         _unit("app/replica/allowed_hosts", "app/rpc/client/connection", "app/rpc/client/retry")

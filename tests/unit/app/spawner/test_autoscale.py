@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -240,13 +241,22 @@ def test_jobs_over_a_maximum_get_no_pod_and_do_not_hold_up_others():
     assert closed(replace(situation, ranges=(one_range(maximum=0, capability=""),)), OFFERED) == OFFERED
 
 
-def test_a_job_that_has_a_pod_is_not_counted_as_waiting():
+@pytest.mark.parametrize(
+    ("found", "made"),
+    [
+        ({"state": "wanted"}, 1),
+        ({"state": "ending"}, 2),
+        ({"claimed": True}, 2),
+        ({"job_status": "running"}, 2),
+    ],
+)
+def test_a_job_that_has_a_pod_is_not_counted_as_waiting(found, made):
     limits = one_range(maximum=9, target_queue=1, workers=1)
-    starting = pod("p", key=(1, 0), worker_state="starting")
-    demands = (Demand(SHELL, ResourceAmounts(), 3),)
-    waiting, _ = queue(SHELL, SHELL)
+    starting = pod("p", key=(1, 0), **{"worker_state": "starting", **found})
+    demands = (Demand(SHELL, ResourceAmounts(), 4),)
+    waiting, _ = queue(SHELL, SHELL, SHELL)
     situation = PodSituation((starting,), waiting, (), (), (limits,), demands)
-    assert len(plan(situation, OFFERED, POD_LIMITS).jobs) == 1
+    assert len(plan(situation, OFFERED, POD_LIMITS).jobs) == made
 
 
 def test_warm_pods_are_kept_to_the_minimum_and_retired_after_the_cooldown():
@@ -269,6 +279,10 @@ def test_a_lowered_maximum_ends_warm_pods_at_once_and_leaves_those_of_jobs():
     pods = [pod("a"), pod("b"), pod("c", key=(2, 0), claimed=True, holds=True, job_status="running")]
     limits = one_range(maximum=2, workers=3, ready=2, minimum=2)
     assert len(planned(pods=pods, ranges=[limits]).surplus) == 1
+    other = [pod("a"), pod("b", frozenset())]
+    limits = one_range(capability="", maximum=1, workers=2, ready=2)
+    kept = [ScaleRow(frozenset(), 1), ScaleRow(SHELL, 1)]
+    assert len(planned(pods=other, ranges=[limits], scales=kept).surplus) == 1
 
 
 @given(
