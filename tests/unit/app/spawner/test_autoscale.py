@@ -184,7 +184,16 @@ def test_a_lowered_maximum_drains_idle_workers_first_and_then_busy_ones_after_th
     demand = Demand(SHELL, ResourceAmounts(), 9)
     spec = WorkerSpec(SHELL, SIZE)
     decision = decide(Situation((demand,), tuple(workers), (), (limits,)), spec, SpawnerLimits(), "local")
-    assert (decision.start, set(decision.drain), len(decision.drain_busy)) == (0, {"c", "d"}, 1)
+    assert (decision.start, set(decision.drain), decision.drain_busy) == (0, {"c", "d"}, ("a",))
+    decision = decide(Situation((), tuple(workers), (), (replace(limits, maximum=2),)), spec, SpawnerLimits(), "local")
+    assert (set(decision.drain), decision.drain_busy) == ({"c", "d"}, ())
+
+
+def test_idle_workers_that_scale_keeps_are_not_retired():
+    idle = tuple(Supply(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 0) for name in "abc")
+    limits = one_range(workers=3, ready=3, surplus_seconds=9.0, surplus_peak=0)
+    situation = Situation((), idle, (ScaleRow(SHELL, 2),), (limits,))
+    assert len(decide(situation, WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local").drain) == 1
 
 
 def test_a_maximum_limits_what_scale_keeps_and_a_spawners_own_limit_the_minimum():
