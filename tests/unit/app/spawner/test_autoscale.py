@@ -189,6 +189,14 @@ def test_a_lowered_maximum_drains_idle_workers_first_and_then_busy_ones_after_th
     assert (set(decision.drain), decision.drain_busy) == ({"c", "d"}, ())
 
 
+def test_a_cooldown_that_is_over_ends_no_busy_worker():
+    workers = [Supply(name, "busy", "local", "h", SHELL, 0, SIZE, 0, 0) for name in "ab"]
+    workers += [Supply(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 0) for name in "cd"]
+    limits = one_range(maximum=9, workers=4, ready=4, busy=2, surplus_seconds=9.0, surplus_peak=2)
+    decision = decide(Situation((), tuple(workers), (), (limits,)), WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local")
+    assert (set(decision.drain), decision.drain_busy) == ({"c", "d"}, ())
+
+
 def test_idle_workers_that_scale_keeps_are_not_retired():
     idle = tuple(Supply(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 0) for name in "abc")
     limits = one_range(workers=3, ready=3, surplus_seconds=9.0, surplus_peak=0)
