@@ -24,6 +24,7 @@ from cli.remote.troubles import SPAWNER_FIX, locks
 from cli.render.terminal import colours
 
 _SKEW_SECONDS = 5.0
+_LOCKED_SECONDS = 2.0  # for each replica, when a lock is known that may keep it from an answer
 _LOCKS_FIX = "in psql: select * from ado.lock_blockers; then end the session: select pg_terminate_backend(PID);"
 _LIVE = ("idle", "busy", "starting", "draining")
 _FIXES = {
@@ -76,7 +77,7 @@ def doctor(
 def checks_of(server: ServerContext) -> list[Check]:
     """Check a server's replicas, its database, its workers and its spawners."""
     replicas = [check for url in server.urls for check in _check_replica(url, server.trust)]
-    called = _check_calls(client_of(server))
+    called = _check_calls(server)
     if any(check.name == "locks" for check in called):  # with the session's name
         replicas = [check for check in replicas if check.name != "locks"]
     return replicas + called
@@ -169,11 +170,11 @@ def _clock(name: str, skew: float, between: str) -> Check:
     return Check(name, abs(skew) < _SKEW_SECONDS, message, "let NTP set both clocks; leases only use the database's")
 
 
-def _check_calls(client: Any) -> list[Check]:
-    checks: list[Check] = []
+def _check_calls(server: ServerContext) -> list[Check]:
+    client, checks = client_of(server), list[Check]()
     try:
         checks = _locks(client)  # first, because a locked table keeps the next query from an answer
-        status = workers_status(client)
+        status = workers_status(client_of(server, timeout=_LOCKED_SECONDS) if checks else client)
     except CallError as error:
         return [*checks, Check("token", False, error.message, error.hint or "make another token: ado token create")]
     except NoAnswer:

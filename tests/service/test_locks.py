@@ -76,7 +76,7 @@ def test_metrics_report_what_can_be_read_under_a_lock(cluster, holding):
     text = until(
         lambda: found if unread(found := fetched(f"{cluster.urls[0]}/metrics", cluster.token)) else None, "a lock"
     )
-    assert unread(text) == {"jobs", "workers"}
+    assert unread(text) == {"agents", "autoscale", "jobs", "workers"}
     assert "\nado_database_up 1.0\n" in text
     assert "\nado_lock_blockers 1.0\n" in text
     assert "\nado_oldest_queued_seconds NaN\n" in text

@@ -72,7 +72,12 @@ export function WorkersPage() {
 function summary(pool: Pool): string {
   const states = Object.entries(pool.counts).filter(([, count]) => count > 0);
   const words = states.map(([state, count]) => `${count} ${state}`);
-  return [...words, `${counted(pool.queue.running, 'job')} running`, `${pool.queue.queued} queued`, `${pool.queue.paused} paused`].join(' · ');
+  return [
+    ...words,
+    `${counted(pool.queue.running, 'job')} running`,
+    `${pool.queue.queued} queued`,
+    `${pool.queue.paused} paused`,
+  ].join(' · ');
 }
 
 function Waiting({ pool }: { pool: Pool }) {
