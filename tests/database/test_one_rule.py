@@ -1,4 +1,4 @@
-"""What keeps a worker from a job is decided by one function, ado.lacks."""
+"""What keeps a worker from a job is decided by one function, ado.lacks; whether it waits for its agent, by another."""
 
 from contextlib import closing
 
@@ -7,6 +7,7 @@ import pytest
 from support.records import claim, create, register
 
 from app.spawner.decide import can_run
+from db import jobs
 from db.model import Demand, ResourceAmounts
 from db.spawning import SpawnerDatabase, Supply
 from db.sync_database import SyncPool
@@ -76,3 +77,27 @@ async def test_the_job_of_a_pod_waits_for_a_worker_that_is_large_enough(db):
     assert await claim(db, "pod-1") == []
     await register(db, "pod-1", resources=ResourceAmounts(6, 2**34))
     assert [job.task_id for job in await claim(db, "pod-1")] == [task_id]
+
+
+async def test_every_place_agrees_which_jobs_wait_for_an_unhealthy_agent(db):
+    await db._pool.fetch(
+        "insert into ado.agent_failures (agent, failures, reason, task_id, job, attempt, probe_after) "
+        "values ('claude-code', 5, 'auth', 1, 0, 1, now() + interval '1 hour')"
+    )
+    await register(db, capabilities=("claude-code", "codex", "shell"))
+    for agent in ("claude-code", "codex", "shell"):
+        for requires in ((), ("claude-code",), ("shell",)):
+            await create(db, agent=agent, requires=requires)
+    rows = await db._pool.fetch(
+        """
+        select j.task_id, ado.needs_one_of(j.needs, array['claude-code']) as waits, ado.may_try(j.needs) as may_try,
+               o.unmet is not distinct from 'agent_unhealthy' as is_said
+        from ado.jobs j join ado.obstacles o using (task_id, job)
+        """
+    )
+    waiting = {row["task_id"] for row in rows if row["waits"]}
+    assert waiting == {row["task_id"] for row in rows if not row["may_try"]}
+    assert waiting == {row["task_id"] for row in rows if row["is_said"]}
+    assert sum(demand.jobs for demand in await jobs.ready_demands(db)) == len(rows) - len(waiting)
+    assert {job.task_id for job in await claim(db)} == {row["task_id"] for row in rows} - waiting
+    assert 0 < len(waiting) < len(rows)

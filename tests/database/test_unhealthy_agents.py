@@ -161,17 +161,19 @@ async def test_two_claims_at_once_do_not_both_probe(db):
     assert sum(map(len, given)) == 1
 
 
-async def test_a_claim_that_is_not_yet_committed_keeps_others_from_probing(db, dsn):
+async def test_a_claim_that_is_not_yet_committed_keeps_others_from_probing_with_another_job(db, dsn):
     await fail(db)
-    await create(db, agent="claude-code", workers=50)
+    await create(db, agent="claude-code", resources=ResourceAmounts(cpu=6))
+    small = await create(db, agent="claude-code")
+    await register(db, "small", capabilities=OFFERS, resources=ResourceAmounts(2, 2**34))
     await due(db)
     other = await asyncpg.connect(dsn)
     async with other.transaction():
-        taken = await other.fetch("select * from ado.take_heads($1, 8, 1e12, 0, 5)", list(OFFERS))
-        assert len(taken) == 1
-        assert await claimed(db) == []
+        taken = await other.fetch("select cpu from ado.take_heads($1, 8, 1e12, 0, 5)", list(OFFERS))
+        assert [row["cpu"] for row in taken] == [6]
+        assert await claimed(db, "small") == []
     await other.close()
-    assert len(await claimed(db)) == 1
+    assert await claimed(db, "small") == [(small, 0)]
 
 
 @pytest.mark.parametrize("how", ["lost", "released", "cancelled", "paused"])
