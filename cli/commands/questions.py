@@ -32,6 +32,8 @@ _WAIT_SECONDS = 20.0  # shorter than a client's time limit for an answer
 _WATCH_SECONDS = 1.0
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+QuestionArgument = Annotated[str, Parameter(help="Its id: ado inbox lists the questions.")]
+Always = Annotated[bool, Parameter(negative="", help="Give the same answer for this tool for the rest of the task.")]
 
 
 def ask(
@@ -142,65 +144,47 @@ def _next_step(task: dict[str, Any]) -> str:
 
 
 def answer(
-    question: str,
+    question: QuestionArgument,
     choice: Text | None = None,
     /,
     *,
     text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    always: Annotated[bool, Parameter(negative="")] = False,
+    always: Always = False,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Answer a job's question; the first answer stands.
 
     Parameters
     ----------
-    question
-        Its id: ado inbox lists the questions.
     choice
         One of its options, or the answer to a question without options.
     text
         The answer to a question without options, or a reason for the agent.
-    always
-        Give the same answer whenever an agent of the task asks to use the same tool.
     """
     if choice is None and text is None:
         raise usage("one answer is needed", "ado answer QUESTION CHOICE, or --text TEXT")
     return _give(question, choice, text, always, options)
 
 
-def approve(
-    question: str, /, *, always: Annotated[bool, Parameter(negative="")] = False, options: ServerOptions = NO_OPTIONS
-) -> int:
-    """Allow an agent to use the tool that it asks for.
-
-    Parameters
-    ----------
-    question
-        Its id: ado inbox lists the questions.
-    always
-        Allow the tool for the rest of the task.
-    """
+def approve(question: QuestionArgument, /, *, always: Always = False, options: ServerOptions = NO_OPTIONS) -> int:
+    """Allow an agent to use the tool that it asks for."""
     return _give(question, "allow", None, always, options)
 
 
 def deny(
-    question: str,
+    question: QuestionArgument,
     /,
     *,
     reason: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    always: Annotated[bool, Parameter(negative="")] = False,
+    always: Always = False,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Refuse an agent the tool that it asks for; the agent goes on without it.
 
     Parameters
     ----------
-    question
-        Its id: ado inbox lists the questions.
     reason
         Words for the agent; claude-code reads them.
-    always
-        Refuse the tool for the rest of the task.
     """
     return _give(question, "deny", reason, always, options)
 
