@@ -3,6 +3,7 @@
 Rows are counted in the plans that Postgres ran, so neither the machine's speed nor its load matters.
 """
 
+import os
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -113,10 +114,9 @@ def read(plan):
 @pytest.fixture(scope="module")
 def histories(pg_server):
     """Two databases, one with ten times as many ended tasks as the other."""
-    names = [f"{pg_server.maintenance_dbname}_flat_{size}" for size in (SMALL, LARGE)]
+    names = [f"ado_{os.getpid()}_flat_{size}" for size in (SMALL, LARGE)]  # another process of the run has its own
     admin = dsn_of(pg_server, pg_server.maintenance_dbname)
     for name, size in zip(names, (SMALL, LARGE), strict=True):
-        execute(admin, f'drop database if exists "{name}"')
         execute(admin, f'create database "{name}"')
         fill(dsn_of(pg_server, name), Size(size, 100, 10, size // 100))
     yield [dsn_of(pg_server, name) for name in names]
