@@ -96,7 +96,7 @@ comment on column ado.why_pending.unmet is 'What keeps this worker from claiming
 create index jobs_waiting_idx on ado.jobs (task_id, job) where status = 'paused' and reason = 'waits_for_task';
 
 create or replace function ado.remove_task(unwanted bigint) returns text
-    language plpgsql security definer set search_path = pg_catalog as $$
+    language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     found text;
     awaited boolean;

@@ -150,7 +150,7 @@ with given as materialized (
     select a.*, 'task-' || c.task_id from created c cross join ado.audit_actor(c.actor) a
 )
 select c.position, c.task_id, c.created_at, c.start_by,
-       array['e:' || c.task_id || ':1'] || case when not c.waits then array['q:' || c.workers] end as hints
+       case when not c.waits then array['q:' || c.workers] end || array['e:' || c.task_id || ':1'] as hints
 from created c;
 
 -- name: find_task_by_key :optional
