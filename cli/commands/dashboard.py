@@ -44,6 +44,7 @@ def dashboard(
     """
     client = http(choose(options))
     if is_loopback(urlsplit(client.origin).hostname or ""):  # the server is this checkout's
+        client.query("users.whoami")  # without a server that answers, nothing is built
         prepare(talk, install_node=True)
     path = "/" if task is None else f"/tasks/{task_id(task)}"
     members = {} if role is None else {"role": role}

@@ -77,6 +77,7 @@ print(json.dumps(found))
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert not {words: said for words, (_, said) in found.items() if "mistake" in said or "Traceback" in said}
+    assert "once" not in found["open"][1]  # without a server the dashboard is not built
     needed = {words.split()[0] for words, (_, said) in found.items() if "part of ado, which is not installed" in said}
     assert needed == {"up", "api", "spawner", "worker"}
     assert all(code == 0 for words, (code, _) in found.items() if words.endswith("--help"))
