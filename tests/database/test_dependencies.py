@@ -231,6 +231,25 @@ async def test_two_ends_in_transactions_that_do_not_see_each_other_start_what_wa
     assert await states(db, waiting) == QUEUED
 
 
+async def test_a_task_that_ends_again_while_its_first_end_is_told_is_told_again(db, dsn):
+    first = await create(db)
+    await claim(db)
+    waiting = await create(db, predecessors=(first,))
+    await closed(db, finish(first, "failed"))
+    await db.many("settle_tasks", task_ids=[first])
+    async with Held(dsn, db, "pause_task", task_id=waiting, reason=None, actor=None):
+        telling = asyncio.create_task(db.many("start_dependents"))  # it has read the first end, and waits for the job
+        await waits_for_a_lock(db)
+        await tasks.retry(db, first)
+        later = await create(db, predecessors=(first,))
+        await run(db, first)
+        await closed(db, finish(first, attempt=2))
+        await db.many("settle_tasks", task_ids=[first])
+    await telling
+    await dependencies.start_waiting(db)
+    assert await states(db, later) == QUEUED
+
+
 async def test_a_task_that_ends_while_another_is_created_after_it_starts_that(db, dsn):
     first = await create(db)
     await claim(db)
