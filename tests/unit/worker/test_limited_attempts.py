@@ -35,8 +35,8 @@ saved = Path.home() / ".claude/projects/x" / (session + ".jsonl")
 saved.parent.mkdir(parents=True, exist_ok=True)
 saved.touch()
 lines = json.loads(os.environ["TURNS"])[len(notes.read_text().splitlines()) - 1]
-for line in [{{"type": "system", "subtype": "init", "session_id": session}}, *lines]:
-    print(json.dumps(line), flush=True)
+lines.insert(0, {{"type": "system", "subtype": "init", "session_id": session}})
+print(*map(json.dumps, lines), sep="\\n", flush=True)  # at once: no line comes after the worker stopped the program
 if lines[-1]["type"] != "result":
     time.sleep(60)
 """
