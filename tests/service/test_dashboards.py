@@ -38,6 +38,7 @@ def published(cluster):
     for measure, kind in spent:
         cluster.sql("insert into ado.metric_notes values (%s, 'codex', %s) returning 1", measure, kind)
     cluster.ado("tasks", "show", "task-99", check=127)
+    cluster.ado("workers", "autoscale", "shell", "--min", "0", "--max", "4", check=0)
     found = {}
     for url in cluster.urls:
         request = urllib.request.Request(f"{url}/metrics", headers={"authorization": f"Bearer {cluster.token}"})
