@@ -259,7 +259,7 @@ def _agents(request: _Request, client: HttpClient, server: ServerContext) -> lis
     running = embedded.find()
     is_embedded = running is not None and set(server.urls) <= set(running.urls)
     if agents := request.agent.agent:
-        if len(agents) > request.workers:
+        if len(agents) > max(request.workers, 1):  # the server refuses a task without jobs
             jobs = "1 job" if request.workers == 1 else f"{request.workers} jobs"
             raise usage(f"{len(agents)} agents are named for {jobs}", f"add --workers {len(agents)}, or name fewer")
         if not request.task.wait_for_agent:

@@ -19,6 +19,8 @@ OPTIONS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
     "--disable-gpu", "--disable-quic",
 ]  # fmt: skip
+CUT = r"WebSocket connection|ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE"
+"""What a page says while its replica is killed and away."""
 PICTURES = os.environ.get("ADO_PICTURES")
 """A folder for pictures of each page, if they are wanted."""
 expect.set_options(timeout=15_000)
@@ -106,7 +108,7 @@ def browsing(browser, cluster):
     made = Browsing(browser, cluster)
     yield made
     made.close()
-    unexpected = [text for text in made.said if not re.search(r"WebSocket connection|ERR_CONNECTION_REFUSED", text)]
+    unexpected = [text for text in made.said if not re.search(CUT, text)]
     assert unexpected == []
 
 

@@ -160,6 +160,12 @@ def test_a_worker_survives_lost_answers_of_claim_and_finish(cluster):
     with Link((host, int(port))) as link:
         cluster.add_worker("w0", url=link.url)
         until(lambda: states(cluster) == {"w0": "idle"}, "the worker")
+        heartbeat = "select last_heartbeat_at from ado.workers"
+        registered = cluster.sql(heartbeat)
+        until(
+            lambda: cluster.sql(heartbeat) > registered,
+            "the worker to know its session and wait for a job",
+        )
         gate = cluster.home / "gate"
         link.stop("down")
         task = start(cluster, f"echo attempt $ADO_ATTEMPT; until [ -e {gate} ]; do sleep 0.05; done")

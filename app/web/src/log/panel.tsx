@@ -24,7 +24,7 @@ interface Props {
 export function LogPanel({ taskId, job, many, lastSeq, seq }: Props) {
   const api = useApi();
   const { say } = useApp();
-  const [version, setVersion] = useState(0);
+  const [, setVersion] = useState(0);
   const [following, setFollowing] = useState(seq === undefined);
   const [times, setTimes] = useState(() => innerWidth > 700);
   const [find, setFind] = useState('');
@@ -98,7 +98,6 @@ export function LogPanel({ taskId, job, many, lastSeq, seq }: Props) {
       <Problem failure={source.failure} />
       <LogView
         source={source}
-        version={version}
         withJob={many && job === null}
         withTimes={times}
         marked={seq}

@@ -13,8 +13,6 @@ const NEAR = 400;
 
 interface Props {
   source: LogSource;
-  /** The source's version, so that the view is drawn again when it grows. */
-  version: number;
   withJob: boolean;
   withTimes: boolean;
   /** The event that a link names. */
@@ -28,7 +26,7 @@ function rowsOf(line: Line, columns: number): number {
   return Math.max(1, Math.ceil(line.text.length / columns));
 }
 
-export function LogView({ source, version, withJob, withTimes, marked, find, onFollow }: Props) {
+export function LogView({ source, withJob, withTimes, marked, find, onFollow }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const probe = useRef<HTMLSpanElement>(null);
   const [columns, setColumns] = useState(120);
@@ -38,6 +36,8 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
   /** Where this view itself has scrolled to: only a person scrolls away from there. */
   const placed = useRef(0);
   const lines = source.model.lines;
+  /** The lines that are drawn: the model may change before the next frame, and a view of two states would jump. */
+  const drawn = source.model.version;
 
   useLayoutEffect(() => {
     const element = box.current;
@@ -55,14 +55,14 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
     return () => observer.disconnect();
   }, []);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the version stands for the lines, which are mutable
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the model's version stands for the lines, which are mutable
   const tops = useMemo(() => {
     const result = new Float64Array(lines.length + 1);
     for (let index = 0; index < lines.length; index++) {
       result[index + 1] = (result[index] ?? 0) + rowsOf(lines.at(index) as Line, columns) * LINE_HEIGHT;
     }
     return result;
-  }, [version, columns, source]);
+  }, [drawn, columns, source]);
   const whole = tops[lines.length] ?? 0;
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: after each change of the lines the place is kept
@@ -85,7 +85,7 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
     }
     placed.current = element.scrollTop;
     setSight({ top: element.scrollTop, height: element.clientHeight });
-  }, [version, columns, marked, source]);
+  }, [drawn, columns, marked, source]);
 
   const from = Math.max(0, indexAt(tops, sight.top) - AROUND);
   const to = Math.min(lines.length, indexAt(tops, sight.top + sight.height) + AROUND);
@@ -101,7 +101,9 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
     const rest = element.scrollHeight - top - element.clientHeight;
     const index = indexAt(tops, top);
     const line = lines.at(index);
-    anchor.current = line === undefined ? null : anchorOf(lines, index, top - (tops[index] ?? 0));
+    // lines that came since the last frame have moved others: what this view itself has placed keeps its anchor
+    if (source.model.version === drawn || Math.abs(top - placed.current) > 1)
+      anchor.current = line === undefined ? null : anchorOf(lines, index, top - (tops[index] ?? 0));
     const left = top < placed.current - 1;
     const following = !source.paused && (rest < LINE_HEIGHT || (source.following && !left));
     placed.current = top;
@@ -112,7 +114,7 @@ export function LogView({ source, version, withJob, withTimes, marked, find, onF
     if (top < NEAR) source.older();
     if (rest < NEAR) source.newer();
     setSight({ top, height: element.clientHeight });
-  }, [tops, lines, source, marked, onFollow]);
+  }, [tops, drawn, lines, source, marked, onFollow]);
 
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard
