@@ -10,7 +10,10 @@ import { type Api, type Failure, failureOf } from '../api.ts';
 import { LogModel } from './model.ts';
 import type { LogEvent } from './notes.ts';
 
+/** Lines at which reading pauses while the reader is not at the end. */
 const LINE_LIMIT = 10_000;
+/** Lines that are kept: the event that reaches the limit must not push out the line that the reader came for. */
+const KEPT_LINES = 2 * LINE_LIMIT;
 /** Events that are asked for at first. An event has up to 64 KiB, and all of it is read before it is shown. */
 const FIRST_EVENTS = 6;
 /** Lines that fill any screen; below it more is read without being asked for. */
@@ -23,7 +26,7 @@ const LARGEST_PAGE = 8192;
 const AROUND_A_LINK = 2;
 
 export class LogSource {
-  readonly model = new LogModel(LINE_LIMIT);
+  readonly model = new LogModel(KEPT_LINES);
   failure: Failure | null = null;
   /** Whether the log's end has been reached and nothing more will come. */
   ended = false;

@@ -232,8 +232,9 @@ function indexAt(tops: Float64Array, top: number): number {
  * is not loaded. */
 function indexOfMark(source: LogSource, marked: number, find: string): number {
   const { lines, before, after } = source.model;
-  if (marked < before || marked > after) return lines.length;
   const first = lines.indexOf(marked);
+  // an event that lost its first lines is before the first whole one, and still there
+  if (lines.at(first)?.seq !== marked && (marked < before || marked > after)) return lines.length;
   const wanted = find.toLowerCase();
   for (let index = first; lines.at(index)?.seq === marked; index++) {
     if (lines.at(index)?.text.toLowerCase().includes(wanted)) return index;
