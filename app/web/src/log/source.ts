@@ -103,12 +103,17 @@ export class LogSource {
     const from = Math.max(1, before - this.window);
     const events: LogEvent[] = [];
     let size = 0;
+    let breaks = 0;
     const done = () => {
       const page = this.page;
       if (page === null) return;
       this.page = null; // first, because ending a subscription calls onComplete
       page.unsubscribe();
       this.loadingOlder = false;
+      // Meanwhile new lines may have pushed out the first ones, and the page would leave a gap; or they have filled the
+      // model, and no older line takes the place of the end that the reader follows.
+      const isFull = this.following && this.model.lines.length + breaks > KEPT_LINES;
+      if (isFull || this.model.before !== before) return this.notify();
       const top = this.model.lines.at(0);
       const lines = this.model.prepend(events, from);
       if (size < PAGE_BYTES && lines < PAGE_LINES) this.window = Math.min(LARGEST_PAGE, this.window * 4);
@@ -126,6 +131,7 @@ export class LogSource {
         if (data.seq >= before) return done();
         events.push(data);
         size += data.type === 'output' ? data.data.length : 200;
+        breaks += data.type === 'output' ? data.data.split('\n').length : 1;
       },
       onComplete: done,
       onError: (error) => {
