@@ -185,14 +185,21 @@ def stopped(found):
         os.kill(pid, signal.SIGCONT)
 
 
+def reported(ado, message):
+    """The problems of the control plane, and whether each one's text has the message.
+
+    A problem is accompanied by others for a moment: a listener whose connection was ended is one until it reconnects.
+    """
+    return [(one["name"], message in one["message"]) for one in state(ado)["troubles"]]
+
+
 def test_status_and_doctor_report_a_problem_until_it_is_over(ado):
     assert ado("up", "--detach").returncode == 0
     found = state(ado)
     assert found["troubles"] == []
     for trouble in (locked, read_only, stopped):
         with trouble(found) as (name, message):
-            shown = until(lambda: state(ado)["troubles"], name, 60)
-            assert [(one["name"], message in one["message"]) for one in shown] == [(name, True)]
+            until(lambda: reported(ado, message) == [(name, True)], name, 60)
             assert f"{name:10} " in ado("status").stdout.decode()
             doctor = ado("doctor", "-o", "json")
             fixes = {item["name"]: item["fix"] for item in json.loads(doctor.stdout)["items"] if not item["ok"]}
