@@ -1,8 +1,9 @@
 """Feeds an agent that takes words while it works: messages and the answers to its questions, each a line of its stdin.
 
-The stdin stays open until the agent ends a turn while no message waits, or at a limit of the job's budget. Then it is
-closed, and the agent ends once it has read what was written before. A message that comes later begins the next turn, in
-a new process.
+The stdin stays open until the agent ends a turn, while no message waits and it has taken all that were written, or at a
+limit of the job's budget. Then it is closed, and the agent ends. A message that was written but not taken is the
+agent's next turn, and that turn may ask questions, too. A message that comes after the end begins the next turn, in a
+new process.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class WordFeed:
         self._mailbox = mailbox
         self._budget = budget
         self._names: dict[str, str] = {}
+        self._untaken: set[str] = set()
         self._replies: list[str] = []
         self._replied = asyncio.Event()
         self._turn_ended = asyncio.Event()
@@ -39,12 +41,14 @@ class WordFeed:
         self._replied.set()
 
     def names(self, keys: list[str]) -> list[str]:
-        """Return the ids of the messages that were written with these keys."""
+        """Return the ids of the messages that were written with these keys, which the agent has taken."""
+        self._untaken.difference_update(keys)
         return [self._names[key] for key in keys if key in self._names]
 
     def turn_ended(self) -> None:
-        """Note that the agent has ended a turn."""
-        self._turn_ended.set()
+        """Note that the agent has ended a turn; its next one begins at once if words wait on its stdin."""
+        if not self._untaken:
+            self._turn_ended.set()
 
     async def run(self, text: str) -> None:
         """Write a text and then each message, until a turn ends while none waits."""
@@ -67,6 +71,7 @@ class WordFeed:
         for message in [] if self._budget.is_last_turn else self._mailbox.take():
             key = str(uuid.uuid4())
             self._names[key] = message.message_id
+            self._untaken.add(key)
             self._turn_ended.clear()  # these words are another turn, unless the agent takes them in this one
             yield self._line(message.text, key)
 

@@ -21,8 +21,9 @@ from support.postgres import fast_directory, remove
 from support.program import Cluster, until
 from support.sandboxes import works
 
-HERE = Path(__file__).parent
-AGENTS = ("claude-code", "gemini-cli", "codex")
+LOCKED = Path(__file__).parents[2] / "deploy/agents"
+"""The versions that the worker's image has."""
+AGENTS = ("claude-code", "gemini-cli", "codex", "opencode")
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
 
@@ -48,7 +49,7 @@ def node_command():
 def programs():
     """Install the agents as the lock file says, once for all runs; return what goes before PATH."""
     node, npm = node_command()
-    lock = (HERE / "package-lock.json").read_bytes()
+    lock = (LOCKED / "package-lock.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ado-tests"
     target = cache / f"agents-{hashlib.sha256(lock).hexdigest()[:16]}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -59,13 +60,14 @@ def programs():
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
             for name in ("package.json", "package-lock.json"):
-                shutil.copy(HERE / name, target)
+                shutil.copy(LOCKED / name, target)
             subprocess.run(
                 [*npm, "ci", "--no-audit", "--no-fund"],
                 cwd=target, env={**os.environ, "PATH": path}, check=True, capture_output=True, timeout=600,
             )  # fmt: skip
             (target / ".installed").touch()
-    return os.pathsep.join([str(target / "node_modules/.bin"), node])
+    found = target / "node_modules"
+    return os.pathsep.join([str(found / ".bin"), str(found / "opencode-linux-x64/bin"), node])
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from support.models import command
 from support.program import processes_with, until
 
-AGENTS = ("claude-code", "gemini-cli", "codex")
+AGENTS = ("claude-code", "gemini-cli", "codex", "opencode")
 pytestmark = [pytest.mark.timeout(400), pytest.mark.parametrize("agent", AGENTS)]
 TOOL = "do echo tick $i; sleep 2"
 

@@ -17,8 +17,8 @@ from support.model_wires import WIRES
 
 LONG = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do echo tick $i; sleep 2; done"
 BRIEF = "for i in 1 2 3 4; do echo tick $i; sleep 2; done"
-SHELLS = ("Bash", "run_shell_command", "exec_command", "shell_command", "shell")
-WRITERS = ("Write", "write_file")
+SHELLS = ("Bash", "run_shell_command", "exec_command", "shell_command", "shell", "bash")
+WRITERS = ("Write", "write_file", "write")
 CREDENTIALS = ("x-api-key", "x-goog-api-key", "authorization")
 ASKED = "env sh -c 'echo hello > asked-note.txt'"
 WRITE = "printf 'written by the stub\\n' > stub-note.txt"
@@ -31,7 +31,7 @@ def plan(scenario, asked):
     answer = [("text", f"Stub final answer. users={asked.users} prompt={asked.prompt[-60:]!r}")]
     if not asked.tools or shell is None:
         return [("text", "Stub title")]
-    note = {"file_path": "stub-note.txt", "content": "written by the stub\n"}
+    note = {"filePath" if writer == "write" else "file_path": "stub-note.txt", "content": "written by the stub\n"}
     write = ("tool", writer, note) if writer else ("tool", shell, shell_input(shell, WRITE))
     steps = {
         "tool": [write, ("tool", shell, shell_input(shell, "echo hello-from-tool"))],
@@ -60,7 +60,18 @@ def command(models, agent, scenario, *more):
     wish += ["--env", f"OPENAI_BASE_URL={url}/v1"]
     if agent == "codex":
         wish += ["--model", "stub-model"]
+    if agent == "opencode":
+        wish += ["--env", f"OPENCODE_CONFIG_CONTENT={opencode_config(url)}"]
     return ["run", "--remote", "--agent", agent, *wish, *more, "use your tools"]
+
+
+def opencode_config(url):
+    """Return settings of opencode with one model, which costs three dollars a million tokens in, and fifteen out."""
+    cost, limit = {"input": 3, "output": 15}, {"context": 200_000, "output": 8_000}
+    models = {"stub-model": {"name": "Stub", "cost": cost, "limit": limit}}
+    provider = {"anthropic": {"options": {"baseURL": f"{url}/v1"}, "models": models}}
+    name = "anthropic/stub-model"
+    return json.dumps({"model": name, "small_model": name, "provider": provider})
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -9,14 +9,17 @@ REPORTED = {
     "claude-code": ("costUsd", "tokens"),
     "codex": ("tokens",),
     "gemini-cli": ("tokens",),
-    "opencode": ("costUsd", "tokens"),
+    "opencode": ("costUsd",),
 }
-"""The usage that each agent reports. Turns are counted by the worker, for every agent but ``shell``."""
+"""The usage that each agent reports in full. opencode names the tokens of the last call of each turn alone.
+
+Turns are counted by the worker, for every agent but ``shell``.
+"""
 OPTIONS = {"costUsd": "--max-cost", "tokens": "--max-tokens", "turns": "--max-turns"}
 
 
 def check_budget(agent: str, budget: Budget | None) -> None:
-    """Refuse a budget without a limit, or with one that the agent's reports cannot show to be reached."""
+    """Refuse a budget without a limit, or with one that the agent's reports may not show to be reached."""
     if budget is None:
         return
     limits = {"costUsd": budget.cost_usd, "tokens": budget.tokens, "turns": budget.turns}
@@ -35,7 +38,7 @@ def check_budget(agent: str, budget: Budget | None) -> None:
             able = ", ".join(sorted(other for other, names in REPORTED.items() if name in names))
             raise refusal(
                 "invalid_input",
-                f"budget: {agent} does not report {name}, so this limit would never be reached",
+                f"budget: {agent} does not fully report {name}, so this limit might never be reached",
                 field="budget",
                 hint=f"leave {OPTIONS[name]} out, or use an agent that reports it: {able}",
             )
