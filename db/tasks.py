@@ -233,9 +233,9 @@ async def resume(db: Database, task_id: int, actor: Actor | None = None) -> bool
     return resumed
 
 
-async def retry(db: Database, task_id: int, actor: Actor | None = None) -> bool:
-    """Queue the failed and cancelled jobs again; False when there is nothing to retry."""
-    return await db.optional("retry_task", task_id=task_id, actor=parameter(actor)) is not None
+async def retry(db: Database, task_id: int, actor: Actor | None = None, *, job: int | None = None) -> bool:
+    """Queue the failed and cancelled jobs again, or one of them; False when there is nothing to retry."""
+    return await db.optional("retry_task", task_id=task_id, job=job, actor=parameter(actor)) is not None
 
 
 async def update(

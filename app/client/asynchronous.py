@@ -221,9 +221,9 @@ class AsyncAdo:
         """Record which job's result is picked; the last choice stands. A second call changes nothing."""
         return await self._calls.mutate(models.Task, "tasks.pick", {"taskId": task_id, "job": job}, resend=True)
 
-    async def retry_task(self, task_id: str) -> models.Task:
-        """Queue the failed and cancelled jobs of a task again."""
-        return await self._calls.mutate(models.Task, "tasks.retry", {"taskId": task_id})
+    async def retry_task(self, task_id: str, *, job: int | None = None) -> models.Task:
+        """Queue the failed and cancelled jobs of a task again, or one of them."""
+        return await self._calls.mutate(models.Task, "tasks.retry", {"taskId": task_id, "job": job})
 
     async def send(self, task_id: str, text: str, *, job: int | None = None, key: str | None = None) -> models.Message:
         """Send words to the agent of a job, or of every job; with the same ``key`` they are sent once."""

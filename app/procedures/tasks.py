@@ -35,6 +35,7 @@ from app.procedures.checks.ownership import check_may_change, check_may_see, che
 from app.procedures.checks.paging import fit
 from app.procedures.checks.predecessors import check_predecessors, check_retry, parse_after
 from app.procedures.checks.workspaces import Name, Workspace, check_workspace
+from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
 from app.shapes.records import Budget, Checks, Resources, Task, Wire
@@ -112,6 +113,13 @@ class CancelInput(Wire):
 
     task_id: str
     reason: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+class RetryInput(Wire):
+    """A task, or one job of it, to queue again."""
+
+    task_id: str
+    job: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class UpdateInput(Wire):
@@ -331,17 +339,20 @@ async def cancel(context: Context, input: CancelInput) -> Task:
 
 
 @mutation(access=RUN_TASKS)
-async def retry(context: Context, input: TaskInput) -> Task:
-    """Queue the failed and cancelled jobs again."""
+async def retry(context: Context, input: RetryInput) -> Task:
+    """Queue the failed and cancelled jobs again, or one of them."""
     task_id = parse_task(input.task_id)
     await check_may_change(context, task_id)
-    retried = await tasks.retry(context.db, task_id, context.actor("tasks.retry"))
+    retried = await tasks.retry(context.db, task_id, context.actor("tasks.retry"), job=input.job)
     task = await get_task(context, task_id)
     if not retried:
+        tried = [job for job in task.jobs if input.job in (None, job.job)]
+        if not tried:
+            raise no_such_job(f"{task.task_id}/{input.job}")
         state = await events.state(context.db, task_id)
         if state is not None and state.pruned:
             raise refusal("log_pruned", f"the log of {task.task_id} has been dropped, so the task cannot go on")
-        again = sum(job.status in ("failed", "cancelled") for job in task.jobs)
+        again = sum(job.status in ("failed", "cancelled") for job in tried)
         check_queue(await users.queue_limit_of_task(context.db, task_id), again)
         if again and STDIN in task.requires:
             raise refusal("input_lost", f"the input of {task.task_id} went with its attempts")
@@ -349,8 +360,19 @@ async def retry(context: Context, input: TaskInput) -> Task:
             raise refusal("environment_forgotten", f"the --env values of {task.task_id} have been deleted")
         if again:
             await check_retry(context, task_id)
-        raise refusal("nothing_to_retry", f"{task.task_id} is {task.status}: none of its jobs can be queued again")
+        raise _not_retried(task, input.job)
     return task
+
+
+def _not_retried(task: Task, job: int | None) -> ProcedureError:
+    if job is None:
+        text = f"{task.task_id} is {task.status}: none of its jobs can be queued again"
+        return refusal("nothing_to_retry", text)
+    failed = next((one.job for one in task.jobs if one.status == "failed" and one.job != job), None)
+    if task.on_failure == "fail_fast" and failed is not None:
+        text = f"{task.task_id}/{job} would be stopped at once: job {failed} has failed, and one failure stops all jobs"
+        return refusal("nothing_to_retry", text, hint=f"queue all of them again: ado retry {task.task_id}")
+    return refusal("nothing_to_retry", f"{task.task_id}/{job} is {task.jobs[job].status}: it cannot be queued again")
 
 
 @mutation(access=RUN_TASKS)

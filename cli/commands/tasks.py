@@ -266,10 +266,16 @@ def _count(names: Sequence[str]) -> str:
     return "1 task" if len(names) == 1 else f"{len(names)} tasks"
 
 
-def retry(task: TaskArgument, /, *, options: ServerOptions = NO_OPTIONS) -> int:
-    """Queue the failed and cancelled jobs of a task again."""
-    retried = http(choose(options)).mutate("tasks.retry", {"taskId": task_id(task)})
-    return _changed(retried, options, "is queued again")
+def retry(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+    """Queue the failed and cancelled jobs of a task again.
+
+    Parameters
+    ----------
+    job
+        Only this one of its jobs.
+    """
+    retried = http(choose(options)).mutate("tasks.retry", {"taskId": task_id(task), "job": job})
+    return _changed(retried, options, "is queued again" if job is None else f"runs its job {job} again")
 
 
 @tasks.command

@@ -283,18 +283,23 @@ with removed as materialized (
 select found from removed;
 
 -- name: retry_task :optional hints
--- Queue the failed and cancelled jobs again. If the task was cancelled before the ends that it waits for, or because of
+-- Queue the failed and cancelled jobs again, or one of them. If the task was cancelled before the ends that it waits for, or because of
 -- them, it waits again. No row in each of these cases: there is nothing to retry; the user's queue
--- has no room; a cancel of the task, or of the siblings of a failed job, is still under way; the log is pruned, so
--- nothing can be added; the values of the environment were deleted; the task had input, which went with its
--- attempts; or a task that must succeed first has not.
+-- has no room; a cancel of the task, or of the siblings of a failed job, is still under way; another job has failed, for
+-- which fail_fast would stop the one job at once; the log is pruned, so nothing can be added; the values of the
+-- environment were deleted; the task had input, which went with its attempts; or a task that must succeed first has not.
 with queue_room as materialized (  -- before the jobs are locked: claims take the locks in the same order
     select ado.queue_room(j.user_id) as room from ado.jobs j where j.task_id = :task_id::bigint and j.job = 0
 ), locked_jobs as materialized (
     select j.job, j.status from ado.jobs j
     where j.task_id = :task_id::bigint and j.status in ('failed', 'cancelled')
+      and j.job = coalesce(:job::integer, j.job)
       and coalesce((select q.room from queue_room q), 2147483647) >= (
-          select count(*) from ado.jobs f where f.task_id = :task_id::bigint and f.status in ('failed', 'cancelled'))
+          select count(*) from ado.jobs f where f.task_id = :task_id::bigint and f.status in ('failed', 'cancelled')
+              and f.job = coalesce(:job::integer, f.job))
+      and not exists (select from ado.tasks t join ado.jobs f using (task_id)
+                      where t.task_id = :task_id::bigint and t.on_failure = 'fail_fast' and f.status = 'failed'
+                        and f.job <> :job::integer)
       and not exists (select from ado.log_ranges r where r.from_task_id <= :task_id::bigint
                       and :task_id::bigint < r.to_task_id and r.pruned_at is not null)
       and not exists (select from ado.task_environments v

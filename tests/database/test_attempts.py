@@ -187,6 +187,29 @@ async def test_a_retry_waits_until_the_siblings_of_a_failed_job_have_stopped(db)
     assert [job.status for job in (await tasks.get(db, task_id)).jobs] == ["queued", "queued"]
 
 
+@pytest.mark.parametrize("on_failure", ["continue", "fail_fast"])
+async def test_one_job_is_retried_alone_unless_another_failure_would_stop_it(db, on_failure):
+    task_id = await create(db, workers=3, on_failure=on_failure)
+    await register(db)
+    await claim(db)
+    for job, outcome in enumerate(["failed", "succeeded", "failed"]):
+        await closed(db, finish(task_id, outcome, job=job))
+    assert await tasks.settle(db, task_id) == "failed"
+    assert not await tasks.retry(db, task_id, job=1)
+    assert not await tasks.retry(db, task_id, job=3)
+    alone = on_failure == "continue"
+    assert await tasks.retry(db, task_id, job=2) == alone
+    task = await tasks.get(db, task_id)
+    assert [job.status for job in task.jobs] == ["failed", "succeeded", "queued" if alone else "failed"]
+    assert task.status == ("queued" if alone else "failed")
+    if alone:
+        assert [job.job for job in await claim(db)] == [2]
+        await closed(db, finish(task_id, job=2, attempt=2))
+        assert await tasks.settle(db, task_id) == "failed"
+        assert (await tasks.get(db, task_id)).failed_job == 0
+    assert await tasks.retry(db, task_id)
+
+
 async def test_fifty_updates_have_one_winner_a_version(db):
     task_id = await create(db)
     won = []
