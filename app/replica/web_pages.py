@@ -22,7 +22,7 @@ from app.rpc.server.http import pieces, respond
 from app.rpc.server.http_request import Receive, Scope, Send
 
 BUILT = Path(__file__).parents[1] / "web" / "dist"
-PAGES = ("/inbox", "/tasks", "/workers", "/health", "/new")
+PAGES = ("/inbox", "/tasks", "/schedules", "/workers", "/health", "/new")
 """Pages of the dashboard besides ``/``; the program in ``index.html`` shows each, and what is below it."""
 
 _ASSETS = "/assets"

@@ -10,7 +10,7 @@ from support.repositories import Checkout
 
 from cli.dashboard import WEB
 
-PAGES = ("/inbox", "/tasks", "/workers", "/health", "/new")
+PAGES = ("/inbox", "/tasks", "/schedules", "/workers", "/health", "/new")
 ASK = 'echo "the answer is $(ado ask "Deploy <b>now</b>?" --option yes --option "no, wait")"'
 
 
@@ -56,6 +56,45 @@ def test_several_tasks_are_cancelled_together(browsing, cluster):
     page.get_by_role("toolbar").get_by_role("button", name="Cancel").click()
     expect(page.locator(".task-row", has_text="cancelled")).to_have_count(3)
     assert {cluster.task(name)["status"] for name in names} == {"cancelled"}
+    browsing.create("true", labels={"together": "<i>no</i>"})
+    page.goto(cluster.urls[0] + "/tasks?agent=shell")
+    page.get_by_label("Group by").select_option("together")
+    group = page.locator("tbody", has=page.get_by_role("link", name="together=yes", exact=True))
+    expect(group.locator(".task-row")).to_have_count(3)
+    expect(page.locator("tr.group", has_text="together=<i>no</i>")).to_contain_text("1 task")
+    expect(page.locator("tr.group").last).to_contain_text("without together")
+    page.get_by_label("Agent", exact=True).select_option("codex")
+    expect(page.get_by_text("No task matches")).to_be_visible()
+
+
+def test_the_failing_job_of_fifty_is_found_read_and_retried(browsing, cluster, tmp_path, picture):
+    tmp_path.chmod(0o777)
+    marks = {name: tmp_path / name for name in ("done", "again")}
+    script = (
+        f"[ $ADO_JOB_INDEX = 37 ] && [ ! -e {marks['again']} ] && {{ echo 'no such host: db'; exit 7; }}; "
+        f"[ $ADO_JOB_INDEX = 4 ] && exit 9; echo job $ADO_JOB_INDEX >> {marks['done']}"
+    )
+    name = browsing.create(script, workers=50, labels={"size": "fifty"})
+    page = browsing.open("/tasks?label=size%3Dfifty")
+    expect(page.locator(".task-row")).to_contain_text("failed", timeout=60_000)
+    page.get_by_role("link", name=re.compile(name)).click()
+    failures = page.get_by_role("region", name="Failed jobs")
+    expect(failures).to_contain_text("2 of 50 jobs failed")
+    expect(failures.get_by_role("listitem")).to_have_count(2)
+    expect(failures.get_by_role("listitem").filter(has_text="job 37")).to_contain_text("exit code 7")
+    failures.get_by_role("link", name="job 37").click()
+    log = page.get_by_label("Output", exact=True)
+    expect(log).to_contain_text("no such host: db")
+    picture(page, "failures")
+    page.keyboard.press("e")
+    expect(page).to_have_url(re.compile("#job=4$"))
+    marks["again"].touch()
+    failures.get_by_role("button", name="Retry job 37").click()
+    expect(failures).to_contain_text("1 of 50 jobs failed")
+    expect(page.locator(".title-row .status")).to_have_text(re.compile("failed"))
+    jobs = cluster.task(name)["jobs"]
+    assert {job["job"]: job["attempt"] for job in jobs if job["attempt"] > 1} == {37: 2}
+    assert len(marks["done"].read_text().splitlines()) == 49
 
 
 def test_a_message_reaches_the_agent(browsing, tmp_path):
@@ -81,17 +120,40 @@ def test_a_task_is_paused_and_resumed(browsing):
     name = browsing.create('{"say": "begun"}\n{"sleep": 600}', agent="scripted")
     page = browsing.open(f"/tasks/{name}")
     expect(page.get_by_label("Output", exact=True)).to_contain_text("begun")
-    page.get_by_role("button", name="Pause").click()
-    expect(page.locator(".task-head .status")).to_have_text(re.compile("paused"))
+    state = page.locator(".title-row .status")
+    page.keyboard.press("p")
+    page.keyboard.type("lunch <b>first</b>")
+    page.keyboard.press("Enter")
+    expect(state).to_have_text(re.compile("paused"))
     page.get_by_role("button", name="Resume").click()
-    expect(page.locator(".task-head .status")).to_have_text(re.compile("running"))
+    page.get_by_label("Words to the agent, if any").fill("hurry")
+    page.get_by_role("button", name="Resume now").click()
+    expect(state).to_have_text(re.compile("running"))
+    page.get_by_role("tab", name="Time-line").click()
+    expect(page.locator(".time-line")).to_contain_text("lunch <b>first</b>")
+    expect(page.locator(".time-line")).to_contain_text("hurry")
     page.get_by_role("button", name="Cancel", exact=True).click()
-    expect(page.locator(".task-head .status")).to_have_text(re.compile("cancelled"))
+    expect(state).to_have_text(re.compile("cancelled"))
 
 
-def test_a_worker_is_drained(browsing, cluster, picture):
+def test_workers_pods_and_ranges_are_shown_and_changed(browsing, cluster, picture):
     cluster.add_worker("w-drained")
+    name = browsing.create("true", requires=["nobody:has"])
+    cluster.sql(
+        "insert into ado.pods (name, decision, namespace, task_id, job, state, reason, reason_since, message) values"
+        f" ('pod-<b>', 1, 'n', {name.removeprefix('task-')}, 0, 'placed', 'image_pull', now(), 'no <i>image</i>')"
+        " returning name"
+    )
+    cluster.sql("insert into ado.autoscale values ('gpu', 1, 4, 1, 60) returning capability")
     page = browsing.open("/workers")
+    pod = page.get_by_role("list", name="Pods that jobs wait for").get_by_role("listitem").first
+    expect(pod).to_contain_text(re.compile(r"pod-<b>.*image pull.*no <i>image</i>", re.DOTALL))
+    ranges = page.get_by_role("list", name="Ranges of workers")
+    expect(ranges).to_contain_text("0 of 1 to 4")
+    ranges.get_by_role("button", name="Change the range of gpu").click()
+    ranges.get_by_label("to").fill("6")
+    ranges.get_by_role("button", name="Save").click()
+    expect(ranges).to_contain_text("0 of 1 to 6")
     row = page.get_by_role("row", name=re.compile("w-drained"))
     expect(row).to_contain_text("idle")
     picture(page, "workers")
@@ -104,13 +166,66 @@ def test_a_task_is_made_with_a_form_that_shows_its_command(browsing, picture):
     page = browsing.open("/new")
     page.get_by_label("Command").fill('echo "it\'s $ADO_JOB_INDEX"')
     page.get_by_label("Jobs", exact=True).fill("2")
+    page.get_by_label("Labels", exact=True).fill("team")
+    page.get_by_text("Start, time limits and retries").click()
+    page.get_by_label("Start after", exact=True).fill("task-999999")
+    page.get_by_role("button", name="Create task").click()
+    expect(page.get_by_label("Labels", exact=True)).to_be_focused()
+    expect(page.locator("#labels-note")).to_have_text("NAME=VALUE, several by spaces")
     page.get_by_label("Labels", exact=True).fill("team=core")
+    page.get_by_role("button", name="Create task").click()
+    expect(page.locator("#after-note")).to_contain_text("there is no task 'task-999999'")
+    expect(page.get_by_label("Start after", exact=True)).to_be_focused()
+    picture(page, "new-wrong")
+    page.get_by_label("Start after", exact=True).fill("")
     command = """ado run --remote --workers 2 --agent shell --label team=core 'echo "it'\\''s $ADO_JOB_INDEX"'"""
     expect(page.locator("pre")).to_have_text(command)
     picture(page, "new")
     page.get_by_role("button", name="Create task").click()
     expect(page.get_by_label("Output", exact=True)).to_contain_text("it's 1")
     expect(page.locator(".task-head")).to_contain_text("team=core")
+    browsing.said = [text for text in browsing.said if "404" not in text]
+
+
+def test_a_template_is_saved_run_and_scheduled(browsing, cluster, picture):
+    page = browsing.open("/new")
+    page.get_by_label("Command").fill("echo hello {who}")
+    page.get_by_role("button", name="Save as template…").click()
+    page.get_by_label("Name of the template").fill("Greeting")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("cannot be a template's name")
+    page.get_by_label("Name of the template").fill("greeting")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Saved: ado run --remote @greeting")).to_be_visible()
+    page.reload()
+    page.get_by_label("Template").select_option("greeting")
+    page.get_by_role("button", name="Create task").click()
+    expect(page.get_by_label("{who}")).to_be_focused()
+    page.get_by_label("{who}").fill("{you}")
+    expect(page.locator("pre")).to_have_text("ado run --remote --var 'who={you}' @greeting")
+    picture(page, "new-template")
+    page.get_by_role("button", name="Create task").click()
+    expect(page.get_by_label("Output", exact=True)).to_contain_text("hello {you}")
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    page.get_by_role("button", name="Add a schedule").click()
+    page.get_by_label("{who}").fill("world")
+    page.get_by_label("When").fill("0 3 * * 8")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_label("When").fill("*/2 * * * * *")
+    picture(page, "schedule-new")
+    page.get_by_role("button", name="Add", exact=True).click()
+    card = page.get_by_role("listitem", name="schedule-")
+    expect(card).to_contain_text("@greeting who=world")
+    expect(card).to_contain_text("succeeded", timeout=60_000)
+    card.get_by_role("button", name="Pause").click()
+    expect(card).to_contain_text("paused")
+    picture(page, "schedules")
+    card.get_by_role("button", name="Remove").click()
+    card.get_by_role("button", name="for ever").click()
+    expect(page.get_by_text("Nothing is scheduled")).to_be_visible()
+    browsing.said = [text for text in browsing.said if "400" not in text]
 
 
 def test_a_viewer_sees_no_button_that_would_be_refused(browsing, cluster):

@@ -18,7 +18,7 @@ def run(built):
 
     def run_(*arguments):
         command = [node, *arguments]
-        done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     return run_

@@ -76,7 +76,7 @@ def test_unknown_pages_are_answered_with_an_error_of_the_wire(cluster):
         assert (status, json.loads(body)["error"]["data"]["code"]) == (405, "METHOD_NOT_SUPPORTED")
 
 
-@pytest.mark.parametrize("path", ["/", "/inbox", "/tasks/task-1", "/workers", "/health", "/new"])
+@pytest.mark.parametrize("path", ["/", "/inbox", "/tasks/task-1", "/schedules", "/workers", "/health", "/new"])
 def test_the_dashboard_is_there_on_every_replica_without_a_token(cluster, path):
     """Where the checkout has not built it, the page says how."""
     for url in cluster.urls:

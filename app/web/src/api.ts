@@ -81,13 +81,16 @@ export interface Failure {
   reason: string;
   message: string;
   hint: string;
+  /** The member of the input that is wrong; empty if none is named. */
+  field: string;
 }
 
 /** Return what an error says. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof TRPCClientError && error.data) {
-    const data = error.data as { code?: string; reason?: string; hint?: string };
-    return { code: data.code ?? '', reason: data.reason ?? '', message: error.message, hint: data.hint ?? '' };
+    const data = error.data as { code?: string; reason?: string; hint?: string; field?: string };
+    const { code = '', reason = '', hint = '', field = '' } = data;
+    return { code, reason, message: error.message, hint, field };
   }
   const message = error instanceof Error ? error.message : String(error);
   if (/fetch|network/i.test(message)) {
@@ -96,7 +99,8 @@ export function failureOf(error: unknown): Failure {
       reason: 'unreachable',
       message: 'The server does not answer.',
       hint: 'The page tries again by itself.',
+      field: '',
     };
   }
-  return { code: '', reason: '', message, hint: '' };
+  return { code: '', reason: '', message, hint: '', field: '' };
 }

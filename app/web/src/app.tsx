@@ -14,6 +14,7 @@ const NOTICE_MS = 5000;
 const PAGES: [string, string, string][] = [
   ['/inbox', 'Inbox', 'g i'],
   ['/tasks', 'Tasks', 'g t'],
+  ['/schedules', 'Schedules', 'g s'],
   ['/workers', 'Workers', 'g w'],
   ['/health', 'Health', 'g h'],
 ];
@@ -78,7 +79,7 @@ export function App({ connection, me, signOut }: Props) {
           <span>ado</span>
         </Link>
         <nav aria-label="Pages">
-          {PAGES.map(([path, name, keys]) => {
+          {PAGES.filter(([path]) => path !== '/schedules' || me.role !== 'viewer').map(([path, name, keys]) => {
             const current = here.page === path.slice(1) || (path === '/tasks' && here.page === 'task');
             return (
               <Link key={path} href={path} title={`${name} (${keys})`} {...(current ? { 'aria-current': 'page' } : {})}>

@@ -4,10 +4,13 @@ export type Route =
   | { page: 'inbox' }
   | { page: 'tasks' }
   | { page: 'task'; taskId: string }
+  | { page: 'schedules' }
   | { page: 'workers' }
   | { page: 'health' }
   | { page: 'new' }
   | { page: 'unknown'; path: string };
+
+const PLAIN = ['inbox', 'tasks', 'schedules', 'workers', 'health', 'new'] as const;
 
 /** Return the page that a path names. */
 export function routeOf(path: string): Route {
@@ -15,9 +18,8 @@ export function routeOf(path: string): Route {
   const [first, second] = parts;
   if (parts.length === 0) return { page: 'inbox' };
   if (parts.length === 1) {
-    if (first === 'inbox' || first === 'tasks' || first === 'workers' || first === 'health' || first === 'new') {
-      return { page: first };
-    }
+    const page = PLAIN.find((name) => name === first);
+    if (page !== undefined) return { page };
   }
   if (parts.length === 2 && first === 'tasks' && second !== undefined && /^task-\d{1,18}$/.test(second)) {
     return { page: 'task', taskId: second };

@@ -1,5 +1,11 @@
 /** Times and durations for a person. */
 
+/** Return when a time comes, as `in 5m`, or `now` if it has come. */
+export function until(time: string, now: number): string {
+  const seconds = Math.ceil((Date.parse(time) - now) / 1000);
+  return seconds < 1 ? 'now' : `in ${duration(seconds)}`;
+}
+
 /** Return how long ago a time was, as `now`, `12s`, `5m`, `3h` or `2d`. */
 export function ago(time: string, now: number): string {
   const seconds = Math.floor((now - Date.parse(time)) / 1000);

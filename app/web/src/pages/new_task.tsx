@@ -1,220 +1,186 @@
 /** A form for what `ado run` can do, with the equal command beside it. */
 
-import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useMemo, useState } from 'preact/hooks';
+import { knownAgents, offeredAgents } from '../agents.ts';
 import { type Failure, failureOf } from '../api.ts';
 import { useApi, useApp } from '../context.tsx';
-import { commandOf, EMPTY, inputOf, type NewTask } from '../format/command.ts';
+import { commandOf } from '../format/command.ts';
+import {
+  EMPTY,
+  type Field,
+  fieldOf,
+  filled,
+  inputOf,
+  type NewTask,
+  type Problems,
+  problemsOf,
+  variablesOf,
+} from '../format/new_task.ts';
 import { visible } from '../format/text.ts';
 import { useChanges } from '../load.ts';
 import { Problem } from '../parts/basics.tsx';
 import { newKey } from '../parts/composer.tsx';
+import { FormContext, TextField } from '../parts/fields.tsx';
+import { Agents, ChecksGroup, GROUPS, LimitsGroup, PlaceGroup, TimesGroup } from './new_task_fields.tsx';
+import { SaveTemplate, TemplateChoice, type Used } from './templates.tsx';
 
-const AGENTS = ['claude-code', 'codex', 'gemini-cli', 'opencode'];
+/** Refusals that name no member, and what they are about. */
+const ABOUT: Record<string, Field> = { no_such_task: 'after', predecessor_failed: 'after' };
 
 export function NewTaskPage() {
   const { live, go, say } = useApp();
   const api = useApi();
   const [task, setTask] = useState<NewTask>(EMPTY);
+  const [template, setTemplate] = useState<Used | null>(null);
+  const [values, setValues] = useState<{ [name: string]: string }>({});
+  const [left, setLeft] = useState<ReadonlySet<string>>(new Set());
+  const [refused, setRefused] = useState<Problems>({});
   const [failure, setFailure] = useState<Failure | null>(null);
   const [busy, setBusy] = useState(false);
   // the same key again is the same task, so a call that is repeated after a cut makes no second one
   const [key, setKey] = useState(newKey);
   const [, setTurn] = useState(0);
   useChanges(() => setTurn((value) => value + 1));
-  const offered = offers([...live.workers.values()].flatMap((worker) => worker.capabilities));
-  const agent = task.agent === '' ? (offered[0] ?? 'shell') : task.agent;
-  const whole = useMemo(() => ({ ...task, agent }), [task, agent]);
-  const set = (values: Partial<NewTask>) => {
-    setTask({ ...task, ...values });
+  const offered = offeredAgents(live);
+  const standard = offered[0] ?? 'shell';
+  const form = useMemo(
+    () => ({ ...task, agents: task.agents.map((name) => (name === '' ? standard : name)) }),
+    [task, standard],
+  );
+  const variables = template === null ? [] : variablesOf(form.prompt);
+  const whole = template === null ? form : { ...form, prompt: filled(form.prompt, values) };
+  const problems: Problems & { [variable: string]: string } = { ...problemsOf(form) };
+  for (const name of variables) if (!values[name]) problems[variableId(name)] = 'give it a value';
+
+  const set = (changed: Partial<NewTask>) => {
+    setTask({ ...form, ...changed });
+    setRefused(without(refused, Object.keys(changed)));
     setKey(newKey());
   };
+  const problem = (id: string) => refused[id as Field] ?? (left.has(id) ? problems[id as Field] : undefined);
+  const wrong = (group: string) => (GROUPS[group] ?? []).some((field) => problem(field) !== undefined);
 
   useLayoutEffect(() => document.getElementById('prompt')?.focus(), []);
+  // a field that is wrong is found at once, also by those who do not see it
+  const show = (found: Problems, ids: string[]) => {
+    setLeft(new Set([...left, ...ids]));
+    setRefused(found);
+    requestAnimationFrame(() => document.querySelector<HTMLElement>('.new-task [aria-invalid]')?.focus());
+  };
   const create = async () => {
-    if (busy || task.prompt.trim() === '') return;
+    if (busy) return;
+    if (Object.keys(problems).length > 0) return show({}, Object.keys(problems));
     setBusy(true);
     try {
-      const made = await api.tasks.create.mutate({ ...inputOf(whole), idempotencyKey: key });
+      const made = await api.tasks.create.mutate({ ...inputOf(whole, template?.task), idempotencyKey: key });
       go(`/tasks/${made.taskId}`);
       say(`${made.taskId} was created.`);
     } catch (error) {
-      setFailure(failureOf(error));
+      const said = failureOf(error);
+      const field = fieldOf(said.field) ?? ABOUT[said.reason] ?? null;
+      setFailure(field === null ? said : null);
       setBusy(false);
+      if (field !== null) show({ [field]: [said.message, said.hint].filter(Boolean).join('. ') }, []);
     }
   };
+  const isShell = form.agents.every((name) => name === 'shell');
+  const same = template !== null && form.prompt === template.form.prompt;
 
   return (
-    <form
-      class="new-task"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void create();
-      }}
-    >
-      <h1>New task</h1>
-      <Problem failure={failure} />
-      <Field id="prompt" label={agent === 'shell' ? 'Command' : 'Prompt'}>
-        <textarea
-          id="prompt"
-          rows={6}
-          class={agent === 'shell' ? 'code' : ''}
-          value={task.prompt}
-          onInput={(event) => set({ prompt: event.currentTarget.value })}
-          onKeyDown={(event) => {
-            if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void create();
+    <FormContext.Provider value={{ problem, left: (id) => setLeft(new Set([...left, id])) }}>
+      <form
+        class="new-task"
+        noValidate
+        onSubmit={(event) => {
+          event.preventDefault();
+          void create();
+        }}
+        onKeyDown={(event) => {
+          if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void create();
+        }}
+      >
+        <h1>New task</h1>
+        <Problem failure={failure} />
+        <TemplateChoice
+          used={template}
+          use={(next) => {
+            setTemplate(next);
+            setTask(next === null ? EMPTY : next.form);
+            setValues({});
+            setLeft(new Set());
+            setRefused({});
+            setKey(newKey());
           }}
         />
-      </Field>
-      <div class="fields">
-        <Field id="agent" label="Agent">
-          <select id="agent" value={agent} onChange={(event) => set({ agent: event.currentTarget.value })}>
-            {[...new Set([...offered, ...AGENTS, 'shell'])].map((name) => (
-              <option key={name} value={name}>
-                {offered.includes(name) ? name : `${name} (no worker offers it now)`}
-              </option>
-            ))}
-          </select>
-        </Field>
-        <NumberField id="workers" label="Jobs" least={1} value={task.workers} set={(workers) => set({ workers })} />
         <TextField
-          id="labels"
-          label="Labels"
-          hint="NAME=VALUE, several by spaces"
-          value={task.labels}
-          set={(labels) => set({ labels })}
+          id="prompt"
+          label={isShell ? 'Command' : 'Prompt'}
+          rows={6}
+          code={isShell}
+          value={form.prompt}
+          set={(prompt) => set({ prompt })}
         />
-      </div>
-      <details>
-        <summary>More</summary>
+        {variables.length > 0 && (
+          <div class="fields">
+            {variables.map((name) => (
+              <TextField
+                key={name}
+                id={variableId(name)}
+                label={`{${name}}`}
+                value={values[name] ?? ''}
+                set={(value) => {
+                  setValues({ ...values, [name]: value });
+                  setKey(newKey());
+                }}
+              />
+            ))}
+          </div>
+        )}
         <div class="fields">
-          {agent !== 'shell' && (
-            <TextField id="model" label="Model" hint="" value={task.model} set={(model) => set({ model })} />
+          <Agents task={form} set={set} offered={offered} known={knownAgents(live)} />
+          <TextField id="workers" label="Jobs" numeric value={form.workers} set={(workers) => set({ workers })} />
+          <TextField
+            id="labels"
+            label="Labels"
+            placeholder="NAME=VALUE, several by spaces"
+            value={form.labels}
+            set={(labels) => set({ labels })}
+          />
+        </div>
+        <div>
+          <ChecksGroup task={form} set={set} wrong={wrong('checks')} />
+          <LimitsGroup task={form} set={set} wrong={wrong('limits')} />
+          <TimesGroup task={form} set={set} wrong={wrong('times')} />
+          <PlaceGroup task={form} set={set} wrong={wrong('place')} />
+        </div>
+        <div class="actions">
+          <button class="primary" type="submit" disabled={busy} title="Ctrl+Enter">
+            Create task
+          </button>
+          <SaveTemplate
+            task={() => {
+              if (Object.keys(problemsOf(form)).length > 0) return null;
+              return inputOf(form, template?.task);
+            }}
+            wrong={() => show({}, Object.keys(problems))}
+          />
+        </div>
+        <h2>The same in a terminal</h2>
+        <pre>
+          {visible(
+            commandOf(whole, same ? { name: template.name, form: template.form, variables: values } : undefined),
           )}
-          <TextField
-            id="timeout"
-            label="Time limit"
-            hint="2h, 10m, 30s"
-            value={task.timeout}
-            set={(timeout) => set({ timeout })}
-          />
-          <TextField
-            id="requires"
-            label="Requires"
-            hint="capabilities of the worker"
-            value={task.requires}
-            set={(requires) => set({ requires })}
-          />
-          <NumberField
-            id="retries"
-            label="Retries"
-            least={0}
-            value={task.retries}
-            set={(retries) => set({ retries })}
-          />
-          <NumberField id="priority" label="Priority" value={task.priority} set={(priority) => set({ priority })} />
-          <Field id="network" label="Network">
-            <select
-              id="network"
-              value={task.network}
-              onChange={(event) => set({ network: event.currentTarget.value === 'none' ? 'none' : 'all' })}
-            >
-              <option value="all">all</option>
-              <option value="none">none</option>
-            </select>
-          </Field>
-        </div>
-        <div class="fields">
-          <Field id="setup" label="Setup">
-            <input
-              id="setup"
-              class="code"
-              placeholder="npm ci"
-              value={task.setup}
-              onInput={(event) => set({ setup: event.currentTarget.value })}
-            />
-          </Field>
-          <Field id="checks" label="Checks, one a line">
-            <textarea
-              id="checks"
-              rows={2}
-              class="code"
-              placeholder="npm test"
-              value={task.checks}
-              onInput={(event) => set({ checks: event.currentTarget.value })}
-            />
-          </Field>
-        </div>
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={task.failFast}
-            onChange={(event) => set({ failFast: event.currentTarget.checked })}
-          />
-          stop the other jobs when one fails
-        </label>
-      </details>
-      <div class="actions">
-        <button class="primary" type="submit" disabled={busy || task.prompt.trim() === ''} title="Ctrl+Enter">
-          Create task
-        </button>
-      </div>
-      <h2>The same in a terminal</h2>
-      <pre>{visible(commandOf(whole))}</pre>
-      <p class="faint">A repository is sent by the command alone: it has your files.</p>
-    </form>
+        </pre>
+        <p class="faint">A repository is sent by the command alone: it has your files.</p>
+      </form>
+    </FormContext.Provider>
   );
 }
 
-/** Return the agents among capabilities: AI agents first, as the command chooses. */
-function offers(capabilities: string[]): string[] {
-  const there = new Set(capabilities);
-  return [...AGENTS.filter((name) => there.has(name)), ...(there.has('shell') ? ['shell'] : [])];
+function variableId(name: string): string {
+  return `variable-${name}`;
 }
 
-function Field({ id, label, children }: { id: string; label: string; children: ComponentChildren }) {
-  return (
-    <div class="field">
-      <label for={id}>{label}</label>
-      {children}
-    </div>
-  );
-}
-
-interface TextProps {
-  id: string;
-  label: string;
-  hint: string;
-  value: string;
-  set(value: string): void;
-}
-
-function TextField({ id, label, hint, value, set }: TextProps) {
-  return (
-    <Field id={id} label={label}>
-      <input id={id} placeholder={hint} value={value} onInput={(event) => set(event.currentTarget.value)} />
-    </Field>
-  );
-}
-
-interface NumberProps {
-  id: string;
-  label: string;
-  least?: number;
-  value: number;
-  set(value: number): void;
-}
-
-function NumberField({ id, label, least, value, set }: NumberProps) {
-  return (
-    <Field id={id} label={label}>
-      <input
-        id={id}
-        type="number"
-        {...(least === undefined ? {} : { min: least })}
-        value={value}
-        onInput={(event) => set(Math.trunc(Number(event.currentTarget.value)) || (least ?? 0))}
-      />
-    </Field>
-  );
+function without(problems: Problems, fields: string[]): Problems {
+  return Object.fromEntries(Object.entries(problems).filter(([field]) => !fields.includes(field)));
 }

@@ -5,6 +5,7 @@ import type { Route } from '../router.ts';
 import { HealthPage } from './health.tsx';
 import { InboxPage } from './inbox.tsx';
 import { NewTaskPage } from './new_task.tsx';
+import { SchedulesPage } from './schedules.tsx';
 import { TaskPage } from './task.tsx';
 import { TasksPage } from './tasks.tsx';
 import { WorkersPage } from './workers.tsx';
@@ -17,6 +18,8 @@ export function Page({ route }: { route: Route }) {
       return <TaskPage key={route.taskId} taskId={route.taskId} />;
     case 'inbox':
       return <InboxPage />;
+    case 'schedules':
+      return <SchedulesPage />;
     case 'workers':
       return <WorkersPage />;
     case 'health':

@@ -1,16 +1,13 @@
 /** One task: its jobs, its log, what happened to it, and what a person can do with it. */
 
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { failureOf } from '../api.ts';
+import { useEffect, useRef } from 'preact/hooks';
 import { useApi, useApp, useMay, useNow } from '../context.tsx';
 import { DiffView } from '../diff/view.tsx';
-import { dollars, short } from '../format/numbers.ts';
-import { agents, counted, oneLine, shortened } from '../format/text.ts';
+import { failedJobs, nextFailed } from '../format/failure.ts';
 import { duration, elapsed } from '../format/time.ts';
-import { OPEN } from '../live.ts';
 import { useChanges, useLoad } from '../load.ts';
 import { LogPanel } from '../log/panel.tsx';
-import { Ago, Foreign, Labels, Loading, Problem, Status } from '../parts/basics.tsx';
+import { Loading, Problem, Status } from '../parts/basics.tsx';
 import { Composer } from '../parts/composer.tsx';
 import { useKey } from '../parts/keys.tsx';
 import { Questions } from '../parts/questions.tsx';
@@ -19,6 +16,7 @@ import type { Job, Task } from '../types.ts';
 import { Compare } from './compare.tsx';
 import { useProgress } from './progress.ts';
 import { TaskDetails } from './task_details.tsx';
+import { Head } from './task_head.tsx';
 import { TimeLine } from './time_line.tsx';
 
 const TABS: [string, string][] = [
@@ -53,7 +51,16 @@ export function TaskPage({ taskId }: { taskId: string }) {
     const next = Math.max(0, Math.min(data.workers - 1, (job ?? (by > 0 ? -1 : data.workers)) + by));
     go(`/tasks/${taskId}${hashOf({ job: next })}`);
   };
-  useKey({ '[': () => step(-1), ']': () => step(1), m: () => messageField.current?.focus() });
+  const stepFailed = () => {
+    const next = data === undefined || data.workers < 2 ? undefined : nextFailed(data, job);
+    if (next !== undefined) go(`/tasks/${taskId}${hashOf({ job: next })}`);
+  };
+  useKey({
+    '[': () => step(-1),
+    ']': () => step(1),
+    e: stepFailed,
+    m: () => messageField.current?.focus(),
+  });
 
   if (data === undefined) {
     return (
@@ -65,7 +72,7 @@ export function TaskPage({ taskId }: { taskId: string }) {
   }
   return (
     <div class="task">
-      <Head task={data} reload={task.reload} />
+      <Head task={data} job={job} reload={task.reload} />
       <Problem failure={task.failure} />
       <Questions taskId={taskId} version={events.questions} may={may.tasks} />
       {data.workers > 1 && <Jobs task={data} job={job} go={(to) => go(`/tasks/${taskId}${hashOf(to)}`)} />}
@@ -106,121 +113,10 @@ export function TaskPage({ taskId }: { taskId: string }) {
         {tab === 'timeline' && (
           <TimeLine taskId={taskId} events={events.items} cut={events.cut} many={data.workers > 1} />
         )}
-        {tab === 'details' && <TaskDetails task={data} />}
+        {tab === 'details' && <TaskDetails task={data} reload={task.reload} />}
       </div>
       {may.tasks && <Composer task={data} job={job} field={messageField} />}
     </div>
-  );
-}
-
-function Head({ task, reload }: { task: Task; reload(): void }) {
-  const now = useNow();
-  const cost = total(task.jobs, (job) => job.usage?.costUsd);
-  const tokens = total(task.jobs, (job) => (job.usage?.inputTokens ?? 0) + (job.usage?.outputTokens ?? 0));
-  const title = oneLine(task.prompt);
-  return (
-    <div class="task-head">
-      <div class="title-row">
-        <Status of={task.status} />
-        <h1>
-          <span class="id">{task.taskId}</span> <Foreign text={shortened(title, 300)} />
-        </h1>
-        <Actions task={task} reload={reload} />
-      </div>
-      <p class="meta">
-        <span>{agents(task)}</span>
-        <span>{counted(task.workers, 'job')}</span>
-        {task.createdBy && (
-          <span>
-            by <Foreign text={task.createdBy} />
-          </span>
-        )}
-        <span>
-          created <Ago time={task.createdAt} />
-          {task.createdAt && ' ago'}
-        </span>
-        {task.startedAt && <span>ran {duration(elapsed(task.startedAt, task.finishedAt, now))}</span>}
-        {tokens > 0 && <span>{short(tokens)} tokens</span>}
-        {cost > 0 && <span>{dollars(cost)}</span>}
-        <Labels labels={task.labels} />
-      </p>
-      {task.message && task.status !== 'running' && (
-        <p class="why">
-          <Foreign text={task.message} />
-        </p>
-      )}
-      {task.wait?.why && (
-        <p class="why">
-          Waits: <Foreign text={task.wait.why} />
-        </p>
-      )}
-    </div>
-  );
-}
-
-function Actions({ task, reload }: { task: Task; reload(): void }) {
-  const api = useApi();
-  const { say } = useApp();
-  const may = useMay();
-  const [busy, setBusy] = useState(false);
-  if (!may.tasks) return null;
-  const open = OPEN.has(task.status);
-  const pausing = task.jobs.some((job) => job.status === 'running' && job.pauseRequestedAt !== undefined);
-  const act = async (call: () => Promise<unknown>, done: string) => {
-    setBusy(true);
-    try {
-      await call();
-      say(done);
-    } catch (error) {
-      const failure = failureOf(error);
-      say(`${failure.message} ${failure.hint}`, 'bad');
-    }
-    setBusy(false);
-    reload();
-  };
-  return (
-    <span class="actions">
-      {open && task.status !== 'paused' && (
-        <button
-          type="button"
-          disabled={busy || pausing}
-          onClick={() => act(() => api.tasks.pause.mutate({ taskId: task.taskId }), 'Pause requested.')}
-        >
-          {pausing ? 'Pausing…' : 'Pause'}
-        </button>
-      )}
-      {open &&
-        task.jobs.some(
-          (job) => job.status === 'paused' && (job.reason !== 'waits_for_task' || job.pauseRequestedAt),
-        ) && (
-          <button
-            type="button"
-            disabled={busy}
-            onClick={() => act(() => api.tasks.resume.mutate({ taskId: task.taskId }), 'Resumed.')}
-          >
-            Resume
-          </button>
-        )}
-      {open && (
-        <button
-          type="button"
-          class="danger"
-          disabled={busy || task.cancelRequestedAt !== undefined}
-          onClick={() => act(() => api.tasks.cancel.mutate({ taskId: task.taskId }), 'Cancel requested.')}
-        >
-          {task.cancelRequestedAt === undefined ? 'Cancel' : 'Cancelling…'}
-        </button>
-      )}
-      {(task.status === 'failed' || task.status === 'cancelled') && (
-        <button
-          type="button"
-          disabled={busy}
-          onClick={() => act(() => api.tasks.retry.mutate({ taskId: task.taskId }), 'Queued again.')}
-        >
-          Retry
-        </button>
-      )}
-    </span>
   );
 }
 
@@ -236,7 +132,7 @@ function Jobs({ task, job, go }: { task: Task; job: number | null; go(to: { job?
           onChange={(event) => go(event.currentTarget.value === '' ? {} : { job: Number(event.currentTarget.value) })}
         >
           <option value="">all {task.workers}</option>
-          {task.jobs.map((one) => (
+          {failedFirst(task).map((one) => (
             <option key={one.job} value={String(one.job)}>
               {one.job} · {one.status}
             </option>
@@ -258,6 +154,10 @@ function Jobs({ task, job, go }: { task: Task; job: number | null; go(to: { job?
   );
 }
 
+function failedFirst(task: Task): Job[] {
+  return [...failedJobs(task), ...task.jobs.filter((job) => job.status !== 'failed')];
+}
+
 function JobChip({ job, pressed, choose }: { job: Job; pressed: boolean; choose(): void }) {
   const now = useNow();
   const time = job.startedAt === undefined ? '' : duration(elapsed(job.startedAt, job.finishedAt, now), 1);
@@ -272,8 +172,4 @@ function JobChip({ job, pressed, choose }: { job: Job; pressed: boolean; choose(
       <Status of={job.status} bare /> {job.job} <span class="faint">{exit || time}</span>
     </button>
   );
-}
-
-function total(jobs: Job[], of: (job: Job) => number | undefined): number {
-  return jobs.reduce((sum, job) => sum + (of(job) ?? 0), 0);
 }

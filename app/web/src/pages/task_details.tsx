@@ -1,14 +1,16 @@
 /** Everything else that is known of a task: the whole prompt, and a row for each job. */
 
 import { useNow } from '../context.tsx';
+import { whyOf } from '../format/failure.ts';
 import { dollars, short } from '../format/numbers.ts';
-import { agents, visible } from '../format/text.ts';
+import { agents, counted, visible } from '../format/text.ts';
 import { duration, elapsed } from '../format/time.ts';
-import { words } from '../log/notes.ts';
-import { Foreign, Status } from '../parts/basics.tsx';
+import { Foreign, Link, Status } from '../parts/basics.tsx';
+import { hashOf } from '../router.ts';
 import type { Job, Task } from '../types.ts';
+import { RetryJob } from './failures.tsx';
 
-export function TaskDetails({ task }: { task: Task }) {
+export function TaskDetails({ task, reload }: { task: Task; reload(): void }) {
   const results = task.jobs.filter((job) => job.result?.text);
   return (
     <div class="details">
@@ -35,11 +37,14 @@ export function TaskDetails({ task }: { task: Task }) {
               <th class="number">Time</th>
               <th class="number">Tokens</th>
               <th class="number">Cost</th>
+              <th>
+                <span class="unseen">Actions</span>
+              </th>
             </tr>
           </thead>
           <tbody>
             {task.jobs.map((job) => (
-              <JobRow key={job.job} job={job} />
+              <JobRow key={job.job} task={task} job={job} reload={reload} />
             ))}
           </tbody>
         </table>
@@ -59,13 +64,15 @@ export function TaskDetails({ task }: { task: Task }) {
   );
 }
 
-function JobRow({ job }: { job: Job }) {
+function JobRow({ task, job, reload }: { task: Task; job: Job; reload(): void }) {
   const now = useNow();
   const tokens = (job.usage?.inputTokens ?? 0) + (job.usage?.outputTokens ?? 0);
   return (
     <tr>
-      <td>{job.job}</td>
-      <td>{job.agent}</td>
+      <td>
+        <Link href={`/tasks/${task.taskId}${hashOf({ job: job.job })}`}>{job.job}</Link>
+      </td>
+      <td>{visible(job.agent)}</td>
       <td>
         <Status of={job.status} />
       </td>
@@ -73,13 +80,33 @@ function JobRow({ job }: { job: Job }) {
       <td>{job.workerId && <Foreign text={job.workerId} />}</td>
       <td class="number">{job.exitCode}</td>
       <td>
-        <Foreign text={[job.reason && words(job.reason), job.message].filter(Boolean).join(': ')} />
+        <Foreign text={whyOf(job)} />
       </td>
       <td class="number">{job.startedAt && duration(elapsed(job.startedAt, job.finishedAt, now))}</td>
       <td class="number">{tokens > 0 && short(tokens)}</td>
       <td class="number">{job.usage?.costUsd !== undefined && dollars(job.usage.costUsd)}</td>
+      <td>{task.workers > 1 && <RetryJob task={task} job={job} reload={reload} />}</td>
     </tr>
   );
+}
+
+const APPROVALS: Record<string, string> = {
+  all: 'do everything without asking',
+  edits: 'edit files without asking',
+  ask: 'do nothing that needs permission without asking',
+  none: 'only read and plan',
+};
+
+function budget(task: Task): string | undefined {
+  if (task.budget === undefined) return undefined;
+  const { costUsd, tokens, turns, onBudget } = task.budget;
+  const limits = [
+    costUsd == null ? '' : dollars(costUsd),
+    tokens == null ? '' : `${short(tokens)} tokens`,
+    turns == null ? '' : counted(turns, 'turn'),
+  ];
+  const then = onBudget === 'fail' ? 'then it fails' : 'then a person is asked';
+  return `${limits.filter((limit) => limit !== '').join(', ')}; ${then}`;
 }
 
 function facts(task: Task): [string, string][] {
@@ -95,6 +122,10 @@ function facts(task: Task): [string, string][] {
     ['Environment', task.envNames.join(', ')],
     ['Setup', task.checks?.setup ?? undefined],
     ['Checks', task.checks?.commands.join('\n')],
+    ['The agent may', task.approve === undefined ? undefined : APPROVALS[task.approve]],
+    ['Budget of each job', budget(task)],
+    ['Starts after', task.after?.join(', ')],
+    ['Must start within', task.startWithinSeconds === undefined ? undefined : duration(task.startWithinSeconds)],
   ];
   return known.filter(([, value]) => value !== undefined && value !== '').map(([name, value]) => [name, String(value)]);
 }

@@ -1,15 +1,16 @@
 /** All tasks, newest first: live, filtered, in pages, with bulk cancel and retry. */
 
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { knownAgents } from '../agents.ts';
 import { failureOf } from '../api.ts';
 import { useApi, useApp, useMay, useNow } from '../context.tsx';
-import { agents, counted, oneLine, shortened } from '../format/text.ts';
+import { agents, counted, oneLine, shortened, visible } from '../format/text.ts';
 import { duration, elapsed } from '../format/time.ts';
 import { useChanges, useLoad } from '../load.ts';
 import { Ago, Empty, Foreign, Labels, Link, Loading, Problem, Status } from '../parts/basics.tsx';
 import { useKey } from '../parts/keys.tsx';
 import type { Task } from '../types.ts';
-import { type Filter, filterOf, inputOf, STATUSES, searchOf } from './task_filter.ts';
+import { type Filter, filterOf, type Group, grouped, inputOf, STATUSES, searchOf } from './task_filter.ts';
 
 const PAGE = 50;
 const TYPING_MS = 250;
@@ -38,7 +39,9 @@ function TaskTable({ filter }: { filter: Filter }) {
     const shown = task !== null && loaded.data?.items.some((item) => item.taskId === task.taskId);
     if (task !== null && (shown || pages.length === 1)) loaded.reload();
   });
-  const tasks = loaded.data?.items ?? [];
+  const items = loaded.data?.items ?? [];
+  const groups = filter.group === null ? [{ value: null, tasks: items }] : grouped(items, filter.group);
+  const tasks = groups.flatMap((group) => group.tasks);
   const current = tasks[Math.min(row, tasks.length - 1)];
 
   const toggle = (taskId: string) => {
@@ -79,7 +82,7 @@ function TaskTable({ filter }: { filter: Filter }) {
         <h1>Tasks</h1>
         {live.ready && <span class="faint">{live.tasks.size === 0 ? 'none open' : `${live.tasks.size} open`}</span>}
       </div>
-      <Filters filter={filter} change={change} field={searchField} />
+      <Filters filter={filter} change={change} field={searchField} names={namesOf(items)} />
       {chosen.size > 0 && (
         <div class="bulk" role="toolbar" aria-label="Chosen tasks">
           <strong>{counted(chosen.size, 'task')} chosen</strong>
@@ -124,17 +127,20 @@ function TaskTable({ filter }: { filter: Filter }) {
               <th class="number">Created</th>
             </tr>
           </thead>
-          <tbody>
-            {tasks.map((task, index) => (
-              <Row
-                key={task.taskId}
-                task={task}
-                chosen={chosen.has(task.taskId)}
-                toggle={may.tasks ? () => toggle(task.taskId) : undefined}
-                onFocus={() => setRow(index)}
-              />
-            ))}
-          </tbody>
+          {groups.map((group) => (
+            <tbody key={String(group.value)}>
+              {filter.group !== null && <GroupHead filter={filter} group={group} columns={may.tasks ? 8 : 7} />}
+              {group.tasks.map((task) => (
+                <Row
+                  key={task.taskId}
+                  task={task}
+                  chosen={chosen.has(task.taskId)}
+                  toggle={may.tasks ? () => toggle(task.taskId) : undefined}
+                  onFocus={() => setRow(tasks.indexOf(task))}
+                />
+              ))}
+            </tbody>
+          ))}
         </table>
       )}
       <Pages
@@ -213,15 +219,48 @@ function JobDots({ task }: { task: Task }) {
   );
 }
 
-function Filters({
-  filter,
-  change,
-  field,
-}: {
+/** The names of the labels of tasks. */
+function namesOf(tasks: Task[]): string[] {
+  return [...new Set(tasks.flatMap((task) => Object.keys(task.labels)))].sort();
+}
+
+interface GroupHeadProps {
+  filter: Filter;
+  group: Group<Task>;
+  columns: number;
+}
+
+function GroupHead({ filter, group, columns }: GroupHeadProps) {
+  const failed = group.tasks.filter((task) => task.status === 'failed').length;
+  const label = group.value === null ? '' : `${filter.group}=${group.value}`;
+  return (
+    <tr class="group">
+      <th colSpan={columns} scope="rowgroup">
+        {group.value === null ? (
+          <span>without {filter.group}</span>
+        ) : (
+          <Link href={`/tasks${searchOf({ ...filter, group: null, labels: [...filter.labels, label] })}`}>
+            <Foreign text={label} />
+          </Link>
+        )}{' '}
+        <span class="faint">
+          {counted(group.tasks.length, 'task')} on this page{failed > 0 && `, ${failed} failed`}
+        </span>
+      </th>
+    </tr>
+  );
+}
+
+interface FiltersProps {
   filter: Filter;
   change(next: Filter): void;
   field: { current: HTMLInputElement | null };
-}) {
+  /** Labels by which the tasks can be grouped. */
+  names: string[];
+}
+
+function Filters({ filter, change, field, names }: FiltersProps) {
+  const { live } = useApp();
   const [text, setText] = useState(filter.text);
   useEffect(() => {
     if (text === filter.text) return;
@@ -261,6 +300,20 @@ function Filters({
         />
         mine
       </label>
+      <Choice
+        label="Agent"
+        any="any agent"
+        value={filter.agent}
+        values={knownAgents(live)}
+        choose={(agent) => change({ ...filter, agent })}
+      />
+      <Choice
+        label="Group by"
+        any="no groups"
+        value={filter.group}
+        values={names}
+        choose={(group) => change({ ...filter, group })}
+      />
       {filter.labels.map((label) => (
         <button
           type="button"
@@ -273,6 +326,30 @@ function Filters({
         </button>
       ))}
     </search>
+  );
+}
+
+interface ChoiceProps {
+  label: string;
+  any: string;
+  value: string | null;
+  values: string[];
+  choose(value: string | null): void;
+}
+
+/** A choice of one value or none. */
+function Choice({ label, any, value, values, choose }: ChoiceProps) {
+  const all = value === null || values.includes(value) ? values : [...values, value];
+  if (all.length === 0) return null;
+  return (
+    <select aria-label={label} value={value ?? ''} onChange={(event) => choose(event.currentTarget.value || null)}>
+      <option value="">{any}</option>
+      {all.map((name) => (
+        <option key={name} value={name}>
+          {label === 'Group by' ? `by ${visible(name)}` : visible(name)}
+        </option>
+      ))}
+    </select>
   );
 }
 

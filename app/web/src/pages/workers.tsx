@@ -4,10 +4,12 @@ import { useEffect, useState } from 'preact/hooks';
 import { failureOf } from '../api.ts';
 import { useApi, useApp, useMay } from '../context.tsx';
 import { bytes } from '../format/numbers.ts';
-import { counted } from '../format/text.ts';
+import { counted, visible } from '../format/text.ts';
 import { useChanges, useLoad } from '../load.ts';
+import { useAction } from '../parts/action.ts';
 import { Ago, Empty, Foreign, Link, Loading, Problem, Status } from '../parts/basics.tsx';
 import type { Outputs, Worker } from '../types.ts';
+import { Pods } from './pods.tsx';
 
 const HEARTBEATS_MS = 5000;
 type Pool = Outputs['workers']['status'];
@@ -16,9 +18,14 @@ export function WorkersPage() {
   const api = useApi();
   const loaded = useLoad(() => api.workers.status.query(), []);
   const { reload } = loaded;
+  const [turn, setTurn] = useState(0);
   useChanges(reload);
   useEffect(() => {
-    const timer = setInterval(reload, HEARTBEATS_MS);
+    const again = () => {
+      reload();
+      setTurn((value) => value + 1);
+    };
+    const timer = setInterval(again, HEARTBEATS_MS);
     return () => clearInterval(timer);
   }, [reload]);
   const pool = loaded.data;
@@ -31,8 +38,10 @@ export function WorkersPage() {
       <Problem failure={loaded.failure} />
       {pool === undefined && loaded.loading && <Loading />}
       {pool && <Waiting pool={pool} />}
+      {pool && <Pods queued={pool.queue.queued} turn={turn} />}
       {pool && <Spawners pool={pool} />}
       {pool && <UnhealthyAgents pool={pool} reload={reload} />}
+      {pool && <Ranges pool={pool} reload={reload} />}
       {pool?.workers.length === 0 && (
         <Empty title="No workers">
           <p>A spawner starts them when there is work. To run one yourself:</p>
@@ -88,7 +97,8 @@ function Waiting({ pool }: { pool: Pool }) {
         <li class="card" key={waiting.needs.join(' ')}>
           <Status of="queued" />
           <span>
-            {counted(waiting.jobs, 'job')} {waiting.jobs === 1 ? 'needs' : 'need'} {waiting.needs.join(', ')}
+            {counted(waiting.jobs, 'job')} {waiting.jobs === 1 ? 'needs' : 'need'}{' '}
+            <Foreign text={waiting.needs.join(', ')} />
           </span>
         </li>
       ))}
@@ -111,6 +121,89 @@ function Spawners({ pool }: { pool: Pool }) {
         </li>
       ))}
     </ul>
+  );
+}
+
+/** Within which limits spawners keep workers. */
+function Ranges({ pool, reload }: { pool: Pool; reload(): void }) {
+  const may = useMay();
+  const [changing, setChanging] = useState<string | null>(null);
+  if (pool.autoscale.length === 0) return null;
+  return (
+    <ul class="cards" aria-label="Ranges of workers">
+      {pool.autoscale.map((range) => {
+        const name = range.capability ?? '';
+        return (
+          <li class="card" key={name}>
+            <strong>{name === '' ? 'all workers' : <Foreign text={name} />}</strong>
+            <span>
+              {range.workers} of {range.min} to {range.max}
+            </span>
+            <span class="faint">{rangeWords(range)}</span>
+            <span class="grow" />
+            {may.operate && (
+              <button
+                type="button"
+                aria-expanded={changing === name}
+                aria-label={`Change the range of ${name === '' ? 'all workers' : visible(name)}`}
+                onClick={() => setChanging(changing === name ? null : name)}
+              >
+                Change
+              </button>
+            )}
+            {changing === name && <ChangeRange range={range} close={() => setChanging(null)} reload={reload} />}
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+type Range = Pool['autoscale'][number];
+
+function rangeWords(range: Range): string {
+  const more =
+    range.targetQueue === 0 ? 'one for each job that waits' : `more when over ${range.targetQueue} queued per worker`;
+  return `${more}; fewer after ${range.cooldownSeconds} s of surplus`;
+}
+
+function ChangeRange({ range, close, reload }: { range: Range; close(): void; reload(): void }) {
+  const api = useApi();
+  const [least, setLeast] = useState(String(range.min));
+  const [most, setMost] = useState(String(range.max));
+  const [busy, act] = useAction(reload);
+  const capability = range.capability ?? '';
+  return (
+    <form
+      class="composer range"
+      onSubmit={async (event) => {
+        event.preventDefault();
+        const limits = { capability, min: Number(least), max: Number(most) };
+        if (await act(() => api.workers.autoscale.mutate(limits), 'Spawners keep to it from their next step on.'))
+          close();
+      }}
+    >
+      <label>
+        from <input type="number" min={0} value={least} onInput={(event) => setLeast(event.currentTarget.value)} />
+      </label>
+      <label>
+        to <input type="number" min={0} value={most} onInput={(event) => setMost(event.currentTarget.value)} />
+      </label>
+      <button type="submit" class="primary" disabled={busy}>
+        Save
+      </button>
+      <button
+        type="button"
+        class="danger"
+        disabled={busy}
+        onClick={async () => {
+          const call = () => api.workers.autoscaleRemove.mutate({ capability });
+          if (await act(call, 'The range is removed; the settings of spawners hold.')) close();
+        }}
+      >
+        Remove
+      </button>
+    </form>
   );
 }
 
@@ -174,9 +267,9 @@ function Row({ worker, reload }: { worker: Worker; reload(): void }) {
           {worker.jobs.length}/{worker.slots}
         </span>
       </td>
-      <td class="wrap">
+      <td class="wrap" title={worker.capabilities.join('\n')}>
         <span class="labels">
-          {worker.capabilities.map((name) => (
+          {worker.capabilities.filter(isOfInterest).map((name) => (
             <span class="label" key={name}>
               <Foreign text={name} />
             </span>
@@ -218,6 +311,11 @@ function Drain({ worker, reload }: { worker: Worker; reload(): void }) {
       Drain
     </button>
   );
+}
+
+/** What every worker of this release offers says nothing about one of them. */
+function isOfInterest(capability: string): boolean {
+  return !/^(approve:|budget:limits$|checks:commands$|input:stdin$|workspace:)/.test(capability);
 }
 
 function free(worker: Worker): string {

@@ -8,11 +8,12 @@ import { ago, exact } from '../format/time.ts';
 
 const MARKS: Record<string, string> = {
   queued: '○',
-  paused: '⏸',
+  paused: '‖',
   running: '◐',
   succeeded: '✓',
   failed: '✗',
   cancelled: '⊘',
+  active: '▸',
   idle: '○',
   busy: '◐',
   starting: '◌',

@@ -1,9 +1,11 @@
 /** The field in which a person writes to a task's agents. */
 
 import { useState } from 'preact/hooks';
-import { failureOf } from '../api.ts';
+import { type Failure, failureOf } from '../api.ts';
 import { useApi, useApp } from '../context.tsx';
+import { OPEN } from '../live.ts';
 import type { Task } from '../types.ts';
+import { Problem } from './basics.tsx';
 
 interface Props {
   task: Task;
@@ -16,6 +18,7 @@ export function Composer({ task, job, field }: Props) {
   const { say } = useApp();
   const [text, setText] = useState('');
   const [busy, setBusy] = useState(false);
+  const [failure, setFailure] = useState<Failure | null>(null);
   // the key makes a call that is repeated after a cut one message
   const [key, setKey] = useState(newKey);
   if (task.agent === 'shell') return null; // it takes no messages
@@ -25,6 +28,8 @@ export function Composer({ task, job, field }: Props) {
       : job === null
         ? `the agents of all ${task.workers} jobs`
         : `the agent of job ${job}`;
+  const continues = !OPEN.has(task.status);
+  const label = `${continues ? 'Follow-up' : 'Message'} to ${to}`;
   const send = async () => {
     if (text.trim() === '' || busy) return;
     setBusy(true);
@@ -33,37 +38,41 @@ export function Composer({ task, job, field }: Props) {
       const message = await api.tasks.send.mutate(input);
       setText('');
       setKey(newKey());
-      say(message.state === 'delivered' ? 'Delivered.' : 'Sent; the agent takes it as soon as it can.');
+      setFailure(null);
+      if (continues) say('Sent; the task goes on with it.');
+      else say(message.state === 'delivered' ? 'Delivered.' : 'Sent; the agent takes it as soon as it can.');
     } catch (error) {
-      const failure = failureOf(error);
-      say(`${failure.message} ${failure.hint}`, 'bad');
+      setFailure(failureOf(error));
     }
     setBusy(false);
   };
   return (
-    <form
-      class="composer"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void send();
-      }}
-    >
-      <textarea
-        ref={field}
-        rows={1}
-        aria-label={`Message to ${to}`}
-        placeholder={`Message to ${to}   m`}
-        value={text}
-        onInput={(event) => setText(event.currentTarget.value)}
-        onKeyDown={(event) => {
-          if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void send();
-          if (event.key === 'Escape') event.currentTarget.blur();
+    <>
+      <Problem failure={failure} />
+      <form
+        class="composer"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void send();
         }}
-      />
-      <button type="submit" disabled={busy || text.trim() === ''} title="Ctrl+Enter">
-        Send
-      </button>
-    </form>
+      >
+        <textarea
+          ref={field}
+          rows={1}
+          aria-label={label}
+          placeholder={continues ? `${label}: it goes on with its files   m` : `${label}   m`}
+          value={text}
+          onInput={(event) => setText(event.currentTarget.value)}
+          onKeyDown={(event) => {
+            if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void send();
+            if (event.key === 'Escape') event.currentTarget.blur();
+          }}
+        />
+        <button type="submit" disabled={busy || text.trim() === ''} title="Ctrl+Enter">
+          Send
+        </button>
+      </form>
+    </>
   );
 }
 

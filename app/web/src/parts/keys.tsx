@@ -2,10 +2,11 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 
-const GO: Record<string, string> = { i: '/inbox', t: '/tasks', w: '/workers', h: '/health' };
+const GO: Record<string, string> = { i: '/inbox', t: '/tasks', s: '/schedules', w: '/workers', h: '/health' };
 const SECOND_KEY_MS = 1200;
 const LIST: [string, string][] = [
-  ['g i, g t, g w, g h', 'go to the inbox, tasks, workers, health'],
+  ['g i, g t, g s', 'go to the inbox, tasks, schedules'],
+  ['g w, g h', 'go to the workers, health'],
   ['c', 'new task'],
   ['j, k', 'next, previous row'],
   ['Enter', 'open the row'],
@@ -13,7 +14,9 @@ const LIST: [string, string][] = [
   ['/', 'search'],
   ['f', 'follow the end of a log'],
   ['[, ]', 'previous, next job of a task'],
+  ['e', 'next failed job of a task'],
   ['m', 'write a message to a task'],
+  ['p', 'pause or resume a task'],
   ['?', 'show these keys'],
 ];
 

@@ -3,11 +3,13 @@
 import { useState } from 'preact/hooks';
 import { failureOf } from '../api.ts';
 import { useApi, useApp } from '../context.tsx';
+import { partsOf } from '../format/permission.ts';
 import { visible } from '../format/text.ts';
 import { exact } from '../format/time.ts';
 import { useLoad } from '../load.ts';
 import type { Question } from '../types.ts';
 import { Ago, Foreign, Link } from './basics.tsx';
+import { CheckField } from './fields.tsx';
 
 /** The open questions of one task; they are loaded again when `version` changes. */
 export function Questions({ taskId, version, may }: { taskId: string; version: number; may: boolean }) {
@@ -28,6 +30,13 @@ export function Questions({ taskId, version, may }: { taskId: string; version: n
   );
 }
 
+const KINDS: Record<Question['kind'], string> = {
+  permission: 'Permission',
+  budget: 'Budget',
+  choice: 'Question',
+  text: 'Question',
+};
+
 interface CardProps {
   question: Question;
   may: boolean;
@@ -39,12 +48,17 @@ export function QuestionCard({ question, may, withTask = false, done }: CardProp
   const api = useApi();
   const { say } = useApp();
   const [text, setText] = useState('');
+  const [always, setAlways] = useState(false);
   const [busy, setBusy] = useState(false);
+  const isPermission = question.kind === 'permission';
+  const canRemember = isPermission && question.tool !== undefined;
   const answer = async (given: { choice?: string; text?: string }) => {
     setBusy(true);
     try {
-      await api.questions.answer.mutate({ questionId: question.questionId, ...given });
-      say('Answered.');
+      const words = isPermission && text.trim() !== '' ? { text: text.trim() } : {};
+      const remember = canRemember && always ? { remember: 'task' as const } : {};
+      await api.questions.answer.mutate({ questionId: question.questionId, ...words, ...remember, ...given });
+      say(canRemember && always ? `Answered, for every use of ${question.tool} in this task.` : 'Answered.');
     } catch (error) {
       const failure = failureOf(error);
       say(`${failure.message} ${failure.hint}`, 'bad');
@@ -55,7 +69,7 @@ export function QuestionCard({ question, may, withTask = false, done }: CardProp
   return (
     <section class="question" aria-label={`Question ${question.questionId}`}>
       <p class="meta">
-        <span class="ask">{question.kind === 'permission' ? 'Permission' : 'Question'}</span>
+        <span class="ask">{KINDS[question.kind]}</span>
         {withTask ? (
           <Link href={`/tasks/${question.taskId}`}>
             {question.taskId}/{question.job}
@@ -71,6 +85,25 @@ export function QuestionCard({ question, may, withTask = false, done }: CardProp
         )}
       </p>
       <p class="question-text">{visible(question.text)}</p>
+      {isPermission && <Use input={question.input} />}
+      {may && isPermission && (
+        <div class="question-more">
+          <input
+            type="text"
+            aria-label="Words to the agent with the answer"
+            placeholder="Words to the agent, if any"
+            value={text}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
+          {canRemember && (
+            <CheckField
+              label={`always for ${visible(question.tool ?? '')} in this task`}
+              checked={always}
+              set={setAlways}
+            />
+          )}
+        </div>
+      )}
       {may && question.options.length > 0 && (
         <div class="answers">
           {question.options.map((option) => (
@@ -103,3 +136,35 @@ export function QuestionCard({ question, may, withTask = false, done }: CardProp
     </section>
   );
 }
+
+/** What the tool would do. */
+function Use({ input }: { input: unknown }) {
+  const parts = partsOf(input);
+  return (
+    <>
+      {parts.map((part, index) => {
+        // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one question never change
+        if (part.kind !== 'change') return <pre key={index}>{visible(part.text)}</pre>;
+        return (
+          // biome-ignore lint/suspicious/noArrayIndexKey: as above
+          <figure class="change" key={index}>
+            <figcaption>
+              <Foreign text={part.path} />
+            </figcaption>
+            <pre>
+              {part.lines.map(([mark, line], number) => (
+                // biome-ignore lint/suspicious/noArrayIndexKey: as above
+                <span class={MARKS[mark]} key={number}>
+                  {mark} {visible(line)}
+                  {'\n'}
+                </span>
+              ))}
+            </pre>
+          </figure>
+        );
+      })}
+    </>
+  );
+}
+
+const MARKS = { ' ': '', '-': 'gone', '+': 'new' };

@@ -42,7 +42,7 @@ async def fetch(built, path, method="GET", **headers):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/inbox", "/tasks", "/tasks/task-12", "/workers", "/health", "/new", "/tasks/<x>"]
+    "path", ["/", "/inbox", "/tasks", "/tasks/task-12", "/schedules", "/workers", "/health", "/new", "/tasks/<x>"]
 )
 async def test_every_page_is_the_same_file_and_is_asked_for_again_each_time(built, path):
     status, headers, body = await fetch(built, path)

@@ -1,0 +1,16 @@
+/** The agents that a person can name: those that ado knows, and shell. */
+
+import type { Live } from './live.ts';
+
+const KNOWN = ['claude-code', 'codex', 'gemini-cli', 'opencode'];
+
+/** Return the agents that live workers offer: AI agents first, as the command chooses. */
+export function offeredAgents(live: Live): string[] {
+  const there = new Set([...live.workers.values()].flatMap((worker) => worker.capabilities));
+  return [...KNOWN, 'shell'].filter((name) => there.has(name));
+}
+
+/** Return the agents that are offered, and the others that ado knows. */
+export function knownAgents(live: Live): string[] {
+  return [...new Set([...offeredAgents(live), ...KNOWN, 'shell'])];
+}
