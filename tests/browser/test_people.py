@@ -1,13 +1,16 @@
 """What a person does in the dashboard: answers, cancels, retries, drains, makes a task; by keyboard as well."""
 
+import contextlib
 import json
 import re
+import threading
 
 import pytest
 from playwright.sync_api import expect
 from support.program import until
 from support.repositories import Checkout
 
+from app.rpc.client import HttpClient
 from cli.dashboard import WEB
 
 PAGES = ("/inbox", "/tasks", "/schedules", "/workers", "/health", "/new")
@@ -32,6 +35,62 @@ def test_a_question_is_answered_where_its_task_is_watched(browsing):
     page.get_by_role("button", name="yes", exact=True).click()
     expect(page.get_by_label("Output", exact=True)).to_contain_text("the answer is yes")
     expect(page.locator(".question")).to_have_count(0)
+
+
+@contextlib.contextmanager
+def beating(cluster, heartbeat):
+    """Keep the lease of a worker that is only its calls."""
+    ended = threading.Event()
+
+    def beat():
+        with contextlib.closing(HttpClient(cluster.urls, cluster.token)) as client:
+            while not ended.wait(0.5):
+                client.mutate("workers.heartbeat", heartbeat)
+
+    thread = threading.Thread(target=beat, name="heartbeats of a test")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_permission_shows_its_change_and_is_given_for_the_whole_task(browsing, cluster, picture):
+    """The test is the worker, so that no agent of a model's service is needed."""
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(contextlib.closing(HttpClient(cluster.urls, cluster.token)))
+        worker = {"workerId": "asker"}
+        offers = {"capabilities": ["shell", "asks:people"], "slots": 1, "instance": "i"}
+        worker["session"] = client.mutate("workers.register", worker | offers)["session"]
+        name = browsing.create("true", requires=["asks:people"])
+        (job,) = client.mutate("workers.claim", worker | {"waitSeconds": 10})["jobs"]
+        held = {"jobId": job["jobId"], "attempt": job["attempt"]}
+        attempt = {"workerId": "asker"} | held
+        stack.enter_context(beating(cluster, worker | {"jobs": [held]}))
+        edit = {"file_path": "<b>calc.py", "old_string": "a - b\n", "new_string": "a + b\n"}
+        asked = {"kind": "permission", "key": "1", "text": "use Edit: <b>calc.py", "tool": "Edit", "input": edit}
+        client.mutate("workers.ask", attempt | asked)
+        limit = {"kind": "budget", "key": "budget:turns:0", "text": "May it use another 3 turns?"}
+        raising = [{"id": "raise", "label": "Raise the limit"}, {"id": "stop", "label": "Stop the job"}]
+        client.mutate("workers.ask", attempt | limit | {"options": raising})
+        page = browsing.open("/inbox")
+        permission = page.locator(".question", has_text="Permission").filter(has_text=name)
+        expect(permission.locator(".gone")).to_contain_text("a - b")
+        expect(permission.locator(".new")).to_contain_text("a + b")
+        expect(permission.locator("figcaption")).to_have_text("<b>calc.py")
+        picture(page, "permission")
+        permission.get_by_label("Words to the agent with the answer").fill("go on")
+        permission.get_by_label("always for Edit in this task").check()
+        permission.get_by_role("button", name="Allow").click()
+        expect(permission).to_have_count(0)
+        page.locator(".question", has_text="Budget").get_by_role("button", name="Raise the limit").click()
+        expect(page.locator(".question").filter(has_text=name)).to_have_count(0)
+        answered = client.query("questions.list", {"taskId": name, "state": "all"})["items"]
+        assert [question["answer"].get("choice") for question in answered] == ["allow", "raise"]
+        assert answered[0]["answer"]["text"] == "go on"
+        assert [question.get("remember") for question in answered] == ["task", None]
+        client.mutate("workers.finish", attempt | {"outcome": "succeeded", "exitCode": 0})
 
 
 def test_a_task_is_cancelled_and_retried(browsing, tmp_path):
@@ -274,6 +333,7 @@ def test_no_page_has_a_serious_finding_of_axe(browsing, scheme, picture):
         page.reload()
         expect(page.locator("main h1")).to_be_visible()
         expect(page.locator(".loading")).to_have_count(0)
+        page.evaluate("document.querySelectorAll('main details').forEach(group => { group.open = true })")
         page.evaluate(axe)
         found = page.evaluate("axe.run().then(result => result.violations)")
         serious = [

@@ -2,9 +2,9 @@
 
 import { useEffect, useState } from 'preact/hooks';
 import { useApi, useApp, useMay } from '../context.tsx';
+import { whyOf } from '../format/failure.ts';
 import { counted, oneLine, shortened } from '../format/text.ts';
 import { useChanges, useLoad } from '../load.ts';
-import { words } from '../log/notes.ts';
 import { Ago, Empty, Foreign, Link, Loading, Problem, Status } from '../parts/basics.tsx';
 import { QuestionCard } from '../parts/questions.tsx';
 import type { Task } from '../types.ts';
@@ -83,7 +83,8 @@ export function InboxPage() {
 }
 
 function Ended({ task }: { task: Task }) {
-  const why = task.message ?? (task.reason === undefined ? '' : words(task.reason));
+  const job = task.workers > 1 && task.failedJob !== undefined ? `job ${task.failedJob}: ` : '';
+  const why = `${job}${whyOf(task)}`;
   return (
     <li class="card">
       <Status of={task.status} />

@@ -203,9 +203,11 @@ const DOTS = 12;
 function JobDots({ task }: { task: Task }) {
   if (task.workers > DOTS) {
     const done = task.jobs.filter((job) => job.status === 'succeeded').length;
+    const failed = task.jobs.filter((job) => job.status === 'failed').length;
     return (
       <span>
         {done}/{task.workers}
+        {failed > 0 && <span class="failed-count"> {failed} failed</span>}
       </span>
     );
   }

@@ -50,7 +50,7 @@ export function WorkersPage() {
       )}
       {pool && pool.workers.length > 0 && (
         <div class="scroll">
-          <table class="rows">
+          <table class="rows workers">
             <thead>
               <tr>
                 <th>State</th>
