@@ -21,7 +21,8 @@ export function Compare({ task, reload }: { task: Task; reload(): void }) {
   return (
     <div class="details">
       <Problem failure={changes.failure} />
-      <div class="scroll">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, by keyboard too */}
+      <section class="scroll" aria-label="Jobs side by side" tabIndex={0}>
         <table class="rows">
           <thead>
             <tr>
@@ -42,7 +43,7 @@ export function Compare({ task, reload }: { task: Task; reload(): void }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </section>
       {task.pickedJob !== undefined && (
         <p>
           Take the result home:{' '}

@@ -95,7 +95,14 @@ export function TaskPage({ taskId }: { taskId: string }) {
           </button>
         ))}
       </div>
-      <div id="panel" role="tabpanel" aria-labelledby={`tab-${tab}`} class={`panel panel-${tab}`}>
+      <div
+        id="panel"
+        role="tabpanel"
+        aria-labelledby={`tab-${tab}`}
+        class={`panel panel-${tab}`}
+        // the log scrolls by itself
+        {...(tab === 'log' ? {} : { tabIndex: 0 })}
+      >
         {tab === 'log' && (
           <LogPanel
             key={String(job)}
