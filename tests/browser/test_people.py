@@ -156,6 +156,19 @@ def test_the_failing_job_of_fifty_is_found_read_and_retried(browsing, cluster, t
     assert len(marks["done"].read_text().splitlines()) == 49
 
 
+def test_what_waits_for_which_task_is_shown_on_both(browsing):
+    first = browsing.create("true", requires=["nobody:has"])
+    second = browsing.create("echo <b>second</b>", after=[first])
+    page = browsing.open(f"/tasks/{second}")
+    expect(page.locator(".task-head")).to_contain_text(re.compile(f"Starts after:.*{first}.*queued"))
+    page.get_by_role("link", name=first, exact=True).click()
+    page.get_by_role("tab", name="Details").click()
+    expect(page.get_by_role("tabpanel")).to_contain_text("Tasks that start after this one")
+    expect(page.get_by_role("tabpanel").get_by_role("link", name=re.compile(second))).to_contain_text("<b>second</b>")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.get_by_role("tabpanel")).not_to_contain_text("Tasks that start after this one")
+
+
 def test_a_message_reaches_the_agent(browsing, tmp_path):
     tmp_path.chmod(0o777)
     go_on = tmp_path / "go-on"

@@ -8,6 +8,7 @@ import { duration, elapsed } from '../format/time.ts';
 import { Foreign, Link, Status } from '../parts/basics.tsx';
 import { hashOf } from '../router.ts';
 import type { Job, Task } from '../types.ts';
+import { Dependents } from './dependents.tsx';
 import { RetryJob } from './failures.tsx';
 
 export function TaskDetails({ task, reload }: { task: Task; reload(): void }) {
@@ -49,6 +50,7 @@ export function TaskDetails({ task, reload }: { task: Task; reload(): void }) {
           </tbody>
         </table>
       </div>
+      <Dependents task={task} />
       <h2>Settings</h2>
       <dl class="facts">
         {facts(task).map(([name, value]) => (
