@@ -34,7 +34,7 @@ class Chaos:
 
     def __init__(self, field, rng, marker):
         self.field = field
-        self._rng = rng
+        self.rng = rng
         self._marker = marker
         self.spawners = []
         self._kinds = []
@@ -51,7 +51,7 @@ class Chaos:
         made = []
         client = HttpClient(self.field.view_urls, self.field.cluster.token)
         for number in range(count):
-            lines, pause = self._rng.randint(1, 5), round(self._rng.uniform(0.02, 0.3), 2)
+            lines, pause = self.rng.randint(1, 5), round(self.rng.uniform(0.02, 0.3), 2)
             script = f": {self._marker}; for i in $(seq {lines}); do echo {number}.$i; sleep {pause}; done"
             jobs = 2 if number % 10 == 0 else 1
             wish = {"prompt": script, "agent": "shell", "workers": jobs, "idempotencyKey": f"{self._marker}-{number}"}
@@ -65,8 +65,8 @@ class Chaos:
     def kill_one(self):
         """Kill one process of the next kind; every kind comes once before any comes again."""
         if not self._kinds:
-            self._kinds = [self._kill_worker, self._kill_replica, self._kill_spawner, self._kill_postgres]
-            self._rng.shuffle(self._kinds)
+            self._kinds = [self._kill_worker, self._kill_replica, self.kill_spawner, self._kill_postgres]
+            self.rng.shuffle(self._kinds)
         self._kinds.pop()()
 
     def _kill_worker(self):
@@ -74,17 +74,18 @@ class Chaos:
                  where s.state in ('busy', 'idle') order by s.state, w.worker_id"""
         rows = [row for row in self.field.sql(ask) if row[0] in _command_of(row[1])]
         if rows:
-            worker_id, pid = self._rng.choice([row for row in rows if row[1]])
+            worker_id, pid = self.rng.choice([row for row in rows if row[1]])
             os.kill(pid, signal.SIGKILL)
             self.done.append(f"worker {worker_id}")
 
     def _kill_replica(self):
-        index = self._rng.randrange(REPLICAS)
+        index = self.rng.randrange(REPLICAS)
         self.done.append(f"replica {index}")
         self.field.kill_replica(index)
 
-    def _kill_spawner(self):
-        spawner = self.spawners.pop(self._rng.randrange(len(self.spawners)))
+    def kill_spawner(self):
+        """Kill a spawner, and start another one."""
+        spawner = self.spawners.pop(self.rng.randrange(len(self.spawners)))
         self.done.append(f"spawner {spawner.pid}")
         spawner.kill()
         spawner.wait()

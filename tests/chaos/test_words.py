@@ -1,7 +1,8 @@
-"""Messages, questions and checks while workers, replicas, spawners, Postgres and commands are killed.
+"""Messages, questions, checks and pauses while workers, replicas, spawners, Postgres and commands are killed.
 
-A person sends words to agents that ask for a tool for each word; the person answers every question. Every message and
-every answer has its effect once, and no task is left behind. The agent is a program that speaks as claude-code does.
+A person sends words to agents that ask for a tool for each word; the person answers every question, and pauses and
+resumes the tasks. Every message and every answer has its effect once, a paused task runs nowhere, and no task is left
+behind. The agent is a program that speaks as claude-code does.
 """
 
 import os
@@ -15,6 +16,7 @@ import pytest
 from chaos.test_chaos import SETTINGS, SPAWNERS, Chaos, end_all, workers_of
 from support import truth
 from support.field import Field
+from support.program import until
 
 from app.rpc.client import CallError, HttpClient, NoAnswer
 
@@ -32,6 +34,7 @@ class Person:
         self._rng = rng
         self._client = HttpClient(field.view_urls, field.cluster.token)
         self.answered = 0
+        self.pauses = 0
 
     def call(self, path, **value):
         end = time.monotonic() + 60
@@ -73,6 +76,18 @@ class Person:
                 if error.reason not in ("already_answered", "question_closed"):
                     raise
 
+    def pause(self, chaos, task):
+        """Pause a task while something is killed, kill a spawner while it is paused, and resume it."""
+        self.call("tasks.pause", taskId=task)
+        chaos.kill_one()
+        until(lambda: chaos.field.sql(_STATUS, _number(task))[0][0] not in ("queued", "running"), "the pause", 120)
+        chaos.kill_spawner()
+        status, workers = chaos.field.sql(_STATUS, _number(task))[0]
+        if status == "paused":
+            self.pauses += 1
+            assert workers == 0, (task, workers)
+        self.call("tasks.resume", taskId=task)
+
     def close(self):
         """Hang up, so that replicas can end."""
         self._client.close()
@@ -96,6 +111,7 @@ def test_every_word_and_answer_counts_once_under_random_kills(chaos_seed, tmp_pa
             _converse(field, chaos, person, tasks)
             for task in tasks:
                 _check(field, task)
+            assert person.pauses > 0
             person.close()
             end_all(chaos, str(tmp_path))
         finally:
@@ -107,11 +123,15 @@ def test_every_word_and_answer_counts_once_under_random_kills(chaos_seed, tmp_pa
 
 def _converse(field, chaos, person, tasks):
     """Send each word once the one before has been asked about, kill between, and answer until all tasks have ended."""
-    due, sent, began = _KILL_EVERY, dict.fromkeys(tasks, 0), time.monotonic()
+    due, sent, began, pauses = _KILL_EVERY, dict.fromkeys(tasks, 0), time.monotonic(), False
     while open_tasks := [name for name in tasks if field.sql(_OPEN, _number(name))[0][0]]:
         person.answer_all()
         if person.answered >= due:
-            chaos.kill_one()
+            pauses = not pauses
+            if pauses:
+                person.pause(chaos, chaos.rng.choice(open_tasks))
+            else:
+                chaos.kill_one()
             due = person.answered + _KILL_EVERY
         for name in open_tasks:
             heard = field.sql("select count(*) from ado.message_jobs where task_id = %s and delivered_at is not null",
@@ -125,6 +145,8 @@ def _converse(field, chaos, person, tasks):
 
 
 _OPEN = "select finished_at is null from ado.tasks where task_id = %s"
+_STATUS = """select t.status, (select count(*) from ado.jobs j where j.task_id = t.task_id and j.status = 'running')
+             from ado.tasks t where t.task_id = %s"""
 
 
 def _check(field, name):

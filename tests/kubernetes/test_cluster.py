@@ -261,3 +261,34 @@ def test_a_pods_token_claims_its_own_job_and_no_other(bench):
     done = bench.run("echo $ADO_TASK_ID", check=0)
     assert done.stdout == b"task-2\n"
     bench.until_clean()
+
+
+def test_a_paused_task_has_no_pod_and_a_resumed_one_gets_a_new_one_whatever_the_spawners_do(slow_lease):
+    bench = slow_lease
+    spawner = bench.add_spawner()
+    task = bench.begin("--workers", "2", ONCE)
+    until(lambda: len(bench.ado.sql("select 1 from ado.jobs where status = 'running'")) == 2, "both to run", 60)
+    first = set(bench.pods())
+    bench.ado.ado("pause", task, check=0)
+    spawner.kill()  # the pods end by themselves, and the next spawner settles their rows
+    spawner.wait()
+    until(lambda: bench.ado.task(task)["status"] == "paused", "the pause", 60)
+    spawner = bench.add_spawner()
+    bench.until_clean()
+    bench.begin("true")  # a pod comes and goes, so the spawner has looked at the queue
+    bench.ado.ado("wait", "task-2", check=0)
+    bench.until_clean()
+    assert (
+        bench.ado.sql("select status, attempt, losses, interruptions from ado.jobs where task_id = 1")
+        == [("paused", 1, 0, 0)] * 2
+    )
+    assert bench.decisions() == 3
+    spawner.kill()
+    spawner.wait()
+    bench.ado.ado("resume", task, check=0)
+    bench.add_spawner()
+    bench.ado.ado("wait", task, check=0)
+    assert {job["status"] for job in bench.ado.task(task)["jobs"]} == {"succeeded"}
+    assert not first & {name for (name,) in bench.ado.sql("select worker_id from ado.jobs where task_id = 1")}
+    assert bench.decisions() == 5
+    bench.until_clean()
