@@ -35,12 +35,12 @@ from worker.commands import NO_COMMANDS, Commands
 from worker.finish import outcome_of_error, report_end
 from worker.fitness import Fitness, MachineUnfit, describe_error
 from worker.input_feed import Subscribe
+from worker.job_sockets import job_sockets
 from worker.lent import Lent, lent
 from worker.mailbox import Mailbox, MailboxMessage
 from worker.memory_kills import MemoryWatch
 from worker.output.batches import BatchSender, Call, LeaseLost
 from worker.output.buffer import Outbox
-from worker.output.mask_socket import registrar
 from worker.output.masking import NO_SECRETS, Secrets
 from worker.output.wire_events import ServerLimits, result_that_fits, usage_that_fits
 from worker.processes.directories import FILE_VARIABLES, AttemptDirectory, attempt_directory, environment
@@ -93,7 +93,7 @@ class Attempt:
         self._subscribe = subscribe
         self._requires: Sequence[str] = job.get("requires") or ()
         self._secrets = NO_SECRETS
-        self._mask_socket: dict[str, str] = {}
+        self._sockets: dict[str, str] = {}
         self._lent = Lent()
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
         if "credential" in job:  # a server of an older release gives none
@@ -156,7 +156,7 @@ class Attempt:
             async with (
                 attempt_directory(self._settings.work_dir, name, self._removals) as attempt_dir,
                 lent(self._settings, attempt_dir.home, self.job.get("workspace")) as self._lent,
-                registrar(attempt_dir.base, lambda: self._secrets) as self._mask_socket,
+                job_sockets(attempt_dir.base, lambda: self._secrets, self._questions) as self._sockets,
             ):
                 outcome = await self._run_agent(attempt_dir)
         except LeaseLost:
@@ -309,7 +309,7 @@ class Attempt:
             **self._lent.env,
             **credentials,
             **self._secret_store.variables_for(self._requires),
-            **self._mask_socket,
+            **self._sockets,
             **self._trusted_ca(),
         }
         make_env = partial(environment, self.job, attempt_dir, settings.worker_id, urls=urls)

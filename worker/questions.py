@@ -1,14 +1,16 @@
-"""The questions of one attempt's agent: a person answers, and the worker brings the agent the answer.
+"""The questions of one attempt: a person answers, and the worker brings the agent the answer.
 
 A question is asked until the server has it, under a key that makes it one question however often it is asked. Its end
 comes by ``workers.commands``, and is acknowledged. In case that stream is broken, an open question is asked again after
-``_ASK_AGAIN_SECONDS``, and the answer of that call has its state.
+``_ASK_AGAIN_SECONDS``, and the answer of that call has its state. A command of the job (``ado ask``) asks by itself and
+gets its answer itself. The worker only knows that it waits (``worker.job_sockets``), and acknowledges the end as well.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -34,7 +36,7 @@ class Questions:
     def __init__(self, call: Call, fence: Mapping[str, Any]) -> None:
         self._call = call
         self._fence = fence
-        self._ends: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
+        self._ends: dict[object, asyncio.Future[Mapping[str, Any]]] = {}
         self._open: dict[object, float] = {}
         """Since when each open question waits, the oldest first."""
         self._asked = asyncio.Event()
@@ -45,7 +47,7 @@ class Questions:
 
     @property
     def are_open(self) -> bool:
-        """Whether the agent waits for an answer."""
+        """Whether the job waits for an answer."""
         return bool(self._open)
 
     async def outlast(self, seconds: float) -> None:
@@ -67,16 +69,23 @@ class Questions:
 
     async def ask(self, question: AgentQuestion) -> PersonsAnswer:
         """Ask, and wait until the question has ended. Raises LeaseLost."""
-        this = object()
-        self._open[this] = asyncio.get_running_loop().time()
-        self._asked.set()
+        with self.waiting(object()):
+            try:
+                wish = {**self._fence, **_members(question)}
+                return _decision(await self._wait(wish, await until_answered(self._call, "workers.ask", wish)))
+            except CallError as error:
+                return PersonsAnswer(unanswered=error.message)
+
+    @contextlib.contextmanager
+    def waiting(self, this: object) -> Iterator[None]:
+        """Count the job as waiting within the block, or until the question ends if ``this`` is the id of one."""
+        if this not in self._ends or not self._ends[this].done():
+            self._open[this] = asyncio.get_running_loop().time()
+            self._asked.set()
         try:
-            wish = {**self._fence, **_members(question)}
-            return _decision(await self._wait(wish, await until_answered(self._call, "workers.ask", wish)))
-        except CallError as error:
-            return PersonsAnswer(unanswered=error.message)
+            yield
         finally:
-            del self._open[this]
+            self._open.pop(this, None)
 
     async def _wait(self, wish: dict[str, Any], asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the question once it is no longer open. All waiting for people is done here."""
@@ -95,6 +104,7 @@ class Questions:
         ended = self._end_of(question["questionId"])
         if not ended.done():
             ended.set_result(question)
+        self._open.pop(question["questionId"], None)
         self._settled.append(question["questionId"])
         self._due.set()
 

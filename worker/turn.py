@@ -34,6 +34,7 @@ from worker.settings import WorkerSettings
 from worker.task_group import task_group
 from worker.word_feed import WordFeed
 
+_KEEPS_WORKER = "this job keeps its worker while its question waits: no session is saved that it could go on with"
 _MESSAGE_CHARS = 9000  # a server takes 10,000 characters
 _TIMEOUT_MARGIN_SECONDS = 30.0  # the server's clock ends jobs in time; the worker's only acts if the server does not
 
@@ -90,11 +91,13 @@ class TurnSetting:
 
 
 async def hold_question(setting: TurnSetting) -> None:
-    """Hand the job back once a question has waited for long, if the agent's session can be resumed."""
+    """Hand the job back once a question has waited for long; say why not if the agent's session cannot be resumed."""
     await setting.questions.outlast(setting.settings.question_hold_seconds)
     if setting.checkpoints and (await asyncio.to_thread(setting.checkpoints.session_state)).session:
         setting.questions.hold()
         setting.stop.request(Outcome("released", None, "question"))
+    else:
+        setting.outbox.put({"type": "progress", "message": _KEEPS_WORKER})
 
 
 class Turn:
@@ -173,7 +176,7 @@ class Turn:
             yield "input", feed.run(text)
         if setting.checkpoints is not None:
             yield "checkpoints", setting.checkpoints.run()
-            yield "question", hold_question(setting)
+        yield "question", hold_question(setting)
         if stream is not None:
             yield "silence", self._watch_silence(stream)
 

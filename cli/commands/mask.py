@@ -11,6 +11,7 @@ from typing import Annotated
 from cli import exits
 from cli.declarations import Parameter
 from cli.errors import CliError, usage
+from cli.job_socket import connect
 
 _VARIABLE = "ADO_MASK_SOCKET"
 _SECONDS = 30.0
@@ -40,14 +41,7 @@ def mask(value: Annotated[str, Parameter(allow_leading_hyphen=True)], /) -> int:
 
 def _ask(path: Path, data: bytes) -> str:
     """Send a value to the worker; return its answer. Raises OSError."""
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        short = Path(f"/proc/self/fd/{directory}")  # the path of a socket has at most about a hundred bytes
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_SECONDS)
-            connection.connect(str((short if short.exists() else path.parent) / path.name))
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-            return connection.makefile(encoding="utf-8").readline().strip()
-    finally:
-        os.close(directory)
+    with connect(path, _SECONDS) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        return connection.makefile(encoding="utf-8").readline().strip()

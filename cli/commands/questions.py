@@ -6,11 +6,13 @@ question's key makes sure that it is asked once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from app.rpc.client import CallError, HttpClient
@@ -18,6 +20,7 @@ from cli import exits
 from cli.agents import agents_of
 from cli.declarations import Parameter
 from cli.errors import CliError, usage
+from cli.job_socket import connect
 from cli.option_values import seconds_of
 from cli.output import table, talk, write_items, write_line, write_lines, write_one, write_text
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
@@ -30,6 +33,8 @@ from cli.render.visible import one_line
 
 _WAIT_SECONDS = 20.0  # shorter than a client's time limit for an answer
 _WATCH_SECONDS = 1.0
+_SOCKET = "ADO_ASK_SOCKET"
+_SOCKET_SECONDS = 5.0
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 QuestionArgument = Annotated[str, Parameter(help="Its id: ado inbox lists the questions.")]
@@ -69,12 +74,24 @@ def ask(
     if timeout is not None:
         members["timeoutSeconds"] = seconds_of(timeout)
     client = http(choose(options))
-    question = _wait(client, until_answered(lambda: client.mutate("tasks.ask", members), for_ever=True))
+    question = until_answered(lambda: client.mutate("tasks.ask", members), for_ever=True)
+    with _known_to_worker(question["questionId"]):
+        question = _wait(client, question)
     if options.output == "text":
         write_text(_words(question["answer"]))
     else:
         write_one(question, options.output, "questionId")
     return exits.SUCCESS
+
+
+@contextlib.contextmanager
+def _known_to_worker(question: str) -> Iterator[None]:
+    """Let the worker know that this command waits for a question, so that it can pause the job after a while."""
+    with contextlib.ExitStack() as stack:
+        if path := os.environ.get(_SOCKET):
+            with contextlib.suppress(OSError):  # then the job just keeps its worker
+                stack.enter_context(connect(Path(path), _SOCKET_SECONDS)).sendall(f"{question}\n".encode())
+        yield
 
 
 def _wait(client: HttpClient, question: dict[str, Any]) -> dict[str, Any]:

@@ -64,8 +64,7 @@ with held as materialized (
     insert into ado.questions (task_id, job, attempt, key, kind, text, options, default_answer, expires_at, tool, input,
                                worker_waits)
     select h.task_id, h.job, h.attempt, :key::text, :kind::text, :text::text, :options::json, :default_answer::text,
-           now() + make_interval(secs => :timeout_seconds::double precision), :tool::text, :input::json,
-           :worker_id::text is not null
+           now() + make_interval(secs => :timeout_seconds::double precision), :tool::text, :input::json, true
     from held h join locked_log using (task_id)
     where (select count(*) from ado.questions q where q.task_id = h.task_id and q.job = h.job) < :job_limit::integer
       and not exists (

@@ -1,4 +1,7 @@
-"""A real agent asks for a permission, nobody answers for a while, and the next attempt begins with the answer."""
+"""A real agent asks, nobody answers for a while, and the next attempt begins with the answer.
+
+It asks for a permission, or by ``ado ask`` in one of its tools.
+"""
 
 import json
 import subprocess
@@ -51,3 +54,25 @@ def test_claude_code_is_paused_for_its_question_and_goes_on_with_the_answer(plan
     assert len(sessions) == 1
     assert next(event["attempt"] for event in events(plane, task, "delivered")) == 2
     plane.ado("workers", "drain", "hasty", check=0)
+
+
+def test_a_question_of_an_agents_tool_pauses_its_job_and_is_asked_once(plane, models, repository):
+    hasty = {"ADO_QUESTION_HOLD_SECONDS": "2"}
+    plane.add_worker("asks", "--capability", "claude-code", "--capability", "asks", env=hasty)
+    words = command(models, "claude-code", "askperson", "--detach", "-o", "name", "--repo", "--approve", "all")
+    words[1:1] = ["--require", "asks"]
+    task = plane.ado(*words, check=0, cwd=repository).stdout.decode().strip()
+    until(lambda: plane.task(task)["status"] not in ("queued", "running"), "the pause", 120)
+    assert plane.task(task)["status"] == "paused", plane.sql("select type, body from ado.events")[-20:]
+    assert plane.sql("select running_jobs from ado.worker_status where worker_id = 'asks'") == [(0,)]
+    (question,) = json.loads(plane.ado("inbox", "--task", task, "-o", "json", check=0).stdout)["items"]
+    assert question["text"] == "Which colour?"
+    plane.ado("answer", question["questionId"], "blue", check=0)
+    until(lambda: plane.task(task)["status"] in ("paused", "succeeded", "failed"), "the end", 120)
+    assert plane.task(task)["status"] == "succeeded"
+    assert len(events(plane, task, "question")) == 1
+    (message,) = events(plane, task, "message")
+    assert message["text"] == 'Your question "Which colour?" was answered: blue'
+    sessions = {event["sessionId"] for event in events(plane, task, "agent") if event["event"] == "session"}
+    assert len(sessions) == 1
+    plane.ado("workers", "drain", "asks", check=0)

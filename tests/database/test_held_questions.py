@@ -137,6 +137,22 @@ async def test_an_answer_that_crosses_the_hand_back_queues_the_job(db, running):
     assert len(await words(db, running)) == 1
 
 
+async def test_a_question_of_a_command_of_the_job_is_carried_unless_the_command_had_the_answer(db, running):
+    async def of_command(key, attempt=1):
+        return await questions.ask(db, NewQuestion(running, 0, attempt, key, "text", key, [], None, None), 100)
+
+    known, open_one = await of_command("known"), await of_command("open")
+    await answer(db, known, None, "a")
+    assert [row.question_id for row in await questions.ended(db, "w1")] == [known.question_id]
+    assert await questions.acknowledge(db, HeldAttempt(running, 0, 1, "w1", None), [known.question_id])
+    assert await hold(db, running) == "paused"
+    await answer(db, open_one, None, "b")
+    assert await words(db, running) == ['Your question "open" was answered: b']
+    await claim(db)
+    assert (await of_command("open", 2)).answer == "b"
+    assert (await of_command("known", 2)).state == "open"
+
+
 async def test_a_job_with_several_questions_waits_for_the_last_answer(db, running):
     first, second = await ask(db, running, "1"), await ask(db, running, "2", tool="Edit")
     await hold(db, running)

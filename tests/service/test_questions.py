@@ -66,6 +66,17 @@ def test_a_job_gets_the_answer_of_a_person(cluster):
     assert cluster.ado("inbox", check=0).stdout.startswith(b"no job waits for an answer\n")
 
 
+def test_a_question_that_waits_for_long_keeps_the_worker_of_a_command_and_says_so(cluster):
+    cluster.add_worker("w1", env={"ADO_QUESTION_HOLD_SECONDS": "0.2"})
+    name = begin(cluster, "ado ask Which?")
+    question = one_question(cluster)
+    said = "select 1 from ado.events where type = 'progress' and body ->> 'message' like '%%keeps its worker%%'"
+    until(lambda: cluster.sql(said), "the reason")
+    cluster.ado("answer", question["questionId"], "any words", check=0)
+    assert cluster.ado("attach", name, check=0).stdout == b"any words\n"
+    assert cluster.task(name)["jobs"][0]["attempt"] == 1
+
+
 def test_a_question_out_of_time_has_its_default_or_exit_code_124(cluster):
     cluster.add_worker("w1")
     name = begin(cluster, 'ado ask a --timeout 0.2s --default d; ado ask b --timeout 0.2s; echo "code $?"')

@@ -1,11 +1,12 @@
 """A stub of the models' services, for the real agents: no model, but the real wires of three companies.
 
 The scenario is the first segment of the path that an agent calls: ``text`` answers, ``tool`` writes a file and runs a
-command before it answers, ``asktool`` runs a command that needs permission, ``twostep`` writes a file, then runs a long
-command, and answers whoever comes back, ``longtool`` runs a long command, ``brieftool`` one of eight seconds, ``stall``
-falls silent, ``midfail`` breaks off, ``401`` and ``429`` refuse, ``429x1`` refuses once, ``limit7x1`` refuses once and
-says to wait for seven seconds. A credential with ``revoked`` in it is refused. The answer tells how many messages of a
-person the agent sent, which proves that a session goes on.
+command before it answers, ``asktool`` runs a command that needs permission, ``twostep`` writes a file, then runs a
+long command, and answers whoever comes back, ``longtool`` runs a long command, ``brieftool`` one of eight seconds,
+``stall`` falls silent, ``askperson`` asks a person by ``ado ask``, ``midfail`` breaks off, ``401`` and ``429``
+refuse, ``429x1`` refuses once, ``limit7x1`` refuses once and says to wait for seven seconds. A credential with
+``revoked`` in it is refused. The answer tells how many messages of a person the agent sent, which proves that a
+session goes on.
 """
 
 import json
@@ -20,6 +21,7 @@ BRIEF = "for i in 1 2 3 4; do echo tick $i; sleep 2; done"
 SHELLS = ("Bash", "run_shell_command", "exec_command", "shell_command", "shell", "bash")
 WRITERS = ("Write", "write_file", "write")
 CREDENTIALS = ("x-api-key", "x-goog-api-key", "authorization")
+ASK_PERSON = "ado ask 'Which colour?' --option red --option blue"
 ASKED = "env sh -c 'echo hello > asked-note.txt'"
 WRITE = "printf 'written by the stub\\n' > stub-note.txt"
 
@@ -39,6 +41,7 @@ def plan(scenario, asked):
         "asktool": [("tool", shell, shell_input(shell, ASKED))],
         "longtool": [("tool", shell, shell_input(shell, LONG))],
         "brieftool": [("tool", shell, shell_input(shell, BRIEF))],
+        "askperson": [("tool", shell, shell_input(shell, ASK_PERSON))],
     }.get(scenario, [])
     if scenario == "twostep" and "were interrupted" in asked.prompt:
         return answer

@@ -1,26 +1,22 @@
 """Accepts values that a job wants masked, over a Unix socket in the attempt's directory.
 
 The job sends a value and closes its half of the connection. The answer is one line, ``ok`` or an error. It comes once
-the value is masked in all output that is read later. A socket is used because tools that an agent starts without its
-file descriptors can reach it, unlike the events pipe.
+the value is masked in all output that is read later.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import os
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from worker.output.masking import Secrets
 from worker.output.secret_forms import SHORTEST, is_short
+from worker.sandbox.base import MASK_SOCKET
+from worker.unix_server import unix_server
 
-_log = logging.getLogger("ado.worker")
 VARIABLE = "ADO_MASK_SOCKET"
-_NAME = "mask"
 _VALUE_BYTES = 128 * 1024
 _MOST_VALUES = 1000  # each value makes masking a little slower
 _SECONDS = 10.0
@@ -61,25 +57,6 @@ class _Registrar:
         return "ok"
 
 
-@contextlib.asynccontextmanager
-async def registrar(base: Path, secrets: Callable[[], Secrets]) -> AsyncIterator[dict[str, str]]:
+def registrar(base: Path, secrets: Callable[[], Secrets]) -> AbstractAsyncContextManager[dict[str, str]]:
     """Accept values during the block; yield the variable with the socket's path, if there is a socket."""
-    directory = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
-    listening = socket.socket(socket.AF_UNIX)
-    try:
-        listening.bind(_address(base, directory))
-        server = await asyncio.start_unix_server(_Registrar(secrets).serve, sock=listening)
-    except OSError as error:  # on a file system without sockets everything but ado mask works
-        _log.warning("no values can be registered for masking", extra={"detail": str(error)})
-        server = None
-    try:
-        yield {VARIABLE: str(base / _NAME)} if server else {}
-    finally:
-        server.close() if server else listening.close()
-        os.close(directory)
-
-
-def _address(base: Path, directory: int) -> str:
-    """Return a short path of the socket through an open directory if possible: an address has about a hundred bytes."""
-    short = Path(f"/proc/self/fd/{directory}")
-    return str((short if short.exists() else base) / _NAME)
+    return unix_server(base, MASK_SOCKET, VARIABLE, _Registrar(secrets).serve)

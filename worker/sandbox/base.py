@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-JOB_PARTS = ("job", "home", "tmp")
+HOME = "home"
+JOB_PARTS = ("job", HOME, "tmp")
 """The directories in an attempt's directory that belong to its job."""
+MASK_SOCKET, ASK_SOCKET = "mask", "ask"
+JOB_SOCKETS = (MASK_SOCKET, ASK_SOCKET)
+"""The sockets in an attempt's directory by which its job reaches the worker."""
 _LABEL, _WHY_LABEL = "sandbox", "sandbox-why"
 
 

@@ -15,13 +15,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.core.capabilities import NO_NETWORK
-from worker.sandbox.base import JOB_PARTS, SandboxedStart, SandboxUnavailable
+from worker.sandbox.base import JOB_PARTS, JOB_SOCKETS, SandboxedStart, SandboxUnavailable
 from worker.sandbox.view import masked, private, readable
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
 _KEPT = ("--die-with-parent", "--as-pid-1", "--cap-drop", "ALL")
-_LENT = ("store", "mask")
-"""Parts of an attempt's directory that the job may only read: the repository's objects, and a socket."""
+_LENT = ("store", *JOB_SOCKETS)
+"""Parts of an attempt's directory that the job may only read: the repository's objects, and sockets."""
 _GPUS = ("nvidia*", "dri", "kfd")
 _PROBE_SECONDS = 30.0
 _INSTALL = "install it (Debian, Ubuntu, Fedora: the package bubblewrap), or set ADO_SANDBOX=none"

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from worker.sandbox.base import JOB_PARTS, SandboxedStart, SandboxUnavailable
+from worker.sandbox.base import JOB_PARTS, JOB_SOCKETS, SandboxedStart, SandboxUnavailable
 from worker.sandbox.cgroup import Cgroup, delegated
 
 DEFAULT = range(60600, 61184)
@@ -78,7 +78,7 @@ class UidSandbox:
         """Let a user enter the attempt's directory, and make it the owner of the job's parts."""
         for directory in (self._work_dir, base):
             directory.chmod(_ENTER)
-        own = [str(base / part) for part in JOB_PARTS] + [str(base / "mask")]
+        own = [str(base / part) for part in (*JOB_PARTS, *JOB_SOCKETS)]
         existing = [path for path in own if os.path.lexists(path)]
         # links are not followed: they may come from a checkpoint of an earlier attempt
         subprocess.run(["chown", "-hR", f"{user}:{user}", "--", *existing], check=True, capture_output=True)
