@@ -18,7 +18,7 @@ from db.database import Database
 from db.model import Status
 
 Missed = Literal["once", "skip"]
-Overlap = Literal["skip", "allow", "cancel"]
+Overlap = Literal["skip", "allow", "queue", "cancel"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,7 @@ class Scheduler:
                 missed=time.missed_times,
             )
             return self._count(time, passed=passed)
-        if found.overlap == "skip" and _is_open(found):
-            text = f"skipped: task-{found.last_task_id} had not ended"
+        if (text := _obstacle(found)) is not None:
             return await schedules.pass_over(
                 self._db, found, after_at=time.scheduled_at, next_at=time.next_at, problem=text, skipped=1
             )
@@ -143,6 +142,8 @@ class Scheduler:
         key = f"schedule-{found.schedule_id}@{time.scheduled_at.isoformat()}"
         task = dataclasses.replace(self._prepare(found.task, found.variables, key, actor), schedule=time)
         task = dataclasses.replace(task, labels={**task.labels, LABEL: f"schedule-{found.schedule_id}"})
+        if found.overlap == "queue" and _is_open(found):
+            task = dataclasses.replace(task, predecessors=(found.last_task_id or 0,), any_end=True)
         if found.overlap == "cancel" and _is_open(found):
             reason = f"the next time of schedule-{found.schedule_id} has come"
             await tasks.cancel(self._db, found.last_task_id or 0, reason, actor)
@@ -167,6 +168,15 @@ class Scheduler:
 
 def _is_open(found: DueSchedule) -> bool:
     return found.last_status is not None and found.last_status not in TERMINAL
+
+
+def _obstacle(found: DueSchedule) -> str | None:
+    """Return why a time is skipped, if it is. Only one task waits in a queue, or slow tasks would fill it for ever."""
+    if found.overlap == "skip" and _is_open(found):
+        return f"skipped: task-{found.last_task_id} had not ended"
+    if found.overlap == "queue" and found.last_status == "queued":
+        return f"skipped: task-{found.last_task_id} had not begun"
+    return None
 
 
 def _user_id(found: DueSchedule) -> int | None:

@@ -25,7 +25,7 @@ def add(
     timezone: str = "UTC",
     var: Annotated[list[str] | None, Parameter(negative="")] = None,
     missed: Literal["once", "skip"] = "once",
-    overlap: Literal["skip", "allow", "cancel"] = "skip",
+    overlap: Literal["skip", "allow", "queue", "cancel"] = "skip",
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Run a template at times: ado schedule add "0 3 * * 1-5" @nightly --timezone Europe/Prague.
@@ -43,7 +43,8 @@ def add(
     missed
         What becomes of times that are missed by more than a minute because no server ran: one run for all, or none.
     overlap
-        What becomes of a time while the last task has not ended: it is skipped, it runs beside it, or it cancels it.
+        What becomes of a time while the last task has not ended: it is skipped, it runs beside it, one waits for its
+        end, or it cancels it.
     """
     value = {
         "cron": cron,

@@ -207,7 +207,12 @@ def test_missed_times_are_counted_in_the_metrics(real):
 
 @pytest.mark.parametrize(
     ("rule", "statuses", "skipped"),
-    [("skip", ["queued"], 1), ("allow", ["queued", "queued"], 0), ("cancel", ["cancelled", "queued"], 0)],
+    [
+        ("skip", ["queued"], 1),
+        ("allow", ["queued", "queued"], 0),
+        ("cancel", ["cancelled", "queued"], 0),
+        ("queue", ["queued"], 1),
+    ],
 )
 def test_the_rule_of_overlap_decides_while_the_last_task_has_not_ended(real, rule, statuses, skipped):
     add(real, "* * * * * *", overlap=rule)
@@ -218,6 +223,32 @@ def test_the_rule_of_overlap_decides_while_the_last_task_has_not_ended(real, rul
     schedule = shown(real)
     assert (schedule.skipped_times, schedule.runs) == (skipped, len(statuses))
     assert ("task-1 had not ended" in str(schedule.problem)) is (rule == "skip")
+    assert ("task-1 had not begun" in str(schedule.problem)) is (rule == "queue")
+
+
+def test_in_a_queue_one_task_waits_for_the_end_of_the_last_one(real):
+    add(real, "* * * * * *", overlap="queue")
+    session = real.call("workers.register", workerId="w", capabilities=["shell"], instance="i").session
+
+    def next_time(late):
+        put_off(real, late * SECOND)
+        real.run(real.scheduler.step())
+
+    def claim():
+        return [job.task_id for job in real.call("workers.claim", workerId="w", session=session, limit=9).jobs]
+
+    next_time(50)
+    assert claim() == ["task-1"]
+    next_time(40)
+    next_time(30)
+    assert (len(tasks(real)), shown(real).skipped_times) == (2, 1)
+    assert claim() == []
+    finish = {"workerId": "w", "jobId": "task-1/0", "attempt": 1, "outcome": "failed", "exitCode": 1}
+    real.call("workers.finish", **finish)
+    assert claim() == ["task-2"]
+    next_time(20)
+    edges = real.sql("select task_id, after_task_id, any_end from ado.dependencies order by task_id")
+    assert [tuple(row) for row in edges] == [(2, 1, True), (3, 2, True)]
 
 
 def test_after_the_last_task_has_ended_or_is_removed_the_next_time_runs(real):
