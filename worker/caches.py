@@ -1,9 +1,9 @@
 """Caches of package managers that outlive a job: each copy is lent to one job at a time, by moving it.
 
 A job takes a copy out of ``ADO_CACHE_DIR`` by a rename into its HOME, so no two jobs ever share one. A job that finds
-no copy begins an empty one. After its end the copy moves back. A killed worker loses the copies that its jobs had: they
-go with the directories of the jobs, and nothing stays locked. A copy's name holds its scope, its cache and its size in
-bytes, so nothing else is recorded about it.
+no copy begins an empty one. After its end the copy moves back. The copies of a killed worker's jobs move back before
+their directories are deleted (``rescue``), and a file in each directory names the scope for that. A kept copy's name
+holds its scope, its cache and its size in bytes, so nothing else is recorded about it.
 
 The job may have put anything into its copy. The worker opens no file of it, follows no link, and throws away a copy
 that has hard links, devices or pipes: a change of its owner could otherwise reach files elsewhere.
@@ -12,6 +12,7 @@ that has hard links, devices or pipes: a change of its owner could otherwise rea
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -24,12 +25,14 @@ from pathlib import Path
 from app.core.caches import CACHES
 from app.core.private_files import ensure_directory
 from worker.processes.removal import remove
+from worker.sandbox.base import HOME
 
 _log = logging.getLogger("ado.worker")
 _PLACE = ".caches"
+_SCOPE_FILE = "cache-scope"
 _NAME = re.compile(r"([0-9a-f]{32})\.([a-z]+)\.(\d{1,19})\.[0-9a-f]{16}")
 _SCOPE = re.compile(r"[0-9a-f]{32}")
-_GONE = "removed."
+_ARRIVED, _GONE = "arrived.", "removed."
 _MOST_ENTRIES = 1_000_000
 _MOST_COPIES = 64
 _BLOCK_BYTES = 512
@@ -48,6 +51,7 @@ class CacheDirectory:
         if not _SCOPE.fullmatch(scope):
             return {}
         ensure_directory(self.path)
+        (home.parent / _SCOPE_FILE).write_text(scope, "ascii")
         place = home / _PLACE
         place.mkdir(mode=0o700)
         env: dict[str, str] = {}
@@ -73,18 +77,28 @@ class CacheDirectory:
         except OSError:
             return  # the job removed it, or put something else in its place
         try:
-            for name in CACHES:
-                with contextlib.suppress(FileNotFoundError):
-                    self._store(scope, name, place)
-            self._evict()
+            with self._locked():
+                for name in CACHES:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._store(scope, name, place)
+                self._evict()
+            for entry in self.path.glob(f"{_GONE}*"):
+                remove(entry)
         except OSError as error:
             _log.warning("a cache was not kept", extra={"detail": str(error)})
         finally:
             os.close(place)
 
+    def rescue(self, base: Path) -> None:
+        """Move the copies back that are still in an attempt's directory, which no process uses. Blocks."""
+        with contextlib.suppress(OSError, ValueError):
+            scope = (base / _SCOPE_FILE).read_text("ascii")
+            if _SCOPE.fullmatch(scope):
+                self.take_back(scope, base / HOME)
+
     def _store(self, scope: str, name: str, place: int) -> None:
         """Move one copy back, unless it holds what no cache needs. It counts once it has its name."""
-        moved = self.path / f"{_GONE}{secrets.token_hex(8)}"
+        moved = self.path / f"{_ARRIVED}{secrets.token_hex(8)}"
         os.rename(name, moved, src_dir_fd=place)
         size = _size_of(moved)
         if size is None or size > self.limit:
@@ -94,16 +108,29 @@ class CacheDirectory:
         moved.rename(self.path / f"{scope}.{name}.{size}.{secrets.token_hex(8)}")
 
     def _evict(self) -> None:
-        """Delete the oldest copies until the others are few and small enough, and what an earlier worker left."""
+        """Mark for deletion the oldest copies until the others are few and small enough, and what was not kept."""
         copies, total = self._copies(), 0
         for number, copy in enumerate(reversed(copies)):
             match = _NAME.fullmatch(copy.name)
             total += int(match[3]) if match else 0
             if total > self.limit or number >= _MOST_COPIES:
-                with contextlib.suppress(FileNotFoundError):  # a job has taken it, or another worker deletes it
-                    copy.rename(copy.with_name(f"{_GONE}{secrets.token_hex(8)}"))
-        for entry in self.path.glob(f"{_GONE}*"):
-            remove(entry)
+                with contextlib.suppress(FileNotFoundError):  # a job has taken it
+                    copy.rename(self._gone())
+        for entry in self.path.glob(f"{_ARRIVED}*"):
+            entry.rename(self._gone())
+
+    def _gone(self) -> Path:
+        return self.path / f"{_GONE}{secrets.token_hex(8)}"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other jobs and workers from moving copies back: they would take one that is being checked for a rest."""
+        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     def _copies(self) -> list[Path]:
         """Return the copies, the oldest first."""

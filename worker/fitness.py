@@ -1,7 +1,8 @@
 """Whether this machine can run jobs; if not, the worker releases its jobs and claims none until a probe succeeds.
 
 States: fit, and unfit with a reason. A job that cannot get its directory, its process or its memory reports the reason.
-The probe then does what the start of a job needs, with growing pauses.
+The probe then does what the start of a job needs, with growing pauses. So a worker on a machine whose ports are all in
+use claims nothing until some are free.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.core.private_files import ensure_directory
 from app.rpc.backoff import Backoff
+from worker.ports import reserved
 
 _log = logging.getLogger("ado.worker")
 PROBE = "probe-"
@@ -35,8 +38,10 @@ class MachineUnfit(Exception):
 class Fitness:
     """The state of one worker's machine; ``problem`` is why it takes no jobs, None if it takes them."""
 
-    def __init__(self, work_dir: str) -> None:
+    def __init__(self, work_dir: str, ports: Sequence[int] = ()) -> None:
         self._work_dir = work_dir
+        self._ports = list(ports)
+        """The first ports of the ranges of which each job gets one."""
         self._fit, self._unfit = asyncio.Event(), asyncio.Event()
         self._fit.set()
         self.problem: str | None = None
@@ -66,6 +71,7 @@ class Fitness:
                 await asyncio.sleep(backoff.next())
                 try:
                     await asyncio.to_thread(probe, self._work_dir)
+                    await asyncio.to_thread(_probe_ports, self._ports)
                 except OSError as error:
                     self.problem = describe_error(error)
                 else:
@@ -106,6 +112,13 @@ def probe(work_dir: str) -> None:
         with contextlib.suppress(OSError):
             (directory / "file").unlink(missing_ok=True)
             directory.rmdir()
+
+
+def _probe_ports(ports: list[int]) -> None:
+    """Reserve ports for a moment, as a job does. Raises OSError if none are free."""
+    if ports:
+        with reserved(ports):
+            pass
 
 
 def _run(command: list[str], directory: Path) -> None:

@@ -25,6 +25,11 @@ class Lent:
     """Descriptors that every process of the attempt keeps open; they hold what is lent."""
 
 
+def port_ranges(settings: WorkerSettings) -> list[int]:
+    """Return the first ports of the ranges that jobs may have. Raises ValueError."""
+    return bases(parse_ports(settings.job_ports), ephemeral_ports())
+
+
 @contextlib.asynccontextmanager
 async def lent(
     settings: WorkerSettings, home: Path | None = None, workspace: Mapping[str, Any] | None = None
@@ -35,7 +40,7 @@ async def lent(
     """
     with contextlib.ExitStack() as stack:
         env, held = {}, []
-        if candidates := bases(parse_ports(settings.job_ports), ephemeral_ports()):
+        if candidates := port_ranges(settings):
             base, guard = stack.enter_context(reserved(candidates))
             env[VARIABLE] = str(base)
             held.append(guard.fileno())

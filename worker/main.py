@@ -14,7 +14,7 @@ from app.core.watchdog import watch
 from app.rpc.client.tls import TrustUnusable, is_clear_text
 from worker import secret_store
 from worker.capabilities import CannotStart, worker_capabilities
-from worker.ports import bases, ephemeral_ports, parse_ports
+from worker.lent import port_ranges
 from worker.sandbox.choice import choose
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor
@@ -70,7 +70,7 @@ def _check_work_dir(path: Path) -> None:
 
 def _check_ports(settings: WorkerSettings) -> None:
     try:
-        ranges = len(bases(parse_ports(settings.job_ports), ephemeral_ports()))
+        ranges = len(port_ranges(settings))
     except ValueError as error:
         raise CannotStart(f"ADO_JOB_PORTS: {error}", "write it as FIRST-LAST, or leave it out") from error
     if not ranges:

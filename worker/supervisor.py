@@ -19,15 +19,18 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from app.core.capabilities import OF_RELEASE
 from app.rpc.client import CallError, Client, NoAnswer, State
 from worker.agents.verdict import Outcome
 from worker.attempt import Attempt
+from worker.caches import CacheDirectory
 from worker.capabilities import WorkerCapabilities
 from worker.fitness import Fitness
 from worker.lease import Heartbeat, HeartbeatReport
+from worker.lent import port_ranges
 from worker.mailbox import MailboxMessage
 from worker.output.wire_events import ServerLimits
 from worker.processes.directories import sweep
@@ -64,8 +67,9 @@ class Supervisor:
         self._capabilities = capabilities
         self._secret_store = secret_store
         self._sandbox = sandbox
-        self._fitness = Fitness(settings.work_dir)
-        self._removals = RemovalQueue()
+        self._fitness = Fitness(settings.work_dir, port_ranges(settings))
+        caches = CacheDirectory(Path(settings.cache_dir), settings.cache_bytes) if settings.cache_dir else None
+        self._removals = RemovalQueue(caches.rescue) if caches else RemovalQueue()
         self._token = token
         self._instance = secrets.token_hex(8)
         self._client = Client(settings.url, token.value, on_state=self._connection, trust=settings.trust)
@@ -109,7 +113,7 @@ class Supervisor:
         return 1 if self._failure else 0
 
     def _sweep(self) -> None:
-        self._removals.submit(partial(sweep, self._settings.work_dir))
+        self._removals.submit(partial(sweep, self._settings.work_dir, self._removals))
 
     async def _register(self) -> Heartbeat | None:
         settings = self._settings

@@ -25,7 +25,7 @@ from typing import Any
 
 from app.core.private_files import ensure_directory
 from worker.fitness import PROBE, MachineUnfit, describe_error
-from worker.processes.removal import RemovalQueue, remove
+from worker.processes.removal import RemovalQueue
 from worker.sandbox.base import JOB_PARTS
 
 FILE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -135,14 +135,14 @@ def _lock(base: Path) -> int | None:
     return None
 
 
-def sweep(work_dir: str) -> None:
+def sweep(work_dir: str, removals: RemovalQueue) -> None:
     """Delete what killed workers have left; locked directories are in use and stay. Blocks; raises OSError."""
     root = Path(work_dir)
     if not root.is_dir():
         return
     for base in [Path(entry.path) for entry in os.scandir(root) if _NAME.fullmatch(entry.name)]:
         if base.is_dir() and not _is_foreign(base) and (lock := _lock(base)) is not None:
-            remove(base)
+            removals.remove(base)
             os.close(lock)
 
 

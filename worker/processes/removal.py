@@ -1,7 +1,8 @@
 """Deletes the directories of ended attempts, one after the other in a thread, so no attempt waits for it.
 
 A directory is renamed first, because the next attempt of the job needs its path. It stays locked until it is deleted,
-because another worker must not delete it too. The next worker deletes what a worker leaves when it ends.
+because another worker must not delete it too. The next worker deletes what a worker leaves when it ends. What is worth
+keeping is rescued from a directory before it is deleted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _log = logging.getLogger("ado.worker")
 class RemovalQueue:
     """Waiting deletions, and the thread that runs them."""
 
-    def __init__(self) -> None:
+    def __init__(self, rescue: Callable[[Path], None] = lambda base: None) -> None:
+        self._rescue = rescue
         self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -38,11 +40,16 @@ class RemovalQueue:
 
         def delete() -> None:
             try:
-                remove(base)
+                self.remove(base)
             finally:
                 os.close(lock)
 
         self.submit(delete)
+
+    def remove(self, base: Path) -> None:
+        """Delete a locked directory now. Blocks; raises OSError."""
+        self._rescue(base)
+        remove(base)
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run ``work`` in the thread, after everything that waits."""

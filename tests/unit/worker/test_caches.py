@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from worker import caches as module
 from worker.caches import CacheDirectory
 from worker.lent import lent
+from worker.processes.directories import sweep
+from worker.processes.removal import RemovalQueue
 from worker.settings import WorkerSettings
 
 MINE, OTHERS = "a" * 32, "b" * 32
@@ -59,6 +62,19 @@ def test_no_other_scope_and_no_other_cache_gets_a_copy(caches, home):
     assert not names(caches.lend(MINE, ["pip"], home("three"))["PIP_CACHE_DIR"])
 
 
+@pytest.mark.parametrize("scope", [MINE, OTHERS, "../../x", "", b"\xff"])
+def test_a_copy_in_a_directory_that_a_killed_worker_left_is_kept_before_it_is_deleted(caches, tmp_path, scope):
+    left = tmp_path / "work" / "task-1-0"
+    (left / "home").mkdir(parents=True)
+    env = caches.lend(MINE, ["npm"], left / "home")
+    Path(env["NPM_CONFIG_CACHE"], "package").touch()
+    if scope != MINE:  # a file that the worker did not write
+        (left / "cache-scope").write_bytes(scope if isinstance(scope, bytes) else scope.encode())
+    sweep(str(tmp_path / "work"), RemovalQueue(caches.rescue))
+    assert not left.exists()
+    assert [name.split(".")[0] for name in stored(caches)] == [scope] * (scope in (MINE, OTHERS))
+
+
 @pytest.mark.parametrize("scope", ["", "../x", "A" * 32, "a" * 31, "a" * 33])
 def test_a_scope_that_no_server_makes_gets_nothing(caches, home, scope):
     assert caches.lend(scope, ["npm"], home("one")) == {}
@@ -86,6 +102,23 @@ def test_jobs_side_by_side_never_share_a_copy(caches, home):
     for thread in threads:
         thread.join()
     assert sorted(warm) == [[]] * 19 + [["warm"]]
+
+
+def test_a_copy_that_is_being_checked_is_not_deleted_by_another_job_that_ends(caches, home, monkeypatch):
+    for place in (first := home("first"), second := home("second")):
+        Path(caches.lend(MINE, ["npm"], place)["NPM_CONFIG_CACHE"], "package").touch()
+    other, check = threading.Thread(target=caches.take_back, args=(MINE, second)), module._size_of
+
+    def checked_while_another_job_ends(top):
+        if other.ident is None:
+            other.start()
+            other.join(0.5)  # it waits for this one, or would be through
+        return check(top)
+
+    monkeypatch.setattr(module, "_size_of", checked_while_another_job_ends)
+    caches.take_back(MINE, first)
+    other.join()
+    assert [names(caches.path / name) for name in stored(caches)] == [["package"]] * 2
 
 
 def hard_link(place):

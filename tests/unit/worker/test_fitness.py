@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import socket
 
 import pytest
 
@@ -54,6 +55,21 @@ async def test_a_worker_waits_until_its_machine_is_usable(quick, tmp_path):
         assert quick.problem is None
         work.rmdir()
         work.touch()
+
+
+async def test_a_worker_waits_until_ports_are_free(quick, tmp_path):
+    (tmp_path / "work").unlink()
+    base = 15000 + os.getpid() % 200 * 21  # other tests run beside this one
+    with socket.create_server(("127.0.0.1", base)):
+        quick._ports.append(base)
+        quick.report("it cannot")
+        waiting = asyncio.create_task(quick.wait_until_fit())
+        async with asyncio.timeout(60):
+            while "all 1 ranges of ADO_JOB_PORTS are in use" not in quick.problem:
+                await asyncio.sleep(0.01)
+        await quick.check()  # a job that has ports already is not to blame the machine for that
+        assert not waiting.done()
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_the_machine_is_checked_without_a_waiting_caller(quick, tmp_path):

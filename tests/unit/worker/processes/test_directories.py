@@ -46,7 +46,7 @@ async def test_an_attempt_starts_elsewhere_while_a_process_of_the_last_one_lives
             async with attempt_directory(str(tmp_path), "task-1-0", removals) as second:
                 assert second.base != first.base
                 assert not second.stable
-                sweep(str(tmp_path))
+                sweep(str(tmp_path), removals)
                 assert first.job_dir.is_dir()
                 assert second.job_dir.is_dir()
         finally:
@@ -64,7 +64,7 @@ async def test_a_running_deletion_delays_no_attempt(tmp_path, removals):
         async with attempt_directory(str(tmp_path), "task-1-0", removals) as second:
             assert (second.base, second.stable) == (first.base, True)
             assert list(second.job_dir.iterdir()) == []
-            sweep(str(tmp_path))
+            sweep(str(tmp_path), removals)
             leftovers = [path for path in tmp_path.iterdir() if path != second.base]
             assert len(leftovers) == 1  # locked, so no sweep takes it
     finally:
@@ -82,12 +82,12 @@ async def test_a_directory_that_cannot_be_made_is_a_fault_of_the_machine(tmp_pat
             pass
 
 
-def test_a_sweep_removes_only_leftovers(tmp_path):
+def test_a_sweep_removes_only_leftovers(tmp_path, removals):
     for name in ("task-1-0", "task-12-3-0a1b2c3d", "task-1-0.0a1b2c3d", "probe-0a1b2c3d", "mine", "task-x"):
         (tmp_path / name / "inner").mkdir(parents=True)
-    sweep(str(tmp_path))
+    sweep(str(tmp_path), removals)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "task-x"]
-    sweep(str(tmp_path / "not there"))
+    sweep(str(tmp_path / "not there"), removals)
 
 
 async def test_directories_of_a_job_are_private_under_any_umask(tmp_path, removals):
@@ -136,6 +136,6 @@ async def test_a_directory_of_another_user_is_neither_used_nor_deleted(tmp_path,
         assert not attempt_dir.stable
         assert attempt_dir.base.lstat().st_uid == 0
     assert removals.wait(20)
-    sweep(str(tmp_path))
+    sweep(str(tmp_path), removals)
     assert base.lstat().st_uid == 12345
     assert list(target.iterdir()) == []
