@@ -24,7 +24,7 @@ def _test_of(module: str) -> str:
     return f"tests/unit/{folder}/test_{name}.py"
 
 
-_FENCES = "tests/database/test_fences.py"
+_FENCES = "tests/database/fences"
 
 PARTS = {
     "auth": Part(
@@ -44,7 +44,7 @@ PARTS = {
         {
             "sql/queries/jobs.sql": (
                 *("tests/database/test_attempts.py", "tests/database/test_interruptions.py"),
-                f"{_FENCES}::test_a_write_waits_for_no_other_task",
+                f"{_FENCES}/test_locks.py::test_a_write_waits_for_no_other_task",
             )
         },
         statements=("end_attempts",),

@@ -1,0 +1,82 @@
+"""Which logs batches and receipts go to, and whose they must be."""
+
+from dataclasses import replace
+
+import pytest
+from support.fences import DIGEST, changes, log, raw, send
+from support.records import LEASE, batch, closed, finish
+
+from db import events, messages, tokens
+from db.events import NewEvent, StoredBatch
+from db.model import HeldAttempt
+
+
+async def test_batches_go_to_their_own_jobs_and_logs(db):
+    first, second = batch(1, data=b"one", events=2), batch(2, data=b"two", worker_id="w2")
+    (one, two), changed = await changes(db, events.append(db, [first, second], LEASE))
+    assert (one.base, two.base) == (4, 2)
+    assert changed == {("job", "1", 0), ("log", "1"), ("job", "2", 0), ("log", "2")}
+    rows = await raw(db, "select task_id, job, seq, data from ado.events where type = 'output' order by task_id, seq")
+    assert [tuple(row) for row in rows] == [(1, 0, 5, b"one"), (1, 0, 6, b"one"), (2, 0, 3, b"two")]
+    await log(db, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"task_id": 2}, {"job": 2}, {"attempt": 2}, {"worker_id": "w2"}, {"number": 2}])
+async def test_a_batch_needs_its_job_attempt_worker_and_number(db, wrong):
+    assert await changes(db, events.append(db, [replace(batch(1), **wrong)], LEASE)) == ([None], set())
+    assert await events.append(db, [batch(1)], LEASE) != [None]
+    await closed(db, finish(1))
+    assert await changes(db, events.append(db, [batch(1, 2)], LEASE)) == ([None], set())
+
+
+async def test_a_batch_needs_the_credential_of_its_attempt(db):
+    await raw(db, "update ado.jobs set credential_digest = $1 where task_id = 1 and job = 0", DIGEST)
+    for wrong in (None, tokens.digest("other")):
+        refused = replace(batch(1), credential=wrong)
+        assert await changes(db, events.append(db, [refused], LEASE)) == ([None], set())
+    assert await events.append(db, [replace(batch(1), credential=DIGEST)], LEASE) != [None]
+
+
+async def test_limits_refuse_output_first_and_then_other_events(db):
+    output, (at,) = batch(1), [event.at for event in batch(1).events]
+    other = replace(output, events=[NewEvent("progress", None, at, None, "{}")])
+
+    async def stored(given, number, **limits):
+        return await events.append(db, [replace(given, number=number)], LEASE, **limits) != [None]
+
+    assert await stored(output, 1, output_limit=1, event_limit=200)
+    assert not await stored(output, 2, output_limit=100, event_limit=200)
+    assert await stored(other, 2, output_limit=100, event_limit=200)
+    assert not await stored(other, 3, event_limit=200)
+    assert await stored(replace(output, events=[]), 3, output_limit=0, event_limit=0)
+
+
+async def test_an_empty_batch_uses_up_its_number_and_writes_no_log(db):
+    (stored,), changed = await changes(db, events.append(db, [batch(1, events=0)], LEASE))
+    assert stored == StoredBatch(0, stored.stored_at)
+    assert changed == {("job", "1", 0)}
+
+
+async def test_a_receipt_is_stored_once_for_its_own_job(db):
+    await send(db, 1, [(1, 0), (1, 1)])
+    await send(db, 2, [(2, 0)])
+    await send(db, 3, [(1, 0)])
+    receipt = HeldAttempt(1, 0, 1, "w1", None)
+    assert await changes(db, messages.deliver(db, receipt, [1, 2])) == (True, {("message 1", "1", 0), ("log", "1")})
+    assert await changes(db, messages.deliver(db, receipt, [1, 2])) == (True, set())
+    assert (await log(db, 1))[-1] == ("delivered", 0)
+
+
+@pytest.mark.parametrize("wrong", [{"task_id": 2}, {"job": 2}, {"attempt": 2}, {"worker_id": "w2"}])
+async def test_a_receipt_needs_its_job_attempt_and_worker(db, wrong):
+    await send(db, 1, [(1, 0)])
+    right = HeldAttempt(1, 0, 1, "w1", None)
+    assert await changes(db, messages.deliver(db, replace(right, **wrong), [1])) == (False, set())
+    await closed(db, finish(1))
+    assert await changes(db, messages.deliver(db, right, [1])) == (False, set())
+
+
+async def test_a_receipt_needs_the_credential_of_its_attempt(db):
+    await raw(db, "update ado.jobs set credential_digest = $1 where task_id = 1 and job = 0", DIGEST)
+    for credential, accepted in ((None, False), (tokens.digest("other"), False), (DIGEST, True)):
+        assert await messages.deliver(db, HeldAttempt(1, 0, 1, "w1", credential), []) is accepted
