@@ -1,14 +1,34 @@
-"""The size that CONTRIBUTING sets for modules."""
+"""The sizes that CONTRIBUTING sets for modules and functions."""
 
+import ast
 from importlib import resources
 from pathlib import Path
 
 ROOT = Path(str(resources.files("sql"))).parent
 PACKAGES = ("app", "cli", "db", "sql", "worker")
 MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 50
+
+
+def lines_of(function):
+    """Count the lines of a function without its signature and docstring, which grow with what a command offers."""
+    first = function.body[1 if ast.get_docstring(function) and len(function.body) > 1 else 0]
+    return function.end_lineno - first.lineno + 1
 
 
 def test_no_module_has_more_lines_than_contributing_says():
     sizes = {path: len(path.read_bytes().splitlines()) for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
     assert len(sizes) > 100
     assert {str(path): size for path, size in sizes.items() if size >= MOST_LINES} == {}
+
+
+def test_no_function_has_more_lines_than_contributing_says():
+    functions = [
+        (f"{path.relative_to(ROOT)}: {node.name}", lines_of(node))
+        for name in PACKAGES
+        for path in (ROOT / name).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert len(functions) > 1000
+    assert [function for function in functions if function[1] > MOST_LINES_OF_A_FUNCTION] == []
