@@ -67,6 +67,7 @@ async def test_a_remembered_answer_counts_for_the_open_requests_of_the_task_for_
     _, changed = await changes(db, answer(db, asked, remember=True))
     assert changed == {("question", str(asked.question_id)), ("question", str(same.question_id)), ("log", "1")}
     assert (await log(db, 1))[-2:] == [("answer", 0), ("answer", 1)]
+    assert len(await raw(db, "select from ado.audit")) == 2  # one for each call, however many it answered
 
 
 async def test_an_answer_that_is_not_to_be_remembered_counts_for_one_request(db):
