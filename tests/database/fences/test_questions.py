@@ -109,6 +109,40 @@ async def test_a_request_with_a_remembered_answer_is_not_stored(db):
     assert (await ask(db, 2, **REQUEST)).state == "open"
 
 
+UNLIKE_CARRIED = {
+    "another task's job": {"task_id": 2},
+    "another job": {"job": 1},
+    "a later attempt": {"attempt": 3},
+    "another kind": {"kind": "choice"},
+    "another text": {"text": "another?"},
+    "other options": {"options": []},
+    "another tool": {"tool": "Write"},
+    "other input": {"input": {"file": "b"}},
+}
+
+
+@pytest.mark.parametrize("other", [None, *UNLIKE_CARRIED])
+async def test_a_carried_answer_counts_for_the_same_request_of_the_next_attempt(db, other):
+    request = REQUEST | {"text": "may I?", "input": {"file": "a"}}
+    given = await ask(db, **request)
+    await answer(db, given)
+    await raw(db, "update ado.questions set carried = true")
+    values = request | {"attempt": 2, "key": "again"} | UNLIKE_CARRIED.get(other, {})
+    await raw(db, "update ado.jobs set attempt = $1 where status = 'running'", values["attempt"])
+    stored, _ = await changes(db, ask(db, **values))
+    assert (stored.question_id == given.question_id, stored.state) == ((other is None), "open" if other else "answered")
+
+
+@pytest.mark.parametrize("change", ["carried = false", "state = 'expired'"])
+async def test_an_answer_that_was_not_carried_or_not_given_counts_for_no_other_request(db, change):
+    given = await ask(db, **REQUEST)
+    await answer(db, given)
+    await raw(db, "update ado.questions set carried = true")
+    await raw(db, f"update ado.questions set {change}")
+    await raw(db, "update ado.jobs set attempt = 2 where status = 'running'")
+    assert (await ask(db, attempt=2, key="again", **REQUEST)).state == "open"
+
+
 @pytest.mark.parametrize("how", ["ended", "next attempt", "expired"])
 async def test_a_question_that_nobody_waits_for_is_not_answered(db, how):
     question, _ = await ask(db, timeout=3600), await ask(db, 2)
