@@ -25,6 +25,7 @@ def _test_of(module: str) -> str:
 
 
 _FENCES = "tests/database/fences"
+_PEOPLE = ("tests/database/test_transitions.py",)
 
 PARTS = {
     "auth": Part(
@@ -54,6 +55,22 @@ PARTS = {
     "masking": Part(
         _unit("worker/output/secret_forms")
         | _unit("worker/output/masking", also=("tests/unit/worker/output/test_mask_socket.py",)),
+        seconds=60.0,
+    ),
+    "people": Part(
+        {
+            "sql/queries/pauses.sql": (*_PEOPLE, "tests/database/test_pause.py"),
+            "sql/queries/tasks.sql": (*_PEOPLE, "tests/database/test_candidates.py"),
+            "sql/queries/messages.sql": (f"{_FENCES}/test_messages.py", "tests/database/test_pause.py"),
+            "sql/queries/questions.sql": (
+                *("tests/database/test_questions.py", "tests/database/test_held_questions.py"),
+                "tests/database/test_permissions.py",
+            ),
+        },
+        statements=(
+            *("pause_task", "resume_task", "cancel_task", "pick_job", "retry_task", "update_task", "send_message"),
+            *("close_questions", "resume_answered_jobs"),
+        ),
         seconds=60.0,
     ),
     "planning": Part(
