@@ -185,12 +185,12 @@ def end_all(chaos, marker):
     assert not processes_with(marker)
     for spawner in chaos.spawners:
         spawner.terminate()
-    assert [spawner.wait(30) for spawner in chaos.spawners] == [0] * SPAWNERS
+    assert [spawner.wait(60) for spawner in chaos.spawners] == [0] * SPAWNERS
     assert field.sql("select count(*) from ado.jobs where status in ('queued', 'running')") == [(0,)]
     assert list((field.home / "work").iterdir()) == []
     for replica in field.replicas:
         replica.terminate()
-        replica.wait(30)
+        replica.wait(60)
     assert not [process.pid for process in field.cluster.processes if exists(process.pid)]
     for port in field.ports:
         with pytest.raises(NoAnswer):

@@ -83,6 +83,7 @@ def test_a_replica_survives_every_failure_of_its_database(seed):
         script = f"until [ -e {field.home / 'go'} ]; do echo line; sleep 0.05; done"
         task = field.create(script, workers=4)
         watching = field.cluster.open("logs", "-f", task, url=",".join(field.view_urls))
+        assert watching.stdout.readline()  # it follows; without an answer to its first call it may give up
         try:
             for _ in range(ROUNDS):
                 fault = rng.choice(FAULTS)

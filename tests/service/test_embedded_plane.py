@@ -193,6 +193,7 @@ def reported(ado, message):
     return [(one["name"], message in one["message"]) for one in state(ado)["troubles"]]
 
 
+@pytest.mark.timeout(300)
 def test_status_and_doctor_report_a_problem_until_it_is_over(ado):
     assert ado("up", "--detach").returncode == 0
     found = state(ado)

@@ -8,7 +8,7 @@ import urllib.request
 from urllib.parse import quote
 
 import pytest
-from support.program import until
+from support.program import Cluster, until
 
 from app.rpc.client import CallError, Client, HttpClient
 
@@ -56,6 +56,16 @@ class Writer:
             " where task_id = %s and seq > %s and type = 'output' returning 1",
             self.number, seq,
         )  # fmt: skip
+
+
+@pytest.fixture
+def cluster(dsn, home):
+    """Two replicas whose leases outlast a test: the writer sends no heartbeats."""
+    made = Cluster(dsn, home, env={"ADO_LEASE_SECONDS": "600", "ADO_SUSPECT_SECONDS": "300"})
+    try:
+        yield made.add_replicas(2)
+    finally:
+        made.close()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ FAST = {
 }
 
 
-def until(condition, what="the condition", seconds=30.0):
+def until(condition, what="the condition", seconds=60.0):
     """Wait until a condition gives something true, and return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
