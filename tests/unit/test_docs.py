@@ -23,6 +23,8 @@ VARIABLES = {
         "ADO_CHAOS_TASKS",
         "ADO_SCHEDULE_SECONDS",
         "ADO_CHAOS_SEEDS",
+        "ADO_SOAK_MINUTES",
+        "ADO_SOAK_RATE",
         "ADO_FAULT_SEEDS",
         "ADO_FUZZ_SECONDS",
         "ADO_FUZZ_SEED",
