@@ -25,7 +25,7 @@ def _test_of(module: str) -> str:
 
 
 _FENCES = "tests/database/fences"
-_PEOPLE = ("tests/database/test_transitions.py",)
+_PEOPLE = (f"{_FENCES}/test_people.py", "tests/database/test_transitions.py")
 
 PARTS = {
     "auth": Part(
@@ -63,8 +63,8 @@ PARTS = {
             "sql/queries/tasks.sql": (*_PEOPLE, "tests/database/test_candidates.py"),
             "sql/queries/messages.sql": (f"{_FENCES}/test_messages.py", "tests/database/test_pause.py"),
             "sql/queries/questions.sql": (
-                *("tests/database/test_questions.py", "tests/database/test_held_questions.py"),
-                "tests/database/test_permissions.py",
+                *(f"{_FENCES}/test_people.py", "tests/database/test_questions.py"),
+                *("tests/database/test_held_questions.py", "tests/database/test_permissions.py"),
             ),
         },
         statements=(
