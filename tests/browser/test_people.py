@@ -135,7 +135,7 @@ def test_the_failing_job_of_fifty_is_found_read_and_retried(browsing, cluster, t
     )
     name = browsing.create(script, workers=50, labels={"size": "fifty"})
     page = browsing.open("/tasks?label=size%3Dfifty")
-    expect(page.locator(".task-row")).to_contain_text("failed", timeout=60_000)
+    expect(page.locator(".task-row .status")).to_have_text(re.compile("failed"), timeout=60_000)
     page.get_by_role("link", name=re.compile(name)).click()
     failures = page.get_by_role("region", name="Failed jobs")
     expect(failures).to_contain_text("2 of 50 jobs failed")
