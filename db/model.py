@@ -39,7 +39,7 @@ def _names(cls: Any) -> tuple[str, ...]:
 
 def record_of(cls: type[T], row: Mapping[str, Any], **values: Any) -> T:
     """Make a record: each field is in ``values``, or is the row's column of the same name."""
-    return cls(**{name: values[name] if name in values else row[name] for name in _names(cls)})
+    return cls(*[values[name] if name in values else row[name] for name in _names(cls)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ class TaskRow:
     @classmethod
     def created(cls, task_id: int, at: datetime, start_by: datetime | None, new: NewTask) -> TaskRow:
         """Return a task as it is the moment it is stored."""
-        same = {name: getattr(new, name) for name in _names(cls) if name in _names(NewTask)}
+        same = {name: getattr(new, name) for name in _SAME}
         return cls(
             **{**same, "requires": list(new.requires), "agents": list(new.agents) or None},
             task_id=task_id,
@@ -282,6 +282,9 @@ class TaskRow:
             after_any_end=row.get("after_any_end"),
             waits_for=row["waits_for"],
         )
+
+
+_SAME = tuple(name for name in _names(TaskRow) if name in _names(NewTask))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,9 @@ A waiting claim sends no queries. One watcher per replica reads what the queue h
 poll interval has passed. For each job it wakes one claim whose worker can run it, the longest waiting first. A woken
 claim that gets nothing waits again, behind the others.
 
+A claim that waits alone is woken by a hint at once, without a look at the queue, because most hints are for a job that
+it can run. That saves a round trip. Each call is woken so only once, so hints for other workers cost it one vain try.
+
 The jobs of a task should go to different workers. So a claim that has waited, or that sees others waiting, takes one
 job only, and a new claim lets the woken ones go first.
 """
@@ -31,6 +34,8 @@ class WaitingClaim:
     retried: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared by a wake-up; set again at the end of the next try."""
     is_waiting: bool = False
+    was_alone: bool = False
+    """Whether a hint has woken it without a look at the queue."""
 
     def wake(self) -> None:
         """Let it try again."""
@@ -109,9 +114,19 @@ class ClaimWaiters:
     async def watch(self) -> None:
         """Wake matching claims at each hint or poll interval, for as long as there are claims."""
         with self._hub.waiting("q") as hint:
-            await hint.wait(self._poll_seconds)
+            is_hinted = await hint.wait(self._poll_seconds)
             while self._claims:
-                capabilities = frozenset().union(*(claim.capabilities for claim in self._claims))
-                for claim in choose(list(self._claims), await jobs.ready_demands(self._db, capabilities)):
-                    claim.wake()
-                await hint.wait(self._poll_seconds)
+                if not (is_hinted and self._wake_alone()):
+                    capabilities = frozenset().union(*(claim.capabilities for claim in self._claims))
+                    for claim in choose(list(self._claims), await jobs.ready_demands(self._db, capabilities)):
+                        claim.wake()
+                is_hinted = await hint.wait(self._poll_seconds)
+
+    def _wake_alone(self) -> bool:
+        """Wake the only claim, unless it does not wait for the queue or was woken so before; return whether it was."""
+        claim, *others = self._claims
+        if others or claim.was_alone or not (claim.is_waiting and claim.capabilities):
+            return False
+        claim.was_alone = True
+        claim.wake()
+        return True

@@ -42,12 +42,13 @@ from app.shapes.records import Budget, Checks, Resources, Task, Wire
 from app.shapes.waits import limits_wait, wait_of
 from db import autoscale, events, jobs, tasks, users
 from db.actor import Actor
-from db.model import TERMINAL, NewTask
+from db.model import TERMINAL, NewTask, ResourceAmounts, ScheduledTime
 
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 _SCOPE_CHARS = 32
 _RESERVED_KEY = re.compile(r"schedule-\d+@", re.ASCII)
 _NOT_IN_THE_DIGEST = {"digest", "sealed_environment", "idempotency_key", "base_file", "actor"}
+_IN_THE_DIGEST = [field.name for field in dataclasses.fields(NewTask) if field.name not in _NOT_IN_THE_DIGEST]
 Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
@@ -176,8 +177,11 @@ def _digest_of(task: NewTask) -> bytes:
 
     Empty members do not count, so a member that a later release adds does not change the digest.
     """
-    members = dataclasses.asdict(task).items()
-    return _digest({name: value for name, value in members if value and name not in _NOT_IN_THE_DIGEST})
+    members = {name: getattr(task, name) for name in _IN_THE_DIGEST}  # asdict of the whole task would copy its values
+    for name, value in members.items():
+        if isinstance(value, ResourceAmounts | ScheduledTime):
+            members[name] = dataclasses.asdict(value)
+    return _digest({name: value for name, value in members.items() if value})
 
 
 async def _existing(context: Context, input: TaskCreateInput, task: NewTask) -> int:

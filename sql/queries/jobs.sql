@@ -20,13 +20,14 @@ with guarded_worker as (
     from guarded_worker w join ado.pods p on p.name = w.worker_id
 ), supply as materialized (
     select w.worker_id, w.capabilities,
-           least(w.slots - held.jobs, :job_limit::bigint, (select b.claims from bound_pod b)) as free_slots,
+           least(w.slots - (select count(*) from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running'),
+                 :job_limit::bigint, (select b.claims from bound_pod b)) as free_slots,
            w.cpu - held.cpu as free_cpu, w.memory - held.memory as free_memory, w.gpu - held.gpu as free_gpu
     from guarded_worker w
-    cross join lateral (
-        select count(*) as jobs, coalesce(sum(j.cpu), 0) as cpu, coalesce(sum(j.memory), 0) as memory,
-               coalesce(sum(j.gpu), 0) as gpu
-        from ado.jobs j where j.worker_id = w.worker_id and j.status = 'running'
+    cross join lateral (  -- by an index of its own: most jobs hold nothing
+        select coalesce(sum(j.cpu), 0) as cpu, coalesce(sum(j.memory), 0) as memory, coalesce(sum(j.gpu), 0) as gpu
+        from ado.jobs j
+        where j.worker_id = w.worker_id and j.status = 'running' and (j.cpu > 0 or j.memory > 0 or j.gpu > 0)
     ) held
 ), heads as materialized (
     select h.*
@@ -68,12 +69,12 @@ with guarded_worker as (
     select c.task_id, l.last_seq + row_number() over (partition by c.task_id order by c.job), c.job, c.attempt,
            'started', now(), now(), json_build_object('workerId', c.worker_id)
     from claimed_jobs c join locked_logs l using (task_id)
-    returning task_id, seq
+    returning task_id, seq, job
 ), advanced_logs as (
     update ado.task_logs l set last_seq = w.seq
-    from (select task_id, max(seq) as seq from written_events group by task_id) w
+    from (select task_id, max(seq) as seq, min(job) as first_job from written_events group by task_id) w
     where l.task_id = w.task_id
-    returning l.task_id, l.last_seq
+    returning l.task_id, l.last_seq, w.first_job
 ), noted_probes as (
     update ado.agent_failures f set task_id = c.task_id, job = c.job, attempt = c.attempt, seq = a.last_seq,
         probes = f.probes + 1, probe_after = now() + ado.probe_delay(f.probes + 1)
@@ -90,7 +91,7 @@ select c.task_id, c.job, c.attempt, c.position, t.prompt, ado.job_agent(t.agent,
        case when t.budget is not null then ado.budget_spent(c.task_id, c.job)::text end as spent,
        (select count(*) from ado.message_jobs m where m.task_id = c.task_id and m.job = c.job) as messages,
        t.timeout_seconds, t.workspace::text as workspace, v.environment::text as environment, v.sealed,
-       case when a.task_id is not null then array['e:' || a.task_id || ':' || a.last_seq] end as hints
+       case when c.job = a.first_job then array['e:' || a.task_id || ':' || a.last_seq] end as hints
 from guarded_worker w
 left join claimed_jobs c on true
 left join advanced_logs a using (task_id)

@@ -1,9 +1,10 @@
 """Claims read little behind jobs that match no worker, also with statistics of an empty queue."""
 
+import asyncpg
 import pytest
-from support.records import claim, create, new_task, register
+from support.records import LEASE, SUSPECT, claim, create, new_task, register
 
-from db import jobs, tasks
+from db import jobs, tasks, workers
 from db.database import Database
 
 DEMANDS = 4002
@@ -70,3 +71,25 @@ async def test_a_job_past_its_start_limit_is_listed(behind):
     before = await rows_read(behind)
     assert [job.task_id for job in await jobs.fail_unstarted(behind)] == [task_id]
     assert await rows_read(behind) - before < DEMANDS
+
+
+async def test_without_users_and_failures_of_agents_a_claim_calls_no_other_function_of_the_queue(db, dsn):
+    task_id = await create(db)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("begin; drop function ado.queue_groups cascade; drop function ado.probe_jobs cascade")
+    taken = await connection.fetch("select task_id from ado.take_heads(array['shell'], 1, 1, 1, 5)")
+    await connection.close()
+    assert [row["task_id"] for row in taken] == [task_id]
+
+
+async def test_a_claim_hints_once_for_each_task(db, dsn):
+    together, alone = await create(db, workers=3), await create(db)
+    await register(db)
+    session = (await workers.registered(db, "w1")).session
+    rows = await db.many(
+        "claim_jobs", worker_id="w1", session=session, claims=0, job_limit=10, suspect_seconds=SUSPECT,
+        lease_seconds=LEASE, token_digests=[b"x"] * 10, credential_digests=None,
+    )  # fmt: skip
+    hints = [hint for row in rows for hint in row["hints"] or ()]
+    assert sorted(hints) == [f"e:{together}:4", f"e:{alone}:2"]
+    assert len(rows) == 4

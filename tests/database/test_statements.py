@@ -197,9 +197,10 @@ def test_the_system_version_of_postgres_accepts_the_schema_and_every_statement(s
             connection.execute(("explain " + query.named).encode(), dict.fromkeys(query.parameters))
 
 
-def test_the_claim_uses_its_index(dsn):
+@pytest.mark.parametrize("index", ["jobs_claim_idx", "jobs_holding_idx"])
+def test_the_claim_uses_its_indexes(dsn, index):
     query = queries.load()["claim_jobs"]
     with psycopg.connect(dsn) as connection:
         connection.execute("set local enable_seqscan = off")
         plan = connection.execute(("explain " + query.named).encode(), dict.fromkeys(query.parameters)).fetchall()
-    assert any("jobs_claim_idx" in row[0] for row in plan)
+    assert any(index in row[0] for row in plan)

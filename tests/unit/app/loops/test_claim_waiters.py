@@ -3,11 +3,23 @@
 import asyncio
 from contextlib import ExitStack, contextmanager
 
+import pytest
+
+from app.log.hub import Hub
 from app.loops.claim_waiters import ClaimWaiters, WaitingClaim, choose
 from db.model import Demand, ResourceAmounts
 
 SHELL = frozenset({"shell"})
 GPU = frozenset({"gpu"})
+
+
+class QueueRead(Exception):
+    pass
+
+
+class QueueThatMayNotBeRead:
+    async def many(self, *_, **__):
+        raise QueueRead
 
 
 def demand(jobs, *needs):
@@ -77,3 +89,35 @@ async def test_a_woken_claim_moves_behind_the_others():
         assert choose(list(waiters._claims), [demand(1, "shell")]) == [second]
         await waiters.wait(second, 0)
         assert choose(list(waiters._claims), [demand(1, "shell")]) == [first]
+
+
+async def test_a_hint_wakes_a_lone_claim_once_without_a_look_at_the_queue():
+    hub = Hub()
+    waiters = ClaimWaiters(QueueThatMayNotBeRead(), hub, poll_seconds=60)
+    with claims(waiters, SHELL) as (claim,):
+        watching = asyncio.create_task(waiters.watch())
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(waiters.wait(claim, 60))
+        await asyncio.sleep(0)
+        hub.wake("q")
+        async with asyncio.timeout(60):
+            await waiting
+        again = asyncio.create_task(waiters.wait(claim, 60))
+        hub.wake("q")
+        with pytest.raises(QueueRead):
+            await watching
+        again.cancel()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "is_waiting", "count"),
+    [(SHELL, False, 1), (frozenset(), True, 1), (SHELL, True, 2)],
+    ids=["it tries", "it may not take from the queue", "there are others"],
+)
+def test_a_hint_wakes_a_claim_only_after_a_look_at_the_queue(capabilities, is_waiting, count):
+    waiters = ClaimWaiters(None, None, poll_seconds=60)
+    with claims(waiters, *[capabilities] * count) as joined:
+        for claim in joined:
+            claim.is_waiting = is_waiting
+        assert not waiters._wake_alone()
+        assert not any(claim.woken.is_set() for claim in joined)
