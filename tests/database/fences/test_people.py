@@ -74,6 +74,10 @@ async def test_a_resume_leaves_jobs_that_wait_for_a_task_or_for_a_given_answer(d
     await resume_alone(db)
     rows = await raw(db, "select status from ado.jobs where task_id = 1 order by job")
     assert [row["status"] for row in rows] == ["paused", "paused", "queued"]
+    await raw(db, "update ado.jobs set pause_requested_at = now() where task_id = 1 and job = 1")
+    await resume_alone(db)
+    rows = await raw(db, "select status, pause_requested_at from ado.jobs where task_id = 1 and job = 1")
+    assert tuple(rows[0]) == ("paused", None)
 
 
 async def test_a_job_with_an_open_question_of_its_attempt_is_resumed(db):
