@@ -138,8 +138,11 @@ async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_l
     rows = await db.many("page_events", task_id=task_id, after=after, row_limit=row_limit, byte_limit=byte_limit)
     if not rows:
         return Page([], 0, None)
-    events = [EventRow.of(row) for row in rows if row["seq"] is not None]
-    return Page(events, rows[0]["last_seq"], rows[0]["cursor_at"])
+    last_seq = rows[0]["last_seq"]
+    if rows[0]["seq"] is None:
+        return Page([], last_seq, None)
+    cursor_at = rows.pop(0)["stored_at"] if rows[0]["seq"] == after else None
+    return Page([EventRow.of(row) for row in rows], last_seq, cursor_at)
 
 
 @dataclass(frozen=True, slots=True)

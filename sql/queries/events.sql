@@ -58,21 +58,25 @@ select l.last_seq, t.status in ('succeeded', 'failed', 'cancelled') as ended,
 from ado.task_logs l join ado.tasks t using (task_id) where l.task_id = :task_id::bigint;
 
 -- name: page_events :many
--- Events after a cursor, in order: at most so many, and no more than fit the byte budget (but always one). Each row
--- says where the log ends and when the event at the cursor was stored; with these a reader checks that the log is still
--- the one it has read. If nothing follows the cursor, there is one row without an event.
-select l.last_seq, e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body,
-       (select c.stored_at from ado.events c where c.task_id = :task_id::bigint and c.seq = :after::bigint) as cursor_at
+-- The event at a cursor, and the events after it in order: at most so many, and no more than fit the byte budget (but
+-- always one). Each row says where the log ends. From this and from when the event at the cursor was stored, a reader
+-- sees whether the log is still the one it has read; so that event comes without its content. A log without any of
+-- them has one row without an event. The partitions are scanned once: with a second scan, the planner would plan every
+-- page anew even where they are few.
+select l.last_seq, e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body
 from ado.task_logs l left join (
-    select p.*, sum(coalesce(octet_length(p.data), 0) + coalesce(octet_length(p.body::text), 0))
-               over (order by p.seq rows unbounded preceding) as bytes_so_far,
-           row_number() over (order by p.seq) as position
+    select p.task_id, p.seq, p.job, p.attempt, p.type, p.stream, p.at, p.stored_at,
+           case when p.seq > :after::bigint then p.data end as data,
+           case when p.seq > :after::bigint then p.body::text end as body,
+           sum(case when p.seq > :after::bigint
+                    then coalesce(octet_length(p.data), 0) + coalesce(octet_length(p.body::text), 0) else 0 end)
+               over (order by p.seq rows unbounded preceding) as bytes_so_far
     from (
         select * from ado.events
-        where task_id = :task_id::bigint and seq > :after::bigint
-        order by seq limit :row_limit::integer
+        where task_id = :task_id::bigint and seq >= :after::bigint
+        order by seq limit :row_limit::integer + (:after::bigint > 0)::integer
     ) p
-) e on e.bytes_so_far <= :byte_limit::bigint or e.position = 1
+) e on e.bytes_so_far <= :byte_limit::bigint or e.seq = :after::bigint + 1
 where l.task_id = :task_id::bigint
 order by e.seq;
 

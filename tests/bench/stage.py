@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -139,10 +140,24 @@ def main(measure: Measure) -> None:
     """Run one benchmark from the command line: the table on stderr, JSON on stdout."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--small", action="store_true", help="only see that it works")
-    with Stage(small=parser.parse_args().small) as stage:
+    parser.add_argument("--busy", type=int, default=0, help="so many other processes that compute all the time")
+    options = parser.parse_args()
+    with Stage(small=options.small) as stage, busy(options.busy):
         figures = run(measure, stage, Path(sys.modules["__main__"].__file__ or "").stem)
     sys.stderr.write(f"{table(figures)}\n")
     sys.stdout.write(orjson.dumps(report(figures), option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Other work for the cores: processes that compute all the time, beside the floor as beside the product."""
+    processes = [subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 async def gather_for(seconds: float, jobs: list[Awaitable[Any]]) -> None:

@@ -132,3 +132,25 @@ def test_no_statement_of_a_reader_scans_a_long_log(long_log, dsn, statement):
                 plan = found["Plan"]
                 assert reads(plan) < 100, (name, mode)
                 assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 150, (name, mode)
+
+
+async def test_a_page_has_what_follows_its_cursor_and_says_when_the_event_there_was_stored(db, dsn, long_log):
+    def seqs(page):
+        return [event.seq for event in page.events]
+
+    first = await events.page(db, long_log, 0, row_limit=3, byte_limit=1 << 20)
+    assert (seqs(first), first.last_seq, first.cursor_at) == ([1, 2, 3], LONG, None)
+    later = await events.page(db, long_log, 3, row_limit=3, byte_limit=1 << 20)
+    assert (seqs(later), later.cursor_at) == ([4, 5, 6], first.events[2].stored_at)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("update ado.events set data = repeat('x', 1000)::bytea where task_id = %s and seq in (3, 4)",
+                           (long_log,))  # fmt: skip
+    for limit, found in ((1, [4]), (1000, [4]), (1001, [4, 5]), (1003, [4, 5, 6, 7])):
+        assert seqs(await events.page(db, long_log, 3, row_limit=4, byte_limit=limit)) == found, limit
+    end = await events.page(db, long_log, LONG, row_limit=3, byte_limit=1)
+    assert (end.events, end.last_seq, end.cursor_at is None) == ([], LONG, False)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("delete from ado.events where task_id = %s", (long_log,))
+    dropped = await events.page(db, long_log, LONG, row_limit=3, byte_limit=1)
+    assert (dropped.events, dropped.last_seq, dropped.cursor_at) == ([], LONG, None)
+    assert await events.page(db, long_log + 1, 0, row_limit=3, byte_limit=1) == events.Page([], 0, None)
