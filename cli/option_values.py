@@ -50,5 +50,5 @@ def pair(entry: str, option: str) -> tuple[str, str]:
     """Return the name and the value of ``NAME=VALUE``. Raises CliError."""
     name, equals, value = entry.partition("=")
     if not name or not equals:
-        raise usage(f"{option} {entry!r}: NAME=VALUE is wanted", f"example: {option} colour=blue")
+        raise usage(f"{option} {entry!r} is not NAME=VALUE", f"example: {option} colour=blue")
     return name, value

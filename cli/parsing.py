@@ -42,7 +42,7 @@ def _message(error: CycloptsError, command: str) -> str:
         return f"{command} has no option {word.partition('=')[0]}{nearest(word.partition('=')[0], known, 0.7)}"
     if isinstance(error, CoercionError) and error.token is not None and (kind := _kind(error.target_type)):
         name = error.token.keyword or (error.argument.name if error.argument else "the argument")
-        return f"{name} {error.token.value}: {kind} is wanted"
+        return f"{name} {error.token.value} is not {kind}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return f"{command} needs {error.argument.name}"
     return " ".join(str(error).split())

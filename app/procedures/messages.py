@@ -225,7 +225,8 @@ async def _why_refused(context: Context, task_id: int, job: int | None) -> Proce
     task = await get_task(context, task_id, job)
     if all(item.agent == "shell" for item in task.jobs if job in (None, item.job)):
         text = f"{task.task_id} runs a shell command, which takes no messages"
-        return refusal("takes_no_messages", text, hint="only AI agents do; ado run -i gives a command input")
+        step = "only AI agents take messages: leave the text out, or give a command input with ado run -i"
+        return refusal("takes_no_messages", text, hint=step)
     counts = await messages.counts(context.db, task_id, context.caller.account)
     if counts.messages >= TASK_MESSAGES or counts.waiting >= WAITING_MESSAGES:
         reached = f"{task.task_id} has {counts.messages} messages, and {counts.waiting} of yours wait"

@@ -276,7 +276,8 @@ def _check_answer(question: questions.QuestionRow, input: QuestionAnswerInput) -
     refuse_nul(text=input.text, choice=input.choice)
     ids = [option["id"] for option in question.options]
     if ids and input.choice not in ids:
-        raise refusal("invalid_input", f"choice: it must be one of {', '.join(ids)}", field="choice")
+        step = f"choose one of them: ado answer question-{question.question_id} CHOICE"
+        raise refusal("invalid_input", f"choice: it must be one of {', '.join(ids)}", hint=step, field="choice")
     if not ids and (input.text is None or input.choice is not None):
         raise refusal("invalid_input", "text: this question has no options and takes a text", field="text")
     if input.remember == "task" and (question.kind != "permission" or question.tool is None):

@@ -29,7 +29,7 @@ from cli.remote.retry import until_answered
 from cli.render.ages import ago
 from cli.render.questions import answer_command
 from cli.render.terminal import is_terminal
-from cli.render.visible import one_line
+from cli.render.visible import first_line
 
 _WAIT_SECONDS = 20.0  # shorter than a client's time limit for an answer
 _WATCH_SECONDS = 1.0
@@ -147,7 +147,7 @@ def _show_inbox(questions: list[dict[str, Any]], ended: list[dict[str, Any]]) ->
     if ended:
         rows = [["task", "ended", "status", "prompt", "next"]]
         for item in ended:
-            prompt, when = one_line(item["prompt"]), ago(item["finishedAt"])
+            prompt, when = first_line(item["prompt"]), ago(item["finishedAt"])
             rows.append([item["taskId"], when, item["status"], prompt, _next_step(item)])
         write_lines(table(rows))
 

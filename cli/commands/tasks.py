@@ -24,13 +24,9 @@ from cli.render.ages import ago, when
 from cli.render.escape_sequences import plain
 from cli.render.questions import asks
 from cli.render.task_ending import sentence
+from cli.render.visible import first_line
 
 tasks = App(name="tasks", help="List, show, update and remove tasks.")
-
-
-def _first_line(text: str, length: int = 50) -> str:
-    line = (text.strip().splitlines() or [""])[0]
-    return line[: length - 1] + "…" if len(line) > length else line
 
 
 def _budget(task: dict[str, Any]) -> str:
@@ -59,10 +55,10 @@ def _show(task: dict[str, Any], options: ServerOptions) -> None:
         "  ".join(times),
         *([f"labels: {', '.join(labels)}"] if labels else []),
         *order_of(task),
-        *([f"setup: {_first_line(setup, 200)}"] if (setup := checks.get("setup")) else []),
-        *(f"check: {_first_line(command, 200)}" for command in checks.get("commands", [])),
+        *([f"setup: {first_line(setup, 200)}"] if (setup := checks.get("setup")) else []),
+        *(f"check: {first_line(command, 200)}" for command in checks.get("commands", [])),
         *([f"budget of each job: {budget}"] if (budget := _budget(task)) else []),
-        _first_line(task["prompt"], 200),
+        first_line(task["prompt"], 200),
         *summary(task),
         *used(task),
         *([f"waiting: {why}"] if (why := why_waiting(task)) else []),
@@ -135,7 +131,7 @@ def list_(
 
 
 def _row(task: dict[str, Any]) -> list[str]:
-    creator, prompt = task.get("createdBy", "-"), _first_line(task["prompt"])
+    creator, prompt = task.get("createdBy", "-"), first_line(task["prompt"])
     picked = f", picked {task['pickedJob']}" if task.get("pickedJob") is not None else ""
     jobs, created = f"{task['workers']}{picked}", ago(task["createdAt"])
     limited = any(job["status"] == "queued" and job.get("reason") == "rate_limit" for job in task["jobs"])
@@ -259,6 +255,8 @@ def _none_open(label: list[str] | None, created_by: str | None) -> str:
 
 
 def _stopping(task: dict[str, Any]) -> str:
+    if task["status"] == "cancelled":  # by this call or before it: the answer is the same
+        return "is cancelled"
     return "is stopping" if task["status"] in ("queued", "running") else f"has ended already: {task['status']}"
 
 

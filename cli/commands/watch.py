@@ -44,7 +44,7 @@ def attach(
         start, or the number of the last event already seen.
     """
     if from_ != "start" and not from_.isdigit():
-        raise usage(f"--from {from_}: start or a number is wanted", "example: --from 120")
+        raise usage(f"--from {from_} is neither a number nor start", "example: --from 120")
     _check_tail(tail)
     server = choose(options)
     shown = _task(server, task)
@@ -67,7 +67,7 @@ def watch(server: ServerContext, view: View, options: ServerOptions) -> int:
 
 def _check_tail(tail: int | None) -> None:
     if tail is not None and tail < 0:
-        raise usage(f"--tail {tail}: a number from 0 on is wanted", "example: --tail 20")
+        raise usage(f"--tail {tail} is not a number from 0 on", "example: --tail 20")
 
 
 def _check_selection(task: dict[str, Any], job: int | None, attempt: int | None) -> None:

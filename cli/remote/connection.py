@@ -150,6 +150,9 @@ def task_id(text: str) -> str:
     match = re.fullmatch(r"(?:task-)?([0-9]{1,18})", text)
     if match is None:
         number = re.search(r"(?<![0-9])[0-9]{1,18}(?![0-9])", text)
+        if job := re.fullmatch(r"(task-[0-9]{1,18})/([0-9]{1,9})", text):
+            step = f"name {job[1]}, and the job with --job {job[2]} where the command takes it"
+            raise CliError(f"{text} is a job, and this takes a task", step, exits.UNKNOWN, "no_such_task")
         meant = f"did you mean task-{number[0]}? " if number else ""
         step = f"{meant}ids look like task-12; ado tasks lists them"
         raise CliError(f"there is no task {text!r}", step, exits.UNKNOWN, "no_such_task")

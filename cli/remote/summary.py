@@ -51,7 +51,9 @@ def summary(task: Mapping[str, Any], stream: IO[str] | None = None) -> list[str]
     ]
     lines = table(rows, stream)
     if failed := first_failed(task):
-        lines.append(f"first failed: job {failed['job']} ({failed.get('reason')}): {explanation(task, failed)}")
+        count = sum(job["status"] == "failed" for job in task["jobs"])
+        many = f"{count} of {len(task['jobs'])} jobs failed; " if count > 1 else ""
+        lines.append(f"{many}first failed: job {failed['job']} ({failed.get('reason')}): {explanation(task, failed)}")
     elif reason := sentence(task):
         lines.append(f"ado: {reason}")
     return lines

@@ -11,5 +11,5 @@ def range_sentence(range: Mapping[str, Any]) -> str:
     queue, cooldown = range["targetQueue"], f"{range['cooldownSeconds']:g}s"
     more = "one for each job that waits" if queue == 0 else f"more when over {queue} queued per worker"
     name = range.get("capability") or "all workers"
-    limits = f"{range['workers']} of {range['min']}..{range['max']}"
+    limits = f"{range['workers']} now, {range['min']} to {range['max']} allowed"
     return f"autoscale {name}: {limits}; {more}; fewer after {cooldown} of surplus"

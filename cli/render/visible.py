@@ -46,6 +46,12 @@ def one_line(text: str) -> str:
     return " / ".join(line.strip() for line in text.split("\n") if line.strip())
 
 
+def first_line(text: str, length: int = 50) -> str:
+    """Return the first line of a text, at most ``length`` characters of it."""
+    line = (text.strip().splitlines() or [""])[0]
+    return line[: length - 1] + "…" if len(line) > length else line
+
+
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     if _BYTE + 0x80 <= code <= _BYTE + 0xFF:

@@ -14,7 +14,7 @@ def file_bytes() -> int:
     """Return the largest file that is fetched, in bytes: ADO_FILE_BYTES, as replicas have it. Raises CliError."""
     text = os.environ.get("ADO_FILE_BYTES") or str(_FILE_BYTES)
     if not text.isdigit() or not int(text):
-        raise usage(f"ADO_FILE_BYTES={text}: a number of bytes is wanted", "set it as the replicas have it")
+        raise usage(f"ADO_FILE_BYTES={text} is not a number of bytes", "set it as the replicas have it")
     return int(text)
 
 

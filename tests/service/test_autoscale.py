@@ -71,7 +71,7 @@ def test_a_load_of_two_bursts_is_followed_within_the_range_without_flapping(clus
                 first.kill()
                 first.wait(30)
             until(lambda: numbers(cluster) == (1, 1, 0), "the surplus to end", 60)
-        assert "autoscale shell: 1 of 1..3" in cluster.ado("workers", "status", check=0).stdout.decode()
+        assert "autoscale shell: 1 now, 1 to 3 allowed" in cluster.ado("workers", "status", check=0).stdout.decode()
         cluster.ado("workers", "autoscale", "shell", "--min", "0", "--max", "0", check=0)
         until(lambda: numbers(cluster) == (0, 0, 0), "all to end", 60)
     finally:

@@ -95,7 +95,7 @@ def test_tasks_to_cancel_are_named_in_exactly_one_way(listed):
 def test_cancelling_an_ended_task_is_not_an_error(many):
     many.ado("cancel", "1", check=0)
     done = many.ado("cancel", "1", check=0)
-    assert b"task-1 has ended already: cancelled" in done.stderr
+    assert b"task-1 is cancelled" in done.stderr
 
 
 def test_a_list_is_filtered_by_status_label_text_and_age(many):

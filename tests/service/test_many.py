@@ -169,7 +169,7 @@ def test_other_jobs_continue_after_a_failure_and_the_first_one_is_named(cluster)
     gate.touch()
     out, err = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (5, b"[1] done\n")
-    assert b"first failed: job 2" in err
+    assert b"2 of 3 jobs failed; first failed: job 2" in err
     task = cluster.task("task-1")
     assert task["failedJob"] == 2
     assert [job["status"] for job in task["jobs"]] == ["failed", "succeeded", "failed"]

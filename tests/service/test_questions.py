@@ -53,6 +53,7 @@ def test_a_job_gets_the_answer_of_a_person(cluster):
     assert f"job 0 asks: Which? (next: ado answer {question['questionId']} red|blue)" in explained
     refused = cluster.ado("answer", question["questionId"], "green", check=2)
     assert b"it must be one of red, blue" in refused.stderr
+    assert b"ado answer question-" in refused.stderr
     cluster.ado("answer", question["questionId"], "blue", check=0)
     late = cluster.ado("answer", question["questionId"], "red", check=1)
     assert b"was answered by" in late.stderr

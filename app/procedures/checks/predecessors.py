@@ -30,7 +30,7 @@ async def check_predecessors(context: Context, task: NewTask) -> None:
         if status is None:
             raise no_such_task(f"task-{task_id}")
         if not task.any_end:
-            raise _has_failed(task_id, status, "afterAnyEnd (--after-any-end) starts it all the same")
+            raise _has_failed(task_id, status, "or add --after-any-end (afterAnyEnd) to start after any end")
 
 
 async def check_retry(context: Context, task_id: int) -> None:
@@ -45,6 +45,6 @@ async def check_retry(context: Context, task_id: int) -> None:
 
 def _has_failed(task_id: int, status: Status, otherwise: str) -> ProcedureError:
     how = "has failed" if status == "failed" else "was cancelled"
-    step = f"run that again first: ado retry task-{task_id}; {otherwise}"
-    text = f"task-{task_id} {how}: what is to start after it would never start"
+    step = f"run task-{task_id} again first: ado retry task-{task_id}; {otherwise}"
+    text = f"task-{task_id} {how}, so a task that starts after its success would never start"
     return refusal("predecessor_failed", text, hint=step)

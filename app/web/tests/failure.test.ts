@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { failedJobs, nextFailed, whyOf } from '../src/format/failure.ts';
+import { words } from '../src/log/notes.ts';
 import type { Task } from '../src/types.ts';
 
 test('the reason is said once and with what is known', () => {
@@ -15,6 +16,7 @@ test('the reason is said once and with what is known', () => {
   );
   assert.equal(whyOf({ reason: 'lost', message: 'Lost with its worker' }), 'Lost with its worker');
   assert.equal(whyOf({}), '');
+  assert.equal(words('exit_nonzero'), 'nonzero exit code');
 });
 
 test('the job that failed first is first, and the next failed one is found around the end', () => {

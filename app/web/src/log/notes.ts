@@ -1,4 +1,4 @@
-/** What happened to a task, in one line each: for the log and for the time-line. */
+/** What happened to a task, in one line each: for the log and for the timeline. */
 
 import type { inferRouterOutputs } from '@trpc/server';
 import type { AgentEvent, AppRouter, OutputEvent } from '../ado.d.ts';
@@ -97,6 +97,7 @@ function answerText(event: Answered): string {
 
 /** Return a reason as words. */
 export function words(reason: string): string {
+  if (reason === 'exit_nonzero') return 'nonzero exit code';
   return reason.replaceAll('_', ' ');
 }
 

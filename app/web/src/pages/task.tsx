@@ -23,7 +23,7 @@ const TABS: [string, string][] = [
   ['log', 'Log'],
   ['changes', 'Changes'],
   ['compare', 'Compare'],
-  ['timeline', 'Time-line'],
+  ['timeline', 'Timeline'],
   ['details', 'Details'],
 ];
 

@@ -103,6 +103,7 @@ function Actions({ task, reload, asking, ask }: ActionsProps) {
   const may = useMay();
   const [busy, act] = useAction(reload);
   const open = OPEN.has(task.status);
+  const again = task.jobs.filter((job) => job.status === 'failed' || job.status === 'cancelled').length;
   const pausing = task.jobs.some((job) => job.status === 'running' && job.pauseRequestedAt !== undefined);
   const canPause = may.tasks && open && task.status !== 'paused' && !pausing;
   const canResume = may.tasks && open && task.jobs.some(isResumable);
@@ -138,7 +139,7 @@ function Actions({ task, reload, asking, ask }: ActionsProps) {
           title={task.workers > 1 ? 'Queue all failed and cancelled jobs again' : 'Queue it again'}
           onClick={() => act(() => api.tasks.retry.mutate({ taskId: task.taskId }), 'Queued again.')}
         >
-          {task.workers > 1 ? 'Retry all' : 'Retry'}
+          {task.workers > 1 ? `Retry ${counted(again, 'job')}` : 'Retry'}
         </button>
       )}
     </span>

@@ -103,6 +103,12 @@ def test_a_mistyped_id_is_answered_with_the_nearest(text):
     assert (caught.value.exit_code, "did you mean task-12?" in caught.value.next_step) == (127, True)
 
 
+def test_a_job_where_a_task_belongs_is_answered_with_the_option_for_jobs():
+    with pytest.raises(CliError, match="task-12/3 is a job") as caught:
+        task_id("task-12/3")
+    assert caught.value.next_step.startswith("name task-12, and the job with --job 3")
+
+
 @pytest.mark.parametrize("text", ["", "x", "task-", "٣", "task-²"])
 def test_an_invalid_id_is_an_unknown_task(text):
     with pytest.raises(CliError, match="there is no task") as caught:
