@@ -42,8 +42,7 @@ def create_app(settings: AppSettings) -> Litestar:
     readiness = Readiness()
     running: list[Replica] = []
 
-    @asgi("/trpc", is_mount=True, copy_scope=False)
-    async def trpc(scope: Any, receive: Any, send: Any) -> None:
+    async def serve_rpc(scope: Any, receive: Any, send: Any) -> None:
         await running[0].rpc(scope, receive, send)
 
     @asgi(BASE, is_mount=True, copy_scope=False)
@@ -68,9 +67,9 @@ def create_app(settings: AppSettings) -> Litestar:
         await replica.stop()
         _log.info("replica stopped")
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
-            trpc,
+            asgi("/trpc", is_mount=True, copy_scope=False)(serve_rpc),
             file_bodies,
             healthz,
             readyz_route(readiness),
@@ -87,3 +86,5 @@ def create_app(settings: AppSettings) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
+    app.state["sockets"] = HostGuard(serve_rpc, settings)
+    return app

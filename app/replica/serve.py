@@ -103,7 +103,7 @@ async def _serve(
     app.state["address"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     limits, peers = wire_limits(settings), Peers(connection_limits(settings), settings.trusted_proxies)
     config = uvicorn.Config(
-        RequestIds(Upgrades(app, base="/trpc")),
+        RequestIds(Upgrades(app, app.state["sockets"], base="/trpc")),
         http=partial(EdgeProtocol, peers=peers, limits=limits),  # type: ignore[arg-type]
         h11_max_incomplete_event_size=settings.opening_bytes,
         ws=partial(EdgeWebSocket, limits=limits),  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ read gets no pongs, because they would pile up; RFC 6455 lets an endpoint answer
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
@@ -19,6 +19,7 @@ from app.rpc.errors import ProcedureError
 from app.rpc.rate import RateLimit
 from app.rpc.server.calls import error_shape
 from app.rpc.server.gate import PEER, WireLimits
+from app.rpc.server.lazy_event import Inbox, LazyEvent
 
 _SLICE_BYTES = 16 * 1024
 _PENDING_BYTES = 64 * 1024
@@ -35,6 +36,9 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, limits: WireLimits, **more: Any) -> None:
         super().__init__(*args, **more)
+        self.queue = Inbox()  # type: ignore[assignment]
+        self.writable = LazyEvent()  # type: ignore[assignment]
+        self.writable.set()
         self._limits = limits
         self._pending = bytearray()
         self._wanted = False
@@ -43,7 +47,7 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
         self.close_timeout = _CLOSING_SECONDS
         self.conn.max_message_size = limits.opening_bytes
         self._peer: Peer = self.app_state[PEER]
-        self._peer.on_known = self._allow_large_frames
+        self._peer.on_known = self._welcome
         self._peer.end = self._end
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -128,6 +132,8 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         """Send an event of the application; after its close, frames of the client are discarded."""
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            self._forget_handshake()
         if message["type"] == "websocket.close" and self.close_timer is not None:
             self._finish()
 
@@ -155,8 +161,15 @@ class EdgeWebSocket(WebSocketsSansIOProtocol):
         text = envelope.error_frame(None, error_shape(error, None)).encode()
         self.transport.write(Frame(Opcode.TEXT, text).serialize(mask=False, extensions=self.conn.extensions))
 
-    def _allow_large_frames(self) -> None:
+    def _forget_handshake(self) -> None:
+        """Free the headers, which the parser would keep in memory for as long as the connection lasts."""
+        self.request.headers.clear()
+        self.response.headers.clear()
+
+    def _welcome(self) -> None:
+        """Allow large frames, and free the credentials and the other headers."""
         self.conn.max_message_size = self.config.ws_max_size
+        cast("list[Any]", self.scope["headers"]).clear()
 
     def _end(self, late: bool) -> None:
         """End the connection, because another one takes its place."""

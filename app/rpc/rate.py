@@ -9,6 +9,8 @@ from collections.abc import Callable
 class RateLimit:
     """Allows ``rate`` events a second, and ``burst`` of them at once."""
 
+    __slots__ = ("_burst", "_clock", "_due", "_step")
+
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._step = 1 / rate
         self._burst = burst * self._step

@@ -122,16 +122,23 @@ _NO_SOCKET_HERE = ProcedureError(
 
 
 class Upgrades:
-    """Refuses upgrades outside the base path. It stands before the router, which matches by prefix."""
+    """Serves upgrades on the base path and refuses all others; ``app`` serves everything else.
 
-    def __init__(self, app: Application, *, base: str) -> None:
+    It stands before the router: that matches by prefix, and its frames would stay in memory with each socket.
+    """
+
+    def __init__(self, app: Application, sockets: Application, *, base: str) -> None:
         self._app = app
+        self._sockets = sockets
         self._paths = (base, f"{base}/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] != "websocket" or scope["path"] in self._paths:
+        if scope["type"] != "websocket":
             await self._app(scope, receive, send)
+            return
+        if scope["path"] in self._paths:
+            await self._sockets(scope, receive, send)
             return
         await receive()  # websocket.connect
         body = envelope.error(error_shape(_NO_SOCKET_HERE, None))

@@ -91,8 +91,16 @@ class Socket:
             asyncio.create_task(loop, name=f"socket {name}")
             for name, loop in (("reader", self._read()), ("recheck", self._recheck()), ("pings", self._ping()))
         ]
-        done, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
-        errors = [loop.exception() for loop in done if not loop.cancelled()]
+        ended = asyncio.get_running_loop().create_future()  # asyncio.wait would hold more memory for each socket
+
+        def note_end(_: asyncio.Task[None]) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        for loop in self._loops:
+            loop.add_done_callback(note_end)
+        await ended
+        errors = [loop.exception() for loop in self._loops if loop.done() and not loop.cancelled()]
         for error in errors:
             _log_failure(error)
         if any(error is not None and not isinstance(error, ClientGone) for error in errors):
@@ -216,12 +224,7 @@ class Socket:
             await self._frames.send(envelope.state_frame(request.id, "started", jsonrpc=request.jsonrpc))
             try:
                 async for item in items:
-                    event_id, data = encode_item(item)
-                    if event_id is None:
-                        frame = envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc)
-                    else:
-                        frame = envelope.tracked_frame(request.id, event_id, data, jsonrpc=request.jsonrpc)
-                    await self._frames.send(frame)
+                    await self._frames.send(_item_frame(request, item))
             finally:
                 await items.aclose()  # type: ignore[attr-defined]
         except ClientGone:
@@ -278,6 +281,13 @@ class Socket:
                     await heard.wait()
             except TimeoutError:
                 return
+
+
+def _item_frame(request: Request, item: Any) -> str:
+    event_id, data = encode_item(item)
+    if event_id is None:
+        return envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc)
+    return envelope.tracked_frame(request.id, event_id, data, jsonrpc=request.jsonrpc)
 
 
 def _too_many_calls(limit: int) -> ProcedureError:

@@ -13,6 +13,7 @@ from app.rpc import envelope
 from app.rpc.errors import ProcedureError
 from app.rpc.server.calls import error_shape
 from app.rpc.server.http_request import Receive, Send
+from app.rpc.server.lazy_event import LazyEvent
 
 POLICY, INTERNAL, RESTART = 1008, 1011, 1012
 """Close codes: the client broke a rule, the server failed, the server stops."""
@@ -26,12 +27,14 @@ class ClientGone(Exception):
 class Frames:
     """Receives and sends text frames; ``heard`` is set by every frame of the client."""
 
+    __slots__ = ("_close_seconds", "_receive", "_send", "_sending", "heard")
+
     def __init__(self, receive: Receive, send: Send, *, close_seconds: float) -> None:
         self._receive = receive
         self._send = send
         self._close_seconds = close_seconds
         self._sending = asyncio.Lock()
-        self.heard = asyncio.Event()
+        self.heard = LazyEvent()
 
     async def accept(self) -> None:
         """Accept the upgrade."""

@@ -47,6 +47,14 @@ async def test_a_socket_returns_ids_unchanged(served):
         }  # fmt: skip
 
 
+async def test_an_open_socket_keeps_no_headers_in_memory(served):
+    async with opened(served) as socket:
+        assert (await ask(socket, call(1, "a.null")))["result"] == {"type": "data", "data": None}
+        (connection,) = served.server.server_state.connections
+        kept = (connection.scope["headers"], connection.request.headers, connection.response.headers)
+        assert [len(headers) for headers in kept] == [0, 0, 0]
+
+
 async def test_a_subscription_sends_started_items_and_stopped(served):
     async with opened(served) as socket:
         assert await ask(socket, call(1, "a.count", "subscription", input={"until": 2})) == {
