@@ -22,6 +22,16 @@ def test_every_benchmark_runs_and_reports_its_floor():
 
 
 @pytest.mark.long
+def test_the_benchmark_of_many_watchers_runs():
+    command = [sys.executable, "-m", "tests.bench.watchers", "--small"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    figures = json.loads(done.stdout)["figures"]
+    assert len(figures) == 8
+    assert figures[0]["floor"] > 0
+
+
+@pytest.mark.long
 def test_the_benchmark_beside_a_history_runs():
     command = [sys.executable, "-m", "tests.bench.flat", "--small"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=110, check=False)

@@ -86,8 +86,14 @@ class LightSocket(asyncio.Protocol):
             opcode = buffer[position] & 0x0F
             position = start + size
             if opcode == 1:
-                self._on_text(bytes(buffer[start:position]))
+                self._heard(bytes(buffer[start:position]))
         del buffer[:position]
+
+    def _heard(self, text: bytes) -> None:
+        if text == b"PING":  # of a replica that hears nothing for a while
+            self.send(b"PONG")
+        else:
+            self._on_text(text)
 
     def close(self) -> None:
         """Cut the connection."""
@@ -127,9 +133,6 @@ class LightClient:
         self.socket.send(orjson.dumps({"id": self._next, "method": "subscription", "params": params}))
 
     def _heard(self, text: bytes) -> None:
-        if text == b"PING":  # of a replica that hears nothing for a while
-            self.socket.send(b"PONG")
-            return
         frame = orjson.loads(text)
         number = frame.get("id")
         if (answer := self._waiting.pop(number, None)) is not None:
