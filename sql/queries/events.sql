@@ -85,7 +85,7 @@ order by e.seq;
 -- a stream. The few events of the task itself are always included, so a reader sees its end. ``complete``: no selected
 -- event follows these. ``kept``: the log has not been dropped. Each branch is a range of an index, and an unwanted
 -- branch is never read. The order names columns before seq, so the planner cannot choose the key and read the whole
--- log.
+-- log. Every scan names the task by the parameter, so the planner looks at one partition of the log only.
 with chosen as materialized (
     select seq from (
         (select seq from ado.events
@@ -138,7 +138,7 @@ with chosen as materialized (
 select l.last_seq, e.task_id, e.seq, e.job, e.attempt, e.type, e.stream, e.at, e.stored_at, e.data, e.body::text as body,
        (select count(*) from chosen) < :row_limit::integer
            and (select count(*) from taken) = (select count(*) from chosen) as complete,
-       exists (select from ado.events k where k.task_id = l.task_id and k.seq = l.last_seq) as kept
+       exists (select from ado.events k where k.task_id = :task_id::bigint and k.seq = l.last_seq) as kept
 from ado.task_logs l left join taken e on true
 where l.task_id = :task_id::bigint
 order by e.seq;

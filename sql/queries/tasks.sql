@@ -192,7 +192,7 @@ select j.job, e.body ->> 'until' as until
 from ado.jobs j cross join lateral (
     select l.type, l.body from (
         select n.seq, n.type, n.attempt, n.body from ado.events n
-        where n.task_id = j.task_id and n.job = j.job and n.stream is null order by n.seq desc limit 20
+        where n.task_id = :task_id::bigint and n.job = j.job and n.stream is null order by n.seq desc limit 20
     ) l
     where l.type = 'rate_limited' and l.attempt = j.attempt order by l.seq desc limit 1
 ) e

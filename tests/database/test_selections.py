@@ -1,5 +1,6 @@
 """Readers of a part of a log find it by an index, however long the log is."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -154,3 +155,14 @@ async def test_a_page_has_what_follows_its_cursor_and_says_when_the_event_there_
     dropped = await events.page(db, long_log, LONG, row_limit=3, byte_limit=1)
     assert (dropped.events, dropped.last_seq, dropped.cursor_at) == ([], LONG, None)
     assert await events.page(db, long_log + 1, 0, row_limit=3, byte_limit=1) == events.Page([], 0, None)
+
+
+@pytest.mark.parametrize("name", ["page_events", "page_selection", "search_window", "list_limit_waits"])
+async def test_a_statement_about_one_log_is_planned_for_one_partition(db, name):
+    task_id = await create(db)
+    await events.extend(db, 2_000)
+    query = queries.load()[name]
+    values = {**dict.fromkeys(query.parameters), "task_id": task_id}
+    plan = await db._pool.fetch(f"explain {query.numbered}", *query.arguments(values))
+    scanned = set(re.findall(r" on (events_\d+)", "\n".join(row[0] for row in plan)))
+    assert len(scanned) <= 1
