@@ -13,6 +13,7 @@ _ADO = [sys.executable, "-I", "-m", "cli"]
 _HELP, _RUN, _PARSER, _SOCKET = "ado --help", "ado run --remote", "parser", "socket"
 _SHORT = ("ado tasks", "ado logs", "ado attach", "ado kv list")
 """Commands that are to take at most 100 ms in all."""
+_NO_OPTION, _NO_TASK = "ado tasks --no-such-option", "ado logs of a task that is not there"
 _WATCHING = ("ado logs", "ado attach", _RUN)
 
 
@@ -46,23 +47,29 @@ def _measured(cluster: Cluster, name: str, rounds: int) -> dict[str, list[float]
         "ado kv list": [*_ADO, "kv", "list", "--task", name],
         _RUN: [*_ADO, "run", "--remote", "--agent", "shell", "true"],
         "ado run --help": [*_ADO, "run", "--help"],
+        "ado logs --help": [*_ADO, "logs", "--help"],
+        "ado --version": [*_ADO, "--version"],
+        "ado complete, of a command": [*_ADO, "complete", "--", "lo"],
+        "ado complete, of a task": [*_ADO, "complete", "--", "logs", "task-"],
+        _NO_OPTION: [*_ADO, "tasks", "--no-such-option"],
+        _NO_TASK: [*_ADO, "logs", "task-999"],
     }
     env = cluster.client_env(cluster.urls[0])
     seconds: dict[str, list[float]] = {what: [] for what in commands}
     for number in range(rounds + 1):
         for what, command in commands.items():
-            took = _cpu(command, env)
+            took = _cpu(command, env, fails=what in (_NO_OPTION, _NO_TASK))
             if number:  # the first time compiles
                 seconds[what].append(took)
     return seconds
 
 
-def _cpu(command: Sequence[str], env: Mapping[str, str]) -> float:
+def _cpu(command: Sequence[str], env: Mapping[str, str], *, fails: bool) -> float:
     """Return the seconds of processor time that a command needs, with all that it starts."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/", env=env) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", env=env) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
+    assert (process.returncode != 0) == fails, command
     return usage.ru_utime + usage.ru_stime
 
 
