@@ -63,7 +63,7 @@ class AppSettings:
     attempts: int = 20
     """Number of attempts without a result of the agent (lost, released, failed worker) after which a job fails."""
     agent_breaker: int = 5
-    """Failures of an agent in a row, before it did anything, after which its jobs wait while one tries it; 0: never."""
+    """Failed starts of an agent in a row after which its jobs wait while one of them tries it; 0: they never wait."""
     poll_seconds: float = 1.0
     """How late a reader learns of a change when its notification is lost."""
     flush_lanes: int = 2
@@ -71,7 +71,7 @@ class AppSettings:
     append_bytes: int = 64 * 1024 * 1024
     """Bytes of output that may wait for the database before workers are held back."""
     output_bytes: int = 256 * 1024 * 1024
-    """Bytes of events stored per attempt. Beyond it output is dropped, after another MiB every event; it runs on."""
+    """Bytes of events stored per attempt, which runs on beyond it: output is dropped, after another MiB every event."""
     feed_bytes: int = 4 * 1024 * 1024
     """Bytes of recent events kept for the viewers of one task; a viewer further behind reads the log."""
     page_bytes: int = 1024 * 1024

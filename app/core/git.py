@@ -120,7 +120,7 @@ def write_header(file: IO[bytes], heads: Iterable[tuple[str, str]], prerequisite
 def read_header(file: IO[bytes]) -> Bundle:
     """Read a bundle's header and leave the file where the pack begins. Raises GitError."""
     if file.readline(_HEADER_BYTES) != _SIGNATURE:
-        raise GitError("this is no bundle of version 2")
+        raise GitError("this is not a bundle of version 2")
     prerequisites, heads = [], []
     while (line := file.readline(_HEADER_BYTES)) != b"\n":
         match = re.fullmatch(rb"(-?)([0-9a-f]{40}|[0-9a-f]{64})(?: ([^\n]*))?\n", line)

@@ -103,7 +103,7 @@ def check_pack(file: IO[bytes], id_bytes: int, limits: PackLimits) -> None:
     """Read the pack at a file's position; object ids have ``id_bytes`` bytes. Raises GitError over a limit."""
     source = _Input(file)
     if source.skip(4) != b"PACK" or int.from_bytes(source.skip(4), "big") not in (2, 3):
-        raise GitError("this is no pack of version 2")
+        raise GitError("this is not a pack of version 2")
     count = int.from_bytes(source.skip(4), "big")
     if count > _OBJECTS:
         raise GitError(f"the pack has {count} objects; the limit is {_OBJECTS}")

@@ -32,7 +32,7 @@ class Troubles:
         """Return the warnings by part; they are public, so they name no session and no spawner."""
         warnings = {}
         if self.silent_spawners:
-            warnings["spawner"] = f"{len(self.silent_spawners)} stopped without a word"
+            warnings["spawner"] = f"{len(self.silent_spawners)} stopped sending heartbeats"
         if self.blockers:
             count = len(self.blockers)
             sessions = "1 session holds" if count == 1 else f"{count} sessions hold"
@@ -69,7 +69,7 @@ def _log_new(before: Troubles, now: Troubles) -> None:
             _log.warning("a session holds a lock that others wait for", extra={**session, "blocked": blocker.blocked})
     for spawner in now.silent_spawners or ():
         if spawner not in (before.silent_spawners or ()):
-            _log.warning("a spawner stopped without a word", extra={"spawner": spawner})
+            _log.warning("a spawner stopped sending heartbeats", extra={"spawner": spawner})
 
 
 async def _blockers(db: Database) -> list[BlockerRow] | None:

@@ -41,7 +41,7 @@ def next_after(expression: str, timezone: str, after: datetime) -> datetime:
 
 def _parse(expression: str, start: datetime) -> CronSim:
     if len(expression) > EXPRESSION_CHARS or not _EXPRESSION.fullmatch(expression):
-        raise CronRefused("cron", f"{expression[:100]!r} is no cron expression", _EXAMPLE)
+        raise CronRefused("cron", f"{expression[:100]!r} is not a cron expression", _EXAMPLE)
     fields = expression.split()
     if len(fields) == 6 and fields[0] in ("0", "00"):
         fields = fields[1:]
@@ -51,7 +51,7 @@ def _parse(expression: str, start: datetime) -> CronSim:
         day_and_before, month, weekday = fields[:-2], fields[-2:-1], fields[-1:]
         if _is_parsed([*day_and_before, "*", *weekday]) and _is_parsed([*day_and_before[:-1], "*", *month, *weekday]):
             raise _never(expression) from None
-        raise CronRefused("cron", f"{expression[:100]!r} is no cron expression: {error}", _EXAMPLE) from None
+        raise CronRefused("cron", f"{expression[:100]!r} is not a cron expression: {error}", _EXAMPLE) from None
 
 
 def _is_parsed(fields: list[str]) -> bool:

@@ -57,7 +57,7 @@ def autoscale(
     if cooldown is not None:
         changes["cooldownSeconds"] = _cooldown(cooldown)
     if remove and changes:
-        raise usage("--remove goes with no limit", "leave out the other options, or leave out --remove")
+        raise usage("--remove takes no limits", "leave out the other options, or leave out --remove")
     client = http(choose(options))
     if remove:
         removed = client.mutate("workers.autoscaleRemove", {"capability": capability or ""})

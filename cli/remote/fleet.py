@@ -43,7 +43,7 @@ def check_offered(agent: str, status: Mapping[str, Any], here: Iterable[str] = (
 def spawner_trouble(spawner: Mapping[str, Any], now: datetime | None = None) -> str:
     """Return what keeps a spawner from starting workers; empty when nothing does."""
     if spawner["state"] == "silent":
-        return f"stopped without a word; it was heard of {ago(spawner['lastHeartbeatAt'], now)}"
+        return f"stopped sending heartbeats; the last came {ago(spawner['lastHeartbeatAt'], now)}"
     return str(spawner.get("problem", ""))
 
 

@@ -424,7 +424,7 @@ def test_how_long_a_replica_may_sleep_is_up_to_the_next_time(real):
     ("change", "says"),
     [
         ({"cron": "0 0 31 2 *"}, "never comes"),
-        ({"cron": "nonsense"}, "is no cron expression"),
+        ({"cron": "nonsense"}, "is not a cron expression"),
         ({"timezone": "Europe/Praha"}, "no time zone"),
         ({"variables": {}}, "no value for the variable who"),
         ({"variables": {"who": "a", "x": "b"}}, "no variable x"),

@@ -180,7 +180,7 @@ def stopped(found):
     try:
         with psycopg.connect(found["dsn"], autocommit=True) as connection:
             connection.execute("update ado.spawners set last_heartbeat_at = now() - interval '1 h'")
-        yield "spawner", "stopped without a word"
+        yield "spawner", "stopped sending heartbeats"
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -115,6 +115,6 @@ def test_metrics_and_readiness_count_a_stopped_spawner(cluster):
         "insert into ado.spawners values ('s1', 'local', 'h', '{shell}', 1, now(), now() - interval '1 h') returning 1"
     )
     shown = until(lambda: json.loads(fetched(f"{cluster.urls[0]}/readyz"))["warnings"], "a warning", 60)
-    assert shown == {"spawner": "1 stopped without a word"}
+    assert shown == {"spawner": "1 stopped sending heartbeats"}
     assert json.loads(fetched(f"{cluster.urls[0]}/readyz"))["status"] == "ready"
     assert 'ado_spawners{state="silent"} 1.0' in fetched(f"{cluster.urls[1]}/metrics", cluster.token)

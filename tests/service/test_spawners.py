@@ -31,7 +31,7 @@ def test_a_killed_spawner_is_reported_by_status_doctor_and_metrics(cluster, spaw
     spawner.wait(30)
     cluster.sql("update ado.spawners set last_heartbeat_at = now() - interval '3 min' returning 1")
     said = cluster.ado("workers", "status").stdout.decode()
-    assert "stopped without a word; it was heard of 3 min ago" in said
+    assert "stopped sending heartbeats; the last came 3 min ago" in said
     (found,) = json.loads(cluster.ado("workers", "status", "-o", "json").stdout)["spawners"]
     assert (found["state"], found["capabilities"], found["maxWorkers"]) == (
         "silent",

@@ -55,7 +55,7 @@ def invalid_input(error: msgspec.ValidationError, input_type: Any, *, is_given: 
         values = [str(value) for value in _choices(inspect.type_info(input_type), field)]
         value = choice[1][:_LONGEST_VALUE]
         nearest = difflib.get_close_matches(value, values, n=1)
-        text = f"'{value}' is no value of it" + (f"; did you mean {nearest[0]}?" if nearest else "")
+        text = f"'{value}' is not one of its values" + (f"; did you mean {nearest[0]}?" if nearest else "")
         hint = f"choose one of: {', '.join(values)}" if values else hint
     data = {"field": field} if field else {}
     return ProcedureError(

@@ -56,7 +56,7 @@ def replica(database):
 async def test_a_replica_with_all_parts_is_ready_and_warns_of_troubles(replica):
     report = await replica.report()
     assert (report.problems, report.hears) == ({}, True)
-    assert report.warnings == {"spawner": "1 stopped without a word"}
+    assert report.warnings == {"spawner": "1 stopped sending heartbeats"}
 
 
 async def test_a_replica_without_notifications_is_ready(replica, database):

@@ -43,7 +43,7 @@ def database(monkeypatch):
     [
         (Troubles(), {}),
         (Troubles([], []), {}),
-        (Troubles(["spawner-a", "spawner-b"], []), {"spawner": "2 stopped without a word"}),
+        (Troubles(["spawner-a", "spawner-b"], []), {"spawner": "2 stopped sending heartbeats"}),
         (Troubles([], [blocker(7, 3)]), {"locks": "1 session holds up 3 others"}),
         (Troubles([], [blocker(7, 3), blocker(8, 2)]), {"locks": "2 sessions hold up 5 others"}),
     ],

@@ -94,7 +94,7 @@ def test_an_expression_that_never_comes_is_refused_as_such(expression):
     ],
 )
 def test_bad_expressions_are_refused_with_an_example(expression):
-    with pytest.raises(CronRefused, match="is no cron expression") as caught:
+    with pytest.raises(CronRefused, match="is not a cron expression") as caught:
         next_after(expression, PRAGUE, SPRING)
     assert caught.value.field == "cron"
     assert "example" in caught.value.next_step

@@ -61,18 +61,18 @@ class Input(msgspec.Struct, rename="camel"):
         ({"name": "a", "count": "x"}, "count: it must be a whole number, not a text", "correct the named field"),
         (
             {"name": "a", "status": "runing"},
-            "status: 'runing' is no value of it; did you mean running?",
+            "status: 'runing' is not one of its values; did you mean running?",
             "choose one of: queued, running",
         ),
-        ({"name": "a", "states": ["x"]}, "states[0]: 'x' is no value of it", "choose one of: queued, running"),
+        ({"name": "a", "states": ["x"]}, "states[0]: 'x' is not one of its values", "choose one of: queued, running"),
         (
             {"name": "a", "parts": {"p": {"itsState": "x"}}},
-            "parts[...].itsState: 'x' is no value of it",
+            "parts[...].itsState: 'x' is not one of its values",
             "choose one of: queued, running",
         ),
         (
             {"name": "a", "status": "x - at `$.name`, " * 1000},
-            f"status: '{('x - at `$.name`, ' * 10)[:100]}' is no value of it",
+            f"status: '{('x - at `$.name`, ' * 10)[:100]}' is not one of its values",
             "choose one of: queued, running",
         ),
     ],
