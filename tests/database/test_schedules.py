@@ -505,7 +505,7 @@ def test_a_template_is_checked_when_it_is_saved(real):
 
 def test_a_template_from_a_task_has_what_belongs_to_no_single_run(real):
     real.call(
-        "tasks.create", prompt="fix {issue}", agents=["codex", "opencode"], workers=2,
+        "tasks.create", prompt="fix {issue}", agents=["codex", "gemini-cli"], workers=2,
         requires=["gpu", "git:example.com"], resources={"cpu": 2}, priority=3, retries=1, labels={"a": "b"},
         env={"KEY": "secret"}, agentArgs={"model": "m"},
         network="none", approve="edits", budget={"tokens": 9}, checks={"commands": ["true"]}, onFailure="fail_fast",
