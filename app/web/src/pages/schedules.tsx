@@ -194,6 +194,7 @@ function Actions({ schedule, reload }: { schedule: Schedule; reload(): void }) {
 const OVERLAPS: Record<Overlap, string> = {
   skip: 'skips a time while the last task runs',
   allow: 'runs beside the last task',
+  queue: 'runs once the last task has ended',
   cancel: 'cancels the last task',
 };
 
@@ -259,6 +260,7 @@ function AddSchedule({ close }: { close(): void }) {
           options={[
             ['skip', 'skip the time'],
             ['allow', 'run beside it'],
+            ['queue', 'run after it'],
             ['cancel', 'cancel it'],
           ]}
           value={overlap}
