@@ -127,6 +127,10 @@ def _begin_collections() -> None:
 
 def _parsed(arguments: list[str]) -> Callable[[], Any]:
     """Return the call that a command line means; cyclopts is imported only if the fast parser leaves the line to it."""
+    if arguments == ["--version"]:
+        from importlib import metadata
+
+        return functools.partial(print, metadata.version("ado"))
     from cli import fast_parser
 
     if (call := fast_parser.call_of(arguments)) is not None:

@@ -40,6 +40,14 @@ def test_the_help_imports_no_slow_module(arguments):
     assert imported(*arguments) == set()
 
 
+def test_the_version_imports_no_parser_and_is_the_parsers(capsys):
+    assert imported("--version") == set()
+    build()(["--version"])
+    command = [sys.executable, "-P", "-m", "cli", "--version"]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert printed == capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments", [["--version"], ["tasks", "list", "--url", "http://127.0.0.1:9"], ["run", "--help"]]
 )
