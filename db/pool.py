@@ -9,7 +9,9 @@ does not (the only host is read-only), reads are served, and the pool tries agai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import asyncpg
@@ -17,6 +19,7 @@ import asyncpg
 from db.dsn import session_options
 
 _RENEW_SECONDS = 1.0
+_CONFIRM_SECONDS = 2.0  # a server that answers confirms in milliseconds; a replica that ends waits for the last one
 
 
 class Pool:
@@ -37,7 +40,7 @@ class Pool:
         """Run a statement and return its rows. Raises what asyncpg raises."""
         while True:
             renewals = self._renewals
-            async with self._pool.acquire() as connection:
+            async with self._connection() as connection:
                 try:
                     rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
                 except asyncpg.ReadOnlySQLTransactionError:
@@ -47,6 +50,20 @@ class Pool:
             outlived = self._renewals != renewals  # another statement renewed the pool while this one ran
             if not is_read_only(settings) or not (outlived or await self._renew()):
                 return rows
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        """Borrow a connection.
+
+        A statement whose caller was cancelled is cancelled, and its connection is kept until the server has confirmed
+        that. A server that was killed at this moment confirms nothing: then the pool cuts the connection.
+        """
+        connection = await self._pool.acquire()
+        try:
+            yield connection
+        finally:
+            with contextlib.suppress(TimeoutError):
+                await self._pool.release(connection, timeout=_CONFIRM_SECONDS)
 
     async def _renew(self) -> bool:
         """Have every connection replaced at its next use; False if that was done less than a second ago."""
