@@ -19,6 +19,10 @@ from cli.dashboard import prepare
 from cli.declarations import Parameter
 from cli.output import talk, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
+from cli.remote.handover import Handover
+
+_VISIT_SECONDS = 30.0
+"""How long a browser may take to start; the printed address is then good for another 30 seconds."""
 
 
 def dashboard(
@@ -50,11 +54,19 @@ def dashboard(
     members = {} if role is None else {"role": role}
     made = client.mutate("sessions.code", members, resend=True)  # a second code does no harm
     address = f"{client.origin}{path}#code={made['code']}"
-    if browser and has_browser(os.environ, sys.platform) and webbrowser.open(address):
+    if browser and has_browser(os.environ, sys.platform) and _opened(address):
         talk(f"ado: opened {client.origin}{path} in the browser")
         return exits.SUCCESS
     write_one({"address": address, "expiresAt": made["expiresAt"]}, options.output, "address", [address])
     return exits.SUCCESS
+
+
+def _opened(address: str) -> bool:
+    """Open an address in the browser, and return whether that worked."""
+    if not Handover.is_possible():  # macOS: the opener gets the address on its stdin; Windows: nobody sees arguments
+        return webbrowser.open(address)
+    with Handover(address) as handover:
+        return webbrowser.open(handover.address) and handover.wait(_VISIT_SECONDS)
 
 
 def has_browser(environ: Mapping[str, str], platform: str) -> bool:

@@ -47,6 +47,25 @@ def test_a_code_signs_in_once_and_the_address_forgets_it(browsing, cluster):
     browsing.said = [text for text in browsing.said if "40" not in text]
 
 
+def test_ado_open_passes_no_code_in_the_arguments_of_a_process(browsing, cluster, tmp_path, monkeypatch):
+    name = browsing.create("echo opened")
+    opener, told = tmp_path / "opener", tmp_path / "told"
+    opener.write_text(f'#!/bin/sh\necho "$@" > {told}.new && mv {told}.new {told}\n')
+    opener.chmod(0o700)
+    monkeypatch.setitem(cluster.env, "BROWSER", str(opener))
+    command = cluster.open("open", name)
+    until(told.exists, "the opener")
+    address = told.read_text().strip()
+    assert "code" not in address
+    page = browsing.blank()
+    page.goto(address)
+    expect(page.get_by_label("Output", exact=True)).to_contain_text("opened")
+    assert "code" not in page.url
+    out, said = command.communicate(timeout=60)
+    assert (command.returncode, out) == (0, b"")
+    assert b"in the browser" in said
+
+
 def test_a_running_task_of_two_jobs_is_watched_live_to_its_end(browsing, cluster, tmp_path, picture):
     tmp_path.chmod(0o755)
     stop = tmp_path / "stop"
