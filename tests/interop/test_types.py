@@ -29,6 +29,10 @@ def test_a_wrong_call_fails_the_compiler(project, compiled):
     assert "'prompt' is missing" in out
 
 
+def test_nothing_is_of_an_unknown_type(project):
+    assert not re.search(r": unknown\b|unknown\[\]", (project / "ado.d.ts").read_text())
+
+
 def test_a_program_that_renders_every_event_compiles(project, compiled):
     shutil.copy(HERE / "types" / "render.ts", project)
     assert compiled("--noEmit", "render.ts") == (0, "")

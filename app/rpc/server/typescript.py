@@ -29,6 +29,9 @@ import type {{
   TRPCSubscriptionProcedure,
 }} from '@trpc/server';
 
+/** Any JSON value: what a program or an agent has put there is not the API's to say. */
+export type Json = null | boolean | number | string | Json[] | {{ [name: string]: Json }};
+
 /** Why a call was refused; later releases may add words. */
 export type Refusal = {refusals};
 
@@ -68,8 +71,8 @@ _KINDS = {
     "subscription": "TRPCSubscriptionProcedure",
 }
 _PLAIN: dict[type, str] = {
-    shapes.AnyType: "unknown",
-    shapes.RawType: "unknown",
+    shapes.AnyType: "Json",
+    shapes.RawType: "Json",
     shapes.NoneType: "null",
     shapes.BoolType: "boolean",
     shapes.IntType: "number",

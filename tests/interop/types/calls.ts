@@ -1,7 +1,7 @@
 // Compiled with tsc --strict, never run: right calls compile, and every wrong one must be an error.
 import { createTRPCClient, httpLink, type TRPCClientError } from '@trpc/client';
 import type { inferRouterInputs, inferRouterOutputs } from '@trpc/server';
-import type { AgentEvent, AppRouter, Reason, Refusal, Task } from './ado.js';
+import type { AgentEvent, AppRouter, Json, Reason, Refusal, Task } from './ado.js';
 
 const client = createTRPCClient<AppRouter>({ links: [httpLink({ url: 'http://127.0.0.1:7421/trpc' })] });
 type Inputs = inferRouterInputs<AppRouter>;
@@ -50,6 +50,9 @@ export async function right(): Promise<void> {
   const cancelled: Outputs['tasks']['cancel'] = await client.tasks.cancel.mutate(input);
   const entry = await client.tasks.kvGet.query({ taskId: 'task-1', key: 'leader' });
   const version: number | undefined = entry?.version;
+  const found: Json | undefined = entry?.value;
+  if (Array.isArray(found) && typeof found[0] === 'string') console.log(found[0].length);
+  await client.tasks.kvSet.mutate({ taskId: 'task-1', key: 'leader', value: { ports: [1, null], of: { deep: true } } });
   client.stream.taskEvents.subscribe(
     { taskId: 'task-1', lastEventId: '5' },
     {
@@ -74,6 +77,8 @@ export async function right(): Promise<void> {
 }
 
 export async function wrong(): Promise<void> {
+  // @ts-expect-error a function is no JSON
+  await client.tasks.kvSet.mutate({ taskId: 'task-1', key: 'k', value: () => 1 });
   // @ts-expect-error the prompt is required
   await client.tasks.create.mutate({ workers: 3 });
   // @ts-expect-error workers is a number
