@@ -5,7 +5,9 @@
  */
 
 import type { OutputEvent } from '../ado.d.ts';
+import { counted } from '../format/text.ts';
 import { agentText } from './agent_lines.ts';
+import type { Gap } from './backlog.ts';
 import { Emulator, type Origin, REACH } from './emulator.ts';
 import { type Line, type LineKind, Lines, newLine } from './lines.ts';
 import { type LogEvent, noteOf, type Tone } from './notes.ts';
@@ -46,6 +48,11 @@ export class LineMaker {
       this.endLine(event.job, origin(event, 'note'));
       this.push(newLine(origin(event, 'note'), `— ${note.text.replaceAll('\n', ' ')}`, TONES[note.tone]));
     }
+  }
+
+  /** Add a line of the page's own. */
+  note(from: Origin, text: string): void {
+    this.push(newLine(from, text, TONES.bad));
   }
 
   /** Return the open line of a job. */
@@ -129,6 +136,17 @@ export class LogModel {
     this.first ??= event.seq;
     this.last = event.seq;
     this.maker.feed(event);
+    this.version += 1;
+  }
+
+  /** Go on after a gap, with a line that says how much is missing and leads to its beginning. */
+  skip(gap: Gap): void {
+    if (gap.seq <= this.last) return;
+    this.first ??= gap.first.seq;
+    this.last = gap.seq;
+    this.maker = this.newMaker(); // what follows does not continue the lines before
+    const text = `— ${counted(gap.lines, 'line')} left out here: they came faster than they can be shown`;
+    this.maker.note(origin(gap.first, 'note'), text);
     this.version += 1;
   }
 

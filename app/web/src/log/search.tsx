@@ -1,6 +1,6 @@
 /** Finds a text in the whole log, also in what is not loaded: the server searches. */
 
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { useApi, useApp } from '../context.tsx';
 import { shortened, visible } from '../format/text.ts';
 import { clock, exact } from '../format/time.ts';
@@ -31,9 +31,22 @@ export function SearchResults({ taskId, job, text }: Props) {
     }, TYPING_MS);
     return () => clearTimeout(timer);
   }, [text]);
+  const now = useRef(wanted);
+  now.current = wanted;
+  useEffect(
+    () => () => {
+      now.current = '';
+    },
+    [],
+  );
   const loaded = useLoad(async () => {
     if (wanted === '') return null;
-    return api.tasks.search.query({ taskId, job, text: wanted, limit: HITS, before });
+    // one call searches for about a second, and a long log may need many until something is found
+    for (let from = before; ; ) {
+      const found = await api.tasks.search.query({ taskId, job, text: wanted, limit: HITS, before: from });
+      if (found.items.length > 0 || found.nextBefore === undefined || now.current !== wanted) return found;
+      from = found.nextBefore;
+    }
   }, [taskId, job, wanted, before]);
   if (wanted === '' || loaded.data === null) return null;
   const next = loaded.data?.nextBefore;

@@ -7,6 +7,7 @@
 
 import type { Unsubscribable } from '@trpc/server/observable';
 import { type Api, type Failure, failureOf } from '../api.ts';
+import { Backlog, FRAME_MS, isGap } from './backlog.ts';
 import { LogModel } from './model.ts';
 import type { LogEvent } from './notes.ts';
 
@@ -43,6 +44,9 @@ export class LogSource {
   /** The event up to which the log has come to its end. */
   private through = 0;
   private frame = 0;
+  /** Events that wait for a frame, and what this frame has already spent on lines. */
+  private readonly backlog = new Backlog();
+  private spent = 0;
 
   constructor(
     private readonly api: Api,
@@ -156,6 +160,7 @@ export class LogSource {
     const mine: Unsubscribable = this.api.stream.taskEvents.subscribe(input, {
       onData: ({ data }) => this.take(data),
       onComplete: () => {
+        if (this.live === mine) this.feed(Number.POSITIVE_INFINITY);
         if (this.live !== mine) return; // it was left, and did not come to its end
         this.live = null;
         this.ended = true;
@@ -174,10 +179,25 @@ export class LogSource {
   }
 
   private take(event: LogEvent): void {
-    this.model.append(event);
-    if (!this.following && this.model.lines.length >= LINE_LIMIT) this.pause();
+    // a hidden page has no frames, and draws nothing that could freeze it
+    const isFree = this.spent < FRAME_MS || globalThis.document?.hidden;
+    this.backlog.add(event);
+    if (isFree) this.feed(globalThis.document?.hidden ? Number.POSITIVE_INFINITY : FRAME_MS - this.spent);
     this.notify();
     this.fill();
+  }
+
+  /** Turn what waits into lines, for some milliseconds. */
+  private feed(budget: number): void {
+    const began = performance.now();
+    while (!this.backlog.isEmpty && performance.now() - began < budget) {
+      const item = this.backlog.next();
+      if (item === undefined) break;
+      if (isGap(item)) this.model.skip(item);
+      else this.model.append(item);
+      if (!this.following && this.model.lines.length >= LINE_LIMIT) this.pause();
+    }
+    this.spent += performance.now() - began;
   }
 
   /** Read more while there is less than a screen may show. */
@@ -188,6 +208,7 @@ export class LogSource {
   private pause(): void {
     const live = this.live;
     this.live = null;
+    this.backlog.clear(); // it is read again, after what the model has
     live?.unsubscribe();
   }
 
@@ -211,7 +232,10 @@ export class LogSource {
     if (this.frame !== 0 || this.closed) return;
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
+      this.spent = 0;
+      this.feed(FRAME_MS);
       this.changed();
+      if (!this.backlog.isEmpty) this.notify();
     });
   }
 }
