@@ -1,6 +1,7 @@
 """Tasks in a browser: signing in, the list, and a task's live log."""
 
 import re
+import sys
 
 from playwright.sync_api import expect
 from support.program import until
@@ -105,6 +106,51 @@ def test_the_jobs_of_a_task_are_compared_and_one_is_picked(browsing, cluster, pi
     page.get_by_role("button", name="Pick job 0").click()
     expect(page.get_by_role("button", name="Pick job 1")).to_be_visible()
     assert cluster.task(name)["pickedJob"] == 0
+
+
+HOSTILE = b"".join([
+    b"\x1b]0;a title\x07\x1b]2;a title\x1b\\", b"\x1b]52;c;c3RvbGVu\x07", b"\x9d52;c;c3RvbGVu\x9c\n",
+    b"\x1b]8;;javascript:alert(1)\x07a link\x1b]8;;\x07 \x1b]8;;file:///etc/passwd\x1b\\another\x1b]8;;\x1b\\\n",
+    b"nested \x1b]0;\x1b]52;c;c3RvbGVu\x07\x1b[31m\x1b[?1049h\x1bPq\x1b\\red\x1b[0m\n",
+    b"bad \xff\xfe\xc3 bytes\n", "turned \u202eright\u200b\u2066 <script>alert(1)</script>\n".encode(),
+    b"1%\r50%\r\x1b[Kprogress 100%\n", b"x" * 1_000_000, b"\nthe end\n",
+])  # fmt: skip
+WRITE = """exec {python} -I -S -c "
+import os, time
+data = open('{path}', 'rb').read()
+for at in range(0, 700, 7):  # tears sequences and characters
+    os.write(1, data[at:at + 7])
+    time.sleep(0.01)
+for at in range(700, len(data), 65536):
+    os.write(1, data[at:at + 65536])
+" """
+
+
+def test_output_that_means_harm_does_none_and_is_copied_as_shown_and_downloaded_as_it_came(browsing, tmp_path, picture):
+    tmp_path.chmod(0o755)
+    (tmp_path / "data").write_bytes(HOSTILE)
+    name = browsing.create(WRITE.format(python=sys.executable, path=tmp_path / "data"))
+    page = browsing.open(f"/tasks/{name}", permissions=["clipboard-read", "clipboard-write"])
+    page.evaluate("navigator.clipboard.writeText('mine')")
+    log = page.get_by_label("Output", exact=True)
+    expect(page.get_by_text("end of the log")).to_be_visible(timeout=60_000)
+    expect(log).to_contain_text("the end")
+    assert page.title().startswith(name)
+    assert page.evaluate("navigator.clipboard.readText()") == "mine"
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_text("copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert {"a link another", "progress 100%", "the end"} <= set(copied)
+    assert [line for line in copied if line.startswith("turned")] == [
+        "turned \\u202eright\\u200b\\u2066 <script>alert(1)</script>"
+    ]
+    assert sum(line.count("x") for line in copied if set(line) == {"x"}) == 1_000_000
+    assert page.locator(".log-text a, .log-text script").count() == 0
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Download").click()
+    assert downloading.value.path().read_bytes() == HOSTILE
+    page.evaluate("document.querySelector('.log').scrollTop = 0")
+    picture(page, "hostile")
 
 
 def test_hostile_output_prompts_and_labels_are_text(browsing):
