@@ -16,7 +16,7 @@ from tests.bench.stage import Stage, run
 README = Path(__file__).with_name("README.md")
 MODULES = (
     *("latency", "ingest", "pickup", "noop", "claims", "fanout", "workers", "cancel", "recovery", "start", "files"),
-    "words",
+    *("words", "pixels"),
 )
 _TABLE = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->\n)", re.DOTALL)
 
