@@ -21,11 +21,11 @@ def collected(page):
         """async () => {
           const log = document.querySelector('.log'), seen = new Map();
           const frame = () => new Promise(requestAnimationFrame);
-          log.scrollTop = 0;
-          for (let still = 0; still < 5;) {
+          const foot = document.querySelector('.log-foot');
+          do {
+            log.scrollTop = 0;
             await frame(); await frame();
-            if (log.scrollTop < 1) { still += 1 } else { log.scrollTop = 0; still = 0 }
-          }
+          } while (/older/.test(foot.textContent));
           for (let top = 0; top <= log.scrollHeight; top += 200) {
             log.scrollTop = top;
             await frame(); await frame();
