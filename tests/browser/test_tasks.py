@@ -132,9 +132,7 @@ def test_output_that_means_harm_does_none_and_is_copied_as_shown_and_downloaded_
     name = browsing.create(WRITE.format(python=sys.executable, path=tmp_path / "data"))
     page = browsing.open(f"/tasks/{name}#job=0&seq=1", permissions=["clipboard-read", "clipboard-write"])
     page.evaluate("navigator.clipboard.writeText('mine')")
-    log = page.get_by_label("Output", exact=True)
     expect(page.get_by_text("end of the log")).to_be_visible(timeout=60_000)
-    expect(log).to_contain_text("the end")
     assert page.title().startswith(name)
     assert page.evaluate("navigator.clipboard.readText()") == "mine"
     page.get_by_role("button", name="Copy").click()
