@@ -24,7 +24,7 @@ from app.core.capabilities import NO_NETWORK, STDIN
 from worker.agent_health import agent_health
 from worker.agents import AGENTS
 from worker.agents.base import Agent, AgentReader, Run, valid_session
-from worker.agents.credentials import AgentCredentials
+from worker.agents.credentials import AgentCredentials, KnownRefusals
 from worker.agents.events import total
 from worker.agents.programs import lend_credentials
 from worker.agents.verdict import BUDGET, TURN_ENDS, Event, Outcome
@@ -80,6 +80,7 @@ class Attempt:
         sandbox: Sandbox = NO_SANDBOX,
         *,
         subscribe: Subscribe,
+        refusals: KnownRefusals | None = None,
     ) -> None:
         self.job = job
         self.key: tuple[str, int] = (job["jobId"], job["attempt"])
@@ -104,7 +105,7 @@ class Attempt:
         self._mailbox = Mailbox(call, self._fence)
         self._questions = Questions(call, self._fence)
         self._budget = JobBudget(job)
-        self._credentials = AgentCredentials(self._agent.needs, os.environ, job.get("env") or {})
+        self._credentials = AgentCredentials(self._agent.needs, os.environ, job.get("env") or {}, refusals)
         self._limits = RateLimits(job, self._credentials, settings.question_hold_seconds, self._outbox.put)
         self._stop = Stop()
         self._lost = asyncio.Event()
@@ -255,9 +256,7 @@ class Attempt:
 
     async def _next_words(self, outcome: Outcome) -> list[str]:
         """Return the words with which the agent's next turn begins; an empty list if the attempt ends."""
-        if not self._has_messages:
-            return []
-        if outcome.outcome != "succeeded" or self._stop.requested.is_set():
+        if not self._has_messages or outcome.outcome != "succeeded" or self._stop.requested.is_set():
             return []
         await self._mailbox.fetch(undelivered=True)  # the command for a message that was just sent may be on its way
         return [message.text for message in self._mailbox.take()]

@@ -24,6 +24,7 @@ from typing import Any
 
 from app.core.capabilities import OF_RELEASE
 from app.rpc.client import CallError, Client, NoAnswer, State
+from worker.agents.credentials import KnownRefusals
 from worker.agents.verdict import Outcome
 from worker.attempt import Attempt
 from worker.caches import CacheDirectory
@@ -70,6 +71,7 @@ class Supervisor:
         self._fitness = Fitness(settings.work_dir, port_ranges(settings))
         caches = CacheDirectory(Path(settings.cache_dir), settings.cache_bytes) if settings.cache_dir else None
         self._removals = RemovalQueue(caches.rescue) if caches else RemovalQueue()
+        self._refusals = KnownRefusals()
         self._token = token
         self._instance = secrets.token_hex(8)
         self._client = Client(settings.url, token.value, on_state=self._connection, trust=settings.trust)
@@ -246,8 +248,9 @@ class Supervisor:
         machine = self._secret_store, self._fitness, self._removals
         limits, subscribe = self._limits, self._client.subscribe
         attempt = Attempt(
-            job, self._call, self._settings, self._files_for, *machine, limits, self._sandbox, subscribe=subscribe
-        )
+            job, self._call, self._settings, self._files_for, *machine, limits, self._sandbox, subscribe=subscribe,
+            refusals=self._refusals,
+        )  # fmt: skip
         self._attempts[attempt.key] = attempt
         task = asyncio.create_task(attempt.run(), name=f"job {attempt.key[0]}")
         self._running.add(task)

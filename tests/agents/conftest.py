@@ -102,6 +102,7 @@ def plane(request, programs, shared_dsn, models):
         OPENAI_API_KEY="stub-key-of-openai",
         CLAUDE_CODE_MAX_RETRIES="2",
         ADO_ISOLATED="true",
+        ADO_AGENT_BREAKER=getattr(request.module, "BREAKER", "5"),
         ADO_SANDBOX=getattr(request.module, "SANDBOX", "bubblewrap" if works() else "none"),
         ADO_GRACE_SECONDS="2",
         ADO_CPU="8",

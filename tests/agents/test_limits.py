@@ -26,6 +26,7 @@ def repository(tmp_path):
     return tmp_path
 
 
+BREAKER = "2"
 VARIABLES = {"claude-code": "ANTHROPIC_API_KEY", "codex": "OPENAI_API_KEY"}
 
 
@@ -66,6 +67,8 @@ def test_a_refused_agent_goes_on_with_another_credential_and_in_its_session_afte
     progress = f"the model's service refused {variable} as invalid; the agent goes on with {variable}_2"
     assert progress in [event["message"] for event in events(plane, task, "progress")]
     goes_on(plane, models, task, prompt)
+    said = [event["message"] for event in events(plane, task, "progress")]
+    assert said.count(progress) == 1  # the second attempt has begun with the second credential
     assert "-key-of-" not in json.dumps(events(plane, task, "agent", "progress", "rate_limited"))
 
 
@@ -74,3 +77,30 @@ def test_gemini_goes_on_in_its_session_after_a_long_limit(plane, models, reposit
     task, prompt, limited = begin(plane, models, "gemini-cli", repository)
     assert "credential" not in limited
     goes_on(plane, models, task, prompt)
+
+
+def test_jobs_of_an_agent_whose_credential_is_refused_wait_until_a_probe_finds_it_put_right(plane, models):
+    key = "sk-ant-revoked-key-of-everybody"
+    plane.add_worker("sick", "--capability", "claude-code", "--capability", "sick", "--slots", "2",
+                     env={"ANTHROPIC_API_KEY": key})  # fmt: skip
+    words = command(models, "claude-code", "text", "--require", "sick", "--no-repo", "--detach", "-o", "name")
+
+    def begun(jobs):
+        more = [*words[:-1], "--workers", str(jobs), words[-1]]
+        return plane.ado(*more, check=0).stdout.decode().strip()
+
+    refused = begun(2)
+    plane.ado("wait", refused, check=1, timeout=180)
+    assert [job["reason"] for job in plane.task(refused)["jobs"]] == ["auth"] * 2
+    waiting = begun(2)
+    why = "agent claude-code is unhealthy: its last 2 attempts failed before it did anything, the last one with auth"
+    assert why in plane.ado("explain", waiting, check=0).stdout.decode()
+    models.restored.add(key)
+    plane.ado("wait", waiting, check=0, timeout=240)
+    started = plane.sql(
+        "select type, job from ado.events where task_id = %s and type in ('started', 'finished') order by seq limit 2",
+        int(waiting.removeprefix("task-")),
+    )
+    assert [kind for kind, _ in started] == ["started", "finished"]  # one job has tried the agent before the other
+    assert json.loads(plane.ado("workers", "status", "-o", "json").stdout)["unhealthyAgents"] == []
+    plane.ado("workers", "drain", "sick", check=0)

@@ -1,12 +1,12 @@
 """A stub of the models' services, for the real agents: no model, but the real wires of three companies.
 
 The scenario is the first segment of the path that an agent calls: ``text`` answers, ``tool`` writes a file and runs a
-command before it answers, ``asktool`` runs a command that needs permission, ``twostep`` writes a file, then runs a
-long command, and answers whoever comes back, ``longtool`` runs a long command, ``brieftool`` one of eight seconds,
-``stall`` falls silent, ``askperson`` asks a person by ``ado ask``, ``midfail`` breaks off, ``401`` and ``429``
+command before it answers, ``asktool`` runs a command that needs permission, ``twostep`` writes a file, then runs a long
+command, and answers whoever comes back or was stopped, ``longtool`` runs a long command, ``brieftool`` one of eight
+seconds, ``stall`` falls silent, ``askperson`` asks a person by ``ado ask``, ``midfail`` breaks off, ``401`` and ``429``
 refuse, ``429x1`` refuses once, ``limit7x1`` refuses once and says to wait for seven seconds. A credential with
-``revoked`` in it is refused. The answer tells how many messages of a person the agent sent, which proves that a
-session goes on.
+``revoked`` in it is refused until it is restored. The answer tells how many messages of a person the agent sent, which
+proves that a session goes on.
 """
 
 import json
@@ -43,7 +43,7 @@ def plan(scenario, asked):
         "brieftool": [("tool", shell, shell_input(shell, BRIEF))],
         "askperson": [("tool", shell, shell_input(shell, ASK_PERSON))],
     }.get(scenario, [])
-    if scenario == "twostep" and "were interrupted" in asked.prompt:
+    if scenario == "twostep" and re.search("were (interrupted|stopped)", asked.prompt):
         return answer
     return [("text", "Now a step. "), steps[asked.results]] if asked.results < len(steps) else answer
 
@@ -101,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, {"error": {"message": "no such path"}})
             return
         asked = wire.read(body)
-        if any("revoked" in str(self.headers[name]) for name in CREDENTIALS):
+        if self.is_revoked():
             self.answer(401, wire.refusal(401))
             return
         if self.is_limited(scenario, wire, asked):
@@ -120,6 +120,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, wire.whole(items, body))
             return
         self.stream(wire, items, scenario if asked.tools else "text")
+
+    def is_revoked(self):
+        given = [str(self.headers[name]) for name in CREDENTIALS]
+        return any("revoked" in value and value not in self.server.restored for value in given)
 
     def is_limited(self, scenario, wire, asked):
         """Refuse for a limit, as the services of these agents say it, if the scenario does; return whether it does."""
@@ -185,6 +189,7 @@ class Models(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.closing = threading.Event()
         self.asked = []
+        self.restored = set()
         self._counts = {}
         self._lock = threading.Lock()
 
