@@ -18,7 +18,8 @@ CAPABILITIES = tuple(f"approve:{approval}" for approval in APPROVALS)
 _PROGRAMS = frozenset({"shell", "scripted"})
 _CANNOT_ASK = {
     "codex": "codex asks nobody while it works without a terminal",
-    "gemini-cli": "gemini-cli asks nobody while it works without a terminal",
+    "gemini-cli": "gemini-cli asks nobody in the form in which ado runs it; as an agent of ACP it asks "
+    "(ADO_ACP_AGENTS of a worker: 'gemini=gemini --acp')",
 }
 
 
