@@ -36,7 +36,8 @@ saved.parent.mkdir(parents=True, exist_ok=True)
 saved.touch()
 lines = json.loads(os.environ["TURNS"])[len(notes.read_text().splitlines()) - 1]
 lines.insert(0, {{"type": "system", "subtype": "init", "session_id": session}})
-print(*map(json.dumps, lines), sep="\\n", flush=True)  # at once: no line comes after the worker stopped the program
+# At once, also where Python is told not to buffer: no line comes after the worker has stopped the program.
+os.write(1, "".join(json.dumps(line) + "\\n" for line in lines).encode())
 if lines[-1]["type"] != "result":
     time.sleep(60)
 """
