@@ -28,6 +28,7 @@ _ERASE_LINE = b"\r\x1b[K"
 _SEQUENCES = re.compile(rb"\x1b\[[0-9;:]*[mK]")
 _COLUMNS = 80
 _LEAST_SHARE = 12
+_NAMED_JOBS = 5  # their numbers fit a line
 """Smallest useful width of a job's progress."""
 
 
@@ -364,13 +365,19 @@ def note(event: Mapping[str, Any]) -> str:
         "paused": f"ado: paused by {by}{f' ({reason})' if reason else ''}; next: ado resume {event.get('taskId')}",
         "resumed": f"ado: resumed by {by}",
         "picked": f"ado: {who}the result was picked by {by}",
-        "retried": "ado: the failed jobs are queued again",
+        "retried": f"ado: {_jobs(event.get('jobs') or [])} queued again",
         "cancel_requested": f"ado: cancelled{f' ({reason})' if reason else ''}",
         "dropped": f"ado: {who}{event.get('bytes')} bytes that the job wrote could not be stored ({reason}); "
         "the job runs on",
         "truncated": f"ado: {who}output has reached the server's limit of {event.get('limitBytes')} bytes; "
         "what follows is dropped, the job runs on",
     }.get(event["type"], "")
+
+
+def _jobs(jobs: Sequence[int]) -> str:
+    if len(jobs) == 1:
+        return f"job {jobs[0]} is"
+    return f"jobs {', '.join(map(str, jobs))} are" if 1 < len(jobs) <= _NAMED_JOBS else f"{len(jobs)} jobs are"
 
 
 def _limited(event: Mapping[str, Any]) -> str:

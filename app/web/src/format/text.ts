@@ -33,6 +33,12 @@ export function counted(count: number, noun: string): string {
   return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
 }
 
+/** Return the names of some jobs of a task, or how many there are. */
+export function jobNames(jobs: readonly number[]): string {
+  if (jobs.length > 5) return counted(jobs.length, 'job');
+  return `job${jobs.length === 1 ? '' : 's'} ${jobs.join(', ')}`;
+}
+
 /** Return the agents of a task's jobs: one, or several in turn. */
 export function agents(task: { agent: string; agents?: string[] }): string {
   return visible((task.agents ?? [task.agent]).join(', '));

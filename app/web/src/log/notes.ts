@@ -2,6 +2,7 @@
 
 import type { inferRouterOutputs } from '@trpc/server';
 import type { AgentEvent, AppRouter, OutputEvent } from '../ado.d.ts';
+import { jobNames } from '../format/text.ts';
 
 type Item<T> = T extends AsyncIterable<infer I, unknown, unknown> ? I : never;
 type Tracked = Item<inferRouterOutputs<AppRouter>['stream']['taskEvents']>;
@@ -38,7 +39,7 @@ export function noteOf(event: NoteEvent): Note | null {
     case 'picked':
       return good(`the result was picked${by(event.by)}`);
     case 'retried':
-      return plain(`retried${by(event.by)}`);
+      return plain(`${jobNames(event.jobs)} retried${by(event.by)}`);
     case 'cancel_requested':
       return bad(`cancel requested${by(event.by)}${because(event.reason)}`);
     case 'pod':

@@ -75,6 +75,18 @@ def test_events_of_an_attempt_are_reported_on_stderr():
     assert b"[2] attempt 1 ended (lost)" in text
 
 
+@pytest.mark.parametrize(
+    ("jobs", "said"),
+    [
+        ([12], "job 12 is queued again"),
+        ([1, 2], "jobs 1, 2 are queued again"),
+        ([*range(6)], "6 jobs are queued again"),
+    ],
+)
+def test_a_retry_names_a_few_jobs_and_counts_many(jobs, said):
+    assert note({"type": "retried", "job": None, "jobs": jobs}) == f"ado: {said}"
+
+
 def test_messages_of_ado_are_wrapped_only_on_a_terminal():
     event = {"type": "progress", "job": 0, "message": "one two three; four five six"}
     style = Style(prefixed=True, terminals=TERMINALS, columns=lambda: 20)
