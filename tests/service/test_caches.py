@@ -62,7 +62,7 @@ def test_pip_and_npm_find_in_later_jobs_what_jobs_side_by_side_and_a_killed_work
     with PackageIndex() as index:
         script = f"""set -e
             {sys.executable} -m pip install -q --disable-pip-version-check --no-deps --target lib \\
-                --index-url {index.url}/simple/ --trusted-host 127.0.0.1 --retries 0 demo
+                -i {index.url}/simple/ --trusted-host 127.0.0.1 --retries 0 demo
             npm install --no-audit --no-fund --silent --no-save --registry {index.url}/ demo@1.0.0
             PYTHONPATH=lib {sys.executable} -c "import demo; print(demo.word)"
             node -p "require('demo')"

@@ -24,10 +24,10 @@ def test_a_tool_without_a_title_is_named_alone():
 
 
 def test_a_question_about_a_tool_names_files_of_the_job_by_their_relative_path():
-    command = "cp /work/j/a.txt /work/j/b/c.txt /work/other"
-    assert use_of("k", "Bash", command, {}).within("/work/j").text == "use Bash: cp a.txt b/c.txt /work/other"
-    assert use_of("k", "Read", "/elsewhere/work/x", {}).within("/work/j").text == "use Read: /elsewhere/work/x"
+    command = "cp /jobs/j/a.txt /jobs/j/b/c.txt /jobs/other"
+    assert use_of("k", "Bash", command, {}).within("/jobs/j").text == "use Bash: cp a.txt b/c.txt /jobs/other"
+    assert use_of("k", "Read", "/elsewhere/jobs/x", {}).within("/jobs/j").text == "use Read: /elsewhere/jobs/x"
 
 
 def test_an_agents_own_question_keeps_its_words():
-    assert AgentQuestion("k", "text", "is /work/j/a right?").within("/work/j").text == "is /work/j/a right?"
+    assert AgentQuestion("k", "text", "is /jobs/j/a right?").within("/jobs/j").text == "is /jobs/j/a right?"
