@@ -23,6 +23,7 @@ _OPTIONS = (
     "--no-sandbox", "--window-size=1280,800",
 )  # fmt: skip
 _START_SECONDS = 60
+_VALUE_SECONDS = 120  # a promise that nothing keeps would hold up a benchmark for ever
 
 
 class Browser:
@@ -88,8 +89,9 @@ class Page:
         await self.call("Page.navigate", url=address)
 
     async def value(self, expression: str) -> Any:
-        """Return the value of an expression; a promise's, once it has one. Raises RuntimeError where it fails."""
-        done = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        """Return the value of an expression; a promise's, once it has one. Raises RuntimeError, TimeoutError."""
+        async with asyncio.timeout(_VALUE_SECONDS):
+            done = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in done:
             raise RuntimeError(str(done["exceptionDetails"]))
         return done["result"].get("value")

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,7 @@ def main(measure: Measure) -> None:
     parser.add_argument("--small", action="store_true", help="only see that it works")
     parser.add_argument("--busy", type=int, default=0, help="so many other processes that compute all the time")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Postgres, replicas and the load end, too
     with Stage(small=options.small) as stage, busy(options.busy):
         figures = run(measure, stage, Path(sys.modules["__main__"].__file__ or "").stem)
     sys.stderr.write(f"{table(figures)}\n")
