@@ -98,7 +98,7 @@ class JobInput:
                 self._task.result()
 
     async def _send_all(self) -> None:
-        while not self._complete or self._buffer:
+        while True:
             await self._more.wait()
             self._more.clear()
             data, is_last = bytes(self._buffer), self._complete

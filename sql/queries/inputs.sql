@@ -78,20 +78,29 @@ from locked l left join advanced a using (task_id, job);
 -- name: take_input :optional hints
 -- Record that the attempt has everything before an offset, which makes room for as much; what then exceeds
 -- ``keep_limit`` is deleted. No row: the attempt does not run, or the bytes after the offset are gone.
+-- A call that records nothing new has no hint: the reader waits for the same key as the sender, and a hint of its own
+-- would wake it to call again at once, without an end.
 with held as materialized (
     select j.task_id, j.job from ado.jobs j
     where j.task_id = :task_id::bigint and j.job = :job::integer and j.attempt = :attempt::integer
       and j.worker_id = :worker_id::text and j.status = 'running'
       and (j.credential_digest is null or j.credential_digest = :credential::bytea)
     for share of j
-), taken as (
-    update ado.inputs i set taken = :offset::bigint,
-        kept_from = greatest(i.kept_from, least(:offset::bigint, i.received - :keep_limit::bigint))
-    from held h
-    where i.task_id = h.task_id and i.job = h.job and :offset::bigint between i.kept_from and i.received
-    returning i.task_id, i.job, i.received, i.ended, i.kept_from, i.beats
+), locked as materialized (
+    select i.task_id, i.job, i.received, i.ended, i.beats, i.taken, i.kept_from,
+           greatest(i.kept_from, least(:offset::bigint, i.received - :keep_limit::bigint)) as keep_from
+    from ado.inputs i join held h using (task_id, job)
+    where :offset::bigint between i.kept_from and i.received
+    for update of i
+), changed as (
+    update ado.inputs i set taken = :offset::bigint, kept_from = l.keep_from
+    from locked l
+    where i.task_id = l.task_id and i.job = l.job and (l.taken, l.kept_from) <> (:offset::bigint, l.keep_from)
+    returning i.task_id, i.job
 ), dropped as (
-    delete from ado.input_chunks c using taken t
-    where c.task_id = t.task_id and c.job = t.job and c.begins_at + octet_length(c.data) <= t.kept_from
+    delete from ado.input_chunks c using locked l
+    where c.task_id = l.task_id and c.job = l.job and c.begins_at + octet_length(c.data) <= l.keep_from
 )
-select t.received, t.ended, t.beats, array['i:' || t.task_id || '/' || t.job] as hints from taken t;
+select l.received, l.ended, l.beats,
+       case when c.task_id is not null then array['i:' || l.task_id || '/' || l.job] end as hints
+from locked l left join changed c using (task_id, job);

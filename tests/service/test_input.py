@@ -11,6 +11,8 @@ from support.procedures import Real
 from app.procedures import job_input
 from app.procedures.job_input import WAITING_BYTES
 from app.rpc.errors import ProcedureError
+from db import inputs
+from db.inputs import Progress, Reader
 from db.tokens import TokenRow
 
 KEPT = 3000
@@ -106,6 +108,18 @@ def test_a_large_call_and_invalid_base64_are_refused(real):
     assert real.call("tasks.input", taskId="task-1", offset=0, data="\u00e4") == "invalid_input"
     assert real.call("tasks.input", taskId="task-1", offset=-1) == "invalid_input"
     assert stored(real) == 0
+
+
+def test_a_reader_that_has_taken_nothing_new_sends_no_hint(real, monkeypatch):
+    hints = []
+    send(real, 0, b"abc")
+    fence = start(real)
+    monkeypatch.setattr(real.db._notifier, "notify", hints.extend)
+    reader = Reader(1, 0, fence["attempt"], fence["workerId"], None)
+    for offset, sent in ((0, []), (2, ["i:1/0"]), (2, []), (3, ["i:1/0"]), (3, [])):
+        assert real.run(inputs.take(real.db, reader, offset=offset, keep_limit=KEPT)) == Progress(3, False)
+        assert (offset, hints) == (offset, sent)
+        hints.clear()
 
 
 def test_another_attempt_reads_the_stored_input_from_its_beginning(real):

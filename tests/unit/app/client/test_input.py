@@ -98,6 +98,21 @@ async def test_a_pipe_arrives_while_it_is_written():
         assert await sending == 3
 
 
+async def test_the_end_is_sent_when_it_is_known_only_while_the_last_bytes_are_on_their_way():
+    job = Job()
+    job.reads.clear()
+    async with JobInput(job, "task-1", 0, 0) as sending:
+        await sending.put(b"all")
+        while not job.calls:
+            await asyncio.sleep(0)
+        finishing = asyncio.create_task(sending.finish(end=True))
+        while not sending._complete:
+            await asyncio.sleep(0)
+        job.reads.set()
+        assert await finishing == 3
+    assert (bytes(job.data), job.ended) == (b"all", True)
+
+
 async def test_waiting_pieces_are_sent_together():
     job = Job()
     job.reads.clear()
