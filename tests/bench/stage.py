@@ -145,9 +145,15 @@ def main(measure: Measure) -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Postgres, replicas and the load end, too
     with Stage(small=options.small) as stage, busy(options.busy):
-        figures = run(measure, stage, Path(sys.modules["__main__"].__file__ or "").stem)
+        figures = run(measure, stage, _module())
     sys.stderr.write(f"{table(figures)}\n")
     sys.stdout.write(orjson.dumps(report(figures), option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _module() -> str:
+    """Return the name below ``tests.bench`` of the module or package that runs."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name.removeprefix("tests.bench.").removesuffix(".__main__") if spec else ""
 
 
 @contextlib.contextmanager

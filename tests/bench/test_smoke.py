@@ -59,3 +59,16 @@ def test_the_benchmark_beside_a_history_runs():
     figures = {figure["what"]: figure for figure in json.loads(done.stdout)["figures"]}
     assert figures["tasks.list"]["floor"] > 0
     assert figures["1,000 jobs: tasks.get"]["met"] is True
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)  # it installs the peers
+@pytest.mark.skipif(find_node() is None, reason="needs Node")
+def test_the_benchmark_beside_peers_runs():
+    command = [sys.executable, "-m", "tests.bench.peers", "--small"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=580, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    figures = json.loads(done.stdout)["figures"]
+    assert len(figures) == 12
+    assert all(figure["product"] > 0 and figure["floor"] > 0 for figure in figures)
+    assert {figure["command"] for figure in figures} == {"python -m tests.bench.peers"}

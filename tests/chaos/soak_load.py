@@ -168,4 +168,4 @@ class Kills(Chaos):
         if pids:
             self.done.append("worker")
             with contextlib.suppress(ProcessLookupError):  # idle workers end by themselves
-                os.kill(self._rng.choice(pids), signal.SIGKILL)
+                os.kill(self.rng.choice(pids), signal.SIGKILL)
