@@ -60,10 +60,13 @@ PARTS = {
     "people": Part(
         {
             "sql/queries/pauses.sql": (*_PEOPLE, "tests/database/test_pause.py"),
-            "sql/queries/tasks.sql": (*_PEOPLE, "tests/database/test_candidates.py"),
+            "sql/queries/tasks.sql": (
+                *(*_PEOPLE, f"{_FENCES}/test_retries.py", f"{_FENCES}/test_locks.py"),
+                "tests/database/test_candidates.py",
+            ),
             "sql/queries/messages.sql": (f"{_FENCES}/test_messages.py", "tests/database/test_pause.py"),
             "sql/queries/questions.sql": (
-                *(f"{_FENCES}/test_people.py", "tests/database/test_questions.py"),
+                *(f"{_FENCES}/test_people.py", f"{_FENCES}/test_answered.py", "tests/database/test_questions.py"),
                 *("tests/database/test_held_questions.py", "tests/database/test_permissions.py"),
             ),
         },

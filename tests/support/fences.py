@@ -1,5 +1,7 @@
 """What a write changed, and the writes of workers and people with the values that most tests need."""
 
+import asyncio
+
 from db import questions, tokens, workers
 from db.actor import Actor
 from db.questions import NewQuestion
@@ -33,6 +35,14 @@ async def changes(db, call):
     result = await call
     after = await rows()
     return result, {key[:2] if key[2] is None else key for key in before | after if before.get(key) != after.get(key)}
+
+
+async def until_blocked(db):
+    """Wait until a statement waits for a lock."""
+    blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with asyncio.timeout(30):
+        while (await raw(db, blocked))[0]["count"] == 0:
+            await asyncio.sleep(0.01)
 
 
 async def log(db, task_id):

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from support.fences import REQUEST, answer, ask, beat, claimed, send
+from support.fences import REQUEST, answer, ask, beat, claimed, raw, send, until_blocked
 from support.records import LEASE, batch, closed, finish, register
 
-from db import events, jobs, messages
+from db import events, jobs, messages, tasks
 from db.model import HeldAttempt
 
 
@@ -21,6 +21,7 @@ WRITES = {
     "heartbeat": lambda db: beat(db, listed=[(1, 0, 1)]),
     "receipt": lambda db: messages.deliver(db, HeldAttempt(1, 0, 1, "w1", None), [1]),
     "question and answer": ask_and_answer,
+    "new priority": lambda db: tasks.update(db, 1, 1, 7, None),
 }
 
 
@@ -47,3 +48,27 @@ async def test_a_remembered_answer_waits_for_no_job_whose_request_has_an_answer(
     await own("select from ado.jobs where task_id = 1 and job = 1 for update")
     async with asyncio.timeout(5):
         assert await answer(db, asked, remember=True)
+
+
+async def test_new_labels_wait_for_no_job(db, own):
+    await own("select from ado.jobs where task_id = 1 for update")
+    async with asyncio.timeout(5):
+        assert await tasks.update(db, 1, 1, None, {"a": "b"})
+
+
+JOBS_FIRST = {
+    "cancel": ("ado.task_logs", lambda db: tasks.cancel(db, 1, None)),
+    "new priority": ("ado.tasks", lambda db: tasks.update(db, 1, 1, 7, None)),
+}
+
+
+@pytest.mark.parametrize("name", JOBS_FIRST)
+async def test_jobs_are_locked_before_what_belongs_to_their_task(db, own, name):
+    """So no two statements can wait for each other."""
+    table, write = JOBS_FIRST[name]
+    await own("select from ado.jobs where task_id = 1 for update")
+    writing = asyncio.create_task(write(db))
+    await until_blocked(db)
+    await raw(db, f"select from {table} where task_id = 1 for update nowait")
+    await own("commit")
+    await writing

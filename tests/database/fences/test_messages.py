@@ -108,6 +108,7 @@ async def test_a_task_that_takes_no_message_gets_none(db, change):
 
 async def test_the_log_of_another_range_may_be_pruned(db):
     await raw(db, "update ado.log_ranges set pruned_at = now() where not (from_task_id <= 1 and 1 < to_task_id)")
+    await raw(db, "insert into ado.log_ranges (from_task_id, to_task_id, pruned_at) values (-1000, 0, now())")
     assert await to(db, 1)
 
 
@@ -122,6 +123,25 @@ async def test_a_message_continues_a_job_that_has_ended(db, ended):
     assert (await log(db, 1))[-2:] == [("message", 0), ("continued", 0)]
     (task,) = await raw(db, "select status from ado.tasks where task_id = 1")
     assert task["status"] == "running"  # its other jobs run
+
+
+async def test_a_message_reopens_no_other_task(db, ended):
+    await raw(db, "update ado.tasks set status = 'failed', finished_at = now()")
+    number, changed = await changes(db, to(db, 1, 0))
+    assert changed == {(f"message {number}", "1", 0), ("job", "1", 0), ("log", "1"), ("task", "1")}
+
+
+async def test_only_ended_jobs_need_what_continues_them(db, ended):
+    """A checkpoint and room in the user's queue are needed for one job of three."""
+    await raw(db, """
+        with anna as (insert into ado.users (user_id, name, role, queued_limit) values (7, 'anna', 'developer', 1))
+        update ado.jobs set user_id = 7 where task_id = 1""")  # fmt: skip
+    assert await recipients(db, await to(db, 1)) == [0, 1, 2]
+
+
+async def test_running_jobs_take_a_message_when_nothing_could_continue_them(db):
+    await raw(db, CANNOT_CONTINUE["without its environment"])
+    assert await recipients(db, await to(db, 1)) == [0, 1, 2]
 
 
 async def test_a_message_leaves_ended_jobs_out_if_it_is_for_open_ones(db, ended):
@@ -165,7 +185,7 @@ CAN_CONTINUE = {
     "beside a failure in another task": """
         with failed as (update ado.tasks set on_failure = 'fail_fast')
         update ado.jobs set status = 'failed', worker_id = null, lease_expires_at = null, finished_at = now(),
-            finished_seq = 1 where task_id = 2 and job = 0""",
+            finished_seq = 1 where task_id = 2""",
 }
 
 

@@ -59,6 +59,31 @@ async def test_a_resume_changes_the_paused_jobs_of_its_task(db):
     assert await changes(db, tasks.resume(db, 1)) == (False, set())
 
 
+async def test_a_resume_leaves_another_task_paused(db):
+    await end(db, 2, 0, "succeeded", "w2")
+    await tasks.pause(db, 2, None)
+    await tasks.pause(db, 1, None)
+    _, changed = await changes(db, tasks.resume(db, 1))
+    assert changed == ALL | {("log", "1")}
+
+
+async def test_only_a_task_with_jobs_to_start_gets_a_new_time_to_start_in(db):
+    async def times():
+        rows = await raw(db, "select status, start_by is not null as has_time from ado.tasks order by task_id")
+        return [tuple(row) for row in rows]
+
+    await end(db, 2, 0, "succeeded", "w2")
+    await raw(db, "update ado.tasks set start_within_seconds = 60")
+    for task_id in (1, 2):  # only jobs that run, and only one that is queued
+        await tasks.pause(db, task_id, None)
+        await tasks.resume(db, task_id)
+    assert await times() == [("running", False), ("running", True)]
+    await tasks.pause(db, 2, None)
+    await raw(db, "update ado.jobs set reason = 'waits_for_task' where task_id = 2 and job = 1")
+    await tasks.resume(db, 2)
+    assert await times() == [("running", False), ("running", False)]
+
+
 async def resume_alone(db):
     """Resume without the step after it, which queues the jobs whose questions are answered."""
     await db.optional("resume_task", task_id=1, actor=None)
@@ -101,6 +126,17 @@ async def test_a_cancel_ends_or_marks_the_jobs_of_its_task(db):
     assert await audited(db) == ["task-2"]
     _, changed = await changes(db, tasks.cancel(db, 2, "again"))
     assert changed == set()
+
+
+async def test_a_cancel_marks_a_running_job_and_ends_a_queued_one(db):
+    await tasks.cancel(db, 2, None)
+    rows = await raw(db, "select status, stop_reason from ado.jobs where task_id = 2 order by job")
+    assert [tuple(row) for row in rows] == [("running", "cancelled"), ("cancelled", None)]
+
+
+async def test_a_task_that_has_ended_is_not_cancelled(db):
+    await raw(db, "update ado.tasks set status = 'failed', finished_at = now() where task_id = 2")
+    assert (await changes(db, tasks.cancel(db, 2, None)))[1] == set()
 
 
 async def test_a_cancel_leaves_jobs_that_have_ended(db):
@@ -157,8 +193,9 @@ async def test_an_update_changes_its_task_in_the_version_that_was_seen(db):
     assert changed == {("job", "2", 0), ("job", "2", 1), ("task", "2")}
     assert await audited(db) == ["task-2"]
     assert await changes(db, tasks.update(db, 2, 1, 8, None)) == (False, set())
-    _, changed = await changes(db, tasks.update(db, 2, 2, None, {"a": "b"}))
-    assert changed == {("task", "2")}
+    for version, priority, labels in ((2, None, {"a": "b"}), (3, 7, None)):  # no job is written in vain
+        _, changed = await changes(db, tasks.update(db, 2, version, priority, labels))
+        assert changed == {("task", "2")}
 
 
 async def store_result(db, **values):
@@ -181,6 +218,12 @@ async def test_a_pick_names_an_ended_job_with_a_result_once(db, failed):
     assert changed == {("task", "1"), ("log", "1")}
     assert (await log(db, 1))[-1] == ("picked", 0)
     assert await changes(db, tasks.pick(db, 1, 0)) == (False, set())
+
+
+async def test_a_job_is_picked_beside_the_pruned_logs_of_older_tasks(db, failed):
+    await store_result(db)
+    await raw(db, "insert into ado.log_ranges (from_task_id, to_task_id, pruned_at) values (-1000, 0, now())")
+    assert await tasks.pick(db, 1, 0)
 
 
 @pytest.mark.parametrize("other", [{"task_id": 2}, {"job": 1}, {"kind": "checkpoint"}, {"completed_at": False}])
