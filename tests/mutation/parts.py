@@ -34,7 +34,8 @@ PARTS = {
     ),
     "cursors": Part(_unit("app/log/feed", "app/log/hub", "app/log/tail"), seconds=5.0),
     "fences": Part(
-        {f"sql/queries/{name}.sql": (_FENCES,) for name in ("jobs", "events", "messages", "questions", "workers")},
+        {f"sql/queries/{name}.sql": (_FENCES,) for name in ("events", "messages", "questions", "workers")}
+        | {"sql/queries/jobs.sql": (_FENCES, "tests/database/test_unhealthy_agents.py")},
         statements=(
             *("answer_question", "append_batches", "ask_question", "claim_jobs", "deliver_messages"),
             *("finish_jobs", "heartbeat"),

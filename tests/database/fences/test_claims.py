@@ -51,6 +51,19 @@ async def test_the_jobs_of_one_claim_fit_the_worker_together(db, wish):
     assert await claimed(db, "w3") == []
 
 
+async def test_only_what_a_worker_runs_itself_takes_its_resources(db):
+    machine = ResourceAmounts(8, 8, 8)
+    await create(db, workers=3, resources=machine)
+    for worker_id in ("w3", "w4"):
+        await register(db, worker_id, resources=machine)
+    await claimed(db, "w3", 1)
+    assert await claimed(db, "w3", 1) == [(3, 0)]
+    assert await claimed(db, "w4") == [(3, 1)]
+    assert await claimed(db, "w3") == []
+    await closed(db, finish(3, worker_id="w3"))
+    assert await claimed(db, "w3") == [(3, 2)]
+
+
 async def test_a_claim_changes_its_jobs_and_what_belongs_to_them(db):
     for _ in range(2):
         await create(db, workers=2)

@@ -143,6 +143,9 @@ async def test_a_cancel_leaves_jobs_that_have_ended(db):
     await closed(db, finish(1))
     _, changed = await changes(db, tasks.cancel(db, 1, None))
     assert changed == {("job", "1", 1), ("job", "1", 2), ("log", "1"), ("task", "1")}
+    await closed(db, finish(2, worker_id="w2"))
+    _, changed = await changes(db, tasks.cancel(db, 2, None))
+    assert changed == {("job", "2", 1), ("log", "2"), ("task", "2")}
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_the_pod_of_a_job_that_waits_for_an_unhealthy_agent_is_removed_once_it_w
         return planned(pods=[pod("p", (2, 0), worker_state="idle", **values)]).surplus
 
     assert surplus(waits_for_agent=True, idle_seconds=61.0) == ("p",)
-    assert surplus(waits_for_agent=True, idle_seconds=59.0) == ()
+    assert surplus(waits_for_agent=True, idle_seconds=60.0) == ()
     assert surplus(idle_seconds=61.0) == ()
 
 

@@ -397,3 +397,33 @@ def test_a_value_of_any_characters_is_masked_in_any_context(value, before, after
     for form in (value.encode(), value.encode().hex().encode(), urllib.parse.quote(value, safe="").encode()):
         whole = before + form + after
         assert form not in streamed(Secrets([value]), [whole[:cut], whole[cut:]]).replace(MASK, b"\0")
+
+
+@pytest.mark.parametrize("secret", ["pa\\nss-word", "a\\b\\c\\d", "\\\\server\\share\\name"])
+def test_a_secret_with_backslashes_is_masked_as_it_is(secret):
+    assert Secrets([secret]).mask(b"x " + secret.encode() + b" y") == b"x *** y"
+
+
+def test_a_token_does_not_begin_within_a_word_of_an_earlier_read():
+    masker = Masker(Secrets())
+    assert [masker.feed(piece) for piece in (b"zzs", b"k-")] == [b"zzs", b"k-"]
+
+
+@pytest.mark.parametrize("head", TOKENS)
+def test_a_token_is_held_until_its_last_needed_character(head):
+    masker = Masker(Secrets())
+    assert masker.feed(f" {head}{'A' * (TOKENS[head] - 1)}".encode()) == b" "
+    assert masker.feed(b"A") == MASK
+
+
+def test_the_mask_of_a_secret_that_begins_a_longer_one_is_not_held_back():
+    masker = Masker(Secrets(["abcdefgh", "abcdefghijkl"]))
+    assert [masker.feed(piece) for piece in (b"abcdefgh", b"ijkl|")] == [MASK, b"|"]
+
+
+def test_no_mask_follows_text_that_was_released_before_its_value_was_known():
+    secrets = Secrets(["abcdefghXYZ"])
+    masker = Masker(secrets)
+    assert masker.feed(b"abcdefgh") + masker.flush() == b"abcdefgh"
+    secrets.add("abcdefgh")
+    assert masker.feed(b"|") == b"|"
