@@ -14,15 +14,15 @@ from db.connect import SyncConnection, run
 from db.jobs import Finish, columns
 from db.model import AttemptKey, Demand, Key, ResourceAmounts
 from db.spawning import (
+    FleetWorker,
     ScaleRow,
-    Supply,
     count_limit,
+    fleet_workers,
     held,
     lock_decisions,
     note_surplus,
     requeue_lost,
     scales,
-    supplies,
 )
 from db.sync_database import SyncPool
 from db.tokens import NewToken
@@ -66,12 +66,12 @@ class PodlessJob:
 
 
 @dataclass(frozen=True, slots=True)
-class PodSituation:
+class PodSnapshot:
     """Demand and supply at one moment."""
 
     pods: tuple[PodRow, ...]
     waiting: tuple[PodlessJob, ...]
-    workers: tuple[Supply, ...]
+    workers: tuple[FleetWorker, ...]
     scales: tuple[ScaleRow, ...]
     ranges: tuple[AutoscaleRange, ...] = ()
     demands: tuple[Demand, ...] = ()
@@ -243,18 +243,18 @@ class PodDecider:
         self._namespace = namespace
         self._ranges = ranges
 
-    def situation(self, offered: frozenset[str]) -> PodSituation:
+    def snapshot(self, offered: frozenset[str]) -> PodSnapshot:
         """Read supply, then what waits for these capabilities as the ranges have to know it.
 
         A job that is claimed in between is then in neither. The other way round it would seem to have no worker left.
         """
         pods = tuple(_open_pods(self._connection, self._namespace))
-        workers, kept = supplies(self._connection), scales(self._connection)
+        workers, kept = fleet_workers(self._connection), scales(self._connection)
         demands: list[dict[str, Any]] = []
         if self._ranges:
             offer = {"offered": sorted(offered), "cpu": None, "memory": None, "gpu": None}
             demands = run(self._connection, "ready_demands", count_limit=count_limit(self._ranges), **offer)
-        return PodSituation(pods, (), workers, kept, self._ranges, tuple(map(Demand.of, demands)))
+        return PodSnapshot(pods, (), workers, kept, self._ranges, tuple(map(Demand.of, demands)))
 
     def waiting(self, offered: frozenset[str], limit: int, closed: Collection[str]) -> tuple[PodlessJob, ...]:
         """Return the best ``limit`` jobs that these capabilities can run, that have no pod and need nothing closed."""

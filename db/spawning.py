@@ -15,7 +15,7 @@ from db.tokens import NewToken
 
 
 @dataclass(frozen=True, slots=True)
-class Supply:
+class FleetWorker:
     """A worker as the spawner sees it."""
 
     worker_id: str
@@ -29,7 +29,7 @@ class Supply:
     idle_seconds: float
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Supply:
+    def of(cls, row: Mapping[str, Any]) -> FleetWorker:
         """Make one from a row of ``spawner_workers``."""
         return cls(
             worker_id=row["worker_id"],
@@ -43,7 +43,7 @@ class Supply:
             idle_seconds=row["idle_seconds"],
         )
 
-    def with_job(self, need: ResourceAmounts) -> Supply:
+    def with_job(self, need: ResourceAmounts) -> FleetWorker:
         """Return the worker as it is once it has one more job."""
         free = ResourceAmounts(self.free.cpu - need.cpu, self.free.memory - need.memory, self.free.gpu - need.gpu)
         return replace(self, free_slots=self.free_slots - 1, free=free)
@@ -58,11 +58,11 @@ class ScaleRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class FleetSnapshot:
     """Demand and supply at one moment."""
 
     demands: tuple[Demand, ...]
-    workers: tuple[Supply, ...]
+    workers: tuple[FleetWorker, ...]
     scales: tuple[ScaleRow, ...]
     ranges: tuple[AutoscaleRange, ...] = ()
 
@@ -74,11 +74,11 @@ class SpawnerDatabase:
         self._pool = pool
 
     @contextmanager
-    def deciding(self, backend: str) -> Iterator[Decider | None]:
+    def deciding(self, backend: str) -> Iterator[DecisionTransaction | None]:
         """Hold the decision locks for the block; None when another spawner holds one."""
         with self._pool.transaction() as connection:
             ranges = lock_decisions(connection, backend)
-            yield None if ranges is None else Decider(connection, backend, ranges)
+            yield None if ranges is None else DecisionTransaction(connection, backend, ranges)
 
     def create_token(self, token: NewToken) -> None:
         """Store a token."""
@@ -95,7 +95,7 @@ class SpawnerDatabase:
             requeue_lost(connection, held(connection, worker_id), "lost")
 
 
-class Decider:
+class DecisionTransaction:
     """What may be read and decided while the decision lock is held."""
 
     def __init__(self, connection: SyncConnection, backend: str, ranges: tuple[AutoscaleRange, ...]) -> None:
@@ -103,12 +103,12 @@ class Decider:
         self._backend = backend
         self._ranges = ranges
 
-    def situation(self, capabilities: Iterable[str], resources: ResourceAmounts) -> Situation:
+    def snapshot(self, capabilities: Iterable[str], resources: ResourceAmounts) -> FleetSnapshot:
         """Read supply, then the demand that a worker with these capabilities and resources can meet.
 
         In this order, a job that is claimed in between does not seem to have no worker left.
         """
-        workers, kept = supplies(self._connection), scales(self._connection)
+        workers, kept = fleet_workers(self._connection), scales(self._connection)
         rows = run(
             self._connection,
             "ready_demands",
@@ -118,7 +118,7 @@ class Decider:
             memory=resources.memory,
             gpu=resources.gpu,
         )
-        return Situation(tuple(Demand.of(row) for row in rows), workers, kept, self._ranges)
+        return FleetSnapshot(tuple(Demand.of(row) for row in rows), workers, kept, self._ranges)
 
     def request(
         self, worker_id: str, capabilities: Sequence[str], resources: ResourceAmounts, slots: int, host: str
@@ -196,9 +196,9 @@ def count_limit(ranges: Sequence[AutoscaleRange]) -> int:
     return max([1000, *(one.maximum * (one.target_queue + 1) for one in ranges)])
 
 
-def supplies(connection: SyncConnection) -> tuple[Supply, ...]:
+def fleet_workers(connection: SyncConnection) -> tuple[FleetWorker, ...]:
     """Read the workers that claim jobs, or will."""
-    return tuple(Supply.of(row) for row in run(connection, "spawner_workers"))
+    return tuple(FleetWorker.of(row) for row in run(connection, "spawner_workers"))
 
 
 def scales(connection: SyncConnection) -> tuple[ScaleRow, ...]:

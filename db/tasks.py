@@ -1,4 +1,4 @@
-"""Typed functions over ``sql/queries/tasks.sql``, ``task_lists.sql``, ``pauses.sql`` and ``settling.sql``."""
+"""Typed functions over ``sql/queries/tasks.sql``, ``task_lists.sql``, ``pauses.sql`` and ``task_ends.sql``."""
 
 from __future__ import annotations
 

@@ -29,14 +29,14 @@ from worker.agents.events import total
 from worker.agents.programs import lend_credentials
 from worker.agents.verdict import BUDGET, TURN_ENDS, Event, Outcome
 from worker.agents.words import next_turn, with_words
+from worker.allocation import Allocation, allocate
 from worker.between_turns import Refusals, settle_budget
 from worker.budget import RAISED, JobBudget
 from worker.commands import NO_COMMANDS, Commands
 from worker.finish import outcome_of_error, report_end
-from worker.fitness import Fitness, MachineUnfit, describe_error
 from worker.input_feed import Subscribe
 from worker.job_sockets import job_sockets
-from worker.lent import Lent, lent
+from worker.machine_health import MachineHealth, MachineUnfit, describe_error
 from worker.mailbox import Mailbox, MailboxMessage
 from worker.memory_kills import MemoryWatch
 from worker.output.batches import BatchSender, Call, LeaseLost
@@ -74,7 +74,7 @@ class Attempt:
         settings: WorkerSettings,
         files_of: FilesOf,
         secret_store: SecretStore,
-        fitness: Fitness,
+        machine: MachineHealth,
         removals: RemovalQueue,
         limits: ServerLimits,
         sandbox: Sandbox = NO_SANDBOX,
@@ -88,14 +88,14 @@ class Attempt:
         self._call = call
         self._settings = settings
         self._secret_store = secret_store
-        self._fitness = fitness
+        self._machine = machine
         self._removals = removals
         self._sandbox = sandbox
         self._subscribe = subscribe
         self._requires: Sequence[str] = job.get("requires") or ()
         self._secrets = NO_SECRETS
         self._sockets: dict[str, str] = {}
-        self._lent = Lent()
+        self._allocation = Allocation()
         self._fence = {"workerId": settings.worker_id, "jobId": job["jobId"], "attempt": job["attempt"]}
         if "credential" in job:  # a server of an older release gives none
             self._fence["credential"] = job["credential"]
@@ -156,7 +156,7 @@ class Attempt:
         try:
             async with (
                 attempt_directory(self._settings.work_dir, name, self._removals) as attempt_dir,
-                lent(self._settings, attempt_dir.home, self.job.get("workspace")) as self._lent,
+                allocate(self._settings, attempt_dir.home, self.job.get("workspace")) as self._allocation,
                 job_sockets(attempt_dir.base, lambda: self._secrets, self._questions) as self._sockets,
             ):
                 outcome = await self._run_agent(attempt_dir)
@@ -179,7 +179,7 @@ class Attempt:
 
     def _release_unfit(self, problem: str) -> Outcome:
         """Report that this machine cannot run jobs, and give the job back."""
-        self._fitness.report(problem)
+        self._machine.report(problem)
         message = f"worker {self._settings.worker_id} cannot run jobs for the moment: {problem}"
         return Outcome("released", None, "worker_unfit", message)
 
@@ -187,7 +187,7 @@ class Attempt:
         """Prepare the repository, and let the agent take its turns in its sandbox."""
         repository = self._make_repository(attempt_dir) if "workspace" in self.job else None
         if repository is not None and (failure := await repository.prepare()):
-            await self._fitness.check()
+            await self._machine.check()
             return failure
         start_dir = repository.start_dir if repository else attempt_dir.job_dir
         needs = self._agent.needs
@@ -203,7 +203,8 @@ class Attempt:
                 group.create_task(self._mailbox.run(), name="receipts")
                 group.create_task(self._questions.run(), name="acknowledgements")
                 try:
-                    outcome = await self._take_turns(run, setting, sandboxed, (attempt_dir.lock, *self._lent.held))
+                    kept_open = (attempt_dir.lock, *self._allocation.held)
+                    outcome = await self._take_turns(run, setting, sandboxed, kept_open)
                     outcome = await repository.send_result(outcome) if repository else without_session(outcome)
                 finally:
                     self._outbox.close()  # the sender ends once the outbox is empty
@@ -305,7 +306,7 @@ class Attempt:
         agent, settings = self._agent, self._settings
         urls = settings.url if self._has_network else ()
         given = {
-            **self._lent.env,
+            **self._allocation.env,
             **credentials,
             **self._secret_store.variables_for(self._requires),
             **self._sockets,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from worker.agents.verdict import Outcome
-from worker.fitness import MachineUnfit
+from worker.machine_health import MachineUnfit
 from worker.output.buffer import Outbox
 from worker.output.event_pipe import EventPipe, OnEvent
 from worker.output.masking import Secrets

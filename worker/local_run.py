@@ -23,9 +23,9 @@ from worker.agents import AGENTS
 from worker.agents.base import Agent, AgentReader, Run
 from worker.agents.verdict import Outcome
 from worker.agents.words import next_turn
+from worker.allocation import allocate
 from worker.commands import Commands
-from worker.fitness import MachineUnfit
-from worker.lent import lent
+from worker.machine_health import MachineUnfit
 from worker.output.buffer import Outbox
 from worker.output.lines import bounded_lines
 from worker.output.masking import NO_SECRETS, Secrets
@@ -108,7 +108,7 @@ async def _run_one(
         group.create_task(_show_events(setting.outbox, job["job"], show), name="show")
         watching = group.create_task(_stop_in_time(setting.stop, timeout, interrupted), name="stop")
         try:
-            async with lent(setting.settings) as borrowed:
+            async with allocate(setting.settings) as borrowed:
                 outcome = await _take_turns(job, {**env, **borrowed.env}, setting)
         except (OSError, MachineUnfit) as error:
             outcome = Outcome("failed", 1, "start_failed", f"the agent could not be started: {error}")

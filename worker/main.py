@@ -13,8 +13,8 @@ from app.core.token_file import TokenFileExposed
 from app.core.watchdog import watch
 from app.rpc.client.tls import TrustUnusable, is_clear_text
 from worker import secret_store
+from worker.allocation import port_ranges
 from worker.capabilities import CannotStart, worker_capabilities
-from worker.lent import port_ranges
 from worker.sandbox.choice import choose
 from worker.settings import WorkerSettings
 from worker.supervisor import Supervisor

@@ -18,10 +18,11 @@ from worker.agents.requests import AgentRequest
 from worker.agents.stream import AgentStream
 from worker.agents.verdict import BUDGET, Event, Outcome
 from worker.budget import JobBudget
-from worker.fitness import MachineUnfit
 from worker.input_feed import InputFeed, Subscribe
+from worker.machine_health import MachineUnfit
 from worker.mailbox import Mailbox
 from worker.memory_kills import MemoryWatch
+from worker.message_feed import MessageFeed
 from worker.output.buffer import Outbox
 from worker.output.event_pipe import EventPipe, OnEvent
 from worker.output.masking import Secrets
@@ -32,7 +33,6 @@ from worker.rate_limits import RateLimits
 from worker.repository.checkpoint import CheckpointSaver
 from worker.settings import WorkerSettings
 from worker.task_group import task_group
-from worker.word_feed import WordFeed
 
 _KEEPS_WORKER = "this job keeps its worker while its question waits: no session is saved that it could go on with"
 _MESSAGE_CHARS = 9000  # a server takes 10,000 characters
@@ -108,7 +108,7 @@ class Turn:
         self._process = process
         self._launch = launch
         self._reader = reader
-        self._words = WordFeed(process, launch.line, setting.mailbox, setting.budget) if launch.line else None
+        self._words = MessageFeed(process, launch.line, setting.mailbox, setting.budget) if launch.line else None
         self._with_prompt = setting.mailbox.given
         self._requests: asyncio.Queue[AgentRequest] = asyncio.Queue()
         self._stream: AgentStream | None = None
@@ -202,7 +202,7 @@ class Turn:
     def _runs_tools(self) -> bool:
         return self._stream is not None and self._stream.runs_tools
 
-    async def _ask_people(self, words: WordFeed, stream: AgentStream | None) -> None:
+    async def _ask_people(self, words: MessageFeed, stream: AgentStream | None) -> None:
         """Ask a person what the agent asks, and write the answers to its stdin."""
 
         async def ask(request: AgentRequest) -> None:

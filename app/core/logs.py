@@ -2,7 +2,7 @@
 
 An equal warning or error is written once a minute; its next line has the number of those left out.
 
-Levels: INFO for a change of state (started, draining, attempt lost, task settled), WARNING for troubles that pass
+Levels: INFO for a change of state (started, draining, attempt lost, task settled), WARNING for problems that pass
 (listener lost, database away), ERROR for faults of ado. Fields ``task``, ``job``, ``attempt`` and ``worker`` always
 mean the same, and ``request`` is the answer's ``x-request-id``. Prompts, environment values, tokens
 and query strings are never logged.

@@ -17,7 +17,7 @@ from typing import Any
 
 from litestar import Response, get
 
-from app.health.troubles import TroubleWatch
+from app.health.external_problems import ExternalProblemWatch
 from app.log.hub import Hub
 from db import health
 from db.database import Database
@@ -51,7 +51,7 @@ class Readiness:
     listener: Listener | None = None
     hub: Hub | None = None
     draining: bool = False
-    troubles: TroubleWatch = field(default_factory=TroubleWatch)
+    external_problems: ExternalProblemWatch = field(default_factory=ExternalProblemWatch)
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _report: ReadinessReport = field(default_factory=lambda: ReadinessReport({}))
     _checked_at: float = float("-inf")
@@ -77,7 +77,7 @@ class Readiness:
         report = await self._check_database(self.db, self.hub, problems)
         if "database" in report.problems:
             return report
-        return replace(report, warnings=(await self.troubles.report(self.db)).warnings())
+        return replace(report, warnings=(await self.external_problems.report(self.db)).warnings())
 
     async def _check_database(self, db: Database, hub: Hub, problems: dict[str, str]) -> ReadinessReport:
         try:

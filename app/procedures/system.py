@@ -50,8 +50,8 @@ async def health(context: Context) -> Health:
     """Return the problems of the replica and its database. It reads no table that may be locked."""
     readiness = context.services.readiness
     report = await readiness.report()
-    troubles = await readiness.troubles.report(context.db)
-    blockers = [Blocker.from_record(blocker) for blocker in troubles.blockers or ()]
+    external_problems = await readiness.external_problems.report(context.db)
+    blockers = [Blocker.from_record(blocker) for blocker in external_problems.blockers or ()]
     return Health(problems=report.problems, warnings=report.warnings, blockers=blockers)
 
 

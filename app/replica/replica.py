@@ -89,7 +89,7 @@ class Replica:
         )
         prepare = partial(task_of, settings, cipher)
         self.scheduler = Scheduler(db, creations, prepare, poll_seconds=settings.poll_seconds)
-        self.scraper = Scraper(readiness.troubles)
+        self.scraper = Scraper(readiness.external_problems)
         self.registry = registry()
         self.gate = TokenGate(self.services, self.registry)
         limits = wire_limits(settings)

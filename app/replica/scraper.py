@@ -11,7 +11,7 @@ from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.health.troubles import TroubleWatch
+from app.health.external_problems import ExternalProblemWatch
 from app.metrics.installation import AGENTS, REASONS, Counters
 from app.metrics.instruments import (
     AUTOSCALE,
@@ -48,7 +48,7 @@ _READ_SECONDS = 3.0
 class Scraper:
     """Reads the database for scrapes, at most every few seconds."""
 
-    troubles: TroubleWatch
+    external_problems: ExternalProblemWatch
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _read_at: float = float("-inf")
     _sized_at: float = float("-inf")
@@ -86,7 +86,7 @@ class Scraper:
         DATABASE_UP.set(not missing["writes"])  # this part reads no table, so no lock delays it
 
     async def _read_locks(self, db: Database) -> None:
-        blockers = (await self.troubles.report(db)).blockers
+        blockers = (await self.external_problems.report(db)).blockers
         BLOCKERS.set(math.nan if blockers is None else len(blockers))
         BLOCKED.set(math.nan if blockers is None else sum(blocker.blocked for blocker in blockers))
         if blockers is None:

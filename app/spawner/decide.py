@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from app.spawner.autoscale import RangeDecision, admit, jobs_of, judge
 from db.autoscale import SurplusNote
 from db.model import Demand, ResourceAmounts
-from db.spawning import Situation, Supply
+from db.spawning import FleetSnapshot, FleetWorker
 
 TAKES_JOBS = frozenset({"starting", "idle", "busy"})
 """States of workers that claim jobs, or will."""
@@ -49,24 +49,24 @@ class Decision:
     notes: tuple[SurplusNote, ...] = ()
 
 
-def decide(situation: Situation, spec: WorkerSpec, limits: SpawnerLimits, backend: str) -> Decision:
+def decide(snapshot: FleetSnapshot, spec: WorkerSpec, limits: SpawnerLimits, backend: str) -> Decision:
     """Compare demand with supply."""
     forget = tuple(
         worker.worker_id
-        for worker in situation.workers
+        for worker in snapshot.workers
         if worker.backend == backend
         and worker.state == "starting"
         and worker.requested_seconds_ago > limits.start_seconds
     )
-    alive = [worker for worker in situation.workers if worker.worker_id not in forget]
+    alive = [worker for worker in snapshot.workers if worker.worker_id not in forget]
     ours = [worker for worker in alive if worker.backend == backend]
-    missing, _ = fill(situation.demands, [worker for worker in alive if worker.state in TAKES_JOBS])
+    missing, _ = fill(snapshot.demands, [worker for worker in alive if worker.state in TAKES_JOBS])
     decisions = [
-        judge(one, jobs_of(one, situation.demands), jobs_of(one, missing), spec.slots)
-        for one in situation.ranges
+        judge(one, jobs_of(one, snapshot.demands), jobs_of(one, missing), spec.slots)
+        for one in snapshot.ranges
         if one.covers(spec.capabilities)
     ]
-    kept = sum(scale.count for scale in situation.scales if scale.capabilities <= spec.capabilities)
+    kept = sum(scale.count for scale in snapshot.scales if scale.capabilities <= spec.capabilities)
     taking = sum(1 for worker in ours if worker.state in TAKES_JOBS)
     room = min([max(0, limits.max_workers - len(ours)), *(decision.room for decision in decisions)])
     _, filled = fill(admit(missing, decisions), [_new(spec)] * room)
@@ -81,8 +81,8 @@ def decide(situation: Situation, spec: WorkerSpec, limits: SpawnerLimits, backen
     return Decision(start, drain, forget, drain_busy, tuple(note for note in notes if note is not None))
 
 
-def _new(spec: WorkerSpec) -> Supply:
-    return Supply(
+def _new(spec: WorkerSpec) -> FleetWorker:
+    return FleetWorker(
         worker_id="",
         state="starting",
         backend=None,
@@ -95,7 +95,7 @@ def _new(spec: WorkerSpec) -> Supply:
     )
 
 
-def can_run(demand: Demand, worker: Supply) -> bool:
+def can_run(demand: Demand, worker: FleetWorker) -> bool:
     """Whether a worker has room for a job of the demand, as ``ado.lacks`` says of workers as they are.
 
     The plan asks it of workers as they will be, with jobs that are not claimed yet.
@@ -105,7 +105,7 @@ def can_run(demand: Demand, worker: Supply) -> bool:
     return fits and worker.free_slots > 0 and demand.needs <= worker.capabilities
 
 
-def fill(demands: Sequence[Demand], workers: Sequence[Supply]) -> tuple[list[Demand], list[Supply]]:
+def fill(demands: Sequence[Demand], workers: Sequence[FleetWorker]) -> tuple[list[Demand], list[FleetWorker]]:
     """Give each job the first worker that has room; return what is left of the demands and of the workers."""
     left, filled = [], list(workers)
     for demand in demands:
@@ -119,7 +119,7 @@ def fill(demands: Sequence[Demand], workers: Sequence[Supply]) -> tuple[list[Dem
 
 
 def _retired(
-    ours: Sequence[Supply], spare: int, decisions: Sequence[RangeDecision]
+    ours: Sequence[FleetWorker], spare: int, decisions: Sequence[RangeDecision]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the idle and the busy workers to drain: a process is retired when each of its ranges allows it."""
     excess = max(decision.excess for decision in decisions)
@@ -128,7 +128,7 @@ def _retired(
     return idle, tuple(busy[: max(0, excess - len(idle))])
 
 
-def _longest_idle(ours: Sequence[Supply], spare: int, idle_seconds: float = -1.0) -> tuple[str, ...]:
+def _longest_idle(ours: Sequence[FleetWorker], spare: int, idle_seconds: float = -1.0) -> tuple[str, ...]:
     idle = sorted(
         (worker for worker in ours if worker.state == "idle" and worker.idle_seconds > idle_seconds),
         key=lambda worker: -worker.idle_seconds,

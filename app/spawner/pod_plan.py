@@ -15,8 +15,8 @@ from app.spawner.autoscale import RangeDecision, admit, jobs_of, judge
 from app.spawner.decide import TAKES_JOBS, fill
 from db.autoscale import SurplusNote
 from db.model import Demand, ResourceAmounts
-from db.pods import PodlessJob, PodRequest, PodRow, PodSituation
-from db.spawning import Supply
+from db.pods import PodlessJob, PodRequest, PodRow, PodSnapshot
+from db.spawning import FleetWorker
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +44,25 @@ class Plan:
     notes: tuple[SurplusNote, ...] = ()
 
 
-def plan(situation: PodSituation, offered: frozenset[str], limits: PodLimits) -> Plan:
+def plan(snapshot: PodSnapshot, offered: frozenset[str], limits: PodLimits) -> Plan:
     """Compare demand with supply."""
-    decisions = _judged(situation)
-    room = max(0, limits.max_pods - len(situation.pods))
-    podless = _podless(situation)
+    decisions = _judged(snapshot)
+    room = max(0, limits.max_pods - len(snapshot.pods))
+    podless = _podless(snapshot)
     admitted = zip(podless, admit([job.demand for job in podless], decisions), strict=True)
     served = [job for job, demand in admitted if demand.jobs][:room]
     requests = tuple(PodRequest(job.key, limits.size(job.demand.resources)) for job in served)
-    surplus = [pod.name for pod in situation.pods if _is_finished(pod, limits)]
-    warm = _WarmPods(situation, decisions, room - len(served), surplus)
+    surplus = [pod.name for pod in snapshot.pods if _is_finished(pod, limits)]
+    warm = _WarmPods(snapshot, decisions, room - len(served), surplus)
     warm.count([job.demand for job in served])
     for capabilities in warm.kinds(offered):
         warm.decide(capabilities, waits=bool(podless))
     return Plan(requests, tuple(warm.started), tuple(surplus + warm.ended), warm.notes())
 
 
-def closed(situation: PodSituation, offered: frozenset[str]) -> frozenset[str]:
+def closed(snapshot: PodSnapshot, offered: frozenset[str]) -> frozenset[str]:
     """Return the capabilities for which no job gets a pod now, whatever waits."""
-    shut = [decision.range.capability for decision in _judged(situation) if not decision.jobs]
+    shut = [decision.range.capability for decision in _judged(snapshot) if not decision.jobs]
     return offered if "" in shut else frozenset(shut)
 
 
@@ -70,16 +70,16 @@ class _WarmPods:
     """Which warm pods to start and to end, one kind after another; a kind is what its pods are kept for."""
 
     def __init__(
-        self, situation: PodSituation, decisions: Sequence[RangeDecision], room: int, finished: Sequence[str]
+        self, snapshot: PodSnapshot, decisions: Sequence[RangeDecision], room: int, finished: Sequence[str]
     ) -> None:
         self._decisions = decisions
         self._room = room
         self._rooms = [decision.room for decision in decisions]
         self._excess = [decision.excess for decision in decisions]
-        self._scales = {scale.capabilities: scale.count for scale in situation.scales}
+        self._scales = {scale.capabilities: scale.count for scale in snapshot.scales}
         self._pods = [
             pod
-            for pod in situation.pods
+            for pod in snapshot.pods
             if pod.key is None and pod.state in ("wanted", "placed") and pod.name not in finished
         ]
         self._retired: set[str] = set()
@@ -133,34 +133,34 @@ def _kind(decision: RangeDecision) -> frozenset[str]:
     return frozenset({decision.range.capability} - {""})
 
 
-def _judged(situation: PodSituation) -> list[RangeDecision]:
+def _judged(snapshot: PodSnapshot) -> list[RangeDecision]:
     """Judge the ranges by the jobs that have no pod."""
     podded = Counter(
         pod.capabilities
-        for pod in situation.pods
+        for pod in snapshot.pods
         if not pod.claimed and pod.job_status == "queued" and pod.state in ("wanted", "placed")
     )
     demands = []
-    for demand in situation.demands:
+    for demand in snapshot.demands:
         own = min(demand.jobs, podded[demand.needs])
         podded[demand.needs] -= own
         demands.append(replace(demand, jobs=demand.jobs - own))
-    missing, _ = fill(demands, _free_workers(situation))
-    return [judge(one, jobs_of(one, demands), jobs_of(one, missing)) for one in situation.ranges]
+    missing, _ = fill(demands, _free_workers(snapshot))
+    return [judge(one, jobs_of(one, demands), jobs_of(one, missing)) for one in snapshot.ranges]
 
 
-def _podless(situation: PodSituation) -> list[PodlessJob]:
+def _podless(snapshot: PodSnapshot) -> list[PodlessJob]:
     """Return the jobs that no free worker takes, in the order of the queue."""
-    left, _ = fill([job.demand for job in situation.waiting], _free_workers(situation))
-    return [job for job, demand in zip(situation.waiting, left, strict=True) if demand.jobs]
+    left, _ = fill([job.demand for job in snapshot.waiting], _free_workers(snapshot))
+    return [job for job, demand in zip(snapshot.waiting, left, strict=True) if demand.jobs]
 
 
-def _free_workers(situation: PodSituation) -> list[Supply]:
+def _free_workers(snapshot: PodSnapshot) -> list[FleetWorker]:
     """Return the workers that take any job: those without a pod, and those of warm pods that are ready."""
-    pods = {pod.name: pod for pod in situation.pods}
+    pods = {pod.name: pod for pod in snapshot.pods}
     return [
         worker
-        for worker in situation.workers
+        for worker in snapshot.workers
         if worker.state in TAKES_JOBS
         and (
             (pod := pods.get(worker.worker_id)) is None

@@ -180,9 +180,9 @@ class PodSpawner:
             if decider is None:
                 return
             offered = self._offered | {"pod"}
-            situation = decider.situation(offered)
-            waiting = decider.waiting(offered, self._limits.max_pods, closed(situation, offered))
-            decision = plan(replace(situation, waiting=waiting), self._offered, self._limits)
+            snapshot = decider.snapshot(offered)
+            waiting = decider.waiting(offered, self._limits.max_pods, closed(snapshot, offered))
+            decision = plan(replace(snapshot, waiting=waiting), self._offered, self._limits)
             names = decider.request(decision.jobs, self._offered, frozenset()) if decision.jobs else []
             for kept_for, count in decision.warm:
                 names += decider.request([self._warm_pod] * count, self._offered, kept_for)
@@ -190,7 +190,7 @@ class PodSpawner:
                 decider.note(note)
         if names:
             _log.info("pods decided", extra={"pods": names})
-        claimed = {pod.name for pod in situation.pods if pod.claimed}
+        claimed = {pod.name for pod in snapshot.pods if pod.claimed}
         for name in decision.surplus:
             _log.info("pod not needed", extra={"pod": name})
             self._database.close(name, unclaimed=name not in claimed)
@@ -220,7 +220,7 @@ class PodSpawner:
         except DatabaseError:
             _log.warning("spawner waits for the database")
             self._postpone(action, _FIRST_RETRY_SECONDS)
-        except Exception:  # noqa: BLE001 - one pod's trouble is not the others'
+        except Exception:  # noqa: BLE001 - a failure of one pod must not stop the others
             _log.exception("pod not made or removed", extra={"pod": action.name})
             self._postpone(action, self._retry_seconds(action, answered=True))
 

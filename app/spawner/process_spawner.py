@@ -66,8 +66,8 @@ class ProcessSpawner:
             if decider is None:
                 return []
             spec = self._backend.spec
-            situation = decider.situation(spec.capabilities, spec.resources)
-            decision = decide(situation, spec, self._limits, self._backend.name)
+            snapshot = decider.snapshot(spec.capabilities, spec.resources)
+            decision = decide(snapshot, spec, self._limits, self._backend.name)
             for worker_id in decision.forget:
                 decider.forget(worker_id)
             for worker_id in decision.drain:

@@ -17,10 +17,10 @@ from cli.output import table, write_items, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose
 from cli.remote.connection import http as client_of
 from cli.remote.contexts import ServerContext
-from cli.remote.fleet import remedy, spawner_trouble
+from cli.remote.fleet import remedy, spawner_problem
 from cli.remote.health_pages import page
 from cli.remote.listing import workers_status
-from cli.remote.troubles import SPAWNER_FIX, locks
+from cli.remote.problems import SPAWNER_FIX, locks
 from cli.render.terminal import colours
 
 _SKEW_SECONDS = 5.0
@@ -224,9 +224,9 @@ def _workers(counts: str, is_live: bool, status: Any) -> Check:
 
 def _spawners(spawners: list[Any]) -> list[Check]:
     return [
-        Check("spawner", not trouble, f"{spawner['spawnerId']} {trouble or 'runs'}", SPAWNER_FIX)
+        Check("spawner", not problem, f"{spawner['spawnerId']} {problem or 'runs'}", SPAWNER_FIX)
         for spawner in spawners
-        for trouble in (spawner_trouble(spawner),)
+        for problem in (spawner_problem(spawner),)
     ]
 
 

@@ -150,7 +150,7 @@ def status(*, output: OutputOption = "text") -> int:
     """Show the embedded control plane, and what is wrong with it."""
     from cli.remote.connection import http
     from cli.remote.contexts import ServerContext
-    from cli.remote.troubles import look
+    from cli.remote.problems import look
 
     plane = embedded.find()
     if plane is None:
@@ -158,8 +158,8 @@ def status(*, output: OutputOption = "text") -> int:
     shape = _shape(plane)
     lines = [f"{name:13} {shape[name]}" for name in ("url", "tokenFile", "dsn", "version")]
     lines += [f"{process['role']:13} pid {process['pid']}" for process in plane.processes]
-    troubles = look(http(ServerContext(plane.urls, plane.token)))
-    for trouble in troubles:
-        lines += [f"{trouble.name:13} {trouble.message}", f"{'':13} fix: {trouble.fix}"]
-    write_one({**shape, "troubles": [asdict(trouble) for trouble in troubles]}, output, "url", lines)
+    problems = look(http(ServerContext(plane.urls, plane.token)))
+    for problem in problems:
+        lines += [f"{problem.name:13} {problem.message}", f"{'':13} fix: {problem.fix}"]
+    write_one({**shape, "problems": [asdict(problem) for problem in problems]}, output, "url", lines)
     return exits.SUCCESS

@@ -12,7 +12,7 @@ from cli.commands.autoscale import autoscale
 from cli.declarations import App
 from cli.output import table, write_items, write_json, write_line, write_lines, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
-from cli.remote.fleet import remedy, spawner_trouble
+from cli.remote.fleet import remedy, spawner_problem
 from cli.remote.listing import whole, workers_status
 from cli.render.autoscale import range_sentence
 from cli.render.terminal import is_terminal
@@ -36,8 +36,8 @@ def _problems(workers: list[dict[str, Any]]) -> list[str]:
 
 
 def _spawner_troubles(spawners: list[dict[str, Any]]) -> list[str]:
-    troubles = {spawner["spawnerId"]: spawner_trouble(spawner) for spawner in spawners}
-    return [f"spawner {name}: {trouble}" for name, trouble in troubles.items() if trouble]
+    problems = {spawner["spawnerId"]: spawner_problem(spawner) for spawner in spawners}
+    return [f"spawner {name}: {problem}" for name, problem in problems.items() if problem]
 
 
 @workers.command

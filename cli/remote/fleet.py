@@ -40,7 +40,7 @@ def check_offered(agent: str, status: Mapping[str, Any], here: Iterable[str] = (
     raise CliError(message, step, exits.UNKNOWN, "no_agent")
 
 
-def spawner_trouble(spawner: Mapping[str, Any], now: datetime | None = None) -> str:
+def spawner_problem(spawner: Mapping[str, Any], now: datetime | None = None) -> str:
     """Return what keeps a spawner from starting workers; empty when nothing does."""
     if spawner["state"] == "silent":
         return f"stopped sending heartbeats; the last came {ago(spawner['lastHeartbeatAt'], now)}"

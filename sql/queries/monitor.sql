@@ -48,13 +48,13 @@ with due as materialized (
     ) n
 ), numbered as materialized (
     select j.task_id, j.job, l.last_seq + row_number() over (partition by j.task_id order by j.job) as seq,
-           'not started within ' || d.start_within_seconds || ' s: ' || coalesce(p.trouble, a.why, w.reason) as message
+           'not started within ' || d.start_within_seconds || ' s: ' || coalesce(p.problem, a.why, w.reason) as message
     from locked_jobs j
     join locked_logs l using (task_id)
     join due d using (task_id)
     join waited w using (needs, cpu, memory, gpu)
     left join lateral (
-        select 'its pod: ' || max(p.reason) as trouble from ado.pods p
+        select 'its pod: ' || max(p.reason) as problem from ado.pods p
         where p.task_id = j.task_id and p.job = j.job and p.state in ('wanted', 'placed') and p.reason is not null
     ) p on true
     left join lateral (

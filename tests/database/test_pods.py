@@ -91,9 +91,9 @@ async def test_a_job_that_a_warm_pod_claims_while_a_spawner_reads_gets_no_pod(db
     for module in ("db.pods", "db.spawning"):
         monkeypatch.setattr(f"{module}.run", run_and_claim)
     with pods.deciding() as decider:
-        situation = await asyncio.to_thread(decider.situation, OFFERED)
-        situation = replace(situation, waiting=await asyncio.to_thread(decider.waiting, OFFERED, 10, ()))
-    assert plan(situation, OFFERED, PodLimits(10, ResourceAmounts(1, 2**30), 60)).jobs == ()
+        snapshot = await asyncio.to_thread(decider.snapshot, OFFERED)
+        snapshot = replace(snapshot, waiting=await asyncio.to_thread(decider.waiting, OFFERED, 10, ()))
+    assert plan(snapshot, OFFERED, PodLimits(10, ResourceAmounts(1, 2**30), 60)).jobs == ()
 
 
 async def test_one_spawner_decides_at_a_time(dsn, pods):

@@ -117,5 +117,5 @@ async def test_a_job_that_is_claimed_while_a_spawner_reads_starts_no_worker(db, 
 
     monkeypatch.setattr("db.spawning.run", run_and_claim)
     with SpawnerDatabase(pool).deciding("process") as decider:
-        situation = await asyncio.to_thread(decider.situation, {"shell"}, MACHINE)
-    assert decide(situation, WorkerSpec(frozenset({"shell"}), MACHINE), SpawnerLimits(), "process").start == 0
+        snapshot = await asyncio.to_thread(decider.snapshot, {"shell"}, MACHINE)
+    assert decide(snapshot, WorkerSpec(frozenset({"shell"}), MACHINE), SpawnerLimits(), "process").start == 0

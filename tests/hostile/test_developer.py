@@ -65,7 +65,7 @@ CREATES = {
     "files.commit": {"fileId": FILE},
 }
 SESSIONS = {"sessions.code", "sessions.exchange", "sessions.end"}
-"""These are about the caller's own token; ``tests/service/test_sessions.py`` tests them."""
+"""These are about the caller's own token; ``tests/service/test_browser_sessions.py`` tests them."""
 
 
 def user(number, role="developer"):

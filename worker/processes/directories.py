@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.private_files import ensure_directory
-from worker.fitness import PROBE, MachineUnfit, describe_error
+from worker.machine_health import PROBE, MachineUnfit, describe_error
 from worker.processes.removal import RemovalQueue
 from worker.sandbox.base import JOB_PARTS
 

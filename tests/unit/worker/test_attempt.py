@@ -16,7 +16,7 @@ from worker import agent_output
 from worker import attempt as attempt_module
 from worker.agents.verdict import Outcome
 from worker.attempt import Attempt
-from worker.fitness import Fitness
+from worker.machine_health import MachineHealth
 from worker.output.event_pipe import EventPipe
 from worker.output.masking import Masker
 from worker.output.wire_events import ServerLimits
@@ -88,7 +88,7 @@ def make(server, tmp_path):
         removals = RemovalQueue()
         return Attempt(
             job, server.call, settings, lambda fence: AttemptFiles(("http://x",), "", fence, 1), SecretStore({}),
-            Fitness(str(tmp_path)), removals, ServerLimits(), subscribe=server.subscribe,
+            MachineHealth(str(tmp_path)), removals, ServerLimits(), subscribe=server.subscribe,
         )  # fmt: skip
 
     return attempt
@@ -297,7 +297,7 @@ async def test_every_process_of_a_job_has_ports_that_no_other_job_has(make, serv
 
 async def test_a_job_without_free_ports_is_given_back_with_the_reason(make, server, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as program:
-        monkeypatch.setattr("worker.lent.bases", lambda *_: [program.getsockname()[1]])
+        monkeypatch.setattr("worker.allocation.bases", lambda *_: [program.getsockname()[1]])
         report = await run(make("true"), server)
     assert (report["outcome"], report["reason"]) == ("released", "worker_unfit")
     assert "all 1 ranges of ADO_JOB_PORTS are in use" in report["message"]

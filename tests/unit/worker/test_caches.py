@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from worker import caches as module
+from worker.allocation import allocate
 from worker.caches import CacheDirectory
-from worker.lent import lent
 from worker.processes.directories import sweep
 from worker.processes.removal import RemovalQueue
 from worker.settings import WorkerSettings
@@ -184,7 +184,10 @@ def test_the_oldest_copies_are_deleted_beyond_the_limit(caches, home):
 async def test_a_copy_is_in_the_jobs_home_until_its_end(tmp_path, home):
     settings = WorkerSettings(cache_dir=str(tmp_path / "caches"))
     workspace = {"caches": ["npm"], "cacheScope": MINE}
-    async with lent(settings, home("one"), workspace) as first, lent(settings, home("two"), workspace) as second:
+    async with (
+        allocate(settings, home("one"), workspace) as first,
+        allocate(settings, home("two"), workspace) as second,
+    ):
         places = {first.env["NPM_CONFIG_CACHE"], second.env["NPM_CONFIG_CACHE"]}
         assert len(places) == 2
         assert names(tmp_path / "caches") == []
@@ -192,5 +195,5 @@ async def test_a_copy_is_in_the_jobs_home_until_its_end(tmp_path, home):
 
 
 async def test_a_worker_without_a_directory_for_them_lends_none(home):
-    async with lent(WorkerSettings(), home("one"), {"caches": ["npm"], "cacheScope": MINE}) as borrowed:
+    async with allocate(WorkerSettings(), home("one"), {"caches": ["npm"], "cacheScope": MINE}) as borrowed:
         assert "NPM_CONFIG_CACHE" not in borrowed.env

@@ -12,7 +12,7 @@ import pytest
 
 from worker import rate_limits
 from worker.attempt import Attempt
-from worker.fitness import Fitness
+from worker.machine_health import MachineHealth
 from worker.output.wire_events import ServerLimits
 from worker.processes.removal import RemovalQueue
 from worker.repository.transfers import AttemptFiles
@@ -79,7 +79,7 @@ def make(server, tmp_path, *turns, **members):
     settings = WorkerSettings(url=("http://x",), worker_id="w", work_dir=str(tmp_path / "work"), grace_seconds=0.2)
     return Attempt(
         job, server.call, settings, lambda fence: AttemptFiles(("http://x",), "", fence, 1), SecretStore({}),
-        Fitness(str(tmp_path)), RemovalQueue(), ServerLimits(), subscribe=server.subscribe,
+        MachineHealth(str(tmp_path)), RemovalQueue(), ServerLimits(), subscribe=server.subscribe,
     )  # fmt: skip
 
 

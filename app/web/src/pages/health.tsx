@@ -30,7 +30,7 @@ export function HealthPage() {
       </div>
       <Problem failure={loaded.failure} />
       {health === undefined && loaded.loading && <Loading />}
-      {health && <Troubles health={health} />}
+      {health && <Problems health={health} />}
       {pool && (
         <dl class="tiles">
           <Tile name="Queued jobs" value={pool.queue.queued} />
@@ -53,7 +53,7 @@ function Verdict({ health }: { health: Health }) {
   return <span class="status status-succeeded">✓ no problems</span>;
 }
 
-function Troubles({ health }: { health: Health }) {
+function Problems({ health }: { health: Health }) {
   const problems = [...Object.entries(health.problems), ...Object.entries(health.warnings)];
   return (
     <ul class="cards">

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from app.health import readiness
+from app.health.external_problems import ExternalProblems
 from app.health.readiness import Readiness
-from app.health.troubles import Troubles
 from app.log.hub import Hub
 from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseUnavailable
 from db.health import Schema
@@ -21,7 +21,7 @@ class Listening:
 
 class Watch:
     async def report(self, _db):
-        return Troubles(["spawner-a"], [])
+        return ExternalProblems(["spawner-a"], [])
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def database(monkeypatch):
 
 @pytest.fixture
 def replica(database):
-    return Readiness(object(), Listening(), database["hub"], troubles=Watch())
+    return Readiness(object(), Listening(), database["hub"], external_problems=Watch())
 
 
 async def test_a_replica_with_all_parts_is_ready_and_warns_of_troubles(replica):

@@ -13,8 +13,8 @@ from app.spawner.decide import SpawnerLimits, WorkerSpec, decide
 from app.spawner.pod_plan import PodLimits, closed, plan
 from db.autoscale import AutoscaleRange, SurplusNote
 from db.model import Demand, ResourceAmounts
-from db.pods import PodlessJob, PodRow, PodSituation
-from db.spawning import ScaleRow, Situation, Supply
+from db.pods import PodlessJob, PodRow, PodSnapshot
+from db.spawning import FleetSnapshot, FleetWorker, ScaleRow
 
 SHELL = frozenset({"shell"})
 SIZE = ResourceAmounts(1, 2**30)
@@ -40,15 +40,15 @@ class Fleet:
         while self.idle and len(self.busy) < jobs:
             self.busy.append(self.idle.pop(0))
         self.queued = jobs - len(self.busy)
-        workers = [Supply(name, "busy", "local", "h", SHELL, 0, SIZE, 0, 0) for name in self.busy]
-        workers += [Supply(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 9) for name in self.idle]
+        workers = [FleetWorker(name, "busy", "local", "h", SHELL, 0, SIZE, 0, 0) for name in self.busy]
+        workers += [FleetWorker(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 9) for name in self.idle]
         surplus = None if self.since is None else self.now - self.since
         counted = replace(
             self.range, workers=len(workers), ready=len(workers), busy=len(self.busy), surplus_seconds=surplus
         )
         demands = (Demand(SHELL, ResourceAmounts(), self.queued),) if self.queued else ()
         decision = decide(
-            Situation(demands, tuple(workers), (), (counted,)),
+            FleetSnapshot(demands, tuple(workers), (), (counted,)),
             WorkerSpec(SHELL, SIZE),
             SpawnerLimits(max_workers=1000),
             "local",
@@ -178,50 +178,54 @@ def test_a_worker_with_several_slots_takes_as_many_jobs():
 
 
 def test_a_lowered_maximum_drains_idle_workers_first_and_then_busy_ones_after_their_jobs():
-    workers = [Supply(name, "busy", "local", "h", SHELL, 0, SIZE, 0, 0) for name in "ab"]
-    workers += [Supply(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 0) for name in "cd"]
+    workers = [FleetWorker(name, "busy", "local", "h", SHELL, 0, SIZE, 0, 0) for name in "ab"]
+    workers += [FleetWorker(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 0) for name in "cd"]
     limits = one_range(maximum=1, workers=5, leaving=1, ready=4, busy=2)
     demand = Demand(SHELL, ResourceAmounts(), 9)
     spec = WorkerSpec(SHELL, SIZE)
-    decision = decide(Situation((demand,), tuple(workers), (), (limits,)), spec, SpawnerLimits(), "local")
+    decision = decide(FleetSnapshot((demand,), tuple(workers), (), (limits,)), spec, SpawnerLimits(), "local")
     assert (decision.start, set(decision.drain), decision.drain_busy) == (0, {"c", "d"}, ("a",))
-    decision = decide(Situation((), tuple(workers), (), (replace(limits, maximum=2),)), spec, SpawnerLimits(), "local")
+    decision = decide(
+        FleetSnapshot((), tuple(workers), (), (replace(limits, maximum=2),)), spec, SpawnerLimits(), "local"
+    )
     assert (set(decision.drain), decision.drain_busy) == ({"c", "d"}, ())
 
 
 def test_a_cooldown_that_is_over_ends_no_busy_worker():
-    workers = [Supply(name, "busy", "local", "h", SHELL, 0, SIZE, 0, 0) for name in "ab"]
-    workers += [Supply(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 0) for name in "cd"]
+    workers = [FleetWorker(name, "busy", "local", "h", SHELL, 0, SIZE, 0, 0) for name in "ab"]
+    workers += [FleetWorker(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 0) for name in "cd"]
     limits = one_range(maximum=9, workers=4, ready=4, busy=2, surplus_seconds=9.0, surplus_peak=2)
-    decision = decide(Situation((), tuple(workers), (), (limits,)), WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local")
+    decision = decide(
+        FleetSnapshot((), tuple(workers), (), (limits,)), WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local"
+    )
     assert (set(decision.drain), decision.drain_busy) == ({"c", "d"}, ())
 
 
 def test_idle_workers_that_scale_keeps_are_not_retired():
-    idle = tuple(Supply(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 0) for name in "abc")
+    idle = tuple(FleetWorker(name, "idle", "local", "h", SHELL, 1, SIZE, 0, 0) for name in "abc")
     limits = one_range(workers=3, ready=3, surplus_seconds=9.0, surplus_peak=0)
-    situation = Situation((), idle, (ScaleRow(SHELL, 2),), (limits,))
-    assert len(decide(situation, WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local").drain) == 1
+    snapshot = FleetSnapshot((), idle, (ScaleRow(SHELL, 2),), (limits,))
+    assert len(decide(snapshot, WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local").drain) == 1
 
 
 def test_a_maximum_limits_what_scale_keeps_and_a_spawners_own_limit_the_minimum():
-    situation = Situation((), (), (ScaleRow(SHELL, 5),), (one_range(maximum=2),))
-    assert decide(situation, WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local").start == 2
-    situation = Situation((), (), (), (one_range(5, 9),))
-    assert decide(situation, WorkerSpec(SHELL, SIZE), SpawnerLimits(max_workers=3), "local").start == 3
+    snapshot = FleetSnapshot((), (), (ScaleRow(SHELL, 5),), (one_range(maximum=2),))
+    assert decide(snapshot, WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local").start == 2
+    snapshot = FleetSnapshot((), (), (), (one_range(5, 9),))
+    assert decide(snapshot, WorkerSpec(SHELL, SIZE), SpawnerLimits(max_workers=3), "local").start == 3
 
 
 def test_a_process_obeys_the_ranges_of_all_that_it_offers():
     both = frozenset({"shell", "codex"})
     ranges = (one_range(maximum=9), one_range(maximum=1, capability="codex"), one_range(maximum=0, capability="gpu"))
-    situation = Situation((Demand(SHELL, ResourceAmounts(), 5),), (), (), ranges)
-    assert decide(situation, WorkerSpec(both, SIZE), SpawnerLimits(), "local").start == 1
+    snapshot = FleetSnapshot((Demand(SHELL, ResourceAmounts(), 5),), (), (), ranges)
+    assert decide(snapshot, WorkerSpec(both, SIZE), SpawnerLimits(), "local").start == 1
 
 
 def test_a_range_replaces_the_idle_time_of_the_spawners_settings():
-    idle = Supply("a", "idle", "local", "h", SHELL, 1, SIZE, 0, 999)
+    idle = FleetWorker("a", "idle", "local", "h", SHELL, 1, SIZE, 0, 999)
     limits = one_range(cooldown_seconds=5, workers=1, ready=1)
-    decision = decide(Situation((), (idle,), (), (limits,)), WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local")
+    decision = decide(FleetSnapshot((), (idle,), (), (limits,)), WorkerSpec(SHELL, SIZE), SpawnerLimits(), "local")
     assert (decision.drain, [note.peak for note in decision.notes]) == ((), [0])
 
 
@@ -245,17 +249,17 @@ def queue(*needs):
 
 def planned(needs=(), pods=(), ranges=(), scales=(), workers=()):
     waiting, demands = queue(*needs)
-    situation = PodSituation(tuple(pods), waiting, tuple(workers), tuple(scales), tuple(ranges), demands)
-    return plan(situation, OFFERED, POD_LIMITS)
+    snapshot = PodSnapshot(tuple(pods), waiting, tuple(workers), tuple(scales), tuple(ranges), demands)
+    return plan(snapshot, OFFERED, POD_LIMITS)
 
 
 def test_jobs_over_a_maximum_get_no_pod_and_do_not_hold_up_others():
     codex = frozenset({"codex"})
     result = planned([SHELL, SHELL, codex, SHELL], ranges=[one_range(maximum=1)])
     assert [request.key[1] for request in result.jobs] == [0, 2]
-    situation = PodSituation((), (), (), (), (one_range(maximum=1, workers=1),), (Demand(SHELL, SIZE, 9),))
-    assert closed(situation, OFFERED) == SHELL
-    assert closed(replace(situation, ranges=(one_range(maximum=0, capability=""),)), OFFERED) == OFFERED
+    snapshot = PodSnapshot((), (), (), (), (one_range(maximum=1, workers=1),), (Demand(SHELL, SIZE, 9),))
+    assert closed(snapshot, OFFERED) == SHELL
+    assert closed(replace(snapshot, ranges=(one_range(maximum=0, capability=""),)), OFFERED) == OFFERED
 
 
 @pytest.mark.parametrize(
@@ -272,8 +276,8 @@ def test_a_job_that_has_a_pod_is_not_counted_as_waiting(found, made):
     starting = pod("p", key=(1, 0), **{"worker_state": "starting", **found})
     demands = (Demand(SHELL, ResourceAmounts(), 4),)
     waiting, _ = queue(SHELL, SHELL, SHELL)
-    situation = PodSituation((starting,), waiting, (), (), (limits,), demands)
-    assert len(plan(situation, OFFERED, POD_LIMITS).jobs) == made
+    snapshot = PodSnapshot((starting,), waiting, (), (), (limits,), demands)
+    assert len(plan(snapshot, OFFERED, POD_LIMITS).jobs) == made
 
 
 def test_warm_pods_are_kept_to_the_minimum_and_retired_after_the_cooldown():

@@ -2,7 +2,7 @@
 
 from app.spawner.decide import SpawnerLimits, WorkerSpec, decide
 from db.model import Demand, ResourceAmounts
-from db.spawning import ScaleRow, Situation, Supply
+from db.spawning import FleetSnapshot, FleetWorker, ScaleRow
 
 NOTHING = ResourceAmounts()
 SPEC = WorkerSpec(frozenset({"shell"}), ResourceAmounts(8, 2**34))
@@ -17,11 +17,11 @@ FREE = ResourceAmounts(8, 2**34)
 
 
 def worker(name, state="idle", *, free_slots=1, idle=0.0, requested=0.0, backend="local", free=FREE):
-    return Supply(name, state, backend, "h", frozenset({"shell"}), free_slots, free, requested, idle)
+    return FleetWorker(name, state, backend, "h", frozenset({"shell"}), free_slots, free, requested, idle)
 
 
 def decided(demands=(), workers=(), scales=(), spec=SPEC):
-    return decide(Situation(tuple(demands), tuple(workers), tuple(scales)), spec, LIMITS, "local")
+    return decide(FleetSnapshot(tuple(demands), tuple(workers), tuple(scales)), spec, LIMITS, "local")
 
 
 def test_each_job_gets_a_worker_up_to_the_limit():
@@ -100,6 +100,6 @@ def test_jobs_of_one_worker_share_what_it_has_free():
 
 def test_a_new_worker_gets_no_more_jobs_than_its_resources_allow():
     roomy = WorkerSpec(frozenset({"shell"}), ResourceAmounts(8, 2**34), slots=4)
-    situation = Situation((demand(3, resources=ResourceAmounts(cpu=5)), demand(2)), (), ())
-    assert decide(situation, roomy, LIMITS, "local").start == 3
-    assert decide(Situation((demand(5),), (), ()), roomy, LIMITS, "local").start == 2
+    snapshot = FleetSnapshot((demand(3, resources=ResourceAmounts(cpu=5)), demand(2)), (), ())
+    assert decide(snapshot, roomy, LIMITS, "local").start == 3
+    assert decide(FleetSnapshot((demand(5),), (), ()), roomy, LIMITS, "local").start == 2

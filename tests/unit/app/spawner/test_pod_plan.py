@@ -2,8 +2,8 @@
 
 from app.spawner.pod_plan import PodLimits, plan
 from db.model import Demand, ResourceAmounts
-from db.pods import PodlessJob, PodRequest, PodRow, PodSituation
-from db.spawning import ScaleRow, Supply
+from db.pods import PodlessJob, PodRequest, PodRow, PodSnapshot
+from db.spawning import FleetWorker, ScaleRow
 
 SIZE = ResourceAmounts(1, 2**30)
 LIMITS = PodLimits(max_pods=4, default=SIZE, idle_seconds=60)
@@ -26,11 +26,11 @@ def pod(name, key=None, **values):
 
 
 def worker(name, state="idle", *, capabilities=OFFERED):
-    return Supply(name, state, "kubernetes", None, capabilities, 1, SIZE, 0.0, 0.0)
+    return FleetWorker(name, state, "kubernetes", None, capabilities, 1, SIZE, 0.0, 0.0)
 
 
 def planned(jobs=(), pods=(), workers=(), scales=()):
-    return plan(PodSituation(tuple(pods), tuple(jobs), tuple(workers), tuple(scales)), OFFERED, LIMITS)
+    return plan(PodSnapshot(tuple(pods), tuple(jobs), tuple(workers), tuple(scales)), OFFERED, LIMITS)
 
 
 def test_each_job_gets_a_pod_up_to_the_limit_of_the_namespace():

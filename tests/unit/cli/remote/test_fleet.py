@@ -6,7 +6,7 @@ import pytest
 
 from cli.agents import first
 from cli.errors import CliError
-from cli.remote.fleet import check_offered, offered, silence, spawner_trouble
+from cli.remote.fleet import check_offered, offered, silence, spawner_problem
 
 
 def worker(*capabilities, state="idle"):
@@ -55,9 +55,9 @@ def test_an_agent_without_workers_is_refused_with_the_nearest():
 
 def test_a_silent_spawner_and_a_problem_are_troubles():
     now = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
-    assert spawner_trouble(spawner(), now) == ""
-    assert spawner_trouble(spawner(problem="no cluster"), now) == "no cluster"
-    assert "3 min ago" in spawner_trouble(spawner(state="silent", problem="no cluster"), now)
+    assert spawner_problem(spawner(), now) == ""
+    assert spawner_problem(spawner(problem="no cluster"), now) == "no cluster"
+    assert "3 min ago" in spawner_problem(spawner(state="silent", problem="no cluster"), now)
 
 
 def test_an_agent_that_is_known_but_not_offered_is_not_suggested_again():

@@ -8,7 +8,7 @@ import threading
 import pytest
 from support.users import give_away
 
-from worker.fitness import MachineUnfit
+from worker.machine_health import MachineUnfit
 from worker.processes import directories
 from worker.processes.directories import attempt_directory, sweep
 from worker.processes.removal import RemovalQueue

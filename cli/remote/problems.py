@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from app.rpc.client import CallError, HttpClient, NoAnswer
-from cli.remote.fleet import spawner_trouble
+from cli.remote.fleet import spawner_problem
 from cli.render.ages import ago
 
 SPAWNER_FIX = "start it again with ado spawner (ado up runs one), or look at its log"
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Problem:
     """A problem, and what fixes it."""
 
     name: str
@@ -23,9 +23,9 @@ class Trouble:
     fix: str
 
 
-def locks(health: Mapping[str, Any], now: datetime | None = None) -> list[Trouble]:
+def locks(health: Mapping[str, Any], now: datetime | None = None) -> list[Problem]:
     """Return the sessions whose locks block others; a server of an older release reports none."""
-    return [Trouble("locks", _holder(one, now), _ending(one)) for one in health.get("blockers") or ()]
+    return [Problem("locks", _holder(one, now), _ending(one)) for one in health.get("blockers") or ()]
 
 
 def _holder(one: Mapping[str, Any], now: datetime | None) -> str:
@@ -44,29 +44,29 @@ def _ending(one: Mapping[str, Any]) -> str:
     return f"end it in psql: select pg_terminate_backend({one['pid']});"
 
 
-def look(client: HttpClient) -> list[Trouble]:
+def look(client: HttpClient) -> list[Problem]:
     """Return the problems of a server; one that does not answer is a problem itself."""
     try:
-        if troubles := _health_problems(client):  # a locked table blocks the next query
-            return troubles
+        if problems := _health_problems(client):  # a locked table blocks the next query
+            return problems
         try:
             spawners = client.query("workers.status").get("spawners", [])
         except (CallError, NoAnswer):
-            if troubles := _health_problems(client):  # a lock is reported once others have waited for it
-                return troubles
+            if problems := _health_problems(client):  # a lock is reported once others have waited for it
+                return problems
             raise
     except CallError as error:
-        return [Trouble("api", error.message, error.hint or "ado doctor")]
+        return [Problem("api", error.message, error.hint or "ado doctor")]
     except NoAnswer:
-        return [Trouble("api", "does not answer", "ado doctor says why")]
+        return [Problem("api", "does not answer", "ado doctor says why")]
     return [
-        Trouble("spawner", f"{spawner['spawnerId']} {trouble}", SPAWNER_FIX)
+        Problem("spawner", f"{spawner['spawnerId']} {problem}", SPAWNER_FIX)
         for spawner in spawners
-        if (trouble := spawner_trouble(spawner))
+        if (problem := spawner_problem(spawner))
     ]
 
 
-def _health_problems(client: HttpClient) -> list[Trouble]:
+def _health_problems(client: HttpClient) -> list[Problem]:
     health = client.query("system.health")
-    problems = [Trouble(part, problem, "ado doctor says what fixes it") for part, problem in health["problems"].items()]
+    problems = [Problem(part, problem, "ado doctor says what fixes it") for part, problem in health["problems"].items()]
     return problems + locks(health)

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from worker import fitness
-from worker.fitness import Fitness, MachineUnfit, probe
+from worker import machine_health
+from worker.machine_health import MachineHealth, MachineUnfit, probe
 
 
 def test_a_probe_leaves_nothing(tmp_path):
@@ -30,11 +30,11 @@ def test_a_probe_fails_without_descriptors(tmp_path):
 
 @pytest.fixture
 async def quick(tmp_path, monkeypatch):
-    """The fitness of a machine whose directory is a file, which is probed again at once."""
-    monkeypatch.setattr(fitness, "_FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(fitness, "_LONGEST_PAUSE", 0.05)
+    """The health of a machine whose work directory is a file, which is probed again at once."""
+    monkeypatch.setattr(machine_health, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(machine_health, "_LONGEST_PAUSE", 0.05)
     (tmp_path / "work").touch()
-    found = Fitness(str(tmp_path / "work"))
+    found = MachineHealth(str(tmp_path / "work"))
     watching = asyncio.create_task(found.watch())
     yield found
     watching.cancel()
@@ -82,6 +82,6 @@ async def test_the_machine_is_checked_without_a_waiting_caller(quick, tmp_path):
 
 async def test_a_failure_is_confirmed_or_not(tmp_path):
     (tmp_path / "file").touch()
-    await Fitness(str(tmp_path)).check()
+    await MachineHealth(str(tmp_path)).check()
     with pytest.raises(MachineUnfit, match="Not a directory"):
-        await Fitness(str(tmp_path / "file")).check()
+        await MachineHealth(str(tmp_path / "file")).check()

@@ -9,7 +9,7 @@ from support.records import claim, create, register
 from app.spawner.decide import can_run
 from db import jobs
 from db.model import Demand, ResourceAmounts
-from db.spawning import SpawnerDatabase, Supply
+from db.spawning import FleetWorker, SpawnerDatabase
 from db.sync_database import SyncPool
 
 LACKS = "select ado.lacks(%s::text[], %s, %s, %s, %s::text[], %s, %s, %s)"
@@ -22,7 +22,7 @@ def connection(dsn):
 
 
 def worker(capabilities, free):
-    return Supply("w", "idle", None, None, frozenset(capabilities), 1, free, 0, 0)
+    return FleetWorker("w", "idle", None, None, frozenset(capabilities), 1, free, 0, 0)
 
 
 @pytest.mark.parametrize("needs", [[], ["a"], ["a", "b"]])
@@ -60,7 +60,7 @@ async def test_a_spawner_of_processes_sees_the_jobs_that_its_workers_can_run(db,
     pool = SyncPool(dsn, size=1)
     pool.open()
     with closing(pool), SpawnerDatabase(pool).deciding("local") as decider:
-        found = decider.situation({"shell"}, ResourceAmounts(8, 2**34)).demands
+        found = decider.snapshot({"shell"}, ResourceAmounts(8, 2**34)).demands
     assert [(demand.needs, demand.resources.cpu, demand.jobs) for demand in found] == [({"shell"}, 2, 3)]
 
 

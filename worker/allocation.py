@@ -1,4 +1,4 @@
-"""What a machine lends to an attempt for as long as a process of the attempt lives: ports and caches."""
+"""Allocates ports and caches to an attempt for as long as a process of the attempt lives."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from worker.settings import WorkerSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
-    """What an attempt has borrowed."""
+class Allocation:
+    """The ports and caches of one attempt."""
 
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that say where it is."""
     held: tuple[int, ...] = ()
-    """Descriptors that every process of the attempt keeps open; they hold what is lent."""
+    """Descriptors that every process of the attempt keeps open; they hold the allocation."""
 
 
 def port_ranges(settings: WorkerSettings) -> list[int]:
@@ -31,10 +31,10 @@ def port_ranges(settings: WorkerSettings) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def lent(
+async def allocate(
     settings: WorkerSettings, home: Path | None = None, workspace: Mapping[str, Any] | None = None
-) -> AsyncIterator[Lent]:
-    """Lend what the machine has until the block and all processes of the attempt have ended. Raises OSError.
+) -> AsyncIterator[Allocation]:
+    """Hold an allocation until the block and all processes of the attempt have ended. Raises OSError.
 
     The caches that a task's workspace names are in the job's HOME meanwhile.
     """
@@ -46,12 +46,12 @@ async def lent(
             held.append(guard.fileno())
         names, scope = (workspace or {}).get("caches") or (), (workspace or {}).get("cacheScope") or ""
         if home is None or not names or not settings.cache_dir:
-            yield Lent(env, tuple(held))
+            yield Allocation(env, tuple(held))
             return
         caches = CacheDirectory(Path(settings.cache_dir), settings.cache_bytes)
         env |= await asyncio.to_thread(caches.lend, scope, names, home)
         try:
-            yield Lent(env, tuple(held))
+            yield Allocation(env, tuple(held))
         finally:
             if not KeptProcess.survived:  # such a process could still write into a cache
                 await asyncio.to_thread(caches.take_back, scope, home)

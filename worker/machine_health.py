@@ -35,7 +35,7 @@ class MachineUnfit(Exception):
     """This machine cannot run jobs at present; the message says why."""
 
 
-class Fitness:
+class MachineHealth:
     """The state of one worker's machine; ``problem`` is why it takes no jobs, None if it takes them."""
 
     def __init__(self, work_dir: str, ports: Sequence[int] = ()) -> None:

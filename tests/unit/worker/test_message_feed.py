@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from worker.budget import JobBudget
 from worker.mailbox import Mailbox, MailboxMessage
-from worker.word_feed import WordFeed
+from worker.message_feed import MessageFeed
 
 
 class Pipe:
@@ -31,7 +31,7 @@ class Pipe:
 
 async def test_a_message_that_the_agent_takes_as_its_next_turn_leaves_its_stdin_open_for_answers_in_that_turn():
     pipe, mailbox = Pipe(), Mailbox(None, {})
-    words = WordFeed(pipe, lambda text, key: f"{key} {text}", mailbox, JobBudget({}))
+    words = MessageFeed(pipe, lambda text, key: f"{key} {text}", mailbox, JobBudget({}))
     feeding = asyncio.create_task(words.run("prompt"))
     assert await pipe.line() == "prompt"
     mailbox.offer(MailboxMessage("message-1", "mind the tabs"))

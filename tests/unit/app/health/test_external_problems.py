@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.health import troubles
-from app.health.troubles import Troubles, TroubleWatch
+from app.health import external_problems
+from app.health.external_problems import ExternalProblems, ExternalProblemWatch
 from db.errors import DatabaseUnavailable
 from db.health import BlockerRow
 
@@ -34,18 +34,18 @@ def database(monkeypatch):
         return read
 
     for part in ("blockers", "silent_spawners"):
-        monkeypatch.setattr(troubles.health, part, answer(part))
+        monkeypatch.setattr(external_problems.health, part, answer(part))
     return answers
 
 
 @pytest.mark.parametrize(
     ("found", "warnings"),
     [
-        (Troubles(), {}),
-        (Troubles([], []), {}),
-        (Troubles(["spawner-a", "spawner-b"], []), {"spawner": "2 stopped sending heartbeats"}),
-        (Troubles([], [blocker(7, 3)]), {"locks": "1 session holds up 3 others"}),
-        (Troubles([], [blocker(7, 3), blocker(8, 2)]), {"locks": "2 sessions hold up 5 others"}),
+        (ExternalProblems(), {}),
+        (ExternalProblems([], []), {}),
+        (ExternalProblems(["spawner-a", "spawner-b"], []), {"spawner": "2 stopped sending heartbeats"}),
+        (ExternalProblems([], [blocker(7, 3)]), {"locks": "1 session holds up 3 others"}),
+        (ExternalProblems([], [blocker(7, 3), blocker(8, 2)]), {"locks": "2 sessions hold up 5 others"}),
     ],
 )
 def test_a_warning_counts_and_names_no_session_or_spawner(found, warnings):
@@ -54,8 +54,8 @@ def test_a_warning_counts_and_names_no_session_or_spawner(found, warnings):
 
 async def test_troubles_are_read_at_most_every_five_seconds(database, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(troubles.time, "monotonic", lambda: now[0])
-    watch = TroubleWatch()
+    monkeypatch.setattr(external_problems.time, "monotonic", lambda: now[0])
+    watch = ExternalProblemWatch()
     await asyncio.gather(watch.report(None), watch.report(None))
     now[0] += 4.9
     await watch.report(None)
@@ -66,18 +66,18 @@ async def test_troubles_are_read_at_most_every_five_seconds(database, monkeypatc
 
 
 async def test_a_part_that_cannot_be_read_does_not_hide_the_other(database, monkeypatch):
-    monkeypatch.setattr(troubles, "_READ_SECONDS", 0.01)
+    monkeypatch.setattr(external_problems, "_READ_SECONDS", 0.01)
     database["blockers"] = [blocker(7)]
     database["silent_spawners"] = "locked"
-    assert await TroubleWatch().report(None) == Troubles(None, database["blockers"])
+    assert await ExternalProblemWatch().report(None) == ExternalProblems(None, database["blockers"])
     database["silent_spawners"] = ["spawner-a"]
     database["blockers"] = DatabaseUnavailable("away")
-    assert await TroubleWatch().report(None) == Troubles(["spawner-a"], None)
+    assert await ExternalProblemWatch().report(None) == ExternalProblems(["spawner-a"], None)
 
 
 async def test_a_trouble_is_logged_once_while_it_lasts(database, monkeypatch, caplog):
-    monkeypatch.setattr(troubles, "_REUSE_SECONDS", -1)
-    watch = TroubleWatch()
+    monkeypatch.setattr(external_problems, "_REUSE_SECONDS", -1)
+    watch = ExternalProblemWatch()
     with caplog.at_level(logging.WARNING, "ado.api"):
         database["silent_spawners"], database["blockers"] = ["spawner-a"], [blocker(7)]
         await watch.report(None)

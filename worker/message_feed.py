@@ -1,4 +1,4 @@
-"""Feeds an agent that takes words while it works: messages and the answers to its questions, each a line of its stdin.
+"""Feeds messages and answers to an agent that reads them while it works, each as a line of its stdin.
 
 The stdin stays open until the agent ends a turn, while no message waits and it has taken all that were written, or at a
 limit of the job's budget. Then it is closed, and the agent ends. A message that was written but not taken is the
@@ -21,7 +21,7 @@ from worker.processes.process import KeptProcess
 from worker.stdin_pipe import write_to_stdin
 
 
-class WordFeed:
+class MessageFeed:
     """The messages for one process of an agent."""
 
     def __init__(self, process: KeptProcess, line: Line, mailbox: Mailbox, budget: JobBudget) -> None:

@@ -1,4 +1,4 @@
-"""Troubles outside this replica: spawners that stopped, and database sessions whose locks block others.
+"""Problems outside this replica: spawners that stopped, and database sessions whose locks block others.
 
 They do not make a replica unready, because another replica could do no better. Each read has two seconds, because a
 locked table must not block the caller, and its outcome is reused for five seconds.
@@ -22,8 +22,8 @@ _READ_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Troubles:
-    """The troubles of one reading; None: that part could not be read."""
+class ExternalProblems:
+    """The problems of one reading; None: that part could not be read."""
 
     silent_spawners: list[str] | None = None
     blockers: list[BlockerRow] | None = None
@@ -41,27 +41,27 @@ class Troubles:
 
 
 @dataclass(slots=True)
-class TroubleWatch:
-    """Reads the troubles at most every five seconds."""
+class ExternalProblemWatch:
+    """Reads the problems at most every five seconds."""
 
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _troubles: Troubles = field(default_factory=Troubles)
+    _external_problems: ExternalProblems = field(default_factory=ExternalProblems)
     _read_at: float = float("-inf")
 
-    async def report(self, db: Database) -> Troubles:
-        """Return the troubles of the last five seconds, or read them again."""
+    async def report(self, db: Database) -> ExternalProblems:
+        """Return the problems of the last five seconds, or read them again."""
         async with self._reading:
             if time.monotonic() - self._read_at > _REUSE_SECONDS:
                 blockers, spawners = await asyncio.gather(_blockers(db), _spawners(db))
-                troubles = Troubles(blockers=blockers, silent_spawners=spawners)
-                _log_new(self._troubles, troubles)
-                self._troubles = troubles
+                external_problems = ExternalProblems(blockers=blockers, silent_spawners=spawners)
+                _log_new(self._external_problems, external_problems)
+                self._external_problems = external_problems
                 self._read_at = time.monotonic()
-            return self._troubles
+            return self._external_problems
 
 
-def _log_new(before: Troubles, now: Troubles) -> None:
-    """Log the troubles that were not there at the last reading."""
+def _log_new(before: ExternalProblems, now: ExternalProblems) -> None:
+    """Log the problems that were not there at the last reading."""
     known = {blocker.pid for blocker in before.blockers or ()}
     for blocker in now.blockers or ():
         if blocker.pid not in known:
