@@ -140,6 +140,16 @@ async def test_one_job_tries_the_agent_after_a_pause_that_grows_to_a_bound(db):
     assert pauses == [30, 60, 120, 240, 480, 600, 600, 600]
 
 
+async def test_a_probe_of_one_agent_is_not_noted_for_another(db):
+    await fail(db)
+    await fail(db, agent="codex")
+    await create(db, agent="claude-code")
+    await due(db)
+    await claim(db)
+    rows = await raw(db, "select agent, probes from ado.agent_failures order by agent")
+    assert [tuple(row) for row in rows] == [("claude-code", 1), ("codex", 0)]
+
+
 async def test_all_go_on_when_a_probe_succeeds(db):
     await fail(db)
     task_id = await create(db, agent="claude-code", workers=3)

@@ -8,14 +8,14 @@ from db.questions import NewQuestion
 from support.records import LEASE, claim
 
 SNAPSHOT = """
-    select 'job', task_id::text, job, j::text from ado.jobs j
-    union all select 'log', task_id::text, null, l::text from ado.task_logs l
-    union all select 'task', task_id::text, null, t::text from ado.tasks t
-    union all select 'worker', worker_id, null, w::text from ado.workers w
-    union all select 'pod', name, null, p::text from ado.pods p
-    union all select 'message ' || message_id, task_id::text, job, m::text from ado.message_jobs m
-    union all select 'question', question_id::text, null, q::text from ado.questions q
-    union all select 'input', task_id::text, job, i::text from ado.inputs i"""
+    select 'job', task_id::text, job, j.xmin || j::text from ado.jobs j
+    union all select 'log', task_id::text, null, l.xmin || l::text from ado.task_logs l
+    union all select 'task', task_id::text, null, t.xmin || t::text from ado.tasks t
+    union all select 'worker', worker_id, null, w.xmin || w::text from ado.workers w
+    union all select 'pod', name, null, p.xmin || p::text from ado.pods p
+    union all select 'message ' || message_id, task_id::text, job, m.xmin || m::text from ado.message_jobs m
+    union all select 'question', question_id::text, null, q.xmin || q::text from ado.questions q
+    union all select 'input', task_id::text, job, i.xmin || i::text from ado.inputs i"""
 REQUEST = {"kind": "permission", "options": [{"id": "allow", "label": "Allow"}], "tool": "Bash"}
 DIGEST = tokens.digest("a credential")
 
