@@ -29,7 +29,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "approve": ("commands.questions:approve", "Allow an agent to use the tool that it asks for."),
         "deny": ("commands.questions:deny", "Refuse an agent the tool that it asks for."),
         "ask": ("commands.questions:ask", "Inside a job, ask a person and print the answer."),
-        "notify": ("commands.notify:notify", "Be told by a webhook when tasks end and when jobs ask."),
+        "notify": ("commands.notify:notify", "Send webhooks when tasks end and when jobs ask."),
         "template": ("commands.template:template", "Save tasks as templates: ado run @NAME runs one."),
         "schedule": ("commands.schedule:schedule", "Run templates at times, by cron expressions."),
         "kv": ("commands.kv:kv", "Share values between the jobs of a task."),

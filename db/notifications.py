@@ -28,7 +28,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class NewTarget:
-    """An address that wants to be told."""
+    """A webhook target."""
 
     url: str
     format: TargetFormat

@@ -91,7 +91,7 @@ class DueSchedule:
     last_status: Status | None
     template: str
     task: dict[str, Any]
-    lent: bool
+    is_template_trusted: bool
     """Whether the template's owner may decide what this schedule runs."""
     now: datetime
 

@@ -204,7 +204,7 @@ def _check_owner(found: DueSchedule) -> None:
     if found.owner_role not in _MAY_RUN:
         text = f"{found.owner_name}, for whom it runs, is a {found.owner_role} now and may run no tasks"
         raise ProcedureError("FORBIDDEN", text, hint="add the schedule again as somebody else")
-    if not found.lent:
+    if not found.is_template_trusted:
         text = f"@{found.template} was saved by somebody whom {found.owner_name} need not trust"
         hint = "save it again as the schedule's owner: only operators and administrators decide what others run"
         raise ProcedureError("FORBIDDEN", text, hint=hint)

@@ -1,7 +1,7 @@
-"""The procedures ``notifications.*``: addresses that are told when tasks end and when jobs ask.
+"""The procedures ``notifications.*``: webhook targets that are notified when tasks end and when jobs ask.
 
 Authority: everybody who may run tasks adds targets, and sees and removes own ones; operators and administrators see and
-remove all. A developer's target is told only of own tasks. The rules are applied when a notification is made, so a
+remove all. A developer's target is notified only of own tasks. The rules are applied when a notification is made, so a
 change of a user's role counts for targets that exist.
 """
 
@@ -36,7 +36,7 @@ _ID = re.compile(r"(?:notify-)?([1-9]\d{0,17})", re.ASCII)
 
 
 class TargetAddInput(Wire):
-    """An address to tell. ``on``: of what (default: all but cancelled); ``mine``: only of the caller's own tasks."""
+    """A new target. ``on``: of which events (default: all but cancelled); ``mine``: only of the caller's own tasks."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
     on: Annotated[list[NotificationEvent], Meta(min_length=1, max_length=10)] | None = None
@@ -106,7 +106,7 @@ class NotificationTargets(Wire, omit_defaults=False):
 
 
 class TargetRemoved(Wire, omit_defaults=False):
-    """The target is told nothing any more."""
+    """The target has been removed."""
 
     target_id: str
 

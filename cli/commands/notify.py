@@ -1,4 +1,4 @@
-"""``ado notify``: addresses that are told when tasks end and when jobs ask."""
+"""``ado notify``: webhook targets that are notified when tasks end and when jobs ask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cli.option_values import pairs
 from cli.output import talk, write_items, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 
-notify = App(name="notify", help="Be told by a webhook when tasks end and when jobs ask.")
+notify = App(name="notify", help="Send webhooks when tasks end and when jobs ask.")
 
 
 @notify.command
@@ -25,14 +25,14 @@ def add(
     mine: Annotated[bool, Parameter(negative="")] = False,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
-    """Add an address, and print the key with which its notifications are signed.
+    """Add a target, and print the key with which its notifications are signed.
 
     Parameters
     ----------
     url
         Where the server sends them: an https address on the public internet, or a host in ADO_NOTIFY_HOSTS.
     on
-        What to tell of, separated by commas: question, succeeded, failed, cancelled. Default: all but cancelled.
+        The events to send, separated by commas: question, succeeded, failed, cancelled. Default: all but cancelled.
     label
         Only tasks with this label: KEY=VALUE; give several.
     format
@@ -43,7 +43,7 @@ def add(
     members = {"url": url, "on": _events(on) or None, "labels": pairs(label, "--label"), "format": format, "mine": mine}
     target = http(choose(options)).mutate("notifications.add", members)
     if options.output == "text":
-        talk(f"ado: {target['targetId']} is told of: {', '.join(target['on'])}")
+        talk(f"ado: {target['targetId']} is notified of: {', '.join(target['on'])}")
         talk(f"ado: try it: ado notify test {target['targetId']}")
         talk("ado: the key of its signatures is shown only now:")
     write_one(target, options.output, "targetId", [target["secret"]])
@@ -63,7 +63,7 @@ def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
     rows += [_row(target) for target in page["items"]]
     write_items(page, options.output, "targetId", rows if page["items"] else [])
     if options.output == "text" and not page["items"]:
-        talk("ado: nobody is told; ado notify add URL adds an address")
+        talk("ado: no targets; add one with: ado notify add URL")
     return exits.SUCCESS
 
 

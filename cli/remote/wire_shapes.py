@@ -214,7 +214,7 @@ class Me(Shape):
 
 
 class NotificationTarget(Shape):
-    """An address that is told, with what became of its notifications; ``secret`` only when it is new."""
+    """A webhook target and what became of its notifications; ``secret`` only when it is new."""
 
     target_id: str
     url: str
@@ -244,7 +244,7 @@ class TargetTested(Shape):
 
 
 class TargetRemoved(Shape):
-    """An address that is told nothing any more."""
+    """A target that has been removed."""
 
     target_id: str
 

@@ -1,7 +1,8 @@
 -- name: start_dependents :many hints
--- Tell tasks of the ends that they wait for: those that nothing keeps any more are queued, and those that needed another
--- outcome are cancelled. Returns a row for each task that ended and one for each that was told; no row: nothing is left.
--- Of two tasks that end at the same moment, each may have been read as open here when the other one was told. So the
+-- Apply the ends that tasks wait for: those that nothing keeps any more are queued, and those that needed another
+-- outcome are cancelled. Returns a row for each task that ended and for each waiting task that changed; no row:
+-- nothing is left.
+-- Of two tasks that end at the same moment, each may have been read as open here when the other one was stored. So the
 -- outcomes are stored under the locks of the waiting jobs, and the other open ones are read after those locks: the
 -- second statement finds what the first has stored. The work is bounded by the number of waiting jobs.
 with ended as materialized (

@@ -66,13 +66,13 @@ select r.schedule_id from removed r;
 
 -- name: due_schedules :many
 -- The schedules whose time has come, with what decides about it. This locks nothing: the statements that follow are fenced
--- by ``next_at``. ``lent`` is whether its owner relies on the template's owner: an operator's schedule runs no words that a
--- developer can change.
+-- by ``next_at``. ``is_template_trusted`` is whether the schedule's owner may rely on the template's owner: an operator's
+-- schedule runs no words that a developer can change.
 select s.schedule_id, s.cron, s.timezone, s.variables::text as variables, s.missed, s.overlap, s.created_by, s.next_at,
        s.failures, s.last_task_id, p.status as last_status, t.name as template, t.task::text as task, now() as now,
        ado.account_name(s.created_by) as owner_name, ado.standing(s.created_by) as owner_role,
        t.saved_by is not distinct from s.created_by or coalesce(ado.standing(t.saved_by) in ('operator', 'admin'), false)
-           as lent
+           as is_template_trusted
 from ado.schedules s join ado.templates t using (template_id) left join ado.tasks p on p.task_id = s.last_task_id
 where s.paused_at is null and s.next_at <= now() and coalesce(s.retry_at <= now(), true)
 order by s.next_at, s.schedule_id limit :most::integer;

@@ -84,7 +84,7 @@ def test_a_person_is_told_of_a_question_and_of_the_end(cluster, receiver):
     assert [(item["targetId"], item["delivered"], item["waiting"]) for item in listed] == [("notify-1", 2, 0)]
     assert "secret" not in json.dumps(listed)
     cluster.ado("notify", "remove", "notify-1", check=0)
-    assert b"nobody is told" in cluster.ado("notify", check=0).stderr
+    assert b"no targets" in cluster.ado("notify", check=0).stderr
 
 
 def test_a_receiver_that_fails_is_tried_again_with_the_same_id(cluster, receiver):

@@ -26,7 +26,7 @@ class KubernetesSettings:
     pod_gpu_resource: str = "nvidia.com/gpu"
     """Name under which the cluster offers GPUs."""
     pod_stop_seconds: float = 10.0
-    """How long a running job may finish when its pod is told to end; then it is handed back."""
+    """How long a running job may finish after its pod was asked to end; then it is handed back."""
     pod_retry_seconds: float = 30.0
     """After so long another spawner carries out what one has begun; longest wait for the next try after a refusal."""
     image_pull_seconds: float = 30.0
