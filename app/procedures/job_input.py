@@ -99,12 +99,14 @@ async def send(context: Context, input: SendInput) -> Received:
     data = _decode(input.data)
     last = input.offset + len(data)
     deadline = time.monotonic() + _HELD_SECONDS
+    alive = input.alive
     with context.services.hub.waiting(("i", f"{task_id}/{input.job}")) as hint:
         while True:
             progress = await inputs.store(
                 context.db, task_id, input.job, offset=input.offset, data=data, end=input.end,
-                alive=input.alive, waiting_limit=WAITING_BYTES,
+                alive=alive, waiting_limit=WAITING_BYTES,
             )  # fmt: skip
+            alive = False  # a call is one sign of life, however often it looks for room
             if progress is None:
                 raise await _closed(context, task_id, input.job)
             if input.offset > progress.received:

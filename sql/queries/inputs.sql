@@ -52,6 +52,8 @@ order by p.begins_at;
 -- Store new bytes, as far as ``waiting_limit`` allows bytes that no attempt has taken. Bytes that are stored already,
 -- and bytes after a gap, change nothing. The end counts once everything before it is stored. No row: the job takes no
 -- input, or no more. ``alive`` counts the call as a sign of life of the sender.
+-- There is a hint only for new bytes and for the end: a sender that is held back waits for the reader by the same key, and
+-- a hint of its own would wake it to call again at once.
 with locked as materialized (
     select i.task_id, i.job, i.received, i.taken, i.ended from ado.inputs i
     where i.task_id = :task_id::bigint and i.job = :job::integer for update
@@ -61,18 +63,21 @@ with locked as materialized (
                for greatest(0, l.taken + :waiting_limit::bigint - l.received)::integer) as data
     from locked l
     where not l.ended and l.received between :offset::bigint and :offset::bigint + octet_length(:data::bytea)
+), news as materialized (
+    select f.*, :ends::boolean and f.received + octet_length(f.data) = f.wanted as ends,
+           octet_length(f.data) > 0 as has_data from fresh f
 ), stored as (
     insert into ado.input_chunks (task_id, job, begins_at, data)
-    select f.task_id, f.job, f.received, f.data from fresh f where octet_length(f.data) > 0
+    select n.task_id, n.job, n.received, n.data from news n where n.has_data
 ), advanced as (
-    update ado.inputs i set received = f.received + octet_length(f.data), beats = i.beats + :alive::boolean::integer,
-        ended = :ends::boolean and f.received + octet_length(f.data) = f.wanted
-    from fresh f
-    where i.task_id = f.task_id and i.job = f.job and (octet_length(f.data) > 0 or :ends::boolean or :alive::boolean)
-    returning i.task_id, i.job, i.received, i.ended
+    update ado.inputs i set received = n.received + octet_length(n.data), beats = i.beats + :alive::boolean::integer,
+        ended = n.ends
+    from news n
+    where i.task_id = n.task_id and i.job = n.job and (n.has_data or n.ends or :alive::boolean)
+    returning i.task_id, i.job, i.received, i.ended, n.has_data or n.ends as is_news
 )
 select coalesce(a.received, l.received) as received, coalesce(a.ended, l.ended) as ended,
-       case when a.task_id is not null then array['i:' || a.task_id || '/' || a.job] end as hints
+       case when a.is_news then array['i:' || a.task_id || '/' || a.job] end as hints
 from locked l left join advanced a using (task_id, job);
 
 -- name: take_input :optional hints

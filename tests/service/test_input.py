@@ -122,6 +122,33 @@ def test_a_reader_that_has_taken_nothing_new_sends_no_hint(real, monkeypatch):
         hints.clear()
 
 
+def test_a_sender_that_is_held_back_sends_no_hint(real, monkeypatch):
+    hints = []
+    monkeypatch.setattr(real.db._notifier, "notify", hints.extend)
+
+    def store(offset, data, *, end=False):
+        """Return what was received, whether the input has ended, and the hints."""
+        hints.clear()
+        options = {"end": end, "alive": True, "waiting_limit": 4}
+        stored = real.run(inputs.store(real.db, 1, 0, offset=offset, data=data, **options))
+        return stored.received, stored.ended, [*hints]
+
+    assert store(0, b"abcdef", end=True) == (4, False, ["i:1/0"])
+    assert store(0, b"abcdef", end=True) == (4, False, [])
+    fence = start(real)
+    reader = Reader(1, 0, fence["attempt"], fence["workerId"], None)
+    assert real.run(inputs.take(real.db, reader, offset=4, keep_limit=KEPT)).beats == 2
+    assert store(0, b"abcdef") == (6, False, ["i:1/0"])
+    assert store(6, b"", end=True) == (6, True, ["i:1/0"])
+    assert store(6, b"", end=True) == (6, True, [])
+
+
+def test_a_call_that_is_held_back_is_one_sign_of_life(real):
+    send(real, 0, b"x" * WAITING_BYTES)
+    assert send(real, WAITING_BYTES, b"y", alive=True) == WAITING_BYTES
+    assert real.sql("select beats from ado.inputs")[0][0] == 1
+
+
 def test_another_attempt_reads_the_stored_input_from_its_beginning(real):
     data = os.urandom(KEPT)
     assert send(real, 0, data, end=True) == KEPT
