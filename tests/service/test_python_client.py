@@ -79,7 +79,12 @@ def test_every_example_of_the_guide_and_the_docstring_runs(cluster):
         )
         for program in [OF_DOCSTRING, *EXAMPLES]
     ]  # fmt: skip
-    ended = [(*process.communicate(timeout=100), process.returncode) for process in running]
+    try:
+        ended = [(*process.communicate(timeout=100), process.returncode) for process in running]
+    finally:
+        for process in running:  # an open pipe would be an error of a later test
+            process.kill()
+            process.communicate()
     assert [(error, code) for _, error, code in ended] == [("", 0)] * 8
     short, first, blocking, asynchronous, resumed, fed, fed_again, errors = (text for text, _, _ in ended)
     assert short == "succeeded b'hello\\n'\n"

@@ -34,7 +34,7 @@ async def measure(stage: Stage) -> list[Figure]:
     """Run ado and every peer; the floor of each row is a peer."""
     (own_rate, *_), (own_p50, own_p99) = await noop.measure(stage), await pickup.measure(stage)
     figures = []
-    jobs, rounds = stage.pick(4000, 96), stage.pick(400, 5)
+    jobs, rounds = stage.pick(4000, 96), stage.pick(100, 5)  # pg-boss takes half a second for each of them
     with _installed() as commands:
         for peer, command in commands.items():
             with stage.empty_database() as dsn:
