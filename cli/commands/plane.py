@@ -161,5 +161,5 @@ def status(*, output: OutputOption = "text") -> int:
     problems = look(http(ServerContext(plane.urls, plane.token)))
     for problem in problems:
         lines += [f"{problem.name:13} {problem.message}", f"{'':13} fix: {problem.fix}"]
-    write_one({**shape, "problems": [asdict(problem) for problem in problems]}, output, "url", lines)
+    write_one({**shape, "troubles": [asdict(problem) for problem in problems]}, output, "url", lines)
     return exits.SUCCESS
