@@ -155,10 +155,10 @@ class Kills(Chaos):
         self.done.append("replica 1")
         self.field.kill_replica(1)
 
-    def _kill_spawner(self):
+    def kill_spawner(self):
         kept, *others = self.spawners
         self.spawners = others
-        super()._kill_spawner()
+        super().kill_spawner()
         self.spawners.insert(0, kept)
 
     def _kill_worker(self):

@@ -67,6 +67,8 @@ def test_a_system_under_load_and_kills_uses_no_more_after_a_while(chaos_seed, tm
     sys.stdout.write(f"\n{table(figures)}\n\n{len(samples)} samples; did {load.counts}; killed {kills.done}\n")
     assert min(load.counts.values()) > 0
     assert [figure.what for figure in figures if not figure.met] == []
+    compared = {figure.what for figure in figures}
+    assert [name for name in kept if f"{name} memory" not in compared] == []  # they live from the beginning to the end
 
 
 def measure(field, kept, kills, load):

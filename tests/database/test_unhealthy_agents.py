@@ -150,6 +150,14 @@ async def test_a_probe_of_one_agent_is_not_noted_for_another(db):
     assert [tuple(row) for row in rows] == [("claude-code", 1), ("codex", 0)]
 
 
+async def test_a_claim_of_another_job_is_no_probe(db):
+    await fail(db)
+    await due(db)
+    await create(db)
+    assert len(await claim(db)) == 1
+    assert [row["probes"] for row in await raw(db, "select probes from ado.agent_failures")] == [0]
+
+
 async def test_all_go_on_when_a_probe_succeeds(db):
     await fail(db)
     task_id = await create(db, agent="claude-code", workers=3)
