@@ -63,7 +63,7 @@ class Load:
         due = []
         for number in itertools.count():
             if self._stop.wait(1 / self._rate):
-                return
+                break
             kind, prompt, workers, steps = _KINDS[number % len(_KINDS)]
             wish = {"prompt": prompt, "agent": "shell", "workers": workers, "idempotencyKey": f"soak-{number}"}
             task = person.call("tasks.create", **wish)["taskId"]
@@ -76,6 +76,8 @@ class Load:
             due = [(at, call) for at, call in due if at > time.monotonic()]
             for call in ripe:
                 call()
+        for _, call in sorted(due, key=lambda step: step[0]):  # a task that stays paused would never end
+            call()
 
     def _clean_up(self, person):
         """Check the logs of tasks that ended a while ago, remove the tasks, and drop the emptied ranges of the log."""
