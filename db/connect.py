@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from db.dsn import read, session_options
 from db.errors import DatabaseFull, DatabaseReadOnly, DatabaseRefused, DatabaseUnavailable
-from db.hints import topic
+from db.hints import merge
 from db.queries import load
 
 Row = dict[str, Any]
@@ -41,7 +41,7 @@ def run(connection: SyncConnection, name: str, /, **values: Any) -> list[Row]:
     cursor = connection.execute(query.named.encode(), values)
     rows = cursor.fetchall() if cursor.description else []
     if query.hints:
-        connection.hints.update((topic(hint), hint) for row in rows for hint in row["hints"] or ())
+        merge(connection.hints, (hint for row in rows for hint in row["hints"] or ()))
     return rows
 
 

@@ -19,8 +19,24 @@ _FULL_QUEUE_STEP = "end the session that listens inside an open transaction (pg_
 
 
 def topic(hint: str) -> str:
-    """Return what a hint is about; of several hints with one topic only the last one is needed."""
+    """Return what a hint is about; of several hints with one topic only the one with the highest number is needed."""
     return hint.rpartition(":")[0] if hint[:2] in ("e:", "q:") else hint
+
+
+def merge(pending: dict[str, str], hints: Iterable[str]) -> None:
+    """Add hints to those that wait, by topic.
+
+    The highest number is kept, not the newest hint: answers of two connections can arrive in the other order than their
+    commits, and a reader that compares the number with its own would wait one poll interval longer for the last event.
+    """
+    for hint in hints:
+        subject = topic(hint)
+        if subject == hint or subject not in pending or _number(hint) > _number(pending[subject]):
+            pending[subject] = hint
+
+
+def _number(hint: str) -> int:
+    return int(hint.rpartition(":")[2])
 
 
 def payloads(hints: Iterable[str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import asyncpg
 
-from db.hints import HintFailures, payloads, topic
+from db.hints import HintFailures, merge, payloads
 from db.pool import Pool
 from db.queries import load
 
@@ -35,7 +35,7 @@ class Notifier:
         """Send hints soon; while the queue is full they are dropped."""
         if time.monotonic() < self._quiet_until:
             return
-        self._pending.update((topic(hint), hint) for hint in hints)
+        merge(self._pending, hints)
         if self._pending and self._sending is None:
             self._sending = asyncio.create_task(self._send(), name="notifier")
 

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from db.hints import HintFailures, parse, payloads, topic
+from db.hints import HintFailures, merge, parse, payloads, topic
 
 NOT_NUL = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
@@ -33,10 +33,17 @@ def test_no_hints_make_no_payload():
     assert list(payloads([])) == []
 
 
-def test_the_last_hint_about_a_log_or_the_queue_replaces_earlier_ones():
+def test_hints_about_one_log_or_the_queue_have_one_topic():
     assert topic("e:12:5") == topic("e:12:6") != topic("e:1:25")
     assert topic("q:1") == topic("q:2")
     assert topic("w:a:1") != topic("w:a:2")
+
+
+def test_the_highest_hint_of_a_topic_is_kept_whatever_order_the_answers_came_in():
+    pending = {}
+    merge(pending, ["e:1:9", "w:a:1", "e:12:10", "q:2"])
+    merge(pending, ["e:12:9", "w:a:0", "e:1:10", "q:1"])
+    assert list(pending.values()) == ["e:1:10", "w:a:1", "e:12:10", "q:2", "w:a:0"]
 
 
 def test_failures_are_logged_at_intervals(caplog):
