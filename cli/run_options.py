@@ -201,7 +201,7 @@ class RepositoryOptions:
     """Ignored files to send as well: a path or a pattern (config/*.json) from the repository's top; may be used several
     times. They do not come back."""
     caches: Annotated[list[str] | None, Parameter(name="--cache", negative=())] = None
-    """A package manager whose cache the job is lent, on workers that keep one: cargo, npm, pip, uv; may be used several
+    """A package manager whose cache the job gets, on workers that keep one: cargo, npm, pip, uv; may be used several
     times."""
     no_project_file: bool = False
     "Take no defaults from .ado.toml; see ado help project-file."

@@ -20,10 +20,10 @@ async def start_waiting(db: Database, *, rounds: int = _ROUNDS) -> None:
     A cancelled task may be waited for in turn, so this repeats until nothing is left, but at most ``rounds`` times.
     """
     for _ in range(rounds):
-        told = await db.many("start_dependents")
-        if not told:
+        started = await db.many("start_dependents")
+        if not started:
             return
-        if cancelled := [row["task_id"] for row in told if row["is_cancelled"]]:
+        if cancelled := [row["task_id"] for row in started if row["is_cancelled"]]:
             await db.many("settle_tasks", task_ids=cancelled)
 
 

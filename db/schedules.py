@@ -154,13 +154,13 @@ async def pause(db: Database, schedule_id: int, creator: str | None, actor: Acto
 
 
 async def resume(
-    db: Database, found: ScheduleRow, *, after_at: datetime, next_at: datetime, actor: Actor | None
+    db: Database, schedule: ScheduleRow, *, after_at: datetime, next_at: datetime, actor: Actor | None
 ) -> bool:
-    """Resume a schedule as it was ``found``; False: it has changed since."""
+    """Resume a schedule as it was read; False: it has changed since."""
     row = await db.optional(
         "resume_schedule",
-        schedule_id=found.schedule_id,
-        from_at=found.next_at,
+        schedule_id=schedule.schedule_id,
+        from_at=schedule.next_at,
         after_at=after_at,
         next_at=next_at,
         actor=parameter(actor),
@@ -187,7 +187,7 @@ async def seconds_to_next(db: Database) -> float | None:
 
 async def pass_over(
     db: Database,
-    found: DueSchedule,
+    schedule: DueSchedule,
     *,
     after_at: datetime,
     next_at: datetime,
@@ -198,8 +198,8 @@ async def pass_over(
     """Move on without a run; False: the schedule has moved on already."""
     row = await db.optional(
         "pass_schedule",
-        schedule_id=found.schedule_id,
-        due_at=found.next_at,
+        schedule_id=schedule.schedule_id,
+        due_at=schedule.next_at,
         after_at=after_at,
         next_at=next_at,
         problem=problem,
@@ -209,9 +209,9 @@ async def pass_over(
     return row is not None
 
 
-async def failed(db: Database, found: DueSchedule, problem: str) -> bool:
+async def failed(db: Database, schedule: DueSchedule, problem: str) -> bool:
     """Store why a time could not run, and when it is tried again; False: the schedule has moved on."""
-    values = {"schedule_id": found.schedule_id, "due_at": found.next_at, "problem": problem}
+    values = {"schedule_id": schedule.schedule_id, "due_at": schedule.next_at, "problem": problem}
     return await db.optional("schedule_failed", **values) is not None
 
 
@@ -221,7 +221,7 @@ async def plans(db: Database) -> list[SchedulePlan]:
 
 
 async def replan(db: Database, plan: SchedulePlan, next_at: datetime) -> bool:
-    """SchedulePlan the next time anew; False: the schedule has moved on."""
+    """Plan the next time anew; False: the schedule has moved on."""
     row = await db.optional(
         "replan_schedule",
         schedule_id=plan.schedule_id,

@@ -140,8 +140,8 @@ async def obstacles(db: Database, task_id: int) -> list[Obstacle]:
 async def limit_ends(db: Database, task_id: int) -> dict[int, datetime]:
     """Return until when running jobs of a task wait for a rate limit, as their workers say."""
     rows = await db.many("list_limit_waits", task_id=task_id)
-    told = {row["job"]: _time(row["until"]) for row in rows}
-    return {job: end for job, end in told.items() if end is not None and end > datetime.now(UTC)}
+    ends = {row["job"]: _time(row["until"]) for row in rows}
+    return {job: end for job, end in ends.items() if end is not None and end > datetime.now(UTC)}
 
 
 def _time(text: str | None) -> datetime | None:
@@ -266,9 +266,9 @@ async def pick(db: Database, task_id: int, job: int, actor: Actor | None = None)
 async def remove(db: Database, task_id: int, actor: Actor | None = None) -> Status | None:
     """Delete a task that has ended, with everything of it; return the status it had, None for an unknown task."""
     while True:
-        found = (await db.one("remove_task", task_id=task_id, actor=parameter(actor)))["found"]
-        if found != "awaited":
-            status: Status | None = found
+        outcome = (await db.one("remove_task", task_id=task_id, actor=parameter(actor)))["found"]
+        if outcome != "awaited":
+            status: Status | None = outcome
             return status
         await dependencies.start_waiting(db)
 

@@ -49,9 +49,9 @@ async def allocate(
             yield Allocation(env, tuple(held))
             return
         caches = CacheDirectory(Path(settings.cache_dir), settings.cache_bytes)
-        env |= await asyncio.to_thread(caches.lend, scope, names, home)
+        env |= await asyncio.to_thread(caches.move_in, scope, names, home)
         try:
             yield Allocation(env, tuple(held))
         finally:
             if not KeptProcess.survived:  # such a process could still write into a cache
-                await asyncio.to_thread(caches.take_back, scope, home)
+                await asyncio.to_thread(caches.move_back, scope, home)

@@ -26,7 +26,7 @@ from worker.agents import AGENTS
 from worker.agents.base import Agent, AgentReader, Run, valid_session
 from worker.agents.credentials import AgentCredentials, KnownRefusals
 from worker.agents.events import total
-from worker.agents.programs import lend_credentials
+from worker.agents.programs import copy_credentials
 from worker.agents.verdict import BUDGET, TURN_ENDS, Event, Outcome
 from worker.agents.words import next_turn, with_words
 from worker.allocation import Allocation, allocate
@@ -74,7 +74,7 @@ class Attempt:
         settings: WorkerSettings,
         files_of: FilesOf,
         secret_store: SecretStore,
-        machine: MachineHealth,
+        machine_health: MachineHealth,
         removals: RemovalQueue,
         limits: ServerLimits,
         sandbox: Sandbox = NO_SANDBOX,
@@ -88,7 +88,7 @@ class Attempt:
         self._call = call
         self._settings = settings
         self._secret_store = secret_store
-        self._machine = machine
+        self._machine_health = machine_health
         self._removals = removals
         self._sandbox = sandbox
         self._subscribe = subscribe
@@ -125,9 +125,9 @@ class Attempt:
         """Stop the agent, save its session, and hand the job back, which is then paused."""
         self._stop.request(Outcome("released", None, "paused"))
 
-    def tell(self, message: MailboxMessage) -> None:
+    def deliver(self, message: MailboxMessage) -> None:
         """Give a message to the agent as soon as it can take it; one that it has already changes nothing."""
-        self._mailbox.offer(message)
+        self._mailbox.add(message)
 
     def settle(self, question: Mapping[str, Any]) -> None:
         """Give the agent the answer to its question; a repeated one changes nothing."""
@@ -179,7 +179,7 @@ class Attempt:
 
     def _release_unfit(self, problem: str) -> Outcome:
         """Report that this machine cannot run jobs, and give the job back."""
-        self._machine.report(problem)
+        self._machine_health.report(problem)
         message = f"worker {self._settings.worker_id} cannot run jobs for the moment: {problem}"
         return Outcome("released", None, "worker_unfit", message)
 
@@ -187,11 +187,11 @@ class Attempt:
         """Prepare the repository, and let the agent take its turns in its sandbox."""
         repository = self._make_repository(attempt_dir) if "workspace" in self.job else None
         if repository is not None and (failure := await repository.prepare()):
-            await self._machine.check()
+            await self._machine_health.check()
             return failure
         start_dir = repository.start_dir if repository else attempt_dir.job_dir
         needs = self._agent.needs
-        credentials = lend_credentials(needs, attempt_dir.home, self._settings.agent_env) if needs else {}
+        credentials = copy_credentials(needs, attempt_dir.home, self._settings.agent_env) if needs else {}
         checkpoint = repository.checkpoint if repository else None
         run = await self._prepare_run(attempt_dir, start_dir, credentials, checkpoint)
         self._set_masks(repository)
@@ -289,7 +289,7 @@ class Attempt:
             session = valid_session(self._reader.session) if self._reader else self._session
             files = self._agent.session_files(attempt_dir.home, session) if session else []
             reported = self._reader.reported if self._reader else {}
-            return SessionState(session, reported, files, self._mailbox.heard)
+            return SessionState(session, reported, files, self._mailbox.confirmed)
 
         repository.checkpoints.session_state = session_state
         self._turn_ended = repository.checkpoints.turn_ended
@@ -338,7 +338,7 @@ class Attempt:
         if not self._has_messages:
             return run
         if checkpoint is not None and run.session:
-            self._mailbox.know(checkpoint.heard)
+            self._mailbox.know(checkpoint.message_ids)
         await self._mailbox.fetch()
         words = [message.text for message in self._mailbox.take()]
         goes_on = bool(self.job.get("continues") and run.session and words and self._agent.converses)

@@ -1,4 +1,4 @@
-"""Caches of package managers that outlive a job: each copy is lent to one job at a time, by moving it.
+"""Caches of package managers that outlive a job: each copy is moved into one job at a time.
 
 A job takes a copy out of ``ADO_CACHE_DIR`` by a rename into its HOME, so no two jobs ever share one. A job that finds
 no copy begins an empty one. After its end the copy moves back. The copies of a killed worker's jobs move back before
@@ -28,11 +28,11 @@ from worker.processes.removal import remove
 from worker.sandbox.base import HOME
 
 _log = logging.getLogger("ado.worker")
-_PLACE = ".caches"
+_HOME_DIRECTORY = ".caches"
 _SCOPE_FILE = "cache-scope"
 _NAME = re.compile(r"([0-9a-f]{32})\.([a-z]+)\.(\d{1,19})\.[0-9a-f]{16}")
 _SCOPE = re.compile(r"[0-9a-f]{32}")
-_ARRIVED, _GONE = "arrived.", "removed."
+_INCOMING, _REMOVED = "arrived.", "removed."
 _MOST_ENTRIES = 1_000_000
 _MOST_COPIES = 64
 _BLOCK_BYTES = 512
@@ -46,18 +46,18 @@ class CacheDirectory:
     limit: int
     """Bytes that they may have together."""
 
-    def lend(self, scope: str, names: Sequence[str], home: Path) -> dict[str, str]:
+    def move_in(self, scope: str, names: Sequence[str], home: Path) -> dict[str, str]:
         """Move copies into ``home``; return the variables for their programs. Blocks; raises OSError."""
         if not _SCOPE.fullmatch(scope):
             return {}
         ensure_directory(self.path)
         (home.parent / _SCOPE_FILE).write_text(scope, "ascii")
-        place = home / _PLACE
-        place.mkdir(mode=0o700)
+        directory = home / _HOME_DIRECTORY
+        directory.mkdir(mode=0o700)
         env: dict[str, str] = {}
         for name in sorted(set(names) & CACHES.keys()):
-            self._take(scope, name, place / name)
-            env |= {variable: value or str(place / name) for variable, value in CACHES[name].items()}
+            self._take(scope, name, directory / name)
+            env |= {variable: value or str(directory / name) for variable, value in CACHES[name].items()}
         return env
 
     def _take(self, scope: str, name: str, target: Path) -> None:
@@ -70,36 +70,36 @@ class CacheDirectory:
                     return
         target.mkdir(mode=0o700)
 
-    def take_back(self, scope: str, home: Path) -> None:
+    def move_back(self, scope: str, home: Path) -> None:
         """Move the copies back, once all processes of the job have ended, and delete old ones. Blocks."""
         try:
-            place = os.open(home / _PLACE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            directory = os.open(home / _HOME_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:
             return  # the job removed it, or put something else in its place
         try:
             with self._locked():
                 for name in CACHES:
                     with contextlib.suppress(FileNotFoundError):
-                        self._store(scope, name, place)
+                        self._store(scope, name, directory)
                 self._evict()
-            for entry in self.path.glob(f"{_GONE}*"):
+            for entry in self.path.glob(f"{_REMOVED}*"):
                 remove(entry)
         except OSError as error:
             _log.warning("a cache was not kept", extra={"detail": str(error)})
         finally:
-            os.close(place)
+            os.close(directory)
 
     def rescue(self, base: Path) -> None:
         """Move the copies back that are still in an attempt's directory, which no process uses. Blocks."""
         with contextlib.suppress(OSError, ValueError):
             scope = (base / _SCOPE_FILE).read_text("ascii")
             if _SCOPE.fullmatch(scope):
-                self.take_back(scope, base / HOME)
+                self.move_back(scope, base / HOME)
 
-    def _store(self, scope: str, name: str, place: int) -> None:
+    def _store(self, scope: str, name: str, directory: int) -> None:
         """Move one copy back, unless it holds what no cache needs. It counts once it has its name."""
-        moved = self.path / f"{_ARRIVED}{secrets.token_hex(8)}"
-        os.rename(name, moved, src_dir_fd=place)
+        moved = self.path / f"{_INCOMING}{secrets.token_hex(8)}"
+        os.rename(name, moved, src_dir_fd=directory)
         size = _size_of(moved)
         if size is None or size > self.limit:
             _log.warning("a cache was thrown away", extra={"cache": name, "bytes": size})
@@ -115,16 +115,16 @@ class CacheDirectory:
             total += int(match[3]) if match else 0
             if total > self.limit or number >= _MOST_COPIES:
                 with contextlib.suppress(FileNotFoundError):  # a job has taken it
-                    copy.rename(self._gone())
-        for entry in self.path.glob(f"{_ARRIVED}*"):
-            entry.rename(self._gone())
+                    copy.rename(self._removed_name())
+        for entry in self.path.glob(f"{_INCOMING}*"):
+            entry.rename(self._removed_name())
 
-    def _gone(self) -> Path:
-        return self.path / f"{_GONE}{secrets.token_hex(8)}"
+    def _removed_name(self) -> Path:
+        return self.path / f"{_REMOVED}{secrets.token_hex(8)}"
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other jobs and workers from moving copies back: they would take one that is being checked for a rest."""
+        """Keep others from moving copies back: ``_evict`` would remove a copy that another job is just storing."""
         directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(directory, fcntl.LOCK_EX)
@@ -134,13 +134,13 @@ class CacheDirectory:
 
     def _copies(self) -> list[Path]:
         """Return the copies, the oldest first."""
-        found = []
+        dated = []
         with os.scandir(self.path) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
                     if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-                        found.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
-        return [self.path / name for _, name in sorted(found)]
+                        dated.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
+        return [self.path / name for _, name in sorted(dated)]
 
 
 def _size_of(top: Path) -> int | None:

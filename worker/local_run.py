@@ -37,8 +37,8 @@ from worker.turn import Stop
 
 _INTERRUPTED, _UNKNOWN_AGENT = 130, 127
 _CODES = {"timed_out": 124, "permission_denied": 126}
-_SAID = ("timed_out", "exit_nonzero", "start_failed")
-"""Reasons whose message says it all."""
+_PLAIN_REASONS = ("timed_out", "exit_nonzero", "start_failed")
+"""Reasons that their messages repeat."""
 _GRACE_SECONDS = 10.0
 _BUFFER_BYTES = 1024 * 1024
 _BATCH_EVENTS = 1000
@@ -108,8 +108,8 @@ async def _run_one(
         group.create_task(_show_events(setting.outbox, job["job"], show), name="show")
         watching = group.create_task(_stop_in_time(setting.stop, timeout, interrupted), name="stop")
         try:
-            async with allocate(setting.settings) as borrowed:
-                outcome = await _take_turns(job, {**env, **borrowed.env}, setting)
+            async with allocate(setting.settings) as allocation:
+                outcome = await _take_turns(job, {**env, **allocation.env}, setting)
         except (OSError, MachineUnfit) as error:
             outcome = Outcome("failed", 1, "start_failed", f"the agent could not be started: {error}")
         finally:
@@ -253,4 +253,5 @@ def _exit_code(outcome: Outcome) -> int:
     code = _CODES.get(str(outcome.reason)) or outcome.exit_code or 1
     if outcome.message is None:
         return code
-    return _print_failure(outcome.message if outcome.reason in _SAID else f"{outcome.reason}: {outcome.message}", code)
+    prefix = "" if outcome.reason in _PLAIN_REASONS else f"{outcome.reason}: "
+    return _print_failure(f"{prefix}{outcome.message}", code)

@@ -1,9 +1,9 @@
 """The messages for the agent of one attempt: the agent gets each of them once, and the server gets its receipt.
 
-A message waits, is given to the agent, and is heard: then the agent has taken it, and its receipt is sent. One that was
-given but not heard when the agent's process ends waits again. The server repeats a message until it has the receipt, so
-a message may be offered many times. All receipts are sent before the attempt's finish: the server would otherwise
-continue the job with messages that its agent has heard.
+A message waits, is given to the agent, and is confirmed once the agent has taken it; then its receipt is sent. If the
+agent's process ends before it has confirmed a message, that message waits again. The server repeats a message until it
+has the receipt, so a message may arrive many times. All receipts are sent before the attempt's finish: the server would
+otherwise continue the job with messages that its agent has already taken.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class Mailbox:
         self._known: set[str] = set()
         self._waiting: list[MailboxMessage] = []
         self._given: dict[str, MailboxMessage] = {}
-        self._heard: dict[str, None] = {}
+        self._confirmed: dict[str, None] = {}
         self._receipts: list[str] = []
         self._arrived = asyncio.Event()
         self._due = asyncio.Event()
         self._closed = False
 
     @property
-    def heard(self) -> tuple[str, ...]:
+    def confirmed(self) -> tuple[str, ...]:
         """The ids of the messages that are part of the agent's conversation, in order."""
-        return tuple(self._heard)
+        return tuple(self._confirmed)
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -61,9 +61,9 @@ class Mailbox:
     def know(self, message_ids: Iterable[str]) -> None:
         """Note messages that are part of the conversation from which the agent resumes; they are not given again."""
         self._known.update(message_ids)
-        self._heard.update(dict.fromkeys(message_ids))
+        self._confirmed.update(dict.fromkeys(message_ids))
 
-    def offer(self, message: MailboxMessage) -> None:
+    def add(self, message: MailboxMessage) -> None:
         """Add a message; one that is known already changes nothing."""
         if message.message_id not in self._known:
             self._known.add(message.message_id)
@@ -80,7 +80,7 @@ class Mailbox:
             wish = {**self._fence, "undelivered": undelivered, "after": after}
             page = await until_answered(self._call, "workers.messages", wish)
             for item in page["items"]:
-                self.offer(MailboxMessage.of(item))
+                self.add(MailboxMessage.of(item))
             after = page.get("next")
             if after is None:
                 return
@@ -100,12 +100,12 @@ class Mailbox:
         self._given.update((message.message_id, message) for message in taken)
         return taken
 
-    def hear(self, message_ids: Iterable[str]) -> None:
+    def confirm(self, message_ids: Iterable[str]) -> None:
         """Note that the agent has taken given messages; their receipts are due."""
-        heard = [name for name in message_ids if self._given.pop(name, None) is not None]
-        self._heard.update(dict.fromkeys(heard))
-        self._receipts += heard
-        if heard:
+        confirmed = [name for name in message_ids if self._given.pop(name, None) is not None]
+        self._confirmed.update(dict.fromkeys(confirmed))
+        self._receipts += confirmed
+        if confirmed:
             self._due.set()
 
     def take_back(self) -> None:

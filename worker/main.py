@@ -81,7 +81,7 @@ def _check_ports(settings: WorkerSettings) -> None:
 
 
 def _check_caches(settings: WorkerSettings) -> None:
-    """Refuse a directory of another user, or on another file system: copies are lent by a rename."""
+    """Refuse a directory of another user, or on another file system: copies are moved by a rename."""
     if not settings.cache_dir:
         return
     try:

@@ -30,7 +30,7 @@ REFUSALS = frozenset({"rate_limited", "auth"})
 
 _WAITS = 20
 """An attempt that waits more often fails: each wait ends in a request, and a service that refuses that many will not do
-its work. With the shortest wait, told anew each time, that is 20 seconds, and with unknown ones at least hours."""
+its work. With the shortest wait, stated anew each time, that is 20 seconds, and with unknown ones at least hours."""
 _LEAST_SECONDS = 1.0
 _UNKNOWN_SECONDS, _LONGEST_UNKNOWN_SECONDS = 60.0, 3600.0
 _OWN_SECONDS = 5.0
@@ -125,9 +125,9 @@ class RateLimits:
         await sleep(seconds)
         return None
 
-    def _seconds(self, told: float | None) -> float:
-        if told is not None:
-            return min(max(told, _LEAST_SECONDS), LONGEST_SECONDS)
+    def _seconds(self, stated: float | None) -> float:
+        if stated is not None:
+            return min(max(stated, _LEAST_SECONDS), LONGEST_SECONDS)
         seconds, self._unknown = self._unknown, min(2 * self._unknown, _LONGEST_UNKNOWN_SECONDS)
         return seconds
 

@@ -68,7 +68,7 @@ class Supervisor:
         self._capabilities = capabilities
         self._secret_store = secret_store
         self._sandbox = sandbox
-        self._machine = MachineHealth(settings.work_dir, port_ranges(settings))
+        self._machine_health = MachineHealth(settings.work_dir, port_ranges(settings))
         caches = CacheDirectory(Path(settings.cache_dir), settings.cache_bytes) if settings.cache_dir else None
         self._removals = RemovalQueue(caches.rescue) if caches else RemovalQueue()
         self._refusals = KnownRefusals()
@@ -142,7 +142,7 @@ class Supervisor:
         )
 
     def _report(self) -> HeartbeatReport:
-        return HeartbeatReport(list(self._attempts), self._machine.problem)
+        return HeartbeatReport(list(self._attempts), self._machine_health.problem)
 
     async def _call_until_answered(self, path: str, value: dict[str, Any]) -> Any:
         """Return a call's answer, however often it is repeated; None once the worker stops or is refused for good."""
@@ -180,7 +180,7 @@ class Supervisor:
             async with task_group() as group:
                 watching = group.create_task(self._follow_commands(), name="commands")
                 claiming = group.create_task(self._claim_for_ever(), name="claims")
-                probing = group.create_task(self._machine.watch(), name="machine health")
+                probing = group.create_task(self._machine_health.watch(), name="machine health")
                 ends = [group.create_task(event.wait(), name="end") for event in (self._draining, self._unregistered)]
                 await asyncio.wait([*ends, claiming], return_when=asyncio.FIRST_COMPLETED)
                 claiming.cancel()
@@ -219,7 +219,7 @@ class Supervisor:
             if self._settings.max_jobs and self._claimed >= self._settings.max_jobs:
                 self._draining.set()
                 return
-            await self._machine.wait_until_fit()
+            await self._machine_health.wait_until_fit()
             free = self._settings.slots - len(self._running)
             if free <= 0:
                 self._slot_freed.clear()
@@ -245,10 +245,10 @@ class Supervisor:
 
     def _begin(self, job: dict[str, Any]) -> None:
         self._claimed += 1
-        machine = self._secret_store, self._machine, self._removals
+        parts = self._secret_store, self._machine_health, self._removals
         limits, subscribe = self._limits, self._client.subscribe
         attempt = Attempt(
-            job, self._call, self._settings, self._files_for, *machine, limits, self._sandbox, subscribe=subscribe,
+            job, self._call, self._settings, self._files_for, *parts, limits, self._sandbox, subscribe=subscribe,
             refusals=self._refusals,
         )  # fmt: skip
         self._attempts[attempt.key] = attempt
@@ -315,7 +315,7 @@ class Supervisor:
             case "lost":
                 attempt.lose()
             case "message":
-                attempt.tell(MailboxMessage.of(command["message"]))
+                attempt.deliver(MailboxMessage.of(command["message"]))
             case "answer":
                 attempt.settle(command["question"])
 

@@ -145,7 +145,7 @@ class Turn:
         self._stream = output.stream
         events = EventPipe(self._process.events, setting.outbox, setting.secrets, setting.on_job_event)
         if self._reader is None:
-            setting.mailbox.hear(self._with_prompt)
+            setting.mailbox.confirm(self._with_prompt)
         async with task_group() as group:
             reading = [group.create_task(part.run(), name=type(part).__name__) for part in (output, events)]
             beside = [group.create_task(work, name=name) for name, work in self._companions(output.stream)]
@@ -184,10 +184,10 @@ class Turn:
         """Note what an event says about the messages that the agent was given."""
         assert self._reader is not None
         if event["event"] == "session":
-            self._setting.mailbox.hear(self._with_prompt)
+            self._setting.mailbox.confirm(self._with_prompt)
         if self._words is not None:
-            self._setting.mailbox.hear(self._words.names(self._reader.heard))
-            self._reader.heard.clear()
+            self._setting.mailbox.confirm(self._words.names(self._reader.confirmed))
+            self._reader.confirmed.clear()
             if event["event"] == "result":
                 self._words.turn_ended()
             while self._reader.requests:

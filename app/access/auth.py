@@ -90,7 +90,7 @@ class TokenGate:
         self._names = {procedure.handler: path for path, procedure in registry.procedures.items()}
         self._cache: dict[bytes, tuple[float, TokenRow]] = {}
         self._sign_ins = services.sign_ins
-        self._open_to_all = {path for path, found in registry.procedures.items() if found.access == EXCHANGE}
+        self._open_to_all = {path for path, procedure in registry.procedures.items() if procedure.access == EXCHANGE}
         self._used_tokens: set[str] = set()
 
     async def open(self, credentials: Credentials) -> Context:

@@ -193,7 +193,7 @@ _MODULES = ("errors", "models", "events", "input", "blocking", "asynchronous")
 
 def __getattr__(name: str) -> Any:
     for module in _MODULES if name in __all__ else ():
-        found = importlib.import_module(f"{__name__}.{module}")
-        if hasattr(found, name):
-            return getattr(found, name)
+        imported = importlib.import_module(f"{__name__}.{module}")
+        if hasattr(imported, name):
+            return getattr(imported, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -68,7 +68,7 @@ class Scheduler:
             await self.plan()
             self._is_planned = True
         due = await schedules.due(self._db, _AT_ONCE)
-        return any(await asyncio.gather(*(self._run_safely(found) for found in due)))
+        return any(await asyncio.gather(*(self._run_safely(schedule) for schedule in due)))
 
     async def plan(self) -> None:
         """Plan each next time anew, because the rules of its time zone may have changed."""
@@ -81,10 +81,10 @@ class Scheduler:
                 times = {"schedule": f"schedule-{plan.schedule_id}", "next_at": next_at.isoformat()}
                 _log.info("the rules of a time zone have changed", extra=times)
 
-    async def _run_safely(self, found: DueSchedule) -> bool:
+    async def _run_safely(self, schedule: DueSchedule) -> bool:
         """Run a schedule; return whether it moved on. An error of one does not stop the others."""
         try:
-            return await self._run(found)
+            return await self._run(schedule)
         except DatabaseUnavailable:
             raise
         except ProcedureError as error:
@@ -92,119 +92,115 @@ class Scheduler:
         except CronRefused as error:
             problem = f"{error}; {error.next_step}"
         except Exception:  # noqa: BLE001 - an error of one schedule must not stop the others
-            _log.exception("a schedule failed", extra={"schedule": f"schedule-{found.schedule_id}"})
+            _log.exception("a schedule failed", extra={"schedule": f"schedule-{schedule.schedule_id}"})
             problem = "an unexpected error; the log of the replica has the details"
-        await schedules.failed(self._db, found, problem)
+        await schedules.failed(self._db, schedule, problem)
         return False
 
-    async def _run(self, found: DueSchedule) -> bool:
-        time, problem = self._time(found)
+    async def _run(self, schedule: DueSchedule) -> bool:
+        time, problem = self._time(schedule)
         if problem is not None:
-            passed = await schedules.pass_over(
-                self._db,
-                found,
-                after_at=time.scheduled_at,
-                next_at=time.next_at,
-                problem=problem,
-                missed=time.missed_times,
-            )
-            return self._count(time, passed=passed)
-        if (text := _obstacle(found)) is not None:
-            return await schedules.pass_over(
-                self._db, found, after_at=time.scheduled_at, next_at=time.next_at, problem=text, skipped=1
-            )
-        return self._count(time, passed=await self._create(found, time))
+            return self._count(time, passed=await self._pass_over(schedule, time, problem, missed=time.missed_times))
+        if (text := _obstacle(schedule)) is not None:
+            return await self._pass_over(schedule, time, text, skipped=1)
+        return self._count(time, passed=await self._create(schedule, time))
+
+    async def _pass_over(self, schedule: DueSchedule, time: ScheduledTime, problem: str, **counts: int) -> bool:
+        """Go on after a time that does not run; return False if another replica has done so."""
+        return await schedules.pass_over(
+            self._db, schedule, after_at=time.scheduled_at, next_at=time.next_at, problem=problem, **counts
+        )
 
     def _count(self, time: ScheduledTime, *, passed: bool) -> bool:
         if passed and time.missed_times:
             instruments.SCHEDULE_TIMES_MISSED.inc(time.missed_times)
         return passed
 
-    def _time(self, found: DueSchedule) -> tuple[ScheduledTime, str | None]:
+    def _time(self, schedule: DueSchedule) -> tuple[ScheduledTime, str | None]:
         """Return the time that is to run, or with a problem the time after which the schedule goes on."""
-        due, oldest = found.next_at, found.now - timedelta(seconds=LATE_SECONDS)
+        due, oldest = schedule.next_at, schedule.now - timedelta(seconds=LATE_SECONDS)
         if due >= oldest:
-            following = next_after(found.cron, found.timezone, due)
-            return ScheduledTime(found.schedule_id, due, due, following), None
-        missed, last, following = missed_times(found.cron, found.timezone, due, oldest, _COUNTED)
-        if following <= found.now:
-            after = next_after(found.cron, found.timezone, following)
-            return ScheduledTime(found.schedule_id, due, following, after, missed), None
-        if found.missed == "once":
-            return ScheduledTime(found.schedule_id, due, last, following, missed - 1), None
+            following = next_after(schedule.cron, schedule.timezone, due)
+            return ScheduledTime(schedule.schedule_id, due, due, following), None
+        missed, last, following = missed_times(schedule.cron, schedule.timezone, due, oldest, _COUNTED)
+        if following <= schedule.now:
+            after = next_after(schedule.cron, schedule.timezone, following)
+            return ScheduledTime(schedule.schedule_id, due, following, after, missed), None
+        if schedule.missed == "once":
+            return ScheduledTime(schedule.schedule_id, due, last, following, missed - 1), None
         times = "1 time was" if missed == 1 else f"{missed} times were"
-        return ScheduledTime(found.schedule_id, due, last, following, missed), f"{times} missed"
+        return ScheduledTime(schedule.schedule_id, due, last, following, missed), f"{times} missed"
 
-    async def _create(self, found: DueSchedule, time: ScheduledTime) -> bool:
+    async def _create(self, schedule: DueSchedule, time: ScheduledTime) -> bool:
         """Create the task of a time, unless somebody else has. Raises ProcedureError."""
-        _check_owner(found)
-        actor = _actor(found)
-        key = f"schedule-{found.schedule_id}@{time.scheduled_at.isoformat()}"
-        task = dataclasses.replace(self._prepare(found.task, found.variables, key, actor), schedule=time)
-        task = dataclasses.replace(task, labels={**task.labels, LABEL: f"schedule-{found.schedule_id}"})
-        if found.overlap == "queue" and _is_open(found):
-            task = dataclasses.replace(task, predecessors=(found.last_task_id or 0,), any_end=True)
-        if found.overlap == "cancel" and _is_open(found):
-            reason = f"the next time of schedule-{found.schedule_id} has come"
-            await tasks.cancel(self._db, found.last_task_id or 0, reason, actor)
-        if await self._creations.submit(task, ("schedule", found.schedule_id), size=len(task.prompt)):
+        _check_owner(schedule)
+        actor = _actor(schedule)
+        key = f"schedule-{schedule.schedule_id}@{time.scheduled_at.isoformat()}"
+        task = dataclasses.replace(self._prepare(schedule.task, schedule.variables, key, actor), schedule=time)
+        task = dataclasses.replace(task, labels={**task.labels, LABEL: f"schedule-{schedule.schedule_id}"})
+        if schedule.overlap == "queue" and _is_open(schedule):
+            task = dataclasses.replace(task, predecessors=(schedule.last_task_id or 0,), any_end=True)
+        if schedule.overlap == "cancel" and _is_open(schedule):
+            reason = f"the next time of schedule-{schedule.schedule_id} has come"
+            await tasks.cancel(self._db, schedule.last_task_id or 0, reason, actor)
+        if await self._creations.submit(task, ("schedule", schedule.schedule_id), size=len(task.prompt)):
             return True
-        await self._explain(found, time, task)
+        await self._explain(schedule, time, task)
         return False
 
-    async def _explain(self, found: DueSchedule, time: ScheduledTime, task: NewTask) -> None:
+    async def _explain(self, schedule: DueSchedule, time: ScheduledTime, task: NewTask) -> None:
         """Store why a task was not created, if the reason is not that another replica has created it."""
-        user_id = _user_id(found)
+        user_id = _user_id(schedule)
         limit = await users.queue_limit(self._db, user_id) if user_id is not None else None
         if limit is not None and limit.queued + task.workers > limit.limit:
             text = f"{limit.name} has {limit.queued} jobs queued; {task.workers} more would be above the limit"
-            await schedules.failed(self._db, found, f"{text} of {limit.limit} (ado users set)")
+            await schedules.failed(self._db, schedule, f"{text} of {limit.limit} (ado users set)")
             return
         existing = await tasks.find_by_key(self._db, task.idempotency_key or "")
         if existing is not None:  # as after a restored backup, or a clock of the database that was set back
             text = f"task-{existing.task_id} had run this time already"
-            await schedules.pass_over(self._db, found, after_at=time.scheduled_at, next_at=time.next_at, problem=text)
+            await self._pass_over(schedule, time, text)
 
 
-def _is_open(found: DueSchedule) -> bool:
-    return found.last_status is not None and found.last_status not in TERMINAL
+def _is_open(schedule: DueSchedule) -> bool:
+    return schedule.last_status is not None and schedule.last_status not in TERMINAL
 
 
-def _obstacle(found: DueSchedule) -> str | None:
+def _obstacle(schedule: DueSchedule) -> str | None:
     """Return why a time is skipped, if it is. Only one task waits in a queue, or slow tasks would fill it for ever."""
-    if found.overlap == "skip" and _is_open(found):
-        return f"skipped: task-{found.last_task_id} had not ended"
-    if found.overlap == "queue" and found.last_status == "queued":
-        return f"skipped: task-{found.last_task_id} had not begun"
+    if schedule.overlap == "skip" and _is_open(schedule):
+        return f"skipped: task-{schedule.last_task_id} had not ended"
+    if schedule.overlap == "queue" and schedule.last_status == "queued":
+        return f"skipped: task-{schedule.last_task_id} had not begun"
     return None
 
 
-def _user_id(found: DueSchedule) -> int | None:
-    kind, _, number = found.created_by.partition("-")
+def _user_id(schedule: DueSchedule) -> int | None:
+    kind, _, number = schedule.created_by.partition("-")
     return int(number) if kind == "user" else None
 
 
-def _actor(found: DueSchedule) -> Actor:
+def _actor(schedule: DueSchedule) -> Actor:
     """Return the owner: the task is created as if the owner had called."""
-    is_user = _user_id(found) is not None
+    is_user = _user_id(schedule) is not None
     return Actor(
         "schedules.run",
-        found.created_by if is_user else None,
-        None if is_user else found.created_by,
-        name=found.owner_name,
-        account=found.created_by,
+        schedule.created_by if is_user else None,
+        None if is_user else schedule.created_by,
+        name=schedule.owner_name,
+        account=schedule.created_by,
     )
 
 
-def _check_owner(found: DueSchedule) -> None:
+def _check_owner(schedule: DueSchedule) -> None:
     """Raise FORBIDDEN if the owner may run no tasks, or must not run this template."""
-    if found.owner_role is None:
-        text = f"{found.owner_name}, for whom it runs, is disabled, or the token has ended"
+    if schedule.owner_role is None:
+        text = f"{schedule.owner_name}, for whom it runs, is disabled, or the token has ended"
         raise ProcedureError("FORBIDDEN", text, hint="enable the user, or add the schedule again as somebody else")
-    if found.owner_role not in _MAY_RUN:
-        text = f"{found.owner_name}, for whom it runs, is a {found.owner_role} now and may run no tasks"
+    if schedule.owner_role not in _MAY_RUN:
+        text = f"{schedule.owner_name}, for whom it runs, is a {schedule.owner_role} now and may run no tasks"
         raise ProcedureError("FORBIDDEN", text, hint="add the schedule again as somebody else")
-    if not found.is_template_trusted:
-        text = f"@{found.template} was saved by somebody whom {found.owner_name} need not trust"
+    if not schedule.is_template_trusted:
+        text = f"@{schedule.template} was saved by somebody whom {schedule.owner_name} need not trust"
         hint = "save it again as the schedule's owner: only operators and administrators decide what others run"
         raise ProcedureError("FORBIDDEN", text, hint=hint)

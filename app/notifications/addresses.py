@@ -60,8 +60,8 @@ def parse_url(url: str, named_hosts: Collection[str]) -> WebhookUrl:
 
 async def resolve(url: WebhookUrl, named_hosts: Collection[str]) -> str:
     """Return the address to connect to. Raises AddressRefused, or OSError where the name has none."""
-    found = await asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    addresses = [str(item[4][0]) for item in found]
+    resolved = await asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+    addresses = [str(item[4][0]) for item in resolved]
     if url.host in named_hosts:
         return addresses[0]
     for address in addresses:

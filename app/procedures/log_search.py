@@ -81,7 +81,7 @@ async def _search(context: Context, task_id: int, input: LogSearchInput) -> LogH
     """Search window by window, until there are enough hits, or the time is over."""
     backwards = input.after is None
     cursor = input.after if input.after is not None else 2**62 if input.before is None else input.before
-    found: list[Hit] = []
+    hits_so_far: list[Hit] = []
     began, size, edge = time.monotonic(), 0, None
     while True:  # one window at least, so that every call gets on
         window = await events.window(
@@ -98,14 +98,14 @@ async def _search(context: Context, task_id: int, input: LogSearchInput) -> LogH
             break
         cursor = edge
         hits = await _hits(context, task_id, input, window, window.first)
-        found += reversed(hits) if backwards else hits
+        hits_so_far += reversed(hits) if backwards else hits
         size += sum(len(event.data or event.body or "") for event in window.events)
-        if len(found) >= input.limit or size >= _CALL_BYTES or time.monotonic() - began > _CALL_SECONDS:
+        if len(hits_so_far) >= input.limit or size >= _CALL_BYTES or time.monotonic() - began > _CALL_SECONDS:
             break
-    if len(found) > input.limit:
-        found = found[: input.limit]
-        edge = found[-1].event.seq
-    items = [_shape(hit) for hit in found]
+    if len(hits_so_far) > input.limit:
+        hits_so_far = hits_so_far[: input.limit]
+        edge = hits_so_far[-1].event.seq
+    items = [_shape(hit) for hit in hits_so_far]
     if edge is None:
         return LogHits(items=items)
     return LogHits(items=items, next_before=edge) if backwards else LogHits(items=items, next_after=edge)

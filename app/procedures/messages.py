@@ -203,8 +203,8 @@ def _check_text(context: Context, text: str) -> None:
     if not text.strip():
         raise refusal("invalid_input", "text: it is empty", hint="write what the agent is to know", field="text")
     check_limit("text", len(text.encode()), context.services.settings.prompt_bytes)
-    if found := _CONTROL.search(text):
-        what = f"text: it has the control character U+{ord(found[0]):04X} at position {found.start()}"
+    if control := _CONTROL.search(text):
+        what = f"text: it has the control character U+{ord(control[0]):04X} at position {control.start()}"
         raise refusal("invalid_input", what, hint="send text: of control characters only tab, CR and LF", field="text")
 
 
@@ -267,11 +267,11 @@ async def listing(context: Context, input: MessageListInput) -> Messages:
     await check_may_see(context, task_id)
     room = page_limit(context, input.limit)
     after = 0 if input.cursor is None else _number(input.cursor)
-    found, following = await messages.page(context.db, task_id, after=after, row_limit=room.rows, byte_limit=room.bytes)
-    if not found:
+    rows, following = await messages.page(context.db, task_id, after=after, row_limit=room.rows, byte_limit=room.bytes)
+    if not rows:
         await get_task(context, task_id)  # an unknown task is an error
     return Messages(
-        items=[Message.of(message) for message in found],
+        items=[Message.of(message) for message in rows],
         next_cursor=or_unset(following and f"message-{following}"),
     )
 
@@ -290,10 +290,10 @@ async def of_job(context: Context, input: JobMessagesInput) -> JobMessages:
     if not may_write(job, receipt):
         raise fence_error(job, receipt)
     after = 0 if input.after is None else _number(input.after)
-    found = await messages.of_job(
+    rows = await messages.of_job(
         context.db, receipt.task_id, receipt.job, after=after, undelivered=input.undelivered, byte_limit=_PAGE_BYTES
     )
-    items = [Words(message_id=f"message-{number}", text=text) for number, text in found]
+    items = [Words(message_id=f"message-{number}", text=text) for number, text in rows]
     return JobMessages(items=items, next=items[-1].message_id if items else UNSET)
 
 

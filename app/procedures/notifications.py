@@ -188,10 +188,10 @@ async def remove(context: Context, input: TargetInput) -> TargetRemoved:
 async def test(context: Context, input: TargetInput) -> TargetTested:
     """Send a test to a target at once, and say whether it arrived."""
     number = _parse(input.target_id)
-    found = await notifications.target(context.db, number)
-    if found is None or _only_creator(context) not in (None, found[0].created_by):
+    stored = await notifications.target(context.db, number)
+    if stored is None or _only_creator(context) not in (None, stored[0].created_by):
         raise _unknown(input.target_id)
-    target, key = found
+    target, key = stored
     now = datetime.now(UTC)
     body = {"type": "test", "timestamp": now.isoformat(), "data": {"targetId": f"notify-{number}"}}
     message_id = f"test-{number}-{int(now.timestamp() * 1000)}"

@@ -170,11 +170,12 @@ async def resume(context: Context, input: ScheduleInput) -> Schedule:
     """Resume a schedule from its next time on. One that waits after a failure is tried again at once."""
     number = _parse(input.schedule_id)
     for _ in range(_TRIES):
-        found = await _stored(context, number)
-        after = max(found.now, found.last_at or found.now)  # no time runs again if the database's clock was set back
-        next_at = _next(found.cron, found.timezone, after)
+        schedule = await _stored(context, number)
+        # No time runs again if the database's clock was set back.
+        after = max(schedule.now, schedule.last_at or schedule.now)
+        next_at = _next(schedule.cron, schedule.timezone, after)
         actor = context.actor("schedules.resume")
-        if await schedules.resume(context.db, found, after_at=after, next_at=next_at, actor=actor):
+        if await schedules.resume(context.db, schedule, after_at=after, next_at=next_at, actor=actor):
             break
     return Schedule.of(await _stored(context, number))
 
@@ -190,10 +191,10 @@ async def remove(context: Context, input: ScheduleInput) -> ScheduleRemoved:
 
 async def _stored(context: Context, number: int) -> ScheduleRow:
     """Return a schedule that the caller may see. Raises NOT_FOUND."""
-    found = await schedules.find(context.db, number, only_own(context))
-    if found is None:
+    schedule = await schedules.find(context.db, number, only_own(context))
+    if schedule is None:
         raise _unknown(f"schedule-{number}")
-    return found
+    return schedule
 
 
 def _after(cursor: str | None) -> int:

@@ -207,8 +207,8 @@ def _lasting(workspace: dict[str, Any]) -> dict[str, Any]:
 
 async def _not_saved(context: Context, input: TemplateSaveInput) -> ProcedureError:
     """Return why a template was not saved."""
-    found = await templates.find(context.db, input.name)
-    if found is None:
+    template = await templates.find(context.db, input.name)
+    if template is None:
         text = f"you have {TEMPLATES} templates, which is the limit"
         return refusal("limit_exceeded", text, hint="remove one first: ado template remove NAME", limit=TEMPLATES)
     if input.overwrite:
@@ -229,35 +229,35 @@ async def listing(context: Context, input: TemplatesInput) -> Templates:
     refuse_nul(cursor=input.cursor)
     only, after = only_creator(context), input.cursor or ""
     lines = await templates.listing(context.db, only, after, prompt_chars=_PROMPT_CHARS, most=input.limit + 1)
-    found = [
+    summaries = [
         TemplateSummary.from_record(line, agent=line.agent or "shell", saved_by=or_unset(line.owner_name))
         for line in lines
     ]
-    items = fit(found[: input.limit], context.services.settings.body_bytes // 2)
-    more = len(items) < len(found)
+    items = fit(summaries[: input.limit], context.services.settings.body_bytes // 2)
+    more = len(items) < len(summaries)
     return Templates(items=items, next_cursor=next_cursor(more, items[-1].name if items else ""))
 
 
 @mutation(access=RUN_TASKS)
 async def remove(context: Context, input: TemplateInput) -> TemplateRemoved:
     """Remove a template that no schedule uses."""
-    found = await find(context, input.name)
-    used = await templates.remove(context.db, found.name, only_own(context), context.actor("templates.remove"))
+    template = await find(context, input.name)
+    used = await templates.remove(context.db, template.name, only_own(context), context.actor("templates.remove"))
     if used is None:
-        text = f"the template {found.name} belongs to somebody else: a developer removes only own templates"
+        text = f"the template {template.name} belongs to somebody else: a developer removes only own templates"
         raise refusal("forbidden", text, hint="ask its owner, an operator or an administrator")
     if used:
         names = ", ".join(f"schedule-{number}" for number in used)
-        raise refusal("template_in_use", f"the template {found.name} is used by {names}")
-    return TemplateRemoved(name=found.name)
+        raise refusal("template_in_use", f"the template {template.name} is used by {names}")
+    return TemplateRemoved(name=template.name)
 
 
 async def find(context: Context, name: str) -> TemplateRow:
     """Return a template that the caller may use. Raises NOT_FOUND."""
-    found = await templates.find(context.db, name, only_creator(context)) if "\0" not in name else None
-    if found is None:
+    template = await templates.find(context.db, name, only_creator(context)) if "\0" not in name else None
+    if template is None:
         raise refusal("no_such_template", f"there is no template {name[:100]!r}")
-    return found
+    return template
 
 
 def only_own(context: Context) -> str | None:

@@ -230,13 +230,13 @@ async def heartbeat(context: Context, input: HeartbeatInput) -> HeartbeatAnswer:
     held = {job.key for job in renewal.held if job.listed}
     return HeartbeatAnswer(
         lost=[attempt_ref(key) for key in listed if key not in held],
-        cancel=_told(renewal, "cancel"),
-        pause=_told(renewal, "pause"),
+        cancel=_commanded(renewal, "cancel"),
+        pause=_commanded(renewal, "pause"),
         drain=renewal.draining,
     )
 
 
-def _told(renewal: Renewal, command: JobCommand) -> list[AttemptRef]:
+def _commanded(renewal: Renewal, command: JobCommand) -> list[AttemptRef]:
     return [attempt_ref(job.key) for job in renewal.held if job.listed and job.command == command]
 
 

@@ -42,22 +42,22 @@ def compare(
         raise usage("--stat belongs to --diff", "example: ado compare task-12 --diff 0 1 --stat")
     client = http(choose(options))
     compared = client.query("tasks.get", {"taskId": task_id(task)})
-    found = candidates(compared, stored_files(client, compared["taskId"]))
+    rated = candidates(compared, stored_files(client, compared["taskId"]))
     picked = {"pickedJob": compared["pickedJob"]} if "pickedJob" in compared else {}
     write_items(
-        {"taskId": compared["taskId"], "status": compared["status"], **picked, "items": found},
+        {"taskId": compared["taskId"], "status": compared["status"], **picked, "items": rated},
         options.output,
         "jobId",
-        rows(found),
+        rows(rated),
     )
     if options.output == "text":
-        _talk_next(compared, found)
+        _talk_next(compared, rated)
     return exits.SUCCESS
 
 
-def _talk_next(task: dict[str, Any], found: list[dict[str, Any]]) -> None:
+def _talk_next(task: dict[str, Any], rated: list[dict[str, Any]]) -> None:
     name = task["taskId"]
-    changed = [candidate["job"] for candidate in found if candidate.get("files")]
+    changed = [candidate["job"] for candidate in rated if candidate.get("files")]
     if len(changed) > 1:
         talk(f"ado: two of them in detail: ado compare {name} --diff {changed[0]} {changed[1]}")
     if changed:
@@ -102,7 +102,7 @@ def pick(
     """
     client = http(choose(options))
     compared = client.query("tasks.get", {"taskId": task_id(task)})
-    here, result = fetched(task, job, options)
+    local, result = fetched(task, job, options)
     chosen = compared["jobs"][result.job]
     if chosen["status"] in _OPEN:  # it may have the result of an earlier attempt
         step = f"wait for it: ado wait {result.task_id}"
@@ -110,7 +110,7 @@ def pick(
     if chosen["status"] != "succeeded":
         why = f" ({chosen['reason']})" if chosen.get("reason") else ""
         talk(f"ado: job {result.job} has {chosen['status']}{why}; its changes are taken as they are")
-    shape, note = check_out_result(here, result) if checkout else apply_result(here, result, "ado pick")
+    shape, note = check_out_result(local, result) if checkout else apply_result(local, result, "ado pick")
     if options.output == "text":
         talk(f"ado: {note}")
     members = {"taskId": result.task_id, "job": result.job}

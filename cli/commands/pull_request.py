@@ -39,10 +39,10 @@ def pull_request(
     """
     client = http(choose(options))
     shown = client.query("tasks.get", {"taskId": task_id(task)})
-    here, result = fetched(task, shown.get("pickedJob") if job is None else job, options)
-    remote = remotes.choose(here, to)
-    make_branch(here, result)
-    remotes.push(here, remote, result.branch)
+    local, result = fetched(task, shown.get("pickedJob") if job is None else job, options)
+    remote = remotes.choose(local, to)
+    make_branch(local, result)
+    remotes.push(local, remote, result.branch)
     shown = client.query("tasks.get", {"taskId": result.task_id, "job": result.job})  # with the summary, however long
     client.close()
     title, body = title_of(shown["prompt"], result.task_id), _body(shown, shown["jobs"][result.job])

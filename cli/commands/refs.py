@@ -18,12 +18,12 @@ _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 refs = App(name="refs", help="Fetch, show and remove this repository's refs of tasks.")
 
 
-def _here() -> Repository:
+def _repository() -> Repository:
     check_version()
-    here = Repository.of_working_directory()
-    if here is None:
+    local = Repository.of_working_directory()
+    if local is None:
         raise failed("there is no git repository here", "go to the repository whose refs are meant")
-    return here
+    return local
 
 
 def _shown(commits: dict[str, str], options: ServerOptions) -> None:
@@ -35,7 +35,8 @@ def _shown(commits: dict[str, str], options: ServerOptions) -> None:
 @refs.command(name="list")
 def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
     """List the refs that tasks have left in this repository."""
-    _shown({ref: commit for commits in kept_refs.kept(_here()).values() for ref, commit in commits.items()}, options)
+    refs_by_task = kept_refs.kept(_repository())
+    _shown({ref: commit for commits in refs_by_task.values() for ref, commit in commits.items()}, options)
     return exits.SUCCESS
 
 
@@ -48,12 +49,12 @@ def fetch(task: TaskArgument, /, *, job: int | None = None, options: ServerOptio
     job
         Only this job.
     """
-    here = _here()
+    local = _repository()
     name = task_id(task)
     transfer = Transfer(http(choose(options)), patience=_PATIENCE_SECONDS, limit=file_bytes())
     items = []
     for result in results.of_task(name, transfer.list(name), job):
-        results.fetch(here, result, transfer)
+        results.fetch(local, result, transfer)
         items += result.fetched()
     write_items({"items": items}, options.output, "ref", [[item["text"], item["command"]] for item in items])
     return exits.SUCCESS
@@ -74,8 +75,8 @@ def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: Se
     yes
         Do not ask.
     """
-    here = _here()
-    refs_by_task = kept_refs.kept(here)
+    local = _repository()
+    refs_by_task = kept_refs.kept(local)
     if task:
         chosen = set(map(task_id, task))
         refs_by_task = {name: commits for name, commits in refs_by_task.items() if name in chosen}
@@ -86,10 +87,10 @@ def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: Se
             raise failed("nothing was removed", "without --all only what is applied, or has no task, is removed")
     else:
         client = http(choose(options))
-        removable = {name: commits for name, commits in refs_by_task.items() if _is_done(here, client, name, commits)}
+        removable = {name: commits for name, commits in refs_by_task.items() if _is_done(local, client, name, commits)}
     removed = {ref: commit for commits in removable.values() for ref, commit in commits.items()}
     if removed:
-        kept_refs.remove(here, removed)
+        kept_refs.remove(local, removed)
     _shown(removed, options)
     rest = len(refs_by_task) - len(removable)
     others = f"; {rest} tasks keep theirs" if rest else ""
@@ -97,7 +98,7 @@ def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: Se
     return exits.SUCCESS
 
 
-def _is_done(here: Repository, client: HttpClient, name: str, commits: dict[str, str]) -> bool:
+def _is_done(local: Repository, client: HttpClient, name: str, commits: dict[str, str]) -> bool:
     """Whether a task is gone, or has ended and is applied here."""
     try:
         task = client.query("tasks.get", {"taskId": name})
@@ -105,4 +106,4 @@ def _is_done(here: Repository, client: HttpClient, name: str, commits: dict[str,
         if error.reason == "no_such_task":
             return True
         raise
-    return task["status"] in _ENDED and kept_refs.is_applied(here, commits)
+    return task["status"] in _ENDED and kept_refs.is_applied(local, commits)

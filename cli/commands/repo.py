@@ -34,7 +34,7 @@ from cli.repository.results import JobResult
 from cli.repository.size_limits import file_bytes
 from cli.run_options import RepositoryOptions
 
-_HERE = Path()
+_CWD = Path()
 _PATIENCE_SECONDS = 60.0
 _GIT_CAPABILITY = "git:"
 _PIECE_BYTES = 64 * 1024
@@ -77,7 +77,7 @@ def send(
     """Send a repository; without one an AI agent gets an empty directory, unless it is not to. Raises CliError."""
     if local is None:
         return SentRepository({} if is_ai(agents) and options.repo is None else None)
-    lent = _caches(options.caches or [], local)
+    caches = _caches(options.caches or [], local)
     outgoing = repository.prepare(local, dirty=options.dirty, notify=lambda text: talk(f"ado: {text}"))
     outgoing = repository.fetchable(outgoing, _git_hosts(client, agents))
     if options.push and outgoing.remote is None:
@@ -90,7 +90,7 @@ def send(
         outgoing = replace(outgoing, brought=brought)
         file_id = repository.send(outgoing, _transfer(client))
     requires = (_GIT_CAPABILITY + host_of(outgoing.remote.url),) if outgoing.remote else ()
-    return SentRepository({**outgoing.workspace(file_id, push=options.push), **lent}, requires, outgoing)
+    return SentRepository({**outgoing.workspace(file_id, push=options.push), **caches}, requires, outgoing)
 
 
 def _caches(names: list[str], local: Repository) -> dict[str, Any]:
@@ -98,8 +98,8 @@ def _caches(names: list[str], local: Repository) -> dict[str, Any]:
     for name in names:
         if name not in CACHES:
             raise usage(f"there is no cache {name!r}{nearest(name, list(CACHES))}", f"there are {', '.join(CACHES)}")
-    place = f"{platform.node()}\0{local.git_dir}"
-    key = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()
+    copy = f"{platform.node()}\0{local.git_dir}"
+    key = hashlib.sha256(copy.encode("utf-8", "surrogateescape")).hexdigest()
     return {"caches": names, "cacheKey": key} if names else {}
 
 
@@ -144,14 +144,14 @@ def _stored_result(task: str, job: int | None, options: ServerOptions) -> _Store
 
 def fetched(task: str, job: int | None, options: ServerOptions) -> tuple[Repository, JobResult]:
     """Fetch a result into the repository of the working directory. Raises CliError."""
-    here = Repository.of_working_directory()
-    if here is None:
+    local = Repository.of_working_directory()
+    if local is None:
         raise failed("there is no git repository here", "go to the repository that the task was started in")
     stored = _stored_result(task, job, options)
-    results.fetch(here, stored.result, stored.transfer)
+    results.fetch(local, stored.result, stored.transfer)
     for extra in stored.result.extras:
         talk(f"ado: {extra.text} was returned too: {extra.command}")
-    return here, stored.result
+    return local, stored.result
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +174,10 @@ def readable(task: str, job: int | None, options: ServerOptions) -> Iterator[Rea
     """Yield a result in the repository of the working directory, or in a temporary one if the task began elsewhere."""
     stored = _stored_result(task, job, options)
     result = stored.result
-    here = Repository.of_working_directory()
-    if here is not None and here.has(result.base):
-        results.fetch(here, result, stored.transfer)
-        yield ReadableResult(here, result, stored)
+    local = Repository.of_working_directory()
+    if local is not None and local.has(result.base):
+        results.fetch(local, result, stored.transfer)
+        yield ReadableResult(local, result, stored)
         return
     with results.temporary_repository(result, stored.files, stored.transfer) as repository:
         yield ReadableResult(repository, result, stored)
@@ -193,8 +193,8 @@ def diff(
     stat
         Only which files, and how many lines.
     """
-    with readable(task, job, options) as found:
-        repository, result = found.repository, found.result
+    with readable(task, job, options) as readable_result:
+        repository, result = readable_result.repository, readable_result.result
         if not result.changed:
             talk(f"ado: {result.who} changed nothing")
         if options.as_json:
@@ -233,23 +233,23 @@ def apply(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOption
     return exits.SUCCESS
 
 
-def apply_result(here: Repository, result: JobResult, command: str = "ado apply") -> tuple[dict[str, Any], str]:
+def apply_result(local: Repository, result: JobResult, command: str = "ado apply") -> tuple[dict[str, Any], str]:
     """Apply a fetched result; return what ``-o json`` prints of it, and a sentence. Raises CliError."""
     try:
-        applied = apply_(here, result, command) if result.changed else Applied()
-        return result.shape(applied.paths), _summary(here, result, applied)
+        applied = apply_(local, result, command) if result.changed else Applied()
+        return result.shape(applied.paths), _summary(local, result, applied)
     except GitError as error:
         raise failed(str(error), f"look at the result: ado diff {result.name}") from error
 
 
-def _summary(here: Repository, result: JobResult, applied: Applied) -> str:
+def _summary(local: Repository, result: JobResult, applied: Applied) -> str:
     """Return the sentence that says what an apply changed."""
     if not result.changed:
         return f"{result.who} changed nothing"
     if applied.already:
         return f"nothing to change: already applied ({applied.already})"
     count = len(applied.paths)
-    command = shown_by(here, applied.paths)
+    command = shown_by(local, applied.paths)
     seen = f"{command} {'shows it' if count == 1 else 'shows them'}" if command else listed(applied.paths)
     return f"{count} {'file' if count == 1 else 'files'} changed; {seen}"
 
@@ -261,25 +261,25 @@ def checkout(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOpt
     return exits.SUCCESS
 
 
-def check_out_result(here: Repository, result: JobResult) -> tuple[dict[str, Any], str]:
+def check_out_result(local: Repository, result: JobResult) -> tuple[dict[str, Any], str]:
     """Check out a fetched result's branch; return what ``-o json`` prints of it, and a sentence. Raises CliError."""
-    make_branch(here, result)
+    make_branch(local, result)
     try:
-        with here.directory_kept():
-            here.git("checkout", "--quiet", "--no-recurse-submodules", result.branch, "--")
+        with local.directory_kept():
+            local.git("checkout", "--quiet", "--no-recurse-submodules", result.branch, "--")
     except GitError as error:
         step = f"correct what git says (local changes: commit them), then: git checkout {result.branch}"
         raise failed(str(error), f"{step} (the branch is made)") from error
     return result.shape(), f"on branch {result.branch}"
 
 
-def make_branch(here: Repository, result: JobResult) -> None:
+def make_branch(local: Repository, result: JobResult) -> None:
     """Make the branch of a result; a branch that already contains the result stays as it is. Raises CliError."""
     if not result.changed:
         raise failed(f"{result.who} changed nothing, so there is no branch", f"see its log: ado logs {result.task_id}")
     ref = f"refs/heads/{result.branch}"
-    existing = here.optional("rev-parse", "--verify", "--quiet", ref)
-    if existing and here.succeeds("merge-base", "--is-ancestor", result.commit, existing):
+    existing = local.optional("rev-parse", "--verify", "--quiet", ref)
+    if existing and local.succeeds("merge-base", "--is-ancestor", result.commit, existing):
         return
     if existing:
         raise failed(
@@ -287,14 +287,14 @@ def make_branch(here: Repository, result: JobResult) -> None:
             f"rename it (git branch -m {result.branch} OTHER), or merge the result: git merge {result.ref}",
         )
     try:
-        here.git("update-ref", "--no-deref", "--", ref, result.commit)
+        local.git("update-ref", "--no-deref", "--", ref, result.commit)
     except GitError as error:
         step = f"make a branch of another name: git checkout -b NAME {result.ref}"
         raise failed(f"the branch {result.branch} cannot be made: {error}", step) from error
 
 
 def download(
-    task: TaskArgument, path: str, /, *, job: ResultJob = None, to: Path = _HERE, options: ServerOptions = NO_OPTIONS
+    task: TaskArgument, path: str, /, *, job: ResultJob = None, to: Path = _CWD, options: ServerOptions = NO_OPTIONS
 ) -> int:
     """Write files of a task's result into a directory.
 
@@ -306,8 +306,8 @@ def download(
         The directory to write into.
     """
     inside = checked(path)
-    with readable(task, job, options) as found:
-        repository, result = found.repository, found.result
+    with readable(task, job, options) as readable_result:
+        repository, result = readable_result.repository, readable_result.result
         if not result.changed and not repository.has(result.commit):
             raise failed(f"{result.who} left no files", f"see how it ended: ado tasks show {result.task_id}")
         try:

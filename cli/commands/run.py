@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from app.rpc.client import HttpClient
 from cli import exits, local_runs
-from cli.agents import PROGRAMS, STDIN, agents_of, first, is_ai, reads_prompt
+from cli.agents import PROGRAMS, STDIN, agents_of, is_ai, preferred, reads_prompt
 from cli.bell import ring
 from cli.commands.repo import SentRepository, find, send
 from cli.commands.watch import watch
@@ -144,7 +144,7 @@ def _run_here(request: _Request) -> int:
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     if len(request.agent.agent or ()) > 1:
         raise usage("several agents need --remote", "add --remote, or name one agent")
-    (agent,) = request.agent.agent or [first([], [*local_runs.own_agents(), *local_runs.agents()])]
+    (agent,) = request.agent.agent or [preferred([], [*local_runs.own_agents(), *local_runs.agents()])]
     stdin = request.sends_stdin(agent, detach=False)
     code = local_runs.run(
         request.text(agent),
@@ -263,11 +263,11 @@ def _agents(request: _Request, client: HttpClient, server: ServerContext) -> lis
             jobs = "1 job" if request.workers == 1 else f"{request.workers} jobs"
             raise usage(f"{len(agents)} agents are named for {jobs}", f"add --workers {len(agents)}, or name fewer")
         if not request.task.wait_for_agent:
-            status, here = _workers(client), local_runs.agents() if is_embedded else ()
+            status, installed = _workers(client), local_runs.agents() if is_embedded else ()
             for agent in agents:
-                check_offered(agent, status, here)
+                check_offered(agent, status, installed)
         return agents
-    return [server.agent or first(_workers(client)["workers"], local_runs.offered()[0] if is_embedded else ())]
+    return [server.agent or preferred(_workers(client)["workers"], local_runs.offered()[0] if is_embedded else ())]
 
 
 def _workers(client: HttpClient) -> dict[str, Any]:

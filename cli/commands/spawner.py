@@ -138,6 +138,6 @@ def _look_again(local: Any, hosts: tuple[str, ...], stopping: threading.Event) -
     pause = _FIRST_LOOK_SECONDS
     while not stopping.wait(pause):
         pause = _LOOK_SECONDS
-        with contextlib.suppress(OSError, SandboxUnavailable):  # cannot be told for the moment: what was offered stays
+        with contextlib.suppress(OSError, SandboxUnavailable):  # unknown for the moment: the capabilities stay
             capabilities, labels = local_runs.offered()
             local.set_spec((*capabilities, *hosts), labels)

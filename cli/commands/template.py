@@ -153,12 +153,12 @@ def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
 @template.command
 def show(name: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
     """Show a template: its prompt, and everything else of the task that it makes."""
-    found = http(choose(options)).query("templates.get", {"name": named(name)})
-    task = found["task"]
+    template_ = http(choose(options)).query("templates.get", {"name": named(name)})
+    task = template_["task"]
     if options.output != "text":
-        write_one(found, options.output, "name")
+        write_one(template_, options.output, "name")
         return exits.SUCCESS
-    write_lines([f"@{found['name']}, saved by {found.get('savedBy') or 'nobody'} {ago(found['savedAt'])}"])
+    write_lines([f"@{template_['name']}, saved by {template_.get('savedBy') or 'nobody'} {ago(template_['savedAt'])}"])
     if variables := names(task["prompt"]):
         write_lines([f"variables: {', '.join(variables)}"])
     write_lines(["", *task["prompt"].splitlines(), ""])

@@ -52,9 +52,9 @@ def _changes(about: Any) -> dict[str, int]:
     return {name: about[name] for name in _FIGURES if type(about.get(name)) is int and about[name] >= 0}
 
 
-def rows(found: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+def rows(rated: Iterable[Mapping[str, Any]]) -> list[list[str]]:
     """Return a table of candidates, with its head."""
-    return [_HEAD, *map(_row, found)]
+    return [_HEAD, *map(_row, rated)]
 
 
 def _row(candidate: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ _SECONDS = 1.0
 _SERVER = ("url", "token", "token_file", "ca", "context")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]*")
 """An id or a name; a label may contain any character."""
-_HERE: dict[str, Callable[[], list[str]]] = {
+_LOCAL: dict[str, Callable[[], list[str]]] = {
     "context": lambda: list(contexts.load()["contexts"]),
     "status": lambda: list(STATUSES),
 }
@@ -27,11 +27,11 @@ _HERE: dict[str, Callable[[], list[str]]] = {
 def values(kind: str, typed: Mapping[str, str]) -> list[str]:
     """Return the values of a kind, none if they cannot be read. ``typed`` holds the options so far."""
     try:
-        if kind in _HERE:
-            return _HERE[kind]()
+        if kind in _LOCAL:
+            return _LOCAL[kind]()
         url, token, token_file, ca, context = (typed.get(name) for name in _SERVER)
         server = choose(ServerOptions(url=url, token=token, token_file=token_file, ca=ca, context=context))
-        values_of_kind = _ASKED[kind](http(server, timeout=_SECONDS))
+        values_of_kind = _FROM_SERVER[kind](http(server, timeout=_SECONDS))
         return values_of_kind if kind == "label" else [name for name in values_of_kind if _PLAIN.fullmatch(name)]
     except (CliError, CallError, NoAnswer):
         return sorted({*agents.KNOWN, *agents.PROGRAMS}) if kind == "agent" else []
@@ -53,7 +53,7 @@ def _agents(client: HttpClient) -> list[str]:
     return sorted({*agents.KNOWN, *agents.PROGRAMS, *offered})
 
 
-_ASKED: dict[str, Callable[[HttpClient], list[str]]] = {
+_FROM_SERVER: dict[str, Callable[[HttpClient], list[str]]] = {
     "agent": _agents,
     "label": _labels,
     "task": lambda client: [task["taskId"] for task in _tasks(client)],

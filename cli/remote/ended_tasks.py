@@ -32,8 +32,8 @@ async def _wait(server: ServerContext, names: list[str], *, first_only: bool, no
                 talk(f"ado: {name}: {paused(task)}")
             async for item in LogReader(client, "stream.taskProgress", {"taskId": name}).read():
                 event = item.data
-                is_told = event["type"] in ("paused", "resumed") or event.get("paused")
-                if is_told and event["seq"] > task["lastSeq"]:
+                is_reported = event["type"] in ("paused", "resumed") or event.get("paused")
+                if is_reported and event["seq"] > task["lastSeq"]:
                     talk(note(event))
                 if notify and event["type"] == "question" and event["seq"] > task["lastSeq"]:
                     ring_for_question(event)

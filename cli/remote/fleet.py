@@ -22,14 +22,14 @@ def offered(status: Mapping[str, Any]) -> set[str]:
     return {name for one in (*workers, *spawners) for name in one["capabilities"]}
 
 
-def check_offered(agent: str, status: Mapping[str, Any], here: Iterable[str] = ()) -> None:
+def check_offered(agent: str, status: Mapping[str, Any], installed: Iterable[str] = ()) -> None:
     """Raise CliError for an agent that nobody offers while other agents are on offer.
 
-    If nobody offers anything, workers may still start. ``here`` holds the agents whose programs are on this
+    If nobody offers anything, workers may still start. ``installed`` holds the agents whose programs are on this
     machine, where a spawner may start workers.
     """
     known = offered(status)
-    if not known or agent in known or agent in here:
+    if not known or agent in known or agent in installed:
         return
     names = agent_names(known)
     meant = "" if agent in KNOWN else nearest(agent, sorted({*names, *KNOWN}))

@@ -252,15 +252,15 @@ def _index_of_working_tree(repository: Repository, index: Path, paths: Sequence[
     flags = {line[2:]: line[0] for line in repository.names("ls-files", "-v", "-z", env=env)}
     assert repository.work_tree is not None
     hidden = [path for path in paths if flags.get(path, "H") not in "HMRCK?"]
-    there = [path for path in hidden if os.path.lexists(repository.work_tree / path)]
-    if there:  # git ignores these files, but they may contain work
+    present = [path for path in hidden if os.path.lexists(repository.work_tree / path)]
+    if present:  # git ignores these files, but they may contain work
         for flag in ("--no-skip-worktree", "--no-assume-unchanged"):  # git accepts one of them at a time
-            _update_index(repository, env, there, flag)
-    away = set(hidden) - set(there)
-    here = [path for path in paths if path not in away]
-    directories = [path for path in here if _is_directory(repository.work_tree / path)]
+            _update_index(repository, env, present, flag)
+    absent = set(hidden) - set(present)
+    laid_out = [path for path in paths if path not in absent]
+    directories = [path for path in laid_out if _is_directory(repository.work_tree / path)]
     _update_index(repository, env, directories, "--force-remove")
-    _update_index(repository, env, [path for path in here if path not in set(directories)], "--add", "--remove")
+    _update_index(repository, env, [path for path in laid_out if path not in set(directories)], "--add", "--remove")
     return _entries(repository, index)
 
 

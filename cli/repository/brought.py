@@ -59,9 +59,9 @@ def _choose(repository: Repository, patterns: Sequence[str]) -> list[str]:
         if not named.strip("/") or named.startswith("/") or "\0" in named or ".." in named.split("/"):
             raise usage(f"--bring {pattern!r} is no path in the repository", "name it from the repository's top")
         words = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", f":(glob){named}")
-        found = repository.names(*words, env={"GIT_LITERAL_PATHSPECS": "0"})
-        files = [path for path in found if not path.endswith("/") and (path == named or not looks_secret(path))]
-        if left := sorted(set(found) - set(files)):
+        matches = repository.names(*words, env={"GIT_LITERAL_PATHSPECS": "0"})
+        files = [path for path in matches if not path.endswith("/") and (path == named or not looks_secret(path))]
+        if left := sorted(set(matches) - set(files)):
             talk(
                 f"ado: not brought, because it looks like a secret or is a repository of its own: {listed(left)}; "
                 f"name a secret as it is: --bring {quoted(left[0])}"

@@ -53,15 +53,15 @@ class Repository:
         """Return the repository of the working directory; None when there is none. Raises CliError."""
         options = ("--absolute-git-dir", "--show-toplevel", "--show-prefix")
         try:
-            answers = [_run(["rev-parse", option]) for option in options]  # a path may hold a line end
-            git_dir, work_tree, prefix = (os.fsdecode(path.removesuffix(b"\n")) for path in answers)
-            here = cls(Path(git_dir), Path(work_tree), prefix.rstrip("/"))
-            here._mistrust()
+            lines = [_run(["rev-parse", option]) for option in options]  # a path may hold a line end
+            git_dir, work_tree, prefix = (os.fsdecode(path.removesuffix(b"\n")) for path in lines)
+            repository = cls(Path(git_dir), Path(work_tree), prefix.rstrip("/"))
+            repository._mistrust()
         except GitError as error:
             if "not a git repository" in str(error):
                 return None
             raise failed(str(error), "correct what git says, or use --no-repo") from error
-        return here
+        return repository
 
     def _mistrust(self) -> None:
         """Turn off what the repository's own configuration would run, and say so of filters. Raises GitError."""

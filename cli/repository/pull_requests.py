@@ -21,7 +21,7 @@ from cli.repository.remotes import PushRemote
 
 _TITLE_CHARS = 100
 _BODY_BYTES = 60_000  # GitHub takes 65,536 characters, and Linux 131,072 bytes in one argument
-_SAID_CHARS = 1000
+_REASON_CHARS = 1000
 _SECONDS = 120.0
 _ADDRESS = re.compile(r"https?://\S+")
 _QUICK_ACTION = re.compile(r"^(\s*)/", re.MULTILINE)
@@ -86,11 +86,11 @@ def open_request(request: PullRequest, program: str, repeat: str) -> str:
     addresses = _ADDRESS.findall(output if code == 0 else errors if "already exists" in errors else "")
     if code == 0 or addresses:
         return addresses[-1] if addresses else page
-    said = " / ".join(line.strip() for line in (errors or output).splitlines() if line.strip())[:_SAID_CHARS]
-    mend = f"sign in with {program} auth login" if "auth login" in said else "correct that"
-    step = f"the branch is pushed; {mend}, then repeat: {repeat}; or open it by hand: {page}"
+    reason = " / ".join(line.strip() for line in (errors or output).splitlines() if line.strip())[:_REASON_CHARS]
+    remedy = f"sign in with {program} auth login" if "auth login" in reason else "correct that"
+    step = f"the branch is pushed; {remedy}, then repeat: {repeat}; or open it by hand: {page}"
     raise CliError(
-        f"{program} opened no pull request: {said or f'exit code {code}'}", step, exits.FAILED, "pull_request"
+        f"{program} opened no pull request: {reason or f'exit code {code}'}", step, exits.FAILED, "pull_request"
     )
 
 

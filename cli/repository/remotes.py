@@ -70,8 +70,8 @@ def choose(repository: Repository, wanted: str | None) -> PushRemote:
             raise usage(f"there are several remotes: {', '.join(names)}", f"choose one: --to {names[0]}")
         (name,) = names
     url = repository.optional("remote", "get-url", "--", name) or ""
-    found = PushRemote.of(name, url)  # with the user's own replacements of addresses, which may lead to a mirror
-    return found if found.host else PushRemote.of(name, repository.optional("config", f"remote.{name}.url") or "")
+    remote = PushRemote.of(name, url)  # with the user's own replacements of addresses, which may lead to a mirror
+    return remote if remote.host else PushRemote.of(name, repository.optional("config", f"remote.{name}.url") or "")
 
 
 def push(repository: Repository, remote: PushRemote, branch: str) -> None:

@@ -44,7 +44,9 @@ def hold(checkout, worker, kept, script):
         "run", "--remote", "--repo", "--detach", "-o", "name", "--agent", "shell", f"{script}\n{mark}"
     )
     until(
-        lambda: len(list(kept.iterdir())) < before and processes_with(f"\0{mark.split()[1]}"), "the copy to be lent", 60
+        lambda: len(list(kept.iterdir())) < before and processes_with(f"\0{mark.split()[1]}"),
+        "the job to get its copy",
+        60,
     )
     worker.kill()
     worker.wait()

@@ -149,7 +149,7 @@ class AcpReader(AgentReader):
         return [events.session(str(self.session))]
 
     def _begin_turn(self, data: Mapping[str, Any]) -> list[Event]:
-        self.heard.append(str(data.get("key")))
+        self.confirmed.append(str(data.get("key")))
         self._verdict = Verdict(needs_evidence=True)
         return []
 

@@ -98,7 +98,7 @@ class AgentReader:
         """Usage of this run alone, once it is known."""
         self.result: dict[str, Any] | None = None
         """The agent's final answer, once it is there."""
-        self.heard: list[str] = []
+        self.confirmed: list[str] = []
         """Keys of the lines of stdin that the agent has taken, in order."""
         self.requests: list[AgentRequest] = []
         """What the agent asks and waits for; only an agent that takes words while it works can."""

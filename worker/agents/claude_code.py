@@ -200,7 +200,7 @@ class ClaudeReader(AgentReader):
 
     def _user(self, line: Mapping[str, Any]) -> list[Event]:
         if line.get("isReplay"):
-            self.heard.append(str(line.get("uuid")))
+            self.confirmed.append(str(line.get("uuid")))
         content = line["message"].get("content")
         blocks = content if isinstance(content, list) else []
         return [self._tool_result(block, line) for block in blocks if block.get("type") == "tool_result"]

@@ -42,8 +42,8 @@ class KnownRefusals:
         """
         now = self._clock()
         known = [self._known.get((program, name), (0.0, False)) for name in names]
-        found = [0.0 if until <= now else math.inf if is_invalid else until for until, is_invalid in known]
-        return [0.0 if until == math.inf else until for until in found] if all(found) else found
+        times = [0.0 if until <= now else math.inf if is_invalid else until for until, is_invalid in known]
+        return [0.0 if until == math.inf else until for until in times] if all(times) else times
 
 
 class AgentCredentials:
@@ -68,13 +68,13 @@ class AgentCredentials:
         self._used = self._until.index(min(self._until))
 
     def _numbered(self, held: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
-        found = []
+        further = []
         for number in range(2, _MOST + 1):
             numbered = {name: held[f"{name}_{number}"] for name in self._variables if held.get(f"{name}_{number}")}
             if not numbered:
                 break
-            found.append((f"{next(iter(numbered))}_{number}", numbered))
-        return found
+            further.append((f"{next(iter(numbered))}_{number}", numbered))
+        return further
 
     @property
     def are_several(self) -> bool:

@@ -69,17 +69,17 @@ def _amount(text: str) -> float | None:
 
 
 def _clock(text: str, now: datetime) -> datetime | None:
-    """Return the end of a wait that is told as a time of day. Raises KeyError, ValueError, OSError."""
+    """Return the end of a wait that is stated as a time of day. Raises KeyError, ValueError, OSError."""
     match = _CLOCK.search(text)
     if match is None:
         return None
     month, day, year, hour, minute, half, zone = match.groups()
-    here = now.astimezone(ZoneInfo(zone)) if zone else now
+    local = now.astimezone(ZoneInfo(zone)) if zone else now
     hours = int(hour) % 12 + (12 if half.lower() == "pm" else 0)
-    end = here.replace(hour=hours, minute=int(minute or 0), second=0, microsecond=0)
+    end = local.replace(hour=hours, minute=int(minute or 0), second=0, microsecond=0)
     if month:
-        date = datetime.strptime(f"{month} {day} {year}", "%b %d %Y").replace(tzinfo=here.tzinfo)
+        date = datetime.strptime(f"{month} {day} {year}", "%b %d %Y").replace(tzinfo=local.tzinfo)
         end = end.replace(year=date.year, month=date.month, day=date.day)
-    elif end < here - _PAST:
+    elif end < local - _PAST:
         end += timedelta(days=1)
     return end + _TRUNCATED

@@ -25,7 +25,7 @@ def find(program: str) -> str:
     return path
 
 
-def lend_credentials(needs: Needs, home: Path, also: Iterable[str] = ()) -> dict[str, str]:
+def copy_credentials(needs: Needs, home: Path, also: Iterable[str] = ()) -> dict[str, str]:
     """Copy an agent's credential files into a job's HOME; return its variables, those named in ``also`` included.
 
     Nothing else of the worker's own HOME and environment reaches the job.

@@ -109,7 +109,7 @@ class Verdict:
         """Note an error; a later answer or result replaces it."""
         self.message = message
         self.status = status
-        self.delay = _told(message) if delay is None else delay
+        self.delay = _delay_in_text(message) if delay is None else delay
 
     def go_on(self) -> None:
         """Forget the last error: the agent has gone on after it."""
@@ -120,7 +120,7 @@ class Verdict:
         """Note the agent's result."""
         self.final = ok
         self.message = message or self.message
-        if not ok and (delay := _told(message)) is not None:
+        if not ok and (delay := _delay_in_text(message)) is not None:
             self.delay = delay
 
     def refuse(self, tool: str, message: str) -> None:
@@ -165,6 +165,6 @@ class Verdict:
         return "rate_limited" if self.status in LIMIT_STATUSES else "agent_error"
 
 
-def _told(message: str) -> float | None:
+def _delay_in_text(message: str) -> float | None:
     """Return how long an error's text says to wait; agents write times of day as their worker's clock has them."""
     return delay_in(message, datetime.now().astimezone())

@@ -3,7 +3,7 @@ them.
 
 A checkpoint is one file, so it is complete or absent. It contains the session's id and files, and a snapshot of the
 working tree. The session is copied before the tree: an agent may repeat an edit, but its session must not mention an
-edit that the tree lacks. A checkpoint is checkpoint at the end of a turn, one at a time, at most every
+edit that the tree lacks. A checkpoint is saved at the end of a turn, one at a time, at most every
 ``checkpoint_seconds``; later changes are in the next one. It is fenced like an append, and the server keeps only a
 job's latest. Files outside the agent's HOME are never read, even through links.
 
@@ -62,7 +62,7 @@ class SessionState:
     session: str | None = None
     reported: Mapping[str, Any] = field(default_factory=dict)
     files: Sequence[Path] = ()
-    heard: Sequence[str] = ()
+    message_ids: Sequence[str] = ()
     """Ids of the messages that are part of it."""
 
 
@@ -76,7 +76,7 @@ class Checkpoint:
     session: str | None
     reported: Mapping[str, Any]
     changes: Mapping[str, int]
-    heard: Sequence[str] = ()
+    message_ids: Sequence[str] = ()
     """Ids of the messages that are part of the session."""
 
     def prompt(self, prompt: str, *, converses: bool) -> str:
@@ -135,7 +135,7 @@ class CheckpointSaver:
             size = (await asyncio.to_thread(archive.stat)).st_size
             await self._files.send(archive, "checkpoint", {"commit": snapshot.commit, "session": session_state.session})
         except (GitError, CallError, OSError, ValueError) as error:
-            self._report_failure(f"no checkpoint could be checkpoint: {error}")
+            self._report_failure(f"no checkpoint could be saved: {error}")
         else:
             event = {"type": "checkpoint", "commit": snapshot.commit, "session": session_state.session, "bytes": size}
             self._outbox.put({name: value for name, value in event.items() if value is not None})
@@ -145,7 +145,7 @@ class CheckpointSaver:
             "attempt": self._attempt,
             "session": session_state.session,
             "reported": dict(session_state.reported),
-            "heard": list(session_state.heard),
+            "heard": list(session_state.message_ids),
             "changes": {"files": snapshot.files, "added": snapshot.added, "removed": snapshot.removed},
         }
 

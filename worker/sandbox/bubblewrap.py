@@ -19,8 +19,8 @@ from worker.sandbox.base import JOB_PARTS, JOB_SOCKETS, SandboxedStart, SandboxU
 from worker.sandbox.view import masked, private, readable
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
-_KEPT = ("--die-with-parent", "--as-pid-1", "--cap-drop", "ALL")
-_LENT = ("store", *JOB_SOCKETS)
+_PRIVILEGES = ("--die-with-parent", "--as-pid-1", "--cap-drop", "ALL")
+_READ_ONLY_PARTS = ("store", *JOB_SOCKETS)
 """Parts of an attempt's directory that the job may only read: the repository's objects, and sockets."""
 _GPUS = ("nvidia*", "dri", "kfd")
 _PROBE_SECONDS = 30.0
@@ -58,7 +58,7 @@ class BubblewrapSandbox:
 
     def enclose(self, base: Path, start: Path, also: Iterable[str], *, network: bool) -> SandboxedStart:
         """Return a command with new namespaces; without ``network`` there is only a loopback interface."""
-        names = [*_NAMESPACES, *(() if network else ("--unshare-net",)), *_KEPT]
+        names = [*_NAMESPACES, *(() if network else ("--unshare-net",)), *_PRIVILEGES]
         return SandboxedStart((self._program, *names, *self._mounts(base, also), "--chdir", str(start), "--"))
 
     def _mounts(self, base: Path, also: Iterable[str]) -> list[str]:
@@ -73,7 +73,7 @@ class BubblewrapSandbox:
             words += ["--ro-bind-try", path, path]
         for path in masked(shown, self._hidden):
             words += ["--tmpfs", path] if Path(path).is_dir() else ["--ro-bind", os.devnull, path]
-        for part in _LENT:
+        for part in _READ_ONLY_PARTS:
             words += ["--ro-bind-try", str(base / part), str(base / part)]
         for part in JOB_PARTS:
             words += ["--bind", str(base / part), str(base / part)]

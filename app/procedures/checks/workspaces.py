@@ -39,7 +39,7 @@ class Workspace(Wire):
     brought: CommitId | None = None
     """A commit in the same file whose files are added to the directory, and are no part of the result."""
     caches: Annotated[list[Name], Meta(max_length=20)] = []
-    """Caches of package managers that the job is lent, if its worker keeps any: npm, pip, uv, cargo."""
+    """Caches of package managers that the job gets, if its worker keeps any: npm, pip, uv, cargo."""
     cache_key: Name | None = None
     """Jobs of one user with the same key share caches."""
 

@@ -52,11 +52,11 @@ def message(number):
 
 async def test_a_message_that_comes_twice_is_given_once(mailbox, server):
     for _ in range(3):
-        mailbox.offer(message(1))
+        mailbox.add(message(1))
     assert mailbox.take() == [message(1)]
-    mailbox.offer(message(1))
-    mailbox.hear(["message-1"])
-    mailbox.offer(message(1))
+    mailbox.add(message(1))
+    mailbox.confirm(["message-1"])
+    mailbox.add(message(1))
     assert mailbox.take() == []
     await send_receipts(mailbox)
     assert server.receipts == [["message-1"]]
@@ -64,44 +64,44 @@ async def test_a_message_that_comes_twice_is_given_once(mailbox, server):
 
 async def test_only_what_the_agent_has_taken_has_a_receipt_and_the_rest_waits_again_in_its_order(mailbox, server):
     for number in (1, 2, 3):
-        mailbox.offer(message(number))
+        mailbox.add(message(number))
     assert mailbox.take() == [message(1), message(2), message(3)]
-    mailbox.offer(message(4))
-    mailbox.hear(["message-2", "message-9"])
+    mailbox.add(message(4))
+    mailbox.confirm(["message-2", "message-9"])
     mailbox.take_back()
     assert mailbox.take() == [message(1), message(3), message(4)]
     await send_receipts(mailbox)
     assert server.receipts == [["message-2"]]
-    assert mailbox.heard == ("message-2",)
+    assert mailbox.confirmed == ("message-2",)
 
 
 async def test_an_older_message_that_comes_later_is_given_first(mailbox):
     for number in (10, 9):
-        mailbox.offer(message(number))
+        mailbox.add(message(number))
     assert mailbox.take() == [message(9), message(10)]
 
 
 async def test_what_the_session_has_already_is_not_given_again(mailbox):
     mailbox.know(["message-1"])
-    mailbox.offer(message(1))
-    mailbox.offer(message(2))
+    mailbox.add(message(1))
+    mailbox.add(message(2))
     assert mailbox.take() == [message(2)]
 
 
 async def test_a_receipt_is_sent_until_it_is_answered(mailbox, server):
     server.trouble = [NoAnswer("http://x", "gone"), CallError("no", {"code": "SERVICE_UNAVAILABLE"})]
-    mailbox.offer(message(1))
+    mailbox.add(message(1))
     mailbox.take()
-    mailbox.hear(["message-1"])
+    mailbox.confirm(["message-1"])
     await send_receipts(mailbox)
     assert server.receipts == [["message-1"]]
 
 
 async def test_an_attempt_that_is_lost_sends_no_more_receipts(mailbox, server):
     server.trouble = [CallError("gone", {"code": "CONFLICT", "reason": "lease_lost"})]
-    mailbox.offer(message(1))
+    mailbox.add(message(1))
     mailbox.take()
-    mailbox.hear(["message-1"])
+    mailbox.confirm(["message-1"])
     with pytest.raises(LeaseLost):
         await send_receipts(mailbox)
 

@@ -34,7 +34,7 @@ async def test_a_message_that_the_agent_takes_as_its_next_turn_leaves_its_stdin_
     words = MessageFeed(pipe, lambda text, key: f"{key} {text}", mailbox, JobBudget({}))
     feeding = asyncio.create_task(words.run("prompt"))
     assert await pipe.line() == "prompt"
-    mailbox.offer(MailboxMessage("message-1", "mind the tabs"))
+    mailbox.add(MailboxMessage("message-1", "mind the tabs"))
     key, _, text = (await pipe.line()).partition(" ")
     assert text == "mind the tabs"
     words.turn_ended()  # the turn of the prompt

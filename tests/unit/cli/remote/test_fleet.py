@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cli.agents import first
+from cli.agents import preferred
 from cli.errors import CliError
 from cli.remote.fleet import check_offered, offered, silence, spawner_problem
 
@@ -34,7 +34,7 @@ def test_an_offered_agent_and_one_of_a_spawner_pass(found):
 
 
 def test_an_agent_whose_program_is_where_workers_start_passes():
-    check_offered("codex", status(worker("shell")), here=["codex"])
+    check_offered("codex", status(worker("shell")), installed=["codex"])
 
 
 def test_an_agent_is_not_suggested_for_its_own_name():
@@ -68,7 +68,7 @@ def test_an_agent_that_is_known_but_not_offered_is_not_suggested_again():
 
 def test_other_capabilities_are_not_listed_as_agents():
     with pytest.raises(CliError) as caught:
-        first([worker("shell", "network:none", "input:stdin") | {"labels": {}}])
+        preferred([worker("shell", "network:none", "input:stdin") | {"labels": {}}])
     assert caught.value.message == "no AI agent is offered; offered: shell"
 
 

@@ -214,7 +214,7 @@ def test_each_line_of_words_is_another_turn_of_the_same_session(tmp_path):
     assert [event["message"] for event in events if event["event"] == "result"] == [
         "done with the task", "done with use\ntabs",
     ]  # fmt: skip
-    assert reader.heard == ["k1"]
+    assert reader.confirmed == ["k1"]
 
 
 def test_an_error_of_the_service_is_reported(bridge):

@@ -133,7 +133,7 @@ def test_the_turns_of_one_process_are_counted_together_and_each_message_is_heard
     assert [event["ok"] for event in found if event["event"] == "result"] == [True, True]
     assert (reader.usage["inputTokens"], reader.usage["outputTokens"]) == (222, 44)
     assert reader.usage["costUsd"] == pytest.approx(0.001768)
-    assert reader.heard == ["e1ef1220-c4c4-493e-bb28-89ece5d4f874", "064c2480-f597-4703-a85e-11fd190508e8"]
+    assert reader.confirmed == ["e1ef1220-c4c4-493e-bb28-89ece5d4f874", "064c2480-f597-4703-a85e-11fd190508e8"]
 
 
 def test_the_last_turn_decides_what_was_refused():
