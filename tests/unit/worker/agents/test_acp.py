@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.postgres import fast_directory, remove
 
 from worker.agents.acp import AcpAgent, configured
 from worker.agents.base import Run
@@ -17,6 +17,7 @@ from worker.processes.process import ProcessEnd
 
 TRANSCRIPT = Path(__file__).with_name("transcripts") / "acp-opencode.jsonl"
 FAKE = str(Path(__file__).parents[3] / "support" / "acp_agent.py")
+FORKS = str(Path(__file__).parents[3] / "support" / "acp_forks.py")
 
 
 def conversations():
@@ -56,19 +57,34 @@ def test_a_cancelled_turn_and_a_failed_call_are_no_success():
     assert [(outcome.outcome, outcome.reason) for outcome in endings] == [("failed", "agent_error")] * len(endings)
 
 
+@pytest.fixture(scope="module")
+def fork():
+    """Return the beginning of a command for a fork of the fake agent or of the bridge: their SDK takes long to load."""
+    directory = fast_directory()
+    path = str(directory / "forks")
+    command = [sys.executable, "-P", FORKS, "serve", path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout.readline() == b"ready\n"
+        yield [sys.executable, "-I", "-S", FORKS, path]
+        server.stdin.close()
+    remove(directory)
+
+
 @pytest.fixture
-def bridge(tmp_path, monkeypatch, capsys):
-    """Hold a conversation with the fake agent by the bridge's own main function, here: its SDK takes long to load."""
-    from worker.agents import acp_bridge  # not while tests are collected, which every process does
+def bridge(tmp_path, fork):
+    """Hold a conversation with the fake agent."""
 
     def converse(prompt, permissions="all", session="-", anew="", *answers):
-        first = {"prompt": prompt, "anew": anew, "takesWords": bool(answers)}
-        read, write = os.pipe()
-        with os.fdopen(write, "w") as stdin:
-            stdin.writelines(json.dumps(line) + "\n" for line in (first, *answers))
-        monkeypatch.setattr(sys, "stdin", os.fdopen(read))
-        code = acp_bridge.main([str(tmp_path), permissions, session, "--", sys.executable, FAKE])
-        return heard([json.loads(line) for line in capsys.readouterr().out.splitlines()], code)
+        lines = ({"prompt": prompt, "anew": anew, "takesWords": bool(answers)}, *answers)
+        done = subprocess.run(
+            [*fork, "bridge", str(tmp_path), permissions, session, "--", *fork, "agent"],
+            input="".join(json.dumps(line) + "\n" for line in lines),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return heard([json.loads(line) for line in done.stdout.splitlines()], done.returncode)
 
     return converse
 
@@ -97,15 +113,13 @@ def test_a_command_without_permission_is_refused_and_reported(bridge):
 
 
 @pytest.fixture
-def talk(tmp_path):
+def talk(tmp_path, fork):
     """Start the bridge, which takes words; return how to exchange a line, and what it wrote."""
     with contextlib.ExitStack() as started:
 
         def begin(permissions, prompt="the task"):
-            command = [sys.executable, "-I", "-m", "worker.agents.acp_bridge", str(tmp_path), permissions, "-", "--"]
-            process = started.enter_context(
-                subprocess.Popen([*command, sys.executable, FAKE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            )
+            command = [*fork, "bridge", str(tmp_path), permissions, "-", "--", *fork, "agent"]
+            process = started.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
             say(process, {"prompt": prompt, "anew": "", "takesWords": True})
             return process
 
@@ -198,18 +212,8 @@ def test_events_replayed_by_a_loaded_session_are_not_repeated(bridge):
     assert "an old answer" not in json.dumps(events)
 
 
-def test_each_line_of_words_is_another_turn_of_the_same_session(tmp_path):
-    command = [sys.executable, "-I", "-m", "worker.agents.acp_bridge", str(tmp_path), "all", "-", "--"]
-    lines = [{"prompt": "the task", "anew": "", "takesWords": True}, {"words": "use\ntabs", "key": "k1"}]
-    done = subprocess.run(
-        [*command, sys.executable, FAKE],
-        input="".join(json.dumps(line) + "\n" for line in lines),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    events, reader, outcome = heard([json.loads(line) for line in done.stdout.splitlines()], done.returncode)
+def test_each_line_of_words_is_another_turn_of_the_same_session(bridge):
+    events, reader, outcome = bridge("the task", "all", "-", "", {"words": "use\ntabs", "key": "k1"})
     assert outcome.outcome == "succeeded"
     assert [event["message"] for event in events if event["event"] == "result"] == [
         "done with the task", "done with use\ntabs",
