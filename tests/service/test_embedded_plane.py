@@ -20,6 +20,7 @@ def ado(home):
     """The program with a home of its own and no configuration; what it started is stopped at the end."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("ADO_", "CI"))}
     env.update(FAST, ADO_HOME=str(home))
+    started = []
 
     def run(*arguments, wait=True, timeout=120, **more):
         process = subprocess.Popen(
@@ -30,12 +31,16 @@ def ado(home):
             stderr=subprocess.PIPE,
             cwd="/",
         )
+        started.append(process)
         if not wait:
             return process
         out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     yield run
+    for process in started:
+        process.kill()
+        process.communicate()  # an open pipe would be an error of a later test
     run("down")
     until(lambda: not processes_with(str(home)), "every process of the home to be gone")
 

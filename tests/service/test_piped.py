@@ -99,8 +99,7 @@ def test_a_command_that_stops_reading_ends_the_sending(working):
 
 def test_a_job_that_reads_nothing_blocks_neither_others_nor_its_end(working):
     read, write = os.pipe()
-    words = [*RUN, *REMOTE, f"until test -e {working.home}/go; do sleep 0.05; done; echo over"]
-    idle = subprocess.Popen(words, env=working.client_env(), stdin=read, stdout=subprocess.PIPE, cwd="/")
+    idle = working.open("run", *REMOTE, f"until test -e {working.home}/go; do sleep 0.05; done; echo over", stdin=read)
     os.close(read)
     feeding = threading.Thread(target=feed, args=(write, b"x" * 8_000_000))
     feeding.start()
@@ -127,15 +126,11 @@ def test_every_byte_arrives_once_despite_kills_and_cuts(cluster):
         script = (
             f"head -c 2000000; touch {cluster.home}/some; until test -e {cluster.home}/go; do sleep 0.05; done; cat"
         )
-        words = [*RUN, *REMOTE, f"({script}) | sha256sum"]
-        env = cluster.client_env(proxy.url)
-        sending = subprocess.Popen(
-            words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
-        )
-        feeding = threading.Thread(target=feed, args=(os.dup(sending.stdin.fileno()), data))
+        read, write = os.pipe()
+        sending = cluster.open("run", *REMOTE, f"({script}) | sha256sum", url=proxy.url, stdin=read)
+        os.close(read)
+        feeding = threading.Thread(target=feed, args=(write, data))
         feeding.start()
-        sending.stdin.close()
-        sending.stdin = None
         until((cluster.home / "some").exists, "some of the input", 60)
         cluster.replicas[0].kill()
         (cluster.home / "go").touch()
@@ -157,8 +152,7 @@ def test_the_attempt_after_a_killed_worker_reads_from_the_beginning(cluster):
     first = cluster.add_worker("w1")
     script = f"if [ $ADO_ATTEMPT = 1 ]; then head -c 2000000; touch {cluster.home}/some; sleep 300; fi; cat"
     read, write = os.pipe()
-    words = [*RUN, *REMOTE, f"({script}) | sha256sum"]
-    sending = subprocess.Popen(words, env=cluster.client_env(), stdin=read, stdout=subprocess.PIPE, cwd="/")
+    sending = cluster.open("run", *REMOTE, f"({script}) | sha256sum", stdin=read)
     os.close(read)
     feeding = threading.Thread(target=feed, args=(write, data))
     feeding.start()
@@ -175,8 +169,7 @@ def test_a_job_whose_sender_was_killed_fails_and_sees_no_end_of_its_input(dsn, h
     with contextlib.closing(made):
         made.add_replicas(2).add_worker("w1")
         read, write = os.pipe()
-        words = [*RUN, *REMOTE, "cat; echo the end"]
-        sending = subprocess.Popen(words, env=made.client_env(), stdin=read, stdout=subprocess.PIPE, cwd="/")
+        sending = made.open("run", *REMOTE, "cat; echo the end", stdin=read)
         os.close(read)
         os.write(write, b"the beginning\n")
         assert sending.stdout.readline() == b"the beginning\n"
@@ -206,10 +199,7 @@ def test_impossible_combinations_are_refused_before_a_task_is_made(working, made
 
 def test_ctrl_c_reports_the_missing_rest_of_the_input(working):
     read, write = os.pipe()
-    sending = subprocess.Popen(
-        [*RUN, *REMOTE, "echo begun; cat"], env=working.client_env(), stdin=read, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, cwd="/", bufsize=0,
-    )  # fmt: skip
+    sending = working.open("run", *REMOTE, "echo begun; cat", stdin=read)
     os.close(read)
     assert sending.stdout.readline() == b"begun\n"
     sending.send_signal(signal.SIGINT)

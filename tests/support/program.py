@@ -179,12 +179,12 @@ class Cluster:
         env.pop("ADO_DSN")
         return env
 
-    def open(self, *arguments, url=None, **options):
-        """Start a command without waiting for its end."""
+    def open(self, *arguments, url=None, stdin=subprocess.DEVNULL, **options):
+        """Start a command without waiting for its end; that and its pipes end with the cluster at the latest."""
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", *arguments],
             env=self.client_env(url),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,  # a line that is read takes nothing of the next ones from communicate()
