@@ -84,4 +84,4 @@ def test_settings_of_the_repository_do_nothing_and_its_instructions_count(plane,
 def test_a_task_that_trusts_the_project_lets_them_run(plane, models, agent, repository, marks):
     done = plane.ado(*command(models, agent, "text", "--repo", "--trust-project"), timeout=300, cwd=repository)
     assert done.returncode == 0, done.stderr[-2000:]
-    until(lambda: [name for name in names(marks) if name.startswith(agent)], "a setting to have run", 30)
+    until(lambda: [name for name in names(marks) if name.startswith(agent)], "a setting to have run", 60)

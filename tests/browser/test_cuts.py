@@ -48,7 +48,7 @@ def test_a_killed_replica_loses_and_doubles_nothing_on_the_screen(browsing, clus
     until(lambda: last_number(page) > 20, "lines")
     port = cluster.urls[1].rpartition(":")[2]
     cluster.replicas[1].send_signal(signal.SIGKILL)
-    cluster.replicas[1].wait(10)
+    cluster.replicas[1].wait(60)
     expect(page.get_by_text("Connection lost, retrying")).to_be_visible()
     picture(page, "cut")
     cluster.replicas[1] = cluster.start("api", "--port", port)

@@ -75,7 +75,7 @@ async def test_a_stream_without_hints_reports_lost_attempts_by_polling(db):
     context = SimpleNamespace(db=db, services=services, caller=SimpleNamespace(role="admin"))
     stream = commands(context, SessionInput("w1", await register(db)))
     sent = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for _ in range(2):
             cancelled = await create(db)
             assert await claim(db)

@@ -125,7 +125,7 @@ async def test_the_database_is_unavailable_until_a_host_accepts_writes(hosts):
         with pytest.raises(DatabaseUnavailable):
             await tasks.get(db, 1)
         hosts[1].take_writes(True)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     assert await create(db)
@@ -152,7 +152,7 @@ async def test_a_single_host_that_takes_no_writes_still_answers_what_is_read(hos
                 await check_writes(db)
         host.take_writes(True)
         await asyncio.to_thread(until, lambda: shown(host) == "off", "the host to be promoted")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     assert await create(db)
@@ -169,7 +169,7 @@ async def test_the_listener_moves_to_the_server_that_takes_writes(hosts):
     listener = Listener(dsn_of_both(hosts), heard.extend, lambda: gaps.append(1), check_seconds=0.2)
     listening = asyncio.create_task(listener.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not gaps:
                 await asyncio.sleep(0.01)
             fail_over(hosts)

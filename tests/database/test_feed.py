@@ -33,7 +33,7 @@ async def test_readers_see_each_event_after_their_cursors_once_within_the_window
         return seen
 
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             at_the_end = begin(20)
             begin(0)
             for number in range(2, 6):
@@ -64,7 +64,7 @@ async def test_a_reader_continues_after_a_retry_of_an_ended_task(db):
             await tasks.retry(db, task_id)
     feeds = Feeds(db, Hub(), poll_seconds=0.05, feed_bytes=1 << 20, page_bytes=1)  # so the first end ends a page
     seen = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await read(db, feeds, task_id, 0, seen)
     assert seen == list(range(1, 9))  # created started finished failed retried started finished succeeded
     await feeds.close()
@@ -90,7 +90,7 @@ async def test_a_feed_survives_an_unexpected_error(db, monkeypatch):
     )
     first = asyncio.ensure_future(anext(reading))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not failed:
                 await asyncio.sleep(0.01)
             await events.append(db, [batch(task_id)], 30)

@@ -24,7 +24,7 @@ async def listening(dsn):
 
 
 async def until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -92,7 +92,7 @@ async def test_a_listener_without_notifications_misses_no_event(db, dsn):
     async def told():
         return [row["pid"] for row in await db._pool.fetch(f"select pid {notifying}")]
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await told():
             await asyncio.sleep(0.005)
     await db._pool.fetch(f"select pg_terminate_backend(pid) {notifying}")

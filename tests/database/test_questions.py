@@ -175,7 +175,7 @@ async def test_an_answer_during_the_close_of_a_question_is_kept(db, dsn, running
     await rival.execute("select from ado.jobs for update")
     closing = asyncio.create_task(questions.close(db))
     blocked = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await rival.fetch(blocked):
             await asyncio.sleep(0.01)
     await rival.execute("update ado.questions set state = 'answered', answer = 'yes', answered_at = now()")

@@ -32,7 +32,7 @@ async def raw(db, statement, *values):
 
 async def until(condition):
     """Wait until an awaitable condition gives something true."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (found := await condition()):
             await asyncio.sleep(0.01)
         return found
@@ -89,7 +89,7 @@ async def test_appends_to_other_ranges_work_while_a_prune_waits_for_a_reader(db,
     async with old_reader(dsn):
         pruning = asyncio.create_task(prune(dsn))
         await until(lambda: detaching(db))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for number in range(1, 50):
                 assert await events.append(db, [batch(running, number)], 30.0) != [None]
             await create(db)
@@ -127,7 +127,7 @@ async def test_a_waiting_prune_does_not_block_writers_of_tasks(db, dsn):
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         await connection.execute("update ado.tasks set priority = 1 where task_id = 1")
         pruning = asyncio.create_task(prune(dsn))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await until(lambda: raw(db, "select from pg_locks where mode = 'ShareLock' and not granted"))
             await create(db)  # the transaction above is still open: the prune has let it by
     assert await pruning == [(0, WIDTH - 1, WIDTH - 1)]

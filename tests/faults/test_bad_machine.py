@@ -76,4 +76,4 @@ def test_a_worker_without_descriptors_releases_its_jobs(cluster):
     cluster.add_worker("good", "--slots", "8", *HERE)
     cluster.ado("wait", name, check=0, timeout=60)
     assert worker.poll() is None
-    until(lambda: "problem" not in status(cluster)["poor"], "the reason to be gone", 30)
+    until(lambda: "problem" not in status(cluster)["poor"], "the reason to be gone", 60)

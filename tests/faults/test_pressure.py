@@ -76,7 +76,7 @@ class EventSourceViewer:
     """A raw event stream of a task's log, read on demand."""
 
     def __init__(self, url, token, task, after=0):
-        self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+        self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
         wish = json.dumps({"taskId": task, "lastEventId": str(after)})
         headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
         path = f"/trpc/stream.taskEvents?input={quote(wish)}"

@@ -27,13 +27,13 @@ def sockets(cluster, index):
     request = urllib.request.Request(
         f"{cluster.urls[index]}/metrics", headers={"authorization": f"Bearer {cluster.token}"}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return float(re.search(r'ado_connections{transport="websocket"} (\S+)', answer.read().decode())[1])
 
 
 def restart(cluster, index, how):
     cluster.replicas[index].send_signal(how)
-    cluster.replicas[index].wait(40)
+    cluster.replicas[index].wait(60)
     cluster.replicas[index] = cluster.start("api", "--port", cluster.urls[index].rpartition(":")[2])
     until(lambda: Cluster._ready(cluster.urls[index]), "the new replica to be ready")
 

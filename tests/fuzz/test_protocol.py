@@ -59,7 +59,7 @@ class Wire:
 
     def __init__(self, cluster):
         parts = urlsplit(cluster.urls[0])
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
         self._headers = {"authorization": f"Bearer {cluster.token}", "content-type": "application/json"}
 
     def call(self, path, value):
@@ -143,7 +143,7 @@ async def send(cluster, frames):
                 await socket.send(frame)
             last = {"id": "last", "method": "query", "params": {"path": "tasks.list", "input": {"limit": 1}}}
             await socket.send(json.dumps(last))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     text = await socket.recv()
                     assert "INTERNAL_SERVER_ERROR" not in str(text), (frames, text)

@@ -24,7 +24,7 @@ FOREIGN_HOSTS = [
 
 def ask(url, method, path, body=None, **headers):
     """Make one request as it is given; return status, headers and body."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     try:
         connection.putrequest(method, path, skip_host="host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():

@@ -134,7 +134,7 @@ def test_a_body_that_never_ends_is_refused_at_the_limit(target):
         f"POST /trpc/tasks.create HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {target.cluster.token}\r\n"
         "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
     ).encode()
-    with socket.create_connection(("127.0.0.1", target.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", target.port), timeout=60) as connection:
         connection.sendall(head)
         for _ in range(4096):  # 256 MiB
             connection.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
@@ -164,7 +164,7 @@ def test_abandoned_streams_leave_nothing(target):
     for _ in range(5):
         connections = []
         for _ in range(100):
-            connection = socket.create_connection(("127.0.0.1", target.port), timeout=10)
+            connection = socket.create_connection(("127.0.0.1", target.port), timeout=60)
             connection.sendall(request)
             connections.append(connection)
         for connection in connections:

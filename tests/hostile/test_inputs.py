@@ -70,7 +70,7 @@ def first_events(connection, answer):
 def test_a_procedure_answers_any_input(target, path):
     procedure = PROCEDURES[path]
     known = values(shapes.type_info(procedure.input_type)) if procedure.input_type else JUNK
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
     headers = {"authorization": f"Bearer {target.cluster.token}", "content-type": "application/json"}
     task = target.cluster.create_task()
 

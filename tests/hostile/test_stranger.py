@@ -39,7 +39,7 @@ class RawSocket:
     """A WebSocket of raw bytes, which reads only on demand."""
 
     def __init__(self, target, token=None, *, params=False, headers=""):
-        self.sock = socket.create_connection(("127.0.0.1", target.port), timeout=30)
+        self.sock = socket.create_connection(("127.0.0.1", target.port), timeout=60)
         authorization = f"authorization: Bearer {token}\r\n" if token else ""
         self.sock.sendall(
             (
@@ -177,7 +177,7 @@ def test_a_refused_socket_is_closed_after_any_frame(target):
                     return True
                 return False
 
-            until(ended, "the replica to end the socket", 30)
+            until(ended, "the replica to end the socket", 60)
 
 
 def test_a_refused_socket_answers_under_the_ids_of_its_calls(target):
@@ -242,7 +242,7 @@ def test_hundreds_of_half_requests_do_not_block_valid_callers(dsn, home):
     with replica(dsn, home, opening_connections=20) as target, contextlib.ExitStack() as stack:
         held = []
         for number in range(300):
-            held.append(stack.enter_context(socket.create_connection(("127.0.0.1", target.port), timeout=30)))
+            held.append(stack.enter_context(socket.create_connection(("127.0.0.1", target.port), timeout=60)))
             held[-1].sendall(b"GET /trpc/tasks.list HTTP/1.1\r\nhost: ")
             if number % 50 == 49:
                 assert get(target, token=target.cluster.token)[0] == 200

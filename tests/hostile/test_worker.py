@@ -29,7 +29,7 @@ class Refused(Exception):
 
 def call(url, token, path, value):
     """Call a procedure over HTTP; return its data. Raises Refused."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
     with contextlib.closing(connection):
         if PROCEDURES[path].kind == "query":

@@ -149,7 +149,7 @@ def test_subscribers_of_a_drained_replica_move_to_another_one(cluster, driver, l
     assert numbers(lines) == list(range(1, len(numbers(lines)) + 1))
     assert text(lines) == "".join(f"{i}\n" for i in range(1, 31))
     assert lines[-1] == {"state": "complete"}
-    assert cluster.replicas[0].wait(30) == 0
+    assert cluster.replicas[0].wait(60) == 0
 
 
 def test_a_clients_keep_alive_is_answered_while_it_waits(shared_cluster, driver):

@@ -53,7 +53,7 @@ def served(cluster, procedure):
     counts = []
     for url in cluster.urls:
         request = urllib.request.Request(f"{url}/metrics", headers={"authorization": f"Bearer {cluster.token}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             text = answer.read().decode()
         counts.append(sum(float(n) for n in re.findall(rf'_calls_total{{.*"{procedure}".*}} (\S+)', text)))
     return counts
@@ -62,7 +62,7 @@ def served(cluster, procedure):
 def roll(cluster, index):
     """Stop a replica as a rollout does, and start the next one in its place."""
     cluster.replicas[index].send_signal(signal.SIGTERM)
-    assert cluster.replicas[index].wait(40) == 0
+    assert cluster.replicas[index].wait(60) == 0
     cluster.replicas[index] = cluster.start("api", "--port", cluster.urls[index].rpartition(":")[2])
     until(lambda: Cluster._ready(cluster.urls[index]), "the new replica to be ready")
     until(lambda: served(cluster, "workers.status")[index], "the balancer to ask the new replica")
@@ -83,7 +83,7 @@ class Asker:
     def _run(self):
         while not self._ended.is_set():
             try:
-                with urllib.request.urlopen(self._request, timeout=30) as answer:
+                with urllib.request.urlopen(self._request, timeout=60) as answer:
                     json.load(answer)
                 self.answers += 1
             except OSError as error:
@@ -133,7 +133,7 @@ def test_viewers_get_each_event_once_while_both_replicas_are_rolled(balancer, cl
     ]  # fmt: skip
     for follower, head in zip(followers, heads, strict=True):
         seen = head + [json.loads(line) for line in follower.stdout]
-        assert follower.wait(30) == 0
+        assert follower.wait(60) == 0
         assert ids(seen) == [event["seq"] for event in events]
         assert text(seen) == written
         assert seen[-1] == {"state": "complete"}
@@ -159,7 +159,7 @@ def test_calls_rotate_over_the_replicas_and_a_forged_client_address_is_ignored(b
             "x-forwarded-for": "203.0.113.9",
         },
     )
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=60).close()
     entries = json.loads(cluster.ado("audit", "-o", "json", url=balancer.url, check=0).stdout)["items"]
     assert [entry["address"] for entry in entries if entry["procedure"] == "users.add"] == ["127.0.0.1"]
 

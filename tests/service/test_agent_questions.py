@@ -75,7 +75,7 @@ def test_an_answer_reaches_the_stream_that_waits_without_a_hint(real):
         stream = procedure.handler(real.context, *procedure.decode(wish))
         waiting = asyncio.ensure_future(anext(stream))
         hub, poll = real.context.services.hub, real.context.services.command_poll
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not hub.anybody_for("w"):
                 await asyncio.sleep(0.01)
             await real.db._pool.fetch(

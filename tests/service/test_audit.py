@@ -12,7 +12,7 @@ from app.access.refused_calls import _BURST
 
 def post(url, token, path, value, **headers):
     """Call a mutation; return the reason of its refusal, or None."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     try:
         headers |= {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
         connection.request("POST", f"/trpc/{path}", json.dumps(value), headers)
@@ -93,7 +93,7 @@ def test_refused_calls_are_stored_with_their_reason(cluster):
 def test_a_refused_page_is_stored(shared_cluster, page):
     worker = shared_cluster.make_token("worker", worker_id="w9")
     for token, reason in (("ado_wrong", "token_invalid"), (worker, "forbidden")):
-        connection = http.client.HTTPConnection(shared_cluster.urls[0].removeprefix("http://"), timeout=20)
+        connection = http.client.HTTPConnection(shared_cluster.urls[0].removeprefix("http://"), timeout=60)
         connection.request("GET", page, headers={"authorization": f"Bearer {token}"})
         assert connection.getresponse().status in (401, 403)
         connection.close()

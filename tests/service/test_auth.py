@@ -74,7 +74,7 @@ def call(url, token, path, value):
     """Call a procedure over HTTP, an event stream where it is a subscription; return its error's code, or OK."""
     kind = PROCEDURES[path].kind
     headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     try:
         if kind == "mutation":
             connection.request("POST", f"/trpc/{path}", json.dumps(value), headers)
@@ -193,14 +193,14 @@ async def read_frames(url, token, path, value, found):
         await socket.send(json.dumps(call))
         with contextlib.suppress(ConnectionClosed):
             while True:
-                text = await asyncio.wait_for(socket.recv(), 30)
+                text = await asyncio.wait_for(socket.recv(), 60)
                 if text != "PING":
                     found.append(json.loads(text))
 
 
 def read_lines(url, token, path, value, found):
     """Subscribe over SSE; add every line to ``found`` until the replica closes it."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     query = f"input={quote(json.dumps(value))}&connectionParams={quote(json.dumps({'token': token}))}"
     connection.request("GET", f"/trpc/{path}?{query}")
     for line in connection.getresponse():
@@ -272,7 +272,7 @@ def test_no_log_holds_a_token_an_environment_value_or_a_query_string(running):
     params = quote(json.dumps({"token": running.token}))
     for query in (f"connectionParams={params}", f"connectionParams={params}&input=%7B{secret}", f"x={secret}"):
         for path in ("tasks.list", "no.such", "stream.taskEvents"):
-            connection = http.client.HTTPConnection(running.urls[0].removeprefix("http://"), timeout=20)
+            connection = http.client.HTTPConnection(running.urls[0].removeprefix("http://"), timeout=60)
             connection.request("GET", f"/trpc/{path}?{query}")
             connection.getresponse().read()
             connection.close()

@@ -69,7 +69,7 @@ def test_a_load_of_two_bursts_is_followed_within_the_range_without_flapping(clus
             until(lambda: numbers(cluster)[0] == 3, "the maximum", 60)
             if burst == 0:
                 first.kill()
-                first.wait(30)
+                first.wait(60)
             until(lambda: numbers(cluster) == (1, 1, 0), "the surplus to end", 60)
         assert "autoscale shell: 1 now, 1 to 3 allowed" in cluster.ado("workers", "status", check=0).stdout.decode()
         cluster.ado("workers", "autoscale", "shell", "--min", "0", "--max", "0", check=0)

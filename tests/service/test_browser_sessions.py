@@ -17,7 +17,7 @@ from db.database import Database
 
 def post(url, path, value, token=None, **headers):
     """Call a mutation as a page does; return status and answer."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     if token:
         headers["authorization"] = f"Bearer {token}"
     try:
@@ -227,7 +227,7 @@ def test_a_page_of_another_site_exchanges_nothing(cluster):
     code = code_of(cluster, cluster.token)
     status, answer = post(cluster.urls[0], "sessions.exchange", {"code": code}, origin="http://evil.example")
     assert (status, answer["error"]["data"]["reason"]) == (403, "foreign_origin")
-    connection = http.client.HTTPConnection(cluster.urls[0].removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(cluster.urls[0].removeprefix("http://"), timeout=60)
     connection.request("GET", "/trpc/sessions.exchange?input=%7B%22code%22%3A%22" + code + "%22%7D")
     assert connection.getresponse().status == 405
     connection.close()

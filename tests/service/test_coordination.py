@@ -113,7 +113,7 @@ def test_a_job_token_reaches_only_its_store_and_only_during_its_attempt(workers)
     shown += str(workers.sql("select j.* from ado.jobs j")) + str(workers.sql("select t.* from ado.tokens t"))
     assert token not in shown
     workers.ado("kv", "set", "go", "1", "--task", "task-1", check=0)
-    watching.communicate(timeout=30)
+    watching.communicate(timeout=60)
     for replica in workers.urls:
         late = ado_as(workers, token, "kv", "set", "a", "2", "--task", "task-1", url=replica)
         assert late.returncode == 126

@@ -42,7 +42,7 @@ def published(cluster):
     found = {}
     for url in cluster.urls:
         request = urllib.request.Request(f"{url}/metrics", headers={"authorization": f"Bearer {cluster.token}"})
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             for family in text_string_to_metric_families(answer.read().decode()):
                 for sample in family.samples:
                     labels = found.setdefault(sample.name, {})

@@ -128,7 +128,7 @@ def test_a_stopped_child_ends_with_the_control_plane(ado, role):
     os.kill(pids[role], signal.SIGSTOP)
     os.kill(pids[role], signal.SIGCONT)
     os.kill(pids["control-plane"], signal.SIGKILL)
-    until(lambda: not exists(pids["api"]) and not exists(pids["spawner"]), "the children to be gone", 30)
+    until(lambda: not exists(pids["api"]) and not exists(pids["spawner"]), "the children to be gone", 60)
 
 
 def test_workers_that_fail_at_start_are_restarted_with_growing_pauses(ado, home):

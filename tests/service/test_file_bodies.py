@@ -47,7 +47,7 @@ def begin(client, content, number=1, **more):
 
 def exchange(cluster, method, number=1, body=None, token=None, replica=0, **headers):
     """Send one request; return status, headers and body."""
-    connection = http.client.HTTPConnection(cluster.urls[replica].removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(cluster.urls[replica].removeprefix("http://"), timeout=60)
     head = {name.replace("_", "-"): value for name, value in headers.items()}
     path = number if isinstance(number, str) else f"/files/{name_of(number)}"
     connection.request(method, path, body, {"authorization": f"Bearer {token or cluster.token}", **head})
@@ -71,7 +71,7 @@ def put_all(cluster, client, content, number=1, **more):
 def open_upload(url, token, content, number=1):
     """Send the head of an upload and a part of its body; return the open connection."""
     host, port = url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection = socket.create_connection((host, int(port)), timeout=60)
     head = f"PUT /files/{name_of(number)} HTTP/1.1\r\nhost: {host}:{port}\r\nauthorization: Bearer {token}\r\n"
     connection.sendall(f"{head}content-length: {len(CONTENT)}\r\n\r\n".encode() + content)
     return connection
@@ -98,7 +98,7 @@ def test_a_body_is_read_from_any_offset(cluster, operator, tmp_path):
     target = tmp_path / "target"
     target.write_bytes(CONTENT[: PIECE + 99])
     command = ["curl", "-sSf", "-C", "-", "-o", target, "-H", f"authorization: Bearer {cluster.token}"]
-    subprocess.run([*command, f"{cluster.urls[1]}/files/{name_of(1)}"], check=True, timeout=30)
+    subprocess.run([*command, f"{cluster.urls[1]}/files/{name_of(1)}"], check=True, timeout=60)
     assert target.read_bytes() == CONTENT
 
 
@@ -113,7 +113,7 @@ def test_an_upload_continues_at_another_replica_after_the_first_was_killed(clust
     source = tmp_path / "source"
     source.write_bytes(CONTENT)
     command = ["curl", "-sSf", "-C", str(PIECE), "-T", source, "-H", f"authorization: Bearer {cluster.token}"]
-    subprocess.run([*command, f"{cluster.urls[1]}/files/{name_of(1)}"], check=True, timeout=30)
+    subprocess.run([*command, f"{cluster.urls[1]}/files/{name_of(1)}"], check=True, timeout=60)
     operator.mutate("files.commit", {"fileId": name_of(1)})
     assert exchange(cluster, "GET", replica=1)[2] == CONTENT
 

@@ -41,7 +41,7 @@ def test_a_replica_that_is_killed_says_so_and_ends_once(cluster):
     assert isinstance(replica, forkserver.Forked)
     assert replica.poll() is None
     replica.kill()
-    assert replica.wait(20) == replica.poll() == -signal.SIGKILL
+    assert replica.wait(60) == replica.poll() == -signal.SIGKILL
     replica.send_signal(signal.SIGTERM)  # reaches nobody
     with pytest.raises(subprocess.TimeoutExpired):
         cluster.replicas[1].wait(0)

@@ -136,7 +136,7 @@ def test_ctrl_c_detaches_and_the_task_continues(workers):
     watching = workers.open("run", "--remote", "--agent", "shell", "echo begin; sleep 1; echo end")
     assert watching.stdout.readline() == b"begin\n"
     watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=30)
+    _, err = watching.communicate(timeout=60)
     assert watching.returncode == 130
     assert f"ado attach {workers.last_task()}".encode() in err
     assert workers.ado("attach", workers.last_task(), check=0).stdout == b"begin\nend\n"
@@ -149,7 +149,7 @@ def test_a_stopped_worker_releases_its_job(own_workers):
     held = next(job["workerId"] for job in own_workers.task("task-1")["jobs"])
     victim = next(process for process in own_workers.processes if held in process.args)
     victim.send_signal(signal.SIGTERM)
-    assert victim.wait(30) == 0
+    assert victim.wait(60) == 0
     out, _ = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, b"attempt 2\n")
     assert "released" in [event["type"] for event in own_workers.events("task-1")]
@@ -163,10 +163,10 @@ def test_a_drained_worker_finishes_its_job_and_ends(own_workers):
     assert watching.stdout.readline() == b"begin\n"
     held = next(job["workerId"] for job in own_workers.task("task-1")["jobs"])
     own_workers.ado("workers", "drain", held, check=0)
-    out, _ = watching.communicate(timeout=30)
+    out, _ = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, b"end\n")
     victim = next(process for process in own_workers.processes if held in process.args)
-    assert victim.wait(30) == 0
+    assert victim.wait(60) == 0
 
 
 def test_a_job_for_an_agent_without_workers_waits_with_the_reason(workers):
@@ -177,7 +177,7 @@ def test_a_job_for_an_agent_without_workers_waits_with_the_reason(workers):
         assert line, "the command ended"
     assert b"claude-code" in line
     workers.ado("cancel", workers.last_task(), check=0)
-    watching.communicate(timeout=30)
+    watching.communicate(timeout=60)
     assert watching.returncode == 1
 
 

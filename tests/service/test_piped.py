@@ -109,7 +109,7 @@ def test_a_job_that_reads_nothing_blocks_neither_others_nor_its_end(working):
     (working.home / "go").touch()
     assert idle.communicate(timeout=60)[0] == b"over\n"
     assert idle.returncode == 0
-    feeding.join(30)
+    feeding.join(60)
 
 
 def feed(pipe, data):
@@ -143,7 +143,7 @@ def test_every_byte_arrives_once_despite_kills_and_cuts(cluster):
             elif not cluster.sql("select 1 from ado.inputs where not ended"):
                 break
         output, errors = sending.communicate(timeout=90)
-        feeding.join(30)
+        feeding.join(60)
     assert (sending.returncode, output.split()[0].decode()) == (0, hashlib.sha256(data).hexdigest()), errors
 
 
@@ -160,7 +160,7 @@ def test_the_attempt_after_a_killed_worker_reads_from_the_beginning(cluster):
     first.send_signal(signal.SIGKILL)
     cluster.add_worker("w2")
     output, _ = sending.communicate(timeout=90)
-    feeding.join(30)
+    feeding.join(60)
     assert output.split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
@@ -174,7 +174,7 @@ def test_a_job_whose_sender_was_killed_fails_and_sees_no_end_of_its_input(dsn, h
         os.write(write, b"the beginning\n")
         assert sending.stdout.readline() == b"the beginning\n"
         sending.kill()
-        sending.communicate(timeout=30)
+        sending.communicate(timeout=60)
         os.close(write)
         until(lambda: made.task("task-1")["status"] == "failed", "the end of the job")
         assert made.task("task-1")["reason"] == "input_lost"

@@ -15,7 +15,7 @@ FULL = "refuses writes: its disk is full"
 
 def readiness(url):
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=20) as answer:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=60) as answer:
             return answer.status, json.load(answer)["problems"]
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)["problems"]

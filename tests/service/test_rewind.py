@@ -119,7 +119,7 @@ def test_an_event_stream_ends_with_an_error_for_a_cursor_behind_the_end(cluster,
         f"{cluster.urls[1]}/trpc/stream.taskEvents?input={wish}",
         headers={"authorization": f"Bearer {cluster.token}", "last-event-id": "77"},
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         text = answer.read().decode()
     event, data = text.strip().split("\n\n")[-1].split("\n")
     assert event == "event: serialized-error"

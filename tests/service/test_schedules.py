@@ -30,7 +30,7 @@ def kill(cluster):
     """Kill a replica and start another one in its place."""
     process = cluster.replicas.pop(0)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait(20)
+    process.wait(60)
     cluster.urls.pop(0)
     cluster.add_replicas(1)
 

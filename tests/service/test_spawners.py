@@ -22,13 +22,13 @@ def spawner(cluster):
 
 def test_a_stopped_spawner_leaves_no_row(cluster, spawner):
     spawner.send_signal(signal.SIGTERM)
-    spawner.wait(30)
+    spawner.wait(60)
     assert cluster.sql(KNOWN) == []
 
 
 def test_a_killed_spawner_is_reported_by_status_doctor_and_metrics(cluster, spawner):
     spawner.kill()
-    spawner.wait(30)
+    spawner.wait(60)
     cluster.sql("update ado.spawners set last_heartbeat_at = now() - interval '3 min' returning 1")
     said = cluster.ado("workers", "status").stdout.decode()
     assert "stopped sending heartbeats; the last came 3 min ago" in said

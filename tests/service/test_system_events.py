@@ -29,7 +29,7 @@ async def test_every_task_of_a_busy_system_is_reported_by_the_other_replica(clus
         ready = asyncio.Event()
         viewing = asyncio.create_task(watch())
         try:
-            await asyncio.wait_for(ready.wait(), 20)
+            await asyncio.wait_for(ready.wait(), 60)
             for _ in range(TASKS):
                 task = await writing.mutate("tasks.create", {"prompt": "true", "agent": "shell"})
                 created[task["taskId"]] = time.monotonic()

@@ -222,7 +222,7 @@ def test_old_versions_of_tls_are_refused(secured):
     old.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
-    connection = http.client.HTTPSConnection(secured.urls[0].removeprefix("https://"), timeout=30, context=old)
+    connection = http.client.HTTPSConnection(secured.urls[0].removeprefix("https://"), timeout=60, context=old)
     with contextlib.closing(connection), pytest.raises((ssl.SSLError, ConnectionError)):
         connection.connect()
 

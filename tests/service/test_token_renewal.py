@@ -32,7 +32,7 @@ def test_a_renewed_token_interrupts_no_job(cluster, first):
         until(lambda: cluster.sql(refused) == [(True,)], "the worker to be refused")
         file.write_text(new)
     before = cluster.sql("select max(seq) from ado.events")[0][0]
-    until(lambda: cluster.sql("select max(seq) from ado.events")[0][0] > before + 20, "more output", 30)
+    until(lambda: cluster.sql("select max(seq) from ado.events")[0][0] > before + 20, "more output", 60)
     (cluster.home / "go").touch()
     cluster.ado("wait", name, check=0)
     (job,) = json.loads(cluster.ado("tasks", "show", name, "-o", "json", check=0).stdout)["jobs"]
@@ -48,4 +48,4 @@ def test_a_revoked_worker_ends(cluster):
     worker = cluster.start("worker", "--id", "w", "--url", url, "--token-file", str(file), "--capability", "shell")
     until(lambda: cluster.sql("select 1 from ado.workers where worker_id = 'w'"), "the worker")
     cluster.ado("token", "revoke", old["tokenId"], check=0)
-    assert worker.wait(40) == 1
+    assert worker.wait(60) == 1

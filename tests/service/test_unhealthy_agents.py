@@ -38,7 +38,7 @@ def begin(cluster, key, jobs=1, agent="house"):
 
 def metrics(cluster):
     wish = urllib.request.Request(f"{cluster.urls[1]}/metrics", headers={"authorization": f"Bearer {cluster.token}"})
-    with urllib.request.urlopen(wish, timeout=10) as answer:
+    with urllib.request.urlopen(wish, timeout=60) as answer:
         return answer.read().decode()
 
 

@@ -33,7 +33,7 @@ def move_on(dsn, oldest):
 
 def readiness(url):
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
@@ -69,7 +69,7 @@ def test_an_old_replica_runs_and_restarts_on_a_compatible_newer_schema(cluster, 
     assert (watching.returncode, out) == (0, b"end\n"), err
     cluster.ado("run", "--remote", "--agent", "shell", "exit 7", check=7)
     cluster.replicas[0].send_signal(signal.SIGTERM)
-    assert cluster.replicas[0].wait(30) == 0
+    assert cluster.replicas[0].wait(60) == 0
     cluster.start("api", "--port", cluster.urls[0].rpartition(":")[2])
     until(lambda: cluster._ready(cluster.urls[0]), "the old release to start again")
     cluster.ado("run", "--remote", "--agent", "shell", "exit 7", check=7, url=cluster.urls[0])
@@ -86,7 +86,7 @@ def test_an_old_replica_is_unready_on_an_incompatible_schema_and_finishes_its_wo
     out, err = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, b"end\n"), err
     refused = cluster.start("api", "--port", "0")
-    assert refused.wait(30) == 125
+    assert refused.wait(60) == 125
     done = subprocess.run([*refused.args[:4], "db", "check"], env=cluster.env, capture_output=True, check=False)
     assert done.returncode == 125
     assert f"is at migration {known() + 1}".encode() in done.stderr

@@ -22,7 +22,7 @@ def test_wait_for_any_ends_with_the_first_end(shared_cluster, tasks):
     first, second = tasks
     waiting = shared_cluster.open("wait", first, second, "--any", "-o", "jsonl")
     shared_cluster.ado("cancel", second, check=0)
-    output, _ = waiting.communicate(timeout=30)
+    output, _ = waiting.communicate(timeout=60)
     assert ended(output) == [second]
     assert waiting.returncode == 1
     assert shared_cluster.task(first)["status"] == "queued"
@@ -40,7 +40,7 @@ def test_wait_without_any_waits_for_all(shared_cluster, tasks):
     shared_cluster.ado("cancel", tasks[1], check=0)
     until(lambda: shared_cluster.task(tasks[1])["status"] == "cancelled", "the first end")
     shared_cluster.ado("cancel", tasks[0], check=0)
-    output, _ = waiting.communicate(timeout=30)
+    output, _ = waiting.communicate(timeout=60)
     assert ended(output) == tasks
 
 

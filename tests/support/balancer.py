@@ -139,7 +139,7 @@ class Balancer:
         if self._process.poll() is None:
             self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

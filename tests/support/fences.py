@@ -40,7 +40,7 @@ async def changes(db, call):
 async def until_blocked(db):
     """Wait until a statement waits for a lock."""
     blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await raw(db, blocked))[0]["count"] == 0:
             await asyncio.sleep(0.01)
 

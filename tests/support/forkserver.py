@@ -102,7 +102,7 @@ def _server(network):
 
     def stop():
         ours.close()
-        process.wait(20)
+        process.wait(60)
         process.stdout.close()
 
     atexit.register(stop)

@@ -59,7 +59,7 @@ class Terminal:
         end = time.monotonic() + seconds
         while self._read(0.1):
             assert time.monotonic() < end, f"it goes on:\n{self.text()}"
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     def text(self):
         """Return what the screen shows."""

@@ -197,7 +197,7 @@ class Served:
         state = self.server.server_state
         for connection in list(state.connections):
             connection.shutdown()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while state.tasks:
                 await asyncio.sleep(0.002)
             for connection in list(state.connections):  # its client does not read the last frames
@@ -212,7 +212,7 @@ async def request(served, method, path, body=None, **headers):
     """Send a raw request and return status and JSON."""
 
     def exchange():
-        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
         fields = {
             "authorization": "Bearer writer",
             **{name.replace("_", "-"): value for name, value in headers.items()},
@@ -232,7 +232,7 @@ class Stream:
     """An answer that is read while it arrives."""
 
     def __init__(self, served, path, method="GET", body=None, **headers):
-        self.connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        self.connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         fields.setdefault("authorization", "Bearer writer")
         if body is not None:

@@ -67,7 +67,7 @@ async def test_a_resume_does_not_wait_for_a_job_that_it_leaves(db, own, name):
     await pause(db, 1, 0)
     await pause(db, 1, 1, OTHER_JOBS[name])
     await own("select from ado.jobs where task_id = 1 and job = 1 for update")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await questions.resume_answered(db) == 1
 
 
@@ -85,7 +85,7 @@ async def test_neither_an_end_of_questions_nor_a_resume_waits_for_another_task(d
     await question(db, 1, 0, how="expires_at = now()")
     await own("select from ado.jobs where task_id = 2 or job = 1 for update")
     await own("select from ado.task_logs where task_id = 2 for update")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await questions.close(db) == 1
         await pause(db, 1, 0)
         assert await questions.resume_answered(db) == 1
@@ -119,5 +119,5 @@ async def test_a_question_that_is_answered_while_it_is_closed_keeps_its_answer(d
 async def test_an_end_of_questions_does_not_wait_for_the_job_of_an_answered_one(db, own):
     await question(db, 1, 0, how=f"{ANSWERED}, expires_at = now()")
     await own("select from ado.jobs where task_id = 1 and job = 0 for update")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await questions.close(db) == 0

@@ -30,7 +30,7 @@ async def test_a_write_waits_for_no_other_task(db, own, name):
     await send(db, 1, [(1, 0)])
     await own("select from ado.jobs where task_id = 2 for update")
     await own("select from ado.task_logs where task_id = 2 for update")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await WRITES[name](db)
 
 
@@ -38,7 +38,7 @@ async def test_a_claim_waits_for_no_other_task_and_for_no_change_of_its_running_
     await register(db, "w3")
     await own("select from ado.task_logs where task_id = 1 for update")
     await own("select from ado.tasks for no key update")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await claimed(db, "w3") == [(2, 1)]
 
 
@@ -46,13 +46,13 @@ async def test_a_remembered_answer_waits_for_no_job_whose_request_has_an_answer(
     asked, answered = await ask(db, **REQUEST), await ask(db, 1, 1, **REQUEST)
     await answer(db, answered)
     await own("select from ado.jobs where task_id = 1 and job = 1 for update")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await answer(db, asked, remember=True)
 
 
 async def test_new_labels_wait_for_no_job(db, own):
     await own("select from ado.jobs where task_id = 1 for update")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await tasks.update(db, 1, 1, None, {"a": "b"})
 
 

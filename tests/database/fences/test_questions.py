@@ -89,7 +89,7 @@ async def test_an_answer_that_another_person_gives_meanwhile_is_kept(db, own):
     await own("select from ado.jobs where task_id = 1 and job = 1 for update")
     answering = asyncio.create_task(answer(db, asked, remember=True))
     blocked = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await raw(db, blocked):
             await asyncio.sleep(0.01)
     change = "update ado.questions set state = 'answered', answer = 'other', answered_at = now() where question_id = "

@@ -153,4 +153,4 @@ def test_the_completion_script_is_valid_in_its_shell(shell):
     if program is None:
         assert "ado complete --" in _SCRIPTS[shell]
         return
-    subprocess.run([program, "-n"], input=_SCRIPTS[shell], text=True, check=True, timeout=20)
+    subprocess.run([program, "-n"], input=_SCRIPTS[shell], text=True, check=True, timeout=60)

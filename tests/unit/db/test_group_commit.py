@@ -27,7 +27,7 @@ class Store:
         return [item * 10 for item in items]
 
     async def began(self, count):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.flushes) < count:
                 await asyncio.sleep(0)
 

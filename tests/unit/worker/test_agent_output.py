@@ -40,7 +40,7 @@ def process():
 
 
 async def events_of(output, outbox):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await output.run()
         output.close()
         outbox.close()

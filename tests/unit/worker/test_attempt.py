@@ -96,7 +96,7 @@ def make(server, tmp_path):
 
 async def run(attempt, server):
     """Run an attempt; return the only report of its end."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await attempt.run()
     (report,) = server.finishes
     return report
@@ -160,7 +160,7 @@ async def test_a_message_of_bytes_from_the_system_is_sent_as_text(make, server, 
 
 async def test_a_refused_report_is_sent_again_without_text_of_the_agent(make, server):
     server.refuses = lambda report: "result" in report
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await make("exit 4").run()
     assert [report["exitCode"] for report in server.finishes] == [4, 4]
     assert server.finishes[1]["message"] == "exit code 4"
@@ -287,7 +287,7 @@ async def test_a_server_of_an_older_release_is_not_asked_for_messages(make, serv
 async def test_every_process_of_a_job_has_ports_that_no_other_job_has(make, server):
     """``ss`` is not everywhere, so the job looks at what it inherited: the socket that reserves its ports."""
     one, two = make("echo $ADO_PORT_BASE; ls -l /proc/self/fd"), make("echo $ADO_PORT_BASE", jobId="task-2/0")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(one.run(), two.run())
     written = "".join(event["data"] for event in server.events)
     ports = [int(line) for line in written.split() if line.isdigit() and len(line) == 5]

@@ -76,7 +76,7 @@ def test_a_worker_stopped_during_its_checks_leaves_no_process(machine):
         assert list(scratch.iterdir())
         worker.terminate()
         (machine / "go").touch()
-        assert worker.wait(20) == 0
+        assert worker.wait(60) == 0
     finally:
         worker.kill()
         worker.wait()

@@ -55,7 +55,7 @@ def test_a_closed_stdout_ends_the_agent(tmp_path, workers):
     try:
         assert process.stdout.readline()
         process.stdout.close()
-        assert process.wait(30) != 0
+        assert process.wait(60) != 0
     finally:
         process.kill()
         process.wait()

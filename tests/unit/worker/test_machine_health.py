@@ -51,7 +51,7 @@ async def test_a_worker_waits_until_its_machine_is_usable(quick, tmp_path):
         assert not done
         assert str(work) in quick.problem
         work.unlink()
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
         assert quick.problem is None
         work.rmdir()
         work.touch()
@@ -75,7 +75,7 @@ async def test_a_worker_waits_until_ports_are_free(quick, tmp_path):
 async def test_the_machine_is_checked_without_a_waiting_caller(quick, tmp_path):
     quick.report("it cannot")
     (tmp_path / "work").unlink()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while quick.problem is not None:
             await asyncio.sleep(0.01)
 

@@ -42,7 +42,7 @@ def mailbox(server):
 
 async def send_receipts(mailbox):
     mailbox.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await mailbox.run()
 
 

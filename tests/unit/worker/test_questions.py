@@ -55,7 +55,7 @@ def permission(key="k", tool="Bash", value=None):
 
 
 async def until(condition, changed):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             changed.clear()
             await changed.wait()
@@ -95,7 +95,7 @@ async def test_a_question_whose_command_was_lost_is_asked_again(questions, serve
     monkeypatch.setattr(module, "_ASK_AGAIN_SECONDS", 0.01)
     asking = await begin(questions, server, permission())
     server.answer(choice="allow")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert (await asking).allows
 
 
@@ -190,7 +190,7 @@ async def test_a_long_name_of_a_tool_is_cut(questions, server):
 async def test_a_wait_is_long_once_one_question_has_been_open_for_that_time(questions, server):
     waiting = asyncio.create_task(questions.outlast(0))
     asking = await begin(questions, server, permission())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await waiting
     questions.settle(server.answer(choice="allow"))
     assert (await asking).allows

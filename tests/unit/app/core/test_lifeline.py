@@ -30,7 +30,7 @@ def test_a_watcher_sees_the_end_of_the_writer():
         watcher.send_signal(signal.SIGCONT)
         assert watcher.poll() is None
         os.close(write)
-        assert watcher.wait(20) == 7
+        assert watcher.wait(60) == 7
     finally:
         watcher.kill()
         watcher.wait()
@@ -46,5 +46,5 @@ def test_written_bytes_are_not_an_end():
     os.write(write, b"xy")
     assert not ended.wait(0.2)
     os.close(write)
-    assert ended.wait(20)
+    assert ended.wait(60)
     os.close(read)

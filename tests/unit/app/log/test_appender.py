@@ -25,7 +25,7 @@ async def flushes_of(monkeypatch, *, flush_bytes, byte_limit, count):
     while not flushes:
         await asyncio.sleep(0)
     gate.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await asyncio.gather(*waiting) == [True] * count
     return flushes
 

@@ -40,7 +40,7 @@ async def opened(served, data=b""):
 
 
 async def until(condition):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -66,7 +66,7 @@ async def test_the_oldest_unauthenticated_connection_is_closed_with_a_reason(ser
         await until(lambda: len(served.peers) == 1)
         for _ in range(4):
             await stack.enter_async_context(opened(served, HALF))
-        answer = await asyncio.wait_for(oldest.read(), 10)
+        answer = await asyncio.wait_for(oldest.read(), 60)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["data"]["reason"] == "too_many_connections"
 
@@ -78,7 +78,7 @@ async def test_an_authenticated_connection_is_not_closed_for_another(served):
         for _ in range(8):
             await stack.enter_async_context(opened(served, HALF))
         await peer.send('{"id":2,"method":"query","params":{"path":"a.null"}}')
-        assert json.loads(await asyncio.wait_for(peer.recv(), 10))["id"] == 2
+        assert json.loads(await asyncio.wait_for(peer.recv(), 60))["id"] == 2
 
 
 async def test_one_address_is_limited_and_a_socket_that_closes_makes_room(served):
@@ -119,7 +119,7 @@ async def test_an_unauthenticated_sender_of_a_refused_body_is_cut():
         Served(Gate(), WireLimits(opening_seconds=600)) as served,
         opened(served, head + b"transfer-encoding: chunked\r\n\r\n") as (reader, writer),
     ):
-        assert (await asyncio.wait_for(reader.read(100), 10)).startswith(b"HTTP/1.1 401 ")
+        assert (await asyncio.wait_for(reader.read(100), 60)).startswith(b"HTTP/1.1 401 ")
         with contextlib.suppress(ConnectionError):
             for _ in range(1000):
                 writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
@@ -158,7 +158,7 @@ async def test_endless_fragments_end_the_socket(served):
         await peer.send("PING")
         await peer.recv()
         peer.transport.write(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 10_000)
-        await asyncio.wait_for(peer.wait_closed(), 10)
+        await asyncio.wait_for(peer.wait_closed(), 60)
         assert (peer.close_code, peer.close_reason) == (1008, "a message has at most 4096 fragments")
 
 
@@ -169,7 +169,7 @@ async def test_an_answer_over_the_limit_is_refused_on_every_transport(served):
     assert (status, answer["error"]["data"]["limit"]) == (413, 300_000)
     async with socket_of(served) as peer:
         await peer.send(json.dumps({"id": 1, "method": "query", "params": {"path": "a.greet", "input": wish}}))
-        error = json.loads(await asyncio.wait_for(peer.recv(), 10))["error"]["data"]
+        error = json.loads(await asyncio.wait_for(peer.recv(), 60))["error"]["data"]
     assert (error["code"], error["reason"], error["limit"]) == ("PAYLOAD_TOO_LARGE", "limit_exceeded", 300_000)
 
 
@@ -196,7 +196,7 @@ async def test_answers_that_wait_for_a_socket_are_bounded():
     calls = [{"id": number, "method": "query", "params": params} for number in range(30)]
     async with Served(Gate(), WireLimits(unsent_bytes=10_000_000)) as served, socket_of(served, max_size=None) as peer:
         await peer.send(json.dumps(calls))
-        answers = [json.loads(await asyncio.wait_for(peer.recv(), 30)) for _ in calls]
+        answers = [json.loads(await asyncio.wait_for(peer.recv(), 60)) for _ in calls]
     errors = [answer["error"]["data"] for answer in answers if "error" in answer]
     assert 0 < len(errors) < len(calls)
     assert {(error["code"], error["reason"]) for error in errors} == {("TOO_MANY_REQUESTS", "limit_exceeded")}
@@ -211,7 +211,7 @@ async def test_a_stop_ends_a_socket_whose_client_began_to_close_it_and_reads_not
     )
     subscribe = json.dumps({"id": 1, "method": "subscription", "params": {"path": "a.flood"}}).encode()
     async with opened(served, head) as (reader, writer):
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
         writer.write(Frame(Opcode.TEXT, subscribe).serialize(mask=True))
         (connection,) = served.server.server_state.connections
         await until(lambda: not connection.writable.is_set())
@@ -227,7 +227,7 @@ async def test_a_missing_body_is_answered_with_408(served):
         b"content-length: 10\r\n\r\n{"
     )
     async with opened(served, head) as (reader, _):
-        assert (await asyncio.wait_for(reader.read(100), 10)).startswith(b"HTTP/1.1 408 ")
+        assert (await asyncio.wait_for(reader.read(100), 60)).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_a_query_of_too_many_fields_is_refused(served):
@@ -244,4 +244,4 @@ def test_the_limit_of_open_files_is_raised_and_some_are_reserved():
 
 async def test_a_malformed_request_gets_an_answer(served):
     async with opened(served, b"nonsense\r\n\r\n") as (reader, _):
-        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+        assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 400 ")

@@ -46,7 +46,7 @@ def test_another_user_who_knows_the_listener_is_refused_and_the_browser_still_co
     with Handover(ADDRESS) as handover:
         port, _, path = handover.address.rpartition(":")[2].partition("/")
         command = ["bash", "-c", ASK, "ask", port, path]
-        done = subprocess.run(command, user=65534, cwd="/", capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(command, user=65534, cwd="/", capture_output=True, text=True, timeout=60, check=True)
         assert " 403 " in done.stdout
         assert "secret" not in done.stdout
         assert not handover.wait(0)

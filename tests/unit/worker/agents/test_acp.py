@@ -142,7 +142,7 @@ def read_until(process, reader, asked):
 def end(process, reader):
     process.stdin.close()
     events = [event for line in process.stdout for event in reader.feed(json.loads(line))]
-    return events, reader.outcome(ProcessEnd(process.wait(30)))
+    return events, reader.outcome(ProcessEnd(process.wait(60)))
 
 
 @pytest.mark.parametrize("approve", ["ask", "edits"])

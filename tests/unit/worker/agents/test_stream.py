@@ -141,7 +141,7 @@ async def test_silence_counts_only_while_no_tool_runs():
     assert not done
     ended = {"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": "1", "content": "ok"}]}}
     os.write(write, json.dumps(ended).encode() + b"\n")
-    await asyncio.wait_for(stalled, 30)
+    await asyncio.wait_for(stalled, 60)
     os.close(write)
     await listening
 

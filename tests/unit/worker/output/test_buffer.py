@@ -17,7 +17,7 @@ async def test_a_writer_waits_while_the_buffer_is_full():
     await asyncio.sleep(0)
     assert not waiting.done()
     await outbox.take(10, 10_000)
-    await asyncio.wait_for(waiting, 20)
+    await asyncio.wait_for(waiting, 60)
 
 
 @pytest.mark.parametrize(("left", "resumed"), [(6, 0), (5, 1), (4, 1)])

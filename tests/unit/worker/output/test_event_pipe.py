@@ -18,7 +18,7 @@ async def read(data):
     heeded = []
     reading = asyncio.create_task(EventPipe(end, outbox, NO_SECRETS, heeded.append).run())
     await asyncio.to_thread(write_all, write, data)
-    await asyncio.wait_for(reading, 30)
+    await asyncio.wait_for(reading, 60)
     outbox.close()
     events = []
     while taken := await outbox.take(1000, 1 << 20):

@@ -74,7 +74,7 @@ async def test_a_character_split_over_two_writes_arrives_as_text(pipe):
 async def test_half_a_character_is_passed_on_after_a_while(pipe):
     write, outbox = pipe
     os.write(write, b"\xc3")
-    events = await asyncio.wait_for(taken(outbox, 10, 1000), 5)
+    events = await asyncio.wait_for(taken(outbox, 10, 1000), 60)
     os.close(write)
     assert sent(events) == b"\xc3"
     assert events[0]["encoding"] == "base64"

@@ -28,7 +28,7 @@ async def test_every_attempt_starts_at_the_same_empty_path(tmp_path, removals):
             )
             (attempt_dir.job_dir / "left").write_text("x")
     assert found == [(tmp_path / "task-1-0", True, ["home", "job", "tmp"])] * 2
-    assert removals.wait(20)
+    assert removals.wait(60)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,7 +69,7 @@ async def test_a_running_deletion_delays_no_attempt(tmp_path, removals):
             assert len(leftovers) == 1  # locked, so no sweep takes it
     finally:
         hold.set()
-    assert removals.wait(20)
+    assert removals.wait(60)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -135,7 +135,7 @@ async def test_a_directory_of_another_user_is_neither_used_nor_deleted(tmp_path,
         assert attempt_dir.base != base
         assert not attempt_dir.stable
         assert attempt_dir.base.lstat().st_uid == 0
-    assert removals.wait(20)
+    assert removals.wait(60)
     sweep(str(tmp_path), removals)
     assert base.lstat().st_uid == 12345
     assert list(target.iterdir()) == []

@@ -150,7 +150,7 @@ async def test_the_keeper_ignores_signals_of_its_agent(name):
 async def test_a_stopped_keeper_is_continued(marker):
     """An agent stops its keeper; the end of the attempt is reported and no process is left."""
     process = await start(f"(setsid sh -c ': {marker}; sleep 60' &); sleep 0.2; kill -STOP $PPID; exit 3")
-    assert await asyncio.wait_for(process.ended(), 10) == ProcessEnd(exit_code=3)
+    assert await asyncio.wait_for(process.ended(), 60) == ProcessEnd(exit_code=3)
     process.close()
     assert not processes_with(marker)
 
@@ -189,7 +189,7 @@ async def test_a_chain_of_forks_is_caught(tmp_path):
     process = await KeptProcess.start([str(tmp_path / "chain")], env=ENV, cwd="/")
     for fd in (process.stdout, process.stderr, process.events):
         os.close(fd)
-    assert await asyncio.wait_for(process.ended(), 8) == ProcessEnd(exit_code=7)
+    assert await asyncio.wait_for(process.ended(), 60) == ProcessEnd(exit_code=7)
     process.close()
     assert not processes_with(str(tmp_path / "chain"))
 

@@ -135,7 +135,7 @@ async def main():
                 assert is_shortage(error.errno), error
                 refused += 1
             resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while descriptors() != before:
                     await asyncio.sleep(0.01)
         assert 10 < refused < 40, refused

@@ -49,4 +49,4 @@ def test_a_deletion_that_fails_does_not_end_the_thread(tmp_path):
         raise OSError("no")
 
     removals.submit(fail)
-    assert removals.wait(20)
+    assert removals.wait(60)

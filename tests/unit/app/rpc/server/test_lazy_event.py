@@ -20,13 +20,13 @@ async def test_an_event_wakes_all_that_wait_even_when_it_is_cleared_at_once():
     assert not any(waiter.done() for waiter in waiters)
     event.set()
     event.clear()
-    await asyncio.wait_for(asyncio.gather(*waiters), 10)
+    await asyncio.wait_for(asyncio.gather(*waiters), 60)
     [later] = await started(event.wait())
     assert not event.is_set()
     assert not later.done()
     event.set()
-    await asyncio.wait_for(later, 10)
-    await asyncio.wait_for(event.wait(), 10)
+    await asyncio.wait_for(later, 60)
+    await asyncio.wait_for(event.wait(), 60)
     assert event.is_set()
 
 
@@ -41,7 +41,7 @@ async def test_an_inbox_gives_its_items_in_order_and_waits_for_the_next():
     assert not reader.done()
     inbox.put_nowait(3)
     inbox.put_nowait(4)
-    assert await asyncio.wait_for(reader, 10) == 3
+    assert await asyncio.wait_for(reader, 60) == 3
     assert await inbox.get() == 4
 
 
@@ -52,4 +52,4 @@ async def test_a_cancelled_reader_loses_no_item():
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
-    assert await asyncio.wait_for(inbox.get(), 10) == 1
+    assert await asyncio.wait_for(inbox.get(), 60) == 1

@@ -55,7 +55,7 @@ def test_a_waiting_caller_stops_when_the_limit_is_closed():
     waiter = threading.Thread(target=wait)
     waiter.start()
     bucket.close()
-    waiter.join(10)
+    waiter.join(60)
     assert not waiter.is_alive()
     with pytest.raises(SpawnerStopping):
         TokenBucket.take(bucket)
