@@ -105,3 +105,13 @@ async def test_a_cancelled_job_is_cancelled_at_the_limit_too(db, limited):
         await run_again(db)
     await tasks.cancel(db, limited, None)
     assert await interrupt(db, limited, LIMIT, "claim_lost") == "cancelled"
+
+
+async def test_a_job_that_somebody_wants_paused_is_paused_at_the_limit_too(db, limited):
+    """The limits may have been lowered meanwhile; the pause counts neither as a loss nor as an interruption."""
+    assert await claim(db)
+    change = "update ado.jobs set losses = 100, interruptions = $1, pause_requested_at = now()"
+    await db._pool.fetch(change, LIMIT)
+    assert await interrupt(db, limited, 1, "lost") == "paused"
+    (row,) = await db._pool.fetch("select reason, message, losses, interruptions from ado.jobs")
+    assert tuple(row) == ("paused", None, 100, LIMIT)

@@ -45,13 +45,13 @@ class Trial:
     def _file(self, file: str, tests: Sequence[str], change_part: str) -> None:
         target = self._copy / file
         original = target.read_text()
+        wanted = [mutant for mutant in mutants_of(file, original) if self._is_wanted(mutant, change_part)]
+        if not wanted:
+            return
         if code := self._tests(tests, Recorder(self._users)):
             sys.exit(f"the tests of {file} fail without a change (exit code {code}): {' '.join(tests)}")
         users = json.loads(self._users.read_text())
-        for mutant in mutants_of(file, original):
-            unwanted = mutant.statement and mutant.statement not in self._part.statements
-            if unwanted or change_part not in mutant.change:
-                continue
+        for mutant in wanted:
             if time.monotonic() > self._end:
                 print(f"stopped in {file}: the time is over", flush=True)
                 self.stopped = True
@@ -62,6 +62,10 @@ class Trial:
                 self.survived.append(mutant)
                 print(f"survived: {file}: {mutant.change}", flush=True)
         target.write_text(original)
+
+    def _is_wanted(self, mutant: Mutant, change_part: str) -> bool:
+        is_of_part = not mutant.statement or mutant.statement in self._part.statements
+        return is_of_part and change_part in mutant.change
 
     def _tests(self, tests: Sequence[str], *plugins: object) -> int:
         if not tests:

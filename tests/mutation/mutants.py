@@ -1,10 +1,12 @@
-"""The mutants of a file: cosmic-ray's for Python, and one for each condition of a statement for SQL."""
+"""The mutants of a file: in Python cosmic-ray's and left-out statements, in SQL one for each condition."""
 
+import ast
 import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import TypeGuard
 
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
@@ -58,6 +60,38 @@ def _of_python(text: str) -> Iterator[tuple[str, str, str]]:
             old, new = _changed(text, mutated)
             if not _NO_DECISION.match(old) and _is_python(mutated):
                 yield "", f"{old.strip()} → {new.strip()}", mutated
+
+    yield from _left_out(text)
+
+
+def _left_out(text: str) -> Iterator[tuple[str, str, str]]:
+    """Leave out one statement that only has an effect: a call, a raise, or an assignment to a part of an object.
+
+    Others give a name its value, and Python itself notices that a name has none. So it does with the assignments of
+    ``__init__``. Log messages stay.
+    """
+    lines, tree = text.splitlines(keepends=True), ast.parse(text)
+    made = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    first_values = {node for function in made for node in function.body if isinstance(node, ast.Assign)}
+    for node in ast.walk(tree):
+        if node in first_values or not _has_only_an_effect(node):
+            continue
+        first = lines[node.lineno - 1]
+        old = first.strip()
+        if not old.startswith("_log."):
+            rest = [first[: node.col_offset] + "pass\n", *lines[node.end_lineno or node.lineno :]]
+            yield "", f"{old} → pass", "".join(lines[: node.lineno - 1] + rest)
+
+
+def _has_only_an_effect(node: ast.AST) -> TypeGuard[ast.stmt]:
+    match node:
+        case ast.Expr(value=ast.Call() | ast.Await()) | ast.Raise():
+            return True
+        case ast.Assign(targets=[ast.Attribute() | ast.Subscript(), *_]) | ast.Delete():
+            return True
+        case ast.AugAssign(target=ast.Attribute() | ast.Subscript()):
+            return True
+    return False
 
 
 def _is_python(text: str) -> bool:

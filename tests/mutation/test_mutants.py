@@ -26,6 +26,18 @@ def test_what_is_no_python_any_more_is_no_change():
     assert changes("a.py", "def f(\n    *,\n    x,\n):\n    return x\n") == set()
 
 
+def test_a_statement_that_only_has_an_effect_is_left_out_and_a_log_message_is_not():
+    text = "def f(x):\n    x.send(\n        1,\n    )\n    x.y += x.z\n    y = x.z\n    _log.info(y)\n    raise y\n"
+    left_out = [mutant for mutant in mutants_of("a.py", text) if mutant.change.endswith("→ pass")]
+    assert {mutant.change for mutant in left_out} == {"x.send( → pass", "x.y += x.z → pass", "raise y → pass"}
+    assert any(mutant.text.startswith("def f(x):\n    pass\n    x.y += x.z\n") for mutant in left_out)
+
+
+def test_the_first_values_of_an_object_are_not_left_out():
+    text = "class A:\n    def __init__(self):\n        self.x = {}\n\n    def f(self):\n        self.x = {}\n"
+    assert [mutant.text for mutant in mutants_of("a.py", text)] == [text[:-12] + "pass\n"]
+
+
 def test_each_condition_of_a_statement_is_made_to_hold_always():
     assert statements("delete from t where a = :a and (b is null or b > 3);") == [
         "delete from t where (true or (a = :a)) and (b is null or b > 3);",
