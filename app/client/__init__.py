@@ -16,6 +16,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from app.client.agent_events import (
+        AgentError,
+        AgentEvent,
+        AgentOther,
+        AgentPermission,
+        AgentResult,
+        AgentRetry,
+        AgentSession,
+        AgentText,
+        AgentTextDelta,
+        AgentToolEnd,
+        AgentToolStart,
+        AgentUsage,
+    )
     from app.client.asynchronous import AsyncAdo
     from app.client.blocking import Ado
     from app.client.errors import (
@@ -34,18 +48,6 @@ if TYPE_CHECKING:
         WaitTimedOut,
     )
     from app.client.events import (
-        AgentError,
-        AgentEvent,
-        AgentOther,
-        AgentPermission,
-        AgentResult,
-        AgentRetry,
-        AgentSession,
-        AgentText,
-        AgentTextDelta,
-        AgentToolEnd,
-        AgentToolStart,
-        AgentUsage,
         AnswerEvent,
         BudgetEvent,
         CancelledEvent,
@@ -56,7 +58,6 @@ if TYPE_CHECKING:
         CreatedEvent,
         DeliveredEvent,
         DroppedEvent,
-        Event,
         FailedEvent,
         FinishedEvent,
         InputLostEvent,
@@ -72,7 +73,6 @@ if TYPE_CHECKING:
         StartedEvent,
         SucceededEvent,
         TruncatedEvent,
-        UnknownEvent,
     )
     from app.client.fleet import Autoscale, Spawner, UnhealthyAgent
     from app.client.input import AsyncSource, Source
@@ -101,6 +101,7 @@ if TYPE_CHECKING:
         Worker,
         WorkersStatus,
     )
+    from app.client.records import Event, UnknownEvent
     from app.rpc.client import State
 
 __all__ = [
@@ -188,7 +189,7 @@ __all__ = [
     "Worker",
     "WorkersStatus",
 ]
-_MODULES = ("errors", "models", "events", "input", "blocking", "asynchronous")
+_MODULES = ("errors", "models", "agent_events", "events", "input", "blocking", "asynchronous")
 
 
 def __getattr__(name: str) -> Any:

@@ -20,8 +20,9 @@ from app.client import fleet, models
 from app.client.calls import Calls
 from app.client.configuration import server
 from app.client.errors import Unavailable, WaitTimedOut
-from app.client.events import Event, OutputEvent
+from app.client.events import OutputEvent
 from app.client.input import AsyncSource, JobInput, async_pieces, check
+from app.client.records import Event
 from app.rpc.client import Client, State
 from app.rpc.client.tls import Trust
 
@@ -338,14 +339,7 @@ class AsyncAdo:
 
     async def list_questions(self, *, state: str = "open", task_id: str | None = None) -> list[models.Question]:
         """Return the questions of a state (``all``: of every one), the oldest first; with ``task_id`` of one task."""
-        items: list[models.Question] = []
-        cursor: str | None = None
-        while True:
-            members = {"state": state, "taskId": task_id, "cursor": cursor}
-            page = await self._calls.query(models.QuestionList, "questions.list", members)
-            items += page.items
-            if (cursor := page.next_cursor) is None:
-                return items
+        return await self._every_page(models.QuestionList, "questions.list", {"state": state, "taskId": task_id})
 
     async def answer_question(
         self, question_id: str, *, choice: str | None = None, text: str | None = None, remember: str = "no"
@@ -360,10 +354,14 @@ class AsyncAdo:
 
     async def list_workers(self, *, state: str | None = None) -> list[models.Worker]:
         """Return the workers by id, including those that ended recently."""
-        items: list[models.Worker] = []
+        return await self._every_page(models.WorkerList, "workers.list", {"state": state})
+
+    async def _every_page(self, shape: type[Any], path: str, members: Mapping[str, Any]) -> list[Any]:
+        """Return the items of all pages of a list."""
+        items: list[Any] = []
         cursor: str | None = None
         while True:
-            page = await self._calls.query(models.WorkerList, "workers.list", {"state": state, "cursor": cursor})
+            page = await self._calls.query(shape, path, {**members, "cursor": cursor})
             items += page.items
             if (cursor := page.next_cursor) is None:
                 return items

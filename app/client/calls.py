@@ -11,7 +11,8 @@ import msgspec
 
 from app.client.configuration import ConfiguredServer
 from app.client.errors import CHECK_URL, UNREACHABLE, InvalidAnswer, Unreachable, translated
-from app.client.events import Event, event_of
+from app.client.events import event_of
+from app.client.records import Event
 from app.rpc.client import ABSENT, Client, State
 from app.rpc.client.tls import Trust
 

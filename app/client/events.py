@@ -1,38 +1,25 @@
-"""The events of a task: one frozen record for each type, and for each kind of event of an AI agent."""
+"""The events of a task: one frozen record for each type; ``agent_events`` has those of AI agents."""
 
 from __future__ import annotations
 
 import base64
 import re
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from app.client.agent_events import AgentEvent
 from app.client.models import Usage
-from app.client.records import Record, Time
+from app.client.records import Event, Time, UnknownEvent
+from app.core.reasons import PodReason, Reason
+from app.rpc.words import closed_words
 
-
-class Event(Record, frozen=True, kw_only=True):
-    """Members of every event. ``seq`` counts from 1 for each task; events of the task itself have no job."""
-
-    type: str
-    task_id: str
-    seq: int
-    job: int | None
-    attempt: int | None
-    at: datetime
-    stored_at: datetime
-
-
-class UnknownEvent(Event, frozen=True, kw_only=True):
-    """An event of a type or shape that this release does not know; ``members`` is the whole event."""
-
-    members: dict[str, Any]
+_CommandSource = Annotated[str, closed_words("setup", "check")]
 
 
 class CreatedEvent(Event, frozen=True, kw_only=True):
-    """The task was made; ``prompt`` is its beginning."""
+    """The task was created; ``prompt`` is its beginning."""
 
     agent: str
     workers: int
@@ -40,7 +27,9 @@ class CreatedEvent(Event, frozen=True, kw_only=True):
     agents: list[str] | None = None
     """The agents of the jobs in turn, if they differ."""
     by: str | None = None
+    """The user or service who created the task."""
     after: list[str] | None = None
+    """Tasks after which it starts."""
 
 
 class StartedEvent(Event, frozen=True, kw_only=True):
@@ -50,13 +39,13 @@ class StartedEvent(Event, frozen=True, kw_only=True):
 
 
 class OutputEvent(Event, frozen=True, kw_only=True):
-    """Output of the agent; ``content`` has its bytes."""
+    """A chunk of the agent's output; it has ``encoding`` unless all of it is UTF-8."""
 
-    stream: str
+    stream: Annotated[str, closed_words("stdout", "stderr")]
     data: str
-    encoding: str | None = None
-    source: str | None = None
-    """``setup`` or ``check`` if such a command wrote it, else None."""
+    encoding: Annotated[str, closed_words("base64")] | None = None
+    source: _CommandSource | None = None
+    """What wrote it, on ``stderr``; None: the agent."""
 
     @property
     def content(self) -> bytes:
@@ -69,26 +58,29 @@ class CheckEvent(Event, frozen=True, kw_only=True):
 
     command: str
     exit_code: int
+    """128 and the number of a signal that ended it; 124 if it took too long."""
     try_: int = msgspec.field(name="try")
     """How often the attempt has run the checks by now."""
     seconds: float
 
 
 class BudgetEvent(Event, frozen=True, kw_only=True):
-    """The job has reached a limit of its budget: ``costUsd``, ``tokens`` or ``turns``."""
+    """The job has reached a limit of its budget."""
 
     limit: dict[str, float]
+    """The limit, by its name: ``costUsd``, ``tokens`` or ``turns``."""
     spent: dict[str, float]
     """What all attempts of the job have used."""
 
 
 class RateLimitedEvent(Event, frozen=True, kw_only=True):
-    """The model's service has told the agent to wait; ``credential`` is the name of the limited one of several."""
+    """The model's service has told the agent to wait. The attempt waits, or the job is handed back until then."""
 
     agent: str
     until: Time
     seconds: float
     credential: str | None = None
+    """The name of the credential that is limited, if the worker has several for the agent."""
 
 
 class ProgressEvent(Event, frozen=True, kw_only=True):
@@ -101,10 +93,11 @@ class ProgressEvent(Event, frozen=True, kw_only=True):
 class RequeuedEvent(Event, frozen=True, kw_only=True):
     """The job runs again: its worker was lost, or its agent failed and retries are left."""
 
-    reason: str
+    reason: Reason
     worker_id: str
     next_attempt: int
     paused: bool = False
+    """Whether it waits until a caller resumes it."""
     exit_code: int | None = None
     message: str | None = None
     dropped_bytes: int | None = None
@@ -112,22 +105,22 @@ class RequeuedEvent(Event, frozen=True, kw_only=True):
 
 
 class ReleasedEvent(Event, frozen=True, kw_only=True):
-    """The worker released the job, which is queued again, or is paused."""
+    """The worker handed the job back; it is queued again, or ``paused`` until a caller resumes it."""
 
-    reason: str | None = None
+    reason: Reason | None = None
     message: str | None = None
     paused: bool = False
 
 
 class PausedEvent(Event, frozen=True, kw_only=True):
-    """A caller paused the task."""
+    """A caller paused the task: its queued jobs wait from now on, running ones once their workers hand them back."""
 
     reason: str | None = None
     by: str | None = None
 
 
 class ResumedEvent(Event, frozen=True, kw_only=True):
-    """A caller resumed the task."""
+    """A caller resumed the task: its paused jobs are queued again."""
 
     by: str | None = None
 
@@ -155,7 +148,7 @@ class CancelRequestedEvent(Event, frozen=True, kw_only=True):
 class PodEvent(Event, frozen=True, kw_only=True):
     """The job's pod has a problem: the cluster's message, and the next step."""
 
-    reason: str
+    reason: PodReason
     message: str
     hint: str
     pod: str
@@ -166,37 +159,47 @@ class CheckpointEvent(Event, frozen=True, kw_only=True):
 
 
 class TruncatedEvent(Event, frozen=True, kw_only=True):
-    """The attempt's events have reached the limit; later ones are dropped."""
+    """The attempt's events have reached the limit, and later ones are dropped; ``finished`` says how many bytes.
+
+    Output is dropped first, and after another MiB every event.
+    """
 
     limit_bytes: int
     dropped_bytes: int
+    """Bytes dropped together with this event."""
 
 
 class DroppedEvent(Event, frozen=True, kw_only=True):
-    """Output of the job could not be stored; the job went on."""
+    """Something that the job wrote could not be stored; the job went on."""
 
     bytes: int
+    """Its size; 0 when it is unknown."""
     reason: str
+    """Why: line_too_long, not_json, not_an_event, not_encodable, too_large, or the reason of the server's refusal."""
 
 
 class InputLostEvent(Event, frozen=True, kw_only=True):
-    """The attempt could not read its input from the start, because it is not all kept; its job fails."""
+    """The attempt could not get all of its input: some is not kept, or its sender is gone. The job fails."""
 
     lost_bytes: int
+    """How many bytes are gone, from the beginning of the input."""
 
 
 class QuestionEvent(Event, frozen=True, kw_only=True):
-    """The job asks a person and waits. An option has ``id`` and ``label``; without options any text is an answer."""
+    """The job asks a person, and waits. Without options any text is an answer."""
 
     question_id: str
-    kind: str
+    kind: Annotated[str, closed_words("permission", "choice", "text", "budget")]
     text: str
     options: list[dict[str, str]]
+    """Each with ``id`` and ``label``."""
     default: str | None = None
+    """The answer once the time is over."""
     expires_at: datetime | None = None
     tool: str | None = None
     """The tool that an agent asks to use."""
     input: Any = None
+    """What the tool would be called with; a text with a part of it if it is long."""
 
 
 class AnswerEvent(Event, frozen=True, kw_only=True):
@@ -207,7 +210,7 @@ class AnswerEvent(Event, frozen=True, kw_only=True):
     text: str | None = None
     by: str | None = None
     expired: bool = False
-    remember: str | None = None
+    remember: Annotated[str, closed_words("task")] | None = None
     """``task``: the answer counts for each later request for the tool in the task."""
 
 
@@ -231,19 +234,20 @@ class ContinuedEvent(Event, frozen=True, kw_only=True):
     message_id: str
     by: str | None = None
     exit_code: int | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     message: str | None = None
     usage: Usage | None = None
     dropped_bytes: int | None = None
     paused: bool = False
+    """Whether the job waits until a caller resumes it."""
 
 
 class FinishedEvent(Event, frozen=True, kw_only=True):
     """A job ended for good."""
 
-    outcome: str
+    outcome: Annotated[str, closed_words("succeeded", "failed", "cancelled")]
     exit_code: int | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     message: str | None = None
     usage: Usage | None = None
     dropped_bytes: int | None = None
@@ -256,7 +260,7 @@ class SucceededEvent(Event, frozen=True, kw_only=True):
 class FailedEvent(Event, frozen=True, kw_only=True):
     """The task ended, because a job failed; ``job`` is the first that did."""
 
-    reason: str | None = None
+    reason: Reason | None = None
     message: str | None = None
     exit_code: int | None = None
 
@@ -266,102 +270,6 @@ class CancelledEvent(Event, frozen=True, kw_only=True):
 
     reason: str | None = None
     message: str | None = None
-
-
-class AgentEvent(Event, frozen=True, kw_only=True):
-    """An event of an AI agent; ``raw`` is its line, continued in the next event with ``raw_continues``."""
-
-    event: str
-    raw: str | None = None
-    raw_continues: bool | None = None
-
-
-class AgentSession(AgentEvent, frozen=True, kw_only=True):
-    """The session has begun, or goes on."""
-
-    session_id: str
-    model: str | None = None
-
-
-class AgentTextDelta(AgentEvent, frozen=True, kw_only=True):
-    """A further part of a text that the agent writes."""
-
-    text: str
-
-
-class AgentText(AgentEvent, frozen=True, kw_only=True):
-    """A whole text of the agent; ``streamed`` if it came in deltas before."""
-
-    text: str
-    streamed: bool
-
-
-class AgentToolStart(AgentEvent, frozen=True, kw_only=True):
-    """A tool starts; ``title`` is its path, command or purpose."""
-
-    tool_id: str
-    tool: str
-    kind: str
-    title: str
-
-
-class AgentToolEnd(AgentEvent, frozen=True, kw_only=True):
-    """A tool has ended; ``added`` and ``removed`` count lines of an edit."""
-
-    tool_id: str
-    tool: str
-    kind: str
-    title: str
-    ok: bool
-    exit_code: int | None = None
-    added: int | None = None
-    removed: int | None = None
-    output: str | None = None
-
-
-class AgentPermission(AgentEvent, frozen=True, kw_only=True):
-    """The agent was denied or allowed a tool."""
-
-    tool: str
-    decision: str
-    message: str
-
-
-class AgentUsage(AgentEvent, frozen=True, kw_only=True):
-    """Tokens that the run has used, and dollars if the agent reports them."""
-
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-    cache_read_tokens: float | None = None
-    cache_write_tokens: float | None = None
-    cost_usd: float | None = None
-
-
-class AgentRetry(AgentEvent, frozen=True, kw_only=True):
-    """The agent repeats a request to the model."""
-
-    message: str
-    limit: int | None = None
-    status: int | None = None
-    delay_seconds: float | None = None
-
-
-class AgentError(AgentEvent, frozen=True, kw_only=True):
-    """An error of the agent, which may go on."""
-
-    message: str
-    status: int | None = None
-
-
-class AgentResult(AgentEvent, frozen=True, kw_only=True):
-    """The agent's final result."""
-
-    ok: bool
-    message: str
-
-
-class AgentOther(AgentEvent, frozen=True, kw_only=True):
-    """A line of any other kind."""
 
 
 def _word(name: str) -> str:

@@ -1,9 +1,9 @@
-"""What the records of answers are made of: their base, ids, numbers and times."""
+"""What the records of answers and events are made of: their bases, ids, numbers and times."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -23,3 +23,21 @@ TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 
 class Record(Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of every record; camelCase on the wire."""
+
+
+class Event(Record, frozen=True, kw_only=True):
+    """Members of every event. ``seq`` counts from 1 for each task; events of the task itself have no job."""
+
+    type: str
+    task_id: str
+    seq: int
+    job: int | None
+    attempt: int | None
+    at: datetime
+    stored_at: datetime
+
+
+class UnknownEvent(Event, frozen=True, kw_only=True):
+    """An event of a type or shape that this release does not know; ``members`` is the whole event."""
+
+    members: dict[str, Any]

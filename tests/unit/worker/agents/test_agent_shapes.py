@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from app.procedures.append import _FROM_SERVER
-from app.shapes.agent_events import AgentSaid
+from app.shapes.log_events import AgentSaid
 from worker.agents import AGENTS, events
 from worker.agents.base import Run
 
