@@ -108,7 +108,6 @@ class Heartbeat:
         if goodbye:
             await asyncio.to_thread(self._say_goodbye)
         self._client.close()
-        await asyncio.gather(self._ticker, return_exceptions=True)
 
     def _run(self) -> None:
         for wait in waits(self._interval):

@@ -34,12 +34,27 @@ PARTS = {
     ),
     "cursors": Part(_unit("app/log/feed", "app/log/hub", "app/log/tail"), seconds=5.0),
     "fences": Part(
-        {f"sql/queries/{name}.sql": (_FENCES,) for name in ("events", "messages", "questions", "workers")}
-        | {"sql/queries/jobs.sql": (_FENCES, "tests/database/test_unhealthy_agents.py")},
+        {
+            "sql/queries/events.sql": (f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py"),
+            "sql/queries/jobs.sql": (_FENCES, "tests/database/test_unhealthy_agents.py"),
+            "sql/queries/messages.sql": (f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py"),
+            "sql/queries/questions.sql": (f"{_FENCES}/test_questions.py", f"{_FENCES}/test_locks.py"),
+            "sql/queries/workers.sql": (f"{_FENCES}/test_heartbeats.py", f"{_FENCES}/test_locks.py"),
+        },
         statements=(
             *("answer_question", "append_batches", "ask_question", "claim_jobs", "deliver_messages"),
             *("finish_jobs", "heartbeat"),
         ),
+        seconds=60.0,
+    ),
+    "files": Part(
+        {"sql/queries/files.sql": (f"{_FENCES}/test_files.py", "tests/database/test_files.py")},
+        statements=("begin_file", "complete_file", "write_chunk"),
+        seconds=60.0,
+    ),
+    "input": Part(
+        {"sql/queries/inputs.sql": (f"{_FENCES}/test_inputs.py", "tests/service/test_input.py")},
+        statements=("lose_input", "read_input", "store_input", "take_input"),
         seconds=60.0,
     ),
     "interruptions": Part(

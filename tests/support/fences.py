@@ -15,7 +15,10 @@ SNAPSHOT = """
     union all select 'pod', name, null, p.xmin || p::text from ado.pods p
     union all select 'message ' || message_id, task_id::text, job, m.xmin || m::text from ado.message_jobs m
     union all select 'question', question_id::text, null, q.xmin || q::text from ado.questions q
-    union all select 'input', task_id::text, job, i.xmin || i::text from ado.inputs i"""
+    union all select 'input', task_id::text, job, i.xmin || i::text from ado.inputs i
+    union all select 'input from ' || begins_at, task_id::text, job, c.xmin || c::text from ado.input_chunks c
+    union all select 'file', file_id, null, f.xmin || f::text from ado.files f
+    union all select 'piece', file_id, number, c.xmin || c::text from ado.file_chunks c"""
 REQUEST = {"kind": "permission", "options": [{"id": "allow", "label": "Allow"}], "tool": "Bash"}
 DIGEST = tokens.digest("a credential")
 

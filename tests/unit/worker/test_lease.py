@@ -6,6 +6,7 @@ import itertools
 import queue
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from support.program import write_token
@@ -305,7 +306,11 @@ async def test_a_goodbye_that_is_refused_for_good_is_not_repeated(start, serve, 
     assert server.values.qsize() == 1
 
 
-async def test_a_goodbye_that_no_server_hears_ends_after_a_while(start, serve, clock):
+async def test_a_goodbye_that_no_server_hears_is_repeated_after_a_pause_and_ends_after_a_while(
+    start, serve, clock, monkeypatch
+):
+    pauses = []
+    monkeypatch.setattr(lease, "time", SimpleNamespace(sleep=pauses.append))
     server = await serve({}, REFUSED["SERVICE_UNAVAILABLE"])
     heartbeat = start((server.url,), interval=3600)
     await server.values.get()
@@ -316,6 +321,7 @@ async def test_a_goodbye_that_no_server_hears_ends_after_a_while(start, serve, c
     server.on_beat = pass_time
     await heartbeat.stop(goodbye=True)
     assert server.values.qsize() == 2
+    assert pauses == [0.1]
 
 
 async def test_a_worker_that_goes_on_says_no_goodbye(start, serve):
@@ -324,6 +330,7 @@ async def test_a_worker_that_goes_on_says_no_goodbye(start, serve):
     await server.values.get()
     await heartbeat.stop(goodbye=False)
     assert server.values.empty()
+    assert "heartbeat tick" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
 async def test_a_broken_worker_does_not_wait_for_its_heartbeat(start):
