@@ -83,7 +83,9 @@ async def test_jobs_of_other_agents_and_of_shell_go_on(db):
         ("failed", "exit_nonzero", None),
         ("failed", "rate_limited", None),
         ("released", "shutdown", None),
+        ("released", "agent_error", None),
         ("cancelled", None, None),
+        ("cancelled", "auth", None),
     ],
 )
 async def test_other_ends_neither_count_nor_break_the_row(db, outcome, reason, usage):
@@ -95,6 +97,25 @@ async def test_other_ends_neither_count_nor_break_the_row(db, outcome, reason, u
     assert await agents.unhealthy(db) == []
     await fail(db, 1)
     assert [ill.failures for ill in await agents.unhealthy(db)] == [5]
+
+
+async def test_a_success_is_noted_and_wakes_waiting_claims_only_where_its_agent_had_failed(db, monkeypatch):
+    async def finished(agent, outcome):
+        await create(db, agent=agent)
+        (job,) = await claim(db)
+        hints.clear()
+        await closed(db, end(job, outcome, reason="auth" if outcome == "failed" else None))
+        return "q:1" in hints, await raw(db, "select xmin::text, agent, failures from ado.agent_failures")
+
+    hints = []
+    monkeypatch.setattr(db._notifier, "notify", hints.extend)
+    woken, rows = await finished("claude-code", "failed")
+    assert (woken, [row["failures"] for row in rows]) == (False, [1])
+    assert await finished("codex", "succeeded") == (False, rows)
+    assert await finished("shell", "failed") == (False, rows)
+    woken, rows = await finished("claude-code", "succeeded")
+    assert (woken, [row["failures"] for row in rows]) == (True, [0])
+    assert await finished("claude-code", "succeeded") == (False, rows)
 
 
 async def test_a_success_begins_the_row_anew(db):

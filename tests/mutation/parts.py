@@ -36,7 +36,10 @@ PARTS = {
     "fences": Part(
         {
             "sql/queries/events.sql": (f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py"),
-            "sql/queries/jobs.sql": (_FENCES, "tests/database/test_unhealthy_agents.py"),
+            "sql/queries/jobs.sql": (
+                *(_FENCES, "tests/database/test_unhealthy_agents.py", "tests/database/test_limits.py"),
+                "tests/database/test_held_questions.py",
+            ),
             "sql/queries/messages.sql": (f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py"),
             "sql/queries/questions.sql": (f"{_FENCES}/test_questions.py", f"{_FENCES}/test_locks.py"),
             "sql/queries/workers.sql": (f"{_FENCES}/test_heartbeats.py", f"{_FENCES}/test_locks.py"),
