@@ -38,6 +38,7 @@ _SESSION = pytest.StashKey[Session | Part]()
 _UNTRACKED = pytest.StashKey[set[str]]()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     os.environ["_ADO_COMMAND"] = "ado"  # python -m cli then speaks of itself as what is installed does
     os.environ.setdefault("ADO_SANDBOX", "none")  # jobs and tests speak to each other by files and pids
@@ -48,6 +49,8 @@ def pytest_configure(config):
         config.stash[_UNTRACKED] = untracked()
         config.stash[_SESSION] = session = Session()
         config.add_cleanup(session.close)
+        # in memory like the databases: git waits for the disk at each object, which took most of the time of its tests
+        config.option.basetemp = config.option.basetemp or str(session.directory / "tmp")
 
 
 @pytest.hookimpl(tryfirst=True)
