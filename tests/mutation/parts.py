@@ -48,17 +48,15 @@ PARTS = {
             *("answer_question", "append_batches", "ask_question", "claim_jobs", "deliver_messages"),
             *("finish_jobs", "heartbeat"),
         ),
-        seconds=60.0,
+        seconds=15.0,
     ),
     "files": Part(
         {"sql/queries/files.sql": (f"{_FENCES}/test_files.py", "tests/database/test_files.py")},
         statements=("begin_file", "complete_file", "write_chunk"),
-        seconds=60.0,
     ),
     "input": Part(
         {"sql/queries/inputs.sql": (f"{_FENCES}/test_inputs.py", "tests/service/test_input.py")},
         statements=("lose_input", "read_input", "store_input", "take_input"),
-        seconds=60.0,
     ),
     "interruptions": Part(
         {
@@ -98,6 +96,13 @@ PARTS = {
     "planning": Part(
         _unit("app/spawner/autoscale", "app/spawner/start_rate")
         | _unit("app/spawner/decide", "app/spawner/pod_plan", also=("tests/unit/app/spawner/test_autoscale.py",))
+    ),
+    "tokens": Part(
+        {f"sql/queries/{name}.sql": ("tests/database/test_tokens.py",) for name in ("sessions", "tokens")},
+        statements=(
+            *("end_single_tokens", "find_token", "mark_used_tokens", "open_session", "prune_tokens"),
+            "revoke_token",
+        ),
     ),
     "wire": Part(
         _unit("app/replica/allowed_hosts", "app/rpc/client/connection", "app/rpc/client/retry")
