@@ -87,6 +87,10 @@ class Database:
         """Send a hint that belongs to no statement."""
         self._notifier.notify([hint])
 
+    def notify_live(self, payload: str) -> None:
+        """Send events that a statement has stored with the hint that it has returned."""
+        self._notifier.notify_live(payload)
+
     async def many(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
         """Run a statement and return its rows."""
         query = load()[name]

@@ -245,6 +245,11 @@ async def cursor_of_time(db: Database, task_id: int, since: datetime) -> int:
     return int((await db.one("seq_before_time", task_id=task_id, since=since))["after"])
 
 
+async def rename_live_channel(db: Database) -> None:
+    """Give the channel of small events a new name once a day; each replica follows at its listener's next check."""
+    await db.many("rename_live_channel")
+
+
 async def extend(db: Database, ahead: int) -> int:
     """Make partitions for the next ``ahead`` task ids; return how many were new."""
     return int((await db.one("extend_log", ahead=ahead))["made"])

@@ -2,7 +2,8 @@
 
 It receives hints (``db.hints``); the tables are the authority. While the connection is away only time is lost: readers
 poll, and after every reconnect everybody is woken once. A query every ``check_seconds`` finds a connection that the
-network dropped silently, and one to a server that was demoted, where nothing is notified.
+network dropped silently, and one to a server that was demoted, where nothing is notified. The same query reads the
+name of the channel on which small events travel, which changes every day.
 """
 
 from __future__ import annotations
@@ -11,31 +12,40 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from typing import Any
 
 import asyncpg
 
 from db.dsn import session_options
 from db.hints import parse
 from db.pool import is_read_only
+from db.queries import load
 
 CHANNEL = "ado"
 _log = logging.getLogger("ado.listener")
 
 
 class Listener:
-    """Keeps one connection on LISTEN; calls ``on_hints(list)`` for every payload and ``on_gap()`` after a gap."""
+    """Keeps one connection on LISTEN.
+
+    It calls ``on_hints(list)`` for every payload of hints, ``on_live(text)`` for every payload of events, and
+    ``on_gap()`` after a gap and before the first payload that follows it.
+    """
 
     def __init__(
         self,
         dsn: str,
         on_hints: Callable[[list[str]], None],
         on_gap: Callable[[], None],
+        on_live: Callable[[str], None] = lambda _: None,
         *,
         check_seconds: float = 5.0,
     ) -> None:
         self._dsn = dsn
         self._on_hints = on_hints
         self._on_gap = on_gap
+        self._on_live = on_live
+        self._live_channel: str | None = None
         self._check_seconds = check_seconds
         self.connected = False
 
@@ -64,6 +74,8 @@ class Listener:
         )
         try:
             await connection.add_listener(CHANNEL, self._on_payload)
+            self._live_channel = None
+            await self._follow_live_channel(connection)
             self.connected = True
             self._on_gap()
             ended = asyncio.Event()
@@ -72,12 +84,30 @@ class Listener:
                 try:
                     await asyncio.wait_for(ended.wait(), self._check_seconds)
                 except TimeoutError:
-                    await connection.execute("select 1")
+                    await self._follow_live_channel(connection)
                     if is_read_only(connection.get_settings()):
                         break
             raise ConnectionResetError
         finally:
             connection.terminate()
+
+    async def _follow_live_channel(self, connection: Any) -> None:
+        """Listen to the channel of small events, under its present name; without the right to read it, to none."""
+        try:
+            name = await connection.fetchval(load()["live_channel"].numbered)
+        except asyncpg.InsufficientPrivilegeError:  # the DSN of the listener may name another role
+            name = None
+        if name == self._live_channel:
+            return
+        if self._live_channel is not None:
+            await connection.remove_listener(self._live_channel, self._on_live_payload)
+        if name is not None:
+            await connection.add_listener(name, self._on_live_payload)
+        self._live_channel = name
+
+    def _on_live_payload(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        if self.connected:  # before the gap was reported, events may be of a log that has lost others
+            self._on_live(str(payload))
 
     def _on_payload(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         self._on_hints(parse(str(payload)))

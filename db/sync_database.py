@@ -83,7 +83,7 @@ class SyncPool:
         try:
             for payload in payloads(connection.hints.values()):
                 with connection.transaction():
-                    connection.execute(load()["notify"].named.encode(), {"hints": payload})
+                    connection.execute(load()["notify"].named.encode(), {"hints": payload, "live": []})
         except psycopg.Error as error:
             self._failures.log(error, full=isinstance(error, psycopg.errors.ProgramLimitExceeded))
 

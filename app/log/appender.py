@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
+from app.log import live
 from app.metrics import instruments
 from db import events
 from db.database import Database
@@ -61,6 +62,8 @@ class Appender:
         stored = await events.append(
             self._db, batches, self._lease_seconds, output_limit=limit, event_limit=limit + OTHER_BYTES
         )
+        if len(batches) == 1 and stored[0] is not None and (payload := live.pack(batches[0], stored[0])):
+            self._db.notify_live(payload)  # a flush of several batches shows load, and then pages are cheaper
         return [result is not None for result in stored]
 
     async def close(self) -> None:

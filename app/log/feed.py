@@ -8,18 +8,25 @@ the log itself, so it costs no memory and loses nothing.
 Events arrive without a gap: a page starts right after the last known event. If the database has lost that event (its
 log is shorter, or has another event in its place), the feed starts again at the log's end, and every viewer gets
 LogRewound.
+
+Small events arrive with the notification of their hint. If they follow the last known event, no page is read for them.
+Only the poller adds them, so they cannot overtake a page. After a gap in the notifications it reads a page first: the
+server may be another one, whose log has lost events.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 from app.log.encode import Entry, encode_all
-from app.log.hub import Hub
+from app.log.hub import Hub, Wakeup
+from app.log.live import LiveEvents, task_of, unpack
 from db import events
 from db.database import Database
 from db.errors import DatabaseUnavailable, LogRewound
@@ -27,6 +34,7 @@ from db.errors import DatabaseUnavailable, LogRewound
 _log = logging.getLogger("ado.feed")
 _PAGE_ROWS = 500
 _PIECE_BYTES = 256 * 1024  # a viewer that stops reading keeps as much alive
+_LIVE_BATCHES = 64  # that wait for the poller, of at most 8 KB each
 
 
 class Feed:
@@ -43,6 +51,7 @@ class Feed:
         self._window: list[Entry] = []
         self._bytes = 0
         self._changed = asyncio.Event()
+        self._live: list[LiveEvents] = []
 
     def fits(self, page: events.Page) -> bool:
         """Whether a page that was read after the last event continues the log as it was read so far."""
@@ -75,6 +84,23 @@ class Feed:
             dropped += 1
         del self._window[:dropped]
         self._wake()
+
+    def receive(self, live: LiveEvents) -> None:
+        """Keep events that came with a notification, until the poller adds them."""
+        if len(self._live) < _LIVE_BATCHES:
+            self._live.append(live)
+
+    def drop_live(self) -> None:
+        """Leave the events that came with notifications to the next page."""
+        self._live.clear()
+
+    def add_live(self) -> None:
+        """Append the events that came with notifications and follow the last one; the others wait for a page."""
+        for live in self._live:
+            if live.entries[0].seq == self.last_seq + 1:
+                self._last_at = live.stored_at
+                self.add(live.entries)
+        self._live.clear()
 
     def _wake(self) -> None:
         self._changed.set()
@@ -140,14 +166,36 @@ class Feeds:
     async def _poll(self, feed: Feed) -> None:
         with self._hub.waiting(("e", feed.task_id)) as hint:
             while True:
+                caught_up = False
+                hint.seq = 0
+                feed.drop_live()
                 try:
                     await self._catch_up(feed)
+                    caught_up = True
                 except DatabaseUnavailable as error:
                     detail = {"task": f"task-{feed.task_id}", "detail": str(error)}
                     _log.warning("feed waits for the database", extra=detail)
                 except Exception:  # noqa: BLE001 - a poller that ended here would leave its viewers waiting for ever
                     _log.exception("feed failed", extra={"task": f"task-{feed.task_id}"})
-                await hint.wait(self._poll_seconds)
+                await self._wait(feed, hint, caught_up=caught_up)
+
+    async def _wait(self, feed: Feed, hint: Wakeup, *, caught_up: bool) -> None:
+        """Wait until a page is to be read: a hint names an event that has not come with it, or it is time for a look.
+
+        Events that came with notifications count only if the page before was read (``caught_up``).
+        """
+        due = time.monotonic() + self._poll_seconds
+        while (left := due - time.monotonic()) > 0 and await hint.wait(left):
+            if caught_up and hint.seq < math.inf:
+                feed.add_live()
+            if hint.seq > feed.last_seq:
+                return
+
+    def receive(self, payload: str) -> None:
+        """Hand the events of a notification to the feed of their task."""
+        feed = self._feeds.get(task_of(payload))
+        if feed is not None:
+            feed.receive(unpack(payload))
 
     async def _catch_up(self, feed: Feed) -> None:
         """Read pages until the feed has the log's last event."""

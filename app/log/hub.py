@@ -1,12 +1,13 @@
 """Who waits for what on this replica.
 
-A hint wakes a waiter and carries no data; the waiter then reads the tables. So a needless wake-up costs one query, and
-a missed one costs at most one poll interval. ``Wakeup`` keeps a hint that comes between two waits.
+A hint wakes a waiter; the waiter then reads the tables. So a needless wake-up costs one query, and a missed one costs
+at most one poll interval. ``Wakeup`` keeps a hint that comes between two waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,12 @@ class Wakeup:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.seq = 0.0
+        """The highest event that a hint has named since the waiter set this to 0; infinite after a gap."""
 
-    def set(self) -> None:
+    def set(self, seq: float = math.inf) -> None:
         """Wake the waiter, now or at its next wait."""
+        self.seq = max(self.seq, seq)
         self._event.set()
 
     async def wait(self, timeout: float) -> bool:
@@ -61,10 +65,10 @@ class Hub:
         """Whether anybody waits for a key of this kind."""
         return any(isinstance(key, tuple) and key[0] == kind for key in self._waiters)
 
-    def wake(self, key: Hashable) -> None:
+    def wake(self, key: Hashable, seq: float = math.inf) -> None:
         """Wake everybody who waits for a key."""
         for wakeup in self._waiters.get(key, ()):
-            wakeup.set()
+            wakeup.set(seq)
 
     def wake_all(self) -> None:
         """Wake everybody, because hints may have been missed."""
@@ -77,7 +81,8 @@ class Hub:
         for hint in hints:
             kind, _, rest = hint.partition(":")
             if kind == "e":
-                self.wake(("e", int(rest.partition(":")[0])))
+                task_id, _, seq = rest.partition(":")
+                self.wake(("e", int(task_id)), int(seq))
             elif kind in ("w", "h", "i", "a"):
                 self.wake((kind, rest))
             else:

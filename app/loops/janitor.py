@@ -21,6 +21,7 @@ async def step(db: Database, settings: AppSettings) -> None:
     """Add partitions ahead of the newest task, and delete what has expired."""
     await counters.add_notes(db, AGENTS, REASONS)
     made = await events.extend(db, _RANGES_AHEAD)
+    await events.rename_live_channel(db)
     forgotten = await workers.prune(db, settings.keep_workers_seconds)
     await workers.prune_pods(db, settings.keep_workers_seconds)
     await tokens.prune(db)

@@ -95,7 +95,7 @@ class Replica:
         limits = wire_limits(settings)
         self.rpc = RpcApplication(self.registry, self.gate, limits, base="/trpc")
         self.file_bodies = FileBodies(self.registry, self.gate, limits)
-        self.listener = Listener(settings.listen_dsn or settings.dsn, hub.receive, hub.wake_all)
+        self.listener = Listener(settings.listen_dsn or settings.dsn, hub.receive, hub.wake_all, feeds.receive)
         self._tasks: list[asyncio.Task[Any]] = []
         readiness.db, readiness.listener, readiness.hub = db, self.listener, hub
 

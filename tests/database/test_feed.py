@@ -4,10 +4,13 @@ import asyncio
 
 from support.records import batch, claim, closed, create, finish, register
 
+from app.log.appender import Appender
+from app.log.encode import encode_all
 from app.log.feed import Feeds
 from app.log.hub import Hub
 from app.log.tail import Selection, Tail
 from db import events, tasks
+from db.listener import Listener
 
 
 async def read(db, feeds, task_id, cursor, seen):
@@ -100,3 +103,44 @@ async def test_a_feed_survives_an_unexpected_error(db, monkeypatch):
         await asyncio.gather(first, return_exceptions=True)
         await reading.aclose()
         await feeds.close()
+
+
+async def test_events_that_are_stored_alone_arrive_without_a_look_at_the_log_and_are_those_of_the_log(
+    db, dsn, monkeypatch
+):
+    pages = []
+    read_page = events.page
+
+    async def page(*arguments, **limits):
+        pages.append(arguments[2])
+        return await read_page(*arguments, **limits)
+
+    monkeypatch.setattr(events, "page", page)
+    hub = Hub()
+    feeds = Feeds(db, hub, poll_seconds=3600, feed_bytes=1 << 20, page_bytes=1 << 20)
+    listener = Listener(dsn, hub.receive, hub.wake_all, feeds.receive)
+    listening = asyncio.create_task(listener.run())
+    appender = Appender(db, lanes=1, lease_seconds=30, byte_limit=1 << 20, output_limit=1 << 30)
+    task_id = await create(db)
+    await register(db)
+    await claim(db)
+    try:
+        async with asyncio.timeout(60):
+            while not listener.connected:
+                await asyncio.sleep(0.005)
+            async with feeds.watching(task_id, 0) as feed:
+                await feed.changed(1, 0)
+                pages.clear()
+                for number in range(1, 30):
+                    assert await appender.append(batch(task_id, number, events=number, data=bytes(range(256))[number:]))
+                    while feed.last_seq < 2 + number * (number + 1) // 2:
+                        await asyncio.sleep(0.001)
+                seen = feed.after(2)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await feeds.close()
+        await appender.close()
+    assert pages == [2 + number * (number + 1) // 2 for number in range(14, 29)]  # 15 are too large for one
+    stored = await read_page(db, task_id, 2, row_limit=1000, byte_limit=1 << 30)
+    assert seen == encode_all(stored.events)

@@ -13,10 +13,10 @@ from db.queries import load
 
 
 @contextlib.asynccontextmanager
-async def listening(dsn):
+async def listening(dsn, channel=CHANNEL):
     heard = []
     connection = await asyncpg.connect(dsn)
-    await connection.add_listener(CHANNEL, lambda *notice: heard.append(notice[3].split(" ")))
+    await connection.add_listener(channel, lambda *notice: heard.append(notice[3].split(" ")))
     try:
         yield heard
     finally:
@@ -58,6 +58,23 @@ async def test_changes_during_a_notification_share_the_next_one(db, dsn, monkeyp
         assert len(heard) == 2
 
 
+async def test_events_travel_with_the_hint_of_their_statement_and_only_on_the_secret_channel(db, dsn):
+    secret = await db._pool.fetch("select name from ado.live_channel")
+    async with listening(dsn) as heard, listening(dsn, secret[0]["name"]) as live:
+        db.notify_live("too late for its hint")
+        db.notify("e:1:7")
+        for number in range(100):
+            db.notify_live(f"{number}")
+        await until(lambda: heard)
+        assert heard == [["e:1:7"]]
+        assert live == [[f"{number}"] for number in range(32)]
+    assert await db._pool.fetch("delete from ado.live_channel returning name") == secret
+    async with listening(dsn) as heard:
+        db.notify("q:1")
+        db.notify_live("nobody may get this")
+        await until(lambda: heard)
+
+
 async def test_tasks_created_together_share_one_notification(db, dsn):
     async with listening(dsn) as heard:
         made = await tasks.create_all(db, [new_task(), new_task(workers=3)])
@@ -87,7 +104,7 @@ async def test_a_listener_without_notifications_misses_no_event(db, dsn):
     task_id = await create(db)
     await register(db)
     await claim(db)
-    notifying = "from pg_stat_activity where query like 'select pg_notify%'"
+    notifying = "from pg_stat_activity where query like 'select (select count(pg_notify%'"
 
     async def told():
         return [row["pid"] for row in await db._pool.fetch(f"select pid {notifying}")]

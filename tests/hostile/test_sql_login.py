@@ -88,6 +88,20 @@ def test_a_reader_can_neither_change_nor_lock(login, statement):
         login("ado_readonly").execute(statement)
 
 
+def test_a_reader_does_not_learn_on_which_channel_events_travel(cluster, login):
+    """Neither by the table, nor by what it sees of the sessions that listen, nor in an answer of the API."""
+    with psycopg.connect(cluster.dsn) as connection:
+        (channel,) = connection.execute("select name from ado.live_channel").fetchone()
+        listening = "select count(*) from pg_stat_activity where application_name = 'ado-listen'"
+        assert connection.execute(listening).fetchone() == (len(cluster.urls),)
+    reader = login("ado_readonly")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reader.execute("select name from ado.live_channel")
+    seen = reader.execute("select query from pg_stat_activity").fetchall()
+    assert channel not in str(seen)
+    assert channel not in str(reader.execute("select pg_listening_channels()").fetchall())
+
+
 def test_notifications_of_a_reader_have_no_effect(cluster):
     """Every login may notify every channel; what it says is a hint that may be wrong."""
     cluster.add_worker("w1")

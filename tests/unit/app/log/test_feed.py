@@ -8,9 +8,10 @@ import pytest
 from app.log.encode import Entry
 from app.log.feed import Feed, Feeds
 from app.log.hub import Hub
+from app.log.live import pack
 from db import events
 from db.errors import DatabaseUnavailable, LogRewound
-from db.events import EventFilter, Page
+from db.events import Batch, EventFilter, NewEvent, Page, StoredBatch
 from db.model import EventRow
 
 
@@ -245,6 +246,101 @@ async def test_a_poller_that_finds_a_shorter_log_starts_again_at_its_end(feeds, 
         await asyncio.sleep(0)
         feeds.hub.receive(["e:1:3"])
         await feed.changed(2, 1)
+
+
+def payload(first, last, task_id=1):
+    events_of_batch = [NewEvent("output", "stdout", NOON, b"x", None)] * (last + 1 - first)
+    return pack(Batch(task_id, 0, 1, "w1", 1, events_of_batch), StoredBatch(first - 1, NOON))
+
+
+async def settled(log):
+    """Let the poller do what it can do without another hint."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return log.asked
+
+
+@pytest.mark.timeout(10)
+async def test_events_that_come_with_their_hint_are_not_read_from_the_log(feeds, monkeypatch):
+    log = Log(monkeypatch, last_seq=1)
+    async with feeds.watching(1, 0) as feed:
+        assert await settled(log) == [(1, 0)]
+        for first, last in ((2, 2), (3, 5)):
+            feeds.receive(payload(first, last))
+            feeds.receive(payload(1, 9, task_id=2))
+            feeds.hub.receive([f"e:1:{last}"])
+            await feed.changed(first - 1, 0)
+        assert [entry.seq for entry in feed.after(0)] == [1, 2, 3, 4, 5]
+        feeds.hub.receive(["e:1:4"])  # a hint that was overtaken
+        assert await settled(log) == [(1, 0)]
+
+
+@pytest.mark.timeout(10)
+async def test_events_that_do_not_follow_the_last_one_are_read_from_the_log(feeds, monkeypatch):
+    log = Log(monkeypatch, last_seq=1)
+    async with feeds.watching(1, 0) as feed:
+        await settled(log)
+        log.last_seq = 3
+        feeds.receive(payload(3, 3))
+        feeds.hub.receive(["e:1:3"])
+        assert await settled(log) == [(1, 0), (1, 1)]
+        feeds.receive(payload(2, 3))  # both are known
+        feeds.hub.receive(["e:1:3"])
+        assert await settled(log) == [(1, 0), (1, 1)]
+        log.last_seq = 5
+        feeds.receive(payload(4, 4))
+        feeds.hub.receive(["e:1:5"])  # the second one was too large for a notification
+        assert await settled(log) == [(1, 0), (1, 1), (1, 4)]
+        assert [entry.seq for entry in feed.after(0)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("gap", [True, False], ids=["gap", "failed page"])
+async def test_before_events_are_taken_from_notifications_the_log_is_known_to_be_the_same(feeds, monkeypatch, gap):
+    """A server that took over may have lost events; its next one may fit the number of the last known one."""
+    log = Log(monkeypatch, last_seq=4)
+    async with feeds.watching(1, 4) as feed:
+        await settled(log)
+        log.last_seq = 3
+        if gap:
+            feeds.receive(payload(5, 5))
+            feeds.hub.wake_all()
+        else:
+            log.failures = [DatabaseUnavailable("away")]
+            feeds.hub.receive(["e:1:5"])
+            await settled(log)
+            feeds.receive(payload(5, 5))
+            feeds.hub.receive(["e:1:5"])
+        with pytest.raises(LogRewound):
+            await feed.changed(4, 0)
+        assert feed.last_seq == 3
+
+
+@pytest.mark.timeout(30)
+async def test_a_page_is_read_at_every_poll_interval_however_many_hints_come(feeds, monkeypatch):
+    log = Log(monkeypatch, last_seq=0)
+    feeds._poll_seconds = 0.02
+    async with feeds.watching(1, 0):
+        seq = 0
+        while len(log.asked) < 4:
+            seq += 1
+            feeds.receive(payload(seq, seq))
+            feeds.hub.receive([f"e:1:{seq}"])
+            log.last_seq = seq
+            await asyncio.sleep(0)
+
+
+@pytest.mark.timeout(10)
+async def test_events_that_wait_for_the_poller_are_bounded(feeds, monkeypatch):
+    log = Log(monkeypatch, last_seq=0)
+    async with feeds.watching(1, 0) as feed:
+        await settled(log)
+        for seq in range(1, 101):
+            feeds.receive(payload(seq, seq))
+        log.last_seq = 100
+        feeds.hub.receive(["e:1:100"])
+        await feed.changed(99, 0)
+        assert log.asked[1] == (1, 64)
 
 
 @pytest.mark.timeout(10)
