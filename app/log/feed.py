@@ -94,13 +94,23 @@ class Feed:
         """Leave the events that came with notifications to the next page."""
         self._live.clear()
 
-    def add_live(self) -> None:
-        """Append the events that came with notifications and follow the last one; the others wait for a page."""
+    def add_live(self) -> set[float]:
+        """Append the events that came with notifications, and return the last one of each notification.
+
+        Those that a page has brought already are compared with it. What neither follows nor equals the known events
+        is left to the next page, and so is all that came after it: the log may have been rewound.
+        """
+        added: set[float] = set()
         for live in self._live:
-            if live.entries[0].seq == self.last_seq + 1:
+            first, last = live.entries[0].seq, live.entries[-1].seq
+            if first == self.last_seq + 1:
                 self._last_at = live.stored_at
                 self.add(live.entries)
+            elif live.entries != (self.after(first - 1) or [])[: len(live.entries)]:
+                break
+            added.add(last)
         self._live.clear()
+        return added
 
     def _wake(self) -> None:
         self._changed.set()
@@ -167,7 +177,7 @@ class Feeds:
         with self._hub.waiting(("e", feed.task_id)) as hint:
             while True:
                 caught_up = False
-                hint.seq = 0
+                hint.seqs.clear()
                 feed.drop_live()
                 try:
                     await self._catch_up(feed)
@@ -180,16 +190,15 @@ class Feeds:
                 await self._wait(feed, hint, caught_up=caught_up)
 
     async def _wait(self, feed: Feed, hint: Wakeup, *, caught_up: bool) -> None:
-        """Wait until a page is to be read: a hint names an event that has not come with it, or it is time for a look.
+        """Wait until a page must be read: a hint names an event that did not come with it, or the interval is over.
 
         Events that came with notifications count only if the page before was read (``caught_up``).
         """
         due = time.monotonic() + self._poll_seconds
         while (left := due - time.monotonic()) > 0 and await hint.wait(left):
-            if caught_up and hint.seq < math.inf:
-                feed.add_live()
-            if hint.seq > feed.last_seq:
+            if not caught_up or math.inf in hint.seqs or not hint.seqs <= feed.add_live():
                 return
+            hint.seqs.clear()
 
     def receive(self, payload: str) -> None:
         """Hand the events of a notification to the feed of their task."""

@@ -12,18 +12,20 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
+_SEQS = 100  # that a waiter keeps; one that is so far behind reads the log anyway
+
 
 class Wakeup:
     """One waiter's flag."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
-        self.seq = 0.0
-        """The highest event that a hint has named since the waiter set this to 0; infinite after a gap."""
+        self.seqs: set[float] = set()
+        """The events that hints have named since the waiter cleared this; an infinite one for anything else."""
 
     def set(self, seq: float = math.inf) -> None:
         """Wake the waiter, now or at its next wait."""
-        self.seq = max(self.seq, seq)
+        self.seqs.add(seq if len(self.seqs) < _SEQS else math.inf)
         self._event.set()
 
     async def wait(self, timeout: float) -> bool:

@@ -50,12 +50,19 @@ class Writer:
         )  # fmt: skip
 
     def replace_after(self, seq):
-        """Let the database have other events after one: lost, and grown again before anybody looked."""
+        """Let the database have other events after one: lost, and grown again before anybody looked.
+
+        Another server has taken over, so the connections of the listeners end.
+        """
         self.cluster.sql(
             "update ado.events set data = 'new', stored_at = stored_at + interval '1 ms'"
             " where task_id = %s and seq > %s and type = 'output' returning 1",
             self.number, seq,
         )  # fmt: skip
+        self.cluster.sql(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+            " where application_name = 'ado-listen' and datname = current_database()"
+        )
 
 
 @pytest.fixture

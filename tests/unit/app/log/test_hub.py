@@ -1,5 +1,7 @@
 """Which waiters a hint wakes."""
 
+import math
+
 from app.log.hub import Hub
 
 
@@ -22,6 +24,19 @@ async def test_a_hint_wakes_its_waiters_and_the_system_watchers():
     with hub.waiting(("e", 1)) as first, hub.waiting(("e", 2)) as second, hub.waiting("s") as system:
         hub.receive(["e:1:7"])
         assert [await woken(waiter) for waiter in (first, second, system)] == [True, False, True]
+
+
+async def test_a_waiter_knows_which_events_its_hints_have_named():
+    hub = Hub()
+    with hub.waiting(("e", 1)) as wakeup:
+        hub.receive(["e:1:7", "e:2:8", "e:1:5"])
+        assert wakeup.seqs == {7, 5}
+        hub.receive([f"e:1:{seq}" for seq in range(1000)])
+        assert math.inf in wakeup.seqs
+        assert len(wakeup.seqs) <= 101
+        wakeup.seqs.clear()
+        hub.wake_all()
+        assert wakeup.seqs == {math.inf}
 
 
 async def test_a_hint_between_two_waits_is_not_lost():
