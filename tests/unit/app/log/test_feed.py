@@ -328,6 +328,7 @@ async def test_before_events_are_taken_from_notifications_the_log_is_known_to_be
         with pytest.raises(LogRewound):
             await feed.changed(4, 0)
         assert feed.last_seq == 3
+        assert {cursor for _, cursor in log.asked} == {4}
 
 
 @pytest.mark.timeout(30)
