@@ -45,8 +45,8 @@ PARTS = {
             "sql/queries/workers.sql": (f"{_FENCES}/test_heartbeats.py", f"{_FENCES}/test_locks.py"),
         },
         statements=(
-            *("answer_question", "append_batches", "ask_question", "claim_jobs", "deliver_messages"),
-            *("finish_jobs", "heartbeat"),
+            *("acknowledge_answers", "answer_question", "append_batches", "ask_question", "claim_jobs"),
+            *("deliver_messages", "finish_jobs", "heartbeat"),
         ),
         seconds=15.0,
     ),

@@ -1,6 +1,7 @@
 """Who may ask and answer, and which open requests a remembered answer counts for."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from support.fences import DIGEST, REQUEST, answer, ask, changes, claimed, log, raw
@@ -164,3 +165,28 @@ async def test_a_question_of_a_job_that_is_paused_for_it_is_answered(db, status,
     change = "update ado.jobs set status = $1, reason = $2, lease_expires_at = null where task_id = 1 and job = 0"
     await raw(db, change, status, reason)
     assert (await answer(db, question) is not None) is taken
+
+
+async def test_a_worker_acknowledges_the_ended_questions_of_its_attempt_once(db):
+    own, unnamed, earlier = [await ask(db, key=key) for key in "abc"]
+    others = [await ask(db, *key) for key in ((1, 1), (1, 2), (2, 0))]
+    for question in (own, unnamed, earlier, *others):
+        await answer(db, question)
+    await raw(db, "update ado.questions set attempt = 9 where question_id = $1", earlier.question_id)
+    still_open = await ask(db, key="d")
+    named = [question.question_id for question in (own, earlier, still_open, *others)]
+    holder = HeldAttempt(1, 0, 1, "w1", None)
+    for wrong in ({"task_id": 2}, {"job": 2}, {"attempt": 2}, {"worker_id": "w2"}):
+        assert await changes(db, questions.acknowledge(db, replace(holder, **wrong), named)) == (False, set())
+    expected = {("question", str(own.question_id))}
+    assert await changes(db, questions.acknowledge(db, holder, named)) == (True, expected)
+    assert await changes(db, questions.acknowledge(db, holder, named)) == (True, set())
+    await raw(db, "update ado.jobs set status = 'queued', lease_expires_at = null where task_id = 1 and job = 0")
+    assert await changes(db, questions.acknowledge(db, holder, named)) == (False, set())
+
+
+async def test_a_worker_acknowledges_with_the_credential_of_the_attempt(db):
+    await raw(db, "update ado.jobs set credential_digest = $1 where task_id = 1 and job = 0", DIGEST)
+    for credential, accepted in ((None, False), (tokens.digest("other"), False), (DIGEST, True)):
+        assert await questions.acknowledge(db, HeldAttempt(1, 0, 1, "w1", credential), []) is accepted
+    assert await questions.acknowledge(db, HeldAttempt(1, 1, 1, "w1", None), [])
