@@ -1,8 +1,8 @@
 -- name: settle_tasks :many hints
 -- Write the one terminal event of each task whose jobs have all ended. A task whose other jobs are all paused is paused
--- instead. A task that succeeded never runs again, so the values of its environment are deleted. The jobs are locked as well, so no retry comes in between; the second of two
--- settles finds the task settled and gets no row. ``offset 0`` has each task looked up by itself: a plan that was made
--- while the queue was short would read the whole queue.
+-- instead. A task that succeeded never runs again, so the values of its environment are deleted. The jobs are locked as
+-- well, so no retry comes in between; the second of two settles finds the task settled and gets no row. ``offset 0`` has
+-- each task looked up by itself: a plan that was made while the queue was short would read the whole queue.
 with ended_tasks as materialized (
     select n.task_id from unnest(:task_ids::bigint[]) as n(task_id)
     where not exists (select from ado.jobs o where o.task_id = n.task_id and o.status in ('queued', 'running') offset 0)

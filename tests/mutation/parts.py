@@ -33,6 +33,10 @@ PARTS = {
         | _unit("app/access/refused_calls", "app/access/sign_ins")
     ),
     "cursors": Part(_unit("app/log/feed", "app/log/hub", "app/log/tail"), seconds=5.0),
+    "ends": Part(
+        {f"sql/queries/{name}.sql": (f"{_FENCES}/test_ends.py",) for name in ("monitor", "task_ends")},
+        statements=("settle_tasks", "stop_siblings", "time_out_jobs"),
+    ),
     "fences": Part(
         {
             "sql/queries/events.sql": (f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py"),
