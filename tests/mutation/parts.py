@@ -31,6 +31,7 @@ PARTS = {
     "auth": Part(
         _unit("app/access/auth", also=("tests/unit/app/access/test_token_gate.py",))
         | _unit("app/access/refused_calls", "app/access/sign_ins")
+        | _unit("app/procedures/checks/fences", "app/procedures/checks/ownership")
     ),
     "cursors": Part(_unit("app/log/feed", "app/log/hub", "app/log/tail"), seconds=5.0),
     "ends": Part(
