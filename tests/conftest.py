@@ -43,6 +43,7 @@ def pytest_configure(config):
     os.environ["_ADO_COMMAND"] = "ado"  # python -m cli then speaks of itself as what is installed does
     os.environ.setdefault("ADO_SANDBOX", "none")  # jobs and tests speak to each other by files and pids
     end_at_sigterm()
+    gc.disable()  # until the tests are collected: what is imported for them stays
     if hasattr(config, "workerinput"):
         config.stash[_SESSION] = Part(config.workerinput["postgres"])
     else:
@@ -84,6 +85,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish():
+    gc.enable()
     gc.freeze()  # a million objects of the collection stay; to look at them again and again costs 5 % of the CPU time
 
 

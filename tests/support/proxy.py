@@ -38,6 +38,10 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def is_open(self):
+        """Whether a client is connected to a backend."""
+        return bool(self._pairs)
+
     def cut(self):
         """Reset every open connection."""
         self._run(self._cut())

@@ -46,7 +46,7 @@ class Terminal:
         """Press keys."""
         os.write(self._fd, text.encode())
 
-    def until(self, text, seconds=30.0):
+    def until(self, text, seconds=60.0):
         """Read until a text stands on the screen."""
         end = time.monotonic() + seconds
         while text not in self.text():
