@@ -28,9 +28,9 @@ from app.procedures.checks.fences import (
     fence_error,
     may_write,
 )
-from app.procedures.checks.ids import no_such_job, parse_job, parse_task
+from app.procedures.checks.ids import PublicId, no_such_job, parse_job, parse_task
 from app.procedures.checks.ownership import check_may_change, check_may_see, check_queue
-from app.procedures.checks.paging import Cursor, Limit, invalid_cursor, page_limit
+from app.procedures.checks.paging import Cursor, Limit, page_limit
 from app.procedures.tasks import get_task
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
@@ -45,6 +45,7 @@ WAITING_MESSAGES = 100
 """The most messages of one sender that wait in a task."""
 _PAGE_BYTES = 1024 * 1024
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ID = PublicId("message", "message")
 _MESSAGE = re.compile(r"message-([1-9]\d{0,17})", re.ASCII)
 _QUESTION = re.compile(r"question-([1-9]\d{0,17})", re.ASCII)
 
@@ -266,7 +267,7 @@ async def listing(context: Context, input: MessageListInput) -> Messages:
     task_id = parse_task(input.task_id)
     await check_may_see(context, task_id)
     room = page_limit(context, input.limit)
-    after = 0 if input.cursor is None else _number(input.cursor)
+    after = _ID.parse_cursor(input.cursor)
     rows, following = await messages.page(context.db, task_id, after=after, row_limit=room.rows, byte_limit=room.bytes)
     if not rows:
         await get_task(context, task_id)  # an unknown task is an error
@@ -276,12 +277,6 @@ async def listing(context: Context, input: MessageListInput) -> Messages:
     )
 
 
-def _number(cursor: str) -> int:
-    if match := _MESSAGE.fullmatch(cursor):
-        return int(match[1])
-    raise invalid_cursor()
-
-
 @mutation(access=REPORT)
 async def of_job(context: Context, input: JobMessagesInput) -> JobMessages:
     """The messages of a job for the attempt that runs it."""
@@ -289,7 +284,7 @@ async def of_job(context: Context, input: JobMessagesInput) -> JobMessages:
     job = await jobs.get(context.db, receipt.task_id, receipt.job)
     if not may_write(job, receipt):
         raise fence_error(job, receipt)
-    after = 0 if input.after is None else _number(input.after)
+    after = _ID.parse_cursor(input.after)
     rows = await messages.of_job(
         context.db, receipt.task_id, receipt.job, after=after, undelivered=input.undelivered, byte_limit=_PAGE_BYTES
     )

@@ -7,7 +7,6 @@ change of a user's role counts for targets that exist.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -22,7 +21,7 @@ from app.notifications.addresses import AddressRefused, parse_url, resolve
 from app.notifications.delivery import DeliveryFailed
 from app.notifications.webhook import new_secret
 from app.procedures.checks.arguments import LABELS_BYTES, check_json_limit, refuse_nul
-from app.rpc.errors import ProcedureError
+from app.procedures.checks.ids import PublicId
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, or_unset
 from db import notifications
@@ -32,7 +31,7 @@ TARGETS = 20
 """The most targets of one user or service: the end of each task looks at all targets."""
 _LISTED = 1000
 _EVENTS: tuple[NotificationEvent, ...] = ("question", "succeeded", "failed")
-_ID = re.compile(r"(?:notify-)?([1-9]\d{0,17})", re.ASCII)
+_ID = PublicId("notify", "target")
 
 
 class TargetAddInput(Wire):
@@ -177,20 +176,20 @@ async def listing(context: Context, input: TargetsInput) -> NotificationTargets:
 @mutation(access=RUN_TASKS)
 async def remove(context: Context, input: TargetInput) -> TargetRemoved:
     """Remove a target; what waits for it is dropped."""
-    number = _parse(input.target_id)
+    number = _ID.parse(input.target_id)
     actor = context.actor("notifications.remove")
     if not await notifications.remove_target(context.db, number, _only_creator(context), actor):
-        raise _unknown(input.target_id)
+        raise _ID.unknown(input.target_id)
     return TargetRemoved(target_id=f"notify-{number}")
 
 
 @mutation(access=RUN_TASKS)
 async def test(context: Context, input: TargetInput) -> TargetTested:
     """Send a test to a target at once, and say whether it arrived."""
-    number = _parse(input.target_id)
+    number = _ID.parse(input.target_id)
     stored = await notifications.target(context.db, number)
     if stored is None or _only_creator(context) not in (None, stored[0].created_by):
-        raise _unknown(input.target_id)
+        raise _ID.unknown(input.target_id)
     target, key = stored
     now = datetime.now(UTC)
     body = {"type": "test", "timestamp": now.isoformat(), "data": {"targetId": f"notify-{number}"}}
@@ -205,13 +204,3 @@ async def test(context: Context, input: TargetInput) -> TargetTested:
 
 def _only_creator(context: Context) -> str | None:
     return context.caller.account if context.caller.role == "developer" else None
-
-
-def _parse(text: str) -> int:
-    if match := _ID.fullmatch(text):
-        return int(match[1])
-    raise _unknown(text)
-
-
-def _unknown(text: str) -> ProcedureError:
-    return refusal("no_such_target", f"there is no target {text[:100]!r}")

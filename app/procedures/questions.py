@@ -10,7 +10,6 @@ Hints: ``a:QUESTION`` wakes the asker's long poll; one that misses it reads the 
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -23,7 +22,7 @@ from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import check_json_limit, refuse_nul
-from app.procedures.checks.ids import parse_task
+from app.procedures.checks.ids import PublicId, parse_task
 from app.procedures.checks.ownership import check_may_change, check_may_see, only_creator
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
@@ -36,7 +35,7 @@ OPTIONS_BYTES = 16 * 1024
 JOB_QUESTIONS = 1000
 """The most questions of a job: its log has each of them."""
 _LONGEST_WAIT = 60.0
-_ID = re.compile(r"(?:question-)?([1-9]\d{0,17})", re.ASCII)
+_ID = PublicId("question", "question")
 
 Text = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS)]
 OptionId = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -198,13 +197,13 @@ def question_options(input: AskInput) -> list[dict[str, str]]:
 @query(access=ASK)
 async def answer(context: Context, input: AnswerWaitInput) -> Question:
     """Return a question of the calling job once it is no longer open, or when the time to wait is over."""
-    number = _parse(input.question_id)
+    number = _ID.parse(input.question_id)
     end = time.monotonic() + input.wait_seconds
     with context.services.hub.waiting(("a", str(number))) as hint:
         while True:
             question = await questions.get(context.db, number)
             if question is None or question.task_id != context.caller.task_id:
-                raise _unknown(input.question_id)
+                raise _ID.unknown(input.question_id)
             left = end - time.monotonic()
             if question.state != "open" or left <= 0:
                 return Question.of(question)
@@ -220,11 +219,6 @@ async def answer(context: Context, input: AnswerWaitInput) -> Question:
 @query(access=READ)
 async def listing(context: Context, input: QuestionListInput) -> QuestionPage:
     """Return questions, the oldest first."""
-    after = 0
-    if input.cursor is not None:
-        if not re.fullmatch(r"\d{1,18}", input.cursor, re.ASCII):
-            raise paging.invalid_cursor()
-        after = int(input.cursor)
     task_id = None if input.task_id is None else parse_task(input.task_id)
     if task_id is not None:
         await check_may_see(context, task_id)
@@ -233,7 +227,7 @@ async def listing(context: Context, input: QuestionListInput) -> QuestionPage:
         state=None if input.state == "all" else input.state,
         task_id=task_id,
         creator=only_creator(context),
-        after=after,
+        after=_ID.parse_cursor(input.cursor),
         limit=paging.page_limit(context, input.limit),
     )
     cursor = paging.next_cursor(more, page[-1].question_id) if page else UNSET
@@ -243,14 +237,14 @@ async def listing(context: Context, input: QuestionListInput) -> QuestionPage:
 @mutation(access=RUN_TASKS)
 async def give_answer(context: Context, input: QuestionAnswerInput) -> Question:
     """Answer an open question; the first answer stands. The same answer by the same caller again changes nothing."""
-    number = _parse(input.question_id)
+    number = _ID.parse(input.question_id)
     question = await questions.get(context.db, number)
     if question is None:
-        raise _unknown(input.question_id)
+        raise _ID.unknown(input.question_id)
     try:
         await check_may_change(context, question.task_id)
     except ProcedureError as error:
-        raise _unknown(input.question_id) if error.reason == "no_such_task" else error from None
+        raise _ID.unknown(input.question_id) if error.reason == "no_such_task" else error from None
     _check_answer(question, input)
     actor = context.actor("questions.answer")
     stored = await questions.answer(
@@ -265,7 +259,7 @@ async def give_answer(context: Context, input: QuestionAnswerInput) -> Question:
         return Question.of(stored)
     question = await questions.get(context.db, number)
     if question is None:
-        raise _unknown(input.question_id)
+        raise _ID.unknown(input.question_id)
     given = (question.choice, question.answer, question.answered_by)
     if question.state == "answered" and given == (input.choice, input.text, context.caller.account_name):
         return Question.of(question)
@@ -295,13 +289,3 @@ def _not_open(question: questions.QuestionRow) -> ProcedureError:
     if question.state == "expired":
         return refusal("question_closed", f"{name} was not answered in time")
     return refusal("question_closed", f"the attempt that asked {name} has ended")
-
-
-def _parse(text: str) -> int:
-    if match := _ID.fullmatch(text):
-        return int(match[1])
-    raise _unknown(text)
-
-
-def _unknown(text: str) -> ProcedureError:
-    return refusal("no_such_question", f"there is no question {text[:100]!r}")

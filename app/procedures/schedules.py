@@ -7,7 +7,6 @@ checks them at each time.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -18,9 +17,9 @@ from app.access.context import Context
 from app.core.reasons import refusal
 from app.loops.cron import EXPRESSION_CHARS, CronRefused, next_after
 from app.procedures.checks.arguments import check_json_limit, refuse_nul
-from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit, fit, invalid_cursor, next_cursor
+from app.procedures.checks.ids import PublicId
+from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit, fit, next_cursor
 from app.procedures.templates import find, only_own, task_of
-from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, or_unset
 from db import schedules
@@ -32,7 +31,7 @@ SCHEDULES = 100
 VARIABLES_BYTES = 4096
 """Of the values of one schedule's variables together."""
 _TRIES = 5
-_ID = re.compile(r"(?:schedule-)?([1-9]\d{0,17})", re.ASCII)
+_ID = PublicId("schedule", "schedule")
 
 
 class ScheduleAddInput(Wire):
@@ -149,7 +148,7 @@ def _next(cron: str, timezone: str, after: datetime) -> datetime:
 @query(access=RUN_TASKS)
 async def listing(context: Context, input: SchedulesInput) -> Schedules:
     """Return the caller's schedules; for operators and administrators, everybody's."""
-    after = _after(input.cursor)
+    after = _ID.parse_cursor(input.cursor)
     rows = await schedules.listing(context.db, only_own(context), after, input.limit + 1)
     items = fit([Schedule.of(row) for row in rows[: input.limit]], context.services.settings.body_bytes // 2)
     more = len(items) < len(rows)
@@ -159,16 +158,16 @@ async def listing(context: Context, input: SchedulesInput) -> Schedules:
 @mutation(access=RUN_TASKS)
 async def pause(context: Context, input: ScheduleInput) -> Schedule:
     """Pause a schedule: its times pass, and count as neither missed nor skipped. Repeating the call changes nothing."""
-    number = _parse(input.schedule_id)
+    number = _ID.parse(input.schedule_id)
     if not await schedules.pause(context.db, number, only_own(context), context.actor("schedules.pause")):
-        raise _unknown(input.schedule_id)
+        raise _ID.unknown(input.schedule_id)
     return Schedule.of(await _stored(context, number))
 
 
 @mutation(access=RUN_TASKS)
 async def resume(context: Context, input: ScheduleInput) -> Schedule:
     """Resume a schedule from its next time on. One that waits after a failure is tried again at once."""
-    number = _parse(input.schedule_id)
+    number = _ID.parse(input.schedule_id)
     for _ in range(_TRIES):
         schedule = await _stored(context, number)
         # No time runs again if the database's clock was set back.
@@ -183,9 +182,9 @@ async def resume(context: Context, input: ScheduleInput) -> Schedule:
 @mutation(access=RUN_TASKS)
 async def remove(context: Context, input: ScheduleInput) -> ScheduleRemoved:
     """Remove a schedule; its tasks stay."""
-    number = _parse(input.schedule_id)
+    number = _ID.parse(input.schedule_id)
     if not await schedules.remove(context.db, number, only_own(context), context.actor("schedules.remove")):
-        raise _unknown(input.schedule_id)
+        raise _ID.unknown(input.schedule_id)
     return ScheduleRemoved(schedule_id=f"schedule-{number}")
 
 
@@ -193,23 +192,5 @@ async def _stored(context: Context, number: int) -> ScheduleRow:
     """Return a schedule that the caller may see. Raises NOT_FOUND."""
     schedule = await schedules.find(context.db, number, only_own(context))
     if schedule is None:
-        raise _unknown(f"schedule-{number}")
+        raise _ID.unknown(f"schedule-{number}")
     return schedule
-
-
-def _after(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if match := _ID.fullmatch(cursor):
-        return int(match[1])
-    raise invalid_cursor()
-
-
-def _parse(text: str) -> int:
-    if match := _ID.fullmatch(text):
-        return int(match[1])
-    raise _unknown(text)
-
-
-def _unknown(text: str) -> ProcedureError:
-    return refusal("no_such_schedule", f"there is no schedule {text[:100]!r}")

@@ -9,10 +9,9 @@ from msgspec import UNSET, Meta, UnsetType
 from app.access.auth import READ
 from app.access.context import Context
 from app.procedures.checks.arguments import LABELS_BYTES, Since, check_json_limit, refuse_nul, since_time
-from app.procedures.checks.ids import parse_task
+from app.procedures.checks.ids import TASK
 from app.procedures.checks.ownership import only_creator
-from app.procedures.checks.paging import fit, invalid_cursor
-from app.rpc.errors import ProcedureError
+from app.procedures.checks.paging import fit
 from app.rpc.server.procedure import query
 from app.shapes.records import Task, Wire
 from db import tasks, users
@@ -55,7 +54,7 @@ class TaskPage(Wire, omit_defaults=False):
 @query(access=READ)
 async def listing(context: Context, input: TaskListInput) -> TaskPage:
     """Return tasks, newest first, without results and with only the beginning of a long prompt."""
-    before = _parse_cursor(input.cursor) if input.cursor else None
+    before = TASK.parse_cursor(input.cursor or None) or None
     refuse_nul(labels=input.labels, labelNames=input.label_names, search=input.search, createdBy=input.created_by)
     refuse_nul(agents=input.agents)
     check_json_limit("labels", input.labels, LABELS_BYTES)
@@ -105,10 +104,3 @@ async def _creators(context: Context, input: TaskListInput) -> list[str] | None:
         if account is not None:
             wanted = {account} if wanted is None else wanted & {account}
     return None if wanted is None else sorted(wanted)
-
-
-def _parse_cursor(text: str) -> int:
-    try:
-        return parse_task(text)
-    except ProcedureError:
-        raise invalid_cursor() from None

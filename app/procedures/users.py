@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -14,13 +13,14 @@ from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import refuse_nul
+from app.procedures.checks.ids import PublicId
 from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, or_unset
 from db import users
 from db.users import UserLimits
 
-_CURSOR = re.compile(r"user-(\d{1,18})", re.ASCII)
+_ID = PublicId("user", "user")
 UserName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^\w[\w.@+-]*\Z")]
 UserRole = Literal["viewer", "developer", "operator", "admin"]
 Jobs = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -154,22 +154,14 @@ async def find_user(context: Context, name: str) -> users.UserRow:
 @query(access=ADMINISTER)
 async def listing(context: Context, input: UsersInput) -> UserList:
     """Return users, oldest first."""
-    page, more = await users.listing(context.db, _parse_cursor(input.cursor), paging.page_limit(context, input.limit))
+    after = _ID.parse_cursor(input.cursor)
+    page, more = await users.listing(context.db, after, paging.page_limit(context, input.limit))
     roles = await users.role_limits(context.db)
     return UserList(
         items=[User.of(user) for user in page],
         roles=[RoleLimits.of(role, limits) for role, limits in roles.items()],
         next_cursor=paging.next_cursor(more, f"user-{page[-1].user_id}" if page else ""),
     )
-
-
-def _parse_cursor(text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = _CURSOR.fullmatch(text)
-    if match is None:
-        raise paging.invalid_cursor()
-    return int(match[1])
 
 
 @mutation(access=ADMINISTER)
