@@ -11,20 +11,9 @@ import orjson
 from db import paging
 from db.actor import Actor, parameter
 from db.database import Database
+from db.model import HeldAttempt
 
 Kind = Literal["base", "result", "patch", "checkpoint"]
-
-
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """The attempt that writes a file."""
-
-    task_id: int
-    job: int
-    attempt: int
-    worker_id: str
-    credential: bytes | None = None
-    """Digest of the credential that came with the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +58,7 @@ async def begin(
     size: int,
     sha256: bytes,
     about: Any,
-    fence: Fence | None,
+    fence: HeldAttempt | None,
     room: FileLimits = FileLimits(),
 ) -> File | None:
     """Begin to send a file, or return the begun one; None: the fence or a limit refused it, or the name is taken."""

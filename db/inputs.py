@@ -5,17 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from db.database import Database
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """The attempt that reads a job's input, its worker, and the digest of the call's credential."""
-
-    task_id: int
-    job: int
-    attempt: int
-    worker_id: str
-    credential: bytes | None
+from db.model import HeldAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +29,7 @@ async def store(
     return Progress(row["received"], row["ended"]) if row else None
 
 
-async def take(db: Database, reader: Reader, *, offset: int, keep_limit: int) -> Progress | None:
+async def take(db: Database, reader: HeldAttempt, *, offset: int, keep_limit: int) -> Progress | None:
     """Record that an attempt has everything before ``offset``; None: it does not run, or the next bytes are gone."""
     row = await db.optional(
         "take_input",
@@ -63,7 +53,7 @@ async def read(db: Database, task_id: int, job: int, *, offset: int, byte_limit:
     return b"".join(row["data"] for row in rows)[skipped : skipped + byte_limit]
 
 
-async def lose(db: Database, reader: Reader) -> None:
+async def lose(db: Database, reader: HeldAttempt) -> None:
     """Write to the log that the attempt needed bytes that are gone."""
     await db.optional("lose_input", task_id=reader.task_id, job=reader.job, attempt=reader.attempt)
 

@@ -59,7 +59,7 @@ class HeldAttempt:
     job: int
     attempt: int
     worker_id: str
-    credential: bytes | None
+    credential: bytes | None = None
     """Digest of the credential that came with the write."""
 
 

@@ -14,20 +14,10 @@ from app.access.auth import REPORT
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import check_json_limit, refuse_nul
-from app.procedures.checks.fences import (
-    Attempt,
-    Secret,
-    WorkerId,
-    check_own_worker,
-    credential_digest,
-    fence_error,
-    may_write,
-)
-from app.procedures.checks.ids import parse_job
+from app.procedures.checks.fences import Attempt, Secret, WorkerId, fence_error, held_attempt, may_write
 from app.procedures.questions import JOB_QUESTIONS, AskInput, Question, QuestionOption, question_options, too_many
 from app.rpc.server.procedure import mutation
 from db import jobs, questions
-from db.model import HeldAttempt
 from db.questions import NewQuestion, QuestionKind
 
 INPUT_BYTES = 16 * 1024
@@ -53,9 +43,7 @@ class AgentAskInput(AskInput, kw_only=True):
 @mutation(access=REPORT)
 async def ask(context: Context, input: AgentAskInput) -> Question:
     """Ask a person for an agent. If an answer about this tool is remembered in the task, return that question."""
-    check_own_worker(context, input.worker_id)
-    key = (*parse_job(input.job_id), input.attempt)
-    asker = HeldAttempt(*key, input.worker_id, credential_digest(context, key, input.credential))
+    asker = held_attempt(context, input.worker_id, input.job_id, input.attempt, input.credential)
     if input.kind == "permission" and not input.options:
         input.options = [*_PERMISSION]
     options = question_options(input)
@@ -65,7 +53,9 @@ async def ask(context: Context, input: AgentAskInput) -> Question:
     refuse_nul(tool=input.tool, input=input.input)
     check_json_limit("input", input.input, INPUT_BYTES)
     new = NewQuestion(
-        *key,
+        asker.task_id,
+        asker.job,
+        asker.attempt,
         key=input.key,
         kind=input.kind,
         text=input.text,

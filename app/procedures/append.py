@@ -14,16 +14,7 @@ from app.access.context import Context
 from app.core.reasons import refusal
 from app.log.appender import OTHER_BYTES
 from app.procedures.checks.arguments import check_limit, decode_base64, in_utc
-from app.procedures.checks.fences import (
-    Attempt,
-    Secret,
-    WorkerId,
-    check_own_worker,
-    credential_digest,
-    fence_error,
-    may_write,
-)
-from app.procedures.checks.ids import parse_job
+from app.procedures.checks.fences import AttemptInput, fence_error, may_write
 from app.rpc.server.procedure import mutation
 from app.settings import AppSettings
 from app.shapes.records import Wire
@@ -35,15 +26,11 @@ OUTPUT_SOURCES = ("setup", "check")
 _FROM_SERVER = frozenset({"taskId", "seq", "job", "attempt", "type", "at", "storedAt"})
 
 
-class AppendInput(Wire):
+class AppendInput(AttemptInput, kw_only=True):
     """A batch of one attempt; ``batch`` counts from 1 and one is in flight at a time."""
 
-    worker_id: WorkerId
-    job_id: str
-    attempt: Attempt
     batch: Annotated[int, Meta(ge=1, le=2**53)]
     events: list[dict[str, Any]]
-    credential: Secret | None = None
 
 
 class Acknowledged(Wire, omit_defaults=False):
@@ -55,13 +42,11 @@ class Acknowledged(Wire, omit_defaults=False):
 @mutation(access=REPORT)
 async def append(context: Context, input: AppendInput) -> Acknowledged:
     """Store a batch durably. A batch that is stored already is acknowledged again."""
-    check_own_worker(context, input.worker_id)
-    task_id, job = parse_job(input.job_id)
-    credential = credential_digest(context, (task_id, job, input.attempt), input.credential)
+    held = input.held(context)
     settings = context.services.settings
     check_limit("events", len(input.events), settings.batch_events)
     events = [parse_event(event, settings) for event in input.events]
-    batch = Batch(task_id, job, input.attempt, input.worker_id, input.batch, events, credential=credential)
+    batch = Batch(held.task_id, held.job, held.attempt, held.worker_id, input.batch, events, credential=held.credential)
     if not await context.services.appender.append(batch):
         await _check_stored(context, batch)
     return Acknowledged(acknowledged=input.batch)

@@ -31,19 +31,19 @@ from app.procedures.checks.arguments import ABOUT_BYTES, check_json_limit, decod
 from app.procedures.checks.fences import (
     Attempt,
     WorkerId,
-    check_own_worker,
-    credential_digest,
     fence_error,
+    held_attempt,
     lease_lost,
     may_write,
 )
-from app.procedures.checks.ids import no_such_file, parse_job, parse_task
+from app.procedures.checks.ids import no_such_file, parse_task
 from app.procedures.checks.ownership import check_may_see, only_creator
 from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, job_id
 from db import files, jobs
-from db.files import Fence, File, FileCursor, FileLimits, Kind
+from db.files import File, FileCursor, FileLimits, Kind
+from db.model import HeldAttempt
 
 CHUNK_BYTES = 1024 * 1024
 _ATTEMPT_FILES = 16
@@ -175,7 +175,7 @@ async def begin(context: Context, input: FileBeginInput) -> Begun:
     return Begun(file_id=file.file_id, received=min(file.size, pieces * CHUNK_BYTES), chunk_bytes=CHUNK_BYTES)
 
 
-def _fence(context: Context, input: FileBeginInput) -> Fence | None:
+def _fence(context: Context, input: FileBeginInput) -> HeldAttempt | None:
     if input.kind == "base":
         if context.caller.role in ("worker", "attempt"):
             raise refusal("forbidden", "a worker sends only results and checkpoints of its jobs")
@@ -184,9 +184,7 @@ def _fence(context: Context, input: FileBeginInput) -> Fence | None:
         raise refusal("invalid_input", f"{input.kind}: workerId, jobId and attempt are required", field="jobId")
     if context.caller.role in _SENDERS:
         raise refusal("forbidden", "only the worker that holds a job sends its results")
-    check_own_worker(context, input.worker_id)
-    key = (*parse_job(input.job_id), input.attempt)
-    return Fence(*key, input.worker_id, credential_digest(context, key))
+    return held_attempt(context, input.worker_id, input.job_id, input.attempt)
 
 
 def _file_limits(context: Context) -> FileLimits:
@@ -194,7 +192,7 @@ def _file_limits(context: Context) -> FileLimits:
     return FileLimits(_ATTEMPT_FILES, settings.attempt_file_bytes, _TASK_FILES, settings.task_file_bytes)
 
 
-async def _refused(context: Context, file_id: str, fence: Fence | None) -> Exception:
+async def _refused(context: Context, file_id: str, fence: HeldAttempt | None) -> Exception:
     if await files.get(context.db, file_id) is not None:
         return refusal("file_mismatch", "this fileId belongs to another file")
     if fence is not None:
@@ -258,7 +256,7 @@ async def store_piece(context: Context, file: File, offset: int, data: bytes) ->
 def _write_refused(file: File) -> Exception:
     if file.job is None or file.task_id is None or file.attempt is None or file.worker_id is None:
         return no_such_file(file.file_id)
-    return lease_lost(Fence(file.task_id, file.job, file.attempt, file.worker_id))
+    return lease_lost(HeldAttempt(file.task_id, file.job, file.attempt, file.worker_id))
 
 
 @mutation(access=WRITE_FILES)

@@ -23,21 +23,14 @@ from app.access.auth import REPORT, RUN_TASKS
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import decode_base64
-from app.procedures.checks.fences import (
-    Attempt,
-    Secret,
-    WorkerId,
-    check_own_worker,
-    credential_digest,
-    fence_error,
-    may_write,
-)
-from app.procedures.checks.ids import no_such_job, no_such_task, parse_job, parse_task
+from app.procedures.checks.fences import AttemptInput, fence_error, may_write
+from app.procedures.checks.ids import no_such_job, no_such_task, parse_task
 from app.procedures.checks.ownership import check_may_change
 from app.rpc.server.procedure import Tracked, mutation, subscription
 from app.shapes.records import Wire, job_id
 from db import inputs, jobs
-from db.inputs import Progress, Reader
+from db.inputs import Progress
+from db.model import HeldAttempt
 
 WAITING_BYTES = 1024 * 1024
 """The most bytes that wait for a job's attempt, and the most of one call."""
@@ -67,19 +60,15 @@ class Received(Wire, omit_defaults=False):
     acknowledged: int
 
 
-class InputReadInput(Wire):
+class InputReadInput(AttemptInput, kw_only=True):
     """The attempt that reads, and how many bytes it has taken.
 
     With ``maxBytes`` the subscription ends after one item of at most so many bytes, and the offset of the next one
     acknowledges them. Without it, bytes that were sent count as taken.
     """
 
-    worker_id: WorkerId
-    job_id: str
-    attempt: Attempt
     offset: Offset = 0
     max_bytes: Annotated[int, Meta(ge=1)] | None = None
-    credential: Secret | None = None
     last_event_id: str | int | None = None
 
 
@@ -140,7 +129,7 @@ async def _closed(context: Context, task_id: int, job: int) -> Exception:
 @subscription(access=REPORT)
 async def read(context: Context, input: InputReadInput) -> AsyncIterator[Tracked[InputPiece]]:
     """A job's input for the attempt that runs it, each item tracked by the offset after it; ends with the input."""
-    reader = _reader(context, input)
+    reader = input.held(context)
     offset = _first_offset(input)
     limit = input.max_bytes
     silence = _Silence(context.services.settings.input_silence_seconds)
@@ -183,12 +172,6 @@ class _Silence:
         return beats > 0 and 0 < self._limit <= now - self._since
 
 
-def _reader(context: Context, input: InputReadInput) -> Reader:
-    check_own_worker(context, input.worker_id)
-    key = (*parse_job(input.job_id), input.attempt)
-    return Reader(*key, input.worker_id, credential_digest(context, key, input.credential))
-
-
 def _first_offset(input: InputReadInput) -> int:
     if input.last_event_id is None:
         return input.offset
@@ -198,7 +181,7 @@ def _first_offset(input: InputReadInput) -> int:
     return int(text)
 
 
-async def _acknowledge(context: Context, reader: Reader, offset: int) -> Progress:
+async def _acknowledge(context: Context, reader: HeldAttempt, offset: int) -> Progress:
     """Record what the attempt has taken. Raises CONFLICT for an attempt that does not run, or when the rest is lost."""
     keep = context.services.settings.input_keep_bytes
     progress = await inputs.take(context.db, reader, offset=offset, keep_limit=keep)

@@ -19,16 +19,8 @@ from app.access.auth import READ, REPORT, RUN_TASKS
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import check_limit
-from app.procedures.checks.fences import (
-    Attempt,
-    Secret,
-    WorkerId,
-    check_own_worker,
-    credential_digest,
-    fence_error,
-    may_write,
-)
-from app.procedures.checks.ids import PublicId, no_such_job, parse_job, parse_task
+from app.procedures.checks.fences import AttemptInput, fence_error, may_write
+from app.procedures.checks.ids import PublicId, no_such_job, parse_task
 from app.procedures.checks.ownership import check_may_change, check_may_see, check_queue
 from app.procedures.checks.paging import Cursor, Limit, page_limit
 from app.procedures.tasks import get_task
@@ -37,7 +29,6 @@ from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Task, Wire, or_unset
 from db import events, jobs, messages, questions, tasks, users
 from db.actor import Actor
-from db.model import HeldAttempt
 
 TASK_MESSAGES = 1000
 """The most messages of a task."""
@@ -126,15 +117,11 @@ class Messages(Wire, omit_defaults=False):
     next_cursor: str | UnsetType = UNSET
 
 
-class JobMessagesInput(Wire):
+class JobMessagesInput(AttemptInput, kw_only=True):
     """A running attempt, and after which message the page begins; ``undelivered``: only messages without a receipt."""
 
-    worker_id: WorkerId
-    job_id: str
-    attempt: Attempt
     undelivered: bool = False
     after: Annotated[str, Meta(max_length=100)] | None = None
-    credential: Secret | None = None
 
 
 class Words(Wire):
@@ -151,15 +138,11 @@ class JobMessages(Wire, omit_defaults=False):
     next: str | UnsetType = UNSET
 
 
-class DeliveredInput(Wire):
+class DeliveredInput(AttemptInput, kw_only=True):
     """The messages that the agent of a running attempt has taken, and the questions whose end its worker knows."""
 
-    worker_id: WorkerId
-    job_id: str
-    attempt: Attempt
     message_ids: Ids = []
     question_ids: Ids = []
-    credential: Secret | None = None
 
 
 class Delivered(Wire, omit_defaults=False):
@@ -280,7 +263,7 @@ async def listing(context: Context, input: MessageListInput) -> Messages:
 @mutation(access=REPORT)
 async def of_job(context: Context, input: JobMessagesInput) -> JobMessages:
     """The messages of a job for the attempt that runs it."""
-    receipt = _receipt(context, input)
+    receipt = input.held(context)
     job = await jobs.get(context.db, receipt.task_id, receipt.job)
     if not may_write(job, receipt):
         raise fence_error(job, receipt)
@@ -292,16 +275,10 @@ async def of_job(context: Context, input: JobMessagesInput) -> JobMessages:
     return JobMessages(items=items, next=items[-1].message_id if items else UNSET)
 
 
-def _receipt(context: Context, input: JobMessagesInput | DeliveredInput) -> HeldAttempt:
-    check_own_worker(context, input.worker_id)
-    key = (*parse_job(input.job_id), input.attempt)
-    return HeldAttempt(*key, input.worker_id, credential_digest(context, key, input.credential))
-
-
 @mutation(access=REPORT)
 async def delivered(context: Context, input: DeliveredInput) -> Delivered:
     """Store that an attempt's agent has taken messages, and its worker answers. A repeated call changes nothing."""
-    receipt = _receipt(context, input)
+    receipt = input.held(context)
     numbers = [int(match[1]) for name in input.message_ids if (match := _MESSAGE.fullmatch(name))]
     stored = await messages.deliver(context.db, receipt, numbers)
     if stored and (answered := [int(match[1]) for name in input.question_ids if (match := _QUESTION.fullmatch(name))]):

@@ -99,7 +99,7 @@ class Question(Wire):
         )
 
 
-class AskInput(Wire):
+class AskInput(Wire, kw_only=True):
     """A question of the calling job. Without ``options`` any text is an answer.
 
     An option is a text, or an object with ``id`` and ``label``. ``default`` is the id of an option, or a text. It is

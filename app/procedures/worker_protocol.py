@@ -33,7 +33,7 @@ from app.procedures.checks.arguments import (
     in_utc,
     refuse_nul,
 )
-from app.procedures.checks.fences import Attempt, Secret, WorkerId, check_own_worker, credential_digest, fence_error
+from app.procedures.checks.fences import AttemptInput, WorkerId, check_own_worker, fence_error
 from app.procedures.checks.ids import parse_job
 from app.procedures.sealed_environments import open_environments
 from app.rpc.server.procedure import mutation
@@ -115,16 +115,13 @@ class ClaimAnswer(Wire, omit_defaults=False):
     jobs: list[ClaimedJob]
 
 
-class FinishInput(Wire):
+class FinishInput(AttemptInput, kw_only=True):
     """The end of an attempt, after all of its output.
 
     ``health`` says whether the agent has worked (``well``) or failed before it did anything (``ill``). Without it the
     outcome, the reason and the usage decide.
     """
 
-    worker_id: WorkerId
-    job_id: str
-    attempt: Attempt
     outcome: Literal["succeeded", "failed", "cancelled", "released"]
     last_batch: Annotated[int, Meta(ge=0)] | None = None
     exit_code: Annotated[int, Meta(ge=-2_000_000_000, le=2_000_000_000)] | None = None
@@ -135,7 +132,6 @@ class FinishInput(Wire):
     result: Any = None
     usage: Any = None
     health: model.AgentHealth | None = None
-    credential: Secret | None = None
 
 
 async def registered_worker(context: Context, worker_id: str, session: str) -> RegisteredWorker:
@@ -312,15 +308,14 @@ async def _claim_now(
 @mutation(access=REPORT)
 async def finish(context: Context, input: FinishInput) -> Job:
     """Close an attempt. A repeated call returns the stored job, whatever outcome it reports."""
-    check_own_worker(context, input.worker_id)
+    held = input.held(context)
     check_json_limit("result", input.result, context.services.settings.result_bytes)
     check_json_limit("usage", input.usage, USAGE_BYTES)
-    task_id, job = parse_job(input.job_id)
     report = jobs.Finish(
-        task_id=task_id,
-        job=job,
-        attempt=input.attempt,
-        worker_id=input.worker_id,
+        task_id=held.task_id,
+        job=held.job,
+        attempt=held.attempt,
+        worker_id=held.worker_id,
         last_batch=input.last_batch,
         outcome=input.outcome,
         exit_code=input.exit_code,
@@ -330,7 +325,7 @@ async def finish(context: Context, input: FinishInput) -> Job:
         result=_json(input.result),
         usage=_json(input.usage),
         health=input.health,
-        credential=credential_digest(context, (task_id, job, input.attempt), input.credential),
+        credential=held.credential,
     )
     finished = await context.services.finish_batcher.close_attempt(report)
     return Job.of(finished) if finished else await _finished_before(context, report)

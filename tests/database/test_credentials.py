@@ -7,8 +7,7 @@ import pytest
 from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish
 
 from db import events, files, jobs, tokens, workers
-from db.files import Fence
-from db.model import ResourceAmounts
+from db.model import HeldAttempt, ResourceAmounts
 from db.workers import Registration
 
 
@@ -68,7 +67,7 @@ async def append(db, task_id, credential, number=1):
 
 
 async def begin(db, task_id, credential):
-    fence = Fence(task_id, 0, 1, "w1", credential)
+    fence = HeldAttempt(task_id, 0, 1, "w1", credential)
     file_id = "file-" + (credential or b"none").hex()[:32].ljust(32, "0")
     return await files.begin(db, file_id=file_id, kind="result", size=1, sha256=b"x" * 32, about=None, fence=fence)
 

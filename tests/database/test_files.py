@@ -7,9 +7,9 @@ import pytest
 from support.records import claim, closed, create, finish, register
 
 from db import files, jobs, tasks
-from db.files import Fence
+from db.model import HeldAttempt
 
-W1 = Fence(1, 0, 1, "w1")
+W1 = HeldAttempt(1, 0, 1, "w1")
 
 
 def name(number):
@@ -35,7 +35,7 @@ async def running(db):
     task_id = await create(db)
     await register(db)
     await claim(db)
-    return Fence(task_id, 0, 1, "w1")
+    return HeldAttempt(task_id, 0, 1, "w1")
 
 
 async def ids(db, task_id):
@@ -69,9 +69,9 @@ async def test_a_file_is_taken_by_one_task_and_only_when_it_is_complete(db):
 
 
 async def test_only_the_running_attempt_writes_files(db, running):
-    late = Fence(running.task_id, 0, 2, "w1")
+    late = HeldAttempt(running.task_id, 0, 2, "w1")
     assert await begin(db, 1, kind="result", fence=late) is None
-    assert await begin(db, 2, kind="result", fence=Fence(running.task_id, 0, 1, "w2")) is None
+    assert await begin(db, 2, kind="result", fence=HeldAttempt(running.task_id, 0, 1, "w2")) is None
     assert await begin(db, 3, kind="checkpoint", fence=running)
     await jobs.end_attempts(db, [(running.task_id, 0, 1)], reason="lost", loss=True)
     assert not await files.write(db, name(3), 0, b"x")
@@ -112,7 +112,7 @@ async def test_a_checkpoint_counts_until_its_attempt_reports_its_end(db, running
     await jobs.end_attempts(db, [(running.task_id, 0, 1)], reason="lost", loss=True)
     assert await ids(db, running.task_id) == [1]
     await claim(db)
-    again = Fence(running.task_id, 0, 2, "w1")
+    again = HeldAttempt(running.task_id, 0, 2, "w1")
     await send(db, 2, kind="checkpoint", fence=again)
     await send(db, 3, kind="result", fence=again)
     assert await ids(db, running.task_id) == [2, 3]  # its worker may still die before it says how it ended

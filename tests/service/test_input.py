@@ -12,7 +12,8 @@ from app.procedures import job_input
 from app.procedures.job_input import WAITING_BYTES
 from app.rpc.errors import ProcedureError
 from db import inputs
-from db.inputs import Progress, Reader
+from db.inputs import Progress
+from db.model import HeldAttempt
 from db.tokens import TokenRow
 
 KEPT = 3000
@@ -115,7 +116,7 @@ def test_a_reader_that_has_taken_nothing_new_sends_no_hint(real, monkeypatch):
     send(real, 0, b"abc")
     fence = start(real)
     monkeypatch.setattr(real.db._notifier, "notify", hints.extend)
-    reader = Reader(1, 0, fence["attempt"], fence["workerId"], None)
+    reader = HeldAttempt(1, 0, fence["attempt"], fence["workerId"], None)
     for offset, sent in ((0, []), (2, ["i:1/0"]), (2, []), (3, ["i:1/0"]), (3, [])):
         assert real.run(inputs.take(real.db, reader, offset=offset, keep_limit=KEPT)) == Progress(3, False)
         assert (offset, hints) == (offset, sent)
@@ -136,7 +137,7 @@ def test_a_sender_that_is_held_back_sends_no_hint(real, monkeypatch):
     assert store(0, b"abcdef", end=True) == (4, False, ["i:1/0"])
     assert store(0, b"abcdef", end=True) == (4, False, [])
     fence = start(real)
-    reader = Reader(1, 0, fence["attempt"], fence["workerId"], None)
+    reader = HeldAttempt(1, 0, fence["attempt"], fence["workerId"], None)
     assert real.run(inputs.take(real.db, reader, offset=4, keep_limit=KEPT)).beats == 2
     assert store(0, b"abcdef") == (6, False, ["i:1/0"])
     assert store(6, b"", end=True) == (6, True, ["i:1/0"])

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol, TypeGuard
+from typing import Annotated, TypeAlias, TypeGuard
 
 from msgspec import Meta
 
 from app.access.context import Context
 from app.core.reasons import refusal
-from app.procedures.checks.ids import no_such_job
-from app.shapes.records import job_id
+from app.procedures.checks.ids import no_such_job, parse_job
+from app.shapes.records import Wire, job_id
 from db import tokens
-from db.model import AttemptKey, JobRow
+from db.events import Batch
+from db.jobs import Finish
+from db.model import AttemptKey, HeldAttempt, JobRow
 
 WorkerId = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 Attempt = Annotated[int, Meta(ge=1, le=2_000_000_000)]
 Secret = Annotated[str, Meta(min_length=1, max_length=200)]
+AttemptWrite: TypeAlias = HeldAttempt | Batch | Finish
+"""A write for an attempt."""
 
 
-class AttemptWrite(Protocol):
-    """A write for an attempt: an append, a finish, a file, or a read of its input."""
+class AttemptInput(Wire, kw_only=True):
+    """What every call for an attempt carries; a token that is the attempt's credential stands for ``credential``."""
 
-    @property
-    def task_id(self) -> int:
-        """The task."""
+    worker_id: WorkerId
+    job_id: str
+    attempt: Attempt
+    credential: Secret | None = None
 
-    @property
-    def job(self) -> int:
-        """The job's index."""
-
-    @property
-    def attempt(self) -> int:
-        """The number of the attempt."""
-
-    @property
-    def worker_id(self) -> str:
-        """The worker that writes."""
-
-    @property
-    def credential(self) -> bytes | None:
-        """Digest of the credential that came with the write."""
+    def held(self, context: Context) -> HeldAttempt:
+        """Return the attempt that the call writes for. Raises FORBIDDEN and NOT_FOUND."""
+        return held_attempt(context, self.worker_id, self.job_id, self.attempt, self.credential)
 
 
 def check_own_worker(context: Context, worker_id: str) -> None:
@@ -61,6 +54,15 @@ def credential_digest(context: Context, key: AttemptKey, credential: str | None 
     if key != (caller.task_id, caller.job, caller.attempt):
         raise refusal("forbidden", f"this credential is for attempt {caller.attempt} of its own job only")
     return context.credential
+
+
+def held_attempt(
+    context: Context, worker_id: str, job_id: str, attempt: int, credential: str | None = None
+) -> HeldAttempt:
+    """Return the attempt that a call writes for. Raises FORBIDDEN and NOT_FOUND."""
+    check_own_worker(context, worker_id)
+    key = (*parse_job(job_id), attempt)
+    return HeldAttempt(*key, worker_id, credential_digest(context, key, credential))
 
 
 def _has_attempt(job: JobRow, write: AttemptWrite) -> bool:

@@ -8,9 +8,10 @@ from support.fences import DIGEST, changes, raw
 from support.records import closed, finish
 
 from db import files, tokens
-from db.files import Fence, FileLimits
+from db.files import FileLimits
+from db.model import HeldAttempt
 
-W1 = Fence(1, 0, 1, "w1")
+W1 = HeldAttempt(1, 0, 1, "w1")
 CONTENT = b"x"
 ROOM = FileLimits()
 
@@ -58,10 +59,10 @@ OTHERS = {
     "another kind": {"kind": "result"},
     "another size": {"size": 2},
     "other content": {"content": b"y"},
-    "of another task": {"fence": Fence(2, 0, 1, "w1")},
-    "of another job": {"fence": Fence(1, 1, 1, "w1")},
-    "of another attempt": {"fence": Fence(1, 0, 2, "w1")},
-    "of another worker": {"fence": Fence(1, 0, 1, "w2")},
+    "of another task": {"fence": HeldAttempt(2, 0, 1, "w1")},
+    "of another job": {"fence": HeldAttempt(1, 1, 1, "w1")},
+    "of another attempt": {"fence": HeldAttempt(1, 0, 2, "w1")},
+    "of another worker": {"fence": HeldAttempt(1, 0, 1, "w2")},
 }
 
 
@@ -80,9 +81,9 @@ async def test_a_file_counts_against_its_own_attempt_and_task_only(db):
     await raw(db, "update ado.jobs set attempt = 2 where task_id = 1 and job in (0, 1)")
     assert await begin(db, 2, later, room=room)
     assert await begin(db, 3, replace(later, job=1), room=room)
-    assert await begin(db, 4, Fence(2, 0, 1, "w2"), room=FileLimits(task_files=1, task_bytes=1))
+    assert await begin(db, 4, HeldAttempt(2, 0, 1, "w2"), room=FileLimits(task_files=1, task_bytes=1))
     assert await begin(db, 5, None, room=FileLimits(task_files=1, task_bytes=1))
-    assert await begin(db, 6, Fence(2, 0, 1, "w2"), room=FileLimits(task_files=2, task_bytes=2))
+    assert await begin(db, 6, HeldAttempt(2, 0, 1, "w2"), room=FileLimits(task_files=2, task_bytes=2))
     assert await begin(db, 7, None, room=FileLimits(task_files=1, task_bytes=2)) is None
     assert await begin(db, 7, None, room=FileLimits(task_files=2, task_bytes=1)) is None
 
@@ -90,7 +91,7 @@ async def test_a_file_counts_against_its_own_attempt_and_task_only(db):
 @pytest.mark.parametrize("change", ["attempt = 2", "worker_id = 'w2'", "status = 'queued', lease_expires_at = null"])
 async def test_a_file_takes_no_more_once_its_attempt_does_not_run(db, change):
     await send(db)
-    for number, fence in ((2, replace(W1, job=1)), (3, Fence(2, 0, 1, "w2"))):
+    for number, fence in ((2, replace(W1, job=1)), (3, HeldAttempt(2, 0, 1, "w2"))):
         await send(db, number, fence)
     await raw(db, "update ado.jobs set worker_id = 'w1' where task_id = 2 and job = 0")  # as if it held that job, too
     await raw(db, f"update ado.jobs set {change} where task_id = 1 and job = 0")
@@ -100,7 +101,7 @@ async def test_a_file_takes_no_more_once_its_attempt_does_not_run(db, change):
 
 async def test_a_piece_and_a_completion_change_their_own_file_once(db):
     assert await begin(db, 1, kind="result")
-    for number, fence in ((2, W1), (3, replace(W1, job=1)), (4, Fence(2, 0, 1, "w2")), (5, None), (6, None)):
+    for number, fence in ((2, W1), (3, replace(W1, job=1)), (4, HeldAttempt(2, 0, 1, "w2")), (5, None), (6, None)):
         assert await begin(db, number, fence)
     for number in (1, 5):
         assert await changes(db, write(db, number)) == (True, {("piece", name(number), 0)})
@@ -112,7 +113,7 @@ async def test_a_piece_and_a_completion_change_their_own_file_once(db):
 async def test_a_file_replaces_those_of_its_job_and_kind(db):
     for number, fence, kind in (
         (1, W1, "checkpoint"), (2, W1, "result"), (3, replace(W1, job=1), "checkpoint"),
-        (4, Fence(2, 0, 1, "w2"), "checkpoint"), (5, W1, "checkpoint"),
+        (4, HeldAttempt(2, 0, 1, "w2"), "checkpoint"), (5, W1, "checkpoint"),
     ):  # fmt: skip
         await send(db, number, fence, kind=kind)
         assert await files.complete(db, name(number))

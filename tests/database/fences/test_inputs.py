@@ -7,9 +7,10 @@ from support.fences import DIGEST, changes, log, raw
 from support.records import closed, finish
 
 from db import inputs, tokens
-from db.inputs import Progress, Reader
+from db.inputs import Progress
+from db.model import HeldAttempt
 
-W1 = Reader(1, 0, 1, "w1", None)
+W1 = HeldAttempt(1, 0, 1, "w1", None)
 INPUT = ("input", "1", 0)
 
 

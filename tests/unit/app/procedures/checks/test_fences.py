@@ -8,13 +8,12 @@ from app.access.context import Context
 from app.procedures.checks.fences import check_own_worker, credential_digest, fence_error, may_write
 from app.rpc.errors import ProcedureError
 from db import tokens
-from db.files import Fence
-from db.model import JobRow
+from db.model import HeldAttempt, JobRow
 from db.tokens import TokenRow
 
 JOB = JobRow(7, 0, "shell", status="running", attempt=2, worker_id="w1", last_batch=4)
 GUARDED = replace(JOB, credential=b"digest")
-WRITE = Fence(7, 0, 2, "w1")
+WRITE = HeldAttempt(7, 0, 2, "w1")
 
 
 @pytest.mark.parametrize(
