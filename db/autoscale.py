@@ -8,6 +8,7 @@ from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
+from db.model import record_of
 
 MOST_RANGES = 100
 MOST_WAITING = 100_000
@@ -79,7 +80,7 @@ class SetRange:
 
 def ranges_of(rows: Collection[Mapping[str, Any]]) -> tuple[AutoscaleRange, ...]:
     """Make ranges of rows of ``list_autoscale``."""
-    return tuple(AutoscaleRange(**{name: row[name] for name in AutoscaleRange.__slots__}) for row in rows)
+    return tuple(record_of(AutoscaleRange, row) for row in rows)
 
 
 async def ranges(db: Database) -> tuple[AutoscaleRange, ...]:

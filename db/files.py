@@ -11,7 +11,7 @@ import orjson
 from db import paging
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import HeldAttempt
+from db.model import HeldAttempt, json_of, record_of
 
 Kind = Literal["base", "result", "patch", "checkpoint"]
 
@@ -35,9 +35,7 @@ class File:
     @classmethod
     def of(cls, row: Any) -> File:
         """Make one from a row of ado.files."""
-        values = {name: value for name, value in row.items() if name != "more"}
-        values["about"] = None if row["about"] is None else orjson.loads(row["about"])
-        return cls(**values)
+        return record_of(cls, row, about=json_of(row["about"]))
 
 
 @dataclass(frozen=True, slots=True)

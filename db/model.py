@@ -28,7 +28,8 @@ AttemptKey = tuple[int, int, int]
 T = TypeVar("T")
 
 
-def _json(text: str | None) -> Any:
+def json_of(text: str | None) -> Any:
+    """Return the value of a column with JSON text."""
     return None if text is None else orjson.loads(text)
 
 
@@ -180,8 +181,8 @@ class JobRow:
         return record_of(
             cls,
             row,
-            result=_json(row["result"]),
-            usage=_json(row["usage"]),
+            result=json_of(row["result"]),
+            usage=json_of(row["usage"]),
             retry_at=row.get("retry_at"),
             pod=JobPodRow.of(row),
             left_out_bytes=row.get("left_out_bytes"),
@@ -269,9 +270,9 @@ class TaskRow:
         return record_of(
             cls,
             row,
-            agent_args=_json(row["agent_args"]),
-            checks=_json(row["checks"]),
-            budget=_json(row["budget"]),
+            agent_args=json_of(row["agent_args"]),
+            checks=json_of(row["checks"]),
+            budget=json_of(row["budget"]),
             resources=ResourceAmounts(row["cpu"], row["memory"], row["gpu"]),
             labels=orjson.loads(row["labels"]),
             jobs=tuple(jobs),
@@ -326,13 +327,13 @@ class ClaimedJobRow:
         return record_of(
             cls,
             row,
-            agent_args=_json(row["agent_args"]),
-            environment=_json(row["environment"]) or {},
+            agent_args=json_of(row["agent_args"]),
+            environment=json_of(row["environment"]) or {},
             sealed_environment=row["sealed"],
-            workspace=_json(row["workspace"]),
-            checks=_json(row["checks"]),
-            budget=_json(row["budget"]),
-            spent=_json(row["spent"]),
+            workspace=json_of(row["workspace"]),
+            checks=json_of(row["checks"]),
+            budget=json_of(row["budget"]),
+            spent=json_of(row["spent"]),
             token=token,
             credential=credential,
         )

@@ -11,6 +11,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
+from db.model import record_of
 
 TargetFormat = Literal["json", "slack", "ntfy"]
 NotificationEvent = Literal["question", "succeeded", "failed", "cancelled"]
@@ -56,8 +57,7 @@ class TargetRow:
     @classmethod
     def of(cls, row: Any) -> TargetRow:
         """Make the record of a row."""
-        members = {name: row[name] for name in cls.__slots__ if name != "labels"}
-        return cls(**members, labels=orjson.loads(row["labels"]))
+        return record_of(cls, row, labels=orjson.loads(row["labels"]))
 
 
 @dataclass(frozen=True, slots=True)

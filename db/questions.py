@@ -12,7 +12,7 @@ import orjson
 from db import paging
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import HeldAttempt
+from db.model import HeldAttempt, json_of, record_of
 from db.paging import PageLimit
 
 QuestionKind = Literal["permission", "choice", "text", "budget"]
@@ -65,9 +65,7 @@ class QuestionRow:
     @classmethod
     def of(cls, row: Any) -> QuestionRow:
         """Make the record of a row."""
-        members = {name: row[name] for name in cls.__slots__ if name not in ("options", "input")}
-        value = None if row["input"] is None else orjson.loads(row["input"])
-        return cls(**members, options=orjson.loads(row["options"]), input=value)
+        return record_of(cls, row, options=json_of(row["options"]), input=json_of(row["input"]))
 
 
 async def ask(db: Database, new: NewQuestion, job_limit: int, asker: HeldAttempt | None = None) -> QuestionRow | None:

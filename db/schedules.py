@@ -15,7 +15,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import Status
+from db.model import Status, record_of
 
 Missed = Literal["once", "skip"]
 Overlap = Literal["skip", "allow", "queue", "cancel"]
@@ -67,8 +67,7 @@ class ScheduleRow:
     @classmethod
     def of(cls, row: Any) -> ScheduleRow:
         """Make the record of a row."""
-        members = {name: row[name] for name in cls.__slots__ if name != "variables"}
-        return cls(**members, variables=orjson.loads(row["variables_text"]))
+        return record_of(cls, row, variables=orjson.loads(row["variables_text"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,7 @@ class DueSchedule:
     @classmethod
     def of(cls, row: Any) -> DueSchedule:
         """Make the record of a row."""
-        members = {name: row[name] for name in cls.__slots__ if name not in ("variables", "task")}
-        return cls(**members, variables=orjson.loads(row["variables"]), task=orjson.loads(row["task"]))
+        return record_of(cls, row, variables=orjson.loads(row["variables"]), task=orjson.loads(row["task"]))
 
 
 @dataclass(frozen=True, slots=True)

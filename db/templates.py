@@ -12,6 +12,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
+from db.model import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,7 @@ class TemplateRow:
     @classmethod
     def of(cls, row: Any) -> TemplateRow:
         """Make the record of a row."""
-        members = {name: row[name] for name in cls.__slots__ if name != "task"}
-        return cls(**members, task=orjson.loads(row["task"]))
+        return record_of(cls, row, task=orjson.loads(row["task"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
+from db.model import record_of
 from db.paging import ALL, PageLimit, more
 
 
@@ -50,8 +51,7 @@ class UserRow:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> UserRow:
         """Make one from a row that has the columns of ado.users."""
-        columns = {field.name: row[field.name] for field in fields(cls) if field.name != "limits"}
-        return cls(**columns, limits=UserLimits.of(row))
+        return record_of(cls, row, limits=UserLimits.of(row))
 
 
 async def add(

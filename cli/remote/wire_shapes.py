@@ -6,7 +6,7 @@ that are used, so that servers of other releases pass: a member that may be abse
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -30,6 +30,7 @@ from app.client.models import (
 )
 from app.client.records import Amount, Integer, Number, Time
 
+T = TypeVar("T")
 FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
 Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -37,6 +38,13 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 class Shape(Struct, rename="camel", kw_only=True):
     """Base of every answer; camelCase on the wire."""
+
+
+class Page(Shape, Generic[T]):
+    """A page of a list."""
+
+    items: list[T]
+    next_cursor: str | None = None
 
 
 class ShownJob(Job, frozen=True, kw_only=True):
@@ -68,13 +76,6 @@ class FileInfo(Shape):
     sha256: Digest
     job: Number | None = None
     about: Any = None
-
-
-class Files(Shape):
-    """A page of the files of a task."""
-
-    items: list[FileInfo]
-    next_cursor: str | None = None
 
 
 class Begun(Shape):
@@ -120,20 +121,6 @@ class ListedToken(Token, kw_only=True):
     """A token in a list."""
 
     created_at: Time
-
-
-class Tokens(Shape):
-    """A page of tokens."""
-
-    items: list[ListedToken]
-    next_cursor: str | None = None
-
-
-class Audited(Shape):
-    """A page of the audit."""
-
-    items: list[dict[str, Any]]
-    next_cursor: str | None = None
 
 
 class Blocker(Shape):
@@ -229,12 +216,6 @@ class NotificationTarget(Shape):
     last_error: str | None = None
 
 
-class NotificationTargets(Shape):
-    """All addresses."""
-
-    items: list[NotificationTarget]
-
-
 class TargetTested(Shape):
     """Whether a test arrived."""
 
@@ -270,13 +251,6 @@ class TemplateSummary(Shape):
     saved_by: str | None = None
 
 
-class Templates(Shape):
-    """The templates by name."""
-
-    items: list[TemplateSummary]
-    next_cursor: str | None = None
-
-
 class TemplateRemoved(Shape):
     """A template that is gone."""
 
@@ -303,13 +277,6 @@ class Schedule(Shape):
     last_status: str | None = None
 
 
-class Schedules(Shape):
-    """The schedules, oldest first."""
-
-    items: list[Schedule]
-    next_cursor: str | None = None
-
-
 class ScheduleRemoved(Shape):
     """A schedule that runs no more."""
 
@@ -329,14 +296,14 @@ ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.ask", "tasks.answer", "questions.answer"), Question),
     "questions.list": QuestionList,
     "notifications.add": NotificationTarget,
-    "notifications.list": NotificationTargets,
+    "notifications.list": Page[NotificationTarget],
     "notifications.remove": TargetRemoved,
     "notifications.test": TargetTested,
     **dict.fromkeys(("templates.save", "templates.get"), TaskTemplate),
-    "templates.list": Templates,
+    "templates.list": Page[TemplateSummary],
     "templates.remove": TemplateRemoved,
     **dict.fromkeys(("schedules.add", "schedules.pause", "schedules.resume"), Schedule),
-    "schedules.list": Schedules,
+    "schedules.list": Page[Schedule],
     "schedules.remove": ScheduleRemoved,
     "workers.status": WorkersStatus,
     "workers.list": WorkerList,
@@ -344,14 +311,14 @@ ANSWERS: dict[str, Any] = {
     "workers.scale": Scale,
     **dict.fromkeys(("workers.autoscale", "workers.autoscaleRemove"), Autoscale),
     "workers.resetAgent": ForgottenFailures,
-    "files.list": Files,
+    "files.list": Page[FileInfo],
     **dict.fromkeys(("files.begin", "files.write"), Begun),
     "files.read": Piece,
     "sessions.code": SessionCode,
     "tokens.create": Token,
     "tokens.revoke": RevokedToken,
-    "tokens.list": Tokens,
-    "audit.list": Audited,
+    "tokens.list": Page[ListedToken],
+    "audit.list": Page[dict[str, Any]],
     "system.health": Health,
     **dict.fromkeys(("users.add", "users.set", "users.disable"), User),
     "users.limitRole": RoleLimits,
