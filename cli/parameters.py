@@ -12,6 +12,8 @@ OutputOption = Annotated[
     Output, Parameter(name=["--output", "-o"], group="Parameters", help="text, json, jsonl or name.")
 ]
 
+AnyText = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""A text that may begin with a dash."""
 TaskArgument = Annotated[str, Parameter(help="The task's id.")]
 ResultJob = Annotated[int | None, Parameter(help="Which job, if several changed something.")]
 RawEvents = Annotated[bool, Parameter(help="Show the AI agent's own lines instead of what they mean.")]

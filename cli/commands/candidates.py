@@ -13,10 +13,9 @@ from cli.output import talk, write_items, write_one
 from cli.parameters import ResultJob, TaskArgument
 from cli.remote.comparison import candidates, rows
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
+from cli.remote.listing import OPEN
 from cli.remote.retry import until_answered
 from cli.repository import results
-
-_OPEN = ("queued", "running", "paused")
 
 
 def compare(
@@ -62,7 +61,7 @@ def _talk_next(task: dict[str, Any], rated: list[dict[str, Any]]) -> None:
         talk(f"ado: two of them in detail: ado compare {name} --diff {changed[0]} {changed[1]}")
     if changed:
         talk(f"ado: look at one: ado diff {name} --job {changed[0]}; take it: ado pick {name} --job {changed[0]}")
-    elif task["status"] in _OPEN:
+    elif task["status"] in OPEN:
         talk(f"ado: no job has a result yet; wait for it: ado wait {name}")
 
 
@@ -104,7 +103,7 @@ def pick(
     compared = client.query("tasks.get", {"taskId": task_id(task)})
     local, result = fetched(task, job, options)
     chosen = compared["jobs"][result.job]
-    if chosen["status"] in _OPEN:  # it may have the result of an earlier attempt
+    if chosen["status"] in OPEN:  # it may have the result of an earlier attempt
         step = f"wait for it: ado wait {result.task_id}"
         raise CliError(f"{chosen['jobId']} is {chosen['status']}", step, exits.FAILED, "nothing_to_pick")
     if chosen["status"] != "succeeded":

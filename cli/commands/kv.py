@@ -30,8 +30,10 @@ from cli.remote.retry import until_answered
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 kv = App(name="kv", help="Share values between the jobs of a task.")
 
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Key = Annotated[str, Parameter(help="Its name.")]
+NewValue = Annotated[str, Parameter(allow_leading_hyphen=True, help="A text; - reads it from stdin.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="The value is JSON.")]
+TaskOption = Annotated[str | None, Parameter(help="The task's id; inside a job its own.")]
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,8 @@ def _print(entry: dict[str, Any], output: Output) -> None:
 
 
 @kv.command
-def get(key: str, /, *, task: str | None = None, options: ServerOptions = NO_OPTIONS) -> int:
-    """Print a value: a text as it is, anything else as JSON.
-
-    Parameters
-    ----------
-    key
-        Its name.
-    task
-        The task's id; inside a job its own.
-    """
+def get(key: Key, /, *, task: TaskOption = None, options: ServerOptions = NO_OPTIONS) -> int:
+    """Print a value: a text as it is, anything else as JSON."""
     entry = TaskStore.of(task, options).query("tasks.kvGet", key=key)
     if entry is None:
         raise CliError(f"there is no value {key!r}", "ado kv wait waits for one", exits.FAILED, "no_such_key")
@@ -103,15 +97,13 @@ def get(key: str, /, *, task: str | None = None, options: ServerOptions = NO_OPT
 
 
 @kv.command(name="list")
-def list_(prefix: str = "", /, *, task: str | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+def list_(prefix: str = "", /, *, task: TaskOption = None, options: ServerOptions = NO_OPTIONS) -> int:
     """List the values.
 
     Parameters
     ----------
     prefix
         Only those whose name begins with it.
-    task
-        The task's id; inside a job its own.
     """
     page = TaskStore.of(task, options).query("tasks.kvList", prefix=prefix)
     rows = [["key", "version", "value"]]
@@ -122,21 +114,9 @@ def list_(prefix: str = "", /, *, task: str | None = None, options: ServerOption
 
 @kv.command(name="set")
 def set_(
-    key: str, value: Text, /, *, json: Json = False, task: str | None = None, options: ServerOptions = NO_OPTIONS
+    key: Key, value: NewValue, /, *, json: Json = False, task: TaskOption = None, options: ServerOptions = NO_OPTIONS
 ) -> int:
-    """Write a value.
-
-    Parameters
-    ----------
-    key
-        Its name.
-    value
-        A text; - reads it from stdin.
-    json
-        The value is JSON.
-    task
-        The task's id; inside a job its own.
-    """
+    """Write a value."""
     entry = TaskStore.of(task, options).write("tasks.kvSet", key=key, value=_value(value, json=json))
     write_one(entry, options.output, "key")
     return exits.SUCCESS
@@ -144,29 +124,21 @@ def set_(
 
 @kv.command
 def cas(
-    key: str,
-    value: Text,
+    key: Key,
+    value: NewValue,
     /,
     *,
     version: int,
     json: Json = False,
-    task: str | None = None,
+    task: TaskOption = None,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Write a value if it is still at a version; the exit code is 1 when it is not.
 
     Parameters
     ----------
-    key
-        Its name.
-    value
-        A text; - reads it from stdin.
     version
         The version it must have; 0: there must be none. The first to write is the one that wins.
-    json
-        The value is JSON.
-    task
-        The task's id; inside a job its own.
     """
     members = {"key": key, "value": _value(value, json=json), "version": version}
     write_one(TaskStore.of(task, options).write("tasks.kvCas", **members), options.output, "key")
@@ -175,32 +147,26 @@ def cas(
 
 @kv.command
 def wait(
-    key: str,
+    key: Key,
     /,
     *,
     for_: Annotated[str | None, Parameter(name="--for", allow_leading_hyphen=True)] = None,
     version: int = 1,
     json: Json = False,
     timeout: str | None = None,
-    task: str | None = None,
+    task: TaskOption = None,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
     """Wait until a value is there, and print it; the exit code is 124 when the time is over.
 
     Parameters
     ----------
-    key
-        Its name.
     for_
-        Wait until it is this.
+        Wait until it is this; a text, or with --json a JSON value.
     version
         Wait until it has been written so many times.
-    json
-        What --for says is JSON.
     timeout
         How long: 2h, 10m, 30s; otherwise for ever.
-    task
-        The task's id; inside a job its own.
     """
     store = TaskStore.of(task, options)
     wanted = None if for_ is None else [_value(for_, json=json)]

@@ -6,18 +6,17 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
 
 from cli import exits
-from cli.declarations import Parameter
 from cli.errors import CliError, usage
 from cli.job_socket import connect
+from cli.parameters import AnyText
 
 _VARIABLE = "ADO_MASK_SOCKET"
 _SECONDS = 30.0
 
 
-def mask(value: Annotated[str, Parameter(allow_leading_hyphen=True)], /) -> int:
+def mask(value: AnyText, /) -> int:
     """Mask a value in what this job prints from now on; it returns once the worker does so.
 
     Parameters

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
 
 from cli import exits
-from cli.declarations import Parameter
 from cli.output import talk, write_one
-from cli.parameters import TaskArgument
+from cli.parameters import AnyText, TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
+from cli.remote.listing import OPEN
 from cli.remote.predecessors import status_of
 from cli.remote.retry import until_answered
-
-_OPEN = ("queued", "running", "paused")
 
 
 def pause(task: TaskArgument, /, *, reason: str | None = None, options: ServerOptions = NO_OPTIONS) -> int:
@@ -30,17 +27,17 @@ def pause(task: TaskArgument, /, *, reason: str | None = None, options: ServerOp
     name, status = paused["taskId"], paused["status"]
     stopping = sum(job["status"] == "running" for job in paused["jobs"])
     what = "is paused" if status == "paused" else f"has ended already: {status}"
-    if status in _OPEN and stopping:
+    if status in OPEN and stopping:
         what = f"is being paused; {stopping} {'job is' if stopping == 1 else 'jobs are'} stopping"
     write_one(paused, options.output, "taskId", note=f"{name} {what}")
-    if options.output == "text" and status in _OPEN:
+    if options.output == "text" and status in OPEN:
         talk(f"ado: go on with: ado resume {name}")
     return exits.SUCCESS
 
 
 def resume(
     task: TaskArgument,
-    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    text: AnyText | None = None,
     /,
     *,
     options: ServerOptions = NO_OPTIONS,
@@ -55,7 +52,7 @@ def resume(
     client = http(choose(options))
     members = {"taskId": task_id(task), "text": text, "idempotencyKey": str(uuid.uuid4())}
     resumed = until_answered(lambda: client.mutate("tasks.resume", members))
-    open_ = resumed["status"] in _OPEN
+    open_ = resumed["status"] in OPEN
     what = f"is {status_of(resumed)}" if resumed.get("waitsFor") else "goes on"
     what = what if open_ else f"has ended already: {resumed['status']}"
     write_one(resumed, options.output, "taskId", note=f"{resumed['taskId']} {what}")

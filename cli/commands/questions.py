@@ -23,8 +23,10 @@ from cli.errors import CliError, usage
 from cli.job_socket import connect
 from cli.option_values import seconds_of
 from cli.output import table, talk, write_items, write_line, write_lines, write_one, write_text
+from cli.parameters import AnyText
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 from cli.remote.last_look import newly_ended, remember
+from cli.remote.listing import whole
 from cli.remote.retry import until_answered
 from cli.render.ages import ago
 from cli.render.questions import answer_command
@@ -36,13 +38,12 @@ _WATCH_SECONDS = 1.0
 _SOCKET = "ADO_ASK_SOCKET"
 _SOCKET_SECONDS = 5.0
 
-Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 QuestionArgument = Annotated[str, Parameter(help="Its id: ado inbox lists the questions.")]
 Always = Annotated[bool, Parameter(negative="", help="Give the same answer for this tool for the rest of the task.")]
 
 
 def ask(
-    text: Text,
+    text: AnyText,
     /,
     *,
     option: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -123,7 +124,7 @@ def inbox(*, task: str | None = None, watch: bool = False, options: ServerOption
     server = choose(options)
     client = http(server)
     while True:
-        items = _open_questions(client, task)
+        items = whole(client, "questions.list", {"taskId": task} if task else {})["items"]
         ended = [] if task else newly_ended(client, server.urls)
         if watch and options.output == "text" and is_terminal(sys.stdout):
             print("\x1b[H\x1b[2J", end="")
@@ -162,10 +163,10 @@ def _next_step(task: dict[str, Any]) -> str:
 
 def answer(
     question: QuestionArgument,
-    choice: Text | None = None,
+    choice: AnyText | None = None,
     /,
     *,
-    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    text: AnyText | None = None,
     always: Always = False,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
@@ -192,7 +193,7 @@ def deny(
     question: QuestionArgument,
     /,
     *,
-    reason: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    reason: AnyText | None = None,
     always: Always = False,
     options: ServerOptions = NO_OPTIONS,
 ) -> int:
@@ -230,17 +231,6 @@ def _answer(client: HttpClient, question: str, choice: str | None, text: str | N
             raise
         answered = until_answered(send(text=choice))
     return answered
-
-
-def _open_questions(client: HttpClient, task: str | None) -> list[dict[str, Any]]:
-    value: dict[str, Any] = {} if task is None else {"taskId": task}
-    items: list[dict[str, Any]] = []
-    while True:
-        page = client.query("questions.list", value)
-        items += page["items"]
-        if not page.get("nextCursor"):
-            return items
-        value["cursor"] = page["nextCursor"]
 
 
 def _words(answer: dict[str, Any]) -> str:

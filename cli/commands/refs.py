@@ -8,13 +8,13 @@ from cli.declarations import App
 from cli.output import confirmed, talk, write_items
 from cli.parameters import TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
+from cli.remote.listing import ENDED
 from cli.repository import refs as kept_refs
 from cli.repository import results
 from cli.repository.git import Repository, check_version, failed
 from cli.repository.size_limits import file_bytes
 
 _PATIENCE_SECONDS = 60.0
-_ENDED = frozenset({"succeeded", "failed", "cancelled"})
 refs = App(name="refs", help="Fetch, show and remove this repository's refs of tasks.")
 
 
@@ -106,4 +106,4 @@ def _is_done(local: Repository, client: HttpClient, name: str, commits: dict[str
         if error.reason == "no_such_task":
             return True
         raise
-    return task["status"] in _ENDED and kept_refs.is_applied(local, commits)
+    return task["status"] in ENDED and kept_refs.is_applied(local, commits)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import sys
 import uuid
-from typing import Annotated, Any
+from typing import Any
 
 from cli import exits
-from cli.declarations import Parameter
 from cli.errors import usage
 from cli.output import talk, write_one
-from cli.parameters import TaskArgument
+from cli.parameters import AnyText, TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.fleet import why_waiting
 from cli.remote.retry import until_answered
 
-Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
-
 
 def send(
     task: TaskArgument,
-    text: Words,
+    text: AnyText,
     /,
     *,
     job: int | None = None,

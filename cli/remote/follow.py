@@ -24,6 +24,7 @@ from cli.remote.contexts import ServerContext
 from cli.remote.fleet import why_waiting
 from cli.remote.idle_health_check import IdleHealthCheck
 from cli.remote.inline_questions import InlineQuestions, can_ask
+from cli.remote.listing import ENDED
 from cli.remote.log_reader import LogReader
 from cli.remote.summary import summary
 from cli.render.agent_lines import own_line
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from cli.remote.input_sender import InputSender
 
 _WAITING_SECONDS = 3.0
-_ENDED = ("succeeded", "failed", "cancelled")
 _MOST_EVENTS = 1_000_000  # limit of one request for the end of a log
 
 
@@ -208,7 +208,7 @@ class Follower:
             return False
         task = await client.query("tasks.get", {"taskId": self._view.task_id})
         job = task["jobs"][self._view.job]
-        return job["status"] in _ENDED and (event is None or event["attempt"] == job["attempt"])
+        return job["status"] in ENDED and (event is None or event["attempt"] == job["attempt"])
 
     async def _last_lines(self, client: Client, count: int) -> str | None:
         """Write the last lines of the log so far, and return the cursor after them.

@@ -20,16 +20,15 @@ from app.core.token_file import TokenFileExposed, read_private
 from app.rpc.client import HttpClient
 from cli.errors import CliError
 from cli.home import ensure_home, home
-from cli.remote.listing import PAGE
+from cli.remote.listing import ENDED, PAGE
 
-_ENDED = ("succeeded", "failed", "cancelled")
 _FIRST_LOOK = timedelta(days=1)
 _FILE_BYTES = 1024 * 1024
 
 
 def newly_ended(client: HttpClient, urls: Sequence[str]) -> list[dict[str, Any]]:
     """Return those of the caller's newest hundred ended tasks that ended after the last look, by their ends."""
-    page = client.query("tasks.list", {"mine": True, "status": list(_ENDED), "limit": PAGE})
+    page = client.query("tasks.list", {"mine": True, "status": list(ENDED), "limit": PAGE})
     ended = [task for task in page["items"] if task.get("finishedAt")]
     ended.sort(key=_end)
     since = _seen().get(_key(urls))

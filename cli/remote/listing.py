@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 PAGE = 100
 """The largest page of a server."""
-STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+OPEN = ("queued", "running", "paused")
+ENDED = ("succeeded", "failed", "cancelled")
+STATUSES = (*OPEN, *ENDED)
 
 
 def task_filter(
