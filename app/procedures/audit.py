@@ -13,6 +13,7 @@ from app.access.context import Context
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import Since, refuse_nul, since_time
 from app.procedures.checks.ids import parse_task
+from app.procedures.checks.paging import Page
 from app.rpc.server.procedure import query
 from app.shapes.records import Wire, or_unset
 from db import audit
@@ -46,11 +47,8 @@ class AuditEntry(Wire):
     count: int | UnsetType = UNSET
 
 
-class AuditPage(Wire, omit_defaults=False):
+class AuditPage(Page[AuditEntry]):
     """A page of the audit; ``nextCursor`` is absent on the last one."""
-
-    items: list[AuditEntry]
-    next_cursor: str | UnsetType = UNSET
 
 
 @query(access=ADMINISTER)

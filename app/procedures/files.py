@@ -38,7 +38,7 @@ from app.procedures.checks.fences import (
 )
 from app.procedures.checks.ids import no_such_file, parse_task
 from app.procedures.checks.ownership import check_may_see, only_creator
-from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
+from app.procedures.checks.paging import Page, PageInput
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, job_id
 from db import files, jobs
@@ -107,12 +107,10 @@ class FileReadInput(Wire):
     offset: Annotated[int, Meta(ge=0)] = 0
 
 
-class FilesInput(Wire):
+class FilesInput(PageInput, kw_only=True):
     """The task whose files to list."""
 
     task_id: str
-    limit: Limit = PAGE_ITEMS
-    cursor: Cursor | None = None
 
 
 class FileInfo(Wire):
@@ -135,11 +133,8 @@ class FileInfo(Wire):
         return cls.from_record(file, sha256=file.sha256.hex(), job_id=name)
 
 
-class Files(Wire, omit_defaults=False):
+class Files(Page[FileInfo]):
     """A page of the task's files that the caller may read; it may be empty and not be the last."""
-
-    items: list[FileInfo]
-    next_cursor: str | UnsetType = UNSET
 
 
 class Piece(Wire, omit_defaults=False):

@@ -22,7 +22,7 @@ from app.procedures.checks.arguments import check_limit
 from app.procedures.checks.fences import AttemptInput, fence_error, may_write
 from app.procedures.checks.ids import PublicId, no_such_job, parse_task
 from app.procedures.checks.ownership import check_may_change, check_may_see, check_queue
-from app.procedures.checks.paging import Cursor, Limit, page_limit
+from app.procedures.checks.paging import Cursor, Limit, Page, page_limit
 from app.procedures.tasks import get_task
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
@@ -110,11 +110,8 @@ class Message(Wire, omit_defaults=False):
         )
 
 
-class Messages(Wire, omit_defaults=False):
+class Messages(Page[Message]):
     """A page of a task's messages, oldest first."""
-
-    items: list[Message]
-    next_cursor: str | UnsetType = UNSET
 
 
 class JobMessagesInput(AttemptInput, kw_only=True):

@@ -24,6 +24,7 @@ from app.procedures.checks import paging
 from app.procedures.checks.arguments import check_json_limit, refuse_nul
 from app.procedures.checks.ids import PublicId, parse_task
 from app.procedures.checks.ownership import check_may_change, check_may_see, only_creator
+from app.procedures.checks.paging import Page
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, job_id, or_unset
@@ -129,11 +130,8 @@ class QuestionListInput(Wire):
     cursor: paging.Cursor | None = None
 
 
-class QuestionPage(Wire, omit_defaults=False):
+class QuestionPage(Page[Question]):
     """A page of questions; ``nextCursor`` is absent on the last one."""
-
-    items: list[Question]
-    next_cursor: str | UnsetType = UNSET
 
 
 class QuestionAnswerInput(Wire):

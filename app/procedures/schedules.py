@@ -18,7 +18,7 @@ from app.core.reasons import refusal
 from app.loops.cron import EXPRESSION_CHARS, CronRefused, next_after
 from app.procedures.checks.arguments import check_json_limit, refuse_nul
 from app.procedures.checks.ids import PublicId
-from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit, fit, next_cursor
+from app.procedures.checks.paging import Page, PageInput, fit, next_cursor
 from app.procedures.templates import find, only_own, task_of
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, or_unset
@@ -51,13 +51,6 @@ class ScheduleInput(Wire):
     """A schedule by its id."""
 
     schedule_id: str
-
-
-class SchedulesInput(Wire):
-    """Which page of the schedules that the caller may see."""
-
-    limit: Limit = PAGE_ITEMS
-    cursor: Cursor | None = None
 
 
 class Schedule(Wire, omit_defaults=False):
@@ -96,11 +89,8 @@ class Schedule(Wire, omit_defaults=False):
         return cls.from_record(row, **members)
 
 
-class Schedules(Wire, omit_defaults=False):
+class Schedules(Page[Schedule]):
     """A page of schedules, oldest first."""
-
-    items: list[Schedule]
-    next_cursor: str | UnsetType = UNSET
 
 
 class ScheduleRemoved(Wire, omit_defaults=False):
@@ -146,7 +136,7 @@ def _next(cron: str, timezone: str, after: datetime) -> datetime:
 
 
 @query(access=RUN_TASKS)
-async def listing(context: Context, input: SchedulesInput) -> Schedules:
+async def listing(context: Context, input: PageInput) -> Schedules:
     """Return the caller's schedules; for operators and administrators, everybody's."""
     after = _ID.parse_cursor(input.cursor)
     rows = await schedules.listing(context.db, only_own(context), after, input.limit + 1)

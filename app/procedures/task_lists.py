@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta
 
 from app.access.auth import READ
 from app.access.context import Context
 from app.procedures.checks.arguments import LABELS_BYTES, Since, check_json_limit, refuse_nul, since_time
 from app.procedures.checks.ids import TASK
 from app.procedures.checks.ownership import only_creator
-from app.procedures.checks.paging import fit
+from app.procedures.checks.paging import Page, fit
 from app.rpc.server.procedure import query
 from app.shapes.records import Task, Wire
 from db import tasks, users
@@ -44,11 +44,8 @@ class TaskListInput(Wire):
     created_by: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
-class TaskPage(Wire, omit_defaults=False):
+class TaskPage(Page[Task]):
     """A page of tasks; ``nextCursor`` is absent on the last one. A page of a search may be empty and not the last."""
-
-    items: list[Task]
-    next_cursor: str | UnsetType = UNSET
 
 
 @query(access=READ)

@@ -29,7 +29,7 @@ from app.loops.scheduler import LABEL
 from app.procedures.checks.arguments import refuse_nul
 from app.procedures.checks.ids import no_such_task, parse_task
 from app.procedures.checks.ownership import check_may_see, only_creator
-from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit, fit, next_cursor
+from app.procedures.checks.paging import Page, PageInput, fit, next_cursor
 from app.procedures.checks.workspaces import Workspace
 from app.procedures.tasks import TaskCreateInput, checked
 from app.rpc.errors import ProcedureError
@@ -65,13 +65,6 @@ class TemplateInput(Wire):
     name: Annotated[str, Meta(max_length=200)]
 
 
-class TemplatesInput(Wire):
-    """Which page of the templates that the caller may use."""
-
-    limit: Limit = PAGE_ITEMS
-    cursor: Cursor | None = None
-
-
 class TaskTemplate(Wire, omit_defaults=False):
     """A template; ``task`` is the input of tasks.create, and ``variables`` are those in its prompt."""
 
@@ -102,11 +95,8 @@ class TemplateSummary(Wire, omit_defaults=False):
     saved_by: str | UnsetType = UNSET
 
 
-class Templates(Wire, omit_defaults=False):
+class Templates(Page[TemplateSummary]):
     """A page of templates by name."""
-
-    items: list[TemplateSummary]
-    next_cursor: str | UnsetType = UNSET
 
 
 class TemplateRemoved(Wire, omit_defaults=False):
@@ -224,7 +214,7 @@ async def get(context: Context, input: TemplateInput) -> TaskTemplate:
 
 
 @query(access=RUN_TASKS)
-async def listing(context: Context, input: TemplatesInput) -> Templates:
+async def listing(context: Context, input: PageInput) -> Templates:
     """Return the templates by name, with the beginnings of their prompts."""
     refuse_nul(cursor=input.cursor)
     only, after = only_creator(context), input.cursor or ""

@@ -12,7 +12,7 @@ from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import refuse_nul
-from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
+from app.procedures.checks.paging import Page, PageInput
 from app.procedures.users import find_user
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire
@@ -67,18 +67,8 @@ class Token(Wire, omit_defaults=False):
     revoked_at: datetime | UnsetType = UNSET
 
 
-class TokensInput(Wire):
-    """Which tokens to list."""
-
-    limit: Limit = PAGE_ITEMS
-    cursor: Cursor | None = None
-
-
-class TokenList(Wire, omit_defaults=False):
+class TokenList(Page[Token]):
     """A page of tokens, oldest first."""
-
-    items: list[Token]
-    next_cursor: str | UnsetType = UNSET
 
 
 class Revoked(Wire, omit_defaults=False):
@@ -126,7 +116,7 @@ def _role(input: TokenCreateInput, user: UserRow | None) -> str:
 
 
 @query(access=ADMINISTER)
-async def listing(context: Context, input: TokensInput) -> TokenList:
+async def listing(context: Context, input: PageInput) -> TokenList:
     """Return tokens without their secrets, oldest first."""
     after = None if input.cursor is None else _parse_cursor(input.cursor)
     rows, more = await tokens.listing(context.db, after, paging.page_limit(context, input.limit))

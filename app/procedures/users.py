@@ -14,7 +14,7 @@ from app.core.reasons import refusal
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import refuse_nul
 from app.procedures.checks.ids import PublicId
-from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
+from app.procedures.checks.paging import Page, PageInput
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, or_unset
 from db import users
@@ -105,19 +105,10 @@ class RoleLimits(Wire, omit_defaults=False):
         return cls(role=role, **_limit_members(limits))
 
 
-class UsersInput(Wire):
-    """Which users to list."""
-
-    limit: Limit = PAGE_ITEMS
-    cursor: Cursor | None = None
-
-
-class UserList(Wire, omit_defaults=False):
+class UserList(Page[User], kw_only=True):
     """A page of users, oldest first, and the limits of all roles."""
 
-    items: list[User]
     roles: list[RoleLimits]
-    next_cursor: str | UnsetType = UNSET
 
 
 class Me(Wire, omit_defaults=False):
@@ -152,7 +143,7 @@ async def find_user(context: Context, name: str) -> users.UserRow:
 
 
 @query(access=ADMINISTER)
-async def listing(context: Context, input: UsersInput) -> UserList:
+async def listing(context: Context, input: PageInput) -> UserList:
     """Return users, oldest first."""
     after = _ID.parse_cursor(input.cursor)
     page, more = await users.listing(context.db, after, paging.page_limit(context, input.limit))

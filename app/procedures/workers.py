@@ -14,25 +14,16 @@ from app.procedures.autoscale import Autoscale
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import SCALE_BYTES, check_json_limit, refuse_nul
 from app.procedures.checks.ownership import hide_jobs, only_creator
-from app.procedures.checks.paging import PAGE_ITEMS, Cursor, Limit
+from app.procedures.checks.paging import Page, PageInput
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Spawner, Wire, Worker, WorkerState
 from db import agents, autoscale, jobs, workers
 
 
-class WorkerListInput(Wire):
+class WorkerListInput(PageInput):
     """Which workers to list."""
 
     state: WorkerState | None = None
-    limit: Limit = PAGE_ITEMS
-    cursor: Cursor | None = None
-
-
-class WorkersStatusInput(Wire):
-    """Which workers to show."""
-
-    limit: Limit = PAGE_ITEMS
-    cursor: Cursor | None = None
 
 
 class WorkerInput(Wire):
@@ -48,11 +39,8 @@ class ScaleInput(Wire):
     capabilities: Annotated[list[str], Meta(max_length=20)] = []
 
 
-class WorkerList(Wire, omit_defaults=False):
+class WorkerList(Page[Worker]):
     """A page of workers by id."""
-
-    items: list[Worker]
-    next_cursor: str | UnsetType = UNSET
 
 
 class Waiting(Wire, omit_defaults=False):
@@ -133,7 +121,7 @@ async def listing(context: Context, input: WorkerListInput) -> WorkerList:
 
 
 @query(access=READ)
-async def status(context: Context, input: WorkersStatusInput) -> WorkersStatus:
+async def status(context: Context, input: PageInput) -> WorkersStatus:
     """Return the workers, the queue, the spawners and the ranges within which they keep workers."""
     refuse_nul(cursor=input.cursor)
     limit = paging.page_limit(context, input.limit)

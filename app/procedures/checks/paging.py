@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -13,6 +13,7 @@ from app.access.context import Context
 from app.core.reasons import refusal
 from app.rpc.errors import ProcedureError
 from app.rpc.server.calls import encode
+from app.shapes.records import Wire
 from db.paging import PageLimit
 
 T = TypeVar("T")
@@ -22,6 +23,20 @@ Limit = Annotated[int, Meta(ge=1, le=PAGE_ITEMS)]
 Cursor = Annotated[str, Meta(max_length=500)]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = re.compile(r"\d{1,18}", re.ASCII)
+
+
+class PageInput(Wire):
+    """Which page of a list: at most ``limit`` items, after the page whose ``nextCursor`` is given."""
+
+    limit: Limit = PAGE_ITEMS
+    cursor: Cursor | None = None
+
+
+class Page(Wire, Generic[T], omit_defaults=False):
+    """A page of a list; ``nextCursor`` is absent on the last one."""
+
+    items: list[T]
+    next_cursor: str | UnsetType = UNSET
 
 
 def page_limit(context: Context, limit: int) -> PageLimit:
