@@ -1,6 +1,6 @@
 """Tasks that start after others: typed functions over ``sql/queries/dependencies.sql``.
 
-The end of a task and the news of it are two statements, because only a second one sees what ended at the same time. If
+Ending a task and starting what waits for it are two statements: only the second sees what ended at the same time. If
 the replica dies between them, the monitor of another one runs the second.
 """
 

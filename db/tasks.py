@@ -290,7 +290,7 @@ async def settle(db: Database, task_id: int) -> str | None:
 
 
 async def settle_all(db: Database, task_ids: Sequence[int]) -> dict[int, str]:
-    """Settle tasks in one commit, then tell those that wait for them; return the final status of those it ended."""
+    """Settle tasks in one commit, then start those that wait for them; return the final status of those it ended."""
     rows = await db.many("settle_tasks", task_ids=task_ids) if task_ids else []
     if any(row["is_awaited"] for row in rows):
         await dependencies.start_waiting(db)

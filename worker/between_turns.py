@@ -57,7 +57,7 @@ class Refusals:
         return (has_session and self._setting.checkpoints is not None) or not (self._has_worked or run.session)
 
     def _again(self, run: Run, reader: AgentReader, *, has_session: bool) -> Run:
-        """Return the run of the same turn. An agent that has done nothing is told the same again."""
+        """Return the run of the same turn. An agent that has done nothing gets the same prompt again."""
         words = [GO_ON] if reader.has_worked else []
         again = next_turn(self._agent, run, words, reader)
         if not has_session:

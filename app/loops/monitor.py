@@ -4,8 +4,8 @@ States: a running job whose lease has run out belongs to a dead worker. One whos
 counting a loss. A running job past its timeout must stop. A job that was not claimed in time fails. An open
 question ends when its time is over or its attempt has ended. A job that is paused for questions is queued once they
 have ended. An unhealthy agent is well again once its probe uses a tool. An open task whose jobs have all ended lacks
-its terminal event, because a replica died before writing it. Tasks that wait for one that has
-ended are told.
+its terminal event, because a replica died before writing it. A task that waits for one that has ended is started or
+cancelled.
 Authority and clock: the database. A tick first records its time. If the last tick was longer ago than ``suspect``, the
 control plane was away or the clock was set; then every lease is extended by that gap before any lease is checked.
 Failures: every statement is fenced by the attempt and may be repeated. So two monitors, or one killed between two

@@ -82,7 +82,7 @@ async def _search(context: Context, task_id: int, input: LogSearchInput) -> LogH
     backwards = input.after is None
     cursor = input.after if input.after is not None else 2**62 if input.before is None else input.before
     hits_so_far: list[Hit] = []
-    began, size, edge = time.monotonic(), 0, None
+    began, size, searched_to = time.monotonic(), 0, None
     while True:  # one window at least, so that every call gets on
         window = await events.window(
             context.db,
@@ -93,10 +93,10 @@ async def _search(context: Context, task_id: int, input: LogSearchInput) -> LogH
             row_limit=_WINDOW_EVENTS,
             byte_limit=_WINDOW_BYTES,
         )
-        edge = window.first if backwards else window.last
-        if edge is None or window.first is None:
+        searched_to = window.first if backwards else window.last
+        if searched_to is None or window.first is None:
             break
-        cursor = edge
+        cursor = searched_to
         hits = await _hits(context, task_id, input, window, window.first)
         hits_so_far += reversed(hits) if backwards else hits
         size += sum(len(event.data or event.body or "") for event in window.events)
@@ -104,11 +104,11 @@ async def _search(context: Context, task_id: int, input: LogSearchInput) -> LogH
             break
     if len(hits_so_far) > input.limit:
         hits_so_far = hits_so_far[: input.limit]
-        edge = hits_so_far[-1].event.seq
+        searched_to = hits_so_far[-1].event.seq
     items = [_shape(hit) for hit in hits_so_far]
-    if edge is None:
+    if searched_to is None:
         return LogHits(items=items)
-    return LogHits(items=items, next_before=edge) if backwards else LogHits(items=items, next_after=edge)
+    return LogHits(items=items, next_before=searched_to) if backwards else LogHits(items=items, next_after=searched_to)
 
 
 async def _hits(context: Context, task_id: int, input: LogSearchInput, window: events.Window, first: int) -> list[Hit]:

@@ -137,7 +137,7 @@ class QuestionPage(Page[Question]):
 class QuestionAnswerInput(Wire):
     """An answer: ``choice`` is the id of an option. A question without options takes a ``text``.
 
-    The answer to a permission may have a ``text`` besides, which the agent is told. With ``remember: task`` the answer
+    The answer to a permission may also have a ``text``, which the agent gets. With ``remember: task`` the answer
     counts for each request for the same tool in the task.
     """
 

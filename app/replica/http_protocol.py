@@ -25,7 +25,7 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
-class EdgeProtocol(H11Protocol):
+class ReplicaHttpProtocol(H11Protocol):
     """One HTTP connection, until it ends or becomes a WebSocket."""
 
     peer: Peer

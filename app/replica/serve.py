@@ -22,10 +22,10 @@ from app.core.lifeline import on_end_in
 from app.core.watchdog import watch
 from app.replica.connection_limits import connection_limits, wire_limits
 from app.replica.connections import Peers
-from app.replica.http_protocol import EdgeProtocol, should_log
+from app.replica.http_protocol import ReplicaHttpProtocol, should_log
 from app.replica.main import create_app
 from app.replica.tls import CertificateFiles, ReloadedCertificate
-from app.replica.websocket_protocol import EdgeWebSocket
+from app.replica.websocket_protocol import ReplicaWebSocket
 from app.rpc.client.tls import is_loopback
 from app.rpc.request_id import RequestIds
 from app.rpc.server.application import Upgrades
@@ -104,9 +104,9 @@ async def _serve(
     limits, peers = wire_limits(settings), Peers(connection_limits(settings), settings.trusted_proxies)
     config = uvicorn.Config(
         RequestIds(Upgrades(app, app.state["sockets"], base="/trpc")),
-        http=partial(EdgeProtocol, peers=peers, limits=limits),  # type: ignore[arg-type]
+        http=partial(ReplicaHttpProtocol, peers=peers, limits=limits),  # type: ignore[arg-type]
         h11_max_incomplete_event_size=settings.opening_bytes,
-        ws=partial(EdgeWebSocket, limits=limits),  # type: ignore[arg-type]
+        ws=partial(ReplicaWebSocket, limits=limits),  # type: ignore[arg-type]
         ws_max_size=settings.body_bytes,
         ws_ping_interval=None,
         ws_per_message_deflate=False,

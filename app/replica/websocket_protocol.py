@@ -31,7 +31,7 @@ _UNKNOWN_CLOSING_SECONDS = 2.0
 _BURST_SECONDS = 10
 
 
-class EdgeWebSocket(WebSocketsSansIOProtocol):
+class ReplicaWebSocket(WebSocketsSansIOProtocol):
     """One WebSocket's connection."""
 
     def __init__(self, *args: Any, limits: WireLimits, **more: Any) -> None:

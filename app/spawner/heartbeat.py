@@ -17,7 +17,7 @@ _SECONDS = 5.0  # a spawner counts as silent after six times as long, so a few l
 
 
 class SpawnerHeartbeat:
-    """Writes a spawner's row every few seconds; while the database is away, only the news is lost."""
+    """Writes a spawner's row every few seconds; while the database is away, only heartbeats are lost."""
 
     def __init__(self, row: SpawnerRegistration) -> None:
         self._row = row

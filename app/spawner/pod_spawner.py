@@ -9,7 +9,7 @@ labels show that it is the first one. The pod is created before its Secret, whic
 two, removing the pod leaves nothing.
 Clock: the database's, for everything that times out; the cluster's times are not read. Nothing times out while this
 spawner cannot see cluster and database, nor while a pod waits for room.
-Hints: the watch. Its news is judged against the rows, and every statement is fenced by the row's state, so spawners
+Hints: the watch. Its reports are compared with the rows, and every statement is fenced by the row's state, so spawners
 that see the same death queue the job again only once.
 Failures: without the database nothing is decided, and running pods go on. Without the cluster rows wait, and no pod
 counts as gone.

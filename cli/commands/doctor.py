@@ -237,7 +237,7 @@ def _sandboxes(live: list[Any]) -> list[Check]:
     sandboxed = [Check("sandbox", True, ", ".join(f"{name} on {count}" for name, count in sorted(counts.items())))]
     plain = [
         Check(
-            "sandbox", True, f"{worker}: jobs run as plain processes; {names.get('sandbox-why', 'as it was told to')}"
+            "sandbox", True, f"{worker}: jobs run as plain processes; {names.get('sandbox-why', 'as its settings say')}"
         )
         for worker, names in labels
         if names.get("sandbox") == "none"

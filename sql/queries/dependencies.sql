@@ -84,13 +84,13 @@ union all
 select e.task_id, false, null from ended e;
 
 -- name: unusable_predecessors :many
--- Of tasks after which another is to start, those that are not there, with a null, and those that have not succeeded.
+-- The tasks, among those after which another is to start, that do not exist (status null) or have not succeeded.
 select n.task_id, t.status from unnest(:task_ids::bigint[]) as n(task_id) left join ado.tasks t using (task_id)
 where t.task_id is null or t.status in ('failed', 'cancelled')
 order by n.task_id;
 
 -- name: owned_by_others :many
--- Of tasks, those that an account has not created.
+-- The tasks, among the given ones, that another account has created.
 select t.task_id from ado.tasks t
 where t.task_id = any(:task_ids::bigint[]) and t.created_by is distinct from :account::text
 order by t.task_id;

@@ -63,21 +63,21 @@ with locked as materialized (
                for greatest(0, l.taken + :waiting_limit::bigint - l.received)::integer) as data
     from locked l
     where not l.ended and l.received between :offset::bigint and :offset::bigint + octet_length(:data::bytea)
-), news as materialized (
+), changes as materialized (
     select f.*, :ends::boolean and f.received + octet_length(f.data) = f.wanted as ends,
            octet_length(f.data) > 0 as has_data from fresh f
 ), stored as (
     insert into ado.input_chunks (task_id, job, begins_at, data)
-    select n.task_id, n.job, n.received, n.data from news n where n.has_data
+    select c.task_id, c.job, c.received, c.data from changes c where c.has_data
 ), advanced as (
-    update ado.inputs i set received = n.received + octet_length(n.data), beats = i.beats + :alive::boolean::integer,
-        ended = n.ends
-    from news n
-    where i.task_id = n.task_id and i.job = n.job and (n.has_data or n.ends or :alive::boolean)
-    returning i.task_id, i.job, i.received, i.ended, n.has_data or n.ends as is_news
+    update ado.inputs i set received = c.received + octet_length(c.data), beats = i.beats + :alive::boolean::integer,
+        ended = c.ends
+    from changes c
+    where i.task_id = c.task_id and i.job = c.job and (c.has_data or c.ends or :alive::boolean)
+    returning i.task_id, i.job, i.received, i.ended, c.has_data or c.ends as has_changed
 )
 select coalesce(a.received, l.received) as received, coalesce(a.ended, l.ended) as ended,
-       case when a.is_news then array['i:' || a.task_id || '/' || a.job] end as hints
+       case when a.has_changed then array['i:' || a.task_id || '/' || a.job] end as hints
 from locked l left join advanced a using (task_id, job);
 
 -- name: take_input :optional hints

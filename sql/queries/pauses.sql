@@ -1,5 +1,5 @@
 -- name: pause_task :many hints
--- Hold a task. Queued jobs are paused at once. Running ones are marked, their workers are told to hand them back, and
+-- Pause a task. Queued jobs are paused at once. Running ones are marked, their workers hand them back, and
 -- finish_jobs pauses them. Jobs that end first, or are being stopped, are left alone; no row if nothing is left to pause.
 with locked_jobs as materialized (
     select j.job, j.status, j.worker_id, j.stop_reason, j.pause_requested_at, j.lease_expires_at from ado.jobs j

@@ -10,8 +10,8 @@ import orjson
 import uvicorn
 
 from app.replica.connections import ConnectionLimits, Peers
-from app.replica.http_protocol import EdgeProtocol
-from app.replica.websocket_protocol import EdgeWebSocket
+from app.replica.http_protocol import ReplicaHttpProtocol
+from app.replica.websocket_protocol import ReplicaWebSocket
 from app.rpc.client import ABSENT
 from app.rpc.errors import ProcedureError
 from app.rpc.request_id import RequestIds
@@ -169,9 +169,9 @@ class Served:
             RequestIds(self.application),
             port=0,
             log_level="critical",
-            http=partial(EdgeProtocol, peers=self.peers, limits=limits),
+            http=partial(ReplicaHttpProtocol, peers=self.peers, limits=limits),
             h11_max_incomplete_event_size=limits.opening_bytes,
-            ws=partial(EdgeWebSocket, limits=limits),
+            ws=partial(ReplicaWebSocket, limits=limits),
             ws_per_message_deflate=False,
             lifespan="off",
             ws_max_size=limits.body_bytes,
