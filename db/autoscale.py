@@ -8,7 +8,7 @@ from typing import Any
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import record_of
+from db.model import parameters_of, record_of
 
 MOST_RANGES = 100
 MOST_WAITING = 100_000
@@ -95,17 +95,8 @@ async def full(db: Database, task_id: int) -> list[FullRange]:
 
 async def store(db: Database, new: NewRange, actor: Actor | None = None) -> SetRange:
     """Store a range, unless its limits exclude each other or there are too many."""
-    row = await db.one(
-        "set_autoscale",
-        capability=new.capability,
-        minimum=new.minimum,
-        maximum=new.maximum,
-        target_queue=new.target_queue,
-        cooldown_seconds=new.cooldown_seconds,
-        most=MOST_RANGES,
-        most_waiting=MOST_WAITING,
-        actor=parameter(actor),
-    )
+    limits = {"most": MOST_RANGES, "most_waiting": MOST_WAITING}
+    row = await db.one("set_autoscale", **parameters_of(new, **limits, actor=parameter(actor)))
     return SetRange(row["minimum"], row["maximum"], row["target_queue"], row["others"], row["stored"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from db.database import Database
-from db.model import HeldAttempt
+from db.model import HeldAttempt, parameters_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,7 @@ async def store(
 
 async def take(db: Database, reader: HeldAttempt, *, offset: int, keep_limit: int) -> Progress | None:
     """Record that an attempt has everything before ``offset``; None: it does not run, or the next bytes are gone."""
-    row = await db.optional(
-        "take_input",
-        task_id=reader.task_id,
-        job=reader.job,
-        attempt=reader.attempt,
-        worker_id=reader.worker_id,
-        credential=reader.credential,
-        offset=offset,
-        keep_limit=keep_limit,
-    )
+    row = await db.optional("take_input", **parameters_of(reader, offset=offset, keep_limit=keep_limit))
     return Progress(row["received"], row["ended"], row["beats"]) if row else None
 
 

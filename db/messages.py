@@ -11,7 +11,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import AttemptKey, HeldAttempt
+from db.model import AttemptKey, HeldAttempt, parameters_of
 
 MessageState = Literal["waiting", "delivered", "refused"]
 
@@ -168,13 +168,5 @@ async def of_job(
 
 async def deliver(db: Database, receipt: HeldAttempt, message_ids: Sequence[int]) -> bool:
     """Store the receipts of messages, each once; False if the fence refused them."""
-    row = await db.optional(
-        "deliver_messages",
-        task_id=receipt.task_id,
-        job=receipt.job,
-        attempt=receipt.attempt,
-        worker_id=receipt.worker_id,
-        credential=receipt.credential,
-        message_ids=message_ids,
-    )
+    row = await db.optional("deliver_messages", **parameters_of(receipt, message_ids=message_ids))
     return row is not None

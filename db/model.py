@@ -43,6 +43,11 @@ def record_of(cls: type[T], row: Mapping[str, Any], **values: Any) -> T:
     return cls(*[values[name] if name in values else row[name] for name in _names(cls)])
 
 
+def parameters_of(record: Any, **values: Any) -> dict[str, Any]:
+    """Return a record's fields as the parameters of a statement; ``values`` replace fields and add others."""
+    return {name: getattr(record, name) for name in _names(record)} | values
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceAmounts:
     """Cores, bytes and GPUs that a worker has or a job needs."""

@@ -12,7 +12,7 @@ import orjson
 from db import paging
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import HeldAttempt, json_of, record_of
+from db.model import HeldAttempt, json_of, parameters_of, record_of
 from db.paging import PageLimit
 
 QuestionKind = Literal["permission", "choice", "text", "budget"]
@@ -136,15 +136,7 @@ async def ended(db: Database, worker_id: str) -> list[QuestionRow]:
 
 async def acknowledge(db: Database, asker: HeldAttempt, question_ids: Sequence[int]) -> bool:
     """Note that the worker knows how questions ended; False if the fence refused it."""
-    row = await db.optional(
-        "acknowledge_answers",
-        task_id=asker.task_id,
-        job=asker.job,
-        attempt=asker.attempt,
-        worker_id=asker.worker_id,
-        credential=asker.credential,
-        question_ids=question_ids,
-    )
+    row = await db.optional("acknowledge_answers", **parameters_of(asker, question_ids=question_ids))
     return row is not None
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import Status, record_of
+from db.model import Status, parameters_of, record_of
 
 Missed = Literal["once", "skip"]
 Overlap = Literal["skip", "allow", "queue", "cancel"]
@@ -114,20 +114,9 @@ class SchedulePlan:
 async def add(db: Database, new: NewSchedule, *, most: int, actor: Actor | None) -> int | None:
     """Store a schedule; None: its owner has ``most``, or the template is gone."""
     try:
-        row = await db.optional(
-            "add_schedule",
-            template_id=new.template_id,
-            cron=new.cron,
-            timezone=new.timezone,
-            variables=orjson.dumps(dict(new.variables)).decode(),
-            missed=new.missed,
-            overlap=new.overlap,
-            created_by=new.created_by,
-            after_at=new.after_at,
-            next_at=new.next_at,
-            most=most,
-            actor=parameter(actor),
-        )
+        variables = orjson.dumps(dict(new.variables)).decode()
+        values = parameters_of(new, variables=variables, most=most, actor=parameter(actor))
+        row = await db.optional("add_schedule", **values)
     except asyncpg.ForeignKeyViolationError:  # it was removed a moment ago
         return None
     return row["schedule_id"] if row else None
@@ -220,11 +209,5 @@ async def plans(db: Database) -> list[SchedulePlan]:
 
 async def replan(db: Database, plan: SchedulePlan, next_at: datetime) -> bool:
     """Plan the next time anew; False: the schedule has moved on."""
-    row = await db.optional(
-        "replan_schedule",
-        schedule_id=plan.schedule_id,
-        planned_at=plan.next_at,
-        after_at=plan.after_at,
-        next_at=next_at,
-    )
-    return row is not None
+    times = {"planned_at": plan.next_at, "after_at": plan.after_at, "next_at": next_at}
+    return await db.optional("replan_schedule", schedule_id=plan.schedule_id, **times) is not None
