@@ -22,6 +22,7 @@ from app.notifications.delivery import DeliveryFailed
 from app.notifications.webhook import new_secret
 from app.procedures.checks.arguments import LABELS_BYTES, check_json_limit, refuse_nul
 from app.procedures.checks.ids import PublicId
+from app.procedures.checks.ownership import only_own
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, or_unset
 from db import notifications
@@ -158,7 +159,7 @@ async def _check_address(context: Context, url: str) -> None:
 @query(access=RUN_TASKS)
 async def listing(context: Context, input: TargetsInput) -> NotificationTargets:
     """Return the caller's targets; for operators and administrators, everybody's."""
-    rows = await notifications.targets(context.db, _only_creator(context), _LISTED)
+    rows = await notifications.targets(context.db, only_own(context), _LISTED)
     return NotificationTargets(
         items=[
             TargetDeliveries.from_record(
@@ -178,7 +179,7 @@ async def remove(context: Context, input: TargetInput) -> TargetRemoved:
     """Remove a target; what waits for it is dropped."""
     number = _ID.parse(input.target_id)
     actor = context.actor("notifications.remove")
-    if not await notifications.remove_target(context.db, number, _only_creator(context), actor):
+    if not await notifications.remove_target(context.db, number, only_own(context), actor):
         raise _ID.unknown(input.target_id)
     return TargetRemoved(target_id=f"notify-{number}")
 
@@ -188,7 +189,7 @@ async def test(context: Context, input: TargetInput) -> TargetTested:
     """Send a test to a target at once, and say whether it arrived."""
     number = _ID.parse(input.target_id)
     stored = await notifications.target(context.db, number)
-    if stored is None or _only_creator(context) not in (None, stored[0].created_by):
+    if stored is None or only_own(context) not in (None, stored[0].created_by):
         raise _ID.unknown(input.target_id)
     target, key = stored
     now = datetime.now(UTC)
@@ -200,7 +201,3 @@ async def test(context: Context, input: TargetInput) -> TargetTested:
     except DeliveryFailed as error:
         return TargetTested(target_id=f"notify-{number}", delivered=False, error=str(error))
     return TargetTested(target_id=f"notify-{number}", delivered=True)
-
-
-def _only_creator(context: Context) -> str | None:
-    return context.caller.account if context.caller.role == "developer" else None

@@ -18,8 +18,9 @@ from app.core.reasons import refusal
 from app.loops.cron import EXPRESSION_CHARS, CronRefused, next_after
 from app.procedures.checks.arguments import check_json_limit, refuse_nul
 from app.procedures.checks.ids import PublicId
+from app.procedures.checks.ownership import only_own
 from app.procedures.checks.paging import Page, PageInput, fit, next_cursor
-from app.procedures.templates import find, only_own, task_of
+from app.procedures.templates import find, task_of
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Wire, or_unset
 from db import schedules

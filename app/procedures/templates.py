@@ -28,7 +28,7 @@ from app.core.reasons import refusal
 from app.loops.scheduler import LABEL
 from app.procedures.checks.arguments import refuse_nul
 from app.procedures.checks.ids import no_such_task, parse_task
-from app.procedures.checks.ownership import check_may_see, only_creator
+from app.procedures.checks.ownership import check_may_see, only_creator, only_own
 from app.procedures.checks.paging import Page, PageInput, fit, next_cursor
 from app.procedures.checks.workspaces import Workspace
 from app.procedures.tasks import TaskCreateInput, checked
@@ -248,11 +248,6 @@ async def find(context: Context, name: str) -> TemplateRow:
     if template is None:
         raise refusal("no_such_template", f"there is no template {name[:100]!r}")
     return template
-
-
-def only_own(context: Context) -> str | None:
-    """Return the account whose templates and schedules alone the caller may change; None: everybody's."""
-    return context.caller.account if context.caller.role == "developer" else None
 
 
 def task_of(

@@ -78,7 +78,7 @@ class UnhealthyAgent(Wire, omit_defaults=False):
 
 
 class WorkersStatus(Wire, omit_defaults=False):
-    """A page of the workers that have not stopped, their number by state, the queue, the spawners and sick agents."""
+    """A page of the workers that have not stopped, their number by state, the queue, spawners, unhealthy agents."""
 
     workers: list[Worker]
     counts: dict[str, int]

@@ -20,6 +20,11 @@ def only_creator(context: Context) -> str | None:
     return context.caller.account if private else None
 
 
+def only_own(context: Context) -> str | None:
+    """Return the account whose templates, schedules and targets alone the caller may change; None: everybody's."""
+    return context.caller.account if context.caller.role == "developer" else None
+
+
 async def check_may_see(context: Context, task_id: int) -> None:
     """Raise NOT_FOUND for a task that is hidden from the caller."""
     account = only_creator(context)
