@@ -117,7 +117,7 @@ async def append(
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EventPage:
     """Some events after a cursor, where the log ends, and when the event at the cursor was stored (None: unknown)."""
 
     events: list[EventRow]
@@ -130,19 +130,19 @@ class Page:
         return bool(self.events) and self.events[-1].seq < self.last_seq
 
 
-async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_limit: int) -> Page:
+async def page(db: Database, task_id: int, after: int, *, row_limit: int, byte_limit: int) -> EventPage:
     """Return events after a cursor, in order, within both limits (but at least one if there is one).
 
     The log of an unknown task is empty.
     """
     rows = await db.many("page_events", task_id=task_id, after=after, row_limit=row_limit, byte_limit=byte_limit)
     if not rows:
-        return Page([], 0, None)
+        return EventPage([], 0, None)
     last_seq = rows[0]["last_seq"]
     if rows[0]["seq"] is None:
-        return Page([], last_seq, None)
+        return EventPage([], last_seq, None)
     cursor_at = rows.pop(0)["stored_at"] if rows[0]["seq"] == after else None
-    return Page([EventRow.of(row) for row in rows], last_seq, cursor_at)
+    return EventPage([EventRow.of(row) for row in rows], last_seq, cursor_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Feed:
         self._changed = asyncio.Event()
         self._live: list[LiveEvents] = []
 
-    def fits(self, page: events.Page) -> bool:
+    def fits(self, page: events.EventPage) -> bool:
         """Whether a page that was read after the last event continues the log as it was read so far."""
         if page.last_seq < self.last_seq:
             return False
@@ -163,7 +163,7 @@ class Feeds:
                 del self._feeds[task_id]
                 self._pollers.pop(task_id).cancel()
 
-    async def page(self, task_id: int, cursor: int) -> events.Page:
+    async def page(self, task_id: int, cursor: int) -> events.EventPage:
         """Read a page of the log."""
         return await events.page(self._db, task_id, cursor, row_limit=_PAGE_ROWS, byte_limit=self._page_bytes)
 

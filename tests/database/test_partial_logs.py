@@ -154,7 +154,7 @@ async def test_a_page_has_what_follows_its_cursor_and_says_when_the_event_there_
         connection.execute("delete from ado.events where task_id = %s", (long_log,))
     dropped = await events.page(db, long_log, LONG, row_limit=3, byte_limit=1)
     assert (dropped.events, dropped.last_seq, dropped.cursor_at) == ([], LONG, None)
-    assert await events.page(db, long_log + 1, 0, row_limit=3, byte_limit=1) == events.Page([], 0, None)
+    assert await events.page(db, long_log + 1, 0, row_limit=3, byte_limit=1) == events.EventPage([], 0, None)
 
 
 @pytest.mark.parametrize("name", ["page_events", "page_selection", "search_window", "list_limit_waits"])

@@ -10,8 +10,10 @@ ONE_ANSWER = (
     "app/shapes/",
     "app/procedures/",
     "app/client/models.py",
+    "app/client/agent_events.py",
     "app/client/fleet.py",
     "app/client/events.py",
+    "app/client/records.py",
     "cli/remote/wire_shapes.py",
 )
 """The published types, the client's records of them and the command line's checks of them agree in their names."""

@@ -11,7 +11,7 @@ from app.log.hub import Hub
 from app.log.live import pack
 from db import events
 from db.errors import DatabaseUnavailable, LogRewound
-from db.events import Batch, EventFilter, NewEvent, Page, StoredBatch
+from db.events import Batch, EventFilter, EventPage, NewEvent, StoredBatch
 from db.model import EventRow
 
 
@@ -80,7 +80,7 @@ def test_a_feed_accepts_only_the_events_that_follow_its_last_one():
 
 
 def page(last_seq, cursor_at):
-    return Page([], last_seq, cursor_at)
+    return EventPage([], last_seq, cursor_at)
 
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -105,7 +105,7 @@ def test_the_newest_event_of_a_page_is_what_the_next_page_is_compared_with():
     feed = Feed(1, 0, byte_limit=1000)
     times = [NOON + timedelta(seconds=number) for number in range(3)]
     read = [row(seq, stored_at) for seq, stored_at in enumerate(times, 1)]
-    assert feed.fits(Page(read, 3, None))
+    assert feed.fits(EventPage(read, 3, None))
     feed.add(entries(1, 3))
     assert feed.fits(page(3, times[2]))
     assert not feed.fits(page(3, times[1]))
@@ -172,7 +172,7 @@ class Log:
         self.asked.append((task_id, after))
         if self.failures:
             raise self.failures.pop()
-        return Page([row(seq) for seq in range(after + 1, min(after + 2, self.last_seq) + 1)], self.last_seq, None)
+        return EventPage([row(seq) for seq in range(after + 1, min(after + 2, self.last_seq) + 1)], self.last_seq, None)
 
     async def selected_page(self, _db, *values, row_limit, byte_limit):
         return values, row_limit, byte_limit

@@ -10,7 +10,7 @@ from app.log.feed import Feed
 from app.log.tail import Selection, Tail
 from db import events
 from db.errors import DatabaseUnavailable, LogPruned, LogRewound
-from db.events import EventFilter, LogState, Page, SelectedPage
+from db.events import EventFilter, EventPage, LogState, SelectedPage
 from db.model import EventRow
 
 STDOUT = Entry(1, "output", 0, b"", "stdout")
@@ -134,7 +134,7 @@ async def read_pages(pages, *, cursor=0, end=9, selection=ALL):
 
 
 async def test_a_reader_behind_the_window_reads_page_by_page():
-    pages = [Page([row(1), row(2), row(3)], 5, None), Page([row(4), row(5)], 5, None)]
+    pages = [EventPage([row(1), row(2), row(3)], 5, None), EventPage([row(4), row(5)], 5, None)]
     assert await read_pages(pages, end=5) == ([1, 2, 3, 4, 5], [(1, 0), (1, 3)])
 
 
@@ -149,12 +149,12 @@ async def test_a_reader_of_few_events_reads_those_alone():
 
 async def test_a_page_has_events_after_the_log_s_end_as_it_was():
     """A reader without ``follow`` leaves out what was stored after it began."""
-    assert (await read_pages([Page([row(1), row(2), row(3)], 3, None)], end=2))[0] == [1, 2]
+    assert (await read_pages([EventPage([row(1), row(2), row(3)], 3, None)], end=2))[0] == [1, 2]
 
 
 @pytest.mark.parametrize("selection", [Selection(), Selection(job=0)])
 async def test_a_log_that_is_shorter_than_a_cursor_was_rewound(selection):
-    short = [SelectedPage([], 2, 2, kept=True)] if selection.narrow else [Page([], 2, None)]
+    short = [SelectedPage([], 2, 2, kept=True)] if selection.narrow else [EventPage([], 2, None)]
     with pytest.raises(LogRewound) as caught:
         await read_pages(short, cursor=3, selection=selection)
     assert caught.value.last_seq == 2
@@ -162,7 +162,7 @@ async def test_a_log_that_is_shorter_than_a_cursor_was_rewound(selection):
 
 @pytest.mark.parametrize("selection", [Selection(), Selection(job=0)])
 async def test_a_log_without_the_events_after_a_cursor_was_pruned(selection):
-    gone = [SelectedPage([], 3, 3, kept=False)] if selection.narrow else [Page([], 3, None)]
+    gone = [SelectedPage([], 3, 3, kept=False)] if selection.narrow else [EventPage([], 3, None)]
     with pytest.raises(LogPruned, match="after 3 have been dropped"):
         await read_pages(gone, cursor=3, selection=selection)
 
