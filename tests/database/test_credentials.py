@@ -7,6 +7,7 @@ import pytest
 from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish
 
 from db import events, files, jobs, tokens, workers
+from db.actor import Actor
 from db.model import HeldAttempt, ResourceAmounts
 from db.workers import Registration
 
@@ -165,6 +166,21 @@ async def test_a_new_token_lets_another_process_replace_the_older_one(db):
     assert await run(db, "i2", second)
     assert not await register(db, "i3", first)
     assert await register(db, "i2", first)  # the process that runs may use either
+
+
+async def test_a_registration_binds_its_own_token_and_is_audited_once_a_process(db):
+    first, _ = await make_token(db, single=False), await make_token(db, single=False, worker_id="w2")
+    actor = Actor("workers.register", None, first, name="w1", account=first)
+    for worker_id, instance in (("w2", "i0"), ("w1", "i1"), ("w1", "i1"), ("w1", "i2")):
+        if instance == "i2":
+            await raw(db, "update ado.workers set stopped_at = now()")
+        token_id = first if worker_id == "w1" else None
+        session = f"session-{instance}"
+        assert await workers.register(db, registration(instance, worker_id), session, actor, token_id)
+    rows = await raw(db, "select token_id, instance from ado.tokens where instance is not null")
+    assert [tuple(row) for row in rows] == [(first, "i2")]
+    rows = await raw(db, "select target from ado.audit where procedure = 'workers.register' order by at")
+    assert [row["target"] for row in rows] == ["w2", "w1", "w1"]
 
 
 async def test_a_token_of_an_earlier_release_serves_any_process(db):

@@ -47,11 +47,13 @@ PARTS = {
             ),
             "sql/queries/messages.sql": (f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py"),
             "sql/queries/questions.sql": (f"{_FENCES}/test_questions.py", f"{_FENCES}/test_locks.py"),
-            "sql/queries/workers.sql": (f"{_FENCES}/test_heartbeats.py", f"{_FENCES}/test_locks.py"),
+            "sql/queries/workers.sql": (
+                *(f"{_FENCES}/test_heartbeats.py", f"{_FENCES}/test_locks.py", "tests/database/test_credentials.py"),
+            ),
         },
         statements=(
             *("acknowledge_answers", "answer_question", "append_batches", "ask_question", "claim_jobs"),
-            *("deliver_messages", "finish_jobs", "heartbeat"),
+            *("deliver_messages", "finish_jobs", "heartbeat", "register_worker"),
         ),
         seconds=15.0,
     ),

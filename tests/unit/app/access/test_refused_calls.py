@@ -57,6 +57,13 @@ def test_the_allowance_grows_again_and_a_quiet_caller_is_forgotten():
     assert not book._callers
 
 
+def test_the_allowance_grows_between_two_refusals():
+    book, refusal = RefusalAllowances(), Refusal("forbidden", None, "tok-1")
+    assert all(book.note(refusal, 0.0) for _ in range(_BURST))
+    assert book.note(refusal, _ROW_SECONDS)
+    assert not book.note(refusal, _ROW_SECONDS)
+
+
 def test_any_number_of_tokens_takes_bounded_memory():
     book, rows = RefusalAllowances(), []
     for number in range(_CALLERS + 200):

@@ -111,6 +111,16 @@ async def test_a_token_is_looked_up_again_after_two_seconds(world):
     assert world.lookups == ["s", "s"]
 
 
+async def test_a_token_that_ended_is_not_kept_in_memory(world):
+    world.known["s"] = token()
+    await world.open()
+    world.now += CACHE_SECONDS
+    world.known["s"] = token(valid=False)
+    with pytest.raises(ProcedureError):
+        await world.open()
+    assert not world.gate._cache
+
+
 @pytest.mark.parametrize("role", ["attempt", "job"])
 async def test_a_credential_of_an_attempt_is_looked_up_each_time(world, role):
     world.known["s"] = token(role)
