@@ -67,6 +67,7 @@ class Feed:
         self.rewinds += 1
         self._last_at = None
         self._window, self._bytes = [], 0
+        self.drop_live()  # they may be of the log as it was
         self._wake()
 
     def add(self, entries: list[Entry]) -> None:

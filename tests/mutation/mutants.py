@@ -21,7 +21,9 @@ _OPERATORS = (
     *(f"ReplaceComparisonOperator_{pair}" for pair in ("Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt")),
     *(f"ReplaceComparisonOperator_{pair}" for pair in ("Lt_GtE", "LtE_Gt", "Gt_LtE", "GtE_Lt")),
 )
-_NO_DECISION = re.compile(r"_?[A-Z][A-Z_]*\b.* = |[A-Z]\w+ = Annotated|@dataclass|\s*(?:async )?def |\s*\w+: [\w.\[\]]+ = ")
+_NO_DECISION = re.compile(
+    r"_?[A-Z][A-Z_]*\b.* = |[A-Z]\w+ = Annotated|@dataclass|\s*(?:async )?def |\s*\w+: [\w.\[\]]+ = "
+)
 """Lines whose mutants are left out: chosen numbers, defaults, and how dataclasses are made."""
 _STATEMENT = re.compile(r"^-- name: (\w+)", re.MULTILINE)
 _TOKEN = re.compile(r"--[^\n]*|'(?:[^']|'')*'|[()\[\],;]|[a-z_]+|\S", re.MULTILINE)

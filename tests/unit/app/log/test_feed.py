@@ -8,7 +8,7 @@ import pytest
 from app.log.encode import Entry
 from app.log.feed import Feed, Feeds
 from app.log.hub import Hub
-from app.log.live import pack
+from app.log.live import pack, unpack
 from db import events
 from db.errors import DatabaseUnavailable, LogRewound
 from db.events import Batch, EventFilter, EventPage, NewEvent, StoredBatch
@@ -258,6 +258,48 @@ async def settled(log):
     for _ in range(20):
         await asyncio.sleep(0)
     return log.asked
+
+
+LATER = NOON + timedelta(seconds=1)
+
+
+def live_feed():
+    """Return a feed at event 4, which was stored at noon, to which event 5 came with a notification."""
+    feed = Feed(1, 4, byte_limit=1000)
+    assert feed.fits(page(4, NOON))
+    feed.receive(unpack(payload(5, 5, stored_at=LATER)))
+    return feed
+
+
+def test_events_of_a_notification_are_added_once_and_compared_with_the_next_page():
+    feed = live_feed()
+    assert feed.add_live() == {5}
+    assert feed.add_live() == set()
+    assert feed.fits(page(5, LATER))
+    assert not feed.fits(page(5, NOON))
+
+
+@pytest.mark.parametrize("change", [Feed.drop_live, lambda feed: feed.rewind(4)])
+def test_events_of_notifications_before_a_page_or_a_rewind_are_not_added(change):
+    feed = live_feed()
+    change(feed)
+    assert feed.add_live() == set()
+    assert feed.last_seq == 4
+
+
+@pytest.mark.timeout(10)
+async def test_events_that_came_before_a_page_are_read_from_the_log_and_later_ones_are_not(feeds, monkeypatch):
+    log = Log(monkeypatch, last_seq=4)
+    async with feeds.watching(1, 4) as feed:
+        feeds.receive(payload(5, 5))
+        assert await settled(log) == [(1, 4)]
+        log.last_seq = 5
+        feeds.hub.receive(["e:1:5"])
+        assert await settled(log) == [(1, 4), (1, 4)]
+        feeds.receive(payload(6, 6))
+        feeds.hub.receive(["e:1:6"])
+        assert await settled(log) == [(1, 4), (1, 4)]
+        assert feed.last_seq == 6
 
 
 @pytest.mark.timeout(10)

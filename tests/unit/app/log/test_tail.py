@@ -1,5 +1,6 @@
 """Which events a viewer gets, and where its reading ends."""
 
+import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -97,7 +98,27 @@ async def test_reading_ends_when_the_task_was_removed(monkeypatch):
     assert await read(LOG, OPEN, follow=True) == [1, 2, 3, 4]
 
 
-async def test_a_read_is_repeated_while_the_database_is_away():
+async def test_a_follower_waits_for_the_next_event_and_learns_that_the_log_was_rewound():
+    feeds = FakeFeeds(LOG[:3])
+    state = LogState(3, ended=False, pruned=False)
+    reading = Tail(None, feeds, retry_seconds=1).read(1, 3, state, follow=True, selection=ALL)
+    following = asyncio.create_task(anext(reading))
+    await asyncio.sleep(0)
+    assert not following.done()
+    feeds.feed.add([Entry(4, "progress", 1, b"")])
+    assert (await following).seq == 4
+    feeds.feed.rewind(4)
+    with pytest.raises(LogRewound):
+        await anext(reading)
+
+
+async def test_a_read_is_repeated_after_a_pause_while_the_database_is_away(monkeypatch):
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     outcomes = iter([DatabaseUnavailable("away"), DatabaseUnavailable("away"), None])
 
     async def fetch():
@@ -106,6 +127,7 @@ async def test_a_read_is_repeated_while_the_database_is_away():
         return 7
 
     assert await Tail(None, None, retry_seconds=0.0).when_available(fetch) == 7
+    assert len(pauses) == 2
 
 
 async def test_the_state_of_the_task_is_read_at_terminal_events_only(monkeypatch):
