@@ -12,7 +12,7 @@ import orjson
 from db.autoscale import AutoscaleRange, SurplusNote
 from db.connect import SyncConnection, run
 from db.jobs import Finish, columns
-from db.model import AttemptKey, Demand, Key, ResourceAmounts
+from db.model import AttemptKey, Demand, Key, ResourceAmounts, record_of
 from db.spawning import (
     FleetWorker,
     ScaleRow,
@@ -286,23 +286,15 @@ class PodDecider:
 
 def _open_pods(connection: SyncConnection, namespace: str) -> list[PodRow]:
     return [
-        PodRow(
-            name=row["name"],
+        record_of(
+            PodRow,
+            row,
             key=_key(row),
             capabilities=frozenset(row["capabilities"]),
-            state=row["state"],
-            uid=row["uid"],
-            reason=row["reason"],
             reason_seconds=row["reason_seconds"] or 0.0,
-            age_seconds=row["age_seconds"],
-            claimed=row["claimed"],
-            worker_state=row["worker_state"],
             idle_seconds=row["idle_seconds"] or 0.0,
-            job_status=row["job_status"],
             holds=bool(row["is_holder"]),
-            message=row["message"],
             logged_reason=row["told"],
-            waits_for_agent=row["waits_for_agent"],
         )
         for row in run(connection, "open_pods", namespace=namespace)
     ]
@@ -313,21 +305,16 @@ def _key(row: Mapping[str, Any]) -> Key | None:
 
 
 def _action(row: Mapping[str, Any]) -> PodAction:
-    return PodAction(
-        name=row["name"],
-        decision=row["decision"],
+    return record_of(
+        PodAction,
+        row,
         key=_key(row),
         capabilities=frozenset(row["capabilities"]),
         offered=tuple(row["offered"] or ()),
         resources=ResourceAmounts(row["cpu"] or 0.0, row["memory"] or 0, row["gpu"] or 0.0),
         overrides=orjson.loads(row["overrides"] or "{}"),
-        state=row["state"],
-        uid=row["uid"],
-        reason=row["reason"],
-        message=row["message"],
         reason_seconds=row["reason_seconds"] or 0.0,
         logged_reason=row["told"],
-        tries=row["tries"],
         avoid=tuple(row["avoid"] or ()),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from db.autoscale import AutoscaleRange, SurplusNote, ranges_of
 from db.connect import SyncConnection, run
-from db.model import AttemptKey, Demand, ResourceAmounts
+from db.model import AttemptKey, Demand, ResourceAmounts, record_of
 from db.sync_database import SyncPool
 from db.tokens import NewToken
 
@@ -31,17 +31,8 @@ class FleetWorker:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> FleetWorker:
         """Make one from a row of ``spawner_workers``."""
-        return cls(
-            worker_id=row["worker_id"],
-            state=row["state"],
-            backend=row["backend"],
-            host=row["host"],
-            capabilities=frozenset(row["capabilities"]),
-            free_slots=row["free_slots"],
-            free=ResourceAmounts(row["free_cpu"], row["free_memory"], row["free_gpu"]),
-            requested_seconds_ago=row["requested_seconds_ago"],
-            idle_seconds=row["idle_seconds"],
-        )
+        free = ResourceAmounts(row["free_cpu"], row["free_memory"], row["free_gpu"])
+        return record_of(cls, row, capabilities=frozenset(row["capabilities"]), free=free)
 
     def with_job(self, need: ResourceAmounts) -> FleetWorker:
         """Return the worker as it is once it has one more job."""

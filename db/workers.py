@@ -148,14 +148,12 @@ async def registered(db: Database, worker_id: str) -> RegisteredWorker | None:
     row = await db.optional("get_worker", worker_id=worker_id)
     if row is None or row["session"] is None:
         return None
-    return RegisteredWorker(
-        row["worker_id"],
-        row["session"],
-        row["claims"],
-        row["draining"] or row["stopped_at"] is not None,
-        bool(row["fresh"]),
-        frozenset(row["capabilities"]),
-        row["bound"],
+    return record_of(
+        RegisteredWorker,
+        row,
+        draining=row["draining"] or row["stopped_at"] is not None,
+        fresh=bool(row["fresh"]),
+        capabilities=frozenset(row["capabilities"]),
     )
 
 
