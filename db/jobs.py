@@ -200,17 +200,19 @@ async def time_out(db: Database) -> Sequence[str]:
 
 
 async def ready_demands(
-    db: Database, offered: Collection[str] | None = None, *, count_limit: int = 1000
+    db: Database, offered: Collection[str] | None = None, *, count_limit: int = 1000, in_all: int | None = None
 ) -> list[Demand]:
     """Return what can be claimed now, by demand; each is counted up to ``count_limit``.
 
-    ``offered``: only demands that need no more than these capabilities.
+    ``offered``: only demands that need no more than these capabilities. ``in_all``: the most jobs to count, as many of
+    each demand and user; a tenth as many of those are looked at.
     """
-    rows = await db.many("ready_demands", offered=offered, count_limit=count_limit, cpu=None, memory=None, gpu=None)
+    resources = {"cpu": None, "memory": None, "gpu": None}
+    rows = await db.many("ready_demands", offered=offered, count_limit=count_limit, in_all=in_all, **resources)
     return [Demand.of(row) for row in rows]
 
 
 async def counts(db: Database) -> tuple[int, int, int]:
-    """Return how many jobs are queued, how many run, and how many are paused."""
+    """Return how many jobs are queued, how many run, and how many are paused; past 5,000 as of the last sample."""
     row = await db.one("queue_counts")
     return row["queued"], row["running"], row["paused"]

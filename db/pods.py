@@ -252,7 +252,7 @@ class PodDecider:
         workers, kept = fleet_workers(self._connection), scales(self._connection)
         demands: list[dict[str, Any]] = []
         if self._ranges:
-            offer = {"offered": sorted(offered), "cpu": None, "memory": None, "gpu": None}
+            offer = {"offered": sorted(offered), "in_all": None, "cpu": None, "memory": None, "gpu": None}
             demands = run(self._connection, "ready_demands", count_limit=count_limit(self._ranges), **offer)
         return PodSnapshot(pods, (), workers, kept, self._ranges, tuple(map(Demand.of, demands)))
 

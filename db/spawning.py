@@ -105,6 +105,7 @@ class DecisionTransaction:
             "ready_demands",
             offered=sorted(capabilities),
             count_limit=count_limit(self._ranges),
+            in_all=None,
             cpu=resources.cpu,
             memory=resources.memory,
             gpu=resources.gpu,

@@ -285,7 +285,10 @@ class Waiting(Record, frozen=True, kw_only=True):
 
 
 class Queue(Record, frozen=True, kw_only=True):
-    """Numbers of queued, running and paused jobs; ``waiting`` are those that may start now."""
+    """Numbers of queued, running and paused jobs, past 5,000 as of the last minutes.
+
+    ``waiting`` are those that may start now. A thousand of them are counted, as many of each of a hundred needs.
+    """
 
     queued: Number
     running: Number

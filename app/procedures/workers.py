@@ -19,6 +19,9 @@ from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Spawner, Wire, Worker, WorkerState
 from db import agents, autoscale, jobs, workers
 
+_MOST_COUNTED = 1000
+"""Waiting jobs that a status counts, so that it costs the same with any queue."""
+
 
 class WorkerListInput(PageInput):
     """Which workers to list."""
@@ -51,7 +54,11 @@ class Waiting(Wire, omit_defaults=False):
 
 
 class Queue(Wire, omit_defaults=False):
-    """How many jobs are queued, running and paused, and the jobs that could start now by their needs."""
+    """How many jobs are queued, running and paused, and the jobs that could start now by their needs.
+
+    More than 5,000 queued or paused jobs are as of the last minutes. Of jobs that could start, a thousand are counted:
+    as many of each of a hundred needs.
+    """
 
     queued: int
     running: int
@@ -127,7 +134,8 @@ async def status(context: Context, input: PageInput) -> WorkersStatus:
     limit = paging.page_limit(context, input.limit)
     page, more = await workers.page(context.db, after=input.cursor, room=limit, stopped_within=0)
     queued, running, paused = await jobs.counts(context.db)
-    waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in await jobs.ready_demands(context.db)]
+    demands = await jobs.ready_demands(context.db, in_all=_MOST_COUNTED)
+    waiting = [Waiting(needs=sorted(demand.needs), jobs=demand.jobs) for demand in demands]
     return WorkersStatus(
         workers=await hide_jobs(context, [Worker.of(worker) for worker in page]),
         counts=await workers.counts(context.db),

@@ -363,7 +363,7 @@ where worker_id = :worker_id::text and status = 'running' order by task_id, job;
 
 -- name: ready_demands :many
 -- What can be claimed now, by demand. Each is counted up to a limit, because the count decides how many waiting claims
--- to wake.
+-- to wake. With ``in_all`` no more jobs than that are counted, as many of each demand.
 select needs, cpu, memory, gpu, jobs
 from ado.ready_demands(:offered::text[], :count_limit::bigint, :cpu::double precision, :memory::numeric,
-    :gpu::double precision);
+    :gpu::double precision, :in_all::bigint);

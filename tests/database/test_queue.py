@@ -1,15 +1,20 @@
 """Claims read little behind jobs that match no worker, also with statistics of an empty queue."""
 
+import random
+from datetime import UTC, datetime, timedelta
+
 import asyncpg
 import pytest
 from support.records import LEASE, SUSPECT, claim, create, new_task, register
 
-from db import jobs, tasks, workers
+from db import health, jobs, samples, tasks, workers
 from db.database import Database
 
 DEMANDS = 4002
 FLUSH = "select pg_stat_force_next_flush()"  # the server counts rows when a connection says what it has read
 MOST_ROWS = 3 * DEMANDS  # a plan that reads the table for each demand reads thousands of times as many
+
+FEW_ROWS = 40
 
 
 @pytest.fixture
@@ -38,11 +43,11 @@ async def rows_read(db):
     return (await db._pool.fetch(f"{counts} where relid = 'ado.jobs'::regclass"))[0][0]
 
 
-async def test_a_claim_reads_each_demand_once(behind):
+async def test_a_claim_hops_over_demands_that_its_worker_cannot_meet(behind):
     task_id = await create(behind)
     before = await rows_read(behind)
     claimed = await claim(behind)
-    assert await rows_read(behind) - before < MOST_ROWS
+    assert await rows_read(behind) - before < FEW_ROWS
     assert [job.task_id for job in claimed] == [task_id]
 
 
@@ -50,18 +55,67 @@ async def test_reading_the_queue_reads_each_demand_once_and_lists_only_claimable
     await create(behind)
     before = await rows_read(behind)
     found = await jobs.ready_demands(behind, {"shell", "unused"})
-    assert await rows_read(behind) - before < MOST_ROWS
+    assert await rows_read(behind) - before < FEW_ROWS
     assert [(demand.needs, demand.jobs) for demand in found] == [({"shell"}, 1)]
     before = await rows_read(behind)
     assert len(await jobs.ready_demands(behind)) == DEMANDS
     assert await rows_read(behind) - before < MOST_ROWS
 
 
+async def test_a_status_counts_only_so_many_jobs_of_so_many_demands(behind):
+    before = await rows_read(behind)
+    found = await jobs.ready_demands(behind, in_all=1000)
+    assert await rows_read(behind) - before < 3 * 1000
+    assert [demand.jobs for demand in found] == [1] * 100
+
+
+async def test_the_jobs_that_are_counted_are_shared_by_the_demands(db):
+    await create(db, workers=70)
+    await create(db, workers=40, requires=("x",))
+    assert sorted(demand.jobs for demand in await jobs.ready_demands(db, in_all=100)) == [40, 50]
+
+
+async def test_a_worker_finds_all_demands_that_it_can_meet_and_no_others(db):
+    draw = random.Random(7)
+    names = ["B", "a", "a1", "b", "é", "shell", "z" * 200, "\x01", "a b", "{,}"]
+    wanted = [tuple(draw.sample(names, draw.randint(0, 6))) for _ in range(300)]
+    await tasks.create_all(db, [new_task(requires=needs) for needs in wanted])
+    for _ in range(40):
+        offered = {"shell", *draw.sample(names, draw.randint(0, len(names)))}
+        found = [demand.needs for demand in await jobs.ready_demands(db, offered)]
+        able = {needs for needs in map(frozenset(["shell"]).union, wanted) if needs <= offered}
+        assert (set(found), len(found)) == (able, len(able))
+
+
+async def test_a_job_with_the_longest_names_fits_the_queue(db):
+    draw = random.Random(7)
+    agent, *requires = ("".join(chr(draw.randint(0x20000, 0x2A6D0)) for _ in range(200)) for _ in range(100))
+    await create(db, agent=agent, requires=tuple(requires))
+    assert [demand.needs for demand in await jobs.ready_demands(db)] == [{agent, *requires}]
+
+
+async def test_a_deep_queue_is_counted_by_the_last_sample(db):
+    for _ in range(6):
+        await create(db, workers=1000)
+    assert await jobs.counts(db) == (5001, 0, 0)  # there is no sample yet
+    assert await samples.take(db)
+    assert await jobs.counts(db) == (6000, 0, 0)
+    for task_id in range(2, 7):
+        await tasks.pause(db, task_id, None)
+    assert await jobs.counts(db) == (1000, 0, 5000)
+    await tasks.pause(db, 1, None)
+    assert await jobs.counts(db) == (0, 0, 5001)  # the sample has none that are paused
+    await db._pool.fetch("update ado.samples set paused = 6000")
+    assert (await health.jobs(db))[0] == {"queued": 0, "running": 0, "paused": 6000}
+    await db._pool.fetch("update ado.samples set at = $1", datetime.now(UTC) - timedelta(minutes=4))
+    assert await jobs.counts(db) == (0, 0, 5001)  # replicas may have been away
+
+
 async def test_a_spawner_lists_the_jobs_without_a_pod(behind):
     task_id = await create(behind)
     before = await rows_read(behind)
     rows = await behind.many("podless_jobs", capabilities=["shell"], row_limit=10, closed=[])
-    assert await rows_read(behind) - before < MOST_ROWS
+    assert await rows_read(behind) - before < FEW_ROWS
     assert [(row["task_id"], row["job"]) for row in rows] == [(task_id, 0)]
 
 

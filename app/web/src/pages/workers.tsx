@@ -91,12 +91,15 @@ function summary(pool: Pool): string {
 
 function Waiting({ pool }: { pool: Pool }) {
   if (pool.queue.waiting.length === 0) return null;
+  const shown = pool.queue.waiting.reduce((sum, { jobs }) => sum + jobs, 0);
+  const least = shown < pool.queue.queued ? 'at least ' : ''; // the server counts only so many
   return (
     <ul class="cards" aria-label="Waiting jobs">
       {pool.queue.waiting.map((waiting) => (
         <li class="card" key={waiting.needs.join(' ')}>
           <Status of="queued" />
           <span>
+            {least}
             {counted(waiting.jobs, 'job')} {waiting.jobs === 1 ? 'needs' : 'need'}{' '}
             <Foreign text={waiting.needs.join(', ')} />
           </span>
