@@ -83,8 +83,10 @@ async def test_a_worker_finds_all_demands_that_it_can_meet_and_no_others(db):
     for _ in range(40):
         offered = {"shell", *draw.sample(names, draw.randint(0, len(names)))}
         found = [demand.needs for demand in await jobs.ready_demands(db, offered)]
-        able = {needs for needs in map(frozenset(["shell"]).union, wanted) if needs <= offered}
-        assert (set(found), len(found)) == (able, len(able))
+        able = [needs for needs in map(frozenset(["shell"]).union, wanted) if needs <= offered]
+        assert (set(found), len(found)) == (set(able), len(set(able)))
+        taken = "select from ado.take_heads($1, null, null, null, 1000)"
+        assert len(await db._pool.fetch(taken, offered)) == len(able)
 
 
 async def test_a_job_with_the_longest_names_fits_the_queue(db):
