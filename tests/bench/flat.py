@@ -117,20 +117,22 @@ async def _scrape(at: Side) -> dict[str, float]:
     return {"GET /metrics": time.perf_counter() - began}
 
 
-def sizes(ended: int) -> Size:
-    """Return a size with as much of everything else as a million ended tasks have."""
-    return Size(ended, max(100, ended // 10), max(10, ended // 1000), max(100, ended // 100))
+def sizes(ended: int, queued: int | None = None) -> Size:
+    """Return a size with as much of everything else as a million ended tasks have, or with another queue."""
+    deep = max(100, ended // 10) if queued is None else queued
+    return Size(ended, deep, max(10, deep // 100), max(100, ended // 100))
 
 
 def main() -> None:
     """Fill, measure, and print the table on stderr and JSON on stdout."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ended", type=int, default=1_000_000, help="ended tasks, 1000 at least")
+    parser.add_argument("--queued", type=int, help="queued tasks, a hundred for each requirement; 100 at least")
     parser.add_argument("--small", action="store_true", help="only see that it works")
     parser.add_argument("--missed", action="store_true", help="print only what misses its target")
     arguments = parser.parse_args()
     with Stage(small=arguments.small) as stage:
-        found = uvloop.run(measure(stage, sizes(stage.pick(arguments.ended, 1000))))
+        found = uvloop.run(measure(stage, sizes(stage.pick(arguments.ended, 1000), arguments.queued)))
     figures = [replace(figure, command="python -m tests.bench.flat") for figure in found]
     sys.stderr.write(f"{table([f for f in figures if not arguments.missed or f.met is False])}\n")
     sys.stdout.write(orjson.dumps(report(figures), option=orjson.OPT_INDENT_2).decode() + "\n")
