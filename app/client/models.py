@@ -285,9 +285,9 @@ class Waiting(Record, frozen=True, kw_only=True):
 
 
 class Queue(Record, frozen=True, kw_only=True):
-    """Numbers of queued, running and paused jobs, past 5,000 as of the last minutes.
+    """Numbers of queued, running and paused jobs, past 2,000 as of the last minutes.
 
-    ``waiting`` are those that may start now. A thousand of them are counted, as many of each of a hundred needs.
+    ``waiting`` are those that may start now. Five hundred of them are counted, as many of each of fifty needs.
     """
 
     queued: Number

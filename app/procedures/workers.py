@@ -19,7 +19,7 @@ from app.rpc.server.procedure import mutation, query
 from app.shapes.records import Spawner, Wire, Worker, WorkerState
 from db import agents, autoscale, jobs, workers
 
-_MOST_COUNTED = 1000
+_MOST_COUNTED = 500
 """Waiting jobs that a status counts, so that it costs the same with any queue."""
 
 
@@ -56,8 +56,8 @@ class Waiting(Wire, omit_defaults=False):
 class Queue(Wire, omit_defaults=False):
     """How many jobs are queued, running and paused, and the jobs that could start now by their needs.
 
-    More than 5,000 queued or paused jobs are as of the last minutes. Of jobs that could start, a thousand are counted:
-    as many of each of a hundred needs.
+    More than 2,000 queued or paused jobs are as of the last minutes. Of jobs that could start, five hundred are
+    counted: as many of each of fifty needs.
     """
 
     queued: int

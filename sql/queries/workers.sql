@@ -135,18 +135,18 @@ with forgotten as (
 select f.worker_id from forgotten f;
 
 -- name: queue_counts :one
--- Open jobs by status, and since when the oldest could run. Up to 5,000 queued or paused ones are counted, in an index
+-- Open jobs by status, and since when the oldest could run. Up to 2,000 queued or paused ones are counted, in an index
 -- alone. When there are more, the last sample says how many, so that no reader pays for a deep queue. The oldest one is
 -- that of one of the oldest tasks, unless a thousand older ones were queued again.
-select greatest(c.queued, case when c.queued > 5000 then s.queued end) as queued, c.running,
-       greatest(c.paused, case when c.paused > 5000 then s.paused end) as paused,
+select greatest(c.queued, case when c.queued > 2000 then s.queued end) as queued, c.running,
+       greatest(c.paused, case when c.paused > 2000 then s.paused end) as paused,
        coalesce((select extract(epoch from now() - min(o.run_after))::double precision from (
            select q.run_after from ado.jobs q where q.status = 'queued' order by q.task_id limit 1000
        ) o), 0) as oldest_seconds
 from (
-    select (select count(*) from (select from ado.jobs j where j.status = 'queued' limit 5001) q) as queued,
+    select (select count(*) from (select from ado.jobs j where j.status = 'queued' limit 2001) q) as queued,
            (select count(*) from ado.jobs j where j.status = 'running') as running,
-           (select count(*) from (select from ado.jobs j where j.status = 'paused' limit 5001) p) as paused
+           (select count(*) from (select from ado.jobs j where j.status = 'paused' limit 2001) p) as paused
 ) c
 left join (
     select d.queued, d.paused from ado.samples d where d.at > now() - interval '3 minutes' order by d.at desc limit 1
