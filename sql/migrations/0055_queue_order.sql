@@ -280,13 +280,25 @@ begin
     where t.user_id = s.user_id;
 end $$;
 
-revoke all on function ado.next_needs(text[], text[]),
+-- A function, because for a part of a deep queue the planner would rather read the table, whose first rows have ended.
+create function ado.open_jobs(most bigint) returns table (queued bigint, running bigint, paused bigint)
+    language plpgsql stable set search_path = pg_catalog, pg_temp
+    set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
+begin
+    return query
+    select (select count(*) from (select from ado.jobs j where j.status = 'queued' limit most) q),
+           (select count(*) from ado.jobs j where j.status = 'running'),
+           (select count(*) from (select from ado.jobs j where j.status = 'paused' limit most) p);
+end $$;
+comment on function ado.open_jobs(bigint) is 'Open jobs by status. Queued and paused ones are counted up to a limit, in their indexes.';
+
+revoke all on function ado.next_needs(text[], text[]), ado.open_jobs(bigint),
     ado.queue_groups(text[], double precision, numeric, double precision, text, bigint),
     ado.ready_demands(text[], bigint, double precision, numeric, double precision, bigint) from public;
 do $$
 begin
     if exists (select from pg_roles where rolname = 'ado_api') then
-        grant execute on function ado.next_needs(text[], text[]),
+        grant execute on function ado.next_needs(text[], text[]), ado.open_jobs(bigint),
             ado.queue_groups(text[], double precision, numeric, double precision, text, bigint),
             ado.ready_demands(text[], bigint, double precision, numeric, double precision, bigint) to ado_api;
     end if;

@@ -143,11 +143,7 @@ select greatest(c.queued, case when c.queued > 2000 then s.queued end) as queued
        coalesce((select extract(epoch from now() - min(o.run_after))::double precision from (
            select q.run_after from ado.jobs q where q.status = 'queued' order by q.task_id limit 1000
        ) o), 0) as oldest_seconds
-from (
-    select (select count(*) from (select from ado.jobs j where j.status = 'queued' limit 2001) q) as queued,
-           (select count(*) from ado.jobs j where j.status = 'running') as running,
-           (select count(*) from (select from ado.jobs j where j.status = 'paused' limit 2001) p) as paused
-) c
+from ado.open_jobs(2001) c
 left join (
     select d.queued, d.paused from ado.samples d where d.at > now() - interval '3 minutes' order by d.at desc limit 1
 ) s on true;

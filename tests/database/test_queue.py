@@ -113,6 +113,15 @@ async def test_a_deep_queue_is_counted_by_the_last_sample(db):
     assert await jobs.counts(db) == (0, 0, 2001)  # replicas may have been away
 
 
+async def test_a_deep_queue_behind_ended_jobs_is_counted_without_reading_those(behind, dsn):
+    table = {"seq_page_cost": "0", "cpu_tuple_cost": "0"}  # to read it seems to cost nothing
+    connection = await asyncpg.connect(dsn, server_settings=table)
+    before = await rows_read(behind)
+    assert tuple(await connection.fetchrow("select * from ado.open_jobs(1000)")) == (1000, 0, 0)
+    await connection.close()  # it says what it has read
+    assert await rows_read(behind) - before <= 1000
+
+
 async def test_a_spawner_lists_the_jobs_without_a_pod(behind):
     task_id = await create(behind)
     before = await rows_read(behind)
