@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import orjson
 import pytest
-from support.fences import DIGEST, changes, log, raw, send
+from support.fences import DIGEST, ask, changes, log, raw, send
 from support.records import closed, finish
 
 from db import jobs, tokens
@@ -86,6 +86,14 @@ async def test_a_finish_decides_by_its_outcome_and_what_came_before(db, name):
     assert (await log(db, 1))[-1][0] == (last or ("released" if job.status in ("queued", "paused") else "finished"))
 
 
+async def test_a_job_waits_for_a_question_of_its_own_attempt_only(db):
+    for task_id, job in ((1, 0), (1, 1), (2, 0)):
+        await ask(db, task_id, job)
+    await raw(db, "update ado.questions set attempt = 2 where task_id = 1 and job = 0")
+    ends = [finish(1, "released", job=job, reason="question") for job in (0, 1)]
+    assert [(await closed(db, end))[0].status for end in ends] == ["queued", "paused"]
+
+
 async def test_a_job_continues_for_no_message_that_is_anothers_delivered_or_of_an_earlier_attempt(db):
     await send(db, 1, [(1, 1)])
     await send(db, 2, [(2, 0)])
@@ -112,13 +120,13 @@ async def test_a_job_continues_with_a_message_that_was_stored_during_the_stateme
 
 
 async def test_the_usage_of_each_attempt_is_recorded_once_by_its_kind(db):
-    names = ("inputTokens", "outputTokens", "cacheReadTokens", "cacheWriteTokens", "costUsd", "other")
-    used = finish(1, usage=dict(zip(names, (1, 2, 3, 4, 5, 6), strict=True)))
+    names = ("inputTokens", "outputTokens", "cacheReadTokens", "cacheWriteTokens", "costUsd", "turns", "other")
+    used = finish(1, usage=dict(zip(names, (1, 2, 3, 4, 5, 6, 7), strict=True)))
     odd = finish(1, job=1, usage={"inputTokens": "many", "outputTokens": -1})
     await jobs.finish_all(db, [used, odd, finish(2, worker_id="w2")])
-    amounts = "input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd"
+    amounts = "input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, turns"
     rows = await raw(db, f"select job, {amounts} from ado.attempt_usage order by job")
-    assert [tuple(row) for row in rows] == [(0, 1, 2, 3, 4, 5), (1, None, -1, None, None, None)]
+    assert [tuple(row) for row in rows] == [(0, 1, 2, 3, 4, 5, 6), (1, None, -1, None, None, None, None)]
     noted = await raw(db, "select kind, amount from ado.metric_notes where measure in ('tokens', 'cost')")
     assert {row["kind"]: row["amount"] for row in noted} == {
         "input": 1, "output": 2, "cache_read": 3, "cache_write": 4, "": 5,
