@@ -32,6 +32,9 @@ from app.rpc.server.application import Upgrades
 from app.settings import AppSettings
 
 _log = logging.getLogger("ado.api")
+# Most load balancers keep an idle connection for a minute. If the replica ends it first, a call can meet the close and
+# is answered with 502.
+_IDLE_SECONDS = 75
 
 
 class _ReplicaServer(uvicorn.Server):
@@ -113,6 +116,7 @@ async def _serve(
         log_config=None,
         access_log=False,
         lifespan="on",
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=5,
         server_header=False,
         date_header=False,

@@ -1,6 +1,8 @@
 """What else a replica serves: metrics, types; who may fetch them."""
 
+import http.client
 import json
+import select
 import urllib.error
 import urllib.request
 
@@ -92,3 +94,15 @@ def test_the_dashboard_hides_no_other_route(cluster):
         200, 200, 401, 401,
     ]  # fmt: skip
     assert fetch(cluster.urls[0] + "/nothing")[0] == fetch(cluster.urls[0] + "/assets/none.js")[0] == 404
+
+
+def test_an_idle_connection_outlasts_the_five_seconds_of_the_http_server(shared_cluster):
+    """A load balancer keeps connections for a minute, and a call that meets their end is answered with 502."""
+    connection = http.client.HTTPConnection(shared_cluster.urls[0].removeprefix("http://"), timeout=60)
+    headers = {"authorization": f"Bearer {shared_cluster.token}"}
+    connection.request("GET", "/trpc/tasks.list?input=%7B%7D", headers=headers)
+    assert connection.getresponse().read()
+    assert not select.select([connection.sock], [], [], 6.5)[0]
+    connection.request("GET", "/trpc/tasks.list?input=%7B%7D", headers=headers)
+    assert connection.getresponse().status == 200
+    connection.close()
