@@ -14,7 +14,7 @@ from db.migrate import Schema
 async def jobs(db: Database) -> tuple[dict[str, int], float]:
     """Return open jobs by status, and how many seconds the oldest queued one has waited. Raises DatabaseUnavailable.
 
-    More than 2,000 queued or paused jobs are as of the last sample, some three minutes old at most.
+    More than 10,000 queued or paused jobs are as of the last sample, some three minutes old at most.
     """
     row = await db.one("queue_counts")
     return {status: row[status] for status in ("queued", "running", "paused")}, row["oldest_seconds"]

@@ -213,6 +213,6 @@ async def ready_demands(
 
 
 async def counts(db: Database) -> tuple[int, int, int]:
-    """Return how many jobs are queued, how many run, and how many are paused; past 2,000 as of the last sample."""
+    """Return how many jobs are queued, how many run, and how many are paused; past 10,000 as of the last sample."""
     row = await db.one("queue_counts")
     return row["queued"], row["running"], row["paused"]

@@ -285,7 +285,7 @@ class Waiting(Record, frozen=True, kw_only=True):
 
 
 class Queue(Record, frozen=True, kw_only=True):
-    """Numbers of queued, running and paused jobs, past 2,000 as of the last minutes.
+    """Numbers of queued, running and paused jobs, past 10,000 as of the last minutes.
 
     ``waiting`` are those that may start now. Five hundred of them are counted, as many of each of fifty needs.
     """

@@ -33,7 +33,7 @@ DATABASE_UP = Gauge("ado_database_up", "1 when the database answered this scrape
 UNREAD = Gauge(
     "ado_metrics_unread", "1 where a part of the metrics could not be read in time; a lock may be why.", ["part"]
 )
-JOBS = Gauge("ado_jobs", "Open jobs by status; above 2,000, queued and paused ones are minutes old.", ["status"])
+JOBS = Gauge("ado_jobs", "Open jobs by status; above 10,000, queued and paused ones are minutes old.", ["status"])
 WORKERS = Gauge("ado_workers", "Workers by state.", ["state"])
 SPAWNERS = Gauge("ado_spawners", "Spawners by state; a silent one has stopped and nobody has succeeded it.", ["state"])
 AUTOSCALE = Gauge(

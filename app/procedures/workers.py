@@ -56,7 +56,7 @@ class Waiting(Wire, omit_defaults=False):
 class Queue(Wire, omit_defaults=False):
     """How many jobs are queued, running and paused, and the jobs that could start now by their needs.
 
-    More than 2,000 queued or paused jobs are as of the last minutes. Of jobs that could start, five hundred are
+    More than 10,000 queued or paused jobs are as of the last minutes. Of jobs that could start, five hundred are
     counted: as many of each of fifty needs.
     """
 

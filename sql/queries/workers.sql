@@ -135,15 +135,15 @@ with forgotten as (
 select f.worker_id from forgotten f;
 
 -- name: queue_counts :one
--- Open jobs by status, and since when the oldest could run. Up to 2,000 queued or paused ones are counted, in an index
+-- Open jobs by status, and since when the oldest could run. Up to 10,000 queued or paused ones are counted, in an index
 -- alone. When there are more, the last sample says how many, so that no reader pays for a deep queue. The oldest one is
 -- that of one of the oldest tasks, unless a thousand older ones were queued again.
-select greatest(c.queued, case when c.queued > 2000 then s.queued end) as queued, c.running,
-       greatest(c.paused, case when c.paused > 2000 then s.paused end) as paused,
+select greatest(c.queued, case when c.queued > 10000 then s.queued end) as queued, c.running,
+       greatest(c.paused, case when c.paused > 10000 then s.paused end) as paused,
        coalesce((select extract(epoch from now() - min(o.run_after))::double precision from (
            select q.run_after from ado.jobs q where q.status = 'queued' order by q.task_id limit 1000
        ) o), 0) as oldest_seconds
-from ado.open_jobs(2001) c
+from ado.open_jobs(10001) c
 left join (
     select d.queued, d.paused from ado.samples d where d.at > now() - interval '3 minutes' order by d.at desc limit 1
 ) s on true;

@@ -97,20 +97,20 @@ async def test_a_job_with_the_longest_names_fits_the_queue(db):
 
 
 async def test_a_deep_queue_is_counted_by_the_last_sample(db):
-    for _ in range(3):
+    for _ in range(12):
         await create(db, workers=1000)
-    assert await jobs.counts(db) == (2001, 0, 0)  # there is no sample yet
+    assert await jobs.counts(db) == (10001, 0, 0)  # there is no sample yet
     assert await samples.take(db)
-    assert await jobs.counts(db) == (3000, 0, 0)
-    await tasks.pause(db, 1, None)
-    await tasks.pause(db, 2, None)
-    assert await jobs.counts(db) == (1000, 0, 2000)
-    await tasks.pause(db, 3, None)
-    assert await jobs.counts(db) == (0, 0, 2001)  # the sample has none that are paused
-    await db._pool.fetch("update ado.samples set paused = 3000")
-    assert (await health.jobs(db))[0] == {"queued": 0, "running": 0, "paused": 3000}
+    assert await jobs.counts(db) == (12000, 0, 0)
+    for task_id in range(1, 11):
+        await tasks.pause(db, task_id, None)
+    assert await jobs.counts(db) == (2000, 0, 10000)
+    await tasks.pause(db, 11, None)
+    assert await jobs.counts(db) == (1000, 0, 10001)  # the sample has none that are paused
+    await db._pool.fetch("update ado.samples set paused = 11000")
+    assert (await health.jobs(db))[0] == {"queued": 1000, "running": 0, "paused": 11000}
     await db._pool.fetch("update ado.samples set at = $1", datetime.now(UTC) - timedelta(minutes=4))
-    assert await jobs.counts(db) == (0, 0, 2001)  # replicas may have been away
+    assert await jobs.counts(db) == (1000, 0, 10001)  # replicas may have been away
 
 
 async def test_a_deep_queue_behind_ended_jobs_is_counted_without_reading_those(behind, dsn):
