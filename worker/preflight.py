@@ -51,20 +51,28 @@ def _check(name: str, needs: Needs | None) -> AgentCheck:
 
 
 def _version(program: str) -> tuple[str, str]:
-    """Return a program's version and its problem. It runs with an empty HOME and without the machine's environment."""
-    with tempfile.TemporaryDirectory() as home:
-        env = {"HOME": home, "PATH": search_path(), "DISABLE_AUTOUPDATER": "1"}
+    """Return a program's version and its problem."""
+    try:
         try:
-            done = subprocess.run(
-                [program, "--version"], env=env, cwd=home, stdin=subprocess.DEVNULL, capture_output=True,
-                text=True, timeout=_VERSION_SECONDS, check=False,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return "", f"{program} --version did not answer: {error}"
+            done = _ask(program)
+        except subprocess.TimeoutExpired:  # a first start reads a cold disk; the second one has the files in memory
+            done = _ask(program)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", f"{program} --version did not answer: {error}"
     match = _VERSION.search(done.stdout)
     if done.returncode or match is None:
         return "", f"{program} --version ended with {done.returncode}: {(done.stderr or done.stdout).strip()[:200]}"
     return match[0], ""
+
+
+def _ask(program: str) -> subprocess.CompletedProcess[str]:
+    """Run ``--version`` with an empty HOME and without the machine's environment."""
+    with tempfile.TemporaryDirectory() as home:
+        env = {"HOME": home, "PATH": search_path(), "DISABLE_AUTOUPDATER": "1"}
+        return subprocess.run(
+            [program, "--version"], env=env, cwd=home, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=_VERSION_SECONDS, check=False,
+        )  # fmt: skip
 
 
 def _has_credentials(needs: Needs) -> bool:

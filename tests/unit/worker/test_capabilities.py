@@ -7,6 +7,7 @@ import sys
 import pytest
 from support.program import until, write_token
 
+from worker import preflight
 from worker.agents import AGENTS
 from worker.capabilities import CannotStart, detect, worker_capabilities
 from worker.preflight import check_agents
@@ -89,6 +90,23 @@ def test_by_default_everything_that_can_start_is_offered_with_its_version(machin
     offered = worker_capabilities(WorkerSettings(labels=("zone=a",)), SecretStore({"DEPLOY_KEY": "x"}))
     assert set(offered.capabilities) == {"shell", "scripted", "claude-code", "secret:DEPLOY_KEY"}
     assert offered.labels == {"agent/claude-code": "9.8.7", "zone": "a"}
+
+
+def test_an_agent_that_is_slow_once_is_offered(machine, monkeypatch):
+    """The first start of an agent reads its files from the disk, which may be busy or far away."""
+    monkeypatch.setattr(preflight, "_VERSION_SECONDS", 3.0)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    seen = machine / "seen"
+    slow_once = f"#!/bin/sh\nif [ ! -e {seen} ]; then touch {seen}; exec sleep 600; fi\necho 1.2.3\n"
+    (machine / "bin/claude").write_text(slow_once)
+    assert detect(SecretStore({})).labels == {"agent/claude-code": "1.2.3"}
+
+
+def test_an_agent_that_never_answers_is_not_offered(machine, monkeypatch):
+    monkeypatch.setattr(preflight, "_VERSION_SECONDS", 0.2)
+    (machine / "bin/claude").write_text("#!/bin/sh\nexec sleep 600\n")
+    with pytest.raises(CannotStart, match=r"claude-code cannot start here: .* --version did not answer"):
+        worker_capabilities(WorkerSettings(capabilities=("claude-code",)), SecretStore({}))
 
 
 def test_a_named_capability_that_cannot_start_is_an_error(machine):
