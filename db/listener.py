@@ -92,11 +92,11 @@ class Listener:
             connection.terminate()
 
     async def _follow_live_channel(self, connection: Any) -> None:
-        """Listen to the channel of small events, under its present name; without the right to read it, to none."""
+        """Listen to the channel of small events, under its present name; where it cannot be read, to none."""
         try:
             name = await connection.fetchval(load()["live_channel"].numbered)
-        except asyncpg.InsufficientPrivilegeError:  # the DSN of the listener may name another role
-            name = None
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError):
+            name = None  # the listener's DSN names another role, or another database: the health check says so
         if name == self._live_channel:
             return
         if self._live_channel is not None:
