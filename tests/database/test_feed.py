@@ -130,7 +130,6 @@ async def test_events_that_are_stored_alone_arrive_without_a_look_at_the_log_and
                 await asyncio.sleep(0.005)
             async with feeds.watching(task_id, 0) as feed:
                 await feed.changed(1, 0)
-                pages.clear()
                 for number in range(1, 30):
                     assert await appender.append(batch(task_id, number, events=number, data=bytes(range(256))[number:]))
                     while feed.last_seq < 2 + number * (number + 1) // 2:
@@ -141,6 +140,7 @@ async def test_events_that_are_stored_alone_arrive_without_a_look_at_the_log_and
         await asyncio.gather(listening, return_exceptions=True)
         await feeds.close()
         await appender.close()
-    assert pages == [2 + number * (number + 1) // 2 for number in range(14, 29)]  # 15 are too large for one
+    too_large = [2 + number * (number + 1) // 2 for number in range(14, 29)]
+    assert [cursor for cursor in pages if cursor > 2] == too_large  # hints of the creation and the claim may come late
     stored = await read_page(db, task_id, 2, row_limit=1000, byte_limit=1 << 30)
     assert seen == encode_all(stored.events)
