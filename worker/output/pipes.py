@@ -19,11 +19,13 @@ from itertools import chain
 from worker.output.buffer import Outbox
 from worker.output.masking import Masker, Secrets
 from worker.output.wire_events import is_text
-from worker.output.write_order import Arranged, WriteOrder, arrange, is_clear
+from worker.output.write_order import Arranged, WriteOrder, arrange, count_lines, is_clear
 
 _READ_BYTES = 64 * 1024  # at least the size of a pipe: a read returns every write that was signalled before it
 _HOLD_SECONDS = 0.05
-_SIGNAL_SECONDS = 0.0002  # from the data of a write to its signal
+_SIGNAL_SECONDS = 0.0002  # from the data of a write to its signal, if the writer keeps its core
+_PATIENCE_SECONDS = 0.02  # the same if it loses its core in between; some time slices of a busy machine
+_RETRY_SECONDS = 0.001  # the event loop's timers are not finer
 _TURN_SECONDS = 0.005  # then other tasks run; on shared cores a turn takes two or three times as long
 
 
@@ -108,6 +110,11 @@ class OutputReader:
         self._next_turn: asyncio.Handle | None = None
         self._order = WriteOrder.shared() if len(self._streams) > 1 else None
         self._written: list[int] = []
+        self._in_two_writes: set[int] = set()
+        self._unclear_since: float | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._patience = _PATIENCE_SECONDS
+        """Zero after it was in vain: then the program does not write line by line, and waiting only delays it."""
         self._waiting = Arranged()
         """Data that was read, but was written after data that is still unread."""
         self._pieces: Iterator[tuple[int, bytes]] | None = None
@@ -129,6 +136,9 @@ class OutputReader:
     def _take_turn(self) -> None:
         """Read for one turn. An error becomes the exception of ``done``."""
         self._next_turn = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         if self._closed:
             return
         try:
@@ -149,6 +159,8 @@ class OutputReader:
         elif self._outbox.full:
             self._pause()
             self._outbox.on_room(self._resume)
+        elif self._unclear_since is not None:
+            self._retry = self._loop.call_later(_RETRY_SECONDS, self._readable)
         elif self._pieces is not None or self._waiting.data:  # data waits, although no pipe may become readable
             self._schedule()
 
@@ -175,14 +187,29 @@ class OutputReader:
         read = {fd: stream.read() for fd, stream in self._streams.items()}
         data = {fd: self._waiting.data.get(fd, b"") + (came or b"") for fd, came in read.items()}
         late = self._writes()
-        if not is_clear(early, late, data):
+        if self._order is not None and not is_clear(early, late, data, self._in_two_writes):
             # A write wakes this process a moment before its signal arrives, so wait that moment. select takes a
             # relative time; time.sleep computes its end, and a clock that jumps would make it sleep for hours.
             select.select([], [], [], _SIGNAL_SECONDS)
             late += self._writes()
+            if not is_clear(early, late, data, self._in_two_writes) and self._has_patience():
+                self._waiting = Arranged(data=data, writes=[*early, *late])
+                return False
+        self._unclear_since = None
+        # Only a pipe's end signals without data, and nothing follows it. So these lines were written in pieces.
+        self._in_two_writes |= {fd for fd, came in data.items() if came and early.count(fd) > count_lines(came)}
         self._waiting = arrange(early, late, data)
         self._pieces = chain(self._waiting.pieces, [(fd, b"") for fd, came in read.items() if came == b""])
         return self._take_piece() or bool(self._waiting.data)
+
+    def _has_patience(self) -> bool:
+        """Whether data may wait for a signal that seems to be missing."""
+        now = time.monotonic()
+        if self._unclear_since is None:
+            self._unclear_since = now
+        if now - self._unclear_since >= self._patience:
+            self._patience = 0
+        return self._patience > 0
 
     def _writes(self) -> list[int]:
         """Return the writes that were signalled since the last call."""

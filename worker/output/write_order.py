@@ -22,7 +22,7 @@ import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.processes.keeper import ORDER_SIGNAL
@@ -132,13 +132,18 @@ def _pieces(
             yield fd, piece
 
 
-def is_clear(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]) -> bool:
-    """Whether the order is known: no write seems to be without its signal."""
+def is_clear(
+    early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes], in_two_writes: Collection[int]
+) -> bool:
+    """Whether the order is known: no write seems to be without its signal.
+
+    ``in_two_writes`` are the pipes whose lines and line ends are separate writes.
+    """
     read = {fd: came for fd, came in data.items() if came}
     for fd, came in read.items():
         before, after = early.count(fd), late.count(fd)
-        lacking = [writes * _count_lines(came) - before - after for writes in _WRITES_IN_A_LINE]
-        if 1 in lacking or (len(read) > 1 and not _writes_in_a_line(came, before, after)):
+        lacking = (2 if fd in in_two_writes else 1) * count_lines(came) - before - after
+        if lacking == 1 or before + after == 0 or (len(read) > 1 and not _writes_in_a_line(came, before, after)):
             return False
     return True
 
@@ -156,9 +161,10 @@ def _writes_in_a_line(data: bytes, early: int, late: int) -> int:
 
     There may be one more signal than writes, because the end of the last writer gives one too.
     """
-    lines = _count_lines(data)
+    lines = count_lines(data)
     return next((writes for writes in _WRITES_IN_A_LINE if early - 1 <= writes * lines <= early + late), 0)
 
 
-def _count_lines(data: bytes) -> int:
+def count_lines(data: bytes) -> int:
+    """Return the number of lines; the last one may have no end."""
     return data.count(b"\n") + (not data.endswith(b"\n"))

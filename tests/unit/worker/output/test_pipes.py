@@ -11,6 +11,7 @@ import pytest
 
 from worker.output.buffer import Outbox
 from worker.output.pipes import OutputReader, _PipeStream, split_character
+from worker.output.write_order import WriteOrder
 from worker.processes.process import KeptProcess
 
 
@@ -215,3 +216,68 @@ async def test_a_failed_reader_raises_its_error_and_closes_its_pipe():
     with pytest.raises(BrokenPipeError):
         os.write(write, b"y")
     os.close(write)
+
+
+@pytest.fixture
+async def two_pipes(monkeypatch):
+    """Two pipes into one outbox, as (write ends, outbox, reader, held); while ``held`` is set, no signal arrives."""
+    held = asyncio.Event()
+    drain = WriteOrder.drain
+    monkeypatch.setattr(WriteOrder, "drain", lambda order: None if held.is_set() else drain(order))
+    pipes = [os.pipe(), os.pipe()]
+    outbox = Outbox(1 << 20)
+    reader = OutputReader([(pipes[0][0], "stdout"), (pipes[1][0], "stderr")], outbox)
+    reader.done.add_done_callback(lambda _: outbox.close())
+    yield [write for _, write in pipes], outbox, reader, held
+    reader.close()
+
+
+async def closed_output(ends, outbox):
+    for end in ends:
+        os.close(end)
+    return sent(await asyncio.wait_for(everything(outbox), 60))
+
+
+@linux
+async def test_a_writer_that_loses_its_core_before_its_signal_keeps_its_place(two_pipes, monkeypatch):
+    monkeypatch.setattr(two_pipes[2], "_patience", 60)
+    (out, err), outbox, reader, held = two_pipes
+    held.set()
+    os.write(err, b"first\n")
+    os.write(out, b"second\n")
+    async with asyncio.timeout(60):
+        while reader._unclear_since is None:
+            await asyncio.sleep(0)
+    held.clear()
+    assert await closed_output((out, err), outbox) == b"first\nsecond\n"
+
+
+@linux
+async def test_output_whose_signals_never_come_is_waited_for_once(two_pipes):
+    (out, err), outbox, reader, held = two_pipes
+    held.set()
+    os.write(out, b"a\n")
+    assert sent(await asyncio.wait_for(taken(outbox, 10, 1000), 60)) == b"a\n"
+    assert reader._patience == 0
+    os.write(err, b"b\n")
+    assert await closed_output((out, err), outbox) == b"b\n"
+
+
+@linux
+async def test_a_line_with_its_signal_is_not_waited_for(two_pipes, monkeypatch):
+    waits = []
+    monkeypatch.setattr("worker.output.pipes.select.select", lambda *_: waits.append(1))
+    (out, err), outbox, _, _ = two_pipes
+    for _ in range(3):
+        os.write(out, b"line\n")
+        assert sent(await asyncio.wait_for(taken(outbox, 10, 1000), 60)) == b"line\n"
+    assert not waits
+    for _ in range(2):  # the first of them shows that this program writes the ends of lines by themselves
+        os.write(err, b"line")
+        os.write(err, b"\n")
+        assert sent(await asyncio.wait_for(taken(outbox, 10, 1000), 60)) == b"line\n"
+    assert not waits
+    os.write(err, b"line\n")
+    assert sent(await asyncio.wait_for(taken(outbox, 10, 1000), 60)) == b"line\n"
+    assert waits
+    assert await closed_output((out, err), outbox) == b""

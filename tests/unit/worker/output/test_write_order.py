@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.output.write_order import WriteOrder, arrange
+from worker.output.write_order import WriteOrder, arrange, is_clear
 
 OUT, ERR = 1, 2
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the order of writes")
@@ -53,6 +53,26 @@ def test_a_line_that_is_written_in_two_writes_is_one_piece():
 def test_output_that_does_not_fit_stays_together_at_its_first_write():
     arranged = arrange([ERR, OUT, OUT, OUT], [], {OUT: b"a\nb\nc\nd\ne\n", ERR: b"x\n"})
     assert text(arranged) == b"x\na\nb\nc\nd\ne\n"
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "data", "in_two_writes", "clear"),
+    [
+        ([OUT], [], {OUT: b"a\n"}, (), True),
+        ([OUT], [], {OUT: b"a\n"}, (OUT,), False),
+        ([OUT], [OUT], {OUT: b"a\n"}, (OUT,), True),
+        ([], [OUT], {OUT: b"a\n"}, (), True),
+        ([], [], {OUT: b"a\n"}, (), False),
+        ([], [], {OUT: b"a\nb\nc\n"}, (), False),
+        ([OUT], [], {OUT: b"a\nb\n"}, (), False),
+        ([OUT], [], {OUT: b"a\nb\nc\n"}, (), True),
+        ([OUT], [ERR], {OUT: b"a\nb\nc\n", ERR: b"d"}, (), False),
+        ([OUT, OUT], [ERR], {OUT: b"a\nb\n", ERR: b"d"}, (), True),
+        ([], [], {OUT: b""}, (), True),
+    ],
+)
+def test_the_order_is_clear_when_no_signal_is_missing(early, late, data, in_two_writes, clear):
+    assert is_clear(early, late, data, in_two_writes) == clear
 
 
 def test_a_piece_is_there_before_the_rest_is_in_order():
