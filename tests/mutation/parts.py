@@ -33,7 +33,10 @@ PARTS = {
         | _unit("app/access/refused_calls", "app/access/sign_ins")
         | _unit("app/procedures/checks/fences", "app/procedures/checks/ownership")
     ),
-    "cursors": Part(_unit("app/log/feed", "app/log/hub", "app/log/tail"), seconds=5.0),
+    "cursors": Part(
+        _unit("app/log/feed", also=("tests/unit/app/log/test_feed_pollers.py",)) | _unit("app/log/hub", "app/log/tail"),
+        seconds=5.0,
+    ),
     "ends": Part(
         {f"sql/queries/{name}.sql": (f"{_FENCES}/test_ends.py",) for name in ("monitor", "task_ends")},
         statements=("settle_tasks", "stop_siblings", "time_out_jobs"),
@@ -78,7 +81,10 @@ PARTS = {
     "lease": Part(_unit("worker/lease"), seconds=5.0),
     "masking": Part(
         _unit("worker/output/secret_forms")
-        | _unit("worker/output/masking", also=("tests/unit/worker/output/test_mask_socket.py",)),
+        | _unit(
+            "worker/output/masking",
+            also=tuple(f"tests/unit/worker/output/test_{name}.py" for name in ("masking_streams", "mask_socket")),
+        ),
         seconds=60.0,
     ),
     "people": Part(
