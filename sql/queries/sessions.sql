@@ -25,11 +25,11 @@ with used_code as (
            least(o.expires_at, now() + make_interval(secs => :seconds::double precision)), o.user_id,
            case when o.user_id is null then coalesce(o.name, o.token_id) else 'dashboard' end, o.account, o.token_id
     from opener o
-    returning token_id, role, expires_at, opened_with
+    returning token_id, role, expires_at
 ), audited as (
     insert into ado.audit (user_id, token_id, address, procedure, request_id, target)
     select 'user-' || o.user_id, o.token_id, a.address, a.procedure, a.request_id, s.token_id
-    from opened_session s join opener o on o.token_id = s.opened_with cross join ado.audit_actor(:actor::json) a
+    from opened_session s cross join opener o cross join ado.audit_actor(:actor::json) a
 )
 select token_id, role, expires_at from opened_session;
 

@@ -16,7 +16,7 @@ select token_id, role, expires_at from created_token;
 -- name: end_single_tokens :none
 -- Revoke the tokens that serve only this process of a worker.
 update ado.tokens set revoked_at = now()
-where role = 'worker' and worker_id = :worker_id::text and single and revoked_at is null;
+where worker_id = :worker_id::text and single and revoked_at is null;
 
 -- name: find_token :optional
 -- Who a token belongs to, and whether it is valid by the database's clock. A user's token may do no more than its user.

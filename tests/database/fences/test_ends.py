@@ -88,7 +88,10 @@ async def test_the_run_of_a_task_is_measured_if_it_was_started(db):
 
 @pytest.fixture
 async def failed(db, world):
-    """Task 3 stops at a failure of a job; its jobs: failed, running, to be cancelled, queued, paused and succeeded."""
+    """Task 3 stops at a failure of a job; its jobs: failed, running, to be cancelled, queued, paused and succeeded.
+
+    The jobs of task 4 have the same numbers.
+    """
     await raw(db, "update ado.jobs set status = 'cancelled', finished_at = now() where status = 'queued'")
     await create(db, workers=6, on_failure="fail_fast")
     await register(db, "w3")
@@ -99,6 +102,7 @@ async def failed(db, world):
         await raw(db, f"update ado.jobs set {state}, lease_expires_at = null where task_id = 3 and job = $1", job)
     await raw(db, "update ado.jobs set status = 'succeeded', finished_at = now() where task_id = 3 and job = 5")
     await closed(db, finish(3, "failed", worker_id="w3"))
+    await create(db, workers=6)
 
 
 async def test_a_failure_stops_the_other_jobs_of_its_task_once(db, failed, own):
@@ -121,6 +125,7 @@ async def test_a_failure_stops_the_other_jobs_of_its_task_once(db, failed, own):
 
 async def test_only_a_failure_of_a_task_that_says_so_stops_jobs(db, failed):
     await closed(db, finish(2, "failed", worker_id="w2"))
+    await raw(db, "update ado.jobs set status = 'queued', finished_at = null where task_id = 2 and job = 1")
     assert (await changes(db, tasks.stop_siblings(db, 2)))[1] == set()
     await raw(db, "update ado.tasks set on_failure = 'fail_fast' where task_id = 1")
     assert (await changes(db, tasks.stop_siblings(db, 1)))[1] == set()

@@ -79,8 +79,8 @@ async def test_taken_input_is_dropped_by_whole_pieces_beyond_what_is_kept(db):
 
 
 async def test_pieces_are_read_from_an_offset_of_their_own_job(db):
-    await raw(db, "update ado.input_chunks set data = 'xyz' where (task_id, job) <> (1, 0)")
-    await raw(db, "delete from ado.input_chunks where (task_id, job) = (2, 0) and begins_at = 0")
+    await raw(db, "update ado.input_chunks set data = 'xyz', begins_at = begins_at + 1 where (task_id, job) <> (1, 0)")
+    await raw(db, "delete from ado.input_chunks where (task_id, job) = (2, 0) and begins_at = 1")
     for offset, limit, data in ((0, 9, b"abcdef"), (2, 2, b"c"), (4, 9, b"ef"), (3, 2, b"de"), (6, 9, b"")):
         assert await inputs.read(db, 1, 0, offset=offset, byte_limit=limit) == data
     rows = await db.many("read_input", task_id=1, job=0, offset=3, byte_limit=100)
@@ -94,5 +94,5 @@ async def test_a_running_attempt_says_once_that_its_input_is_lost(db):
     assert (await changes(db, inputs.lose(db, W1)))[1] == {INPUT, ("log", "1")}
     assert (await changes(db, inputs.lose(db, W1)))[1] == set()
     assert (await log(db, 1))[-1] == ("input_lost", 0)
-    await closed(db, finish(1, "released"))
-    assert (await changes(db, inputs.lose(db, W1)))[1] == set()
+    await closed(db, finish(1, "released", job=1))
+    assert (await changes(db, inputs.lose(db, replace(W1, job=1))))[1] == set()
