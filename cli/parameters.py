@@ -23,8 +23,6 @@ Notify = Annotated[
 Tail = Annotated[int | None, Parameter(help="Only the last so many lines; as JSON or raw: output events.")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.")]
 Dsn = Annotated[str | None, Parameter(help="Do it directly on this database; ADO_DSN does the same.")]
-Expiry = Annotated[str | None, Parameter(help="Valid for this long: 30d, 12h, 5s.")]
-UserArgument = Annotated[str, Parameter(help="The user's name or id.")]
 UserRole = Literal["viewer", "developer", "operator", "admin"]
 Port = Annotated[int | None, Parameter(validator=between(0, 65535))]
 

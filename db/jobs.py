@@ -36,11 +36,6 @@ class Finish:
     """What the end says of the agent; None: its outcome and reason decide."""
 
     @property
-    def job_text(self) -> str:
-        """The job's public id."""
-        return f"task-{self.task_id}/{self.job}"
-
-    @property
     def size(self) -> int:
         """About how many bytes it takes."""
         return 200 + len(self.message or "") + len(self.result or "") + len(self.usage or "")

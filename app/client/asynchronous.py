@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, TypeVar, cast
 import msgspec
 
 from app.client import fleet, models
-from app.client.calls import Calls
+from app.client.calls import Calls, named
 from app.client.configuration import server
 from app.client.errors import Unavailable, WaitTimedOut
 from app.client.events import OutputEvent
@@ -92,33 +92,14 @@ class AsyncAdo:
         The call is repeated until it is answered; ``idempotency_key``, by default a new one, makes that one task. Other
         input under the same key raises Conflict. With ``stdin``, each job reads the bytes of ``send_input``.
         """
-        members = {
-            "prompt": prompt,
-            "agent": agent,
-            "agents": list(agents) if agents is not None else None,
-            "workers": workers,
-            "requires": list(requires) if requires is not None else None,
-            "resources": msgspec.to_builtins(resources) if resources is not None else None,
-            "priority": priority,
-            "retries": retries,
-            "timeoutSeconds": timeout_seconds,
-            "startWithinSeconds": start_within_seconds,
-            "env": dict(env) if env is not None else None,
-            "labels": dict(labels) if labels is not None else None,
-            "workspace": dict(workspace) if workspace is not None else None,
-            "pod": dict(pod) if pod is not None else None,
-            "network": network,
-            "onFailure": on_failure,
-            "agentArgs": agent_args,
-            "trustProject": trust_project,
-            "checks": dict(checks) if checks is not None else None,
-            "approve": approve,
-            "budget": dict(budget) if budget is not None else None,
-            "stdin": stdin,
-            "after": after,
-            "afterAnyEnd": after_any_end,
-            "idempotencyKey": idempotency_key or uuid.uuid4().hex,
-        }
+        members = named(
+            prompt=prompt, agent=agent, agents=agents, workers=workers, requires=requires, resources=resources,
+            priority=priority, retries=retries, timeout_seconds=timeout_seconds,
+            start_within_seconds=start_within_seconds, env=env, labels=labels, workspace=workspace, pod=pod,
+            network=network, on_failure=on_failure, agent_args=agent_args, trust_project=trust_project, checks=checks,
+            approve=approve, budget=budget, stdin=stdin, after=after, after_any_end=after_any_end,
+            idempotency_key=idempotency_key or uuid.uuid4().hex,
+        )  # fmt: skip
         return await self._create(members, stdin=bool(stdin))
 
     async def _create(self, members: Mapping[str, Any], *, stdin: bool) -> models.Task:
@@ -190,19 +171,10 @@ class AsyncAdo:
         value, created ``since`` and before ``until`` a time or so many seconds ago, a text in the prompt or a label,
         and the creator.
         """
-        members = {
-            "status": status if status is None or isinstance(status, str) else list(status),
-            "labels": dict(labels) if labels is not None else None,
-            "labelNames": list(label_names) if label_names is not None else None,
-            "agents": list(agents) if agents is not None else None,
-            "since": since,
-            "until": until,
-            "search": search,
-            "limit": limit,
-            "cursor": cursor,
-            "mine": mine,
-            "createdBy": created_by,
-        }
+        members = named(
+            status=status, labels=labels, label_names=label_names, agents=agents, since=since, until=until,
+            search=search, limit=limit, cursor=cursor, mine=mine, created_by=created_by,
+        )  # fmt: skip
         return await self._calls.query(models.TaskPage, "tasks.list", members)
 
     async def cancel_task(self, task_id: str, *, reason: str | None = None) -> models.Task:
@@ -239,12 +211,7 @@ class AsyncAdo:
         self, task_id: str, *, version: int, priority: int | None = None, labels: Mapping[str, str] | None = None
     ) -> models.Task:
         """Change a task that is still at ``version``; otherwise raise Conflict with ``data["version"]``."""
-        members = {
-            "taskId": task_id,
-            "version": version,
-            "priority": priority,
-            "labels": dict(labels) if labels is not None else None,
-        }
+        members = named(task_id=task_id, version=version, priority=priority, labels=labels)
         return await self._calls.mutate(models.Task, "tasks.update", members)
 
     async def remove_task(self, task_id: str) -> models.Removed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -102,3 +102,21 @@ def _invalid_answer(path: str, why: Exception) -> InvalidAnswer:
 
 def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
+
+
+def named(**values: Any) -> dict[str, Any]:
+    """Return the members of a call's input by their names on the wire, with plain lists and objects for values."""
+    return {_wire_name(name): _plain(value) for name, value in values.items()}
+
+
+def _wire_name(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return list(value)
+    return msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value

@@ -37,6 +37,28 @@ async def _open(settings: AppSettings) -> Database:
     return await Database.open(settings.dsn, size=settings.pool_size, pooled=bool(settings.listen_dsn))
 
 
+@asynccontextmanager
+async def _running(
+    app: Litestar, settings: AppSettings, readiness: Readiness, running: list[Replica]
+) -> AsyncIterator[None]:
+    """Run the replica of an application, and put it into ``running`` once it can serve."""
+    await asyncio.to_thread(check, settings.dsn)
+    replica = Replica(settings, await _open(settings), readiness)
+    running.append(replica)
+    replica.start()
+
+    async def drain() -> None:
+        readiness.draining = True
+        await replica.drain()
+
+    app.state["drain"] = drain
+    address = app.state.get("address")
+    _log.info("replica started", extra={"pid": os.getpid(), "address": address, "version": version("ado")})
+    yield
+    await replica.stop()
+    _log.info("replica stopped")
+
+
 def create_app(settings: AppSettings) -> Litestar:
     """Return the ASGI application of one replica. Its start raises SchemaMismatch or DatabaseUnavailable."""
     readiness = Readiness()
@@ -49,24 +71,6 @@ def create_app(settings: AppSettings) -> Litestar:
     async def file_bodies(scope: Any, receive: Any, send: Any) -> None:
         await running[0].file_bodies(scope, receive, send)
 
-    @asynccontextmanager
-    async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        await asyncio.to_thread(check, settings.dsn)
-        replica = Replica(settings, await _open(settings), readiness)
-        running.append(replica)
-        replica.start()
-
-        async def drain() -> None:
-            readiness.draining = True
-            await replica.drain()
-
-        app.state["drain"] = drain
-        address = app.state.get("address")
-        _log.info("replica started", extra={"pid": os.getpid(), "address": address, "version": version("ado")})
-        yield
-        await replica.stop()
-        _log.info("replica stopped")
-
     app = Litestar(
         route_handlers=[
             asgi("/trpc", is_mount=True, copy_scope=False)(serve_rpc),
@@ -76,7 +80,7 @@ def create_app(settings: AppSettings) -> Litestar:
             *routes_of(lambda: running[0]),
             *dashboard_routes(),
         ],
-        lifespan=[lifespan],
+        lifespan=[partial(_running, settings=settings, readiness=readiness, running=running)],
         middleware=[partial(HostGuard, settings=settings)],  # type: ignore[list-item]
         exception_handlers={
             ProcedureError: refused,

@@ -52,25 +52,35 @@ def autoscale(
     if of is not None and capability not in (None, of):
         raise usage("two capabilities are named", "a range is about one, or about all workers")
     capability = capability if of is None else of
-    chosen: dict[str, float | None] = {"min": min, "max": max, "targetQueue": target_queue}
-    changes = {name: value for name, value in chosen.items() if value is not None}
-    if cooldown is not None:
-        changes["cooldownSeconds"] = _cooldown(cooldown)
+    changes = _changes(min, max, target_queue, cooldown)
     if remove and changes:
         raise usage("--remove takes no limits", "leave out the other options, or leave out --remove")
     client = http(choose(options))
     if remove:
         removed = client.mutate("workers.autoscaleRemove", {"capability": capability or ""})
-        name = removed.get("capability") or "all workers"
-        write_one({**removed, "name": name}, options.output, "name", note=f"the range for {name} is removed")
+        _write(removed, options, f"the range for {_name(removed)} is removed")
     elif changes:
         stored = client.mutate("workers.autoscale", {"capability": capability or "", **changes})
-        name = stored.get("capability") or "all workers"
-        write_one({**stored, "name": name}, options.output, "name", note=range_sentence(stored))
+        _write(stored, options, range_sentence(stored))
         _hint(client, stored.get("capability"))
     else:
         _list(client, capability, options)
     return exits.SUCCESS
+
+
+def _changes(min: int | None, max: int | None, target_queue: int | None, cooldown: str | None) -> dict[str, Any]:
+    """Return the limits that are given. Raises CliError."""
+    seconds = None if cooldown is None else _cooldown(cooldown)
+    chosen = {"min": min, "max": max, "targetQueue": target_queue, "cooldownSeconds": seconds}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _name(range_: dict[str, Any]) -> str:
+    return range_.get("capability") or "all workers"
+
+
+def _write(range_: dict[str, Any], options: ServerOptions, note: str) -> None:
+    write_one({**range_, "name": _name(range_)}, options.output, "name", note=note)
 
 
 def _cooldown(text: str) -> float:
@@ -104,4 +114,4 @@ def _list(client: Any, capability: str | None, options: ServerOptions) -> None:
 
 def _row(one: dict[str, Any]) -> list[str]:
     numbers = [str(one[name]) for name in ("workers", "min", "max", "targetQueue")]
-    return [one.get("capability") or "all workers", *numbers, f"{one['cooldownSeconds']:g}s"]
+    return [_name(one), *numbers, f"{one['cooldownSeconds']:g}s"]

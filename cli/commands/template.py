@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from app.core.prompt_variables import names
@@ -22,6 +23,23 @@ template = App(name="template", help="Save tasks as templates: ado run @NAME run
 _EXAMPLE = 'ado template save fix --from task-3 "Fix issue {number}"'
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class _EachTaskOptions:
+    """What each task of a template has."""
+
+    label: Annotated[list[str] | None, Parameter(negative="")] = None
+    "NAME=VALUE for each task."
+    require: Annotated[list[str] | None, Parameter(negative="")] = None
+    "A capability that the worker must offer."
+    workers: int | None = None
+    "How many jobs each task has."
+
+    def members(self) -> dict[str, Any]:
+        """Return members of the input of tasks.create. Raises CliError."""
+        return {"labels": pairs(self.label, "--label"), "requires": self.require, "workers": self.workers}
+
+
 @template.command
 def save(
     name: str,
@@ -31,9 +49,7 @@ def save(
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     file: Annotated[str | None, Parameter(name=["--file", "-F"])] = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
-    label: Annotated[list[str] | None, Parameter(negative="")] = None,
-    require: Annotated[list[str] | None, Parameter(negative="")] = None,
-    workers: int | None = None,
+    each_task: _EachTaskOptions = _EachTaskOptions(),
     agent_options: AgentOptions = AgentOptions(),
     checks: CheckOptions = CheckOptions(),
     limits: LimitOptions = LimitOptions(),
@@ -55,33 +71,14 @@ def save(
         Read the prompt from a file; - is stdin.
     overwrite
         Change the template if it exists.
-    label
-        NAME=VALUE for each task.
-    require
-        A capability that the worker must offer.
-    workers
-        How many jobs each task has.
     """
     if prompt and file:
         raise usage("give the prompt either as an argument or with -F", f"example: {_EXAMPLE}")
     if agent_options.env:
         raise usage("a template keeps no values of an environment", "give --env when you run it: ado run @NAME --env …")
     text = read_prompt(file) if file else prompt
-    members: dict[str, Any] = {
-        **_agents(agent_options.agent),
-        "agentArgs": agent_options.arguments(),
-        "approve": agent_options.approve,
-        "trustProject": agent_options.trust_project,
-        "labels": pairs(label, "--label"),
-        "requires": require,
-        "workers": workers,
-        "timeoutSeconds": optional_seconds(limits.timeout),
-        "onFailure": "fail_fast" if limits.fail_fast else None,
-        **checks.members(),
-        **budget.members(),
-        **pod.members(),
-    }
-    given = {key: value for key, value in members.items() if value}
+    groups = [_members(agent_options, limits), *(group.members() for group in (each_task, checks, budget, pod))]
+    given = {key: value for members in groups for key, value in members.items() if value}
     server = choose(options)
     content = _from_task(from_, text, given) if from_ else _from_options(text, given, server.agent)
     saved = http(server).mutate("templates.save", {"name": named(name), "overwrite": overwrite, **content})
@@ -91,9 +88,18 @@ def save(
     return exits.SUCCESS
 
 
-def _agents(named: list[str] | None) -> dict[str, Any]:
-    """Return members of a task for the agents that are named."""
-    return {"agent": named[0], **({"agents": named} if len(named) > 1 else {})} if named else {}
+def _members(agent: AgentOptions, limits: LimitOptions) -> dict[str, Any]:
+    """Return members of a task for its agents and its limits. Raises CliError."""
+    named = agent.agent or []
+    return {
+        **({"agent": named[0]} if named else {}),
+        **({"agents": named} if len(named) > 1 else {}),
+        "agentArgs": agent.arguments(),
+        "approve": agent.approve,
+        "trustProject": agent.trust_project,
+        "timeoutSeconds": optional_seconds(limits.timeout),
+        "onFailure": "fail_fast" if limits.fail_fast else None,
+    }
 
 
 def _from_task(task: str, prompt: str | None, given: dict[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,43 @@ def begin(client, content, number=1, **more):
     return client.mutate("files.begin", wish)
 
 
+class Cuts:
+    """Cuts all connections of a proxy at every fifth call of a client, before each body and within every second."""
+
+    def __init__(self, proxy, client):
+        self.calls = self.bodies = 0
+        self._proxy = proxy
+        client.put, client.read_range = self._before(client.put), self._within(client.read_range)
+        client.mutate, client.query = self._sometimes(client.mutate), self._sometimes(client.query)
+
+    def _sometimes(self, call):
+        def cut_sometimes(path, value):
+            self.calls += 1
+            if self.calls % 5 == 0:
+                self._proxy.cut()
+            return call(path, value)
+
+        return cut_sometimes
+
+    def _within(self, call):
+        def cut_first(*range_of_file):
+            self.bodies += 1
+            for number, part in enumerate(call(*range_of_file)):
+                if number == 1 and self.bodies % 2:
+                    self._proxy.cut()
+                yield part
+
+        return cut_first
+
+    def _before(self, call):
+        def put(*part):
+            self.bodies += 1
+            self._proxy.cut()
+            call(*part)
+
+        return put
+
+
 @pytest.mark.parametrize("way", ["bodies", "pieces"])
 def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path, monkeypatch, way):
     """Every few pieces the load balancer cuts all connections; replicas without bodies get pieces in calls."""
@@ -49,42 +86,7 @@ def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path, monkey
     source.write_bytes(content)
     with Proxy(cluster.urls) as proxy:
         client = HttpClient([proxy.url], cluster.token)
-        pieces = 0
-
-        def cutting(call):
-            def cut_sometimes(path, value):
-                nonlocal pieces
-                pieces += 1
-                if pieces % 5 == 0:
-                    proxy.cut()
-                return call(path, value)
-
-            return cut_sometimes
-
-        bodies = 0
-
-        def cut_within(call):
-            def cut_first(*range_of_file):
-                nonlocal bodies
-                bodies += 1
-                for number, part in enumerate(call(*range_of_file)):
-                    if number == 1 and bodies % 2:
-                        proxy.cut()
-                    yield part
-
-            return cut_first
-
-        def cut_before(call):
-            def put(*part):
-                nonlocal bodies
-                bodies += 1
-                proxy.cut()
-                call(*part)
-
-            return put
-
-        client.put, client.read_range = cut_before(client.put), cut_within(client.read_range)
-        client.mutate, client.query = cutting(client.mutate), cutting(client.query)
+        cuts = Cuts(proxy, client)
         transfer = Transfer(client, patience=30, limit=1 << 30)
         file_id = transfer.send(source, kind="base")
         digest = hashlib.sha256(content).hexdigest()
@@ -93,7 +95,8 @@ def test_a_file_survives_cut_connections_byte_for_byte(cluster, tmp_path, monkey
             transfer.fetch({"fileId": file_id, "size": len(content), "sha256": "0" * 64}, tmp_path / "other")
         client.close()
     assert target.read_bytes() == content
-    assert (bodies > 10 and pieces == 2) if way == "bodies" else pieces > 44, "every cut costs a repetition"
+    made = cuts.bodies > 10 and cuts.calls == 2 if way == "bodies" else cuts.calls > 44
+    assert made, "every cut costs a repetition"
 
 
 def test_a_partial_upload_resumes_and_a_wrong_digest_is_refused(cluster, calls):

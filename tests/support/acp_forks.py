@@ -5,7 +5,10 @@ SOCKET PROGRAM ARGUMENT…`` has the process at the socket fork. The fork gets t
 who asks, who ends with its exit code. PROGRAM is ``agent`` or ``bridge``. ``serve SOCKET`` is the process that forks.
 """
 
+import contextlib
+import json
 import os
+import signal
 import sys
 from socket import AF_UNIX, SOCK_SEQPACKET, recv_fds, send_fds, socket
 
@@ -14,7 +17,6 @@ LONGEST = 100_000  # bytes of a request: a socket of the kernel takes 200 kB at 
 
 def request(path, arguments):
     """Have a program run with the streams of this process; return its exit code."""
-    import json
     from pathlib import Path
 
     with socket(AF_UNIX, SOCK_SEQPACKET) as connection:
@@ -38,11 +40,8 @@ def become(directory, env, descriptors):
 def serve(path):
     """Fork for each request, until stdin ends."""
     import asyncio
-    import contextlib
     import gc
-    import json
     import select
-    import signal
     from pathlib import Path
 
     import acp
@@ -72,22 +71,32 @@ def serve(path):
             return
         if woken in ready:
             os.read(woken, 4096)
-            while waiting and (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                # who asked for an agent may have been ended by the bridge
-                with waiting.pop(ended[0]) as connection, contextlib.suppress(BrokenPipeError):
-                    connection.send(b"%d" % os.waitstatus_to_exitcode(ended[1]))
+            answer_ended(waiting)
         if listener in ready:
             connection, _ = listener.accept()
-            message, descriptors, _, _ = recv_fds(connection, LONGEST, 3)
-            if (pid := os.fork()) == 0:
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                (program, *arguments), directory, env = json.loads(message)
-                become(directory, env, descriptors)
-                sys.exit(programs[program](arguments))
-            waiting[pid] = connection
-            for descriptor in descriptors:
-                os.close(descriptor)
+            waiting[fork(connection, programs)] = connection
+
+
+def answer_ended(waiting):
+    """Send the exit codes of forks that have ended to who asked for them."""
+    while waiting and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+        # who asked for an agent may have been ended by the bridge
+        with waiting.pop(ended[0]) as connection, contextlib.suppress(BrokenPipeError):
+            connection.send(b"%d" % os.waitstatus_to_exitcode(ended[1]))
+
+
+def fork(connection, programs):
+    """Fork the program that a request names; return the process."""
+    message, descriptors, _, _ = recv_fds(connection, LONGEST, 3)
+    if (pid := os.fork()) == 0:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        (program, *arguments), directory, env = json.loads(message)
+        become(directory, env, descriptors)
+        sys.exit(programs[program](arguments))
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return pid
 
 
 if __name__ == "__main__":
