@@ -5,42 +5,10 @@ import type { Inputs } from '../types.ts';
 type Input = Inputs['tasks']['create'];
 export type Approval = NonNullable<Input['approve']>;
 
-/** What each field holds, as it was typed. */
-export interface NewTask {
-  prompt: string;
-  /** One agent for all jobs, or several in turn; an empty one is the first that workers offer. */
-  agents: string[];
-  workers: string;
-  labels: string;
-  model: string;
-  setup: string;
-  checks: string;
-  checkTries: string;
-  approve: Approval | '';
-  maxCost: string;
-  maxTokens: string;
-  maxTurns: string;
-  onBudget: 'ask' | 'fail';
-  after: string;
-  afterAnyEnd: boolean;
-  timeout: string;
-  startWithin: string;
-  retries: string;
-  priority: string;
-  failFast: boolean;
-  requires: string;
-  env: string;
-  network: 'all' | 'none';
-  cpu: string;
-  memory: string;
-  gpu: string;
-}
-
-export type Field = keyof NewTask;
-export type Problems = Partial<Record<Field, string>>;
-
-export const EMPTY: NewTask = {
+/** What each field holds, as it was typed, before anything is. */
+export const EMPTY = {
   prompt: '',
+  /** One agent for all jobs, or several in turn; an empty one is the first that workers offer. */
   agents: [''],
   workers: '1',
   labels: '',
@@ -48,11 +16,11 @@ export const EMPTY: NewTask = {
   setup: '',
   checks: '',
   checkTries: '',
-  approve: '',
+  approve: '' as Approval | '',
   maxCost: '',
   maxTokens: '',
   maxTurns: '',
-  onBudget: 'ask',
+  onBudget: 'ask' as 'ask' | 'fail',
   after: '',
   afterAnyEnd: false,
   timeout: '',
@@ -62,11 +30,15 @@ export const EMPTY: NewTask = {
   failFast: false,
   requires: '',
   env: '',
-  network: 'all',
+  network: 'all' as 'all' | 'none',
   cpu: '',
   memory: '',
   gpu: '',
 };
+
+export type NewTask = typeof EMPTY;
+export type Field = keyof NewTask;
+export type Problems = Partial<Record<Field, string>>;
 
 const SECONDS = 'a time with its unit: 2h, 10m or 30s';
 // as the command reads them: 4G is 4Gi

@@ -21,7 +21,7 @@ import { useChanges } from '../load.ts';
 import { Problem } from '../parts/basics.tsx';
 import { newKey } from '../parts/composer.tsx';
 import { FormContext, TextField } from '../parts/fields.tsx';
-import { Agents, ChecksGroup, GROUPS, LimitsGroup, PlaceGroup, TimesGroup } from './new_task_fields.tsx';
+import { Agents, Groups } from './new_task_fields.tsx';
 import { SaveTemplate, TemplateChoice, type Used } from './templates.tsx';
 
 /** Refusals that name no member, and what they are about. */
@@ -58,7 +58,6 @@ export function NewTaskPage() {
     setKey(newKey());
   };
   const problem = (id: string) => refused[id as Field] ?? (left.has(id) ? problems[id as Field] : undefined);
-  const wrong = (group: string) => (GROUPS[group] ?? []).some((field) => problem(field) !== undefined);
 
   useLayoutEffect(() => document.getElementById('prompt')?.focus(), []);
   // a field that is wrong is found at once, also by those who do not see it
@@ -148,10 +147,7 @@ export function NewTaskPage() {
           />
         </div>
         <div>
-          <ChecksGroup task={form} set={set} wrong={wrong('checks')} />
-          <LimitsGroup task={form} set={set} wrong={wrong('limits')} />
-          <TimesGroup task={form} set={set} wrong={wrong('times')} />
-          <PlaceGroup task={form} set={set} wrong={wrong('place')} />
+          <Groups task={form} set={set} isWrong={(field) => problem(field) !== undefined} />
         </div>
         <div class="actions">
           <button class="primary" type="submit" disabled={busy} title="Ctrl+Enter">

@@ -2,33 +2,124 @@
 
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
-import type { Approval, Field as FieldName, NewTask } from '../format/new_task.ts';
-import { CheckField, ChoiceField, Field, TextField, useField } from '../parts/fields.tsx';
+import type { Field as FieldName, NewTask } from '../format/new_task.ts';
+import {
+  CheckField,
+  ChoiceField,
+  type ChoiceProps,
+  Field,
+  TextField,
+  type TextProps,
+  useField,
+} from '../parts/fields.tsx';
 
-export interface GroupProps {
-  task: NewTask;
-  set(values: Partial<NewTask>): void;
-  /** Whether a field of the group is wrong, so that it must be seen. */
-  wrong: boolean;
+interface Check {
+  id: 'afterAnyEnd' | 'failFast';
+  label: string;
 }
 
-/** Which fields are in which group that may be closed. */
-export const GROUPS: Record<string, FieldName[]> = {
-  checks: ['setup', 'checks', 'checkTries'],
-  limits: ['approve', 'maxCost', 'maxTokens', 'maxTurns', 'onBudget'],
-  times: ['after', 'timeout', 'startWithin', 'retries', 'priority', 'failFast'],
-  place: ['requires', 'env', 'network', 'cpu', 'memory', 'gpu', 'model'],
-};
+interface Choice extends Pick<ChoiceProps<string>, 'label' | 'options'> {
+  id: 'approve' | 'onBudget' | 'network';
+}
 
-const APPROVALS: readonly (readonly [Approval | '', string])[] = [
-  ['', 'as its worker decides'],
-  ['ask', 'nothing without asking'],
-  ['edits', 'edit files'],
-  ['all', 'everything'],
-  ['none', 'only read and plan'],
+interface Text extends Omit<TextProps, 'id' | 'value' | 'set'> {
+  id: Exclude<FieldName, 'agents' | Check['id'] | Choice['id']>;
+  /** Only if an AI agent runs one of the jobs. */
+  ofAgent?: boolean;
+}
+
+interface Group {
+  title: string;
+  fields: readonly (Text | Choice)[];
+  checks?: readonly Check[];
+}
+
+const GROUPS: readonly Group[] = [
+  {
+    title: 'Setup and checks',
+    fields: [
+      { id: 'setup', label: 'Setup', hint: 'runs before the agent', placeholder: 'npm ci', code: true },
+      {
+        id: 'checks',
+        label: 'Checks, one a line',
+        hint: "must succeed after the agent's turn; what fails goes back to the agent",
+        placeholder: 'npm test',
+        code: true,
+        rows: 2,
+      },
+      { id: 'checkTries', label: 'Tries of the checks', hint: '3 if empty', numeric: true },
+    ],
+  },
+  {
+    title: 'Permissions and budget',
+    fields: [
+      {
+        id: 'approve',
+        label: 'The agent may',
+        options: [
+          ['', 'as its worker decides'],
+          ['ask', 'nothing without asking'],
+          ['edits', 'edit files'],
+          ['all', 'everything'],
+          ['none', 'only read and plan'],
+        ],
+      },
+      { id: 'maxCost', label: 'Most US dollars a job', placeholder: '2.50' },
+      { id: 'maxTokens', label: 'Most tokens a job', placeholder: '500k' },
+      { id: 'maxTurns', label: 'Most turns a job', numeric: true },
+      {
+        id: 'onBudget',
+        label: 'At a limit',
+        options: [
+          ['ask', 'ask a person'],
+          ['fail', 'fail the job'],
+        ],
+      },
+    ],
+  },
+  {
+    title: 'Start, time limits and retries',
+    fields: [
+      { id: 'after', label: 'Start after', hint: 'tasks that must succeed first', placeholder: 'task-3 task-4' },
+      { id: 'timeout', label: 'Time limit of an attempt', placeholder: '2h, 10m, 30s' },
+      { id: 'startWithin', label: 'Must start within', placeholder: '1h' },
+      { id: 'retries', label: 'Retries of a failed job', numeric: true },
+      { id: 'priority', label: 'Priority', hint: 'larger ones are claimed first' },
+    ],
+    checks: [
+      { id: 'afterAnyEnd', label: 'start however those tasks end' },
+      { id: 'failFast', label: 'stop the other jobs when one fails' },
+    ],
+  },
+  {
+    title: 'Environment and worker',
+    fields: [
+      { id: 'model', label: 'Model', ofAgent: true },
+      {
+        id: 'env',
+        label: 'Environment, one a line',
+        hint: 'values never appear in a list or log',
+        placeholder: 'NAME=VALUE',
+        code: true,
+        rows: 2,
+      },
+      { id: 'requires', label: 'Requires', hint: 'capabilities of the worker, several by spaces' },
+      {
+        id: 'network',
+        label: 'Network',
+        options: [
+          ['all', 'all'],
+          ['none', 'none'],
+        ],
+      },
+      { id: 'cpu', label: 'CPU cores', placeholder: '2' },
+      { id: 'memory', label: 'Memory', placeholder: '4Gi' },
+      { id: 'gpu', label: 'GPUs', placeholder: '1' },
+    ],
+  },
 ];
 
-function Group({ title, wrong, children }: { title: string; wrong: boolean; children: ComponentChildren }) {
+function Closed({ title, wrong, children }: { title: string; wrong: boolean; children: ComponentChildren }) {
   const [open, setOpen] = useState(false);
   return (
     <details open={open || wrong} onToggle={(event) => setOpen(event.currentTarget.open)}>
@@ -36,6 +127,39 @@ function Group({ title, wrong, children }: { title: string; wrong: boolean; chil
       {children}
     </details>
   );
+}
+
+interface GroupsProps {
+  task: NewTask;
+  set(values: Partial<NewTask>): void;
+  isWrong(field: FieldName): boolean;
+}
+
+/** The fields that few tasks need; a group with one that is wrong is open. */
+export function Groups({ task, set, isWrong }: GroupsProps) {
+  const hasAgent = task.agents.some((agent) => agent !== 'shell');
+  const setOne = (id: FieldName) => (value: string | boolean) => set({ [id]: value });
+  return GROUPS.map(({ title, fields, checks = [] }) => (
+    <Closed key={title} title={title} wrong={[...fields, ...checks].some(({ id }) => isWrong(id))}>
+      <div class="fields">
+        {fields.map((field) => {
+          if ('options' in field) {
+            return <ChoiceField key={field.id} {...field} value={task[field.id]} set={setOne(field.id)} />;
+          }
+          const { ofAgent = false, ...shown } = field;
+          if (ofAgent && !hasAgent) return null;
+          return <TextField key={field.id} {...shown} value={task[field.id]} set={setOne(field.id)} />;
+        })}
+      </div>
+      {checks.length > 0 && (
+        <div class="checks">
+          {checks.map(({ id, label }) => (
+            <CheckField key={id} label={label} checked={task[id]} set={setOne(id)} />
+          ))}
+        </div>
+      )}
+    </Closed>
+  ));
 }
 
 interface AgentsProps {
@@ -88,186 +212,5 @@ export function Agents({ task, set, offered, known }: AgentsProps) {
         + another agent, to compare
       </button>
     </Field>
-  );
-}
-
-export function ChecksGroup({ task, set, wrong }: GroupProps) {
-  return (
-    <Group title="Setup and checks" wrong={wrong}>
-      <div class="fields">
-        <TextField
-          id="setup"
-          label="Setup"
-          hint="runs before the agent"
-          placeholder="npm ci"
-          code
-          value={task.setup}
-          set={(setup) => set({ setup })}
-        />
-        <TextField
-          id="checks"
-          label="Checks, one a line"
-          hint="must succeed after the agent's turn; what fails goes back to the agent"
-          placeholder="npm test"
-          code
-          rows={2}
-          value={task.checks}
-          set={(checks) => set({ checks })}
-        />
-        <TextField
-          id="checkTries"
-          label="Tries of the checks"
-          hint="3 if empty"
-          numeric
-          value={task.checkTries}
-          set={(checkTries) => set({ checkTries })}
-        />
-      </div>
-    </Group>
-  );
-}
-
-export function LimitsGroup({ task, set, wrong }: GroupProps) {
-  return (
-    <Group title="Permissions and budget" wrong={wrong}>
-      <div class="fields">
-        <ChoiceField
-          id="approve"
-          label="The agent may"
-          options={APPROVALS}
-          value={task.approve}
-          set={(approve) => set({ approve })}
-        />
-        <TextField
-          id="maxCost"
-          label="Most US dollars a job"
-          placeholder="2.50"
-          value={task.maxCost}
-          set={(maxCost) => set({ maxCost })}
-        />
-        <TextField
-          id="maxTokens"
-          label="Most tokens a job"
-          placeholder="500k"
-          value={task.maxTokens}
-          set={(maxTokens) => set({ maxTokens })}
-        />
-        <TextField
-          id="maxTurns"
-          label="Most turns a job"
-          numeric
-          value={task.maxTurns}
-          set={(maxTurns) => set({ maxTurns })}
-        />
-        <ChoiceField
-          id="onBudget"
-          label="At a limit"
-          options={[
-            ['ask', 'ask a person'],
-            ['fail', 'fail the job'],
-          ]}
-          value={task.onBudget}
-          set={(onBudget) => set({ onBudget })}
-        />
-      </div>
-    </Group>
-  );
-}
-
-export function TimesGroup({ task, set, wrong }: GroupProps) {
-  return (
-    <Group title="Start, time limits and retries" wrong={wrong}>
-      <div class="fields">
-        <TextField
-          id="after"
-          label="Start after"
-          hint="tasks that must succeed first"
-          placeholder="task-3 task-4"
-          value={task.after}
-          set={(after) => set({ after })}
-        />
-        <TextField
-          id="timeout"
-          label="Time limit of an attempt"
-          placeholder="2h, 10m, 30s"
-          value={task.timeout}
-          set={(timeout) => set({ timeout })}
-        />
-        <TextField
-          id="startWithin"
-          label="Must start within"
-          placeholder="1h"
-          value={task.startWithin}
-          set={(startWithin) => set({ startWithin })}
-        />
-        <TextField
-          id="retries"
-          label="Retries of a failed job"
-          numeric
-          value={task.retries}
-          set={(retries) => set({ retries })}
-        />
-        <TextField
-          id="priority"
-          label="Priority"
-          hint="larger ones are claimed first"
-          value={task.priority}
-          set={(priority) => set({ priority })}
-        />
-      </div>
-      <div class="checks">
-        <CheckField
-          label="start however those tasks end"
-          checked={task.afterAnyEnd}
-          set={(afterAnyEnd) => set({ afterAnyEnd })}
-        />
-        <CheckField
-          label="stop the other jobs when one fails"
-          checked={task.failFast}
-          set={(failFast) => set({ failFast })}
-        />
-      </div>
-    </Group>
-  );
-}
-
-export function PlaceGroup({ task, set, wrong }: GroupProps) {
-  const isAgent = task.agents.some((agent) => agent !== 'shell');
-  return (
-    <Group title="Environment and worker" wrong={wrong}>
-      <div class="fields">
-        {isAgent && <TextField id="model" label="Model" value={task.model} set={(model) => set({ model })} />}
-        <TextField
-          id="env"
-          label="Environment, one a line"
-          hint="values never appear in a list or log"
-          placeholder="NAME=VALUE"
-          code
-          rows={2}
-          value={task.env}
-          set={(env) => set({ env })}
-        />
-        <TextField
-          id="requires"
-          label="Requires"
-          hint="capabilities of the worker, several by spaces"
-          value={task.requires}
-          set={(requires) => set({ requires })}
-        />
-        <ChoiceField
-          id="network"
-          label="Network"
-          options={[
-            ['all', 'all'],
-            ['none', 'none'],
-          ]}
-          value={task.network}
-          set={(network) => set({ network })}
-        />
-        <TextField id="cpu" label="CPU cores" placeholder="2" value={task.cpu} set={(cpu) => set({ cpu })} />
-        <TextField id="memory" label="Memory" placeholder="4Gi" value={task.memory} set={(memory) => set({ memory })} />
-        <TextField id="gpu" label="GPUs" placeholder="1" value={task.gpu} set={(gpu) => set({ gpu })} />
-      </div>
-    </Group>
   );
 }

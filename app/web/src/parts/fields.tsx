@@ -54,7 +54,7 @@ export function useField(id: string, hint?: string) {
   };
 }
 
-interface TextProps {
+export interface TextProps {
   id: string;
   label: string;
   hint?: string;
@@ -85,7 +85,7 @@ export function TextField({ id, label, hint, placeholder, code = false, rows, nu
   );
 }
 
-interface ChoiceProps<T extends string> {
+export interface ChoiceProps<T extends string> {
   id: string;
   label: string;
   hint?: string;
