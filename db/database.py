@@ -87,10 +87,6 @@ class Database:
         """Send a hint that belongs to no statement."""
         self._notifier.notify([hint])
 
-    def notify_live(self, payload: str) -> None:
-        """Send events that a statement has stored with the hint that it has returned."""
-        self._notifier.notify_live(payload)
-
     async def many(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
         """Run a statement and return its rows."""
         query = load()[name]
@@ -112,6 +108,15 @@ class Database:
                     self._notifier.notify(hint for row in rows for hint in row["hints"] or ())
                 return rows
         raise AssertionError("unreachable")
+
+    async def announced(self, name: str, /, *, alone: bool, **values: Any) -> list[asyncpg.Record]:
+        """Run a statement that may notify within its commit: if the change is ``alone`` and the queue is not full."""
+        if alone and not self._notifier.resting:
+            try:
+                return await self.many(name, announce=True, **values)
+            except asyncpg.ProgramLimitExceededError as error:
+                self._notifier.rest(error)
+        return await self.many(name, announce=False, **values)
 
     def _unavailable(self, error: Exception) -> DatabaseUnavailable:
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):

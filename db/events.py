@@ -62,14 +62,6 @@ class Batch:
         return output, other
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBatch:
-    """Where a batch was stored: its events are ``base + 1`` … in the task's log."""
-
-    base: int
-    stored_at: datetime
-
-
 async def append(
     db: Database,
     batches: Sequence[Batch],
@@ -77,18 +69,21 @@ async def append(
     *,
     output_limit: int = 2**62,
     event_limit: int = 2**62,
-) -> list[StoredBatch | None]:
-    """Store batches of different attempts in one commit; None for each that the fence or a limit refused.
+    live: str | None = None,
+) -> list[bool]:
+    """Store batches of different attempts in one commit; False for each that the fence or a limit refused.
 
     ``output_limit``: bytes of stored events after which an attempt's output is refused; ``event_limit``: after which
-    all of its events are.
+    all of its events are. ``live``: the events of the only batch, for those who wait for them (``app.log.live``).
     """
     numbers = [number for batch in batches for number in range(1, len(batch.events) + 1)]
     positions = [position for position, batch in enumerate(batches, 1) for _ in batch.events]
     events = [event for batch in batches for event in batch.events]
     sizes = [batch.sizes() for batch in batches]
-    rows = await db.many(
+    rows = await db.announced(
         "append_batches",
+        alone=len(batches) == 1,
+        live=live,
         task_ids=[batch.task_id for batch in batches],
         jobs=[batch.job for batch in batches],
         attempts=[batch.attempt for batch in batches],
@@ -110,10 +105,8 @@ async def append(
         datas=[event.data for event in events],
         bodies=[event.body for event in events],
     )
-    stored: list[StoredBatch | None] = [None] * len(batches)
-    for row in rows:
-        stored[row["position"] - 1] = StoredBatch(int(row["base"] or 0), row["stored_at"])
-    return stored
+    stored = {row["position"] for row in rows}
+    return [position in stored for position in range(1, len(batches) + 1)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 A commit that notifies fails when Postgres' queue of notifications is full, and the change would fail with it. It also
 holds a lock of the whole server through its flush to disk, so a hundred small commits would take a hundred flushes.
-Therefore no statement that changes data notifies. It returns its hints; this module joins them and sends them with a
-commit that is not flushed. If a replica dies in between, or the queue is full, readers wait one poll interval longer.
+Therefore a statement that changes data returns its hints; this module joins them and sends them with a commit that is
+not flushed. If a replica dies in between, or the queue is full, readers wait one poll interval longer.
 
-Small events go with the hint that announces them, on a channel of their own (``ado.live_channel``). They spare the
-readers a look at the log; the log stays the authority.
+A change that is alone in its commit may notify within it (``ado.announce``), one at a time on the whole server. If its
+commit fails because the queue is full, it is stored again without that (``Database.announced``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from db.pool import Pool
 from db.queries import load
 
 _PAUSE_SECONDS = 1.0  # between two tries while the queue is full; readers poll as often
-_LIVE_PAYLOADS = 32  # that wait for one notification to end; the events of later ones are read from the log
 
 
 class Notifier:
@@ -31,33 +30,38 @@ class Notifier:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._pending: dict[str, str] = {}
-        self._live: list[str] = []
         self._sending: asyncio.Task[None] | None = None
         self._quiet_until = float("-inf")
         self._failures = HintFailures()
 
+    @property
+    def resting(self) -> bool:
+        """Whether the queue was full less than a second ago."""
+        return time.monotonic() < self._quiet_until
+
+    def rest(self, error: asyncpg.ProgramLimitExceededError) -> None:
+        """Send nothing for a second, because the queue is full."""
+        self._quiet_until = time.monotonic() + _PAUSE_SECONDS
+        self._failures.log(error, full=True)
+
     def notify(self, hints: Iterable[str]) -> None:
         """Send hints soon; while the queue is full they are dropped."""
-        if time.monotonic() < self._quiet_until:
+        if self.resting:
             return
         merge(self._pending, hints)
         if self._pending and self._sending is None:
             self._sending = asyncio.create_task(self._send(), name="notifier")
 
-    def notify_live(self, payload: str) -> None:
-        """Send events with the hints that wait, if there are any; the caller has just called ``notify``."""
-        if self._pending and len(self._live) < _LIVE_PAYLOADS:
-            self._live.append(payload)
-
     async def _send(self) -> None:
         try:
             while self._pending:
-                hints, live = list(self._pending.values()), self._live
+                hints = list(self._pending.values())
                 self._pending.clear()
-                self._live = []
                 for payload in payloads(hints):
-                    await self._pool.fetch(load()["notify"].numbered, live, payload)
-                    live = []
+                    await self._pool.fetch(load()["notify"].numbered, payload)
+        except asyncpg.ProgramLimitExceededError as error:
+            self._pending.clear()
+            self.rest(error)
         except (
             OSError,
             TimeoutError,
@@ -65,12 +69,8 @@ class Notifier:
             asyncpg.InterfaceError,
             asyncpg.InternalClientError,
         ) as error:
-            full = isinstance(error, asyncpg.ProgramLimitExceededError)
-            if full:
-                self._quiet_until = time.monotonic() + _PAUSE_SECONDS
             self._pending.clear()
-            self._live.clear()
-            self._failures.log(error, full=full)
+            self._failures.log(error, full=False)
         finally:
             self._sending = None
 

@@ -30,10 +30,10 @@ async def create_all(db: Database, new: Sequence[NewTask]) -> list[TaskRow | Non
     """
     values = orjson.dumps([_columns(position, task) for position, task in enumerate(new)]).decode()
     try:
-        rows = await db.many("create_tasks", tasks=values)
+        rows = await db.announced("create_tasks", alone=len(new) == 1, tasks=values)
     except asyncpg.CheckViolationError:
         await events.extend(db, 1000)  # tasks were created faster than the janitor adds partitions of the log
-        rows = await db.many("create_tasks", tasks=values)
+        rows = await db.announced("create_tasks", alone=len(new) == 1, tasks=values)
     created: list[TaskRow | None] = [None] * len(new)
     for row in rows:
         created[row["position"]] = TaskRow.created(

@@ -59,12 +59,14 @@ class Appender:
         instruments.FLUSH_EVENTS.observe(sum(len(batch.events) for batch in batches))
         instruments.FLUSH_BYTES.observe(sum(map(_size, batches)))
         limit = self._output_limit
-        stored = await events.append(
-            self._db, batches, self._lease_seconds, output_limit=limit, event_limit=limit + OTHER_BYTES
+        return await events.append(
+            self._db,
+            batches,
+            self._lease_seconds,
+            output_limit=limit,
+            event_limit=limit + OTHER_BYTES,
+            live=live.pack(batches[0]) if len(batches) == 1 else None,
         )
-        if len(batches) == 1 and stored[0] is not None and (payload := live.pack(batches[0], stored[0])):
-            self._db.notify_live(payload)  # a flush of several batches shows load, and then pages are cheaper
-        return [result is not None for result in stored]
 
     async def close(self) -> None:
         """Drop the batches that are not stored."""

@@ -4,6 +4,8 @@
 -- reached the limit of output, no output is stored, and at the limit of events nothing is; the replica then leaves that
 -- out and sends the rest of the batch; ``dropped_sizes`` has the bytes that it left out. If the attempt has a
 -- credential, the batch must carry it. Storing renews the lease. ``position`` is the place of the batch in the arrays.
+-- ``announce``: there is one batch, and its hint may go out with this commit, as may its events if they are small
+-- (``live``).
 with incoming as materialized (
     select i.* from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
         :batches::bigint[], :counts::integer[], :output_sizes::bigint[], :other_sizes::bigint[],
@@ -44,8 +46,12 @@ with incoming as materialized (
     where l.task_id = n.task_id
 )
 select j.position, n.base, now() as stored_at,
-       case when n.base is not null then array['e:' || n.task_id || ':' || n.base + n.event_count] end as hints
-from locked_jobs j left join numbered n on n.position = j.position;
+       case when n.base is null then null
+            when :announce::boolean and ado.announce(h.hint, n.task_id || ' ' || n.base + 1 || ' '
+                || (extract(epoch from now()) * 1000000)::bigint || ' ' || :live::text) then null
+            else array[h.hint] end as hints
+from locked_jobs j left join numbered n on n.position = j.position
+cross join lateral (select 'e:' || n.task_id || ':' || n.base + n.event_count as hint) h;
 
 -- name: extend_log :one
 -- Keep enough partitions ahead of the newest task.

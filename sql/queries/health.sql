@@ -18,10 +18,8 @@ from ado.migrations m;
 
 -- name: notify :one
 -- Send hints in a transaction of their own, after the change is durable: if the queue of notifications is full, the
--- commit that notifies fails. The commit is not flushed, because nothing depends on it. The events go first, so that a
--- reader has them when their hint wakes it.
-select (select count(pg_notify(c.name, l.payload)) from ado.live_channel c, unnest(:live::text[]) as l(payload)),
-       pg_notify('ado', :hints::text), set_config('synchronous_commit', 'off', true);
+-- commit that notifies fails. The commit is not flushed, because nothing depends on it.
+select pg_notify('ado', :hints::text), set_config('synchronous_commit', 'off', true);
 
 -- name: live_channel :optional
 select name from ado.live_channel;

@@ -58,7 +58,8 @@ select null, array['e:' || a.task_id || ':' || a.last_seq] from advanced_log a;
 -- whose idempotency key is taken, whose file does not exist (any more), whose user has too many queued jobs, or that is to
 -- start after a task that does not exist or has not succeeded. The jobs of a task that must wait for others are paused.
 -- ``position`` is its place in the input. The input names a file and a schedule at most once. The task of a schedule's time
--- is stored only while this is its next time, and moves it: so each time runs once.
+-- is stored only while this is its next time, and moves it: so each time runs once. ``announce``: there is one task, and
+-- its hints may go out with this commit.
 with given as materialized (
     select i.*, coalesce(substring(i.actor ->> 'user_id' from '^user-([0-9]+)$')::bigint, 0) as user_id
     from json_to_recordset(:tasks::json) as i(position integer, prompt text, agent text, agent_args text,
@@ -150,8 +151,10 @@ with given as materialized (
     select a.*, 'task-' || c.task_id from created c cross join ado.audit_actor(c.actor) a
 )
 select c.position, c.task_id, c.created_at, c.start_by,
-       case when not c.waits then array['q:' || c.workers] end || array['e:' || c.task_id || ':1'] as hints
-from created c;
+       case when not (:announce::boolean and ado.announce(array_to_string(h.hints, ' '))) then h.hints end as hints
+from created c cross join lateral (
+    select case when not c.waits then array['q:' || c.workers] end || array['e:' || c.task_id || ':1'] as hints
+) h;
 
 -- name: find_task_by_key :optional
 select task_id, input_digest, created_by from ado.tasks where idempotency_key = :idempotency_key::text;

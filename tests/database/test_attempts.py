@@ -97,7 +97,7 @@ async def test_the_attempt_fences_a_worker_from_its_own_next_one(db):
     await claim(db)
     await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
     assert [job.attempt for job in await claim(db)] == [2]
-    assert await events.append(db, [batch(task_id)], LEASE) == [None]
+    assert await events.append(db, [batch(task_id)], LEASE) == [False]
     assert await closed(db, finish(task_id)) is None
     assert await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True) == []
     beat = await workers.heartbeat(

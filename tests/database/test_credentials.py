@@ -63,8 +63,7 @@ async def guarded(db):
 
 
 async def append(db, task_id, credential, number=1):
-    stored = await events.append(db, [replace(batch(task_id, number), credential=credential)], LEASE)
-    return stored != [None]
+    return await events.append(db, [replace(batch(task_id, number), credential=credential)], LEASE) == [True]
 
 
 async def begin(db, task_id, credential):

@@ -1,12 +1,13 @@
 """A full queue of notifications, because a listener sits in a transaction: everything but hints works."""
 
+import asyncio
 import contextlib
 import time
 
 import psycopg
 import pytest
 from support.postgres import fast_directory, remove
-from support.records import batch, claim, closed, create, finish, register
+from support.records import batch, claim, closed, create, finish, new_task, register
 
 from db import events, health, jobs, tasks, workers
 from db.connect import run
@@ -56,7 +57,7 @@ async def every_transition(db):
     await register(db)
     await workers.scale(db, ["shell"], 0)
     assert len(await claim(db)) == 3
-    assert await events.append(db, [batch(task_id)], 30) != [None]
+    assert await events.append(db, [batch(task_id)], 30) == [True]
     assert (await jobs.end_attempts(db, [(task_id, 2, 1)], reason="lost", loss=True))[0].status == "queued"
     assert (await closed(db, finish(task_id, "failed", exit_code=1)))[0].status == "failed"
     await tasks.after_failure(db, task_id)
@@ -94,10 +95,29 @@ async def test_hints_are_tried_at_most_once_a_second_while_the_queue_is_full(sma
     db._notifier._pool = pool = Counting(db._notifier._pool)
     with full_queue(small_queue):
         began = time.monotonic()
-        for _ in range(100):
-            await create(db)
+        for _ in range(50):
+            assert await tasks.create_all(db, [new_task(), new_task()])
         assert 1 <= pool.sent <= 1 + (time.monotonic() - began)
     await db.close()
+
+
+async def test_notifying_within_a_commit_is_tried_at_most_once_a_second_while_the_queue_is_full(small_queue):
+    db = await Database.open(small_queue, size=4)
+    await create(db)
+    await register(db, "w2")
+    task_id = (await claim(db, "w2", limit=1))[0].task_id
+    async with asyncio.timeout(60):
+        while db._notifier._sending is not None:
+            await asyncio.sleep(0.001)
+    db._pool = pool = Counting(db._pool)
+    db._notifier._quiet_until = float("-inf")  # the queue may still be full from the test before
+    with full_queue(small_queue):
+        began = time.monotonic()
+        for number in range(1, 101):
+            assert await events.append(db, [batch(task_id, number, worker_id="w2")], 30) == [True]
+        assert 101 <= pool.sent <= 101 + (time.monotonic() - began)
+    await db._notifier.close()
+    await pool._pool.close(5)
 
 
 def test_a_spawners_transaction_stands_while_the_queue_is_full(small_queue):

@@ -91,7 +91,7 @@ async def test_appends_to_other_ranges_work_while_a_prune_waits_for_a_reader(db,
         await until(lambda: detaching(db))
         async with asyncio.timeout(60):
             for number in range(1, 50):
-                assert await events.append(db, [batch(running, number)], 30.0) != [None]
+                assert await events.append(db, [batch(running, number)], 30.0) == [True]
             await create(db)
             await events.extend(db, 5000)
             assert len((await events.page(db, running, 0, row_limit=1000, byte_limit=10**6)).events) == 51

@@ -91,9 +91,9 @@ async def test_a_repeated_batch_stores_nothing_and_a_gap_is_refused(db):
     task_id = await create(db)
     await register(db)
     await claim(db)
-    assert (await events.append(db, [batch(task_id)], LEASE))[0]
-    assert await events.append(db, [batch(task_id)], LEASE) == [None]
-    assert await events.append(db, [batch(task_id, 3)], LEASE) == [None]
+    assert await events.append(db, [batch(task_id)], LEASE) == [True]
+    assert await events.append(db, [batch(task_id)], LEASE) == [False]
+    assert await events.append(db, [batch(task_id, 3)], LEASE) == [False]
     assert (await kinds(db, task_id)).count("output") == 1
 
 
@@ -106,7 +106,7 @@ async def test_a_late_worker_changes_nothing(db):
     await register(db, "w2")
     assert [job.attempt for job in await claim(db, "w2")] == [2]
     before = await kinds(db, task_id)
-    assert await events.append(db, [batch(task_id)], LEASE) == [None]
+    assert await events.append(db, [batch(task_id)], LEASE) == [False]
     assert await closed(db, finish(task_id)) is None
     answer = await beat(db, [(task_id, 0, 1)])
     assert answer.held == ()

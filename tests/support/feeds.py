@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from app.log.live import pack
-from db.events import Batch, NewEvent, StoredBatch
+from db.events import Batch, NewEvent
 from db.model import EventRow
+from support.live import notified
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -15,4 +15,4 @@ def row(seq, stored_at=NOON):
 
 def payload(first, last, task_id=1, stored_at=NOON):
     events_of_batch = [NewEvent("output", "stdout", NOON, b"x", None)] * (last + 1 - first)
-    return pack(Batch(task_id, 0, 1, "w1", 1, events_of_batch), StoredBatch(first - 1, stored_at))
+    return notified(Batch(task_id, 0, 1, "w1", 1, events_of_batch), first, stored_at)

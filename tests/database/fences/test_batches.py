@@ -7,14 +7,14 @@ from support.fences import DIGEST, changes, log, raw, send
 from support.records import LEASE, batch, closed, finish
 
 from db import events, messages, tokens
-from db.events import NewEvent, StoredBatch
+from db.events import NewEvent
 from db.model import HeldAttempt
 
 
 async def test_batches_go_to_their_own_jobs_and_logs(db):
     first, second = batch(1, data=b"one", events=2), batch(2, data=b"two", worker_id="w2")
-    (one, two), changed = await changes(db, events.append(db, [first, second], LEASE))
-    assert (one.base, two.base) == (4, 2)
+    stored, changed = await changes(db, events.append(db, [first, second], LEASE))
+    assert stored == [True, True]
     assert changed == {("job", "1", 0), ("log", "1"), ("job", "2", 0), ("log", "2")}
     rows = await raw(db, "select task_id, job, seq, data from ado.events where type = 'output' order by task_id, seq")
     assert [tuple(row) for row in rows] == [(1, 0, 5, b"one"), (1, 0, 6, b"one"), (2, 0, 3, b"two")]
@@ -23,18 +23,18 @@ async def test_batches_go_to_their_own_jobs_and_logs(db):
 
 @pytest.mark.parametrize("wrong", [{"task_id": 2}, {"job": 2}, {"attempt": 2}, {"worker_id": "w2"}, {"number": 2}])
 async def test_a_batch_needs_its_job_attempt_worker_and_number(db, wrong):
-    assert await changes(db, events.append(db, [replace(batch(1), **wrong)], LEASE)) == ([None], set())
-    assert await events.append(db, [batch(1)], LEASE) != [None]
+    assert await changes(db, events.append(db, [replace(batch(1), **wrong)], LEASE)) == ([False], set())
+    assert await events.append(db, [batch(1)], LEASE) == [True]
     await closed(db, finish(1))
-    assert await changes(db, events.append(db, [batch(1, 2)], LEASE)) == ([None], set())
+    assert await changes(db, events.append(db, [batch(1, 2)], LEASE)) == ([False], set())
 
 
 async def test_a_batch_needs_the_credential_of_its_attempt(db):
     await raw(db, "update ado.jobs set credential_digest = $1 where task_id = 1 and job = 0", DIGEST)
     for wrong in (None, tokens.digest("other")):
         refused = replace(batch(1), credential=wrong)
-        assert await changes(db, events.append(db, [refused], LEASE)) == ([None], set())
-    assert await events.append(db, [replace(batch(1), credential=DIGEST)], LEASE) != [None]
+        assert await changes(db, events.append(db, [refused], LEASE)) == ([False], set())
+    assert await events.append(db, [replace(batch(1), credential=DIGEST)], LEASE) == [True]
 
 
 async def test_limits_refuse_output_first_and_then_other_events(db):
@@ -42,7 +42,7 @@ async def test_limits_refuse_output_first_and_then_other_events(db):
     other = replace(output, events=[NewEvent("progress", None, at, None, "{}")])
 
     async def stored(given, number, **limits):
-        return await events.append(db, [replace(given, number=number)], LEASE, **limits) != [None]
+        return await events.append(db, [replace(given, number=number)], LEASE, **limits) == [True]
 
     assert await stored(output, 1, output_limit=1, event_limit=200)
     assert not await stored(output, 2, output_limit=100, event_limit=200)
@@ -52,8 +52,8 @@ async def test_limits_refuse_output_first_and_then_other_events(db):
 
 
 async def test_an_empty_batch_uses_up_its_number_and_writes_no_log(db):
-    (stored,), changed = await changes(db, events.append(db, [batch(1, events=0)], LEASE))
-    assert stored == StoredBatch(0, stored.stored_at)
+    stored, changed = await changes(db, events.append(db, [batch(1, events=0)], LEASE))
+    assert stored == [True]
     assert changed == {("job", "1", 0)}
 
 

@@ -1,16 +1,12 @@
 """What an appender holds and hands on is bounded: by the bytes that wait, and by the bytes of one flush."""
 
 import asyncio
-from datetime import UTC, datetime
-from types import SimpleNamespace
 
 from support.records import batch
 
 from app.log import appender as appending
 from app.log.appender import Appender
-from app.log.live import task_of
 from db import events
-from db.events import StoredBatch
 
 
 async def flushes_of(monkeypatch, *, flush_bytes, byte_limit, count):
@@ -20,12 +16,11 @@ async def flushes_of(monkeypatch, *, flush_bytes, byte_limit, count):
     async def store(_db, batches, *_, **__):
         flushes.append([item.task_id for item in batches])
         await gate.wait()
-        return [StoredBatch(0, datetime.now(UTC))] * len(batches)
+        return [True] * len(batches)
 
     monkeypatch.setattr(events, "append", store)
     monkeypatch.setattr(appending, "_FLUSH_BYTES", flush_bytes)
-    db = SimpleNamespace(notify_live=lambda payload: None)
-    appender = Appender(db, lanes=1, lease_seconds=30, byte_limit=byte_limit, output_limit=1 << 30)
+    appender = Appender(None, lanes=1, lease_seconds=30, byte_limit=byte_limit, output_limit=1 << 30)
     waiting = [asyncio.create_task(appender.append(batch(task, data=b"x" * 600))) for task in range(count)]
     while not flushes:
         await asyncio.sleep(0)
@@ -49,13 +44,13 @@ async def test_only_a_small_batch_that_is_stored_alone_is_sent_to_the_viewers(mo
     sent = []
     kept = asyncio.Event()
 
-    async def store(_db, batches, *_, **__):
+    async def store(_db, batches, *_, live, **__):
         await kept.wait()
-        return [None if item.task_id == 9 else StoredBatch(4, datetime.now(UTC)) for item in batches]
+        sent.append(([item.task_id for item in batches], live is not None))
+        return [item.task_id != 9 for item in batches]
 
     monkeypatch.setattr(events, "append", store)
-    db = SimpleNamespace(notify_live=lambda payload: sent.append(task_of(payload)))
-    appender = Appender(db, lanes=1, lease_seconds=30, byte_limit=1 << 20, output_limit=1 << 30)
+    appender = Appender(None, lanes=1, lease_seconds=30, byte_limit=1 << 20, output_limit=1 << 30)
     first = asyncio.create_task(appender.append(batch(1)))
     await asyncio.sleep(0)  # the first one is a flush of its own; the next two share one
     others = [asyncio.create_task(appender.append(batch(task))) for task in (2, 3)]
@@ -63,7 +58,5 @@ async def test_only_a_small_batch_that_is_stored_alone_is_sent_to_the_viewers(mo
     kept.set()
     assert await asyncio.gather(first, *others) == [True, True, True]
     assert await appender.append(batch(4, data=b"x" * 8000)) is True
-    assert await appender.append(batch(9)) is False
-    assert sent == [1]
-    assert await appender.append(batch(5, data=b"x" * 7000)) is True
-    assert sent == [1, 5]
+    assert await appender.append(batch(9, data=b"x" * 7000)) is False
+    assert sent == [([1], True), ([2, 3], False), ([4], False), ([9], True)]
