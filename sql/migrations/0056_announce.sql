@@ -17,3 +17,11 @@ begin
 end
 $$;
 comment on function ado.announce is 'Notify in this transaction: hints, and the events that they are about. False if another transaction is about to.';
+
+revoke all on function ado.announce(text, text) from public;
+do $$
+begin
+    if exists (select from pg_roles where rolname = 'ado_api') then
+        grant execute on function ado.announce(text, text) to ado_api;
+    end if;
+end $$;

@@ -103,7 +103,7 @@ async def test_a_task_that_ends_while_another_is_created_after_it_starts_that(db
     await claim(db)
     await closed(db, finish(first))
     wish = tasks._text([tasks._columns(0, new_task(predecessors=(first,)))])
-    async with Held(dsn, db, "create_tasks", tasks=wish) as created:
+    async with Held(dsn, db, "create_tasks", announce=False, tasks=wish) as created:
         settled = asyncio.create_task(tasks.settle(db, first))  # it has read that nothing waits
         await waits_for_a_lock(db)
     assert await settled == "succeeded"
