@@ -51,7 +51,8 @@ PARTS = {
             "sql/queries/messages.sql": (f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py"),
             "sql/queries/questions.sql": (f"{_FENCES}/test_questions.py", f"{_FENCES}/test_locks.py"),
             "sql/queries/workers.sql": (
-                *(f"{_FENCES}/test_heartbeats.py", f"{_FENCES}/test_locks.py", "tests/database/test_credentials.py"),
+                *(f"{_FENCES}/test_{name}.py" for name in ("heartbeats", "locks", "registrations")),
+                "tests/database/test_credentials.py",
             ),
         },
         statements=(
