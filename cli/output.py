@@ -112,8 +112,13 @@ def write_items(
     key: str,
     rows: list[list[str]],
     paint: Callable[[str], str] = str,
+    *,
+    nothing: str = "",
 ) -> None:
-    """Write a page of items: whole, one a line, their names under ``key``, or as a table."""
+    """Write a page of items: whole, one a line, their names under ``key``, or as a table.
+
+    In place of a table without items, ``nothing`` says so to a person.
+    """
     if output == "json":
         write_json(page)
     elif output == "jsonl":
@@ -121,6 +126,8 @@ def write_items(
             write_json(item)
     elif output == "name":
         write_lines([item[key] for item in page["items"]])
+    elif nothing and not page["items"]:
+        talk(f"ado: {nothing}")
     elif rows:
         write_lines(table(rows), paint)
 

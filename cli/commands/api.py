@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from cli import exits
 from cli.control_plane import embedded
 from cli.declarations import App, Parameter
 from cli.errors import fail, usage
@@ -16,7 +15,7 @@ replica = App(name="api", help="Run one API replica, or print its types.")
 
 
 @replica.command
-def types() -> int:
+def types() -> None:
     """Print the TypeScript declaration that GET /trpc/ado.d.ts serves."""
     need("server")
     from app.core.reasons import REFUSALS, WIRE_REFUSALS
@@ -24,7 +23,6 @@ def types() -> int:
     from app.rpc.server.typescript import declaration
 
     print(declaration(registry(), embedded.version(), (*REFUSALS, *WIRE_REFUSALS)), end="")
-    return exits.SUCCESS
 
 
 @Parameter(name="*")
@@ -48,7 +46,7 @@ _FROM_ENVIRONMENT = ListenOptions()
 
 
 @replica.default
-def api(*, listen: ListenOptions = _FROM_ENVIRONMENT, fd: Descriptor = None, lifeline: Descriptor = None) -> int:
+def api(*, listen: ListenOptions = _FROM_ENVIRONMENT, fd: Descriptor = None, lifeline: Descriptor = None) -> None:
     """Run one API replica on ADO_DSN."""
     need("server")
     import socket
@@ -76,4 +74,3 @@ def api(*, listen: ListenOptions = _FROM_ENVIRONMENT, fd: Descriptor = None, lif
         serve(settings, listener, lifeline)
     except CertificateUnusable as error:
         raise usage(f"TLS cannot be served: {error}", "check --tls-cert, --tls-key and --tls-client-ca") from error
-    return exits.SUCCESS

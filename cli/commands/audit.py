@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.rpc.client import HttpClient
-from cli import exits
 from cli.errors import nearest, usage
 from cli.option_values import seconds_of
 from cli.output import room, table, talk, write_json, write_lines
@@ -27,7 +26,7 @@ def audit(
     since: str | None = None,
     limit: int | None = None,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """List who changed what and which calls were refused, newest first; for administrators.
 
     With --since everything since then is listed, otherwise the newest 100.
@@ -59,7 +58,6 @@ def audit(
             write_json(entry) if options.output == "jsonl" else write_lines([str(entry["auditId"])])
     else:
         write_lines(table(_rows(entries, names, everything=room(sys.stdout) is None)))
-    return exits.SUCCESS
 
 
 def _rows(entries: Iterator[dict[str, Any]], names: Mapping[str, str], *, everything: bool) -> list[list[str]]:

@@ -27,7 +27,7 @@ def autoscale(
     cooldown: str | None = None,
     remove: Annotated[bool, Parameter(negative="")] = False,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Keep the number of workers within limits; without an option, list the limits.
 
     What is left out stays as it is. A new range has no minimum, a target of 1 and a cooldown of 60s.
@@ -65,7 +65,6 @@ def autoscale(
         _hint(client, stored.get("capability"))
     else:
         _list(client, capability, options)
-    return exits.SUCCESS
 
 
 def _changes(min: int | None, max: int | None, target_queue: int | None, cooldown: str | None) -> dict[str, Any]:
@@ -107,9 +106,8 @@ def _list(client: Any, capability: str | None, options: ServerOptions) -> None:
     rows = [["for", "workers", "min", "max", "target queue", "cooldown"]]
     rows += [_row(one) for one in ranges]
     page = {"items": [{**one, "name": one.get("capability", "")} for one in ranges]}
-    write_items(page, options.output, "name", rows if ranges else [])
-    if options.output == "text" and not ranges:
-        talk("ado: there are no ranges; ado workers autoscale CAPABILITY --min 0 --max 5 makes one")
+    nothing = "there are no ranges; ado workers autoscale CAPABILITY --min 0 --max 5 makes one"
+    write_items(page, options.output, "name", rows, nothing=nothing)
 
 
 def _row(one: dict[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ def compare(
     diff: Annotated[tuple[int, int] | None, Parameter(negative=())] = None,
     stat: bool = False,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Show the jobs of a task side by side: agent, checks, changes, cost and time of each last attempt.
 
     Parameters
@@ -36,7 +36,8 @@ def compare(
         With --diff: only which files, and how many lines.
     """
     if diff is not None:
-        return _compare_two(task, *diff, stat=stat, options=options)
+        _compare_two(task, *diff, stat=stat, options=options)
+        return
     if stat:
         raise usage("--stat belongs to --diff", "example: ado compare task-12 --diff 0 1 --stat")
     client = http(choose(options))
@@ -51,7 +52,6 @@ def compare(
     )
     if options.output == "text":
         _talk_next(compared, rated)
-    return exits.SUCCESS
 
 
 def _talk_next(task: dict[str, Any], rated: list[dict[str, Any]]) -> None:
@@ -65,7 +65,7 @@ def _talk_next(task: dict[str, Any], rated: list[dict[str, Any]]) -> None:
         talk(f"ado: no job has a result yet; wait for it: ado wait {name}")
 
 
-def _compare_two(task: str, first: int, second: int, *, stat: bool, options: ServerOptions) -> int:
+def _compare_two(task: str, first: int, second: int, *, stat: bool, options: ServerOptions) -> None:
     with readable(task, first, options) as stored:
         repository, old, new = stored.repository, stored.result, stored.other(second)
         commits = results.files_of(repository, old), results.files_of(repository, new)
@@ -81,7 +81,6 @@ def _compare_two(task: str, first: int, second: int, *, stat: bool, options: Ser
         except GitError as error:
             step = f"try: ado compare {old.task_id} --diff {first} {second} --stat"
             raise CliError(f"git cannot show it: {error}", step, exits.FAILED, "repository") from error
-    return exits.SUCCESS
 
 
 def pick(
@@ -91,7 +90,7 @@ def pick(
     job: ResultJob = None,
     checkout: bool = False,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Take one job's result as ado apply does, and record the choice. Another job can be picked later.
 
     Parameters
@@ -116,4 +115,3 @@ def pick(
     until_answered(lambda: client.mutate("tasks.pick", members))
     client.close()
     write_one({**shape, **members}, options.output, "taskId", note=f"job {result.job} of {result.task_id} is picked")
-    return exits.SUCCESS

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cli import exits
 from cli.output import write_lines
 
 _SCRIPTS = {
@@ -44,7 +43,7 @@ complete -c ado -f -a '(ado complete -- (commandline -opc)[2..-1] (commandline -
 }
 
 
-def completion(shell: Literal["bash", "zsh", "fish"] | None = None, /) -> int:
+def completion(shell: Literal["bash", "zsh", "fish"] | None = None, /) -> None:
     """Print a completion script; eval it in the shell's start-up file.
 
     Parameters
@@ -54,10 +53,9 @@ def completion(shell: Literal["bash", "zsh", "fish"] | None = None, /) -> int:
     """
     name = shell or Path(os.environ.get("SHELL", "bash")).name
     print(_SCRIPTS.get(name, _SCRIPTS["bash"]), end="")
-    return exits.SUCCESS
 
 
-def complete(*words: str) -> int:
+def complete(*words: str) -> None:
     """Print what may come next on a command line, one a line.
 
     Parameters
@@ -76,4 +74,3 @@ def complete(*words: str) -> int:
         return sorted(TOPICS) if kind == "topic" else values(kind, typed)
 
     write_lines(as_typed(words, lambda joined: candidates(app, joined, live)))
-    return exits.SUCCESS

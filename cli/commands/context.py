@@ -7,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-from cli import exits
 from cli.declarations import App
 from cli.errors import usage
 from cli.output import write_items, write_one
@@ -27,7 +26,7 @@ def login(
     agent: str | None = None,
     ca: Path | None = None,
     output: OutputOption = "text",
-) -> int:
+) -> None:
     """Remember a server and its token; the token is read from the terminal or stdin.
 
     Parameters
@@ -52,7 +51,6 @@ def login(
     content["current"] = name
     contexts.save(content)
     write_one({"name": name, "urls": urls}, output, "name", note=f"{name} is {url}, and is used from now on")
-    return exits.SUCCESS
 
 
 def _typed_token() -> str:
@@ -67,7 +65,7 @@ def _typed_token() -> str:
 
 
 @contexts_.command(name="list")
-def list_(*, output: OutputOption = "text") -> int:
+def list_(*, output: OutputOption = "text") -> None:
     """List the remembered servers."""
     content = contexts.load()
     items = [
@@ -77,11 +75,10 @@ def list_(*, output: OutputOption = "text") -> int:
     rows = [["", "name", "url"]]
     rows += [["*" if item["current"] else " ", item["name"], ",".join(item["urls"])] for item in items]
     write_items({"items": items}, output, "name", rows)
-    return exits.SUCCESS
 
 
 @contexts_.command
-def use(name: str, /, *, output: OutputOption = "text") -> int:
+def use(name: str, /, *, output: OutputOption = "text") -> None:
     """Choose a remembered server.
 
     Parameters
@@ -94,11 +91,10 @@ def use(name: str, /, *, output: OutputOption = "text") -> int:
     content["current"] = name
     contexts.save(content)
     write_one({"name": name}, output, "name", note=f"{name} is used from now on")
-    return exits.SUCCESS
 
 
 @contexts_.command
-def remove(name: str, /, *, output: OutputOption = "text") -> int:
+def remove(name: str, /, *, output: OutputOption = "text") -> None:
     """Forget a remembered server and its token.
 
     Parameters
@@ -113,4 +109,3 @@ def remove(name: str, /, *, output: OutputOption = "text") -> int:
         content["current"] = None
     contexts.save(content)
     write_one({"name": name}, output, "name", note=f"{name} is forgotten")
-    return exits.SUCCESS

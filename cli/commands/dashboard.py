@@ -14,7 +14,6 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from app.rpc.client.tls import is_loopback
-from cli import exits
 from cli.dashboard import prepare
 from cli.declarations import Parameter
 from cli.output import talk, write_one
@@ -32,7 +31,7 @@ def dashboard(
     role: Literal["viewer", "developer", "operator", "admin"] | None = None,
     browser: Annotated[bool, Parameter(negative="--no-browser", show_default=False)] = True,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Open the dashboard in a browser, signed in; where no browser can be opened, print its address.
 
     The address signs in once, within a minute. The session ends after twelve hours, or with the token that opened it.
@@ -56,9 +55,8 @@ def dashboard(
     address = f"{client.origin}{path}#code={made['code']}"
     if browser and has_browser(os.environ, sys.platform) and _opened(address):
         talk(f"ado: opened {client.origin}{path} in the browser")
-        return exits.SUCCESS
+        return
     write_one({"address": address, "expiresAt": made["expiresAt"]}, options.output, "address", [address])
-    return exits.SUCCESS
 
 
 def _opened(address: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli import exits
 from cli.declarations import App
 from cli.direct_database import dsn_of
 from cli.errors import fail
@@ -16,7 +15,7 @@ database = App(name="db", help="The database's schema and its old logs.")
 
 
 @database.command(name="migrate")
-def migrate_(*, dsn: str | None = None, output: OutputOption = "text") -> int:
+def migrate_(*, dsn: str | None = None, output: OutputOption = "text") -> None:
     """Bring the database to this release's schema."""
     from db import migrate
     from db.errors import DatabaseError
@@ -27,11 +26,10 @@ def migrate_(*, dsn: str | None = None, output: OutputOption = "text") -> int:
         fail(error)
     note = f"applied {', '.join(map(str, done))}" if done else "the schema is up to date"
     write_note({"applied": list(done)}, output, note)
-    return exits.SUCCESS
 
 
 @database.command(name="check")
-def check_(*, dsn: str | None = None, output: OutputOption = "text") -> int:
+def check_(*, dsn: str | None = None, output: OutputOption = "text") -> None:
     """Say whether the database is at this release's schema."""
     from db import migrate
     from db.errors import DatabaseError
@@ -41,11 +39,10 @@ def check_(*, dsn: str | None = None, output: OutputOption = "text") -> int:
     except DatabaseError as error:
         fail(error)
     write_note({"version": migrate.known()}, output, "the schema is up to date")
-    return exits.SUCCESS
 
 
 @database.command
-def prune(*, older_than: str, dsn: str | None = None, output: OutputOption = "text") -> int:
+def prune(*, older_than: str, dsn: str | None = None, output: OutputOption = "text") -> None:
     """Drop the logs of tasks that ended long ago, range by range. Tasks and jobs stay, with how they ended.
 
     A range of task ids is dropped once all its ids are used and all its tasks ended before then. Nothing waits for it.
@@ -75,4 +72,3 @@ def prune(*, older_than: str, dsn: str | None = None, output: OutputOption = "te
     else:
         rows = [[item["name"], str(item["tasks"]), f"{item['bytes'] / 2**20:.1f}"] for item in items]
         write_items({"items": items}, output, "name", [["pruned", "tasks", "MiB"], *rows])
-    return exits.SUCCESS

@@ -65,7 +65,8 @@ def doctor(
         return _agents(options)
     server = choose(options)
     if latency:
-        return _latency(server, seconds_of(within), options)
+        _latency(server, seconds_of(within), options)
+        return exits.SUCCESS
     checks = checks_of(server)
     rows = [line for check in checks for line in _rows(check)]
     items = [{**asdict(check), "fix": None if check.ok else check.fix} for check in checks]
@@ -83,7 +84,7 @@ def checks_of(server: ServerContext) -> list[Check]:
     return replicas + called
 
 
-def _latency(server: ServerContext, within: float, options: ServerOptions) -> int:
+def _latency(server: ServerContext, within: float, options: ServerOptions) -> None:
     """Show how long output takes from a worker to here, and how much of it is the database and its disk."""
     from cli.remote.latency import measure
 
@@ -96,7 +97,6 @@ def _latency(server: ServerContext, within: float, options: ServerOptions) -> in
         ["clocks", f"{measured['workerId']}: {clocks['how']}"],
     ]
     write_one({**measured, "name": f"{stream['p50Ms']:.1f} ms"}, options.output, "name", table(rows))
-    return exits.SUCCESS
 
 
 def _milliseconds(value: float | None, otherwise: str) -> str:

@@ -11,7 +11,7 @@ from cli.output import talk, write_one
 from cli.parameters import OutputOption
 
 
-def install(*, remove: bool = False, output: OutputOption = "text") -> int:
+def install(*, remove: bool = False, output: OutputOption = "text") -> None:
     """Link ./ado into ~/.local/bin, so that ado works in every directory.
 
     Parameters
@@ -37,7 +37,6 @@ def install(*, remove: bool = False, output: OutputOption = "text") -> int:
     if not remove and str(link.parent) not in os.environ.get("PATH", "").split(os.pathsep):
         talk(f"ado: {link.parent} is not on PATH; add this line to ~/.profile (or to what your shell reads):")
         talk('ado: export PATH="$HOME/.local/bin:$PATH"')
-    return exits.SUCCESS
 
 
 def _link(link: Path, script: Path) -> str:

@@ -87,17 +87,16 @@ def _print(entry: dict[str, Any], output: Output) -> None:
 
 
 @kv.command
-def get(key: Key, /, *, task: TaskOption = None, options: ServerOptions = NO_OPTIONS) -> int:
+def get(key: Key, /, *, task: TaskOption = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Print a value: a text as it is, anything else as JSON."""
     entry = TaskStore.of(task, options).query("tasks.kvGet", key=key)
     if entry is None:
         raise CliError(f"there is no value {key!r}", "ado kv wait waits for one", exits.FAILED, "no_such_key")
     _print(entry, options.output)
-    return exits.SUCCESS
 
 
 @kv.command(name="list")
-def list_(prefix: str = "", /, *, task: TaskOption = None, options: ServerOptions = NO_OPTIONS) -> int:
+def list_(prefix: str = "", /, *, task: TaskOption = None, options: ServerOptions = NO_OPTIONS) -> None:
     """List the values.
 
     Parameters
@@ -109,17 +108,15 @@ def list_(prefix: str = "", /, *, task: TaskOption = None, options: ServerOption
     rows = [["key", "version", "value"]]
     rows += [[item["key"], str(item["version"]), orjson.dumps(item["value"]).decode()] for item in page["items"]]
     write_items(page, options.output, "key", rows)
-    return exits.SUCCESS
 
 
 @kv.command(name="set")
 def set_(
     key: Key, value: NewValue, /, *, json: Json = False, task: TaskOption = None, options: ServerOptions = NO_OPTIONS
-) -> int:
+) -> None:
     """Write a value."""
     entry = TaskStore.of(task, options).write("tasks.kvSet", key=key, value=_value(value, json=json))
     write_one(entry, options.output, "key")
-    return exits.SUCCESS
 
 
 @kv.command
@@ -132,7 +129,7 @@ def cas(
     json: Json = False,
     task: TaskOption = None,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Write a value if it is still at a version; the exit code is 1 when it is not.
 
     Parameters
@@ -142,7 +139,6 @@ def cas(
     """
     members = {"key": key, "value": _value(value, json=json), "version": version}
     write_one(TaskStore.of(task, options).write("tasks.kvCas", **members), options.output, "key")
-    return exits.SUCCESS
 
 
 @kv.command
@@ -156,7 +152,7 @@ def wait(
     timeout: str | None = None,
     task: TaskOption = None,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Wait until a value is there, and print it; the exit code is 124 when the time is over.
 
     Parameters
@@ -176,7 +172,7 @@ def wait(
         entry = store.query("tasks.kvGet", key=key)
         if entry is not None and entry["version"] >= version and wanted in (None, [entry["value"]]):
             _print(entry, options.output)
-            return exits.SUCCESS
+            return
         left = end - time.monotonic()
         if left <= 0:
             raise CliError(

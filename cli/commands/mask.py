@@ -16,7 +16,7 @@ _VARIABLE = "ADO_MASK_SOCKET"
 _SECONDS = 30.0
 
 
-def mask(value: AnyText, /) -> int:
+def mask(value: AnyText, /) -> None:
     """Mask a value in what this job prints from now on; it returns once the worker does so.
 
     Parameters
@@ -35,7 +35,6 @@ def mask(value: AnyText, /) -> int:
         raise CliError(message, "do not print the value", exits.INFRASTRUCTURE, "unreachable") from error
     if answer != "ok":
         raise CliError(f"not masked: {answer or 'the worker did not say why'}", "do not print the value", exits.FAILED)
-    return exits.SUCCESS
 
 
 def _ask(path: Path, data: bytes) -> str:

@@ -24,7 +24,7 @@ def add(
     format: Literal["json", "slack", "ntfy"] = "json",
     mine: Annotated[bool, Parameter(negative="")] = False,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Add a target, and print the key with which its notifications are signed.
 
     Parameters
@@ -47,7 +47,6 @@ def add(
         talk(f"ado: try it: ado notify test {target['targetId']}")
         talk("ado: the key of its signatures is shown only now:")
     write_one(target, options.output, "targetId", [target["secret"]])
-    return exits.SUCCESS
 
 
 def _events(on: list[str] | None) -> list[str]:
@@ -56,15 +55,13 @@ def _events(on: list[str] | None) -> list[str]:
 
 @notify.default
 @notify.command(name="list")
-def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
+def list_(*, options: ServerOptions = NO_OPTIONS) -> None:
     """List the targets, with how many notifications wait, were delivered, or were given up in the last week."""
     page = http(choose(options)).query("notifications.list", {})
     rows = [["target", "url", "on", "of", "waiting", "delivered", "given up", "last error"]]
     rows += [_row(target) for target in page["items"]]
-    write_items(page, options.output, "targetId", rows if page["items"] else [])
-    if options.output == "text" and not page["items"]:
-        talk("ado: no targets; add one with: ado notify add URL")
-    return exits.SUCCESS
+    nothing = "no targets; add one with: ado notify add URL"
+    write_items(page, options.output, "targetId", rows, nothing=nothing)
 
 
 def _row(target: dict[str, Any]) -> list[str]:
@@ -76,19 +73,17 @@ def _row(target: dict[str, Any]) -> list[str]:
 
 
 @notify.command
-def remove(target: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def remove(target: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Remove a target; what waits for it is dropped."""
     removed = http(choose(options)).mutate("notifications.remove", {"targetId": target})
     write_one(removed, options.output, "targetId", note=f"{removed['targetId']} is removed")
-    return exits.SUCCESS
 
 
 @notify.command(name="test")
-def try_target(target: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def try_target(target: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Send a test to a target now."""
     tested = http(choose(options)).mutate("notifications.test", {"targetId": target})
     if not tested["delivered"]:
         step = "correct the receiver, or add the right address: ado notify add URL"
         raise CliError(f"{tested['targetId']}: {tested['error']}", step, exits.FAILED, "not_delivered")
     write_one(tested, options.output, "targetId", note=f"{tested['targetId']} took the test")
-    return exits.SUCCESS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 
-from cli import exits
 from cli.output import talk, write_one
 from cli.parameters import AnyText, TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
@@ -13,7 +12,7 @@ from cli.remote.predecessors import status_of
 from cli.remote.retry import until_answered
 
 
-def pause(task: TaskArgument, /, *, reason: str | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+def pause(task: TaskArgument, /, *, reason: str | None = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Pause a task: queued jobs wait, running agents stop, and their work is kept until ado resume.
 
     Parameters
@@ -32,7 +31,6 @@ def pause(task: TaskArgument, /, *, reason: str | None = None, options: ServerOp
     write_one(paused, options.output, "taskId", note=f"{name} {what}")
     if options.output == "text" and status in OPEN:
         talk(f"ado: go on with: ado resume {name}")
-    return exits.SUCCESS
 
 
 def resume(
@@ -41,7 +39,7 @@ def resume(
     /,
     *,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Resume a paused task.
 
     Parameters
@@ -56,4 +54,3 @@ def resume(
     what = f"is {status_of(resumed)}" if resumed.get("waitsFor") else "goes on"
     what = what if open_ else f"has ended already: {resumed['status']}"
     write_one(resumed, options.output, "taskId", note=f"{resumed['taskId']} {what}")
-    return exits.SUCCESS

@@ -30,7 +30,7 @@ def up(
     max_workers: Annotated[int | None, Parameter(validator=between(1, 1000))] = None,
     foreground: Annotated[bool, Parameter(show=False)] = False,
     output: OutputOption = "text",
-) -> int:
+) -> None:
     """Start the embedded control plane: Postgres, API and local spawner.
 
     Parameters
@@ -52,11 +52,11 @@ def up(
     if detach:
         plane = embedded.ensure(talk, options)
         write_one(_shape(plane), output, "url", note=f"ready at {plane.urls[0]}")
-        return exits.SUCCESS
-    return _run_plane(options, quiet=foreground)
+        return
+    _run_plane(options, quiet=foreground)
 
 
-def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
+def _run_plane(options: PlaneOptions, *, quiet: bool) -> None:
     from app.core import logs
     from cli.control_plane.supervisor import ControlPlane, PlaneSettings
     from db.errors import DatabaseError
@@ -87,7 +87,6 @@ def _run_plane(options: PlaneOptions, *, quiet: bool) -> int:
         raise (cannot_listen(options.port, error) if listening else refused(error)) from error
     finally:
         forget_step(home)
-    return exits.SUCCESS
 
 
 def _step_reporter(home: Path, row: StepRow) -> Callable[[str], None]:
@@ -106,11 +105,10 @@ def _report_ready(home: Path, row: StepRow, urls: list[str]) -> None:
     talk(f"ado: ready at {', '.join(urls)}")
 
 
-def down(*, output: OutputOption = "text") -> int:
+def down(*, output: OutputOption = "text") -> None:
     """Stop the embedded control plane. Tasks stay, and continue at the next start."""
     stopped = embedded.stop()
     write_note({"stopped": stopped}, output, "stopped" if stopped else "no control plane runs here")
-    return exits.SUCCESS
 
 
 def _shown(dsn: str) -> str:
@@ -146,7 +144,7 @@ def _next_step() -> str:
     return "start one with: ado up --detach"
 
 
-def status(*, output: OutputOption = "text") -> int:
+def status(*, output: OutputOption = "text") -> None:
     """Show the embedded control plane, and what is wrong with it."""
     from cli.remote.connection import http
     from cli.remote.contexts import ServerContext
@@ -162,4 +160,3 @@ def status(*, output: OutputOption = "text") -> int:
     for problem in problems:
         lines += [f"{problem.name:13} {problem.message}", f"{'':13} fix: {problem.fix}"]
     write_one({**shape, "troubles": [asdict(problem) for problem in problems]}, output, "url", lines)
-    return exits.SUCCESS

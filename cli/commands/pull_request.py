@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli import exits
 from cli.commands.repo import fetched, make_branch
 from cli.output import write_one
 from cli.parameters import ResultJob, TaskArgument
@@ -22,7 +21,7 @@ def pull_request(
     base: str | None = None,
     draft: bool = False,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Push a task's result as a branch, and open a pull request with gh or glab. It may be repeated.
 
     Where the program of the server is not installed, the address is printed at which you can open one. Without --job
@@ -54,7 +53,6 @@ def pull_request(
     value = {"taskId": result.task_id, "job": result.job, "branch": result.branch, "commit": result.commit,
              "remote": remote.name, "url": url, "opened": opens}  # fmt: skip
     write_one(value, options.output, "url", [url] if url else [], note=_note(request, program, opens=opens))
-    return exits.SUCCESS
 
 
 def _body(task: dict[str, Any], job: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def ask(
     timeout: str | None = None,
     key: str | None = None,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Inside a job, ask a person, wait, and print the answer; the exit code is 124 when nobody answered in time.
 
     Parameters
@@ -82,7 +82,6 @@ def ask(
         write_text(_words(question["answer"]))
     else:
         write_one(question, options.output, "questionId")
-    return exits.SUCCESS
 
 
 @contextlib.contextmanager
@@ -111,7 +110,7 @@ def _wait(client: HttpClient, question: dict[str, Any]) -> dict[str, Any]:
     return question
 
 
-def inbox(*, task: str | None = None, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
+def inbox(*, task: str | None = None, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> None:
     """List the questions that wait for an answer, then your tasks that ended since you last looked.
 
     Parameters
@@ -135,7 +134,7 @@ def inbox(*, task: str | None = None, watch: bool = False, options: ServerOption
         if not watch:
             if options.output == "text":
                 remember(server.urls, ended)
-            return exits.SUCCESS
+            return
         time.sleep(_WATCH_SECONDS)
 
 
@@ -169,7 +168,7 @@ def answer(
     text: AnyText | None = None,
     always: Always = False,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Answer a job's question; the first answer stands.
 
     Parameters
@@ -181,12 +180,12 @@ def answer(
     """
     if choice is None and text is None:
         raise usage("one answer is needed", "ado answer QUESTION CHOICE, or --text TEXT")
-    return _give(question, choice, text, always, options)
+    _give(question, choice, text, always, options)
 
 
-def approve(question: QuestionArgument, /, *, always: Always = False, options: ServerOptions = NO_OPTIONS) -> int:
+def approve(question: QuestionArgument, /, *, always: Always = False, options: ServerOptions = NO_OPTIONS) -> None:
     """Allow an agent to use the tool that it asks for."""
-    return _give(question, "allow", None, always, options)
+    _give(question, "allow", None, always, options)
 
 
 def deny(
@@ -196,7 +195,7 @@ def deny(
     reason: AnyText | None = None,
     always: Always = False,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Refuse an agent the tool that it asks for; the agent goes on without it.
 
     Parameters
@@ -204,17 +203,16 @@ def deny(
     reason
         Words for the agent; claude-code reads them.
     """
-    return _give(question, "deny", reason, always, options)
+    _give(question, "deny", reason, always, options)
 
 
-def _give(question: str, choice: str | None, text: str | None, always: bool, options: ServerOptions) -> int:
+def _give(question: str, choice: str | None, text: str | None, always: bool, options: ServerOptions) -> None:
     answered = _answer(http(choose(options)), question, choice, text, always)
     if options.output == "text":
         kept = ", for the rest of the task" if always else ""
         talk(f"ado: {answered['questionId']} of {answered['taskId']} is answered{kept}: {_words(answered['answer'])}")
     else:
         write_one(answered, options.output, "questionId")
-    return exits.SUCCESS
 
 
 def _answer(client: HttpClient, question: str, choice: str | None, text: str | None, always: bool) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.rpc.client import CallError, HttpClient, Transfer
-from cli import exits
 from cli.declarations import App
 from cli.output import confirmed, talk, write_items
 from cli.parameters import TaskArgument
@@ -33,15 +32,14 @@ def _shown(commits: dict[str, str], options: ServerOptions) -> None:
 
 @refs.default
 @refs.command(name="list")
-def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
+def list_(*, options: ServerOptions = NO_OPTIONS) -> None:
     """List the refs that tasks have left in this repository."""
     refs_by_task = kept_refs.kept(_repository())
     _shown({ref: commit for commits in refs_by_task.values() for ref, commit in commits.items()}, options)
-    return exits.SUCCESS
 
 
 @refs.command
-def fetch(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+def fetch(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Fetch all results of a task and show their refs: also other branches, stashes and nested files.
 
     Parameters
@@ -57,11 +55,10 @@ def fetch(task: TaskArgument, /, *, job: int | None = None, options: ServerOptio
         results.fetch(local, result, transfer)
         items += result.fetched()
     write_items({"items": items}, options.output, "ref", [[item["text"], item["command"]] for item in items])
-    return exits.SUCCESS
 
 
 @refs.command
-def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
+def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: ServerOptions = NO_OPTIONS) -> None:
     """Remove the refs of tasks that no longer exist, or that ended and whose results are applied here.
 
     Each removed ref is printed with its commit: git update-ref REF COMMIT makes it again, until git collects garbage.
@@ -95,7 +92,6 @@ def prune(*task: TaskArgument, all: bool = False, yes: bool = False, options: Se
     rest = len(refs_by_task) - len(removable)
     others = f"; {rest} tasks keep theirs" if rest else ""
     talk(f"ado: {len(removed)} refs of {len(removable)} tasks removed{others}")
-    return exits.SUCCESS
 
 
 def _is_done(local: Repository, client: HttpClient, name: str, commits: dict[str, str]) -> bool:

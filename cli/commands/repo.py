@@ -14,7 +14,6 @@ from typing import IO, Any
 from app.core.caches import CACHES
 from app.core.git import GitError, host_of, listed, quoted
 from app.rpc.client import HttpClient, Transfer
-from cli import exits
 from cli.agents import is_ai
 from cli.errors import nearest, usage
 from cli.output import talk, write_bytes, write_one
@@ -185,7 +184,7 @@ def readable(task: str, job: int | None, options: ServerOptions) -> Iterator[Rea
 
 def diff(
     task: TaskArgument, /, *, job: ResultJob = None, stat: bool = False, options: ServerOptions = NO_OPTIONS
-) -> int:
+) -> None:
     """Show what a task changed.
 
     Parameters
@@ -205,7 +204,6 @@ def diff(
                 show_difference(repository, result.base, result.commit, stat=stat)
             except GitError as error:
                 raise failed(f"git cannot show it: {error}", f"try: ado diff --stat {result.name}") from error
-    return exits.SUCCESS
 
 
 def show_difference(repository: Repository, old: str, new: str, *, stat: bool) -> None:
@@ -226,11 +224,10 @@ def _show(shown: IO[bytes], *, stat: bool) -> None:
     write_bytes(view.feed(b"", last=True).encode())
 
 
-def apply(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOptions = NO_OPTIONS) -> int:
+def apply(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Apply a task's changes to the working tree. Files that were changed here since then refuse it."""
     shape, note = apply_result(*fetched(task, job, options))
     write_one(shape, options.output, "commit", note=note)
-    return exits.SUCCESS
 
 
 def apply_result(local: Repository, result: JobResult, command: str = "ado apply") -> tuple[dict[str, Any], str]:
@@ -254,11 +251,10 @@ def _summary(local: Repository, result: JobResult, applied: Applied) -> str:
     return f"{count} {'file' if count == 1 else 'files'} changed; {seen}"
 
 
-def checkout(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOptions = NO_OPTIONS) -> int:
+def checkout(task: TaskArgument, /, *, job: ResultJob = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Check out the branch with a task's result."""
     shape, note = check_out_result(*fetched(task, job, options))
     write_one(shape, options.output, "branch", note=note)
-    return exits.SUCCESS
 
 
 def check_out_result(local: Repository, result: JobResult) -> tuple[dict[str, Any], str]:
@@ -295,7 +291,7 @@ def make_branch(local: Repository, result: JobResult) -> None:
 
 def download(
     task: TaskArgument, path: str, /, *, job: ResultJob = None, to: Path = _CWD, options: ServerOptions = NO_OPTIONS
-) -> int:
+) -> None:
     """Write files of a task's result into a directory.
 
     Parameters
@@ -317,4 +313,3 @@ def download(
     write_one(
         result.shape(written), options.output, "commit", note=f"{listed(written, 5)} written to {quoted(str(to))}"
     )
-    return exits.SUCCESS

@@ -199,7 +199,8 @@ def _run_remotely(request: _Request, template: str | None) -> int:
     if stdin:
         check_taken(client, task)
     if request.task.detach:
-        return _report_created(client, task, request.options)
+        _report_created(client, task, request.options)
+        return exits.SUCCESS
     client.close()
     if request.options.output == "text":
         jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
@@ -275,7 +276,7 @@ def _workers(client: HttpClient) -> dict[str, Any]:
     return until_answered(lambda: workers_status(client))
 
 
-def _report_created(client: HttpClient, task: dict[str, Any], options: ServerOptions) -> int:
+def _report_created(client: HttpClient, task: dict[str, Any], options: ServerOptions) -> None:
     name = task["taskId"]
     write_one(task, options.output, "taskId", [name], note=f"watch it with: ado attach {name}")
     if options.output == "text":
@@ -283,4 +284,3 @@ def _report_created(client: HttpClient, task: dict[str, Any], options: ServerOpt
         if wait and wait.get("reason") in ("capability", "waits_for_task"):
             talk(f"ado: it waits: {wait['why']}")
     client.close()
-    return exits.SUCCESS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from cli import exits
 from cli.declarations import App, Parameter
 from cli.option_values import pairs
 from cli.output import talk, write_items, write_one
@@ -27,7 +26,7 @@ def add(
     missed: Literal["once", "skip"] = "once",
     overlap: Literal["skip", "allow", "queue", "cancel"] = "skip",
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Run a template at times: ado schedule add "0 3 * * 1-5" @nightly --timezone Europe/Prague.
 
     Parameters
@@ -59,7 +58,6 @@ def add(
         talk(f"ado: {added['scheduleId']} runs @{added['template']} next at {_time(added.get('nextAt'))}")
         talk(f"ado: its tasks: ado tasks list --label schedule={added['scheduleId']}")
     write_one(added, options.output, "scheduleId")
-    return exits.SUCCESS
 
 
 def _time(text: str | None) -> str:
@@ -69,15 +67,13 @@ def _time(text: str | None) -> str:
 
 @schedule.default
 @schedule.command(name="list")
-def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
+def list_(*, options: ServerOptions = NO_OPTIONS) -> None:
     """List the schedules: when each runs next, how the last run went, and why a time did not run."""
     page = whole(http(choose(options)), "schedules.list")
     rows = [["schedule", "runs", "when", "zone", "state", "next", "last", "runs/skipped/missed", "problem"]]
     rows += [_row(item) for item in page["items"]]
-    write_items(page, options.output, "scheduleId", rows if page["items"] else [])
-    if options.output == "text" and not page["items"]:
-        talk('ado: nothing is scheduled; ado schedule add "0 3 * * *" @NAME schedules a template')
-    return exits.SUCCESS
+    nothing = 'nothing is scheduled; ado schedule add "0 3 * * *" @NAME schedules a template'
+    write_items(page, options.output, "scheduleId", rows, nothing=nothing)
 
 
 def _row(item: dict[str, Any]) -> list[str]:
@@ -90,25 +86,24 @@ def _row(item: dict[str, Any]) -> list[str]:
 
 
 @schedule.command
-def pause(schedule: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def pause(schedule: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Pause a schedule; a task that runs goes on."""
-    return _change("schedules.pause", schedule, "{0} is paused", options)
+    _change("schedules.pause", schedule, "{0} is paused", options)
 
 
 @schedule.command
-def resume(schedule: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def resume(schedule: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Resume a schedule from its next time on; one that failed is tried again at once."""
-    return _change("schedules.resume", schedule, "{0} runs next at {1}", options)
+    _change("schedules.resume", schedule, "{0} runs next at {1}", options)
 
 
 @schedule.command
-def remove(schedule: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def remove(schedule: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Remove a schedule; its tasks stay."""
-    return _change("schedules.remove", schedule, "{0} is removed", options)
+    _change("schedules.remove", schedule, "{0} is removed", options)
 
 
-def _change(path: str, schedule: str, note: str, options: ServerOptions) -> int:
+def _change(path: str, schedule: str, note: str, options: ServerOptions) -> None:
     changed = http(choose(options)).mutate(path, {"scheduleId": schedule})
     note = note.format(changed["scheduleId"], _time(changed.get("nextAt")))
     write_one(changed, options.output, "scheduleId", note=note)
-    return exits.SUCCESS

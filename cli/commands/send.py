@@ -6,7 +6,6 @@ import sys
 import uuid
 from typing import Any
 
-from cli import exits
 from cli.errors import usage
 from cli.output import talk, write_one
 from cli.parameters import AnyText, TaskArgument
@@ -23,7 +22,7 @@ def send(
     job: int | None = None,
     key: str | None = None,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Send a message to the agent of a task, whether it is queued, runs, is paused or has ended.
 
     Parameters
@@ -41,7 +40,6 @@ def send(
     write_one(message, options.output, "messageId", note=f"{message['messageId']} is sent to {message['taskId']}")
     if options.output == "text" and message["state"] == "waiting":
         _say_when(client, message)
-    return exits.SUCCESS
 
 
 def _words(text: str) -> str:

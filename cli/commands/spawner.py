@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cli import exits, local_runs
+from cli import local_runs
 from cli.declarations import Parameter
 from cli.errors import fail, usage
 from cli.extras import need
@@ -27,7 +27,7 @@ def spawner(
     url: str | None = None,
     work_dir: str | None = None,
     lifeline: Descriptor = None,
-) -> int:
+) -> None:
     """Run a spawner on ADO_DSN: it starts workers for queued jobs and ends idle ones.
 
     Parameters
@@ -66,7 +66,6 @@ def spawner(
         raise usage(str(error), "ado help settings lists them") from error
     except DatabaseError as error:
         fail(error)
-    return exits.SUCCESS
 
 
 @contextlib.contextmanager

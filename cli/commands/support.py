@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cli import exits
 from cli.commands.support_facts import PartMissing, parts
 from cli.control_plane import embedded
 from cli.errors import CliError, refused, usage
@@ -29,7 +28,7 @@ Read it before you send it: a name of a host or a person is no secret to this co
 """
 
 
-def support_bundle(*, to: Path | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+def support_bundle(*, to: Path | None = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Write an archive for support, without secrets.
 
     Parameters
@@ -48,7 +47,6 @@ def support_bundle(*, to: Path | None = None, options: ServerOptions = NO_OPTION
     lines = [f"wrote {path} ({len(content) / 1024:.0f} KiB): {', '.join(sorted(files))}"]
     lines += [f"missing: {name}: {reason}" for name, reason in sorted(missing.items())]
     write_one({"file": str(path), "files": sorted(files), "missing": missing}, options.output, "file", lines)
-    return exits.SUCCESS
 
 
 def _server(options: ServerOptions) -> tuple[ServerContext | None, str]:

@@ -105,7 +105,7 @@ def list_(
     cursor: str | None = None,
     all: Annotated[bool, Parameter(name="--all")] = False,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """List tasks, newest first: those that fit every option.
 
     Parameters
@@ -127,7 +127,6 @@ def list_(
     write_items({"items": items, **({"nextCursor": more} if more else {})}, options.output, "taskId", rows)
     if more and options.output == "text":
         talk(f"ado: there are more: --all lists them, --limit {limit * 5} more of them, --cursor {more} the next ones")
-    return exits.SUCCESS
 
 
 def _row(task: dict[str, Any]) -> list[str]:
@@ -140,7 +139,7 @@ def _row(task: dict[str, Any]) -> list[str]:
 
 
 @tasks.command
-def show(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+def show(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Show one task with its jobs.
 
     Parameters
@@ -155,7 +154,6 @@ def show(task: TaskArgument, /, *, job: int | None = None, options: ServerOption
     if large and job is None and options.as_json:
         step = f"ado tasks show {shown['taskId']} --job {large[0]} -o json"
         talk(f"ado: results of {len(large)} jobs are too large for one answer and are left out; for each: {step}")
-    return exits.SUCCESS
 
 
 @tasks.command
@@ -167,7 +165,7 @@ def update(
     label: list[str] | None = None,
     version: int | None = None,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Change a task's priority or labels; other changes that come in between are kept.
 
     Parameters
@@ -198,7 +196,8 @@ def update(
             if version is not None:
                 raise
         else:
-            return _changed(current, options, f"is changed (version {current['version']})")
+            _changed(current, options, f"is changed (version {current['version']})")
+            return
 
 
 def cancel(
@@ -264,7 +263,7 @@ def _count(names: Sequence[str]) -> str:
     return "1 task" if len(names) == 1 else f"{len(names)} tasks"
 
 
-def retry(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+def retry(task: TaskArgument, /, *, job: int | None = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Queue the failed and cancelled jobs of a task again.
 
     Parameters
@@ -273,7 +272,7 @@ def retry(task: TaskArgument, /, *, job: int | None = None, options: ServerOptio
         Only this one of its jobs.
     """
     retried = http(choose(options)).mutate("tasks.retry", {"taskId": task_id(task), "job": job})
-    return _changed(retried, options, "is queued again" if job is None else f"runs its job {job} again")
+    _changed(retried, options, "is queued again" if job is None else f"runs its job {job} again")
 
 
 @tasks.command
@@ -326,9 +325,8 @@ def _forget_refs(name: str) -> dict[str, str]:
     return commits
 
 
-def _changed(task: dict[str, Any], options: ServerOptions, what: str) -> int:
+def _changed(task: dict[str, Any], options: ServerOptions, what: str) -> None:
     write_one(task, options.output, "taskId", note=f"{task['taskId']} {what}")
-    return exits.SUCCESS
 
 
 def wait(
@@ -363,7 +361,7 @@ def _state(task: dict[str, Any], status: dict[str, Any]) -> str:
     return sentence(task) or f"it is {task['status']}{silence(task, status)}"
 
 
-def explain(task: TaskArgument, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def explain(task: TaskArgument, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Say why a task waits."""
     client = http(choose(options))
     explained = client.query("tasks.get", {"taskId": task_id(task), "explain": True})
@@ -383,4 +381,3 @@ def explain(task: TaskArgument, /, *, options: ServerOptions = NO_OPTIONS) -> in
     lines = [reason or "a worker can run it: it will be claimed at once", *(table(rows) if len(rows) > 1 else [])]
     lines += [asks(question) for question in questions]
     write_one(shape, options.output, "taskId", lines)
-    return exits.SUCCESS

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from app.core.prompt_variables import names
-from cli import exits
 from cli.agents import is_ai
 from cli.commands.run import read_prompt
 from cli.declarations import App, Parameter
@@ -56,7 +55,7 @@ def save(
     budget: BudgetOptions = BudgetOptions(),
     pod: PodOptions = PodOptions(),
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Save a template, from a task or from a prompt and options.
 
     Parameters
@@ -85,7 +84,6 @@ def save(
     if options.output == "text":
         _describe(saved)
     write_one(saved, options.output, "name", note=f"run it: {_example_run(saved)}")
-    return exits.SUCCESS
 
 
 def _members(agent: AgentOptions, limits: LimitOptions) -> dict[str, Any]:
@@ -142,7 +140,7 @@ def _example_run(saved: dict[str, Any]) -> str:
 
 @template.default
 @template.command(name="list")
-def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
+def list_(*, options: ServerOptions = NO_OPTIONS) -> None:
     """List the templates."""
     page = whole(http(choose(options)), "templates.list")
     rows = [["template", "agent", "saved", "by", "prompt"]]
@@ -150,31 +148,27 @@ def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
         [f"@{item['name']}", item["agent"], ago(item["savedAt"]), item.get("savedBy") or "-", item["prompt"]]
         for item in page["items"]
     ]
-    write_items(page, options.output, "name", rows if page["items"] else [])
-    if options.output == "text" and not page["items"]:
-        talk("ado: there are no templates; ado template save NAME --from TASK makes one")
-    return exits.SUCCESS
+    nothing = "there are no templates; ado template save NAME --from TASK makes one"
+    write_items(page, options.output, "name", rows, nothing=nothing)
 
 
 @template.command
-def show(name: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def show(name: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Show a template: its prompt, and everything else of the task that it makes."""
     template_ = http(choose(options)).query("templates.get", {"name": named(name)})
     task = template_["task"]
     if options.output != "text":
         write_one(template_, options.output, "name")
-        return exits.SUCCESS
+        return
     write_lines([f"@{template_['name']}, saved by {template_.get('savedBy') or 'nobody'} {ago(template_['savedAt'])}"])
     if variables := names(task["prompt"]):
         write_lines([f"variables: {', '.join(variables)}"])
     write_lines(["", *task["prompt"].splitlines(), ""])
     write_json({key: value for key, value in {"agent": "shell", **task}.items() if key != "prompt"})
-    return exits.SUCCESS
 
 
 @template.command
-def remove(name: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def remove(name: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Remove a template that no schedule uses; its tasks stay."""
     removed = http(choose(options)).mutate("templates.remove", {"name": named(name)})
     write_one(removed, options.output, "name", note=f"@{removed['name']} is removed")
-    return exits.SUCCESS

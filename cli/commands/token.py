@@ -83,7 +83,7 @@ _NO_TOKEN = NewTokenOptions()
 @tokens.command
 def create(
     *, new: NewTokenOptions = _NO_TOKEN, to: Path | None = None, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS
-) -> int:
+) -> None:
     """Make a token; it is shown once, or written to a file.
 
     Parameters
@@ -105,7 +105,6 @@ def create(
         write_one(token, options.output, "tokenId", note=f"{label} is in {to}")
     if new.worker is not None and options.output == "text":
         _show_worker_command(new.worker, to, dsn, options)
-    return exits.SUCCESS
 
 
 def _show_worker_command(worker: str, to: Path | None, dsn: str | None, options: ServerOptions) -> None:
@@ -168,7 +167,7 @@ def _make(members: dict[str, Any], dsn: str | None, options: ServerOptions) -> d
 
 
 @tokens.command(name="list")
-def list_(*, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS) -> int:
+def list_(*, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS) -> None:
     """List all tokens without their secrets."""
     if database := dsn or os.environ.get("ADO_DSN"):
         from cli.direct_database import token_list
@@ -178,7 +177,6 @@ def list_(*, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS) -> int:
         page = whole(http(choose(options)), "tokens.list")
     head = ["token", "role", "user", "name", "worker", "created", "by", "last used", "expires", "revoked"]
     write_items(page, options.output, "tokenId", [head, *map(_row, page["items"])])
-    return exits.SUCCESS
 
 
 def _row(token: Mapping[str, Any]) -> list[str]:
@@ -188,7 +186,7 @@ def _row(token: Mapping[str, Any]) -> list[str]:
 
 
 @tokens.command
-def revoke(token: str, /, *, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS) -> int:
+def revoke(token: str, /, *, dsn: Dsn = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Revoke a token; what it has open ends within ten seconds.
 
     Parameters
@@ -206,4 +204,3 @@ def revoke(token: str, /, *, dsn: Dsn = None, options: ServerOptions = NO_OPTION
     else:
         revoked = http(choose(options)).mutate("tokens.revoke", {"tokenId": token})
     write_one(revoked, options.output, "tokenId", note=f"{token} is revoked")
-    return exits.SUCCESS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from app.rpc.client import HttpClient
-from cli import exits
 from cli.declarations import App
 from cli.errors import usage
 from cli.output import talk, write_items, write_one
@@ -21,7 +20,7 @@ users = App(name="users", help="List, add, change and disable users.")
 
 @users.default
 @users.command(name="list")
-def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
+def list_(*, options: ServerOptions = NO_OPTIONS) -> None:
     """List the users, and the limits of their roles."""
     page = whole(http(choose(options)), "users.list")
     rows = [["user", "name", "role", "email", "running", "queued", "cost per day", "state"]]
@@ -38,7 +37,6 @@ def list_(*, options: ServerOptions = NO_OPTIONS) -> int:
     ]
     rows += [["-", f"every {r['role']}", r["role"], "-", *_limits(r), "-"] for r in page["roles"]]
     write_items(page, options.output, "userId", rows)
-    return exits.SUCCESS
 
 
 def _limits(limited: dict[str, Any]) -> list[str]:
@@ -57,7 +55,7 @@ def add(
     queued: int | None = None,
     cost_per_day: float | None = None,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Add a user; ado token create --user NAME makes its tokens.
 
     Parameters
@@ -81,7 +79,6 @@ def add(
     members |= {"running": running, "queued": queued, "costPerDay": cost_per_day}
     user = http(choose(options)).mutate("users.add", members)
     write_one(user, options.output, "userId", note=f"{user['userId']} {name} is added as {role}")
-    return exits.SUCCESS
 
 
 @users.command(name="set")
@@ -97,7 +94,7 @@ def set_(
     cost_per_day: float | Literal["none"] | None = None,
     enable: bool = False,
     options: ServerOptions = NO_OPTIONS,
-) -> int:
+) -> None:
     """Change a user; without a name, the limits of every user of --role who has none of their own.
 
     Parameters
@@ -123,7 +120,8 @@ def set_(
     if name is None:
         if role is None or email is not None or external_id is not None or enable:
             raise usage("no user is named", "ado users set NAME …, or --role ROLE with limits alone")
-        return _set_role(role, changes, options)
+        _set_role(role, changes, options)
+        return
     changes |= {"email": email, "externalId": external_id}
     members = {"name": name, "role": role, "disabled": False if enable else None, **_changes(changes)}
     client = http(choose(options))
@@ -131,7 +129,6 @@ def set_(
     write_one(changed, options.output, "userId", note=f"{changed['userId']} {changed['name']} is changed")
     if role is not None:
         _say_what_tokens_may(client, changed)
-    return exits.SUCCESS
 
 
 def _say_what_tokens_may(client: HttpClient, user: dict[str, Any]) -> None:
@@ -151,14 +148,13 @@ def _changes(changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if name not in cleared} | {"clear": cleared}
 
 
-def _set_role(role: str, changes: dict[str, Any], options: ServerOptions) -> int:
+def _set_role(role: str, changes: dict[str, Any], options: ServerOptions) -> None:
     limits = http(choose(options)).mutate("users.limitRole", {"role": role, **_changes(changes)})
     write_one(limits, options.output, "role", note=f"the limits of every {role} are changed")
-    return exits.SUCCESS
 
 
 @users.command
-def disable(name: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def disable(name: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """End a user's tokens; what they have open ends within ten seconds, and the user's tasks go on.
 
     Parameters
@@ -172,13 +168,11 @@ def disable(name: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
     if left := open_tasks(client, [], created_by=changed["name"]):
         these = "1 task goes on" if len(left) == 1 else f"{len(left)} tasks go on"
         talk(f"ado: {these}; to stop what {changed['name']} has begun: ado cancel --created-by {changed['name']}")
-    return exits.SUCCESS
 
 
-def whoami(*, options: ServerOptions = NO_OPTIONS) -> int:
+def whoami(*, options: ServerOptions = NO_OPTIONS) -> None:
     """Say as whom you call."""
     me = http(choose(options)).query("users.whoami")
     who = f"{me['name']} ({me['userId']})" if me.get("userId") else f"{me['name']} (a service)"
     name = f" {me['tokenName']}" if me.get("tokenName") else ""
     write_one(me, options.output, "name", [f"{who}  role {me['role']}  token {me['tokenId']}{name}"])
-    return exits.SUCCESS

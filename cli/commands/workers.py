@@ -6,7 +6,6 @@ import sys
 import time
 from typing import Any
 
-from cli import exits
 from cli.agents import offers
 from cli.commands.autoscale import autoscale
 from cli.declarations import App
@@ -41,7 +40,7 @@ def _spawner_troubles(spawners: list[dict[str, Any]]) -> list[str]:
 
 
 @workers.command
-def status(*, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
+def status(*, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> None:
     """Show the workers, and what waits.
 
     Parameters
@@ -69,12 +68,12 @@ def status(*, watch: bool = False, options: ServerOptions = NO_OPTIONS) -> int:
             write_lines(_spawner_troubles(fleet.get("spawners", [])))
             write_lines([f"{one['why']} (next: {remedy(one)})" for one in fleet.get("unhealthyAgents", [])])
         if not watch:
-            return exits.SUCCESS
+            return
         time.sleep(_WATCH_SECONDS)
 
 
 @workers.command(name="list")
-def list_(*, state: str | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+def list_(*, state: str | None = None, options: ServerOptions = NO_OPTIONS) -> None:
     """List the workers, those that ended lately included.
 
     Parameters
@@ -84,11 +83,10 @@ def list_(*, state: str | None = None, options: ServerOptions = NO_OPTIONS) -> i
     """
     page = whole(http(choose(options)), "workers.list", {"state": state})
     write_items(page, options.output, "workerId", _rows(page["items"]))
-    return exits.SUCCESS
 
 
 @workers.command
-def drain(worker: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def drain(worker: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Let a worker finish what it has and end.
 
     Parameters
@@ -98,11 +96,10 @@ def drain(worker: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
     """
     drained = http(choose(options)).mutate("workers.drain", {"workerId": worker})
     write_one(drained, options.output, "workerId", note=f"{worker} is {drained['state']}")
-    return exits.SUCCESS
 
 
 @workers.command
-def scale(count: int, /, *, capability: list[str] | None = None, options: ServerOptions = NO_OPTIONS) -> int:
+def scale(count: int, /, *, capability: list[str] | None = None, options: ServerOptions = NO_OPTIONS) -> None:
     """Keep so many workers even when the queue is empty.
 
     Parameters
@@ -120,14 +117,13 @@ def scale(count: int, /, *, capability: list[str] | None = None, options: Server
         "name",
         note=f"{count_kept} {'worker is' if count_kept == '1' else 'workers are'} kept",
     )
-    return exits.SUCCESS
 
 
 workers.command(autoscale)
 
 
 @workers.command
-def reset(agent: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
+def reset(agent: str, /, *, options: ServerOptions = NO_OPTIONS) -> None:
     """Let the jobs of an agent go on at once that wait because it failed again and again.
 
     Parameters
@@ -139,4 +135,3 @@ def reset(agent: str, /, *, options: ServerOptions = NO_OPTIONS) -> int:
     count = forgotten["failures"]
     done = f"{count} failures of {agent} in a row are forgotten: its jobs go on"
     write_one(forgotten, options.output, "agent", note=done if count else f"{agent} has no failures to forget")
-    return exits.SUCCESS
