@@ -94,8 +94,6 @@ class Question(Wire):
             default=or_unset(question.default_answer),
             answer=UNSET if answer == Answer() else answer,
             by=or_unset(question.answered_by),
-            tool=or_unset(question.tool),
-            input=or_unset(question.input),
             remember="task" if question.remembered else UNSET,
         )
 
