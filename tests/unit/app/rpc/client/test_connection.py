@@ -10,6 +10,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosedError, InvalidHandshake, InvalidMessage, InvalidStatus
 from websockets.frames import Close
 from websockets.http11 import Response
+from websockets.protocol import State
 
 from app.rpc.client import connection
 from app.rpc.client.connection import close_socket, open_socket, send, why_ended
@@ -72,11 +73,18 @@ async def test_an_https_origin_is_called_with_tls():
     made.close()
 
 
-async def test_a_frame_for_a_connection_that_has_ended_is_dropped():
-    async with server() as (url, _):
+async def test_a_frame_is_sent_unless_the_connection_has_ended():
+    frames = []
+
+    async def read(socket):
+        frames.extend([frame async for frame in socket])
+
+    async with server(on_socket=read) as (url, _):
         socket = await open_socket(url, None, SYSTEM)
+        await send(socket, "early")
         await close_socket(socket)
         await send(socket, "late")
+    assert frames == ["early"]
 
 
 @pytest.mark.timeout(20)
@@ -94,7 +102,7 @@ async def test_a_peer_that_takes_no_close_frame_is_reset(monkeypatch):
         socket = await open_socket(url, None, SYSTEM)
         socket.close_timeout = 3600
         await close_socket(socket)
-        assert socket.transport.is_closing()
+        assert socket.state is State.CLOSED
         over.set()
 
 
