@@ -41,16 +41,13 @@ class WorkerRow:
     resources: ResourceAmounts
     free: ResourceAmounts
     slots: int
-    running_jobs: int
     labels: Mapping[str, str]
     version: str | None
     pid: int | None
     host: str | None
     backend: str | None
-    requested_at: datetime
     started_at: datetime | None
     last_heartbeat_at: datetime | None
-    idle_since: datetime
     problem: str | None
     """Why it takes no jobs, as its last heartbeat said; None while it does."""
     jobs: tuple[AttemptKey, ...] = ()
