@@ -280,6 +280,13 @@ def test_a_job_that_has_a_pod_is_not_counted_as_waiting(found, made):
     assert len(plan(snapshot, OFFERED, POD_LIMITS).jobs) == made
 
 
+def test_a_pod_counts_for_one_job_of_all_that_need_the_same():
+    starting, (waiting, _) = pod("p", key=(2, 0), worker_state="starting"), queue(SHELL)
+    demands = (Demand(SHELL, ResourceAmounts(), 1), Demand(SHELL, SIZE, 1))
+    snapshot = PodSnapshot((starting,), waiting, (), (), (one_range(maximum=9, workers=1),), demands)
+    assert len(plan(snapshot, OFFERED, POD_LIMITS).jobs) == 1
+
+
 def test_warm_pods_are_kept_to_the_minimum_and_retired_after_the_cooldown():
     assert planned(ranges=[one_range(2)]).warm == ((SHELL, 2),)
     assert planned(ranges=[one_range(2, capability="")]).warm == ((frozenset(), 2),)
@@ -288,7 +295,8 @@ def test_warm_pods_are_kept_to_the_minimum_and_retired_after_the_cooldown():
     first = planned(pods=pods, ranges=[limits])
     assert (first.surplus, [note.peak for note in first.notes]) == ((), [1])
     late = replace(limits, surplus_seconds=5.0, surplus_peak=1)
-    assert planned(pods=pods, ranges=[late]).surplus == ("b",)
+    retired = planned(pods=pods, ranges=[late])
+    assert (retired.surplus, retired.notes) == (("b",), (SurplusNote("shell", 1, restart=True),))
     assert planned(pods=pods, ranges=[late], scales=[ScaleRow(SHELL, 2)]).surplus == ()
 
 

@@ -82,6 +82,8 @@ def test_warm_pods_are_counted_by_capabilities_including_starting_ones():
     assert planned(scales=[ScaleRow(frozenset({"gpu"}), 3)]).warm == ()
     assert planned(scales=[ScaleRow(frozenset({"gpu"}), 3), ScaleRow(OFFERED, 1)]).warm == ((OFFERED, 1),)
     assert planned(map(waiting, range(3)), scales=[ScaleRow(frozenset(), 3)]).warm == ((frozenset(), 1),)
+    two_kinds = [ScaleRow(frozenset(), 3), ScaleRow(OFFERED, 3)]
+    assert planned(scales=two_kinds).warm == ((frozenset(), 3), (OFFERED, 1))
 
 
 def test_surplus_warm_pods_end_in_order_of_usefulness():
