@@ -14,7 +14,8 @@ from cli.output import talk, write_one
 from cli.parameters import Notify, RawEvents, Tail, TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.contexts import ServerContext
-from cli.remote.follow import View, follow
+from cli.remote.follow import Follower, View
+from cli.remote.listing import ENDED
 
 
 def _task(server: ServerContext, name: str) -> dict[str, Any]:
@@ -49,9 +50,15 @@ def attach(
     server = choose(options)
     shown = _task(server, task)
     after = None if from_ == "start" else int(from_)
-    known = shown["lastSeq"]
     view = View(
-        shown["taskId"], shown["workers"], after=after, tail=tail, own_lines=raw_events, notify=notify, known=known
+        shown["taskId"],
+        shown["workers"],
+        after=after,
+        tail=tail,
+        own_lines=raw_events,
+        notify=notify,
+        known=shown["lastSeq"],
+        ended=shown["status"] in ENDED,
     )
     return watch(server, view, options)
 
@@ -59,10 +66,21 @@ def attach(
 def watch(server: ServerContext, view: View, options: ServerOptions) -> int:
     """Show a task as the output option says: live text or JSON lines; json and name wait, then print one thing."""
     if options.output in ("json", "name"):
-        code = follow(server, replace(view, procedure="stream.taskProgress", silent=True))
+        code = _follow(server, replace(view, procedure="stream.taskProgress", silent=True))
         write_one(_task(server, view.task_id), options.output, "taskId")
         return code
-    return follow(server, replace(view, json_lines=options.output == "jsonl"))
+    return _follow(server, replace(view, json_lines=options.output == "jsonl"))
+
+
+def _follow(server: ServerContext, view: View) -> int:
+    """Show a task; return the exit code."""
+    if not view.is_live:
+        return Follower(server, view).replay()
+    import asyncio
+
+    from cli.remote.live_follow import LiveFollower
+
+    return asyncio.run(LiveFollower(server, view).run())
 
 
 def _check_tail(tail: int | None) -> None:
@@ -156,8 +174,9 @@ def logs(
         own_lines=raw_events,
         json_lines=options.as_json,
         verdict=False,
+        ended=shown["status"] in ENDED,
     )
-    code = follow(server, view)
+    code = _follow(server, view)
     for job in shown["jobs"]:
         if job.get("droppedBytes") and selection.has(job):
             talk(f"ado: {job['jobId']}: {job['droppedBytes']} bytes of output beyond the server's limit were dropped")

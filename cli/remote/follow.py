@@ -1,29 +1,29 @@
-"""Watching a task: replay, then live, over any number of connections, until its log ends.
+"""Showing a task's log over any number of connections, until it ends.
 
 A lost connection is reported as such and is never taken for the end. Ctrl-C only detaches: the task goes on. The end is
 reported after the last byte of output has been written.
+
+What is stored already is read by blocking calls. A task that still runs is watched by ``live_follow``, which does
+several things at once and needs asyncio and a WebSocket.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import signal
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.rpc.client import CallError, Client, NoAnswer, State
+from app.rpc.client import State
+from app.rpc.client.event_stream import BlockingClient, finish
 from cli import exits
 from cli.agents import agents_of
 from cli.bell import ring_for_end, ring_for_question
 from cli.output import OutputLost, talk, write_bytes, write_json, write_pieces
-from cli.remote.checked_calls import socket
+from cli.remote.checked_calls import check
 from cli.remote.contexts import ServerContext
-from cli.remote.fleet import why_waiting
 from cli.remote.idle_health_check import IdleHealthCheck
-from cli.remote.inline_questions import InlineQuestions, can_ask
 from cli.remote.listing import ENDED
 from cli.remote.log_reader import LogReader
 from cli.remote.summary import summary
@@ -33,9 +33,10 @@ from cli.render.task_ending import sentence
 from cli.render.terminal import colours, columns, terminals
 
 if TYPE_CHECKING:
-    from cli.remote.input_sender import InputSender
+    from app.rpc.client import Client
 
-_WAITING_SECONDS = 3.0
+    Reader = Client | BlockingClient
+
 _MOST_EVENTS = 1_000_000  # limit of one request for the end of a log
 
 
@@ -68,11 +69,18 @@ class View:
     """The number of the last event when the command began."""
     verdict: bool = True
     """Whether the exit code is the task's and a summary ends the output."""
+    ended: bool = False
+    """Whether the task had ended when the command began."""
 
     @property
     def by_lines(self) -> bool:
         """Whether ``tail`` counts lines."""
         return self.tail is not None and self.after is None and not (self.json_lines or self.raw or self.silent)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether events are awaited that are not stored yet."""
+        return self.follow and not self.ended
 
     def input(self, **other: Any) -> dict[str, Any]:
         """Return the input of the subscription."""
@@ -99,55 +107,44 @@ class Follower:
             many, terminals(), colours(sys.stdout) or colours(sys.stderr), view.timestamps, view.own_lines, columns
         )
         self._lines = Lines(self._style)
-        self._started = asyncio.Event()
         self._health_check = IdleHealthCheck(self._talk)
         self._connection_state = "connected"
-        self._questions = InlineQuestions(view.task_id, view.job, self._talk) if self._asks() else None
 
-    def _asks(self) -> bool:
-        """Whether the task's questions are asked here."""
-        view = self._view
-        is_watched = view.follow and view.verdict and not (view.json_lines or view.raw or view.silent or view.stdin)
-        return is_watched and can_ask()
-
-    async def run(self) -> int:
-        """Show the task until its log ends or the user leaves; return the exit code."""
-        loop = asyncio.get_running_loop()
-        showing = asyncio.create_task(self._show(), name="show")
-        left = asyncio.Event()
+    def replay(self) -> int:
+        """Show what is stored; return the exit code."""
+        client = BlockingClient(
+            self._server.urls,
+            self._server.token,
+            on_state=self._connection,
+            on_ping=lambda: finish(self._health_check.look(client)),
+            check=check,
+            trust=self._server.trust,
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, left.set)
-        leaving = asyncio.create_task(left.wait(), name="leave")
-        sender = self._sender()
-        ends: list[asyncio.Future[Any]] = [showing, leaving, *([sender.refused] if sender else [])]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
-        if sender is not None:
-            sender.stop()
-        if showing.done():
-            try:
-                return await showing
-            except OutputLost as error:
-                step = f"{self._view.task_id} goes on; once there is room: ado attach {self._view.task_id}"
-                raise OutputLost(error.__cause__ or error, step) from error  # type: ignore[arg-type]
-        showing.cancel()
-        await asyncio.gather(showing, return_exceptions=True)
-        if sender is not None and not sender.refused.cancelled():
-            sender.refused.result()
-        self._show_next_commands(incomplete=sender is not None and not sender.complete)
-        return exits.DETACHED
+            signal.signal(number, signal.default_int_handler)
+        try:
+            return self._end(finish(self._show(client)))
+        except KeyboardInterrupt:
+            self._show_next_commands()
+            return exits.DETACHED
+        except OutputLost as error:
+            raise self._output_lost(error) from error
+        finally:
+            client.close()
 
-    def _sender(self) -> InputSender | None:
-        """Start to send stdin if the view says so."""
-        if not self._view.stdin:
+    async def _show(self, client: Reader) -> Mapping[str, Any] | None:
+        """Show the log; return the task if its end decides the exit code."""
+        await self._stream(client)
+        if not self._view.verdict:
             return None
-        from cli.remote.input_sender import InputSender
+        task: dict[str, Any] = await client.query("tasks.get", {"taskId": self._view.task_id})
+        return task
 
-        sender = InputSender(self._server, self._view.task_id)
-        sender.start()
-        return sender
+    def _output_lost(self, error: OutputLost) -> OutputLost:
+        step = f"{self._view.task_id} goes on; once there is room: ado attach {self._view.task_id}"
+        return OutputLost(error.__cause__ or error, step)  # type: ignore[arg-type]
 
-    def _show_next_commands(self, *, incomplete: bool) -> None:
+    def _show_next_commands(self, *, incomplete: bool = False) -> None:
         name = self._view.task_id
         self._talk("")
         self._talk(f"ado: detached; {name} goes on")
@@ -157,28 +154,7 @@ class Follower:
         self._talk(f"  ado tasks show {name}  see where it is")
         self._talk(f"  ado cancel {name}      stop it")
 
-    async def _show(self) -> int:
-        async with socket(self._server, on_state=self._connection) as client:
-            waiting = asyncio.create_task(self._explain_waiting(client), name="waiting")
-            silence = asyncio.create_task(self._health_check.watch(client), name="silence")
-            beside = [waiting, silence]
-            if self._questions is not None:
-                beside.append(asyncio.create_task(self._questions.run(client), name="questions"))
-            try:
-                await self._stream(client)
-                if not self._view.verdict:
-                    return exits.SUCCESS
-                task = await client.query("tasks.get", {"taskId": self._view.task_id})
-            finally:
-                for task_beside in beside:
-                    task_beside.cancel()
-                await asyncio.gather(*beside, return_exceptions=True)
-        self._end(task)
-        if self._view.notify:
-            ring_for_end(task)
-        return exits.of_task(task)
-
-    async def _stream(self, client: Client) -> None:
+    async def _stream(self, client: Reader) -> None:
         view = self._view
         last = None if view.after is None else str(view.after)
         query = view.input()
@@ -190,19 +166,19 @@ class Follower:
             query = view.input(tail=None)
         async for item in LogReader(client, view.procedure, query).read(last):
             event = item.data
-            self._health_check.note_event()
-            if event["type"] != "created":
-                self._started.set()
+            self._note(event)
             self._write(event)
-            if self._questions is not None:
-                self._questions.note(event)
             if view.notify and event["type"] == "question" and event["seq"] > view.known:
                 ring_for_question(event)
             if view.follow and event["type"] == "finished" and await self._job_has_ended(client, event):
                 break
         self._write_pieces(self._lines.rest())
 
-    async def _job_has_ended(self, client: Client, event: Mapping[str, Any] | None = None) -> bool:
+    def _note(self, _event: Mapping[str, Any]) -> None:
+        """Note that an event arrived."""
+        self._health_check.note_event()
+
+    async def _job_has_ended(self, client: Reader, event: Mapping[str, Any] | None = None) -> bool:
         """Whether the job that is shown has ended, with this event if there is one; a retried job runs again."""
         if self._view.job is None:
             return False
@@ -210,7 +186,7 @@ class Follower:
         job = task["jobs"][self._view.job]
         return job["status"] in ENDED and (event is None or event["attempt"] == job["attempt"])
 
-    async def _last_lines(self, client: Client, count: int) -> str | None:
+    async def _last_lines(self, client: Reader, count: int) -> str | None:
         """Write the last lines of the log so far, and return the cursor after them.
 
         The number of events that make so many lines is unknown: the request grows until they are enough.
@@ -222,8 +198,7 @@ class Follower:
             query = view.input(follow=False, tail=events)
             async for item in client.subscribe(view.procedure, query):
                 last, received = item.id, received + 1
-                if item.data["type"] != "created":
-                    self._started.set()
+                self._note(item.data)
                 if self._shown(item.data):
                     last_lines.add(self._selected(lines.feed(item.data)))
             if last_lines.full or received < events or events == _MOST_EVENTS:
@@ -266,7 +241,16 @@ class Follower:
         self._write_pieces(self._lines.make_room())
         talk(line)
 
-    def _end(self, task: Mapping[str, Any]) -> None:
+    def _end(self, task: Mapping[str, Any] | None) -> int:
+        """Report the end of the task, and return the exit code."""
+        if task is None:
+            return exits.SUCCESS
+        self._show_end(task)
+        if self._view.notify:
+            ring_for_end(task)
+        return exits.of_task(task)
+
+    def _show_end(self, task: Mapping[str, Any]) -> None:
         view = self._view
         if view.json_lines or view.raw or view.silent:
             return
@@ -282,30 +266,9 @@ class Follower:
         if state.kind == self._connection_state:
             return
         self._connection_state = state.kind
-        if self._questions is not None:
-            self._questions.look_again()
         if state.kind == "lost":
             self._talk(f"ado: connection lost ({state.detail}), retrying")
         elif state.kind == "moving":
             self._talk("ado: the server is moving its clients to another replica, connecting again")
         else:
             self._talk("ado: connected again")
-
-    async def _explain_waiting(self, client: Client) -> None:
-        shown = ""
-        while not self._started.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_WAITING_SECONDS):
-                    await self._started.wait()
-                    return
-            with contextlib.suppress(CallError, NoAnswer):
-                task = await client.query("tasks.get", {"taskId": self._view.task_id, "explain": True})
-                reason = why_waiting(task)
-                if reason and reason != shown and not self._started.is_set():
-                    shown = reason
-                    self._talk(f"ado: waiting: {reason}")
-
-
-def follow(server: ServerContext, view: View) -> int:
-    """Show a task; return the exit code."""
-    return asyncio.run(Follower(server, view).run())

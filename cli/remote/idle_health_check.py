@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from app.rpc.client import CallError, Client, NoAnswer
+from app.rpc.client import CallError, NoAnswer
+
+if TYPE_CHECKING:
+    from app.rpc.client import Client
+    from app.rpc.client.event_stream import BlockingClient
 
 _QUIET_SECONDS = 5.0
 _AGAIN_SECONDS = 10.0  # a thousand viewers cost a replica a hundred requests a second
@@ -28,14 +32,20 @@ class IdleHealthCheck:
 
     async def watch(self, client: Client) -> None:
         """Report a problem of the server's database, and its end, until cancelled."""
+        import asyncio  # not for a reader that blocks
+
         pause = _QUIET_SECONDS
         while True:
             await asyncio.sleep(pause)
             pause = _AGAIN_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
             if time.monotonic() - self._last_event_at < _QUIET_SECONDS and not self._reported:
                 continue
-            with contextlib.suppress(CallError, NoAnswer):
-                self._report((await client.query("system.health"))["problems"].get("database", ""))
+            await self.look(client)
+
+    async def look(self, client: Client | BlockingClient) -> None:
+        """Report a problem of the server's database, or its end."""
+        with contextlib.suppress(CallError, NoAnswer):
+            self._report((await client.query("system.health"))["problems"].get("database", ""))
 
     def _report(self, problem: str) -> None:
         if problem and problem != self._reported:

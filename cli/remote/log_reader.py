@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from app.rpc.client import CallError, Client, Item
+from app.rpc.client import CallError, Item
 from cli.output import talk
+
+if TYPE_CHECKING:
+    from app.rpc.client import Client
+    from app.rpc.client.event_stream import BlockingClient
 
 _REMEMBERED = 10_000  # events; a failover loses a second of them
 
@@ -20,7 +24,7 @@ _REMEMBERED = 10_000  # events; a failover loses a second of them
 class LogReader:
     """Reads one log; ``procedure`` and ``query`` are those of the subscription."""
 
-    def __init__(self, client: Client, procedure: str, query: dict[str, Any]) -> None:
+    def __init__(self, client: Client | BlockingClient, procedure: str, query: dict[str, Any]) -> None:
         self._client = client
         self._procedure = procedure
         self._query = query

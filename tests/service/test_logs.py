@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -48,6 +50,29 @@ def test_logs_shows_the_selected_output(worker):
         out, err = logs(*nonsense, check=2)
         assert (out, len(err.splitlines())) == (b"", 2), nonsense
     assert b"add --job" in logs("--raw", task="task-2", check=2)[1]
+
+
+def test_what_is_stored_is_read_without_asyncio_and_a_websocket(worker):
+    """They take half of the time that such a command needs. A task that runs is watched with them."""
+    name = worker.ado("run", "--remote", "--agent", "shell", "echo line", "-o", "name", check=0).stdout.decode().strip()
+    running = worker.ado("run", "--remote", "--detach", "--agent", "shell", "cat", check=0).stdout.decode().strip()
+    commands = [["logs", name], ["logs", name, "-f", "--tail", "1"], ["attach", name], ["attach", name, "-o", "json"],
+                ["logs", running]]  # fmt: skip
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-P", "-X", "importtime", "-m", "cli", *command],
+            env=worker.client_env(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        imported = set(re.findall(r"\| +(\S+)$", done.stderr, re.MULTILINE))
+        assert imported & {"asyncio", "websockets", "subprocess", "app.rpc.client.event_stream"} == {
+            "app.rpc.client.event_stream"
+        }, command
+        assert ("line" in done.stdout) == (command[1] == name)
+    worker.ado("cancel", running, check=0)
 
 
 def test_tail_counts_lines_for_any_division_of_writes(worker):

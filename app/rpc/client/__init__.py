@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from app.rpc.client.errors import CallError, NoAnswer, UnusableAnswer
     from app.rpc.client.files import Transfer
     from app.rpc.client.http import HttpClient
-    from app.rpc.client.socket import Client, State
-    from app.rpc.client.subscription import Item
+    from app.rpc.client.items import Item, State
+    from app.rpc.client.socket import Client
     from app.rpc.envelope import ABSENT
 
 __all__ = ["ABSENT", "CallError", "Client", "HttpClient", "Item", "NoAnswer", "State", "Transfer", "UnusableAnswer"]
@@ -23,9 +23,9 @@ _MODULES = {
     "CallError": "app.rpc.client.errors",
     "Client": "app.rpc.client.socket",
     "HttpClient": "app.rpc.client.http",
-    "Item": "app.rpc.client.subscription",
+    "Item": "app.rpc.client.items",
     "NoAnswer": "app.rpc.client.errors",
-    "State": "app.rpc.client.socket",
+    "State": "app.rpc.client.items",
     "Transfer": "app.rpc.client.files",
     "UnusableAnswer": "app.rpc.client.errors",
 }

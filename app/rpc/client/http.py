@@ -14,7 +14,8 @@ from app.rpc.client.tls import SYSTEM, Trust, TrustUnusable, untrusted
 from app.rpc.envelope import ABSENT
 
 _UNAVAILABLE = frozenset({"SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"})
-_BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
+BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
+"""What a connection raises that fails, or whose answer is not HTTP."""
 _Headers = Mapping[str, str]
 _JSON: _Headers = {"content-type": "application/json"}
 _NO_BODIES = frozenset({404, 405, 501})
@@ -76,8 +77,8 @@ class HttpClient:
                 if response.status != 206:
                     self._body_result(response.status, response.read_whole())
             raise NoAnswer(self._url, "the answer is not the range of the file that was asked for")
-        except _BROKEN as error:
-            raise NoAnswer(self._url, _why(error)) from error
+        except BROKEN as error:
+            raise NoAnswer(self._url, why_broken(error)) from error
         finally:
             if not complete:  # the rest would be read as the next answer; an error may be of this origin alone
                 self.leave()
@@ -128,30 +129,21 @@ class HttpClient:
         try:
             with self._send(method, target, body, {} if body is None else headers) as response:
                 text = response.read_whole()
-        except _BROKEN as error:
-            raise NoAnswer(self._url, _why(error)) from error
+        except BROKEN as error:
+            raise NoAnswer(self._url, why_broken(error)) from error
         self._used_at = time.monotonic()
-        return self._result(response.status, text) if method != "PUT" else self._body_result(response.status, text)
+        if method == "PUT":
+            return self._body_result(response.status, text)
+        return result_of(self._url, response.status, text)
 
     def _body_result(self, status: int, text: bytes) -> Any:
         """Return the answer for a file's body; a proxy that lets only calls pass is like a replica without bodies."""
         try:
-            return self._result(status, text)
+            return result_of(self._url, status, text)
         except NoAnswer as error:
             if status in _NO_BODIES:
                 raise CallError(str(error), {"code": "NOT_FOUND", "reason": "no_such_page"}) from None
             raise
-
-    def _result(self, status: int, text: bytes) -> Any:
-        try:
-            answer = parse(text)
-        except ValueError:
-            raise NoAnswer(self._url, f"the answer (HTTP {status}) is not from an ado server") from None
-        if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
-            return answer["result"].get("data")
-        if isinstance(answer, dict) and "error" in answer:
-            raise CallError.of(answer["error"])
-        raise NoAnswer(self._url, f"the answer (HTTP {status}) is not from an ado server")
 
     def _send(self, method: str, target: str, body: bytes | None, headers: _Headers) -> Response:
         connection = self._connect()
@@ -169,17 +161,31 @@ class HttpClient:
         first = self._urls.index(self._url)
         for url in self._urls[first:] + self._urls[:first]:
             try:
-                connection = _open(url, self._timeout, self._trust)
+                connection = open_connection(url, self._timeout, self._trust)
                 connection.connect()
-            except _BROKEN as error:
+            except BROKEN as error:
                 failure = error
             else:
                 self._connection, self._url = connection, url
                 return connection
-        raise NoAnswer(self._url, _why(failure)) from failure
+        raise NoAnswer(self._url, why_broken(failure)) from failure
 
 
-def _open(url: str, timeout: float, trust: Trust) -> http.client.HTTPConnection:
+def result_of(url: str, status: int, text: bytes) -> Any:
+    """Return the data of an answer's body. Raises CallError, or NoAnswer for what no ado server sends."""
+    try:
+        answer = parse(text)
+    except ValueError:
+        raise NoAnswer(url, f"the answer (HTTP {status}) is not from an ado server") from None
+    if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
+        return answer["result"].get("data")
+    if isinstance(answer, dict) and "error" in answer:
+        raise CallError.of(answer["error"])
+    raise NoAnswer(url, f"the answer (HTTP {status}) is not from an ado server")
+
+
+def open_connection(url: str, timeout: float, trust: Trust) -> http.client.HTTPConnection:
+    """Return a connection to an origin, which is not connected yet. Raises OSError, ValueError."""
     parts = urlsplit(url)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
@@ -194,7 +200,8 @@ def _open(url: str, timeout: float, trust: Trust) -> http.client.HTTPConnection:
     return connection
 
 
-def _why(error: Exception | None) -> str:
+def why_broken(error: Exception | None) -> str:
+    """Return why a connection failed, as a sentence for a person."""
     if isinstance(error, (http.client.BadStatusLine, http.client.LineTooLong)) and not isinstance(
         error, http.client.RemoteDisconnected
     ):

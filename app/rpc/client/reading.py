@@ -36,7 +36,12 @@ class Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
         self.fp.close()
-        self.fp = io.BufferedReader(_Bounded(sock))
+        self._bounded = _Bounded(sock)
+        self.fp = io.BufferedReader(self._bounded)
+
+    def read_on(self, silence_seconds: float) -> None:
+        """Let the body go on for ever, as long as a part of it arrives every so many seconds."""
+        self._bounded.silence_seconds = silence_seconds
 
     def read_whole(self) -> bytes:
         """Return the body. Raises OSError, HTTPException."""
@@ -59,11 +64,16 @@ class _Bounded(io.RawIOBase):
         self._end = time.monotonic() + self._seconds
         self._last = self._end + _LONGEST_SECONDS
         self._left = ANSWER_BYTES
+        self.silence_seconds: float | None = None
+        """The limit of each read of a body that may go on for ever."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self.silence_seconds is not None:
+            self._socket.settimeout(self.silence_seconds)
+            return self._file.readinto(buffer) or 0
         remaining = min(self._end, self._last) - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("timed out: the answer comes too slowly")

@@ -17,13 +17,14 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from app.rpc import envelope
 from app.rpc.backoff import Backoff
 from app.rpc.client.errors import CallError, Check, NoAnswer, UnusableAnswer, encode
+from app.rpc.client.items import Item, State
 from app.rpc.client.reading import parse
-from app.rpc.client.subscription import Item, Subscription
+from app.rpc.client.subscription import Subscription
 from app.rpc.client.tls import SYSTEM, Trust
 from app.rpc.envelope import ABSENT
 
@@ -35,14 +36,6 @@ _SILENCE_SECONDS = 10.0
 _WATCH_SECONDS = 1.0
 _UNAVAILABLE = "SERVICE_UNAVAILABLE"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
-
-
-class State(NamedTuple):
-    """A change of the connection: ``connected``, ``lost``, or ``moving`` when the server asks to connect again."""
-
-    kind: str
-    url: str
-    detail: str = ""
 
 
 @dataclass(eq=False, slots=True)

@@ -7,17 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.rpc.client.errors import CallError, NoAnswer
+from app.rpc.client.items import Item
 
 _BUFFER_ITEMS = 256
 _BUFFER_BYTES = 32 * 1024 * 1024  # of frames; an empty buffer takes one of any size
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One item of a subscription; ``id`` is the cursor to resume after."""
-
-    id: str | None
-    data: Any
 
 
 @dataclass(eq=False, slots=True)
