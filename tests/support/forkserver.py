@@ -37,7 +37,8 @@ LATE = (
     "app.spawner.pod_setup",
     "app.spawner.process_spawner",
 )
-LATE += ("ahocorasick_rs", "encodings.idna", "uvicorn.lifespan.on", "uvloop", "worker.main")
+LATE += ("ahocorasick_rs", "encodings.idna", "uvicorn.lifespan.on", "uvloop", "worker.main", "worker.local_run")
+LATE += ("cli.cyclopts_tree", "cli.fast_parser", "cli.parsing", "cyclopts.config", "docstring_parser", "rich.console")
 
 
 class Forked:
@@ -130,18 +131,25 @@ def start(arguments, *, env, cwd, stdin, stdout, stderr):
     return Forked(command, reading)
 
 
-def run(arguments, *, env, cwd, timeout):
-    """Run ado to its end with nothing on stdin, as ``subprocess.run`` does; None where only a new process would do."""
-    pipes = [os.pipe(), os.pipe()]
-    with Path(os.devnull).open("rb") as nothing:
-        streams = {"stdin": nothing.fileno(), "stdout": pipes[0][1], "stderr": pipes[1][1]}
+def run(arguments, *, env, cwd, timeout, data=None, merged=False):
+    """Run ado to its end, as ``subprocess.run`` does; None where only a new process would do.
+
+    ``data`` comes through a pipe; without it, nothing is on stdin. ``merged`` sends stderr where stdout goes.
+    """
+    out, err = os.pipe(), os.pipe()
+    given = os.pipe() if data is not None else (os.open(os.devnull, os.O_RDONLY), None)
+    try:
+        streams = {"stdin": given[0], "stdout": out[1], "stderr": out[1] if merged else err[1]}
         process = start(arguments, env=env, cwd=cwd, **streams)
-    for _, writing in pipes:
-        os.close(writing)
-    with os.fdopen(pipes[0][0], "rb") as out, os.fdopen(pipes[1][0], "rb") as err, ThreadPoolExecutor(2) as readers:
+    finally:
+        for descriptor in (given[0], out[1], err[1]):
+            os.close(descriptor)
+    with os.fdopen(out[0], "rb") as stdout, os.fdopen(err[0], "rb") as stderr, ThreadPoolExecutor(3) as threads:
+        if given[1] is not None:
+            threads.submit(_give, given[1], data)
         if process is None:
             return None
-        texts = [readers.submit(stream.read) for stream in (out, err)]
+        texts = [threads.submit(stream.read) for stream in (stdout, stderr)]
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -149,6 +157,12 @@ def run(arguments, *, env, cwd, timeout):
             process.wait()
             raise
         return subprocess.CompletedProcess(process.args, process.returncode, *(text.result() for text in texts))
+
+
+def _give(pipe, data):
+    """Write to a pipe what its reader takes, and close it."""
+    with contextlib.suppress(BrokenPipeError), os.fdopen(pipe, "wb") as target:
+        target.write(data)
 
 
 def _import_all():

@@ -13,21 +13,15 @@ from support import forkserver
 from cli.app import COMMANDS, build
 
 
-def ado(*arguments, stdin="", **env):
+def ado(*arguments, stdin="", cwd=None, **env):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ADO_")}
     env = {**clean, "NO_COLOR": "1", **env}
-    if not stdin and (forked := forkserver.run(arguments, env=env, cwd=str(Path.cwd()), timeout=60)):
-        forked.stdout, forked.stderr = forked.stdout.decode(), forked.stderr.decode()
-        return forked
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "cli", *arguments],
-        env=env,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    options = {"env": env, "cwd": str(cwd or Path.cwd()), "timeout": 60}
+    if done := forkserver.run(arguments, data=stdin.encode() or None, **options):
+        done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
+        return done
+    command = [sys.executable, "-P", "-m", "cli", *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, **options)
 
 
 @pytest.fixture
@@ -41,15 +35,10 @@ def squeezed(text):
     return " ".join(text.split())
 
 
-def test_the_quick_help_is_the_real_one():
+def test_the_quick_help_is_the_real_one(capsys):
     quick = ado("--help")
-    real = subprocess.run(
-        [sys.executable, "-P", "-c", "from cli.app import build; build()(['--help'])"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert squeezed(quick.stdout) == squeezed(real.stdout)
+    build()(["--help"])
+    assert squeezed(quick.stdout) == squeezed(capsys.readouterr().out)
     assert ado().stdout == quick.stdout
 
 
@@ -89,14 +78,7 @@ def test_a_server_that_does_not_answer_is_infrastructure(alone):
 
 
 def test_local_mode_runs_the_agent_and_returns_its_exit_code(alone, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "cli", "run", "--agent", "shell", "echo $PWD; echo no >&2; exit 3"],
-        cwd=tmp_path,
-        env={**os.environ, **alone},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ado("run", "--agent", "shell", "echo $PWD; echo no >&2; exit 3", cwd=tmp_path, **alone)
     assert (done.stdout, done.stderr, done.returncode) == (f"{tmp_path}\n", "no\n", 3)
 
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from support import forkserver
@@ -23,27 +22,14 @@ def environment(home):
     return {**os.environ, "ADO_HOME": str(home), "HOME": str(home)}
 
 
-def run(*arguments, home, agent="shell"):
+def run(*arguments, home, agent="shell", **options):
     command = ["run", "--agent", agent, *arguments]
-    return forkserver.run(command, env=environment(home), cwd=str(home), timeout=60)
-
-
-def run_anew(*arguments, home, **options):
-    """Run a new process, whose streams the caller chooses."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment(home),
-        cwd=home,
-        check=False,
-        timeout=60,
-        stdout=subprocess.PIPE,
-        **options,
-    )
+    return forkserver.run(command, env=environment(home), cwd=str(home), timeout=60, **options)
 
 
 def test_both_streams_keep_their_order(tmp_path):
     script = "for i in 1 2 3 4 5 6 7 8; do echo o$i; echo e$i >&2; done"
-    done = run_anew(script, home=tmp_path, stderr=subprocess.STDOUT)
+    done = run(script, home=tmp_path, merged=True)
     assert done.stdout.split() == [f"{name}{i}".encode() for i in range(1, 9) for name in "oe"]
 
 
@@ -92,7 +78,7 @@ def test_a_prompt_of_a_megabyte_runs_from_a_file_and_from_stdin(tmp_path):
     script = f": {'a' * (1024 * 1024 - 20)}\necho done"
     (tmp_path / "script").write_text(script)
     assert run("-F", "script", home=tmp_path).stdout == b"done\n"
-    assert run_anew("-F", "-", home=tmp_path, input=script.encode()).stdout == b"done\n"
+    assert run("-F", "-", home=tmp_path, data=script.encode()).stdout == b"done\n"
 
 
 class Talker:
@@ -207,9 +193,7 @@ def run_in(place, *arguments, below=""):
     """Run in a project, as somebody whose HOME is beside it."""
     home = place.parent
     env = {**os.environ, "ADO_HOME": str(home), "HOME": str(home), "GIT_CONFIG_GLOBAL": str(home / ".gitconfig")}
-    env["PYTHONPATH"] = str(Path(local_run.__file__).parents[1])
-    command = [*COMMAND, *arguments]
-    return subprocess.run(command, env=env, cwd=place / below, check=False, timeout=60, capture_output=True)
+    return forkserver.run(["run", "--agent", "shell", *arguments], env=env, cwd=str(place / below), timeout=60)
 
 
 def test_commands_of_a_projects_file_run_here_only_if_the_user_trusts_the_repository(tmp_path):
