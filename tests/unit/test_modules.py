@@ -1,10 +1,9 @@
 """The sizes that CONTRIBUTING sets for modules and functions."""
 
 import ast
-from importlib import resources
-from pathlib import Path
 
-ROOT = Path(str(resources.files("sql"))).parent
+from support.source import ROOT, definitions
+
 PACKAGES = ("app", "cli", "db", "sql", "worker")
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 50
@@ -24,11 +23,11 @@ def test_no_module_has_more_lines_than_contributing_says():
 
 def test_no_function_has_more_lines_than_contributing_says():
     functions = [
-        (f"{path.relative_to(ROOT)}: {node.name}", lines_of(node))
+        (f"{path}: {node.name}", lines_of(node))
         for name in PACKAGES
-        for path in (ROOT / name).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for path in (file.relative_to(ROOT).as_posix() for file in (ROOT / name).rglob("*.py"))
+        for node in definitions(path)
+        if not isinstance(node, ast.ClassDef)
     ]
     assert len(functions) > 1000
     assert [function for function in functions if function[1] > MOST_LINES_OF_A_FUNCTION] == []

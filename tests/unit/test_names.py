@@ -2,10 +2,9 @@
 
 import ast
 from collections import defaultdict
-from importlib import resources
-from pathlib import Path
 
-ROOT = Path(str(resources.files("sql"))).parent
+from support.source import ROOT, definitions
+
 ONE_ANSWER = (
     "app/shapes/",
     "app/procedures/",
@@ -23,9 +22,8 @@ def classes():
     """Yield the path and name of every class."""
     for folder in ("app", "cli", "db", "worker"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ClassDef):
-                    yield path.relative_to(ROOT).as_posix(), node.name
+            name = path.relative_to(ROOT).as_posix()
+            yield from ((name, node.name) for node in definitions(name) if isinstance(node, ast.ClassDef))
 
 
 def test_no_two_classes_have_the_same_name():

@@ -2,12 +2,11 @@
 
 import ast
 import re
-from importlib import resources
-from pathlib import Path
+from functools import cache
 
 import pytest
+from support.source import ROOT, definitions
 
-ROOT = Path(str(resources.files("sql"))).parent
 PAGE = (ROOT / "SECURITY.md").read_text()
 ACTORS = (
     "stranger",
@@ -37,12 +36,11 @@ ATTACKS = list(rows("actor | can try | what protects | test"))
 PLACES = dict(rows("actor | tests"))
 
 
+@cache
 def names_in(file):
     """Return the names of a file's test functions, also those inside of classes."""
     return {
-        node.name
-        for node in ast.walk(ast.parse((ROOT / file).read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+        node.name for node in definitions(file) if not isinstance(node, ast.ClassDef) and node.name.startswith("test_")
     }
 
 
