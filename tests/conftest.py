@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 from pytest_asyncio import is_async_test
 from pytest_postgresql import factories
+from support.acp_programs import served
 from support.checkout import untracked
 from support.machines import possible
 from support.postgres import (
@@ -192,6 +193,13 @@ def shared_cluster(shared_dsn):
     finally:
         made.close()
         remove(home)
+
+
+@pytest.fixture(scope="session")
+def acp_programs():
+    """A fake agent of the Agent Client Protocol, and ado's bridge to it, which start without imports."""
+    with served() as programs:
+        yield programs
 
 
 @pytest.fixture

@@ -6,27 +6,24 @@ The agent speaks the Agent Client Protocol and is offered as ``opencode``. The p
 import json
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from support.postgres import fast_directory, remove
 from support.procedures import Real
 from support.program import Cluster, until
 
-FAKE = Path(__file__).parents[1] / "support" / "acp_agent.py"
 AGENTS = ("opencode", "gemini-cli")  # the second may have a limit on tokens
-PROGRAMS = {"ADO_ACP_AGENTS": ",".join(f"{name}={sys.executable} {FAKE}" for name in AGENTS), "ADO_ISOLATED": "true"}
 
 
 @pytest.fixture(scope="module")
-def cluster(shared_dsn):
+def cluster(shared_dsn, acp_programs):
     home = fast_directory()
     made = Cluster(shared_dsn, home)
     try:
         made.add_replicas(2)
         offers = [word for name in (*AGENTS, "scripted") for word in ("--capability", name)]
-        made.add_worker("main", "--slots", "4", *offers, env=PROGRAMS)
+        made.env.update(acp_programs.environment(*AGENTS), ADO_ISOLATED="true")
+        made.add_worker("main", "--slots", "4", *offers)
         yield made
     finally:
         made.close()
@@ -119,7 +116,7 @@ def test_a_question_that_waits_for_long_pauses_the_job_until_the_limit_is_raised
     named = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
     for words in (["init", "-q"], [*named, "commit", "-q", "--allow-empty", "-m", "Begin"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    env = {**PROGRAMS, "ADO_QUESTION_HOLD_SECONDS": "0.5"}
+    env = {"ADO_QUESTION_HOLD_SECONDS": "0.5"}
     cluster.add_worker("holds", "--capability", "opencode", "--capability", "here", env=env)
     words = ["run", "--remote", "--detach", "-o", "name", "--repo", "--agent", "opencode", "--require", "here"]
     task = cluster.ado(*words, "--max-cost", "0.25", "spend 9", check=0, cwd=tmp_path).stdout.decode().strip()

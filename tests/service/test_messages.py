@@ -3,9 +3,7 @@
 import json
 import re
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from support.postgres import fast_directory, remove
@@ -146,13 +144,10 @@ def test_a_message_to_all_reaches_each_job_that_is_not_cancelled(cluster, tmp_pa
     assert sorted(event["job"] for event in of_type(cluster, task, "delivered")) == [0, 1, 1, 2]
 
 
-FAKE = Path(__file__).parents[1] / "support" / "acp_agent.py"
-
-
-def test_an_agent_of_the_protocol_gets_a_message_between_two_turns_of_one_process(cluster, tmp_path):
+def test_an_agent_of_the_protocol_gets_a_message_between_two_turns_of_one_process(cluster, acp_programs, tmp_path):
     gate = tmp_path / "gate"
-    program = {"ADO_ACP_AGENTS": f"fake={sys.executable} {FAKE}"}
-    cluster.add_worker("acp", "--capability", "fake", env=program | {"ADO_ISOLATED": "true"})
+    env = acp_programs.environment("fake") | {"ADO_ISOLATED": "true"}
+    cluster.add_worker("acp", "--capability", "fake", env=env)
     words = ["run", "--remote", "--detach", "-o", "name", "--agent", "fake", "--no-repo"]
     words += ["--wait-for-agent", f"until {gate}"]
     task = cluster.ado(*words, check=0).stdout.decode().strip()

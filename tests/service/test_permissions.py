@@ -1,20 +1,15 @@
 """An agent asks to use a tool, a person decides: over two replicas and a worker, with an agent of the ACP."""
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from support.program import until
 
-FAKE = Path(__file__).parents[1] / "support" / "acp_agent.py"
-WORKER = {"ADO_ACP_AGENTS": f"fake={sys.executable} {FAKE}"}
-
 
 @pytest.fixture
-def plane(cluster):
-    cluster.env.update(WORKER)
+def plane(cluster, acp_programs):
+    cluster.env.update(acp_programs.environment("fake"))
     cluster.worker = cluster.add_worker("w1", "--capability", "fake", "--slots", "4")
     return cluster
 

@@ -4,20 +4,16 @@ import json
 import os
 import re
 import signal
-import sys
 import termios
-from pathlib import Path
 
 import pytest
 from support.program import until
 from support.screen import Terminal
 
-FAKE = Path(__file__).parents[1] / "support" / "acp_agent.py"
-
 
 @pytest.fixture(scope="module")
-def plane(shared_cluster):
-    env = {"ADO_ACP_AGENTS": f"fake={sys.executable} {FAKE}"}
+def plane(shared_cluster, acp_programs):
+    env = acp_programs.environment("fake")
     capabilities = ("--capability", "fake", "--capability", "shell")
     shared_cluster.add_worker("asking", *capabilities, "--slots", "4", env=env)
     return shared_cluster

@@ -5,26 +5,22 @@ The agent speaks the Agent Client Protocol under a name of the worker's own. Its
 
 import json
 import re
-import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 from support.postgres import fast_directory, remove
 from support.program import Cluster, until
 
-FAKE = Path(__file__).parents[1] / "support" / "acp_agent.py"
-PROGRAMS = {"ADO_ACP_AGENTS": f"house={sys.executable} {FAKE}", "ADO_ISOLATED": "true", "ADO_SANDBOX": "none"}
-
 
 @pytest.fixture
-def cluster(dsn, monkeypatch):
+def cluster(dsn, acp_programs, monkeypatch):
     home = fast_directory()
     monkeypatch.setenv("ADO_AGENT_BREAKER", "2")
     made = Cluster(dsn, home)
     try:
         made.add_replicas(2)
-        made.add_worker("main", "--slots", "8", "--capability", "house", "--capability", "shell", env=PROGRAMS)
+        env = acp_programs.environment("house") | {"ADO_ISOLATED": "true", "ADO_SANDBOX": "none"}
+        made.add_worker("main", "--slots", "8", "--capability", "house", "--capability", "shell", env=env)
         yield made
     finally:
         made.close()

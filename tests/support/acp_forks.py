@@ -2,7 +2,8 @@
 
 The SDK takes a second of CPU time to import, and a conversation has two programs that need it. ``python acp_forks.py
 SOCKET PROGRAM ARGUMENT…`` has the process at the socket fork. The fork gets the streams, directory and environment of
-who asks, who ends with its exit code. PROGRAM is ``agent`` or ``bridge``. ``serve SOCKET`` is the process that forks.
+who asks, who ends with its exit code. If who asks is killed, so is the fork. PROGRAM is ``agent`` or ``bridge``.
+``serve SOCKET`` is the process that forks.
 """
 
 import contextlib
@@ -59,16 +60,17 @@ def serve(path):
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
-    waiting = {}
+    waiting = {}  # pid: the connection of who asked; None if that was killed
     listener = socket(AF_UNIX, SOCK_SEQPACKET)
     listener.bind(path)
     listener.listen(64)
     gc.freeze()
     os.write(1, b"ready\n")
     while True:
-        ready, _, _ = select.select([0, woken, listener], [], [])
+        ready, _, _ = select.select([0, woken, listener, *filter(None, waiting.values())], [], [])
         if 0 in ready:
             return
+        end_abandoned(waiting, ready)
         if woken in ready:
             os.read(woken, 4096)
             answer_ended(waiting)
@@ -77,12 +79,20 @@ def serve(path):
             waiting[fork(connection, programs)] = connection
 
 
+def end_abandoned(waiting, ready):
+    """Kill the forks of those who were killed themselves: only then is there something to read, the end."""
+    for pid in [pid for pid, connection in waiting.items() if connection in ready]:
+        waiting[pid].close()
+        waiting[pid] = None
+        os.kill(pid, signal.SIGKILL)
+
+
 def answer_ended(waiting):
     """Send the exit codes of forks that have ended to who asked for them."""
     while waiting and (ended := os.waitpid(-1, os.WNOHANG))[0]:
-        # who asked for an agent may have been ended by the bridge
-        with waiting.pop(ended[0]) as connection, contextlib.suppress(BrokenPipeError):
-            connection.send(b"%d" % os.waitstatus_to_exitcode(ended[1]))
+        if connection := waiting.pop(ended[0]):
+            with connection, contextlib.suppress(BrokenPipeError):  # who asked may be killed at this moment
+                connection.send(b"%d" % os.waitstatus_to_exitcode(ended[1]))
 
 
 def fork(connection, programs):

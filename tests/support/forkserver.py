@@ -18,6 +18,7 @@ import json
 import os
 import pkgutil
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -27,8 +28,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "_ADO", "ADO_ACP_AGENTS")
-"""What Python, the linker, the C library or an import of ado reads; a fork is too late for it."""
+READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "_ADO")
+"""What Python, the linker or the C library reads; a fork is too late for it."""
 LONGEST = 100_000  # bytes of a message: a socket of the kernel takes 200 kB at once
 ROOM = 16_000  # bytes that the server adds to its command line and to its environment, which its forks overwrite
 LATE = (
@@ -203,6 +204,17 @@ def _show(command, env):
         ctypes.memmove(start, shown.ljust(end - start, b"\0"), end - start)
 
 
+def _configure_agents(env):
+    """Have the agents that an import reads from its environment, and the bridge to them that a test names."""
+    from worker.agents import AGENTS, acp
+
+    for name in [name for name, agent in AGENTS.items() if isinstance(agent, acp.AcpAgent)]:
+        del AGENTS[name]
+    AGENTS.update(acp.configured(env.get("ADO_ACP_AGENTS", ",".join(acp.DEFAULT)).split(",")))
+    if bridge := env.get("ACP_BRIDGE"):
+        acp.module = lambda _, *arguments: [*shlex.split(bridge), *arguments]
+
+
 def _become(command, env, cwd, descriptors):
     """Make the fork what it is to be, and then tell its pid."""
     signal.set_wakeup_fd(-1)
@@ -214,6 +226,7 @@ def _become(command, env, cwd, descriptors):
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
+    _configure_agents(env)
     os.chdir(cwd)
     sys.argv[1:] = command[4:]
     _show(command, env)

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.postgres import fast_directory, remove
 
 from worker.agents.acp import AcpAgent, configured
 from worker.agents.base import Run
@@ -17,7 +16,6 @@ from worker.processes.process import ProcessEnd
 
 TRANSCRIPT = Path(__file__).with_name("transcripts") / "acp-opencode.jsonl"
 FAKE = str(Path(__file__).parents[3] / "support" / "acp_agent.py")
-FORKS = str(Path(__file__).parents[3] / "support" / "acp_forks.py")
 
 
 def conversations():
@@ -57,27 +55,21 @@ def test_a_cancelled_turn_and_a_failed_call_are_no_success():
     assert [(outcome.outcome, outcome.reason) for outcome in endings] == [("failed", "agent_error")] * len(endings)
 
 
-@pytest.fixture(scope="module")
-def fork():
-    """Return the beginning of a command for a fork of the fake agent or of the bridge: their SDK takes long to load."""
-    directory = fast_directory()
-    path = str(directory / "forks")
-    command = [sys.executable, "-P", FORKS, "serve", path]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdout.readline() == b"ready\n"
-        yield [sys.executable, "-I", "-S", FORKS, path]
-        server.stdin.close()
-    remove(directory)
-
-
 @pytest.fixture
-def bridge(tmp_path, fork):
+def bridge(tmp_path, acp_programs):
     """Hold a conversation with the fake agent."""
 
     def converse(prompt, permissions="all", session="-", anew="", *answers):
         lines = ({"prompt": prompt, "anew": anew, "takesWords": bool(answers)}, *answers)
         done = subprocess.run(
-            [*fork, "bridge", str(tmp_path), permissions, session, "--", *fork, "agent"],
+            [
+                *acp_programs.command("bridge"),
+                str(tmp_path),
+                permissions,
+                session,
+                "--",
+                *acp_programs.command("agent"),
+            ],
             input="".join(json.dumps(line) + "\n" for line in lines),
             capture_output=True,
             text=True,
@@ -113,12 +105,13 @@ def test_a_command_without_permission_is_refused_and_reported(bridge):
 
 
 @pytest.fixture
-def talk(tmp_path, fork):
+def talk(tmp_path, acp_programs):
     """Start the bridge, which takes words; return how to exchange a line, and what it wrote."""
     with contextlib.ExitStack() as started:
 
         def begin(permissions, prompt="the task"):
-            command = [*fork, "bridge", str(tmp_path), permissions, "-", "--", *fork, "agent"]
+            command = acp_programs.command("bridge")
+            command += [str(tmp_path), permissions, "-", "--", *acp_programs.command("agent")]
             process = started.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
             say(process, {"prompt": prompt, "anew": "", "takesWords": True})
             return process
