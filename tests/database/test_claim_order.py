@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
+from support.postgres import LOCK_WAITS
 from support.records import claim, create, register
 
 from db import jobs, tasks, users
@@ -156,10 +157,8 @@ async def test_a_creation_counts_the_jobs_of_an_uncommitted_earlier_one(db, dsn)
         async with before.transaction():
             assert await before.fetchval("select ado.queue_room(1)") == 10
             creating = asyncio.create_task(create(db, workers=2, actor=anna))
-            waiting = """select count(*) from pg_stat_activity
-                         where wait_event_type = 'Lock' and datname = current_database()"""
             async with asyncio.timeout(60):
-                while not await before.fetchval(waiting):
+                while not await before.fetch(LOCK_WAITS):
                     assert not creating.done()
             await before.execute("update ado.users set queued_limit = 1 where user_id = 1")
         assert await creating is None

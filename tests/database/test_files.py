@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 
 import pytest
+from support.postgres import LOCK_WAITS
 from support.records import claim, closed, create, finish, register
 
 from db import files, jobs, tasks
@@ -90,7 +91,7 @@ async def test_a_completion_waits_for_a_loss_under_way_and_is_then_refused(db, d
     await transaction.start()
     await other.execute("update ado.jobs set attempt = 2")
     completing = asyncio.create_task(files.complete(db, name(1)))
-    while not completing.done() and not await other.fetch("select from pg_locks where not granted"):
+    while not completing.done() and not await other.fetch(LOCK_WAITS):
         await asyncio.sleep(0.01)
     await transaction.commit()
     assert not await completing

@@ -5,6 +5,7 @@ import contextlib
 
 import psycopg
 import pytest
+from support.postgres import LOCK_WAITS
 from support.records import batch, claim, closed, create, finish, register
 
 from db import events, retention, tasks
@@ -117,7 +118,7 @@ async def test_a_task_that_is_just_being_created_keeps_its_range(db, dsn):
             "insert into ado.tasks (prompt, agent, workers) values ('x', 'shell', 1)"
         )  # the range's last id, and nobody sees it yet
         pruning = asyncio.create_task(prune(dsn))
-        await until(lambda: raw(db, "select from pg_locks where mode = 'ShareLock' and not granted"))
+        await until(lambda: raw(db, LOCK_WAITS))
     assert await pruning == []
     assert (await events.state(db, 1)).pruned is False
 
@@ -128,7 +129,7 @@ async def test_a_waiting_prune_does_not_block_writers_of_tasks(db, dsn):
         await connection.execute("update ado.tasks set priority = 1 where task_id = 1")
         pruning = asyncio.create_task(prune(dsn))
         async with asyncio.timeout(60):
-            await until(lambda: raw(db, "select from pg_locks where mode = 'ShareLock' and not granted"))
+            await until(lambda: raw(db, LOCK_WAITS))
             await create(db)  # the transaction above is still open: the prune has let it by
     assert await pruning == [(0, WIDTH - 1, WIDTH - 1)]
 

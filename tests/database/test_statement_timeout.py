@@ -27,7 +27,8 @@ asyncio.run(main())
 
 def asleep(connection):
     """Return how many sessions are in the statement itself; one whose statement is only parsed is active, too."""
-    return connection.execute("select count(*) from pg_stat_activity where wait_event = 'PgSleep'").fetchone()[0]
+    ours = "datname = current_database() and wait_event = 'PgSleep'"
+    return connection.execute(f"select count(*) from pg_stat_activity where {ours}").fetchone()[0]
 
 
 def test_a_statement_ends_although_its_replica_is_stopped(dsn):

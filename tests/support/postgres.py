@@ -15,6 +15,8 @@ from db.migrate import migrate
 
 DIRECTORY = "ADO_TEST_DIRECTORY"
 """The variable that names the directory of this run, in which all others are."""
+LOCK_WAITS = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+"""Gives a row for each session that waits for a lock in this database; tests beside this one have others."""
 
 
 def fast_directory() -> Path:
