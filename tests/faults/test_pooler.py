@@ -55,21 +55,21 @@ def test_everything_works_behind_a_transaction_pooler_with_a_listen_dsn(empty_ds
 def test_everything_works_without_notifications(empty_dsn, bouncer, home):
     """The one connection that listens leads through the pooler, which delivers nothing."""
     migrate(empty_dsn)
-    settings = {"ADO_LISTEN_DSN": bouncer, "ADO_HEARTBEAT_SECONDS": "20", "ADO_SUSPECT_SECONDS": "45"}
-    cluster = started(empty_dsn, home, {**settings, "ADO_LEASE_SECONDS": "90"})
+    settings = {"ADO_LISTEN_DSN": bouncer, "ADO_HEARTBEAT_SECONDS": "60", "ADO_SUSPECT_SECONDS": "135"}
+    cluster = started(empty_dsn, home, {**settings, "ADO_LEASE_SECONDS": "270"})
     try:
         for name in ("w0", "w1", "w2"):
             cluster.add_worker(name)
         assert [readiness(url)["hearsNotifications"] for url in cluster.urls] == [False, False]
         run = ["run", "--remote", "--agent", "shell"]
-        done = cluster.ado(*run, "--workers", "3", SCRIPT, check=0, timeout=15)
+        done = cluster.ado(*run, "--workers", "3", SCRIPT, check=0, timeout=45)
         assert sorted(done.stdout.decode().splitlines()) == LINES
         marker = f"{home}/marker"
         cluster.ado(*run, "--detach", f": {marker}; sleep 300", check=0)
-        until(lambda: processes_with(marker), "the job to run", 15)
+        until(lambda: processes_with(marker), "the job to run", 45)
         cluster.ado("cancel", "task-2", check=0)
-        until(lambda: not processes_with(marker), "the cancel to arrive before any heartbeat", 15)
-        cluster.ado("wait", "task-2", check=1, timeout=15)
+        until(lambda: not processes_with(marker), "the cancel to arrive before any heartbeat", 45)
+        cluster.ado("wait", "task-2", check=1, timeout=45)
     finally:
         cluster.close()
 

@@ -43,7 +43,7 @@ async def quick(tmp_path, monkeypatch):
 
 async def test_a_worker_waits_until_its_machine_is_usable(quick, tmp_path):
     work = tmp_path / "work"
-    await asyncio.wait_for(quick.wait_until_fit(), 1)
+    await asyncio.wait_for(quick.wait_until_fit(), 60)
     for _ in range(2):
         quick.report("it cannot")
         waiting = asyncio.create_task(quick.wait_until_fit())

@@ -77,7 +77,7 @@ async def test_an_answer_that_a_command_brings_ends_the_wait(questions, server):
 
 async def test_a_command_that_comes_before_the_answer_of_the_call_counts(questions, server):
     questions.settle({"questionId": "question-1", "state": "answered", "answer": {"choice": "deny", "text": "no"}})
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         decision = await questions.ask(permission())
     assert (decision.allows, decision.refusal) == (False, "no")
 

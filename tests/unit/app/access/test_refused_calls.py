@@ -140,14 +140,15 @@ def written(monkeypatch):
     return Written(monkeypatch)
 
 
-async def test_a_refusal_is_written_at_once(written):
+async def test_a_refusal_is_written_at_once(written, monkeypatch):
+    monkeypatch.setattr("app.access.refused_calls._WAIT_SECONDS", 600.0)
     writer = RefusedCallWriter(None, lambda: 0.0)
     running = asyncio.create_task(writer.run())
     await asyncio.sleep(0)
     try:
         for number in (1, 2):
             writer.note(Refusal("forbidden", target=f"task-{number}"))
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(60):
                 await written.changed.wait()
             written.changed.clear()
             assert [row.target for row in written.rows] == ["task-1", "task-2"][:number]
