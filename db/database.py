@@ -109,7 +109,7 @@ class Database:
                 return rows
         raise AssertionError("unreachable")
 
-    async def announced(self, name: str, /, *, alone: bool, **values: Any) -> list[asyncpg.Record]:
+    async def announced(self, name: str, /, *, alone: bool = True, **values: Any) -> list[asyncpg.Record]:
         """Run a statement that may notify within its commit: if the change is ``alone`` and the queue is not full."""
         if alone and not self._notifier.resting:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from db.database import Database
 from db.model import EventRow
@@ -63,27 +63,42 @@ class Batch:
 
 
 async def append(
-    db: Database,
-    batches: Sequence[Batch],
-    lease_seconds: float,
-    *,
-    output_limit: int = 2**62,
-    event_limit: int = 2**62,
-    live: str | None = None,
-) -> list[bool]:
-    """Store batches of different attempts in one commit; False for each that the fence or a limit refused.
+    db: Database, batch: Batch, lease_seconds: float, *, output_limit: int, event_limit: int, live: str | None = None
+) -> bool:
+    """Store a batch in a commit of its own; False when the fence or a limit refused it.
 
     ``output_limit``: bytes of stored events after which an attempt's output is refused; ``event_limit``: after which
-    all of its events are. ``live``: the events of the only batch, for those who wait for them (``app.log.live``).
+    all of its events are. ``live``: its events for those who wait for them (``app.log.live``).
     """
-    numbers = [number for batch in batches for number in range(1, len(batch.events) + 1)]
-    positions = [position for position, batch in enumerate(batches, 1) for _ in batch.events]
-    events = [event for batch in batches for event in batch.events]
-    sizes = [batch.sizes() for batch in batches]
+    output_size, other_size = batch.sizes()
     rows = await db.announced(
-        "append_batches",
-        alone=len(batches) == 1,
+        "append_batch",
+        task_id=batch.task_id,
+        job=batch.job,
+        attempt=batch.attempt,
+        worker_id=batch.worker_id,
+        batch=batch.number,
+        event_count=len(batch.events),
+        output_size=output_size,
+        other_size=other_size,
+        dropped_size=batch.dropped,
+        credential=batch.credential,
+        lease_seconds=lease_seconds,
+        output_limit=output_limit,
+        event_limit=event_limit,
         live=live,
+        **_columns(batch.events),
+    )
+    return bool(rows)
+
+
+async def append_all(
+    db: Database, batches: Sequence[Batch], lease_seconds: float, *, output_limit: int, event_limit: int
+) -> list[bool]:
+    """Store batches of different attempts in one commit; False for each that the fence or a limit refused."""
+    sizes = [batch.sizes() for batch in batches]
+    rows = await db.many(
+        "append_batches",
         task_ids=[batch.task_id for batch in batches],
         jobs=[batch.job for batch in batches],
         attempts=[batch.attempt for batch in batches],
@@ -97,16 +112,22 @@ async def append(
         lease_seconds=lease_seconds,
         output_limit=output_limit,
         event_limit=event_limit,
-        event_positions=positions,
-        event_numbers=numbers,
-        types=[event.type for event in events],
-        streams=[event.stream for event in events],
-        ats=[event.at for event in events],
-        datas=[event.data for event in events],
-        bodies=[event.body for event in events],
+        event_positions=[position for position, batch in enumerate(batches, 1) for _ in batch.events],
+        event_numbers=[number for batch in batches for number in range(1, len(batch.events) + 1)],
+        **_columns([event for batch in batches for event in batch.events]),
     )
     stored = {row["position"] for row in rows}
     return [position in stored for position in range(1, len(batches) + 1)]
+
+
+def _columns(events: Sequence[NewEvent]) -> dict[str, Any]:
+    return {
+        "types": [event.type for event in events],
+        "streams": [event.stream for event in events],
+        "ats": [event.at for event in events],
+        "datas": [event.data for event in events],
+        "bodies": [event.body for event in events],
+    }
 
 
 @dataclass(frozen=True, slots=True)

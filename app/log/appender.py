@@ -59,14 +59,11 @@ class Appender:
         instruments.FLUSH_EVENTS.observe(sum(len(batch.events) for batch in batches))
         instruments.FLUSH_BYTES.observe(sum(map(_size, batches)))
         limit = self._output_limit
-        return await events.append(
-            self._db,
-            batches,
-            self._lease_seconds,
-            output_limit=limit,
-            event_limit=limit + OTHER_BYTES,
-            live=live.pack(batches[0]) if len(batches) == 1 else None,
-        )
+        limits = {"output_limit": limit, "event_limit": limit + OTHER_BYTES}
+        if len(batches) > 1:
+            return await events.append_all(self._db, batches, self._lease_seconds, **limits)
+        (batch,) = batches
+        return [await events.append(self._db, batch, self._lease_seconds, **limits, live=live.pack(batch))]
 
     async def close(self) -> None:
         """Drop the batches that are not stored."""

@@ -1,11 +1,43 @@
+-- name: append_batch :optional hints
+-- Store one numbered batch. It is stored only for the running attempt, and only with the next number; otherwise there is
+-- no row (get_job says why). Once the attempt's events have reached the limit of output, no output is stored, and at the
+-- limit of events nothing is; the replica then leaves that out and sends the rest of the batch; ``dropped_size`` is the
+-- number of bytes that it left out. If the attempt has a credential, the batch must carry it. Storing renews the lease.
+-- ``announce``: its hint may go out with this commit, as may its events if they are small (``live``).
+-- append_batches could store one batch as well, but its plan takes three times as long.
+with advanced_job as (
+    update ado.jobs j set last_batch = :batch::bigint,
+        output_bytes = j.output_bytes + :output_size::bigint + :other_size::bigint,
+        dropped_bytes = j.dropped_bytes + :dropped_size::bigint,
+        lease_expires_at = greatest(j.lease_expires_at,
+                                    now() + make_interval(secs => :lease_seconds::double precision))
+    where j.task_id = :task_id::bigint and j.job = :job::integer
+      and j.status = 'running' and j.attempt = :attempt::integer and j.worker_id = :worker_id::text
+      and j.last_batch = :batch::bigint - 1
+      and (:output_size::bigint = 0 or j.output_bytes < :output_limit::bigint)
+      and (:other_size::bigint = 0 or j.output_bytes < :event_limit::bigint)
+      and (j.credential_digest is null or j.credential_digest = :credential::bytea)
+    returning j.task_id
+), advanced_log as (  -- after the job, whose row it needs: so every transition locks in this order
+    update ado.task_logs l set last_seq = l.last_seq + :event_count::integer
+    from advanced_job j where l.task_id = j.task_id and :event_count::integer > 0
+    returning l.task_id, l.last_seq, l.last_seq - :event_count::integer as base
+), written_events as (
+    insert into ado.events (task_id, seq, job, attempt, type, stream, at, stored_at, data, body)
+    select l.task_id, l.base + e.number, :job::integer, :attempt::integer, e.type, e.stream, e.at, now(), e.data,
+           e.body::json
+    from advanced_log l, unnest(:types::text[], :streams::text[], :ats::timestamptz[], :datas::bytea[],
+        :bodies::text[]) with ordinality as e(type, stream, at, data, body, number)
+)
+select case when l.task_id is null then null
+            when :announce::boolean and ado.announce('e:' || l.task_id || ':' || l.last_seq, l.task_id || ' '
+                || l.base + 1 || ' ' || (extract(epoch from now()) * 1000000)::bigint || ' ' || :live::text) then null
+            else array['e:' || l.task_id || ':' || l.last_seq] end as hints
+from advanced_job j left join advanced_log l using (task_id);
+
 -- name: append_batches :many hints
--- Store one numbered batch for each of several attempts, all in one commit. A batch is stored only for the running
--- attempt, and only with the next number; the others get no row (get_job says why). Once the attempt's events have
--- reached the limit of output, no output is stored, and at the limit of events nothing is; the replica then leaves that
--- out and sends the rest of the batch; ``dropped_sizes`` has the bytes that it left out. If the attempt has a
--- credential, the batch must carry it. Storing renews the lease. ``position`` is the place of the batch in the arrays.
--- ``announce``: there is one batch, and its hint may go out with this commit, as may its events if they are small
--- (``live``).
+-- Store one numbered batch for each of several attempts, all in one commit; each as append_batch does. The batches that
+-- are not stored have no row. ``position`` is the place of the batch in the arrays.
 with incoming as materialized (
     select i.* from unnest(:task_ids::bigint[], :jobs::integer[], :attempts::integer[], :worker_ids::text[],
         :batches::bigint[], :counts::integer[], :output_sizes::bigint[], :other_sizes::bigint[],
@@ -45,13 +77,9 @@ with incoming as materialized (
     from (select task_id, max(base + event_count) as last_seq from numbered group by task_id) n
     where l.task_id = n.task_id
 )
-select j.position, n.base, now() as stored_at,
-       case when n.base is null then null
-            when :announce::boolean and ado.announce(h.hint, n.task_id || ' ' || n.base + 1 || ' '
-                || (extract(epoch from now()) * 1000000)::bigint || ' ' || :live::text) then null
-            else array[h.hint] end as hints
-from locked_jobs j left join numbered n on n.position = j.position
-cross join lateral (select 'e:' || n.task_id || ':' || n.base + n.event_count as hint) h;
+select j.position,
+       case when n.base is not null then array['e:' || n.task_id || ':' || n.base + n.event_count] end as hints
+from locked_jobs j left join numbered n on n.position = j.position;
 
 -- name: extend_log :one
 -- Keep enough partitions ahead of the newest task.

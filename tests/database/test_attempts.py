@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish, register
+from support.records import LEASE, SUSPECT, append, batch, claim, closed, create, finish, register
 
 from app.loops import monitor
 from app.settings import AppSettings
@@ -97,7 +97,7 @@ async def test_the_attempt_fences_a_worker_from_its_own_next_one(db):
     await claim(db)
     await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True)
     assert [job.attempt for job in await claim(db)] == [2]
-    assert await events.append(db, [batch(task_id)], LEASE) == [False]
+    assert await append(db, [batch(task_id)], LEASE) == [False]
     assert await closed(db, finish(task_id)) is None
     assert await jobs.end_attempts(db, [(task_id, 0, 1)], reason="lost", loss=True) == []
     beat = await workers.heartbeat(

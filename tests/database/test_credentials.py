@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish
+from support.records import LEASE, SUSPECT, append, batch, claim, closed, create, finish
 
-from db import events, files, jobs, tokens, workers
+from db import files, jobs, tokens, workers
 from db.actor import Actor
 from db.model import HeldAttempt, ResourceAmounts
 from db.workers import Registration
@@ -62,8 +62,8 @@ async def guarded(db):
     return task_id, job
 
 
-async def append(db, task_id, credential, number=1):
-    return await events.append(db, [replace(batch(task_id, number), credential=credential)], LEASE) == [True]
+async def append_with(db, task_id, credential, number=1):
+    return await append(db, [replace(batch(task_id, number), credential=credential)], LEASE) == [True]
 
 
 async def begin(db, task_id, credential):
@@ -76,13 +76,13 @@ async def test_an_attempt_with_a_credential_refuses_writes_without_it(db):
     task_id, job = await guarded(db)
     right, jobs_own = tokens.digest(job.credential), tokens.digest(job.token)
     for wrong in (None, b"", jobs_own, tokens.digest("other")):
-        assert not await append(db, task_id, wrong)
+        assert not await append_with(db, task_id, wrong)
         assert await begin(db, task_id, wrong) is None
         assert await closed(db, replace(finish(task_id), credential=wrong)) is None
-    assert await append(db, task_id, right)
+    assert await append_with(db, task_id, right)
     assert await begin(db, task_id, right) is not None
     assert await closed(db, replace(finish(task_id), credential=right)) is not None
-    assert not await append(db, task_id, right, 2)
+    assert not await append_with(db, task_id, right, 2)
 
 
 async def test_an_attempt_without_a_credential_takes_writes_of_its_worker(db):
@@ -91,7 +91,7 @@ async def test_an_attempt_without_a_credential_takes_writes_of_its_worker(db):
     await register(db, "i1", None)
     (job,) = await claim(db)
     assert job.credential is None
-    assert await append(db, task_id, None)
+    assert await append_with(db, task_id, None)
     assert await closed(db, finish(task_id)) is not None
 
 

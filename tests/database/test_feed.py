@@ -2,7 +2,7 @@
 
 import asyncio
 
-from support.records import batch, claim, closed, create, finish, register
+from support.records import append, batch, claim, closed, create, finish, register
 
 from app.log.appender import Appender
 from app.log.encode import encode_all
@@ -27,7 +27,7 @@ async def test_readers_see_each_event_after_their_cursors_once_within_the_window
     task_id = await create(db)
     await register(db)
     await claim(db)
-    await events.append(db, [batch(task_id, events=18)], 30)
+    await append(db, [batch(task_id, events=18)], 30)
     feeds = Feeds(db, Hub(), poll_seconds=0.05, feed_bytes=1500, page_bytes=1000)
     reading = []
 
@@ -41,7 +41,7 @@ async def test_readers_see_each_event_after_their_cursors_once_within_the_window
             at_the_end = begin(20)
             begin(0)
             for number in range(2, 6):
-                await events.append(db, [batch(task_id, number, events=9)], 30)
+                await append(db, [batch(task_id, number, events=9)], 30)
                 while not at_the_end or at_the_end[-1] < 2 + 9 * number:
                     await asyncio.sleep(0.005)
                 begin(at_the_end[-1] - 3)
@@ -97,7 +97,7 @@ async def test_a_feed_survives_an_unexpected_error(db, monkeypatch):
         async with asyncio.timeout(60):
             while not failed:
                 await asyncio.sleep(0.01)
-            await events.append(db, [batch(task_id)], 30)
+            await append(db, [batch(task_id)], 30)
             assert (await first).seq == state.last_seq + 1
     finally:
         first.cancel()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from support.records import batch, claim, create, finish, new_task, register
+from support.records import append, batch, claim, create, finish, new_task, register
 
 from app.loops.finish_batcher import FinishBatcher
 from db import events, jobs, tasks
@@ -18,7 +18,7 @@ async def test_each_report_of_a_flush_is_judged_separately(db):
     wide, single, silent = await create(db, workers=2), await create(db), await create(db)
     await register(db)
     await claim(db)
-    await events.append(db, [batch(silent)], 30)
+    await append(db, [batch(silent)], 30)
     reports = [
         finish(single),
         finish(wide, "failed", job=1, exit_code=3, reason="exit_nonzero"),

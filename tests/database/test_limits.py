@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
-from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish, register
+from support.records import LEASE, SUSPECT, append, batch, claim, closed, create, finish, register
 
-from db import events, jobs, tasks, workers
+from db import jobs, tasks, workers
 from db.events import NewEvent
 
 
@@ -72,7 +72,7 @@ async def limited(db, task_id, number, until, *, job=0, attempt=1):
     body = orjson.dumps({"agent": "shell", "until": until, "seconds": 1}).decode()
     event = NewEvent("rate_limited", None, datetime.now(UTC), None, body)
     written = replace(batch(task_id, number, job=job, attempt=attempt), events=[event])
-    assert await events.append(db, [written], output_limit=10**9, lease_seconds=LEASE) == [True]
+    assert await append(db, [written], output_limit=10**9, lease_seconds=LEASE) == [True]
 
 
 async def test_running_jobs_tell_until_when_they_wait(db, running):

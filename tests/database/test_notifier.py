@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import asyncpg
-from support.records import LEASE, batch, claim, closed, create, finish, new_task, register
+from support.records import LEASE, append, batch, claim, closed, create, finish, new_task, register
 
 from app.log.encode import encode_all
 from app.log.live import pack, unpack
@@ -86,9 +86,9 @@ async def appending(db, dsn, monkeypatch):
 async def test_an_append_that_is_alone_notifies_within_its_commit(db, dsn, monkeypatch):
     async with appending(db, dsn, monkeypatch) as (task_id, heard, live):
         given = batch(task_id, data=b"\xff\0")
-        assert await events.append(db, [given], LEASE, live=pack(given)) == [True]
-        assert await events.append(db, [given], LEASE, live="of a batch that was stored before") == [False]
-        assert await events.append(db, [batch(task_id, 2)], LEASE) == [True]
+        assert await append(db, [given], LEASE, live=pack(given)) == [True]
+        assert await append(db, [given], LEASE, live="of a batch that was stored before") == [False]
+        assert await append(db, [batch(task_id, 2)], LEASE) == [True]
         await until(lambda: len(heard) == 2 and live)  # two connections, which hear at different times
         assert heard == [[f"e:{task_id}:3"], [f"e:{task_id}:4"]]
         page = await events.page(db, task_id, 2, row_limit=1, byte_limit=10**6)
@@ -104,7 +104,7 @@ async def test_one_commit_at_a_time_notifies(db, dsn, monkeypatch):
         await other.execute("begin")
         assert await other.fetchval("select ado.announce('q:1')")
         given = batch(task_id)
-        assert await events.append(db, [given], LEASE, live=pack(given)) == [True]
+        assert await append(db, [given], LEASE, live=pack(given)) == [True]
         assert left == [f"e:{task_id}:3"]
         await other.execute("commit")
         await until(lambda: heard)
@@ -114,7 +114,7 @@ async def test_one_commit_at_a_time_notifies(db, dsn, monkeypatch):
 async def test_without_its_channel_no_event_travels(db, dsn, monkeypatch):
     async with appending(db, dsn, monkeypatch) as (task_id, heard, live):
         await db._pool.fetch("delete from ado.live_channel")
-        assert await events.append(db, [batch(task_id)], LEASE, live="for nobody") == [True]
+        assert await append(db, [batch(task_id)], LEASE, live="for nobody") == [True]
         await until(lambda: heard)
         assert (heard, live) == ([[f"e:{task_id}:3"]], [])
 
@@ -143,7 +143,7 @@ async def test_only_statements_that_are_repeated_without_it_notify_with_a_change
     """A commit that notifies fails when the queue of notifications is full."""
     assert [name for name, query in load().items() if "pg_notify" in query.named] == ["notify"]
     announcing = [name for name, query in load().items() if "ado.announce" in query.named]
-    assert announcing == ["append_batches", "create_tasks"]
+    assert announcing == ["append_batch", "create_tasks"]
 
 
 async def test_a_listener_without_notifications_misses_no_event(db, dsn):

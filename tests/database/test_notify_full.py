@@ -7,9 +7,9 @@ import time
 import psycopg
 import pytest
 from support.postgres import fast_directory, remove
-from support.records import batch, claim, closed, create, finish, new_task, register
+from support.records import append, batch, claim, closed, create, finish, new_task, register
 
-from db import events, health, jobs, tasks, workers
+from db import health, jobs, tasks, workers
 from db.connect import run
 from db.database import Database
 from db.embedded import EmbeddedServer
@@ -57,7 +57,7 @@ async def every_transition(db):
     await register(db)
     await workers.scale(db, ["shell"], 0)
     assert len(await claim(db)) == 3
-    assert await events.append(db, [batch(task_id)], 30) == [True]
+    assert await append(db, [batch(task_id)], 30) == [True]
     assert (await jobs.end_attempts(db, [(task_id, 2, 1)], reason="lost", loss=True))[0].status == "queued"
     assert (await closed(db, finish(task_id, "failed", exit_code=1)))[0].status == "failed"
     await tasks.after_failure(db, task_id)
@@ -114,7 +114,7 @@ async def test_notifying_within_a_commit_is_tried_at_most_once_a_second_while_th
     with full_queue(small_queue):
         began = time.monotonic()
         for number in range(1, 101):
-            assert await events.append(db, [batch(task_id, number, worker_id="w2")], 30) == [True]
+            assert await append(db, [batch(task_id, number, worker_id="w2")], 30) == [True]
         assert 101 <= pool.sent <= 101 + (time.monotonic() - began)
     await db._notifier.close()
     await pool._pool.close(5)

@@ -5,7 +5,7 @@ import json
 import random
 
 import pytest
-from support.records import LEASE, batch, claim, closed, create, finish, register
+from support.records import LEASE, append, batch, claim, closed, create, finish, register
 
 from db import events, jobs, tasks, workers
 from db.database import Database
@@ -91,7 +91,7 @@ class Race:
         await jobs.end_attempts(self._db, [(self._task_id, 0, 1)], reason="claim_lost", loss=False)
 
     async def _append(self):
-        await events.append(self._db, [batch(self._task_id, job=self._rng.choice([0, 1]), events=2)], LEASE)
+        await append(self._db, [batch(self._task_id, job=self._rng.choice([0, 1]), events=2)], LEASE)
 
     async def _beat(self):
         await workers.heartbeat(

@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 import secrets
 
-from support.records import batch, claim, closed, create, finish, register
+from support.records import append, batch, claim, closed, create, finish, register
 
-from db import events, files, tasks
+from db import files, tasks
 
 BELONGINGS = (
     "tasks", "jobs", "task_logs", "events", "task_values", "task_environments", "files", "file_chunks",
@@ -23,7 +23,7 @@ async def ended_with_everything(db):
     task_id = await create(db, environment={"SECRET": "s"}, base_file=name)
     await register(db)
     await claim(db)
-    await events.append(db, [batch(task_id)], 30)
+    await append(db, [batch(task_id)], 30)
     await tasks.set_value(db, task_id, "k", 1, version=None, key_limit=10)
     await closed(db, finish(task_id, usage={"costUsd": 1}))
     await tasks.settle(db, task_id)

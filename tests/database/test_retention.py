@@ -6,7 +6,7 @@ import contextlib
 import psycopg
 import pytest
 from support.postgres import LOCK_WAITS
-from support.records import batch, claim, closed, create, finish, register
+from support.records import append, batch, claim, closed, create, finish, register
 
 from db import events, retention, tasks
 from db.errors import PruneBusy
@@ -92,7 +92,7 @@ async def test_appends_to_other_ranges_work_while_a_prune_waits_for_a_reader(db,
         await until(lambda: detaching(db))
         async with asyncio.timeout(60):
             for number in range(1, 50):
-                assert await events.append(db, [batch(running, number)], 30.0) == [True]
+                assert await append(db, [batch(running, number)], 30.0) == [True]
             await create(db)
             await events.extend(db, 5000)
             assert len((await events.page(db, running, 0, row_limit=1000, byte_limit=10**6)).events) == 51

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from support.records import LEASE, SUSPECT, batch, claim, closed, create, finish, register
+from support.records import LEASE, SUSPECT, append, batch, claim, closed, create, finish, register
 
 from db import events, jobs, tasks, tokens, workers
 from db.model import ResourceAmounts
@@ -82,7 +82,7 @@ async def test_batches_get_consecutive_numbers_without_gap(db):
     task_id = await create(db, workers=2)
     await register(db)
     await claim(db)
-    appended = await events.append(db, [batch(task_id, events=3), batch(task_id, job=1, events=2)], LEASE)
+    appended = await append(db, [batch(task_id, events=3), batch(task_id, job=1, events=2)], LEASE)
     assert all(appended)
     assert [event.seq for event in await log(db, task_id)] == list(range(1, 9))
 
@@ -91,9 +91,9 @@ async def test_a_repeated_batch_stores_nothing_and_a_gap_is_refused(db):
     task_id = await create(db)
     await register(db)
     await claim(db)
-    assert await events.append(db, [batch(task_id)], LEASE) == [True]
-    assert await events.append(db, [batch(task_id)], LEASE) == [False]
-    assert await events.append(db, [batch(task_id, 3)], LEASE) == [False]
+    assert await append(db, [batch(task_id)], LEASE) == [True]
+    assert await append(db, [batch(task_id)], LEASE) == [False]
+    assert await append(db, [batch(task_id, 3)], LEASE) == [False]
     assert (await kinds(db, task_id)).count("output") == 1
 
 
@@ -106,7 +106,7 @@ async def test_a_late_worker_changes_nothing(db):
     await register(db, "w2")
     assert [job.attempt for job in await claim(db, "w2")] == [2]
     before = await kinds(db, task_id)
-    assert await events.append(db, [batch(task_id)], LEASE) == [False]
+    assert await append(db, [batch(task_id)], LEASE) == [False]
     assert await closed(db, finish(task_id)) is None
     answer = await beat(db, [(task_id, 0, 1)])
     assert answer.held == ()
@@ -120,7 +120,7 @@ async def test_a_finish_without_its_output_is_refused(db):
     await claim(db)
     assert await closed(db, finish(task_id, last_batch=1)) is None
     assert (await jobs.get(db, task_id, 0)).status == "running"
-    await events.append(db, [batch(task_id)], LEASE)
+    await append(db, [batch(task_id)], LEASE)
     assert (await closed(db, finish(task_id, last_batch=1)))[0].status == "succeeded"
 
 

@@ -56,7 +56,7 @@ PARTS = {
             ),
         },
         statements=(
-            *("acknowledge_answers", "answer_question", "append_batches", "ask_question", "claim_jobs"),
+            *("acknowledge_answers", "answer_question", "append_batch", "append_batches", "ask_question", "claim_jobs"),
             *("deliver_messages", "finish_jobs", "heartbeat", "register_worker"),
         ),
         seconds=15.0,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from db import jobs, tasks, workers
+from db import events, jobs, tasks, workers
 from db.events import Batch, NewEvent
 from db.model import NewTask, ResourceAmounts
 
@@ -67,6 +67,14 @@ async def claim(db, worker_id="w1", *, limit=100):
         suspect_seconds=SUSPECT,
         lease_seconds=LEASE,
     )
+
+
+async def append(db, batches, lease_seconds=LEASE, *, together=False, output_limit=2**62, event_limit=2**62, live=None):
+    """Store batches in one commit; return for each whether it was stored. ``together``: as if there were several."""
+    limits = {"output_limit": output_limit, "event_limit": event_limit}
+    if together or len(batches) > 1:
+        return await events.append_all(db, batches, lease_seconds, **limits)
+    return [await events.append(db, batches[0], lease_seconds, **limits, live=live)]
 
 
 def batch(task_id, number=1, *, job=0, attempt=1, worker_id="w1", data=b"x", events=1):

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 from support.fences import REQUEST, answer, ask, beat, claimed, raw, send, until_blocked
-from support.records import LEASE, batch, closed, finish, register
+from support.records import LEASE, append, batch, closed, finish, register
 
-from db import events, jobs, messages, tasks
+from db import jobs, messages, tasks
 from db.model import HeldAttempt
 
 
@@ -17,7 +17,7 @@ async def ask_and_answer(db):
 WRITES = {
     "finish": lambda db: closed(db, finish(1)),
     "end": lambda db: jobs.end_attempts(db, [(1, 0, 1)], reason="lost", loss=True),
-    "append": lambda db: events.append(db, [batch(1)], LEASE),
+    "append": lambda db: append(db, [batch(1)], LEASE),
     "heartbeat": lambda db: beat(db, listed=[(1, 0, 1)]),
     "receipt": lambda db: messages.deliver(db, HeldAttempt(1, 0, 1, "w1", None), [1]),
     "question and answer": ask_and_answer,

@@ -13,12 +13,16 @@ async def flushes_of(monkeypatch, *, flush_bytes, byte_limit, count):
     """Append batches of 700 bytes to tasks 0, 1, … at once; return the tasks of each flush."""
     flushes, gate = [], asyncio.Event()
 
-    async def store(_db, batches, *_, **__):
+    async def store_all(_db, batches, *_, **__):
         flushes.append([item.task_id for item in batches])
         await gate.wait()
         return [True] * len(batches)
 
+    async def store(db, given, *_, **__):
+        return (await store_all(db, [given]))[0]
+
     monkeypatch.setattr(events, "append", store)
+    monkeypatch.setattr(events, "append_all", store_all)
     monkeypatch.setattr(appending, "_FLUSH_BYTES", flush_bytes)
     appender = Appender(None, lanes=1, lease_seconds=30, byte_limit=byte_limit, output_limit=1 << 30)
     waiting = [asyncio.create_task(appender.append(batch(task, data=b"x" * 600))) for task in range(count)]
@@ -44,12 +48,17 @@ async def test_only_a_small_batch_that_is_stored_alone_is_sent_to_the_viewers(mo
     sent = []
     kept = asyncio.Event()
 
-    async def store(_db, batches, *_, live, **__):
+    async def store(_db, given, *_, live, **__):
         await kept.wait()
-        sent.append(([item.task_id for item in batches], live is not None))
-        return [item.task_id != 9 for item in batches]
+        sent.append((given.task_id, live is not None))
+        return given.task_id != 9
+
+    async def store_all(_db, batches, *_, **__):
+        sent.append([item.task_id for item in batches])
+        return [True] * len(batches)
 
     monkeypatch.setattr(events, "append", store)
+    monkeypatch.setattr(events, "append_all", store_all)
     appender = Appender(None, lanes=1, lease_seconds=30, byte_limit=1 << 20, output_limit=1 << 30)
     first = asyncio.create_task(appender.append(batch(1)))
     await asyncio.sleep(0)  # the first one is a flush of its own; the next two share one
@@ -59,4 +68,4 @@ async def test_only_a_small_batch_that_is_stored_alone_is_sent_to_the_viewers(mo
     assert await asyncio.gather(first, *others) == [True, True, True]
     assert await appender.append(batch(4, data=b"x" * 8000)) is True
     assert await appender.append(batch(9, data=b"x" * 7000)) is False
-    assert sent == [([1], True), ([2, 3], False), ([4], False), ([9], True)]
+    assert sent == [(1, True), [2, 3], (4, False), (9, True)]
