@@ -46,17 +46,18 @@ def node():
     return command
 
 
-@pytest.fixture
-def project(node, tmp_path):
-    """A directory as a user's: the declaration beside their program, the packages installed."""
-    shutil.copy(HERE / "package.json", tmp_path)
-    (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
+@pytest.fixture(scope="module")
+def project(node, tmp_path_factory):
+    """A directory as a user's: the declaration beside their programs, the packages installed."""
+    directory = tmp_path_factory.mktemp("project")
+    shutil.copy(HERE / "package.json", directory)
+    (directory / "node_modules").symlink_to(HERE / "node_modules")
     done = subprocess.run([sys.executable, "-m", "cli", "api", "types"], capture_output=True, check=True, timeout=60)
-    (tmp_path / "ado.d.ts").write_bytes(done.stdout)
-    return tmp_path
+    (directory / "ado.d.ts").write_bytes(done.stdout)
+    return directory
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def compiled(node, project):
     """Compile in the project with ``--strict``; return the exit code and what the compiler says."""
 
