@@ -177,7 +177,11 @@ def logs(
         ended=shown["status"] in ENDED,
     )
     code = _follow(server, view)
-    for job in shown["jobs"]:
+    _say_what_was_dropped(shown, selection)
+    return code
+
+
+def _say_what_was_dropped(task: dict[str, Any], selection: LogSelection) -> None:
+    for job in task["jobs"]:
         if job.get("droppedBytes") and selection.has(job):
             talk(f"ado: {job['jobId']}: {job['droppedBytes']} bytes of output beyond the server's limit were dropped")
-    return code
