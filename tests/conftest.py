@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import itertools
 import os
@@ -141,6 +142,12 @@ def shared_dsn(pg_server, pg_template):
     """A migrated database of a module's own."""
     with database(pg_server, pg_template) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def new_database(pg_server, pg_template):
+    """Make a migrated database in a ``with`` statement, for a fixture with a scope of its own."""
+    return functools.partial(database, pg_server, pg_template)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ Postgres is reached by a socket in the file system. Where this cannot be had the
 import contextlib
 import ctypes
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -70,8 +71,8 @@ def programs():
     return os.pathsep.join([str(found / ".bin"), str(found / "opencode-linux-x64/bin"), node])
 
 
-@pytest.fixture(scope="module")
-def loopback(programs, shared_dsn):
+@pytest.fixture(scope="package")
+def loopback(programs, pg_server):
     """Move into a network that has only loopback, and back."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
@@ -84,38 +85,52 @@ def loopback(programs, shared_dsn):
     os.close(home)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def models(loopback):
     with Models() as made:
         yield made
 
 
+@pytest.fixture(scope="package")
+def planes(programs, new_database, models):
+    """Return the plane with some settings: two replicas, and a worker that offers what it finds, the real agents.
+
+    The tests of all modules share it, because a worker asks each agent for its version, which starts it.
+    """
+    with contextlib.ExitStack() as ending:
+
+        @functools.cache
+        def of(breaker, sandbox):
+            home = fast_directory()
+            ending.callback(remove, home)
+            cluster = Cluster(ending.enter_context(new_database()), home)
+            ending.callback(cluster.close)
+            cluster.env.update(
+                PATH=os.pathsep.join([programs, cluster.env["PATH"]]),
+                ANTHROPIC_API_KEY="sk-ant-stub-00000000000000000000",
+                GEMINI_API_KEY="stub-key-of-gemini",
+                OPENAI_API_KEY="stub-key-of-openai",
+                CLAUDE_CODE_MAX_RETRIES="2",
+                ADO_ISOLATED="true",
+                ADO_AGENT_BREAKER=breaker,
+                ADO_SANDBOX=sandbox,
+                ADO_GRACE_SECONDS="2",
+                ADO_CPU="8",
+                ADO_MEMORY=str(2**34),
+            )
+            cluster.add_replicas(2)
+            cluster.add_worker("main", "--slots", "2")
+            until(lambda: set(AGENTS) <= offered(cluster), "the agents to be offered", 90)
+            return cluster
+
+        yield of
+
+
 @pytest.fixture(scope="module")
-def plane(request, programs, shared_dsn, models):
-    """Two replicas, and workers that offer what they find: the real agents."""
-    home = fast_directory()
-    cluster = Cluster(shared_dsn, home)
-    cluster.env.update(
-        PATH=os.pathsep.join([programs, cluster.env["PATH"]]),
-        ANTHROPIC_API_KEY="sk-ant-stub-00000000000000000000",
-        GEMINI_API_KEY="stub-key-of-gemini",
-        OPENAI_API_KEY="stub-key-of-openai",
-        CLAUDE_CODE_MAX_RETRIES="2",
-        ADO_ISOLATED="true",
-        ADO_AGENT_BREAKER=getattr(request.module, "BREAKER", "5"),
-        ADO_SANDBOX=getattr(request.module, "SANDBOX", "bubblewrap" if works() else "none"),
-        ADO_GRACE_SECONDS="2",
-        ADO_CPU="8",
-        ADO_MEMORY=str(2**34),
-    )
-    try:
-        cluster.add_replicas(2)
-        cluster.add_worker("main", "--slots", "2")
-        until(lambda: set(AGENTS) <= offered(cluster), "the agents to be offered", 90)
-        yield cluster
-    finally:
-        cluster.close()
-        remove(home)
+def plane(request, planes):
+    """The plane with the settings of the test's module."""
+    sandbox = getattr(request.module, "SANDBOX", "bubblewrap" if works() else "none")
+    return planes(getattr(request.module, "BREAKER", "5"), sandbox)
 
 
 def offered(cluster):

@@ -39,14 +39,14 @@ def test_claude_code_is_paused_for_its_question_and_goes_on_with_the_answer(plan
     assert plane.task(task)["status"] == "paused", plane.sql("select type, body from ado.events")[-20:]
     (released,) = events(plane, task, "released")
     assert (released["reason"], released["paused"], "message" in released) == ("question", True, False)
-    (question,) = json.loads(plane.ado("inbox", "-o", "json", check=0).stdout)["items"]
+    (question,) = json.loads(plane.ado("inbox", "--task", task, "-o", "json", check=0).stdout)["items"]
     assert question["state"] == "open"
     assert plane.sql("select running_jobs from ado.worker_status where worker_id = 'hasty'") == [(0,)]
     asked = {question["input"] and json.dumps(question["input"])}
     while plane.task(task)["status"] not in ("succeeded", "failed"):  # each tool that the model calls is one question
         plane.ado("approve", question["questionId"], check=0)
         until(lambda: plane.task(task)["status"] in ("paused", "succeeded", "failed"), "the next question", 120)
-        for question in json.loads(plane.ado("inbox", "-o", "json", check=0).stdout)["items"]:
+        for question in json.loads(plane.ado("inbox", "--task", task, "-o", "json", check=0).stdout)["items"]:
             assert json.dumps(question["input"]) not in asked  # what was allowed is not asked for again
             asked.add(json.dumps(question["input"]))
     assert plane.task(task)["status"] == "succeeded"

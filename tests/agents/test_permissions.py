@@ -21,7 +21,8 @@ def careful(plane):
         for word in ("--capability", name)
     ]
     plane.add_worker("careful", *offers, env=PROGRAMS)
-    return plane
+    yield plane
+    plane.ado("workers", "drain", "careful", check=0)
 
 
 def question_of(plane, task):

@@ -1,0 +1,1 @@
+"""Its tests share what the fixtures of the package begin."""
