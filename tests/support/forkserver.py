@@ -167,10 +167,11 @@ def _give(pipe, data):
 
 
 def _import_all():
-    """Import what commands, replicas, workers and spawners import, even late."""
+    """Import what commands, replicas, workers and spawners import, even late, and read the statements."""
     from app.replica.main import create_app
     from app.settings import AppSettings
     from cli.app import COMMANDS
+    from db import queries
 
     for path in COMMANDS.values():
         importlib.import_module(path.partition(":")[0])
@@ -179,6 +180,7 @@ def _import_all():
             importlib.import_module(module.name)
     for name in LATE:
         importlib.import_module(name)
+    queries.load()
     create_app(AppSettings(dsn="postgresql:///"))  # its framework loads half of itself
 
 

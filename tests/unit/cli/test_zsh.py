@@ -42,7 +42,7 @@ class Shell:
     """An interactive zsh with the completion script, and an ``ado`` that offers what a file holds."""
 
     def __init__(self, directory):
-        self._directory = directory
+        self.directory = directory
         (directory / "completion").write_text(_SCRIPTS["zsh"])
         for place in (directory, directory / "bin"):
             place.mkdir(exist_ok=True)
@@ -65,8 +65,8 @@ class Shell:
 
     def accept(self, typed, offered):
         """Type the beginning of a line, take what is offered, and return the words that the line then has."""
-        (self._directory / "offered").write_text(f"{offered}\n")
-        result = self._directory / "taken"
+        (self.directory / "offered").write_text(f"{offered}\n")
+        result = self.directory / "taken"
         result.unlink(missing_ok=True)
         os.write(self._fd, f"{typed}\t\x01taken \r".encode())  # Tab, then to the beginning of the line
         until(result.exists)
@@ -79,23 +79,27 @@ class Shell:
         os.close(self._fd)
 
 
-@pytest.fixture
-def shell(tmp_path):
-    made = Shell(tmp_path)
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    made = Shell(tmp_path_factory.mktemp("zsh"))
     with contextlib.closing(made):
         yield made
 
 
 @pytest.mark.parametrize("line", ["ado context use ", "ado tasks --label "])
-def test_every_value_becomes_one_word(shell, line, tmp_path):
+def test_every_value_becomes_one_word(shell, line):
     for name in NAMES:
         assert shell.accept(line, name) == [*line.split(), name]
-    assert not (tmp_path / "executed").exists()
+    assert not (shell.directory / "executed").exists()
 
 
-def test_the_typed_program_is_asked_for_candidates(shell, tmp_path):
-    (tmp_path / "bin" / "ado").unlink()
-    assert shell.accept("./ado attach ta", "task-1") == ["./ado", "attach", "task-1"]
+def test_the_typed_program_is_asked_for_candidates(shell):
+    other = shell.directory / "bin" / "ado"
+    other.rename(other.with_name("away"))
+    try:
+        assert shell.accept("./ado attach ta", "task-1") == ["./ado", "attach", "task-1"]
+    finally:
+        other.with_name("away").rename(other)
 
 
 @pytest.mark.parametrize(
