@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 from support.models import command
-from support.program import processes_with, until
+from support.program import processes_in_network, until
 
 AGENTS = ("claude-code", "gemini-cli", "codex")
 pytestmark = [pytest.mark.timeout(400), pytest.mark.parametrize("agent", AGENTS)]
@@ -36,7 +36,7 @@ def asked(models, words):
 def test_a_working_agent_gets_a_message_in_its_conversation_before_the_attempt_ends(plane, models, agent):
     """claude-code takes it after the tool that runs, in the same turn; the others in the next turn of their session."""
     task = begin(plane, models, agent, "brieftool", "--no-repo")
-    until(lambda: processes_with("do echo tick $i; sleep 2"), "the tool to run", 120)
+    until(lambda: processes_in_network("do echo tick $i; sleep 2"), "the tool to run", 120)
     words = f"mind the tabs of {agent}"
     plane.ado("send", task, words, check=0)
     plane.ado("wait", task, check=0, timeout=180)

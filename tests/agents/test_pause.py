@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 from support.models import command
-from support.program import processes_with, until
+from support.program import processes_in_network, until
 
 AGENTS = ("claude-code", "gemini-cli", "codex", "opencode")
 pytestmark = [pytest.mark.timeout(400), pytest.mark.parametrize("agent", AGENTS)]
@@ -35,15 +35,14 @@ def repository(tmp_path):
 def test_an_agent_that_is_paused_in_the_middle_of_a_turn_goes_on_in_its_session(plane, models, agent, repository):
     words = command(models, agent, "brieftool", "--detach", "-o", "name", "--repo")
     task = plane.ado(*words, check=0, cwd=repository).stdout.decode().strip()
-    until(lambda: processes_with(TOOL), "the tool to run", 120)
+    until(lambda: processes_in_network(TOOL), "the tool to run", 120)
     plane.ado("pause", task, check=0)
     until(lambda: plane.task(task)["status"] == "paused", "the pause", 60)
-    assert not processes_with(TOOL)  # nothing of the attempt is left
+    assert not processes_in_network(TOOL)  # nothing of the attempt is left
     assert plane.sql("select running_jobs from ado.worker_status where worker_id = 'main'") == [(0,)]
     (released,) = events(plane, task, "released")
     assert (released["reason"], "message" in released) == ("paused", False)
     said = f"go on with the pause of {agent}"
-    asked_before = len(models.asked)
     plane.ado("resume", task, said, check=0)
     plane.ado("wait", task, check=0, timeout=180)
     (first,) = sessions(plane, task, 1)
@@ -51,6 +50,6 @@ def test_an_agent_that_is_paused_in_the_middle_of_a_turn_goes_on_in_its_session(
     (delivered,) = events(plane, task, "delivered")
     assert delivered["attempt"] == 2
     prompt = words[-1].encode()
-    resumed = [body for body in models.asked[asked_before:] if said.encode() in body]
+    resumed = [body for body in models.asked if said.encode() in body]
     assert resumed
     assert all(prompt in body for body in resumed)  # the conversation before the pause is still there

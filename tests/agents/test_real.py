@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from support.models import command
-from support.program import processes_with, until
+from support.program import processes_in_network, until
 
 from worker.output.masking import MASK
 
@@ -119,7 +119,7 @@ def test_a_service_that_falls_silent_ends_the_attempt(plane, models, agent):
 def test_a_cancel_ends_the_agent_and_its_tool(plane, models, agent):
     name = plane.ado(*command(models, agent, "longtool", "--no-repo", "--detach", "-o", "name"), check=0).stdout
     name = name.decode().strip()
-    until(lambda: processes_with("do echo tick $i; sleep 2"), "the tool to run", 120)
+    until(lambda: processes_in_network("do echo tick $i; sleep 2"), "the tool to run", 120)
     plane.ado("cancel", name, check=0)
     plane.ado("wait", name, check=1, timeout=120)
     assert plane.task(name)["status"] == "cancelled"
@@ -128,7 +128,7 @@ def test_a_cancel_ends_the_agent_and_its_tool(plane, models, agent):
 
 def agent_processes():
     marks = ("do echo tick $i; sleep 2", "stream-json", "exec\0--json")
-    return [pid for mark in marks for pid in processes_with(mark)]
+    return [pid for mark in marks for pid in processes_in_network(mark)]
 
 
 def test_another_worker_resumes_an_agent_whose_worker_was_killed(plane, models, agent, repository):
@@ -138,7 +138,7 @@ def test_another_worker_resumes_an_agent_whose_worker_was_killed(plane, models, 
     wish = command(models, agent, "twostep", "--repo", "--require", "doomed", "--detach", "-o", "name")
     name = plane.ado(*wish, check=0, cwd=repository).stdout.decode().strip()
     until(lambda: any(event["type"] == "checkpoint" for event in log(plane, name)), "the work to be saved", 120)
-    until(lambda: processes_with("do echo tick $i; sleep 2"), "the second tool to run", 120)
+    until(lambda: processes_in_network("do echo tick $i; sleep 2"), "the second tool to run", 120)
     held = plane.task(name)["jobs"][0]["workerId"]
     victim = next(process for process in doomed if held in process.args)
     victim.kill()

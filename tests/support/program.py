@@ -57,6 +57,15 @@ def processes_with(text):
     return found
 
 
+def processes_in_network(text):
+    """Return the pids of ``processes_with`` that are in the network of this thread, which a test may have alone."""
+    found, own = [], Path("/proc/thread-self/ns/net").readlink()
+    for pid in processes_with(text):
+        with contextlib.suppress(OSError):  # it has just ended
+            found += [pid] if Path(f"/proc/{pid}/ns/net").readlink() == own else []
+    return found
+
+
 def write_token(path, token):
     """Write a token into a file as it must be: for its owner alone."""
     path.touch(0o600)
