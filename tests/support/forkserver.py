@@ -31,6 +31,7 @@ from pathlib import Path
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "_ADO")
 """What Python, the linker or the C library reads; a fork is too late for it."""
 LONGEST = 100_000  # bytes of a message: a socket of the kernel takes 200 kB at once
+SMALLEST_PIPE = 4096  # bytes that any empty pipe takes at once
 ROOM = 16_000  # bytes that the server adds to its command line and to its environment, which its forks overwrite
 LATE = (
     "anyio._backends._asyncio",
@@ -139,6 +140,8 @@ def run(arguments, *, env, cwd, timeout, data=None, merged=False):
     """
     out, err = os.pipe(), os.pipe()
     given = os.pipe() if data is not None else (os.open(os.devnull, os.O_RDONLY), None)
+    if data is not None:  # what fits is there before the program, which looks at once whether something is piped in
+        data = data[os.write(given[1], data[:SMALLEST_PIPE]) :]
     try:
         streams = {"stdin": given[0], "stdout": out[1], "stderr": out[1] if merged else err[1]}
         process = start(arguments, env=env, cwd=cwd, **streams)
