@@ -7,7 +7,7 @@ import types
 import pytest
 from support.wire import Gate, Served
 
-from app.rpc.client import CallError, State, UnusableAnswer, event_stream
+from app.rpc.client import CallError, State, UnusableAnswer, event_stream, reading
 from app.rpc.client.event_stream import BlockingClient, finish
 from app.rpc.server.gate import WireLimits
 
@@ -143,6 +143,16 @@ async def test_what_is_not_of_ado_is_reported_and_survived(served, monkeypatch, 
         seen, changes, details = await read([url, served.url])
     assert (seen, changes) == ([1, 2, 3], ["lost", "connected"])
     assert details[0].isprintable()
+
+
+async def test_a_stream_may_be_longer_than_any_answer_and_an_event_may_not(monkeypatch):
+    monkeypatch.setattr(reading, "ANSWER_BYTES", 20_000)
+    monkeypatch.setattr(event_stream, "_EVENT_BYTES", 4000)
+    numbers = list(range(1, 2000))
+    async with answering((HEAD + b"x" * 5000, True), (HEAD + items(*numbers) + END, False)) as (url, _):
+        seen, changes, details = await read([url])
+    assert (seen, changes) == (numbers, ["lost", "connected"])
+    assert "larger than 4000 bytes" in details[0]
 
 
 def test_a_coroutine_that_needs_an_event_loop_is_refused():
