@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import types
 
 import pytest
@@ -47,13 +48,18 @@ async def answering(*answers):
 async def read(urls, path="a.count", *, check=None, on_ping=lambda: None):
     """Return the numbers that a subscription gives, and the kinds of the connection's states as they change."""
     seen, states = [], []
+    stopped = threading.Event()
+
+    def note(state):
+        assert not stopped.is_set()  # ends a reader that was given up; its thread would keep the tests from ending
+        states.append(state)
 
     async def take(client):
         async for item in client.subscribe(path, {"until": 3}):
             seen.append(item)  # noqa: PERF401 - an error must not lose those before it
 
     def run():
-        client = BlockingClient(urls, "writer", on_state=states.append, on_ping=on_ping, check=check)
+        client = BlockingClient(urls, "writer", on_state=note, on_ping=on_ping, check=check)
         with contextlib.closing(client):
             finish(take(client))
 
@@ -61,6 +67,7 @@ async def read(urls, path="a.count", *, check=None, on_ping=lambda: None):
         async with asyncio.timeout(60):
             await asyncio.to_thread(run)
     finally:
+        stopped.set()
         assert all(isinstance(state, State) for state in states)
         changes = [b.kind for a, b in zip([None, *states], states, strict=False) if a is None or a.kind != b.kind]
     return [item.data["n"] for item in seen], changes, [state.detail for state in states if state.kind == "lost"]
