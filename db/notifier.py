@@ -5,7 +5,7 @@ holds a lock of the whole server through its flush to disk, so a hundred small c
 Therefore a statement that changes data returns its hints; this module joins them and sends them with a commit that is
 not flushed. If a replica dies in between, or the queue is full, readers wait one poll interval longer.
 
-A change that is alone in its commit may notify within it (``ado.announce``), one at a time on the whole server. If its
+A change that is alone in its commit may notify within it (``ado.announce``), one transaction at a time. If its
 commit fails because the queue is full, it is stored again without that (``Database.announced``).
 """
 

@@ -1,4 +1,4 @@
-"""Stores the appends of many workers by group commit: one commit and one notification per flush.
+"""Stores the appends of many workers by group commit: one commit per flush; its hints are joined.
 
 A task always uses the same lane. So only one flush of its events is in flight, and readers see them in order.
 An append is acknowledged when its commit is durable. The waiting bytes are bounded. Beyond the bound ``append`` waits,

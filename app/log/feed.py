@@ -33,8 +33,8 @@ from db.errors import DatabaseUnavailable, LogRewound
 
 _log = logging.getLogger("ado.feed")
 _PAGE_ROWS = 500
-_PIECE_BYTES = 256 * 1024  # a viewer that stops reading keeps as much alive
-_LIVE_BATCHES = 64  # that wait for the poller, of at most 8 KB each
+_PIECE_BYTES = 256 * 1024  # a viewer that stops reading keeps this much memory in use
+_LIVE_BATCHES = 64  # that may wait for the poller; each is at most 8 KB
 
 
 class Feed:
@@ -96,7 +96,7 @@ class Feed:
         self._live.clear()
 
     def add_live(self) -> set[float]:
-        """Append the events that came with notifications, and return the last one of each notification.
+        """Append the events that came with notifications, and return the number of the last event of each.
 
         Those that a page has brought already are compared with it. What neither follows nor equals the known events
         is left to the next page, and so is all that came after it: the log may have been rewound.
@@ -193,7 +193,7 @@ class Feeds:
     async def _wait(self, feed: Feed, hint: Wakeup, *, caught_up: bool) -> None:
         """Wait until a page must be read: a hint names an event that did not come with it, or the interval is over.
 
-        Events that came with notifications count only if the page before was read (``caught_up``).
+        Events that came with notifications are used only if the last page could be read (``caught_up``).
         """
         due = time.monotonic() + self._poll_seconds
         while (left := due - time.monotonic()) > 0 and await hint.wait(left):

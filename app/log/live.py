@@ -1,7 +1,8 @@
 """The events of a batch as the text of a notification, for the replicas whose viewers wait for them.
 
-``pack`` writes all but what only the database knows; ``append_batches`` puts that in front, in the same line: the task,
-the number of the first event, and the time of the commit in microseconds. Each further line is an event in JSON.
+``pack`` writes all but what only the database knows. ``append_batch`` puts that at the start of the first line: the
+task, the number of the first event, and the time of the transaction in microseconds. Each further line is an event in
+JSON.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ poll interval has passed. For each job it wakes one claim whose worker can run i
 claim that gets nothing waits again, behind the others.
 
 A claim that waits alone is woken by a hint at once, without a look at the queue, because most hints are for a job that
-it can run. That saves a round trip. Each call is woken so only once, so hints for other workers cost it one vain try.
+it can run. That saves a round trip. Each call is woken in this way only once, so hints for other workers cost it at
+most one try that finds nothing.
 
 The jobs of a task should go to different workers. So a claim that has waited, or that sees others waiting, takes one
 job only, and a new claim lets the woken ones go first.
@@ -123,7 +124,7 @@ class ClaimWaiters:
                 is_hinted = await hint.wait(self._poll_seconds)
 
     def _wake_alone(self) -> bool:
-        """Wake the only claim, unless it does not wait for the queue or was woken so before; return whether it was."""
+        """Wake the only claim if it waits for the queue and was not woken in this way before; return whether it was."""
         claim, *others = self._claims
         if others or claim.was_alone or not (claim.is_waiting and claim.capabilities):
             return False

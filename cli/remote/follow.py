@@ -179,7 +179,7 @@ class Follower:
         self._health_check.note_event()
 
     async def _job_has_ended(self, client: Reader, event: Mapping[str, Any] | None = None) -> bool:
-        """Whether the job that is shown has ended, with this event if there is one; a retried job runs again."""
+        """Whether the shown job has ended, in the attempt of ``event`` if there is one: a retried job runs again."""
         if self._view.job is None:
             return False
         task = await client.query("tasks.get", {"taskId": self._view.task_id})

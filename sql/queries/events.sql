@@ -1,8 +1,8 @@
 -- name: append_batch :optional hints
 -- Store one numbered batch. It is stored only for the running attempt, and only with the next number; otherwise there is
 -- no row (get_job says why). Once the attempt's events have reached the limit of output, no output is stored, and at the
--- limit of events nothing is; the replica then leaves that out and sends the rest of the batch; ``dropped_size`` is the
--- number of bytes that it left out. If the attempt has a credential, the batch must carry it. Storing renews the lease.
+-- limit of events nothing is. The replica then stores the batch without what was refused; ``dropped_size`` is the number
+-- of bytes that it left out. If the attempt has a credential, the batch must carry it. Storing renews the lease.
 -- ``announce``: its hint may go out with this commit, as may its events if they are small (``live``).
 -- append_batches could store one batch as well, but its plan takes three times as long.
 with advanced_job as (
@@ -18,7 +18,7 @@ with advanced_job as (
       and (:other_size::bigint = 0 or j.output_bytes < :event_limit::bigint)
       and (j.credential_digest is null or j.credential_digest = :credential::bytea)
     returning j.task_id
-), advanced_log as (  -- after the job, whose row it needs: so every transition locks in this order
+), advanced_log as (  -- it reads the job's row, so the job is locked first, as in every transition
     update ado.task_logs l set last_seq = l.last_seq + :event_count::integer
     from advanced_job j where l.task_id = j.task_id and :event_count::integer > 0
     returning l.task_id, l.last_seq, l.last_seq - :event_count::integer as base
@@ -244,8 +244,8 @@ from (
 ) newest;
 
 -- name: seq_before_time :one
--- The cursor before everything stored since a moment. Events are stored in the order of seq, which has no gap, so a
--- binary search finds the moment: about twenty look-ups by the key, however long the log.
+-- The cursor before everything stored since a moment. The times of storing are in the order of seq, but for the milliseconds
+-- in which transactions wait for each other, and seq has no gap. So a binary search finds the moment: about twenty look-ups by the key, however long the log.
 with recursive search as (
     select 0::bigint as low, l.last_seq as high from ado.task_logs l where l.task_id = :task_id::bigint
     union all

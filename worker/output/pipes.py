@@ -24,7 +24,7 @@ from worker.output.write_order import Arranged, WriteOrder, arrange, count_lines
 _READ_BYTES = 64 * 1024  # at least the size of a pipe: a read returns every write that was signalled before it
 _HOLD_SECONDS = 0.05
 _SIGNAL_SECONDS = 0.0002  # from the data of a write to its signal, if the writer keeps its core
-_PATIENCE_SECONDS = 0.02  # the same if it loses its core in between; some time slices of a busy machine
+_PATIENCE_SECONDS = 0.02  # how long a missing signal is awaited: its writer may lose its core for a few time slices
 _RETRY_SECONDS = 0.001  # the event loop's timers are not finer
 _TURN_SECONDS = 0.005  # then other tasks run; on shared cores a turn takes two or three times as long
 
@@ -114,7 +114,7 @@ class OutputReader:
         self._unclear_since: float | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._patience = _PATIENCE_SECONDS
-        """Zero after it was in vain: then the program does not write line by line, and waiting only delays it."""
+        """Zero after one wait without result: then the program does not write line by line."""
         self._waiting = Arranged()
         """Data that was read, but was written after data that is still unread."""
         self._pieces: Iterator[tuple[int, bytes]] | None = None
@@ -124,9 +124,8 @@ class OutputReader:
         self._resume()
 
     def _readable(self) -> None:
-        if (
-            self._next_turn is None
-        ):  # otherwise a turn is scheduled, and one more would make this round of the loop long
+        # a second turn in one round of the loop would delay other tasks
+        if self._next_turn is None:
             self._take_turn()
 
     def _schedule(self) -> None:
@@ -196,7 +195,8 @@ class OutputReader:
                 self._waiting = Arranged(data=data, writes=[*early, *late])
                 return False
         self._unclear_since = None
-        # Only a pipe's end signals without data, and nothing follows it. So these lines were written in pieces.
+        # More signals than lines: only the end of a pipe signals without data, and it comes last. So lines and their
+        # ends are separate writes here.
         self._in_two_writes |= {fd for fd, came in data.items() if came and early.count(fd) > count_lines(came)}
         self._waiting = arrange(early, late, data)
         self._pieces = chain(self._waiting.pieces, [(fd, b"") for fd, came in read.items() if came == b""])

@@ -2,9 +2,9 @@
 
 Linux sends a signal for each write to a pipe whose read end has ``O_ASYNC`` set. A real-time signal, chosen by
 ``F_SETSIG``, is queued, is never merged with another, and names the descriptor. So the queue has one entry for each
-write to any pipe, in order. The pipes keep their size, so a program that does not wait for a full pipe loses nothing.
-(Pipes with room for one write would keep the order too, but Node's ``process.exit`` drops what such a pipe does not
-accept at once.)
+write to any pipe, in order. The pipes keep their size. Pipes with room
+for one write would keep the order too, but a program that exits without waiting for a full pipe, such as Node with
+``process.exit``, would lose output.
 
 A signal does not say how much was written. ``arrange`` therefore divides the data by lines if the number of lines fits
 the number of writes: one write for each line, or two, for the line and its end. Other data stays together in the
@@ -98,7 +98,7 @@ class Arranged:
 
 
 def arrange(early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes]) -> Arranged:
-    """Put data into the order of its writes, piece by piece as they are taken: full pipes hold ten thousands of writes.
+    """Put data into the order of its writes, piece by piece as they are taken: full pipes hold tens of thousands.
 
     ``early`` are the writes signalled before reading, so ``data`` contains all of them. ``late`` were signalled after
     it, so some may not be in ``data``. Data that was written after the first missing write waits for it.
@@ -113,7 +113,7 @@ def _pieces(
 ) -> Iterator[tuple[int, bytes]]:
     parts = {fd: _divide(read, early.count(fd), late.count(fd)) for fd, read in data.items() if read}
     left = {fd: deque(pieces) for fd, (pieces, _) in parts.items()}
-    owed = dict.fromkeys(left, 0)  # writes that belong to a piece that is in order already
+    owed = dict.fromkeys(left, 0)  # writes to pass over, because their piece was given out with the first of them
     writes = (*early, *late)
     for position, fd in enumerate(writes):
         if owed.get(fd):
@@ -136,6 +136,9 @@ def is_clear(
     early: Sequence[int], late: Sequence[int], data: Mapping[int, bytes], in_two_writes: Collection[int]
 ) -> bool:
     """Whether the order is known: no write seems to be without its signal.
+
+    A pipe with data is unclear if exactly one signal is missing, or if there is none at all. Many missing signals are
+    those of a program that writes several lines at once.
 
     ``in_two_writes`` are the pipes whose lines and line ends are separate writes.
     """

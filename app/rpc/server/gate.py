@@ -88,7 +88,7 @@ class WireLimits:
     last_seconds: float = 5.0
     """Time for a client to take the last frame; then its connection is cut."""
     ping_seconds: float = 10.0
-    """Time between pings on an event stream; its client reconnects after three silent intervals."""
+    """Time between pings on an event stream; clients reconnect after a longer silence."""
 
 
 PEER = "peer"
