@@ -147,6 +147,8 @@ async def test_events_that_are_stored_alone_arrive_without_a_look_at_the_log_and
         await appender.close()
     too_large = [2 + number * (number - 1) // 2 for number in range(1, 30) if pack(written(number)) is None]
     assert 5 < len(too_large) < 25
-    assert [cursor for cursor in pages if cursor > 2] == too_large  # hints of the creation and the claim may come late
+    read = [cursor for cursor in pages if cursor > 2]
+    assert set(too_large) <= set(read)
+    assert len(read) <= len(too_large) + 1  # a page for the hint of the claim, which later events may overtake
     stored = await read_page(db, task_id, 2, row_limit=1000, byte_limit=1 << 30)
     assert seen == encode_all(stored.events)
