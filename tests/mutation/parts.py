@@ -43,7 +43,9 @@ PARTS = {
     ),
     "fences": Part(
         {
-            "sql/queries/events.sql": (f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py"),
+            "sql/queries/events.sql": (
+                *(f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py", "tests/database/test_notifier.py"),
+            ),
             "sql/queries/jobs.sql": (
                 *(_FENCES, "tests/database/test_unhealthy_agents.py", "tests/database/test_limits.py"),
                 "tests/database/test_held_questions.py",

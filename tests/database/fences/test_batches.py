@@ -21,6 +21,7 @@ async def test_batches_go_to_their_own_jobs_and_logs(db):
     rows = await raw(db, "select task_id, job, seq, data from ado.events where type = 'output' order by task_id, seq")
     assert [tuple(row) for row in rows] == [(1, 0, 5, b"one"), (1, 0, 6, b"one"), (2, 0, 3, b"two")]
     await log(db, 1)
+    await log(db, 2)
 
 
 @pytest.fixture(params=["append_batch", "append_batches"])
@@ -41,7 +42,7 @@ async def test_a_batch_counts_toward_its_job_and_its_log_and_renews_the_lease(db
     """One that a change beside it, of another batch of its job, must wait for."""
     await raw(db, "update ado.jobs set lease_expires_at = now() where status = 'running'")
     given = replace(batch(1, data=b"x" * 200, events=2), dropped=7)
-    assert await append(db, [given], 60.0) == [True]
+    assert await changes(db, append(db, [given], 60.0)) == ([True], {("job", "1", 0), ("log", "1")})
     assert await append(db, [replace(batch(1, 2), dropped=1)], 1.0) == [True]
     ((sizes, left),) = await raw(
         db,
