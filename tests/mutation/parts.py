@@ -44,7 +44,8 @@ PARTS = {
     "fences": Part(
         {
             "sql/queries/events.sql": (
-                *(f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py", "tests/database/test_notifier.py"),
+                *(f"{_FENCES}/test_batches.py", f"{_FENCES}/test_locks.py"),
+                *("tests/database/test_notifier.py", "tests/database/test_notify_full.py"),
             ),
             "sql/queries/jobs.sql": (
                 *(_FENCES, "tests/database/test_unhealthy_agents.py", "tests/database/test_limits.py"),
