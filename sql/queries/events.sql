@@ -4,7 +4,7 @@
 -- limit of events nothing is. The replica then stores the batch without what was refused; ``dropped_size`` is the number
 -- of bytes that it left out. If the attempt has a credential, the batch must carry it. Storing renews the lease.
 -- ``announce``: its hint may go out with this commit, as may its events if they are small (``live``).
--- append_batches could store one batch as well, but its plan takes three times as long.
+-- append_batches could store one batch as well, but takes 285 µs of Postgres for it instead of 200.
 with advanced_job as (
     update ado.jobs j set last_batch = :batch::bigint,
         output_bytes = j.output_bytes + :output_size::bigint + :other_size::bigint,
