@@ -102,8 +102,7 @@ def replica(dsn, home, *, files=None, **settings):
         if files is None:
             made.add_replicas(1)
         else:
-            with socket.create_server(("127.0.0.1", 0)) as listener:
-                port = listener.getsockname()[1]
+            port = made.reserve_port()
             limit = (files, files)
             made.replicas.append(
                 made.start(

@@ -1,8 +1,7 @@
 """The first day of an operator: a database, replicas, workers and users by hand, then what goes wrong."""
 
-import socket
-
 import pytest
+from support.ports import reserved_port
 from support.postgres import system_bindirs
 from support.program import processes_with, until
 from support.shell import Shell
@@ -10,9 +9,7 @@ from support.shell import Shell
 
 @pytest.fixture
 def shell(home, dsn):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with Shell(home, ADO_HOME=str(home / "state")) as made:
+    with reserved_port() as port, Shell(home, ADO_HOME=str(home / "state")) as made:
         made.run(f"PATH=$PATH:{':'.join(map(str, system_bindirs()))}")
         made.run(f"export ADO_DSN='{dsn}' PORT={port}")
         yield made

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.link import DOWN, Link
+from support.ports import reserved_port
 from support.postgres import fast_directory, remove
 from support.program import Cluster, until
 from support.proxy import Proxy
@@ -319,10 +320,8 @@ def test_an_unreachable_server_is_an_error_in_time(closed_port):
 @pytest.fixture
 def closed_port():
     """A port on which nobody listens."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,7 @@ class Secured:
         self.trust = Trust(str(self.authority.ca))
         self.urls = []
         for _ in range(2):
-            with socket.create_server(("127.0.0.1", 0)) as listener:
-                port = listener.getsockname()[1]
+            port = self.cluster.reserve_port()
             files = ("--tls-cert", str(self.certificate), "--tls-key", str(self.key))
             self.cluster.start("api", "--port", str(port), *files, *words)
             self.urls.append(f"https://127.0.0.1:{port}")

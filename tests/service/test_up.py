@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from support.ports import reserved_port
 from support.program import FAST, processes_with, until
 from support.screen import Terminal
 
@@ -42,14 +43,9 @@ def here(home):
     made.close()
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def test_every_option_applies_in_the_background(here):
-    port = free_port()
-    done = here.ado("up", "--detach", "--port", str(port), "--replicas", "2", "--max-workers", "3", "-o", "json")
+    with reserved_port() as port:
+        done = here.ado("up", "--detach", "--port", str(port), "--replicas", "2", "--max-workers", "3", "-o", "json")
     assert done.returncode == 0, done.stderr
     urls = json.loads(done.stdout)["urls"]
     assert (urlsplit(urls[0]).port, len(urls)) == (port, 2)

@@ -1,5 +1,6 @@
 """The proxies of ``deploy/proxy`` as an ordinary user's processes, over addresses of the test's own."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -10,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from support.certificates import Authority
+from support.ports import reserved_port
 
 EXAMPLES = Path(str(resources.files("sql"))).parent / "deploy" / "proxy"
 FILES = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "caddy": "Caddyfile"}
@@ -82,8 +84,8 @@ class Balancer:
         self.kind = kind
         self._directory = Path(directory) / kind
         self._directory.mkdir()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self._port = listener.getsockname()[1]
+        self._held = contextlib.ExitStack()
+        self._port = self._held.enter_context(reserved_port())
         self.url = f"https://localhost:{self._port}" if tls else f"http://127.0.0.1:{self._port}"
         backends = [url.removeprefix("http://") for url in urls]
         self.ca = self._directory / "caddy/pki/authorities/local/root.crt"
@@ -143,3 +145,4 @@ class Balancer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._held.close()

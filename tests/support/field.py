@@ -7,7 +7,6 @@ own. What is killed is started again, as a supervisor would. Postgres is a durab
 import contextlib
 import os
 import signal
-import socket
 import tempfile
 import time
 from pathlib import Path
@@ -55,7 +54,7 @@ class Field:
         self.cluster = Cluster(self.dsn, self.home, env=self.env)
         self.cluster.urls = []
         self._stack.callback(self.cluster.close)
-        self.ports = [_free_port() for _ in range(REPLICAS)]
+        self.ports = [self.cluster.reserve_port() for _ in range(REPLICAS)]
         for index, port in enumerate(self.ports):
             self._link_to_postgres(f"pg{index}", socket_file)
             self._link(f"work{index}", ("127.0.0.1", port))
@@ -204,11 +203,6 @@ class Field:
         ]
         done = self.cluster.ado(*arguments, prompt, check=0)
         return done.stdout.decode().strip()
-
-
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def _kill(process):

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from app.rpc.client import HttpClient
 from db import token_admin, tokens
 
 from . import forkserver
+from .ports import reserved_port
 
 FAST = {
     "ADO_HEARTBEAT_SECONDS": "0.5",
@@ -85,6 +85,7 @@ class Cluster:
         # without a sandbox, jobs and tests can speak to each other by files and pids
         self.env = {"ADO_SANDBOX": "none", **os.environ, "ADO_DSN": dsn, **FAST, **(env or {})}
         self.env.pop("ADO_URL", None)
+        self._ports = contextlib.ExitStack()
         self.processes = []
         self.replicas = []
         self.urls = []
@@ -127,13 +128,15 @@ class Cluster:
         self.processes.append(process)
         return process
 
+    def reserve_port(self):
+        """Return a port of loopback for a server of this cluster; no other test gets it before the cluster ends."""
+        return self._ports.enter_context(reserved_port())
+
     def add_replicas(self, count, public_url=""):
         """Start replicas; with ``public_url`` the first listens on its port for everybody."""
         for number in range(count):
             public = urlsplit(public_url).port if number == 0 else None
-            listener = socket.create_server(("127.0.0.1", 0))
-            port = public or listener.getsockname()[1]
-            listener.close()
+            port = public or self.reserve_port()
             self.replicas.append(self.start("api", "--port", str(port), *(["--host", "0.0.0.0"] if public else [])))
             self.urls.append(f"http://127.0.0.1:{port}")
         for url in self.urls:
@@ -232,3 +235,4 @@ class Cluster:
             for pipe in (process.stdout, process.stderr):
                 if pipe:
                     pipe.close()
+        self._ports.close()
