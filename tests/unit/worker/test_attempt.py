@@ -141,13 +141,14 @@ async def broken_later(*_):
 )
 async def test_a_failed_part_ends_the_attempt_with_a_reason(make, server, monkeypatch, owner, name, breaks):
     monkeypatch.setattr(owner, name, breaks)
-    sleep = "" if name == "exit_outcome" else "sleep 60 # of this test"
+    mark = f"sleep 60 # of {os.getpid()}"  # other processes run tests beside this one
+    sleep = "" if name == "exit_outcome" else mark
     began = time.monotonic()
     report = await run(make(f'echo x; echo {{}} >"$ADO_EVENTS"; {sleep}', env={"ADO_X": "secret-enough"}), server)
     assert (report["outcome"], report["reason"]) == ("failed", "worker_error")
     assert "it broke" in report["message"]
     assert time.monotonic() - began < 20
-    assert not processes_with("sleep 60 # of this test")
+    assert not processes_with(mark)
 
 
 async def test_a_message_of_bytes_from_the_system_is_sent_as_text(make, server, monkeypatch):

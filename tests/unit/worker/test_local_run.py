@@ -135,9 +135,10 @@ async def test_an_error_of_the_event_sink_ends_the_agent(monkeypatch):
     def show(_):
         raise BrokenPipeError
 
+    mark = f"sleep 60 # of the talker of {os.getpid()}"  # other processes run tests beside this one
     with pytest.raises(BrokenPipeError):
-        await talk(monkeypatch, "echo x; sleep 60 # of the talker", show)
-    assert not processes_with("sleep 60 # of the talker")
+        await talk(monkeypatch, f"echo x; {mark}", show)
+    assert not processes_with(mark)
 
 
 async def test_an_agent_that_takes_too_long_is_ended(monkeypatch):
@@ -245,7 +246,7 @@ async def test_an_agent_has_as_many_tries_as_are_asked_for(monkeypatch):
 
 @pytest.mark.parametrize("part", ["setup", "check"])
 async def test_an_interrupt_or_the_time_limit_ends_a_command_with_its_processes(monkeypatch, part):
-    mark = f"sleep 60 # {part} of the talker"
+    mark = f"sleep 60 # {part} of the talker of {os.getpid()}"
     wish = commands(setup=mark) if part == "setup" else commands(mark)
     prompt = """echo '{"type": "say", "text": "done", "ok": true}'"""
     assert await talk(monkeypatch, prompt, print, timeout=1, checks=wish) == 124
