@@ -142,6 +142,21 @@ def test_viewers_get_each_event_once_while_both_replicas_are_rolled(balancer, cl
     assert worker.poll() is None
 
 
+def test_the_only_replica_is_kept_when_it_is_late_once(balancer, cluster):
+    cluster.replicas[1].send_signal(signal.SIGTERM)
+    assert cluster.replicas[1].wait(60) == 0
+    paused = threading.Event()
+    with Asker(cluster, balancer.url) as asker:
+        until(lambda: asker.answers > 4, "answers of the replica that is left")
+    cluster.replicas[0].send_signal(signal.SIGSTOP)
+    paused.wait(2.4)  # a check that waits for one second, as HAProxy's does by itself, has failed by now
+    with Asker(cluster, balancer.url) as late:
+        paused.wait(0.3)  # the pause stays shorter than the 3 s that a check may take
+        cluster.replicas[0].send_signal(signal.SIGCONT)
+        until(lambda: late.answers > 4, "answers after the pause")
+    assert asker.failures + late.failures == []
+
+
 def test_calls_rotate_over_the_replicas_and_a_forged_client_address_is_ignored(balancer, cluster, driver):
     before = served(cluster, "tasks.list")
     for _ in range(3):

@@ -60,8 +60,13 @@ def test_up_starts_the_control_plane_and_down_ends_it(ado, home):
     assert (home / "token").stat().st_mode & 0o777 == 0o600
     assert found["tokenFile"] == str(home / "token")
     assert {process["role"] for process in found["processes"]} == {"control-plane", "api", "spawner", "postgres"}
-    workers = json.loads(ado("workers", "status", "-o", "json").stdout)["workers"]
-    assert len(workers) == 3
+
+    def known():
+        """Return the workers once there is one for each job: the first may do all jobs before the last has begun."""
+        listed = json.loads(ado("workers", "status", "-o", "json").stdout)["workers"]
+        return listed if len(listed) == 3 and all(worker["state"] == "idle" for worker in listed) else None
+
+    workers = until(known, "three workers")
     assert ado("down").returncode == 0
     pids = [process["pid"] for process in found["processes"]] + [worker["pid"] for worker in workers]
     assert not [pid for pid in pids if exists(pid)]
@@ -92,7 +97,8 @@ def test_a_killed_control_plane_leaves_no_process_and_loses_no_task(ado, home):
     try:
         assert watching.stdout.readline() == b"attempt 1\n"
         for process in state(ado)["processes"]:
-            os.kill(process["pid"], signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended with the control plane, which was killed first
+                os.kill(process["pid"], signal.SIGKILL)
         until(lambda: set(processes_with(str(home))) <= {watching.pid}, "everything else to be gone", 60)
     finally:
         watching.kill()

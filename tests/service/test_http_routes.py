@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 def workers(cluster):
     cluster.add_worker("w0", url=cluster.urls[0])
     cluster.add_worker("w1", url=cluster.urls[1])
+    cluster.await_idle("w0", "w1")
     return cluster
 
 

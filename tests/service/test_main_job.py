@@ -16,6 +16,7 @@ def with_workers(cluster):
     cluster.add_worker("w0", url=f"{first},{second}")
     cluster.add_worker("w1", url=f"{second},{first}")
     cluster.add_worker("w2", url=f"{first},{second}")
+    cluster.await_idle("w0", "w1", "w2")
     return cluster
 
 
@@ -132,13 +133,15 @@ def test_cancel_ends_the_agent_and_its_children_through_any_replica(workers):
     workers.ado("wait", workers.last_task(), check=1)
 
 
-def test_ctrl_c_detaches_and_the_task_continues(workers):
-    watching = workers.open("run", "--remote", "--agent", "shell", "echo begin; sleep 1; echo end")
+def test_ctrl_c_detaches_and_the_task_continues(workers, tmp_path):
+    script = f"echo begin; until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo end"
+    watching = workers.open("run", "--remote", "--agent", "shell", script)
     assert watching.stdout.readline() == b"begin\n"
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=60)
     assert watching.returncode == 130
     assert f"ado attach {workers.last_task()}".encode() in err
+    (tmp_path / "go").touch()
     assert workers.ado("attach", workers.last_task(), check=0).stdout == b"begin\nend\n"
 
 

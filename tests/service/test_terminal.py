@@ -27,6 +27,7 @@ def terminal(shared_cluster):
 def working(shared_cluster):
     for number, url in enumerate(shared_cluster.urls):
         shared_cluster.add_worker(f"w{number}", url=url)
+    shared_cluster.await_idle("w0", "w1")
     return shared_cluster
 
 

@@ -162,6 +162,11 @@ class Cluster:
             "--work-dir", str(self.home / "work"), *arguments, env=env,
         )  # fmt: skip
 
+    def await_idle(self, *names):
+        """Wait until workers have registered and could take a job."""
+        idle = "select count(*) from ado.worker_status where state = 'idle' and worker_id = any(%s)"
+        until(lambda: self.sql(idle, list(names)) == [(len(names),)], f"{', '.join(names)} to be idle")
+
     def ado(self, *arguments, url=None, token=None, check=None, timeout=90, cwd="/", **options):
         """Run a command to its end."""
         env = self.client_env(url, token)
