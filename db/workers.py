@@ -93,6 +93,8 @@ class RegisteredWorker:
     capabilities: frozenset[str]
     bound: bool
     """Whether it may claim only the one job of its pod."""
+    version: str | None
+    """Its release."""
 
 
 @dataclass(frozen=True, slots=True)

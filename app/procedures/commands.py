@@ -25,13 +25,17 @@ from db.workers import RegisteredWorker
 _LONGEST_WAIT = 20.0
 
 
+_WITHOUT_WORDS = "0.1."
+"""Workers of this release take a command that they do not know for the loss of the job, and stop its agent."""
+
+
 class SessionInput(Wire):
-    """A registered process; with ``messages`` and ``answers`` it also takes commands of these types."""
+    """A registered process. With false for ``messages`` or ``answers`` it gets no commands of that type."""
 
     worker_id: WorkerId
     session: str
-    messages: bool = False
-    answers: bool = False
+    messages: bool | None = None
+    answers: bool | None = None
     last_event_id: str | None = None
 
 
@@ -66,7 +70,7 @@ async def commands(context: Context, input: SessionInput) -> AsyncIterator[Track
                 if name not in sent:
                     sent.add(name)
                     yield Tracked(name, command)
-            async for name, command in _words(context, input, sent):
+            async for name, command in _words(context, input, worker, sent):
                 sent.add(name)
                 yield Tracked(name, command)
             known.difference_update(gone)
@@ -91,15 +95,22 @@ def _open_commands(
     return commands
 
 
-async def _words(context: Context, input: SessionInput, sent: set[str]) -> AsyncIterator[tuple[str, Command]]:
+def _takes(wish: bool | None, worker: RegisteredWorker) -> bool:
+    """Return whether a worker gets commands of a type; unless it says so itself, its release decides."""
+    return wish if wish is not None else not (worker.version or "").startswith(_WITHOUT_WORDS)
+
+
+async def _words(
+    context: Context, input: SessionInput, worker: RegisteredWorker, sent: set[str]
+) -> AsyncIterator[tuple[str, Command]]:
     """Yield a command for each message and answer that a worker's agents have not got and that was not sent yet."""
-    for number, key in await messages.waiting(context.db, input.worker_id) if input.messages else ():
+    for number, key in await messages.waiting(context.db, input.worker_id) if _takes(input.messages, worker) else ():
         ref = attempt_ref(key)
         name = f"message:{number}:{ref.job_id}:{ref.attempt}"
         if name not in sent and (text := await messages.text(context.db, number)) is not None:
             words = Words(message_id=f"message-{number}", text=text)
             yield name, Command(type="message", job_id=ref.job_id, attempt=ref.attempt, message=words)
-    for row in await questions.ended(context.db, input.worker_id) if input.answers else ():
+    for row in await questions.ended(context.db, input.worker_id) if _takes(input.answers, worker) else ():
         ref = attempt_ref((row.task_id, row.job, row.attempt))
         name = f"answer:{row.question_id}"
         if name not in sent:

@@ -13,7 +13,7 @@ select worker_id, array['w:' || worker_id] as hints from drained_worker;
 
 -- name: get_worker :optional
 -- What a claim, a heartbeat or a command stream of this worker is checked by.
-select w.worker_id, w.session, w.claims, w.draining, w.stopped_at, w.capabilities, w.slots,
+select w.worker_id, w.session, w.claims, w.draining, w.stopped_at, w.capabilities, w.slots, w.version,
        w.cpu, w.memory, w.gpu, w.last_heartbeat_at >= now() - make_interval(secs => c.suspect_seconds) as fresh,
        exists (select from ado.pods p where p.name = w.worker_id and p.task_id is not null) as bound
 from ado.workers w cross join ado.control c where w.worker_id = :worker_id::text;

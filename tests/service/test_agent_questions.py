@@ -35,7 +35,7 @@ def answer(real, question, choice="allow", **values):
 
 def command(real, **values):
     """Return the first command that a new stream brings."""
-    return real.call("workers.commands", workerId="w1", session=real.session, **{"answers": True, **values}).data
+    return real.call("workers.commands", workerId="w1", session=real.session, **values).data
 
 
 def test_a_permission_is_a_question_with_its_tool_and_two_options(real):
@@ -60,16 +60,20 @@ def test_an_answer_is_brought_by_each_stream_until_it_is_acknowledged(real):
     assert command(real).question.question_id == other.question_id
 
 
-def test_a_stream_of_an_older_worker_brings_no_answer(real):
+def test_a_worker_of_the_release_0_1_gets_an_answer_only_if_it_says_so(real):
     answer(real, ask(real))
     real.sql("update ado.workers set draining = true")
     assert command(real, answers=False).type == "drain"
+    real.sql("update ado.workers set draining = false, version = '0.1.0'")
+    assert command(real, answers=True).type == "answer"
+    real.sql("update ado.workers set draining = true")
+    assert command(real).type == "drain"
 
 
 def test_an_answer_reaches_the_stream_that_waits_without_a_hint(real):
     question = ask(real)
     procedure = real.procedures["workers.commands"]
-    wish = {"workerId": "w1", "session": real.session, "answers": True}
+    wish = {"workerId": "w1", "session": real.session}
 
     async def both():
         stream = procedure.handler(real.context, *procedure.decode(wish))

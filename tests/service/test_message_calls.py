@@ -188,7 +188,7 @@ def test_a_receipt_is_stored_once_and_only_of_the_attempt_that_runs(real):
 def test_a_command_is_repeated_on_each_stream_until_its_receipt(real):
     fence, _, session = start(real)
     name = send(real, "now").message_id
-    wish = {"workerId": "w1", "session": session, "messages": True}
+    wish = {"workerId": "w1", "session": session}
     for _ in range(2):
         command = real.call("workers.commands", **wish).data
         assert (command.type, command.job_id, command.attempt) == ("message", "task-1/0", 1)
@@ -198,11 +198,17 @@ def test_a_command_is_repeated_on_each_stream_until_its_receipt(real):
     assert real.call("workers.commands", **wish).data.type == "drain"
 
 
-def test_a_worker_of_an_older_release_gets_no_message(real):
+def test_a_worker_of_the_release_0_1_gets_a_message_only_if_it_says_so(real):
+    """It would take the unknown command for the loss of the job."""
     _, _, session = start(real)
     send(real)
     real.call("workers.drain", workerId="w1")
-    assert real.call("workers.commands", workerId="w1", session=session).data.type == "drain"
+    wish = {"workerId": "w1", "session": session}
+    assert real.call("workers.commands", **wish, messages=False).data.type == "drain"
+    real.sql("update ado.workers set version = '0.1.0'")
+    assert real.call("workers.commands", **wish).data.type == "drain"
+    real.sql("update ado.workers set draining = false")
+    assert real.call("workers.commands", **wish, messages=True).data.type == "message"
 
 
 def test_an_attempt_that_ends_with_a_message_from_its_time_continues_the_job_once(real):
