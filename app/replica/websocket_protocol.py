@@ -115,6 +115,8 @@ class ReplicaWebSocket(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer a ping, unless the client does not read or sends too many."""
+        if self.close_sent:  # by an earlier frame of the same slice: nothing can be written any more
+            return
         if self._pings.take():
             self._fail(CloseCode.POLICY_VIOLATION, f"more than {self._limits.pings_per_second} pings a second")
             return

@@ -164,6 +164,14 @@ def test_too_many_control_pings_end_the_socket_with_a_reason(target):
     assert (code, reason) == (1008, "more than 100 pings a second")
 
 
+def test_pings_behind_a_frame_that_ended_the_socket_are_discarded(target):
+    """They come in the same bytes. The replica would log an error, which ``target`` looks for."""
+    with RawSocket(target, target.cluster.make_token("viewer")) as peer:
+        peer.sock.sendall(frame(b"\xff") + frame(b"x", PING))
+        _, (code, _) = peer.end()
+    assert code == 1007
+
+
 def test_a_refused_socket_is_closed_after_any_frame(target):
     """Its pings do not keep it open, and neither does a call without end."""
     for data in (frame(b"PING"), frame(b"x", PING), frame(b'{"id":1,"method":"query","params":{"path":"a"}}')):
