@@ -9,8 +9,9 @@ EVENTS = 12_000
 
 
 @pytest.fixture
-def real(dsn):
-    """A task of two jobs whose output has a number a line, in turn."""
+def real(dsn, monkeypatch):
+    """A task of two jobs whose output has a number a line, in turn; a call has all the time that it needs."""
+    monkeypatch.setattr(log_search, "_CALL_SECONDS", 3600.0)
     made = Real(dsn)
     made.call("tasks.create", prompt="find the prompt", agent="shell", workers=2)
     made.sql(
@@ -74,6 +75,7 @@ def test_a_job_has_its_own_lines_and_those_of_the_task(real):
 
 def test_a_text_that_begins_in_the_window_before_is_found(real, monkeypatch):
     monkeypatch.setattr(log_search, "_WINDOW_EVENTS", 3)
+    real.sql("update ado.task_logs set last_seq = 60")
     for seq, data in ((20, b"a nee"), (22, b"dle"), (24, b" b")):
         real.sql("update ado.events set data = $2 where task_id = 1 and seq = $1", seq, data)
     for more in ({"after": 15}, {"before": 30}, {"after": 21}, {"before": 23}):

@@ -1,6 +1,7 @@
 """The life of tasks, jobs and attempts in the database: fences, verdicts, losses, races."""
 
 import asyncio
+from datetime import timedelta
 
 from support.records import LEASE, SUSPECT, append, batch, claim, closed, create, finish, register
 
@@ -131,6 +132,9 @@ async def test_the_third_loss_fails_the_job_and_the_second_waits(db):
         assert await claim(db)
         await jobs.end_attempts(db, [(task_id, 0, attempt)], reason="lost", loss=True)
         if attempt == 2:
+            ((waits,),) = await raw(db, "select run_after - (select max(stored_at) from ado.events) from ado.jobs")
+            assert waits == timedelta(seconds=2)
+            await raw(db, "update ado.jobs set run_after = run_after + interval '1 hour'")
             assert await claim(db) == []
             await raw(db, "update ado.jobs set run_after = now()")
     await claim(db)

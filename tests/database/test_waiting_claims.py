@@ -28,7 +28,7 @@ async def waiting_claim(db, dsn):
     procedure = replica.registry.procedures["workers.claim"]
     value = procedure.decode({"workerId": "w1", "session": session, "limit": 1, "waitSeconds": 20})
     waiting = asyncio.create_task(procedure.handler(Context(replica.services, admin, ""), *value))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (
             replica.listener.connected and any(each.is_waiting for each in replica.services.claim_waiters._claims)
         ):
@@ -42,7 +42,7 @@ async def waiting_claim(db, dsn):
 
 async def test_a_waiting_claim_gets_the_job_that_wakes_it(db, waiting_claim):
     task_id = await create(db)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await waiting_claim
     assert [job.job_id for job in answer.jobs] == [f"task-{task_id}/0"]
 
@@ -50,7 +50,7 @@ async def test_a_waiting_claim_gets_the_job_that_wakes_it(db, waiting_claim):
 async def test_a_waiting_claim_that_lost_a_race_retries_and_gets_a_job(db, waiting_claim):
     assert await claim(db) == []  # of the same worker, which counts its claims
     task_id = await create(db)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await waiting_claim
     assert [job.job_id for job in answer.jobs] == [f"task-{task_id}/0"]
 
@@ -58,7 +58,7 @@ async def test_a_waiting_claim_that_lost_a_race_retries_and_gets_a_job(db, waiti
 async def test_a_waiting_claim_of_a_worker_that_drains_gets_nothing(db, waiting_claim):
     await workers.drain(db, "w1")
     await create(db)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await db._pool.fetch("select claims from ado.workers"))[0]["claims"] < 1:
             await asyncio.sleep(0.005)
     assert (await db._pool.fetch("select status from ado.jobs"))[0]["status"] == "queued"

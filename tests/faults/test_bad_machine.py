@@ -11,7 +11,8 @@ HERE = ["--capability", "shell", "--capability", "here"]
 
 def status(cluster):
     found = json.loads(cluster.ado("workers", "status", "-o", "json", check=0).stdout)
-    return {worker["workerId"]: worker for worker in found["workers"] if worker["state"] in ("idle", "busy")}
+    alive = ("idle", "busy", "suspect")  # one whose heartbeat is late has not gone
+    return {worker["workerId"]: worker for worker in found["workers"] if worker["state"] in alive}
 
 
 def task(cluster, name):

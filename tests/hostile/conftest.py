@@ -27,7 +27,7 @@ class Target:
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(fields[1]) * 4096
 
-    def raw(self, data, *, half_close=False, timeout=10.0, limit=1 << 20):
+    def raw(self, data, *, half_close=False, timeout=60.0, limit=1 << 20):
         """Send bytes on a connection of its own; return what comes back before it closes or says no more."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
             try:

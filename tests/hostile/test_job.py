@@ -1,5 +1,6 @@
 """A job that means harm: what it can make the server store, what it can leave behind, and what it can read."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -74,16 +75,23 @@ def test_a_job_reads_nothing_of_the_processes_that_run_it(cluster, home):
         env={"ADO_SANDBOX": "none"}, **group,
     )  # fmt: skip
     cluster.ado("run", "--remote", "--agent", "shell", "--detach", "sleep 600", check=0)
-    until(lambda: cluster.task("task-1")["status"] == "running", "the job to run")
     replica = cluster.start("api", "--port", "0", **group)
     other = cluster.launch(["sleep", "600"], **group)
-    (worker,) = [pid for pid in processes_with("--work-dir") if parent_of(pid) == spawner.pid]
-    (keeper,) = [pid for pid in processes_with("keeper.py") if parent_of(pid) == worker]
+    (worker,) = until(lambda: children_with("--work-dir", spawner.pid), "the worker")
+    (keeper,) = until(lambda: children_with("keeper.py", worker), "the keeper")
     for pid in (spawner.pid, replica.pid, worker, keeper):
         until(lambda pid=pid: is_hidden(pid), f"process {pid} to be hidden")
     assert not is_hidden(other.pid)
     cluster.ado("cancel", "task-1", check=0)
 
 
+def children_with(text, parent):
+    """Return the pids of a process's children whose command line holds a text."""
+    return [pid for pid in processes_with(text) if parent_of(pid) == parent]
+
+
 def parent_of(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    """Return the pid of a process's parent; None if the process, which may be of another test, has just ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None

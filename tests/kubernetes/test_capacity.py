@@ -130,8 +130,10 @@ def test_a_spawner_knows_since_when_the_cluster_answers_without_a_break(empty, m
         assert watch.followed_seconds() > 1.5  # a connection that breaks is no outage
         empty.fake.stop()
         until(lambda: watch.followed_seconds() == 0, "the outage to be noticed")
+        began = time.monotonic()
         empty.fake.start()
-        until(lambda: 0 < watch.followed_seconds() < 1.5, "the time to begin again")
+        until(lambda: watch.followed_seconds() > 0, "the cluster to answer again")
+        assert watch.followed_seconds() < time.monotonic() - began  # the time has begun again
     finally:
         watch.stop()
         cluster.close()
@@ -147,7 +149,7 @@ def test_the_age_of_a_pod_begins_again_when_there_is_room(empty):
     empty.fake.store.remove("pods", empty.namespace, "theirs")
     until(lambda: empty.ado.sql(REASONS) == [(None,)], "the pod to start")
     age = empty.ado.sql("select extract(epoch from now() - starting_since)::float from ado.pods")[0][0]
-    assert age < 3
+    assert age < 5  # it had waited for longer
     silent = "select reason from ado.jobs where status = 'failed'"
     until(lambda: empty.ado.sql(silent) == [("pod_silent",)], "the silence to count from then on")
 
@@ -165,7 +167,7 @@ def test_a_temporary_refusal_of_the_cluster_is_retried_soon(empty):
     empty.fake.trouble("create", "pods", conflict, times=3)
     empty.queue(3)
     empty.add_spawner(ADO_POD_RETRY_SECONDS="600")
-    placed(empty, 3, 20)
+    placed(empty, 3)
     assert empty.fake.count("get", "pods") == 0
     assert pod_events(empty) == []
 
@@ -178,7 +180,7 @@ def test_a_right_that_is_granted_later_is_used_soon(empty):
         until(lambda: empty.ado.sql(REASONS) == [("cluster_refused",)], "the refusal to be shown")
     finally:
         SPAWNER_MAY.add(("pods", "create"))
-    placed(empty, 1, 20)
+    placed(empty, 1)
 
 
 def test_pods_of_a_task_with_one_problem_report_it_once(empty):

@@ -1,6 +1,6 @@
 """Templates and schedules of a replica, and the passing of their times."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 
@@ -26,7 +26,9 @@ def error_of(real, path, **value):
     return caught.value.message, caught.value.hint
 
 
-def add(real, cron="0 3 * * *", **values):
+def add(real, cron=None, **values):
+    """Add a schedule; without an expression its next time is half a day away, so that none comes during the test."""
+    cron = cron or f"0 {(now(real).astimezone(UTC).hour + 12) % 24} * * *"
     added = real.call("schedules.add", **{"cron": cron, "template": "hi", "variables": {"who": "me"}, **values})
     assert not isinstance(added, str), added
     return added.schedule_id
@@ -38,7 +40,11 @@ def now(real):
 
 def put_off(real, by, *, schedule_id="schedule-1"):
     """Set the next time of a schedule to ``by`` before now, at a whole second; return it."""
-    due = now(real).replace(microsecond=0) - by
+    return put_off_to(real, now(real).replace(microsecond=0) - by, schedule_id=schedule_id)
+
+
+def put_off_to(real, due, *, schedule_id="schedule-1"):
+    """Set the next time of a schedule; return it."""
     number = int(schedule_id.removeprefix("schedule-"))
     real.sql(
         "update ado.schedules set after_at = $1::timestamptz - interval '1 s', next_at = $1 where schedule_id = $2",
