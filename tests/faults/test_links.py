@@ -6,11 +6,13 @@ from support.field import Field
 from support.program import until
 
 CHUNKS = 60
+LEASE = {"ADO_SUSPECT_SECONDS": "5", "ADO_LEASE_SECONDS": "20"}
+"""Far longer than a fault, so that a machine with much to do does not add to it what ends a lease."""
 
 
 @pytest.fixture(scope="module")
 def field():
-    with Field() as made:
+    with Field(env=LEASE) as made:
         made.add_worker()
         yield made
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from support.field import REPLICAS, Field
-from support.program import exists
+from support.program import exists, until
 
 ROUNDS = 8
 
@@ -114,6 +114,7 @@ def test_followers_of_a_frozen_replica_move_to_another_one(cluster, home):
     go = home / "go"
     script = f"i=0; until [ -e {go} ]; do echo line; i=$((i + 1)); sleep 0.2; done; echo last"
     cluster.ado("run", "--remote", "--detach", "--agent", "shell", script, check=0)
+    until(lambda: cluster.sql("select 1 from ado.jobs where status = 'running'"), "the job, which nobody asks about")
     following = [cluster.open(*words, "task-1", url=cluster.urls[0]) for words in FOLLOWERS]
     for process in following:
         assert process.stdout.readline()

@@ -6,6 +6,7 @@ import time
 import hypothesis
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from support.program import PATIENT, Cluster
 
 TARGETS = 4
 DEFAULT_SECONDS = 60
@@ -51,6 +52,16 @@ class Fuzzer:
                 raise
             rounds += 1
         _COUNTS.append((self._name, count))
+
+
+@pytest.fixture
+def cluster(dsn, home):
+    """Two replicas over a database of the test's own, in which no worker is lost."""
+    made = Cluster(dsn, home, env=PATIENT)
+    try:
+        yield made.add_replicas(2)
+    finally:
+        made.close()
 
 
 @pytest.fixture

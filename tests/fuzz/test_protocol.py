@@ -58,23 +58,21 @@ class Wire:
     """Calls with JSON as Python writes it: NaN, lone surrogates and all, which no client of ours would send."""
 
     def __init__(self, cluster):
-        parts = urlsplit(cluster.urls[0])
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+        self._place = urlsplit(cluster.urls[0]).netloc
         self._headers = {"authorization": f"Bearer {cluster.token}", "content-type": "application/json"}
 
     def call(self, path, value):
         """Return what a mutation answered, or None where it was refused with a reason."""
-        self._connection.request("POST", f"/trpc/{path}", json.dumps(value), self._headers)
-        answer = json.loads(self._connection.getresponse().read())
+        # one of its own: the replica closes a connection that has been idle for a while
+        with contextlib.closing(http.client.HTTPConnection(self._place, timeout=60)) as connection:
+            connection.request("POST", f"/trpc/{path}", json.dumps(value), self._headers)
+            answer = json.loads(connection.getresponse().read())
         if "error" not in answer:
             return answer["result"].get("data")
         data = answer["error"]["data"]
         assert data["code"] in REFUSED, (path, value, answer)
         assert data.get("reason") or data["code"] == "BAD_REQUEST", (path, value, answer)
         return None
-
-    def close(self):
-        self._connection.close()
 
 
 class Claimed:
@@ -112,11 +110,8 @@ def test_a_replica_answers_any_message_of_a_worker(cluster, fuzzer):
 
 def tell(cluster, story):
     """Send one story as a worker, end it, and look at its log."""
-    with (
-        contextlib.closing(HttpClient(cluster.urls, cluster.token, timeout=30)) as client,
-        contextlib.closing(Wire(cluster)) as wire,
-    ):
-        claimed = Claimed(client, wire)
+    with contextlib.closing(HttpClient(cluster.urls, cluster.token, timeout=30)) as client:
+        claimed = Claimed(client, Wire(cluster))
         for step in story:
             claimed.step(*step)
         client.mutate("tasks.cancel", {"taskId": claimed.task_id})

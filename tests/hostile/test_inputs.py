@@ -70,7 +70,6 @@ def first_events(connection, answer):
 def test_a_procedure_answers_any_input(target, path):
     procedure = PROCEDURES[path]
     known = values(shapes.type_info(procedure.input_type)) if procedure.input_type else JUNK
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
     headers = {"authorization": f"Bearer {target.cluster.token}", "content-type": "application/json"}
     task = target.cluster.create_task()
 
@@ -83,13 +82,10 @@ def test_a_procedure_answers_any_input(target, path):
         if path in UNENDING and isinstance(value, dict):
             value.pop("waitSeconds", None)  # it may rightly wait for twenty seconds
         text = json.dumps(value).replace(JOB, f"{task}/0").replace(TASK, task)
-        if procedure.kind == "mutation":
-            connection.request("POST", f"/trpc/{path}", text, headers)
-        else:
-            connection.request("GET", f"/trpc/{path}?input={quote(text)}", headers=headers)
-        answer = connection.getresponse()
-        streams = procedure.kind == "subscription" and answer.status < 400
-        body = first_events(connection, answer) if streams else answer.read()
+        # one of its own: the replica closes a connection that has been idle for a while
+        connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
+        with contextlib.closing(connection):
+            answer, body = exchange(connection, text)
         no_leak(body)
         if answer.status >= 400:
             data = json.loads(body)["error"]["data"]
@@ -97,7 +93,13 @@ def test_a_procedure_answers_any_input(target, path):
             assert data["code"] in (*REFUSED, *(["UNAUTHORIZED"] if path == "sessions.exchange" else [])), body
             assert data.get("reason"), body
 
-    try:
-        attack()
-    finally:
-        connection.close()
+    def exchange(connection, text):
+        if procedure.kind == "mutation":
+            connection.request("POST", f"/trpc/{path}", text, headers)
+        else:
+            connection.request("GET", f"/trpc/{path}?input={quote(text)}", headers=headers)
+        answer = connection.getresponse()
+        streams = procedure.kind == "subscription" and answer.status < 400
+        return answer, first_events(connection, answer) if streams else answer.read()
+
+    attack()

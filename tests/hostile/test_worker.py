@@ -7,7 +7,7 @@ import signal
 from urllib.parse import quote
 
 import pytest
-from support.program import until, write_token
+from support.program import PATIENT, Cluster, until, write_token
 
 from app.procedures.table import registry
 
@@ -16,6 +16,16 @@ CALLS_OF_ATTEMPTS = {
     *("workers.append", "workers.finish", "workers.messages", "workers.delivered", "tasks.ask", "tasks.answer"),
     "workers.ask",
 }
+
+
+@pytest.fixture
+def patient(dsn, home):
+    """Two replicas with leases so long that a worker which sends no heartbeat keeps its jobs."""
+    made = Cluster(dsn, home, env=PATIENT)
+    try:
+        yield made.add_replicas(2)
+    finally:
+        made.close()
 
 
 class Refused(Exception):
@@ -109,28 +119,28 @@ def test_a_stolen_workers_token_writes_nothing_for_the_attempts_of_the_worker(cl
     assert "forged" not in json.dumps(cluster.events(name))
 
 
-def test_a_worker_writes_nothing_for_the_attempts_of_another_one(cluster):
+def test_a_worker_writes_nothing_for_the_attempts_of_another_one(patient):
     """Neither with its token nor with a credential of its own attempt, whatever ids it names."""
-    create(cluster)
-    create(cluster)
-    first = Worker(cluster, "w1", cluster.make_token("worker", worker_id="w1"))
-    second = Worker(cluster, "w2", cluster.make_token("worker", worker_id="w2"))
+    create(patient)
+    create(patient)
+    first = Worker(patient, "w1", patient.make_token("worker", worker_id="w1"))
+    second = Worker(patient, "w2", patient.make_token("worker", worker_id="w2"))
     theirs, own = first.claim(), second.claim()
     for path, value in writes(first.fence(theirs)).items():
         for token in (second.token, own["credential"]):
-            assert refusal(cluster.urls[0], token, path, value) == "forbidden", path
+            assert refusal(patient.urls[0], token, path, value) == "forbidden", path
     for path, value in writes({**first.fence(theirs), "workerId": "w2"}).items():
-        assert refusal(cluster.urls[0], second.token, path, value) == "lease_lost", path
-        assert refusal(cluster.urls[0], own["credential"], path, value) == "forbidden", path
-    assert cluster.task(theirs["taskId"])["status"] == "running"
+        assert refusal(patient.urls[0], second.token, path, value) == "lease_lost", path
+        assert refusal(patient.urls[0], own["credential"], path, value) == "forbidden", path
+    assert patient.task(theirs["taskId"])["status"] == "running"
 
 
-def test_a_credential_serves_its_attempt_and_ends_with_it(cluster):
-    task, other = create(cluster), create(cluster)
-    worker = Worker(cluster, "w", cluster.make_token("worker", worker_id="w"))
+def test_a_credential_serves_its_attempt_and_ends_with_it(patient):
+    task, other = create(patient), create(patient)
+    worker = Worker(patient, "w", patient.make_token("worker", worker_id="w"))
     job = worker.claim()
     assert job["taskId"] == task
-    first, second = cluster.urls
+    first, second = patient.urls
     credential, fence = job["credential"], worker.fence(job)
     append = {**fence, "events": [{"type": "progress", "message": "x"}]}
     assert call(first, credential, "workers.append", {**append, "batch": 1}) == {"acknowledged": 1}
@@ -142,43 +152,43 @@ def test_a_credential_serves_its_attempt_and_ends_with_it(cluster):
         if not path.startswith(("tasks.kv", "files.")) and PROCEDURES[path].kind != "subscription":
             assert refusal(first, credential, path, {}) == "forbidden", path
     assert call(second, credential, "workers.finish", {**fence, "outcome": "succeeded"})["status"] == "succeeded"
-    for url in cluster.urls:  # at once, at any replica
+    for url in patient.urls:  # at once, at any replica
         late = {**append, "batch": 3}
         assert refusal(url, credential, "workers.append", late) == "token_invalid"
         assert refusal(url, credential, "tasks.kvGet", {"taskId": task, "key": "k"}) == "token_invalid"
         assert refusal(url, worker.token, "workers.append", {**late, "credential": credential}) == "lease_lost"
 
 
-def test_a_job_token_neither_appends_nor_finishes(cluster):
-    create(cluster)
-    worker = Worker(cluster, "w", cluster.make_token("worker", worker_id="w"))
+def test_a_job_token_neither_appends_nor_finishes(patient):
+    create(patient)
+    worker = Worker(patient, "w", patient.make_token("worker", worker_id="w"))
     job = worker.claim()
     for path, value in writes(worker.fence(job)).items():
-        assert refusal(cluster.urls[0], job["token"], path, value) == "forbidden", path
+        assert refusal(patient.urls[0], job["token"], path, value) == "forbidden", path
         given = {**value, "credential": job["token"]}
-        assert refusal(cluster.urls[0], worker.token, path, given) == "credential_missing", path
-    assert cluster.task(job["taskId"])["status"] == "running"
+        assert refusal(patient.urls[0], worker.token, path, given) == "credential_missing", path
+    assert patient.task(job["taskId"])["status"] == "running"
 
 
-def test_a_token_serves_one_process_until_its_end(cluster):
-    token = cluster.make_token("worker", worker_id="w")
-    worker = Worker(cluster, "w", token)
+def test_a_token_serves_one_process_until_its_end(patient):
+    token = patient.make_token("worker", worker_id="w")
+    worker = Worker(patient, "w", token)
     beat = {"workerId": "w", "session": worker.session, "jobs": []}
-    call(cluster.urls[0], token, "workers.heartbeat", beat)
-    for url in cluster.urls:
+    call(patient.urls[0], token, "workers.heartbeat", beat)
+    for url in patient.urls:
         assert refusal(url, token, "workers.register", {"workerId": "w", "instance": "second"}) == "token_in_use"
-    assert Worker(cluster, "w", token).session == worker.session  # the same process again
-    call(cluster.urls[0], token, "workers.heartbeat", {**beat, "stopped": True})
-    assert Worker(cluster, "w", token, "second").session != worker.session
+    assert Worker(patient, "w", token).session == worker.session  # the same process again
+    call(patient.urls[0], token, "workers.heartbeat", {**beat, "stopped": True})
+    assert Worker(patient, "w", token, "second").session != worker.session
 
 
-def test_a_process_that_never_sent_a_heartbeat_is_replaced_and_its_job_queued_again(cluster):
-    create(cluster)
-    token = cluster.make_token("worker", worker_id="w")
-    first = Worker(cluster, "w", token)
+def test_a_process_that_never_sent_a_heartbeat_is_replaced_and_its_job_queued_again(patient):
+    create(patient)
+    token = patient.make_token("worker", worker_id="w")
+    first = Worker(patient, "w", token)
     job = first.claim()
-    second = Worker(cluster, "w", token, "second")
-    assert refusal(cluster.urls[0], token, "workers.claim", {"workerId": "w", "session": first.session}) == (
+    second = Worker(patient, "w", token, "second")
+    assert refusal(patient.urls[0], token, "workers.claim", {"workerId": "w", "session": first.session}) == (
         "worker_replaced"
     )
     again = second.claim()

@@ -25,6 +25,8 @@ FAST = {
     "ADO_STOP_SECONDS": "0.5",
     "ADO_FAILED_SIGN_INS": "10000",
 }
+PATIENT = {"ADO_SUSPECT_SECONDS": "60", "ADO_LEASE_SECONDS": "120"}
+"""For tests in which no worker is lost: one that the machine leaves without a processor is not lost either."""
 
 
 def until(condition, what="the condition", seconds=60.0):
