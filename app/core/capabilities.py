@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.core import approvals
 
 STDIN = "input:stdin"
-"""The worker can feed a job's stdin; a task with ``stdin: true`` requires it."""
+"""The worker can feed a job's stdin; a task with ``stdin: true`` requires it. All but workers of release 0.1 can."""
 CHECKS = "checks:commands"
 """The worker runs a task's setup and checks; a task with any requires it, because an older worker would ignore them."""
 BROUGHT = "workspace:brought"

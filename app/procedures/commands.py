@@ -15,7 +15,7 @@ from app.access.context import Context
 from app.procedures.checks.fences import WorkerId
 from app.procedures.messages import Words
 from app.procedures.questions import Question
-from app.procedures.worker_protocol import registered_worker
+from app.procedures.worker_protocol import knows_release_0_2, registered_worker
 from app.rpc.server.procedure import Tracked, subscription
 from app.shapes.records import Wire, attempt_ref
 from db import jobs, messages, questions
@@ -23,10 +23,6 @@ from db.model import AttemptKey, JobCommand
 from db.workers import RegisteredWorker
 
 _LONGEST_WAIT = 20.0
-
-
-_WITHOUT_WORDS = "0.1."
-"""Workers of this release take a command that they do not know for the loss of the job, and stop its agent."""
 
 
 class SessionInput(Wire):
@@ -96,8 +92,11 @@ def _open_commands(
 
 
 def _takes(wish: bool | None, worker: RegisteredWorker) -> bool:
-    """Return whether a worker gets commands of a type; unless it says so itself, its release decides."""
-    return wish if wish is not None else not (worker.version or "").startswith(_WITHOUT_WORDS)
+    """Return whether a worker gets commands of a type; unless it says so itself, its release decides.
+
+    Workers of release 0.1 take a command that they do not know for the loss of the job, and stop its agent.
+    """
+    return knows_release_0_2(worker.version) if wish is None else wish
 
 
 async def _words(

@@ -79,18 +79,18 @@ class MessageJob(Wire):
 class Message(Wire, omit_defaults=False):
     """Words to the agents of a task's jobs.
 
-    ``job`` is absent if they were sent to every job. The state is ``delivered`` once every job's agent has them that
+    ``job`` is null if they were sent to every job. The state is ``delivered`` once every job's agent has them that
     was not cancelled, and ``refused`` if all of the jobs were.
     """
 
     message_id: str
     task_id: str
+    job: int | None
     text: str
+    by: str | None
     state: Literal["waiting", "delivered", "refused"]
     created_at: datetime
     jobs: list[MessageJob]
-    job: int | UnsetType = UNSET
-    by: str | UnsetType = UNSET
     delivered_at: datetime | UnsetType = UNSET
     """When the last of the agents took it."""
 

@@ -19,7 +19,7 @@ from msgspec import Meta, field
 
 from app.access.auth import REPORT, WORK
 from app.access.context import Context
-from app.core.capabilities import NO_NETWORK, OF_RELEASE
+from app.core.capabilities import NO_NETWORK, OF_RELEASE, STDIN
 from app.core.reasons import refusal
 from app.loops.claim_waiters import WaitingClaim
 from app.loops.monitor import settle_ended
@@ -159,7 +159,7 @@ async def register(context: Context, input: RegisterInput) -> Registered:
     registration = Registration(
         worker_id=input.worker_id,
         instance=instance,
-        capabilities=input.capabilities,
+        capabilities=_offered(input),
         resources=input.resources.to_model(),
         labels=input.labels,
         slots=input.slots,
@@ -184,6 +184,18 @@ async def register(context: Context, input: RegisterInput) -> Registered:
         event_bytes=settings.event_bytes,
         batch_events=settings.batch_events,
     )
+
+
+def knows_release_0_2(version: str | None) -> bool:
+    """Return whether a worker with this version knows what release 0.2 has added to the protocol of workers."""
+    return not (version or "").startswith("0.1.")
+
+
+def _offered(input: RegisterInput) -> list[str]:
+    """Return what a worker offers. Only workers of release 0.1 cannot feed a job's stdin, so that is not asked for."""
+    if STDIN in input.capabilities or not knows_release_0_2(input.version):
+        return input.capabilities
+    return [*input.capabilities, STDIN]
 
 
 def _in_use(context: Context, worker_id: str) -> Exception:

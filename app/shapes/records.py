@@ -315,9 +315,10 @@ class Worker(Wire, omit_defaults=False):
 
     @classmethod
     def of(cls, worker: WorkerRow) -> Worker:
-        """Make the shape of a record."""
+        """Make the shape of a record. That it feeds a job's stdin is left out: each registered worker does."""
         return cls.from_record(
             worker,
+            capabilities=[name for name in worker.capabilities if name != STDIN],
             resources=Resources.of(worker.resources),
             free=Resources.of(worker.free),
             jobs=[attempt_ref(key) for key in worker.jobs],

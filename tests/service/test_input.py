@@ -43,9 +43,7 @@ def send(real, offset, data=b"", end=False, **values):
 
 def start(real, worker="w1", **more):
     """Have a worker claim the job; return its fence."""
-    session = real.call(
-        "workers.register", workerId=worker, capabilities=["shell", "input:stdin"], instance=worker
-    ).session
+    session = real.call("workers.register", workerId=worker, capabilities=["shell"], instance=worker).session
     (job,) = real.call("workers.claim", workerId=worker, session=session, **more).jobs
     assert "input:stdin" in job.requires
     return {"workerId": worker, "jobId": job.job_id, "attempt": job.attempt}
@@ -250,11 +248,14 @@ def test_the_input_of_a_job_that_never_ran_is_removed_with_its_task_or_by_the_ja
     assert (stored(real), real.sql("select * from ado.inputs")) == (0, [])
 
 
-def test_a_worker_without_the_capability_for_input_gets_no_such_job(real):
-    session = real.call("workers.register", workerId="old", capabilities=["shell"], instance="1").session
+def test_every_worker_but_those_of_release_0_1_can_be_given_a_job_with_input(real):
+    old = {"workerId": "old", "capabilities": ["shell"], "version": "0.1.0"}
+    session = real.call("workers.register", **old).session
     assert real.call("workers.claim", workerId="old", session=session).jobs == []
     assert real.call("tasks.get", taskId="task-1").stdin
     assert start(real)
+    listed = {worker.worker_id: worker.capabilities for worker in real.call("workers.list").items}
+    assert listed == {"old": ["shell"], "w1": ["shell"]}  # as they registered
 
 
 @pytest.mark.parametrize(("role", "found"), [("operator", 1), ("admin", 1), ("developer", "forbidden")])

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 
+import msgspec
 import pytest
 from support.procedures import Real
 
@@ -68,6 +69,13 @@ def explain(real, **values):
     with pytest.raises(ProcedureError) as raised:
         real.run(procedure.handler(real.context, *procedure.decode({"taskId": "task-1", "text": "words", **values})))
     return raised.value
+
+
+def test_a_message_to_all_jobs_says_so_with_null(real):
+    real.be(token("operator", token_id="tok-9"))
+    answer = msgspec.to_builtins(send(real))
+    assert (answer["job"], answer["by"]) == (None, "tok-9")
+    assert "deliveredAt" not in answer
 
 
 def test_a_key_sends_a_message_once_and_no_other_message(real):

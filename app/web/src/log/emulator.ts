@@ -3,6 +3,9 @@
  * Carried out: colours, carriage return, backspace, tab, line feed, and moving or erasing within the last lines, which
  * is what progress bars do. Everything else that a sequence may ask for (titles, the clipboard, links, other screens,
  * answers to the program) has no effect, and its bytes are not shown. A sequence may be torn between two chunks.
+ *
+ * It is not xterm.js: that creates style elements, which the page's policy forbids, and cannot put older lines before
+ * newer ones.
  */
 
 import { visible } from '../format/text.ts';
