@@ -20,7 +20,7 @@ from app.rpc.errors import ProcedureError
 from app.rpc.server.calls import error_shape
 from app.rpc.server.gate import PEER, WireLimits
 
-_NEXT_HEAD_SECONDS = 10.0  # uvicorn closes an idle connection earlier, so this ends only heads that arrive slowly
+_NEXT_HEAD_SECONDS = 10.0  # from its first byte on; uvicorn ends a connection on which none comes
 _HEAD_END = re.compile(rb"\n\r?\n")
 _PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
@@ -58,13 +58,18 @@ class ReplicaHttpProtocol(H11Protocol):
         if self.conn.their_state is h11.IDLE and self._is_huge_head(data):
             self._refuse(431, _huge_head(self._limits.opening_bytes))
             return
+        self._bound_next_head()
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Wait for the connection's next request."""
+        """Wait for the connection's next request; it may have begun to come during the answer."""
         self._body_left = self.config.ws_max_size
-        self._wait_for_head(_NEXT_HEAD_SECONDS if self.peer.known else self._limits.opening_seconds)
+        self.peer.deadline = None
+        if not self.peer.known:
+            self._wait_for_head(self._limits.opening_seconds)
         super().on_response_complete()
+        if self.conn.trailing_data[0]:
+            self._bound_next_head()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Become a WebSocket, which has time limits of its own."""
@@ -77,6 +82,10 @@ class ReplicaHttpProtocol(H11Protocol):
             self._refuse(431, _huge_head(self._limits.opening_bytes))
         else:
             self._refuse(400, ProcedureError("BAD_REQUEST", msg, hint="send HTTP/1.1 as RFC 9112 describes it"))
+
+    def _bound_next_head(self) -> None:
+        if self.conn.their_state is h11.IDLE and self.peer.deadline is None:
+            self._wait_for_head(_NEXT_HEAD_SECONDS)
 
     def _wait_for_head(self, seconds: float) -> None:
         self.peer.deadline = self.loop.time() + seconds

@@ -81,6 +81,25 @@ async def test_an_authenticated_connection_is_not_closed_for_another(served):
         assert json.loads(await asyncio.wait_for(peer.recv(), 60))["id"] == 2
 
 
+@pytest.mark.parametrize("begun", ["after the answer", "with the request before it"])
+async def test_a_known_caller_may_rest_and_a_head_that_it_has_begun_comes_in_time(served, begun):
+    """A balancer keeps connections for a minute, and a call that meets their end is answered with 502."""
+    whole = b"GET /trpc/a.null HTTP/1.1\r\nhost: x\r\nauthorization: Bearer writer\r\n\r\n"
+    together = begun == "with the request before it"
+    async with opened(served, whole + (HALF if together else b"")) as (reader, writer):
+        answer = await asyncio.wait_for(reader.readuntil(b'{"result":{"data":null}}'), 60)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        loop = asyncio.get_running_loop()
+        served.peers.now = lambda: loop.time() + 60
+        if not together:
+            served.peers.sweep()
+            assert [peer.transport.is_closing() for peer in served.peers._all] == [False]
+            writer.write(HALF)
+        await until(lambda: next(iter(served.peers._all)).deadline is not None)
+        served.peers.sweep()
+        assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 408 ")
+
+
 async def test_one_address_is_limited_and_a_socket_that_closes_makes_room(served):
     async with contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(socket_of(served)) for _ in range(12)]
