@@ -19,7 +19,10 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    return  # its sender was killed before it had sent all
                 if outer.secret:
                     Webhook(outer.secret).verify(body, dict(self.headers))
                 outer.received.append((self.headers["webhook-id"], body, outer.status))
@@ -68,6 +71,7 @@ def test_a_person_is_told_of_a_question_and_of_the_end(cluster, receiver):
     target = json.loads(made.stdout)
     receiver.secret = target["secret"]
     cluster.ado("notify", "test", target["targetId"], check=0)
+    until(receiver.ids, "the test")
     cluster.add_worker("w1")
     cluster.ado("run", "--remote", "--agent", "shell", "exit 3", check=3)
     until(lambda: len(receiver.ids()) == 2, "the end to be told")
@@ -80,6 +84,8 @@ def test_a_person_is_told_of_a_question_and_of_the_end(cluster, receiver):
     until(lambda: len(receiver.ids()) == 3, "the question to be told")
     asked = json.loads(receiver.received[-1][1])
     assert (asked["type"], asked["data"]["question"]["questionId"]) == ("question.asked", "question-1")
+    state = "select from ado.notifications where state <> 'delivered'"
+    until(lambda: not cluster.sql(state), "the deliveries to be stored")
     listed = json.loads(cluster.ado("notify", "-o", "json", check=0).stdout)["items"]
     assert [(item["targetId"], item["delivered"], item["waiting"]) for item in listed] == [("notify-1", 2, 0)]
     assert "secret" not in json.dumps(listed)
