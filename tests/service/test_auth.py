@@ -96,7 +96,7 @@ def call(url, token, path, value):
 def running(cluster):
     """A cluster whose worker w1 runs task-1, and whose worker w2 has nothing to do."""
     cluster.add_worker("w1", url=cluster.urls[1])
-    cluster.ado("run", "--remote", "--detach", "--agent", "shell", "sleep 60", check=0)
+    cluster.ado("run", "--remote", "--detach", "--agent", "shell", "sleep 600", check=0)
     until(lambda: cluster.task("task-1")["status"] == "running", "task-1 to run")
     return cluster
 

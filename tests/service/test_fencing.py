@@ -204,6 +204,8 @@ def test_a_restarted_worker_under_its_id_continues_without_delay(pair):
     runs(pair, task)
     pair.w0.kill()
     pair.w0.wait()
+    # only the restart can end the attempt: a worker that starts slowly would find that its lease had run out
+    pair.sql("update ado.jobs set lease_expires_at = now() + interval '1 hour' where status = 'running' returning 1")
     pair.add_worker("w0", "--capability", "shell", "--capability", "zero")
     pair.ado("wait", task, check=0)
     assert ("requeued", 1, "worker_replaced") in history(pair, task)

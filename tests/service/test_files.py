@@ -137,7 +137,7 @@ def test_a_worker_reaches_only_files_of_its_jobs(cluster, calls, way):
     worker, other = calls("worker", worker_id="w1"), calls("worker", worker_id="w2")
     begin(operator, b"", 1)
     operator.mutate("files.commit", {"fileId": f"file-{1:032x}"})
-    cluster.ado("run", "--remote", "--detach", "--agent", "shell", "sleep 60", check=0)
+    cluster.ado("run", "--remote", "--detach", "--agent", "shell", "sleep 600", check=0)
     until(lambda: cluster.task("task-1")["status"] == "running", "task-1 to run")
     cluster.sql("update ado.files set task_id = 1 returning 1")
     secret = tokens.secret()

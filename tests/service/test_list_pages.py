@@ -3,9 +3,20 @@
 import contextlib
 
 import pytest
+from support.program import Cluster
 
 from app.client import Ado
 from app.rpc.client import CallError, HttpClient
+
+
+@pytest.fixture
+def cluster(dsn, home):
+    """Two replicas to which a worker that sends no heartbeats stays idle for the length of a test."""
+    made = Cluster(dsn, home, env={"ADO_LEASE_SECONDS": "600", "ADO_SUSPECT_SECONDS": "300"})
+    try:
+        yield made.add_replicas(2)
+    finally:
+        made.close()
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ CHUNK = 30_000
 
 @pytest.fixture
 def limited(dsn, home):
-    made = Cluster(dsn, home, env={"ADO_OUTPUT_BYTES": str(LIMIT)})
+    """Two replicas whose leases outlast a test: the worker that the test is sends no heartbeats."""
+    env = {"ADO_OUTPUT_BYTES": str(LIMIT), "ADO_LEASE_SECONDS": "600", "ADO_SUSPECT_SECONDS": "300"}
+    made = Cluster(dsn, home, env=env)
     try:
         yield made.add_replicas(2)
     finally:

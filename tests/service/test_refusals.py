@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+from support.program import Cluster
 
 from app.rpc.client import CallError, Client, HttpClient
 
@@ -13,6 +14,16 @@ WORKER = {"workerId": "raw", "capabilities": ["shell"], "instance": "1"}
 def clients(cluster):
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(contextlib.closing(HttpClient([url], cluster.token))) for url in cluster.urls]
+
+
+@pytest.fixture
+def cluster(dsn, home):
+    """Two replicas whose leases outlast a test: the worker that the test is sends no heartbeats."""
+    made = Cluster(dsn, home, env={"ADO_LEASE_SECONDS": "600", "ADO_SUSPECT_SECONDS": "300"})
+    try:
+        yield made.add_replicas(2)
+    finally:
+        made.close()
 
 
 @pytest.fixture
