@@ -65,7 +65,7 @@ def tools(cluster, task):
 
 
 def test_an_agent_is_stopped_after_its_tool_at_the_limit_and_the_job_fails_with_what_it_used(cluster):
-    task = begin(cluster, "spend 9", "--max-cost", "0.5", "--on-budget", "fail", "--retries", "2")
+    task = begin(cluster, "spend 2 of 9", "--max-cost", "0.5", "--on-budget", "fail", "--retries", "2")
     job = ended(cluster, task)
     assert (job["status"], job["reason"], job["attempt"]) == ("failed", "budget_exceeded", 1)
     assert job["message"] == "the job has used 0.5 of 0.5 US dollars; run it again with a larger --max-cost"
@@ -87,7 +87,7 @@ def test_a_limit_that_is_reached_at_the_end_of_a_turn_leaves_that_turn_as_it_is(
 
 
 def test_a_person_raises_the_limit_and_the_session_goes_on(cluster):
-    task = begin(cluster, "spend 9", "--max-cost", "0.5")
+    task = begin(cluster, "spend 2 of 9", "--max-cost", "0.5")
     asked = question(cluster, task)
     assert asked["kind"] == "budget"
     assert asked["text"] == "The job has used 0.5 of 0.5 US dollars. May it use another 0.5 US dollars?"
@@ -98,7 +98,7 @@ def test_a_person_raises_the_limit_and_the_session_goes_on(cluster):
 
 
 def test_a_person_who_stops_the_job_is_named(cluster):
-    task = begin(cluster, "spend 9", "--max-cost", "0.25")
+    task = begin(cluster, "spend 1 of 9", "--max-cost", "0.25")
     cluster.ado("answer", question(cluster, task)["questionId"], "stop", check=0)
     job = ended(cluster, task)
     assert job["reason"] == "budget_exceeded"
@@ -106,7 +106,7 @@ def test_a_person_who_stops_the_job_is_named(cluster):
 
 
 def test_a_job_that_asks_about_its_budget_can_be_cancelled(cluster):
-    task = begin(cluster, "spend 9", "--max-cost", "0.25")
+    task = begin(cluster, "spend 1 of 9", "--max-cost", "0.25")
     question(cluster, task)
     cluster.ado("cancel", task, check=0)
     assert ended(cluster, task)["status"] == "cancelled"
@@ -119,7 +119,7 @@ def test_a_question_that_waits_for_long_pauses_the_job_until_the_limit_is_raised
     env = {"ADO_QUESTION_HOLD_SECONDS": "0.5"}
     cluster.add_worker("holds", "--capability", "opencode", "--capability", "here", env=env)
     words = ["run", "--remote", "--detach", "-o", "name", "--repo", "--agent", "opencode", "--require", "here"]
-    task = cluster.ado(*words, "--max-cost", "0.25", "spend 9", check=0, cwd=tmp_path).stdout.decode().strip()
+    task = cluster.ado(*words, "--max-cost", "0.25", "spend 1 of 9", check=0, cwd=tmp_path).stdout.decode().strip()
     until(lambda: cluster.task(task)["status"] == "paused", "the job to be paused")
     cluster.ado("answer", question(cluster, task)["questionId"], "raise", check=0)
     job = ended(cluster, task)
@@ -130,7 +130,7 @@ def test_a_question_that_waits_for_long_pauses_the_job_until_the_limit_is_raised
 
 
 def test_all_attempts_of_a_job_share_its_budget(cluster):
-    task = begin(cluster, "spend 9", "--max-cost", "0.5", "--on-budget", "fail")
+    task = begin(cluster, "spend 2 of 9", "--max-cost", "0.5", "--on-budget", "fail")
     ended(cluster, task)
     cluster.ado("retry", task, check=0)
     job = ended(cluster, task)

@@ -2,7 +2,8 @@
 
 It answers with the prompt, after a tool for which it asks. The prompt ``fail`` is an error of the model's service,
 ``until PATH`` waits for a file, ``sign in PATH`` needs one as its credentials, ``edit NAME`` asks to edit a file, and
-``spend N`` uses N tools, each for a quarter of a dollar. Told that its limit was raised, it goes on with one tool.
+``spend N`` uses N tools, each for a quarter of a dollar. ``spend N of M`` uses M, with a pause of a minute after N.
+Told that its limit was raised, it goes on with one tool.
 """
 
 import asyncio
@@ -60,7 +61,7 @@ class Agent:
         if text == "fail":
             raise acp.RequestError(-32603, "Internal error: status 429 from the service")
         if text.startswith("spend ") or "limit was reached" in text:
-            return await self.spend(session_id, int(text.removeprefix("spend ")) if text.startswith("spend ") else 1)
+            return await self.spend(session_id, *counts(text))
         command = f"edit {self.cwd}/{text.removeprefix('edit ')}" if text.startswith("edit ") else "make"
         call = ToolCallUpdate(tool_call_id="1", title="make", kind="execute", raw_input={"command": command})
         await self.client.session_update(
@@ -75,18 +76,24 @@ class Agent:
         await self.client.session_update(session_id, acp.update_agent_message_text(said))
         return acp.PromptResponse(stop_reason="end_turn")
 
-    async def spend(self, session_id, tools):
+    async def spend(self, session_id, before_pause, tools):
         for number in map(str, range(1, tools + 1)):
+            if int(number) == before_pause + 1:
+                await asyncio.sleep(60)  # a test's limit is reached here, and only what stops the agent ends this soon
             await self.client.session_update(session_id, acp.start_tool_call(number, "make", status="in_progress"))
             cost = Cost(amount=0.25 * int(number), currency="USD")
             usage = UsageUpdate(session_update="usage_update", used=1, size=1, cost=cost)
             await self.client.session_update(session_id, usage)
             await self.client.session_update(session_id, acp.update_tool_call(number, status="completed"))
-            if number != str(tools):
-                await asyncio.sleep(0.5)  # so that nothing but a stop ends it soon
         await self.client.session_update(session_id, acp.update_agent_message_text("spent"))
         usage = Usage(total_tokens=100, input_tokens=90, output_tokens=10)
         return acp.PromptResponse(stop_reason="end_turn", usage=usage)
+
+
+def counts(text):
+    """Return how many tools a prompt asks for before a pause, and in all."""
+    words = text.removeprefix("spend ").split(" of ") if text.startswith("spend ") else ["1"]
+    return int(words[0]), int(words[-1])
 
 
 if __name__ == "__main__":
