@@ -68,7 +68,7 @@ def test_refused_writes_are_reported_and_work_continues_afterwards(cluster, home
     watching = cluster.open("run", "--remote", "--agent", "shell", script)
     assert watching.stdout.readline() == b"before\n"
     with trouble(cluster):
-        until(lambda: (503, problem) in told(cluster), problem)
+        until(lambda: told(cluster) == [(503, problem)] * 2, problem)
         doctor = cluster.ado("doctor", "-o", "json", check=1)
         found = {item["message"]: item for item in json.loads(doctor.stdout)["items"]}
         assert not found[problem]["ok"]
