@@ -126,7 +126,7 @@ class Balancer:
         return self
 
     def _await_port(self):
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while time.monotonic() < end and self._process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self._port), timeout=2).close()

@@ -32,7 +32,7 @@ def fast_directory() -> Path:
 
 def remove(directory: Path) -> None:
     """Remove a directory; what is just being ended, as the agents of a killed worker are, may still write to it."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while directory.exists():
         shutil.rmtree(directory, ignore_errors=True)
         assert time.monotonic() < end, f"{directory} is still written to"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from support.postgres import DIRECTORY, fast_directory, remove, start_server
 
-_SECONDS_TO_END = 10.0
+_SECONDS_TO_END = 60.0
 
 
 class Postgres:

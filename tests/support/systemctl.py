@@ -101,6 +101,8 @@ def main(verb, *words):
         elif unit == "nginx":
             pid = Path("/run/nginx.pid")
             subprocess.run(["nginx", *(["-s", "reload"] if pid.exists() else [])], check=True)
+            while not (pid.exists() and pid.read_text().strip()):
+                time.sleep(0.02)  # nginx goes into the background before it has written its pid
         else:
             if verb in ("stop", "restart"):
                 stop(unit)
