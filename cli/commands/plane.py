@@ -47,6 +47,7 @@ def up(
     need("server")
     dsn = os.environ.get("ADO_DSN")
     options = PlaneOptions(replicas, port, max_workers, _shown(dsn) if dsn else None)
+    ensure_home()  # what cannot be used is said at once, not after a build
     if not foreground:
         dashboard.prepare(talk, install_node=False)
     if detach:
