@@ -129,7 +129,7 @@ with named as (
                 when l.losses >= c.losses then 'its worker was lost ' || l.losses || ' times'
                 when l.interruptions >= c.attempts then l.interruptions
                     || ' attempts ended without a result of the agent, the last one: ' || :reason::text end as message
-    from locked_jobs l cross join ado.control c
+    from locked_jobs l cross join (select losses, attempts from ado.control limit 1) c
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from decided) order by l.task_id for update
@@ -176,6 +176,7 @@ from numbered n join ado.tasks t using (task_id);
 -- at a time (ado.unhealthy_agents). Without ``health`` in the report its outcome and reason decide.
 -- A job whose agent has not taken a message that was sent in this attempt continues with the next one. A message that
 -- was stored while this statement waited for the job's row is not visible here, but its id in the row is.
+-- ``limit 1``: without statistics the planner would take ado.control, which has one row, for hundreds.
 with reports as materialized (
     select r.task_id, r.job, r.attempt, r.worker_id, r.last_batch, r.outcome, r.exit_code, r.reason, r.message,
            r.result::json, r.usage::json, r.credential, r.health,
@@ -232,7 +233,7 @@ with reports as materialized (
                 then l.interruptions || ' attempts ended without a result of the agent, the last one: '
                     || concat_ws(': ', l.reason, l.message)
                 else l.message end as message
-    from locked_jobs l join ado.tasks t using (task_id) cross join ado.control c
+    from locked_jobs l join ado.tasks t using (task_id) cross join (select attempts from ado.control limit 1) c
 ), locked_logs as materialized (
     select l.task_id, l.last_seq from ado.task_logs l
     where l.task_id in (select task_id from decided) order by l.task_id for update
@@ -303,7 +304,7 @@ with reports as materialized (
                case when bool_or(j.health = 'well') over ends then 0 else count(*) over ends end as failures
         from judged j where j.health in ('well', 'ill')
         window ends as (partition by j.agent) order by j.agent, j.health, j.task_id desc, j.job desc
-    ) e cross join ado.control c
+    ) e cross join (select agent_breaker from ado.control limit 1) c
     where c.agent_breaker > 0 and (e.failures > 0 or exists (
         select from ado.agent_failures k where k.agent = e.agent and k.failures > 0))
     order by e.agent

@@ -1,15 +1,18 @@
 -- name: settle_tasks :many hints
 -- Write the one terminal event of each task whose jobs have all ended. A task whose other jobs are all paused is paused
 -- instead. A task that succeeded never runs again, so the values of its environment are deleted. The jobs are locked as
--- well, so no retry comes in between; the second of two settles finds the task settled and gets no row. ``offset 0`` has
--- each task looked up by itself: a plan that was made while the queue was short would read the whole queue.
+-- well, so no retry comes in between; the second of two settles finds the task settled and gets no row. ``offset 0`` and
+-- ``lateral`` have each task looked up by itself: a plan that was made while the queue was short would read the whole
+-- queue. The inner ``select`` hides how many tasks there are: else each call would be planned anew for their number.
 with ended_tasks as materialized (
-    select n.task_id from unnest(:task_ids::bigint[]) as n(task_id)
+    select n.task_id from unnest((select :task_ids::bigint[])) as n(task_id)
     where not exists (select from ado.jobs o where o.task_id = n.task_id and o.status in ('queued', 'running') offset 0)
 ), locked_jobs as materialized (
-    select j.task_id, j.job, j.status, j.reason, j.message, j.exit_code, j.finished_seq
-    from ado.jobs j join ended_tasks using (task_id)
-    order by j.task_id, j.job for update of j
+    select j.* from (select e.task_id from ended_tasks e order by e.task_id) e
+    cross join lateral (
+        select j.task_id, j.job, j.status, j.reason, j.message, j.exit_code, j.finished_seq
+        from ado.jobs j where j.task_id = e.task_id order by j.job for update
+    ) j
 ), verdicts as materialized (
     select task_id, case when count(*) filter (where status = 'paused') > 0 then 'paused'
                          when count(*) filter (where status = 'failed') > 0 then 'failed'
