@@ -1,4 +1,4 @@
-"""The plans of the statements of a job: one for all calls, and made for few rows."""
+"""What the statements of a job pay for: one plan for all calls, few planned rows, and no rule that does not apply."""
 
 import asyncpg
 import orjson
@@ -58,3 +58,54 @@ def rows_of(plan):
     """Return how many rows the steps of a plan that read other steps are made for."""
     found = [] if "Relation Name" in plan else [plan["Plan Rows"]]
     return found + [rows for part in plan.get("Plans", ()) for rows in rows_of(part)]
+
+
+async def calls(dsn, statement, *arguments):
+    """Return which functions a statement calls, but for those that the planner has put into it."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("set local track_functions = 'all'")
+            await connection.fetch(statement, *arguments)
+            rows = await connection.fetch("select funcname from pg_stat_xact_user_functions where schemaname = 'ado'")
+    finally:
+        await connection.close()
+    return {row["funcname"] for row in rows}
+
+
+LOOK = "select * from ado.ready_demands(array['shell'], 10)"
+TAKE = "select * from ado.take_heads(array['shell'], 0, 0, 0, 10)"
+FAILED = """
+insert into ado.agent_failures (agent, failures, reason, task_id, job, attempt, probe_after)
+values ('claude', $1, 'auth', 1, 0, 1, now())
+"""
+
+
+TARGET = """
+insert into ado.notification_targets (url, format, events, mine, secret)
+values ('http://127.0.0.1', 'json', array['succeeded'], false, '{}')
+"""
+
+
+async def test_a_claim_and_a_look_pay_for_an_agent_only_while_it_is_unhealthy(db, dsn):
+    await create(db)
+    assert await calls(dsn, LOOK) == {"ready_demands", "queue_groups"}
+    assert await calls(dsn, TAKE) == {"take_heads"}
+    await db._pool.fetch(FAILED, 1)
+    assert await calls(dsn, LOOK) == {"ready_demands", "queue_groups"}
+    assert await calls(dsn, TAKE) == {"take_heads"}
+    await db._pool.fetch("update ado.control set agent_breaker = 3")
+    await db._pool.fetch("update ado.agent_failures set failures = 3")
+    assert "probe_jobs" in await calls(dsn, LOOK)
+    assert {"lock_probes", "probe_jobs"} <= await calls(dsn, TAKE)
+
+
+async def test_an_end_pays_for_notifications_only_where_there_is_a_target(db, dsn):
+    settle = queries.load()["settle_tasks"].numbered
+    await register(db)
+    first, second = await create(db), await create(db)
+    for job in await claim(db):
+        await jobs.finish_all(db, [finish(job.task_id)])
+    assert not {"notify_of_question", "notify_targets"} & await calls(dsn, settle, [first])
+    await db._pool.fetch(TARGET)
+    assert "notify_targets" in await calls(dsn, settle, [second])
