@@ -73,7 +73,7 @@ def _choices(kind: inspect.Type, path: str) -> tuple[Any, ...]:
     """Return the values that a member's type allows; an empty tuple for a type without a list of values."""
     for step in _STEP.finditer(path):
         kind = _member(kind, step[1])
-    return next((one.values for one in _alternatives(kind) if isinstance(one, inspect.LiteralType)), ())
+    return tuple(value for one in _alternatives(kind) if isinstance(one, inspect.LiteralType) for value in one.values)
 
 
 def _member(kind: inspect.Type, name: str | None) -> inspect.Type:

@@ -24,6 +24,7 @@ class Input(msgspec.Struct, rename="camel"):
     rate: Annotated[float, Meta(gt=0)] = 1.0
     status: State | None = None
     states: list[State] = []
+    shown: State | Literal["all"] = "all"
     parts: dict[str, Part] = {}
     sure: bool = False
     since: datetime | int | None = None
@@ -65,6 +66,7 @@ class Input(msgspec.Struct, rename="camel"):
             "choose one of: queued, running",
         ),
         ({"name": "a", "states": ["x"]}, "states[0]: 'x' is not one of its values", "choose one of: queued, running"),
+        ({"name": "a", "shown": "x"}, "shown: 'x' is not one of its values", "choose one of: queued, running, all"),
         (
             {"name": "a", "parts": {"p": {"itsState": "x"}}},
             "parts[...].itsState: 'x' is not one of its values",
