@@ -39,6 +39,7 @@ def main() -> None:
         code = _report_lost_output(error)
     except KeyboardInterrupt:
         code = 130
+    _drop_messages()
     sys.exit(code)
 
 
@@ -61,6 +62,15 @@ def _drop_output() -> None:
     """Discard the rest of stdout: Python would write it again at exit, and fail again."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _drop_messages() -> None:
+    """Discard what stderr could not take, on a full disk for example: Python would end with 120 instead of the code."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _open_standard_streams() -> None:
@@ -114,6 +124,10 @@ def _run(arguments: list[str]) -> int:
         result = call()
     except BrokenPipeError:
         raise
+    except SystemExit as error:
+        if error.code != 1:
+            raise
+        raise BrokenPipeError from error  # of rich, which prints the help: its reader has ended
     except Exception as error:  # noqa: BLE001 - every error is reported as a sentence
         return _report(_as_cli_error(error), arguments)
     return result if isinstance(result, int) else 0

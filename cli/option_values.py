@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from cli.errors import usage
@@ -9,6 +10,7 @@ from cli.errors import usage
 _SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([dhms])")
 _LONGEST_SECONDS = 10_000 * _SECONDS["d"]  # Postgres and the timers of an event loop add it to now without overflow
+_MOST = 2**60  # the largest amount that a server takes
 _BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -30,7 +32,7 @@ def seconds_of(text: str) -> float:
 
 def optional_seconds(text: str | None) -> float | None:
     """Return the seconds of a duration, or None where the option is not used. Raises CliError."""
-    return seconds_of(text) if text else None
+    return None if text is None else seconds_of(text)
 
 
 def bytes_of(text: str) -> int:
@@ -38,7 +40,17 @@ def bytes_of(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B?)", text)
     if match is None:
         raise usage(f"--memory {text}: this is no amount of memory", "write it as 512M or 4G")
-    return int(float(match[1]) * _BYTES[match[2]])
+    amount = float(match[1]) * _BYTES[match[2]]
+    if amount > _MOST:
+        raise usage(f"--memory {text}: this is more than any machine has", "write it as 512M or 4G")
+    return int(amount)
+
+
+def amount_of(number: float | None, option: str) -> float | None:
+    """Return the number of an option; JSON has no infinity, and would send none. Raises CliError."""
+    if number is not None and not math.isfinite(number):
+        raise usage(f"{option} {number}: it is not a finite number", f"example: {option} 2")
+    return number
 
 
 def pairs(entries: list[str] | None, option: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cli.declarations import Group, Parameter
 from cli.errors import usage
-from cli.option_values import bytes_of, optional_seconds, pair, pairs
+from cli.option_values import amount_of, bytes_of, optional_seconds, pair, pairs
 from cli.parameters import RawEvents
 from cli.remote.connection import task_id
 
@@ -104,6 +104,8 @@ class TaskOptions:
     def members(self) -> dict[str, Any]:
         """Return members of the input of tasks.create. Raises CliError."""
         after = [task_id(name.strip()) for names in self.after or [] for name in names.split(",") if name.strip()]
+        if self.after and not after:  # an empty variable of a script: the task would start at once
+            raise usage("--after names no task", "example: --after task-3")
         if self.after_any_end and not after:
             raise usage("--after-any-end needs the tasks to wait for", "example: --after task-3 --after-any-end")
         return {
@@ -227,9 +229,13 @@ class PodOptions:
 
     def members(self) -> dict[str, Any]:
         """Return members of the input of tasks.create. Raises CliError."""
-        memory = bytes_of(self.memory) if self.memory else None
+        needs = {
+            "cpu": amount_of(self.cpu, "--cpu"),
+            "memory": None if self.memory is None else bytes_of(self.memory),
+            "gpu": amount_of(self.gpu, "--gpu"),
+        }
         pod = {"image": self.image, "nodeSelector": pairs(self.node_selector, "--node-selector")}
-        members: dict[str, Any] = {"resources": _without_none({"cpu": self.cpu, "memory": memory, "gpu": self.gpu})}
+        members: dict[str, Any] = {"resources": _without_none(needs)}
         if pod := {name: value for name, value in pod.items() if value}:
             members["pod"] = pod
         return members | _without_none({"network": self.network})

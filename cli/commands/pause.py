@@ -24,12 +24,16 @@ def pause(task: TaskArgument, /, *, reason: str | None = None, options: ServerOp
     members = {"taskId": task_id(task), "reason": reason}
     paused = until_answered(lambda: client.mutate("tasks.pause", members))
     name, status = paused["taskId"], paused["status"]
-    stopping = sum(job["status"] == "running" for job in paused["jobs"])
-    what = "is paused" if status == "paused" else f"has ended already: {status}"
-    if status in OPEN and stopping:
+    stopping = sum(job["status"] == "running" and "pauseRequestedAt" in job for job in paused["jobs"])
+    can_go_on = stopping > 0 or any(job["status"] == "paused" for job in paused["jobs"])
+    if status not in OPEN:
+        what = f"has ended already: {status}"
+    elif stopping:
         what = f"is being paused; {stopping} {'job is' if stopping == 1 else 'jobs are'} stopping"
+    else:  # without a paused job all of its jobs have ended, or are being stopped
+        what = "is paused" if can_go_on else "is ending: it has no job that could be paused"
     write_one(paused, options.output, "taskId", note=f"{name} {what}")
-    if options.output == "text" and status in OPEN:
+    if options.output == "text" and status in OPEN and can_go_on:
         talk(f"ado: go on with: ado resume {name}")
 
 

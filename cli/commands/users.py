@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from app.rpc.client import HttpClient
 from cli.declarations import App
 from cli.errors import usage
+from cli.option_values import amount_of
 from cli.output import talk, write_items, write_one
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 from cli.remote.listing import open_tasks, whole
@@ -76,7 +77,7 @@ def add(
         US dollars within 24 hours after which no further job starts.
     """
     members: dict[str, Any] = {"name": name, "role": role, "email": email, "externalId": external_id}
-    members |= {"running": running, "queued": queued, "costPerDay": cost_per_day}
+    members |= {"running": running, "queued": queued, "costPerDay": amount_of(cost_per_day, "--cost-per-day")}
     user = http(choose(options)).mutate("users.add", members)
     write_one(user, options.output, "userId", note=f"{user['userId']} {name} is added as {role}")
 
@@ -116,7 +117,8 @@ def set_(
     enable
         Let a disabled user call again; it needs new tokens.
     """
-    changes: dict[str, Any] = {"running": running, "queued": queued, "costPerDay": cost_per_day}
+    cost = amount_of(cost_per_day, "--cost-per-day") if isinstance(cost_per_day, float) else cost_per_day
+    changes: dict[str, Any] = {"running": running, "queued": queued, "costPerDay": cost}
     if name is None:
         if role is None or email is not None or external_id is not None or enable:
             raise usage("no user is named", "ado users set NAME …, or --role ROLE with limits alone")

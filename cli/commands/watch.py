@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -16,6 +17,8 @@ from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_
 from cli.remote.contexts import ServerContext
 from cli.remote.follow import Follower, View
 from cli.remote.listing import ENDED
+
+_MOST_LINES = 10**9
 
 
 def _task(server: ServerContext, name: str) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def attach(
     from_
         start, or the number of the last event already seen.
     """
-    if from_ != "start" and not from_.isdigit():
+    if from_ != "start" and not re.fullmatch("[0-9]{1,19}", from_):
         raise usage(f"--from {from_} is neither a number nor start", "example: --from 120")
     _check_tail(tail)
     server = choose(options)
@@ -86,6 +89,8 @@ def _follow(server: ServerContext, view: View) -> int:
 def _check_tail(tail: int | None) -> None:
     if tail is not None and tail < 0:
         raise usage(f"--tail {tail} is not a number from 0 on", "example: --tail 20")
+    if tail is not None and tail > _MOST_LINES:
+        raise usage(f"--tail {tail} is more than any log has", "leave it out for the whole log")
 
 
 def _check_selection(task: dict[str, Any], job: int | None, attempt: int | None) -> None:

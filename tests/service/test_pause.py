@@ -186,6 +186,14 @@ def test_a_paused_task_that_is_cancelled_ends_and_stays_so(cluster, graceful):
     assert cluster.task(task)["status"] == "cancelled"
 
 
+def test_a_task_that_is_being_cancelled_is_not_said_to_be_paused(cluster):
+    task = begin(cluster, script({"ignore": True}, {"say": "begun"}, {"sleep": 600}))
+    until(lambda: "begun" in said(cluster, task), "the agent to work")
+    cluster.ado("cancel", task, check=0)  # its worker waits ten seconds for the agent to end
+    paused = cluster.ado("pause", task, check=0)
+    assert paused.stderr == f"ado: {task} is ending: it has no job that could be paused\n".encode()
+
+
 def test_a_worker_that_is_killed_while_it_pauses_leaves_the_job_paused(cluster):
     task = begin(cluster, script({"ignore": True}, {"say": "begun"}, {"sleep": 600}), "--require", "doomed")
     victim = cluster.add_worker("doomed", "--capability", "scripted", "--capability", "doomed")

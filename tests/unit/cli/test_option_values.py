@@ -2,8 +2,10 @@
 
 import pytest
 
+from cli.commands.watch import LogSelection, attach, logs
 from cli.errors import CliError
 from cli.option_values import seconds_of
+from cli.run_options import PodOptions, TaskOptions
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,28 @@ def test_an_invalid_duration_is_refused(text):
 def test_a_duration_beyond_the_range_of_a_clock_is_refused(text):
     with pytest.raises(CliError, match="too long"):
         seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (PodOptions(cpu=float("nan")), "--cpu nan"),
+        (PodOptions(gpu=float("inf")), "--gpu inf"),
+        (PodOptions(memory="9" * 400), "more than any machine has"),
+        (PodOptions(memory=""), "no amount of memory"),
+        (TaskOptions(after=[""]), "--after names no task"),
+        (TaskOptions(start_within=""), "is not a duration"),
+    ],
+)
+def test_a_need_or_a_condition_is_never_dropped_because_its_value_makes_no_sense(options, named):
+    with pytest.raises(CliError, match=named):
+        options.members()
+
+
+def test_a_number_that_no_computer_holds_is_refused_by_name():
+    with pytest.raises(CliError, match="is neither a number nor start"):
+        attach("task-1", from_="9" * 5000)
+    with pytest.raises(CliError, match="is neither a number nor start"):
+        attach("task-1", from_="²")
+    with pytest.raises(CliError, match="is more than any log has"):
+        logs("task-1", selection=LogSelection(tail=10**20))

@@ -118,6 +118,19 @@ def test_local_mode_explains_the_end_of_a_killed_command(arguments, code, said, 
     assert (done.returncode, done.stderr) == (code, f"ado: {said}\n")
 
 
+def test_a_reader_that_ends_and_a_full_disk_under_stderr_change_no_exit_code(alone):
+    program = f"{sys.executable} -P -m cli"
+    reading, writing = os.pipe()
+    os.close(reading)
+    for line, code in ((f"{program} run --help", 141), (f"{program} run --agent shell 'exit 4' 2>/dev/full", 4)):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"exec {line}"], stdout=writing, stderr=subprocess.PIPE, env={**os.environ, **alone},
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (code, b""), line
+    os.close(writing)
+
+
 def test_piped_data_for_several_jobs_is_refused_with_a_message(alone):
     shared = ado("run", "--agent", "shell", "--workers", "2", "wc -c", stdin="data", **alone)
     assert "what is piped in is not handed on: several jobs cannot share it" in shared.stderr
