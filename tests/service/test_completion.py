@@ -1,6 +1,7 @@
 """``ado complete`` beside a server: what it offers, and that it is silent about what goes wrong."""
 
 import pytest
+from support.program import until
 
 from app.rpc.client import HttpClient
 
@@ -21,11 +22,16 @@ def offered(cluster, *words, **options):
     return done.stdout.decode().splitlines()
 
 
+def answered(cluster, *words):
+    """Return what is offered once something is: a server that needs more than a second is not waited for."""
+    return until(lambda: offered(cluster, *words), "something to be offered")
+
+
 def test_values_come_from_the_server(labelled):
-    assert offered(labelled, "tasks", "--label", "") == ["$(touch x)", "team", "two words"]
-    assert offered(labelled, "tasks", "--label", "team", "=", "") == ["web"]
-    assert offered(labelled, "tasks", "show", "") == ["task-2", "task-1"]
-    assert offered(labelled, "tasks", "--created-by", "a") == ["anna"]
+    assert answered(labelled, "tasks", "--label", "") == ["$(touch x)", "team", "two words"]
+    assert answered(labelled, "tasks", "--label", "team", "=", "") == ["web"]
+    assert answered(labelled, "tasks", "show", "") == ["task-2", "task-1"]
+    assert answered(labelled, "tasks", "--created-by", "a") == ["anna"]
     assert "claude-code" in offered(labelled, "run", "--agent", "")
     assert offered(labelled, "tasks", "--status", "failed,") == [
         f"failed,{name}" for name in ("queued", "running", "paused", "succeeded", "cancelled")

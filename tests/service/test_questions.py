@@ -149,7 +149,7 @@ def test_a_waiting_job_is_woken_by_the_answer(real):
     async def both():
         waiting = asyncio.create_task(procedure.handler(real.context, *procedure.decode(wait)))
         hub = real.context.services.hub
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not hub.anybody_for("a"):
                 await asyncio.sleep(0.01)
             await real.db._pool.fetch("update ado.questions set expires_at = now() - interval '1 s'")
