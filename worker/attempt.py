@@ -43,6 +43,7 @@ from worker.output.batches import BatchSender, Call, LeaseLost
 from worker.output.buffer import Outbox
 from worker.output.masking import NO_SECRETS, Secrets
 from worker.output.wire_events import ServerLimits, result_that_fits, usage_that_fits
+from worker.output.write_order import expect_writes
 from worker.processes.directories import FILE_VARIABLES, AttemptDirectory, attempt_directory, environment
 from worker.processes.process import KeptProcess, is_shortage
 from worker.processes.removal import RemovalQueue
@@ -215,15 +216,14 @@ class Attempt:
             await asyncio.to_thread(sandboxed.release)
 
     async def _take_turns(
-        self, run: Run, setting: TurnSetting, sandboxed: SandboxedStart, held: Sequence[int]
+        self, run: Run, setting: TurnSetting, sandbox: SandboxedStart, held: Sequence[int]
     ) -> Outcome:
         """Run the setup, and take turns until no words are left for the agent; return how the last one ended."""
-        cwd, within, user = str(run.directory), sandboxed.prefix, sandboxed.user
-        start = partial(KeptProcess.start, cwd=cwd, held=held, within=within, user=user)
+        start = partial(KeptProcess.start, cwd=str(run.directory), held=held, within=sandbox.prefix, user=sandbox.user)
         commands = Commands(
             self.job.get("checks") or NO_COMMANDS,
             setting,
-            lambda command: start(["/bin/sh", "-c", "--", command], env=self._environment({})),
+            lambda command: start(["/bin/sh", "-c", "--", command], env=self._environment({}), expect=expect_writes),
             mends=self._agent.takes_messages,
         )
         if failure := await commands.set_up() or await settle_budget(setting):
@@ -233,7 +233,8 @@ class Attempt:
             run = replace(run, dollars=self._budget.dollars_left)
             launch, self._reader = self._agent.launch(run), self._agent.reader(run)
             fed = launch.line is not None or (run.stdin and not run.has_begun)
-            process = await start(launch.argv, env=self._environment(launch.env), stdin=launch.stdin, fed=fed)
+            begin = start if self._reader else partial(start, expect=expect_writes)
+            process = await begin(launch.argv, env=self._environment(launch.env), stdin=launch.stdin, fed=fed)
             turn = await refusals.settle(run, await Turn(setting, process, launch, self._reader).run(), self._reader)
             if isinstance(turn, Run):
                 run = replace(turn, env=self._environment({}))
@@ -245,8 +246,7 @@ class Attempt:
                 return outcome
             if failure := await settle_budget(setting, outcome):
                 return failure
-            words = words or [RAISED]
-            run = next_turn(self._agent, run, words, self._reader)
+            run = next_turn(self._agent, run, words or [RAISED], self._reader)
             self._add_usage()
 
     def _add_usage(self) -> None:

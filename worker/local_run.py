@@ -29,6 +29,7 @@ from worker.machine_health import MachineUnfit
 from worker.output.buffer import Outbox
 from worker.output.lines import bounded_lines
 from worker.output.masking import NO_SECRETS, Secrets
+from worker.output.write_order import expect_writes
 from worker.processes.keeper import become_subreaper
 from worker.processes.process import KeptProcess, ProcessEnd
 from worker.settings import WorkerSettings
@@ -140,14 +141,16 @@ async def _take_turns(job: Mapping[str, Any], env: Mapping[str, str], setting: _
     commands = Commands(
         job["checks"],
         setting,
-        lambda command: KeptProcess.start(["/bin/sh", "-c", "--", command], env=own, cwd=str(run.directory)),
+        lambda command: KeptProcess.start(
+            ["/bin/sh", "-c", "--", command], env=own, cwd=str(run.directory), expect=expect_writes
+        ),
         mends=agent.takes_messages,
     )
     if failure := await commands.set_up():
         return failure
     while True:
         reader = agent.reader(run)
-        turn = await _take_turn(await _start(agent, run, own), reader, setting, str(run.directory))
+        turn = await _take_turn(await _start(agent, run, own, reader), reader, setting, str(run.directory))
         outcome, words = await commands.check(turn)
         if not words:
             return outcome
@@ -180,7 +183,7 @@ async def _take_turn(
     return replace(outcome, message=None) if is_own_code else outcome
 
 
-async def _start(agent: Agent, run: Run, own: Mapping[str, str]) -> KeptProcess:
+async def _start(agent: Agent, run: Run, own: Mapping[str, str], reader: AgentReader | None) -> KeptProcess:
     """Start an agent; with ``run.stdin`` it reads this process's stdin. Raises OSError.
 
     A pipe or a file is passed on as it is, so bytes that the agent does not read stay there. A terminal is not: the
@@ -191,8 +194,9 @@ async def _start(agent: Agent, run: Run, own: Mapping[str, str]) -> KeptProcess:
     fed = reads and (bool(launch.stdin) or os.isatty(_STDIN))
     source = launch.stdin if fed or not reads else _STDIN
     process = await KeptProcess.start(
-        launch.argv, env={**own, **launch.env}, cwd=str(run.directory), stdin=source, fed=fed
-    )
+        launch.argv, env={**own, **launch.env}, cwd=str(run.directory), stdin=source, fed=fed,
+        expect=expect_writes if reader is None else None,
+    )  # fmt: skip
     if fed:
         assert process.stdin is not None
         pipe = os.dup(process.stdin)

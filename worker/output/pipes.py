@@ -120,7 +120,7 @@ class OutputReader:
         self._pieces: Iterator[tuple[int, bytes]] | None = None
         """Data in order until all is taken; an empty piece is the end of its pipe."""
         if self._order is not None:
-            self._written = self._order.watch(list(self._streams))
+            self._written = self._order.watched(list(self._streams))
         self._resume()
 
     def _readable(self) -> None:

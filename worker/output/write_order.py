@@ -22,7 +22,7 @@ import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.processes.keeper import ORDER_SIGNAL
@@ -61,6 +61,13 @@ class WriteOrder:
                 cls._instance = cls()
         return cls._instance
 
+    def watched(self, fds: Sequence[int]) -> list[int]:
+        """Return the list of pipes that are watched together already; watch them if they are not. Raises OSError."""
+        queue = self._queues.get(fds[0])
+        if queue is not None and all(self._queues.get(fd) is queue for fd in fds):
+            return queue
+        return self.watch(fds)
+
     def watch(self, fds: Sequence[int]) -> list[int]:
         """Return the list to which ``drain`` adds a descriptor for each write to its pipe. Raises OSError."""
         queue: list[int] = []
@@ -86,6 +93,23 @@ class WriteOrder:
             for code, fd in _RECORD.iter_unpack(data):
                 if code == _POLL_IN and fd in self._queues:
                     self._queues[fd].append(fd)
+
+
+def expect_writes(fds: Sequence[int]) -> Callable[[], None]:
+    """Note the order of writes to pipes from now on, before their writer starts; return what ends that.
+
+    A write before it would have no signal, and all later ones would seem to be one too few.
+    """
+    order = WriteOrder.shared()
+    if order is None:
+        return lambda: None
+    order.watch(fds)
+
+    def end() -> None:
+        for fd in fds:
+            order.forget(fd)
+
+    return end
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,15 +112,17 @@ class KeptProcess:
         within: Sequence[str] = (),
         user: int | None = None,
         fed: bool = False,
+        expect: Callable[[Sequence[int]], Callable[[], None]] | None = None,
     ) -> KeptProcess:
         """Start an agent. Its stdin is a text or a descriptor, or with ``fed`` a pipe. Raises OSError.
 
         ADO_EVENTS_FD and ADO_EVENTS name the events pipe. All its processes keep the descriptors ``held`` open.
         The keeper's command is appended to ``within``, the command of the sandbox. The agent runs as ``user``.
+        ``expect`` gets the read ends of stdout and stderr before anybody can write; its result undoes what it did.
         """
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             source, feed = _stdin(stdin, ours, theirs, fed=fed)
-            (out_r, out_w), (err_r, err_w), (event_r, event_w) = (_pipe(ours, theirs) for _ in range(3))
+            (out_r, out_w), (err_r, err_w), (event_r, event_w) = _pipes(expect, ours, theirs)
             variables = {"ADO_EVENTS_FD": str(keeper.EVENTS_FD), "ADO_EVENTS": f"/dev/fd/{keeper.EVENTS_FD}"}
             environment = _environment({**env, **variables})
             theirs.callback(os.close, environment)
@@ -269,6 +271,18 @@ def _demand_descriptors() -> None:
     with contextlib.ExitStack() as opened:
         for _ in range(_START_DESCRIPTORS):
             opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+
+
+def _pipes(
+    expect: Callable[[Sequence[int]], Callable[[], None]] | None,
+    ours: contextlib.ExitStack,
+    theirs: contextlib.ExitStack,
+) -> list[tuple[int, int]]:
+    """Make the pipes of stdout, stderr and events."""
+    pipes = [_pipe(ours, theirs) for _ in range(3)]
+    if expect is not None:
+        ours.callback(expect([read for read, _ in pipes[:2]]))
+    return pipes
 
 
 def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:

@@ -8,10 +8,11 @@ import sys
 
 import orjson
 import pytest
+from support.program import until
 
 from worker.output.buffer import Outbox
 from worker.output.pipes import OutputReader, _PipeStream, split_character
-from worker.output.write_order import WriteOrder
+from worker.output.write_order import WriteOrder, expect_writes
 from worker.processes.process import KeptProcess
 
 
@@ -111,9 +112,11 @@ async def test_a_full_buffer_stops_the_reading_until_it_is_half_empty():
     await writing
 
 
-async def output_of(argv):
+async def output_of(argv, before_reading=lambda: None):
     """Run a program under a keeper; return its output events."""
-    process = await KeptProcess.start(argv, env={"PATH": os.environ["PATH"]}, cwd="/")
+    env = {"PATH": os.environ["PATH"]}
+    process = await KeptProcess.start(argv, env=env, cwd="/", expect=expect_writes)
+    before_reading()
     outbox = Outbox(1 << 24)
     reader = OutputReader([(process.stdout, "stdout"), (process.stderr, "stderr")], outbox)
     reader.done.add_done_callback(lambda _: outbox.close())
@@ -176,6 +179,14 @@ async def test_the_order_is_kept_over_several_programs():
     script = "for i in 1 2 3 4 5 6 7 8; do /bin/echo o$i; /bin/echo e$i >&2; /bin/echo f$i >&2; done"
     events = await output_of(["/bin/sh", "-c", script])
     assert sent(events).decode().split() == [f"{name}{i}" for i in range(1, 9) for name in "oef"]
+
+
+@linux
+async def test_what_is_written_before_anybody_reads_keeps_its_order(tmp_path):
+    """On a busy machine a program may write, and even end, before its worker reads."""
+    script = f"for i in 1 2 3 4; do echo o$i; echo e$i >&2; echo f$i >&2; done; touch {tmp_path}/written"
+    events = await output_of(["/bin/sh", "-c", script], lambda: until((tmp_path / "written").exists))
+    assert sent(events).decode().split() == [f"{name}{i}" for i in range(1, 5) for name in "oef"]
 
 
 @linux
