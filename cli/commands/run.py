@@ -8,13 +8,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from app.rpc.client import HttpClient
 from cli import exits, local_runs
 from cli.agents import PROGRAMS, STDIN, agents_of, is_ai, preferred, reads_prompt
 from cli.bell import ring
-from cli.commands.repo import SentRepository, find, send
 from cli.commands.watch import watch
 from cli.control_plane import embedded
 from cli.declarations import Parameter
@@ -22,7 +21,6 @@ from cli.errors import usage
 from cli.option_values import optional_seconds, pairs
 from cli.output import talk, write_one
 from cli.parameters import Notify
-from cli.project_file import Project, local_project, project_of
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, need_server
 from cli.remote.contexts import ServerContext
 from cli.remote.fleet import check_offered
@@ -44,6 +42,10 @@ from cli.run_options import (
     TaskOptions,
     refuse_remote_only,
 )
+from cli.sent_repository import SentRepository, find, send
+
+if TYPE_CHECKING:
+    from cli.project_file import Project
 
 _EXAMPLE = 'example: ado run "fix the failing test"'
 _GROUPS = ("agent", "checks", "limits", "budget", "task", "repository", "pod")
@@ -139,8 +141,11 @@ def _run_here(request: _Request) -> int:
     failure = replace(request.limits, timeout=None)  # a time-out ends an agent here as well
     sending = replace(request.repository, no_project_file=False)
     refuse_remote_only(request.budget, request.task, sending, request.pod, request.options, failure)
-    if not request.repository.no_project_file and (project := local_project()):
-        request = request.filled(project, ("agent", "checks", "limits"))
+    if not request.repository.no_project_file:
+        from cli.project_file import local_project
+
+        if project := local_project():
+            request = request.filled(project, ("agent", "checks", "limits"))
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     if len(request.agent.agent or ()) > 1:
         raise usage("several agents need --remote", "add --remote, or name one agent")
@@ -175,8 +180,11 @@ def _run_remotely(request: _Request, template: str | None) -> int:
     if saved:
         request = request.of_template(saved)
     local = find(request.repository, request.agent.agent or [server.agent])
-    if local and not saved and not request.repository.no_project_file and (project := project_of(local)):
-        request = request.filled(project, _GROUPS)
+    if local and not saved and not request.repository.no_project_file:
+        from cli.project_file import project_of
+
+        if project := project_of(local):
+            request = request.filled(project, _GROUPS)
     environment, timeout = request.agent.environment(), optional_seconds(request.limits.timeout)
     agents = _agents(request, client, server)
     stdin = request.sends_stdin(reads_prompt(agents), detach=request.task.detach)
@@ -201,14 +209,13 @@ def _run_remotely(request: _Request, template: str | None) -> int:
     if request.task.detach:
         _report_created(client, task, request.options)
         return exits.SUCCESS
-    client.close()
     if request.options.output == "text":
         jobs = "1 job" if task["workers"] == 1 else f"{task['workers']} jobs"
         names = agents_of(task)
         talk(f"ado: {task['taskId']} ({jobs}, {'agent' if len(names) == 1 else 'agents'} {', '.join(names)})")
     view = View(task["taskId"], task["workers"], own_lines=request.agent.raw_events, stdin=stdin,
                 notify=request.notify)  # fmt: skip
-    return watch(server, view, request.options)
+    return watch(server, view, request.options, client)
 
 
 def _task_input(request: _Request, repository: SentRepository, *, stdin: bool) -> dict[str, Any]:

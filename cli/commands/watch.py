@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+from app.rpc.client import HttpClient
 from cli.agents import agents_of, is_ai
 from cli.declarations import Parameter
 from cli.errors import usage
@@ -15,7 +16,7 @@ from cli.output import talk, write_one
 from cli.parameters import Notify, RawEvents, Tail, TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.contexts import ServerContext
-from cli.remote.follow import Follower, View
+from cli.remote.follow import Follower, Progress, View
 from cli.remote.listing import ENDED
 
 _MOST_LINES = 10**9
@@ -66,24 +67,38 @@ def attach(
     return watch(server, view, options)
 
 
-def watch(server: ServerContext, view: View, options: ServerOptions) -> int:
-    """Show a task as the output option says: live text or JSON lines; json and name wait, then print one thing."""
+def watch(server: ServerContext, view: View, options: ServerOptions, calls: HttpClient | None = None) -> int:
+    """Show a task as the output option says: live text or JSON lines; json and name wait, then print one thing.
+
+    ``calls`` is the client that has just created the task; its connection is used on.
+    """
     if options.output in ("json", "name"):
-        code = _follow(server, replace(view, procedure="stream.taskProgress", silent=True))
+        code = _follow(server, view._replace(procedure="stream.taskProgress", silent=True), calls)
         write_one(_task(server, view.task_id), options.output, "taskId")
         return code
-    return _follow(server, replace(view, json_lines=options.output == "jsonl"))
+    return _follow(server, view._replace(json_lines=options.output == "jsonl"), calls)
 
 
-def _follow(server: ServerContext, view: View) -> int:
+def _follow(server: ServerContext, view: View, calls: HttpClient | None = None) -> int:
     """Show a task; return the exit code."""
+    follower = Follower(server, view)
     if not view.is_live:
-        return Follower(server, view).replay()
+        return follower.replay()
+    if calls is None or view.stdin:  # what is piped in is sent beside the output
+        return _follow_live(server, view)
+    try:
+        code = follower.begin(calls)
+        return _follow_live(server, view, follower.progress) if code is None else code
+    except KeyboardInterrupt:  # before the event loop handles signals
+        return follower.leave()
+
+
+def _follow_live(server: ServerContext, view: View, begun: Progress | None = None) -> int:
     import asyncio
 
     from cli.remote.live_follow import LiveFollower
 
-    return asyncio.run(LiveFollower(server, view).run())
+    return asyncio.run(LiveFollower(server, view, begun).run())
 
 
 def _check_tail(tail: int | None) -> None:

@@ -30,7 +30,7 @@ async def _wait(server: ServerContext, names: list[str], *, first_only: bool, no
             task: dict[str, Any] = await client.query("tasks.get", {"taskId": name})
             if task["status"] == "paused":
                 talk(f"ado: {name}: {paused(task)}")
-            async for item in LogReader(client, "stream.taskProgress", {"taskId": name}).read():
+            async for item in LogReader("stream.taskProgress", {"taskId": name}).read(client):
                 event = item.data
                 is_reported = event["type"] in ("paused", "resumed") or event.get("paused")
                 if is_reported and event["seq"] > task["lastSeq"]:

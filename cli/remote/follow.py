@@ -4,19 +4,23 @@ A lost connection is reported as such and is never taken for the end. Ctrl-C onl
 reported after the last byte of output has been written.
 
 What is stored already is read by blocking calls. A task that still runs is watched by ``live_follow``, which does
-several things at once and needs asyncio and a WebSocket.
+several things at once and needs asyncio and a WebSocket. Their import takes as long as a short task, so a new task is
+first watched by blocking calls as well, for as long as nothing else is to be done: why it waits is said after three
+seconds, and only a question needs keys.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.rpc.client import State
 from app.rpc.client.event_stream import BlockingClient, finish
+from app.rpc.client.reading import StopReading
 from cli import exits
 from cli.agents import agents_of
 from cli.bell import ring_for_end, ring_for_question
@@ -33,16 +37,16 @@ from cli.render.task_ending import sentence
 from cli.render.terminal import colours, columns, terminals
 
 if TYPE_CHECKING:
-    from app.rpc.client import Client
+    from app.rpc.client import Client, HttpClient
 
     Reader = Client | BlockingClient
 
 _MOST_EVENTS = 1_000_000  # limit of one request for the end of a log
+_BEGIN_SECONDS = 2.0  # a second less than until a task's waiting is explained
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """The part of a task's log to show, and its form."""
+class View(NamedTuple):
+    """The part of a task's log to show, and its form. A dataclass of so many fields would take 2 ms to make."""
 
     task_id: str
     jobs: int
@@ -96,37 +100,73 @@ class View:
         return {name: value for name, value in members.items() if value is not None}
 
 
-class Follower:
-    """Shows one task."""
+class Progress:
+    """How far one task has been shown; a follower hands it to the next."""
 
-    def __init__(self, server: ServerContext, view: View) -> None:
+    def __init__(self, lines: Lines, health_check: IdleHealthCheck) -> None:
+        self.lines = lines
+        self.health_check = health_check
+        self.reader: LogReader | None = None
+        self.connection_state = "connected"
+        self.began_at = time.monotonic()
+        self.started = False
+        """Whether anything followed the task's creation."""
+
+
+class Follower:
+    """Shows one task, from where ``begun`` has shown it to."""
+
+    def __init__(self, server: ServerContext, view: View, begun: Progress | None = None) -> None:
         self._server = server
         self._view = view
         many = view.jobs > 1 and view.job is None
         self._style = Style(
             many, terminals(), colours(sys.stdout) or colours(sys.stderr), view.timestamps, view.own_lines, columns
         )
-        self._lines = Lines(self._style)
-        self._health_check = IdleHealthCheck(self._talk)
-        self._connection_state = "connected"
+        self.progress = begun or Progress(Lines(self._style), IdleHealthCheck(self._talk))
+        self._is_beginning = False
 
     def replay(self) -> int:
         """Show what is stored; return the exit code."""
+        return self._read(self._client())
+
+    def begin(self, calls: HttpClient) -> int | None:
+        """Show a new task for two seconds, or until a question; return the exit code, or None if it goes on.
+
+        Single calls go on with the connection of ``calls``.
+        """
+        self._is_beginning = True
+        try:
+            return self._read(self._client(calls, self.progress.began_at + _BEGIN_SECONDS))
+        except StopReading:
+            return None
+
+    def leave(self) -> int:
+        """Say that the user leaves; return the exit code."""
+        self._show_next_commands()
+        return exits.DETACHED
+
+    def _client(self, calls: HttpClient | None = None, until: float = math.inf) -> BlockingClient:
         client = BlockingClient(
             self._server.urls,
             self._server.token,
             on_state=self._connection,
-            on_ping=lambda: finish(self._health_check.look(client)),
+            on_ping=lambda: finish(self.progress.health_check.look(client)),
             check=check,
             trust=self._server.trust,
+            calls=calls,
+            until=until,
         )
+        return client
+
+    def _read(self, client: BlockingClient) -> int:
+        """Show what a client reads until the task ends or the user leaves. Raises StopReading."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         try:
             return self._end(finish(self._show(client)))
         except KeyboardInterrupt:
-            self._show_next_commands()
-            return exits.DETACHED
+            return self.leave()
         except OutputLost as error:
             raise self._output_lost(error) from error
         finally:
@@ -156,15 +196,10 @@ class Follower:
 
     async def _stream(self, client: Reader) -> None:
         view = self._view
-        last = None if view.after is None else str(view.after)
-        query = view.input()
-        if view.by_lines:
-            last = await self._last_lines(client, view.tail or 0)
-            if not view.follow or await self._job_has_ended(client):
-                self._write_pieces(self._lines.rest())
-                return
-            query = view.input(tail=None)
-        async for item in LogReader(client, view.procedure, query).read(last):
+        if (reader := await self._reader(client)) is None:
+            self._write_pieces(self.progress.lines.rest())
+            return
+        async for item in reader.read(client):
             event = item.data
             self._note(event)
             self._write(event)
@@ -172,11 +207,26 @@ class Follower:
                 ring_for_question(event)
             if view.follow and event["type"] == "finished" and await self._job_has_ended(client, event):
                 break
-        self._write_pieces(self._lines.rest())
+            if self._is_beginning and event["type"] == "question":
+                raise StopReading
+        self._write_pieces(self.progress.lines.rest())
 
-    def _note(self, _event: Mapping[str, Any]) -> None:
+    async def _reader(self, client: Reader) -> LogReader | None:
+        """Return the reader of the log; None when its last lines, which are written here, are all there is to show."""
+        view, progress = self._view, self.progress
+        if progress.reader is None:
+            last, query = None if view.after is None else str(view.after), view.input()
+            if view.by_lines:
+                last, query = await self._last_lines(client, view.tail or 0), view.input(tail=None)
+                if not view.follow or await self._job_has_ended(client):
+                    return None
+            progress.reader = LogReader(view.procedure, query, last)
+        return progress.reader
+
+    def _note(self, event: Mapping[str, Any]) -> None:
         """Note that an event arrived."""
-        self._health_check.note_event()
+        self.progress.health_check.note_event()
+        self.progress.started |= event["type"] != "created"
 
     async def _job_has_ended(self, client: Reader, event: Mapping[str, Any] | None = None) -> bool:
         """Whether the shown job has ended, in the attempt of ``event`` if there is one: a retried job runs again."""
@@ -205,7 +255,7 @@ class Follower:
                 break
             events *= 8
         if view.follow:
-            self._lines = lines
+            self.progress.lines = lines
         else:
             last_lines.add(self._selected(lines.rest()))
         write_pieces(last_lines.pieces())
@@ -228,7 +278,7 @@ class Follower:
             elif event["type"] == "agent":
                 write_bytes(own_line(event).encode())
             return
-        self._write_pieces(self._lines.feed(event))
+        self._write_pieces(self.progress.lines.feed(event))
 
     def _write_pieces(self, pieces: Iterable[Piece]) -> None:
         write_pieces(self._selected(pieces))
@@ -238,7 +288,7 @@ class Follower:
 
     def _talk(self, line: str) -> None:
         """Write a message in a row of its own, below an unfinished line."""
-        self._write_pieces(self._lines.make_room())
+        self._write_pieces(self.progress.lines.make_room())
         talk(line)
 
     def _end(self, task: Mapping[str, Any] | None) -> int:
@@ -263,9 +313,9 @@ class Follower:
             self._talk(f"ado: {reason}")
 
     def _connection(self, state: State) -> None:
-        if state.kind == self._connection_state:
+        if state.kind == self.progress.connection_state:
             return
-        self._connection_state = state.kind
+        self.progress.connection_state = state.kind
         if state.kind == "lost":
             self._talk(f"ado: connection lost ({state.detail}), retrying")
         elif state.kind == "moving":

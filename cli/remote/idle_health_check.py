@@ -23,7 +23,7 @@ class IdleHealthCheck:
 
     def __init__(self, talk: Callable[[str], None]) -> None:
         self._talk = talk
-        self._last_event_at = time.monotonic()
+        self._began_at = self._last_event_at = time.monotonic()
         self._reported = ""
 
     def note_event(self) -> None:
@@ -34,7 +34,7 @@ class IdleHealthCheck:
         """Report a problem of the server's database, and its end, until cancelled."""
         import asyncio  # not for a reader that blocks
 
-        pause = _QUIET_SECONDS
+        pause = self._began_at + _QUIET_SECONDS - time.monotonic()
         while True:
             await asyncio.sleep(pause)
             pause = _AGAIN_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from cli.output import OutputLost
 from cli.remote.checked_calls import socket
 from cli.remote.contexts import ServerContext
 from cli.remote.fleet import why_waiting
-from cli.remote.follow import Follower, View
+from cli.remote.follow import Follower, Progress, View
 from cli.remote.inline_questions import InlineQuestions, can_ask
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ _WAITING_SECONDS = 3.0
 class LiveFollower(Follower):
     """Shows one task while it runs."""
 
-    def __init__(self, server: ServerContext, view: View) -> None:
-        super().__init__(server, view)
+    def __init__(self, server: ServerContext, view: View, begun: Progress | None = None) -> None:
+        super().__init__(server, view, begun)
         self._started = asyncio.Event()
+        if self.progress.started:
+            self._started.set()
         self._questions = InlineQuestions(view.task_id, view.job, self._talk) if self._asks() else None
 
     def _asks(self) -> bool:
@@ -76,7 +79,7 @@ class LiveFollower(Follower):
     async def _watch(self) -> int:
         async with socket(self._server, on_state=self._connection) as client:
             waiting = asyncio.create_task(self._explain_waiting(client), name="waiting")
-            silence = asyncio.create_task(self._health_check.watch(client), name="silence")
+            silence = asyncio.create_task(self.progress.health_check.watch(client), name="silence")
             beside = [waiting, silence]
             if self._questions is not None:
                 beside.append(asyncio.create_task(self._questions.run(client), name="questions"))
@@ -90,23 +93,24 @@ class LiveFollower(Follower):
 
     def _note(self, event: Mapping[str, Any]) -> None:
         super()._note(event)
-        if event["type"] != "created":
+        if self.progress.started:
             self._started.set()
         if self._questions is not None:
             self._questions.note(event)
 
     def _connection(self, state: State) -> None:
-        if state.kind != self._connection_state and self._questions is not None:
+        if state.kind != self.progress.connection_state and self._questions is not None:
             self._questions.look_again()
         super()._connection(state)
 
     async def _explain_waiting(self, client: Client) -> None:
-        shown = ""
+        shown, pause = "", self.progress.began_at + _WAITING_SECONDS - time.monotonic()
         while not self._started.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_WAITING_SECONDS):
+                async with asyncio.timeout(pause):
                     await self._started.wait()
                     return
+            pause = _WAITING_SECONDS
             with contextlib.suppress(CallError, NoAnswer):
                 task = await client.query("tasks.get", {"taskId": self._view.task_id, "explain": True})
                 reason = why_waiting(task)

@@ -22,25 +22,28 @@ _REMEMBERED = 10_000  # events; a failover loses a second of them
 
 
 class LogReader:
-    """Reads one log; ``procedure`` and ``query`` are those of the subscription."""
+    """Reads one log; ``procedure`` and ``query`` are those of the subscription, and ``last`` is the cursor."""
 
-    def __init__(self, client: Client | BlockingClient, procedure: str, query: dict[str, Any]) -> None:
-        self._client = client
+    def __init__(self, procedure: str, query: dict[str, Any], last: str | None = None) -> None:
         self._procedure = procedure
         self._query = query
+        self._last = last
         self._seen: dict[int, str] = {}
 
-    async def read(self, last_event_id: str | None = None) -> AsyncIterator[Item]:
-        """Yield the events after a cursor until the server ends the log. Raises CallError, NoAnswer."""
-        last, lost_at = last_event_id, None
+    async def read(self, client: Client | BlockingClient) -> AsyncIterator[Item]:
+        """Yield the events after the cursor until the server ends the log. Raises CallError, NoAnswer, StopReading.
+
+        Another client may go on where one was stopped.
+        """
+        lost_at = None
         while True:
             try:
                 if lost_at is not None:
-                    last = str(await self._find_common(int(last or 0), lost_at))
+                    self._last = str(await self._find_common(client, int(self._last or 0), lost_at))
                     lost_at = None
-                async for item in self._client.subscribe(self._procedure, self._query, last_event_id=last):
+                async for item in client.subscribe(self._procedure, self._query, last_event_id=self._last):
                     self._remember(item)
-                    last = item.id
+                    self._last = item.id
                     yield item
             except CallError as error:
                 if error.reason != "cursor_ahead":
@@ -54,11 +57,11 @@ class LogReader:
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
 
-    async def _find_common(self, cursor: int, end: int) -> int:
+    async def _find_common(self, client: Client | BlockingClient, cursor: int, end: int) -> int:
         """Return the seq after which the server's log, which ends at ``end``, differs from what was read."""
         common = min([end, *(seq - 1 for seq in list(self._seen)[:1])])
         query = {**self._query, "follow": False}
-        stream = self._client.subscribe(self._procedure, query, last_event_id=str(common))
+        stream = client.subscribe(self._procedure, query, last_event_id=str(common))
         async with contextlib.aclosing(cast(Any, stream)):
             async for item in stream:
                 if self._seen.get(item.data["seq"]) != item.data["storedAt"]:

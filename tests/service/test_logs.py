@@ -75,6 +75,58 @@ def test_what_is_stored_is_read_without_asyncio_and_a_websocket(worker):
     worker.ado("cancel", running, check=0)
 
 
+def test_a_short_task_is_run_without_asyncio_a_websocket_and_git(worker):
+    code = (
+        "import sys, cli.remote.follow\n"
+        "from cli.__main__ import main\n"
+        "cli.remote.follow._BEGIN_SECONDS = 60\n"  # a busy machine must not need more
+        "sys.argv[1:] = ['run', '--remote', '--agent', 'shell', 'echo line']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-X", "importtime", "-c", code],
+        env=worker.client_env(), capture_output=True, text=True, timeout=90, check=True,
+    )  # fmt: skip
+    assert done.stdout == "line\n"
+    imported = set(re.findall(r"\| +(\S+)$", done.stderr, re.MULTILINE))
+    assert imported & {"asyncio", "websockets", "subprocess", "hashlib", "encodings.idna", "cli.repository"} == set()
+
+
+def test_what_a_new_task_has_shown_is_not_shown_again_by_the_websocket(worker, tmp_path):
+    """Halves of lines are joined across the change at a question, and no event comes twice at the one by the time."""
+    changed = tmp_path / "changed"
+    code = (
+        "import sys, pathlib, cli.remote.follow\n"
+        "from cli.remote.live_follow import LiveFollower\n"
+        "from cli.__main__ import main\n"
+        "seconds, *sys.argv[1:] = sys.argv[1:]\n"
+        "cli.remote.follow._BEGIN_SECONDS = float(seconds)\n"
+        "run = LiveFollower.run\n"
+        "def noted(self):\n"
+        f"    pathlib.Path({str(changed)!r}).touch()\n"
+        "    return run(self)\n"
+        "LiveFollower.run = noted\n"
+        "main()\n"
+    )
+    wait = f"while [ ! -e {changed} ]; do sleep 0.05; done; echo end"
+    ask = "[ $ADO_JOB_INDEX = 1 ] || { sleep 0.3; ado ask Which? --option a & }"
+
+    def run(seconds, script, *form):
+        words = ["run", "--remote", "--workers", "2", "--agent", "shell", script, *form]
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, seconds, *words],
+            env=worker.client_env(), capture_output=True, text=True, timeout=90, check=True,
+        )  # fmt: skip
+        changed.unlink()
+        assert "connection lost" not in done.stderr
+        return done.stdout.splitlines()
+
+    shown = run("60", f"printf begin-; {ask}; {wait}")
+    assert sorted(line for line in shown if "question" not in line) == ["[0] begin-end", "[1] begin-end"]
+    numbers = [json.loads(line)["seq"] for line in run("2", f"echo begin; {wait}", "-o", "jsonl")]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
 def test_tail_counts_lines_for_any_division_of_writes(worker):
     """Nine lines in one event, then one in more events than are asked for at first, the other stream's amid them."""
     script = "seq 1 9; for i in $(seq 1 60); do printf .; echo >&2; sleep 0.06; done; printf '\\nend'"

@@ -10,6 +10,7 @@ last item. The server sends a ping every ten seconds; fifteen seconds of silence
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from app.rpc.backoff import Backoff
 from app.rpc.client.errors import CallError, Check, NoAnswer, UnusableAnswer, encode
 from app.rpc.client.http import BROKEN, HttpClient, open_connection, result_of, why_broken
 from app.rpc.client.items import Item, State
-from app.rpc.client.reading import Response, parse
+from app.rpc.client.reading import Response, StopReading, parse
 from app.rpc.client.tls import SYSTEM, Trust
 from app.rpc.envelope import ABSENT
 
@@ -46,7 +47,11 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class BlockingClient:
-    """Calls procedures and reads subscriptions, one after the other; ``on_ping`` is called while a stream is idle."""
+    """Calls procedures and reads subscriptions, one after the other; ``on_ping`` is called while a stream is idle.
+
+    ``calls`` is a client whose connection single calls go on with. From the time ``until`` of the monotonic clock on,
+    reading and waiting raise StopReading.
+    """
 
     def __init__(
         self,
@@ -57,6 +62,8 @@ class BlockingClient:
         on_ping: Callable[[], None] = lambda: None,
         check: Check | None = None,
         trust: Trust = SYSTEM,
+        calls: HttpClient | None = None,
+        until: float = math.inf,
     ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self._token = token
@@ -64,7 +71,8 @@ class BlockingClient:
         self._on_ping = on_ping
         self._check = check or (lambda _path, _value: None)
         self._trust = trust
-        self._http = HttpClient(urls, token, check=check, trust=trust)
+        self._http = calls or HttpClient(urls, token, check=check, trust=trust)
+        self._until = until
         self._turn = 0
         self._backoff = Backoff(_SHORTEST_PAUSE, _LONGEST_PAUSE, jitter=1)
 
@@ -73,7 +81,7 @@ class BlockingClient:
         self._http.close()
 
     async def query(self, path: str, input: Any = ABSENT) -> Any:
-        """Call a query, again for as long as no server can answer. Raises CallError, UnusableAnswer."""
+        """Call a query, again for as long as no server can answer. Raises CallError, UnusableAnswer, StopReading."""
         while True:
             try:
                 return self._http.query(path, input)
@@ -85,8 +93,8 @@ class BlockingClient:
     ) -> AsyncGenerator[Item, None]:
         """Yield the items of a subscription over any number of connections, until the server ends it.
 
-        Raises CallError when the server ends it with an error, UnusableAnswer when an item fails its check. Data that
-        is not JSON counts as a lost connection.
+        Raises CallError when the server ends it with an error, UnusableAnswer when an item fails its check, and
+        StopReading. Data that is not JSON counts as a lost connection.
         """
         last = last_event_id
         while True:
@@ -104,11 +112,13 @@ class BlockingClient:
                 return
 
     def _lost(self, state: State) -> None:
-        """Report a loss, and go on at the next origin; after the last one with a pause."""
+        """Report a loss, and go on at the next origin; after the last one with a pause. Raises StopReading."""
         self._on_state(state)
         self._turn += 1
-        if self._turn % len(self._urls) == 0:
-            time.sleep(self._backoff.next())
+        pause = self._backoff.next() if self._turn % len(self._urls) == 0 else 0.0
+        if time.monotonic() + pause >= self._until:
+            raise StopReading
+        time.sleep(pause)
 
     def _items(self, url: str, path: str, input: Any, last: str | None) -> Iterator[Item]:
         """Yield the items of one connection until the stream ends. Raises _Moving, CallError, NoAnswer."""
@@ -137,21 +147,26 @@ class BlockingClient:
             raise UnusableAnswer(url, path, error) from error
 
     def _events(self, url: str, path: str, input: Any, last: str | None) -> Iterator[tuple[str, str | None, bytes]]:
-        """Yield the name, id and data of each event. Raises CallError, NoAnswer."""
+        """Yield the name, id and data of each event. Raises CallError, NoAnswer, StopReading."""
         target = f"/trpc/{path}" + ("" if input is ABSENT else "?input=" + quote(encode(input)))
         headers = {"accept": "text/event-stream"}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
         if last is not None:
             headers["last-event-id"] = last
+        seconds = min(_OPEN_SECONDS, self._until - time.monotonic())
+        if seconds <= 0:
+            raise StopReading
         try:
-            connection = open_connection(url, _OPEN_SECONDS, self._trust)
+            connection = open_connection(url, seconds, self._trust)
             try:
                 connection.request("GET", target, None, headers)
-                yield from _split(url, connection.getresponse())  # type: ignore[arg-type]
+                yield from _split(url, connection.getresponse(), self._until)  # type: ignore[arg-type]
             finally:
                 connection.close()
         except BROKEN as error:
+            if time.monotonic() >= self._until:  # a proxy may hold an answer back until it is complete
+                raise StopReading from error
             raise NoAnswer(url, why_broken(error)) from error
 
 
@@ -175,12 +190,12 @@ def _parsed(url: str, data: bytes) -> Any:
         raise NoAnswer(url, "what came is not from an ado server") from error
 
 
-def _split(url: str, response: Response) -> Iterator[tuple[str, str | None, bytes]]:
-    """Yield the events of a body. Raises CallError, NoAnswer, OSError, HTTPException."""
+def _split(url: str, response: Response, until: float) -> Iterator[tuple[str, str | None, bytes]]:
+    """Yield the events of a body. Raises CallError, NoAnswer, OSError, HTTPException, StopReading."""
     if response.status != 200 or not response.headers.get("content-type", "").startswith("text/event-stream"):
         result_of(url, response.status, response.read_whole())
         raise NoAnswer(url, "the answer is no stream of events, so it is not from an ado server")
-    response.read_on(_SILENCE_SECONDS)
+    response.read_on(_SILENCE_SECONDS, until)
     rest = b""
     while piece := response.read1(_PIECE_BYTES):
         *blocks, rest = (rest + piece).split(b"\n\n")

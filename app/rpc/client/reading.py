@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ _SLOWEST = 10_000  # bytes a second that extend the time of an answer; a slower 
 _LONGEST_SECONDS = 120.0  # for one answer, however much of it has arrived
 _MOST_VALUES = 2_000_000  # an object of 3 bytes in JSON takes 64 bytes in memory
 _PIECE_BYTES = 64 * 1024
+
+
+class StopReading(Exception):
+    """The reader stops before the stream does."""
 
 
 def parse(text: str | bytes) -> Any:
@@ -39,9 +44,12 @@ class Response(http.client.HTTPResponse):
         self._bounded = _Bounded(sock)
         self.fp = io.BufferedReader(self._bounded)
 
-    def read_on(self, silence_seconds: float) -> None:
-        """Let the body go on for ever, as long as a part of it arrives every so many seconds."""
-        self._bounded.silence_seconds = silence_seconds
+    def read_on(self, silence_seconds: float, until: float) -> None:
+        """Let the body go on for ever, as long as a part of it arrives every so many seconds.
+
+        From the time ``until`` of the monotonic clock on, reading raises StopReading.
+        """
+        self._bounded.silence_seconds, self._bounded.until = silence_seconds, until
 
     def read_whole(self) -> bytes:
         """Return the body. Raises OSError, HTTPException."""
@@ -66,14 +74,14 @@ class _Bounded(io.RawIOBase):
         self._left = ANSWER_BYTES
         self.silence_seconds: float | None = None
         """The limit of each read of a body that may go on for ever."""
+        self.until = math.inf
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         if self.silence_seconds is not None:
-            self._socket.settimeout(self.silence_seconds)
-            return self._file.readinto(buffer) or 0
+            return self._read_on(buffer, self.silence_seconds)
         remaining = min(self._end, self._last) - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("timed out: the answer comes too slowly")
@@ -84,6 +92,18 @@ class _Bounded(io.RawIOBase):
         if self._left < 0:
             raise OSError(f"the answer is larger than {ANSWER_BYTES} bytes")
         return count
+
+    def _read_on(self, buffer: Any, silence_seconds: float) -> int:
+        remaining = self.until - time.monotonic()
+        if remaining <= 0:
+            raise StopReading
+        self._socket.settimeout(min(silence_seconds, remaining))
+        try:
+            return self._file.readinto(buffer) or 0
+        except TimeoutError:
+            if remaining <= silence_seconds:
+                raise StopReading from None
+            raise
 
     def close(self) -> None:
         self._file.close()

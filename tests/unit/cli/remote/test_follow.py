@@ -5,6 +5,9 @@ import os
 import signal
 import threading
 
+from app.rpc.client import HttpClient
+from cli.commands.watch import watch
+from cli.remote.connection import NO_OPTIONS
 from cli.remote.contexts import ServerContext
 from cli.remote.follow import Follower, View
 from cli.remote.live_follow import LiveFollower
@@ -47,3 +50,13 @@ def test_a_log_that_is_only_read_waits_for_its_server_until_the_user_leaves(monk
     said = capsys.readouterr().err
     assert "connection lost" in said
     assert "detached; task-1 goes on" in said
+
+
+def test_leaving_between_the_two_ways_of_watching_only_detaches(monkeypatch, capsys):
+    def interrupted(_self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Follower, "begin", lambda _self, _calls: None)
+    monkeypatch.setattr(LiveFollower, "run", interrupted)
+    assert watch(NOWHERE, View("task-1", 1), NO_OPTIONS, HttpClient(NOWHERE.urls, None)) == 130
+    assert "detached; task-1 goes on" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import math
 import threading
+import time
 import types
 
 import pytest
@@ -10,7 +12,9 @@ from support.wire import Gate, Served
 
 from app.rpc.client import CallError, State, UnusableAnswer, event_stream, reading
 from app.rpc.client.event_stream import BlockingClient, finish
+from app.rpc.client.reading import StopReading
 from app.rpc.server.gate import WireLimits
+from cli.remote.log_reader import LogReader
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 CONNECTED = b"event: connected\ndata: {}\n\n"
@@ -160,6 +164,43 @@ async def test_a_stream_may_be_longer_than_any_answer_and_an_event_may_not(monke
         seen, changes, details = await read([url])
     assert (seen, changes) == (numbers, ["lost", "connected"])
     assert "larger than 4000 bytes" in details[0]
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_a_stream_is_stopped_at_its_time_and_another_client_goes_on_after_the_last_item(silent):
+    """Whether the server says nothing more, or closes each connection."""
+    reader, seen = LogReader("a.count", {"until": 3}), []
+    lost: list[State] = []
+
+    async def take(client):
+        async for item in reader.read(client):
+            seen.append(item.data["seq"])  # noqa: PERF401 - an error must not lose those before it
+
+    def run(url, until):
+        def note(state):
+            assert time.monotonic() < until + 5  # a reader that is not stopped would keep the tests from ending
+            lost.extend([state] if state.kind == "lost" else [])
+
+        client = BlockingClient([url], "writer", on_state=note, until=until)
+        with contextlib.closing(client):
+            finish(take(client))
+
+    event = b'data: {"seq":%d,"storedAt":"x"}\nid: %d\n\n'
+    async with answering((HEAD + CONNECTED + event % (1, 1), silent), (HEAD + CONNECTED, silent)) as (url, _):
+        with pytest.raises(StopReading):
+            await asyncio.to_thread(run, url, time.monotonic() + 1)
+        assert seen == [1]
+    with pytest.raises(StopReading):  # nobody listens any more
+        await asyncio.to_thread(run, url, time.monotonic() + 0.2)
+    lost.clear()
+    async with answering((b"", True)) as (url, _):
+        with pytest.raises(StopReading):
+            await asyncio.to_thread(run, url, time.monotonic() + 0.5)
+    assert not lost  # what is not answered yet is no loss
+    async with answering((HEAD + event % (2, 2) + END, False)) as (url, heads):
+        await asyncio.to_thread(run, url, math.inf)
+    assert seen == [1, 2]
+    assert "last-event-id: 1" in heads[0].lower()
 
 
 def test_a_coroutine_that_needs_an_event_loop_is_refused():
