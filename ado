@@ -130,6 +130,9 @@ if ! is_there; then
     trap - EXIT INT TERM
 fi
 
+[ -x "$venv/bin/python" ] || # of another user's home, or of an old system
+    fail "$venv/bin/python cannot be run by this user" "set ADO_VENV to a directory of your own, or remove $venv"
+
 case ${1-} in
 test)
     shift

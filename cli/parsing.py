@@ -44,7 +44,9 @@ def _message(error: CycloptsError, command: str) -> str:
         name = error.token.keyword or (error.argument.name if error.argument else "the argument")
         return f"{name} {error.token.value} is not {kind}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
-        return f"{command} needs {error.argument.name}"
+        option = error.keyword
+        valueless = f"{option} needs a value; one that begins with a dash follows an =: {option}=-x"
+        return valueless if option else f"{command} needs {error.argument.name}"
     return " ".join(str(error).split())
 
 

@@ -23,6 +23,11 @@ def said(*arguments):
         (["tasks", "lst"], "did you mean list?; it has list, show,", "see ado tasks --help"),
         (["context", "ues"], "ado context has no command 'ues'; did you mean use?", "see ado context --help"),
         (["logs"], "ado logs needs TASK", "see ado logs --help"),
+        (
+            ["run", "--label", "-x", "hi"],
+            "--label needs a value; one that begins with a dash follows an =: --label=-x",
+            "see ado run --help",
+        ),
         (["logs", "1", "2"], "ado logs takes no further argument '2'", "see ado logs --help"),
         (
             ["run", "--agnet", "shell", "x"],

@@ -54,6 +54,21 @@ def test_a_directory_that_cannot_be_made_is_named_with_the_next_step(checkout, v
     ]
 
 
+def test_a_python_that_cannot_be_run_is_named_with_the_next_step(checkout):
+    source = (ROOT / "ado").read_text()
+    stamp = "\n".join(line for line in source.splitlines() if line.startswith(("sum=", "stamp=")))
+    script = f'root=$PWD venv=$PWD/.venv\n{stamp}\nmkdir -p "$venv/bin" && touch "$stamp-client"'
+    subprocess.run(["/bin/sh", "-c", script], cwd=checkout, check=True)
+    venv = checkout / ".venv"
+    (venv / "bin/python").symlink_to("/nowhere/python")  # what another user's home, or an upgrade of the system, leaves
+    done = run(checkout, "status")
+    assert (done.returncode, done.stderr) == (
+        125,
+        f"ado: {venv}/bin/python cannot be run by this user\n"
+        f"ado: set ADO_VENV to a directory of your own, or remove {venv}\n",
+    )
+
+
 def test_the_module_reports_an_old_python_before_other_imports():
     code = "import runpy, sys\nsys.version_info = (3, 9, 1)\nrunpy.run_module('cli', run_name='__main__')\n"
     done = subprocess.run(
