@@ -1,6 +1,6 @@
 /** Keys that work on every page, and the list of all keys. */
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 const GO: Record<string, string> = { i: '/inbox', t: '/tasks', s: '/schedules', w: '/workers', h: '/health' };
 const SECOND_KEY_MS = 1200;
@@ -30,7 +30,8 @@ export function isTyping(event: KeyboardEvent): boolean {
 export function useKey(keys: { [key: string]: () => void }): void {
   const newest = useRef(keys);
   newest.current = keys;
-  useEffect(() => {
+  // before the page is seen: an effect would come after the next frame, and lose what is pressed until then
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       if (isTyping(event) || document.querySelector('dialog[open]') !== null) return;
       const act = newest.current[event.key];
@@ -48,7 +49,7 @@ export function Keys({ go }: { go(address: string): void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const after = useRef(0);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       if (isTyping(event) || document.querySelector('dialog[open]') !== null) return;
       const second = GO[event.key];
