@@ -23,7 +23,8 @@ CUT = r"WebSocket connection|ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE"
 """What a page says while its replica is killed and away."""
 PICTURES = os.environ.get("ADO_PICTURES")
 """A folder for pictures of each page, if they are wanted."""
-expect.set_options(timeout=15_000)
+PATIENCE_MS = 60_000  # other tests keep the cores busy
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,7 @@ class Browsing:
     def blank(self, **options):
         """Return a page of a tab of its own, not signed in."""
         context = self._browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context.set_default_timeout(PATIENCE_MS)
         self._contexts.append(context)
         page = context.new_page()
         page.on(

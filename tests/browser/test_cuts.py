@@ -1,5 +1,6 @@
 """A replica is killed under an open page; a long log is opened at its end; nothing is lost or doubled."""
 
+import json
 import re
 import signal
 
@@ -76,12 +77,13 @@ def test_a_long_log_opens_at_its_end_and_scrolls_back_to_its_beginning(browsing,
     assert sum(received) < 1_000_000, "the end alone is loaded"
     loaded = page.evaluate("document.querySelectorAll('.log-line').length")
     assert loaded < 300, "only the lines in sight are in the document"
-    for _ in range(400):
+
+    def beginning():
         page.evaluate("document.querySelector('.log').scrollTop = 0")
-        if "line 1." in page.evaluate(SHOWN):
-            break
-        page.wait_for_timeout(20)
-    shown = page.evaluate(SHOWN)
+        shown = page.evaluate(SHOWN)
+        return "line 1." in shown and shown
+
+    shown = until(beginning, "the beginning of the log")
     first = shown.index("line 1.")
     assert shown[first : first + 3] == ["line 1.", "line 2.", "line 3."]
     page.keyboard.press("f")
@@ -94,7 +96,7 @@ def test_a_long_log_opens_at_its_end_and_scrolls_back_to_its_beginning(browsing,
 
 
 def test_a_link_to_an_event_opens_the_log_there(browsing, cluster):
-    name = browsing.create("for i in $(seq 1 60); do echo line $i.; sleep 0.06; done")
+    name = browsing.create("for i in $(seq 1 60); do echo line $i.; echo note $i. >&2; done")  # each is an event
     page = browsing.open(f"/tasks/{name}")
     expect(page.locator(".task-head")).to_contain_text("succeeded")
     (seq, text) = cluster.sql(
@@ -107,18 +109,23 @@ def test_a_link_to_an_event_opens_the_log_there(browsing, cluster):
     expect(page.locator(".log-marked").first).to_be_in_viewport()
 
 
-def test_twenty_thousand_lines_a_second_do_not_freeze_the_page(browsing):
+def longest_task(trace):
+    """Return the most CPU milliseconds that a page took before it let its browser draw or hear anything.
+
+    It is not the time that passed, because other processes may have the cores meanwhile.
+    """
+    events = json.loads(trace)["traceEvents"]
+    pages = {(event["pid"], event["tid"]) for event in events if event.get("args", {}).get("name") == "CrRendererMain"}
+    tasks = [event["tdur"] for event in events if "tdur" in event and (event["pid"], event["tid"]) in pages]
+    assert len(tasks) > 100
+    return max(tasks) / 1000
+
+
+def test_twenty_thousand_lines_a_second_do_not_freeze_the_page(browser, browsing):
     name = browsing.create(
         "for i in 1 2 3 4 5; do seq -f 'line %.0f of many lines' 1 20000; sleep 0.5; done; echo last line"
     )
     page = browsing.open(f"/tasks/{name}")
-    page.evaluate(
-        """() => {
-          window.longest = 0; let before = performance.now();
-          const tick = () => { const now = performance.now(); longest = Math.max(longest, now - before); before = now;
-            requestAnimationFrame(tick) };
-          requestAnimationFrame(tick);
-        }"""
-    )
+    browser.start_tracing(page=page, categories=["toplevel"])
     expect(page.get_by_label("Output", exact=True)).to_contain_text("last line")
-    assert page.evaluate("longest") < 2000
+    assert longest_task(browser.stop_tracing()) < 1000
