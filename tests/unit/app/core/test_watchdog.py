@@ -21,12 +21,13 @@ async def test_code_that_blocks_the_loop_is_named(caplog):
     def block_for_a_while():
         time.sleep(0.5)  # not the loop's own way to wait
 
-    block_for_a_while()
+    named = []
     async with asyncio.timeout(60):
-        while not said(caplog):
+        while not named:  # a busy machine also blocks the loop elsewhere, or lets the watchdog miss this
+            block_for_a_while()
             await asyncio.sleep(0.01)
-    record = said(caplog)[0]
-    assert "block_for_a_while" in record.stack
+            named = [record for record in said(caplog) if "block_for_a_while" in record.stack]
+    record = named[0]
     assert record.seconds > 0.1
     assert record.cpu_seconds < record.seconds
 
