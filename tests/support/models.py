@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         raw = self.body()
-        self.server.asked = [*self.server.asked[-20:], raw]
+        self.server.note(raw)
         body = json.loads(raw or b"{}")
         scenario, _, rest = self.path.split("?")[0].lstrip("/").partition("/")
         wire = next((wire for wire in WIRES if wire.serves(rest)), None)
@@ -192,6 +192,10 @@ class Models(ThreadingHTTPServer):
         self.restored = set()
         self._counts = {}
         self._lock = threading.Lock()
+
+    def note(self, body):
+        with self._lock:  # an agent asks for several answers at once
+            self.asked = [*self.asked[-20:], body]
 
     def count(self, path):
         with self._lock:
