@@ -11,7 +11,7 @@ from cli.errors import usage
 from cli.extras import need
 from cli.output import write_pieces
 from cli.render.lines import Lines, Style
-from cli.render.terminal import colours, columns, terminals
+from cli.render.terminal import colours, columns, is_dumb, terminals
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
         wish = msgspec.to_builtins(msgspec.convert(checks, Checks))
     except msgspec.ValidationError as error:
         raise usage(f"setup and checks: {error}", "see ado run --help") from error
-    lines = Lines(Style(workers > 1, terminals(), coloured, own=own_lines, columns=columns))
+    lines = Lines(Style(workers > 1, terminals(), coloured, own=own_lines, columns=columns, dumb=is_dumb()))
     code = run_local(
         prompt, agent, workers=workers, env=env, args=args, timeout=timeout, checks=wish, stdin=stdin,
         show=lambda event: write_pieces(lines.feed(event)),

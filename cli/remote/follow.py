@@ -34,7 +34,7 @@ from cli.remote.summary import summary
 from cli.render.agent_lines import own_line
 from cli.render.lines import LastLines, Lines, Piece, Style, payload
 from cli.render.task_ending import sentence
-from cli.render.terminal import colours, columns, terminals
+from cli.render.terminal import colours, columns, is_dumb, terminals
 
 if TYPE_CHECKING:
     from app.rpc.client import Client, HttpClient
@@ -120,8 +120,9 @@ class Follower:
         self._server = server
         self._view = view
         many = view.jobs > 1 and view.job is None
+        coloured = colours(sys.stdout) or colours(sys.stderr)
         self._style = Style(
-            many, terminals(), colours(sys.stdout) or colours(sys.stderr), view.timestamps, view.own_lines, columns
+            many, terminals(), coloured, view.timestamps, view.own_lines, columns=columns, dumb=is_dumb()
         )
         self.progress = begun or Progress(Lines(self._style), IdleHealthCheck(self._talk))
         self._is_beginning = False

@@ -51,6 +51,8 @@ class Style:
     own: bool = False
     """Whether an AI agent's own lines are shown instead of what they say."""
     columns: Callable[[], int] = lambda: _COLUMNS
+    dumb: bool = False
+    """Whether the terminals cannot erase a line."""
 
     @property
     def whole(self) -> bool:
@@ -67,8 +69,9 @@ class _Stream:
 
     def __init__(self, style: Style, fd: int) -> None:
         seen = fd in style.terminals
-        self.filter = EscapeFilter(coloured=style.colours(fd), erasing=seen, exact=not seen)
-        self.line = OpenLine() if seen else ListedLine()
+        erasing = seen and not style.dumb
+        self.filter = EscapeFilter(coloured=style.colours(fd), erasing=erasing, exact=not seen)
+        self.line = OpenLine() if erasing else ListedLine()
         self.attributes = Attributes()
         self.interrupted = False
         """Whether ado has written in its own colours since the last output."""

@@ -18,7 +18,12 @@ def is_terminal(stream: IO[str]) -> bool:
 def colours(stream: IO[str] | None = None) -> bool:
     """Whether to use colours: on a terminal, unless NO_COLOR is set or the terminal is dumb."""
     chosen = stream or sys.stdout
-    return is_terminal(chosen) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(chosen) and not os.environ.get("NO_COLOR") and not is_dumb()
+
+
+def is_dumb() -> bool:
+    """Whether the terminal knows no sequences: no colours, and none that erases a line."""
+    return os.environ.get("TERM") == "dumb"
 
 
 def colour_variables() -> dict[str, str]:

@@ -62,6 +62,12 @@ def test_lines_of_several_jobs_hold_no_sequences_without_a_terminal():
     assert written(lines, raw) == b"[0] \xffred\n"
 
 
+def test_a_dumb_terminal_gets_each_state_of_a_rewritten_line_as_a_line():
+    lines = Lines(Style(prefixed=True, terminals=TERMINALS, dumb=True))
+    events = (output("1 %\r\x1b[K2 %\n"), output("2 %\r3 %\n", job=1))
+    assert written(lines, *events) == b"[0] 1 %\n[0] 2 %\n[1] 2 %\n[1] 3 %\n"
+
+
 def test_stderr_is_filtered_on_a_terminal_when_stdout_is_a_file():
     lines = Lines(Style(prefixed=False, terminals=frozenset({2})))
     assert [*lines.feed(output("\x1b[2Ja\n", stream="stderr"))] == [(2, b"a\n")]
