@@ -208,16 +208,16 @@ async def all_held(db: Database, worker_ids: Sequence[str] | None = None) -> dic
     return {worker_id: frozenset(keys) for worker_id, keys in held.items()}
 
 
-async def with_commands(db: Database, gone: Sequence[tuple[str, AttemptKey]]) -> list[str]:
-    """Return the workers that must stop a job or drain, and those that lost one of the attempts in ``gone``."""
+async def open_commands(db: Database, gone: Sequence[tuple[str, AttemptKey]]) -> set[tuple[str, str]]:
+    """Return the open commands as pairs of a worker and a name, also that it lost one of the attempts in ``gone``."""
     rows = await db.many(
-        "workers_with_commands",
+        "open_commands",
         worker_ids=[worker_id for worker_id, _ in gone],
         task_ids=[key[0] for _, key in gone],
         jobs=[key[1] for _, key in gone],
         attempts=[key[2] for _, key in gone],
     )
-    return [row["worker_id"] for row in rows]
+    return {(row["worker_id"], row["command"]) for row in rows}
 
 
 async def listing(db: Database, stopped_within: float | None = None) -> list[WorkerRow]:

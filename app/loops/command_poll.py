@@ -1,4 +1,4 @@
-"""Wakes the command streams of workers that have a command waiting, in case its hint was lost.
+"""Wakes the command streams of workers that have a new command waiting, in case its hint was lost.
 
 It runs two statements per poll interval for all workers of the replica. Each woken stream reads its own commands.
 """
@@ -28,6 +28,7 @@ class CommandPoll:
         self._db = db
         self._hub = hub
         self._held: Mapping[str, frozenset[AttemptKey]] = {}
+        self._open: set[tuple[str, str]] = set()
         self._streams: set[_CommandStream] = set()
 
     @contextmanager
@@ -44,14 +45,19 @@ class CommandPoll:
             self._streams.discard(stream)
 
     async def step(self) -> None:
-        """Poll once; send no query while no worker listens on this replica."""
+        """Poll once; send no query while no worker listens on this replica.
+
+        A command stays open until the worker has acted on it, which may take minutes. A stream is woken for it once:
+        each of a thousand streams would read the tables again at each poll. A stream that begins later reads all.
+        """
         if not self._hub.anybody_for("w"):
-            self._held = {}
+            self._held, self._open = {}, set()
             return
         held = await workers.all_held(self._db)
         gone = [(name, key) for name, keys in self._held.items() for key in keys - held.get(name, frozenset())]
-        for worker_id in await workers.with_commands(self._db, gone):
+        commands = await workers.open_commands(self._db, gone)
+        for worker_id in {worker_id for worker_id, _ in commands - self._open}:
             self._hub.wake(("w", worker_id))
-        self._held = held
+        self._held, self._open = held, commands
         for stream in self._streams:
             stream.known |= held.get(stream.worker_id, frozenset())

@@ -211,22 +211,26 @@ with scaled as (
 )
 select count, array['s'] as hints from scaled;
 
--- name: workers_with_commands :many
--- Workers with an open command: to stop or pause a job, to drain, that they lost one of the given attempts, a message,
--- or an answer. Ended workers get no commands.
-select j.worker_id from ado.jobs j
+-- name: open_commands :many
+-- The open commands, each with its worker: to stop or pause a job, to drain, that the worker lost one of the given
+-- attempts, a message, or an answer. Ended workers get no commands. The name of a command is the same at each look, and
+-- a further message to a job has another one.
+select j.worker_id, concat_ws(':', case when j.stop_reason is null then 'pause' else 'cancel' end,
+                              j.task_id, j.job, j.attempt) as command
+from ado.jobs j
 where j.status = 'running' and (j.stop_reason is not null or j.pause_requested_at is not null)
 union
-select j.worker_id from ado.jobs j
+select j.worker_id, concat_ws(':', 'message', j.last_message_id, j.task_id, j.job, j.attempt) from ado.jobs j
 where j.status = 'running' and j.last_message_id is not null
   and exists (select from ado.message_jobs m where m.task_id = j.task_id and m.job = j.job and m.delivered_at is null)
 union
-select j.worker_id from ado.questions q join ado.jobs j using (task_id, job, attempt)
+select j.worker_id, concat_ws(':', 'answer', q.question_id) from ado.questions q
+join ado.jobs j using (task_id, job, attempt)
 where q.worker_waits and q.state <> 'open' and j.status = 'running'
 union
-select w.worker_id from ado.workers w where w.draining and w.stopped_at is null
+select w.worker_id, 'drain' from ado.workers w where w.draining and w.stopped_at is null
 union
-select h.worker_id
+select h.worker_id, concat_ws(':', 'lost', h.task_id, h.job, h.attempt)
 from unnest(:worker_ids::text[], :task_ids::bigint[], :jobs::integer[], :attempts::integer[])
     as h(worker_id, task_id, job, attempt)
 join ado.jobs j on j.task_id = h.task_id and j.job = h.job

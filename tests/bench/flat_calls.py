@@ -250,7 +250,7 @@ LOOPS: dict[str, Callable[[Side], Awaitable[Any]]] = {
     "janitor: audit": lambda side: audit.prune(side.db, 400),
     "waiting claims: demands": lambda side: jobs.ready_demands(side.db, {"shell", "tool:1"}),
     "commands: held jobs": lambda side: workers.all_held(side.db),
-    "commands: workers with commands": lambda side: workers.with_commands(side.db, []),
+    "commands: workers with commands": lambda side: workers.open_commands(side.db, []),
     "notifications: due": lambda side: notifications.claim(side.db, target_limit=10),
     "system events: tasks": lambda side: tasks.watched(side.db, limit=100, newest=None, known=[], late_ids=100),
     "spawner: workers": lambda side: side.db.many("spawner_workers"),

@@ -9,7 +9,7 @@ from support.records import claim, closed, create, finish, register
 from app.log.hub import Hub
 from app.loops.command_poll import CommandPoll
 from app.procedures.commands import SessionInput, commands
-from db import jobs, tasks, workers
+from db import jobs, messages, tasks, workers
 
 
 @pytest.fixture
@@ -59,12 +59,34 @@ async def test_a_cancel_and_a_drain_wake_the_stream(db, poll):
     task_id = await create(db)
     await claim(db)
     assert not await poll()
+    await tasks.pause(db, task_id, None)
+    assert await poll()
     await tasks.cancel(db, task_id, None)
     assert await poll()
     await closed(db, finish(task_id, "cancelled"))
     assert not await poll()
     await workers.drain(db, "w1")
     assert await poll()
+
+
+async def test_a_command_that_stays_open_wakes_its_stream_once(db, poll):
+    """Each of a thousand streams would read the tables at each poll until its worker has stopped its agent."""
+    task_id = await create(db)
+    await claim(db)
+    await workers.drain(db, "w1")
+    await tasks.cancel(db, task_id, None)
+    assert await poll()
+    assert not await poll()
+
+
+async def test_each_message_wakes_the_stream(db, poll):
+    task_id = await create(db, agent="scripted")
+    await register(db, capabilities=("scripted",))
+    await claim(db)
+    for text in ("first", "second"):
+        await messages.send(db, task_id, None, text, idempotency_key=None, task_limit=9, waiting_limit=9)
+        assert await poll()
+        assert not await poll()
 
 
 async def test_a_stream_without_hints_reports_lost_attempts_by_polling(db):

@@ -57,7 +57,7 @@ async def test_a_running_job_is_paused_once_its_worker_hands_it_back(db, worker)
     await tasks.pause(db, task_id, None)
     assert await states(db, task_id) == ("running", ["running"])
     assert (await jobs.held(db, "w1")) == {(task_id, 0, 1): "pause"}
-    assert await workers.with_commands(db, []) == ["w1"]
+    assert await workers.open_commands(db, []) == {("w1", f"pause:{task_id}:0:1")}
     assert await release(db, task_id) == "paused"
     assert await states(db, task_id) == ("paused", ["paused"])
     assert await jobs.held(db, "w1") == {}
