@@ -47,10 +47,17 @@ SERVERS = {
 async def serving(answer):
     """Serve every connection by a function of its writer."""
 
-    serving_now = set()
+    serving_now, ended = set(), False
+
+    def accept(reader, writer):
+        if ended:  # it was accepted just before, and nobody would wait for its task
+            writer.transport.abort()
+            return
+        serving_now.add(task := asyncio.create_task(serve(reader, writer)))
+        task.add_done_callback(serving_now.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())  # if it never began
 
     async def serve(reader, writer):
-        serving_now.add(asyncio.current_task())
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await reader.readuntil(b"\r\n\r\n")
@@ -61,12 +68,12 @@ async def serving(answer):
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-            serving_now.discard(asyncio.current_task())
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
+        ended = True
         server.close()
         for task in list(serving_now):
             task.cancel()
