@@ -4,12 +4,23 @@ import json
 from pathlib import Path
 
 import pytest
+from support.program import Cluster
 
 from app.rpc.client import HttpClient
 from worker.agents import AGENTS
 from worker.agents.base import Run
 
 TRANSCRIPT = Path(__file__).parent.parent / "unit" / "worker" / "agents" / "transcripts" / "claude-tool-denied.jsonl"
+
+
+@pytest.fixture
+def cluster(dsn, home):
+    """Two replicas, which wait long for heartbeats: the test is a worker that sends none."""
+    made = Cluster(dsn, home, env={"ADO_SUSPECT_SECONDS": "60", "ADO_LEASE_SECONDS": "120"})
+    try:
+        yield made.add_replicas(2)
+    finally:
+        made.close()
 
 
 @pytest.fixture
