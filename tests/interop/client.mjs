@@ -18,6 +18,14 @@ const headers = { authorization: `Bearer ${job.token}` };
 const connectionParams = { token: job.token };
 let socket;
 
+// Tells of each answer to a keep-alive, which the client keeps to itself.
+class Telling extends WebSocket {
+  constructor(...given) {
+    super(...given);
+    this.on('message', (data) => String(data) === 'PONG' && say({ pong: true }));
+  }
+}
+
 function link() {
   switch (job.link) {
     case 'http':
@@ -31,7 +39,12 @@ function link() {
     case 'sse':
       return httpSubscriptionLink({ url, connectionParams, EventSource });
     case 'ws':
-      socket = createWSClient({ url: url.replace('http', 'ws'), WebSocket, connectionParams, keepAlive: job.keepAlive });
+      socket = createWSClient({
+        url: url.replace('http', 'ws'),
+        WebSocket: job.keepAlive ? Telling : WebSocket,
+        connectionParams,
+        keepAlive: job.keepAlive,
+      });
       return wsLink({ client: socket });
   }
   throw new Error(`no link ${job.link}`);

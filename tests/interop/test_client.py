@@ -157,12 +157,14 @@ def test_subscribers_of_a_drained_replica_move_to_another_one(cluster, driver, l
 def test_a_clients_keep_alive_is_answered_while_it_waits(shared_cluster, driver):
     task = shared_cluster.ado("run", "--remote", "--detach", "--agent", "shell", "-o", "name", "x", check=0)
     name = task.stdout.decode().strip()
-    keep = {"enabled": True, "intervalMs": 50, "pongTimeoutMs": 2000}
+    keep = {"enabled": True, "intervalMs": 50, "pongTimeoutMs": 60_000}
     with driver.start(shared_cluster.urls[0], "ws", "stream.taskEvents", {"taskId": name}, keepAlive=keep) as process:
         assert json.loads(process.stdout.readline()) == {"state": "started"}
         assert json.loads(process.stdout.readline())["item"]["id"] == "1"
-        shared_cluster.ado("cancel", name, check=0)  # takes longer than several pings
+        answered = [json.loads(process.stdout.readline()) for _ in range(3)]
+        shared_cluster.ado("cancel", name, check=0)
         lines = [json.loads(line) for line in process.stdout]
+    assert answered == [{"pong": True}] * 3
     assert lines[-1] == {"state": "complete"}
     assert [line for line in lines if line.get("state") == "started"] == []
 
