@@ -139,7 +139,7 @@ def what_comes_later(machines, worker):
     begun = machines["eva"].run("ado run --remote --detach --agent shell 'sleep 600'").stdout.strip()
     assert re.search(r" eva +tok-\S+ .*tasks\.create +\S+ +ok", server.run(leaves).stdout)
     code = "ado whoami >/dev/null 2>&1 && echo 0 || echo $?"
-    until(lambda: machines["eva"].run(code).stdout == "126\n", "her token to be refused", 10)
+    until(lambda: machines["eva"].run(code).stdout == "126\n", "her token to be refused", 60)
     until(lambda: "cancelled" in server.run(f"ado tasks show {begun}").stdout, "her task to be cancelled", 60)
     joins_again = server.run(lost).stderr.splitlines()[-1]
     until(lambda: worker.poll() is not None, "the worker to be refused", 60)
