@@ -130,8 +130,9 @@ def _with_colour(line: str) -> str:
 def _check_replica(url: str, trust: Trust) -> list[Check]:
     try:
         alive, seconds = page(url, "/healthz", trust)
+        # The replica has read its clock about half of the answer's time ago.
+        skew = (datetime.fromisoformat(alive["time"]) - datetime.now(UTC)).total_seconds() + seconds / 2
         ready, _ = page(url, "/readyz", trust)
-        skew = (datetime.fromisoformat(alive["time"]) - datetime.now(UTC)).total_seconds()
         problems = {str(part): str(problem) for part, problem in ready["problems"].items()}
         database_offset = _seconds_between(ready.get("time"), ready.get("databaseTime"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
