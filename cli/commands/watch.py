@@ -16,7 +16,7 @@ from cli.output import talk, write_one
 from cli.parameters import Notify, RawEvents, Tail, TaskArgument
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.contexts import ServerContext
-from cli.remote.follow import Follower, Progress, View
+from cli.remote.follow import Follower, FollowProgress, View
 from cli.remote.listing import ENDED
 
 _MOST_LINES = 10**9
@@ -93,7 +93,7 @@ def _follow(server: ServerContext, view: View, calls: HttpClient | None = None) 
         return follower.leave()
 
 
-def _follow_live(server: ServerContext, view: View, begun: Progress | None = None) -> int:
+def _follow_live(server: ServerContext, view: View, begun: FollowProgress | None = None) -> int:
     import asyncio
 
     from cli.remote.live_follow import LiveFollower

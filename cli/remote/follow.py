@@ -100,7 +100,7 @@ class View(NamedTuple):
         return {name: value for name, value in members.items() if value is not None}
 
 
-class Progress:
+class FollowProgress:
     """How far one task has been shown; a follower hands it to the next."""
 
     def __init__(self, lines: Lines, health_check: IdleHealthCheck) -> None:
@@ -116,7 +116,7 @@ class Progress:
 class Follower:
     """Shows one task, from where ``begun`` has shown it to."""
 
-    def __init__(self, server: ServerContext, view: View, begun: Progress | None = None) -> None:
+    def __init__(self, server: ServerContext, view: View, begun: FollowProgress | None = None) -> None:
         self._server = server
         self._view = view
         many = view.jobs > 1 and view.job is None
@@ -124,7 +124,7 @@ class Follower:
         self._style = Style(
             many, terminals(), coloured, view.timestamps, view.own_lines, columns=columns, dumb=is_dumb()
         )
-        self.progress = begun or Progress(Lines(self._style), IdleHealthCheck(self._talk))
+        self.progress = begun or FollowProgress(Lines(self._style), IdleHealthCheck(self._talk))
         self._is_beginning = False
 
     def replay(self) -> int:

@@ -15,7 +15,7 @@ from cli.output import OutputLost
 from cli.remote.checked_calls import socket
 from cli.remote.contexts import ServerContext
 from cli.remote.fleet import why_waiting
-from cli.remote.follow import Follower, Progress, View
+from cli.remote.follow import Follower, FollowProgress, View
 from cli.remote.inline_questions import InlineQuestions, can_ask
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _WAITING_SECONDS = 3.0
 class LiveFollower(Follower):
     """Shows one task while it runs."""
 
-    def __init__(self, server: ServerContext, view: View, begun: Progress | None = None) -> None:
+    def __init__(self, server: ServerContext, view: View, begun: FollowProgress | None = None) -> None:
         super().__init__(server, view, begun)
         self._started = asyncio.Event()
         if self.progress.started:
