@@ -102,7 +102,7 @@ class Protocol(RuleBasedStateMachine):
         self._arrive(("claim", worker, self._process(worker, age), limit), fate)
 
     def _claim(self, worker, process, limit):
-        self._skip_back_off()
+        self._skip_times()
         answer = self.real.call("workers.claim", **self._session(worker, process), limit=limit)
         taken = self.model.claim(worker, process, limit)
         if taken == "worker_replaced":
@@ -125,7 +125,7 @@ class Protocol(RuleBasedStateMachine):
         self._arrive(("claim_as_seen", worker, process, claims, limit), "now" if overtaken else "late")
 
     def _claim_as_seen(self, worker, process, claims, limit):
-        self._skip_back_off()
+        self._skip_times()
         session = self.sessions[worker][process - 1]
         taken = self.real.run(
             jobs.claim(
@@ -140,8 +140,10 @@ class Protocol(RuleBasedStateMachine):
         )
         self._given(taken, self.model.claim_as_seen(worker, process, claims, limit))
 
-    def _skip_back_off(self):
+    def _skip_times(self):
+        # The model has no clock: no job waits for its next attempt, and no worker gets none after 15 s of silence.
         self.real.sql("update ado.jobs set run_after = now() where task_id = $1 and run_after > now()", self.number)
+        self.real.sql("update ado.workers set last_heartbeat_at = now() where worker_id like $1", f"{self.mark}-%")
 
     def _given(self, found, taken):
         assert [(job.job, job.attempt) for job in found or []] == taken
@@ -152,10 +154,9 @@ class Protocol(RuleBasedStateMachine):
     def a_worker_is_given_anew_what_it_lost(self, pick, events):
         running = self.model.running()
         key = running[pick % len(running)]
-        job = self.model.jobs[key[0]]
-        worker = job.worker
+        worker = self.model.jobs[key[0]].worker
         if events:
-            self._append(worker, key, job.batch + 1, events)
+            self._append(worker, key, self.model.jobs[key[0]].batch + 1, events)
         self._expire(key, "now")
         self._claim(worker, self._process(worker, 0), SLOTS)
 
