@@ -1,15 +1,17 @@
-"""The table of abilities in deploy/AGENTS.md says what the adapters do."""
+"""The tables of the README and of deploy/AGENTS.md say what the adapters do."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from app.procedures.checks.budgets import OPTIONS, REPORTED
 from worker.agents import AGENTS
 from worker.agents.base import Run
 
-PAGE = Path(__file__).parents[4] / "deploy" / "AGENTS.md"
-HEAD = "| agent | takes messages | asks a person | goes on after a failed check | resumes its session |"
+README = Path(__file__).parents[4] / "README.md"
+PAGE = README.with_name("deploy") / "AGENTS.md"
+HEAD = "| agent | takes messages | asks a person | goes on after a failed check | resumes its session | budgets |"
 LIMITS = "| agent | says how long a limit lasts | waits by itself | other credentials |"
 SESSION = "0b9a5a7e-2f0e-4b63-9a57-1e7d4c1f8a10"
 
@@ -45,22 +47,29 @@ def row(name, run):
     can_ask = agent.converses and launch.line is not None
     can_resume = bool(agent.session_files(run.home, SESSION))
     said = ["yes" if can else "no" for can in (can_ask, agent.takes_messages, can_resume)]
-    return f"| {name} | {messages(agent, launch)} | {' | '.join(said)} |"
+    return f"| {name} | {messages(agent, launch)} | {' | '.join(said)} | {budgets(name)} |"
 
 
-def table(head):
+def budgets(name):
+    limits = [] if name == "shell" else [*REPORTED.get(name, ()), "turns"]
+    return ", ".join(OPTIONS[limit].removeprefix("--max-") for limit in limits) or "no"
+
+
+def table(page, head):
     """Return the rows below a head."""
-    lines = PAGE.read_text().splitlines()
+    lines = page.read_text().splitlines()
     begin = lines.index(head) + 2
     return lines[begin : lines.index("", begin)]
 
 
-def test_the_page_lists_every_agent_with_what_its_adapter_can_do(run):
-    assert table(HEAD) == [row(name, run) for name in AGENTS]
+def test_the_readme_lists_every_agent_with_what_its_adapter_can_do(run):
+    assert table(README, HEAD) == [row(name, run) for name in AGENTS]
 
 
 def test_the_page_names_the_further_credentials_of_every_agent():
-    named = {row.split(" | ")[0].removeprefix("| "): set(re.findall(r"([A-Z_]+)_2", row)) for row in table(LIMITS)}
+    named = {
+        row.split(" | ")[0].removeprefix("| "): set(re.findall(r"([A-Z_]+)_2", row)) for row in table(PAGE, LIMITS)
+    }
     assert {*AGENTS} <= {name for names in named for name in names.split(", ")}
     for name in ("claude-code", "codex", "gemini-cli"):
         assert named[name] == {*AGENTS[name].needs.variables}
