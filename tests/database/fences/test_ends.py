@@ -28,6 +28,15 @@ async def test_a_task_ends_once_when_all_its_jobs_have(db):
     assert task["finished_at"]
 
 
+async def test_only_the_named_tasks_end(db):
+    await end_jobs(db, "succeeded", "succeeded", "succeeded")
+    await create(db)
+    await register(db, "w3")
+    assert await claimed(db, "w3") == [(2, 1), (3, 0)]
+    await closed(db, finish(3, worker_id="w3"))
+    assert await changes(db, tasks.settle_all(db, [3])) == ({3: "succeeded"}, {("task", "3"), ("log", "3")})
+
+
 @pytest.mark.parametrize(
     ("outcomes", "status", "failed_job", "reason"),
     [
